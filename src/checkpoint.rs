@@ -1,0 +1,163 @@
+//! Checkpoints: the state of a Run at a step's end.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::expert::ExpertRef;
+use crate::id::{CheckpointId, JobId, RunId, ToolCallId};
+use crate::message::Message;
+use crate::tool::{ToolCall, ToolResult};
+use crate::usage::Usage;
+
+/// Version of every stored file's format. Files without one (0) are the original's; newer ones are refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// How a Run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Status {
+    Init,
+    Proceeding,
+    Completed,
+    StoppedByInteractiveTool,
+    StoppedByDelegate,
+    StoppedByExceededMaxSteps,
+    StoppedByError,
+    StoppedByCancellation,
+}
+
+impl Status {
+    /// Whether the Run has ended (it may be continued by another).
+    pub fn is_terminal(self) -> bool {
+        !matches!(self, Self::Init | Self::Proceeding)
+    }
+}
+
+/// A Run's state without its messages: what changes from step to step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointHead {
+    /// 0 in the original's files.
+    #[serde(default)]
+    pub format_version: u32,
+    pub id: CheckpointId,
+    pub job_id: JobId,
+    pub run_id: RunId,
+    pub status: Status,
+    /// From 1, rising over the whole job.
+    pub step_number: u64,
+    pub expert: ExpertRef,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegate_to: Vec<DelegateTo>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegated_by: Option<DelegatedBy>,
+    /// Summed over the Run and those it continues.
+    pub usage: Usage,
+    /// The model's context window in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
+    /// How full the window was after the latest answer: 0 to 1. (The original divides the *accumulated* usage.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_window_usage: Option<f64>,
+    /// Calls not answered yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending_tool_calls: Vec<ToolCall>,
+    /// Answers not in a message yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partial_tool_results: Vec<ToolResult>,
+    /// The conversation's task list.
+    #[serde(default, skip_serializing_if = "TodoList::is_untouched")]
+    pub todos: TodoList,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunFailure>,
+    /// Failed generations in a row.
+    #[serde(default)]
+    pub retry_count: u32,
+    /// Free keys of other programs, kept as they are.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+}
+
+/// A whole checkpoint, as a library call returns it and as the file of a stopped Run holds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checkpoint {
+    #[serde(flatten)]
+    pub head: CheckpointHead,
+    /// The complete history.
+    pub messages: Vec<Message>,
+}
+
+impl Checkpoint {
+    /// The final text of a completed Run: that of its last expert message.
+    pub fn text(&self) -> Option<String> {
+        if self.head.status != Status::Completed {
+            return None;
+        }
+        self.messages.iter().rev().find_map(Message::expert_text)
+    }
+}
+
+/// A checkpoint whose messages are borrowed: for writing one without copying a history.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointView<'a> {
+    #[serde(flatten)]
+    pub head: &'a CheckpointHead,
+    pub messages: &'a [Message],
+}
+
+/// A call that another expert is to answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DelegateTo {
+    pub expert: ExpertRef,
+    pub tool_call_id: ToolCallId,
+    pub tool_name: String,
+    pub query: String,
+}
+
+/// The call that a delegated Run answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DelegatedBy {
+    pub expert: ExpertRef,
+    pub tool_call_id: ToolCallId,
+    pub tool_name: String,
+    pub checkpoint_id: CheckpointId,
+    pub run_id: RunId,
+}
+
+/// Why a Run stopped by error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunFailure {
+    pub name: String,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<u16>,
+    pub is_retryable: bool,
+}
+
+/// The tasks an expert has set itself. Ids count from 0 and are never given twice until the list is cleared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TodoList {
+    pub todos: Vec<Todo>,
+    pub next_id: u64,
+}
+
+impl TodoList {
+    /// Nothing was ever put on it since it was last cleared.
+    pub fn is_untouched(&self) -> bool {
+        self.next_id == 0
+    }
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Todo {
+    pub id: u64,
+    pub title: String,
+    pub completed: bool,
+}

@@ -1,0 +1,354 @@
+//! What a run reports while it happens: the original's events and JSON shapes, with a schema version and a number.
+//!
+//! Inside events, messages that were told before are replaced by their count; [`Event::to_json`] puts them back where
+//! a whole checkpoint is wanted.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::checkpoint::{CheckpointHead, RunFailure};
+use crate::expert::ExpertKey;
+use crate::id::{JobId, RunId};
+use crate::message::Message;
+use crate::tool::{ToolCall, ToolResult};
+use crate::usage::Usage;
+
+/// Version of the events' JSON shape; a field is only ever added within one version.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Receives events. Must not block for long: the loop waits for it.
+pub trait EventSink: Send + Sync {
+    /// Takes one event. `history` holds the Run's messages so far; empty for events that belong to no Run's state.
+    fn emit(&self, event: &Event, history: &[Message]);
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    #[serde(flatten)]
+    pub body: EventBody,
+    /// Unique.
+    pub id: String,
+    /// Milliseconds since the epoch.
+    pub timestamp: u64,
+    pub job_id: JobId,
+    pub run_id: RunId,
+    /// State and streaming events only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expert_key: Option<ExpertKey>,
+    /// State and streaming events only; from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_number: Option<u64>,
+    /// State events only: numbers them within their Run, from 1, also across a crash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    pub schema_version: u32,
+}
+
+/// A checkpoint within an event: its messages are the first `messages` of the Run's history.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Told {
+    #[serde(flatten)]
+    pub head: Box<CheckpointHead>,
+    pub messages: usize,
+}
+
+/// One turn of the loop, as events carry it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    pub step_number: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub input_messages: Vec<Message>,
+    pub new_messages: Vec<Message>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_results: Vec<ToolResult>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending_tool_calls: Vec<ToolCall>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub partial_tool_results: Vec<ToolResult>,
+    /// Of this step only.
+    pub usage: Usage,
+    /// Milliseconds since the epoch.
+    pub started_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<u64>,
+}
+
+/// The answer to an interactive call that a run was resumed with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InteractiveAnswer {
+    pub tool_call_id: String,
+    pub tool_name: String,
+    pub skill_name: String,
+    pub text: String,
+}
+
+/// The kinds of event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum EventBody {
+    // State events: made by the machine.
+    /// A Run begins, or goes on with nothing pending.
+    StartRun {
+        initial_checkpoint: Told,
+        input_messages: Vec<Message>,
+    },
+    /// A Run goes on with calls pending or answers collected.
+    ResumeFromStop {
+        checkpoint: Told,
+    },
+    /// The model is asked; `messages` counts the history.
+    StartGeneration {
+        messages: usize,
+    },
+    /// The model call failed or gave nothing usable, and will be made again. With `delayMs`, the same request after
+    /// that wait; without, in the next step with `newMessages` added.
+    Retry {
+        reason: String,
+        new_messages: Vec<Message>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<ToolCall>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_results: Vec<ToolResult>,
+        usage: Usage,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        delay_ms: Option<u64>,
+        /// Failures in a row, this one included.
+        retry_count: u32,
+    },
+    /// The model wants tools called.
+    CallTools {
+        new_message: Message,
+        tool_calls: Vec<ToolCall>,
+        usage: Usage,
+    },
+    /// All calls of the turn are answered.
+    ResolveToolResults {
+        tool_results: Vec<ToolResult>,
+    },
+    /// The answers are in the conversation.
+    FinishToolCall {
+        new_messages: Vec<Message>,
+    },
+    /// The step is over and another begins.
+    ContinueToNextStep {
+        checkpoint: Told,
+        step: Step,
+        next_checkpoint: Told,
+    },
+    /// The Run ended with an answer. `usage` is that of the last model call.
+    CompleteRun {
+        checkpoint: Told,
+        step: Step,
+        text: String,
+        usage: Usage,
+    },
+    StopRunByInteractiveTool {
+        checkpoint: Told,
+        step: Step,
+    },
+    StopRunByDelegate {
+        checkpoint: Told,
+        step: Step,
+    },
+    StopRunByExceededMaxSteps {
+        checkpoint: Told,
+        step: Step,
+    },
+    StopRunByError {
+        checkpoint: Told,
+        step: Step,
+        error: RunFailure,
+    },
+    /// Not in the original, which ends without an event here.
+    StopRunByCancellation {
+        checkpoint: Told,
+        step: Step,
+    },
+
+    // Streaming events: for eyes only, never stored.
+    StartStreamingReasoning,
+    StreamReasoning {
+        delta: String,
+    },
+    CompleteStreamingReasoning {
+        text: String,
+    },
+    StartStreamingRunResult,
+    StreamRunResult {
+        delta: String,
+    },
+    CompleteStreamingRunResult {
+        text: String,
+    },
+
+    // Runtime events: about the process, never stored.
+    /// Before skills start, for each Run.
+    InitializeRuntime {
+        runtime_version: String,
+        runtime: String,
+        expert_name: String,
+        experts: Vec<String>,
+        provider: String,
+        model: String,
+        max_steps: u64,
+        max_retries: u32,
+        /// Milliseconds.
+        timeout: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        query: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        interactive_tool_call: Option<InteractiveAnswer>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        context_window: Option<u64>,
+    },
+    SkillStarting {
+        skill_name: String,
+        command: String,
+        args: Vec<String>,
+    },
+    /// A skill is up, with how long each part took, in milliseconds.
+    SkillConnected {
+        skill_name: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        server_info: Option<ServerInfo>,
+        spawn_duration_ms: u64,
+        handshake_duration_ms: u64,
+        tool_discovery_duration_ms: u64,
+        connect_duration_ms: u64,
+        total_duration_ms: u64,
+    },
+    SkillStderr {
+        skill_name: String,
+        message: String,
+    },
+    SkillDisconnected {
+        skill_name: String,
+    },
+}
+
+/// Who a tool server says it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ServerInfo {
+    pub name: String,
+    pub version: String,
+}
+
+/// Every event type's name, for filters and their suggestions.
+pub const TYPES: [&str; 25] = [
+    "startRun",
+    "resumeFromStop",
+    "startGeneration",
+    "retry",
+    "callTools",
+    "resolveToolResults",
+    "finishToolCall",
+    "continueToNextStep",
+    "completeRun",
+    "stopRunByInteractiveTool",
+    "stopRunByDelegate",
+    "stopRunByExceededMaxSteps",
+    "stopRunByError",
+    "stopRunByCancellation",
+    "startStreamingReasoning",
+    "streamReasoning",
+    "completeStreamingReasoning",
+    "startStreamingRunResult",
+    "streamRunResult",
+    "completeStreamingRunResult",
+    "initializeRuntime",
+    "skillStarting",
+    "skillConnected",
+    "skillStderr",
+    "skillDisconnected",
+];
+
+impl EventBody {
+    /// The `type` of the JSON form.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::StartRun { .. } => "startRun",
+            Self::ResumeFromStop { .. } => "resumeFromStop",
+            Self::StartGeneration { .. } => "startGeneration",
+            Self::Retry { .. } => "retry",
+            Self::CallTools { .. } => "callTools",
+            Self::ResolveToolResults { .. } => "resolveToolResults",
+            Self::FinishToolCall { .. } => "finishToolCall",
+            Self::ContinueToNextStep { .. } => "continueToNextStep",
+            Self::CompleteRun { .. } => "completeRun",
+            Self::StopRunByInteractiveTool { .. } => "stopRunByInteractiveTool",
+            Self::StopRunByDelegate { .. } => "stopRunByDelegate",
+            Self::StopRunByExceededMaxSteps { .. } => "stopRunByExceededMaxSteps",
+            Self::StopRunByError { .. } => "stopRunByError",
+            Self::StopRunByCancellation { .. } => "stopRunByCancellation",
+            Self::StartStreamingReasoning => "startStreamingReasoning",
+            Self::StreamReasoning { .. } => "streamReasoning",
+            Self::CompleteStreamingReasoning { .. } => "completeStreamingReasoning",
+            Self::StartStreamingRunResult => "startStreamingRunResult",
+            Self::StreamRunResult { .. } => "streamRunResult",
+            Self::CompleteStreamingRunResult { .. } => "completeStreamingRunResult",
+            Self::InitializeRuntime { .. } => "initializeRuntime",
+            Self::SkillStarting { .. } => "skillStarting",
+            Self::SkillConnected { .. } => "skillConnected",
+            Self::SkillStderr { .. } => "skillStderr",
+            Self::SkillDisconnected { .. } => "skillDisconnected",
+        }
+    }
+
+    /// The checkpoint a Run ended with, for the events that end one.
+    pub fn ending(&self) -> Option<&Told> {
+        match self {
+            Self::CompleteRun { checkpoint, .. }
+            | Self::StopRunByInteractiveTool { checkpoint, .. }
+            | Self::StopRunByDelegate { checkpoint, .. }
+            | Self::StopRunByExceededMaxSteps { checkpoint, .. }
+            | Self::StopRunByError { checkpoint, .. }
+            | Self::StopRunByCancellation { checkpoint, .. } => Some(checkpoint),
+            _ => None,
+        }
+    }
+}
+
+/// How much of the history an event's JSON repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Counts instead of messages, but for the event a Run ends with.
+    New,
+    /// The original's full shape everywhere.
+    Full,
+}
+
+impl Event {
+    /// The event as one line of JSON, without a line end.
+    ///
+    /// # Errors
+    /// None that a value of this type can cause; the serializer's own error is passed on.
+    pub fn to_json(&self, history: &[Message], detail: Detail) -> serde_json::Result<String> {
+        if detail == Detail::New && self.body.ending().is_none() {
+            return serde_json::to_string(self);
+        }
+        let mut json = serde_json::to_value(self)?;
+        if let Value::Object(map) = &mut json {
+            put_back(map.get_mut("messages"), history)?;
+            for key in ["checkpoint", "initialCheckpoint", "nextCheckpoint"] {
+                put_back(map.get_mut(key).and_then(|c| c.get_mut("messages")), history)?;
+            }
+        }
+        serde_json::to_string(&json)
+    }
+}
+
+/// Replaces a count of messages by that many messages of the history.
+fn put_back(slot: Option<&mut Value>, history: &[Message]) -> serde_json::Result<()> {
+    if let Some(slot) = slot
+        && let Some(count) = slot.as_u64().and_then(|n| usize::try_from(n).ok())
+    {
+        *slot = serde_json::to_value(history.get(..count).unwrap_or(history))?;
+    }
+    Ok(())
+}

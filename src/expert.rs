@@ -1,0 +1,332 @@
+//! Experts and the skills they use, as `perstack.toml` declares them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::tool::BASE_SKILL;
+
+/// Most bytes of an expert key (the original's limit).
+const MAX_KEY: usize = 511;
+
+/// The version of an expert that names none (the original's default).
+pub const DEFAULT_VERSION: &str = "1.0.0";
+
+/// A text that is no expert key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "invalid expert key {0:?}: use lower-case letters, digits, - _ . , with an optional @scope/ before \
+     and @version or @tag behind"
+)]
+pub struct InvalidExpertKey(String);
+
+/// Names an expert: `name`, `@scope/name`, each with an optional `@1.2.3` or `@tag` behind.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExpertKey {
+    text: String,
+    /// Bytes of `text` that are the name, scope included.
+    name_len: usize,
+}
+
+impl ExpertKey {
+    /// The whole key.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The key without version or tag.
+    pub fn name(&self) -> &str {
+        self.text.get(..self.name_len).unwrap_or(&self.text)
+    }
+
+    /// What follows the name's `@`: a version or a tag.
+    pub fn version_or_tag(&self) -> Option<&str> {
+        self.text.get(self.name_len + 1..).filter(|rest| !rest.is_empty())
+    }
+
+    /// The name of the tool by which other experts call this one: the name's part after the last `/`.
+    pub fn tool_name(&self) -> &str {
+        let name = self.name();
+        name.rsplit_once('/').map_or(name, |(_, last)| last)
+    }
+}
+
+/// `[a-z0-9][a-z0-9_.-]*`
+fn is_word(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    text.as_bytes().first().is_some_and(|b| plain(*b))
+        && text.bytes().all(|b| plain(b) || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// Whether `text` is a semantic version: `MAJOR.MINOR.PATCH`, then optionally `-pre` and `+build`.
+pub fn is_version(text: &str) -> bool {
+    let label =
+        |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+    let (rest, build) = text.split_once('+').map_or((text, None), |(a, b)| (a, Some(b)));
+    let (core, pre) = rest.split_once('-').map_or((rest, None), |(a, b)| (a, Some(b)));
+    let numbers: Vec<&str> = core.split('.').collect();
+    numbers.len() == 3
+        && numbers
+            .iter()
+            .all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) && (n.len() == 1 || !n.starts_with('0')))
+        && build.is_none_or(label)
+        && pre.is_none_or(label)
+}
+
+impl FromStr for ExpertKey {
+    type Err = InvalidExpertKey;
+    fn from_str(text: &str) -> Result<Self, InvalidExpertKey> {
+        let bad = || InvalidExpertKey(text.chars().take(120).collect());
+        let (scope_len, rest) = match text.strip_prefix('@') {
+            Some(scoped) => {
+                let (scope, rest) = scoped.split_once('/').ok_or_else(bad)?;
+                if !is_word(scope) {
+                    return Err(bad());
+                }
+                (scope.len() + 2, rest)
+            }
+            None => (0, text),
+        };
+        let (name, suffix) = rest.split_once('@').map_or((rest, None), |(n, s)| (n, Some(s)));
+        let suffix_ok = suffix.is_none_or(|s| is_version(s) || is_word(s));
+        if text.len() > MAX_KEY || !is_word(name) || !suffix_ok {
+            return Err(bad());
+        }
+        Ok(Self { text: text.to_owned(), name_len: scope_len + name.len() })
+    }
+}
+
+impl fmt::Display for ExpertKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for ExpertKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for ExpertKey {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for ExpertKey {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Which expert, in checkpoints and events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpertRef {
+    pub key: ExpertKey,
+    pub name: String,
+    pub version: String,
+}
+
+/// How capable a model an expert wants, of those its provider has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ModelTier {
+    Low,
+    Middle,
+    High,
+}
+
+/// A declared role.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expert {
+    pub key: ExpertKey,
+    pub name: String,
+    pub version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_runtime_version: Option<String>,
+    /// What the expert is for; experts that may delegate to it see this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub instruction: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_model_tier: Option<ModelTier>,
+    /// By name, in the order of the file.
+    pub skills: IndexMap<String, SkillSpec>,
+    #[serde(default)]
+    pub delegates: Vec<ExpertKey>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provider_tools: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_skills: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_tool_options: Option<Value>,
+}
+
+impl Expert {
+    /// The short form for checkpoints and events.
+    pub fn reference(&self) -> ExpertRef {
+        ExpertRef { key: self.key.clone(), name: self.name.clone(), version: self.version.clone() }
+    }
+}
+
+/// Fields that all kinds of skill share.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SkillCommon {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Text added to the instruction, on how to use the skill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// When not empty: only these tools. Unknown names are ignored.
+    #[serde(default)]
+    pub pick: Vec<String>,
+    /// Never these tools; applied before `pick`.
+    #[serde(default)]
+    pub omit: Vec<String>,
+    /// Tools that may safely be called again after an interruption, whatever the server says of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idempotent: Vec<String>,
+}
+
+impl SkillCommon {
+    /// Whether the tool `name` passes `omit` and `pick`.
+    pub fn admits(&self, name: &str) -> bool {
+        !self.omit.iter().any(|n| n == name) && (self.pick.is_empty() || self.pick.iter().any(|n| n == name))
+    }
+}
+
+/// A source of tools.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum SkillSpec {
+    /// An MCP server started as a child process.
+    McpStdioSkill {
+        #[serde(flatten)]
+        common: SkillCommon,
+        command: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        package_name: Option<String>,
+        #[serde(default)]
+        args: Vec<String>,
+        #[serde(default)]
+        required_env: Vec<String>,
+        #[serde(default)]
+        lazy_init: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allowed_domains: Option<Vec<String>>,
+    },
+    /// An MCP server on the network.
+    McpSseSkill {
+        #[serde(flatten)]
+        common: SkillCommon,
+        endpoint: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allowed_domains: Option<Vec<String>>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        allow_private_endpoint: bool,
+    },
+    /// Questions to a person.
+    InteractiveSkill {
+        #[serde(flatten)]
+        common: SkillCommon,
+        tools: IndexMap<String, InteractiveTool>,
+    },
+}
+
+/// A question that a person answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InteractiveTool {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// A JSON Schema as JSON text.
+    pub input_json_schema: String,
+}
+
+impl SkillSpec {
+    /// The shared fields.
+    pub fn common(&self) -> &SkillCommon {
+        match self {
+            Self::McpStdioSkill { common, .. }
+            | Self::McpSseSkill { common, .. }
+            | Self::InteractiveSkill { common, .. } => common,
+        }
+    }
+
+    /// The base skill as an expert without a `skills` table has it.
+    pub fn base() -> Self {
+        Self::McpStdioSkill {
+            common: SkillCommon {
+                name: BASE_SKILL.to_owned(),
+                description: Some("Base skill".to_owned()),
+                ..SkillCommon::default()
+            },
+            command: "npx".to_owned(),
+            package_name: None,
+            args: vec!["-y".to_owned(), BASE_SKILL.to_owned()],
+            required_env: Vec::new(),
+            lazy_init: false,
+            allowed_domains: None,
+        }
+    }
+
+    /// Whether this is the base skill that runs within this process: the package without a pinned version.
+    pub fn is_built_in_base(&self) -> bool {
+        let Self::McpStdioSkill { common, package_name, args, .. } = self else { return false };
+        let named: Vec<&str> = package_name
+            .iter()
+            .chain(args)
+            .map(String::as_str)
+            .filter(|text| *text == BASE_SKILL || text.starts_with("@perstack/base@"))
+            .collect();
+        match named.first() {
+            Some(package) => *package == BASE_SKILL,
+            None => common.name == BASE_SKILL && package_name.is_none() && args.is_empty(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_split_into_name_and_version() {
+        let parse = |t: &str| {
+            t.parse::<ExpertKey>()
+                .map(|k| (k.name().to_owned(), k.version_or_tag().map(str::to_owned), k.tool_name().to_owned()))
+        };
+        let some = |n: &str, v: Option<&str>, t: &str| Ok((n.to_owned(), v.map(str::to_owned), t.to_owned()));
+        assert_eq!(parse("my-expert"), some("my-expert", None, "my-expert"));
+        assert_eq!(parse("@org/my-expert"), some("@org/my-expert", None, "my-expert"));
+        assert_eq!(parse("@org/e@1.2.3-rc.1+b.7"), some("@org/e", Some("1.2.3-rc.1+b.7"), "e"));
+        assert_eq!(parse("e@latest"), some("e", Some("latest"), "e"));
+        for bad in ["", "A", "@org", "@/x", "a/b", "a@", "a@01.2.3@x", "a b", "@a/b/c", "é"] {
+            assert!(bad.parse::<ExpertKey>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_unpinned_base_package_is_built_in() {
+        assert!(SkillSpec::base().is_built_in_base());
+        let pinned = SkillSpec::McpStdioSkill {
+            common: SkillCommon { name: BASE_SKILL.to_owned(), ..SkillCommon::default() },
+            command: "npx".to_owned(),
+            package_name: Some("@perstack/base@0.0.40".to_owned()),
+            args: Vec::new(),
+            required_env: Vec::new(),
+            lazy_init: false,
+            allowed_domains: None,
+        };
+        assert!(!pinned.is_built_in_base());
+    }
+}

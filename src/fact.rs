@@ -1,0 +1,182 @@
+//! What the outside told a Run. The log holds a line per fact; everything else follows from them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::DelegatedBy;
+use crate::content::Content;
+use crate::expert::ExpertRef;
+use crate::generation::{Generation, GenerationFailure};
+use crate::id::{CheckpointId, JobId, RunId};
+use crate::setting::Limits;
+use crate::tool::{ToolResult, ToolRoute};
+
+/// When a fact came, and the randomness that came with it: the only way either enters a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Milliseconds since the epoch.
+    pub at: u64,
+    /// 64 random bits; ids made while the fact is worked on derive from them.
+    pub seed: u64,
+}
+
+/// Where stamps come from.
+pub trait Clock: Send + Sync {
+    /// A new stamp.
+    fn stamp(&self) -> Stamp;
+}
+
+/// Makes ids out of a [`Stamp`]: the same stamp gives the same ids in the same order.
+#[derive(Debug, Clone)]
+pub struct Mint {
+    stamp: Stamp,
+    made: u64,
+}
+
+impl Mint {
+    /// Starts over with `stamp`.
+    pub fn new(stamp: Stamp) -> Self {
+        Self { stamp, made: 0 }
+    }
+
+    /// The time of the stamp, in milliseconds since the epoch.
+    pub fn at(&self) -> u64 {
+        self.stamp.at
+    }
+
+    /// The next id: a UUIDv7 of the stamp's time, with a counter (so that names sort as they were made) and bits
+    /// derived from its seed.
+    pub fn uuid(&mut self) -> uuid::Uuid {
+        let [.., hi, lo] = self.made.to_be_bytes();
+        let mut random = [0_u8; 10];
+        let tail = split_mix(self.stamp.seed ^ self.made.wrapping_mul(0xA076_1D64_78BD_642F)).to_be_bytes();
+        for (to, from) in random.iter_mut().zip([hi, lo].into_iter().chain(tail)) {
+            *to = from;
+        }
+        self.made += 1;
+        uuid::Builder::from_unix_timestamp_millis(self.stamp.at, &random).into_uuid()
+    }
+
+    /// The next id as text.
+    pub fn id(&mut self) -> String {
+        self.uuid().hyphenated().to_string()
+    }
+}
+
+/// `SplitMix64`'s finalizer (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+fn split_mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// A fact with its stamp: one line of `log.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fact {
+    #[serde(flatten)]
+    pub stamp: Stamp,
+    #[serde(flatten)]
+    pub body: FactBody,
+}
+
+/// The kinds of fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum FactBody {
+    /// A fresh Run was asked for. The first fact of its log.
+    Started { spec: Box<RunSpec>, input: Vec<Content> },
+    /// Work goes on: first fact of a Run that continues from a checkpoint, or, within a log, the mark that another
+    /// process took over after the one before it died.
+    Resumed { resumption: Box<Resumption> },
+    /// The model answered.
+    Generated { generation: Generation },
+    /// The model call failed. `retry_in_ms`: the policy's verdict, the wait before the next try, absent for "give up".
+    GenerationFailed {
+        failure: GenerationFailure,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_in_ms: Option<u64>,
+    },
+    /// A tool answered.
+    ToolReturned { result: ToolResult },
+    /// The Run was told to stop (a signal, an embedding program).
+    Interrupted,
+}
+
+/// Everything that a machine needs to know of a fresh Run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunSpec {
+    pub job_id: JobId,
+    pub run_id: RunId,
+    pub expert: ExpertRef,
+    /// The whole text of the instruction message.
+    pub instruction: String,
+    /// The number of the first step: 1, or one above the delegating step.
+    pub first_step: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegated_by: Option<DelegatedBy>,
+    pub surroundings: Surroundings,
+}
+
+/// What a Run works with and may find changed when it is resumed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Surroundings {
+    pub tools: Vec<ToolRoute>,
+    pub limits: Limits,
+    /// The model's context window in tokens, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
+}
+
+/// How a Run goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resumption {
+    /// The Run that goes on: a new one when it continues from a checkpoint, the same one after a crash.
+    pub run_id: RunId,
+    /// The checkpoint continued from, and its Run. Absent when the same Run goes on after a crash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentCheckpoint>,
+    /// What the user says in addition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// Answers to calls that the checkpoint has pending: from people, from delegates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<ToolResult>,
+    pub surroundings: Surroundings,
+}
+
+/// A checkpoint by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentCheckpoint {
+    pub run_id: RunId,
+    pub checkpoint_id: CheckpointId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minted_ids_are_version_7_sorted_and_reproducible() {
+        let stamp = Stamp { at: 1_771_000_000_000, seed: 42 };
+        let make = || {
+            let mut mint = Mint::new(stamp);
+            (0..300).map(|_| mint.id()).collect::<Vec<_>>()
+        };
+        let ids = make();
+        assert_eq!(ids, make());
+        assert!(ids.is_sorted());
+        assert!(ids.iter().all(|id| id.as_bytes().get(14) == Some(&b'7')), "{:?}", ids.first());
+    }
+
+    #[test]
+    fn a_fact_is_one_flat_object() {
+        let fact = Fact { stamp: Stamp { at: 5, seed: u64::MAX }, body: FactBody::Interrupted };
+        let text = serde_json::to_string(&fact).unwrap();
+        assert_eq!(text, r#"{"at":5,"seed":18446744073709551615,"fact":"interrupted"}"#);
+        assert_eq!(serde_json::from_str::<Fact>(&text).unwrap(), fact);
+    }
+}

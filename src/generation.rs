@@ -1,0 +1,196 @@
+//! What is asked of a model and what it gives: the language between the loop and the provider layer.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::content::Thinking;
+use crate::message::Message;
+use crate::setting::ReasoningBudget;
+use crate::tool::ToolSpec;
+use crate::usage::Usage;
+
+/// One question to a model: the whole conversation and the tools it may call.
+#[derive(Debug, Clone, Copy)]
+pub struct GenerateRequest<'a> {
+    /// The model's id as the provider spells it.
+    pub model: &'a str,
+    pub messages: &'a [Message],
+    pub tools: &'a [ToolSpec],
+    pub reasoning: ReasoningBudget,
+    /// Most tokens to answer with, from the catalogue; protocols that need none leave it out.
+    pub max_output_tokens: Option<u64>,
+}
+
+/// A model's whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Generation {
+    /// What it said, in the order it came.
+    pub parts: Vec<GeneratedPart>,
+    pub finish: FinishReason,
+    /// As reported; `None` when the provider told nothing (unknown is not zero).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Tokens that the whole conversation now takes up in the context window: the prompt with all its cached parts,
+    /// and the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u64>,
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum GeneratedPart {
+    Thinking {
+        #[serde(flatten)]
+        thinking: Thinking,
+    },
+    Text {
+        text: String,
+    },
+    /// `id` as the provider gave it, empty when it gave none.
+    ToolCall {
+        id: String,
+        name: String,
+        arguments: Arguments,
+    },
+}
+
+/// A call's arguments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Arguments {
+    /// A JSON object.
+    Valid(Map<String, Value>),
+    /// Text that is no JSON object: broken, cut off, or another JSON value. Never sent back to a model as arguments.
+    Invalid(String),
+}
+
+impl Arguments {
+    /// Reads what a model wrote; nothing at all stands for `{}`.
+    pub fn parse(text: &str) -> Self {
+        if text.trim().is_empty() {
+            return Self::Valid(Map::new());
+        }
+        match serde_json::from_str::<Map<String, Value>>(text) {
+            Ok(map) => Self::Valid(map),
+            Err(_) => Self::Invalid(text.to_owned()),
+        }
+    }
+}
+
+/// Why a model stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FinishReason {
+    /// It had said what it wanted.
+    Stop,
+    /// It wants tools called.
+    ToolCalls,
+    /// The output limit or the context window was reached.
+    Length,
+    /// The provider's filter, or the model itself, refused.
+    ContentFilter,
+    /// The provider paused a long turn; sending the conversation back continues it.
+    Pause,
+    /// A reason this version does not know, as the provider spelled it.
+    Other(String),
+}
+
+impl std::fmt::Display for FinishReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stop => "stop",
+            Self::ToolCalls => "tool-calls",
+            Self::Length => "length",
+            Self::ContentFilter => "content-filter",
+            Self::Pause => "pause",
+            Self::Other(name) => name,
+        })
+    }
+}
+
+/// A piece of an answer as it streams in. `index` tells parts of one answer apart; any number will do as long as all
+/// deltas of a part share it and no other part does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delta {
+    /// Text of part `index` goes on.
+    Text { index: u64, text: String },
+    /// Readable reasoning of part `index` goes on.
+    Thinking { index: u64, text: String },
+    /// The signature of reasoning part `index` goes on.
+    ThinkingSignature { index: u64, signature: String },
+    /// Reasoning part `index` has this provider-made block to be sent back as it is (replaces an earlier one).
+    ThinkingOpaque { index: u64, block: Value },
+    /// Part `index` is a tool call. Sent again, it assigns (some servers repeat id and name in every chunk).
+    ToolCall { index: u64, id: String, name: String },
+    /// The JSON text of call `index`'s arguments goes on.
+    ToolArguments { index: u64, json: String },
+    /// The whole JSON text of call `index`'s arguments, replacing what had streamed.
+    ToolArgumentsWhole { index: u64, json: String },
+    /// What is known of usage so far; a later one replaces it.
+    Usage { usage: Usage, context_tokens: Option<u64> },
+    /// The model stopped.
+    Finish(FinishReason),
+    /// The protocol's end-of-stream mark came: nothing follows, and nothing is missing.
+    End,
+}
+
+/// Why no answer came. Serialized into the log, so it holds no secret and no unbounded body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "camelCase")]
+#[error("{message}")]
+pub struct GenerationFailure {
+    pub kind: FailureKind,
+    /// The provider's own message, or what happened on the way.
+    pub message: String,
+    /// The HTTP status, when there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<u16>,
+    /// Whether the same request may succeed later.
+    pub is_retryable: bool,
+    /// How long the provider asked to wait, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// The kinds of [`GenerationFailure`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FailureKind {
+    /// The key is missing, wrong or may not do this (401, 403).
+    Authentication,
+    /// No such model or endpoint (404).
+    NotFound,
+    /// The request was refused as it is (400, 413, 422).
+    InvalidRequest,
+    /// Too many requests or an exhausted quota (429, 402).
+    RateLimit,
+    /// The provider is overloaded or failed (5xx, 529, an error in mid-stream).
+    Provider,
+    /// No connection, a connection cut, or a stream that ended too soon.
+    Connection,
+    /// A time limit passed.
+    Timeout,
+    /// The reply was not what the protocol says: HTML, broken SSE, wrong JSON.
+    Malformed,
+    /// A replayed session has no answer to this request.
+    Replay,
+}
+
+impl FailureKind {
+    /// The error name of events and checkpoints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Authentication => "AuthenticationError",
+            Self::NotFound => "NotFoundError",
+            Self::InvalidRequest => "InvalidRequestError",
+            Self::RateLimit => "RateLimitError",
+            Self::Provider => "ProviderError",
+            Self::Connection => "ConnectionError",
+            Self::Timeout => "TimeoutError",
+            Self::Malformed => "MalformedResponseError",
+            Self::Replay => "ReplayMismatchError",
+        }
+    }
+}

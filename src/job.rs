@@ -1,0 +1,58 @@
+//! A Job: one invocation's whole work.
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Status;
+use crate::expert::ExpertKey;
+use crate::id::JobId;
+use crate::usage::Usage;
+
+/// How a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JobStatus {
+    Running,
+    Completed,
+    StoppedByMaxSteps,
+    StoppedByInteractiveTool,
+    StoppedByError,
+    StoppedByCancellation,
+}
+
+impl From<Status> for JobStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Init | Status::Proceeding | Status::StoppedByDelegate => Self::Running,
+            Status::Completed => Self::Completed,
+            Status::StoppedByInteractiveTool => Self::StoppedByInteractiveTool,
+            Status::StoppedByExceededMaxSteps => Self::StoppedByMaxSteps,
+            Status::StoppedByError => Self::StoppedByError,
+            Status::StoppedByCancellation => Self::StoppedByCancellation,
+        }
+    }
+}
+
+/// `job.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Job {
+    /// The stored format's version; 0 in the original's files.
+    #[serde(default)]
+    pub format_version: u32,
+    pub id: JobId,
+    pub status: JobStatus,
+    pub coordinator_expert_key: ExpertKey,
+    /// Step number of the latest run end.
+    pub total_steps: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
+    pub usage: Usage,
+    /// Milliseconds since the epoch.
+    pub started_at: u64,
+    /// Milliseconds since the epoch; absent while the job can still go on by itself or waits for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<u64>,
+    /// Made by replaying a cassette, and by nothing else since: may be replaced by the next replay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
+}

@@ -1,0 +1,292 @@
+//! What a Run is to be done with: provider, model, limits. Every default with its source.
+
+use std::fmt;
+use std::str::FromStr;
+
+use indexmap::IndexMap;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::expert::{Expert, ExpertKey};
+use crate::id::{JobId, RunId};
+
+/// Steps a job may take (the original's default).
+pub const DEFAULT_MAX_STEPS: u64 = 100;
+/// Repeats of a failed model call (the original's default).
+pub const DEFAULT_MAX_RETRIES: u32 = 5;
+/// Milliseconds for one whole generation (the original's default).
+pub const DEFAULT_TIMEOUT_MS: u64 = 300_000;
+/// The Perstack API (the original's default).
+pub const DEFAULT_API_BASE_URL: &str = "https://api.perstack.ai";
+
+/// The eight model providers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProviderName {
+    Anthropic,
+    Google,
+    #[serde(rename = "openai")]
+    OpenAi,
+    Ollama,
+    #[serde(rename = "azure-openai")]
+    AzureOpenAi,
+    AmazonBedrock,
+    GoogleVertex,
+    #[serde(rename = "deepseek")]
+    DeepSeek,
+}
+
+impl ProviderName {
+    /// All, in the order in which keys are looked for when no provider is named.
+    pub const ALL: [Self; 8] = [
+        Self::Anthropic,
+        Self::OpenAi,
+        Self::Google,
+        Self::DeepSeek,
+        Self::AzureOpenAi,
+        Self::AmazonBedrock,
+        Self::GoogleVertex,
+        Self::Ollama,
+    ];
+
+    /// The name in configuration and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::Google => "google",
+            Self::OpenAi => "openai",
+            Self::Ollama => "ollama",
+            Self::AzureOpenAi => "azure-openai",
+            Self::AmazonBedrock => "amazon-bedrock",
+            Self::GoogleVertex => "google-vertex",
+            Self::DeepSeek => "deepseek",
+        }
+    }
+}
+
+impl fmt::Display for ProviderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no provider.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown provider {0:?}: use anthropic, openai, google, deepseek, azure-openai, amazon-bedrock, google-vertex or ollama"
+)]
+pub struct UnknownProvider(String);
+
+impl FromStr for ProviderName {
+    type Err = UnknownProvider;
+    fn from_str(text: &str) -> Result<Self, UnknownProvider> {
+        Self::ALL
+            .into_iter()
+            .find(|name| name.as_str() == text)
+            .ok_or_else(|| UnknownProvider(text.chars().take(60).collect()))
+    }
+}
+
+/// `[provider.setting]`: every provider's fields; each provider reads those it knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProviderSetting {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Added to every model request. Not stored with a run: values may be secrets.
+    #[serde(skip)]
+    pub headers: IndexMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub use_deployment_based_urls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// OpenAI only: which of its two protocols to speak. Absent: Responses at OpenAI's own address, Chat Completions
+    /// anywhere else. (Not in the original.)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<OpenAiApi>,
+}
+
+/// OpenAI's two protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OpenAiApi {
+    Responses,
+    Chat,
+}
+
+/// How much a model may think before it answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReasoningBudget {
+    /// Not at all (`"none"`, `0`).
+    None,
+    Minimal,
+    /// The original's default.
+    #[default]
+    Low,
+    Medium,
+    High,
+    /// A number of tokens, at least 1.
+    Tokens(u64),
+}
+
+impl ReasoningBudget {
+    /// The budget in tokens, `None` when reasoning is off. The numbers of the words are the original's.
+    pub fn tokens(self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Minimal => Some(1024),
+            Self::Low => Some(2048),
+            Self::Medium => Some(5000),
+            Self::High => Some(10_000),
+            Self::Tokens(n) => Some(n),
+        }
+    }
+
+    /// The budget of a number of tokens.
+    pub fn from_tokens(tokens: u64) -> Self {
+        if tokens == 0 { Self::None } else { Self::Tokens(tokens) }
+    }
+
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::None => Some("none"),
+            Self::Minimal => Some("minimal"),
+            Self::Low => Some("low"),
+            Self::Medium => Some("medium"),
+            Self::High => Some("high"),
+            Self::Tokens(_) => None,
+        }
+    }
+}
+
+/// A text that is no reasoning budget.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no reasoning budget: use none, minimal, low, medium, high or a number of tokens")]
+pub struct InvalidReasoningBudget(String);
+
+impl FromStr for ReasoningBudget {
+    type Err = InvalidReasoningBudget;
+    fn from_str(text: &str) -> Result<Self, InvalidReasoningBudget> {
+        [Self::None, Self::Minimal, Self::Low, Self::Medium, Self::High]
+            .into_iter()
+            .find(|b| b.word() == Some(text))
+            .or_else(|| text.parse().ok().map(Self::from_tokens))
+            .ok_or_else(|| InvalidReasoningBudget(text.chars().take(60).collect()))
+    }
+}
+
+impl fmt::Display for ReasoningBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tokens(n) => write!(f, "{n}"),
+            word => f.write_str(word.word().unwrap_or("none")),
+        }
+    }
+}
+
+impl Serialize for ReasoningBudget {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Tokens(n) => to.serialize_u64(*n),
+            word => to.collect_str(word),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ReasoningBudget {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(from)? {
+            serde_json::Value::String(text) => text.parse().map_err(D::Error::custom),
+            serde_json::Value::Number(n) => {
+                n.as_u64().map(Self::from_tokens).ok_or_else(|| D::Error::custom(format!("{n} is no number of tokens")))
+            }
+            other => Err(D::Error::custom(format!("{other} is no reasoning budget"))),
+        }
+    }
+}
+
+/// How far a Run may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Highest step number, over the whole job; at least 1.
+    pub max_steps: u64,
+    /// Repeats of a failed model call before the Run stops by error.
+    pub max_retries: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_steps: DEFAULT_MAX_STEPS, max_retries: DEFAULT_MAX_RETRIES }
+    }
+}
+
+/// What a Run was started with, as `run-setting.json` keeps it (no keys, no headers, no environment).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunSetting {
+    /// The stored format's version; see [`crate::checkpoint::FORMAT_VERSION`].
+    #[serde(default)]
+    pub format_version: u32,
+    pub model: String,
+    pub provider_config: ProviderConfig,
+    pub job_id: JobId,
+    pub run_id: RunId,
+    pub expert_key: ExpertKey,
+    /// The experts known to the run.
+    pub experts: IndexMap<String, Expert>,
+    pub reasoning_budget: ReasoningBudget,
+    pub max_steps: u64,
+    pub max_retries: u32,
+    /// Milliseconds for one generation.
+    pub timeout: u64,
+    /// Milliseconds since the epoch.
+    pub started_at: u64,
+    /// Milliseconds since the epoch.
+    pub updated_at: u64,
+}
+
+/// Which provider, without its credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderConfig {
+    pub provider_name: ProviderName,
+    #[serde(flatten)]
+    pub setting: ProviderSetting,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasoning_budgets_read_words_and_numbers() {
+        assert_eq!("medium".parse(), Ok(ReasoningBudget::Medium));
+        assert_eq!("0".parse(), Ok(ReasoningBudget::None));
+        assert_eq!("3000".parse(), Ok(ReasoningBudget::Tokens(3000)));
+        assert!("huge".parse::<ReasoningBudget>().is_err());
+        assert!("-1".parse::<ReasoningBudget>().is_err());
+        let json = serde_json::to_string(&[ReasoningBudget::Low, ReasoningBudget::Tokens(7)]);
+        assert_eq!(json.ok().as_deref(), Some(r#"["low",7]"#));
+    }
+
+    #[test]
+    fn provider_names_are_the_originals() {
+        for name in ProviderName::ALL {
+            assert_eq!(serde_json::to_value(name).ok(), Some(serde_json::json!(name.as_str())));
+            assert_eq!(name.as_str().parse(), Ok(name));
+        }
+    }
+}
