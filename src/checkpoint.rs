@@ -78,6 +78,32 @@ pub struct CheckpointHead {
     pub metadata: Map<String, Value>,
 }
 
+impl CheckpointHead {
+    /// The state of a Run that has not begun.
+    pub fn fresh(id: CheckpointId, job_id: JobId, run_id: RunId, expert: ExpertRef) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            id,
+            job_id,
+            run_id,
+            status: Status::Init,
+            step_number: 1,
+            expert,
+            delegate_to: Vec::new(),
+            delegated_by: None,
+            usage: Usage::default(),
+            context_window: None,
+            context_window_usage: None,
+            pending_tool_calls: Vec::new(),
+            partial_tool_results: Vec::new(),
+            todos: TodoList::default(),
+            error: None,
+            retry_count: 0,
+            metadata: Map::new(),
+        }
+    }
+}
+
 /// A whole checkpoint, as a library call returns it and as the file of a stopped Run holds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

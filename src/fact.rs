@@ -119,10 +119,13 @@ pub struct RunSpec {
 }
 
 /// What a Run works with and may find changed when it is resumed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Surroundings {
     pub tools: Vec<ToolRoute>,
+    /// The experts behind the tools of kind [`crate::tool::ToolKind::Delegate`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegates: Vec<ExpertRef>,
     pub limits: Limits,
     /// The model's context window in tokens, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

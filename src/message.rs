@@ -52,4 +52,16 @@ impl Message {
             .collect();
         if texts.is_empty() { None } else { Some(texts.join("\n")) }
     }
+
+    /// The ids of the calls that an expert message makes.
+    pub fn call_ids(&self) -> impl Iterator<Item = &str> {
+        let parts = match self {
+            Self::ExpertMessage { contents, .. } => contents.as_slice(),
+            _ => &[],
+        };
+        parts.iter().filter_map(|part| match part {
+            ExpertPart::ToolCallPart { tool_call_id, .. } => Some(tool_call_id.as_str()),
+            _ => None,
+        })
+    }
 }

@@ -1,1 +1,30 @@
-//! machine
+//! The state machine of a Run, open for study: deterministic, without I/O, clock or randomness.
+//!
+//! ```text
+//!  facts ──▶ RunMachine::advance ──▶ events (to be told)
+//!                                    a checkpoint (to be stored)
+//!                                    one Action (to be carried out; its outcome is the next fact)
+//! ```
+//!
+//! A Run begins in `Init` with the fact `Started` (or, restored from a checkpoint, `Resumed`). Each turn of the loop
+//! goes `PreparingForStep` → `GeneratingToolCall` → `CallingMcpTools` → (`CallingDelegates` →
+//! `CallingInteractiveTools` →) `ResolvingToolResult` → `FinishingStep`. States that need nothing from outside answer
+//! [`Input::Proceed`]. Every arrow is listed in [`ARROWS`], and [`mermaid`] draws them.
+
+mod answer;
+mod calls;
+mod diagram;
+mod repair;
+mod run;
+mod state;
+pub mod todo;
+mod transition;
+
+#[cfg(test)]
+mod properties;
+
+pub use calls::Turn;
+pub use diagram::{ARROWS, Arrow, mermaid};
+pub use run::RunMachine;
+pub use state::State;
+pub use transition::{Action, IllegalInput, Input, Save, Transition};

@@ -1,0 +1,194 @@
+//! What a model's answer leads to: calls, completion, another try, or a stop.
+
+use crate::checkpoint::{RunFailure, Status};
+use crate::content::ExpertPart;
+use crate::event::EventBody;
+use crate::generation::{FinishReason, GeneratedPart, Generation};
+use crate::machine::calls::{AskedCall, Turn};
+use crate::machine::run::{Arrow, RunMachine};
+use crate::machine::state::State;
+use crate::machine::transition::Action;
+use crate::message::Message;
+use crate::tool::{ToolCall, ToolKind, ToolResult};
+use crate::usage::Usage;
+
+/// Told to a model that gave neither text nor a call (the original's nudge).
+const NOTHING_SAID: &str = r#"{"error":"Error: No tool call or text generated","message":"You must generate a tool call or provide a response. Try again."}"#;
+/// Told to a model whose calls were cut off (the original's).
+const CUT_OFF: &str =
+    r#"{"error":"Error: Tool call generation failed","message":"Generation length exceeded. Try again."}"#;
+/// Told to observers when the provider paused a long turn; the conversation needs nothing added.
+const PAUSED: &str = r#"{"error":"Paused","message":"The provider paused a long turn; it goes on in the next step."}"#;
+
+impl RunMachine {
+    pub(super) fn generated(&mut self, generation: &Generation) -> Arrow {
+        let usage = self.account(generation);
+        let said = text_of(generation);
+        let asked: Vec<AskedCall<'_>> = generation
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                GeneratedPart::ToolCall { id, name, arguments } => Some(AskedCall { id, name, arguments }),
+                _ => None,
+            })
+            .collect();
+        match (&generation.finish, asked.is_empty(), said.trim().is_empty()) {
+            (FinishReason::Pause, true, _) => self.paused(generation, usage),
+            (_, true, false) => self.complete(generation, said, usage),
+            (FinishReason::ContentFilter, true, true) => self.stop_by_error(RunFailure {
+                name: "ContentFilterError".to_owned(),
+                message: "the provider's content filter, or the model itself, refused to answer".to_owned(),
+                status_code: None,
+                is_retryable: false,
+            }),
+            (_, true, true) => self.try_again("No tool call or text generated", usage, |machine| {
+                let nudge = machine.user_message(NOTHING_SAID);
+                (NOTHING_SAID, vec![nudge], Vec::new())
+            }),
+            (FinishReason::ToolCalls | FinishReason::Stop | FinishReason::Pause, false, _) => {
+                self.call(generation, &asked, &said, usage)
+            }
+            (FinishReason::Length, false, _) => {
+                self.try_again("Generation length exceeded", usage, |machine| machine.cut_off(generation, &asked))
+            }
+            (other, false, _) => self.stop_by_error(RunFailure {
+                name: "UnexpectedFinishReason".to_owned(),
+                message: format!("Unexpected finish reason: {other}"),
+                status_code: None,
+                is_retryable: false,
+            }),
+        }
+    }
+
+    /// Adds the answer's tokens to the accounts of step and Run.
+    fn account(&mut self, generation: &Generation) -> Usage {
+        let usage = generation.usage.unwrap_or_default();
+        self.step.usage = self.step.usage.plus(usage);
+        self.head.usage = self.head.usage.plus(usage);
+        if let (Some(window), Some(tokens)) = (self.head.context_window, generation.context_tokens) {
+            #[expect(clippy::cast_precision_loss, reason = "a ratio for display; windows are far below 2^52")]
+            let filled = tokens as f64 / window.max(1) as f64;
+            self.head.context_window_usage = Some(filled);
+        }
+        usage
+    }
+
+    fn call(&mut self, generation: &Generation, asked: &[AskedCall<'_>], said: &str, usage: Usage) -> Arrow {
+        let turn = Turn::of(asked, said, &self.surroundings, &mut self.head.todos, &self.call_ids, &mut self.mint);
+        let message = self.expert_message(generation, &turn.calls());
+        self.head.retry_count = 0;
+        self.step.tool_calls = turn.calls();
+        self.add_new(message.clone());
+        let event = EventBody::CallTools { new_message: message, tool_calls: turn.calls(), usage };
+        let open = turn.open(ToolKind::Mcp);
+        let action = if open.is_empty() { Action::Proceed } else { Action::CallTools { calls: open, in_doubt: false } };
+        Arrow { state: State::CallingMcpTools(turn), events: vec![event], save: false, action }
+    }
+
+    fn complete(&mut self, generation: &Generation, text: String, usage: Usage) -> Arrow {
+        let message = self.expert_message(generation, &[]);
+        self.head.retry_count = 0;
+        self.add_new(message);
+        self.stop(Status::Completed, |checkpoint, step| EventBody::CompleteRun { checkpoint, step, text, usage })
+    }
+
+    fn paused(&mut self, generation: &Generation, usage: Usage) -> Arrow {
+        let message = self.expert_message(generation, &[]);
+        if matches!(&message, Message::ExpertMessage { contents, .. } if contents.is_empty()) {
+            return self.try_again("No tool call or text generated", usage, |machine| {
+                let nudge = machine.user_message(NOTHING_SAID);
+                (NOTHING_SAID, vec![nudge], Vec::new())
+            });
+        }
+        self.add_new(message.clone());
+        let event = self.retry(PAUSED.to_owned(), vec![message], Vec::new(), usage, None);
+        self.head.retry_count = 0;
+        Arrow::proceed(State::FinishingStep, vec![event])
+    }
+
+    /// Another step with what `mend` adds to the conversation, or a stop when there were too many of them in a row.
+    fn try_again(
+        &mut self,
+        problem: &str,
+        usage: Usage,
+        mend: impl FnOnce(&mut Self) -> (&'static str, Vec<Message>, Vec<ToolResult>),
+    ) -> Arrow {
+        let retries = self.head.retry_count;
+        if retries >= self.surroundings.limits.max_retries {
+            return self.stop_by_error(RunFailure {
+                name: "MaxRetriesExceeded".to_owned(),
+                message: format!("Max retries ({retries}) exceeded: {problem}"),
+                status_code: None,
+                is_retryable: true,
+            });
+        }
+        let (reason, messages, results) = mend(self);
+        for message in &messages {
+            self.add_new(message.clone());
+        }
+        self.step.tool_results.clone_from(&results);
+        let event = self.retry(reason.to_owned(), messages, results, usage, None);
+        Arrow::proceed(State::FinishingStep, vec![event])
+    }
+
+    /// Keeps only the first call, answered with the reason: later ones, and the arguments of the last, may be torn.
+    fn cut_off(
+        &mut self,
+        generation: &Generation,
+        asked: &[AskedCall<'_>],
+    ) -> (&'static str, Vec<Message>, Vec<ToolResult>) {
+        // Nothing is called, so the task list must not change either.
+        let mut todos = self.head.todos.clone();
+        let first = asked.get(..1).unwrap_or(asked);
+        let calls = Turn::of(first, "", &self.surroundings, &mut todos, &self.call_ids, &mut self.mint).calls();
+        let results: Vec<ToolResult> = calls.iter().map(|call| ToolResult::error(call, CUT_OFF)).collect();
+        let said = self.expert_message(generation, &calls);
+        let answered = self.tool_message(&results);
+        self.step.tool_calls = calls;
+        (CUT_OFF, vec![said, answered], results)
+    }
+
+    /// The answer as a message: thinking, then text, then `calls`.
+    fn expert_message(&mut self, generation: &Generation, calls: &[ToolCall]) -> Message {
+        let mut contents = Vec::new();
+        for part in &generation.parts {
+            if let GeneratedPart::Thinking { thinking } = part {
+                contents.push(ExpertPart::ThinkingPart { id: self.mint.id(), thinking: thinking.clone() });
+            }
+        }
+        for part in &generation.parts {
+            if let GeneratedPart::Text { text } = part
+                && !text.is_empty()
+            {
+                contents.push(ExpertPart::TextPart { id: self.mint.id(), text: text.clone() });
+            }
+        }
+        for call in calls {
+            contents.push(ExpertPart::ToolCallPart {
+                id: self.mint.id(),
+                tool_call_id: call.id.clone(),
+                tool_name: call.tool_name.clone(),
+                args: call.args.clone().into(),
+            });
+        }
+        Message::ExpertMessage { id: self.mint.id(), contents, cache: false }
+    }
+
+    pub(super) fn expert_text_message(&mut self, text: String) -> Message {
+        let contents = vec![ExpertPart::TextPart { id: self.mint.id(), text }];
+        Message::ExpertMessage { id: self.mint.id(), contents, cache: false }
+    }
+}
+
+/// The answer's texts, joined by newlines.
+fn text_of(generation: &Generation) -> String {
+    let texts: Vec<&str> = generation
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            GeneratedPart::Text { text } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    texts.join("\n")
+}

@@ -1,0 +1,254 @@
+//! One turn's calls: which are answered, which are next, and the answers in call order.
+
+use std::collections::HashSet;
+
+use crate::checkpoint::{CheckpointHead, TodoList};
+use crate::content::{Content, ExpertPart};
+use crate::fact::{Mint, Surroundings};
+use crate::generation::Arguments;
+use crate::machine::todo::{self, ATTEMPT_COMPLETION, Completion};
+use crate::message::Message;
+use crate::tool::{ToolCall, ToolKind, ToolResult};
+
+/// Skill name of calls to tools that do not exist.
+const NO_SKILL: &str = "unknown";
+
+/// Most characters of broken arguments that are shown to the model again.
+const SHOWN_ARGUMENTS: usize = 500;
+
+/// The calls of one model answer, in the order MCP, delegates, interactive (stable otherwise).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Turn {
+    slots: Vec<Slot>,
+    /// The final text, when `attemptCompletion` was accepted.
+    pub completion: Option<String>,
+    /// Its unanswered MCP calls may have been made by an earlier process.
+    pub in_doubt: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Slot {
+    call: ToolCall,
+    kind: ToolKind,
+    answer: Option<ToolResult>,
+}
+
+/// A call as a model made it.
+#[derive(Debug)]
+pub struct AskedCall<'a> {
+    pub id: &'a str,
+    pub name: &'a str,
+    pub arguments: &'a Arguments,
+}
+
+impl Turn {
+    /// Takes up what the model asked for: gives every call a unique id and its skill, and answers at once what needs
+    /// nobody outside (unknown tools, broken arguments, the conversation's own tools, which work on `todos`).
+    ///
+    /// `said` is the text beside the calls, the final answer when `attemptCompletion` brings none.
+    pub fn of(
+        asked: &[AskedCall<'_>],
+        said: &str,
+        surroundings: &Surroundings,
+        todos: &mut TodoList,
+        used_ids: &HashSet<String>,
+        mint: &mut Mint,
+    ) -> Self {
+        let mut taken: HashSet<String> = HashSet::new();
+        let mut slots: Vec<Slot> = asked
+            .iter()
+            .map(|asked| {
+                let free = !asked.id.is_empty() && !used_ids.contains(asked.id) && !taken.contains(asked.id);
+                let id = if free { asked.id.to_owned() } else { format!("call_{}", mint.uuid().simple()) };
+                taken.insert(id.clone());
+                Slot::of(id, asked, surroundings)
+            })
+            .collect();
+        slots.sort_by_key(|slot| match slot.kind {
+            ToolKind::Mcp | ToolKind::Conversation => 0,
+            ToolKind::Delegate => 1,
+            ToolKind::Interactive => 2,
+        });
+        let mut turn = Self { slots, completion: None, in_doubt: false };
+        turn.answer_conversation_tools(said, todos);
+        turn
+    }
+
+    fn answer_conversation_tools(&mut self, said: &str, todos: &mut TodoList) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_open(ToolKind::Conversation)) {
+            if slot.call.tool_name != ATTEMPT_COMPLETION {
+                slot.answer = Some(todo::answer(&slot.call, todos));
+            }
+        }
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_open(ToolKind::Conversation)) else { return };
+        match todo::attempt_completion(&slot.call, todos) {
+            Completion::Accepted { answer, text } => {
+                slot.answer = Some(answer);
+                self.completion = Some(text.unwrap_or_else(|| said.trim().to_owned()));
+            }
+            Completion::Refused(answer) => slot.answer = Some(answer),
+        }
+        // As in the original, completion stands alone; unlike it, the other calls are answered, so that no id is
+        // left open.
+        for slot in self.slots.iter_mut().filter(|slot| slot.answer.is_none()) {
+            slot.answer = Some(ToolResult::error(
+                &slot.call,
+                "not run: attemptCompletion was called in the same turn. Call it alone, after all other work",
+            ));
+        }
+    }
+
+    /// Rebuilds the turn that a checkpoint was stopped in: the calls of its last expert message, with the answers on
+    /// record and those brought along. Empty when that message has none.
+    pub fn rebuild(
+        messages: &[Message],
+        head: &CheckpointHead,
+        answers: &[ToolResult],
+        surroundings: &Surroundings,
+    ) -> Self {
+        let Some(Message::ExpertMessage { contents, .. }) = messages.last() else { return Self::default() };
+        let mut slots = Vec::new();
+        for part in contents {
+            let ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } = part else { continue };
+            let route = surroundings.tools.iter().find(|route| route.name == *tool_name);
+            let pending = head.pending_tool_calls.iter().find(|call| call.id == *tool_call_id);
+            let delegated = head.delegate_to.iter().find(|to| to.tool_call_id == *tool_call_id);
+            let call = pending.cloned().unwrap_or_else(|| ToolCall {
+                id: tool_call_id.clone(),
+                skill_name: match (delegated, route) {
+                    (Some(to), _) => to.expert.key.as_str().to_owned(),
+                    (None, Some(route)) => route.skill_name.clone(),
+                    (None, None) => NO_SKILL.to_owned(),
+                },
+                tool_name: tool_name.clone(),
+                args: args.as_object().cloned().unwrap_or_default(),
+            });
+            let recorded = head.partial_tool_results.iter().chain(answers).find(|result| result.id == call.id);
+            let kind = match (delegated, route) {
+                (Some(_), _) => ToolKind::Delegate,
+                (None, Some(route)) => route.kind,
+                (None, None) => ToolKind::Mcp,
+            };
+            let answer = recorded.cloned().or_else(|| {
+                let lost = pending.is_none() && delegated.is_none();
+                if lost || kind == ToolKind::Conversation || (route.is_none() && delegated.is_none()) {
+                    let unknown = format!("no result of {tool_name} was recorded; its effect is unknown");
+                    return Some(ToolResult::error(&call, unknown));
+                }
+                if kind == ToolKind::Delegate { delegate_problem(&call, surroundings) } else { None }
+            });
+            slots.push(Slot { call, kind, answer });
+        }
+        Self { slots, completion: None, in_doubt: true }
+    }
+
+    /// Whether there was no call at all.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// All calls, in order.
+    pub fn calls(&self) -> Vec<ToolCall> {
+        self.slots.iter().map(|slot| slot.call.clone()).collect()
+    }
+
+    /// Calls of `kind` without an answer, in order.
+    pub fn open(&self, kind: ToolKind) -> Vec<ToolCall> {
+        self.slots.iter().filter(|slot| slot.is_open(kind)).map(|slot| slot.call.clone()).collect()
+    }
+
+    /// Whether a call of `kind` has no answer.
+    pub fn has_open(&self, kind: ToolKind) -> bool {
+        self.slots.iter().any(|slot| slot.is_open(kind))
+    }
+
+    /// All calls without an answer, in order.
+    pub fn unanswered(&self) -> Vec<ToolCall> {
+        self.slots.iter().filter(|slot| slot.answer.is_none()).map(|slot| slot.call.clone()).collect()
+    }
+
+    /// The answers so far, in call order.
+    pub fn answers(&self) -> Vec<ToolResult> {
+        self.slots.iter().filter_map(|slot| slot.answer.clone()).collect()
+    }
+
+    /// Whether `id` is an MCP call still waiting for its answer.
+    pub fn awaits(&self, id: &str) -> bool {
+        self.slots.iter().any(|slot| slot.is_open(ToolKind::Mcp) && slot.call.id == id)
+    }
+
+    /// Takes the answer of an MCP call that [`Self::awaits`] it; any other is dropped.
+    pub fn take(&mut self, mut result: ToolResult, mint: &mut Mint) {
+        let open = self.slots.iter_mut().find(|slot| slot.is_open(ToolKind::Mcp) && slot.call.id == result.id);
+        if let Some(slot) = open {
+            name_parts(&mut result.result, mint);
+            slot.answer = Some(result);
+        }
+    }
+
+    /// Gives ids to the parts of all answers that have none.
+    pub fn name_answers(&mut self, mint: &mut Mint) {
+        for answer in self.slots.iter_mut().filter_map(|slot| slot.answer.as_mut()) {
+            name_parts(&mut answer.result, mint);
+        }
+    }
+}
+
+/// Gives ids to parts that have none.
+pub fn name_parts(parts: &mut [Content], mint: &mut Mint) {
+    for id in parts.iter_mut().map(Content::id_mut).filter(|id| id.is_empty()) {
+        *id = mint.id();
+    }
+}
+
+impl Slot {
+    fn of(id: String, asked: &AskedCall<'_>, surroundings: &Surroundings) -> Self {
+        let route = surroundings.tools.iter().find(|route| route.name == asked.name);
+        let mut call = ToolCall {
+            id,
+            skill_name: route.map_or_else(|| NO_SKILL.to_owned(), |route| route.skill_name.clone()),
+            tool_name: asked.name.to_owned(),
+            args: serde_json::Map::new(),
+        };
+        let answer = match (route, asked.arguments) {
+            (None, arguments) => {
+                if let Arguments::Valid(args) = arguments {
+                    call.args.clone_from(args);
+                }
+                Some(ToolResult::error(&call, unknown_tool(asked.name, surroundings)))
+            }
+            (Some(_), Arguments::Invalid(raw)) => Some(ToolResult::error(&call, invalid_arguments(asked.name, raw))),
+            (Some(route), Arguments::Valid(args)) => {
+                call.args.clone_from(args);
+                if route.kind == ToolKind::Delegate { delegate_problem(&call, surroundings) } else { None }
+            }
+        };
+        Self { call, kind: route.map_or(ToolKind::Mcp, |route| route.kind), answer }
+    }
+
+    fn is_open(&self, kind: ToolKind) -> bool {
+        self.kind == kind && self.answer.is_none()
+    }
+}
+
+/// A delegate needs a query, and must be one of the experts known.
+fn delegate_problem(call: &ToolCall, surroundings: &Surroundings) -> Option<ToolResult> {
+    let has_query = call.args.get("query").and_then(|q| q.as_str()).is_some_and(|q| !q.trim().is_empty());
+    let is_known = surroundings.delegates.iter().any(|expert| expert.key.as_str() == call.skill_name);
+    match (has_query, is_known) {
+        (false, _) => Some(ToolResult::error(call, format!("{} needs a query that is not empty", call.tool_name))),
+        (_, false) => Some(ToolResult::error(call, format!("no expert {} is defined", call.skill_name))),
+        _ => None,
+    }
+}
+
+fn unknown_tool(name: &str, surroundings: &Surroundings) -> String {
+    let known: Vec<&str> = surroundings.tools.iter().map(|route| route.name.as_str()).collect();
+    format!("there is no tool {name:?}. The tools are: {}", known.join(", "))
+}
+
+fn invalid_arguments(name: &str, raw: &str) -> String {
+    let shown: String = raw.chars().take(SHOWN_ARGUMENTS).collect();
+    let cut = if shown.len() < raw.len() { " (cut)" } else { "" };
+    format!("the arguments for {name} were not a JSON object, so it was not called. They were{cut}: {shown}")
+}

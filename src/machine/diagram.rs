@@ -1,0 +1,101 @@
+//! The table of arrows and its drawing. The machine's property tests hold it equal to what `advance` does.
+
+use std::fmt::Write as _;
+
+/// One arrow: in this state, told this, the machine goes there and tells these events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Arrow {
+    pub from: &'static str,
+    pub input: &'static str,
+    pub to: &'static str,
+    /// The event told on the way; empty for a silent hand-over.
+    pub event: &'static str,
+}
+
+const fn arrow(from: &'static str, input: &'static str, to: &'static str, event: &'static str) -> Arrow {
+    Arrow { from, input, to, event }
+}
+
+/// Every arrow there is.
+pub const ARROWS: [Arrow; 28] = [
+    arrow("Init", "Started", "PreparingForStep", "startRun"),
+    arrow("Init", "Resumed", "PreparingForStep", "startRun"),
+    arrow("Init", "Resumed", "ResumingFromStop", "resumeFromStop"),
+    arrow("ResumingFromStop", "Proceed", "CallingMcpTools", ""),
+    arrow("ResumingFromStop", "Proceed", "CallingDelegates", ""),
+    arrow("ResumingFromStop", "Proceed", "CallingInteractiveTools", ""),
+    arrow("ResumingFromStop", "Proceed", "ResolvingToolResult", "resolveToolResults"),
+    arrow("PreparingForStep", "Proceed", "GeneratingToolCall", "startGeneration"),
+    arrow("GeneratingToolCall", "Generated", "CallingMcpTools", "callTools"),
+    arrow("GeneratingToolCall", "Generated", "FinishingStep", "retry"),
+    arrow("GeneratingToolCall", "Generated", "completed", "completeRun"),
+    arrow("GeneratingToolCall", "Generated", "stoppedByError", "stopRunByError"),
+    arrow("GeneratingToolCall", "GenerationFailed", "GeneratingToolCall", "retry"),
+    arrow("GeneratingToolCall", "GenerationFailed", "stoppedByError", "stopRunByError"),
+    arrow("GeneratingToolCall", "Interrupted", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("GeneratingToolCall", "Resumed", "GeneratingToolCall", "resumeFromStop"),
+    arrow("CallingMcpTools", "ToolReturned", "CallingMcpTools", ""),
+    arrow("CallingMcpTools", "Interrupted", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("CallingMcpTools", "Resumed", "CallingMcpTools", "resumeFromStop"),
+    arrow("CallingMcpTools", "Proceed", "completed", "completeRun"),
+    arrow("CallingMcpTools", "Proceed", "CallingDelegates", ""),
+    arrow("CallingMcpTools", "Proceed", "ResolvingToolResult", "resolveToolResults"),
+    arrow("CallingDelegates", "Proceed", "stoppedByDelegate", "stopRunByDelegate"),
+    arrow("CallingDelegates", "Proceed", "CallingInteractiveTools", ""),
+    arrow("CallingInteractiveTools", "Proceed", "stoppedByInteractiveTool", "stopRunByInteractiveTool"),
+    arrow("ResolvingToolResult", "Proceed", "FinishingStep", "finishToolCall"),
+    arrow("FinishingStep", "Proceed", "PreparingForStep", "continueToNextStep"),
+    arrow("FinishingStep", "Proceed", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
+];
+
+/// The terminal states.
+const TERMINAL: [&str; 6] = [
+    "completed",
+    "stoppedByError",
+    "stoppedByExceededMaxSteps",
+    "stoppedByInteractiveTool",
+    "stoppedByDelegate",
+    "stoppedByCancellation",
+];
+
+/// The arrows as a Mermaid state diagram. Labels: the input, then the event it leads to.
+pub fn mermaid() -> String {
+    let mut text = String::from("stateDiagram-v2\n    [*] --> Init\n");
+    for arrow in &ARROWS {
+        let event = if arrow.event.is_empty() { String::new() } else { format!(" / {}", arrow.event) };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "    {} --> {} : {}{}", arrow.from, arrow.to, arrow.input, event);
+    }
+    for state in TERMINAL {
+        let _ = writeln!(text, "    {state} --> [*]");
+    }
+    text
+}
+
+/// `docs/state-machine.md`, generated.
+#[cfg(test)]
+fn page() -> String {
+    format!(
+        "# The state machine of a Run\n\n\
+         Generated from `perstack::machine::ARROWS`; a test keeps it current \
+         (`UPDATE_DOCS=1 cargo test --lib diagram` writes it anew).\n\n\
+         States that need nothing from outside answer `Proceed`; the other inputs are facts, one line each in a \
+         Run's log. Behind the `/` stands the event that is told.\n\n```mermaid\n{}```\n",
+        mermaid()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a switch for whoever changes the machine")]
+    fn the_page_is_current() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/state-machine.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(file, page()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(file).unwrap_or_default(), page());
+    }
+}

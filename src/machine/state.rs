@@ -1,0 +1,58 @@
+//! The states of a Run, each holding exactly what it knows beyond the conversation.
+
+use crate::checkpoint::Status;
+use crate::machine::calls::Turn;
+use crate::tool::ToolResult;
+
+/// Where a Run stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// Nothing was told yet; a restored machine holds its checkpoint.
+    Init,
+    /// A step begins.
+    PreparingForStep,
+    /// The model is being asked.
+    GeneratingToolCall,
+    /// The turn's MCP calls are being answered.
+    CallingMcpTools(Turn),
+    /// The turn's delegates are next.
+    CallingDelegates(Turn),
+    /// The turn's questions to people are next.
+    CallingInteractiveTools(Turn),
+    /// A stopped turn goes on.
+    ResumingFromStop(Turn),
+    /// Every call is answered; the answers go into the conversation next.
+    ResolvingToolResult(Vec<ToolResult>),
+    /// The step is over.
+    FinishingStep,
+    /// The Run is over.
+    Stopped(Status),
+}
+
+impl State {
+    /// The state's name, as the diagram has it; a stopped Run's is its status.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Init => "Init",
+            Self::PreparingForStep => "PreparingForStep",
+            Self::GeneratingToolCall => "GeneratingToolCall",
+            Self::CallingMcpTools(_) => "CallingMcpTools",
+            Self::CallingDelegates(_) => "CallingDelegates",
+            Self::CallingInteractiveTools(_) => "CallingInteractiveTools",
+            Self::ResumingFromStop(_) => "ResumingFromStop",
+            Self::ResolvingToolResult(_) => "ResolvingToolResult",
+            Self::FinishingStep => "FinishingStep",
+            Self::Stopped(status) => match status {
+                // `advance` never stops with the first two; they are named for completeness.
+                Status::Init => "init",
+                Status::Proceeding => "proceeding",
+                Status::Completed => "completed",
+                Status::StoppedByInteractiveTool => "stoppedByInteractiveTool",
+                Status::StoppedByDelegate => "stoppedByDelegate",
+                Status::StoppedByExceededMaxSteps => "stoppedByExceededMaxSteps",
+                Status::StoppedByError => "stoppedByError",
+                Status::StoppedByCancellation => "stoppedByCancellation",
+            },
+        }
+    }
+}

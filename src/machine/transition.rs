@@ -1,0 +1,81 @@
+//! What goes into a machine and what comes out.
+
+use crate::checkpoint::{CheckpointHead, Status};
+use crate::event::Event;
+use crate::fact::{Fact, FactBody};
+use crate::tool::ToolCall;
+
+/// One thing told to a machine.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// Nothing new from outside: do what the present state does by itself.
+    Proceed,
+    /// Something happened.
+    Fact(Fact),
+}
+
+impl Input {
+    /// The input's kind, as the diagram names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Proceed => "Proceed",
+            Self::Fact(fact) => match fact.body {
+                FactBody::Started { .. } => "Started",
+                FactBody::Resumed { .. } => "Resumed",
+                FactBody::Generated { .. } => "Generated",
+                FactBody::GenerationFailed { .. } => "GenerationFailed",
+                FactBody::ToolReturned { .. } => "ToolReturned",
+                FactBody::Interrupted => "Interrupted",
+            },
+        }
+    }
+}
+
+/// What follows from one input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transition {
+    /// To be told, in this order.
+    pub events: Vec<Event>,
+    /// A checkpoint to be stored.
+    pub save: Option<Save>,
+    /// What the machine asks for next.
+    pub action: Action,
+}
+
+/// A checkpoint to be stored. Its messages are the machine's; a terminal status means that the file is to hold them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Save {
+    pub head: Box<CheckpointHead>,
+    /// How many of the machine's messages belong to it.
+    pub messages: usize,
+}
+
+/// The one thing that a machine asks of its driver.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Come back with [`Input::Proceed`].
+    Proceed,
+    /// Ask the model, after this wait; come back with `Generated` or `GenerationFailed`.
+    Generate {
+        /// Milliseconds.
+        after_ms: u64,
+    },
+    /// Call these tools; come back with a `ToolReturned` each.
+    CallTools {
+        calls: Vec<ToolCall>,
+        /// They may have been called before, by a process that was stopped.
+        in_doubt: bool,
+    },
+    /// More of the calls made are still to return.
+    Wait,
+    /// The Run is over.
+    Stop(Status),
+}
+
+/// An input that the present state cannot take. The machine is unchanged, and the input must not be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a run in state {state} cannot take {input}")]
+pub struct IllegalInput {
+    pub state: &'static str,
+    pub input: &'static str,
+}
