@@ -1,1 +1,116 @@
-//! store
+//! State on disk: jobs, their Runs, logs and checkpoints below one storage folder.
+//!
+//! ```text
+//! jobs/{job}/job.json                      a Job
+//! jobs/{job}/lock                          held by the process that works on the job
+//! jobs/{job}/runs/{run}/run-setting.json   what the Run was started with
+//! jobs/{job}/runs/{run}/log.jsonl          a Fact a line: the truth; everything else can be made from it again
+//! jobs/{job}/runs/{run}/checkpoint-{step}-{id}.json
+//! jobs/{job}/checkpoints/{id}.json         the original's checkpoints, read only
+//! ```
+//!
+//! Writing takes the job's lock ([`JobStore`]); reading ([`Store`]) takes none and may go on beside a writer. Facts are
+//! stored and read, never interpreted: what they lead to is the machine's business, when they are written the runtime's.
+
+mod atomic;
+mod error;
+mod find;
+mod job;
+mod layout;
+mod list;
+mod log;
+mod snapshot;
+
+pub use error::StoreError;
+pub use find::Found;
+pub use job::{JobStore, RunStore};
+pub use layout::Layout;
+pub use list::{CheckpointEntry, RunEntry};
+pub use log::{LogPosition, LogReader, LogWriter};
+pub use snapshot::{CheckpointBody, StoredCheckpoint};
+
+use std::path::Path;
+
+use crate::fact::Fact;
+use crate::id::{JobId, RunId};
+use crate::job::Job;
+use crate::setting::RunSetting;
+
+/// One storage folder.
+#[derive(Debug, Clone)]
+pub struct Store {
+    layout: Layout,
+}
+
+impl Store {
+    /// The storage in `root`, the folder that holds `jobs/`. It is made when the first job is created.
+    pub fn new(root: &Path) -> Self {
+        Self { layout: Layout::new(root) }
+    }
+
+    /// The names of files and folders.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Begins a job and takes its lock. A job that came of replaying a cassette gives way to another such.
+    ///
+    /// # Errors
+    /// [`StoreError::JobExists`], [`StoreError::Locked`] or the system's error.
+    pub fn create_job(&self, job: &Job) -> Result<JobStore, StoreError> {
+        JobStore::create(self.layout.clone(), job)
+    }
+
+    /// Takes the lock of a job, to go on with it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Locked`] or the system's error.
+    pub fn open_job(&self, job: &JobId) -> Result<JobStore, StoreError> {
+        if !self.layout.job(job).is_dir() {
+            return Err(self.not_found(format!("there is no job {job} in {}", self.layout.root().display())));
+        }
+        JobStore::open(self.layout.clone(), job)
+    }
+
+    /// All facts of a Run's log.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
+    pub fn read_facts(&self, job: &JobId, run: &RunId) -> Result<Vec<Fact>, StoreError> {
+        LogReader::open(&self.layout.log(job, run))?.read_all()
+    }
+
+    /// The facts that a mid-run checkpoint builds on, checked against its digest.
+    ///
+    /// # Errors
+    /// As [`Store::read_facts`]; [`StoreError::Damaged`] also when the log is not the one `position` was taken of.
+    pub fn read_facts_to(&self, job: &JobId, run: &RunId, position: &LogPosition) -> Result<Vec<Fact>, StoreError> {
+        LogReader::open(&self.layout.log(job, run))?.read_to(position)
+    }
+
+    /// What a Run was started with.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
+    pub fn setting(&self, job: &JobId, run: &RunId) -> Result<RunSetting, StoreError> {
+        snapshot::read_versioned(&self.layout.setting(job, run))
+    }
+
+    /// Reads a checkpoint file, in this storage or anywhere else.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], which names the newest good checkpoint of the same job; [`StoreError::Newer`]; the
+    /// system's error.
+    pub fn read_checkpoint(&self, path: &Path) -> Result<StoredCheckpoint, StoreError> {
+        snapshot::read_checkpoint(path).map_err(|error| match error {
+            StoreError::Damaged { path, line, what, newest: None } => {
+                let newest = self.newest_good_beside(&path);
+                StoreError::Damaged { path, line, what, newest }
+            }
+            other => other,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

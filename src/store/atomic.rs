@@ -1,0 +1,170 @@
+//! Every write to the storage folder goes through here: files that appear whole or not at all, folders, appended lines.
+//!
+//! A file is created under a temporary name in its own folder, written, synced, renamed, and its folder synced. What a
+//! crash leaves behind is named `.{file}.{n}.tmp`, which no reader takes for anything.
+//!
+//! Files get the process's usual permissions (0644 and 0755 less the umask): nothing stored here is a secret.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::StoreError;
+
+/// Most temporary names tried for one file: as many leftovers of crashes can lie about before one is in the way.
+const MAX_TEMPORARY: u32 = 1000;
+
+/// Largest JSON file that is read, in bytes. (A conversation that fills the largest context windows, with every image
+/// inline, stays below 100 MiB.)
+const MAX_FILE: u64 = 512 << 20;
+
+/// Writes `value` to `path` as indented JSON with a newline at the end, replacing what was there. On return it is
+/// durable; on failure the file is as it was.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    let mut bytes =
+        serde_json::to_vec_pretty(value).map_err(|source| StoreError::Encode { path: path.to_owned(), source })?;
+    bytes.push(b'\n');
+    write(path, &bytes)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let (mut file, temporary) = create_temporary(path)?;
+    let written = append(&mut file, &temporary, bytes)
+        .and_then(|()| sync(&file, &temporary))
+        .and_then(|()| fs::rename(&temporary, path).map_err(StoreError::io("rename a temporary file to", path)));
+    if let Err(error) = written {
+        // Only tidiness: readers ignore the leftover.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+fn create_temporary(path: &Path) -> Result<(File, PathBuf), StoreError> {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
+    for n in 0..MAX_TEMPORARY {
+        let temporary = path.with_file_name(format!(".{name}.{n}.tmp"));
+        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+            Ok(file) => return Ok((file, temporary)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = error,
+            Err(error) => return Err(StoreError::io("create", &temporary)(error)),
+        }
+    }
+    Err(StoreError::io("create a temporary file for", path)(taken))
+}
+
+/// Writes all of `bytes` to `file` where it stands.
+pub fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    file.write_all(bytes).map_err(StoreError::io("write to", path))
+}
+
+/// Waits until what was written to `file` is durable.
+pub fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
+    file.sync_data().map_err(StoreError::io("sync", path))
+}
+
+/// Cuts `file` to its first `len` bytes.
+pub fn truncate(file: &File, path: &Path, len: u64) -> Result<(), StoreError> {
+    file.set_len(len).map_err(StoreError::io("truncate", path))
+}
+
+/// Waits until the names in `folder` are durable.
+#[cfg(unix)]
+pub fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    // A relative path of one name has the empty path as its parent.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder).and_then(|handle| handle.sync_all()).map_err(StoreError::io("sync", folder))
+}
+
+/// Only Unix lets a program open a folder to sync it; elsewhere the file system's own journal has to do.
+#[cfg(not(unix))]
+pub fn sync_folder(_folder: &Path) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Makes `folder` and those above it that are missing. Not durable until the folders above are synced.
+pub fn create_folder(folder: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(folder).map_err(StoreError::io("create", folder))
+}
+
+/// Removes `folder` with all that is in it; one that does not exist is fine.
+pub fn remove_folder(folder: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", folder)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Opens a file to read it. Devices and pipes, which could block for ever, are refused.
+pub fn open(path: &Path) -> Result<File, StoreError> {
+    // Looked at before it is opened: opening a pipe without a writer already blocks.
+    let metadata = fs::metadata(path).map_err(StoreError::io("read", path))?;
+    if !metadata.is_file() {
+        return Err(StoreError::damaged(path, None, "it is not a file"));
+    }
+    File::open(path).map_err(StoreError::io("read", path))
+}
+
+/// The whole of a file of at most 512 MiB.
+pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len <= MAX_FILE) {
+        Ok(bytes)
+    } else {
+        Err(StoreError::damaged(path, None, format!("it is larger than {} MiB", MAX_FILE >> 20)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_leaves_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("job.json");
+        write_json(&path, &[1, 2]).unwrap();
+        write_json(&path, &[3]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[\n  3\n]\n");
+        assert_eq!(names(folder.path()), ["job.json"]);
+    }
+
+    #[test]
+    fn a_leftover_of_a_crash_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("job.json");
+        fs::write(folder.path().join(".job.json.0.tmp"), "[1").unwrap();
+        write_json(&path, &[2]).unwrap();
+        assert_eq!(names(folder.path()), [".job.json.0.tmp", "job.json"]);
+    }
+
+    #[test]
+    fn a_failure_names_the_file_and_keeps_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        let error = write_json(&path, &[1]).unwrap_err();
+        assert!(matches!(&error, StoreError::Io { path: named, .. } if *named == path), "{error}");
+        assert_eq!(names(folder.path()), ["taken"]);
+        assert!(write_json(&folder.path().join("missing/job.json"), &[1]).unwrap_err().is_not_found());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_are_not_read() {
+        assert!(open(Path::new("/dev/zero")).unwrap_err().is_damaged());
+    }
+}

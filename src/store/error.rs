@@ -1,0 +1,112 @@
+//! What can go wrong with stored state, and what to do then.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::id::{JobId, RunId};
+
+/// Why state could not be stored, read or found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The system refused; the cause is `source()`.
+    #[error("cannot {action} {}{}", path.display(), remedy(source))]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// A value has no JSON form.
+    #[error("cannot write {} as JSON", path.display())]
+    Encode { path: PathBuf, source: serde_json::Error },
+    /// A file was written by a later version.
+    #[error(
+        "{} has format version {version}, this perstack reads up to {supported}: use a newer perstack", path.display()
+    )]
+    Newer { path: PathBuf, version: u64, supported: u32 },
+    /// A file is not what it should be.
+    #[error(
+        "{}{} is damaged: {what}{}", path.display(), at_line(*line), newest.as_deref().map(continue_from).unwrap_or_default()
+    )]
+    Damaged {
+        path: PathBuf,
+        /// From 1; absent when the file is one value.
+        line: Option<u64>,
+        what: String,
+        /// The newest checkpoint of the same job that can be read.
+        newest: Option<PathBuf>,
+    },
+    /// Another process writes to the job.
+    #[error("job {job} is being worked on by {}: wait for it to end, or stop it", owner(*pid))]
+    Locked {
+        job: JobId,
+        /// The owner's process id, when it could be read.
+        pid: Option<u32>,
+    },
+    /// A job of that id has been started before.
+    #[error("job {job} exists already: resume it, or choose another id")]
+    JobExists { job: JobId },
+    /// A Run of that id has been started before.
+    #[error("run {run} exists already in job {job}: open it instead")]
+    RunExists { job: JobId, run: RunId },
+    /// There is nothing of that name.
+    #[error("{what}{}", suggestion.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    NotFound { what: String, suggestion: Option<String> },
+    /// A prefix fits several checkpoints.
+    #[error("{prefix:?} fits several checkpoints: {}; give more of the id, or the file's path", candidates.join(", "))]
+    Ambiguous { prefix: String, candidates: Vec<String> },
+    /// An earlier write to the log failed, so nothing may be written behind the hole.
+    #[error("{} takes no more facts after a failed write: resume the job to go on from what was stored", path.display())]
+    Poisoned { path: PathBuf },
+}
+
+impl StoreError {
+    /// Another process holds the job.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked { .. })
+    }
+
+    /// What was asked for does not exist.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::NotFound { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
+    /// The name that was given fits several checkpoints.
+    pub fn is_ambiguous(&self) -> bool {
+        matches!(self, Self::Ambiguous { .. })
+    }
+
+    /// A file was read, but holds something else than it should.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(super) fn damaged(path: &Path, line: Option<u64>, what: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), line, what: what.into(), newest: None }
+    }
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (free some space, then resume)",
+        io::ErrorKind::PermissionDenied => " (check the permissions of the storage folder)",
+        io::ErrorKind::ReadOnlyFilesystem => " (choose a storage folder that can be written to)",
+        _ => "",
+    }
+}
+
+fn at_line(line: Option<u64>) -> String {
+    line.map(|line| format!(", line {line},")).unwrap_or_default()
+}
+
+fn continue_from(newest: &Path) -> String {
+    format!("; the newest good checkpoint of this job is {}", newest.display())
+}
+
+fn owner(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}

@@ -1,0 +1,263 @@
+//! Writing: a job that this process holds, and the Runs in it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, StoreError, atomic, snapshot};
+use crate::checkpoint::CheckpointHead;
+use crate::fact::Fact;
+use crate::id::{JobId, RunId};
+use crate::job::Job;
+use crate::message::Message;
+use crate::setting::RunSetting;
+
+/// A job that this process, and no other, writes to. The lock is released when it and all its [`RunStore`]s are
+/// dropped, and by the kernel when the process dies.
+pub struct JobStore {
+    layout: Layout,
+    id: JobId,
+    lock: Arc<Lock>,
+}
+
+impl JobStore {
+    pub(super) fn create(layout: Layout, job: &Job) -> Result<Self, StoreError> {
+        let is_new_storage = !layout.root().exists();
+        atomic::create_folder(&layout.job(&job.id))?;
+        if is_new_storage && let Some(parent) = layout.root().parent() {
+            atomic::sync_folder(parent)?;
+        }
+        let store = Self { lock: Lock::take(&layout, &job.id)?, layout, id: job.id.clone() };
+        if store.has_begun() {
+            let job_file = store.layout.job_file(&job.id);
+            let was_replayed = snapshot::read_versioned::<Job>(&job_file).is_ok_and(|old| old.replayed);
+            if !(job.replayed && was_replayed) {
+                return Err(StoreError::JobExists { job: job.id.clone() });
+            }
+            atomic::remove_folder(&store.layout.runs(&job.id))?;
+        }
+        store.write_job(job)?;
+        Ok(store)
+    }
+
+    pub(super) fn open(layout: Layout, job: &JobId) -> Result<Self, StoreError> {
+        Ok(Self { lock: Lock::take(&layout, job)?, layout, id: job.clone() })
+    }
+
+    /// Whether there is more than the folder and the lock that an interrupted start leaves behind.
+    fn has_begun(&self) -> bool {
+        self.layout.job_file(&self.id).exists()
+            || self.layout.runs(&self.id).exists()
+            || self.layout.original_checkpoints(&self.id).exists()
+    }
+
+    /// The job's id.
+    pub fn id(&self) -> &JobId {
+        &self.id
+    }
+
+    /// Replaces `job.json`; durable on return.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn write_job(&self, job: &Job) -> Result<(), StoreError> {
+        atomic::write_json(&self.layout.job_file(&self.id), job)
+    }
+
+    /// Begins a Run: its folder, `run-setting.json` and an empty log. What an earlier attempt left that came to no fact
+    /// is taken over. Durable with the first [`RunStore::sync`].
+    ///
+    /// # Errors
+    /// [`StoreError::RunExists`] when the Run's log holds a fact, or the system's error.
+    pub fn create_run(&self, setting: &RunSetting) -> Result<RunStore, StoreError> {
+        let run = &setting.run_id;
+        atomic::create_folder(&self.layout.run(&self.id, run))?;
+        let log = LogWriter::open(&self.layout.log(&self.id, run))?;
+        if log.position().facts > 0 {
+            return Err(StoreError::RunExists { job: self.id.clone(), run: run.clone() });
+        }
+        let store = self.run_store(run, log);
+        store.write_setting(setting)?;
+        Ok(store)
+    }
+
+    /// Opens a Run to go on with it; a torn last line of its log is cut off.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
+    pub fn open_run(&self, run: &RunId) -> Result<RunStore, StoreError> {
+        let path = self.layout.log(&self.id, run);
+        if !path.exists() {
+            let what = format!("run {run} of job {} has no log", self.id);
+            return Err(StoreError::NotFound { what, suggestion: None });
+        }
+        Ok(self.run_store(run, LogWriter::open(&path)?))
+    }
+
+    fn run_store(&self, run: &RunId, log: LogWriter) -> RunStore {
+        RunStore {
+            layout: self.layout.clone(),
+            job: self.id.clone(),
+            run: run.clone(),
+            log,
+            folders_synced: false,
+            _lock: Arc::clone(&self.lock),
+        }
+    }
+}
+
+/// A Run that is being written. All calls block until the disk has done its part.
+pub struct RunStore {
+    layout: Layout,
+    job: JobId,
+    run: RunId,
+    log: LogWriter,
+    folders_synced: bool,
+    /// Held, so that the job stays locked as long as one of its Runs can write.
+    _lock: Arc<Lock>,
+}
+
+impl RunStore {
+    /// The Run's id.
+    pub fn id(&self) -> &RunId {
+        &self.run
+    }
+
+    /// Appends a fact to the log: it outlives this process from here on, and a power cut after [`RunStore::sync`].
+    ///
+    /// # Errors
+    /// The system's error; after one, nothing more is taken.
+    pub fn append(&mut self, fact: &Fact) -> Result<(), StoreError> {
+        self.log.append(fact)
+    }
+
+    /// Waits until all that was appended is durable, and the Run's folder with it.
+    ///
+    /// # Errors
+    /// The system's error; after one of the log, nothing more is taken.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        self.log.sync()?;
+        if !self.folders_synced {
+            // Any of them may be new, and a name is durable only when all names above it are.
+            let run = self.layout.run(&self.job, &self.run);
+            for folder in run.ancestors().take_while(|folder| folder.starts_with(self.layout.root())) {
+                atomic::sync_folder(folder)?;
+            }
+            self.folders_synced = true;
+        }
+        Ok(())
+    }
+
+    /// The end of the log.
+    pub fn position(&self) -> LogPosition {
+        self.log.position()
+    }
+
+    /// Writes the checkpoint of a Run that goes on: it refers to the log as it is now. Syncs the log first, so that no
+    /// checkpoint is ahead of its facts.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn write_checkpoint_mid(&mut self, head: &CheckpointHead) -> Result<CheckpointEntry, StoreError> {
+        self.sync()?;
+        let entry = self.entry(head);
+        snapshot::write_mid_run(&entry.path, head, self.log.position())?;
+        Ok(entry)
+    }
+
+    /// Writes the checkpoint that the Run stops with: messages and setting included, so that the file can be taken
+    /// elsewhere. Syncs the log first.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn write_checkpoint_final(
+        &mut self,
+        head: &CheckpointHead,
+        messages: &[Message],
+        setting: &RunSetting,
+    ) -> Result<CheckpointEntry, StoreError> {
+        self.sync()?;
+        let entry = self.entry(head);
+        snapshot::write_final(&entry.path, head, messages, setting)?;
+        Ok(entry)
+    }
+
+    fn entry(&self, head: &CheckpointHead) -> CheckpointEntry {
+        CheckpointEntry {
+            job: self.job.clone(),
+            run: Some(self.run.clone()),
+            step: head.step_number,
+            id: head.id.clone(),
+            path: self.layout.checkpoint(&self.job, &self.run, head.step_number, &head.id),
+        }
+    }
+
+    /// All facts of the log, from the first.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
+    pub fn read_facts(&self) -> Result<Vec<Fact>, StoreError> {
+        LogReader::open(&self.layout.log(&self.job, &self.run))?.read_all()
+    }
+
+    /// What the Run was started with.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
+    pub fn setting(&self) -> Result<RunSetting, StoreError> {
+        snapshot::read_versioned(&self.layout.setting(&self.job, &self.run))
+    }
+
+    /// Replaces `run-setting.json`; durable on return.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn write_setting(&self, setting: &RunSetting) -> Result<(), StoreError> {
+        atomic::write_json(&self.layout.setting(&self.job, &self.run), setting)
+    }
+}
+
+/// The kernel's exclusive lock on a job's `lock` file, which holds the owner's process id for people and for messages.
+/// The file stays when the lock goes: removing it would let two processes lock two files of one name.
+struct Lock {
+    /// Closing it releases the lock.
+    _file: File,
+}
+
+impl Lock {
+    fn take(layout: &Layout, job: &JobId) -> Result<Arc<Self>, StoreError> {
+        let path = layout.lock(job);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(StoreError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::Locked { job: job.clone(), pid: read_pid(&mut file) });
+            }
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
+        }
+        write_pid(&mut file, &path)?;
+        Ok(Arc::new(Self { _file: file }))
+    }
+}
+
+fn write_pid(file: &mut File, path: &Path) -> Result<(), StoreError> {
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(StoreError::io("write to", path))
+}
+
+/// `None` when the owner has not written it yet, or when the system does not let a locked file be read.
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    // A process id has at most ten digits.
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}

@@ -1,0 +1,160 @@
+//! Names of files and folders, both ways: from typed ids to paths, and from names found on disk to ids.
+//!
+//! Only validated ids become part of a path, so no path made here leaves the storage folder.
+
+use std::path::{Path, PathBuf};
+
+use crate::id::{CheckpointId, JobId, RunId};
+
+/// Where everything is, below one storage folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+/// Which checkpoint a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointPlace {
+    pub job: JobId,
+    /// `None` in the original's layout, whose file names do not tell.
+    pub run: Option<RunId>,
+    /// `None` in the original's layout, whose file names do not tell.
+    pub step: Option<u64>,
+    pub id: CheckpointId,
+}
+
+impl Layout {
+    /// The layout below `root`, the folder that holds `jobs/`.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The storage folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `jobs/`.
+    pub fn jobs(&self) -> PathBuf {
+        self.root.join("jobs")
+    }
+
+    /// `jobs/{job}/`.
+    pub fn job(&self, job: &JobId) -> PathBuf {
+        self.jobs().join(job.as_str())
+    }
+
+    /// `jobs/{job}/job.json`.
+    pub fn job_file(&self, job: &JobId) -> PathBuf {
+        self.job(job).join("job.json")
+    }
+
+    /// `jobs/{job}/lock`.
+    pub fn lock(&self, job: &JobId) -> PathBuf {
+        self.job(job).join("lock")
+    }
+
+    /// `jobs/{job}/runs/`.
+    pub fn runs(&self, job: &JobId) -> PathBuf {
+        self.job(job).join("runs")
+    }
+
+    /// `jobs/{job}/runs/{run}/`.
+    pub fn run(&self, job: &JobId, run: &RunId) -> PathBuf {
+        self.runs(job).join(run.as_str())
+    }
+
+    /// `jobs/{job}/runs/{run}/run-setting.json`.
+    pub fn setting(&self, job: &JobId, run: &RunId) -> PathBuf {
+        self.run(job, run).join("run-setting.json")
+    }
+
+    /// `jobs/{job}/runs/{run}/log.jsonl`.
+    pub fn log(&self, job: &JobId, run: &RunId) -> PathBuf {
+        self.run(job, run).join("log.jsonl")
+    }
+
+    /// `jobs/{job}/runs/{run}/checkpoint-{step}-{id}.json`.
+    pub fn checkpoint(&self, job: &JobId, run: &RunId, step: u64, id: &CheckpointId) -> PathBuf {
+        self.run(job, run).join(format!("checkpoint-{step}-{id}.json"))
+    }
+
+    /// `jobs/{job}/checkpoints/`, where the original keeps all checkpoints of a job.
+    pub fn original_checkpoints(&self, job: &JobId) -> PathBuf {
+        self.job(job).join("checkpoints")
+    }
+
+    /// Which checkpoint the file at `path` is, if it lies where this storage keeps checkpoints. Looks at names only:
+    /// both paths have to be spelled alike (both canonical, say).
+    pub fn checkpoint_place(&self, path: &Path) -> Option<CheckpointPlace> {
+        let below = path.strip_prefix(self.jobs()).ok()?;
+        let names: Vec<&str> = below.iter().map(|name| name.to_str()).collect::<Option<_>>()?;
+        match names.as_slice() {
+            [job, "runs", run, file] => {
+                let (step, id) = parse_checkpoint_name(file)?;
+                Some(CheckpointPlace { job: job.parse().ok()?, run: Some(run.parse().ok()?), step: Some(step), id })
+            }
+            [job, "checkpoints", file] => Some(CheckpointPlace {
+                job: job.parse().ok()?,
+                run: None,
+                step: None,
+                id: parse_original_checkpoint_name(file)?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Step and id of a file named `checkpoint-{step}-{id}.json`.
+pub fn parse_checkpoint_name(file: &str) -> Option<(u64, CheckpointId)> {
+    let (step, id) = file.strip_prefix("checkpoint-")?.strip_suffix(".json")?.split_once('-')?;
+    let number: u64 = step.parse().ok()?;
+    // `+1` and `01` parse too, but no file is ever named so.
+    if number.to_string() != step {
+        return None;
+    }
+    Some((number, id.parse().ok()?))
+}
+
+/// The id of a file named `{id}.json`, as the original names checkpoints.
+pub fn parse_original_checkpoint_name(file: &str) -> Option<CheckpointId> {
+    file.strip_suffix(".json")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoint_paths_lead_back_to_their_ids() {
+        let layout = Layout::new(Path::new("/w/perstack"));
+        let (job, run, id) =
+            ("job-1".parse::<JobId>().unwrap(), "run-1".parse::<RunId>().unwrap(), "0192-ab".parse().unwrap());
+        let path = layout.checkpoint(&job, &run, 12, &id);
+        assert_eq!(path, Path::new("/w/perstack/jobs/job-1/runs/run-1/checkpoint-12-0192-ab.json"));
+        let place = CheckpointPlace { job: job.clone(), run: Some(run), step: Some(12), id: id.clone() };
+        assert_eq!(layout.checkpoint_place(&path), Some(place));
+        let original = layout.original_checkpoints(&job).join("0192-ab.json");
+        let place = CheckpointPlace { job, run: None, step: None, id };
+        assert_eq!(layout.checkpoint_place(&original), Some(place));
+    }
+
+    #[test]
+    fn other_names_are_no_checkpoints() {
+        for name in [
+            "checkpoint-1-a.json.tmp",
+            ".checkpoint-1-a.json.0.tmp",
+            "checkpoint-+1-a.json",
+            "checkpoint-01-a.json",
+            "checkpoint--1-a.json",
+            "checkpoint-1-.json",
+            "checkpoint-1.json",
+            "checkpoint-1-../x.json",
+            "run-setting.json",
+        ] {
+            assert_eq!(parse_checkpoint_name(name), None, "{name}");
+        }
+        assert_eq!(parse_original_checkpoint_name(".c1.json.0.tmp"), None);
+        assert_eq!(Layout::new(Path::new("/w")).checkpoint_place(Path::new("/w/jobs/j/../../c1.json")), None);
+    }
+}

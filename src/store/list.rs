@@ -1,0 +1,248 @@
+//! What is there: jobs, Runs and checkpoints, read without a lock. Listing is tolerant: what cannot be read is passed
+//! over, and a job without a good `job.json` is described from its Runs and checkpoints.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use super::layout::{parse_checkpoint_name, parse_original_checkpoint_name};
+use super::{LogReader, Store, StoreError, snapshot};
+use crate::checkpoint::{CheckpointHead, FORMAT_VERSION};
+use crate::fact::{Fact, FactBody};
+use crate::id::{CheckpointId, JobId, RunId};
+use crate::job::{Job, JobStatus};
+use crate::setting::RunSetting;
+use crate::usage::Usage;
+
+/// A checkpoint by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointEntry {
+    pub job: JobId,
+    /// `None` for the original's files until they are read.
+    pub run: Option<RunId>,
+    pub step: u64,
+    pub id: CheckpointId,
+    pub path: PathBuf,
+}
+
+/// A Run by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunEntry {
+    pub job: JobId,
+    pub id: RunId,
+    /// Milliseconds since the epoch; 0 when nothing tells.
+    pub started_at: u64,
+    /// `None` when `run-setting.json` is missing or cannot be read.
+    pub setting: Option<RunSetting>,
+}
+
+impl Store {
+    /// All jobs, the last started first.
+    ///
+    /// # Errors
+    /// The system's error when the storage folder cannot be read; one that does not exist holds no jobs.
+    pub fn jobs(&self) -> Result<Vec<Job>, StoreError> {
+        let mut jobs: Vec<Job> = self.job_ids()?.iter().filter_map(|id| self.read_job(id).ok().flatten()).collect();
+        jobs.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
+        Ok(jobs)
+    }
+
+    /// One job: its `job.json`, or, without a good one, what its Runs and checkpoints tell.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Newer`]; what is wrong with `job.json` when nothing else is there.
+    pub fn job(&self, id: &JobId) -> Result<Job, StoreError> {
+        self.read_job(id)?
+            .ok_or_else(|| self.not_found(format!("there is no job {id} in {}", self.layout.root().display())))
+    }
+
+    fn read_job(&self, id: &JobId) -> Result<Option<Job>, StoreError> {
+        match snapshot::read_versioned::<Job>(&self.layout.job_file(id)) {
+            Ok(job) => Ok(Some(job)),
+            Err(error @ StoreError::Newer { .. }) => Err(error),
+            Err(error) => match self.rebuild_job(id)? {
+                None if !error.is_not_found() => Err(error),
+                rebuilt => Ok(rebuilt),
+            },
+        }
+    }
+
+    /// The Runs of a job, the first started first.
+    ///
+    /// # Errors
+    /// The system's error when the folder cannot be read.
+    pub fn runs(&self, job: &JobId) -> Result<Vec<RunEntry>, StoreError> {
+        let mut runs: Vec<RunEntry> = self.run_ids(job)?.into_iter().map(|id| self.run_entry(job, id)).collect();
+        runs.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
+        Ok(runs)
+    }
+
+    /// The checkpoints of a job, by step, then id. The original's are among them as far as they can be read.
+    ///
+    /// # Errors
+    /// The system's error when a folder cannot be read.
+    pub fn checkpoints(&self, job: &JobId) -> Result<Vec<CheckpointEntry>, StoreError> {
+        let mut entries = Vec::new();
+        for run in self.run_ids(job)? {
+            entries.extend(self.run_checkpoints(job, &run)?);
+        }
+        for (_, path) in self.original_checkpoints(job)? {
+            entries.extend(original_head(&path).map(|head| original_entry(job, &head, path)));
+        }
+        sort(&mut entries);
+        Ok(entries)
+    }
+
+    /// The checkpoints of one Run, by step, then id.
+    ///
+    /// # Errors
+    /// The system's error when the folder cannot be read.
+    pub fn run_checkpoints(&self, job: &JobId, run: &RunId) -> Result<Vec<CheckpointEntry>, StoreError> {
+        let folder = self.layout.run(job, run);
+        let mut entries: Vec<CheckpointEntry> = names(&folder)?
+            .iter()
+            .filter_map(|name| {
+                let (step, id) = parse_checkpoint_name(name)?;
+                let (job, run) = (job.clone(), Some(run.clone()));
+                Some(CheckpointEntry { job, run, step, id, path: folder.join(name) })
+            })
+            .collect();
+        sort(&mut entries);
+        Ok(entries)
+    }
+
+    /// Whether a Run answers a delegating expert's call, by the first fact of its log or of the Run it continues. No by
+    /// default: a Run that cannot be read is not hidden from its user.
+    pub(super) fn is_delegated(&self, job: &JobId, run: &RunId) -> bool {
+        let mut run = run.clone();
+        let mut seen = HashSet::new();
+        while seen.insert(run.clone()) {
+            match self.first_fact(job, &run).map(|fact| fact.body) {
+                Some(FactBody::Started { spec, .. }) => return spec.delegated_by.is_some(),
+                Some(FactBody::Resumed { resumption }) => match resumption.parent {
+                    Some(parent) => run = parent.run_id,
+                    None => return false,
+                },
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    pub(super) fn first_fact(&self, job: &JobId, run: &RunId) -> Option<Fact> {
+        LogReader::open(&self.layout.log(job, run)).ok()?.next_fact().ok()?
+    }
+
+    pub(super) fn job_ids(&self) -> Result<Vec<JobId>, StoreError> {
+        Ok(names(&self.layout.jobs())?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    pub(super) fn run_ids(&self, job: &JobId) -> Result<Vec<RunId>, StoreError> {
+        Ok(names(&self.layout.runs(job))?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Ids and files of the original's checkpoints, not yet read.
+    pub(super) fn original_checkpoints(&self, job: &JobId) -> Result<Vec<(CheckpointId, PathBuf)>, StoreError> {
+        let folder = self.layout.original_checkpoints(job);
+        let found = names(&folder)?;
+        Ok(found.iter().filter_map(|name| Some((parse_original_checkpoint_name(name)?, folder.join(name)))).collect())
+    }
+
+    /// The last of the original's checkpoints that no delegate wrote.
+    pub(super) fn newest_original(&self, job: &JobId) -> Result<Option<(CheckpointHead, PathBuf)>, StoreError> {
+        let heads =
+            self.original_checkpoints(job)?.into_iter().filter_map(|(_, path)| Some((original_head(&path)?, path)));
+        Ok(heads
+            .filter(|(head, _)| head.delegated_by.is_none())
+            .max_by(|(a, _), (b, _)| (a.step_number, &a.id).cmp(&(b.step_number, &b.id))))
+    }
+
+    fn run_entry(&self, job: &JobId, id: RunId) -> RunEntry {
+        let setting = self.setting(job, &id).ok();
+        let started_at = match &setting {
+            Some(setting) => setting.started_at,
+            None => self.first_fact(job, &id).map_or(0, |fact| fact.stamp.at),
+        };
+        RunEntry { job: job.clone(), id, started_at, setting }
+    }
+
+    fn rebuild_job(&self, id: &JobId) -> Result<Option<Job>, StoreError> {
+        let runs = self.runs(id)?;
+        let setting = runs.iter().find_map(|run| run.setting.as_ref());
+        let newest = match self.newest_run(id)? {
+            Some((_, Some(entry))) => snapshot::read_checkpoint(&entry.path).ok().map(|read| (read.head, entry.path)),
+            Some((_, None)) => None,
+            None => self.newest_original(id)?,
+        };
+        let head = newest.as_ref().map(|(head, _)| head);
+        let Some(expert) =
+            setting.map(|setting| &setting.expert_key).or_else(|| head.map(|head| &head.expert.key)).cloned()
+        else {
+            return Ok(None);
+        };
+        let started_at = match runs.first() {
+            Some(run) if run.started_at > 0 => run.started_at,
+            _ => newest.as_ref().map_or(0, |(_, path)| modified_at(path)),
+        };
+        Ok(Some(Job {
+            format_version: FORMAT_VERSION,
+            id: id.clone(),
+            status: head.map_or(JobStatus::Running, |head| head.status.into()),
+            coordinator_expert_key: expert,
+            total_steps: head.map_or(0, |head| head.step_number),
+            max_steps: setting.map(|setting| setting.max_steps),
+            usage: head.map_or_else(Usage::default, |head| head.usage),
+            started_at,
+            finished_at: None,
+            replayed: false,
+        }))
+    }
+}
+
+fn sort(entries: &mut [CheckpointEntry]) {
+    entries.sort_by(|a, b| (a.step, &a.id).cmp(&(b.step, &b.id)));
+}
+
+fn original_head(path: &Path) -> Option<CheckpointHead> {
+    snapshot::read_checkpoint(path).ok().map(|read| read.head)
+}
+
+pub(super) fn original_entry(job: &JobId, head: &CheckpointHead, path: PathBuf) -> CheckpointEntry {
+    CheckpointEntry {
+        job: job.clone(),
+        run: Some(head.run_id.clone()),
+        step: head.step_number,
+        id: head.id.clone(),
+        path,
+    }
+}
+
+/// Milliseconds since the epoch at which a file was last written; 0 when the system does not tell.
+fn modified_at(path: &Path) -> u64 {
+    fs::metadata(path)
+        .and_then(|metadata| metadata.modified())
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .and_then(|since| u64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
+}
+
+/// The names in `folder`, sorted; none when it does not exist. Names that are not Unicode are nobody's ids.
+fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(StoreError::io("read", folder)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(StoreError::io("read", folder))?;
+        names.extend(entry.file_name().into_string().ok());
+    }
+    names.sort();
+    Ok(names)
+}
