@@ -2,12 +2,37 @@
 //!
 //! Knows files and variables; leaves flags to the command line and providers' own variables to the provider layer.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
 use crate::expert::{Expert, ExpertKey};
-use crate::setting::{Limits, ProviderName, ProviderSetting, ReasoningBudget};
+use crate::setting::{DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting, ReasoningBudget};
+
+mod address;
+mod bounded;
+mod dotenv;
+mod env;
+mod error;
+mod experts;
+mod file;
+mod graph;
+mod native;
+mod nearest;
+mod provider;
+mod reader;
+mod settle;
+mod skills;
+mod user;
+
+pub use address::is_public;
+pub use env::{DEFAULT_ENV_FILES, environment};
+pub use error::{ConfigError, Problem};
+pub use file::{Endpoints, discover, load, load_with, parse};
+pub use nearest::nearest;
+pub use settle::settle;
+pub use user::user_defaults;
 
 /// What one place (flags, environment, a file) says about how to run. Absent: nothing said.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,15 +61,19 @@ pub struct Project {
     pub base_skill_command: Option<Vec<String>>,
     /// By key, in the order of the file.
     pub experts: IndexMap<ExpertKey, Expert>,
-    /// Things that were ignored: unknown keys with their place and nearest known key, ready to print.
+    /// Things that do not stop a run: ignored keys with their place and nearest known key, delegations that newer
+    /// runtimes refuse. Ready to print, in the order of the file.
     pub warnings: Vec<String>,
+    /// Whether any of the warnings is about a key that is unknown, and so was ignored.
+    pub has_unknown_keys: bool,
 }
 
 /// How to run, settled: flag > environment > `perstack.toml` > user defaults > built-in.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// `None`: nobody named one; the provider layer looks for a key.
     pub provider: Option<ProviderName>,
+    /// The file's, when its provider is the one chosen; else empty.
     pub provider_setting: ProviderSetting,
     /// `None`: the provider's default.
     pub model: Option<String>,
@@ -54,4 +83,61 @@ pub struct Settings {
     pub limits: Limits,
     /// Milliseconds for one generation.
     pub timeout_ms: u64,
+    /// Who said each of these.
+    pub origins: Origins,
+}
+
+impl Default for Settings {
+    /// The built-in values: what applies when nobody says anything.
+    fn default() -> Self {
+        Self {
+            provider: None,
+            provider_setting: ProviderSetting::default(),
+            model: None,
+            model_is_explicit: false,
+            reasoning_budget: ReasoningBudget::default(),
+            limits: Limits::default(),
+            timeout_ms: DEFAULT_TIMEOUT_MS,
+            origins: Origins::default(),
+        }
+    }
+}
+
+/// Where each settled value came from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origins {
+    pub provider: Origin,
+    pub model: Origin,
+    pub reasoning_budget: Origin,
+    pub max_steps: Origin,
+    pub max_retries: Origin,
+    pub timeout: Origin,
+}
+
+/// A place that can say how to run, strongest first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Options of this one invocation.
+    Flag,
+    /// `PERSTACK_*` variables.
+    Environment,
+    /// `perstack.toml`.
+    File,
+    /// The user's `config.toml`.
+    User,
+    /// Nobody said anything.
+    #[default]
+    BuiltIn,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flag => "the options given",
+            Self::Environment => "the environment",
+            Self::File => "perstack.toml",
+            Self::User => "the user's config.toml",
+            Self::BuiltIn => "the built-in default",
+        })
+    }
 }

@@ -1,0 +1,265 @@
+//! Which network addresses a configuration may name. Looks at the text only; names are resolved, and the results
+//! checked again, where connections are made.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+// The parser that requests are sent with: what is judged here is what is connected to.
+use reqwest::Url;
+
+/// What kind of machine the host of a URL is, as far as its text tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Host {
+    /// This machine, or an address of a private network.
+    Private,
+    /// Another address that nobody outside can serve: link-local, multicast, reserved.
+    Special,
+    /// A name that only a local network can resolve.
+    LocalName,
+    /// A public address, or a name that may have one.
+    Public,
+}
+
+/// Names that DNS never serves publicly (RFC 6761, 6762, 8375, and `.internal` reserved by ICANN in 2024).
+const LOCAL_SUFFIXES: [&str; 4] = [".local", ".internal", ".home.arpa", ".lan"];
+
+impl Host {
+    /// The host of `url`; `None` when it has none.
+    pub fn of(url: &Url) -> Option<Self> {
+        // Brackets surround IPv6 addresses; a final dot only says that a name is complete.
+        let host = url.host_str()?.trim_matches(['[', ']']);
+        if let Ok(address) = host.parse() {
+            return Some(Self::of_address(address));
+        }
+        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        if name.is_empty() {
+            return None;
+        }
+        Some(if name == "localhost" || name.ends_with(".localhost") {
+            Self::Private
+        } else if !name.contains('.') || LOCAL_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+            Self::LocalName
+        } else {
+            Self::Public
+        })
+    }
+
+    fn of_address(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::of_v4(v4),
+            IpAddr::V6(v6) => Self::of_v6(v6),
+        }
+    }
+
+    fn of_v4(address: Ipv4Addr) -> Self {
+        let [a, b, c, _] = address.octets();
+        let shared = a == 100 && (64..128).contains(&b);
+        // 192.0.0.0/24 protocol assignments, 198.18.0.0/15 benchmarks, 240.0.0.0/4 reserved (IANA's special registry).
+        let reserved = (a, b, c) == (192, 0, 0) || (a == 198 && (b & 0xfe) == 18) || a >= 240;
+        if address.is_loopback() || address.is_private() || shared || address.is_unspecified() {
+            Self::Private
+        } else if address.is_link_local() || address.is_multicast() || address.is_documentation() || reserved || a == 0
+        {
+            Self::Special
+        } else {
+            Self::Public
+        }
+    }
+
+    fn of_v6(address: Ipv6Addr) -> Self {
+        if let Some(inner) = embedded_v4(address) {
+            return Self::of_v4(inner);
+        }
+        let [first, second, ..] = address.segments();
+        // fec0::/10 was the site-local range; 100::/64 discards, 2001:db8::/32 documents.
+        let site_local = (first & 0xffc0) == 0xfec0;
+        let unserved = first == 0x0100 || (first, second) == (0x2001, 0x0db8);
+        if address.is_loopback() || address.is_unspecified() || address.is_unique_local() || site_local {
+            Self::Private
+        } else if address.is_unicast_link_local() || address.is_multicast() || unserved {
+            Self::Special
+        } else {
+            Self::Public
+        }
+    }
+}
+
+/// The IPv4 address that an IPv6 one leads to: mapped, compatible, NAT64 (`64:ff9b::/96`) or 6to4 (`2002::/16`).
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(join(high, low)),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(join(high, low)),
+        [0x2002, high, low, ..] => Some(join(high, low)),
+        _ => None,
+    }
+}
+
+/// Whether `address` belongs to a machine on the public internet: not this machine, nor a private, link-local or
+/// otherwise special address, nor an IPv6 address that stands for such an IPv4 one.
+pub fn is_public(address: IpAddr) -> bool {
+    Host::of_address(address) == Host::Public
+}
+
+/// What is wrong with `text` as the base URL of a model provider, if anything. `keyless` providers send no
+/// credentials, so names of the local network will do for them too.
+pub(super) fn base_url_fault(text: &str, keyless: bool) -> Option<&'static str> {
+    let Some((url, host)) = parsed(text) else {
+        return Some("Invalid URL: write an absolute address, such as https://host/path");
+    };
+    let may_be_plain = host == Host::Private || (keyless && host == Host::LocalName);
+    match url.scheme() {
+        "https" => None,
+        "http" if may_be_plain => None,
+        _ => Some("URL must use HTTPS; plain http is for loopback and private addresses only"),
+    }
+}
+
+/// What is wrong with `text` as the address of a remote skill, if anything.
+pub(super) fn endpoint_fault(text: &str, private_allowed: bool) -> Option<&'static str> {
+    const FAULT: &str = "SSE endpoint must be a public HTTPS URL";
+    const FAULT_PRIVATE: &str =
+        "SSE endpoint must be a public HTTPS URL, or with allowPrivateEndpoint an http URL of a private address";
+    let sound = parsed(text).is_some_and(|(url, host)| match url.scheme() {
+        "https" => host == Host::Public || host == Host::LocalName || private_allowed,
+        "http" => host != Host::Public && private_allowed,
+        _ => false,
+    });
+    match (sound, private_allowed) {
+        (true, _) => None,
+        (false, true) => Some(FAULT_PRIVATE),
+        (false, false) => Some(FAULT),
+    }
+}
+
+/// What is wrong with `text` as an entry of `allowedDomains`, if anything.
+pub(super) fn domain_fault(text: &str) -> Option<&'static str> {
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+            && bytes.first().is_some_and(|b| *b != b'-')
+            && bytes.last().is_some_and(|b| *b != b'-')
+    };
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if !name.split('.').all(is_label) {
+        return Some("Invalid domain pattern. Use exact domain (example.com) or wildcard prefix (*.example.com)");
+    }
+    let is_punycode = |label: &str| label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--"));
+    name.split('.')
+        .any(is_punycode)
+        .then_some("Punycode domains (xn--) are not allowed to prevent homograph attacks. Use ASCII domains only.")
+}
+
+fn parsed(text: &str) -> Option<(Url, Host)> {
+    let url = Url::parse(text).ok()?;
+    let host = Host::of(&url)?;
+    Some((url, host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_must_be_public_however_they_are_spelled() {
+        for good in [
+            "https://forecast.example.com/sse",
+            "HTTPS://cluster.example.com:8443/sse?tenant=a",
+            "https://8.8.8.8/",
+            "https://[2606:4700::1111]/sse",
+            "https://[::ffff:8.8.8.8]/",
+            "https://172.32.0.1/",
+            "https://127.0.0.1.example.com/",
+        ] {
+            assert_eq!(endpoint_fault(good, false), None, "{good}");
+        }
+        for bad in [
+            "http://example.com/",
+            "ftp://example.com/",
+            "wss://example.com/",
+            "nope",
+            "",
+            "https://",
+            "https://localhost/x",
+            "https://LOCALHOST./x",
+            "https://api.localhost/",
+            "https://10.0.0.1/x",
+            "https://172.16.0.1",
+            "https://172.31.255.255",
+            "https://192.168.1.1",
+            "https://169.254.169.254",
+            "https://127.1/",
+            "https://2130706433/",
+            "https://0x7f.0.0.1/",
+            "https://0177.0.0.1/",
+            "https://0.0.0.0/",
+            "https://100.64.0.1/",
+            "https://224.0.0.1/",
+            "https://255.255.255.255/",
+            "https://[::1]/",
+            "https://[::]/",
+            "https://[fe80::1]/",
+            "https://[fd00::1]/",
+            "https://[fc00::1]/",
+            "https://[ff02::1]/",
+            "https://[::ffff:127.0.0.1]/",
+            "https://[::ffff:7f00:1]/",
+            "https://[::7f00:1]/",
+            "https://[64:ff9b::a00:1]/",
+            "https://[2002:7f00:1::]/",
+            "https://user@127.0.0.1:443/",
+        ] {
+            assert_eq!(endpoint_fault(bad, false), Some("SSE endpoint must be a public HTTPS URL"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn private_endpoints_may_be_allowed_but_plain_http_stays_private() {
+        for good in ["https://localhost/x", "http://127.0.0.1:9000/sse", "http://[::1]/", "http://tools:80/"] {
+            assert_eq!(endpoint_fault(good, true), None, "{good}");
+        }
+        for bad in ["http://example.com/", "http://8.8.8.8/", "file:///etc/passwd", "nope"] {
+            assert!(endpoint_fault(bad, true).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn base_urls_are_https_or_private() {
+        for good in [
+            "https://x.example",
+            "https://10.0.0.1",
+            "http://localhost:1234/v1",
+            "http://192.168.0.9",
+            "http://[::1]:1",
+        ] {
+            assert_eq!(base_url_fault(good, false), None, "{good}");
+        }
+        for (bad, fault) in [
+            ("http://x", "URL must use HTTPS; plain http is for loopback and private addresses only"),
+            ("http://api.example.com", "URL must use HTTPS; plain http is for loopback and private addresses only"),
+            ("http://169.254.169.254", "URL must use HTTPS; plain http is for loopback and private addresses only"),
+            ("ftp://10.0.0.1", "URL must use HTTPS; plain http is for loopback and private addresses only"),
+            ("nope", "Invalid URL: write an absolute address, such as https://host/path"),
+            ("file:///x", "Invalid URL: write an absolute address, such as https://host/path"),
+        ] {
+            assert_eq!(base_url_fault(bad, false), Some(fault), "{bad}");
+        }
+        assert_eq!(base_url_fault("http://ollama:11434", true), None);
+        assert_eq!(base_url_fault("http://gpu.local:11434", true), None);
+        assert!(base_url_fault("http://models.example.com", true).is_some());
+    }
+
+    #[test]
+    fn domain_patterns_allow_one_leading_wildcard() {
+        for good in ["example.com", "*.example.com", "localhost", "a-b.c1", "EXAMPLE.com"] {
+            assert_eq!(domain_fault(good), None, "{good}");
+        }
+        for bad in
+            ["https://x.com", "x.com:443", "a.*.com", "*", "*.", "", "a..b", "-a.com", "a-.com", "x.com/p", "ü.de"]
+        {
+            assert!(domain_fault(bad).is_some_and(|fault| fault.starts_with("Invalid domain pattern.")), "{bad}");
+        }
+        for bad in ["xn--e1afmkfd.com", "*.XN--e1afmkfd.com", "a.xn--p1ai"] {
+            assert!(domain_fault(bad).is_some_and(|fault| fault.starts_with("Punycode domains")), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What can be wrong with a configuration, in words that say where and what to do.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Origin;
+
+/// Experts that an error lists at most.
+const EXPERTS_LISTED: usize = 20;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No `perstack.toml` in the folder or any above it.
+    #[error(
+        "perstack.toml not found. Create one or specify --config path. (looked in {} and every folder above it)",
+        start.display()
+    )]
+    NotFound { start: PathBuf },
+    /// The named file does not exist.
+    #[error("Given config path \"{}\" is not found: check its spelling and the current folder", path.display())]
+    Missing { path: PathBuf },
+    /// The file exists, but cannot be read.
+    #[error("cannot read {}: check its permissions", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// A folder, pipe or device in a file's place.
+    #[error("cannot read {}: it is no regular file; name a file", path.display())]
+    NotAFile { path: PathBuf },
+    /// More bytes than any sensible configuration has.
+    #[error("cannot read {}: it is larger than {limit} bytes; is it the right file?", path.display())]
+    TooLarge { path: PathBuf, limit: u64 },
+    /// Bytes that are no text. Line and column count from 1, columns in characters.
+    #[error("{}:{line}:{column}: not UTF-8 text; save the file as UTF-8", path.display())]
+    NotUtf8 { path: PathBuf, line: usize, column: usize },
+    /// A TOML file with mistakes; all of them, in the order of the file.
+    #[error("{}", listed(path, problems, *omitted))]
+    Invalid {
+        path: PathBuf,
+        problems: Vec<Problem>,
+        /// How many more there are.
+        omitted: usize,
+    },
+    /// A line of an environment file that cannot be read. Never quotes the line: it may hold a secret.
+    #[error("{}:{line}: {reason}", path.display())]
+    EnvFile { path: PathBuf, line: usize, reason: &'static str },
+    /// A variable with a value of the wrong kind.
+    #[error("{name}: {reason}")]
+    Variable { name: &'static str, reason: String },
+    /// A limit that would not let a job take its first step.
+    #[error("maxSteps is 0 in {origin}: use a whole number of at least 1")]
+    NoSteps { origin: Origin },
+    /// An expert that the file does not define.
+    #[error("{}", unknown_expert(key, path, nearest.as_deref(), known))]
+    UnknownExpert { key: String, path: PathBuf, nearest: Option<String>, known: Vec<String> },
+}
+
+/// One mistake in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// Keys from the top, joined by dots; list items by number from 0. Empty for the file as a whole.
+    pub path: String,
+    /// What was expected, what came, and what to do.
+    pub message: String,
+}
+
+impl Problem {
+    /// The problem as a line of text: `file:line:column: path: message`.
+    pub(super) fn in_file(&self, file: &Path) -> String {
+        let Self { line, column, path, message } = self;
+        let separator = if path.is_empty() { "" } else { ": " };
+        format!("{}:{line}:{column}: {path}{separator}{message}", file.display())
+    }
+}
+
+fn listed(file: &Path, problems: &[Problem], omitted: usize) -> String {
+    let mut lines: Vec<String> = problems.iter().map(|problem| problem.in_file(file)).collect();
+    if omitted > 0 {
+        lines.push(format!("{}: and {omitted} more problems", file.display()));
+    }
+    lines.join("\n")
+}
+
+fn unknown_expert(key: &str, file: &Path, nearest: Option<&str>, known: &[String]) -> String {
+    let mut text = format!("expert {} is not defined in {}", quoted(key), file.display());
+    if let Some(nearest) = nearest {
+        let _ = write!(text, "; did you mean {}?", quoted(nearest));
+    }
+    if known.is_empty() {
+        text.push_str("; the file defines no experts, add [experts.\"NAME\"] with an instruction");
+    } else {
+        let some: Vec<&str> = known.iter().take(EXPERTS_LISTED).map(String::as_str).collect();
+        let _ = write!(text, " (it defines {}", some.join(", "));
+        if known.len() > EXPERTS_LISTED {
+            let _ = write!(text, " and {} more", known.len() - EXPERTS_LISTED);
+        }
+        text.push(')');
+    }
+    text
+}
+
+/// Characters of users' words that messages show at most.
+const SHOWN: usize = 80;
+
+/// A user's word for a message: quoted, without control characters, not longer than a line bears.
+pub(super) fn quoted(word: &str) -> String {
+    format!("\"{}\"", shown(word))
+}
+
+/// A user's word for a message: without control characters, not longer than a line bears.
+pub(super) fn shown(word: &str) -> String {
+    let mut text = String::new();
+    for c in word.chars().take(SHOWN) {
+        if c.is_control() {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    if word.chars().nth(SHOWN).is_some() {
+        text.push('…');
+    }
+    text
+}
+
+/// The line and column of a byte offset, both from 1, columns in characters.
+pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset.min(text.len())).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    (line, before.get(line_start..).unwrap_or_default().chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_characters_from_one() {
+        let text = "ab\nüx\n";
+        assert_eq!(position(text, 0), (1, 1));
+        assert_eq!(position(text, 2), (1, 3));
+        assert_eq!(position(text, 5), (2, 2));
+        assert_eq!(position(text, 7), (3, 1));
+        assert_eq!(position(text, 99), (3, 1));
+    }
+
+    #[test]
+    fn words_of_users_are_shown_tamely() {
+        assert_eq!(quoted("a\u{1b}[2Jb\n"), "\"a\\u{1b}[2Jb\\n\"");
+        assert_eq!(shown(&"x".repeat(81)), format!("{}…", "x".repeat(80)));
+    }
+
+    #[test]
+    fn several_problems_are_a_line_each() {
+        let problem =
+            |line, path: &str| Problem { line, column: 1, path: path.to_owned(), message: "wrong".to_owned() };
+        let error = ConfigError::Invalid {
+            path: PathBuf::from("p.toml"),
+            problems: vec![problem(1, ""), problem(2, "a.b")],
+            omitted: 3,
+        };
+        assert_eq!(error.to_string(), "p.toml:1:1: wrong\np.toml:2:1: a.b: wrong\np.toml: and 3 more problems");
+    }
+}

@@ -1,0 +1,160 @@
+//! The `[experts]` tables.
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::error::{quoted, shown};
+use super::file::Endpoints;
+use super::graph::{Delegation, check_delegations};
+use super::reader::{Findings, Key, Node, Table};
+use super::{native, skills};
+use crate::expert::{DEFAULT_VERSION, Expert, ExpertKey, ModelTier, SkillSpec, is_version};
+use crate::tool::BASE_SKILL;
+
+/// Most characters of an expert's name, version and tags (the original's limits).
+const MAX_NAME: usize = 255;
+/// Characters of a description (the original's limits).
+const DESCRIPTION: std::ops::Range<usize> = 1..2049;
+/// Characters of an instruction (the original's limits).
+const INSTRUCTION: std::ops::Range<usize> = 1..20_481;
+
+/// What `defaultModelTier` may say.
+const TIERS: [(&str, ModelTier); 3] =
+    [("low", ModelTier::Low), ("middle", ModelTier::Middle), ("high", ModelTier::High)];
+
+/// The keys of an expert's table.
+const KEYS: [&str; 11] = [
+    "version",
+    "minRuntimeVersion",
+    "description",
+    "instruction",
+    "defaultModelTier",
+    "skills",
+    "delegates",
+    "tags",
+    "providerTools",
+    "providerSkills",
+    "providerToolOptions",
+];
+
+/// Reads all experts, then checks who delegates to whom.
+pub(super) fn experts(node: &Node<'_>, endpoints: Endpoints, findings: &mut Findings) -> IndexMap<ExpertKey, Expert> {
+    let mut experts = IndexMap::new();
+    let mut delegations = Vec::new();
+    let Some(table) = node.table(findings) else { return experts };
+    for (key, node) in table.iter() {
+        let expert_key = expert_key(&key, findings);
+        let Some(table) = node.table(findings) else { continue };
+        let delegates = delegates(&table, findings);
+        if let Some(expert) = expert(expert_key, &delegates, &table, endpoints, findings) {
+            experts.insert(expert.key.clone(), expert);
+        }
+        delegations.extend(delegates.into_iter().map(|(node, to)| Delegation { from: key.name, to, node }));
+    }
+    let declared: IndexSet<&str> = table.iter().map(|(key, _)| key.name).collect();
+    check_delegations(&declared, &delegations, findings);
+    experts
+}
+
+/// The key of an expert in a file: a name without dots, version or tag.
+fn expert_key(key: &Key<'_>, findings: &mut Findings) -> Option<ExpertKey> {
+    let sound = key.name.len() <= MAX_NAME && !key.name.contains('.');
+    let parsed = key.name.parse::<ExpertKey>().ok().filter(|key| sound && key.version_or_tag().is_none());
+    if parsed.is_none() {
+        key.problem(
+            format!(
+                "Invalid expert key format: {} (use up to {MAX_NAME} lower-case letters, digits, - and _, with an \
+                 optional @scope/ before; no dots, no version)",
+                shown(key.name)
+            ),
+            findings,
+        );
+    }
+    parsed
+}
+
+fn expert(
+    key: Option<ExpertKey>,
+    delegates: &[(Node<'_>, ExpertKey)],
+    table: &Table<'_>,
+    endpoints: Endpoints,
+    findings: &mut Findings,
+) -> Option<Expert> {
+    table.warn_unknown(&KEYS, findings);
+    let instruction = table
+        .required("instruction", "string", findings)
+        .and_then(|node| node.text(INSTRUCTION, findings))
+        .map(str::to_owned);
+    let description = table.get("description").and_then(|node| node.text(DESCRIPTION, findings)).map(str::to_owned);
+    let min_runtime_version = table.get("minRuntimeVersion").and_then(|node| node.string(findings)).map(str::to_owned);
+    let default_model_tier = table.get("defaultModelTier").and_then(|node| node.choice(&TIERS, findings));
+    let version = table.get("version").and_then(|node| version(&node, findings));
+    let tags = table.get("tags").map(|node| tags(&node, findings)).unwrap_or_default();
+    let skills = match table.get("skills") {
+        Some(node) => skills::skills(&node, endpoints, findings),
+        None => IndexMap::from([(BASE_SKILL.to_owned(), SkillSpec::base())]),
+    };
+    let provider_tools = table.get("providerTools").and_then(|node| native::tools(&node, findings)).unwrap_or_default();
+    let provider_skills = table.get("providerSkills").and_then(|node| native::skills(&node, findings));
+    let provider_tool_options = table.get("providerToolOptions").and_then(|node| native::tool_options(&node, findings));
+    let (key, instruction) = (key?, instruction?);
+    Some(Expert {
+        name: key.as_str().to_owned(),
+        key,
+        version: version.unwrap_or_else(|| DEFAULT_VERSION.to_owned()),
+        min_runtime_version,
+        description,
+        instruction,
+        default_model_tier,
+        skills,
+        delegates: delegates.iter().map(|(_, key)| key.clone()).collect(),
+        tags,
+        provider_tools,
+        provider_skills,
+        provider_tool_options,
+    })
+}
+
+fn version(node: &Node<'_>, findings: &mut Findings) -> Option<String> {
+    let text = node.string(findings)?;
+    if text.len() > MAX_NAME || !is_version(text) {
+        node.problem(format!("expected a version such as \"1.2.3\", received {}", quoted(text)), findings);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn tags(node: &Node<'_>, findings: &mut Findings) -> Vec<String> {
+    let mut tags = Vec::new();
+    for item in node.list(findings).unwrap_or_default() {
+        let Some(tag) = item.string(findings) else { continue };
+        if !is_tag(tag) {
+            let expected = "expected a tag of lower-case letters, digits, - and _";
+            item.problem(format!("{expected}, received {}", quoted(tag)), findings);
+        }
+        tags.push(tag.to_owned());
+    }
+    tags
+}
+
+/// `[a-z0-9][a-z0-9_-]*`
+fn is_tag(text: &str) -> bool {
+    text.len() <= MAX_NAME
+        && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+}
+
+/// The entries of `delegates`, each once, with their places.
+fn delegates<'a>(table: &Table<'a>, findings: &mut Findings) -> Vec<(Node<'a>, ExpertKey)> {
+    let mut seen = IndexSet::new();
+    let mut delegates = Vec::new();
+    let items = table.get("delegates").and_then(|node| node.list(findings)).unwrap_or_default();
+    for item in items {
+        let Some(text) = item.string(findings) else { continue };
+        match text.parse::<ExpertKey>() {
+            Err(_) => item.problem(format!("Invalid expert key format: {}", shown(text)), findings),
+            Ok(_) if !seen.insert(text) => item.warning("listed twice, ignored", findings),
+            Ok(key) => delegates.push((item, key)),
+        }
+    }
+    delegates
+}

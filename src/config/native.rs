@@ -1,0 +1,104 @@
+//! Tools and skills that a model's provider runs itself: `providerTools`, `providerSkills`, `providerToolOptions`.
+//!
+//! They are checked here and kept as JSON; what they mean is the providers' business.
+
+use serde_json::{Map, Value, json};
+
+use super::error::quoted;
+use super::reader::{Findings, MAX_NUMBER, Node, Table};
+
+/// Every tool that any provider runs (the original's lists, joined).
+const TOOLS: [&str; 11] = [
+    "webSearch",
+    "webFetch",
+    "codeExecution",
+    "fileSearch",
+    "codeInterpreter",
+    "imageGeneration",
+    "googleSearch",
+    "urlContext",
+    "googleMaps",
+    "webSearchPreview",
+    "enterpriseWebSearch",
+];
+
+/// Documents that Anthropic's own skills make.
+const BUILTIN_SKILLS: [(&str, &str); 4] = [("pdf", "pdf"), ("docx", "docx"), ("pptx", "pptx"), ("xlsx", "xlsx")];
+
+/// The names in `providerTools`; one that no provider knows is kept too, and warned of.
+pub(super) fn tools(node: &Node<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for item in node.list(findings)? {
+        let Some(name) = item.string(findings) else { continue };
+        if !TOOLS.contains(&name) {
+            let hint = findings.hint(name, TOOLS);
+            item.warning(format!("no provider has a tool {}, ignored{hint}", quoted(name)), findings);
+        }
+        names.push(name.to_owned());
+    }
+    Some(names)
+}
+
+/// The entries of `providerSkills`.
+pub(super) fn skills(node: &Node<'_>, findings: &mut Findings) -> Option<Value> {
+    let items = node.list(findings)?;
+    Some(items.iter().filter_map(|item| skill(item, findings)).collect())
+}
+
+fn skill(node: &Node<'_>, findings: &mut Findings) -> Option<Value> {
+    let table = node.table(findings)?;
+    let kinds = [("builtin", false), ("custom", true)];
+    let is_custom = table.required("type", "one of \"builtin\", \"custom\"", findings)?.choice(&kinds, findings)?;
+    if is_custom {
+        table.warn_unknown(&["type", "name", "definition"], findings);
+        let name = table.required("name", "non-empty string", findings).and_then(|node| node.filled(findings));
+        let definition =
+            table.required("definition", "JSON text", findings).and_then(|node| definition(&node, findings));
+        Some(json!({ "type": "custom", "name": name?, "definition": definition? }))
+    } else {
+        table.warn_unknown(&["type", "skillId"], findings);
+        let id = table.required("skillId", "string", findings)?.choice(&BUILTIN_SKILLS, findings)?;
+        Some(json!({ "type": "builtin", "skillId": id }))
+    }
+}
+
+fn definition<'a>(node: &Node<'a>, findings: &mut Findings) -> Option<&'a str> {
+    let text = node.filled(findings)?;
+    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        node.problem(format!("expected JSON text: {error}"), findings);
+        return None;
+    }
+    Some(text)
+}
+
+/// The tables of `providerToolOptions`.
+pub(super) fn tool_options(node: &Node<'_>, findings: &mut Findings) -> Option<Value> {
+    let table = node.table(findings)?;
+    table.warn_unknown(&["webSearch", "webFetch", "fileSearch"], findings);
+    let mut options = Map::new();
+    let mut read = |tool: &str, count: &str, list: Option<&str>| {
+        let tool_table = table.get(tool).and_then(|node| node.table(findings));
+        if let Some(tool_table) = tool_table {
+            options.insert(tool.to_owned(), one_tool(&tool_table, count, list, findings));
+        }
+    };
+    read("webSearch", "maxUses", Some("allowedDomains"));
+    read("webFetch", "maxUses", None);
+    read("fileSearch", "maxNumResults", Some("vectorStoreIds"));
+    Some(Value::Object(options))
+}
+
+/// A tool's options: a number greater than 0, and for some a list of strings.
+fn one_tool(table: &Table<'_>, count: &str, list: Option<&str>, findings: &mut Findings) -> Value {
+    let known: Vec<&str> = [count].into_iter().chain(list).collect();
+    table.warn_unknown(&known, findings);
+    let mut options = Map::new();
+    if let Some(number) = table.get(count).and_then(|node| node.whole(1, MAX_NUMBER, findings)) {
+        options.insert(count.to_owned(), number.into());
+    }
+    let strings = list.and_then(|name| Some((name, table.get(name)?.strings(findings)?)));
+    if let Some((name, strings)) = strings {
+        options.insert(name.to_owned(), strings.into());
+    }
+    Value::Object(options)
+}

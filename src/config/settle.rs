@@ -1,0 +1,257 @@
+//! Who has the last word on how to run: flag > environment > `perstack.toml` > user defaults > built-in.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use super::error::{ConfigError, quoted};
+use super::nearest::nearest;
+use super::{Origin, Origins, Overrides, Project, Settings};
+use crate::environment::Environment;
+use crate::setting::{
+    DEFAULT_MAX_RETRIES, DEFAULT_MAX_STEPS, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting,
+};
+
+impl Overrides {
+    /// What the variables `PERSTACK_PROVIDER`, `PERSTACK_MODEL`, `PERSTACK_REASONING_BUDGET`, `PERSTACK_MAX_STEPS`,
+    /// `PERSTACK_MAX_RETRIES` and `PERSTACK_TIMEOUT` (milliseconds) say. Empty ones say nothing.
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            provider: provider(environment)?,
+            model: environment.get("PERSTACK_MODEL").map(str::to_owned),
+            reasoning_budget: parsed(environment, "PERSTACK_REASONING_BUDGET", ToString::to_string)?,
+            max_steps: number(environment, "PERSTACK_MAX_STEPS", 1)?,
+            max_retries: number(environment, "PERSTACK_MAX_RETRIES", 0)?,
+            timeout_ms: number(environment, "PERSTACK_TIMEOUT", 0)?,
+        })
+    }
+}
+
+fn provider(environment: &Environment) -> Result<Option<ProviderName>, ConfigError> {
+    const NAME: &str = "PERSTACK_PROVIDER";
+    parsed(environment, NAME, |error: &<ProviderName as FromStr>::Err| {
+        let near = environment.get(NAME).and_then(|word| nearest(word, ProviderName::ALL.map(ProviderName::as_str)));
+        let hint = near.map(|near| format!("; did you mean {}?", quoted(near))).unwrap_or_default();
+        format!("{error}{hint}")
+    })
+}
+
+fn number<T>(environment: &Environment, name: &'static str, least: T) -> Result<Option<T>, ConfigError>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    let reason = || {
+        let value = quoted(environment.get(name).unwrap_or_default());
+        format!("expected a whole number of at least {least}, received {value}")
+    };
+    match parsed(environment, name, |_| reason())? {
+        Some(number) if number < least => Err(ConfigError::Variable { name, reason: reason() }),
+        number => Ok(number),
+    }
+}
+
+fn parsed<T: FromStr>(
+    environment: &Environment,
+    name: &'static str,
+    reason: impl FnOnce(&T::Err) -> String,
+) -> Result<Option<T>, ConfigError> {
+    let Some(text) = environment.get(name) else { return Ok(None) };
+    match text.trim().parse() {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => Err(ConfigError::Variable { name, reason: reason(&error) }),
+    }
+}
+
+/// Settles every value by precedence and notes who said it.
+///
+/// What belongs to a provider follows it: `[provider.setting]` applies when the file's provider is the one chosen, and
+/// a model does not apply when the place that names it names another provider than the one chosen above it.
+pub fn settle(
+    flags: &Overrides,
+    environment: &Overrides,
+    project: Option<&Project>,
+    user: &Overrides,
+) -> Result<Settings, ConfigError> {
+    let nothing = Overrides::default();
+    let levels = Levels([
+        (Origin::Flag, flags),
+        (Origin::Environment, environment),
+        (Origin::File, project.map_or(&nothing, |project| &project.overrides)),
+        (Origin::User, user),
+    ]);
+    let (provider, provider_origin) = levels.optional(|level| level.provider);
+    let fits = |level: &Overrides| level.provider.is_none() || level.provider == provider;
+    let (model, model_origin) = levels.optional(|level| level.model.clone().filter(|_| fits(level)));
+    let (reasoning_budget, reasoning_budget_origin) = levels.optional(|level| level.reasoning_budget);
+    let (max_steps, max_steps_origin) = levels.optional(|level| level.max_steps);
+    let (max_retries, max_retries_origin) = levels.optional(|level| level.max_retries);
+    let (timeout_ms, timeout_origin) = levels.optional(|level| level.timeout_ms);
+    if max_steps == Some(0) {
+        return Err(ConfigError::NoSteps { origin: max_steps_origin });
+    }
+    let provider_setting = project.filter(|project| fits(&project.overrides)).map(|project| &project.provider_setting);
+    Ok(Settings {
+        provider,
+        provider_setting: provider_setting.cloned().unwrap_or_else(ProviderSetting::default),
+        model,
+        model_is_explicit: matches!(model_origin, Origin::Flag | Origin::Environment),
+        reasoning_budget: reasoning_budget.unwrap_or_default(),
+        limits: Limits {
+            max_steps: max_steps.unwrap_or(DEFAULT_MAX_STEPS),
+            max_retries: max_retries.unwrap_or(DEFAULT_MAX_RETRIES),
+        },
+        timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
+        origins: Origins {
+            provider: provider_origin,
+            model: model_origin,
+            reasoning_budget: reasoning_budget_origin,
+            max_steps: max_steps_origin,
+            max_retries: max_retries_origin,
+            timeout: timeout_origin,
+        },
+    })
+}
+
+/// The places that say something, strongest first.
+struct Levels<'a>([(Origin, &'a Overrides); 4]);
+
+impl Levels<'_> {
+    /// What the strongest place that says anything says.
+    fn optional<T>(&self, value: impl Fn(&Overrides) -> Option<T>) -> (Option<T>, Origin) {
+        let found = self.0.iter().find_map(|(origin, level)| Some((value(level)?, *origin)));
+        found.map_or((None, Origin::BuiltIn), |(value, origin)| (Some(value), origin))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::parse;
+    use super::*;
+    use crate::setting::ReasoningBudget;
+
+    fn says(provider: Option<ProviderName>, model: Option<&str>) -> Overrides {
+        Overrides { provider, model: model.map(str::to_owned), ..Overrides::default() }
+    }
+
+    fn none() -> Overrides {
+        Overrides::default()
+    }
+
+    #[test]
+    fn nothing_said_is_the_built_in() {
+        assert_eq!(settle(&none(), &none(), None, &none()).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn the_stronger_place_wins_value_by_value() {
+        let steps = |n| Overrides { max_steps: Some(n), ..Overrides::default() };
+        let flags = steps(1);
+        let environment = Overrides { max_retries: Some(2), ..steps(2) };
+        let file = "maxSteps = 3\nmaxRetries = 3\ntimeout = 3\n";
+        let project = parse(file, Path::new("perstack.toml")).unwrap();
+        let user = Overrides {
+            max_retries: Some(4),
+            timeout_ms: Some(4),
+            reasoning_budget: Some(ReasoningBudget::High),
+            ..steps(4)
+        };
+        let settled = settle(&flags, &environment, Some(&project), &user).unwrap();
+        let expected = Settings {
+            reasoning_budget: ReasoningBudget::High,
+            limits: Limits { max_steps: 1, max_retries: 2 },
+            timeout_ms: 3,
+            origins: Origins {
+                reasoning_budget: Origin::User,
+                max_steps: Origin::Flag,
+                max_retries: Origin::Environment,
+                timeout: Origin::File,
+                ..Origins::default()
+            },
+            ..Settings::default()
+        };
+        assert_eq!(settled, expected);
+    }
+
+    #[test]
+    fn what_belongs_to_a_provider_follows_it() {
+        let file = "model = \"of-file\"\n[provider]\nproviderName = \"anthropic\"\n\
+                    [provider.setting]\nbaseUrl = \"https://gateway.example\"\n";
+        let project = parse(file, Path::new("perstack.toml")).unwrap();
+        let user = says(Some(ProviderName::OpenAi), Some("of-user"));
+        let settled = |flags: Overrides| {
+            let settings = settle(&flags, &none(), Some(&project), &user).unwrap();
+            (settings.model, settings.provider_setting == project.provider_setting, settings.model_is_explicit)
+        };
+        let model = |name: &str| Some(name.to_owned());
+        assert_eq!(settled(none()), (model("of-file"), true, false));
+        assert_eq!(settled(says(Some(ProviderName::Anthropic), None)), (model("of-file"), true, false));
+        assert_eq!(settled(says(Some(ProviderName::OpenAi), None)), (model("of-user"), false, false));
+        assert_eq!(settled(says(Some(ProviderName::Google), None)), (None, false, false));
+        assert_eq!(settled(says(Some(ProviderName::Google), Some("g"))), (model("g"), false, true));
+        assert_eq!(settled(says(None, Some("m"))), (model("m"), true, true));
+    }
+
+    #[test]
+    fn a_model_without_a_provider_goes_with_any() {
+        let project = parse("model = \"m\"\n", Path::new("perstack.toml")).unwrap();
+        let settings = settle(&says(Some(ProviderName::OpenAi), None), &none(), Some(&project), &none()).unwrap();
+        assert_eq!(settings.model.as_deref(), Some("m"));
+        assert_eq!((settings.origins.provider, settings.origins.model), (Origin::Flag, Origin::File));
+    }
+
+    #[test]
+    fn a_job_needs_a_step() {
+        let flags = Overrides { max_steps: Some(0), ..none() };
+        let error = settle(&flags, &none(), None, &none()).unwrap_err();
+        assert_eq!(error.to_string(), "maxSteps is 0 in the options given: use a whole number of at least 1");
+    }
+
+    #[test]
+    fn variables_are_read_by_type() {
+        let variables = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            Overrides::from_environment(&pairs.collect()).map_err(|error| error.to_string())
+        };
+        let all = [
+            ("PERSTACK_PROVIDER", "ollama"),
+            ("PERSTACK_MODEL", "m"),
+            ("PERSTACK_REASONING_BUDGET", "512"),
+            ("PERSTACK_MAX_STEPS", "9"),
+            ("PERSTACK_MAX_RETRIES", "0"),
+            ("PERSTACK_TIMEOUT", ""),
+        ];
+        let expected = Overrides {
+            provider: Some(ProviderName::Ollama),
+            model: Some("m".to_owned()),
+            reasoning_budget: Some(ReasoningBudget::Tokens(512)),
+            max_steps: Some(9),
+            max_retries: Some(0),
+            timeout_ms: None,
+        };
+        assert_eq!(variables(&all), Ok(expected));
+        for (name, value, message) in [
+            ("PERSTACK_MAX_STEPS", "0", "PERSTACK_MAX_STEPS: expected a whole number of at least 1, received \"0\""),
+            (
+                "PERSTACK_MAX_RETRIES",
+                "-1",
+                "PERSTACK_MAX_RETRIES: expected a whole number of at least 0, received \"-1\"",
+            ),
+            ("PERSTACK_TIMEOUT", "5m", "PERSTACK_TIMEOUT: expected a whole number of at least 0, received \"5m\""),
+            (
+                "PERSTACK_REASONING_BUDGET",
+                "huge",
+                "PERSTACK_REASONING_BUDGET: \"huge\" is no reasoning budget: use none, minimal, low, medium, high or a \
+                 number of tokens",
+            ),
+            (
+                "PERSTACK_PROVIDER",
+                "gogle",
+                "PERSTACK_PROVIDER: unknown provider \"gogle\": use anthropic, openai, google, deepseek, azure-openai, \
+                 amazon-bedrock, google-vertex or ollama; did you mean \"google\"?",
+            ),
+        ] {
+            assert_eq!(variables(&[(name, value)]), Err(message.to_owned()));
+        }
+    }
+}

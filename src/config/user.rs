@@ -1,0 +1,82 @@
+//! The user's own defaults, `config.toml` in the platform's configuration folder.
+
+use std::path::Path;
+
+use super::Overrides;
+use super::bounded::read_text;
+use super::error::ConfigError;
+use super::file::limits;
+use super::reader::{Findings, Table};
+use crate::setting::ProviderName;
+
+const KEYS: [&str; 6] = ["provider", "model", "reasoningBudget", "maxSteps", "maxRetries", "timeout"];
+
+/// Reads the user's defaults at `path`: the keys of `perstack.toml` that say how to run, with `provider` as a plain
+/// name. An absent file says nothing. Unknown keys are errors, as no older program wrote such a file.
+pub fn user_defaults(path: &Path) -> Result<Overrides, ConfigError> {
+    let Some(text) = read_text(path)? else { return Ok(Overrides::default()) };
+    let mut findings = Findings::default();
+    let document = findings.document(&text);
+    let mut overrides = Overrides::default();
+    if findings.is_clean() {
+        let root = Table::root(&document);
+        for (key, _) in root.iter() {
+            if !KEYS.contains(&key.name) {
+                key.problem(format!("unknown key{}", findings.hint(key.name, KEYS)), &mut findings);
+            }
+        }
+        overrides = limits(&root, &mut findings);
+        let names = ProviderName::ALL.map(|name| (name.as_str(), name));
+        overrides.provider = root.get("provider").and_then(|node| node.choice(&names, &mut findings));
+    }
+    findings.conclude(&text, path)?;
+    Ok(overrides)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::ReasoningBudget;
+
+    fn read(text: &str) -> Result<Overrides, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        user_defaults(&path)
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = "provider = \"openai\"\nmodel = \"m\"\nreasoningBudget = \"high\"\n\
+                    maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\n";
+        let expected = Overrides {
+            provider: Some(ProviderName::OpenAi),
+            model: Some("m".to_owned()),
+            reasoning_budget: Some(ReasoningBudget::High),
+            max_steps: Some(7),
+            max_retries: Some(0),
+            timeout_ms: Some(1000),
+        };
+        assert_eq!(read(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_absent_file_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(user_defaults(&folder.path().join("config.toml")).unwrap(), Overrides::default());
+    }
+
+    #[test]
+    fn mistakes_are_listed() {
+        let error = read("provider = \"opnai\"\nmaxstep = 3\n").unwrap_err().to_string();
+        let lines: Vec<&str> = error.lines().map(|line| line.split_once("config.toml:").unwrap().1).collect();
+        assert_eq!(
+            lines,
+            [
+                "1:12: provider: expected one of \"anthropic\", \"openai\", \"google\", \"deepseek\", \"azure-openai\", \
+                 \"amazon-bedrock\", \"google-vertex\", \"ollama\", received \"opnai\"; did you mean \"openai\"?",
+                "2:1: maxstep: unknown key; did you mean \"maxSteps\"?",
+            ]
+        );
+    }
+}
