@@ -154,6 +154,16 @@ impl ReasoningBudget {
         }
     }
 
+    /// The budget as the effort word of models that take no number, `None` when reasoning is off. The thresholds are the
+    /// original's.
+    pub fn effort(self) -> Option<&'static str> {
+        Some(match self.tokens()? {
+            0..=2048 => "low",
+            2049..=5000 => "medium",
+            _ => "high",
+        })
+    }
+
     /// The budget of a number of tokens.
     pub fn from_tokens(tokens: u64) -> Self {
         if tokens == 0 { Self::None } else { Self::Tokens(tokens) }
@@ -280,6 +290,23 @@ mod tests {
         assert!("-1".parse::<ReasoningBudget>().is_err());
         let json = serde_json::to_string(&[ReasoningBudget::Low, ReasoningBudget::Tokens(7)]);
         assert_eq!(json.ok().as_deref(), Some(r#"["low",7]"#));
+    }
+
+    #[test]
+    fn reasoning_budgets_map_to_the_originals_effort_words() {
+        let efforts = [
+            (ReasoningBudget::None, None),
+            (ReasoningBudget::Minimal, Some("low")),
+            (ReasoningBudget::Low, Some("low")),
+            (ReasoningBudget::Medium, Some("medium")),
+            (ReasoningBudget::High, Some("high")),
+            (ReasoningBudget::Tokens(2048), Some("low")),
+            (ReasoningBudget::Tokens(2049), Some("medium")),
+            (ReasoningBudget::Tokens(5001), Some("high")),
+        ];
+        for (budget, effort) in efforts {
+            assert_eq!(budget.effort(), effort, "{budget}");
+        }
     }
 
     #[test]

@@ -1,0 +1,48 @@
+//! The Anthropic Messages protocol, also spoken by gateways and local servers.
+//!
+//! Documentation: <https://platform.claude.com/docs/en/api/messages>. Addresses and credentials are left to the vendor
+//! table. Tool names go out as they are: the configuration admits only those that every protocol takes.
+
+mod decode;
+mod encode;
+mod thinking;
+
+use super::reported_error::ReportedError;
+use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
+use crate::generation::GenerateRequest;
+
+/// The protocol's name in thinking parts and cassettes.
+const NAME: &str = "anthropic-messages";
+
+/// The version of the protocol, sent with every request. The only one since 2023.
+const VERSION: &str = "2023-06-01";
+
+/// The Anthropic Messages protocol.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AnthropicMessages;
+
+impl Protocol for AnthropicMessages {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        EncodedRequest {
+            path: "/messages".to_owned(),
+            headers: vec![("anthropic-version".to_owned(), VERSION.to_owned())],
+            body: encode::body(request),
+        }
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(decode::MessagesDecoder::default())
+    }
+
+    fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
+        ReportedError::from_body(body)
+    }
+}

@@ -1,0 +1,171 @@
+//! A request to a Responses body.
+
+use serde_json::{Map, Value, json};
+
+use super::NAME;
+use crate::content::{Content, ExpertPart, ResultPart, Thinking};
+use crate::generation::GenerateRequest;
+use crate::message::Message;
+use crate::provider::media::Media;
+use crate::tool::ToolSpec;
+
+/// What stands before the result of a tool that failed: the protocol has no field for it.
+const ERROR_NOTE: &str = "The tool reported an error:";
+
+/// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
+/// conversation begins with the earlier one's input, as prompt caching needs it.
+pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
+    let is_reasoning = is_reasoning_model(request.model);
+    let mut body = Map::new();
+    body.insert("model".into(), json!(request.model));
+    body.insert("stream".into(), json!(true));
+    body.insert("store".into(), json!(false));
+    if is_reasoning {
+        // Also when no effort is asked for: such a model reasons by default, and goes on better with what it thought.
+        body.insert("include".into(), json!(["reasoning.encrypted_content"]));
+        if let Some(effort) = request.reasoning.effort() {
+            body.insert("reasoning".into(), json!({"effort": effort, "summary": "auto"}));
+        }
+    }
+    if !request.tools.is_empty() {
+        body.insert("tools".into(), request.tools.iter().map(tool).collect());
+        body.insert("tool_choice".into(), json!("auto"));
+    }
+    body.insert("input".into(), input(request.messages, if is_reasoning { "developer" } else { "system" }));
+    Value::Object(body)
+}
+
+/// Whether a model reasons, by OpenAI's names: `o1` and later, `gpt-5` and later without the chat variants, `codex-*`;
+/// also as a fine-tune (`ft:`) or behind a gateway's prefix (`openai/`). Any other (an Azure deployment, a local model)
+/// counts as one that does not: it would be asked for reasoning on every request, since a budget is set by default,
+/// and those that know no reasoning refuse the question.
+fn is_reasoning_model(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let name = name.strip_prefix("ft:").unwrap_or(name);
+    let major = |rest: &str| {
+        let digits =
+            rest.find(|letter: char| !letter.is_ascii_digit()).map_or(rest, |end| rest.get(..end).unwrap_or(""));
+        digits.parse::<u32>().unwrap_or(0)
+    };
+    match (name.strip_prefix("gpt-"), name.strip_prefix('o')) {
+        (Some(version), _) => major(version) >= 5 && !name.contains("-chat"),
+        (None, Some(version)) => major(version) >= 1,
+        (None, None) => name.starts_with("codex-"),
+    }
+}
+
+fn tool(spec: &ToolSpec) -> Value {
+    let mut parameters = spec.input_schema.clone();
+    // OpenAI refuses a schema of an object without properties, even of a tool without parameters.
+    parameters.entry("properties").or_insert_with(|| json!({}));
+    let mut tool = Map::new();
+    tool.insert("type".into(), json!("function"));
+    tool.insert("name".into(), json!(spec.name));
+    if let Some(description) = &spec.description {
+        tool.insert("description".into(), json!(description));
+    }
+    tool.insert("parameters".into(), Value::Object(parameters));
+    // Strict mode asks more of a schema than tools' authors promise.
+    tool.insert("strict".into(), json!(false));
+    Value::Object(tool)
+}
+
+fn input(messages: &[Message], system_role: &str) -> Value {
+    let mut items = Vec::new();
+    for message in messages {
+        match message {
+            Message::InstructionMessage { contents, .. } => {
+                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
+                items.push(message_item(system_role, &json!(texts.join("\n"))));
+            }
+            Message::UserMessage { contents, .. } => {
+                let parts: Vec<Value> = contents.iter().filter_map(input_part).collect();
+                if !parts.is_empty() {
+                    items.push(message_item("user", &Value::Array(parts)));
+                }
+            }
+            Message::ExpertMessage { contents, .. } => items.extend(expert_items(contents)),
+            Message::ToolMessage { contents, .. } => items.extend(contents.iter().map(result_item)),
+        }
+    }
+    Value::Array(items)
+}
+
+fn message_item(role: &str, content: &Value) -> Value {
+    json!({"type": "message", "role": role, "content": content})
+}
+
+/// Reasoning goes back only together with what it led to: an item at the end of an answer that was cut off is refused.
+fn expert_items(contents: &[ExpertPart]) -> Vec<Value> {
+    let mut items = Vec::new();
+    let mut reasoning = Vec::new();
+    for part in contents {
+        let item = match part {
+            ExpertPart::ThinkingPart { thinking, .. } => {
+                reasoning.extend(reasoning_item(thinking));
+                continue;
+            }
+            ExpertPart::TextPart { text, .. } if text.is_empty() => continue,
+            ExpertPart::TextPart { text, .. } => {
+                message_item("assistant", &json!([{"type": "output_text", "text": text}]))
+            }
+            ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
+                let arguments = if args.is_object() { args.to_string() } else { "{}".to_owned() };
+                json!({"type": "function_call", "call_id": tool_call_id, "name": tool_name, "arguments": arguments})
+            }
+        };
+        items.append(&mut reasoning);
+        items.push(item);
+    }
+    items
+}
+
+/// A reasoning item as it came, in the fields that a request takes; `None` for other protocols' thinking and for items
+/// without the encrypted content, which only their maker's storage could tell.
+fn reasoning_item(thinking: &Thinking) -> Option<Value> {
+    let block = thinking.opaque.as_ref().filter(|_| thinking.protocol.as_deref() == Some(NAME))?;
+    block.get("encrypted_content")?.as_str().filter(|content| !content.is_empty())?;
+    let mut item = Map::new();
+    item.insert("type".into(), json!("reasoning"));
+    for key in ["id", "summary", "content", "encrypted_content"] {
+        if let Some(value) = block.get(key).filter(|value| !value.is_null()) {
+            item.insert(key.into(), value.clone());
+        }
+    }
+    item.entry("summary").or_insert_with(|| json!([]));
+    Some(Value::Object(item))
+}
+
+fn result_item(part: &ResultPart) -> Value {
+    let ResultPart::ToolResultPart { tool_call_id, contents, is_error, .. } = part;
+    let output = match contents.as_slice() {
+        [] if *is_error => json!(ERROR_NOTE),
+        [] => json!(""),
+        [Content::TextPart { text, .. }] if *is_error => json!(format!("{ERROR_NOTE}\n{text}")),
+        [Content::TextPart { text, .. }] => json!(text),
+        parts => {
+            let note = is_error.then(|| json!({"type": "input_text", "text": ERROR_NOTE}));
+            note.into_iter().chain(parts.iter().filter_map(input_part)).collect()
+        }
+    };
+    json!({"type": "function_call_output", "call_id": tool_call_id, "output": output})
+}
+
+fn input_part(content: &Content) -> Option<Value> {
+    match Media::of(content) {
+        Media::Text(text) if text.is_empty() => None,
+        Media::Text(text) => Some(json!({"type": "input_text", "text": text})),
+        Media::ImageUrl(url) => Some(image_part(url)),
+        Media::Image { mime_type, data } => Some(image_part(&format!("data:{mime_type};base64,{data}"))),
+        Media::PdfUrl(url) => Some(json!({"type": "input_file", "file_url": url})),
+        Media::Pdf { data } => {
+            // The protocol asks for a name; the stored part has none.
+            let data = format!("data:application/pdf;base64,{data}");
+            Some(json!({"type": "input_file", "filename": "file.pdf", "file_data": data}))
+        }
+    }
+}
+
+fn image_part(url: &str) -> Value {
+    json!({"type": "input_image", "detail": "auto", "image_url": url})
+}

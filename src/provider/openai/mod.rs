@@ -1,0 +1,41 @@
+//! The OpenAI Responses protocol, also spoken by Azure and by local servers.
+//!
+//! Documentation: <https://developers.openai.com/api/docs/api-reference/responses>. Addresses and credentials are left
+//! to the vendor table; Chat Completions is another protocol. Nothing is kept at the provider (`store: false`): every
+//! request carries the whole conversation.
+
+mod decode;
+mod encode;
+
+use super::reported_error::ReportedError;
+use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
+use crate::generation::GenerateRequest;
+
+/// The protocol's name in thinking parts and cassettes.
+const NAME: &str = "openai-responses";
+
+/// The OpenAI Responses protocol.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenAiResponses;
+
+impl Protocol for OpenAiResponses {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        EncodedRequest { path: "/responses".to_owned(), headers: Vec::new(), body: encode::body(request) }
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(decode::ResponsesDecoder::default())
+    }
+
+    fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
+        ReportedError::from_body(body)
+    }
+}
