@@ -1,11 +1,17 @@
 //! Skills: what can be called. Interactive and delegate tools are declared only; a call of theirs stops the Run.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::future::BoxFuture;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
+
+pub mod base;
+pub mod output;
+pub mod process;
 
 /// A source of tools that run.
 pub trait Skill: Send + Sync {
@@ -21,4 +27,21 @@ pub trait Skill: Send + Sync {
 
     /// Ends the skill's process or connection.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Why a skill could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SkillError {
+    /// The workspace is missing, no directory, or may not be read.
+    #[error("cannot open the workspace {}: run in an existing directory that you may read", path.display())]
+    Workspace { path: PathBuf, source: io::Error },
+    /// A child process could not be started.
+    #[error("cannot start {program:?}: check that it is installed, executable and on PATH")]
+    Spawn { program: String, source: io::Error },
+    /// The process that ends skills together with the runner could not be started, so no child may be.
+    #[error("cannot start the watcher that ends child processes with the runner: check the limit of processes")]
+    Watcher { source: io::Error },
+    /// As many children run as the watcher can keep track of.
+    #[error("cannot start {program:?}: {limit} child processes are running already, let some end first")]
+    TooManyChildren { program: String, limit: u32 },
 }

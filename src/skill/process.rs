@@ -1,0 +1,576 @@
+//! Child processes that end with the runner: each in a process group of its own, with an allow-listed environment.
+//!
+//! Three things see to the end of a group:
+//! 1. [`Child`] kills it when dropped, and whatever is left of it when its leader has ended;
+//! 2. on Linux the leader gets a parent-death signal;
+//! 3. a *watcher*, a bare fork of the runner that does nothing but read a pipe whose write end only the runner (and a
+//!    child until it execs) holds, kills every registered group when the pipe ends, `kill -9` of the runner included.
+//!
+//! A process that leaves its group by `setsid` is beyond all three. What to run, and what is made of its output, is
+//! left to the callers. This is the only file with unsafe code.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use std::{fs, io};
+
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+
+use crate::environment::Environment;
+use crate::skill::SkillError;
+
+/// Variables that every child may see (`getFilteredEnv` of the original): what programs need to be found, to find
+/// their user, and to reach the network. No keys.
+pub const SAFE_VARIABLES: [&str; 14] = [
+    "PATH",
+    "HOME",
+    "SHELL",
+    "TERM",
+    "NODE_PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "PERSTACK_PROXY_URL",
+    "NPM_CONFIG_PROXY",
+    "NPM_CONFIG_HTTPS_PROXY",
+];
+
+/// Variables that nobody but the user may set, compared in upper case (the original's list): each decides which code
+/// a child runs.
+pub const PROTECTED_VARIABLES: [&str; 12] = [
+    "PATH",
+    "HOME",
+    "SHELL",
+    "NODE_PATH",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "DYLD_INSERT_LIBRARIES",
+    "DYLD_LIBRARY_PATH",
+    "NODE_OPTIONS",
+    "PYTHONPATH",
+    "PERL5LIB",
+    "RUBYLIB",
+];
+
+/// Most children at a time: the size of the watcher's table.
+const MAX_CHILDREN: u32 = 1024;
+
+/// The environment of a child: the safe variables of `environment`, and `added` without the protected names.
+///
+/// Names that are empty or contain `=` are dropped too: `LD_PRELOAD=x` would smuggle in a protected one.
+pub fn child_environment(
+    environment: &Environment,
+    added: impl IntoIterator<Item = (String, String)>,
+) -> BTreeMap<String, String> {
+    let safe = SAFE_VARIABLES
+        .iter()
+        .filter_map(|name| environment.get(name).map(|value| ((*name).to_owned(), value.to_owned())));
+    let added = added.into_iter().filter(|(name, _)| {
+        !name.is_empty() && !name.contains('=') && !PROTECTED_VARIABLES.contains(&name.to_uppercase().as_str())
+    });
+    safe.chain(added).collect()
+}
+
+/// Where a child starts.
+#[derive(Debug)]
+pub enum Cwd {
+    /// By path.
+    Path(PathBuf),
+    /// In an open directory, whatever its path has become meanwhile. Unix only.
+    Handle(fs::File),
+}
+
+/// What a child reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Nothing.
+    Null,
+    /// What is written to [`Child::stdin`].
+    Piped,
+}
+
+/// What to start.
+#[derive(Debug)]
+pub struct ChildSpec {
+    /// A path, or a name to be looked up in the `PATH` of `env`.
+    pub program: String,
+    pub args: Vec<String>,
+    /// The whole environment, as [`child_environment`] makes it.
+    pub env: BTreeMap<String, String>,
+    pub cwd: Cwd,
+    pub stdin: Input,
+}
+
+/// A running child. Dropping it kills its whole group at once.
+#[derive(Debug)]
+pub struct Child {
+    /// Present when piped and not taken.
+    pub stdin: Option<ChildStdin>,
+    /// Present until taken.
+    pub stdout: Option<ChildStdout>,
+    /// Present until taken.
+    pub stderr: Option<ChildStderr>,
+    /// Before `inner`, so that the group is killed while its leader is not yet reaped and its id still its own.
+    group: Group,
+    inner: tokio::process::Child,
+}
+
+impl Child {
+    /// Waits for the leader to end, kills what is left of its group, and tells how the leader ended. May be dropped
+    /// and called again.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.ended().await?;
+        self.reap().await
+    }
+
+    /// Waits for the leader to end, and leaves the rest of its group alone. May be dropped and called again.
+    pub async fn ended(&mut self) -> io::Result<()> {
+        self.group.leader_ended(&mut self.inner).await
+    }
+
+    /// Asks the group to end (SIGTERM), and kills it when its leader has not ended within `grace`.
+    pub async fn terminate(&mut self, grace: Duration) -> io::Result<ExitStatus> {
+        self.group.ask_to_end();
+        // A leader that is still there after the grace period is no error: it is killed now.
+        let _ = tokio::time::timeout(grace, self.ended()).await;
+        self.reap().await
+    }
+
+    async fn reap(&mut self) -> io::Result<ExitStatus> {
+        self.group.kill();
+        // Where there are no groups, the leader is killed here; when it has ended already, all is well.
+        let _ = self.inner.start_kill();
+        self.inner.wait().await
+    }
+}
+
+/// Starts a child, with its stdout and stderr piped.
+///
+/// # Errors
+/// The program cannot be started, or too many children are running.
+///
+/// Must be called within a tokio runtime with I/O enabled.
+pub async fn spawn(spec: ChildSpec) -> Result<Child, SkillError> {
+    let program = spec.program;
+    let mut command = Command::new(&program);
+    command
+        .args(spec.args)
+        .env_clear()
+        .envs(spec.env)
+        .stdin(match spec.stdin {
+            Input::Null => Stdio::null(),
+            Input::Piped => Stdio::piped(),
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    imp::start(command, spec.cwd, program).await
+}
+
+#[cfg(unix)]
+use unix as imp;
+#[cfg(unix)]
+use unix::Group;
+
+#[cfg(unix)]
+mod unix {
+    use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+    use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
+
+    use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+    use tokio::runtime::Handle;
+    use tokio::signal::unix::{SignalKind, signal};
+    use tokio::sync::oneshot;
+
+    use super::{Child, Command, Cwd, MAX_CHILDREN, SkillError, io, watcher};
+
+    /// What the one thread that starts children does next. Linux sends the parent-death signal when the *thread* that
+    /// forked ends, so children are never started on a runtime's own threads, which may be short-lived.
+    type Request = Box<dyn FnOnce() + Send>;
+
+    /// The one per process: the watcher belongs to the process, not to a Run.
+    static NURSERY: OnceLock<Nursery> = OnceLock::new();
+
+    /// Starts children and tells the watcher of them.
+    struct Nursery {
+        requests: mpsc::Sender<Request>,
+        ledger: OwnedFd,
+        /// Unused places of the watcher's table.
+        free: Mutex<Vec<u32>>,
+        /// Held open, so that writing to the ledger of a watcher that was killed raises no SIGPIPE.
+        _ledger_reader: OwnedFd,
+    }
+
+    impl Nursery {
+        fn get() -> io::Result<&'static Self> {
+            if let Some(nursery) = NURSERY.get() {
+                return Ok(nursery);
+            }
+            let opened = Self::open()?;
+            // When two threads come here at once, the loser's watcher ends with its pipe.
+            Ok(NURSERY.get_or_init(|| opened))
+        }
+
+        fn open() -> io::Result<Self> {
+            let (reader, ledger) = watcher::pipe()?;
+            watcher::fork(&reader)?;
+            let (requests, todo) = mpsc::channel::<Request>();
+            std::thread::Builder::new().name("nursery".to_owned()).spawn(move || {
+                for start in todo {
+                    start();
+                }
+            })?;
+            let free = Mutex::new((0..MAX_CHILDREN).rev().collect());
+            Ok(Self { requests, ledger, free, _ledger_reader: reader })
+        }
+
+        fn reserve(&'static self) -> Option<Place> {
+            let index = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            Some(Place { index, nursery: self })
+        }
+    }
+
+    /// A place in the watcher's table, struck out and given back when dropped. The child enters its group there.
+    struct Place {
+        index: u32,
+        nursery: &'static Nursery,
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            watcher::strike_out(self.nursery.ledger.as_fd(), self.index);
+            self.nursery.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.index);
+        }
+    }
+
+    impl std::fmt::Debug for Place {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "Place({})", self.index)
+        }
+    }
+
+    /// A child's process group, registered with the watcher until it is killed.
+    #[derive(Debug)]
+    pub(super) struct Group {
+        leader: Option<Pid>,
+        ended: tokio::signal::unix::Signal,
+        place: Option<Place>,
+    }
+
+    impl Group {
+        /// Waits for the leader to end without reaping it: its id must not be given to others while the group is in
+        /// use.
+        pub(super) async fn leader_ended(&mut self, _child: &mut tokio::process::Child) -> io::Result<()> {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+            while let Some(leader) = self.leader {
+                if waitid(WaitId::Pid(leader), options)?.is_some() {
+                    break;
+                }
+                self.ended.recv().await;
+            }
+            Ok(())
+        }
+
+        pub(super) fn ask_to_end(&self) {
+            if let Some(leader) = self.leader {
+                // The group may have ended by itself.
+                let _ = kill_process_group(leader, Signal::TERM);
+            }
+        }
+
+        pub(super) fn kill(&mut self) {
+            let Some(leader) = self.leader.take() else { return };
+            // The group may have ended by itself.
+            let _ = kill_process_group(leader, Signal::KILL);
+            self.place = None;
+        }
+    }
+
+    impl Drop for Group {
+        fn drop(&mut self) {
+            self.kill();
+        }
+    }
+
+    pub(super) async fn start(mut command: Command, cwd: Cwd, program: String) -> Result<Child, SkillError> {
+        let nursery = Nursery::get().map_err(|source| SkillError::Watcher { source })?;
+        let Some(place) = nursery.reserve() else {
+            return Err(SkillError::TooManyChildren { program, limit: MAX_CHILDREN });
+        };
+        command.process_group(0);
+        let folder = match cwd {
+            Cwd::Path(path) => {
+                command.current_dir(path);
+                None
+            }
+            Cwd::Handle(folder) => Some(folder),
+        };
+        watcher::before_exec(&mut command, nursery.ledger.as_raw_fd(), place.index, folder);
+        let runtime = Handle::current();
+        let (answer, started) = oneshot::channel();
+        let request = move || {
+            let _runtime = runtime.enter();
+            // An answer that nobody waits for any more is dropped, and the child with it.
+            let _ = answer.send(start_here(command, place));
+        };
+        let sent = nursery.requests.send(Box::new(request));
+        let outcome = match (sent, started.await) {
+            (Ok(()), Ok(outcome)) => outcome,
+            _ => Err(io::Error::other("the thread that starts processes has ended")),
+        };
+        outcome.map_err(|source| SkillError::Spawn { program, source })
+    }
+
+    /// Runs on the nursery's thread.
+    fn start_here(mut command: Command, place: Place) -> io::Result<Child> {
+        let ended = signal(SignalKind::child())?;
+        let mut inner = command.spawn()?;
+        let leader = inner.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        Ok(Child {
+            stdin: inner.stdin.take(),
+            stdout: inner.stdout.take(),
+            stderr: inner.stderr.take(),
+            group: Group { leader, ended, place: Some(place) },
+            inner,
+        })
+    }
+}
+
+/// Everything unsafe: the fork that watches, and what a child does between fork and exec.
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "fork, and hooks between fork and exec, have no safe form")]
+mod watcher {
+    use std::fs::File;
+    use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+    use rustix::pipe::PipeFlags;
+
+    use super::{Command, MAX_CHILDREN, io};
+
+    /// Bytes of a ledger's record: a place of the watcher's table (`u32`) and the group to enter there (`i32`, 0 for
+    /// none), both native.
+    const RECORD: usize = 8;
+
+    fn record(place: u32, group: i32) -> [u8; RECORD] {
+        let ([a, b, c, d], [e, f, g, h]) = (place.to_ne_bytes(), group.to_ne_bytes());
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// The ledger. Writes of a record are atomic, being short, and never wait: a full pipe (8,192 unread records)
+    /// would lose one.
+    pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+        #[cfg(target_os = "linux")]
+        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        #[cfg(not(target_os = "linux"))]
+        let (reader, writer) = {
+            let (reader, writer) = rustix::pipe::pipe()?;
+            rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::CLOEXEC)?;
+            rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::CLOEXEC)?;
+            (reader, writer)
+        };
+        rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK)?;
+        Ok((reader, writer))
+    }
+
+    /// Empties a place, from the runner.
+    pub(super) fn strike_out(ledger: BorrowedFd<'_>, place: u32) {
+        // Refused only by a full pipe, which a watcher that does nothing but read it does not let happen.
+        let _ = rustix::io::write(ledger, &record(place, 0));
+    }
+
+    /// Has the child, between fork and exec, go to `folder`, tie its life to its parent's and enter itself in the
+    /// ledger. A child that enters itself is never missed, at whatever instant the runner is killed: until it execs it
+    /// holds the ledger open.
+    pub(super) fn before_exec(command: &mut Command, ledger: RawFd, place: u32, folder: Option<File>) {
+        let runner = std::process::id();
+        let hook = move || {
+            // SAFETY: async-signal-safe calls with plain arguments, on descriptors that stay open: `folder` is owned
+            // by this closure, the ledger by a static.
+            unsafe {
+                if let Some(folder) = &folder
+                    && libc::fchdir(folder.as_raw_fd()) != 0
+                {
+                    return Err(io::Error::last_os_error());
+                }
+                let entry = record(place, libc::getpid());
+                libc::write(ledger, entry.as_ptr().cast(), entry.len());
+                #[cfg(target_os = "linux")]
+                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                // The runner may have ended before the signal was asked for.
+                if u32::try_from(libc::getppid()) != Ok(runner) {
+                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: the hook makes async-signal-safe calls only and allocates nothing.
+        unsafe { command.pre_exec(hook) };
+    }
+
+    /// Forks the watcher. It ends when no write end of `reader`'s pipe is left.
+    pub(super) fn fork(reader: &OwnedFd) -> io::Result<()> {
+        let reader = reader.as_raw_fd();
+        // SAFETY: signals are blocked across the fork, so that none of the runner's handlers runs in the watcher; the
+        // child of this process, which may have many threads, calls async-signal-safe functions only and never
+        // returns from `watch`.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            let child = libc::fork();
+            if child == 0 {
+                watch(reader);
+            }
+            let failure = io::Error::last_os_error();
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+            if child < 0 { Err(failure) } else { Ok(()) }
+        }
+    }
+
+    /// The watcher's whole life, with all signals blocked: only `kill -9` ends it early.
+    ///
+    /// # Safety
+    /// To be called in a freshly forked child. Allocates nothing, locks nothing, uses async-signal-safe calls only.
+    unsafe fn watch(reader: RawFd) -> ! {
+        // SAFETY: see above; `buffer` and `groups` are on this stack.
+        unsafe {
+            libc::setsid();
+            libc::chdir(c"/".as_ptr());
+            libc::dup2(reader, 0);
+            close_all_but_first();
+            let mut groups = [0_i32; MAX_CHILDREN as usize];
+            loop {
+                let mut buffer = [0_u8; RECORD];
+                let got = libc::read(0, buffer.as_mut_ptr().cast(), buffer.len());
+                if got == RECORD.cast_signed() {
+                    enter(&mut groups, buffer);
+                } else if got >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+                    break;
+                }
+            }
+            for group in groups {
+                if group > 1 {
+                    libc::kill(-group, libc::SIGKILL);
+                }
+            }
+            libc::_exit(0)
+        }
+    }
+
+    /// Puts a record into the table.
+    fn enter(groups: &mut [i32], [a, b, c, d, e, f, g, h]: [u8; RECORD]) {
+        let place = u32::from_ne_bytes([a, b, c, d]);
+        if let Some(group) = usize::try_from(place).ok().and_then(|place| groups.get_mut(place)) {
+            *group = i32::from_ne_bytes([e, f, g, h]);
+        }
+    }
+
+    /// Closes every descriptor but 0, so that the watcher keeps no pipe, lock or terminal of the runner's open.
+    ///
+    /// # Safety
+    /// Nothing of this process may use another descriptor afterwards.
+    unsafe fn close_all_but_first() {
+        // SAFETY: system calls with plain arguments.
+        unsafe {
+            #[cfg(target_os = "linux")]
+            if libc::syscall(libc::SYS_close_range, 1_u32, u32::MAX, 0_u32) == 0 {
+                return;
+            }
+            // Before Linux 5.9, and elsewhere. The bound keeps an unlimited table from taking minutes.
+            let limit = libc::sysconf(libc::_SC_OPEN_MAX).clamp(256, 65_536);
+            for descriptor in 1..i32::try_from(limit).unwrap_or(65_536) {
+                libc::close(descriptor);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::os::unix::process::CommandExt;
+        use std::time::{Duration, Instant};
+
+        use super::*;
+
+        /// Whether the process is gone or a zombie.
+        fn has_ended(pid: i32) -> bool {
+            match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+                Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),
+                Err(_) => true,
+            }
+        }
+
+        #[cfg(target_os = "linux")]
+        #[test]
+        fn watcher_kills_what_is_registered_when_the_ledger_closes_and_nothing_else() {
+            let (reader, ledger) = pipe().unwrap();
+            fork(&reader).unwrap();
+            drop(reader);
+            let start = || std::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+            let (mut doomed, mut removed) = (start(), start());
+            let id = |child: &std::process::Child| i32::try_from(child.id()).unwrap();
+            for entry in [record(0, id(&doomed)), record(9, id(&removed)), record(9, 0), record(u32::MAX, id(&removed))]
+            {
+                rustix::io::write(&ledger, &entry).unwrap();
+            }
+            drop(ledger);
+            let limit = Instant::now() + Duration::from_secs(20);
+            while !has_ended(id(&doomed)) {
+                assert!(Instant::now() < limit, "the watcher left the registered group alive");
+                std::thread::yield_now();
+            }
+            assert!(!has_ended(id(&removed)));
+            removed.kill().unwrap();
+            removed.wait().unwrap();
+            doomed.wait().unwrap();
+        }
+    }
+}
+
+#[cfg(not(unix))]
+use plain as imp;
+#[cfg(not(unix))]
+use plain::Group;
+
+/// Without process groups: the child alone is killed, when dropped.
+#[cfg(not(unix))]
+mod plain {
+    use super::{Child, Command, Cwd, SkillError, io};
+
+    #[derive(Debug)]
+    pub(super) struct Group;
+
+    impl Group {
+        pub(super) async fn leader_ended(&mut self, child: &mut tokio::process::Child) -> io::Result<()> {
+            child.wait().await.map(drop)
+        }
+
+        pub(super) fn ask_to_end(&self) {}
+
+        pub(super) fn kill(&mut self) {}
+    }
+
+    pub(super) async fn start(mut command: Command, cwd: Cwd, program: String) -> Result<Child, SkillError> {
+        match cwd {
+            Cwd::Path(path) => drop(command.current_dir(path)),
+            Cwd::Handle(_) => {
+                let source = io::Error::other("starting in an open directory is for unix only");
+                return Err(SkillError::Spawn { program, source });
+            }
+        }
+        let mut inner = command.spawn().map_err(|source| SkillError::Spawn { program, source })?;
+        Ok(Child {
+            stdin: inner.stdin.take(),
+            stdout: inner.stdout.take(),
+            stderr: inner.stderr.take(),
+            group: Group,
+            inner,
+        })
+    }
+}
