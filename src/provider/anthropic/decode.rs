@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn any_cut_gives_a_beginning() {
+    fn torn_frames_do_no_harm() {
         let recordings = [
             recording!("text"),
             recording!("multibyte"),
@@ -386,7 +386,7 @@ mod tests {
             recording!("imitator"),
         ];
         for recording in recordings {
-            recorded::assert_any_cut_gives_a_beginning(&AnthropicMessages, recording);
+            recorded::assert_torn_frames_do_no_harm(&AnthropicMessages, recording);
         }
     }
 }

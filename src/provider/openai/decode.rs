@@ -585,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn any_cut_gives_a_beginning() {
+    fn torn_frames_do_no_harm() {
         let recordings = [
             recording!("text"),
             recording!("multibyte"),
@@ -603,7 +603,7 @@ mod tests {
             recording!("changing-ids"),
         ];
         for recording in recordings {
-            recorded::assert_any_cut_gives_a_beginning(&OpenAiResponses, recording);
+            recorded::assert_torn_frames_do_no_harm(&OpenAiResponses, recording);
         }
     }
 }
