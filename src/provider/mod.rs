@@ -6,6 +6,8 @@
 pub mod anthropic;
 pub mod openai;
 mod media;
+#[cfg(test)]
+mod recorded;
 mod reported_error;
 mod typed_event;
 
