@@ -37,7 +37,7 @@ fn provider(environment: &Environment) -> Result<Option<ProviderName>, ConfigErr
 
 fn number<T>(environment: &Environment, name: &'static str, least: T) -> Result<Option<T>, ConfigError>
 where
-    T: FromStr + PartialOrd + Display,
+    T: FromStr + PartialOrd + Display + Copy,
 {
     let reason = || {
         let value = quoted(environment.get(name).unwrap_or_default());
