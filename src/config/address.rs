@@ -66,6 +66,9 @@ impl Host {
     }
 
     fn of_v6(address: Ipv6Addr) -> Self {
+        if address.is_loopback() || address.is_unspecified() {
+            return Self::Private;
+        }
         if let Some(inner) = embedded_v4(address) {
             return Self::of_v4(inner);
         }
@@ -73,7 +76,7 @@ impl Host {
         // fec0::/10 was the site-local range; 100::/64 discards, 2001:db8::/32 documents.
         let site_local = (first & 0xffc0) == 0xfec0;
         let unserved = first == 0x0100 || (first, second) == (0x2001, 0x0db8);
-        if address.is_loopback() || address.is_unspecified() || address.is_unique_local() || site_local {
+        if address.is_unique_local() || site_local {
             Self::Private
         } else if address.is_unicast_link_local() || address.is_multicast() || unserved {
             Self::Special
@@ -87,17 +90,10 @@ impl Host {
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(join(high, low)),
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(join(high, low)),
-        [0x2002, high, low, ..] => Some(join(high, low)),
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] => address.to_ipv4(),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(join(high, low)),
         _ => None,
     }
-}
-
-/// Whether `address` belongs to a machine on the public internet: not this machine, nor a private, link-local or
-/// otherwise special address, nor an IPv6 address that stands for such an IPv4 one.
-pub fn is_public(address: IpAddr) -> bool {
-    Host::of_address(address) == Host::Public
 }
 
 /// What is wrong with `text` as the base URL of a model provider, if anything. `keyless` providers send no

@@ -71,21 +71,31 @@ fn value(text: &str) -> Result<(String, &str), &'static str> {
         return Ok((value.to_owned(), after));
     };
     let body = text.get(1..).unwrap_or_default();
-    let end = closing_quote(body, quote).ok_or("a quoted value has no closing quote")?;
-    let (inner, rest) = body.split_at(end);
-    let (tail, after) = first_line(rest.get(1..).unwrap_or_default());
-    let tail = tail.trim();
-    if !tail.is_empty() && !tail.starts_with('#') {
-        return Err("text after the closing quote of a value");
-    }
+    let (inner, rest) = body.split_at(closing_quote(body, quote)?);
+    let (_, after) = first_line(rest);
     let inner = inner.replace("\r\n", "\n");
     let value = if quote == '"' { inner.replace("\\n", "\n").replace("\\r", "\r") } else { inner };
     Ok((value, after))
 }
 
-/// Where the first `quote` without a backslash before it is.
-fn closing_quote(text: &str, quote: char) -> Option<usize> {
-    text.match_indices(quote).map(|(at, _)| at).find(|at| text.get(..*at).is_some_and(|before| !before.ends_with('\\')))
+/// Where the quote is that ends a value: the first without a backslash before it. When more than a comment follows that
+/// one, or there is none, the last one before it will do, so that a path may end with a backslash.
+fn closing_quote(text: &str, quote: char) -> Result<usize, &'static str> {
+    let is_escaped = |at: usize| text.get(..at).is_some_and(|before| before.ends_with('\\'));
+    let ends_line = |at: usize| {
+        let tail = text.get(at + 1..).unwrap_or_default().trim_start_matches(BLANKS);
+        tail.is_empty() || tail.starts_with(['#', '\n', '\r'])
+    };
+    let mut found = Err("a quoted value has no closing quote");
+    for (at, _) in text.match_indices(quote) {
+        if ends_line(at) {
+            found = Ok(at);
+        }
+        if !is_escaped(at) {
+            return found.map_err(|_| "text after the closing quote of a value");
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -125,6 +135,7 @@ mod tests {
             ("A='one\ntwo'", "one\ntwo"),
             ("A=\"say \\\"x\\\"\"", "say \\\"x\\\""),
             ("A=\" kept \"", " kept "),
+            ("A='C:\\dir\\' # comment", "C:\\dir\\"),
             ("\u{feff}A=b", "b"),
         ] {
             assert_eq!(one(text), value, "{text:?}");
@@ -148,6 +159,7 @@ mod tests {
             ("=x", 1, "expected NAME=value"),
             ("Ü=x", 1, "expected NAME=value"),
             ("A='1\n2'\r\nB=\"x\nC=1", 3, "a quoted value has no closing quote"),
+            ("A='C:\\dir\\'\nB='x'y'", 2, "text after the closing quote of a value"),
             ("A='x'y", 1, "text after the closing quote of a value"),
         ] {
             assert_eq!(parse(text), Err(Fault { line, reason }), "{text:?}");

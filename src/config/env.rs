@@ -14,8 +14,8 @@ pub const DEFAULT_ENV_FILES: [&str; 2] = [".env", ".env.local"];
 const PROCESS_ONLY: [&str; 1] = ["PERSTACK_PROXY_URL"];
 
 /// Merges variables: `process` > first file > later files; empty values of the process count as not set. Relative
-/// `files` are below `folder`; missing ones are skipped, folders too (`.env` is a usual name for one). Within a file
-/// the last of several values counts. Errors name file and line, never a value.
+/// `files` are below `folder`; missing ones are skipped, so are folders (`.env` is a usual name for one) and
+/// `/dev/null`. Within a file the last of several values counts. Errors name file and line, never a value.
 pub fn environment(
     process: impl IntoIterator<Item = (String, String)>,
     folder: &Path,
@@ -24,7 +24,7 @@ pub fn environment(
     let mut environment: Environment = process.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     for file in files {
         let path = folder.join(file);
-        if path.is_dir() {
+        if path.is_dir() || path == Path::new("/dev/null") {
             continue;
         }
         let Some(text) = read_text(&path)? else { continue };
@@ -66,7 +66,8 @@ mod tests {
     fn missing_files_and_folders_are_skipped() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(".env")).unwrap();
-        let merged = environment(pairs(&[("A", "1")]), folder.path(), &defaults()).unwrap();
+        let files = [".env", ".env.local", "/dev/null"].map(PathBuf::from);
+        let merged = environment(pairs(&[("A", "1")]), folder.path(), &files).unwrap();
         assert_eq!(merged.iter().collect::<Vec<_>>(), [("A", "1")]);
     }
 

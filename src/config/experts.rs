@@ -158,3 +158,118 @@ fn delegates<'a>(table: &Table<'a>, findings: &mut Findings) -> Vec<(Node<'a>, E
     }
     delegates
 }
+
+#[cfg(test)]
+mod tests {
+
+    use std::path::Path;
+
+    use super::super::{ConfigError, Project, parse};
+    use super::*;
+
+    fn read(text: &str) -> Result<Project, ConfigError> {
+        parse(text, Path::new("p.toml"))
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        read(text).unwrap_err().to_string().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_least_expert_has_the_base_skill() {
+        let expected = Expert {
+            key: "hello".parse().unwrap(),
+            name: "hello".to_owned(),
+            version: "1.0.0".to_owned(),
+            min_runtime_version: None,
+            description: None,
+            instruction: "Greet.".to_owned(),
+            default_model_tier: None,
+            skills: IndexMap::from([("@perstack/base".to_owned(), SkillSpec::base())]),
+            delegates: Vec::new(),
+            tags: Vec::new(),
+            provider_tools: Vec::new(),
+            provider_skills: None,
+            provider_tool_options: None,
+        };
+        let project = read("[experts.hello]\ninstruction = \"Greet.\"\n").unwrap();
+        assert_eq!(project.experts, IndexMap::from([(expected.key.clone(), expected)]));
+    }
+
+    #[test]
+    fn every_key_of_an_expert_is_read() {
+        let text = r#"
+            [experts.plan]
+            version = "2.4.0-rc.1+build.7"
+            minRuntimeVersion = "v1.0"
+            description = "Plans."
+            instruction = "Plan."
+            defaultModelTier = "high"
+            delegates = ["@plan/write", "@plan/write"]
+            tags = ["docs", "a_b"]
+            skills = {}
+            [experts."@plan/write"]
+            instruction = "Write."
+        "#;
+        let project = read(text).unwrap();
+        let expected = Expert {
+            key: "plan".parse().unwrap(),
+            name: "plan".to_owned(),
+            version: "2.4.0-rc.1+build.7".to_owned(),
+            min_runtime_version: Some("v1.0".to_owned()),
+            description: Some("Plans.".to_owned()),
+            instruction: "Plan.".to_owned(),
+            default_model_tier: Some(ModelTier::High),
+            skills: IndexMap::new(),
+            delegates: vec!["@plan/write".parse().unwrap()],
+            tags: vec!["docs".to_owned(), "a_b".to_owned()],
+            provider_tools: Vec::new(),
+            provider_skills: None,
+            provider_tool_options: None,
+        };
+        assert_eq!(project.expert("plan").unwrap(), &expected);
+        assert_eq!(project.warnings, ["p.toml:8:41: experts.plan.delegates.1: listed twice, ignored"]);
+    }
+
+    #[test]
+    fn keys_are_plain_names() {
+        let hint = "(use up to 255 lower-case letters, digits, - and _, with an optional @scope/ before; no dots, no \
+                    version)";
+        for key in ["Upper", "a.b", "a@1.0.0", "@a.b/c", "a b", "@a", ""] {
+            let lines = problems(&format!("[experts.{key:?}]\ninstruction = \"i\"\n"));
+            assert_eq!(lines.len(), 1);
+            assert!(lines[0].ends_with(&format!("Invalid expert key format: {key} {hint}")), "{lines:?}");
+        }
+        let longest = "a".repeat(MAX_NAME);
+        assert!(read(&format!("[experts.{longest}]\ninstruction = \"i\"\n")).is_ok());
+        assert!(read(&format!("[experts.{longest}a]\ninstruction = \"i\"\n")).is_err());
+    }
+
+    #[test]
+    fn mistakes_are_located() {
+        let text = "[experts.e]\nversion = \"1.0\"\ndescription = \"\"\ndefaultModelTier = \"max\"\n\
+                    delegates = [\"No\"]\ntags = [\"Docs\"]\nskills = 1\n";
+        assert_eq!(
+            problems(text),
+            [
+                "p.toml:1:10: experts.e.instruction: missing, expected string",
+                "p.toml:2:11: experts.e.version: expected a version such as \"1.2.3\", received \"1.0\"",
+                "p.toml:3:15: experts.e.description: expected 1 to 2048 characters, received 0",
+                "p.toml:4:20: experts.e.defaultModelTier: expected one of \"low\", \"middle\", \"high\", received \"max\"",
+                "p.toml:5:14: experts.e.delegates.0: Invalid expert key format: No",
+                "p.toml:6:9: experts.e.tags.0: expected a tag of lower-case letters, digits, - and _, received \"Docs\"",
+                "p.toml:7:10: experts.e.skills: expected table, received number",
+            ]
+        );
+    }
+
+    #[test]
+    fn instructions_have_a_length_in_characters() {
+        let of = |length: usize| read(&format!("[experts.e]\ninstruction = \"{}\"\n", "ü".repeat(length)));
+        assert!(of(20_480).is_ok());
+        assert_eq!(
+            of(20_481).unwrap_err().to_string(),
+            "p.toml:2:15: experts.e.instruction: expected 1 to 20480 characters, received 20481"
+        );
+    }
+}

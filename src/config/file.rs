@@ -171,3 +171,206 @@ fn base_skill_command(node: &Node<'_>, findings: &mut Findings) -> Option<Vec<St
     }
     (!command.is_empty()).then_some(command)
 }
+
+#[cfg(test)]
+mod tests {
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::setting::ProviderName;
+
+    fn read(text: &str) -> Result<Project, ConfigError> {
+        parse(text, Path::new("p.toml"))
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        read(text).unwrap_err().to_string().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        assert_eq!(read("").unwrap(), Project { path: PathBuf::from("p.toml"), ..nothing() });
+    }
+
+    #[test]
+    fn every_key_at_the_top_is_read() {
+        let text = r#"
+            model = "m"
+            reasoningBudget = 3000
+            maxSteps = 25
+            maxRetries = 0
+            timeout = 9e4
+            envPath = ["a.env", "b.env"]
+            perstackApiBaseUrl = "https://api.example"
+            perstackBaseSkillCommand = ["base", "--quiet"]
+            [provider]
+            providerName = "google"
+        "#;
+        let expected = Project {
+            path: PathBuf::from("p.toml"),
+            overrides: Overrides {
+                provider: Some(ProviderName::Google),
+                model: Some("m".to_owned()),
+                reasoning_budget: Some(ReasoningBudget::Tokens(3000)),
+                max_steps: Some(25),
+                max_retries: Some(0),
+                timeout_ms: Some(90_000),
+            },
+            env_path: Some(vec![PathBuf::from("a.env"), PathBuf::from("b.env")]),
+            api_base_url: "https://api.example".to_owned(),
+            base_skill_command: Some(vec!["base".to_owned(), "--quiet".to_owned()]),
+            ..nothing()
+        };
+        assert_eq!(read(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_each_with_its_place() {
+        let text = "model = 3\nmaxSteps = \"ten\"\nreasoningBudget = \"hihg\"\nmaxRetries = -1\ntimeout = 1.5\n\
+                    perstackApiBaseUrl = \"http://api\"\nenvPath = [1]\nperstackBaseSkillCommand = [\"\"]\n\
+                    experts = \"none\"\n[provider]\n";
+        assert_eq!(
+            problems(text),
+            [
+                "p.toml:1:9: model: expected string, received number",
+                "p.toml:2:12: maxSteps: expected a whole number from 1 to 9007199254740991, received string",
+                "p.toml:3:19: reasoningBudget: expected one of \"none\", \"minimal\", \"low\", \"medium\", \"high\" or a \
+                 number of tokens, received \"hihg\"; did you mean \"high\"?",
+                "p.toml:4:14: maxRetries: expected a whole number from 0 to 4294967295, received another number",
+                "p.toml:5:11: timeout: expected a whole number from 0 to 9007199254740991, received another number",
+                "p.toml:6:22: perstackApiBaseUrl: perstackApiBaseUrl must use HTTPS",
+                "p.toml:7:12: envPath.0: expected string, received number",
+                "p.toml:8:28: perstackBaseSkillCommand: expected the name of a program first",
+                "p.toml:9:11: experts: expected table, received string",
+                "p.toml:10:2: provider.providerName: missing, expected a provider, such as \"anthropic\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_that_no_job_can_use_are_refused() {
+        for text in ["maxSteps = 0", "maxSteps = 1e300", "maxSteps = nan", "maxSteps = 99999999999999999999"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_ignored_with_a_warning() {
+        let project = read("runtime = \"docker\"\ntemperature = 0.3\nmaxStep = 4\n").unwrap();
+        assert_eq!(
+            project.warnings,
+            [
+                "p.toml:1:1: runtime: no longer used, ignored",
+                "p.toml:2:1: temperature: unknown key, ignored",
+                "p.toml:3:1: maxStep: unknown key, ignored; did you mean \"maxSteps\"?",
+            ]
+        );
+        assert!(project.has_unknown_keys);
+        assert_eq!(project.overrides, Overrides::default());
+    }
+
+    #[test]
+    fn syntax_is_told_first_and_quotes_nothing() {
+        let lines = problems("model = 3\nkey = \"sk-secret\nmaxSteps = 2\nmaxSteps = 3\n");
+        assert_eq!(lines, ["p.toml:2:17: invalid basic string, expected `\"`", "p.toml:4:1: duplicate key",]);
+    }
+
+    #[test]
+    fn endless_mistakes_are_counted() {
+        let text = (0..103).map(|n| format!("[experts.e{n}]")).collect::<Vec<_>>().join("\n");
+        let lines = problems(&text);
+        assert_eq!(lines.len(), 101);
+        assert_eq!(lines.last().map(String::as_str), Some("p.toml: and 3 more problems"));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_not_followed() {
+        assert!(read(&format!("x = {}{}", "[".repeat(100_000), "]".repeat(100_000))).is_err());
+        assert!(read(&format!("[{}]", vec!["a"; 100_000].join("."))).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_with_places_in_it(pieces in vec(select(&PIECES), 0..30)) {
+            let text = pieces.concat();
+            if let Err(error) = read(&text) {
+                let ConfigError::Invalid { problems, .. } = error else { panic!("another kind: {error}") };
+                prop_assert!(!problems.is_empty());
+                prop_assert!(problems.iter().all(|problem| problem.line <= text.lines().count() + 1));
+            }
+        }
+    }
+
+    /// Shreds of files, to be put together at random.
+    const PIECES: [&str; 22] = [
+        "[experts.a]\n",
+        "[experts.\"@a/b\"]\n",
+        "[experts.a.skills.s]\n",
+        "[provider]\n",
+        "[provider.setting]\n",
+        "[[experts]]\n",
+        "instruction = \"i\"\n",
+        "delegates = [\"a\", \"@a/b\"]\n",
+        "skills = {}\n",
+        "type = \"mcpStdioSkill\"\n",
+        "type = \"interactiveSkill\"\n",
+        "type = \"mcpSseSkill\"\n",
+        "endpoint = \"https://[::1]\"\n",
+        "tools = { a = { inputJsonSchema = \"{}\" } }\n",
+        "providerName = \"openai\"\n",
+        "baseUrl = \"http://\"\n",
+        "model = 1979-05-27\n",
+        "maxSteps = 0x10\n",
+        "= ",
+        "\"",
+        "]",
+        "ü\r\n",
+    ];
+
+    #[test]
+    fn the_nearest_file_above_is_found() {
+        let top = tempfile::tempdir().unwrap();
+        let deep = top.path().join("a/b");
+        std::fs::create_dir_all(&deep).unwrap();
+        let file = top.path().join("a").join(FILE_NAME);
+        std::fs::write(&file, "").unwrap();
+        std::fs::write(top.path().join(FILE_NAME), "").unwrap();
+        assert_eq!(discover(&deep).unwrap(), file);
+        assert_eq!(discover(top.path()).unwrap(), top.path().join(FILE_NAME));
+    }
+
+    #[test]
+    fn what_is_there_but_unreadable_is_not_passed_over() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::write(top.path().join(FILE_NAME), "").unwrap();
+        let below = top.path().join("below");
+        std::fs::create_dir_all(below.join(FILE_NAME)).unwrap();
+        let path = discover(&below).unwrap();
+        assert_eq!(
+            load(&path).unwrap_err().to_string(),
+            format!("cannot read {}: it is no regular file; name a file", path.display())
+        );
+    }
+
+    #[test]
+    fn a_file_that_does_not_exist_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("none.toml");
+        assert_eq!(
+            load(&path).unwrap_err().to_string(),
+            format!("Given config path \"{}\" is not found: check its spelling and the current folder", path.display())
+        );
+    }
+
+    #[test]
+    fn a_read_file_remembers_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        std::fs::write(&path, "\u{feff}model = \"m\"\r\n").unwrap();
+        let project = load(&path).unwrap();
+        assert_eq!((project.path, project.overrides.model.as_deref()), (path, Some("m")));
+    }
+}

@@ -13,7 +13,7 @@ impl Project {
     ///
     /// Only experts of this file are found; the error suggests the nearest and lists what there is.
     pub fn expert(&self, key: &str) -> Result<&Expert, ConfigError> {
-        if let Some(expert) = self.experts.values().find(|expert| expert.key.as_str() == key) {
+        if let Some(expert) = key.parse().ok().and_then(|key: ExpertKey| self.experts.get(&key)) {
             return Ok(expert);
         }
         let keys = || self.experts.keys().map(ExpertKey::as_str);

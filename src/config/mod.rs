@@ -26,7 +26,6 @@ mod settle;
 mod skills;
 mod user;
 
-pub use address::is_public;
 pub use env::{DEFAULT_ENV_FILES, environment};
 pub use error::{ConfigError, Problem};
 pub use file::{Endpoints, discover, load, load_with, parse};

@@ -102,3 +102,80 @@ fn one_tool(table: &Table<'_>, count: &str, list: Option<&str>, findings: &mut F
     }
     Value::Object(options)
 }
+
+#[cfg(test)]
+mod tests {
+
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::super::{ConfigError, parse};
+    use crate::expert::Expert;
+
+    /// An expert with `keys`, and what was warned of.
+    fn expert(keys: &str) -> Result<(Expert, Vec<String>), ConfigError> {
+        let text = format!("[experts.e]\ninstruction = \"i\"\n{keys}\n");
+        let project = parse(&text, Path::new("p.toml"))?;
+        let expert = project.expert("e")?.clone();
+        Ok((expert, project.warnings))
+    }
+
+    #[test]
+    fn all_three_are_kept() {
+        let keys = r#"
+            providerTools = ["webSearch"]
+            providerSkills = [{ type = "builtin", skillId = "pdf" }, { type = "custom", name = "n", definition = "{}" }]
+            [experts.e.providerToolOptions.webSearch]
+            maxUses = 5
+            allowedDomains = ["a.example"]
+            [experts.e.providerToolOptions.fileSearch]
+            vectorStoreIds = ["v"]
+            maxNumResults = 8
+        "#;
+        let (expert, warnings) = expert(keys).unwrap();
+        assert_eq!(expert.provider_tools, ["webSearch"]);
+        assert_eq!(
+            expert.provider_skills,
+            Some(json!([
+                { "type": "builtin", "skillId": "pdf" },
+                { "type": "custom", "name": "n", "definition": "{}" },
+            ]))
+        );
+        assert_eq!(
+            expert.provider_tool_options,
+            Some(json!({
+                "webSearch": { "maxUses": 5, "allowedDomains": ["a.example"] },
+                "fileSearch": { "maxNumResults": 8, "vectorStoreIds": ["v"] },
+            }))
+        );
+        assert_eq!(warnings, [] as [&str; 0]);
+    }
+
+    #[test]
+    fn an_unknown_tool_is_warned_of() {
+        let (_, warnings) = expert("providerTools = [\"webSerch\"]").unwrap();
+        assert_eq!(
+            warnings,
+            ["p.toml:3:18: experts.e.providerTools.0: no provider has a tool \"webSerch\", ignored; \
+              did you mean \"webSearch\"?"]
+        );
+    }
+
+    #[test]
+    fn mistakes_are_located() {
+        let error = |keys: &str| expert(keys).unwrap_err().to_string();
+        assert_eq!(
+            error("providerSkills = [{ type = \"builtin\", skillId = \"odt\" }, { type = \"custom\", name = \"\" }]"),
+            "p.toml:3:49: experts.e.providerSkills.0.skillId: expected one of \"pdf\", \"docx\", \"pptx\", \"xlsx\", \
+             received \"odt\"\n\
+             p.toml:3:58: experts.e.providerSkills.1.definition: missing, expected JSON text\n\
+             p.toml:3:84: experts.e.providerSkills.1.name: expected a non-empty string"
+        );
+        assert_eq!(
+            error("providerToolOptions.webSearch.maxUses = 0"),
+            "p.toml:3:41: experts.e.providerToolOptions.webSearch.maxUses: expected a whole number from 1 to \
+             9007199254740991, received another number"
+        );
+    }
+}

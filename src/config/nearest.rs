@@ -35,7 +35,7 @@ mod tests {
         assert_eq!(nearest("modle", keys), Some("model"));
         assert_eq!(nearest("max_steps", keys), Some("maxSteps"));
         assert_eq!(nearest("base-url", keys), Some("baseUrl"));
-        assert_eq!(nearest("maxRetry", keys), Some("maxRetries"));
+        assert_eq!(nearest("maxRetrys", keys), Some("maxRetries"));
         assert_eq!(nearest("temperature", keys), None);
     }
 

@@ -93,3 +93,96 @@ fn headers(node: &Node<'_>, findings: &mut Findings) -> Option<IndexMap<String, 
     }
     Some(headers)
 }
+
+#[cfg(test)]
+mod tests {
+
+    use std::path::Path;
+
+    use super::super::{ConfigError, Project, parse};
+    use super::*;
+
+    fn read(text: &str) -> Result<Project, ConfigError> {
+        parse(text, Path::new("p.toml"))
+    }
+
+    fn setting_of(provider: &str, setting: &str) -> Result<Project, ConfigError> {
+        read(&format!("[provider]\nproviderName = \"{provider}\"\n[provider.setting]\n{setting}\n"))
+    }
+
+    #[test]
+    fn every_setting_of_openai_is_read() {
+        let text = "baseUrl = \"https://x.example\"\norganization = \"o\"\nproject = \"p\"\nname = \"n\"\napi = \"chat\"\n\
+                    headers = { X-A = \"1\" }";
+        let expected = ProviderSetting {
+            base_url: Some("https://x.example".to_owned()),
+            headers: IndexMap::from([("X-A".to_owned(), "1".to_owned())]),
+            organization: Some("o".to_owned()),
+            project: Some("p".to_owned()),
+            name: Some("n".to_owned()),
+            api: Some(OpenAiApi::Chat),
+            ..ProviderSetting::default()
+        };
+        assert_eq!(setting_of("openai", text).unwrap().provider_setting, expected);
+    }
+
+    #[test]
+    fn every_setting_of_the_clouds_is_read() {
+        let azure = "resourceName = \"r\"\napiVersion = \"v\"\nuseDeploymentBasedUrls = true";
+        let expected = ProviderSetting {
+            resource_name: Some("r".to_owned()),
+            api_version: Some("v".to_owned()),
+            use_deployment_based_urls: Some(true),
+            ..ProviderSetting::default()
+        };
+        assert_eq!(setting_of("azure-openai", azure).unwrap().provider_setting, expected);
+        let expected = ProviderSetting { region: Some("eu-central-1".to_owned()), ..ProviderSetting::default() };
+        assert_eq!(setting_of("amazon-bedrock", "region = \"eu-central-1\"").unwrap().provider_setting, expected);
+        let expected = ProviderSetting {
+            project: Some("p".to_owned()),
+            location: Some("l".to_owned()),
+            ..ProviderSetting::default()
+        };
+        assert_eq!(
+            setting_of("google-vertex", "project = \"p\"\nlocation = \"l\"").unwrap().provider_setting,
+            expected
+        );
+    }
+
+    #[test]
+    fn what_another_provider_reads_is_left_out() {
+        let project = setting_of("anthropic", "region = \"r\"\nbaseurl = \"https://x.example\"").unwrap();
+        assert_eq!(project.provider_setting, ProviderSetting::default());
+        assert_eq!(
+            project.warnings,
+            [
+                "p.toml:4:1: provider.setting.region: no setting of anthropic, ignored",
+                "p.toml:5:1: provider.setting.baseurl: unknown key, ignored; did you mean \"baseUrl\"?",
+            ]
+        );
+    }
+
+    #[test]
+    fn addresses_and_headers_are_checked_and_not_quoted() {
+        let error = |provider: &str, setting: &str| setting_of(provider, setting).unwrap_err().to_string();
+        assert_eq!(
+            error("anthropic", "baseUrl = \"http://x\""),
+            "p.toml:4:11: provider.setting.baseUrl: URL must use HTTPS; plain http is for loopback and private addresses \
+             only"
+        );
+        assert_eq!(
+            error("openai", "headers = { \"a b\" = \"v\", c = \"x\\ny\", d = 1 }"),
+            "p.toml:4:13: provider.setting.headers.a b: no name of an HTTP header: use letters, digits and -\n\
+             p.toml:4:30: provider.setting.headers.c: expected a header's value, without line breaks and control \
+             characters\n\
+             p.toml:4:42: provider.setting.headers.d: expected string, received number"
+        );
+        assert!(setting_of("ollama", "baseUrl = \"http://ollama:11434\"").is_ok());
+    }
+
+    #[test]
+    fn a_mistyped_provider_is_recognised() {
+        let error = read("[provider]\nproviderName = \"antropic\"\n").unwrap_err().to_string();
+        assert!(error.ends_with("received \"antropic\"; did you mean \"anthropic\"?"), "{error}");
+    }
+}

@@ -37,7 +37,7 @@ fn provider(environment: &Environment) -> Result<Option<ProviderName>, ConfigErr
 
 fn number<T>(environment: &Environment, name: &'static str, least: T) -> Result<Option<T>, ConfigError>
 where
-    T: FromStr + PartialOrd + Display,
+    T: FromStr + PartialOrd + Display + Copy,
 {
     let reason = || {
         let value = quoted(environment.get(name).unwrap_or_default());
@@ -78,13 +78,13 @@ pub fn settle(
         (Origin::File, project.map_or(&nothing, |project| &project.overrides)),
         (Origin::User, user),
     ]);
-    let (provider, provider_origin) = levels.optional(|level| level.provider);
+    let (provider, provider_origin) = levels.strongest(|level| level.provider);
     let fits = |level: &Overrides| level.provider.is_none() || level.provider == provider;
-    let (model, model_origin) = levels.optional(|level| level.model.clone().filter(|_| fits(level)));
-    let (reasoning_budget, reasoning_budget_origin) = levels.optional(|level| level.reasoning_budget);
-    let (max_steps, max_steps_origin) = levels.optional(|level| level.max_steps);
-    let (max_retries, max_retries_origin) = levels.optional(|level| level.max_retries);
-    let (timeout_ms, timeout_origin) = levels.optional(|level| level.timeout_ms);
+    let (model, model_origin) = levels.strongest(|level| level.model.clone().filter(|_| fits(level)));
+    let (reasoning_budget, reasoning_budget_origin) = levels.strongest(|level| level.reasoning_budget);
+    let (max_steps, max_steps_origin) = levels.strongest(|level| level.max_steps);
+    let (max_retries, max_retries_origin) = levels.strongest(|level| level.max_retries);
+    let (timeout_ms, timeout_origin) = levels.strongest(|level| level.timeout_ms);
     if max_steps == Some(0) {
         return Err(ConfigError::NoSteps { origin: max_steps_origin });
     }
@@ -116,7 +116,7 @@ struct Levels<'a>([(Origin, &'a Overrides); 4]);
 
 impl Levels<'_> {
     /// What the strongest place that says anything says.
-    fn optional<T>(&self, value: impl Fn(&Overrides) -> Option<T>) -> (Option<T>, Origin) {
+    fn strongest<T>(&self, value: impl Fn(&Overrides) -> Option<T>) -> (Option<T>, Origin) {
         let found = self.0.iter().find_map(|(origin, level)| Some((value(level)?, *origin)));
         found.map_or((None, Origin::BuiltIn), |(value, origin)| (Some(value), origin))
     }

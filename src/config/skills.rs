@@ -69,27 +69,22 @@ fn common(name: &str, table: &Table<'_>, findings: &mut Findings) -> SkillCommon
 
 fn stdio(common: SkillCommon, table: &Table<'_>, findings: &mut Findings) -> Option<SkillSpec> {
     let command = table.required("command", "string", findings).and_then(|node| node.filled(findings));
-    let args = table.get("args").map(|node| node.list(findings).map(|items| items.len()));
+    let args = strings(table, "args", findings);
     // An empty name counted as none to the original.
     let package_name = text(table, "packageName", findings).filter(|name| !name.is_empty());
-    let name = shown(&common.name);
-    match (&package_name, args.flatten().unwrap_or(0)) {
-        (None, 0) => {
-            table.problem(format!("Skill {name} has no packageName or args. Please provide one of them."), findings)
-        }
-        (Some(_), 1..) => table
-            .problem(format!("Skill {name} has both packageName and args. Please provide only one of them."), findings),
-        (None, 1..) | (Some(_), 0) => {}
+    let fault = match (&package_name, args.len()) {
+        (None, 0) => Some("has no packageName or args. Please provide one of them."),
+        (Some(_), 1..) => Some("has both packageName and args. Please provide only one of them."),
+        (None, 1..) | (Some(_), 0) => None,
+    };
+    if let Some(fault) = fault {
+        table.problem(format!("Skill {} {fault}", shown(&common.name)), findings);
     }
-    Some(SkillSpec::McpStdioSkill {
-        common,
-        command: command?.to_owned(),
-        package_name,
-        args: strings(table, "args", findings),
-        required_env: strings(table, "requiredEnv", findings),
-        lazy_init: boolean(table, "lazyInit", findings),
-        allowed_domains: allowed_domains(table, findings),
-    })
+    let required_env = strings(table, "requiredEnv", findings);
+    let lazy_init = boolean(table, "lazyInit", findings);
+    let allowed_domains = allowed_domains(table, findings);
+    let command = command?.to_owned();
+    Some(SkillSpec::McpStdioSkill { common, command, package_name, args, required_env, lazy_init, allowed_domains })
 }
 
 fn sse(common: SkillCommon, table: &Table<'_>, endpoints: Endpoints, findings: &mut Findings) -> Option<SkillSpec> {
@@ -148,4 +143,162 @@ fn strings(table: &Table<'_>, name: &str, findings: &mut Findings) -> Vec<String
 
 fn boolean(table: &Table<'_>, name: &str, findings: &mut Findings) -> bool {
     table.get(name).and_then(|node| node.boolean(findings)).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+
+    use std::path::Path;
+
+    use super::super::{ConfigError, parse};
+    use super::*;
+
+    /// The skill `s` with these keys, and what was warned of.
+    fn skill(keys: &str) -> Result<(SkillSpec, Vec<String>), ConfigError> {
+        let text = format!("[experts.e]\ninstruction = \"i\"\n[experts.e.skills.s]\n{keys}\n");
+        let project = parse(&text, Path::new("p.toml"))?;
+        let spec = project.expert("e")?.skills.get("s").cloned().unwrap();
+        Ok((spec, project.warnings))
+    }
+
+    fn problem(keys: &str) -> String {
+        skill(keys).unwrap_err().to_string()
+    }
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_local_server_is_read_whole() {
+        let keys = r#"
+            type = "mcpStdioSkill"
+            description = "d"
+            rule = "r"
+            pick = ["p"]
+            omit = ["o"]
+            idempotent = ["i"]
+            command = "uvx"
+            args = ["server", "--flag"]
+            requiredEnv = ["TOKEN"]
+            lazyInit = true
+            allowedDomains = ["*.example.com"]
+        "#;
+        let common = SkillCommon {
+            name: "s".to_owned(),
+            description: Some("d".to_owned()),
+            rule: Some("r".to_owned()),
+            pick: words(&["p"]),
+            omit: words(&["o"]),
+            idempotent: words(&["i"]),
+        };
+        let spec = SkillSpec::McpStdioSkill {
+            common,
+            command: "uvx".to_owned(),
+            package_name: None,
+            args: words(&["server", "--flag"]),
+            required_env: words(&["TOKEN"]),
+            lazy_init: true,
+            allowed_domains: Some(words(&["*.example.com"])),
+        };
+        assert_eq!(skill(keys).unwrap(), (spec, Vec::new()));
+    }
+
+    #[test]
+    fn a_remote_server_is_read_whole() {
+        let keys = "type = \"mcpSseSkill\"\nendpoint = \"http://127.0.0.1:9/sse\"\nallowPrivateEndpoint = true";
+        let spec = SkillSpec::McpSseSkill {
+            common: SkillCommon { name: "s".to_owned(), ..SkillCommon::default() },
+            endpoint: "http://127.0.0.1:9/sse".to_owned(),
+            allowed_domains: None,
+            allow_private_endpoint: true,
+        };
+        assert_eq!(skill(keys).unwrap(), (spec, Vec::new()));
+    }
+
+    #[test]
+    fn questions_are_read_in_their_order() {
+        let keys = r#"
+            type = "interactiveSkill"
+            [experts.e.skills.s.tools.second]
+            inputJsonSchema = '{"type":"object"}'
+            [experts.e.skills.s.tools.first]
+            name = "first"
+            description = "d"
+            inputJsonSchema = '{"type":"object"}'
+        "#;
+        let (spec, warnings) = skill(keys).unwrap();
+        let SkillSpec::InteractiveSkill { tools, .. } = spec else { panic!("another kind") };
+        let tool = |description: Option<&str>| InteractiveTool {
+            description: description.map(str::to_owned),
+            input_json_schema: "{\"type\":\"object\"}".to_owned(),
+        };
+        let tools: Vec<_> = tools.into_iter().collect();
+        assert_eq!(tools, [("second".to_owned(), tool(None)), ("first".to_owned(), tool(Some("d")))]);
+        assert_eq!(warnings, ["p.toml:9:13: experts.e.skills.s.tools.first.name: unknown key, ignored"]);
+    }
+
+    #[test]
+    fn private_endpoints_need_permission() {
+        let text = "[experts.e]\ninstruction = \"i\"\n[experts.e.skills.s]\ntype = \"mcpSseSkill\"\n\
+                    endpoint = \"https://10.0.0.1/x\"\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.toml");
+        std::fs::write(&path, text).unwrap();
+        let error = super::super::load(&path).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("{}:5:12: experts.e.skills.s.endpoint: SSE endpoint must be a public HTTPS URL", path.display())
+        );
+        assert!(super::super::load_with(&path, Endpoints::PrivateToo).is_ok());
+    }
+
+    #[test]
+    fn a_package_or_arguments_but_one_of_them() {
+        let with = |keys: &str| problem(&format!("type = \"mcpStdioSkill\"\ncommand = \"npx\"\n{keys}"));
+        let none = "p.toml:3:19: experts.e.skills.s: Skill s has no packageName or args. Please provide one of them.";
+        assert_eq!(with(""), none);
+        assert_eq!(with("packageName = \"\"\nargs = []"), none);
+        assert_eq!(
+            with("packageName = \"p\"\nargs = [\"a\"]"),
+            "p.toml:3:19: experts.e.skills.s: Skill s has both packageName and args. Please provide only one of them."
+        );
+    }
+
+    #[test]
+    fn mistakes_are_located() {
+        assert_eq!(
+            problem("type = \"mcpSdtioSkill\""),
+            "p.toml:4:8: experts.e.skills.s.type: expected one of \"mcpStdioSkill\", \"mcpSseSkill\", \
+             \"interactiveSkill\", received \"mcpSdtioSkill\"; did you mean \"mcpStdioSkill\"?"
+        );
+        assert_eq!(
+            problem(""),
+            "p.toml:3:19: experts.e.skills.s.type: missing, expected one of \"mcpStdioSkill\", \"mcpSseSkill\", \
+             \"interactiveSkill\""
+        );
+        assert_eq!(
+            problem("type = \"mcpStdioSkill\"\nargs = [\"a\"]\nallowedDomains = [\"x.com\", \"x.com:443\"]"),
+            "p.toml:3:19: experts.e.skills.s.command: missing, expected string\n\
+             p.toml:6:28: experts.e.skills.s.allowedDomains.1: Invalid domain pattern. Use exact domain (example.com) or \
+             wildcard prefix (*.example.com)"
+        );
+        assert_eq!(
+            problem("type = \"interactiveSkill\""),
+            "p.toml:3:19: experts.e.skills.s.tools: missing, expected a table of tools"
+        );
+    }
+
+    #[test]
+    fn schemas_are_json_of_objects() {
+        let with = |schema: &str| {
+            problem(&format!("type = \"interactiveSkill\"\ntools.ask.inputJsonSchema = '{schema}'"))
+                .split_once("inputJsonSchema: ")
+                .map(|(_, message)| message.to_owned())
+        };
+        let no_object = Some("expected a JSON Schema with \"type\": \"object\"".to_owned());
+        assert_eq!(with("{"), Some("expected JSON text: EOF while parsing an object at line 1 column 1".to_owned()));
+        assert_eq!(with("[]"), no_object);
+        assert_eq!(with("{\"type\":\"string\"}"), no_object);
+    }
 }
