@@ -241,7 +241,7 @@ mod tests {
         json!({"type": "userMessage", "id": "u", "contents": [{"type": "textPart", "text": text}]})
     }
 
-    fn expert(contents: Value) -> Value {
+    fn expert(contents: &Value) -> Value {
         json!({"type": "expertMessage", "id": "e", "contents": contents})
     }
 
@@ -249,15 +249,15 @@ mod tests {
         json!({"type": "toolCallPart", "id": "p", "toolCallId": id, "toolName": "search", "args": {"q": "owl"}})
     }
 
-    fn results(parts: Value) -> Value {
+    fn results(parts: &Value) -> Value {
         json!({"type": "toolMessage", "id": "t", "contents": parts})
     }
 
-    fn result(id: &str, contents: Value) -> Value {
+    fn result(id: &str, contents: &Value) -> Value {
         json!({"type": "toolResultPart", "id": "p", "toolCallId": id, "toolName": "search", "contents": contents})
     }
 
-    fn thinking(fields: Value) -> Value {
+    fn thinking(fields: &Value) -> Value {
         let mut part = json!({"type": "thinkingPart", "id": "p"});
         part.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         part
@@ -285,8 +285,8 @@ mod tests {
             {"type": "instructionMessage", "id": "i", "cache": true,
              "contents": [{"type": "textPart", "text": "You are"}, {"type": "textPart", "text": "an owl."}]},
             user("Which file?"),
-            expert(json!([thinking(json!({"thinking": "Hm.", "signature": "sig"})), call("toolu_1")])),
-            results(json!([result("toolu_1", json!([{"type": "textPart", "text": "birds.md"}]))])),
+            expert(&json!([thinking(&json!({"thinking": "Hm.", "signature": "sig"})), call("toolu_1")])),
+            results(&json!([result("toolu_1", &json!([{"type": "textPart", "text": "birds.md"}]))])),
         ]);
         let tools = [tool("search", Some("Searches.")), tool("now", None)];
         let cache = json!({"type": "ephemeral"});
@@ -352,10 +352,10 @@ mod tests {
         let messages = json!([
             user("One."),
             user("Two."),
-            expert(json!([{"type": "textPart", "id": "p", "text": "Well."}])),
-            expert(json!([call("a"), call("b")])),
+            expert(&json!([{"type": "textPart", "id": "p", "text": "Well."}])),
+            expert(&json!([call("a"), call("b")])),
             user("Hurry."),
-            results(json!([result("a", json!([])), result("b", json!([{"type": "textPart", "text": ""}]))])),
+            results(&json!([result("a", &json!([])), result("b", &json!([{"type": "textPart", "text": ""}]))])),
         ]);
         let use_of = |id: &str| json!({"type": "tool_use", "id": id, "name": "search", "input": {"q": "owl"}});
         let expected = json!([
@@ -372,9 +372,9 @@ mod tests {
 
     #[test]
     fn failed_results_are_marked() {
-        let mut failed = result("a", json!([{"type": "textPart", "text": "No such file."}]));
+        let mut failed = result("a", &json!([{"type": "textPart", "text": "No such file."}]));
         failed["isError"] = json!(true);
-        let messages = json!([user("Go."), expert(json!([call("a")])), results(json!([failed]))]);
+        let messages = json!([user("Go."), expert(&json!([call("a")])), results(&json!([failed]))]);
         let expected = json!({"role": "user", "content": [
             {"type": "tool_result", "tool_use_id": "a", "content": [text("No such file.")], "is_error": true},
         ]});
@@ -399,8 +399,8 @@ mod tests {
         ]);
         let messages = json!([
             {"type": "userMessage", "id": "u", "contents": parts},
-            expert(json!([call("a")])),
-            results(json!([result("a", parts)])),
+            expert(&json!([call("a")])),
+            results(&json!([result("a", &parts)])),
         ]);
         let encoded = encode_messages(messages);
         assert_eq!(encoded[0]["content"], blocks);
@@ -412,14 +412,14 @@ mod tests {
         let redacted = json!({"type": "redacted_thinking", "data": "Emw"});
         let messages = json!([
             user("Go."),
-            expert(json!([
-                thinking(json!({"thinking": "the original's", "signature": "s1"})),
-                thinking(json!({"thinking": "", "signature": "s2", "protocol": NAME})),
-                thinking(json!({"protocol": NAME, "opaque": redacted})),
-                thinking(json!({"thinking": "unsigned", "protocol": NAME})),
-                thinking(json!({"thinking": "unsigned", "signature": "", "protocol": NAME})),
-                thinking(json!({"thinking": "other", "signature": "s3", "protocol": "openai-chat"})),
-                thinking(json!({"protocol": "openai-responses", "opaque": {"type": "reasoning", "id": "rs"}})),
+            expert(&json!([
+                thinking(&json!({"thinking": "the original's", "signature": "s1"})),
+                thinking(&json!({"thinking": "", "signature": "s2", "protocol": NAME})),
+                thinking(&json!({"protocol": NAME, "opaque": redacted})),
+                thinking(&json!({"thinking": "unsigned", "protocol": NAME})),
+                thinking(&json!({"thinking": "unsigned", "signature": "", "protocol": NAME})),
+                thinking(&json!({"thinking": "other", "signature": "s3", "protocol": "openai-chat"})),
+                thinking(&json!({"protocol": "openai-responses", "opaque": {"type": "reasoning", "id": "rs"}})),
                 {"type": "textPart", "id": "p", "text": "Hm."},
             ])),
             user("Well?"),
@@ -435,13 +435,13 @@ mod tests {
 
     #[test]
     fn an_answer_of_which_nothing_can_be_sent_is_left_out() {
-        let messages = json!([user("One."), expert(json!([thinking(json!({"thinking": "Hm."}))])), user("Two.")]);
+        let messages = json!([user("One."), expert(&json!([thinking(&json!({"thinking": "Hm."}))])), user("Two.")]);
         assert_eq!(encode_messages(messages), json!([{"role": "user", "content": [text("One."), text("Two.")]}]));
     }
 
     #[test]
     fn a_final_answer_ends_without_white_space_and_empty_texts_are_not_sent() {
-        let said = |words: &str| expert(json!([{"type": "textPart", "id": "p", "text": words}]));
+        let said = |words: &str| expert(&json!([{"type": "textPart", "id": "p", "text": words}]));
         let messages = json!([user("Go."), said("One \n"), user(" \n"), said(""), user("On."), said("Two \n")]);
         let expected = json!([
             {"role": "user", "content": [text("Go.")]},
@@ -455,21 +455,21 @@ mod tests {
     #[test]
     fn thinking_is_asked_for_only_where_the_turn_began_with_it() {
         let asks = |messages| encode(messages, &[], ReasoningBudget::Low).get("thinking").is_some();
-        let thought = || thinking(json!({"thinking": "Hm.", "signature": "s"}));
-        let answer = |id: &str| results(json!([result(id, json!([]))]));
-        let (bare, full) = (expert(json!([call("a")])), expert(json!([thought(), call("a")])));
+        let thought = || thinking(&json!({"thinking": "Hm.", "signature": "s"}));
+        let answer = |id: &str| results(&json!([result(id, &json!([]))]));
+        let (bare, full) = (expert(&json!([call("a")])), expert(&json!([thought(), call("a")])));
         assert!(asks(json!([user("Go.")])));
         assert!(asks(json!([user("Go."), full, answer("a")])));
         assert!(!asks(json!([user("Go."), bare, answer("a")])));
         // Within a turn the model may call again without another thought.
-        assert!(asks(json!([user("Go."), full, answer("a"), expert(json!([call("b")])), answer("b")])));
-        assert!(asks(json!([user("Go."), bare, answer("a"), expert(json!([thought()])), user("Again.")])));
+        assert!(asks(json!([user("Go."), full, answer("a"), expert(&json!([call("b")])), answer("b")])));
+        assert!(asks(json!([user("Go."), bare, answer("a"), expert(&json!([thought()])), user("Again.")])));
     }
 
     #[test]
     fn ids_of_other_providers_are_spelled_in_the_protocols_letters() {
         let messages =
-            json!([user("Go."), expert(json!([call("f.s:0")])), results(json!([result("f.s:0", json!([]))]))]);
+            json!([user("Go."), expert(&json!([call("f.s:0")])), results(&json!([result("f.s:0", &json!([]))]))]);
         let encoded = encode_messages(messages);
         assert_eq!(encoded[1]["content"][0]["id"], "f_2e_s_3a_0");
         assert_eq!(encoded[2]["content"][0]["tool_use_id"], "f_2e_s_3a_0");
@@ -479,7 +479,7 @@ mod tests {
     fn arguments_that_are_no_object_are_sent_as_an_empty_one() {
         let mut broken = call("a");
         broken["args"] = json!("{\"q\": \"ow");
-        let messages = json!([user("Go."), expert(json!([broken])), results(json!([result("a", json!([]))]))]);
+        let messages = json!([user("Go."), expert(&json!([broken])), results(&json!([result("a", &json!([]))]))]);
         assert_eq!(encode_messages(messages)[1]["content"][0]["input"], json!({}));
     }
 }

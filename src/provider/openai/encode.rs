@@ -185,7 +185,7 @@ mod tests {
         encode("gpt-5", messages, &[], ReasoningBudget::Low)["input"].take()
     }
 
-    fn expert(contents: Value) -> Value {
+    fn expert(contents: &Value) -> Value {
         json!([{"type": "expertMessage", "id": "e", "contents": contents}])
     }
 
@@ -201,7 +201,7 @@ mod tests {
         json!({"type": "thinkingPart", "id": "p", "thinking": "Hm.", "protocol": protocol, "opaque": item})
     }
 
-    fn output(contents: Value, is_error: bool) -> Value {
+    fn output(contents: &Value, is_error: bool) -> Value {
         let part = json!({"type": "toolResultPart", "id": "p", "toolCallId": "call_1", "toolName": "search",
                           "contents": contents, "isError": is_error});
         let mut input = encode_input(json!([{"type": "toolMessage", "id": "t", "contents": [part]}]));
@@ -336,19 +336,19 @@ mod tests {
         ]);
         let question = encode_input(json!([{"type": "userMessage", "id": "u", "contents": parts}]));
         assert_eq!(question, json!([{"type": "message", "role": "user", "content": expected}]));
-        assert_eq!(output(parts, false), expected);
+        assert_eq!(output(&parts, false), expected);
     }
 
     #[test]
     fn results_tell_that_the_tool_failed() {
         let (text, note) = (text_part("No such file."), json!({"type": "input_text", "text": ERROR_NOTE}));
         let said = json!({"type": "input_text", "text": "No such file."});
-        assert_eq!(output(json!([text]), false), json!("No such file."));
-        assert_eq!(output(json!([text]), true), json!("The tool reported an error:\nNo such file."));
-        assert_eq!(output(json!([text, text]), false), json!([said, said]));
-        assert_eq!(output(json!([text, text]), true), json!([note, said, said]));
-        assert_eq!(output(json!([]), false), json!(""));
-        assert_eq!(output(json!([]), true), json!(ERROR_NOTE));
+        assert_eq!(output(&json!([text]), false), json!("No such file."));
+        assert_eq!(output(&json!([text]), true), json!("The tool reported an error:\nNo such file."));
+        assert_eq!(output(&json!([text, text]), false), json!([said, said]));
+        assert_eq!(output(&json!([text, text]), true), json!([note, said, said]));
+        assert_eq!(output(&json!([]), false), json!(""));
+        assert_eq!(output(&json!([]), true), json!(ERROR_NOTE));
     }
 
     #[test]
@@ -370,7 +370,7 @@ mod tests {
             (json!([reasoning_part(NAME, &whole), text_part("")]), json!([])),
         ];
         for (parts, expected) in cases {
-            assert_eq!(encode_input(expert(parts.clone())), expected, "{parts}");
+            assert_eq!(encode_input(expert(&parts)), expected, "{parts}");
         }
     }
 
@@ -378,7 +378,7 @@ mod tests {
     fn arguments_that_are_no_object_are_sent_as_an_empty_one() {
         let mut broken = call_part();
         broken["args"] = json!("{\"q\": \"ow");
-        assert_eq!(encode_input(expert(json!([broken])))[0]["arguments"], "{}");
+        assert_eq!(encode_input(expert(&json!([broken])))[0]["arguments"], "{}");
     }
 
     #[test]

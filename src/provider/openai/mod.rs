@@ -6,6 +6,9 @@
 
 mod decode;
 mod encode;
+mod items;
+
+use serde_json::Value;
 
 use super::reported_error::ReportedError;
 use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
@@ -38,4 +41,9 @@ impl Protocol for OpenAiResponses {
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
         ReportedError::from_body(body)
     }
+}
+
+/// The string under a key, empty when there is none.
+fn string<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
