@@ -2,12 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::NAME;
+use super::block::{content_block, expert_block, is_of_type, mark_cached, result_block, text_block};
 use super::thinking::{self, ThinkingMode};
-use crate::content::{Content, ExpertPart, ResultPart, Thinking};
+use crate::content::Content;
 use crate::generation::GenerateRequest;
 use crate::message::Message;
-use crate::provider::media::Media;
 use crate::tool::ToolSpec;
 
 /// User turns with a cache breakpoint: the last, so that the next request finds all of this one cached, and the one
@@ -63,9 +62,7 @@ struct Turn {
 }
 
 impl Turn {
-    /// Results of tools must come first in their turn.
-    fn into_value(mut self) -> Value {
-        self.blocks.sort_by_key(|block| !is_of_type(block, &["tool_result"]));
+    fn into_value(self) -> Value {
         let role = match self.role {
             Role::User => "user",
             Role::Assistant => "assistant",
@@ -77,11 +74,14 @@ impl Turn {
 /// The system blocks and the turns, neither with an empty one.
 fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<Turn>) {
     let mut system = Vec::new();
+    let mut is_system_cached = false;
     let mut turns: Vec<Turn> = Vec::new();
     for message in messages {
         let (role, blocks): (Role, Vec<Value>) = match message {
             Message::InstructionMessage { contents, cache, .. } => {
-                system.extend(instruction(contents, *cache));
+                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
+                system.extend(text_block(&texts.join("\n")));
+                is_system_cached |= *cache;
                 continue;
             }
             Message::UserMessage { contents, .. } => (Role::User, contents.iter().filter_map(content_block).collect()),
@@ -95,6 +95,11 @@ fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<Turn>) {
             Some(last) if last.role == role => last.blocks.extend(blocks),
             _ => turns.push(Turn { role, blocks }),
         }
+    }
+    system.last_mut().filter(|_| is_system_cached).map(mark_cached);
+    for turn in &mut turns {
+        // Results of tools must come first in their turn.
+        turn.blocks.sort_by_key(|block| !is_of_type(block, &["tool_result"]));
     }
     trim_final_answer(&mut turns);
     (system, turns)
@@ -120,16 +125,6 @@ fn is_thinking_continued(turns: &[Turn]) -> bool {
     })
 }
 
-fn is_of_type(block: &Value, types: &[&str]) -> bool {
-    block.get("type").and_then(Value::as_str).is_some_and(|kind| types.contains(&kind))
-}
-
-fn mark_cached(block: &mut Value) {
-    if let Value::Object(block) = block {
-        block.insert("cache_control".into(), json!({"type": "ephemeral"}));
-    }
-}
-
 fn tools(tools: &[ToolSpec]) -> Value {
     let mut tools: Vec<Value> = tools.iter().map(tool).collect();
     tools.last_mut().map(mark_cached);
@@ -146,77 +141,10 @@ fn tool(spec: &ToolSpec) -> Value {
     Value::Object(tool)
 }
 
-fn instruction(contents: &[Content], is_cached: bool) -> Option<Value> {
-    let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
-    let mut block = text_block(&texts.join("\n"))?;
-    if is_cached {
-        mark_cached(&mut block);
-    }
-    Some(block)
-}
-
-fn expert_block(part: &ExpertPart) -> Option<Value> {
-    match part {
-        ExpertPart::ThinkingPart { thinking, .. } => thinking_block(thinking),
-        ExpertPart::TextPart { text, .. } => text_block(text),
-        ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
-            let input = if args.is_object() { args.clone() } else { json!({}) };
-            Some(json!({"type": "tool_use", "id": wire_id(tool_call_id), "name": tool_name, "input": input}))
-        }
-    }
-}
-
-/// A thinking block as it came; `None` for those of other protocols and those that nobody signed.
-fn thinking_block(thinking: &Thinking) -> Option<Value> {
-    if thinking.protocol.as_deref().is_some_and(|protocol| protocol != NAME) {
-        return None;
-    }
-    if let Some(block) = &thinking.opaque {
-        return is_of_type(block, &["redacted_thinking"]).then(|| block.clone());
-    }
-    let signature = thinking.signature.as_deref().filter(|signature| !signature.is_empty())?;
-    Some(json!({"type": "thinking", "thinking": thinking.thinking, "signature": signature}))
-}
-
-fn result_block(part: &ResultPart) -> Value {
-    let ResultPart::ToolResultPart { tool_call_id, contents, is_error, .. } = part;
-    let mut block = Map::new();
-    block.insert("type".into(), json!("tool_result"));
-    block.insert("tool_use_id".into(), json!(wire_id(tool_call_id)));
-    block.insert("content".into(), contents.iter().filter_map(content_block).collect());
-    if *is_error {
-        block.insert("is_error".into(), json!(true));
-    }
-    Value::Object(block)
-}
-
-/// A call's id in the letters that the protocol takes; ids of other providers may have others. Each of those becomes
-/// its code point in hexadecimal, so that different ids stay different.
-fn wire_id(id: &str) -> String {
-    let is_taken = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-    let wire = |letter| if is_taken(letter) { letter.to_string() } else { format!("_{:x}_", u32::from(letter)) };
-    id.chars().map(wire).collect()
-}
-
-/// Empty text is refused by the provider, and says nothing.
-fn text_block(text: &str) -> Option<Value> {
-    (!text.trim().is_empty()).then(|| json!({"type": "text", "text": text}))
-}
-
-fn content_block(content: &Content) -> Option<Value> {
-    let (kind, source) = match Media::of(content) {
-        Media::Text(text) => return text_block(&text),
-        Media::ImageUrl(url) => ("image", json!({"type": "url", "url": url})),
-        Media::PdfUrl(url) => ("document", json!({"type": "url", "url": url})),
-        Media::Image { mime_type, data } => ("image", json!({"type": "base64", "media_type": mime_type, "data": data})),
-        Media::Pdf { data } => ("document", json!({"type": "base64", "media_type": "application/pdf", "data": data})),
-    };
-    Some(json!({"type": kind, "source": source}))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::anthropic::NAME;
     use crate::setting::ReasoningBudget;
     use crate::tool::{ToolHints, ToolKind};
 
@@ -345,6 +273,17 @@ mod tests {
             json!({"type": "instructionMessage", "id": "i", "contents": [{"type": "textPart", "text": "Be."}]});
         let body = encode(json!([instruction, user("Hi")]), &[], ReasoningBudget::None);
         assert_eq!(body["system"], json!([text("Be.")]));
+    }
+
+    #[test]
+    fn several_instructions_take_up_one_breakpoint() {
+        let instruction = |words: &str, cache: bool| {
+            let contents = json!([{"type": "textPart", "text": words}]);
+            json!({"type": "instructionMessage", "id": "i", "cache": cache, "contents": contents})
+        };
+        let messages = json!([instruction("One.", true), instruction("Two.", false), user("Hi")]);
+        let expected = json!([text("One."), {"type": "text", "text": "Two.", "cache_control": {"type": "ephemeral"}}]);
+        assert_eq!(encode(messages, &[], ReasoningBudget::None)["system"], expected);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
     if is_reasoning {
         // Also when no effort is asked for: such a model reasons by default, and goes on better with what it thought.
         body.insert("include".into(), json!(["reasoning.encrypted_content"]));
-        if let Some(effort) = request.reasoning.effort() {
+        if let Some(effort) = effort(request) {
             body.insert("reasoning".into(), json!({"effort": effort, "summary": "auto"}));
         }
     }
@@ -52,6 +52,12 @@ fn is_reasoning_model(name: &str) -> bool {
         (None, Some(version)) => major(version) >= 1,
         (None, None) => name.starts_with("codex-"),
     }
+}
+
+/// The pro models of the GPT series refuse low efforts; `high` is the one that each of them takes.
+fn effort(request: &GenerateRequest<'_>) -> Option<&'static str> {
+    let is_pro = request.model.contains("gpt-") && request.model.contains("-pro");
+    request.reasoning.effort().map(|effort| if is_pro { "high" } else { effort })
 }
 
 fn tool(spec: &ToolSpec) -> Value {
@@ -283,6 +289,14 @@ mod tests {
             "input": [],
         });
         assert_eq!(encode("o4-mini", json!([]), &[], ReasoningBudget::None), expected);
+    }
+
+    #[test]
+    fn pro_models_are_asked_for_the_effort_they_take() {
+        let effort = |model| encode(model, json!([]), &[], ReasoningBudget::Low)["reasoning"]["effort"].take();
+        assert_eq!(effort("gpt-5-pro"), "high");
+        assert_eq!(effort("gpt-5.2-pro-2025-12-11"), "high");
+        assert_eq!(effort("o3-pro"), "low");
     }
 
     #[test]

@@ -47,3 +47,21 @@ impl Protocol for OpenAiResponses {
 fn string<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::ReasoningBudget;
+
+    #[test]
+    fn requests_go_to_responses() {
+        let reasoning = ReasoningBudget::None;
+        let request = GenerateRequest { model: "m", messages: &[], tools: &[], reasoning, max_output_tokens: None };
+        let expected = EncodedRequest {
+            path: "/responses".into(),
+            headers: vec![],
+            body: serde_json::json!({"model": "m", "stream": true, "store": false, "input": []}),
+        };
+        assert_eq!(OpenAiResponses.encode(&request), expected);
+    }
+}
