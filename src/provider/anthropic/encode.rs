@@ -2,12 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::NAME;
+use super::block::{content_block, expert_block, is_of_type, mark_cached, result_block, text_block};
 use super::thinking::{self, ThinkingMode};
-use crate::content::{Content, ExpertPart, ResultPart, Thinking};
+use crate::content::Content;
 use crate::generation::GenerateRequest;
 use crate::message::Message;
-use crate::provider::media::Media;
 use crate::tool::ToolSpec;
 
 /// User turns with a cache breakpoint: the last, so that the next request finds all of this one cached, and the one
@@ -63,9 +62,7 @@ struct Turn {
 }
 
 impl Turn {
-    /// Results of tools must come first in their turn.
-    fn into_value(mut self) -> Value {
-        self.blocks.sort_by_key(|block| !is_of_type(block, &["tool_result"]));
+    fn into_value(self) -> Value {
         let role = match self.role {
             Role::User => "user",
             Role::Assistant => "assistant",
@@ -77,11 +74,14 @@ impl Turn {
 /// The system blocks and the turns, neither with an empty one.
 fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<Turn>) {
     let mut system = Vec::new();
+    let mut is_system_cached = false;
     let mut turns: Vec<Turn> = Vec::new();
     for message in messages {
         let (role, blocks): (Role, Vec<Value>) = match message {
             Message::InstructionMessage { contents, cache, .. } => {
-                system.extend(instruction(contents, *cache));
+                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
+                system.extend(text_block(&texts.join("\n")));
+                is_system_cached |= *cache;
                 continue;
             }
             Message::UserMessage { contents, .. } => (Role::User, contents.iter().filter_map(content_block).collect()),
@@ -95,6 +95,11 @@ fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<Turn>) {
             Some(last) if last.role == role => last.blocks.extend(blocks),
             _ => turns.push(Turn { role, blocks }),
         }
+    }
+    system.last_mut().filter(|_| is_system_cached).map(mark_cached);
+    for turn in &mut turns {
+        // Results of tools must come first in their turn.
+        turn.blocks.sort_by_key(|block| !is_of_type(block, &["tool_result"]));
     }
     trim_final_answer(&mut turns);
     (system, turns)
@@ -120,16 +125,6 @@ fn is_thinking_continued(turns: &[Turn]) -> bool {
     })
 }
 
-fn is_of_type(block: &Value, types: &[&str]) -> bool {
-    block.get("type").and_then(Value::as_str).is_some_and(|kind| types.contains(&kind))
-}
-
-fn mark_cached(block: &mut Value) {
-    if let Value::Object(block) = block {
-        block.insert("cache_control".into(), json!({"type": "ephemeral"}));
-    }
-}
-
 fn tools(tools: &[ToolSpec]) -> Value {
     let mut tools: Vec<Value> = tools.iter().map(tool).collect();
     tools.last_mut().map(mark_cached);
@@ -146,77 +141,10 @@ fn tool(spec: &ToolSpec) -> Value {
     Value::Object(tool)
 }
 
-fn instruction(contents: &[Content], is_cached: bool) -> Option<Value> {
-    let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
-    let mut block = text_block(&texts.join("\n"))?;
-    if is_cached {
-        mark_cached(&mut block);
-    }
-    Some(block)
-}
-
-fn expert_block(part: &ExpertPart) -> Option<Value> {
-    match part {
-        ExpertPart::ThinkingPart { thinking, .. } => thinking_block(thinking),
-        ExpertPart::TextPart { text, .. } => text_block(text),
-        ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
-            let input = if args.is_object() { args.clone() } else { json!({}) };
-            Some(json!({"type": "tool_use", "id": wire_id(tool_call_id), "name": tool_name, "input": input}))
-        }
-    }
-}
-
-/// A thinking block as it came; `None` for those of other protocols and those that nobody signed.
-fn thinking_block(thinking: &Thinking) -> Option<Value> {
-    if thinking.protocol.as_deref().is_some_and(|protocol| protocol != NAME) {
-        return None;
-    }
-    if let Some(block) = &thinking.opaque {
-        return is_of_type(block, &["redacted_thinking"]).then(|| block.clone());
-    }
-    let signature = thinking.signature.as_deref().filter(|signature| !signature.is_empty())?;
-    Some(json!({"type": "thinking", "thinking": thinking.thinking, "signature": signature}))
-}
-
-fn result_block(part: &ResultPart) -> Value {
-    let ResultPart::ToolResultPart { tool_call_id, contents, is_error, .. } = part;
-    let mut block = Map::new();
-    block.insert("type".into(), json!("tool_result"));
-    block.insert("tool_use_id".into(), json!(wire_id(tool_call_id)));
-    block.insert("content".into(), contents.iter().filter_map(content_block).collect());
-    if *is_error {
-        block.insert("is_error".into(), json!(true));
-    }
-    Value::Object(block)
-}
-
-/// A call's id in the letters that the protocol takes; ids of other providers may have others. Each of those becomes
-/// its code point in hexadecimal, so that different ids stay different.
-fn wire_id(id: &str) -> String {
-    let is_taken = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-    let wire = |letter| if is_taken(letter) { letter.to_string() } else { format!("_{:x}_", u32::from(letter)) };
-    id.chars().map(wire).collect()
-}
-
-/// Empty text is refused by the provider, and says nothing.
-fn text_block(text: &str) -> Option<Value> {
-    (!text.trim().is_empty()).then(|| json!({"type": "text", "text": text}))
-}
-
-fn content_block(content: &Content) -> Option<Value> {
-    let (kind, source) = match Media::of(content) {
-        Media::Text(text) => return text_block(&text),
-        Media::ImageUrl(url) => ("image", json!({"type": "url", "url": url})),
-        Media::PdfUrl(url) => ("document", json!({"type": "url", "url": url})),
-        Media::Image { mime_type, data } => ("image", json!({"type": "base64", "media_type": mime_type, "data": data})),
-        Media::Pdf { data } => ("document", json!({"type": "base64", "media_type": "application/pdf", "data": data})),
-    };
-    Some(json!({"type": kind, "source": source}))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::anthropic::NAME;
     use crate::setting::ReasoningBudget;
     use crate::tool::{ToolHints, ToolKind};
 
@@ -241,7 +169,7 @@ mod tests {
         json!({"type": "userMessage", "id": "u", "contents": [{"type": "textPart", "text": text}]})
     }
 
-    fn expert(contents: Value) -> Value {
+    fn expert(contents: &Value) -> Value {
         json!({"type": "expertMessage", "id": "e", "contents": contents})
     }
 
@@ -249,15 +177,15 @@ mod tests {
         json!({"type": "toolCallPart", "id": "p", "toolCallId": id, "toolName": "search", "args": {"q": "owl"}})
     }
 
-    fn results(parts: Value) -> Value {
+    fn results(parts: &Value) -> Value {
         json!({"type": "toolMessage", "id": "t", "contents": parts})
     }
 
-    fn result(id: &str, contents: Value) -> Value {
+    fn result(id: &str, contents: &Value) -> Value {
         json!({"type": "toolResultPart", "id": "p", "toolCallId": id, "toolName": "search", "contents": contents})
     }
 
-    fn thinking(fields: Value) -> Value {
+    fn thinking(fields: &Value) -> Value {
         let mut part = json!({"type": "thinkingPart", "id": "p"});
         part.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         part
@@ -285,8 +213,8 @@ mod tests {
             {"type": "instructionMessage", "id": "i", "cache": true,
              "contents": [{"type": "textPart", "text": "You are"}, {"type": "textPart", "text": "an owl."}]},
             user("Which file?"),
-            expert(json!([thinking(json!({"thinking": "Hm.", "signature": "sig"})), call("toolu_1")])),
-            results(json!([result("toolu_1", json!([{"type": "textPart", "text": "birds.md"}]))])),
+            expert(&json!([thinking(&json!({"thinking": "Hm.", "signature": "sig"})), call("toolu_1")])),
+            results(&json!([result("toolu_1", &json!([{"type": "textPart", "text": "birds.md"}]))])),
         ]);
         let tools = [tool("search", Some("Searches.")), tool("now", None)];
         let cache = json!({"type": "ephemeral"});
@@ -348,14 +276,25 @@ mod tests {
     }
 
     #[test]
+    fn several_instructions_take_up_one_breakpoint() {
+        let instruction = |words: &str, cache: bool| {
+            let contents = json!([{"type": "textPart", "text": words}]);
+            json!({"type": "instructionMessage", "id": "i", "cache": cache, "contents": contents})
+        };
+        let messages = json!([instruction("One.", true), instruction("Two.", false), user("Hi")]);
+        let expected = json!([text("One."), {"type": "text", "text": "Two.", "cache_control": {"type": "ephemeral"}}]);
+        assert_eq!(encode(messages, &[], ReasoningBudget::None)["system"], expected);
+    }
+
+    #[test]
     fn messages_of_one_role_are_one_and_results_come_first() {
         let messages = json!([
             user("One."),
             user("Two."),
-            expert(json!([{"type": "textPart", "id": "p", "text": "Well."}])),
-            expert(json!([call("a"), call("b")])),
+            expert(&json!([{"type": "textPart", "id": "p", "text": "Well."}])),
+            expert(&json!([call("a"), call("b")])),
             user("Hurry."),
-            results(json!([result("a", json!([])), result("b", json!([{"type": "textPart", "text": ""}]))])),
+            results(&json!([result("a", &json!([])), result("b", &json!([{"type": "textPart", "text": ""}]))])),
         ]);
         let use_of = |id: &str| json!({"type": "tool_use", "id": id, "name": "search", "input": {"q": "owl"}});
         let expected = json!([
@@ -372,9 +311,9 @@ mod tests {
 
     #[test]
     fn failed_results_are_marked() {
-        let mut failed = result("a", json!([{"type": "textPart", "text": "No such file."}]));
+        let mut failed = result("a", &json!([{"type": "textPart", "text": "No such file."}]));
         failed["isError"] = json!(true);
-        let messages = json!([user("Go."), expert(json!([call("a")])), results(json!([failed]))]);
+        let messages = json!([user("Go."), expert(&json!([call("a")])), results(&json!([failed]))]);
         let expected = json!({"role": "user", "content": [
             {"type": "tool_result", "tool_use_id": "a", "content": [text("No such file.")], "is_error": true},
         ]});
@@ -399,8 +338,8 @@ mod tests {
         ]);
         let messages = json!([
             {"type": "userMessage", "id": "u", "contents": parts},
-            expert(json!([call("a")])),
-            results(json!([result("a", parts)])),
+            expert(&json!([call("a")])),
+            results(&json!([result("a", &parts)])),
         ]);
         let encoded = encode_messages(messages);
         assert_eq!(encoded[0]["content"], blocks);
@@ -412,14 +351,14 @@ mod tests {
         let redacted = json!({"type": "redacted_thinking", "data": "Emw"});
         let messages = json!([
             user("Go."),
-            expert(json!([
-                thinking(json!({"thinking": "the original's", "signature": "s1"})),
-                thinking(json!({"thinking": "", "signature": "s2", "protocol": NAME})),
-                thinking(json!({"protocol": NAME, "opaque": redacted})),
-                thinking(json!({"thinking": "unsigned", "protocol": NAME})),
-                thinking(json!({"thinking": "unsigned", "signature": "", "protocol": NAME})),
-                thinking(json!({"thinking": "other", "signature": "s3", "protocol": "openai-chat"})),
-                thinking(json!({"protocol": "openai-responses", "opaque": {"type": "reasoning", "id": "rs"}})),
+            expert(&json!([
+                thinking(&json!({"thinking": "the original's", "signature": "s1"})),
+                thinking(&json!({"thinking": "", "signature": "s2", "protocol": NAME})),
+                thinking(&json!({"protocol": NAME, "opaque": redacted})),
+                thinking(&json!({"thinking": "unsigned", "protocol": NAME})),
+                thinking(&json!({"thinking": "unsigned", "signature": "", "protocol": NAME})),
+                thinking(&json!({"thinking": "other", "signature": "s3", "protocol": "openai-chat"})),
+                thinking(&json!({"protocol": "openai-responses", "opaque": {"type": "reasoning", "id": "rs"}})),
                 {"type": "textPart", "id": "p", "text": "Hm."},
             ])),
             user("Well?"),
@@ -435,13 +374,13 @@ mod tests {
 
     #[test]
     fn an_answer_of_which_nothing_can_be_sent_is_left_out() {
-        let messages = json!([user("One."), expert(json!([thinking(json!({"thinking": "Hm."}))])), user("Two.")]);
+        let messages = json!([user("One."), expert(&json!([thinking(&json!({"thinking": "Hm."}))])), user("Two.")]);
         assert_eq!(encode_messages(messages), json!([{"role": "user", "content": [text("One."), text("Two.")]}]));
     }
 
     #[test]
     fn a_final_answer_ends_without_white_space_and_empty_texts_are_not_sent() {
-        let said = |words: &str| expert(json!([{"type": "textPart", "id": "p", "text": words}]));
+        let said = |words: &str| expert(&json!([{"type": "textPart", "id": "p", "text": words}]));
         let messages = json!([user("Go."), said("One \n"), user(" \n"), said(""), user("On."), said("Two \n")]);
         let expected = json!([
             {"role": "user", "content": [text("Go.")]},
@@ -455,21 +394,21 @@ mod tests {
     #[test]
     fn thinking_is_asked_for_only_where_the_turn_began_with_it() {
         let asks = |messages| encode(messages, &[], ReasoningBudget::Low).get("thinking").is_some();
-        let thought = || thinking(json!({"thinking": "Hm.", "signature": "s"}));
-        let answer = |id: &str| results(json!([result(id, json!([]))]));
-        let (bare, full) = (expert(json!([call("a")])), expert(json!([thought(), call("a")])));
+        let thought = || thinking(&json!({"thinking": "Hm.", "signature": "s"}));
+        let answer = |id: &str| results(&json!([result(id, &json!([]))]));
+        let (bare, full) = (expert(&json!([call("a")])), expert(&json!([thought(), call("a")])));
         assert!(asks(json!([user("Go.")])));
         assert!(asks(json!([user("Go."), full, answer("a")])));
         assert!(!asks(json!([user("Go."), bare, answer("a")])));
         // Within a turn the model may call again without another thought.
-        assert!(asks(json!([user("Go."), full, answer("a"), expert(json!([call("b")])), answer("b")])));
-        assert!(asks(json!([user("Go."), bare, answer("a"), expert(json!([thought()])), user("Again.")])));
+        assert!(asks(json!([user("Go."), full, answer("a"), expert(&json!([call("b")])), answer("b")])));
+        assert!(asks(json!([user("Go."), bare, answer("a"), expert(&json!([thought()])), user("Again.")])));
     }
 
     #[test]
     fn ids_of_other_providers_are_spelled_in_the_protocols_letters() {
         let messages =
-            json!([user("Go."), expert(json!([call("f.s:0")])), results(json!([result("f.s:0", json!([]))]))]);
+            json!([user("Go."), expert(&json!([call("f.s:0")])), results(&json!([result("f.s:0", &json!([]))]))]);
         let encoded = encode_messages(messages);
         assert_eq!(encoded[1]["content"][0]["id"], "f_2e_s_3a_0");
         assert_eq!(encoded[2]["content"][0]["tool_use_id"], "f_2e_s_3a_0");
@@ -479,7 +418,7 @@ mod tests {
     fn arguments_that_are_no_object_are_sent_as_an_empty_one() {
         let mut broken = call("a");
         broken["args"] = json!("{\"q\": \"ow");
-        let messages = json!([user("Go."), expert(json!([broken])), results(json!([result("a", json!([]))]))]);
+        let messages = json!([user("Go."), expert(&json!([broken])), results(&json!([result("a", &json!([]))]))]);
         assert_eq!(encode_messages(messages)[1]["content"][0]["input"], json!({}));
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
     if is_reasoning {
         // Also when no effort is asked for: such a model reasons by default, and goes on better with what it thought.
         body.insert("include".into(), json!(["reasoning.encrypted_content"]));
-        if let Some(effort) = request.reasoning.effort() {
+        if let Some(effort) = effort(request) {
             body.insert("reasoning".into(), json!({"effort": effort, "summary": "auto"}));
         }
     }
@@ -52,6 +52,12 @@ fn is_reasoning_model(name: &str) -> bool {
         (None, Some(version)) => major(version) >= 1,
         (None, None) => name.starts_with("codex-"),
     }
+}
+
+/// The pro models of the GPT series refuse low efforts; `high` is the one that each of them takes.
+fn effort(request: &GenerateRequest<'_>) -> Option<&'static str> {
+    let is_pro = request.model.contains("gpt-") && request.model.contains("-pro");
+    request.reasoning.effort().map(|effort| if is_pro { "high" } else { effort })
 }
 
 fn tool(spec: &ToolSpec) -> Value {
@@ -185,7 +191,7 @@ mod tests {
         encode("gpt-5", messages, &[], ReasoningBudget::Low)["input"].take()
     }
 
-    fn expert(contents: Value) -> Value {
+    fn expert(contents: &Value) -> Value {
         json!([{"type": "expertMessage", "id": "e", "contents": contents}])
     }
 
@@ -201,7 +207,7 @@ mod tests {
         json!({"type": "thinkingPart", "id": "p", "thinking": "Hm.", "protocol": protocol, "opaque": item})
     }
 
-    fn output(contents: Value, is_error: bool) -> Value {
+    fn output(contents: &Value, is_error: bool) -> Value {
         let part = json!({"type": "toolResultPart", "id": "p", "toolCallId": "call_1", "toolName": "search",
                           "contents": contents, "isError": is_error});
         let mut input = encode_input(json!([{"type": "toolMessage", "id": "t", "contents": [part]}]));
@@ -286,6 +292,14 @@ mod tests {
     }
 
     #[test]
+    fn pro_models_are_asked_for_the_effort_they_take() {
+        let effort = |model| encode(model, json!([]), &[], ReasoningBudget::Low)["reasoning"]["effort"].take();
+        assert_eq!(effort("gpt-5-pro"), "high");
+        assert_eq!(effort("gpt-5.2-pro-2025-12-11"), "high");
+        assert_eq!(effort("o3-pro"), "low");
+    }
+
+    #[test]
     fn reasoning_models_are_known_by_name() {
         for name in [
             "o1",
@@ -336,19 +350,19 @@ mod tests {
         ]);
         let question = encode_input(json!([{"type": "userMessage", "id": "u", "contents": parts}]));
         assert_eq!(question, json!([{"type": "message", "role": "user", "content": expected}]));
-        assert_eq!(output(parts, false), expected);
+        assert_eq!(output(&parts, false), expected);
     }
 
     #[test]
     fn results_tell_that_the_tool_failed() {
         let (text, note) = (text_part("No such file."), json!({"type": "input_text", "text": ERROR_NOTE}));
         let said = json!({"type": "input_text", "text": "No such file."});
-        assert_eq!(output(json!([text]), false), json!("No such file."));
-        assert_eq!(output(json!([text]), true), json!("The tool reported an error:\nNo such file."));
-        assert_eq!(output(json!([text, text]), false), json!([said, said]));
-        assert_eq!(output(json!([text, text]), true), json!([note, said, said]));
-        assert_eq!(output(json!([]), false), json!(""));
-        assert_eq!(output(json!([]), true), json!(ERROR_NOTE));
+        assert_eq!(output(&json!([text]), false), json!("No such file."));
+        assert_eq!(output(&json!([text]), true), json!("The tool reported an error:\nNo such file."));
+        assert_eq!(output(&json!([text, text]), false), json!([said, said]));
+        assert_eq!(output(&json!([text, text]), true), json!([note, said, said]));
+        assert_eq!(output(&json!([]), false), json!(""));
+        assert_eq!(output(&json!([]), true), json!(ERROR_NOTE));
     }
 
     #[test]
@@ -370,7 +384,7 @@ mod tests {
             (json!([reasoning_part(NAME, &whole), text_part("")]), json!([])),
         ];
         for (parts, expected) in cases {
-            assert_eq!(encode_input(expert(parts.clone())), expected, "{parts}");
+            assert_eq!(encode_input(expert(&parts)), expected, "{parts}");
         }
     }
 
@@ -378,7 +392,7 @@ mod tests {
     fn arguments_that_are_no_object_are_sent_as_an_empty_one() {
         let mut broken = call_part();
         broken["args"] = json!("{\"q\": \"ow");
-        assert_eq!(encode_input(expert(json!([broken])))[0]["arguments"], "{}");
+        assert_eq!(encode_input(expert(&json!([broken])))[0]["arguments"], "{}");
     }
 
     #[test]
