@@ -351,13 +351,12 @@ mod watcher {
 
     use super::{Command, MAX_CHILDREN, io};
 
-    /// Bytes of a ledger's record: a place of the watcher's table (`u32`) and the group to enter there (`i32`, 0 for
-    /// none), both native.
-    const RECORD: usize = 8;
+    /// Bytes of a ledger's record, a native `u64`: a place of the watcher's table in the upper half, in the lower the
+    /// group to enter there, 0 for none.
+    const RECORD: usize = size_of::<u64>();
 
     fn record(place: u32, group: i32) -> [u8; RECORD] {
-        let ([a, b, c, d], [e, f, g, h]) = (place.to_ne_bytes(), group.to_ne_bytes());
-        [a, b, c, d, e, f, g, h]
+        (u64::from(place) << 32 | u64::from(group.cast_unsigned())).to_ne_bytes()
     }
 
     /// The ledger. Writes of a record are atomic, being short, and never wait: a full pipe (8,192 unread records)
@@ -465,10 +464,12 @@ mod watcher {
     }
 
     /// Puts a record into the table.
-    fn enter(groups: &mut [i32], [a, b, c, d, e, f, g, h]: [u8; RECORD]) {
-        let place = u32::from_ne_bytes([a, b, c, d]);
-        if let Some(group) = usize::try_from(place).ok().and_then(|place| groups.get_mut(place)) {
-            *group = i32::from_ne_bytes([e, f, g, h]);
+    fn enter(groups: &mut [i32], record: [u8; RECORD]) {
+        let record = u64::from_ne_bytes(record);
+        let place = usize::try_from(record >> 32).ok();
+        let group = u32::try_from(record & u64::from(u32::MAX)).map(u32::cast_signed);
+        if let (Some(place), Ok(group)) = (place.and_then(|place| groups.get_mut(place)), group) {
+            *place = group;
         }
     }
 
