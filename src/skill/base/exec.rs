@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
+use super::order::Turn;
 use super::workspace::{LastLink, Workspace};
 use crate::environment::Environment;
 use crate::skill::SkillError;
@@ -61,17 +63,18 @@ enum End {
     Unwaitable(std::io::Error),
 }
 
-/// Runs the program. `Err` holds the whole answer too; the call then counts as failed.
+/// Runs the program, giving up `turn` once it has started. `Err` holds the whole answer too; the call then counts as failed.
 pub(super) async fn run(
-    workspace: &Workspace,
+    workspace: &Arc<Workspace>,
     environment: &Environment,
     args: Exec,
+    turn: Turn,
     cancel: &CancellationToken,
 ) -> Result<Value, Value> {
-    let mut child = match start(workspace, environment, &args).await {
-        Ok(child) => child,
-        Err(message) => return Err(json!({ "error": message })),
-    };
+    let started = start(workspace, environment, &args).await;
+    // Calls made later go on while the program runs.
+    drop(turn);
+    let mut child = started.map_err(|message| json!({ "error": message }))?;
     let mut stdout = Drain::of("stdout", child.stdout.take());
     let mut stderr = Drain::of("stderr", child.stderr.take());
     let limit = args.timeout.unwrap_or(DEFAULT_TIMEOUT_MS);
@@ -136,8 +139,12 @@ async fn ended(
     }
 }
 
-async fn start(workspace: &Workspace, environment: &Environment, args: &Exec) -> Result<Child, String> {
-    let cwd = working_directory(workspace, &args.cwd).map_err(|failure| failure.message())?;
+async fn start(workspace: &Arc<Workspace>, environment: &Environment, args: &Exec) -> Result<Child, String> {
+    let (workspace, path) = (Arc::clone(workspace), args.cwd.clone());
+    let cwd = tokio::task::spawn_blocking(move || working_directory(&workspace, &path))
+        .await
+        .unwrap_or_else(|source| Err(Failure::Ended { source }))
+        .map_err(|failure| failure.message())?;
     let spec = ChildSpec {
         program: args.command.clone(),
         args: args.args.clone(),

@@ -52,8 +52,10 @@ pub(super) enum Failure {
     OtherContent { path: String, expected: &'static str },
     #[error("File {0} is not a PDF file.")]
     NotPdf(String),
-    #[error("{what} file too large ({size}). Maximum supported size is {limit}. Please use a smaller {what} file.")]
-    MediaTooLarge { what: &'static str, size: String, limit: &'static str },
+    #[error("Image file too large ({0}). Maximum supported size is 15MB. Please use a smaller image file.")]
+    ImageTooLarge(String),
+    #[error("PDF file too large ({0}). Maximum supported size is 30MB. Please use a smaller PDF file.")]
+    PdfTooLarge(String),
     #[error("Could not find exact match for oldText in file {}", .0.display())]
     NoMatch(PathBuf),
     #[error("Source file {0} does not exist.")]

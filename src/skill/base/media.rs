@@ -30,11 +30,8 @@ pub(super) fn read_image(workspace: &Workspace, args: &Read) -> Result<Content, 
     let place = workspace.resolve(&args.path, LastLink::Follow)?;
     let file = contents::open(&place, &args.path)?;
     let mime_type = image_type(&args.path).ok_or_else(|| Failure::NotSupported(args.path.clone()))?;
-    let bytes = contents::read(&file, &args.path, MAX_IMAGE)?.map_err(|size| Failure::MediaTooLarge {
-        what: "Image",
-        size: megabytes(size),
-        limit: "15MB",
-    })?;
+    let bytes =
+        contents::read(&file, &args.path, MAX_IMAGE)?.map_err(|size| Failure::ImageTooLarge(megabytes(size)))?;
     if !is_image_of(mime_type, &bytes) {
         return Err(Failure::OtherContent { path: args.path.clone(), expected: mime_type });
     }
@@ -52,11 +49,7 @@ pub(super) fn read_pdf(workspace: &Workspace, args: &Read) -> Result<Content, Fa
     if extension(&args.path) != "pdf" {
         return Err(Failure::NotPdf(args.path.clone()));
     }
-    let bytes = contents::read(&file, &args.path, MAX_PDF)?.map_err(|size| Failure::MediaTooLarge {
-        what: "PDF",
-        size: megabytes(size),
-        limit: "30MB",
-    })?;
+    let bytes = contents::read(&file, &args.path, MAX_PDF)?.map_err(|size| Failure::PdfTooLarge(megabytes(size)))?;
     if !bytes.windows(5).take(PDF_HEADER_WITHIN).any(|window| window == b"%PDF-") {
         return Err(Failure::NotPdf(args.path.clone()));
     }

@@ -128,11 +128,12 @@ impl Skill for BaseSkill {
                     answer(&call, on_files(Arc::clone(&self.workspace), request, ticket, &cancel).await)
                 }
                 Request::Exec(args) => {
-                    tokio::select! {
-                        turn = ticket.turn() => drop(turn),
+                    let turn = tokio::select! {
+                        biased;
                         () = cancel.cancelled() => return answer(&call, Err(Failure::Cancelled)),
-                    }
-                    match exec::run(&self.workspace, &self.environment, args, &cancel).await {
+                        turn = ticket.turn() => turn,
+                    };
+                    match exec::run(&self.workspace, &self.environment, args, turn, &cancel).await {
                         Ok(output) => answer(&call, Ok(Content::text(output.to_string()))),
                         Err(report) => ToolResult::error(&call, report.to_string()),
                     }
