@@ -17,8 +17,15 @@ use std::{fs, io};
 
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 
+use self::group::Group;
 use crate::environment::Environment;
 use crate::skill::SkillError;
+
+#[cfg(unix)]
+mod group;
+#[cfg(not(unix))]
+#[path = "process/plain.rs"]
+mod group;
 
 /// Variables that every child may see (`getFilteredEnv` of the original): what programs need to be found, to find
 /// their user, and to reach the network. No keys.
@@ -168,176 +175,7 @@ pub async fn spawn(spec: ChildSpec) -> Result<Child, SkillError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    imp::start(command, spec.cwd, program).await
-}
-
-#[cfg(unix)]
-use unix as imp;
-#[cfg(unix)]
-use unix::Group;
-
-#[cfg(unix)]
-mod unix {
-    use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-    use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
-
-    use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-    use tokio::runtime::Handle;
-    use tokio::signal::unix::{SignalKind, signal};
-    use tokio::sync::oneshot;
-
-    use super::{Child, Command, Cwd, MAX_CHILDREN, SkillError, io, watcher};
-
-    /// What the one thread that starts children does next. Linux sends the parent-death signal when the *thread* that
-    /// forked ends, so children are never started on a runtime's own threads, which may be short-lived.
-    type Request = Box<dyn FnOnce() + Send>;
-
-    /// The one per process: the watcher belongs to the process, not to a Run.
-    static NURSERY: OnceLock<Nursery> = OnceLock::new();
-
-    /// Starts children and tells the watcher of them.
-    struct Nursery {
-        requests: mpsc::Sender<Request>,
-        ledger: OwnedFd,
-        /// Unused places of the watcher's table.
-        free: Mutex<Vec<u32>>,
-        /// Held open, so that writing to the ledger of a watcher that was killed raises no SIGPIPE.
-        _ledger_reader: OwnedFd,
-    }
-
-    impl Nursery {
-        fn get() -> io::Result<&'static Self> {
-            if let Some(nursery) = NURSERY.get() {
-                return Ok(nursery);
-            }
-            let opened = Self::open()?;
-            // When two threads come here at once, the loser's watcher ends with its pipe.
-            Ok(NURSERY.get_or_init(|| opened))
-        }
-
-        fn open() -> io::Result<Self> {
-            let (reader, ledger) = watcher::pipe()?;
-            watcher::fork(&reader)?;
-            let (requests, todo) = mpsc::channel::<Request>();
-            std::thread::Builder::new().name("nursery".to_owned()).spawn(move || {
-                for start in todo {
-                    start();
-                }
-            })?;
-            let free = Mutex::new((0..MAX_CHILDREN).rev().collect());
-            Ok(Self { requests, ledger, free, _ledger_reader: reader })
-        }
-
-        fn reserve(&'static self) -> Option<Place> {
-            let index = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-            Some(Place { index, nursery: self })
-        }
-    }
-
-    /// A place in the watcher's table, struck out and given back when dropped. The child enters its group there.
-    struct Place {
-        index: u32,
-        nursery: &'static Nursery,
-    }
-
-    impl Drop for Place {
-        fn drop(&mut self) {
-            watcher::strike_out(self.nursery.ledger.as_fd(), self.index);
-            self.nursery.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.index);
-        }
-    }
-
-    impl std::fmt::Debug for Place {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            write!(f, "Place({})", self.index)
-        }
-    }
-
-    /// A child's process group, registered with the watcher until it is killed.
-    #[derive(Debug)]
-    pub(super) struct Group {
-        leader: Option<Pid>,
-        ended: tokio::signal::unix::Signal,
-        place: Option<Place>,
-    }
-
-    impl Group {
-        /// Waits for the leader to end without reaping it: its id must not be given to others while the group is in
-        /// use.
-        pub(super) async fn leader_ended(&mut self, _child: &mut tokio::process::Child) -> io::Result<()> {
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-            while let Some(leader) = self.leader {
-                if waitid(WaitId::Pid(leader), options)?.is_some() {
-                    break;
-                }
-                self.ended.recv().await;
-            }
-            Ok(())
-        }
-
-        pub(super) fn ask_to_end(&self) {
-            if let Some(leader) = self.leader {
-                // The group may have ended by itself.
-                let _ = kill_process_group(leader, Signal::TERM);
-            }
-        }
-
-        pub(super) fn kill(&mut self) {
-            let Some(leader) = self.leader.take() else { return };
-            // The group may have ended by itself.
-            let _ = kill_process_group(leader, Signal::KILL);
-            self.place = None;
-        }
-    }
-
-    impl Drop for Group {
-        fn drop(&mut self) {
-            self.kill();
-        }
-    }
-
-    pub(super) async fn start(mut command: Command, cwd: Cwd, program: String) -> Result<Child, SkillError> {
-        let nursery = Nursery::get().map_err(|source| SkillError::Watcher { source })?;
-        let Some(place) = nursery.reserve() else {
-            return Err(SkillError::TooManyChildren { program, limit: MAX_CHILDREN });
-        };
-        command.process_group(0);
-        let folder = match cwd {
-            Cwd::Path(path) => {
-                command.current_dir(path);
-                None
-            }
-            Cwd::Handle(folder) => Some(folder),
-        };
-        watcher::before_exec(&mut command, nursery.ledger.as_raw_fd(), place.index, folder);
-        let runtime = Handle::current();
-        let (answer, started) = oneshot::channel();
-        let request = move || {
-            let _runtime = runtime.enter();
-            // An answer that nobody waits for any more is dropped, and the child with it.
-            let _ = answer.send(start_here(command, place));
-        };
-        let sent = nursery.requests.send(Box::new(request));
-        let outcome = match (sent, started.await) {
-            (Ok(()), Ok(outcome)) => outcome,
-            _ => Err(io::Error::other("the thread that starts processes has ended")),
-        };
-        outcome.map_err(|source| SkillError::Spawn { program, source })
-    }
-
-    /// Runs on the nursery's thread.
-    fn start_here(mut command: Command, place: Place) -> io::Result<Child> {
-        let ended = signal(SignalKind::child())?;
-        let mut inner = command.spawn()?;
-        let leader = inner.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok(Child {
-            stdin: inner.stdin.take(),
-            stdout: inner.stdout.take(),
-            stderr: inner.stderr.take(),
-            group: Group { leader, ended, place: Some(place) },
-            inner,
-        })
-    }
+    group::start(command, spec.cwd, program).await
 }
 
 /// Everything unsafe: the fork that watches, and what a child does between fork and exec.
@@ -347,24 +185,21 @@ mod watcher {
     use std::fs::File;
     use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-    use rustix::pipe::PipeFlags;
-
     use super::{Command, MAX_CHILDREN, io};
 
-    /// Bytes of a ledger's record: a place of the watcher's table (`u32`) and the group to enter there (`i32`, 0 for
-    /// none), both native.
-    const RECORD: usize = 8;
+    /// Bytes of a ledger's record, a native `u64`: a place of the watcher's table in the upper half, in the lower the
+    /// group to enter there, 0 for none.
+    const RECORD: usize = size_of::<u64>();
 
     fn record(place: u32, group: i32) -> [u8; RECORD] {
-        let ([a, b, c, d], [e, f, g, h]) = (place.to_ne_bytes(), group.to_ne_bytes());
-        [a, b, c, d, e, f, g, h]
+        (u64::from(place) << 32 | u64::from(group.cast_unsigned())).to_ne_bytes()
     }
 
     /// The ledger. Writes of a record are atomic, being short, and never wait: a full pipe (8,192 unread records)
     /// would lose one.
     pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
         #[cfg(target_os = "linux")]
-        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         #[cfg(not(target_os = "linux"))]
         let (reader, writer) = {
             let (reader, writer) = rustix::pipe::pipe()?;
@@ -465,10 +300,12 @@ mod watcher {
     }
 
     /// Puts a record into the table.
-    fn enter(groups: &mut [i32], [a, b, c, d, e, f, g, h]: [u8; RECORD]) {
-        let place = u32::from_ne_bytes([a, b, c, d]);
-        if let Some(group) = usize::try_from(place).ok().and_then(|place| groups.get_mut(place)) {
-            *group = i32::from_ne_bytes([e, f, g, h]);
+    fn enter(groups: &mut [i32], record: [u8; RECORD]) {
+        let record = u64::from_ne_bytes(record);
+        let place = usize::try_from(record >> 32).ok();
+        let group = u32::try_from(record & u64::from(u32::MAX)).map(u32::cast_signed);
+        if let (Some(place), Ok(group)) = (place.and_then(|place| groups.get_mut(place)), group) {
+            *place = group;
         }
     }
 
@@ -533,44 +370,5 @@ mod watcher {
     }
 }
 
-#[cfg(not(unix))]
-use plain as imp;
-#[cfg(not(unix))]
-use plain::Group;
-
-/// Without process groups: the child alone is killed, when dropped.
-#[cfg(not(unix))]
-mod plain {
-    use super::{Child, Command, Cwd, SkillError, io};
-
-    #[derive(Debug)]
-    pub(super) struct Group;
-
-    impl Group {
-        pub(super) async fn leader_ended(&mut self, child: &mut tokio::process::Child) -> io::Result<()> {
-            child.wait().await.map(drop)
-        }
-
-        pub(super) fn ask_to_end(&self) {}
-
-        pub(super) fn kill(&mut self) {}
-    }
-
-    pub(super) async fn start(mut command: Command, cwd: Cwd, program: String) -> Result<Child, SkillError> {
-        match cwd {
-            Cwd::Path(path) => drop(command.current_dir(path)),
-            Cwd::Handle(_) => {
-                let source = io::Error::other("starting in an open directory is for unix only");
-                return Err(SkillError::Spawn { program, source });
-            }
-        }
-        let mut inner = command.spawn().map_err(|source| SkillError::Spawn { program, source })?;
-        Ok(Child {
-            stdin: inner.stdin.take(),
-            stdout: inner.stdout.take(),
-            stderr: inner.stderr.take(),
-            group: Group,
-            inner,
-        })
-    }
-}
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

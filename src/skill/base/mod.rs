@@ -1,1 +1,180 @@
-//! x
+//! The base skill: the tools that every expert may have, run within this process.
+//!
+//! Files and directories of the workspace, programs, and the loop's own tools, which are only declared here: the state
+//! machine answers them. Call order, confinement and the shape of answers are kept here and in the modules below; when
+//! calls are made is left to the runner.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use self::failure::Failure;
+use self::order::{Order, Ticket};
+use self::request::{FileRequest, Request};
+use self::workspace::Workspace;
+use crate::content::Content;
+use crate::environment::Environment;
+use crate::expert::SkillCommon;
+use crate::future::BoxFuture;
+use crate::skill::{Skill, SkillError};
+use crate::tool::{BASE_SKILL, ToolCall, ToolKind, ToolResult, ToolSpec};
+
+mod arguments;
+mod contents;
+mod describe;
+mod directories;
+mod exec;
+mod failure;
+mod files;
+mod health;
+mod media;
+mod order;
+mod request;
+mod text;
+mod tools;
+mod workspace;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+
+/// The loop's own tools: `todo`, `clearTodo`, `attemptCompletion`. The state machine answers them.
+pub fn conversation_tools() -> Vec<ToolSpec> {
+    tools::conversation(BASE_SKILL)
+}
+
+/// The base skill of one expert.
+#[derive(Debug)]
+pub struct BaseSkill {
+    name: String,
+    tools: Vec<ToolSpec>,
+    workspace: Arc<Workspace>,
+    environment: Environment,
+    order: Order,
+    opened: Instant,
+}
+
+impl BaseSkill {
+    /// Opens the skill on the directory `workspace`. Of `environment`, programs see the safe variables only, and paths
+    /// use `HOME` for `~`.
+    ///
+    /// # Errors
+    /// The workspace cannot be opened.
+    pub fn open(common: &SkillCommon, workspace: &Path, environment: &Environment) -> Result<Arc<Self>, SkillError> {
+        let opened = Workspace::open(workspace, environment.get("HOME"))
+            .map_err(|source| SkillError::Workspace { path: workspace.to_owned(), source })?;
+        let mut tools = tools::conversation(&common.name);
+        tools.extend(tools::running(&common.name));
+        tools.retain(|tool| common.admits(&tool.name));
+        for tool in &mut tools {
+            tool.hints.idempotent |= common.idempotent.contains(&tool.name);
+        }
+        Ok(Arc::new(Self {
+            name: common.name.clone(),
+            tools,
+            workspace: Arc::new(opened),
+            environment: environment.clone(),
+            order: Order::default(),
+            opened: Instant::now(),
+        }))
+    }
+
+    /// Reads a call.
+    ///
+    /// # Errors
+    /// In words for the model.
+    fn read(&self, call: &ToolCall) -> Result<(Request, &ToolSpec), String> {
+        let name = &call.tool_name;
+        let refused = |why: String| format!("Error calling tool {name}: MCP error -32602: {why}");
+        let tool = self.tools.iter().find(|tool| tool.name == *name);
+        let tool = tool.ok_or_else(|| refused(format!("Tool {name} not found")))?;
+        if tool.kind == ToolKind::Conversation {
+            return Err(refused(format!("Tool {name} is answered by the run itself")));
+        }
+        let request = Request::read(tool, &call.args)
+            .map_err(|why| refused(format!("Invalid arguments for tool {name}: {why}")))?;
+        Ok((request, tool))
+    }
+}
+
+impl Skill for BaseSkill {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn tools(&self) -> Vec<ToolSpec> {
+        self.tools.clone()
+    }
+
+    fn call(self: Arc<Self>, call: ToolCall, cancel: CancellationToken) -> BoxFuture<'static, ToolResult> {
+        let (request, is_reading) = match self.read(&call) {
+            Ok((request, tool)) => (request, tool.hints.read_only),
+            Err(message) => return Box::pin(async move { ToolResult::error(&call, message) }),
+        };
+        // Here, and not in the future: the order of calls is the order of effects. A program only waits for the
+        // changes before it, so it queues among the readers and leaves the queue when it starts.
+        let ticket = match &request {
+            Request::File(_) if !is_reading => self.order.mutating(),
+            _ => self.order.reading(),
+        };
+        Box::pin(async move {
+            match request {
+                Request::HealthCheck => {
+                    answer(&call, Ok(Content::text(health::check(&self.workspace, self.opened).to_string())))
+                }
+                Request::File(request) => {
+                    answer(&call, on_files(Arc::clone(&self.workspace), request, ticket, &cancel).await)
+                }
+                Request::Exec(args) => {
+                    let turn = tokio::select! {
+                        biased;
+                        () = cancel.cancelled() => return answer(&call, Err(Failure::Cancelled)),
+                        turn = ticket.turn() => turn,
+                    };
+                    match exec::run(&self.workspace, &self.environment, args, turn, &cancel).await {
+                        Ok(output) => answer(&call, Ok(Content::text(output.to_string()))),
+                        Err(report) => ToolResult::error(&call, report.to_string()),
+                    }
+                }
+            }
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        // Programs end with their calls; nothing else is running.
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Does work on files in its turn. Once begun it is finished, whether or not anyone still waits, and keeps its turn until
+/// then.
+async fn on_files(
+    workspace: Arc<Workspace>,
+    request: FileRequest,
+    ticket: Ticket,
+    cancel: &CancellationToken,
+) -> Result<Content, Failure> {
+    let turn = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(Failure::Cancelled),
+        turn = ticket.turn() => turn,
+    };
+    let work = move || {
+        let outcome = request.perform(&workspace);
+        drop(turn);
+        outcome
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|source| Failure::Ended { source })?
+}
+
+fn answer(call: &ToolCall, outcome: Result<Content, Failure>) -> ToolResult {
+    match outcome {
+        Ok(content) => ToolResult::of(call, vec![content]),
+        Err(failure) => {
+            let report: Value = json!({ "error": "Error", "message": failure.message() });
+            ToolResult::error(call, report.to_string())
+        }
+    }
+}

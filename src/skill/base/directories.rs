@@ -1,0 +1,120 @@
+//! Directories: list, create, delete.
+
+use std::io;
+
+use cap_std::fs::Metadata;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::describe;
+use super::failure::Failure;
+use super::workspace::{LastLink, Place, Workspace, is_writable};
+
+/// Most entries listed at once: about 100 bytes each, so that a listing keeps to the limit of other tools' outputs.
+const MAX_ENTRIES: usize = 1_000;
+
+/// `listDirectory`, `createDirectory`.
+#[derive(Debug, Deserialize)]
+pub(super) struct At {
+    path: String,
+}
+
+/// `deleteDirectory`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Delete {
+    path: String,
+    recursive: Option<bool>,
+}
+
+/// Lists a directory by name, without the runner's own. Of more than [`MAX_ENTRIES`], `omitted` counts the rest.
+pub(super) fn list(workspace: &Workspace, args: &At) -> Result<Value, Failure> {
+    let place = workspace.resolve(&args.path, LastLink::Follow)?;
+    let metadata = place.metadata().ok_or_else(|| Failure::NoDirectory(args.path.clone()))?;
+    if !metadata.is_dir() {
+        return Err(Failure::NotDirectory(args.path.clone()));
+    }
+    let failed = || Failure::io("list", &args.path);
+    let folder = place.open_folder().map_err(failed())?;
+    let mut names = Vec::new();
+    for entry in folder.entries().map_err(failed())? {
+        names.push(entry.map_err(failed())?.file_name());
+    }
+    // The original's order, JavaScript's: by UTF-16 code units.
+    names.sort_by_cached_key(|name| name.to_string_lossy().encode_utf16().collect::<Vec<_>>());
+    let mut items = Vec::new();
+    let mut omitted = 0_usize;
+    for name in names {
+        if items.len() == MAX_ENTRIES {
+            omitted += 1;
+            continue;
+        }
+        let inside = place.absolute().join(&name);
+        // An entry that went away since is left out, like the protected directory.
+        let target = match workspace.resolve(&inside.to_string_lossy(), LastLink::Follow) {
+            Err(Failure::Protected) => continue,
+            other => other.ok().and_then(|target| target.metadata().cloned()),
+        };
+        let Some(metadata) = target.or_else(|| folder.symlink_metadata(&name).ok()) else { continue };
+        items.push(item(&name.to_string_lossy(), &metadata));
+    }
+    let mut listing = json!({ "path": args.path, "items": items });
+    if let (true, Some(listing)) = (omitted > 0, listing.as_object_mut()) {
+        listing.insert("omitted".to_owned(), json!(omitted));
+    }
+    Ok(listing)
+}
+
+/// Creates one directory; its parent must exist.
+pub(super) fn create(workspace: &Workspace, args: &At) -> Result<Value, Failure> {
+    let place = workspace.resolve(&args.path, LastLink::Follow)?;
+    let exists = || Failure::DirectoryExists(args.path.clone());
+    if place.metadata().is_some() {
+        return Err(exists());
+    }
+    if place.is_through_link() {
+        return Err(Failure::IsLink);
+    }
+    check_parent(&place, &args.path)?;
+    match place.folder().create_dir(place.name()) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
+        outcome => outcome.map_err(Failure::io("create", &args.path)),
+    }?;
+    Ok(json!({ "path": args.path }))
+}
+
+/// Deletes an empty directory, or with `recursive` all that is in it. Links in it are deleted, not followed.
+pub(super) fn delete(workspace: &Workspace, args: &Delete) -> Result<Value, Failure> {
+    workspace.resolve(&args.path, LastLink::Follow)?;
+    let place = workspace.resolve(&args.path, LastLink::Keep)?;
+    let metadata = place.metadata().ok_or_else(|| Failure::NoDirectory(args.path.clone()))?;
+    if place.is_workspace() {
+        return Err(Failure::IsWorkspace(args.path.clone()));
+    }
+    if !metadata.is_dir() {
+        return Err(Failure::DeletesFile(args.path.clone()));
+    }
+    if !is_writable(metadata) {
+        return Err(Failure::DirectoryNotWritable(args.path.clone()));
+    }
+    if args.recursive.unwrap_or(false) {
+        place.folder().remove_dir_all(place.name()).map_err(Failure::io("delete", &args.path))?;
+    } else {
+        place.folder().remove_dir(place.name()).map_err(Failure::io("delete", &args.path))?;
+    }
+    Ok(json!({ "path": args.path }))
+}
+
+fn check_parent(place: &Place, path: &str) -> Result<(), Failure> {
+    let parent = place.folder().dir_metadata().map_err(Failure::io("look at the parent of", path))?;
+    if is_writable(&parent) { Ok(()) } else { Err(Failure::ParentNotWritable(place.parent())) }
+}
+
+fn item(name: &str, metadata: &Metadata) -> Value {
+    json!({
+        "name": name,
+        "path": name,
+        "type": describe::kind(metadata),
+        "size": metadata.len(),
+        "modified": describe::time(metadata.modified()),
+    })
+}

@@ -1,0 +1,103 @@
+//! Text files: read, write, append, edit.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::contents;
+use super::describe;
+use super::failure::Failure;
+use super::workspace::{LastLink, Place, Workspace};
+use crate::skill::output::{DEFAULT_LIMIT, bound};
+
+/// Largest text file read, in bytes: held in memory whole, and far beyond what a model can take in.
+const MAX_TEXT: u64 = 32 << 20;
+
+/// `readTextFile`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Read {
+    path: String,
+    /// First line, from 0.
+    from: Option<usize>,
+    /// The line before which to stop.
+    to: Option<usize>,
+}
+
+/// `writeTextFile`, `appendTextFile`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Write {
+    path: String,
+    text: String,
+}
+
+/// `editTextFile`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Edit {
+    path: String,
+    new_text: String,
+    old_text: String,
+}
+
+/// Returns the lines `[from, to)`; too many are bounded, head and tail kept.
+pub(super) fn read(workspace: &Workspace, args: &Read) -> Result<Value, Failure> {
+    let place = workspace.resolve(&args.path, LastLink::Follow)?;
+    let text = read_text(&place, &args.path)?;
+    let lines: Vec<&str> = text.split('\n').collect();
+    let from = args.from.unwrap_or(0);
+    let to = args.to.unwrap_or(lines.len());
+    let chosen = lines.get(from.min(lines.len())..to.min(lines.len())).unwrap_or_default().join("\n");
+    let content =
+        bound(chosen, DEFAULT_LIMIT, "line 0 is the first of those asked for; read fewer at once by from and to");
+    Ok(json!({ "path": args.path, "content": content, "from": from, "to": to }))
+}
+
+/// Creates or overwrites a file.
+pub(super) fn write(workspace: &Workspace, args: &Write) -> Result<Value, Failure> {
+    let place = workspace.resolve(&args.path, LastLink::Follow)?;
+    contents::check_writable(&place, &args.path)?;
+    contents::replace(&place, &args.path, args.text.as_bytes())?;
+    Ok(json!({ "path": args.path, "text": echo(&args.text) }))
+}
+
+/// Adds text to the end of a file as it is, without a line break of its own.
+pub(super) fn append(workspace: &Workspace, args: &Write) -> Result<Value, Failure> {
+    let place = existing(workspace, &args.path)?;
+    contents::append(&place, &args.path, args.text.as_bytes())?;
+    Ok(json!({ "path": args.path, "text": echo(&args.text) }))
+}
+
+/// Replaces the first match of a text. Line ends become LF.
+pub(super) fn edit(workspace: &Workspace, args: &Edit) -> Result<Value, Failure> {
+    let place = existing(workspace, &args.path)?;
+    let [text, old, new] =
+        [&read_text(&place, &args.path)?, &args.old_text, &args.new_text].map(|text| text.replace("\r\n", "\n"));
+    if !text.contains(&old) {
+        return Err(Failure::NoMatch(place.absolute().to_owned()));
+    }
+    contents::replace(&place, &args.path, text.replacen(&old, &new, 1).as_bytes())?;
+    Ok(json!({ "path": args.path, "newText": echo(&args.new_text), "oldText": echo(&args.old_text) }))
+}
+
+/// What the model wrote, told back to it.
+fn echo(text: &str) -> String {
+    bound(text.to_owned(), DEFAULT_LIMIT, "taken whole")
+}
+
+/// The place of a file that exists and may be written to.
+fn existing(workspace: &Workspace, path: &str) -> Result<Place, Failure> {
+    let place = workspace.resolve(path, LastLink::Follow)?;
+    contents::check_writable(&place, path)?;
+    if place.metadata().is_none() {
+        return Err(Failure::NoFile(path.to_owned()));
+    }
+    Ok(place)
+}
+
+fn read_text(place: &Place, path: &str) -> Result<String, Failure> {
+    let file = contents::open(place, path)?;
+    let bytes = contents::read(&file, path, MAX_TEXT)?.map_err(|size| Failure::TextTooLarge {
+        size: describe::megabytes(size),
+        limit: describe::megabytes(MAX_TEXT),
+    })?;
+    String::from_utf8(bytes).map_err(|_| Failure::NotText(path.to_owned()))
+}

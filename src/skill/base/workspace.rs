@@ -1,0 +1,370 @@
+//! Keeps the file tools within the workspace: every path becomes a name in an open directory beneath it.
+//!
+//! A path is walked component by component from a handle on the workspace; no step follows a link unseen. What a walk
+//! returns, a [`Place`], holds the last directory open, so that nobody who renames or links meanwhile can lead an
+//! operation elsewhere. What is done at a place is left to the tools.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, Metadata, OpenOptions};
+
+use super::failure::Failure;
+
+/// The runner's own directory in the workspace, off limits to the tools.
+const PROTECTED: &str = "perstack";
+
+/// Most links one path may lead through (Linux's own limit).
+const MAX_LINKS: usize = 40;
+
+/// The directory that the tools may work in.
+#[derive(Debug)]
+pub(super) struct Workspace {
+    root: Dir,
+    /// Its path without links.
+    real: PathBuf,
+    /// Its path as it was given: absolute paths may begin with this one too.
+    given: PathBuf,
+    /// What `~` stands for.
+    home: Option<PathBuf>,
+}
+
+/// What to do with a link that a path ends in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastLink {
+    /// Go on to where it leads.
+    Follow,
+    /// The link itself is meant.
+    Keep,
+}
+
+/// Something in the workspace, or the place where it would be: a name in an open directory.
+#[derive(Debug)]
+pub(super) struct Place {
+    folder: Dir,
+    /// `.` for the workspace itself.
+    name: OsString,
+    /// From the workspace, without links; empty for the workspace itself.
+    relative: PathBuf,
+    absolute: PathBuf,
+    /// Of what is there, a link that was kept included.
+    metadata: Option<Metadata>,
+    through_link: bool,
+}
+
+impl Workspace {
+    /// Opens the directory at `path`. `home` is the user's home directory.
+    pub(super) fn open(path: &Path, home: Option<&str>) -> io::Result<Self> {
+        let given = without_dots(&std::path::absolute(path)?);
+        let real = std::fs::canonicalize(path)?;
+        let root = Dir::open_ambient_dir(&real, ambient_authority())?;
+        Ok(Self { root, real, given, home: home.map(PathBuf::from) })
+    }
+
+    /// The workspace's path, without links.
+    pub(super) fn path(&self) -> &Path {
+        &self.real
+    }
+
+    /// Finds the place of `path`: relative to the workspace, absolute within it, or beginning with `~`. The parent
+    /// must exist.
+    pub(super) fn resolve(&self, path: &str, last: LastLink) -> Result<Place, Failure> {
+        let relative = self.beneath(path)?;
+        // Under another name (a case-folding file system's, a link's) it is still the same directory.
+        let protected = self.root.metadata(PROTECTED).ok();
+        let mut walk = Walk {
+            workspace: self,
+            path,
+            protected,
+            inner: Vec::new(),
+            ahead: Vec::new(),
+            links: 0,
+            at_last: false,
+            last_is_link: false,
+        };
+        walk.push_ahead(&relative);
+        walk.run(last)
+    }
+
+    /// `path` as a path from the workspace, `.` and `..` taken out of the text as the original did.
+    fn beneath(&self, path: &str) -> Result<PathBuf, Failure> {
+        let expanded = match path.strip_prefix('~') {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                let home = self.home.as_ref().ok_or_else(|| Failure::NoHome(path.to_owned()))?;
+                home.join(rest.trim_start_matches('/'))
+            }
+            _ => PathBuf::from(path),
+        };
+        let absolute = without_dots(&self.real.join(expanded));
+        match self.strip(&absolute) {
+            Some(relative) => Ok(relative.to_owned()),
+            None => Err(Failure::Outside { path: absolute, workspace: self.real.clone() }),
+        }
+    }
+
+    fn strip<'a>(&self, absolute: &'a Path) -> Option<&'a Path> {
+        absolute.strip_prefix(&self.real).or_else(|_| absolute.strip_prefix(&self.given)).ok()
+    }
+}
+
+/// Takes `.` and `..` out of an absolute path.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+/// Whether `name`, directly in the workspace, is the runner's own directory.
+fn is_protected(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    // Windows takes `perstack.` and `perstack::$DATA` for the same name.
+    let name =
+        if cfg!(windows) { name.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']) } else { &*name };
+    name.to_lowercase() == PROTECTED
+}
+
+#[cfg(unix)]
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    use cap_std::fs::MetadataExt;
+    a.dev() == b.dev() && a.ino() == b.ino()
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    false
+}
+
+/// A path being walked.
+struct Walk<'a> {
+    workspace: &'a Workspace,
+    path: &'a str,
+    protected: Option<Metadata>,
+    /// The directories gone into, with their names.
+    inner: Vec<(OsString, Dir)>,
+    /// The names still to go, the next one last.
+    ahead: Vec<OsString>,
+    links: usize,
+    /// Whether the path's own last name has been met: from there on, all names are a link's.
+    at_last: bool,
+    /// Whether that name is a link that has been followed.
+    last_is_link: bool,
+}
+
+impl Walk<'_> {
+    fn run(mut self, last: LastLink) -> Result<Place, Failure> {
+        while let Some(name) = self.ahead.pop() {
+            let is_last = self.ahead.is_empty();
+            let is_own_last = is_last && !self.at_last;
+            self.at_last |= is_last;
+            if name == ".." {
+                if self.inner.pop().is_none() {
+                    return Err(self.escape());
+                }
+                continue;
+            }
+            if self.inner.is_empty() && is_protected(&name) {
+                return Err(Failure::Protected);
+            }
+            let metadata = match self.folder().symlink_metadata(&name) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && is_last => {
+                    return self.place(name, None);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.no_parent(&name)),
+                Err(error) => return Err(Failure::io("look at", self.path)(error)),
+            };
+            if metadata.is_symlink() {
+                if is_own_last && last == LastLink::Keep {
+                    return self.place(name, Some(metadata));
+                }
+                self.follow(&name)?;
+                continue;
+            }
+            if self.protected.as_ref().is_some_and(|protected| is_same(protected, &metadata)) {
+                return Err(Failure::Protected);
+            }
+            if is_last {
+                return self.place(name, Some(metadata));
+            }
+            if !metadata.is_dir() {
+                return Err(self.no_parent(&name));
+            }
+            self.enter(name)?;
+        }
+        self.standing_here()
+    }
+
+    fn folder(&self) -> &Dir {
+        self.inner.last().map_or(&self.workspace.root, |(_, folder)| folder)
+    }
+
+    fn relative(&self) -> PathBuf {
+        self.inner.iter().map(|(name, _)| name).collect()
+    }
+
+    fn push_ahead(&mut self, path: &Path) {
+        let names: Vec<OsString> = path
+            .components()
+            .filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir))
+            .map(|component| component.as_os_str().to_owned())
+            .collect();
+        self.ahead.extend(names.into_iter().rev());
+    }
+
+    /// Goes into a directory that is no link; should it have become one since, opening fails.
+    fn enter(&mut self, name: OsString) -> Result<(), Failure> {
+        let folder = open_folder(self.folder(), &name).map_err(Failure::io("open", self.path))?;
+        let opened = folder.dir_metadata().map_err(Failure::io("look at", self.path))?;
+        if self.protected.as_ref().is_some_and(|protected| is_same(protected, &opened)) {
+            return Err(Failure::Protected);
+        }
+        self.inner.push((name, folder));
+        Ok(())
+    }
+
+    /// Puts a link's target in its place.
+    fn follow(&mut self, name: &OsStr) -> Result<(), Failure> {
+        self.links += 1;
+        self.last_is_link |= self.at_last;
+        if self.links > MAX_LINKS {
+            return Err(Failure::TooManyLinks(self.path.to_owned()));
+        }
+        let target = self.folder().read_link_contents(name).map_err(Failure::io("read the link", self.path))?;
+        if target.has_root() {
+            let Some(relative) = self.workspace.strip(&target) else { return Err(self.escape()) };
+            let relative = relative.to_owned();
+            self.inner.clear();
+            self.push_ahead(&relative);
+        } else {
+            self.push_ahead(&target);
+        }
+        Ok(())
+    }
+
+    /// The path as it was given had its `..` taken out, so only a link can have led outside.
+    fn escape(&self) -> Failure {
+        if self.at_last { Failure::LinkOutside } else { Failure::ParentOutside }
+    }
+
+    fn no_parent(&self, name: &OsStr) -> Failure {
+        let mut parent = self.workspace.real.join(self.relative());
+        parent.push(name);
+        // All names but the last: the directory that should hold what the path names.
+        parent.extend(self.ahead.iter().skip(1).rev());
+        Failure::NoParent(parent)
+    }
+
+    /// The path ended in `.` or `..` of a link: the place is the directory that the walk stands in.
+    fn standing_here(mut self) -> Result<Place, Failure> {
+        let name = self.inner.pop().map_or_else(|| OsString::from("."), |(name, _)| name);
+        let metadata = self.folder().symlink_metadata(&name).map_err(Failure::io("look at", self.path))?;
+        self.place(name, Some(metadata))
+    }
+
+    fn place(self, name: OsString, metadata: Option<Metadata>) -> Result<Place, Failure> {
+        let mut relative = self.relative();
+        if name != "." {
+            relative.push(&name);
+        }
+        let folder = self.folder().try_clone().map_err(Failure::io("open", self.path))?;
+        let absolute = if relative.as_os_str().is_empty() {
+            self.workspace.real.clone()
+        } else {
+            self.workspace.real.join(&relative)
+        };
+        Ok(Place { folder, name, relative, absolute, metadata, through_link: self.last_is_link })
+    }
+}
+
+impl Place {
+    /// The open directory that holds it.
+    pub(super) fn folder(&self) -> &Dir {
+        &self.folder
+    }
+
+    /// Its name there.
+    pub(super) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// Its path, without links.
+    pub(super) fn absolute(&self) -> &Path {
+        &self.absolute
+    }
+
+    /// The path of the directory that holds it.
+    pub(super) fn parent(&self) -> PathBuf {
+        self.absolute.parent().map_or_else(|| self.absolute.clone(), Path::to_owned)
+    }
+
+    /// What was there when the path was walked.
+    pub(super) fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref()
+    }
+
+    /// Whether the path's last name is a link that was followed.
+    pub(super) fn is_through_link(&self) -> bool {
+        self.through_link
+    }
+
+    /// Whether it is the workspace itself.
+    pub(super) fn is_workspace(&self) -> bool {
+        self.relative.as_os_str().is_empty()
+    }
+
+    /// Opens the file here. Never waits for a pipe's other end, and never follows a link that came here since.
+    pub(super) fn open(&self, options: &OpenOptions) -> io::Result<File> {
+        let mut options = options.clone();
+        do_not_follow_or_wait(&mut options);
+        Ok(self.folder.open_with(&self.name, &options)?.into_std())
+    }
+
+    /// Opens the directory here.
+    pub(super) fn open_folder(&self) -> io::Result<Dir> {
+        open_folder(&self.folder, &self.name)
+    }
+}
+
+/// Whether the file's owner may write to it.
+pub(super) fn is_writable(metadata: &Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use cap_std::fs::PermissionsExt;
+        metadata.permissions().mode() & 0o200 != 0
+    }
+    #[cfg(not(unix))]
+    !metadata.permissions().readonly()
+}
+
+#[cfg(unix)]
+fn open_folder(parent: &Dir, name: &OsStr) -> io::Result<Dir> {
+    use cap_std::fs::OpenOptionsExt;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
+    Ok(Dir::from_std_file(parent.open_with(name, &options)?.into_std()))
+}
+
+#[cfg(not(unix))]
+fn open_folder(parent: &Dir, name: &OsStr) -> io::Result<Dir> {
+    parent.open_dir(name)
+}
+
+#[cfg(unix)]
+fn do_not_follow_or_wait(options: &mut OpenOptions) {
+    use cap_std::fs::OpenOptionsExt;
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
+}
+
+#[cfg(not(unix))]
+fn do_not_follow_or_wait(_: &mut OpenOptions) {}
