@@ -3,6 +3,8 @@
 //! A provider is a vendor (a row: address, key variable, quirks), a wire protocol (a pure codec) and a transport (the
 //! one place that talks to a server). Retry policy, time limits and redaction exist once, for all.
 
+pub mod transport;
+
 use crate::generation::{Delta, GenerateRequest, GenerationFailure};
 
 /// One wire protocol: pure functions between our words and a server's bytes.
