@@ -236,3 +236,65 @@ fn not_recorded(error: &ReplayError) -> TransportError {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     TransportError { kind: TransportErrorKind::Replay, message: format!("{error}{cause}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fact::Stamp;
+
+    /// A recorder whose file refuses writes, as a full disk does.
+    fn broken(path: &Path) -> Recorder {
+        let started = Stamp { at: 1, seed: 1 };
+        let header = CassetteHeader { provider: crate::setting::ProviderName::Ollama, model: "m".to_owned(), started };
+        let recorder = Recorder::create(path, &header, Path::new("/w"), Redactor::default()).unwrap();
+        recorder.tape.lock().unwrap().file = File::open(path).unwrap();
+        recorder
+    }
+
+    fn call() -> ToolCall {
+        ToolCall {
+            id: "t".to_owned(),
+            skill_name: "s".to_owned(),
+            tool_name: "t".to_owned(),
+            args: serde_json::Map::new(),
+        }
+    }
+
+    #[test]
+    fn after_a_failed_write_nothing_is_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = broken(&folder.path().join("cassette.jsonl"));
+        let result = ToolResult::of(&call(), Vec::new());
+        assert!(matches!(recorder.record_tool(&call(), &result), Err(ReplayError::Io { action: "write to", .. })));
+        assert!(matches!(recorder.record_tool(&call(), &result), Err(ReplayError::Broken { .. })));
+        assert!(recorder.finish().is_ok(), "both were told");
+    }
+
+    #[test]
+    fn a_failure_that_nobody_was_there_to_hear_is_told_at_the_end() {
+        struct Silent;
+        impl Body for Silent {
+            fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, TransportError>> {
+                Box::pin(async { Ok(None) })
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = Arc::new(broken(&folder.path().join("cassette.jsonl")));
+        let request = RecordedRequest { path: "/".to_owned(), body: Value::Null };
+        let part = Part { request, status: 200, headers: Vec::new(), bytes: Vec::new() };
+        drop(RecordingBody { inner: Box::new(Silent), part: Some(part), recorder: Arc::clone(&recorder) });
+        assert!(matches!(recorder.finish(), Err(ReplayError::Io { action: "write to", .. })));
+    }
+
+    #[test]
+    fn requests_are_known_by_path_alone() {
+        for (url, path) in [
+            ("https://h.test:8/v1/messages?key=k", "/v1/messages"),
+            ("http://h.test", "/"),
+            ("http://h.test/#f", "/"),
+            ("/v1", "/v1"),
+        ] {
+            assert_eq!(path_of(url), path);
+        }
+    }
+}
