@@ -5,6 +5,7 @@
 
 pub mod anthropic;
 pub mod openai;
+pub mod transport;
 mod media;
 #[cfg(test)]
 mod recorded;

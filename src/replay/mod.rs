@@ -1,1 +1,69 @@
-//! replay
+//! Cassettes: a job's model exchanges and tool results in one file, from which it can be run again without a network.
+//!
+//! A cassette is JSON Lines: a [`CassetteHeader`], then one record a line, written as it happens.
+//!
+//! ```text
+//! {"format":"perstack-cassette","version":1,"provider":"anthropic","model":"…","startedAt":1771000000000,"seed":42}
+//! {"record":"exchange","request":{"path":"/v1/messages","body":{…}},"response":{"status":200,"headers":[…],"body":"…"}}
+//! {"record":"tool","call":{…},"result":{…}}
+//! ```
+//!
+//! Request headers and the query of an address, where credentials travel, are never recorded; known secrets are taken
+//! out of the rest. The workspace's path is written as `{workspace}` and read back as the path of the workspace at hand,
+//! so that a cassette plays in any folder. (A path that a model's answer brings in pieces stays as it was recorded.)
+//!
+//! What vendors' bodies mean is not known here: a request is the one recorded when its path and its JSON are the same.
+
+mod cassette;
+mod clock;
+mod difference;
+mod play;
+mod record;
+mod workspace;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use cassette::{Cassette, CassetteHeader};
+pub use clock::CassetteClock;
+pub use play::{ReplayTools, ReplayTransport};
+pub use record::{Recorder, RecordingTransport};
+
+/// Why a cassette could not be written, read or followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The system refused; the cause is `source()`.
+    #[error("cannot {action} cassette {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// A record has no JSON form.
+    #[error("cannot write to cassette {} as JSON", path.display())]
+    Encode { path: PathBuf, source: serde_json::Error },
+    /// A file that is something else would be overwritten.
+    #[error("{} exists and is no cassette: record to another file, or remove it", path.display())]
+    WouldOverwrite { path: PathBuf },
+    /// The file to be replayed is something else.
+    #[error("{} is no cassette: name a file that was made by recording", path.display())]
+    NoCassette { path: PathBuf },
+    /// The cassette was written by a later version.
+    #[error("cassette {} has version {version}, this perstack reads up to {supported}: use a newer perstack", path.display())]
+    Newer { path: PathBuf, version: u64, supported: u32 },
+    /// A line is not what it should be.
+    #[error("cassette {}, line {line}, is damaged: {what}", path.display())]
+    Damaged { path: PathBuf, line: u64, what: String },
+    /// What is done now is not what was done when the cassette was recorded.
+    #[error("{0}")]
+    Mismatch(String),
+    /// An earlier write failed, so the cassette has a hole already.
+    #[error("cassette {} takes no more records after a failed write", path.display())]
+    Broken { path: PathBuf },
+}
+
+impl ReplayError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests;

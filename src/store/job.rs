@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, StoreError, atomic, snapshot};
+use super::{CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, Store, StoreError, atomic, snapshot};
 use crate::checkpoint::CheckpointHead;
 use crate::fact::Fact;
 use crate::id::{JobId, RunId};
@@ -23,13 +23,10 @@ pub struct JobStore {
 
 impl JobStore {
     pub(super) fn create(layout: Layout, job: &Job) -> Result<Self, StoreError> {
-        let is_new_storage = !layout.root().exists();
+        create_storage(layout.root())?;
         atomic::create_folder(&layout.job(&job.id))?;
-        if is_new_storage && let Some(parent) = layout.root().parent() {
-            atomic::sync_folder(parent)?;
-        }
         let store = Self { lock: Lock::take(&layout, &job.id)?, layout, id: job.id.clone() };
-        if store.has_begun() {
+        if store.has_begun()? {
             let job_file = store.layout.job_file(&job.id);
             let was_replayed = snapshot::read_versioned::<Job>(&job_file).is_ok_and(|old| old.replayed);
             if !(job.replayed && was_replayed) {
@@ -45,11 +42,22 @@ impl JobStore {
         Ok(Self { lock: Lock::take(&layout, job)?, layout, id: job.clone() })
     }
 
-    /// Whether there is more than the folder and the lock that an interrupted start leaves behind.
-    fn has_begun(&self) -> bool {
-        self.layout.job_file(&self.id).exists()
-            || self.layout.runs(&self.id).exists()
-            || self.layout.original_checkpoints(&self.id).exists()
+    /// Whether there is something to go on with: more than a start that was interrupted before its first fact.
+    fn has_begun(&self) -> Result<bool, StoreError> {
+        let store = Store { layout: self.layout.clone() };
+        if !store.original_checkpoints(&self.id)?.is_empty() {
+            return Ok(true);
+        }
+        for run in store.run_ids(&self.id)? {
+            let first = LogReader::open(&self.layout.log(&self.id, &run)).and_then(|mut log| log.next_fact());
+            match first {
+                Ok(None) => {}
+                Err(error) if error.is_not_found() => {}
+                // A log that cannot be read is somebody's work too.
+                Ok(Some(_)) | Err(_) => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     /// The job's id.
@@ -57,7 +65,8 @@ impl JobStore {
         &self.id
     }
 
-    /// Replaces `job.json`; durable on return.
+    /// Replaces `job.json`. On return its contents are durable; the name of a new job's folder is with the first
+    /// [`RunStore::sync`].
     ///
     /// # Errors
     /// The system's error.
@@ -216,6 +225,13 @@ impl RunStore {
     pub fn write_setting(&self, setting: &RunSetting) -> Result<(), StoreError> {
         atomic::write_json(&self.layout.setting(&self.job, &self.run), setting)
     }
+}
+
+/// Makes the storage folder if it is missing, and its name durable.
+fn create_storage(root: &Path) -> Result<(), StoreError> {
+    let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
+    atomic::create_folder(root)?;
+    missing.iter().filter_map(|folder| folder.parent()).try_for_each(atomic::sync_folder)
 }
 
 /// The kernel's exclusive lock on a job's `lock` file, which holds the owner's process id for people and for messages.

@@ -231,6 +231,9 @@ fn what_came_to_no_fact_is_begun_again() {
     let job_store = world.store.create_job(&job("j1", 1)).unwrap();
     drop(job_store.create_run(&setting("j1", "r1", 1)).unwrap());
     assert_eq!(job_store.create_run(&setting("j1", "r1", 2)).unwrap().setting().unwrap(), setting("j1", "r1", 2));
+    drop(job_store);
+    drop(world.store.create_job(&job("j1", 3)).unwrap());
+    assert_eq!(world.store.jobs().unwrap(), [job("j1", 3)]);
 }
 
 #[test]

@@ -1,0 +1,202 @@
+//! The cassette's lines, and reading them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ReplayError;
+use crate::fact::Stamp;
+use crate::provider::transport::TransportError;
+use crate::setting::ProviderName;
+use crate::tool::{ToolCall, ToolResult};
+
+const FORMAT: &str = "perstack-cassette";
+const VERSION: u32 = 1;
+
+/// Largest cassette that is read, in bytes: exchanges of a long job with all its images stay well below.
+const MAX_FILE: u64 = 1 << 30;
+
+/// What a cassette was recorded with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CassetteHeader {
+    pub provider: ProviderName,
+    pub model: String,
+    /// Time and randomness of the recording's start: all other stamps follow from it.
+    pub started: Stamp,
+}
+
+/// The header as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HeaderLine {
+    format: String,
+    version: u32,
+    provider: ProviderName,
+    model: String,
+    /// Milliseconds since the epoch.
+    started_at: u64,
+    seed: u64,
+}
+
+impl CassetteHeader {
+    /// The first line, without its end.
+    pub(super) fn to_line(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&HeaderLine {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            provider: self.provider,
+            model: self.model.clone(),
+            started_at: self.started.at,
+            seed: self.started.seed,
+        })
+    }
+
+    fn of_line(line: &[u8], path: &Path) -> Result<Self, ReplayError> {
+        let value: Value = serde_json::from_slice(line).unwrap_or_default();
+        if value.get("format").and_then(Value::as_str) != Some(FORMAT) {
+            return Err(ReplayError::NoCassette { path: path.to_owned() });
+        }
+        if let Some(version) = value.get("version").and_then(Value::as_u64).filter(|v| *v > u64::from(VERSION)) {
+            return Err(ReplayError::Newer { path: path.to_owned(), version, supported: VERSION });
+        }
+        let line: HeaderLine = serde_json::from_value(value).map_err(|error| damaged(path, 1, &error))?;
+        let started = Stamp { at: line.started_at, seed: line.seed };
+        Ok(Self { provider: line.provider, model: line.model, started })
+    }
+
+    /// Whether `line` begins a cassette, of whatever version.
+    pub(super) fn is_header(line: &[u8]) -> bool {
+        !matches!(Self::of_line(line, Path::new("")), Err(ReplayError::NoCassette { .. }))
+    }
+}
+
+/// One line after the header.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "camelCase")]
+pub(super) enum Record {
+    Exchange(Exchange),
+    Tool(ToolExchange),
+}
+
+/// A request to a model and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Exchange {
+    pub request: RecordedRequest,
+    #[serde(flatten)]
+    pub answer: Answer,
+}
+
+/// What tells requests apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct RecordedRequest {
+    /// The address's path: no scheme, host or query.
+    pub path: String,
+    /// The body's JSON; a string when it is none.
+    pub body: Value,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Answer {
+    Response(RecordedResponse),
+    /// No response came.
+    Failure(TransportError),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct RecordedResponse {
+    pub status: u16,
+    /// Those that say how to read the body, and when to try again.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    #[serde(flatten)]
+    pub body: RecordedBody,
+    /// How the body broke off, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<TransportError>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum RecordedBody {
+    #[serde(rename = "body")]
+    Text(String),
+    /// A binary body, or one cut in the middle of a character.
+    #[serde(rename = "bodyBase64")]
+    Base64(String),
+}
+
+impl RecordedBody {
+    /// The body as it is recorded.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::Text(text),
+            Err(error) => Self::Base64(STANDARD.encode(error.as_bytes())),
+        }
+    }
+
+    /// The body's bytes; `restore` undoes what was done to text.
+    pub fn bytes(&self, restore: impl FnOnce(&str) -> String) -> Result<Vec<u8>, base64::DecodeError> {
+        match self {
+            Self::Text(text) => Ok(restore(text).into_bytes()),
+            Self::Base64(text) => STANDARD.decode(text),
+        }
+    }
+}
+
+/// A tool's call and its result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ToolExchange {
+    pub call: ToolCall,
+    pub result: ToolResult,
+}
+
+/// A cassette that was read.
+#[derive(Debug)]
+pub struct Cassette {
+    pub(super) path: PathBuf,
+    header: CassetteHeader,
+    pub(super) exchanges: Vec<Exchange>,
+    pub(super) tools: Vec<ToolExchange>,
+}
+
+impl Cassette {
+    /// Reads a cassette. A last line that was cut short is passed over.
+    ///
+    /// # Errors
+    /// [`ReplayError::NoCassette`], [`ReplayError::Newer`], [`ReplayError::Damaged`] or the system's error.
+    pub fn load(path: &Path) -> Result<Self, ReplayError> {
+        // Looked at before it is read: a device or pipe might never end.
+        let metadata = fs::metadata(path).map_err(ReplayError::io("read", path))?;
+        if !metadata.is_file() || metadata.len() > MAX_FILE {
+            return Err(ReplayError::NoCassette { path: path.to_owned() });
+        }
+        let bytes = fs::read(path).map_err(ReplayError::io("read", path))?;
+        let mut lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).peekable();
+        let (_, first) = lines.next().unwrap_or_default();
+        let header = CassetteHeader::of_line(first, path)?;
+        let mut cassette = Self { path: path.to_owned(), header, exchanges: Vec::new(), tools: Vec::new() };
+        while let Some((number, line)) = lines.next() {
+            match serde_json::from_slice(line) {
+                Ok(Record::Exchange(exchange)) => cassette.exchanges.push(exchange),
+                Ok(Record::Tool(tool)) => cassette.tools.push(tool),
+                // Whole lines end in a newline, so what is behind the last one is empty or torn.
+                Err(_) if lines.peek().is_none() => {}
+                Err(error) => return Err(damaged(path, number, &error)),
+            }
+        }
+        Ok(cassette)
+    }
+
+    /// What the cassette was recorded with.
+    pub fn header(&self) -> &CassetteHeader {
+        &self.header
+    }
+}
+
+fn damaged(path: &Path, line: u64, error: &serde_json::Error) -> ReplayError {
+    ReplayError::Damaged { path: path.to_owned(), line, what: error.to_string() }
+}

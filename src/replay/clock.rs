@@ -1,0 +1,32 @@
+//! Time and randomness of recorded and replayed jobs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::CassetteHeader;
+use crate::fact::{Clock, Stamp};
+
+/// The step of `SplitMix64`'s state: the golden ratio in 64 bits (Steele, Lea, Flood, 2014).
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// A clock that gives the same stamps to every job with the same cassette: the header's time and a millisecond more
+/// with every stamp, seeds derived from the header's. Recording uses it too, since ids that the runtime makes are part
+/// of requests: with a clock of its own, no replay would ask what was asked then.
+#[derive(Debug)]
+pub struct CassetteClock {
+    started: Stamp,
+    given: AtomicU64,
+}
+
+impl CassetteClock {
+    /// A clock that starts where the cassette does.
+    pub fn new(header: &CassetteHeader) -> Self {
+        Self { started: header.started, given: AtomicU64::new(0) }
+    }
+}
+
+impl Clock for CassetteClock {
+    fn stamp(&self) -> Stamp {
+        let n = self.given.fetch_add(1, Ordering::Relaxed);
+        Stamp { at: self.started.at.saturating_add(n), seed: self.started.seed.wrapping_add(n.wrapping_mul(GOLDEN)) }
+    }
+}

@@ -1,0 +1,189 @@
+//! Replaying: answers out of a cassette.
+//!
+//! A request is answered by the first recorded exchange that has not been used yet and asks the same, so that Runs
+//! beside each other may ask in another order than they did; a request that none fits is an error that tells how it
+//! differs from the next one recorded.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value, json};
+
+use super::cassette::{Answer, Exchange, RecordedRequest, RecordedResponse, ToolExchange};
+use super::workspace::{Workspace, map_strings};
+use super::{Cassette, ReplayError, difference};
+use crate::future::BoxFuture;
+use crate::provider::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind};
+use crate::tool::{ToolCall, ToolResult};
+
+/// What to do about a difference.
+const REMEDY: &str = "record the cassette again if this is intended";
+
+/// Which of a list of records have been used.
+struct Unused(Mutex<Vec<bool>>);
+
+impl Unused {
+    fn new(count: usize) -> Self {
+        Self(Mutex::new(vec![true; count]))
+    }
+
+    /// Uses up the first unused one of `records` that fits; else gives the unused ones, by index.
+    fn take<'a, T>(&self, records: &'a [T], fits: impl Fn(&T) -> bool) -> Result<&'a T, Vec<(usize, &'a T)>> {
+        let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (record, flag) in records.iter().zip(unused.iter_mut()) {
+            if *flag && fits(record) {
+                *flag = false;
+                return Ok(record);
+            }
+        }
+        Err(records
+            .iter()
+            .enumerate()
+            .zip(unused.iter())
+            .filter(|(_, flag)| **flag)
+            .map(|(record, _)| record)
+            .collect())
+    }
+}
+
+/// A transport that answers from a cassette.
+pub struct ReplayTransport {
+    cassette: Arc<Cassette>,
+    workspace: Workspace,
+    unused: Unused,
+}
+
+impl ReplayTransport {
+    /// Answers from `cassette` for a job in `workspace`.
+    pub fn new(cassette: Arc<Cassette>, workspace: &Path) -> Self {
+        let unused = Unused::new(cassette.exchanges.len());
+        Self { cassette, workspace: Workspace::new(workspace), unused }
+    }
+
+    fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, TransportError> {
+        let RecordedRequest { path, body } = RecordedRequest::of(request);
+        let asked = RecordedRequest { path, body: map_strings(body, &|text| self.workspace.hide(text)) };
+        let exchange = self
+            .unused
+            .take(&self.cassette.exchanges, |exchange| exchange.request == asked)
+            .map_err(|unused| no_answer(&self.mismatch(&asked, unused.first().copied())))?;
+        match &exchange.answer {
+            Answer::Failure(error) => Err(error.clone()),
+            Answer::Response(response) => self.respond(response),
+        }
+    }
+
+    fn respond(&self, response: &RecordedResponse) -> Result<HttpResponse, TransportError> {
+        let bytes = response.body.bytes(|text| self.workspace.show(text)).map_err(|error| {
+            let what = format!("cassette {} holds a body that is no base64 ({error})", self.cassette.path.display());
+            no_answer(&ReplayError::Mismatch(what))
+        })?;
+        let body = ReplayBody { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), cut: response.cut.clone() };
+        Ok(HttpResponse { status: response.status, headers: response.headers.clone(), body: Box::new(body) })
+    }
+
+    fn mismatch(&self, asked: &RecordedRequest, next: Option<(usize, &Exchange)>) -> ReplayError {
+        let name = self.cassette.path.display();
+        let Some((index, exchange)) = next else {
+            let count = self.cassette.exchanges.len();
+            let path = &asked.path;
+            return ReplayError::Mismatch(format!(
+                "a request to {path} follows the last of {count} in cassette {name}: {REMEDY}"
+            ));
+        };
+        let recorded = &exchange.request;
+        let lines = if recorded.path == asked.path {
+            difference::describe(&recorded.body, &asked.body)
+        } else {
+            format!("\n  path: recorded {}, now {}", recorded.path, asked.path)
+        };
+        let number = index + 1;
+        ReplayError::Mismatch(format!("a request differs from number {number} in cassette {name}: {REMEDY}{lines}"))
+    }
+}
+
+impl Transport for ReplayTransport {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
+        Box::pin(async move { self.answer(&request) })
+    }
+}
+
+fn no_answer(error: &ReplayError) -> TransportError {
+    TransportError { kind: TransportErrorKind::Replay, message: error.to_string() }
+}
+
+/// A recorded body, in one piece, and then the end that it had.
+struct ReplayBody {
+    bytes: Option<Vec<u8>>,
+    cut: Option<TransportError>,
+}
+
+impl Body for ReplayBody {
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, TransportError>> {
+        Box::pin(async move {
+            match (self.bytes.take(), &self.cut) {
+                (Some(bytes), _) => Ok(Some(bytes)),
+                (None, Some(cut)) => Err(cut.clone()),
+                (None, None) => Ok(None),
+            }
+        })
+    }
+}
+
+/// Tool results from a cassette, in place of running tools.
+pub struct ReplayTools {
+    cassette: Arc<Cassette>,
+    workspace: Workspace,
+    unused: Unused,
+}
+
+impl ReplayTools {
+    /// Answers from `cassette` for a job in `workspace`.
+    pub fn new(cassette: Arc<Cassette>, workspace: &Path) -> Self {
+        let unused = Unused::new(cassette.tools.len());
+        Self { cassette, workspace: Workspace::new(workspace), unused }
+    }
+
+    /// The result that was recorded of `call`: of the same id, tool and arguments. Each recorded result is given once.
+    ///
+    /// # Errors
+    /// [`ReplayError::Mismatch`] when there is none.
+    pub fn result(&self, call: &ToolCall) -> Result<ToolResult, ReplayError> {
+        let args: Map<String, Value> = call
+            .args
+            .iter()
+            .map(|(key, value)| (key.clone(), map_strings(value.clone(), &|text| self.workspace.hide(text))))
+            .collect();
+        let asked = ToolCall { args, ..call.clone() };
+        let found = self
+            .unused
+            .take(&self.cassette.tools, |tool| is_same(&tool.call, &asked))
+            .map_err(|unused| self.mismatch(&asked, &unused))?;
+        let shown = serde_json::to_value(&found.result)
+            .map(|value| map_strings(value, &|text| self.workspace.show(text)))
+            .and_then(serde_json::from_value);
+        shown.map_err(|error| {
+            let name = self.cassette.path.display();
+            ReplayError::Mismatch(format!(
+                "the result of {} in cassette {name} cannot be used ({error})",
+                call.tool_name
+            ))
+        })
+    }
+
+    fn mismatch(&self, asked: &ToolCall, unused: &[(usize, &ToolExchange)]) -> ReplayError {
+        let (name, tool) = (self.cassette.path.display(), &asked.tool_name);
+        let same_id = unused.iter().find(|(_, tool)| tool.call.id == asked.id);
+        let same_tool = unused.iter().find(|(_, tool)| tool.call.tool_name == asked.tool_name);
+        let Some((_, near)) = same_id.or(same_tool) else {
+            return ReplayError::Mismatch(format!("cassette {name} holds no further result of {tool}: {REMEDY}"));
+        };
+        let show = |call: &ToolCall| json!({"id": call.id, "toolName": call.tool_name, "args": call.args});
+        let lines = difference::describe(&show(&near.call), &show(asked));
+        ReplayError::Mismatch(format!("a call of {tool} differs from that in cassette {name}: {REMEDY}{lines}"))
+    }
+}
+
+fn is_same(recorded: &ToolCall, asked: &ToolCall) -> bool {
+    recorded.id == asked.id && recorded.tool_name == asked.tool_name && recorded.args == asked.args
+}

@@ -1,0 +1,300 @@
+//! Recording: what goes to the model and comes back, and what tools return, into a cassette.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::cassette::{Answer, Exchange, Record, RecordedBody, RecordedRequest, RecordedResponse, ToolExchange};
+use super::workspace::{Workspace, map_strings};
+use super::{CassetteHeader, ReplayError};
+use crate::future::BoxFuture;
+use crate::provider::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind};
+use crate::redact::Redactor;
+use crate::tool::{ToolCall, ToolResult};
+
+/// The response headers that are recorded: those that say how to read the body and when to try again. Others may hold
+/// account names and the like.
+const KEPT_HEADERS: [&str; 2] = ["content-type", "retry-after"];
+
+/// Longest first line that is looked at to tell a cassette from another file, in bytes.
+const MAX_HEADER: u64 = 64 << 10;
+
+/// Writes one cassette. Shared by the transport and the tools of a job; each record is one write, whole or torn at the
+/// file's end.
+pub struct Recorder {
+    path: PathBuf,
+    workspace: Workspace,
+    redactor: Redactor,
+    /// The one thing shared: exchanges end on the tasks of several Runs.
+    tape: Mutex<Tape>,
+}
+
+struct Tape {
+    file: File,
+    /// The first failure, until [`Recorder::finish`] tells it.
+    failure: Option<ReplayError>,
+    is_broken: bool,
+}
+
+impl Recorder {
+    /// Begins a cassette at `path`, in place of an earlier one. Its folder must exist.
+    ///
+    /// # Errors
+    /// [`ReplayError::WouldOverwrite`] when there is a file with something else in it, or the system's error.
+    pub fn create(
+        path: &Path,
+        header: &CassetteHeader,
+        workspace: &Path,
+        redactor: Redactor,
+    ) -> Result<Self, ReplayError> {
+        if !may_overwrite(path)? {
+            return Err(ReplayError::WouldOverwrite { path: path.to_owned() });
+        }
+        let mut line = header.to_line().map_err(|source| ReplayError::Encode { path: path.to_owned(), source })?;
+        line.push(b'\n');
+        let mut file = File::create(path).map_err(ReplayError::io("create", path))?;
+        file.write_all(&line).map_err(ReplayError::io("write to", path))?;
+        let tape = Mutex::new(Tape { file, failure: None, is_broken: false });
+        Ok(Self { path: path.to_owned(), workspace: Workspace::new(workspace), redactor, tape })
+    }
+
+    /// Records a tool's result.
+    ///
+    /// # Errors
+    /// The system's error; after one, nothing more is recorded ([`ReplayError::Broken`]).
+    pub fn record_tool(&self, call: &ToolCall, result: &ToolResult) -> Result<(), ReplayError> {
+        self.write(&Record::Tool(ToolExchange { call: call.clone(), result: result.clone() }))
+    }
+
+    /// Tells the first failure that could not be told when it happened: a caller that stopped listening to an answer
+    /// is not there to hear that recording it failed.
+    ///
+    /// # Errors
+    /// That failure.
+    pub fn finish(&self) -> Result<(), ReplayError> {
+        let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
+        tape.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn record_exchange(&self, request: RecordedRequest, answer: Answer) -> Result<(), ReplayError> {
+        self.write(&Record::Exchange(Exchange { request, answer }))
+    }
+
+    fn write(&self, record: &Record) -> Result<(), ReplayError> {
+        let encode = |source| ReplayError::Encode { path: self.path.clone(), source };
+        let mut value = serde_json::to_value(record).map_err(encode)?;
+        for (key, part) in value.as_object_mut().into_iter().flatten() {
+            // The tag is ours; all else may hold paths and secrets.
+            if key != "record" {
+                *part = map_strings(part.take(), &|text| self.clean(text));
+            }
+        }
+        let mut line = serde_json::to_vec(&value).map_err(encode)?;
+        line.push(b'\n');
+        let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
+        if tape.is_broken {
+            return Err(ReplayError::Broken { path: self.path.clone() });
+        }
+        tape.file.write_all(&line).map_err(|source| {
+            tape.is_broken = true;
+            ReplayError::io("write to", &self.path)(source)
+        })
+    }
+
+    fn clean(&self, text: &str) -> String {
+        self.workspace.hide(&self.redactor.text(text))
+    }
+
+    fn keep_failure(&self, error: ReplayError) {
+        let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
+        tape.failure.get_or_insert(error);
+    }
+}
+
+/// A file that does not exist, is empty or is a cassette.
+fn may_overwrite(path: &Path) -> Result<bool, ReplayError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(ReplayError::io("read", path)(error)),
+        Ok(metadata) if !metadata.is_file() => return Ok(false),
+        Ok(metadata) if metadata.len() == 0 => return Ok(true),
+        Ok(_) => {}
+    }
+    let file = File::open(path).map_err(ReplayError::io("read", path))?;
+    let mut line = Vec::new();
+    BufReader::new(file.take(MAX_HEADER)).read_until(b'\n', &mut line).map_err(ReplayError::io("read", path))?;
+    Ok(CassetteHeader::is_header(&line))
+}
+
+impl RecordedRequest {
+    /// What a request is known by.
+    pub(super) fn of(request: &HttpRequest) -> Self {
+        let body = serde_json::from_slice(&request.body)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&request.body).into_owned()));
+        Self { path: path_of(&request.url).to_owned(), body }
+    }
+}
+
+/// The path of an address: a query may hold a key.
+fn path_of(url: &str) -> &str {
+    let behind_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = behind_scheme.find('/').and_then(|start| behind_scheme.get(start..)).unwrap_or("/");
+    path.split(['?', '#']).next().unwrap_or(path)
+}
+
+/// A transport that records what passes through it.
+pub struct RecordingTransport {
+    inner: Arc<dyn Transport>,
+    recorder: Arc<Recorder>,
+}
+
+impl RecordingTransport {
+    /// Records what `inner` sends and gets.
+    pub fn new(inner: Arc<dyn Transport>, recorder: Arc<Recorder>) -> Self {
+        Self { inner, recorder }
+    }
+}
+
+impl Transport for RecordingTransport {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
+        Box::pin(async move {
+            let recorded = RecordedRequest::of(&request);
+            match self.inner.send(request).await {
+                Ok(HttpResponse { status, headers, body }) => {
+                    let kept = headers.iter().filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str())).cloned();
+                    let part = Part { request: recorded, status, headers: kept.collect(), bytes: Vec::new() };
+                    let body = RecordingBody { inner: body, part: Some(part), recorder: Arc::clone(&self.recorder) };
+                    Ok(HttpResponse { status, headers, body: Box::new(body) })
+                }
+                Err(error) => {
+                    let answer = Answer::Failure(error.clone());
+                    self.recorder.record_exchange(recorded, answer).map_err(|error| not_recorded(&error))?;
+                    Err(error)
+                }
+            }
+        })
+    }
+}
+
+/// What came of an answer so far.
+struct Part {
+    request: RecordedRequest,
+    status: u16,
+    headers: Vec<(String, String)>,
+    bytes: Vec<u8>,
+}
+
+/// A body that is recorded when it ends, breaks off, or is given up.
+struct RecordingBody {
+    inner: Box<dyn Body>,
+    /// `None` once it is recorded.
+    part: Option<Part>,
+    recorder: Arc<Recorder>,
+}
+
+impl RecordingBody {
+    fn record(&mut self, cut: Option<TransportError>) -> Result<(), ReplayError> {
+        let Some(Part { request, status, headers, bytes }) = self.part.take() else { return Ok(()) };
+        let body = RecordedBody::of(bytes);
+        let response = RecordedResponse { status, headers, body, cut };
+        self.recorder.record_exchange(request, Answer::Response(response))
+    }
+}
+
+impl Body for RecordingBody {
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, TransportError>> {
+        Box::pin(async move {
+            let came = self.inner.chunk().await;
+            match &came {
+                Ok(Some(bytes)) => {
+                    if let Some(part) = &mut self.part {
+                        part.bytes.extend_from_slice(bytes);
+                    }
+                }
+                Ok(None) => self.record(None).map_err(|error| not_recorded(&error))?,
+                Err(error) => self.record(Some(error.clone())).map_err(|error| not_recorded(&error))?,
+            }
+            came
+        })
+    }
+}
+
+impl Drop for RecordingBody {
+    fn drop(&mut self) {
+        // A reader that has what it wants need not wait for the end.
+        if let Err(error) = self.record(None) {
+            self.recorder.keep_failure(error);
+        }
+    }
+}
+
+/// A hole in the cassette stops the Run: it could not be replayed beyond it.
+fn not_recorded(error: &ReplayError) -> TransportError {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    TransportError { kind: TransportErrorKind::Replay, message: format!("{error}{cause}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fact::Stamp;
+
+    /// A recorder whose file refuses writes, as a full disk does.
+    fn broken(path: &Path) -> Recorder {
+        let started = Stamp { at: 1, seed: 1 };
+        let header = CassetteHeader { provider: crate::setting::ProviderName::Ollama, model: "m".to_owned(), started };
+        let recorder = Recorder::create(path, &header, Path::new("/w"), Redactor::default()).unwrap();
+        recorder.tape.lock().unwrap().file = File::open(path).unwrap();
+        recorder
+    }
+
+    fn call() -> ToolCall {
+        ToolCall {
+            id: "t".to_owned(),
+            skill_name: "s".to_owned(),
+            tool_name: "t".to_owned(),
+            args: serde_json::Map::new(),
+        }
+    }
+
+    #[test]
+    fn after_a_failed_write_nothing_is_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = broken(&folder.path().join("cassette.jsonl"));
+        let result = ToolResult::of(&call(), Vec::new());
+        assert!(matches!(recorder.record_tool(&call(), &result), Err(ReplayError::Io { action: "write to", .. })));
+        assert!(matches!(recorder.record_tool(&call(), &result), Err(ReplayError::Broken { .. })));
+        assert!(recorder.finish().is_ok(), "both were told");
+    }
+
+    #[test]
+    fn a_failure_that_nobody_was_there_to_hear_is_told_at_the_end() {
+        struct Silent;
+        impl Body for Silent {
+            fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, TransportError>> {
+                Box::pin(async { Ok(None) })
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = Arc::new(broken(&folder.path().join("cassette.jsonl")));
+        let request = RecordedRequest { path: "/".to_owned(), body: Value::Null };
+        let part = Part { request, status: 200, headers: Vec::new(), bytes: Vec::new() };
+        drop(RecordingBody { inner: Box::new(Silent), part: Some(part), recorder: Arc::clone(&recorder) });
+        assert!(matches!(recorder.finish(), Err(ReplayError::Io { action: "write to", .. })));
+    }
+
+    #[test]
+    fn requests_are_known_by_path_alone() {
+        for (url, path) in [
+            ("https://h.test:8/v1/messages?key=k", "/v1/messages"),
+            ("http://h.test", "/"),
+            ("http://h.test/#f", "/"),
+            ("/v1", "/v1"),
+        ] {
+            assert_eq!(path_of(url), path);
+        }
+    }
+}
