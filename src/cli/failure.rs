@@ -53,7 +53,7 @@ impl Failure {
     }
 
     /// The lines, each with its end.
-    fn text(&self, paint: Paint) -> String {
+    pub fn text(&self, paint: Paint) -> String {
         let help = self.help.iter().map(|help| format!("{} {help}", paint.cyan("help:")));
         let lines: Vec<String> = self.lines().into_iter().chain(help).collect();
         format!("{} {}\n", paint.red("error:"), lines.join("\n  "))

@@ -132,6 +132,9 @@ fn json(rows: &[Row<'_>]) -> Result<String, Failure> {
 
 /// Columns for people. With a width, descriptions are shortened to fit.
 fn table(rows: &[Row<'_>], width: Option<usize>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
     let head = ["EXPERT", "SKILL", "TOOL", "DESCRIPTION"].map(str::to_owned);
     let body = rows.iter().map(|row| {
         [visible(row.expert), visible(row.skill), visible(row.name), visible(row.description.unwrap_or_default())]
@@ -200,7 +203,7 @@ mod tests {
         );
         assert_eq!(
             table(&rows, Some(60)).lines().nth(1),
-            Some("reader  @perstack/base  readTextFile  Reads a text file w…")
+            Some("reader  @perstack/base  readTextFile  Reads a text file wit…")
         );
     }
 
@@ -208,6 +211,25 @@ mod tests {
     fn json_holds_the_schema() {
         let expert: ExpertKey = "reader".parse().unwrap();
         let tool = tool("web", "get", "Gets");
-        insta::assert_snapshot!(json(&[row(&expert, &tool)]).unwrap(), @"");
+        insta::assert_snapshot!(json(&[row(&expert, &tool)]).unwrap(), @r#"
+        [
+          {
+            "expert": "reader",
+            "skill": "web",
+            "name": "get",
+            "description": "Gets",
+            "inputSchema": {
+              "type": "object"
+            },
+            "kind": "mcp",
+            "hints": {
+              "readOnly": true,
+              "idempotent": false,
+              "destructive": false,
+              "openWorld": false
+            }
+          }
+        ]
+        "#);
     }
 }

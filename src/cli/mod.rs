@@ -4,6 +4,7 @@
 
 mod completions;
 mod drive;
+mod ending;
 mod failure;
 mod input;
 mod list_tools;
@@ -44,7 +45,8 @@ impl From<Exit> for ExitCode {
 const AFTER_HELP: &str = "\
 Streams:
   stdout carries the result and nothing else: the final text, one JSON object or one event per line (--output).
-  stderr carries progress, warnings and errors. A closed stdout stops the job gracefully and quietly.
+  stderr carries progress, warnings and errors. A closed stdout stops the job gracefully and quietly:
+  exit code 0 when it had completed, else 1.
 
 Exit codes:
     0  completed
@@ -127,8 +129,8 @@ pub fn main() -> ExitCode {
         }
     };
     let ended = match cli.command {
-        Command::Run(args) => run::run(args, &process),
-        Command::Resume(args) => resume::run(args, &process),
+        Command::Run(args) => run::run(&args, &process),
+        Command::Resume(args) => resume::run(&args, &process),
         Command::ListTools(args) => list_tools::run(&args, &process),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     };

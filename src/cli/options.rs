@@ -415,7 +415,7 @@ mod tests {
         let filter = vec!["completeRun".to_owned()];
         assert_eq!(format(OutputArgs { filter: filter.clone(), ..OutputArgs::default() }), Some(Format::Jsonl));
         let output = Some(Format::Text);
-        assert_eq!(format(OutputArgs { filter, output, ..OutputArgs::default() }), None);
+        assert_eq!(format(OutputArgs { output, filter, ..OutputArgs::default() }), None);
     }
 
     #[test]

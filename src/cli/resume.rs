@@ -38,13 +38,13 @@ impl ResumeArgs {
 }
 
 /// Carries out the command.
-pub fn run(args: ResumeArgs, process: &Process) -> Result<Exit, Failure> {
+pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     args.job.output.format()?;
     // The checkpoint may carry its experts, so a configuration is used when there is one.
     let setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::IfFound)?;
     setup.print_warnings(process, args.job.output.quiet);
     let query = input::optional(args.query.as_deref())?;
     let live = args.live();
-    let ask = ResumeInput { from: ResumeFrom::Named(args.checkpoint), expert: None, query };
+    let ask = ResumeInput { from: ResumeFrom::Named(args.checkpoint.clone()), expert: None, query };
     drive(process, &args.job, setup, Ask::Resume(ask), &live)
 }

@@ -14,7 +14,6 @@ use super::{Exit, Process, input};
 /// Runs a job
 #[derive(Debug, Args)]
 #[command(after_long_help = super::AFTER_HELP)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct RunArgs {
     /// The expert that starts the job
     expert: String,
@@ -76,7 +75,7 @@ impl RunArgs {
 }
 
 /// Carries out the command.
-pub fn run(args: RunArgs, process: &Process) -> Result<Exit, Failure> {
+pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     // What is wrong with the command itself is told before anything is waited for.
     args.job.output.format()?;
     let setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::Required)?;

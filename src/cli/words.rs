@@ -13,8 +13,8 @@ impl Words {
     }
 
     /// Adds a word.
-    pub fn word(&mut self, word: impl ToString) -> &mut Self {
-        self.0.push(word.to_string());
+    pub fn word(&mut self, word: impl Into<String>) -> &mut Self {
+        self.0.push(word.into());
         self
     }
 
@@ -29,7 +29,7 @@ impl Words {
     /// Adds a flag with its value, if it was given.
     pub fn value(&mut self, flag: &str, value: Option<impl ToString>) -> &mut Self {
         if let Some(value) = value {
-            self.word(flag).word(value);
+            self.word(flag).word(value.to_string());
         }
         self
     }

@@ -140,4 +140,4 @@ fn note_line(note: &Note, paint: Paint) -> String {
 }
 
 #[cfg(test)]
-mod fixture;
+pub mod fixture;

@@ -105,6 +105,25 @@ mod tests {
 
     #[test]
     fn json_is_one_object() {
-        insta::assert_snapshot!(written(&outcome(Status::Completed, "an answer"), Format::Json, false), @"");
+        insta::assert_snapshot!(written(&outcome(Status::Completed, "an answer"), Format::Json, false), @r#"
+        {
+          "status": "completed",
+          "text": "an answer",
+          "jobId": "j1",
+          "runId": "r1",
+          "checkpointId": "c1",
+          "checkpoint": "/work/perstack/jobs/j1/runs/r1/checkpoint-2-c1.json",
+          "steps": 2,
+          "stepNumber": 2,
+          "usage": {
+            "inputTokens": 1200,
+            "outputTokens": 34,
+            "reasoningTokens": 0,
+            "totalTokens": 1234,
+            "cachedInputTokens": 0
+          },
+          "durationMs": 5
+        }
+        "#);
     }
 }

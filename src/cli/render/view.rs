@@ -149,7 +149,7 @@ impl View {
                 self.detail(id, format!("skill {} connected in {took}", visible(skill_name)))
             }
             EventBody::SkillStderr { skill_name, message } => {
-                self.detail(id, format!("{}: {}", visible(skill_name), visible(message)))
+                self.detail(id, format!("{}: {}", visible(skill_name), shortened(&visible(message), REASON_WIDTH)))
             }
             body => self.within_step(id, body),
         }
@@ -400,5 +400,158 @@ fn retry_in_words(reason: &str, delay_ms: Option<u64>, retry_count: u32) -> Stri
     match delay_ms {
         Some(ms) => format!("retry {retry_count} in {}: {message}", duration(ms)),
         None => format!("retry {retry_count}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perstack::checkpoint::{CheckpointHead, DelegateTo, RunFailure};
+    use perstack::message::Message;
+    use perstack::tool::ToolResult;
+
+    use super::super::fixture::{call, delegated, event, head, initialize, step, told};
+    use super::super::note_line;
+    use super::super::text::Paint;
+    use super::*;
+
+    /// A view, and every line that it noted.
+    struct Watched(View, Vec<String>);
+
+    impl Watched {
+        fn new(verbosity: Verbosity) -> Self {
+            Self(View::new(verbosity), Vec::new())
+        }
+
+        fn see(&mut self, run: &str, body: EventBody) {
+            let notes = self.0.apply(&event(run, body));
+            self.1.extend(notes.iter().map(|note| note_line(note, Paint::plain())));
+        }
+
+        fn lines(&self) -> Vec<String> {
+            self.0.active().filter_map(|id| self.0.line(id)).collect()
+        }
+    }
+
+    fn start(head: CheckpointHead) -> EventBody {
+        EventBody::StartRun { initial_checkpoint: told(head), input_messages: Vec::new() }
+    }
+
+    fn calls(tool_calls: Vec<ToolCall>, total_tokens: u64) -> EventBody {
+        let new_message = Message::ExpertMessage { id: String::new(), contents: Vec::new(), cache: false };
+        EventBody::CallTools { new_message, tool_calls, usage: Usage { total_tokens, ..Usage::default() } }
+    }
+
+    fn retry(reason: &str, delay_ms: Option<u64>) -> EventBody {
+        EventBody::Retry {
+            reason: reason.to_owned(),
+            new_messages: Vec::new(),
+            tool_calls: Vec::new(),
+            tool_results: Vec::new(),
+            usage: Usage::default(),
+            delay_ms,
+            retry_count: 2,
+        }
+    }
+
+    #[test]
+    fn a_step_is_a_line_while_it_lasts_and_a_note_when_it_is_over() {
+        let mut seen = Watched::new(Verbosity::Normal);
+        seen.see("r1", initialize("researcher"));
+        assert_eq!(seen.lines(), ["researcher  starting skills"]);
+        seen.see("r1", start(head("r1", 1)));
+        seen.see("r1", EventBody::StartGeneration { messages: 2 });
+        assert_eq!(seen.lines(), ["researcher  step 1/100  asking the model"]);
+        let made = vec![call("c1", "readTextFile", "path", "notes/a.md"), call("c2", "todo", "n", "x")];
+        seen.see("r1", calls(made.clone(), 1_500));
+        assert_eq!(seen.lines(), ["researcher  step 1/100  readTextFile notes/a.md, todo x  1.5k tokens"]);
+        seen.see("r1", EventBody::ResolveToolResults { tool_results: vec![ToolResult::error(&made[1], "no")] });
+        let usage = Usage { total_tokens: 1_600, ..Usage::default() };
+        let after = CheckpointHead { usage, context_window_usage: Some(0.137), ..head("r1", 1) };
+        let (step, next_checkpoint) = (step(1, made), told(head("r1", 2)));
+        seen.see("r1", EventBody::ContinueToNextStep { checkpoint: told(after), step, next_checkpoint });
+        assert_eq!(seen.lines(), ["researcher  step 2/100  1.6k tokens  context 14%"]);
+        assert_eq!(seen.1, ["▸ researcher, at most 100 steps", "✓ step 1  readTextFile notes/a.md, todo x (failed)"]);
+    }
+
+    #[test]
+    fn what_models_and_servers_say_cannot_act_on_the_terminal() {
+        let mut seen = Watched::new(Verbosity::Verbose);
+        seen.see("r1", start(head("r1", 1)));
+        seen.see("r1", calls(vec![call("c1", "a\x1b[2J", "path", "b\r\n\u{9b}1A")], 0));
+        let lines = seen.lines();
+        seen.see("r1", EventBody::SkillStderr { skill_name: "s".to_owned(), message: "\x1b]0;x\x07".to_owned() });
+        seen.see("r1", retry("\x1b[31m", None));
+        let shown = [lines, seen.lines(), seen.1].concat().join("\n");
+        assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+        assert!(shown.contains("a\\x1b[2J b \\u{9b}1A"), "{shown}");
+    }
+
+    #[test]
+    fn a_retry_shows_the_providers_message_and_the_wait() {
+        let mut seen = Watched::new(Verbosity::Normal);
+        seen.see("r1", start(head("r1", 1)));
+        seen.see("r1", retry(r#"{"error":"RateLimitError","message":"slow down"}"#, Some(3_200)));
+        assert_eq!(seen.lines(), ["researcher  step 1  retry 2 in 3.2 s: slow down"]);
+        seen.see("r1", retry("empty answer", None));
+        assert_eq!(seen.1, ["▸ researcher", "↻ retry 2 in 3.2 s: slow down", "↻ retry 2: empty answer"]);
+    }
+
+    #[test]
+    fn a_parent_waits_for_its_delegates_and_goes_on_as_a_new_run() {
+        let mut seen = Watched::new(Verbosity::Normal);
+        seen.see("r1", start(head("r1", 1)));
+        let child = delegated(head("r2", 1), "reader", "r1");
+        let delegate_to = DelegateTo {
+            expert: child.expert.clone(),
+            tool_call_id: "c1".to_owned(),
+            tool_name: "reader".to_owned(),
+            query: "read".to_owned(),
+        };
+        let stopped = CheckpointHead { delegate_to: vec![delegate_to], ..head("r1", 1) };
+        seen.see("r1", EventBody::StopRunByDelegate { checkpoint: told(stopped), step: step(1, Vec::new()) });
+        seen.see("r2", start(child.clone()));
+        assert_eq!(seen.lines(), ["researcher  step 1  waits for reader", "  reader  step 1"]);
+        let error =
+            RunFailure { name: "E".to_owned(), message: "no key".to_owned(), status_code: None, is_retryable: false };
+        let (checkpoint, step) = (told(child), step(1, Vec::new()));
+        seen.see("r2", EventBody::StopRunByError { checkpoint, step, error });
+        seen.see("r3", EventBody::ResumeFromStop { checkpoint: told(head("r3", 2)) });
+        assert_eq!(seen.lines(), ["researcher  step 2"]);
+        assert_eq!(
+            seen.1,
+            [
+                "▸ researcher",
+                "▸ step 1  delegated to reader",
+                "  ▸ reader  started at step 1",
+                "  ✗ reader  stopped by error: no key  0 tokens",
+                "▸ resumed at step 2",
+            ]
+        );
+    }
+
+    #[test]
+    fn streamed_text_is_shown_line_by_line_when_asked_for() {
+        let stream = |verbosity| {
+            let mut seen = Watched::new(verbosity);
+            seen.see("r1", start(head("r1", 1)));
+            seen.see("r1", EventBody::StartStreamingReasoning);
+            for delta in ["I sh", "ould\nsea", "rch"] {
+                seen.see("r1", EventBody::StreamReasoning { delta: delta.to_owned() });
+            }
+            seen.see("r1", EventBody::CompleteStreamingReasoning { text: "I should\nsearch".to_owned() });
+            seen.see("r1", EventBody::CompleteStreamingRunResult { text: "never streamed".to_owned() });
+            seen.1
+        };
+        assert_eq!(stream(Verbosity::Normal), ["▸ researcher"]);
+        assert_eq!(stream(Verbosity::Verbose), ["▸ researcher", "· I should", "· search", "· never streamed"]);
+    }
+
+    #[test]
+    fn the_coordinators_stop_is_left_to_the_outcome() {
+        let mut seen = Watched::new(Verbosity::Normal);
+        seen.see("r1", start(head("r1", 1)));
+        let (checkpoint, step) = (told(head("r1", 1)), step(1, Vec::new()));
+        seen.see("r1", EventBody::StopRunByExceededMaxSteps { checkpoint, step });
+        assert_eq!((seen.lines(), seen.1), (Vec::new(), vec!["▸ researcher".to_owned()]));
     }
 }
