@@ -1,1 +1,7 @@
-fn main() {}
+//! Starts the process.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -140,3 +140,107 @@ impl fmt::Display for Origin {
         })
     }
 }
+
+// Stand-ins until the configuration's own code is merged.
+
+/// The environment files read when nothing names others.
+pub const DEFAULT_ENV_FILES: [&str; 2] = [".env", ".env.local"];
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+pub fn discover(folder: &std::path::Path) -> Result<PathBuf, ConfigError> {
+    folder
+        .ancestors()
+        .map(|f| f.join("perstack.toml"))
+        .find(|f| f.is_file())
+        .ok_or_else(|| ConfigError("perstack.toml not found. Create one or specify --config path.".to_owned()))
+}
+
+pub fn load(path: &std::path::Path) -> Result<Project, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|e| ConfigError(format!("{}: {e}", path.display())))?;
+    let table: toml::Table = text.parse().map_err(|e| ConfigError(format!("{}: {e}", path.display())))?;
+    let mut experts = IndexMap::new();
+    if let Some(toml::Value::Table(map)) = table.get("experts") {
+        for key in map.keys() {
+            let key: ExpertKey = key.parse().map_err(|e| ConfigError(format!("{e}")))?;
+            experts.insert(
+                key.clone(),
+                Expert {
+                    name: key.name().to_owned(),
+                    key,
+                    version: "1.0.0".to_owned(),
+                    min_runtime_version: None,
+                    description: None,
+                    instruction: "x".to_owned(),
+                    default_model_tier: None,
+                    skills: IndexMap::new(),
+                    delegates: Vec::new(),
+                    tags: Vec::new(),
+                    provider_tools: Vec::new(),
+                    provider_skills: None,
+                    provider_tool_options: None,
+                },
+            );
+        }
+    }
+    Ok(Project {
+        path: path.to_owned(),
+        overrides: Overrides::default(),
+        provider_setting: ProviderSetting::default(),
+        env_path: None,
+        api_base_url: String::new(),
+        base_skill_command: None,
+        experts,
+        warnings: Vec::new(),
+    })
+}
+
+pub fn environment(
+    process: impl IntoIterator<Item = (String, String)>,
+    _folder: &std::path::Path,
+    _files: &[PathBuf],
+) -> Result<crate::environment::Environment, ConfigError> {
+    Ok(process.into_iter().collect())
+}
+
+pub fn user_defaults(_file: &std::path::Path) -> Result<Overrides, ConfigError> {
+    Ok(Overrides::default())
+}
+
+pub fn settle(
+    flags: Overrides,
+    _environment: Overrides,
+    _project: Option<&Project>,
+    _user: Overrides,
+) -> Result<Settings, ConfigError> {
+    let defaults = Limits::default();
+    Ok(Settings {
+        provider: flags.provider,
+        model: flags.model,
+        limits: Limits { max_steps: flags.max_steps.unwrap_or(defaults.max_steps), ..defaults },
+        timeout_ms: flags.timeout_ms.unwrap_or(300_000),
+        ..Settings::default()
+    })
+}
+
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known.into_iter().find(|k| strsim::damerau_levenshtein(k, word) <= 2)
+}
+
+impl Overrides {
+    pub fn from_environment(_environment: &crate::environment::Environment) -> Result<Self, ConfigError> {
+        Ok(Self::default())
+    }
+}
+
+impl Project {
+    pub fn expert(&self, key: &str) -> Result<&Expert, ConfigError> {
+        self.experts
+            .values()
+            .find(|e| e.key.as_str() == key)
+            .ok_or_else(|| ConfigError(format!("expert {key:?} is not defined in {}", self.path.display())))
+    }
+}

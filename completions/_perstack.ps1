@@ -1,0 +1,141 @@
+
+using namespace System.Management.Automation
+using namespace System.Management.Automation.Language
+
+Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+
+    $commandElements = $commandAst.CommandElements
+    $command = @(
+        'perstack'
+        for ($i = 1; $i -lt $commandElements.Count; $i++) {
+            $element = $commandElements[$i]
+            if ($element -isnot [StringConstantExpressionAst] -or
+                $element.StringConstantType -ne [StringConstantType]::BareWord -or
+                $element.Value.StartsWith('-') -or
+                $element.Value -eq $wordToComplete) {
+                break
+        }
+        $element.Value
+    }) -join ';'
+
+    $completions = @(switch ($command) {
+        'perstack' {
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Runs a job')
+            [CompletionResult]::new('resume', 'resume', [CompletionResultType]::ParameterValue, 'Continues a job from a checkpoint')
+            [CompletionResult]::new('list-tools', 'list-tools', [CompletionResultType]::ParameterValue, 'Lists the tools that experts would see')
+            [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Prints the completion script for a shell')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'perstack;run' {
+            [CompletionResult]::new('--job-id', '--job-id', [CompletionResultType]::ParameterName, 'Id of the new job; made up when absent')
+            [CompletionResult]::new('--continue-job', '--continue-job', [CompletionResultType]::ParameterName, 'Continue this job from its latest checkpoint')
+            [CompletionResult]::new('--resume-from', '--resume-from', [CompletionResultType]::ParameterName, 'Continue from this checkpoint of the job')
+            [CompletionResult]::new('--provider', '--provider', [CompletionResultType]::ParameterName, 'Model provider')
+            [CompletionResult]::new('--model', '--model', [CompletionResultType]::ParameterName, 'Model, as the provider spells it')
+            [CompletionResult]::new('--reasoning-budget', '--reasoning-budget', [CompletionResultType]::ParameterName, 'How much the model may think: none, minimal, low, medium, high or a number of tokens')
+            [CompletionResult]::new('--max-steps', '--max-steps', [CompletionResultType]::ParameterName, 'Highest step number, over the whole job')
+            [CompletionResult]::new('--max-retries', '--max-retries', [CompletionResultType]::ParameterName, 'Repeats of a failed model call')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'Time limit for one model call, in milliseconds')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
+            [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
+            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack]')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'HTTP(S) or SOCKS proxy for model requests')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON')
+            [CompletionResult]::new('--filter', '--filter', [CompletionResultType]::ParameterName, 'Only events of these types, separated by commas; implies --output jsonl')
+            [CompletionResult]::new('--in-doubt', '--in-doubt', [CompletionResultType]::ParameterName, 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on')
+            [CompletionResult]::new('--record', '--record', [CompletionResultType]::ParameterName, 'Record every model exchange and tool result in this file')
+            [CompletionResult]::new('--replay', '--replay', [CompletionResultType]::ParameterName, 'Answer from this recorded session, without network or key')
+            [CompletionResult]::new('--continue', '--continue', [CompletionResultType]::ParameterName, 'Continue the latest job from its latest checkpoint')
+            [CompletionResult]::new('-i', '-i', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call')
+            [CompletionResult]::new('--interactive-tool-call-result', '--interactive-tool-call-result', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Same as --output jsonl')
+            [CompletionResult]::new('--full-events', '--full-events', [CompletionResultType]::ParameterName, 'Every event with its whole messages and checkpoints; implies --output jsonl')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Show errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Show errors only')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
+            [CompletionResult]::new('--replay-tools', '--replay-tools', [CompletionResultType]::ParameterName, 'Take tool results from the recorded session too, instead of running tools')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'perstack;resume' {
+            [CompletionResult]::new('--provider', '--provider', [CompletionResultType]::ParameterName, 'Model provider')
+            [CompletionResult]::new('--model', '--model', [CompletionResultType]::ParameterName, 'Model, as the provider spells it')
+            [CompletionResult]::new('--reasoning-budget', '--reasoning-budget', [CompletionResultType]::ParameterName, 'How much the model may think: none, minimal, low, medium, high or a number of tokens')
+            [CompletionResult]::new('--max-steps', '--max-steps', [CompletionResultType]::ParameterName, 'Highest step number, over the whole job')
+            [CompletionResult]::new('--max-retries', '--max-retries', [CompletionResultType]::ParameterName, 'Repeats of a failed model call')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'Time limit for one model call, in milliseconds')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
+            [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
+            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack]')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'HTTP(S) or SOCKS proxy for model requests')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON')
+            [CompletionResult]::new('--filter', '--filter', [CompletionResultType]::ParameterName, 'Only events of these types, separated by commas; implies --output jsonl')
+            [CompletionResult]::new('--in-doubt', '--in-doubt', [CompletionResultType]::ParameterName, 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on')
+            [CompletionResult]::new('--record', '--record', [CompletionResultType]::ParameterName, 'Record every model exchange and tool result in this file')
+            [CompletionResult]::new('--replay', '--replay', [CompletionResultType]::ParameterName, 'Answer from this recorded session, without network or key')
+            [CompletionResult]::new('-i', '-i', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call')
+            [CompletionResult]::new('--interactive-tool-call-result', '--interactive-tool-call-result', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Same as --output jsonl')
+            [CompletionResult]::new('--full-events', '--full-events', [CompletionResultType]::ParameterName, 'Every event with its whole messages and checkpoints; implies --output jsonl')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Show errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Show errors only')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
+            [CompletionResult]::new('--replay-tools', '--replay-tools', [CompletionResultType]::ParameterName, 'Take tool results from the recorded session too, instead of running tools')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'perstack;list-tools' {
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
+            [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
+            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack]')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'HTTP(S) or SOCKS proxy for model requests')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'An array of JSON objects, with each tool''s input schema')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Show errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Show errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'perstack;completions' {
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'perstack;help' {
+            [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Runs a job')
+            [CompletionResult]::new('resume', 'resume', [CompletionResultType]::ParameterValue, 'Continues a job from a checkpoint')
+            [CompletionResult]::new('list-tools', 'list-tools', [CompletionResultType]::ParameterValue, 'Lists the tools that experts would see')
+            [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Prints the completion script for a shell')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'perstack;help;run' {
+            break
+        }
+        'perstack;help;resume' {
+            break
+        }
+        'perstack;help;list-tools' {
+            break
+        }
+        'perstack;help;completions' {
+            break
+        }
+        'perstack;help;help' {
+            break
+        }
+    })
+
+    $completions.Where{ $_.CompletionText -like "$wordToComplete*" } |
+        Sort-Object -Property ListItemText
+}

@@ -1,0 +1,125 @@
+
+use builtin;
+use str;
+
+set edit:completion:arg-completer[perstack] = {|@words|
+    fn spaces {|n|
+        builtin:repeat $n ' ' | str:join ''
+    }
+    fn cand {|text desc|
+        edit:complex-candidate $text &display=$text' '(spaces (- 14 (wcswidth $text)))$desc
+    }
+    var command = 'perstack'
+    for word $words[1..-1] {
+        if (str:has-prefix $word '-') {
+            break
+        }
+        set command = $command';'$word
+    }
+    var completions = [
+        &'perstack'= {
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand -V 'Print version'
+            cand --version 'Print version'
+            cand run 'Runs a job'
+            cand resume 'Continues a job from a checkpoint'
+            cand list-tools 'Lists the tools that experts would see'
+            cand completions 'Prints the completion script for a shell'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'perstack;run'= {
+            cand --job-id 'Id of the new job; made up when absent'
+            cand --continue-job 'Continue this job from its latest checkpoint'
+            cand --resume-from 'Continue from this checkpoint of the job'
+            cand --provider 'Model provider'
+            cand --model 'Model, as the provider spells it'
+            cand --reasoning-budget 'How much the model may think: none, minimal, low, medium, high or a number of tokens'
+            cand --max-steps 'Highest step number, over the whole job'
+            cand --max-retries 'Repeats of a failed model call'
+            cand --timeout 'Time limit for one model call, in milliseconds'
+            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --storage 'Folder that jobs are stored in [default: perstack]'
+            cand --proxy 'HTTP(S) or SOCKS proxy for model requests'
+            cand --output 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON'
+            cand --filter 'Only events of these types, separated by commas; implies --output jsonl'
+            cand --in-doubt 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on'
+            cand --record 'Record every model exchange and tool result in this file'
+            cand --replay 'Answer from this recorded session, without network or key'
+            cand --continue 'Continue the latest job from its latest checkpoint'
+            cand -i 'The query is the answer to an interactive call'
+            cand --interactive-tool-call-result 'The query is the answer to an interactive call'
+            cand --json 'Same as --output jsonl'
+            cand --full-events 'Every event with its whole messages and checkpoints; implies --output jsonl'
+            cand -q 'Show errors only'
+            cand --quiet 'Show errors only'
+            cand -v 'Show reasoning, text and skills'' messages as they come'
+            cand --verbose 'Show reasoning, text and skills'' messages as they come'
+            cand --replay-tools 'Take tool results from the recorded session too, instead of running tools'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'perstack;resume'= {
+            cand --provider 'Model provider'
+            cand --model 'Model, as the provider spells it'
+            cand --reasoning-budget 'How much the model may think: none, minimal, low, medium, high or a number of tokens'
+            cand --max-steps 'Highest step number, over the whole job'
+            cand --max-retries 'Repeats of a failed model call'
+            cand --timeout 'Time limit for one model call, in milliseconds'
+            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --storage 'Folder that jobs are stored in [default: perstack]'
+            cand --proxy 'HTTP(S) or SOCKS proxy for model requests'
+            cand --output 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON'
+            cand --filter 'Only events of these types, separated by commas; implies --output jsonl'
+            cand --in-doubt 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on'
+            cand --record 'Record every model exchange and tool result in this file'
+            cand --replay 'Answer from this recorded session, without network or key'
+            cand -i 'The query is the answer to an interactive call'
+            cand --interactive-tool-call-result 'The query is the answer to an interactive call'
+            cand --json 'Same as --output jsonl'
+            cand --full-events 'Every event with its whole messages and checkpoints; implies --output jsonl'
+            cand -q 'Show errors only'
+            cand --quiet 'Show errors only'
+            cand -v 'Show reasoning, text and skills'' messages as they come'
+            cand --verbose 'Show reasoning, text and skills'' messages as they come'
+            cand --replay-tools 'Take tool results from the recorded session too, instead of running tools'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'perstack;list-tools'= {
+            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --storage 'Folder that jobs are stored in [default: perstack]'
+            cand --proxy 'HTTP(S) or SOCKS proxy for model requests'
+            cand --json 'An array of JSON objects, with each tool''s input schema'
+            cand -q 'Show errors only'
+            cand --quiet 'Show errors only'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'perstack;completions'= {
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'perstack;help'= {
+            cand run 'Runs a job'
+            cand resume 'Continues a job from a checkpoint'
+            cand list-tools 'Lists the tools that experts would see'
+            cand completions 'Prints the completion script for a shell'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'perstack;help;run'= {
+        }
+        &'perstack;help;resume'= {
+        }
+        &'perstack;help;list-tools'= {
+        }
+        &'perstack;help;completions'= {
+        }
+        &'perstack;help;help'= {
+        }
+    ]
+    $completions[$command]
+}

@@ -1,0 +1,164 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_perstack_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_perstack_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_perstack_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_perstack_using_subcommand
+    set -l cmd (__fish_perstack_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c perstack -n "__fish_perstack_needs_command" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_needs_command" -s V -l version -d 'Print version'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "run" -d 'Runs a job'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "resume" -d 'Continues a job from a checkpoint'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "list-tools" -d 'Lists the tools that experts would see'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "completions" -d 'Prints the completion script for a shell'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l job-id -d 'Id of the new job; made up when absent' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l continue-job -d 'Continue this job from its latest checkpoint' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l resume-from -d 'Continue from this checkpoint of the job' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l provider -d 'Model provider' -r -f -a "anthropic\t''
+openai\t''
+google\t''
+deepseek\t''
+azure-openai\t''
+amazon-bedrock\t''
+google-vertex\t''
+ollama\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l model -d 'Model, as the provider spells it' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l reasoning-budget -d 'How much the model may think: none, minimal, low, medium, high or a number of tokens' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-steps -d 'Highest step number, over the whole job' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-retries -d 'Repeats of a failed model call' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l timeout -d 'Time limit for one model call, in milliseconds' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l proxy -d 'HTTP(S) or SOCKS proxy for model requests' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l output -d 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON' -r -f -a "text\t''
+json\t''
+jsonl\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l filter -d 'Only events of these types, separated by commas; implies --output jsonl' -r -f -a "startRun\t''
+resumeFromStop\t''
+startGeneration\t''
+retry\t''
+callTools\t''
+resolveToolResults\t''
+finishToolCall\t''
+continueToNextStep\t''
+completeRun\t''
+stopRunByInteractiveTool\t''
+stopRunByDelegate\t''
+stopRunByExceededMaxSteps\t''
+stopRunByError\t''
+stopRunByCancellation\t''
+startStreamingReasoning\t''
+streamReasoning\t''
+completeStreamingReasoning\t''
+startStreamingRunResult\t''
+streamRunResult\t''
+completeStreamingRunResult\t''
+initializeRuntime\t''
+skillStarting\t''
+skillConnected\t''
+skillStderr\t''
+skillDisconnected\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l in-doubt -d 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on' -r -f -a "report\t''
+retry\t''
+stop\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l record -d 'Record every model exchange and tool result in this file' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay -d 'Answer from this recorded session, without network or key' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l continue -d 'Continue the latest job from its latest checkpoint'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -s i -l interactive-tool-call-result -d 'The query is the answer to an interactive call'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l json -d 'Same as --output jsonl'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l full-events -d 'Every event with its whole messages and checkpoints; implies --output jsonl'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -s q -l quiet -d 'Show errors only'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -s v -l verbose -d 'Show reasoning, text and skills\' messages as they come'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay-tools -d 'Take tool results from the recorded session too, instead of running tools'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l provider -d 'Model provider' -r -f -a "anthropic\t''
+openai\t''
+google\t''
+deepseek\t''
+azure-openai\t''
+amazon-bedrock\t''
+google-vertex\t''
+ollama\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l model -d 'Model, as the provider spells it' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l reasoning-budget -d 'How much the model may think: none, minimal, low, medium, high or a number of tokens' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-steps -d 'Highest step number, over the whole job' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-retries -d 'Repeats of a failed model call' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l timeout -d 'Time limit for one model call, in milliseconds' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l proxy -d 'HTTP(S) or SOCKS proxy for model requests' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l output -d 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON' -r -f -a "text\t''
+json\t''
+jsonl\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l filter -d 'Only events of these types, separated by commas; implies --output jsonl' -r -f -a "startRun\t''
+resumeFromStop\t''
+startGeneration\t''
+retry\t''
+callTools\t''
+resolveToolResults\t''
+finishToolCall\t''
+continueToNextStep\t''
+completeRun\t''
+stopRunByInteractiveTool\t''
+stopRunByDelegate\t''
+stopRunByExceededMaxSteps\t''
+stopRunByError\t''
+stopRunByCancellation\t''
+startStreamingReasoning\t''
+streamReasoning\t''
+completeStreamingReasoning\t''
+startStreamingRunResult\t''
+streamRunResult\t''
+completeStreamingRunResult\t''
+initializeRuntime\t''
+skillStarting\t''
+skillConnected\t''
+skillStderr\t''
+skillDisconnected\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l in-doubt -d 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on' -r -f -a "report\t''
+retry\t''
+stop\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l record -d 'Record every model exchange and tool result in this file' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay -d 'Answer from this recorded session, without network or key' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -s i -l interactive-tool-call-result -d 'The query is the answer to an interactive call'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l json -d 'Same as --output jsonl'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l full-events -d 'Every event with its whole messages and checkpoints; implies --output jsonl'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -s q -l quiet -d 'Show errors only'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -s v -l verbose -d 'Show reasoning, text and skills\' messages as they come'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay-tools -d 'Take tool results from the recorded session too, instead of running tools'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l proxy -d 'HTTP(S) or SOCKS proxy for model requests' -r
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l json -d 'An array of JSON objects, with each tool\'s input schema'
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s q -l quiet -d 'Show errors only'
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools completions help" -f -a "run" -d 'Runs a job'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools completions help" -f -a "resume" -d 'Continues a job from a checkpoint'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools completions help" -f -a "completions" -d 'Prints the completion script for a shell'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

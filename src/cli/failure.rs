@@ -1,0 +1,130 @@
+//! Errors as a person reads them: what was wrong, why, and what to do, in one to three lines.
+
+use std::error::Error;
+use std::io::Write;
+
+use perstack::expert::ExpertKey;
+use perstack::runtime::RunError;
+
+use super::Exit;
+use super::render::{Paint, visible, visible_lines};
+
+/// An error on its way to stderr.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+    help: Option<String>,
+}
+
+impl Failure {
+    /// The command line, the configuration or the environment is not right.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Usage, error: error.into(), help: None }
+    }
+
+    /// Anything else that went wrong.
+    pub fn other(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Failed, error: error.into(), help: None }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(visible(&help.into()));
+        self
+    }
+
+    /// Says which expert it is about.
+    #[must_use]
+    pub fn in_expert(self, expert: &ExpertKey) -> Self {
+        Self { error: self.error.context(format!("cannot list the tools of {expert}")), ..self }
+    }
+
+    /// The code that the program ends with.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Writes the error to stderr.
+    pub fn print(&self, paint: Paint) {
+        // When stderr is gone, there is nobody left to tell.
+        let _ = std::io::stderr().lock().write_all(self.text(paint).as_bytes());
+    }
+
+    /// The lines, each with its end.
+    pub fn text(&self, paint: Paint) -> String {
+        let help = self.help.iter().map(|help| format!("{} {help}", paint.cyan("help:")));
+        let lines: Vec<String> = self.lines().into_iter().chain(help).collect();
+        format!("{} {}\n", paint.red("error:"), lines.join("\n  "))
+    }
+
+    /// The message, then its causes in one line; a cause that the text before it already tells is left out.
+    fn lines(&self) -> Vec<String> {
+        let message = self.error.to_string();
+        let mut told = message.clone();
+        let mut causes: Vec<String> = Vec::new();
+        let mut cause: Option<&(dyn Error + 'static)> = self.error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !told.contains(text.trim()) {
+                told.push_str(&text);
+                causes.push(visible_lines(&text).join(" "));
+            }
+            cause = error.source();
+        }
+        let mut lines = visible_lines(message.trim());
+        if !causes.is_empty() {
+            lines.push(format!("because: {}", causes.join(": ")));
+        }
+        lines
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let exit = match &error {
+            RunError::Usage(_) => Exit::Usage,
+            RunError::Storage(_) => Exit::Storage,
+            _ => Exit::Failed,
+        };
+        Self { exit, error: error.into(), help: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_why_and_what_to_do() {
+        let cause = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file");
+        let error = anyhow::Error::new(cause).context("cannot read perstack.toml");
+        let failure = Failure::usage(error).help("create it, or name another with --config");
+        assert_eq!(
+            failure.text(Paint::plain()),
+            "error: cannot read perstack.toml\n  because: no such file\n  help: create it, or name another with --config\n"
+        );
+        assert_eq!(failure.exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn a_cause_already_told_is_not_repeated() {
+        let error = anyhow::anyhow!("disk full").context("cannot write log.jsonl: disk full");
+        assert_eq!(Failure::other(error).text(Paint::plain()), "error: cannot write log.jsonl: disk full\n");
+    }
+
+    #[test]
+    fn further_lines_are_indented_and_control_characters_shown() {
+        let failure = Failure::other(anyhow::anyhow!("bad key \u{1b}[31m\n at line 3"));
+        assert_eq!(failure.text(Paint::plain()), "error: bad key \\x1b[31m\n   at line 3\n");
+    }
+
+    #[test]
+    fn kinds_of_run_errors_have_their_exit_codes() {
+        let exit = |e: RunError| Failure::from(e).exit();
+        assert_eq!(exit(RunError::Usage("x".into())), Exit::Usage);
+        assert_eq!(exit(RunError::Storage("x".into())), Exit::Storage);
+        assert_eq!(exit(RunError::Failed("x".into())), Exit::Failed);
+    }
+}

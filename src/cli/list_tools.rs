@@ -1,0 +1,235 @@
+//! `perstack list-tools`: the tools that each expert would see.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+
+use clap::Args;
+use perstack::event::{Event, EventSink};
+use perstack::expert::ExpertKey;
+use perstack::message::Message;
+use perstack::runtime::{self, Cassette, InDoubt, Options, RunError};
+use perstack::tool::{ToolHints, ToolKind, ToolSpec};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use super::drive::async_runtime;
+use super::failure::Failure;
+use super::options::{ModelArgs, PlaceArgs, ProjectNeed, Setup};
+use super::render::{Paint, shortened, visible};
+use super::signals::Signals;
+use super::{Exit, Process};
+
+/// Fewest columns for a description that is shortened.
+const LEAST_DESCRIPTION: usize = 20;
+
+/// Lists the tools that experts would see
+#[derive(Debug, Args)]
+pub struct ListToolsArgs {
+    /// Only this expert's; without it, every expert's of the configuration
+    expert: Option<String>,
+    /// An array of JSON objects, with each tool's input schema
+    #[arg(long)]
+    json: bool,
+    /// Show errors only
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// One tool of one expert.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row<'a> {
+    expert: &'a str,
+    skill: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    input_schema: &'a Map<String, Value>,
+    kind: ToolKind,
+    hints: ToolHints,
+}
+
+/// Skills' own events are nobody's concern here.
+struct Nobody;
+
+impl EventSink for Nobody {
+    fn emit(&self, _event: &Event, _history: &[Message]) {}
+}
+
+/// Carries out the command.
+pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
+    let setup = Setup::read(process, &args.place, &ModelArgs::default(), ProjectNeed::Required)?;
+    setup.print_warnings(process, args.quiet);
+    let experts = match &args.expert {
+        Some(expert) => vec![setup.expert(expert)?],
+        None => setup.experts(),
+    };
+    let cancel = CancellationToken::new();
+    let options = setup.options(process, Arc::new(Nobody), cancel, InDoubt::default(), Cassette::None);
+    let runtime = async_runtime()?;
+    let collected = runtime.block_on(collect(&experts, &options));
+    runtime.shutdown_background();
+    let (found, failures) = match collected {
+        Ok(collected) => collected,
+        Err(stop) => return stop,
+    };
+    let paint = Paint::of_stderr(process);
+    for failure in &failures {
+        failure.print(paint);
+    }
+    let rows: Vec<Row<'_>> = found.iter().flat_map(|(expert, tools)| tools.iter().map(|t| row(expert, t))).collect();
+    let text = if args.json { json(&rows)? } else { table(&rows, width(process)) };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::other(anyhow::Error::new(error).context("cannot write to standard output")))
+        }
+        _ => Ok(failures.first().map_or(Exit::Completed, Failure::exit)),
+    }
+}
+
+type Found<'a> = Vec<(&'a ExpertKey, Vec<ToolSpec>)>;
+
+/// Asks for each expert's tools in turn. One that fails does not hide the others'. A signal ends it.
+async fn collect<'a>(
+    experts: &'a [ExpertKey],
+    options: &Options,
+) -> Result<(Found<'a>, Vec<Failure>), Result<Exit, Failure>> {
+    let mut signals = Signals::listen()
+        .map_err(|error| Err(Failure::other(anyhow::Error::new(error).context("cannot listen to signals"))))?;
+    let mut found = Vec::new();
+    let mut failures = Vec::new();
+    for expert in experts {
+        let tools: Result<Vec<ToolSpec>, RunError> = tokio::select! {
+            tools = runtime::tools(expert, options) => tools,
+            signal = signals.next() => return Err(Ok(signal.exit())),
+        };
+        match tools {
+            Ok(tools) => found.push((expert, tools)),
+            Err(error) => failures.push(Failure::from(error).in_expert(expert)),
+        }
+    }
+    Ok((found, failures))
+}
+
+fn row<'a>(expert: &'a ExpertKey, tool: &'a ToolSpec) -> Row<'a> {
+    Row {
+        expert: expert.as_str(),
+        skill: &tool.skill_name,
+        name: &tool.name,
+        description: tool.description.as_deref(),
+        input_schema: &tool.input_schema,
+        kind: tool.kind,
+        hints: tool.hints,
+    }
+}
+
+fn json(rows: &[Row<'_>]) -> Result<String, Failure> {
+    serde_json::to_string_pretty(rows).map(|text| text + "\n").map_err(Failure::other)
+}
+
+/// Columns for people. With a width, descriptions are shortened to fit.
+fn table(rows: &[Row<'_>], width: Option<usize>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = ["EXPERT", "SKILL", "TOOL", "DESCRIPTION"].map(str::to_owned);
+    let body = rows.iter().map(|row| {
+        [visible(row.expert), visible(row.skill), visible(row.name), visible(row.description.unwrap_or_default())]
+    });
+    let cells: Vec<[String; 4]> = std::iter::once(head).chain(body).collect();
+    let column = |at: usize| cells.iter().filter_map(|row| row.get(at)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let [expert_width, skill_width, name_width] = [column(0), column(1), column(2)];
+    let room = width.map(|w| w.saturating_sub(expert_width + skill_width + name_width + 6).max(LEAST_DESCRIPTION));
+    let mut text = String::new();
+    for [expert, skill, name, description] in &cells {
+        let description = room.map_or_else(|| description.clone(), |room| shortened(description, room));
+        let line = format!("{expert:expert_width$}  {skill:skill_width$}  {name:name_width$}  {description}");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The columns of the terminal that stdout is; `None` where it is none, and nothing needs to be cut.
+fn width(process: &Process) -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let told = process.variable("COLUMNS").and_then(|columns| columns.parse().ok());
+    told.or_else(terminal_width)
+}
+
+#[cfg(unix)]
+fn terminal_width() -> Option<usize> {
+    rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+#[cfg(not(unix))]
+fn terminal_width() -> Option<usize> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool(skill: &str, name: &str, description: &str) -> ToolSpec {
+        ToolSpec {
+            skill_name: skill.to_owned(),
+            name: name.to_owned(),
+            description: Some(description.to_owned()),
+            input_schema: Map::from_iter([("type".to_owned(), Value::from("object"))]),
+            kind: ToolKind::Mcp,
+            hints: ToolHints { read_only: true, ..ToolHints::default() },
+        }
+    }
+
+    #[test]
+    fn the_table_is_cut_to_the_terminal_only() {
+        let expert: ExpertKey = "reader".parse().unwrap();
+        let tools = [
+            tool("@perstack/base", "readTextFile", "Reads a text\nfile with \u{1b}[1mlines"),
+            tool("web", "get", "Gets"),
+        ];
+        let rows: Vec<Row<'_>> = tools.iter().map(|t| row(&expert, t)).collect();
+        assert_eq!(
+            table(&rows, None),
+            "EXPERT  SKILL           TOOL          DESCRIPTION\n\
+             reader  @perstack/base  readTextFile  Reads a text file with \\x1b[1mlines\n\
+             reader  web             get           Gets\n"
+        );
+        assert_eq!(
+            table(&rows, Some(60)).lines().nth(1),
+            Some("reader  @perstack/base  readTextFile  Reads a text file wit…")
+        );
+    }
+
+    #[test]
+    fn json_holds_the_schema() {
+        let expert: ExpertKey = "reader".parse().unwrap();
+        let tool = tool("web", "get", "Gets");
+        insta::assert_snapshot!(json(&[row(&expert, &tool)]).unwrap(), @r#"
+        [
+          {
+            "expert": "reader",
+            "skill": "web",
+            "name": "get",
+            "description": "Gets",
+            "inputSchema": {
+              "type": "object"
+            },
+            "kind": "mcp",
+            "hints": {
+              "readOnly": true,
+              "idempotent": false,
+              "destructive": false,
+              "openWorld": false
+            }
+          }
+        ]
+        "#);
+    }
+}

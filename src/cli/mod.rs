@@ -1,0 +1,205 @@
+//! The command line: words in, exit codes out. A file per command, the options they share, and what a person sees.
+//!
+//! Decides nothing about a Run. It is the only place that prints, reads the process's environment, and knows flags.
+
+mod completions;
+mod drive;
+mod ending;
+mod failure;
+mod input;
+mod list_tools;
+mod options;
+mod render;
+mod resume;
+mod run;
+mod signals;
+mod words;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::failure::Failure;
+
+/// How the program ends. The numbers are part of the product's interface and shown by `--help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Completed = 0,
+    Failed = 1,
+    Usage = 2,
+    MaxSteps = 3,
+    Interactive = 4,
+    Storage = 6,
+    Interrupted = 130,
+    Terminated = 143,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+const AFTER_HELP: &str = "\
+Streams:
+  stdout carries the result and nothing else: the final text, one JSON object or one event per line (--output).
+  stderr carries progress, warnings and errors. A closed stdout stops the job gracefully and quietly:
+  exit code 0 when it had completed, else 1.
+
+Exit codes:
+    0  completed
+    1  stopped by error
+    2  usage or configuration error
+    3  max steps reached
+    4  waiting for interactive input
+    5  budget reached
+    6  state could not be stored, or is locked by another process
+  130  SIGINT
+  143  SIGTERM or SIGHUP
+On every stop but 0 and 2, the last line on stderr is the command that continues the job.
+
+Environment:
+  PERSTACK_CONFIG      the configuration file, unless --config is given
+  PERSTACK_STORAGE     where jobs are stored, unless --storage is given (also PERSTACK_STORAGE_PATH)
+  PERSTACK_PROXY_URL   proxy for model requests, unless --proxy is given
+  PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml
+  NO_COLOR, CLICOLOR_FORCE are honoured.";
+
+/// Runs declarative AI experts, and never loses work.
+#[derive(Debug, Parser)]
+#[command(name = "perstack", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Resume(resume::ResumeArgs),
+    ListTools(list_tools::ListToolsArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// What the process was started with and in.
+#[derive(Clone)]
+pub struct Process {
+    /// The environment's variables, but for those that are no UTF-8.
+    pub variables: Vec<(String, String)>,
+    /// The current folder: the workspace.
+    pub folder: PathBuf,
+}
+
+impl Process {
+    /// Reads environment and current folder, once.
+    fn read() -> anyhow::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the process's environment")]
+        let variables = std::env::vars_os();
+        Ok(Self {
+            variables: variables
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+            folder: std::env::current_dir().context("cannot tell the current folder")?,
+        })
+    }
+
+    /// A variable's value; an empty one counts as not set.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(asked) => {
+            // Help and version go to stdout, everything else to stderr. A reader that has gone away is no error.
+            let _ = asked.print();
+            return if asked.use_stderr() { Exit::Usage.into() } else { Exit::Completed.into() };
+        }
+    };
+    let process = match Process::read() {
+        Ok(process) => process,
+        Err(error) => {
+            Failure::usage(error).print(render::Paint::plain());
+            return Exit::Usage.into();
+        }
+    };
+    let ended = match cli.command {
+        Command::Run(args) => run::run(&args, &process),
+        Command::Resume(args) => resume::run(&args, &process),
+        Command::ListTools(args) => list_tools::run(&args, &process),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.print(render::Paint::of_stderr(&process));
+            failure.exit().into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_documents_every_exit_code_and_the_streams() {
+        let help = Cli::command().render_long_help().to_string();
+        for exit in [
+            Exit::Completed,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::MaxSteps,
+            Exit::Interactive,
+            Exit::Storage,
+            Exit::Interrupted,
+            Exit::Terminated,
+        ] {
+            assert!(help.contains(&format!("{:>5}  ", exit as u8)), "{exit:?} is not in:\n{help}");
+        }
+        assert!(help.contains("stdout carries the result and nothing else"), "{help}");
+    }
+
+    #[test]
+    fn wrong_words_are_answered_with_the_nearest_right_ones() {
+        let tip = |words: &[&str]| Cli::try_parse_from(words).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(tip(&["perstack", "runn", "x"]).contains("'run'"));
+        assert!(tip(&["perstack", "run", "x", "q", "--max-step", "3"]).contains("'--max-steps'"));
+        assert!(tip(&["perstack", "run", "x", "q", "--provider", "antropic"]).contains("'anthropic'"));
+        assert!(tip(&["perstack", "run", "x", "q", "--filter", "completRun"]).contains("'completeRun'"));
+    }
+
+    #[test]
+    fn junk_numbers_and_contradictions_are_refused() {
+        for rest in [
+            &["--max-steps", "0"][..],
+            &["--max-steps", "12abc"],
+            &["--max-steps", "-3"],
+            &["--max-retries", "x"],
+            &["--timeout", "0"],
+            &["--timeout", "1.5"],
+            &["--reasoning-budget", "huge"],
+            &["--job-id", "../x"],
+            &["--resume-from", "c1"],
+            &["--continue", "--continue-job", "j1"],
+            &["--json", "--output", "text"],
+            &["--replay-tools"],
+            &["--record", "a", "--replay", "b"],
+            &["--quiet", "--verbose"],
+        ] {
+            let words = ["perstack", "run", "expert", "query"].iter().chain(rest);
+            let refused = Cli::try_parse_from(words).err().map(|e| e.use_stderr());
+            assert_eq!(refused, Some(true), "{rest:?}");
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The options that commands share, and what they and the surroundings settle to.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use perstack::config::{self, Overrides, Project, Settings};
+use perstack::environment::Environment;
+use perstack::event::{Detail, EventSink, TYPES};
+use perstack::expert::ExpertKey;
+use perstack::runtime::{Cassette, InDoubt, Options};
+use perstack::setting::{ProviderName, ReasoningBudget};
+use tokio_util::sync::CancellationToken;
+
+use super::Process;
+use super::failure::Failure;
+use super::render::{Paint, visible};
+use super::words::Words;
+
+/// The folder in the workspace that holds `jobs/` (the original's).
+const DEFAULT_STORAGE: &str = "perstack";
+
+/// Where things are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PlaceArgs {
+    /// Configuration file; without it, perstack.toml in this folder or the nearest one above
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// File with environment variables (repeatable); without it, the configuration's, else .env and .env.local
+    #[arg(long, value_name = "PATH")]
+    pub env_path: Vec<PathBuf>,
+    /// Folder that jobs are stored in [default: perstack]
+    #[arg(long, value_name = "PATH")]
+    pub storage: Option<PathBuf>,
+    /// HTTP(S) or SOCKS proxy for model requests
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+}
+
+/// Which model, and how far.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ModelArgs {
+    /// Model provider
+    #[arg(long, value_name = "PROVIDER", value_parser = provider_parser())]
+    pub provider: Option<ProviderName>,
+    /// Model, as the provider spells it
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// How much the model may think: none, minimal, low, medium, high or a number of tokens
+    #[arg(long, value_name = "BUDGET", allow_negative_numbers = true)]
+    pub reasoning_budget: Option<ReasoningBudget>,
+    /// Highest step number, over the whole job
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    pub max_steps: Option<u64>,
+    /// Repeats of a failed model call
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub max_retries: Option<u32>,
+    /// Time limit for one model call, in milliseconds
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    pub timeout: Option<u64>,
+}
+
+/// What is shown.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub struct OutputArgs {
+    /// What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub output: Option<Format>,
+    /// Same as --output jsonl
+    #[arg(long, conflicts_with = "output")]
+    pub json: bool,
+    /// Only events of these types, separated by commas; implies --output jsonl
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = PossibleValuesParser::new(TYPES),
+          hide_possible_values = true)]
+    pub filter: Vec<String>,
+    /// Every event with its whole messages and checkpoints; implies --output jsonl
+    #[arg(long)]
+    pub full_events: bool,
+    /// Show errors only
+    #[arg(long, short, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Show reasoning, text and skills' messages as they come
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// How the session is made.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SessionArgs {
+    /// Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on
+    #[arg(long, value_name = "CHOICE", value_enum, default_value_t = Doubt::Report)]
+    pub in_doubt: Doubt,
+    /// Record every model exchange and tool result in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub record: Option<PathBuf>,
+    /// Answer from this recorded session, without network or key
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// Take tool results from the recorded session too, instead of running tools
+    #[arg(long, requires = "replay")]
+    pub replay_tools: bool,
+}
+
+/// The options of `run` and `resume`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct JobArgs {
+    #[command(flatten, next_help_heading = "Model")]
+    pub model: ModelArgs,
+    #[command(flatten, next_help_heading = "Places")]
+    pub place: PlaceArgs,
+    #[command(flatten, next_help_heading = "Output")]
+    pub output: OutputArgs,
+    #[command(flatten, next_help_heading = "Session")]
+    pub session: SessionArgs,
+}
+
+/// What stdout carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+    Jsonl,
+}
+
+/// `--in-doubt`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Doubt {
+    #[default]
+    Report,
+    Retry,
+    Stop,
+}
+
+impl From<Doubt> for InDoubt {
+    fn from(doubt: Doubt) -> Self {
+        match doubt {
+            Doubt::Report => Self::Report,
+            Doubt::Retry => Self::Retry,
+            Doubt::Stop => Self::Stop,
+        }
+    }
+}
+
+/// Known names only, so that a near miss is told the right one.
+fn provider_parser() -> impl TypedValueParser<Value = ProviderName> {
+    PossibleValuesParser::new(ProviderName::ALL.map(ProviderName::as_str)).try_map(|name| name.parse::<ProviderName>())
+}
+
+impl PlaceArgs {
+    fn add_to(&self, words: &mut Words) {
+        words.path("--config", self.config.as_deref());
+        for path in &self.env_path {
+            words.path("--env-path", Some(path));
+        }
+        words.path("--storage", self.storage.as_deref());
+        // A proxy's address may hold a password, which must not end up in a build's log.
+        words.value("--proxy", self.proxy.as_ref().filter(|url| !url.contains('@')));
+    }
+}
+
+impl ModelArgs {
+    fn add_to(&self, words: &mut Words) {
+        words
+            .value("--provider", self.provider)
+            .value("--model", self.model.as_ref())
+            .value("--reasoning-budget", self.reasoning_budget)
+            .value("--max-steps", self.max_steps)
+            .value("--max-retries", self.max_retries)
+            .value("--timeout", self.timeout);
+    }
+
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            provider: self.provider,
+            model: self.model.clone(),
+            reasoning_budget: self.reasoning_budget,
+            max_steps: self.max_steps,
+            max_retries: self.max_retries,
+            timeout_ms: self.timeout,
+        }
+    }
+}
+
+impl OutputArgs {
+    fn add_to(&self, words: &mut Words) {
+        let format = self.output.and_then(|f| f.to_possible_value());
+        words.value("--output", format.as_ref().map(clap::builder::PossibleValue::get_name));
+        words.switch("--json", self.json);
+        words.value("--filter", (!self.filter.is_empty()).then(|| self.filter.join(",")));
+        words.switch("--full-events", self.full_events).switch("--quiet", self.quiet).switch("--verbose", self.verbose);
+    }
+
+    /// What stdout is to carry.
+    ///
+    /// # Errors
+    /// When options for events are given together with another format.
+    pub fn format(&self) -> Result<Format, Failure> {
+        let wants_events = self.json || self.full_events || !self.filter.is_empty();
+        match self.output {
+            Some(Format::Text | Format::Json) if wants_events => {
+                Err(Failure::usage(anyhow::anyhow!("--filter and --full-events are about events"))
+                    .help("use them with --output jsonl, or without --output"))
+            }
+            Some(format) => Ok(format),
+            None if wants_events => Ok(Format::Jsonl),
+            None => Ok(Format::Text),
+        }
+    }
+
+    /// How much of the history events repeat.
+    pub fn detail(&self) -> Detail {
+        if self.full_events { Detail::Full } else { Detail::New }
+    }
+}
+
+impl SessionArgs {
+    /// Whether the session is recorded or replayed; paths are taken from `folder` on.
+    pub fn cassette(&self, folder: &Path) -> Cassette {
+        match (&self.record, &self.replay) {
+            (_, Some(file)) => Cassette::Replay { file: folder.join(file), tools: self.replay_tools },
+            (Some(file), None) => Cassette::Record(folder.join(file)),
+            (None, None) => Cassette::None,
+        }
+    }
+}
+
+impl JobArgs {
+    /// Adds the flags that were given, but for those about recording and replaying: the command is meant to be run
+    /// live, and a recording must not be overwritten by what follows it.
+    pub fn add_to(&self, words: &mut Words) {
+        self.model.add_to(words);
+        self.place.add_to(words);
+        self.output.add_to(words);
+        let choice = Some(self.session.in_doubt).filter(|d| *d != Doubt::default()).and_then(|d| d.to_possible_value());
+        words.value("--in-doubt", choice.as_ref().map(clap::builder::PossibleValue::get_name));
+    }
+}
+
+/// Whether a command can do without a configuration file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProjectNeed {
+    Required,
+    /// A file that is named must be there; one that is only looked for need not.
+    IfFound,
+}
+
+/// Configuration, environment and flags, settled.
+pub struct Setup {
+    pub project: Option<Project>,
+    pub environment: Environment,
+    pub settings: Settings,
+    /// The folder that holds `jobs/`; absolute.
+    pub storage: PathBuf,
+    pub proxy: Option<String>,
+}
+
+impl Setup {
+    /// Reads what the options name.
+    ///
+    /// # Errors
+    /// With the exit code for usage, when a file is missing or not right.
+    pub fn read(process: &Process, place: &PlaceArgs, model: &ModelArgs, need: ProjectNeed) -> Result<Self, Failure> {
+        let project = match config_path(process, place, need)? {
+            Some(path) => Some(config::load(&path).map_err(Failure::usage)?),
+            None => None,
+        };
+        let env_files = if place.env_path.is_empty() {
+            project
+                .as_ref()
+                .and_then(|p| p.env_path.clone())
+                .unwrap_or_else(|| config::DEFAULT_ENV_FILES.iter().map(PathBuf::from).collect())
+        } else {
+            place.env_path.clone()
+        };
+        let environment =
+            config::environment(process.variables.clone(), &process.folder, &env_files).map_err(Failure::usage)?;
+        let user = match user_file(process) {
+            Some(file) => config::user_defaults(&file).map_err(Failure::usage)?,
+            None => Overrides::default(),
+        };
+        let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
+        let settings = config::settle(model.overrides(), variables, project.as_ref(), user).map_err(Failure::usage)?;
+        let storage = place
+            .storage
+            .as_deref()
+            .or_else(|| process.variable("PERSTACK_STORAGE").map(Path::new))
+            .or_else(|| process.variable("PERSTACK_STORAGE_PATH").map(Path::new))
+            .unwrap_or(Path::new(DEFAULT_STORAGE));
+        Ok(Self {
+            project,
+            environment,
+            settings,
+            storage: process.folder.join(storage),
+            // From the process alone, never from files: a project must not redirect its user's requests.
+            proxy: place.proxy.clone().or_else(|| process.variable("PERSTACK_PROXY_URL").map(str::to_owned)),
+        })
+    }
+}
+
+impl Setup {
+    /// Tells what the configuration has that is ignored, unless `quiet`.
+    pub fn print_warnings(&self, process: &Process, quiet: bool) {
+        let paint = Paint::of_stderr(process);
+        for warning in self.project.iter().flat_map(|p| &p.warnings).filter(|_| !quiet) {
+            // When stderr is gone, there is nobody left to tell.
+            let _ = writeln!(std::io::stderr().lock(), "{} {}", paint.yellow("warning:"), visible(warning));
+        }
+    }
+
+    /// The expert that the configuration has by this key.
+    ///
+    /// # Errors
+    /// When it has none; with the nearest key.
+    pub fn expert(&self, key: &str) -> Result<ExpertKey, Failure> {
+        match &self.project {
+            Some(project) => project.expert(key).map(|expert| expert.key.clone()).map_err(Failure::usage),
+            None => Err(Failure::usage(anyhow::anyhow!("expert {key:?} is not known: there is no configuration"))),
+        }
+    }
+
+    /// All experts of the configuration, in its order.
+    pub fn experts(&self) -> Vec<ExpertKey> {
+        self.project.iter().flat_map(|project| project.experts.keys().cloned()).collect()
+    }
+
+    /// What the library needs to know.
+    pub fn options(
+        self,
+        process: &Process,
+        sink: Arc<dyn EventSink>,
+        cancel: CancellationToken,
+        in_doubt: InDoubt,
+        cassette: Cassette,
+    ) -> Options {
+        let (experts, base_skill_command) =
+            self.project.map(|project| (project.experts, project.base_skill_command)).unwrap_or_default();
+        Options {
+            settings: self.settings,
+            experts,
+            base_skill_command,
+            environment: self.environment,
+            workspace: process.folder.clone(),
+            storage: self.storage,
+            proxy: self.proxy,
+            sink,
+            cancel,
+            in_doubt,
+            cassette,
+        }
+    }
+}
+
+/// The configuration file: named, or found from the current folder upwards.
+fn config_path(process: &Process, place: &PlaceArgs, need: ProjectNeed) -> Result<Option<PathBuf>, Failure> {
+    let named = place.config.as_deref().or_else(|| process.variable("PERSTACK_CONFIG").map(Path::new));
+    match (named, need) {
+        (Some(path), _) => Ok(Some(process.folder.join(path))),
+        (None, ProjectNeed::Required) => config::discover(&process.folder).map(Some).map_err(Failure::usage),
+        (None, ProjectNeed::IfFound) => Ok(config::discover(&process.folder).ok()),
+    }
+}
+
+/// The user's own defaults, in the platform's folder for configuration.
+fn user_file(process: &Process) -> Option<PathBuf> {
+    let folder = match process.variable("PERSTACK_CONFIG_DIR") {
+        Some(folder) => process.folder.join(folder),
+        None => directories::ProjectDirs::from("", "", "perstack")?.config_dir().to_owned(),
+    };
+    Some(folder.join("config.toml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_that_were_given_come_back_as_words() {
+        let args = JobArgs {
+            model: ModelArgs {
+                provider: Some(ProviderName::OpenAi),
+                model: Some("gpt x".to_owned()),
+                max_steps: Some(5),
+                ..ModelArgs::default()
+            },
+            place: PlaceArgs {
+                env_path: vec!["a.env".into(), "b.env".into()],
+                proxy: Some("http://me:secret@proxy".to_owned()),
+                ..PlaceArgs::default()
+            },
+            output: OutputArgs { output: Some(Format::Json), quiet: true, ..OutputArgs::default() },
+            session: SessionArgs {
+                in_doubt: Doubt::Stop,
+                replay: Some("c.jsonl".into()),
+                replay_tools: true,
+                ..SessionArgs::default()
+            },
+        };
+        let mut words = Words::default();
+        args.add_to(&mut words);
+        assert_eq!(
+            words.to_string(),
+            "--provider openai --model 'gpt x' --max-steps 5 --env-path a.env --env-path b.env --output json --quiet \
+             --in-doubt stop"
+        );
+    }
+
+    #[test]
+    fn options_for_events_imply_events_and_contradict_other_formats() {
+        let format = |args: OutputArgs| args.format().ok();
+        assert_eq!(format(OutputArgs::default()), Some(Format::Text));
+        assert_eq!(format(OutputArgs { json: true, ..OutputArgs::default() }), Some(Format::Jsonl));
+        let filter = vec!["completeRun".to_owned()];
+        assert_eq!(format(OutputArgs { filter: filter.clone(), ..OutputArgs::default() }), Some(Format::Jsonl));
+        let output = Some(Format::Text);
+        assert_eq!(format(OutputArgs { output, filter, ..OutputArgs::default() }), None);
+    }
+
+    #[test]
+    fn places_come_from_flags_then_variables_then_defaults() {
+        let folder = PathBuf::from("/work");
+        let process = |pairs: &[(&str, &str)]| Process {
+            variables: pairs
+                .iter()
+                .chain(&[("PERSTACK_CONFIG_DIR", "/nowhere")])
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect(),
+            folder: folder.clone(),
+        };
+        let storage = |process: &Process, flag: Option<&str>| {
+            let place = PlaceArgs { storage: flag.map(PathBuf::from), ..PlaceArgs::default() };
+            Setup::read(process, &place, &ModelArgs::default(), ProjectNeed::IfFound).ok().map(|s| s.storage)
+        };
+        let both = process(&[("PERSTACK_STORAGE_PATH", "old"), ("PERSTACK_STORAGE", "/new")]);
+        assert_eq!(storage(&both, Some("flag")), Some("/work/flag".into()));
+        assert_eq!(storage(&both, None), Some("/new".into()));
+        assert_eq!(storage(&process(&[("PERSTACK_STORAGE_PATH", "old")]), None), Some("/work/old".into()));
+        assert_eq!(storage(&process(&[("PERSTACK_STORAGE", "")]), None), Some("/work/perstack".into()));
+    }
+}

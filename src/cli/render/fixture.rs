@@ -1,0 +1,115 @@
+//! Hand-made events for the renderers' tests.
+
+use perstack::checkpoint::{Checkpoint, CheckpointHead, DelegatedBy, Status, TodoList};
+use perstack::content::ExpertPart;
+use perstack::event::{Event, EventBody, SCHEMA_VERSION, Step, Told};
+use perstack::expert::ExpertRef;
+use perstack::message::Message;
+use perstack::runtime::Outcome;
+use perstack::tool::ToolCall;
+use perstack::usage::Usage;
+use serde_json::{Map, Value};
+
+fn expert(name: &str) -> ExpertRef {
+    ExpertRef { key: name.parse().unwrap(), name: name.to_owned(), version: "1.0.0".to_owned() }
+}
+
+/// The state of `researcher`'s Run, proceeding.
+pub fn head(run: &str, step_number: u64) -> CheckpointHead {
+    CheckpointHead {
+        format_version: 1,
+        id: "c1".parse().unwrap(),
+        job_id: "j1".parse().unwrap(),
+        run_id: run.parse().unwrap(),
+        status: Status::Proceeding,
+        step_number,
+        expert: expert("researcher"),
+        delegate_to: Vec::new(),
+        delegated_by: None,
+        usage: Usage::default(),
+        context_window: None,
+        context_window_usage: None,
+        pending_tool_calls: Vec::new(),
+        partial_tool_results: Vec::new(),
+        todos: TodoList::default(),
+        error: None,
+        retry_count: 0,
+        metadata: Map::new(),
+    }
+}
+
+/// The same for an expert that `parent` called.
+pub fn delegated(head: CheckpointHead, name: &str, parent: &str) -> CheckpointHead {
+    let delegated_by = DelegatedBy {
+        expert: head.expert,
+        tool_call_id: "c1".to_owned(),
+        tool_name: name.to_owned(),
+        checkpoint_id: "c1".parse().unwrap(),
+        run_id: parent.parse().unwrap(),
+    };
+    CheckpointHead { expert: expert(name), delegated_by: Some(delegated_by), ..head }
+}
+
+/// A checkpoint within an event.
+pub fn told(head: CheckpointHead) -> Told {
+    Told { head: Box::new(head), messages: 0 }
+}
+
+/// An event of a Run.
+pub fn event(run: &str, body: EventBody) -> Event {
+    Event {
+        body,
+        id: "e1".to_owned(),
+        timestamp: 0,
+        job_id: "j1".parse().unwrap(),
+        run_id: run.parse().unwrap(),
+        expert_key: None,
+        step_number: None,
+        sequence: None,
+        schema_version: SCHEMA_VERSION,
+    }
+}
+
+/// A Run of `name` before its skills start.
+pub fn initialize(name: &str) -> EventBody {
+    EventBody::InitializeRuntime {
+        runtime_version: "0.1.0".to_owned(),
+        runtime: "local".to_owned(),
+        expert_name: name.to_owned(),
+        experts: vec![name.to_owned()],
+        provider: "anthropic".to_owned(),
+        model: "some-model".to_owned(),
+        max_steps: 100,
+        max_retries: 5,
+        timeout: 300_000,
+        query: None,
+        interactive_tool_call: None,
+        context_window: None,
+    }
+}
+
+/// A call with one argument.
+pub fn call(id: &str, tool: &str, argument: &str, value: &str) -> ToolCall {
+    let args = Map::from_iter([(argument.to_owned(), Value::from(value))]);
+    ToolCall { id: id.to_owned(), skill_name: "skill".to_owned(), tool_name: tool.to_owned(), args }
+}
+
+/// A step in which these calls were made.
+pub fn step(step_number: u64, tool_calls: Vec<ToolCall>) -> Step {
+    Step { step_number, tool_calls, ..Step::default() }
+}
+
+/// A job that ended after its second step, `text` being the last that the model said.
+pub fn outcome(status: Status, text: &str) -> Outcome {
+    let part = ExpertPart::TextPart { id: String::new(), text: text.to_owned() };
+    let usage = Usage { input_tokens: 1200, output_tokens: 34, total_tokens: 1234, ..Usage::default() };
+    Outcome {
+        checkpoint: Checkpoint {
+            head: CheckpointHead { status, usage, ..head("r1", 2) },
+            messages: vec![Message::ExpertMessage { id: String::new(), contents: vec![part], cache: false }],
+        },
+        path: "/work/perstack/jobs/j1/runs/r1/checkpoint-2-c1.json".into(),
+        duration_ms: 5,
+        steps: 2,
+    }
+}

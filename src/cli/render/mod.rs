@@ -1,0 +1,143 @@
+//! What the program shows: the result on stdout, everything else on stderr.
+//!
+//! [`view`] folds events into words; [`progress`] shows them on a terminal, [`lines`] anywhere else; [`jsonl`] and
+//! [`result`] write stdout.
+
+mod jsonl;
+mod lines;
+mod progress;
+pub mod result;
+mod text;
+mod view;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, OnceLock};
+
+use perstack::event::{Event, EventSink};
+use perstack::id::JobId;
+use perstack::message::Message;
+use tokio_util::sync::CancellationToken;
+
+pub use self::text::{Paint, count, shortened, steps, visible, visible_lines};
+
+use self::jsonl::JsonLines;
+use self::lines::Lines;
+use self::progress::Progress;
+use self::view::{Note, NoteKind, Verbosity, View};
+use super::Process;
+use super::options::{Format, OutputArgs};
+
+/// What one invocation shows while its job runs.
+pub struct Screen {
+    paint: Paint,
+    quiet: bool,
+    progress: Option<Arc<Progress>>,
+    events: Option<Arc<JsonLines<io::Stdout>>>,
+    fanout: Arc<Fanout>,
+}
+
+impl Screen {
+    /// Decides what is shown where. `cancel` fires when nobody reads the events any more.
+    pub fn new(process: &Process, output: &OutputArgs, format: Format, cancel: &CancellationToken) -> Self {
+        let paint = Paint::of_stderr(process);
+        let verbosity = if output.verbose { Verbosity::Verbose } else { Verbosity::Normal };
+        let is_terminal = io::stderr().is_terminal() && process.variable("TERM") != Some("dumb");
+        // Events on a terminal are what is looked at; progress would be drawn over them.
+        let hidden = output.quiet || (format == Format::Jsonl && io::stdout().is_terminal());
+        let progress = (is_terminal && !hidden).then(|| Arc::new(Progress::new(View::new(verbosity), paint)));
+        let events = (format == Format::Jsonl)
+            .then(|| Arc::new(JsonLines::new(io::stdout(), &output.filter, output.detail(), cancel.clone())));
+        let mut sinks: Vec<Arc<dyn EventSink>> = Vec::new();
+        match &progress {
+            Some(progress) => sinks.push(progress.clone()),
+            None if hidden => {}
+            None => sinks.push(Arc::new(Lines::new(io::stderr(), View::new(verbosity), paint))),
+        }
+        if let Some(events) = &events {
+            sinks.push(events.clone());
+        }
+        let fanout = Arc::new(Fanout { job: OnceLock::new(), sinks });
+        Self { paint, quiet: output.quiet, progress, events, fanout }
+    }
+
+    /// Where the job's events go.
+    pub fn sink(&self) -> Arc<dyn EventSink> {
+        self.fanout.clone()
+    }
+
+    /// The job, once it has told anything.
+    pub fn job(&self) -> Option<&JobId> {
+        self.fanout.job.get()
+    }
+
+    /// How colours are used on stderr.
+    pub fn paint(&self) -> Paint {
+        self.paint
+    }
+
+    /// What went wrong with the events on stdout, if anything did.
+    pub fn events_error(&self) -> Option<io::Error> {
+        self.events.as_ref().and_then(|events| events.take_error())
+    }
+
+    /// Tells a person something that is no error; nothing with `--quiet`.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            self.tell(text);
+        }
+    }
+
+    /// Writes a line to stderr, `--quiet` or not.
+    pub fn tell(&self, text: &str) {
+        match &self.progress {
+            Some(progress) => progress.print(text),
+            // When stderr is gone, there is nobody left to tell.
+            None => drop(writeln!(io::stderr().lock(), "{text}")),
+        }
+    }
+
+    /// Takes down the progress; what is told from here on stays below it.
+    pub fn close(&self) {
+        if let Some(progress) = &self.progress {
+            progress.close();
+        }
+    }
+}
+
+/// Hands events on, and remembers whose they are.
+struct Fanout {
+    job: OnceLock<JobId>,
+    sinks: Vec<Arc<dyn EventSink>>,
+}
+
+impl EventSink for Fanout {
+    fn emit(&self, event: &Event, history: &[Message]) {
+        self.job.get_or_init(|| event.job_id.clone());
+        for sink in &self.sinks {
+            sink.emit(event, history);
+        }
+    }
+}
+
+/// A note as one line.
+fn note_line(note: &Note, paint: Paint) -> String {
+    let indent = "  ".repeat(note.depth);
+    let mark = match note.kind {
+        NoteKind::Begun => paint.cyan("▸"),
+        NoteKind::Done => paint.green("✓"),
+        NoteKind::Retrying => paint.yellow("↻"),
+        NoteKind::Stopped => paint.red("✗"),
+        NoteKind::Detail => paint.dim("·"),
+    };
+    let text = match note.kind {
+        NoteKind::Detail => paint.dim(&note.text),
+        _ => note.text.clone(),
+    };
+    match &note.expert {
+        Some(expert) => format!("{indent}{mark} {}  {text}", paint.cyan(expert)),
+        None => format!("{indent}{mark} {text}"),
+    }
+}
+
+#[cfg(test)]
+pub mod fixture;

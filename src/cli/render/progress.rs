@@ -1,0 +1,166 @@
+//! Progress on a terminal: a line per active Run at the bottom, finished steps scrolling above.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use perstack::event::{Event, EventSink};
+use perstack::id::RunId;
+use perstack::message::Message;
+
+use super::note_line;
+use super::text::Paint;
+use super::view::View;
+
+/// How often spinner and elapsed time move: often enough to look alive, rarely enough to cost nothing.
+const TICK: Duration = Duration::from_millis(125);
+
+/// Draws a job.
+pub struct Progress {
+    bars: MultiProgress,
+    paint: Paint,
+    state: Mutex<State>,
+}
+
+struct State {
+    view: View,
+    /// The Runs as they are drawn, from the top.
+    drawn: Vec<RunId>,
+    lines: HashMap<RunId, ProgressBar>,
+}
+
+impl Progress {
+    /// Draws on stderr, from the first event on.
+    pub fn new(view: View, paint: Paint) -> Self {
+        Self::on(ProgressDrawTarget::stderr(), view, paint)
+    }
+
+    fn on(target: ProgressDrawTarget, view: View, paint: Paint) -> Self {
+        let state = State { view, drawn: Vec::new(), lines: HashMap::new() };
+        Self { bars: MultiProgress::with_draw_target(target), paint, state: Mutex::new(state) }
+    }
+
+    /// Writes a line above the active Runs.
+    pub fn print(&self, text: &str) {
+        // When the terminal is gone, there is nobody left to tell.
+        let _ = self.bars.println(text);
+    }
+
+    /// Takes the active Runs' lines away.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.drawn.clear();
+        for (_, line) in state.lines.drain() {
+            line.finish_and_clear();
+        }
+        // As above.
+        let _ = self.bars.clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings what is drawn in line with the view.
+    fn draw(&self, state: &mut State) {
+        let active: Vec<RunId> = state.view.active().cloned().collect();
+        let gone: Vec<RunId> = state.drawn.extract_if(.., |id| !active.contains(id)).collect();
+        for line in gone.iter().filter_map(|id| state.lines.remove(id)) {
+            line.finish_and_clear();
+            self.bars.remove(&line);
+        }
+        for (at, id) in active.iter().enumerate() {
+            if state.drawn.get(at) != Some(id) {
+                self.place(state, at, id);
+            }
+            if let (Some(line), Some(text)) = (state.lines.get(id), state.view.line(id))
+                && line.message() != text
+            {
+                line.set_message(text);
+            }
+        }
+    }
+
+    /// Puts a Run's line at its place, a new one or one that was elsewhere.
+    fn place(&self, state: &mut State, at: usize, id: &RunId) {
+        let line = if let Some(line) = state.lines.remove(id) {
+            state.drawn.retain(|other| other != id);
+            self.bars.remove(&line);
+            self.bars.insert(at, line)
+        } else {
+            let line = self.bars.insert(at, ProgressBar::new_spinner().with_style(style(self.paint)));
+            line.enable_steady_tick(TICK);
+            line
+        };
+        state.lines.insert(id.clone(), line);
+        state.drawn.insert(at.min(state.drawn.len()), id.clone());
+    }
+}
+
+/// Spinner, the view's line cut to the terminal's width, elapsed time.
+fn style(paint: Paint) -> ProgressStyle {
+    let template =
+        if paint.is_on() { "{spinner:.cyan} {wide_msg} {elapsed:.dim}" } else { "{spinner} {wide_msg} {elapsed}" };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+impl EventSink for Progress {
+    fn emit(&self, event: &Event, _history: &[Message]) {
+        let mut state = self.state();
+        for note in state.view.apply(event) {
+            self.print(&note_line(&note, self.paint));
+        }
+        self.draw(&mut state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perstack::event::EventBody;
+
+    use super::super::fixture::{delegated, event, head, initialize, step, told};
+    use super::super::view::Verbosity;
+    use super::*;
+
+    fn hidden() -> Progress {
+        Progress::on(ProgressDrawTarget::hidden(), View::new(Verbosity::Normal), Paint::plain())
+    }
+
+    fn start(head: perstack::checkpoint::CheckpointHead) -> EventBody {
+        EventBody::StartRun { initial_checkpoint: told(head), input_messages: Vec::new() }
+    }
+
+    /// The lines that are drawn, from the top.
+    fn lines(progress: &Progress) -> Vec<String> {
+        let state = progress.state();
+        state.drawn.iter().filter_map(|id| state.lines.get(id)).map(ProgressBar::message).collect()
+    }
+
+    #[test]
+    fn a_delegates_line_stands_below_its_parents() {
+        let progress = hidden();
+        let emit = |run: &str, body| progress.emit(&event(run, body), &[]);
+        emit("r1", initialize("researcher"));
+        emit("r1", start(head("r1", 1)));
+        emit("r2", initialize("reader"));
+        emit("r3", initialize("writer"));
+        emit("r3", start(delegated(head("r3", 1), "writer", "r2")));
+        emit("r2", start(delegated(head("r2", 1), "reader", "r1")));
+        assert_eq!(lines(&progress), ["researcher  step 1/100", "  reader  step 1/100", "    writer  step 1/100"]);
+    }
+
+    #[test]
+    fn lines_of_runs_that_ended_are_taken_away() {
+        let progress = hidden();
+        let emit = |run: &str, body| progress.emit(&event(run, body), &[]);
+        emit("r1", start(head("r1", 1)));
+        emit("r2", start(delegated(head("r2", 1), "reader", "r1")));
+        let usage = perstack::usage::Usage::default();
+        let checkpoint = told(delegated(head("r2", 1), "reader", "r1"));
+        emit("r2", EventBody::CompleteRun { checkpoint, step: step(1, Vec::new()), text: "x".to_owned(), usage });
+        assert_eq!(lines(&progress), ["researcher  step 1"]);
+        progress.close();
+        assert_eq!(lines(&progress), [""; 0]);
+    }
+}

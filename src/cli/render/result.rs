@@ -1,0 +1,129 @@
+//! What stdout carries when a job ends: its text, or one JSON object.
+
+use std::io::{self, Write};
+
+use perstack::checkpoint::{RunFailure, Status};
+use perstack::runtime::Outcome;
+use perstack::tool::ToolCall;
+use perstack::usage::Usage;
+use serde::Serialize;
+
+use super::text::safe;
+use crate::cli::options::Format;
+
+/// The object of `--output json`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    status: Status,
+    /// The answer; absent unless completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a RunFailure>,
+    /// What the job waits for.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pending_tool_calls: &'a [ToolCall],
+    job_id: &'a str,
+    run_id: &'a str,
+    checkpoint_id: &'a str,
+    /// The checkpoint's file.
+    checkpoint: String,
+    /// Taken in this invocation.
+    steps: u64,
+    /// Over the whole job.
+    step_number: u64,
+    usage: Usage,
+    /// Of this invocation, in milliseconds.
+    duration_ms: u64,
+}
+
+/// Writes the result. Text for a terminal is rid of characters that act on it; a file or pipe gets it as it is.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(outcome: &Outcome, format: Format, out: &mut dyn Write, is_terminal: bool) -> io::Result<()> {
+    let mut text = match format {
+        Format::Text => match outcome.checkpoint.text() {
+            Some(text) if is_terminal => safe(&text),
+            Some(text) => text,
+            None => return Ok(()),
+        },
+        Format::Json => serde_json::to_string_pretty(&report(outcome))?,
+        // The events told it.
+        Format::Jsonl => return Ok(()),
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn report(outcome: &Outcome) -> Report<'_> {
+    let head = &outcome.checkpoint.head;
+    Report {
+        status: head.status,
+        text: outcome.checkpoint.text(),
+        error: head.error.as_ref(),
+        pending_tool_calls: &head.pending_tool_calls,
+        job_id: head.job_id.as_str(),
+        run_id: head.run_id.as_str(),
+        checkpoint_id: head.id.as_str(),
+        checkpoint: outcome.path.display().to_string(),
+        steps: outcome.steps,
+        step_number: head.step_number,
+        usage: head.usage,
+        duration_ms: outcome.duration_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::outcome;
+    use super::*;
+
+    fn written(outcome: &Outcome, format: Format, is_terminal: bool) -> String {
+        let mut out = Vec::new();
+        write(outcome, format, &mut out, is_terminal).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn text_is_the_answer_and_one_line_end() {
+        assert_eq!(written(&outcome(Status::Completed, "an answer"), Format::Text, false), "an answer\n");
+        assert_eq!(written(&outcome(Status::Completed, "an answer\n"), Format::Text, false), "an answer\n");
+        assert_eq!(written(&outcome(Status::StoppedByError, "half"), Format::Text, false), "");
+    }
+
+    #[test]
+    fn a_terminal_is_not_acted_on() {
+        let outcome = outcome(Status::Completed, "a\x1b[2J\n\tb");
+        assert_eq!(written(&outcome, Format::Text, true), "a\\x1b[2J\n\tb\n");
+        assert_eq!(written(&outcome, Format::Text, false), "a\x1b[2J\n\tb\n");
+    }
+
+    #[test]
+    fn json_is_one_object() {
+        insta::assert_snapshot!(written(&outcome(Status::Completed, "an answer"), Format::Json, false), @r#"
+        {
+          "status": "completed",
+          "text": "an answer",
+          "jobId": "j1",
+          "runId": "r1",
+          "checkpointId": "c1",
+          "checkpoint": "/work/perstack/jobs/j1/runs/r1/checkpoint-2-c1.json",
+          "steps": 2,
+          "stepNumber": 2,
+          "usage": {
+            "inputTokens": 1200,
+            "outputTokens": 34,
+            "reasoningTokens": 0,
+            "totalTokens": 1234,
+            "cachedInputTokens": 0
+          },
+          "durationMs": 5
+        }
+        "#);
+    }
+}

@@ -1,0 +1,171 @@
+//! Text made fit to be shown: without characters that act on a terminal, short, and in colour where that is wanted.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+
+use crate::cli::Process;
+
+/// Whether to write colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// No colours.
+    pub fn plain() -> Self {
+        Self { on: false }
+    }
+
+    /// Colours on stderr: `NO_COLOR` forbids them, `CLICOLOR_FORCE` demands them, else a terminal has them.
+    pub fn of_stderr(process: &Process) -> Self {
+        Self::of(process, std::io::stderr().is_terminal())
+    }
+
+    fn of(process: &Process, is_terminal: bool) -> Self {
+        let set = |name| process.variable(name).is_some_and(|value| value != "0");
+        let refused = process.variable("CLICOLOR") == Some("0") || process.variable("TERM") == Some("dumb");
+        Self { on: process.variable("NO_COLOR").is_none() && (set("CLICOLOR_FORCE") || (is_terminal && !refused)) }
+    }
+
+    /// Whether colours are written.
+    pub fn is_on(self) -> bool {
+        self.on
+    }
+
+    /// For errors.
+    pub fn red(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    /// For what succeeded.
+    pub fn green(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// For what needs attention.
+    pub fn yellow(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
+    /// For hints and names.
+    pub fn cyan(self, text: &str) -> String {
+        self.with("36", text)
+    }
+
+    /// For what is secondary.
+    pub fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Whether a character acts on a terminal, or on the order in which text is read, instead of being seen.
+fn acts(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Shows what cannot be seen, on one line: white space becomes single spaces, other acting characters are spelt out.
+pub fn visible(text: &str) -> String {
+    text.split_whitespace().map(spelt).collect::<Vec<_>>().join(" ")
+}
+
+/// The lines of `text`, each shown as it is but for acting characters.
+pub fn visible_lines(text: &str) -> Vec<String> {
+    text.lines().map(|line| spelt(&line.replace('\t', "    "))).collect()
+}
+
+/// `text` for a terminal: lines and tabs stay, other acting characters are spelt out.
+pub fn safe(text: &str) -> String {
+    let parts = text.split_inclusive(['\n', '\t']).map(|part| match part.strip_suffix(['\n', '\t']) {
+        Some(head) => spelt(head) + part.get(head.len()..).unwrap_or_default(),
+        None => spelt(part),
+    });
+    parts.collect()
+}
+
+fn spelt(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Writing to a String does not fail.
+        let _ = match c {
+            c if !acts(c) => shown.write_char(c),
+            c if c.is_ascii() => write!(shown, "\\x{:02x}", c as u32),
+            c => write!(shown, "\\u{{{:x}}}", c as u32),
+        };
+    }
+    shown
+}
+
+/// At most `width` characters, the last an ellipsis when something was left out.
+pub fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.truncate(short.trim_end().len());
+    short.push('…');
+    short
+}
+
+/// A number of tokens in a few characters: `812`, `12.3k`, `1.2M`.
+pub fn count(tokens: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", tokens / unit, tokens % unit / (unit / 10));
+    match tokens {
+        0..1_000 => tokens.to_string(),
+        1_000..1_000_000 => tenths(1_000) + "k",
+        _ => tenths(1_000_000) + "M",
+    }
+}
+
+/// Milliseconds in a few characters: `80 ms`, `3.2 s`, `2 min 5 s`.
+pub fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+    }
+}
+
+/// `1 step`, `2 steps`.
+pub fn steps(count: u64) -> String {
+    if count == 1 { "1 step".to_owned() } else { format!("{count} steps") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_that_act_on_a_terminal_are_spelt_out() {
+        assert_eq!(visible("a\x1b[2Jb\u{7}\u{9b}\u{202e}c\n\t d"), r"a\x1b[2Jb\x07\u{9b}\u{202e}c d");
+        assert_eq!(safe("a\tb\n\rc\x1b]0;x"), "a\tb\n\\x0dc\\x1b]0;x");
+        assert_eq!(safe("über\n"), "über\n");
+        assert_eq!(visible_lines("a\n\tb\x08\r\n"), ["a", "    b\\x08"]);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!([0, 999, 1_000, 12_345, 1_250_000].map(count), ["0", "999", "1.0k", "12.3k", "1.2M"]);
+        assert_eq!([80, 3_249, 125_000].map(duration), ["80 ms", "3.2 s", "2 min 5 s"]);
+        assert_eq!(shortened("abcdef", 6), "abcdef");
+        assert_eq!(shortened("äbc def", 5), "äbc…");
+    }
+
+    #[test]
+    fn colours_follow_the_variables_before_the_terminal() {
+        let paint = |pairs: &[(&str, &str)], is_terminal| {
+            let variables = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+            Paint::of(&Process { variables, folder: "/".into() }, is_terminal).is_on()
+        };
+        assert!(paint(&[], true));
+        assert!(!paint(&[], false));
+        assert!(!paint(&[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], true));
+        assert!(paint(&[("CLICOLOR_FORCE", "1")], false));
+        assert!(!paint(&[("CLICOLOR_FORCE", "0")], false));
+        assert!(!paint(&[("TERM", "dumb")], true));
+    }
+}

@@ -1,0 +1,557 @@
+//! What a person sees of a job: a pure fold of its events into notes (lines that stay) and a line for each active Run.
+//!
+//! Knows no terminal. Everything that comes from models, tools and servers leaves here on one line and without control
+//! characters. How the job as a whole ended is told afterwards, from its outcome.
+
+use indexmap::IndexMap;
+use perstack::checkpoint::CheckpointHead;
+use perstack::event::{Event, EventBody, Step, Told};
+use perstack::id::RunId;
+use perstack::tool::{ToolCall, ToolResult};
+use perstack::usage::Usage;
+use serde_json::Value;
+
+use super::text::{count, duration, shortened, steps, visible};
+
+/// Most characters of a tool call's argument.
+const ARGUMENT_WIDTH: usize = 40;
+
+/// Most tool calls of a step that are named.
+const NAMED_CALLS: usize = 6;
+
+/// Most characters of a reason.
+const REASON_WIDTH: usize = 200;
+
+/// Most bytes of streamed text that wait for their line's end.
+const LINE_LIMIT: usize = 2_000;
+
+/// A line that stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    pub kind: NoteKind,
+    /// How far below the coordinator its Run is.
+    pub depth: usize,
+    /// The Run's expert, where it is not the coordinator.
+    pub expert: Option<String>,
+    pub text: String,
+}
+
+/// What a note is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoteKind {
+    /// Something begins or goes on.
+    Begun,
+    /// Something was done.
+    Done,
+    /// Something will be tried again.
+    Retrying,
+    /// Something stopped.
+    Stopped,
+    /// Streamed reasoning or text, a skill's own words.
+    Detail,
+}
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verbosity {
+    Normal,
+    Verbose,
+}
+
+/// The job so far.
+#[derive(Debug)]
+pub struct View {
+    verbosity: Verbosity,
+    runs: IndexMap<RunId, RunView>,
+}
+
+/// One active Run.
+#[derive(Debug, Default)]
+struct RunView {
+    expert: String,
+    parent: Option<RunId>,
+    step: u64,
+    max_steps: u64,
+    usage: Usage,
+    context: Option<f64>,
+    activity: String,
+    calls: Vec<ToolCall>,
+    failed_calls: Vec<String>,
+    waits_for_delegates: bool,
+    /// Streamed text of which the line's end has not come yet.
+    partial_line: String,
+    streamed: bool,
+}
+
+impl View {
+    /// Nothing has happened yet.
+    pub fn new(verbosity: Verbosity) -> Self {
+        Self { verbosity, runs: IndexMap::new() }
+    }
+
+    /// The active Runs, a delegate after its parent.
+    pub fn active(&self) -> impl Iterator<Item = &RunId> {
+        self.runs.keys()
+    }
+
+    /// A Run's line.
+    pub fn line(&self, run_id: &RunId) -> Option<String> {
+        let run = self.runs.get(run_id)?;
+        let mut parts = vec![format!("{}{}", "  ".repeat(self.depth(run_id)), run.expert)];
+        match (run.step, run.max_steps) {
+            (0, _) => {}
+            (step, 0) => parts.push(format!("step {step}")),
+            (step, max) => parts.push(format!("step {step}/{max}")),
+        }
+        if !run.activity.is_empty() {
+            parts.push(run.activity.clone());
+        }
+        if run.usage.total_tokens > 0 {
+            parts.push(format!("{} tokens", count(run.usage.total_tokens)));
+        }
+        if let Some(context) = run.context {
+            parts.push(format!("context {:.0}%", context * 100.0));
+        }
+        Some(parts.join("  "))
+    }
+
+    /// Takes one event; the notes it leads to, in order.
+    pub fn apply(&mut self, event: &Event) -> Vec<Note> {
+        let id = &event.run_id;
+        match &event.body {
+            EventBody::InitializeRuntime { expert_name, provider, model, max_steps, .. } => {
+                self.initialize(id, expert_name, provider, model, *max_steps)
+            }
+            EventBody::StartRun { initial_checkpoint, .. } => self.begin(event, initial_checkpoint, "started"),
+            EventBody::ResumeFromStop { checkpoint } => self.begin(event, checkpoint, "resumed"),
+            EventBody::ContinueToNextStep { checkpoint, step, next_checkpoint } => {
+                self.next_step(id, checkpoint, step, next_checkpoint.head.step_number)
+            }
+            EventBody::CompleteRun { checkpoint, .. } => {
+                self.end(id, checkpoint, NoteKind::Done, &format!("step {}  answered", checkpoint.head.step_number))
+            }
+            EventBody::StopRunByDelegate { checkpoint, step } => self.delegate(id, checkpoint, step),
+            EventBody::StopRunByInteractiveTool { checkpoint, .. } => {
+                self.end_of_delegate(id, checkpoint, "waits for an answer from a person")
+            }
+            EventBody::StopRunByExceededMaxSteps { checkpoint, .. } => {
+                self.end_of_delegate(id, checkpoint, "reached the maximum of steps")
+            }
+            EventBody::StopRunByError { checkpoint, error, .. } => {
+                let reason = shortened(&visible(&error.message), REASON_WIDTH);
+                self.end_of_delegate(id, checkpoint, &format!("stopped by error: {reason}"))
+            }
+            EventBody::StopRunByCancellation { checkpoint, .. } => {
+                self.end_of_delegate(id, checkpoint, "was cancelled")
+            }
+            EventBody::SkillConnected { skill_name, total_duration_ms, .. } => {
+                let took = duration(*total_duration_ms);
+                self.detail(id, format!("skill {} connected in {took}", visible(skill_name)))
+            }
+            EventBody::SkillStderr { skill_name, message } => {
+                self.detail(id, format!("{}: {}", visible(skill_name), shortened(&visible(message), REASON_WIDTH)))
+            }
+            body => self.within_step(id, body),
+        }
+    }
+
+    /// Events that change a Run's line, or tell of what it is doing.
+    fn within_step(&mut self, id: &RunId, body: &EventBody) -> Vec<Note> {
+        let verbose = self.verbosity == Verbosity::Verbose;
+        let Some(run) = self.runs.get_mut(id) else { return Vec::new() };
+        let mut lines = Vec::new();
+        match body {
+            EventBody::StartGeneration { .. } => "asking the model".clone_into(&mut run.activity),
+            EventBody::StartStreamingReasoning => run.start_stream("reasoning"),
+            EventBody::StartStreamingRunResult => run.start_stream("answering"),
+            EventBody::StreamReasoning { delta } | EventBody::StreamRunResult { delta } if verbose => {
+                lines = run.stream(delta);
+            }
+            EventBody::CompleteStreamingReasoning { text } | EventBody::CompleteStreamingRunResult { text }
+                if verbose =>
+            {
+                lines = run.end_stream(text);
+            }
+            EventBody::CallTools { tool_calls, usage, .. } => {
+                run.usage = run.usage.plus(*usage);
+                run.calls.clone_from(tool_calls);
+                run.failed_calls.clear();
+                run.activity = run.calls_in_words();
+            }
+            EventBody::ResolveToolResults { tool_results } => run.resolve(tool_results),
+            EventBody::SkillStarting { skill_name, .. } => {
+                run.activity = format!("starting skill {}", visible(skill_name));
+            }
+            EventBody::Retry { reason, usage, delay_ms, retry_count, .. } => {
+                run.usage = run.usage.plus(*usage);
+                let text = retry_in_words(reason, *delay_ms, *retry_count);
+                run.activity.clone_from(&text);
+                return vec![self.note(id, NoteKind::Retrying, text)];
+            }
+            _ => {}
+        }
+        lines.into_iter().map(|line| self.note(id, NoteKind::Detail, line)).collect()
+    }
+
+    fn initialize(&mut self, id: &RunId, expert: &str, provider: &str, model: &str, max_steps: u64) -> Vec<Note> {
+        let run = self.runs.entry(id.clone()).or_default();
+        run.expert = visible(expert);
+        run.max_steps = max_steps;
+        "starting skills".clone_into(&mut run.activity);
+        let text = format!("{}  {}/{}", visible(expert), visible(provider), visible(model));
+        self.detail(id, text)
+    }
+
+    fn begin(&mut self, event: &Event, told: &Told, how: &str) -> Vec<Note> {
+        let head = &told.head;
+        let id = &event.run_id;
+        self.retire_predecessor(id, head);
+        let run = self.runs.entry(id.clone()).or_default();
+        run.expert = visible(&head.expert.name);
+        run.parent = head.delegated_by.as_ref().map(|by| by.run_id.clone());
+        run.step = event.step_number.unwrap_or(head.step_number);
+        run.waits_for_delegates = false;
+        run.activity.clear();
+        run.take(head);
+        let max_steps = run.max_steps;
+        let expert = run.expert.clone();
+        self.move_below_parent(id);
+        if self.depth(id) == 0 && how == "started" && head.step_number <= 1 {
+            let limit = if max_steps > 0 { format!(", at most {}", steps(max_steps)) } else { String::new() };
+            return vec![Note { kind: NoteKind::Begun, depth: 0, expert: None, text: format!("{expert}{limit}") }];
+        }
+        let text = format!("{how} at step {}", self.runs.get(id).map_or(0, |run| run.step));
+        vec![self.note(id, NoteKind::Begun, text)]
+    }
+
+    /// A Run that waited for its delegates may go on as a new Run: then the waiting one's line goes.
+    fn retire_predecessor(&mut self, id: &RunId, head: &CheckpointHead) {
+        if self.runs.get(id).is_some_and(|run| run.waits_for_delegates) {
+            return;
+        }
+        let parent = head.delegated_by.as_ref().map(|by| &by.run_id);
+        let name = visible(&head.expert.name);
+        let waiting = self
+            .runs
+            .iter()
+            .find(|(_, run)| run.waits_for_delegates && run.expert == name && run.parent.as_ref() == parent)
+            .map(|(waiting, _)| waiting.clone());
+        if let Some(waiting) = waiting {
+            self.runs.shift_remove(&waiting);
+        }
+    }
+
+    /// Puts a delegate behind its parent and that one's other delegates.
+    fn move_below_parent(&mut self, id: &RunId) {
+        let Some(from) = self.runs.get_index_of(id) else { return };
+        let Some(parent) = self.runs.get(id).and_then(|run| run.parent.clone()) else { return };
+        let Some(parent_at) = self.runs.get_index_of(&parent) else { return };
+        let parent_depth = self.depth(&parent);
+        let family = self
+            .runs
+            .keys()
+            .skip(parent_at + 1)
+            .take_while(|other| *other != id && self.depth(other) > parent_depth)
+            .count();
+        let to = parent_at + 1 + family;
+        if to < from {
+            self.runs.move_index(from, to);
+        }
+    }
+
+    fn next_step(&mut self, id: &RunId, told: &Told, step: &Step, next: u64) -> Vec<Note> {
+        let Some(run) = self.runs.get_mut(id) else { return Vec::new() };
+        run.take(&told.head);
+        run.step = next;
+        run.activity.clear();
+        if run.calls.is_empty() {
+            run.calls.clone_from(&step.tool_calls);
+        }
+        let did = run.calls_in_words();
+        run.calls.clear();
+        run.failed_calls.clear();
+        let did = if did.is_empty() { "no tool called".to_owned() } else { did };
+        vec![self.note(id, NoteKind::Done, format!("step {}  {did}", step.step_number))]
+    }
+
+    fn delegate(&mut self, id: &RunId, told: &Told, step: &Step) -> Vec<Note> {
+        let Some(run) = self.runs.get_mut(id) else { return Vec::new() };
+        run.take(&told.head);
+        run.waits_for_delegates = true;
+        let names: Vec<String> = told.head.delegate_to.iter().map(|to| visible(&to.expert.name)).collect();
+        run.activity = format!("waits for {}", names.join(", "));
+        let text = format!("step {}  delegated to {}", step.step_number, names.join(", "));
+        vec![self.note(id, NoteKind::Begun, text)]
+    }
+
+    /// A Run's end. What it used is told for delegates only: the job's total follows from its outcome.
+    fn end(&mut self, id: &RunId, told: &Told, kind: NoteKind, text: &str) -> Vec<Note> {
+        let used = match self.depth(id) {
+            0 => String::new(),
+            _ => format!("  {} tokens", count(told.head.usage.total_tokens)),
+        };
+        let note = self.note(id, kind, format!("{text}{used}"));
+        self.runs.shift_remove(id);
+        vec![note]
+    }
+
+    /// A Run's stop. The coordinator's is told from the job's outcome, with what to do next.
+    fn end_of_delegate(&mut self, id: &RunId, told: &Told, text: &str) -> Vec<Note> {
+        let is_delegate = self.depth(id) > 0;
+        let notes = self.end(id, told, NoteKind::Stopped, text);
+        if is_delegate { notes } else { Vec::new() }
+    }
+
+    fn detail(&self, id: &RunId, text: String) -> Vec<Note> {
+        match self.verbosity {
+            Verbosity::Normal => Vec::new(),
+            Verbosity::Verbose => vec![self.note(id, NoteKind::Detail, text)],
+        }
+    }
+
+    fn note(&self, id: &RunId, kind: NoteKind, text: String) -> Note {
+        let depth = self.depth(id);
+        let expert = self.runs.get(id).filter(|_| depth > 0).map(|run| run.expert.clone());
+        Note { kind, depth, expert, text }
+    }
+
+    /// How many Runs wait for this one. Bounded by their number, so that ids that go in a circle end too.
+    fn depth(&self, id: &RunId) -> usize {
+        let parent_of = |id: &RunId| self.runs.get(id).and_then(|run| run.parent.as_ref());
+        std::iter::successors(parent_of(id), |parent| parent_of(parent)).take(self.runs.len()).count()
+    }
+}
+
+impl RunView {
+    /// What a checkpoint says of the Run as a whole.
+    fn take(&mut self, head: &CheckpointHead) {
+        self.usage = head.usage;
+        self.context = head.context_window_usage;
+    }
+
+    fn resolve(&mut self, results: &[ToolResult]) {
+        self.failed_calls = results.iter().filter(|r| r.is_error).map(|r| r.id.clone()).collect();
+    }
+
+    fn calls_in_words(&self) -> String {
+        let mut words: Vec<String> = self
+            .calls
+            .iter()
+            .take(NAMED_CALLS)
+            .map(|call| {
+                let failed = if self.failed_calls.contains(&call.id) { " (failed)" } else { "" };
+                call_in_words(call) + failed
+            })
+            .collect();
+        if self.calls.len() > NAMED_CALLS {
+            words.push(format!("{} more", self.calls.len() - NAMED_CALLS));
+        }
+        words.join(", ")
+    }
+
+    fn start_stream(&mut self, activity: &str) {
+        activity.clone_into(&mut self.activity);
+        self.partial_line.clear();
+        self.streamed = false;
+    }
+
+    /// Takes streamed text; the lines it completes.
+    fn stream(&mut self, delta: &str) -> Vec<String> {
+        self.streamed = true;
+        self.partial_line.push_str(delta);
+        let mut lines = Vec::new();
+        while let Some((line, rest)) = self.partial_line.split_once('\n') {
+            lines.push(visible(line));
+            self.partial_line = rest.to_owned();
+        }
+        if self.partial_line.len() > LINE_LIMIT {
+            lines.push(visible(&std::mem::take(&mut self.partial_line)));
+        }
+        lines.retain(|line| !line.is_empty());
+        lines
+    }
+
+    /// Ends streamed text; its last line, or all of it if none had streamed.
+    fn end_stream(&mut self, text: &str) -> Vec<String> {
+        let rest = if self.streamed { std::mem::take(&mut self.partial_line) } else { text.to_owned() };
+        self.start_stream("");
+        rest.lines().map(visible).filter(|line| !line.is_empty()).collect()
+    }
+}
+
+/// A call by its tool and the argument that tells most.
+fn call_in_words(call: &ToolCall) -> String {
+    let name = visible(&call.tool_name);
+    let telling = ["path", "query", "command", "url", "source", "name", "title"]
+        .iter()
+        .find_map(|key| call.args.get(*key).and_then(Value::as_str))
+        .or_else(|| call.args.values().find_map(Value::as_str));
+    match telling.map(visible).filter(|text| !text.is_empty()) {
+        Some(text) => format!("{name} {}", shortened(&text, ARGUMENT_WIDTH)),
+        None => name,
+    }
+}
+
+/// Why, and when again. The reason may be the original's JSON form, of which a person wants the message.
+fn retry_in_words(reason: &str, delay_ms: Option<u64>, retry_count: u32) -> String {
+    let parsed = serde_json::from_str::<Value>(reason).ok();
+    let message = parsed.as_ref().and_then(|json| json.get("message")).and_then(Value::as_str).unwrap_or(reason);
+    let message = shortened(&visible(message), REASON_WIDTH);
+    match delay_ms {
+        Some(ms) => format!("retry {retry_count} in {}: {message}", duration(ms)),
+        None => format!("retry {retry_count}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perstack::checkpoint::{CheckpointHead, DelegateTo, RunFailure};
+    use perstack::message::Message;
+    use perstack::tool::ToolResult;
+
+    use super::super::fixture::{call, delegated, event, head, initialize, step, told};
+    use super::super::note_line;
+    use super::super::text::Paint;
+    use super::*;
+
+    /// A view, and every line that it noted.
+    struct Watched(View, Vec<String>);
+
+    impl Watched {
+        fn new(verbosity: Verbosity) -> Self {
+            Self(View::new(verbosity), Vec::new())
+        }
+
+        fn see(&mut self, run: &str, body: EventBody) {
+            let notes = self.0.apply(&event(run, body));
+            self.1.extend(notes.iter().map(|note| note_line(note, Paint::plain())));
+        }
+
+        fn lines(&self) -> Vec<String> {
+            self.0.active().filter_map(|id| self.0.line(id)).collect()
+        }
+    }
+
+    fn start(head: CheckpointHead) -> EventBody {
+        EventBody::StartRun { initial_checkpoint: told(head), input_messages: Vec::new() }
+    }
+
+    fn calls(tool_calls: Vec<ToolCall>, total_tokens: u64) -> EventBody {
+        let new_message = Message::ExpertMessage { id: String::new(), contents: Vec::new(), cache: false };
+        EventBody::CallTools { new_message, tool_calls, usage: Usage { total_tokens, ..Usage::default() } }
+    }
+
+    fn retry(reason: &str, delay_ms: Option<u64>) -> EventBody {
+        EventBody::Retry {
+            reason: reason.to_owned(),
+            new_messages: Vec::new(),
+            tool_calls: Vec::new(),
+            tool_results: Vec::new(),
+            usage: Usage::default(),
+            delay_ms,
+            retry_count: 2,
+        }
+    }
+
+    #[test]
+    fn a_step_is_a_line_while_it_lasts_and_a_note_when_it_is_over() {
+        let mut seen = Watched::new(Verbosity::Normal);
+        seen.see("r1", initialize("researcher"));
+        assert_eq!(seen.lines(), ["researcher  starting skills"]);
+        seen.see("r1", start(head("r1", 1)));
+        seen.see("r1", EventBody::StartGeneration { messages: 2 });
+        assert_eq!(seen.lines(), ["researcher  step 1/100  asking the model"]);
+        let made = vec![call("c1", "readTextFile", "path", "notes/a.md"), call("c2", "todo", "n", "x")];
+        seen.see("r1", calls(made.clone(), 1_500));
+        assert_eq!(seen.lines(), ["researcher  step 1/100  readTextFile notes/a.md, todo x  1.5k tokens"]);
+        seen.see("r1", EventBody::ResolveToolResults { tool_results: vec![ToolResult::error(&made[1], "no")] });
+        let usage = Usage { total_tokens: 1_600, ..Usage::default() };
+        let after = CheckpointHead { usage, context_window_usage: Some(0.137), ..head("r1", 1) };
+        let (step, next_checkpoint) = (step(1, made), told(head("r1", 2)));
+        seen.see("r1", EventBody::ContinueToNextStep { checkpoint: told(after), step, next_checkpoint });
+        assert_eq!(seen.lines(), ["researcher  step 2/100  1.6k tokens  context 14%"]);
+        assert_eq!(seen.1, ["▸ researcher, at most 100 steps", "✓ step 1  readTextFile notes/a.md, todo x (failed)"]);
+    }
+
+    #[test]
+    fn what_models_and_servers_say_cannot_act_on_the_terminal() {
+        let mut seen = Watched::new(Verbosity::Verbose);
+        seen.see("r1", start(head("r1", 1)));
+        seen.see("r1", calls(vec![call("c1", "a\x1b[2J", "path", "b\r\n\u{9b}1A")], 0));
+        let lines = seen.lines();
+        seen.see("r1", EventBody::SkillStderr { skill_name: "s".to_owned(), message: "\x1b]0;x\x07".to_owned() });
+        seen.see("r1", retry("\x1b[31m", None));
+        let shown = [lines, seen.lines(), seen.1].concat().join("\n");
+        assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+        assert!(shown.contains("a\\x1b[2J b \\u{9b}1A"), "{shown}");
+    }
+
+    #[test]
+    fn a_retry_shows_the_providers_message_and_the_wait() {
+        let mut seen = Watched::new(Verbosity::Normal);
+        seen.see("r1", start(head("r1", 1)));
+        seen.see("r1", retry(r#"{"error":"RateLimitError","message":"slow down"}"#, Some(3_200)));
+        assert_eq!(seen.lines(), ["researcher  step 1  retry 2 in 3.2 s: slow down"]);
+        seen.see("r1", retry("empty answer", None));
+        assert_eq!(seen.1, ["▸ researcher", "↻ retry 2 in 3.2 s: slow down", "↻ retry 2: empty answer"]);
+    }
+
+    #[test]
+    fn a_parent_waits_for_its_delegates_and_goes_on_as_a_new_run() {
+        let mut seen = Watched::new(Verbosity::Normal);
+        seen.see("r1", start(head("r1", 1)));
+        let child = delegated(head("r2", 1), "reader", "r1");
+        let delegate_to = DelegateTo {
+            expert: child.expert.clone(),
+            tool_call_id: "c1".to_owned(),
+            tool_name: "reader".to_owned(),
+            query: "read".to_owned(),
+        };
+        let stopped = CheckpointHead { delegate_to: vec![delegate_to], ..head("r1", 1) };
+        seen.see("r1", EventBody::StopRunByDelegate { checkpoint: told(stopped), step: step(1, Vec::new()) });
+        seen.see("r2", start(child.clone()));
+        assert_eq!(seen.lines(), ["researcher  step 1  waits for reader", "  reader  step 1"]);
+        let error =
+            RunFailure { name: "E".to_owned(), message: "no key".to_owned(), status_code: None, is_retryable: false };
+        let (checkpoint, step) = (told(child), step(1, Vec::new()));
+        seen.see("r2", EventBody::StopRunByError { checkpoint, step, error });
+        seen.see("r3", EventBody::ResumeFromStop { checkpoint: told(head("r3", 2)) });
+        assert_eq!(seen.lines(), ["researcher  step 2"]);
+        assert_eq!(
+            seen.1,
+            [
+                "▸ researcher",
+                "▸ step 1  delegated to reader",
+                "  ▸ reader  started at step 1",
+                "  ✗ reader  stopped by error: no key  0 tokens",
+                "▸ resumed at step 2",
+            ]
+        );
+    }
+
+    #[test]
+    fn streamed_text_is_shown_line_by_line_when_asked_for() {
+        let stream = |verbosity| {
+            let mut seen = Watched::new(verbosity);
+            seen.see("r1", start(head("r1", 1)));
+            seen.see("r1", EventBody::StartStreamingReasoning);
+            for delta in ["I sh", "ould\nsea", "rch"] {
+                seen.see("r1", EventBody::StreamReasoning { delta: delta.to_owned() });
+            }
+            seen.see("r1", EventBody::CompleteStreamingReasoning { text: "I should\nsearch".to_owned() });
+            seen.see("r1", EventBody::CompleteStreamingRunResult { text: "never streamed".to_owned() });
+            seen.1
+        };
+        assert_eq!(stream(Verbosity::Normal), ["▸ researcher"]);
+        assert_eq!(stream(Verbosity::Verbose), ["▸ researcher", "· I should", "· search", "· never streamed"]);
+    }
+
+    #[test]
+    fn the_coordinators_stop_is_left_to_the_outcome() {
+        let mut seen = Watched::new(Verbosity::Normal);
+        seen.see("r1", start(head("r1", 1)));
+        let (checkpoint, step) = (told(head("r1", 1)), step(1, Vec::new()));
+        seen.see("r1", EventBody::StopRunByExceededMaxSteps { checkpoint, step });
+        assert_eq!((seen.lines(), seen.1), (Vec::new(), vec!["▸ researcher".to_owned()]));
+    }
+}

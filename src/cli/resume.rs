@@ -1,0 +1,50 @@
+//! `perstack resume`: a job goes on from a checkpoint.
+
+use clap::Args;
+use perstack::runtime::{ResumeFrom, ResumeInput};
+
+use super::drive::{Ask, drive};
+use super::failure::Failure;
+use super::options::{JobArgs, ProjectNeed, Setup};
+use super::words::Words;
+use super::{Exit, Process, input};
+
+/// Continues a job from a checkpoint
+#[derive(Debug, Args)]
+#[command(after_long_help = super::AFTER_HELP)]
+pub struct ResumeArgs {
+    /// A checkpoint's file, its id or a unique prefix of it, a job's id, or `latest`
+    checkpoint: String,
+    /// A further message, or the answer the job waits for; read from stdin when it is `-`
+    query: Option<String>,
+    /// The query is the answer to an interactive call
+    #[arg(long, short, requires = "query")]
+    interactive_tool_call_result: bool,
+    #[command(flatten)]
+    job: JobArgs,
+}
+
+impl ResumeArgs {
+    /// The same command without its recorded session.
+    fn live(&self) -> Words {
+        let mut words = Words::new(["perstack", "resume", &self.checkpoint]);
+        if let Some(query) = &self.query {
+            words.word(query);
+        }
+        words.switch("-i", self.interactive_tool_call_result);
+        self.job.add_to(&mut words);
+        words
+    }
+}
+
+/// Carries out the command.
+pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
+    args.job.output.format()?;
+    // The checkpoint may carry its experts, so a configuration is used when there is one.
+    let setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::IfFound)?;
+    setup.print_warnings(process, args.job.output.quiet);
+    let query = input::optional(args.query.as_deref())?;
+    let live = args.live();
+    let ask = ResumeInput { from: ResumeFrom::Named(args.checkpoint.clone()), expert: None, query };
+    drive(process, &args.job, setup, Ask::Resume(ask), &live)
+}

@@ -1,0 +1,127 @@
+//! `perstack run`: a fresh job, or (by the original's options) a further Run of an existing one.
+
+use clap::Args;
+use perstack::expert::ExpertKey;
+use perstack::id::{CheckpointId, JobId};
+use perstack::runtime::{ResumeFrom, ResumeInput, RunInput};
+
+use super::drive::{Ask, drive};
+use super::failure::Failure;
+use super::options::{JobArgs, ProjectNeed, Setup};
+use super::words::Words;
+use super::{Exit, Process, input};
+
+/// Runs a job
+#[derive(Debug, Args)]
+#[command(after_long_help = super::AFTER_HELP)]
+pub struct RunArgs {
+    /// The expert that starts the job
+    expert: String,
+    /// What it is asked; read from stdin when it is `-`, or absent while stdin is no terminal (which is given up when
+    /// stdin stays open and silent: after 10 seconds, with `-` after 60)
+    query: Option<String>,
+    /// Id of the new job; made up when absent
+    #[arg(long, value_name = "ID")]
+    job_id: Option<JobId>,
+    /// Continue the latest job from its latest checkpoint
+    #[arg(long = "continue", conflicts_with = "continue_job")]
+    continue_latest: bool,
+    /// Continue this job from its latest checkpoint
+    #[arg(long, value_name = "JOB")]
+    continue_job: Option<JobId>,
+    /// Continue from this checkpoint of the job
+    #[arg(long, value_name = "CHECKPOINT", requires = "continue_job")]
+    resume_from: Option<CheckpointId>,
+    /// The query is the answer to an interactive call
+    #[arg(long, short)]
+    interactive_tool_call_result: bool,
+    #[command(flatten)]
+    job: JobArgs,
+}
+
+impl RunArgs {
+    /// Where an existing job is to be continued from, if it is.
+    fn resume_from(&self) -> Option<ResumeFrom> {
+        match (&self.continue_job, &self.resume_from) {
+            (Some(job), Some(checkpoint)) => Some(ResumeFrom::Checkpoint(job.clone(), checkpoint.clone())),
+            (Some(job), None) => Some(ResumeFrom::Job(job.clone())),
+            (None, _) if self.continue_latest => Some(ResumeFrom::Latest),
+            (None, _) => None,
+        }
+    }
+
+    fn ask(&self, expert: ExpertKey, query: String) -> Ask {
+        match self.resume_from() {
+            Some(from) => Ask::Resume(ResumeInput { from, expert: Some(expert), query: Some(query) }),
+            None => Ask::Run(RunInput { expert, query, job_id: self.job_id.clone() }),
+        }
+    }
+
+    /// The same command without its recorded session.
+    fn live(&self) -> Words {
+        let mut words = Words::new(["perstack", "run", &self.expert]);
+        if let Some(query) = &self.query {
+            words.word(query);
+        }
+        words
+            .value("--job-id", self.job_id.as_ref())
+            .switch("--continue", self.continue_latest)
+            .value("--continue-job", self.continue_job.as_ref())
+            .value("--resume-from", self.resume_from.as_ref())
+            .switch("-i", self.interactive_tool_call_result);
+        self.job.add_to(&mut words);
+        words
+    }
+}
+
+/// Carries out the command.
+pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
+    // What is wrong with the command itself is told before anything is waited for.
+    args.job.output.format()?;
+    let setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::Required)?;
+    setup.print_warnings(process, args.job.output.quiet);
+    let expert = setup.expert(&args.expert)?;
+    let query = input::required(args.query.as_deref())?;
+    let live = args.live();
+    drive(process, &args.job, setup, args.ask(expert, query), &live)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, FromArgMatches, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    fn parse(line: &str) -> RunArgs {
+        let matches = Alone::command().get_matches_from(["run"].into_iter().chain(line.split(' ')));
+        Alone::from_arg_matches(&matches).unwrap().args
+    }
+
+    fn asked(line: &str) -> String {
+        match parse(line).ask("expert".parse().unwrap(), "q".to_owned()) {
+            Ask::Run(input) => format!("{input:?}"),
+            Ask::Resume(input) => format!("{input:?}"),
+        }
+    }
+
+    #[test]
+    fn the_originals_options_say_where_to_go_on() {
+        assert_eq!(asked("expert q --job-id j1"), r#"RunInput { expert: expert, query: "q", job_id: Some(j1) }"#);
+        let resume = |from: &str| format!(r#"ResumeInput {{ from: {from}, expert: Some(expert), query: Some("q") }}"#);
+        assert_eq!(asked("expert q --continue"), resume("Latest"));
+        assert_eq!(asked("expert q --continue-job j1"), resume("Job(j1)"));
+        assert_eq!(asked("expert q --continue-job j1 --resume-from c1 -i"), resume("Checkpoint(j1, c1)"));
+    }
+
+    #[test]
+    fn the_live_command_is_the_same_without_the_recorded_session() {
+        let args = parse("expert why? --replay a.jsonl --replay-tools --model m -i --continue-job j1");
+        assert_eq!(args.live().to_string(), "perstack run expert 'why?' --continue-job j1 -i --model m");
+    }
+}
