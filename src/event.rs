@@ -240,7 +240,7 @@ pub struct ServerInfo {
 }
 
 /// Every event type's name, for filters and their suggestions.
-pub const TYPES: [&str; 25] = [
+pub const TYPES: [&str; 26] = [
     "startRun",
     "resumeFromStop",
     "startGeneration",
@@ -266,6 +266,7 @@ pub const TYPES: [&str; 25] = [
     "skillConnected",
     "skillStderr",
     "skillDisconnected",
+    "runtimeWarning",
 ];
 
 impl EventBody {
@@ -297,6 +298,7 @@ impl EventBody {
             Self::SkillConnected { .. } => "skillConnected",
             Self::SkillStderr { .. } => "skillStderr",
             Self::SkillDisconnected { .. } => "skillDisconnected",
+            Self::RuntimeWarning { .. } => "runtimeWarning",
         }
     }
 

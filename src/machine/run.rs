@@ -52,6 +52,12 @@ impl Arrow {
     pub(super) fn proceed(state: State, events: Vec<EventBody>) -> Self {
         Self { state, events, save: false, action: Action::Proceed }
     }
+
+    fn all_answered(turn: &Turn) -> Self {
+        let results = turn.answers();
+        let event = EventBody::ResolveToolResults { tool_results: results.clone() };
+        Self::proceed(State::ResolvingToolResult(results), vec![event])
+    }
 }
 
 impl RunMachine {
@@ -175,9 +181,14 @@ impl RunMachine {
         match (&self.state, &fact.body) {
             (State::Init, FactBody::Started { .. }) => self.head.status == Status::Init,
             (State::Init, FactBody::Resumed { .. }) => self.head.status != Status::Init,
-            (State::GeneratingToolCall, FactBody::Generated { .. } | FactBody::GenerationFailed { .. }) => true,
+            (
+                State::GeneratingToolCall,
+                FactBody::Generated { .. }
+                | FactBody::GenerationFailed { .. }
+                | FactBody::Resumed { .. }
+                | FactBody::Interrupted,
+            ) => true,
             (State::CallingMcpTools(turn), FactBody::ToolReturned { result }) => turn.awaits(&result.id),
-            (State::GeneratingToolCall, FactBody::Resumed { .. } | FactBody::Interrupted) => true,
             (State::CallingMcpTools(turn), FactBody::Resumed { .. } | FactBody::Interrupted) => {
                 turn.has_open(ToolKind::Mcp)
             }
@@ -276,7 +287,7 @@ impl RunMachine {
         } else if turn.has_open(ToolKind::Interactive) {
             Arrow::proceed(State::CallingInteractiveTools(turn), Vec::new())
         } else {
-            self.all_answered(&turn)
+            Arrow::all_answered(&turn)
         }
     }
 
@@ -356,7 +367,7 @@ impl RunMachine {
         if turn.has_open(ToolKind::Delegate) || turn.has_open(ToolKind::Interactive) {
             Arrow::proceed(State::CallingDelegates(turn), Vec::new())
         } else {
-            self.all_answered(&turn)
+            Arrow::all_answered(&turn)
         }
     }
 
@@ -403,12 +414,6 @@ impl RunMachine {
     fn leave_open(&mut self, turn: &Turn) {
         self.head.pending_tool_calls = turn.unanswered();
         self.head.partial_tool_results = turn.answers();
-    }
-
-    fn all_answered(&mut self, turn: &Turn) -> Arrow {
-        let results = turn.answers();
-        let event = EventBody::ResolveToolResults { tool_results: results.clone() };
-        Arrow::proceed(State::ResolvingToolResult(results), vec![event])
     }
 
     fn resolve(&mut self, results: Vec<ToolResult>) -> Arrow {

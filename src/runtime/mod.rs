@@ -1,4 +1,17 @@
-//! The library's door: [`run`] and [`resume`].
+//! The library's door: [`run`] and [`resume`], and the drivers behind it.
+
+mod calls;
+mod clock;
+mod generate;
+mod history;
+mod instruction;
+mod inventory;
+mod job;
+mod narrator;
+mod recorder;
+mod resume;
+mod run;
+mod session;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +25,11 @@ use crate::environment::Environment;
 use crate::event::EventSink;
 use crate::expert::{Expert, ExpertKey};
 use crate::id::{CheckpointId, JobId};
+use crate::machine::IllegalInput;
+use crate::provider::ProviderError;
+use crate::replay::ReplayError;
+use crate::skill::SkillError;
+use crate::store::StoreError;
 use crate::tool::ToolSpec;
 
 /// This runtime's version.
@@ -113,15 +131,92 @@ pub struct Outcome {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The configuration, the environment or the caller's input does not allow the job to start.
-    #[error("{0}")]
-    Usage(String),
-    /// Something could not be stored or read back, or another process holds the job.
-    #[error("{0}")]
-    Storage(String),
-    /// Anything else that ends a job without a checkpoint of its own.
-    #[error("{0}")]
-    Failed(String),
+    /// Nothing was asked.
+    #[error("the query is empty: say what the expert is to do")]
+    EmptyQuery,
+    /// No expert of that key is defined.
+    #[error("no expert {key} is defined{}", known_experts(known))]
+    UnknownExpert { key: ExpertKey, known: Vec<String> },
+    /// A checkpoint belongs to another expert than the one named.
+    #[error(
+        "Checkpoint expert key {checkpoint} does not match input expert key {given}: name {checkpoint}, or no expert"
+    )]
+    OtherExpert { checkpoint: ExpertKey, given: ExpertKey },
+    /// The job is over, and nothing further was asked.
+    #[error("job {job} is completed: give a further query to continue it")]
+    NothingToDo { job: JobId },
+    /// The run waits for a person.
+    #[error("the run waits for an answer to: {}. Give the answer as the query", questions.join("; "))]
+    AnswerNeeded { questions: Vec<String> },
+    /// An answer names a call that does not wait.
+    #[error("no call {id:?} waits for an answer: leave the call out to answer the first that waits")]
+    NoSuchCall { id: String },
+    /// A file holds a checkpoint whose messages are elsewhere.
+    #[error(
+        "{} refers to its run's log, which is not here: take the checkpoint that the run stopped with, or the job's \
+         whole folder", path.display()
+    )]
+    NotSelfContained { path: PathBuf },
+    /// Stored facts do not fit together.
+    #[error("{} cannot be followed: {what}. Continue from an older checkpoint", place.display())]
+    History { place: PathBuf, what: String },
+    /// Calls may or may not have taken effect, and the caller wants to decide.
+    #[error(
+        "interrupted calls whose effect is unknown: {}. Resume with these reported to the model, or made again",
+        tools.join(", ")
+    )]
+    CallsInDoubt { tools: Vec<String> },
+    /// A skill of a kind that this version does not run.
+    #[error(
+        "expert {expert} uses the skill {skill}, an MCP server: this version runs the built-in base skill and \
+         interactive skills only"
+    )]
+    SkillNotSupported { expert: ExpertKey, skill: String },
+    /// An expert with delegates.
+    #[error("expert {expert} delegates to {delegate}: this version does not run delegates")]
+    DelegationNotSupported { expert: ExpertKey, delegate: ExpertKey },
+    /// The provider cannot be used.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// A skill cannot be used.
+    #[error(transparent)]
+    Skill(#[from] SkillError),
+    /// Something could not be stored, read back or found, or another process holds the job.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A session could not be recorded or replayed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The recorded facts, or this program, do not keep to the state machine.
+    #[error(transparent)]
+    Machine(#[from] IllegalInput),
+}
+
+/// What kind of failure a [`RunError`] is, for exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The caller asked for something that cannot be, or the configuration does not allow it.
+    Usage,
+    /// State could not be stored, or is held by another process.
+    Storage,
+    /// Anything else.
+    Other,
+}
+
+impl RunError {
+    /// What kind of failure this is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) if error.is_not_found() || error.is_ambiguous() => ErrorClass::Usage,
+            Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
+            Self::CallsInDoubt { .. } | Self::Machine(_) => ErrorClass::Other,
+            _ => ErrorClass::Usage,
+        }
+    }
+}
+
+fn known_experts(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!(": there are {}", known.join(", ")) }
 }
 
 /// Runs a job: a fresh run of `input.expert`.
@@ -129,24 +224,28 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`]; a Run that stops by error, at its step limit or for an answer is no error but an [`Outcome`].
 pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError> {
-    let _ = (input, options);
-    Err(RunError::Failed("not built yet".to_owned()))
+    job::run(input, options).await
 }
 
 /// Continues a job from a checkpoint.
 ///
+/// A Run that was killed goes on as itself: what is on record is not done again. Otherwise a new Run begins that names
+/// the checkpoint as its parent and leaves everything before as it is.
+///
 /// # Errors
 /// As [`run`].
 pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, RunError> {
-    let _ = (input, options);
-    Err(RunError::Failed("not built yet".to_owned()))
+    resume::resume(input, options).await
 }
 
 /// The tools that `expert` would see.
 ///
 /// # Errors
-/// [`RunError::Usage`] when a skill cannot be used.
+/// When the expert is not defined or a skill of it cannot be opened.
 pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec>, RunError> {
-    let _ = (expert, options);
-    Err(RunError::Failed("not built yet".to_owned()))
+    let expert = job::find_expert(expert, &options.experts)?;
+    let inventory = inventory::open(expert, job::place(options))?;
+    let tools = inventory.skills.tools().to_vec();
+    inventory::close(&inventory.skills).await;
+    Ok(tools)
 }

@@ -10,8 +10,12 @@ use crate::future::BoxFuture;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 pub mod base;
+pub mod declare;
 pub mod output;
 pub mod process;
+mod set;
+
+pub use set::SkillSet;
 
 /// A source of tools that run.
 pub trait Skill: Send + Sync {
@@ -44,4 +48,7 @@ pub enum SkillError {
     /// As many children run as the watcher can keep track of.
     #[error("cannot start {program:?}: {limit} child processes are running already, let some end first")]
     TooManyChildren { program: String, limit: u32 },
+    /// A tool's schema in the configuration is no JSON object.
+    #[error("skill {skill}: the inputJsonSchema of tool {tool} is no JSON object")]
+    InvalidSchema { skill: String, tool: String, source: serde_json::Error },
 }

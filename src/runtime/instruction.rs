@@ -1,0 +1,128 @@
+//! The text of a Run's instruction message: who the model is, how the loop works, where and when it is, then the
+//! expert's own instruction, its skills' rules and its delegates.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use indexmap::IndexMap;
+
+use crate::expert::{Expert, ExpertKey};
+
+/// What an instruction message is made of, besides the experts themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    /// The Run's start, in milliseconds since the epoch.
+    pub started_at: u64,
+    pub workspace: &'a Path,
+    /// Whether another expert called this one.
+    pub is_delegate: bool,
+}
+
+const IDENTITY: &str = "You are Perstack, an expert that solves the user's task with all the tools it is given.\n\
+    What follows first is general information on how you work.";
+
+const LOOP: &str = "How you work:\n\
+    - Read the first message and find out what is to be done. Where something is unclear, form a hypothesis, go on, \
+    and check it.\n\
+    - You work in a loop: look at what happened, choose a tool, wait for its result, repeat. Keep calling tools until \
+    the task is done: an answer without a tool call ends the loop.\n\
+    - When the task is done, call attemptCompletion alone, with your final answer in `result`.\n\
+    - Finish at once when the task is done, when the request lies outside your field (then say what your field is), or \
+    when it cannot be understood.";
+
+const COORDINATION: &str = "- Calls that do not depend on each other belong in one turn: they run at the same time.\n\
+    - Split large tasks into parts that can be done on their own. A delegate sees nothing but the query you give it: \
+    say what is wanted, where to find it, and what to return.";
+
+/// Composes the message for `expert`; `experts` are those it may find its delegates among.
+pub fn compose(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, scene: Scene<'_>) -> String {
+    let mut text = format!("{IDENTITY}\n\n{LOOP}\n");
+    if !scene.is_delegate {
+        let _ = writeln!(text, "{COORDINATION}");
+    }
+    let _ = write!(
+        text,
+        "\nEnvironment:\n- Current time: {}\n- Current working directory: {}\n",
+        iso_utc(scene.started_at),
+        scene.workspace.display()
+    );
+    let _ = write!(text, "\n---\nYour task as the expert {}:\n\n{}\n", expert.name, expert.instruction.trim());
+    let _ = write!(text, "\n---\nRules for your skills:\n");
+    for (name, skill) in &expert.skills {
+        if let Some(rule) = &skill.common().rule {
+            let _ = write!(text, "\n\"{name}\" skill rules:\n{}\n", rule.trim());
+        }
+    }
+    let _ = write!(text, "\n---\nThe following experts can be called as tools:\n");
+    for key in &expert.delegates {
+        if let Some(delegate) = experts.get(key) {
+            let about = delegate.description.as_deref().unwrap_or("(no description)");
+            let _ = write!(text, "\n{} ({}): {}\n", delegate.name, key.tool_name(), about.trim());
+        }
+    }
+    text
+}
+
+/// ISO 8601 in UTC with milliseconds, e.g. `2026-02-13T16:26:40.000Z`.
+fn iso_utc(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    // Out of range only for a clock some thousands of years ahead.
+    at.map_or_else(|| format!("{at_ms} ms since 1970"), |at| format!("{at:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expert::{SkillCommon, SkillSpec};
+
+    fn expert(key: &str) -> Expert {
+        let key: ExpertKey = key.parse().unwrap();
+        Expert {
+            name: key.as_str().to_owned(),
+            version: "1.0.0".to_owned(),
+            min_runtime_version: None,
+            description: Some(format!("What {key} does.")),
+            instruction: format!("Be {key}."),
+            default_model_tier: None,
+            skills: IndexMap::new(),
+            delegates: Vec::new(),
+            tags: Vec::new(),
+            provider_tools: Vec::new(),
+            provider_skills: None,
+            provider_tool_options: None,
+            key,
+        }
+    }
+
+    #[test]
+    fn sections_come_in_order_with_their_facts() {
+        let mut lead = expert("lead");
+        lead.delegates = vec!["@lead/helper".parse().unwrap()];
+        let common =
+            SkillCommon { name: "web".to_owned(), rule: Some("Few searches.".to_owned()), ..SkillCommon::default() };
+        lead.skills.insert(
+            "web".to_owned(),
+            SkillSpec::McpSseSkill {
+                common,
+                endpoint: "https://example.com/sse".to_owned(),
+                allowed_domains: None,
+                allow_private_endpoint: false,
+            },
+        );
+        let helper = expert("@lead/helper");
+        let experts = IndexMap::from([(helper.key.clone(), helper)]);
+        let scene = Scene { started_at: 1_771_000_000_000, workspace: Path::new("/work/here"), is_delegate: false };
+        let text = compose(&lead, &experts, scene);
+        let order = [
+            "You are Perstack",
+            "attemptCompletion",
+            "2026-02-13T16:26:40.000Z",
+            "/work/here",
+            "Be lead.",
+            "\"web\" skill rules:\nFew searches.",
+            "@lead/helper (helper): What @lead/helper does.",
+        ];
+        let places: Vec<Option<usize>> = order.iter().map(|part| text.find(part)).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{text}");
+    }
+}

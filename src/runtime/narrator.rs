@@ -1,0 +1,97 @@
+//! Events that no machine makes: about the process, and pieces of an answer as they stream in.
+
+use std::sync::Arc;
+
+use crate::event::{Event, EventBody, EventSink, SCHEMA_VERSION};
+use crate::expert::ExpertKey;
+use crate::fact::{Clock, Mint};
+use crate::generation::Delta;
+use crate::id::{JobId, RunId};
+
+/// Tells events of one Run.
+#[derive(Clone)]
+pub struct Narrator {
+    pub sink: Arc<dyn EventSink>,
+    pub clock: Arc<dyn Clock>,
+    pub job_id: JobId,
+    pub run_id: RunId,
+    pub expert: ExpertKey,
+}
+
+impl Narrator {
+    /// Tells an event about the process.
+    pub fn runtime(&self, body: EventBody) {
+        self.tell(body, None);
+    }
+
+    fn tell(&self, body: EventBody, step: Option<u64>) {
+        let mut mint = Mint::new(self.clock.stamp());
+        let event = Event {
+            body,
+            id: mint.id(),
+            timestamp: mint.at(),
+            job_id: self.job_id.clone(),
+            run_id: self.run_id.clone(),
+            expert_key: step.map(|_| self.expert.clone()),
+            step_number: step,
+            sequence: None,
+            schema_version: SCHEMA_VERSION,
+        };
+        self.sink.emit(&event, &[]);
+    }
+
+    /// Begins to tell one answer of the model in step `step`.
+    pub fn answer(&self, step: u64) -> AnswerNarrator<'_> {
+        AnswerNarrator { narrator: self, step, reasoning: None, text: None }
+    }
+}
+
+/// Tells the pieces of one answer: reasoning, then text, each with a beginning and an end.
+pub struct AnswerNarrator<'a> {
+    narrator: &'a Narrator,
+    step: u64,
+    reasoning: Option<String>,
+    text: Option<String>,
+}
+
+impl AnswerNarrator<'_> {
+    /// Tells what `delta` adds, if it is for eyes.
+    pub fn delta(&mut self, delta: &Delta) {
+        match delta {
+            Delta::Thinking { text, .. } if !text.is_empty() => {
+                if self.reasoning.is_none() {
+                    self.tell(EventBody::StartStreamingReasoning);
+                }
+                self.reasoning.get_or_insert_default().push_str(text);
+                self.tell(EventBody::StreamReasoning { delta: text.clone() });
+            }
+            Delta::Text { text, .. } if !text.is_empty() => {
+                self.end_reasoning();
+                if self.text.is_none() {
+                    self.tell(EventBody::StartStreamingRunResult);
+                }
+                self.text.get_or_insert_default().push_str(text);
+                self.tell(EventBody::StreamRunResult { delta: text.clone() });
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends what was begun; also when the answer broke off.
+    pub fn end(mut self) {
+        self.end_reasoning();
+        if let Some(text) = self.text.take() {
+            self.tell(EventBody::CompleteStreamingRunResult { text });
+        }
+    }
+
+    fn end_reasoning(&mut self) {
+        if let Some(text) = self.reasoning.take() {
+            self.tell(EventBody::CompleteStreamingReasoning { text });
+        }
+    }
+
+    fn tell(&self, body: EventBody) {
+        self.narrator.tell(body, Some(self.step));
+    }
+}

@@ -1,0 +1,75 @@
+//! Drives one Run: tells the machine what happened, records what follows, carries out what it asks for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoint::Status;
+use crate::fact::{Clock, Fact, FactBody};
+use crate::machine::{Action, Input, RunMachine};
+use crate::provider::Provider;
+use crate::redact::Redactor;
+use crate::runtime::calls::Calls;
+use crate::runtime::narrator::Narrator;
+use crate::runtime::recorder::Recorder;
+use crate::runtime::session::Tape;
+use crate::runtime::{InDoubt, RunError, generate};
+use crate::setting::ReasoningBudget;
+use crate::skill::SkillSet;
+
+/// What a Run works with.
+pub struct Stage {
+    pub provider: Arc<Provider>,
+    pub model: String,
+    pub max_output_tokens: Option<u64>,
+    pub reasoning: ReasoningBudget,
+    /// For one whole generation.
+    pub timeout: Duration,
+    pub skills: SkillSet,
+    pub clock: Arc<dyn Clock>,
+    pub narrator: Narrator,
+    pub redactor: Redactor,
+    pub cancel: CancellationToken,
+    pub in_doubt: InDoubt,
+    pub tape: Tape,
+}
+
+impl Stage {
+    /// A fact of now.
+    pub fn fact(&self, body: FactBody) -> Fact {
+        Fact { stamp: self.clock.stamp(), body }
+    }
+}
+
+/// Drives `machine` from `input` until it stops; returns how.
+///
+/// # Errors
+/// What cannot be stored, or a decision about calls in doubt that is left to the user. What was recorded stays.
+pub async fn drive(
+    machine: &mut RunMachine,
+    mut input: Input,
+    recorder: &mut Recorder,
+    stage: &Stage,
+) -> Result<Status, RunError> {
+    let mut calls = Calls::new(stage);
+    loop {
+        // Pure: nothing has left the process yet.
+        let transition = machine.advance(&input)?;
+        recorder.record(&input, &transition, machine)?;
+        input = match transition.action {
+            Action::Proceed => Input::Proceed,
+            Action::Generate { after_ms } => Input::Fact(generate::generate(machine, recorder, stage, after_ms).await?),
+            Action::CallTools { calls: asked, in_doubt } => {
+                recorder.sync()?;
+                calls.start(asked, in_doubt)?;
+                Input::Fact(calls.next().await)
+            }
+            Action::Wait => Input::Fact(calls.next().await),
+            Action::Stop(status) => {
+                recorder.sync()?;
+                return Ok(status);
+            }
+        };
+    }
+}

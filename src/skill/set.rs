@@ -1,0 +1,87 @@
+//! All tools of one expert, and the skill behind each.
+
+use std::sync::Arc;
+
+use crate::skill::Skill;
+use crate::tool::ToolSpec;
+
+/// Tools in the order they were added; of two with one name the first counts.
+#[derive(Clone, Default)]
+pub struct SkillSet {
+    skills: Vec<Arc<dyn Skill>>,
+    tools: Vec<ToolSpec>,
+}
+
+impl SkillSet {
+    /// Adds a skill that runs, with its tools. Returns a warning for each tool whose name was taken.
+    pub fn add(&mut self, skill: Arc<dyn Skill>) -> Vec<String> {
+        let warnings = self.declare(skill.tools());
+        self.skills.push(skill);
+        warnings
+    }
+
+    /// Adds tools that nothing here runs. Returns a warning for each whose name was taken.
+    pub fn declare(&mut self, tools: Vec<ToolSpec>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for tool in tools {
+            match self.tools.iter().find(|known| known.name == tool.name) {
+                Some(known) => warnings.push(format!(
+                    "tool {} of {} is hidden by the one of {}: use pick or omit to choose",
+                    tool.name, tool.skill_name, known.skill_name
+                )),
+                None => self.tools.push(tool),
+            }
+        }
+        warnings
+    }
+
+    /// All tools.
+    pub fn tools(&self) -> &[ToolSpec] {
+        &self.tools
+    }
+
+    /// The tool called `name`.
+    pub fn tool(&self, name: &str) -> Option<&ToolSpec> {
+        self.tools.iter().find(|tool| tool.name == name)
+    }
+
+    /// The skill that runs the tool called `name`.
+    pub fn skill_of(&self, name: &str) -> Option<&Arc<dyn Skill>> {
+        let tool = self.tool(name)?;
+        self.skills.iter().find(|skill| skill.name() == tool.skill_name)
+    }
+
+    /// The skills that run.
+    pub fn skills(&self) -> &[Arc<dyn Skill>] {
+        &self.skills
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tool::{ToolHints, ToolKind};
+
+    fn tool(skill: &str, name: &str) -> ToolSpec {
+        ToolSpec {
+            skill_name: skill.to_owned(),
+            name: name.to_owned(),
+            description: None,
+            input_schema: serde_json::Map::new(),
+            kind: ToolKind::Interactive,
+            hints: ToolHints::default(),
+        }
+    }
+
+    #[test]
+    fn of_two_tools_with_one_name_the_first_counts_and_the_second_is_told() {
+        let mut set = SkillSet::default();
+        assert_eq!(set.declare(vec![tool("a", "x"), tool("a", "y")]), Vec::<String>::new());
+        assert_eq!(
+            set.declare(vec![tool("b", "x")]),
+            ["tool x of b is hidden by the one of a: use pick or omit to choose"]
+        );
+        assert_eq!(set.tool("x").map(|tool| tool.skill_name.as_str()), Some("a"));
+        assert_eq!(set.tools().len(), 2);
+    }
+}
