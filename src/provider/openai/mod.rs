@@ -7,6 +7,8 @@
 mod decode;
 mod encode;
 
+pub(super) use encode::is_reasoning_model;
+
 use super::reported_error::ReportedError;
 use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
 use crate::generation::GenerateRequest;
