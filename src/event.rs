@@ -230,6 +230,10 @@ pub enum EventBody {
     SkillDisconnected {
         skill_name: String,
     },
+    /// Something that does not stop the run, but that its owner should know. Not in the original.
+    RuntimeWarning {
+        message: String,
+    },
 }
 
 /// Who a tool server says it is.

@@ -109,7 +109,7 @@ async fn watch(ask: Ask, options: Options, screen: &Screen, format: Format) -> a
             () = tokio::time::sleep(GRACE) => return Ok((Ended::Forced, signal)),
         }
     };
-    let job = returned.unwrap_or_else(|panic| Err(RunError::Failed(format!("internal error: {panic}")))).map(Arc::new);
+    let job = returned.unwrap_or_else(|panic| Err(RunError::Internal(panic.to_string()))).map(Arc::new);
     let Ok(outcome) = &job else { return Ok((Ended::Returned(job, Ok(())), signal)) };
     screen.close();
     let outcome = outcome.clone();

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::Write;
 
 use perstack::expert::ExpertKey;
-use perstack::runtime::RunError;
+use perstack::runtime::{ErrorClass, RunError};
 
 use super::Exit;
 use super::render::{Paint, visible, visible_lines};
@@ -83,10 +83,10 @@ impl Failure {
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
-        let exit = match &error {
-            RunError::Usage(_) => Exit::Usage,
-            RunError::Storage(_) => Exit::Storage,
-            _ => Exit::Failed,
+        let exit = match error.class() {
+            ErrorClass::Usage => Exit::Usage,
+            ErrorClass::Storage => Exit::Storage,
+            ErrorClass::Other => Exit::Failed,
         };
         Self { exit, error: error.into(), help: None }
     }
@@ -94,6 +94,8 @@ impl From<RunError> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use perstack::store::StoreError;
+
     use super::*;
 
     #[test]
@@ -123,8 +125,11 @@ mod tests {
     #[test]
     fn kinds_of_run_errors_have_their_exit_codes() {
         let exit = |e: RunError| Failure::from(e).exit();
-        assert_eq!(exit(RunError::Usage("x".into())), Exit::Usage);
-        assert_eq!(exit(RunError::Storage("x".into())), Exit::Storage);
-        assert_eq!(exit(RunError::Failed("x".into())), Exit::Failed);
+        assert_eq!(exit(RunError::EmptyQuery), Exit::Usage);
+        assert_eq!(exit(RunError::CallsInDoubt { tools: vec!["exec".into()] }), Exit::Failed);
+        let path = "job.json".into();
+        assert_eq!(exit(StoreError::Poisoned { path }.into()), Exit::Storage);
+        let what = "there is no job".into();
+        assert_eq!(exit(StoreError::NotFound { what, suggestion: None }.into()), Exit::Usage);
     }
 }

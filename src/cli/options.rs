@@ -282,7 +282,8 @@ impl Setup {
             None => Overrides::default(),
         };
         let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
-        let settings = config::settle(model.overrides(), variables, project.as_ref(), user).map_err(Failure::usage)?;
+        let settings =
+            config::settle(&model.overrides(), &variables, project.as_ref(), &user).map_err(Failure::usage)?;
         let storage = place
             .storage
             .as_deref()

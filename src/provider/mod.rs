@@ -2,17 +2,37 @@
 //!
 //! A provider is a vendor (a row: address, key variable, quirks), a wire protocol (a pure codec) and a transport (the
 //! one place that talks to a server). Retry policy, time limits and redaction exist once, for all.
+//!
+//! One call is one request: waiting and asking again ([`retry`]) is the caller's, who tells the user of it.
 
-pub mod anthropic;
-pub mod openai;
+use crate::generation::{Delta, GenerateRequest, GenerationFailure};
+use crate::setting::ProviderName;
+
+pub mod address;
+pub mod auth;
+pub mod catalog;
+pub mod frame;
 pub mod transport;
+pub mod retry;
+mod failure;
 mod media;
 #[cfg(test)]
 mod recorded;
 mod reported_error;
 mod typed_event;
+pub mod assemble;
+pub mod anthropic;
+pub mod openai;
+pub mod chat;
+pub mod vendor;
+mod connect;
+mod generate;
+#[cfg(test)]
+mod testing;
 
-use crate::generation::{Delta, GenerateRequest, GenerationFailure};
+pub use connect::Provider;
+pub use generate::Limits;
+pub use vendor::choose;
 
 /// One wire protocol: pure functions between our words and a server's bytes.
 pub trait Protocol: Send + Sync {
@@ -75,4 +95,24 @@ pub struct ErrorBody {
     pub message: String,
     /// The provider's error type or code, e.g. `overloaded_error`, `insufficient_quota`.
     pub code: Option<String>,
+}
+
+/// Why a provider cannot be used. Nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProviderError {
+    #[error("provider {provider} is not built into this version; use {built}")]
+    NotBuilt { provider: ProviderName, built: String },
+    #[error("{variable} is not set: provider {provider} needs a key; set it in the environment or in .env")]
+    MissingKey { variable: &'static str, provider: ProviderName },
+    #[error("no model provider can be used: no key is set; set {variables} in the environment or in .env")]
+    NothingToUse { variables: String },
+    /// `origin` is the key or variable that holds the address.
+    #[error("{origin} {reason}")]
+    InvalidBaseUrl { origin: &'static str, reason: String },
+    #[error("header {name:?} for the model provider has a name or value that HTTP does not allow; correct it")]
+    InvalidHeader { name: String },
+    /// Does not show the address: it may hold a password.
+    #[error("the proxy's address cannot be used; write it as http://host:port or socks5://host:port")]
+    InvalidProxy,
 }

@@ -1,8 +1,24 @@
-//! Sends requests.
+//! Sends requests: the one file that talks to a model's server.
+//!
+//! [`HttpTransport`] knows connections, proxies and certificates. What is sent and what an answer means is decided
+//! elsewhere, and so are time limits on answers; recorded sessions come in as another [`Transport`].
 
+use std::error::Error;
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, NoProxy, Proxy, Url};
 use serde::{Deserialize, Serialize};
 
+use crate::environment::Environment;
 use crate::future::BoxFuture;
+
+use super::ProviderError;
+
+/// Time for name look-up, TCP, proxy and TLS together. Seconds even on a bad line; a dead address shows soon.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends one request and gives the answer's head; its body follows piece by piece.
 pub trait Transport: Send + Sync {
@@ -10,7 +26,7 @@ pub trait Transport: Send + Sync {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>>;
 }
 
-/// A POST request.
+/// A POST request. Header values may be secrets, so `Debug` shows names only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpRequest {
     pub url: String,
@@ -21,7 +37,7 @@ pub struct HttpRequest {
 /// An answer: its head, and its body to be read.
 pub struct HttpResponse {
     pub status: u16,
-    /// Names in lower case.
+    /// Names in lower case. Values that are no visible ASCII are left out.
     pub headers: Vec<(String, String)>,
     pub body: Box<dyn Body>,
 }
@@ -32,11 +48,30 @@ pub trait Body: Send {
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, TransportError>>;
 }
 
+impl HttpResponse {
+    /// The first value of header `name` (lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("HttpRequest")
+            .field("url", &self.url)
+            .field("headers", &names)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
+}
+
 /// Why no answer, or no more of it, came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct TransportError {
     pub kind: TransportErrorKind,
+    /// Names the host and the cause; never a header's value or an address's query.
     pub message: String,
 }
 
@@ -52,4 +87,367 @@ pub enum TransportErrorKind {
     Unusable,
     /// A recorded session has no answer to this request.
     Replay,
+}
+
+/// Which proxy model requests go through.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ProxySettings {
+    http: Option<String>,
+    https: Option<String>,
+    except: Option<String>,
+}
+
+impl ProxySettings {
+    /// One proxy for every request.
+    pub fn explicit(url: &str) -> Self {
+        Self { http: Some(url.to_owned()), https: Some(url.to_owned()), except: None }
+    }
+
+    /// The usual variables: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or not.
+    pub fn of_environment(environment: &Environment) -> Self {
+        let get = |name: &str| {
+            environment.get(name).or_else(|| environment.get(&name.to_ascii_lowercase())).map(str::to_owned)
+        };
+        let all = get("ALL_PROXY");
+        Self {
+            http: get("HTTP_PROXY").or_else(|| all.clone()),
+            https: get("HTTPS_PROXY").or(all),
+            except: get("NO_PROXY"),
+        }
+    }
+
+    fn proxies(&self) -> Result<Vec<Proxy>, ProviderError> {
+        let http = self.http.as_deref().map(|url| self.proxy(url, |url| Proxy::http(url)));
+        let https = self.https.as_deref().map(|url| self.proxy(url, |url| Proxy::https(url)));
+        [http, https].into_iter().flatten().collect()
+    }
+
+    fn proxy(&self, url: &str, make: fn(&str) -> reqwest::Result<Proxy>) -> Result<Proxy, ProviderError> {
+        check_proxy(url)?;
+        let except = self.except.as_deref().and_then(NoProxy::from_string);
+        make(url).map(|proxy| proxy.no_proxy(except)).map_err(|_| ProviderError::InvalidProxy)
+    }
+}
+
+/// Proxy addresses may hold a password, so `Debug` shows which are set.
+impl fmt::Debug for ProxySettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxySettings")
+            .field("http", &self.http.is_some())
+            .field("https", &self.https.is_some())
+            .field("except", &self.except)
+            .finish()
+    }
+}
+
+/// What reqwest takes, so that a misspelled scheme is no proxy that is silently not used.
+fn check_proxy(url: &str) -> Result<(), ProviderError> {
+    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let parsed = Url::parse(&with_scheme).map_err(|_| ProviderError::InvalidProxy)?;
+    let known = matches!(parsed.scheme(), "http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h");
+    if known && parsed.has_host() { Ok(()) } else { Err(ProviderError::InvalidProxy) }
+}
+
+/// Requests over HTTP/1.1 and HTTP/2 with TLS by rustls and the system's certificates.
+pub struct HttpTransport {
+    proxies: Vec<Proxy>,
+    /// A proxy may itself be reached by TLS, whatever the request's own scheme.
+    has_proxy: bool,
+    /// For plain http: needs no certificates, which take milliseconds to load.
+    plain: OnceLock<Result<Client, TransportError>>,
+    secure: OnceLock<Result<Client, TransportError>>,
+}
+
+impl HttpTransport {
+    /// A transport that connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`ProviderError::InvalidProxy`].
+    pub fn new(proxy: &ProxySettings) -> Result<Self, ProviderError> {
+        // Fails when the program around this library has installed a provider of its own: then that one serves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let proxies = proxy.proxies()?;
+        Ok(Self { has_proxy: !proxies.is_empty(), proxies, plain: OnceLock::new(), secure: OnceLock::new() })
+    }
+
+    fn client(&self, url: &Url) -> Result<&Client, TransportError> {
+        let is_plain = url.scheme() == "http" && !self.has_proxy;
+        let (cell, certificates) =
+            if is_plain { (&self.plain, Certificates::None) } else { (&self.secure, Certificates::System) };
+        cell.get_or_init(|| self.build(certificates)).as_ref().map_err(Clone::clone)
+    }
+
+    fn build(&self, certificates: Certificates) -> Result<Client, TransportError> {
+        let mut builder = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A redirect would carry the key to wherever the server says.
+            .redirect(reqwest::redirect::Policy::none())
+            // Only the proxies handed in: the process environment is read by the command line alone.
+            .no_proxy();
+        for proxy in &self.proxies {
+            builder = builder.proxy(proxy.clone());
+        }
+        if matches!(certificates, Certificates::None) {
+            builder = builder.tls_certs_only([]);
+        }
+        builder.build().map_err(|error| TransportError {
+            kind: TransportErrorKind::Certificate,
+            message: format!("cannot set up TLS: {}", causes(&error)),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Certificates {
+    /// For connections without TLS.
+    None,
+    System,
+}
+
+impl Transport for HttpTransport {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
+        Box::pin(async move {
+            let url = Url::parse(&request.url).map_err(|error| unusable(format!("the address is no URL: {error}")))?;
+            let host = url.host_str().unwrap_or_default().to_owned();
+            let headers = header_map(&request.headers)?;
+            let sent = self.client(&url)?.post(url).headers(headers).body(request.body).send();
+            let response = sent.await.map_err(|error| send_error(&host, &error))?;
+            let headers = response
+                .headers()
+                .iter()
+                .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+            Ok(HttpResponse {
+                status: response.status().as_u16(),
+                headers: headers.collect(),
+                body: Box::new(HttpBody { response, host }),
+            })
+        })
+    }
+}
+
+struct HttpBody {
+    response: reqwest::Response,
+    host: String,
+}
+
+impl Body for HttpBody {
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, TransportError>> {
+        Box::pin(async move {
+            match self.response.chunk().await {
+                Ok(chunk) => Ok(chunk.map(Vec::from)),
+                Err(error) => Err(TransportError {
+                    kind: TransportErrorKind::Connection,
+                    message: format!("the connection to {} was cut in mid-answer: {}", self.host, causes(&error)),
+                }),
+            }
+        })
+    }
+}
+
+fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, TransportError> {
+    let mut map = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let valid = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::try_from(value.as_str()).ok());
+        let Some((key, mut value)) = valid else {
+            return Err(unusable(format!("header {name:?} has a name or value that HTTP does not allow")));
+        };
+        value.set_sensitive(true);
+        map.insert(key, value);
+    }
+    Ok(map)
+}
+
+fn unusable(message: String) -> TransportError {
+    TransportError { kind: TransportErrorKind::Unusable, message }
+}
+
+fn send_error(host: &str, error: &reqwest::Error) -> TransportError {
+    let causes = causes(error);
+    if has_tls_cause(error) {
+        let message = format!("no secure connection to {host}: {causes}");
+        return TransportError { kind: TransportErrorKind::Certificate, message };
+    }
+    if error.is_builder() {
+        return unusable(format!("the request to {host} cannot be sent: {causes}"));
+    }
+    let message = if error.is_connect() && error.is_timeout() {
+        format!("cannot connect to {host}: no answer within {} s", CONNECT_TIMEOUT.as_secs())
+    } else if error.is_connect() {
+        format!("cannot connect to {host}: {causes}")
+    } else {
+        format!("the connection to {host} was cut before it answered: {causes}")
+    };
+    TransportError { kind: TransportErrorKind::Connection, message }
+}
+
+/// The messages below `error`, from the outside in. The error's own message is left out: it holds the whole address.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    for message in chain(error).map(ToString::to_string) {
+        // Some messages end with that of their cause; the HTTP client's own says only at which layer it was.
+        if !text.ends_with(&message) && !message.starts_with("client error (") {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&message);
+        }
+    }
+    if text.is_empty() { "unknown cause".to_owned() } else { text }
+}
+
+fn has_tls_cause(error: &reqwest::Error) -> bool {
+    chain(error).any(<dyn Error>::is::<rustls::Error>)
+}
+
+/// The errors below `error`, from the outside in.
+fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause| {
+        let cause = *cause;
+        // `source` of an I/O error that wraps another error skips the one it wraps.
+        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        wrapped.map(|error| error as &(dyn Error + 'static)).or_else(move || cause.source())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that reads one request and answers with `answer`; gives its address and, at the end, the request.
+    async fn server(answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        (address, served)
+    }
+
+    fn request(url: String) -> HttpRequest {
+        HttpRequest { url, headers: vec![("x-api-key".to_owned(), "secret".to_owned())], body: b"{}".to_vec() }
+    }
+
+    fn direct() -> HttpTransport {
+        HttpTransport::new(&ProxySettings::default()).unwrap()
+    }
+
+    async fn failure(transport: &HttpTransport, request: HttpRequest) -> TransportError {
+        transport.send(request).await.map(|response| response.status).unwrap_err()
+    }
+
+    async fn body(response: &mut HttpResponse) -> Result<String, TransportError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.body.chunk().await? {
+            bytes.extend(chunk);
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    #[tokio::test]
+    async fn a_request_is_posted_and_its_answer_read() {
+        let (address, served) = server("HTTP/1.1 429 Slow\r\nRetry-After: 7\r\ncontent-length: 2\r\n\r\nno").await;
+        let mut response = direct().send(request(format!("http://{address}/v1/messages"))).await.unwrap();
+        assert_eq!((response.status, response.header("retry-after")), (429, Some("7")));
+        assert_eq!(body(&mut response).await, Ok("no".to_owned()));
+        let sent = served.await.unwrap();
+        assert!(sent.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{sent}");
+        assert!(sent.contains("x-api-key: secret\r\n") && sent.ends_with("{}"), "{sent}");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_and_not_followed() {
+        let answer = "HTTP/1.1 307 Over there\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+        let (address, _served) = server(answer).await;
+        let response = direct().send(request(format!("http://{address}/"))).await.unwrap();
+        assert_eq!(response.status, 307);
+    }
+
+    #[tokio::test]
+    async fn a_body_shorter_than_it_says_is_a_cut_connection() {
+        let (address, _served) = server("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
+        let mut response = direct().send(request(format!("http://{address}/"))).await.unwrap();
+        let error = body(&mut response).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Connection);
+        assert!(error.message.starts_with("the connection to 127.0.0.1 was cut in mid-answer: "), "{}", error.message);
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_names_host_and_cause() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = failure(&direct(), request(format!("http://{address}/?key=secret"))).await;
+        assert_eq!(error.kind, TransportErrorKind::Connection);
+        assert!(error.message.starts_with("cannot connect to 127.0.0.1: "), "{}", error.message);
+        assert!(error.message.contains("refused") && !error.message.contains("secret"), "{}", error.message);
+    }
+
+    #[tokio::test]
+    async fn a_server_without_tls_is_no_secure_connection() {
+        let (address, _served) = server("HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        let error = failure(&direct(), request(format!("https://{address}/"))).await;
+        let message = "no secure connection to 127.0.0.1: received corrupt message of type \
+                       InvalidContentType";
+        let expected = TransportError { kind: TransportErrorKind::Certificate, message: message.to_owned() };
+        assert_eq!(error, expected);
+    }
+
+    #[tokio::test]
+    async fn a_header_that_http_does_not_allow_is_told_without_its_value() {
+        let headers = vec![("x-team".to_owned(), "owls\n".to_owned())];
+        let error = failure(&direct(), HttpRequest { headers, ..request("http://127.0.0.1:1/".to_owned()) }).await;
+        let message = "header \"x-team\" has a name or value that HTTP does not allow";
+        assert_eq!(error, unusable(message.to_owned()));
+    }
+
+    #[tokio::test]
+    async fn an_explicit_proxy_takes_every_request_and_the_variables_make_exceptions() {
+        let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+        let (proxy, served) = server(answer).await;
+        let explicit = HttpTransport::new(&ProxySettings::explicit(&format!("http://{proxy}"))).unwrap();
+        explicit.send(request("http://127.0.0.1:1/v1".to_owned())).await.unwrap();
+        assert!(served.await.unwrap().starts_with("POST http://127.0.0.1:1/v1 HTTP/1.1\r\n"));
+
+        let (server_address, _served) = server(answer).await;
+        let pairs = [("ALL_PROXY", "http://127.0.0.1:1"), ("no_proxy", "127.0.0.1")];
+        let environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let excepted = HttpTransport::new(&ProxySettings::of_environment(&environment)).unwrap();
+        assert_eq!(excepted.send(request(format!("http://{server_address}/"))).await.unwrap().status, 204);
+    }
+
+    #[test]
+    fn variables_for_one_scheme_beat_the_one_for_all() {
+        let pairs = [("ALL_PROXY", "all:1"), ("https_proxy", "tls:2"), ("NO_PROXY", "localhost")];
+        let environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let text = |text: &str| Some(text.to_owned());
+        let expected = ProxySettings { http: text("all:1"), https: text("tls:2"), except: text("localhost") };
+        assert!(ProxySettings::of_environment(&environment) == expected);
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_refused() {
+        for url in ["ftp://host:1", "http://", "http:// /", "sock5://host"] {
+            let transport = HttpTransport::new(&ProxySettings::explicit(url));
+            assert_eq!(transport.map(|_| ()), Err(ProviderError::InvalidProxy), "{url}");
+        }
+        for url in ["host:3128", "http://user:pw@host:3128", "socks5h://host:1080"] {
+            assert!(HttpTransport::new(&ProxySettings::explicit(url)).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_header_values_and_no_proxy_passwords() {
+        let request = request("https://example.com/".to_owned());
+        let expected = "HttpRequest { url: \"https://example.com/\", headers: [\"x-api-key\"], body: 2 bytes }";
+        assert_eq!(format!("{request:?}"), expected);
+        assert!(!format!("{:?}", ProxySettings::explicit("http://user:pw@host")).contains("pw"));
+    }
 }

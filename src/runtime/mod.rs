@@ -187,6 +187,9 @@ pub enum RunError {
     /// A session could not be recorded or replayed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// A task of this program failed in a way that it should not.
+    #[error("internal error: {0}. What was done before is on disk")]
+    Internal(String),
     /// The recorded facts, or this program, do not keep to the state machine.
     #[error(transparent)]
     Machine(#[from] IllegalInput),
@@ -209,7 +212,7 @@ impl RunError {
         match self {
             Self::Store(error) if error.is_not_found() || error.is_ambiguous() => ErrorClass::Usage,
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
-            Self::CallsInDoubt { .. } | Self::Machine(_) => ErrorClass::Other,
+            Self::CallsInDoubt { .. } | Self::Internal(_) | Self::Machine(_) => ErrorClass::Other,
             _ => ErrorClass::Usage,
         }
     }

@@ -65,6 +65,11 @@ impl JobStore {
         &self.id
     }
 
+    /// Whether the checkpoint `head` lies where this job keeps it.
+    pub fn has_checkpoint(&self, head: &CheckpointHead) -> bool {
+        self.layout.checkpoint(&self.id, &head.run_id, head.step_number, &head.id).exists()
+    }
+
     /// Replaces `job.json`. On return its contents are durable; the name of a new job's folder is with the first
     /// [`RunStore::sync`].
     ///

@@ -39,7 +39,7 @@ pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
 /// also as a fine-tune (`ft:`) or behind a gateway's prefix (`openai/`). Any other (an Azure deployment, a local model)
 /// counts as one that does not: it would be asked for reasoning on every request, since a budget is set by default,
 /// and those that know no reasoning refuse the question.
-fn is_reasoning_model(name: &str) -> bool {
+pub(in crate::provider) fn is_reasoning_model(name: &str) -> bool {
     let name = name.rsplit('/').next().unwrap_or(name);
     let name = name.strip_prefix("ft:").unwrap_or(name);
     let major = |rest: &str| {

@@ -10,6 +10,8 @@ mod items;
 
 use serde_json::Value;
 
+pub(super) use encode::is_reasoning_model;
+
 use super::reported_error::ReportedError;
 use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
 use crate::generation::GenerateRequest;

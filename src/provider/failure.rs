@@ -1,0 +1,233 @@
+//! What an error answer means: its kind, whether it can pass, how long to wait, and what to show.
+//!
+//! Reads heads and bodies that were received already. Protocols find their own message in a body, and tell errors in
+//! mid-stream by themselves.
+
+use jiff::fmt::rfc2822;
+
+use crate::generation::{FailureKind, GenerationFailure};
+
+use super::ErrorBody;
+use super::retry::LONGEST_DELAY;
+use super::transport::{TransportError, TransportErrorKind};
+
+/// Most characters of a failure's message: it is stored with the run and shown on a terminal.
+const MESSAGE_LIMIT: usize = 2000;
+/// Most characters shown of an error body that is no JSON.
+const RAW_BODY_LIMIT: usize = 300;
+/// Codes with which OpenAI and those who imitate it tell that the account, not the moment, is the trouble. They come
+/// with status 429, but waiting does not help.
+const ACCOUNT_CODES: [&str; 3] = ["insufficient_quota", "billing_hard_limit_reached", "billing_not_active"];
+
+/// A failure that can pass.
+pub fn retryable(kind: FailureKind, message: impl Into<String>) -> GenerationFailure {
+    GenerationFailure { is_retryable: true, ..lasting(kind, message) }
+}
+
+/// A failure that meets the same request again.
+pub fn lasting(kind: FailureKind, message: impl Into<String>) -> GenerationFailure {
+    GenerationFailure {
+        kind,
+        message: shortened(&message.into(), MESSAGE_LIMIT),
+        status_code: None,
+        is_retryable: false,
+        retry_after_ms: None,
+    }
+}
+
+impl From<TransportError> for GenerationFailure {
+    fn from(error: TransportError) -> Self {
+        match error.kind {
+            TransportErrorKind::Connection => retryable(FailureKind::Connection, error.message),
+            TransportErrorKind::Certificate => lasting(FailureKind::Connection, error.message),
+            TransportErrorKind::Unusable => lasting(FailureKind::InvalidRequest, error.message),
+            TransportErrorKind::Replay => lasting(FailureKind::Replay, error.message),
+        }
+    }
+}
+
+/// The failure that an answer with an error status means. `header` finds a header by its name in lower case; `told` is
+/// what the protocol found in `body`.
+pub fn of_status<'a>(
+    status: u16,
+    header: impl Fn(&str) -> Option<&'a str>,
+    body: &[u8],
+    told: Option<ErrorBody>,
+) -> GenerationFailure {
+    let code = told.as_ref().and_then(|told| told.code.clone());
+    let (kind, is_retryable) = kind_of_status(status, code.as_deref());
+    let mut message = match told.map(|told| told.message).filter(|message| !message.trim().is_empty()) {
+        Some(message) => message,
+        None => match raw_text(body) {
+            Some(text) => format!("HTTP status {status}: {text}"),
+            None => format!("HTTP status {status} without an explanation"),
+        },
+    };
+    if let (300..=399, Some(to)) = (status, header("location")) {
+        message = format!("the server redirects to {to}, which is not followed: set that address as the base URL");
+    }
+    let retry_after_ms = retry_after_ms(&header);
+    let longest_ms = u64::try_from(LONGEST_DELAY.as_millis()).unwrap_or(u64::MAX);
+    if let Some(ms) = retry_after_ms.filter(|ms| *ms > longest_ms) {
+        message = format!("{message} (the provider asks to wait {} s)", ms.div_ceil(1000));
+    }
+    GenerationFailure { status_code: Some(status), is_retryable, retry_after_ms, ..lasting(kind, message) }
+}
+
+/// What stands in place of an answer that is a web page.
+pub fn of_page(status: u16, body: &[u8]) -> GenerationFailure {
+    let page = raw_text(body).unwrap_or_else(|| "an empty page".to_owned());
+    let message = format!("the server answered with {page}; check the base URL");
+    GenerationFailure { status_code: Some(status), ..lasting(FailureKind::Malformed, message) }
+}
+
+/// `text` with at most `limit` characters, and a mark where it was cut.
+pub fn shortened(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+fn kind_of_status(status: u16, code: Option<&str>) -> (FailureKind, bool) {
+    match status {
+        401 | 403 => (FailureKind::Authentication, false),
+        402 => (FailureKind::RateLimit, false),
+        404 => (FailureKind::NotFound, false),
+        408 => (FailureKind::Timeout, true),
+        429 => (FailureKind::RateLimit, !code.is_some_and(|code| ACCOUNT_CODES.contains(&code))),
+        409 | 500.. => (FailureKind::Provider, true),
+        _ => (FailureKind::InvalidRequest, false),
+    }
+}
+
+/// How long the provider asks to wait: `retry-after-ms` (OpenAI, Azure), else `retry-after` in seconds or as a date
+/// (RFC 9110, section 10.2.3). A date is measured from the answer's own `date`, so that no clock is read here.
+fn retry_after_ms<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<u64> {
+    if let Some(ms) = header("retry-after-ms").and_then(|text| milliseconds(text, 1.0)) {
+        return Some(ms);
+    }
+    let text = header("retry-after")?.trim();
+    milliseconds(text, 1000.0).or_else(|| {
+        let until = rfc2822::parse(text).ok()?.timestamp();
+        let now = rfc2822::parse(header("date")?).ok()?.timestamp();
+        Some(u64::try_from(until.as_millisecond().saturating_sub(now.as_millisecond())).unwrap_or(0))
+    })
+}
+
+/// A decimal number of units of `unit_ms`, rounded up.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked, and `as` saturates")]
+fn milliseconds(text: &str, unit_ms: f64) -> Option<u64> {
+    let number: f64 = text.trim().parse().ok()?;
+    (number.is_finite() && number >= 0.0).then(|| (number * unit_ms).ceil() as u64)
+}
+
+/// A body that no protocol could read: an HTML page in a few words, other text shortened, nothing for nothing.
+fn raw_text(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    if !text.starts_with('<') {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        return Some(shortened(&words.join(" "), RAW_BODY_LIMIT));
+    }
+    Some(match title(text) {
+        Some(title) => format!("an HTML page titled {title:?}"),
+        None => "an HTML page".to_owned(),
+    })
+}
+
+fn title(page: &str) -> Option<String> {
+    // ASCII lower case keeps every byte's place.
+    let lower = page.to_ascii_lowercase();
+    let open = lower.find("<title")?;
+    let start = open + lower.get(open..)?.find('>')? + 1;
+    let end = start + lower.get(start..)?.find("</title")?;
+    let words: Vec<&str> = page.get(start..end)?.split_whitespace().collect();
+    (!words.is_empty()).then(|| shortened(&words.join(" "), RAW_BODY_LIMIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: u16, headers: &[(&str, &'static str)], body: &str, told: Option<ErrorBody>) -> GenerationFailure {
+        let header = |name: &str| headers.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+        of_status(status, header, body.as_bytes(), told)
+    }
+
+    fn told(message: &str, code: &str) -> ErrorBody {
+        ErrorBody { message: message.to_owned(), code: Some(code.to_owned()) }
+    }
+
+    #[test]
+    fn a_status_tells_kind_and_whether_it_can_pass() {
+        use FailureKind::{Authentication, InvalidRequest, NotFound, Provider, RateLimit, Timeout};
+        let expected = [
+            (400, InvalidRequest, false),
+            (401, Authentication, false),
+            (402, RateLimit, false),
+            (403, Authentication, false),
+            (404, NotFound, false),
+            (408, Timeout, true),
+            (409, Provider, true),
+            (413, InvalidRequest, false),
+            (422, InvalidRequest, false),
+            (429, RateLimit, true),
+            (500, Provider, true),
+            (503, Provider, true),
+            (529, Provider, true),
+        ];
+        for (status, kind, is_retryable) in expected {
+            let failure = of(status, &[], "{}", Some(told("no", "some_error")));
+            let wanted = GenerationFailure { status_code: Some(status), is_retryable, ..lasting(kind, "no") };
+            assert_eq!(failure, wanted);
+        }
+    }
+
+    #[test]
+    fn an_exhausted_quota_does_not_pass() {
+        assert!(!of(429, &[], "", Some(told("You exceeded your current quota", "insufficient_quota"))).is_retryable);
+    }
+
+    #[test]
+    fn the_wait_that_was_asked_for_is_read_in_each_form() {
+        let wait = |headers: &[(&str, &'static str)]| of(429, headers, "slow", None).retry_after_ms;
+        assert_eq!(wait(&[("retry-after", "7")]), Some(7000));
+        assert_eq!(wait(&[("retry-after", "0.25")]), Some(250));
+        assert_eq!(wait(&[("retry-after-ms", "1500"), ("retry-after", "7")]), Some(1500));
+        let now = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT"), now]), Some(30_000));
+        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:48:07 GMT"), now]), Some(0));
+        for odd in ["soon", "-3", "NaN", "inf", "Sun, 06 Nov 1994 08:50:07 GMT"] {
+            assert_eq!(of(429, &[("retry-after", odd)], "slow", None).retry_after_ms, None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_wait_that_is_too_long_is_told() {
+        let failure = of(429, &[("retry-after", "3600")], "", Some(told("Quota used up.", "rate_limit_error")));
+        assert_eq!(failure.message, "Quota used up. (the provider asks to wait 3600 s)");
+    }
+
+    #[test]
+    fn bodies_that_are_no_json_are_shown_shortened() {
+        let message = |status, body: &str| of(status, &[], body, None).message;
+        assert_eq!(message(502, "upstream\n  died"), "HTTP status 502: upstream died");
+        assert_eq!(message(502, ""), "HTTP status 502 without an explanation");
+        let page = "<!DOCTYPE html><HTML><head><Title lang=\"é\"> Bad\nGateway </TITLE></head><body>x</body>";
+        assert_eq!(message(502, page), "HTTP status 502: an HTML page titled \"Bad Gateway\"");
+        assert_eq!(message(502, "<html><title>"), "HTTP status 502: an HTML page");
+        assert_eq!(message(500, &"é".repeat(5000)), format!("HTTP status 500: {}…", "é".repeat(300)));
+    }
+
+    #[test]
+    fn a_redirect_names_where_to() {
+        let failure = of(301, &[("location", "https://example.com/v1")], "", None);
+        let message = "the server redirects to https://example.com/v1, which is not followed: set that address as the \
+                       base URL";
+        assert_eq!((failure.message.as_str(), failure.is_retryable), (message, false));
+    }
+}

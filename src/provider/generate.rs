@@ -1,0 +1,526 @@
+//! One generation: a request sent, its answer read, watched and put together.
+//!
+//! Waits only within limits and asks only once; whether to ask again is the caller's decision
+//! ([`retry::delay`](super::retry::delay)).
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::generation::{Delta, FailureKind, GenerateRequest, Generation, GenerationFailure};
+
+use super::assemble::Assembler;
+use super::frame::{FRAME_LIMIT, FrameError, Framer};
+use super::reported_error::ReportedError;
+use super::transport::{Body, HttpResponse};
+use super::{Decoder, Framing, Protocol, Provider, failure};
+
+/// Most bytes of an error body that are read; providers' errors have a few hundred.
+const ERROR_BODY_LIMIT: usize = 64 * 1024;
+/// Time for an error body: its message is not worth more.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most bytes of one answer: hundreds of times the longest that any model gives, framing included.
+const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
+/// The longest time-out; keeps sums of times in range.
+const LONGEST_TIMEOUT: Duration = Duration::from_hours(24 * 365);
+
+/// How long a server may be silent. Silence is the absence of *data*: keep-alive comments and pings do not end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Before the first piece of content. Half the whole time-out counts when that is more: a local server evaluates a
+    /// long prompt in silence, a large model reasons in silence, and whoever grants more time for the whole grants it
+    /// for that. Never more than the whole.
+    pub first_data: Duration,
+    /// Between pieces of content.
+    pub between_data: Duration,
+    /// After the reason to stop, for usage and the end mark. The answer counts without them.
+    pub after_finish: Duration,
+}
+
+impl Default for Limits {
+    /// 120 s, 90 s, 5 s: our own choice. The slowest first pieces seen on hosted models take about a minute.
+    fn default() -> Self {
+        Self {
+            first_data: Duration::from_mins(2),
+            between_data: Duration::from_secs(90),
+            after_finish: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Provider {
+    /// Asks for one answer and tells `on_delta` of each piece as it comes. `timeout` is for the whole; [`Limits`] for
+    /// silence in between.
+    ///
+    /// Dropping the future closes the connection and leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`GenerationFailure`], without secrets. What had streamed before is lost.
+    pub async fn generate(
+        &self,
+        request: &GenerateRequest<'_>,
+        timeout: Duration,
+        on_delta: &mut (dyn FnMut(&Delta) + Send),
+    ) -> Result<Generation, GenerationFailure> {
+        self.attempt(request, Watch::start(timeout, self.limits), on_delta)
+            .await
+            .map_err(|failure| GenerationFailure { message: self.redactor.text(&failure.message), ..failure })
+    }
+
+    async fn attempt(
+        &self,
+        request: &GenerateRequest<'_>,
+        watch: Watch,
+        on_delta: &mut (dyn FnMut(&Delta) + Send),
+    ) -> Result<Generation, GenerationFailure> {
+        let http = self.address(self.protocol.encode(request));
+        let mut response = watch.within(self.transport.send(http)).await??;
+        if !(200..300).contains(&response.status) {
+            return Err(self.refusal(&mut response, request.model).await);
+        }
+        if let Some(failure) = self.no_stream(&mut response).await {
+            return Err(failure);
+        }
+        Reading::new(self.protocol.as_ref(), watch).read(response.body.as_mut(), on_delta).await
+    }
+
+    /// The failure that an error status means, with what to do about it where that is known.
+    async fn refusal(&self, response: &mut HttpResponse, model: &str) -> GenerationFailure {
+        let body = error_body(response.body.as_mut()).await;
+        let told = self.protocol.read_error(&body);
+        let failure = failure::of_status(response.status, |name| response.header(name), &body, told);
+        let message = match failure.kind {
+            FailureKind::Authentication => format!("{}; check {}", failure.message, self.vendor.key_variable),
+            FailureKind::NotFound => format!("{}; check the model ({model}) and the base URL", failure.message),
+            _ => failure.message,
+        };
+        GenerationFailure { message, ..failure }
+    }
+
+    /// The failure of an answer that says by its type that it is no stream.
+    async fn no_stream(&self, response: &mut HttpResponse) -> Option<GenerationFailure> {
+        let content_type = response.header("content-type").unwrap_or_default().to_ascii_lowercase();
+        let is_json = content_type.starts_with("application/json") && self.protocol.framing() == Framing::Sse;
+        if !is_json && !content_type.starts_with("text/html") {
+            return None;
+        }
+        let body = error_body(response.body.as_mut()).await;
+        if !is_json {
+            return Some(failure::of_page(response.status, &body));
+        }
+        Some(match serde_json::from_slice(&body) {
+            Ok(value) if self.protocol.read_error(&body).is_some() => ReportedError::from_value(&value).into_failure(),
+            _ => failure::lasting(
+                FailureKind::Malformed,
+                format!("the server answered with one JSON document instead of a stream of {}", self.protocol_name()),
+            ),
+        })
+    }
+}
+
+/// The first bytes of a body, as many as come in time.
+async fn error_body(body: &mut dyn Body) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let end = Instant::now() + ERROR_BODY_TIMEOUT;
+    while bytes.len() < ERROR_BODY_LIMIT && Instant::now() < end {
+        match timeout_at(end, body.chunk()).await {
+            Ok(Ok(Some(chunk))) => bytes.extend(chunk),
+            // What came says more than how it ended.
+            Ok(Ok(None) | Err(_)) | Err(_) => break,
+        }
+    }
+    bytes.truncate(ERROR_BODY_LIMIT);
+    bytes
+}
+
+/// An answer as it is read.
+struct Reading {
+    framer: Framer,
+    decoder: Box<dyn Decoder>,
+    assembler: Assembler,
+    watch: Watch,
+    received: usize,
+}
+
+impl Reading {
+    fn new(protocol: &dyn Protocol, watch: Watch) -> Self {
+        Self {
+            framer: Framer::new(protocol.framing(), FRAME_LIMIT),
+            decoder: protocol.decoder(),
+            assembler: Assembler::new(protocol.name()),
+            watch,
+            received: 0,
+        }
+    }
+
+    async fn read(
+        mut self,
+        body: &mut dyn Body,
+        on_delta: &mut (dyn FnMut(&Delta) + Send),
+    ) -> Result<Generation, GenerationFailure> {
+        while !self.assembler.has_ended() {
+            let chunk = self.watch.within(body.chunk()).await;
+            match chunk {
+                Ok(Ok(Some(chunk))) => self.take(&chunk, on_delta)?,
+                Ok(Ok(None)) => break,
+                // All that was said is there: paying for it again would be a waste.
+                Ok(Err(_)) | Err(_) if self.assembler.has_finished() => break,
+                Ok(Err(error)) => return Err(error.into()),
+                Err(expired) => return Err(expired),
+            }
+        }
+        if !self.assembler.has_ended()
+            && let Some(frame) = self.framer.finish().map_err(damaged)?
+        {
+            self.decode(&frame, on_delta)?;
+        }
+        self.assembler.finish()
+    }
+
+    fn take(&mut self, chunk: &[u8], on_delta: &mut (dyn FnMut(&Delta) + Send)) -> Result<(), GenerationFailure> {
+        self.received = self.received.saturating_add(chunk.len());
+        if self.received > ANSWER_LIMIT {
+            let message = format!("the answer is longer than {ANSWER_LIMIT} bytes");
+            return Err(failure::lasting(FailureKind::Malformed, message));
+        }
+        for frame in self.framer.push(chunk).map_err(damaged)? {
+            self.decode(&frame, on_delta)?;
+            if self.assembler.has_ended() {
+                return Ok(());
+            }
+        }
+        self.watch.has_keep_alives = self.framer.keep_alives() > 0;
+        Ok(())
+    }
+
+    fn decode(
+        &mut self,
+        frame: &super::Frame,
+        on_delta: &mut (dyn FnMut(&Delta) + Send),
+    ) -> Result<(), GenerationFailure> {
+        for delta in self.decoder.frame(frame)? {
+            on_delta(&delta);
+            self.watch.saw(&delta);
+            self.assembler.push(delta);
+        }
+        Ok(())
+    }
+}
+
+fn damaged(error: FrameError) -> GenerationFailure {
+    let message = format!("the provider's stream is damaged: {error}");
+    match error {
+        FrameError::NotUtf8 => failure::retryable(FailureKind::Malformed, message),
+        FrameError::TooLarge { .. } => failure::lasting(FailureKind::Malformed, message),
+    }
+}
+
+/// When an answer must be whole, and when the next piece of it must have come.
+struct Watch {
+    limits: Limits,
+    timeout: Duration,
+    whole: Instant,
+    data: Instant,
+    awaiting: Awaiting,
+    has_keep_alives: bool,
+}
+
+/// What is waited for, and how long at most.
+#[derive(Clone, Copy)]
+enum Awaiting {
+    First(Duration),
+    Next(Duration),
+}
+
+impl Watch {
+    fn start(timeout: Duration, limits: Limits) -> Self {
+        let timeout = timeout.min(LONGEST_TIMEOUT);
+        let first = limits.first_data.max(timeout / 2).min(timeout);
+        let now = Instant::now();
+        Self {
+            limits,
+            timeout,
+            whole: now + timeout,
+            data: now + first,
+            awaiting: Awaiting::First(first),
+            has_keep_alives: false,
+        }
+    }
+
+    /// What `future` gives, unless a limit passes first. A limit that has passed counts even when the future is ready:
+    /// a server that never pauses must not outlive it.
+    async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, GenerationFailure> {
+        let end = self.whole.min(self.data);
+        match timeout_at(end, future).await {
+            Ok(value) if Instant::now() < end => Ok(value),
+            _ => Err(self.expired()),
+        }
+    }
+
+    fn saw(&mut self, delta: &Delta) {
+        let limit = match delta {
+            // Usage stands in the first event of some protocols, long before the model says anything.
+            Delta::Usage { .. } | Delta::End => return,
+            Delta::Finish(_) => self.limits.after_finish,
+            _ => self.limits.between_data,
+        }
+        .min(LONGEST_TIMEOUT);
+        self.data = Instant::now() + limit;
+        self.awaiting = Awaiting::Next(limit);
+    }
+
+    fn expired(&self) -> GenerationFailure {
+        let what = match self.awaiting {
+            _ if self.whole <= self.data => format!("the answer was not complete within {:?}", self.timeout),
+            Awaiting::First(limit) => format!("the provider sent no data within {limit:?}"),
+            Awaiting::Next(limit) => format!("the answer stalled, no data for {limit:?}"),
+        };
+        let alive = if self.has_keep_alives { " (only signs of life came)" } else { "" };
+        failure::retryable(FailureKind::Timeout, format!("timeout: {what}{alive}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::generation::{Arguments, FinishReason, GeneratedPart};
+    use crate::provider::testing::{Chunk, Reply, Script, environment};
+    use crate::provider::transport::{TransportError, TransportErrorKind};
+    use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
+    use crate::usage::Usage;
+
+    const KEY: &str = "sk-very-secret-key";
+    /// Ends tests that would hang; long enough for a busy machine.
+    const AMPLE: Duration = Duration::from_mins(1);
+
+    const STREAM: &str = concat!(
+        "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":null}}]}\n\n",
+        ": keep-alive\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"Eulen 🦉\"}}]}\r\n\r\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\" höchst\"}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"c1\",\"function\":{\"name\":\"see\",",
+        "\"arguments\":\"{\\\"ü\\\"\"}}]}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\":1}\"}}]}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":5}}\n\n",
+        "data: [DONE]\n\n",
+    );
+
+    fn whole_answer() -> Generation {
+        Generation {
+            parts: vec![
+                GeneratedPart::Text { text: "Eulen 🦉 höchst".to_owned() },
+                GeneratedPart::ToolCall {
+                    id: "c1".to_owned(),
+                    name: "see".to_owned(),
+                    arguments: Arguments::parse("{\"ü\":1}"),
+                },
+            ],
+            finish: FinishReason::ToolCalls,
+            usage: Some(Usage { input_tokens: 3, output_tokens: 2, total_tokens: 5, ..Usage::default() }),
+            context_tokens: Some(5),
+        }
+    }
+
+    /// Asks a provider whose transport answers with `reply`.
+    async fn ask(reply: Reply, timeout: Duration, limits: Limits) -> Result<Generation, GenerationFailure> {
+        let setting =
+            ProviderSetting { base_url: Some("http://127.0.0.1:9/v1".to_owned()), ..ProviderSetting::default() };
+        let transport = Arc::new(Script::of(reply));
+        let environment = environment(&[("OPENAI_API_KEY", KEY)]);
+        let provider = Provider::connect(ProviderName::OpenAi, &setting, &environment, transport).unwrap();
+        let request = GenerateRequest {
+            model: "owl-1",
+            messages: &[],
+            tools: &[],
+            reasoning: ReasoningBudget::None,
+            max_output_tokens: None,
+        };
+        provider.with_limits(limits).generate(&request, timeout, &mut |_| {}).await
+    }
+
+    async fn answer(reply: Reply) -> Result<Generation, GenerationFailure> {
+        ask(reply, AMPLE, Limits::default()).await
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
+    fn cut() -> Chunk {
+        Chunk::Fails(TransportError { kind: TransportErrorKind::Connection, message: "cut off".to_owned() })
+    }
+
+    #[tokio::test]
+    async fn a_stream_becomes_one_answer() {
+        assert_eq!(answer(Reply::stream([Chunk::text(STREAM)])).await, Ok(whole_answer()));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_awaited_after_the_end_mark() {
+        assert_eq!(answer(Reply::stream([Chunk::text(STREAM), Chunk::Never])).await, Ok(whole_answer()));
+    }
+
+    #[tokio::test]
+    async fn deltas_are_told_in_order() {
+        let transport = Arc::new(Script::of(Reply::stream([Chunk::text(STREAM)])));
+        let environment = environment(&[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")]);
+        let setting = ProviderSetting::default();
+        let provider = Provider::connect(ProviderName::OpenAi, &setting, &environment, transport.clone()).unwrap();
+        let request = GenerateRequest {
+            model: "owl-1",
+            messages: &[],
+            tools: &[],
+            reasoning: ReasoningBudget::None,
+            max_output_tokens: None,
+        };
+        let mut texts = Vec::new();
+        let mut on_delta = |delta: &Delta| {
+            if let Delta::Text { text, .. } = delta {
+                texts.push(text.clone());
+            }
+        };
+        assert!(provider.generate(&request, AMPLE, &mut on_delta).await.is_ok());
+        assert_eq!(texts, ["Eulen 🦉", " höchst"]);
+        let urls: Vec<String> = transport.requests().into_iter().map(|request| request.url).collect();
+        assert_eq!(urls, ["http://127.0.0.1:9/v1/chat/completions"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_bytes_gives_the_same_answer(
+            cuts in prop::collection::vec(0..=STREAM.len(), 0..40),
+        ) {
+            let mut cuts = cuts;
+            cuts.extend([0, STREAM.len()]);
+            cuts.sort_unstable();
+            let chunks = cuts.windows(2).map(|pair| Chunk::Bytes(STREAM.as_bytes()[pair[0]..pair[1]].to_vec()));
+            prop_assert_eq!(run(answer(Reply::stream(chunks))), Ok(whole_answer()));
+        }
+
+        #[test]
+        fn a_stream_cut_before_its_reason_is_a_failure_that_can_pass(
+            end in 0..STREAM.find("\"finish_reason\"").unwrap_or(0),
+        ) {
+            let chunk = Chunk::Bytes(STREAM.as_bytes()[..end].to_vec());
+            let failure = run(answer(Reply::stream([chunk]))).unwrap_err();
+            prop_assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Connection, true));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_or_a_stall_after_the_reason_loses_nothing_but_usage() {
+        let (said, _) = STREAM.split_at(STREAM.find("data: {\"choices\":[],").unwrap());
+        let expected = Generation { usage: None, context_tokens: None, ..whole_answer() };
+        assert_eq!(answer(Reply::stream([Chunk::text(said), cut()])).await, Ok(expected.clone()));
+        let limits = Limits { after_finish: Duration::from_millis(10), ..Limits::default() };
+        assert_eq!(ask(Reply::stream([Chunk::text(said), Chunk::Never]), AMPLE, limits).await, Ok(expected));
+    }
+
+    #[tokio::test]
+    async fn a_cut_in_mid_answer_tells_its_cause() {
+        let (half, _) = STREAM.split_at(200);
+        let failure = answer(Reply::stream([Chunk::text(half), cut()])).await.unwrap_err();
+        assert_eq!(failure, failure::retryable(FailureKind::Connection, "cut off"));
+    }
+
+    #[tokio::test]
+    async fn silence_ends_at_its_limit_before_and_between_data() {
+        let short = Duration::from_millis(20);
+        let limits = Limits { first_data: short, between_data: short, ..Limits::default() };
+        let message = async |reply, timeout| ask(reply, timeout, limits).await.unwrap_err().message;
+        let first = "timeout: the provider sent no data within 20ms";
+        assert_eq!(message(Reply::silent(), short * 2).await, first);
+        assert_eq!(message(Reply::stream([Chunk::Never]), short * 2).await, first);
+        let said = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
+        let stalled = "timeout: the answer stalled, no data for 20ms";
+        assert_eq!(message(Reply::stream([said, Chunk::Never]), AMPLE).await, stalled);
+    }
+
+    #[tokio::test]
+    async fn keep_alives_are_no_data_however_many_come() {
+        let short = Duration::from_millis(20);
+        let limits = Limits { first_data: short, between_data: short, ..Limits::default() };
+        let said = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
+        let reply = Reply::stream([said, Chunk::text(": keep-alive\n\n"), Chunk::Forever(": keep-alive\n\n")]);
+        let failure = ask(reply, AMPLE, limits).await.unwrap_err();
+        let message = "timeout: the answer stalled, no data for 20ms (only signs of life came)";
+        assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
+    }
+
+    #[tokio::test]
+    async fn the_whole_ends_at_its_limit_though_data_comes() {
+        let reply = Reply::stream([Chunk::Forever("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n")]);
+        let failure = ask(reply, Duration::from_millis(20), Limits::default()).await.unwrap_err();
+        let message = "timeout: the answer was not complete within 20ms";
+        assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
+    }
+
+    #[tokio::test]
+    async fn more_time_for_the_whole_is_more_time_for_the_first_piece() {
+        let first = |timeout: u64| match Watch::start(Duration::from_secs(timeout), Limits::default()).awaiting {
+            Awaiting::First(limit) | Awaiting::Next(limit) => limit.as_secs(),
+        };
+        assert_eq!([first(60), first(200), first(300), first(3600)], [60, 120, 150, 1800]);
+        assert_eq!(first(u64::MAX), LONGEST_TIMEOUT.as_secs() / 2);
+    }
+
+    #[tokio::test]
+    async fn refusals_tell_the_providers_message_and_what_to_check_but_no_key() {
+        let body = format!("{{\"error\":{{\"message\":\"Wrong key {KEY}\",\"code\":\"invalid_api_key\"}}}}");
+        let failure = answer(Reply::new(401, &[], [Chunk::text(&body)])).await.unwrap_err();
+        let message = "Wrong key [redacted]; check OPENAI_API_KEY";
+        let expected =
+            GenerationFailure { status_code: Some(401), ..failure::lasting(FailureKind::Authentication, message) };
+        assert_eq!(failure, expected);
+        let body = "{\"error\":{\"message\":\"No such model.\"}}";
+        let failure = answer(Reply::new(404, &[], [Chunk::text(body)])).await.unwrap_err();
+        assert_eq!(failure.message, "No such model.; check the model (owl-1) and the base URL");
+    }
+
+    #[tokio::test]
+    async fn a_busy_provider_is_asked_again_when_it_says() {
+        let body = Chunk::text("{\"error\":{\"message\":\"Slow down\",\"code\":\"rate_limit_exceeded\"}}");
+        let failure = answer(Reply::new(429, &[("retry-after", "7")], [body])).await.unwrap_err();
+        let expected = GenerationFailure {
+            status_code: Some(429),
+            retry_after_ms: Some(7000),
+            ..failure::retryable(FailureKind::RateLimit, "Slow down")
+        };
+        assert_eq!(failure, expected);
+    }
+
+    #[tokio::test]
+    async fn an_error_body_is_read_so_far_and_no_further() {
+        let failure = answer(Reply::new(500, &[], [Chunk::Forever("too much to say ")])).await.unwrap_err();
+        assert!(failure.message.starts_with("HTTP status 500: too much to say"));
+        let failure = answer(Reply::new(500, &[], [Chunk::text("broken"), cut()])).await.unwrap_err();
+        assert_eq!(failure.message, "HTTP status 500: broken");
+    }
+
+    #[tokio::test]
+    async fn what_says_that_it_is_no_stream_is_not_read_as_one() {
+        let reply = |kind, body| Reply::new(200, &[("content-type", kind)], [Chunk::text(body)]);
+        let page = answer(reply("text/html; charset=utf-8", "<title>Log in</title>")).await.unwrap_err();
+        let message = "the server answered with an HTML page titled \"Log in\"; check the base URL";
+        let expected =
+            GenerationFailure { status_code: Some(200), ..failure::lasting(FailureKind::Malformed, message) };
+        assert_eq!(page, expected);
+        let error = answer(reply("application/json", "{\"error\":{\"message\":\"Loading\",\"code\":503}}")).await;
+        assert_eq!(error, Err(failure::retryable(FailureKind::Provider, "Loading")));
+        let document = answer(reply("application/json", "{\"choices\":[]}")).await;
+        let message = "the server answered with one JSON document instead of a stream of openai-chat";
+        assert_eq!(document, Err(failure::lasting(FailureKind::Malformed, message)));
+    }
+
+    #[tokio::test]
+    async fn an_empty_stream_is_a_failure() {
+        let failure = answer(Reply::stream([])).await.unwrap_err();
+        assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Connection, true));
+    }
+}
