@@ -126,7 +126,7 @@ fn without_dots(path: &Path) -> PathBuf {
 }
 
 /// Whether `name`, directly in the workspace, is the runner's own directory.
-fn is_protected(name: &OsStr) -> bool {
+pub(super) fn is_protected(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     // Windows takes `perstack.` and `perstack::$DATA` for the same name.
     let name =

@@ -173,3 +173,32 @@ proptest! {
         prop_assert_eq!(count(world.path("perstack")), 1);
     }
 }
+
+#[tokio::test]
+async fn deleting_recursively_deletes_links_and_not_what_they_lead_to() {
+    let world = World::new();
+    fs::create_dir_all(world.path("dir/inner")).unwrap();
+    symlink("../../outside", world.path("dir/out")).unwrap();
+    symlink("../../perstack", world.path("dir/inner/up")).unwrap();
+    world.ok("deleteDirectory", json!({ "path": "dir", "recursive": true })).await;
+    assert!(!world.path("dir").exists());
+    assert!(world.path("perstack/job.json").exists());
+    assert!(world.folder.path().join("outside/secret.txt").exists());
+}
+
+#[tokio::test]
+async fn a_workspace_opened_through_a_link_takes_absolute_paths_by_both_names() {
+    let world = World::new();
+    let alias = world.folder.path().join("alias");
+    symlink("workspace", &alias).unwrap();
+    let skill = BaseSkill::open(&SkillCommon::default(), &alias, &Environment::default()).unwrap();
+    for path in [alias.join("a"), world.path("a")] {
+        let write = call("writeTextFile", json!({ "path": path, "text": "x" }));
+        let result = Arc::clone(&skill).call(write, CancellationToken::new()).await;
+        assert!(!result.is_error, "{result:?}");
+    }
+    assert_eq!(fs::read_to_string(world.path("a")).unwrap(), "x");
+    let home = call("readTextFile", json!({ "path": "~/a" }));
+    let result = Arc::clone(&skill).call(home, CancellationToken::new()).await;
+    assert_eq!(json_of(&result)["message"], "Cannot expand ~/a: HOME is not set");
+}

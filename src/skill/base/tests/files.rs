@@ -206,3 +206,15 @@ async fn long_content_is_shortened_and_too_large_files_are_refused() {
         "Text file too large (33.0MB). Maximum supported size is 32.0MB. Read a part of it with exec, by sed or head."
     );
 }
+
+#[tokio::test]
+async fn a_long_listing_counts_what_it_leaves_out() {
+    let world = World::new();
+    for number in 0..1_002 {
+        fs::write(world.path(&format!("{number:04}")), "").unwrap();
+    }
+    let listing = world.ok("listDirectory", json!({ "path": "." })).await;
+    assert_eq!(listing["items"].as_array().unwrap().len(), 1_000);
+    assert_eq!(listing["items"][999]["name"], "0999");
+    assert_eq!(listing["omitted"], 2);
+}
