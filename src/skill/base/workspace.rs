@@ -252,7 +252,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The path as it was given had its `..` taken out, so only a link can have led outside.
+    /// The path as it was given had its `..` taken out, so only a link can have led outside, and does so here even when its
+    /// target would come back in.
     fn escape(&self) -> Failure {
         if self.at_last { Failure::LinkOutside } else { Failure::ParentOutside }
     }
