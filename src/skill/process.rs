@@ -157,10 +157,10 @@ impl Child {
 
 /// Starts a child, with its stdout and stderr piped.
 ///
+/// To be called within a tokio runtime with I/O enabled.
+///
 /// # Errors
 /// The program cannot be started, or too many children are running.
-///
-/// Must be called within a tokio runtime with I/O enabled.
 pub async fn spawn(spec: ChildSpec) -> Result<Child, SkillError> {
     let program = spec.program;
     let mut command = Command::new(&program);
@@ -329,6 +329,7 @@ mod watcher {
     }
 
     #[cfg(test)]
+    #[cfg(target_os = "linux")]
     mod tests {
         use std::os::unix::process::CommandExt;
         use std::time::{Duration, Instant};
@@ -343,7 +344,6 @@ mod watcher {
             }
         }
 
-        #[cfg(target_os = "linux")]
         #[test]
         fn watcher_kills_what_is_registered_when_the_ledger_closes_and_nothing_else() {
             let (reader, ledger) = pipe().unwrap();
@@ -370,5 +370,6 @@ mod watcher {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

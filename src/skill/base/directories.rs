@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::describe;
 use super::failure::Failure;
-use super::workspace::{LastLink, Place, Workspace, is_writable};
+use super::workspace::{LastLink, Place, Workspace, is_protected, is_writable};
 
 /// Most entries listed at once: about 100 bytes each, so that a listing keeps to the limit of other tools' outputs.
 const MAX_ENTRIES: usize = 1_000;
@@ -39,6 +39,7 @@ pub(super) fn list(workspace: &Workspace, args: &At) -> Result<Value, Failure> {
     for entry in folder.entries().map_err(failed())? {
         names.push(entry.map_err(failed())?.file_name());
     }
+    names.retain(|name| !place.is_workspace() || !is_protected(name));
     // The original's order, JavaScript's: by UTF-16 code units.
     names.sort_by_cached_key(|name| name.to_string_lossy().encode_utf16().collect::<Vec<_>>());
     let mut items = Vec::new();
@@ -49,7 +50,7 @@ pub(super) fn list(workspace: &Workspace, args: &At) -> Result<Value, Failure> {
             continue;
         }
         let inside = place.absolute().join(&name);
-        // An entry that went away since is left out, like the protected directory.
+        // Links to the protected directory are hidden like itself; an entry that went away since is left out.
         let target = match workspace.resolve(&inside.to_string_lossy(), LastLink::Follow) {
             Err(Failure::Protected) => continue,
             other => other.ok().and_then(|target| target.metadata().cloned()),

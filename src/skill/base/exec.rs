@@ -63,7 +63,8 @@ enum End {
     Unwaitable(std::io::Error),
 }
 
-/// Runs the program, giving up `turn` once it has started. `Err` holds the whole answer too; the call then counts as failed.
+/// Runs the program, giving up `turn` once it has started. `Err` holds the whole answer too; the call then counts as
+/// failed.
 pub(super) async fn run(
     workspace: &Arc<Workspace>,
     environment: &Environment,

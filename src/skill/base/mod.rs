@@ -37,7 +37,8 @@ mod text;
 mod tools;
 mod workspace;
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 /// The loop's own tools: `todo`, `clearTodo`, `attemptCompletion`. The state machine answers them.

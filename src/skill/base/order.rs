@@ -1,6 +1,7 @@
 //! The order of file calls: places in a queue, taken when a call is made and not when its future is first polled.
 //!
-//! Mutating calls run alone and in turn; reading calls run together, after the mutations before them.
+//! Mutating calls run alone and in turn; reading calls run together, after the mutations before them. A call that is neither
+//! polled nor dropped holds up those behind it.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -49,7 +49,7 @@ pub(super) fn conversation(skill_name: &str) -> Vec<ToolSpec> {
 
 /// The tools that run.
 pub(super) fn running(skill_name: &str) -> Vec<ToolSpec> {
-    [exec(), text(), media(), files(), directories()]
+    [processes(), text(), media(), files(), directories()]
         .into_iter()
         .flatten()
         .map(|tool| spec(skill_name, tool.0, tool.1, tool.2, schema(tool.3, tool.4)))
@@ -59,7 +59,7 @@ pub(super) fn running(skill_name: &str) -> Vec<ToolSpec> {
 /// Name, description, promises, properties, required ones.
 type Row = (&'static str, &'static str, ToolHints, Value, &'static [&'static str]);
 
-fn exec() -> Vec<Row> {
+fn processes() -> Vec<Row> {
     vec![
         (
             "exec",

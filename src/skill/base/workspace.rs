@@ -126,7 +126,7 @@ fn without_dots(path: &Path) -> PathBuf {
 }
 
 /// Whether `name`, directly in the workspace, is the runner's own directory.
-fn is_protected(name: &OsStr) -> bool {
+pub(super) fn is_protected(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     // Windows takes `perstack.` and `perstack::$DATA` for the same name.
     let name =
@@ -252,7 +252,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The path as it was given had its `..` taken out, so only a link can have led outside.
+    /// The path as it was given had its `..` taken out, so only a link can have led outside, and does so here even when its
+    /// target would come back in.
     fn escape(&self) -> Failure {
         if self.at_last { Failure::LinkOutside } else { Failure::ParentOutside }
     }

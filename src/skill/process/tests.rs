@@ -120,3 +120,19 @@ fn nothing_outlives_a_runner_that_is_killed() {
     runner.wait().unwrap();
     wait_until_gone(grandchild);
 }
+
+#[test]
+fn a_child_outlives_the_thread_that_asked_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(folder.path(), "read line; echo $$ > new; mv new pid; sleep 600");
+    let asking = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let child = runtime.block_on(spawn(spec)).unwrap();
+        (runtime, child)
+    });
+    let (runtime, mut child) = asking.join().unwrap();
+    runtime.block_on(async { child.stdin.take().unwrap().write_all(b"go\n").await.unwrap() });
+    let pid = written_pid(&folder.path().join("pid"));
+    drop(child);
+    wait_until_gone(pid);
+}
