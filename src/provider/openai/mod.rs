@@ -7,7 +7,7 @@
 mod decode;
 mod encode;
 
-pub(super) use encode::is_reasoning_model;
+pub(super) use encode::{ERROR_NOTE, is_reasoning_model};
 
 use super::reported_error::ReportedError;
 use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
