@@ -16,6 +16,8 @@ pub mod transport;
 pub mod retry;
 mod failure;
 mod media;
+#[cfg(test)]
+mod recorded;
 mod reported_error;
 mod typed_event;
 mod assemble;

@@ -2,12 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::NAME;
+use super::block::{content_block, expert_block, is_of_type, mark_cached, result_block, text_block};
 use super::thinking::{self, ThinkingMode};
-use crate::content::{Content, ExpertPart, ResultPart, Thinking};
+use crate::content::Content;
 use crate::generation::GenerateRequest;
 use crate::message::Message;
-use crate::provider::media::Media;
 use crate::tool::ToolSpec;
 
 /// User turns with a cache breakpoint: the last, so that the next request finds all of this one cached, and the one
@@ -63,9 +62,7 @@ struct Turn {
 }
 
 impl Turn {
-    /// Results of tools must come first in their turn.
-    fn into_value(mut self) -> Value {
-        self.blocks.sort_by_key(|block| !is_of_type(block, &["tool_result"]));
+    fn into_value(self) -> Value {
         let role = match self.role {
             Role::User => "user",
             Role::Assistant => "assistant",
@@ -77,11 +74,14 @@ impl Turn {
 /// The system blocks and the turns, neither with an empty one.
 fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<Turn>) {
     let mut system = Vec::new();
+    let mut is_system_cached = false;
     let mut turns: Vec<Turn> = Vec::new();
     for message in messages {
         let (role, blocks): (Role, Vec<Value>) = match message {
             Message::InstructionMessage { contents, cache, .. } => {
-                system.extend(instruction(contents, *cache));
+                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
+                system.extend(text_block(&texts.join("\n")));
+                is_system_cached |= *cache;
                 continue;
             }
             Message::UserMessage { contents, .. } => (Role::User, contents.iter().filter_map(content_block).collect()),
@@ -95,6 +95,11 @@ fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<Turn>) {
             Some(last) if last.role == role => last.blocks.extend(blocks),
             _ => turns.push(Turn { role, blocks }),
         }
+    }
+    system.last_mut().filter(|_| is_system_cached).map(mark_cached);
+    for turn in &mut turns {
+        // Results of tools must come first in their turn.
+        turn.blocks.sort_by_key(|block| !is_of_type(block, &["tool_result"]));
     }
     trim_final_answer(&mut turns);
     (system, turns)
@@ -120,16 +125,6 @@ fn is_thinking_continued(turns: &[Turn]) -> bool {
     })
 }
 
-fn is_of_type(block: &Value, types: &[&str]) -> bool {
-    block.get("type").and_then(Value::as_str).is_some_and(|kind| types.contains(&kind))
-}
-
-fn mark_cached(block: &mut Value) {
-    if let Value::Object(block) = block {
-        block.insert("cache_control".into(), json!({"type": "ephemeral"}));
-    }
-}
-
 fn tools(tools: &[ToolSpec]) -> Value {
     let mut tools: Vec<Value> = tools.iter().map(tool).collect();
     tools.last_mut().map(mark_cached);
@@ -146,70 +141,284 @@ fn tool(spec: &ToolSpec) -> Value {
     Value::Object(tool)
 }
 
-fn instruction(contents: &[Content], is_cached: bool) -> Option<Value> {
-    let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
-    let mut block = text_block(&texts.join("\n"))?;
-    if is_cached {
-        mark_cached(&mut block);
-    }
-    Some(block)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::anthropic::NAME;
+    use crate::setting::ReasoningBudget;
+    use crate::tool::{ToolHints, ToolKind};
 
-fn expert_block(part: &ExpertPart) -> Option<Value> {
-    match part {
-        ExpertPart::ThinkingPart { thinking, .. } => thinking_block(thinking),
-        ExpertPart::TextPart { text, .. } => text_block(text),
-        ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
-            let input = if args.is_object() { args.clone() } else { json!({}) };
-            Some(json!({"type": "tool_use", "id": wire_id(tool_call_id), "name": tool_name, "input": input}))
+    fn encode(messages: Value, tools: &[ToolSpec], reasoning: ReasoningBudget) -> Value {
+        let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
+        let model = "claude-sonnet-4-5";
+        body(&GenerateRequest { model, messages: &messages, tools, reasoning, max_output_tokens: Some(64_000) })
+    }
+
+    /// The `messages` of a body without thinking, and without the breakpoints that have a test of their own.
+    fn encode_messages(messages: Value) -> Value {
+        let mut body = encode(messages, &[], ReasoningBudget::None);
+        for message in body["messages"].as_array_mut().unwrap() {
+            for block in message["content"].as_array_mut().unwrap() {
+                block.as_object_mut().unwrap().shift_remove("cache_control");
+            }
+        }
+        body["messages"].take()
+    }
+
+    fn user(text: &str) -> Value {
+        json!({"type": "userMessage", "id": "u", "contents": [{"type": "textPart", "text": text}]})
+    }
+
+    fn expert(contents: &Value) -> Value {
+        json!({"type": "expertMessage", "id": "e", "contents": contents})
+    }
+
+    fn call(id: &str) -> Value {
+        json!({"type": "toolCallPart", "id": "p", "toolCallId": id, "toolName": "search", "args": {"q": "owl"}})
+    }
+
+    fn results(parts: &Value) -> Value {
+        json!({"type": "toolMessage", "id": "t", "contents": parts})
+    }
+
+    fn result(id: &str, contents: &Value) -> Value {
+        json!({"type": "toolResultPart", "id": "p", "toolCallId": id, "toolName": "search", "contents": contents})
+    }
+
+    fn thinking(fields: &Value) -> Value {
+        let mut part = json!({"type": "thinkingPart", "id": "p"});
+        part.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        part
+    }
+
+    fn tool(name: &str, description: Option<&str>) -> ToolSpec {
+        let schema = json!({"type": "object", "properties": {"q": {"type": "string"}}});
+        ToolSpec {
+            skill_name: "web".into(),
+            name: name.into(),
+            description: description.map(str::to_owned),
+            input_schema: schema.as_object().unwrap().clone(),
+            kind: ToolKind::Mcp,
+            hints: ToolHints::default(),
         }
     }
-}
 
-/// A thinking block as it came; `None` for those of other protocols and those that nobody signed.
-fn thinking_block(thinking: &Thinking) -> Option<Value> {
-    if thinking.protocol.as_deref().is_some_and(|protocol| protocol != NAME) {
-        return None;
+    fn text(text: &str) -> Value {
+        json!({"type": "text", "text": text})
     }
-    if let Some(block) = &thinking.opaque {
-        return is_of_type(block, &["redacted_thinking"]).then(|| block.clone());
+
+    #[test]
+    fn a_whole_request_has_its_four_breakpoints() {
+        let messages = json!([
+            {"type": "instructionMessage", "id": "i", "cache": true,
+             "contents": [{"type": "textPart", "text": "You are"}, {"type": "textPart", "text": "an owl."}]},
+            user("Which file?"),
+            expert(&json!([thinking(&json!({"thinking": "Hm.", "signature": "sig"})), call("toolu_1")])),
+            results(&json!([result("toolu_1", &json!([{"type": "textPart", "text": "birds.md"}]))])),
+        ]);
+        let tools = [tool("search", Some("Searches.")), tool("now", None)];
+        let cache = json!({"type": "ephemeral"});
+        let schema = json!({"type": "object", "properties": {"q": {"type": "string"}}});
+        let expected = json!({
+            "model": "claude-sonnet-4-5",
+            "max_tokens": 64_000,
+            "stream": true,
+            "thinking": {"type": "enabled", "budget_tokens": 2048},
+            "system": [{"type": "text", "text": "You are\nan owl.", "cache_control": cache}],
+            "tools": [
+                {"name": "search", "description": "Searches.", "input_schema": schema},
+                {"name": "now", "input_schema": schema, "cache_control": cache},
+            ],
+            "tool_choice": {"type": "auto"},
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "Which file?", "cache_control": cache}]},
+                {"role": "assistant", "content": [
+                    {"type": "thinking", "thinking": "Hm.", "signature": "sig"},
+                    {"type": "tool_use", "id": "toolu_1", "name": "search", "input": {"q": "owl"}},
+                ]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "toolu_1", "content": [text("birds.md")],
+                     "cache_control": cache},
+                ]},
+            ],
+        });
+        assert_eq!(encode(messages, &tools, ReasoningBudget::Low), expected);
     }
-    let signature = thinking.signature.as_deref().filter(|signature| !signature.is_empty())?;
-    Some(json!({"type": "thinking", "thinking": thinking.thinking, "signature": signature}))
-}
 
-fn result_block(part: &ResultPart) -> Value {
-    let ResultPart::ToolResultPart { tool_call_id, contents, is_error, .. } = part;
-    let mut block = Map::new();
-    block.insert("type".into(), json!("tool_result"));
-    block.insert("tool_use_id".into(), json!(wire_id(tool_call_id)));
-    block.insert("content".into(), contents.iter().filter_map(content_block).collect());
-    if *is_error {
-        block.insert("is_error".into(), json!(true));
+    #[test]
+    fn newer_models_are_asked_for_effort() {
+        let messages: Vec<Message> = serde_json::from_value(json!([user("Hi")])).unwrap();
+        let body = body(&GenerateRequest {
+            model: "claude-opus-4-6",
+            messages: &messages,
+            tools: &[],
+            reasoning: ReasoningBudget::Medium,
+            max_output_tokens: None,
+        });
+        let cache = json!({"type": "ephemeral"});
+        let expected = json!({
+            "model": "claude-opus-4-6",
+            "max_tokens": 32_000,
+            "stream": true,
+            "thinking": {"type": "adaptive", "display": "summarized"},
+            "output_config": {"effort": "medium"},
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": cache}]}],
+        });
+        assert_eq!(body, expected);
     }
-    Value::Object(block)
-}
 
-/// A call's id in the letters that the protocol takes; ids of other providers may have others. Each of those becomes
-/// its code point in hexadecimal, so that different ids stay different.
-fn wire_id(id: &str) -> String {
-    let is_taken = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-    let wire = |letter| if is_taken(letter) { letter.to_string() } else { format!("_{:x}_", u32::from(letter)) };
-    id.chars().map(wire).collect()
-}
+    #[test]
+    fn an_instruction_that_asks_for_no_cache_gets_none() {
+        let instruction =
+            json!({"type": "instructionMessage", "id": "i", "contents": [{"type": "textPart", "text": "Be."}]});
+        let body = encode(json!([instruction, user("Hi")]), &[], ReasoningBudget::None);
+        assert_eq!(body["system"], json!([text("Be.")]));
+    }
 
-/// Empty text is refused by the provider, and says nothing.
-fn text_block(text: &str) -> Option<Value> {
-    (!text.trim().is_empty()).then(|| json!({"type": "text", "text": text}))
-}
+    #[test]
+    fn several_instructions_take_up_one_breakpoint() {
+        let instruction = |words: &str, cache: bool| {
+            let contents = json!([{"type": "textPart", "text": words}]);
+            json!({"type": "instructionMessage", "id": "i", "cache": cache, "contents": contents})
+        };
+        let messages = json!([instruction("One.", true), instruction("Two.", false), user("Hi")]);
+        let expected = json!([text("One."), {"type": "text", "text": "Two.", "cache_control": {"type": "ephemeral"}}]);
+        assert_eq!(encode(messages, &[], ReasoningBudget::None)["system"], expected);
+    }
 
-fn content_block(content: &Content) -> Option<Value> {
-    let (kind, source) = match Media::of(content) {
-        Media::Text(text) => return text_block(&text),
-        Media::ImageUrl(url) => ("image", json!({"type": "url", "url": url})),
-        Media::PdfUrl(url) => ("document", json!({"type": "url", "url": url})),
-        Media::Image { mime_type, data } => ("image", json!({"type": "base64", "media_type": mime_type, "data": data})),
-        Media::Pdf { data } => ("document", json!({"type": "base64", "media_type": "application/pdf", "data": data})),
-    };
-    Some(json!({"type": kind, "source": source}))
+    #[test]
+    fn messages_of_one_role_are_one_and_results_come_first() {
+        let messages = json!([
+            user("One."),
+            user("Two."),
+            expert(&json!([{"type": "textPart", "id": "p", "text": "Well."}])),
+            expert(&json!([call("a"), call("b")])),
+            user("Hurry."),
+            results(&json!([result("a", &json!([])), result("b", &json!([{"type": "textPart", "text": ""}]))])),
+        ]);
+        let use_of = |id: &str| json!({"type": "tool_use", "id": id, "name": "search", "input": {"q": "owl"}});
+        let expected = json!([
+            {"role": "user", "content": [text("One."), text("Two.")]},
+            {"role": "assistant", "content": [text("Well."), use_of("a"), use_of("b")]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "a", "content": []},
+                {"type": "tool_result", "tool_use_id": "b", "content": []},
+                text("Hurry."),
+            ]},
+        ]);
+        assert_eq!(encode_messages(messages), expected);
+    }
+
+    #[test]
+    fn failed_results_are_marked() {
+        let mut failed = result("a", &json!([{"type": "textPart", "text": "No such file."}]));
+        failed["isError"] = json!(true);
+        let messages = json!([user("Go."), expert(&json!([call("a")])), results(&json!([failed]))]);
+        let expected = json!({"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "a", "content": [text("No such file.")], "is_error": true},
+        ]});
+        assert_eq!(encode_messages(messages)[2], expected);
+    }
+
+    #[test]
+    fn images_and_documents_go_along_in_questions_and_results() {
+        let parts = json!([
+            {"type": "imageInlinePart", "encodedData": "aW1n", "mimeType": "image/png"},
+            {"type": "imageUrlPart", "url": "https://x/y.png", "mimeType": "image/png"},
+            {"type": "fileInlinePart", "encodedData": "cGRm", "mimeType": "application/pdf"},
+            {"type": "fileUrlPart", "url": "https://x/y.pdf", "mimeType": "application/pdf"},
+            {"type": "fileBinaryPart", "data": "aGk=", "mimeType": "text/plain"},
+        ]);
+        let blocks = json!([
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aW1n"}},
+            {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}},
+            {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "cGRm"}},
+            {"type": "document", "source": {"type": "url", "url": "https://x/y.pdf"}},
+            text("hi"),
+        ]);
+        let messages = json!([
+            {"type": "userMessage", "id": "u", "contents": parts},
+            expert(&json!([call("a")])),
+            results(&json!([result("a", &parts)])),
+        ]);
+        let encoded = encode_messages(messages);
+        assert_eq!(encoded[0]["content"], blocks);
+        assert_eq!(encoded[2]["content"][0]["content"], blocks);
+    }
+
+    #[test]
+    fn only_thinking_that_this_protocol_signed_goes_back_unchanged_and_in_order() {
+        let redacted = json!({"type": "redacted_thinking", "data": "Emw"});
+        let messages = json!([
+            user("Go."),
+            expert(&json!([
+                thinking(&json!({"thinking": "the original's", "signature": "s1"})),
+                thinking(&json!({"thinking": "", "signature": "s2", "protocol": NAME})),
+                thinking(&json!({"protocol": NAME, "opaque": redacted})),
+                thinking(&json!({"thinking": "unsigned", "protocol": NAME})),
+                thinking(&json!({"thinking": "unsigned", "signature": "", "protocol": NAME})),
+                thinking(&json!({"thinking": "other", "signature": "s3", "protocol": "openai-chat"})),
+                thinking(&json!({"protocol": "openai-responses", "opaque": {"type": "reasoning", "id": "rs"}})),
+                {"type": "textPart", "id": "p", "text": "Hm."},
+            ])),
+            user("Well?"),
+        ]);
+        let expected = json!([
+            {"type": "thinking", "thinking": "the original's", "signature": "s1"},
+            {"type": "thinking", "thinking": "", "signature": "s2"},
+            redacted,
+            text("Hm."),
+        ]);
+        assert_eq!(encode_messages(messages)[1]["content"], expected);
+    }
+
+    #[test]
+    fn an_answer_of_which_nothing_can_be_sent_is_left_out() {
+        let messages = json!([user("One."), expert(&json!([thinking(&json!({"thinking": "Hm."}))])), user("Two.")]);
+        assert_eq!(encode_messages(messages), json!([{"role": "user", "content": [text("One."), text("Two.")]}]));
+    }
+
+    #[test]
+    fn a_final_answer_ends_without_white_space_and_empty_texts_are_not_sent() {
+        let said = |words: &str| expert(&json!([{"type": "textPart", "id": "p", "text": words}]));
+        let messages = json!([user("Go."), said("One \n"), user(" \n"), said(""), user("On."), said("Two \n")]);
+        let expected = json!([
+            {"role": "user", "content": [text("Go.")]},
+            {"role": "assistant", "content": [text("One \n")]},
+            {"role": "user", "content": [text("On.")]},
+            {"role": "assistant", "content": [text("Two")]},
+        ]);
+        assert_eq!(encode_messages(messages), expected);
+    }
+
+    #[test]
+    fn thinking_is_asked_for_only_where_the_turn_began_with_it() {
+        let asks = |messages| encode(messages, &[], ReasoningBudget::Low).get("thinking").is_some();
+        let thought = || thinking(&json!({"thinking": "Hm.", "signature": "s"}));
+        let answer = |id: &str| results(&json!([result(id, &json!([]))]));
+        let (bare, full) = (expert(&json!([call("a")])), expert(&json!([thought(), call("a")])));
+        assert!(asks(json!([user("Go.")])));
+        assert!(asks(json!([user("Go."), full, answer("a")])));
+        assert!(!asks(json!([user("Go."), bare, answer("a")])));
+        // Within a turn the model may call again without another thought.
+        assert!(asks(json!([user("Go."), full, answer("a"), expert(&json!([call("b")])), answer("b")])));
+        assert!(asks(json!([user("Go."), bare, answer("a"), expert(&json!([thought()])), user("Again.")])));
+    }
+
+    #[test]
+    fn ids_of_other_providers_are_spelled_in_the_protocols_letters() {
+        let messages =
+            json!([user("Go."), expert(&json!([call("f.s:0")])), results(&json!([result("f.s:0", &json!([]))]))]);
+        let encoded = encode_messages(messages);
+        assert_eq!(encoded[1]["content"][0]["id"], "f_2e_s_3a_0");
+        assert_eq!(encoded[2]["content"][0]["tool_use_id"], "f_2e_s_3a_0");
+    }
+
+    #[test]
+    fn arguments_that_are_no_object_are_sent_as_an_empty_one() {
+        let mut broken = call("a");
+        broken["args"] = json!("{\"q\": \"ow");
+        let messages = json!([user("Go."), expert(&json!([broken])), results(&json!([result("a", &json!([]))]))]);
+        assert_eq!(encode_messages(messages)[1]["content"][0]["input"], json!({}));
+    }
 }

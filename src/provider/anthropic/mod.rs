@@ -3,6 +3,7 @@
 //! Documentation: <https://platform.claude.com/docs/en/api/messages>. Addresses and credentials are left to the vendor
 //! table. Tool names go out as they are: the configuration admits only those that every protocol takes.
 
+mod block;
 mod decode;
 mod encode;
 mod thinking;
@@ -44,5 +45,23 @@ impl Protocol for AnthropicMessages {
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
         ReportedError::from_body(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::ReasoningBudget;
+
+    #[test]
+    fn requests_go_to_messages_with_the_protocols_version() {
+        let reasoning = ReasoningBudget::None;
+        let request = GenerateRequest { model: "m", messages: &[], tools: &[], reasoning, max_output_tokens: None };
+        let expected = EncodedRequest {
+            path: "/messages".into(),
+            headers: vec![("anthropic-version".into(), "2023-06-01".into())],
+            body: serde_json::json!({"model": "m", "max_tokens": 4096, "stream": true, "messages": []}),
+        };
+        assert_eq!(AnthropicMessages.encode(&request), expected);
     }
 }

@@ -95,3 +95,71 @@ fn version(name: &str) -> Option<(u8, u8)> {
     let major = words.next().and_then(number)?;
     Some((major, words.next().and_then(number).unwrap_or(0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::ReasoningBudget;
+
+    fn plan_for(model: &str, reasoning: ReasoningBudget, max_output_tokens: Option<u64>) -> (u64, ThinkingMode) {
+        let request = GenerateRequest { model, messages: &[], tools: &[], reasoning, max_output_tokens };
+        let plan = plan(&request, true);
+        (plan.max_tokens, plan.mode)
+    }
+
+    #[test]
+    fn every_model_is_asked_in_the_form_it_takes() {
+        let cases = [
+            ("claude-3-5-haiku-latest", (4096, ThinkingMode::Off)),
+            ("claude-3-opus-20240229", (4096, ThinkingMode::Off)),
+            ("claude-3-7-sonnet-20250219", (32_000, ThinkingMode::Budget(2048))),
+            ("claude-opus-4-20250514", (32_000, ThinkingMode::Budget(2048))),
+            ("claude-sonnet-4-5", (32_000, ThinkingMode::Budget(2048))),
+            ("claude-haiku-4-5-20251001", (32_000, ThinkingMode::Budget(2048))),
+            ("us.anthropic.claude-opus-4-5@20251101", (32_000, ThinkingMode::Budget(2048))),
+            ("claude-opus-4-6", (32_000, ThinkingMode::Adaptive("low"))),
+            ("anthropic/claude-sonnet-4.6", (32_000, ThinkingMode::Adaptive("low"))),
+            ("claude-sonnet-5", (32_000, ThinkingMode::Adaptive("low"))),
+            ("claude-mythos-preview", (32_000, ThinkingMode::Adaptive("low"))),
+            ("qwen3-coder", (6144, ThinkingMode::Budget(2048))),
+        ];
+        for (model, expected) in cases {
+            assert_eq!(plan_for(model, ReasoningBudget::Low, None), expected, "{model}");
+        }
+    }
+
+    #[test]
+    fn without_a_budget_nothing_is_said() {
+        assert_eq!(plan_for("claude-sonnet-4-5", ReasoningBudget::None, Some(64_000)), (64_000, ThinkingMode::Off));
+        assert_eq!(plan_for("claude-opus-4-6", ReasoningBudget::None, Some(64_000)), (64_000, ThinkingMode::Off));
+        assert_eq!(plan_for("qwen3-coder", ReasoningBudget::None, None), (4096, ThinkingMode::Off));
+    }
+
+    #[test]
+    fn a_budget_keeps_within_the_protocols_and_the_models_limits() {
+        let budget = |tokens, limit| plan_for("claude-sonnet-4-5", ReasoningBudget::Tokens(tokens), limit);
+        assert_eq!(budget(1, Some(64_000)), (64_000, ThinkingMode::Budget(1024)));
+        assert_eq!(budget(5000, Some(64_000)), (64_000, ThinkingMode::Budget(5000)));
+        assert_eq!(budget(100_000, Some(64_000)), (64_000, ThinkingMode::Budget(62_976)));
+        assert_eq!(budget(2048, Some(2048)), (2048, ThinkingMode::Budget(1024)));
+        assert_eq!(budget(2048, Some(2047)), (2047, ThinkingMode::Off));
+        assert_eq!(budget(100_000, None), (104_096, ThinkingMode::Budget(100_000)));
+        assert_eq!(budget(u64::MAX, None), (u64::MAX, ThinkingMode::Budget(u64::MAX - 1024)));
+    }
+
+    #[test]
+    fn a_turn_that_began_without_thinking_goes_on_so_unless_it_is_adaptive() {
+        let mode = |model| {
+            let request = GenerateRequest {
+                model,
+                messages: &[],
+                tools: &[],
+                reasoning: ReasoningBudget::High,
+                max_output_tokens: Some(64_000),
+            };
+            plan(&request, false).mode
+        };
+        assert_eq!(mode("claude-sonnet-4-5"), ThinkingMode::Off);
+        assert_eq!(mode("claude-opus-4-6"), ThinkingMode::Adaptive("high"));
+    }
+}

@@ -6,6 +6,9 @@
 
 mod decode;
 mod encode;
+mod items;
+
+use serde_json::Value;
 
 pub(super) use encode::{ERROR_NOTE, is_reasoning_model};
 
@@ -39,5 +42,28 @@ impl Protocol for OpenAiResponses {
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
         ReportedError::from_body(body)
+    }
+}
+
+/// The string under a key, empty when there is none.
+fn string<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::ReasoningBudget;
+
+    #[test]
+    fn requests_go_to_responses() {
+        let reasoning = ReasoningBudget::None;
+        let request = GenerateRequest { model: "m", messages: &[], tools: &[], reasoning, max_output_tokens: None };
+        let expected = EncodedRequest {
+            path: "/responses".into(),
+            headers: vec![],
+            body: serde_json::json!({"model": "m", "stream": true, "store": false, "input": []}),
+        };
+        assert_eq!(OpenAiResponses.encode(&request), expected);
     }
 }
