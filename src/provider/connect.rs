@@ -45,8 +45,10 @@ impl Provider {
         let vendor = vendor::vendor(name)?;
         let key = environment
             .get(vendor.key_variable)
+            .map(str::trim)
+            .filter(|key| !key.is_empty())
             .ok_or(ProviderError::MissingKey { variable: vendor.key_variable, provider: name })?;
-        let credentials = Credentials::Key { scheme: vendor.auth, key: SecretString::from(key.trim()) };
+        let credentials = Credentials::Key { scheme: vendor.auth, key: SecretString::from(key) };
         Self::with_credentials(vendor, setting, environment, credentials, transport)
     }
 
@@ -87,8 +89,8 @@ impl Provider {
         });
         let users = setting.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
         let headers: Vec<(String, String)> = own.chain(users).collect();
-        if let Some((name, _)) = headers.iter().find(|header| !is_valid_header(header)) {
-            return Err(ProviderError::InvalidHeader { name: name.clone() });
+        if let Some((name, _)) = headers.iter().cloned().chain(credentials.header()).find(|it| !is_valid_header(it)) {
+            return Err(ProviderError::InvalidHeader { name });
         }
         let mut redactor = Redactor::of_environment(environment);
         if let Some(key) = environment.get(vendor.key_variable) {

@@ -91,8 +91,8 @@ impl Provider {
         let told = self.protocol.read_error(&body);
         let failure = failure::of_status(response.status, |name| response.header(name), &body, told);
         let message = match failure.kind {
-            FailureKind::Authentication => format!("{}; check {}", failure.message, self.vendor.key_variable),
-            FailureKind::NotFound => format!("{}; check the model ({model}) and the base URL", failure.message),
+            FailureKind::Authentication => format!("{} (check {})", failure.message, self.vendor.key_variable),
+            FailureKind::NotFound => format!("{} (check the model {model} and the base URL)", failure.message),
             _ => failure.message,
         };
         GenerationFailure { message, ..failure }
@@ -432,22 +432,22 @@ mod tests {
     #[tokio::test]
     async fn silence_ends_at_its_limit_before_and_between_data() {
         let short = Duration::from_millis(20);
-        let limits = Limits { first_data: short, between_data: short, ..Limits::default() };
-        let message = async |reply, timeout| ask(reply, timeout, limits).await.unwrap_err().message;
+        let message = async |reply, timeout, limits| ask(reply, timeout, limits).await.unwrap_err().message;
+        let limits = Limits { first_data: short, ..Limits::default() };
         let first = "timeout: the provider sent no data within 20ms";
-        assert_eq!(message(Reply::silent(), short * 2).await, first);
-        assert_eq!(message(Reply::stream([Chunk::Never]), short * 2).await, first);
+        assert_eq!(message(Reply::silent(), short * 2, limits).await, first);
+        assert_eq!(message(Reply::stream([Chunk::Never]), short * 2, limits).await, first);
+        let limits = Limits { between_data: short, ..Limits::default() };
         let said = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
         let stalled = "timeout: the answer stalled, no data for 20ms";
-        assert_eq!(message(Reply::stream([said, Chunk::Never]), AMPLE).await, stalled);
+        assert_eq!(message(Reply::stream([said, Chunk::Never]), AMPLE, limits).await, stalled);
     }
 
     #[tokio::test]
     async fn keep_alives_are_no_data_however_many_come() {
-        let short = Duration::from_millis(20);
-        let limits = Limits { first_data: short, between_data: short, ..Limits::default() };
-        let said = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
-        let reply = Reply::stream([said, Chunk::text(": keep-alive\n\n"), Chunk::Forever(": keep-alive\n\n")]);
+        let limits = Limits { between_data: Duration::from_millis(20), ..Limits::default() };
+        let said = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n: keep-alive\n\n");
+        let reply = Reply::stream([said, Chunk::Forever(": keep-alive\n\n")]);
         let failure = ask(reply, AMPLE, limits).await.unwrap_err();
         let message = "timeout: the answer stalled, no data for 20ms (only signs of life came)";
         assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
@@ -474,13 +474,13 @@ mod tests {
     async fn refusals_tell_the_providers_message_and_what_to_check_but_no_key() {
         let body = format!("{{\"error\":{{\"message\":\"Wrong key {KEY}\",\"code\":\"invalid_api_key\"}}}}");
         let failure = answer(Reply::new(401, &[], [Chunk::text(&body)])).await.unwrap_err();
-        let message = "Wrong key [redacted]; check OPENAI_API_KEY";
+        let message = "Wrong key [redacted] (check OPENAI_API_KEY)";
         let expected =
             GenerationFailure { status_code: Some(401), ..failure::lasting(FailureKind::Authentication, message) };
         assert_eq!(failure, expected);
         let body = "{\"error\":{\"message\":\"No such model.\"}}";
         let failure = answer(Reply::new(404, &[], [Chunk::text(body)])).await.unwrap_err();
-        assert_eq!(failure.message, "No such model.; check the model (owl-1) and the base URL");
+        assert_eq!(failure.message, "No such model. (check the model owl-1 and the base URL)");
     }
 
     #[tokio::test]

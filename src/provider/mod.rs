@@ -8,10 +8,10 @@
 use crate::generation::{Delta, GenerateRequest, GenerationFailure};
 use crate::setting::ProviderName;
 
-pub mod address;
-pub mod auth;
+mod address;
+mod auth;
 pub mod catalog;
-pub mod frame;
+mod frame;
 pub mod transport;
 pub mod retry;
 mod failure;
@@ -20,7 +20,7 @@ mod media;
 mod recorded;
 mod reported_error;
 mod typed_event;
-pub mod assemble;
+mod assemble;
 pub mod anthropic;
 pub mod openai;
 pub mod chat;

@@ -26,7 +26,7 @@ pub trait Transport: Send + Sync {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>>;
 }
 
-/// A POST request. Header values may be secrets, so `Debug` shows names only.
+/// A POST request. Of headers of one name the last counts. Header values may be secrets, so `Debug` shows names only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpRequest {
     pub url: String,
@@ -208,7 +208,7 @@ impl Transport for HttpTransport {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
         Box::pin(async move {
             let url = Url::parse(&request.url).map_err(|error| unusable(format!("the address is no URL: {error}")))?;
-            let host = url.host_str().unwrap_or_default().to_owned();
+            let host = host_of(&url);
             let headers = header_map(&request.headers)?;
             let sent = self.client(&url)?.post(url).headers(headers).body(request.body).send();
             let response = sent.await.map_err(|error| send_error(&host, &error))?;
@@ -255,6 +255,12 @@ fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, TransportError>
         map.insert(key, value);
     }
     Ok(map)
+}
+
+/// The host, with the port where the address names one: several local servers share a host.
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn unusable(message: String) -> TransportError {
@@ -376,7 +382,8 @@ mod tests {
         let mut response = direct().send(request(format!("http://{address}/"))).await.unwrap();
         let error = body(&mut response).await.unwrap_err();
         assert_eq!(error.kind, TransportErrorKind::Connection);
-        assert!(error.message.starts_with("the connection to 127.0.0.1 was cut in mid-answer: "), "{}", error.message);
+        let start = format!("the connection to {address} was cut in mid-answer: ");
+        assert!(error.message.starts_with(&start), "{}", error.message);
     }
 
     #[tokio::test]
@@ -386,7 +393,7 @@ mod tests {
         drop(listener);
         let error = failure(&direct(), request(format!("http://{address}/?key=secret"))).await;
         assert_eq!(error.kind, TransportErrorKind::Connection);
-        assert!(error.message.starts_with("cannot connect to 127.0.0.1: "), "{}", error.message);
+        assert!(error.message.starts_with(&format!("cannot connect to {address}: ")), "{}", error.message);
         assert!(error.message.contains("refused") && !error.message.contains("secret"), "{}", error.message);
     }
 
@@ -394,9 +401,8 @@ mod tests {
     async fn a_server_without_tls_is_no_secure_connection() {
         let (address, _served) = server("HTTP/1.1 400 Bad Request\r\n\r\n").await;
         let error = failure(&direct(), request(format!("https://{address}/"))).await;
-        let message = "no secure connection to 127.0.0.1: received corrupt message of type \
-                       InvalidContentType";
-        let expected = TransportError { kind: TransportErrorKind::Certificate, message: message.to_owned() };
+        let message = format!("no secure connection to {address}: received corrupt message of type InvalidContentType");
+        let expected = TransportError { kind: TransportErrorKind::Certificate, message };
         assert_eq!(error, expected);
     }
 

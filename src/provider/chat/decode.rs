@@ -15,6 +15,9 @@ const THINKING_INDEX: u64 = 0;
 const TEXT_INDEX: u64 = 1;
 const FIRST_CALL_INDEX: u64 = 2;
 
+/// Most calls in one answer; models make a handful, and each chunk is looked up among them.
+const CALL_LIMIT: usize = 1024;
+
 /// Turns one stream's frames into deltas.
 #[derive(Debug, Default)]
 pub(super) struct ChatDecoder {
@@ -70,7 +73,7 @@ impl ChatDecoder {
             }
         }
         for call in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
-            self.call(call, deltas);
+            self.call(call, deltas)?;
         }
         if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str).filter(|reason| !reason.is_empty()) {
             deltas.push(Delta::Finish(finish(reason)?));
@@ -78,13 +81,15 @@ impl ChatDecoder {
         Ok(())
     }
 
-    fn call(&mut self, chunk: &Value, deltas: &mut Vec<Delta>) {
+    fn call(&mut self, chunk: &Value, deltas: &mut Vec<Delta>) -> Result<(), GenerationFailure> {
         let text = |pointer: &str| chunk.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (id, name) = (text("/id"), text("/function/name"));
         let number = chunk.get("index").and_then(Value::as_u64);
         let at = self.position(number, id, name);
         let index = FIRST_CALL_INDEX.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
-        let Some(call) = self.calls.get_mut(at) else { return };
+        let Some(call) = self.calls.get_mut(at).filter(|_| at < CALL_LIMIT) else {
+            return Err(malformed(&format!("more than {CALL_LIMIT} calls")));
+        };
         // Some servers repeat id and name in every chunk: they are assigned, never appended.
         let is_new = call.id.is_empty() && call.name.is_empty();
         let before = (call.id.clone(), call.name.clone());
@@ -107,6 +112,7 @@ impl ChatDecoder {
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// The place of the call that a chunk belongs to, which is made when it is a new one.

@@ -7,11 +7,8 @@ use crate::content::{Content, ExpertPart, ResultPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::media::Media;
-use crate::provider::openai::is_reasoning_model;
+use crate::provider::openai::{ERROR_NOTE, is_reasoning_model};
 use crate::tool::ToolSpec;
-
-/// What stands before the result of a tool that failed: the protocol has no field for it.
-const ERROR_NOTE: &str = "The tool reported an error:";
 
 /// What stands in a result for an image or a file: tool messages are text.
 const MOVED_NOTE: &str = "[an image or a file of this result is in the next user message]";

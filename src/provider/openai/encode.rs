@@ -10,7 +10,7 @@ use crate::provider::media::Media;
 use crate::tool::ToolSpec;
 
 /// What stands before the result of a tool that failed: the protocol has no field for it.
-const ERROR_NOTE: &str = "The tool reported an error:";
+pub(in crate::provider) const ERROR_NOTE: &str = "The tool reported an error:";
 
 /// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
 /// conversation begins with the earlier one's input, as prompt caching needs it.

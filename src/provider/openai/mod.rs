@@ -10,7 +10,7 @@ mod items;
 
 use serde_json::Value;
 
-pub(super) use encode::is_reasoning_model;
+pub(super) use encode::{ERROR_NOTE, is_reasoning_model};
 
 use super::reported_error::ReportedError;
 use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
