@@ -9,5 +9,10 @@
 
 mod support;
 
+mod errors;
 mod mock_server;
+mod output;
+mod providers;
+mod resume;
+mod run;
 mod tidy;

@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::panic::AssertUnwindSafe;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Gate, KEY, Protocol, Server, Stop, Tokens, call, raw_call, settled};
+use crate::support::{Answer, Gate, KEY, Protocol, Server, Stop, Test, Tokens, call, raw_call, settled};
 
 /// A connection of a client that knows just enough HTTP.
 struct Client(BufReader<TcpStream>);
@@ -27,7 +28,7 @@ impl Client {
     fn send(&mut self, path: &str, headers: &[(&str, &str)], body: &str) {
         let mut text = format!("POST {path} HTTP/1.1\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            text.extend([name, ": ", value, "\r\n"]);
         }
         text.push_str("\r\n");
         text.push_str(body);
@@ -518,6 +519,23 @@ fn strangers_and_wrong_addresses_are_refused() {
     the body is no JSON: EOF while parsing an object at line 1 column 1
     request 2: the script has no answer to it
     ");
+}
+
+#[test]
+fn a_test_fails_when_the_server_refused_something_or_was_not_asked() {
+    let end = |test: Test| std::panic::catch_unwind(AssertUnwindSafe(|| drop(test))).is_ok();
+    let refused = |test: Test| {
+        let mut client = Client::connect(test.server());
+        client.send("/v1/nests", &[], "");
+        assert_eq!(client.receive().unwrap().status, 404);
+        test
+    };
+    assert!(end(Test::new()));
+    assert!(!end(refused(Test::new())));
+    assert!(end(refused(Test::new().expecting_violations())));
+    assert!(!end(Test::new().expecting_violations()));
+    assert!(!end(Test::new().answers([Answer::text("unheard")])));
+    assert!(end(Test::new().answers([Answer::text("unheard")]).may_leave_answers()));
 }
 
 #[test]

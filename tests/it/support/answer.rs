@@ -12,8 +12,11 @@ use super::request::Request;
 pub struct Answer {
     pub(super) body: Body,
     pub(super) delivery: Delivery,
-    pub(super) wanted: Option<Arc<dyn Fn(&Request) -> bool + Send + Sync>>,
+    pub(super) wanted: Option<Wanted>,
 }
+
+/// Whether a request is one that an answer waits for.
+pub type Wanted = Arc<dyn Fn(&Request) -> bool + Send + Sync>;
 
 #[derive(Clone)]
 pub enum Body {
@@ -89,6 +92,7 @@ pub struct Call {
 }
 
 /// A call of `tool` with `arguments`.
+#[expect(clippy::needless_pass_by_value, reason = "scripts are written with literals")]
 pub fn call(id: &str, tool: &str, arguments: Value) -> Call {
     raw_call(id, tool, &arguments.to_string())
 }

@@ -74,7 +74,7 @@ pub fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Option<RawRequest>>
 pub fn write(stream: &mut TcpStream, response: &Response, delivery: &Delivery) -> io::Result<bool> {
     let mut head = format!("HTTP/1.1 {} {}\r\n", response.status, reason(response.status));
     for (name, value) in &response.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("transfer-encoding: chunked\r\n\r\n");
     stream.write_all(head.as_bytes())?;

@@ -12,12 +12,13 @@ pub mod render;
 pub mod request;
 pub mod server;
 pub mod settle;
+pub mod signpost;
 pub mod storage;
 pub mod world;
 
 pub use answer::{Answer, Stop, Tokens, call, raw_call};
 pub use gate::Gate;
-pub use request::{Protocol, Request};
+pub use request::Protocol;
 pub use server::Server;
 pub use settle::settled;
 pub use world::{Provider, Test};
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 /// How long anything that a test waits for may take. Far above what a loaded machine needs: reaching it is a failure,
 /// never a measurement.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The one key that the mock server accepts. Tests look for it wherever it must not be.
 pub const KEY: &str = "test-key-4f1d9c27b0";

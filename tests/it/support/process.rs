@@ -60,6 +60,11 @@ impl Running {
         Self { pid, exit, stdout, stderr, _stdin: pipe, world: Arc::clone(world), has_ended: false }
     }
 
+    /// The process's id.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     /// Sends a signal to the process alone.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).expect("a process to signal");
@@ -68,11 +73,6 @@ impl Running {
     /// Waits until standard output contains this.
     pub fn wait_for_stdout(&self, text: &str) {
         self.stdout.wait_for(text);
-    }
-
-    /// Waits until standard error contains this.
-    pub fn wait_for_stderr(&self, text: &str) {
-        self.stderr.wait_for(text);
     }
 
     /// Waits for the end. A process that does not come to one fails the test.

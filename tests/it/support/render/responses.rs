@@ -48,7 +48,7 @@ impl Stream {
     }
 
     /// An event about a part of the item in work.
-    fn part(&mut self, kind: &str, item: &str, index: &str, fields: Value) {
+    fn part(&mut self, kind: &str, item: &str, index: &str, fields: &Value) {
         let mut event = json!({"type": kind, "item_id": item, "output_index": self.output.len(), index: 0});
         let fields = fields.as_object().expect("fields").clone();
         event.as_object_mut().expect("an event").extend(fields);
@@ -62,13 +62,13 @@ impl Stream {
         self.added(&item);
         if request.body["reasoning"]["summary"].is_string() {
             let (at, part) = ("summary_index", json!({"type": "summary_text", "text": ""}));
-            self.part("response.reasoning_summary_part.added", &id, at, json!({"part": part}));
+            self.part("response.reasoning_summary_part.added", &id, at, &json!({"part": part}));
             for piece in deltas(&thinking.text) {
-                self.part("response.reasoning_summary_text.delta", &id, at, json!({"delta": piece}));
+                self.part("response.reasoning_summary_text.delta", &id, at, &json!({"delta": piece}));
             }
-            self.part("response.reasoning_summary_text.done", &id, at, json!({"text": thinking.text}));
+            self.part("response.reasoning_summary_text.done", &id, at, &json!({"text": thinking.text}));
             let part = json!({"type": "summary_text", "text": thinking.text});
-            self.part("response.reasoning_summary_part.done", &id, at, json!({"part": part}));
+            self.part("response.reasoning_summary_part.done", &id, at, &json!({"part": part}));
             item["summary"] = json!([part]);
         }
         if list(&request.body["include"]).contains(&json!("reasoning.encrypted_content")) {
@@ -83,12 +83,12 @@ impl Stream {
         let part = |text: &str| json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text});
         let at = "content_index";
         self.added(&item("in_progress", json!([])));
-        self.part("response.content_part.added", &id, at, json!({"part": part("")}));
+        self.part("response.content_part.added", &id, at, &json!({"part": part("")}));
         for piece in deltas(text) {
-            self.part("response.output_text.delta", &id, at, json!({"delta": piece, "logprobs": []}));
+            self.part("response.output_text.delta", &id, at, &json!({"delta": piece, "logprobs": []}));
         }
-        self.part("response.output_text.done", &id, at, json!({"text": text, "logprobs": []}));
-        self.part("response.content_part.done", &id, at, json!({"part": part(text)}));
+        self.part("response.output_text.done", &id, at, &json!({"text": text, "logprobs": []}));
+        self.part("response.content_part.done", &id, at, &json!({"part": part(text)}));
         self.done(item("completed", json!([part(text)])));
     }
 
