@@ -146,7 +146,7 @@ fn a_job_in_work_is_locked() {
     let note = |id: &str| Answer::calls([call(id, "healthCheck", json!({}))]);
     let test = Test::with(Provider::Anthropic).answers([note("c1"), note("c2"), Answer::text("Done.").delay(&gate)]);
     let first = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
-    test.server().wait_for_request(3);
+    first.wait_for_request(3);
     let second = test.run(["resume", "nest", "Me too."]).assert_code(6);
     second.assert_stderr(["nest", &first.pid().to_string()]);
     gate.open();

@@ -12,6 +12,7 @@ mod support;
 mod errors;
 mod mock_server;
 mod output;
+mod process;
 mod providers;
 mod resume;
 mod run;

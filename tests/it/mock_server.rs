@@ -425,6 +425,7 @@ fn anthropic_conversations_that_are_malformed_are_refused() {
         ("/messages/1/content", json!([block(1), block(0), block(2), block(3)]), "thinks after other content"),
         ("/messages/1/content/0/signature", json!(""), "thinks without signature"),
         ("/messages/1/content/3/id", json!("c1"), "is used twice"),
+        ("/messages/1/content/3/id", json!("call 3"), "the id of a call of \"search\" is \"call 3\""),
         ("/messages/1/content/3/input", json!("{}"), "is no object"),
         ("/messages/2/content", json!([result(0)]), "the call \"c2\" has no result"),
         ("/messages/2/content", json!([result(1), result(0)]), "\"c2\" comes before that of \"c1\""),

@@ -142,7 +142,7 @@ fn an_answer_that_never_came_is_asked_for_again() {
             Answer::text("Lost with the process.").delay(&gate),
         ]);
         let running = test.spawn(["run", "librarian", "q"]);
-        test.server().wait_for_request(3);
+        running.wait_for_request(3);
         running.signal(Signal::KILL);
         assert_eq!(running.finish().code, None);
         gate.open();

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 
@@ -34,7 +35,7 @@ pub struct Running {
     /// Held open, never written to.
     _stdin: Option<ChildStdin>,
     world: Arc<World>,
-    has_ended: bool,
+    has_ended: Arc<AtomicBool>,
 }
 
 impl Running {
@@ -52,12 +53,19 @@ impl Running {
             thread::spawn(move || pipe.write_all(text.as_bytes()));
         }
         let (ended, exit) = mpsc::channel();
-        thread::spawn(move || {
-            let status = child.wait().expect("the status of a child");
-            // Nobody listens when the test has failed meanwhile.
-            let _ = ended.send(status);
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ring = world.server().bell();
+        thread::spawn({
+            let has_ended = Arc::clone(&has_ended);
+            move || {
+                let status = child.wait().expect("the status of a child");
+                has_ended.store(true, Ordering::SeqCst);
+                ring();
+                // Nobody listens when the test has failed meanwhile.
+                let _ = ended.send(status);
+            }
         });
-        Self { pid, exit, stdout, stderr, _stdin: pipe, world: Arc::clone(world), has_ended: false }
+        Self { pid, exit, stdout, stderr, _stdin: pipe, world: Arc::clone(world), has_ended }
     }
 
     /// The process's id.
@@ -70,18 +78,24 @@ impl Running {
         kill_process(self.pid, signal).expect("a process to signal");
     }
 
+    /// Waits until the server has had this many requests.
+    #[track_caller]
+    pub fn wait_for_request(&self, number: usize) {
+        self.world.server().wait_for_request_unless(number, || self.has_ended.load(Ordering::SeqCst));
+    }
+
     /// Waits until standard output contains this.
+    #[track_caller]
     pub fn wait_for_stdout(&self, text: &str) {
         self.stdout.wait_for(text);
     }
 
     /// Waits for the end. A process that does not come to one fails the test.
-    pub fn finish(mut self) -> Ran {
+    pub fn finish(self) -> Ran {
         let Ok(status) = self.exit.recv_timeout(PATIENCE) else {
             let (stdout, stderr) = (self.stdout.so_far(), self.stderr.so_far());
             panic!("the process hangs\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
         };
-        self.has_ended = true;
         Ran {
             code: status.code(),
             signal: status.signal(),
@@ -94,7 +108,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.has_ended {
+        // An open stream means that somebody of the group is left, so the group's number is still its own.
+        let is_over = self.has_ended.load(Ordering::SeqCst) && self.stdout.is_closed() && self.stderr.is_closed();
+        if !is_over {
             let _ = kill_process_group(self.pid, Signal::KILL);
             let _ = self.exit.recv_timeout(PATIENCE);
         }
@@ -138,9 +154,14 @@ impl Capture {
         (String::from_utf8_lossy(&captured.bytes).into_owned(), holds(&captured))
     }
 
+    #[track_caller]
     fn wait_for(&self, text: &str) {
         let (come, holds) = self.wait(|captured| String::from_utf8_lossy(&captured.bytes).contains(text));
         assert!(holds, "no {text:?} came, but:\n{come}");
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.0.lock().unwrap().is_closed
     }
 
     fn so_far(&self) -> String {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::BufReader;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::PATIENCE;
@@ -79,12 +79,35 @@ impl Server {
     }
 
     /// Waits until this many requests have come, and gives the last of them.
+    #[track_caller]
     pub fn wait_for_request(&self, number: usize) -> Request {
+        self.wait_for_request_unless(number, || false)
+    }
+
+    /// As [`Server::wait_for_request`], but fails at once when no more can come; see [`Server::bell`].
+    #[track_caller]
+    pub fn wait_for_request_unless(&self, number: usize, is_over: impl Fn() -> bool) -> Request {
         let state = self.shared.state();
-        let waited = self.shared.changed.wait_timeout_while(state, PATIENCE, |state| state.requests.len() < number);
-        let (state, _) = waited.expect("a server that did not panic");
-        let come = state.requests.len();
-        state.requests.get(number - 1).cloned().unwrap_or_else(|| panic!("{come} requests came, not {number}"))
+        let goes_on = |state: &mut State| state.requests.len() < number && !is_over();
+        let waited = self.shared.changed.wait_timeout_while(state, PATIENCE, goes_on);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (come, request) = (state.requests.len(), state.requests.get(number - 1).cloned());
+        // A test that fails here still has to end the server.
+        drop(state);
+        match request {
+            Some(request) => request,
+            None => panic!("{come} requests came, not {number}"),
+        }
+    }
+
+    /// Makes those who wait for a request look up, without keeping the server alive.
+    pub fn bell(&self) -> impl FnOnce() + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || {
+            // Under the lock, so that nobody is between looking and waiting.
+            let _state = shared.state();
+            shared.changed.notify_all();
+        }
     }
 
     /// What clients did that a real server would have refused, and what the test forgot.
@@ -163,7 +186,7 @@ fn converse(mut stream: TcpStream, shared: &Shared) {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("a server that did not panic")
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the request and decides on the answer.

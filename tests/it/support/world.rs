@@ -64,6 +64,12 @@ impl World {
         self.root().join("work")
     }
 
+    /// The mock server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// What the binary has stored in the workspace.
     pub fn storage(&self) -> Storage {
         Storage::new(self.workspace().join("perstack"))
     }
@@ -223,7 +229,13 @@ impl Test {
             fs::write(self.world.workspace().join("perstack.toml"), text).expect("a file in the workspace");
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_perstack"));
-        command.args(args).current_dir(self.world.workspace()).env_clear().envs(&self.env);
+        command.args(args);
+        self.start(command)
+    }
+
+    /// Starts any program the way the binary is started.
+    pub fn start(&self, mut command: Command) -> Running {
+        command.current_dir(self.world.workspace()).env_clear().envs(&self.env);
         #[expect(clippy::disallowed_methods, reason = "commands of tests are found where the developer's are")]
         let path = std::env::var_os("PATH");
         command.env("PATH", path.as_deref().unwrap_or(OsStr::new("/usr/bin:/bin")));

@@ -63,7 +63,7 @@ impl Review {
     }
 
     fn call(&mut self, id: &str, tool: &str) {
-        self.demand(!id.is_empty(), || format!("a call of {tool:?} has no id"));
+        self.demand(is_call_id(id), || format!("the id of a call of {tool:?} is {id:?}"));
         self.demand(is_tool_name(tool), || format!("{tool:?} is no name of a tool"));
         let is_new = self.called.insert(id.to_owned());
         self.demand(is_new, || format!("the call id {id:?} is used twice"));
@@ -127,7 +127,16 @@ impl Review {
     }
 }
 
+/// The ids that all three vendors take.
+fn is_call_id(id: &str) -> bool {
+    !id.is_empty() && is_plain(id)
+}
+
 /// The names that all three vendors take.
 fn is_tool_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    (1..=64).contains(&name.len()) && is_plain(name)
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
