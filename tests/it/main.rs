@@ -1,1 +1,19 @@
-fn main() {}
+//! The tests that need more than one module: the binary against a mock model server, and the house's own rules.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod support;
+
+mod errors;
+mod mock_server;
+mod output;
+mod process;
+mod providers;
+mod resume;
+mod run;
+mod tidy;

@@ -1,0 +1,137 @@
+//! How the binary gets along with model servers, good and bad.
+
+use serde_json::json;
+
+use crate::support::{Answer, Provider, Stop, Test, Tokens, call, raw_call};
+
+/// The run completes although the first answer fails in this way; two requests tell the same story.
+#[track_caller]
+fn assert_survived(failure: &Answer) {
+    for provider in Provider::ALL {
+        let test = Test::with(provider).answers([failure.clone(), Answer::text("Owls.")]);
+        let ran = test.run(["run", "librarian", "Which birds?", "--timeout", "3000"]).assert_code(0);
+        assert_eq!(ran.stdout, "Owls.\n", "{provider:?}");
+        let requests = test.server().requests();
+        assert_eq!(requests.len(), 2, "{provider:?}");
+        assert_eq!(requests[0].body, requests[1].body, "{provider:?}: a retry leaves no trace in the conversation");
+    }
+}
+
+#[test]
+fn busy_servers_are_asked_again() {
+    for status in [408, 429, 500, 503, 529] {
+        assert_survived(&Answer::status(status).header("retry-after", "0"));
+    }
+}
+
+#[test]
+fn servers_that_hang_up_are_asked_again() {
+    assert_survived(&Answer::hang_up());
+}
+
+#[test]
+fn cut_streams_are_asked_for_again() {
+    assert_survived(&Answer::text("Half an answer is none").cut_after(300));
+}
+
+#[test]
+fn streams_that_report_a_failure_are_asked_for_again() {
+    assert_survived(&Answer::text("Half an answer").then_fails("overloaded_error", "Overloaded"));
+}
+
+#[test]
+fn stalled_streams_are_given_up_and_asked_for_again() {
+    assert_survived(&Answer::text("Half an answer is none").stall_after(300));
+}
+
+#[test]
+fn comments_do_not_keep_a_stalled_stream_alive() {
+    assert_survived(&Answer::text("Half an answer is none").stall_with_comments_after(300));
+}
+
+#[test]
+fn servers_that_never_answer_are_given_up_and_asked_again() {
+    assert_survived(&Answer::silence());
+}
+
+#[test]
+fn retries_end() {
+    let failures = [(); 3].map(|()| Answer::status(429).header("retry-after", "0").message("owls are busy"));
+    let test = Test::with(Provider::Anthropic).answers(failures);
+    let ran = test.run(["run", "librarian", "q", "--max-retries", "2"]).assert_code(1);
+    ran.assert_stderr(["owls are busy", "perstack resume"]);
+}
+
+#[test]
+fn each_retry_is_an_event() {
+    let test = Test::with(Provider::Anthropic)
+        .answers([Answer::status(429).header("retry-after", "0"), Answer::text("Owls.")]);
+    let ran = test.run(["run", "librarian", "q", "--json"]).assert_code(0);
+    assert_eq!(ran.state_events(), ["startRun", "startGeneration", "retry", "completeRun"]);
+}
+
+#[test]
+fn nobody_listening_is_a_failure_with_an_address() {
+    let test = Test::with(Provider::OpenAiChat).nobody_listens();
+    test.run(["run", "librarian", "q", "--max-retries", "0"]).assert_code(1).assert_stderr(["127.0.0.1:1"]);
+}
+
+#[test]
+fn streams_may_be_split_anywhere() {
+    for provider in Provider::ALL {
+        let test = Test::with(provider).answers([
+            Answer::calls([call("c1", "writeTextFile", json!({"path": "käuze.txt", "text": "Käuzchen ✓"}))])
+                .thinking("Wörter…", "c2ln")
+                .in_chunks_of(1),
+            Answer::text("Käuze ✓").in_chunks_of(1),
+        ]);
+        let ran = test.run(["run", "librarian", "q"]).assert_code(0);
+        assert_eq!(ran.stdout, "Käuze ✓\n", "{provider:?}");
+        assert_eq!(std::fs::read_to_string(ran.workspace().join("käuze.txt")).unwrap(), "Käuzchen ✓", "{provider:?}");
+    }
+}
+
+#[test]
+fn usage_is_the_vendors_in_one_form() {
+    for (provider, reasoning) in [(Provider::Anthropic, 0), (Provider::OpenAi, 6), (Provider::OpenAiChat, 6)] {
+        let tokens = Tokens { input: 900, cached: 300, output: 20, reasoning: 6 };
+        let test = Test::with(provider).answers([Answer::text("Owls.").usage(tokens)]);
+        let ran = test.run(["run", "librarian", "q", "--output", "json"]).assert_code(0);
+        let usage = ran.object()["usage"].clone();
+        assert_eq!((&usage["outputTokens"], &usage["cachedInputTokens"]), (&json!(20), &json!(300)), "{provider:?}");
+        assert_eq!(usage["reasoningTokens"], reasoning, "{provider:?}");
+    }
+}
+
+#[test]
+fn answers_without_usage_are_answers() {
+    for provider in Provider::ALL {
+        let test = Test::with(provider).answers([Answer::text("Owls.").without_usage()]);
+        assert_eq!(test.run(["run", "librarian", "q"]).assert_code(0).stdout, "Owls.\n", "{provider:?}");
+    }
+}
+
+#[test]
+fn arguments_cut_off_by_the_output_limit_do_not_spoil_the_history() {
+    for provider in Provider::ALL {
+        let cut =
+            Answer::calls([raw_call("c1", "writeTextFile", "{\"path\": \"a.txt\", \"te")]).stop_reason(Stop::Length);
+        let test = Test::with(provider).answers([cut, Answer::text("Shorter, then.")]);
+        assert_eq!(test.run(["run", "librarian", "q"]).assert_code(0).stdout, "Shorter, then.\n", "{provider:?}");
+    }
+}
+
+#[test]
+fn a_picked_tool_is_the_only_one_of_its_skill() {
+    let toml = "[experts.librarian]\ninstruction = \"You read.\"\n\
+                [experts.librarian.skills.\"@perstack/base\"]\ntype = \"mcpStdioSkill\"\ncommand = \"npx\"\n\
+                args = [\"-y\", \"@perstack/base\"]\npick = [\"readTextFile\", \"attemptCompletion\"]\n";
+    for provider in Provider::ALL {
+        let test = Test::new().toml(toml).provider(provider).answers([Answer::text("Read.")]);
+        test.run(["run", "librarian", "q"]).assert_code(0);
+        let request = test.server().requests().remove(0);
+        let mut tools = request.tools();
+        tools.sort_unstable();
+        assert_eq!(tools, ["attemptCompletion", "readTextFile"], "{provider:?}");
+    }
+}

@@ -1,0 +1,113 @@
+//! What Anthropic's Messages endpoint refuses.
+
+use serde_json::Value;
+
+use super::super::request::{Request, list, text_at};
+use super::{Review, Thoughts};
+
+/// Explicit cache breakpoints in one request.
+const MAX_BREAKPOINTS: usize = 4;
+/// Tokens; the least that may be given to thinking.
+const MIN_BUDGET: u64 = 1024;
+
+pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review) {
+    let body = &request.body;
+    let version = request.header("anthropic-version");
+    review.demand(version == Some("2023-06-01"), || format!("anthropic-version is {version:?}"));
+    review.content(&body["system"], &["text"], "system");
+    check_limits(body, review);
+    review.tools(list(&body["tools"]).iter().map(|tool| (text_at(tool, "/name"), &tool["input_schema"])));
+    let breakpoints = count_breakpoints(body);
+    review.demand(breakpoints <= MAX_BREAKPOINTS, || format!("{breakpoints} cache breakpoints"));
+
+    let messages = list(&body["messages"]);
+    review.demand(!messages.is_empty(), || "no messages".to_owned());
+    let mut expected = "user";
+    for (number, message) in messages.iter().enumerate() {
+        let place = format!("message {number}");
+        let role = text_at(message, "/role");
+        review.demand(role == expected, || format!("{place} is the {role}'s, not the {expected}'s"));
+        if role == "assistant" {
+            review.settle(&place);
+            assistant(message, thoughts, review, &place);
+            expected = "user";
+        } else {
+            user(message, review, &place);
+            expected = "assistant";
+        }
+    }
+    review.settle("the end");
+    review.demand(expected == "assistant", || "the last message is the assistant's".to_owned());
+}
+
+fn check_limits(body: &Value, review: &mut Review) {
+    let max_tokens = body["max_tokens"].as_u64().unwrap_or(0);
+    review.demand(max_tokens > 0, || "no max_tokens".to_owned());
+    if body["thinking"]["type"] == "enabled" {
+        let budget = body["thinking"]["budget_tokens"].as_u64().unwrap_or(0);
+        review.demand(budget >= MIN_BUDGET, || format!("a thinking budget of {budget}"));
+        review.demand(budget < max_tokens, || format!("a thinking budget of {budget} of {max_tokens} tokens"));
+        let choice = text_at(body, "/tool_choice/type");
+        review.demand(!matches!(choice, "any" | "tool"), || "a forced tool while thinking".to_owned());
+        review.demand(body["temperature"].is_null() || body["temperature"] == 1, || {
+            "a temperature while thinking".to_owned()
+        });
+    }
+}
+
+fn user(message: &Value, review: &mut Review, place: &str) {
+    review.content(&message["content"], &["text", "image", "document", "tool_result"], place);
+    let mut others = false;
+    for block in list(&message["content"]) {
+        if block["type"] == "tool_result" {
+            review.demand(!others, || format!("{place} has a tool result after other content"));
+            review.result(text_at(block, "/tool_use_id"));
+            let content = &block["content"];
+            if content.as_array().is_some_and(|parts| !parts.is_empty()) {
+                review.content(content, &["text", "image", "document"], &format!("a tool result of {place}"));
+            }
+        } else {
+            others = true;
+        }
+    }
+    review.settle(&format!("the end of {place}"));
+}
+
+fn assistant(message: &Value, thoughts: &Thoughts, review: &mut Review, place: &str) {
+    review.content(&message["content"], &["text", "thinking", "redacted_thinking", "tool_use"], place);
+    let blocks = list(&message["content"]);
+    let mut others = false;
+    for block in blocks {
+        match text_at(block, "/type") {
+            "thinking" => {
+                review.demand(!others, || format!("{place} thinks after other content"));
+                review.demand(!text_at(block, "/signature").is_empty(), || format!("{place} thinks without signature"));
+            }
+            "redacted_thinking" => review.demand(!others, || format!("{place} thinks after other content")),
+            "tool_use" => {
+                others = true;
+                let id = text_at(block, "/id");
+                review.call(id, text_at(block, "/name"));
+                review.demand(block["input"].is_object(), || format!("the input of {id:?} is no object"));
+                if let Some(thinking) = thoughts.get(id) {
+                    let is_kept = blocks.iter().any(|block| {
+                        text_at(block, "/thinking") == thinking.text
+                            && text_at(block, "/signature") == thinking.signature
+                    });
+                    review.demand(is_kept, || format!("the thinking that came with {id:?} is not sent back"));
+                }
+            }
+            _ => others = true,
+        }
+    }
+}
+
+fn count_breakpoints(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(count_breakpoints).sum(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, field)| usize::from(name == "cache_control") + count_breakpoints(field)).sum()
+        }
+        _ => 0,
+    }
+}

@@ -1,0 +1,33 @@
+//! What the binary's tests stand on: a builder that gives each test its own folder, home, environment and mock model
+//! server, and readers of what a run leaves behind.
+//!
+//! Says nothing about any subject; those are the modules beside it.
+
+pub mod answer;
+pub mod conversation;
+pub mod gate;
+pub mod http;
+pub mod process;
+pub mod render;
+pub mod request;
+pub mod server;
+pub mod settle;
+pub mod signpost;
+pub mod storage;
+pub mod world;
+
+pub use answer::{Answer, Stop, Tokens, call, raw_call};
+pub use gate::Gate;
+pub use request::Protocol;
+pub use server::Server;
+pub use settle::settled;
+pub use world::{Provider, Test};
+
+use std::time::Duration;
+
+/// How long anything that a test waits for may take. Far above what a loaded machine needs: reaching it is a failure,
+/// never a measurement.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The one key that the mock server accepts. Tests look for it wherever it must not be.
+pub const KEY: &str = "test-key-4f1d9c27b0";

@@ -1,0 +1,244 @@
+//! The binary as a process: started in a group of its own, bounded in time, its output read as it comes.
+
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::Value;
+
+use super::PATIENCE;
+use super::storage::Storage;
+use super::world::World;
+
+/// What standard input is.
+#[derive(Debug, Clone)]
+pub enum Stdin {
+    /// Empty.
+    Closed,
+    /// This, then its end.
+    Text(String),
+    /// Open for as long as the process lives, without a byte.
+    Silent,
+}
+
+/// A process that has not been waited for. Dropped early, it is killed with its group.
+pub struct Running {
+    pid: Pid,
+    exit: mpsc::Receiver<ExitStatus>,
+    stdout: Capture,
+    stderr: Capture,
+    /// Held open, never written to.
+    _stdin: Option<ChildStdin>,
+    world: Arc<World>,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Running {
+    pub(super) fn start(mut command: Command, stdin: &Stdin, world: &Arc<World>) -> Self {
+        let input = if matches!(stdin, Stdin::Closed) { Stdio::null() } else { Stdio::piped() };
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().expect("the built binary");
+        let pid = Pid::from_child(&child);
+        let stdout = Capture::of(child.stdout.take().expect("a pipe"));
+        let stderr = Capture::of(child.stderr.take().expect("a pipe"));
+        let mut pipe = child.stdin.take();
+        if let (Stdin::Text(text), Some(mut pipe)) = (stdin.clone(), pipe.take_if(|_| matches!(stdin, Stdin::Text(_))))
+        {
+            // A program may well end before it has read everything.
+            thread::spawn(move || pipe.write_all(text.as_bytes()));
+        }
+        let (ended, exit) = mpsc::channel();
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ring = world.server().bell();
+        thread::spawn({
+            let has_ended = Arc::clone(&has_ended);
+            move || {
+                let status = child.wait().expect("the status of a child");
+                has_ended.store(true, Ordering::SeqCst);
+                ring();
+                // Nobody listens when the test has failed meanwhile.
+                let _ = ended.send(status);
+            }
+        });
+        Self { pid, exit, stdout, stderr, _stdin: pipe, world: Arc::clone(world), has_ended }
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Sends a signal to the process alone.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).expect("a process to signal");
+    }
+
+    /// Waits until the server has had this many requests.
+    #[track_caller]
+    pub fn wait_for_request(&self, number: usize) {
+        self.world.server().wait_for_request_unless(number, || self.has_ended.load(Ordering::SeqCst));
+    }
+
+    /// Waits until standard output contains this.
+    #[track_caller]
+    pub fn wait_for_stdout(&self, text: &str) {
+        self.stdout.wait_for(text);
+    }
+
+    /// Waits for the end. A process that does not come to one fails the test.
+    pub fn finish(self) -> Ran {
+        let Ok(status) = self.exit.recv_timeout(PATIENCE) else {
+            let (stdout, stderr) = (self.stdout.so_far(), self.stderr.so_far());
+            panic!("the process hangs\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+        };
+        Ran {
+            code: status.code(),
+            signal: status.signal(),
+            stdout: self.stdout.all(),
+            stderr: self.stderr.all(),
+            world: Arc::clone(&self.world),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // An open stream means that somebody of the group is left, so the group's number is still its own.
+        let is_over = self.has_ended.load(Ordering::SeqCst) && self.stdout.is_closed() && self.stderr.is_closed();
+        if !is_over {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+            let _ = self.exit.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+/// One output stream, read as it comes.
+struct Capture(Arc<(Mutex<Captured>, Condvar)>);
+
+#[derive(Default)]
+struct Captured {
+    bytes: Vec<u8>,
+    is_closed: bool,
+}
+
+impl Capture {
+    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let shared = Arc::new((Mutex::new(Captured::default()), Condvar::new()));
+        let capture = Self(Arc::clone(&shared));
+        thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            loop {
+                let read = pipe.read(&mut buffer).unwrap_or(0);
+                let mut captured = shared.0.lock().unwrap();
+                captured.bytes.extend_from_slice(&buffer[..read]);
+                captured.is_closed = read == 0;
+                shared.1.notify_all();
+                if read == 0 {
+                    return;
+                }
+            }
+        });
+        capture
+    }
+
+    /// Waits until the condition holds or nothing more can come; the text so far, and whether it holds.
+    fn wait(&self, holds: impl Fn(&Captured) -> bool) -> (String, bool) {
+        let (captured, changed) = &*self.0;
+        let goes_on = |captured: &mut Captured| !holds(captured) && !captured.is_closed;
+        let (captured, _) = changed.wait_timeout_while(captured.lock().unwrap(), PATIENCE, goes_on).unwrap();
+        (String::from_utf8_lossy(&captured.bytes).into_owned(), holds(&captured))
+    }
+
+    #[track_caller]
+    fn wait_for(&self, text: &str) {
+        let (come, holds) = self.wait(|captured| String::from_utf8_lossy(&captured.bytes).contains(text));
+        assert!(holds, "no {text:?} came, but:\n{come}");
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.0.lock().unwrap().is_closed
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.0.0.lock().unwrap().bytes).into_owned()
+    }
+
+    fn all(&self) -> String {
+        let (text, is_closed) = self.wait(|captured| captured.is_closed);
+        assert!(is_closed, "a descendant outlives the process and holds its output open");
+        text
+    }
+}
+
+/// A process that has ended.
+pub struct Ran {
+    /// Absent when a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    world: Arc<World>,
+}
+
+impl Ran {
+    /// Fails unless this was the exit code.
+    #[track_caller]
+    pub fn assert_code(self, code: i32) -> Self {
+        let (stdout, stderr) = (&self.stdout, &self.stderr);
+        assert_eq!(
+            (self.code, self.signal),
+            (Some(code), None),
+            "exit code and signal\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+        );
+        self
+    }
+
+    /// Fails unless standard error contains each of these.
+    #[track_caller]
+    pub fn assert_stderr<const N: usize>(self, texts: [&str; N]) -> Self {
+        for text in texts {
+            assert!(self.stderr.contains(text), "no {text:?} on standard error:\n{}", self.stderr);
+        }
+        self
+    }
+
+    /// Standard output as one JSON object a line.
+    #[track_caller]
+    pub fn events(&self) -> Vec<Value> {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+        self.stdout.lines().map(parse).collect()
+    }
+
+    /// The types of the events that belong to a run's state: no streaming, nothing about the process.
+    #[track_caller]
+    pub fn state_events(&self) -> Vec<String> {
+        self.events()
+            .iter()
+            .map(|event| event["type"].as_str().expect("an event with a type").to_owned())
+            .filter(|kind| !kind.to_lowercase().contains("stream") && !kind.starts_with("skill"))
+            .filter(|kind| kind != "initializeRuntime")
+            .collect()
+    }
+
+    /// Standard output as one JSON value.
+    #[track_caller]
+    pub fn object(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.stdout))
+    }
+
+    /// What the binary has stored in the workspace.
+    pub fn storage(&self) -> Storage {
+        self.world.storage()
+    }
+
+    /// The folder that the binary was started in.
+    pub fn workspace(&self) -> PathBuf {
+        self.world.workspace()
+    }
+}

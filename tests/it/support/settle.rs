@@ -1,0 +1,26 @@
+//! The one filter that makes output comparable: what differs from run to run becomes a word in brackets.
+
+use std::path::Path;
+
+/// Settings for snapshots of anything that came from a test's folder: ids, times, durations, paths and ports settle.
+pub fn settled(root: &Path) -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    let root = root.to_str().expect("a path in UTF-8");
+    // Longer forms first: a root contains what looks like other things.
+    settings.add_filter(&literally(&format!("/private{root}")), "[root]");
+    settings.add_filter(&literally(root), "[root]");
+    settings.add_filter(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "[id]");
+    settings.add_filter(r"127\.0\.0\.1:\d{2,}", "127.0.0.1:[port]");
+    settings.add_filter(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?Z?", "[time]");
+    settings.add_filter(r"\b1\d{12}\b", "[time]");
+    settings.add_filter(r#""([a-zA-Z]*[dD]uration(?:Ms)?)": ?\d+(\.\d+)?"#, r#""$1":[duration]"#);
+    settings.add_filter(r"\b(?:\d+m )?\d+(\.\d+)? ?(?:ms|s)\b", "[duration]");
+    settings.add_filter(r"\bpid \d+", "pid [pid]");
+    settings
+}
+
+/// A regular expression for exactly this text.
+fn literally(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_alphanumeric() { vec![c] } else { vec!['\\', c] }).collect()
+}

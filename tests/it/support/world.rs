@@ -1,0 +1,244 @@
+//! The builder: a test's own folder, home, environment and model server.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tempfile::TempDir;
+
+use super::KEY;
+use super::answer::Answer;
+use super::process::{Ran, Running, Stdin};
+use super::server::Server;
+use super::storage::Storage;
+
+/// How the binary is to reach the mock server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    Anthropic,
+    /// OpenAI's Responses.
+    OpenAi,
+    /// OpenAI's Chat Completions.
+    OpenAiChat,
+}
+
+impl Provider {
+    pub const ALL: [Self; 3] = [Self::Anthropic, Self::OpenAi, Self::OpenAiChat];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Anthropic => "ANTHROPIC",
+            Self::OpenAi | Self::OpenAiChat => "OPENAI",
+        }
+    }
+
+    fn toml(self) -> &'static str {
+        match self {
+            Self::Anthropic => "\n[provider]\nproviderName = \"anthropic\"\n",
+            Self::OpenAi => "\n[provider]\nproviderName = \"openai\"\n[provider.setting]\napi = \"responses\"\n",
+            Self::OpenAiChat => "\n[provider]\nproviderName = \"openai\"\n[provider.setting]\napi = \"chat\"\n",
+        }
+    }
+}
+
+/// What a test and the processes it starts share. Its end is the test's end: then nothing may be left to complain of.
+pub struct World {
+    folder: TempDir,
+    server: Server,
+    expects_violations: AtomicBool,
+    may_leave_answers: AtomicBool,
+}
+
+impl World {
+    /// The folder that everything of the test is in.
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder that the binary is started in.
+    pub fn workspace(&self) -> PathBuf {
+        self.root().join("work")
+    }
+
+    /// The mock server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// What the binary has stored in the workspace.
+    pub fn storage(&self) -> Storage {
+        Storage::new(self.workspace().join("perstack"))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let violations = self.server.violations();
+        if self.expects_violations.load(Ordering::Relaxed) {
+            assert!(!violations.is_empty(), "the test expected the server to refuse something");
+        } else {
+            assert!(violations.is_empty(), "the server refused: {violations:#?}");
+        }
+        if !self.may_leave_answers.load(Ordering::Relaxed) {
+            assert_eq!(self.server.answers_left(), 0, "answers that nobody asked for");
+        }
+    }
+}
+
+/// One test of the binary.
+pub struct Test {
+    world: Arc<World>,
+    env: BTreeMap<String, String>,
+    toml: Option<String>,
+    provider: Option<Provider>,
+    stdin: Stdin,
+}
+
+impl Test {
+    /// An empty folder, an empty home, no environment but `PATH`, and a server without answers.
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("perstack-it-").tempdir().expect("a temporary folder");
+        let mut env = BTreeMap::new();
+        for (name, child) in [
+            ("HOME", "home"),
+            ("XDG_CONFIG_HOME", "home/config"),
+            ("XDG_DATA_HOME", "home/data"),
+            ("XDG_CACHE_HOME", "home/cache"),
+            ("TMPDIR", "tmp"),
+        ] {
+            let path = folder.path().join(child);
+            fs::create_dir_all(&path).expect("a folder in a temporary one");
+            env.insert(name.to_owned(), path.to_str().expect("a path in UTF-8").to_owned());
+        }
+        fs::create_dir(folder.path().join("work")).expect("a folder in a temporary one");
+        let world = World {
+            folder,
+            server: Server::start(),
+            expects_violations: AtomicBool::new(false),
+            may_leave_answers: AtomicBool::new(false),
+        };
+        Self { world: Arc::new(world), env, toml: None, provider: None, stdin: Stdin::Closed }
+    }
+
+    /// A test with an expert named `librarian`, whose model is the mock server.
+    pub fn with(provider: Provider) -> Self {
+        Self::new().toml("[experts.librarian]\ninstruction = \"You find things in books.\"\n").provider(provider)
+    }
+
+    /// The text of `perstack.toml`. A provider is added when the test has one and the text has none.
+    pub fn toml(mut self, text: &str) -> Self {
+        self.toml = Some(text.to_owned());
+        self
+    }
+
+    /// A file in the workspace; folders are made as needed.
+    pub fn file(self, path: &str, text: impl AsRef<[u8]>) -> Self {
+        let path = self.world.workspace().join(path);
+        fs::create_dir_all(path.parent().expect("a path with a parent")).expect("a folder in the workspace");
+        fs::write(path, text).expect("a file in the workspace");
+        self
+    }
+
+    /// A variable of the process's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Points the binary at the mock server, by the vendor's own variables.
+    pub fn provider(mut self, provider: Provider) -> Self {
+        self.provider = Some(provider);
+        let base_url = self.world.server.base_url();
+        self.env(&format!("{}_API_KEY", provider.prefix()), KEY)
+            .env(&format!("{}_BASE_URL", provider.prefix()), &base_url)
+    }
+
+    /// Points the binary at a port where nobody listens: 1 is reserved, and no service uses it.
+    pub fn nobody_listens(self) -> Self {
+        let prefix = self.provider.expect("a provider").prefix();
+        self.env(&format!("{prefix}_BASE_URL"), "http://127.0.0.1:1/v1")
+    }
+
+    /// What the model says, in this order.
+    pub fn answers(self, answers: impl IntoIterator<Item = Answer>) -> Self {
+        self.world.server.script(answers);
+        self
+    }
+
+    /// What standard input holds; without it, it is empty.
+    pub fn stdin(mut self, text: &str) -> Self {
+        self.stdin = Stdin::Text(text.to_owned());
+        self
+    }
+
+    /// Standard input stays open and says nothing.
+    pub fn silent_stdin(mut self) -> Self {
+        self.stdin = Stdin::Silent;
+        self
+    }
+
+    /// The server must have refused something by the end.
+    pub fn expecting_violations(self) -> Self {
+        self.world.expects_violations.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// The script may be longer than the run.
+    pub fn may_leave_answers(self) -> Self {
+        self.world.may_leave_answers.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// The mock server.
+    pub fn server(&self) -> &Server {
+        &self.world.server
+    }
+
+    /// The folder that the binary is started in.
+    pub fn workspace(&self) -> PathBuf {
+        self.world.workspace()
+    }
+
+    /// Everything of the test: workspace, home, temporary files.
+    pub fn root(&self) -> &Path {
+        self.world.root()
+    }
+
+    /// What the binary has stored in the workspace.
+    pub fn storage(&self) -> Storage {
+        self.world.storage()
+    }
+
+    /// Runs the binary to its end.
+    pub fn run<const N: usize>(&self, args: [&str; N]) -> Ran {
+        self.spawn(args).finish()
+    }
+
+    /// Starts the binary.
+    pub fn spawn<const N: usize>(&self, args: [&str; N]) -> Running {
+        if let Some(toml) = &self.toml {
+            let provider = self.provider.filter(|_| !toml.contains("[provider"));
+            let text = format!("{toml}{}", provider.map_or("", Provider::toml));
+            fs::write(self.world.workspace().join("perstack.toml"), text).expect("a file in the workspace");
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_perstack"));
+        command.args(args);
+        self.start(command)
+    }
+
+    /// Starts any program the way the binary is started.
+    pub fn start(&self, mut command: Command) -> Running {
+        command.current_dir(self.world.workspace()).env_clear().envs(&self.env);
+        #[expect(clippy::disallowed_methods, reason = "commands of tests are found where the developer's are")]
+        let path = std::env::var_os("PATH");
+        command.env("PATH", path.as_deref().unwrap_or(OsStr::new("/usr/bin:/bin")));
+        Running::start(command, &self.stdin, &self.world)
+    }
+}
