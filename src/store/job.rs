@@ -242,8 +242,15 @@ fn create_storage(root: &Path) -> Result<(), StoreError> {
 /// The kernel's exclusive lock on a job's `lock` file, which holds the owner's process id for people and for messages.
 /// The file stays when the lock goes: removing it would let two processes lock two files of one name.
 struct Lock {
-    /// Closing it releases the lock.
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child that was forked meanwhile and has not come to its exec yet.
+        // When it fails, closing the last copy still releases it.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -264,7 +271,7 @@ impl Lock {
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
         }
         write_pid(&mut file, &path)?;
-        Ok(Arc::new(Self { _file: file }))
+        Ok(Arc::new(Self { file }))
     }
 }
 
