@@ -27,7 +27,8 @@ const fn openai(id: &'static str, context_window: u64, max_output_tokens: u64) -
 
 /// Context windows are the original's. So are Anthropic's limits, as its library sent them (64000 for the 4.5 family,
 /// Sonnet 4 and 3.7; 32000 for Opus 4 and 4.1; 8192 for 3.5 Haiku); Opus 4.6 is taken to give what its forerunner gives.
-/// OpenAI's limits are the original's table; `o3` and `o3-mini` give 100000 by OpenAI's model pages.
+/// OpenAI's limits are the original's table, but for `o3` and `o3-mini`: it has 10000, a zero less than other clients
+/// take from OpenAI's model pages.
 const MODELS: [Model; 17] = [
     anthropic("claude-opus-4-6", 64_000),
     anthropic("claude-opus-4-5", 64_000),

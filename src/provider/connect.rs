@@ -12,9 +12,9 @@ use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
 use super::address::BaseUrl;
 use super::auth::Credentials;
 use super::catalog;
-use super::generate::Limits;
 use super::transport::{HttpRequest, Transport};
 use super::vendor::{self, Vendor};
+use super::watch::Limits;
 use super::{EncodedRequest, Protocol, ProviderError};
 
 /// A vendor that can be asked: its row, its wire protocol at this address, credentials, and the way there.

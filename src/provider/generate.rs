@@ -3,7 +3,6 @@
 //! Waits only within limits and asks only once; whether to ask again is the caller's decision
 //! ([`retry::delay`](super::retry::delay)).
 
-use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -14,44 +13,19 @@ use super::assemble::Assembler;
 use super::frame::{FRAME_LIMIT, FrameError, Framer};
 use super::reported_error::ReportedError;
 use super::transport::{Body, HttpResponse};
+use super::watch::Watch;
 use super::{Decoder, Framing, Protocol, Provider, failure};
 
 /// Most bytes of an error body that are read; providers' errors have a few hundred.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
 /// Time for an error body: its message is not worth more.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most bytes of one answer: hundreds of times the longest that any model gives, framing included.
+/// Most bytes of one answer. One of 128000 tokens, each in a chunk of its own of some 300 bytes, has about 40 MB.
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
-/// The longest time-out; keeps sums of times in range.
-const LONGEST_TIMEOUT: Duration = Duration::from_hours(24 * 365);
-
-/// How long a server may be silent. Silence is the absence of *data*: keep-alive comments and pings do not end it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Before the first piece of content. Half the whole time-out counts when that is more: a local server evaluates a
-    /// long prompt in silence, a large model reasons in silence, and whoever grants more time for the whole grants it
-    /// for that. Never more than the whole.
-    pub first_data: Duration,
-    /// Between pieces of content.
-    pub between_data: Duration,
-    /// After the reason to stop, for usage and the end mark. The answer counts without them.
-    pub after_finish: Duration,
-}
-
-impl Default for Limits {
-    /// 120 s, 90 s, 5 s: our own choice. The slowest first pieces seen on hosted models take about a minute.
-    fn default() -> Self {
-        Self {
-            first_data: Duration::from_mins(2),
-            between_data: Duration::from_secs(90),
-            after_finish: Duration::from_secs(5),
-        }
-    }
-}
 
 impl Provider {
-    /// Asks for one answer and tells `on_delta` of each piece as it comes. `timeout` is for the whole; [`Limits`] for
-    /// silence in between.
+    /// Asks for one answer and tells `on_delta` of each piece as it comes. `timeout` is for the whole; [`Limits`](super::Limits)
+    /// are for silence in between.
     ///
     /// Dropping the future closes the connection and leaves nothing behind.
     ///
@@ -216,79 +190,16 @@ fn damaged(error: FrameError) -> GenerationFailure {
     }
 }
 
-/// When an answer must be whole, and when the next piece of it must have come.
-struct Watch {
-    limits: Limits,
-    timeout: Duration,
-    whole: Instant,
-    data: Instant,
-    awaiting: Awaiting,
-    has_keep_alives: bool,
-}
-
-/// What is waited for, and how long at most.
-#[derive(Clone, Copy)]
-enum Awaiting {
-    First(Duration),
-    Next(Duration),
-}
-
-impl Watch {
-    fn start(timeout: Duration, limits: Limits) -> Self {
-        let timeout = timeout.min(LONGEST_TIMEOUT);
-        let first = limits.first_data.max(timeout / 2).min(timeout);
-        let now = Instant::now();
-        Self {
-            limits,
-            timeout,
-            whole: now + timeout,
-            data: now + first,
-            awaiting: Awaiting::First(first),
-            has_keep_alives: false,
-        }
-    }
-
-    /// What `future` gives, unless a limit passes first. A limit that has passed counts even when the future is ready:
-    /// a server that never pauses must not outlive it.
-    async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, GenerationFailure> {
-        let end = self.whole.min(self.data);
-        match timeout_at(end, future).await {
-            Ok(value) if Instant::now() < end => Ok(value),
-            _ => Err(self.expired()),
-        }
-    }
-
-    fn saw(&mut self, delta: &Delta) {
-        let limit = match delta {
-            // Usage stands in the first event of some protocols, long before the model says anything.
-            Delta::Usage { .. } | Delta::End => return,
-            Delta::Finish(_) => self.limits.after_finish,
-            _ => self.limits.between_data,
-        }
-        .min(LONGEST_TIMEOUT);
-        self.data = Instant::now() + limit;
-        self.awaiting = Awaiting::Next(limit);
-    }
-
-    fn expired(&self) -> GenerationFailure {
-        let what = match self.awaiting {
-            _ if self.whole <= self.data => format!("the answer was not complete within {:?}", self.timeout),
-            Awaiting::First(limit) => format!("the provider sent no data within {limit:?}"),
-            Awaiting::Next(limit) => format!("the answer stalled, no data for {limit:?}"),
-        };
-        let alive = if self.has_keep_alives { " (only signs of life came)" } else { "" };
-        failure::retryable(FailureKind::Timeout, format!("timeout: {what}{alive}"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
     use std::sync::Arc;
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::generation::{Arguments, FinishReason, GeneratedPart};
+    use crate::provider::Limits;
     use crate::provider::testing::{Chunk, Reply, Script, environment};
     use crate::provider::transport::{TransportError, TransportErrorKind};
     use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
@@ -327,6 +238,16 @@ mod tests {
         }
     }
 
+    fn request() -> GenerateRequest<'static> {
+        GenerateRequest {
+            model: "owl-1",
+            messages: &[],
+            tools: &[],
+            reasoning: ReasoningBudget::None,
+            max_output_tokens: None,
+        }
+    }
+
     /// Asks a provider whose transport answers with `reply`.
     async fn ask(reply: Reply, timeout: Duration, limits: Limits) -> Result<Generation, GenerationFailure> {
         let setting =
@@ -334,14 +255,7 @@ mod tests {
         let transport = Arc::new(Script::of(reply));
         let environment = environment(&[("OPENAI_API_KEY", KEY)]);
         let provider = Provider::connect(ProviderName::OpenAi, &setting, &environment, transport).unwrap();
-        let request = GenerateRequest {
-            model: "owl-1",
-            messages: &[],
-            tools: &[],
-            reasoning: ReasoningBudget::None,
-            max_output_tokens: None,
-        };
-        provider.with_limits(limits).generate(&request, timeout, &mut |_| {}).await
+        provider.with_limits(limits).generate(&request(), timeout, &mut |_| {}).await
     }
 
     async fn answer(reply: Reply) -> Result<Generation, GenerationFailure> {
@@ -362,6 +276,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn pings_of_a_protocol_are_no_data() {
+        let ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
+        let reply = Reply::stream([Chunk::Forever(ping)]);
+        let environment = environment(&[("ANTHROPIC_API_KEY", KEY)]);
+        let setting = ProviderSetting::default();
+        let transport = Arc::new(Script::of(reply));
+        let limits = Limits { first_data: Duration::from_millis(20), ..Limits::default() };
+        let provider = Provider::connect(ProviderName::Anthropic, &setting, &environment, transport).unwrap();
+        let timeout = Duration::from_millis(40);
+        let failure = provider.with_limits(limits).generate(&request(), timeout, &mut |_| {}).await.unwrap_err();
+        let message = "timeout: the provider sent no data within 20ms";
+        assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
+    }
+
+    #[tokio::test]
     async fn nothing_is_awaited_after_the_end_mark() {
         assert_eq!(answer(Reply::stream([Chunk::text(STREAM), Chunk::Never])).await, Ok(whole_answer()));
     }
@@ -372,20 +301,13 @@ mod tests {
         let environment = environment(&[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")]);
         let setting = ProviderSetting::default();
         let provider = Provider::connect(ProviderName::OpenAi, &setting, &environment, transport.clone()).unwrap();
-        let request = GenerateRequest {
-            model: "owl-1",
-            messages: &[],
-            tools: &[],
-            reasoning: ReasoningBudget::None,
-            max_output_tokens: None,
-        };
         let mut texts = Vec::new();
         let mut on_delta = |delta: &Delta| {
             if let Delta::Text { text, .. } = delta {
                 texts.push(text.clone());
             }
         };
-        assert!(provider.generate(&request, AMPLE, &mut on_delta).await.is_ok());
+        assert!(provider.generate(&request(), AMPLE, &mut on_delta).await.is_ok());
         assert_eq!(texts, ["Eulen 🦉", " höchst"]);
         let urls: Vec<String> = transport.requests().into_iter().map(|request| request.url).collect();
         assert_eq!(urls, ["http://127.0.0.1:9/v1/chat/completions"]);
@@ -459,15 +381,6 @@ mod tests {
         let failure = ask(reply, Duration::from_millis(20), Limits::default()).await.unwrap_err();
         let message = "timeout: the answer was not complete within 20ms";
         assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
-    }
-
-    #[tokio::test]
-    async fn more_time_for_the_whole_is_more_time_for_the_first_piece() {
-        let first = |timeout: u64| match Watch::start(Duration::from_secs(timeout), Limits::default()).awaiting {
-            Awaiting::First(limit) | Awaiting::Next(limit) => limit.as_secs(),
-        };
-        assert_eq!([first(60), first(200), first(300), first(3600)], [60, 120, 150, 1800]);
-        assert_eq!(first(u64::MAX), LONGEST_TIMEOUT.as_secs() / 2);
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ mod address;
 mod auth;
 pub mod catalog;
 mod frame;
+mod proxy;
 pub mod transport;
 pub mod retry;
 mod failure;
@@ -25,14 +26,16 @@ pub mod anthropic;
 pub mod openai;
 pub mod chat;
 pub mod vendor;
+mod watch;
 mod connect;
 mod generate;
 #[cfg(test)]
 mod testing;
 
 pub use connect::Provider;
-pub use generate::Limits;
+pub use proxy::ProxySettings;
 pub use vendor::choose;
+pub use watch::Limits;
 
 /// One wire protocol: pure functions between our words and a server's bytes.
 pub trait Protocol: Send + Sync {

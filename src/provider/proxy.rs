@@ -1,0 +1,99 @@
+//! Which proxy model requests go through: one that is named for all, or what the usual variables say.
+
+use std::fmt;
+
+use reqwest::{NoProxy, Proxy, Url};
+
+use crate::environment::Environment;
+
+use super::ProviderError;
+
+/// Which proxy model requests go through.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ProxySettings {
+    http: Option<String>,
+    https: Option<String>,
+    except: Option<String>,
+}
+
+impl ProxySettings {
+    /// One proxy for every request.
+    pub fn explicit(url: &str) -> Self {
+        Self { http: Some(url.to_owned()), https: Some(url.to_owned()), except: None }
+    }
+
+    /// The usual variables: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or not.
+    pub fn of_environment(environment: &Environment) -> Self {
+        let get = |name: &str| {
+            environment.get(name).or_else(|| environment.get(&name.to_ascii_lowercase())).map(str::to_owned)
+        };
+        let all = get("ALL_PROXY");
+        Self {
+            http: get("HTTP_PROXY").or_else(|| all.clone()),
+            https: get("HTTPS_PROXY").or(all),
+            except: get("NO_PROXY"),
+        }
+    }
+
+    /// What the HTTP client takes. Nothing is connected to.
+    pub(super) fn proxies(&self) -> Result<Vec<Proxy>, ProviderError> {
+        let http = self.http.as_deref().map(|url| self.proxy(url, |url| Proxy::http(url)));
+        let https = self.https.as_deref().map(|url| self.proxy(url, |url| Proxy::https(url)));
+        [http, https].into_iter().flatten().collect()
+    }
+
+    fn proxy(&self, url: &str, make: fn(&str) -> reqwest::Result<Proxy>) -> Result<Proxy, ProviderError> {
+        check_proxy(url)?;
+        let except = self.except.as_deref().and_then(NoProxy::from_string);
+        make(url).map(|proxy| proxy.no_proxy(except)).map_err(|_| ProviderError::InvalidProxy)
+    }
+}
+
+/// Proxy addresses may hold a password, so `Debug` shows which are set.
+impl fmt::Debug for ProxySettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxySettings")
+            .field("http", &self.http.is_some())
+            .field("https", &self.https.is_some())
+            .field("except", &self.except)
+            .finish()
+    }
+}
+
+/// What reqwest takes, so that a misspelled scheme is no proxy that is silently not used.
+fn check_proxy(url: &str) -> Result<(), ProviderError> {
+    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let parsed = Url::parse(&with_scheme).map_err(|_| ProviderError::InvalidProxy)?;
+    let known = matches!(parsed.scheme(), "http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h");
+    if known && parsed.has_host() { Ok(()) } else { Err(ProviderError::InvalidProxy) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_for_one_scheme_beat_the_one_for_all() {
+        let pairs = [("ALL_PROXY", "all:1"), ("https_proxy", "tls:2"), ("NO_PROXY", "localhost")];
+        let environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let text = |text: &str| Some(text.to_owned());
+        let expected = ProxySettings { http: text("all:1"), https: text("tls:2"), except: text("localhost") };
+        assert!(ProxySettings::of_environment(&environment) == expected);
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_refused() {
+        for url in ["ftp://host:1", "http://", "http:// /", "sock5://host"] {
+            let proxies = ProxySettings::explicit(url).proxies();
+            assert_eq!(proxies.map(|_| ()), Err(ProviderError::InvalidProxy), "{url}");
+        }
+        for url in ["host:3128", "http://user:pw@host:3128", "socks5h://host:1080"] {
+            assert!(ProxySettings::explicit(url).proxies().is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        assert!(!format!("{:?}", ProxySettings::explicit("http://user:pw@host")).contains("pw"));
+    }
+}
