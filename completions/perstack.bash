@@ -246,7 +246,7 @@ _perstack() {
                     return 0
                     ;;
                 --filter)
-                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected runtimeWarning" -- "${cur}"))
                     return 0
                     ;;
                 --in-doubt)
@@ -332,7 +332,7 @@ _perstack() {
                     return 0
                     ;;
                 --filter)
-                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected runtimeWarning" -- "${cur}"))
                     return 0
                     ;;
                 --in-doubt)

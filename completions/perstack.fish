@@ -78,7 +78,8 @@ initializeRuntime\t''
 skillStarting\t''
 skillConnected\t''
 skillStderr\t''
-skillDisconnected\t''"
+skillDisconnected\t''
+runtimeWarning\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l in-doubt -d 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on' -r -f -a "report\t''
 retry\t''
 stop\t''"
@@ -136,7 +137,8 @@ initializeRuntime\t''
 skillStarting\t''
 skillConnected\t''
 skillStderr\t''
-skillDisconnected\t''"
+skillDisconnected\t''
+runtimeWarning\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l in-doubt -d 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on' -r -f -a "report\t''
 retry\t''
 stop\t''"

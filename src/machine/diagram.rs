@@ -71,31 +71,3 @@ pub fn mermaid() -> String {
     }
     text
 }
-
-/// `docs/state-machine.md`, generated.
-#[cfg(test)]
-fn page() -> String {
-    format!(
-        "# The state machine of a Run\n\n\
-         Generated from `perstack::machine::ARROWS`; a test keeps it current \
-         (`UPDATE_DOCS=1 cargo test --lib diagram` writes it anew).\n\n\
-         States that need nothing from outside answer `Proceed`; the other inputs are facts, one line each in a \
-         Run's log. Behind the `/` stands the event that is told.\n\n```mermaid\n{}```\n",
-        mermaid()
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[expect(clippy::disallowed_methods, reason = "a switch for whoever changes the machine")]
-    fn the_page_is_current() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/state-machine.md");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(file, page()).unwrap();
-        }
-        assert_eq!(std::fs::read_to_string(file).unwrap_or_default(), page());
-    }
-}

@@ -8,15 +8,15 @@ use crate::content::Content;
 use crate::tool::{ToolCall, ToolResult};
 
 /// Adds tasks, marks tasks done, tells the list.
-pub const TODO: &str = "todo";
+pub const ADD_TASKS: &str = "todo";
 /// Empties the list.
-pub const CLEAR_TODO: &str = "clearTodo";
+pub const CLEAR_TASKS: &str = "clearTodo";
 /// Ends the Run, unless tasks are open.
 pub const ATTEMPT_COMPLETION: &str = "attemptCompletion";
 
 /// Answers a call of `todo` or `clearTodo`, changing `list`.
 pub fn answer(call: &ToolCall, list: &mut TodoList) -> ToolResult {
-    if call.tool_name == CLEAR_TODO {
+    if call.tool_name == CLEAR_TASKS {
         *list = TodoList::default();
         return result(call, &json!({ "todos": [] }));
     }
@@ -110,12 +110,12 @@ mod tests {
     #[test]
     fn tasks_are_added_completed_and_cleared() {
         let mut list = TodoList::default();
-        let first = answer(&call(TODO, json!({ "newTodos": ["a", "b"] })), &mut list);
+        let first = answer(&call(ADD_TASKS, json!({ "newTodos": ["a", "b"] })), &mut list);
         assert_eq!(
             text(&first),
             r#"{"todos":[{"id":0,"title":"a","completed":false},{"id":1,"title":"b","completed":false}]}"#
         );
-        let second = answer(&call(TODO, json!({ "completedTodos": [0, 7, -1] })), &mut list);
+        let second = answer(&call(ADD_TASKS, json!({ "completedTodos": [0, 7, -1] })), &mut list);
         assert_eq!(
             text(&second),
             r#"{"todos":[{"id":0,"title":"a","completed":true},{"id":1,"title":"b","completed":false}]}"#
@@ -124,14 +124,14 @@ mod tests {
             panic!("a task is open")
         };
         assert_eq!(text(&open), r#"{"remainingTodos":[{"id":1,"title":"b","completed":false}]}"#);
-        assert_eq!(text(&answer(&call(CLEAR_TODO, json!({})), &mut list)), r#"{"todos":[]}"#);
+        assert_eq!(text(&answer(&call(CLEAR_TASKS, json!({})), &mut list)), r#"{"todos":[]}"#);
         assert_eq!(list, TodoList::default());
     }
 
     #[test]
     fn wrong_arguments_change_nothing_and_are_told() {
         let mut list = TodoList::default();
-        let refused = answer(&call(TODO, json!({ "newTodos": ["a"], "completedTodos": "0" })), &mut list);
+        let refused = answer(&call(ADD_TASKS, json!({ "newTodos": ["a"], "completedTodos": "0" })), &mut list);
         assert!(refused.is_error);
         assert_eq!(text(&refused), "invalid arguments for todo: completedTodos must be an array of numbers");
         assert_eq!(list, TodoList::default());

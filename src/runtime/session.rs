@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::config::Settings;
 use crate::expert::{Expert, ModelTier};
 use crate::fact::Clock;
-use crate::provider::transport::{HttpTransport, ProxySettings, Transport};
-use crate::provider::{Provider, choose};
+use crate::provider::transport::{HttpTransport, Transport};
+use crate::provider::{Provider, ProxySettings, choose};
 use crate::redact::Redactor;
 use crate::replay::{
     Cassette as Recorded, CassetteClock, CassetteHeader, Recorder, RecordingTransport, ReplayTools, ReplayTransport,

@@ -9,7 +9,9 @@
 
 mod support;
 
+mod docs;
 mod errors;
+mod example;
 mod mock_server;
 mod output;
 mod process;

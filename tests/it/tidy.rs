@@ -12,7 +12,7 @@ const UNSAFE_ROOM: &str = "skill/process.rs";
 /// Names that say nothing of what is in a room.
 const EMPTY_NAMES: [&str; 6] = ["utils", "util", "helpers", "common", "misc", "manager"];
 /// What pure code never contains.
-const IMPURE: [&str; 10] = [
+const IMPURE: [&str; 11] = [
     "std::env",
     "std::fs",
     "std::net",
@@ -22,7 +22,8 @@ const IMPURE: [&str; 10] = [
     "SystemTime",
     "tokio::",
     "async fn",
-    ".await",
+    ".await;",
+    ".await?",
 ];
 
 /// One file of the product or of its tests.
@@ -290,7 +291,12 @@ fn every_file_is_part_of_the_build() {
             let is_program = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
                 .unwrap()
                 .contains(&format!("\"{folder}/{}\"", source.path));
-            if !declaring.iter().any(is_declared) && !is_program {
+            let by_path = format!("#[path = \"{}\"]", source.path.rsplit_once('/').map_or("", |(_, file)| file));
+            let is_alternative = declaring.iter().any(|path| {
+                let below = format!("{}/", path.trim_end_matches(".rs").rsplit('/').next().unwrap_or_default());
+                text_of(path).is_some_and(|text| text.contains(&by_path.replace("= \"", &format!("= \"{below}"))))
+            });
+            if !declaring.iter().any(is_declared) && !is_program && !is_alternative {
                 forgotten.push(format!("{folder}/{}", source.path));
             }
         }

@@ -1,0 +1,84 @@
+//! The example that comes with perstack: its configuration, its small library, and the recorded session.
+//!
+//! `UPDATE_EXAMPLE=1 cargo test --test it example` records the session anew, against the mock server, whenever what is
+//! sent to a model has changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::support::answer::Tokens;
+use crate::support::{Answer, KEY, Provider, Test, call};
+
+const QUERY: &str = "Which owls in examples/library hunt at night?";
+const ANSWER: &str = "Two of the three owls hunt at night: the barn owl, which finds mice by ear alone, and the eagle \
+                      owl, the largest. The little owl hunts at dusk and by day. (examples/library/birds.md)";
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The example as a user has it after cloning.
+fn example(mut test: Test) -> Test {
+    for name in
+        ["perstack.toml.example", "examples/library/index.md", "examples/library/birds.md", "examples/library/bees.md"]
+    {
+        test = test.file(name, &fs::read_to_string(shipped(name)).unwrap());
+    }
+    test
+}
+
+fn session() -> [Answer; 3] {
+    let tokens = |input, output, cached| Tokens { input, output, cached, reasoning: 0 };
+    [
+        Answer::calls([
+            call("toolu_01", "todo", json!({"newTodos": ["Find out which files matter", "Read them"]})),
+            call("toolu_02", "readTextFile", json!({"path": "examples/library/index.md"})),
+        ])
+        .thinking("The folder should have an index. I note what to do and read it.", "cmVjb3JkZWQ=")
+        .usage(tokens(1432, 118, 0)),
+        Answer::calls([
+            call("toolu_03", "readTextFile", json!({"path": "examples/library/birds.md"})),
+            call("toolu_04", "readTextFile", json!({"path": "examples/library/bees.md"})),
+        ])
+        .and_text("birds.md has the owls; bees.md may mention them, too.")
+        .usage(tokens(1688, 131, 1024)),
+        Answer::calls([
+            call("toolu_05", "todo", json!({"completedTodos": [0, 1]})),
+            call("toolu_06", "attemptCompletion", json!({"result": ANSWER})),
+        ])
+        .usage(tokens(1990, 142, 1024)),
+    ]
+}
+
+#[test]
+fn the_shipped_session_replays_without_key_or_network() {
+    let cassette = shipped("examples/researcher.cassette");
+    if std::env::var_os("UPDATE_EXAMPLE").is_some() {
+        let test = example(Test::new().provider(Provider::Anthropic)).answers(session());
+        test.run(["run", "researcher", QUERY, "--config", "perstack.toml.example", "--record", "new.cassette"])
+            .assert_code(0);
+        fs::copy(test.workspace().join("new.cassette"), &cassette).unwrap();
+    }
+    let text = fs::read_to_string(&cassette).unwrap_or_default();
+    assert!(!text.contains(KEY) && !text.contains("127.0.0.1"));
+
+    let test = example(Test::new()).file("examples/researcher.cassette", &text);
+    let command =
+        ["run", "researcher", QUERY, "--config", "perstack.toml.example", "--replay", "examples/researcher.cassette"];
+    let ran = test.run(command).assert_code(0);
+    assert_eq!(ran.stdout, format!("{ANSWER}\n"));
+    assert!(
+        ran.stderr.contains("replaying a recorded session") && ran.stderr.contains("to run it live"),
+        "{}",
+        ran.stderr
+    );
+
+    // Again and again, in the same place and with the same bytes.
+    let events = |ran: crate::support::process::Ran| ran.assert_code(0).stdout;
+    let [run, expert, query, config, file, replay, cassette] = command;
+    let jsonl = [run, expert, query, config, file, replay, cassette, "--output", "jsonl"];
+    let first = events(test.run(jsonl));
+    assert_eq!(events(test.run(jsonl)), first);
+}
