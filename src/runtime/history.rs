@@ -124,13 +124,12 @@ pub fn fresh(job: &JobId, run: &RunId, expert: ExpertRef) -> RunMachine {
     RunMachine::new(job.clone(), run.clone(), expert, nowhere)
 }
 
+/// Gets what follows from an input; answers whether it has seen enough.
+type Seen<'a> = dyn FnMut(Vec<Event>, Option<Save>, &RunMachine) -> bool + 'a;
+
 /// Tells `fact` and proceeds as far as the machine goes by itself; `seen` gets every transition's events and
 /// checkpoint, and ends it early by answering true.
-fn feed(
-    machine: &mut RunMachine,
-    fact: Fact,
-    seen: &mut dyn FnMut(Vec<Event>, Option<Save>, &RunMachine) -> bool,
-) -> Result<(), RunError> {
+fn feed(machine: &mut RunMachine, fact: Fact, seen: &mut Seen<'_>) -> Result<(), RunError> {
     let mut input = Input::Fact(fact);
     loop {
         let transition = machine.advance(&input)?;

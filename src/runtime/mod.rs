@@ -238,7 +238,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
 /// # Errors
 /// As [`run`].
 pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, RunError> {
-    resume::resume(input, options).await
+    Box::pin(resume::resume(input, options)).await
 }
 
 /// The tools that `expert` would see.

@@ -58,7 +58,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let work = Work { options, session: &session, store: job_store, job, expert, experts, began };
     match ground {
         Ground::Killed { past, run } if past.status().is_none() => work.go_on(*past, run, input.query).await,
-        Ground::Killed { past, run } => work.finish(*past, &run, input.query).await,
+        Ground::Killed { past, run } => Box::pin(work.finish(*past, &run, input.query)).await,
         Ground::Checkpoint(checkpoint) => work.continue_from(*checkpoint, input.query).await,
     }
 }
@@ -334,7 +334,7 @@ struct NamedAnswer {
 fn answer_of(checkpoint: &Checkpoint, query: Option<String>) -> Result<InteractiveAnswer, RunError> {
     let pending = &checkpoint.head.pending_tool_calls;
     let Some(text) = query else {
-        return Err(RunError::AnswerNeeded { questions: pending.iter().map(|call| question(call)).collect() });
+        return Err(RunError::AnswerNeeded { questions: pending.iter().map(question).collect() });
     };
     if let Ok(named) = serde_json::from_str::<NamedAnswer>(&text) {
         if !pending.iter().any(|call| call.id == named.tool_call_id) {
