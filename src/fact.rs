@@ -9,6 +9,7 @@ use crate::generation::{Generation, GenerationFailure};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::setting::Limits;
 use crate::tool::{ToolResult, ToolRoute};
+use crate::usage::Usage;
 
 /// When a fact came, and the randomness that came with it: the only way either enters a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +148,12 @@ pub struct Resumption {
     /// Answers to calls that the checkpoint has pending: from people, from delegates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<ToolResult>,
+    /// The highest step number that the delegates behind the answers reached; the next step has one above it.
+    #[serde(default)]
+    pub reached_step: u64,
+    /// What those delegates used.
+    #[serde(default)]
+    pub delegated_usage: Usage,
     pub surroundings: Surroundings,
 }
 

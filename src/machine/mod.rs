@@ -14,6 +14,7 @@
 mod answer;
 mod calls;
 mod diagram;
+mod job;
 mod repair;
 mod run;
 mod state;
@@ -25,6 +26,7 @@ mod properties;
 
 pub use calls::Turn;
 pub use diagram::{ARROWS, Arrow, mermaid};
+pub use job::{JobAction, JobInput, JobMachine, RunEnd, TreeLimits};
 pub use run::RunMachine;
 pub use state::State;
 pub use transition::{Action, IllegalInput, Input, Save, Transition};

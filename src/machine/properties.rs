@@ -256,6 +256,8 @@ fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choices<'_>, n:
         }),
         query: (choices.below(3) == 0).then(|| "more".to_owned()),
         answers,
+        reached_step: 0,
+        delegated_usage: Usage::default(),
         surroundings: surroundings(1 + choices.below(30) as u64),
     };
     Fact { stamp: stamp(n), body: FactBody::Resumed { resumption: Box::new(resumption) } }

@@ -228,7 +228,8 @@ impl RunMachine {
         head.format_version = FORMAT_VERSION;
         head.id = CheckpointId::from(self.mint.uuid());
         head.run_id = resumption.run_id.clone();
-        head.step_number += 1;
+        head.step_number = head.step_number.max(resumption.reached_step) + 1;
+        head.usage = head.usage.plus(resumption.delegated_usage);
         head.context_window = self.surroundings.context_window;
         head.context_window_usage = head.context_window_usage.filter(|_| head.context_window.is_some());
         head.error = None;

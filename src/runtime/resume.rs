@@ -239,6 +239,8 @@ impl Work<'_> {
             parent: None,
             query: query.clone(),
             answers: Vec::new(),
+            reached_step: 0,
+            delegated_usage: Usage::default(),
             surroundings: self.surroundings(&inventory, &setting.model),
         };
         let opening = Opening { run_id: run, query, answer: None, overdue: past.events };
@@ -312,6 +314,8 @@ impl Work<'_> {
             parent: Some(parent),
             query: query.clone(),
             answers: answer.iter().map(result_of).collect(),
+            reached_step: 0,
+            delegated_usage: Usage::default(),
             surroundings: self.surroundings(&inventory, &setting.model),
         };
         let opening = Opening { run_id, query, answer, overdue: Vec::new() };
