@@ -62,7 +62,7 @@ impl Ending {
             failure.print(self.screen.paint());
         }
         self.tell(outcome, signal);
-        match (exit_of(head.status, signal), output) {
+        match (exit_of(outcome.status, signal), output) {
             (Exit::Completed, Some(failure)) => failure.exit(),
             (Exit::Completed, None) => Exit::Completed,
             (exit, _) => {
@@ -86,7 +86,7 @@ impl Ending {
     /// Says how the job ended.
     fn tell(&self, outcome: &Outcome, signal: Option<Signal>) {
         let head = &outcome.checkpoint.head;
-        match head.status {
+        match outcome.status {
             Status::Completed => {
                 let tokens = count(head.usage.total_tokens);
                 self.screen.say(&format!("completed: {}, {tokens} tokens", steps(outcome.steps)));

@@ -159,6 +159,14 @@ impl JobMachine {
         Ok(self.next())
     }
 
+    /// Has the Run that was asked for as `asked` be known as `run`: a user may want a new Run where the derived one
+    /// exists already.
+    pub fn rename(&mut self, asked: &RunId, run: RunId) {
+        if let Some(node) = self.node_of.remove(asked) {
+            self.node_of.insert(run, node);
+        }
+    }
+
     /// What may be started now.
     fn next(&mut self) -> Vec<JobAction> {
         let mut actions = Vec::new();

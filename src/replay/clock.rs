@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::CassetteHeader;
 use crate::fact::{Clock, Stamp};
+use crate::id::RunId;
 
 /// The step of `SplitMix64`'s state: the golden ratio in 64 bits (Steele, Lea, Flood, 2014).
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -21,6 +22,17 @@ impl CassetteClock {
     /// A clock that starts where the cassette does.
     pub fn new(header: &CassetteHeader) -> Self {
         Self { started: header.started, given: AtomicU64::new(0) }
+    }
+
+    /// The clock of one Run of the job: the same for the same Run, whatever goes on beside it.
+    pub fn of_run(header: &CassetteHeader, run: &RunId) -> Self {
+        // FNV-1a, 64 bits: enough to keep the seeds of a job's Runs apart.
+        let hash = run
+            .as_str()
+            .bytes()
+            .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+        let started = Stamp { seed: header.started.seed ^ hash, ..header.started };
+        Self { started, given: AtomicU64::new(0) }
     }
 }
 

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use crate::environment::Environment;
-use crate::expert::{Expert, ExpertRef, SkillSpec};
+use crate::expert::{Expert, ExpertKey, ExpertRef, SkillSpec};
 use crate::runtime::RunError;
 use crate::skill::base::{BaseSkill, conversation_tools};
 use crate::skill::{SkillSet, declare};
@@ -35,8 +37,8 @@ pub struct Inventory {
 /// Opens the skills of `expert`.
 ///
 /// # Errors
-/// A skill that cannot be opened, or a kind of skill that this version does not run.
-pub fn open(expert: &Expert, place: Place<'_>) -> Result<Inventory, RunError> {
+/// A skill that cannot be opened, a kind of skill that this version does not run, or a delegate that is not defined.
+pub fn open(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, place: Place<'_>) -> Result<Inventory, RunError> {
     let mut skills = SkillSet::default();
     let mut warnings = Vec::new();
     let mut has_base = false;
@@ -61,10 +63,15 @@ pub fn open(expert: &Expert, place: Place<'_>) -> Result<Inventory, RunError> {
         // Files and commands must be asked for; the loop's own tools are always there.
         warnings.extend(skills.declare(conversation_tools()));
     }
-    if let Some(delegate) = expert.delegates.first() {
-        return Err(RunError::DelegationNotSupported { expert: expert.key.clone(), delegate: delegate.clone() });
+    let mut delegates = Vec::new();
+    for key in &expert.delegates {
+        let delegate = experts
+            .get(key)
+            .ok_or_else(|| RunError::UnknownDelegate { expert: expert.key.clone(), delegate: key.clone() })?;
+        warnings.extend(skills.declare(vec![declare::delegate(delegate)]));
+        delegates.push(delegate.reference());
     }
-    Ok(Inventory { skills, delegates: Vec::new(), warnings })
+    Ok(Inventory { skills, delegates, warnings })
 }
 
 /// `skills` closed, one after the other.

@@ -7,11 +7,13 @@ mod history;
 mod instruction;
 mod inventory;
 mod job;
+mod launch;
 mod narrator;
 mod recorder;
 mod resume;
 mod run;
 mod session;
+mod tree;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Status};
 use crate::config::Settings;
 use crate::environment::Environment;
 use crate::event::{Event, EventSink};
@@ -139,12 +141,16 @@ pub struct ResumeInput {
 /// How a job ended.
 #[derive(Debug, Clone)]
 pub struct Outcome {
+    /// The checkpoint that the coordinator stopped with.
     pub checkpoint: Checkpoint,
+    /// How the job ended: the checkpoint's status, but for a job that was stopped while delegates were at work, where
+    /// the coordinator waits for them.
+    pub status: Status,
     /// The checkpoint's file.
     pub path: PathBuf,
     /// Milliseconds from start to end of this invocation.
     pub duration_ms: u64,
-    /// Steps taken in this invocation.
+    /// Steps taken in this invocation, delegates' included.
     pub steps: u64,
 }
 
@@ -193,9 +199,12 @@ pub enum RunError {
          interactive skills only"
     )]
     SkillNotSupported { expert: ExpertKey, skill: String },
-    /// An expert with delegates.
-    #[error("expert {expert} delegates to {delegate}: this version does not run delegates")]
-    DelegationNotSupported { expert: ExpertKey, delegate: ExpertKey },
+    /// An expert delegates to one that is not defined.
+    #[error("expert {expert} delegates to {delegate}, which is not defined: define it, or take it out of delegates")]
+    UnknownDelegate { expert: ExpertKey, delegate: ExpertKey },
+    /// A delegate's checkpoint cannot be resumed by itself: its parent waits for it.
+    #[error("checkpoint {checkpoint} belongs to the delegate {expert}: resume its job, {job}, which goes on with it")]
+    DelegatesCheckpoint { checkpoint: CheckpointId, expert: ExpertKey, job: JobId },
     /// The provider cannot be used.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -267,8 +276,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
 /// # Errors
 /// When the expert is not defined or a skill of it cannot be opened.
 pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec>, RunError> {
-    let expert = job::find_expert(expert, &options.experts)?;
-    let inventory = inventory::open(expert, job::place(options))?;
+    let expert = launch::find_expert(expert, &options.experts)?;
+    let inventory = inventory::open(expert, &options.experts, launch::place(options))?;
     let tools = inventory.skills.tools().to_vec();
     inventory::close(&inventory.skills).await;
     Ok(tools)

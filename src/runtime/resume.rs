@@ -2,29 +2,26 @@
 //! checkpoint, is continued by a new Run that names it as its parent.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Status};
-use crate::content::Content;
+use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION, Status};
 use crate::event::InteractiveAnswer;
 use crate::expert::{Expert, ExpertKey};
-use crate::fact::{FactBody, Mint, ParentCheckpoint, Resumption};
+use crate::fact::Mint;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobStatus};
-use crate::machine::RunMachine;
 use crate::runtime::history::{self, Past};
-use crate::runtime::inventory;
-use crate::runtime::job::{Opening, Work, find_expert, place};
-use crate::runtime::recorder::Recorder;
+use crate::runtime::job::work;
+use crate::runtime::launch::{Continuation, Errand, Shared, Stopped, find_expert};
 use crate::runtime::session::Session;
+use crate::runtime::tree::Root;
 use crate::runtime::{Options, Outcome, ResumeFrom, ResumeInput, RunError};
 use crate::setting::RunSetting;
 use crate::store::{CheckpointBody, Found, JobStore, Store, StoreError};
-use crate::tool::{ToolCall, ToolResult};
+use crate::tool::ToolCall;
 use crate::usage::Usage;
 
 /// Where to go on.
@@ -36,10 +33,10 @@ enum Ground {
 }
 
 impl Ground {
-    fn expert(&self) -> &ExpertKey {
+    fn head(&self) -> &CheckpointHead {
         match self {
-            Self::Killed { past, .. } => &past.machine.head().expert.key,
-            Self::Checkpoint(checkpoint) => &checkpoint.head.expert.key,
+            Self::Killed { past, .. } => past.machine.head(),
+            Self::Checkpoint(checkpoint) => &checkpoint.head,
         }
     }
 }
@@ -51,16 +48,57 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let found = find(&store, &input.from)?;
     let (job_store, found) = take_job(&store, found, options)?;
     let (ground, stored) = survey(&store, &job_store, &found)?;
-    check_expert(input.expert.as_ref(), ground.expert())?;
-    let (expert, experts) = definitions(ground.expert(), options, stored)?;
+    check_expert(input.expert.as_ref(), ground.head())?;
+    let experts = definitions(&ground.head().expert.key, options, stored)?;
     let session = Session::open(options)?;
-    let job = job_to_continue(&store, job_store.id(), &ground, &session);
-    let work = Work { options, session: &session, store: job_store, job, expert, experts, began };
-    match ground {
-        Ground::Killed { past, run } if past.status().is_none() => work.go_on(*past, run, input.query).await,
-        Ground::Killed { past, run } => Box::pin(work.finish(*past, &run, input.query)).await,
-        Ground::Checkpoint(checkpoint) => work.continue_from(*checkpoint, input.query).await,
-    }
+    let job = job_to_continue(&store, job_store.id(), &ground, &session, options);
+    let shared = Shared { options: options.clone(), session, store, job: job_store, experts };
+    let root = root_of(ground, input.query, &shared)?;
+    shared.job.write_job(&job)?;
+    work(shared, job, root, began).await
+}
+
+/// What the coordinator begins with, given where it stands and what the user says.
+fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Root, RunError> {
+    let checkpoint = match ground {
+        Ground::Killed { past, run } if past.status().is_none() => {
+            return Ok(Root::Errand(Box::new(Errand::GoOn { run, past, query })));
+        }
+        Ground::Killed { past, .. } => {
+            // It had come to its end, but not to its last checkpoint: now it does, and is told.
+            let stopped = shared.on_record(*past)?;
+            let is_answer =
+                matches!(stopped.checkpoint.head.status, Status::Completed | Status::StoppedByInteractiveTool);
+            if query.is_none() && is_answer {
+                return Ok(Root::Stopped { stopped: Box::new(stopped), query, is_fork: false });
+            }
+            stopped.checkpoint
+        }
+        Ground::Checkpoint(checkpoint) => *checkpoint,
+    };
+    let head = &checkpoint.head;
+    let (query, answer) = match head.status {
+        Status::StoppedByDelegate => {
+            let newest = shared.store.find_job(&head.job_id)?;
+            let is_fork = !matches!(newest, Found::Run { run, .. } if run == head.run_id);
+            let path = shared.store.layout().checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id);
+            let stopped = Box::new(Stopped { checkpoint, path, steps: 0, on_record: true });
+            return Ok(Root::Stopped { stopped, query, is_fork });
+        }
+        Status::StoppedByInteractiveTool => (None, Some(answer_of(&checkpoint, query)?)),
+        Status::Completed if query.is_none() => return Err(RunError::NothingToDo { job: head.job_id.clone() }),
+        Status::Init => return Err(RunError::NothingToDo { job: head.job_id.clone() }),
+        _ => (query, None),
+    };
+    Ok(Root::Errand(Box::new(Errand::Continue(Box::new(Continuation {
+        run: RunId::from(Mint::new(shared.session.clock.stamp()).uuid()),
+        from: checkpoint,
+        query,
+        answer,
+        answers: Vec::new(),
+        reached_step: 0,
+        delegated_usage: Usage::default(),
+    })))))
 }
 
 fn find(store: &Store, from: &ResumeFrom) -> Result<Found, RunError> {
@@ -115,7 +153,7 @@ fn take_in(store: &Store, path: &Path, options: &Options) -> Result<(JobStore, F
 }
 
 /// The setting of a Run of which only a checkpoint is known.
-fn setting_of_a_stranger(head: &crate::checkpoint::CheckpointHead, options: &Options) -> RunSetting {
+fn setting_of_a_stranger(head: &CheckpointHead, options: &Options) -> RunSetting {
     let settings = &options.settings;
     RunSetting {
         format_version: FORMAT_VERSION,
@@ -177,7 +215,12 @@ fn ground_of_run(store: &Store, job_store: &JobStore, run: &RunId) -> Result<Gro
     }
 }
 
-fn check_expert(wanted: Option<&ExpertKey>, actual: &ExpertKey) -> Result<(), RunError> {
+fn check_expert(wanted: Option<&ExpertKey>, head: &CheckpointHead) -> Result<(), RunError> {
+    let actual = &head.expert.key;
+    if head.delegated_by.is_some() {
+        let (checkpoint, job) = (head.id.clone(), head.job_id.clone());
+        return Err(RunError::DelegatesCheckpoint { checkpoint, expert: actual.clone(), job });
+    }
     match wanted {
         Some(wanted) if wanted != actual => {
             Err(RunError::OtherExpert { checkpoint: actual.clone(), given: wanted.clone() })
@@ -186,30 +229,31 @@ fn check_expert(wanted: Option<&ExpertKey>, actual: &ExpertKey) -> Result<(), Ru
     }
 }
 
-/// The expert to go on as: the project's definition, else the one kept with the checkpoint.
+/// The experts to go on with: the project's definitions, or those kept with the checkpoint when the project has none of
+/// its expert.
 fn definitions(
     key: &ExpertKey,
     options: &Options,
     stored: Option<RunSetting>,
-) -> Result<(Expert, IndexMap<ExpertKey, Expert>), RunError> {
-    if let Some(expert) = options.experts.get(key) {
-        return Ok((expert.clone(), options.experts.clone()));
+) -> Result<IndexMap<ExpertKey, Expert>, RunError> {
+    if options.experts.contains_key(key) {
+        return Ok(options.experts.clone());
     }
     let kept: IndexMap<ExpertKey, Expert> = stored
         .map(|setting| setting.experts.into_values().map(|expert| (expert.key.clone(), expert)).collect())
         .unwrap_or_default();
-    match kept.get(key) {
-        Some(expert) => Ok((expert.clone(), kept)),
-        None => find_expert(key, &options.experts).map(|expert| (expert.clone(), IndexMap::new())),
+    if !kept.contains_key(key) {
+        find_expert(key, &options.experts)?;
     }
+    Ok(kept)
 }
 
-fn job_to_continue(store: &Store, id: &JobId, ground: &Ground, session: &Session) -> Job {
+fn job_to_continue(store: &Store, id: &JobId, ground: &Ground, session: &Session, options: &Options) -> Job {
     let mut job = store.job(id).unwrap_or_else(|_| Job {
         format_version: FORMAT_VERSION,
         id: id.clone(),
         status: JobStatus::Running,
-        coordinator_expert_key: ground.expert().clone(),
+        coordinator_expert_key: ground.head().expert.key.clone(),
         total_steps: 0,
         max_steps: None,
         usage: Usage::default(),
@@ -220,108 +264,9 @@ fn job_to_continue(store: &Store, id: &JobId, ground: &Ground, session: &Session
     job.format_version = FORMAT_VERSION;
     job.status = JobStatus::Running;
     job.finished_at = None;
+    job.max_steps = Some(options.settings.limits.max_steps);
     job.replayed &= session.tape.is_replay();
     job
-}
-
-impl Work<'_> {
-    /// A Run whose process died goes on as itself.
-    async fn go_on(mut self, past: Past, run: RunId, query: Option<String>) -> Result<Outcome, RunError> {
-        let inventory = inventory::open(&self.expert, place(self.options))?;
-        self.job.max_steps = Some(self.options.settings.limits.max_steps);
-        self.store.write_job(&self.job)?;
-        let setting = self.setting(&run, self.session.clock.stamp().at);
-        let run_store = self.store.open_run(&run)?;
-        let mut recorder = Recorder::new(run_store, setting.clone(), Arc::clone(&self.options.sink));
-        self.catch_up(&mut recorder, &past)?;
-        let resumption = Resumption {
-            run_id: run.clone(),
-            parent: None,
-            query: query.clone(),
-            answers: Vec::new(),
-            reached_step: 0,
-            delegated_usage: Usage::default(),
-            surroundings: self.surroundings(&inventory, &setting.model),
-        };
-        let opening = Opening { run_id: run, query, answer: None, overdue: past.events };
-        let first = FactBody::Resumed { resumption: Box::new(resumption) };
-        self.execute(past.machine, first, recorder, inventory, &setting, opening).await
-    }
-
-    /// A Run that had come to its end when its process died, but not to its last checkpoint.
-    async fn finish(mut self, past: Past, run: &RunId, query: Option<String>) -> Result<Outcome, RunError> {
-        let setting = self.setting(run, self.session.clock.stamp().at);
-        let run_store = self.store.open_run(run)?;
-        let mut recorder = Recorder::new(run_store, setting, Arc::clone(&self.options.sink));
-        self.catch_up(&mut recorder, &past)?;
-        for event in &past.events {
-            self.options.sink.emit(event, past.machine.messages());
-        }
-        let status = past.status().unwrap_or(past.machine.head().status);
-        let checkpoint = past.machine.into_checkpoint();
-        let goes_on = query.is_some() || !matches!(status, Status::Completed | Status::StoppedByInteractiveTool);
-        if goes_on {
-            drop(recorder);
-            return self.continue_from(checkpoint, query).await;
-        }
-        self.conclude(checkpoint, &recorder, status, 0)
-    }
-
-    /// Stores the checkpoint that the dead process owed. One that is missing although facts follow it was removed by
-    /// somebody; the log has what it held.
-    fn catch_up(&self, recorder: &mut Recorder, past: &Past) -> Result<(), RunError> {
-        if let Some(save) = past.last_save.as_ref().filter(|_| !past.goes_beyond_save)
-            && !self.store.has_checkpoint(&save.head)
-        {
-            recorder.keep(Some(save), &past.machine)?;
-            recorder.settle()?;
-        }
-        Ok(())
-    }
-
-    /// A new Run continues from `checkpoint`.
-    async fn continue_from(mut self, checkpoint: Checkpoint, query: Option<String>) -> Result<Outcome, RunError> {
-        let (query, answer) = match checkpoint.head.status {
-            Status::StoppedByInteractiveTool => (None, Some(answer_of(&checkpoint, query)?)),
-            Status::StoppedByDelegate => {
-                return Err(RunError::DelegationNotSupported {
-                    expert: checkpoint.head.expert.key.clone(),
-                    delegate: checkpoint
-                        .head
-                        .delegate_to
-                        .first()
-                        .map_or_else(|| checkpoint.head.expert.key.clone(), |to| to.expert.key.clone()),
-                });
-            }
-            Status::Completed if query.is_none() => {
-                return Err(RunError::NothingToDo { job: checkpoint.head.job_id.clone() });
-            }
-            Status::Init => return Err(RunError::NothingToDo { job: checkpoint.head.job_id.clone() }),
-            _ => (query, None),
-        };
-        let inventory = inventory::open(&self.expert, place(self.options))?;
-        self.job.max_steps = Some(self.options.settings.limits.max_steps);
-        self.store.write_job(&self.job)?;
-        let stamp = self.session.clock.stamp();
-        let run_id = RunId::from(Mint::new(stamp).uuid());
-        let setting = self.setting(&run_id, stamp.at);
-        let run_store = self.store.create_run(&setting)?;
-        let recorder = Recorder::new(run_store, setting.clone(), Arc::clone(&self.options.sink));
-        let parent =
-            ParentCheckpoint { run_id: checkpoint.head.run_id.clone(), checkpoint_id: checkpoint.head.id.clone() };
-        let resumption = Resumption {
-            run_id: run_id.clone(),
-            parent: Some(parent),
-            query: query.clone(),
-            answers: answer.iter().map(result_of).collect(),
-            reached_step: 0,
-            delegated_usage: Usage::default(),
-            surroundings: self.surroundings(&inventory, &setting.model),
-        };
-        let opening = Opening { run_id, query, answer, overdue: Vec::new() };
-        let first = FactBody::Resumed { resumption: Box::new(resumption) };
-        self.execute(RunMachine::restore(checkpoint), first, recorder, inventory, &setting, opening).await
-    }
 }
 
 /// The JSON form of an answer, which names its call.
@@ -363,14 +308,4 @@ fn answer_of(checkpoint: &Checkpoint, query: Option<String>) -> Result<Interacti
 /// A call as a person reads it.
 fn question(call: &ToolCall) -> String {
     format!("{} {}", call.tool_name, serde_json::Value::Object(call.args.clone()))
-}
-
-fn result_of(answer: &InteractiveAnswer) -> ToolResult {
-    ToolResult {
-        id: answer.tool_call_id.clone(),
-        skill_name: answer.skill_name.clone(),
-        tool_name: answer.tool_name.clone(),
-        result: vec![Content::text(answer.text.clone())],
-        is_error: false,
-    }
 }

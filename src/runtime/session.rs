@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::Settings;
 use crate::expert::{Expert, ModelTier};
 use crate::fact::Clock;
+use crate::id::RunId;
 use crate::provider::transport::{HttpTransport, Transport};
 use crate::provider::{Provider, ProxySettings, choose};
 use crate::redact::Redactor;
@@ -18,7 +19,10 @@ use crate::tool::{ToolCall, ToolResult};
 /// One invocation's ways to the outside.
 pub struct Session {
     pub provider: Arc<Provider>,
+    /// The job's own clock; Runs have theirs, see [`Session::clock_of`].
     pub clock: Arc<dyn Clock>,
+    /// What the clocks of a recorded or replayed session start from.
+    header: Option<CassetteHeader>,
     pub redactor: Redactor,
     pub tape: Tape,
     /// The model that a replayed session was recorded with.
@@ -62,6 +66,7 @@ impl Session {
                 Ok(Self {
                     provider: Arc::new(Provider::connect(name, setting, &options.environment, transport)?),
                     clock: Arc::new(CassetteClock::new(&header)),
+                    header: Some(header),
                     redactor,
                     tape: Tape::Recording(recorder),
                     recorded_model: None,
@@ -78,6 +83,7 @@ impl Session {
                 Ok(Self {
                     provider: Arc::new(provider),
                     clock: Arc::new(CassetteClock::new(header)),
+                    header: Some(header.clone()),
                     redactor,
                     tape: Tape::Replaying { tools },
                     recorded_model: Some(header.model.clone()).filter(|model| !model.is_empty()),
@@ -93,10 +99,20 @@ impl Session {
         Ok(Self {
             provider: Arc::new(provider),
             clock: Arc::new(SystemClock),
+            header: None,
             redactor,
             tape: Tape::Off,
             recorded_model: None,
         })
+    }
+
+    /// The clock of a Run. In a recorded or replayed session each Run has its own, so that Runs beside each other do not
+    /// take each other's stamps.
+    pub fn clock_of(&self, run: &RunId) -> Arc<dyn Clock> {
+        match &self.header {
+            Some(header) => Arc::new(CassetteClock::of_run(header, run)),
+            None => Arc::clone(&self.clock),
+        }
     }
 
     /// The model for `expert`: the one that was asked for, else that of the expert's tier, else the configured one,

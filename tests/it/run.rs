@@ -79,12 +79,32 @@ fn the_query_comes_from_standard_input_too() {
 }
 
 #[test]
+fn delegates_answer_their_parent() {
+    let toml = "[experts.editor]\ninstruction = \"You edit.\"\ndelegates = [\"reader\", \"writer\"]\n\
+                [experts.reader]\ninstruction = \"You read.\"\ndescription = \"Reads.\"\n\
+                [experts.writer]\ninstruction = \"You write.\"\ndescription = \"Writes.\"\n";
+    let test = Test::new().toml(toml).provider(Provider::Anthropic).answers([
+        Answer::calls([
+            call("c1", "reader", json!({"query": "Read it."})),
+            call("c2", "writer", json!({"query": "Write it."})),
+        ])
+        .when(|request| request.says("You edit.")),
+        Answer::text("It was read.").when(|request| request.says("You read.")),
+        Answer::text("It was written.").when(|request| request.says("You write.")),
+        Answer::text("Done.").when(|request| request.says("It was written.")),
+    ]);
+    assert_eq!(test.run(["run", "editor", "Edit."]).assert_code(0).stdout, "Done.\n");
+    let requests = test.server().requests();
+    let results = requests[3].results();
+    assert!(results[0].1.contains("It was read.") && results[1].1.contains("It was written."), "{results:?}");
+}
+
+#[test]
 fn what_this_version_does_not_run_is_refused_before_anything_starts() {
-    let team = "[experts.editor]\ninstruction = \"You edit.\"\ndelegates = [\"reader\"]\n\
-                [experts.reader]\ninstruction = \"You read.\"\n";
     let server = "[experts.editor]\ninstruction = \"You edit.\"\n\
                   [experts.editor.skills.web]\ntype = \"mcpStdioSkill\"\ncommand = \"web-server\"\nargs = [\"x\"]\n";
-    for (toml, what) in [(team, "does not run delegates"), (server, "an MCP server")] {
+    {
+        let (toml, what) = (server, "an MCP server");
         let test = Test::new().toml(toml).provider(Provider::Anthropic);
         let ran = test.run(["run", "editor", "Edit."]).assert_code(2);
         assert!(ran.stderr.contains(what), "{}", ran.stderr);

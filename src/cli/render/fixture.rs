@@ -108,6 +108,7 @@ pub fn outcome(status: Status, text: &str) -> Outcome {
             head: CheckpointHead { status, usage, ..head("r1", 2) },
             messages: vec![Message::ExpertMessage { id: String::new(), contents: vec![part], cache: false }],
         },
+        status,
         path: "/work/perstack/jobs/j1/runs/r1/checkpoint-2-c1.json".into(),
         duration_ms: 5,
         steps: 2,

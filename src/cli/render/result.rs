@@ -63,7 +63,7 @@ pub fn write(outcome: &Outcome, format: Format, out: &mut dyn Write, is_terminal
 fn report(outcome: &Outcome) -> Report<'_> {
     let head = &outcome.checkpoint.head;
     Report {
-        status: head.status,
+        status: outcome.status,
         text: outcome.checkpoint.text(),
         error: head.error.as_ref(),
         pending_tool_calls: &head.pending_tool_calls,

@@ -1,0 +1,423 @@
+//! One Run from its beginning, or from where it stands, to its stop: its tools are opened, its record is opened, it is
+//! driven, and all is closed again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use crate::checkpoint::{Checkpoint, DelegatedBy, FORMAT_VERSION, Status};
+use crate::content::Content;
+use crate::event::{Event, EventBody, InteractiveAnswer, ServerInfo};
+use crate::expert::{Expert, ExpertKey};
+use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec, Surroundings};
+use crate::id::{JobId, RunId};
+use crate::machine::{Input, RunMachine};
+use crate::runtime::history::{self, Past};
+use crate::runtime::instruction::{self, Scene};
+use crate::runtime::inventory::{self, Inventory, Place};
+use crate::runtime::narrator::Narrator;
+use crate::runtime::recorder::Recorder;
+use crate::runtime::run::{Stage, drive};
+use crate::runtime::session::Session;
+use crate::runtime::{Options, RunError, VERSION};
+use crate::setting::{ProviderConfig, RunSetting};
+use crate::store::{JobStore, Store};
+use crate::tool::{ToolResult, ToolSpec};
+use crate::usage::Usage;
+
+/// What all Runs of a job share.
+pub struct Shared {
+    pub options: Options,
+    pub session: Session,
+    pub store: Store,
+    pub job: JobStore,
+    pub experts: IndexMap<ExpertKey, Expert>,
+}
+
+/// What is to be done with a Run.
+pub enum Errand {
+    /// Begin it.
+    Begin { run: RunId, expert: ExpertKey, query: String, by: Option<DelegatedBy>, first_step: u64 },
+    /// Begin it where another stopped.
+    Continue(Box<Continuation>),
+    /// Go on with it: the process that drove it died.
+    GoOn { run: RunId, past: Box<Past>, query: Option<String> },
+}
+
+/// How a Run begins where another stopped.
+pub struct Continuation {
+    pub run: RunId,
+    pub from: Checkpoint,
+    /// What the user says in addition.
+    pub query: Option<String>,
+    /// What the user answers.
+    pub answer: Option<InteractiveAnswer>,
+    /// What delegates answered, how far they came, and what they used.
+    pub answers: Vec<ToolResult>,
+    pub reached_step: u64,
+    pub delegated_usage: Usage,
+}
+
+/// A Run that has stopped.
+pub struct Stopped {
+    pub checkpoint: Checkpoint,
+    /// The checkpoint's file.
+    pub path: PathBuf,
+    /// Steps taken in this process.
+    pub steps: u64,
+    /// It had stopped before this process began.
+    pub on_record: bool,
+}
+
+/// A Run ready to be driven.
+struct Launch {
+    run: RunId,
+    expert: Expert,
+    machine: RunMachine,
+    first: FactBody,
+    recorder: Recorder,
+    setting: RunSetting,
+    inventory: Inventory,
+    query: Option<String>,
+    answer: Option<InteractiveAnswer>,
+    /// Events of the Run's past that a dead process may not have told.
+    overdue: Vec<Event>,
+}
+
+impl Errand {
+    /// The Run that it is about.
+    pub fn run(&self) -> &RunId {
+        match self {
+            Self::Begin { run, .. } | Self::GoOn { run, .. } => run,
+            Self::Continue(continuation) => &continuation.run,
+        }
+    }
+}
+
+impl Shared {
+    /// The job's id.
+    pub fn job_id(&self) -> &JobId {
+        self.job.id()
+    }
+
+    /// Carries out an errand. A Run that is on disk already is not begun again: it goes on, or has stopped.
+    ///
+    /// # Errors
+    /// What keeps the Run from beginning, or its facts from being stored.
+    pub async fn carry_out(&self, errand: Errand) -> Result<Stopped, RunError> {
+        let errand = match errand {
+            Errand::GoOn { .. } => errand,
+            other => match self.read_back(other.run())? {
+                Some(past) => match past.status() {
+                    Some(_) => return self.on_record(past),
+                    None => Errand::GoOn { run: other.run().clone(), past: Box::new(past), query: None },
+                },
+                None => other,
+            },
+        };
+        let launch = match errand {
+            Errand::Begin { run, expert, query, by, first_step } => {
+                self.begin(run, &expert, query, by, first_step).await?
+            }
+            Errand::Continue(continuation) => self.proceed_from(*continuation).await?,
+            Errand::GoOn { run, past, query } => self.go_on(run, *past, query).await?,
+        };
+        self.drive(launch).await
+    }
+
+    /// The Run as its log has it; `None` when it never began.
+    fn read_back(&self, run: &RunId) -> Result<Option<Past>, RunError> {
+        if !self.store.layout().log(self.job_id(), run).exists()
+            || self.store.read_facts(self.job_id(), run)?.is_empty()
+        {
+            return Ok(None);
+        }
+        history::read_run(&self.store, self.job_id(), run).map(Some)
+    }
+
+    /// A Run that stopped before: its last checkpoint is written if the process died before it was.
+    ///
+    /// # Errors
+    /// What cannot be stored.
+    pub fn on_record(&self, past: Past) -> Result<Stopped, RunError> {
+        let head = past.machine.head();
+        let path = self.store.layout().checkpoint(self.job_id(), &head.run_id, head.step_number, &head.id);
+        let mut events = Vec::new();
+        if !path.exists() {
+            let setting = match self.store.setting(self.job_id(), &head.run_id) {
+                Ok(setting) => setting,
+                // It can be made again from what is at hand.
+                Err(_) => self.setting(self.expert(&head.expert.key)?, &head.run_id),
+            };
+            let run_store = self.job.open_run(&head.run_id)?;
+            let mut recorder = Recorder::new(run_store, setting, Arc::clone(&self.options.sink));
+            recorder.keep(past.last_save.as_ref(), &past.machine)?;
+            recorder.sync()?;
+            events = past.events;
+        }
+        for event in &events {
+            self.options.sink.emit(event, past.machine.messages());
+        }
+        Ok(Stopped { checkpoint: past.machine.into_checkpoint(), path, steps: 0, on_record: true })
+    }
+
+    async fn begin(
+        &self,
+        run: RunId,
+        expert: &ExpertKey,
+        query: String,
+        by: Option<DelegatedBy>,
+        first_step: u64,
+    ) -> Result<Launch, RunError> {
+        let expert = self.expert(expert)?.clone();
+        let inventory = self.open_tools(&expert, by.is_some()).await?;
+        let setting = self.setting(&expert, &run);
+        let recorder = self.recorder(&setting, true)?;
+        let scene =
+            Scene { started_at: setting.started_at, workspace: &self.options.workspace, is_delegate: by.is_some() };
+        let spec = RunSpec {
+            job_id: self.job_id().clone(),
+            run_id: run.clone(),
+            expert: expert.reference(),
+            instruction: instruction::compose(&expert, &self.experts, scene),
+            first_step,
+            delegated_by: by,
+            surroundings: self.surroundings(&inventory, &setting.model),
+        };
+        let first = FactBody::Started { spec: Box::new(spec), input: vec![Content::text(query.clone())] };
+        let machine = history::fresh(self.job_id(), &run, expert.reference());
+        let (query, answer, overdue) = (Some(query), None, Vec::new());
+        Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue })
+    }
+
+    async fn proceed_from(&self, continuation: Continuation) -> Result<Launch, RunError> {
+        let Continuation { run, from, query, answer, mut answers, reached_step, delegated_usage } = continuation;
+        let expert = self.expert(&from.head.expert.key)?.clone();
+        let inventory = self.open_tools(&expert, from.head.delegated_by.is_some()).await?;
+        let setting = self.setting(&expert, &run);
+        let recorder = self.recorder(&setting, true)?;
+        answers.extend(answer.iter().map(result_of));
+        let resumption = Resumption {
+            run_id: run.clone(),
+            parent: Some(ParentCheckpoint { run_id: from.head.run_id.clone(), checkpoint_id: from.head.id.clone() }),
+            query: query.clone(),
+            answers,
+            reached_step,
+            delegated_usage,
+            surroundings: self.surroundings(&inventory, &setting.model),
+        };
+        let first = FactBody::Resumed { resumption: Box::new(resumption) };
+        let machine = RunMachine::restore(from);
+        Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue: Vec::new() })
+    }
+
+    async fn go_on(&self, run: RunId, past: Past, query: Option<String>) -> Result<Launch, RunError> {
+        let head = past.machine.head();
+        let expert = self.expert(&head.expert.key)?.clone();
+        let inventory = self.open_tools(&expert, head.delegated_by.is_some()).await?;
+        let setting = self.setting(&expert, &run);
+        let mut recorder = self.recorder(&setting, false)?;
+        // The checkpoint that the dead process owed. One that is missing although facts follow it was removed by
+        // somebody; the log has what it held.
+        if let Some(save) = past.last_save.as_ref().filter(|_| !past.goes_beyond_save)
+            && !self.job.has_checkpoint(&save.head)
+        {
+            recorder.keep(Some(save), &past.machine)?;
+            recorder.settle()?;
+        }
+        let resumption = Resumption {
+            run_id: run.clone(),
+            parent: None,
+            query: query.clone(),
+            answers: Vec::new(),
+            reached_step: 0,
+            delegated_usage: Usage::default(),
+            surroundings: self.surroundings(&inventory, &setting.model),
+        };
+        let first = FactBody::Resumed { resumption: Box::new(resumption) };
+        let (answer, overdue, machine) = (None, past.events, past.machine);
+        Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue })
+    }
+
+    async fn drive(&self, launch: Launch) -> Result<Stopped, RunError> {
+        let Launch { run, expert, mut machine, first, mut recorder, setting, inventory, query, answer, overdue } =
+            launch;
+        let clock = self.session.clock_of(&run);
+        let narrator = Narrator {
+            sink: Arc::clone(&self.options.sink),
+            clock: Arc::clone(&clock),
+            job_id: self.job_id().clone(),
+            run_id: run,
+            expert: expert.key.clone(),
+        };
+        self.announce(&narrator, &expert, &inventory, &setting, query, answer);
+        for event in &overdue {
+            self.options.sink.emit(event, machine.messages());
+        }
+        let stage = Stage {
+            provider: Arc::clone(&self.session.provider),
+            max_output_tokens: self.session.provider.max_output_tokens(&setting.model, setting.reasoning_budget),
+            model: setting.model.clone(),
+            reasoning: setting.reasoning_budget,
+            timeout: Duration::from_millis(setting.timeout),
+            skills: inventory.skills,
+            clock,
+            narrator,
+            redactor: self.session.redactor.clone(),
+            cancel: self.options.cancel.clone(),
+            in_doubt: self.options.in_doubt,
+            tape: self.session.tape.clone(),
+        };
+        let steps_before = machine.head().step_number - u64::from(machine.head().status == Status::Init);
+        let input = Input::Fact(stage.fact(first));
+        let driven = drive(&mut machine, input, &mut recorder, &stage).await;
+        inventory::close(&stage.skills).await;
+        for skill in stage.skills.skills() {
+            stage.narrator.runtime(EventBody::SkillDisconnected { skill_name: skill.name().to_owned() });
+        }
+        driven?;
+        let steps = machine.head().step_number.saturating_sub(steps_before);
+        let path = recorder.newest().cloned().unwrap_or_default();
+        Ok(Stopped { checkpoint: machine.into_checkpoint(), path, steps, on_record: false })
+    }
+
+    /// The events before a Run's first.
+    fn announce(
+        &self,
+        narrator: &Narrator,
+        expert: &Expert,
+        inventory: &Inventory,
+        setting: &RunSetting,
+        query: Option<String>,
+        answer: Option<InteractiveAnswer>,
+    ) {
+        narrator.runtime(EventBody::InitializeRuntime {
+            runtime_version: VERSION.to_owned(),
+            runtime: "local".to_owned(),
+            expert_name: expert.name.clone(),
+            experts: setting.experts.keys().cloned().collect(),
+            provider: setting.provider_config.provider_name.as_str().to_owned(),
+            model: setting.model.clone(),
+            max_steps: setting.max_steps,
+            max_retries: setting.max_retries,
+            timeout: setting.timeout,
+            query,
+            interactive_tool_call: answer,
+            context_window: self.session.provider.context_window(&setting.model),
+        });
+        for message in &inventory.warnings {
+            narrator.runtime(EventBody::RuntimeWarning { message: message.clone() });
+        }
+        for skill in inventory.skills.skills() {
+            // Skills of this version live in this process: there is nothing to wait for.
+            narrator.runtime(EventBody::SkillConnected {
+                skill_name: skill.name().to_owned(),
+                server_info: Some(ServerInfo { name: skill.name().to_owned(), version: VERSION.to_owned() }),
+                spawn_duration_ms: 0,
+                handshake_duration_ms: 0,
+                tool_discovery_duration_ms: 0,
+                connect_duration_ms: 0,
+                total_duration_ms: 0,
+            });
+        }
+    }
+
+    /// The definition of an expert.
+    ///
+    /// # Errors
+    /// [`RunError::UnknownExpert`].
+    pub fn expert(&self, key: &ExpertKey) -> Result<&Expert, RunError> {
+        find_expert(key, &self.experts)
+    }
+
+    async fn open_tools(&self, expert: &Expert, is_delegate: bool) -> Result<Inventory, RunError> {
+        let place = Place { is_delegate, ..place(&self.options) };
+        inventory::open(expert, &self.experts, place)
+    }
+
+    fn recorder(&self, setting: &RunSetting, is_new: bool) -> Result<Recorder, RunError> {
+        let run_store = if is_new { self.job.create_run(setting)? } else { self.job.open_run(&setting.run_id)? };
+        Ok(Recorder::new(run_store, setting.clone(), Arc::clone(&self.options.sink)))
+    }
+
+    /// What the Run `run` is done with, as it is written down.
+    fn setting(&self, expert: &Expert, run: &RunId) -> RunSetting {
+        let settings = &self.options.settings;
+        let now = self.session.clock_of(run).stamp().at;
+        let mut experts = IndexMap::new();
+        collect(expert, &self.experts, &mut experts);
+        RunSetting {
+            format_version: FORMAT_VERSION,
+            model: self.session.model_for(expert, settings),
+            provider_config: ProviderConfig {
+                provider_name: self.session.provider.name(),
+                setting: settings.provider_setting.clone(),
+            },
+            job_id: self.job_id().clone(),
+            run_id: run.clone(),
+            expert_key: expert.key.clone(),
+            experts,
+            reasoning_budget: settings.reasoning_budget,
+            max_steps: settings.limits.max_steps,
+            max_retries: settings.limits.max_retries,
+            timeout: settings.timeout_ms,
+            started_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// What a machine needs to know of tools, limits and model.
+    fn surroundings(&self, inventory: &Inventory, model: &str) -> Surroundings {
+        Surroundings {
+            tools: inventory.skills.tools().iter().map(ToolSpec::route).collect(),
+            delegates: inventory.delegates.clone(),
+            limits: self.options.settings.limits,
+            context_window: self.session.provider.context_window(model),
+        }
+    }
+}
+
+/// Where a coordinator's tools work.
+pub fn place(options: &Options) -> Place<'_> {
+    Place {
+        workspace: &options.workspace,
+        environment: &options.environment,
+        has_base_command: options.base_skill_command.is_some(),
+        is_delegate: false,
+    }
+}
+
+/// The expert `key` of `experts`.
+///
+/// # Errors
+/// [`RunError::UnknownExpert`].
+pub fn find_expert<'a>(key: &ExpertKey, experts: &'a IndexMap<ExpertKey, Expert>) -> Result<&'a Expert, RunError> {
+    experts.get(key).ok_or_else(|| RunError::UnknownExpert {
+        key: key.clone(),
+        known: experts.keys().map(|key| key.as_str().to_owned()).collect(),
+    })
+}
+
+/// `expert` and all experts that it can reach.
+fn collect(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, into: &mut IndexMap<String, Expert>) {
+    if into.insert(expert.key.as_str().to_owned(), expert.clone()).is_some() {
+        return;
+    }
+    for delegate in expert.delegates.iter().filter_map(|key| experts.get(key)) {
+        if !into.contains_key(delegate.key.as_str()) {
+            collect(delegate, experts, into);
+        }
+    }
+}
+
+fn result_of(answer: &InteractiveAnswer) -> ToolResult {
+    ToolResult {
+        id: answer.tool_call_id.clone(),
+        skill_name: answer.skill_name.clone(),
+        tool_name: answer.tool_name.clone(),
+        result: vec![Content::text(answer.text.clone())],
+        is_error: false,
+    }
+}
