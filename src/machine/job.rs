@@ -60,7 +60,7 @@ pub struct RunEnd {
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobAction {
     /// Begin a delegate's Run.
-    Start { run: RunId, to: DelegateTo, by: DelegatedBy, first_step: u64 },
+    Start { run: RunId, to: Box<DelegateTo>, by: Box<DelegatedBy>, first_step: u64 },
     /// Continue from a checkpoint, in a new Run.
     Continue {
         run: RunId,
@@ -229,6 +229,7 @@ impl JobMachine {
                 checkpoint_id: by_checkpoint.clone(),
                 run_id: by_run.clone(),
             };
+            let (to, by) = (Box::new(to), Box::new(by));
             self.ready.push_back(JobAction::Start { run, to, by, first_step: step + 1 });
         }
     }
@@ -369,7 +370,7 @@ mod tests {
                     query: "q".to_owned(),
                 })
                 .collect();
-        } else if n % 7 == 0 {
+        } else if n.is_multiple_of(7) {
             end.status = Status::StoppedByExceededMaxSteps;
         }
         let heard: Vec<&str> = heard.iter().filter_map(|r| r.result.first()?.as_text()).collect();
@@ -391,6 +392,28 @@ mod tests {
         root_runs: Vec<RunId>,
     }
 
+    impl World {
+        /// Does a Run to its end and records it.
+        fn perform(&mut self, run: &RunId, action: &JobAction) -> RunEnd {
+            let (first_step, heard, usage) = match action {
+                JobAction::Start { first_step, .. } => (*first_step, Vec::new(), Usage::default()),
+                JobAction::Continue { answers, reached_step, delegated_usage, from, .. } => {
+                    let before = self.disk.get(&from.run_id).map_or(Usage::default(), |end| end.head.usage);
+                    (reached_step + 1, answers.clone(), delegated_usage.plus(before))
+                }
+                JobAction::Finish => unreachable!("the end is no Run"),
+            };
+            let depth_left = self.depth_left.get(run).copied().unwrap_or(0);
+            let end = live(run, first_step, &heard, usage, depth_left);
+            *self.done.entry(run.clone()).or_default() += 1;
+            self.disk.insert(run.clone(), end.clone());
+            if self.root_runs.contains(run) {
+                self.newest_root = run.clone();
+            }
+            end
+        }
+    }
+
     /// Drives the job from its newest root Run until it ends (true), or until `kill` says so before a Run is recorded.
     fn drive(world: &mut World, pick: &mut dyn FnMut(usize) -> usize, kill: &mut dyn FnMut() -> bool) -> bool {
         let mut machine = JobMachine::new(TreeLimits { max_depth: 3, max_running: 3 });
@@ -409,30 +432,11 @@ mod tests {
         while !running.is_empty() {
             assert!(running.len() <= 3);
             let (run, action) = running.swap_remove(pick(running.len()));
-            let end = match world.disk.get(&run) {
-                Some(end) => RunEnd { on_record: true, ..end.clone() },
-                None => {
-                    if kill() {
-                        return false;
-                    }
-                    let (first_step, heard, usage) = match &action {
-                        JobAction::Start { first_step, .. } => (*first_step, Vec::new(), Usage::default()),
-                        JobAction::Continue { answers, reached_step, delegated_usage, from, .. } => {
-                            let before = world.disk.get(&from.run_id).map_or(Usage::default(), |end| end.head.usage);
-                            (reached_step + 1, answers.clone(), delegated_usage.plus(before))
-                        }
-                        JobAction::Finish => unreachable!("handled below"),
-                    };
-                    let depth_left = world.depth_left.get(&run).copied().unwrap_or(0);
-                    let end = live(&run, first_step, &heard, usage, depth_left);
-                    *world.done.entry(run.clone()).or_default() += 1;
-                    world.disk.insert(run.clone(), end.clone());
-                    if world.root_runs.contains(&run) {
-                        world.newest_root = run;
-                    }
-                    end
-                }
-            };
+            let recorded = world.disk.get(&run).cloned();
+            if recorded.is_none() && kill() {
+                return false;
+            }
+            let end = recorded.map_or_else(|| world.perform(&run, &action), |end| RunEnd { on_record: true, ..end });
             for action in machine.advance(JobInput::RunEnded(Box::new(end))).unwrap() {
                 match &action {
                     JobAction::Start { run, by, .. } => {

@@ -39,7 +39,7 @@ pub struct Shared {
 /// What is to be done with a Run.
 pub enum Errand {
     /// Begin it.
-    Begin { run: RunId, expert: ExpertKey, query: String, by: Option<DelegatedBy>, first_step: u64 },
+    Begin { run: RunId, expert: ExpertKey, query: String, by: Option<Box<DelegatedBy>>, first_step: u64 },
     /// Begin it where another stopped.
     Continue(Box<Continuation>),
     /// Go on with it: the process that drove it died.
@@ -118,11 +118,9 @@ impl Shared {
             },
         };
         let launch = match errand {
-            Errand::Begin { run, expert, query, by, first_step } => {
-                self.begin(run, &expert, query, by, first_step).await?
-            }
-            Errand::Continue(continuation) => self.proceed_from(*continuation).await?,
-            Errand::GoOn { run, past, query } => self.go_on(run, *past, query).await?,
+            Errand::Begin { run, expert, query, by, first_step } => self.begin(run, &expert, query, by, first_step)?,
+            Errand::Continue(continuation) => self.proceed_from(*continuation)?,
+            Errand::GoOn { run, past, query } => self.go_on(run, *past, query)?,
         };
         self.drive(launch).await
     }
@@ -163,16 +161,16 @@ impl Shared {
         Ok(Stopped { checkpoint: past.machine.into_checkpoint(), path, steps: 0, on_record: true })
     }
 
-    async fn begin(
+    fn begin(
         &self,
         run: RunId,
         expert: &ExpertKey,
         query: String,
-        by: Option<DelegatedBy>,
+        by: Option<Box<DelegatedBy>>,
         first_step: u64,
     ) -> Result<Launch, RunError> {
         let expert = self.expert(expert)?.clone();
-        let inventory = self.open_tools(&expert, by.is_some()).await?;
+        let inventory = self.open_tools(&expert, by.is_some())?;
         let setting = self.setting(&expert, &run);
         let recorder = self.recorder(&setting, true)?;
         let scene =
@@ -183,7 +181,7 @@ impl Shared {
             expert: expert.reference(),
             instruction: instruction::compose(&expert, &self.experts, scene),
             first_step,
-            delegated_by: by,
+            delegated_by: by.map(|by| *by),
             surroundings: self.surroundings(&inventory, &setting.model),
         };
         let first = FactBody::Started { spec: Box::new(spec), input: vec![Content::text(query.clone())] };
@@ -192,10 +190,10 @@ impl Shared {
         Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue })
     }
 
-    async fn proceed_from(&self, continuation: Continuation) -> Result<Launch, RunError> {
+    fn proceed_from(&self, continuation: Continuation) -> Result<Launch, RunError> {
         let Continuation { run, from, query, answer, mut answers, reached_step, delegated_usage } = continuation;
         let expert = self.expert(&from.head.expert.key)?.clone();
-        let inventory = self.open_tools(&expert, from.head.delegated_by.is_some()).await?;
+        let inventory = self.open_tools(&expert, from.head.delegated_by.is_some())?;
         let setting = self.setting(&expert, &run);
         let recorder = self.recorder(&setting, true)?;
         answers.extend(answer.iter().map(result_of));
@@ -213,10 +211,10 @@ impl Shared {
         Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue: Vec::new() })
     }
 
-    async fn go_on(&self, run: RunId, past: Past, query: Option<String>) -> Result<Launch, RunError> {
+    fn go_on(&self, run: RunId, past: Past, query: Option<String>) -> Result<Launch, RunError> {
         let head = past.machine.head();
         let expert = self.expert(&head.expert.key)?.clone();
-        let inventory = self.open_tools(&expert, head.delegated_by.is_some()).await?;
+        let inventory = self.open_tools(&expert, head.delegated_by.is_some())?;
         let setting = self.setting(&expert, &run);
         let mut recorder = self.recorder(&setting, false)?;
         // The checkpoint that the dead process owed. One that is missing although facts follow it was removed by
@@ -332,7 +330,7 @@ impl Shared {
         find_expert(key, &self.experts)
     }
 
-    async fn open_tools(&self, expert: &Expert, is_delegate: bool) -> Result<Inventory, RunError> {
+    fn open_tools(&self, expert: &Expert, is_delegate: bool) -> Result<Inventory, RunError> {
         let place = Place { is_delegate, ..place(&self.options) };
         inventory::open(expert, &self.experts, place)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::checkpoint::{Checkpoint, Status};
-use crate::fact::Mint;
+use crate::fact::{Mint, ParentCheckpoint};
 use crate::id::RunId;
 use crate::machine::{JobAction, JobInput, JobMachine, RunEnd, TreeLimits};
 use crate::runtime::launch::{Continuation, Errand, Shared, Stopped};
@@ -107,14 +107,7 @@ impl Tree {
                     }),
                     JobAction::Continue { run, from, answers, reached_step, delegated_usage } => {
                         let run = self.lineage(run, &from.run_id);
-                        let checkpoint = match self.waiting.remove(&from.run_id) {
-                            Some(checkpoint) => checkpoint,
-                            None => {
-                                let store = &self.shared.store;
-                                let entry = store.find_checkpoint(self.shared.job_id(), &from.checkpoint_id)?;
-                                history::read_checkpoint(store, &entry)?
-                            }
-                        };
+                        let checkpoint = self.checkpoint_of(&from)?;
                         let query = if self.root_runs.contains(&run) { self.query.take() } else { None };
                         self.spawn(Errand::Continue(Box::new(Continuation {
                             run,
@@ -141,6 +134,15 @@ impl Tree {
                 }
             };
         }
+    }
+
+    /// What a Run that waited for delegates stopped with.
+    fn checkpoint_of(&mut self, from: &ParentCheckpoint) -> Result<Checkpoint, RunError> {
+        if let Some(checkpoint) = self.waiting.remove(&from.run_id) {
+            return Ok(checkpoint);
+        }
+        let store = &self.shared.store;
+        history::read_checkpoint(store, &store.find_checkpoint(self.shared.job_id(), &from.checkpoint_id)?)
     }
 
     fn spawn(&mut self, errand: Errand) {

@@ -10,6 +10,7 @@
 
 mod support;
 
+mod delegation;
 mod docs;
 mod errors;
 mod example;

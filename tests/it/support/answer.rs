@@ -142,7 +142,7 @@ impl Answer {
     }
 
     /// A turn of tool calls.
-    pub fn calls<const N: usize>(calls: [Call; N]) -> Self {
+    pub fn calls(calls: impl Into<Vec<Call>>) -> Self {
         Self::turn(Turn { calls: calls.into(), ..Turn::default() })
     }
 

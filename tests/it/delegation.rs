@@ -1,0 +1,188 @@
+//! Experts that call experts: side by side, in depth, failing, mixed with other calls, interrupted and killed.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::answer::Call;
+use crate::support::storage::read_json;
+use crate::support::{Answer, Gate, Provider, Test, call};
+
+const TEAM: &str = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"worker\"]\n\
+                    [experts.worker]\ninstruction = \"You work.\"\ndescription = \"Does one task.\"\n";
+
+fn team() -> Test {
+    Test::new().toml(TEAM).provider(Provider::Anthropic)
+}
+
+fn task(n: usize) -> Call {
+    call(&format!("d{n}"), "worker", json!({"query": format!("Task #{n}#.")}))
+}
+
+/// The worker's answer to task `n`.
+fn done(n: usize) -> Answer {
+    Answer::text(&format!("Result {n}."))
+        .when(move |request| request.says(&format!("Task #{n}#.")) && is_worker(request))
+}
+
+fn is_worker(request: &crate::support::request::Request) -> bool {
+    request.says("You work.") && !request.says("You lead.")
+}
+
+/// The lead's answers: it hands out `n` tasks in one turn, then closes.
+fn lead(n: usize) -> [Answer; 2] {
+    let tasks = (0..n).map(task).collect::<Vec<_>>();
+    [
+        Answer::calls(tasks).when(|request| request.says("You lead.") && request.results().is_empty()),
+        Answer::text("All done.").when(|request| request.says("You lead.") && !request.results().is_empty()),
+    ]
+}
+
+/// The results that the lead's model saw, in its last request.
+fn results(test: &Test) -> Vec<(String, String)> {
+    let requests = test.server().requests();
+    requests.iter().rev().find(|request| request.says("You lead.")).unwrap().results()
+}
+
+#[test]
+fn delegates_answer_in_call_order_however_many_there_are() {
+    for n in [1, 2, 8, 64] {
+        let test = team();
+        test.server().script(lead(n));
+        test.server().script((0..n).map(done));
+        assert_eq!(test.run(["run", "lead", "Go."]).assert_code(0).stdout, "All done.\n");
+        let expected: Vec<(String, String)> = (0..n).map(|i| (format!("d{i}"), format!("Result {i}."))).collect();
+        assert_eq!(results(&test), expected);
+        // The lead's two Runs and one of each delegate; all tokens are on the job's account.
+        assert_eq!(test.storage().runs().len(), n + 2);
+        let job = read_json(&test.storage().jobs()[0].join("job.json"));
+        assert_eq!(job["usage"]["inputTokens"], json!(100 * (n + 2)));
+        assert_eq!((&job["status"], &job["totalSteps"]), (&json!("completed"), &json!(4)));
+    }
+}
+
+#[test]
+fn a_delegate_sees_its_query_and_nothing_else() {
+    let test = team();
+    test.server().script(lead(1));
+    test.server().script([done(0)]);
+    let ran = test.run(["run", "lead", "A secret plan.", "--output", "jsonl"]).assert_code(0);
+    let worker = test.server().requests().into_iter().find(is_worker).unwrap();
+    assert!(!worker.says("A secret plan.") && !worker.tools().contains(&"worker"));
+    let ends: Vec<Value> = ran.events().into_iter().filter(|event| event["type"] == "completeRun").collect();
+    let experts: Vec<&Value> = ends.iter().map(|event| &event["expertKey"]).collect();
+    assert_eq!(experts, ["worker", "lead"]);
+    assert_ne!(ends[0]["runId"], ends[1]["runId"]);
+    let by = &ends[0]["checkpoint"]["delegatedBy"];
+    assert_eq!((&by["expert"]["key"], &by["toolCallId"]), (&json!("lead"), &json!("d0")));
+}
+
+#[test]
+fn a_failed_delegate_is_an_error_result_of_its_parent() {
+    let test = team();
+    test.server().script(lead(2));
+    let refuses = Answer::status(400).message("no such thing").when(|r| r.says("Task #0#.") && is_worker(r));
+    test.server().script([refuses, done(1)]);
+    assert_eq!(test.run(["run", "lead", "Go."]).assert_code(0).stdout, "All done.\n");
+    let results = results(&test);
+    assert!(results[0].1.contains("Delegation to worker failed: no such thing"), "{results:?}");
+    assert_eq!(results[1].1, "Result 1.");
+}
+
+#[test]
+fn delegation_goes_deep_and_is_bounded() {
+    let toml = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"lead\"]\n";
+    let test = Test::new().toml(toml).provider(Provider::Anthropic);
+    // The coordinator and ten levels below it delegate; the last is told that it goes no deeper.
+    let down =
+        (0..11).map(|n| Answer::calls([call(&format!("c{n}"), "lead", json!({"query": format!("Level {n}.")}))]));
+    test.server().script(down);
+    test.server().script((0..11).map(|n| Answer::text(&format!("Up {n}."))));
+    assert_eq!(test.run(["run", "lead", "Go."]).assert_code(0).stdout, "Up 10.\n");
+    let requests = test.server().requests();
+    assert!(requests[11].results()[0].1.contains("10 levels deep"), "{:?}", requests[11].results());
+    assert_eq!(requests[12].results()[0].1, "Up 0.");
+}
+
+#[test]
+fn a_turn_that_mixes_all_kinds_of_calls_answers_them_in_order() {
+    let toml = format!(
+        "{TEAM}[experts.lead.skills.\"@perstack/base\"]\ntype = \"mcpStdioSkill\"\ncommand = \"npx\"\n\
+         packageName = \"@perstack/base\"\n[experts.lead.skills.person]\ntype = \"interactiveSkill\"\n\
+         [experts.lead.skills.person.tools.ask]\ninputJsonSchema = '{{\"type\":\"object\"}}'\n"
+    );
+    let test = Test::new().toml(&toml).provider(Provider::Anthropic).file("a.txt", "here");
+    test.server().script([
+        Answer::calls([
+            call("q", "ask", json!({"question": "Which?"})),
+            call("d0", "worker", json!({"query": "Task #0#."})),
+            call("r", "readTextFile", json!({"path": "a.txt"})),
+        ])
+        .when(|request| request.says("You lead.")),
+        done(0),
+    ]);
+    let ran = test.run(["run", "lead", "Go.", "--output", "jsonl"]).assert_code(4);
+    let types: Vec<String> = ran.state_events();
+    let expected = [
+        "startRun",
+        "startGeneration",
+        "callTools",
+        "stopRunByDelegate",
+        "startRun",
+        "startGeneration",
+        "completeRun",
+        "resumeFromStop",
+        "stopRunByInteractiveTool",
+    ];
+    assert_eq!(types, expected);
+    test.server().script([Answer::text("Thank you.")]);
+    assert_eq!(test.run(["resume", "latest", "That one."]).assert_code(0).stdout, "Thank you.\n");
+    let results = results(&test);
+    let ids: Vec<&str> = results.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["r", "d0", "q"]);
+    assert_eq!((results[1].1.as_str(), results[2].1.as_str()), ("Result 0.", "That one."));
+}
+
+/// Waits until `n` delegates have completed on disk.
+fn wait_for_completed(test: &Test, n: usize) {
+    let limit = Instant::now() + Duration::from_mins(1);
+    loop {
+        let files = test.storage().checkpoints();
+        let completed = files.iter().filter(|file| {
+            // A file that is just being renamed is there the next time.
+            std::fs::read(file).is_ok_and(|bytes| {
+                serde_json::from_slice::<Value>(&bytes).is_ok_and(|checkpoint| checkpoint["status"] == "completed")
+            })
+        });
+        if completed.count() >= n {
+            return;
+        }
+        assert!(Instant::now() < limit, "{n} delegates were expected to complete");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn delegates_that_had_finished_are_not_run_again() {
+    for signal in [Signal::KILL, Signal::INT] {
+        let test = team();
+        let gate = Gate::new();
+        test.server().script(lead(8));
+        test.server().script((0..4).map(done));
+        test.server().script((4..8).map(|n| done(n).delay(&gate)));
+        let running = test.spawn(["run", "lead", "Go."]);
+        running.wait_for_request(9);
+        wait_for_completed(&test, 4);
+        running.signal(signal);
+        running.finish();
+        gate.open();
+        let before = test.server().requests().len();
+        test.server().script((4..8).map(done));
+        assert_eq!(test.run(["resume", "latest"]).assert_code(0).stdout, "All done.\n", "{signal:?}");
+        let again: Vec<_> = test.server().requests().split_off(before);
+        assert_eq!(again.iter().filter(|request| is_worker(request)).count(), 4, "{signal:?}");
+        let expected: Vec<(String, String)> = (0..8).map(|i| (format!("d{i}"), format!("Result {i}."))).collect();
+        assert_eq!(results(&test), expected, "{signal:?}");
+    }
+}
