@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use perstack::config;
+use perstack::config::lockfile::LockUse;
 use perstack::environment::Environment;
 use perstack::event::{Event, EventSink};
 use perstack::message::Message;
@@ -41,6 +42,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         cancel: CancellationToken::new(),
         in_doubt: InDoubt::Report,
         cassette: Cassette::Replay { file: here.join("examples/researcher.cassette"), tools: false },
+        lock: LockUse::Auto,
+        lockfile: None,
     };
     let input = RunInput {
         expert: "researcher".parse()?,

@@ -53,7 +53,7 @@ struct Row<'a> {
 }
 
 /// Skills' own events are nobody's concern here.
-struct Nobody;
+pub struct Nobody;
 
 impl EventSink for Nobody {
     fn emit(&self, _event: &Event, _history: &[Message]) {}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use perstack::config::lockfile::{Lock, LockUse};
 use perstack::config::{self, Overrides, Project, Settings};
 use perstack::environment::Environment;
 use perstack::event::{Detail, EventSink, TYPES};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Process;
 use super::failure::Failure;
+use super::lock::LockArgs;
 use super::render::{Paint, visible};
 use super::words::Words;
 
@@ -37,6 +39,24 @@ pub struct PlaceArgs {
     /// HTTP(S) or SOCKS proxy for model requests
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
+}
+
+/// Where the configuration is, for commands that run no job.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigArgs {
+    /// Configuration file; without it, perstack.toml in this folder or the nearest one above
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// File with environment variables (repeatable); without it, the configuration's, else .env and .env.local
+    #[arg(long, value_name = "PATH")]
+    env_path: Vec<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// The same as places of a job.
+    pub fn place(&self) -> PlaceArgs {
+        PlaceArgs { config: self.config.clone(), env_path: self.env_path.clone(), ..PlaceArgs::default() }
+    }
 }
 
 /// Which model, and how far.
@@ -115,6 +135,8 @@ pub struct JobArgs {
     pub output: OutputArgs,
     #[command(flatten, next_help_heading = "Session")]
     pub session: SessionArgs,
+    #[command(flatten, next_help_heading = "Lock")]
+    pub lock: LockArgs,
 }
 
 /// What stdout carries.
@@ -236,6 +258,7 @@ impl JobArgs {
         self.output.add_to(words);
         let choice = Some(self.session.in_doubt).filter(|d| *d != Doubt::default()).and_then(|d| d.to_possible_value());
         words.value("--in-doubt", choice.as_ref().map(clap::builder::PossibleValue::get_name));
+        words.switch("--locked", self.lock.locked).switch("--frozen", self.lock.frozen);
     }
 }
 
@@ -255,6 +278,8 @@ pub struct Setup {
     /// The folder that holds `jobs/`; absolute.
     pub storage: PathBuf,
     pub proxy: Option<String>,
+    pub lock: LockUse,
+    pub lockfile: Option<Arc<Lock>>,
 }
 
 impl Setup {
@@ -297,6 +322,8 @@ impl Setup {
             storage: process.folder.join(storage),
             // From the process alone, never from files: a project must not redirect its user's requests.
             proxy: place.proxy.clone().or_else(|| process.variable("PERSTACK_PROXY_URL").map(str::to_owned)),
+            lock: LockUse::default(),
+            lockfile: None,
         })
     }
 }
@@ -304,10 +331,8 @@ impl Setup {
 impl Setup {
     /// Tells what the configuration has that is ignored, unless `quiet`.
     pub fn print_warnings(&self, process: &Process, quiet: bool) {
-        let paint = Paint::of_stderr(process);
-        for warning in self.project.iter().flat_map(|p| &p.warnings).filter(|_| !quiet) {
-            // When stderr is gone, there is nobody left to tell.
-            let _ = writeln!(std::io::stderr().lock(), "{} {}", paint.yellow("warning:"), visible(warning));
+        for warning in self.project.iter().flat_map(|p| &p.warnings) {
+            warn(process, quiet, warning);
         }
     }
 
@@ -350,7 +375,18 @@ impl Setup {
             cancel,
             in_doubt,
             cassette,
+            lock: self.lock,
+            lockfile: self.lockfile,
         }
+    }
+}
+
+/// Writes a warning to stderr, unless `quiet`.
+pub fn warn(process: &Process, quiet: bool, warning: &str) {
+    if !quiet {
+        let paint = Paint::of_stderr(process);
+        // When stderr is gone, there is nobody left to tell.
+        let _ = writeln!(std::io::stderr().lock(), "{} {}", paint.yellow("warning:"), visible(warning));
     }
 }
 
@@ -398,13 +434,14 @@ mod tests {
                 replay_tools: true,
                 ..SessionArgs::default()
             },
+            lock: LockArgs { locked: true, frozen: false },
         };
         let mut words = Words::default();
         args.add_to(&mut words);
         assert_eq!(
             words.to_string(),
             "--provider openai --model 'gpt x' --max-steps 5 --env-path a.env --env-path b.env --output json --quiet \
-             --in-doubt stop"
+             --in-doubt stop --locked"
         );
     }
 

@@ -12,6 +12,7 @@ use crate::setting::{DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting, 
 
 mod address;
 mod bounded;
+mod cycles;
 mod dotenv;
 mod env;
 mod error;

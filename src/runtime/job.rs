@@ -15,6 +15,7 @@ use crate::job::{Job, JobStatus};
 use crate::machine::{Input, RunMachine};
 use crate::runtime::instruction::{self, Scene};
 use crate::runtime::inventory::{self, Inventory, Place};
+use crate::runtime::locked;
 use crate::runtime::narrator::Narrator;
 use crate::runtime::recorder::Recorder;
 use crate::runtime::run::{Stage, drive};
@@ -54,7 +55,9 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     }
     let expert = find_expert(&input.expert, &options.experts)?.clone();
     let session = Session::open(options)?;
-    let inventory = inventory::open(&expert, place(options))?;
+    let lock_warnings = locked::check(&expert, options)?;
+    let mut inventory = inventory::open(&expert, place(options))?;
+    inventory.warnings.extend(lock_warnings);
 
     let stamp = session.clock.stamp();
     let mut mint = Mint::new(stamp);

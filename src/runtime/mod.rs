@@ -7,6 +7,7 @@ mod history;
 mod instruction;
 mod inventory;
 mod job;
+mod locked;
 mod narrator;
 mod recorder;
 mod resume;
@@ -20,7 +21,8 @@ use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::Checkpoint;
-use crate::config::Settings;
+use crate::config::lockfile::{Lock, LockUse, Surveyed};
+use crate::config::{ConfigError, Settings};
 use crate::environment::Environment;
 use crate::event::EventSink;
 use crate::expert::{Expert, ExpertKey};
@@ -31,6 +33,8 @@ use crate::replay::ReplayError;
 use crate::skill::SkillError;
 use crate::store::StoreError;
 use crate::tool::ToolSpec;
+
+pub use clock::SystemClock;
 
 /// This runtime's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -54,6 +58,10 @@ pub struct Options {
     pub cancel: CancellationToken,
     pub in_doubt: InDoubt,
     pub cassette: Cassette,
+    /// How `lockfile` is to be used.
+    pub lock: LockUse,
+    /// The lock beside the configuration, when there is one.
+    pub lockfile: Option<Arc<Lock>>,
 }
 
 /// What to do with calls of which nobody knows whether they happened.
@@ -175,6 +183,9 @@ pub enum RunError {
     /// An expert with delegates.
     #[error("expert {expert} delegates to {delegate}: this version does not run delegates")]
     DelegationNotSupported { expert: ExpertKey, delegate: ExpertKey },
+    /// The lock must serve, and cannot.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The provider cannot be used.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -246,9 +257,20 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
 /// # Errors
 /// When the expert is not defined or a skill of it cannot be opened.
 pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec>, RunError> {
+    Ok(survey(expert, options).await?.tools)
+}
+
+/// What a lock holds of `expert`: its tools, and how its servers are spoken to. Every skill is opened for it, lock or
+/// not.
+///
+/// # Errors
+/// As [`tools`].
+pub async fn survey(expert: &ExpertKey, options: &Options) -> Result<Surveyed, RunError> {
     let expert = job::find_expert(expert, &options.experts)?;
     let inventory = inventory::open(expert, job::place(options))?;
-    let tools = inventory.skills.tools().to_vec();
+    let skills = inventory.skills.skills();
+    let protocols = skills.iter().filter_map(|skill| Some((skill.name().to_owned(), skill.protocol()?))).collect();
+    let found = Surveyed { tools: inventory.skills.tools().to_vec(), protocols, warnings: inventory.warnings };
     inventory::close(&inventory.skills).await;
-    Ok(tools)
+    Ok(found)
 }

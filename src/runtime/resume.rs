@@ -19,6 +19,7 @@ use crate::machine::RunMachine;
 use crate::runtime::history::{self, Past};
 use crate::runtime::inventory;
 use crate::runtime::job::{Opening, Work, find_expert, place};
+use crate::runtime::locked;
 use crate::runtime::recorder::Recorder;
 use crate::runtime::session::Session;
 use crate::runtime::{Options, Outcome, ResumeFrom, ResumeInput, RunError};
@@ -227,7 +228,9 @@ fn job_to_continue(store: &Store, id: &JobId, ground: &Ground, session: &Session
 impl Work<'_> {
     /// A Run whose process died goes on as itself.
     async fn go_on(mut self, past: Past, run: RunId, query: Option<String>) -> Result<Outcome, RunError> {
-        let inventory = inventory::open(&self.expert, place(self.options))?;
+        let lock_warnings = locked::check(&self.expert, self.options)?;
+        let mut inventory = inventory::open(&self.expert, place(self.options))?;
+        inventory.warnings.extend(lock_warnings);
         self.job.max_steps = Some(self.options.settings.limits.max_steps);
         self.store.write_job(&self.job)?;
         let setting = self.setting(&run, self.session.clock.stamp().at);
@@ -297,7 +300,9 @@ impl Work<'_> {
             Status::Init => return Err(RunError::NothingToDo { job: checkpoint.head.job_id.clone() }),
             _ => (query, None),
         };
-        let inventory = inventory::open(&self.expert, place(self.options))?;
+        let lock_warnings = locked::check(&self.expert, self.options)?;
+        let mut inventory = inventory::open(&self.expert, place(self.options))?;
+        inventory.warnings.extend(lock_warnings);
         self.job.max_steps = Some(self.options.settings.limits.max_steps);
         self.store.write_job(&self.job)?;
         let stamp = self.session.clock.stamp();

@@ -12,6 +12,7 @@ mod support;
 mod docs;
 mod errors;
 mod example;
+mod lockfile;
 mod mock_server;
 mod output;
 mod process;

@@ -52,7 +52,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, ConfigError> {
     };
     let document = DeTable::parse(text).map_err(|error| damaged(&error))?;
     // First of all: what else another version says is not for this one to judge.
-    let version = document.get_ref().get("version").map(|version| version.get_ref());
+    let version = document.get_ref().get("version").map(toml::Spanned::get_ref);
     if let Some(version) = version.and_then(|version| version.as_str())
         && version != VERSION
     {

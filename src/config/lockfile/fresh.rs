@@ -3,6 +3,7 @@
 use super::entry::{LockedExpert, LockedSkill};
 use super::{Definition, Lock, Surveyed};
 use crate::config::ConfigError;
+use crate::expert::SkillSpec;
 use crate::tool::ToolSpec;
 
 /// How a lock is to be used.
@@ -105,7 +106,7 @@ fn missing_skill<'a>(entry: &LockedExpert, definition: &Definition<'a>) -> Optio
 /// The tools of the entry that belong to servers and pass the current `pick` and `omit`.
 fn locked_tools(entry: &LockedExpert, definition: &Definition<'_>) -> Vec<ToolSpec> {
     let mut tools = Vec::new();
-    for common in definition.servers().map(|spec| spec.common()) {
+    for common in definition.servers().map(SkillSpec::common) {
         for tool in entry.tools_of(&common.name).filter(|tool| common.admits(&tool.name)) {
             let mut tool = tool.to_spec();
             tool.hints.idempotent |= common.idempotent.contains(&tool.name);
@@ -137,7 +138,7 @@ pub(super) fn changed_parts(old: &LockedExpert, new: &LockedExpert) -> Vec<Strin
         ("tags", old.tags != new.tags),
     ];
     let mut changed: Vec<String> =
-        plain.into_iter().filter_map(|(part, is_changed)| is_changed.then(|| part.to_owned())).collect();
+        plain.into_iter().filter(|(_, is_changed)| *is_changed).map(|(part, _)| part.to_owned()).collect();
     for (name, skill) in &new.skills {
         match old.skills.get(name) {
             Some(before) if before.is_configured_as(skill) => {}

@@ -26,6 +26,8 @@ pub struct Surveyed {
     pub tools: Vec<ToolSpec>,
     /// By skill: the protocol version negotiated with its server.
     pub protocols: IndexMap<String, String>,
+    /// What the owner should know; no lock holds it.
+    pub warnings: Vec<String>,
 }
 
 impl<'a> Definition<'a> {

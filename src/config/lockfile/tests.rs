@@ -87,6 +87,7 @@ fn found() -> Surveyed {
             delegate,
         ],
         protocols: [("index".to_owned(), "2025-06-18".to_owned())].into(),
+        warnings: Vec::new(),
     }
 }
 
