@@ -16,11 +16,17 @@ _perstack() {
             ",$1")
                 cmd="perstack"
                 ;;
+            perstack,check)
+                cmd="perstack__subcmd__check"
+                ;;
             perstack,completions)
                 cmd="perstack__subcmd__completions"
                 ;;
             perstack,help)
                 cmd="perstack__subcmd__help"
+                ;;
+            perstack,install)
+                cmd="perstack__subcmd__install"
                 ;;
             perstack,list-tools)
                 cmd="perstack__subcmd__list__subcmd__tools"
@@ -31,11 +37,17 @@ _perstack() {
             perstack,run)
                 cmd="perstack__subcmd__run"
                 ;;
+            perstack__subcmd__help,check)
+                cmd="perstack__subcmd__help__subcmd__check"
+                ;;
             perstack__subcmd__help,completions)
                 cmd="perstack__subcmd__help__subcmd__completions"
                 ;;
             perstack__subcmd__help,help)
                 cmd="perstack__subcmd__help__subcmd__help"
+                ;;
+            perstack__subcmd__help,install)
+                cmd="perstack__subcmd__help__subcmd__install"
                 ;;
             perstack__subcmd__help,list-tools)
                 cmd="perstack__subcmd__help__subcmd__list__subcmd__tools"
@@ -53,12 +65,34 @@ _perstack() {
 
     case "${cmd}" in
         perstack)
-            opts="-h -V --help --version run resume list-tools completions help"
+            opts="-h -V --help --version run resume list-tools install check completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__check)
+            opts="-h --json --config --env-path --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -81,8 +115,22 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help)
-            opts="run resume list-tools completions help"
+            opts="run resume list-tools install check completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -109,6 +157,20 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__help__subcmd__install)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -164,6 +226,28 @@ _perstack() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        perstack__subcmd__install)
+            opts="-q -h --check --quiet --config --env-path --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         perstack__subcmd__list__subcmd__tools)
             opts="-q -h --json --quiet --config --env-path --storage --proxy --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -195,7 +279,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__resume)
-            opts="-i -q -v -h --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --help"
+            opts="-i -q -v -h --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --locked --frozen --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -269,7 +353,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__run)
-            opts="-i -q -v -h --job-id --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --help"
+            opts="-i -q -v -h --job-id --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --locked --frozen --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

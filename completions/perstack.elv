@@ -25,6 +25,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand run 'Runs a job'
             cand resume 'Continues a job from a checkpoint'
             cand list-tools 'Lists the tools that experts would see'
+            cand install 'Starts every skill once and writes perstack.lock'
+            cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -57,6 +59,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand -v 'Show reasoning, text and skills'' messages as they come'
             cand --verbose 'Show reasoning, text and skills'' messages as they come'
             cand --replay-tools 'Take tool results from the recorded session too, instead of running tools'
+            cand --locked 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
+            cand --frozen 'Use perstack.lock as it is, without asking whether it is fresh'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
@@ -85,6 +89,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand -v 'Show reasoning, text and skills'' messages as they come'
             cand --verbose 'Show reasoning, text and skills'' messages as they come'
             cand --replay-tools 'Take tool results from the recorded session too, instead of running tools'
+            cand --locked 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
+            cand --frozen 'Use perstack.lock as it is, without asking whether it is fresh'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
@@ -99,6 +105,22 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'perstack;install'= {
+            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --check 'Write nothing; tell how perstack.lock differs from what would be written, and fail when it does'
+            cand -q 'Show errors only'
+            cand --quiet 'Show errors only'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'perstack;check'= {
+            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --json 'One JSON object with all findings'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'perstack;completions'= {
             cand -h 'Print help'
             cand --help 'Print help'
@@ -107,6 +129,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand run 'Runs a job'
             cand resume 'Continues a job from a checkpoint'
             cand list-tools 'Lists the tools that experts would see'
+            cand install 'Starts every skill once and writes perstack.lock'
+            cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -115,6 +139,10 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;help;resume'= {
         }
         &'perstack;help;list-tools'= {
+        }
+        &'perstack;help;install'= {
+        }
+        &'perstack;help;check'= {
         }
         &'perstack;help;completions'= {
         }

@@ -29,6 +29,8 @@ complete -c perstack -n "__fish_perstack_needs_command" -s V -l version -d 'Prin
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "run" -d 'Runs a job'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "resume" -d 'Continues a job from a checkpoint'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "list-tools" -d 'Lists the tools that experts would see'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "completions" -d 'Prints the completion script for a shell'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l job-id -d 'Id of the new job; made up when absent' -r
@@ -92,6 +94,8 @@ complete -c perstack -n "__fish_perstack_using_subcommand run" -l full-events -d
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s v -l verbose -d 'Show reasoning, text and skills\' messages as they come'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay-tools -d 'Take tool results from the recorded session too, instead of running tools'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l locked -d 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l frozen -d 'Use perstack.lock as it is, without asking whether it is fresh'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l provider -d 'Model provider' -r -f -a "anthropic\t''
 openai\t''
@@ -150,6 +154,8 @@ complete -c perstack -n "__fish_perstack_using_subcommand resume" -l full-events
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s v -l verbose -d 'Show reasoning, text and skills\' messages as they come'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay-tools -d 'Take tool results from the recorded session too, instead of running tools'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l locked -d 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l frozen -d 'Use perstack.lock as it is, without asking whether it is fresh'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
@@ -158,9 +164,20 @@ complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l proxy -
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l json -d 'An array of JSON objects, with each tool\'s input schema'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand install" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand install" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand install" -l check -d 'Write nothing; tell how perstack.lock differs from what would be written, and fail when it does'
+complete -c perstack -n "__fish_perstack_using_subcommand install" -s q -l quiet -d 'Show errors only'
+complete -c perstack -n "__fish_perstack_using_subcommand install" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand check" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand check" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand check" -l json -d 'One JSON object with all findings'
+complete -c perstack -n "__fish_perstack_using_subcommand check" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools completions help" -f -a "run" -d 'Runs a job'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools completions help" -f -a "resume" -d 'Continues a job from a checkpoint'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools completions help" -f -a "completions" -d 'Prints the completion script for a shell'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check completions help" -f -a "run" -d 'Runs a job'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check completions help" -f -a "resume" -d 'Continues a job from a checkpoint'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check completions help" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check completions help" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check completions help" -f -a "completions" -d 'Prints the completion script for a shell'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

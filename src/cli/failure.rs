@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::Write;
 
+use perstack::config::ConfigError;
 use perstack::expert::ExpertKey;
 use perstack::runtime::{ErrorClass, RunError};
 
@@ -46,21 +47,8 @@ impl Failure {
         self.exit
     }
 
-    /// Writes the error to stderr.
-    pub fn print(&self, paint: Paint) {
-        // When stderr is gone, there is nobody left to tell.
-        let _ = std::io::stderr().lock().write_all(self.text(paint).as_bytes());
-    }
-
-    /// The lines, each with its end.
-    pub fn text(&self, paint: Paint) -> String {
-        let help = self.help.iter().map(|help| format!("{} {help}", paint.cyan("help:")));
-        let lines: Vec<String> = self.lines().into_iter().chain(help).collect();
-        format!("{} {}\n", paint.red("error:"), lines.join("\n  "))
-    }
-
     /// The message, then its causes in one line; a cause that the text before it already tells is left out.
-    fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let message = self.error.to_string();
         let mut told = message.clone();
         let mut causes: Vec<String> = Vec::new();
@@ -78,6 +66,25 @@ impl Failure {
             lines.push(format!("because: {}", causes.join(": ")));
         }
         lines
+    }
+
+    /// The mistakes of a configuration file, a line each, when it is them that the error is about.
+    pub fn mistakes(&self) -> Option<Vec<String>> {
+        let error = self.error.downcast_ref::<ConfigError>()?;
+        matches!(error, ConfigError::Invalid { .. }).then(|| self.lines())
+    }
+
+    /// Writes the error to stderr.
+    pub fn print(&self, paint: Paint) {
+        // When stderr is gone, there is nobody left to tell.
+        let _ = std::io::stderr().lock().write_all(self.text(paint).as_bytes());
+    }
+
+    /// The lines, each with its end.
+    pub fn text(&self, paint: Paint) -> String {
+        let help = self.help.iter().map(|help| format!("{} {help}", paint.cyan("help:")));
+        let lines: Vec<String> = self.lines().into_iter().chain(help).collect();
+        format!("{} {}\n", paint.red("error:"), lines.join("\n  "))
     }
 }
 

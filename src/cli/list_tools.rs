@@ -55,7 +55,7 @@ struct Row<'a> {
 }
 
 /// Skills' own events are nobody's concern here.
-struct Nobody;
+pub struct Nobody;
 
 impl EventSink for Nobody {
     fn emit(&self, _event: &Event, _history: &[Message]) {}

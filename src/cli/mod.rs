@@ -2,13 +2,17 @@
 //!
 //! Decides nothing about a Run. It is the only place that prints, reads the process's environment, and knows flags.
 
+mod check;
 mod completions;
 mod drive;
 mod ending;
 mod failure;
 mod input;
+mod install;
 mod list_tools;
+mod lock;
 mod options;
+mod program;
 mod render;
 mod resume;
 mod run;
@@ -81,6 +85,8 @@ enum Command {
     Run(run::RunArgs),
     Resume(resume::ResumeArgs),
     ListTools(list_tools::ListToolsArgs),
+    Install(install::InstallArgs),
+    Check(check::CheckArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -133,6 +139,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, &process),
         Command::Resume(args) => resume::run(&args, &process),
         Command::ListTools(args) => list_tools::run(&args, &process),
+        Command::Install(args) => install::run(&args, &process),
+        Command::Check(args) => check::run(&args, &process),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match ended {
@@ -197,6 +205,7 @@ mod tests {
             &["--replay-tools"],
             &["--record", "a", "--replay", "b"],
             &["--quiet", "--verbose"],
+            &["--locked", "--frozen"],
         ] {
             let words = ["perstack", "run", "expert", "query"].iter().chain(rest);
             let refused = Cli::try_parse_from(words).err().map(|e| e.use_stderr());

@@ -10,6 +10,7 @@ use perstack::runtime::{Cassette, InDoubt};
 use perstack::setting::{ProviderName, ReasoningBudget};
 
 use super::failure::Failure;
+use super::lock::LockArgs;
 use super::words::Words;
 
 /// Where things are.
@@ -27,6 +28,24 @@ pub struct PlaceArgs {
     /// HTTP(S) or SOCKS proxy for model requests
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
+}
+
+/// Where the configuration is, for commands that run no job.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigArgs {
+    /// Configuration file; without it, perstack.toml in this folder or the nearest one above
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// File with environment variables (repeatable); without it, the configuration's, else .env and .env.local
+    #[arg(long, value_name = "PATH")]
+    env_path: Vec<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// The same as places of a job.
+    pub fn place(&self) -> PlaceArgs {
+        PlaceArgs { config: self.config.clone(), env_path: self.env_path.clone(), ..PlaceArgs::default() }
+    }
 }
 
 /// Which model, and how far.
@@ -105,6 +124,8 @@ pub struct JobArgs {
     pub output: OutputArgs,
     #[command(flatten, next_help_heading = "Session")]
     pub session: SessionArgs,
+    #[command(flatten, next_help_heading = "Lock")]
+    pub lock: LockArgs,
 }
 
 /// What stdout carries.
@@ -227,6 +248,7 @@ impl JobArgs {
         self.output.add_to(words);
         let choice = Some(self.session.in_doubt).filter(|d| *d != Doubt::default()).and_then(|d| d.to_possible_value());
         words.value("--in-doubt", choice.as_ref().map(clap::builder::PossibleValue::get_name));
+        words.switch("--locked", self.lock.locked).switch("--frozen", self.lock.frozen);
     }
 }
 
@@ -243,6 +265,7 @@ mod tests {
                 max_steps: Some(5),
                 ..ModelArgs::default()
             },
+            lock: LockArgs { locked: true, frozen: false },
             place: PlaceArgs {
                 env_path: vec!["a.env".into(), "b.env".into()],
                 proxy: Some("http://me:secret@proxy".to_owned()),
@@ -261,7 +284,7 @@ mod tests {
         assert_eq!(
             words.to_string(),
             "--provider openai --model 'gpt x' --max-steps 5 --env-path a.env --env-path b.env --output json --quiet \
-             --in-doubt stop"
+             --in-doubt stop --locked"
         );
     }
 

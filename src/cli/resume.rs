@@ -44,6 +44,7 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     // The checkpoint may carry its experts, so a configuration is used when there is one.
     let setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::IfFound)?;
     setup.print_warnings(process, args.job.output.quiet);
+    let setup = setup.with_lock(args.job.lock, process, args.job.output.quiet)?;
     let query = input::optional(args.query.as_deref())?;
     let live = args.live();
     let ask = ResumeInput { from: ResumeFrom::Named(args.checkpoint.clone()), expert: None, query };

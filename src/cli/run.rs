@@ -82,6 +82,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::Required)?;
     setup.print_warnings(process, args.job.output.quiet);
     let expert = setup.expert(&args.expert)?;
+    let setup = setup.with_lock(args.job.lock, process, args.job.output.quiet)?;
     let query = input::required(args.query.as_deref())?;
     let live = args.live();
     drive(process, &args.job, setup, args.ask(expert, query), &live)

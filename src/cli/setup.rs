@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use perstack::config::lockfile::{Lock, LockUse};
 use perstack::config::{self, ConfigError, Endpoints, Overrides, Project, Settings};
 use perstack::environment::Environment;
 use perstack::event::EventSink;
@@ -35,6 +36,8 @@ pub struct Setup {
     /// The folder that holds `jobs/`; absolute.
     pub storage: PathBuf,
     pub proxy: Option<String>,
+    pub lock: LockUse,
+    pub lockfile: Option<Arc<Lock>>,
 }
 
 impl Setup {
@@ -81,6 +84,8 @@ impl Setup {
             storage: process.folder.join(storage),
             // From the process alone, never from files: a project must not redirect its user's requests.
             proxy: place.proxy.clone().or_else(|| process.variable("PERSTACK_PROXY_URL").map(str::to_owned)),
+            lock: LockUse::default(),
+            lockfile: None,
         })
     }
 }
@@ -88,10 +93,8 @@ impl Setup {
 impl Setup {
     /// Tells what the configuration has that is ignored, unless `quiet`.
     pub fn print_warnings(&self, process: &Process, quiet: bool) {
-        let paint = Paint::of_stderr(process);
-        for warning in self.project.iter().flat_map(|p| &p.warnings).filter(|_| !quiet) {
-            // When stderr is gone, there is nobody left to tell.
-            let _ = writeln!(std::io::stderr().lock(), "{} {}", paint.yellow("warning:"), visible(warning));
+        for warning in self.project.iter().flat_map(|p| &p.warnings) {
+            warn(process, quiet, warning);
         }
     }
 
@@ -134,7 +137,18 @@ impl Setup {
             cancel,
             in_doubt,
             cassette,
+            lock: self.lock,
+            lockfile: self.lockfile,
         }
+    }
+}
+
+/// Writes a warning to stderr, unless `quiet`.
+pub fn warn(process: &Process, quiet: bool, warning: &str) {
+    if !quiet {
+        let paint = Paint::of_stderr(process);
+        // When stderr is gone, there is nobody left to tell.
+        let _ = writeln!(std::io::stderr().lock(), "{} {}", paint.yellow("warning:"), visible(warning));
     }
 }
 

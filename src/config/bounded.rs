@@ -11,6 +11,11 @@ pub(super) const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The text of the regular file at `path`; `None` when there is none.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
+    read_text_within(path, MAX_FILE_BYTES)
+}
+
+/// The text of the regular file at `path`, which may have `limit` bytes; `None` when there is none.
+pub(super) fn read_text_within(path: &Path, limit: u64) -> Result<Option<String>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let file = match open(path) {
         Ok(file) => file,
@@ -27,9 +32,9 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
         return Err(ConfigError::NotAFile { path: path.to_owned() });
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(ConfigError::TooLarge { path: path.to_owned(), limit: MAX_FILE_BYTES });
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > limit {
+        return Err(ConfigError::TooLarge { path: path.to_owned(), limit });
     }
     String::from_utf8(bytes).map(Some).map_err(|error| {
         let sound = error.utf8_error().valid_up_to();

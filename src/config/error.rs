@@ -53,6 +53,30 @@ pub enum ConfigError {
     /// An expert that the file does not define.
     #[error("{}", unknown_expert(key, path, nearest.as_deref(), known))]
     UnknownExpert { key: String, path: PathBuf, nearest: Option<String>, known: Vec<String> },
+    /// Keys that mean nothing, where none are allowed; a line each.
+    #[error("{}", keys.join("\n"))]
+    UnknownKeys { keys: Vec<String> },
+    /// A lock that must be used, and is not there.
+    #[error("there is no perstack.lock to take the tools of expert {expert} from: run `perstack install`")]
+    LockMissing { expert: String },
+    /// A lock that is no lock, or not all of one.
+    #[error("{}:{line}:{column}: not a usable lock: {reason}; run `perstack install` to make it anew", path.display())]
+    LockDamaged { path: PathBuf, line: usize, column: usize, reason: String },
+    /// A lock of another format.
+    #[error(
+        "{} has version {}, and this program reads version \"1\": use a newer program, or remove the file and run \
+         `perstack install`", path.display(), quoted(version)
+    )]
+    LockVersion { path: PathBuf, version: String },
+    /// A lock that does not fit the configuration, and must.
+    #[error("{} is stale for expert {expert} ({why}): run `perstack install` to renew it", path.display())]
+    LockStale { path: PathBuf, expert: String, why: String },
+    /// A lock that the format has no room for.
+    #[error("cannot store {}: {reason}", path.display())]
+    LockUnwritable { path: PathBuf, reason: String },
+    /// A lock that the file system does not take.
+    #[error("cannot write {}: check that its folder may be written to and has room", path.display())]
+    LockNotWritten { path: PathBuf, source: io::Error },
 }
 
 /// One mistake in a file.

@@ -78,8 +78,8 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
     let document = findings.document(text);
     // What a broken text means is guesswork: its syntax first.
     let project = findings.is_clean().then(|| project(&Table::root(&document), endpoints, &mut findings));
-    let (warnings, has_unknown_keys) = findings.conclude(text, path)?;
-    Ok(Project { path: path.to_owned(), warnings, has_unknown_keys, ..project.unwrap_or_else(nothing) })
+    let (warnings, unknown_keys) = findings.conclude(text, path)?;
+    Ok(Project { path: path.to_owned(), warnings, unknown_keys, ..project.unwrap_or_else(nothing) })
 }
 
 /// A file that says nothing.
@@ -93,14 +93,14 @@ fn nothing() -> Project {
         base_skill_command: None,
         experts: IndexMap::new(),
         warnings: Vec::new(),
-        has_unknown_keys: false,
+        unknown_keys: Vec::new(),
     }
 }
 
 fn project(root: &Table<'_>, endpoints: Endpoints, findings: &mut Findings) -> Project {
     for (key, _) in root.iter() {
         if OBSOLETE_KEYS.contains(&key.name) {
-            findings.unknown_key(&key, &[], "no longer used");
+            findings.obsolete_key(&key);
         } else if !KEYS.contains(&key.name) {
             findings.unknown_key(&key, &KEYS, "unknown key");
         }
@@ -268,7 +268,7 @@ mod tests {
                 "p.toml:3:1: maxStep: unknown key, ignored; did you mean \"maxSteps\"?",
             ]
         );
-        assert!(project.has_unknown_keys);
+        assert_eq!(project.unknown_keys, project.warnings[1..]);
         assert_eq!(project.overrides, Overrides::default());
     }
 

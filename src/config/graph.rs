@@ -161,7 +161,7 @@ mod tests {
                 format!("p.toml:6:14: experts.@org/x.delegates.0: {unresolved}"),
             ]
         );
-        assert!(!project.has_unknown_keys);
+        assert_eq!(project.unknown_keys, Vec::<String>::new());
     }
 
     #[test]

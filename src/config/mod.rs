@@ -12,12 +12,14 @@ use crate::setting::{DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting, 
 
 mod address;
 mod bounded;
+mod cycles;
 mod dotenv;
 mod env;
 mod error;
 mod experts;
 mod file;
 mod graph;
+pub mod lockfile;
 mod native;
 mod nearest;
 mod provider;
@@ -63,8 +65,8 @@ pub struct Project {
     /// Things that do not stop a run: ignored keys with their place and nearest known key, delegations that newer
     /// runtimes refuse. Ready to print, in the order of the file.
     pub warnings: Vec<String>,
-    /// Whether any of the warnings is about a key that is unknown, and so was ignored.
-    pub has_unknown_keys: bool,
+    /// Those of the warnings that are about unknown keys.
+    pub unknown_keys: Vec<String>,
 }
 
 /// How to run, settled: flag > environment > `perstack.toml` > user defaults > built-in.

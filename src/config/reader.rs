@@ -24,9 +24,10 @@ pub(super) const MAX_NUMBER: u64 = 9_007_199_254_740_991;
 pub(super) struct Findings {
     problems: Vec<Finding>,
     warnings: Vec<Finding>,
-    unknown_keys: usize,
+    unknown_keys: Vec<Finding>,
 }
 
+#[derive(Clone)]
 struct Finding {
     at: usize,
     path: String,
@@ -52,8 +53,15 @@ impl Findings {
     /// Notes a key that means nothing here.
     pub fn unknown_key(&mut self, key: &Key<'_>, known: &[&str], why: &str) {
         let hint = self.hint(key.name, known.iter().copied());
-        self.unknown_keys += 1;
-        self.warnings.push(Finding { at: key.at, path: key.path.clone(), message: format!("{why}, ignored{hint}") });
+        let finding = Finding { at: key.at, path: key.path.clone(), message: format!("{why}, ignored{hint}") };
+        self.unknown_keys.push(finding.clone());
+        self.warnings.push(finding);
+    }
+
+    /// Notes a key that once meant something, so that old files have it.
+    pub fn obsolete_key(&mut self, key: &Key<'_>) {
+        let message = "no longer used, ignored".to_owned();
+        self.warnings.push(Finding { at: key.at, path: key.path.clone(), message });
     }
 
     /// `; did you mean "X"?`, when a known word is near.
@@ -70,20 +78,20 @@ impl Findings {
         search().map(|near| format!("; did you mean {}?", quoted(near))).unwrap_or_default()
     }
 
-    /// The warnings as lines, and whether any is about an unknown key; or all problems, when there are any.
-    pub fn conclude(self, text: &str, file: &Path) -> Result<(Vec<String>, bool), ConfigError> {
+    /// The warnings as lines, and those of them that are about unknown keys; or all problems, when there are any.
+    pub fn conclude(self, text: &str, file: &Path) -> Result<(Vec<String>, Vec<String>), ConfigError> {
         if !self.problems.is_empty() {
             let omitted = self.problems.len().saturating_sub(MAX_SHOWN);
             let problems = located(self.problems, text);
             return Err(ConfigError::Invalid { path: file.to_owned(), problems, omitted });
         }
         let omitted = self.warnings.len().saturating_sub(MAX_SHOWN);
-        let mut warnings: Vec<String> =
-            located(self.warnings, text).iter().map(|warning| warning.in_file(file)).collect();
+        let lines = |findings| located(findings, text).iter().map(|finding| finding.in_file(file)).collect();
+        let mut warnings: Vec<String> = lines(self.warnings);
         if omitted > 0 {
             warnings.push(format!("{}: and {omitted} more warnings", file.display()));
         }
-        Ok((warnings, self.unknown_keys > 0))
+        Ok((warnings, lines(self.unknown_keys)))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::job::{Job, JobStatus};
 use crate::runtime::launch::{Errand, Shared, find_expert, place};
 use crate::runtime::session::Session;
 use crate::runtime::tree::{self, Root, TreeEnd};
-use crate::runtime::{Options, Outcome, RunError, RunInput, inventory};
+use crate::runtime::{Options, Outcome, RunError, RunInput, inventory, locked};
 use crate::store::Store;
 use crate::usage::Usage;
 
@@ -23,6 +23,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let expert = find_expert(&input.expert, &options.experts)?;
     let session = Session::open(options)?;
     // A job whose tools cannot be had is not begun.
+    locked::check(expert, options)?;
     let inventory = inventory::open(expert, &options.experts, place(options))?;
     inventory::close(&inventory.skills).await;
 

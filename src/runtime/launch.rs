@@ -17,6 +17,7 @@ use crate::machine::{Input, RunMachine};
 use crate::runtime::history::{self, Past};
 use crate::runtime::instruction::{self, Scene};
 use crate::runtime::inventory::{self, Inventory, Place};
+use crate::runtime::locked;
 use crate::runtime::narrator::Narrator;
 use crate::runtime::recorder::Recorder;
 use crate::runtime::run::{Stage, drive};
@@ -331,8 +332,11 @@ impl Shared {
     }
 
     fn open_tools(&self, expert: &Expert, is_delegate: bool) -> Result<Inventory, RunError> {
+        let lock_warnings = locked::check(expert, &self.options)?;
         let place = Place { is_delegate, ..place(&self.options) };
-        inventory::open(expert, &self.experts, place)
+        let mut inventory = inventory::open(expert, &self.experts, place)?;
+        inventory.warnings.extend(lock_warnings);
+        Ok(inventory)
     }
 
     fn recorder(&self, setting: &RunSetting, is_new: bool) -> Result<Recorder, RunError> {

@@ -8,6 +8,7 @@ mod instruction;
 mod inventory;
 mod job;
 mod launch;
+mod locked;
 mod narrator;
 mod recorder;
 mod resume;
@@ -22,7 +23,8 @@ use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{Checkpoint, Status};
-use crate::config::Settings;
+use crate::config::lockfile::{Lock, LockUse, Surveyed};
+use crate::config::{ConfigError, Settings};
 use crate::environment::Environment;
 use crate::event::{Event, EventSink};
 use crate::expert::{Expert, ExpertKey};
@@ -34,6 +36,8 @@ use crate::replay::ReplayError;
 use crate::skill::SkillError;
 use crate::store::StoreError;
 use crate::tool::ToolSpec;
+
+pub use clock::SystemClock;
 
 /// This runtime's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -57,6 +61,10 @@ pub struct Options {
     pub cancel: CancellationToken,
     pub in_doubt: InDoubt,
     pub cassette: Cassette,
+    /// How `lockfile` is to be used.
+    pub lock: LockUse,
+    /// The lock beside the configuration, when there is one.
+    pub lockfile: Option<Arc<Lock>>,
 }
 
 impl Options {
@@ -75,6 +83,8 @@ impl Options {
             cancel: CancellationToken::new(),
             in_doubt: InDoubt::default(),
             cassette: Cassette::default(),
+            lock: LockUse::default(),
+            lockfile: None,
         }
     }
 }
@@ -205,6 +215,9 @@ pub enum RunError {
     /// A delegate's checkpoint cannot be resumed by itself: its parent waits for it.
     #[error("checkpoint {checkpoint} belongs to the delegate {expert}: resume its job, {job}, which goes on with it")]
     DelegatesCheckpoint { checkpoint: CheckpointId, expert: ExpertKey, job: JobId },
+    /// The lock must serve, and cannot.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The provider cannot be used.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -276,9 +289,20 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
 /// # Errors
 /// When the expert is not defined or a skill of it cannot be opened.
 pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec>, RunError> {
+    Ok(survey(expert, options).await?.tools)
+}
+
+/// What a lock holds of `expert`: its tools, and how its servers are spoken to. Every skill is opened for it, lock or
+/// not.
+///
+/// # Errors
+/// As [`tools`].
+pub async fn survey(expert: &ExpertKey, options: &Options) -> Result<Surveyed, RunError> {
     let expert = launch::find_expert(expert, &options.experts)?;
     let inventory = inventory::open(expert, &options.experts, launch::place(options))?;
-    let tools = inventory.skills.tools().to_vec();
+    let skills = inventory.skills.skills();
+    let protocols = skills.iter().filter_map(|skill| Some((skill.name().to_owned(), skill.protocol()?))).collect();
+    let found = Surveyed { tools: inventory.skills.tools().to_vec(), protocols, warnings: inventory.warnings };
     inventory::close(&inventory.skills).await;
-    Ok(tools)
+    Ok(found)
 }

@@ -25,6 +25,11 @@ pub trait Skill: Send + Sync {
     /// Its tools, after `omit` and `pick`.
     fn tools(&self) -> Vec<ToolSpec>;
 
+    /// The protocol version that was negotiated with its server; none for a skill within this process.
+    fn protocol(&self) -> Option<String> {
+        None
+    }
+
     /// Answers one call. Every failure is a result marked as error, for the model to see. When `cancel` fires, the
     /// call should end soon; dropping the future ends it at once, with everything it started.
     fn call(self: Arc<Self>, call: ToolCall, cancel: CancellationToken) -> BoxFuture<'static, ToolResult>;

@@ -14,6 +14,7 @@ mod delegation;
 mod docs;
 mod errors;
 mod example;
+mod lockfile;
 mod mock_server;
 mod output;
 mod process;

@@ -22,6 +22,11 @@ impl Paint {
         Self::of(process, std::io::stderr().is_terminal())
     }
 
+    /// Colours on stdout, by the same rules.
+    pub fn of_stdout(process: &Process) -> Self {
+        Self::of(process, std::io::stdout().is_terminal())
+    }
+
     fn of(process: &Process, is_terminal: bool) -> Self {
         let set = |name| process.variable(name).is_some_and(|value| value != "0");
         let refused = process.variable("CLICOLOR") == Some("0") || process.variable("TERM") == Some("dumb");

@@ -1,0 +1,294 @@
+//! `perstack check`: everything that can be wrong before a model is asked or a skill started.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use clap::Args;
+use perstack::config::Project;
+use perstack::config::lockfile::{self, Definition, Lock, LockState};
+use perstack::environment::Environment;
+use perstack::expert::{Expert, ExpertKey, SkillSpec};
+use perstack::provider::transport::HttpTransport;
+use perstack::provider::{Provider, ProviderError, ProxySettings, choose};
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::options::{ConfigArgs, ModelArgs};
+use super::program::{self, Fault};
+use super::render::{Paint, visible};
+use super::setup::{ProjectNeed, Setup};
+use super::{Exit, Process};
+
+/// Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// One JSON object with all findings
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Level {
+    Ok,
+    /// Worth knowing; the check passes.
+    Warning,
+    /// The check fails.
+    Error,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    level: Level,
+    /// What it is about.
+    subject: String,
+    message: String,
+}
+
+/// What the whole check says.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    ok: bool,
+    findings: &'a [Finding],
+}
+
+/// The findings so far.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, level: Level, subject: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Finding { level, subject: subject.into(), message: message.into() });
+    }
+
+    fn is_ok(&self) -> bool {
+        self.0.iter().all(|finding| finding.level != Level::Error)
+    }
+
+    /// Adds `Ok` when nothing was found since there were `before` findings.
+    fn ok_unless_more_than(&mut self, before: usize, subject: impl Into<String>, message: impl Into<String>) {
+        if self.0.len() == before {
+            self.add(Level::Ok, subject, message);
+        }
+    }
+}
+
+/// Carries out the command.
+pub fn run(args: &CheckArgs, process: &Process) -> Result<Exit, Failure> {
+    let mut findings = Findings::default();
+    match Setup::read(process, &args.config.place(), &ModelArgs::default(), ProjectNeed::Required) {
+        Err(failure) => unreadable(&failure, &mut findings),
+        Ok(setup) => check(&setup, process, &mut findings),
+    }
+    let text = if args.json { json(&findings)? } else { lines(&findings, Paint::of_stdout(process)) };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::other(anyhow::Error::new(error).context("cannot write to standard output")))
+        }
+        _ => Ok(if findings.is_ok() { Exit::Completed } else { Exit::Usage }),
+    }
+}
+
+/// A configuration, or something beside it, that cannot even be read.
+fn unreadable(failure: &Failure, findings: &mut Findings) {
+    let errors = failure.mistakes().unwrap_or_else(|| vec![failure.lines().join(" ")]);
+    for error in errors {
+        findings.add(Level::Error, "configuration", error);
+    }
+}
+
+fn check(setup: &Setup, process: &Process, findings: &mut Findings) {
+    let Some(project) = &setup.project else { return };
+    let experts = match project.experts.len() {
+        1 => "1 expert".to_owned(),
+        count => format!("{count} experts"),
+    };
+    findings.add(Level::Ok, "configuration", format!("{} defines {experts}", project.path.display()));
+    for warning in &project.warnings {
+        // A misspelt key is ignored by a run, which is what nobody wants of it.
+        let level = if project.unknown_keys.contains(warning) { Level::Error } else { Level::Warning };
+        findings.add(level, "configuration", warning.as_str());
+    }
+    delegates(project, findings);
+    let place = Place { process, environment: &setup.environment };
+    for expert in project.experts.values() {
+        skills(Definition::new(expert, project.base_skill_command.as_deref()), place, findings);
+    }
+    provider(setup, findings);
+    lock(project, findings);
+}
+
+fn delegates(project: &Project, findings: &mut Findings) {
+    let before = findings.0.len();
+    for cycle in project.cycles() {
+        let mut names: Vec<&str> = cycle.iter().map(ExpertKey::as_str).collect();
+        names.extend(names.first().copied());
+        let way = names.join(" → ");
+        findings.add(Level::Warning, "delegates", format!("{way} is a circle: only the budgets of a job end it"));
+    }
+    if project.experts.values().any(|expert| !expert.delegates.is_empty()) {
+        findings.ok_unless_more_than(before, "delegates", "no expert delegates in a circle");
+    }
+}
+
+/// Where programs and variables are looked for.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    process: &'a Process,
+    environment: &'a Environment,
+}
+
+/// The servers of an expert: their programs and variables. Addresses were checked when the file was read.
+fn skills(definition: Definition<'_>, place: Place<'_>, findings: &mut Findings) {
+    let expert = definition.expert;
+    for spec in definition.servers() {
+        let subject = format!("expert {}, skill {}", expert.key, spec.common().name);
+        let before = findings.0.len();
+        match spec {
+            SkillSpec::McpStdioSkill { command, required_env, .. } => {
+                let replaced = definition.base_command.filter(|_| spec.is_built_in_base()).and_then(<[String]>::first);
+                program(replaced.unwrap_or(command), &subject, place, findings);
+                for name in required_env.iter().filter(|name| place.environment.get(name).is_none()) {
+                    let message = format!("the variable {name} is not set: set it in the environment or in .env");
+                    findings.add(Level::Error, subject.as_str(), message);
+                }
+                findings.ok_unless_more_than(before, subject, "its command and variables are there");
+            }
+            SkillSpec::McpSseSkill { endpoint, .. } => {
+                findings.add(Level::Ok, subject, format!("{endpoint} is an address that skills may have"));
+            }
+            SkillSpec::InteractiveSkill { .. } => {}
+        }
+    }
+}
+
+fn program(command: &str, subject: &str, place: Place<'_>, findings: &mut Findings) {
+    let message = match program::find(command, &place.process.folder, place.environment.get("PATH")) {
+        Ok(_) => return,
+        Err(Fault::Missing) => format!("the command {command} is not found: install it, or correct its name or PATH"),
+        Err(Fault::NotExecutable(file)) => {
+            format!("the command {command} may not be run: make {} executable", file.display())
+        }
+    };
+    findings.add(Level::Error, subject, message);
+}
+
+/// Whether a model could be asked. Where keys are kept out of a check, as in many a CI job, that is no mistake.
+fn provider(setup: &Setup, findings: &mut Findings) {
+    match connect(setup) {
+        Ok(provider) => findings.add(Level::Ok, "provider", format!("{} can be used", provider.name())),
+        Err(error) => {
+            let level = match error {
+                ProviderError::MissingKey { .. } | ProviderError::NothingToUse { .. } => Level::Warning,
+                _ => Level::Error,
+            };
+            findings.add(level, "provider", Failure::usage(error).lines().join(" "));
+        }
+    }
+}
+
+/// Builds the provider that a run would ask; nothing is sent.
+fn connect(setup: &Setup) -> Result<Provider, ProviderError> {
+    let name = choose(setup.settings.provider, &setup.environment)?;
+    let proxy = match &setup.proxy {
+        Some(url) => ProxySettings::explicit(url),
+        None => ProxySettings::of_environment(&setup.environment),
+    };
+    let transport = Arc::new(HttpTransport::new(&proxy)?);
+    Provider::connect(name, &setup.settings.provider_setting, &setup.environment, transport)
+}
+
+fn lock(project: &Project, findings: &mut Findings) {
+    let subject = lockfile::FILE_NAME;
+    match lockfile::read(&lockfile::find(&project.path)) {
+        Err(error) => findings.add(Level::Error, subject, Failure::usage(error).lines().join(" ")),
+        Ok(None) => findings.add(Level::Ok, subject, "there is none: every run starts its skills"),
+        Ok(Some(lock)) => entries(&lock, project, findings),
+    }
+}
+
+fn entries(lock: &Lock, project: &Project, findings: &mut Findings) {
+    let subject = lockfile::FILE_NAME;
+    let before = findings.0.len();
+    let renew = "run `perstack install` to renew it";
+    for expert in project.experts.values() {
+        match lock.expert(&Definition::new(expert, project.base_skill_command.as_deref())) {
+            LockState::Fresh(_) => {}
+            LockState::Stale { why } => {
+                findings.add(Level::Error, subject, format!("stale for expert {} ({why}): {renew}", expert.key));
+            }
+            LockState::Missing => {
+                findings.add(Level::Error, subject, format!("no entry for expert {}: {renew}", expert.key));
+            }
+        }
+    }
+    let is_defined = |key: &str| project.experts.values().any(|expert: &Expert| expert.key.as_str() == key);
+    for key in lock.experts.keys().filter(|key| !is_defined(key)) {
+        findings.add(Level::Warning, subject, format!("has an entry for {key}, which is not defined: {renew}"));
+    }
+    findings.ok_unless_more_than(before, subject, "fresh");
+}
+
+fn json(findings: &Findings) -> Result<String, Failure> {
+    let report = Report { ok: findings.is_ok(), findings: &findings.0 };
+    serde_json::to_string_pretty(&report).map(|text| text + "\n").map_err(Failure::other)
+}
+
+fn lines(findings: &Findings, paint: Paint) -> String {
+    let line = |Finding { level, subject, message }: &Finding| {
+        let mark = match level {
+            Level::Ok => paint.green("✓"),
+            Level::Warning => paint.yellow("!"),
+            Level::Error => paint.red("✗"),
+        };
+        format!("{mark} {}: {}\n", visible(subject), visible(message))
+    };
+    findings.0.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings() -> Findings {
+        let mut findings = Findings::default();
+        findings.add(Level::Ok, "configuration", "p.toml defines 1 expert");
+        findings.add(Level::Warning, "delegates", "a → b\u{1b}[31m → a");
+        findings
+    }
+
+    #[test]
+    fn findings_are_a_line_each() {
+        let mut findings = findings();
+        assert!(findings.is_ok());
+        findings.add(Level::Error, "expert a, skill s", "the variable X is not set");
+        assert!(!findings.is_ok());
+        assert_eq!(
+            lines(&findings, Paint::plain()),
+            "✓ configuration: p.toml defines 1 expert\n! delegates: a → b\\x1b[31m → a\n\
+             ✗ expert a, skill s: the variable X is not set\n"
+        );
+    }
+
+    #[test]
+    fn json_says_whether_all_is_well() {
+        let mut findings = findings();
+        findings.0.truncate(1);
+        insta::assert_snapshot!(json(&findings).unwrap(), @r#"
+        {
+          "ok": true,
+          "findings": [
+            {
+              "level": "ok",
+              "subject": "configuration",
+              "message": "p.toml defines 1 expert"
+            }
+          ]
+        }
+        "#);
+    }
+}

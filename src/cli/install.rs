@@ -1,0 +1,197 @@
+//! `perstack install`: every skill started once, and what was found written to `perstack.lock`.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use perstack::config::lockfile::{self, Definition, Lock, Surveyed, Written};
+use perstack::expert::ExpertKey;
+use perstack::fact::Clock;
+use perstack::runtime::{self, Cassette, InDoubt, Options, RunError, SystemClock};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::drive::async_runtime;
+use super::failure::Failure;
+use super::list_tools::Nobody;
+use super::options::{ConfigArgs, ModelArgs};
+use super::render::{Paint, visible};
+use super::setup::{ProjectNeed, Setup, warn};
+use super::signals::Signals;
+use super::{Exit, Process};
+
+/// Experts whose skills are open at one time: servers take memory, and starting them takes the processor.
+const AT_ONCE: usize = 4;
+
+/// Starts every skill once and writes perstack.lock
+#[derive(Debug, Args)]
+pub struct InstallArgs {
+    /// Write nothing; tell how perstack.lock differs from what would be written, and fail when it does
+    #[arg(long)]
+    check: bool,
+    /// Show errors only
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// How often the spinner moves: often enough to look alive, rarely enough to cost nothing.
+const TICK: Duration = Duration::from_millis(125);
+
+/// The program ends early: by a signal's code, or because something is wrong.
+type Stop = Result<Exit, Failure>;
+
+/// What each expert's skills offer, in the order of the configuration.
+type Found = Vec<(ExpertKey, Result<Surveyed, RunError>)>;
+
+/// Carries out the command.
+pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
+    let setup = Setup::read(process, &args.config.place(), &ModelArgs::default(), ProjectNeed::Required)?;
+    setup.print_warnings(process, args.quiet);
+    let config = setup.project.as_ref().map(|project| project.path.clone()).unwrap_or_default();
+    let experts = setup.experts();
+    let cancel = CancellationToken::new();
+    let options = Arc::new(setup.options(process, Arc::new(Nobody), cancel, InDoubt::default(), Cassette::None));
+    let runtime = async_runtime()?;
+    let bar = bar(experts.len(), process, args.quiet);
+    let surveyed = runtime.block_on(survey(experts, &options, &bar));
+    bar.finish_and_clear();
+    // A skill that does not end must not keep the program.
+    runtime.shutdown_background();
+    let found = match surveyed {
+        Ok(found) => found,
+        Err(stop) => return stop,
+    };
+    let found = match whole(found, process) {
+        Ok(found) => found,
+        Err(exit) => return Ok(exit),
+    };
+    let say = |text: &str| say(args.quiet, text);
+    for (expert, found) in &found {
+        for warning in &found.warnings {
+            warn(process, args.quiet, &format!("expert {expert}: {warning}"));
+        }
+        let count = found.tools.len();
+        say(&format!("{expert}: {count} {}", if count == 1 { "tool" } else { "tools" }));
+    }
+    let lock = lock(&config, &found, &options);
+    if args.check { check(&lock, say) } else { write(&lock, say) }
+}
+
+/// Asks for every expert's tools, some at one time. A signal ends it.
+async fn survey(experts: Vec<ExpertKey>, options: &Arc<Options>, bar: &ProgressBar) -> Result<Found, Stop> {
+    let mut signals = Signals::listen()
+        .map_err(|error| Err(Failure::other(anyhow::Error::new(error).context("cannot listen to signals"))))?;
+    let mut found: Vec<Option<Result<Surveyed, RunError>>> = experts.iter().map(|_| None).collect();
+    let mut waiting = experts.iter().cloned().enumerate();
+    let mut asked = JoinSet::new();
+    loop {
+        while asked.len() < AT_ONCE
+            && let Some((at, expert)) = waiting.next()
+        {
+            let options = Arc::clone(options);
+            bar.set_message(visible(expert.as_str()));
+            asked.spawn(async move { (at, runtime::survey(&expert, &options).await) });
+        }
+        let answered = tokio::select! {
+            answered = asked.join_next() => answered,
+            signal = signals.next() => return Err(Ok(signal.exit())),
+        };
+        match answered {
+            None => break,
+            Some(Ok((at, surveyed))) => {
+                bar.inc(1);
+                if let Some(place) = found.get_mut(at) {
+                    *place = Some(surveyed);
+                }
+            }
+            Some(Err(panic)) => return Err(Err(Failure::from(RunError::Internal(panic.to_string())))),
+        }
+    }
+    let unasked = || Err(RunError::Internal("an expert was left out".to_owned()));
+    Ok(experts.into_iter().zip(found).map(|(expert, found)| (expert, found.unwrap_or_else(unasked))).collect())
+}
+
+/// The findings, when all are there; else every failure is told, and the code to end with is the first one's.
+fn whole(found: Found, process: &Process) -> Result<Vec<(ExpertKey, Surveyed)>, Exit> {
+    let mut sound = Vec::new();
+    let mut exit = None;
+    for (expert, surveyed) in found {
+        match surveyed {
+            Ok(surveyed) => sound.push((expert, surveyed)),
+            Err(error) => {
+                let failure = Failure::from(error).in_expert(&expert);
+                failure.print(Paint::of_stderr(process));
+                exit = exit.or(Some(failure.exit()));
+            }
+        }
+    }
+    match exit {
+        None => Ok(sound),
+        Some(exit) => {
+            say(false, "nothing was written");
+            Err(exit)
+        }
+    }
+}
+
+fn lock(config: &Path, found: &[(ExpertKey, Surveyed)], options: &Options) -> Lock {
+    let base_command = options.base_skill_command.as_deref();
+    let entries = found.iter().filter_map(|(key, found)| {
+        let expert = options.experts.get(key)?;
+        Some((Definition::new(expert, base_command), found))
+    });
+    Lock::of(config, SystemClock.stamp().at, entries)
+}
+
+fn write(lock: &Lock, say: impl Fn(&str)) -> Result<Exit, Failure> {
+    let path = visible(&lock.path().display().to_string());
+    match lockfile::write(lock.path(), lock).map_err(Failure::usage)? {
+        Written::Replaced => say(&format!("wrote {path}")),
+        Written::UpToDate => say(&format!("{path} is up to date")),
+    }
+    Ok(Exit::Completed)
+}
+
+/// Compares the lock with the one that is there. What differs goes to stdout, as it is what was asked for.
+fn check(lock: &Lock, say: impl Fn(&str)) -> Result<Exit, Failure> {
+    let path = visible(&lock.path().display().to_string());
+    let Some(old) = lockfile::read(lock.path()).map_err(Failure::usage)? else {
+        return Err(Failure::usage(anyhow::anyhow!("{path} does not exist")).help("run `perstack install`"));
+    };
+    let differences = lockfile::differences(&old, lock);
+    if differences.is_empty() {
+        say(&format!("{path} is up to date"));
+        return Ok(Exit::Completed);
+    }
+    let text: String = differences.iter().map(|line| visible(line) + "\n").collect();
+    // A reader that has gone away has seen enough: the code says the rest.
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+    Err(Failure::usage(anyhow::anyhow!("{path} is stale")).help("run `perstack install` to renew it"))
+}
+
+/// A bar over the experts, on a terminal.
+fn bar(experts: usize, process: &Process, quiet: bool) -> ProgressBar {
+    let is_shown = !quiet && io::stderr().is_terminal() && process.variable("TERM") != Some("dumb");
+    if !is_shown {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(experts as u64);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos}/{len} {wide_msg} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+/// Tells a person something on stderr.
+fn say(quiet: bool, text: &str) {
+    if !quiet {
+        // When stderr is gone, there is nobody left to tell.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}

@@ -1,0 +1,57 @@
+//! How `run` and `resume` use the lock: the flags, and the file beside the configuration.
+
+use std::sync::Arc;
+
+use clap::Args;
+use perstack::config::ConfigError;
+use perstack::config::lockfile::{self, LockUse};
+
+use super::Process;
+use super::failure::Failure;
+use super::setup::{Setup, warn};
+
+/// How the lock is used.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct LockArgs {
+    /// Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)
+    #[arg(long)]
+    pub locked: bool,
+    /// Use perstack.lock as it is, without asking whether it is fresh
+    #[arg(long, conflicts_with = "locked")]
+    pub frozen: bool,
+}
+
+impl LockArgs {
+    fn lock_use(self) -> LockUse {
+        match (self.locked, self.frozen) {
+            (true, _) => LockUse::Locked,
+            (false, true) => LockUse::Frozen,
+            (false, false) => LockUse::Auto,
+        }
+    }
+}
+
+impl Setup {
+    /// Adds the lock beside the configuration. One that cannot be read is told of, unless it must serve or `quiet`.
+    ///
+    /// # Errors
+    /// When the lock must serve and cannot be read, or the configuration has unknown keys and must not.
+    pub fn with_lock(mut self, args: LockArgs, process: &Process, quiet: bool) -> Result<Self, Failure> {
+        self.lock = args.lock_use();
+        let Some(project) = &self.project else { return Ok(self) };
+        if self.lock == LockUse::Locked && !project.unknown_keys.is_empty() {
+            let keys = project.unknown_keys.clone();
+            return Err(Failure::usage(ConfigError::UnknownKeys { keys })
+                .help("correct or remove them, or run without --locked"));
+        }
+        match lockfile::read(&lockfile::find(&project.path)) {
+            Ok(lock) => self.lockfile = lock.map(Arc::new),
+            Err(error) if self.lock == LockUse::Auto => {
+                let error = Failure::usage(error).lines().join(" ");
+                warn(process, quiet, &format!("{error}; skills are started instead"));
+            }
+            Err(error) => return Err(Failure::usage(error)),
+        }
+        Ok(self)
+    }
+}

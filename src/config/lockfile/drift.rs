@@ -1,0 +1,191 @@
+//! Drift: how the tools that servers offer differ from those that were locked, in words.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::Lock;
+use super::digest::canonical;
+use super::entry::{LockedExpert, LockedSkill, LockedTool};
+use super::fresh::changed_parts;
+use super::schema::Stored;
+use crate::tool::ToolSpec;
+
+/// Most differences told of one tool.
+const MAX_DETAILS: usize = 6;
+/// Most characters of a value that are shown.
+const MAX_SHOWN: usize = 60;
+/// Most differences told of one lock.
+const MAX_DIFFERENCES: usize = 200;
+
+/// A tool that is not as it was locked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolDifference {
+    pub skill: String,
+    pub tool: String,
+    pub change: Change,
+}
+
+/// How a tool differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The lock does not have it.
+    Added,
+    /// Only the lock has it.
+    Removed,
+    /// Its definition is another: what was, and what is now, part by part.
+    Changed(Vec<String>),
+}
+
+/// `skill index: tool search changed: description "a" is now "b"`.
+impl fmt::Display for ToolDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { skill, tool, change } = self;
+        match change {
+            Change::Added => write!(f, "skill {skill}: tool {tool} added"),
+            Change::Removed => write!(f, "skill {skill}: tool {tool} removed"),
+            Change::Changed(parts) => write!(f, "skill {skill}: tool {tool} changed: {}", parts.join("; ")),
+        }
+    }
+}
+
+impl LockedExpert {
+    /// How the tools that the skill's server offers now, after `pick` and `omit`, differ from the locked ones. Order does
+    /// not count, nor what the lock cannot know (kinds and hints, in locks of the original).
+    pub fn drift(&self, skill: &str, live: &[ToolSpec]) -> Vec<ToolDifference> {
+        let live: Vec<LockedTool> = live.iter().filter(|tool| tool.skill_name == skill).map(LockedTool::of).collect();
+        compare(&self.tools_of(skill).collect::<Vec<_>>(), &live.iter().collect::<Vec<_>>())
+    }
+}
+
+/// Changes to the tools of an entry, in its order; then what is new.
+fn compare(before: &[&LockedTool], after: &[&LockedTool]) -> Vec<ToolDifference> {
+    let is_same = |a: &LockedTool, b: &LockedTool| a.skill_name == b.skill_name && a.name == b.name;
+    let difference =
+        |tool: &LockedTool, change| ToolDifference { skill: tool.skill_name.clone(), tool: tool.name.clone(), change };
+    let mut differences = Vec::new();
+    for old in before {
+        match after.iter().find(|new| is_same(old, new)) {
+            None => differences.push(difference(old, Change::Removed)),
+            Some(new) => {
+                let parts = parts(old, new);
+                if !parts.is_empty() {
+                    differences.push(difference(old, Change::Changed(parts)));
+                }
+            }
+        }
+    }
+    let is_new = |new: &&&LockedTool| !before.iter().any(|old| is_same(old, new));
+    differences.extend(after.iter().filter(is_new).map(|new| difference(new, Change::Added)));
+    differences
+}
+
+/// What of a definition differs.
+fn parts(old: &LockedTool, new: &LockedTool) -> Vec<String> {
+    let mut parts = Vec::new();
+    let text = |text: &Option<String>| Value::from(text.clone().unwrap_or_default());
+    values("description", &text(&old.description), &text(&new.description), &mut parts);
+    if let (Some(old), Some(new)) = (old.kind, new.kind)
+        && old != new
+    {
+        parts.push(format!("kind {old:?} is now {new:?}"));
+    }
+    if let (Some(old), Some(new)) = (&old.hints, &new.hints)
+        && old != new
+    {
+        parts.push(format!("hints {old:?} are now {new:?}"));
+    }
+    // What the original's lock left out of a schema is no change.
+    let schema = |tool: &LockedTool, is_whole: bool| {
+        let whole = tool.schema();
+        Value::Object(if is_whole { whole } else { Stored::of(&whole).table })
+    };
+    let is_whole = old.digest.is_some() && new.digest.is_some();
+    values("inputSchema", &schema(old, is_whole), &schema(new, is_whole), &mut parts);
+    if parts.len() > MAX_DETAILS {
+        let more = parts.len() - MAX_DETAILS;
+        parts.truncate(MAX_DETAILS);
+        parts.push(format!("and {more} more"));
+    }
+    parts
+}
+
+/// Notes where two values differ, by path.
+fn values(path: &str, old: &Value, new: &Value, parts: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(before), Value::Object(after)) => {
+            for (key, old) in before {
+                match after.get(key) {
+                    Some(new) => values(&format!("{path}.{key}"), old, new, parts),
+                    None => parts.push(format!("{path}.{key} is gone")),
+                }
+            }
+            let added = after.keys().filter(|key| !before.contains_key(*key));
+            parts.extend(added.map(|key| format!("{path}.{key} is new")));
+        }
+        _ if canonical(old) == canonical(new) => {}
+        _ => parts.push(format!("{path} {} is now {}", shown(old), shown(new))),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().nth(MAX_SHOWN).is_none() {
+        return text;
+    }
+    text.chars().take(MAX_SHOWN).chain(['…']).collect()
+}
+
+/// How a lock differs from the one that would be written now, a line each; nothing when both say the same.
+pub fn differences(old: &Lock, new: &Lock) -> Vec<String> {
+    if old.says_the_same_as(new) {
+        return Vec::new();
+    }
+    let mut lines = Vec::new();
+    if old.config_path != new.config_path {
+        lines.push(format!("made from {}, not from {}", old.config_path, new.config_path));
+    }
+    for (key, before) in &old.experts {
+        match new.experts.get(key) {
+            Some(after) => lines.extend(entry(before, after).into_iter().map(|line| format!("expert {key}: {line}"))),
+            None => lines.push(format!("expert {key} removed")),
+        }
+    }
+    let added = new.experts.keys().filter(|key| !old.experts.contains_key(*key));
+    lines.extend(added.map(|key| format!("expert {key} added")));
+    if lines.is_empty() {
+        lines.push("experts or skills stand in another order".to_owned());
+    }
+    if lines.len() > MAX_DIFFERENCES {
+        let more = lines.len() - MAX_DIFFERENCES;
+        lines.truncate(MAX_DIFFERENCES);
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
+fn entry(old: &LockedExpert, new: &LockedExpert) -> Vec<String> {
+    let mut lines = Vec::new();
+    match (&old.digest, &new.digest) {
+        (None, Some(_)) => lines.push("the entry has no digests".to_owned()),
+        (before, after) if before != after => match changed_parts(old, new) {
+            parts if parts.is_empty() => lines.push("its definition changed".to_owned()),
+            parts => lines.push(format!("changed: {}", parts.join(", "))),
+        },
+        _ => {}
+    }
+    let both = old.skills.iter().filter_map(|(name, before)| Some((name, before, new.skills.get(name)?)));
+    lines.extend(both.filter_map(|(name, before, after)| protocol(name, before, after)));
+    let tools = compare(&old.tools.iter().collect::<Vec<_>>(), &new.tools.iter().collect::<Vec<_>>());
+    lines.extend(tools.iter().map(ToString::to_string));
+    if lines.is_empty() && !old.says_the_same_as(new) {
+        lines.push("the entry was changed by hand".to_owned());
+    }
+    lines
+}
+
+fn protocol(name: &str, old: &LockedSkill, new: &LockedSkill) -> Option<String> {
+    let told = |skill: &LockedSkill| skill.protocol.clone().unwrap_or_else(|| "none".to_owned());
+    (old.protocol != new.protocol && old.tools_digest.is_some())
+        .then(|| format!("skill {name}: protocol {} is now {}", told(old), told(new)))
+}

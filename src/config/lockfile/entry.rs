@@ -1,0 +1,288 @@
+//! The shapes of the file: an expert, its skills, and the definitions of their tools.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::digest::digest;
+use super::schema::Stored;
+use crate::expert::{InteractiveTool, SkillSpec};
+use crate::tool::{ToolHints, ToolKind, ToolSpec};
+
+/// An expert's entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockedExpert {
+    pub key: String,
+    pub name: String,
+    pub version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub instruction: String,
+    /// The digest of the definition that the entry was made from; none in locks of the original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    pub delegates: Vec<String>,
+    pub tags: Vec<String>,
+    /// By name, in the order of the configuration.
+    pub skills: IndexMap<String, LockedSkill>,
+    /// Of all skills, after `pick` and `omit`. The original leaves the key out when there are none.
+    #[serde(default, rename = "toolDefinitions")]
+    pub tools: Vec<LockedTool>,
+}
+
+/// A skill as it was configured, and what its server told of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockedSkill {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pick: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omit: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub args: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required_env: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lazy_init: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The protocol version that was negotiated with the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// The digest of the digests of its tools; none in locks of the original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools_digest: Option<String>,
+    /// The questions of an interactive skill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<IndexMap<String, LockedQuestion>>,
+}
+
+/// A question of an interactive skill.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockedQuestion {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub input_json_schema: String,
+}
+
+/// A tool's definition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockedTool {
+    pub skill_name: String,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// None in locks of the original, whose tools all belong to servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ToolKind>,
+    /// What the server promises of it; none in locks of the original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hints: Option<Vec<Hint>>,
+    /// The digest of this definition; none in locks of the original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The schema as JSON text, where `inputSchema` cannot hold all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    input_schema_json: Option<String>,
+    input_schema: Map<String, Value>,
+}
+
+/// One promise of [`ToolHints`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Hint {
+    ReadOnly,
+    Idempotent,
+    Destructive,
+    OpenWorld,
+}
+
+impl Hint {
+    fn all_of(hints: ToolHints) -> Vec<Self> {
+        [
+            (hints.read_only, Self::ReadOnly),
+            (hints.idempotent, Self::Idempotent),
+            (hints.destructive, Self::Destructive),
+            (hints.open_world, Self::OpenWorld),
+        ]
+        .into_iter()
+        .filter_map(|(is_given, hint)| is_given.then_some(hint))
+        .collect()
+    }
+}
+
+impl LockedExpert {
+    /// Whether both say the same, but for the order in which servers list tools and schemas' keys.
+    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+        let in_order = |entry: &Self| {
+            let mut tools = entry.tools.clone();
+            tools.sort_by(|a, b| (&a.skill_name, &a.name).cmp(&(&b.skill_name, &b.name)));
+            Self { tools, ..entry.clone() }
+        };
+        self.skills.keys().eq(other.skills.keys()) && in_order(self) == in_order(other)
+    }
+
+    /// The definitions of one skill.
+    pub fn tools_of<'a>(&'a self, skill: &'a str) -> impl Iterator<Item = &'a LockedTool> {
+        self.tools.iter().filter(move |tool| tool.skill_name == skill)
+    }
+
+    /// The digest over the definitions of one skill, as they stand in the entry.
+    pub(super) fn digest_of_tools(&self, skill: &str) -> String {
+        let mut digests: Vec<&str> = self.tools_of(skill).filter_map(|tool| tool.digest.as_deref()).collect();
+        digests.sort_unstable();
+        digest(&json!(digests))
+    }
+}
+
+impl LockedSkill {
+    /// The skill as it is configured.
+    pub(super) fn of(spec: &SkillSpec) -> Self {
+        let common = spec.common();
+        let mut skill = Self {
+            kind: String::new(),
+            name: common.name.clone(),
+            description: common.description.clone(),
+            rule: common.rule.clone(),
+            pick: None,
+            omit: None,
+            command: None,
+            package_name: None,
+            args: None,
+            required_env: None,
+            lazy_init: None,
+            endpoint: None,
+            protocol: None,
+            tools_digest: None,
+            tools: None,
+        };
+        if !matches!(spec, SkillSpec::InteractiveSkill { .. }) {
+            skill.pick = Some(common.pick.clone());
+            skill.omit = Some(common.omit.clone());
+        }
+        match spec {
+            SkillSpec::McpStdioSkill { command, package_name, args, required_env, lazy_init, .. } => {
+                "mcpStdioSkill".clone_into(&mut skill.kind);
+                skill.command = Some(command.clone());
+                skill.package_name.clone_from(package_name);
+                skill.args = Some(args.clone());
+                skill.required_env = Some(required_env.clone());
+                skill.lazy_init = Some(*lazy_init);
+            }
+            SkillSpec::McpSseSkill { endpoint, .. } => {
+                "mcpSseSkill".clone_into(&mut skill.kind);
+                skill.endpoint = Some(endpoint.clone());
+            }
+            SkillSpec::InteractiveSkill { tools, .. } => {
+                "interactiveSkill".clone_into(&mut skill.kind);
+                skill.tools = Some(tools.iter().map(LockedQuestion::of).collect());
+            }
+        }
+        skill
+    }
+
+    /// Whether both name the same server and let the same of its tools through.
+    pub(super) fn has_the_source_of(&self, other: &Self) -> bool {
+        let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+        self.kind == other.kind
+            && self.command == other.command
+            && self.package_name == other.package_name
+            && self.endpoint == other.endpoint
+            && list(&self.args) == list(&other.args)
+            && list(&self.pick) == list(&other.pick)
+            && list(&self.omit) == list(&other.omit)
+    }
+
+    /// Whether both are configured alike, whatever their servers told.
+    pub(super) fn is_configured_as(&self, other: &Self) -> bool {
+        let configured = |skill: &Self| Self { protocol: None, tools_digest: None, ..skill.clone() };
+        configured(self) == configured(other)
+    }
+}
+
+impl LockedQuestion {
+    fn of((name, tool): (&String, &InteractiveTool)) -> (String, Self) {
+        let question = Self {
+            name: name.clone(),
+            description: tool.description.clone(),
+            input_json_schema: tool.input_json_schema.clone(),
+        };
+        (name.clone(), question)
+    }
+}
+
+impl LockedTool {
+    /// The definition of a tool as it was found.
+    pub(super) fn of(tool: &ToolSpec) -> Self {
+        let Stored { table, exact } = Stored::of(&tool.input_schema);
+        let mut locked = Self {
+            skill_name: tool.skill_name.clone(),
+            name: tool.name.clone(),
+            description: tool.description.clone(),
+            kind: Some(tool.kind),
+            hints: Some(Hint::all_of(tool.hints)),
+            digest: None,
+            input_schema_json: exact,
+            input_schema: table,
+        };
+        locked.digest = Some(locked.computed_digest());
+        locked
+    }
+
+    /// The tool's schema; all of it, where it is told in both forms.
+    pub fn schema(&self) -> Map<String, Value> {
+        let exact = self.input_schema_json.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        exact.unwrap_or_else(|| self.input_schema.clone())
+    }
+
+    /// The digest of the definition as it stands in the entry.
+    fn computed_digest(&self) -> String {
+        digest(&json!({
+            "skillName": self.skill_name,
+            "name": self.name,
+            "description": self.description,
+            "kind": self.kind,
+            "hints": self.hints,
+            "inputSchema": self.schema(),
+        }))
+    }
+
+    /// Whether the definition is as it was written: its digest fits, and both forms of its schema agree.
+    pub(super) fn is_intact(&self) -> bool {
+        let agrees = || Stored::of(&self.schema()).table == Stored::of(&self.input_schema).table;
+        self.digest.as_ref() == Some(&self.computed_digest()) && (self.input_schema_json.is_none() || agrees())
+    }
+
+    /// The tool as an expert sees it.
+    pub fn to_spec(&self) -> ToolSpec {
+        let hints = self.hints.as_deref().unwrap_or_default();
+        ToolSpec {
+            skill_name: self.skill_name.clone(),
+            name: self.name.clone(),
+            description: self.description.clone(),
+            input_schema: self.schema(),
+            kind: self.kind.unwrap_or(ToolKind::Mcp),
+            hints: ToolHints {
+                read_only: hints.contains(&Hint::ReadOnly),
+                idempotent: hints.contains(&Hint::Idempotent),
+                destructive: hints.contains(&Hint::Destructive),
+                open_world: hints.contains(&Hint::OpenWorld),
+            },
+        }
+    }
+}

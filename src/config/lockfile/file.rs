@@ -1,0 +1,131 @@
+//! The file itself: where it is, read with care, written whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize as _;
+use toml::de::{DeTable, Deserializer};
+
+use super::{FILE_NAME, Lock, VERSION};
+use crate::config::bounded::read_text_within;
+use crate::config::error::{ConfigError, position};
+
+/// Most bytes of a lock that is read or written; room for some ten thousand tools.
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Most temporary names tried: as many leftovers of crashes may lie about before one is in the way.
+const MAX_TEMPORARY: u32 = 1000;
+
+/// What [`write`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// The file was made or replaced.
+    Replaced,
+    /// The file says the same already, and was left as it is.
+    UpToDate,
+}
+
+/// Where the lock of the configuration file `config` is, if there is one: beside it.
+pub fn find(config: &Path) -> PathBuf {
+    config.with_file_name(FILE_NAME)
+}
+
+/// Reads the lock at `path`; `None` when there is none.
+///
+/// # Errors
+/// When it cannot be read, is damaged, or of another version.
+pub fn read(path: &Path) -> Result<Option<Lock>, ConfigError> {
+    match read_text_within(path, MAX_BYTES)? {
+        Some(text) => parse(&text, path).map(Some),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, ConfigError> {
+    // A checkout may turn line ends, those within long texts too. Those that belong to a text are written as escapes.
+    let text = &*text.replace("\r\n", "\n");
+    let damaged = |error: &toml::de::Error| {
+        let (line, column) = position(text, error.span().map_or(text.len(), |span| span.start));
+        let reason = error.message().to_owned();
+        ConfigError::LockDamaged { path: path.to_owned(), line, column, reason }
+    };
+    let document = DeTable::parse(text).map_err(|error| damaged(&error))?;
+    // First of all: what else another version says is not for this one to judge.
+    let version = document.get_ref().get("version").map(toml::Spanned::get_ref);
+    if let Some(version) = version.and_then(|version| version.as_str())
+        && version != VERSION
+    {
+        return Err(ConfigError::LockVersion { path: path.to_owned(), version: version.to_owned() });
+    }
+    let lock = Lock::deserialize(Deserializer::from(document)).map_err(|error| damaged(&error))?;
+    if lock.version != VERSION {
+        return Err(ConfigError::LockVersion { path: path.to_owned(), version: lock.version });
+    }
+    Ok(Lock { path: path.to_owned(), ..lock })
+}
+
+/// Writes `lock` to `path`, unless the file there says the same already; then it is left as it is, its time too. On
+/// return the file is durable; on failure it is as it was. A damaged file is replaced.
+///
+/// # Errors
+/// When the file there is of another version, or the lock cannot be written.
+pub fn write(path: &Path, lock: &Lock) -> Result<Written, ConfigError> {
+    match read(path) {
+        Ok(Some(known)) if known.says_the_same_as(lock) => return Ok(Written::UpToDate),
+        Ok(_) | Err(ConfigError::LockDamaged { .. } | ConfigError::NotUtf8 { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let unwritable = |reason: String| ConfigError::LockUnwritable { path: path.to_owned(), reason };
+    let text = toml::to_string_pretty(lock).map_err(|error| unwritable(error.to_string()))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(unwritable(format!("it would be larger than {MAX_BYTES} bytes")));
+    }
+    // What could not be read back must not replace what can: TOML limits how deep a schema may nest.
+    let back = parse(&text, path).map_err(|error| unwritable(error.to_string()))?;
+    if !back.says_the_same_as(lock) {
+        return Err(unwritable("it would not say the same when read back".to_owned()));
+    }
+    replace(path, text.as_bytes()).map_err(|source| ConfigError::LockNotWritten { path: path.to_owned(), source })?;
+    Ok(Written::Replaced)
+}
+
+/// Puts a file with these bytes in the place of another, durably. A link stays one: what it leads to is replaced.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let (mut file, temporary) = create_temporary(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // Only tidiness: nobody reads the leftover.
+        let _ = fs::remove_file(&temporary);
+        return written;
+    }
+    sync_folder(path)
+}
+
+fn create_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for n in 0..MAX_TEMPORARY {
+        let temporary = path.with_file_name(format!(".{name}.{n}.tmp"));
+        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+            Ok(file) => return Ok((file, temporary)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Waits until the names in the folder of `path` are durable.
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    // A relative path of one name has the empty path as its parent.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Only Unix lets a program open a folder to sync it.
+#[cfg(not(unix))]
+fn sync_folder(_path: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Whether an entry may be used: compared with what is configured now, and with its own digests.
+
+use super::entry::{LockedExpert, LockedSkill};
+use super::{Definition, Lock, Surveyed};
+use crate::config::ConfigError;
+use crate::expert::SkillSpec;
+use crate::tool::ToolSpec;
+
+/// How a lock is to be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LockUse {
+    /// Where it is there and fresh; else skills are started.
+    #[default]
+    Auto,
+    /// It must be there and fresh.
+    Locked,
+    /// It must be there, and is used without asking whether it is fresh.
+    Frozen,
+}
+
+/// What a lock says of an expert.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LockState<'a> {
+    /// The entry was made from the expert as it is configured now.
+    Fresh(&'a LockedExpert),
+    /// It was made from something else, or changed since.
+    Stale { why: String },
+    /// There is no entry.
+    Missing,
+}
+
+/// How an expert's tools are to be found.
+#[derive(Debug)]
+pub enum LockChoice {
+    /// From the lock: these are the tools of the skills that have servers ([`Definition::servers`]), in the order of the
+    /// configuration. Skills within this process are opened as always.
+    UseLocked(Vec<ToolSpec>),
+    /// By starting the skills.
+    Discover {
+        /// Why the lock is not used, when there is one that should have served.
+        warning: Option<String>,
+    },
+    /// Not at all: the lock must be used, and cannot be.
+    Refuse(ConfigError),
+}
+
+impl Lock {
+    /// What the lock says of an expert.
+    pub fn expert(&self, definition: &Definition<'_>) -> LockState<'_> {
+        let Some(entry) = self.experts.get(definition.expert.key.as_str()) else { return LockState::Missing };
+        let fault = match &entry.digest {
+            Some(digest) if *digest != definition.digest() => Some(changes(entry, definition)),
+            Some(_) => damage(entry, definition),
+            None => visible_difference(entry, definition),
+        };
+        fault.map_or(LockState::Fresh(entry), |why| LockState::Stale { why })
+    }
+}
+
+/// Decides how the tools of an expert are found. `lock`: the one beside the configuration, when there is one.
+pub fn choose(definition: &Definition<'_>, lock: Option<&Lock>, how: LockUse) -> LockChoice {
+    let key = definition.expert.key.as_str();
+    let needs_none = definition.servers().next().is_none();
+    let Some(lock) = lock else {
+        return match how {
+            LockUse::Auto => LockChoice::Discover { warning: None },
+            LockUse::Locked | LockUse::Frozen => {
+                LockChoice::Refuse(ConfigError::LockMissing { expert: key.to_owned() })
+            }
+        };
+    };
+    let state = match how {
+        LockUse::Frozen => lock.experts.get(key).map_or(LockState::Missing, LockState::Fresh),
+        LockUse::Auto | LockUse::Locked => lock.expert(definition),
+    };
+    let why = match state {
+        LockState::Fresh(entry) => match missing_skill(entry, definition) {
+            None => return LockChoice::UseLocked(locked_tools(entry, definition)),
+            Some(skill) => format!("it has no skill {skill}"),
+        },
+        LockState::Stale { why } => why,
+        LockState::Missing => "it has no entry".to_owned(),
+    };
+    match how {
+        // Nothing needs to be started for it, so a stale entry costs nothing.
+        LockUse::Auto if needs_none => LockChoice::Discover { warning: None },
+        LockUse::Auto => LockChoice::Discover {
+            warning: Some(format!(
+                "{} is stale for expert {key} ({why}): its skills are started instead; run `perstack install` to renew it",
+                lock.path().display()
+            )),
+        },
+        LockUse::Locked | LockUse::Frozen => {
+            let (path, expert) = (lock.path().to_owned(), key.to_owned());
+            LockChoice::Refuse(ConfigError::LockStale { path, expert, why })
+        }
+    }
+}
+
+/// A skill with a server that the entry does not know.
+fn missing_skill<'a>(entry: &LockedExpert, definition: &Definition<'a>) -> Option<&'a str> {
+    let names = definition.servers().map(|spec| spec.common().name.as_str());
+    names.into_iter().find(|name| !entry.skills.contains_key(*name))
+}
+
+/// The tools of the entry that belong to servers and pass the current `pick` and `omit`.
+fn locked_tools(entry: &LockedExpert, definition: &Definition<'_>) -> Vec<ToolSpec> {
+    let mut tools = Vec::new();
+    for common in definition.servers().map(SkillSpec::common) {
+        for tool in entry.tools_of(&common.name).filter(|tool| common.admits(&tool.name)) {
+            let mut tool = tool.to_spec();
+            tool.hints.idempotent |= common.idempotent.contains(&tool.name);
+            tools.push(tool);
+        }
+    }
+    tools
+}
+
+/// What changed in the configuration since the entry was made.
+fn changes(entry: &LockedExpert, definition: &Definition<'_>) -> String {
+    let changed = changed_parts(entry, &definition.entry(&Surveyed::default()));
+    if changed.is_empty() {
+        // Native tools, the model's tier, the base skill's command: the entry has no copy to compare.
+        "the expert's definition changed".to_owned()
+    } else {
+        format!("changed since: {}", changed.join(", "))
+    }
+}
+
+/// What two entries tell of different definitions.
+pub(super) fn changed_parts(old: &LockedExpert, new: &LockedExpert) -> Vec<String> {
+    let plain = [
+        ("name", old.name != new.name),
+        ("version", old.version != new.version),
+        ("description", old.description != new.description),
+        ("instruction", old.instruction != new.instruction),
+        ("delegates", old.delegates != new.delegates),
+        ("tags", old.tags != new.tags),
+    ];
+    let mut changed: Vec<String> =
+        plain.into_iter().filter(|(_, is_changed)| *is_changed).map(|(part, _)| part.to_owned()).collect();
+    for (name, skill) in &new.skills {
+        match old.skills.get(name) {
+            Some(before) if before.is_configured_as(skill) => {}
+            Some(_) => changed.push(format!("skill {name}")),
+            None => changed.push(format!("skill {name} (new)")),
+        }
+    }
+    let gone = old.skills.keys().filter(|name| !new.skills.contains_key(*name));
+    changed.extend(gone.map(|name| format!("skill {name} (gone)")));
+    changed
+}
+
+/// What was changed in the entry by other hands, as far as it would be used.
+fn damage(entry: &LockedExpert, definition: &Definition<'_>) -> Option<String> {
+    for name in definition.servers().map(|spec| spec.common().name.as_str()) {
+        if let Some(tool) = entry.tools_of(name).find(|tool| !tool.is_intact()) {
+            return Some(format!("the definition of tool {} of skill {name} was changed by hand", tool.name));
+        }
+        let told = entry.skills.get(name).and_then(|skill| skill.tools_digest.as_ref());
+        if told != Some(&entry.digest_of_tools(name)) {
+            return Some(format!("the tools of skill {name} are not those that were written: something is missing"));
+        }
+    }
+    None
+}
+
+/// What differs between an entry without digests, made by the original, and the configuration, as far as it matters for
+/// what tools there are.
+fn visible_difference(entry: &LockedExpert, definition: &Definition<'_>) -> Option<String> {
+    let skills = &definition.expert.skills;
+    if let Some(gone) = entry.skills.keys().find(|name| !skills.contains_key(*name)) {
+        return Some(format!("skill {gone} is no longer there"));
+    }
+    for (name, spec) in skills {
+        match entry.skills.get(name) {
+            None => return Some(format!("skill {name} is new")),
+            Some(skill) if !skill.has_the_source_of(&LockedSkill::of(spec)) => {
+                return Some(format!("skill {name} changed"));
+            }
+            Some(_) => {}
+        }
+    }
+    None
+}

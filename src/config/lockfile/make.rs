@@ -1,0 +1,101 @@
+//! Entries made from experts and the tools that were found.
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+
+use super::digest::digest;
+use super::entry::{LockedExpert, LockedSkill, LockedTool};
+use super::{Lock, VERSION};
+use crate::expert::{Expert, SkillSpec};
+use crate::tool::{ToolKind, ToolSpec};
+
+/// What an entry is made from: an expert as it is configured.
+#[derive(Debug, Clone, Copy)]
+pub struct Definition<'a> {
+    pub expert: &'a Expert,
+    /// `perstackBaseSkillCommand`, which serves in the place of the built-in base skill.
+    pub base_command: Option<&'a [String]>,
+}
+
+/// What was found when an expert's skills were opened.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Surveyed {
+    /// Every tool that the expert would see.
+    pub tools: Vec<ToolSpec>,
+    /// By skill: the protocol version negotiated with its server.
+    pub protocols: IndexMap<String, String>,
+    /// What the owner should know; no lock holds it.
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Definition<'a> {
+    /// An expert's definition.
+    pub fn new(expert: &'a Expert, base_command: Option<&'a [String]>) -> Self {
+        Self { expert, base_command }
+    }
+
+    /// The digest of everything that is configured of the expert.
+    pub fn digest(&self) -> String {
+        // The shape has no map with other keys than strings, and no number that JSON does not know.
+        let expert = serde_json::to_value(self.expert).unwrap_or(Value::Null);
+        // Of two tools with one name the skill that comes first has it, so the order matters.
+        let skills: Vec<&String> = self.expert.skills.keys().collect();
+        let has_base = self.expert.skills.values().any(SkillSpec::is_built_in_base);
+        let base_command = self.base_command.filter(|_| has_base);
+        digest(&json!({ "expert": expert, "skills": skills, "baseSkillCommand": base_command }))
+    }
+
+    /// The skills that a server must be started or reached for: those that a lock can stand in for.
+    pub fn servers(&self) -> impl Iterator<Item = &'a SkillSpec> {
+        let is_replaced = self.base_command.is_some();
+        self.expert.skills.values().filter(move |spec| match spec {
+            SkillSpec::McpStdioSkill { .. } => is_replaced || !spec.is_built_in_base(),
+            SkillSpec::McpSseSkill { .. } => true,
+            SkillSpec::InteractiveSkill { .. } => false,
+        })
+    }
+
+    /// The expert's entry.
+    pub(super) fn entry(&self, found: &Surveyed) -> LockedExpert {
+        let expert = self.expert;
+        // Other experts are declared anew in every run, and so are the loop's own tools where no skill brings them.
+        let is_kept =
+            |tool: &&ToolSpec| tool.kind != ToolKind::Delegate && expert.skills.contains_key(&tool.skill_name);
+        let mut entry = LockedExpert {
+            key: expert.key.as_str().to_owned(),
+            name: expert.name.clone(),
+            version: expert.version.clone(),
+            description: expert.description.clone(),
+            instruction: expert.instruction.clone(),
+            digest: Some(self.digest()),
+            delegates: expert.delegates.iter().map(|key| key.as_str().to_owned()).collect(),
+            tags: expert.tags.clone(),
+            skills: expert.skills.iter().map(|(name, spec)| (name.clone(), LockedSkill::of(spec))).collect(),
+            tools: found.tools.iter().filter(is_kept).map(LockedTool::of).collect(),
+        };
+        let digests: Vec<String> = entry.skills.keys().map(|name| entry.digest_of_tools(name)).collect();
+        for ((name, skill), digest) in entry.skills.iter_mut().zip(digests) {
+            skill.tools_digest = Some(digest);
+            skill.protocol = found.protocols.get(name).cloned();
+        }
+        entry
+    }
+}
+
+impl Lock {
+    /// A lock of these experts, in this order, beside the configuration file. `at`: milliseconds since 1970.
+    pub fn of<'a>(config: &Path, at: u64, experts: impl IntoIterator<Item = (Definition<'a>, &'a Surveyed)>) -> Self {
+        Self {
+            version: VERSION.to_owned(),
+            generated_at: at,
+            config_path: config.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            experts: experts
+                .into_iter()
+                .map(|(definition, found)| (definition.expert.key.as_str().to_owned(), definition.entry(found)))
+                .collect(),
+            path: super::find(config),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `perstack.lock`: experts and the tool definitions of their skills, so that a run starts without starting a server.
+//!
+//! The file is the original's TOML with fields of our own, which the original ignores: digests of what an entry was made
+//! from and of each definition, the negotiated protocol, a tool's kind and hints. Locks of the original are read too.
+//! Says what may be used; starting skills, and finding out what they offer, is the runtime's.
+//!
+//! A lock holds nothing that was not in the configuration or told by a server: no variable's value gets here.
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+mod digest;
+mod drift;
+mod entry;
+mod file;
+mod fresh;
+mod make;
+mod schema;
+
+pub use drift::{Change, ToolDifference, differences};
+pub use entry::{LockedExpert, LockedSkill, LockedTool};
+pub use file::{Written, find, read, write};
+pub use fresh::{LockChoice, LockState, LockUse, choose};
+pub use make::{Definition, Surveyed};
+
+/// The file's name.
+pub const FILE_NAME: &str = "perstack.lock";
+/// The one version of the format (the original's).
+const VERSION: &str = "1";
+
+/// A lock, read from a file or made anew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lock {
+    version: String,
+    /// Milliseconds since 1970.
+    pub generated_at: u64,
+    /// The base name of the configuration file.
+    pub config_path: String,
+    /// By key, in the order of the configuration.
+    pub experts: IndexMap<String, LockedExpert>,
+    /// Where it was read from, or will be written to.
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Where it was read from, or will be written to.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether both say the same, but for the time and the order in which servers list tools and schemas' keys.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        self.config_path == other.config_path
+            && self.experts.len() == other.experts.len()
+            && self.experts.iter().zip(&other.experts).all(|((a, one), (b, two))| a == b && one.says_the_same_as(two))
+    }
+}
+
+#[cfg(test)]
+mod tests;
