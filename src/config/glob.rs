@@ -86,10 +86,10 @@ impl Walk<'_> {
             self.waiting.push((folder, at + 1));
         } else if !is_pattern(name) {
             let path = folder.join(name);
-            match is_last {
-                true if path.is_file() => drop(found.insert(path)),
-                true => {}
-                false => self.waiting.push((path, at + 1)),
+            if !is_last {
+                self.waiting.push((path, at + 1));
+            } else if exists(&folder, &path)? && !path.is_dir() {
+                found.insert(path);
             }
         } else {
             for entry in self.entries(&folder)? {
@@ -125,6 +125,15 @@ impl Walk<'_> {
             entries.push(entry.map_err(unreadable)?);
         }
         Ok(entries)
+    }
+}
+
+/// Whether something in `folder` is at `path`, be it a link to nothing.
+fn exists(folder: &Path, path: &Path) -> Result<bool, GlobError> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if is_absence(&error) => Ok(false),
+        Err(source) => Err(GlobError::Unreadable { folder: folder.to_owned(), source }),
     }
 }
 

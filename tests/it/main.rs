@@ -13,6 +13,7 @@ mod support;
 mod docs;
 mod errors;
 mod example;
+mod include;
 mod mock_server;
 mod output;
 mod process;
