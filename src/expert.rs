@@ -47,6 +47,12 @@ impl ExpertKey {
         self.text.get(self.name_len + 1..).filter(|rest| !rest.is_empty())
     }
 
+    /// The key without version or tag, as a key.
+    #[must_use]
+    pub fn without_version(&self) -> Self {
+        Self { text: self.name().to_owned(), name_len: self.name_len }
+    }
+
     /// The name of the tool by which other experts call this one: the name's part after the last `/`.
     pub fn tool_name(&self) -> &str {
         let name = self.name();

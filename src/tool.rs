@@ -9,6 +9,30 @@ use crate::id::ToolCallId;
 /// The skill that the built-in tools belong to.
 pub const BASE_SKILL: &str = "@perstack/base";
 
+/// The loop's own tools, which every expert has, whether or not it has the base skill.
+pub const CONVERSATION_TOOLS: [&str; 3] = ["todo", "clearTodo", "attemptCompletion"];
+
+/// All tools of the built-in base skill, the loop's own among them.
+pub const BASE_TOOLS: [&str; 17] = [
+    "todo",
+    "clearTodo",
+    "attemptCompletion",
+    "exec",
+    "healthCheck",
+    "readTextFile",
+    "writeTextFile",
+    "appendTextFile",
+    "editTextFile",
+    "readImageFile",
+    "readPdfFile",
+    "moveFile",
+    "deleteFile",
+    "getFileInfo",
+    "listDirectory",
+    "createDirectory",
+    "deleteDirectory",
+];
+
 /// Who answers a call of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

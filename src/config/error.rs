@@ -1,10 +1,11 @@
 //! What can be wrong with a configuration, in words that say where and what to do.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Origin;
+use crate::expert::ExpertKey;
 
 /// Experts that an error lists at most.
 const EXPERTS_LISTED: usize = 20;
@@ -33,7 +34,7 @@ pub enum ConfigError {
     /// Bytes that are no text. Line and column count from 1, columns in characters.
     #[error("{}:{line}:{column}: not UTF-8 text; save the file as UTF-8", path.display())]
     NotUtf8 { path: PathBuf, line: usize, column: usize },
-    /// A TOML file with mistakes; all of them, in the order of the file.
+    /// TOML with mistakes, in the file at `path` or in those that it includes; all of them, in the order of the files.
     #[error("{}", listed(path, problems, *omitted))]
     Invalid {
         path: PathBuf,
@@ -50,9 +51,6 @@ pub enum ConfigError {
     /// A limit that would not let a job take its first step.
     #[error("maxSteps is 0 in {origin}: use a whole number of at least 1")]
     NoSteps { origin: Origin },
-    /// An expert that the file does not define.
-    #[error("{}", unknown_expert(key, path, nearest.as_deref(), known))]
-    UnknownExpert { key: String, path: PathBuf, nearest: Option<String>, known: Vec<String> },
     /// Keys that mean nothing, where none are allowed; a line each.
     #[error("{}", keys.join("\n"))]
     UnknownKeys { keys: Vec<String> },
@@ -77,11 +75,31 @@ pub enum ConfigError {
     /// A lock that the file system does not take.
     #[error("cannot write {}: check that its folder may be written to and has room", path.display())]
     LockNotWritten { path: PathBuf, source: io::Error },
+    /// An expert that the configuration does not define.
+    #[error("{}", unknown_expert(key, path, *included, nearest.as_deref(), known))]
+    UnknownExpert {
+        key: String,
+        path: PathBuf,
+        /// How many further files the one at `path` includes.
+        included: usize,
+        nearest: Option<String>,
+        known: Vec<String>,
+    },
+    /// A version or tag of an expert that the configuration defines otherwise.
+    #[error("expert {} is not defined in {}: {}", quoted(key.as_str()), path.display(), other_version(key, version))]
+    OtherVersion {
+        key: ExpertKey,
+        path: PathBuf,
+        /// The one that is defined.
+        version: String,
+    },
 }
 
-/// One mistake in a file.
+/// One mistake in a file; as text `file:line:column: path: message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
+    /// The file it is in: the configuration's first, or one that it includes.
+    pub file: PathBuf,
     /// From 1.
     pub line: usize,
     /// From 1, in characters.
@@ -92,39 +110,68 @@ pub struct Problem {
     pub message: String,
 }
 
-impl Problem {
-    /// The problem as a line of text: `file:line:column: path: message`.
-    pub(super) fn in_file(&self, file: &Path) -> String {
-        let Self { line, column, path, message } = self;
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, path, message } = self;
         let separator = if path.is_empty() { "" } else { ": " };
-        format!("{}:{line}:{column}: {path}{separator}{message}", file.display())
+        write!(f, "{}:{line}:{column}: {path}{separator}{message}", file.display())
     }
 }
 
 fn listed(file: &Path, problems: &[Problem], omitted: usize) -> String {
-    let mut lines: Vec<String> = problems.iter().map(|problem| problem.in_file(file)).collect();
+    let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     if omitted > 0 {
         lines.push(format!("{}: and {omitted} more problems", file.display()));
     }
     lines.join("\n")
 }
 
-fn unknown_expert(key: &str, file: &Path, nearest: Option<&str>, known: &[String]) -> String {
+fn unknown_expert(key: &str, file: &Path, included: usize, nearest: Option<&str>, known: &[String]) -> String {
     let mut text = format!("expert {} is not defined in {}", quoted(key), file.display());
+    match included {
+        0 => {}
+        1 => text.push_str(" or the file that it includes"),
+        _ => {
+            let _ = write!(text, " or the {included} files that it includes");
+        }
+    }
     if let Some(nearest) = nearest {
         let _ = write!(text, "; did you mean {}?", quoted(nearest));
+    } else {
+        text.push_str(unpublished(key));
     }
     if known.is_empty() {
-        text.push_str("; the file defines no experts, add [experts.\"NAME\"] with an instruction");
+        text.push_str("; no experts are defined, add [experts.\"NAME\"] with an instruction");
     } else {
         let some: Vec<&str> = known.iter().take(EXPERTS_LISTED).map(String::as_str).collect();
-        let _ = write!(text, " (it defines {}", some.join(", "));
+        let _ = write!(text, " (defined: {}", some.join(", "));
         if known.len() > EXPERTS_LISTED {
             let _ = write!(text, " and {} more", known.len() - EXPERTS_LISTED);
         }
         text.push(')');
     }
     text
+}
+
+/// What to add when the expert `key` is nowhere to be found, and its author may count on it being published.
+pub(super) fn unpublished(key: &str) -> &'static str {
+    if key.contains('@') {
+        "; published experts are not looked up, as this version does not ask the Perstack API"
+    } else {
+        ""
+    }
+}
+
+/// What to do when `key` asks for another version or tag than the one that is defined.
+pub(super) fn other_version(key: &ExpertKey, version: &str) -> String {
+    let name = key.name();
+    format!(
+        "{} is defined as version {version}; write {} or {} (this version does not ask the Perstack API for other \
+         versions and tags)",
+        quoted(name),
+        quoted(name),
+        quoted(&format!("{name}@{version}"))
+    )
 }
 
 /// Characters of users' words that messages show at most.
@@ -181,13 +228,18 @@ mod tests {
 
     #[test]
     fn several_problems_are_a_line_each() {
-        let problem =
-            |line, path: &str| Problem { line, column: 1, path: path.to_owned(), message: "wrong".to_owned() };
+        let problem = |file: &str, line, path: &str| Problem {
+            file: PathBuf::from(file),
+            line,
+            column: 1,
+            path: path.to_owned(),
+            message: "wrong".to_owned(),
+        };
         let error = ConfigError::Invalid {
             path: PathBuf::from("p.toml"),
-            problems: vec![problem(1, ""), problem(2, "a.b")],
+            problems: vec![problem("p.toml", 1, ""), problem("q.toml", 2, "a.b")],
             omitted: 3,
         };
-        assert_eq!(error.to_string(), "p.toml:1:1: wrong\np.toml:2:1: a.b: wrong\np.toml: and 3 more problems");
+        assert_eq!(error.to_string(), "p.toml:1:1: wrong\nq.toml:2:1: a.b: wrong\np.toml: and 3 more problems");
     }
 }

@@ -1,10 +1,11 @@
 //! The `[experts]` tables.
 
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 
 use super::error::{quoted, shown};
 use super::file::Endpoints;
-use super::graph::{Delegation, check_delegations};
+use super::findings::Spot;
+use super::graph::Declaration;
 use super::reader::{Findings, Key, Node, Table};
 use super::{native, skills};
 use crate::expert::{DEFAULT_VERSION, Expert, ExpertKey, ModelTier, SkillSpec, is_version};
@@ -36,23 +37,18 @@ const KEYS: [&str; 11] = [
     "providerToolOptions",
 ];
 
-/// Reads all experts, then checks who delegates to whom.
-pub(super) fn experts(node: &Node<'_>, endpoints: Endpoints, findings: &mut Findings) -> IndexMap<ExpertKey, Expert> {
-    let mut experts = IndexMap::new();
-    let mut delegations = Vec::new();
-    let Some(table) = node.table(findings) else { return experts };
+/// Reads the experts of one file. Who delegates to whom is checked when all files are read.
+pub(super) fn experts(root: &Table<'_>, endpoints: Endpoints, findings: &mut Findings) -> Vec<Declaration> {
+    let mut declarations = Vec::new();
+    let Some(table) = root.get("experts").and_then(|node| node.table(findings)) else { return declarations };
     for (key, node) in table.iter() {
         let expert_key = expert_key(&key, findings);
         let Some(table) = node.table(findings) else { continue };
         let delegates = delegates(&table, findings);
-        if let Some(expert) = expert(expert_key, &delegates, &table, endpoints, findings) {
-            experts.insert(expert.key.clone(), expert);
-        }
-        delegations.extend(delegates.into_iter().map(|(node, to)| Delegation { from: key.name, to, node }));
+        let expert = expert(expert_key, &table, endpoints, findings);
+        declarations.push(Declaration { name: key.name.to_owned(), spot: key.spot(), expert, delegates });
     }
-    let declared: IndexSet<&str> = table.iter().map(|(key, _)| key.name).collect();
-    check_delegations(&declared, &delegations, findings);
-    experts
+    declarations
 }
 
 /// The key of an expert in a file: a name without dots, version or tag.
@@ -72,13 +68,7 @@ fn expert_key(key: &Key<'_>, findings: &mut Findings) -> Option<ExpertKey> {
     parsed
 }
 
-fn expert(
-    key: Option<ExpertKey>,
-    delegates: &[(Node<'_>, ExpertKey)],
-    table: &Table<'_>,
-    endpoints: Endpoints,
-    findings: &mut Findings,
-) -> Option<Expert> {
+fn expert(key: Option<ExpertKey>, table: &Table<'_>, endpoints: Endpoints, findings: &mut Findings) -> Option<Expert> {
     table.warn_unknown(&KEYS, findings);
     let instruction = table
         .required("instruction", "string", findings)
@@ -106,7 +96,8 @@ fn expert(
         instruction,
         default_model_tier,
         skills,
-        delegates: delegates.iter().map(|(_, key)| key.clone()).collect(),
+        // Filled in when all experts are known.
+        delegates: Vec::new(),
         tags,
         provider_tools,
         provider_skills,
@@ -143,17 +134,14 @@ fn is_tag(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
 }
 
-/// The entries of `delegates`, each once, with their places.
-fn delegates<'a>(table: &Table<'a>, findings: &mut Findings) -> Vec<(Node<'a>, ExpertKey)> {
-    let mut seen = IndexSet::new();
+/// The entries of `delegates`, with their places.
+fn delegates(table: &Table<'_>, findings: &mut Findings) -> Vec<(Spot, ExpertKey)> {
     let mut delegates = Vec::new();
-    let items = table.get("delegates").and_then(|node| node.list(findings)).unwrap_or_default();
-    for item in items {
+    for item in table.get("delegates").and_then(|node| node.list(findings)).unwrap_or_default() {
         let Some(text) = item.string(findings) else { continue };
         match text.parse::<ExpertKey>() {
             Err(_) => item.problem(format!("Invalid expert key format: {}", shown(text)), findings),
-            Ok(_) if !seen.insert(text) => item.warning("listed twice, ignored", findings),
-            Ok(key) => delegates.push((item, key)),
+            Ok(key) => delegates.push((item.spot(), key)),
         }
     }
     delegates

@@ -1,20 +1,23 @@
 //! `perstack.toml`: found, read, and checked as a whole.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use indexmap::IndexMap;
 
 use super::bounded::{is_absence, read_text};
 use super::error::ConfigError;
+use super::include::{Includes, warn_ignored};
 use super::reader::{Findings, MAX_NUMBER, Node, Table};
-use super::{Overrides, Project, experts, provider};
+use super::{Overrides, Project, experts, graph, provider};
 use crate::setting::{DEFAULT_API_BASE_URL, ProviderSetting, ReasoningBudget};
 
 /// The file's name.
 const FILE_NAME: &str = "perstack.toml";
 
 /// The keys at the top of a file.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
+    "include",
     "model",
     "reasoningBudget",
     "maxSteps",
@@ -56,36 +59,57 @@ pub fn discover(start: &Path) -> Result<PathBuf, ConfigError> {
     Err(ConfigError::NotFound { start: folder })
 }
 
-/// Reads the file at `path` (at most 4 MiB of UTF-8), with public endpoints only.
+/// Reads the file at `path` (at most 4 MiB of UTF-8) and those that it includes, with public endpoints only.
 pub fn load(path: &Path) -> Result<Project, ConfigError> {
     load_with(path, Endpoints::PublicOnly)
 }
 
-/// Reads the file at `path` (at most 4 MiB of UTF-8).
+/// Reads the file at `path` (at most 4 MiB of UTF-8) and those that it includes.
 pub fn load_with(path: &Path, endpoints: Endpoints) -> Result<Project, ConfigError> {
     let text = read_text(path)?.ok_or_else(|| ConfigError::Missing { path: path.to_owned() })?;
     parse_with(&text, path, endpoints)
 }
 
-/// Reads the text of a file, with public endpoints only. `path` is for messages. Either everything is right, or the
-/// error holds everything that is wrong.
+/// Reads the text of a file, with public endpoints only. `path` is for messages, and for finding the files that are
+/// included. Either everything is right, or the error holds everything that is wrong.
 pub fn parse(text: &str, path: &Path) -> Result<Project, ConfigError> {
     parse_with(text, path, Endpoints::PublicOnly)
 }
 
 fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, ConfigError> {
     let mut findings = Findings::default();
-    let document = findings.document(text);
-    // What a broken text means is guesswork: its syntax first.
-    let project = findings.is_clean().then(|| project(&Table::root(&document), endpoints, &mut findings));
-    let (warnings, unknown_keys) = findings.conclude(text, path)?;
-    Ok(Project { path: path.to_owned(), warnings, unknown_keys, ..project.unwrap_or_else(nothing) })
+    let mut project = nothing();
+    let mut includes = Includes::default();
+    let mut declarations = Vec::new();
+    let text = Rc::from(text);
+    let document = findings.document(path, &text);
+    let mut is_whole = document.is_sound;
+    if let Some(root) = document.root() {
+        project = settings(&root, &mut findings);
+        declarations = experts::experts(&root, endpoints, &mut findings);
+        includes.add(&root, path, 0, &mut findings);
+    }
+    while let Some(file) = includes.next(&mut findings) {
+        let document = findings.document(&file.path, &file.text);
+        is_whole &= document.is_sound;
+        let Some(root) = document.root() else { continue };
+        warn_ignored(&root, &KEYS, &mut findings);
+        declarations.extend(experts::experts(&root, endpoints, &mut findings));
+        includes.add(&root, &file.path, file.depth, &mut findings);
+    }
+    // With a file missing, every delegate defined there would seem to be a mistake.
+    if is_whole && !includes.has_gaps() {
+        project.experts = graph::connect(declarations, &mut findings);
+    }
+    let (warnings, unknown_keys) = findings.conclude(path)?;
+    Ok(Project { path: path.to_owned(), included: includes.into_read(), warnings, unknown_keys, ..project })
 }
 
 /// A file that says nothing.
 fn nothing() -> Project {
     Project {
         path: PathBuf::new(),
+        included: Vec::new(),
         overrides: Overrides::default(),
         provider_setting: ProviderSetting::default(),
         env_path: None,
@@ -97,7 +121,8 @@ fn nothing() -> Project {
     }
 }
 
-fn project(root: &Table<'_>, endpoints: Endpoints, findings: &mut Findings) -> Project {
+/// All that the first file says but its experts and what it includes.
+fn settings(root: &Table<'_>, findings: &mut Findings) -> Project {
     for (key, _) in root.iter() {
         if OBSOLETE_KEYS.contains(&key.name) {
             findings.obsolete_key(&key);
@@ -118,9 +143,6 @@ fn project(root: &Table<'_>, endpoints: Endpoints, findings: &mut Findings) -> P
     }
     project.base_skill_command =
         root.get("perstackBaseSkillCommand").and_then(|node| base_skill_command(&node, findings));
-    if let Some(node) = root.get("experts") {
-        project.experts = experts::experts(&node, endpoints, findings);
-    }
     project
 }
 

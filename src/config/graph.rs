@@ -1,29 +1,46 @@
-//! Who delegates to whom: checked when a file is read, and asked when a run starts.
+//! Who delegates to whom: every key connected to the expert that it means, when the files are read and when a run starts.
 
-use indexmap::IndexSet;
+use indexmap::IndexMap;
 
-use super::error::quoted;
+use super::error::{other_version, quoted, unpublished};
+use super::findings::Spot;
 use super::nearest::nearest;
-use super::reader::{Findings, Node};
+use super::reader::Findings;
 use super::{ConfigError, Project};
-use crate::expert::{Expert, ExpertKey};
+use crate::expert::{Expert, ExpertKey, SkillSpec};
+use crate::tool::{BASE_SKILL, BASE_TOOLS, CONVERSATION_TOOLS};
+
+/// The tag that the one version which is defined always has.
+const LATEST: &str = "latest";
 
 impl Project {
-    /// The expert that `key` names.
+    /// The expert that `key` names: by its name alone, with the version that is defined (`name@1.2.3`), or with the tag
+    /// `latest`.
     ///
-    /// Only experts of this file are found; the error suggests the nearest and lists what there is.
+    /// Only experts of these files are found; the error suggests the nearest and lists what there is.
     pub fn expert(&self, key: &str) -> Result<&Expert, ConfigError> {
-        if let Some(expert) = key.parse().ok().and_then(|key: ExpertKey| self.experts.get(&key)) {
-            return Ok(expert);
+        let parsed: Option<ExpertKey> = key.parse().ok();
+        let named = parsed.and_then(|key| Some((self.experts.get(&key.without_version())?, key)));
+        if let Some((expert, key)) = named {
+            if is_asked_for(&expert.version, &key) {
+                return Ok(expert);
+            }
+            return Err(ConfigError::OtherVersion { key, path: self.path.clone(), version: expert.version.clone() });
         }
         let keys = || self.experts.keys().map(ExpertKey::as_str);
         Err(ConfigError::UnknownExpert {
             key: key.to_owned(),
             path: self.path.clone(),
+            included: self.included.len(),
             nearest: nearest_key(key, keys).map(str::to_owned),
             known: keys().map(str::to_owned).collect(),
         })
     }
+}
+
+/// Whether `key` asks for an expert of its name at `version`.
+fn is_asked_for(version: &str, key: &ExpertKey) -> bool {
+    key.version_or_tag().is_none_or(|asked| asked == LATEST || asked == version)
 }
 
 /// The key that `key` was probably meant to be: one that differs in a few letters, in its version, or in its scope.
@@ -47,33 +64,110 @@ fn scope(name: &str) -> Option<&str> {
     name.strip_prefix('@').and_then(|rest| rest.split_once('/')).map(|(scope, _)| scope)
 }
 
-/// One entry of an expert's `delegates`.
-pub(super) struct Delegation<'a> {
-    /// The key of the expert that delegates.
-    pub from: &'a str,
-    pub to: ExpertKey,
-    pub node: Node<'a>,
+/// An expert as a file has it.
+pub(super) struct Declaration {
+    pub name: String,
+    /// Where its key stands.
+    pub spot: Spot,
+    /// `None`: something is wrong with it, and noted.
+    pub expert: Option<Expert>,
+    /// What its `delegates` say.
+    pub delegates: Vec<(Spot, ExpertKey)>,
 }
 
-/// Notes delegates that do not exist, and such as newer runtimes refuse. `declared`: all keys of the file.
-pub(super) fn check_delegations(declared: &IndexSet<&str>, delegations: &[Delegation<'_>], findings: &mut Findings) {
-    let scopes: IndexSet<&str> = declared.iter().map(|key| scope(key).unwrap_or(key)).collect();
-    for Delegation { from, to, node } in delegations {
-        if let Some(reason) = refusal(from, to.name()) {
-            node.warning(reason, findings);
+/// Puts the experts of all files together and connects each to its delegates. Notes experts that are declared twice,
+/// delegates that are not, such as newer runtimes refuse, and such as no tool would reach.
+pub(super) fn connect(declarations: Vec<Declaration>, findings: &mut Findings) -> IndexMap<ExpertKey, Expert> {
+    let known = Known::of(&declarations, findings);
+    let delegates: Vec<Vec<ExpertKey>> =
+        declarations.iter().map(|declaration| known.delegates(declaration, findings)).collect();
+    let experts = declarations.into_iter().zip(delegates).filter_map(|(declaration, delegates)| {
+        let expert = declaration.expert?;
+        Some((expert.key.clone(), Expert { delegates, ..expert }))
+    });
+    experts.collect()
+}
+
+/// The declarations by name.
+struct Known<'a>(IndexMap<&'a str, &'a Declaration>);
+
+impl<'a> Known<'a> {
+    fn of(declarations: &'a [Declaration], findings: &mut Findings) -> Self {
+        let mut known: IndexMap<&str, &Declaration> = IndexMap::new();
+        for declaration in declarations {
+            let first = *known.entry(&declaration.name).or_insert(declaration);
+            if !std::ptr::eq(first, declaration) {
+                let place = findings.place(&first.spot);
+                findings.problem(
+                    declaration.spot.clone(),
+                    format!("already defined at {place}: rename one of them, or leave one out"),
+                );
+            }
         }
-        if declared.contains(to.as_str()) {
-            continue;
-        }
-        let is_foreign = to.version_or_tag().is_some() || scope(to.name()).is_some_and(|scope| !scopes.contains(scope));
-        if is_foreign {
-            let text = "not defined in this file, and published experts are not resolved; calls to it will fail";
-            node.warning(text, findings);
-        } else {
-            let hint = findings.hint_with(|| nearest_key(to.as_str(), || declared.iter().copied()));
-            node.problem(format!("expert {} is not defined in this file{hint}", quoted(to.as_str())), findings);
-        }
+        Self(known)
     }
+
+    /// The keys of the experts that one delegates to, each once.
+    fn delegates(&self, from: &Declaration, findings: &mut Findings) -> Vec<ExpertKey> {
+        // By the names of the tools that will call them.
+        let mut delegates: IndexMap<String, ExpertKey> = IndexMap::new();
+        for (spot, asked) in &from.delegates {
+            if let Some(reason) = refusal(&from.name, asked.name()) {
+                findings.warning(spot.clone(), reason);
+            }
+            let Some(key) = self.find(asked, spot, findings) else { continue };
+            let tool = key.tool_name();
+            match delegates.get(tool) {
+                Some(other) if *other == key => findings.warning(spot.clone(), "listed twice, ignored"),
+                Some(other) => {
+                    let (one, two, tool) = (quoted(other.as_str()), quoted(key.as_str()), quoted(tool));
+                    let message =
+                        format!("{one} and {two} would both be the tool {tool}: rename one, or leave one out");
+                    findings.problem(spot.clone(), message);
+                }
+                None => {
+                    if let Some(skill) = from.expert.as_ref().and_then(|expert| skill_with(tool, expert)) {
+                        let (tool, skill) = (quoted(tool), quoted(skill));
+                        let message =
+                            format!("hidden by the tool {tool} of {skill}: rename the expert, or omit the tool");
+                        findings.warning(spot.clone(), message);
+                    }
+                    delegates.insert(tool.to_owned(), key);
+                }
+            }
+        }
+        delegates.into_values().collect()
+    }
+
+    /// The key of the expert that `asked` means.
+    fn find(&self, asked: &ExpertKey, spot: &Spot, findings: &mut Findings) -> Option<ExpertKey> {
+        let quoted_key = quoted(asked.as_str());
+        let Some(declaration) = self.0.get(asked.name()) else {
+            let hint = findings.hint_with(|| nearest_key(asked.as_str(), || self.0.keys().copied()));
+            let reason = if hint.is_empty() { unpublished(asked.as_str()) } else { &hint };
+            findings.problem(spot.clone(), format!("expert {quoted_key} is not defined{reason}"));
+            return None;
+        };
+        // Of one that is not right the version is not known, and need not be.
+        if let Some(expert) = declaration.expert.as_ref().filter(|expert| !is_asked_for(&expert.version, asked)) {
+            let hint = other_version(asked, &expert.version);
+            findings.problem(spot.clone(), format!("expert {quoted_key} is not defined: {hint}"));
+            return None;
+        }
+        Some(asked.without_version())
+    }
+}
+
+/// The skill of `expert` that surely has a tool called `tool`: what a server offers is not known yet.
+fn skill_with<'a>(tool: &str, expert: &'a Expert) -> Option<&'a str> {
+    let found = expert.skills.iter().find(|(_, skill)| match skill {
+        SkillSpec::InteractiveSkill { tools, .. } => tools.contains_key(tool) && skill.common().admits(tool),
+        skill => skill.is_built_in_base() && BASE_TOOLS.contains(&tool) && skill.common().admits(tool),
+    });
+    let has_base = || expert.skills.values().any(SkillSpec::is_built_in_base);
+    // Without the base skill, an expert has the loop's own tools all the same.
+    let from_loop = || (CONVERSATION_TOOLS.contains(&tool) && !has_base()).then_some(BASE_SKILL);
+    found.map(|(name, _)| name.as_str()).or_else(from_loop)
 }
 
 /// Why newer versions of the original refuse this delegation, if they do. An expert without scope coordinates those
@@ -116,52 +210,127 @@ mod tests {
     }
 
     #[test]
-    fn experts_are_found_by_their_whole_key() {
+    fn experts_are_found_by_name_version_and_latest() {
+        let team = team(&[("plan", &["@plan/write"]), ("@plan/write", &[])]);
+        let project = project(&format!("{team}version = \"1.3.0\"\n")).unwrap();
+        for key in ["@plan/write", "@plan/write@1.3.0", "@plan/write@latest"] {
+            assert_eq!(project.expert(key).unwrap().name, "@plan/write", "{key}");
+        }
+    }
+
+    #[test]
+    fn other_experts_and_versions_are_refused_with_what_there_is() {
         let project = project(&team(&[("plan", &["@plan/write"]), ("@plan/write", &[])])).unwrap();
-        assert_eq!(project.expert("@plan/write").unwrap().name, "@plan/write");
         let error = |key: &str| project.expert(key).unwrap_err().to_string();
-        let known = "(it defines plan, @plan/write)";
-        assert_eq!(
-            error("plann"),
-            format!("expert \"plann\" is not defined in p.toml; did you mean \"plan\"? {known}")
-        );
-        assert_eq!(
-            error("write"),
-            format!("expert \"write\" is not defined in p.toml; did you mean \"@plan/write\"? {known}")
-        );
-        assert_eq!(
-            error("plan@2.0.0"),
-            format!("expert \"plan@2.0.0\" is not defined in p.toml; did you mean \"plan\"? {known}")
-        );
-        assert_eq!(error("zebra"), format!("expert \"zebra\" is not defined in p.toml {known}"));
+        let known = "(defined: plan, @plan/write)";
+        let unpublished = "; published experts are not looked up, as this version does not ask the Perstack API";
+        for (key, hint) in [
+            ("plann", "; did you mean \"plan\"?"),
+            ("plann@1.0.0", "; did you mean \"plan\"?"),
+            ("write", "; did you mean \"@plan/write\"?"),
+            ("zebra", ""),
+            ("@away/zebra", unpublished),
+            ("zebra@latest", unpublished),
+            ("plan@", "; did you mean \"plan\"?"),
+        ] {
+            assert_eq!(error(key), format!("expert {key:?} is not defined in p.toml{hint} {known}"));
+        }
+        for key in ["plan@2.0.0", "plan@beta"] {
+            let expected = format!(
+                "expert {key:?} is not defined in p.toml: \"plan\" is defined as version 1.0.0; write \"plan\" or \
+                 \"plan@1.0.0\" (this version does not ask the Perstack API for other versions and tags)"
+            );
+            assert_eq!(error(key), expected);
+        }
     }
 
     #[test]
-    fn delegates_of_this_file_must_exist() {
-        let error = project(&team(&[("plan", &["@plan/wrte", "other"]), ("@plan/write", &[])])).unwrap_err();
+    fn delegates_must_exist() {
+        let delegates = ["@plan/wrte", "other", "@away/y", "@plan/write@2.0.0", "@plan/write@beta"];
+        let error = project(&team(&[("plan", &delegates), ("@plan/write", &[])])).unwrap_err();
+        let other_version = "\"@plan/write\" is defined as version 1.0.0; write \"@plan/write\" or \"@plan/write@1.0.0\" \
+                             (this version does not ask the Perstack API for other versions and tags)";
         assert_eq!(
-            error.to_string(),
-            "p.toml:3:14: experts.plan.delegates.0: expert \"@plan/wrte\" is not defined in this file; \
-             did you mean \"@plan/write\"?\n\
-             p.toml:3:28: experts.plan.delegates.1: expert \"other\" is not defined in this file"
+            error.to_string().lines().collect::<Vec<_>>(),
+            [
+                "p.toml:3:14: experts.plan.delegates.0: expert \"@plan/wrte\" is not defined; did you mean \
+                 \"@plan/write\"?",
+                "p.toml:3:28: experts.plan.delegates.1: expert \"other\" is not defined",
+                "p.toml:3:37: experts.plan.delegates.2: expert \"@away/y\" is not defined; published experts are not \
+                 looked up, as this version does not ask the Perstack API",
+                &format!(
+                    "p.toml:3:48: experts.plan.delegates.3: expert \"@plan/write@2.0.0\" is not defined: {other_version}"
+                ),
+                &format!(
+                    "p.toml:3:69: experts.plan.delegates.4: expert \"@plan/write@beta\" is not defined: {other_version}"
+                ),
+            ]
         );
     }
 
     #[test]
-    fn delegates_of_elsewhere_are_warned_of() {
-        let project = project(&team(&[("plan", &["plan-b@1.0.0"]), ("@org/x", &["@away/y"])])).unwrap();
-        let unresolved = "not defined in this file, and published experts are not resolved; calls to it will fail";
+    fn delegates_become_the_keys_that_are_defined() {
+        let delegates = ["@plan/write@1.0.0", "plan-b@latest", "@plan/write", "plan"];
+        let project = project(&team(&[("plan", &delegates), ("@plan/write", &["plan"]), ("plan-b", &[])])).unwrap();
+        let keys: Vec<&str> = project.expert("plan").unwrap().delegates.iter().map(ExpertKey::as_str).collect();
+        assert_eq!(keys, ["@plan/write", "plan-b", "plan"]);
         assert_eq!(
             project.warnings,
             [
-                format!("p.toml:3:14: experts.plan.delegates.0: {unresolved}"),
-                "p.toml:6:14: experts.@org/x.delegates.0: an expert that delegates into another scope; newer runtimes \
-                 refuse this"
-                    .to_owned(),
-                format!("p.toml:6:14: experts.@org/x.delegates.0: {unresolved}"),
+                "p.toml:3:52: experts.plan.delegates.2: listed twice, ignored",
+                "p.toml:3:67: experts.plan.delegates.3: an expert that delegates to itself; newer runtimes refuse this",
+                "p.toml:6:14: experts.@plan/write.delegates.0: an expert that delegates to its own coordinator; newer \
+                 runtimes refuse this",
             ]
         );
         assert_eq!(project.unknown_keys, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_broken_delegate_is_not_called_missing() {
+        let text = "[experts.a]\ninstruction = \"i\"\ndelegates = [\"b@2.0.0\"]\n[experts.b]\n";
+        assert_eq!(
+            project(text).unwrap_err().to_string(),
+            "p.toml:4:10: experts.b.instruction: missing, expected string"
+        );
+    }
+
+    #[test]
+    fn two_delegates_cannot_be_one_tool() {
+        let text =
+            team(&[("a", &["write", "@a/write", "@b/write"]), ("write", &[]), ("@a/write", &[]), ("@b/write", &[])]);
+        let both = |two: &str| {
+            format!("\"write\" and \"{two}\" would both be the tool \"write\": rename one, or leave one out")
+        };
+        assert_eq!(
+            project(&text).unwrap_err().to_string().lines().collect::<Vec<_>>(),
+            [
+                format!("p.toml:3:23: experts.a.delegates.1: {}", both("@a/write")),
+                format!("p.toml:3:35: experts.a.delegates.2: {}", both("@b/write")),
+            ]
+        );
+    }
+
+    #[test]
+    fn delegates_that_an_own_tool_hides_are_told() {
+        let warnings = |skills: &str| {
+            let experts = team(&[("todo", &[]), ("exec", &[]), ("ask", &[])]);
+            let a = "[experts.a]\ninstruction = \"i\"\ndelegates = [\"todo\", \"exec\", \"ask\"]\n";
+            project(&format!("{experts}{a}{skills}")).unwrap().warnings
+        };
+        let hidden = |place: &str, tool: &str, skill: &str| {
+            format!("p.toml:12:{place}: hidden by the tool {tool:?} of {skill:?}: rename the expert, or omit the tool")
+        };
+        let todo = hidden("14: experts.a.delegates.0", "todo", BASE_SKILL);
+        let exec = hidden("22: experts.a.delegates.1", "exec", BASE_SKILL);
+        assert_eq!(warnings(""), [todo.clone(), exec.clone()]);
+        assert_eq!(warnings("skills = {}"), std::slice::from_ref(&todo));
+        let base = "[experts.a.skills.\"@perstack/base\"]\ntype = \"mcpStdioSkill\"\ncommand = \"npx\"\n\
+                    packageName = \"@perstack/base\"\n";
+        assert_eq!(warnings(&format!("{base}omit = [\"todo\"]\n")), [exec]);
+        let person = "[experts.a.skills.person]\ntype = \"interactiveSkill\"\n\
+                      tools.ask.inputJsonSchema = '{\"type\":\"object\"}'\n";
+        assert_eq!(warnings(person), [todo, hidden("30: experts.a.delegates.2", "ask", "person")]);
     }
 
     #[test]

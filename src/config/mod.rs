@@ -1,4 +1,4 @@
-//! Configuration: `perstack.toml`, `.env` files, user defaults; found, read strictly, and settled by precedence.
+//! Configuration: `perstack.toml` and what it includes, `.env` files, user defaults; found, read strictly, and settled by precedence.
 //!
 //! Knows files and variables; leaves flags to the command line and providers' own variables to the provider layer.
 
@@ -18,8 +18,11 @@ mod env;
 mod error;
 mod experts;
 mod file;
+mod findings;
+mod glob;
 mod graph;
 pub mod lockfile;
+mod include;
 mod native;
 mod nearest;
 mod provider;
@@ -52,6 +55,8 @@ pub struct Overrides {
 pub struct Project {
     /// The file it came from.
     pub path: PathBuf,
+    /// The files that it includes, and those that they include, in the order they were read.
+    pub included: Vec<PathBuf>,
     pub overrides: Overrides,
     /// `[provider.setting]`.
     pub provider_setting: ProviderSetting,
@@ -60,10 +65,11 @@ pub struct Project {
     pub api_base_url: String,
     /// `perstackBaseSkillCommand`, when not empty.
     pub base_skill_command: Option<Vec<String>>,
-    /// By key, in the order of the file.
+    /// By key, in the order of the file; then those of the included files, in theirs. Each delegate of each is one of
+    /// these keys.
     pub experts: IndexMap<ExpertKey, Expert>,
     /// Things that do not stop a run: ignored keys with their place and nearest known key, delegations that newer
-    /// runtimes refuse. Ready to print, in the order of the file.
+    /// runtimes refuse. Ready to print, in the order of the files.
     pub warnings: Vec<String>,
     /// Those of the warnings that are about unknown keys.
     pub unknown_keys: Vec<String>,

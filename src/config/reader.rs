@@ -5,139 +5,70 @@
 //! where they must be one of a few words: any other may be a secret.
 
 use std::ops::Range;
-use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::ConfigError;
-use super::error::{Problem, position, quoted, shown};
-use super::nearest::nearest;
+use super::error::{quoted, shown};
+pub(super) use super::findings::Findings;
+use super::findings::Spot;
 
-/// Problems, and warnings, that are shown at most.
-const MAX_SHOWN: usize = 100;
 /// The largest number that the original could count to (JavaScript's safe integers).
 pub(super) const MAX_NUMBER: u64 = 9_007_199_254_740_991;
 
-/// What was found wrong with a document so far.
-#[derive(Default)]
-pub(super) struct Findings {
-    problems: Vec<Finding>,
-    warnings: Vec<Finding>,
-    unknown_keys: Vec<Finding>,
+/// The text of a file, parsed.
+pub(super) struct Document<'a> {
+    pub(super) table: DeTable<'a>,
+    pub(super) file: usize,
+    pub(super) is_sound: bool,
 }
 
-#[derive(Clone)]
-struct Finding {
-    at: usize,
-    path: String,
-    message: String,
-}
-
-impl Findings {
-    /// Parses `text`. All mistakes of syntax are found, and none is quoted.
-    pub fn document<'a>(&mut self, text: &'a str) -> DeTable<'a> {
-        let (document, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            let at = error.span().map_or(text.len(), |span| span.start);
-            self.problems.push(Finding { at, path: String::new(), message: error.message().to_owned() });
-        }
-        document.into_inner()
+impl Document<'_> {
+    /// Its top, unless the syntax is wrong: what a broken text means is guesswork.
+    pub fn root(&self) -> Option<Table<'_>> {
+        let spot = Spot { file: self.file, at: 0, path: String::new() };
+        self.is_sound.then_some(Table { entries: &self.table, spot })
     }
-
-    /// Whether nothing is wrong so far.
-    pub fn is_clean(&self) -> bool {
-        self.problems.is_empty()
-    }
-
-    /// Notes a key that means nothing here.
-    pub fn unknown_key(&mut self, key: &Key<'_>, known: &[&str], why: &str) {
-        let hint = self.hint(key.name, known.iter().copied());
-        let finding = Finding { at: key.at, path: key.path.clone(), message: format!("{why}, ignored{hint}") };
-        self.unknown_keys.push(finding.clone());
-        self.warnings.push(finding);
-    }
-
-    /// Notes a key that once meant something, so that old files have it.
-    pub fn obsolete_key(&mut self, key: &Key<'_>) {
-        let message = "no longer used, ignored".to_owned();
-        self.warnings.push(Finding { at: key.at, path: key.path.clone(), message });
-    }
-
-    /// `; did you mean "X"?`, when a known word is near.
-    pub fn hint<'a>(&self, word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-        self.hint_with(|| nearest(word, known))
-    }
-
-    /// `; did you mean "X"?`, when `search` finds one. It is not asked once more was found than is shown, so that a
-    /// file with endless mistakes costs no endless search.
-    pub fn hint_with<'a>(&self, search: impl FnOnce() -> Option<&'a str>) -> String {
-        if self.problems.len().max(self.warnings.len()) > MAX_SHOWN {
-            return String::new();
-        }
-        search().map(|near| format!("; did you mean {}?", quoted(near))).unwrap_or_default()
-    }
-
-    /// The warnings as lines, and those of them that are about unknown keys; or all problems, when there are any.
-    pub fn conclude(self, text: &str, file: &Path) -> Result<(Vec<String>, Vec<String>), ConfigError> {
-        if !self.problems.is_empty() {
-            let omitted = self.problems.len().saturating_sub(MAX_SHOWN);
-            let problems = located(self.problems, text);
-            return Err(ConfigError::Invalid { path: file.to_owned(), problems, omitted });
-        }
-        let omitted = self.warnings.len().saturating_sub(MAX_SHOWN);
-        let lines = |findings| located(findings, text).iter().map(|finding| finding.in_file(file)).collect();
-        let mut warnings: Vec<String> = lines(self.warnings);
-        if omitted > 0 {
-            warnings.push(format!("{}: and {omitted} more warnings", file.display()));
-        }
-        Ok((warnings, lines(self.unknown_keys)))
-    }
-}
-
-/// The first findings in the order of the text, with line and column.
-fn located(mut findings: Vec<Finding>, text: &str) -> Vec<Problem> {
-    findings.sort_by_key(|finding| finding.at);
-    findings.truncate(MAX_SHOWN);
-    findings
-        .into_iter()
-        .map(|Finding { at, path, message }| {
-            let (line, column) = position(text, at);
-            Problem { line, column, path, message }
-        })
-        .collect()
 }
 
 /// A key and its place.
 pub(super) struct Key<'a> {
     pub name: &'a str,
-    path: String,
-    at: usize,
+    spot: Spot,
 }
 
 impl Key<'_> {
+    /// Where it stands.
+    pub fn spot(&self) -> Spot {
+        self.spot.clone()
+    }
+
     /// Notes what is wrong with the key itself.
     pub fn problem(&self, message: impl Into<String>, findings: &mut Findings) {
-        findings.problems.push(Finding { at: self.at, path: self.path.clone(), message: message.into() });
+        findings.problem(self.spot.clone(), message);
     }
 }
 
 /// A value and its place.
 pub(super) struct Node<'a> {
     value: &'a DeValue<'a>,
-    path: String,
-    at: usize,
+    spot: Spot,
 }
 
 impl<'a> Node<'a> {
+    /// Where it stands.
+    pub fn spot(&self) -> Spot {
+        self.spot.clone()
+    }
+
     /// Notes what is wrong with the value.
     pub fn problem(&self, message: impl Into<String>, findings: &mut Findings) {
-        findings.problems.push(Finding { at: self.at, path: self.path.clone(), message: message.into() });
+        findings.problem(self.spot.clone(), message);
     }
 
     /// Notes what is odd about the value.
     pub fn warning(&self, message: impl Into<String>, findings: &mut Findings) {
-        findings.warnings.push(Finding { at: self.at, path: self.path.clone(), message: message.into() });
+        findings.warning(self.spot.clone(), message);
     }
 
     fn mismatch(&self, expected: &str, findings: &mut Findings) {
@@ -249,8 +180,7 @@ impl<'a> Node<'a> {
         };
         let item = |(index, value): (usize, &'a Spanned<DeValue<'a>>)| Node {
             value: value.get_ref(),
-            path: format!("{}.{index}", self.path),
-            at: value.span().start,
+            spot: Spot { file: self.spot.file, at: value.span().start, path: format!("{}.{index}", self.spot.path) },
         };
         Some(items.iter().enumerate().map(item).collect())
     }
@@ -265,23 +195,17 @@ impl<'a> Node<'a> {
             self.mismatch("table", findings);
             return None;
         };
-        Some(Table { entries, path: self.path.clone(), at: self.at })
+        Some(Table { entries, spot: self.spot.clone() })
     }
 }
 
 /// A table and its place.
 pub(super) struct Table<'a> {
     entries: &'a DeTable<'a>,
-    path: String,
-    at: usize,
+    spot: Spot,
 }
 
 impl<'a> Table<'a> {
-    /// The document itself.
-    pub fn root(entries: &'a DeTable<'a>) -> Self {
-        Self { entries, path: String::new(), at: 0 }
-    }
-
     pub fn get(&self, name: &str) -> Option<Node<'a>> {
         self.entries.get_key_value(name).map(|(key, value)| self.entry(key, value).1)
     }
@@ -290,8 +214,7 @@ impl<'a> Table<'a> {
     pub fn required(&self, name: &str, expected: &str, findings: &mut Findings) -> Option<Node<'a>> {
         let found = self.get(name);
         if found.is_none() {
-            let message = format!("missing, expected {expected}");
-            findings.problems.push(Finding { at: self.at, path: self.below(name), message });
+            findings.problem(self.below(name, self.spot.at), format!("missing, expected {expected}"));
         }
         found
     }
@@ -312,12 +235,13 @@ impl<'a> Table<'a> {
 
     /// Notes what is wrong with the table as a whole.
     pub fn problem(&self, message: impl Into<String>, findings: &mut Findings) {
-        findings.problems.push(Finding { at: self.at, path: self.path.clone(), message: message.into() });
+        findings.problem(self.spot.clone(), message);
     }
 
-    fn below(&self, name: &str) -> String {
-        let separator = if self.path.is_empty() { "" } else { "." };
-        format!("{}{separator}{}", self.path, shown(name))
+    fn below(&self, name: &str, at: usize) -> Spot {
+        let Spot { file, path, .. } = &self.spot;
+        let separator = if path.is_empty() { "" } else { "." };
+        Spot { file: *file, at, path: format!("{path}{separator}{}", shown(name)) }
     }
 
     fn entry(
@@ -326,10 +250,11 @@ impl<'a> Table<'a> {
         value: &'a Spanned<DeValue<'a>>,
     ) -> (Key<'a>, Node<'a>) {
         let name: &'a str = key.get_ref();
-        let (path, key_at) = (self.below(name), key.span().start);
+        let spot = self.below(name, key.span().start);
         // A table's own span is a header's that may stand far from it, or nothing at all; its key is where one looks.
-        let at = if value.get_ref().is_table() { key_at } else { value.span().start };
-        (Key { name, path: path.clone(), at: key_at }, Node { value: value.get_ref(), path, at })
+        let at = if value.get_ref().is_table() { spot.at } else { value.span().start };
+        let node = Node { value: value.get_ref(), spot: Spot { at, ..spot.clone() } };
+        (Key { name, spot }, node)
     }
 }
 

@@ -6,7 +6,7 @@ use super::Overrides;
 use super::bounded::read_text;
 use super::error::ConfigError;
 use super::file::limits;
-use super::reader::{Findings, Table};
+use super::reader::Findings;
 use crate::setting::ProviderName;
 
 const KEYS: [&str; 6] = ["provider", "model", "reasoningBudget", "maxSteps", "maxRetries", "timeout"];
@@ -16,10 +16,10 @@ const KEYS: [&str; 6] = ["provider", "model", "reasoningBudget", "maxSteps", "ma
 pub fn user_defaults(path: &Path) -> Result<Overrides, ConfigError> {
     let Some(text) = read_text(path)? else { return Ok(Overrides::default()) };
     let mut findings = Findings::default();
-    let document = findings.document(&text);
+    let text = text.into();
+    let document = findings.document(path, &text);
     let mut overrides = Overrides::default();
-    if findings.is_clean() {
-        let root = Table::root(&document);
+    if let Some(root) = document.root() {
         for (key, _) in root.iter() {
             if !KEYS.contains(&key.name) {
                 key.problem(format!("unknown key{}", findings.hint(key.name, KEYS)), &mut findings);
@@ -29,7 +29,7 @@ pub fn user_defaults(path: &Path) -> Result<Overrides, ConfigError> {
         let names = ProviderName::ALL.map(|name| (name.as_str(), name));
         overrides.provider = root.get("provider").and_then(|node| node.choice(&names, &mut findings));
     }
-    findings.conclude(&text, path)?;
+    findings.conclude(path)?;
     Ok(overrides)
 }
 

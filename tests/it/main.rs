@@ -15,6 +15,7 @@ mod docs;
 mod errors;
 mod example;
 mod lockfile;
+mod include;
 mod mock_server;
 mod output;
 mod process;

@@ -233,3 +233,16 @@ fn spec(
         hints,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tool::{BASE_SKILL, BASE_TOOLS, CONVERSATION_TOOLS};
+
+    #[test]
+    fn the_names_that_others_know_are_those_of_the_tools() {
+        let names = |tools: Vec<ToolSpec>| tools.into_iter().map(|tool| tool.name).collect::<Vec<_>>();
+        assert_eq!(names(conversation(BASE_SKILL)), CONVERSATION_TOOLS);
+        assert_eq!([names(conversation(BASE_SKILL)), names(running(BASE_SKILL))].concat(), BASE_TOOLS);
+    }
+}
