@@ -195,6 +195,10 @@ fn check_conversation(machine: &RunMachine, action: &Action) {
         left.extend(head.partial_tool_results.iter().map(|result| result.id.as_str()));
         left.extend(head.delegate_to.iter().map(|to| to.tool_call_id.as_str()));
         assert_eq!(left, last.call_ids().collect(), "an open turn is whole in the checkpoint of {status:?}");
+        if *status == Status::StoppedByInteractiveTool {
+            let names: Vec<&str> = head.pending_tool_calls.iter().map(|call| call.tool_name.as_str()).collect();
+            assert!(names.iter().all(|name| *name == "ask"), "a person is asked to answer {names:?}");
+        }
     }
 }
 
