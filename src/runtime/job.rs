@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
+use tokio::time::timeout;
 
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Status};
 use crate::content::Content;
@@ -13,6 +14,7 @@ use crate::fact::{FactBody, Mint, RunSpec, Surroundings};
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobStatus};
 use crate::machine::{Input, RunMachine};
+use crate::runtime::calls::check_doubts;
 use crate::runtime::instruction::{self, Scene};
 use crate::runtime::inventory::{self, Inventory, Place};
 use crate::runtime::narrator::Narrator;
@@ -24,6 +26,10 @@ use crate::setting::{ProviderConfig, RunSetting};
 use crate::store::{JobStore, Store};
 use crate::tool::ToolSpec;
 use crate::usage::Usage;
+
+/// How long skills may take to end after a Run. Our own choice: a server asked to end gets a few seconds, and the job's
+/// result is stored by then.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// A job that this process works on: everything that was opened for it.
 pub struct Work<'a> {
@@ -165,17 +171,25 @@ impl Work<'_> {
             in_doubt: self.options.in_doubt,
             tape: self.session.tape.clone(),
         };
-        let first_step = machine.head().step_number;
+        let continues = matches!(&first, FactBody::Resumed { resumption } if resumption.parent.is_some());
+        let first_step = machine.head().step_number + u64::from(continues);
         let input = Input::Fact(stage.fact(first));
-        let driven = drive(&mut machine, input, &mut recorder, &stage).await;
-        inventory::close(&stage.skills).await;
+        let driven = match check_doubts(&machine, &input, &stage) {
+            Ok(()) => drive(&mut machine, input, &mut recorder, &stage).await,
+            Err(doubts) => Err(doubts),
+        };
+        if timeout(CLOSING, inventory::close(&stage.skills)).await.is_err() {
+            let message = format!("some skills did not end within {} s and were left behind", CLOSING.as_secs());
+            stage.narrator.runtime(EventBody::RuntimeWarning { message });
+        }
         for skill in stage.skills.skills() {
             stage.narrator.runtime(EventBody::SkillDisconnected { skill_name: skill.name().to_owned() });
         }
         let status = driven?;
+        let steps = machine.head().step_number.saturating_sub(first_step) + 1;
+        let outcome = self.conclude(machine.into_checkpoint(), &recorder, status, steps)?;
         self.session.tape.finish()?;
-        let steps = machine.head().step_number.saturating_sub(first_step) + u64::from(first_step == 1);
-        self.conclude(machine.into_checkpoint(), &recorder, status, steps)
+        Ok(outcome)
     }
 
     /// The events before a Run's first.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::list::original_entry;
 use super::{CheckpointEntry, Layout, RunEntry, Store, StoreError, snapshot};
+use crate::checkpoint::CheckpointHead;
 use crate::id::{CheckpointId, JobId, RunId};
 
 /// Shortest prefix of a checkpoint id that is looked for: shorter ones are more likely a slip than a choice.
@@ -64,6 +65,11 @@ impl Store {
             .into_iter()
             .find(|entry| entry.id == *id)
             .ok_or_else(|| self.not_found(format!("there is no checkpoint {id} in job {job}")))
+    }
+
+    /// The file of the checkpoint `head` of a Run of `job`, if it is stored.
+    pub fn stored_checkpoint(&self, job: &JobId, head: &CheckpointHead) -> Option<PathBuf> {
+        Some(self.layout.checkpoint(job, &head.run_id, head.step_number, &head.id)).filter(|path| path.is_file())
     }
 
     /// Where a job goes on: its newest Run that is not a delegate's.
