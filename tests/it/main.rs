@@ -10,6 +10,7 @@
 
 mod support;
 
+mod crash;
 mod docs;
 mod errors;
 mod example;
