@@ -1,6 +1,7 @@
 //! Killed at any instant, the job goes on: nothing that is on record is done again, nothing is lost, and it ends as if
 //! nothing had happened.
 
+mod cut;
 mod owls;
 
 use std::collections::BTreeMap;
