@@ -151,12 +151,11 @@ impl Work<'_> {
     /// somebody; the log has what it held.
     fn catch_up(&self, recorder: &mut Recorder, past: &Past) -> Result<(), RunError> {
         if let Some(save) = past.last_save.as_ref().filter(|_| !past.goes_beyond_save) {
-            match self.store.storage().stored_checkpoint(&self.job.id, &save.head) {
-                Some(path) => recorder.found(path),
-                None => {
-                    recorder.keep(Some(save), &past.machine)?;
-                    recorder.settle()?;
-                }
+            if let Some(path) = self.store.storage().stored_checkpoint(&self.job.id, &save.head) {
+                recorder.found(path);
+            } else {
+                recorder.keep(Some(save), &past.machine)?;
+                recorder.settle()?;
             }
         }
         Ok(())

@@ -82,9 +82,11 @@ impl Store {
 
     fn find_latest(&self) -> Result<Found, StoreError> {
         let mut jobs: Vec<(u64, JobId)> = Vec::new();
-        for job in self.jobs()? {
-            let run = self.runs(&job.id)?.last().map_or(0, |run| run.started_at);
-            jobs.push((run.max(job.started_at), job.id));
+        // By its Runs: a `job.json` that cannot be read must not make an older job the latest.
+        for job in self.job_ids()? {
+            let run = self.runs(&job)?.last().map_or(0, |run| run.started_at);
+            let began = self.job(&job).map_or(0, |job| job.started_at);
+            jobs.push((run.max(began), job));
         }
         jobs.sort();
         for (_, job) in jobs.iter().rev() {

@@ -18,6 +18,7 @@ mod mock_server;
 mod output;
 mod process;
 mod providers;
+mod recovery;
 mod resume;
 mod run;
 mod tidy;
