@@ -104,7 +104,7 @@ fn a_run_whose_setting_is_missing_or_torn_goes_on_and_has_one_again() {
         let started_at = read_json(&file)["startedAt"].as_u64().unwrap();
         match torn {
             None => fs::remove_file(&file).unwrap(),
-            Some(text) => fs::write(&file, text).unwrap(),
+            Some(rest) => fs::write(&file, rest).unwrap(),
         }
         assert_goes_on(&test);
         let setting = read_json(&file);
@@ -124,8 +124,8 @@ fn what_a_newer_version_wrote_is_refused_and_left_alone() {
             name => run_file(&test, name),
         };
         if name == "log.jsonl" {
-            let text = fs::read_to_string(&file).unwrap();
-            fs::write(&file, text.replacen("\"version\":1", "\"version\":99", 1)).unwrap();
+            let facts = fs::read_to_string(&file).unwrap();
+            fs::write(&file, facts.replacen("\"version\":1", "\"version\":99", 1)).unwrap();
         } else {
             set(&file, "formatVersion", json!(99));
         }
@@ -144,10 +144,10 @@ fn what_a_newer_version_wrote_is_refused_and_left_alone() {
 fn a_log_damaged_behind_its_checkpoint_is_not_passed_over() {
     let test = killed();
     let log = run_file(&test, "log.jsonl");
-    let text = fs::read_to_string(&log).unwrap();
+    let facts = fs::read_to_string(&log).unwrap();
     // The second step's answer: what follows it is a result that must not be forgotten.
-    let damaged = text.rfind("{\"at\"").and_then(|last| text[..last].rfind("{\"at\"")).unwrap();
-    fs::write(&log, format!("{}{}", &text[..damaged], text[damaged..].replacen("{\"at\"", "{at", 1))).unwrap();
+    let damaged = facts.rfind("{\"at\"").and_then(|last| facts[..last].rfind("{\"at\"")).unwrap();
+    fs::write(&log, format!("{}{}", &facts[..damaged], facts[damaged..].replacen("{\"at\"", "{at", 1))).unwrap();
     let checkpoints = test.storage().checkpoints();
     let ran = test.run(["resume", "latest"]).assert_code(6);
     ran.assert_stderr(["log.jsonl, line ", "is damaged", checkpoint_id(&checkpoints[0])]);

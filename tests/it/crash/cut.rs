@@ -83,8 +83,8 @@ impl Finished {
         }
         fs::write(&self.log, &self.bytes()[..len]).unwrap();
         self.unconclude();
-        let returned: String = self.effects(len).1.iter().map(|id| format!("{id}\n")).collect();
-        fs::write(self.test.workspace().join("lines.txt"), returned).unwrap();
+        let lines: Vec<String> = self.effects(len).1.iter().map(|id| format!("{id}\n")).collect();
+        fs::write(self.test.workspace().join("lines.txt"), lines.concat()).unwrap();
         // What it said when it was last read.
         fs::write(self.test.workspace().join("notes.txt"), "tawny").unwrap();
     }

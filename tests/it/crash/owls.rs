@@ -54,8 +54,8 @@ pub fn place(provider: Provider) -> Test {
 
 /// The effects so far.
 pub fn lines(test: &Test) -> Vec<String> {
-    let text = std::fs::read_to_string(test.workspace().join("lines.txt")).unwrap();
-    text.lines().map(str::to_owned).collect()
+    let file = std::fs::read_to_string(test.workspace().join("lines.txt")).unwrap();
+    file.lines().map(str::to_owned).collect()
 }
 
 /// How often a call took effect.
