@@ -65,6 +65,9 @@ pub struct CheckpointHead {
     /// Answers not in a message yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partial_tool_results: Vec<ToolResult>,
+    /// What the user said while a turn was open: joins the conversation when the turn's answers have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queued_messages: Vec<String>,
     /// The conversation's task list.
     #[serde(default, skip_serializing_if = "TodoList::is_untouched")]
     pub todos: TodoList,
@@ -96,6 +99,7 @@ impl CheckpointHead {
             context_window_usage: None,
             pending_tool_calls: Vec::new(),
             partial_tool_results: Vec::new(),
+            queued_messages: Vec::new(),
             todos: TodoList::default(),
             error: None,
             retry_count: 0,

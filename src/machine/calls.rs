@@ -22,8 +22,6 @@ pub struct Turn {
     slots: Vec<Slot>,
     /// The final text, when `attemptCompletion` was accepted.
     pub completion: Option<String>,
-    /// Its unanswered MCP calls may have been made by an earlier process.
-    pub in_doubt: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +67,7 @@ impl Turn {
             ToolKind::Delegate => 1,
             ToolKind::Interactive => 2,
         });
-        let mut turn = Self { slots, completion: None, in_doubt: false };
+        let mut turn = Self { slots, completion: None };
         turn.answer_conversation_tools(said, todos);
         turn
     }
@@ -139,7 +137,7 @@ impl Turn {
             });
             slots.push(Slot { call, kind, answer });
         }
-        Self { slots, completion: None, in_doubt: true }
+        Self { slots, completion: None }
     }
 
     /// Whether there was no call at all.
@@ -183,6 +181,13 @@ impl Turn {
         if let Some(slot) = open {
             name_parts(&mut result.result, mint);
             slot.answer = Some(result);
+        }
+    }
+
+    /// Answers the calls of delegates that a process with other surroundings can no longer make.
+    pub fn adapt(&mut self, surroundings: &Surroundings) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_open(ToolKind::Delegate)) {
+            slot.answer = delegate_problem(&slot.call, surroundings);
         }
     }
 

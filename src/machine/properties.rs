@@ -18,6 +18,9 @@ use crate::setting::Limits;
 use crate::tool::{BASE_SKILL, ToolKind, ToolResult, ToolRoute};
 use crate::usage::Usage;
 
+/// What users say in addition.
+const MORE: &str = "more";
+
 /// Where a world's decisions come from; ends in zeros.
 struct Choices<'a> {
     bytes: &'a [u8],
@@ -192,6 +195,10 @@ fn check_conversation(machine: &RunMachine, action: &Action) {
         left.extend(head.partial_tool_results.iter().map(|result| result.id.as_str()));
         left.extend(head.delegate_to.iter().map(|to| to.tool_call_id.as_str()));
         assert_eq!(left, last.call_ids().collect(), "an open turn is whole in the checkpoint of {status:?}");
+        if *status == Status::StoppedByInteractiveTool {
+            let names: Vec<&str> = head.pending_tool_calls.iter().map(|call| call.tool_name.as_str()).collect();
+            assert!(names.iter().all(|name| *name == "ask"), "a person is asked to answer {names:?}");
+        }
     }
 }
 
@@ -254,11 +261,19 @@ fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choices<'_>, n:
             run_id: parent.head.run_id.clone(),
             checkpoint_id: parent.head.id.clone(),
         }),
-        query: (choices.below(3) == 0).then(|| "more".to_owned()),
+        query: (choices.below(3) == 0).then(|| MORE.to_owned()),
         answers,
         reached_step: 0,
         delegated_usage: Usage::default(),
-        surroundings: surroundings(1 + choices.below(30) as u64),
+        surroundings: {
+            let mut surroundings = surroundings(1 + choices.below(30) as u64);
+            if choices.below(4) == 0 {
+                // Another configuration than the one that the calls were made under.
+                surroundings.delegates.clear();
+                surroundings.tools.retain(|tool| !matches!(tool.name.as_str(), "helper" | "write"));
+            }
+            surroundings
+        },
     };
     Fact { stamp: stamp(n), body: FactBody::Resumed { resumption: Box::new(resumption) } }
 }
@@ -314,6 +329,7 @@ fn check_world(bytes: &[u8]) -> BTreeSet<Arrow> {
     check_replay(&first);
     check_terminal(&first);
     check_numbers(&first);
+    check_queries(&first, 0);
     let mut arrows = first.arrows.clone();
 
     // Any checkpoint that was saved continues in a Run of its own, its history untouched.
@@ -326,6 +342,7 @@ fn check_world(bytes: &[u8]) -> BTreeSet<Arrow> {
         assert!(second.machine.head().step_number > from.head.step_number);
         check_terminal(&second);
         check_numbers(&second);
+        check_queries(&second, heard(&from.messages, &from.head.queued_messages));
         arrows.extend(second.arrows);
     }
     arrows
@@ -367,6 +384,24 @@ fn check_terminal(played: &Played) {
     if *status == Status::Completed {
         assert!(played.machine.messages().last().unwrap().expert_text().is_some());
     }
+}
+
+/// What users said in addition is in the conversation, or waits in the checkpoint for the turn's end.
+fn check_queries(played: &Played, before: usize) {
+    let said = played
+        .facts
+        .iter()
+        .filter(|fact| matches!(&fact.body, FactBody::Resumed { resumption } if resumption.query.is_some()));
+    let machine = &played.machine;
+    assert_eq!(heard(machine.messages(), &machine.head().queued_messages), before + said.count());
+}
+
+fn heard(messages: &[Message], queued: &[String]) -> usize {
+    let is_more = |message: &&Message| match message {
+        Message::UserMessage { contents, .. } => contents.iter().any(|part| part.as_text() == Some(MORE)),
+        _ => false,
+    };
+    messages.iter().filter(is_more).count() + queued.len()
 }
 
 /// Events are numbered without a gap, and their ids differ.

@@ -32,8 +32,6 @@ pub struct RunMachine {
     pub(super) surroundings: Surroundings,
     /// Ids of all calls in the conversation.
     pub(super) call_ids: HashSet<String>,
-    /// Messages that came in mid-turn and wait for the step's end.
-    pub(super) queued: Vec<String>,
     pub(super) mint: Mint,
     /// Number of the latest event.
     sequence: u64,
@@ -83,7 +81,6 @@ impl RunMachine {
             messages,
             step: Step::default(),
             surroundings: Surroundings::default(),
-            queued: Vec::new(),
             mint: Mint::new(Stamp { at: 0, seed: 0 }),
             sequence: 0,
         }
@@ -240,9 +237,10 @@ impl RunMachine {
         let initial = self.told();
         self.begin_step();
         self.head.status = Status::Proceeding;
+        self.head.queued_messages.extend(resumption.query.clone());
         if turn.is_empty() {
-            if let Some(query) = &resumption.query {
-                let message = self.user_message(query);
+            for text in std::mem::take(&mut self.head.queued_messages) {
+                let message = self.user_message(&text);
                 self.add_input(message);
             }
             let event =
@@ -250,7 +248,6 @@ impl RunMachine {
             Arrow::proceed(State::PreparingForStep, vec![event])
         } else {
             self.step.tool_calls = turn.calls();
-            self.queued.extend(resumption.query.clone());
             Arrow::proceed(State::ResumingFromStop(turn), vec![EventBody::ResumeFromStop { checkpoint: initial }])
         }
     }
@@ -262,8 +259,8 @@ impl RunMachine {
         let event = EventBody::ResumeFromStop { checkpoint: self.told() };
         match state {
             State::CallingMcpTools(mut turn) => {
-                self.queued.extend(resumption.query.clone());
-                turn.in_doubt = true;
+                self.head.queued_messages.extend(resumption.query.clone());
+                turn.adapt(&self.surroundings);
                 let action = Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true };
                 Arrow { state: State::CallingMcpTools(turn), events: vec![event], save: false, action }
             }
@@ -350,7 +347,7 @@ impl RunMachine {
     }
 
     fn mcp_done(&mut self, turn: Turn) -> Arrow {
-        if let Some(text) = turn.completion.clone().filter(|_| self.queued.is_empty()) {
+        if let Some(text) = turn.completion.clone().filter(|_| self.head.queued_messages.is_empty()) {
             let results = turn.answers();
             let message = self.tool_message(&results);
             self.step.tool_results = results;
@@ -425,8 +422,8 @@ impl RunMachine {
     }
 
     fn finish_step(&mut self) -> Arrow {
-        for query in std::mem::take(&mut self.queued) {
-            let message = self.user_message(&query);
+        for text in std::mem::take(&mut self.head.queued_messages) {
+            let message = self.user_message(&text);
             self.add_new(message);
         }
         if self.head.step_number >= self.surroundings.limits.max_steps {

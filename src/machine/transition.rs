@@ -3,6 +3,8 @@
 use crate::checkpoint::{CheckpointHead, Status};
 use crate::event::Event;
 use crate::fact::{Fact, FactBody};
+use crate::machine::run::RunMachine;
+use crate::message::Message;
 use crate::tool::ToolCall;
 
 /// One thing told to a machine.
@@ -48,6 +50,14 @@ pub struct Save {
     pub head: Box<CheckpointHead>,
     /// How many of the machine's messages belong to it.
     pub messages: usize,
+}
+
+impl Save {
+    /// Its messages, out of those of the machine that asked for it.
+    pub fn messages_of<'a>(&self, machine: &'a RunMachine) -> &'a [Message] {
+        // A history only grows, so that it never holds fewer.
+        machine.messages().get(..self.messages).unwrap_or(machine.messages())
+    }
 }
 
 /// The one thing that a machine asks of its driver.

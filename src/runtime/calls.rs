@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::fact::{Fact, FactBody};
+use crate::machine::{Action, Input, RunMachine};
 use crate::runtime::run::Stage;
 use crate::runtime::{InDoubt, RunError};
 use crate::tool::{ToolCall, ToolResult};
@@ -19,6 +20,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long they then have to end by themselves, before they are ended: the base skill's own limit for a command
 /// that was asked to end, and a second more.
 const LAST_GRACE: Duration = Duration::from_secs(3);
+/// How long ending them may take: they stop at their next wait. One that never waits is left behind.
+const END: Duration = Duration::from_secs(1);
 
 /// The calls of one turn.
 pub struct Calls<'a> {
@@ -42,6 +45,8 @@ enum Stopping {
     Grace(Instant),
     /// The tools were told to end; they are ended then.
     LastGrace(Instant),
+    /// The tools were ended.
+    Ended,
 }
 
 impl<'a> Calls<'a> {
@@ -58,16 +63,11 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Starts `calls`, in order. Those in doubt are made again only if that is safe, or the user said so.
-    ///
-    /// # Errors
-    /// [`RunError::CallsInDoubt`] when the user wants to decide. Nothing was started then.
-    pub fn start(&mut self, calls: Vec<ToolCall>, in_doubt: bool) -> Result<(), RunError> {
+    /// Starts `calls`, in order. Those in doubt are made again only if that is safe, or the user said so; else they are
+    /// answered by the doubt.
+    pub fn start(&mut self, calls: Vec<ToolCall>, in_doubt: bool) {
         let (again, doubtful): (Vec<ToolCall>, Vec<ToolCall>) =
-            calls.into_iter().partition(|call| !in_doubt || self.may_repeat(call));
-        if !doubtful.is_empty() && self.stage.in_doubt == InDoubt::Stop {
-            return Err(RunError::CallsInDoubt { tools: doubtful.into_iter().map(|call| call.tool_name).collect() });
-        }
+            calls.into_iter().partition(|call| !in_doubt || may_repeat(self.stage, call));
         self.arrived.extend(doubtful.iter().map(effect_unknown));
         if self.stage.tape.is_replay() {
             self.order = again.iter().map(|call| call.id.clone()).collect();
@@ -75,12 +75,6 @@ impl<'a> Calls<'a> {
         for call in again {
             self.spawn(call);
         }
-        Ok(())
-    }
-
-    fn may_repeat(&self, call: &ToolCall) -> bool {
-        self.stage.in_doubt == InDoubt::Retry
-            || self.stage.skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())
     }
 
     fn spawn(&mut self, call: ToolCall) {
@@ -108,6 +102,7 @@ impl<'a> Calls<'a> {
             let until = match self.stopping {
                 Stopping::No => None,
                 Stopping::Grace(until) | Stopping::LastGrace(until) => Some(until),
+                Stopping::Ended => return self.stage.fact(FactBody::Interrupted),
             };
             let time_is_up = async {
                 match until {
@@ -128,12 +123,24 @@ impl<'a> Calls<'a> {
                         self.end.cancel();
                         self.stopping = Stopping::LastGrace(Instant::now() + LAST_GRACE);
                     }
-                    Stopping::LastGrace(_) => {
-                        self.running.shutdown().await;
-                        return self.stage.fact(FactBody::Interrupted);
+                    Stopping::LastGrace(_) | Stopping::Ended => {
+                        self.end_all().await;
+                        self.stopping = Stopping::Ended;
                     }
                 },
             }
+        }
+    }
+
+    /// Ends all calls. Results that come in the last moment count like any other.
+    async fn end_all(&mut self) {
+        self.running.abort_all();
+        let until = Instant::now() + END;
+        while let Ok(Some(joined)) = timeout_at(until, self.running.join_next_with_id()).await {
+            if joined.as_ref().is_err_and(JoinError::is_cancelled) {
+                continue;
+            }
+            self.arrive(joined);
         }
     }
 
@@ -158,6 +165,32 @@ impl<'a> Calls<'a> {
         self.order.retain(|id| *id != result.id);
         Some(result)
     }
+}
+
+/// Checks whether going on by `first` leads to calls whose effect is unknown, where the user wants to decide about them.
+/// Nothing is recorded or started.
+///
+/// # Errors
+/// [`RunError::CallsInDoubt`], or a fact that does not fit.
+pub fn check_doubts(machine: &RunMachine, first: &Input, stage: &Stage) -> Result<(), RunError> {
+    if stage.in_doubt != InDoubt::Stop {
+        return Ok(());
+    }
+    let mut ahead = machine.clone();
+    let mut transition = ahead.advance(first)?;
+    while transition.action == Action::Proceed {
+        transition = ahead.advance(&Input::Proceed)?;
+    }
+    let Action::CallTools { calls, in_doubt: true } = transition.action else { return Ok(()) };
+    let doubtful = calls.into_iter().filter(|call| !may_repeat(stage, call));
+    let tools: Vec<String> = doubtful.map(|call| call.tool_name).collect();
+    if tools.is_empty() { Ok(()) } else { Err(RunError::CallsInDoubt { tools }) }
+}
+
+/// Whether a call that may have been made may be made again.
+fn may_repeat(stage: &Stage, call: &ToolCall) -> bool {
+    stage.in_doubt == InDoubt::Retry
+        || stage.skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())
 }
 
 fn effect_unknown(call: &ToolCall) -> ToolResult {

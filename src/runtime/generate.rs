@@ -9,6 +9,7 @@ use crate::provider::retry;
 use crate::runtime::RunError;
 use crate::runtime::recorder::Recorder;
 use crate::runtime::run::Stage;
+use crate::store::StoreError;
 
 /// Waits `after_ms`, then asks the model once. The checkpoint that is owed is written while the request is under way.
 ///
@@ -41,8 +42,10 @@ pub async fn generate(
     let mut telling = stage.narrator.answer(machine.head().step_number);
     let mut on_delta = |delta: &_| telling.delta(delta);
     let asked = async {
-        // Polled in this order: the request has left when the disk is waited for.
-        tokio::join!(stage.provider.generate(&request, stage.timeout, &mut on_delta), async { recorder.settle() })
+        let answer =
+            async { Ok::<_, StoreError>(stage.provider.generate(&request, stage.timeout, &mut on_delta).await) };
+        // Polled in this order: the request has left when the disk is waited for. A disk that fails ends it at once.
+        tokio::try_join!(answer, async { recorder.settle() })
     };
     let outcome = tokio::select! {
         biased;
@@ -50,10 +53,10 @@ pub async fn generate(
         () = stage.cancel.cancelled() => None,
     };
     telling.end();
-    let Some((answer, settled)) = outcome else {
+    let Some(outcome) = outcome else {
         return Ok(stage.fact(FactBody::Interrupted));
     };
-    settled?;
+    let (answer, ()) = outcome?;
     let stamp = stage.clock.stamp();
     let body = match answer {
         Ok(generation) => FactBody::Generated { generation },

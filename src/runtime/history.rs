@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::expert::ExpertRef;
 use crate::fact::{Fact, FactBody, ParentCheckpoint};
 use crate::id::{CheckpointId, JobId, RunId};
-use crate::machine::{Action, Input, RunMachine, Save};
+use crate::machine::{Action, IllegalInput, Input, RunMachine, Save};
 use crate::runtime::RunError;
 use crate::store::{CheckpointBody, CheckpointEntry, Store};
 
@@ -19,7 +19,9 @@ const MAX_FORKS: usize = 1000;
 /// A Run read back as far as its log goes.
 pub struct Past {
     pub machine: RunMachine,
-    /// Told since the last step's end: possibly never heard.
+    /// When the Run's first fact came, in milliseconds since the epoch.
+    pub began_at: u64,
+    /// Told since the last stored checkpoint: possibly never heard.
     pub events: Vec<Event>,
     /// The last checkpoint that was asked for: possibly not stored.
     pub last_save: Option<Save>,
@@ -37,31 +39,38 @@ impl Past {
     }
 }
 
-/// Reads the Run `run` of `job` back, all of it.
+/// Reads the Run `run` of `job` back, all of it; `None` when it came to no fact.
 ///
 /// # Errors
 /// What cannot be read, or facts that do not follow from each other.
-pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Past, RunError> {
+pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<Past>, RunError> {
     let facts = store.read_facts(job, run)?;
-    let mut machine = first_state(store, job, run, &facts, 0)?;
-    let mut events = Vec::new();
-    let mut last_save = None;
-    let mut goes_beyond_save = false;
+    let Some(first) = facts.first() else { return Ok(None) };
+    let mut past = Past {
+        machine: first_state(store, job, run, first, 0)?,
+        began_at: first.stamp.at,
+        events: Vec::new(),
+        last_save: None,
+        goes_beyond_save: false,
+    };
     for fact in facts {
-        goes_beyond_save = true;
-        feed(&mut machine, fact, &mut |told, save, _| {
+        past.goes_beyond_save = true;
+        let (events, last_save, beyond) = (&mut past.events, &mut past.last_save, &mut past.goes_beyond_save);
+        let mut seen = |told, save: Option<Save>, _: &RunMachine| {
             events.extend(told);
             if let Some(save) = save {
-                if !save.head.status.is_terminal() {
+                // A step's end is told before its checkpoint is stored, a Run's end after.
+                if !save.head.status.is_terminal() && store.stored_checkpoint(job, &save.head).is_some() {
                     events.clear();
                 }
-                last_save = Some(save);
-                goes_beyond_save = false;
+                *last_save = Some(save);
+                *beyond = false;
             }
             false
-        })?;
+        };
+        feed(&mut past.machine, fact, &mut seen).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
     }
-    Ok(Past { machine, events, last_save, goes_beyond_save })
+    Ok(Some(past))
 }
 
 /// Makes a stored checkpoint whole.
@@ -78,43 +87,77 @@ fn whole(store: &Store, entry: &CheckpointEntry, depth: usize) -> Result<Checkpo
         CheckpointBody::Inline(messages) => return Ok(Checkpoint { head: stored.head, messages }),
         CheckpointBody::Log(position) => position,
     };
-    let (job, run) = (&stored.head.job_id, &stored.head.run_id);
-    let facts = store.read_facts_to(job, run, &position)?;
-    let mut machine = first_state(store, job, run, &facts, depth)?;
-    let mut found = None;
-    for fact in facts {
-        feed(&mut machine, fact, &mut |_, save, machine| {
-            if let Some(save) = save.filter(|save| save.head.id == stored.head.id) {
-                let messages = machine.messages().get(..save.messages).unwrap_or_default().to_vec();
-                found = Some(Checkpoint { head: *save.head, messages });
-            }
-            found.is_some()
-        })?;
-    }
-    found.ok_or_else(|| RunError::History {
+    // The log beside the file, also where a job's folder was copied under another name.
+    let run = entry.run.as_ref().unwrap_or(&stored.head.run_id);
+    let facts = store.read_facts_to(&entry.job, run, &position)?;
+    follow(store, &entry.job, run, facts, &stored.head.id, depth)?.ok_or_else(|| RunError::History {
         place: entry.path.clone(),
         what: "the facts of its run do not lead to this checkpoint".to_owned(),
     })
 }
 
-/// The machine before the first of `facts`.
-fn first_state(store: &Store, job: &JobId, run: &RunId, facts: &[Fact], depth: usize) -> Result<RunMachine, RunError> {
-    let broken = |what: &str| RunError::History { place: store.layout().log(job, run), what: what.to_owned() };
-    match facts.first().map(|fact| &fact.body) {
-        Some(FactBody::Started { spec, .. }) => Ok(fresh(job, run, spec.expert.clone())),
-        Some(FactBody::Resumed { resumption }) => {
-            let Some(ParentCheckpoint { checkpoint_id, .. }) = &resumption.parent else {
-                return Err(broken("its first fact names no checkpoint to continue from"));
-            };
+/// The checkpoint `id` that the facts of `run` lead to, if they do.
+fn follow(
+    store: &Store,
+    job: &JobId,
+    run: &RunId,
+    facts: Vec<Fact>,
+    id: &CheckpointId,
+    depth: usize,
+) -> Result<Option<Checkpoint>, RunError> {
+    let Some(first) = facts.first() else { return Ok(None) };
+    let mut machine = first_state(store, job, run, first, depth)?;
+    let mut found = None;
+    for fact in facts {
+        let mut seen = |_, save: Option<Save>, machine: &RunMachine| {
+            if let Some(save) = save.filter(|save| save.head.id == *id) {
+                let messages = save.messages_of(machine).to_vec();
+                found = Some(Checkpoint { head: *save.head, messages });
+            }
+            found.is_some()
+        };
+        feed(&mut machine, fact, &mut seen).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
+        if found.is_some() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The machine before `first`, the first fact of `run`.
+fn first_state(store: &Store, job: &JobId, run: &RunId, first: &Fact, depth: usize) -> Result<RunMachine, RunError> {
+    let broken = |what: &str| broken(store, job, run, what.to_owned());
+    match &first.body {
+        FactBody::Started { spec, .. } => Ok(fresh(job, run, spec.expert.clone())),
+        FactBody::Resumed { resumption } => {
+            let parent = resumption
+                .parent
+                .as_ref()
+                .ok_or_else(|| broken("its first fact names no checkpoint to continue from"))?;
             if depth >= MAX_FORKS {
                 return Err(broken("too many runs continue from each other"));
             }
-            let parent = store.find_checkpoint(job, checkpoint_id)?;
-            Ok(RunMachine::restore(whole(store, &parent, depth + 1)?))
+            Ok(RunMachine::restore(whole_parent(store, job, parent, depth + 1)?))
         }
-        Some(_) => Err(broken("its first fact begins no run")),
-        None => Err(broken("it holds no fact: the run never began")),
+        _ => Err(broken("its first fact begins no run")),
     }
+}
+
+/// The checkpoint that a Run continues from. One whose file is gone follows from its own Run's log.
+fn whole_parent(store: &Store, job: &JobId, parent: &ParentCheckpoint, depth: usize) -> Result<Checkpoint, RunError> {
+    let missing = match store.find_checkpoint(job, &parent.checkpoint_id) {
+        Ok(entry) => return whole(store, &entry, depth),
+        Err(missing) => missing,
+    };
+    match store.read_facts(job, &parent.run_id) {
+        Ok(facts) => follow(store, job, &parent.run_id, facts, &parent.checkpoint_id, depth)?
+            .ok_or_else(|| RunError::from(missing)),
+        Err(_) => Err(missing.into()),
+    }
+}
+
+fn broken(store: &Store, job: &JobId, run: &RunId, what: String) -> RunError {
+    RunError::History { place: store.layout().log(job, run), what }
 }
 
 /// A machine for a Run that begins.
@@ -129,7 +172,7 @@ type Seen<'a> = dyn FnMut(Vec<Event>, Option<Save>, &RunMachine) -> bool + 'a;
 
 /// Tells `fact` and proceeds as far as the machine goes by itself; `seen` gets every transition's events and
 /// checkpoint, and ends it early by answering true.
-fn feed(machine: &mut RunMachine, fact: Fact, seen: &mut Seen<'_>) -> Result<(), RunError> {
+fn feed(machine: &mut RunMachine, fact: Fact, seen: &mut Seen<'_>) -> Result<(), IllegalInput> {
     let mut input = Input::Fact(fact);
     loop {
         let transition = machine.advance(&input)?;

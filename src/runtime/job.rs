@@ -49,13 +49,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         by: None,
         first_step: 1,
     };
-    let shared = Shared {
-        options: options.clone(),
-        session,
-        job: store.create_job(&job)?,
-        store,
-        experts: options.experts.clone(),
-    };
+    let shared = Shared { options: options.clone(), session, job: store.create_job(&job)?, store };
     work(shared, job, Root::Errand(Box::new(errand)), began).await
 }
 

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use tokio::time::timeout;
 
-use crate::checkpoint::{Checkpoint, DelegatedBy, FORMAT_VERSION, Status};
+use crate::checkpoint::{Checkpoint, DelegatedBy, FORMAT_VERSION};
 use crate::content::Content;
 use crate::event::{Event, EventBody, InteractiveAnswer, ServerInfo};
 use crate::expert::{Expert, ExpertKey};
 use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec, Surroundings};
 use crate::id::{JobId, RunId};
 use crate::machine::{Input, RunMachine};
+use crate::runtime::calls::check_doubts;
 use crate::runtime::history::{self, Past};
 use crate::runtime::instruction::{self, Scene};
 use crate::runtime::inventory::{self, Inventory, Place};
@@ -28,13 +30,16 @@ use crate::store::{JobStore, Store};
 use crate::tool::{ToolResult, ToolSpec};
 use crate::usage::Usage;
 
+/// How long skills may take to end after a Run. Our own choice: a server asked to end gets a few seconds, and the Run's
+/// result is stored by then.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// What all Runs of a job share.
 pub struct Shared {
     pub options: Options,
     pub session: Session,
     pub store: Store,
     pub job: JobStore,
-    pub experts: IndexMap<ExpertKey, Expert>,
 }
 
 /// What is to be done with a Run.
@@ -112,7 +117,7 @@ impl Shared {
             Errand::GoOn { .. } => errand,
             other => match self.read_back(other.run())? {
                 Some(past) => match past.status() {
-                    Some(_) => return self.on_record(past),
+                    Some(_) => return self.on_record(past, false),
                     None => Errand::GoOn { run: other.run().clone(), past: Box::new(past), query: None },
                 },
                 None => other,
@@ -128,38 +133,46 @@ impl Shared {
 
     /// The Run as its log has it; `None` when it never began.
     fn read_back(&self, run: &RunId) -> Result<Option<Past>, RunError> {
-        if !self.store.layout().log(self.job_id(), run).exists()
-            || self.store.read_facts(self.job_id(), run)?.is_empty()
-        {
+        if !self.store.layout().log(self.job_id(), run).exists() {
             return Ok(None);
         }
-        history::read_run(&self.store, self.job_id(), run).map(Some)
+        history::read_run(&self.store, self.job_id(), run)
     }
 
-    /// A Run that stopped before: its last checkpoint is written if the process died before it was.
+    /// A Run that stopped before: its last checkpoint is written if the process died before it was. Its ending is told
+    /// again if that was so, or if wanted.
     ///
     /// # Errors
     /// What cannot be stored.
-    pub fn on_record(&self, past: Past) -> Result<Stopped, RunError> {
+    pub fn on_record(&self, past: Past, retell: bool) -> Result<Stopped, RunError> {
         let head = past.machine.head();
-        let path = self.store.layout().checkpoint(self.job_id(), &head.run_id, head.step_number, &head.id);
-        let mut events = Vec::new();
-        if !path.exists() {
-            let setting = match self.store.setting(self.job_id(), &head.run_id) {
-                Ok(setting) => setting,
-                // It can be made again from what is at hand.
-                Err(_) => self.setting(self.expert(&head.expert.key)?, &head.run_id),
-            };
-            let run_store = self.job.open_run(&head.run_id)?;
-            let mut recorder = Recorder::new(run_store, setting, Arc::clone(&self.options.sink));
-            recorder.keep(past.last_save.as_ref(), &past.machine)?;
-            recorder.sync()?;
-            events = past.events;
+        let stored = self.store.stored_checkpoint(self.job_id(), head);
+        if retell || stored.is_none() {
+            for event in &past.events {
+                self.options.sink.emit(event, past.machine.messages());
+            }
         }
-        for event in &events {
-            self.options.sink.emit(event, past.machine.messages());
-        }
+        let path = match stored {
+            Some(path) => path,
+            None => self.store_end(&past)?,
+        };
         Ok(Stopped { checkpoint: past.machine.into_checkpoint(), path, steps: 0, on_record: true })
+    }
+
+    /// Writes the checkpoint that a Run stopped with, from its log; returns its file.
+    fn store_end(&self, past: &Past) -> Result<PathBuf, RunError> {
+        let head = past.machine.head();
+        let setting = match self.store.setting(self.job_id(), &head.run_id) {
+            Ok(setting) => setting,
+            // It can be made again from what is at hand.
+            Err(_) => {
+                RunSetting { started_at: past.began_at, ..self.setting(self.expert(&head.expert.key)?, &head.run_id) }
+            }
+        };
+        let run_store = self.job.open_run(&head.run_id)?;
+        let mut recorder = Recorder::new(run_store, setting, Arc::clone(&self.options.sink));
+        recorder.keep(past.last_save.as_ref(), &past.machine)?;
+        Ok(recorder.newest().cloned().unwrap_or_default())
     }
 
     fn begin(
@@ -173,14 +186,14 @@ impl Shared {
         let expert = self.expert(expert)?.clone();
         let inventory = self.open_tools(&expert, by.is_some())?;
         let setting = self.setting(&expert, &run);
-        let recorder = self.recorder(&setting, true)?;
+        let recorder = self.recorder(&setting)?;
         let scene =
             Scene { started_at: setting.started_at, workspace: &self.options.workspace, is_delegate: by.is_some() };
         let spec = RunSpec {
             job_id: self.job_id().clone(),
             run_id: run.clone(),
             expert: expert.reference(),
-            instruction: instruction::compose(&expert, &self.experts, scene),
+            instruction: instruction::compose(&expert, &self.options.experts, scene),
             first_step,
             delegated_by: by.map(|by| *by),
             surroundings: self.surroundings(&inventory, &setting.model),
@@ -196,7 +209,7 @@ impl Shared {
         let expert = self.expert(&from.head.expert.key)?.clone();
         let inventory = self.open_tools(&expert, from.head.delegated_by.is_some())?;
         let setting = self.setting(&expert, &run);
-        let recorder = self.recorder(&setting, true)?;
+        let recorder = self.recorder(&setting)?;
         answers.extend(answer.iter().map(result_of));
         let resumption = Resumption {
             run_id: run.clone(),
@@ -216,15 +229,19 @@ impl Shared {
         let head = past.machine.head();
         let expert = self.expert(&head.expert.key)?.clone();
         let inventory = self.open_tools(&expert, head.delegated_by.is_some())?;
-        let setting = self.setting(&expert, &run);
-        let mut recorder = self.recorder(&setting, false)?;
+        let setting = RunSetting { started_at: past.began_at, ..self.setting(&expert, &run) };
+        let run_store = self.job.open_run(&run)?;
+        run_store.write_setting(&setting)?;
+        let mut recorder = Recorder::new(run_store, setting.clone(), Arc::clone(&self.options.sink));
         // The checkpoint that the dead process owed. One that is missing although facts follow it was removed by
         // somebody; the log has what it held.
-        if let Some(save) = past.last_save.as_ref().filter(|_| !past.goes_beyond_save)
-            && !self.job.has_checkpoint(&save.head)
-        {
-            recorder.keep(Some(save), &past.machine)?;
-            recorder.settle()?;
+        if let Some(save) = past.last_save.as_ref().filter(|_| !past.goes_beyond_save) {
+            if let Some(path) = self.store.stored_checkpoint(self.job_id(), &save.head) {
+                recorder.found(path);
+            } else {
+                recorder.keep(Some(save), &past.machine)?;
+                recorder.settle()?;
+            }
         }
         let resumption = Resumption {
             run_id: run.clone(),
@@ -269,10 +286,17 @@ impl Shared {
             in_doubt: self.options.in_doubt,
             tape: self.session.tape.clone(),
         };
-        let steps_before = machine.head().step_number - u64::from(machine.head().status == Status::Init);
+        let continues = matches!(&first, FactBody::Resumed { resumption } if resumption.parent.is_some());
+        let steps_before = machine.head().step_number - u64::from(!continues);
         let input = Input::Fact(stage.fact(first));
-        let driven = drive(&mut machine, input, &mut recorder, &stage).await;
-        inventory::close(&stage.skills).await;
+        let driven = match check_doubts(&machine, &input, &stage) {
+            Ok(()) => drive(&mut machine, input, &mut recorder, &stage).await,
+            Err(doubts) => Err(doubts),
+        };
+        if timeout(CLOSING, inventory::close(&stage.skills)).await.is_err() {
+            let message = format!("some skills did not end within {} s and were left behind", CLOSING.as_secs());
+            stage.narrator.runtime(EventBody::RuntimeWarning { message });
+        }
         for skill in stage.skills.skills() {
             stage.narrator.runtime(EventBody::SkillDisconnected { skill_name: skill.name().to_owned() });
         }
@@ -328,20 +352,19 @@ impl Shared {
     /// # Errors
     /// [`RunError::UnknownExpert`].
     pub fn expert(&self, key: &ExpertKey) -> Result<&Expert, RunError> {
-        find_expert(key, &self.experts)
+        find_expert(key, &self.options.experts)
     }
 
     fn open_tools(&self, expert: &Expert, is_delegate: bool) -> Result<Inventory, RunError> {
         let lock_warnings = locked::check(expert, &self.options)?;
         let place = Place { is_delegate, ..place(&self.options) };
-        let mut inventory = inventory::open(expert, &self.experts, place)?;
+        let mut inventory = inventory::open(expert, &self.options.experts, place)?;
         inventory.warnings.extend(lock_warnings);
         Ok(inventory)
     }
 
-    fn recorder(&self, setting: &RunSetting, is_new: bool) -> Result<Recorder, RunError> {
-        let run_store = if is_new { self.job.create_run(setting)? } else { self.job.open_run(&setting.run_id)? };
-        Ok(Recorder::new(run_store, setting.clone(), Arc::clone(&self.options.sink)))
+    fn recorder(&self, setting: &RunSetting) -> Result<Recorder, RunError> {
+        Ok(Recorder::new(self.job.create_run(setting)?, setting.clone(), Arc::clone(&self.options.sink)))
     }
 
     /// What the Run `run` is done with, as it is written down.
@@ -349,7 +372,7 @@ impl Shared {
         let settings = &self.options.settings;
         let now = self.session.clock_of(run).stamp().at;
         let mut experts = IndexMap::new();
-        collect(expert, &self.experts, &mut experts);
+        collect(expert, &self.options.experts, &mut experts);
         RunSetting {
             format_version: FORMAT_VERSION,
             model: self.session.model_for(expert, settings),

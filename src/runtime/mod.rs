@@ -3,6 +3,7 @@
 mod calls;
 mod clock;
 mod generate;
+mod ground;
 mod history;
 mod instruction;
 mod inventory;
@@ -182,6 +183,9 @@ pub enum RunError {
     /// The job is over, and nothing further was asked.
     #[error("job {job} is completed: give a further query to continue it")]
     NothingToDo { job: JobId },
+    /// A checkpoint from before a Run's first step.
+    #[error("checkpoint {checkpoint} is of a run that never began: start it again")]
+    NeverBegan { checkpoint: CheckpointId },
     /// The run waits for a person.
     #[error("the run waits for an answer to: {}. Give the answer as the query", questions.join("; "))]
     AnswerNeeded { questions: Vec<String> },
@@ -253,7 +257,8 @@ impl RunError {
     /// What kind of failure this is.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Store(error) if error.is_not_found() || error.is_ambiguous() => ErrorClass::Usage,
+            // What the caller named is not there; a file that should be is another matter.
+            Self::Store(StoreError::NotFound { .. } | StoreError::Ambiguous { .. }) => ErrorClass::Usage,
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
             Self::CallsInDoubt { .. } | Self::Internal(_) | Self::Machine(_) => ErrorClass::Other,
             _ => ErrorClass::Usage,

@@ -56,16 +56,19 @@ impl Recorder {
     /// What cannot be stored.
     pub fn keep(&mut self, save: Option<&Save>, machine: &RunMachine) -> Result<(), StoreError> {
         let Some(save) = save else { return Ok(()) };
+        self.settle()?;
         if save.head.status.is_terminal() {
-            self.settle()?;
-            let messages = machine.messages().get(..save.messages).unwrap_or(machine.messages());
-            let entry = self.run.write_checkpoint_final(&save.head, messages, &self.setting)?;
+            let entry = self.run.write_checkpoint_final(&save.head, save.messages_of(machine), &self.setting)?;
             self.newest = Some(entry.path);
         } else {
-            self.settle()?;
             self.owed = Some(save.clone());
         }
         Ok(())
+    }
+
+    /// Notes that the newest checkpoint is stored already.
+    pub fn found(&mut self, path: PathBuf) {
+        self.newest = Some(path);
     }
 
     /// Writes the checkpoint that is owed, if any. The log must not have grown since it was taken in.

@@ -45,7 +45,7 @@ impl Stage {
 /// Drives `machine` from `input` until it stops; returns how.
 ///
 /// # Errors
-/// What cannot be stored, or a decision about calls in doubt that is left to the user. What was recorded stays.
+/// What cannot be stored. What was recorded stays.
 pub async fn drive(
     machine: &mut RunMachine,
     mut input: Input,
@@ -62,7 +62,7 @@ pub async fn drive(
             Action::Generate { after_ms } => Input::Fact(generate::generate(machine, recorder, stage, after_ms).await?),
             Action::CallTools { calls: asked, in_doubt } => {
                 recorder.sync()?;
-                calls.start(asked, in_doubt)?;
+                calls.start(asked, in_doubt);
                 Input::Fact(calls.next().await)
             }
             Action::Wait => Input::Fact(calls.next().await),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::list::original_entry;
 use super::{CheckpointEntry, Layout, RunEntry, Store, StoreError, snapshot};
+use crate::checkpoint::CheckpointHead;
 use crate::id::{CheckpointId, JobId, RunId};
 
 /// Shortest prefix of a checkpoint id that is looked for: shorter ones are more likely a slip than a choice.
@@ -66,6 +67,11 @@ impl Store {
             .ok_or_else(|| self.not_found(format!("there is no checkpoint {id} in job {job}")))
     }
 
+    /// The file of the checkpoint `head` of a Run of `job`, if it is stored.
+    pub fn stored_checkpoint(&self, job: &JobId, head: &CheckpointHead) -> Option<PathBuf> {
+        Some(self.layout.checkpoint(job, &head.run_id, head.step_number, &head.id)).filter(|path| path.is_file())
+    }
+
     /// Where a job goes on: its newest Run that is not a delegate's.
     ///
     /// # Errors
@@ -76,9 +82,11 @@ impl Store {
 
     fn find_latest(&self) -> Result<Found, StoreError> {
         let mut jobs: Vec<(u64, JobId)> = Vec::new();
-        for job in self.jobs()? {
-            let run = self.runs(&job.id)?.last().map_or(0, |run| run.started_at);
-            jobs.push((run.max(job.started_at), job.id));
+        // By its Runs: a `job.json` that cannot be read must not make an older job the latest.
+        for job in self.job_ids()? {
+            let run = self.runs(&job)?.last().map_or(0, |run| run.started_at);
+            let began = self.job(&job).map_or(0, |job| job.started_at);
+            jobs.push((run.max(began), job));
         }
         jobs.sort();
         for (_, job) in jobs.iter().rev() {

@@ -44,7 +44,7 @@ impl JobStore {
 
     /// Whether there is something to go on with: more than a start that was interrupted before its first fact.
     fn has_begun(&self) -> Result<bool, StoreError> {
-        let store = Store { layout: self.layout.clone() };
+        let store = self.storage();
         if !store.original_checkpoints(&self.id)?.is_empty() {
             return Ok(true);
         }
@@ -56,6 +56,10 @@ impl JobStore {
                 // A log that cannot be read is somebody's work too.
                 Ok(Some(_)) | Err(_) => return Ok(true),
             }
+            // A Run that was taken in from elsewhere has a checkpoint and no fact.
+            if !store.run_checkpoints(&self.id, &run)?.is_empty() {
+                return Ok(true);
+            }
         }
         Ok(false)
     }
@@ -65,9 +69,9 @@ impl JobStore {
         &self.id
     }
 
-    /// Whether the checkpoint `head` lies where this job keeps it.
-    pub fn has_checkpoint(&self, head: &CheckpointHead) -> bool {
-        self.layout.checkpoint(&self.id, &head.run_id, head.step_number, &head.id).exists()
+    /// The storage that the job is in, to read from.
+    pub fn storage(&self) -> Store {
+        Store { layout: self.layout.clone() }
     }
 
     /// Replaces `job.json`. On return its contents are durable; the name of a new job's folder is with the first

@@ -11,6 +11,7 @@
 mod support;
 
 mod delegation;
+mod crash;
 mod docs;
 mod errors;
 mod example;
@@ -20,6 +21,7 @@ mod mock_server;
 mod output;
 mod process;
 mod providers;
+mod recovery;
 mod resume;
 mod run;
 mod tidy;

@@ -31,6 +31,7 @@ pub fn head(run: &str, step_number: u64) -> CheckpointHead {
         context_window_usage: None,
         pending_tool_calls: Vec::new(),
         partial_tool_results: Vec::new(),
+        queued_messages: Vec::new(),
         todos: TodoList::default(),
         error: None,
         retry_count: 0,

@@ -7,6 +7,7 @@ use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
@@ -82,6 +83,22 @@ impl Running {
     #[track_caller]
     pub fn wait_for_request(&self, number: usize) {
         self.world.server().wait_for_request_unless(number, || self.has_ended.load(Ordering::SeqCst));
+    }
+
+    /// Waits until something about the process's doings holds, or the process has ended.
+    #[track_caller]
+    pub fn poll(&self, glance: Duration, holds: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !holds() && !self.has_ended.load(Ordering::SeqCst) {
+            assert!(began.elapsed() < PATIENCE, "the process gets nowhere\n{}", self.stderr.so_far());
+            thread::sleep(glance);
+        }
+    }
+
+    /// Kills the process, unless it has ended.
+    pub fn kill(&self) {
+        // It is waited for elsewhere, so that it may be gone between two looks.
+        let _ = kill_process(self.pid, Signal::KILL);
     }
 
     /// Waits until standard output contains this.

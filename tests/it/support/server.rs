@@ -28,9 +28,13 @@ struct Shared {
     changed: Condvar,
 }
 
+/// What a model says that decides by the conversation.
+type Mind = Box<dyn Fn(&Request) -> Answer + Send>;
+
 #[derive(Default)]
 struct State {
     script: VecDeque<Answer>,
+    mind: Option<Mind>,
     requests: Vec<Request>,
     violations: Vec<String>,
     thoughts: Thoughts,
@@ -71,6 +75,11 @@ impl Server {
     /// Adds to the end of the script.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.shared.state().script.extend(answers);
+    }
+
+    /// Answers by the conversation whatever the script has no answer to, as often as it is asked.
+    pub fn answer_by(&self, mind: impl Fn(&Request) -> Answer + Send + 'static) {
+        self.shared.state().mind = Some(Box::new(mind));
     }
 
     /// Every request so far that was one to a model, refused ones included.
@@ -211,10 +220,11 @@ impl Shared {
             let findings = findings.into_iter().map(|finding| format!("request {number}: {finding}"));
             return state.refuse(400, protocol, findings.collect());
         }
-        let Some(at) = state.script.iter().position(|answer| answer.fits(&request)) else {
+        let scripted = state.script.iter().position(|answer| answer.fits(&request));
+        let scripted = scripted.and_then(|at| state.script.remove(at));
+        let Some(answer) = scripted.or_else(|| state.mind.as_ref().map(|mind| mind(&request))) else {
             return state.refuse(400, protocol, vec![format!("request {number}: the script has no answer to it")]);
         };
-        let answer = state.script.remove(at).expect("a position in the script");
         let reply = match &answer.body {
             Body::Turn(turn) => {
                 if let Some(thinking) = &turn.thinking {

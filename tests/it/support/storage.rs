@@ -41,6 +41,23 @@ impl Storage {
         checkpoints
     }
 
+    /// Every log's whole lines, oldest run first; a torn last line is left out.
+    #[track_caller]
+    pub fn log_lines(&self) -> Vec<Vec<Value>> {
+        let read = |run: PathBuf| {
+            let text = fs::read_to_string(run.join("log.jsonl")).unwrap_or_default();
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            whole.lines().map(|line| serde_json::from_str(line).expect("JSON in a whole line")).collect()
+        };
+        self.runs().into_iter().map(read).collect()
+    }
+
+    /// The bytes of all logs.
+    pub fn log_bytes(&self) -> u64 {
+        let logs = self.runs().into_iter().map(|run| run.join("log.jsonl"));
+        logs.map(|log| fs::metadata(log).map_or(0, |metadata| metadata.len())).sum()
+    }
+
     /// The checkpoint of the highest step.
     #[track_caller]
     pub fn last_checkpoint(&self) -> PathBuf {

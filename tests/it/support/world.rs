@@ -223,14 +223,19 @@ impl Test {
 
     /// Starts the binary.
     pub fn spawn<const N: usize>(&self, args: [&str; N]) -> Running {
+        let mut command = Command::new(self.binary());
+        command.args(args);
+        self.start(command)
+    }
+
+    /// The binary, with its configuration in place.
+    pub fn binary(&self) -> &'static Path {
         if let Some(toml) = &self.toml {
             let provider = self.provider.filter(|_| !toml.contains("[provider"));
             let text = format!("{toml}{}", provider.map_or("", Provider::toml));
             fs::write(self.world.workspace().join("perstack.toml"), text).expect("a file in the workspace");
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_perstack"));
-        command.args(args);
-        self.start(command)
+        Path::new(env!("CARGO_BIN_EXE_perstack"))
     }
 
     /// Starts any program the way the binary is started.
