@@ -12,6 +12,7 @@ mod support;
 mod docs;
 mod errors;
 mod example;
+mod mcp;
 mod mock_server;
 mod output;
 mod process;

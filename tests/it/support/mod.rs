@@ -14,6 +14,7 @@ pub mod server;
 pub mod settle;
 pub mod signpost;
 pub mod storage;
+pub mod tool_server;
 pub mod world;
 
 pub use answer::{Answer, Stop, Tokens, call, raw_call};
