@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 use crate::fault::{Faults, List};
 
 /// What the rough server can be asked to do.
-const TOOLS: [(&str, &str); 15] = [
+const TOOLS: [(&str, &str); 16] = [
     ("echo", "Says what it is told"),
     ("refuse", "Answers with a protocol error"),
     ("hang", "Never answers"),
     ("die", "Ends the server"),
     ("dieOnce", "Ends the server at the first call, works at later ones"),
+    ("readDyingOnce", "The same, and says of itself that it only reads"),
     ("flood", "Returns as many bytes as it is told"),
     ("slow", "Takes its steps with pauses, and reports progress"),
     ("stall", "Reports progress once, and never answers"),
@@ -80,9 +81,9 @@ fn odd() -> Vec<Value> {
     ]
 }
 
-/// A tool that takes anything. `echo` says of itself that it changes nothing.
+/// A tool that takes anything. Some say of themselves that they change nothing.
 fn tool(name: &str, description: &str) -> Value {
-    let is_reading = name.starts_with("echo");
+    let is_reading = name.starts_with("echo") || name.starts_with("read");
     json!({
         "name": name,
         "description": description,

@@ -132,8 +132,8 @@ impl Rough {
             "refuse" => fail(id, -32000, "no such owl", say),
             "hang" => {}
             "die" => std::process::exit(9),
-            "dieOnce" if File::create_new("died").is_ok() => std::process::exit(9),
-            "dieOnce" => answer_text(id, "alive again", say),
+            "dieOnce" | "readDyingOnce" if File::create_new("died").is_ok() => std::process::exit(9),
+            "dieOnce" | "readDyingOnce" => answer_text(id, "alive again", say),
             "flood" => {
                 let size = usize::try_from(arguments["bytes"].as_u64().expect("a number of bytes")).unwrap();
                 answer_text(id, &format!("START{}END", "x".repeat(size)), say);
