@@ -19,7 +19,7 @@ mod trouble;
 
 /// Runs `librarian`, whose model makes these calls one after the other and then is done; every request it made.
 #[track_caller]
-fn calling<const N: usize>(test: Test, calls: [(&str, Value); N]) -> (Test, Vec<Request>) {
+pub fn calling<const N: usize>(test: Test, calls: [(&str, Value); N]) -> (Test, Vec<Request>) {
     let test = test.answers(script(calls));
     test.run(["run", "librarian", "Look."]).assert_code(0);
     let requests = test.server().requests();
@@ -36,7 +36,7 @@ fn script<const N: usize>(calls: [(&str, Value); N]) -> Vec<Answer> {
 }
 
 /// The tool results of an Anthropic conversation, in order: their text, and whether they are marked as errors.
-fn told(request: &Request) -> Vec<(String, bool)> {
+pub fn told(request: &Request) -> Vec<(String, bool)> {
     let messages = request.body["messages"].as_array().unwrap();
     let blocks = messages.iter().filter_map(|message| message["content"].as_array()).flatten();
     let results = blocks.filter(|block| block["type"] == "tool_result");
@@ -69,8 +69,8 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 fn processes(test: &Test, file: &str) -> [u32; 2] {
     let path = test.workspace().join(file);
     wait_until("the file of processes", || path.exists());
-    let text = fs::read_to_string(path).unwrap();
-    let ids: Vec<u32> = text.split_whitespace().map(|id| id.parse().unwrap()).collect();
+    let written = fs::read_to_string(path).unwrap();
+    let ids: Vec<u32> = written.split_whitespace().map(|id| id.parse().unwrap()).collect();
     ids.try_into().unwrap()
 }
 

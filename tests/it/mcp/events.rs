@@ -52,8 +52,7 @@ fn lines_on_standard_error_are_told_without_their_escapes() {
     let test = librarian(&skill).answers(script([("echo", json!({"text": "owl"}))]));
     let events = test.run(["run", "librarian", "Look.", "--output", "jsonl"]).assert_code(0).events();
     let told: Vec<&str> = of(&events, "skillStderr").iter().map(|event| event["message"].as_str().unwrap()).collect();
-    let text = told.join("\n");
-    assert_eq!(text, "loading shelf 1\nloading shelf 2\nloading shelf 3");
+    assert_eq!(told.join("\n"), "loading shelf 1\nloading shelf 2\nloading shelf 3");
     assert!(of(&events, "skillStderr").iter().all(|event| event["skillName"] == "owls"));
 }
 

@@ -14,8 +14,8 @@ use crate::support::{KEY, Test};
 #[track_caller]
 fn surroundings(test: Test) -> (Test, Value) {
     let (test, requests) = calling(test, [("environment", json!({}))]);
-    let (text, _) = told(&requests[1]).pop().unwrap();
-    (test, serde_json::from_str(&text).unwrap())
+    let (seen, _) = told(&requests[1]).pop().unwrap();
+    (test, serde_json::from_str(&seen).unwrap())
 }
 
 #[test]

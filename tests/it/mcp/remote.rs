@@ -5,8 +5,8 @@ use std::net::{IpAddr, ToSocketAddrs};
 use serde_json::json;
 
 use super::{assert_refused, calling, script, told};
-use crate::support::Test;
 use crate::support::tool_server::{HttpServer, librarian, remote_skill};
+use crate::support::{Test, skipped};
 
 /// An expert with a server at this address, private ones allowed.
 fn at(url: &str) -> Test {
@@ -88,7 +88,7 @@ fn name_that_leads_inward() -> Option<String> {
 #[test]
 fn a_name_that_leads_inward_is_refused_when_it_is_looked_up() {
     let Some(name) = name_that_leads_inward() else {
-        eprintln!("skipped: no name of this machine leads inward");
+        skipped("no name of this machine leads inward");
         return;
     };
     let server = HttpServer::start(["polite-http"]);

@@ -114,8 +114,8 @@ fn no_content_is_said_in_words() {
 
 #[test]
 fn questions_to_the_user_are_declined() {
-    let (text, _) = result_of("ask", json!({}));
-    assert!(text.contains("decline"), "{text}");
+    let (answer, _) = result_of("ask", json!({}));
+    assert!(answer.contains("decline"), "{answer}");
     let test = librarian(&stdio_skill("owls", ["rough"]));
     let (_test, requests) = calling(test, [("elicit", json!({})), ("sample", json!({}))]);
     let results = told(&requests[2]);
@@ -129,19 +129,18 @@ fn the_workspace_is_the_clients_root() {
     let test = librarian(&stdio_skill("owls", ["rough"]));
     let (test, requests) = calling(test, [("roots", json!({}))]);
     let workspace = std::fs::canonicalize(test.workspace()).unwrap();
-    let text = &told(&requests[1])[0].0;
-    assert!(text.contains(&format!("file://{}", workspace.display())), "{text}");
+    let answer = &told(&requests[1])[0].0;
+    assert!(answer.contains(&format!("file://{}", workspace.display())), "{answer}");
 }
 
 #[test]
 fn a_flood_is_cut_and_kept_in_a_file() {
     let test = librarian(&stdio_skill("owls", ["rough"]));
-    let (test, requests) = calling(test, [("flood", json!({"bytes": 1_000_000}))]);
-    let [(text, is_error)] = told(&requests[1]).try_into().unwrap();
-    assert!(!is_error && text.len() < 150_000, "{} bytes", text.len());
-    assert!(text.starts_with("STARTx") && text.ends_with("xEND"), "head and tail stay");
-    assert!(text.contains("left out"), "what is missing is said");
-    drop(test);
+    let (_test, requests) = calling(test, [("flood", json!({"bytes": 1_000_000}))]);
+    let [(result, is_error)] = told(&requests[1]).try_into().unwrap();
+    assert!(!is_error && result.len() < 150_000, "{} bytes", result.len());
+    assert!(result.starts_with("STARTx") && result.ends_with("xEND"), "head and tail stay");
+    assert!(result.contains("left out"), "what is missing is said");
 }
 
 #[test]

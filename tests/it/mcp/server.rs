@@ -71,7 +71,7 @@ fn hello() -> Value {
     json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client})
 }
 
-fn text(answer: &Value) -> &str {
+fn words(answer: &Value) -> &str {
     answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text: {answer}"))
 }
 
@@ -88,7 +88,7 @@ fn both_servers_greet_list_and_answer() {
         assert_eq!(greeting["result"]["protocolVersion"], "2025-11-25");
         client.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
         assert_eq!(names(&client.ask("tools/list", &json!({})))[0], "echo");
-        assert_eq!(text(&client.call("echo", &json!({"text": "owl"}))), "echo: owl");
+        assert_eq!(words(&client.call("echo", &json!({"text": "owl"}))), "echo: owl");
         assert_eq!(client.end().0.code(), Some(0), "{name} ends with its input");
     }
 }
@@ -109,12 +109,12 @@ fn the_polite_server_returns_every_kind_of_content() {
     assert_eq!(client.call("fail", &json!({}))["result"]["isError"], true);
     assert_eq!(client.call("refuse", &json!({}))["error"]["code"], -32602);
     assert_eq!(client.call("nothing", &json!({}))["result"]["content"], json!([]));
-    let surroundings: Value = serde_json::from_str(text(&client.call("environment", &json!({})))).unwrap();
+    let surroundings: Value = serde_json::from_str(words(&client.call("environment", &json!({})))).unwrap();
     assert!(surroundings["variables"]["PATH"].is_string());
     let params = json!({"name": "count", "arguments": {"to": 2}, "_meta": {"progressToken": "t"}});
     assert_eq!(client.ask("tools/call", &params)["params"]["progress"].as_f64(), Some(1.0));
     assert_eq!(client.hear()["params"]["progress"].as_f64(), Some(2.0));
-    assert_eq!(text(&client.hear()), "counted to 2");
+    assert_eq!(words(&client.hear()), "counted to 2");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn the_polite_server_speaks_the_newest_revision_too() {
     let answers = json!({"who": {"action": "decline"}});
     let params = json!({"name": "ask", "arguments": {}, "_meta": meta, "inputResponses": answers});
     let told = client.ask("tools/call", &params);
-    assert!(text(&told).contains("decline"), "{told}");
+    assert!(words(&told).contains("decline"), "{told}");
 }
 
 #[test]
@@ -140,8 +140,8 @@ fn starts_go_wrong_as_told() {
     let (status, stderr) = Client::start(["rough", "start=exit"]).end();
     assert_eq!((status.code(), stderr.as_str()), (Some(7), "no database at owls.db\n"));
     let mut noisy = Client::start(["rough", "start=noise"]);
-    let noise: Vec<String> = (0..5).map(|_| noisy.line()).collect();
-    assert_eq!(noise, ["Loading owls…", "", "{not json", "[1, 2]", "\"ready\""]);
+    let lines: Vec<String> = (0..5).map(|_| noisy.line()).collect();
+    assert_eq!(lines, ["Loading owls…", "", "{not json", "[1, 2]", "\"ready\""]);
     assert_eq!(noisy.ask("initialize", &hello())["result"]["serverInfo"]["name"], "rough");
     let refused = Client::start(["rough", "start=refuse"]).ask("initialize", &hello());
     assert_eq!(refused["error"]["message"], "the library is closed");
@@ -158,8 +158,8 @@ fn listings_go_wrong_as_told() {
     let list = |args: [&str; 2], cursor: Value| Client::start(args).ask("tools/list", &json!({"cursor": cursor}));
     let first = list(["rough", "list=pages"], Value::Null);
     assert_eq!((names(&first), &first["result"]["nextCursor"]), (vec!["echo"], &json!("second")));
-    let last = list(["rough", "list=pages"], json!("third ✓"));
-    assert_eq!((names(&last).len(), &last["result"]["nextCursor"]), (14, &Value::Null));
+    let third = list(["rough", "list=pages"], json!("third ✓"));
+    assert_eq!((names(&third).len(), &third["result"]["nextCursor"]), (14, &Value::Null));
     assert_eq!(list(["rough", "list=endless"], json!("41"))["result"]["nextCursor"], "42");
     assert!(names(&list(["rough", "list=odd"], Value::Null)).contains(&"find owls!"));
     assert_eq!(list(["rough", "list=refuse"], Value::Null)["error"]["message"], "the catalogue is closed");
@@ -167,23 +167,23 @@ fn listings_go_wrong_as_told() {
     let mut growing = Client::start(["rough", "list=growing"]);
     assert_eq!(names(&growing.ask("tools/list", &json!({}))), ["echo", "grow"]);
     assert_eq!(growing.call("grow", &json!({}))["method"], "notifications/tools/list_changed");
-    assert_eq!(text(&growing.hear()), "grew");
+    assert_eq!(words(&growing.hear()), "grew");
     assert_eq!(names(&growing.ask("tools/list", &json!({}))), ["echo", "grow", "grown"]);
 }
 
 #[test]
 fn calls_go_wrong_as_told() {
     let mut client = Client::start(["rough", "diary=diary"]);
-    assert_eq!(text(&client.call("flood", &json!({"bytes": 50_000_000}))).len(), 50_000_008);
+    assert_eq!(words(&client.call("flood", &json!({"bytes": 50_000_000}))).len(), 50_000_008);
     assert_eq!(client.call("refuse", &json!({}))["error"]["message"], "no such owl");
     let question = client.call("elicit", &json!({}));
     assert_eq!(question["method"], "elicitation/create");
     client.say(&json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "decline"}}));
-    assert_eq!(text(&client.hear()), r#"the client said {"action":"decline"}"#);
+    assert_eq!(words(&client.hear()), r#"the client said {"action":"decline"}"#);
     assert_eq!(client.call("sample", &json!({}))["method"], "sampling/createMessage");
     assert_eq!(client.call("roots", &json!({}))["method"], "roots/list");
     assert_eq!(client.call("misaddress", &json!({}))["id"], "somebody else's");
-    assert_eq!(text(&client.hear()), "yours");
+    assert_eq!(words(&client.hear()), "yours");
     client.say(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "hang"}}));
     client.say(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}}));
     let diary = client.folder.path().join("diary");
@@ -195,7 +195,7 @@ fn calls_go_wrong_as_told() {
 #[test]
 fn a_server_that_dies_once_works_the_next_time() {
     let folder = tempfile::tempdir().unwrap();
-    let mut call = || {
+    let call = || {
         let mut command = Command::new(program());
         command.arg("rough").current_dir(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -215,8 +215,8 @@ fn a_server_that_dies_once_works_the_next_time() {
 fn a_stubborn_server_and_its_grandchild_stay_when_nobody_kills_them() {
     let mut client = Client::start(["rough", "stubborn", "processes=ids"]);
     client.ask("initialize", &hello());
-    let text = std::fs::read_to_string(client.folder.path().join("ids")).unwrap();
-    let ids: Vec<u32> = text.split_whitespace().map(|id| id.parse().unwrap()).collect();
+    let written = std::fs::read_to_string(client.folder.path().join("ids")).unwrap();
+    let ids: Vec<u32> = written.split_whitespace().map(|id| id.parse().unwrap()).collect();
     let sleeper = Sleeper(ids[1]);
     assert!(ids.iter().all(|id| super::is_running(*id)));
     let pid = |id: u32| rustix::process::Pid::from_raw(id.cast_signed()).unwrap();

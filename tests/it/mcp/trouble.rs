@@ -20,8 +20,8 @@ fn asked(test: &Test, tool: &str) -> usize {
 fn a_call_that_hangs_ends_within_its_limit_and_the_server_is_told() {
     let (test, requests) = calling(rough(500), [("hang", json!({})), ("echo", json!({"text": "owl"}))]);
     let results = told(&requests[2]);
-    let (text, is_error) = &results[0];
-    assert!(*is_error && text.contains("hang"), "{text}");
+    let (result, is_error) = &results[0];
+    assert!(*is_error && result.contains("hang"), "{result}");
     assert_eq!(results[1].0, "echo: owl", "the server is still there");
     assert_eq!(asked(&test, "hang"), 1);
     assert!(lines(&test, "diary").contains(&"cancelled".to_owned()), "{:?}", lines(&test, "diary"));

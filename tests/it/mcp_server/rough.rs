@@ -42,8 +42,10 @@ pub fn over_stdio(faults: Faults) {
         let message = serde_json::from_str(&line).expect("clients speak JSON");
         rough.take(&message, &mut say);
     }
-    while stubborn {
-        std::thread::park();
+    if stubborn {
+        loop {
+            std::thread::park();
+        }
     }
 }
 
@@ -56,6 +58,7 @@ pub fn begin(faults: &Faults) {
         eprintln!("loading shelf {number}");
     }
     if let Some(file) = &faults.processes {
+        #[expect(clippy::zombie_processes, reason = "left behind on purpose")]
         let grandchild = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().expect("sleep");
         let text = format!("{} {}\n", std::process::id(), grandchild.id());
         // Whoever finds the file finds it whole.
@@ -228,14 +231,14 @@ fn odd_contents() -> Value {
 }
 
 fn ignore_sigterm() {
-    let (heard, hears) = std::sync::mpsc::channel();
+    let (told, ready) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
-            heard.send(()).unwrap();
+            told.send(()).unwrap();
             while signals.recv().await.is_some() {}
         });
     });
-    hears.recv().expect("a thread that hears signals");
+    ready.recv().expect("a thread that hears signals");
 }
