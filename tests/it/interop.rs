@@ -30,7 +30,7 @@ fn node(servers: &Path, name: &str) -> String {
     file(&servers.join("node/node_modules/@modelcontextprotocol").join(name).join("dist/index.js"))
 }
 
-/// The program of a server from PyPI.
+/// The program of a server from `PyPI`.
 fn python(servers: &Path, name: &str) -> String {
     file(&servers.join("python/bin").join(name))
 }
