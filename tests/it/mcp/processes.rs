@@ -46,7 +46,8 @@ fn what_a_skill_requires_it_gets_unless_it_is_protected() {
 fn a_required_value_is_stored_nowhere() {
     let skill = stdio_skill("owls", ["polite"]);
     let test = librarian(&format!("{skill}requiredEnv = [\"OWL_TOKEN\"]\n")).env("OWL_TOKEN", "grey-7261-owl");
-    let (test, _requests) = calling(test, [("echo", json!({"text": "owl"}))]);
+    // The server itself tells it.
+    let (test, _requests) = calling(test, [("environment", json!({}))]);
     assert_eq!(files_with(&test.workspace().join("perstack"), "grey-7261-owl"), Vec::<std::path::PathBuf>::new());
 }
 

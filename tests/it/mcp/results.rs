@@ -117,7 +117,8 @@ fn questions_to_the_user_are_declined() {
     let newest = librarian(&stdio_skill("owls", ["polite", "newest"]));
     let (_test, requests) = calling(newest, [("ask", json!({}))]);
     let results = told(&requests[1]);
-    assert!(results[0].0.contains("decline"), "{results:?}");
+    // There a question is half a result: the call may end with it, or be repeated with an answer.
+    assert!(results[0].1 || results[0].0.contains("decline"), "{results:?}");
     let test = librarian(&stdio_skill("owls", ["rough"]));
     let (_test, requests) = calling(test, [("elicit", json!({})), ("sample", json!({}))]);
     let results = told(&requests[2]);
