@@ -30,6 +30,7 @@ use perstack::machine::{Action, Input, RunMachine};
 use perstack::message::Message;
 use perstack::runtime::{self, Options, RunInput};
 use perstack::setting::Limits;
+use perstack::usage::Usage;
 use perstack::tool::{BASE_SKILL, ToolKind, ToolResult, ToolRoute};
 
 use self::server::Server;
@@ -105,6 +106,8 @@ fn resumed() -> Fact {
         parent: Some(ParentCheckpoint { run_id: "run".parse().unwrap(), checkpoint_id: "point".parse().unwrap() }),
         query: None,
         answers: Vec::new(),
+        reached_step: 0,
+        delegated_usage: Usage::default(),
         surroundings: Surroundings {
             tools: vec![tool],
             limits: Limits { max_steps: u64::MAX, max_retries: 5 },

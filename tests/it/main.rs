@@ -17,6 +17,8 @@ mod errors;
 mod example;
 mod lockfile;
 mod include;
+mod interop;
+mod mcp;
 mod mock_server;
 mod output;
 mod process;
