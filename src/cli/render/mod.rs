@@ -126,6 +126,7 @@ fn note_line(note: &Note, paint: Paint) -> String {
         NoteKind::Begun => paint.cyan("▸"),
         NoteKind::Done => paint.green("✓"),
         NoteKind::Retrying => paint.yellow("↻"),
+        NoteKind::Warning => paint.yellow("!"),
         NoteKind::Stopped => paint.red("✗"),
         NoteKind::Detail => paint.dim("·"),
     };

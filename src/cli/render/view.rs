@@ -45,6 +45,8 @@ pub enum NoteKind {
     Done,
     /// Something will be tried again.
     Retrying,
+    /// Something that does not stop the run, but should be known.
+    Warning,
     /// Something stopped.
     Stopped,
     /// Streamed reasoning or text, a skill's own words.
@@ -150,6 +152,9 @@ impl View {
             }
             EventBody::SkillStderr { skill_name, message } => {
                 self.detail(id, format!("{}: {}", visible(skill_name), shortened(&visible(message), REASON_WIDTH)))
+            }
+            EventBody::RuntimeWarning { message } => {
+                vec![self.note(id, NoteKind::Warning, shortened(&visible(message), REASON_WIDTH))]
             }
             body => self.within_step(id, body),
         }
