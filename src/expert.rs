@@ -15,6 +15,9 @@ const MAX_KEY: usize = 511;
 /// The version of an expert that names none (the original's default).
 pub const DEFAULT_VERSION: &str = "1.0.0";
 
+/// The longest time limit a skill may ask for, in milliseconds: ten minutes. Nothing waits longer for a server.
+pub const MAX_SKILL_TIMEOUT_MS: u64 = 600_000;
+
 /// A text that is no expert key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -195,6 +198,12 @@ pub struct SkillCommon {
     /// Tools that may safely be called again after an interruption, whatever the server says of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub idempotent: Vec<String>,
+    /// How long a server may take to start and to list its tools, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout_ms: Option<u64>,
+    /// How long a server may stay silent on a call, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_timeout_ms: Option<u64>,
 }
 
 impl SkillCommon {
@@ -233,6 +242,9 @@ pub enum SkillSpec {
         allowed_domains: Option<Vec<String>>,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         allow_private_endpoint: bool,
+        /// The variable that holds the token sent as `Authorization: Bearer`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        authorization_env: Option<String>,
     },
     /// Questions to a person.
     InteractiveSkill {

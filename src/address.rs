@@ -1,14 +1,15 @@
-//! Which network addresses a configuration may name. Looks at the text only; names are resolved, and the results
-//! checked again, where connections are made.
+//! Which network addresses a configuration may name and a connection may go to. Judges texts and addresses; names are
+//! resolved, and the results judged again, where connections are made.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+// Addresses only; nothing here opens a socket.
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 // The parser that requests are sent with: what is judged here is what is connected to.
 use reqwest::Url;
 
 /// What kind of machine the host of a URL is, as far as its text tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Host {
+pub enum Host {
     /// This machine, or an address of a private network.
     Private,
     /// Another address that nobody outside can serve: link-local, multicast, reserved.
@@ -43,7 +44,8 @@ impl Host {
         })
     }
 
-    fn of_address(address: IpAddr) -> Self {
+    /// What kind of machine `address` is.
+    pub fn of_address(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(v4) => Self::of_v4(v4),
             IpAddr::V6(v6) => Self::of_v6(v6),
@@ -98,7 +100,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 /// What is wrong with `text` as the base URL of a model provider, if anything. `keyless` providers send no
 /// credentials, so names of the local network will do for them too.
-pub(super) fn base_url_fault(text: &str, keyless: bool) -> Option<&'static str> {
+pub fn base_url_fault(text: &str, keyless: bool) -> Option<&'static str> {
     let Some((url, host)) = parsed(text) else {
         return Some("Invalid URL: write an absolute address, such as https://host/path");
     };
@@ -111,7 +113,7 @@ pub(super) fn base_url_fault(text: &str, keyless: bool) -> Option<&'static str> 
 }
 
 /// What is wrong with `text` as the address of a remote skill, if anything.
-pub(super) fn endpoint_fault(text: &str, private_allowed: bool) -> Option<&'static str> {
+pub fn endpoint_fault(text: &str, private_allowed: bool) -> Option<&'static str> {
     const FAULT: &str = "SSE endpoint must be a public HTTPS URL";
     const FAULT_PRIVATE: &str =
         "SSE endpoint must be a public HTTPS URL, or with allowPrivateEndpoint an http URL of a private address";
@@ -128,7 +130,7 @@ pub(super) fn endpoint_fault(text: &str, private_allowed: bool) -> Option<&'stat
 }
 
 /// What is wrong with `text` as an entry of `allowedDomains`, if anything.
-pub(super) fn domain_fault(text: &str) -> Option<&'static str> {
+pub fn domain_fault(text: &str) -> Option<&'static str> {
     let is_label = |label: &str| {
         let bytes = label.as_bytes();
         bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
