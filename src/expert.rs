@@ -293,17 +293,23 @@ impl SkillSpec {
 
     /// Whether this is the base skill that runs within this process: the package without a pinned version.
     pub fn is_built_in_base(&self) -> bool {
-        let Self::McpStdioSkill { common, package_name, args, .. } = self else { return false };
-        let named: Vec<&str> = package_name
-            .iter()
-            .chain(args)
-            .map(String::as_str)
-            .filter(|text| *text == BASE_SKILL || text.starts_with("@perstack/base@"))
-            .collect();
-        match named.first() {
+        match self.base_packages().first() {
             Some(package) => *package == BASE_SKILL,
-            None => common.name == BASE_SKILL && package_name.is_none() && args.is_empty(),
+            None => self.is_base(),
         }
+    }
+
+    /// Whether this is the base skill, built in or of a pinned version.
+    pub fn is_base(&self) -> bool {
+        let Self::McpStdioSkill { common, package_name, args, .. } = self else { return false };
+        !self.base_packages().is_empty() || (common.name == BASE_SKILL && package_name.is_none() && args.is_empty())
+    }
+
+    /// The words that name the base skill's package, with or without a version.
+    fn base_packages(&self) -> Vec<&str> {
+        let Self::McpStdioSkill { package_name, args, .. } = self else { return Vec::new() };
+        let words = package_name.iter().chain(args).map(String::as_str);
+        words.filter(|word| *word == BASE_SKILL || word.starts_with("@perstack/base@")).collect()
     }
 }
 
@@ -339,6 +345,6 @@ mod tests {
             lazy_init: false,
             allowed_domains: None,
         };
-        assert!(!pinned.is_built_in_base());
+        assert!(pinned.is_base() && !pinned.is_built_in_base());
     }
 }

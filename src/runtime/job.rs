@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Status};
 use crate::content::Content;
-use crate::event::{Event, EventBody, InteractiveAnswer, ServerInfo};
+use crate::event::{Event, EventBody, InteractiveAnswer};
 use crate::expert::{Expert, ExpertKey};
 use crate::fact::{FactBody, Mint, RunSpec, Surroundings};
 use crate::id::{JobId, RunId};
@@ -54,7 +54,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     }
     let expert = find_expert(&input.expert, &options.experts)?.clone();
     let session = Session::open(options)?;
-    let inventory = inventory::open(&expert, place(options))?;
+    let inventory = inventory::open(&expert, place(options)).await?;
 
     let stamp = session.clock.stamp();
     let mut mint = Mint::new(stamp);
@@ -151,6 +151,7 @@ impl Work<'_> {
         for event in &opening.overdue {
             self.options.sink.emit(event, machine.messages());
         }
+        let notices = inventory.notices.clone();
         let stage = Stage {
             provider: Arc::clone(&self.session.provider),
             max_output_tokens: self.session.provider.max_output_tokens(&setting.model, setting.reasoning_budget),
@@ -169,9 +170,7 @@ impl Work<'_> {
         let input = Input::Fact(stage.fact(first));
         let driven = drive(&mut machine, input, &mut recorder, &stage).await;
         inventory::close(&stage.skills).await;
-        for skill in stage.skills.skills() {
-            stage.narrator.runtime(EventBody::SkillDisconnected { skill_name: skill.name().to_owned() });
-        }
+        notices.conclude();
         let status = driven?;
         self.session.tape.finish()?;
         let steps = machine.head().step_number.saturating_sub(first_step) + u64::from(first_step == 1);
@@ -197,18 +196,10 @@ impl Work<'_> {
         for message in &inventory.warnings {
             narrator.runtime(EventBody::RuntimeWarning { message: message.clone() });
         }
-        for skill in inventory.skills.skills() {
-            // Skills of this version live in this process: there is nothing to wait for.
-            narrator.runtime(EventBody::SkillConnected {
-                skill_name: skill.name().to_owned(),
-                server_info: Some(ServerInfo { name: skill.name().to_owned(), version: VERSION.to_owned() }),
-                spawn_duration_ms: 0,
-                handshake_duration_ms: 0,
-                tool_discovery_duration_ms: 0,
-                connect_duration_ms: 0,
-                total_duration_ms: 0,
-            });
+        for error in &inventory.missing {
+            narrator.runtime(EventBody::RuntimeWarning { message: format!("{error}; its tools are missing") });
         }
+        inventory.announce(narrator, &self.session.tape);
     }
 
     /// Writes `job.json` for the last time in this invocation.
@@ -237,7 +228,8 @@ pub fn place(options: &Options) -> Place<'_> {
     Place {
         workspace: &options.workspace,
         environment: &options.environment,
-        has_base_command: options.base_skill_command.is_some(),
+        base_command: options.base_skill_command.as_deref(),
+        cancel: &options.cancel,
         is_delegate: false,
     }
 }

@@ -8,6 +8,7 @@ mod instruction;
 mod inventory;
 mod job;
 mod narrator;
+mod notices;
 mod recorder;
 mod resume;
 mod run;
@@ -187,12 +188,9 @@ pub enum RunError {
         tools.join(", ")
     )]
     CallsInDoubt { tools: Vec<String> },
-    /// A skill of a kind that this version does not run.
-    #[error(
-        "expert {expert} uses the skill {skill}, an MCP server: this version runs the built-in base skill and \
-         interactive skills only"
-    )]
-    SkillNotSupported { expert: ExpertKey, skill: String },
+    /// The caller gave up while servers were being started. Nothing was begun.
+    #[error("stopped while the skills were being started: nothing was begun")]
+    StoppedAtStart,
     /// An expert with delegates.
     #[error("expert {expert} delegates to {delegate}: this version does not run delegates")]
     DelegationNotSupported { expert: ExpertKey, delegate: ExpertKey },
@@ -233,7 +231,7 @@ impl RunError {
         match self {
             Self::Store(error) if error.is_not_found() || error.is_ambiguous() => ErrorClass::Usage,
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
-            Self::CallsInDoubt { .. } | Self::Internal(_) | Self::Machine(_) => ErrorClass::Other,
+            Self::CallsInDoubt { .. } | Self::StoppedAtStart | Self::Internal(_) | Self::Machine(_) => ErrorClass::Other,
             _ => ErrorClass::Usage,
         }
     }
@@ -268,8 +266,12 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
 /// When the expert is not defined or a skill of it cannot be opened.
 pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec>, RunError> {
     let expert = job::find_expert(expert, &options.experts)?;
-    let inventory = inventory::open(expert, job::place(options))?;
+    let inventory = inventory::open(expert, job::place(options)).await?;
     let tools = inventory.skills.tools().to_vec();
     inventory::close(&inventory.skills).await;
-    Ok(tools)
+    // A run can do without a skill that starts late; who asks for the tools wants all of them.
+    match inventory.missing.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => Ok(tools),
+    }
 }

@@ -227,7 +227,7 @@ fn job_to_continue(store: &Store, id: &JobId, ground: &Ground, session: &Session
 impl Work<'_> {
     /// A Run whose process died goes on as itself.
     async fn go_on(mut self, past: Past, run: RunId, query: Option<String>) -> Result<Outcome, RunError> {
-        let inventory = inventory::open(&self.expert, place(self.options))?;
+        let inventory = inventory::open(&self.expert, place(self.options)).await?;
         self.job.max_steps = Some(self.options.settings.limits.max_steps);
         self.store.write_job(&self.job)?;
         let setting = self.setting(&run, self.session.clock.stamp().at);
@@ -297,7 +297,7 @@ impl Work<'_> {
             Status::Init => return Err(RunError::NothingToDo { job: checkpoint.head.job_id.clone() }),
             _ => (query, None),
         };
-        let inventory = inventory::open(&self.expert, place(self.options))?;
+        let inventory = inventory::open(&self.expert, place(self.options)).await?;
         self.job.max_steps = Some(self.options.settings.limits.max_steps);
         self.store.write_job(&self.job)?;
         let stamp = self.session.clock.stamp();
