@@ -13,16 +13,8 @@ use crate::expert::{InteractiveTool, MAX_SKILL_TIMEOUT_MS, SkillCommon, SkillSpe
 
 /// Keys that every kind of skill has.
 const COMMON: [&str; 6] = ["type", "description", "rule", "pick", "omit", "idempotent"];
-const STDIO: [&str; 8] = [
-    "command",
-    "packageName",
-    "args",
-    "requiredEnv",
-    "lazyInit",
-    "allowedDomains",
-    "startTimeout",
-    "callTimeout",
-];
+const STDIO: [&str; 8] =
+    ["command", "packageName", "args", "requiredEnv", "lazyInit", "allowedDomains", "startTimeout", "callTimeout"];
 const SSE: [&str; 6] =
     ["endpoint", "allowedDomains", "allowPrivateEndpoint", "authorizationEnv", "startTimeout", "callTimeout"];
 const INTERACTIVE: [&str; 1] = ["tools"];

@@ -231,7 +231,9 @@ impl RunError {
         match self {
             Self::Store(error) if error.is_not_found() || error.is_ambiguous() => ErrorClass::Usage,
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
-            Self::CallsInDoubt { .. } | Self::StoppedAtStart | Self::Internal(_) | Self::Machine(_) => ErrorClass::Other,
+            Self::CallsInDoubt { .. } | Self::StoppedAtStart | Self::Internal(_) | Self::Machine(_) => {
+                ErrorClass::Other
+            }
             _ => ErrorClass::Usage,
         }
     }

@@ -36,6 +36,9 @@ const TAKING_BACK: Duration = Duration::from_secs(1);
 /// How long a connection may take to close by itself.
 const CLOSING: Duration = Duration::from_secs(2);
 
+/// Most characters of the reason for a failure.
+const MAX_CAUSE: usize = 500;
+
 /// How long to wait for an answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
@@ -226,7 +229,8 @@ impl Connection {
                 () = sleep_until(until) => break Fault::TimedOut(began.elapsed()),
             }
         };
-        let reason = if matches!(fault, Fault::Cancelled) { "the call was cancelled" } else { "the call took too long" };
+        let reason =
+            if matches!(fault, Fault::Cancelled) { "the call was cancelled" } else { "the call took too long" };
         self.take_back(handle.id.clone(), reason).await;
         Err(fault)
     }
@@ -241,12 +245,12 @@ impl Connection {
 
     async fn fault(&self, error: ServiceError) -> Fault {
         match error {
-            ServiceError::McpError(error) => {
-                Fault::Refused { code: error.code.0, message: error.message.into_owned() }
-            }
+            ServiceError::McpError(error) => Fault::Refused { code: error.code.0, message: error.message.into_owned() },
             ServiceError::TransportSend(error) => Fault::Lost(chain(error.error.as_ref())),
             ServiceError::TransportClosed => Fault::Lost(self.reason().await),
-            ServiceError::Cancelled { .. } => Fault::Refused { code: -32800, message: "the server cancelled".to_owned() },
+            ServiceError::Cancelled { .. } => {
+                Fault::Refused { code: -32800, message: "the server cancelled".to_owned() }
+            }
             other => Fault::Refused { code: -32603, message: other.to_string() },
         }
     }
@@ -295,6 +299,11 @@ fn http_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
 
 /// An error and its causes in one line, without addresses, which may hold secrets.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    // The library wraps the client's errors without naming them as causes.
+    let error = match error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+        Some(StreamableHttpError::Client(inner)) => inner,
+        _ => error,
+    };
     let mut texts: Vec<String> = Vec::new();
     for cause in std::iter::successors(Some(error), |error| error.source()) {
         let text = match cause.downcast_ref::<reqwest::Error>() {
@@ -307,10 +316,11 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
             None => cause.to_string(),
         };
         let is_told = texts.iter().any(|told| told.contains(&text));
-        let is_wrapper = text.starts_with("client error (") || text.starts_with("Client error: ");
-        if !is_told && !is_wrapper && texts.len() < 6 {
+        let is_wrapper = text.starts_with("client error (");
+        if !is_told && !is_wrapper {
             texts.push(text);
         }
     }
-    texts.join(": ")
+    // An answer's whole body may be in it.
+    texts.join(": ").chars().take(MAX_CAUSE).collect()
 }

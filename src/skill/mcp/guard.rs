@@ -72,11 +72,8 @@ mod tests {
     #[tokio::test]
     async fn a_name_of_this_machine_is_refused() {
         let resolve = |reach| GuardedResolver(reach).resolve("localhost".parse().unwrap());
-        let error = resolve(Reach::Public).await.map(|addresses| addresses.count()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "localhost has only private or local addresses, which this skill may not reach"
-        );
+        let error = resolve(Reach::Public).await.map(Iterator::count).unwrap_err();
+        assert_eq!(error.to_string(), "localhost has only private or local addresses, which this skill may not reach");
         assert!(resolve(Reach::Private).await.is_ok_and(|mut addresses| addresses.next().is_some()));
     }
 }

@@ -101,9 +101,8 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         for missing in ["EMPTY", "NONE"] {
-            let expected = format!(
-                "Skill s requires environment variable {missing}: set it, or put it into an .env file"
-            );
+            let expected =
+                format!("Skill s requires environment variable {missing}: set it, or put it into an .env file");
             assert_eq!(launch("x", None, &["a"], &["GIVEN", missing]), Err(expected));
         }
         let both = "Skill s has both packageName and args. Please provide only one of them.";

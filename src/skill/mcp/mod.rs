@@ -51,10 +51,10 @@ pub use error::McpError;
 pub use notice::{Notices, SkillNotice, Timings};
 
 /// How long a server may take to start when the skill does not say. `npx` may have to fetch it first.
-pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
+pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long a server may stay silent on a call when the skill does not say (the original's).
-pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(60);
+pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long a call may take in all, however much progress it makes.
 const MAX_CALL: Duration = Duration::from_millis(MAX_SKILL_TIMEOUT_MS);
@@ -190,8 +190,7 @@ impl McpSkill {
         let skill = || self.common.name.clone();
         let mut refusal = None;
         for era in [Era::Sessions, Era::Stateless] {
-            self.reporter
-                .tell(SkillNotice::Starting { command: launch.command.clone(), args: launch.args.clone() });
+            self.reporter.tell(SkillNotice::Starting { command: launch.command.clone(), args: launch.args.clone() });
             let began = Instant::now();
             let health = Arc::new(Health::default());
             let started = Server::start(launch, Arc::clone(&self.reporter), Arc::clone(&health)).await;
@@ -218,9 +217,8 @@ impl McpSkill {
 
     /// Streamable HTTP in either era, else the transport before it.
     async fn open_remote(&self, remote: &Remote, limit: Duration) -> Result<Connection, String> {
-        let streamable = |era: Era| {
-            Connection::open(self.client(era), era, remote.streamable(), None, Arc::new(Health::default()))
-        };
+        let streamable =
+            |era: Era| Connection::open(self.client(era), era, remote.streamable(), None, Arc::new(Health::default()));
         // A server of the older kind may leave the request unanswered; half the time is left for it.
         let first = match tokio::time::timeout(limit / 2, streamable(Era::Sessions)).await {
             Ok(Ok(connection)) => return Ok(connection),

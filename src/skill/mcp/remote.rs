@@ -46,11 +46,7 @@ impl Remote {
     ///
     /// # Errors
     /// An address that is not allowed, or a token's variable without a value.
-    pub(super) fn of(
-        spec: &SkillSpec,
-        environment: &Environment,
-        redactor: &mut Redactor,
-    ) -> Result<Self, McpError> {
+    pub(super) fn of(spec: &SkillSpec, environment: &Environment, redactor: &mut Redactor) -> Result<Self, McpError> {
         let skill = || spec.common().name.clone();
         let SkillSpec::McpSseSkill { endpoint, allow_private_endpoint, authorization_env, .. } = spec else {
             return Err(McpError::NoServer { skill: skill() });
@@ -84,7 +80,8 @@ impl Remote {
 
     /// A Streamable HTTP transport that is not connected yet.
     pub(super) fn streamable(&self) -> StreamableHttpClientTransport<Client> {
-        let mut config = StreamableHttpClientTransportConfig::with_uri(self.endpoint.as_str()).max_sse_event_size(MAX_EVENT);
+        let mut config =
+            StreamableHttpClientTransportConfig::with_uri(self.endpoint.as_str()).max_sse_event_size(MAX_EVENT);
         let mut retry = ExponentialBackoff::default();
         retry.max_times = Some(MAX_RESUMPTIONS);
         config.retry_config = Arc::new(retry);

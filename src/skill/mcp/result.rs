@@ -117,12 +117,11 @@ fn bound_all(parts: &mut [Content]) {
             }
             Content::ImageInlinePart { encoded_data, mime_type, .. }
             | Content::FileInlinePart { encoded_data, mime_type, .. } => {
-                match file_room.checked_sub(encoded_data.len()) {
-                    Some(rest) => file_room = rest,
-                    None => {
-                        let note = format!("[a file of type {mime_type} was left out: the result is larger than 30 MiB]");
-                        *part = Content::text(note);
-                    }
+                if let Some(rest) = file_room.checked_sub(encoded_data.len()) {
+                    file_room = rest;
+                } else {
+                    let note = format!("[a file of type {mime_type} was left out: the result is larger than 30 MiB]");
+                    *part = Content::text(note);
                 }
             }
             _ => {}
@@ -172,10 +171,7 @@ mod tests {
             {"type": "resource", "resource": {"uri": "f:///b", "blob": "AAAA", "mimeType": "application/pdf"}},
             {"type": "resource", "resource": {"uri": "f:///c", "blob": "AAAA", "mimeType": "image/png"}},
         ]);
-        assert_eq!(
-            contents(&blocks),
-            [Content::text("hello"), image.clone(), Content::text("inside"), pdf, image]
-        );
+        assert_eq!(contents(&blocks), [Content::text("hello"), image.clone(), Content::text("inside"), pdf, image]);
     }
 
     #[test]
@@ -209,7 +205,8 @@ mod tests {
     fn structured_content_counts_where_there_is_no_other() {
         let one = read(&call(), &json!({"structuredContent": {"x": 1}}));
         assert_eq!(one.result, [Content::text("{\"x\":1}")]);
-        let both = read(&call(), &json!({"content": [{"type": "text", "text": "x is 1"}], "structuredContent": {"x": 1}}));
+        let both =
+            read(&call(), &json!({"content": [{"type": "text", "text": "x is 1"}], "structuredContent": {"x": 1}}));
         assert_eq!(both.result, [Content::text("x is 1")]);
         let none = read(&call(), &json!({"content": [], "structuredContent": null}));
         assert_eq!(none.result, [Content::text("Tool t returned nothing with arguments: {\"a\":1}")]);

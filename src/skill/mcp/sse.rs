@@ -22,7 +22,7 @@ use super::health::Health;
 use super::remote::{MAX_EVENT, Remote};
 
 /// How long a server may take to say that it has a message: it answers elsewhere, so this is but an acknowledgement.
-const POST_TIMEOUT: Duration = Duration::from_secs(60);
+const POST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An event, as the protocol library gives it: its type and its data.
 type Event = (Option<String>, String);

@@ -48,8 +48,7 @@ fn greeting() -> Value {
 
 /// A list of tools that all look alike.
 fn listing(names: &[&str]) -> Value {
-    let tools: Vec<Value> =
-        names.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
+    let tools: Vec<Value> = names.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
     json!({ "tools": tools })
 }
 

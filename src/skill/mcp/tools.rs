@@ -64,14 +64,7 @@ fn spec(mut tool: Value, common: &SkillCommon) -> Result<Option<ToolSpec>, Strin
         destructive: !read_only && hint("destructiveHint").unwrap_or(true),
         open_world: hint("openWorldHint").unwrap_or(true),
     };
-    Ok(Some(ToolSpec {
-        skill_name: common.name.clone(),
-        name,
-        description,
-        input_schema,
-        kind: ToolKind::Mcp,
-        hints,
-    }))
+    Ok(Some(ToolSpec { skill_name: common.name.clone(), name, description, input_schema, kind: ToolKind::Mcp, hints }))
 }
 
 /// A schema of an object, which is what providers accept.
@@ -146,7 +139,10 @@ mod tests {
         let (tools, warnings) = read(listed, &common());
         assert_eq!(tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["fine"]);
         assert_eq!(warnings.len(), 8);
-        assert_eq!(warnings[4], "skill s: the input schema of tool list is not of type \"object\"; the tool is left out");
+        assert_eq!(
+            warnings[4],
+            "skill s: the input schema of tool list is not of type \"object\"; the tool is left out"
+        );
     }
 
     #[test]

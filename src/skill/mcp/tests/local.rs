@@ -66,7 +66,8 @@ fn kinds(told: &Told) -> Vec<&'static str> {
 
 #[tokio::test]
 async fn a_server_is_started_called_and_ended() {
-    let (skill, told) = start(&script("echo banner; echo log >&2", &format!("read d; {}; read e", answer(2, "hi")))).await;
+    let (skill, told) =
+        start(&script("echo banner; echo log >&2", &format!("read d; {}; read e", answer(2, "hi")))).await;
     let skill = skill.unwrap();
     assert_eq!(names(&skill.tools()), ["t", "u"]);
     assert_eq!(texts(&ask(&skill, "t").await), "hi");
@@ -183,7 +184,8 @@ async fn a_server_that_dies_with_every_call_is_an_error_each_time() {
     for _ in 0..2 {
         let result = ask(&skill, "t").await;
         assert!(result.is_error);
-        let expected = "Error calling tool t: MCP error -32000: Connection closed: its process ended (signal: 9 (SIGKILL))";
+        let expected =
+            "Error calling tool t: MCP error -32000: Connection closed: its process ended (signal: 9 (SIGKILL))";
         assert_eq!(texts(&result), expected);
     }
     skill.close().await;

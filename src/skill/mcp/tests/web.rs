@@ -101,17 +101,17 @@ async fn a_streamable_server_is_called_with_its_token() {
 
 #[tokio::test]
 async fn a_server_of_the_older_transport_is_spoken_to_in_its_own_way() {
-    let (say, hear) = mpsc::channel::<String>(8);
-    let hear = Arc::new(tokio::sync::Mutex::new(hear));
+    let (say, queue) = mpsc::channel::<String>(8);
+    let queue = Arc::new(tokio::sync::Mutex::new(queue));
     let address = serve(move |mut stream| {
-        let (say, hear) = (say.clone(), Arc::clone(&hear));
+        let (say, queue) = (say.clone(), Arc::clone(&queue));
         async move {
             while let Some(request) = request(&mut stream).await {
                 if request.line.starts_with("get /sse ") {
                     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
                     let first = format!("{head}: hello\n\nevent: endpoint\ndata: /messages?session=1\n\n");
                     stream.write_all(first.as_bytes()).await.unwrap();
-                    while let Some(message) = hear.lock().await.recv().await {
+                    while let Some(message) = queue.lock().await.recv().await {
                         let event = format!("event: message\ndata: {message}\n\n");
                         if stream.write_all(event.as_bytes()).await.is_err() {
                             return;
