@@ -12,7 +12,9 @@ use reqwest::Url;
 pub enum Host {
     /// This machine, or an address of a private network.
     Private,
-    /// Another address that nobody outside can serve: link-local, multicast, reserved.
+    /// An address of this one link.
+    LinkLocal,
+    /// An address that nobody can serve: multicast, documentation, reserved.
     Special,
     /// A name that only a local network can resolve.
     LocalName,
@@ -59,8 +61,9 @@ impl Host {
         let reserved = (a, b, c) == (192, 0, 0) || (a == 198 && (b & 0xfe) == 18) || a >= 240;
         if address.is_loopback() || address.is_private() || shared || address.is_unspecified() {
             Self::Private
-        } else if address.is_link_local() || address.is_multicast() || address.is_documentation() || reserved || a == 0
-        {
+        } else if address.is_link_local() {
+            Self::LinkLocal
+        } else if address.is_multicast() || address.is_documentation() || reserved || a == 0 {
             Self::Special
         } else {
             Self::Public
@@ -80,7 +83,9 @@ impl Host {
         let unserved = first == 0x0100 || (first, second) == (0x2001, 0x0db8);
         if address.is_unique_local() || site_local {
             Self::Private
-        } else if address.is_unicast_link_local() || address.is_multicast() || unserved {
+        } else if address.is_unicast_link_local() {
+            Self::LinkLocal
+        } else if address.is_multicast() || unserved {
             Self::Special
         } else {
             Self::Public
@@ -117,9 +122,10 @@ pub fn endpoint_fault(text: &str, private_allowed: bool) -> Option<&'static str>
     const FAULT: &str = "SSE endpoint must be a public HTTPS URL";
     const FAULT_PRIVATE: &str =
         "SSE endpoint must be a public HTTPS URL, or with allowPrivateEndpoint an http URL of a private address";
-    let sound = parsed(text).is_some_and(|(url, host)| match url.scheme() {
-        "https" => host == Host::Public || host == Host::LocalName || private_allowed,
-        "http" => host != Host::Public && private_allowed,
+    let sound = parsed(text).is_some_and(|(url, host)| match (url.scheme(), host) {
+        // A local name may have a public address; who connects looks.
+        ("https", Host::Public | Host::LocalName) => true,
+        ("https" | "http", Host::Private | Host::LinkLocal | Host::LocalName) => private_allowed,
         _ => false,
     });
     match (sound, private_allowed) {
@@ -215,7 +221,9 @@ mod tests {
         for good in ["https://localhost/x", "http://127.0.0.1:9000/sse", "http://[::1]/", "http://tools:80/"] {
             assert_eq!(endpoint_fault(good, true), None, "{good}");
         }
-        for bad in ["http://example.com/", "http://8.8.8.8/", "file:///etc/passwd", "nope"] {
+        for bad in
+            ["http://example.com/", "http://8.8.8.8/", "http://192.0.2.1/", "https://224.0.0.1/", "file:///x", "nope"]
+        {
             assert!(endpoint_fault(bad, true).is_some(), "{bad}");
         }
     }

@@ -120,15 +120,16 @@ impl Teller {
                 let ms = |duration: Duration| {
                     if self.is_replay { 0 } else { u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) }
                 };
-                let connect = timings.spawn + timings.handshake;
+                let (spawn, handshake) = (ms(timings.spawn), ms(timings.handshake));
+                let (connect, discovery) = (spawn.saturating_add(handshake), ms(timings.discovery));
                 EventBody::SkillConnected {
                     skill_name,
                     server_info: server,
-                    spawn_duration_ms: ms(timings.spawn),
-                    handshake_duration_ms: ms(timings.handshake),
-                    tool_discovery_duration_ms: ms(timings.discovery),
-                    connect_duration_ms: ms(connect),
-                    total_duration_ms: ms(connect + timings.discovery),
+                    spawn_duration_ms: spawn,
+                    handshake_duration_ms: handshake,
+                    tool_discovery_duration_ms: discovery,
+                    connect_duration_ms: connect,
+                    total_duration_ms: connect.saturating_add(discovery),
                 }
             }
             SkillNotice::Stderr { line } => EventBody::SkillStderr { skill_name, message: line },

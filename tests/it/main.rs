@@ -13,6 +13,8 @@ mod support;
 mod docs;
 mod errors;
 mod example;
+mod interop;
+mod mcp;
 mod mock_server;
 mod output;
 mod process;

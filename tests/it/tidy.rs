@@ -283,7 +283,7 @@ fn every_file_is_part_of_the_build() {
             let parent = parents.join("/");
             let declaring = match parents {
                 [] => roots.iter().map(|&root| root.to_owned()).collect(),
-                _ => vec![format!("{parent}.rs"), format!("{parent}/mod.rs")],
+                _ => ["", "/mod", "/main"].map(|root| format!("{parent}{root}.rs")).to_vec(),
             };
             let declaration = format!("mod {name};");
             let is_declared = |path: &String| text_of(path).is_some_and(|text| text.contains(&declaration));

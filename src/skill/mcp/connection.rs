@@ -48,6 +48,14 @@ pub(super) struct Patience {
     pub total: Duration,
 }
 
+/// A server's list of tools.
+#[derive(Debug, PartialEq)]
+pub(super) struct Listing {
+    pub tools: Vec<Value>,
+    /// There were more.
+    pub is_cut: bool,
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -120,6 +128,12 @@ impl Connection {
             Ok(service) => service,
             Err(error) => return Err(failure(error, &health, has_process).await),
         };
+        if let Some(info) = service.peer().peer_info()
+            && !ProtocolVersion::KNOWN_VERSIONS.contains(&info.protocol_version)
+        {
+            let version = info.protocol_version.as_str();
+            return Err(Failure::Broken(format!("its server speaks an unknown revision of the protocol: {version}")));
+        }
         Ok(Self {
             peer: service.peer().clone(),
             service: Mutex::new(Some(service)),
@@ -162,8 +176,8 @@ impl Connection {
         self.tools_changed.notified().await;
     }
 
-    /// All tools, as the server lists them.
-    pub(super) async fn tools(&self, patience: Patience) -> Result<Vec<Value>, Fault> {
+    /// All tools, as the server lists them. A list that does not end is cut.
+    pub(super) async fn tools(&self, patience: Patience) -> Result<Listing, Fault> {
         let mut tools = Vec::new();
         let mut cursor: Option<String> = None;
         for _ in 0..MAX_PAGES {
@@ -180,7 +194,7 @@ impl Connection {
                 break;
             }
         }
-        Ok(tools)
+        Ok(Listing { tools, is_cut: cursor.is_some() })
     }
 
     /// Whether the server says that it has tools.

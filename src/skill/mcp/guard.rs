@@ -23,11 +23,10 @@ pub(super) enum Reach {
 
 impl Reach {
     pub(super) fn admits(self, address: SocketAddr) -> bool {
-        let is_public = Host::of_address(address.ip()) == Host::Public;
-        match self {
-            Self::Public => is_public,
-            Self::Private => !is_public,
-            Self::Anywhere => true,
+        match Host::of_address(address.ip()) {
+            Host::Public => self != Self::Private,
+            Host::Private | Host::LinkLocal => self != Self::Public,
+            Host::Special | Host::LocalName => false,
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::client::{Client, Era};
-use self::connection::{Connection, Failure, Fault, Patience};
+use self::connection::{Connection, Failure, Fault, Listing, Patience};
 use self::health::Health;
 use self::launch::Launch;
 use self::notice::Reporter;
@@ -247,12 +247,12 @@ impl McpSkill {
 
     /// Reads the server's tools anew.
     async fn list(&self, connection: &Connection, limit: Duration) -> Result<(), Fault> {
-        let listed = if connection.has_tools() {
+        let listing = if connection.has_tools() {
             connection.tools(Patience { silence: limit, total: limit }).await?
         } else {
-            Vec::new()
+            Listing { tools: Vec::new(), is_cut: false }
         };
-        let (tools, warnings) = tools::read(listed, &self.common);
+        let (tools, warnings) = tools::read(listing, &self.common);
         for warning in warnings {
             self.reporter.warn(warning);
         }

@@ -22,7 +22,7 @@ pub(super) fn read(call: &ToolCall, result: &Value) -> ToolResult {
     if result.get("resultType").and_then(Value::as_str) == Some("input_required") {
         return ToolResult::error(
             call,
-            format!("{} asks for further input from a person or a model, which cannot be given here", call.tool_name),
+            format!("{} asks for input from a person or a model, which is declined here", call.tool_name),
         );
     }
     let blocks = result.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::connection::MAX_TOOLS;
+use super::connection::{Listing, MAX_TOOLS};
 use crate::expert::SkillCommon;
 use crate::tool::{ToolHints, ToolKind, ToolSpec};
 
@@ -16,13 +16,14 @@ const MAX_SCHEMA: usize = 256 << 10;
 const MAX_DESCRIPTION: usize = 32 << 10;
 
 /// Reads a list of tools. The second part says what was left out.
-pub(super) fn read(listed: Vec<Value>, common: &SkillCommon) -> (Vec<ToolSpec>, Vec<String>) {
+pub(super) fn read(listing: Listing, common: &SkillCommon) -> (Vec<ToolSpec>, Vec<String>) {
     let mut tools = Vec::new();
     let mut warnings = Vec::new();
-    if listed.len() > MAX_TOOLS {
-        warnings.push(format!("skill {}: only its first {MAX_TOOLS} tools are used", common.name));
+    if listing.is_cut || listing.tools.len() > MAX_TOOLS {
+        let used = listing.tools.len().min(MAX_TOOLS);
+        warnings.push(format!("skill {}: its list of tools is too long; the first {used} are used", common.name));
     }
-    for tool in listed.into_iter().take(MAX_TOOLS) {
+    for tool in listing.tools.into_iter().take(MAX_TOOLS) {
         match spec(tool, common) {
             Ok(Some(tool)) => tools.push(tool),
             Ok(None) => {}
@@ -96,6 +97,18 @@ mod tests {
         SkillCommon { name: "s".to_owned(), ..SkillCommon::default() }
     }
 
+    fn whole(tools: Vec<Value>) -> Listing {
+        Listing { tools, is_cut: false }
+    }
+
+    #[test]
+    fn a_list_that_is_cut_is_told() {
+        let tools = vec![json!({"name": "a", "inputSchema": {}})];
+        let (tools, warnings) = read(Listing { tools, is_cut: true }, &common());
+        assert_eq!(tools.len(), 1);
+        assert_eq!(warnings, ["skill s: its list of tools is too long; the first 1 are used"]);
+    }
+
     #[test]
     fn a_tool_is_read_whole_with_the_protocols_defaults() {
         let listed = vec![
@@ -106,7 +119,7 @@ mod tests {
                 "annotations": {"idempotentHint": true, "destructiveHint": false}}),
             json!({"name": "again", "inputSchema": {"type": "object"}}),
         ];
-        let (tools, warnings) = read(listed, &SkillCommon { idempotent: vec!["again".to_owned()], ..common() });
+        let (tools, warnings) = read(whole(listed), &SkillCommon { idempotent: vec!["again".to_owned()], ..common() });
         assert_eq!(warnings, Vec::<String>::new());
         let look = ToolSpec {
             skill_name: "s".to_owned(),
@@ -136,7 +149,7 @@ mod tests {
             json!({"inputSchema": {}}),
             json!({"name": "fine", "inputSchema": {}}),
         ];
-        let (tools, warnings) = read(listed, &common());
+        let (tools, warnings) = read(whole(listed), &common());
         assert_eq!(tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["fine"]);
         assert_eq!(warnings.len(), 8);
         assert_eq!(
@@ -149,7 +162,7 @@ mod tests {
     fn tools_that_are_not_wanted_are_left_out_in_silence() {
         let listed = ["a", "b", "bad name"].map(|name| json!({"name": name, "inputSchema": {}}));
         let common = SkillCommon { pick: vec!["a".to_owned()], ..common() };
-        let (tools, warnings) = read(listed.into(), &common);
+        let (tools, warnings) = read(whole(listed.into()), &common);
         assert_eq!((tools.len(), warnings), (1, Vec::new()));
     }
 }

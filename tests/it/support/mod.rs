@@ -14,6 +14,7 @@ pub mod server;
 pub mod settle;
 pub mod signpost;
 pub mod storage;
+pub mod tool_server;
 pub mod world;
 
 pub use answer::{Answer, Stop, Tokens, call, raw_call};
@@ -31,3 +32,9 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The one key that the mock server accepts. Tests look for it wherever it must not be.
 pub const KEY: &str = "test-key-4f1d9c27b0";
+
+/// Says on standard error why a test proves nothing here.
+#[expect(clippy::print_stderr, reason = "a test that is left out must not look like one that passed")]
+pub fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}

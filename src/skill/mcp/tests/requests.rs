@@ -65,7 +65,8 @@ async fn all_pages_of_a_list_are_read_and_no_endless_one() {
         assert_eq!(second["params"]["cursor"], "two");
     };
     let (tools, ()) = tokio::join!(connection.tools(patience(5, 5)), served);
-    assert_eq!(tools.unwrap().len(), 2);
+    let tools = tools.unwrap();
+    assert_eq!((tools.tools.len(), tools.is_cut), (2, false));
     let served = async {
         let mut page = listing(&["a"]);
         page["nextCursor"] = json!("again");
@@ -74,7 +75,8 @@ async fn all_pages_of_a_list_are_read_and_no_endless_one() {
         }
     };
     let (tools, ()) = tokio::join!(connection.tools(patience(5, 5)), served);
-    assert_eq!(tools.unwrap().len(), 100);
+    let tools = tools.unwrap();
+    assert_eq!((tools.tools.len(), tools.is_cut), (100, true));
 }
 
 #[tokio::test]
@@ -82,7 +84,7 @@ async fn a_list_of_which_one_tool_is_broken_is_read_nevertheless() {
     let (connection, mut other, _) = connect().await;
     let broken = json!({"tools": [{"name": "a", "inputSchema": "none"}, {"name": "b", "inputSchema": {}}]});
     let (tools, _) = tokio::join!(connection.tools(patience(5, 5)), other.answer("tools/list", &broken));
-    assert_eq!(tools.unwrap(), broken["tools"].as_array().unwrap().clone());
+    assert_eq!(tools.unwrap().tools, broken["tools"].as_array().unwrap().clone());
 }
 
 #[tokio::test]

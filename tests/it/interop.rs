@@ -1,0 +1,212 @@
+//! MCP servers that others made, as skills. `.ci/interop` installs them and says where; without it these tests prove
+//! nothing, and say so.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use crate::mcp::{calling, told};
+use crate::support::tool_server::{command_skill, librarian, remote_skill};
+use crate::support::{KEY, Test, skipped};
+
+/// The variable that names the folder of the installed servers.
+const SERVERS: &str = "PERSTACK_INTEROP_SERVERS";
+
+/// The folder of the installed servers, if there is one.
+#[expect(clippy::disallowed_methods, reason = "a setting of these tests alone")]
+fn servers() -> Option<PathBuf> {
+    let folder = std::env::var_os(SERVERS).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    if folder.is_none() {
+        skipped(&format!("{SERVERS} names no folder; .ci/interop sets it"));
+    }
+    folder
+}
+
+/// The program of a server from npm, for `node`.
+fn node(servers: &Path, name: &str) -> String {
+    file(&servers.join("node/node_modules/@modelcontextprotocol").join(name).join("dist/index.js"))
+}
+
+/// The program of a server from `PyPI`.
+fn python(servers: &Path, name: &str) -> String {
+    file(&servers.join("python/bin").join(name))
+}
+
+fn file(path: &Path) -> String {
+    assert!(path.is_file(), "not installed: {}", path.display());
+    path.to_str().unwrap().to_owned()
+}
+
+/// What `everything` does over each transport.
+#[track_caller]
+fn everything(test: Test) {
+    let calls = [
+        ("echo", json!({"message": "owl ✓"})),
+        ("get-sum", json!({"a": 2, "b": 3})),
+        ("get-tiny-image", json!({})),
+        ("echo", json!({})),
+        // Twice the limit for calls, but with a sign of life every half second.
+        ("trigger-long-running-operation", json!({"duration": 4, "steps": 8})),
+        ("get-structured-content", json!({"location": "Chicago"})),
+        ("get-resource-links", json!({"count": 1})),
+        ("get-resource-reference", json!({"resourceType": "Text", "resourceId": 1})),
+    ];
+    let (_test, requests) = calling(test, calls);
+    let results = told(&requests[8]);
+    assert_eq!(results[0], ("Echo: owl ✓".to_owned(), false));
+    assert_eq!(results[1], ("The sum of 2 and 3 is 5.".to_owned(), false));
+    let body = requests[8].body.to_string();
+    assert!(body.contains("\"type\":\"image\"") && requests[8].says("iVBORw0KGgo"), "the image came as one");
+    assert!(results[3].1 && results[3].0.contains("expected string"), "{:?}", results[3]);
+    assert!(!results[4].1 && results[4].0.contains("operation completed"), "{:?}", results[4]);
+    assert!(!results[5].1 && results[5].0.contains("temperature"), "{:?}", results[5]);
+    assert!(results[6].0.contains("demo://resource/"), "{:?}", results[6]);
+    assert!(!results[7].1 && results[7].0.contains("demo://resource/"), "{:?}", results[7]);
+}
+
+#[test]
+fn everything_over_stdio() {
+    let Some(servers) = servers() else { return };
+    let skill = command_skill("everything", "node", &[&node(&servers, "server-everything"), "stdio"]);
+    everything(librarian(&format!("{skill}callTimeout = 2000\n")));
+}
+
+#[test]
+fn everything_sees_no_key() {
+    let Some(servers) = servers() else { return };
+    let skill = command_skill("everything", "node", &[&node(&servers, "server-everything"), "stdio"]);
+    let (_test, requests) = calling(librarian(&skill), [("get-env", json!({}))]);
+    let (seen, is_error) = told(&requests[1]).pop().unwrap();
+    assert!(!is_error && seen.contains("\"PATH\"") && !seen.contains(KEY), "{seen}");
+}
+
+#[test]
+fn everything_over_streamable_http() {
+    let Some(servers) = servers() else { return };
+    let server = Listening::start(&servers, "streamableHttp");
+    everything(server.expert("mcp"));
+}
+
+#[test]
+fn everything_over_the_older_transport() {
+    let Some(servers) = servers() else { return };
+    let server = Listening::start(&servers, "sse");
+    everything(server.expert("sse"));
+}
+
+#[test]
+fn filesystem_reads_where_it_may() {
+    let Some(servers) = servers() else { return };
+    let test = Test::new();
+    let folder = test.root().join("shelf");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("owls.txt"), "tawny\n").unwrap();
+    let folder = std::fs::canonicalize(folder).unwrap();
+    let args = [&node(&servers, "server-filesystem"), folder.to_str().unwrap()];
+    let calls = [
+        ("read_text_file", json!({"path": folder.join("owls.txt")})),
+        ("read_text_file", json!({"path": "/etc/passwd"})),
+    ];
+    let (_test, requests) = calling(librarian(&command_skill("files", "node", &args)), calls);
+    let results = told(&requests[2]);
+    assert!(!results[0].1 && results[0].0.trim_end() == "tawny", "{results:?}");
+    assert!(results[1].1 && results[1].0.contains("Access denied"), "{results:?}");
+}
+
+#[test]
+fn memory_keeps_what_it_is_told() {
+    let Some(servers) = servers() else { return };
+    let skill = command_skill("memory", "node", &[&node(&servers, "server-memory")]);
+    let test = librarian(&format!("{skill}requiredEnv = [\"MEMORY_FILE_PATH\"]\n"));
+    let memory = test.root().join("memory.jsonl");
+    let test = test.env("MEMORY_FILE_PATH", memory.to_str().unwrap());
+    let owl = json!({"name": "tawny owl", "entityType": "bird", "observations": ["hunts at night"]});
+    let calls = [
+        ("create_entities", json!({"entities": [owl]})),
+        ("read_graph", json!({})),
+        ("search_nodes", json!({"query": "bee"})),
+    ];
+    let (_test, requests) = calling(test, calls);
+    let results = told(&requests[3]);
+    assert!(results.iter().all(|(_, is_error)| !is_error), "{results:?}");
+    assert!(results[1].0.contains("hunts at night") && !results[2].0.contains("tawny"), "{results:?}");
+    assert!(std::fs::read_to_string(memory).unwrap().contains("tawny owl"));
+}
+
+#[test]
+fn time_is_converted() {
+    let Some(servers) = servers() else { return };
+    let skill = command_skill("time", &python(&servers, "mcp-server-time"), &["--local-timezone", "UTC"]);
+    // Neither of them has a summer time.
+    let calls = [
+        ("convert_time", json!({"source_timezone": "Asia/Kolkata", "time": "12:00", "target_timezone": "Asia/Tokyo"})),
+        ("convert_time", json!({"source_timezone": "Mars/Base", "time": "12:00", "target_timezone": "Asia/Tokyo"})),
+    ];
+    let (_test, requests) = calling(librarian(&skill), calls);
+    let results = told(&requests[2]);
+    assert!(!results[0].1 && results[0].0.contains("15:30:00+09:00"), "{results:?}");
+    assert!(results[1].1 && results[1].0.contains("Mars/Base"), "{results:?}");
+}
+
+#[test]
+fn git_tells_the_status_of_a_repository() {
+    let Some(servers) = servers() else { return };
+    let test = Test::new();
+    let repository = test.root().join("repository");
+    let made = Command::new("git").args(["init", "--quiet"]).arg(&repository).status().unwrap();
+    assert!(made.success(), "git init");
+    std::fs::write(repository.join("owls.txt"), "tawny\n").unwrap();
+    let path = repository.to_str().unwrap();
+    let skill = command_skill("git", &python(&servers, "mcp-server-git"), &["--repository", path]);
+    let calls = [("git_status", json!({"repo_path": path})), ("git_status", json!({"repo_path": "/"}))];
+    let (_test, requests) = calling(librarian(&skill), calls);
+    let results = told(&requests[2]);
+    assert!(!results[0].1 && results[0].0.contains("owls.txt"), "{results:?}");
+    assert!(results[1].1, "{results:?}");
+}
+
+/// `everything` as an HTTP server. Ends with this value.
+struct Listening {
+    child: Child,
+    port: u16,
+}
+
+impl Listening {
+    /// Starts it, again when somebody else was faster to take the port.
+    #[track_caller]
+    fn start(servers: &Path, transport: &str) -> Self {
+        let program = node(servers, "server-everything");
+        (0..5).find_map(|_| Self::try_start(&program, transport)).expect("a server that listens")
+    }
+
+    fn try_start(program: &str, transport: &str) -> Option<Self> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("node");
+        command.args([program, transport]).env("PORT", port.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("node");
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let listens = lines.any(|line| line.contains(&format!("on port {port}")));
+        // Read on, so that it never waits for room in the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let server = Self { child, port };
+        listens.then_some(server)
+    }
+
+    /// An expert with this server, private addresses allowed.
+    fn expert(&self, path: &str) -> Test {
+        let skill = remote_skill("everything", &format!("http://127.0.0.1:{}/{path}", self.port));
+        librarian(&format!("{skill}callTimeout = 2000\n")).env("PERSTACK_ALLOW_PRIVATE_ENDPOINTS", "1")
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // It may have ended before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

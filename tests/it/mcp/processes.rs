@@ -1,0 +1,116 @@
+//! A server's process: what it is given, and that neither it nor what it started is left behind.
+#![cfg(target_os = "linux")]
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{assert_gone, calling, is_running, processes, script, told, wait_until};
+use crate::support::process::Running;
+use crate::support::storage::files_with;
+use crate::support::tool_server::{librarian, lines, stdio_skill};
+use crate::support::{KEY, Test};
+
+/// What the server sees of its surroundings.
+#[track_caller]
+fn surroundings(test: Test) -> (Test, Value) {
+    let (test, requests) = calling(test, [("environment", json!({}))]);
+    let (seen, _) = told(&requests[1]).pop().unwrap();
+    (test, serde_json::from_str(&seen).unwrap())
+}
+
+#[test]
+fn a_server_sees_no_key_and_nothing_else_that_it_was_not_promised() {
+    let test = librarian(&stdio_skill("owls", ["polite"])).env("OWL", "grey").env("OPENAI_API_KEY", "other");
+    let (test, seen) = surroundings(test);
+    let variables = seen["variables"].as_object().unwrap();
+    let names: Vec<&str> = variables.keys().map(String::as_str).collect();
+    assert_eq!(names, ["HOME", "PATH"]);
+    assert!(!seen.to_string().contains(KEY));
+    let workspace = std::fs::canonicalize(test.workspace()).unwrap();
+    assert_eq!(seen["directory"], workspace.to_str().unwrap());
+}
+
+#[test]
+fn what_a_skill_requires_it_gets_unless_it_is_protected() {
+    let skill = stdio_skill("owls", ["polite"]);
+    let test = librarian(&format!("{skill}requiredEnv = [\"OWL_TOKEN\", \"LD_PRELOAD\"]\n"))
+        .env("OWL_TOKEN", "grey-7261")
+        // A library that is not there: the loader complains and goes on.
+        .env("LD_PRELOAD", "/nowhere/owl.so");
+    let (_test, seen) = surroundings(test);
+    assert_eq!(seen["variables"]["OWL_TOKEN"], "grey-7261");
+    assert_eq!(seen["variables"]["LD_PRELOAD"], Value::Null);
+}
+
+#[test]
+fn a_required_value_is_stored_nowhere() {
+    let skill = stdio_skill("owls", ["polite"]);
+    let test = librarian(&format!("{skill}requiredEnv = [\"OWL_TOKEN\"]\n")).env("OWL_TOKEN", "grey-7261-owl");
+    let (test, _requests) = calling(test, [("echo", json!({"text": "owl"}))]);
+    assert_eq!(files_with(&test.workspace().join("perstack"), "grey-7261-owl"), Vec::<std::path::PathBuf>::new());
+}
+
+/// A run that waits in a call, with the server's process and its grandchild's.
+#[track_caller]
+fn hanging(fault: &str) -> (Test, Running, [u32; 2]) {
+    let skill = stdio_skill("owls", ["rough", "processes=ids", "diary=diary", fault]);
+    let test = librarian(&skill).answers(script([("hang", json!({}))])).may_leave_answers();
+    let running = test.spawn(["run", "librarian", "Look."]);
+    let ids = processes(&test, "ids");
+    wait_until("the call", || lines(&test, "diary").contains(&"called hang".to_owned()));
+    assert!(ids.iter().all(|id| is_running(*id)), "both are there to be ended");
+    (test, running, ids)
+}
+
+#[test]
+fn a_run_that_ends_leaves_neither_server_nor_grandchild() {
+    for fault in ["stderr=0", "stubborn"] {
+        let test = librarian(&stdio_skill("owls", ["rough", "processes=ids", fault]));
+        let (test, _requests) = calling(test, [("echo", json!({"text": "owl"}))]);
+        assert_gone(processes(&test, "ids"));
+    }
+}
+
+#[test]
+fn killing_the_runner_leaves_neither_server_nor_grandchild() {
+    for fault in ["stderr=0", "stubborn"] {
+        let (_test, running, ids) = hanging(fault);
+        running.signal(Signal::KILL);
+        assert_eq!(running.finish().signal, Some(9));
+        assert_gone(ids);
+    }
+}
+
+#[test]
+fn interrupting_the_runner_leaves_neither_server_nor_grandchild() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        for fault in ["stderr=0", "stubborn"] {
+            let (_test, running, ids) = hanging(fault);
+            running.signal(signal);
+            running.finish().assert_code(code);
+            assert_gone(ids);
+        }
+    }
+}
+
+#[test]
+fn killing_the_runner_while_servers_start_leaves_none() {
+    let skill = stdio_skill("owls", ["rough", "processes=ids", "start=hang", "stubborn"]);
+    let test = librarian(&skill);
+    let running = test.spawn(["run", "librarian", "Look."]);
+    let ids = processes(&test, "ids");
+    running.signal(Signal::KILL);
+    running.finish();
+    assert_gone(ids);
+}
+
+#[test]
+fn interrupting_the_runner_while_servers_start_ends_it() {
+    let skill = stdio_skill("owls", ["rough", "processes=ids", "start=hang"]);
+    let test = librarian(&skill);
+    let running = test.spawn(["run", "librarian", "Look."]);
+    let ids = processes(&test, "ids");
+    running.signal(Signal::INT);
+    running.finish().assert_code(130);
+    assert_gone(ids);
+}
