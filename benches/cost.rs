@@ -30,8 +30,8 @@ use perstack::machine::{Action, Input, RunMachine};
 use perstack::message::Message;
 use perstack::runtime::{self, Options, RunInput};
 use perstack::setting::Limits;
-use perstack::usage::Usage;
 use perstack::tool::{BASE_SKILL, ToolKind, ToolResult, ToolRoute};
+use perstack::usage::Usage;
 
 use self::server::Server;
 

@@ -15,6 +15,9 @@ const MAX_KEY: usize = 511;
 /// The version of an expert that names none (the original's default).
 pub const DEFAULT_VERSION: &str = "1.0.0";
 
+/// The longest time limit a skill may ask for, in milliseconds: ten minutes. Nothing waits longer for a server.
+pub const MAX_SKILL_TIMEOUT_MS: u64 = 600_000;
+
 /// A text that is no expert key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -201,6 +204,12 @@ pub struct SkillCommon {
     /// Tools that may safely be called again after an interruption, whatever the server says of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub idempotent: Vec<String>,
+    /// How long a server may take to start and to list its tools, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout_ms: Option<u64>,
+    /// How long a server may stay silent on a call, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_timeout_ms: Option<u64>,
 }
 
 impl SkillCommon {
@@ -239,6 +248,9 @@ pub enum SkillSpec {
         allowed_domains: Option<Vec<String>>,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         allow_private_endpoint: bool,
+        /// The variable that holds the token sent as `Authorization: Bearer`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        authorization_env: Option<String>,
     },
     /// Questions to a person.
     InteractiveSkill {
@@ -287,17 +299,23 @@ impl SkillSpec {
 
     /// Whether this is the base skill that runs within this process: the package without a pinned version.
     pub fn is_built_in_base(&self) -> bool {
-        let Self::McpStdioSkill { common, package_name, args, .. } = self else { return false };
-        let named: Vec<&str> = package_name
-            .iter()
-            .chain(args)
-            .map(String::as_str)
-            .filter(|text| *text == BASE_SKILL || text.starts_with("@perstack/base@"))
-            .collect();
-        match named.first() {
+        match self.base_packages().first() {
             Some(package) => *package == BASE_SKILL,
-            None => common.name == BASE_SKILL && package_name.is_none() && args.is_empty(),
+            None => self.is_base(),
         }
+    }
+
+    /// Whether this is the base skill, built in or of a pinned version.
+    pub fn is_base(&self) -> bool {
+        let Self::McpStdioSkill { common, package_name, args, .. } = self else { return false };
+        !self.base_packages().is_empty() || (common.name == BASE_SKILL && package_name.is_none() && args.is_empty())
+    }
+
+    /// The words that name the base skill's package, with or without a version.
+    fn base_packages(&self) -> Vec<&str> {
+        let Self::McpStdioSkill { package_name, args, .. } = self else { return Vec::new() };
+        let words = package_name.iter().chain(args).map(String::as_str);
+        words.filter(|word| *word == BASE_SKILL || word.starts_with("@perstack/base@")).collect()
     }
 }
 
@@ -333,6 +351,6 @@ mod tests {
             lazy_init: false,
             allowed_domains: None,
         };
-        assert!(!pinned.is_built_in_base());
+        assert!(pinned.is_base() && !pinned.is_built_in_base());
     }
 }

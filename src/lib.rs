@@ -10,6 +10,7 @@ pub mod message;
 pub mod tool;
 pub mod expert;
 pub mod environment;
+pub mod address;
 pub mod setting;
 pub mod generation;
 pub mod checkpoint;

@@ -10,7 +10,6 @@ use indexmap::IndexMap;
 use crate::expert::{Expert, ExpertKey};
 use crate::setting::{DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting, ReasoningBudget};
 
-mod address;
 mod bounded;
 mod cycles;
 mod dotenv;

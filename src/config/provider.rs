@@ -3,8 +3,8 @@
 use indexmap::IndexMap;
 use reqwest::header::{HeaderName, HeaderValue};
 
-use super::address::base_url_fault;
 use super::reader::{Findings, Node, Table};
+use crate::address::base_url_fault;
 use crate::setting::{OpenAiApi, ProviderName, ProviderSetting};
 
 /// The keys of `[provider.setting]` that `provider` reads.

@@ -5,16 +5,18 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::address::{domain_fault, endpoint_fault};
 use super::error::shown;
 use super::file::Endpoints;
 use super::reader::{Findings, Key, Node, Table};
-use crate::expert::{InteractiveTool, SkillCommon, SkillSpec};
+use crate::address::{domain_fault, endpoint_fault};
+use crate::expert::{InteractiveTool, MAX_SKILL_TIMEOUT_MS, SkillCommon, SkillSpec};
 
 /// Keys that every kind of skill has.
 const COMMON: [&str; 6] = ["type", "description", "rule", "pick", "omit", "idempotent"];
-const STDIO: [&str; 6] = ["command", "packageName", "args", "requiredEnv", "lazyInit", "allowedDomains"];
-const SSE: [&str; 3] = ["endpoint", "allowedDomains", "allowPrivateEndpoint"];
+const STDIO: [&str; 8] =
+    ["command", "packageName", "args", "requiredEnv", "lazyInit", "allowedDomains", "startTimeout", "callTimeout"];
+const SSE: [&str; 6] =
+    ["endpoint", "allowedDomains", "allowPrivateEndpoint", "authorizationEnv", "startTimeout", "callTimeout"];
 const INTERACTIVE: [&str; 1] = ["tools"];
 
 #[derive(Clone, Copy)]
@@ -50,8 +52,8 @@ fn skill(key: &Key<'_>, table: &Table<'_>, endpoints: Endpoints, findings: &mut 
     table.warn_unknown(&[&COMMON, own].concat(), findings);
     let common = common(key.name, table, findings);
     match kind {
-        Kind::Stdio => stdio(common, table, findings),
-        Kind::Sse => sse(common, table, endpoints, findings),
+        Kind::Stdio => stdio(timed(common, table, findings), table, findings),
+        Kind::Sse => sse(timed(common, table, findings), table, endpoints, findings),
         Kind::Interactive => interactive(common, table, findings),
     }
 }
@@ -64,7 +66,14 @@ fn common(name: &str, table: &Table<'_>, findings: &mut Findings) -> SkillCommon
         pick: strings(table, "pick", findings),
         omit: strings(table, "omit", findings),
         idempotent: strings(table, "idempotent", findings),
+        ..SkillCommon::default()
     }
+}
+
+/// The time limits of a server.
+fn timed(common: SkillCommon, table: &Table<'_>, findings: &mut Findings) -> SkillCommon {
+    let mut limit = |name| table.get(name).and_then(|node| node.whole(1, MAX_SKILL_TIMEOUT_MS, findings));
+    SkillCommon { start_timeout_ms: limit("startTimeout"), call_timeout_ms: limit("callTimeout"), ..common }
 }
 
 fn stdio(common: SkillCommon, table: &Table<'_>, findings: &mut Findings) -> Option<SkillSpec> {
@@ -95,7 +104,8 @@ fn sse(common: SkillCommon, table: &Table<'_>, endpoints: Endpoints, findings: &
     if let Some(fault) = endpoint_fault(&endpoint, allow_private_endpoint || endpoints == Endpoints::PrivateToo) {
         node.problem(fault, findings);
     }
-    Some(SkillSpec::McpSseSkill { common, endpoint, allowed_domains, allow_private_endpoint })
+    let authorization_env = text(table, "authorizationEnv", findings).filter(|name| !name.is_empty());
+    Some(SkillSpec::McpSseSkill { common, endpoint, allowed_domains, allow_private_endpoint, authorization_env })
 }
 
 fn interactive(common: SkillCommon, table: &Table<'_>, findings: &mut Findings) -> Option<SkillSpec> {
@@ -183,6 +193,8 @@ mod tests {
             requiredEnv = ["TOKEN"]
             lazyInit = true
             allowedDomains = ["*.example.com"]
+            startTimeout = 5000
+            callTimeout = 120000
         "#;
         let common = SkillCommon {
             name: "s".to_owned(),
@@ -191,6 +203,8 @@ mod tests {
             pick: words(&["p"]),
             omit: words(&["o"]),
             idempotent: words(&["i"]),
+            start_timeout_ms: Some(5_000),
+            call_timeout_ms: Some(120_000),
         };
         let spec = SkillSpec::McpStdioSkill {
             common,
@@ -206,12 +220,13 @@ mod tests {
 
     #[test]
     fn a_remote_server_is_read_whole() {
-        let keys = "type = \"mcpSseSkill\"\nendpoint = \"http://127.0.0.1:9/sse\"\nallowPrivateEndpoint = true";
+        let keys = "type = \"mcpSseSkill\"\nendpoint = \"http://127.0.0.1:9/sse\"\nallowPrivateEndpoint = true\nauthorizationEnv = \"KEY\"";
         let spec = SkillSpec::McpSseSkill {
             common: SkillCommon { name: "s".to_owned(), ..SkillCommon::default() },
             endpoint: "http://127.0.0.1:9/sse".to_owned(),
             allowed_domains: None,
             allow_private_endpoint: true,
+            authorization_env: Some("KEY".to_owned()),
         };
         assert_eq!(skill(keys).unwrap(), (spec, Vec::new()));
     }

@@ -107,6 +107,7 @@ mod tests {
                 endpoint: "https://example.com/sse".to_owned(),
                 allowed_domains: None,
                 allow_private_endpoint: false,
+                authorization_env: None,
             },
         );
         let helper = expert("@lead/helper");

@@ -1,26 +1,37 @@
 //! The tools each expert sees: its skills opened, its questions and delegates declared.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environment;
+use crate::event::ServerInfo;
 use crate::expert::{Expert, ExpertKey, ExpertRef, SkillSpec};
-use crate::runtime::RunError;
+use crate::runtime::narrator::Narrator;
+use crate::runtime::notices::NoticeBoard;
+use crate::runtime::session::Tape;
+use crate::runtime::{RunError, VERSION};
 use crate::skill::base::{BaseSkill, conversation_tools};
-use crate::skill::{SkillSet, declare};
+use crate::skill::mcp::{self, McpSkill, SkillNotice, Timings};
+use crate::skill::{Skill, SkillError, SkillSet, declare};
 
-/// The base skill of another make is an MCP server, which this version does not start.
-const BASE_COMMAND_UNUSED: &str = "perstackBaseSkillCommand is not used: the built-in base skill serves instead";
+/// The original's text.
+const REQUIRED_ENV_IGNORED: &str =
+    "[perstack] requiredEnv is ignored for bundled @perstack/base. Pin a version to enable it.";
 
 /// What an expert's tools are opened with.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
     pub workspace: &'a Path,
     pub environment: &'a Environment,
-    /// `perstackBaseSkillCommand` is set.
-    pub has_base_command: bool,
+    /// `perstackBaseSkillCommand`: what is started in the place of the built-in base skill.
+    pub base_command: Option<&'a [String]>,
+    /// Fires to give up waiting for servers.
+    pub cancel: &'a CancellationToken,
     /// Whether another expert called this one: then nobody is there to be asked.
     pub is_delegate: bool,
 }
@@ -32,51 +43,176 @@ pub struct Inventory {
     pub delegates: Vec<ExpertRef>,
     /// What the owner should know: tools that another of the same name hides, settings that do not apply.
     pub warnings: Vec<String>,
+    /// Skills that may be missing, and why they are.
+    pub missing: Vec<SkillError>,
+    /// What the skills say of themselves.
+    pub notices: NoticeBoard,
 }
 
-/// Opens the skills of `expert`.
+/// Opens the skills of `expert`: all servers at once. With the first that fails all others are closed again, unless
+/// it is one that may come later (`lazyInit`): its tools are missing then.
 ///
 /// # Errors
-/// A skill that cannot be opened, a kind of skill that this version does not run, or a delegate that is not defined.
-pub fn open(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, place: Place<'_>) -> Result<Inventory, RunError> {
-    let mut skills = SkillSet::default();
-    let mut warnings = Vec::new();
+/// A delegate that is not defined, a skill that cannot be opened, or [`RunError::StoppedAtStart`].
+pub async fn open(
+    expert: &Expert,
+    experts: &IndexMap<ExpertKey, Expert>,
+    place: Place<'_>,
+) -> Result<Inventory, RunError> {
+    let delegates: Vec<&Expert> =
+        expert.delegates.iter().map(|key| delegate(expert, key, experts)).collect::<Result<_, _>>()?;
+    let mut inventory = Inventory {
+        skills: SkillSet::default(),
+        delegates: delegates.iter().map(|delegate| delegate.reference()).collect(),
+        warnings: Vec::new(),
+        missing: Vec::new(),
+        notices: NoticeBoard::default(),
+    };
+    let mut servers = Servers::default();
+    for (at, (name, spec)) in expert.skills.iter().enumerate() {
+        if let Some(spec) = server(spec, place.base_command) {
+            servers.start(at, spec, &place, &inventory.notices.of(name));
+        }
+    }
+    let mut started = servers.all(place.cancel).await?;
     let mut has_base = false;
-    for (name, spec) in &expert.skills {
-        match spec {
-            spec if spec.is_built_in_base() => {
-                has_base = true;
-                if place.has_base_command {
-                    warnings.push(BASE_COMMAND_UNUSED.to_owned());
-                }
-                let base = BaseSkill::open(spec.common(), place.workspace, place.environment)?;
-                warnings.extend(skills.add(base));
+    let mut add = || -> Result<(), RunError> {
+        for (at, (name, spec)) in expert.skills.iter().enumerate() {
+            let is_base = spec.is_base();
+            if is_base && !has_base && !(spec.is_built_in_base() && place.base_command.is_none()) {
+                // A base skill of another make has these too; but they are the loop's own.
+                let own = conversation_tools().into_iter().filter(|tool| spec.common().admits(&tool.name));
+                inventory.warnings.extend(inventory.skills.declare(own.collect()));
             }
-            SkillSpec::InteractiveSkill { .. } if place.is_delegate => {}
-            SkillSpec::InteractiveSkill { .. } => warnings.extend(skills.declare(declare::interactive(spec)?)),
-            SkillSpec::McpStdioSkill { .. } | SkillSpec::McpSseSkill { .. } => {
-                return Err(RunError::SkillNotSupported { expert: expert.key.clone(), skill: name.clone() });
+            has_base |= is_base;
+            match (started.remove(&at), spec) {
+                (Some(Ok(skill)), _) => inventory.warnings.extend(inventory.skills.add(skill)),
+                (Some(Err(error)), _) => inventory.missing.push(error),
+                (None, SkillSpec::InteractiveSkill { .. }) if place.is_delegate => {}
+                (None, SkillSpec::InteractiveSkill { .. }) => {
+                    inventory.warnings.extend(inventory.skills.declare(declare::interactive(spec)?));
+                }
+                (None, _) => {
+                    if matches!(spec, SkillSpec::McpStdioSkill { required_env, .. } if !required_env.is_empty()) {
+                        inventory.warnings.push(REQUIRED_ENV_IGNORED.to_owned());
+                    }
+                    let base = BaseSkill::open(spec.common(), place.workspace, place.environment)?;
+                    inventory.warnings.extend(inventory.skills.add(base));
+                    inventory.notices.of(name)(SkillNotice::Connected {
+                        server: Some(ServerInfo { name: name.clone(), version: VERSION.to_owned() }),
+                        timings: Timings::default(),
+                    });
+                }
             }
         }
+        Ok(())
+    };
+    if let Err(error) = add() {
+        close(&inventory.skills).await;
+        close_all(started.into_values().filter_map(Result::ok)).await;
+        return Err(error);
     }
     if !has_base {
         // Files and commands must be asked for; the loop's own tools are always there.
-        warnings.extend(skills.declare(conversation_tools()));
+        inventory.warnings.extend(inventory.skills.declare(conversation_tools()));
     }
-    let mut delegates = Vec::new();
-    for key in &expert.delegates {
-        let delegate = experts
-            .get(key)
-            .ok_or_else(|| RunError::UnknownDelegate { expert: expert.key.clone(), delegate: key.clone() })?;
-        warnings.extend(skills.declare(vec![declare::delegate(delegate)]));
-        delegates.push(delegate.reference());
-    }
-    Ok(Inventory { skills, delegates, warnings })
+    let tools = delegates.into_iter().map(declare::delegate).collect();
+    inventory.warnings.extend(inventory.skills.declare(tools));
+    Ok(inventory)
 }
 
-/// `skills` closed, one after the other.
-pub async fn close(skills: &SkillSet) {
-    for skill in skills.skills() {
-        Arc::clone(skill).close().await;
+/// The expert `key`, to which `expert` delegates.
+fn delegate<'a>(
+    expert: &Expert,
+    key: &ExpertKey,
+    experts: &'a IndexMap<ExpertKey, Expert>,
+) -> Result<&'a Expert, RunError> {
+    experts.get(key).ok_or_else(|| RunError::UnknownDelegate { expert: expert.key.clone(), delegate: key.clone() })
+}
+
+impl Inventory {
+    /// Tells what happened to the skills so far, and from now on what happens to them.
+    pub fn announce(&self, narrator: &Narrator, tape: &Tape) {
+        let order: Vec<String> = self.skills.skills().iter().map(|skill| skill.name().to_owned()).collect();
+        self.notices.attach(narrator, tape, &order);
     }
 }
+
+/// `skills` closed, all at once.
+pub async fn close(skills: &SkillSet) {
+    close_all(skills.skills().iter().cloned()).await;
+}
+
+async fn close_all<S: Skill + ?Sized + 'static>(skills: impl IntoIterator<Item = Arc<S>>) {
+    let mut closing = JoinSet::new();
+    for skill in skills {
+        closing.spawn(async move { skill.close().await });
+    }
+    while closing.join_next().await.is_some() {}
+}
+
+/// What to start for `spec`, when it is a server.
+fn server(spec: &SkillSpec, base_command: Option<&[String]>) -> Option<SkillSpec> {
+    let mut spec = spec.clone();
+    let is_built_in = spec.is_built_in_base();
+    let is_base = spec.is_base();
+    let SkillSpec::McpStdioSkill { common, command, package_name, args, lazy_init, .. } = &mut spec else {
+        return matches!(spec, SkillSpec::McpSseSkill { .. }).then_some(spec);
+    };
+    if is_built_in {
+        let (program, rest) = base_command?.split_first()?;
+        command.clone_from(program);
+        *package_name = None;
+        *args = rest.to_vec();
+    }
+    if is_base {
+        *lazy_init = false;
+        common.omit.extend(conversation_tools().into_iter().map(|tool| tool.name));
+    }
+    Some(spec)
+}
+
+/// Servers on their way up, by their place among the skills.
+#[derive(Default)]
+struct Servers {
+    starting: JoinSet<(usize, bool, Result<Arc<McpSkill>, SkillError>)>,
+    /// Those that may be missing are kept as errors.
+    started: BTreeMap<usize, Result<Arc<McpSkill>, SkillError>>,
+}
+
+impl Servers {
+    fn start(&mut self, at: usize, spec: SkillSpec, place: &Place<'_>, notices: &mcp::Notices) {
+        let (workspace, environment) = (place.workspace.to_owned(), place.environment.clone());
+        let notices = Arc::clone(notices);
+        let may_be_missing = matches!(spec, SkillSpec::McpStdioSkill { lazy_init: true, .. });
+        self.starting.spawn(async move {
+            let place = mcp::Place { workspace: &workspace, environment: &environment };
+            (at, may_be_missing, McpSkill::start(&spec, place, notices).await)
+        });
+    }
+
+    /// Waits for all of them. With the first failure that counts, or when `cancel` fires, everything is ended.
+    async fn all(mut self, cancel: &CancellationToken) -> Result<Started, RunError> {
+        let failure = loop {
+            let joined = tokio::select! {
+                biased;
+                () = cancel.cancelled() => break RunError::StoppedAtStart,
+                joined = self.starting.join_next() => joined,
+            };
+            match joined {
+                None => return Ok(self.started),
+                Some(Ok((_, false, Err(error)))) => break error.into(),
+                Some(Ok((at, _, result))) => {
+                    self.started.insert(at, result);
+                }
+                Some(Err(error)) => break RunError::Internal(format!("a skill's start ended early: {error}")),
+            }
+        };
+        // What is still starting is ended with its task; children die with it.
+        self.starting.shutdown().await;
+        close_all(self.started.into_values().filter_map(Result::ok)).await;
+        Err(failure)
+    }
+}
+
+type Started = BTreeMap<usize, Result<Arc<McpSkill>, SkillError>>;

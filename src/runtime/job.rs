@@ -7,10 +7,10 @@ use crate::checkpoint::FORMAT_VERSION;
 use crate::fact::Mint;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobStatus};
-use crate::runtime::launch::{Errand, Shared, find_expert, place};
+use crate::runtime::launch::{Errand, Shared, find_expert, open_tools};
 use crate::runtime::session::Session;
 use crate::runtime::tree::{self, Root, TreeEnd};
-use crate::runtime::{Options, Outcome, RunError, RunInput, inventory, locked};
+use crate::runtime::{Options, Outcome, RunError, RunInput};
 use crate::store::Store;
 use crate::usage::Usage;
 
@@ -23,9 +23,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let expert = find_expert(&input.expert, &options.experts)?;
     let session = Session::open(options)?;
     // A job whose tools cannot be had is not begun.
-    locked::check(expert, options)?;
-    let inventory = inventory::open(expert, &options.experts, place(options))?;
-    inventory::close(&inventory.skills).await;
+    let tools = open_tools(expert, options, false).await?;
 
     let stamp = session.clock.stamp();
     let mut mint = Mint::new(stamp);
@@ -50,7 +48,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         first_step: 1,
     };
     let shared = Shared { options: options.clone(), session, job: store.create_job(&job)?, store };
-    work(shared, job, Root::Errand(Box::new(errand)), began).await
+    work(shared, job, Root::Errand(Box::new(errand), Box::new(tools)), began).await
 }
 
 /// Drives a job from `root` and writes its end down.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::checkpoint::{Checkpoint, DelegatedBy, FORMAT_VERSION};
 use crate::content::Content;
-use crate::event::{Event, EventBody, InteractiveAnswer, ServerInfo};
+use crate::event::{Event, EventBody, InteractiveAnswer};
 use crate::expert::{Expert, ExpertKey};
 use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec, Surroundings};
 use crate::id::{JobId, RunId};
@@ -102,17 +102,30 @@ impl Errand {
     }
 }
 
+impl Errand {
+    /// The expert whose Run it is, and whether another expert called it.
+    pub fn expert(&self) -> (&ExpertKey, bool) {
+        let head = match self {
+            Self::Begin { expert, by, .. } => return (expert, by.is_some()),
+            Self::Continue(continuation) => &continuation.from.head,
+            Self::GoOn { past, .. } => past.machine.head(),
+        };
+        (&head.expert.key, head.delegated_by.is_some())
+    }
+}
+
 impl Shared {
     /// The job's id.
     pub fn job_id(&self) -> &JobId {
         self.job.id()
     }
 
-    /// Carries out an errand. A Run that is on disk already is not begun again: it goes on, or has stopped.
+    /// Carries out an errand, with the tools of its expert if they are open already. A Run that is on disk already is
+    /// not begun again: it goes on, or has stopped.
     ///
     /// # Errors
     /// What keeps the Run from beginning, or its facts from being stored.
-    pub async fn carry_out(&self, errand: Errand) -> Result<Stopped, RunError> {
+    pub async fn carry_out(&self, errand: Errand, tools: Option<Inventory>) -> Result<Stopped, RunError> {
         let errand = match errand {
             Errand::GoOn { .. } => errand,
             other => match self.read_back(other.run())? {
@@ -123,10 +136,18 @@ impl Shared {
                 None => other,
             },
         };
+        let (key, is_delegate) = errand.expert();
+        let expert = self.expert(key)?.clone();
+        let inventory = match tools {
+            Some(inventory) => inventory,
+            None => open_tools(&expert, &self.options, is_delegate).await?,
+        };
         let launch = match errand {
-            Errand::Begin { run, expert, query, by, first_step } => self.begin(run, &expert, query, by, first_step)?,
-            Errand::Continue(continuation) => self.proceed_from(*continuation)?,
-            Errand::GoOn { run, past, query } => self.go_on(run, *past, query)?,
+            Errand::Begin { run, query, by, first_step, .. } => {
+                self.begin(run, expert, inventory, query, by, first_step)?
+            }
+            Errand::Continue(continuation) => self.proceed_from(*continuation, expert, inventory)?,
+            Errand::GoOn { run, past, query } => self.go_on(run, *past, query, expert, inventory)?,
         };
         self.drive(launch).await
     }
@@ -178,13 +199,12 @@ impl Shared {
     fn begin(
         &self,
         run: RunId,
-        expert: &ExpertKey,
+        expert: Expert,
+        inventory: Inventory,
         query: String,
         by: Option<Box<DelegatedBy>>,
         first_step: u64,
     ) -> Result<Launch, RunError> {
-        let expert = self.expert(expert)?.clone();
-        let inventory = self.open_tools(&expert, by.is_some())?;
         let setting = self.setting(&expert, &run);
         let recorder = self.recorder(&setting)?;
         let scene =
@@ -204,10 +224,13 @@ impl Shared {
         Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue })
     }
 
-    fn proceed_from(&self, continuation: Continuation) -> Result<Launch, RunError> {
+    fn proceed_from(
+        &self,
+        continuation: Continuation,
+        expert: Expert,
+        inventory: Inventory,
+    ) -> Result<Launch, RunError> {
         let Continuation { run, from, query, answer, mut answers, reached_step, delegated_usage } = continuation;
-        let expert = self.expert(&from.head.expert.key)?.clone();
-        let inventory = self.open_tools(&expert, from.head.delegated_by.is_some())?;
         let setting = self.setting(&expert, &run);
         let recorder = self.recorder(&setting)?;
         answers.extend(answer.iter().map(result_of));
@@ -225,10 +248,14 @@ impl Shared {
         Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue: Vec::new() })
     }
 
-    fn go_on(&self, run: RunId, past: Past, query: Option<String>) -> Result<Launch, RunError> {
-        let head = past.machine.head();
-        let expert = self.expert(&head.expert.key)?.clone();
-        let inventory = self.open_tools(&expert, head.delegated_by.is_some())?;
+    fn go_on(
+        &self,
+        run: RunId,
+        past: Past,
+        query: Option<String>,
+        expert: Expert,
+        inventory: Inventory,
+    ) -> Result<Launch, RunError> {
         let setting = RunSetting { started_at: past.began_at, ..self.setting(&expert, &run) };
         let run_store = self.job.open_run(&run)?;
         run_store.write_setting(&setting)?;
@@ -272,6 +299,7 @@ impl Shared {
         for event in &overdue {
             self.options.sink.emit(event, machine.messages());
         }
+        let notices = inventory.notices.clone();
         let stage = Stage {
             provider: Arc::clone(&self.session.provider),
             max_output_tokens: self.session.provider.max_output_tokens(&setting.model, setting.reasoning_budget),
@@ -297,9 +325,7 @@ impl Shared {
             let message = format!("some skills did not end within {} s and were left behind", CLOSING.as_secs());
             stage.narrator.runtime(EventBody::RuntimeWarning { message });
         }
-        for skill in stage.skills.skills() {
-            stage.narrator.runtime(EventBody::SkillDisconnected { skill_name: skill.name().to_owned() });
-        }
+        notices.conclude();
         driven?;
         let steps = machine.head().step_number.saturating_sub(steps_before);
         let path = recorder.newest().cloned().unwrap_or_default();
@@ -333,18 +359,10 @@ impl Shared {
         for message in &inventory.warnings {
             narrator.runtime(EventBody::RuntimeWarning { message: message.clone() });
         }
-        for skill in inventory.skills.skills() {
-            // Skills of this version live in this process: there is nothing to wait for.
-            narrator.runtime(EventBody::SkillConnected {
-                skill_name: skill.name().to_owned(),
-                server_info: Some(ServerInfo { name: skill.name().to_owned(), version: VERSION.to_owned() }),
-                spawn_duration_ms: 0,
-                handshake_duration_ms: 0,
-                tool_discovery_duration_ms: 0,
-                connect_duration_ms: 0,
-                total_duration_ms: 0,
-            });
+        for error in &inventory.missing {
+            narrator.runtime(EventBody::RuntimeWarning { message: format!("{error}; its tools are missing") });
         }
+        inventory.announce(narrator, &self.session.tape);
     }
 
     /// The definition of an expert.
@@ -353,14 +371,6 @@ impl Shared {
     /// [`RunError::UnknownExpert`].
     pub fn expert(&self, key: &ExpertKey) -> Result<&Expert, RunError> {
         find_expert(key, &self.options.experts)
-    }
-
-    fn open_tools(&self, expert: &Expert, is_delegate: bool) -> Result<Inventory, RunError> {
-        let lock_warnings = locked::check(expert, &self.options)?;
-        let place = Place { is_delegate, ..place(&self.options) };
-        let mut inventory = inventory::open(expert, &self.options.experts, place)?;
-        inventory.warnings.extend(lock_warnings);
-        Ok(inventory)
     }
 
     fn recorder(&self, setting: &RunSetting) -> Result<Recorder, RunError> {
@@ -409,9 +419,22 @@ pub fn place(options: &Options) -> Place<'_> {
     Place {
         workspace: &options.workspace,
         environment: &options.environment,
-        has_base_command: options.base_skill_command.is_some(),
+        base_command: options.base_skill_command.as_deref(),
+        cancel: &options.cancel,
         is_delegate: false,
     }
+}
+
+/// Opens the tools of `expert` for a Run.
+///
+/// # Errors
+/// As [`inventory::open`], or the lock must serve and cannot.
+pub async fn open_tools(expert: &Expert, options: &Options, is_delegate: bool) -> Result<Inventory, RunError> {
+    let lock_warnings = locked::check(expert, options)?;
+    let place = Place { is_delegate, ..place(options) };
+    let mut inventory = inventory::open(expert, &options.experts, place).await?;
+    inventory.warnings.extend(lock_warnings);
+    Ok(inventory)
 }
 
 /// The expert `key` of `experts`.

@@ -11,6 +11,7 @@ mod job;
 mod launch;
 mod locked;
 mod narrator;
+mod notices;
 mod recorder;
 mod resume;
 mod run;
@@ -207,12 +208,9 @@ pub enum RunError {
         tools.join(", ")
     )]
     CallsInDoubt { tools: Vec<String> },
-    /// A skill of a kind that this version does not run.
-    #[error(
-        "expert {expert} uses the skill {skill}, an MCP server: this version runs the built-in base skill and \
-         interactive skills only"
-    )]
-    SkillNotSupported { expert: ExpertKey, skill: String },
+    /// The caller gave up while servers were being started. Nothing was begun.
+    #[error("stopped while the skills were being started: nothing was begun")]
+    StoppedAtStart,
     /// An expert delegates to one that is not defined.
     #[error("expert {expert} delegates to {delegate}, which is not defined: define it, or take it out of delegates")]
     UnknownDelegate { expert: ExpertKey, delegate: ExpertKey },
@@ -260,7 +258,9 @@ impl RunError {
             // What the caller named is not there; a file that should be is another matter.
             Self::Store(StoreError::NotFound { .. } | StoreError::Ambiguous { .. }) => ErrorClass::Usage,
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
-            Self::CallsInDoubt { .. } | Self::Internal(_) | Self::Machine(_) => ErrorClass::Other,
+            Self::CallsInDoubt { .. } | Self::StoppedAtStart | Self::Internal(_) | Self::Machine(_) => {
+                ErrorClass::Other
+            }
             _ => ErrorClass::Usage,
         }
     }
@@ -304,10 +304,14 @@ pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec
 /// As [`tools`].
 pub async fn survey(expert: &ExpertKey, options: &Options) -> Result<Surveyed, RunError> {
     let expert = launch::find_expert(expert, &options.experts)?;
-    let inventory = inventory::open(expert, &options.experts, launch::place(options))?;
+    let inventory = inventory::open(expert, &options.experts, launch::place(options)).await?;
     let skills = inventory.skills.skills();
     let protocols = skills.iter().filter_map(|skill| Some((skill.name().to_owned(), skill.protocol()?))).collect();
     let found = Surveyed { tools: inventory.skills.tools().to_vec(), protocols, warnings: inventory.warnings };
     inventory::close(&inventory.skills).await;
-    Ok(found)
+    // A run can do without a skill that starts late; who asks for the tools wants all of them.
+    match inventory.missing.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => Ok(found),
+    }
 }

@@ -13,7 +13,7 @@ use crate::id::{JobId, RunId};
 use crate::job::{Job, JobStatus};
 use crate::runtime::ground::{self, Ground};
 use crate::runtime::job::work;
-use crate::runtime::launch::{Continuation, Errand, Shared, Stopped, find_expert};
+use crate::runtime::launch::{Continuation, Errand, Shared, Stopped, find_expert, open_tools};
 use crate::runtime::session::Session;
 use crate::runtime::tree::Root;
 use crate::runtime::{Options, Outcome, ResumeInput, RunError};
@@ -36,16 +36,30 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let session = Session::open(options)?;
     let job = job_to_continue(&store, job_store.id(), &ground, &session, options)?;
     let shared = Shared { options: options.clone(), session, store, job: job_store };
-    let root = root_of(ground, input.query, &shared)?;
+    let root = match root_of(ground, input.query, &shared)? {
+        Start::Errand(errand) => {
+            let (key, is_delegate) = errand.expert();
+            let tools = open_tools(find_expert(key, &options.experts)?, options, is_delegate).await?;
+            Root::Errand(Box::new(errand), Box::new(tools))
+        }
+        Start::Root(root) => root,
+    };
     shared.job.write_job(&job)?;
     work(shared, job, root, began).await
 }
 
+/// What there is to do first.
+enum Start {
+    /// A Run to be driven, once its tools are open.
+    Errand(Errand),
+    Root(Root),
+}
+
 /// What the coordinator begins with, given where it stands and what the user says.
-fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Root, RunError> {
+fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Start, RunError> {
     let checkpoint = match ground {
         Ground::Killed { past, run } if past.status().is_none() => {
-            return Ok(Root::Errand(Box::new(Errand::GoOn { run, past, query })));
+            return Ok(Start::Errand(Errand::GoOn { run, past, query }));
         }
         Ground::Killed { past, .. } => {
             // It had come to its end, but not to its last checkpoint: now it does, and is told.
@@ -53,7 +67,7 @@ fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Roo
             let is_answer =
                 matches!(stopped.checkpoint.head.status, Status::Completed | Status::StoppedByInteractiveTool);
             if query.is_none() && is_answer {
-                return Ok(Root::Stopped { stopped: Box::new(stopped), query, is_fork: false });
+                return Ok(Start::Root(Root::Stopped { stopped: Box::new(stopped), query, is_fork: false }));
             }
             stopped.checkpoint
         }
@@ -66,7 +80,7 @@ fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Roo
             let is_fork = !matches!(newest, Found::Run { run, .. } if run == head.run_id);
             let path = shared.store.layout().checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id);
             let stopped = Box::new(Stopped { checkpoint, path, steps: 0, on_record: true });
-            return Ok(Root::Stopped { stopped, query, is_fork });
+            return Ok(Start::Root(Root::Stopped { stopped, query, is_fork }));
         }
         Status::StoppedByInteractiveTool if !head.pending_tool_calls.is_empty() => {
             (None, Some(answer_of(&checkpoint, query)?))
@@ -75,7 +89,7 @@ fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Roo
         Status::Init => return Err(RunError::NeverBegan { checkpoint: head.id.clone() }),
         _ => (query, None),
     };
-    Ok(Root::Errand(Box::new(Errand::Continue(Box::new(Continuation {
+    Ok(Start::Errand(Errand::Continue(Box::new(Continuation {
         run: RunId::from(Mint::new(shared.session.clock.stamp()).uuid()),
         from: checkpoint,
         query,
@@ -83,7 +97,7 @@ fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Roo
         answers: Vec::new(),
         reached_step: 0,
         delegated_usage: Usage::default(),
-    })))))
+    }))))
 }
 
 fn check_expert(wanted: Option<&ExpertKey>, head: &CheckpointHead) -> Result<(), RunError> {

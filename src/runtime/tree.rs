@@ -9,13 +9,14 @@ use crate::checkpoint::{Checkpoint, Status};
 use crate::fact::{Mint, ParentCheckpoint};
 use crate::id::RunId;
 use crate::machine::{JobAction, JobInput, JobMachine, RunEnd, TreeLimits};
+use crate::runtime::inventory::Inventory;
 use crate::runtime::launch::{Continuation, Errand, Shared, Stopped};
 use crate::runtime::{ErrorClass, RunError, history};
 
 /// What the coordinator begins with.
 pub enum Root {
-    /// Its Run is to be driven.
-    Errand(Box<Errand>),
+    /// Its Run is to be driven, with these tools.
+    Errand(Box<Errand>, Box<Inventory>),
     /// Its Run stopped in an earlier process: for delegates, or at the job's end.
     Stopped {
         stopped: Box<Stopped>,
@@ -67,7 +68,7 @@ pub async fn drive(shared: Arc<Shared>, root: Root) -> Result<TreeEnd, RunError>
         TreeLimits::default()
     };
     let (run, query, is_fork) = match &root {
-        Root::Errand(errand) => (errand.run().clone(), None, false),
+        Root::Errand(errand, _) => (errand.run().clone(), None, false),
         Root::Stopped { stopped, query, is_fork } => (stopped.checkpoint.head.run_id.clone(), query.clone(), *is_fork),
     };
     let mut tree = Tree {
@@ -84,7 +85,7 @@ pub async fn drive(shared: Arc<Shared>, root: Root) -> Result<TreeEnd, RunError>
     };
     let mut actions = tree.machine.advance(JobInput::Began { run: run.clone() })?;
     match root {
-        Root::Errand(errand) => tree.spawn(*errand),
+        Root::Errand(errand, tools) => tree.spawn(*errand, Some(*tools)),
         Root::Stopped { stopped, .. } => actions = tree.returned(run, Ok(*stopped))?,
     }
     tree.run(actions).await
@@ -98,26 +99,17 @@ impl Tree {
             for action in actions {
                 match action {
                     JobAction::Finish => return self.finish(is_stopping),
-                    JobAction::Start { run, to, by, first_step } => self.spawn(Errand::Begin {
-                        run,
-                        expert: to.expert.key,
-                        query: to.query,
-                        by: Some(by),
-                        first_step,
-                    }),
+                    JobAction::Start { run, to, by, first_step } => {
+                        let (expert, query) = (to.expert.key, to.query);
+                        self.spawn(Errand::Begin { run, expert, query, by: Some(by), first_step }, None);
+                    }
                     JobAction::Continue { run, from, answers, reached_step, delegated_usage } => {
                         let run = self.lineage(run, &from.run_id);
-                        let checkpoint = self.checkpoint_of(&from)?;
+                        let from = self.checkpoint_of(&from)?;
                         let query = if self.root_runs.contains(&run) { self.query.take() } else { None };
-                        self.spawn(Errand::Continue(Box::new(Continuation {
-                            run,
-                            from: checkpoint,
-                            query,
-                            answer: None,
-                            answers,
-                            reached_step,
-                            delegated_usage,
-                        })));
+                        let continuation =
+                            Continuation { run, from, query, answer: None, answers, reached_step, delegated_usage };
+                        self.spawn(Errand::Continue(Box::new(continuation)), None);
                     }
                 }
             }
@@ -145,10 +137,10 @@ impl Tree {
         history::read_checkpoint(store, &store.find_checkpoint(self.shared.job_id(), &from.checkpoint_id)?)
     }
 
-    fn spawn(&mut self, errand: Errand) {
+    fn spawn(&mut self, errand: Errand, tools: Option<Inventory>) {
         let shared = Arc::clone(&self.shared);
         let run = errand.run().clone();
-        self.tasks.spawn(async move { (run, shared.carry_out(errand).await) });
+        self.tasks.spawn(async move { (run, shared.carry_out(errand, tools).await) });
     }
 
     /// Which Run is to continue from `from`: the derived one, or a new one when the user forks there.

@@ -11,6 +11,7 @@ use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 pub mod base;
 pub mod declare;
+pub mod mcp;
 pub mod output;
 pub mod process;
 mod set;
@@ -53,6 +54,9 @@ pub enum SkillError {
     /// As many children run as the watcher can keep track of.
     #[error("cannot start {program:?}: {limit} child processes are running already, let some end first")]
     TooManyChildren { program: String, limit: u32 },
+    /// An MCP server cannot be used.
+    #[error(transparent)]
+    Mcp(#[from] mcp::McpError),
     /// A tool's schema in the configuration is no JSON object.
     #[error("skill {skill}: the inputJsonSchema of tool {tool} is no JSON object")]
     InvalidSchema { skill: String, tool: String, source: serde_json::Error },

@@ -100,20 +100,6 @@ fn delegates_answer_their_parent() {
 }
 
 #[test]
-fn what_this_version_does_not_run_is_refused_before_anything_starts() {
-    let server = "[experts.editor]\ninstruction = \"You edit.\"\n\
-                  [experts.editor.skills.web]\ntype = \"mcpStdioSkill\"\ncommand = \"web-server\"\nargs = [\"x\"]\n";
-    {
-        let (toml, what) = (server, "an MCP server");
-        let test = Test::new().toml(toml).provider(Provider::Anthropic);
-        let ran = test.run(["run", "editor", "Edit."]).assert_code(2);
-        assert!(ran.stderr.contains(what), "{}", ran.stderr);
-        assert_eq!(test.server().requests().len(), 0);
-        assert!(!test.workspace().join("perstack").exists());
-    }
-}
-
-#[test]
 fn the_key_is_nowhere_but_in_the_requests() {
     let show = json!({"command": "env", "args": [], "env": {}, "cwd": ".", "stdout": true, "stderr": true});
     for provider in Provider::ALL {

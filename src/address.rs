@@ -1,17 +1,20 @@
-//! Which network addresses a configuration may name. Looks at the text only; names are resolved, and the results
-//! checked again, where connections are made.
+//! Which network addresses a configuration may name and a connection may go to. Judges texts and addresses; names are
+//! resolved, and the results judged again, where connections are made.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+// Addresses only; nothing here opens a socket.
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 // The parser that requests are sent with: what is judged here is what is connected to.
 use reqwest::Url;
 
 /// What kind of machine the host of a URL is, as far as its text tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Host {
+pub enum Host {
     /// This machine, or an address of a private network.
     Private,
-    /// Another address that nobody outside can serve: link-local, multicast, reserved.
+    /// An address of this one link.
+    LinkLocal,
+    /// An address that nobody can serve: multicast, documentation, reserved.
     Special,
     /// A name that only a local network can resolve.
     LocalName,
@@ -43,7 +46,8 @@ impl Host {
         })
     }
 
-    fn of_address(address: IpAddr) -> Self {
+    /// What kind of machine `address` is.
+    pub fn of_address(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(v4) => Self::of_v4(v4),
             IpAddr::V6(v6) => Self::of_v6(v6),
@@ -57,8 +61,9 @@ impl Host {
         let reserved = (a, b, c) == (192, 0, 0) || (a == 198 && (b & 0xfe) == 18) || a >= 240;
         if address.is_loopback() || address.is_private() || shared || address.is_unspecified() {
             Self::Private
-        } else if address.is_link_local() || address.is_multicast() || address.is_documentation() || reserved || a == 0
-        {
+        } else if address.is_link_local() {
+            Self::LinkLocal
+        } else if address.is_multicast() || address.is_documentation() || reserved || a == 0 {
             Self::Special
         } else {
             Self::Public
@@ -78,7 +83,9 @@ impl Host {
         let unserved = first == 0x0100 || (first, second) == (0x2001, 0x0db8);
         if address.is_unique_local() || site_local {
             Self::Private
-        } else if address.is_unicast_link_local() || address.is_multicast() || unserved {
+        } else if address.is_unicast_link_local() {
+            Self::LinkLocal
+        } else if address.is_multicast() || unserved {
             Self::Special
         } else {
             Self::Public
@@ -98,7 +105,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 /// What is wrong with `text` as the base URL of a model provider, if anything. `keyless` providers send no
 /// credentials, so names of the local network will do for them too.
-pub(super) fn base_url_fault(text: &str, keyless: bool) -> Option<&'static str> {
+pub fn base_url_fault(text: &str, keyless: bool) -> Option<&'static str> {
     let Some((url, host)) = parsed(text) else {
         return Some("Invalid URL: write an absolute address, such as https://host/path");
     };
@@ -111,13 +118,14 @@ pub(super) fn base_url_fault(text: &str, keyless: bool) -> Option<&'static str> 
 }
 
 /// What is wrong with `text` as the address of a remote skill, if anything.
-pub(super) fn endpoint_fault(text: &str, private_allowed: bool) -> Option<&'static str> {
+pub fn endpoint_fault(text: &str, private_allowed: bool) -> Option<&'static str> {
     const FAULT: &str = "SSE endpoint must be a public HTTPS URL";
     const FAULT_PRIVATE: &str =
         "SSE endpoint must be a public HTTPS URL, or with allowPrivateEndpoint an http URL of a private address";
-    let sound = parsed(text).is_some_and(|(url, host)| match url.scheme() {
-        "https" => host == Host::Public || host == Host::LocalName || private_allowed,
-        "http" => host != Host::Public && private_allowed,
+    let sound = parsed(text).is_some_and(|(url, host)| match (url.scheme(), host) {
+        // A local name may have a public address; who connects looks.
+        ("https", Host::Public | Host::LocalName) => true,
+        ("https" | "http", Host::Private | Host::LinkLocal | Host::LocalName) => private_allowed,
         _ => false,
     });
     match (sound, private_allowed) {
@@ -128,7 +136,7 @@ pub(super) fn endpoint_fault(text: &str, private_allowed: bool) -> Option<&'stat
 }
 
 /// What is wrong with `text` as an entry of `allowedDomains`, if anything.
-pub(super) fn domain_fault(text: &str) -> Option<&'static str> {
+pub fn domain_fault(text: &str) -> Option<&'static str> {
     let is_label = |label: &str| {
         let bytes = label.as_bytes();
         bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
@@ -213,7 +221,9 @@ mod tests {
         for good in ["https://localhost/x", "http://127.0.0.1:9000/sse", "http://[::1]/", "http://tools:80/"] {
             assert_eq!(endpoint_fault(good, true), None, "{good}");
         }
-        for bad in ["http://example.com/", "http://8.8.8.8/", "file:///etc/passwd", "nope"] {
+        for bad in
+            ["http://example.com/", "http://8.8.8.8/", "http://192.0.2.1/", "https://224.0.0.1/", "file:///x", "nope"]
+        {
             assert!(endpoint_fault(bad, true).is_some(), "{bad}");
         }
     }

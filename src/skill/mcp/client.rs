@@ -1,0 +1,150 @@
+//! What a server may ask of us, and what it may tell us: its roots, its log, its progress, changes of its tools.
+//!
+//! Questions to a person and requests to a model are declined: both are the run's own business.
+#![expect(deprecated, reason = "roots and log messages, which servers of the session-based revisions use")]
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reqwest::Url;
+use rmcp::model::{
+    ClientCapabilities, ClientConfig, Implementation, ListRootsResult, LoggingMessageNotificationParam,
+    ProgressNotificationParam, ProgressToken, ProtocolVersion, Root, RootsCapabilities,
+};
+use rmcp::service::{NotificationContext, RequestContext};
+use rmcp::{ClientHandler, ErrorData, RoleClient};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::notice::Reporter;
+
+/// The version this client tells servers (the original's).
+const CLIENT_VERSION: &str = "1.0.0";
+
+/// Which revisions of the protocol are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Era {
+    /// Up to 2025-11-25: a session begins with `initialize`.
+    Sessions,
+    /// From 2026-07-28: every request stands by itself.
+    Stateless,
+}
+
+/// Our side of one connection.
+pub(super) struct Client {
+    config: ClientConfig,
+    roots: Vec<Root>,
+    reporter: Arc<Reporter>,
+    progress: Arc<Progress>,
+    tools_changed: Arc<Notify>,
+}
+
+impl Client {
+    pub(super) fn new(skill: &str, era: Era, workspace: &Path, reporter: Arc<Reporter>) -> Self {
+        let mut capabilities = ClientCapabilities::default();
+        let mut roots = Vec::new();
+        if era == Era::Sessions {
+            capabilities.roots = Some(RootsCapabilities::default());
+            roots.extend(root(workspace));
+        }
+        let info = Implementation::new(format!("{skill}-mcp-client"), CLIENT_VERSION);
+        let config =
+            ClientConfig::new(capabilities, info).with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE);
+        Self { config, roots, reporter, progress: Arc::default(), tools_changed: Arc::default() }
+    }
+
+    /// Where the progress of calls is told.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Told when the server says that its tools have changed.
+    pub(super) fn tools_changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.tools_changed)
+    }
+}
+
+/// The workspace as the one folder that a server should work in.
+fn root(workspace: &Path) -> Option<Root> {
+    let url = Url::from_directory_path(workspace).ok()?;
+    let name = workspace.file_name().map(|name| name.to_string_lossy().into_owned());
+    let root = Root::new(url.as_str().trim_end_matches('/'));
+    Some(match name {
+        Some(name) => root.with_name(name),
+        None => root,
+    })
+}
+
+impl ClientHandler for Client {
+    async fn list_roots(&self, _context: RequestContext<RoleClient>) -> Result<ListRootsResult, ErrorData> {
+        Ok(ListRootsResult::new(self.roots.clone()))
+    }
+
+    async fn on_progress(&self, progress: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
+        self.progress.made(&progress.progress_token);
+    }
+
+    async fn on_logging_message(
+        &self,
+        message: LoggingMessageNotificationParam,
+        _context: NotificationContext<RoleClient>,
+    ) {
+        let level = serde_json::to_value(message.level).ok();
+        let level = level.as_ref().and_then(Value::as_str).unwrap_or("log");
+        let logger = message.logger.map(|logger| format!(" {logger}:")).unwrap_or_default();
+        let data = message.data.as_str().map_or_else(|| message.data.to_string(), str::to_owned);
+        self.reporter.line(&format!("[{level}]{logger} {data}"));
+    }
+
+    async fn on_tool_list_changed(&self, _context: NotificationContext<RoleClient>) {
+        self.tools_changed.notify_one();
+    }
+
+    fn get_info(&self) -> ClientConfig {
+        self.config.clone()
+    }
+}
+
+/// Who waits for progress of which call.
+#[derive(Default)]
+pub(super) struct Progress(Mutex<HashMap<ProgressToken, Arc<Notify>>>);
+
+/// One call's progress, until dropped.
+pub(super) struct Watched {
+    token: ProgressToken,
+    made: Arc<Notify>,
+    progress: Arc<Progress>,
+}
+
+impl Progress {
+    /// Watches the call that has this token.
+    pub(super) fn watch(self: &Arc<Self>, token: ProgressToken) -> Watched {
+        let made = Arc::new(Notify::new());
+        self.calls().insert(token.clone(), Arc::clone(&made));
+        Watched { token, made, progress: Arc::clone(self) }
+    }
+
+    fn made(&self, token: &ProgressToken) {
+        if let Some(made) = self.calls().get(token) {
+            made.notify_one();
+        }
+    }
+
+    fn calls(&self) -> std::sync::MutexGuard<'_, HashMap<ProgressToken, Arc<Notify>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched {
+    /// Waits for the next step.
+    pub(super) async fn made(&self) {
+        self.made.notified().await;
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.progress.calls().remove(&self.token);
+    }
+}

@@ -1,0 +1,340 @@
+//! One connection to a server, from the handshake to its end: requests with limits of time, cancelled where nobody
+//! waits any more.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, CancelledNotification, CancelledNotificationParam, ClientNotification,
+    ClientRequest, ListToolsRequest, PaginatedRequestParams, ProtocolVersion, RequestId, SubscriptionFilter,
+};
+use rmcp::service::{
+    ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions, RunningService,
+    ServiceError,
+};
+use rmcp::transport::{IntoTransport, streamable_http_client::StreamableHttpError};
+use rmcp::{ErrorData, RoleClient};
+use serde_json::{Map, Value};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Client, Era, Progress};
+use super::health::Health;
+use super::server::Server;
+use crate::event::ServerInfo;
+
+/// Most pages of a list of tools.
+const MAX_PAGES: usize = 100;
+
+/// Most tools of a server; no model chooses among so many.
+pub(super) const MAX_TOOLS: usize = 2_000;
+
+/// How long the message that takes a request back may take to be sent.
+const TAKING_BACK: Duration = Duration::from_secs(1);
+
+/// How long a connection may take to close by itself.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// Most characters of the reason for a failure.
+const MAX_CAUSE: usize = 500;
+
+/// How long to wait for an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Without an answer or progress.
+    pub silence: Duration,
+    /// In all, whatever the progress.
+    pub total: Duration,
+}
+
+/// A server's list of tools.
+#[derive(Debug, PartialEq)]
+pub(super) struct Listing {
+    pub tools: Vec<Value>,
+    /// There were more.
+    pub is_cut: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The server refused.
+    Refused { code: i32, message: String },
+    /// No answer in time.
+    TimedOut(Duration),
+    /// The caller gave up.
+    Cancelled,
+    /// The connection is gone; whether the server acted is unknown.
+    Lost(String),
+}
+
+/// Why no connection came about.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The server answered with an error, as one of another era does.
+    Refused(ErrorData),
+    /// Over HTTP: the server's answer is not that of a Streamable HTTP endpoint.
+    OtherTransport(String),
+    /// Anything else.
+    Broken(String),
+}
+
+impl Failure {
+    /// In words, for an error text.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Refused(error) => format!("its server refused the handshake: {} ({})", error.message, error.code.0),
+            Self::OtherTransport(why) | Self::Broken(why) => why.clone(),
+        }
+    }
+}
+
+/// An open connection. Dropping it ends everything at once.
+pub(super) struct Connection {
+    service: Mutex<Option<RunningService<RoleClient, Client>>>,
+    server: Mutex<Option<Server>>,
+    peer: Peer<RoleClient>,
+    progress: Arc<Progress>,
+    tools_changed: Arc<Notify>,
+    health: Arc<Health>,
+    has_process: bool,
+    era: Era,
+    /// From connecting to agreement.
+    pub handshake: Duration,
+}
+
+impl Connection {
+    /// Shakes hands over `transport`, which ends with `server` when there is one.
+    pub(super) async fn open<T, E, A>(
+        client: Client,
+        era: Era,
+        transport: T,
+        server: Option<Server>,
+        health: Arc<Health>,
+    ) -> Result<Self, Failure>
+    where
+        T: IntoTransport<RoleClient, E, A>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let began = Instant::now();
+        let lifecycle = match era {
+            Era::Sessions => ClientLifecycleMode::Initialize,
+            Era::Stateless => ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] },
+        };
+        let (progress, tools_changed) = (client.progress(), client.tools_changed());
+        let has_process = server.is_some();
+        let service = match client.serve_with_lifecycle(transport, lifecycle).await {
+            Ok(service) => service,
+            Err(error) => return Err(failure(error, &health, has_process).await),
+        };
+        if let Some(info) = service.peer().peer_info()
+            && !ProtocolVersion::KNOWN_VERSIONS.contains(&info.protocol_version)
+        {
+            let version = info.protocol_version.as_str();
+            return Err(Failure::Broken(format!("its server speaks an unknown revision of the protocol: {version}")));
+        }
+        Ok(Self {
+            peer: service.peer().clone(),
+            service: Mutex::new(Some(service)),
+            server: Mutex::new(server),
+            progress,
+            tools_changed,
+            health,
+            has_process,
+            era,
+            handshake: began.elapsed(),
+        })
+    }
+
+    /// Who the server says it is.
+    pub(super) fn server_info(&self) -> Option<ServerInfo> {
+        let info = self.peer.peer_info()?;
+        let server = info.server_info.as_ref()?;
+        Some(ServerInfo { name: server.name.clone(), version: server.version.clone() })
+    }
+
+    /// Whether nothing can be asked any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.peer.is_transport_closed() || self.health.is_over()
+    }
+
+    /// Waits until the server says that its tools have changed; for ever when it cannot say so.
+    pub(super) async fn tools_changed(&self) {
+        let listens = self.era == Era::Stateless
+            && self.peer.peer_info().is_some_and(|info| {
+                info.capabilities.tools.as_ref().is_some_and(|tools| tools.list_changed == Some(true))
+            });
+        if listens {
+            let filter = SubscriptionFilter::builder().tools_list_changed().build();
+            if let Ok(mut subscription) = self.peer.listen(filter).await
+                && let Ok(Some(_)) = subscription.next().await
+            {
+                return;
+            }
+        }
+        self.tools_changed.notified().await;
+    }
+
+    /// All tools, as the server lists them. A list that does not end is cut.
+    pub(super) async fn tools(&self, patience: Patience) -> Result<Listing, Fault> {
+        let mut tools = Vec::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let params = cursor.take().map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
+            let request = ListToolsRequest { params, ..ListToolsRequest::default() };
+            let nobody = CancellationToken::new();
+            let mut page = self.ask(ClientRequest::ListToolsRequest(request), patience, &nobody).await?;
+            let Some(Value::Array(listed)) = page.get_mut("tools").map(Value::take) else {
+                return Err(Fault::Refused { code: -32603, message: "its list of tools is no list".to_owned() });
+            };
+            tools.extend(listed);
+            cursor = page.get("nextCursor").and_then(Value::as_str).map(str::to_owned);
+            if cursor.is_none() || tools.len() > MAX_TOOLS {
+                break;
+            }
+        }
+        Ok(Listing { tools, is_cut: cursor.is_some() })
+    }
+
+    /// Whether the server says that it has tools.
+    pub(super) fn has_tools(&self) -> bool {
+        self.peer.peer_info().is_none_or(|info| info.capabilities.tools.is_some())
+    }
+
+    /// The result of one call, as the server gives it.
+    pub(super) async fn call(
+        &self,
+        tool: &str,
+        arguments: Map<String, Value>,
+        patience: Patience,
+        cancel: &CancellationToken,
+    ) -> Result<Value, Fault> {
+        let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+        self.ask(ClientRequest::CallToolRequest(CallToolRequest::new(params)), patience, cancel).await
+    }
+
+    async fn ask(
+        &self,
+        request: ClientRequest,
+        patience: Patience,
+        cancel: &CancellationToken,
+    ) -> Result<Value, Fault> {
+        let began = tokio::time::Instant::now();
+        let latest = began + patience.total;
+        let sent = self.peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await;
+        let mut handle = match sent {
+            Ok(handle) => handle,
+            Err(error) => return Err(self.fault(error).await),
+        };
+        let progress = self.progress.watch(handle.progress_token.clone());
+        let mut until = latest.min(began + patience.silence);
+        let fault = loop {
+            tokio::select! {
+                biased;
+                answer = &mut handle.rx => return match answer {
+                    Ok(Ok(result)) => serde_json::to_value(result)
+                        .map_err(|error| Fault::Refused { code: -32603, message: error.to_string() }),
+                    Ok(Err(error)) => Err(self.fault(error).await),
+                    Err(_) => Err(Fault::Lost(self.reason().await)),
+                },
+                () = cancel.cancelled() => break Fault::Cancelled,
+                () = progress.made() => until = latest.min(tokio::time::Instant::now() + patience.silence),
+                () = sleep_until(until) => break Fault::TimedOut(began.elapsed()),
+            }
+        };
+        let reason =
+            if matches!(fault, Fault::Cancelled) { "the call was cancelled" } else { "the call took too long" };
+        self.take_back(handle.id.clone(), reason).await;
+        Err(fault)
+    }
+
+    /// Tells the server that nobody waits for an answer any more.
+    async fn take_back(&self, id: RequestId, reason: &str) {
+        let params = CancelledNotificationParam::new(Some(id), Some(reason.to_owned()));
+        let notification = ClientNotification::CancelledNotification(CancelledNotification::new(params));
+        // A server that cannot even be told has other troubles.
+        let _ = timeout(TAKING_BACK, self.peer.send_notification(notification)).await;
+    }
+
+    async fn fault(&self, error: ServiceError) -> Fault {
+        match error {
+            ServiceError::McpError(error) => Fault::Refused { code: error.code.0, message: error.message.into_owned() },
+            ServiceError::TransportSend(error) => Fault::Lost(chain(error.error.as_ref())),
+            ServiceError::TransportClosed => Fault::Lost(self.reason().await),
+            ServiceError::Cancelled { .. } => {
+                Fault::Refused { code: -32800, message: "the server cancelled".to_owned() }
+            }
+            other => Fault::Refused { code: -32603, message: other.to_string() },
+        }
+    }
+
+    async fn reason(&self) -> String {
+        self.health.reason(self.has_process).await
+    }
+
+    /// Ends the connection, then the process behind it.
+    pub(super) async fn close(&self) {
+        if let Some(mut service) = self.service.lock().await.take() {
+            // A connection that does not close in time is dropped, and closed so.
+            let _ = service.close_with_timeout(CLOSING).await;
+        }
+        if let Some(server) = self.server.lock().await.take() {
+            server.end().await;
+        }
+    }
+}
+
+async fn failure(error: ClientInitializeError, health: &Health, has_process: bool) -> Failure {
+    match error {
+        ClientInitializeError::JsonRpcError(error) => Failure::Refused(error),
+        ClientInitializeError::TransportError { error, .. } if !has_process => http_failure(error.error.as_ref()),
+        ClientInitializeError::ConnectionClosed(_) | ClientInitializeError::TransportError { .. } => {
+            Failure::Broken(health.reason(has_process).await)
+        }
+        ClientInitializeError::NoCompatibleProtocolVersion { server_supported, .. } => {
+            let versions: Vec<&str> = server_supported.iter().map(ProtocolVersion::as_str).collect();
+            Failure::Broken(format!("its server speaks other revisions of the protocol: {}", versions.join(", ")))
+        }
+        other => Failure::Broken(format!("its server's answer to the handshake is not understood: {other}")),
+    }
+}
+
+/// Whether an HTTP server speaks another transport, or something is in the way.
+fn http_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
+    let text = chain(error);
+    let is_other = match error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+        Some(StreamableHttpError::UnexpectedServerResponse(_) | StreamableHttpError::UnexpectedContentType(_)) => true,
+        Some(StreamableHttpError::Client(error)) => error.status().is_some(),
+        _ => false,
+    };
+    if is_other { Failure::OtherTransport(text) } else { Failure::Broken(text) }
+}
+
+/// An error and its causes in one line, without addresses, which may hold secrets.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    // The library wraps the client's errors without naming them as causes.
+    let error = match error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+        Some(StreamableHttpError::Client(inner)) => inner,
+        _ => error,
+    };
+    let mut texts: Vec<String> = Vec::new();
+    for cause in std::iter::successors(Some(error), |error| error.source()) {
+        let text = match cause.downcast_ref::<reqwest::Error>() {
+            Some(error) if error.is_connect() => "cannot connect".to_owned(),
+            Some(error) if error.is_timeout() => "no answer in time".to_owned(),
+            Some(error) => match error.status() {
+                Some(status) => format!("HTTP status {status}"),
+                None => "the request failed".to_owned(),
+            },
+            None => cause.to_string(),
+        };
+        let is_told = texts.iter().any(|told| told.contains(&text));
+        let is_wrapper = text.starts_with("client error (");
+        if !is_told && !is_wrapper {
+            texts.push(text);
+        }
+    }
+    // An answer's whole body may be in it.
+    texts.join(": ").chars().take(MAX_CAUSE).collect()
+}

@@ -1,0 +1,64 @@
+//! Why an MCP server cannot be used.
+
+/// Why an MCP skill could not be started, or not again.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum McpError {
+    /// A variable that the skill must have is not set.
+    #[error("Skill {skill} requires environment variable {variable}: set it, or put it into an .env file")]
+    MissingVariable { skill: String, variable: String },
+    /// The configuration says twice what to start.
+    #[error("Skill {skill} has both packageName and args. Please provide only one of them.")]
+    Command { skill: String },
+    /// The skill is of another kind.
+    #[error("skill {skill} is no MCP server")]
+    NoServer { skill: String },
+    /// The address of a remote server is not allowed.
+    #[error(
+        "skill {skill}: {fault}; for development, allowPrivateEndpoint = true permits private addresses and plain http \
+         to them"
+    )]
+    Endpoint { skill: String, fault: String },
+    /// The server's program could not be started.
+    #[error("skill {skill} cannot be started: {why}")]
+    Spawn { skill: String, why: String },
+    /// The server did not come up in time.
+    #[error(
+        "skill {skill} did not start within {seconds} s: check that its server works, or raise startTimeout{}",
+        said(stderr)
+    )]
+    TimedOut { skill: String, seconds: f64, stderr: Vec<String> },
+    /// The server ended, or answered with what is no MCP.
+    #[error("skill {skill} did not start: {why}{}", said(stderr))]
+    NotStarted { skill: String, why: String, stderr: Vec<String> },
+    /// The skill has been closed.
+    #[error("skill {skill} has been closed")]
+    Closed { skill: String },
+}
+
+/// The last lines on stderr, as part of an error.
+fn said(stderr: &[String]) -> String {
+    if stderr.is_empty() { String::new() } else { format!("\nits last words on stderr: {}", stderr.join(" | ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_what_the_server_said_last() {
+        let error = |stderr: &[&str]| {
+            McpError::NotStarted {
+                skill: "web".to_owned(),
+                why: "its process ended (exit status: 1)".to_owned(),
+                stderr: stderr.iter().map(|line| (*line).to_owned()).collect(),
+            }
+            .to_string()
+        };
+        assert_eq!(error(&[]), "skill web did not start: its process ended (exit status: 1)");
+        assert_eq!(
+            error(&["no module", "bye"]),
+            "skill web did not start: its process ended (exit status: 1)\nits last words on stderr: no module | bye"
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! Servers on the network: where they may be, and the client that goes nowhere else.
+//!
+//! Streamable HTTP is the protocol library's; the transport before it is in `sse.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Client, StatusCode, Url};
+use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::common::client_side_sse::ExponentialBackoff;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+
+use super::McpError;
+use super::guard::{GuardedResolver, Reach};
+use crate::address::endpoint_fault;
+use crate::environment::Environment;
+use crate::expert::SkillSpec;
+use crate::redact::Redactor;
+
+/// The variable that permits private addresses to every skill, when `1`.
+const ALLOW_PRIVATE: &str = "PERSTACK_ALLOW_PRIVATE_ENDPOINTS";
+
+/// Time for name look-up, TCP and TLS together, as for models.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most redirects of one request, all within one origin: a server adds or drops a slash.
+const MAX_REDIRECTS: usize = 5;
+
+/// How often a broken event stream is resumed.
+const MAX_RESUMPTIONS: usize = 3;
+
+/// Most bytes of one event, as of one message of a local server.
+pub(super) const MAX_EVENT: usize = 64 << 20;
+
+/// A server on the network.
+#[derive(Clone)]
+pub(super) struct Remote {
+    pub endpoint: Url,
+    pub client: Client,
+}
+
+impl Remote {
+    /// What `spec` declares. The token is added to `redactor`.
+    ///
+    /// # Errors
+    /// An address that is not allowed, or a token's variable without a value.
+    pub(super) fn of(spec: &SkillSpec, environment: &Environment, redactor: &mut Redactor) -> Result<Self, McpError> {
+        let skill = || spec.common().name.clone();
+        let SkillSpec::McpSseSkill { endpoint, allow_private_endpoint, authorization_env, .. } = spec else {
+            return Err(McpError::NoServer { skill: skill() });
+        };
+        let private_allowed = *allow_private_endpoint || environment.get(ALLOW_PRIVATE) == Some("1");
+        let refused = |fault: &str| McpError::Endpoint { skill: skill(), fault: fault.to_owned() };
+        if let Some(fault) = endpoint_fault(endpoint, private_allowed) {
+            return Err(refused(fault));
+        }
+        let endpoint = Url::parse(endpoint).map_err(|error| refused(&error.to_string()))?;
+        let reach = match (endpoint.scheme(), private_allowed) {
+            ("https", false) => Reach::Public,
+            ("https", true) => Reach::Anywhere,
+            _ => Reach::Private,
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(variable) = authorization_env {
+            let token = environment
+                .get(variable)
+                .ok_or_else(|| McpError::MissingVariable { skill: skill(), variable: variable.clone() })?;
+            redactor.add(token);
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| refused(&format!("the value of {variable} holds characters that no header may")))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let client = client(&endpoint, reach, headers)
+            .map_err(|error| refused(&format!("TLS cannot be set up: {}", super::connection::chain(&error))))?;
+        Ok(Self { endpoint, client })
+    }
+
+    /// A Streamable HTTP transport that is not connected yet.
+    pub(super) fn streamable(&self) -> StreamableHttpClientTransport<Client> {
+        let mut config =
+            StreamableHttpClientTransportConfig::with_uri(self.endpoint.as_str()).max_sse_event_size(MAX_EVENT);
+        let mut retry = ExponentialBackoff::default();
+        retry.max_times = Some(MAX_RESUMPTIONS);
+        config.retry_config = Arc::new(retry);
+        StreamableHttpClientTransport::with_client(self.client.clone(), config)
+    }
+}
+
+fn client(endpoint: &Url, reach: Reach, headers: HeaderMap) -> reqwest::Result<Client> {
+    // Fails when a provider is installed already: then that one serves.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let origin = endpoint.clone();
+    let mut builder = Client::builder()
+        .dns_resolver(Arc::new(GuardedResolver(reach)))
+        // A proxy would look names up where nobody judges the result.
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .default_headers(headers)
+        .redirect(Policy::custom(move |attempt| follow(attempt, &origin)));
+    if endpoint.scheme() == "http" {
+        // Needs no certificates, which take milliseconds to load.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build()
+}
+
+/// Follows a redirect that keeps the request as it is and stays with the endpoint's own origin, whose address has been
+/// judged. Any other is the server's answer.
+fn follow(attempt: Attempt<'_>, endpoint: &Url) -> reqwest::redirect::Action {
+    let keeps_request = matches!(attempt.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    let is_home = attempt.url().origin() == endpoint.origin();
+    if keeps_request && is_home && attempt.previous().len() <= MAX_REDIRECTS {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expert::SkillCommon;
+
+    fn remote(endpoint: &str, private: bool, pairs: &[(&str, &str)]) -> Result<Remote, String> {
+        let spec = SkillSpec::McpSseSkill {
+            common: SkillCommon { name: "s".to_owned(), ..SkillCommon::default() },
+            endpoint: endpoint.to_owned(),
+            allowed_domains: None,
+            allow_private_endpoint: private,
+            authorization_env: Some("REMOTE_TOKEN".to_owned()),
+        };
+        let token = [("REMOTE_TOKEN", "t-0123456789")];
+        let pairs = token.iter().chain(pairs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Remote::of(&spec, &pairs.collect(), &mut Redactor::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn private_endpoints_need_permission_by_skill_or_variable() {
+        let endpoint = "http://127.0.0.1:9/mcp";
+        let error = remote(endpoint, false, &[]).err().unwrap();
+        assert!(error.starts_with("skill s: SSE endpoint must be a public HTTPS URL"), "{error}");
+        assert!(remote(endpoint, false, &[(ALLOW_PRIVATE, "0")]).is_err());
+        assert!(remote(endpoint, false, &[(ALLOW_PRIVATE, "1")]).is_ok());
+        assert!(remote(endpoint, true, &[]).is_ok());
+        assert!(remote("http://example.com/mcp", true, &[]).is_err());
+        assert!(remote("https://example.com/mcp", false, &[]).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_demanded_by_its_variables_name() {
+        let error = remote("https://example.com/mcp", false, &[("REMOTE_TOKEN", "")]).err().unwrap();
+        assert_eq!(error, "Skill s requires environment variable REMOTE_TOKEN: set it, or put it into an .env file");
+        let error = remote("https://example.com/mcp", false, &[("REMOTE_TOKEN", "line\nbreak")]).err().unwrap();
+        assert!(error.contains("holds characters that no header may") && !error.contains("break"), "{error}");
+    }
+}

@@ -1,0 +1,137 @@
+//! A local server's process: started, listened to on stderr, ended in steps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::health::Health;
+use super::launch::Launch;
+use super::lines::Lines;
+use super::notice::{MAX_LINE, Reporter};
+use crate::skill::SkillError;
+use crate::skill::process::{Child, ChildSpec, Cwd, Input, spawn};
+
+/// How long a server has to end by itself once its input has been closed, as the protocol asks. Servers that notice
+/// need milliseconds.
+const QUIET_END: Duration = Duration::from_millis(500);
+
+/// From SIGTERM to SIGKILL.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long to wait for the last lines on stderr: a stray grandchild may hold it open.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
+/// A running server process. Dropping it kills its whole group at once.
+pub(super) struct Server {
+    stop: CancellationToken,
+    keeper: JoinHandle<()>,
+}
+
+/// A started process and its streams.
+pub(super) struct Started {
+    pub server: Server,
+    pub stdin: ChildStdin,
+    pub stdout: ChildStdout,
+}
+
+impl Server {
+    /// Starts what `launch` says. How it ends is told to `health`.
+    ///
+    /// # Errors
+    /// The process cannot be started.
+    pub(super) async fn start(
+        launch: &Launch,
+        reporter: Arc<Reporter>,
+        health: Arc<Health>,
+    ) -> Result<Started, SkillError> {
+        let mut child = spawn(ChildSpec {
+            program: launch.command.clone(),
+            args: launch.args.clone(),
+            env: launch.env.clone(),
+            cwd: Cwd::Path(launch.workspace.clone()),
+            stdin: Input::Piped,
+        })
+        .await?;
+        let missing = || SkillError::Spawn {
+            program: launch.command.clone(),
+            source: std::io::Error::other("its standard streams are not connected"),
+        };
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let stderr = child.stderr.take();
+        let stop = CancellationToken::new();
+        let keeper = tokio::spawn(keep(child, stderr, reporter, health, stop.clone()));
+        Ok(Started { server: Self { stop, keeper }, stdin, stdout })
+    }
+
+    /// Ends the process, whose input must have been closed before: first it may end by itself, then it is asked to,
+    /// then it is killed with its whole group.
+    pub(super) async fn end(mut self) {
+        self.stop.cancel();
+        // The keeper ends within its own limits; it fails only when it was aborted.
+        let _ = (&mut self.keeper).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The child is dropped with its keeper, and its group killed.
+        self.keeper.abort();
+    }
+}
+
+async fn keep(
+    mut child: Child,
+    stderr: Option<ChildStderr>,
+    reporter: Arc<Reporter>,
+    health: Arc<Health>,
+    stop: CancellationToken,
+) {
+    let mut listening = std::pin::pin!(listen(stderr, &reporter));
+    let mut is_silent = false;
+    loop {
+        tokio::select! {
+            () = &mut listening, if !is_silent => is_silent = true,
+            _ = child.ended() => break,
+            () = stop.cancelled() => {
+                let ending = async {
+                    if timeout(QUIET_END, child.ended()).await.is_err() {
+                        // Killed at the latest; nothing is left to do when that fails.
+                        let _ = child.terminate(GRACE).await;
+                    }
+                };
+                tokio::pin!(ending);
+                loop {
+                    tokio::select! {
+                        () = &mut listening, if !is_silent => is_silent = true,
+                        () = &mut ending => break,
+                    }
+                }
+                break;
+            }
+        }
+    }
+    let status = child.wait().await;
+    if !is_silent {
+        // Those that come later belong to nobody.
+        let _ = timeout(LAST_LINES, listening).await;
+    }
+    health.ended(match status {
+        Ok(status) => format!("its process ended ({status})"),
+        Err(error) => format!("its process ended ({error})"),
+    });
+}
+
+/// Passes on what the server writes to stderr, line by line.
+async fn listen(stderr: Option<ChildStderr>, reporter: &Reporter) {
+    let Some(stderr) = stderr else { return };
+    let mut lines = Lines::new(stderr, MAX_LINE);
+    // A stream that cannot be read has ended.
+    while let Ok(Some(line)) = lines.next().await {
+        reporter.line(&String::from_utf8_lossy(&line.bytes));
+    }
+}

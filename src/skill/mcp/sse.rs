@@ -1,0 +1,121 @@
+//! The transport before Streamable HTTP (revision 2024-11-05): an event stream for what the server says, whose first
+//! event tells where messages are posted to.
+//!
+//! <https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse>
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Url};
+use rmcp::RoleClient;
+use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::transport::Transport;
+use rmcp::transport::streamable_http_client::{SseError, StreamableHttpClient};
+
+use super::connection::chain;
+use super::health::Health;
+use super::remote::{MAX_EVENT, Remote};
+
+/// How long a server may take to say that it has a message: it answers elsewhere, so this is but an acknowledgement.
+const POST_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// An event, as the protocol library gives it: its type and its data.
+type Event = (Option<String>, String);
+
+/// An open event stream, and where to post to.
+pub(super) struct SseTransport {
+    client: Client,
+    messages: Url,
+    events: BoxStream<'static, Result<Event, SseError>>,
+    waiting: VecDeque<ServerJsonRpcMessage>,
+    health: Arc<Health>,
+}
+
+impl SseTransport {
+    /// Opens the stream and waits for the address of messages.
+    ///
+    /// # Errors
+    /// In words.
+    pub(super) async fn open(remote: &Remote, health: Arc<Health>) -> Result<Self, String> {
+        let stream = remote
+            .client
+            .get_stream_with_max_sse_event_size(
+                remote.endpoint.as_str().into(),
+                None,
+                None,
+                None,
+                std::collections::HashMap::new(),
+                MAX_EVENT,
+            )
+            .await
+            .map_err(|error| chain(&error))?;
+        let mut events = stream.map(|event| event.map(|event| (event.event, event.data.unwrap_or_default()))).boxed();
+        let messages = loop {
+            match events.next().await {
+                Some(Ok((Some(kind), data))) if kind == "endpoint" => break data,
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(chain(&error)),
+                None => return Err("its event stream ended without an endpoint event".to_owned()),
+            }
+        };
+        let messages = remote
+            .endpoint
+            .join(messages.trim())
+            .ok()
+            .filter(|messages| messages.origin() == remote.endpoint.origin())
+            .ok_or("its endpoint event names another server, which is not followed")?;
+        Ok(Self { client: remote.client.clone(), messages, events, waiting: VecDeque::new(), health })
+    }
+}
+
+impl Transport<RoleClient> for SseTransport {
+    type Error = io::Error;
+
+    fn send(&mut self, message: ClientJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let (client, messages) = (self.client.clone(), self.messages.clone());
+        async move {
+            let body = serde_json::to_vec(&message)?;
+            let sent = client
+                .post(messages)
+                .header(CONTENT_TYPE, "application/json")
+                .body(body)
+                .timeout(POST_TIMEOUT)
+                .send()
+                .await
+                .and_then(reqwest::Response::error_for_status);
+            sent.map(drop).map_err(|error| io::Error::other(chain(&error)))
+        }
+    }
+
+    async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
+        loop {
+            if let Some(message) = self.waiting.pop_front() {
+                return Some(message);
+            }
+            match self.events.next().await {
+                Some(Ok((kind, data))) if kind.as_deref().is_none_or(|kind| kind == "message") => {
+                    self.waiting.extend(super::stdio::messages(data.as_bytes()));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => {
+                    self.health.lost(format!("its event stream broke: {}", chain(&error)));
+                    return None;
+                }
+                None => {
+                    self.health.lost("it closed its event stream".to_owned());
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        self.events = futures_util::stream::empty().boxed();
+        Ok(())
+    }
+}

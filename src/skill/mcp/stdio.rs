@@ -1,0 +1,209 @@
+//! The protocol over a local server's standard streams: a JSON message a line, and what is none put aside.
+//!
+//! Servers print banners and logs where only messages belong. Such lines are shown and skipped; a server that sends
+//! nothing else is given up. Which process is behind the streams is left to `server.rs`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use rmcp::RoleClient;
+use rmcp::model::{ClientJsonRpcMessage, ErrorData, RequestId, ServerJsonRpcMessage};
+use rmcp::transport::Transport;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Mutex;
+
+use super::health::Health;
+use super::lines::{Line, Lines};
+use super::notice::Reporter;
+
+/// Most bytes of one message: two of the largest files that the base skill reads, in base64.
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// Most lines in a row that are no messages: longer than any banner, short enough to be noticed at once.
+const MAX_STRAY: usize = 200;
+
+/// The two streams of a server.
+pub(super) struct StdioTransport<R, W> {
+    lines: Lines<R>,
+    /// Messages of a batch that were not handed out yet.
+    batch: VecDeque<ServerJsonRpcMessage>,
+    writer: Arc<Mutex<Option<W>>>,
+    stray: usize,
+    reporter: Arc<Reporter>,
+    health: Arc<Health>,
+}
+
+impl<R: AsyncRead + Unpin, W> StdioTransport<R, W> {
+    pub(super) fn new(reader: R, writer: W, reporter: Arc<Reporter>, health: Arc<Health>) -> Self {
+        Self {
+            lines: Lines::new(reader, MAX_MESSAGE),
+            batch: VecDeque::new(),
+            writer: Arc::new(Mutex::new(Some(writer))),
+            stray: 0,
+            reporter,
+            health,
+        }
+    }
+
+    /// Takes one line in.
+    ///
+    /// # Errors
+    /// Why nothing further can be read.
+    fn take(&mut self, line: &Line) -> Result<(), String> {
+        if line.is_cut {
+            return Err(format!("it sent a message of more than {} MiB", MAX_MESSAGE >> 20));
+        }
+        // A byte order mark may open the stream.
+        let bytes = line.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line.bytes);
+        if bytes.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let messages = messages(bytes);
+        if !messages.is_empty() {
+            self.stray = 0;
+            self.batch.extend(messages);
+            return Ok(());
+        }
+        self.stray += 1;
+        let text = String::from_utf8_lossy(bytes);
+        let text = self.reporter.fit(&text);
+        self.reporter.line(&format!("stdout: {text}"));
+        if self.stray > MAX_STRAY {
+            return Err(format!(
+                "its standard output is no MCP: {MAX_STRAY} lines in a row are no messages, the last: {text:?}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl<R, W> Transport<RoleClient> for StdioTransport<R, W>
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    type Error = io::Error;
+
+    fn send(&mut self, message: ClientJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let writer = Arc::clone(&self.writer);
+        async move {
+            let mut line = serde_json::to_vec(&message)?;
+            line.push(b'\n');
+            let mut writer = writer.lock().await;
+            let Some(writer) = writer.as_mut() else { return Err(io::ErrorKind::NotConnected.into()) };
+            writer.write_all(&line).await?;
+            writer.flush().await
+        }
+    }
+
+    async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
+        loop {
+            if let Some(message) = self.batch.pop_front() {
+                return Some(message);
+            }
+            let taken = match self.lines.next().await {
+                Ok(Some(line)) => self.take(&line),
+                Ok(None) => Err("it closed its standard output".to_owned()),
+                Err(error) => Err(format!("its standard output could not be read: {error}")),
+            };
+            if let Err(why) = taken {
+                self.health.lost(why);
+                return None;
+            }
+        }
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        // A message that the server does not read must not keep its end from being noticed.
+        if let Ok(mut writer) = self.writer.try_lock() {
+            writer.take();
+        }
+        Ok(())
+    }
+}
+
+/// The messages that a line holds: one, those of a batch (revision 2025-03-26), or none.
+pub(super) fn messages(bytes: &[u8]) -> Vec<ServerJsonRpcMessage> {
+    if let Ok(message) = serde_json::from_slice(bytes) {
+        return vec![message];
+    }
+    match serde_json::from_slice::<Value>(bytes) {
+        Ok(Value::Array(batch)) => batch.into_iter().filter_map(message).collect(),
+        Ok(value) => message(value).into_iter().collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// The message that `value` is. An answer that keeps to no known shape becomes an error, so that nobody waits for it.
+fn message(value: Value) -> Option<ServerJsonRpcMessage> {
+    let is_answer = value.get("method").is_none() && (value.get("result").is_some() || value.get("error").is_some());
+    let id: Option<RequestId> = value.get("id").and_then(|id| serde_json::from_value(id.clone()).ok());
+    serde_json::from_value(value).ok().or_else(|| {
+        let error = ErrorData::internal_error("the server's answer is no JSON-RPC 2.0 response", None);
+        is_answer.then_some(id?).map(|id| ServerJsonRpcMessage::error(error, Some(id)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::notice::SkillNotice;
+    use super::super::notice::tests::listening;
+    use super::*;
+
+    /// What a client sees of `stream`, and why it ended.
+    async fn received(stream: &[u8]) -> (Vec<String>, Vec<SkillNotice>, Option<String>) {
+        let (reporter, told) = listening();
+        let health = Arc::new(Health::default());
+        let mut transport = StdioTransport::new(stream, tokio::io::sink(), reporter, Arc::clone(&health));
+        let mut messages = Vec::new();
+        while let Some(message) = transport.receive().await {
+            messages.push(serde_json::to_string(&message).unwrap());
+        }
+        let told = told.lock().unwrap().clone();
+        (messages, told, health.loss())
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_is_shown_and_skipped() {
+        let stream = b"\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\r\n\
+                       Server ready \x1b[1m!\n\n{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"x\":1}}\n[1]\n{\"a\":";
+        let (messages, told, loss) = received(stream).await;
+        assert_eq!(
+            messages,
+            [
+                r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#,
+                r#"{"jsonrpc":"2.0","id":1,"result":{"x":1}}"#
+            ]
+        );
+        let line = |line: &str| SkillNotice::Stderr { line: format!("stdout: {line}") };
+        assert_eq!(told, [line("Server ready !"), line("[1]"), line("{\"a\":")]);
+        assert_eq!(loss.as_deref(), Some("it closed its standard output"));
+    }
+
+    #[tokio::test]
+    async fn batches_and_malformed_answers_reach_whoever_waits() {
+        let stream = br#"[{"jsonrpc":"2.0","id":1,"result":{}},{"id":2,"error":"oops"}]
+{"jsonrpc":"2.0","id":3,"error":"oops"}
+{"jsonrpc":"2.0","id":4}
+"#;
+        let (messages, told, _) = received(stream).await;
+        let failed = |id: u8| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32603,"message":"the server's answer is no JSON-RPC 2.0 response"}}}}"#
+            )
+        };
+        assert_eq!(messages, [r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.to_owned(), failed(2), failed(3)]);
+        assert_eq!(told.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_speaks_the_protocol_is_given_up() {
+        let stream = "hello\n".repeat(MAX_STRAY + 50);
+        let (messages, told, loss) = received(stream.as_bytes()).await;
+        assert!(messages.is_empty());
+        assert_eq!(told.len(), MAX_STRAY + 1);
+        assert!(loss.is_some_and(|why| why.contains("is no MCP") && why.ends_with("the last: \"hello\"")));
+    }
+}

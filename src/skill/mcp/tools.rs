@@ -1,0 +1,168 @@
+//! A server's tools as the model gets them; those that no provider accepts are left out, and said to be.
+
+use serde_json::{Map, Value};
+
+use super::connection::{Listing, MAX_TOOLS};
+use crate::expert::SkillCommon;
+use crate::tool::{ToolHints, ToolKind, ToolSpec};
+
+/// Longest name of a tool that every provider accepts.
+const MAX_NAME: usize = 128;
+
+/// Most bytes of one tool's schema; a whole context window holds a few of these.
+const MAX_SCHEMA: usize = 256 << 10;
+
+/// Most bytes of a tool's description.
+const MAX_DESCRIPTION: usize = 32 << 10;
+
+/// Reads a list of tools. The second part says what was left out.
+pub(super) fn read(listing: Listing, common: &SkillCommon) -> (Vec<ToolSpec>, Vec<String>) {
+    let mut tools = Vec::new();
+    let mut warnings = Vec::new();
+    if listing.is_cut || listing.tools.len() > MAX_TOOLS {
+        let used = listing.tools.len().min(MAX_TOOLS);
+        warnings.push(format!("skill {}: its list of tools is too long; the first {used} are used", common.name));
+    }
+    for tool in listing.tools.into_iter().take(MAX_TOOLS) {
+        match spec(tool, common) {
+            Ok(Some(tool)) => tools.push(tool),
+            Ok(None) => {}
+            Err(why) => warnings.push(format!("skill {}: {why}; the tool is left out", common.name)),
+        }
+    }
+    (tools, warnings)
+}
+
+/// One tool; none when the skill does not admit it.
+fn spec(mut tool: Value, common: &SkillCommon) -> Result<Option<ToolSpec>, String> {
+    let Some(name) = tool.get("name").and_then(Value::as_str).map(str::to_owned) else {
+        return Err("a tool has no name".to_owned());
+    };
+    if !common.admits(&name) {
+        return Ok(None);
+    }
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_plain) {
+        let shown: String = name.chars().take(MAX_NAME).collect();
+        return Err(format!(
+            "the name of tool {shown:?} is not accepted by models (1 to {MAX_NAME} letters, digits, _ and -)"
+        ));
+    }
+    let input_schema = schema(tool.get_mut("inputSchema").map(Value::take))
+        .map_err(|why| format!("the input schema of tool {name} {why}"))?;
+    let text = |key: &str| tool.get(key).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+    let title = tool.pointer("/annotations/title").and_then(Value::as_str);
+    let description = text("description").or_else(|| text("title")).or(title).map(|text| {
+        let end = text.floor_char_boundary(MAX_DESCRIPTION);
+        text.get(..end).unwrap_or_default().to_owned()
+    });
+    let hint = |key: &str| tool.pointer(&format!("/annotations/{key}")).and_then(Value::as_bool);
+    let read_only = hint("readOnlyHint").unwrap_or(false);
+    let hints = ToolHints {
+        read_only,
+        idempotent: hint("idempotentHint").unwrap_or(false) || common.idempotent.contains(&name),
+        // The protocol's defaults: a tool that says nothing may do anything.
+        destructive: !read_only && hint("destructiveHint").unwrap_or(true),
+        open_world: hint("openWorldHint").unwrap_or(true),
+    };
+    Ok(Some(ToolSpec { skill_name: common.name.clone(), name, description, input_schema, kind: ToolKind::Mcp, hints }))
+}
+
+/// A schema of an object, which is what providers accept.
+fn schema(schema: Option<Value>) -> Result<Map<String, Value>, &'static str> {
+    let Some(Value::Object(mut schema)) = schema else { return Err("is no JSON object") };
+    match schema.get("type") {
+        None => {
+            schema.insert("type".to_owned(), Value::from("object"));
+        }
+        Some(kind) if kind == "object" => {}
+        Some(_) => return Err("is not of type \"object\""),
+    }
+    if schema.get("properties").is_some_and(|properties| !properties.is_object()) {
+        return Err("has properties that are no object");
+    }
+    if serde_json::to_vec(&schema).map_or(usize::MAX, |text| text.len()) > MAX_SCHEMA {
+        return Err("is larger than 256 KiB");
+    }
+    Ok(schema)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn common() -> SkillCommon {
+        SkillCommon { name: "s".to_owned(), ..SkillCommon::default() }
+    }
+
+    fn whole(tools: Vec<Value>) -> Listing {
+        Listing { tools, is_cut: false }
+    }
+
+    #[test]
+    fn a_list_that_is_cut_is_told() {
+        let tools = vec![json!({"name": "a", "inputSchema": {}})];
+        let (tools, warnings) = read(Listing { tools, is_cut: true }, &common());
+        assert_eq!(tools.len(), 1);
+        assert_eq!(warnings, ["skill s: its list of tools is too long; the first 1 are used"]);
+    }
+
+    #[test]
+    fn a_tool_is_read_whole_with_the_protocols_defaults() {
+        let listed = vec![
+            json!({"name": "look", "description": "Looks.", "inputSchema": {"properties": {"a": {}}},
+                "annotations": {"readOnlyHint": true, "openWorldHint": false}}),
+            json!({"name": "do", "title": "Does", "inputSchema": {"type": "object"}}),
+            json!({"name": "set", "inputSchema": {"type": "object"},
+                "annotations": {"idempotentHint": true, "destructiveHint": false}}),
+            json!({"name": "again", "inputSchema": {"type": "object"}}),
+        ];
+        let (tools, warnings) = read(whole(listed), &SkillCommon { idempotent: vec!["again".to_owned()], ..common() });
+        assert_eq!(warnings, Vec::<String>::new());
+        let look = ToolSpec {
+            skill_name: "s".to_owned(),
+            name: "look".to_owned(),
+            description: Some("Looks.".to_owned()),
+            input_schema: json!({"properties": {"a": {}}, "type": "object"}).as_object().unwrap().clone(),
+            kind: ToolKind::Mcp,
+            hints: ToolHints { read_only: true, idempotent: false, destructive: false, open_world: false },
+        };
+        assert_eq!(tools.first(), Some(&look));
+        assert_eq!(tools[1].description.as_deref(), Some("Does"));
+        assert_eq!(tools[1].hints, ToolHints { destructive: true, open_world: true, ..ToolHints::default() });
+        assert!(tools[2].hints.is_repeatable() && !tools[2].hints.destructive);
+        assert!(tools[3].hints.is_repeatable());
+    }
+
+    #[test]
+    fn what_no_model_takes_is_left_out_with_a_warning() {
+        let listed = vec![
+            json!({"name": "bad name", "inputSchema": {"type": "object"}}),
+            json!({"name": "x".repeat(129), "inputSchema": {"type": "object"}}),
+            json!({"name": "none"}),
+            json!({"name": "text", "inputSchema": "{}"}),
+            json!({"name": "list", "inputSchema": {"type": "array"}}),
+            json!({"name": "properties", "inputSchema": {"type": "object", "properties": []}}),
+            json!({"name": "large", "inputSchema": {"type": "object", "x": "x".repeat(MAX_SCHEMA)}}),
+            json!({"inputSchema": {}}),
+            json!({"name": "fine", "inputSchema": {}}),
+        ];
+        let (tools, warnings) = read(whole(listed), &common());
+        assert_eq!(tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["fine"]);
+        assert_eq!(warnings.len(), 8);
+        assert_eq!(
+            warnings[4],
+            "skill s: the input schema of tool list is not of type \"object\"; the tool is left out"
+        );
+    }
+
+    #[test]
+    fn tools_that_are_not_wanted_are_left_out_in_silence() {
+        let listed = ["a", "b", "bad name"].map(|name| json!({"name": name, "inputSchema": {}}));
+        let common = SkillCommon { pick: vec!["a".to_owned()], ..common() };
+        let (tools, warnings) = read(whole(listed.into()), &common);
+        assert_eq!((tools.len(), warnings), (1, Vec::new()));
+    }
+}
