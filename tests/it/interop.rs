@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::mcp::{calling, told};
 use crate::support::tool_server::{command_skill, librarian, remote_skill};
-use crate::support::{KEY, Test, skipped};
+use crate::support::{Test, skipped};
 
 /// The variable that names the folder of the installed servers.
 const SERVERS: &str = "PERSTACK_INTEROP_SERVERS";
@@ -80,7 +80,7 @@ fn everything_sees_no_key() {
     let skill = command_skill("everything", "node", &[&node(&servers, "server-everything"), "stdio"]);
     let (_test, requests) = calling(librarian(&skill), [("get-env", json!({}))]);
     let (seen, is_error) = told(&requests[1]).pop().unwrap();
-    assert!(!is_error && seen.contains("\"PATH\"") && !seen.contains(KEY), "{seen}");
+    assert!(!is_error && seen.contains("\"PATH\"") && !seen.contains("ANTHROPIC"), "{seen}");
 }
 
 #[test]
@@ -100,17 +100,11 @@ fn everything_over_the_older_transport() {
 #[test]
 fn filesystem_reads_where_it_may() {
     let Some(servers) = servers() else { return };
-    let test = Test::new();
-    let folder = test.root().join("shelf");
-    std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("owls.txt"), "tawny\n").unwrap();
-    let folder = std::fs::canonicalize(folder).unwrap();
-    let args = [&node(&servers, "server-filesystem"), folder.to_str().unwrap()];
-    let calls = [
-        ("read_text_file", json!({"path": folder.join("owls.txt")})),
-        ("read_text_file", json!({"path": "/etc/passwd"})),
-    ];
-    let (_test, requests) = calling(librarian(&command_skill("files", "node", &args)), calls);
+    // Once the server has asked for the client's roots, they are all it may read: the workspace, here both.
+    let skill = command_skill("files", "node", &[&node(&servers, "server-filesystem"), "."]);
+    let test = librarian(&skill).file("owls.txt", "tawny\n");
+    let calls = [("read_text_file", json!({"path": "owls.txt"})), ("read_text_file", json!({"path": "/etc/passwd"}))];
+    let (_test, requests) = calling(test, calls);
     let results = told(&requests[2]);
     assert!(!results[0].1 && results[0].0.trim_end() == "tawny", "{results:?}");
     assert!(results[1].1 && results[1].0.contains("Access denied"), "{results:?}");

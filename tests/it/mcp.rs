@@ -51,7 +51,12 @@ fn assert_refused(ran: &Ran, words: &[&str]) {
     for word in words {
         assert!(ran.stderr.contains(word), "no {word:?} on standard error:\n{}", ran.stderr);
     }
-    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    let headline = ran.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default().trim_end();
+    assert!(
+        !headline.is_empty() && !headline.ends_with(':') && !headline.ends_with("()"),
+        "no reason:\n{}",
+        ran.stderr
+    );
 }
 
 /// Waits for a condition that another process brings about.

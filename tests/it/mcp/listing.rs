@@ -75,15 +75,17 @@ fn of_two_tools_with_one_name_the_first_counts_and_the_other_is_told() {
     assert!(!lines(&test, "diary").contains(&"called count".to_owned()));
 }
 
-#[test]
-fn tools_that_come_later_are_offered() {
+/// A server whose tools change with its first call, and what the model was asked after the new list was fetched.
+#[track_caller]
+fn growing(last: &str) -> Vec<crate::support::request::Request> {
     let skill = stdio_skill("owls", ["rough", "list=growing", "relisted=relisted"]);
     let relisted = Gate::new();
     let test = librarian(&skill).answers([
         Answer::calls([call("c1", "grow", json!({}))]),
         Answer::calls([call("c2", "echo", json!({"text": "a"}))]).delay(&relisted),
+        // By the answer to this call, the list that came before it over the same pipe is known.
         Answer::calls([call("c3", "echo", json!({"text": "b"}))]),
-        Answer::calls([call("c4", "grown", json!({"text": "c"}))]),
+        Answer::calls([call("c4", last, json!({"text": "c"}))]),
         Answer::text("Done."),
     ]);
     let signpost = Signpost::at(&test.workspace(), "relisted");
@@ -92,7 +94,18 @@ fn tools_that_come_later_are_offered() {
     signpost.wait();
     relisted.open();
     running.finish().assert_code(0);
-    let requests = test.server().requests();
+    test.server().requests()
+}
+
+#[test]
+fn a_server_that_says_its_tools_changed_is_asked_again() {
+    let requests = growing("echo");
+    assert_eq!(told(&requests[4]).pop().unwrap(), ("echo: c".to_owned(), false));
+}
+
+#[test]
+fn tools_that_come_later_are_offered() {
+    let requests = growing("grown");
     assert!(!requests[0].tools().contains(&"grown"));
     assert!(requests[3].tools().contains(&"grown"), "{:?}", requests[3].tools());
     assert_eq!(told(&requests[4]).pop().unwrap(), ("grown: c".to_owned(), false));

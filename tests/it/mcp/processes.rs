@@ -5,10 +5,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{assert_gone, calling, is_running, processes, script, told, wait_until};
+use crate::support::Test;
 use crate::support::process::Running;
 use crate::support::storage::files_with;
 use crate::support::tool_server::{librarian, lines, stdio_skill};
-use crate::support::{KEY, Test};
 
 /// What the server sees of its surroundings.
 #[track_caller]
@@ -25,7 +25,6 @@ fn a_server_sees_no_key_and_nothing_else_that_it_was_not_promised() {
     let variables = seen["variables"].as_object().unwrap();
     let names: Vec<&str> = variables.keys().map(String::as_str).collect();
     assert_eq!(names, ["HOME", "PATH"]);
-    assert!(!seen.to_string().contains(KEY));
     let workspace = std::fs::canonicalize(test.workspace()).unwrap();
     assert_eq!(seen["directory"], workspace.to_str().unwrap());
 }
@@ -38,7 +37,8 @@ fn what_a_skill_requires_it_gets_unless_it_is_protected() {
         // A library that is not there: the loader complains and goes on.
         .env("LD_PRELOAD", "/nowhere/owl.so");
     let (_test, seen) = surroundings(test);
-    assert_eq!(seen["variables"]["OWL_TOKEN"], "grey-7261");
+    // The server told its value, and the model was not.
+    assert_eq!(seen["variables"]["OWL_TOKEN"], "[redacted]");
     assert_eq!(seen["variables"]["LD_PRELOAD"], Value::Null);
 }
 
@@ -46,7 +46,8 @@ fn what_a_skill_requires_it_gets_unless_it_is_protected() {
 fn a_required_value_is_stored_nowhere() {
     let skill = stdio_skill("owls", ["polite"]);
     let test = librarian(&format!("{skill}requiredEnv = [\"OWL_TOKEN\"]\n")).env("OWL_TOKEN", "grey-7261-owl");
-    let (test, _requests) = calling(test, [("echo", json!({"text": "owl"}))]);
+    // The server itself tells it.
+    let (test, _requests) = calling(test, [("environment", json!({}))]);
     assert_eq!(files_with(&test.workspace().join("perstack"), "grey-7261-owl"), Vec::<std::path::PathBuf>::new());
 }
 

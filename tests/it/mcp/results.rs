@@ -33,7 +33,7 @@ fn a_result_reaches_the_models_next_request_with_every_protocol() {
 
 #[test]
 fn both_kinds_of_revision_are_spoken() {
-    for args in [["polite", "sessions"].as_slice(), &["polite"], &["rough"]] {
+    for args in [["polite", "sessions"].as_slice(), &["polite", "newest"], &["polite"], &["rough"]] {
         let skill = crate::support::tool_server::command_skill("owls", crate::support::tool_server::program(), args);
         let (_test, requests) = calling(librarian(&skill), [("echo", json!({"text": "owl"}))]);
         assert_eq!(told(&requests[1]), [("echo: owl".to_owned(), false)], "{args:?}");
@@ -114,8 +114,11 @@ fn no_content_is_said_in_words() {
 
 #[test]
 fn questions_to_the_user_are_declined() {
-    let (answer, _) = result_of("ask", json!({}));
-    assert!(answer.contains("decline"), "{answer}");
+    let newest = librarian(&stdio_skill("owls", ["polite", "newest"]));
+    let (_test, requests) = calling(newest, [("ask", json!({}))]);
+    let results = told(&requests[1]);
+    // There a question is half a result: the call may end with it, or be repeated with an answer.
+    assert!(results[0].1 || results[0].0.contains("decline"), "{results:?}");
     let test = librarian(&stdio_skill("owls", ["rough"]));
     let (_test, requests) = calling(test, [("elicit", json!({})), ("sample", json!({}))]);
     let results = told(&requests[2]);

@@ -129,6 +129,8 @@ fn the_polite_server_speaks_the_newest_revision_too() {
     assert!(found["result"]["supportedVersions"].as_array().unwrap().contains(&json!("2026-07-28")), "{found}");
     let question = client.ask("tools/call", &json!({"name": "ask", "arguments": {}, "_meta": meta}));
     assert_eq!(question["result"]["resultType"], "input_required", "{question}");
+    let refused = Client::start(["polite", "newest"]).ask("initialize", &hello());
+    assert!(refused["error"]["code"].is_number(), "{refused}");
     let answers = json!({"who": {"action": "decline"}});
     let params = json!({"name": "ask", "arguments": {}, "_meta": meta, "inputResponses": answers});
     let told = client.ask("tools/call", &params);

@@ -37,8 +37,8 @@ const TOOLS: [(&str, &str, bool); 14] = [
 
 #[derive(Clone)]
 pub struct Polite {
-    /// Newest revision spoken.
-    newest: ProtocolVersion,
+    /// The revisions spoken.
+    versions: &'static [ProtocolVersion],
 }
 
 /// Serves the client at standard input and output.
@@ -57,13 +57,15 @@ pub fn runtime() -> tokio::runtime::Runtime {
 }
 
 impl Polite {
-    /// `sessions`: speaks no revision without sessions.
+    /// `sessions`: speaks no revision without sessions. `newest`: speaks the newest revision only.
     pub fn new(options: &[&str]) -> Self {
-        match options {
-            [] => Self { newest: ProtocolVersion::LATEST },
-            ["sessions"] => Self { newest: ProtocolVersion::LATEST_WITH_INITIALIZE },
+        let versions = match options {
+            [] => ProtocolVersion::KNOWN_VERSIONS,
+            ["sessions"] => ProtocolVersion::known_up_to(&ProtocolVersion::LATEST_WITH_INITIALIZE),
+            ["newest"] => &[ProtocolVersion::V_2026_07_28],
             other => panic!("no such options: {other:?}"),
-        }
+        };
+        Self { versions }
     }
 }
 
@@ -74,7 +76,7 @@ impl ServerHandler for Polite {
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
-        Cow::Borrowed(ProtocolVersion::known_up_to(&self.newest))
+        Cow::Borrowed(self.versions)
     }
 
     async fn list_tools(
