@@ -216,3 +216,52 @@ impl Servers {
 }
 
 type Started = BTreeMap<usize, Result<Arc<McpSkill>, SkillError>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expert::SkillCommon;
+    use crate::tool::BASE_SKILL;
+
+    fn base(package: &str) -> SkillSpec {
+        SkillSpec::McpStdioSkill {
+            common: SkillCommon { name: BASE_SKILL.to_owned(), ..SkillCommon::default() },
+            command: "npx".to_owned(),
+            package_name: Some(package.to_owned()),
+            args: Vec::new(),
+            required_env: Vec::new(),
+            lazy_init: true,
+            allowed_domains: None,
+        }
+    }
+
+    /// Command, package, arguments and laziness of what is started.
+    fn started(
+        spec: &SkillSpec,
+        base_command: Option<&[String]>,
+    ) -> Option<(String, Option<String>, Vec<String>, bool)> {
+        match server(spec, base_command)? {
+            SkillSpec::McpStdioSkill { common, command, package_name, args, lazy_init, .. } => {
+                assert_eq!(
+                    common.omit,
+                    ["todo", "clearTodo", "attemptCompletion"],
+                    "the loop's own tools stay its own"
+                );
+                Some((command, package_name, args, lazy_init))
+            }
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_base_skill_of_another_make_is_a_server() {
+        let command = ["node", "base.js"].map(str::to_owned);
+        assert_eq!(started(&base("@perstack/base"), None), None);
+        let replaced = Some(("node".to_owned(), None, vec!["base.js".to_owned()], false));
+        assert_eq!(started(&base("@perstack/base"), Some(&command)), replaced);
+        assert_eq!(started(&SkillSpec::base(), Some(&command)), replaced);
+        let pinned = Some(("npx".to_owned(), Some("@perstack/base@0.0.40".to_owned()), Vec::new(), false));
+        assert_eq!(started(&base("@perstack/base@0.0.40"), None), pinned);
+        assert_eq!(started(&base("@perstack/base@0.0.40"), Some(&command)), pinned);
+    }
+}

@@ -57,6 +57,7 @@ impl NoticeBoard {
         if teller.is_replay {
             let place = |name: &String| order.iter().position(|other| other == name);
             state.waiting.make_contiguous().sort_by_key(|(name, _)| place(name));
+            state.connected.sort_by_key(place);
         }
         for (name, notice) in std::mem::take(&mut state.waiting) {
             teller.tell(&name, notice, false);
@@ -149,5 +150,105 @@ impl Clock for NoticeClock {
     fn stamp(&self) -> Stamp {
         let n = self.given.fetch_add(1, Ordering::Relaxed) + 1;
         Stamp { at: self.base.at, seed: self.base.seed ^ n.wrapping_mul(STRIDE).rotate_left(32) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, EventSink};
+    use crate::message::Message;
+    use crate::skill::mcp::Timings;
+
+    #[derive(Default)]
+    struct Ear(Mutex<Vec<(String, u64)>>);
+
+    impl EventSink for Ear {
+        fn emit(&self, event: &Event, _history: &[Message]) {
+            self.0.lock().unwrap().push((serde_json::to_string(&event.body).unwrap(), event.timestamp));
+        }
+    }
+
+    /// Counts what was drawn from it.
+    #[derive(Default)]
+    struct Counter(AtomicU64);
+
+    impl Clock for Counter {
+        fn stamp(&self) -> Stamp {
+            let at = self.0.fetch_add(1, Ordering::Relaxed);
+            Stamp { at, seed: at }
+        }
+    }
+
+    fn connected() -> SkillNotice {
+        let timings = Timings {
+            spawn: Duration::from_micros(1_900),
+            handshake: Duration::from_micros(1_900),
+            ..Timings::default()
+        };
+        SkillNotice::Connected { server: None, timings }
+    }
+
+    /// What is told of two skills, `b` being up first, and how many stamps it took.
+    fn told(tape: &Tape) -> (Vec<String>, u64) {
+        let (ear, clock) = (Arc::new(Ear::default()), Arc::new(Counter::default()));
+        let narrator = Narrator {
+            sink: Arc::clone(&ear) as Arc<dyn EventSink>,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            job_id: "j".parse().unwrap(),
+            run_id: "r".parse().unwrap(),
+            expert: "e".parse().unwrap(),
+        };
+        let board = NoticeBoard::default();
+        let [a, b] = ["a", "b"].map(|name| board.of(name));
+        b(connected());
+        a(SkillNotice::Stderr { line: "early".to_owned() });
+        a(connected());
+        board.attach(&narrator, tape, &["a".to_owned(), "b".to_owned()]);
+        a(SkillNotice::Stderr { line: "late".to_owned() });
+        b(SkillNotice::Disconnected);
+        board.conclude();
+        let told = ear.0.lock().unwrap().iter().map(|(event, _)| event.clone()).collect();
+        (told, clock.0.load(Ordering::Relaxed))
+    }
+
+    fn event(kind: &str, skill: &str, milliseconds: Option<u64>) -> String {
+        let durations = milliseconds.map_or_else(String::new, |ms| {
+            let both = 2 * ms;
+            format!(
+                ",\"spawnDurationMs\":{ms},\"handshakeDurationMs\":{ms},\"toolDiscoveryDurationMs\":0,\
+                 \"connectDurationMs\":{both},\"totalDurationMs\":{both}"
+            )
+        });
+        format!("{{\"type\":\"{kind}\",\"skillName\":\"{skill}\"{durations}}}")
+    }
+
+    #[test]
+    fn notices_are_told_as_they_came_once_somebody_listens() {
+        let line = |text: &str| format!("{{\"type\":\"skillStderr\",\"skillName\":\"a\",\"message\":\"{text}\"}}");
+        let (events, stamps) = told(&Tape::Off);
+        let expected = [
+            event("skillConnected", "b", Some(1)),
+            line("early"),
+            event("skillConnected", "a", Some(1)),
+            line("late"),
+            event("skillDisconnected", "b", None),
+            event("skillDisconnected", "a", None),
+        ];
+        assert_eq!(events, expected);
+        assert_eq!(stamps, 6);
+    }
+
+    #[test]
+    fn a_replay_tells_what_every_replay_has_in_common_and_draws_one_stamp() {
+        let (events, stamps) = told(&Tape::Replaying { tools: None });
+        let expected = [
+            event("skillConnected", "a", Some(0)),
+            event("skillConnected", "b", Some(0)),
+            event("skillDisconnected", "a", None),
+            event("skillDisconnected", "b", None),
+        ];
+        assert_eq!(events, expected);
+        assert_eq!(stamps, 1);
     }
 }

@@ -2,7 +2,8 @@
 //! it. <https://modelcontextprotocol.io/specification>
 //!
 //! A skill begins with `initialize`, which nearly every server speaks, and turns to the revisions without sessions when
-//! that is refused: a server that knows both loses nothing, and no start waits for a probe to time out. The protocol's
+//! that is refused. A probe for those first would have to be waited for, and ends servers that insist on `initialize`; a
+//! server that knows both loses only questions to the user in mid-call, which are declined anyway. The protocol's
 //! messages are the library's (`rmcp`); processes, addresses, time limits and what becomes of texts are decided here.
 
 use std::path::{Path, PathBuf};
