@@ -210,7 +210,7 @@ impl RunError {
     /// What kind of failure this is.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Store(error) if error.is_not_found() || error.is_ambiguous() => ErrorClass::Usage,
+            Self::Store(error) if error.is_not_found() || error.is_ambiguous() || error.is_taken() => ErrorClass::Usage,
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
             Self::CallsInDoubt { .. } | Self::Internal(_) | Self::Machine(_) => ErrorClass::Other,
             _ => ErrorClass::Usage,

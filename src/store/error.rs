@@ -76,6 +76,11 @@ impl StoreError {
         matches!(self, Self::Ambiguous { .. })
     }
 
+    /// The id of a new job is taken.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::JobExists { .. })
+    }
+
     /// A file was read, but holds something else than it should.
     pub fn is_damaged(&self) -> bool {
         matches!(self, Self::Damaged { .. })
@@ -94,6 +99,9 @@ fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (free some space, then resume)",
         io::ErrorKind::PermissionDenied => " (check the permissions of the storage folder)",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            " (a file is in the way: choose another storage folder)"
+        }
         io::ErrorKind::ReadOnlyFilesystem => " (choose a storage folder that can be written to)",
         _ => "",
     }
