@@ -22,6 +22,12 @@ pub trait EventSink: Send + Sync {
     fn emit(&self, event: &Event, history: &[Message]);
 }
 
+impl<F: Fn(&Event, &[Message]) + Send + Sync> EventSink for F {
+    fn emit(&self, event: &Event, history: &[Message]) {
+        self(event, history);
+    }
+}
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -30,3 +30,25 @@ pub mod store;
 // Drivers.
 pub mod replay;
 pub mod runtime;
+
+pub use runtime::VERSION;
+
+use checkpoint::Checkpoint;
+use runtime::{Options, ResumeInput, RunError, RunInput};
+
+/// Runs a job and returns the checkpoint that it ended with; [`runtime::run`] tells more.
+///
+/// # Errors
+/// [`RunError`] when the job cannot start or cannot be stored. A job that stops by error, at its step limit or for an
+/// answer returns its checkpoint.
+pub async fn run(input: RunInput, options: &Options) -> Result<Checkpoint, RunError> {
+    Ok(runtime::run(input, options).await?.checkpoint)
+}
+
+/// Continues a job and returns the checkpoint that it ended with; [`runtime::resume`] tells more.
+///
+/// # Errors
+/// As [`run`].
+pub async fn resume(input: ResumeInput, options: &Options) -> Result<Checkpoint, RunError> {
+    Ok(runtime::resume(input, options).await?.checkpoint)
+}

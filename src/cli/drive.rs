@@ -1,6 +1,6 @@
 //! A job from start to end: what `run` and `resume` share once they know what is asked.
 //!
-//! Starts the async runtime, watches for signals and writes the result; what is told of the ending is [`super::ending`]'s.
+//! Starts the async runtimes, watches for signals and writes the result; what is told of the ending is [`super::ending`]'s.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use perstack::runtime::{self, Cassette, Options, Outcome, ResumeInput, RunError, RunInput};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::ending::Ending;
+use super::ending::{Ending, FAREWELL};
 use super::failure::Failure;
-use super::options::{Format, JobArgs, Setup};
+use super::options::{Format, JobArgs};
 use super::render::{Screen, result, visible};
+use super::setup::Setup;
 use super::signals::{Signal, Signals};
 use super::words::Words;
 use super::{Exit, Process};
@@ -30,15 +32,7 @@ pub enum Ask {
     Resume(ResumeInput),
 }
 
-/// How watching a job ended.
-enum Ended {
-    /// The job returned; its result was written, or why not.
-    Returned(Result<Arc<Outcome>, RunError>, io::Result<()>),
-    /// The program ends without waiting any longer.
-    Forced,
-}
-
-/// Starts a small async runtime.
+/// Starts the async runtime that does the work.
 ///
 /// # Errors
 /// When the system gives no threads.
@@ -65,25 +59,33 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
         let file = visible(&file.display().to_string());
         screen.say(&format!("replaying a recorded session from {file}; to run it live: {live}"));
     }
-    let max_steps = options.settings.limits.max_steps;
-    let runtime = async_runtime()?;
-    let watched = runtime.block_on(watch(ask, options, &screen, format));
-    // Threads that still block (a stalled pipe, a tool that does not end) must not keep the program.
-    runtime.shutdown_background();
-    let (ended, signal) = watched.map_err(Failure::other)?;
-    let ending = Ending { args, screen, signal, max_steps };
-    match ended {
-        Ended::Returned(job, written) => Ok(ending.returned(job, written)),
-        Ended::Forced => Ok(ending.forced()),
-    }
+    let ending = Arc::new(Ending { args: args.clone(), screen, max_steps: options.settings.limits.max_steps });
+    let workers = async_runtime()?;
+    // A sink may block a worker (a stalled pipe), and with it the workers' own timers and signals. So the watch is kept
+    // by a runtime of its own, on this thread.
+    let watcher = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")
+        .map_err(Failure::other)?;
+    let exit = watcher.block_on(watch(ask, options, workers.handle(), ending, format));
+    // Threads that still block must not keep the program.
+    watcher.shutdown_background();
+    workers.shutdown_background();
+    exit.map_err(Failure::other)
 }
 
-/// Runs the job to its end, or to the second signal, or for [`GRACE`] after the first.
-async fn watch(ask: Ask, options: Options, screen: &Screen, format: Format) -> anyhow::Result<(Ended, Option<Signal>)> {
+/// Has the workers do the job. After the first signal it gets [`GRACE`] to stop; the second ends the program at once.
+async fn watch(
+    ask: Ask,
+    options: Options,
+    workers: &Handle,
+    ending: Arc<Ending>,
+    format: Format,
+) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let cancel = options.cancel.clone();
-    // A task of its own: a sink that blocks on a stalled pipe then keeps a worker, and signals are still heard.
-    let mut job = tokio::spawn(async move {
+    let mut job = workers.spawn(async move {
         match ask {
             Ask::Run(input) => runtime::run(input, &options).await,
             Ask::Resume(input) => runtime::resume(input, &options).await,
@@ -93,7 +95,7 @@ async fn watch(ask: Ask, options: Options, screen: &Screen, format: Format) -> a
     let returned = tokio::select! {
         returned = &mut job => Some(returned),
         first = signals.next() => { signal = Some(first); None }
-        // Nobody reads the events any more.
+        // The events cannot be written any more.
         () = cancel.cancelled() => None,
     };
     let returned = if let Some(returned) = returned {
@@ -101,24 +103,34 @@ async fn watch(ask: Ask, options: Options, screen: &Screen, format: Format) -> a
     } else {
         cancel.cancel();
         if signal.is_some() {
-            screen.say("stopping: what was done is being recorded; once more to stop at once");
+            let screen = ending.screen.clone();
+            let say = move || screen.say("stopping: what was done is being recorded; once more to stop at once");
+            // A terminal that blocks must not keep the next signal from being heard.
+            let _ = tokio::time::timeout(FAREWELL, tokio::task::spawn_blocking(say)).await;
         }
         tokio::select! {
             returned = &mut job => returned,
-            next = signals.next() => return Ok((Ended::Forced, signal.or(Some(next)))),
-            () = tokio::time::sleep(GRACE) => return Ok((Ended::Forced, signal)),
+            next = signals.next() => return Ok(ending.forced(signal.or(Some(next)))),
+            () = tokio::time::sleep(GRACE) => return Ok(ending.forced(signal)),
         }
     };
-    let job = returned.unwrap_or_else(|panic| Err(RunError::Internal(panic.to_string()))).map(Arc::new);
-    let Ok(outcome) = &job else { return Ok((Ended::Returned(job, Ok(())), signal)) };
-    screen.close();
-    let outcome = outcome.clone();
-    let writing = tokio::task::spawn_blocking(move || {
-        let stdout = io::stdout();
-        result::write(&outcome, format, &mut stdout.lock(), stdout.is_terminal())
+    let job = returned.unwrap_or_else(|panic| Err(RunError::Internal(panic.to_string())));
+    let told = tokio::task::spawn_blocking({
+        let ending = ending.clone();
+        move || tell(job, &ending, signal, format)
     });
     tokio::select! {
-        written = writing => Ok((Ended::Returned(job, written.unwrap_or_else(|e| Err(io::Error::other(e)))), signal)),
-        next = signals.next() => Ok((Ended::Forced, Some(next))),
+        exit = told => Ok(exit?),
+        next = signals.next() => Ok(ending.forced(Some(next))),
     }
+}
+
+/// Writes the result, then what there is to say of it.
+fn tell(job: Result<Outcome, RunError>, ending: &Ending, signal: Option<Signal>, format: Format) -> Exit {
+    ending.screen.close();
+    let written = job.as_ref().map_or(Ok(()), |outcome| {
+        let stdout = io::stdout();
+        result::write(outcome, format, &mut stdout.lock(), stdout.is_terminal())
+    });
+    ending.returned(job, written, signal)
 }

@@ -18,7 +18,7 @@ use super::signals::Signal;
 use super::words::Words;
 
 /// How long the terminal may take to be put in order when the program ends at once.
-const FAREWELL: Duration = Duration::from_millis(500);
+pub const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Most characters of a question's arguments.
 const QUESTION_WIDTH: usize = 500;
@@ -26,29 +26,26 @@ const QUESTION_WIDTH: usize = 500;
 /// Most lines of an error's details: a replay's differences with room to spare.
 const MAX_ERROR_LINES: usize = 6;
 
-/// What is known when a job has ended.
-pub struct Ending<'a> {
-    pub args: &'a JobArgs,
+/// What is known of a job before it has ended. `signal` is the one that ended it, if one did.
+pub struct Ending {
+    pub args: JobArgs,
     pub screen: Arc<Screen>,
-    /// The signal that ended it, if one did.
-    pub signal: Option<Signal>,
     /// Of this invocation.
     pub max_steps: u64,
 }
 
-impl Ending<'_> {
+impl Ending {
     /// The job returned, and its result was written or not.
-    pub fn returned(&self, job: Result<Arc<Outcome>, RunError>, written: io::Result<()>) -> Exit {
-        self.screen.close();
+    pub fn returned(&self, job: Result<Outcome, RunError>, written: io::Result<()>, signal: Option<Signal>) -> Exit {
         match job {
-            Ok(outcome) => self.with_outcome(&outcome, written),
-            Err(error) => self.without_outcome(error),
+            Ok(outcome) => self.with_outcome(&outcome, written, signal),
+            Err(error) => self.without_outcome(error, signal),
         }
     }
 
     /// The program ends before the job has returned. The terminal may be what blocks, so it gets a limit too.
-    pub fn forced(&self) -> Exit {
-        let words = self.job_continuation(self.args);
+    pub fn forced(&self, signal: Option<Signal>) -> Exit {
+        let words = self.job_continuation(&self.args);
         let screen = self.screen.clone();
         let (sender, done) = sync_channel::<()>(1);
         std::thread::spawn(move || {
@@ -59,27 +56,27 @@ impl Ending<'_> {
         });
         // Either way the wait ends: told, or too late to be told.
         let _ = done.recv_timeout(FAREWELL);
-        self.signal.map_or(Exit::Failed, Signal::exit)
+        signal.map_or(Exit::Failed, Signal::exit)
     }
 
-    fn with_outcome(&self, outcome: &Outcome, written: io::Result<()>) -> Exit {
+    fn with_outcome(&self, outcome: &Outcome, written: io::Result<()>, signal: Option<Signal>) -> Exit {
         let head = &outcome.checkpoint.head;
         let output = self.output_failure(written, outcome);
         if let Some(failure) = &output {
             failure.print(self.screen.paint());
         }
-        self.tell(outcome);
-        match (exit_of(head.status, self.signal), output) {
+        self.tell(outcome, signal);
+        match (exit_of(head.status, signal), output) {
             (Exit::Completed, Some(failure)) => failure.exit(),
             (Exit::Completed, None) => Exit::Completed,
             (exit, _) => {
-                tell_continuation(&self.screen, Some(&continuation(head, self.args, self.max_steps)));
+                tell_continuation(&self.screen, Some(&continuation(head, &self.args, self.max_steps)));
                 exit
             }
         }
     }
 
-    fn without_outcome(&self, error: RunError) -> Exit {
+    fn without_outcome(&self, error: RunError, signal: Option<Signal>) -> Exit {
         let help = self.help(&error);
         let mut args = self.args.clone();
         if matches!(error, RunError::CallsInDoubt { .. }) {
@@ -91,7 +88,7 @@ impl Ending<'_> {
             None => Failure::from(error),
         };
         failure.print(self.screen.paint());
-        let exit = match (failure.exit(), self.signal) {
+        let exit = match (failure.exit(), signal) {
             (Exit::Usage, _) => return Exit::Usage,
             (Exit::Failed, Some(signal)) => signal.exit(),
             (exit, _) => exit,
@@ -115,7 +112,7 @@ impl Ending<'_> {
     }
 
     /// Says how the job ended.
-    fn tell(&self, outcome: &Outcome) {
+    fn tell(&self, outcome: &Outcome, signal: Option<Signal>) {
         let head = &outcome.checkpoint.head;
         match head.status {
             Status::Completed => {
@@ -139,7 +136,7 @@ impl Ending<'_> {
                     self.screen.say("an answer goes to the first; the others are asked again after it");
                 }
             }
-            Status::StoppedByCancellation => match self.signal {
+            Status::StoppedByCancellation => match signal {
                 Some(signal) => self.screen.say(&format!("stopped by {}", signal.name())),
                 None => self.screen.say("stopped: nobody takes the events on standard output any more"),
             },

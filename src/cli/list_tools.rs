@@ -3,11 +3,12 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::Args;
 use perstack::event::{Event, EventSink};
 use perstack::expert::ExpertKey;
 use perstack::message::Message;
-use perstack::runtime::{self, Cassette, InDoubt, Options, RunError};
+use perstack::runtime::{self, Cassette, InDoubt, Options};
 use perstack::tool::{ToolHints, ToolKind, ToolSpec};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -15,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::drive::async_runtime;
 use super::failure::Failure;
-use super::options::{ModelArgs, PlaceArgs, ProjectNeed, Setup};
+use super::options::{ModelArgs, PlaceArgs};
 use super::render::{Paint, shortened, visible};
+use super::setup::{ProjectNeed, Setup};
 use super::signals::Signals;
 use super::{Exit, Process};
 
@@ -70,48 +72,68 @@ pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
     let cancel = CancellationToken::new();
     let options = setup.options(process, Arc::new(Nobody), cancel, InDoubt::default(), Cassette::None);
     let runtime = async_runtime()?;
-    let collected = runtime.block_on(collect(&experts, &options));
+    let format = if args.json { Format::Json } else { Format::Table(width(process)) };
+    let exit = runtime.block_on(list(experts, options, format, Paint::of_stderr(process)));
     runtime.shutdown_background();
-    let (found, failures) = match collected {
-        Ok(collected) => collected,
-        Err(stop) => return stop,
+    exit
+}
+
+/// What stdout carries.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Json,
+    /// Cut to a number of columns, if there is one.
+    Table(Option<usize>),
+}
+
+/// Collects and writes, unless a signal ends it.
+async fn list(experts: Vec<ExpertKey>, options: Options, format: Format, paint: Paint) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen().context("cannot listen to signals").map_err(Failure::other)?;
+    let work = async {
+        let collected = collect(&experts, &options).await;
+        // A reader that stalls must not keep the signals from being heard.
+        tokio::task::spawn_blocking(move || write(&collected, format, paint)).await.map_err(Failure::other)?
     };
-    let paint = Paint::of_stderr(process);
-    for failure in &failures {
+    tokio::select! {
+        exit = work => exit,
+        signal = signals.next() => Ok(signal.exit()),
+    }
+}
+
+/// The tools that were found, and what went wrong with other experts.
+struct Collected {
+    found: Vec<(ExpertKey, Vec<ToolSpec>)>,
+    failures: Vec<Failure>,
+}
+
+/// Asks for each expert's tools in turn. One that fails does not hide the others'.
+async fn collect(experts: &[ExpertKey], options: &Options) -> Collected {
+    let mut collected = Collected { found: Vec::new(), failures: Vec::new() };
+    for expert in experts {
+        match runtime::tools(expert, options).await {
+            Ok(tools) => collected.found.push((expert.clone(), tools)),
+            Err(error) => collected.failures.push(Failure::from(error).in_expert(expert)),
+        }
+    }
+    collected
+}
+
+fn write(collected: &Collected, format: Format, paint: Paint) -> Result<Exit, Failure> {
+    for failure in &collected.failures {
         failure.print(paint);
     }
-    let rows: Vec<Row<'_>> = found.iter().flat_map(|(expert, tools)| tools.iter().map(|t| row(expert, t))).collect();
-    let text = if args.json { json(&rows)? } else { table(&rows, width(process)) };
+    let rows: Vec<Row<'_>> =
+        collected.found.iter().flat_map(|(expert, tools)| tools.iter().map(|tool| row(expert, tool))).collect();
+    let text = match format {
+        Format::Json => json(&rows)?,
+        Format::Table(width) => table(&rows, width),
+    };
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::other(anyhow::Error::new(error).context("cannot write to standard output")))
         }
-        _ => Ok(failures.first().map_or(Exit::Completed, Failure::exit)),
+        _ => Ok(collected.failures.first().map_or(Exit::Completed, Failure::exit)),
     }
-}
-
-type Found<'a> = Vec<(&'a ExpertKey, Vec<ToolSpec>)>;
-
-/// Asks for each expert's tools in turn. One that fails does not hide the others'. A signal ends it.
-async fn collect<'a>(
-    experts: &'a [ExpertKey],
-    options: &Options,
-) -> Result<(Found<'a>, Vec<Failure>), Result<Exit, Failure>> {
-    let mut signals = Signals::listen()
-        .map_err(|error| Err(Failure::other(anyhow::Error::new(error).context("cannot listen to signals"))))?;
-    let mut found = Vec::new();
-    let mut failures = Vec::new();
-    for expert in experts {
-        let tools: Result<Vec<ToolSpec>, RunError> = tokio::select! {
-            tools = runtime::tools(expert, options) => tools,
-            signal = signals.next() => return Err(Ok(signal.exit())),
-        };
-        match tools {
-            Ok(tools) => found.push((expert, tools)),
-            Err(error) => failures.push(Failure::from(error).in_expert(expert)),
-        }
-    }
-    Ok((found, failures))
 }
 
 fn row<'a>(expert: &'a ExpertKey, tool: &'a ToolSpec) -> Row<'a> {

@@ -12,6 +12,7 @@ mod options;
 mod render;
 mod resume;
 mod run;
+mod setup;
 mod signals;
 mod words;
 

@@ -1,26 +1,16 @@
-//! The options that commands share, and what they and the surroundings settle to.
+//! The options that commands share.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use perstack::config::{self, Overrides, Project, Settings};
-use perstack::environment::Environment;
-use perstack::event::{Detail, EventSink, TYPES};
-use perstack::expert::ExpertKey;
-use perstack::runtime::{Cassette, InDoubt, Options};
+use perstack::config::Overrides;
+use perstack::event::{Detail, TYPES};
+use perstack::runtime::{Cassette, InDoubt};
 use perstack::setting::{ProviderName, ReasoningBudget};
-use tokio_util::sync::CancellationToken;
 
-use super::Process;
 use super::failure::Failure;
-use super::render::{Paint, visible};
 use super::words::Words;
-
-/// The folder in the workspace that holds `jobs/` (the original's).
-const DEFAULT_STORAGE: &str = "perstack";
 
 /// Where things are.
 #[derive(Debug, Clone, Default, Args)]
@@ -172,7 +162,8 @@ impl ModelArgs {
             .value("--timeout", self.timeout);
     }
 
-    fn overrides(&self) -> Overrides {
+    /// What the flags say about how to run.
+    pub fn overrides(&self) -> Overrides {
         Overrides {
             provider: self.provider,
             model: self.model.clone(),
@@ -239,140 +230,6 @@ impl JobArgs {
     }
 }
 
-/// Whether a command can do without a configuration file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProjectNeed {
-    Required,
-    /// A file that is named must be there; one that is only looked for need not.
-    IfFound,
-}
-
-/// Configuration, environment and flags, settled.
-pub struct Setup {
-    pub project: Option<Project>,
-    pub environment: Environment,
-    pub settings: Settings,
-    /// The folder that holds `jobs/`; absolute.
-    pub storage: PathBuf,
-    pub proxy: Option<String>,
-}
-
-impl Setup {
-    /// Reads what the options name.
-    ///
-    /// # Errors
-    /// With the exit code for usage, when a file is missing or not right.
-    pub fn read(process: &Process, place: &PlaceArgs, model: &ModelArgs, need: ProjectNeed) -> Result<Self, Failure> {
-        let project = match config_path(process, place, need)? {
-            Some(path) => Some(config::load(&path).map_err(Failure::usage)?),
-            None => None,
-        };
-        let env_files = if place.env_path.is_empty() {
-            project
-                .as_ref()
-                .and_then(|p| p.env_path.clone())
-                .unwrap_or_else(|| config::DEFAULT_ENV_FILES.iter().map(PathBuf::from).collect())
-        } else {
-            place.env_path.clone()
-        };
-        let environment =
-            config::environment(process.variables.clone(), &process.folder, &env_files).map_err(Failure::usage)?;
-        let user = match user_file(process) {
-            Some(file) => config::user_defaults(&file).map_err(Failure::usage)?,
-            None => Overrides::default(),
-        };
-        let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
-        let settings =
-            config::settle(&model.overrides(), &variables, project.as_ref(), &user).map_err(Failure::usage)?;
-        let storage = place
-            .storage
-            .as_deref()
-            .or_else(|| process.variable("PERSTACK_STORAGE").map(Path::new))
-            .or_else(|| process.variable("PERSTACK_STORAGE_PATH").map(Path::new))
-            .unwrap_or(Path::new(DEFAULT_STORAGE));
-        Ok(Self {
-            project,
-            environment,
-            settings,
-            storage: process.folder.join(storage),
-            // From the process alone, never from files: a project must not redirect its user's requests.
-            proxy: place.proxy.clone().or_else(|| process.variable("PERSTACK_PROXY_URL").map(str::to_owned)),
-        })
-    }
-}
-
-impl Setup {
-    /// Tells what the configuration has that is ignored, unless `quiet`.
-    pub fn print_warnings(&self, process: &Process, quiet: bool) {
-        let paint = Paint::of_stderr(process);
-        for warning in self.project.iter().flat_map(|p| &p.warnings).filter(|_| !quiet) {
-            // When stderr is gone, there is nobody left to tell.
-            let _ = writeln!(std::io::stderr().lock(), "{} {}", paint.yellow("warning:"), visible(warning));
-        }
-    }
-
-    /// The expert that the configuration has by this key.
-    ///
-    /// # Errors
-    /// When it has none; with the nearest key.
-    pub fn expert(&self, key: &str) -> Result<ExpertKey, Failure> {
-        match &self.project {
-            Some(project) => project.expert(key).map(|expert| expert.key.clone()).map_err(Failure::usage),
-            None => Err(Failure::usage(anyhow::anyhow!("expert {key:?} is not known: there is no configuration"))),
-        }
-    }
-
-    /// All experts of the configuration, in its order.
-    pub fn experts(&self) -> Vec<ExpertKey> {
-        self.project.iter().flat_map(|project| project.experts.keys().cloned()).collect()
-    }
-
-    /// What the library needs to know.
-    pub fn options(
-        self,
-        process: &Process,
-        sink: Arc<dyn EventSink>,
-        cancel: CancellationToken,
-        in_doubt: InDoubt,
-        cassette: Cassette,
-    ) -> Options {
-        let (experts, base_skill_command) =
-            self.project.map(|project| (project.experts, project.base_skill_command)).unwrap_or_default();
-        Options {
-            settings: self.settings,
-            experts,
-            base_skill_command,
-            environment: self.environment,
-            workspace: process.folder.clone(),
-            storage: self.storage,
-            proxy: self.proxy,
-            sink,
-            cancel,
-            in_doubt,
-            cassette,
-        }
-    }
-}
-
-/// The configuration file: named, or found from the current folder upwards.
-fn config_path(process: &Process, place: &PlaceArgs, need: ProjectNeed) -> Result<Option<PathBuf>, Failure> {
-    let named = place.config.as_deref().or_else(|| process.variable("PERSTACK_CONFIG").map(Path::new));
-    match (named, need) {
-        (Some(path), _) => Ok(Some(process.folder.join(path))),
-        (None, ProjectNeed::Required) => config::discover(&process.folder).map(Some).map_err(Failure::usage),
-        (None, ProjectNeed::IfFound) => Ok(config::discover(&process.folder).ok()),
-    }
-}
-
-/// The user's own defaults, in the platform's folder for configuration.
-fn user_file(process: &Process) -> Option<PathBuf> {
-    let folder = match process.variable("PERSTACK_CONFIG_DIR") {
-        Some(folder) => process.folder.join(folder),
-        None => directories::ProjectDirs::from("", "", "perstack")?.config_dir().to_owned(),
-    };
-    Some(folder.join("config.toml"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -417,27 +274,5 @@ mod tests {
         assert_eq!(format(OutputArgs { filter: filter.clone(), ..OutputArgs::default() }), Some(Format::Jsonl));
         let output = Some(Format::Text);
         assert_eq!(format(OutputArgs { output, filter, ..OutputArgs::default() }), None);
-    }
-
-    #[test]
-    fn places_come_from_flags_then_variables_then_defaults() {
-        let folder = PathBuf::from("/work");
-        let process = |pairs: &[(&str, &str)]| Process {
-            variables: pairs
-                .iter()
-                .chain(&[("PERSTACK_CONFIG_DIR", "/nowhere")])
-                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                .collect(),
-            folder: folder.clone(),
-        };
-        let storage = |process: &Process, flag: Option<&str>| {
-            let place = PlaceArgs { storage: flag.map(PathBuf::from), ..PlaceArgs::default() };
-            Setup::read(process, &place, &ModelArgs::default(), ProjectNeed::IfFound).ok().map(|s| s.storage)
-        };
-        let both = process(&[("PERSTACK_STORAGE_PATH", "old"), ("PERSTACK_STORAGE", "/new")]);
-        assert_eq!(storage(&both, Some("flag")), Some("/work/flag".into()));
-        assert_eq!(storage(&both, None), Some("/new".into()));
-        assert_eq!(storage(&process(&[("PERSTACK_STORAGE_PATH", "old")]), None), Some("/work/old".into()));
-        assert_eq!(storage(&process(&[("PERSTACK_STORAGE", "")]), None), Some("/work/perstack".into()));
     }
 }

@@ -7,7 +7,8 @@ use perstack::runtime::{ResumeFrom, ResumeInput, RunInput};
 
 use super::drive::{Ask, drive};
 use super::failure::Failure;
-use super::options::{JobArgs, ProjectNeed, Setup};
+use super::options::JobArgs;
+use super::setup::{ProjectNeed, Setup};
 use super::words::Words;
 use super::{Exit, Process, input};
 

@@ -22,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 use crate::checkpoint::Checkpoint;
 use crate::config::Settings;
 use crate::environment::Environment;
-use crate::event::EventSink;
+use crate::event::{Event, EventSink};
 use crate::expert::{Expert, ExpertKey};
 use crate::id::{CheckpointId, JobId};
 use crate::machine::IllegalInput;
+use crate::message::Message;
 use crate::provider::ProviderError;
 use crate::replay::ReplayError;
 use crate::skill::SkillError;
@@ -54,6 +55,26 @@ pub struct Options {
     pub cancel: CancellationToken,
     pub in_doubt: InDoubt,
     pub cassette: Cassette,
+}
+
+impl Options {
+    /// `experts` at work in `workspace`, with nothing else said: built-in settings, no variables (and so no key), jobs
+    /// stored in the workspace's `perstack` folder, nobody listening.
+    pub fn new(experts: IndexMap<ExpertKey, Expert>, workspace: PathBuf) -> Self {
+        Self {
+            settings: Settings::default(),
+            experts,
+            base_skill_command: None,
+            environment: Environment::default(),
+            storage: workspace.join("perstack"),
+            workspace,
+            proxy: None,
+            sink: Arc::new(|_: &Event, _: &[Message]| {}),
+            cancel: CancellationToken::new(),
+            in_doubt: InDoubt::default(),
+            cassette: Cassette::default(),
+        }
+    }
 }
 
 /// What to do with calls of which nobody knows whether they happened.

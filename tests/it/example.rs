@@ -24,7 +24,7 @@ fn example(mut test: Test) -> Test {
     for name in
         ["perstack.toml.example", "examples/library/index.md", "examples/library/birds.md", "examples/library/bees.md"]
     {
-        test = test.file(name, &fs::read_to_string(shipped(name)).unwrap());
+        test = test.file(name, fs::read_to_string(shipped(name)).unwrap());
     }
     test
 }
@@ -61,10 +61,10 @@ fn the_shipped_session_replays_without_key_or_network() {
             .assert_code(0);
         fs::copy(test.workspace().join("new.cassette"), &cassette).unwrap();
     }
-    let text = fs::read_to_string(&cassette).unwrap_or_default();
-    assert!(!text.contains(KEY) && !text.contains("127.0.0.1"));
+    let recorded = fs::read_to_string(&cassette).unwrap_or_default();
+    assert!(!recorded.contains(KEY) && !recorded.contains("127.0.0.1"));
 
-    let test = example(Test::new()).file("examples/researcher.cassette", &text);
+    let test = example(Test::new()).file("examples/researcher.cassette", &recorded);
     let command =
         ["run", "researcher", QUERY, "--config", "perstack.toml.example", "--replay", "examples/researcher.cassette"];
     let ran = test.run(command).assert_code(0);

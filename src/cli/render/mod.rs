@@ -130,8 +130,8 @@ fn note_line(note: &Note, paint: Paint) -> String {
         NoteKind::Begun => paint.cyan("▸"),
         NoteKind::Done => paint.green("✓"),
         NoteKind::Retrying => paint.yellow("↻"),
-        NoteKind::Stopped => paint.red("✗"),
         NoteKind::Warning => paint.yellow("!"),
+        NoteKind::Stopped => paint.red("✗"),
         NoteKind::Detail => paint.dim("·"),
     };
     let text = match note.kind {

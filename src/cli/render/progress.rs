@@ -1,6 +1,7 @@
 //! Progress on a terminal: a line per active Run at the bottom, finished steps scrolling above.
 
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ struct State {
     /// The Runs as they are drawn, from the top.
     drawn: Vec<RunId>,
     lines: HashMap<RunId, ProgressBar>,
+    closed: bool,
 }
 
 impl Progress {
@@ -50,7 +52,7 @@ impl Progress {
             Some(terminal) => ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), REDRAWS),
             None => ProgressDrawTarget::hidden(),
         };
-        let state = State { view, drawn: Vec::new(), lines: HashMap::new() };
+        let state = State { view, drawn: Vec::new(), lines: HashMap::new(), closed: false };
         Self { bars: MultiProgress::with_draw_target(target), terminal, paint, state: Mutex::new(state) }
     }
 
@@ -59,15 +61,17 @@ impl Progress {
         self.terminal.as_ref().map_or(usize::MAX, |terminal| usize::from(terminal.width()).saturating_sub(SURROUNDINGS))
     }
 
-    /// Writes a line above the active Runs.
+    /// Writes a line above the active Runs; once they are taken away, at the cursor.
     pub fn print(&self, text: &str) {
+        let state = self.state();
         // When the terminal is gone, there is nobody left to tell.
-        let _ = self.bars.println(text);
+        let _ = if state.closed { writeln!(io::stderr().lock(), "{text}") } else { self.bars.println(text) };
     }
 
-    /// Takes the active Runs' lines away.
+    /// Takes the active Runs' lines away, and shows nothing of the job from here on.
     pub fn close(&self) {
         let mut state = self.state();
+        state.closed = true;
         state.drawn.clear();
         for (_, line) in state.lines.drain() {
             line.finish_and_clear();
@@ -127,8 +131,12 @@ fn style(paint: Paint) -> ProgressStyle {
 impl EventSink for Progress {
     fn emit(&self, event: &Event, _history: &[Message]) {
         let mut state = self.state();
+        if state.closed {
+            return;
+        }
         for note in state.view.apply(event) {
-            self.print(&note_line(&note, self.paint));
+            // As in `print`.
+            let _ = self.bars.println(note_line(&note, self.paint));
         }
         self.draw(&mut state);
     }
@@ -180,6 +188,7 @@ mod tests {
         emit("r2", EventBody::CompleteRun { checkpoint, step: step(1, Vec::new()), text: "x".to_owned(), usage });
         assert_eq!(lines(&progress), ["researcher  step 1"]);
         progress.close();
+        emit("r3", start(head("r3", 1)));
         assert_eq!(lines(&progress), [""; 0]);
     }
 }

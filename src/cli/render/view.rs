@@ -46,10 +46,10 @@ pub enum NoteKind {
     Done,
     /// Something will be tried again.
     Retrying,
+    /// Something that does not stop the run, but should be known.
+    Warning,
     /// Something stopped.
     Stopped,
-    /// Something is not as one may think.
-    Warning,
     /// Streamed reasoning or text, a skill's own words.
     Detail,
 }
