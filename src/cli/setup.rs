@@ -35,6 +35,8 @@ pub struct Setup {
     /// The folder that holds `jobs/`; absolute.
     pub storage: PathBuf,
     pub proxy: Option<String>,
+    /// Environment files that were named by a flag and are not there.
+    missing_env_files: Vec<PathBuf>,
 }
 
 impl Setup {
@@ -59,6 +61,7 @@ impl Setup {
         } else {
             place.env_path.clone()
         };
+        let missing_env_files = place.env_path.iter().filter(|path| !process.folder.join(path).exists()).cloned();
         let environment =
             config::environment(process.variables.clone(), &process.folder, &env_files).map_err(Failure::usage)?;
         let user = match user_file(process) {
@@ -80,18 +83,21 @@ impl Setup {
             settings,
             storage: process.folder.join(storage),
             // From the process alone, never from files: a project must not redirect its user's requests.
+            missing_env_files: missing_env_files.collect(),
             proxy: place.proxy.clone().or_else(|| process.variable("PERSTACK_PROXY_URL").map(str::to_owned)),
         })
     }
 }
 
 impl Setup {
-    /// Tells what the configuration has that is ignored, unless `quiet`.
+    /// Tells what the configuration has that is ignored, and what was named and is not there, unless `quiet`.
     pub fn print_warnings(&self, process: &Process, quiet: bool) {
         let paint = Paint::of_stderr(process);
-        for warning in self.project.iter().flat_map(|p| &p.warnings).filter(|_| !quiet) {
+        let missing = self.missing_env_files.iter().map(|path| format!("--env-path {}: no such file", path.display()));
+        let ignored = self.project.iter().flat_map(|p| &p.warnings).cloned();
+        for warning in ignored.chain(missing).filter(|_| !quiet) {
             // When stderr is gone, there is nobody left to tell.
-            let _ = writeln!(std::io::stderr().lock(), "{} {}", paint.yellow("warning:"), visible(warning));
+            let _ = writeln!(std::io::stderr().lock(), "{} {}", paint.yellow("warning:"), visible(&warning));
         }
     }
 

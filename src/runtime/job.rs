@@ -165,16 +165,15 @@ impl Work<'_> {
             in_doubt: self.options.in_doubt,
             tape: self.session.tape.clone(),
         };
-        let first_step = machine.head().step_number;
         let input = Input::Fact(stage.fact(first));
         let driven = drive(&mut machine, input, &mut recorder, &stage).await;
         inventory::close(&stage.skills).await;
         for skill in stage.skills.skills() {
             stage.narrator.runtime(EventBody::SkillDisconnected { skill_name: skill.name().to_owned() });
         }
-        let status = driven?;
+        let (status, first_step) = driven?;
         self.session.tape.finish()?;
-        let steps = machine.head().step_number.saturating_sub(first_step) + u64::from(first_step == 1);
+        let steps = machine.head().step_number.saturating_sub(first_step) + 1;
         self.conclude(machine.into_checkpoint(), &recorder, status, steps)
     }
 

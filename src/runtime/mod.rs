@@ -134,6 +134,8 @@ pub struct ResumeInput {
     pub expert: Option<ExpertKey>,
     /// A further message; or, where the run waits for a person, the answer.
     pub query: Option<String>,
+    /// The query answers a call that waits, and is nothing else: where none waits, it is not taken for a message.
+    pub is_answer: bool,
 }
 
 /// How a job ended.
@@ -144,7 +146,7 @@ pub struct Outcome {
     pub path: PathBuf,
     /// Milliseconds from start to end of this invocation.
     pub duration_ms: u64,
-    /// Steps taken in this invocation.
+    /// Steps that this invocation had a part in.
     pub steps: u64,
 }
 
@@ -169,6 +171,9 @@ pub enum RunError {
     /// The run waits for a person.
     #[error("the run waits for an answer to: {}. Give the answer as the query", questions.join("; "))]
     AnswerNeeded { questions: Vec<String> },
+    /// An answer, but nothing was asked.
+    #[error("nothing in job {job} waits for an answer: give the query as a message")]
+    NothingAsked { job: JobId },
     /// An answer names a call that does not wait.
     #[error("no call {id:?} waits for an answer: leave the call out to answer the first that waits")]
     NoSuchCall { id: String },

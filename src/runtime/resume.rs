@@ -42,6 +42,14 @@ impl Ground {
             Self::Checkpoint(checkpoint) => &checkpoint.head.expert.key,
         }
     }
+
+    /// How the Run ended, if it did.
+    fn status(&self) -> Option<Status> {
+        match self {
+            Self::Killed { past, .. } => past.status(),
+            Self::Checkpoint(checkpoint) => Some(checkpoint.head.status),
+        }
+    }
 }
 
 /// Continues a job.
@@ -52,6 +60,10 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let (job_store, found) = take_job(&store, found, options)?;
     let (ground, stored) = survey(&store, &job_store, &found)?;
     check_expert(input.expert.as_ref(), ground.expert())?;
+    if input.is_answer && ground.status() != Some(Status::StoppedByInteractiveTool) {
+        return Err(RunError::NothingAsked { job: job_store.id().clone() });
+    }
+    let options = &as_recorded(options, ground.expert(), stored.as_ref());
     let (expert, experts) = definitions(ground.expert(), options, stored)?;
     let session = Session::open(options)?;
     let job = job_to_continue(&store, job_store.id(), &ground, &session);
@@ -202,6 +214,20 @@ fn definitions(
         Some(expert) => Ok((expert.clone(), kept)),
         None => find_expert(key, &options.experts).map(|expert| (expert.clone(), IndexMap::new())),
     }
+}
+
+/// The options; where no configuration defines the expert or names a provider, with the provider and the model that the
+/// checkpoint was made with. The address of the provider is never taken from a checkpoint: a file that came from
+/// elsewhere must not say where keys are sent.
+fn as_recorded(options: &Options, key: &ExpertKey, stored: Option<&RunSetting>) -> Options {
+    let mut options = options.clone();
+    let Some(stored) = stored.filter(|_| !options.experts.contains_key(key)) else { return options };
+    let name = stored.provider_config.provider_name;
+    let settings = &mut options.settings;
+    if *settings.provider.get_or_insert(name) == name && settings.model.is_none() {
+        settings.model = Some(stored.model.clone()).filter(|model| !model.is_empty());
+    }
+    options
 }
 
 fn job_to_continue(store: &Store, id: &JobId, ground: &Ground, session: &Session) -> Job {

@@ -11,7 +11,7 @@ use perstack::id::RunId;
 use perstack::message::Message;
 
 use super::note_line;
-use super::terminal::Terminal;
+use super::terminal::{MARGIN, Terminal};
 use super::text::Paint;
 use super::view::View;
 
@@ -21,8 +21,9 @@ const TICK: Duration = Duration::from_millis(125);
 /// Redraws per second at most (indicatif's own default).
 const REDRAWS: u8 = 20;
 
-/// Columns that a line needs besides the view's words: spinner, elapsed time (`59s`, `100m`) and what parts them.
-const SURROUNDINGS: usize = 7;
+/// Columns that a line needs besides the view's words: spinner, elapsed time (`59s`, `100m`), what parts them, and the
+/// margin.
+const SURROUNDINGS: usize = 10;
 
 /// Draws a job.
 pub struct Progress {
@@ -125,7 +126,7 @@ impl Progress {
 fn style(paint: Paint) -> ProgressStyle {
     let template =
         if paint.is_on() { "{spinner:.cyan} {wide_msg} {elapsed:.dim}" } else { "{spinner} {wide_msg} {elapsed}" };
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+    ProgressStyle::with_template(&format!("{template}{MARGIN}")).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 impl EventSink for Progress {
