@@ -45,9 +45,9 @@ impl From<Exit> for ExitCode {
 
 const AFTER_HELP: &str = "\
 Streams:
-  stdout carries the result and nothing else: the final text, one JSON object, or an event per line
-  (--output). stderr carries progress, warnings and errors. A closed stdout stops the job gracefully:
-  exit code 0 when it had completed, else 1.
+  stdout carries the result and nothing else: the final text, one JSON object, or an event
+  a line (--output). stderr carries progress, warnings and errors. A closed stdout stops
+  the job gracefully: exit code 0 when it had completed, else 1.
 
 Exit codes:
     0  completed

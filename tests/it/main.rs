@@ -19,4 +19,5 @@ mod process;
 mod providers;
 mod resume;
 mod run;
+mod telling;
 mod tidy;

@@ -100,12 +100,12 @@ impl View {
     /// A Run's line, in at most `width` columns.
     pub fn line(&self, run_id: &RunId, width: usize) -> Option<String> {
         let run = self.runs.get(run_id)?;
-        let mut head = format!("{}{}", "  ".repeat(self.depth(run_id)), run.expert);
-        match (run.step, run.max_steps) {
-            (0, _) => {}
-            (step, 0) => head += &format!("  step {step}"),
-            (step, max) => head += &format!("  step {step}/{max}"),
-        }
+        let step = match (run.step, run.max_steps) {
+            (0, _) => String::new(),
+            (step, 0) => format!("  step {step}"),
+            (step, max) => format!("  step {step}/{max}"),
+        };
+        let head = format!("{}{}{step}", "  ".repeat(self.depth(run_id)), run.expert);
         let mut figures = Vec::new();
         if run.usage.total_tokens > 0 {
             figures.push(format!("{} tokens", count(run.usage.total_tokens)));
