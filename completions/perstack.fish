@@ -46,9 +46,9 @@ google-vertex\t''
 ollama\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l model -d 'Model, as the provider spells it' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l reasoning-budget -d 'How much the model may think: none, minimal, low, medium, high or a number of tokens' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-steps -d 'Highest step number, over the whole job' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-retries -d 'Repeats of a failed model call' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l timeout -d 'Time limit for one model call, in milliseconds' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-steps -d 'Highest step number, over the whole job [default: the configuration\'s, else 100]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-retries -d 'Repeats of a failed model call [default: the configuration\'s, else 5]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l timeout -d 'Time limit for one model call, in milliseconds [default: the configuration\'s, else 300000]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
@@ -107,9 +107,9 @@ google-vertex\t''
 ollama\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l model -d 'Model, as the provider spells it' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l reasoning-budget -d 'How much the model may think: none, minimal, low, medium, high or a number of tokens' -r
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-steps -d 'Highest step number, over the whole job' -r
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-retries -d 'Repeats of a failed model call' -r
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l timeout -d 'Time limit for one model call, in milliseconds' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-steps -d 'Highest step number, over the whole job [default: the configuration\'s, else 100]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-retries -d 'Repeats of a failed model call [default: the configuration\'s, else 5]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l timeout -d 'Time limit for one model call, in milliseconds [default: the configuration\'s, else 300000]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F

@@ -8,8 +8,14 @@ use clap_complete::Shell;
 use super::Exit;
 use super::failure::Failure;
 
+const EXAMPLES: &str = "\
+Examples:
+  perstack completions bash > ~/.local/share/bash-completion/completions/perstack
+  perstack completions fish > ~/.config/fish/completions/perstack.fish";
+
 /// Prints the completion script for a shell
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use perstack::checkpoint::{CheckpointHead, Status};
 use perstack::runtime::{Outcome, RunError};
+use perstack::store::StoreError;
 use perstack::tool::ToolCall;
 
 use super::Exit;
 use super::failure::Failure;
-use super::options::JobArgs;
+use super::options::{Doubt, JobArgs};
 use super::render::{Screen, count, shortened, steps, visible};
 use super::signals::Signal;
 use super::words::Words;
@@ -21,6 +22,9 @@ pub const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Most characters of a question's arguments.
 const QUESTION_WIDTH: usize = 500;
+
+/// Most lines of an error's details: a replay's differences with room to spare.
+const MAX_ERROR_LINES: usize = 6;
 
 /// What is known of a job before it has ended. `signal` is the one that ended it, if one did.
 pub struct Ending {
@@ -35,13 +39,13 @@ impl Ending {
     pub fn returned(&self, job: Result<Outcome, RunError>, written: io::Result<()>, signal: Option<Signal>) -> Exit {
         match job {
             Ok(outcome) => self.with_outcome(&outcome, written, signal),
-            Err(error) => self.without_outcome(&error.into(), signal),
+            Err(error) => self.without_outcome(error, signal),
         }
     }
 
     /// The program ends before the job has returned. The terminal may be what blocks, so it gets a limit too.
     pub fn forced(&self, signal: Option<Signal>) -> Exit {
-        let words = self.job_continuation();
+        let words = self.job_continuation(&self.args);
         let screen = self.screen.clone();
         let (sender, done) = sync_channel::<()>(1);
         std::thread::spawn(move || {
@@ -72,15 +76,39 @@ impl Ending {
         }
     }
 
-    fn without_outcome(&self, failure: &Failure, signal: Option<Signal>) -> Exit {
+    fn without_outcome(&self, error: RunError, signal: Option<Signal>) -> Exit {
+        let help = self.help(&error);
+        let mut args = self.args.clone();
+        if matches!(error, RunError::CallsInDoubt { .. }) {
+            // The same choice again would stop at the same place.
+            args.session.in_doubt = Doubt::Report;
+        }
+        let failure = match help {
+            Some(help) => Failure::from(error).help(help),
+            None => Failure::from(error),
+        };
         failure.print(self.screen.paint());
         let exit = match (failure.exit(), signal) {
             (Exit::Usage, _) => return Exit::Usage,
             (Exit::Failed, Some(signal)) => signal.exit(),
             (exit, _) => exit,
         };
-        tell_continuation(&self.screen, self.job_continuation().as_ref());
+        tell_continuation(&self.screen, self.job_continuation(&args).as_ref());
         exit
+    }
+
+    /// What to do about an error, where flags have a part in it.
+    fn help(&self, error: &RunError) -> Option<String> {
+        match error {
+            RunError::CallsInDoubt { .. } => {
+                Some("without --in-doubt they are reported; --in-doubt retry makes them again".to_owned())
+            }
+            RunError::Store(StoreError::JobExists { job }) if self.args.session.replay.is_some() => Some(format!(
+                "a replay has the ids of its recording, and job {job} is no replay; keep the replay elsewhere: --storage FOLDER"
+            )),
+            RunError::Store(StoreError::JobExists { job }) => Some(format!("perstack resume {job} QUERY")),
+            _ => None,
+        }
     }
 
     /// Says how the job ended.
@@ -89,19 +117,28 @@ impl Ending {
         match outcome.status {
             Status::Completed => {
                 let tokens = count(head.usage.total_tokens);
-                self.screen.say(&format!("completed: {}, {tokens} tokens", steps(outcome.steps)));
+                let all = if outcome.steps < head.step_number {
+                    format!("; in all {}", steps(head.step_number))
+                } else {
+                    String::new()
+                };
+                self.screen.say(&format!("completed: {}{all}, {tokens} tokens", steps(outcome.steps)));
             }
             Status::StoppedByExceededMaxSteps => {
                 self.screen.say(&format!("stopped: the maximum of {} is reached", steps(self.max_steps)));
             }
             Status::StoppedByInteractiveTool => {
+                // Without the question nobody could give the answer that goes into the command below: --quiet or not.
                 for call in &head.pending_tool_calls {
-                    self.screen.say(&question(call));
+                    self.screen.tell(&question(call));
+                }
+                if head.pending_tool_calls.len() > 1 {
+                    self.screen.say("an answer goes to the first; the others are asked again after it");
                 }
             }
             Status::StoppedByCancellation => match signal {
                 Some(signal) => self.screen.say(&format!("stopped by {}", signal.name())),
-                None => self.screen.say("stopped: the events could not be written to standard output"),
+                None => self.screen.say("stopped: nobody takes the events on standard output any more"),
             },
             Status::StoppedByError | Status::Init | Status::Proceeding | Status::StoppedByDelegate => {
                 error_of(head).print(self.screen.paint());
@@ -120,9 +157,9 @@ impl Ending {
     }
 
     /// The command that continues a job that left no checkpoint here, if it had begun.
-    fn job_continuation(&self) -> Option<Words> {
+    fn job_continuation(&self, args: &JobArgs) -> Option<Words> {
         let mut words = Words::new(["perstack", "resume", self.screen.job()?.as_str()]);
-        self.args.add_to(&mut words);
+        args.add_to(&mut words);
         Some(words)
     }
 }
@@ -173,14 +210,17 @@ fn question(call: &ToolCall) -> String {
 /// Why a Run stopped by error, and where.
 fn error_of(head: &CheckpointHead) -> Failure {
     let place = format!("in expert {}, step {}", head.expert.key, head.step_number);
-    let what = match &head.error {
-        Some(error) => match error.status_code {
-            Some(status) => format!("{} ({}, status {status})", visible(&error.message), error.name),
-            None => format!("{} ({})", visible(&error.message), error.name),
-        },
-        None => "the job ended without a result".to_owned(),
+    let Some(error) = &head.error else {
+        return Failure::other(anyhow::anyhow!("the job ended without a result\n{place}"));
     };
-    Failure::other(anyhow::anyhow!("{what}\n{place}"))
+    let kind = match error.status_code {
+        Some(status) => format!("({}, status {status})", error.name),
+        None => format!("({})", error.name),
+    };
+    let mut lines = error.message.lines().map(visible).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let rest: String = lines.take(MAX_ERROR_LINES).fold(String::new(), |rest, line| rest + &line + "\n");
+    Failure::other(anyhow::anyhow!("{first} {kind}\n{rest}{place}"))
 }
 
 #[cfg(test)]
@@ -226,14 +266,14 @@ mod tests {
     fn an_error_names_its_kind_and_place() {
         let error = RunFailure {
             name: "AuthenticationError".to_owned(),
-            message: "invalid key".to_owned(),
+            message: "invalid key\n  and\x1b[2J why".to_owned(),
             status_code: Some(401),
             is_retryable: false,
         };
         let failure = error_of(&CheckpointHead { error: Some(error), ..head("r1", 3) });
         assert_eq!(
             failure.text(super::super::render::Paint::plain()),
-            "error: invalid key (AuthenticationError, status 401)\n  in expert researcher, step 3\n"
+            "error: invalid key (AuthenticationError, status 401)\n  and\\x1b[2J why\n  in expert researcher, step 3\n"
         );
     }
 }

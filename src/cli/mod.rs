@@ -49,9 +49,9 @@ impl From<Exit> for ExitCode {
 
 const AFTER_HELP: &str = "\
 Streams:
-  stdout carries the result and nothing else: the final text, one JSON object or one event per line (--output).
-  stderr carries progress, warnings and errors. A closed stdout stops the job gracefully and quietly:
-  exit code 0 when it had completed, else 1.
+  stdout carries the result and nothing else: the final text, one JSON object, or an event
+  a line (--output). stderr carries progress, warnings and errors. A closed stdout stops
+  the job gracefully: exit code 0 when it had completed, else 1.
 
 Exit codes:
     0  completed
@@ -70,6 +70,8 @@ Environment:
   PERSTACK_STORAGE     where jobs are stored, unless --storage is given (also PERSTACK_STORAGE_PATH)
   PERSTACK_PROXY_URL   proxy for model requests, unless --proxy is given
   PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml
+  PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
+  PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT  what the flags of these names say when they are absent
   NO_COLOR, CLICOLOR_FORCE are honoured.";
 
 /// Runs declarative AI experts, and never loses work.

@@ -60,14 +60,14 @@ pub struct ModelArgs {
     /// How much the model may think: none, minimal, low, medium, high or a number of tokens
     #[arg(long, value_name = "BUDGET", allow_negative_numbers = true)]
     pub reasoning_budget: Option<ReasoningBudget>,
-    /// Highest step number, over the whole job
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    /// Highest step number, over the whole job [default: the configuration's, else 100]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub max_steps: Option<u64>,
-    /// Repeats of a failed model call
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    /// Repeats of a failed model call [default: the configuration's, else 5]
+    #[arg(long, value_name = "N", value_parser = from_zero, allow_negative_numbers = true)]
     pub max_retries: Option<u32>,
-    /// Time limit for one model call, in milliseconds
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    /// Time limit for one model call, in milliseconds [default: the configuration's, else 300000]
+    #[arg(long, value_name = "MS", value_parser = positive, allow_negative_numbers = true)]
     pub timeout: Option<u64>,
 }
 
@@ -153,6 +153,17 @@ impl From<Doubt> for InDoubt {
             Doubt::Stop => Self::Stop,
         }
     }
+}
+
+/// A whole number from 1.
+fn positive(text: &str) -> Result<u64, String> {
+    let refused = || format!("expected a whole number from 1 to {}", u64::MAX);
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(refused)
+}
+
+/// A whole number from 0.
+fn from_zero(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
 }
 
 /// Known names only, so that a near miss is told the right one.

@@ -10,9 +10,16 @@ use super::setup::{ProjectNeed, Setup};
 use super::words::Words;
 use super::{Exit, Process, input};
 
+const EXAMPLES: &str = "\
+Examples:
+  perstack resume latest
+  perstack resume 01a20244-7d8b \"Look at the bees too.\"
+  perstack resume latest \"The night owl.\" -i
+  perstack resume ./checkpoint-2-01a20244-7d8b-7008-bd08-3365e99a00b3.json --max-steps 20";
+
 /// Continues a job from a checkpoint
 #[derive(Debug, Args)]
-#[command(after_long_help = super::AFTER_HELP)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{}", super::AFTER_HELP))]
 pub struct ResumeArgs {
     /// A checkpoint's file, its id or a unique prefix of it, a job's id, or `latest`
     checkpoint: String,
@@ -47,6 +54,11 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = setup.with_lock(args.job.lock, process, args.job.output.quiet)?;
     let query = input::optional(args.query.as_deref())?;
     let live = args.live();
-    let ask = ResumeInput { from: ResumeFrom::Named(args.checkpoint.clone()), expert: None, query };
+    let ask = ResumeInput {
+        from: ResumeFrom::Named(args.checkpoint.clone()),
+        expert: None,
+        query,
+        is_answer: args.interactive_tool_call_result,
+    };
     drive(process, &args.job, setup, Ask::Resume(ask), &live)
 }

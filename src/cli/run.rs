@@ -12,9 +12,15 @@ use super::setup::{ProjectNeed, Setup};
 use super::words::Words;
 use super::{Exit, Process, input};
 
+const EXAMPLES: &str = "\
+Examples:
+  perstack run researcher \"Which owls hunt at night?\"
+  git diff | perstack run reviewer --output json
+  perstack run researcher \"And which by day?\" --continue";
+
 /// Runs a job
 #[derive(Debug, Args)]
-#[command(after_long_help = super::AFTER_HELP)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{}", super::AFTER_HELP))]
 pub struct RunArgs {
     /// The expert that starts the job
     expert: String,
@@ -53,7 +59,10 @@ impl RunArgs {
 
     fn ask(&self, expert: ExpertKey, query: String) -> Ask {
         match self.resume_from() {
-            Some(from) => Ask::Resume(ResumeInput { from, expert: Some(expert), query: Some(query) }),
+            Some(from) => {
+                let is_answer = self.interactive_tool_call_result;
+                Ask::Resume(ResumeInput { from, expert: Some(expert), query: Some(query), is_answer })
+            }
             None => Ask::Run(RunInput { expert, query, job_id: self.job_id.clone() }),
         }
     }
@@ -115,10 +124,12 @@ mod tests {
     #[test]
     fn the_originals_options_say_where_to_go_on() {
         assert_eq!(asked("expert q --job-id j1"), r#"RunInput { expert: expert, query: "q", job_id: Some(j1) }"#);
-        let resume = |from: &str| format!(r#"ResumeInput {{ from: {from}, expert: Some(expert), query: Some("q") }}"#);
-        assert_eq!(asked("expert q --continue"), resume("Latest"));
-        assert_eq!(asked("expert q --continue-job j1"), resume("Job(j1)"));
-        assert_eq!(asked("expert q --continue-job j1 --resume-from c1 -i"), resume("Checkpoint(j1, c1)"));
+        let resume = |from: &str, is_answer: bool| {
+            format!(r#"ResumeInput {{ from: {from}, expert: Some(expert), query: Some("q"), is_answer: {is_answer} }}"#)
+        };
+        assert_eq!(asked("expert q --continue"), resume("Latest", false));
+        assert_eq!(asked("expert q --continue-job j1"), resume("Job(j1)", false));
+        assert_eq!(asked("expert q --continue-job j1 --resume-from c1 -i"), resume("Checkpoint(j1, c1)", true));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Setup {
     pub proxy: Option<String>,
     pub lock: LockUse,
     pub lockfile: Option<Arc<Lock>>,
+    /// Environment files that were named by a flag and are not there.
+    missing_env_files: Vec<PathBuf>,
 }
 
 impl Setup {
@@ -62,6 +64,7 @@ impl Setup {
         } else {
             place.env_path.clone()
         };
+        let missing_env_files = place.env_path.iter().filter(|path| !process.folder.join(path).exists()).cloned();
         let environment =
             config::environment(process.variables.clone(), &process.folder, &env_files).map_err(Failure::usage)?;
         let user = match user_file(process) {
@@ -83,6 +86,7 @@ impl Setup {
             settings,
             storage: process.folder.join(storage),
             // From the process alone, never from files: a project must not redirect its user's requests.
+            missing_env_files: missing_env_files.collect(),
             proxy: place.proxy.clone().or_else(|| process.variable("PERSTACK_PROXY_URL").map(str::to_owned)),
             lock: LockUse::default(),
             lockfile: None,
@@ -91,10 +95,12 @@ impl Setup {
 }
 
 impl Setup {
-    /// Tells what the configuration has that is ignored, unless `quiet`.
+    /// Tells what the configuration has that is ignored, and what was named and is not there, unless `quiet`.
     pub fn print_warnings(&self, process: &Process, quiet: bool) {
-        for warning in self.project.iter().flat_map(|p| &p.warnings) {
-            warn(process, quiet, warning);
+        let missing = self.missing_env_files.iter().map(|path| format!("--env-path {}: no such file", path.display()));
+        let ignored = self.project.iter().flat_map(|p| &p.warnings).cloned();
+        for warning in ignored.chain(missing) {
+            warn(process, quiet, &warning);
         }
     }
 

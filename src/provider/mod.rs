@@ -113,9 +113,19 @@ pub enum ProviderError {
     /// `origin` is the key or variable that holds the address.
     #[error("{origin} {reason}")]
     InvalidBaseUrl { origin: &'static str, reason: String },
-    #[error("header {name:?} for the model provider has a name or value that HTTP does not allow; correct it")]
+    #[error("header {name:?} for the model provider has a name or value that HTTP does not allow{}", key_hint(name))]
     InvalidHeader { name: String },
     /// Does not show the address: it may hold a password.
     #[error("the proxy's address cannot be used; write it as http://host:port or socks5://host:port")]
     InvalidProxy,
+}
+
+/// What may be wrong with a header that HTTP does not allow.
+fn key_hint(name: &str) -> &'static str {
+    match name {
+        "x-api-key" | "authorization" => {
+            ": the provider's key holds a line break or another character that cannot be sent"
+        }
+        _ => "; correct it",
+    }
 }

@@ -151,7 +151,8 @@ impl Transport for HttpTransport {
             let host = host_of(&url);
             let headers = header_map(&request.headers)?;
             let sent = self.client(&url)?.post(url).headers(headers).body(request.body).send();
-            let response = sent.await.map_err(|error| send_error(&host, &error))?;
+            let way = if self.has_proxy { format!("{host} (a proxy is set)") } else { host.clone() };
+            let response = sent.await.map_err(|error| send_error(&way, &error))?;
             let headers = response
                 .headers()
                 .iter()

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::event::EventBody;
 use crate::fact::{Fact, FactBody};
-use crate::generation::GenerateRequest;
+use crate::generation::{FinishReason, GenerateRequest, GeneratedPart, Generation};
 use crate::machine::RunMachine;
 use crate::provider::retry;
 use crate::runtime::RunError;
@@ -23,10 +24,12 @@ pub async fn generate(
 ) -> Result<Fact, RunError> {
     if after_ms > 0 {
         recorder.settle()?;
+        // Nobody is spared by a replay that waits.
+        let wait = if stage.tape.is_replay() { 0 } else { after_ms };
         tokio::select! {
             biased;
             () = stage.cancel.cancelled() => {}
-            () = tokio::time::sleep(Duration::from_millis(after_ms)) => {}
+            () = tokio::time::sleep(Duration::from_millis(wait)) => {}
         }
     }
     if stage.cancel.is_cancelled() {
@@ -59,7 +62,12 @@ pub async fn generate(
     let (answer, ()) = outcome?;
     let stamp = stage.clock.stamp();
     let body = match answer {
-        Ok(generation) => FactBody::Generated { generation },
+        Ok(generation) => {
+            if let Some(message) = doubt_about(&generation) {
+                stage.narrator.runtime(EventBody::RuntimeWarning { message });
+            }
+            FactBody::Generated { generation }
+        }
         Err(mut failure) => {
             failure.message = stage.redactor.text(&failure.message);
             let retry_in_ms = retry::delay(machine.head().retry_count, &failure, stamp.seed)
@@ -68,4 +76,20 @@ pub async fn generate(
         }
     };
     Ok(Fact { stamp, body })
+}
+
+/// Why an answer without calls, which ends the run, may not be all that was to be said.
+fn doubt_about(generation: &Generation) -> Option<String> {
+    let has = |wanted: fn(&GeneratedPart) -> bool| generation.parts.iter().any(wanted);
+    let is_last = has(|part| matches!(part, GeneratedPart::Text { .. }))
+        && !has(|part| matches!(part, GeneratedPart::ToolCall { .. }));
+    let why = match &generation.finish {
+        FinishReason::Length => "it was cut off at the model's output limit",
+        FinishReason::ContentFilter => "the provider's content filter, or the model itself, ended it",
+        FinishReason::Other(reason) => {
+            return is_last.then(|| format!("the answer may be incomplete: it ended with {reason:?}"));
+        }
+        FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Pause => return None,
+    };
+    is_last.then(|| format!("the answer may be incomplete: {why}"))
 }

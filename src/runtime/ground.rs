@@ -4,7 +4,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION};
+use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION, Status};
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobStatus};
 use crate::runtime::history::{self, Past};
@@ -21,6 +21,14 @@ pub enum Ground {
 }
 
 impl Ground {
+    /// How the Run ended, if it did.
+    pub fn status(&self) -> Option<Status> {
+        match self {
+            Self::Killed { past, .. } => past.status(),
+            Self::Checkpoint(checkpoint) => Some(checkpoint.head.status),
+        }
+    }
+
     /// The state of the Run, without its messages.
     pub fn head(&self) -> &CheckpointHead {
         match self {

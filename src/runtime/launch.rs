@@ -314,8 +314,6 @@ impl Shared {
             in_doubt: self.options.in_doubt,
             tape: self.session.tape.clone(),
         };
-        let continues = matches!(&first, FactBody::Resumed { resumption } if resumption.parent.is_some());
-        let steps_before = machine.head().step_number - u64::from(!continues);
         let input = Input::Fact(stage.fact(first));
         let driven = match check_doubts(&machine, &input, &stage) {
             Ok(()) => drive(&mut machine, input, &mut recorder, &stage).await,
@@ -326,8 +324,8 @@ impl Shared {
             stage.narrator.runtime(EventBody::RuntimeWarning { message });
         }
         notices.conclude();
-        driven?;
-        let steps = machine.head().step_number.saturating_sub(steps_before);
+        let (_, first_step) = driven?;
+        let steps = machine.head().step_number.saturating_sub(first_step) + 1;
         let path = recorder.newest().cloned().unwrap_or_default();
         Ok(Stopped { checkpoint: machine.into_checkpoint(), path, steps, on_record: false })
     }

@@ -148,6 +148,8 @@ pub struct ResumeInput {
     pub expert: Option<ExpertKey>,
     /// A further message; or, where the run waits for a person, the answer.
     pub query: Option<String>,
+    /// The query answers a call that waits, and is nothing else: where none waits, it is not taken for a message.
+    pub is_answer: bool,
 }
 
 /// How a job ended.
@@ -162,7 +164,7 @@ pub struct Outcome {
     pub path: PathBuf,
     /// Milliseconds from start to end of this invocation.
     pub duration_ms: u64,
-    /// Steps taken in this invocation, delegates' included.
+    /// Steps that this invocation had a part in, delegates' included.
     pub steps: u64,
 }
 
@@ -190,6 +192,9 @@ pub enum RunError {
     /// The run waits for a person.
     #[error("the run waits for an answer to: {}. Give the answer as the query", questions.join("; "))]
     AnswerNeeded { questions: Vec<String> },
+    /// An answer, but nothing was asked.
+    #[error("nothing in job {job} waits for an answer: give the query as a message")]
+    NothingAsked { job: JobId },
     /// An answer names a call that does not wait.
     #[error("no call {id:?} waits for an answer: leave the call out to answer the first that waits")]
     NoSuchCall { id: String },
@@ -255,8 +260,10 @@ impl RunError {
     /// What kind of failure this is.
     pub fn class(&self) -> ErrorClass {
         match self {
-            // What the caller named is not there; a file that should be is another matter.
-            Self::Store(StoreError::NotFound { .. } | StoreError::Ambiguous { .. }) => ErrorClass::Usage,
+            // What the caller named is not there, or is there already; a file that should be is another matter.
+            Self::Store(StoreError::NotFound { .. } | StoreError::Ambiguous { .. } | StoreError::JobExists { .. }) => {
+                ErrorClass::Usage
+            }
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
             Self::CallsInDoubt { .. } | Self::StoppedAtStart | Self::Internal(_) | Self::Machine(_) => {
                 ErrorClass::Other

@@ -30,6 +30,9 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let (job_store, found) = ground::take_job(&store, found, options)?;
     let (ground, stored) = ground::survey(&store, job_store.id(), &found)?;
     check_expert(input.expert.as_ref(), ground.head())?;
+    if input.is_answer && ground.status() != Some(Status::StoppedByInteractiveTool) {
+        return Err(RunError::NothingAsked { job: job_store.id().clone() });
+    }
     let adopted = adopted(&ground.head().expert.key, options, stored);
     let options = adopted.as_ref().unwrap_or(options);
     find_expert(&ground.head().expert.key, &options.experts)?;
@@ -127,7 +130,7 @@ fn adopted(key: &ExpertKey, options: &Options, stored: Option<RunSetting>) -> Op
     let is_other = settings.provider.is_some_and(|provider| provider != stored.provider_config.provider_name);
     if !is_other {
         settings.provider = Some(stored.provider_config.provider_name);
-        settings.model.get_or_insert(stored.model);
+        settings.model = settings.model.take().or(Some(stored.model)).filter(|model| !model.is_empty());
         // Never an address: a checkpoint from elsewhere must not say where the user's key is sent.
         settings.provider_setting.api = settings.provider_setting.api.or(stored.provider_config.setting.api);
     }

@@ -42,7 +42,7 @@ impl Stage {
     }
 }
 
-/// Drives `machine` from `input` until it stops; returns how.
+/// Drives `machine` from `input` until it stops; returns how, and the first step that it had a part in.
 ///
 /// # Errors
 /// What cannot be stored. What was recorded stays.
@@ -51,12 +51,14 @@ pub async fn drive(
     mut input: Input,
     recorder: &mut Recorder,
     stage: &Stage,
-) -> Result<Status, RunError> {
+) -> Result<(Status, u64), RunError> {
     let mut calls = Calls::new(stage);
+    let mut first_step = None;
     loop {
         // Pure: nothing has left the process yet.
         let transition = machine.advance(&input)?;
         recorder.record(&input, &transition, machine)?;
+        let first_step = *first_step.get_or_insert(machine.head().step_number);
         input = match transition.action {
             Action::Proceed => Input::Proceed,
             Action::Generate { after_ms } => Input::Fact(generate::generate(machine, recorder, stage, after_ms).await?),
@@ -68,7 +70,7 @@ pub async fn drive(
             Action::Wait => Input::Fact(calls.next().await),
             Action::Stop(status) => {
                 recorder.sync()?;
-                return Ok(status);
+                return Ok((status, first_step));
             }
         };
     }

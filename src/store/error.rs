@@ -94,6 +94,9 @@ fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (free some space, then resume)",
         io::ErrorKind::PermissionDenied => " (check the permissions of the storage folder)",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            " (a file is in the way: choose another storage folder)"
+        }
         io::ErrorKind::ReadOnlyFilesystem => " (choose a storage folder that can be written to)",
         _ => "",
     }

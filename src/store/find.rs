@@ -128,6 +128,9 @@ impl Store {
             }
             Err(error) => return Err(StoreError::io("read", path)(error)),
         };
+        if real.is_dir() {
+            return Err(self.not_found(format!("{} is a folder, no checkpoint's file", path.display())));
+        }
         let place =
             fs::canonicalize(self.layout.root()).ok().and_then(|root| Layout::new(&root).checkpoint_place(&real));
         let Some(place) = place else { return Ok(Found::File(path.to_owned())) };

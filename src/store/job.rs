@@ -251,6 +251,8 @@ struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        // Nobody's process id is left behind: two replays leave the same bytes. What stays is read only while locked.
+        let _ = self.file.set_len(0);
         // Closing alone would leave the lock to a child that was forked meanwhile and has not come to its exec yet.
         // When it fails, closing the last copy still releases it.
         let _ = self.file.unlock();

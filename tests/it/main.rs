@@ -26,4 +26,5 @@ mod providers;
 mod recovery;
 mod resume;
 mod run;
+mod telling;
 mod tidy;

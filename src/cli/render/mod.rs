@@ -3,10 +3,12 @@
 //! [`view`] folds events into words; [`progress`] shows them on a terminal, [`lines`] anywhere else; [`jsonl`] and
 //! [`result`] write stdout.
 
+mod fit;
 mod jsonl;
 mod lines;
 mod progress;
 pub mod result;
+mod terminal;
 mod text;
 mod view;
 
@@ -42,9 +44,11 @@ impl Screen {
         let paint = Paint::of_stderr(process);
         let verbosity = if output.verbose { Verbosity::Verbose } else { Verbosity::Normal };
         let is_terminal = io::stderr().is_terminal() && process.variable("TERM") != Some("dumb");
+        // Events go to a reader that usually writes to this terminal too, and cannot know of lines that are drawn.
+        let draws = is_terminal && format != Format::Jsonl;
         // Events on a terminal are what is looked at; progress would be drawn over them.
         let hidden = output.quiet || (format == Format::Jsonl && io::stdout().is_terminal());
-        let progress = (is_terminal && !hidden).then(|| Arc::new(Progress::new(View::new(verbosity), paint)));
+        let progress = (draws && !hidden).then(|| Arc::new(Progress::new(View::new(verbosity), paint)));
         let events = (format == Format::Jsonl)
             .then(|| Arc::new(JsonLines::new(io::stdout(), &output.filter, output.detail(), cancel.clone())));
         let mut sinks: Vec<Arc<dyn EventSink>> = Vec::new();

@@ -5,21 +5,31 @@ use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use perstack::event::{Event, EventSink};
 use perstack::id::RunId;
 use perstack::message::Message;
 
 use super::note_line;
+use super::terminal::{MARGIN, Terminal};
 use super::text::Paint;
 use super::view::View;
 
 /// How often spinner and elapsed time move: often enough to look alive, rarely enough to cost nothing.
 const TICK: Duration = Duration::from_millis(125);
 
+/// Redraws per second at most (indicatif's own default).
+const REDRAWS: u8 = 20;
+
+/// Columns that a line needs besides the view's words: spinner, elapsed time (`59s`, `100m`), what parts them, and the
+/// margin.
+const SURROUNDINGS: usize = 10;
+
 /// Draws a job.
 pub struct Progress {
     bars: MultiProgress,
+    /// Where it is drawn; `None` when nothing is.
+    terminal: Option<Terminal>,
     paint: Paint,
     state: Mutex<State>,
 }
@@ -35,12 +45,21 @@ struct State {
 impl Progress {
     /// Draws on stderr, from the first event on.
     pub fn new(view: View, paint: Paint) -> Self {
-        Self::on(ProgressDrawTarget::stderr(), view, paint)
+        Self::on(Some(Terminal::stderr()), view, paint)
     }
 
-    fn on(target: ProgressDrawTarget, view: View, paint: Paint) -> Self {
+    fn on(terminal: Option<Terminal>, view: View, paint: Paint) -> Self {
+        let target = match &terminal {
+            Some(terminal) => ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), REDRAWS),
+            None => ProgressDrawTarget::hidden(),
+        };
         let state = State { view, drawn: Vec::new(), lines: HashMap::new(), closed: false };
-        Self { bars: MultiProgress::with_draw_target(target), paint, state: Mutex::new(state) }
+        Self { bars: MultiProgress::with_draw_target(target), terminal, paint, state: Mutex::new(state) }
+    }
+
+    /// Columns for the view's words.
+    fn width(&self) -> usize {
+        self.terminal.as_ref().map_or(usize::MAX, |terminal| usize::from(terminal.width()).saturating_sub(SURROUNDINGS))
     }
 
     /// Writes a line above the active Runs; once they are taken away, at the cursor.
@@ -69,6 +88,7 @@ impl Progress {
     /// Brings what is drawn in line with the view.
     fn draw(&self, state: &mut State) {
         let active: Vec<RunId> = state.view.active().cloned().collect();
+        let width = self.width();
         let gone: Vec<RunId> = state.drawn.extract_if(.., |id| !active.contains(id)).collect();
         for line in gone.iter().filter_map(|id| state.lines.remove(id)) {
             line.finish_and_clear();
@@ -78,7 +98,7 @@ impl Progress {
             if state.drawn.get(at) != Some(id) {
                 self.place(state, at, id);
             }
-            if let (Some(line), Some(text)) = (state.lines.get(id), state.view.line(id))
+            if let (Some(line), Some(text)) = (state.lines.get(id), state.view.line(id, width))
                 && line.message() != text
             {
                 line.set_message(text);
@@ -106,7 +126,7 @@ impl Progress {
 fn style(paint: Paint) -> ProgressStyle {
     let template =
         if paint.is_on() { "{spinner:.cyan} {wide_msg} {elapsed:.dim}" } else { "{spinner} {wide_msg} {elapsed}" };
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+    ProgressStyle::with_template(&format!("{template}{MARGIN}")).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 impl EventSink for Progress {
@@ -132,7 +152,7 @@ mod tests {
     use super::*;
 
     fn hidden() -> Progress {
-        Progress::on(ProgressDrawTarget::hidden(), View::new(Verbosity::Normal), Paint::plain())
+        Progress::on(None, View::new(Verbosity::Normal), Paint::plain())
     }
 
     fn start(head: perstack::checkpoint::CheckpointHead) -> EventBody {

@@ -11,6 +11,7 @@ use perstack::tool::{ToolCall, ToolResult};
 use perstack::usage::Usage;
 use serde_json::Value;
 
+use super::fit::fitted;
 use super::text::{count, duration, shortened, steps, visible};
 
 /// Most characters of a tool call's argument.
@@ -96,25 +97,23 @@ impl View {
         self.runs.keys()
     }
 
-    /// A Run's line.
-    pub fn line(&self, run_id: &RunId) -> Option<String> {
+    /// A Run's line, in at most `width` columns.
+    pub fn line(&self, run_id: &RunId, width: usize) -> Option<String> {
         let run = self.runs.get(run_id)?;
-        let mut parts = vec![format!("{}{}", "  ".repeat(self.depth(run_id)), run.expert)];
-        match (run.step, run.max_steps) {
-            (0, _) => {}
-            (step, 0) => parts.push(format!("step {step}")),
-            (step, max) => parts.push(format!("step {step}/{max}")),
-        }
-        if !run.activity.is_empty() {
-            parts.push(run.activity.clone());
-        }
+        let step = match (run.step, run.max_steps) {
+            (0, _) => String::new(),
+            (step, 0) => format!("  step {step}"),
+            (step, max) => format!("  step {step}/{max}"),
+        };
+        let head = format!("{}{}{step}", "  ".repeat(self.depth(run_id)), run.expert);
+        let mut figures = Vec::new();
         if run.usage.total_tokens > 0 {
-            parts.push(format!("{} tokens", count(run.usage.total_tokens)));
+            figures.push(format!("{} tokens", count(run.usage.total_tokens)));
         }
-        if let Some(context) = run.context {
-            parts.push(format!("context {:.0}%", context * 100.0));
+        if let Some(context) = run.context.filter(|context| *context > 0.0) {
+            figures.push(format!("context {:.0}%", context * 100.0));
         }
-        Some(parts.join("  "))
+        Some(fitted(&head, &run.activity, &figures, width))
     }
 
     /// Takes one event; the notes it leads to, in order.
@@ -136,8 +135,10 @@ impl View {
             EventBody::StopRunByInteractiveTool { checkpoint, .. } => {
                 self.end_of_delegate(id, checkpoint, "waits for an answer from a person")
             }
-            EventBody::StopRunByExceededMaxSteps { checkpoint, .. } => {
-                self.end_of_delegate(id, checkpoint, "reached the maximum of steps")
+            EventBody::StopRunByExceededMaxSteps { checkpoint, step } => {
+                let mut notes = self.finish_step(id, checkpoint, step);
+                notes.extend(self.end_of_delegate(id, checkpoint, "reached the maximum of steps"));
+                notes
             }
             EventBody::StopRunByError { checkpoint, error, .. } => {
                 let reason = shortened(&visible(&error.message), REASON_WIDTH);
@@ -150,11 +151,11 @@ impl View {
                 let took = duration(*total_duration_ms);
                 self.detail(id, format!("skill {} connected in {took}", visible(skill_name)))
             }
-            EventBody::SkillStderr { skill_name, message } => {
-                self.detail(id, format!("{}: {}", visible(skill_name), shortened(&visible(message), REASON_WIDTH)))
-            }
             EventBody::RuntimeWarning { message } => {
                 vec![self.note(id, NoteKind::Warning, shortened(&visible(message), REASON_WIDTH))]
+            }
+            EventBody::SkillStderr { skill_name, message } => {
+                self.detail(id, format!("{}: {}", visible(skill_name), shortened(&visible(message), REASON_WIDTH)))
             }
             body => self.within_step(id, body),
         }
@@ -189,8 +190,10 @@ impl View {
             }
             EventBody::Retry { reason, usage, delay_ms, retry_count, .. } => {
                 run.usage = run.usage.plus(*usage);
-                let text = retry_in_words(reason, *delay_ms, *retry_count);
-                run.activity.clone_from(&text);
+                let when = retry_in_words(*delay_ms, *retry_count);
+                let text = format!("{when}: {}", reason_in_words(reason));
+                // The reason stays above the line.
+                run.activity = when;
                 return vec![self.note(id, NoteKind::Retrying, text)];
             }
             _ => {}
@@ -265,9 +268,17 @@ impl View {
     }
 
     fn next_step(&mut self, id: &RunId, told: &Told, step: &Step, next: u64) -> Vec<Note> {
+        let notes = self.finish_step(id, told, step);
+        if let Some(run) = self.runs.get_mut(id) {
+            run.step = next;
+        }
+        notes
+    }
+
+    /// What a step did, once it is over.
+    fn finish_step(&mut self, id: &RunId, told: &Told, step: &Step) -> Vec<Note> {
         let Some(run) = self.runs.get_mut(id) else { return Vec::new() };
         run.take(&told.head);
-        run.step = next;
         run.activity.clear();
         if run.calls.is_empty() {
             run.calls.clone_from(&step.tool_calls);
@@ -397,14 +408,18 @@ fn call_in_words(call: &ToolCall) -> String {
     }
 }
 
-/// Why, and when again. The reason may be the original's JSON form, of which a person wants the message.
-fn retry_in_words(reason: &str, delay_ms: Option<u64>, retry_count: u32) -> String {
+/// Why it is tried again. The reason may be the original's JSON form, of which a person wants the message.
+fn reason_in_words(reason: &str) -> String {
     let parsed = serde_json::from_str::<Value>(reason).ok();
     let message = parsed.as_ref().and_then(|json| json.get("message")).and_then(Value::as_str).unwrap_or(reason);
-    let message = shortened(&visible(message), REASON_WIDTH);
+    shortened(&visible(message), REASON_WIDTH)
+}
+
+/// When it is tried again.
+fn retry_in_words(delay_ms: Option<u64>, retry_count: u32) -> String {
     match delay_ms {
-        Some(ms) => format!("retry {retry_count} in {}: {message}", duration(ms)),
-        None => format!("retry {retry_count}: {message}"),
+        Some(ms) => format!("retry {retry_count} in {}", duration(ms)),
+        None => format!("retry {retry_count}"),
     }
 }
 
@@ -433,7 +448,7 @@ mod tests {
         }
 
         fn lines(&self) -> Vec<String> {
-            self.0.active().filter_map(|id| self.0.line(id)).collect()
+            self.0.active().filter_map(|id| self.0.line(id, usize::MAX)).collect()
         }
     }
 
@@ -496,9 +511,18 @@ mod tests {
         let mut seen = Watched::new(Verbosity::Normal);
         seen.see("r1", start(head("r1", 1)));
         seen.see("r1", retry(r#"{"error":"RateLimitError","message":"slow down"}"#, Some(3_200)));
-        assert_eq!(seen.lines(), ["researcher  step 1  retry 2 in 3.2 s: slow down"]);
+        assert_eq!(seen.lines(), ["researcher  step 1  retry 2 in 3.2 s"]);
         seen.see("r1", retry("empty answer", None));
         assert_eq!(seen.1, ["▸ researcher", "↻ retry 2 in 3.2 s: slow down", "↻ retry 2: empty answer"]);
+    }
+
+    #[test]
+    fn a_warning_stays_and_an_unused_context_is_not_told() {
+        let mut seen = Watched::new(Verbosity::Normal);
+        seen.see("r1", start(CheckpointHead { context_window_usage: Some(0.0), ..head("r1", 1) }));
+        seen.see("r1", EventBody::RuntimeWarning { message: "cut\x1b[2J off".to_owned() });
+        assert_eq!(seen.lines(), ["researcher  step 1"]);
+        assert_eq!(seen.1, ["▸ researcher", "! cut\\x1b[2J off"]);
     }
 
     #[test]
@@ -552,11 +576,12 @@ mod tests {
     }
 
     #[test]
-    fn the_coordinators_stop_is_left_to_the_outcome() {
+    fn the_coordinators_stop_is_left_to_the_outcome_but_for_what_its_last_step_did() {
         let mut seen = Watched::new(Verbosity::Normal);
         seen.see("r1", start(head("r1", 1)));
-        let (checkpoint, step) = (told(head("r1", 1)), step(1, Vec::new()));
+        let (checkpoint, step) = (told(head("r1", 1)), step(1, vec![call("c1", "readTextFile", "path", "notes/a.md")]));
         seen.see("r1", EventBody::StopRunByExceededMaxSteps { checkpoint, step });
-        assert_eq!((seen.lines(), seen.1), (Vec::new(), vec!["▸ researcher".to_owned()]));
+        assert_eq!(seen.lines(), [""; 0]);
+        assert_eq!(seen.1, ["▸ researcher", "✓ step 1  readTextFile notes/a.md"]);
     }
 }

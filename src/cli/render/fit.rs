@@ -1,0 +1,63 @@
+//! A Run's line cut to the terminal's width, so that what tells most is what stays.
+
+use console::{measure_text_width, truncate_str};
+
+/// Between the parts of a line.
+const GAP: &str = "  ";
+
+/// Fewest columns of an activity that are worth more than the figures behind it: a tool's name and a bit.
+const LEAST_ACTIVITY: usize = 16;
+
+/// Puts `head`, `activity` and `figures` together in at most `width` columns. The activity is shortened first, then the
+/// figures go, the last one first.
+pub fn fitted(head: &str, activity: &str, figures: &[String], width: usize) -> String {
+    let joined = |activity: &str, figures: &[String]| {
+        let parts = [head, activity].into_iter().chain(figures.iter().map(String::as_str));
+        parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(GAP)
+    };
+    let wanted = measure_text_width(activity);
+    for kept in (0..=figures.len()).rev() {
+        let figures = figures.get(..kept).unwrap_or_default();
+        let others = measure_text_width(&joined("", figures));
+        let room = width.saturating_sub(others + if activity.is_empty() { 0 } else { GAP.len() });
+        if others <= width && (room >= wanted || room >= LEAST_ACTIVITY) {
+            return joined(&truncate_str(activity, room, "…"), figures);
+        }
+    }
+    truncate_str(&joined(activity, &[]), width, "…").into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(width: usize) -> String {
+        fitted(
+            "t  step 1/100",
+            "exec sleep, readTextFile 日本語.txt",
+            &["1.2k tokens".to_owned(), "context 3%".to_owned()],
+            width,
+        )
+    }
+
+    #[test]
+    fn what_fits_is_whole() {
+        assert_eq!(line(120), "t  step 1/100  exec sleep, readTextFile 日本語.txt  1.2k tokens  context 3%");
+        assert_eq!(fitted("t", "", &["5 tokens".to_owned()], 20), "t  5 tokens");
+    }
+
+    #[test]
+    fn the_activity_is_shortened_then_the_figures_go() {
+        assert_eq!(line(70), "t  step 1/100  exec sleep, readTextFile 日本…  1.2k tokens  context 3%");
+        assert_eq!(line(50), "t  step 1/100  exec sleep, readTextF…  1.2k tokens");
+        assert_eq!(line(34), "t  step 1/100  exec sleep, readTe…");
+        assert_eq!(line(8), "t  step…");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for width in 1..100 {
+            assert!(measure_text_width(&line(width)) <= width, "{width}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What a person is told: where a job stands, what to do next, and what is not as asked for.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::answer::Stop;
+use crate::support::signpost::Signpost;
+use crate::support::storage::checkpoint_id;
+use crate::support::{Answer, KEY, Provider, Test, call};
+
+const ASKING: &str = "[experts.librarian]\ninstruction = \"You ask.\"\n\
+    [experts.librarian.skills.ask]\ntype = \"interactiveSkill\"\n\
+    [experts.librarian.skills.ask.tools.askUser]\ndescription = \"Asks.\"\n\
+    inputJsonSchema = '{\"type\":\"object\",\"properties\":{\"question\":{\"type\":\"string\"}}}'\n";
+
+fn question(id: &str, text: &str) -> crate::support::answer::Call {
+    call(id, "askUser", json!({"question": text}))
+}
+
+fn check(id: &str) -> Answer {
+    Answer::calls([call(id, "healthCheck", json!({}))])
+}
+
+#[test]
+fn a_continued_job_counts_the_steps_that_it_took() {
+    let test = Test::with(Provider::Anthropic).answers([Answer::text("One.")]);
+    let steps = |ran: crate::support::process::Ran| ran.assert_code(0).object()["steps"].clone();
+    assert_eq!(steps(test.run(["run", "librarian", "q", "--output", "json"])), 1);
+    test.server().script([Answer::text("Two.")]);
+    assert_eq!(steps(test.run(["resume", "latest", "And?", "--output", "json"])), 1);
+    test.server().script([check("c1"), Answer::text("Four.")]);
+    let ran = test.run(["resume", "latest", "And?"]).assert_code(0);
+    ran.assert_stderr(["completed: 2 steps; in all 4 steps"]);
+}
+
+#[test]
+fn what_the_last_step_of_a_stopped_job_did_is_told() {
+    let test = Test::with(Provider::Anthropic).answers([check("c1")]);
+    let ran = test.run(["run", "librarian", "q", "--max-steps", "1"]).assert_code(3);
+    ran.assert_stderr(["✓ step 1  healthCheck"]);
+}
+
+#[test]
+fn a_question_is_told_to_a_quiet_user_too() {
+    let test = Test::new().toml(ASKING).provider(Provider::Anthropic);
+    test.server().script([Answer::calls([question("c1", "Which owl?"), question("c2", "How many?")])]);
+    let ran = test.run(["run", "librarian", "q", "--quiet"]).assert_code(4);
+    let lines: Vec<_> = ran.stderr.lines().collect();
+    assert!(lines.len() == 3 && lines[0].contains("Which owl?") && lines[1].contains("How many?"), "{lines:?}");
+    assert!(lines[2].starts_with("perstack resume ") && lines[2].ends_with(" ANSWER -i --quiet"), "{lines:?}");
+}
+
+#[test]
+fn an_answer_where_nothing_was_asked_is_refused() {
+    let test = Test::with(Provider::Anthropic).answers([Answer::text("One.")]);
+    test.run(["run", "librarian", "q"]).assert_code(0);
+    test.run(["resume", "latest", "The barn owl.", "-i"]).assert_code(2).assert_stderr(["waits for an answer"]);
+    test.run(["run", "librarian", "The barn owl.", "--continue", "-i"]).assert_code(2);
+}
+
+#[test]
+fn an_answer_that_was_cut_off_is_not_taken_for_a_whole_one() {
+    for provider in Provider::ALL {
+        for stop in [Stop::Length, Stop::Filtered] {
+            let test = Test::with(provider).answers([Answer::text("Owls are").stop_reason(stop)]);
+            let ran = test.run(["run", "librarian", "q"]).assert_code(0);
+            ran.assert_stderr(["the answer may be incomplete"]);
+        }
+        let test = Test::with(provider).answers([Answer::text("Owls.")]);
+        assert!(!test.run(["run", "librarian", "q"]).assert_code(0).stderr.contains("incomplete"));
+    }
+}
+
+#[test]
+fn an_environment_file_that_was_named_and_is_missing_is_told() {
+    let test = Test::with(Provider::Anthropic).file("here.env", "").answers([Answer::text("One.")]);
+    let ran = test.run(["run", "librarian", "q", "--env-path", "here.env", "--env-path", "gone.env"]).assert_code(0);
+    assert!(ran.stderr.contains("warning: --env-path gone.env") && !ran.stderr.contains("here.env"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_command_after_a_stop_in_doubt_goes_on() {
+    let test = Test::with(Provider::Anthropic);
+    let signpost = Signpost::at(&test.workspace(), "sign");
+    let script = "echo x >> owls.txt; echo > sign; sleep 600";
+    let arguments =
+        json!({"command": "sh", "args": ["-c", script], "env": {}, "cwd": ".", "stdout": true, "stderr": true});
+    test.server().script([Answer::calls([call("c1", "exec", arguments)])]);
+    let running = test.spawn(["run", "librarian", "q"]);
+    signpost.wait();
+    running.signal(Signal::KILL);
+    running.finish();
+    let ran = test.run(["resume", "latest", "--in-doubt", "stop"]).assert_code(1);
+    let ran = ran.assert_stderr(["exec", "--in-doubt retry"]);
+    let line = ran.stderr.lines().last().unwrap();
+    let id = line.strip_prefix("perstack resume ").unwrap_or_else(|| panic!("{line}"));
+    test.server().script([Answer::text("Checked.")]);
+    assert_eq!(test.run(["resume", id]).assert_code(0).stdout, "Checked.\n");
+    assert_eq!(fs::read_to_string(test.workspace().join("owls.txt")).unwrap(), "x\n");
+}
+
+#[test]
+fn an_id_in_use_is_a_mistake_of_the_command() {
+    let test = Test::with(Provider::Anthropic).answers([Answer::text("One.")]);
+    test.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(0);
+    test.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(2).assert_stderr(["perstack resume nest"]);
+}
+
+#[test]
+fn a_replay_beside_its_recording_is_told_where_to_go() {
+    let test = Test::with(Provider::Anthropic).answers([check("c1"), Answer::text("One.")]);
+    test.run(["run", "librarian", "q", "--record", "c.cassette"]).assert_code(0);
+    test.run(["run", "librarian", "q", "--replay", "c.cassette"]).assert_code(2).assert_stderr(["--storage"]);
+    let mut stored = Vec::new();
+    for storage in ["a", "b"] {
+        let ran = test.run(["run", "librarian", "q", "--replay", "c.cassette", "--replay-tools", "--storage", storage]);
+        assert_eq!(ran.assert_code(0).stdout, "One.\n");
+        stored.push(files(&test.workspace().join(storage)));
+    }
+    assert!(stored[0].len() >= 5 && stored[0] == stored[1], "two replays store the same bytes");
+}
+
+/// Every file below `folder` by its path there, with its bytes.
+fn files(folder: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_replays_differences_stand_on_lines_of_their_own() {
+    let test = Test::with(Provider::Anthropic).answers([Answer::text("One.")]);
+    test.run(["run", "librarian", "Which owl?", "--record", "c.cassette"]).assert_code(0);
+    let ran = test.run(["run", "librarian", "Which bee?", "--replay", "c.cassette", "--storage", "a"]).assert_code(1);
+    let line = ran.stderr.lines().find(|line| line.contains("recorded \"Which owl?\"")).unwrap_or_default();
+    assert!(line.trim_start().starts_with("/messages/"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_copied_checkpoint_goes_on_with_its_provider_and_model() {
+    let home = Test::with(Provider::OpenAi).answers([check("c1")]);
+    home.run(["run", "librarian", "Count owls.", "--max-steps", "1", "--model", "gpt-5-mini"]).assert_code(3);
+    let file = home.storage().last_checkpoint();
+    let away = Test::new().provider(Provider::OpenAi).env("ANTHROPIC_API_KEY", KEY);
+    let away = away.file("copied.json", fs::read(&file).unwrap()).answers([Answer::text("One.")]);
+    let ran = away.run(["resume", "copied.json", "--max-steps", "9"]).assert_code(0);
+    assert_eq!(ran.stdout, "One.\n", "{}", checkpoint_id(&file));
+    assert_eq!(away.server().requests().remove(0).body["model"], "gpt-5-mini");
+}
+
+#[test]
+fn a_file_in_the_way_of_the_storage_is_told() {
+    let test = Test::with(Provider::Anthropic).file("taken", "");
+    let ran = test.run(["run", "librarian", "q", "--storage", "taken"]).assert_code(6);
+    ran.assert_stderr(["a file is in the way"]);
+}
