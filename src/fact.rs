@@ -99,6 +99,8 @@ pub enum FactBody {
     },
     /// A tool answered.
     ToolReturned { result: ToolResult },
+    /// A server's tools are others than before. From here on these are the Run's.
+    ToolsChanged { tools: Vec<ToolRoute> },
     /// The Run was told to stop (a signal, an embedding program).
     Interrupted,
 }

@@ -17,7 +17,7 @@ const fn arrow(from: &'static str, input: &'static str, to: &'static str, event:
 }
 
 /// Every arrow there is.
-pub const ARROWS: [Arrow; 28] = [
+pub const ARROWS: [Arrow; 29] = [
     arrow("Init", "Started", "PreparingForStep", "startRun"),
     arrow("Init", "Resumed", "PreparingForStep", "startRun"),
     arrow("Init", "Resumed", "ResumingFromStop", "resumeFromStop"),
@@ -34,6 +34,7 @@ pub const ARROWS: [Arrow; 28] = [
     arrow("GeneratingToolCall", "GenerationFailed", "stoppedByError", "stopRunByError"),
     arrow("GeneratingToolCall", "Interrupted", "stoppedByCancellation", "stopRunByCancellation"),
     arrow("GeneratingToolCall", "Resumed", "GeneratingToolCall", "resumeFromStop"),
+    arrow("GeneratingToolCall", "ToolsChanged", "GeneratingToolCall", ""),
     arrow("CallingMcpTools", "ToolReturned", "CallingMcpTools", ""),
     arrow("CallingMcpTools", "Interrupted", "stoppedByCancellation", "stopRunByCancellation"),
     arrow("CallingMcpTools", "Resumed", "CallingMcpTools", "resumeFromStop"),

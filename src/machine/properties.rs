@@ -295,6 +295,7 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
             },
             retry_in_ms: (odd != 2).then_some(10),
         },
+        Action::Generate { .. } if odd == 5 => FactBody::ToolsChanged { tools: surroundings(1).tools },
         Action::Generate { .. } => FactBody::Generated { generation: generation(choices, n) },
         Action::CallTools { calls, .. } => {
             let call = &calls[choices.below(calls.len())];

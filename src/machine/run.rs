@@ -15,7 +15,7 @@ use crate::machine::repair;
 use crate::machine::state::State;
 use crate::machine::transition::{Action, IllegalInput, Input, Save, Transition};
 use crate::message::Message;
-use crate::tool::{ToolKind, ToolResult};
+use crate::tool::{ToolKind, ToolResult, ToolRoute};
 use crate::usage::Usage;
 
 /// One Run: its conversation, its counters and where it stands. Pure: no I/O, no clock, no randomness; the same
@@ -111,6 +111,7 @@ impl RunMachine {
                 FactBody::Generated { generation } => self.generated(generation),
                 FactBody::GenerationFailed { failure, retry_in_ms } => self.failed(failure, *retry_in_ms),
                 FactBody::Resumed { resumption } => self.taken_over(State::GeneratingToolCall, resumption),
+                FactBody::ToolsChanged { tools } => self.change_tools(tools),
                 FactBody::Interrupted => self.cancel(&Turn::default()),
                 _ => return Err(illegal),
             },
@@ -183,6 +184,7 @@ impl RunMachine {
                 FactBody::Generated { .. }
                 | FactBody::GenerationFailed { .. }
                 | FactBody::Resumed { .. }
+                | FactBody::ToolsChanged { .. }
                 | FactBody::Interrupted,
             ) => true,
             (State::CallingMcpTools(turn), FactBody::ToolReturned { result }) => turn.awaits(&result.id),
@@ -294,6 +296,17 @@ impl RunMachine {
         Arrow {
             state: State::GeneratingToolCall,
             events: vec![event],
+            save: false,
+            action: Action::Generate { after_ms: 0 },
+        }
+    }
+
+    /// The model is about to be asked, and may call other tools than before.
+    fn change_tools(&mut self, tools: &[ToolRoute]) -> Arrow {
+        self.surroundings.tools = tools.to_vec();
+        Arrow {
+            state: State::GeneratingToolCall,
+            events: Vec::new(),
             save: false,
             action: Action::Generate { after_ms: 0 },
         }

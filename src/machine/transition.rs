@@ -27,6 +27,7 @@ impl Input {
                 FactBody::Generated { .. } => "Generated",
                 FactBody::GenerationFailed { .. } => "GenerationFailed",
                 FactBody::ToolReturned { .. } => "ToolReturned",
+                FactBody::ToolsChanged { .. } => "ToolsChanged",
                 FactBody::Interrupted => "Interrupted",
             },
         }

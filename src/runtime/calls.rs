@@ -12,6 +12,7 @@ use crate::fact::{Fact, FactBody};
 use crate::machine::{Action, Input, RunMachine};
 use crate::runtime::run::Stage;
 use crate::runtime::{InDoubt, RunError};
+use crate::skill::SkillSet;
 use crate::tool::{ToolCall, ToolResult};
 
 /// How long running tools may go on after the job was told to stop, before they are told too. Our own choice: long
@@ -65,24 +66,24 @@ impl<'a> Calls<'a> {
 
     /// Starts `calls`, in order. Those in doubt are made again only if that is safe, or the user said so; else they are
     /// answered by the doubt.
-    pub fn start(&mut self, calls: Vec<ToolCall>, in_doubt: bool) {
+    pub fn start(&mut self, calls: Vec<ToolCall>, in_doubt: bool, skills: &SkillSet) {
         let (again, doubtful): (Vec<ToolCall>, Vec<ToolCall>) =
-            calls.into_iter().partition(|call| !in_doubt || may_repeat(self.stage, call));
+            calls.into_iter().partition(|call| !in_doubt || may_repeat(self.stage, skills, call));
         self.arrived.extend(doubtful.iter().map(effect_unknown));
         if self.stage.tape.is_replay() {
             self.order = again.iter().map(|call| call.id.clone()).collect();
         }
         for call in again {
-            self.spawn(call);
+            self.spawn(call, skills);
         }
     }
 
-    fn spawn(&mut self, call: ToolCall) {
+    fn spawn(&mut self, call: ToolCall, skills: &SkillSet) {
         if let Some(result) = self.stage.tape.recorded_result(&call) {
             self.arrived.push_back(result);
             return;
         }
-        let Some(skill) = self.stage.skills.skill_of(&call.tool_name) else {
+        let Some(skill) = skills.skill_of(&call.tool_name) else {
             self.arrived.push_back(ToolResult::error(&call, format!("nothing here runs {}", call.tool_name)));
             return;
         };
@@ -172,7 +173,7 @@ impl<'a> Calls<'a> {
 ///
 /// # Errors
 /// [`RunError::CallsInDoubt`], or a fact that does not fit.
-pub fn check_doubts(machine: &RunMachine, first: &Input, stage: &Stage) -> Result<(), RunError> {
+pub fn check_doubts(machine: &RunMachine, first: &Input, stage: &Stage, skills: &SkillSet) -> Result<(), RunError> {
     if stage.in_doubt != InDoubt::Stop {
         return Ok(());
     }
@@ -182,15 +183,14 @@ pub fn check_doubts(machine: &RunMachine, first: &Input, stage: &Stage) -> Resul
         transition = ahead.advance(&Input::Proceed)?;
     }
     let Action::CallTools { calls, in_doubt: true } = transition.action else { return Ok(()) };
-    let doubtful = calls.into_iter().filter(|call| !may_repeat(stage, call));
+    let doubtful = calls.into_iter().filter(|call| !may_repeat(stage, skills, call));
     let tools: Vec<String> = doubtful.map(|call| call.tool_name).collect();
     if tools.is_empty() { Ok(()) } else { Err(RunError::CallsInDoubt { tools }) }
 }
 
 /// Whether a call that may have been made may be made again.
-fn may_repeat(stage: &Stage, call: &ToolCall) -> bool {
-    stage.in_doubt == InDoubt::Retry
-        || stage.skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())
+fn may_repeat(stage: &Stage, skills: &SkillSet, call: &ToolCall) -> bool {
+    stage.in_doubt == InDoubt::Retry || skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())
 }
 
 fn effect_unknown(call: &ToolCall) -> ToolResult {

@@ -11,6 +11,7 @@ use crate::runtime::RunError;
 use crate::runtime::recorder::Recorder;
 use crate::runtime::run::Stage;
 use crate::store::StoreError;
+use crate::tool::ToolSpec;
 
 /// Waits `after_ms`, then asks the model once. The checkpoint that is owed is written while the request is under way.
 ///
@@ -20,6 +21,7 @@ pub async fn generate(
     machine: &RunMachine,
     recorder: &mut Recorder,
     stage: &Stage,
+    tools: &[ToolSpec],
     after_ms: u64,
 ) -> Result<Fact, RunError> {
     if after_ms > 0 {
@@ -38,7 +40,7 @@ pub async fn generate(
     let request = GenerateRequest {
         model: &stage.model,
         messages: machine.messages(),
-        tools: stage.skills.tools(),
+        tools,
         reasoning: stage.reasoning,
         max_output_tokens: stage.max_output_tokens,
     };

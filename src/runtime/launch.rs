@@ -300,13 +300,13 @@ impl Shared {
             self.options.sink.emit(event, machine.messages());
         }
         let notices = inventory.notices.clone();
+        let mut skills = inventory.skills;
         let stage = Stage {
             provider: Arc::clone(&self.session.provider),
             max_output_tokens: self.session.provider.max_output_tokens(&setting.model, setting.reasoning_budget),
             model: setting.model.clone(),
             reasoning: setting.reasoning_budget,
             timeout: Duration::from_millis(setting.timeout),
-            skills: inventory.skills,
             clock,
             narrator,
             redactor: self.session.redactor.clone(),
@@ -315,11 +315,11 @@ impl Shared {
             tape: self.session.tape.clone(),
         };
         let input = Input::Fact(stage.fact(first));
-        let driven = match check_doubts(&machine, &input, &stage) {
-            Ok(()) => drive(&mut machine, input, &mut recorder, &stage).await,
+        let driven = match check_doubts(&machine, &input, &stage, &skills) {
+            Ok(()) => drive(&mut machine, input, &mut recorder, &stage, &mut skills).await,
             Err(doubts) => Err(doubts),
         };
-        if timeout(CLOSING, inventory::close(&stage.skills)).await.is_err() {
+        if timeout(CLOSING, inventory::close(&skills)).await.is_err() {
             let message = format!("some skills did not end within {} s and were left behind", CLOSING.as_secs());
             stage.narrator.runtime(EventBody::RuntimeWarning { message });
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::Status;
+use crate::event::EventBody;
 use crate::fact::{Clock, Fact, FactBody};
 use crate::machine::{Action, Input, RunMachine};
 use crate::provider::Provider;
@@ -17,6 +18,7 @@ use crate::runtime::session::Tape;
 use crate::runtime::{InDoubt, RunError, generate};
 use crate::setting::ReasoningBudget;
 use crate::skill::SkillSet;
+use crate::tool::ToolSpec;
 
 /// What a Run works with.
 pub struct Stage {
@@ -26,7 +28,6 @@ pub struct Stage {
     pub reasoning: ReasoningBudget,
     /// For one whole generation.
     pub timeout: Duration,
-    pub skills: SkillSet,
     pub clock: Arc<dyn Clock>,
     pub narrator: Narrator,
     pub redactor: Redactor,
@@ -51,6 +52,7 @@ pub async fn drive(
     mut input: Input,
     recorder: &mut Recorder,
     stage: &Stage,
+    skills: &mut SkillSet,
 ) -> Result<(Status, u64), RunError> {
     let mut calls = Calls::new(stage);
     let mut first_step = None;
@@ -61,10 +63,16 @@ pub async fn drive(
         let first_step = *first_step.get_or_insert(machine.head().step_number);
         input = match transition.action {
             Action::Proceed => Input::Proceed,
-            Action::Generate { after_ms } => Input::Fact(generate::generate(machine, recorder, stage, after_ms).await?),
+            // A request that is made again is the same request.
+            Action::Generate { after_ms: 0 } if let Some(changed) = take_up_tools(skills, stage) => {
+                Input::Fact(changed)
+            }
+            Action::Generate { after_ms } => {
+                Input::Fact(generate::generate(machine, recorder, stage, skills.tools(), after_ms).await?)
+            }
             Action::CallTools { calls: asked, in_doubt } => {
                 recorder.sync()?;
-                calls.start(asked, in_doubt);
+                calls.start(asked, in_doubt, skills);
                 Input::Fact(calls.next().await)
             }
             Action::Wait => Input::Fact(calls.next().await),
@@ -74,4 +82,12 @@ pub async fn drive(
             }
         };
     }
+}
+
+/// Between two steps: what servers say of their tools by now.
+fn take_up_tools(skills: &mut SkillSet, stage: &Stage) -> Option<Fact> {
+    for message in skills.refresh()? {
+        stage.narrator.runtime(EventBody::RuntimeWarning { message });
+    }
+    Some(stage.fact(FactBody::ToolsChanged { tools: skills.tools().iter().map(ToolSpec::route).collect() }))
 }

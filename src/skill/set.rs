@@ -8,31 +8,50 @@ use crate::tool::ToolSpec;
 /// Tools in the order they were added; of two with one name the first counts.
 #[derive(Clone, Default)]
 pub struct SkillSet {
+    sources: Vec<Source>,
     skills: Vec<Arc<dyn Skill>>,
     tools: Vec<ToolSpec>,
+}
+
+/// Where tools come from.
+#[derive(Clone)]
+enum Source {
+    Skill(Arc<dyn Skill>),
+    /// Nothing here runs these.
+    Declared(Vec<ToolSpec>),
 }
 
 impl SkillSet {
     /// Adds a skill that runs, with its tools. Returns a warning for each tool whose name was taken.
     pub fn add(&mut self, skill: Arc<dyn Skill>) -> Vec<String> {
-        let warnings = self.declare(skill.tools());
-        self.skills.push(skill);
-        warnings
+        self.skills.push(Arc::clone(&skill));
+        self.add_source(Source::Skill(skill))
     }
 
     /// Adds tools that nothing here runs. Returns a warning for each whose name was taken.
     pub fn declare(&mut self, tools: Vec<ToolSpec>) -> Vec<String> {
+        self.add_source(Source::Declared(tools))
+    }
+
+    fn add_source(&mut self, source: Source) -> Vec<String> {
         let mut warnings = Vec::new();
-        for tool in tools {
-            match self.tools.iter().find(|known| known.name == tool.name) {
-                Some(known) => warnings.push(format!(
-                    "tool {} of {} is hidden by the one of {}: use pick or omit to choose",
-                    tool.name, tool.skill_name, known.skill_name
-                )),
-                None => self.tools.push(tool),
-            }
-        }
+        take_in(&source, &mut self.tools, &mut warnings);
+        self.sources.push(source);
         warnings
+    }
+
+    /// Takes up what the skills offer now. Returns a warning for each tool whose name is taken, or `None` when nothing
+    /// has changed.
+    pub fn refresh(&mut self) -> Option<Vec<String>> {
+        let (mut tools, mut warnings) = (Vec::new(), Vec::new());
+        for source in &self.sources {
+            take_in(source, &mut tools, &mut warnings);
+        }
+        if tools == self.tools {
+            return None;
+        }
+        self.tools = tools;
+        Some(warnings)
     }
 
     /// All tools.
@@ -54,6 +73,23 @@ impl SkillSet {
     /// The skills that run.
     pub fn skills(&self) -> &[Arc<dyn Skill>] {
         &self.skills
+    }
+}
+
+/// Adds the tools of `source` whose names are free.
+fn take_in(source: &Source, tools: &mut Vec<ToolSpec>, warnings: &mut Vec<String>) {
+    let offered = match source {
+        Source::Skill(skill) => skill.tools(),
+        Source::Declared(tools) => tools.clone(),
+    };
+    for tool in offered {
+        match tools.iter().find(|known| known.name == tool.name) {
+            Some(known) => warnings.push(format!(
+                "tool {} of {} is hidden by the one of {}: use pick or omit to choose",
+                tool.name, tool.skill_name, known.skill_name
+            )),
+            None => tools.push(tool),
+        }
     }
 }
 

@@ -331,7 +331,7 @@ async fn follow(skill: Weak<McpSkill>, connection: Weak<Connection>) {
         let Some(skill) = skill.upgrade() else { return };
         match skill.list(&current, skill.start_timeout()).await {
             Ok(()) => skill.reporter.warn(format!(
-                "skill {}: its tools have changed; this run goes on with those it began with",
+                "skill {}: its tools have changed; the next step goes on with the new ones",
                 skill.common.name
             )),
             Err(_) if current.is_over() => return,
