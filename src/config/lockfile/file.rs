@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// Most temporary names tried: as many leftovers of crashes may lie about before one is in the way.
 const MAX_TEMPORARY: u32 = 1000;
 
-/// What [`write`] did.
+/// What [`write()`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// The file was made or replaced.
