@@ -84,6 +84,8 @@ impl NoticeBoard {
 impl State {
     fn take(&mut self, name: &str, notice: SkillNotice) {
         match &notice {
+            // Not told in a replay, and so its end is not either.
+            SkillNotice::Connected { .. } if self.teller.as_ref().is_some_and(|teller| teller.is_replay) => {}
             SkillNotice::Connected { .. } => {
                 self.connected.retain(|other| other != name);
                 self.connected.push(name.to_owned());
