@@ -8,6 +8,9 @@ use super::{processes, script, told};
 use crate::support::tool_server::{command_skill, librarian, lines, program};
 use crate::support::{Answer, Test};
 
+/// A flag that leaves it to the lock whether it serves.
+const FRESH: &str = "--max-steps=9";
+
 /// A test whose expert's server is started by a script, with the lock of a server that works.
 fn locked() -> Test {
     let test = librarian(&command_skill("owls", "sh", &["server.sh"]));
@@ -41,11 +44,10 @@ fn echo() -> [(&'static str, Value); 1] {
 
 #[test]
 fn a_server_that_is_never_called_is_never_started() {
-    for flags in [&["--output", "jsonl"][..], &["--output", "jsonl", "--locked"], &["--output", "jsonl", "--frozen"]] {
+    for flag in [FRESH, "--locked", "--frozen"] {
         // It would keep the run for a minute.
         let test = serving(locked(), "start=hang processes=ids").answers([Answer::text("Done.")]);
-        let args: Vec<&str> = ["run", "librarian", "Look."].iter().chain(flags).copied().collect();
-        let events = test.run(args).assert_code(0).events();
+        let events = test.run(["run", "librarian", "Look.", "--output", "jsonl", flag]).assert_code(0).events();
         assert_eq!(life(&events), ["startGeneration"]);
         assert_eq!(warnings(&events), Vec::<&str>::new());
         assert!(test.server().requests()[0].tools().contains(&"echo"));
@@ -88,21 +90,15 @@ fn a_start_that_fails_is_a_result_that_quotes_the_server() {
 fn drift_is_a_warning_and_under_locked_a_refusal() {
     let differs = |text: &str| {
         text.contains("owls: its tools differ from perstack.lock")
-            && text.contains("tool refuse removed")
-            && text.contains("tool reject added")
+            && text.contains("tool echo removed")
+            && text.contains("tool hoot added")
     };
     // The first tool is renamed; the call is of one that both have.
     let call = || script([("nothing", json!({}))]);
-    let drifted = || {
-        let test = librarian(&command_skill("owls", "sh", &["server.sh"]));
-        let test = serving(test, "first=refuse");
-        test.run(["install"]).assert_code(0);
-        serving(test, "first=reject diary=diary processes=ids").answers(call())
-    };
-    for flags in [&["--output", "jsonl"][..], &["--output", "jsonl", "--frozen"]] {
+    let drifted = || serving(locked(), "first=hoot diary=diary processes=ids").answers(call());
+    for flag in [FRESH, "--frozen"] {
         let test = drifted();
-        let args: Vec<&str> = ["run", "librarian", "Look."].iter().chain(flags).copied().collect();
-        let events = test.run(args).assert_code(0).events();
+        let events = test.run(["run", "librarian", "Look.", "--output", "jsonl", flag]).assert_code(0).events();
         let [warning] = warnings(&events)[..] else { panic!("one warning: {events:#?}") };
         assert!(differs(warning), "{warning}");
         assert_eq!(lines(&test, "diary"), ["listed", "called nothing"]);
