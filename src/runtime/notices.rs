@@ -191,7 +191,7 @@ mod tests {
         SkillNotice::Connected { server: None, timings }
     }
 
-    /// What is told of two skills, `b` being up first, and how many stamps it took.
+    /// What is told of two skills, `b` being up first, and of `c`, which is started by a call; and how many stamps it took.
     fn told(tape: &Tape) -> (Vec<String>, u64) {
         let (ear, clock) = (Arc::new(Ear::default()), Arc::new(Counter::default()));
         let narrator = Narrator {
@@ -208,6 +208,7 @@ mod tests {
         a(connected());
         board.attach(&narrator, tape, &["a".to_owned(), "b".to_owned()]);
         a(SkillNotice::Stderr { line: "late".to_owned() });
+        board.of("c")(connected());
         b(SkillNotice::Disconnected);
         board.conclude();
         let told = ear.0.lock().unwrap().iter().map(|(event, _)| event.clone()).collect();
@@ -234,11 +235,13 @@ mod tests {
             line("early"),
             event("skillConnected", "a", Some(1)),
             line("late"),
+            event("skillConnected", "c", Some(1)),
             event("skillDisconnected", "b", None),
             event("skillDisconnected", "a", None),
+            event("skillDisconnected", "c", None),
         ];
         assert_eq!(events, expected);
-        assert_eq!(stamps, 6);
+        assert_eq!(stamps, 8);
     }
 
     #[test]
