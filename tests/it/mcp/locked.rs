@@ -81,8 +81,8 @@ fn a_server_is_started_by_the_first_call_and_serves_the_next() {
 fn a_start_that_fails_is_a_result_that_quotes_the_server() {
     let test = serving(locked(), "start=exit processes=ids").answers(script(echo()));
     test.run(["run", "librarian", "Look."]).assert_code(0);
-    let [(text, true)] = &told(&test.server().requests()[1])[..] else { panic!("one result, an error") };
-    assert!(text.contains("skill owls did not start") && text.contains("no database at owls.db"), "{text}");
+    let [(words, true)] = &told(&test.server().requests()[1])[..] else { panic!("one result, an error") };
+    assert!(words.contains("skill owls did not start") && words.contains("no database at owls.db"), "{words}");
     super::assert_gone(processes(&test, "ids"));
 }
 
@@ -105,8 +105,8 @@ fn drift_is_a_warning_and_under_locked_a_refusal() {
     }
     let test = drifted();
     test.run(["run", "librarian", "Look.", "--locked"]).assert_code(0);
-    let [(text, true)] = &told(&test.server().requests()[1])[..] else { panic!("one result, an error") };
-    assert!(differs(text), "{text}");
+    let [(words, true)] = &told(&test.server().requests()[1])[..] else { panic!("one result, an error") };
+    assert!(differs(words), "{words}");
     assert_eq!(lines(&test, "diary"), ["listed"], "nothing was called");
     super::assert_gone(processes(&test, "ids"));
 }
