@@ -249,7 +249,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__list__subcmd__tools)
-            opts="-q -h --json --quiet --config --env-path --storage --proxy --help"
+            opts="-q -h --json --live --quiet --config --env-path --storage --proxy --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -100,6 +100,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --storage 'Folder that jobs are stored in [default: perstack]'
             cand --proxy 'HTTP(S) or SOCKS proxy for model requests'
             cand --json 'An array of JSON objects, with each tool''s input schema'
+            cand --live 'Start the skills and ask them, whatever perstack.lock says'
             cand -q 'Show errors only'
             cand --quiet 'Show errors only'
             cand -h 'Print help'

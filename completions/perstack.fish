@@ -162,6 +162,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l env-pat
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l proxy -d 'HTTP(S) or SOCKS proxy for model requests' -r
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l json -d 'An array of JSON objects, with each tool\'s input schema'
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l live -d 'Start the skills and ask them, whatever perstack.lock says'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F

@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::drive::async_runtime;
 use super::failure::Failure;
+use super::lock::LockArgs;
 use super::options::{ModelArgs, PlaceArgs};
 use super::render::{Paint, shortened, visible};
-use super::setup::{ProjectNeed, Setup};
+use super::setup::{ProjectNeed, Setup, warn};
 use super::signals::Signals;
 use super::{Exit, Process};
 
@@ -33,6 +34,9 @@ pub struct ListToolsArgs {
     /// An array of JSON objects, with each tool's input schema
     #[arg(long)]
     json: bool,
+    /// Start the skills and ask them, whatever perstack.lock says
+    #[arg(long)]
+    live: bool,
     /// Show errors only
     #[arg(long, short)]
     quiet: bool,
@@ -65,6 +69,7 @@ impl EventSink for Nobody {
 pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.place, &ModelArgs::default(), ProjectNeed::Required)?;
     setup.print_warnings(process, args.quiet);
+    let setup = if args.live { setup } else { setup.with_lock(LockArgs::default(), process, args.quiet)? };
     let experts = match &args.expert {
         Some(expert) => vec![setup.expert(expert)?],
         None => setup.experts(),
@@ -73,8 +78,12 @@ pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
     let options = setup.options(process, Arc::new(Nobody), cancel, InDoubt::default(), Cassette::None);
     let runtime = async_runtime()?;
     let format = if args.json { Format::Json } else { Format::Table(width(process)) };
-    let exit = runtime.block_on(list(experts, options, format, Paint::of_stderr(process)));
+    let mut warnings = Vec::new();
+    let exit = runtime.block_on(list(experts, options, format, Paint::of_stderr(process), &mut warnings));
     runtime.shutdown_background();
+    for warning in &warnings {
+        warn(process, args.quiet, warning);
+    }
     exit
 }
 
@@ -86,11 +95,17 @@ enum Format {
     Table(Option<usize>),
 }
 
-/// Collects and writes, unless a signal ends it.
-async fn list(experts: Vec<ExpertKey>, options: Options, format: Format, paint: Paint) -> Result<Exit, Failure> {
+/// Collects and writes, unless a signal ends it. Puts what the owner should know into `warnings`.
+async fn list(
+    experts: Vec<ExpertKey>,
+    options: Options,
+    format: Format,
+    paint: Paint,
+    warnings: &mut Vec<String>,
+) -> Result<Exit, Failure> {
     let mut signals = Signals::listen().context("cannot listen to signals").map_err(Failure::other)?;
     let work = async {
-        let collected = collect(&experts, &options).await;
+        let collected = collect(&experts, &options, warnings).await;
         // A reader that stalls must not keep the signals from being heard.
         tokio::task::spawn_blocking(move || write(&collected, format, paint)).await.map_err(Failure::other)?
     };
@@ -107,11 +122,14 @@ struct Collected {
 }
 
 /// Asks for each expert's tools in turn. One that fails does not hide the others'.
-async fn collect(experts: &[ExpertKey], options: &Options) -> Collected {
+async fn collect(experts: &[ExpertKey], options: &Options, warnings: &mut Vec<String>) -> Collected {
     let mut collected = Collected { found: Vec::new(), failures: Vec::new() };
     for expert in experts {
-        match runtime::tools(expert, options).await {
-            Ok(tools) => collected.found.push((expert.clone(), tools)),
+        match runtime::list(expert, options).await {
+            Ok(listed) => {
+                warnings.extend(listed.warnings.iter().map(|warning| format!("expert {expert}: {warning}")));
+                collected.found.push((expert.clone(), listed.tools));
+            }
             Err(error) => collected.failures.push(Failure::from(error).in_expert(expert)),
         }
     }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::environment::Environment;
 use crate::event::ServerInfo;
 use crate::expert::{Expert, ExpertKey, ExpertRef, SkillSpec};
+use crate::runtime::locked::LockedServers;
 use crate::runtime::narrator::Narrator;
 use crate::runtime::notices::NoticeBoard;
 use crate::runtime::session::Tape;
@@ -18,6 +19,7 @@ use crate::runtime::{RunError, VERSION};
 use crate::skill::base::{BaseSkill, conversation_tools};
 use crate::skill::mcp::{self, McpSkill, SkillNotice, Timings};
 use crate::skill::{Skill, SkillError, SkillSet, declare};
+use crate::tool::ToolSpec;
 
 /// The original's text.
 const REQUIRED_ENV_IGNORED: &str =
@@ -34,6 +36,19 @@ pub struct Place<'a> {
     pub cancel: &'a CancellationToken,
     /// Whether another expert called this one: then nobody is there to be asked.
     pub is_delegate: bool,
+    /// Where the tools of servers come from.
+    pub source: Source<'a>,
+}
+
+/// Where the tools of servers come from.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// All servers are started and asked.
+    Servers,
+    /// The lock; a server is started when one of its tools is called.
+    Lock(&'a LockedServers),
+    /// The lock; the tools are only to be looked at.
+    LockToRead(&'a LockedServers),
 }
 
 /// An expert's tools, ready to be called.
@@ -49,7 +64,7 @@ pub struct Inventory {
     pub notices: NoticeBoard,
 }
 
-/// Opens the skills of `expert`: all servers at once. With the first that fails all others are closed again, unless
+/// Opens the skills of `expert`: all servers at once, unless a lock stands in for them. With the first that fails all others are closed again, unless
 /// it is one that may come later (`lazyInit`): its tools are missing then.
 ///
 /// # Errors
@@ -69,9 +84,15 @@ pub async fn open(
         notices: NoticeBoard::default(),
     };
     let mut servers = Servers::default();
+    let mut read: BTreeMap<usize, Vec<ToolSpec>> = BTreeMap::new();
     for (at, (name, spec)) in expert.skills.iter().enumerate() {
-        if let Some(spec) = server(spec, place.base_command) {
-            servers.start(at, spec, &place, &inventory.notices.of(name));
+        let Some(spec) = server(spec, place.base_command) else { continue };
+        match place.source {
+            Source::Servers => servers.start(at, spec, &place, &inventory.notices.of(name)),
+            Source::Lock(lock) => servers.prepare(at, &spec, &place, &inventory.notices.of(name), lock)?,
+            Source::LockToRead(lock) => {
+                read.insert(at, lock.tools_of(spec.common()));
+            }
         }
     }
     let mut started = servers.all(place.cancel).await?;
@@ -85,6 +106,10 @@ pub async fn open(
                 inventory.warnings.extend(inventory.skills.declare(own.collect()));
             }
             has_base |= is_base;
+            if let Some(tools) = read.remove(&at) {
+                inventory.warnings.extend(inventory.skills.declare(tools));
+                continue;
+            }
             match (started.remove(&at), spec) {
                 (Some(Ok(skill)), _) => inventory.warnings.extend(inventory.skills.add(skill)),
                 (Some(Err(error)), _) => inventory.missing.push(error),
@@ -172,6 +197,10 @@ fn server(spec: &SkillSpec, base_command: Option<&[String]>) -> Option<SkillSpec
     Some(spec)
 }
 
+fn may_be_missing(spec: &SkillSpec) -> bool {
+    matches!(spec, SkillSpec::McpStdioSkill { lazy_init: true, .. })
+}
+
 /// Servers on their way up, by their place among the skills.
 #[derive(Default)]
 struct Servers {
@@ -184,11 +213,31 @@ impl Servers {
     fn start(&mut self, at: usize, spec: SkillSpec, place: &Place<'_>, notices: &mcp::Notices) {
         let (workspace, environment) = (place.workspace.to_owned(), place.environment.clone());
         let notices = Arc::clone(notices);
-        let may_be_missing = matches!(spec, SkillSpec::McpStdioSkill { lazy_init: true, .. });
+        let may_be_missing = may_be_missing(&spec);
         self.starting.spawn(async move {
             let place = mcp::Place { workspace: &workspace, environment: &environment };
             (at, may_be_missing, McpSkill::start(&spec, place, notices).await)
         });
+    }
+
+    /// A server that is started when it is called.
+    ///
+    /// # Errors
+    /// What is wrong with its configuration or environment, unless it may be missing.
+    fn prepare(
+        &mut self,
+        at: usize,
+        spec: &SkillSpec,
+        place: &Place<'_>,
+        notices: &mcp::Notices,
+        lock: &LockedServers,
+    ) -> Result<(), RunError> {
+        let at_work = mcp::Place { workspace: place.workspace, environment: place.environment };
+        match McpSkill::locked(spec, at_work, Arc::clone(notices), lock.of(spec.common())) {
+            Err(error) if !may_be_missing(spec) => return Err(error.into()),
+            prepared => self.started.insert(at, prepared),
+        };
+        Ok(())
     }
 
     /// Waits for all of them. With the first failure that counts, or when `cancel` fires, everything is ended.

@@ -18,7 +18,7 @@ use crate::machine::{Input, RunMachine};
 use crate::runtime::calls::check_doubts;
 use crate::runtime::history::{self, Past};
 use crate::runtime::instruction::{self, Scene};
-use crate::runtime::inventory::{self, Inventory, Place};
+use crate::runtime::inventory::{self, Inventory, Place, Source};
 use crate::runtime::locked;
 use crate::runtime::narrator::Narrator;
 use crate::runtime::recorder::Recorder;
@@ -420,18 +420,20 @@ pub fn place(options: &Options) -> Place<'_> {
         base_command: options.base_skill_command.as_deref(),
         cancel: &options.cancel,
         is_delegate: false,
+        source: Source::Servers,
     }
 }
 
-/// Opens the tools of `expert` for a Run.
+/// Opens the tools of `expert` for a Run; with a lock that serves, no server is started for it.
 ///
 /// # Errors
 /// As [`inventory::open`], or the lock must serve and cannot.
 pub async fn open_tools(expert: &Expert, options: &Options, is_delegate: bool) -> Result<Inventory, RunError> {
-    let lock_warnings = locked::check(expert, options)?;
-    let place = Place { is_delegate, ..place(options) };
+    let found = locked::find(expert, options)?;
+    let source = found.lock.as_ref().map_or(Source::Servers, Source::Lock);
+    let place = Place { is_delegate, source, ..place(options) };
     let mut inventory = inventory::open(expert, &options.experts, place).await?;
-    inventory.warnings.extend(lock_warnings);
+    inventory.warnings.extend(found.warning);
     Ok(inventory)
 }
 

@@ -1,18 +1,68 @@
-//! The lock at run time: asked for each expert before its skills are opened.
+//! The lock at run time: asked for each expert before its skills are opened. With it, no server is started before one of
+//! its tools is called.
 
-use crate::config::lockfile::{Definition, LockChoice, choose};
-use crate::expert::Expert;
+use std::sync::Arc;
+
+use crate::config::lockfile::{Definition, LockChoice, LockUse, LockedExpert, choose};
+use crate::expert::{Expert, SkillCommon};
 use crate::runtime::{Options, RunError};
+use crate::skill::mcp::{Locked, OnDrift};
+use crate::tool::ToolSpec;
 
-/// Asks whether the lock may serve for `expert`, and returns what its owner should know.
+/// How the tools of an expert's servers are found.
+#[derive(Default)]
+pub struct Found {
+    /// From the lock; else the servers are asked.
+    pub lock: Option<LockedServers>,
+    /// Why the lock does not serve, when it should have.
+    pub warning: Option<String>,
+}
+
+/// What the lock says of the servers of one expert.
+pub struct LockedServers {
+    tools: Vec<ToolSpec>,
+    entry: Arc<LockedExpert>,
+    on_drift: OnDrift,
+}
+
+/// Asks whether the lock may serve for `expert`.
 ///
 /// # Errors
 /// When the lock must serve and cannot.
-pub fn check(expert: &Expert, options: &Options) -> Result<Vec<String>, RunError> {
+pub fn find(expert: &Expert, options: &Options) -> Result<Found, RunError> {
     let definition = Definition::new(expert, options.base_skill_command.as_deref());
     match choose(&definition, options.lockfile.as_deref(), options.lock) {
-        LockChoice::UseLocked(_) => Ok(Vec::new()),
-        LockChoice::Discover { warning } => Ok(warning.into_iter().collect()),
+        LockChoice::UseLocked(tools) => {
+            let entry = options.lockfile.as_ref().and_then(|lock| lock.experts.get(expert.key.as_str()));
+            let entry = entry.ok_or_else(|| RunError::Internal(format!("no entry of {} in its lock", expert.key)))?;
+            let on_drift = match options.lock {
+                LockUse::Locked => OnDrift::Refuse,
+                LockUse::Auto | LockUse::Frozen => OnDrift::Warn,
+            };
+            let lock = LockedServers { tools, entry: Arc::new(entry.clone()), on_drift };
+            Ok(Found { lock: Some(lock), warning: None })
+        }
+        LockChoice::Discover { warning } => Ok(Found { lock: None, warning }),
         LockChoice::Refuse(error) => Err(error.into()),
+    }
+}
+
+impl LockedServers {
+    /// The locked tools of one skill, as it admits them.
+    pub fn tools_of(&self, skill: &SkillCommon) -> Vec<ToolSpec> {
+        let is_of_it = |tool: &&ToolSpec| tool.skill_name == skill.name && skill.admits(&tool.name);
+        self.tools.iter().filter(is_of_it).cloned().collect()
+    }
+
+    /// What stands in for the server of one skill.
+    pub fn of(&self, skill: &SkillCommon) -> Locked {
+        let (entry, common) = (Arc::clone(&self.entry), skill.clone());
+        let compare = move |live: &[ToolSpec]| {
+            let differences = entry.drift(&common.name, live).into_iter();
+            // A lock that is used unasked may hold what `pick` and `omit` leave out by now.
+            let seen = differences.filter(|difference| common.admits(&difference.tool));
+            seen.map(|difference| difference.to_string()).collect()
+        };
+        Locked { tools: self.tools_of(skill), compare: Arc::new(compare), on_drift: self.on_drift }
     }
 }

@@ -35,6 +35,7 @@ use crate::machine::IllegalInput;
 use crate::message::Message;
 use crate::provider::ProviderError;
 use crate::replay::ReplayError;
+use crate::runtime::inventory::{Place, Source};
 use crate::skill::SkillError;
 use crate::store::StoreError;
 use crate::tool::ToolSpec;
@@ -296,12 +297,25 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     Box::pin(resume::resume(input, options)).await
 }
 
-/// The tools that `expert` would see.
+/// The tools that `expert` would see: those of servers from `options.lockfile` where it serves, else as the servers tell
+/// now.
 ///
 /// # Errors
-/// When the expert is not defined or a skill of it cannot be opened.
+/// When the expert is not defined, a skill of it cannot be opened, or the lock must serve and cannot.
 pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec>, RunError> {
-    Ok(survey(expert, options).await?.tools)
+    Ok(list(expert, options).await?.tools)
+}
+
+/// As [`tools`], with what the owner should know; no server is spoken to where the lock serves.
+///
+/// # Errors
+/// As [`tools`].
+pub async fn list(expert: &ExpertKey, options: &Options) -> Result<Surveyed, RunError> {
+    let found = locked::find(launch::find_expert(expert, &options.experts)?, options)?;
+    let source = found.lock.as_ref().map_or(Source::Servers, Source::LockToRead);
+    let mut listed = look(expert, options, source).await?;
+    listed.warnings.extend(found.warning);
+    Ok(listed)
 }
 
 /// What a lock holds of `expert`: its tools, and how its servers are spoken to. Every skill is opened for it, lock or
@@ -310,8 +324,14 @@ pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec
 /// # Errors
 /// As [`tools`].
 pub async fn survey(expert: &ExpertKey, options: &Options) -> Result<Surveyed, RunError> {
+    look(expert, options, Source::Servers).await
+}
+
+/// Opens the skills of `expert`, looks at them, and closes them again.
+async fn look(expert: &ExpertKey, options: &Options, source: Source<'_>) -> Result<Surveyed, RunError> {
     let expert = launch::find_expert(expert, &options.experts)?;
-    let inventory = inventory::open(expert, &options.experts, launch::place(options)).await?;
+    let place = Place { source, ..launch::place(options) };
+    let inventory = inventory::open(expert, &options.experts, place).await?;
     let skills = inventory.skills.skills();
     let protocols = skills.iter().filter_map(|skill| Some((skill.name().to_owned(), skill.protocol()?))).collect();
     let found = Surveyed { tools: inventory.skills.tools().to_vec(), protocols, warnings: inventory.warnings };

@@ -84,6 +84,8 @@ impl NoticeBoard {
 impl State {
     fn take(&mut self, name: &str, notice: SkillNotice) {
         match &notice {
+            // Not told in a replay, and so its end is not either.
+            SkillNotice::Connected { .. } if self.teller.as_ref().is_some_and(|teller| teller.is_replay) => {}
             SkillNotice::Connected { .. } => {
                 self.connected.retain(|other| other != name);
                 self.connected.push(name.to_owned());
@@ -189,7 +191,7 @@ mod tests {
         SkillNotice::Connected { server: None, timings }
     }
 
-    /// What is told of two skills, `b` being up first, and how many stamps it took.
+    /// What is told of two skills, `b` being up first, and of `c`, which is started by a call; and how many stamps it took.
     fn told(tape: &Tape) -> (Vec<String>, u64) {
         let (ear, clock) = (Arc::new(Ear::default()), Arc::new(Counter::default()));
         let narrator = Narrator {
@@ -206,6 +208,7 @@ mod tests {
         a(connected());
         board.attach(&narrator, tape, &["a".to_owned(), "b".to_owned()]);
         a(SkillNotice::Stderr { line: "late".to_owned() });
+        board.of("c")(connected());
         b(SkillNotice::Disconnected);
         board.conclude();
         let told = ear.0.lock().unwrap().iter().map(|(event, _)| event.clone()).collect();
@@ -232,11 +235,13 @@ mod tests {
             line("early"),
             event("skillConnected", "a", Some(1)),
             line("late"),
+            event("skillConnected", "c", Some(1)),
             event("skillDisconnected", "b", None),
             event("skillDisconnected", "a", None),
+            event("skillDisconnected", "c", None),
         ];
         assert_eq!(events, expected);
-        assert_eq!(stamps, 6);
+        assert_eq!(stamps, 8);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::support::{Answer, PATIENCE, Test, call};
 
 mod events;
 mod listing;
+mod locked;
 mod processes;
 mod remote;
 mod results;

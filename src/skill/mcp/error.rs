@@ -31,6 +31,12 @@ pub enum McpError {
     /// The server ended, or answered with what is no MCP.
     #[error("skill {skill} did not start: {why}{}", said(stderr))]
     NotStarted { skill: String, why: String, stderr: Vec<String> },
+    /// The server's tools are not those that were locked.
+    #[error(
+        "skill {skill}: its tools differ from perstack.lock ({differences}): run `perstack install` to lock them as they \
+         are now, or put back the server that was locked"
+    )]
+    Drift { skill: String, differences: String },
     /// The skill has been closed.
     #[error("skill {skill} has been closed")]
     Closed { skill: String },

@@ -37,6 +37,7 @@ mod guard;
 mod health;
 mod launch;
 mod lines;
+mod locked;
 mod notice;
 mod remote;
 mod result;
@@ -49,6 +50,7 @@ mod tools;
 mod tests;
 
 pub use error::McpError;
+pub use locked::{Compare, Locked, OnDrift};
 pub use notice::{Notices, SkillNotice, Timings};
 
 /// How long a server may take to start when the skill does not say. `npx` may have to fetch it first.
@@ -72,14 +74,18 @@ pub struct Place<'a> {
     pub environment: &'a Environment,
 }
 
-/// A running MCP server.
+/// An MCP server: running, or to be started when it is called first.
 pub struct McpSkill {
     common: SkillCommon,
     origin: Origin,
     workspace: PathBuf,
     reporter: Arc<Reporter>,
+    /// What the expert sees in the place of `tools`, where a lock has it.
+    locked: Option<Locked>,
     tools: RwLock<Vec<ToolSpec>>,
     live: Mutex<Option<Live>>,
+    /// How many starts failed, and how the last one did: calls that waited for it fail with it.
+    failed: RwLock<(u64, Option<McpError>)>,
     closing: CancellationToken,
 }
 
@@ -107,6 +113,32 @@ impl McpSkill {
     /// # Errors
     /// [`SkillError::Mcp`]. Nothing is left running then.
     pub async fn start(spec: &SkillSpec, place: Place<'_>, notices: Notices) -> Result<Arc<Self>, SkillError> {
+        let skill = Self::prepared(spec, place, notices, None)?;
+        skill.connection().await?;
+        Ok(skill)
+    }
+
+    /// The server that `spec` declares, with the tools of a lock. It is started when one of them is called; a start that
+    /// fails is that call's result, and the next call tries again.
+    ///
+    /// # Errors
+    /// [`SkillError::Mcp`] for what is wrong whether or not the server works: a variable that is not set, an address that
+    /// is not allowed.
+    pub fn locked(
+        spec: &SkillSpec,
+        place: Place<'_>,
+        notices: Notices,
+        locked: Locked,
+    ) -> Result<Arc<Self>, SkillError> {
+        Self::prepared(spec, place, notices, Some(locked))
+    }
+
+    fn prepared(
+        spec: &SkillSpec,
+        place: Place<'_>,
+        notices: Notices,
+        locked: Option<Locked>,
+    ) -> Result<Arc<Self>, SkillError> {
         let mut redactor = Redactor::of_environment(place.environment);
         let origin = match spec {
             SkillSpec::McpStdioSkill { .. } => {
@@ -118,21 +150,22 @@ impl McpSkill {
                 return Err(McpError::NoServer { skill: common.name.clone() }.into());
             }
         };
-        let skill = Arc::new(Self {
+        Ok(Arc::new(Self {
             common: spec.common().clone(),
             origin,
             workspace: std::path::absolute(place.workspace).unwrap_or_else(|_| place.workspace.to_owned()),
             reporter: Arc::new(Reporter::new(notices, redactor)),
+            locked,
             tools: RwLock::default(),
             live: Mutex::default(),
+            failed: RwLock::default(),
             closing: CancellationToken::new(),
-        });
-        skill.connection().await?;
-        Ok(skill)
+        }))
     }
 
-    /// The connection; a new one when there is none that works.
+    /// The connection; a new one when there is none that works. Who asks while a start is under way shares its outcome.
     async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, McpError> {
+        let failed_before = self.failed.read().unwrap_or_else(PoisonError::into_inner).0;
         let mut live = self.live.lock().await;
         if self.closing.is_cancelled() {
             return Err(McpError::Closed { skill: self.common.name.clone() });
@@ -146,24 +179,38 @@ impl McpSkill {
             gone.connection.close().await;
             self.reporter.tell(SkillNotice::Disconnected);
         }
-        let limit = self.start_timeout();
-        let connection = tokio::select! {
-            biased;
-            () = self.closing.cancelled() => return Err(McpError::Closed { skill: self.common.name.clone() }),
-            opened = tokio::time::timeout(limit, self.open(limit)) => match opened {
-                Ok(opened) => Arc::new(opened?),
-                Err(_) => {
-                    return Err(McpError::TimedOut {
-                        skill: self.common.name.clone(),
-                        seconds: limit.as_secs_f64(),
-                        stderr: self.reporter.last_words(),
-                    });
-                }
-            },
+        if let (failures, Some(error)) = &*self.failed.read().unwrap_or_else(PoisonError::into_inner)
+            && *failures != failed_before
+        {
+            return Err(error.clone());
+        }
+        let connection = match self.open_in_time().await {
+            Ok(connection) => Arc::new(connection),
+            Err(error) => {
+                let mut failed = self.failed.write().unwrap_or_else(PoisonError::into_inner);
+                *failed = (failed.0.wrapping_add(1), Some(error.clone()));
+                return Err(error);
+            }
         };
         let follower = tokio::spawn(follow(Arc::downgrade(self), Arc::downgrade(&connection))).abort_handle();
         *live = Some(Live { connection: Arc::clone(&connection), follower });
         Ok(connection)
+    }
+
+    /// Connects and lists the tools within the skill's time, unless it is closed meanwhile.
+    async fn open_in_time(&self) -> Result<Connection, McpError> {
+        let limit = self.start_timeout();
+        tokio::select! {
+            biased;
+            () = self.closing.cancelled() => Err(McpError::Closed { skill: self.common.name.clone() }),
+            opened = tokio::time::timeout(limit, self.open(limit)) => opened.unwrap_or_else(|_| {
+                Err(McpError::TimedOut {
+                    skill: self.common.name.clone(),
+                    seconds: limit.as_secs_f64(),
+                    stderr: self.reporter.last_words(),
+                })
+            }),
+        }
     }
 
     /// Connects and lists the tools, without a limit of its own.
@@ -181,6 +228,13 @@ impl McpSkill {
         if let Err(fault) = self.list(&connection, limit).await {
             connection.close().await;
             return Err(failed(format!("its tools cannot be listed: {}", self.words(&fault))));
+        }
+        if let Some(locked) = &self.locked {
+            let live = self.tools.read().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Err(drift) = locked.check(&self.common.name, &live, &self.reporter) {
+                connection.close().await;
+                return Err(drift);
+            }
         }
         let timings = Timings { spawn, handshake: connection.handshake, discovery: began.elapsed() };
         self.reporter.tell(SkillNotice::Connected { server: connection.server_info(), timings });
@@ -356,6 +410,9 @@ impl Skill for McpSkill {
     }
 
     fn tools(&self) -> Vec<ToolSpec> {
+        if let Some(locked) = &self.locked {
+            return locked.tools.clone();
+        }
         self.tools.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

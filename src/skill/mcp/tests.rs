@@ -1,6 +1,7 @@
 //! Whole skills against small servers: shell scripts that answer what this client is known to ask.
 
 mod local;
+mod locked;
 mod requests;
 mod web;
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A shell script that speaks first `start`, then answers the handshake and the list, and then runs `rest`.
-fn script(start: &str, rest: &str) -> String {
+pub(super) fn script(start: &str, rest: &str) -> String {
     format!(
         "{start}\nread a; echo '{}'; read b; read c; echo '{}'\n{rest}\n",
         response(&json!(0), &greeting()),
@@ -11,7 +11,7 @@ fn script(start: &str, rest: &str) -> String {
     )
 }
 
-fn spec(script: &str, common: SkillCommon) -> SkillSpec {
+pub(super) fn spec(script: &str, common: SkillCommon) -> SkillSpec {
     SkillSpec::McpStdioSkill {
         common: SkillCommon { name: "s".to_owned(), ..common },
         command: "sh".to_owned(),
@@ -36,7 +36,7 @@ async fn start(script: &str) -> (Result<Arc<McpSkill>, String>, Told) {
     start_with(script, SkillCommon::default()).await
 }
 
-fn answer(id: u8, text: &str) -> String {
+pub(super) fn answer(id: u8, text: &str) -> String {
     format!("echo '{}'", response(&json!(id), &said(text)))
 }
 
@@ -51,7 +51,7 @@ fn lines(told: &Told) -> Vec<String> {
 }
 
 /// The notices' kinds, without what was said on stderr.
-fn kinds(told: &Told) -> Vec<&'static str> {
+pub(super) fn kinds(told: &Told) -> Vec<&'static str> {
     let told = told.lock().unwrap();
     told.iter()
         .filter_map(|notice| match notice {

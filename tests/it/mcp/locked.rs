@@ -1,0 +1,134 @@
+//! Servers whose tools are locked: started when they are called, and held to what was locked.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{processes, script, told};
+use crate::support::tool_server::{command_skill, librarian, lines, program};
+use crate::support::{Answer, Test};
+
+/// A flag that leaves it to the lock whether it serves.
+const FRESH: &str = "--max-steps=9";
+
+/// A test whose expert's server is started by a script, with the lock of a server that works.
+fn locked() -> Test {
+    let test = librarian(&command_skill("owls", "sh", &["server.sh"]));
+    let test = serving(test, "diary=before");
+    test.run(["install"]).assert_code(0);
+    assert_eq!(lines(&test, "before"), ["listed"]);
+    test
+}
+
+/// The same, with a server that is rough in these ways from now on.
+fn serving(test: Test, faults: &str) -> Test {
+    let script = format!("exec '{}' rough {faults}\n", program());
+    fs::write(test.workspace().join("server.sh"), script).unwrap();
+    test
+}
+
+/// The life of servers, and the requests to the model.
+fn life(events: &[Value]) -> Vec<&str> {
+    let kinds = events.iter().filter_map(|event| event["type"].as_str());
+    kinds.filter(|kind| kind.starts_with("skill") || *kind == "startGeneration").collect()
+}
+
+fn warnings(events: &[Value]) -> Vec<&str> {
+    let warnings = events.iter().filter(|event| event["type"] == "runtimeWarning");
+    warnings.map(|event| event["message"].as_str().unwrap()).collect()
+}
+
+fn echo() -> [(&'static str, Value); 1] {
+    [("echo", json!({"text": "owl"}))]
+}
+
+#[test]
+fn a_server_that_is_never_called_is_never_started() {
+    for flag in [FRESH, "--locked", "--frozen"] {
+        // It would keep the run for a minute.
+        let test = serving(locked(), "start=hang processes=ids").answers([Answer::text("Done.")]);
+        let events = test.run(["run", "librarian", "Look.", "--output", "jsonl", flag]).assert_code(0).events();
+        assert_eq!(life(&events), ["startGeneration"]);
+        assert_eq!(warnings(&events), Vec::<&str>::new());
+        assert!(test.server().requests()[0].tools().contains(&"echo"));
+        assert!(!test.workspace().join("ids").exists(), "a server was started");
+    }
+}
+
+#[test]
+fn a_server_is_started_by_the_first_call_and_serves_the_next() {
+    let [echo] = echo();
+    let test = serving(locked(), "diary=diary").answers(script([echo.clone(), echo]));
+    let events = test.run(["run", "librarian", "Look.", "--locked", "--output", "jsonl"]).assert_code(0).events();
+    assert_eq!(
+        life(&events),
+        [
+            "startGeneration",
+            "skillStarting",
+            "skillConnected",
+            "startGeneration",
+            "startGeneration",
+            "skillDisconnected"
+        ]
+    );
+    assert_eq!(warnings(&events), Vec::<&str>::new());
+    assert_eq!(lines(&test, "diary"), ["listed", "called echo", "called echo"]);
+    let said = ("echo: owl".to_owned(), false);
+    assert_eq!(told(&test.server().requests()[2]), [said.clone(), said]);
+}
+
+#[test]
+fn a_start_that_fails_is_a_result_that_quotes_the_server() {
+    let test = serving(locked(), "start=exit processes=ids").answers(script(echo()));
+    test.run(["run", "librarian", "Look."]).assert_code(0);
+    let [(words, true)] = &told(&test.server().requests()[1])[..] else { panic!("one result, an error") };
+    assert!(words.contains("skill owls did not start") && words.contains("no database at owls.db"), "{words}");
+    super::assert_gone(processes(&test, "ids"));
+}
+
+#[test]
+fn drift_is_a_warning_and_under_locked_a_refusal() {
+    let differs = |text: &str| {
+        text.contains("owls: its tools differ from perstack.lock")
+            && text.contains("tool echo removed")
+            && text.contains("tool hoot added")
+    };
+    // The first tool is renamed; the call is of one that both have.
+    let call = || script([("nothing", json!({}))]);
+    let drifted = || serving(locked(), "first=hoot diary=diary processes=ids").answers(call());
+    for flag in [FRESH, "--frozen"] {
+        let test = drifted();
+        let events = test.run(["run", "librarian", "Look.", "--output", "jsonl", flag]).assert_code(0).events();
+        let [warning] = warnings(&events)[..] else { panic!("one warning: {events:#?}") };
+        assert!(differs(warning), "{warning}");
+        assert_eq!(lines(&test, "diary"), ["listed", "called nothing"]);
+    }
+    let test = drifted();
+    test.run(["run", "librarian", "Look.", "--locked"]).assert_code(0);
+    let [(words, true)] = &told(&test.server().requests()[1])[..] else { panic!("one result, an error") };
+    assert!(differs(words), "{words}");
+    assert_eq!(lines(&test, "diary"), ["listed"], "nothing was called");
+    super::assert_gone(processes(&test, "ids"));
+}
+
+#[test]
+fn list_tools_starts_nothing_while_the_lock_is_fresh_unless_it_is_to_ask() {
+    let test = locked();
+    let table = test.run(["list-tools"]).assert_code(0).stdout;
+    let live = test.run(["list-tools", "--live"]).assert_code(0).stdout;
+    assert_eq!(table, live);
+    assert!(table.contains("echo"), "{table}");
+
+    let test = serving(test, "first=hoot diary=diary");
+    assert_eq!(test.run(["list-tools"]).assert_code(0).stdout, table);
+    assert_eq!(lines(&test, "diary"), Vec::<String>::new());
+    let live = test.run(["list-tools", "--live"]).assert_code(0).stdout;
+    assert!(live.contains("hoot") && !live.contains("echo"), "{live}");
+    assert_eq!(lines(&test, "diary"), ["listed"]);
+
+    let skill = command_skill("owls", "sh", &["server.sh"]);
+    let test = test.toml(&format!("[experts.librarian]\ninstruction = \"You look for owls.\"\n{skill}"));
+    let stale = test.run(["list-tools"]).assert_code(0);
+    assert!(stale.stdout.contains("hoot"), "{}", stale.stdout);
+    stale.assert_stderr(["perstack.lock is stale for expert librarian", "perstack install"]);
+}
