@@ -17,6 +17,7 @@ use crate::runtime::session::Tape;
 use crate::runtime::{RunError, VERSION};
 use crate::skill::base::{BaseSkill, conversation_tools};
 use crate::skill::mcp::{self, McpSkill, SkillNotice, Timings};
+use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError, SkillSet, declare};
 
 /// The original's text.
@@ -30,6 +31,8 @@ pub struct Place<'a> {
     pub environment: &'a Environment,
     /// `perstackBaseSkillCommand`: what is started in the place of the built-in base skill.
     pub base_command: Option<&'a [String]>,
+    /// Most bytes of one tool result's text that reach the model.
+    pub max_tool_output: usize,
     /// Fires to give up waiting for servers.
     pub cancel: &'a CancellationToken,
     /// Whether another expert called this one: then nobody is there to be asked.
@@ -47,6 +50,8 @@ pub struct Inventory {
     pub missing: Vec<SkillError>,
     /// What the skills say of themselves.
     pub notices: NoticeBoard,
+    /// What the skills returned beyond what the model takes; kept once the Run says where.
+    pub outputs: Arc<Outputs>,
 }
 
 /// Opens the skills of `expert`: all servers at once. With the first that fails all others are closed again, unless
@@ -67,11 +72,12 @@ pub async fn open(
         warnings: Vec::new(),
         missing: Vec::new(),
         notices: NoticeBoard::default(),
+        outputs: Outputs::new(place.max_tool_output),
     };
     let mut servers = Servers::default();
     for (at, (name, spec)) in expert.skills.iter().enumerate() {
         if let Some(spec) = server(spec, place.base_command) {
-            servers.start(at, spec, &place, &inventory.notices.of(name));
+            servers.start(at, spec, &place, &inventory.notices.of(name), &inventory.outputs);
         }
     }
     let mut started = servers.all(place.cancel).await?;
@@ -96,7 +102,7 @@ pub async fn open(
                     if matches!(spec, SkillSpec::McpStdioSkill { required_env, .. } if !required_env.is_empty()) {
                         inventory.warnings.push(REQUIRED_ENV_IGNORED.to_owned());
                     }
-                    let base = BaseSkill::open(spec.common(), place.workspace, place.environment)?;
+                    let base = BaseSkill::open(spec.common(), place.workspace, place.environment, &inventory.outputs)?;
                     inventory.warnings.extend(inventory.skills.add(base));
                     inventory.notices.of(name)(SkillNotice::Connected {
                         server: Some(ServerInfo { name: name.clone(), version: VERSION.to_owned() }),
@@ -181,12 +187,12 @@ struct Servers {
 }
 
 impl Servers {
-    fn start(&mut self, at: usize, spec: SkillSpec, place: &Place<'_>, notices: &mcp::Notices) {
+    fn start(&mut self, at: usize, spec: SkillSpec, place: &Place<'_>, notices: &mcp::Notices, outputs: &Arc<Outputs>) {
         let (workspace, environment) = (place.workspace.to_owned(), place.environment.clone());
-        let notices = Arc::clone(notices);
+        let (notices, outputs) = (Arc::clone(notices), Arc::clone(outputs));
         let may_be_missing = matches!(spec, SkillSpec::McpStdioSkill { lazy_init: true, .. });
         self.starting.spawn(async move {
-            let place = mcp::Place { workspace: &workspace, environment: &environment };
+            let place = mcp::Place { workspace: &workspace, environment: &environment, outputs: &outputs };
             (at, may_be_missing, McpSkill::start(&spec, place, notices).await)
         });
     }
