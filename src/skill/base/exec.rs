@@ -115,18 +115,20 @@ fn told(
     [stdout, stderr]: [String; 2],
     output: &CallOutput,
 ) -> Result<Value, Value> {
-    let part = |text: String, name| output.bound(text, output.limit() / 4, name, HINT);
+    let part = |is_wanted, text: String, name| {
+        if is_wanted { output.bound(text, output.limit() / 4, name, HINT) } else { String::new() }
+    };
     let message = match end {
         (End::Exited, Ok(status)) if status.success() => {
             return Ok(json!({ "output": joined(args, stdout, stderr, output) }));
         }
         (End::Exited, Ok(status)) => {
             // Told twice, as the original did; kept once.
-            let stderr = part(stderr, "stderr");
+            let stderr = part(true, stderr, "stderr");
             return Err(report(
                 args,
                 failed(args, status, &stderr, output.limit() / 4),
-                part(stdout, "stdout"),
+                part(args.stdout, stdout, "stdout"),
                 stderr,
             ));
         }
@@ -135,7 +137,7 @@ fn told(
         (End::TooMuch(stream), _) => format!("Command stopped: {stream} exceeded {} MiB.", MAX_OUTPUT >> 20),
         (End::Unwaitable(error), _) | (End::Exited, Err(error)) => format!("Cannot wait for command: {error}"),
     };
-    Err(report(args, message, part(stdout, "stdout"), part(stderr, "stderr")))
+    Err(report(args, message, part(args.stdout, stdout, "stdout"), part(args.stderr, stderr, "stderr")))
 }
 
 /// Waits for the program's end, then a little for its pipes'; or for too much output.
