@@ -16,6 +16,11 @@ pub const DEFAULT_MAX_STEPS: u64 = 100;
 pub const DEFAULT_MAX_RETRIES: u32 = 5;
 /// Milliseconds for one whole generation (the original's default).
 pub const DEFAULT_TIMEOUT_MS: u64 = 300_000;
+/// Most bytes of one tool result's text that reach the model. About 25,000 tokens at four bytes each: an eighth of the
+/// usual 200,000-token context window.
+pub const DEFAULT_MAX_TOOL_OUTPUT: usize = 100_000;
+/// The least that [`DEFAULT_MAX_TOOL_OUTPUT`] may be replaced by, in bytes: below, little but notes would be left.
+pub const MIN_TOOL_OUTPUT: usize = 1_000;
 /// The Perstack API (the original's default).
 pub const DEFAULT_API_BASE_URL: &str = "https://api.perstack.ai";
 

@@ -10,25 +10,29 @@ use super::error::ConfigError;
 use super::include::{Includes, warn_ignored};
 use super::reader::{Findings, MAX_NUMBER, Node, Table};
 use super::{Overrides, Project, experts, graph, provider};
-use crate::setting::{DEFAULT_API_BASE_URL, ProviderSetting, ReasoningBudget};
+use crate::setting::{DEFAULT_API_BASE_URL, MIN_TOOL_OUTPUT, ProviderSetting, ReasoningBudget};
 
 /// The file's name.
 const FILE_NAME: &str = "perstack.toml";
 
 /// The keys at the top of a file.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "include",
     "model",
     "reasoningBudget",
     "maxSteps",
     "maxRetries",
     "timeout",
+    "maxToolOutput",
     "envPath",
     "provider",
     "experts",
     "perstackApiBaseUrl",
     "perstackBaseSkillCommand",
 ];
+
+/// The most that `maxToolOutput` may be, in bytes. Our own choice: twice what the largest context windows hold.
+const MAX_TOOL_OUTPUT: u64 = 10_000_000;
 
 /// Keys at the top that older versions of the original read.
 const OBSOLETE_KEYS: [&str; 1] = ["runtime"];
@@ -113,6 +117,7 @@ fn nothing() -> Project {
         overrides: Overrides::default(),
         provider_setting: ProviderSetting::default(),
         env_path: None,
+        max_tool_output: None,
         api_base_url: DEFAULT_API_BASE_URL.to_owned(),
         base_skill_command: None,
         experts: IndexMap::new(),
@@ -138,6 +143,7 @@ fn settings(root: &Table<'_>, findings: &mut Findings) -> Project {
     }
     let env_path = root.get("envPath").and_then(|node| node.strings(findings));
     project.env_path = env_path.map(|files| files.into_iter().map(PathBuf::from).collect());
+    project.max_tool_output = root.get("maxToolOutput").and_then(|node| max_tool_output(&node, findings));
     if let Some(url) = root.get("perstackApiBaseUrl").and_then(|node| api_base_url(&node, findings)) {
         project.api_base_url = url;
     }
@@ -159,6 +165,11 @@ pub(super) fn limits(root: &Table<'_>, findings: &mut Findings) -> Overrides {
             .and_then(|number| number.try_into().ok()),
         timeout_ms: root.get("timeout").and_then(|node| node.whole(0, MAX_NUMBER, findings)),
     }
+}
+
+fn max_tool_output(node: &Node<'_>, findings: &mut Findings) -> Option<usize> {
+    let least = u64::try_from(MIN_TOOL_OUTPUT).unwrap_or(u64::MAX);
+    node.whole(least, MAX_TOOL_OUTPUT, findings).and_then(|bytes| bytes.try_into().ok())
 }
 
 fn reasoning_budget(node: &Node<'_>, findings: &mut Findings) -> Option<ReasoningBudget> {
@@ -225,6 +236,7 @@ mod tests {
             maxSteps = 25
             maxRetries = 0
             timeout = 9e4
+            maxToolOutput = 5000
             envPath = ["a.env", "b.env"]
             perstackApiBaseUrl = "https://api.example"
             perstackBaseSkillCommand = ["base", "--quiet"]
@@ -241,6 +253,7 @@ mod tests {
                 max_retries: Some(0),
                 timeout_ms: Some(90_000),
             },
+            max_tool_output: Some(5000),
             env_path: Some(vec![PathBuf::from("a.env"), PathBuf::from("b.env")]),
             api_base_url: "https://api.example".to_owned(),
             base_skill_command: Some(vec!["base".to_owned(), "--quiet".to_owned()]),
@@ -274,7 +287,14 @@ mod tests {
 
     #[test]
     fn numbers_that_no_job_can_use_are_refused() {
-        for text in ["maxSteps = 0", "maxSteps = 1e300", "maxSteps = nan", "maxSteps = 99999999999999999999"] {
+        for text in [
+            "maxToolOutput = 999",
+            "maxToolOutput = 1e8",
+            "maxSteps = 0",
+            "maxSteps = 1e300",
+            "maxSteps = nan",
+            "maxSteps = 99999999999999999999",
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 
 use crate::expert::{Expert, ExpertKey};
-use crate::setting::{DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting, ReasoningBudget};
+use crate::setting::{
+    DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting, ReasoningBudget,
+};
 
 mod bounded;
 mod cycles;
@@ -61,6 +63,8 @@ pub struct Project {
     pub provider_setting: ProviderSetting,
     /// `envPath`; absent means the default files.
     pub env_path: Option<Vec<PathBuf>>,
+    /// `maxToolOutput`: most bytes of one tool result's text that reach the model.
+    pub max_tool_output: Option<usize>,
     pub api_base_url: String,
     /// `perstackBaseSkillCommand`, when not empty.
     pub base_skill_command: Option<Vec<String>>,
@@ -89,6 +93,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Milliseconds for one generation.
     pub timeout_ms: u64,
+    /// Most bytes of one tool result's text that reach the model: the file's, else the built-in.
+    pub max_tool_output: usize,
     /// Who said each of these.
     pub origins: Origins,
 }
@@ -104,6 +110,7 @@ impl Default for Settings {
             reasoning_budget: ReasoningBudget::default(),
             limits: Limits::default(),
             timeout_ms: DEFAULT_TIMEOUT_MS,
+            max_tool_output: DEFAULT_MAX_TOOL_OUTPUT,
             origins: Origins::default(),
         }
     }

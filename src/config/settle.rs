@@ -8,7 +8,8 @@ use super::nearest::nearest;
 use super::{Origin, Origins, Overrides, Project, Settings};
 use crate::environment::Environment;
 use crate::setting::{
-    DEFAULT_MAX_RETRIES, DEFAULT_MAX_STEPS, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting,
+    DEFAULT_MAX_RETRIES, DEFAULT_MAX_STEPS, DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName,
+    ProviderSetting,
 };
 
 impl Overrides {
@@ -100,6 +101,7 @@ pub fn settle(
             max_retries: max_retries.unwrap_or(DEFAULT_MAX_RETRIES),
         },
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
+        max_tool_output: project.and_then(|project| project.max_tool_output).unwrap_or(DEFAULT_MAX_TOOL_OUTPUT),
         origins: Origins {
             provider: provider_origin,
             model: model_origin,
@@ -148,7 +150,7 @@ mod tests {
         let steps = |n| Overrides { max_steps: Some(n), ..Overrides::default() };
         let flags = steps(1);
         let environment = Overrides { max_retries: Some(2), ..steps(2) };
-        let file = "maxSteps = 3\nmaxRetries = 3\ntimeout = 3\n";
+        let file = "maxSteps = 3\nmaxRetries = 3\ntimeout = 3\nmaxToolOutput = 3000\n";
         let project = parse(file, Path::new("perstack.toml")).unwrap();
         let user = Overrides {
             max_retries: Some(4),
@@ -161,6 +163,7 @@ mod tests {
             reasoning_budget: ReasoningBudget::High,
             limits: Limits { max_steps: 1, max_retries: 2 },
             timeout_ms: 3,
+            max_tool_output: 3000,
             origins: Origins {
                 reasoning_budget: Origin::User,
                 max_steps: Origin::Flag,

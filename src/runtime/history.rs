@@ -10,7 +10,7 @@ use crate::fact::{Fact, FactBody, ParentCheckpoint};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::{Action, IllegalInput, Input, RunMachine, Save};
 use crate::runtime::RunError;
-use crate::store::{CheckpointBody, CheckpointEntry, Store};
+use crate::store::{CheckpointBody, CheckpointEntry, LogReader, Store};
 
 /// Most mid-run checkpoints that may build on each other: each is a fork of a Run that was itself a fork. Far beyond
 /// what people do; keeps a cycle in damaged files from going round for ever.
@@ -71,6 +71,18 @@ pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<Past>,
         feed(&mut past.machine, fact, &mut seen).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
     }
     Ok(Some(past))
+}
+
+/// `run` and the Runs that it continues, the nearest first, as far as their logs tell.
+pub fn lineage(store: &Store, job: &JobId, run: &RunId) -> Vec<RunId> {
+    let parent = |run: &RunId| {
+        let first = LogReader::open(&store.layout().log(job, run)).ok()?.next_fact().ok()??;
+        match first.body {
+            FactBody::Resumed { resumption } => resumption.parent.map(|parent| parent.run_id),
+            _ => None,
+        }
+    };
+    std::iter::successors(Some(run.clone()), parent).take(MAX_FORKS).collect()
 }
 
 /// Makes a stored checkpoint whole.

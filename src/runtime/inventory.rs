@@ -18,6 +18,7 @@ use crate::runtime::session::Tape;
 use crate::runtime::{RunError, VERSION};
 use crate::skill::base::{BaseSkill, conversation_tools};
 use crate::skill::mcp::{self, McpSkill, SkillNotice, Timings};
+use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError, SkillSet, declare};
 use crate::tool::ToolSpec;
 
@@ -32,6 +33,8 @@ pub struct Place<'a> {
     pub environment: &'a Environment,
     /// `perstackBaseSkillCommand`: what is started in the place of the built-in base skill.
     pub base_command: Option<&'a [String]>,
+    /// Most bytes of one tool result's text that reach the model.
+    pub max_tool_output: usize,
     /// Fires to give up waiting for servers.
     pub cancel: &'a CancellationToken,
     /// Whether another expert called this one: then nobody is there to be asked.
@@ -62,10 +65,12 @@ pub struct Inventory {
     pub missing: Vec<SkillError>,
     /// What the skills say of themselves.
     pub notices: NoticeBoard,
+    /// What the skills returned beyond what the model takes; kept once the Run says where.
+    pub outputs: Arc<Outputs>,
 }
 
-/// Opens the skills of `expert`: all servers at once, unless a lock stands in for them. With the first that fails all others are closed again, unless
-/// it is one that may come later (`lazyInit`): its tools are missing then.
+/// Opens the skills of `expert`: all servers at once, unless a lock stands in for them. With the first that fails all
+/// others are closed again, unless it is one that may come later (`lazyInit`): its tools are missing then.
 ///
 /// # Errors
 /// A delegate that is not defined, a skill that cannot be opened, or [`RunError::StoppedAtStart`].
@@ -82,14 +87,17 @@ pub async fn open(
         warnings: Vec::new(),
         missing: Vec::new(),
         notices: NoticeBoard::default(),
+        outputs: Outputs::new(place.max_tool_output),
     };
     let mut servers = Servers::default();
     let mut read: BTreeMap<usize, Vec<ToolSpec>> = BTreeMap::new();
     for (at, (name, spec)) in expert.skills.iter().enumerate() {
         let Some(spec) = server(spec, place.base_command) else { continue };
         match place.source {
-            Source::Servers => servers.start(at, spec, &place, &inventory.notices.of(name)),
-            Source::Lock(lock) => servers.prepare(at, &spec, &place, &inventory.notices.of(name), lock)?,
+            Source::Servers => servers.start(at, spec, &place, &inventory.notices.of(name), &inventory.outputs),
+            Source::Lock(lock) => {
+                servers.prepare(at, &spec, mcp_place(&place, &inventory.outputs), &inventory.notices.of(name), lock)?
+            }
             Source::LockToRead(lock) => {
                 read.insert(at, lock.tools_of(spec.common()));
             }
@@ -121,7 +129,7 @@ pub async fn open(
                     if matches!(spec, SkillSpec::McpStdioSkill { required_env, .. } if !required_env.is_empty()) {
                         inventory.warnings.push(REQUIRED_ENV_IGNORED.to_owned());
                     }
-                    let base = BaseSkill::open(spec.common(), place.workspace, place.environment)?;
+                    let base = BaseSkill::open(spec.common(), place.workspace, place.environment, &inventory.outputs)?;
                     inventory.warnings.extend(inventory.skills.add(base));
                     inventory.notices.of(name)(SkillNotice::Connected {
                         server: Some(ServerInfo { name: name.clone(), version: VERSION.to_owned() }),
@@ -201,6 +209,11 @@ fn may_be_missing(spec: &SkillSpec) -> bool {
     matches!(spec, SkillSpec::McpStdioSkill { lazy_init: true, .. })
 }
 
+/// Where a server works.
+fn mcp_place<'a>(place: &Place<'a>, outputs: &'a Arc<Outputs>) -> mcp::Place<'a> {
+    mcp::Place { workspace: place.workspace, environment: place.environment, outputs }
+}
+
 /// Servers on their way up, by their place among the skills.
 #[derive(Default)]
 struct Servers {
@@ -210,12 +223,12 @@ struct Servers {
 }
 
 impl Servers {
-    fn start(&mut self, at: usize, spec: SkillSpec, place: &Place<'_>, notices: &mcp::Notices) {
+    fn start(&mut self, at: usize, spec: SkillSpec, place: &Place<'_>, notices: &mcp::Notices, outputs: &Arc<Outputs>) {
         let (workspace, environment) = (place.workspace.to_owned(), place.environment.clone());
-        let notices = Arc::clone(notices);
+        let (notices, outputs) = (Arc::clone(notices), Arc::clone(outputs));
         let may_be_missing = may_be_missing(&spec);
         self.starting.spawn(async move {
-            let place = mcp::Place { workspace: &workspace, environment: &environment };
+            let place = mcp::Place { workspace: &workspace, environment: &environment, outputs: &outputs };
             (at, may_be_missing, McpSkill::start(&spec, place, notices).await)
         });
     }
@@ -228,12 +241,11 @@ impl Servers {
         &mut self,
         at: usize,
         spec: &SkillSpec,
-        place: &Place<'_>,
+        place: mcp::Place<'_>,
         notices: &mcp::Notices,
         lock: &LockedServers,
     ) -> Result<(), RunError> {
-        let at_work = mcp::Place { workspace: place.workspace, environment: place.environment };
-        match McpSkill::locked(spec, at_work, Arc::clone(notices), lock.of(spec.common())) {
+        match McpSkill::locked(spec, place, Arc::clone(notices), lock.of(spec.common())) {
             Err(error) if !may_be_missing(spec) => return Err(error.into()),
             prepared => self.started.insert(at, prepared),
         };

@@ -142,6 +142,7 @@ impl Shared {
             Some(inventory) => inventory,
             None => open_tools(&expert, &self.options, is_delegate).await?,
         };
+        self.keep_outputs(&inventory, &errand);
         let launch = match errand {
             Errand::Begin { run, query, by, first_step, .. } => {
                 self.begin(run, expert, inventory, query, by, first_step)?
@@ -150,6 +151,21 @@ impl Shared {
             Errand::GoOn { run, past, query } => self.go_on(run, *past, query, expert, inventory)?,
         };
         self.drive(launch).await
+    }
+
+    /// Says where the Run's long outputs are kept, and where those are that its conversation speaks of already.
+    fn keep_outputs(&self, inventory: &Inventory, errand: &Errand) {
+        let run = errand.run();
+        let earlier = match errand {
+            Errand::Begin { .. } => Vec::new(),
+            Errand::Continue(continuation) => {
+                history::lineage(&self.store, self.job_id(), &continuation.from.head.run_id)
+            }
+            Errand::GoOn { .. } => history::lineage(&self.store, self.job_id(), run).split_off(1),
+        };
+        let folder = |run: &RunId| self.store.layout().outputs(self.job_id(), run);
+        let earlier = earlier.iter().map(folder).collect();
+        inventory.outputs.keep_in(folder(run), earlier, self.session.redactor.clone());
     }
 
     /// The Run as its log has it; `None` when it never began.
@@ -418,6 +434,7 @@ pub fn place(options: &Options) -> Place<'_> {
         workspace: &options.workspace,
         environment: &options.environment,
         base_command: options.base_skill_command.as_deref(),
+        max_tool_output: options.settings.max_tool_output,
         cancel: &options.cancel,
         is_delegate: false,
         source: Source::Servers,

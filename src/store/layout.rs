@@ -79,6 +79,11 @@ impl Layout {
         self.run(job, run).join(format!("checkpoint-{step}-{id}.json"))
     }
 
+    /// `jobs/{job}/runs/{run}/outputs/`, with what was too long for the model.
+    pub fn outputs(&self, job: &JobId, run: &RunId) -> PathBuf {
+        self.run(job, run).join("outputs")
+    }
+
     /// `jobs/{job}/checkpoints/`, where the original keeps all checkpoints of a job.
     pub fn original_checkpoints(&self, job: &JobId) -> PathBuf {
         self.job(job).join("checkpoints")

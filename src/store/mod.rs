@@ -6,6 +6,7 @@
 //! jobs/{job}/runs/{run}/run-setting.json   what the Run was started with
 //! jobs/{job}/runs/{run}/log.jsonl          a Fact a line: the truth; everything else can be made from it again
 //! jobs/{job}/runs/{run}/checkpoint-{step}-{id}.json
+//! jobs/{job}/runs/{run}/outputs/           tools' outputs that were too long for the model; written by the skills
 //! jobs/{job}/checkpoints/{id}.json         the original's checkpoints, read only
 //! ```
 //!

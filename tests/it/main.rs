@@ -16,6 +16,7 @@ mod docs;
 mod errors;
 mod example;
 mod lockfile;
+mod long_output;
 mod include;
 mod interop;
 mod mcp;

@@ -17,7 +17,7 @@ use super::order::Turn;
 use super::workspace::{LastLink, Workspace};
 use crate::environment::Environment;
 use crate::skill::SkillError;
-use crate::skill::output::{DEFAULT_LIMIT, bound};
+use crate::skill::output::{CallOutput, bound};
 use crate::skill::process::{Child, ChildSpec, Cwd, Input, child_environment, spawn};
 
 /// How long a program may run when the call does not say, in milliseconds (the original's).
@@ -69,6 +69,7 @@ pub(super) async fn run(
     workspace: &Arc<Workspace>,
     environment: &Environment,
     args: Exec,
+    output: CallOutput,
     turn: Turn,
     cancel: &CancellationToken,
 ) -> Result<Value, Value> {
@@ -98,18 +99,45 @@ pub(super) async fn run(
         };
         (end, status)
     };
-    let message = match (end, status) {
-        (End::Exited, Ok(status)) if status.success() => None,
-        (End::Exited, Ok(status)) => Some(failed(&args, status, &stderr)),
-        (End::TimedOut, _) => Some(format!("Command timed out after {limit}ms.")),
-        (End::Cancelled, _) => Some("Command was cancelled.".to_owned()),
-        (End::TooMuch(stream), _) => Some(format!("Command stopped: {stream} exceeded {} MiB.", MAX_OUTPUT >> 20)),
-        (End::Unwaitable(error), _) | (End::Exited, Err(error)) => Some(format!("Cannot wait for command: {error}")),
+    // Long output goes to the disk, which is waited for off the runtime's threads.
+    let streams = [stdout.whole(), stderr.whole()];
+    let tell = move || told(&args, limit, (end, status), streams, &output);
+    tokio::task::spawn_blocking(tell)
+        .await
+        .unwrap_or_else(|source| Err(json!({ "error": Failure::Ended { source }.message() })))
+}
+
+/// The answer, from how the program ended and what it wrote to stdout and stderr.
+fn told(
+    args: &Exec,
+    limit: u64,
+    end: (End, std::io::Result<ExitStatus>),
+    [stdout, stderr]: [String; 2],
+    output: &CallOutput,
+) -> Result<Value, Value> {
+    let part = |is_wanted, text: String, name| {
+        if is_wanted { output.bound(text, output.limit() / 4, name, HINT) } else { String::new() }
     };
-    match message {
-        None => Ok(json!({ "output": joined(&args, &stdout, &stderr) })),
-        Some(message) => Err(report(&args, message, &stdout, &stderr)),
-    }
+    let message = match end {
+        (End::Exited, Ok(status)) if status.success() => {
+            return Ok(json!({ "output": joined(args, stdout, stderr, output) }));
+        }
+        (End::Exited, Ok(status)) => {
+            // Told twice, as the original did; kept once.
+            let stderr = part(true, stderr, "stderr");
+            return Err(report(
+                args,
+                failed(args, status, &stderr, output.limit() / 4),
+                part(args.stdout, stdout, "stdout"),
+                stderr,
+            ));
+        }
+        (End::TimedOut, _) => format!("Command timed out after {limit}ms."),
+        (End::Cancelled, _) => "Command was cancelled.".to_owned(),
+        (End::TooMuch(stream), _) => format!("Command stopped: {stream} exceeded {} MiB.", MAX_OUTPUT >> 20),
+        (End::Unwaitable(error), _) | (End::Exited, Err(error)) => format!("Cannot wait for command: {error}"),
+    };
+    Err(report(args, message, part(args.stdout, stdout, "stdout"), part(args.stderr, stderr, "stderr")))
 }
 
 /// Waits for the program's end, then a little for its pipes'; or for too much output.
@@ -179,34 +207,28 @@ fn working_directory(workspace: &Workspace, path: &str) -> Result<Cwd, Failure> 
 }
 
 /// The original's text, which Node made: the command line, then what it wrote to stderr.
-fn failed(args: &Exec, status: ExitStatus, stderr: &Drain<impl Sized>) -> String {
+fn failed(args: &Exec, status: ExitStatus, stderr: &str, limit: usize) -> String {
     let line: Vec<&str> = std::iter::once(&args.command).chain(&args.args).map(String::as_str).collect();
     let why = if status.code().is_none() { format!("\n({status})") } else { String::new() };
-    let line = bound(line.join(" "), DEFAULT_LIMIT / 4, "the command line");
-    format!("Command failed: {line}{why}\n{}", stderr.text(DEFAULT_LIMIT / 4))
+    let line = bound(line.join(" "), limit, "the command line");
+    format!("Command failed: {line}{why}\n{stderr}")
 }
 
-fn joined(args: &Exec, stdout: &Drain<impl Sized>, stderr: &Drain<impl Sized>) -> String {
-    let mut output = String::new();
-    if args.stdout {
-        output.push_str(&stdout.text(MAX_OUTPUT));
-    }
+/// The streams that were asked for, one after the other.
+fn joined(args: &Exec, stdout: String, stderr: String, output: &CallOutput) -> String {
+    let mut text = if args.stdout { stdout } else { String::new() };
     if args.stderr {
-        output.push_str(&stderr.text(MAX_OUTPUT));
+        text.push_str(&stderr);
     }
-    if output.trim().is_empty() {
+    if text.trim().is_empty() {
         return "Command executed successfully, but produced no output.".to_owned();
     }
-    bound(output, DEFAULT_LIMIT, HINT)
+    output.bound(text, output.limit(), "", HINT)
 }
 
-fn report(args: &Exec, message: String, stdout: &Drain<impl Sized>, stderr: &Drain<impl Sized>) -> Value {
+fn report(args: &Exec, message: String, stdout: String, stderr: String) -> Value {
     let mut report = Map::from_iter([("error".to_owned(), Value::String(message))]);
-    let streams = [
-        ("stdout", args.stdout, stdout.text(DEFAULT_LIMIT / 4)),
-        ("stderr", args.stderr, stderr.text(DEFAULT_LIMIT / 4)),
-    ];
-    for (name, is_wanted, text) in streams {
+    for (name, is_wanted, text) in [("stdout", args.stdout, stdout), ("stderr", args.stderr, stderr)] {
         if is_wanted && !text.is_empty() {
             report.insert(name.to_owned(), Value::String(text));
         }
@@ -226,9 +248,9 @@ impl<R> Drain<R> {
         Self { name, from, bytes: Vec::new() }
     }
 
-    /// What came, at most about `limit` bytes of it. Bytes that are no UTF-8 are replaced.
-    fn text(&self, limit: usize) -> String {
-        bound(String::from_utf8_lossy(&self.bytes).into_owned(), limit, HINT)
+    /// All that came. Bytes that are no UTF-8 are replaced.
+    fn whole(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
     }
 }
 

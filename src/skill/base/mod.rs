@@ -19,6 +19,8 @@ use crate::content::Content;
 use crate::environment::Environment;
 use crate::expert::SkillCommon;
 use crate::future::BoxFuture;
+use crate::redact::Redactor;
+use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError};
 use crate::tool::{BASE_SKILL, ToolCall, ToolKind, ToolResult, ToolSpec};
 
@@ -46,6 +48,9 @@ pub fn conversation_tools() -> Vec<ToolSpec> {
     tools::conversation(BASE_SKILL)
 }
 
+/// The tool that reads kept outputs.
+const READER: &str = "readTextFile";
+
 /// The base skill of one expert.
 #[derive(Debug)]
 pub struct BaseSkill {
@@ -53,17 +58,23 @@ pub struct BaseSkill {
     tools: Vec<ToolSpec>,
     workspace: Arc<Workspace>,
     environment: Environment,
+    outputs: Arc<Outputs>,
     order: Order,
     opened: Instant,
 }
 
 impl BaseSkill {
     /// Opens the skill on the directory `workspace`. Of `environment`, programs see the safe variables only, and paths
-    /// use `HOME` for `~`.
+    /// use `HOME` for `~`. What is too long for the model goes to `outputs`, and can be read from there.
     ///
     /// # Errors
     /// The workspace cannot be opened.
-    pub fn open(common: &SkillCommon, workspace: &Path, environment: &Environment) -> Result<Arc<Self>, SkillError> {
+    pub fn open(
+        common: &SkillCommon,
+        workspace: &Path,
+        environment: &Environment,
+        outputs: &Arc<Outputs>,
+    ) -> Result<Arc<Self>, SkillError> {
         let opened = Workspace::open(workspace, environment.get("HOME"))
             .map_err(|source| SkillError::Workspace { path: workspace.to_owned(), source })?;
         let mut tools = tools::conversation(&common.name);
@@ -72,11 +83,15 @@ impl BaseSkill {
         for tool in &mut tools {
             tool.hints.idempotent |= common.idempotent.contains(&tool.name);
         }
+        if tools.iter().any(|tool| tool.name == READER) {
+            outputs.can_be_read();
+        }
         Ok(Arc::new(Self {
             name: common.name.clone(),
             tools,
             workspace: Arc::new(opened),
             environment: environment.clone(),
+            outputs: Arc::clone(outputs),
             order: Order::default(),
             opened: Instant::now(),
         }))
@@ -120,21 +135,21 @@ impl Skill for BaseSkill {
             Request::File(_) if !is_reading => self.order.mutating(),
             _ => self.order.reading(),
         };
+        // Numbers follow the order of the calls too.
+        let output = self.outputs.of_call(&call.tool_name, &Redactor::default());
         Box::pin(async move {
             match request {
                 Request::HealthCheck => {
                     answer(&call, Ok(Content::text(health::check(&self.workspace, self.opened).to_string())))
                 }
-                Request::File(request) => {
-                    answer(&call, on_files(Arc::clone(&self.workspace), request, ticket, &cancel).await)
-                }
+                Request::File(request) => answer(&call, on_files(&self, request, ticket, &cancel).await),
                 Request::Exec(args) => {
                     let turn = tokio::select! {
                         biased;
                         () = cancel.cancelled() => return answer(&call, Err(Failure::Cancelled)),
                         turn = ticket.turn() => turn,
                     };
-                    match exec::run(&self.workspace, &self.environment, args, turn, &cancel).await {
+                    match exec::run(&self.workspace, &self.environment, args, output, turn, &cancel).await {
                         Ok(output) => answer(&call, Ok(Content::text(output.to_string()))),
                         Err(report) => ToolResult::error(&call, report.to_string()),
                     }
@@ -152,7 +167,7 @@ impl Skill for BaseSkill {
 /// Does work on files in its turn. Once begun it is finished, whether or not anyone still waits, and keeps its turn until
 /// then.
 async fn on_files(
-    workspace: Arc<Workspace>,
+    skill: &BaseSkill,
     request: FileRequest,
     ticket: Ticket,
     cancel: &CancellationToken,
@@ -162,8 +177,9 @@ async fn on_files(
         () = cancel.cancelled() => return Err(Failure::Cancelled),
         turn = ticket.turn() => turn,
     };
+    let (workspace, outputs) = (Arc::clone(&skill.workspace), Arc::clone(&skill.outputs));
     let work = move || {
-        let outcome = request.perform(&workspace);
+        let outcome = request.perform(&workspace, &outputs);
         drop(turn);
         outcome
     };

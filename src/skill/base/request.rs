@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::workspace::Workspace;
 use super::{arguments, directories, files, media, text};
 use crate::content::Content;
+use crate::skill::output::Outputs;
 use crate::tool::ToolSpec;
 
 /// What to do, by how it is done.
@@ -62,11 +63,11 @@ impl Request {
 
 impl FileRequest {
     /// Does it, waiting for the disk.
-    pub(super) fn perform(&self, workspace: &Workspace) -> Result<Content, Failure> {
+    pub(super) fn perform(&self, workspace: &Workspace, outputs: &Outputs) -> Result<Content, Failure> {
         let told = match self {
             Self::ReadImage(args) => return media::read_image(workspace, args),
             Self::ReadPdf(args) => return media::read_pdf(workspace, args),
-            Self::ReadText(args) => text::read(workspace, args),
+            Self::ReadText(args) => text::read(workspace, outputs, args),
             Self::WriteText(args) => text::write(workspace, args),
             Self::AppendText(args) => text::append(workspace, args),
             Self::EditText(args) => text::edit(workspace, args),

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
+use crate::skill::output::DEFAULT_LIMIT;
 
 mod confinement;
 mod exec;
@@ -30,7 +31,9 @@ impl World {
         ];
         let common = SkillCommon { name: BASE_SKILL.to_owned(), ..SkillCommon::default() };
         let workspace = folder.path().join("workspace");
-        let skill = BaseSkill::open(&common, &workspace, &environment.into_iter().collect()).unwrap();
+        let outputs = Outputs::new(DEFAULT_LIMIT);
+        outputs.keep_in(folder.path().join("workspace/perstack/outputs"), Vec::new(), Redactor::default());
+        let skill = BaseSkill::open(&common, &workspace, &environment.into_iter().collect(), &outputs).unwrap();
         Self { folder, skill }
     }
 
@@ -146,7 +149,8 @@ fn tools_are_picked_and_every_schema_is_an_object() {
         ..SkillCommon::default()
     };
     let folder = tempfile::tempdir().unwrap();
-    let open = |common| BaseSkill::open(common, folder.path(), &Environment::default()).unwrap();
+    let open =
+        |common| BaseSkill::open(common, folder.path(), &Environment::default(), &Outputs::new(DEFAULT_LIMIT)).unwrap();
     assert_eq!(open(&common).tools().iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["todo"]);
     let all = open(&SkillCommon::default()).tools();
     assert_eq!(all.len(), 17);

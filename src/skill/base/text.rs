@@ -1,5 +1,8 @@
 //! Text files: read, write, append, edit.
 
+use std::fs::File;
+use std::io;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -7,7 +10,7 @@ use super::contents;
 use super::describe;
 use super::failure::Failure;
 use super::workspace::{LastLink, Place, Workspace};
-use crate::skill::output::{DEFAULT_LIMIT, bound};
+use crate::skill::output::{DEFAULT_LIMIT, MAX_OUTPUT_FILE, Outputs, bound};
 
 /// Largest text file read, in bytes: held in memory whole, and far beyond what a model can take in.
 const MAX_TEXT: u64 = 32 << 20;
@@ -38,16 +41,21 @@ pub(super) struct Edit {
     old_text: String,
 }
 
-/// Returns the lines `[from, to)`; too many are bounded, head and tail kept.
-pub(super) fn read(workspace: &Workspace, args: &Read) -> Result<Value, Failure> {
-    let place = workspace.resolve(&args.path, LastLink::Follow)?;
-    let text = read_text(&place, &args.path)?;
+/// Returns the lines `[from, to)` of a file in the workspace, or of a kept output; too many are bounded, head and tail
+/// kept.
+pub(super) fn read(workspace: &Workspace, outputs: &Outputs, args: &Read) -> Result<Value, Failure> {
+    let text = match outputs.open(&args.path) {
+        Some(Ok(file)) => text_of(&file, &args.path, MAX_OUTPUT_FILE)?,
+        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Err(Failure::NoFile(args.path.clone())),
+        Some(Err(error)) => return Err(Failure::io("open", &args.path)(error)),
+        None => read_text(&workspace.resolve(&args.path, LastLink::Follow)?, &args.path)?,
+    };
     let lines: Vec<&str> = text.split('\n').collect();
     let from = args.from.unwrap_or(0);
     let to = args.to.unwrap_or(lines.len());
     let chosen = lines.get(from.min(lines.len())..to.min(lines.len())).unwrap_or_default().join("\n");
     let content =
-        bound(chosen, DEFAULT_LIMIT, "line 0 is the first of those asked for; read fewer at once by from and to");
+        bound(chosen, outputs.limit(), "line 0 is the first of those asked for; read fewer at once by from and to");
     Ok(json!({ "path": args.path, "content": content, "from": from, "to": to }))
 }
 
@@ -94,10 +102,12 @@ fn existing(workspace: &Workspace, path: &str) -> Result<Place, Failure> {
 }
 
 fn read_text(place: &Place, path: &str) -> Result<String, Failure> {
-    let file = contents::open(place, path)?;
-    let bytes = contents::read(&file, path, MAX_TEXT)?.map_err(|size| Failure::TextTooLarge {
-        size: describe::megabytes(size),
-        limit: describe::megabytes(MAX_TEXT),
-    })?;
+    text_of(&contents::open(place, path)?, path, MAX_TEXT)
+}
+
+/// All of `file`, which may have `limit` bytes.
+fn text_of(file: &File, path: &str, limit: u64) -> Result<String, Failure> {
+    let bytes = contents::read(file, path, limit)?
+        .map_err(|size| Failure::TextTooLarge { size: describe::megabytes(size), limit: describe::megabytes(limit) })?;
     String::from_utf8(bytes).map_err(|_| Failure::NotText(path.to_owned()))
 }

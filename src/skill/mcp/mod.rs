@@ -27,6 +27,7 @@ use crate::environment::Environment;
 use crate::expert::{MAX_SKILL_TIMEOUT_MS, SkillCommon, SkillSpec};
 use crate::future::BoxFuture;
 use crate::redact::Redactor;
+use crate::skill::output::{CallOutput, Outputs};
 use crate::skill::{Skill, SkillError};
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
@@ -72,6 +73,8 @@ pub struct Place<'a> {
     pub workspace: &'a Path,
     /// Of these, a server sees the safe variables and those it requires.
     pub environment: &'a Environment,
+    /// Where results that are too long for the model go.
+    pub outputs: &'a Arc<Outputs>,
 }
 
 /// An MCP server: running, or to be started when it is called first.
@@ -79,6 +82,7 @@ pub struct McpSkill {
     common: SkillCommon,
     origin: Origin,
     workspace: PathBuf,
+    outputs: Arc<Outputs>,
     reporter: Arc<Reporter>,
     /// What the expert sees in the place of `tools`, where a lock has it.
     locked: Option<Locked>,
@@ -154,6 +158,7 @@ impl McpSkill {
             common: spec.common().clone(),
             origin,
             workspace: std::path::absolute(place.workspace).unwrap_or_else(|_| place.workspace.to_owned()),
+            outputs: Arc::clone(place.outputs),
             reporter: Arc::new(Reporter::new(notices, redactor)),
             locked,
             tools: RwLock::default(),
@@ -344,7 +349,7 @@ impl McpSkill {
 
     /// Makes the call. A connection that is lost meanwhile is replaced once; the call is made again only where that is
     /// safe.
-    async fn answer(self: Arc<Self>, call: ToolCall, cancel: CancellationToken) -> ToolResult {
+    async fn answer(self: Arc<Self>, call: ToolCall, output: CallOutput, cancel: CancellationToken) -> ToolResult {
         let failed = |fault: &str| ToolResult::error(&call, format!("Error calling tool {}: {fault}", call.tool_name));
         let mut lost: Option<String> = None;
         loop {
@@ -369,7 +374,15 @@ impl McpSkill {
             }
             let answer = connection.call(&call.tool_name, call.args.clone(), self.patience(), &cancel).await;
             match answer {
-                Ok(answer) => return result::read(&call, &answer),
+                Ok(answer) => {
+                    // A long result goes to the disk, which is waited for off the runtime's threads.
+                    let own = call.clone();
+                    let read = move || result::read(&own, &answer, &output);
+                    return match tokio::task::spawn_blocking(read).await {
+                        Ok(result) => result,
+                        Err(error) => failed(&format!("its result could not be read: {error}")),
+                    };
+                }
                 Err(fault @ Fault::Lost(_)) if lost.is_none() => lost = Some(self.words(&fault)),
                 Err(fault) => return failed(&self.words(&fault)),
             }
@@ -417,7 +430,9 @@ impl Skill for McpSkill {
     }
 
     fn call(self: Arc<Self>, call: ToolCall, cancel: CancellationToken) -> BoxFuture<'static, ToolResult> {
-        Box::pin(self.answer(call, cancel))
+        // Here, and not in the future: numbers follow the order of the calls.
+        let output = self.outputs.of_call(&call.tool_name, self.reporter.redactor());
+        Box::pin(self.answer(call, output, cancel))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -64,6 +64,11 @@ impl Reporter {
         Self { notices, redactor, lines: AtomicU32::new(0), last_words: Mutex::default() }
     }
 
+    /// Knows the secrets that the server was given.
+    pub(super) fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     pub(super) fn tell(&self, notice: SkillNotice) {
         (self.notices)(notice);
     }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::content::Content;
-use crate::skill::output::{DEFAULT_LIMIT, bound};
+use crate::skill::output::CallOutput;
 use crate::tool::{ToolCall, ToolResult};
 
 /// Most parts of one result.
@@ -17,8 +17,8 @@ const MAX_FILE: usize = 30 << 20;
 /// How to see what was left out of a text.
 const HINT: &str = "ask the tool for less at a time to see more";
 
-/// Reads the result of `call`.
-pub(super) fn read(call: &ToolCall, result: &Value) -> ToolResult {
+/// Reads the result of `call`. What is too long for the model goes to `output`, waiting for the disk.
+pub(super) fn read(call: &ToolCall, result: &Value, output: &CallOutput) -> ToolResult {
     if result.get("resultType").and_then(Value::as_str) == Some("input_required") {
         return ToolResult::error(
             call,
@@ -36,7 +36,7 @@ pub(super) fn read(call: &ToolCall, result: &Value) -> ToolResult {
             _ => Content::text(nothing(call)),
         });
     }
-    bound_all(&mut parts);
+    bound_all(&mut parts, output);
     let is_error = result.get("isError").and_then(Value::as_bool).unwrap_or(false);
     ToolResult { is_error, ..ToolResult::of(call, parts) }
 }
@@ -107,12 +107,13 @@ fn file(data: &str, mime_type: &str, name: &str) -> Content {
 }
 
 /// Bounds all texts and all files together. Earlier ones come first.
-fn bound_all(parts: &mut [Content]) {
-    let (mut text_room, mut file_room) = (DEFAULT_LIMIT, MAX_FILE / 3 * 4 + 4);
-    for part in parts {
+fn bound_all(parts: &mut [Content], output: &CallOutput) {
+    let (mut text_room, mut file_room) = (output.limit(), MAX_FILE / 3 * 4 + 4);
+    for (number, part) in (1..).zip(parts) {
         match part {
             Content::TextPart { text, .. } => {
-                *text = bound(std::mem::take(text), text_room, HINT);
+                let name = if number == 1 { String::new() } else { format!("part-{number}") };
+                *text = output.bound(std::mem::take(text), text_room, &name, HINT);
                 text_room = text_room.saturating_sub(text.len());
             }
             Content::ImageInlinePart { encoded_data, mime_type, .. }
@@ -134,6 +135,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::redact::Redactor;
+    use crate::skill::output::{DEFAULT_LIMIT, Outputs};
 
     fn call() -> ToolCall {
         ToolCall {
@@ -142,6 +145,10 @@ mod tests {
             tool_name: "t".to_owned(),
             args: json!({"a": 1}).as_object().unwrap().clone(),
         }
+    }
+
+    fn read(call: &ToolCall, result: &Value) -> ToolResult {
+        super::read(call, result, &Outputs::new(DEFAULT_LIMIT).of_call("t", &Redactor::default()))
     }
 
     fn contents(blocks: &Value) -> Vec<Content> {

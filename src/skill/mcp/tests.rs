@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::content::Content;
+use crate::skill::output::DEFAULT_LIMIT;
 
 /// What skills told.
 type Told = Arc<Mutex<Vec<SkillNotice>>>;

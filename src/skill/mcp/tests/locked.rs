@@ -2,6 +2,7 @@
 
 use super::local::{answer, kinds, script, spec};
 use super::*;
+use crate::skill::output::{DEFAULT_LIMIT, Outputs};
 use crate::tool::{ToolHints, ToolKind};
 
 fn tool(name: &str) -> ToolSpec {
@@ -29,7 +30,7 @@ fn prepare(script: &str, locked: Locked) -> (Arc<McpSkill>, Told) {
     let environment = environment(&[("WANTED_TOKEN", "t-0123456789")]);
     let (notices, told) = listen();
     let workspace = std::env::temp_dir();
-    let place = Place { workspace: &workspace, environment: &environment };
+    let place = Place { workspace: &workspace, environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT) };
     (McpSkill::locked(&spec(script, SkillCommon::default()), place, notices, locked).unwrap(), told)
 }
 
