@@ -96,7 +96,7 @@ pub async fn open(
         match place.source {
             Source::Servers => servers.start(at, spec, &place, &inventory.notices.of(name), &inventory.outputs),
             Source::Lock(lock) => {
-                servers.prepare(at, &spec, mcp_place(&place, &inventory.outputs), &inventory.notices.of(name), lock)?
+                servers.prepare(at, &spec, mcp_place(&place, &inventory.outputs), &inventory.notices.of(name), lock)?;
             }
             Source::LockToRead(lock) => {
                 read.insert(at, lock.tools_of(spec.common()));

@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn lines(count: usize) -> String {
-        (0..count).map(|line| format!("line {line}\n")).collect()
+        (0..count).flat_map(|line| ["line ".to_owned(), line.to_string(), "\n".to_owned()]).collect()
     }
 
     fn cut(outputs: &Arc<Outputs>, tool: &str, text: &str) -> String {

@@ -14,7 +14,7 @@ const BASE: &str = "[experts.librarian.skills.\"@perstack/base\"]\ntype = \"mcpS
 
 /// Lines of ten bytes each.
 fn lines(count: usize) -> String {
-    (0..count).map(|number| format!("owl {number:05}\n")).collect()
+    (0..count).flat_map(|number| [format!("owl {number:05}"), "\n".to_owned()]).collect()
 }
 
 fn prints(script: &str) -> Value {

@@ -120,7 +120,7 @@ fn told(
     };
     let message = match end {
         (End::Exited, Ok(status)) if status.success() => {
-            return Ok(json!({ "output": joined(args, stdout, stderr, output) }));
+            return Ok(json!({ "output": joined(args, stdout, &stderr, output) }));
         }
         (End::Exited, Ok(status)) => {
             // Told twice, as the original did; kept once.
@@ -215,10 +215,10 @@ fn failed(args: &Exec, status: ExitStatus, stderr: &str, limit: usize) -> String
 }
 
 /// The streams that were asked for, one after the other.
-fn joined(args: &Exec, stdout: String, stderr: String, output: &CallOutput) -> String {
+fn joined(args: &Exec, stdout: String, stderr: &str, output: &CallOutput) -> String {
     let mut text = if args.stdout { stdout } else { String::new() };
     if args.stderr {
-        text.push_str(&stderr);
+        text.push_str(stderr);
     }
     if text.trim().is_empty() {
         return "Command executed successfully, but produced no output.".to_owned();
