@@ -7,7 +7,9 @@ mod jsonl;
 mod lines;
 mod progress;
 pub mod result;
+mod run_view;
 mod text;
+mod tree;
 mod view;
 
 use std::io::{self, IsTerminal, Write};
