@@ -61,6 +61,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
             [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
             [CompletionResult]::new('--replay-tools', '--replay-tools', [CompletionResultType]::ParameterName, 'Take tool results from the recorded session too, instead of running tools')
+            [CompletionResult]::new('--no-interactive', '--no-interactive', [CompletionResultType]::ParameterName, 'Never ask on the terminal: a question to a person stops the job with exit code 4')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
@@ -90,6 +91,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
             [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
             [CompletionResult]::new('--replay-tools', '--replay-tools', [CompletionResultType]::ParameterName, 'Take tool results from the recorded session too, instead of running tools')
+            [CompletionResult]::new('--no-interactive', '--no-interactive', [CompletionResultType]::ParameterName, 'Never ask on the terminal: a question to a person stops the job with exit code 4')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break

@@ -57,6 +57,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand -v 'Show reasoning, text and skills'' messages as they come'
             cand --verbose 'Show reasoning, text and skills'' messages as they come'
             cand --replay-tools 'Take tool results from the recorded session too, instead of running tools'
+            cand --no-interactive 'Never ask on the terminal: a question to a person stops the job with exit code 4'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
@@ -85,6 +86,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand -v 'Show reasoning, text and skills'' messages as they come'
             cand --verbose 'Show reasoning, text and skills'' messages as they come'
             cand --replay-tools 'Take tool results from the recorded session too, instead of running tools'
+            cand --no-interactive 'Never ask on the terminal: a question to a person stops the job with exit code 4'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }

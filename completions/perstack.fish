@@ -92,6 +92,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand run" -l full-events -d
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s v -l verbose -d 'Show reasoning, text and skills\' messages as they come'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay-tools -d 'Take tool results from the recorded session too, instead of running tools'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l no-interactive -d 'Never ask on the terminal: a question to a person stops the job with exit code 4'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l provider -d 'Model provider' -r -f -a "anthropic\t''
 openai\t''
@@ -150,6 +151,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand resume" -l full-events
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s v -l verbose -d 'Show reasoning, text and skills\' messages as they come'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay-tools -d 'Take tool results from the recorded session too, instead of running tools'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l no-interactive -d 'Never ask on the terminal: a question to a person stops the job with exit code 4'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F

@@ -9,6 +9,7 @@ mod failure;
 mod input;
 mod list_tools;
 mod options;
+mod prompt;
 mod render;
 mod resume;
 mod run;
@@ -65,6 +66,7 @@ Environment:
   PERSTACK_CONFIG      the configuration file, unless --config is given
   PERSTACK_STORAGE     where jobs are stored, unless --storage is given (also PERSTACK_STORAGE_PATH)
   PERSTACK_PROXY_URL   proxy for model requests, unless --proxy is given
+  PERSTACK_NO_INTERACTIVE  1: never ask on the terminal, as --no-interactive
   PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml
   NO_COLOR, CLICOLOR_FORCE are honoured.";
 

@@ -13,6 +13,7 @@ mod support;
 mod docs;
 mod errors;
 mod example;
+mod interactive;
 mod mock_server;
 mod output;
 mod process;
