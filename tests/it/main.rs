@@ -17,6 +17,7 @@ mod errors;
 mod example;
 mod lockfile;
 mod include;
+mod interactive;
 mod interop;
 mod mcp;
 mod mock_server;
