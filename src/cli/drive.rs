@@ -1,19 +1,22 @@
 //! A job from start to end: what `run` and `resume` share once they know what is asked.
 //!
-//! Starts the async runtimes, watches for signals and writes the result; what is told of the ending is [`super::ending`]'s.
+//! Starts the async runtimes, watches for signals, has a person asked and goes on with the answer, writes the result;
+//! what is told of the ending is [`super::ending`]'s.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use perstack::runtime::{self, Cassette, Options, Outcome, ResumeInput, RunError, RunInput};
+use perstack::checkpoint::Status;
+use perstack::runtime::{self, Cassette, Options, Outcome, ResumeFrom, ResumeInput, RunError, RunInput};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::ending::{Ending, FAREWELL};
+use super::ending::{Ending, FAREWELL, Returned};
 use super::failure::Failure;
 use super::options::{Format, JobArgs};
+use super::prompt::{self, Answer, Questions};
 use super::render::{Screen, result, visible};
 use super::setup::Setup;
 use super::signals::{Signal, Signals};
@@ -54,12 +57,14 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
     let cancel = CancellationToken::new();
     let screen = Arc::new(Screen::new(process, &args.output, format, &cancel));
     let cassette = args.session.cassette(&process.folder);
-    let options = setup.options(process, screen.sink(), cancel, args.session.in_doubt.into(), cassette);
+    let options = Arc::new(setup.options(process, screen.sink(), cancel, args.session.in_doubt.into(), cassette));
     if let Cassette::Replay { file, .. } = &options.cassette {
         let file = visible(&file.display().to_string());
         screen.say(&format!("replaying a recorded session from {file}; to run it live: {live}"));
     }
-    let ending = Arc::new(Ending { args: args.clone(), screen, max_steps: options.settings.limits.max_steps });
+    let questions = Questions::new(process, args, format, options.clone());
+    let max_steps = options.settings.limits.max_steps;
+    let ending = Arc::new(Ending { args: args.clone(), screen, max_steps, questions });
     let workers = async_runtime()?;
     // A sink may block a worker (a stalled pipe), and with it the workers' own timers and signals. So the watch is kept
     // by a runtime of its own, on this thread.
@@ -75,16 +80,81 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
     exit.map_err(Failure::other)
 }
 
-/// Has the workers do the job. After the first signal it gets [`GRACE`] to stop; the second ends the program at once.
+/// How one stretch of work ended.
+enum Stretch {
+    Returned(Box<Result<Outcome, RunError>>, Option<Signal>),
+    /// It did not; the program ends at once.
+    Forced(Exit),
+}
+
+/// Has the workers do the job, from question to question as long as there is somebody who answers them.
 async fn watch(
-    ask: Ask,
-    options: Options,
+    mut ask: Ask,
+    options: Arc<Options>,
     workers: &Handle,
     ending: Arc<Ending>,
     format: Format,
 ) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
+    let (mut steps, mut duration_ms) = (0, 0);
+    let returned = loop {
+        let (job, signal) = match work(ask, &options, workers, &ending, &mut signals).await {
+            Stretch::Returned(job, signal) => (*job, signal),
+            Stretch::Forced(exit) => return Ok(exit),
+        };
+        let mut outcome = match job {
+            Ok(outcome) => outcome,
+            Err(error) => break Returned { job: Err(error), signal, left: None },
+        };
+        // To whoever answered in between, it was one job. The time that they took is not the job's.
+        (steps, duration_ms) = (outcome.steps.saturating_add(steps), outcome.duration_ms.saturating_add(duration_ms));
+        (outcome.steps, outcome.duration_ms) = (steps, duration_ms);
+        let head = &outcome.checkpoint.head;
+        let waits = outcome.status == Status::StoppedByInteractiveTool && signal.is_none();
+        let Some(call) = waits.then(|| ending.questions.to_ask(head)).flatten() else {
+            break Returned { job: Ok(outcome), signal, left: None };
+        };
+        let question = ending.questions.question(head, call);
+        let answered = tokio::select! {
+            answer = prompt::ask(question, ending.screen.clone()) => Ok(answer),
+            signal = signals.next() => Err(signal),
+        };
+        let signal = match answered {
+            Ok(Answer::Given(text)) => {
+                ask = Ask::Resume(ResumeInput {
+                    from: ResumeFrom::Checkpoint(head.job_id.clone(), head.id.clone()),
+                    expert: None,
+                    query: Some(prompt::named_answer(call, &text)),
+                    is_answer: true,
+                });
+                continue;
+            }
+            Ok(Answer::Left) => None,
+            Err(signal) => Some(signal),
+        };
+        let left = Some(call.id.clone());
+        break Returned { job: Ok(outcome), signal, left };
+    };
+    let told = tokio::task::spawn_blocking({
+        let ending = ending.clone();
+        move || tell(returned, &ending, format)
+    });
+    tokio::select! {
+        exit = told => Ok(exit?),
+        next = signals.next() => Ok(ending.forced(Some(next))),
+    }
+}
+
+/// Does one stretch. After the first signal it gets [`GRACE`] to stop; the second ends the program at once.
+async fn work(
+    ask: Ask,
+    options: &Arc<Options>,
+    workers: &Handle,
+    ending: &Arc<Ending>,
+    signals: &mut Signals,
+) -> Stretch {
     let cancel = options.cancel.clone();
+    let options = options.clone();
     let mut job = workers.spawn(async move {
         match ask {
             Ask::Run(input) => runtime::run(input, &options).await,
@@ -110,27 +180,24 @@ async fn watch(
         }
         tokio::select! {
             returned = &mut job => returned,
-            next = signals.next() => return Ok(ending.forced(signal.or(Some(next)))),
-            () = tokio::time::sleep(GRACE) => return Ok(ending.forced(signal)),
+            next = signals.next() => return Stretch::Forced(ending.forced(signal.or(Some(next)))),
+            () = tokio::time::sleep(GRACE) => return Stretch::Forced(ending.forced(signal)),
         }
     };
     let job = returned.unwrap_or_else(|panic| Err(RunError::Internal(panic.to_string())));
-    let told = tokio::task::spawn_blocking({
-        let ending = ending.clone();
-        move || tell(job, &ending, signal, format)
-    });
-    tokio::select! {
-        exit = told => Ok(exit?),
-        next = signals.next() => Ok(ending.forced(Some(next))),
-    }
+    Stretch::Returned(Box::new(job), signal)
 }
 
 /// Writes the result, then what there is to say of it.
-fn tell(job: Result<Outcome, RunError>, ending: &Ending, signal: Option<Signal>, format: Format) -> Exit {
+fn tell(returned: Returned, ending: &Ending, format: Format) -> Exit {
     ending.screen.close();
-    let written = job.as_ref().map_or(Ok(()), |outcome| {
+    if returned.signal.is_some() && returned.left.is_some() {
+        // The cursor is where the person was typing.
+        let _ = writeln!(io::stderr().lock());
+    }
+    let written = returned.job.as_ref().map_or(Ok(()), |outcome| {
         let stdout = io::stdout();
         result::write(outcome, format, &mut stdout.lock(), stdout.is_terminal())
     });
-    ending.returned(job, written, signal)
+    ending.returned(returned, written)
 }

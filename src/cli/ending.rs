@@ -6,39 +6,48 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use perstack::checkpoint::{CheckpointHead, Status};
+use perstack::id::ToolCallId;
 use perstack::runtime::{Outcome, RunError};
 use perstack::store::StoreError;
-use perstack::tool::ToolCall;
 
 use super::Exit;
 use super::failure::Failure;
 use super::options::{Doubt, JobArgs};
-use super::render::{Screen, count, shortened, steps, visible};
+use super::prompt::Questions;
+use super::render::{Screen, count, steps, visible};
 use super::signals::Signal;
 use super::words::Words;
 
 /// How long the terminal may take to be put in order when the program ends at once.
 pub const FAREWELL: Duration = Duration::from_millis(500);
 
-/// Most characters of a question's arguments.
-const QUESTION_WIDTH: usize = 500;
-
 /// Most lines of an error's details: a replay's differences with room to spare.
 const MAX_ERROR_LINES: usize = 6;
 
-/// What is known of a job before it has ended. `signal` is the one that ended it, if one did.
+/// What is known of a job before it has ended.
 pub struct Ending {
     pub args: JobArgs,
     pub screen: Arc<Screen>,
     /// Of this invocation.
     pub max_steps: u64,
+    pub questions: Questions,
+}
+
+/// How the work on a job came to its end.
+pub struct Returned {
+    pub job: Result<Outcome, RunError>,
+    /// What ended it, if a signal did.
+    pub signal: Option<Signal>,
+    /// The call that a person was asked about on the terminal and left unanswered.
+    pub left: Option<ToolCallId>,
 }
 
 impl Ending {
     /// The job returned, and its result was written or not.
-    pub fn returned(&self, job: Result<Outcome, RunError>, written: io::Result<()>, signal: Option<Signal>) -> Exit {
+    pub fn returned(&self, returned: Returned, written: io::Result<()>) -> Exit {
+        let Returned { job, signal, left } = returned;
         match job {
-            Ok(outcome) => self.with_outcome(&outcome, written, signal),
+            Ok(outcome) => self.with_outcome(&outcome, written, signal, left.as_ref()),
             Err(error) => self.without_outcome(error, signal),
         }
     }
@@ -59,13 +68,19 @@ impl Ending {
         signal.map_or(Exit::Failed, Signal::exit)
     }
 
-    fn with_outcome(&self, outcome: &Outcome, written: io::Result<()>, signal: Option<Signal>) -> Exit {
+    fn with_outcome(
+        &self,
+        outcome: &Outcome,
+        written: io::Result<()>,
+        signal: Option<Signal>,
+        left: Option<&ToolCallId>,
+    ) -> Exit {
         let head = &outcome.checkpoint.head;
         let output = self.output_failure(written, outcome);
         if let Some(failure) = &output {
             failure.print(self.screen.paint());
         }
-        self.tell(outcome, signal);
+        self.tell(outcome, signal, left);
         match (exit_of(outcome.status, signal), output) {
             (Exit::Completed, Some(failure)) => failure.exit(),
             (Exit::Completed, None) => Exit::Completed,
@@ -112,7 +127,7 @@ impl Ending {
     }
 
     /// Says how the job ended.
-    fn tell(&self, outcome: &Outcome, signal: Option<Signal>) {
+    fn tell(&self, outcome: &Outcome, signal: Option<Signal>, left: Option<&ToolCallId>) {
         let head = &outcome.checkpoint.head;
         match outcome.status {
             Status::Completed => {
@@ -128,13 +143,10 @@ impl Ending {
                 self.screen.say(&format!("stopped: the maximum of {} is reached", steps(self.max_steps)));
             }
             Status::StoppedByInteractiveTool => {
-                // Without the question nobody could give the answer that goes into the command below: --quiet or not.
-                for call in &head.pending_tool_calls {
-                    self.screen.tell(&question(call));
+                if let Some(signal) = signal {
+                    self.screen.say(&format!("stopped by {}", signal.name()));
                 }
-                if head.pending_tool_calls.len() > 1 {
-                    self.screen.say("an answer goes to the first; the others are asked again after it");
-                }
+                self.tell_questions(head, left);
             }
             Status::StoppedByCancellation => match signal {
                 Some(signal) => self.screen.say(&format!("stopped by {}", signal.name())),
@@ -143,6 +155,20 @@ impl Ending {
             Status::StoppedByError | Status::Init | Status::Proceeding | Status::StoppedByDelegate => {
                 error_of(head).print(self.screen.paint());
             }
+        }
+    }
+
+    /// Says what the job waits for; the question that a person has just seen is only named. `--quiet` or not: without
+    /// the question nobody could give the answer that goes into the command below.
+    fn tell_questions(&self, head: &CheckpointHead, left: Option<&ToolCallId>) {
+        for call in &head.pending_tool_calls {
+            let question = self.questions.question(head, call);
+            let lines = if left == Some(&call.id) { Vec::new() } else { question.told() };
+            let first = format!("waiting for an answer: {}", question.title());
+            self.screen.tell(&std::iter::once(first).chain(lines).collect::<Vec<_>>().join("\n"));
+        }
+        if head.pending_tool_calls.len() > 1 {
+            self.screen.say("answers are given one at a time, the first question's first");
         }
     }
 
@@ -169,7 +195,7 @@ fn exit_of(status: Status, signal: Option<Signal>) -> Exit {
     match status {
         Status::Completed => Exit::Completed,
         Status::StoppedByExceededMaxSteps => Exit::MaxSteps,
-        Status::StoppedByInteractiveTool => Exit::Interactive,
+        Status::StoppedByInteractiveTool => signal.map_or(Exit::Interactive, Signal::exit),
         Status::StoppedByCancellation => signal.map_or(Exit::Failed, Signal::exit),
         Status::StoppedByError | Status::Init | Status::Proceeding | Status::StoppedByDelegate => Exit::Failed,
     }
@@ -201,12 +227,6 @@ fn tell_continuation(screen: &Screen, words: Option<&Words>) {
     }
 }
 
-/// What a person is asked.
-fn question(call: &ToolCall) -> String {
-    let args = serde_json::to_string(&call.args).unwrap_or_default();
-    format!("waiting for an answer: {} {}", visible(&call.tool_name), shortened(&visible(&args), QUESTION_WIDTH))
-}
-
 /// Why a Run stopped by error, and where.
 fn error_of(head: &CheckpointHead) -> Failure {
     let place = format!("in expert {}, step {}", head.expert.key, head.step_number);
@@ -228,7 +248,7 @@ mod tests {
     use perstack::checkpoint::RunFailure;
 
     use super::super::options::ModelArgs;
-    use super::super::render::fixture::{call, head};
+    use super::super::render::fixture::head;
     use super::*;
 
     #[test]
@@ -241,6 +261,7 @@ mod tests {
         assert_eq!(exit(Status::StoppedByCancellation), Exit::Failed);
         assert_eq!(exit_of(Status::StoppedByCancellation, Some(Signal::Interrupt)), Exit::Interrupted);
         assert_eq!(exit_of(Status::StoppedByCancellation, Some(Signal::HangUp)), Exit::Terminated);
+        assert_eq!(exit_of(Status::StoppedByInteractiveTool, Some(Signal::Interrupt)), Exit::Interrupted);
         assert_eq!(exit_of(Status::Completed, Some(Signal::Interrupt)), Exit::Completed);
     }
 
@@ -252,14 +273,6 @@ mod tests {
         assert_eq!(line(Status::StoppedByError), "perstack resume c1 --model m --max-steps 3");
         assert_eq!(line(Status::StoppedByExceededMaxSteps), "perstack resume c1 --model m --max-steps 8");
         assert_eq!(line(Status::StoppedByInteractiveTool), "perstack resume c1 ANSWER -i --model m --max-steps 3");
-    }
-
-    #[test]
-    fn a_question_is_shown_with_its_arguments() {
-        assert_eq!(
-            question(&call("c1", "askUser", "question", "Which\u{1b} owl?")),
-            r#"waiting for an answer: askUser {"question":"Which\u001b owl?"}"#
-        );
     }
 
     #[test]

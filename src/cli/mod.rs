@@ -13,6 +13,7 @@ mod list_tools;
 mod lock;
 mod options;
 mod program;
+mod prompt;
 mod render;
 mod resume;
 mod run;
@@ -69,6 +70,7 @@ Environment:
   PERSTACK_CONFIG      the configuration file, unless --config is given
   PERSTACK_STORAGE     where jobs are stored, unless --storage is given (also PERSTACK_STORAGE_PATH)
   PERSTACK_PROXY_URL   proxy for model requests, unless --proxy is given
+  PERSTACK_NO_INTERACTIVE  1: never ask on the terminal, as --no-interactive
   PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
   PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT  what the flags of these names say when they are absent

@@ -111,6 +111,9 @@ pub struct SessionArgs {
     /// Take tool results from the recorded session too, instead of running tools
     #[arg(long, requires = "replay")]
     pub replay_tools: bool,
+    /// Never ask on the terminal: a question to a person stops the job with exit code 4
+    #[arg(long)]
+    pub no_interactive: bool,
 }
 
 /// The options of `run` and `resume`.
@@ -260,6 +263,7 @@ impl JobArgs {
         let choice = Some(self.session.in_doubt).filter(|d| *d != Doubt::default()).and_then(|d| d.to_possible_value());
         words.value("--in-doubt", choice.as_ref().map(clap::builder::PossibleValue::get_name));
         words.switch("--locked", self.lock.locked).switch("--frozen", self.lock.frozen);
+        words.switch("--no-interactive", self.session.no_interactive);
     }
 }
 
@@ -285,6 +289,7 @@ mod tests {
             output: OutputArgs { output: Some(Format::Json), quiet: true, ..OutputArgs::default() },
             session: SessionArgs {
                 in_doubt: Doubt::Stop,
+                no_interactive: true,
                 replay: Some("c.jsonl".into()),
                 replay_tools: true,
                 ..SessionArgs::default()
@@ -295,7 +300,7 @@ mod tests {
         assert_eq!(
             words.to_string(),
             "--provider openai --model 'gpt x' --max-steps 5 --env-path a.env --env-path b.env --output json --quiet \
-             --in-doubt stop --locked"
+             --in-doubt stop --locked --no-interactive"
         );
     }
 

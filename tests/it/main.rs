@@ -18,6 +18,7 @@ mod example;
 mod lockfile;
 mod long_output;
 mod include;
+mod interactive;
 mod interop;
 mod mcp;
 mod mock_server;

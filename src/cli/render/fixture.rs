@@ -1,6 +1,6 @@
 //! Hand-made events for the renderers' tests.
 
-use perstack::checkpoint::{Checkpoint, CheckpointHead, DelegatedBy, Status, TodoList};
+use perstack::checkpoint::{Checkpoint, CheckpointHead, DelegateTo, DelegatedBy, Status, TodoList};
 use perstack::content::ExpertPart;
 use perstack::event::{Event, EventBody, SCHEMA_VERSION, Step, Told};
 use perstack::expert::ExpertRef;
@@ -49,6 +49,39 @@ pub fn delegated(head: CheckpointHead, name: &str, parent: &str) -> CheckpointHe
         run_id: parent.parse().unwrap(),
     };
     CheckpointHead { expert: expert(name), delegated_by: Some(delegated_by), ..head }
+}
+
+/// The state of the Run of `name` that answers a Run's call.
+pub fn child(run: &str, step_number: u64, name: &str, (parent, call): (&str, &str)) -> CheckpointHead {
+    let mut head = delegated(head(run, step_number), name, parent);
+    if let Some(by) = &mut head.delegated_by {
+        call.clone_into(&mut by.tool_call_id);
+    }
+    head
+}
+
+/// The state of a Run that stopped to have these calls answered by these experts.
+pub fn awaiting(head: CheckpointHead, delegates: &[(&str, &str)]) -> CheckpointHead {
+    let delegate_to = delegates.iter().map(|(call, name)| DelegateTo {
+        expert: expert(name),
+        tool_call_id: (*call).to_owned(),
+        tool_name: (*name).to_owned(),
+        query: "q".to_owned(),
+    });
+    CheckpointHead { status: Status::StoppedByDelegate, delegate_to: delegate_to.collect(), ..head }
+}
+
+/// The second failure of a model call in a row.
+pub fn retry(reason: &str, delay_ms: Option<u64>) -> EventBody {
+    EventBody::Retry {
+        reason: reason.to_owned(),
+        new_messages: Vec::new(),
+        tool_calls: Vec::new(),
+        tool_results: Vec::new(),
+        usage: Usage::default(),
+        delay_ms,
+        retry_count: 2,
+    }
 }
 
 /// A checkpoint within an event.

@@ -7,9 +7,12 @@ mod fit;
 mod jsonl;
 mod lines;
 mod progress;
+mod question;
 pub mod result;
+mod run_view;
 mod terminal;
 mod text;
+mod tree;
 mod view;
 
 use std::io::{self, IsTerminal, Write};
@@ -20,6 +23,7 @@ use perstack::id::JobId;
 use perstack::message::Message;
 use tokio_util::sync::CancellationToken;
 
+pub use self::question::Question;
 pub use self::text::{Paint, count, shortened, steps, visible, visible_lines};
 
 use self::jsonl::JsonLines;
@@ -97,6 +101,20 @@ impl Screen {
             Some(progress) => progress.print(text),
             // When stderr is gone, there is nobody left to tell.
             None => drop(writeln!(io::stderr().lock(), "{text}")),
+        }
+    }
+
+    /// Gives the terminal's lowest lines to somebody else until [`Screen::come_back`].
+    pub fn set_aside(&self) {
+        if let Some(progress) = &self.progress {
+            progress.set_aside();
+        }
+    }
+
+    /// Shows the progress again.
+    pub fn come_back(&self) {
+        if let Some(progress) = &self.progress {
+            progress.come_back();
         }
     }
 

@@ -39,7 +39,17 @@ struct State {
     /// The Runs as they are drawn, from the top.
     drawn: Vec<RunId>,
     lines: HashMap<RunId, ProgressBar>,
-    closed: bool,
+    shown: Shown,
+}
+
+/// Whose the terminal's lowest lines are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Live,
+    /// Somebody else's for a while.
+    Aside,
+    /// Nobody's any more.
+    Closed,
 }
 
 impl Progress {
@@ -53,7 +63,7 @@ impl Progress {
             Some(terminal) => ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), REDRAWS),
             None => ProgressDrawTarget::hidden(),
         };
-        let state = State { view, drawn: Vec::new(), lines: HashMap::new(), closed: false };
+        let state = State { view, drawn: Vec::new(), lines: HashMap::new(), shown: Shown::Live };
         Self { bars: MultiProgress::with_draw_target(target), terminal, paint, state: Mutex::new(state) }
     }
 
@@ -62,22 +72,51 @@ impl Progress {
         self.terminal.as_ref().map_or(usize::MAX, |terminal| usize::from(terminal.width()).saturating_sub(SURROUNDINGS))
     }
 
-    /// Writes a line above the active Runs; once they are taken away, at the cursor.
+    /// Writes a line above the active Runs; while they are taken away, at the cursor.
     pub fn print(&self, text: &str) {
-        let state = self.state();
+        self.write(self.state().shown, text);
+    }
+
+    fn write(&self, shown: Shown, text: &str) {
         // When the terminal is gone, there is nobody left to tell.
-        let _ = if state.closed { writeln!(io::stderr().lock(), "{text}") } else { self.bars.println(text) };
+        let _ = match shown {
+            Shown::Live => self.bars.println(text),
+            Shown::Aside | Shown::Closed => writeln!(io::stderr().lock(), "{text}"),
+        };
     }
 
     /// Takes the active Runs' lines away, and shows nothing of the job from here on.
     pub fn close(&self) {
         let mut state = self.state();
-        state.closed = true;
+        self.take_away(&mut state);
+        state.shown = Shown::Closed;
+    }
+
+    /// Takes the active Runs' lines away until [`Progress::come_back`], so that the terminal is free for a question.
+    pub fn set_aside(&self) {
+        let mut state = self.state();
+        if state.shown == Shown::Live {
+            self.take_away(&mut state);
+            state.shown = Shown::Aside;
+        }
+    }
+
+    /// Shows the active Runs again.
+    pub fn come_back(&self) {
+        let mut state = self.state();
+        if state.shown == Shown::Aside {
+            state.shown = Shown::Live;
+            self.draw(&mut state);
+        }
+    }
+
+    fn take_away(&self, state: &mut State) {
         state.drawn.clear();
         for (_, line) in state.lines.drain() {
             line.finish_and_clear();
+            self.bars.remove(&line);
         }
-        // As above.
+        // As in `write`.
         let _ = self.bars.clear();
     }
 
@@ -132,14 +171,15 @@ fn style(paint: Paint) -> ProgressStyle {
 impl EventSink for Progress {
     fn emit(&self, event: &Event, _history: &[Message]) {
         let mut state = self.state();
-        if state.closed {
+        if state.shown == Shown::Closed {
             return;
         }
         for note in state.view.apply(event) {
-            // As in `print`.
-            let _ = self.bars.println(note_line(&note, self.paint));
+            self.write(state.shown, &note_line(&note, self.paint));
         }
-        self.draw(&mut state);
+        if state.shown == Shown::Live {
+            self.draw(&mut state);
+        }
     }
 }
 
@@ -190,6 +230,22 @@ mod tests {
         assert_eq!(lines(&progress), ["researcher  step 1"]);
         progress.close();
         emit("r3", start(head("r3", 1)));
+        assert_eq!(lines(&progress), [""; 0]);
+    }
+
+    #[test]
+    fn lines_make_room_for_a_question_and_come_back() {
+        let progress = hidden();
+        let emit = |run: &str, body| progress.emit(&event(run, body), &[]);
+        emit("r1", start(head("r1", 1)));
+        progress.set_aside();
+        assert_eq!(lines(&progress), [""; 0]);
+        emit("r2", initialize("reader"));
+        assert_eq!(lines(&progress), [""; 0]);
+        progress.come_back();
+        assert_eq!(lines(&progress), ["researcher  step 1", "reader  starting skills"]);
+        progress.close();
+        progress.come_back();
         assert_eq!(lines(&progress), [""; 0]);
     }
 }

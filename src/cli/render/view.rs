@@ -3,28 +3,16 @@
 //! Knows no terminal. Everything that comes from models, tools and servers leaves here on one line and without control
 //! characters. How the job as a whole ended is told afterwards, from its outcome.
 
-use indexmap::IndexMap;
-use perstack::checkpoint::CheckpointHead;
 use perstack::event::{Event, EventBody, Step, Told};
 use perstack::id::RunId;
-use perstack::tool::{ToolCall, ToolResult};
-use perstack::usage::Usage;
 use serde_json::Value;
 
-use super::fit::fitted;
+use super::run_view::enumerated;
 use super::text::{count, duration, shortened, steps, visible};
-
-/// Most characters of a tool call's argument.
-const ARGUMENT_WIDTH: usize = 40;
-
-/// Most tool calls of a step that are named.
-const NAMED_CALLS: usize = 6;
+use super::tree::Tree;
 
 /// Most characters of a reason.
 const REASON_WIDTH: usize = 200;
-
-/// Most bytes of streamed text that wait for their line's end.
-const LINE_LIMIT: usize = 2_000;
 
 /// A line that stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +20,7 @@ pub struct Note {
     pub kind: NoteKind,
     /// How far below the coordinator its Run is.
     pub depth: usize,
-    /// The Run's expert, where it is not the coordinator.
+    /// The Run's expert, where it is not the only one at work.
     pub expert: Option<String>,
     pub text: String,
 }
@@ -65,55 +53,24 @@ pub enum Verbosity {
 #[derive(Debug)]
 pub struct View {
     verbosity: Verbosity,
-    runs: IndexMap<RunId, RunView>,
-}
-
-/// One active Run.
-#[derive(Debug, Default)]
-struct RunView {
-    expert: String,
-    parent: Option<RunId>,
-    step: u64,
-    max_steps: u64,
-    usage: Usage,
-    context: Option<f64>,
-    activity: String,
-    calls: Vec<ToolCall>,
-    failed_calls: Vec<String>,
-    waits_for_delegates: bool,
-    /// Streamed text of which the line's end has not come yet.
-    partial_line: String,
-    streamed: bool,
+    tree: Tree,
 }
 
 impl View {
     /// Nothing has happened yet.
     pub fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, runs: IndexMap::new() }
+        Self { verbosity, tree: Tree::default() }
     }
 
     /// The active Runs, a delegate after its parent.
     pub fn active(&self) -> impl Iterator<Item = &RunId> {
-        self.runs.keys()
+        self.tree.ids()
     }
 
     /// A Run's line, in at most `width` columns.
     pub fn line(&self, run_id: &RunId, width: usize) -> Option<String> {
-        let run = self.runs.get(run_id)?;
-        let step = match (run.step, run.max_steps) {
-            (0, _) => String::new(),
-            (step, 0) => format!("  step {step}"),
-            (step, max) => format!("  step {step}/{max}"),
-        };
-        let head = format!("{}{}{step}", "  ".repeat(self.depth(run_id)), run.expert);
-        let mut figures = Vec::new();
-        if run.usage.total_tokens > 0 {
-            figures.push(format!("{} tokens", count(run.usage.total_tokens)));
-        }
-        if let Some(context) = run.context.filter(|context| *context > 0.0) {
-            figures.push(format!("context {:.0}%", context * 100.0));
-        }
-        Some(fitted(&head, &run.activity, &figures, width))
+        let run = self.tree.get(run_id)?;
+        Some(run.line(self.tree.depth(run_id), width))
     }
 
     /// Takes one event; the notes it leads to, in order.
@@ -128,9 +85,7 @@ impl View {
             EventBody::ContinueToNextStep { checkpoint, step, next_checkpoint } => {
                 self.next_step(id, checkpoint, step, next_checkpoint.head.step_number)
             }
-            EventBody::CompleteRun { checkpoint, .. } => {
-                self.end(id, checkpoint, NoteKind::Done, &format!("step {}  answered", checkpoint.head.step_number))
-            }
+            EventBody::CompleteRun { checkpoint, .. } => self.complete(id, checkpoint),
             EventBody::StopRunByDelegate { checkpoint, step } => self.delegate(id, checkpoint, step),
             EventBody::StopRunByInteractiveTool { checkpoint, .. } => {
                 self.end_of_delegate(id, checkpoint, "waits for an answer from a person")
@@ -164,7 +119,7 @@ impl View {
     /// Events that change a Run's line, or tell of what it is doing.
     fn within_step(&mut self, id: &RunId, body: &EventBody) -> Vec<Note> {
         let verbose = self.verbosity == Verbosity::Verbose;
-        let Some(run) = self.runs.get_mut(id) else { return Vec::new() };
+        let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
         let mut lines = Vec::new();
         match body {
             EventBody::StartGeneration { .. } => "asking the model".clone_into(&mut run.activity),
@@ -180,9 +135,7 @@ impl View {
             }
             EventBody::CallTools { tool_calls, usage, .. } => {
                 run.usage = run.usage.plus(*usage);
-                run.calls.clone_from(tool_calls);
-                run.failed_calls.clear();
-                run.activity = run.calls_in_words();
+                run.start_calls(tool_calls);
             }
             EventBody::ResolveToolResults { tool_results } => run.resolve(tool_results),
             EventBody::SkillStarting { skill_name, .. } => {
@@ -202,8 +155,7 @@ impl View {
     }
 
     fn initialize(&mut self, id: &RunId, expert: &str, provider: &str, model: &str, max_steps: u64) -> Vec<Note> {
-        let run = self.runs.entry(id.clone()).or_default();
-        run.expert = visible(expert);
+        let run = self.tree.announce(id, expert);
         run.max_steps = max_steps;
         "starting skills".clone_into(&mut run.activity);
         let text = format!("{}  {}/{}", visible(expert), visible(provider), visible(model));
@@ -213,63 +165,19 @@ impl View {
     fn begin(&mut self, event: &Event, told: &Told, how: &str) -> Vec<Note> {
         let head = &told.head;
         let id = &event.run_id;
-        self.retire_predecessor(id, head);
-        let run = self.runs.entry(id.clone()).or_default();
-        run.expert = visible(&head.expert.name);
-        run.parent = head.delegated_by.as_ref().map(|by| by.run_id.clone());
+        let run = self.tree.begin(id, head);
         run.step = event.step_number.unwrap_or(head.step_number);
-        run.waits_for_delegates = false;
-        run.activity.clear();
-        run.take(head);
-        let max_steps = run.max_steps;
-        let expert = run.expert.clone();
-        self.move_below_parent(id);
-        if self.depth(id) == 0 && how == "started" && head.step_number <= 1 {
+        let (expert, step, max_steps) = (run.expert.clone(), run.step, run.max_steps);
+        if self.tree.depth(id) == 0 && how == "started" && head.step_number <= 1 {
             let limit = if max_steps > 0 { format!(", at most {}", steps(max_steps)) } else { String::new() };
             return vec![Note { kind: NoteKind::Begun, depth: 0, expert: None, text: format!("{expert}{limit}") }];
         }
-        let text = format!("{how} at step {}", self.runs.get(id).map_or(0, |run| run.step));
-        vec![self.note(id, NoteKind::Begun, text)]
-    }
-
-    /// A Run that waited for its delegates may go on as a new Run: then the waiting one's line goes.
-    fn retire_predecessor(&mut self, id: &RunId, head: &CheckpointHead) {
-        if self.runs.get(id).is_some_and(|run| run.waits_for_delegates) {
-            return;
-        }
-        let parent = head.delegated_by.as_ref().map(|by| &by.run_id);
-        let name = visible(&head.expert.name);
-        let waiting = self
-            .runs
-            .iter()
-            .find(|(_, run)| run.waits_for_delegates && run.expert == name && run.parent.as_ref() == parent)
-            .map(|(waiting, _)| waiting.clone());
-        if let Some(waiting) = waiting {
-            self.runs.shift_remove(&waiting);
-        }
-    }
-
-    /// Puts a delegate behind its parent and that one's other delegates.
-    fn move_below_parent(&mut self, id: &RunId) {
-        let Some(from) = self.runs.get_index_of(id) else { return };
-        let Some(parent) = self.runs.get(id).and_then(|run| run.parent.clone()) else { return };
-        let Some(parent_at) = self.runs.get_index_of(&parent) else { return };
-        let parent_depth = self.depth(&parent);
-        let family = self
-            .runs
-            .keys()
-            .skip(parent_at + 1)
-            .take_while(|other| *other != id && self.depth(other) > parent_depth)
-            .count();
-        let to = parent_at + 1 + family;
-        if to < from {
-            self.runs.move_index(from, to);
-        }
+        vec![self.note(id, NoteKind::Begun, format!("{how} at step {step}"))]
     }
 
     fn next_step(&mut self, id: &RunId, told: &Told, step: &Step, next: u64) -> Vec<Note> {
         let notes = self.finish_step(id, told, step);
-        if let Some(run) = self.runs.get_mut(id) {
+        if let Some(run) = self.tree.get_mut(id) {
             run.step = next;
         }
         notes
@@ -277,45 +185,51 @@ impl View {
 
     /// What a step did, once it is over.
     fn finish_step(&mut self, id: &RunId, told: &Told, step: &Step) -> Vec<Note> {
-        let Some(run) = self.runs.get_mut(id) else { return Vec::new() };
+        let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
         run.take(&told.head);
-        run.activity.clear();
-        if run.calls.is_empty() {
-            run.calls.clone_from(&step.tool_calls);
-        }
-        let did = run.calls_in_words();
-        run.calls.clear();
-        run.failed_calls.clear();
+        let did = run.end_step(&step.tool_calls);
         let did = if did.is_empty() { "no tool called".to_owned() } else { did };
         vec![self.note(id, NoteKind::Done, format!("step {}  {did}", step.step_number))]
     }
 
     fn delegate(&mut self, id: &RunId, told: &Told, step: &Step) -> Vec<Note> {
-        let Some(run) = self.runs.get_mut(id) else { return Vec::new() };
+        self.tree.wait(id, &told.head.delegate_to);
+        let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
         run.take(&told.head);
-        run.waits_for_delegates = true;
-        let names: Vec<String> = told.head.delegate_to.iter().map(|to| visible(&to.expert.name)).collect();
-        run.activity = format!("waits for {}", names.join(", "));
-        let text = format!("step {}  delegated to {}", step.step_number, names.join(", "));
+        let names = told.head.delegate_to.iter().map(|to| visible(&to.expert.name));
+        let text = format!("step {}  delegated to {}", step.step_number, enumerated(names));
         vec![self.note(id, NoteKind::Begun, text)]
+    }
+
+    fn complete(&mut self, id: &RunId, told: &Told) -> Vec<Note> {
+        let step = told.head.step_number;
+        let text =
+            if self.is_delegate(id) { format!("completed at step {step}") } else { format!("step {step}  answered") };
+        self.end(id, told, NoteKind::Done, &text)
     }
 
     /// A Run's end. What it used is told for delegates only: the job's total follows from its outcome.
     fn end(&mut self, id: &RunId, told: &Told, kind: NoteKind, text: &str) -> Vec<Note> {
-        let used = match self.depth(id) {
-            0 => String::new(),
-            _ => format!("  {} tokens", count(told.head.usage.total_tokens)),
+        let used = if self.is_delegate(id) {
+            format!("  {} tokens", count(told.head.usage.total_tokens))
+        } else {
+            String::new()
         };
         let note = self.note(id, kind, format!("{text}{used}"));
-        self.runs.shift_remove(id);
+        self.tree.end(id);
         vec![note]
     }
 
     /// A Run's stop. The coordinator's is told from the job's outcome, with what to do next.
     fn end_of_delegate(&mut self, id: &RunId, told: &Told, text: &str) -> Vec<Note> {
-        let is_delegate = self.depth(id) > 0;
+        let is_delegate = self.is_delegate(id);
         let notes = self.end(id, told, NoteKind::Stopped, text);
         if is_delegate { notes } else { Vec::new() }
+    }
+
+    /// Whether another expert called the Run's; also when that one is not shown.
+    fn is_delegate(&self, id: &RunId) -> bool {
+        self.tree.get(id).is_some_and(|run| run.parent.is_some())
     }
 
     fn detail(&self, id: &RunId, text: String) -> Vec<Note> {
@@ -326,85 +240,10 @@ impl View {
     }
 
     fn note(&self, id: &RunId, kind: NoteKind, text: String) -> Note {
-        let depth = self.depth(id);
-        let expert = self.runs.get(id).filter(|_| depth > 0).map(|run| run.expert.clone());
+        let depth = self.tree.depth(id);
+        let is_named = depth > 0 || self.tree.len() > 1;
+        let expert = self.tree.get(id).filter(|_| is_named).map(|run| run.label.clone());
         Note { kind, depth, expert, text }
-    }
-
-    /// How many Runs wait for this one. Bounded by their number, so that ids that go in a circle end too.
-    fn depth(&self, id: &RunId) -> usize {
-        let parent_of = |id: &RunId| self.runs.get(id).and_then(|run| run.parent.as_ref());
-        std::iter::successors(parent_of(id), |parent| parent_of(parent)).take(self.runs.len()).count()
-    }
-}
-
-impl RunView {
-    /// What a checkpoint says of the Run as a whole.
-    fn take(&mut self, head: &CheckpointHead) {
-        self.usage = head.usage;
-        self.context = head.context_window_usage;
-    }
-
-    fn resolve(&mut self, results: &[ToolResult]) {
-        self.failed_calls = results.iter().filter(|r| r.is_error).map(|r| r.id.clone()).collect();
-    }
-
-    fn calls_in_words(&self) -> String {
-        let mut words: Vec<String> = self
-            .calls
-            .iter()
-            .take(NAMED_CALLS)
-            .map(|call| {
-                let failed = if self.failed_calls.contains(&call.id) { " (failed)" } else { "" };
-                call_in_words(call) + failed
-            })
-            .collect();
-        if self.calls.len() > NAMED_CALLS {
-            words.push(format!("{} more", self.calls.len() - NAMED_CALLS));
-        }
-        words.join(", ")
-    }
-
-    fn start_stream(&mut self, activity: &str) {
-        activity.clone_into(&mut self.activity);
-        self.partial_line.clear();
-        self.streamed = false;
-    }
-
-    /// Takes streamed text; the lines it completes.
-    fn stream(&mut self, delta: &str) -> Vec<String> {
-        self.streamed = true;
-        self.partial_line.push_str(delta);
-        let mut lines = Vec::new();
-        while let Some((line, rest)) = self.partial_line.split_once('\n') {
-            lines.push(visible(line));
-            self.partial_line = rest.to_owned();
-        }
-        if self.partial_line.len() > LINE_LIMIT {
-            lines.push(visible(&std::mem::take(&mut self.partial_line)));
-        }
-        lines.retain(|line| !line.is_empty());
-        lines
-    }
-
-    /// Ends streamed text; its last line, or all of it if none had streamed.
-    fn end_stream(&mut self, text: &str) -> Vec<String> {
-        let rest = if self.streamed { std::mem::take(&mut self.partial_line) } else { text.to_owned() };
-        self.start_stream("");
-        rest.lines().map(visible).filter(|line| !line.is_empty()).collect()
-    }
-}
-
-/// A call by its tool and the argument that tells most.
-fn call_in_words(call: &ToolCall) -> String {
-    let name = visible(&call.tool_name);
-    let telling = ["path", "query", "command", "url", "source", "name", "title"]
-        .iter()
-        .find_map(|key| call.args.get(*key).and_then(Value::as_str))
-        .or_else(|| call.args.values().find_map(Value::as_str));
-    match telling.map(visible).filter(|text| !text.is_empty()) {
-        Some(text) => format!("{name} {}", shortened(&text, ARGUMENT_WIDTH)),
-        None => name,
     }
 }
 
@@ -425,11 +264,12 @@ fn retry_in_words(delay_ms: Option<u64>, retry_count: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use perstack::checkpoint::{CheckpointHead, DelegateTo, RunFailure};
+    use perstack::checkpoint::{CheckpointHead, RunFailure};
     use perstack::message::Message;
-    use perstack::tool::ToolResult;
+    use perstack::tool::{ToolCall, ToolResult};
+    use perstack::usage::Usage;
 
-    use super::super::fixture::{call, delegated, event, head, initialize, step, told};
+    use super::super::fixture::{awaiting, call, delegated, event, head, initialize, retry, step, told};
     use super::super::note_line;
     use super::super::text::Paint;
     use super::*;
@@ -459,18 +299,6 @@ mod tests {
     fn calls(tool_calls: Vec<ToolCall>, total_tokens: u64) -> EventBody {
         let new_message = Message::ExpertMessage { id: String::new(), contents: Vec::new(), cache: false };
         EventBody::CallTools { new_message, tool_calls, usage: Usage { total_tokens, ..Usage::default() } }
-    }
-
-    fn retry(reason: &str, delay_ms: Option<u64>) -> EventBody {
-        EventBody::Retry {
-            reason: reason.to_owned(),
-            new_messages: Vec::new(),
-            tool_calls: Vec::new(),
-            tool_results: Vec::new(),
-            usage: Usage::default(),
-            delay_ms,
-            retry_count: 2,
-        }
     }
 
     #[test]
@@ -530,13 +358,7 @@ mod tests {
         let mut seen = Watched::new(Verbosity::Normal);
         seen.see("r1", start(head("r1", 1)));
         let child = delegated(head("r2", 1), "reader", "r1");
-        let delegate_to = DelegateTo {
-            expert: child.expert.clone(),
-            tool_call_id: "c1".to_owned(),
-            tool_name: "reader".to_owned(),
-            query: "read".to_owned(),
-        };
-        let stopped = CheckpointHead { delegate_to: vec![delegate_to], ..head("r1", 1) };
+        let stopped = awaiting(head("r1", 1), &[("c1", "reader")]);
         seen.see("r1", EventBody::StopRunByDelegate { checkpoint: told(stopped), step: step(1, Vec::new()) });
         seen.see("r2", start(child.clone()));
         assert_eq!(seen.lines(), ["researcher  step 1  waits for reader", "  reader  step 1"]);

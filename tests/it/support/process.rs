@@ -33,8 +33,8 @@ pub struct Running {
     exit: mpsc::Receiver<ExitStatus>,
     stdout: Capture,
     stderr: Capture,
-    /// Held open, never written to.
-    _stdin: Option<ChildStdin>,
+    /// Held open until the end.
+    stdin: Option<ChildStdin>,
     world: Arc<World>,
     has_ended: Arc<AtomicBool>,
 }
@@ -66,7 +66,7 @@ impl Running {
                 let _ = ended.send(status);
             }
         });
-        Self { pid, exit, stdout, stderr, _stdin: pipe, world: Arc::clone(world), has_ended }
+        Self { pid, exit, stdout, stderr, stdin: pipe, world: Arc::clone(world), has_ended }
     }
 
     /// The process's id.
@@ -77,6 +77,13 @@ impl Running {
     /// Sends a signal to the process alone.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).expect("a process to signal");
+    }
+
+    /// Writes to a standard input that was silent so far.
+    #[track_caller]
+    pub fn type_in(&self, text: &str) {
+        let mut stdin = self.stdin.as_ref().expect("a standard input that is open");
+        stdin.write_all(text.as_bytes()).expect("a process that can be written to");
     }
 
     /// Waits until the server has had this many requests.
