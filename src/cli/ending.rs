@@ -8,6 +8,7 @@ use std::time::Duration;
 use perstack::checkpoint::{CheckpointHead, Status};
 use perstack::id::ToolCallId;
 use perstack::runtime::{Outcome, RunError};
+use perstack::setting::DEFAULT_MAX_STEPS;
 use perstack::store::StoreError;
 
 use super::Exit;
@@ -208,7 +209,7 @@ fn continuation(head: &CheckpointHead, args: &JobArgs, max_steps: u64) -> Words 
     let mut args = args.clone();
     match head.status {
         Status::StoppedByExceededMaxSteps => {
-            args.model.max_steps = Some(head.step_number.saturating_add(max_steps));
+            args.model.max_steps = Some(head.step_number.saturating_add(max_steps.max(DEFAULT_MAX_STEPS)));
         }
         Status::StoppedByInteractiveTool => {
             words.word("ANSWER").word("-i");
@@ -271,7 +272,7 @@ mod tests {
         let args = JobArgs { model, ..JobArgs::default() };
         let line = |status| continuation(&CheckpointHead { status, ..head("r1", 5) }, &args, 3).to_string();
         assert_eq!(line(Status::StoppedByError), "perstack resume c1 --model m --max-steps 3");
-        assert_eq!(line(Status::StoppedByExceededMaxSteps), "perstack resume c1 --model m --max-steps 8");
+        assert_eq!(line(Status::StoppedByExceededMaxSteps), "perstack resume c1 --model m --max-steps 105");
         assert_eq!(line(Status::StoppedByInteractiveTool), "perstack resume c1 ANSWER -i --model m --max-steps 3");
     }
 
