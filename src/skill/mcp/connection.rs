@@ -154,6 +154,11 @@ impl Connection {
         Some(ServerInfo { name: server.name.clone(), version: server.version.clone() })
     }
 
+    /// The revision of the protocol that was agreed on.
+    pub(super) fn protocol(&self) -> Option<String> {
+        Some(self.peer.peer_info()?.protocol_version.as_str().to_owned())
+    }
+
     /// Whether nothing can be asked any more.
     pub(super) fn is_over(&self) -> bool {
         self.peer.is_transport_closed() || self.health.is_over()

@@ -429,6 +429,11 @@ impl Skill for McpSkill {
         self.tools.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn protocol(&self) -> Option<String> {
+        // Asked when nothing is under way; while the server is being started nothing is agreed on yet.
+        self.live.try_lock().ok()?.as_ref()?.connection.protocol()
+    }
+
     fn call(self: Arc<Self>, call: ToolCall, cancel: CancellationToken) -> BoxFuture<'static, ToolResult> {
         // Here, and not in the future: numbers follow the order of the calls.
         let output = self.outputs.of_call(&call.tool_name, self.reporter.redactor());

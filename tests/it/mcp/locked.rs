@@ -132,3 +132,11 @@ fn list_tools_starts_nothing_while_the_lock_is_fresh_unless_it_is_to_ask() {
     assert!(stale.stdout.contains("hoot"), "{}", stale.stdout);
     stale.assert_stderr(["perstack.lock is stale for expert librarian", "perstack install"]);
 }
+
+#[test]
+fn the_lock_holds_the_revision_that_was_agreed_on() {
+    let lock = std::fs::read_to_string(locked().workspace().join("perstack.lock")).unwrap();
+    let revisions: Vec<&str> = lock.lines().filter_map(|line| line.strip_prefix("protocol = ")).collect();
+    assert_eq!(revisions.len(), 1, "{lock}");
+    assert!(revisions[0].starts_with("\"20"), "{revisions:?}");
+}
