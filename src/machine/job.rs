@@ -170,7 +170,7 @@ impl JobMachine {
     /// What may be started now.
     fn next(&mut self) -> Vec<JobAction> {
         let mut actions = Vec::new();
-        while !self.is_over && self.running < self.limits.max_running.max(1) {
+        while !self.is_over && !self.is_stopping && self.running < self.limits.max_running.max(1) {
             let Some(action) = self.ready.pop_front() else { break };
             self.running += 1;
             actions.push(action);
@@ -536,6 +536,23 @@ mod tests {
         let actions = again.advance(end(done, false)).unwrap();
         let [JobAction::Continue { answers, reached_step: 7, .. }] = &actions[..] else { panic!("{actions:?}") };
         assert_eq!((answers[0].skill_name.as_str(), answers[0].is_error), ("delegate/e", false));
+    }
+
+    #[test]
+    fn nothing_is_started_once_a_job_is_to_stop() {
+        let mut machine = JobMachine::new(TreeLimits::default());
+        let root: RunId = "root".parse().unwrap();
+        machine.advance(JobInput::Began { run: root.clone() }).unwrap();
+        assert_eq!(machine.advance(JobInput::Interrupted).unwrap(), []);
+        let mut stop = head(&root, 1, Status::StoppedByDelegate);
+        stop.delegate_to = vec![DelegateTo {
+            expert: expert(),
+            tool_call_id: "c".to_owned(),
+            tool_name: "e".to_owned(),
+            query: "q".to_owned(),
+        }];
+        let end = RunEnd { head: stop, text: None, on_record: false };
+        assert_eq!(machine.advance(JobInput::RunEnded(Box::new(end))).unwrap(), [JobAction::Finish]);
     }
 
     #[test]

@@ -58,13 +58,14 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
 pub async fn work(shared: Shared, mut job: Job, root: Root, began: Instant) -> Result<Outcome, RunError> {
     let shared = Arc::new(shared);
     let TreeEnd { root, status, steps, reached_step } = tree::drive(Arc::clone(&shared), root).await?;
-    shared.session.tape.finish()?;
     job.status = status.into();
     job.total_steps = job.total_steps.max(reached_step);
     job.usage = root.checkpoint.head.usage;
     let is_open = matches!(job.status, JobStatus::Running | JobStatus::StoppedByInteractiveTool);
     job.finished_at = (!is_open).then(|| shared.session.clock.stamp().at);
     shared.job.write_job(&job)?;
+    // The job is whole on disk, whether or not all of it could be recorded.
+    shared.session.tape.finish()?;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Outcome { checkpoint: root.checkpoint, status, path: root.path, duration_ms, steps })
 }

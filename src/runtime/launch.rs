@@ -100,9 +100,7 @@ impl Errand {
             Self::Continue(continuation) => &continuation.run,
         }
     }
-}
 
-impl Errand {
     /// The expert whose Run it is, and whether another expert called it.
     pub fn expert(&self) -> (&ExpertKey, bool) {
         let head = match self {

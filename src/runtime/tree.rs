@@ -114,16 +114,17 @@ impl Tree {
                 }
             }
             actions = tokio::select! {
+                // The stop first: Runs that it ended may be back already, and then nothing else would be left to hear of.
                 biased;
+                () = cancel.cancelled(), if !is_stopping => {
+                    is_stopping = true;
+                    self.machine.advance(JobInput::Interrupted)?
+                }
                 joined = self.tasks.join_next() => match joined {
                     Some(Ok((run, outcome))) => self.returned(run, outcome)?,
                     Some(Err(panic)) => return Err(internal(&panic)),
                     None => return Err(RunError::Internal("a job that has not ended has nothing to do".to_owned())),
                 },
-                () = cancel.cancelled(), if !is_stopping => {
-                    is_stopping = true;
-                    self.machine.advance(JobInput::Interrupted)?
-                }
             };
         }
     }
