@@ -19,6 +19,19 @@ pub struct GenerateRequest<'a> {
     pub reasoning: ReasoningBudget,
     /// Most tokens to answer with, from the catalogue; protocols that need none leave it out.
     pub max_output_tokens: Option<u64>,
+    /// What the provider is to run itself.
+    pub native: NativeTools<'a>,
+}
+
+/// Tools and skills that a provider runs on its own servers, as the expert names them; a protocol takes those it knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NativeTools<'a> {
+    /// `providerTools`: names, e.g. `webSearch`.
+    pub tools: &'a [String],
+    /// `providerToolOptions`: a table per tool name.
+    pub options: Option<&'a Value>,
+    /// `providerSkills`: a list of tables with a `type`.
+    pub skills: Option<&'a Value>,
 }
 
 /// A model's whole answer.

@@ -198,6 +198,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::generation::NativeTools;
     use crate::generation::{Arguments, FinishReason, GeneratedPart};
     use crate::provider::Limits;
     use crate::provider::testing::{Chunk, Reply, Script, environment};
@@ -245,6 +246,7 @@ mod tests {
             tools: &[],
             reasoning: ReasoningBudget::None,
             max_output_tokens: None,
+            native: NativeTools::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::event::EventBody;
 use crate::fact::{Fact, FactBody};
-use crate::generation::{FinishReason, GenerateRequest, GeneratedPart, Generation};
+use crate::generation::{FinishReason, GenerateRequest, GeneratedPart, Generation, NativeTools};
 use crate::machine::RunMachine;
 use crate::provider::retry;
 use crate::runtime::RunError;
@@ -43,6 +43,11 @@ pub async fn generate(
         tools,
         reasoning: stage.reasoning,
         max_output_tokens: stage.max_output_tokens,
+        native: NativeTools {
+            tools: &stage.expert.provider_tools,
+            options: stage.expert.provider_tool_options.as_ref(),
+            skills: stage.expert.provider_skills.as_ref(),
+        },
     };
     let mut telling = stage.narrator.answer(machine.head().step_number);
     let mut on_delta = |delta: &_| telling.delta(delta);

@@ -316,6 +316,7 @@ impl Shared {
         let notices = inventory.notices.clone();
         let mut skills = inventory.skills;
         let stage = Stage {
+            expert,
             provider: Arc::clone(&self.session.provider),
             max_output_tokens: self.session.provider.max_output_tokens(&setting.model, setting.reasoning_budget),
             model: setting.model.clone(),

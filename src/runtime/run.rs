@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::Status;
 use crate::event::EventBody;
+use crate::expert::Expert;
 use crate::fact::{Clock, Fact, FactBody};
 use crate::machine::{Action, Input, RunMachine};
 use crate::provider::Provider;
@@ -22,6 +23,7 @@ use crate::tool::ToolSpec;
 
 /// What a Run works with.
 pub struct Stage {
+    pub expert: Expert,
     pub provider: Arc<Provider>,
     pub model: String,
     pub max_output_tokens: Option<u64>,

@@ -144,6 +144,7 @@ fn tool(spec: &ToolSpec) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generation::NativeTools;
     use crate::provider::anthropic::NAME;
     use crate::setting::ReasoningBudget;
     use crate::tool::{ToolHints, ToolKind};
@@ -151,7 +152,14 @@ mod tests {
     fn encode(messages: Value, tools: &[ToolSpec], reasoning: ReasoningBudget) -> Value {
         let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
         let model = "claude-sonnet-4-5";
-        body(&GenerateRequest { model, messages: &messages, tools, reasoning, max_output_tokens: Some(64_000) })
+        body(&GenerateRequest {
+            model,
+            messages: &messages,
+            tools,
+            reasoning,
+            max_output_tokens: Some(64_000),
+            native: NativeTools::default(),
+        })
     }
 
     /// The `messages` of a body without thinking, and without the breakpoints that have a test of their own.
@@ -254,6 +262,7 @@ mod tests {
             tools: &[],
             reasoning: ReasoningBudget::Medium,
             max_output_tokens: None,
+            native: NativeTools::default(),
         });
         let cache = json!({"type": "ephemeral"});
         let expected = json!({

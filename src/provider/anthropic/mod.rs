@@ -51,12 +51,20 @@ impl Protocol for AnthropicMessages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generation::NativeTools;
     use crate::setting::ReasoningBudget;
 
     #[test]
     fn requests_go_to_messages_with_the_protocols_version() {
         let reasoning = ReasoningBudget::None;
-        let request = GenerateRequest { model: "m", messages: &[], tools: &[], reasoning, max_output_tokens: None };
+        let request = GenerateRequest {
+            model: "m",
+            messages: &[],
+            tools: &[],
+            reasoning,
+            max_output_tokens: None,
+            native: NativeTools::default(),
+        };
         let expected = EncodedRequest {
             path: "/messages".into(),
             headers: vec![("anthropic-version".into(), "2023-06-01".into())],

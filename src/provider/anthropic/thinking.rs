@@ -99,10 +99,18 @@ fn version(name: &str) -> Option<(u8, u8)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generation::NativeTools;
     use crate::setting::ReasoningBudget;
 
     fn plan_for(model: &str, reasoning: ReasoningBudget, max_output_tokens: Option<u64>) -> (u64, ThinkingMode) {
-        let request = GenerateRequest { model, messages: &[], tools: &[], reasoning, max_output_tokens };
+        let request = GenerateRequest {
+            model,
+            messages: &[],
+            tools: &[],
+            reasoning,
+            max_output_tokens,
+            native: NativeTools::default(),
+        };
         let plan = plan(&request, true);
         (plan.max_tokens, plan.mode)
     }
@@ -156,6 +164,7 @@ mod tests {
                 tools: &[],
                 reasoning: ReasoningBudget::High,
                 max_output_tokens: Some(64_000),
+                native: NativeTools::default(),
             };
             plan(&request, false).mode
         };

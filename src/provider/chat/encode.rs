@@ -168,12 +168,20 @@ fn results(parts: &[ResultPart], items: &mut Vec<Value>) {
 mod tests {
     use super::*;
     use crate::content::Thinking;
+    use crate::generation::NativeTools;
     use crate::setting::ReasoningBudget;
     use crate::tool::{BASE_SKILL, ToolHints, ToolKind};
 
     fn encode(model: &str, messages: &[Message], tools: &[ToolSpec]) -> Value {
         let reasoning = ReasoningBudget::Medium;
-        body(&GenerateRequest { model, messages, tools, reasoning, max_output_tokens: None })
+        body(&GenerateRequest {
+            model,
+            messages,
+            tools,
+            reasoning,
+            max_output_tokens: None,
+            native: NativeTools::default(),
+        })
     }
 
     fn sent(messages: &[Message]) -> Value {

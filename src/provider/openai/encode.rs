@@ -179,12 +179,20 @@ fn image_part(url: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generation::NativeTools;
     use crate::setting::ReasoningBudget;
     use crate::tool::{ToolHints, ToolKind};
 
     fn encode(model: &str, messages: Value, tools: &[ToolSpec], reasoning: ReasoningBudget) -> Value {
         let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
-        body(&GenerateRequest { model, messages: &messages, tools, reasoning, max_output_tokens: Some(64_000) })
+        body(&GenerateRequest {
+            model,
+            messages: &messages,
+            tools,
+            reasoning,
+            max_output_tokens: Some(64_000),
+            native: NativeTools::default(),
+        })
     }
 
     fn encode_input(messages: Value) -> Value {

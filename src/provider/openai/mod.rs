@@ -53,12 +53,20 @@ fn string<'a>(value: &'a Value, key: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generation::NativeTools;
     use crate::setting::ReasoningBudget;
 
     #[test]
     fn requests_go_to_responses() {
         let reasoning = ReasoningBudget::None;
-        let request = GenerateRequest { model: "m", messages: &[], tools: &[], reasoning, max_output_tokens: None };
+        let request = GenerateRequest {
+            model: "m",
+            messages: &[],
+            tools: &[],
+            reasoning,
+            max_output_tokens: None,
+            native: NativeTools::default(),
+        };
         let expected = EncodedRequest {
             path: "/responses".into(),
             headers: vec![],
