@@ -113,11 +113,12 @@ pub struct Thinking {
     /// Anthropic's signature over the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
-    /// The wire protocol that made the block: `anthropic-messages`, `openai-responses`, `openai-chat`. Absent in the original's
-    /// files, where a signature means Anthropic.
+    /// The wire protocol that made the block: `anthropic-messages`, `openai-responses`, `openai-chat`, `google-gemini`.
+    /// Absent in the original's files, where a signature means Anthropic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
-    /// The provider's own block, to be sent back as it came: redacted thinking, an OpenAI reasoning item.
+    /// The provider's own block, to be sent back as it came: redacted thinking, an OpenAI reasoning item, the order
+    /// and signatures of a Gemini answer's parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opaque: Option<Value>,
 }

@@ -17,7 +17,10 @@ const MESSAGE_LIMIT: usize = 2000;
 const RAW_BODY_LIMIT: usize = 300;
 /// Codes with which OpenAI and those who imitate it tell that the account, not the moment, is the trouble. They come
 /// with status 429, but waiting does not help.
-const ACCOUNT_CODES: [&str; 3] = ["insufficient_quota", "billing_hard_limit_reached", "billing_not_active"];
+const ACCOUNT_CODES: [&str; 4] =
+    ["insufficient_quota", "billing_hard_limit_reached", "billing_not_active", DAILY_QUOTA];
+/// The code of a quota that is spent for the day; Google tells it only by the quota's name.
+pub const DAILY_QUOTA: &str = "daily_quota";
 
 /// A failure that can pass.
 pub fn retryable(kind: FailureKind, message: impl Into<String>) -> GenerationFailure {
@@ -55,6 +58,7 @@ pub fn of_status<'a>(
     told: Option<ErrorBody>,
 ) -> GenerationFailure {
     let code = told.as_ref().and_then(|told| told.code.clone());
+    let asked_ms = told.as_ref().and_then(|told| told.retry_after_ms);
     let (kind, is_retryable) = kind_of_status(status, code.as_deref());
     let mut message = match told.map(|told| told.message).filter(|message| !message.trim().is_empty()) {
         Some(message) => message,
@@ -66,7 +70,7 @@ pub fn of_status<'a>(
     if let (300..=399, Some(to)) = (status, header("location")) {
         message = format!("the server redirects to {to}, which is not followed: set that address as the base URL");
     }
-    let retry_after_ms = retry_after_ms(&header);
+    let retry_after_ms = retry_after_ms(&header).or(asked_ms);
     let longest_ms = u64::try_from(LONGEST_DELAY.as_millis()).unwrap_or(u64::MAX);
     if let Some(ms) = retry_after_ms.filter(|ms| *ms > longest_ms) {
         message = format!("{message} (the provider asks to wait {} s)", ms.div_ceil(1000));
@@ -92,6 +96,8 @@ pub fn shortened(text: &str, limit: usize) -> String {
 fn kind_of_status(status: u16, code: Option<&str>) -> (FailureKind, bool) {
     match status {
         401 | 403 => (FailureKind::Authentication, false),
+        // Google's word for a wrong key.
+        400 if code == Some("API_KEY_INVALID") => (FailureKind::Authentication, false),
         402 => (FailureKind::RateLimit, false),
         404 => (FailureKind::NotFound, false),
         408 => (FailureKind::Timeout, true),
@@ -159,7 +165,22 @@ mod tests {
     }
 
     fn told(message: &str, code: &str) -> ErrorBody {
-        ErrorBody { message: message.to_owned(), code: Some(code.to_owned()) }
+        ErrorBody { message: message.to_owned(), code: Some(code.to_owned()), ..ErrorBody::default() }
+    }
+
+    #[test]
+    fn a_body_may_say_how_long_to_wait_and_a_header_goes_before() {
+        let told = || Some(ErrorBody { retry_after_ms: Some(34_000), ..told("slow down", "RESOURCE_EXHAUSTED") });
+        assert_eq!(of(429, &[], "", told()).retry_after_ms, Some(34_000));
+        assert_eq!(of(429, &[("retry-after", "2")], "", told()).retry_after_ms, Some(2000));
+    }
+
+    #[test]
+    fn a_wrong_key_is_told_by_its_name_too() {
+        let failure = of(400, &[], "", Some(told("API key not valid.", "API_KEY_INVALID")));
+        assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Authentication, false));
+        let failure = of(429, &[], "", Some(told("Quota exceeded.", DAILY_QUOTA)));
+        assert_eq!((failure.kind, failure.is_retryable), (FailureKind::RateLimit, false));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod assemble;
 pub mod anthropic;
 pub mod openai;
 pub mod chat;
+pub mod google;
 pub mod vendor;
 mod watch;
 mod connect;
@@ -98,6 +99,8 @@ pub struct ErrorBody {
     pub message: String,
     /// The provider's error type or code, e.g. `overloaded_error`, `insufficient_quota`.
     pub code: Option<String>,
+    /// How long the provider asks to wait, in milliseconds, where it says so in the body; a header goes before.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// Why a provider cannot be used. Nothing was sent.

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::ErrorBody;
+use super::failure::DAILY_QUOTA;
 use crate::generation::{FailureKind, GenerationFailure};
 
 /// Longest message kept, in characters: failures are written to the log, and providers' longest useful messages
@@ -24,7 +25,11 @@ impl ReportedError {
     pub(super) fn from_body(body: &[u8]) -> Option<ErrorBody> {
         let error = Self::from_value(&serde_json::from_slice(body).ok()?);
         let code = error.names.into_iter().next();
-        if error.message.is_empty() { None } else { Some(ErrorBody { message: error.message, code }) }
+        if error.message.is_empty() {
+            None
+        } else {
+            Some(ErrorBody { message: error.message, code, retry_after_ms: None })
+        }
     }
 
     /// Reads an object that is an error or has one under `error`. What it does not say stays empty.
@@ -66,7 +71,7 @@ fn classify(name: &str) -> Option<(FailureKind, bool)> {
         "overloaded_error" | "api_error" | "server_error" | "unavailable_error" => (FailureKind::Provider, true),
         "rate_limit_error" | "rate_limit_exceeded" => (FailureKind::RateLimit, true),
         // Paying takes longer than a Run waits.
-        "billing_error" | "insufficient_quota" => (FailureKind::RateLimit, false),
+        "billing_error" | "insufficient_quota" | DAILY_QUOTA => (FailureKind::RateLimit, false),
         "timeout_error" | "vector_store_timeout" => (FailureKind::Timeout, true),
         "authentication_error" | "permission_error" | "invalid_api_key" => (FailureKind::Authentication, false),
         "not_found_error" | "model_not_found" => (FailureKind::NotFound, false),
