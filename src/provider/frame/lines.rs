@@ -1,28 +1,15 @@
-//! Cuts an answer's bytes into frames, whatever the pieces they come in.
+//! Frames that are made of lines: server-sent events and lines of JSON.
 //!
-//! Knows lines, fields and characters; what a frame's data means is the protocol's business. Server-sent events follow
-//! the WHATWG HTML standard, "Server-sent events" (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+//! Knows lines, fields and characters. Server-sent events follow the WHATWG HTML standard, "Server-sent events"
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
-use super::{Frame, Framing};
-
-/// Most bytes that one frame may have: a whole answer with large tool arguments fits many times over, a server that
-/// never ends its line does not fill the memory.
-pub const FRAME_LIMIT: usize = 32 * 1024 * 1024;
+use super::{Frame, FrameError, Framing};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Why bytes are no frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    #[error("the answer is not valid UTF-8")]
-    NotUtf8,
-    #[error("one piece of the answer is longer than {limit} bytes")]
-    TooLarge { limit: usize },
-}
-
-/// Takes bytes as they arrive and gives the frames they complete. Any split of the same bytes gives the same frames.
+/// The lines of one answer.
 #[derive(Debug)]
-pub struct Framer {
+pub(super) struct Lines {
     framing: Framing,
     limit: usize,
     /// Bytes of the line that has not ended yet.
@@ -37,9 +24,8 @@ pub struct Framer {
     keep_alives: u64,
 }
 
-impl Framer {
-    /// A framer for one answer; `limit` is the most bytes a frame may have, usually [`FRAME_LIMIT`].
-    pub fn new(framing: Framing, limit: usize) -> Self {
+impl Lines {
+    pub(super) fn new(framing: Framing, limit: usize) -> Self {
         Self {
             framing,
             limit,
@@ -52,11 +38,7 @@ impl Framer {
         }
     }
 
-    /// The frames that `bytes` complete, in order.
-    ///
-    /// # Errors
-    /// [`FrameError`]; the frames before the fault are lost, as the answer is.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
         let mut frames = Vec::new();
         if std::mem::take(&mut self.after_carriage_return) {
             match bytes {
@@ -84,10 +66,7 @@ impl Framer {
     /// What the end of the bytes completes: a last line of JSON without its line feed. An event that was cut off before
     /// its blank line is dropped, as the standard says, and so is half a line of JSON: the answer then lacks its end,
     /// which tells more than a parser's complaint.
-    ///
-    /// # Errors
-    /// As [`Framer::push`].
-    pub fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub(super) fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
         match self.framing {
             Framing::Sse => Ok(None),
             Framing::Ndjson => {
@@ -97,7 +76,7 @@ impl Framer {
     }
 
     /// How many comments and blank lines of JSON came: signs of life that carry no data.
-    pub fn keep_alives(&self) -> u64 {
+    pub(super) fn keep_alives(&self) -> u64 {
         self.keep_alives
     }
 
@@ -163,6 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::provider::frame::Framer;
 
     fn frames_of<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Frame>, FrameError> {
         let mut framer = Framer::new(framing, 1024);
