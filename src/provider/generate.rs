@@ -185,7 +185,7 @@ impl Reading {
 fn damaged(error: FrameError) -> GenerationFailure {
     let message = format!("the provider's stream is damaged: {error}");
     match error {
-        FrameError::NotUtf8 => failure::retryable(FailureKind::Malformed, message),
+        FrameError::NotUtf8 | FrameError::Damaged { .. } => failure::retryable(FailureKind::Malformed, message),
         FrameError::TooLarge { .. } => failure::lasting(FailureKind::Malformed, message),
     }
 }

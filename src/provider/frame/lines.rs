@@ -3,14 +3,23 @@
 //! Knows lines, fields and characters. Server-sent events follow the WHATWG HTML standard, "Server-sent events"
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
-use super::{Frame, FrameError, Framing};
+use super::{Frame, FrameError};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// What the lines are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineKind {
+    /// Fields of server-sent events.
+    Fields,
+    /// JSON, a value each.
+    Json,
+}
 
 /// The lines of one answer.
 #[derive(Debug)]
 pub(super) struct Lines {
-    framing: Framing,
+    kind: LineKind,
     limit: usize,
     /// Bytes of the line that has not ended yet.
     line: Vec<u8>,
@@ -25,9 +34,9 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(framing: Framing, limit: usize) -> Self {
+    pub(super) fn new(kind: LineKind, limit: usize) -> Self {
         Self {
-            framing,
+            kind,
             limit,
             line: Vec::new(),
             after_carriage_return: false,
@@ -67,9 +76,9 @@ impl Lines {
     /// its blank line is dropped, as the standard says, and so is half a line of JSON: the answer then lacks its end,
     /// which tells more than a parser's complaint.
     pub(super) fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
-        match self.framing {
-            Framing::Sse => Ok(None),
-            Framing::Ndjson => {
+        match self.kind {
+            LineKind::Fields => Ok(None),
+            LineKind::Json => {
                 Ok(self.end_line()?.filter(|frame| serde_json::from_str::<serde::de::IgnoredAny>(&frame.data).is_ok()))
             }
         }
@@ -81,7 +90,7 @@ impl Lines {
     }
 
     fn ends_line(&self, byte: u8) -> bool {
-        byte == b'\n' || (byte == b'\r' && self.framing == Framing::Sse)
+        byte == b'\n' || (byte == b'\r' && self.kind == LineKind::Fields)
     }
 
     fn extend_line(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
@@ -99,16 +108,16 @@ impl Lines {
             bytes.drain(..BYTE_ORDER_MARK.len());
         }
         let line = String::from_utf8(bytes).map_err(|_| FrameError::NotUtf8)?;
-        Ok(match self.framing {
-            Framing::Sse => self.end_event_line(&line),
-            Framing::Ndjson => self.end_json_line(line),
+        Ok(match self.kind {
+            LineKind::Fields => self.end_event_line(&line),
+            LineKind::Json => self.end_json_line(line),
         })
     }
 
     fn end_event_line(&mut self, line: &str) -> Option<Frame> {
         if line.is_empty() {
             let event = self.event.take();
-            return self.data.take().map(|data| Frame { event, data });
+            return self.data.take().map(|data| Frame::event(event, data));
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -133,7 +142,7 @@ impl Lines {
             self.keep_alives += 1;
             return None;
         }
-        Some(Frame { event: None, data: line })
+        Some(Frame::event(None, line))
     }
 }
 
@@ -142,6 +151,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::provider::Framing;
     use crate::provider::frame::Framer;
 
     fn frames_of<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Frame>, FrameError> {
@@ -159,7 +169,7 @@ mod tests {
     }
 
     fn frame(event: Option<&str>, data: &str) -> Frame {
-        Frame { event: event.map(str::to_owned), data: data.to_owned() }
+        Frame::event(event.map(str::to_owned), data.to_owned())
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! What a frame's data means is the protocol's business.
 
 mod lines;
+mod messages;
 
-use lines::Lines;
+use lines::{LineKind, Lines};
+use messages::Messages;
 
 use super::{Frame, Framing};
 
@@ -19,16 +21,29 @@ pub enum FrameError {
     NotUtf8,
     #[error("one piece of the answer is longer than {limit} bytes")]
     TooLarge { limit: usize },
+    /// A binary message that is not as it was sent, or no such message at all.
+    #[error("{what}")]
+    Damaged { what: &'static str },
 }
 
 /// Takes bytes as they arrive and gives the frames they complete. Any split of the same bytes gives the same frames.
 #[derive(Debug)]
-pub struct Framer(Lines);
+pub struct Framer(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Lines(Lines),
+    Messages(Messages),
+}
 
 impl Framer {
     /// A framer for one answer; `limit` is the most bytes a frame may have, usually [`FRAME_LIMIT`].
     pub fn new(framing: Framing, limit: usize) -> Self {
-        Self(Lines::new(framing, limit))
+        Self(match framing {
+            Framing::Sse => Kind::Lines(Lines::new(LineKind::Fields, limit)),
+            Framing::Ndjson => Kind::Lines(Lines::new(LineKind::Json, limit)),
+            Framing::AwsEventStream => Kind::Messages(Messages::new(limit)),
+        })
     }
 
     /// The frames that `bytes` complete, in order.
@@ -36,19 +51,29 @@ impl Framer {
     /// # Errors
     /// [`FrameError`]; the frames before the fault are lost, as the answer is.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
-        self.0.push(bytes)
+        match &mut self.0 {
+            Kind::Lines(lines) => lines.push(bytes),
+            Kind::Messages(messages) => messages.push(bytes),
+        }
     }
 
-    /// What the end of the bytes completes.
+    /// What the end of the bytes completes. What was cut off in its middle is dropped: the answer then lacks its end,
+    /// which tells more than a parser's complaint.
     ///
     /// # Errors
     /// As [`Framer::push`].
     pub fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
-        self.0.finish()
+        match &mut self.0 {
+            Kind::Lines(lines) => lines.finish(),
+            Kind::Messages(_) => Ok(None),
+        }
     }
 
     /// How many signs of life came that carry no data.
     pub fn keep_alives(&self) -> u64 {
-        self.0.keep_alives()
+        match &self.0 {
+            Kind::Lines(lines) => lines.keep_alives(),
+            Kind::Messages(_) => 0,
+        }
     }
 }
