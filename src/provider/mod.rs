@@ -26,6 +26,7 @@ mod reported_error;
 mod typed_event;
 mod assemble;
 pub mod anthropic;
+pub mod bedrock;
 pub mod openai;
 pub mod chat;
 pub mod vendor;
