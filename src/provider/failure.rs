@@ -102,7 +102,8 @@ fn kind_of_status(status: u16, code: Option<&str>) -> (FailureKind, bool) {
         404 => (FailureKind::NotFound, false),
         408 => (FailureKind::Timeout, true),
         429 => (FailureKind::RateLimit, !code.is_some_and(|code| ACCOUNT_CODES.contains(&code))),
-        409 | 500.. => (FailureKind::Provider, true),
+        // 424 is Bedrock's for a model that failed on a request that was taken.
+        409 | 424 | 500.. => (FailureKind::Provider, true),
         _ => (FailureKind::InvalidRequest, false),
     }
 }
@@ -196,6 +197,7 @@ mod tests {
             (409, Provider, true),
             (413, InvalidRequest, false),
             (422, InvalidRequest, false),
+            (424, Provider, true),
             (429, RateLimit, true),
             (500, Provider, true),
             (503, Provider, true),

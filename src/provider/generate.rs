@@ -75,8 +75,11 @@ impl Provider {
     /// The failure of an answer that says by its type that it is no stream.
     async fn no_stream(&self, response: &mut HttpResponse) -> Option<GenerationFailure> {
         let content_type = response.header("content-type").unwrap_or_default().to_ascii_lowercase();
-        let is_json = content_type.starts_with("application/json") && self.protocol.framing() == Framing::Sse;
-        if !is_json && !content_type.starts_with("text/html") {
+        let framing = self.protocol.framing();
+        let is_json = content_type.starts_with("application/json") && framing != Framing::Ndjson;
+        let is_page = content_type.starts_with("text/html")
+            || (content_type.starts_with("text/") && framing == Framing::AwsEventStream);
+        if !is_json && !is_page {
             return None;
         }
         let body = error_body(response.body.as_mut()).await;
@@ -185,7 +188,7 @@ impl Reading {
 fn damaged(error: FrameError) -> GenerationFailure {
     let message = format!("the provider's stream is damaged: {error}");
     match error {
-        FrameError::NotUtf8 => failure::retryable(FailureKind::Malformed, message),
+        FrameError::NotUtf8 | FrameError::Damaged { .. } => failure::retryable(FailureKind::Malformed, message),
         FrameError::TooLarge { .. } => failure::lasting(FailureKind::Malformed, message),
     }
 }
@@ -200,9 +203,10 @@ mod tests {
     use super::*;
     use crate::generation::NativeTools;
     use crate::generation::{Arguments, FinishReason, GeneratedPart};
-    use crate::provider::Limits;
+    use crate::provider::bedrock::BedrockConverse;
     use crate::provider::testing::{Chunk, Reply, Script, environment};
     use crate::provider::transport::{TransportError, TransportErrorKind};
+    use crate::provider::{Limits, event_stream};
     use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
     use crate::usage::Usage;
 
@@ -431,6 +435,52 @@ mod tests {
         let document = answer(reply("application/json", "{\"choices\":[]}")).await;
         let message = "the server answered with one JSON document instead of a stream of openai-chat";
         assert_eq!(document, Err(failure::lasting(FailureKind::Malformed, message)));
+    }
+
+    /// Asks in Converse.
+    async fn converse(reply: Reply) -> Result<Generation, GenerationFailure> {
+        let environment = environment(&[("OPENAI_API_KEY", KEY)]);
+        let transport = Arc::new(Script::of(reply));
+        let mut provider =
+            Provider::connect(ProviderName::OpenAi, &ProviderSetting::default(), &environment, transport).unwrap();
+        provider.protocol = Box::new(BedrockConverse);
+        provider.generate(&request(), AMPLE, &mut |_| {}).await
+    }
+
+    #[tokio::test]
+    async fn binary_messages_are_read_and_a_damaged_one_is_asked_for_again() {
+        let stream = event_stream::stream(include_str!("../../tests/data/bedrock/text.jsonl"));
+        let reply = |bytes| Reply::new(200, &[("content-type", event_stream::CONTENT_TYPE)], [Chunk::Bytes(bytes)]);
+        let answer = converse(reply(stream.clone())).await.unwrap();
+        assert_eq!(answer.parts, [GeneratedPart::Text { text: "The owl file is birds.md.".to_owned() }]);
+        let mut damaged = stream;
+        damaged[200] ^= 1;
+        let message = "the provider's stream is damaged: the checksum of a message is wrong";
+        assert_eq!(converse(reply(damaged)).await, Err(failure::retryable(FailureKind::Malformed, message)));
+    }
+
+    #[tokio::test]
+    async fn text_in_place_of_binary_messages_is_no_stream() {
+        let reply = |kind, body| Reply::new(200, &[("content-type", kind)], [Chunk::text(body)]);
+        let text = converse(reply("text/event-stream", "data: {}\n\n")).await.unwrap_err();
+        assert_eq!(
+            (text.message.as_str(), text.is_retryable),
+            ("the server answered with data: {}; check the base URL", false)
+        );
+        let json = converse(reply("application/json", "{\"output\":{}}")).await.unwrap_err();
+        let message = "the server answered with one JSON document instead of a stream of bedrock-converse";
+        assert_eq!(json, failure::lasting(FailureKind::Malformed, message));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_in_bedrocks_words_is_told_by_its_status() {
+        let body = Chunk::text("{\"message\":\"Too many tokens.\"}");
+        let failure = converse(Reply::new(429, &[("x-amzn-errortype", "ThrottlingException:http://x/")], [body])).await;
+        let expected = GenerationFailure {
+            status_code: Some(429),
+            ..failure::retryable(FailureKind::RateLimit, "Too many tokens.")
+        };
+        assert_eq!(failure, Err(expected));
     }
 
     #[tokio::test]

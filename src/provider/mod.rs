@@ -11,6 +11,9 @@ use crate::setting::ProviderName;
 mod address;
 mod auth;
 pub mod catalog;
+#[cfg(test)]
+#[path = "../../tests/it/support/event_stream.rs"]
+mod event_stream;
 mod frame;
 mod proxy;
 pub mod transport;
@@ -23,6 +26,7 @@ mod reported_error;
 mod typed_event;
 mod assemble;
 pub mod anthropic;
+pub mod bedrock;
 pub mod openai;
 pub mod chat;
 pub mod google;
@@ -72,15 +76,27 @@ pub enum Framing {
     Sse,
     /// One JSON value a line.
     Ndjson,
+    /// Binary messages with headers and checksums (`application/vnd.amazon.eventstream`).
+    AwsEventStream,
 }
 
 /// One piece of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// The SSE `event:` field, when there was one.
+    /// The SSE `event:` field, or the type of an AWS event, exception or error, when there was one.
     pub event: Option<String>,
-    /// The data: the SSE `data:` lines joined, or the line.
+    /// The data: the SSE `data:` lines joined, the line, or an AWS message's payload. An AWS error has none; its
+    /// message stands here as `{"message": ..}`, which is how exceptions tell theirs.
     pub data: String,
+    /// The framing itself says that this is no event but a failure: an AWS exception or error.
+    pub is_failure: bool,
+}
+
+impl Frame {
+    /// A frame that is an event.
+    pub fn event(event: Option<String>, data: String) -> Self {
+        Self { event, data, is_failure: false }
+    }
 }
 
 /// A request before address and credentials are added.

@@ -1,24 +1,27 @@
-//! Recorded streams for the protocols' tests: cut into frames at blank lines, which is all that these recordings need.
+//! Recorded streams for the protocols' tests: text that is cut into frames at blank lines, which is all that these
+//! recordings need, or lines of JSON that stand for binary messages.
 
-use super::{Frame, Protocol};
+use super::frame::{FRAME_LIMIT, Framer};
+use super::{Frame, Framing, Protocol, event_stream};
 use crate::generation::{Delta, FailureKind, GenerationFailure};
 
 /// The frames of a recording; a last one that is cut off counts too.
-fn frames(recording: &str) -> Vec<Frame> {
+fn frames(framing: Framing, recording: &str) -> Vec<Frame> {
+    if framing == Framing::AwsEventStream {
+        return Framer::new(framing, FRAME_LIMIT).push(&event_stream::stream(recording)).unwrap();
+    }
     let field = |block: &str, name: &str| {
         block.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim_start().to_owned())
     };
     let blocks = recording.split("\n\n").filter(|block| !block.is_empty());
-    blocks
-        .map(|block| Frame { event: field(block, "event:"), data: field(block, "data:").unwrap_or_default() })
-        .collect()
+    blocks.map(|block| Frame::event(field(block, "event:"), field(block, "data:").unwrap_or_default())).collect()
 }
 
 /// What a fresh decoder makes of a recording, up to its first failure.
 pub(super) fn decode(protocol: &dyn Protocol, recording: &str) -> (Vec<Delta>, Option<GenerationFailure>) {
     let mut decoder = protocol.decoder();
     let mut deltas = Vec::new();
-    for frame in frames(recording) {
+    for frame in frames(protocol.framing(), recording) {
         match decoder.frame(&frame) {
             Ok(more) => deltas.extend(more),
             Err(failure) => return (deltas, Some(failure)),
@@ -40,9 +43,9 @@ pub(super) fn assert_torn_frames_do_no_harm(protocol: &dyn Protocol, recording: 
     let mut decoder = protocol.decoder();
     let mut deltas = Vec::new();
     let mut failure = None;
-    for frame in frames(recording) {
+    for frame in frames(protocol.framing(), recording) {
         for (end, _) in frame.data.char_indices() {
-            let torn = Frame { event: frame.event.clone(), data: frame.data[..end].to_owned() };
+            let torn = Frame { data: frame.data[..end].to_owned(), ..frame.clone() };
             let result = decoder.frame(&torn).map_err(|failure| (failure.kind, failure.is_retryable));
             let expected = if end == 0 { Ok(Vec::new()) } else { Err((FailureKind::Malformed, true)) };
             assert_eq!(result, expected, "{torn:?}");

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn read(event: Option<&str>, data: &str) -> Result<Option<String>, GenerationFailure> {
-        let frame = Frame { event: event.map(str::to_owned), data: data.to_owned() };
+        let frame = Frame::event(event.map(str::to_owned), data.to_owned());
         TypedEvent::read(&frame).map(|event| event.map(|event| event.name().to_owned()))
     }
 

@@ -120,6 +120,9 @@ pub(super) struct RecordedResponse {
     pub cut: Option<TransportError>,
 }
 
+/// The key of [`RecordedBody::Base64`].
+pub(super) const BINARY_BODY: &str = "bodyBase64";
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum RecordedBody {
     #[serde(rename = "body")]
@@ -130,8 +133,12 @@ pub(super) enum RecordedBody {
 }
 
 impl RecordedBody {
-    /// The body as it is recorded.
-    pub fn of(bytes: Vec<u8>) -> Self {
+    /// The body as it is recorded. One that its type calls binary stays so even if its bytes happen to be text, since
+    /// text is changed: the workspace's path is taken out of it.
+    pub fn of(bytes: Vec<u8>, content_type: &str) -> Self {
+        if is_binary(content_type) {
+            return Self::Base64(STANDARD.encode(bytes));
+        }
         match String::from_utf8(bytes) {
             Ok(text) => Self::Text(text),
             Err(error) => Self::Base64(STANDARD.encode(error.as_bytes())),
@@ -145,6 +152,11 @@ impl RecordedBody {
             Self::Base64(text) => STANDARD.decode(text),
         }
     }
+}
+
+/// Whether a type is that of messages with lengths and checksums, which only whole bytes keep right.
+fn is_binary(content_type: &str) -> bool {
+    content_type.trim_start().to_ascii_lowercase().starts_with("application/vnd.amazon.eventstream")
 }
 
 /// A tool's call and its result.

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::cassette::{Answer, Exchange, Record, RecordedBody, RecordedRequest, RecordedResponse, ToolExchange};
+use super::cassette::{
+    Answer, BINARY_BODY, Exchange, Record, RecordedBody, RecordedRequest, RecordedResponse, ToolExchange,
+};
 use super::workspace::{Workspace, map_strings};
 use super::{CassetteHeader, ReplayError};
 use crate::future::BoxFuture;
@@ -90,7 +92,12 @@ impl Recorder {
         for (key, part) in value.as_object_mut().into_iter().flatten() {
             // The tag is ours; all else may hold paths and secrets.
             if key != "record" {
+                // Base64 is no text: a path found in it is none, and without it the bytes would be others.
+                let binary = part.get_mut(BINARY_BODY).map(Value::take);
                 *part = map_strings(part.take(), &|text| self.clean(text));
+                if let (Some(binary), Some(slot)) = (binary, part.get_mut(BINARY_BODY)) {
+                    *slot = binary;
+                }
             }
         }
         let mut line = serde_json::to_vec(&value).map_err(encode)?;
@@ -199,7 +206,8 @@ struct RecordingBody {
 impl RecordingBody {
     fn record(&mut self, cut: Option<TransportError>) -> Result<(), ReplayError> {
         let Some(Part { request, status, headers, bytes }) = self.part.take() else { return Ok(()) };
-        let body = RecordedBody::of(bytes);
+        let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
+        let body = RecordedBody::of(bytes, content_type.unwrap_or_default());
         let response = RecordedResponse { status, headers, body, cut };
         self.recorder.record_exchange(request, Answer::Response(response))
     }

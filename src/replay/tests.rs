@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -143,6 +145,53 @@ async fn answers_failures_and_cuts_replay_as_they_were() {
     for (body, expected) in ["{\"n\":1}", "{\"n\":0.30000000000000004}", "no JSON"].into_iter().zip(seen) {
         assert_eq!(exchange(&replay, body).await, expected);
     }
+}
+
+/// Answers with an AWS event stream.
+struct Binary(Mutex<VecDeque<Vec<u8>>>);
+
+impl Transport for Binary {
+    fn send(&self, _request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
+        let bytes = self.0.lock().unwrap().pop_front().unwrap();
+        let headers = vec![("content-type".to_owned(), "application/vnd.amazon.eventstream".to_owned())];
+        // In pieces, cut where no character ends.
+        let pieces = bytes.chunks(3).map(|piece| Ok(piece.to_vec())).collect();
+        Box::pin(async { Ok(HttpResponse { status: 200, headers, body: Box::new(FakeBody(pieces)) }) })
+    }
+}
+
+#[tokio::test]
+async fn binary_answers_replay_byte_for_byte() {
+    let studio = Studio::new();
+    let bodies = [
+        b"\0\0\0\x10\0\0\0\0\x05\xc2\x48\xeb\x7d\x98\xc8\xff".to_vec(),
+        // Text by chance, which the workspace's path would be taken out of.
+        b"in /home/me/work".to_vec(),
+        // That path by chance, in base64.
+        STANDARD.decode("/home/me/work///").unwrap(),
+    ];
+    let live = RecordingTransport::new(Arc::new(Binary(Mutex::new(bodies.to_vec().into()))), studio.recorder());
+    for (request, body) in ["1", "2", "3"].into_iter().zip(&bodies) {
+        assert_eq!(&exchange(&live, request).await.unwrap().body, body);
+    }
+    let replay = studio.replay("/elsewhere");
+    for (request, body) in ["1", "2", "3"].into_iter().zip(&bodies) {
+        assert_eq!(&exchange(&replay, request).await.unwrap().body, body);
+    }
+}
+
+#[tokio::test]
+async fn cassettes_of_the_first_version_replay() {
+    let studio = Studio::new();
+    let lines = [
+        r#"{"format":"perstack-cassette","version":1,"provider":"anthropic","model":"m-1","startedAt":1,"seed":1}"#,
+        r#"{"record":"exchange","request":{"path":"/v1/messages","body":1},"response":{"status":200,"headers":[["content-type","text/event-stream"]],"body":"in {workspace}"}}"#,
+        r#"{"record":"exchange","request":{"path":"/v1/messages","body":2},"response":{"status":200,"bodyBase64":"aGFsZiDD"}}"#,
+    ];
+    fs::write(&studio.file, lines.join("\n") + "\n").unwrap();
+    let replay = studio.replay("/w");
+    assert_eq!(exchange(&replay, "1").await.unwrap().body, b"in /w");
+    assert_eq!(exchange(&replay, "2").await.unwrap().body, b"half \xC3");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::block::{content_block, expert_block, is_of_type, mark_cached, result_block, text_block};
-use super::thinking::{self, ThinkingMode};
+use super::thinking;
 use crate::content::Content;
 use crate::generation::GenerateRequest;
 use crate::message::Message;
@@ -27,17 +27,7 @@ pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
     body.insert("model".into(), json!(request.model));
     body.insert("max_tokens".into(), json!(plan.max_tokens));
     body.insert("stream".into(), json!(true));
-    match plan.mode {
-        ThinkingMode::Off => {}
-        ThinkingMode::Budget(tokens) => {
-            body.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": tokens}));
-        }
-        ThinkingMode::Adaptive(effort) => {
-            // Without `display`, the newest models return thinking without its text.
-            body.insert("thinking".into(), json!({"type": "adaptive", "display": "summarized"}));
-            body.insert("output_config".into(), json!({"effort": effort}));
-        }
-    }
+    body.extend(plan.mode.fields());
     if !system.is_empty() {
         body.insert("system".into(), Value::Array(system));
     }

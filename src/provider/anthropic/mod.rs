@@ -8,6 +8,8 @@ mod decode;
 mod encode;
 mod thinking;
 
+pub(super) use thinking::{ThinkingMode, can_think, plan};
+
 use super::reported_error::ReportedError;
 use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
 use crate::generation::GenerateRequest;

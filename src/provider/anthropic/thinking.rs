@@ -1,5 +1,7 @@
 //! How much a Claude model is to think, and how that is asked for: models differ in the form they accept and refuse
-//! the other one.
+//! the other one. Other protocols that Claude is asked in decide by this too.
+
+use serde_json::{Map, Value, json};
 
 use crate::generation::GenerateRequest;
 
@@ -17,7 +19,7 @@ const UNKNOWN_MAX_TOKENS: u64 = 4096;
 
 /// What a request says about thinking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ThinkingMode {
+pub(in crate::provider) enum ThinkingMode {
     /// Nothing.
     Off,
     /// A number of tokens.
@@ -26,16 +28,35 @@ pub(super) enum ThinkingMode {
     Adaptive(&'static str),
 }
 
+impl ThinkingMode {
+    /// The fields that say so.
+    pub(in crate::provider) fn fields(self) -> Map<String, Value> {
+        let mut fields = Map::new();
+        match self {
+            Self::Off => {}
+            Self::Budget(tokens) => {
+                fields.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": tokens}));
+            }
+            Self::Adaptive(effort) => {
+                // Without `display`, the newest models return thinking without its text.
+                fields.insert("thinking".into(), json!({"type": "adaptive", "display": "summarized"}));
+                fields.insert("output_config".into(), json!({"effort": effort}));
+            }
+        }
+        fields
+    }
+}
+
 /// Thinking and answering share one limit, so they are planned together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Plan {
-    pub(super) max_tokens: u64,
-    pub(super) mode: ThinkingMode,
+pub(in crate::provider) struct Plan {
+    pub(in crate::provider) max_tokens: u64,
+    pub(in crate::provider) mode: ThinkingMode,
 }
 
 /// Plans a request. `is_continued` is false when the turn under way began without thinking, which a budget forbids to
 /// change; adaptive thinking does not mind.
-pub(super) fn plan(request: &GenerateRequest<'_>, is_continued: bool) -> Plan {
+pub(in crate::provider) fn plan(request: &GenerateRequest<'_>, is_continued: bool) -> Plan {
     let model = Model::of(request.model);
     let limit = request.max_output_tokens;
     let max_tokens = limit.unwrap_or(model.max_tokens);
@@ -51,6 +72,11 @@ pub(super) fn plan(request: &GenerateRequest<'_>, is_continued: bool) -> Plan {
         }
         Form::Budget | Form::None => off,
     }
+}
+
+/// Whether a model can be asked to think in any form: all but Claude's before 3.7.
+pub(in crate::provider) fn can_think(model: &str) -> bool {
+    !matches!(Model::of(model).form, Form::None)
 }
 
 /// What a model's name tells.

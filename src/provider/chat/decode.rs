@@ -195,7 +195,7 @@ mod tests {
         let mut decoder = ChatDecoder::default();
         let mut deltas = Vec::new();
         for chunk in chunks {
-            deltas.extend(decoder.frame(&Frame { event: None, data: chunk.to_string() })?);
+            deltas.extend(decoder.frame(&Frame::event(None, chunk.to_string()))?);
         }
         Ok(deltas)
     }
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn what_is_no_chunk_is_a_failure_and_the_mark_is_the_end() {
-        let frame = |data: &str| ChatDecoder::default().frame(&Frame { event: None, data: data.to_owned() });
+        let frame = |data: &str| ChatDecoder::default().frame(&Frame::event(None, data.to_owned()));
         assert_eq!(frame(" [DONE]"), Ok(vec![Delta::End]));
         assert_eq!(frame(""), Ok(Vec::new()));
         for damaged in ["{\"choices\":", "{\"choices\":[{\"delta\":{\"content\":[1]}}]}"] {

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod conversation;
+pub mod event_stream;
 pub mod gate;
 pub mod http;
 pub mod process;

@@ -1,29 +1,25 @@
-//! Cuts an answer's bytes into frames, whatever the pieces they come in.
+//! Frames that are made of lines: server-sent events and lines of JSON.
 //!
-//! Knows lines, fields and characters; what a frame's data means is the protocol's business. Server-sent events follow
-//! the WHATWG HTML standard, "Server-sent events" (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+//! Knows lines, fields and characters. Server-sent events follow the WHATWG HTML standard, "Server-sent events"
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
-use super::{Frame, Framing};
-
-/// Most bytes that one frame may have: a whole answer with large tool arguments fits many times over, a server that
-/// never ends its line does not fill the memory.
-pub const FRAME_LIMIT: usize = 32 * 1024 * 1024;
+use super::{Frame, FrameError};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Why bytes are no frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    #[error("the answer is not valid UTF-8")]
-    NotUtf8,
-    #[error("one piece of the answer is longer than {limit} bytes")]
-    TooLarge { limit: usize },
+/// What the lines are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineKind {
+    /// Fields of server-sent events.
+    Fields,
+    /// JSON, a value each.
+    Json,
 }
 
-/// Takes bytes as they arrive and gives the frames they complete. Any split of the same bytes gives the same frames.
+/// The lines of one answer.
 #[derive(Debug)]
-pub struct Framer {
-    framing: Framing,
+pub(super) struct Lines {
+    kind: LineKind,
     limit: usize,
     /// Bytes of the line that has not ended yet.
     line: Vec<u8>,
@@ -37,11 +33,10 @@ pub struct Framer {
     keep_alives: u64,
 }
 
-impl Framer {
-    /// A framer for one answer; `limit` is the most bytes a frame may have, usually [`FRAME_LIMIT`].
-    pub fn new(framing: Framing, limit: usize) -> Self {
+impl Lines {
+    pub(super) fn new(kind: LineKind, limit: usize) -> Self {
         Self {
-            framing,
+            kind,
             limit,
             line: Vec::new(),
             after_carriage_return: false,
@@ -52,11 +47,7 @@ impl Framer {
         }
     }
 
-    /// The frames that `bytes` complete, in order.
-    ///
-    /// # Errors
-    /// [`FrameError`]; the frames before the fault are lost, as the answer is.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
         let mut frames = Vec::new();
         if std::mem::take(&mut self.after_carriage_return) {
             match bytes {
@@ -84,25 +75,22 @@ impl Framer {
     /// What the end of the bytes completes: a last line of JSON without its line feed. An event that was cut off before
     /// its blank line is dropped, as the standard says, and so is half a line of JSON: the answer then lacks its end,
     /// which tells more than a parser's complaint.
-    ///
-    /// # Errors
-    /// As [`Framer::push`].
-    pub fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
-        match self.framing {
-            Framing::Sse => Ok(None),
-            Framing::Ndjson => {
+    pub(super) fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
+        match self.kind {
+            LineKind::Fields => Ok(None),
+            LineKind::Json => {
                 Ok(self.end_line()?.filter(|frame| serde_json::from_str::<serde::de::IgnoredAny>(&frame.data).is_ok()))
             }
         }
     }
 
     /// How many comments and blank lines of JSON came: signs of life that carry no data.
-    pub fn keep_alives(&self) -> u64 {
+    pub(super) fn keep_alives(&self) -> u64 {
         self.keep_alives
     }
 
     fn ends_line(&self, byte: u8) -> bool {
-        byte == b'\n' || (byte == b'\r' && self.framing == Framing::Sse)
+        byte == b'\n' || (byte == b'\r' && self.kind == LineKind::Fields)
     }
 
     fn extend_line(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
@@ -120,16 +108,16 @@ impl Framer {
             bytes.drain(..BYTE_ORDER_MARK.len());
         }
         let line = String::from_utf8(bytes).map_err(|_| FrameError::NotUtf8)?;
-        Ok(match self.framing {
-            Framing::Sse => self.end_event_line(&line),
-            Framing::Ndjson => self.end_json_line(line),
+        Ok(match self.kind {
+            LineKind::Fields => self.end_event_line(&line),
+            LineKind::Json => self.end_json_line(line),
         })
     }
 
     fn end_event_line(&mut self, line: &str) -> Option<Frame> {
         if line.is_empty() {
             let event = self.event.take();
-            return self.data.take().map(|data| Frame { event, data });
+            return self.data.take().map(|data| Frame::event(event, data));
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -154,7 +142,7 @@ impl Framer {
             self.keep_alives += 1;
             return None;
         }
-        Some(Frame { event: None, data: line })
+        Some(Frame::event(None, line))
     }
 }
 
@@ -163,6 +151,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::provider::Framing;
+    use crate::provider::frame::Framer;
 
     fn frames_of<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Frame>, FrameError> {
         let mut framer = Framer::new(framing, 1024);
@@ -179,7 +169,7 @@ mod tests {
     }
 
     fn frame(event: Option<&str>, data: &str) -> Frame {
-        Frame { event: event.map(str::to_owned), data: data.to_owned() }
+        Frame::event(event.map(str::to_owned), data.to_owned())
     }
 
     #[test]
