@@ -11,6 +11,7 @@ pub mod http;
 pub mod process;
 pub mod render;
 pub mod request;
+mod saved;
 pub mod server;
 pub mod settle;
 pub mod signpost;

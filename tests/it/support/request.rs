@@ -25,6 +25,15 @@ impl Protocol {
             _ => None,
         }
     }
+
+    /// The name that the program gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "anthropic-messages",
+            Self::Responses => "openai-responses",
+            Self::Chat => "openai-chat",
+        }
+    }
 }
 
 /// One request.

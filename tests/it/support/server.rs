@@ -15,6 +15,7 @@ use super::conversation::{self, Thoughts};
 use super::http::{self, RawRequest, Response};
 use super::render;
 use super::request::{Protocol, Request};
+use super::saved;
 
 /// A running server; it ends with this value.
 pub struct Server {
@@ -220,6 +221,7 @@ impl Shared {
             let findings = findings.into_iter().map(|finding| format!("request {number}: {finding}"));
             return state.refuse(400, protocol, findings.collect());
         }
+        saved::save(&request);
         let scripted = state.script.iter().position(|answer| answer.fits(&request));
         let scripted = scripted.and_then(|at| state.script.remove(at));
         let Some(answer) = scripted.or_else(|| state.mind.as_ref().map(|mind| mind(&request))) else {
