@@ -11,7 +11,8 @@ use crate::provider::{ErrorBody, Frame};
 pub(super) fn error_body(body: &[u8]) -> Option<ErrorBody> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let code = text(&value, &["__type"]).map(|name| name.rsplit('#').next().unwrap_or(name).to_owned());
-    Some(ErrorBody { message: message(&value)?, code })
+    // Bedrock names no wait.
+    Some(ErrorBody { message: message(&value)?, code, retry_after_ms: None })
 }
 
 /// The failure of a stream that ended with an exception or an error.
@@ -64,7 +65,7 @@ mod tests {
     #[test]
     fn bodies_of_every_form_give_their_message() {
         let told = |message: &str, code: Option<&str>| {
-            Some(ErrorBody { message: message.to_owned(), code: code.map(str::to_owned) })
+            Some(ErrorBody { message: message.to_owned(), code: code.map(str::to_owned), retry_after_ms: None })
         };
         for (body, expected) in [
             (json!({"message": "Malformed input request"}), told("Malformed input request", None)),

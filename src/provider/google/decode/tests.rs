@@ -55,7 +55,7 @@ fn decode(chunks: &[Value]) -> Result<Vec<Delta>, GenerationFailure> {
     let mut decoder = GeminiDecoder::default();
     let mut deltas = Vec::new();
     for chunk in chunks {
-        deltas.extend(decoder.frame(&Frame { event: None, data: chunk.to_string() })?);
+        deltas.extend(decoder.frame(&Frame::event(None, chunk.to_string()))?);
     }
     Ok(deltas)
 }
@@ -291,10 +291,10 @@ fn a_reason_in_every_chunk_does_not_end_the_answer() {
 #[test]
 fn what_is_no_chunk_is_damage() {
     for data in ["42", "[]", "\"x\"", "<html>"] {
-        let failure = GeminiDecoder::default().frame(&Frame { event: None, data: data.into() }).unwrap_err();
+        let failure = GeminiDecoder::default().frame(&Frame::event(None, data.into())).unwrap_err();
         assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Malformed, true), "{data}");
     }
-    let done = Frame { event: None, data: "[DONE]".into() };
+    let done = Frame::event(None, "[DONE]".into());
     assert_eq!(GeminiDecoder::default().frame(&done), Ok(vec![]));
 }
 
