@@ -236,6 +236,18 @@ pub enum EventBody {
     SkillDisconnected {
         skill_name: String,
     },
+    /// How far a call is, as its server tells; at most some ten of a call a second. Not in the original.
+    SkillProgress {
+        skill_name: String,
+        tool_name: String,
+        /// Rises; its unit is the server's.
+        progress: f64,
+        /// What `progress` rises to, when the server knows.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
     /// Something that does not stop the run, but that its owner should know. Not in the original.
     RuntimeWarning {
         message: String,
@@ -250,7 +262,7 @@ pub struct ServerInfo {
 }
 
 /// Every event type's name, for filters and their suggestions.
-pub const TYPES: [&str; 26] = [
+pub const TYPES: [&str; 27] = [
     "startRun",
     "resumeFromStop",
     "startGeneration",
@@ -276,6 +288,7 @@ pub const TYPES: [&str; 26] = [
     "skillConnected",
     "skillStderr",
     "skillDisconnected",
+    "skillProgress",
     "runtimeWarning",
 ];
 
@@ -308,6 +321,7 @@ impl EventBody {
             Self::SkillConnected { .. } => "skillConnected",
             Self::SkillStderr { .. } => "skillStderr",
             Self::SkillDisconnected { .. } => "skillDisconnected",
+            Self::SkillProgress { .. } => "skillProgress",
             Self::RuntimeWarning { .. } => "runtimeWarning",
         }
     }

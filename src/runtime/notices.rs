@@ -136,6 +136,9 @@ impl Teller {
                 }
             }
             SkillNotice::Stderr { line } => EventBody::SkillStderr { skill_name, message: line },
+            SkillNotice::Progress { tool, progress, total, message } => {
+                EventBody::SkillProgress { skill_name, tool_name: tool, progress, total, message }
+            }
             SkillNotice::Disconnected => EventBody::SkillDisconnected { skill_name },
             SkillNotice::Warning { message } => EventBody::RuntimeWarning { message },
         }

@@ -35,6 +35,8 @@ pub struct RunView {
     pub waiting: Option<Waiting>,
     context: Option<f64>,
     failed_calls: Vec<String>,
+    /// How far calls of a tool are, by its name.
+    progress: Vec<(String, String)>,
     /// Streamed text of which the line's end has not come yet.
     partial_line: String,
     streamed: bool,
@@ -95,6 +97,22 @@ impl RunView {
     pub fn start_calls(&mut self, calls: &[ToolCall]) {
         calls.clone_into(&mut self.calls);
         self.failed_calls.clear();
+        self.progress.clear();
+        self.activity = self.calls_in_words();
+    }
+
+    /// A server told how far a call of `tool` is.
+    pub fn progress(&mut self, tool: &str, progress: f64, total: Option<f64>, message: Option<&str>) {
+        let far = match total {
+            Some(total) => format!("{progress}/{total}"),
+            None => format!("{progress}"),
+        };
+        let words = match message.map(visible).filter(|text| !text.is_empty()) {
+            Some(text) => format!("{far} {}", shortened(&text, ARGUMENT_WIDTH)),
+            None => far,
+        };
+        self.progress.retain(|(other, _)| other != tool);
+        self.progress.push((tool.to_owned(), words));
         self.activity = self.calls_in_words();
     }
 
@@ -108,6 +126,7 @@ impl RunView {
         if self.calls.is_empty() {
             calls.clone_into(&mut self.calls);
         }
+        self.progress.clear();
         let words = self.calls_in_words();
         self.calls.clear();
         self.failed_calls.clear();
@@ -118,7 +137,9 @@ impl RunView {
     fn calls_in_words(&self) -> String {
         let words = self.calls.iter().map(|call| {
             let failed = if self.failed_calls.contains(&call.id) { " (failed)" } else { "" };
-            call_in_words(call) + failed
+            let far = self.progress.iter().find(|(tool, _)| *tool == call.tool_name);
+            let far = far.map(|(_, words)| format!(" {words}")).unwrap_or_default();
+            call_in_words(call) + &far + failed
         });
         enumerated(words)
     }
@@ -191,6 +212,24 @@ fn call_in_words(call: &ToolCall) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_tells_how_far_a_call_is_and_a_finished_step_does_not() {
+        let call = |id: &str, tool: &str| ToolCall {
+            id: id.parse().unwrap(),
+            skill_name: "s".to_owned(),
+            tool_name: tool.to_owned(),
+            args: serde_json::Map::new(),
+        };
+        let calls = [call("1", "dig"), call("2", "fly")];
+        let mut run = RunView { label: "owl".to_owned(), step: 1, ..RunView::default() };
+        run.start_calls(&calls);
+        run.progress("fly", 2.0, Some(5.0), Some("over the\nhill"));
+        assert_eq!(run.line(0, 80), "owl  step 1  dig, fly 2/5 over the hill");
+        run.progress("fly", 2.5, None, None);
+        assert_eq!(run.line(0, 80), "owl  step 1  dig, fly 2.5");
+        assert_eq!(run.end_step(&calls), "dig, fly");
+    }
 
     #[test]
     fn a_narrow_line_keeps_its_place_and_name_and_shortens_what_it_waits_for() {

@@ -138,6 +138,9 @@ impl View {
                 run.start_calls(tool_calls);
             }
             EventBody::ResolveToolResults { tool_results } => run.resolve(tool_results),
+            EventBody::SkillProgress { tool_name, progress, total, message, .. } => {
+                run.progress(tool_name, *progress, *total, message.as_deref());
+            }
             EventBody::SkillStarting { skill_name, .. } => {
                 run.activity = format!("starting skill {}", visible(skill_name));
             }

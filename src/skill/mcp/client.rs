@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use reqwest::Url;
 use rmcp::model::{
@@ -16,11 +17,15 @@ use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ClientHandler, ErrorData, RoleClient};
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use super::notice::Reporter;
+use super::notice::{Reporter, SkillNotice};
 
 /// The version this client tells servers (the original's).
 const CLIENT_VERSION: &str = "1.0.0";
+
+/// Between two tellings of one call's progress: as often as a person can read it.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// Which revisions of the protocol are spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +87,13 @@ impl ClientHandler for Client {
     }
 
     async fn on_progress(&self, progress: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
-        self.progress.made(&progress.progress_token);
+        let Some(tool) = self.progress.made(&progress.progress_token) else { return };
+        self.reporter.tell(SkillNotice::Progress {
+            tool,
+            progress: progress.progress,
+            total: progress.total,
+            message: progress.message.map(|text| self.reporter.fit(&text)).filter(|text| !text.is_empty()),
+        });
     }
 
     async fn on_logging_message(
@@ -108,7 +119,15 @@ impl ClientHandler for Client {
 
 /// Who waits for progress of which call.
 #[derive(Default)]
-pub(super) struct Progress(Mutex<HashMap<ProgressToken, Arc<Notify>>>);
+pub(super) struct Progress(Mutex<HashMap<ProgressToken, Awaited>>);
+
+/// A call that somebody waits for.
+struct Awaited {
+    tool: String,
+    made: Arc<Notify>,
+    /// When its progress was last told.
+    told: Option<Instant>,
+}
 
 /// One call's progress, until dropped.
 pub(super) struct Watched {
@@ -119,19 +138,27 @@ pub(super) struct Watched {
 
 impl Progress {
     /// Watches the call that has this token.
-    pub(super) fn watch(self: &Arc<Self>, token: ProgressToken) -> Watched {
+    pub(super) fn watch(self: &Arc<Self>, token: ProgressToken, tool: &str) -> Watched {
         let made = Arc::new(Notify::new());
-        self.calls().insert(token.clone(), Arc::clone(&made));
+        let awaited = Awaited { tool: tool.to_owned(), made: Arc::clone(&made), told: None };
+        self.calls().insert(token.clone(), awaited);
         Watched { token, made, progress: Arc::clone(self) }
     }
 
-    fn made(&self, token: &ProgressToken) {
-        if let Some(made) = self.calls().get(token) {
-            made.notify_one();
+    /// Wakes who waits for the call; its tool, when it is time to tell of it again.
+    fn made(&self, token: &ProgressToken) -> Option<String> {
+        let mut calls = self.calls();
+        let awaited = calls.get_mut(token)?;
+        awaited.made.notify_one();
+        let now = Instant::now();
+        if awaited.told.is_some_and(|told| now.duration_since(told) < TELL_EVERY) {
+            return None;
         }
+        awaited.told = Some(now);
+        Some(awaited.tool.clone())
     }
 
-    fn calls(&self) -> std::sync::MutexGuard<'_, HashMap<ProgressToken, Arc<Notify>>> {
+    fn calls(&self) -> std::sync::MutexGuard<'_, HashMap<ProgressToken, Awaited>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

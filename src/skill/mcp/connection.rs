@@ -189,7 +189,7 @@ impl Connection {
             let params = cursor.take().map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
             let request = ListToolsRequest { params, ..ListToolsRequest::default() };
             let nobody = CancellationToken::new();
-            let mut page = self.ask(ClientRequest::ListToolsRequest(request), patience, &nobody).await?;
+            let mut page = self.ask(ClientRequest::ListToolsRequest(request), "", patience, &nobody).await?;
             let Some(Value::Array(listed)) = page.get_mut("tools").map(Value::take) else {
                 return Err(Fault::Refused { code: -32603, message: "its list of tools is no list".to_owned() });
             };
@@ -216,12 +216,14 @@ impl Connection {
         cancel: &CancellationToken,
     ) -> Result<Value, Fault> {
         let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-        self.ask(ClientRequest::CallToolRequest(CallToolRequest::new(params)), patience, cancel).await
+        self.ask(ClientRequest::CallToolRequest(CallToolRequest::new(params)), tool, patience, cancel).await
     }
 
+    /// `tool`: whose progress is told.
     async fn ask(
         &self,
         request: ClientRequest,
+        tool: &str,
         patience: Patience,
         cancel: &CancellationToken,
     ) -> Result<Value, Fault> {
@@ -232,7 +234,7 @@ impl Connection {
             Ok(handle) => handle,
             Err(error) => return Err(self.fault(error).await),
         };
-        let progress = self.progress.watch(handle.progress_token.clone());
+        let progress = self.progress.watch(handle.progress_token.clone(), tool);
         let mut until = latest.min(began + patience.silence);
         let fault = loop {
             tokio::select! {

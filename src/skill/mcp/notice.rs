@@ -31,6 +31,8 @@ pub enum SkillNotice {
     Connected { server: Option<ServerInfo>, timings: Timings },
     /// The server said something for people: a line on stderr, or a log message.
     Stderr { line: String },
+    /// The server said how far a call of `tool` is.
+    Progress { tool: String, progress: f64, total: Option<f64>, message: Option<String> },
     /// The server is gone, by itself or because the skill was closed.
     Disconnected,
     /// Something its owner should know.

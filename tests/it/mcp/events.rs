@@ -57,6 +57,18 @@ fn lines_on_standard_error_are_told_without_their_escapes() {
 }
 
 #[test]
+fn how_far_a_call_is_is_told_of_the_call() {
+    let test = librarian(&stdio_skill("owls", ["rough"])).answers(script([("slow", json!({"steps": 2}))]));
+    let events = test.run(["run", "librarian", "Look.", "--output", "jsonl"]).assert_code(0).events();
+    let told = of(&events, "skillProgress");
+    let told =
+        told.iter().map(|event| (&event["skillName"], &event["toolName"], &event["progress"], &event["message"]));
+    let (skill, tool) = (json!("owls"), json!("slow"));
+    let expected = [(1.0, "step 1"), (2.0, "step 2")].map(|(number, message)| (json!(number), json!(message)));
+    assert!(told.eq(expected.iter().map(|(number, message)| (&skill, &tool, number, message))), "{events:#?}");
+}
+
+#[test]
 fn a_remote_server_connects_without_a_start() {
     let server = HttpServer::start(["polite-http"]);
     let test = librarian(&remote_skill("owls", server.url()))

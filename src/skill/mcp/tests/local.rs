@@ -59,7 +59,7 @@ pub(super) fn kinds(told: &Told) -> Vec<&'static str> {
             SkillNotice::Connected { .. } => Some("connected"),
             SkillNotice::Disconnected => Some("disconnected"),
             SkillNotice::Warning { .. } => Some("warning"),
-            SkillNotice::Stderr { .. } => None,
+            SkillNotice::Stderr { .. } | SkillNotice::Progress { .. } => None,
         })
         .collect()
 }
