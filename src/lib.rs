@@ -5,6 +5,7 @@
 pub mod future;
 pub mod id;
 pub mod usage;
+pub mod cost;
 pub mod content;
 pub mod message;
 pub mod tool;
