@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_long_prompt_has_other_rates_and_its_cached_part_counts() {
-        assert_eq!(PRICE.cost(&tokens(200_000, 0, 0, 0)).usd(), 0.6);
+        assert_eq!(PRICE.cost(&tokens(200_000, 0, 0, 0)).picodollars(), 200_000 * 3_000_000);
         assert_eq!(PRICE.cost(&tokens(200_001, 0, 0, 0)).picodollars(), 200_001 * 6_000_000);
         // No write rate there: as input.
         assert_eq!(PRICE.cost(&tokens(1, 200_000, 1, 0)).picodollars(), 6_000_000 + 200_000 * 600_000 + 6_000_000);
@@ -313,7 +313,7 @@ mod tests {
                 assert!(cost <= PRICE.ceiling(prompt, 7), "{prompt} {split:?}");
             }
         }
-        assert_eq!(PRICE.ceiling(200_000, 0).usd(), 0.75);
+        assert_eq!(PRICE.ceiling(200_000, 0).picodollars(), 200_000 * 3_750_000);
     }
 
     #[test]

@@ -187,6 +187,21 @@ pub struct GenerationFailure {
     pub retry_after_ms: Option<u64>,
 }
 
+impl GenerationFailure {
+    /// Whether the provider may charge for the call all the same, nobody knows how much: it was at work when the answer
+    /// broke off. A request that it refused costs nothing, nor does one that was not sent.
+    pub fn may_be_charged(&self) -> bool {
+        let was_refused = self.status_code.is_some_and(|status| status >= 400);
+        let broke_off = match self.kind {
+            FailureKind::Provider | FailureKind::Timeout | FailureKind::Malformed => true,
+            // Where nothing can be sent, another try would not help.
+            FailureKind::Connection => self.is_retryable,
+            _ => false,
+        };
+        broke_off && !was_refused
+    }
+}
+
 /// The kinds of [`GenerationFailure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -13,6 +13,7 @@ pub mod expert;
 pub mod environment;
 pub mod address;
 pub mod setting;
+pub mod model;
 pub mod generation;
 pub mod checkpoint;
 pub mod fact;
