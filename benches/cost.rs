@@ -108,6 +108,7 @@ fn resumed() -> Fact {
         answers: Vec::new(),
         reached_step: 0,
         delegated_usage: Usage::default(),
+        delegated_spend: perstack::cost::Spend::default(),
         surroundings: Surroundings {
             tools: vec![tool],
             limits: Limits { max_steps: u64::MAX, max_retries: 5 },

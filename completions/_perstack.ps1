@@ -30,6 +30,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('list-tools', 'list-tools', [CompletionResultType]::ParameterValue, 'Lists the tools that experts would see')
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Starts every skill once and writes perstack.lock')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill')
+            [CompletionResult]::new('models', 'models', [CompletionResultType]::ParameterValue, 'Lists the models that are known: context, output, prices, abilities, tiers')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Prints the completion script for a shell')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
@@ -133,6 +134,12 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
+        'perstack;models' {
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'An array of JSON objects, with where the numbers are from and all prices')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
         'perstack;completions' {
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -144,6 +151,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('list-tools', 'list-tools', [CompletionResultType]::ParameterValue, 'Lists the tools that experts would see')
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Starts every skill once and writes perstack.lock')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill')
+            [CompletionResult]::new('models', 'models', [CompletionResultType]::ParameterValue, 'Lists the models that are known: context, output, prices, abilities, tiers')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Prints the completion script for a shell')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
@@ -161,6 +169,9 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;help;check' {
+            break
+        }
+        'perstack;help;models' {
             break
         }
         'perstack;help;completions' {

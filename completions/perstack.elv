@@ -27,6 +27,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand list-tools 'Lists the tools that experts would see'
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+            cand models 'Lists the models that are known: context, output, prices, abilities, tiers'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -124,6 +125,11 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'perstack;models'= {
+            cand --json 'An array of JSON objects, with where the numbers are from and all prices'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'perstack;completions'= {
             cand -h 'Print help'
             cand --help 'Print help'
@@ -134,6 +140,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand list-tools 'Lists the tools that experts would see'
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+            cand models 'Lists the models that are known: context, output, prices, abilities, tiers'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -146,6 +153,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;help;install'= {
         }
         &'perstack;help;check'= {
+        }
+        &'perstack;help;models'= {
         }
         &'perstack;help;completions'= {
         }

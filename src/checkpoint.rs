@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::cost::Spend;
 use crate::expert::ExpertRef;
 use crate::id::{CheckpointId, JobId, RunId, ToolCallId};
 use crate::message::Message;
@@ -53,6 +54,9 @@ pub struct CheckpointHead {
     pub delegated_by: Option<DelegatedBy>,
     /// Summed over the Run and those it continues.
     pub usage: Usage,
+    /// What that cost.
+    #[serde(flatten)]
+    pub spend: Spend,
     /// The model's context window in tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
@@ -95,6 +99,7 @@ impl CheckpointHead {
             delegate_to: Vec::new(),
             delegated_by: None,
             usage: Usage::default(),
+            spend: Spend::default(),
             context_window: None,
             context_window_usage: None,
             pending_tool_calls: Vec::new(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::{CheckpointHead, RunFailure};
+use crate::cost::Spend;
 use crate::expert::ExpertKey;
 use crate::id::{JobId, RunId};
 use crate::message::Message;
@@ -78,6 +79,9 @@ pub struct Step {
     pub partial_tool_results: Vec<ToolResult>,
     /// Of this step only.
     pub usage: Usage,
+    /// What this step cost.
+    #[serde(flatten)]
+    pub spend: Spend,
     /// Milliseconds since the epoch.
     pub started_at: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,6 +126,9 @@ pub enum EventBody {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         tool_results: Vec<ToolResult>,
         usage: Usage,
+        /// What the call cost.
+        #[serde(flatten)]
+        spend: Spend,
         #[serde(skip_serializing_if = "Option::is_none")]
         delay_ms: Option<u64>,
         /// Failures in a row, this one included.
@@ -132,6 +139,9 @@ pub enum EventBody {
         new_message: Message,
         tool_calls: Vec<ToolCall>,
         usage: Usage,
+        /// What the call cost.
+        #[serde(flatten)]
+        spend: Spend,
     },
     /// All calls of the turn are answered.
     ResolveToolResults {
@@ -147,12 +157,14 @@ pub enum EventBody {
         step: Step,
         next_checkpoint: Told,
     },
-    /// The Run ended with an answer. `usage` is that of the last model call.
+    /// The Run ended with an answer. Usage and cost are those of the last model call.
     CompleteRun {
         checkpoint: Told,
         step: Step,
         text: String,
         usage: Usage,
+        #[serde(flatten)]
+        spend: Spend,
     },
     StopRunByInteractiveTool {
         checkpoint: Told,

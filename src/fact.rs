@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::DelegatedBy;
 use crate::content::Content;
+use crate::cost::{Price, Spend};
 use crate::expert::ExpertRef;
 use crate::generation::{Generation, GenerationFailure};
 use crate::id::{CheckpointId, JobId, RunId};
@@ -133,6 +134,9 @@ pub struct Surroundings {
     /// The model's context window in tokens, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
+    /// What the model costs, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
 }
 
 /// How a Run goes on.
@@ -156,6 +160,9 @@ pub struct Resumption {
     /// What those delegates used.
     #[serde(default)]
     pub delegated_usage: Usage,
+    /// What those delegates cost.
+    #[serde(default)]
+    pub delegated_spend: Spend,
     pub surroundings: Surroundings,
 }
 

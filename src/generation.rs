@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::content::Thinking;
+use crate::cost::BilledTokens;
 use crate::message::Message;
 use crate::setting::ReasoningBudget;
 use crate::tool::ToolSpec;
@@ -48,6 +49,25 @@ pub struct Generation {
     /// and the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u64>,
+}
+
+impl Generation {
+    /// The tokens by what they are charged as; `None` when the provider told too little.
+    ///
+    /// [`Usage::input_tokens`] holds the cached ones with some providers and not with others, so the prompt's size is
+    /// taken from [`Generation::context_tokens`], which is the same thing for all.
+    pub fn billed(&self) -> Option<BilledTokens> {
+        let usage = self.usage?;
+        let output = usage.output_tokens;
+        let (cached_input, cache_write) = (usage.cached_input_tokens, usage.cache_write_input_tokens);
+        let cached = cached_input.saturating_add(cache_write);
+        let input = match self.context_tokens {
+            Some(context) => context.saturating_sub(output).saturating_sub(cached),
+            None if cached == 0 => usage.input_tokens,
+            None => return None,
+        };
+        Some(BilledTokens { input, cached_input, cache_write, output })
+    }
 }
 
 /// A part of an answer.
@@ -167,6 +187,21 @@ pub struct GenerationFailure {
     pub retry_after_ms: Option<u64>,
 }
 
+impl GenerationFailure {
+    /// Whether the provider may charge for the call all the same, nobody knows how much: it was at work when the answer
+    /// broke off. A request that it refused costs nothing, nor does one that was not sent.
+    pub fn may_be_charged(&self) -> bool {
+        let was_refused = self.status_code.is_some_and(|status| status >= 400);
+        let broke_off = match self.kind {
+            FailureKind::Provider | FailureKind::Timeout | FailureKind::Malformed => true,
+            // Where nothing can be sent, another try would not help.
+            FailureKind::Connection => self.is_retryable,
+            _ => false,
+        };
+        broke_off && !was_refused
+    }
+}
+
 /// The kinds of [`GenerationFailure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -205,5 +240,39 @@ impl FailureKind {
             Self::Malformed => "MalformedResponseError",
             Self::Replay => "ReplayMismatchError",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generation(usage: Option<Usage>, context_tokens: Option<u64>) -> Generation {
+        Generation { parts: Vec::new(), finish: FinishReason::Stop, usage, context_tokens }
+    }
+
+    #[test]
+    fn each_token_is_billed_once_however_the_provider_counts() {
+        let anthropic = Usage {
+            input_tokens: 5,
+            cached_input_tokens: 1000,
+            cache_write_input_tokens: 200,
+            output_tokens: 30,
+            ..Usage::default()
+        };
+        let openai = Usage { input_tokens: 1205, ..anthropic };
+        let billed = BilledTokens { input: 5, cached_input: 1000, cache_write: 200, output: 30 };
+        assert_eq!(generation(Some(anthropic), Some(1235)).billed(), Some(billed));
+        assert_eq!(generation(Some(openai), Some(1235)).billed(), Some(billed));
+    }
+
+    #[test]
+    fn what_the_provider_did_not_tell_is_not_guessed() {
+        let cached = Usage { input_tokens: 9, cached_input_tokens: 3, ..Usage::default() };
+        let plain = Usage { input_tokens: 9, output_tokens: 1, ..Usage::default() };
+        assert_eq!(generation(None, Some(7)).billed(), None);
+        assert_eq!(generation(Some(cached), None).billed(), None);
+        let expected = BilledTokens { input: 9, output: 1, ..BilledTokens::default() };
+        assert_eq!(generation(Some(plain), None).billed(), Some(expected));
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Status;
+use crate::cost::Spend;
 use crate::expert::ExpertKey;
 use crate::id::JobId;
 use crate::usage::Usage;
@@ -47,6 +48,9 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
     pub usage: Usage,
+    /// What that cost.
+    #[serde(flatten)]
+    pub spend: Spend,
     /// Milliseconds since the epoch.
     pub started_at: u64,
     /// Milliseconds since the epoch; absent while the job can still go on by itself or waits for a person.

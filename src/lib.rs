@@ -5,6 +5,7 @@
 pub mod future;
 pub mod id;
 pub mod usage;
+pub mod cost;
 pub mod content;
 pub mod message;
 pub mod tool;
@@ -12,6 +13,7 @@ pub mod expert;
 pub mod environment;
 pub mod address;
 pub mod setting;
+pub mod model;
 pub mod generation;
 pub mod checkpoint;
 pub mod fact;

@@ -15,7 +15,7 @@ use super::Exit;
 use super::failure::Failure;
 use super::options::{Doubt, JobArgs};
 use super::prompt::Questions;
-use super::render::{Screen, count, steps, visible};
+use super::render::{Screen, count, money, steps, visible};
 use super::signals::Signal;
 use super::words::Words;
 
@@ -138,7 +138,8 @@ impl Ending {
                 } else {
                     String::new()
                 };
-                self.screen.say(&format!("completed: {}{all}, {tokens} tokens", steps(outcome.steps)));
+                let cost = money(head.spend).map(|cost| format!(", {cost}")).unwrap_or_default();
+                self.screen.say(&format!("completed: {}{all}, {tokens} tokens{cost}", steps(outcome.steps)));
             }
             Status::StoppedByExceededMaxSteps => {
                 self.screen.say(&format!("stopped: the maximum of {} is reached", steps(self.max_steps)));

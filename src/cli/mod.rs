@@ -11,6 +11,7 @@ mod input;
 mod install;
 mod list_tools;
 mod lock;
+mod models;
 mod options;
 mod program;
 mod prompt;
@@ -71,7 +72,8 @@ Environment:
   PERSTACK_STORAGE     where jobs are stored, unless --storage is given (also PERSTACK_STORAGE_PATH)
   PERSTACK_PROXY_URL   proxy for model requests, unless --proxy is given
   PERSTACK_NO_INTERACTIVE  1: never ask on the terminal, as --no-interactive
-  PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml
+  PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml, and
+                       models, models.toml
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
   PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT  what the flags of these names say when they are absent
   NO_COLOR, CLICOLOR_FORCE are honoured.";
@@ -91,6 +93,7 @@ enum Command {
     ListTools(list_tools::ListToolsArgs),
     Install(install::InstallArgs),
     Check(check::CheckArgs),
+    Models(models::ModelsArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -145,6 +148,7 @@ pub fn main() -> ExitCode {
         Command::ListTools(args) => list_tools::run(&args, &process),
         Command::Install(args) => install::run(&args, &process),
         Command::Check(args) => check::run(&args, &process),
+        Command::Models(args) => models::run(&args, &process),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match ended {

@@ -170,7 +170,7 @@ fn from_zero(text: &str) -> Result<u32, String> {
 }
 
 /// Known names only, so that a near miss is told the right one.
-fn provider_parser() -> impl TypedValueParser<Value = ProviderName> {
+pub fn provider_parser() -> impl TypedValueParser<Value = ProviderName> {
     PossibleValuesParser::new(ProviderName::ALL.map(ProviderName::as_str)).try_map(|name| name.parse::<ProviderName>())
 }
 

@@ -9,6 +9,8 @@ use perstack::config::{self, ConfigError, Endpoints, Overrides, Project, Setting
 use perstack::environment::Environment;
 use perstack::event::EventSink;
 use perstack::expert::ExpertKey;
+use perstack::model::Catalogue;
+use perstack::provider::catalog;
 use perstack::runtime::{Cassette, InDoubt, Options};
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +40,8 @@ pub struct Setup {
     pub proxy: Option<String>,
     pub lock: LockUse,
     pub lockfile: Option<Arc<Lock>>,
+    /// The models that come with the program, and the user's.
+    pub catalogue: Arc<Catalogue>,
     /// Environment files that were named by a flag and are not there.
     missing_env_files: Vec<PathBuf>,
 }
@@ -67,10 +71,11 @@ impl Setup {
         let missing_env_files = place.env_path.iter().filter(|path| !process.folder.join(path).exists()).cloned();
         let environment =
             config::environment(process.variables.clone(), &process.folder, &env_files).map_err(Failure::usage)?;
-        let user = match user_file(process) {
+        let user = match user_file(process, "config.toml") {
             Some(file) => config::user_defaults(&file).map_err(Failure::usage)?,
             None => Overrides::default(),
         };
+        let catalogue = catalogue(process)?;
         let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
         let settings =
             config::settle(&model.overrides(), &variables, project.as_ref(), &user).map_err(Failure::usage)?;
@@ -90,6 +95,7 @@ impl Setup {
             proxy: place.proxy.clone().or_else(|| process.variable("PERSTACK_PROXY_URL").map(str::to_owned)),
             lock: LockUse::default(),
             lockfile: None,
+            catalogue,
         })
     }
 }
@@ -145,6 +151,7 @@ impl Setup {
             cassette,
             lock: self.lock,
             lockfile: self.lockfile,
+            catalogue: self.catalogue,
         }
     }
 }
@@ -171,13 +178,33 @@ fn config_path(process: &Process, place: &PlaceArgs, need: ProjectNeed) -> Resul
     }
 }
 
-/// The user's own defaults, in the platform's folder for configuration.
-fn user_file(process: &Process) -> Option<PathBuf> {
+/// The models that come with the program, and those of the user's own `models.toml`.
+///
+/// # Errors
+/// With the exit code for usage, when that file is not right.
+pub fn catalogue(process: &Process) -> Result<Arc<Catalogue>, Failure> {
+    let users = match models_file(process) {
+        Some(file) => config::user_models(&file).map_err(Failure::usage)?,
+        None => None,
+    };
+    Ok(match users {
+        Some(users) => Arc::new(Catalogue::clone(&catalog::built_in()).with(users)),
+        None => catalog::built_in(),
+    })
+}
+
+/// Where the user's own models are, if there are any.
+pub fn models_file(process: &Process) -> Option<PathBuf> {
+    user_file(process, "models.toml")
+}
+
+/// A file of the user's own, in the platform's folder for configuration.
+fn user_file(process: &Process, name: &str) -> Option<PathBuf> {
     let folder = match process.variable("PERSTACK_CONFIG_DIR") {
         Some(folder) => process.folder.join(folder),
         None => directories::ProjectDirs::from("", "", "perstack")?.config_dir().to_owned(),
     };
-    Some(folder.join("config.toml"))
+    Some(folder.join(name))
 }
 
 #[cfg(test)]

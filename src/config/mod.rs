@@ -37,7 +37,7 @@ pub use error::{ConfigError, Problem};
 pub use file::{Endpoints, discover, load, load_with, parse};
 pub use nearest::nearest;
 pub use settle::settle;
-pub use user::user_defaults;
+pub use user::{user_defaults, user_models};
 
 /// What one place (flags, environment, a file) says about how to run. Absent: nothing said.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -1,12 +1,13 @@
-//! The user's own defaults, `config.toml` in the platform's configuration folder.
+//! The user's own files in the platform's configuration folder: defaults, `config.toml`, and models, `models.toml`.
 
 use std::path::Path;
 
 use super::Overrides;
 use super::bounded::read_text;
-use super::error::ConfigError;
+use super::error::{ConfigError, Problem, position};
 use super::file::limits;
 use super::reader::Findings;
+use crate::model::Catalogue;
 use crate::setting::ProviderName;
 
 const KEYS: [&str; 6] = ["provider", "model", "reasoningBudget", "maxSteps", "maxRetries", "timeout"];
@@ -31,6 +32,16 @@ pub fn user_defaults(path: &Path) -> Result<Overrides, ConfigError> {
     }
     findings.conclude(path)?;
     Ok(overrides)
+}
+
+/// Reads the user's own catalogue of models at `path`; `None` when there is none.
+pub fn user_models(path: &Path) -> Result<Option<Catalogue>, ConfigError> {
+    let Some(text) = read_text(path)? else { return Ok(None) };
+    Catalogue::parse(&text, &path.display().to_string()).map(Some).map_err(|error| {
+        let (line, column) = position(&text, error.span.start);
+        let problem = Problem { file: path.to_owned(), line, column, path: String::new(), message: error.message };
+        ConfigError::Invalid { path: path.to_owned(), problems: vec![problem], omitted: 0 }
+    })
 }
 
 #[cfg(test)]

@@ -2,15 +2,15 @@
 
 use crate::checkpoint::{RunFailure, Status};
 use crate::content::ExpertPart;
+use crate::cost::Spend;
 use crate::event::EventBody;
 use crate::generation::{FinishReason, GeneratedPart, Generation};
 use crate::machine::calls::{AskedCall, Turn};
-use crate::machine::run::{Arrow, RunMachine};
+use crate::machine::run::{Arrow, RunMachine, Used};
 use crate::machine::state::State;
 use crate::machine::transition::Action;
 use crate::message::Message;
 use crate::tool::{ToolCall, ToolKind, ToolResult};
-use crate::usage::Usage;
 
 /// Told to a model that gave neither text nor a call (the original's nudge).
 const NOTHING_SAID: &str = r#"{"error":"Error: No tool call or text generated","message":"You must generate a tool call or provide a response. Try again."}"#;
@@ -22,7 +22,7 @@ const PAUSED: &str = r#"{"error":"Paused","message":"The provider paused a long 
 
 impl RunMachine {
     pub(super) fn generated(&mut self, generation: &Generation) -> Arrow {
-        let usage = self.account(generation);
+        let used = self.account(generation);
         let said = text_of(generation);
         let asked: Vec<AskedCall<'_>> = generation
             .parts
@@ -33,23 +33,23 @@ impl RunMachine {
             })
             .collect();
         match (&generation.finish, asked.is_empty(), said.trim().is_empty()) {
-            (FinishReason::Pause, true, _) => self.paused(generation, usage),
-            (_, true, false) => self.complete(generation, said, usage),
+            (FinishReason::Pause, true, _) => self.paused(generation, used),
+            (_, true, false) => self.complete(generation, said, used),
             (FinishReason::ContentFilter, true, true) => self.stop_by_error(RunFailure {
                 name: "ContentFilterError".to_owned(),
                 message: "the provider's content filter, or the model itself, refused to answer".to_owned(),
                 status_code: None,
                 is_retryable: false,
             }),
-            (_, true, true) => self.try_again("No tool call or text generated", usage, |machine| {
+            (_, true, true) => self.try_again("No tool call or text generated", used, |machine| {
                 let nudge = machine.user_message(NOTHING_SAID);
                 (NOTHING_SAID, vec![nudge], Vec::new())
             }),
             (FinishReason::ToolCalls | FinishReason::Stop | FinishReason::Pause, false, _) => {
-                self.call(generation, &asked, &said, usage)
+                self.call(generation, &asked, &said, used)
             }
             (FinishReason::Length, false, _) => {
-                self.try_again("Generation length exceeded", usage, |machine| machine.cut_off(generation, &asked))
+                self.try_again("Generation length exceeded", used, |machine| machine.cut_off(generation, &asked))
             }
             (other, false, _) => self.stop_by_error(RunFailure {
                 name: "UnexpectedFinishReason".to_owned(),
@@ -60,48 +60,52 @@ impl RunMachine {
         }
     }
 
-    /// Adds the answer's tokens to the accounts of step and Run.
-    fn account(&mut self, generation: &Generation) -> Usage {
+    /// Adds the answer's tokens and what they cost to the accounts of step and Run.
+    fn account(&mut self, generation: &Generation) -> Used {
         let usage = generation.usage.unwrap_or_default();
         self.step.usage = self.step.usage.plus(usage);
         self.head.usage = self.head.usage.plus(usage);
+        let spend = Spend::of(self.surroundings.price.as_ref(), generation.billed());
+        self.charge(spend);
         if let (Some(window), Some(tokens)) = (self.head.context_window, generation.context_tokens) {
             #[expect(clippy::cast_precision_loss, reason = "a ratio for display; windows are far below 2^52")]
             let filled = tokens as f64 / window.max(1) as f64;
             self.head.context_window_usage = Some(filled);
         }
-        usage
+        Used { usage, spend }
     }
 
-    fn call(&mut self, generation: &Generation, asked: &[AskedCall<'_>], said: &str, usage: Usage) -> Arrow {
+    fn call(&mut self, generation: &Generation, asked: &[AskedCall<'_>], said: &str, used: Used) -> Arrow {
         let turn = Turn::of(asked, said, &self.surroundings, &mut self.head.todos, &self.call_ids, &mut self.mint);
         let message = self.expert_message(generation, &turn.calls());
         self.head.retry_count = 0;
         self.step.tool_calls = turn.calls();
         self.add_new(message.clone());
-        let event = EventBody::CallTools { new_message: message, tool_calls: turn.calls(), usage };
+        let Used { usage, spend } = used;
+        let event = EventBody::CallTools { new_message: message, tool_calls: turn.calls(), usage, spend };
         let open = turn.open(ToolKind::Mcp);
         let action = if open.is_empty() { Action::Proceed } else { Action::CallTools { calls: open, in_doubt: false } };
         Arrow { state: State::CallingMcpTools(turn), events: vec![event], save: false, action }
     }
 
-    fn complete(&mut self, generation: &Generation, text: String, usage: Usage) -> Arrow {
+    fn complete(&mut self, generation: &Generation, text: String, used: Used) -> Arrow {
         let message = self.expert_message(generation, &[]);
         self.head.retry_count = 0;
         self.add_new(message);
-        self.stop(Status::Completed, |checkpoint, step| EventBody::CompleteRun { checkpoint, step, text, usage })
+        let Used { usage, spend } = used;
+        self.stop(Status::Completed, |checkpoint, step| EventBody::CompleteRun { checkpoint, step, text, usage, spend })
     }
 
-    fn paused(&mut self, generation: &Generation, usage: Usage) -> Arrow {
+    fn paused(&mut self, generation: &Generation, used: Used) -> Arrow {
         let message = self.expert_message(generation, &[]);
         if matches!(&message, Message::ExpertMessage { contents, .. } if contents.is_empty()) {
-            return self.try_again("No tool call or text generated", usage, |machine| {
+            return self.try_again("No tool call or text generated", used, |machine| {
                 let nudge = machine.user_message(NOTHING_SAID);
                 (NOTHING_SAID, vec![nudge], Vec::new())
             });
         }
         self.add_new(message.clone());
-        let event = self.retry(PAUSED.to_owned(), vec![message], Vec::new(), usage, None);
+        let event = self.retry(PAUSED.to_owned(), vec![message], Vec::new(), used, None);
         self.head.retry_count = 0;
         Arrow::proceed(State::FinishingStep, vec![event])
     }
@@ -110,7 +114,7 @@ impl RunMachine {
     fn try_again(
         &mut self,
         problem: &str,
-        usage: Usage,
+        used: Used,
         mend: impl FnOnce(&mut Self) -> (&'static str, Vec<Message>, Vec<ToolResult>),
     ) -> Arrow {
         let retries = self.head.retry_count;
@@ -127,7 +131,7 @@ impl RunMachine {
             self.add_new(message.clone());
         }
         self.step.tool_results.clone_from(&results);
-        let event = self.retry(reason.to_owned(), messages, results, usage, None);
+        let event = self.retry(reason.to_owned(), messages, results, used, None);
         Arrow::proceed(State::FinishingStep, vec![event])
     }
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{CheckpointHead, DelegateTo, DelegatedBy, Status};
 use crate::content::Content;
+use crate::cost::Spend;
 use crate::fact::ParentCheckpoint;
 use crate::id::{CheckpointId, RunId};
 use crate::machine::IllegalInput;
@@ -71,6 +72,8 @@ pub enum JobAction {
         reached_step: u64,
         /// What its delegates used.
         delegated_usage: Usage,
+        /// What its delegates cost.
+        delegated_spend: Spend,
     },
     /// The job is over: the coordinator's last Run stopped so, or the job was interrupted and nothing is running.
     Finish,
@@ -105,6 +108,7 @@ struct Waiting {
     answers: Vec<Option<ToolResult>>,
     reached_step: u64,
     delegated_usage: Usage,
+    delegated_spend: Spend,
 }
 
 impl JobMachine {
@@ -203,6 +207,7 @@ impl JobMachine {
             answers: vec![None; delegate_to.len()],
             reached_step: at.step_number,
             delegated_usage: Usage::default(),
+            delegated_spend: Spend::default(),
             at,
         };
         let (by_run, by_checkpoint, step) = (waiting.at.run_id.clone(), waiting.at.id.clone(), waiting.at.step_number);
@@ -255,6 +260,7 @@ impl JobMachine {
         if let Some(end) = end {
             waiting.reached_step = waiting.reached_step.max(end.step_number);
             waiting.delegated_usage = waiting.delegated_usage.plus(end.usage);
+            waiting.delegated_spend = waiting.delegated_spend.plus(end.spend);
         }
         if waiting.answers.iter().all(Option::is_some)
             && let Some(waiting) = self.nodes.get_mut(index).and_then(|node| node.waits.take())
@@ -266,6 +272,7 @@ impl JobMachine {
                 answers: waiting.answers.into_iter().flatten().collect(),
                 reached_step: waiting.reached_step,
                 delegated_usage: waiting.delegated_usage,
+                delegated_spend: waiting.delegated_spend,
             });
         }
     }
@@ -279,6 +286,7 @@ impl JobMachine {
             answers: Vec::new(),
             reached_step: at.step_number,
             delegated_usage: Usage::default(),
+            delegated_spend: Spend::default(),
         });
     }
 
@@ -336,6 +344,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cost::Cost;
     use crate::expert::ExpertRef;
     use crate::id::JobId;
 
@@ -359,6 +368,8 @@ mod tests {
         let n = number(run);
         let mut end = head(run, first_step + u64::from(n % 3), Status::Completed);
         end.usage = end.usage.plus(usage);
+        // A picodollar a token.
+        end.spend = Spend::known(Cost::from_picodollars(end.usage.total_tokens));
         let children = if depth_left == 0 { 0 } else { n % 4 };
         if children > 0 {
             end.status = Status::StoppedByDelegate;
@@ -397,7 +408,8 @@ mod tests {
         fn perform(&mut self, run: &RunId, action: &JobAction) -> RunEnd {
             let (first_step, heard, usage) = match action {
                 JobAction::Start { first_step, .. } => (*first_step, Vec::new(), Usage::default()),
-                JobAction::Continue { answers, reached_step, delegated_usage, from, .. } => {
+                JobAction::Continue { answers, reached_step, delegated_usage, delegated_spend, from, .. } => {
+                    assert_eq!(delegated_spend.cost.picodollars(), delegated_usage.total_tokens);
                     let before = self.disk.get(&from.run_id).map_or(Usage::default(), |end| end.head.usage);
                     (reached_step + 1, answers.clone(), delegated_usage.plus(before))
                 }
@@ -427,6 +439,7 @@ mod tests {
                 answers: Vec::new(),
                 reached_step: 0,
                 delegated_usage: Usage::default(),
+                delegated_spend: Spend::default(),
             },
         )];
         while !running.is_empty() {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::checkpoint::{Checkpoint, Status};
 use crate::content::{Content, ExpertPart, ResultPart};
+use crate::cost::{Price, Rates, Spend};
 use crate::event::Event;
 use crate::expert::ExpertRef;
 use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunSpec, Stamp, Surroundings};
@@ -41,6 +42,8 @@ fn expert(key: &str) -> ExpertRef {
 
 fn surroundings(max_steps: u64) -> Surroundings {
     let tool = |name: &str, skill: &str, kind| ToolRoute { name: name.to_owned(), skill_name: skill.to_owned(), kind };
+    // A picodollar a token, of whatever kind: the cost is as high as the usage.
+    let rates = Rates { input: 1, cached_input: 1, cache_write: None, output: 1 };
     Surroundings {
         tools: vec![
             tool("read", BASE_SKILL, ToolKind::Mcp),
@@ -54,6 +57,7 @@ fn surroundings(max_steps: u64) -> Surroundings {
         delegates: vec![expert("helper")],
         limits: Limits { max_steps, max_retries: 2 },
         context_window: Some(1000),
+        price: Some(Price { rates, long_prompts: None }),
     }
 }
 
@@ -151,6 +155,8 @@ fn check_arrow(before: &RunMachine, after: &RunMachine) {
     assert!(after.messages().starts_with(before.messages()), "history is only added to");
     let (old, new) = (before.head(), after.head());
     assert!(new.usage.total_tokens >= old.usage.total_tokens, "usage never shrinks");
+    assert_eq!(new.spend.cost.picodollars(), new.usage.total_tokens, "every token is paid for, once");
+    assert!(old.spend.is_complete || !new.spend.is_complete, "what is not known is never known later");
     let rise = new.step_number - old.step_number;
     assert!(rise <= 1, "steps rise by one");
 }
@@ -265,6 +271,7 @@ fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choices<'_>, n:
         answers,
         reached_step: 0,
         delegated_usage: Usage::default(),
+        delegated_spend: Spend::default(),
         surroundings: {
             let mut surroundings = surroundings(1 + choices.below(30) as u64);
             if choices.below(4) == 0 {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::checkpoint::{Checkpoint, CheckpointHead, DelegateTo, FORMAT_VERSION, RunFailure, Status};
 use crate::content::{Content, ResultPart};
+use crate::cost::Spend;
 
 use crate::event::{Event, EventBody, SCHEMA_VERSION, Step, Told};
 use crate::expert::ExpertRef;
@@ -43,6 +44,13 @@ pub(super) struct Arrow {
     pub events: Vec<EventBody>,
     pub save: bool,
     pub action: Action,
+}
+
+/// What one model call took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Used {
+    pub usage: Usage,
+    pub spend: Spend,
 }
 
 impl Arrow {
@@ -112,7 +120,10 @@ impl RunMachine {
                 FactBody::GenerationFailed { failure, retry_in_ms } => self.failed(failure, *retry_in_ms),
                 FactBody::Resumed { resumption } => self.taken_over(State::GeneratingToolCall, resumption),
                 FactBody::ToolsChanged { tools } => self.change_tools(tools),
-                FactBody::Interrupted => self.cancel(&Turn::default()),
+                FactBody::Interrupted => {
+                    self.charge(Spend::UNKNOWN);
+                    self.cancel(&Turn::default())
+                }
                 _ => return Err(illegal),
             },
             (State::CallingMcpTools(turn), Input::Fact(Fact { body, .. })) => match body {
@@ -229,6 +240,7 @@ impl RunMachine {
         head.run_id = resumption.run_id.clone();
         head.step_number = head.step_number.max(resumption.reached_step) + 1;
         head.usage = head.usage.plus(resumption.delegated_usage);
+        head.spend = head.spend.plus(resumption.delegated_spend);
         head.context_window = self.surroundings.context_window;
         head.context_window_usage = head.context_window_usage.filter(|_| head.context_window.is_some());
         head.error = None;
@@ -267,6 +279,8 @@ impl RunMachine {
                 Arrow { state: State::CallingMcpTools(turn), events: vec![event], save: false, action }
             }
             state => {
+                // The dead process was waiting for an answer, which the provider may charge for.
+                self.charge(Spend::UNKNOWN);
                 if let Some(query) = &resumption.query {
                     let message = self.user_message(query);
                     self.add_input(message);
@@ -312,12 +326,26 @@ impl RunMachine {
         }
     }
 
+    /// Adds what a model call cost to the accounts of step and Run.
+    pub(super) fn charge(&mut self, spend: Spend) {
+        self.step.spend = self.step.spend.plus(spend);
+        self.head.spend = self.head.spend.plus(spend);
+    }
+
     fn failed(&mut self, failure: &GenerationFailure, retry_in_ms: Option<u64>) -> Arrow {
+        let spend = if failure.may_be_charged() { Spend::UNKNOWN } else { Spend::default() };
+        self.charge(spend);
         let retries = self.head.retry_count;
         let exhausted = retries >= self.surroundings.limits.max_retries;
         if let Some(after_ms) = retry_in_ms.filter(|_| !exhausted) {
             let reason = serde_json::json!({ "error": failure.kind.name(), "message": failure.message });
-            let event = self.retry(reason.to_string(), Vec::new(), Vec::new(), Usage::default(), Some(after_ms));
+            let event = self.retry(
+                reason.to_string(),
+                Vec::new(),
+                Vec::new(),
+                Used { spend, ..Used::default() },
+                Some(after_ms),
+            );
             return Arrow {
                 state: State::GeneratingToolCall,
                 events: vec![event],
@@ -344,13 +372,14 @@ impl RunMachine {
         reason: String,
         new_messages: Vec<Message>,
         tool_results: Vec<ToolResult>,
-        usage: Usage,
+        used: Used,
         delay_ms: Option<u64>,
     ) -> EventBody {
+        let Used { usage, spend } = used;
         self.head.retry_count = self.head.retry_count.saturating_add(1);
         let retry_count = self.head.retry_count;
         let tool_calls = self.step.tool_calls.clone();
-        EventBody::Retry { reason, new_messages, tool_calls, tool_results, usage, delay_ms, retry_count }
+        EventBody::Retry { reason, new_messages, tool_calls, tool_results, usage, spend, delay_ms, retry_count }
     }
 
     fn returned(&mut self, mut turn: Turn, result: &ToolResult) -> Arrow {
@@ -367,12 +396,13 @@ impl RunMachine {
             self.add_new(message);
             let answer = self.expert_text_message(text.clone());
             self.add_new(answer);
-            let usage = self.step.usage;
+            let (usage, spend) = (self.step.usage, self.step.spend);
             return self.stop(Status::Completed, |checkpoint, step| EventBody::CompleteRun {
                 checkpoint,
                 step,
                 text,
                 usage,
+                spend,
             });
         }
         if turn.has_open(ToolKind::Delegate) || turn.has_open(ToolKind::Interactive) {

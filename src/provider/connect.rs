@@ -6,6 +6,7 @@ use secrecy::SecretString;
 
 use crate::environment::Environment;
 use crate::expert::ModelTier;
+use crate::model::{Catalogue, Model};
 use crate::redact::Redactor;
 use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
 
@@ -25,6 +26,7 @@ pub struct Provider {
     /// Knows the key and every header value, for messages.
     pub(super) redactor: Redactor,
     pub(super) limits: Limits,
+    catalogue: Arc<Catalogue>,
     base_url: BaseUrl,
     credentials: Credentials,
     /// The vendor's own and the user's, the user's last.
@@ -71,6 +73,12 @@ impl Provider {
         Self { limits, ..self }
     }
 
+    /// The same provider with other knowledge of models than what this version comes with.
+    #[must_use]
+    pub fn with_catalogue(self, catalogue: Arc<Catalogue>) -> Self {
+        Self { catalogue, ..self }
+    }
+
     fn with_credentials(
         vendor: &'static Vendor,
         setting: &ProviderSetting,
@@ -105,6 +113,7 @@ impl Provider {
             transport,
             redactor,
             limits: Limits::default(),
+            catalogue: catalog::built_in(),
             base_url,
             credentials,
             headers,
@@ -122,13 +131,37 @@ impl Provider {
     }
 
     /// The model that stands for `tier`; [`ModelTier::Middle`] when nobody asks for one.
-    pub fn default_model(&self, tier: ModelTier) -> &'static str {
-        self.vendor.tiers.get(tier)
+    ///
+    /// # Errors
+    /// [`ProviderError::NoDefaultModel`] where models are named by their owner.
+    pub fn default_model(&self, tier: ModelTier) -> Result<&str, ProviderError> {
+        let provider = self.name();
+        self.catalogue.tier(provider, tier).ok_or(ProviderError::NoDefaultModel { provider })
     }
 
-    /// Tokens that prompt and answer of `model` may have together; `None` when the model is not known.
+    /// What is known of `model`.
+    pub fn model(&self, model: &str) -> Option<&Model> {
+        self.catalogue.model(self.name(), model)
+    }
+
+    /// Whether models have the provider's own names, not their owners', as deployments and local models do.
+    pub fn names_its_models(&self) -> bool {
+        !matches!(self.name(), ProviderName::AzureOpenAi | ProviderName::Ollama)
+    }
+
+    /// Whether it is asked at the vendor's own address.
+    pub fn is_at_home(&self) -> bool {
+        BaseUrl::parse(self.vendor.base_url, "baseUrl").is_ok_and(|home| home == self.base_url)
+    }
+
+    /// The ids of the models that are known.
+    pub fn known_models(&self) -> impl Iterator<Item = &str> {
+        self.catalogue.models(self.name()).map(|model| model.id.as_str())
+    }
+
+    /// Tokens that prompt and answer of `model` may have together; `None` when that is not known.
     pub fn context_window(&self, model: &str) -> Option<u64> {
-        catalog::model(self.name(), model).map(|model| model.context_window)
+        self.model(model)?.context_window
     }
 
     /// The limit on the answer to send, `None` where the provider needs none (it then uses the model's own).
@@ -137,10 +170,8 @@ impl Provider {
     /// counts as output.
     pub fn max_output_tokens(&self, model: &str, reasoning: ReasoningBudget) -> Option<u64> {
         let fallback = self.vendor.fallback_max_output_tokens?;
-        Some(match catalog::model(self.name(), model) {
-            Some(model) => model.max_output_tokens,
-            None => fallback.saturating_add(reasoning.tokens().unwrap_or(0)),
-        })
+        let known = self.model(model).and_then(|model| model.max_output_tokens);
+        Some(known.unwrap_or_else(|| fallback.saturating_add(reasoning.tokens().unwrap_or(0))))
     }
 
     /// Adds address, credentials and headers.
@@ -261,6 +292,32 @@ mod tests {
         let error = connect(ProviderName::Anthropic, &setting, &[("ANTHROPIC_API_KEY", "k")]).unwrap_err();
         assert_eq!(error, ProviderError::InvalidHeader { name: "x-team".to_owned() });
         assert!(!error.to_string().contains("owls"));
+    }
+
+    #[test]
+    fn only_the_vendors_own_address_is_home() {
+        let is_at_home = |base_url: Option<&str>| {
+            let setting = ProviderSetting { base_url: base_url.map(str::to_owned), ..ProviderSetting::default() };
+            connect(ProviderName::OpenAi, &setting, &[("OPENAI_API_KEY", "k")]).map(|provider| provider.is_at_home())
+        };
+        assert_eq!(is_at_home(None), Ok(true));
+        assert_eq!(is_at_home(Some("https://api.openai.com/v1/")), Ok(true));
+        assert_eq!(is_at_home(Some("http://127.0.0.1:9/v1")), Ok(false));
+    }
+
+    #[test]
+    fn a_handed_down_catalogue_is_what_the_provider_knows() {
+        let text = "[anthropic]\nlow = \"m\"\n[anthropic.models]\nm = { maxOutput = 7 }\n";
+        let catalogue = Arc::new(Catalogue::parse(text, "here").unwrap());
+        let setting = ProviderSetting::default();
+        let provider = connect(ProviderName::Anthropic, &setting, &[("ANTHROPIC_API_KEY", "k")]).unwrap();
+        let provider = provider.with_catalogue(catalogue);
+        assert_eq!(provider.default_model(ModelTier::Low), Ok("m"));
+        let none = ProviderError::NoDefaultModel { provider: ProviderName::Anthropic };
+        assert_eq!(provider.default_model(ModelTier::High), Err(none));
+        assert_eq!(provider.max_output_tokens("m", ReasoningBudget::None), Some(7));
+        assert_eq!(provider.context_window("m"), None);
+        assert_eq!(provider.known_models().collect::<Vec<_>>(), ["m"]);
     }
 
     #[test]

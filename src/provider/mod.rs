@@ -127,6 +127,9 @@ pub enum ProviderError {
     NotBuilt { provider: ProviderName, built: String },
     #[error("{variable} is not set: provider {provider} needs a key; set it in the environment or in .env")]
     MissingKey { variable: &'static str, provider: ProviderName },
+    /// Nobody named a model, and none stands for the tier that is asked for.
+    #[error("provider {provider} has no default model: name one (model in perstack.toml, or PERSTACK_MODEL)")]
+    NoDefaultModel { provider: ProviderName },
     #[error("no model provider can be used: no key is set; set {variables} in the environment or in .env")]
     NothingToUse { variables: String },
     /// `origin` is the key or variable that holds the address.

@@ -3,7 +3,6 @@
 //! A vendor whose protocol exists is added as a row. The rows decide nothing; [`Provider`](super::Provider) reads them.
 
 use crate::environment::Environment;
-use crate::expert::ModelTier;
 use crate::setting::{OpenAiApi, ProviderName, ProviderSetting};
 
 use super::address::BaseUrl;
@@ -24,7 +23,6 @@ pub struct Vendor {
     pub auth: AuthScheme,
     /// Headers whose values the user may give.
     pub headers: &'static [OptionalHeader],
-    pub tiers: Tiers,
     /// Tokens to ask for where the protocol must name a limit and the model is unknown; `None` where it need not.
     pub fallback_max_output_tokens: Option<u64>,
     /// The wire protocol for these settings at this address.
@@ -38,24 +36,6 @@ pub struct OptionalHeader {
     pub variable: &'static str,
 }
 
-/// The models that stand for low, middle and high. `middle` is used when nobody names one.
-pub struct Tiers {
-    pub low: &'static str,
-    pub middle: &'static str,
-    pub high: &'static str,
-}
-
-impl Tiers {
-    /// The model that stands for `tier`.
-    pub fn get(&self, tier: ModelTier) -> &'static str {
-        match tier {
-            ModelTier::Low => self.low,
-            ModelTier::Middle => self.middle,
-            ModelTier::High => self.high,
-        }
-    }
-}
-
 /// In the order in which keys are looked for.
 static VENDORS: [Vendor; 2] = [
     Vendor {
@@ -65,7 +45,6 @@ static VENDORS: [Vendor; 2] = [
         key_variable: "ANTHROPIC_API_KEY",
         auth: AuthScheme::Header("x-api-key"),
         headers: &[],
-        tiers: Tiers { low: "claude-haiku-4-5", middle: "claude-sonnet-4-5", high: "claude-opus-4-6" },
         // The original library's number.
         fallback_max_output_tokens: Some(4096),
         protocol: |_, _| Box::new(AnthropicMessages),
@@ -88,7 +67,6 @@ static VENDORS: [Vendor; 2] = [
                 variable: "OPENAI_PROJECT",
             },
         ],
-        tiers: Tiers { low: "gpt-5-nano", middle: "gpt-5-mini", high: "gpt-5" },
         fallback_max_output_tokens: None,
         protocol: openai_protocol,
     },
@@ -142,7 +120,6 @@ fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::catalog;
 
     fn environment(names: &[&str]) -> Environment {
         names.iter().map(|name| ((*name).to_owned(), "value".to_owned())).collect()
@@ -194,13 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn every_row_holds_an_address_that_is_allowed_and_models_that_are_known() {
+    fn every_row_holds_an_address_that_is_allowed() {
         for vendor in &VENDORS {
             assert!(BaseUrl::parse(vendor.base_url, "baseUrl").is_ok(), "{}", vendor.base_url);
-            for tier in [ModelTier::Low, ModelTier::Middle, ModelTier::High] {
-                let id = vendor.tiers.get(tier);
-                assert_eq!(catalog::model(vendor.name, id).map(|model| model.id), Some(id));
-            }
         }
     }
 }

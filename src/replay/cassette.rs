@@ -24,7 +24,10 @@ const MAX_FILE: u64 = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CassetteHeader {
     pub provider: ProviderName,
+    /// Empty when none was configured.
     pub model: String,
+    /// It was asked for, for every expert; otherwise an expert's own tier came before it.
+    pub model_is_explicit: bool,
     /// Time and randomness of the recording's start: all other stamps follow from it.
     pub started: Stamp,
 }
@@ -37,9 +40,21 @@ struct HeaderLine {
     version: u32,
     provider: ProviderName,
     model: String,
+    /// Absent in older cassettes, which held to their model for every expert.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    model_is_explicit: bool,
     /// Milliseconds since the epoch.
     started_at: u64,
     seed: u64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
 impl CassetteHeader {
@@ -50,6 +65,7 @@ impl CassetteHeader {
             version: VERSION,
             provider: self.provider,
             model: self.model.clone(),
+            model_is_explicit: self.model_is_explicit,
             started_at: self.started.at,
             seed: self.started.seed,
         })
@@ -65,7 +81,7 @@ impl CassetteHeader {
         }
         let line: HeaderLine = serde_json::from_value(value).map_err(|error| damaged(path, 1, &error))?;
         let started = Stamp { at: line.started_at, seed: line.seed };
-        Ok(Self { provider: line.provider, model: line.model, started })
+        Ok(Self { provider: line.provider, model: line.model, model_is_explicit: line.model_is_explicit, started })
     }
 
     /// Whether `line` begins a cassette, of whatever version.

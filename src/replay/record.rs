@@ -254,7 +254,12 @@ mod tests {
     /// A recorder whose file refuses writes, as a full disk does.
     fn broken(path: &Path) -> Recorder {
         let started = Stamp { at: 1, seed: 1 };
-        let header = CassetteHeader { provider: crate::setting::ProviderName::Ollama, model: "m".to_owned(), started };
+        let header = CassetteHeader {
+            provider: crate::setting::ProviderName::Ollama,
+            model: "m".to_owned(),
+            model_is_explicit: false,
+            started,
+        };
         let recorder = Recorder::create(path, &header, Path::new("/w"), Redactor::default()).unwrap();
         recorder.tape.lock().unwrap().file = File::open(path).unwrap();
         recorder

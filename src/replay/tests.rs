@@ -77,7 +77,7 @@ fn error(message: &str) -> TransportError {
 
 fn header() -> CassetteHeader {
     let started = Stamp { at: 1_771_000_000_000, seed: u64::MAX };
-    CassetteHeader { provider: "anthropic".parse().unwrap(), model: "m-1".to_owned(), started }
+    CassetteHeader { provider: "anthropic".parse().unwrap(), model: "m-1".to_owned(), model_is_explicit: true, started }
 }
 
 fn redactor() -> Redactor {

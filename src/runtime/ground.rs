@@ -78,6 +78,7 @@ fn take_in(store: &Store, path: &Path, options: &Options) -> Result<(JobStore, F
         total_steps: head.step_number,
         max_steps: None,
         usage: head.usage,
+        spend: head.spend,
         started_at: stored.setting.as_ref().map_or(0, |setting| setting.started_at),
         finished_at: None,
         replayed: false,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::checkpoint::FORMAT_VERSION;
+use crate::cost::Spend;
 use crate::fact::Mint;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobStatus};
@@ -22,8 +23,10 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     }
     let expert = find_expert(&input.expert, &options.experts)?;
     let session = Session::open(options)?;
+    let doubts = session.doubtful_models(expert, options)?;
     // A job whose tools cannot be had is not begun.
-    let tools = open_tools(expert, options, false).await?;
+    let mut tools = open_tools(expert, options, false).await?;
+    tools.warnings.extend(doubts);
 
     let stamp = session.clock.stamp();
     let mut mint = Mint::new(stamp);
@@ -35,6 +38,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         total_steps: 0,
         max_steps: Some(options.settings.limits.max_steps),
         usage: Usage::default(),
+        spend: Spend::default(),
         started_at: stamp.at,
         finished_at: None,
         replayed: session.tape.is_replay(),
@@ -61,6 +65,7 @@ pub async fn work(shared: Shared, mut job: Job, root: Root, began: Instant) -> R
     job.status = status.into();
     job.total_steps = job.total_steps.max(reached_step);
     job.usage = root.checkpoint.head.usage;
+    job.spend = root.checkpoint.head.spend;
     let is_open = matches!(job.status, JobStatus::Running | JobStatus::StoppedByInteractiveTool);
     job.finished_at = (!is_open).then(|| shared.session.clock.stamp().at);
     shared.job.write_job(&job)?;

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::checkpoint::{Checkpoint, DelegatedBy, FORMAT_VERSION};
 use crate::content::Content;
+use crate::cost::Spend;
 use crate::event::{Event, EventBody, InteractiveAnswer};
 use crate::expert::{Expert, ExpertKey};
 use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec, Surroundings};
@@ -64,6 +65,7 @@ pub struct Continuation {
     pub answers: Vec<ToolResult>,
     pub reached_step: u64,
     pub delegated_usage: Usage,
+    pub delegated_spend: Spend,
 }
 
 /// A Run that has stopped.
@@ -201,7 +203,7 @@ impl Shared {
             Ok(setting) => setting,
             // It can be made again from what is at hand.
             Err(_) => {
-                RunSetting { started_at: past.began_at, ..self.setting(self.expert(&head.expert.key)?, &head.run_id) }
+                RunSetting { started_at: past.began_at, ..self.setting(self.expert(&head.expert.key)?, &head.run_id)? }
             }
         };
         let run_store = self.job.open_run(&head.run_id)?;
@@ -219,7 +221,7 @@ impl Shared {
         by: Option<Box<DelegatedBy>>,
         first_step: u64,
     ) -> Result<Launch, RunError> {
-        let setting = self.setting(&expert, &run);
+        let setting = self.setting(&expert, &run)?;
         let recorder = self.recorder(&setting)?;
         let scene =
             Scene { started_at: setting.started_at, workspace: &self.options.workspace, is_delegate: by.is_some() };
@@ -230,7 +232,7 @@ impl Shared {
             instruction: instruction::compose(&expert, &self.options.experts, scene),
             first_step,
             delegated_by: by.map(|by| *by),
-            surroundings: self.surroundings(&inventory, &setting.model),
+            surroundings: self.surroundings(&inventory, &setting),
         };
         let first = FactBody::Started { spec: Box::new(spec), input: vec![Content::text(query.clone())] };
         let machine = history::fresh(self.job_id(), &run, expert.reference());
@@ -244,8 +246,9 @@ impl Shared {
         expert: Expert,
         inventory: Inventory,
     ) -> Result<Launch, RunError> {
-        let Continuation { run, from, query, answer, mut answers, reached_step, delegated_usage } = continuation;
-        let setting = self.setting(&expert, &run);
+        let Continuation { run, from, query, answer, mut answers, reached_step, delegated_usage, delegated_spend } =
+            continuation;
+        let setting = self.setting(&expert, &run)?;
         let recorder = self.recorder(&setting)?;
         answers.extend(answer.iter().map(result_of));
         let resumption = Resumption {
@@ -255,7 +258,8 @@ impl Shared {
             answers,
             reached_step,
             delegated_usage,
-            surroundings: self.surroundings(&inventory, &setting.model),
+            delegated_spend,
+            surroundings: self.surroundings(&inventory, &setting),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let machine = RunMachine::restore(from);
@@ -270,7 +274,7 @@ impl Shared {
         expert: Expert,
         inventory: Inventory,
     ) -> Result<Launch, RunError> {
-        let setting = RunSetting { started_at: past.began_at, ..self.setting(&expert, &run) };
+        let setting = RunSetting { started_at: past.began_at, ..self.setting(&expert, &run)? };
         let run_store = self.job.open_run(&run)?;
         run_store.write_setting(&setting)?;
         let mut recorder = Recorder::new(run_store, setting.clone(), Arc::clone(&self.options.sink));
@@ -291,7 +295,8 @@ impl Shared {
             answers: Vec::new(),
             reached_step: 0,
             delegated_usage: Usage::default(),
-            surroundings: self.surroundings(&inventory, &setting.model),
+            delegated_spend: Spend::default(),
+            surroundings: self.surroundings(&inventory, &setting),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let (answer, overdue, machine) = (None, past.events, past.machine);
@@ -391,14 +396,14 @@ impl Shared {
     }
 
     /// What the Run `run` is done with, as it is written down.
-    fn setting(&self, expert: &Expert, run: &RunId) -> RunSetting {
+    fn setting(&self, expert: &Expert, run: &RunId) -> Result<RunSetting, RunError> {
         let settings = &self.options.settings;
         let now = self.session.clock_of(run).stamp().at;
         let mut experts = IndexMap::new();
         collect(expert, &self.options.experts, &mut experts);
-        RunSetting {
+        Ok(RunSetting {
             format_version: FORMAT_VERSION,
-            model: self.session.model_for(expert, settings),
+            model: self.session.model_for(expert, settings)?,
             provider_config: ProviderConfig {
                 provider_name: self.session.provider.name(),
                 setting: settings.provider_setting.clone(),
@@ -413,16 +418,18 @@ impl Shared {
             timeout: settings.timeout_ms,
             started_at: now,
             updated_at: now,
-        }
+        })
     }
 
     /// What a machine needs to know of tools, limits and model.
-    fn surroundings(&self, inventory: &Inventory, model: &str) -> Surroundings {
+    fn surroundings(&self, inventory: &Inventory, setting: &RunSetting) -> Surroundings {
+        let model = self.session.provider.model(&setting.model);
         Surroundings {
             tools: inventory.skills.tools().iter().map(ToolSpec::route).collect(),
             delegates: inventory.delegates.clone(),
             limits: self.options.settings.limits,
-            context_window: self.session.provider.context_window(model),
+            context_window: model.and_then(|model| model.context_window),
+            price: model.and_then(|model| model.price_at(setting.updated_at)),
         }
     }
 }
@@ -465,7 +472,7 @@ pub fn find_expert<'a>(key: &ExpertKey, experts: &'a IndexMap<ExpertKey, Expert>
 }
 
 /// `expert` and all experts that it can reach.
-fn collect(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, into: &mut IndexMap<String, Expert>) {
+pub fn collect(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, into: &mut IndexMap<String, Expert>) {
     if into.insert(expert.key.as_str().to_owned(), expert.clone()).is_some() {
         return;
     }

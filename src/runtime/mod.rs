@@ -33,7 +33,8 @@ use crate::expert::{Expert, ExpertKey};
 use crate::id::{CheckpointId, JobId};
 use crate::machine::IllegalInput;
 use crate::message::Message;
-use crate::provider::ProviderError;
+use crate::model::Catalogue;
+use crate::provider::{ProviderError, catalog};
 use crate::replay::ReplayError;
 use crate::runtime::inventory::{Place, Source};
 use crate::skill::SkillError;
@@ -68,10 +69,12 @@ pub struct Options {
     pub lock: LockUse,
     /// The lock beside the configuration, when there is one.
     pub lockfile: Option<Arc<Lock>>,
+    /// What is known of models: tiers, context windows, prices.
+    pub catalogue: Arc<Catalogue>,
 }
 
 impl Options {
-    /// `experts` at work in `workspace`, with nothing else said: built-in settings, no variables (and so no key), jobs
+    /// `experts` at work in `workspace`, with nothing else said: built-in settings and catalogue, no variables (and so no key), jobs
     /// stored in the workspace's `perstack` folder, nobody listening.
     pub fn new(experts: IndexMap<ExpertKey, Expert>, workspace: PathBuf) -> Self {
         Self {
@@ -88,6 +91,7 @@ impl Options {
             cassette: Cassette::default(),
             lock: LockUse::default(),
             lockfile: None,
+            catalogue: catalog::built_in(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION, Status};
+use crate::cost::Spend;
 use crate::event::InteractiveAnswer;
 use crate::expert::ExpertKey;
 use crate::fact::Mint;
@@ -33,6 +34,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     if input.is_answer && ground.status() != Some(Status::StoppedByInteractiveTool) {
         return Err(RunError::NothingAsked { job: job_store.id().clone() });
     }
+    let before = stored.as_ref().map(|setting| setting.model.clone());
     let adopted = adopted(&ground.head().expert.key, options, stored);
     let options = adopted.as_ref().unwrap_or(options);
     find_expert(&ground.head().expert.key, &options.experts)?;
@@ -42,7 +44,11 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let root = match root_of(ground, input.query, &shared)? {
         Start::Errand(errand) => {
             let (key, is_delegate) = errand.expert();
-            let tools = open_tools(find_expert(key, &options.experts)?, options, is_delegate).await?;
+            let expert = find_expert(key, &options.experts)?;
+            let doubts = shared.session.doubtful_models(expert, options)?;
+            let is_as_before = before == shared.session.model_for(expert, &options.settings).ok();
+            let mut tools = open_tools(expert, options, is_delegate).await?;
+            tools.warnings.extend(doubts.into_iter().filter(|_| !is_as_before));
             Root::Errand(Box::new(errand), Box::new(tools))
         }
         Start::Root(root) => root,
@@ -100,6 +106,7 @@ fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Sta
         answers: Vec::new(),
         reached_step: 0,
         delegated_usage: Usage::default(),
+        delegated_spend: Spend::default(),
     }))))
 }
 
@@ -156,6 +163,7 @@ fn job_to_continue(
             total_steps: 0,
             max_steps: None,
             usage: Usage::default(),
+            spend: Spend::default(),
             started_at: session.clock.stamp().at,
             finished_at: None,
             replayed: false,

@@ -1,18 +1,22 @@
 //! What a job reaches the outside through: provider, clock and tape; live, recorded or replayed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::config::Settings;
+use indexmap::IndexMap;
+
+use crate::config::{Settings, nearest};
 use crate::expert::{Expert, ModelTier};
 use crate::fact::Clock;
 use crate::id::RunId;
 use crate::provider::transport::{HttpTransport, Transport};
-use crate::provider::{Provider, ProxySettings, choose};
+use crate::provider::{Provider, ProviderError, ProxySettings, choose};
 use crate::redact::Redactor;
 use crate::replay::{
     Cassette as Recorded, CassetteClock, CassetteHeader, Recorder, RecordingTransport, ReplayTools, ReplayTransport,
 };
 use crate::runtime::clock::SystemClock;
+use crate::runtime::launch::collect;
 use crate::runtime::{Cassette, Options, RunError};
 use crate::tool::{ToolCall, ToolResult};
 
@@ -25,8 +29,8 @@ pub struct Session {
     header: Option<CassetteHeader>,
     pub redactor: Redactor,
     pub tape: Tape,
-    /// The model that a replayed session was recorded with.
-    recorded_model: Option<String>,
+    /// The model that a replayed session was recorded with, and whether it was asked for.
+    recorded_model: Option<(String, bool)>,
 }
 
 /// What is written down of a session, or read from one.
@@ -54,9 +58,11 @@ impl Session {
             Cassette::None => Self::live(options, redactor),
             Cassette::Record(path) => {
                 let name = choose(options.settings.provider, &options.environment)?;
+                let settings = &options.settings;
                 let header = CassetteHeader {
                     provider: name,
-                    model: options.settings.model.clone().unwrap_or_default(),
+                    model: settings.model.clone().unwrap_or_default(),
+                    model_is_explicit: settings.model.is_none() || settings.model_is_explicit,
                     started: SystemClock.stamp(),
                 };
                 let recorder = Recorder::create(path, &header, &options.workspace, redactor.clone())?;
@@ -64,7 +70,10 @@ impl Session {
                 let transport = Arc::new(RecordingTransport::new(http(options)?, Arc::clone(&recorder)));
                 let setting = &options.settings.provider_setting;
                 Ok(Self {
-                    provider: Arc::new(Provider::connect(name, setting, &options.environment, transport)?),
+                    provider: Arc::new(
+                        Provider::connect(name, setting, &options.environment, transport)?
+                            .with_catalogue(Arc::clone(&options.catalogue)),
+                    ),
                     clock: Arc::new(CassetteClock::new(&header)),
                     header: Some(header),
                     redactor,
@@ -78,7 +87,8 @@ impl Session {
                 let transport = Arc::new(ReplayTransport::new(Arc::clone(&cassette), &options.workspace));
                 let setting = &options.settings.provider_setting;
                 let provider =
-                    Provider::connect_without_key(header.provider, setting, &options.environment, transport)?;
+                    Provider::connect_without_key(header.provider, setting, &options.environment, transport)?
+                        .with_catalogue(Arc::clone(&options.catalogue));
                 let tools = tools.then(|| Arc::new(ReplayTools::new(Arc::clone(&cassette), &options.workspace)));
                 Ok(Self {
                     provider: Arc::new(provider),
@@ -86,7 +96,8 @@ impl Session {
                     header: Some(header.clone()),
                     redactor,
                     tape: Tape::Replaying { tools },
-                    recorded_model: Some(header.model.clone()).filter(|model| !model.is_empty()),
+                    recorded_model: Some((header.model.clone(), header.model_is_explicit))
+                        .filter(|(model, _)| !model.is_empty()),
                 })
             }
         }
@@ -95,7 +106,8 @@ impl Session {
     fn live(options: &Options, redactor: Redactor) -> Result<Self, RunError> {
         let name = choose(options.settings.provider, &options.environment)?;
         let setting = &options.settings.provider_setting;
-        let provider = Provider::connect(name, setting, &options.environment, http(options)?)?;
+        let provider = Provider::connect(name, setting, &options.environment, http(options)?)?
+            .with_catalogue(Arc::clone(&options.catalogue));
         Ok(Self {
             provider: Arc::new(provider),
             clock: Arc::new(SystemClock),
@@ -117,15 +129,47 @@ impl Session {
 
     /// The model for `expert`: the one that was asked for, else that of the expert's tier, else the configured one,
     /// else the provider's middle one. A replay keeps to what was recorded.
-    pub fn model_for(&self, expert: &Expert, settings: &Settings) -> String {
-        let tier = |tier| self.provider.default_model(tier).to_owned();
-        let asked = settings.model.clone().filter(|_| settings.model_is_explicit);
-        self.recorded_model
-            .clone()
-            .or(asked)
-            .or_else(|| expert.default_model_tier.map(tier))
-            .or_else(|| settings.model.clone())
-            .unwrap_or_else(|| tier(ModelTier::Middle))
+    ///
+    /// # Errors
+    /// When none is named and the provider has no default.
+    pub fn model_for(&self, expert: &Expert, settings: &Settings) -> Result<String, ProviderError> {
+        let (configured, is_explicit) = match &self.recorded_model {
+            Some((model, is_explicit)) => (Some(model), *is_explicit),
+            None => (settings.model.as_ref(), settings.model_is_explicit),
+        };
+        let tier = match (configured, expert.default_model_tier) {
+            (Some(model), _) if is_explicit => return Ok(model.clone()),
+            (_, Some(tier)) => tier,
+            (Some(model), None) => return Ok(model.clone()),
+            (None, None) => ModelTier::Middle,
+        };
+        self.provider.default_model(tier).map(str::to_owned)
+    }
+
+    /// What to say of models that the experts reachable from `expert` are to use and that the catalogue does not have.
+    ///
+    /// # Errors
+    /// As [`Session::model_for`].
+    pub fn doubtful_models(&self, expert: &Expert, options: &Options) -> Result<Vec<String>, ProviderError> {
+        let mut experts = IndexMap::new();
+        collect(expert, &options.experts, &mut experts);
+        let models = experts.values().map(|expert| self.model_for(expert, &options.settings));
+        let models = models.collect::<Result<BTreeSet<String>, _>>()?;
+        Ok(models.iter().filter_map(|model| self.doubt_about(model)).collect())
+    }
+
+    fn doubt_about(&self, model: &str) -> Option<String> {
+        if self.provider.model(model).is_some() || !self.provider.names_its_models() {
+            return None;
+        }
+        let near = nearest(model, self.provider.known_models());
+        // Other servers have models of their own. A replay knows nothing of the address that was recorded.
+        if near.is_none() && (self.tape.is_replay() || !self.provider.is_at_home()) {
+            return None;
+        }
+        let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        let provider = self.provider.name();
+        Some(format!("model {model} of {provider} is not in the catalogue, so its cost is not known{hint}"))
     }
 }
 

@@ -103,12 +103,20 @@ impl Tree {
                         let (expert, query) = (to.expert.key, to.query);
                         self.spawn(Errand::Begin { run, expert, query, by: Some(by), first_step }, None);
                     }
-                    JobAction::Continue { run, from, answers, reached_step, delegated_usage } => {
+                    JobAction::Continue { run, from, answers, reached_step, delegated_usage, delegated_spend } => {
                         let run = self.lineage(run, &from.run_id);
                         let from = self.checkpoint_of(&from)?;
                         let query = if self.root_runs.contains(&run) { self.query.take() } else { None };
-                        let continuation =
-                            Continuation { run, from, query, answer: None, answers, reached_step, delegated_usage };
+                        let continuation = Continuation {
+                            run,
+                            from,
+                            query,
+                            answer: None,
+                            answers,
+                            reached_step,
+                            delegated_usage,
+                            delegated_spend,
+                        };
                         self.spawn(Errand::Continue(Box::new(continuation)), None);
                     }
                 }

@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 use super::layout::{parse_checkpoint_name, parse_original_checkpoint_name};
 use super::{LogReader, Store, StoreError, snapshot};
 use crate::checkpoint::{CheckpointHead, FORMAT_VERSION};
+use crate::cost::Spend;
 use crate::fact::{Fact, FactBody};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::{Job, JobStatus};
@@ -194,6 +195,7 @@ impl Store {
             total_steps: head.map_or(0, |head| head.step_number),
             max_steps: setting.map(|setting| setting.max_steps),
             usage: head.map_or_else(Usage::default, |head| head.usage),
+            spend: head.map_or_else(Spend::default, |head| head.spend),
             started_at,
             finished_at: None,
             replayed: false,

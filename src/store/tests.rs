@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::checkpoint::{Checkpoint, CheckpointHead};
+use crate::cost::Spend;
 use crate::fact::FactBody;
 use crate::job::JobStatus;
 use crate::message::Message;
@@ -54,6 +55,7 @@ fn job(id: &str, started_at: u64) -> Job {
         total_steps: 0,
         max_steps: None,
         usage,
+        spend: Spend::default(),
         started_at,
         finished_at: None,
         replayed: false,
@@ -264,6 +266,7 @@ fn jobs_are_listed_newest_first_and_rebuilt_when_their_file_is_gone() {
         total_steps: 7,
         max_steps: Some(100),
         usage: head("r1", "c1", 7).usage,
+        spend: Spend::UNKNOWN,
         ..job("j2", 20)
     };
     assert_eq!(world.store.jobs().unwrap(), [job("j3", 30), rebuilt, job("j1", 10)]);

@@ -11,6 +11,7 @@
 mod support;
 
 mod delegation;
+mod cost;
 mod crash;
 mod docs;
 mod errors;
@@ -22,6 +23,7 @@ mod interactive;
 mod interop;
 mod mcp;
 mod mock_server;
+mod models;
 mod output;
 mod process;
 mod providers;

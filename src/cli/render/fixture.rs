@@ -2,6 +2,7 @@
 
 use perstack::checkpoint::{Checkpoint, CheckpointHead, DelegateTo, DelegatedBy, Status, TodoList};
 use perstack::content::ExpertPart;
+use perstack::cost::{Cost, Spend};
 use perstack::event::{Event, EventBody, SCHEMA_VERSION, Step, Told};
 use perstack::expert::ExpertRef;
 use perstack::message::Message;
@@ -27,6 +28,7 @@ pub fn head(run: &str, step_number: u64) -> CheckpointHead {
         delegate_to: Vec::new(),
         delegated_by: None,
         usage: Usage::default(),
+        spend: Spend::default(),
         context_window: None,
         context_window_usage: None,
         pending_tool_calls: Vec::new(),
@@ -79,6 +81,7 @@ pub fn retry(reason: &str, delay_ms: Option<u64>) -> EventBody {
         tool_calls: Vec::new(),
         tool_results: Vec::new(),
         usage: Usage::default(),
+        spend: Spend::default(),
         delay_ms,
         retry_count: 2,
     }
@@ -137,9 +140,10 @@ pub fn step(step_number: u64, tool_calls: Vec<ToolCall>) -> Step {
 pub fn outcome(status: Status, text: &str) -> Outcome {
     let part = ExpertPart::TextPart { id: String::new(), text: text.to_owned() };
     let usage = Usage { input_tokens: 1200, output_tokens: 34, total_tokens: 1234, ..Usage::default() };
+    let spend = Spend::known(Cost::from_picodollars(4_110_000_000));
     Outcome {
         checkpoint: Checkpoint {
-            head: CheckpointHead { status, usage, ..head("r1", 2) },
+            head: CheckpointHead { status, usage, spend, ..head("r1", 2) },
             messages: vec![Message::ExpertMessage { id: String::new(), contents: vec![part], cache: false }],
         },
         status,

@@ -92,7 +92,13 @@ mod tests {
     fn complete() -> EventBody {
         let checkpoint = told(head("r1", 1));
         let usage = perstack::usage::Usage::default();
-        EventBody::CompleteRun { checkpoint, step: step(1, Vec::new()), text: "done".to_owned(), usage }
+        EventBody::CompleteRun {
+            checkpoint,
+            step: step(1, Vec::new()),
+            text: "done".to_owned(),
+            usage,
+            spend: perstack::cost::Spend::default(),
+        }
     }
 
     #[test]

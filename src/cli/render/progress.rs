@@ -226,7 +226,8 @@ mod tests {
         emit("r2", start(delegated(head("r2", 1), "reader", "r1")));
         let usage = perstack::usage::Usage::default();
         let checkpoint = told(delegated(head("r2", 1), "reader", "r1"));
-        emit("r2", EventBody::CompleteRun { checkpoint, step: step(1, Vec::new()), text: "x".to_owned(), usage });
+        let (step, text, spend) = (step(1, Vec::new()), "x".to_owned(), perstack::cost::Spend::default());
+        emit("r2", EventBody::CompleteRun { checkpoint, step, text, usage, spend });
         assert_eq!(lines(&progress), ["researcher  step 1"]);
         progress.close();
         emit("r3", start(head("r3", 1)));

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use perstack::checkpoint::{RunFailure, Status};
+use perstack::cost::Cost;
 use perstack::runtime::Outcome;
 use perstack::tool::ToolCall;
 use perstack::usage::Usage;
@@ -34,6 +35,10 @@ struct Report<'a> {
     /// Over the whole job.
     step_number: u64,
     usage: Usage,
+    /// US dollars, over the whole job; null when nothing is known of them.
+    cost: Option<Cost>,
+    /// Whether no part of the cost is unknown; otherwise it is the least that was spent.
+    cost_is_complete: bool,
     /// Of this invocation, in milliseconds.
     duration_ms: u64,
 }
@@ -74,6 +79,8 @@ fn report(outcome: &Outcome) -> Report<'_> {
         steps: outcome.steps,
         step_number: head.step_number,
         usage: head.usage,
+        cost: (!head.spend.is_unknown()).then_some(head.spend.cost),
+        cost_is_complete: head.spend.is_complete,
         duration_ms: outcome.duration_ms,
     }
 }
@@ -122,6 +129,8 @@ mod tests {
             "totalTokens": 1234,
             "cachedInputTokens": 0
           },
+          "cost": 0.00411,
+          "costIsComplete": true,
           "durationMs": 5
         }
         "#);

@@ -1,13 +1,14 @@
 //! One active Run as a person sees it: where it is, what it does, what it has used.
 
 use perstack::checkpoint::CheckpointHead;
+use perstack::cost::Spend;
 use perstack::id::RunId;
 use perstack::tool::{ToolCall, ToolResult};
 use perstack::usage::Usage;
 use serde_json::Value;
 
 use super::fit::fitted;
-use super::text::{count, shortened, visible};
+use super::text::{count, money, shortened, visible};
 
 /// Most characters of a tool call's argument.
 const ARGUMENT_WIDTH: usize = 40;
@@ -30,6 +31,7 @@ pub struct RunView {
     pub step: u64,
     pub max_steps: u64,
     pub usage: Usage,
+    pub spend: Spend,
     pub activity: String,
     pub calls: Vec<ToolCall>,
     pub waiting: Option<Waiting>,
@@ -81,6 +83,7 @@ impl RunView {
         if self.usage.total_tokens > 0 {
             figures.push(format!("{} tokens", count(self.usage.total_tokens)));
         }
+        figures.extend(money(self.spend));
         if let Some(context) = self.context.filter(|context| *context > 0.0) {
             figures.push(format!("context {:.0}%", context * 100.0));
         }
@@ -90,6 +93,7 @@ impl RunView {
     /// What a checkpoint says of the Run as a whole.
     pub fn take(&mut self, head: &CheckpointHead) {
         self.usage = head.usage;
+        self.spend = head.spend;
         self.context = head.context_window_usage;
     }
 

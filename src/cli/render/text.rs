@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
+use perstack::cost::{Cost, Spend};
+
 use crate::cli::Process;
 
 /// Whether to write colours.
@@ -114,6 +116,11 @@ pub fn shortened(text: &str, width: usize) -> String {
     short.truncate(short.trim_end().len());
     short.push('…');
     short
+}
+
+/// What was spent, unless that is nothing or nothing is known of it.
+pub fn money(spend: Spend) -> Option<String> {
+    (spend.cost > Cost::ZERO).then(|| spend.to_string())
 }
 
 /// A number of tokens in a few characters: `812`, `12.3k`, `1.2M`.

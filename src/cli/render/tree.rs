@@ -173,6 +173,7 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use perstack::checkpoint::{CheckpointHead, RunFailure};
+    use perstack::cost::Spend;
     use perstack::event::EventBody;
     use perstack::usage::Usage;
 
@@ -213,7 +214,10 @@ mod tests {
             let step = step(head.step_number, Vec::new());
             let usage = Usage { total_tokens: 1_200, ..Usage::default() };
             let checkpoint = told(CheckpointHead { usage, ..head.clone() });
-            self.see(head.run_id.as_str(), EventBody::CompleteRun { checkpoint, step, text: "x".to_owned(), usage });
+            self.see(
+                head.run_id.as_str(),
+                EventBody::CompleteRun { checkpoint, step, text: "x".to_owned(), usage, spend: Spend::default() },
+            );
         }
 
         fn fail(&mut self, head: &CheckpointHead, message: &str) {
@@ -369,6 +373,7 @@ mod tests {
                 },
                 tool_calls: vec![call("c1", "readTextFile", "path", "a.md")],
                 usage: Usage::default(),
+                spend: Spend::UNKNOWN,
             },
         );
         assert_eq!(job.lines(), ["  reader  step 3  readTextFile a.md"]);

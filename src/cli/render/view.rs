@@ -8,7 +8,7 @@ use perstack::id::RunId;
 use serde_json::Value;
 
 use super::run_view::enumerated;
-use super::text::{count, duration, shortened, steps, visible};
+use super::text::{count, duration, money, shortened, steps, visible};
 use super::tree::Tree;
 
 /// Most characters of a reason.
@@ -133,8 +133,9 @@ impl View {
             {
                 lines = run.end_stream(text);
             }
-            EventBody::CallTools { tool_calls, usage, .. } => {
+            EventBody::CallTools { tool_calls, usage, spend, .. } => {
                 run.usage = run.usage.plus(*usage);
+                run.spend = run.spend.plus(*spend);
                 run.start_calls(tool_calls);
             }
             EventBody::ResolveToolResults { tool_results } => run.resolve(tool_results),
@@ -144,8 +145,9 @@ impl View {
             EventBody::SkillStarting { skill_name, .. } => {
                 run.activity = format!("starting skill {}", visible(skill_name));
             }
-            EventBody::Retry { reason, usage, delay_ms, retry_count, .. } => {
+            EventBody::Retry { reason, usage, spend, delay_ms, retry_count, .. } => {
                 run.usage = run.usage.plus(*usage);
+                run.spend = run.spend.plus(*spend);
                 let when = retry_in_words(*delay_ms, *retry_count);
                 let text = format!("{when}: {}", reason_in_words(reason));
                 // The reason stays above the line.
@@ -214,7 +216,8 @@ impl View {
     /// A Run's end. What it used is told for delegates only: the job's total follows from its outcome.
     fn end(&mut self, id: &RunId, told: &Told, kind: NoteKind, text: &str) -> Vec<Note> {
         let used = if self.is_delegate(id) {
-            format!("  {} tokens", count(told.head.usage.total_tokens))
+            let cost = money(told.head.spend).map(|cost| format!("  {cost}")).unwrap_or_default();
+            format!("  {} tokens{cost}", count(told.head.usage.total_tokens))
         } else {
             String::new()
         };
@@ -268,6 +271,7 @@ fn retry_in_words(delay_ms: Option<u64>, retry_count: u32) -> String {
 #[cfg(test)]
 mod tests {
     use perstack::checkpoint::{CheckpointHead, RunFailure};
+    use perstack::cost::{Cost, Spend};
     use perstack::message::Message;
     use perstack::tool::{ToolCall, ToolResult};
     use perstack::usage::Usage;
@@ -301,7 +305,10 @@ mod tests {
 
     fn calls(tool_calls: Vec<ToolCall>, total_tokens: u64) -> EventBody {
         let new_message = Message::ExpertMessage { id: String::new(), contents: Vec::new(), cache: false };
-        EventBody::CallTools { new_message, tool_calls, usage: Usage { total_tokens, ..Usage::default() } }
+        let usage = Usage { total_tokens, ..Usage::default() };
+        // A microdollar a token.
+        let spend = Spend::known(Cost::from_picodollars(total_tokens * 1_000_000));
+        EventBody::CallTools { new_message, tool_calls, usage, spend }
     }
 
     #[test]
@@ -314,13 +321,14 @@ mod tests {
         assert_eq!(seen.lines(), ["researcher  step 1/100  asking the model"]);
         let made = vec![call("c1", "readTextFile", "path", "notes/a.md"), call("c2", "todo", "n", "x")];
         seen.see("r1", calls(made.clone(), 1_500));
-        assert_eq!(seen.lines(), ["researcher  step 1/100  readTextFile notes/a.md, todo x  1.5k tokens"]);
+        assert_eq!(seen.lines(), ["researcher  step 1/100  readTextFile notes/a.md, todo x  1.5k tokens  $0.0015"]);
         seen.see("r1", EventBody::ResolveToolResults { tool_results: vec![ToolResult::error(&made[1], "no")] });
         let usage = Usage { total_tokens: 1_600, ..Usage::default() };
-        let after = CheckpointHead { usage, context_window_usage: Some(0.137), ..head("r1", 1) };
+        let spend = Spend { cost: Cost::from_picodollars(1_600_000_000), is_complete: false };
+        let after = CheckpointHead { usage, spend, context_window_usage: Some(0.137), ..head("r1", 1) };
         let (step, next_checkpoint) = (step(1, made), told(head("r1", 2)));
         seen.see("r1", EventBody::ContinueToNextStep { checkpoint: told(after), step, next_checkpoint });
-        assert_eq!(seen.lines(), ["researcher  step 2/100  1.6k tokens  context 14%"]);
+        assert_eq!(seen.lines(), ["researcher  step 2/100  1.6k tokens  ≥$0.0016  context 14%"]);
         assert_eq!(seen.1, ["▸ researcher, at most 100 steps", "✓ step 1  readTextFile notes/a.md, todo x (failed)"]);
     }
 

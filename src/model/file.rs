@@ -1,0 +1,208 @@
+//! A catalogue's text: a table per provider, read strictly.
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use super::{Ability, CatalogueError, LaterPrice, Model, Shelf, Tiers};
+use crate::cost::{LongPrompts, Price, Rates};
+use crate::setting::ProviderName;
+
+/// Highest price that a catalogue may have, in USD per million tokens; more is a slip of the pen.
+const DEAREST: f64 = 1_000_000.0;
+
+/// The shelves that `text` describes. `origin` is the source of models that name none.
+pub(super) fn read(text: &str, origin: &str) -> Result<IndexMap<ProviderName, Shelf>, CatalogueError> {
+    let told: IndexMap<ProviderName, ToldShelf> = toml::from_str(text).map_err(|error| CatalogueError {
+        message: error.message().to_owned(),
+        span: error.span().unwrap_or_default(),
+    })?;
+    told.into_iter().map(|(name, told)| Ok((name, told.shelf(origin)?))).collect()
+}
+
+/// A provider's table, as it stands in the file.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ToldShelf {
+    low: Option<String>,
+    middle: Option<String>,
+    high: Option<String>,
+    like: Option<ProviderName>,
+    source: Option<String>,
+    checked: Option<String>,
+    #[serde(default)]
+    models: IndexMap<String, ToldModel>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ToldModel {
+    context_window: Option<toml::Spanned<u64>>,
+    max_output: Option<toml::Spanned<u64>>,
+    price: Option<ToldPrice>,
+    later: Option<ToldLater>,
+    #[serde(default)]
+    can: Vec<Ability>,
+    note: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ToldPrice {
+    input: toml::Spanned<f64>,
+    cached_input: Option<toml::Spanned<f64>>,
+    cache_write: Option<toml::Spanned<f64>>,
+    output: toml::Spanned<f64>,
+    long_prompts: Option<ToldLongPrompts>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ToldLongPrompts {
+    over: u64,
+    input: toml::Spanned<f64>,
+    cached_input: Option<toml::Spanned<f64>>,
+    cache_write: Option<toml::Spanned<f64>>,
+    output: toml::Spanned<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToldLater {
+    from: toml::Spanned<String>,
+    price: ToldPrice,
+}
+
+impl ToldShelf {
+    fn shelf(self, origin: &str) -> Result<Shelf, CatalogueError> {
+        let (source, checked) = (self.source.as_deref().unwrap_or(origin), self.checked);
+        let model = |(id, told): (String, ToldModel)| -> Result<(String, Model), CatalogueError> {
+            let model = Model {
+                id: id.clone(),
+                context_window: told.context_window.map(tokens).transpose()?,
+                max_output_tokens: told.max_output.map(tokens).transpose()?,
+                price: told.price.map(ToldPrice::price).transpose()?,
+                later: told.later.map(ToldLater::later).transpose()?,
+                abilities: told.can,
+                note: told.note,
+                source: source.to_owned(),
+                checked: checked.clone(),
+            };
+            Ok((id, model))
+        };
+        let models = self.models.into_iter().map(model).collect::<Result<_, _>>()?;
+        Ok(Shelf { tiers: Tiers { low: self.low, middle: self.middle, high: self.high }, like: self.like, models })
+    }
+}
+
+impl ToldPrice {
+    fn price(self) -> Result<Price, CatalogueError> {
+        let long_prompts = self.long_prompts.map(|long| {
+            let rates = rates(&long.input, long.cached_input.as_ref(), long.cache_write.as_ref(), &long.output)?;
+            Ok(LongPrompts { over: long.over, rates })
+        });
+        Ok(Price {
+            rates: rates(&self.input, self.cached_input.as_ref(), self.cache_write.as_ref(), &self.output)?,
+            long_prompts: long_prompts.transpose()?,
+        })
+    }
+}
+
+impl ToldLater {
+    fn later(self) -> Result<LaterPrice, CatalogueError> {
+        let wrong =
+            || CatalogueError { message: "expected a day as in \"2027-01-01\"".to_owned(), span: self.from.span() };
+        let day: jiff::civil::Date = self.from.get_ref().parse().map_err(|_| wrong())?;
+        let start = day.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| wrong())?;
+        let from_ms = u64::try_from(start.timestamp().as_millisecond()).map_err(|_| wrong())?;
+        Ok(LaterPrice { from: day.to_string(), from_ms, price: self.price.price()? })
+    }
+}
+
+type Usd = toml::Spanned<f64>;
+
+fn rates(input: &Usd, cached: Option<&Usd>, write: Option<&Usd>, output: &Usd) -> Result<Rates, CatalogueError> {
+    Ok(Rates {
+        input: rate(input)?,
+        cached_input: rate(cached.unwrap_or(input))?,
+        cache_write: write.map(rate).transpose()?,
+        output: rate(output)?,
+    })
+}
+
+/// Picodollars a token, from US dollars per million tokens.
+fn rate(usd: &Usd) -> Result<u64, CatalogueError> {
+    let value = *usd.get_ref();
+    if !(0.0..=DEAREST).contains(&value) {
+        let message = format!("expected US dollars per million tokens, 0 to {DEAREST}, received {value}");
+        return Err(CatalogueError { message, span: usd.span() });
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the range checked above")]
+    let rate = (value * 1_000_000.0).round() as u64;
+    Ok(rate)
+}
+
+fn tokens(count: toml::Spanned<u64>) -> Result<u64, CatalogueError> {
+    if *count.get_ref() == 0 {
+        let message = "expected a number of tokens, at least 1".to_owned();
+        return Err(CatalogueError { message, span: count.span() });
+    }
+    Ok(count.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Catalogue;
+
+    fn model(text: &str) -> Model {
+        let text = format!("[openai.models]\nm = {{ {text} }}\n");
+        Catalogue::parse(&text, "here").unwrap().model(ProviderName::OpenAi, "m").unwrap().clone()
+    }
+
+    #[test]
+    fn prices_are_picodollars_a_token_and_absent_rates_are_those_of_the_input() {
+        let told = "price = { input = 1.25, output = 10, longPrompts = { over = 200_000, input = 2.5, cachedInput = 0.25, \
+                    cacheWrite = 3, output = 15 } }";
+        let rates = Rates { input: 1_250_000, cached_input: 1_250_000, cache_write: None, output: 10_000_000 };
+        let long = Rates { input: 2_500_000, cached_input: 250_000, cache_write: Some(3_000_000), output: 15_000_000 };
+        let long_prompts = Some(LongPrompts { over: 200_000, rates: long });
+        assert_eq!(model(told).price, Some(Price { rates, long_prompts }));
+        assert_eq!(model("price = { input = 0.0028, output = 0 }").price.map(|p| p.rates.input), Some(2_800));
+        assert_eq!(model("can = [\"pdf\"]").price, None);
+    }
+
+    #[test]
+    fn a_later_price_holds_from_the_beginning_of_its_day() {
+        let told =
+            "price = { input = 1, output = 1 }, later = { from = \"2027-01-01\", price = { input = 2, output = 2 } }";
+        let model = model(told);
+        // 2027-01-01T00:00:00Z
+        let new_year = 1_798_761_600_000;
+        let input_at = |at| model.price_at(at).map(|price| price.rates.input);
+        assert_eq!(input_at(new_year - 1), Some(1_000_000));
+        assert_eq!(input_at(new_year), Some(2_000_000));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place() {
+        for (text, place, message) in [
+            ("[antropic]\n", "antropic", "unknown variant `antropic`"),
+            ("[openai]\nlaw = \"m\"\n", "law", "unknown field `law`"),
+            ("[openai.models]\nm = { price = { input = 1 } }\n", "{ input = 1 }", "missing field `output`"),
+            ("[openai.models]\nm = { price = { input = -1, output = 1 } }\n", "-1", "expected US dollars"),
+            ("[openai.models]\nm = { price = { input = nan, output = 1 } }\n", "nan", "expected US dollars"),
+            ("[openai.models]\nm = { price = { input = 1, output = 1e7 } }\n", "1e7", "expected US dollars"),
+            ("[openai.models]\nm = { contextWindow = 0 }\n", "0", "expected a number of tokens"),
+            ("[openai.models]\nm = { can = [\"fly\"] }\n", "\"fly\"", "unknown variant `fly`"),
+            (
+                "[openai.models]\nm = { later = { from = \"soon\", price = { input = 1, output = 1 } } }\n",
+                "\"soon\"",
+                "expected a day",
+            ),
+        ] {
+            let error = Catalogue::parse(text, "here").unwrap_err();
+            assert!(error.message.starts_with(message), "{text}: {error}");
+            assert_eq!(&text[error.span.clone()], place, "{error}");
+        }
+    }
+}
