@@ -11,6 +11,7 @@ use super::cassette::{Answer, Exchange, Record, RecordedBody, RecordedRequest, R
 use super::workspace::{Workspace, map_strings};
 use super::{CassetteHeader, ReplayError};
 use crate::future::BoxFuture;
+use crate::provider::fetch::{Fetch, Fetched};
 use crate::provider::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind};
 use crate::redact::Redactor;
 use crate::tool::{ToolCall, ToolResult};
@@ -177,6 +178,11 @@ impl Transport for RecordingTransport {
                 }
             }
         })
+    }
+
+    /// Passed on and not recorded: it is about credentials.
+    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<Fetched, TransportError>> {
+        self.inner.fetch(request)
     }
 }
 
