@@ -192,6 +192,10 @@ mod tests {
 
     type Address = fn(Place<'_>) -> Result<BaseUrl, ProviderError>;
 
+    const OLLAMA: Address = |place| place.ollama();
+    const AZURE: Address = |place| place.azure();
+    const BEDROCK: Address = |place| place.bedrock();
+
     fn joined(setting: &ProviderSetting, pairs: &[(&str, &str)], address: Address) -> Result<String, String> {
         let environment = environment(pairs);
         let place = Place { setting, environment: &environment };
@@ -202,20 +206,16 @@ mod tests {
         joined(&ProviderSetting::default(), pairs, address)
     }
 
-    fn ok(url: &str) -> Result<String, String> {
-        Ok(url.to_owned())
-    }
-
     #[test]
     fn the_setting_beats_the_variables_and_these_the_vendors_own() {
         let address: Address = |place| place.at("https://home.example.com/v1", &["FIRST", "SECOND"]);
         let setting =
             ProviderSetting { base_url: Some("https://set.example.com".to_owned()), ..ProviderSetting::default() };
         let pairs = [("FIRST", "https://first.example.com"), ("SECOND", "https://second.example.com")];
-        assert_eq!(joined(&setting, &pairs, address), ok("https://set.example.com/p"));
-        assert_eq!(of_variables(&pairs, address), ok("https://first.example.com/p"));
-        assert_eq!(of_variables(&pairs[1..], address), ok("https://second.example.com/p"));
-        assert_eq!(of_variables(&[], address), ok("https://home.example.com/v1/p"));
+        assert_eq!(joined(&setting, &pairs, address).as_deref(), Ok("https://set.example.com/p"));
+        assert_eq!(of_variables(&pairs, address).as_deref(), Ok("https://first.example.com/p"));
+        assert_eq!(of_variables(&pairs[1..], address).as_deref(), Ok("https://second.example.com/p"));
+        assert_eq!(of_variables(&[], address).as_deref(), Ok("https://home.example.com/v1/p"));
     }
 
     #[test]
@@ -234,18 +234,18 @@ mod tests {
             ("0.0.0.0", "http://127.0.0.1:11434/api/p"),
         ];
         for (host, url) in expected {
-            assert_eq!(of_variables(&[("OLLAMA_HOST", host)], |place| place.ollama()), ok(url), "{host}");
+            assert_eq!(of_variables(&[("OLLAMA_HOST", host)], OLLAMA).as_deref(), Ok(url), "{host}");
         }
         let both = [("OLLAMA_HOST", "localhost:1"), ("OLLAMA_BASE_URL", "http://127.0.0.1:2/api/")];
-        assert_eq!(of_variables(&both, |place| place.ollama()), ok("http://127.0.0.1:2/api/p"));
+        assert_eq!(of_variables(&both, OLLAMA).as_deref(), Ok("http://127.0.0.1:2/api/p"));
     }
 
     #[test]
     fn azure_is_a_resource_with_a_version() {
         let resource = [("AZURE_RESOURCE_NAME", "owls")];
         assert_eq!(
-            of_variables(&resource, |place| place.azure()),
-            ok("https://owls.openai.azure.com/openai/v1/p?api-version=v1")
+            of_variables(&resource, AZURE).as_deref(),
+            Ok("https://owls.openai.azure.com/openai/v1/p?api-version=v1")
         );
         let setting = ProviderSetting {
             resource_name: Some("nest".to_owned()),
@@ -254,18 +254,18 @@ mod tests {
             ..ProviderSetting::default()
         };
         assert_eq!(
-            joined(&setting, &resource, |place| place.azure()),
-            ok("https://nest.openai.azure.com/openai/p?api-version=2024-10-21")
+            joined(&setting, &resource, AZURE).as_deref(),
+            Ok("https://nest.openai.azure.com/openai/p?api-version=2024-10-21")
         );
         let endpoint = [("AZURE_OPENAI_ENDPOINT", "https://owls.openai.azure.com/"), ("AZURE_API_VERSION", "preview")];
         assert_eq!(
-            of_variables(&endpoint, |place| place.azure()),
-            ok("https://owls.openai.azure.com/openai/v1/p?api-version=preview")
+            of_variables(&endpoint, AZURE).as_deref(),
+            Ok("https://owls.openai.azure.com/openai/v1/p?api-version=preview")
         );
         for url in ["http://127.0.0.1:9/openai", "http://127.0.0.1:9/openai/v1/"] {
             assert_eq!(
-                of_variables(&[("AZURE_BASE_URL", url)], |place| place.azure()),
-                ok("http://127.0.0.1:9/openai/v1/p?api-version=v1")
+                of_variables(&[("AZURE_BASE_URL", url)], AZURE).as_deref(),
+                Ok("http://127.0.0.1:9/openai/v1/p?api-version=v1")
             );
         }
     }
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn azure_without_a_resource_says_what_to_set() {
         assert_eq!(
-            of_variables(&[], |place| place.azure()).unwrap_err(),
+            of_variables(&[], AZURE).unwrap_err(),
             "AZURE_RESOURCE_NAME or baseUrl is not set: provider azure-openai must know whose resource to ask; set \
              AZURE_RESOURCE_NAME in the environment or in .env, or resourceName in [provider.setting]"
         );
@@ -282,23 +282,25 @@ mod tests {
     #[test]
     fn what_becomes_a_host_cannot_lead_elsewhere() {
         for name in ["evil.example.com/", "a#", "a b", "owls.evil"] {
-            let error = of_variables(&[("AZURE_RESOURCE_NAME", name)], |place| place.azure()).unwrap_err();
+            let error = of_variables(&[("AZURE_RESOURCE_NAME", name)], AZURE).unwrap_err();
             assert!(error.starts_with("AZURE_RESOURCE_NAME or resourceName is "), "{error}");
         }
     }
 
     #[test]
     fn bedrock_is_a_region() {
-        let region = |pairs: &[(&str, &str)]| of_variables(pairs, |place| place.bedrock());
-        assert_eq!(region(&[("AWS_REGION", "eu-central-1"), ("AWS_DEFAULT_REGION", "us-east-1")]), {
-            ok("https://bedrock-runtime.eu-central-1.amazonaws.com/p")
-        });
-        assert_eq!(region(&[("AWS_DEFAULT_REGION", "cn-north-1")]), {
-            ok("https://bedrock-runtime.cn-north-1.amazonaws.com.cn/p")
-        });
+        let region = |pairs: &[(&str, &str)]| of_variables(pairs, BEDROCK);
+        assert_eq!(
+            region(&[("AWS_REGION", "eu-central-1"), ("AWS_DEFAULT_REGION", "us-east-1")]).as_deref(),
+            Ok("https://bedrock-runtime.eu-central-1.amazonaws.com/p")
+        );
+        assert_eq!(
+            region(&[("AWS_DEFAULT_REGION", "cn-north-1")]).as_deref(),
+            Ok("https://bedrock-runtime.cn-north-1.amazonaws.com.cn/p")
+        );
         let endpoints =
             [("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:2")];
-        assert_eq!(region(&endpoints), ok("http://127.0.0.1:2/p"));
+        assert_eq!(region(&endpoints).as_deref(), Ok("http://127.0.0.1:2/p"));
         assert_eq!(
             region(&[]).unwrap_err(),
             "AWS_REGION is not set: provider amazon-bedrock must know the region of its models; set AWS_REGION in the \

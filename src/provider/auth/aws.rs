@@ -51,7 +51,7 @@ impl Signer {
     /// # Errors
     /// [`AuthError`].
     pub async fn sign(&self, request: &mut HttpRequest) -> Result<(), AuthError> {
-        let keys = self.cache.get(self.fetch()).await?;
+        let keys = self.cache.get(Box::pin(self.fetch())).await?;
         let headers = signature(request, &keys, &self.region, cache::now())?;
         request.headers.extend(headers);
         Ok(())
@@ -161,7 +161,7 @@ mod tests {
             None,
             "test",
         );
-        let time = UNIX_EPOCH + Duration::from_secs(1_440_938_160);
+        let time = UNIX_EPOCH + Duration::from_mins(24_015_636);
         let headers = signature(&request(), &keys, "eu-central-1", time).unwrap();
         assert_eq!(header(&headers, "x-amz-date"), "20150830T123600Z");
         assert_eq!(header(&headers, "x-amz-security-token"), "session/token+1");

@@ -41,7 +41,7 @@ impl fmt::Debug for Network {
 impl HttpClient for Network {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         let limits = [settings.connect_timeout(), settings.read_timeout()];
-        let limit = limits.into_iter().flatten().reduce(|a, b| a.saturating_add(b)).unwrap_or(LIMIT);
+        let limit = limits.into_iter().flatten().reduce(Duration::saturating_add).unwrap_or(LIMIT);
         SharedHttpConnector::new(Self { transport: Arc::clone(&self.transport), limit: limit.min(LIMIT) })
     }
 }

@@ -79,8 +79,8 @@ mod tests {
         }
     }
 
-    async fn fails() -> Result<Fetched<u64>, AuthError> {
-        Err(AuthError::unusable("the test", "fails"))
+    fn fails() -> impl Future<Output = Result<Fetched<u64>, AuthError>> {
+        std::future::ready(Err(AuthError::unusable("the test", "fails")))
     }
 
     #[tokio::test]

@@ -58,7 +58,7 @@ pub async fn output(
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(AuthError::unusable(name, error)),
+        Err(error) => return Err(AuthError::unusable(name, &error)),
     };
     let mut group = Group::of(&child);
     let (out, err) = (child.stdout.take(), child.stderr.take());
@@ -70,7 +70,7 @@ pub async fn output(
     match status {
         Ok(status) if status.success() => Ok(Some(out)),
         Ok(_) => Err(AuthError::unusable(name, err.trim().lines().last().unwrap_or("it failed without a word"))),
-        Err(error) => Err(AuthError::unusable(name, error)),
+        Err(error) => Err(AuthError::unusable(name, &error)),
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::provider::testing::environment;
 
-    const AMPLE: Duration = Duration::from_secs(60);
+    const AMPLE: Duration = Duration::from_mins(1);
 
     async fn shell(script: &str, limit: Duration) -> Result<Option<String>, AuthError> {
         let environment = environment(&[("PATH", "/usr/bin:/bin"), ("OWL_API_KEY", "secret")]);

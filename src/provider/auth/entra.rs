@@ -51,7 +51,7 @@ impl Entra {
     /// # Errors
     /// [`AuthError`].
     pub async fn token(&self) -> Result<SecretString, AuthError> {
-        self.cache.get(self.fetch()).await
+        self.cache.get(Box::pin(self.fetch())).await
     }
 
     async fn fetch(&self) -> Result<Fetched<SecretString>, AuthError> {
@@ -83,7 +83,7 @@ impl Entra {
             fields.push(("client_secret", secret));
         } else if let Some(file) = get("AZURE_FEDERATED_TOKEN_FILE") {
             assertion = std::fs::read_to_string(file).map_err(|error| {
-                AuthError::unusable(format!("the file {file} that AZURE_FEDERATED_TOKEN_FILE names"), error)
+                AuthError::unusable(format!("the file {file} that AZURE_FEDERATED_TOKEN_FILE names"), &error)
             })?;
             fields.push(("client_assertion", assertion.trim()));
             fields.push(("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));

@@ -29,7 +29,7 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    pub(super) fn unusable(what: impl Into<String>, reason: impl ToString) -> Self {
+    pub(super) fn unusable(what: impl Into<String>, reason: &(impl std::fmt::Display + ?Sized)) -> Self {
         Self::Unusable { what: what.into(), reason: failure::shortened(&reason.to_string(), SAID_LIMIT) }
     }
 

@@ -86,13 +86,13 @@ impl ApplicationDefault {
     /// # Errors
     /// [`AuthError`].
     pub async fn access(&self) -> Result<Access, AuthError> {
-        self.cache.get(self.fetch()).await
+        self.cache.get(Box::pin(self.fetch())).await
     }
 
     async fn fetch(&self) -> Result<Fetched<Access>, AuthError> {
         let Some(path) = file(&self.environment) else { return self.machine().await };
         let unusable =
-            |reason: String| AuthError::unusable(format!("the file of credentials {}", path.display()), reason);
+            |reason: String| AuthError::unusable(format!("the file of credentials {}", path.display()), &reason);
         let account = read(&path).map_err(unusable)?;
         let quota_project = match &account {
             Account::AuthorizedUser { quota_project_id, .. } => quota_project_id.clone(),
