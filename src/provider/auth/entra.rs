@@ -90,7 +90,7 @@ impl Entra {
         } else {
             return Ok(None);
         }
-        if !tenant.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.') {
+        if !is_plain(tenant) {
             return Err(AuthError::unusable("AZURE_TENANT_ID", "it must be a tenant's id or domain"));
         }
         let authority = get("AZURE_AUTHORITY_HOST").unwrap_or(AUTHORITY);
@@ -106,7 +106,11 @@ impl Entra {
     /// The token of the machine that this runs on.
     async fn machine(&self) -> Result<Fetched<SecretString>, AuthError> {
         let get = |name: &str| self.environment.get(name);
-        let client = get("AZURE_CLIENT_ID").map(|id| format!("&client_id={id}")).unwrap_or_default();
+        let client = match get("AZURE_CLIENT_ID") {
+            Some(id) if is_plain(id) => format!("&client_id={id}"),
+            Some(_) => return Err(AuthError::unusable("AZURE_CLIENT_ID", "it must be an application's id")),
+            None => String::new(),
+        };
         // App Service, Functions and Container Apps name their own endpoint.
         let fetch = if let (Some(endpoint), Some(secret)) = (get("IDENTITY_ENDPOINT"), get("IDENTITY_HEADER")) {
             let url = format!("{endpoint}?api-version=2019-08-01&resource={RESOURCE}{client}");
@@ -119,6 +123,11 @@ impl Entra {
         };
         answer::token(self.transport.as_ref(), "the machine's managed identity", fetch).await
     }
+}
+
+/// Whether `text` can be a part of an address as it is.
+fn is_plain(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
 }
 
 #[cfg(test)]
