@@ -32,3 +32,4 @@ mod resume;
 mod run;
 mod telling;
 mod tidy;
+mod vendors;

@@ -18,7 +18,8 @@ pub enum Protocol {
 impl Protocol {
     /// The protocol of an endpoint.
     pub fn of(method: &str, path: &str) -> Option<Self> {
-        match (method, path) {
+        // Azure adds a query to every address.
+        match (method, path.split('?').next().unwrap_or(path)) {
             ("POST", "/v1/messages") => Some(Self::Messages),
             ("POST", "/v1/responses") => Some(Self::Responses),
             ("POST", "/v1/chat/completions") => Some(Self::Chat),
