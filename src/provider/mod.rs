@@ -17,6 +17,7 @@ pub mod transport;
 pub mod retry;
 mod failure;
 mod media;
+mod schema;
 #[cfg(test)]
 mod recorded;
 mod reported_error;
@@ -25,6 +26,7 @@ mod assemble;
 pub mod anthropic;
 pub mod openai;
 pub mod chat;
+pub mod ollama;
 pub mod vendor;
 mod watch;
 mod connect;

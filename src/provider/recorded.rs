@@ -1,10 +1,14 @@
-//! Recorded streams for the protocols' tests: cut into frames at blank lines, which is all that these recordings need.
+//! Recorded streams for the protocols' tests: cut into frames at blank lines, or into lines, which is all that these
+//! recordings need.
 
-use super::{Frame, Protocol};
+use super::{Frame, Framing, Protocol};
 use crate::generation::{Delta, FailureKind, GenerationFailure};
 
 /// The frames of a recording; a last one that is cut off counts too.
-fn frames(recording: &str) -> Vec<Frame> {
+fn frames(framing: Framing, recording: &str) -> Vec<Frame> {
+    if framing == Framing::Ndjson {
+        return recording.lines().map(|line| Frame { event: None, data: line.to_owned() }).collect();
+    }
     let field = |block: &str, name: &str| {
         block.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim_start().to_owned())
     };
@@ -18,7 +22,7 @@ fn frames(recording: &str) -> Vec<Frame> {
 pub(super) fn decode(protocol: &dyn Protocol, recording: &str) -> (Vec<Delta>, Option<GenerationFailure>) {
     let mut decoder = protocol.decoder();
     let mut deltas = Vec::new();
-    for frame in frames(recording) {
+    for frame in frames(protocol.framing(), recording) {
         match decoder.frame(&frame) {
             Ok(more) => deltas.extend(more),
             Err(failure) => return (deltas, Some(failure)),
@@ -40,7 +44,7 @@ pub(super) fn assert_torn_frames_do_no_harm(protocol: &dyn Protocol, recording: 
     let mut decoder = protocol.decoder();
     let mut deltas = Vec::new();
     let mut failure = None;
-    for frame in frames(recording) {
+    for frame in frames(protocol.framing(), recording) {
         for (end, _) in frame.data.char_indices() {
             let torn = Frame { event: frame.event.clone(), data: frame.data[..end].to_owned() };
             let result = decoder.frame(&torn).map_err(|failure| (failure.kind, failure.is_retryable));
