@@ -47,7 +47,7 @@ impl Provider {
         environment: &Environment,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, ProviderError> {
-        let vendor = vendor::vendor(name)?;
+        let vendor = vendor::vendor(name);
         let place = Place { setting, environment };
         let base_url = (vendor.address)(place)?;
         let credentials = credentials(vendor, place, &transport)?;
@@ -64,7 +64,7 @@ impl Provider {
         environment: &Environment,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, ProviderError> {
-        let vendor = vendor::vendor(name)?;
+        let vendor = vendor::vendor(name);
         let place = Place { setting, environment };
         let base_url = match (vendor.address)(place) {
             // Nothing is sent there.

@@ -6,7 +6,7 @@ use super::ProviderError;
 use super::fetch::Fetch;
 use super::place::Place;
 use super::transport::Transport;
-use super::vendor::{choose, vendor};
+use super::vendor::choose;
 use crate::environment::Environment;
 use crate::setting::{ProviderName, ProviderSetting};
 
@@ -23,10 +23,11 @@ pub async fn find(
     environment: &Environment,
     transport: &dyn Transport,
 ) -> Result<ProviderName, ProviderError> {
-    match choose(named, environment) {
-        Err(ProviderError::NothingToUse { .. })
-            if vendor(ProviderName::Ollama).is_ok() && answers(Place { setting, environment }, transport).await =>
-        {
+    if let Some(name) = named {
+        return Ok(name);
+    }
+    match choose(environment) {
+        Err(ProviderError::NothingToUse { .. }) if answers(Place { setting, environment }, transport).await => {
             Ok(ProviderName::Ollama)
         }
         other => other,

@@ -24,6 +24,7 @@ pub mod transport;
 pub mod retry;
 mod failure;
 mod media;
+mod schema;
 #[cfg(test)]
 mod recorded;
 mod reported_error;
@@ -34,6 +35,7 @@ pub mod bedrock;
 pub mod openai;
 pub mod chat;
 pub mod google;
+pub mod ollama;
 mod azure;
 mod rows;
 pub mod vendor;
@@ -131,14 +133,14 @@ pub struct ErrorBody {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProviderError {
-    #[error("provider {provider} is not built into this version; use {built}")]
-    NotBuilt { provider: ProviderName, built: String },
     #[error("{variable} is not set: provider {provider} needs a key; set it in the environment or in .env")]
     MissingKey { variable: &'static str, provider: ProviderName },
     /// Nobody named a model, and none stands for the tier that is asked for.
     #[error("provider {provider} has no default model: name one (model in perstack.toml, or PERSTACK_MODEL)")]
     NoDefaultModel { provider: ProviderName },
-    #[error("no model provider can be used: no key is set; set {variables} in the environment or in .env")]
+    #[error(
+        "no model provider can be used: no key is set, and no Ollama answers; set {variables} in the environment or in .env"
+    )]
     NothingToUse { variables: String },
     /// A part of the address that the user must give.
     #[error("{what} is not set: {why}; {remedy}")]

@@ -17,16 +17,8 @@ use super::vendor::{KeyVariable, OptionalHeader, Vendor, WithoutKey};
 const BEARER: AuthScheme = AuthScheme::Bearer;
 
 /// In the order in which keys are looked for.
-pub(super) static VENDORS: [&Vendor; 8] = [
-    &ANTHROPIC,
-    &OPENAI,
-    &GOOGLE,
-    &DEEPSEEK,
-    &AZURE_OPENAI,
-    &AMAZON_BEDROCK,
-    &GOOGLE_VERTEX,
-    &OLLAMA,
-];
+pub(super) static VENDORS: [&Vendor; 8] =
+    [&ANTHROPIC, &OPENAI, &GOOGLE, &DEEPSEEK, &AZURE_OPENAI, &AMAZON_BEDROCK, &GOOGLE_VERTEX, &OLLAMA];
 
 /// Anthropic.
 pub(super) static ANTHROPIC: Vendor = Vendor {
