@@ -10,6 +10,10 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::client::{Client, Era};
+use super::connection::{Connection, Fault, Patience};
+use super::health::Health;
+use super::stdio::StdioTransport;
 use super::*;
 use crate::content::Content;
 use crate::skill::output::DEFAULT_LIMIT;

@@ -1,5 +1,7 @@
 //! Servers as child processes.
 
+use std::time::Instant;
+
 use super::*;
 
 /// A shell script that speaks first `start`, then answers the handshake and the list, and then runs `rest`.
