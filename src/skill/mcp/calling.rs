@@ -1,12 +1,13 @@
 //! A call: made once, and again after a loss only where that is safe.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Fault, Patience};
 use super::{DEFAULT_CALL_TIMEOUT, MAX_CALL, McpSkill, result};
+use crate::skill::Skill as _;
 use crate::skill::output::CallOutput;
 use crate::tool::{ToolCall, ToolResult};
 
@@ -21,8 +22,8 @@ impl McpSkill {
     }
 
     fn is_repeatable(&self, tool: &str) -> bool {
-        let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner);
-        tools.iter().any(|known| known.name == tool && known.hints.is_repeatable())
+        // What the expert was shown counts: a server that differs from its lock may promise more than was locked.
+        self.tools().iter().any(|known| known.name == tool && known.hints.is_repeatable())
     }
 
     /// A failure in the original's words.
@@ -67,6 +68,9 @@ impl McpSkill {
                     "{lost}. Whether the call took effect is unknown; the skill has been started again. Check before \
                      you call it again"
                 ));
+            }
+            if let Some(refusal) = self.refusal(&call.tool_name) {
+                return failed(&refusal.to_string());
             }
             let answer = connection.call(&call.tool_name, call.args.clone(), self.patience(), &cancel).await;
             match answer {

@@ -54,6 +54,12 @@ impl Client {
         Self { config, roots, reporter, progress: Arc::default(), tools_changed: Arc::default() }
     }
 
+    /// The same, asking for this revision when a session begins.
+    pub(super) fn asking_for(mut self, revision: ProtocolVersion) -> Self {
+        self.config = self.config.with_protocol_version(revision);
+        self
+    }
+
     /// Where the progress of calls is told.
     pub(super) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)

@@ -1,10 +1,11 @@
 //! MCP servers as skills: local ones over standard streams, remote ones over Streamable HTTP or the event streams before
 //! it. <https://modelcontextprotocol.io/specification>
 //!
-//! A skill begins with `initialize`, which nearly every server speaks, and turns to the revisions without sessions when
-//! that is refused. A probe for those first would have to be waited for, and ends servers that insist on `initialize`; a
-//! server that knows both loses only questions to the user in mid-call, which are declined anyway. The protocol's
-//! messages are the library's (`rmcp`); processes, addresses, time limits and what becomes of texts are decided here.
+//! A server is spoken to in the way that a lock has of it, or as it was spoken to before. Of one that is not known, a
+//! skill begins with `initialize`, which nearly every server speaks, and turns to the revisions without sessions when
+//! that is refused: a probe for those first would have to be waited for, and ends servers that insist on `initialize`.
+//! The protocol's messages are the library's (`rmcp`); processes, addresses, time limits and what becomes of texts are
+//! decided here.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::connection::Connection;
 use self::launch::Launch;
+use self::locked::Drift;
 use self::notice::Reporter;
+use self::opening::Way;
 use self::remote::Remote;
 use crate::environment::Environment;
 use crate::expert::{MAX_SKILL_TIMEOUT_MS, SkillCommon, SkillSpec};
@@ -49,7 +52,7 @@ mod tools;
 mod tests;
 
 pub use error::McpError;
-pub use locked::{Compare, Locked, OnDrift};
+pub use locked::{Compare, Difference, Locked, OnDrift};
 pub use notice::{Notices, SkillNotice, Timings};
 
 /// How long a server may take to start when the skill does not say. `npx` may have to fetch it first.
@@ -80,6 +83,10 @@ pub struct McpSkill {
     reporter: Arc<Reporter>,
     /// What the expert sees in the place of `tools`, where a lock has it.
     locked: Option<Locked>,
+    /// How the running server differs from that.
+    drift: RwLock<Drift>,
+    /// How its server is spoken to, as far as that is known.
+    way: RwLock<Option<Way>>,
     tools: RwLock<Vec<ToolSpec>>,
     live: Mutex<Option<Live>>,
     /// How many starts failed, and how the last one did: calls that waited for it fail with it.
@@ -148,6 +155,7 @@ impl McpSkill {
                 return Err(McpError::NoServer { skill: common.name.clone() }.into());
             }
         };
+        let way = locked.as_ref().and_then(|locked| Way::on_record(locked, &origin));
         Ok(Arc::new(Self {
             common: spec.common().clone(),
             origin,
@@ -155,6 +163,8 @@ impl McpSkill {
             outputs: Arc::clone(place.outputs),
             reporter: Arc::new(Reporter::new(notices, redactor)),
             locked,
+            drift: RwLock::default(),
+            way: RwLock::new(way),
             tools: RwLock::default(),
             live: Mutex::default(),
             failed: RwLock::default(),

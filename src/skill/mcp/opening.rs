@@ -3,17 +3,50 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use rmcp::model::ProtocolVersion;
+
 use super::client::{Client, Era};
 use super::connection::{Connection, Failure};
 use super::following::follow;
 use super::health::Health;
 use super::launch::Launch;
+use super::locked::Locked;
 use super::remote::Remote;
 use super::server::Server;
 use super::sse::SseTransport;
 use super::stdio::StdioTransport;
 use super::{DEFAULT_START_TIMEOUT, Live, McpError, McpSkill, Origin, SkillNotice, Timings};
 use crate::skill::SkillError;
+
+/// How a server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// In a session; remote ones over Streamable HTTP.
+    Sessions,
+    /// Every request by itself.
+    Stateless,
+    /// In a session, over the transport before Streamable HTTP.
+    EventStream,
+}
+
+impl Way {
+    /// What a lock has of it; none when it does not say, or names a revision that is not spoken here.
+    pub(super) fn on_record(locked: &Locked, origin: &Origin) -> Option<Self> {
+        let revision = revision(locked)?;
+        Some(match origin {
+            _ if !revision.has_initialize() => Self::Stateless,
+            // Streamable HTTP came with the revision after it.
+            Origin::Remote(_) if revision == ProtocolVersion::V_2024_11_05 => Self::EventStream,
+            Origin::Local(_) | Origin::Remote(_) => Self::Sessions,
+        })
+    }
+}
+
+/// The revision that a lock has, among those that are spoken here.
+fn revision(locked: &Locked) -> Option<ProtocolVersion> {
+    let name = locked.protocol.as_deref()?;
+    ProtocolVersion::KNOWN_VERSIONS.iter().find(|known| known.as_str() == name).cloned()
+}
 
 impl McpSkill {
     /// The connection; a new one when there is none that works. Who asks while a start is under way shares its outcome.
@@ -73,10 +106,14 @@ impl McpSkill {
             why: self.reporter.fit(&why),
             stderr: self.reporter.last_words(),
         };
-        let (connection, spawn) = match &self.origin {
-            Origin::Local(launch) => self.open_local(launch).await?,
-            Origin::Remote(remote) => (self.open_remote(remote, limit).await.map_err(failed)?, Duration::ZERO),
+        let (connection, way, spawn) = match &self.origin {
+            Origin::Local(launch) => self.open_local(launch, limit).await?,
+            Origin::Remote(remote) => {
+                let (connection, way) = self.open_remote(remote, limit).await.map_err(failed)?;
+                (connection, way, Duration::ZERO)
+            }
         };
+        *self.way.write().unwrap_or_else(PoisonError::into_inner) = Some(way);
         let began = Instant::now();
         if let Err(fault) = self.list(&connection, limit).await {
             connection.close().await;
@@ -84,9 +121,12 @@ impl McpSkill {
         }
         if let Some(locked) = &self.locked {
             let live = self.tools.read().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Err(drift) = locked.check(&self.common.name, &live, &self.reporter) {
-                connection.close().await;
-                return Err(drift);
+            match locked.check(&self.common.name, connection.protocol().as_deref(), &live, &self.reporter) {
+                Ok(drift) => *self.drift.write().unwrap_or_else(PoisonError::into_inner) = drift,
+                Err(drift) => {
+                    connection.close().await;
+                    return Err(drift);
+                }
             }
         }
         let timings = Timings { spawn, handshake: connection.handshake, discovery: began.elapsed() };
@@ -94,63 +134,121 @@ impl McpSkill {
         Ok(connection)
     }
 
-    async fn open_local(&self, launch: &Launch) -> Result<(Connection, Duration), McpError> {
-        let skill = || self.common.name.clone();
-        let mut refusal = None;
-        for era in [Era::Sessions, Era::Stateless] {
-            self.reporter.tell(SkillNotice::Starting { command: launch.command.clone(), args: launch.args.clone() });
-            let began = Instant::now();
-            let health = Arc::new(Health::default());
-            let started = Server::start(launch, Arc::clone(&self.reporter), Arc::clone(&health)).await;
-            let started = started.map_err(|error| McpError::Spawn { skill: skill(), why: causes(&error) })?;
-            let spawn = began.elapsed();
-            let reporter = Arc::clone(&self.reporter);
-            let transport = StdioTransport::new(started.stdout, started.stdin, reporter, Arc::clone(&health));
-            match Connection::open(self.client(era), era, transport, Some(started.server), health).await {
-                Ok(connection) => return Ok((connection, spawn)),
-                Err(failure @ Failure::Refused(_)) if era == Era::Sessions => refusal = Some(failure),
-                Err(failure) => {
-                    // The first refusal tells more of a server that speaks neither.
-                    let why = refusal.unwrap_or(failure).text();
-                    return Err(McpError::NotStarted {
-                        skill: skill(),
-                        why: self.reporter.fit(&why),
-                        stderr: self.reporter.last_words(),
-                    });
+    async fn open_local(&self, launch: &Launch, limit: Duration) -> Result<(Connection, Way, Duration), McpError> {
+        let is_stateless = self.way() == Some(Way::Stateless);
+        let eras = if is_stateless { [Era::Stateless, Era::Sessions] } else { [Era::Sessions, Era::Stateless] };
+        let mut first: Option<String> = None;
+        for era in eras {
+            let (shaking, spawn) = self.start_process(launch, era).await?;
+            let is_last = first.is_some();
+            let shaken = if is_stateless && !is_last {
+                // One that does not know the greeting may leave it unanswered; half the time is left for the other one.
+                let silent = |_| Err(Failure::OtherTransport("its server does not answer".to_owned()));
+                tokio::time::timeout(limit / 2, shaking).await.unwrap_or_else(silent)
+            } else {
+                shaking.await
+            };
+            let failure = match shaken {
+                Ok(connection) => {
+                    let way = if era == Era::Stateless { Way::Stateless } else { Way::Sessions };
+                    return Ok((connection, way, spawn));
                 }
+                Err(failure) => failure,
+            };
+            let is_refused = matches!(failure, Failure::Refused(_));
+            // The first failure tells more of a server that speaks neither.
+            let why = first.unwrap_or_else(|| failure.text());
+            // Servers of sessions refuse another greeting, or end.
+            if is_last || !(is_refused || is_stateless) {
+                return Err(McpError::NotStarted {
+                    skill: self.common.name.clone(),
+                    why: self.reporter.fit(&why),
+                    stderr: self.reporter.last_words(),
+                });
             }
+            first = Some(why);
         }
-        Err(McpError::Closed { skill: skill() })
+        Err(McpError::Closed { skill: self.common.name.clone() })
     }
 
-    /// Streamable HTTP in either era, else the transport before it.
-    async fn open_remote(&self, remote: &Remote, limit: Duration) -> Result<Connection, String> {
-        let streamable =
-            |era: Era| Connection::open(self.client(era), era, remote.streamable(), None, Arc::new(Health::default()));
+    /// Starts the server's process. Gives the handshake to wait for, and how long the start took.
+    async fn start_process(
+        &self,
+        launch: &Launch,
+        era: Era,
+    ) -> Result<(impl Future<Output = Result<Connection, Failure>>, Duration), McpError> {
+        self.reporter.tell(SkillNotice::Starting { command: launch.command.clone(), args: launch.args.clone() });
+        let began = Instant::now();
+        let health = Arc::new(Health::default());
+        let started = Server::start(launch, Arc::clone(&self.reporter), Arc::clone(&health)).await;
+        let started =
+            started.map_err(|error| McpError::Spawn { skill: self.common.name.clone(), why: causes(&error) })?;
+        let spawn = began.elapsed();
+        let reporter = Arc::clone(&self.reporter);
+        let transport = StdioTransport::new(started.stdout, started.stdin, reporter, Arc::clone(&health));
+        Ok((Connection::open(self.client(era), era, transport, Some(started.server), health), spawn))
+    }
+
+    /// Streamable HTTP in either era, else the transport before it. What is on record goes first.
+    async fn open_remote(&self, remote: &Remote, limit: Duration) -> Result<(Connection, Way), String> {
+        // What is not spoken any more may be left unanswered; most of the time is left for the rest.
+        match self.way() {
+            Some(Way::Stateless) => {
+                match tokio::time::timeout(limit / 3, self.over_http(remote, Era::Stateless)).await {
+                    Ok(Ok(connection)) => return Ok((connection, Way::Stateless)),
+                    Ok(Err(Failure::Broken(why))) => return Err(why),
+                    Ok(Err(Failure::Refused(_) | Failure::OtherTransport(_))) | Err(_) => {}
+                }
+            }
+            Some(Way::EventStream) => {
+                if let Ok(Ok(connection)) = tokio::time::timeout(limit / 3, self.over_events(remote)).await {
+                    return Ok((connection, Way::EventStream));
+                }
+            }
+            Some(Way::Sessions) | None => {}
+        }
         // A server of the older kind may leave the request unanswered; half the time is left for it.
-        let first = match tokio::time::timeout(limit / 2, streamable(Era::Sessions)).await {
-            Ok(Ok(connection)) => return Ok(connection),
+        let first = match tokio::time::timeout(limit / 2, self.over_http(remote, Era::Sessions)).await {
+            Ok(Ok(connection)) => return Ok((connection, Way::Sessions)),
             Ok(Err(Failure::Broken(why))) => return Err(why),
             Ok(Err(Failure::Refused(error))) => {
                 let refusal = Failure::Refused(error).text();
-                return streamable(Era::Stateless).await.map_err(|_| refusal);
+                let connection = self.over_http(remote, Era::Stateless).await.map_err(|_| refusal)?;
+                return Ok((connection, Way::Stateless));
             }
             Ok(Err(Failure::OtherTransport(why))) => why,
             Err(_) => "no answer".to_owned(),
         };
-        let health = Arc::new(Health::default());
-        let older = match SseTransport::open(remote, Arc::clone(&health)).await {
-            Ok(transport) => {
-                let client = self.client(Era::Sessions);
-                Connection::open(client, Era::Sessions, transport, None, health).await.map_err(|failure| failure.text())
-            }
-            Err(why) => Err(why),
-        };
-        older.map_err(|why| format!("its endpoint speaks neither Streamable HTTP ({first}) nor HTTP with SSE ({why})"))
+        let older = self.over_events(remote).await;
+        let connection = older.map_err(|why| {
+            format!("its endpoint speaks neither Streamable HTTP ({first}) nor HTTP with SSE ({why})")
+        })?;
+        Ok((connection, Way::EventStream))
     }
 
+    async fn over_http(&self, remote: &Remote, era: Era) -> Result<Connection, Failure> {
+        Connection::open(self.client(era), era, remote.streamable(), None, Arc::new(Health::default())).await
+    }
+
+    async fn over_events(&self, remote: &Remote) -> Result<Connection, String> {
+        let health = Arc::new(Health::default());
+        let transport = SseTransport::open(remote, Arc::clone(&health)).await?;
+        let opened = Connection::open(self.client(Era::Sessions), Era::Sessions, transport, None, health).await;
+        opened.map_err(|failure| failure.text())
+    }
+
+    fn way(&self) -> Option<Way> {
+        *self.way.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Our side, asking for the revision that is locked where a session is begun.
     fn client(&self, era: Era) -> Client {
-        Client::new(&self.common.name, era, &self.workspace, Arc::clone(&self.reporter))
+        let locked = self.locked.as_ref().and_then(revision).filter(ProtocolVersion::has_initialize);
+        let client = Client::new(&self.common.name, era, &self.workspace, Arc::clone(&self.reporter));
+        match locked {
+            Some(revision) => client.asking_for(revision),
+            None => client,
+        }
     }
 
     pub(super) fn start_timeout(&self) -> Duration {

@@ -89,7 +89,7 @@ fn a_start_that_fails_is_a_result_that_quotes_the_server() {
 #[test]
 fn drift_is_a_warning_and_under_locked_a_refusal() {
     let differs = |text: &str| {
-        text.contains("owls: its tools differ from perstack.lock")
+        text.contains("owls: its server differs from perstack.lock")
             && text.contains("tool echo removed")
             && text.contains("tool hoot added")
     };
