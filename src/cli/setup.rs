@@ -145,6 +145,7 @@ impl Setup {
             cassette,
             lock: self.lock,
             lockfile: self.lockfile,
+            person: None,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::runtime::notices::NoticeBoard;
 use crate::runtime::session::Tape;
 use crate::runtime::{RunError, VERSION};
 use crate::skill::base::{BaseSkill, conversation_tools};
-use crate::skill::mcp::{self, McpSkill, SkillNotice, Timings};
+use crate::skill::mcp::{self, AskPerson, McpSkill, Reply, SkillNotice, Timings};
 use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError, SkillSet, declare};
 use crate::tool::ToolSpec;
@@ -39,6 +39,8 @@ pub struct Place<'a> {
     pub cancel: &'a CancellationToken,
     /// Whether another expert called this one: then nobody is there to be asked.
     pub is_delegate: bool,
+    /// Asks a person what a server wants to know of one.
+    pub person: Option<&'a AskPerson>,
     /// Where the tools of servers come from.
     pub source: Source<'a>,
 }
@@ -81,6 +83,8 @@ pub async fn open(
 ) -> Result<Inventory, RunError> {
     let delegates: Vec<&Expert> =
         expert.delegates.iter().map(|key| delegate(expert, key, experts)).collect::<Result<_, _>>()?;
+    let person = place.person.map(|ask| withdrawn_at(place.cancel.clone(), Arc::clone(ask)));
+    let place = Place { person: person.as_ref(), ..place };
     let mut inventory = Inventory {
         skills: SkillSet::default(),
         delegates: delegates.iter().map(|delegate| delegate.reference()).collect(),
@@ -209,9 +213,17 @@ fn may_be_missing(spec: &SkillSpec) -> bool {
     matches!(spec, SkillSpec::McpStdioSkill { lazy_init: true, .. })
 }
 
+/// As `ask`, but a question is withdrawn when `cancel` fires.
+fn withdrawn_at(cancel: CancellationToken, ask: AskPerson) -> AskPerson {
+    Arc::new(move |asked| {
+        let (cancel, reply) = (cancel.clone(), ask(asked));
+        Box::pin(async move { cancel.run_until_cancelled_owned(reply).await.unwrap_or(Reply::Cancelled) })
+    })
+}
+
 /// Where a server works.
 fn mcp_place<'a>(place: &Place<'a>, outputs: &'a Arc<Outputs>) -> mcp::Place<'a> {
-    mcp::Place { workspace: place.workspace, environment: place.environment, outputs }
+    mcp::Place { workspace: place.workspace, environment: place.environment, outputs, person: place.person }
 }
 
 /// Servers on their way up, by their place among the skills.
@@ -225,10 +237,11 @@ struct Servers {
 impl Servers {
     fn start(&mut self, at: usize, spec: SkillSpec, place: &Place<'_>, notices: &mcp::Notices, outputs: &Arc<Outputs>) {
         let (workspace, environment) = (place.workspace.to_owned(), place.environment.clone());
-        let (notices, outputs) = (Arc::clone(notices), Arc::clone(outputs));
+        let (notices, outputs, person) = (Arc::clone(notices), Arc::clone(outputs), place.person.cloned());
         let may_be_missing = may_be_missing(&spec);
         self.starting.spawn(async move {
-            let place = mcp::Place { workspace: &workspace, environment: &environment, outputs: &outputs };
+            let person = person.as_ref();
+            let place = mcp::Place { workspace: &workspace, environment: &environment, outputs: &outputs, person };
             (at, may_be_missing, McpSkill::start(&spec, place, notices).await)
         });
     }

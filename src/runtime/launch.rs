@@ -436,6 +436,7 @@ pub fn place(options: &Options) -> Place<'_> {
         max_tool_output: options.settings.max_tool_output,
         cancel: &options.cancel,
         is_delegate: false,
+        person: options.person.as_ref(),
         source: Source::Servers,
     }
 }

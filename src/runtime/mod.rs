@@ -37,6 +37,7 @@ use crate::provider::ProviderError;
 use crate::replay::ReplayError;
 use crate::runtime::inventory::{Place, Source};
 use crate::skill::SkillError;
+use crate::skill::mcp::AskPerson;
 use crate::store::StoreError;
 use crate::tool::ToolSpec;
 
@@ -68,6 +69,9 @@ pub struct Options {
     pub lock: LockUse,
     /// The lock beside the configuration, when there is one.
     pub lockfile: Option<Arc<Lock>>,
+    /// Asks a person what an MCP server wants to know in the middle of a call; without it, servers are told that nobody
+    /// answers. A question is withdrawn by dropping its future.
+    pub person: Option<AskPerson>,
 }
 
 impl Options {
@@ -88,6 +92,7 @@ impl Options {
             cassette: Cassette::default(),
             lock: LockUse::default(),
             lockfile: None,
+            person: None,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! The protocol's messages are the library's (`rmcp`); processes, addresses, time limits and what becomes of texts are
 //! decided here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use self::locked::Drift;
 use self::notice::Reporter;
 use self::opening::Way;
 use self::remote::Remote;
+use self::reply::Replies;
 use crate::environment::Environment;
 use crate::expert::{MAX_SKILL_TIMEOUT_MS, SkillCommon, SkillSpec};
 use crate::future::BoxFuture;
@@ -32,7 +33,9 @@ use crate::tool::{ToolCall, ToolResult, ToolSpec};
 mod calling;
 mod client;
 mod connection;
+mod elicitation;
 mod error;
+mod field;
 mod following;
 mod guard;
 mod health;
@@ -42,7 +45,9 @@ mod locked;
 mod notice;
 mod opening;
 mod remote;
+mod reply;
 mod result;
+mod rounds;
 mod server;
 mod sse;
 mod stdio;
@@ -51,7 +56,9 @@ mod tools;
 #[cfg(test)]
 mod tests;
 
+pub use elicitation::{AskPerson, Asked, Elicitation, Reply};
 pub use error::McpError;
+pub use field::{Choice, Field, FieldKind};
 pub use locked::{Compare, Difference, Locked, OnDrift};
 pub use notice::{Notices, SkillNotice, Timings};
 
@@ -65,20 +72,22 @@ pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_CALL: Duration = Duration::from_millis(MAX_SKILL_TIMEOUT_MS);
 
 /// Where a server works.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Place<'a> {
     pub workspace: &'a Path,
     /// Of these, a server sees the safe variables and those it requires.
     pub environment: &'a Environment,
     /// Where results that are too long for the model go.
     pub outputs: &'a Arc<Outputs>,
+    /// Asks a person what a server wants to know of one; without it, servers are told that nobody answers.
+    pub person: Option<&'a AskPerson>,
 }
 
 /// An MCP server: running, or to be started when it is called first.
 pub struct McpSkill {
     common: SkillCommon,
     origin: Origin,
-    workspace: PathBuf,
+    replies: Arc<Replies>,
     outputs: Arc<Outputs>,
     reporter: Arc<Reporter>,
     /// What the expert sees in the place of `tools`, where a lock has it.
@@ -155,11 +164,12 @@ impl McpSkill {
                 return Err(McpError::NoServer { skill: common.name.clone() }.into());
             }
         };
+        let workspace = std::path::absolute(place.workspace).unwrap_or_else(|_| place.workspace.to_owned());
         let way = locked.as_ref().and_then(|locked| Way::on_record(locked, &origin));
         Ok(Arc::new(Self {
             common: spec.common().clone(),
             origin,
-            workspace: std::path::absolute(place.workspace).unwrap_or_else(|_| place.workspace.to_owned()),
+            replies: Arc::new(Replies::new(&spec.common().name, &workspace, place.person.cloned())),
             outputs: Arc::clone(place.outputs),
             reporter: Arc::new(Reporter::new(notices, redactor)),
             locked,

@@ -186,7 +186,7 @@ impl McpSkill {
         let spawn = began.elapsed();
         let reporter = Arc::clone(&self.reporter);
         let transport = StdioTransport::new(started.stdout, started.stdin, reporter, Arc::clone(&health));
-        Ok((Connection::open(self.client(era), era, transport, Some(started.server), health), spawn))
+        Ok((Connection::open(self.client(), era, transport, Some(started.server), health), spawn))
     }
 
     /// Streamable HTTP in either era, else the transport before it. What is on record goes first.
@@ -227,13 +227,13 @@ impl McpSkill {
     }
 
     async fn over_http(&self, remote: &Remote, era: Era) -> Result<Connection, Failure> {
-        Connection::open(self.client(era), era, remote.streamable(), None, Arc::new(Health::default())).await
+        Connection::open(self.client(), era, remote.streamable(), None, Arc::new(Health::default())).await
     }
 
     async fn over_events(&self, remote: &Remote) -> Result<Connection, String> {
         let health = Arc::new(Health::default());
         let transport = SseTransport::open(remote, Arc::clone(&health)).await?;
-        let opened = Connection::open(self.client(Era::Sessions), Era::Sessions, transport, None, health).await;
+        let opened = Connection::open(self.client(), Era::Sessions, transport, None, health).await;
         opened.map_err(|failure| failure.text())
     }
 
@@ -242,9 +242,9 @@ impl McpSkill {
     }
 
     /// Our side, asking for the revision that is locked where a session is begun.
-    fn client(&self, era: Era) -> Client {
+    fn client(&self) -> Client {
         let locked = self.locked.as_ref().and_then(revision).filter(ProtocolVersion::has_initialize);
-        let client = Client::new(&self.common.name, era, &self.workspace, Arc::clone(&self.reporter));
+        let client = Client::new(&self.common.name, Arc::clone(&self.reporter), Arc::clone(&self.replies));
         match locked {
             Some(revision) => client.asking_for(revision),
             None => client,
