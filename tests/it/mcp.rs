@@ -12,6 +12,7 @@ mod events;
 mod listing;
 mod locked;
 mod processes;
+mod questions;
 mod remote;
 mod results;
 mod server;
