@@ -52,8 +52,8 @@ pub enum Source<'a> {
     Servers,
     /// The lock; a server is started when one of its tools is called.
     Lock(&'a LockedServers),
-    /// The lock; the tools are only to be looked at.
-    LockToRead(&'a LockedServers),
+    /// These definitions: no server is started, ever.
+    Definitions(&'a [ToolSpec]),
 }
 
 /// An expert's tools, ready to be called.
@@ -102,8 +102,10 @@ pub async fn open(
             Source::Lock(lock) => {
                 servers.prepare(at, &spec, mcp_place(&place, &inventory.outputs), &inventory.notices.of(name), lock)?;
             }
-            Source::LockToRead(lock) => {
-                read.insert(at, lock.tools_of(spec.common()));
+            Source::Definitions(tools) => {
+                let common = spec.common();
+                let is_of_it = |tool: &&ToolSpec| tool.skill_name == common.name && common.admits(&tool.name);
+                read.insert(at, tools.iter().filter(is_of_it).cloned().collect());
             }
         }
     }
@@ -173,6 +175,14 @@ impl Inventory {
         let order: Vec<String> = self.skills.skills().iter().map(|skill| skill.name().to_owned()).collect();
         self.notices.attach(narrator, tape, &order);
     }
+}
+
+/// What those of `skills` offer that are servers.
+pub fn offer(expert: &Expert, base_command: Option<&[String]>, skills: &SkillSet) -> Vec<ToolSpec> {
+    let is_server = |skill: &&Arc<dyn Skill>| {
+        expert.skills.get(skill.name()).is_some_and(|spec| server(spec, base_command).is_some())
+    };
+    skills.skills().iter().filter(is_server).flat_map(|skill| skill.tools()).collect()
 }
 
 /// `skills` closed, all at once.

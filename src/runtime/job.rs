@@ -7,8 +7,9 @@ use crate::checkpoint::FORMAT_VERSION;
 use crate::fact::Mint;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobStatus};
-use crate::runtime::launch::{Errand, Shared, find_expert, open_tools};
+use crate::runtime::launch::{Errand, Shared, find_expert};
 use crate::runtime::session::Session;
+use crate::runtime::supply::open_tools;
 use crate::runtime::tree::{self, Root, TreeEnd};
 use crate::runtime::{Options, Outcome, RunError, RunInput};
 use crate::store::Store;
@@ -23,7 +24,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let expert = find_expert(&input.expert, &options.experts)?;
     let session = Session::open(options)?;
     // A job whose tools cannot be had is not begun.
-    let tools = open_tools(expert, options, false).await?;
+    let tools = open_tools(expert, options, &session.tape, false).await?;
 
     let stamp = session.clock.stamp();
     let mut mint = Mint::new(stamp);

@@ -48,8 +48,13 @@ pub fn find(expert: &Expert, options: &Options) -> Result<Found, RunError> {
 }
 
 impl LockedServers {
+    /// The locked tools of all of them.
+    pub fn tools(&self) -> &[ToolSpec] {
+        &self.tools
+    }
+
     /// The locked tools of one skill, as it admits them.
-    pub fn tools_of(&self, skill: &SkillCommon) -> Vec<ToolSpec> {
+    fn tools_of(&self, skill: &SkillCommon) -> Vec<ToolSpec> {
         let is_of_it = |tool: &&ToolSpec| tool.skill_name == skill.name && skill.admits(&tool.name);
         self.tools.iter().filter(is_of_it).cloned().collect()
     }

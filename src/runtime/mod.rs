@@ -16,6 +16,7 @@ mod recorder;
 mod resume;
 mod run;
 mod session;
+mod supply;
 mod tree;
 
 use std::path::PathBuf;
@@ -119,7 +120,7 @@ pub enum Cassette {
     /// Answer from this file, without network or key.
     Replay {
         file: PathBuf,
-        /// Take tool results from it too, instead of running tools.
+        /// Take tool results from it too, instead of running tools, and what servers offer, instead of starting them.
         tools: bool,
     },
 }
@@ -317,7 +318,7 @@ pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec
 /// As [`tools`].
 pub async fn list(expert: &ExpertKey, options: &Options) -> Result<Surveyed, RunError> {
     let found = locked::find(launch::find_expert(expert, &options.experts)?, options)?;
-    let source = found.lock.as_ref().map_or(Source::Servers, Source::LockToRead);
+    let source = found.lock.as_ref().map_or(Source::Servers, |lock| Source::Definitions(lock.tools()));
     let mut listed = look(expert, options, source).await?;
     listed.warnings.extend(found.warning);
     Ok(listed)
@@ -335,7 +336,7 @@ pub async fn survey(expert: &ExpertKey, options: &Options) -> Result<Surveyed, R
 /// Opens the skills of `expert`, looks at them, and closes them again.
 async fn look(expert: &ExpertKey, options: &Options, source: Source<'_>) -> Result<Surveyed, RunError> {
     let expert = launch::find_expert(expert, &options.experts)?;
-    let place = Place { source, ..launch::place(options) };
+    let place = Place { source, ..supply::place(options) };
     let inventory = inventory::open(expert, &options.experts, place).await?;
     let skills = inventory.skills.skills();
     let protocols = skills.iter().filter_map(|skill| Some((skill.name().to_owned(), skill.protocol()?))).collect();

@@ -13,8 +13,9 @@ use crate::id::{JobId, RunId};
 use crate::job::{Job, JobStatus};
 use crate::runtime::ground::{self, Ground};
 use crate::runtime::job::work;
-use crate::runtime::launch::{Continuation, Errand, Shared, Stopped, find_expert, open_tools};
+use crate::runtime::launch::{Continuation, Errand, Shared, Stopped, find_expert};
 use crate::runtime::session::Session;
+use crate::runtime::supply::open_tools;
 use crate::runtime::tree::Root;
 use crate::runtime::{Options, Outcome, ResumeInput, RunError};
 use crate::setting::RunSetting;
@@ -42,7 +43,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let root = match root_of(ground, input.query, &shared)? {
         Start::Errand(errand) => {
             let (key, is_delegate) = errand.expert();
-            let tools = open_tools(find_expert(key, &options.experts)?, options, is_delegate).await?;
+            let tools =
+                open_tools(find_expert(key, &options.experts)?, options, &shared.session.tape, is_delegate).await?;
             Root::Errand(Box::new(errand), Box::new(tools))
         }
         Start::Root(root) => root,

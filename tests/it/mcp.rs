@@ -14,6 +14,7 @@ mod locked;
 mod processes;
 mod questions;
 mod remote;
+mod replayed;
 mod results;
 mod server;
 mod start;
