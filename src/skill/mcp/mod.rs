@@ -48,6 +48,7 @@ mod remote;
 mod reply;
 mod result;
 mod rounds;
+mod schema;
 mod server;
 mod sse;
 mod stdio;
