@@ -138,7 +138,7 @@ impl Shared {
         let expert = self.expert(key)?.clone();
         let inventory = match tools {
             Some(inventory) => inventory,
-            None => open_tools(&expert, &self.options, &self.session.tape, is_delegate).await?,
+            None => open_tools(&expert, &self.options, &self.session, is_delegate).await?,
         };
         self.keep_outputs(&inventory, &errand);
         let launch = match errand {

@@ -43,8 +43,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let root = match root_of(ground, input.query, &shared)? {
         Start::Errand(errand) => {
             let (key, is_delegate) = errand.expert();
-            let tools =
-                open_tools(find_expert(key, &options.experts)?, options, &shared.session.tape, is_delegate).await?;
+            let tools = open_tools(find_expert(key, &options.experts)?, options, &shared.session, is_delegate).await?;
             Root::Errand(Box::new(errand), Box::new(tools))
         }
         Start::Root(root) => root,

@@ -4,7 +4,7 @@ use crate::config::lockfile::{Definition, LockUse};
 use crate::expert::Expert;
 use crate::runtime::inventory::{self, Inventory, Place, Source};
 use crate::runtime::locked;
-use crate::runtime::session::Tape;
+use crate::runtime::session::Session;
 use crate::runtime::{Options, RunError};
 
 /// Where a coordinator's tools work.
@@ -22,16 +22,17 @@ pub fn place(options: &Options) -> Place<'_> {
 }
 
 /// Opens the tools of `expert` for a Run; with a lock that serves, no server is started for it, and none at all where
-/// `tape` has what their calls return.
+/// `session` has what their calls return.
 ///
 /// # Errors
 /// As [`inventory::open`], or the lock must serve and cannot.
 pub async fn open_tools(
     expert: &Expert,
     options: &Options,
-    tape: &Tape,
+    session: &Session,
     is_delegate: bool,
 ) -> Result<Inventory, RunError> {
+    let tape = &session.tape;
     let recorded = tape.recorded_offer(&expert.key)?;
     let found = match &recorded {
         Some(_) if options.lock == LockUse::Auto => locked::Found::default(),
@@ -46,6 +47,7 @@ pub async fn open_tools(
     let mut inventory =
         inventory::open(expert, &options.experts, Place { is_delegate, source, ..place(options) }).await?;
     inventory.warnings.extend(found.warning);
+    inventory.warnings.extend(inventory.skills.limit_names(session.provider.longest_tool_name()));
     let base_command = options.base_skill_command.as_deref();
     if Definition::new(expert, base_command).servers().next().is_some() {
         tape.record_offer(&expert.key, || inventory::offer(expert, base_command, &inventory.skills));
