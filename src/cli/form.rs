@@ -238,18 +238,19 @@ mod tests {
         assert_eq!(Value::Object(values), json!({"kind": "t", "age": 7}));
         assert_eq!(
             said,
-            r#"? owls asks: Which\x1b[2J one?
-  (! sends nothing; an empty line takes the default, or leaves out what is not needed)
-  kind (one of the choices, by number or text; needed)
-    1. Barn owl
-    2. Tawny owl
-> "#
-            .to_owned()
-                + r#"  age (a whole number, at least 0; may be left out)
-> "# + r#"  that is not a whole number, at least 0: once more
-> "# + r#"  to be sent: {"kind":"t","age":7}
-  send this to owls? (y/n)
-> "#
+            [
+                "? owls asks: Which\\x1b[2J one?",
+                "  (! sends nothing; an empty line takes the default, or leaves out what is not needed)",
+                "  kind (one of the choices, by number or text; needed)",
+                "    1. Barn owl",
+                "    2. Tawny owl",
+                ">   age (a whole number, at least 0; may be left out)",
+                ">   that is not a whole number, at least 0: once more",
+                ">   to be sent: {\"kind\":\"t\",\"age\":7}",
+                "  send this to owls? (y/n)",
+                "> ",
+            ]
+            .join("\n")
         );
     }
 

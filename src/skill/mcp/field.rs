@@ -204,9 +204,9 @@ fn chosen<'a>(word: &str, choices: &'a [Choice]) -> Option<&'a str> {
 }
 
 /// The values that a schema enumerates, in any of the protocol's three spellings; none when it enumerates nothing.
-fn choices(schema: &Value, titled: &str) -> Option<Vec<Choice>> {
+fn choices(schema: &Value, constants: &str) -> Option<Vec<Choice>> {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    if let Some(choices) = schema.get(titled).and_then(Value::as_array) {
+    if let Some(choices) = schema.get(constants).and_then(Value::as_array) {
         let choice = |choice: &Value| Some(Choice { value: text(choice, "const")?, title: text(choice, "title") });
         return choices.iter().map(choice).collect();
     }

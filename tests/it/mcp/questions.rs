@@ -9,11 +9,11 @@ use crate::support::{Provider, Test};
 
 /// An expert at a terminal, whose server is asked for this tool, which asks the person.
 fn asking<const N: usize>(server: [&str; N], tool: &str) -> Test {
-    let toml = format!(
+    let configuration = format!(
         "[provider]\nproviderName = \"anthropic\"\n[experts.librarian]\ninstruction = \"You ask.\"\n{}",
         stdio_skill("owls", server)
     );
-    let test = Test::new().file("perstack.toml", &toml).provider(Provider::Anthropic);
+    let test = Test::new().file("perstack.toml", &configuration).provider(Provider::Anthropic);
     test.env("TERM", "xterm").silent_stdin().answers(script([(tool, json!({}))]))
 }
 
@@ -32,9 +32,9 @@ fn a_person_is_asked_on_the_terminal_in_both_kinds_of_revision() {
         running.wait_for_stdout("send this to owls? (y/n)\r\n> ");
         running.type_in("y\n");
         running.finish().assert_code(0);
-        let (text, is_error) = told(&test.server().requests()[1]).remove(0);
-        assert!(!is_error && text.starts_with("the client said "), "{text}");
-        assert!(text.contains("\"action\":\"accept\"") && text.contains("\"name\":\"tawny owl\""), "{text}");
+        let (words, is_error) = told(&test.server().requests()[1]).remove(0);
+        assert!(!is_error && words.starts_with("the client said "), "{words}");
+        assert!(words.contains("\"action\":\"accept\"") && words.contains("\"name\":\"tawny owl\""), "{words}");
     }
 }
 
