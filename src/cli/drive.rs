@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use perstack::checkpoint::Status;
 use perstack::runtime::{self, Cassette, Options, Outcome, ResumeFrom, ResumeInput, RunError, RunInput};
+use perstack::skill::mcp::AskPerson;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -57,12 +58,15 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
     let cancel = CancellationToken::new();
     let screen = Arc::new(Screen::new(process, &args.output, format, &cancel));
     let cassette = args.session.cassette(&process.folder);
-    let options = Arc::new(setup.options(process, screen.sink(), cancel, args.session.in_doubt.into(), cassette));
+    let asks = prompt::may_ask(process, args, format, &cassette);
+    let mut options = setup.options(process, screen.sink(), cancel, args.session.in_doubt.into(), cassette);
+    options.person = person(asks, &screen);
+    let options = Arc::new(options);
     if let Cassette::Replay { file, .. } = &options.cassette {
         let file = visible(&file.display().to_string());
         screen.say(&format!("replaying a recorded session from {file}; to run it live: {live}"));
     }
-    let questions = Questions::new(process, args, format, options.clone());
+    let questions = Questions::new(asks, options.clone());
     let max_steps = options.settings.limits.max_steps;
     let ending = Arc::new(Ending { args: args.clone(), screen, max_steps, questions });
     let workers = async_runtime()?;
@@ -78,6 +82,18 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
     watcher.shutdown_background();
     workers.shutdown_background();
     exit.map_err(Failure::other)
+}
+
+/// Who servers may ask in the middle of a call.
+#[cfg(unix)]
+fn person(asks: bool, screen: &Arc<Screen>) -> Option<AskPerson> {
+    asks.then(|| super::form::asker(screen.clone()))
+}
+
+/// Nobody: a question could not be taken back from this system's terminal.
+#[cfg(not(unix))]
+fn person(_asks: bool, _screen: &Arc<Screen>) -> Option<AskPerson> {
+    None
 }
 
 /// How one stretch of work ended.

@@ -7,6 +7,8 @@ mod completions;
 mod drive;
 mod ending;
 mod failure;
+#[cfg(unix)]
+mod form;
 mod input;
 mod install;
 mod list_tools;

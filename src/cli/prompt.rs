@@ -46,17 +46,8 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// Decides whether anybody can be asked: somebody must see the question and be able to type, and nobody said no. A
-    /// recording stops at a question, because its next part would overwrite it, and a replay never asks.
-    pub fn new(process: &Process, args: &JobArgs, format: Format, options: Arc<Options>) -> Self {
-        let refused = process.variable("PERSTACK_NO_INTERACTIVE").is_some_and(|value| value != "0");
-        let asks = matches!(format, Format::Text | Format::Json)
-            && !args.output.quiet
-            && !args.session.no_interactive
-            && !refused
-            && options.cassette == Cassette::None
-            && io::stdin().is_terminal()
-            && io::stderr().is_terminal();
+    /// Asks on the terminal, or does not.
+    pub fn new(asks: bool, options: Arc<Options>) -> Self {
         Self { options, asks }
     }
 
@@ -83,6 +74,19 @@ impl Questions {
             SkillSpec::McpStdioSkill { .. } | SkillSpec::McpSseSkill { .. } => None,
         }
     }
+}
+
+/// Decides whether anybody can be asked: somebody must see the question and be able to type, and nobody said no. A
+/// recording stops at a question, because its next part would overwrite it, and a replay never asks.
+pub fn may_ask(process: &Process, args: &JobArgs, format: Format, cassette: &Cassette) -> bool {
+    let refused = process.variable("PERSTACK_NO_INTERACTIVE").is_some_and(|value| value != "0");
+    matches!(format, Format::Text | Format::Json)
+        && !args.output.quiet
+        && !args.session.no_interactive
+        && !refused
+        && *cassette == Cassette::None
+        && io::stdin().is_terminal()
+        && io::stderr().is_terminal()
 }
 
 /// The form of an answer that names its call.
@@ -133,7 +137,7 @@ fn converse(question: &Question, input: &mut impl BufRead, show: &dyn Fn(&str)) 
 
 /// Why what was typed cannot be taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum Problem {
+pub enum Problem {
     #[error("a line of {FULL_LINE} bytes is more than the terminal passes on, so some of it is lost")]
     FullLine,
     #[error("an answer has at most {MAX_ANSWER} bytes")]
@@ -145,7 +149,7 @@ enum Problem {
 }
 
 /// Reads a line, and more while they end with `\`; `None` at the input's end.
-fn read(input: &mut impl BufRead, show: &dyn Fn(&str)) -> Result<Option<String>, Problem> {
+pub fn read(input: &mut impl BufRead, show: &dyn Fn(&str)) -> Result<Option<String>, Problem> {
     let mut typed = String::new();
     loop {
         let mut line = Vec::new();
@@ -178,22 +182,22 @@ fn read(input: &mut impl BufRead, show: &dyn Fn(&str)) -> Result<Option<String>,
 
 /// Forgets what was typed before the question was there: it cannot be meant as the answer.
 #[cfg(unix)]
-fn drop_typed_ahead() {
+pub fn drop_typed_ahead() {
     // Where that cannot be done, the person sees what was taken for the answer.
     let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
 }
 
 #[cfg(not(unix))]
-fn drop_typed_ahead() {}
+pub fn drop_typed_ahead() {}
 
 /// Whether the terminal is another job's at the moment: reading from it would stop the process.
 #[cfg(unix)]
-fn is_in_background() -> bool {
+pub fn is_in_background() -> bool {
     rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground != rustix::process::getpgrp())
 }
 
 #[cfg(not(unix))]
-fn is_in_background() -> bool {
+pub fn is_in_background() -> bool {
     false
 }
 

@@ -152,6 +152,7 @@ impl Setup {
             lock: self.lock,
             lockfile: self.lockfile,
             catalogue: self.catalogue,
+            person: None,
         }
     }
 }

@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ReplayError;
+use crate::expert::ExpertKey;
 use crate::fact::Stamp;
 use crate::provider::transport::TransportError;
 use crate::setting::ProviderName;
-use crate::tool::{ToolCall, ToolResult};
+use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 const FORMAT: &str = "perstack-cassette";
-const VERSION: u32 = 1;
+/// 2: what servers offered is recorded too.
+const VERSION: u32 = 2;
 
 /// Largest cassette that is read, in bytes: exchanges of a long job with all its images stay well below.
 const MAX_FILE: u64 = 1 << 30;
@@ -96,6 +98,7 @@ impl CassetteHeader {
 pub(super) enum Record {
     Exchange(Exchange),
     Tool(ToolExchange),
+    Offer(Offer),
 }
 
 /// A request to a model and what came of it.
@@ -182,6 +185,13 @@ pub(super) struct ToolExchange {
     pub result: ToolResult,
 }
 
+/// What the servers of an expert offered when they were started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Offer {
+    pub expert: ExpertKey,
+    pub tools: Vec<ToolSpec>,
+}
+
 /// A cassette that was read.
 #[derive(Debug)]
 pub struct Cassette {
@@ -189,6 +199,7 @@ pub struct Cassette {
     header: CassetteHeader,
     pub(super) exchanges: Vec<Exchange>,
     pub(super) tools: Vec<ToolExchange>,
+    pub(super) offers: Vec<Offer>,
 }
 
 impl Cassette {
@@ -206,11 +217,13 @@ impl Cassette {
         let mut lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).peekable();
         let (_, first) = lines.next().unwrap_or_default();
         let header = CassetteHeader::of_line(first, path)?;
-        let mut cassette = Self { path: path.to_owned(), header, exchanges: Vec::new(), tools: Vec::new() };
+        let mut cassette =
+            Self { path: path.to_owned(), header, exchanges: Vec::new(), tools: Vec::new(), offers: Vec::new() };
         while let Some((number, line)) = lines.next() {
             match serde_json::from_slice(line) {
                 Ok(Record::Exchange(exchange)) => cassette.exchanges.push(exchange),
                 Ok(Record::Tool(tool)) => cassette.tools.push(tool),
+                Ok(Record::Offer(offer)) => cassette.offers.push(offer),
                 // Whole lines end in a newline, so what is behind the last one is empty or torn.
                 Err(_) if lines.peek().is_none() => {}
                 Err(error) => return Err(damaged(path, number, &error)),

@@ -3,9 +3,10 @@
 //! A cassette is JSON Lines: a [`CassetteHeader`], then one record a line, written as it happens.
 //!
 //! ```text
-//! {"format":"perstack-cassette","version":1,"provider":"anthropic","model":"…","startedAt":1771000000000,"seed":42}
+//! {"format":"perstack-cassette","version":2,"provider":"anthropic","model":"…","startedAt":1771000000000,"seed":42}
 //! {"record":"exchange","request":{"path":"/v1/messages","body":{…}},"response":{"status":200,"headers":[…],"body":"…"}}
 //! {"record":"tool","call":{…},"result":{…}}
+//! {"record":"offer","expert":"librarian","tools":[…]}
 //! ```
 //!
 //! Request headers and the query of an address, where credentials travel, are never recorded; known secrets are taken

@@ -7,14 +7,17 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::cassette::{Answer, Exchange, RecordedRequest, RecordedResponse, ToolExchange};
 use super::workspace::{Workspace, map_strings};
 use super::{Cassette, ReplayError, difference};
+use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
 use crate::provider::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind};
-use crate::tool::{ToolCall, ToolResult};
+use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 /// What to do about a difference.
 const REMEDY: &str = "record the cassette again if this is intended";
@@ -135,13 +138,37 @@ pub struct ReplayTools {
     cassette: Arc<Cassette>,
     workspace: Workspace,
     unused: Unused,
+    unused_offers: Unused,
 }
 
 impl ReplayTools {
     /// Answers from `cassette` for a job in `workspace`.
     pub fn new(cassette: Arc<Cassette>, workspace: &Path) -> Self {
-        let unused = Unused::new(cassette.tools.len());
-        Self { cassette, workspace: Workspace::new(workspace), unused }
+        let (unused, unused_offers) = (Unused::new(cassette.tools.len()), Unused::new(cassette.offers.len()));
+        Self { cassette, workspace: Workspace::new(workspace), unused, unused_offers }
+    }
+
+    /// What the servers of `expert` offered, for one Run after the other; the last serves all further ones. None where
+    /// nothing was recorded of it, as in cassettes of the first version.
+    ///
+    /// # Errors
+    /// [`ReplayError::Mismatch`] when what was recorded cannot be used.
+    pub fn offer(&self, expert: &ExpertKey) -> Result<Option<Vec<ToolSpec>>, ReplayError> {
+        let offers = &self.cassette.offers;
+        let next = self.unused_offers.take(offers, |offer| offer.expert == *expert).ok();
+        let Some(offer) = next.or_else(|| offers.iter().rfind(|offer| offer.expert == *expert)) else {
+            return Ok(None);
+        };
+        self.shown(&offer.tools).map(Some).map_err(|error| {
+            let name = self.cassette.path.display();
+            ReplayError::Mismatch(format!("the tools of expert {expert} in cassette {name} cannot be used ({error})"))
+        })
+    }
+
+    /// A recorded value for the workspace at hand.
+    fn shown<T: Serialize + DeserializeOwned>(&self, recorded: &T) -> serde_json::Result<T> {
+        let value = map_strings(serde_json::to_value(recorded)?, &|text| self.workspace.show(text));
+        serde_json::from_value(value)
     }
 
     /// The result that was recorded of `call`: of the same id, tool and arguments. Each recorded result is given once.
@@ -159,10 +186,7 @@ impl ReplayTools {
             .unused
             .take(&self.cassette.tools, |tool| is_same(&tool.call, &asked))
             .map_err(|unused| self.mismatch(&asked, &unused))?;
-        let shown = serde_json::to_value(&found.result)
-            .map(|value| map_strings(value, &|text| self.workspace.show(text)))
-            .and_then(serde_json::from_value);
-        shown.map_err(|error| {
+        self.shown(&found.result).map_err(|error| {
             let name = self.cassette.path.display();
             ReplayError::Mismatch(format!(
                 "the result of {} in cassette {name} cannot be used ({error})",

@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use super::cassette::{
-    Answer, BINARY_BODY, Exchange, Record, RecordedBody, RecordedRequest, RecordedResponse, ToolExchange,
+    Answer, BINARY_BODY, Exchange, Offer, Record, RecordedBody, RecordedRequest, RecordedResponse, ToolExchange,
 };
 use super::workspace::{Workspace, map_strings};
 use super::{CassetteHeader, ReplayError};
+use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
 use crate::provider::fetch::{Fetch, Fetched};
 use crate::provider::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind};
 use crate::redact::Redactor;
-use crate::tool::{ToolCall, ToolResult};
+use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 /// The response headers that are recorded: those that say how to read the body and when to try again. Others may hold
 /// account names and the like.
@@ -69,6 +70,14 @@ impl Recorder {
     pub fn note_tool(&self, call: &ToolCall, result: &ToolResult) {
         let exchange = ToolExchange { call: call.clone(), result: result.clone() };
         if let Err(error) = self.write(&Record::Tool(exchange)) {
+            self.keep_failure(error);
+        }
+    }
+
+    /// Records what the servers of `expert` offer, as they were started for one of its Runs. A failure is told as of
+    /// [`Recorder::note_tool`].
+    pub fn note_offer(&self, expert: &ExpertKey, tools: Vec<ToolSpec>) {
+        if let Err(error) = self.write(&Record::Offer(Offer { expert: expert.clone(), tools })) {
             self.keep_failure(error);
         }
     }

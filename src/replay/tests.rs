@@ -13,11 +13,12 @@ use tempfile::TempDir;
 use super::*;
 use crate::content::Content;
 use crate::environment::Environment;
+use crate::expert::ExpertKey;
 use crate::fact::{Clock, Stamp};
 use crate::future::BoxFuture;
 use crate::provider::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind};
 use crate::redact::Redactor;
-use crate::tool::{ToolCall, ToolResult};
+use crate::tool::{ToolCall, ToolHints, ToolKind, ToolResult, ToolSpec};
 
 /// What a fake server does with one request: no answer, or status and pieces of a body, the last of which may be a cut.
 type Scripted = Result<(u16, Vec<Result<Vec<u8>, TransportError>>), TransportError>;
@@ -281,6 +282,40 @@ fn tool_results_are_found_by_their_call() {
 }
 
 #[test]
+fn what_servers_offered_is_given_run_by_run_and_then_again() {
+    let studio = Studio::new();
+    let tool = |description: &str| ToolSpec {
+        skill_name: "s".to_owned(),
+        name: "t".to_owned(),
+        description: Some(description.to_owned()),
+        input_schema: serde_json::Map::new(),
+        kind: ToolKind::Mcp,
+        hints: ToolHints::default(),
+    };
+    let [librarian, scribe]: [ExpertKey; 2] = ["librarian", "scribe"].map(|key| key.parse().unwrap());
+    let recorder = studio.recorder();
+    recorder.note_offer(&librarian, vec![tool("of /home/me/work/a with sk-secret-0123456789")]);
+    recorder.note_offer(&librarian, vec![tool("later")]);
+    let tools = ReplayTools::new(studio.cassette(), Path::new("/other"));
+    let descriptions = [(); 3].map(|()| tools.offer(&librarian).unwrap().unwrap()[0].description.clone().unwrap());
+    assert_eq!(descriptions, ["of /other/a with [redacted]", "later", "later"]);
+    assert_eq!(tools.offer(&scribe).unwrap(), None);
+}
+
+#[test]
+fn a_cassette_of_the_first_version_offers_nothing() {
+    let studio = Studio::new();
+    let call = call("t1", "a");
+    studio.recorder().note_tool(&call, &result(&call, "one"));
+    let text = studio.text();
+    assert!(text.contains("\"version\":2"), "{text}");
+    fs::write(&studio.file, text.replace("\"version\":2", "\"version\":1")).unwrap();
+    let tools = ReplayTools::new(studio.cassette(), Path::new("/w"));
+    assert_eq!(tools.offer(&"librarian".parse().unwrap()).unwrap(), None);
+    assert_eq!(tools.result(&call).unwrap(), result(&call, "one"));
+}
+
+#[test]
 fn only_cassettes_and_empty_files_are_overwritten() {
     let studio = Studio::new();
     fs::write(&studio.file, "my notes\n").unwrap();
@@ -291,7 +326,7 @@ fn only_cassettes_and_empty_files_are_overwritten() {
     let call = call("t1", "a");
     studio.recorder().note_tool(&call, &result(&call, "one"));
     drop(studio.recorder());
-    let expected = r#"{"format":"perstack-cassette","version":1,"provider":"anthropic","model":"m-1","startedAt":1771000000000,"seed":18446744073709551615}"#;
+    let expected = r#"{"format":"perstack-cassette","version":2,"provider":"anthropic","model":"m-1","startedAt":1771000000000,"seed":18446744073709551615}"#;
     assert_eq!(studio.text(), format!("{expected}\n"));
     assert_eq!(studio.cassette().header(), &header());
 }
@@ -306,7 +341,7 @@ fn a_cassette_is_read_up_to_a_torn_end_and_not_beyond_damage() {
     assert!(ReplayTools::new(studio.cassette(), Path::new("/w")).result(&call).is_ok());
     for (text, expected) in [
         (whole.replacen("\"tool\"", "\"tooth\"", 1), "line 2, is damaged: unknown variant `tooth`"),
-        (whole.replacen("\"version\":1", "\"version\":2", 1), "has version 2, this perstack reads up to 1"),
+        (whole.replacen("\"version\":2", "\"version\":3", 1), "has version 3, this perstack reads up to 2"),
         ("{}\n".to_owned(), "is no cassette"),
         (String::new(), "is no cassette"),
     ] {

@@ -17,7 +17,7 @@ use crate::runtime::notices::NoticeBoard;
 use crate::runtime::session::Tape;
 use crate::runtime::{RunError, VERSION};
 use crate::skill::base::{BaseSkill, conversation_tools};
-use crate::skill::mcp::{self, McpSkill, SkillNotice, Timings};
+use crate::skill::mcp::{self, AskPerson, McpSkill, Reply, SkillNotice, Timings};
 use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError, SkillSet, declare};
 use crate::tool::ToolSpec;
@@ -39,6 +39,8 @@ pub struct Place<'a> {
     pub cancel: &'a CancellationToken,
     /// Whether another expert called this one: then nobody is there to be asked.
     pub is_delegate: bool,
+    /// Asks a person what a server wants to know of one.
+    pub person: Option<&'a AskPerson>,
     /// Where the tools of servers come from.
     pub source: Source<'a>,
 }
@@ -50,8 +52,8 @@ pub enum Source<'a> {
     Servers,
     /// The lock; a server is started when one of its tools is called.
     Lock(&'a LockedServers),
-    /// The lock; the tools are only to be looked at.
-    LockToRead(&'a LockedServers),
+    /// These definitions: no server is started, ever.
+    Definitions(&'a [ToolSpec]),
 }
 
 /// An expert's tools, ready to be called.
@@ -81,6 +83,8 @@ pub async fn open(
 ) -> Result<Inventory, RunError> {
     let delegates: Vec<&Expert> =
         expert.delegates.iter().map(|key| delegate(expert, key, experts)).collect::<Result<_, _>>()?;
+    let person = place.person.map(|ask| withdrawn_at(place.cancel.clone(), Arc::clone(ask)));
+    let place = Place { person: person.as_ref(), ..place };
     let mut inventory = Inventory {
         skills: SkillSet::default(),
         delegates: delegates.iter().map(|delegate| delegate.reference()).collect(),
@@ -98,8 +102,10 @@ pub async fn open(
             Source::Lock(lock) => {
                 servers.prepare(at, &spec, mcp_place(&place, &inventory.outputs), &inventory.notices.of(name), lock)?;
             }
-            Source::LockToRead(lock) => {
-                read.insert(at, lock.tools_of(spec.common()));
+            Source::Definitions(tools) => {
+                let common = spec.common();
+                let is_of_it = |tool: &&ToolSpec| tool.skill_name == common.name && common.admits(&tool.name);
+                read.insert(at, tools.iter().filter(is_of_it).cloned().collect());
             }
         }
     }
@@ -171,6 +177,14 @@ impl Inventory {
     }
 }
 
+/// What those of `skills` offer that are servers.
+pub fn offer(expert: &Expert, base_command: Option<&[String]>, skills: &SkillSet) -> Vec<ToolSpec> {
+    let is_server = |skill: &&Arc<dyn Skill>| {
+        expert.skills.get(skill.name()).is_some_and(|spec| server(spec, base_command).is_some())
+    };
+    skills.skills().iter().filter(is_server).flat_map(|skill| skill.tools()).collect()
+}
+
 /// `skills` closed, all at once.
 pub async fn close(skills: &SkillSet) {
     close_all(skills.skills().iter().cloned()).await;
@@ -209,9 +223,17 @@ fn may_be_missing(spec: &SkillSpec) -> bool {
     matches!(spec, SkillSpec::McpStdioSkill { lazy_init: true, .. })
 }
 
+/// As `ask`, but a question is withdrawn when `cancel` fires.
+fn withdrawn_at(cancel: CancellationToken, ask: AskPerson) -> AskPerson {
+    Arc::new(move |asked| {
+        let (cancel, reply) = (cancel.clone(), ask(asked));
+        Box::pin(async move { cancel.run_until_cancelled_owned(reply).await.unwrap_or(Reply::Cancelled) })
+    })
+}
+
 /// Where a server works.
 fn mcp_place<'a>(place: &Place<'a>, outputs: &'a Arc<Outputs>) -> mcp::Place<'a> {
-    mcp::Place { workspace: place.workspace, environment: place.environment, outputs }
+    mcp::Place { workspace: place.workspace, environment: place.environment, outputs, person: place.person }
 }
 
 /// Servers on their way up, by their place among the skills.
@@ -225,10 +247,11 @@ struct Servers {
 impl Servers {
     fn start(&mut self, at: usize, spec: SkillSpec, place: &Place<'_>, notices: &mcp::Notices, outputs: &Arc<Outputs>) {
         let (workspace, environment) = (place.workspace.to_owned(), place.environment.clone());
-        let (notices, outputs) = (Arc::clone(notices), Arc::clone(outputs));
+        let (notices, outputs, person) = (Arc::clone(notices), Arc::clone(outputs), place.person.cloned());
         let may_be_missing = may_be_missing(&spec);
         self.starting.spawn(async move {
-            let place = mcp::Place { workspace: &workspace, environment: &environment, outputs: &outputs };
+            let person = person.as_ref();
+            let place = mcp::Place { workspace: &workspace, environment: &environment, outputs: &outputs, person };
             (at, may_be_missing, McpSkill::start(&spec, place, notices).await)
         });
     }

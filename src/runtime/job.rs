@@ -8,8 +8,9 @@ use crate::cost::Spend;
 use crate::fact::Mint;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobStatus};
-use crate::runtime::launch::{Errand, Shared, find_expert, open_tools};
+use crate::runtime::launch::{Errand, Shared, find_expert};
 use crate::runtime::session::Session;
+use crate::runtime::supply::open_tools;
 use crate::runtime::tree::{self, Root, TreeEnd};
 use crate::runtime::{Options, Outcome, RunError, RunInput};
 use crate::store::Store;
@@ -25,7 +26,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let session = Session::open(options).await?;
     let doubts = session.doubtful_models(expert, options)?;
     // A job whose tools cannot be had is not begun.
-    let mut tools = open_tools(expert, options, false).await?;
+    let mut tools = open_tools(expert, options, &session, false).await?;
     tools.warnings.extend(doubts);
 
     let stamp = session.clock.stamp();

@@ -19,12 +19,12 @@ use crate::machine::{Input, RunMachine};
 use crate::runtime::calls::check_doubts;
 use crate::runtime::history::{self, Past};
 use crate::runtime::instruction::{self, Scene};
-use crate::runtime::inventory::{self, Inventory, Place, Source};
-use crate::runtime::locked;
+use crate::runtime::inventory::{self, Inventory};
 use crate::runtime::narrator::Narrator;
 use crate::runtime::recorder::Recorder;
 use crate::runtime::run::{Stage, drive};
 use crate::runtime::session::Session;
+use crate::runtime::supply::open_tools;
 use crate::runtime::{Options, RunError, VERSION};
 use crate::setting::{ProviderConfig, RunSetting};
 use crate::store::{JobStore, Store};
@@ -140,7 +140,7 @@ impl Shared {
         let expert = self.expert(key)?.clone();
         let inventory = match tools {
             Some(inventory) => inventory,
-            None => open_tools(&expert, &self.options, is_delegate).await?,
+            None => open_tools(&expert, &self.options, &self.session, is_delegate).await?,
         };
         self.keep_outputs(&inventory, &errand);
         let launch = match errand {
@@ -432,32 +432,6 @@ impl Shared {
             price: model.and_then(|model| model.price_at(setting.updated_at)),
         }
     }
-}
-
-/// Where a coordinator's tools work.
-pub fn place(options: &Options) -> Place<'_> {
-    Place {
-        workspace: &options.workspace,
-        environment: &options.environment,
-        base_command: options.base_skill_command.as_deref(),
-        max_tool_output: options.settings.max_tool_output,
-        cancel: &options.cancel,
-        is_delegate: false,
-        source: Source::Servers,
-    }
-}
-
-/// Opens the tools of `expert` for a Run; with a lock that serves, no server is started for it.
-///
-/// # Errors
-/// As [`inventory::open`], or the lock must serve and cannot.
-pub async fn open_tools(expert: &Expert, options: &Options, is_delegate: bool) -> Result<Inventory, RunError> {
-    let found = locked::find(expert, options)?;
-    let source = found.lock.as_ref().map_or(Source::Servers, Source::Lock);
-    let place = Place { is_delegate, source, ..place(options) };
-    let mut inventory = inventory::open(expert, &options.experts, place).await?;
-    inventory.warnings.extend(found.warning);
-    Ok(inventory)
 }
 
 /// The expert `key` of `experts`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::lockfile::{Definition, LockChoice, LockUse, LockedExpert, choose};
 use crate::expert::{Expert, SkillCommon};
 use crate::runtime::{Options, RunError};
-use crate::skill::mcp::{Locked, OnDrift};
+use crate::skill::mcp::{Difference, Locked, OnDrift};
 use crate::tool::ToolSpec;
 
 /// How the tools of an expert's servers are found.
@@ -48,8 +48,13 @@ pub fn find(expert: &Expert, options: &Options) -> Result<Found, RunError> {
 }
 
 impl LockedServers {
+    /// The locked tools of all of them.
+    pub fn tools(&self) -> &[ToolSpec] {
+        &self.tools
+    }
+
     /// The locked tools of one skill, as it admits them.
-    pub fn tools_of(&self, skill: &SkillCommon) -> Vec<ToolSpec> {
+    fn tools_of(&self, skill: &SkillCommon) -> Vec<ToolSpec> {
         let is_of_it = |tool: &&ToolSpec| tool.skill_name == skill.name && skill.admits(&tool.name);
         self.tools.iter().filter(is_of_it).cloned().collect()
     }
@@ -61,8 +66,9 @@ impl LockedServers {
             let differences = entry.drift(&common.name, live).into_iter();
             // A lock that is used unasked may hold what `pick` and `omit` leave out by now.
             let seen = differences.filter(|difference| common.admits(&difference.tool));
-            seen.map(|difference| difference.to_string()).collect()
+            seen.map(|difference| Difference { text: difference.to_string(), tool: difference.tool }).collect()
         };
-        Locked { tools: self.tools_of(skill), compare: Arc::new(compare), on_drift: self.on_drift }
+        let protocol = self.entry.skills.get(&skill.name).and_then(|skill| skill.protocol.clone());
+        Locked { tools: self.tools_of(skill), protocol, compare: Arc::new(compare), on_drift: self.on_drift }
     }
 }

@@ -16,6 +16,7 @@ mod recorder;
 mod resume;
 mod run;
 mod session;
+mod supply;
 mod tree;
 
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ use crate::provider::{ProviderError, catalog};
 use crate::replay::ReplayError;
 use crate::runtime::inventory::{Place, Source};
 use crate::skill::SkillError;
+use crate::skill::mcp::AskPerson;
 use crate::store::StoreError;
 use crate::tool::ToolSpec;
 
@@ -71,6 +73,9 @@ pub struct Options {
     pub lockfile: Option<Arc<Lock>>,
     /// What is known of models: tiers, context windows, prices.
     pub catalogue: Arc<Catalogue>,
+    /// Asks a person what an MCP server wants to know in the middle of a call; without it, servers are told that nobody
+    /// answers. A question is withdrawn by dropping its future.
+    pub person: Option<AskPerson>,
 }
 
 impl Options {
@@ -92,6 +97,7 @@ impl Options {
             lock: LockUse::default(),
             lockfile: None,
             catalogue: catalog::built_in(),
+            person: None,
         }
     }
 }
@@ -118,7 +124,7 @@ pub enum Cassette {
     /// Answer from this file, without network or key.
     Replay {
         file: PathBuf,
-        /// Take tool results from it too, instead of running tools.
+        /// Take tool results from it too, instead of running tools, and what servers offer, instead of starting them.
         tools: bool,
     },
 }
@@ -316,7 +322,7 @@ pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec
 /// As [`tools`].
 pub async fn list(expert: &ExpertKey, options: &Options) -> Result<Surveyed, RunError> {
     let found = locked::find(launch::find_expert(expert, &options.experts)?, options)?;
-    let source = found.lock.as_ref().map_or(Source::Servers, Source::LockToRead);
+    let source = found.lock.as_ref().map_or(Source::Servers, |lock| Source::Definitions(lock.tools()));
     let mut listed = look(expert, options, source).await?;
     listed.warnings.extend(found.warning);
     Ok(listed)
@@ -334,7 +340,7 @@ pub async fn survey(expert: &ExpertKey, options: &Options) -> Result<Surveyed, R
 /// Opens the skills of `expert`, looks at them, and closes them again.
 async fn look(expert: &ExpertKey, options: &Options, source: Source<'_>) -> Result<Surveyed, RunError> {
     let expert = launch::find_expert(expert, &options.experts)?;
-    let place = Place { source, ..launch::place(options) };
+    let place = Place { source, ..supply::place(options) };
     let inventory = inventory::open(expert, &options.experts, place).await?;
     let skills = inventory.skills.skills();
     let protocols = skills.iter().filter_map(|skill| Some((skill.name().to_owned(), skill.protocol()?))).collect();

@@ -14,8 +14,9 @@ use crate::id::{JobId, RunId};
 use crate::job::{Job, JobStatus};
 use crate::runtime::ground::{self, Ground};
 use crate::runtime::job::work;
-use crate::runtime::launch::{Continuation, Errand, Shared, Stopped, find_expert, open_tools};
+use crate::runtime::launch::{Continuation, Errand, Shared, Stopped, find_expert};
 use crate::runtime::session::Session;
+use crate::runtime::supply::open_tools;
 use crate::runtime::tree::Root;
 use crate::runtime::{Options, Outcome, ResumeInput, RunError};
 use crate::setting::RunSetting;
@@ -47,7 +48,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
             let expert = find_expert(key, &options.experts)?;
             let doubts = shared.session.doubtful_models(expert, options)?;
             let is_as_before = before == shared.session.model_for(expert, &options.settings).ok();
-            let mut tools = open_tools(expert, options, is_delegate).await?;
+            let mut tools = open_tools(expert, options, &shared.session, is_delegate).await?;
             tools.warnings.extend(doubts.into_iter().filter(|_| !is_as_before));
             Root::Errand(Box::new(errand), Box::new(tools))
         }

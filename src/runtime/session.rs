@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::config::{Settings, nearest};
-use crate::expert::{Expert, ModelTier};
+use crate::expert::{Expert, ExpertKey, ModelTier};
 use crate::fact::Clock;
 use crate::id::RunId;
 use crate::provider::transport::{HttpTransport, Transport};
@@ -19,7 +19,7 @@ use crate::runtime::clock::SystemClock;
 use crate::runtime::launch::collect;
 use crate::runtime::{Cassette, Options, RunError};
 use crate::setting::ProviderName;
-use crate::tool::{ToolCall, ToolResult};
+use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 /// One invocation's ways to the outside.
 pub struct Session {
@@ -197,6 +197,27 @@ impl Tape {
     pub fn recorded_result(&self, call: &ToolCall) -> Option<ToolResult> {
         let Self::Replaying { tools: Some(tools) } = self else { return None };
         Some(tools.result(call).unwrap_or_else(|error| ToolResult::error(call, error.to_string())))
+    }
+
+    /// What the servers of `expert` offered in the recorded session, when tools are replayed too and that was recorded.
+    ///
+    /// # Errors
+    /// What was recorded cannot be used.
+    pub fn recorded_offer(&self, expert: &ExpertKey) -> Result<Option<Vec<ToolSpec>>, RunError> {
+        let Self::Replaying { tools: Some(tools) } = self else { return Ok(None) };
+        Ok(tools.offer(expert)?)
+    }
+
+    /// Whether no tool is run.
+    pub fn replays_tools(&self) -> bool {
+        matches!(self, Self::Replaying { tools: Some(_) })
+    }
+
+    /// Writes down what the servers of `expert` offer. A failure is told by [`Tape::finish`].
+    pub fn record_offer(&self, expert: &ExpertKey, tools: impl FnOnce() -> Vec<ToolSpec>) {
+        if let Self::Recording(recorder) = self {
+            recorder.note_offer(expert, tools());
+        }
     }
 
     /// Writes down what a tool returned. A failure is told by [`Tape::finish`].

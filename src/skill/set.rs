@@ -11,6 +11,8 @@ pub struct SkillSet {
     sources: Vec<Source>,
     skills: Vec<Arc<dyn Skill>>,
     tools: Vec<ToolSpec>,
+    /// Most characters of a name, where that is limited.
+    longest_name: Option<usize>,
 }
 
 /// Where tools come from.
@@ -35,9 +37,18 @@ impl SkillSet {
 
     fn add_source(&mut self, source: Source) -> Vec<String> {
         let mut warnings = Vec::new();
-        take_in(&source, &mut self.tools, &mut warnings);
+        take_in(&source, self.longest_name, &mut self.tools, &mut warnings);
         self.sources.push(source);
         warnings
+    }
+
+    /// Leaves out tools whose names have more characters, from now on. Returns a warning for each that is left out.
+    pub fn limit_names(&mut self, longest: usize) -> Vec<String> {
+        self.longest_name = Some(longest);
+        let (fits, too_long): (Vec<ToolSpec>, _) =
+            std::mem::take(&mut self.tools).into_iter().partition(|tool| tool.name.len() <= longest);
+        self.tools = fits;
+        too_long.iter().map(|tool| too_long_name(tool, longest)).collect()
     }
 
     /// Takes up what the skills offer now. Returns a warning for each tool whose name is taken, or `None` when nothing
@@ -45,7 +56,7 @@ impl SkillSet {
     pub fn refresh(&mut self) -> Option<Vec<String>> {
         let (mut tools, mut warnings) = (Vec::new(), Vec::new());
         for source in &self.sources {
-            take_in(source, &mut tools, &mut warnings);
+            take_in(source, self.longest_name, &mut tools, &mut warnings);
         }
         if tools == self.tools {
             return None;
@@ -76,13 +87,25 @@ impl SkillSet {
     }
 }
 
-/// Adds the tools of `source` whose names are free.
-fn take_in(source: &Source, tools: &mut Vec<ToolSpec>, warnings: &mut Vec<String>) {
+fn too_long_name(tool: &ToolSpec, longest: usize) -> String {
+    format!(
+        "tool {} of {} is left out: its name has more than the {longest} characters that this provider takes; rename it, \
+         or use another provider",
+        tool.name, tool.skill_name
+    )
+}
+
+/// Adds the tools of `source` whose names are free and not too long.
+fn take_in(source: &Source, longest: Option<usize>, tools: &mut Vec<ToolSpec>, warnings: &mut Vec<String>) {
     let offered = match source {
         Source::Skill(skill) => skill.tools(),
         Source::Declared(tools) => tools.clone(),
     };
     for tool in offered {
+        if let Some(longest) = longest.filter(|longest| tool.name.len() > *longest) {
+            warnings.push(too_long_name(&tool, longest));
+            continue;
+        }
         match tools.iter().find(|known| known.name == tool.name) {
             Some(known) => warnings.push(format!(
                 "tool {} of {} is hidden by the one of {}: use pick or omit to choose",
@@ -119,5 +142,17 @@ mod tests {
         );
         assert_eq!(set.tool("x").map(|tool| tool.skill_name.as_str()), Some("a"));
         assert_eq!(set.tools().len(), 2);
+    }
+
+    #[test]
+    fn names_that_are_too_long_are_left_out_now_and_later() {
+        let warning = "tool long of a is left out: its name has more than the 3 characters that this provider takes; \
+                       rename it, or use another provider";
+        let mut set = SkillSet::default();
+        set.declare(vec![tool("a", "long"), tool("a", "x")]);
+        assert_eq!(set.limit_names(3), [warning]);
+        assert_eq!(set.declare(vec![tool("b", "other"), tool("b", "y")]).len(), 1);
+        assert_eq!(set.tools().iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["x", "y"]);
+        assert_eq!(set.refresh(), None, "nothing has changed");
     }
 }

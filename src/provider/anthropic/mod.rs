@@ -29,6 +29,10 @@ impl Protocol for AnthropicMessages {
         NAME
     }
 
+    fn longest_tool_name(&self) -> usize {
+        128
+    }
+
     fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
         EncodedRequest {
             path: "/messages".to_owned(),

@@ -1,17 +1,14 @@
-//! What a server may ask of us, and what it may tell us: its roots, its log, its progress, changes of its tools.
-//!
-//! Questions to a person and requests to a model are declined: both are the run's own business.
+//! What a server may ask of us, and what it may tell us: its log, its progress, changes of its tools.
 #![expect(deprecated, reason = "roots and log messages, which servers of the session-based revisions use")]
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::Url;
 use rmcp::model::{
-    ClientCapabilities, ClientConfig, Implementation, ListRootsResult, LoggingMessageNotificationParam,
-    ProgressNotificationParam, ProgressToken, ProtocolVersion, Root, RootsCapabilities,
+    ClientCapabilities, ClientConfig, ElicitRequestParams, ElicitResult, ElicitationCapability,
+    FormElicitationCapability, Implementation, ListRootsResult, LoggingMessageNotificationParam,
+    ProgressNotificationParam, ProgressToken, ProtocolVersion, RootsCapabilities, UrlElicitationCapability,
 };
 use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ClientHandler, ErrorData, RoleClient};
@@ -20,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::notice::{Reporter, SkillNotice};
+use super::reply::Replies;
 
 /// The version this client tells servers (the original's).
 const CLIENT_VERSION: &str = "1.0.0";
@@ -39,24 +37,35 @@ pub(super) enum Era {
 /// Our side of one connection.
 pub(super) struct Client {
     config: ClientConfig,
-    roots: Vec<Root>,
     reporter: Arc<Reporter>,
+    replies: Arc<Replies>,
     progress: Arc<Progress>,
     tools_changed: Arc<Notify>,
 }
 
 impl Client {
-    pub(super) fn new(skill: &str, era: Era, workspace: &Path, reporter: Arc<Reporter>) -> Self {
+    /// The same whether or not a person is there: servers offer other tools to clients that can do less, and what they
+    /// offer must not depend on where a job runs.
+    pub(super) fn new(skill: &str, reporter: Arc<Reporter>, replies: Arc<Replies>) -> Self {
         let mut capabilities = ClientCapabilities::default();
-        let mut roots = Vec::new();
-        if era == Era::Sessions {
-            capabilities.roots = Some(RootsCapabilities::default());
-            roots.extend(root(workspace));
-        }
+        capabilities.roots = Some(RootsCapabilities::default());
+        let (form, url) = (FormElicitationCapability::new(), UrlElicitationCapability::new());
+        capabilities.elicitation = Some(ElicitationCapability::new().with_form(form).with_url(url));
         let info = Implementation::new(format!("{skill}-mcp-client"), CLIENT_VERSION);
         let config =
             ClientConfig::new(capabilities, info).with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE);
-        Self { config, roots, reporter, progress: Arc::default(), tools_changed: Arc::default() }
+        Self { config, reporter, replies, progress: Arc::default(), tools_changed: Arc::default() }
+    }
+
+    /// The same, asking for this revision when a session begins.
+    pub(super) fn asking_for(mut self, revision: ProtocolVersion) -> Self {
+        self.config = self.config.with_protocol_version(revision);
+        self
+    }
+
+    /// What its server is answered.
+    pub(super) fn replies(&self) -> Arc<Replies> {
+        Arc::clone(&self.replies)
     }
 
     /// Where the progress of calls is told.
@@ -70,20 +79,17 @@ impl Client {
     }
 }
 
-/// The workspace as the one folder that a server should work in.
-fn root(workspace: &Path) -> Option<Root> {
-    let url = Url::from_directory_path(workspace).ok()?;
-    let name = workspace.file_name().map(|name| name.to_string_lossy().into_owned());
-    let root = Root::new(url.as_str().trim_end_matches('/'));
-    Some(match name {
-        Some(name) => root.with_name(name),
-        None => root,
-    })
-}
-
 impl ClientHandler for Client {
     async fn list_roots(&self, _context: RequestContext<RoleClient>) -> Result<ListRootsResult, ErrorData> {
-        Ok(ListRootsResult::new(self.roots.clone()))
+        Ok(self.replies.roots())
+    }
+
+    async fn create_elicitation(
+        &self,
+        asked: ElicitRequestParams,
+        context: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        Ok(self.replies.elicit(&asked, &context.ct).await)
     }
 
     async fn on_progress(&self, progress: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, CancelledNotification, CancelledNotificationParam, ClientNotification,
-    ClientRequest, ListToolsRequest, PaginatedRequestParams, ProtocolVersion, RequestId, SubscriptionFilter,
+    CancelledNotification, CancelledNotificationParam, ClientNotification, ClientRequest, ListToolsRequest,
+    PaginatedRequestParams, ProtocolVersion, RequestId, SubscriptionFilter,
 };
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions, RunningService,
@@ -14,13 +14,14 @@ use rmcp::service::{
 };
 use rmcp::transport::{IntoTransport, streamable_http_client::StreamableHttpError};
 use rmcp::{ErrorData, RoleClient};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Era, Progress};
 use super::health::Health;
+use super::reply::Replies;
 use super::server::Server;
 use crate::event::ServerInfo;
 
@@ -99,7 +100,8 @@ pub(super) struct Connection {
     tools_changed: Arc<Notify>,
     health: Arc<Health>,
     has_process: bool,
-    era: Era,
+    pub(super) replies: Arc<Replies>,
+    pub(super) era: Era,
     /// From connecting to agreement.
     pub handshake: Duration,
 }
@@ -122,7 +124,7 @@ impl Connection {
             Era::Sessions => ClientLifecycleMode::Initialize,
             Era::Stateless => ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] },
         };
-        let (progress, tools_changed) = (client.progress(), client.tools_changed());
+        let (progress, tools_changed, replies) = (client.progress(), client.tools_changed(), client.replies());
         let has_process = server.is_some();
         let service = match client.serve_with_lifecycle(transport, lifecycle).await {
             Ok(service) => service,
@@ -142,6 +144,7 @@ impl Connection {
             tools_changed,
             health,
             has_process,
+            replies,
             era,
             handshake: began.elapsed(),
         })
@@ -207,20 +210,8 @@ impl Connection {
         self.peer.peer_info().is_none_or(|info| info.capabilities.tools.is_some())
     }
 
-    /// The result of one call, as the server gives it.
-    pub(super) async fn call(
-        &self,
-        tool: &str,
-        arguments: Map<String, Value>,
-        patience: Patience,
-        cancel: &CancellationToken,
-    ) -> Result<Value, Fault> {
-        let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-        self.ask(ClientRequest::CallToolRequest(CallToolRequest::new(params)), tool, patience, cancel).await
-    }
-
-    /// `tool`: whose progress is told.
-    async fn ask(
+    /// Sends a request and waits for its answer. `tool`: whose progress is told.
+    pub(super) async fn ask(
         &self,
         request: ClientRequest,
         tool: &str,
@@ -235,6 +226,7 @@ impl Connection {
             Err(error) => return Err(self.fault(error).await),
         };
         let progress = self.progress.watch(handle.progress_token.clone(), tool);
+        let mut questions = self.replies.open_questions();
         let mut until = latest.min(began + patience.silence);
         let fault = loop {
             tokio::select! {
@@ -247,6 +239,11 @@ impl Connection {
                 },
                 () = cancel.cancelled() => break Fault::Cancelled,
                 () = progress.made() => until = latest.min(tokio::time::Instant::now() + patience.silence),
+                // Who waits for a person is not silent.
+                Ok(()) = questions.changed() => until = match *questions.borrow_and_update() {
+                    0 => latest.min(tokio::time::Instant::now() + patience.silence),
+                    _ => latest,
+                },
                 () = sleep_until(until) => break Fault::TimedOut(began.elapsed()),
             }
         };

@@ -31,10 +31,10 @@ pub enum McpError {
     /// The server ended, or answered with what is no MCP.
     #[error("skill {skill} did not start: {why}{}", said(stderr))]
     NotStarted { skill: String, why: String, stderr: Vec<String> },
-    /// The server's tools are not those that were locked.
+    /// The server is not as it was locked: its tools, or the protocol that it speaks.
     #[error(
-        "skill {skill}: its tools differ from perstack.lock ({differences}): run `perstack install` to lock them as they \
-         are now, or put back the server that was locked"
+        "skill {skill}: its server differs from perstack.lock ({differences}): run `perstack install` to lock it as it is \
+         now, or put back the one that was locked"
     )]
     Drift { skill: String, differences: String },
     /// The skill has been closed.

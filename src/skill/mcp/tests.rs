@@ -2,6 +2,7 @@
 
 mod local;
 mod locked;
+mod questions;
 mod requests;
 mod web;
 
@@ -10,6 +11,11 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::client::{Client, Era};
+use super::connection::{Connection, Failure, Fault, Patience};
+use super::health::Health;
+use super::reply::Replies;
+use super::stdio::StdioTransport;
 use super::*;
 use crate::content::Content;
 use crate::skill::output::DEFAULT_LIMIT;

@@ -1,16 +1,14 @@
 //! A server's tools as the model gets them; those that no provider accepts are left out, and said to be.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::connection::{Listing, MAX_TOOLS};
+use super::schema::{self, Accepted};
 use crate::expert::SkillCommon;
 use crate::tool::{ToolHints, ToolKind, ToolSpec};
 
 /// Longest name of a tool that every provider accepts.
 const MAX_NAME: usize = 128;
-
-/// Most bytes of one tool's schema; a whole context window holds a few of these.
-const MAX_SCHEMA: usize = 256 << 10;
 
 /// Most bytes of a tool's description.
 const MAX_DESCRIPTION: usize = 32 << 10;
@@ -48,7 +46,7 @@ fn spec(mut tool: Value, common: &SkillCommon) -> Result<Option<ToolSpec>, Strin
             "the name of tool {shown:?} is not accepted by models (1 to {MAX_NAME} letters, digits, _ and -)"
         ));
     }
-    let input_schema = schema(tool.get_mut("inputSchema").map(Value::take))
+    let Accepted { schema: input_schema, rules } = schema::read(tool.get_mut("inputSchema").map(Value::take))
         .map_err(|why| format!("the input schema of tool {name} {why}"))?;
     let text = |key: &str| tool.get(key).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
     let title = tool.pointer("/annotations/title").and_then(Value::as_str);
@@ -56,6 +54,10 @@ fn spec(mut tool: Value, common: &SkillCommon) -> Result<Option<ToolSpec>, Strin
         let end = text.floor_char_boundary(MAX_DESCRIPTION);
         text.get(..end).unwrap_or_default().to_owned()
     });
+    let description = match (description, rules) {
+        (Some(description), Some(rules)) => Some(format!("{description}\n{rules}")),
+        (description, rules) => description.or(rules),
+    };
     let hint = |key: &str| tool.pointer(&format!("/annotations/{key}")).and_then(Value::as_bool);
     let read_only = hint("readOnlyHint").unwrap_or(false);
     let hints = ToolHints {
@@ -66,25 +68,6 @@ fn spec(mut tool: Value, common: &SkillCommon) -> Result<Option<ToolSpec>, Strin
         open_world: hint("openWorldHint").unwrap_or(true),
     };
     Ok(Some(ToolSpec { skill_name: common.name.clone(), name, description, input_schema, kind: ToolKind::Mcp, hints }))
-}
-
-/// A schema of an object, which is what providers accept.
-fn schema(schema: Option<Value>) -> Result<Map<String, Value>, &'static str> {
-    let Some(Value::Object(mut schema)) = schema else { return Err("is no JSON object") };
-    match schema.get("type") {
-        None => {
-            schema.insert("type".to_owned(), Value::from("object"));
-        }
-        Some(kind) if kind == "object" => {}
-        Some(_) => return Err("is not of type \"object\""),
-    }
-    if schema.get("properties").is_some_and(|properties| !properties.is_object()) {
-        return Err("has properties that are no object");
-    }
-    if serde_json::to_vec(&schema).map_or(usize::MAX, |text| text.len()) > MAX_SCHEMA {
-        return Err("is larger than 256 KiB");
-    }
-    Ok(schema)
 }
 
 #[cfg(test)]
@@ -145,7 +128,7 @@ mod tests {
             json!({"name": "text", "inputSchema": "{}"}),
             json!({"name": "list", "inputSchema": {"type": "array"}}),
             json!({"name": "properties", "inputSchema": {"type": "object", "properties": []}}),
-            json!({"name": "large", "inputSchema": {"type": "object", "x": "x".repeat(MAX_SCHEMA)}}),
+            json!({"name": "type", "inputSchema": {"type": "object", "properties": {"a": {"type": "text"}}}}),
             json!({"inputSchema": {}}),
             json!({"name": "fine", "inputSchema": {}}),
         ];
@@ -156,6 +139,20 @@ mod tests {
             warnings[4],
             "skill s: the input schema of tool list is not of type \"object\"; the tool is left out"
         );
+    }
+
+    #[test]
+    fn what_a_schema_cannot_say_stands_in_the_description() {
+        let schema = json!({"oneOf": [{"required": ["a"]}]});
+        let listed = vec![
+            json!({"name": "a", "description": "Does.", "inputSchema": schema}),
+            json!({"name": "b", "inputSchema": schema}),
+        ];
+        let (tools, warnings) = read(whole(listed), &common());
+        assert_eq!(warnings, Vec::<String>::new());
+        let rules = format!("The arguments must also fit this JSON Schema: {schema}");
+        assert_eq!(tools[0].description, Some(format!("Does.\n{rules}")));
+        assert_eq!(tools[1].description, Some(rules));
     }
 
     #[test]

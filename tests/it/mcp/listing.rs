@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{calling, told};
 use crate::support::signpost::Signpost;
 use crate::support::tool_server::{librarian, lines, stdio_skill};
-use crate::support::{Answer, Gate, Test, call};
+use crate::support::{Answer, Gate, Provider, Test, call};
 
 /// The tools that the model of a test is offered, without the loop's own.
 #[track_caller]
@@ -42,6 +42,19 @@ fn tools_that_no_model_could_use_are_left_out_and_named() {
     assert!(tools.iter().all(is_sound), "{tools:?}");
     for name in ["find owls!", "untyped"] {
         assert!(stderr.contains(name), "no warning of {name}:\n{stderr}");
+    }
+}
+
+#[test]
+fn a_name_that_is_too_long_for_a_provider_is_left_out_there() {
+    let name = "hoot".repeat(20);
+    let skill = || stdio_skill("owls", ["rough", &format!("first={name}")]);
+    let all = librarian(&skill()).run(["list-tools"]).assert_code(0).stdout;
+    assert!(all.contains(&name), "{all}");
+    let (tools, stderr) = offered(librarian(&skill()).provider(Provider::OpenAiChat));
+    assert!(!tools.contains(&name) && tools.contains(&"nothing".to_owned()), "{tools:?}");
+    for word in [name.as_str(), "owls", "64 characters"] {
+        assert!(stderr.contains(word), "no {word}:\n{stderr}");
     }
 }
 

@@ -5,8 +5,9 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{processes, script, told};
+use crate::support::signpost::Signpost;
 use crate::support::tool_server::{command_skill, librarian, lines, program};
-use crate::support::{Answer, Test};
+use crate::support::{Answer, Gate, Test, call};
 
 /// A flag that leaves it to the lock whether it serves.
 const FRESH: &str = "--max-steps=9";
@@ -40,6 +41,10 @@ fn warnings(events: &[Value]) -> Vec<&str> {
 
 fn echo() -> [(&'static str, Value); 1] {
     [("echo", json!({"text": "owl"}))]
+}
+
+fn script_of_echo() -> Vec<Answer> {
+    script(echo())
 }
 
 #[test]
@@ -89,7 +94,7 @@ fn a_start_that_fails_is_a_result_that_quotes_the_server() {
 #[test]
 fn drift_is_a_warning_and_under_locked_a_refusal() {
     let differs = |text: &str| {
-        text.contains("owls: its tools differ from perstack.lock")
+        text.contains("owls: its server differs from perstack.lock")
             && text.contains("tool echo removed")
             && text.contains("tool hoot added")
     };
@@ -109,6 +114,69 @@ fn drift_is_a_warning_and_under_locked_a_refusal() {
     assert!(differs(words), "{words}");
     assert_eq!(lines(&test, "diary"), ["listed"], "nothing was called");
     super::assert_gone(processes(&test, "ids"));
+}
+
+#[test]
+fn tools_that_come_later_are_held_against_the_lock() {
+    let test = librarian(&command_skill("owls", "sh", &["server.sh"]));
+    let test = serving(test, "list=growing relisted=relisted");
+    test.run(["install"]).assert_code(0);
+    let relisted = Gate::new();
+    let test = test.answers([
+        Answer::calls([call("c1", "grow", json!({}))]),
+        Answer::calls([call("c2", "echo", json!({"text": "a"}))]).delay(&relisted),
+        // By the answer to this call, the list that came before it over the same pipe is known.
+        Answer::calls([call("c3", "echo", json!({"text": "b"}))]),
+        Answer::text("Done."),
+    ]);
+    let signpost = Signpost::at(&test.workspace(), "relisted");
+    let running = test.spawn(["run", "librarian", "Look.", "--locked", "--output", "jsonl"]);
+    running.wait_for_request(2);
+    signpost.wait();
+    relisted.open();
+    let events = running.finish().assert_code(0).events();
+    let [warning] = warnings(&events)[..] else { panic!("one warning: {events:#?}") };
+    assert!(
+        warning.contains("owls: its server differs from perstack.lock (skill owls: tool grown added)"),
+        "{warning}"
+    );
+    let requests = test.server().requests();
+    assert!(!requests[3].tools().contains(&"grown"), "the expert goes on with what was locked");
+    assert_eq!(told(&requests[3]).pop().unwrap(), ("echo: b".to_owned(), false), "what did not change is called");
+}
+
+#[test]
+fn the_locked_way_is_gone_without_a_guess() {
+    for (options, greeted) in [("newest", "2026-07-28"), ("sessions", "2025-11-25")] {
+        let test = librarian(&command_skill("owls", "sh", &["server.sh"]));
+        let script = format!("echo started >> diary; exec '{}' polite {options}\n", program());
+        fs::write(test.workspace().join("server.sh"), script).unwrap();
+        test.run(["install"]).assert_code(0);
+        let lock = fs::read_to_string(test.workspace().join("perstack.lock")).unwrap();
+        assert!(lock.contains(&format!("protocol = \"{greeted}\"")), "{lock}");
+        fs::remove_file(test.workspace().join("diary")).unwrap();
+        let test = test.answers(script_of_echo());
+        test.run(["run", "librarian", "Look.", "--locked"]).assert_code(0);
+        assert_eq!(told(&test.server().requests()[1]), [("echo: owl".to_owned(), false)], "{options}");
+        assert_eq!(lines(&test, "diary"), ["started"], "{options}");
+    }
+}
+
+#[test]
+fn a_server_that_left_the_locked_revision_is_drift() {
+    let test = librarian(&command_skill("owls", "sh", &["server.sh"]));
+    let polite = |options: &str| format!("exec '{}' polite {options}\n", program());
+    fs::write(test.workspace().join("server.sh"), polite("newest")).unwrap();
+    test.run(["install"]).assert_code(0);
+    fs::write(test.workspace().join("server.sh"), polite("sessions")).unwrap();
+    let differs = "owls: its server differs from perstack.lock (protocol 2026-07-28 is now 2025-11-25)";
+    let test = test.answers(script_of_echo());
+    test.run(["run", "librarian", "Look."]).assert_code(0).assert_stderr([differs]);
+    assert_eq!(told(&test.server().requests()[1]), [("echo: owl".to_owned(), false)]);
+    test.server().script(script_of_echo());
+    test.run(["run", "librarian", "Look.", "--locked"]).assert_code(0);
+    let [(words, true)] = &told(&test.server().requests()[3])[..] else { panic!("one result, an error") };
+    assert!(words.contains(differs), "{words}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Servers as child processes.
 
+use std::time::Instant;
+
 use super::*;
 
 /// A shell script that speaks first `start`, then answers the handshake and the list, and then runs `rest`.
@@ -27,7 +29,8 @@ async fn start_with(script: &str, common: SkillCommon) -> (Result<Arc<McpSkill>,
     let environment = environment(&[("WANTED_TOKEN", "t-0123456789"), ("OTHER_API_KEY", "k-0123456789")]);
     let (notices, told) = listen();
     let workspace = std::env::temp_dir();
-    let place = Place { workspace: &workspace, environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT) };
+    let place =
+        Place { workspace: &workspace, environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT), person: None };
     let started = McpSkill::start(&spec(script, common), place, notices).await;
     (started.map_err(|error| error.to_string()), told)
 }
@@ -40,7 +43,7 @@ pub(super) fn answer(id: u8, text: &str) -> String {
     format!("echo '{}'", response(&json!(id), &said(text)))
 }
 
-fn lines(told: &Told) -> Vec<String> {
+pub(super) fn lines(told: &Told) -> Vec<String> {
     let told = told.lock().unwrap();
     told.iter()
         .filter_map(|notice| match notice {
@@ -102,7 +105,12 @@ async fn a_program_that_is_missing_is_named() {
         "no-such-program-here".clone_into(command);
     }
     let environment = environment(&[("WANTED_TOKEN", "x")]);
-    let place = Place { workspace: Path::new("/"), environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT) };
+    let place = Place {
+        workspace: Path::new("/"),
+        environment: &environment,
+        outputs: &Outputs::new(DEFAULT_LIMIT),
+        person: None,
+    };
     let error = McpSkill::start(&spec, place, listen().0).await.err().unwrap().to_string();
     assert!(error.starts_with("skill s cannot be started: cannot start \"no-such-program-here\""), "{error}");
 }
@@ -192,8 +200,10 @@ async fn a_server_that_dies_with_every_call_is_an_error_each_time() {
     assert_eq!(kinds(&told).iter().filter(|kind| **kind == "starting").count(), 4);
 }
 
-#[tokio::test]
-async fn a_server_without_sessions_is_spoken_to_in_its_own_way() {
+/// A shell script that refuses `initialize`, answers `server/discover` and the list of tools, and then runs `rest`. It
+/// notes in a file how it was greeted.
+pub(super) fn stateless(greetings: &Path, rest: &str) -> String {
+    let greetings = greetings.display();
     let refused = r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32601,"message":"Method not found"}}"#;
     let discovered = response(
         &json!(0),
@@ -201,14 +211,26 @@ async fn a_server_without_sessions_is_spoken_to_in_its_own_way() {
             "ttlMs": 0, "cacheScope": "private"}),
     );
     let listed = response(&json!(1), &listing(&["t"]));
-    let script = format!(
-        "read a; case $a in *initialize*) echo '{refused}'; read b;; \
-         *) echo '{discovered}'; read b; echo '{listed}'; read c; {}; read d;; esac",
-        answer(2, "modern")
-    );
-    let (skill, told) = start(&script).await;
+    format!(
+        "read a; case $a in *initialize*) echo initialize >> {greetings}; echo '{refused}'; read b;; \
+         *) echo discover >> {greetings}; echo '{discovered}'; read b; echo '{listed}'; {rest};; esac"
+    )
+}
+
+#[tokio::test]
+async fn a_server_without_sessions_is_spoken_to_in_its_own_way_and_that_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let greetings = folder.path().join("greetings");
+    // Each process answers one call.
+    let (skill, told) = start(&stateless(&greetings, &format!("read c; {}", answer(2, "modern")))).await;
     let skill = skill.unwrap();
     assert_eq!(texts(&ask(&skill, "t").await), "modern");
+    while !skill.live.lock().await.as_ref().unwrap().connection.is_over() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(texts(&ask(&skill, "t").await), "modern");
     skill.close().await;
-    assert_eq!(kinds(&told), ["starting", "starting", "connected", "disconnected"]);
+    assert_eq!(std::fs::read_to_string(greetings).unwrap(), "initialize\ndiscover\ndiscover\n");
+    let life = ["starting", "starting", "connected", "disconnected", "starting", "connected", "disconnected"];
+    assert_eq!(kinds(&told), life);
 }

@@ -1,6 +1,6 @@
 //! Servers that start when they are called, because their tools are known from a lock.
 
-use super::local::{answer, kinds, script, spec};
+use super::local::{answer, kinds, lines, script, spec, stateless};
 use super::*;
 use crate::skill::output::{DEFAULT_LIMIT, Outputs};
 use crate::tool::{ToolHints, ToolKind};
@@ -21,16 +21,22 @@ fn lock(tools: &[&str], on_drift: OnDrift) -> Locked {
     let known: Vec<String> = tools.iter().map(|name| (*name).to_owned()).collect();
     let compare = move |live: &[ToolSpec]| {
         let new = live.iter().filter(|tool| !known.contains(&tool.name));
-        new.map(|tool| format!("tool {} added", tool.name)).collect()
+        new.map(|tool| Difference { tool: tool.name.clone(), text: format!("tool {} added", tool.name) }).collect()
     };
-    Locked { tools: tools.iter().map(|name| tool(name)).collect(), compare: Arc::new(compare), on_drift }
+    Locked {
+        tools: tools.iter().map(|name| tool(name)).collect(),
+        protocol: None,
+        compare: Arc::new(compare),
+        on_drift,
+    }
 }
 
 fn prepare(script: &str, locked: Locked) -> (Arc<McpSkill>, Told) {
     let environment = environment(&[("WANTED_TOKEN", "t-0123456789")]);
     let (notices, told) = listen();
     let workspace = std::env::temp_dir();
-    let place = Place { workspace: &workspace, environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT) };
+    let place =
+        Place { workspace: &workspace, environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT), person: None };
     (McpSkill::locked(&spec(script, SkillCommon::default()), place, notices, locked).unwrap(), told)
 }
 
@@ -95,8 +101,8 @@ async fn a_call_that_is_cancelled_does_not_wait_for_the_start() {
 
 #[tokio::test]
 async fn drift_is_told_or_refuses_the_call() {
-    let words = "skill s: its tools differ from perstack.lock (tool u added): run `perstack install` to lock them as they \
-                 are now, or put back the server that was locked";
+    let words = "skill s: its server differs from perstack.lock (tool u added): run `perstack install` to lock it as it \
+                 is now, or put back the one that was locked";
     let (skill, told) = prepare(&answering(1), lock(&["t"], OnDrift::Warn));
     assert_eq!(texts(&ask(&skill, "t").await), "hi");
     assert_eq!(names(&skill.tools()), ["t"], "the expert goes on with what it was shown");
@@ -110,4 +116,101 @@ async fn drift_is_told_or_refuses_the_call() {
     assert_eq!(texts(&refused), format!("Error calling tool t: {words}"));
     skill.close().await;
     assert_eq!(kinds(&told), ["starting"]);
+}
+
+/// The same, of a server that spoke this revision.
+fn lock_of(revision: &str, on_drift: OnDrift) -> Locked {
+    Locked { protocol: Some(revision.to_owned()), ..lock(&["t", "u"], on_drift) }
+}
+
+#[tokio::test]
+async fn a_server_is_spoken_to_in_the_way_that_is_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let greetings = folder.path().join("greetings");
+    let calls = format!("read c; {}; read d", answer(2, "modern"));
+    let (skill, told) = prepare(&stateless(&greetings, &calls), lock_of("2026-07-28", OnDrift::Refuse));
+    assert_eq!(texts(&ask(&skill, "t").await), "modern");
+    skill.close().await;
+    assert_eq!(std::fs::read_to_string(greetings).unwrap(), "discover\n");
+    assert_eq!(kinds(&told), ["starting", "connected", "disconnected"]);
+
+    let asked =
+        script("", &format!("read d; {}; read e", answer(2, "hi"))).replacen("read a;", "read a; echo $a >&2;", 1);
+    let (skill, told) = prepare(&asked, lock_of("2025-06-18", OnDrift::Refuse));
+    assert_eq!(texts(&ask(&skill, "t").await), "hi");
+    skill.close().await;
+    let [greeting] = &lines(&told)[..] else { panic!("one greeting") };
+    assert!(greeting.contains("\"protocolVersion\":\"2025-06-18\""), "{greeting}");
+}
+
+#[tokio::test]
+async fn a_way_that_is_not_spoken_any_more_is_drift() {
+    let differs = "skill s: its server differs from perstack.lock (protocol 2026-07-28 is now 2025-06-18): run \
+                   `perstack install` to lock it as it is now, or put back the one that was locked";
+    let refused = r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32601,"message":"Method not found"}}"#;
+    let sessions = script("", &format!("read d; {}; read e", answer(2, "hi")));
+    // Some servers refuse what they do not know, others end.
+    for unknown in [format!("echo '{refused}'; read b; exit"), "exit 3".to_owned()] {
+        let server = sessions.replacen("read a;", &format!("read a; case $a in *discover*) {unknown};; esac;"), 1);
+        let (skill, told) = prepare(&server, lock_of("2026-07-28", OnDrift::Warn));
+        assert_eq!(texts(&ask(&skill, "t").await), "hi");
+        skill.close().await;
+        assert_eq!(kinds(&told), ["starting", "starting", "warning", "connected", "disconnected"]);
+        assert!(told.lock().unwrap().contains(&SkillNotice::Warning { message: differs.to_owned() }));
+
+        let (skill, _) = prepare(&server, lock_of("2026-07-28", OnDrift::Refuse));
+        assert_eq!(texts(&ask(&skill, "t").await), format!("Error calling tool t: {differs}"));
+        skill.close().await;
+    }
+}
+
+/// A server that offers another tool with its first answer, and answers three calls.
+fn growing() -> String {
+    let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    let relisted = response(&json!(3), &listing(&["t", "u", "w"]));
+    let rest = [
+        format!("read d; echo '{changed}'; {}", answer(2, "one")),
+        format!("read l; echo '{relisted}'"),
+        format!("read d; {}", answer(4, "two")),
+        "read e".to_owned(),
+    ];
+    script("", &rest.join("; "))
+}
+
+#[tokio::test]
+async fn tools_that_change_after_the_start_are_held_against_the_lock() {
+    let words = |difference: &str| {
+        format!(
+            "skill s: its server differs from perstack.lock ({difference}): run `perstack install` to lock it as it is \
+             now, or put back the one that was locked"
+        )
+    };
+    // Here `u` is what becomes another tool.
+    let locked = |on_drift| {
+        let compare = |live: &[ToolSpec]| {
+            let is_new = live.iter().any(|tool| tool.name == "w");
+            is_new.then(|| Difference { tool: "u".to_owned(), text: "tool u changed".to_owned() }).into_iter().collect()
+        };
+        Locked { compare: Arc::new(compare), ..lock(&["t", "u"], on_drift) }
+    };
+    for on_drift in [OnDrift::Warn, OnDrift::Refuse] {
+        let (skill, told) = prepare(&growing(), locked(on_drift));
+        assert_eq!(texts(&ask(&skill, "t").await), "one");
+        while !kinds(&told).contains(&"warning") {
+            tokio::task::yield_now().await;
+        }
+        assert!(told.lock().unwrap().contains(&SkillNotice::Warning { message: words("tool u changed") }));
+        assert_eq!(names(&skill.tools()), ["t", "u"], "the expert goes on with what it was shown");
+        let of_other = if on_drift == OnDrift::Refuse {
+            let refused = ask(&skill, "u").await;
+            assert_eq!(texts(&refused), format!("Error calling tool u: {}", words("tool u changed")));
+            assert!(refused.is_error);
+            ask(&skill, "t").await
+        } else {
+            ask(&skill, "u").await
+        };
+        assert_eq!(texts(&of_other), "two");
+        skill.close().await;
+        assert_eq!(kinds(&told), ["starting", "connected", "warning", "disconnected"]);
+    }
 }

@@ -5,22 +5,22 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, 
 use super::*;
 
 /// The server's end.
-struct Other {
+pub(super) struct Other {
     from: Lines<BufReader<ReadHalf<DuplexStream>>>,
     to: WriteHalf<DuplexStream>,
 }
 
 impl Other {
-    async fn hear(&mut self) -> Value {
+    pub(super) async fn hear(&mut self) -> Value {
         let line = self.from.next_line().await.unwrap().expect("the client went away");
         serde_json::from_str(&line).unwrap()
     }
 
-    async fn say(&mut self, line: &str) {
+    pub(super) async fn say(&mut self, line: &str) {
         self.to.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
-    async fn answer(&mut self, method: &str, result: &Value) -> Value {
+    pub(super) async fn answer(&mut self, method: &str, result: &Value) -> Value {
         let request = self.hear().await;
         assert_eq!(request["method"], method);
         self.say(&response(&request["id"], result)).await;
@@ -30,27 +30,42 @@ impl Other {
 
 /// A connection, and the server that has shaken hands.
 async fn connect() -> (Arc<Connection>, Other, Arc<Mutex<Vec<SkillNotice>>>) {
-    let (ours, theirs) = tokio::io::duplex(1 << 16);
-    let (from, to) = tokio::io::split(theirs);
-    let mut other = Other { from: BufReader::new(from).lines(), to };
-    let (reporter, told) = super::super::notice::tests::listening();
-    let health = Arc::new(Health::default());
-    let (reader, writer) = tokio::io::split(ours);
-    let transport = StdioTransport::new(reader, writer, Arc::clone(&reporter), Arc::clone(&health));
-    let client = Client::new("s", Era::Sessions, Path::new("/work/place"), reporter);
-    let opening = Connection::open(client, Era::Sessions, transport, None, health);
+    connect_with(None).await
+}
+
+/// The same, with a person to ask.
+pub(super) async fn connect_with(person: Option<AskPerson>) -> (Arc<Connection>, Other, Arc<Mutex<Vec<SkillNotice>>>) {
+    let (opening, mut other, told) = open(Era::Sessions, person);
     let greeted = async {
         let request = other.answer("initialize", &greeting()).await;
         assert_eq!(request["params"]["clientInfo"], json!({"name": "s-mcp-client", "version": "1.0.0"}));
         assert_eq!(request["params"]["protocolVersion"], "2025-11-25");
-        assert_eq!(request["params"]["capabilities"], json!({"roots": {}}));
+        let capabilities = json!({"roots": {}, "elicitation": {"form": {}, "url": {}}});
+        assert_eq!(request["params"]["capabilities"], capabilities);
         assert_eq!(other.hear().await["method"], "notifications/initialized");
     };
     let (connection, ()) = tokio::join!(opening, greeted);
     (Arc::new(connection.unwrap()), other, told)
 }
 
-fn patience(silence: u64, total: u64) -> Patience {
+/// A connection that shakes hands, and the server that it does so with.
+pub(super) fn open(
+    era: Era,
+    person: Option<AskPerson>,
+) -> (impl Future<Output = Result<Connection, Failure>>, Other, Arc<Mutex<Vec<SkillNotice>>>) {
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let (from, to) = tokio::io::split(theirs);
+    let other = Other { from: BufReader::new(from).lines(), to };
+    let (reporter, told) = super::super::notice::tests::listening();
+    let health = Arc::new(Health::default());
+    let (reader, writer) = tokio::io::split(ours);
+    let transport = StdioTransport::new(reader, writer, Arc::clone(&reporter), Arc::clone(&health));
+    let replies = Arc::new(Replies::new("s", Path::new("/work/place"), person));
+    let client = Client::new("s", reporter, replies);
+    (Connection::open(client, era, transport, None, health), other, told)
+}
+
+pub(super) fn patience(silence: u64, total: u64) -> Patience {
     Patience { silence: Duration::from_secs(silence), total: Duration::from_secs(total) }
 }
 

@@ -72,7 +72,12 @@ async fn start(endpoint: &str, private: bool) -> Result<Arc<McpSkill>, String> {
         authorization_env: Some("REMOTE_TOKEN".to_owned()),
     };
     let environment = environment(&[("REMOTE_TOKEN", "t-0123456789")]);
-    let place = Place { workspace: Path::new("/"), environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT) };
+    let place = Place {
+        workspace: Path::new("/"),
+        environment: &environment,
+        outputs: &Outputs::new(DEFAULT_LIMIT),
+        person: None,
+    };
     McpSkill::start(&spec, place, listen().0).await.map_err(|error| error.to_string())
 }
 

@@ -1,0 +1,56 @@
+//! How differences are told.
+
+use serde_json::json;
+
+use super::originals::original;
+use super::*;
+
+#[test]
+fn drift_is_told_tool_by_tool() {
+    let project = project(TOML);
+    let lock = lock(&project, 1);
+    let entry = &lock.experts["librarian"];
+    assert_eq!(entry.drift("index", &found().tools), []);
+    let mut changed = search();
+    changed.description = Some("Finds.".to_owned());
+    changed.hints.read_only = false;
+    changed.input_schema["properties"]["q"]["minLength"] = json!(2);
+    changed.input_schema["properties"]["lang"] = json!({"type": "string"});
+    changed.input_schema.shift_remove("required");
+    let live = [tool("index", "erase", json!({"type": "object"})), changed];
+    let lines: Vec<String> = entry.drift("index", &live).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "skill index: tool search changed: description \"Does search.\" is now \"Finds.\"; hints [ReadOnly, OpenWorld] \
+             are now [OpenWorld]; inputSchema.properties.q.minLength 1 is now 2; inputSchema.properties.lang is new; \
+             inputSchema.required is gone",
+            "skill index: tool count removed",
+            "skill index: tool erase added",
+        ]
+    );
+}
+
+#[test]
+fn two_locks_are_compared_line_by_line() {
+    let before = project(TOML);
+    let old = lock(&before, 1);
+    assert_eq!(differences(&old, &lock(&before, 2)), Vec::<String>::new());
+    let after = project(&TOML.replace("Quote", "Cite"));
+    let mut now = found();
+    now.tools.remove(2);
+    now.protocols.insert("index".to_owned(), "2025-11-25".to_owned());
+    let scribe = Definition::new(after.expert("scribe").unwrap(), None);
+    let new = Lock::of(Path::new("perstack.toml"), 2, [(librarian(&after), &now), (scribe, &Surveyed::default())]);
+    assert_eq!(
+        differences(&old, &new),
+        [
+            "expert librarian: changed: instruction",
+            "expert librarian: skill index: protocol 2025-06-18 is now 2025-11-25",
+            "expert librarian: skill index: tool count removed",
+            "expert scribe added",
+        ]
+    );
+    assert_eq!(differences(&edited(&old, "Quote", "Cite"), &old), ["expert librarian: the entry was changed by hand"]);
+    assert_eq!(differences(&original(), &old)[0], "expert librarian: the entry has no digests");
+}

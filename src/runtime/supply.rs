@@ -1,0 +1,56 @@
+//! Where the tools of a Run come from: its servers, the lock, or a recorded session.
+
+use crate::config::lockfile::{Definition, LockUse};
+use crate::expert::Expert;
+use crate::runtime::inventory::{self, Inventory, Place, Source};
+use crate::runtime::locked;
+use crate::runtime::session::Session;
+use crate::runtime::{Options, RunError};
+
+/// Where a coordinator's tools work.
+pub fn place(options: &Options) -> Place<'_> {
+    Place {
+        workspace: &options.workspace,
+        environment: &options.environment,
+        base_command: options.base_skill_command.as_deref(),
+        max_tool_output: options.settings.max_tool_output,
+        cancel: &options.cancel,
+        is_delegate: false,
+        person: options.person.as_ref(),
+        source: Source::Servers,
+    }
+}
+
+/// Opens the tools of `expert` for a Run; with a lock that serves, no server is started for it, and none at all where
+/// `session` has what their calls return.
+///
+/// # Errors
+/// As [`inventory::open`], or the lock must serve and cannot.
+pub async fn open_tools(
+    expert: &Expert,
+    options: &Options,
+    session: &Session,
+    is_delegate: bool,
+) -> Result<Inventory, RunError> {
+    let tape = &session.tape;
+    let recorded = tape.recorded_offer(&expert.key)?;
+    let found = match &recorded {
+        Some(_) if options.lock == LockUse::Auto => locked::Found::default(),
+        _ => locked::find(expert, options)?,
+    };
+    let source = match (&recorded, &found.lock) {
+        (Some(tools), _) => Source::Definitions(tools),
+        (None, Some(lock)) if tape.replays_tools() => Source::Definitions(lock.tools()),
+        (None, Some(lock)) => Source::Lock(lock),
+        (None, None) => Source::Servers,
+    };
+    let mut inventory =
+        inventory::open(expert, &options.experts, Place { is_delegate, source, ..place(options) }).await?;
+    inventory.warnings.extend(found.warning);
+    inventory.warnings.extend(inventory.skills.limit_names(session.provider.longest_tool_name()));
+    let base_command = options.base_skill_command.as_deref();
+    if Definition::new(expert, base_command).servers().next().is_some() {
+        tape.record_offer(&expert.key, || inventory::offer(expert, base_command, &inventory.skills));
+    }
+    Ok(inventory)
+}

@@ -1,0 +1,91 @@
+//! A call: made once, and again after a loss only where that is safe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{Fault, Patience};
+use super::{DEFAULT_CALL_TIMEOUT, MAX_CALL, McpSkill, result};
+use crate::skill::Skill as _;
+use crate::skill::output::CallOutput;
+use crate::tool::{ToolCall, ToolResult};
+
+/// Codes that the original's protocol library gives to failures of its own.
+const CONNECTION_CLOSED: i32 = -32000;
+const REQUEST_TIMEOUT: i32 = -32001;
+
+impl McpSkill {
+    fn patience(&self) -> Patience {
+        let silence = self.common.call_timeout_ms.map_or(DEFAULT_CALL_TIMEOUT, Duration::from_millis).min(MAX_CALL);
+        Patience { silence, total: MAX_CALL }
+    }
+
+    fn is_repeatable(&self, tool: &str) -> bool {
+        // What the expert was shown counts: a server that differs from its lock may promise more than was locked.
+        self.tools().iter().any(|known| known.name == tool && known.hints.is_repeatable())
+    }
+
+    /// A failure in the original's words.
+    pub(super) fn words(&self, fault: &Fault) -> String {
+        let (code, message) = match fault {
+            Fault::Refused { code, message } => (*code, message.clone()),
+            Fault::TimedOut(after) => {
+                (REQUEST_TIMEOUT, format!("Request timed out after {} s without an answer", after.as_secs()))
+            }
+            Fault::Cancelled => (CONNECTION_CLOSED, "The call was cancelled; its effect is unknown".to_owned()),
+            Fault::Lost(why) => (CONNECTION_CLOSED, format!("Connection closed: {why}")),
+        };
+        format!("MCP error {code}: {}", self.reporter.fit(&message))
+    }
+
+    /// Makes the call. A connection that is lost meanwhile is replaced once; the call is made again only where that is
+    /// safe.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        call: ToolCall,
+        output: CallOutput,
+        cancel: CancellationToken,
+    ) -> ToolResult {
+        let failed = |fault: &str| ToolResult::error(&call, format!("Error calling tool {}: {fault}", call.tool_name));
+        let mut lost: Option<String> = None;
+        loop {
+            let connection = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return failed(&self.words(&Fault::Cancelled)),
+                connection = self.connection() => match connection {
+                    Ok(connection) => connection,
+                    Err(error) => {
+                        let before = lost.map(|lost| format!("{lost}; ")).unwrap_or_default();
+                        return failed(&format!("{before}{error}"));
+                    }
+                },
+            };
+            if let Some(lost) = &lost
+                && !self.is_repeatable(&call.tool_name)
+            {
+                return failed(&format!(
+                    "{lost}. Whether the call took effect is unknown; the skill has been started again. Check before \
+                     you call it again"
+                ));
+            }
+            if let Some(refusal) = self.refusal(&call.tool_name) {
+                return failed(&refusal.to_string());
+            }
+            let answer = connection.call(&call.tool_name, call.args.clone(), self.patience(), &cancel).await;
+            match answer {
+                Ok(answer) => {
+                    // A long result goes to the disk, which is waited for off the runtime's threads.
+                    let own = call.clone();
+                    let read = move || result::read(&own, &answer, &output);
+                    return match tokio::task::spawn_blocking(read).await {
+                        Ok(result) => result,
+                        Err(error) => failed(&format!("its result could not be read: {error}")),
+                    };
+                }
+                Err(fault @ Fault::Lost(_)) if lost.is_none() => lost = Some(self.words(&fault)),
+                Err(fault) => return failed(&self.words(&fault)),
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! A server's tools, read when it starts and whenever it says that they have changed.
+
+use std::sync::{PoisonError, Weak};
+use std::time::Duration;
+
+use super::connection::{Connection, Fault, Listing, Patience};
+use super::{McpError, McpSkill, tools};
+
+impl McpSkill {
+    /// Reads the server's tools anew.
+    pub(super) async fn list(&self, connection: &Connection, limit: Duration) -> Result<(), Fault> {
+        let listing = if connection.has_tools() {
+            connection.tools(Patience { silence: limit, total: limit }).await?
+        } else {
+            Listing { tools: Vec::new(), is_cut: false }
+        };
+        let (tools, warnings) = tools::read(listing, &self.common);
+        for warning in warnings {
+            self.reporter.warn(warning);
+        }
+        *self.tools.write().unwrap_or_else(PoisonError::into_inner) = tools;
+        Ok(())
+    }
+
+    /// Tells of tools that are others now. Locked ones stay what the expert sees, and the new ones are held against them.
+    fn changed(&self) {
+        let skill = &self.common.name;
+        let Some(locked) = &self.locked else {
+            let message = format!("skill {skill}: its tools have changed; the next step goes on with the new ones");
+            return self.reporter.warn(message);
+        };
+        let live = self.tools.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut drift = self.drift.write().unwrap_or_else(PoisonError::into_inner);
+        *drift = locked.check_again(skill, &drift, &live, &self.reporter);
+    }
+
+    /// Why `tool` must not be called, if the running server differs from the lock in it.
+    pub(super) fn refusal(&self, tool: &str) -> Option<McpError> {
+        let drift = self.drift.read().unwrap_or_else(PoisonError::into_inner);
+        self.locked.as_ref()?.refusal(&self.common.name, tool, &drift, &self.reporter)
+    }
+}
+
+/// Reads the tools anew whenever the server says that they have changed, for as long as both are there.
+pub(super) async fn follow(skill: Weak<McpSkill>, connection: Weak<Connection>) {
+    loop {
+        let Some(current) = connection.upgrade() else { return };
+        current.tools_changed().await;
+        let Some(skill) = skill.upgrade() else { return };
+        match skill.list(&current, skill.start_timeout()).await {
+            Ok(()) => skill.changed(),
+            Err(_) if current.is_over() => return,
+            Err(fault) => skill.reporter.warn(format!(
+                "skill {}: its tools have changed and cannot be listed: {}",
+                skill.common.name,
+                skill.words(&fault)
+            )),
+        }
+    }
+}
