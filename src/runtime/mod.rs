@@ -10,6 +10,7 @@ mod inventory;
 mod job;
 mod launch;
 mod locked;
+pub mod log;
 mod narrator;
 mod notices;
 mod recorder;
