@@ -31,6 +31,9 @@ _perstack() {
             perstack,list-tools)
                 cmd="perstack__subcmd__list__subcmd__tools"
                 ;;
+            perstack,log)
+                cmd="perstack__subcmd__log"
+                ;;
             perstack,resume)
                 cmd="perstack__subcmd__resume"
                 ;;
@@ -52,6 +55,9 @@ _perstack() {
             perstack__subcmd__help,list-tools)
                 cmd="perstack__subcmd__help__subcmd__list__subcmd__tools"
                 ;;
+            perstack__subcmd__help,log)
+                cmd="perstack__subcmd__help__subcmd__log"
+                ;;
             perstack__subcmd__help,resume)
                 cmd="perstack__subcmd__help__subcmd__resume"
                 ;;
@@ -65,7 +71,7 @@ _perstack() {
 
     case "${cmd}" in
         perstack)
-            opts="-h -V --help --version run resume list-tools install check completions help"
+            opts="-h -V --help --version run resume list-tools install check log completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -115,7 +121,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help)
-            opts="run resume list-tools install check completions help"
+            opts="run resume list-tools install check log completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -185,6 +191,20 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help__subcmd__list__subcmd__tools)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__help__subcmd__log)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -268,6 +288,60 @@ _perstack() {
                     return 0
                     ;;
                 --proxy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__log)
+            opts="-v -h --job --list --jobs --run --checkpoint --messages --step --type --errors --tools --delegations --filter --take --offset --context --steps --summary --verbose --full-events --json --pretty --storage --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --job)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --checkpoint)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --step)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --type)
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected runtimeWarning attemptCompletion callDelegate callInteractiveTool finishAllToolCalls resumeToolCalls" -- "${cur}"))
+                    return 0
+                    ;;
+                --filter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --take)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --offset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --storage)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
