@@ -31,6 +31,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Starts every skill once and writes perstack.lock')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill')
             [CompletionResult]::new('models', 'models', [CompletionResultType]::ParameterValue, 'Lists the models that are known: context, output, prices, abilities, tiers')
+            [CompletionResult]::new('log', 'log', [CompletionResultType]::ParameterValue, 'Shows what was recorded of jobs: runs, steps, calls, events')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Prints the completion script for a shell')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
@@ -140,6 +141,34 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
+        'perstack;log' {
+            [CompletionResult]::new('--job', '--job', [CompletionResultType]::ParameterName, 'Same as JOB')
+            [CompletionResult]::new('--run', '--run', [CompletionResultType]::ParameterName, 'Only this run (its id or the beginning of it)')
+            [CompletionResult]::new('--checkpoint', '--checkpoint', [CompletionResultType]::ParameterName, 'This checkpoint (its id or the beginning of it) and its run')
+            [CompletionResult]::new('--step', '--step', [CompletionResultType]::ParameterName, 'Steps: 5, >5, >=5, <5, <=5 or 1-10')
+            [CompletionResult]::new('--type', '--type', [CompletionResultType]::ParameterName, 'Events of this type')
+            [CompletionResult]::new('--filter', '--filter', [CompletionResultType]::ParameterName, 'Events whose JSON fits: `.path OP value`')
+            [CompletionResult]::new('--take', '--take', [CompletionResultType]::ParameterName, 'At most this many; 0 for all [default: 100]')
+            [CompletionResult]::new('--offset', '--offset', [CompletionResultType]::ParameterName, 'Skip this many first [default: 0]')
+            [CompletionResult]::new('--context', '--context', [CompletionResultType]::ParameterName, 'This many events before and after each one, whatever they are')
+            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack]')
+            [CompletionResult]::new('--jobs', '--jobs', [CompletionResultType]::ParameterName, 'All jobs, the last started first')
+            [CompletionResult]::new('--list', '--list', [CompletionResultType]::ParameterName, 'All jobs, the last started first')
+            [CompletionResult]::new('--messages', '--messages', [CompletionResultType]::ParameterName, 'With --checkpoint: its messages')
+            [CompletionResult]::new('--errors', '--errors', [CompletionResultType]::ParameterName, 'stopRunByError and retry')
+            [CompletionResult]::new('--tools', '--tools', [CompletionResultType]::ParameterName, 'callTools, resolveToolResults and callInteractiveTool')
+            [CompletionResult]::new('--delegations', '--delegations', [CompletionResultType]::ParameterName, 'callDelegate and stopRunByDelegate')
+            [CompletionResult]::new('--steps', '--steps', [CompletionResultType]::ParameterName, 'Steps with their calls, instead of events')
+            [CompletionResult]::new('--summary', '--summary', [CompletionResultType]::ParameterName, 'Counts of what is shown')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Arguments of calls in full')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Arguments of calls in full')
+            [CompletionResult]::new('--full-events', '--full-events', [CompletionResultType]::ParameterName, 'In JSON: every event with its whole messages and checkpoints')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object (with --jobs, an array)')
+            [CompletionResult]::new('--pretty', '--pretty', [CompletionResultType]::ParameterName, 'The same, indented')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
         'perstack;completions' {
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -152,6 +181,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Starts every skill once and writes perstack.lock')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill')
             [CompletionResult]::new('models', 'models', [CompletionResultType]::ParameterValue, 'Lists the models that are known: context, output, prices, abilities, tiers')
+            [CompletionResult]::new('log', 'log', [CompletionResultType]::ParameterValue, 'Shows what was recorded of jobs: runs, steps, calls, events')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Prints the completion script for a shell')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
@@ -172,6 +202,9 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;help;models' {
+            break
+        }
+        'perstack;help;log' {
             break
         }
         'perstack;help;completions' {

@@ -28,6 +28,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
             cand models 'Lists the models that are known: context, output, prices, abilities, tiers'
+            cand log 'Shows what was recorded of jobs: runs, steps, calls, events'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -130,6 +131,33 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'perstack;log'= {
+            cand --job 'Same as JOB'
+            cand --run 'Only this run (its id or the beginning of it)'
+            cand --checkpoint 'This checkpoint (its id or the beginning of it) and its run'
+            cand --step 'Steps: 5, >5, >=5, <5, <=5 or 1-10'
+            cand --type 'Events of this type'
+            cand --filter 'Events whose JSON fits: `.path OP value`'
+            cand --take 'At most this many; 0 for all [default: 100]'
+            cand --offset 'Skip this many first [default: 0]'
+            cand --context 'This many events before and after each one, whatever they are'
+            cand --storage 'Folder that jobs are stored in [default: perstack]'
+            cand --jobs 'All jobs, the last started first'
+            cand --list 'All jobs, the last started first'
+            cand --messages 'With --checkpoint: its messages'
+            cand --errors 'stopRunByError and retry'
+            cand --tools 'callTools, resolveToolResults and callInteractiveTool'
+            cand --delegations 'callDelegate and stopRunByDelegate'
+            cand --steps 'Steps with their calls, instead of events'
+            cand --summary 'Counts of what is shown'
+            cand -v 'Arguments of calls in full'
+            cand --verbose 'Arguments of calls in full'
+            cand --full-events 'In JSON: every event with its whole messages and checkpoints'
+            cand --json 'One JSON object (with --jobs, an array)'
+            cand --pretty 'The same, indented'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'perstack;completions'= {
             cand -h 'Print help'
             cand --help 'Print help'
@@ -141,6 +169,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
             cand models 'Lists the models that are known: context, output, prices, abilities, tiers'
+            cand log 'Shows what was recorded of jobs: runs, steps, calls, events'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -155,6 +184,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;help;check'= {
         }
         &'perstack;help;models'= {
+        }
+        &'perstack;help;log'= {
         }
         &'perstack;help;completions'= {
         }

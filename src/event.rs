@@ -370,14 +370,24 @@ impl Event {
         if detail == Detail::New && self.body.ending().is_none() {
             return serde_json::to_string(self);
         }
+        serde_json::to_string(&self.to_value(history, detail)?)
+    }
+
+    /// The event as a JSON object.
+    ///
+    /// # Errors
+    /// As [`Event::to_json`].
+    pub fn to_value(&self, history: &[Message], detail: Detail) -> serde_json::Result<Value> {
         let mut json = serde_json::to_value(self)?;
-        if let Value::Object(map) = &mut json {
+        if let Value::Object(map) = &mut json
+            && (detail == Detail::Full || self.body.ending().is_some())
+        {
             put_back(map.get_mut("messages"), history)?;
             for key in ["checkpoint", "initialCheckpoint", "nextCheckpoint"] {
                 put_back(map.get_mut(key).and_then(|c| c.get_mut("messages")), history)?;
             }
         }
-        serde_json::to_string(&json)
+        Ok(json)
     }
 }
 

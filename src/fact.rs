@@ -106,6 +106,10 @@ pub enum FactBody {
     Interrupted,
 }
 
+/// The name of every kind of fact, as the log spells it.
+pub const KINDS: [&str; 7] =
+    ["started", "resumed", "generated", "generationFailed", "toolReturned", "toolsChanged", "interrupted"];
+
 /// Everything that a machine needs to know of a fresh Run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -189,6 +193,19 @@ mod tests {
         assert_eq!(ids, make());
         assert!(ids.is_sorted());
         assert!(ids.iter().all(|id| id.as_bytes().get(14) == Some(&b'7')), "{:?}", ids.first());
+    }
+
+    #[test]
+    fn the_kinds_are_those_that_can_be_read() {
+        for kind in KINDS {
+            let read = serde_json::from_value::<FactBody>(serde_json::json!({ "fact": kind }));
+            let refused = read.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(!refused.contains("unknown variant"), "{kind}: {refused}");
+        }
+        let unknown = serde_json::from_value::<FactBody>(serde_json::json!({ "fact": "dreamt" })).unwrap_err();
+        let listed: Vec<String> = KINDS.iter().map(|kind| format!("`{kind}`")).collect();
+        let expected = format!("unknown variant `dreamt`, expected one of {}", listed.join(", "));
+        assert_eq!(unknown.to_string(), expected);
     }
 
     #[test]

@@ -194,7 +194,7 @@ fn table(rows: &[Row<'_>], width: Option<usize>) -> String {
 }
 
 /// The columns of the terminal that stdout is; `None` where it is none, and nothing needs to be cut.
-fn width(process: &Process) -> Option<usize> {
+pub fn width(process: &Process) -> Option<usize> {
     if !io::stdout().is_terminal() {
         return None;
     }

@@ -13,6 +13,7 @@ mod input;
 mod install;
 mod list_tools;
 mod lock;
+mod log;
 mod models;
 mod options;
 mod program;
@@ -64,7 +65,7 @@ Exit codes:
     3  max steps reached
     4  waiting for interactive input
     5  budget reached
-    6  state could not be stored, or is locked by another process
+    6  state could not be stored or read, or is locked by another process
   130  SIGINT
   143  SIGTERM or SIGHUP
 On every stop but 0 and 2, the last line on stderr is the command that continues the job.
@@ -96,6 +97,7 @@ enum Command {
     Install(install::InstallArgs),
     Check(check::CheckArgs),
     Models(models::ModelsArgs),
+    Log(log::LogArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -151,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Install(args) => install::run(&args, &process),
         Command::Check(args) => check::run(&args, &process),
         Command::Models(args) => models::run(&args, &process),
+        Command::Log(args) => log::run(&args, &process),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match ended {

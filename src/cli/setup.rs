@@ -79,17 +79,12 @@ impl Setup {
         let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
         let settings =
             config::settle(&model.overrides(), &variables, project.as_ref(), &user).map_err(Failure::usage)?;
-        let storage = place
-            .storage
-            .as_deref()
-            .or_else(|| process.variable("PERSTACK_STORAGE").map(Path::new))
-            .or_else(|| process.variable("PERSTACK_STORAGE_PATH").map(Path::new))
-            .unwrap_or(Path::new(DEFAULT_STORAGE));
+        let storage = storage_folder(process, place.storage.as_deref());
         Ok(Self {
             project,
             environment,
             settings,
-            storage: process.folder.join(storage),
+            storage,
             // From the process alone, never from files: a project must not redirect its user's requests.
             missing_env_files: missing_env_files.collect(),
             proxy: place.proxy.clone().or_else(|| process.variable("PERSTACK_PROXY_URL").map(str::to_owned)),
@@ -155,6 +150,14 @@ impl Setup {
             person: None,
         }
     }
+}
+
+/// The folder that jobs are stored in: named by a flag, else by the environment, else the default. Absolute.
+pub fn storage_folder(process: &Process, flag: Option<&Path>) -> PathBuf {
+    let named = flag
+        .or_else(|| process.variable("PERSTACK_STORAGE").map(Path::new))
+        .or_else(|| process.variable("PERSTACK_STORAGE_PATH").map(Path::new));
+    process.folder.join(named.unwrap_or(Path::new(DEFAULT_STORAGE)))
 }
 
 /// Writes a warning to stderr, unless `quiet`.

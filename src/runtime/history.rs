@@ -136,8 +136,17 @@ fn follow(
     Ok(found)
 }
 
-/// The machine before `first`, the first fact of `run`.
-fn first_state(store: &Store, job: &JobId, run: &RunId, first: &Fact, depth: usize) -> Result<RunMachine, RunError> {
+/// The machine before `first`, the first fact of `run`, which `depth` Runs so far continue from.
+///
+/// # Errors
+/// What cannot be read of the Run that it continues, or a fact that begins no Run.
+pub fn first_state(
+    store: &Store,
+    job: &JobId,
+    run: &RunId,
+    first: &Fact,
+    depth: usize,
+) -> Result<RunMachine, RunError> {
     let broken = |what: &str| broken(store, job, run, what.to_owned());
     match &first.body {
         FactBody::Started { spec, .. } => Ok(fresh(job, run, spec.expert.clone())),
@@ -155,16 +164,19 @@ fn first_state(store: &Store, job: &JobId, run: &RunId, first: &Fact, depth: usi
     }
 }
 
-/// The checkpoint that a Run continues from. One whose file is gone follows from its own Run's log.
+/// The checkpoint that a Run continues from. One whose file is gone or damaged follows from its own Run's log.
 fn whole_parent(store: &Store, job: &JobId, parent: &ParentCheckpoint, depth: usize) -> Result<Checkpoint, RunError> {
-    let missing = match store.find_checkpoint(job, &parent.checkpoint_id) {
-        Ok(entry) => return whole(store, &entry, depth),
+    let unread = match store.find_checkpoint(job, &parent.checkpoint_id) {
+        Ok(entry) => match whole(store, &entry, depth) {
+            Err(RunError::Store(damaged)) if damaged.is_damaged() => damaged,
+            read => return read,
+        },
         Err(missing) => missing,
     };
     match store.read_facts(job, &parent.run_id) {
         Ok(facts) => follow(store, job, &parent.run_id, facts, &parent.checkpoint_id, depth)?
-            .ok_or_else(|| RunError::from(missing)),
-        Err(_) => Err(missing.into()),
+            .ok_or_else(|| RunError::from(unread)),
+        Err(_) => Err(unread.into()),
     }
 }
 
@@ -180,11 +192,14 @@ pub fn fresh(job: &JobId, run: &RunId, expert: ExpertRef) -> RunMachine {
 }
 
 /// Gets what follows from an input; answers whether it has seen enough.
-type Seen<'a> = dyn FnMut(Vec<Event>, Option<Save>, &RunMachine) -> bool + 'a;
+pub type Seen<'a> = dyn FnMut(Vec<Event>, Option<Save>, &RunMachine) -> bool + 'a;
 
 /// Tells `fact` and proceeds as far as the machine goes by itself; `seen` gets every transition's events and
 /// checkpoint, and ends it early by answering true.
-fn feed(machine: &mut RunMachine, fact: Fact, seen: &mut Seen<'_>) -> Result<(), IllegalInput> {
+///
+/// # Errors
+/// When the machine cannot take the fact; it is unchanged then.
+pub fn feed(machine: &mut RunMachine, fact: Fact, seen: &mut Seen<'_>) -> Result<(), IllegalInput> {
     let mut input = Input::Fact(fact);
     loop {
         let transition = machine.advance(&input)?;

@@ -10,6 +10,7 @@ mod inventory;
 mod job;
 mod launch;
 mod locked;
+pub mod log;
 mod narrator;
 mod notices;
 mod recorder;
@@ -272,9 +273,12 @@ impl RunError {
     pub fn class(&self) -> ErrorClass {
         match self {
             // What the caller named is not there, or is there already; a file that should be is another matter.
-            Self::Store(StoreError::NotFound { .. } | StoreError::Ambiguous { .. } | StoreError::JobExists { .. }) => {
-                ErrorClass::Usage
-            }
+            Self::Store(
+                StoreError::NotFound { .. }
+                | StoreError::Ambiguous { .. }
+                | StoreError::AmbiguousName { .. }
+                | StoreError::JobExists { .. },
+            ) => ErrorClass::Usage,
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
             Self::CallsInDoubt { .. } | Self::StoppedAtStart | Self::Internal(_) | Self::Machine(_) => {
                 ErrorClass::Other

@@ -32,6 +32,18 @@ pub enum StoreError {
         /// The newest checkpoint of the same job that can be read.
         newest: Option<PathBuf>,
     },
+    /// A log holds a kind of fact that this version does not know: a later one wrote it. What follows from it is unknown
+    /// here, so nothing may be done that builds on it.
+    #[error(
+        "{}, line {line}, holds a fact {kind:?} that this perstack does not know: a newer one wrote it; go on with that \
+         one", path.display()
+    )]
+    UnknownFact {
+        path: PathBuf,
+        /// From 1.
+        line: u64,
+        kind: String,
+    },
     /// Another process writes to the job.
     #[error("job {job} is being worked on by {}: wait for it to end, or stop it", owner(*pid))]
     Locked {
@@ -51,6 +63,14 @@ pub enum StoreError {
     /// A prefix fits several checkpoints.
     #[error("{prefix:?} fits several checkpoints: {}; give more of the id, or the file's path", candidates.join(", "))]
     Ambiguous { prefix: String, candidates: Vec<String> },
+    /// A prefix fits several things of another kind.
+    #[error("{prefix:?} fits several {what}: {}; give more of the id", candidates.join(", "))]
+    AmbiguousName {
+        /// The kind, in the plural.
+        what: &'static str,
+        prefix: String,
+        candidates: Vec<String>,
+    },
     /// An earlier write to the log failed, so nothing may be written behind the hole.
     #[error("{} takes no more facts after a failed write: resume the job to go on from what was stored", path.display())]
     Poisoned { path: PathBuf },
@@ -71,9 +91,9 @@ impl StoreError {
         }
     }
 
-    /// The name that was given fits several checkpoints.
+    /// The name that was given fits several things.
     pub fn is_ambiguous(&self) -> bool {
-        matches!(self, Self::Ambiguous { .. })
+        matches!(self, Self::Ambiguous { .. } | Self::AmbiguousName { .. })
     }
 
     /// A file was read, but holds something else than it should.

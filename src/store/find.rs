@@ -81,6 +81,20 @@ impl Store {
     }
 
     fn find_latest(&self) -> Result<Found, StoreError> {
+        for job in self.jobs_by_work()? {
+            if let Some(found) = self.newest(&job)? {
+                return Ok(found);
+            }
+        }
+        let what = format!("there is no job in {}", self.layout.root().display());
+        Err(StoreError::NotFound { what, suggestion: Some("start one, or name a checkpoint file".to_owned()) })
+    }
+
+    /// All jobs, that which was worked on last first.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn jobs_by_work(&self) -> Result<Vec<JobId>, StoreError> {
         let mut jobs: Vec<(u64, JobId)> = Vec::new();
         // By its Runs: a `job.json` that cannot be read must not make an older job the latest.
         for job in self.job_ids()? {
@@ -89,13 +103,24 @@ impl Store {
             jobs.push((run.max(began), job));
         }
         jobs.sort();
-        for (_, job) in jobs.iter().rev() {
-            if let Some(found) = self.newest(job)? {
-                return Ok(found);
-            }
+        Ok(jobs.into_iter().rev().map(|(_, job)| job).collect())
+    }
+
+    /// The job that a user typed: its id, or the beginning of it that no other job's has.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] with what to try instead, [`StoreError::AmbiguousName`], or the system's error.
+    pub fn find_job_id(&self, text: &str) -> Result<JobId, StoreError> {
+        let ids = self.job_ids()?;
+        if let Some(id) = beginning_with(text, "jobs", ids.iter().map(|id| (id, id.as_str())))? {
+            return Ok(id.clone());
         }
-        let what = format!("there is no job in {}", self.layout.root().display());
-        Err(StoreError::NotFound { what, suggestion: Some("start one, or name a checkpoint file".to_owned()) })
+        let what = format!("there is no job {text:?} in {}", self.layout.root().display());
+        let near = Names { jobs: ids, ..Names::default() }.nearest(text).map(str::to_owned);
+        Err(match near {
+            Some(near) => StoreError::NotFound { what, suggestion: Some(format!("did you mean {near}?")) },
+            None => self.not_found(what),
+        })
     }
 
     fn newest(&self, job: &JobId) -> Result<Option<Found>, StoreError> {
@@ -113,7 +138,7 @@ impl Store {
                 continue;
             }
             let checkpoint = self.run_checkpoints(job, &run.id)?.pop();
-            if checkpoint.is_some() || self.first_fact(job, &run.id).is_some() {
+            if checkpoint.is_some() || self.has_facts(job, &run.id) {
                 return Ok(Some((run, checkpoint)));
             }
         }
@@ -221,6 +246,35 @@ impl Store {
         let entries = self.checkpoints(&place.job).ok()?;
         entries.into_iter().rev().map(|entry| entry.path).find(|path| snapshot::read_checkpoint(path).is_ok())
     }
+}
+
+/// The one thing whose name `text` is, or begins; `None` when there is none.
+///
+/// # Errors
+/// [`StoreError::AmbiguousName`] when it begins several; `what` is their kind, in the plural.
+pub fn beginning_with<'a, T>(
+    text: &str,
+    what: &'static str,
+    all: impl Iterator<Item = (T, &'a str)>,
+) -> Result<Option<T>, StoreError> {
+    let mut found: Vec<(T, &str)> = Vec::new();
+    for (thing, name) in all {
+        if name == text {
+            return Ok(Some(thing));
+        }
+        if !text.is_empty() && name.starts_with(text) {
+            found.push((thing, name));
+        }
+    }
+    if found.len() < 2 {
+        return Ok(found.pop().map(|(thing, _)| thing));
+    }
+    let more = found.len().saturating_sub(MAX_CANDIDATES);
+    let mut candidates: Vec<String> = found.iter().take(MAX_CANDIDATES).map(|(_, name)| (*name).to_owned()).collect();
+    if more > 0 {
+        candidates.push(format!("and {more} more"));
+    }
+    Err(StoreError::AmbiguousName { what, prefix: text.to_owned(), candidates })
 }
 
 /// All names in a storage.

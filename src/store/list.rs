@@ -11,6 +11,7 @@ use super::layout::{parse_checkpoint_name, parse_original_checkpoint_name};
 use super::{LogReader, Store, StoreError, snapshot};
 use crate::checkpoint::{CheckpointHead, FORMAT_VERSION};
 use crate::cost::Spend;
+use crate::expert::ExpertKey;
 use crate::fact::{Fact, FactBody};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::{Job, JobStatus};
@@ -132,11 +133,23 @@ impl Store {
         false
     }
 
+    /// Whether a Run came to a fact. One whose log cannot be read did: somebody's work is in it.
+    pub(super) fn has_facts(&self, job: &JobId, run: &RunId) -> bool {
+        match LogReader::open(&self.layout.log(job, run)).and_then(|mut log| log.next_entry()) {
+            Ok(first) => first.is_some(),
+            Err(error) => !error.is_not_found(),
+        }
+    }
+
     pub(super) fn first_fact(&self, job: &JobId, run: &RunId) -> Option<Fact> {
         LogReader::open(&self.layout.log(job, run)).ok()?.next_fact().ok()?
     }
 
-    pub(super) fn job_ids(&self) -> Result<Vec<JobId>, StoreError> {
+    /// The ids of all jobs, by name.
+    ///
+    /// # Errors
+    /// The system's error when the storage folder cannot be read.
+    pub fn job_ids(&self) -> Result<Vec<JobId>, StoreError> {
         Ok(names(&self.layout.jobs())?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
@@ -169,18 +182,40 @@ impl Store {
         RunEntry { job: job.clone(), id, started_at, setting }
     }
 
+    /// The expert that a Run's first fact names.
+    fn first_expert(&self, job: &JobId, run: &RunId) -> Option<ExpertKey> {
+        match self.first_fact(job, run)?.body {
+            FactBody::Started { spec, .. } => Some(spec.expert.key),
+            _ => None,
+        }
+    }
+
+    /// The state of the coordinator's newest checkpoint that can be read.
+    ///
+    /// # Errors
+    /// The system's error when a folder cannot be read.
+    pub fn newest_head(&self, job: &JobId) -> Result<Option<CheckpointHead>, StoreError> {
+        Ok(self.newest_readable(job)?.map(|(head, _)| head))
+    }
+
+    fn newest_readable(&self, job: &JobId) -> Result<Option<(CheckpointHead, PathBuf)>, StoreError> {
+        match self.newest_run(job)? {
+            Some((run, Some(_))) => Ok(self.run_checkpoints(job, &run.id)?.into_iter().rev().find_map(|entry| {
+                let head = snapshot::read_checkpoint(&entry.path).ok()?.head;
+                Some((head, entry.path))
+            })),
+            Some((_, None)) => Ok(None),
+            None => self.newest_original(job),
+        }
+    }
+
     fn rebuild_job(&self, id: &JobId) -> Result<Option<Job>, StoreError> {
         let runs = self.runs(id)?;
         let setting = runs.iter().find_map(|run| run.setting.as_ref());
-        let newest = match self.newest_run(id)? {
-            Some((_, Some(entry))) => snapshot::read_checkpoint(&entry.path).ok().map(|read| (read.head, entry.path)),
-            Some((_, None)) => None,
-            None => self.newest_original(id)?,
-        };
+        let newest = self.newest_readable(id)?;
         let head = newest.as_ref().map(|(head, _)| head);
-        let Some(expert) =
-            setting.map(|setting| &setting.expert_key).or_else(|| head.map(|head| &head.expert.key)).cloned()
-        else {
+        let expert = setting.map(|setting| &setting.expert_key).or_else(|| head.map(|head| &head.expert.key)).cloned();
+        let Some(expert) = expert.or_else(|| runs.iter().find_map(|run| self.first_expert(id, &run.id))) else {
             return Ok(None);
         };
         let started_at = match runs.first() {
@@ -232,7 +267,7 @@ fn modified_at(path: &Path) -> u64 {
 }
 
 /// The names in `folder`, sorted; none when it does not exist. Names that are not Unicode are nobody's ids.
-fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

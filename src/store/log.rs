@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{StoreError, atomic};
 use crate::checkpoint::FORMAT_VERSION;
-use crate::fact::Fact;
+use crate::fact::{Fact, KINDS};
 
 const FORMAT: &str = "perstack-log";
 
@@ -141,6 +141,18 @@ impl LogWriter {
     }
 }
 
+/// A line of a log, as far as this version understands it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    Fact(Fact),
+    /// A kind of fact that a later version added.
+    Unknown {
+        kind: String,
+        /// From 1.
+        line: u64,
+    },
+}
+
 /// Reads the facts of one log, also while another process appends to it.
 pub struct LogReader {
     path: PathBuf,
@@ -180,14 +192,33 @@ impl LogReader {
     /// The next fact; `None` at the end, and where a crash cut the last line short.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`], naming the line, or the system's error.
+    /// [`StoreError::Damaged`] and [`StoreError::UnknownFact`], naming the line, or the system's error.
     pub fn next_fact(&mut self) -> Result<Option<Fact>, StoreError> {
+        Ok(match self.next_entry()? {
+            Some(Entry::Fact(fact)) => Some(fact),
+            Some(Entry::Unknown { kind, line }) => {
+                return Err(StoreError::UnknownFact { path: self.path.clone(), line, kind });
+            }
+            None => None,
+        })
+    }
+
+    /// The next line, for readers that can pass over what they do not know; `None` as for [`LogReader::next_fact`].
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], naming the line, or the system's error.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, StoreError> {
         let Some((line, value)) = self.next_line()? else { return Ok(None) };
-        let fact = serde_json::from_value(value)
-            .map_err(|error| self.damaged(format!("it is no fact that this perstack knows ({error})")))?;
+        let entry = match value.get("fact").and_then(Value::as_str) {
+            Some(kind) if !KINDS.contains(&kind) => Entry::Unknown { kind: kind.to_owned(), line: self.line },
+            _ => Entry::Fact(
+                serde_json::from_value(value)
+                    .map_err(|error| self.damaged(format!("it is no fact that this perstack knows ({error})")))?,
+            ),
+        };
         self.tally.add(&line);
         self.tally.facts += 1;
-        Ok(Some(fact))
+        Ok(Some(entry))
     }
 
     /// The rest of the facts.
@@ -228,6 +259,11 @@ impl LogReader {
     /// The point up to which facts were read.
     pub fn position(&self) -> LogPosition {
         self.tally.position()
+    }
+
+    /// The number of the line that was read last, from 1.
+    pub fn line(&self) -> u64 {
+        self.line
     }
 
     /// The next line with what it says; `None` at the end and at a torn last line.
@@ -367,9 +403,25 @@ mod tests {
         write(&path, &facts(1));
         let text = fs::read_to_string(&path).unwrap() + "{\"at\":5,\"seed\":1,\"fact\":\"dreamt\"}\n";
         fs::write(&path, &text).unwrap();
-        let error = LogWriter::open(&path).err().unwrap().to_string();
-        assert!(error.contains("line 3") && error.contains("dreamt"), "{error}");
+        let error = LogWriter::open(&path).err().unwrap();
+        assert!(matches!(&error, StoreError::UnknownFact { line: 3, kind, .. } if kind == "dreamt"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn a_reader_may_pass_over_what_it_does_not_know() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        write(&path, &facts(1));
+        let text = fs::read_to_string(&path).unwrap();
+        let known = text.lines().last().unwrap();
+        fs::write(&path, format!("{text}{{\"at\":5,\"seed\":1,\"fact\":\"dreamt\"}}\n{known}\n{{\"fact\":7}}\n"))
+            .unwrap();
+        let mut reader = LogReader::open(&path).unwrap();
+        assert_eq!(reader.next_entry().unwrap(), Some(Entry::Fact(fact(1))));
+        assert_eq!(reader.next_entry().unwrap(), Some(Entry::Unknown { kind: "dreamt".to_owned(), line: 3 }));
+        assert_eq!(reader.next_entry().unwrap(), Some(Entry::Fact(fact(1))));
+        assert!(matches!(reader.next_entry(), Err(StoreError::Damaged { line: Some(5), .. })));
     }
 
     #[test]

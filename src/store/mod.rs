@@ -8,6 +8,7 @@
 //! jobs/{job}/runs/{run}/checkpoint-{step}-{id}.json
 //! jobs/{job}/runs/{run}/outputs/           tools' outputs that were too long for the model; written by the skills
 //! jobs/{job}/checkpoints/{id}.json         the original's checkpoints, read only
+//! jobs/{job}/runs/{run}/event-{at}-{step}-{type}.json   the original's events, read only
 //! ```
 //!
 //! Writing takes the job's lock ([`JobStore`]); reading ([`Store`]) takes none and may go on beside a writer. Facts are
@@ -16,18 +17,22 @@
 mod atomic;
 mod error;
 mod find;
+mod holder;
 mod job;
 mod layout;
 mod list;
 mod log;
+mod original;
 mod snapshot;
 
 pub use error::StoreError;
-pub use find::Found;
+pub use find::{Found, beginning_with};
+pub use holder::Holder;
 pub use job::{JobStore, RunStore};
 pub use layout::Layout;
 pub use list::{CheckpointEntry, RunEntry};
-pub use log::{LogPosition, LogReader, LogWriter};
+pub use log::{Entry, LogPosition, LogReader, LogWriter};
+pub use original::OriginalEvent;
 pub use snapshot::{CheckpointBody, StoredCheckpoint};
 
 use std::path::Path;

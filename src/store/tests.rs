@@ -45,7 +45,7 @@ fn resumed(run: &str, parent: &str) -> Fact {
     serde_json::from_value(fact).unwrap()
 }
 
-fn job(id: &str, started_at: u64) -> Job {
+pub(super) fn job(id: &str, started_at: u64) -> Job {
     let usage = Usage::default();
     Job {
         format_version: 1,
@@ -96,13 +96,13 @@ fn messages() -> Vec<Message> {
     serde_json::from_value(original("c1", 1)["messages"].clone()).unwrap()
 }
 
-struct World {
+pub(super) struct World {
     folder: TempDir,
-    store: Store,
+    pub(super) store: Store,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(&folder.path().canonicalize().unwrap().join("perstack"));
         Self { folder, store }
@@ -270,6 +270,46 @@ fn jobs_are_listed_newest_first_and_rebuilt_when_their_file_is_gone() {
         ..job("j2", 20)
     };
     assert_eq!(world.store.jobs().unwrap(), [job("j3", 30), rebuilt, job("j1", 10)]);
+}
+
+#[test]
+fn a_job_is_rebuilt_from_its_newest_readable_checkpoint_or_its_log_alone() {
+    let world = World::new();
+    let job_store = world.store.create_job(&job("j1", 10)).unwrap();
+    drop(World::run(&job_store, "r1", 10, &started("r1", false), &[(1, "c1"), (2, "c2")]));
+    let id = job_store.id().clone();
+    let layout = world.store.layout();
+    fs::remove_file(layout.job_file(&id)).unwrap();
+    fs::write(layout.checkpoint(&id, &"r1".parse().unwrap(), 2, &"c2".parse().unwrap()), "").unwrap();
+    assert_eq!(world.store.job(&id).unwrap().total_steps, 1);
+    fs::write(layout.checkpoint(&id, &"r1".parse().unwrap(), 1, &"c1".parse().unwrap()), "").unwrap();
+    fs::remove_file(layout.setting(&id, &"r1".parse().unwrap())).unwrap();
+    let rebuilt = world.store.job(&id).unwrap();
+    assert_eq!((rebuilt.status, rebuilt.coordinator_expert_key.as_str()), (JobStatus::Running, "librarian"));
+}
+
+#[test]
+fn a_run_whose_log_cannot_be_read_is_not_passed_over() {
+    let world = World::new();
+    let job_store = world.store.create_job(&job("j1", 1)).unwrap();
+    drop(World::run(&job_store, "r1", 10, &started("r1", false), &[(1, "c1")]));
+    drop(World::run(&job_store, "r2", 20, &resumed("r2", "r1"), &[]));
+    fs::write(world.store.layout().log(job_store.id(), &"r2".parse().unwrap()), "noise\nand more\n").unwrap();
+    assert_eq!(world.found("latest"), Ok(("run r2".to_owned(), None)));
+}
+
+#[test]
+fn jobs_are_named_by_their_id_or_its_beginning() {
+    let world = World::new();
+    for id in ["nest", "nest-2", "burrow"] {
+        drop(world.store.create_job(&job(id, 1)).unwrap());
+    }
+    let found = |text: &str| world.store.find_job_id(text).map(|id| id.to_string()).map_err(|error| error.to_string());
+    assert_eq!(found("nest"), Ok("nest".to_owned()));
+    assert_eq!(found("b"), Ok("burrow".to_owned()));
+    assert_eq!(found("ne"), Err("\"ne\" fits several jobs: nest, nest-2; give more of the id".to_owned()));
+    assert!(found("burow").unwrap_err().ends_with("did you mean burrow?"));
+    assert!(found("").unwrap_err().starts_with("there is no job \"\" in "));
 }
 
 #[test]

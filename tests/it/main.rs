@@ -21,6 +21,7 @@ mod long_output;
 mod include;
 mod interactive;
 mod interop;
+mod log;
 mod mcp;
 mod mock_server;
 mod models;

@@ -24,7 +24,7 @@ use perstack::message::Message;
 use tokio_util::sync::CancellationToken;
 
 pub use self::question::Question;
-pub use self::text::{Paint, count, money, shortened, steps, visible, visible_lines};
+pub use self::text::{Paint, count, duration, money, shortened, steps, visible, visible_lines};
 
 use self::jsonl::JsonLines;
 use self::lines::Lines;

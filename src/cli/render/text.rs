@@ -15,7 +15,7 @@ pub struct Paint {
 
 impl Paint {
     /// No colours.
-    pub fn plain() -> Self {
+    pub const fn plain() -> Self {
         Self { on: false }
     }
 

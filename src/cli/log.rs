@@ -1,0 +1,344 @@
+//! `perstack log`: what was recorded of jobs, told again.
+//!
+//! The events come from the library; here they are chosen and written. With text the record is read twice: what stands
+//! above the events counts all of them. JSON is written in one reading.
+
+mod choose;
+mod event_text;
+mod expression;
+mod jobs;
+mod json;
+mod page;
+mod step_filter;
+mod survey;
+mod text;
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use perstack::event::{Detail, TYPES};
+use perstack::id::RunId;
+use perstack::runtime::log::{self, JobLog, Trouble, TroubleKind, Which};
+use perstack::store::CheckpointEntry;
+
+use self::choose::{Chooser, Criteria, Group, Range};
+use self::page::Page;
+use super::failure::Failure;
+use super::render::Paint;
+use super::setup::{storage_folder, warn};
+use super::{Exit, Process};
+
+/// Events that a page shows unless told otherwise (the original's number).
+const DEFAULT_TAKE: u64 = 100;
+
+/// Most events around each shown one: they are held in memory until it is known whether they are shown.
+const MAX_CONTEXT: u64 = 10_000;
+
+/// Types of event that the original stored and we do not tell.
+const ORIGINAL_TYPES: [&str; 5] =
+    ["attemptCompletion", "callDelegate", "callInteractiveTool", "finishAllToolCalls", "resumeToolCalls"];
+
+const AFTER_HELP: &str = "\
+Filters combine with AND; --offset and --take count what they leave. Filter expressions:
+  .stepNumber >= 3        .error.name == \"provider\"        .toolCalls[].toolName == exec
+  == and != compare booleans, numbers and texts strictly, < <= > >= numbers only; a field that
+  is missing never matches; [] stands for any element.
+
+A job that is being worked on is shown as far as it has come; nobody is kept waiting. What cannot
+be read is named on stderr, everything else is shown, and the exit code is 6. Facts that a newer
+perstack wrote are passed over with a warning.
+
+Examples:
+  perstack log
+  perstack log --jobs
+  perstack log 01a20244 --steps
+  perstack log latest --errors --context 3
+  perstack log --filter '.toolCalls[].toolName == exec' --json --pretty";
+
+/// Shows what was recorded of jobs: runs, steps, calls, events
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct LogArgs {
+    /// A job's id, the beginning of one, or `latest`; without it, the job that was worked on last
+    #[arg(value_name = "JOB")]
+    job: Option<String>,
+    /// Same as JOB
+    #[arg(long = "job", value_name = "ID", conflicts_with = "job")]
+    named_job: Option<String>,
+    /// All jobs, the last started first
+    #[arg(long, visible_alias = "list", conflicts_with_all = ["job", "named_job", "run", "checkpoint", "ChoiceArgs", "ViewArgs"])]
+    jobs: bool,
+    /// Only this run (its id or the beginning of it)
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+    /// This checkpoint (its id or the beginning of it) and its run
+    #[arg(long, value_name = "ID", conflicts_with = "run")]
+    checkpoint: Option<String>,
+    /// With --checkpoint: its messages
+    #[arg(long, requires = "checkpoint")]
+    messages: bool,
+    #[command(flatten, next_help_heading = "Choice")]
+    choice: ChoiceArgs,
+    #[command(flatten, next_help_heading = "Page")]
+    page: PageArgs,
+    #[command(flatten, next_help_heading = "Output")]
+    view: ViewArgs,
+    #[command(flatten)]
+    form: FormArgs,
+    /// Folder that jobs are stored in [default: perstack]
+    #[arg(long, value_name = "PATH")]
+    storage: Option<PathBuf>,
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+struct ChoiceArgs {
+    /// Steps: 5, >5, >=5, <5, <=5 or 1-10
+    #[arg(long, value_name = "STEP")]
+    step: Option<String>,
+    /// Events of this type
+    #[arg(long, value_name = "TYPE", value_parser = types(), hide_possible_values = true)]
+    r#type: Option<String>,
+    /// stopRunByError and retry
+    #[arg(long)]
+    errors: bool,
+    /// callTools, resolveToolResults and callInteractiveTool
+    #[arg(long)]
+    tools: bool,
+    /// callDelegate and stopRunByDelegate
+    #[arg(long)]
+    delegations: bool,
+    /// Events whose JSON fits: `.path OP value`
+    #[arg(long, value_name = "EXPRESSION")]
+    filter: Option<String>,
+}
+
+/// How many.
+#[derive(Debug, Args)]
+struct PageArgs {
+    /// At most this many; 0 for all [default: 100]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    take: Option<String>,
+    /// Skip this many first [default: 0]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    offset: Option<String>,
+    /// This many events before and after each one, whatever they are
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    context: Option<String>,
+}
+
+/// How they are shown.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+struct ViewArgs {
+    /// Steps with their calls, instead of events
+    #[arg(long, conflicts_with_all = ["type", "errors", "tools", "delegations", "filter", "context", "summary"])]
+    steps: bool,
+    /// Counts of what is shown
+    #[arg(long)]
+    summary: bool,
+    /// Arguments of calls in full
+    #[arg(long, short)]
+    verbose: bool,
+    /// In JSON: every event with its whole messages and checkpoints
+    #[arg(long)]
+    full_events: bool,
+}
+
+/// Which form stdout has.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct FormArgs {
+    /// One JSON object (with --jobs, an array)
+    #[arg(long)]
+    json: bool,
+    /// The same, indented
+    #[arg(long)]
+    pretty: bool,
+}
+
+/// What stdout carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Text,
+    /// On one line.
+    Json,
+    PrettyJson,
+}
+
+impl FormArgs {
+    fn form(self) -> Form {
+        match self {
+            Self { pretty: true, .. } => Form::PrettyJson,
+            Self { json: true, .. } => Form::Json,
+            Self { .. } => Form::Text,
+        }
+    }
+}
+
+fn types() -> PossibleValuesParser {
+    PossibleValuesParser::new(TYPES.into_iter().chain(ORIGINAL_TYPES))
+}
+
+/// Events or steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Events,
+    Steps,
+}
+
+/// What a record is shown with.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub struct Request {
+    pub criteria: Criteria,
+    pub range: Range,
+    pub unit: Unit,
+    /// Only this Run.
+    pub run: Option<RunId>,
+    pub checkpoint: Option<CheckpointEntry>,
+    /// To be listed.
+    pub checkpoints: Vec<CheckpointEntry>,
+    /// Nobody said which job.
+    pub is_default: bool,
+    pub shows_messages: bool,
+    pub shows_summary: bool,
+    pub shows_arguments: bool,
+    pub detail: Detail,
+}
+
+/// Carries out the command.
+pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
+    let storage = storage_folder(process, args.storage.as_deref());
+    let range = args.page.range()?;
+    let mut page = Page::stdout(process);
+    let form = args.form.form();
+    if args.jobs {
+        let exit = jobs::write(&log::jobs(&storage)?, range, form, &mut page);
+        return page.close(exit);
+    }
+    let criteria = args.choice.criteria(args.view.steps)?;
+    let named = args.job.as_deref().or(args.named_job.as_deref());
+    let which = named.filter(|name| *name != "latest").map_or(Which::Latest, Which::Named);
+    let Some(record) = log::open(&storage, which)? else {
+        let written = match form {
+            Form::Text => page.line("No data found"),
+            Form::Json | Form::PrettyJson => json::write_nothing(&storage, form, &mut page),
+        };
+        return page.close(written.map(|()| Exit::Completed));
+    };
+    let checkpoint = args.checkpoint.as_deref().map(|name| record.find_checkpoint(name)).transpose()?;
+    let run = match &checkpoint {
+        Some(checkpoint) => checkpoint.run.clone(),
+        None => args.run.as_deref().map(|name| record.find_run(name)).transpose()?.map(|run| run.id.clone()),
+    };
+    let lists_checkpoints = form != Form::Text && named.is_some() && run.is_none();
+    let request = Request {
+        criteria,
+        range,
+        unit: if args.view.steps { Unit::Steps } else { Unit::Events },
+        run,
+        checkpoint,
+        checkpoints: if lists_checkpoints { record.checkpoints()? } else { Vec::new() },
+        is_default: named.is_none(),
+        shows_messages: args.messages,
+        shows_summary: args.view.summary,
+        shows_arguments: args.view.verbose,
+        detail: if args.view.full_events { Detail::Full } else { Detail::New },
+    };
+    let mut troubles = Vec::new();
+    let written = match form {
+        Form::Text => text::write(&record, &request, &mut page, &mut troubles),
+        Form::Json | Form::PrettyJson => json::write(&record, &request, form, &mut page, &mut troubles),
+    };
+    let exit = page.close(written.map(|()| Exit::Completed))?;
+    Ok(tell(&record, troubles, process).unwrap_or(exit))
+}
+
+/// Tells what could not be read; the exit code that it means, if it means any.
+fn tell(record: &JobLog, troubles: Vec<Trouble>, process: &Process) -> Option<Exit> {
+    let paint = Paint::of_stderr(process);
+    let (mut unknown, mut first_unknown, mut exit) = (0, None, None);
+    if let Err(error) = &record.entry().job {
+        Failure::usage(anyhow::anyhow!("{error}")).print(paint);
+        exit = Some(Exit::Storage);
+    }
+    for trouble in troubles {
+        match trouble.kind {
+            TroubleKind::Unknown { facts, first } => {
+                unknown += facts;
+                first_unknown.get_or_insert(first);
+            }
+            TroubleKind::Broken(error) => {
+                let help =
+                    format!("what comes before is shown, and so are other runs; this is about run {}", trouble.run);
+                Failure::from(error).help(help).print(paint);
+                exit = Some(Exit::Storage);
+            }
+        }
+    }
+    if let Some(first) = first_unknown {
+        warn(process, false, &format!("{unknown} facts were passed over: {first}"));
+    }
+    exit
+}
+
+impl ChoiceArgs {
+    fn criteria(&self, steps: bool) -> Result<Criteria, Failure> {
+        let groups = [(self.errors, Group::Errors), (self.tools, Group::Tools), (self.delegations, Group::Delegations)];
+        Ok(Criteria {
+            step: self.step.as_deref().map(str::parse).transpose().map_err(Failure::usage)?,
+            kind: self.r#type.clone(),
+            groups: groups.into_iter().filter(|(given, _)| *given).map(|(_, group)| group).collect(),
+            expression: self.filter.as_deref().map(str::parse).transpose().map_err(Failure::usage)?,
+            ends_step: steps,
+        })
+    }
+}
+
+impl PageArgs {
+    fn range(&self) -> Result<Range, Failure> {
+        let take = number("--take", self.take.as_deref(), u64::MAX)?.unwrap_or(DEFAULT_TAKE);
+        let offset = number("--offset", self.offset.as_deref(), u64::MAX)?.unwrap_or(0);
+        let context = number("--context", self.context.as_deref(), MAX_CONTEXT)?.unwrap_or(0);
+        Ok(Range { take: (take > 0).then_some(take), offset, context: usize::try_from(context).unwrap_or(usize::MAX) })
+    }
+}
+
+/// The value of a flag that takes a number up to `most`; in the original's words when it is none.
+fn number(flag: &str, given: Option<&str>, most: u64) -> Result<Option<u64>, Failure> {
+    let Some(text) = given else { return Ok(None) };
+    let wrong = match text.parse::<u64>() {
+        Ok(number) if number <= most => return Ok(Some(number)),
+        Ok(_) => format!("must be at most {most}"),
+        Err(_) if text.strip_prefix('-').is_some_and(|rest| rest.parse::<u64>().is_ok()) => {
+            "must be non-negative".to_owned()
+        }
+        Err(_) => "is not a valid number".to_owned(),
+    };
+    Err(Failure::usage(anyhow::anyhow!("Invalid value for {flag}: {text:?} {wrong}")))
+}
+
+/// A chooser for what a request asks for.
+pub fn chooser<T>(request: &Request) -> Chooser<'_, T> {
+    Chooser::new(&request.criteria, request.range)
+}
+
+/// Whether to read on after something was written, or was not.
+pub fn flow(written: &std::io::Result<()>) -> ControlFlow<()> {
+    if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_refused_in_the_originals_words() {
+        let wrong = |text| number("--take", Some(text), 100).err().map(|failure| failure.lines().join(" "));
+        assert_eq!(wrong("x").as_deref(), Some("Invalid value for --take: \"x\" is not a valid number"));
+        assert_eq!(wrong("-1").as_deref(), Some("Invalid value for --take: \"-1\" must be non-negative"));
+        assert_eq!(wrong("101").as_deref(), Some("Invalid value for --take: \"101\" must be at most 100"));
+        assert_eq!(number("--take", Some("100"), 100).ok(), Some(Some(100)));
+    }
+}

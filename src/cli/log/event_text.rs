@@ -1,0 +1,355 @@
+//! Events and steps as text, in the original's form.
+
+use jiff::Timestamp;
+use perstack::runtime::log::{Durations, LoggedEvent};
+use perstack::usage::Usage;
+use serde_json::{Map, Value};
+
+use crate::cli::render::{Paint, count, duration, visible};
+
+/// Columns that a type takes, at least.
+const KIND_WIDTH: usize = 24;
+
+/// Most characters of each text that is shown (the original's numbers, but for arguments, which are ours).
+const QUERY: usize = 60;
+const RESULT: usize = 40;
+const ANSWER: usize = 80;
+const ARGUMENTS: usize = 60;
+
+/// What is shown of one event, taken out of it.
+pub struct Excerpt {
+    kind: String,
+    step: u64,
+    at: u64,
+    json: Map<String, Value>,
+    durations: Durations,
+}
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    pub paint: Paint,
+    /// Arguments in full.
+    pub is_verbose: bool,
+    /// Experts are named: there are several.
+    pub names_experts: bool,
+}
+
+impl Excerpt {
+    /// Takes what is shown out of an event.
+    pub fn of(event: &LoggedEvent<'_>) -> Self {
+        Self {
+            kind: event.type_name().to_owned(),
+            step: event.step_number(),
+            at: event.timestamp(),
+            // An event that has no JSON form is shown by its head.
+            json: event.to_outline().unwrap_or_default(),
+            durations: event.durations().clone(),
+        }
+    }
+
+    /// The event's lines; an empty one ends them.
+    pub fn event_lines(&self, style: Style) -> Vec<String> {
+        let head = format!("[Step {}] {}", self.step, padded(&visible(&self.kind)));
+        let expert = match self.json.get("expertKey").and_then(Value::as_str) {
+            Some(expert) if style.names_experts => format!("  {}", visible(expert)),
+            _ => String::new(),
+        };
+        let mut lines = vec![format!("{head}{}{expert}", time(self.at))];
+        match self.kind.as_str() {
+            "startRun" => lines.extend(self.query()),
+            "callTools" | "callInteractiveTool" => lines.extend(self.calls(style)),
+            "resolveToolResults" => {
+                lines.extend(self.list("toolResults").map(|result| self.result(result, style.paint)));
+            }
+            "stopRunByError" => lines.extend(self.error(style.paint)),
+            "stopRunByDelegate" | "callDelegate" => lines.extend(self.delegates()),
+            "stopRunByInteractiveTool" => {
+                let waiting = self.checkpoint("pendingToolCalls");
+                lines.extend(waiting.map(|call| format!("  Waiting for: {} {}", name(call), arguments(call))));
+            }
+            "completeRun" => lines.push(format!("  Result: {}", cut(self.text("text"), ANSWER))),
+            "retry" => lines.push(format!("  Reason: {}", visible(self.text("reason")))),
+            _ => {}
+        }
+        lines.push(String::new());
+        lines
+    }
+
+    /// The lines of the step that ended with the event; an empty one ends them.
+    pub fn step_lines(&self, style: Style) -> Vec<String> {
+        let none = Map::new();
+        let step = self.json.get("step").and_then(Value::as_object).unwrap_or(&none);
+        let number = |key: &str| step.get(key).and_then(Value::as_u64);
+        let began = number("startedAt").unwrap_or(self.at);
+        let mut lines =
+            vec![format!("[Step {}] {}{}", self.step, padded(&visible(self.text("expertKey"))), time(began))];
+        let results: Vec<&Value> = elements(step, "toolResults").chain(elements(step, "partialToolResults")).collect();
+        for call in elements(step, "toolCalls") {
+            let shown = if style.is_verbose { full_arguments(call) } else { arguments(call) };
+            let call_text = format!("{} {shown}", name(call));
+            let answer = results.iter().find(|result| result.get("id") == call.get("id"));
+            lines.push(match answer {
+                Some(result) => {
+                    let (mark, text, took) = self.outcome(result, style.paint);
+                    format!("  {mark} {}: {text}{took}", call_text.trim_end())
+                }
+                None => format!("  … {}: no result in this run", call_text.trim_end()),
+            });
+        }
+        match self.kind.as_str() {
+            "stopRunByError" => lines.extend(self.error(style.paint)),
+            "stopRunByDelegate" => lines.extend(self.delegates()),
+            "completeRun" => lines.push(format!("  Result: {}", cut(self.text("text"), ANSWER))),
+            _ => {}
+        }
+        let usage: Usage =
+            step.get("usage").and_then(|usage| serde_json::from_value(usage.clone()).ok()).unwrap_or_default();
+        let took =
+            number("finishedAt").map(|end| format!(", {}", duration(end.saturating_sub(began)))).unwrap_or_default();
+        lines.push(style.paint.dim(&format!("  {} tokens{took}", count(usage.total_tokens))));
+        lines.push(String::new());
+        lines
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.json.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn list(&self, key: &str) -> impl Iterator<Item = &Value> {
+        elements(&self.json, key)
+    }
+
+    fn checkpoint(&self, key: &str) -> impl Iterator<Item = &Value> {
+        let checkpoint = self.json.get("checkpoint").and_then(Value::as_object);
+        checkpoint.into_iter().flat_map(move |checkpoint| elements(checkpoint, key))
+    }
+
+    fn query(&self) -> Option<String> {
+        let message =
+            self.list("inputMessages").find(|message| message.get("type").is_some_and(|kind| kind == "userMessage"))?;
+        Some(format!("  Query: \"{}\"", cut(&first_text(message.get("contents")), QUERY)))
+    }
+
+    fn calls(&self, style: Style) -> Vec<String> {
+        let calls: Vec<&Value> = self.list("toolCalls").chain(self.json.get("toolCall")).collect();
+        if !style.is_verbose {
+            return vec![format!("  Tools: {}", calls.iter().map(|call| name(call)).collect::<Vec<_>>().join(", "))];
+        }
+        let lines = calls.into_iter().flat_map(|call| {
+            let skill = call.get("skillName").and_then(Value::as_str).unwrap_or_default();
+            [format!("  [{}] {}", visible(skill), name(call)), format!("    Args: {}", full_arguments(call))]
+        });
+        lines.collect()
+    }
+
+    fn result(&self, result: &Value, paint: Paint) -> String {
+        let (mark, text, took) = self.outcome(result, paint);
+        format!("  {mark} {}: {text}{took}", name(result))
+    }
+
+    /// Whether a call went well, what came, and how long it took.
+    fn outcome(&self, result: &Value, paint: Paint) -> (String, String, String) {
+        let text = first_text(result.get("result"));
+        let is_error = result.get("isError").is_some_and(|flag| flag == true)
+            || text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("error"));
+        let mark = if is_error { paint.red("✗") } else { paint.green("✓") };
+        let took = result.get("id").and_then(Value::as_str).and_then(|id| self.durations.get(id));
+        let took = took.map(|ms| paint.dim(&format!(" ({})", duration(*ms)))).unwrap_or_default();
+        (mark, cut(&text, RESULT), took)
+    }
+
+    fn error(&self, paint: Paint) -> Vec<String> {
+        let Some(error) = self.json.get("error") else { return Vec::new() };
+        let text = |key: &str| visible(error.get(key).and_then(Value::as_str).unwrap_or_default());
+        let is_retryable = error.get("isRetryable").and_then(Value::as_bool).unwrap_or_default();
+        vec![
+            format!("  Error: {}", paint.red(&text("name"))),
+            format!("  Message: {}", text("message")),
+            format!("  Retryable: {is_retryable}"),
+        ]
+    }
+
+    /// Whom the Run waits for. The original's events of calling delegates name the calls alone.
+    fn delegates(&self) -> Vec<String> {
+        let experts: Vec<String> = self
+            .checkpoint("delegateTo")
+            .filter_map(|to| Some(visible(to.get("expert")?.get("key")?.as_str()?)))
+            .collect();
+        let called = self.list("toolCalls").map(name).filter(|_| experts.is_empty()).collect::<Vec<_>>();
+        experts.into_iter().chain(called).map(|expert| format!("  Delegate to: {expert}")).collect()
+    }
+}
+
+fn padded(text: &str) -> String {
+    // A type that fills its columns is still set apart from the time.
+    format!("{text:KIND_WIDTH$}{}", if text.chars().count() < KIND_WIDTH { "" } else { " " })
+}
+
+fn elements<'a>(object: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    object.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn name(call: &Value) -> String {
+    visible(call.get("toolName").and_then(Value::as_str).unwrap_or_default())
+}
+
+fn full_arguments(call: &Value) -> String {
+    visible(&call.get("args").map(Value::to_string).unwrap_or_default())
+}
+
+/// `path=a.txt limit=10`, cut.
+fn arguments(call: &Value) -> String {
+    let Some(args) = call.get("args").and_then(Value::as_object) else { return String::new() };
+    let shown = args.iter().map(|(key, value)| match value {
+        Value::String(text) => format!("{key}={text}"),
+        other => format!("{key}={other}"),
+    });
+    cut(&shown.collect::<Vec<_>>().join(" "), ARGUMENTS)
+}
+
+/// The first text among contents, as the original shows them.
+fn first_text(contents: Option<&Value>) -> String {
+    let parts = contents.and_then(Value::as_array).into_iter().flatten();
+    let text = parts
+        .filter(|part| part.get("type").is_some_and(|kind| kind == "textPart"))
+        .find_map(|part| part.get("text")?.as_str());
+    text.unwrap_or_default().to_owned()
+}
+
+/// At most `most` characters on one line, then the original's dots.
+pub fn cut(text: &str, most: usize) -> String {
+    let text = visible(text);
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+/// `2026-02-13 16:26:40`, UTC.
+pub fn date(at: u64) -> String {
+    stamp(at, "%Y-%m-%d %H:%M:%S")
+}
+
+/// `16:26:40`, UTC.
+fn time(at: u64) -> String {
+    stamp(at, "%H:%M:%S")
+}
+
+fn stamp(at: u64, format: &str) -> String {
+    let moment = i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
+    // A number that is no time of the calendar is shown as it is.
+    moment.map_or_else(|| at.to_string(), |moment| moment.strftime(format).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const STYLE: Style = Style { paint: Paint::plain(), is_verbose: false, names_experts: false };
+
+    fn excerpt(json: Value) -> Excerpt {
+        let Value::Object(json) = json else { panic!("an object") };
+        Excerpt {
+            kind: json["type"].as_str().unwrap().to_owned(),
+            step: 2,
+            at: 1_771_000_000_500,
+            json,
+            durations: Durations::from_iter([("c1".to_owned(), 80)]),
+        }
+    }
+
+    fn lines(json: Value, style: Style) -> String {
+        excerpt(json).event_lines(style).join("\n")
+    }
+
+    fn calls() -> Value {
+        json!({"type": "callTools", "expertKey": "librarian", "toolCalls": [
+            {"id": "c1", "skillName": "@perstack/base", "toolName": "readTextFile", "args": {"path": "a\nb", "n": [1]}},
+            {"id": "c2", "skillName": "web", "toolName": "get", "args": {}}]})
+    }
+
+    #[test]
+    fn calls_are_named_and_with_verbose_shown_with_their_arguments() {
+        assert_eq!(lines(calls(), STYLE), "[Step 2] callTools               16:26:40\n  Tools: readTextFile, get\n");
+        let verbose = Style { is_verbose: true, names_experts: true, ..STYLE };
+        assert_eq!(
+            lines(calls(), verbose),
+            "[Step 2] callTools               16:26:40  librarian\n  [@perstack/base] readTextFile\n    \
+             Args: {\"path\":\"a\\nb\",\"n\":[1]}\n  [web] get\n    Args: {}\n"
+        );
+    }
+
+    #[test]
+    fn results_are_marked_cut_and_timed() {
+        let result = |id: &str, text: &str, is_error: bool| {
+            json!({"id": id, "toolName": "t", "result": [{"type": "imageInlinePart"}, {"type": "textPart", "text": text}],
+                   "isError": is_error})
+        };
+        let results =
+            [result("c1", "fine", false), result("c2", "ERROR: no", false), result("c3", &"ü".repeat(41), true)];
+        let shown = lines(json!({"type": "resolveToolResults", "toolResults": results}), STYLE);
+        let expected = format!(
+            "[Step 2] resolveToolResults      16:26:40\n  ✓ t: fine (80 ms)\n  ✗ t: ERROR: no\n  ✗ t: {}...\n",
+            "ü".repeat(40)
+        );
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn starts_and_ends_show_what_was_asked_and_answered() {
+        let user = json!({"type": "userMessage", "contents": [{"type": "textPart", "text": "Which\nowl?"}]});
+        let start =
+            json!({"type": "startRun", "inputMessages": [{"type": "instructionMessage", "contents": []}, user]});
+        assert_eq!(lines(start, STYLE), "[Step 2] startRun                16:26:40\n  Query: \"Which owl?\"\n");
+        let end = json!({"type": "completeRun", "text": "x".repeat(81)});
+        assert!(lines(end, STYLE).ends_with(&format!("  Result: {}...\n", "x".repeat(80))));
+        let error = json!({"type": "stopRunByError", "error": {"name": "auth", "message": "no\x1b[1m key", "isRetryable": false}});
+        assert_eq!(
+            lines(error, STYLE),
+            "[Step 2] stopRunByError          16:26:40\n  Error: auth\n  Message: no\\x1b[1m key\n  Retryable: false\n"
+        );
+        let retry = json!({"type": "retry", "reason": "{\"error\":\"rate\"}"});
+        assert!(lines(retry, STYLE).ends_with("\n  Reason: {\"error\":\"rate\"}\n"));
+    }
+
+    #[test]
+    fn a_stop_says_who_is_waited_for() {
+        let to = json!({"type": "stopRunByDelegate", "checkpoint": {"delegateTo": [
+            {"expert": {"key": "@team/reader"}}, {"expert": {"key": "writer"}}]}});
+        assert!(lines(to, STYLE).ends_with("\n  Delegate to: @team/reader\n  Delegate to: writer\n"));
+        let asked = json!({"type": "stopRunByInteractiveTool", "checkpoint": {"pendingToolCalls": [
+            {"toolName": "ask", "args": {"question": "Which?"}}]}});
+        let expected = "[Step 2] stopRunByInteractiveTool 16:26:40\n  Waiting for: ask question=Which?\n";
+        assert_eq!(lines(asked, STYLE), expected);
+    }
+
+    #[test]
+    fn a_type_that_nobody_knows_is_shown_by_its_head() {
+        let dreamt = json!({"type": "dreamtOfOwls", "dream": 1});
+        assert_eq!(lines(dreamt, STYLE), "[Step 2] dreamtOfOwls            16:26:40\n");
+    }
+
+    #[test]
+    fn a_step_shows_its_calls_with_what_came_of_them() {
+        let mut event = calls();
+        event["type"] = json!("continueToNextStep");
+        let calls = event["toolCalls"].take();
+        event["step"] = json!({"toolCalls": calls, "toolResults": [
+            {"id": "c1", "toolName": "readTextFile", "result": [{"type": "textPart", "text": "Owls."}]}],
+            "usage": {"totalTokens": 1500}, "startedAt": 1_771_000_000_000_u64, "finishedAt": 1_771_000_002_500_u64});
+        assert_eq!(
+            excerpt(event).step_lines(STYLE).join("\n"),
+            "[Step 2] librarian               16:26:40\n  ✓ readTextFile path=a b n=[1]: Owls. (80 ms)\n  \
+             … get: no result in this run\n  1.5k tokens, 2.5 s\n"
+        );
+    }
+
+    #[test]
+    fn times_are_of_the_calendar_or_numbers() {
+        assert_eq!(date(1_771_000_000_500), "2026-02-13 16:26:40");
+        assert_eq!(date(u64::MAX), u64::MAX.to_string());
+    }
+}

@@ -1,0 +1,296 @@
+//! A job's record as one JSON object, written while it is read: the original's fields, then ours.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use perstack::runtime::log::{Descent, Heard, JobLog, Left, LoggedEvent, Run, Trouble, TroubleKind};
+use perstack::store::CheckpointEntry;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::jobs::standing_fields;
+use super::page::Page;
+use super::survey::{Figures, Mark, Summary, Survey};
+use super::{Form, Request, Unit, chooser, flow};
+
+/// Writes a record. What could not be read is added to `troubles`.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(
+    record: &JobLog,
+    request: &Request,
+    form: Form,
+    page: &mut Page,
+    troubles: &mut Vec<Trouble>,
+) -> io::Result<()> {
+    let mut object = Object::begin(page, form)?;
+    if let Some(job) = record.job() {
+        object.field("job", job)?;
+    }
+    let heard = write_events(record, request, &mut object, troubles)?;
+    if request.unit == Unit::Events {
+        object.field("summary", heard.summary)?;
+    }
+    if let Some(entry) = &request.checkpoint {
+        match record.checkpoint(entry) {
+            Ok(checkpoint) => object.field("checkpoint", checkpoint)?,
+            Err(error) => {
+                troubles.extend(entry.run.clone().map(|run| Trouble { run, kind: TroubleKind::Broken(error) }));
+            }
+        }
+    }
+    if !request.checkpoints.is_empty() {
+        object.field("checkpoints", request.checkpoints.iter().map(checkpoint_object).collect::<Vec<_>>())?;
+    }
+    if request.run.is_none() {
+        let runs = record.runs().iter().map(|run| run_object(run, &heard.survey.figures(&run.id)));
+        object.field("runs", runs.collect::<Vec<_>>())?;
+    }
+    if request.is_default {
+        object.field("isLatestJob", true)?;
+    }
+    object.field("storagePath", record.storage().display().to_string())?;
+    object.field("totalEventsBeforeLimit", heard.matched)?;
+    object.field("matchedAfterPagination", request.range.of(heard.matched))?;
+    for (key, value) in standing_fields(record.entry().standing) {
+        object.field(&key, value)?;
+    }
+    let job = record.entry().job.as_ref().err();
+    let job = job.map(|error| json!({"kind": "unreadable", "message": error.to_string()}));
+    let problems: Vec<Value> = job.into_iter().chain(troubles.iter().map(problem_object)).collect();
+    if !problems.is_empty() {
+        object.field("problems", problems)?;
+    }
+    object.end()
+}
+
+/// Writes what there is to say where there is no job.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_nothing(storage: &Path, form: Form, page: &mut Page) -> io::Result<()> {
+    let mut object = Object::begin(page, form)?;
+    object.begin_array("events")?;
+    object.end_array()?;
+    object.field("summary", Summary::default())?;
+    object.field("storagePath", storage.display().to_string())?;
+    object.field("totalEventsBeforeLimit", 0)?;
+    object.field("matchedAfterPagination", 0)?;
+    object.end()
+}
+
+/// What the reading adds up to.
+#[derive(Default)]
+struct Sums {
+    survey: Survey,
+    /// Of what was written.
+    summary: Summary,
+    /// Events that fit.
+    matched: u64,
+}
+
+fn write_events(
+    record: &JobLog,
+    request: &Request,
+    object: &mut Object<'_>,
+    troubles: &mut Vec<Trouble>,
+) -> io::Result<Sums> {
+    object.begin_array(match request.unit {
+        Unit::Events => "events",
+        Unit::Steps => "steps",
+    })?;
+    let mut chooser = chooser(request);
+    let (mut sums, mut written) = (Sums::default(), Ok(()));
+    let told = record.tell(request.run.as_ref(), &mut |heard| {
+        sums.survey.hear(&heard);
+        let Heard::Event(event) = heard else { return ControlFlow::Continue(()) };
+        let mut show = |(mark, json): (Mark, serde_json::Result<Map<String, Value>>)| {
+            sums.summary.add(mark);
+            object.element(&json?)
+        };
+        written = chooser.take(&event, |event| (Mark::of(event), element_of(event, request)), &mut show);
+        flow(&written)
+    });
+    troubles.extend(told);
+    written?;
+    object.end_array()?;
+    Ok(Sums { matched: chooser.matched(), ..sums })
+}
+
+fn element_of(event: &LoggedEvent<'_>, request: &Request) -> serde_json::Result<Map<String, Value>> {
+    match request.unit {
+        Unit::Events => event.to_json(request.detail),
+        Unit::Steps => {
+            let mut event_json = event.to_outline()?;
+            let mut step = Map::from_iter([("runId".to_owned(), json!(event.run()))]);
+            step.extend(event_json.shift_remove("expertKey").map(|expert| ("expertKey".to_owned(), expert)));
+            if let Some(Value::Object(fields)) = event_json.shift_remove("step") {
+                step.extend(fields);
+            }
+            step.insert("callDurationsMs".to_owned(), serde_json::to_value(event.durations())?);
+            Ok(step)
+        }
+    }
+}
+
+fn checkpoint_object(entry: &CheckpointEntry) -> Value {
+    json!({"id": entry.id, "runId": entry.run, "stepNumber": entry.step, "path": entry.path})
+}
+
+fn run_object(run: &Run, figures: &Figures) -> Value {
+    let mut object = Map::from_iter([("id".to_owned(), json!(run.id)), ("expertKey".to_owned(), json!(run.expert))]);
+    match &run.descent {
+        Descent::Root => {}
+        Descent::Delegate(by) => drop(object.insert("delegatedBy".to_owned(), json!(by))),
+        Descent::Continues(parent) => drop(object.insert("continues".to_owned(), json!(parent))),
+    }
+    match &figures.left {
+        Some(Left::Ended(status)) => drop(object.insert("status".to_owned(), json!(status))),
+        Some(Left::AskingModel) => drop(object.insert("status".to_owned(), json!("proceeding"))),
+        Some(Left::Calling(calls)) => {
+            object.insert("status".to_owned(), json!("proceeding"));
+            object.insert("openToolCalls".to_owned(), json!(calls));
+        }
+        Some(Left::Unknown) | None => {}
+    }
+    object.extend(figures.steps.map(|steps| ("stepRange".to_owned(), json!(steps))));
+    object.insert("usage".to_owned(), json!(figures.usage));
+    if let Some((first, last)) = figures.span {
+        object.insert("firstEventAt".to_owned(), json!(first));
+        object.insert("lastEventAt".to_owned(), json!(last));
+    }
+    Value::Object(object)
+}
+
+fn problem_object(trouble: &Trouble) -> Value {
+    let (kind, message) = match &trouble.kind {
+        TroubleKind::Unknown { facts, first } => ("unknownFacts", format!("{facts} facts were passed over: {first}")),
+        TroubleKind::Broken(error) => ("unreadable", error.to_string()),
+    };
+    json!({"runId": trouble.run, "kind": kind, "message": message})
+}
+
+/// A value as text, without a line end. Strings hold no line breaks in JSON, so that lines can be indented further.
+///
+/// # Errors
+/// When the value has no JSON form.
+pub fn laid_out(value: &impl Serialize, form: Form) -> io::Result<String> {
+    Ok(match form {
+        Form::PrettyJson => serde_json::to_string_pretty(value)?,
+        Form::Text | Form::Json => serde_json::to_string(value)?,
+    })
+}
+
+/// A JSON object that is written field by field.
+struct Object<'a> {
+    page: &'a mut Page,
+    form: Form,
+    has_fields: bool,
+    has_elements: bool,
+}
+
+impl<'a> Object<'a> {
+    fn begin(page: &'a mut Page, form: Form) -> io::Result<Self> {
+        page.raw("{")?;
+        Ok(Self { page, form, has_fields: false, has_elements: false })
+    }
+
+    fn field(&mut self, key: &str, value: impl Serialize) -> io::Result<()> {
+        self.key(key)?;
+        self.value(&value, 1)
+    }
+
+    fn begin_array(&mut self, key: &str) -> io::Result<()> {
+        self.key(key)?;
+        self.has_elements = false;
+        self.page.raw("[")
+    }
+
+    fn element(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let comma = std::mem::replace(&mut self.has_elements, true);
+        self.separate(comma, 2)?;
+        self.value(value, 2)
+    }
+
+    fn end_array(&mut self) -> io::Result<()> {
+        if self.has_elements {
+            self.separate(false, 1)?;
+        }
+        self.page.raw("]")
+    }
+
+    fn end(mut self) -> io::Result<()> {
+        self.separate(false, 0)?;
+        self.page.raw("}\n")
+    }
+
+    fn key(&mut self, key: &str) -> io::Result<()> {
+        let comma = std::mem::replace(&mut self.has_fields, true);
+        self.separate(comma, 1)?;
+        let space = if self.form == Form::PrettyJson { " " } else { "" };
+        self.page.raw(&format!("{}:{space}", Value::from(key)))
+    }
+
+    fn value(&mut self, value: &impl Serialize, depth: usize) -> io::Result<()> {
+        let text = laid_out(value, self.form)?;
+        match self.form {
+            Form::PrettyJson => self.page.raw(&text.replace('\n', &format!("\n{}", "  ".repeat(depth)))),
+            Form::Text | Form::Json => self.page.raw(&text),
+        }
+    }
+
+    fn separate(&mut self, comma: bool, depth: usize) -> io::Result<()> {
+        self.page.raw(if comma { "," } else { "" })?;
+        match self.form {
+            Form::PrettyJson => self.page.raw(&format!("\n{}", "  ".repeat(depth))),
+            Form::Text | Form::Json => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(form: Form) -> String {
+        let out = Shared::default();
+        let mut page = Page::to(out.clone(), None);
+        let mut object = Object::begin(&mut page, form).unwrap();
+        object.field("job", json!({"id": "j\n1", "tags": []})).unwrap();
+        object.begin_array("none").unwrap();
+        object.end_array().unwrap();
+        object.begin_array("events").unwrap();
+        object.element(&json!({"type": "startRun"})).unwrap();
+        object.element(&json!(2)).unwrap();
+        object.end_array().unwrap();
+        object.field("count", 2).unwrap();
+        object.end().unwrap();
+        let bytes = out.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_piece_by_piece_is_what_would_be_written_whole() {
+        let whole =
+            json!({"job": {"id": "j\n1", "tags": []}, "none": [], "events": [{"type": "startRun"}, 2], "count": 2});
+        assert_eq!(written(Form::Json), whole.to_string() + "\n");
+        assert_eq!(written(Form::PrettyJson), serde_json::to_string_pretty(&whole).unwrap() + "\n");
+    }
+}

@@ -1,0 +1,72 @@
+//! Standard output as the log's commands write it: buffered, lines cut to a terminal's width, quietly ended by a reader
+//! that goes away.
+
+use std::io::{self, BufWriter, Write};
+
+use console::truncate_str;
+
+use crate::cli::failure::Failure;
+use crate::cli::list_tools::width;
+use crate::cli::render::Paint;
+use crate::cli::{Exit, Process};
+
+/// Where results go.
+pub struct Page {
+    out: Box<dyn Write>,
+    /// Columns of the terminal; `None` where nothing is cut.
+    width: Option<usize>,
+    paint: Paint,
+}
+
+impl Page {
+    /// The process's standard output.
+    pub fn stdout(process: &Process) -> Self {
+        Self {
+            out: Box::new(BufWriter::new(io::stdout().lock())),
+            width: width(process),
+            paint: Paint::of_stdout(process),
+        }
+    }
+
+    /// A page without colours that keeps to a width.
+    #[cfg(test)]
+    pub fn to(out: impl Write + 'static, width: Option<usize>) -> Self {
+        Self { out: Box::new(out), width, paint: Paint::plain() }
+    }
+
+    /// How colours are used.
+    pub fn paint(&self) -> Paint {
+        self.paint
+    }
+
+    /// Writes a line, cut to the terminal.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn line(&mut self, text: &str) -> io::Result<()> {
+        match self.width {
+            Some(width) => writeln!(self.out, "{}", truncate_str(text, width, "…")),
+            None => writeln!(self.out, "{text}"),
+        }
+    }
+
+    /// Writes text as it is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn raw(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())
+    }
+
+    /// Writes what is buffered. A reader that has gone away is no error.
+    ///
+    /// # Errors
+    /// When something could not be written for another reason.
+    pub fn close(mut self, written: io::Result<Exit>) -> Result<Exit, Failure> {
+        match written.and_then(|exit| self.out.flush().map(|()| exit)) {
+            Ok(exit) => Ok(exit),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Completed),
+            Err(error) => Err(Failure::other(anyhow::Error::new(error).context("cannot write to standard output"))),
+        }
+    }
+}

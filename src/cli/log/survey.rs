@@ -1,0 +1,113 @@
+//! What a reading adds up to: counts of what is shown, and figures of each Run.
+
+use std::collections::HashMap;
+
+use perstack::id::RunId;
+use perstack::runtime::log::{Heard, Left, LoggedEvent};
+use perstack::usage::Usage;
+use serde::Serialize;
+
+use super::choose::Group;
+
+/// What an event counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    step: u64,
+    is_error: bool,
+    is_tool_call: bool,
+    is_delegation: bool,
+}
+
+impl Mark {
+    /// What `event` counts for.
+    pub fn of(event: &LoggedEvent<'_>) -> Self {
+        let has = |group: Group| group.has(event.type_name());
+        Self {
+            step: event.step_number(),
+            is_error: has(Group::Errors),
+            is_tool_call: has(Group::Tools),
+            is_delegation: has(Group::Delegations),
+        }
+    }
+}
+
+/// Counts of events that are shown (the original's names).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    pub total_events: u64,
+    pub error_count: u64,
+    pub tool_call_count: u64,
+    pub delegation_count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_range: Option<StepRange>,
+}
+
+/// The lowest and the highest step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StepRange {
+    pub min: u64,
+    pub max: u64,
+}
+
+impl StepRange {
+    fn with(range: Option<Self>, step: u64) -> Self {
+        range.map_or(Self { min: step, max: step }, |range| Self { min: range.min.min(step), max: range.max.max(step) })
+    }
+}
+
+impl Summary {
+    /// Counts one more.
+    pub fn add(&mut self, mark: Mark) {
+        self.total_events += 1;
+        self.error_count += u64::from(mark.is_error);
+        self.tool_call_count += u64::from(mark.is_tool_call);
+        self.delegation_count += u64::from(mark.is_delegation);
+        self.step_range = Some(StepRange::with(self.step_range, mark.step));
+    }
+}
+
+/// Figures of one Run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figures {
+    /// Steps that had an event.
+    pub steps: Option<StepRange>,
+    /// Of the steps that ended in this Run, without delegates'.
+    pub usage: Usage,
+    /// The first and the last event, in milliseconds since the epoch.
+    pub span: Option<(u64, u64)>,
+    /// `None` until its record's end was heard.
+    pub left: Option<Left>,
+}
+
+/// Figures of all Runs that were heard.
+#[derive(Debug, Default)]
+pub struct Survey(HashMap<RunId, Figures>);
+
+impl Survey {
+    /// Takes in what is heard.
+    pub fn hear(&mut self, heard: &Heard<'_>) {
+        match heard {
+            Heard::Event(event) => {
+                let figures = self.0.entry(event.run().clone()).or_default();
+                let at = event.timestamp();
+                figures.steps = Some(StepRange::with(figures.steps, event.step_number()));
+                figures.span = Some(figures.span.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+                figures.usage = figures.usage.plus(event.step_usage().unwrap_or_default());
+                // For records that have no facts; the end of one that has says more.
+                figures.left = event.ends_run().map(Left::Ended);
+            }
+            Heard::End { run, left } => {
+                let figures = self.0.entry((*run).clone()).or_default();
+                if **left != Left::Unknown || figures.left.is_none() {
+                    figures.left = Some((*left).clone());
+                }
+            }
+        }
+    }
+
+    /// A Run's figures; empty when nothing was heard of it.
+    pub fn figures(&self, run: &RunId) -> Figures {
+        self.0.get(run).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,254 @@
+//! One Run's record, read event by event: its facts through the machine, or the original's event files.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use crate::checkpoint::Status;
+use crate::event::{Event, EventBody};
+use crate::fact::{Fact, FactBody};
+use crate::id::{JobId, RunId, ToolCallId};
+use crate::machine::{Action, RunMachine};
+use crate::runtime::log::logged::Source;
+use crate::runtime::log::{Durations, Heard, LoggedEvent, Trouble, TroubleKind};
+use crate::runtime::{RunError, history};
+use crate::store::{Entry, LogReader, OriginalEvent, Store, StoreError};
+use crate::tool::ToolCall;
+
+/// What a Run's record leaves it with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Left {
+    /// It has ended.
+    Ended(Status),
+    /// The model's answer is not on record.
+    AskingModel,
+    /// These calls' results are not on record.
+    Calling(Vec<ToolCall>),
+    /// Its record does not tell.
+    Unknown,
+}
+
+/// A Run's record and how far it was read.
+pub(super) struct Cursor {
+    run: RunId,
+    record: Record,
+    /// Read, not told yet.
+    ready: VecDeque<Ready>,
+    left: Left,
+    broken: Option<RunError>,
+}
+
+enum Record {
+    Facts(Box<Replay>),
+    Files(std::vec::IntoIter<(u64, PathBuf)>),
+    /// Read to its end, or nothing to be read.
+    None,
+}
+
+enum Ready {
+    Derived(Box<Event>),
+    Stored(Box<OriginalEvent>),
+}
+
+/// A log on its way through the machine.
+struct Replay {
+    store: Store,
+    job: JobId,
+    log: LogReader,
+    /// From the first fact on.
+    machine: Option<RunMachine>,
+    watch: Stopwatch,
+    unknown: Option<(u64, StoreError)>,
+}
+
+impl Cursor {
+    pub(super) fn open(store: &Store, job: &JobId, run: &RunId) -> Self {
+        let (record, broken) = match Record::open(store, job, run) {
+            Ok(record) => (record, None),
+            Err(error) => (Record::None, Some(error)),
+        };
+        let mut cursor = Self { run: run.clone(), record, ready: VecDeque::new(), left: Left::Unknown, broken };
+        cursor.read_on();
+        cursor
+    }
+
+    /// When the next event came, in milliseconds since the epoch; `None` when there is none.
+    pub(super) fn due(&self) -> Option<u64> {
+        self.ready.front().map(|ready| match ready {
+            Ready::Derived(event) => event.timestamp,
+            Ready::Stored(event) => event.timestamp,
+        })
+    }
+
+    /// Tells the next event and reads on to the one after it.
+    pub(super) fn tell(&mut self, hear: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        let none = Durations::new();
+        let (history, durations) = match &self.record {
+            Record::Facts(replay) => {
+                (replay.machine.as_ref().map_or(&[][..], RunMachine::messages), &replay.watch.durations)
+            }
+            _ => (&[][..], &none),
+        };
+        let told = match self.ready.pop_front() {
+            Some(Ready::Derived(event)) => {
+                let source = Source::Derived(&event, history);
+                hear(Heard::Event(LoggedEvent { source, run: &self.run, durations }))
+            }
+            Some(Ready::Stored(event)) => {
+                let source = Source::Stored(&event);
+                hear(Heard::Event(LoggedEvent { source, run: &self.run, durations }))
+            }
+            None => ControlFlow::Continue(()),
+        };
+        self.read_on();
+        told
+    }
+
+    /// What the Run is left with, once there is nothing more to tell.
+    pub(super) fn left(&self) -> &Left {
+        &self.left
+    }
+
+    /// What kept it from being read whole.
+    pub(super) fn troubles(self) -> Vec<Trouble> {
+        let unknown = match self.record {
+            Record::Facts(replay) => replay.unknown,
+            _ => None,
+        };
+        let unknown = unknown.map(|(facts, first)| TroubleKind::Unknown { facts, first });
+        let broken = self.broken.map(TroubleKind::Broken);
+        unknown.into_iter().chain(broken).map(|kind| Trouble { run: self.run.clone(), kind }).collect()
+    }
+
+    /// Reads until there is something to tell, or nothing left. The rest of a record that is broken is not read.
+    fn read_on(&mut self) {
+        while self.ready.is_empty() && self.broken.is_none() {
+            match self.record.read(&self.run) {
+                Ok(Some(found)) => self.ready.extend(found),
+                Ok(None) => {
+                    if let Record::Facts(replay) = &self.record {
+                        self.left = replay.left();
+                    }
+                    return;
+                }
+                Err(error) => self.broken = Some(error),
+            }
+        }
+    }
+}
+
+impl Record {
+    fn open(store: &Store, job: &JobId, run: &RunId) -> Result<Self, RunError> {
+        match LogReader::open(&store.layout().log(job, run)) {
+            Ok(log) => Ok(Self::Facts(Box::new(Replay {
+                store: store.clone(),
+                job: job.clone(),
+                log,
+                machine: None,
+                watch: Stopwatch::default(),
+                unknown: None,
+            }))),
+            Err(error) if error.is_not_found() => Ok(Self::Files(store.original_events(job, run)?.into_iter())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What comes next, which may be nothing to tell; `None` at the end.
+    fn read(&mut self, run: &RunId) -> Result<Option<Vec<Ready>>, RunError> {
+        match self {
+            Self::Facts(replay) => replay.read(run),
+            Self::Files(files) => match files.next() {
+                Some((_, path)) => Ok(Some(vec![Ready::Stored(Box::new(OriginalEvent::read(&path)?))])),
+                None => Ok(None),
+            },
+            Self::None => Ok(None),
+        }
+    }
+}
+
+impl Replay {
+    fn read(&mut self, run: &RunId) -> Result<Option<Vec<Ready>>, RunError> {
+        let fact = match self.log.next_entry()? {
+            None => return Ok(None),
+            Some(Entry::Unknown { kind, line }) => {
+                let path = self.store.layout().log(&self.job, run);
+                let (facts, _) = self.unknown.get_or_insert((0, StoreError::UnknownFact { path, line, kind }));
+                *facts += 1;
+                return Ok(Some(Vec::new()));
+            }
+            Some(Entry::Fact(fact)) => fact,
+        };
+        let mut machine = match self.machine.take() {
+            Some(machine) => machine,
+            None => history::first_state(&self.store, &self.job, run, &fact, 0)?,
+        };
+        let at = fact.stamp.at;
+        let taken_over = matches!(fact.body, FactBody::Resumed { .. });
+        self.watch.hear(&fact);
+        let mut ready = Vec::new();
+        let fed = history::feed(&mut machine, fact, &mut |events, _, _| {
+            ready.extend(events.into_iter().map(|event| Ready::Derived(Box::new(event))));
+            false
+        });
+        if let Err(illegal) = fed {
+            self.machine = Some(machine);
+            let place = self.store.layout().log(&self.job, run);
+            let what = format!("line {} does not follow from what is before it ({illegal})", self.log.line());
+            return Err(RunError::History { place, what });
+        }
+        self.watch.see(&ready, at);
+        if taken_over && let Action::CallTools { calls, .. } = machine.outstanding() {
+            self.watch.start(&calls, at);
+        }
+        self.machine = Some(machine);
+        Ok(Some(ready))
+    }
+
+    fn left(&self) -> Left {
+        match self.machine.as_ref().map(RunMachine::outstanding) {
+            Some(Action::Stop(status)) => Left::Ended(status),
+            Some(Action::Generate { .. }) => Left::AskingModel,
+            Some(Action::CallTools { calls, .. }) => Left::Calling(calls),
+            _ => Left::Unknown,
+        }
+    }
+}
+
+/// Times the calls of one turn.
+#[derive(Default)]
+struct Stopwatch {
+    asked_at: HashMap<ToolCallId, u64>,
+    durations: Durations,
+}
+
+impl Stopwatch {
+    fn hear(&mut self, fact: &Fact) {
+        match &fact.body {
+            // Another turn.
+            FactBody::Generated { .. } => {
+                self.asked_at.clear();
+                self.durations.clear();
+            }
+            FactBody::ToolReturned { result } => {
+                if let Some(asked_at) = self.asked_at.get(&result.id) {
+                    self.durations.insert(result.id.clone(), fact.stamp.at.saturating_sub(*asked_at));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn see(&mut self, told: &[Ready], at: u64) {
+        for ready in told {
+            if let Ready::Derived(event) = ready
+                && let EventBody::CallTools { tool_calls, .. } = &event.body
+            {
+                self.start(tool_calls, at);
+            }
+        }
+    }
+
+    fn start(&mut self, calls: &[ToolCall], at: u64) {
+        self.asked_at.extend(calls.iter().map(|call| (call.id.clone(), at)));
+    }
+}

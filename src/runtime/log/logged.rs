@@ -1,0 +1,134 @@
+//! One event of a record, whoever wrote it.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use crate::checkpoint::Status;
+use crate::event::{Detail, Event, EventBody, Step};
+use crate::id::{RunId, ToolCallId};
+use crate::message::Message;
+use crate::store::OriginalEvent;
+use crate::usage::Usage;
+
+/// How long calls took, in milliseconds: from when they were asked for to when their results came. Calls whose results
+/// came from elsewhere (delegates, people) are not among them.
+pub type Durations = HashMap<ToolCallId, u64>;
+
+/// An event that is told again.
+#[derive(Debug, Clone, Copy)]
+pub struct LoggedEvent<'a> {
+    pub(super) source: Source<'a>,
+    pub(super) run: &'a RunId,
+    pub(super) durations: &'a Durations,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// It follows from facts.
+    Derived(&'a Event, &'a [Message]),
+    /// The original stored it.
+    Stored(&'a OriginalEvent),
+}
+
+impl<'a> LoggedEvent<'a> {
+    /// The `type` of its JSON form.
+    pub fn type_name(&self) -> &'a str {
+        match self.source {
+            Source::Derived(event, _) => event.body.type_name(),
+            Source::Stored(event) => &event.kind,
+        }
+    }
+
+    /// Milliseconds since the epoch.
+    pub fn timestamp(&self) -> u64 {
+        match self.source {
+            Source::Derived(event, _) => event.timestamp,
+            Source::Stored(event) => event.timestamp,
+        }
+    }
+
+    /// The step that it belongs to.
+    pub fn step_number(&self) -> u64 {
+        match self.source {
+            Source::Derived(event, _) => event.step_number.unwrap_or(0),
+            Source::Stored(event) => event.step_number,
+        }
+    }
+
+    /// The Run that it belongs to.
+    pub fn run(&self) -> &'a RunId {
+        self.run
+    }
+
+    /// How long the calls of its step took, as far as is known by now.
+    pub fn durations(&self) -> &'a Durations {
+        self.durations
+    }
+
+    /// The usage of the step that ends with it, if one does.
+    pub fn step_usage(&self) -> Option<Usage> {
+        match self.source {
+            Source::Derived(event, _) => step_of(&event.body).map(|step| step.usage),
+            Source::Stored(event) => serde_json::from_value(event.json.get("step")?.get("usage")?.clone()).ok(),
+        }
+    }
+
+    /// Whether a step ends with it.
+    pub fn ends_step(&self) -> bool {
+        match self.source {
+            Source::Derived(event, _) => step_of(&event.body).is_some(),
+            Source::Stored(event) => event.json.get("step").is_some_and(Value::is_object),
+        }
+    }
+
+    /// How its Run ends with it, if it does.
+    pub fn ends_run(&self) -> Option<Status> {
+        match self.source {
+            Source::Derived(event, _) => event.body.ending().map(|told| told.head.status),
+            Source::Stored(event) => {
+                let status = event.json.get("checkpoint")?.get("status")?;
+                serde_json::from_value(status.clone()).ok().filter(|status: &Status| status.is_terminal())
+            }
+        }
+    }
+
+    /// Its JSON form with all messages of checkpoints counted: what it costs does not grow with the history.
+    ///
+    /// # Errors
+    /// As [`Event::to_json`].
+    pub fn to_outline(&self) -> serde_json::Result<Map<String, Value>> {
+        match self.source {
+            Source::Derived(event, _) => object(serde_json::to_value(event)?),
+            Source::Stored(event) => Ok(event.json.clone()),
+        }
+    }
+
+    /// Its JSON form. One that the original stored is as it was stored.
+    ///
+    /// # Errors
+    /// As [`Event::to_json`].
+    pub fn to_json(&self, detail: Detail) -> serde_json::Result<Map<String, Value>> {
+        match self.source {
+            Source::Derived(event, history) => object(event.to_value(history, detail)?),
+            Source::Stored(event) => Ok(event.json.clone()),
+        }
+    }
+}
+
+fn object(json: Value) -> serde_json::Result<Map<String, Value>> {
+    serde_json::from_value(json)
+}
+
+fn step_of(body: &EventBody) -> Option<&Step> {
+    match body {
+        EventBody::ContinueToNextStep { step, .. }
+        | EventBody::CompleteRun { step, .. }
+        | EventBody::StopRunByInteractiveTool { step, .. }
+        | EventBody::StopRunByDelegate { step, .. }
+        | EventBody::StopRunByExceededMaxSteps { step, .. }
+        | EventBody::StopRunByError { step, .. }
+        | EventBody::StopRunByCancellation { step, .. } => Some(step),
+        _ => None,
+    }
+}

@@ -1,0 +1,198 @@
+//! What was recorded, told again: a storage's jobs, a job's Runs, and the events that follow from their facts.
+//!
+//! Reads only. Takes no lock, waits for nobody, and goes on beside a process that works on the job: what is not whole
+//! yet is not there yet. What cannot be read is named and hides nothing else. A Run is read line by line; no more is in
+//! memory than the conversations of Runs that were at work at the same time.
+
+mod cursor;
+mod logged;
+mod runs;
+mod standing;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::checkpoint::Checkpoint;
+use crate::id::{JobId, RunId};
+use crate::job::Job;
+use crate::runtime::{RunError, history};
+use crate::store::{CheckpointEntry, Store, StoreError, beginning_with};
+
+pub use cursor::Left;
+pub use logged::{Durations, LoggedEvent};
+pub use runs::{Descent, Run};
+pub use standing::{JobEntry, Standing, jobs};
+
+use cursor::Cursor;
+
+/// Which job is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// The one that was worked on last.
+    Latest,
+    /// By its id or the beginning of it that no other job's has.
+    Named(&'a str),
+}
+
+/// One job's record, opened to be read.
+pub struct JobLog {
+    store: Store,
+    entry: JobEntry,
+    runs: Vec<Run>,
+}
+
+/// What is heard while a record is read.
+#[derive(Debug, Clone, Copy)]
+pub enum Heard<'a> {
+    /// Something happened in a Run.
+    Event(LoggedEvent<'a>),
+    /// A Run's record ends here.
+    End { run: &'a RunId, left: &'a Left },
+}
+
+/// Something that kept a Run from being read whole.
+#[derive(Debug)]
+pub struct Trouble {
+    pub run: RunId,
+    pub kind: TroubleKind,
+}
+
+/// What kept a Run from being read whole.
+#[derive(Debug)]
+pub enum TroubleKind {
+    /// Facts that a later version wrote were passed over.
+    Unknown {
+        facts: u64,
+        /// The first of them.
+        first: StoreError,
+    },
+    /// The record could not be read, or not beyond a place.
+    Broken(RunError),
+}
+
+/// Opens the record of a job; `None` when the storage holds no jobs and the latest was asked for.
+///
+/// # Errors
+/// [`StoreError::NotFound`] or [`StoreError::AmbiguousName`] when no such job is there, or the system's error.
+pub fn open(storage: &Path, which: Which<'_>) -> Result<Option<JobLog>, RunError> {
+    let store = Store::new(storage);
+    let id = match which {
+        Which::Named(text) => store.find_job_id(text)?,
+        Which::Latest => match store.jobs_by_work()?.into_iter().next() {
+            Some(id) => id,
+            None => return Ok(None),
+        },
+    };
+    let runs = runs::of_job(&store, &id)?;
+    Ok(Some(JobLog { entry: JobEntry::read(&store, id), store, runs }))
+}
+
+impl JobLog {
+    /// The job's id.
+    pub fn id(&self) -> &JobId {
+        &self.entry.id
+    }
+
+    /// The folder that it is stored in, which holds `jobs/`.
+    pub fn storage(&self) -> &Path {
+        self.store.layout().root()
+    }
+
+    /// The job and how it stands.
+    pub fn entry(&self) -> &JobEntry {
+        &self.entry
+    }
+
+    /// The job; `None` when neither its file nor its Runs tell.
+    pub fn job(&self) -> Option<&Job> {
+        self.entry.job.as_ref().ok()
+    }
+
+    /// Its Runs, the first begun first.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Its Runs as a tree, with their depths: a Run stands below the one that it answers, and beside the one that it
+    /// continues, after all that came between.
+    pub fn tree(&self) -> Vec<(usize, &Run)> {
+        runs::in_tree_order(&self.runs)
+    }
+
+    /// The Run that a user typed: its id, or the beginning of it that no other Run of the job has.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] or [`StoreError::AmbiguousName`].
+    pub fn find_run(&self, text: &str) -> Result<&Run, RunError> {
+        let found = beginning_with(text, "runs", self.runs.iter().map(|run| (run, run.id.as_str())))?;
+        Ok(found.ok_or_else(|| self.not_found(format!("run not found: {text}"), "run"))?)
+    }
+
+    /// The checkpoint that a user typed: its id, or the beginning of it that no other checkpoint of the job has.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::AmbiguousName`] or the system's error.
+    pub fn find_checkpoint(&self, text: &str) -> Result<CheckpointEntry, RunError> {
+        let all = self.checkpoints()?;
+        let found = beginning_with(text, "checkpoints", all.iter().map(|entry| (entry, entry.id.as_str())))?;
+        Ok(found.cloned().ok_or_else(|| self.not_found(format!("checkpoint not found: {text}"), "checkpoint"))?)
+    }
+
+    fn not_found(&self, what: String, kind: &str) -> StoreError {
+        let suggestion = Some(format!("job {} has no such {kind}", self.id()));
+        StoreError::NotFound { what, suggestion }
+    }
+
+    /// All checkpoints of the job, by step.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn checkpoints(&self) -> Result<Vec<CheckpointEntry>, RunError> {
+        Ok(self.store.checkpoints(self.id())?)
+    }
+
+    /// A checkpoint with its messages.
+    ///
+    /// # Errors
+    /// What cannot be read, or a log that does not lead to it.
+    pub fn checkpoint(&self, entry: &CheckpointEntry) -> Result<Checkpoint, RunError> {
+        history::read_checkpoint(&self.store, entry)
+    }
+
+    /// Tells the events of all Runs, or of one, by their times, until there are no more or `hear` breaks off. Returns
+    /// what kept Runs from being read whole.
+    pub fn tell(&self, only: Option<&RunId>, hear: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        let runs: Vec<&Run> = self.runs.iter().filter(|run| only.is_none_or(|only| run.id == *only)).collect();
+        let mut open: Vec<Option<Cursor>> = Vec::with_capacity(runs.len());
+        open.resize_with(runs.len(), || None);
+        // When each Run's next event came; before a Run is opened, when it began.
+        let mut next: BinaryHeap<Reverse<(u64, usize)>> =
+            runs.iter().enumerate().map(|(at, run)| Reverse((run.began_at, at))).collect();
+        while let Some(Reverse((_, at))) = next.pop() {
+            let (Some(run), Some(slot)) = (runs.get(at), open.get_mut(at)) else { continue };
+            if let Some(cursor) = slot {
+                if cursor.tell(hear).is_break() {
+                    break;
+                }
+            } else {
+                *slot = Some(Cursor::open(&self.store, self.id(), &run.id));
+            }
+            let Some(cursor) = slot else { continue };
+            if let Some(due) = cursor.due() {
+                next.push(Reverse((due, at)));
+                continue;
+            }
+            let told = hear(Heard::End { run: &run.id, left: cursor.left() });
+            // Its conversation is not needed any more.
+            troubles.extend(slot.take().into_iter().flat_map(Cursor::troubles));
+            if told.is_break() {
+                break;
+            }
+        }
+        troubles.extend(open.into_iter().flatten().flat_map(Cursor::troubles));
+        troubles
+    }
+}

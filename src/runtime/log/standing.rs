@@ -1,0 +1,79 @@
+//! How jobs stand: what their files say, and whether anybody works on them.
+
+use std::path::Path;
+
+use crate::id::JobId;
+use crate::job::{Job, JobStatus};
+use crate::runtime::RunError;
+use crate::store::{Holder, Store, StoreError};
+
+/// Whether a job goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// A process works on it.
+    Running(Holder),
+    /// The process that worked on it is gone; it can be resumed.
+    Interrupted,
+    /// It has stopped.
+    Stopped(JobStatus),
+    /// Its files do not tell.
+    Unknown,
+}
+
+/// A job as a list shows it.
+#[derive(Debug)]
+pub struct JobEntry {
+    pub id: JobId,
+    /// As its file has it, or, without a good one, as its Runs tell. While it is not over, steps and usage are those of
+    /// the coordinator's newest checkpoint.
+    pub job: Result<Job, StoreError>,
+    pub standing: Standing,
+}
+
+/// All jobs of a storage, the last started first; those of which nothing can be read are at the end.
+///
+/// # Errors
+/// The system's error when the storage folder cannot be read; one that does not exist holds no jobs.
+pub fn jobs(storage: &Path) -> Result<Vec<JobEntry>, RunError> {
+    let store = Store::new(storage);
+    let mut jobs: Vec<JobEntry> = store.job_ids()?.into_iter().map(|id| JobEntry::read(&store, id)).collect();
+    let began = |entry: &JobEntry| entry.job.as_ref().map_or(0, |job| job.started_at);
+    jobs.sort_by(|a, b| (began(b), &b.id).cmp(&(began(a), &a.id)));
+    Ok(jobs)
+}
+
+impl JobEntry {
+    pub(super) fn read(store: &Store, id: JobId) -> Self {
+        let mut holder = store.holder(&id);
+        let mut job = store.job(&id);
+        if holder.is_none() && is_running(&job) {
+            // A process may have begun, or ended, between the two looks.
+            holder = store.holder(&id);
+            job = store.job(&id);
+        }
+        let standing = match (&job, holder) {
+            (_, Some(holder)) => Standing::Running(holder),
+            (Ok(job), None) if job.status == JobStatus::Running => Standing::Interrupted,
+            (Ok(job), None) => Standing::Stopped(job.status),
+            (Err(_), None) => Standing::Unknown,
+        };
+        if matches!(standing, Standing::Running(_) | Standing::Interrupted)
+            && let Ok(job) = &mut job
+        {
+            bring_up_to_date(store, job);
+        }
+        Self { id, job, standing }
+    }
+}
+
+fn is_running(job: &Result<Job, StoreError>) -> bool {
+    job.as_ref().is_ok_and(|job| job.status == JobStatus::Running)
+}
+
+/// The job's file is written when it begins and when it ends.
+fn bring_up_to_date(store: &Store, job: &mut Job) {
+    if let Ok(Some(head)) = store.newest_head(&job.id) {
+        job.total_steps = job.total_steps.max(head.step_number);
+        job.usage = if head.usage.total_tokens > job.usage.total_tokens { head.usage } else { job.usage };
+    }
+}

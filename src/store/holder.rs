@@ -1,0 +1,125 @@
+//! Who works on a job, found out without touching the job's lock.
+//!
+//! Trying the lock, even shared and for an instant, could turn away a process that comes to take it. So the kernel's
+//! own list is read where there is one (Linux), and elsewhere the process that the lock file names is looked for.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Store, atomic};
+use crate::id::JobId;
+
+/// The process that works on a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Its id, when it could be read.
+    pub pid: Option<u32>,
+}
+
+impl Store {
+    /// The process that works on a job now; `None` when nobody does. Takes no lock and does not wait.
+    ///
+    /// Where the system does not list its locks, a process that has died and whose id another has by now is taken for
+    /// the one that works on the job.
+    pub fn holder(&self, job: &JobId) -> Option<Holder> {
+        let path = self.layout.lock(job);
+        let text = match atomic::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) => return unreadable(error.is_not_found()),
+        };
+        // Whoever lets go of the lock empties the file; one that was killed leaves its id.
+        let pid: u32 = text.trim().parse().ok()?;
+        is_held(&path, pid).then_some(Holder { pid: Some(pid) })
+    }
+}
+
+#[cfg(unix)]
+fn unreadable(_is_missing: bool) -> Option<Holder> {
+    None
+}
+
+/// Elsewhere a lock keeps others from reading.
+#[cfg(not(unix))]
+fn unreadable(is_missing: bool) -> Option<Holder> {
+    (!is_missing).then_some(Holder { pid: None })
+}
+
+#[cfg(unix)]
+fn is_held(path: &Path, pid: u32) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(inode) = fs::metadata(path).map(|metadata| metadata.ino()) else { return false };
+    match fs::read_to_string("/proc/locks") {
+        Ok(locks) => locks.lines().any(|line| is_lock(line, pid, inode)),
+        Err(_) => is_alive(pid),
+    }
+}
+
+#[cfg(not(unix))]
+fn is_held(_path: &Path, _pid: u32) -> bool {
+    // It could be read, so nobody has it locked.
+    false
+}
+
+/// Whether a line of `/proc/locks` is an exclusive lock that the process holds on the file:
+/// `1: FLOCK  ADVISORY  WRITE 5269 fe:00:6242852 0 EOF`. The device is not compared: it is not that of `stat` on every
+/// file system.
+#[cfg(unix)]
+fn is_lock(line: &str, pid: u32, inode: u64) -> bool {
+    let mut fields = line.split_whitespace().skip(1);
+    // One that waits has an arrow in its second field.
+    fields.next() == Some("FLOCK")
+        && fields.nth(1) == Some("WRITE")
+        && fields.next() == Some(pid.to_string().as_str())
+        && fields.next().and_then(|file| file.rsplit(':').next()) == Some(inode.to_string().as_str())
+}
+
+#[cfg(unix)]
+fn is_alive(pid: u32) -> bool {
+    use rustix::process::{Pid, test_kill_process};
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    // A process of somebody else is alive, too.
+    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::super::tests::World;
+    use super::*;
+
+    #[test]
+    fn a_lock_is_known_by_process_and_file() {
+        let held = "1: FLOCK  ADVISORY  WRITE 5269 fe:00:6242852 0 EOF";
+        assert!(is_lock(held, 5269, 6_242_852));
+        assert!(!is_lock(held, 5269, 42) && !is_lock(held, 526, 6_242_852));
+        for other in [
+            "1: -> FLOCK  ADVISORY  WRITE 5269 fe:00:6242852 0 EOF",
+            "2: FLOCK  ADVISORY  READ 5269 fe:00:6242852 0 EOF",
+            "3: POSIX  ADVISORY  WRITE 5269 fe:00:6242852 0 EOF",
+            "",
+        ] {
+            assert!(!is_lock(other, 5269, 6_242_852), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_job_has_a_holder_for_as_long_as_it_is_open() {
+        let world = World::new();
+        let job_store = world.store.create_job(&super::super::tests::job("j1", 1)).unwrap();
+        let id = job_store.id().clone();
+        assert_eq!(world.store.holder(&id), Some(Holder { pid: Some(std::process::id()) }));
+        drop(job_store);
+        assert_eq!(world.store.holder(&id), None);
+    }
+
+    #[test]
+    fn a_dead_process_holds_nothing() {
+        let world = World::new();
+        drop(world.store.create_job(&super::super::tests::job("j1", 1)).unwrap());
+        let id = "j1".parse().unwrap();
+        // Above the highest process id of any Linux (2^22).
+        fs::write(world.store.layout().lock(&id), "2000000000\n").unwrap();
+        assert_eq!(world.store.holder(&id), None);
+        assert!(!is_alive(2_000_000_000) && is_alive(std::process::id()));
+    }
+}
