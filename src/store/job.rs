@@ -1,11 +1,11 @@
 //! Writing: a job that this process holds, and the Runs in it.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, Store, StoreError, atomic, snapshot};
+use super::{CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, Store, StoreError, atomic, disk, snapshot};
 use crate::checkpoint::CheckpointHead;
 use crate::fact::Fact;
 use crate::id::{JobId, RunId};
@@ -247,12 +247,13 @@ fn create_storage(root: &Path) -> Result<(), StoreError> {
 /// The file stays when the lock goes: removing it would let two processes lock two files of one name.
 struct Lock {
     file: File,
+    path: PathBuf,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Nobody's process id is left behind: two replays leave the same bytes. What stays is read only while locked.
-        let _ = self.file.set_len(0);
+        let _ = disk::truncate(&self.file, &self.path, 0);
         // Closing alone would leave the lock to a child that was forked meanwhile and has not come to its exec yet.
         // When it fails, closing the last copy still releases it.
         let _ = self.file.unlock();
@@ -262,13 +263,7 @@ impl Drop for Lock {
 impl Lock {
     fn take(layout: &Layout, job: &JobId) -> Result<Arc<Self>, StoreError> {
         let path = layout.lock(job);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(StoreError::io("open", &path))?;
+        let mut file = disk::open_to_lock(&path).map_err(StoreError::io("open", &path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -277,14 +272,14 @@ impl Lock {
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
         }
         write_pid(&mut file, &path)?;
-        Ok(Arc::new(Self { file }))
+        Ok(Arc::new(Self { file, path }))
     }
 }
 
 fn write_pid(file: &mut File, path: &Path) -> Result<(), StoreError> {
-    file.set_len(0)
+    disk::truncate(file, path, 0)
         .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .and_then(|()| disk::write(file, path, format!("{}\n", std::process::id()).as_bytes()))
         .map_err(StoreError::io("write to", path))
 }
 

@@ -14,6 +14,7 @@
 //! stored and read, never interpreted: what they lead to is the machine's business, when they are written the runtime's.
 
 mod atomic;
+mod disk;
 mod error;
 mod find;
 mod job;
