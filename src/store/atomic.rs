@@ -1,5 +1,5 @@
 //! Every write to the storage folder goes through here: files that appear whole or not at all, folders, appended lines.
-//! The system calls themselves are [`disk`]'s.
+//! The system calls themselves are [`door`]'s.
 //!
 //! A file is created under a temporary name in its own folder, written, synced, renamed, and its folder synced. What a
 //! crash leaves behind is named `.{file}.{n}.tmp`, which no reader takes for anything.
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{StoreError, disk};
+use super::{StoreError, door};
 
 /// Most temporary names tried for one file: as many leftovers of crashes can lie about before one is in the way.
 const MAX_TEMPORARY: u32 = 1000;
@@ -34,10 +34,10 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let (mut file, temporary) = create_temporary(path)?;
     let written = append(&mut file, &temporary, bytes)
         .and_then(|()| sync(&file, &temporary))
-        .and_then(|()| disk::rename(&temporary, path).map_err(StoreError::io("rename a temporary file to", path)));
+        .and_then(|()| door::rename(&temporary, path).map_err(StoreError::io("rename a temporary file to", path)));
     if let Err(error) = written {
         // Only tidiness: readers ignore the leftover.
-        let _ = disk::remove(&temporary);
+        let _ = door::remove(&temporary);
         return Err(error);
     }
     path.parent().map_or(Ok(()), sync_folder)
@@ -48,7 +48,7 @@ fn create_temporary(path: &Path) -> Result<(File, PathBuf), StoreError> {
     let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
     for n in 0..MAX_TEMPORARY {
         let temporary = path.with_file_name(format!(".{name}.{n}.tmp"));
-        match disk::create(&temporary) {
+        match door::create(&temporary) {
             Ok(file) => return Ok((file, temporary)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = error,
             Err(error) => return Err(StoreError::io("create", &temporary)(error)),
@@ -59,31 +59,31 @@ fn create_temporary(path: &Path) -> Result<(File, PathBuf), StoreError> {
 
 /// Writes all of `bytes` to `file` where it stands.
 pub fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    disk::write(file, path, bytes).map_err(StoreError::io("write to", path))
+    door::write(file, path, bytes).map_err(StoreError::io("write to", path))
 }
 
 /// Waits until what was written to `file` is durable.
 pub fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
-    disk::sync(file, path).map_err(StoreError::io("sync", path))
+    door::sync(file, path).map_err(StoreError::io("sync", path))
 }
 
 /// Cuts `file` to its first `len` bytes.
 pub fn truncate(file: &File, path: &Path, len: u64) -> Result<(), StoreError> {
-    disk::truncate(file, path, len).map_err(StoreError::io("truncate", path))
+    door::truncate(file, path, len).map_err(StoreError::io("truncate", path))
 }
 
 /// Waits until the names in `folder` are durable.
 pub fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     // A relative path of one name has the empty path as its parent.
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    disk::sync_folder(folder).map_err(StoreError::io("sync", folder))
+    door::sync_folder(folder).map_err(StoreError::io("sync", folder))
 }
 
 /// Makes `folder` and those above it that are missing. Not durable until the folders above are synced.
 pub fn create_folder(folder: &Path) -> Result<(), StoreError> {
     // From the top down, one by one: each is a change of its own to the disk.
     let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !is_there(folder)).collect();
-    missing.into_iter().rev().try_for_each(|folder| match disk::create_folder(folder) {
+    missing.into_iter().rev().try_for_each(|folder| match door::create_folder(folder) {
         // Somebody else was faster.
         Err(_) if folder.is_dir() => Ok(()),
         made => made.map_err(StoreError::io("create", folder)),
@@ -97,7 +97,7 @@ fn is_there(folder: &Path) -> bool {
 
 /// Removes `folder` with all that is in it; one that does not exist is fine.
 pub fn remove_folder(folder: &Path) -> Result<(), StoreError> {
-    match disk::remove_folder(folder) {
+    match door::remove_folder(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", folder)(error)),
         _ => Ok(()),
     }

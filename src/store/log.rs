@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{StoreError, atomic, disk};
+use super::{StoreError, atomic, door};
 use crate::checkpoint::FORMAT_VERSION;
 use crate::fact::Fact;
 
@@ -77,7 +77,7 @@ impl LogWriter {
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = disk::open_to_append(path).map_err(StoreError::io("open", path))?;
+        let file = door::open_to_append(path).map_err(StoreError::io("open", path))?;
         let mut reader = LogReader::open(path)?;
         while reader.next_fact()?.is_some() {}
         let tally = reader.tally;
@@ -415,7 +415,7 @@ mod tests {
         let mut writer = LogWriter { file: File::open(&path).unwrap(), ..LogWriter::open(&path).unwrap() };
         let error = writer.append(&fact(2)).unwrap_err();
         assert!(matches!(&error, StoreError::Io { action: "write to", .. }), "{error}");
-        writer.file = disk::open_to_append(&path).unwrap();
+        writer.file = door::open_to_append(&path).unwrap();
         assert!(matches!(writer.append(&fact(3)).unwrap_err(), StoreError::Poisoned { .. }));
         assert!(matches!(writer.sync().unwrap_err(), StoreError::Poisoned { .. }));
         assert_eq!(read(&path).unwrap(), facts(1));

@@ -16,6 +16,8 @@
 mod atomic;
 mod disk;
 mod error;
+#[cfg(feature = "fault-injection")]
+mod fault;
 mod find;
 mod job;
 mod layout;
@@ -23,7 +25,15 @@ mod list;
 mod log;
 mod snapshot;
 
+/// Where `store/` reaches the disk through.
+#[cfg(not(feature = "fault-injection"))]
+use disk as door;
+#[cfg(feature = "fault-injection")]
+use fault as door;
+
 pub use error::StoreError;
+#[cfg(feature = "fault-injection")]
+pub use fault::mark;
 pub use find::Found;
 pub use job::{JobStore, RunStore};
 pub use layout::Layout;
