@@ -87,6 +87,8 @@ impl<'a> Calls<'a> {
             self.arrived.push_back(ToolResult::error(&call, format!("nothing here runs {}", call.tool_name)));
             return;
         };
+        #[cfg(feature = "fault-injection")]
+        crate::store::mark("tool", &call.id);
         // The skill is told of the call here and now, so that it knows the order of the calls.
         let answer = Arc::clone(skill).call(call.clone(), self.end.clone());
         let task = self.running.spawn(answer);

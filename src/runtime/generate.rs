@@ -52,8 +52,11 @@ pub async fn generate(
     let mut telling = stage.narrator.answer(machine.head().step_number);
     let mut on_delta = |delta: &_| telling.delta(delta);
     let asked = async {
-        let answer =
-            async { Ok::<_, StoreError>(stage.provider.generate(&request, stage.timeout, &mut on_delta).await) };
+        let answer = async {
+            #[cfg(feature = "fault-injection")]
+            crate::store::mark("request", machine.head().run_id.as_str());
+            Ok::<_, StoreError>(stage.provider.generate(&request, stage.timeout, &mut on_delta).await)
+        };
         // Polled in this order: the request has left when the disk is waited for. A disk that fails ends it at once.
         tokio::try_join!(answer, async { recorder.settle() })
     };

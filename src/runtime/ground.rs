@@ -142,8 +142,8 @@ pub fn survey(store: &Store, job: &JobId, found: &Found) -> Result<(Ground, Opti
             };
             if let Some(run) = &entry.run
                 && let Ok(Some(past)) = history::read_run(store, job, run)
-                && past.status().is_none()
-                && past.last_save.as_ref().is_some_and(|save| save.head.id == entry.id)
+                && past.last_stored.as_ref() == Some(&entry.id)
+                && !is_over(store, job, run, &past)
             {
                 // The newest checkpoint of a killed Run: what came after it is on record and is not done twice.
                 return Ok((Ground::Killed { past: Box::new(past), run: run.clone() }, setting));
@@ -175,13 +175,17 @@ fn ground_of_run(
         },
         (Err(error), None) => return Err(error),
     };
-    let is_stored = past.last_save.as_ref().is_some_and(|save| store.stored_checkpoint(job, &save.head).is_some());
-    let is_over = past.status().is_some() && is_stored && is_told(store, job, run);
-    Ok(if is_over {
+    Ok(if is_over(store, job, run, &past) {
         Ground::Checkpoint(Box::new(past.machine.into_checkpoint()))
     } else {
         Ground::Killed { past: Box::new(past), run: run.clone() }
     })
+}
+
+/// Whether `run` has ended, and all of its end is written down.
+fn is_over(store: &Store, job: &JobId, run: &RunId, past: &Past) -> bool {
+    let is_stored = past.last_save.as_ref().is_some_and(|save| store.stored_checkpoint(job, &save.head).is_some());
+    past.status().is_some() && is_stored && is_told(store, job, run)
 }
 
 /// Whether the end of `run`, which has ended, was written down as the job's and so could be told to the user. That of

@@ -25,6 +25,8 @@ pub struct Past {
     pub events: Vec<Event>,
     /// The last checkpoint that was asked for: possibly not stored.
     pub last_save: Option<Save>,
+    /// The last checkpoint of the log whose file is there.
+    pub last_stored: Option<CheckpointId>,
     /// Whether facts follow the last checkpoint.
     pub goes_beyond_save: bool,
 }
@@ -51,17 +53,22 @@ pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<Past>,
         began_at: first.stamp.at,
         events: Vec::new(),
         last_save: None,
+        last_stored: None,
         goes_beyond_save: false,
     };
     for fact in facts {
         past.goes_beyond_save = true;
         let (events, last_save, beyond) = (&mut past.events, &mut past.last_save, &mut past.goes_beyond_save);
+        let last_stored = &mut past.last_stored;
         let mut seen = |told, save: Option<Save>, _: &RunMachine| {
             events.extend(told);
             if let Some(save) = save {
-                // A step's end is told before its checkpoint is stored, a Run's end after.
-                if !save.head.status.is_terminal() && store.stored_checkpoint(job, &save.head).is_some() {
-                    events.clear();
+                if store.stored_checkpoint(job, &save.head).is_some() {
+                    *last_stored = Some(save.head.id.clone());
+                    // A step's end is told before its checkpoint is stored, a Run's end after.
+                    if !save.head.status.is_terminal() {
+                        events.clear();
+                    }
                 }
                 *last_save = Some(save);
                 *beyond = false;

@@ -45,6 +45,8 @@ impl Recorder {
         }
         self.keep(transition.save.as_ref(), machine)?;
         for event in &transition.events {
+            #[cfg(feature = "fault-injection")]
+            crate::store::mark("told", event.body.type_name());
             self.sink.emit(event, machine.messages());
         }
         Ok(())

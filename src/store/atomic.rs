@@ -1,17 +1,18 @@
 //! Every write to the storage folder goes through here: files that appear whole or not at all, folders, appended lines.
+//! The system calls themselves are [`door`]'s.
 //!
 //! A file is created under a temporary name in its own folder, written, synced, renamed, and its folder synced. What a
 //! crash leaves behind is named `.{file}.{n}.tmp`, which no reader takes for anything.
 //!
 //! Files get the process's usual permissions (0644 and 0755 less the umask): nothing stored here is a secret.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::StoreError;
+use super::{StoreError, door};
 
 /// Most temporary names tried for one file: as many leftovers of crashes can lie about before one is in the way.
 const MAX_TEMPORARY: u32 = 1000;
@@ -33,10 +34,10 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let (mut file, temporary) = create_temporary(path)?;
     let written = append(&mut file, &temporary, bytes)
         .and_then(|()| sync(&file, &temporary))
-        .and_then(|()| fs::rename(&temporary, path).map_err(StoreError::io("rename a temporary file to", path)));
+        .and_then(|()| door::rename(&temporary, path).map_err(StoreError::io("rename a temporary file to", path)));
     if let Err(error) = written {
         // Only tidiness: readers ignore the leftover.
-        let _ = fs::remove_file(&temporary);
+        let _ = door::remove(&temporary);
         return Err(error);
     }
     path.parent().map_or(Ok(()), sync_folder)
@@ -47,7 +48,7 @@ fn create_temporary(path: &Path) -> Result<(File, PathBuf), StoreError> {
     let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
     for n in 0..MAX_TEMPORARY {
         let temporary = path.with_file_name(format!(".{name}.{n}.tmp"));
-        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+        match door::create(&temporary) {
             Ok(file) => return Ok((file, temporary)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = error,
             Err(error) => return Err(StoreError::io("create", &temporary)(error)),
@@ -58,41 +59,45 @@ fn create_temporary(path: &Path) -> Result<(File, PathBuf), StoreError> {
 
 /// Writes all of `bytes` to `file` where it stands.
 pub fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    file.write_all(bytes).map_err(StoreError::io("write to", path))
+    door::write(file, path, bytes).map_err(StoreError::io("write to", path))
 }
 
 /// Waits until what was written to `file` is durable.
 pub fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
-    file.sync_data().map_err(StoreError::io("sync", path))
+    door::sync(file, path).map_err(StoreError::io("sync", path))
 }
 
 /// Cuts `file` to its first `len` bytes.
 pub fn truncate(file: &File, path: &Path, len: u64) -> Result<(), StoreError> {
-    file.set_len(len).map_err(StoreError::io("truncate", path))
+    door::truncate(file, path, len).map_err(StoreError::io("truncate", path))
 }
 
 /// Waits until the names in `folder` are durable.
-#[cfg(unix)]
 pub fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     // A relative path of one name has the empty path as its parent.
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder).and_then(|handle| handle.sync_all()).map_err(StoreError::io("sync", folder))
-}
-
-/// Only Unix lets a program open a folder to sync it; elsewhere the file system's own journal has to do.
-#[cfg(not(unix))]
-pub fn sync_folder(_folder: &Path) -> Result<(), StoreError> {
-    Ok(())
+    door::sync_folder(folder).map_err(StoreError::io("sync", folder))
 }
 
 /// Makes `folder` and those above it that are missing. Not durable until the folders above are synced.
 pub fn create_folder(folder: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(folder).map_err(StoreError::io("create", folder))
+    // From the top down, one by one: each is a change of its own to the disk.
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !is_there(folder)).collect();
+    missing.into_iter().rev().try_for_each(|folder| match door::create_folder(folder) {
+        // Somebody else was faster.
+        Err(_) if folder.is_dir() => Ok(()),
+        made => made.map_err(StoreError::io("create", folder)),
+    })
+}
+
+/// The current folder, which the empty path stands for, is.
+fn is_there(folder: &Path) -> bool {
+    folder.as_os_str().is_empty() || folder.is_dir()
 }
 
 /// Removes `folder` with all that is in it; one that does not exist is fine.
 pub fn remove_folder(folder: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(folder) {
+    match door::remove_folder(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", folder)(error)),
         _ => Ok(()),
     }

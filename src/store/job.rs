@@ -1,11 +1,11 @@
 //! Writing: a job that this process holds, and the Runs in it.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, Store, StoreError, atomic, snapshot};
+use super::{CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, Store, StoreError, atomic, door, snapshot};
 use crate::checkpoint::CheckpointHead;
 use crate::fact::Fact;
 use crate::id::{JobId, RunId};
@@ -240,6 +240,14 @@ impl RunStore {
 fn create_storage(root: &Path) -> Result<(), StoreError> {
     let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
     atomic::create_folder(root)?;
+    if missing.is_empty() {
+        // A process that died may have made it and come no further.
+        return root.parent().map_or(Ok(()), |parent| match atomic::sync_folder(parent) {
+            // Who may not look into a folder has made nothing there.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        });
+    }
     missing.iter().filter_map(|folder| folder.parent()).try_for_each(atomic::sync_folder)
 }
 
@@ -247,12 +255,13 @@ fn create_storage(root: &Path) -> Result<(), StoreError> {
 /// The file stays when the lock goes: removing it would let two processes lock two files of one name.
 struct Lock {
     file: File,
+    path: PathBuf,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Nobody's process id is left behind: two replays leave the same bytes. What stays is read only while locked.
-        let _ = self.file.set_len(0);
+        let _ = door::truncate(&self.file, &self.path, 0);
         // Closing alone would leave the lock to a child that was forked meanwhile and has not come to its exec yet.
         // When it fails, closing the last copy still releases it.
         let _ = self.file.unlock();
@@ -262,13 +271,7 @@ impl Drop for Lock {
 impl Lock {
     fn take(layout: &Layout, job: &JobId) -> Result<Arc<Self>, StoreError> {
         let path = layout.lock(job);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(StoreError::io("open", &path))?;
+        let mut file = door::open_to_lock(&path).map_err(StoreError::io("open", &path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -277,14 +280,14 @@ impl Lock {
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
         }
         write_pid(&mut file, &path)?;
-        Ok(Arc::new(Self { file }))
+        Ok(Arc::new(Self { file, path }))
     }
 }
 
 fn write_pid(file: &mut File, path: &Path) -> Result<(), StoreError> {
-    file.set_len(0)
+    door::truncate(file, path, 0)
         .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .and_then(|()| door::write(file, path, format!("{}\n", std::process::id()).as_bytes()))
         .map_err(StoreError::io("write to", path))
 }
 

@@ -4,7 +4,7 @@
 //! it off before it appends. Damage anywhere else is an error that names the line.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{StoreError, atomic};
+use super::{StoreError, atomic, door};
 use crate::checkpoint::FORMAT_VERSION;
 use crate::fact::{Fact, KINDS};
 
@@ -77,8 +77,7 @@ impl LogWriter {
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let file =
-            OpenOptions::new().read(true).append(true).create(true).open(path).map_err(StoreError::io("open", path))?;
+        let file = door::open_to_append(path).map_err(StoreError::io("open", path))?;
         let mut reader = LogReader::open(path)?;
         while reader.next_fact()?.is_some() {}
         let tally = reader.tally;
@@ -468,7 +467,7 @@ mod tests {
         let mut writer = LogWriter { file: File::open(&path).unwrap(), ..LogWriter::open(&path).unwrap() };
         let error = writer.append(&fact(2)).unwrap_err();
         assert!(matches!(&error, StoreError::Io { action: "write to", .. }), "{error}");
-        writer.file = OpenOptions::new().append(true).open(&path).unwrap();
+        writer.file = door::open_to_append(&path).unwrap();
         assert!(matches!(writer.append(&fact(3)).unwrap_err(), StoreError::Poisoned { .. }));
         assert!(matches!(writer.sync().unwrap_err(), StoreError::Poisoned { .. }));
         assert_eq!(read(&path).unwrap(), facts(1));

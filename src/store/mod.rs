@@ -15,7 +15,10 @@
 //! stored and read, never interpreted: what they lead to is the machine's business, when they are written the runtime's.
 
 mod atomic;
+mod disk;
 mod error;
+#[cfg(feature = "fault-injection")]
+mod fault;
 mod find;
 mod holder;
 mod job;
@@ -25,7 +28,15 @@ mod log;
 mod original;
 mod snapshot;
 
+/// Where `store/` reaches the disk through.
+#[cfg(not(feature = "fault-injection"))]
+use disk as door;
+#[cfg(feature = "fault-injection")]
+use fault as door;
+
 pub use error::StoreError;
+#[cfg(feature = "fault-injection")]
+pub use fault::mark;
 pub use find::{Found, beginning_with};
 pub use holder::Holder;
 pub use job::{JobStore, RunStore};

@@ -171,6 +171,17 @@ fn a_damaged_log_does_not_matter_once_its_run_has_ended() {
 }
 
 #[test]
+fn a_killed_run_named_by_its_newest_checkpoint_repeats_nothing_that_came_after() {
+    let test = killed();
+    // As if the kill had come before the second step's checkpoint: its call and result are on record.
+    fs::remove_file(test.storage().last_checkpoint()).unwrap();
+    test.server().script([append("c3", "c"), Answer::text("Three.")]);
+    let newest = test.storage().last_checkpoint();
+    assert_eq!(test.run(["resume", checkpoint_id(&newest)]).assert_code(0).stdout, "Three.\n");
+    assert_eq!((owls(&test).as_str(), test.storage().runs().len()), ("abc", 1));
+}
+
+#[test]
 fn a_fork_whose_parent_file_is_gone_goes_on() {
     let test = killed();
     let first = test.storage().checkpoints().remove(0);

@@ -231,6 +231,44 @@ fn only_the_command_line_prints() {
     assert_none(&all_places(&Source::all("src"), &printing, |source| !is_binary(source)), "printing below cli");
 }
 
+/// Reading is anybody's; whoever changes a file has to be counted, and failed, by the tests of faults.
+#[test]
+fn the_store_changes_the_disk_through_its_door() {
+    let changing = [
+        "fs::write",
+        "fs::rename",
+        "fs::remove",
+        "fs::create_dir",
+        "fs::hard_link",
+        "fs::copy",
+        "File::create",
+        "OpenOptions",
+        "set_len",
+        "sync_all",
+        "sync_data",
+        "write_all(",
+    ];
+    let is_inside = |path: &str| path.starts_with("store/") && !path.starts_with("store/fault/");
+    let mut sources = Source::all("src");
+    sources.retain(|source| {
+        is_inside(&source.path) && !matches!(source.path.as_str(), "store/disk.rs" | "store/tests.rs")
+    });
+    for source in &mut sources {
+        let tests = source.text.find("#[cfg(test)]").unwrap_or(source.text.len());
+        source.text.truncate(tests);
+    }
+    assert_none(&all_places(&sources, &changing, |_| true), "changes to the disk beside store/disk.rs");
+}
+
+#[test]
+#[cfg(not(feature = "fault-injection"))]
+fn the_shipped_binary_takes_no_plan_of_faults() {
+    let binary = fs::read(env!("CARGO_BIN_EXE_perstack")).unwrap();
+    let has = |name: &str| binary.windows(name.len()).any(|window| window == name.as_bytes());
+    assert!(has("PERSTACK_STORAGE"), "names of variables are found in it");
+    assert!(!has("PERSTACK_FAULT"));
+}
+
 #[test]
 fn unsafe_code_stays_in_its_room() {
     let places =
@@ -273,7 +311,8 @@ fn files_are_rooms_with_names() {
 /// A file that nobody declares is never compiled, and its tests never run.
 #[test]
 fn every_file_is_part_of_the_build() {
-    for (folder, roots) in [("src", &["lib.rs", "main.rs"][..]), ("tests/it", &["main.rs"])] {
+    let folders = [("src", &["lib.rs", "main.rs"][..]), ("tests/it", &["main.rs"]), ("tests/faults", &["main.rs"])];
+    for (folder, roots) in folders {
         let sources = Source::all(folder);
         let text_of = |path: &str| sources.iter().find(|s| s.path == path).map(Source::code);
         let mut forgotten = Vec::new();

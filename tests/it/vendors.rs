@@ -47,7 +47,7 @@ fn deepseek_speaks_chat_with_a_key() {
     let base_url = test.server().base_url();
     let test = test.env("DEEPSEEK_API_KEY", KEY).env("DEEPSEEK_BASE_URL", &base_url);
     assert_eq!(test.run(["run", "librarian", "q"]).assert_code(0).stdout, "Owls.\n");
-    assert_eq!(test.server().requests()[0].body["model"], "deepseek-chat");
+    assert_eq!(test.server().requests()[0].body["model"], "deepseek-flash");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! | `polite-http` | the same over streamable HTTP |
 //! | `rough` | a server written by hand, over stdio, with the faults that its arguments name (see `fault.rs`) |
 //! | `rough-sse` | the same over the older HTTP+SSE transport |
+//! | `effects FILE` | a server over stdio whose tools leave traces in `FILE` |
 //! | `elsewhere URL` | an HTTP server that redirects every request to `URL` |
 //! | `status N` | an HTTP server that answers every request with status `N` |
 //! | `mute` | an HTTP server that never answers |
@@ -23,6 +24,7 @@
     reason = "a program of tests: it may fail loudly, and it tells what it sees of its surroundings"
 )]
 
+mod effects;
 mod fault;
 mod listing;
 mod plain_http;
@@ -42,6 +44,7 @@ fn main() {
         ["polite-http", options @ ..] => web::serve(options),
         ["rough", faults @ ..] => rough::over_stdio(Faults::parse(faults)),
         ["rough-sse", faults @ ..] => sse::serve(&Faults::parse(faults)),
+        ["effects", file] => effects::over_stdio(file.as_ref()),
         ["elsewhere", url] => refusing::serve(&refusing::Refusal::Redirect((*url).to_owned())),
         ["status", number] => refusing::serve(&refusing::Refusal::Status(number.parse().expect("a status"))),
         ["mute"] => refusing::serve(&refusing::Refusal::Silence),
