@@ -91,6 +91,9 @@ fn assistant(message: &Value, thoughts: &Thoughts, review: &mut Review, place: &
                 review.demand(block["input"].is_object(), || format!("the input of {id:?} is no object"));
                 if let Some(thinking) = thoughts.get(id) {
                     let is_kept = blocks.iter().any(|block| {
+                        if thinking.is_hidden() {
+                            return text_at(block, "/data") == thinking.signature;
+                        }
                         text_at(block, "/thinking") == thinking.text
                             && text_at(block, "/signature") == thinking.signature
                     });
