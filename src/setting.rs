@@ -117,8 +117,8 @@ pub struct ProviderSetting {
     pub region: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
-    /// OpenAI only: which of its two protocols to speak. Absent: Responses at OpenAI's own address, Chat Completions
-    /// anywhere else. (Not in the original.)
+    /// OpenAI and Azure: which of OpenAI's two protocols to speak. Absent: Responses at OpenAI's own address, Chat
+    /// Completions anywhere else, at Azure too. (Not in the original.)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api: Option<OpenAiApi>,
 }

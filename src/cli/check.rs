@@ -9,9 +9,10 @@ use perstack::config::lockfile::{self, Definition, Lock, LockState};
 use perstack::environment::Environment;
 use perstack::expert::{Expert, ExpertKey, SkillSpec};
 use perstack::provider::transport::HttpTransport;
-use perstack::provider::{Provider, ProviderError, ProxySettings, choose};
+use perstack::provider::{Provider, ProviderError, find};
 use serde::Serialize;
 
+use super::drive::async_runtime;
 use super::failure::Failure;
 use super::options::{ConfigArgs, ModelArgs};
 use super::program::{self, Fault};
@@ -180,26 +181,25 @@ fn program(command: &str, subject: &str, place: Place<'_>, findings: &mut Findin
 /// Whether a model could be asked. Where keys are kept out of a check, as in many a CI job, that is no mistake.
 fn provider(setup: &Setup, findings: &mut Findings) {
     match connect(setup) {
-        Ok(provider) => findings.add(Level::Ok, "provider", format!("{} can be used", provider.name())),
-        Err(error) => {
-            let level = match error {
-                ProviderError::MissingKey { .. } | ProviderError::NothingToUse { .. } => Level::Warning,
-                _ => Level::Error,
-            };
+        Ok(Ok(provider)) => findings.add(Level::Ok, "provider", format!("{} can be used", provider.name())),
+        Ok(Err(error)) => {
+            let level = if error.is_about_environment() { Level::Warning } else { Level::Error };
             findings.add(level, "provider", Failure::usage(error).lines().join(" "));
         }
+        Err(failure) => findings.add(Level::Error, "provider", failure.lines().join(" ")),
     }
 }
 
-/// Builds the provider that a run would ask; nothing is sent.
-fn connect(setup: &Setup) -> Result<Provider, ProviderError> {
-    let name = choose(setup.settings.provider, &setup.environment)?;
-    let proxy = match &setup.proxy {
-        Some(url) => ProxySettings::explicit(url),
-        None => ProxySettings::of_environment(&setup.environment),
-    };
-    let transport = Arc::new(HttpTransport::new(&proxy)?);
-    Provider::connect(name, &setup.settings.provider_setting, &setup.environment, transport)
+/// Builds the provider that a run would ask. Nothing is sent to a model; where no key is set, a local server is looked
+/// for, as a run would.
+fn connect(setup: &Setup) -> Result<Result<Provider, ProviderError>, Failure> {
+    let runtime = async_runtime()?;
+    Ok(HttpTransport::of_environment(setup.proxy.as_deref(), &setup.environment).and_then(|transport| {
+        let (settings, environment) = (&setup.settings, &setup.environment);
+        let setting = &settings.provider_setting;
+        let name = runtime.block_on(find(settings.provider, setting, environment, &transport))?;
+        Provider::connect(name, setting, environment, Arc::new(transport))
+    }))
 }
 
 fn lock(project: &Project, findings: &mut Findings) {

@@ -10,8 +10,9 @@ use crate::environment::Environment;
 /// The files that are read when nobody names others (the original's).
 pub const DEFAULT_ENV_FILES: [&str; 2] = [".env", ".env.local"];
 
-/// Variables that a file cannot set: a project that one merely downloaded must not divert model requests.
-const PROCESS_ONLY: [&str; 1] = ["PERSTACK_PROXY_URL"];
+/// Variables that a file cannot set: a project that one merely downloaded must not divert model requests, nor say whose
+/// certificates are trusted on the way.
+const PROCESS_ONLY: [&str; 2] = ["PERSTACK_PROXY_URL", "SSL_CERT_FILE"];
 
 /// Merges variables: `process` > first file > later files; empty values of the process count as not set. Relative
 /// `files` are below `folder`; missing ones are skipped, so are folders (`.env` is a usual name for one) and
@@ -72,11 +73,12 @@ mod tests {
     }
 
     #[test]
-    fn the_proxy_is_the_process_s_business() {
+    fn proxy_and_certificates_are_the_process_s_business() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(".env"), "PERSTACK_PROXY_URL=http://elsewhere\n").unwrap();
+        std::fs::write(folder.path().join(".env"), "PERSTACK_PROXY_URL=http://elsewhere\nSSL_CERT_FILE=ca.pem\n")
+            .unwrap();
         let merged = environment([], folder.path(), &defaults()).unwrap();
-        assert_eq!(merged.get("PERSTACK_PROXY_URL"), None);
+        assert_eq!(merged.iter().count(), 0);
     }
 
     #[test]

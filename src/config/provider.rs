@@ -14,8 +14,11 @@ fn setting_keys(provider: ProviderName) -> &'static [&'static str] {
             &["baseUrl", "headers"]
         }
         ProviderName::OpenAi => &["baseUrl", "organization", "project", "name", "headers", "api"],
-        ProviderName::AzureOpenAi => &["resourceName", "apiVersion", "baseUrl", "headers", "useDeploymentBasedUrls"],
-        ProviderName::AmazonBedrock => &["region"],
+        ProviderName::AzureOpenAi => {
+            &["resourceName", "apiVersion", "baseUrl", "headers", "useDeploymentBasedUrls", "api"]
+        }
+        // The original knows the region alone; a gateway needs the others.
+        ProviderName::AmazonBedrock => &["region", "baseUrl", "headers"],
         ProviderName::GoogleVertex => &["project", "location", "baseUrl", "headers"],
     }
 }
@@ -128,11 +131,12 @@ mod tests {
 
     #[test]
     fn every_setting_of_the_clouds_is_read() {
-        let azure = "resourceName = \"r\"\napiVersion = \"v\"\nuseDeploymentBasedUrls = true";
+        let azure = "resourceName = \"r\"\napiVersion = \"v\"\nuseDeploymentBasedUrls = true\napi = \"responses\"";
         let expected = ProviderSetting {
             resource_name: Some("r".to_owned()),
             api_version: Some("v".to_owned()),
             use_deployment_based_urls: Some(true),
+            api: Some(OpenAiApi::Responses),
             ..ProviderSetting::default()
         };
         assert_eq!(setting_of("azure-openai", azure).unwrap().provider_setting, expected);

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
+use crate::address::Host;
+
 use super::ProviderError;
 
 /// A base URL, version segment included, without a slash at its end: paths are appended to it.
@@ -11,6 +13,8 @@ use super::ProviderError;
 pub struct BaseUrl {
     text: String,
     host: String,
+    /// Added to every address, encoded, without `?`; empty for none.
+    query: String,
 }
 
 impl BaseUrl {
@@ -20,6 +24,25 @@ impl BaseUrl {
     /// [`ProviderError::InvalidBaseUrl`] for what is no URL, for plain http to anywhere but this machine or a private
     /// address, and for credentials or a query: an address is stored with the run and shown, a secret must not be.
     pub fn parse(text: &str, origin: &'static str) -> Result<Self, ProviderError> {
+        Self::parse_where(text, origin, is_near)
+    }
+
+    /// As [`BaseUrl::parse`], for a provider that is sent no key: plain http will do for names of the local network too
+    /// (`http://ollama:11434` between containers).
+    ///
+    /// # Errors
+    /// As [`BaseUrl::parse`].
+    pub fn parse_keyless(text: &str, origin: &'static str) -> Result<Self, ProviderError> {
+        let is_local =
+            |host: &str| Url::parse(&format!("http://{host}")).is_ok_and(|url| Host::of(&url) == Some(Host::LocalName));
+        Self::parse_where(text, origin, |host| is_near(host) || is_local(host))
+    }
+
+    fn parse_where(
+        text: &str,
+        origin: &'static str,
+        may_be_plain: impl Fn(&str) -> bool,
+    ) -> Result<Self, ProviderError> {
         let invalid = |reason: &str| ProviderError::InvalidBaseUrl { origin, reason: reason.to_owned() };
         let url = Url::parse(text.trim())
             .map_err(|error| invalid(&format!("is no URL ({error}); write it as https://host/v1")))?;
@@ -32,7 +55,7 @@ impl BaseUrl {
         }
         match url.scheme() {
             "https" => {}
-            "http" if is_near(host) => {}
+            "http" if may_be_plain(host) => {}
             "http" => {
                 return Err(invalid(&format!(
                     "is plain http to {host}, which would show the key to everyone on the way; use https (plain http \
@@ -41,12 +64,32 @@ impl BaseUrl {
             }
             other => return Err(invalid(&format!("has the scheme {other:?}; use https"))),
         }
-        Ok(Self { text: url.as_str().trim_end_matches('/').to_owned(), host: host.to_owned() })
+        let text = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { text, host: host.to_owned(), query: String::new() })
     }
 
-    /// The URL of `path`, which starts with `/`.
+    /// The same address, `segments` (with `/` in front) further down unless it ends with them already.
+    #[must_use]
+    pub fn ending_with(self, segments: &str) -> Self {
+        if self.text.ends_with(segments) { self } else { Self { text: format!("{}{segments}", self.text), ..self } }
+    }
+
+    /// The same address, with this parameter on every request.
+    #[must_use]
+    pub fn with_parameter(self, name: &str, value: &str) -> Self {
+        let Ok(mut url) = Url::parse(&format!("{}?{}", self.text, self.query)) else { return self };
+        url.query_pairs_mut().append_pair(name, value);
+        let query = url.query().unwrap_or_default().trim_start_matches('&').to_owned();
+        Self { query, ..self }
+    }
+
+    /// The URL of `path`, which starts with `/` and may have a query of its own.
     pub fn join(&self, path: &str) -> String {
-        format!("{}{path}", self.text)
+        match (self.query.as_str(), path.contains('?')) {
+            ("", _) => format!("{}{path}", self.text),
+            (query, false) => format!("{}{path}?{query}", self.text),
+            (query, true) => format!("{}{path}&{query}", self.text),
+        }
     }
 
     /// Whether the host is `domain` or below it.
@@ -84,6 +127,16 @@ mod tests {
     }
 
     #[test]
+    fn parameters_join_those_of_the_path() {
+        let base = BaseUrl::parse("https://r.example.com/openai", "baseUrl").unwrap();
+        let base = base.ending_with("/v1").ending_with("/v1").with_parameter("api-version", "a b&c");
+        assert_eq!(base.join("/chat"), "https://r.example.com/openai/v1/chat?api-version=a+b%26c");
+        assert_eq!(base.join("/chat?alt=sse"), "https://r.example.com/openai/v1/chat?alt=sse&api-version=a+b%26c");
+        let twice = base.with_parameter("b", "2");
+        assert_eq!(twice.join("/c"), "https://r.example.com/openai/v1/c?api-version=a+b%26c&b=2");
+    }
+
+    #[test]
     fn plain_http_is_for_this_machine_and_private_networks() {
         let near = [
             "localhost:1",
@@ -104,6 +157,13 @@ mod tests {
         {
             assert!(joined(&format!("http://{host}")).is_err_and(|error| error.contains("plain http")), "{host}");
         }
+    }
+
+    #[test]
+    fn without_a_key_plain_http_is_for_local_names_too() {
+        assert!(BaseUrl::parse("http://ollama:11434", "baseUrl").is_err());
+        assert!(BaseUrl::parse_keyless("http://ollama:11434", "baseUrl").is_ok());
+        assert!(BaseUrl::parse_keyless("http://models.example.com", "baseUrl").is_err());
     }
 
     #[test]

@@ -1,19 +1,21 @@
 //! Builds a [`Provider`]: settings and variables become an address, credentials and headers, checked once.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use secrecy::SecretString;
 
 use crate::environment::Environment;
 use crate::expert::ModelTier;
+use crate::generation::GenerationFailure;
 use crate::redact::Redactor;
 use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
 
 use super::address::BaseUrl;
-use super::auth::Credentials;
+use super::auth::{self, Credentials};
 use super::catalog;
+use super::place::Place;
 use super::transport::{HttpRequest, Transport};
-use super::vendor::{self, Vendor};
+use super::vendor::{self, KeyVariable, Vendor, WithoutKey};
 use super::watch::Limits;
 use super::{EncodedRequest, Protocol, ProviderError};
 
@@ -22,17 +24,18 @@ pub struct Provider {
     pub(super) vendor: &'static Vendor,
     pub(super) protocol: Box<dyn Protocol>,
     pub(super) transport: Arc<dyn Transport>,
-    /// Knows the key and every header value, for messages.
-    pub(super) redactor: Redactor,
+    /// Knows the key and every header value, for messages; learns tokens as they are fetched.
+    redactor: RwLock<Redactor>,
     pub(super) limits: Limits,
     base_url: BaseUrl,
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
     /// The vendor's own and the user's, the user's last.
     headers: Vec<(String, String)>,
 }
 
 impl Provider {
-    /// A provider with the key that the environment holds. Nothing is sent yet.
+    /// A provider with the key that the environment holds, or with what finds credentials when they are needed. Nothing
+    /// is sent yet.
     ///
     /// # Errors
     /// [`ProviderError`]: no such provider in this version, no key, or an address or header that cannot be used.
@@ -43,26 +46,30 @@ impl Provider {
         transport: Arc<dyn Transport>,
     ) -> Result<Self, ProviderError> {
         let vendor = vendor::vendor(name)?;
-        let key = environment
-            .get(vendor.key_variable)
-            .map(str::trim)
-            .filter(|key| !key.is_empty())
-            .ok_or(ProviderError::MissingKey { variable: vendor.key_variable, provider: name })?;
-        let credentials = Credentials::Key { scheme: vendor.auth, key: SecretString::from(key) };
-        Self::with_credentials(vendor, setting, environment, credentials, transport)
+        let place = Place { setting, environment };
+        let base_url = (vendor.address)(place)?;
+        let credentials = credentials(vendor, place, &transport)?;
+        Self::assemble(vendor, place, base_url, credentials, transport)
     }
 
     /// A provider without a key, for a transport that answers from a recording.
     ///
     /// # Errors
-    /// As [`Provider::connect`], but for the key.
+    /// As [`Provider::connect`], but for the key and for what an address is made of.
     pub fn connect_without_key(
         name: ProviderName,
         setting: &ProviderSetting,
         environment: &Environment,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, ProviderError> {
-        Self::with_credentials(vendor::vendor(name)?, setting, environment, Credentials::None, transport)
+        let vendor = vendor::vendor(name)?;
+        let place = Place { setting, environment };
+        let base_url = match (vendor.address)(place) {
+            // Nothing is sent there.
+            Err(ProviderError::MissingPlace { .. }) => BaseUrl::parse(vendor.example, "baseUrl")?,
+            other => other?,
+        };
+        Self::assemble(vendor, place, base_url, Credentials::None, transport)
     }
 
     /// The same provider with other limits on silence.
@@ -71,30 +78,26 @@ impl Provider {
         Self { limits, ..self }
     }
 
-    fn with_credentials(
+    fn assemble(
         vendor: &'static Vendor,
-        setting: &ProviderSetting,
-        environment: &Environment,
+        Place { setting, environment }: Place<'_>,
+        base_url: BaseUrl,
         credentials: Credentials,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, ProviderError> {
-        let base_url = match (&setting.base_url, environment.get(vendor.base_url_variable)) {
-            (Some(url), _) => BaseUrl::parse(url, "baseUrl")?,
-            (None, Some(url)) => BaseUrl::parse(url, vendor.base_url_variable)?,
-            (None, None) => BaseUrl::parse(vendor.base_url, "baseUrl")?,
-        };
         let own = vendor.headers.iter().filter_map(|header| {
-            let value = (header.setting)(setting).or_else(|| environment.get(header.variable))?;
+            let variable = || header.variables.iter().find_map(|name| environment.get(name));
+            let value = (header.setting)(setting).or_else(variable)?;
             Some((header.name.to_owned(), value.to_owned()))
         });
         let users = setting.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
         let headers: Vec<(String, String)> = own.chain(users).collect();
-        if let Some((name, _)) = headers.iter().cloned().chain(credentials.header()).find(|it| !is_valid_header(it)) {
-            return Err(ProviderError::InvalidHeader { name });
+        if let Some((name, _)) = headers.iter().find(|it| !is_valid_header(it)) {
+            return Err(ProviderError::InvalidHeader { name: name.clone() });
         }
         let mut redactor = Redactor::of_environment(environment);
-        if let Some(key) = environment.get(vendor.key_variable) {
-            redactor.add(key.trim());
+        if let Some((_, key)) = vendor.key(environment) {
+            redactor.add(key);
         }
         for (_, value) in &headers {
             redactor.add(value);
@@ -103,7 +106,7 @@ impl Provider {
             vendor,
             protocol: (vendor.protocol)(setting, &base_url),
             transport,
-            redactor,
+            redactor: RwLock::new(redactor),
             limits: Limits::default(),
             base_url,
             credentials,
@@ -143,17 +146,100 @@ impl Provider {
         })
     }
 
-    /// Adds address, credentials and headers.
-    pub(super) fn address(&self, encoded: EncodedRequest) -> HttpRequest {
+    /// Adds address, headers and credentials.
+    ///
+    /// # Errors
+    /// [`AuthError`](super::auth::AuthError), as a failure.
+    pub(super) async fn authorized(&self, encoded: EncodedRequest) -> Result<HttpRequest, GenerationFailure> {
+        let mut request = self.address(encoded);
+        self.credentials.authorize(&mut request).await?;
+        let mut redactor = self.redactor.write().unwrap_or_else(PoisonError::into_inner);
+        auth::secrets(&request).for_each(|secret| redactor.add(secret));
+        drop(redactor);
+        Ok(request)
+    }
+
+    /// `text` without any secret that is known.
+    pub(super) fn redacted(&self, text: &str) -> String {
+        self.redactor.read().unwrap_or_else(PoisonError::into_inner).text(text)
+    }
+
+    fn address(&self, encoded: EncodedRequest) -> HttpRequest {
         let mut headers = vec![
             ("content-type".to_owned(), "application/json".to_owned()),
             ("user-agent".to_owned(), concat!("perstack/", env!("CARGO_PKG_VERSION")).to_owned()),
         ];
         headers.extend(encoded.headers);
-        headers.extend(self.credentials.header());
         headers.extend(self.headers.iter().cloned());
         HttpRequest { url: self.base_url.join(&encoded.path), headers, body: encoded.body.to_string().into_bytes() }
     }
+}
+
+/// What `vendor` is shown: what the user's own headers say, else the key, else what its row says.
+fn credentials(
+    vendor: &Vendor,
+    place: Place<'_>,
+    transport: &Arc<dyn Transport>,
+) -> Result<Credentials, ProviderError> {
+    let Place { setting, environment } = place;
+    let is_shown = |name: &String| {
+        let is_key_header = |key: &KeyVariable| name.eq_ignore_ascii_case(key.1.header());
+        name.eq_ignore_ascii_case("authorization") || vendor.keys.iter().any(is_key_header)
+    };
+    if setting.headers.keys().any(is_shown) {
+        return Ok(Credentials::None);
+    }
+    if let Some((KeyVariable(variable, scheme), key)) = vendor.key(environment) {
+        let key = SecretString::from(key);
+        if !is_valid_header(&scheme.present(&key)) {
+            return Err(ProviderError::InvalidKey { variable });
+        }
+        return Ok(Credentials::Key { variable, scheme: *scheme, key });
+    }
+    match vendor.without_key {
+        WithoutKey::Goes => Ok(Credentials::None),
+        WithoutKey::Fails => Err(ProviderError::MissingKey {
+            variable: vendor.keys.first().map_or("the key", |key| key.0),
+            provider: vendor.name,
+        }),
+        WithoutKey::Entra => Ok(Credentials::entra(environment, Arc::clone(transport))),
+        WithoutKey::Aws => aws(vendor, place, transport),
+        WithoutKey::Google => google(vendor, place, transport),
+    }
+}
+
+#[cfg(feature = "aws")]
+fn aws(_: &Vendor, place: Place<'_>, transport: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+    Ok(Credentials::aws(place.aws_region()?, place.environment, Arc::clone(transport)))
+}
+
+#[cfg(not(feature = "aws"))]
+fn aws(vendor: &Vendor, _: Place<'_>, _: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+    let remedy = "set AWS_BEARER_TOKEN_BEDROCK, or build with it";
+    Err(ProviderError::FeatureMissing { provider: vendor.name, feature: "aws", remedy })
+}
+
+#[cfg(feature = "google-cloud")]
+#[expect(clippy::unnecessary_wraps, reason = "its twin without the feature fails")]
+fn google(_: &Vendor, place: Place<'_>, transport: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+    Ok(Credentials::google(place.environment, Arc::clone(transport)))
+}
+
+#[cfg(not(feature = "google-cloud"))]
+fn google(vendor: &Vendor, _: Place<'_>, _: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+    let remedy = "build with it, or put a token into headers";
+    Err(ProviderError::FeatureMissing { provider: vendor.name, feature: "google-cloud", remedy })
+}
+
+/// The project that Google's credentials belong to, as far as a file says.
+#[cfg(feature = "google-cloud")]
+pub(super) fn project_of_credentials(environment: &Environment) -> Option<String> {
+    auth::google::project(environment)
+}
+
+#[cfg(not(feature = "google-cloud"))]
+pub(super) fn project_of_credentials(_: &Environment) -> Option<String> {
+    None
 }
 
 fn is_valid_header((name, value): &(String, String)) -> bool {
@@ -218,10 +304,17 @@ mod tests {
             Arc::new(Script::silent()),
         );
         assert_eq!(provider.map(|provider| header(&provider.address(encoded()), "x-api-key").len()), Ok(0));
+        let nowhere = Provider::connect_without_key(
+            ProviderName::AzureOpenAi,
+            &ProviderSetting::default(),
+            &Environment::default(),
+            Arc::new(Script::silent()),
+        );
+        assert!(nowhere.is_ok());
     }
 
-    #[test]
-    fn the_setting_beats_the_variable_for_address_and_headers() {
+    #[tokio::test]
+    async fn the_setting_beats_the_variable_for_address_and_headers() {
         let setting = ProviderSetting {
             base_url: Some("http://127.0.0.1:9/v1/".to_owned()),
             project: Some("from-setting".to_owned()),
@@ -235,7 +328,7 @@ mod tests {
             ("OPENAI_ORGANIZATION", "org"),
         ];
         let provider = connect(ProviderName::OpenAi, &setting, &pairs).unwrap();
-        let request = provider.address(encoded());
+        let request = provider.authorized(encoded()).await.unwrap();
         assert_eq!(request.url, "http://127.0.0.1:9/v1/messages");
         assert_eq!(request.body, br#"{"model":"m"}"#);
         assert_eq!(header(&request, "authorization"), ["Bearer sk-0123456789"]);
@@ -261,6 +354,42 @@ mod tests {
         let error = connect(ProviderName::Anthropic, &setting, &[("ANTHROPIC_API_KEY", "k")]).unwrap_err();
         assert_eq!(error, ProviderError::InvalidHeader { name: "x-team".to_owned() });
         assert!(!error.to_string().contains("owls"));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_sent_is_named_by_its_variable() {
+        let error = connect(ProviderName::OpenAi, &ProviderSetting::default(), &[("OPENAI_API_KEY", "sk\nsecret")]);
+        let error = error.map(|_| ()).unwrap_err();
+        assert_eq!(error, ProviderError::InvalidKey { variable: "OPENAI_API_KEY" });
+        assert!(!error.to_string().contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_header_of_the_users_stands_in_for_the_key() {
+        let setting = ProviderSetting {
+            headers: IndexMap::from([("Authorization".to_owned(), "Bearer gateway".to_owned())]),
+            ..ProviderSetting::default()
+        };
+        for key in ["", "k-0123456789"] {
+            let provider = connect(ProviderName::OpenAi, &setting, &[("OPENAI_API_KEY", key)]).unwrap();
+            let request = provider.authorized(encoded()).await.unwrap();
+            assert_eq!(header(&request, "authorization"), ["Bearer gateway"], "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn azure_takes_a_key_or_a_token() {
+        let place = ("AZURE_RESOURCE_NAME", "owls");
+        let authorized = async |pairs: &[(&str, &str)]| {
+            let provider = connect(ProviderName::AzureOpenAi, &ProviderSetting::default(), pairs).unwrap();
+            let request = provider.authorized(encoded()).await.unwrap();
+            let get = |name| header(&request, name).concat();
+            (get("api-key"), get("authorization"))
+        };
+        let expected = |key: &str, bearer: &str| (key.to_owned(), bearer.to_owned());
+        let both = [place, ("AZURE_OPENAI_API_KEY", "second"), ("AZURE_API_KEY", "first")];
+        assert_eq!(authorized(&both).await, expected("first", ""));
+        assert_eq!(authorized(&[place, ("AZURE_AD_TOKEN", "t")]).await, expected("", "Bearer t"));
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Provider {
     ) -> Result<Generation, GenerationFailure> {
         self.attempt(request, Watch::start(timeout, self.limits), on_delta)
             .await
-            .map_err(|failure| GenerationFailure { message: self.redactor.text(&failure.message), ..failure })
+            .map_err(|failure| GenerationFailure { message: self.redacted(&failure.message), ..failure })
     }
 
     async fn attempt(
@@ -48,7 +48,7 @@ impl Provider {
         watch: Watch,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
     ) -> Result<Generation, GenerationFailure> {
-        let http = self.address(self.protocol.encode(request));
+        let http = watch.within(self.authorized(self.protocol.encode(request))).await??;
         let mut response = watch.within(self.transport.send(http)).await??;
         if !(200..300).contains(&response.status) {
             return Err(self.refusal(&mut response, request.model).await);
@@ -65,7 +65,7 @@ impl Provider {
         let told = self.protocol.read_error(&body);
         let failure = failure::of_status(response.status, |name| response.header(name), &body, told);
         let message = match failure.kind {
-            FailureKind::Authentication => format!("{} (check {})", failure.message, self.vendor.key_variable),
+            FailureKind::Authentication => format!("{} (check {})", failure.message, self.credentials.hint()),
             FailureKind::NotFound => format!("{} (check the model {model} and the base URL)", failure.message),
             _ => failure.message,
         };

@@ -9,6 +9,8 @@ use crate::generation::{Delta, GenerateRequest, GenerationFailure};
 use crate::setting::ProviderName;
 
 mod address;
+mod place;
+mod profile;
 mod auth;
 pub mod catalog;
 #[cfg(test)]
@@ -16,6 +18,8 @@ pub mod catalog;
 mod event_stream;
 mod frame;
 mod proxy;
+mod roots;
+pub mod fetch;
 pub mod transport;
 pub mod retry;
 mod failure;
@@ -30,7 +34,10 @@ pub mod bedrock;
 pub mod openai;
 pub mod chat;
 pub mod google;
+mod azure;
+mod rows;
 pub mod vendor;
+mod find;
 mod watch;
 mod connect;
 mod generate;
@@ -38,6 +45,7 @@ mod generate;
 mod testing;
 
 pub use connect::Provider;
+pub use find::find;
 pub use proxy::ProxySettings;
 pub use vendor::choose;
 pub use watch::Limits;
@@ -129,22 +137,30 @@ pub enum ProviderError {
     MissingKey { variable: &'static str, provider: ProviderName },
     #[error("no model provider can be used: no key is set; set {variables} in the environment or in .env")]
     NothingToUse { variables: String },
+    /// A part of the address that the user must give.
+    #[error("{what} is not set: {why}; {remedy}")]
+    MissingPlace { what: &'static str, why: &'static str, remedy: &'static str },
+    /// A part of the address that would lead elsewhere.
+    #[error("{origin} is {value:?}, which cannot be a part of an address; use letters, digits and -")]
+    InvalidPlace { origin: &'static str, value: String },
+    /// Does not show the key.
+    #[error("{variable} holds a line break or another character that cannot be sent; correct it")]
+    InvalidKey { variable: &'static str },
+    #[error("provider {provider} needs the feature {feature}, which this program was built without; {remedy}")]
+    FeatureMissing { provider: ProviderName, feature: &'static str, remedy: &'static str },
     /// `origin` is the key or variable that holds the address.
     #[error("{origin} {reason}")]
     InvalidBaseUrl { origin: &'static str, reason: String },
-    #[error("header {name:?} for the model provider has a name or value that HTTP does not allow{}", key_hint(name))]
+    #[error("header {name:?} for the model provider has a name or value that HTTP does not allow; correct it")]
     InvalidHeader { name: String },
     /// Does not show the address: it may hold a password.
     #[error("the proxy's address cannot be used; write it as http://host:port or socks5://host:port")]
     InvalidProxy,
 }
 
-/// What may be wrong with a header that HTTP does not allow.
-fn key_hint(name: &str) -> &'static str {
-    match name {
-        "x-api-key" | "authorization" => {
-            ": the provider's key holds a line break or another character that cannot be sent"
-        }
-        _ => "; correct it",
+impl ProviderError {
+    /// Whether it is about variables that are not there, as where keys are kept out of a check on purpose.
+    pub fn is_about_environment(&self) -> bool {
+        matches!(self, Self::MissingKey { .. } | Self::NothingToUse { .. } | Self::MissingPlace { .. })
     }
 }

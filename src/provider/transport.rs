@@ -12,8 +12,11 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Proxy, Url};
 use serde::{Deserialize, Serialize};
 
+use crate::environment::Environment;
 use crate::future::BoxFuture;
 
+use super::fetch::{self, Fetch, Fetched, Method};
+use super::roots::ExtraRoots;
 use super::{ProviderError, ProxySettings};
 
 /// Time for name look-up, TCP, proxy and TLS together. Seconds even on a bad line; a dead address shows soon.
@@ -23,6 +26,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub trait Transport: Send + Sync {
     /// Sends `request`. Dropping the future, or the body, closes the connection.
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>>;
+
+    /// Carries out a small exchange, whole. A transport that answers from elsewhere than the network has none.
+    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<Fetched, TransportError>> {
+        Box::pin(async move {
+            let place = request.url.split('?').next().unwrap_or_default();
+            Err(unusable(format!("{place} cannot be asked: there is no network here")))
+        })
+    }
 }
 
 /// A POST request. Of headers of one name the last counts. Header values may be secrets, so `Debug` shows names only.
@@ -93,9 +104,12 @@ pub struct HttpTransport {
     proxies: Vec<Proxy>,
     /// A proxy may itself be reached by TLS, whatever the request's own scheme.
     has_proxy: bool,
+    roots: ExtraRoots,
     /// For plain http: needs no certificates, which take milliseconds to load.
     plain: OnceLock<Result<Client, TransportError>>,
     secure: OnceLock<Result<Client, TransportError>>,
+    /// For a machine's own metadata: no proxy, no certificates.
+    direct: OnceLock<Result<Client, TransportError>>,
 }
 
 impl HttpTransport {
@@ -107,29 +121,55 @@ impl HttpTransport {
         // Fails when the program around this library has installed a provider of its own: then that one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let proxies = proxy.proxies()?;
-        Ok(Self { has_proxy: !proxies.is_empty(), proxies, plain: OnceLock::new(), secure: OnceLock::new() })
+        Ok(Self {
+            has_proxy: !proxies.is_empty(),
+            proxies,
+            roots: ExtraRoots::default(),
+            plain: OnceLock::new(),
+            secure: OnceLock::new(),
+            direct: OnceLock::new(),
+        })
+    }
+
+    /// A transport as the usual variables say: proxies, unless `proxy` is the one for all requests, and certificates
+    /// to trust besides the system's (`SSL_CERT_FILE`).
+    ///
+    /// # Errors
+    /// As [`HttpTransport::new`].
+    pub fn of_environment(proxy: Option<&str>, environment: &Environment) -> Result<Self, ProviderError> {
+        let proxy = proxy.map_or_else(|| ProxySettings::of_environment(environment), ProxySettings::explicit);
+        Ok(Self { roots: ExtraRoots::of_environment(environment), ..Self::new(&proxy)? })
     }
 
     fn client(&self, url: &Url) -> Result<&Client, TransportError> {
         let is_plain = url.scheme() == "http" && !self.has_proxy;
-        let (cell, certificates) =
-            if is_plain { (&self.plain, Certificates::None) } else { (&self.secure, Certificates::System) };
-        cell.get_or_init(|| self.build(certificates)).as_ref().map_err(Clone::clone)
+        let (cell, way) = if is_plain { (&self.plain, Way::Plain) } else { (&self.secure, Way::Secure) };
+        cell.get_or_init(|| self.build(way)).as_ref().map_err(Clone::clone)
     }
 
-    fn build(&self, certificates: Certificates) -> Result<Client, TransportError> {
+    fn fetching_client(&self, url: &Url) -> Result<&Client, TransportError> {
+        if url.scheme() == "http" && fetch::is_metadata(url) {
+            return self.direct.get_or_init(|| self.build(Way::Direct)).as_ref().map_err(Clone::clone);
+        }
+        self.client(url)
+    }
+
+    fn build(&self, way: Way) -> Result<Client, TransportError> {
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             // A redirect would carry the key to wherever the server says.
             .redirect(reqwest::redirect::Policy::none())
             // Only the proxies handed in: the process environment is read by the command line alone.
             .no_proxy();
-        for proxy in &self.proxies {
-            builder = builder.proxy(proxy.clone());
+        if way != Way::Direct {
+            for proxy in &self.proxies {
+                builder = builder.proxy(proxy.clone());
+            }
         }
-        if matches!(certificates, Certificates::None) {
-            builder = builder.tls_certs_only([]);
-        }
+        builder = match way {
+            Way::Plain | Way::Direct => builder.tls_certs_only([]),
+            Way::Secure => builder.tls_certs_merge(self.roots.load()?),
+        };
         builder.build().map_err(|error| TransportError {
             kind: TransportErrorKind::Certificate,
             message: format!("cannot set up TLS: {}", causes(&error)),
@@ -137,11 +177,13 @@ impl HttpTransport {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Certificates {
-    /// For connections without TLS.
-    None,
-    System,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Without TLS.
+    Plain,
+    Secure,
+    /// Without TLS and proxies.
+    Direct,
 }
 
 impl Transport for HttpTransport {
@@ -153,17 +195,45 @@ impl Transport for HttpTransport {
             let sent = self.client(&url)?.post(url).headers(headers).body(request.body).send();
             let way = if self.has_proxy { format!("{host} (a proxy is set)") } else { host.clone() };
             let response = sent.await.map_err(|error| send_error(&way, &error))?;
-            let headers = response
-                .headers()
-                .iter()
-                .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
             Ok(HttpResponse {
                 status: response.status().as_u16(),
-                headers: headers.collect(),
+                headers: visible_headers(&response),
                 body: Box::new(HttpBody { response, host }),
             })
         })
     }
+
+    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<Fetched, TransportError>> {
+        Box::pin(async move {
+            let url = Url::parse(&request.url).map_err(|error| unusable(format!("the address is no URL: {error}")))?;
+            let host = host_of(&url);
+            let limit = request.limit;
+            let exchange = async {
+                let client = self.fetching_client(&url)?;
+                let method = match request.method {
+                    Method::Get => reqwest::Method::GET,
+                    Method::Post => reqwest::Method::POST,
+                    Method::Put => reqwest::Method::PUT,
+                };
+                let headers = header_map(&request.headers)?;
+                let sent = client.request(method, url).headers(headers).body(request.body).send();
+                let response = sent.await.map_err(|error| send_error(&host, &error))?;
+                let (status, headers) = (response.status().as_u16(), visible_headers(&response));
+                let mut body = HttpBody { response, host: host.clone() };
+                Ok(Fetched { status, headers, body: fetch::whole(&mut body, &host).await? })
+            };
+            tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| {
+                let message = format!("no answer from {host} within {limit:?}");
+                Err(TransportError { kind: TransportErrorKind::Connection, message })
+            })
+        })
+    }
+}
+
+/// Names in lower case; values that are no visible ASCII are left out.
+fn visible_headers(response: &reqwest::Response) -> Vec<(String, String)> {
+    let headers = response.headers().iter();
+    headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))).collect()
 }
 
 struct HttpBody {
@@ -210,8 +280,14 @@ fn unusable(message: String) -> TransportError {
 
 fn send_error(host: &str, error: &reqwest::Error) -> TransportError {
     let causes = causes(error);
-    if has_tls_cause(error) {
-        let message = format!("no secure connection to {host}: {causes}");
+    if let Some(cause) = tls_cause(error) {
+        let remedy = match cause {
+            rustls::Error::InvalidCertificate(_) => {
+                "; if a proxy of your network stands between, set SSL_CERT_FILE to its certificate authority's PEM file"
+            }
+            _ => "",
+        };
+        let message = format!("no secure connection to {host}: {causes}{remedy}");
         return TransportError { kind: TransportErrorKind::Certificate, message };
     }
     if error.is_builder() {
@@ -242,8 +318,8 @@ fn causes(error: &reqwest::Error) -> String {
     if text.is_empty() { "unknown cause".to_owned() } else { text }
 }
 
-fn has_tls_cause(error: &reqwest::Error) -> bool {
-    chain(error).any(<dyn Error>::is::<rustls::Error>)
+fn tls_cause(error: &reqwest::Error) -> Option<&rustls::Error> {
+    chain(error).find_map(<dyn Error>::downcast_ref::<rustls::Error>)
 }
 
 /// The errors below `error`, from the outside in.

@@ -1,41 +1,87 @@
-//! The vendors: a row each, with everything about one that is not its wire protocol.
+//! What a vendor's row is, and which vendor is used.
 //!
-//! A vendor whose protocol exists is added as a row. The rows decide nothing; [`Provider`](super::Provider) reads them.
+//! A vendor whose protocol exists is added as a row, in [`rows`](super::rows). The rows decide nothing;
+//! [`Provider`](super::Provider) reads them.
 
 use crate::environment::Environment;
 use crate::expert::ModelTier;
-use crate::setting::{OpenAiApi, ProviderName, ProviderSetting};
+use crate::setting::{ProviderName, ProviderSetting};
 
 use super::address::BaseUrl;
-use super::anthropic::AnthropicMessages;
 use super::auth::AuthScheme;
-use super::chat::ChatCompletions;
-use super::openai::OpenAiResponses;
+use super::place::Place;
+use super::rows::VENDORS;
 use super::{Protocol, ProviderError};
+
+/// The wire protocol for these settings at this address.
+pub type ProtocolOf = fn(&ProviderSetting, &BaseUrl) -> Box<dyn Protocol>;
 
 /// A vendor's row.
 pub struct Vendor {
     pub name: ProviderName,
-    /// Where its own servers are, version segment included.
-    pub base_url: &'static str,
-    /// Points the provider at a gateway or a test server.
-    pub base_url_variable: &'static str,
-    pub key_variable: &'static str,
-    pub auth: AuthScheme,
+    /// Where its servers are, version segment included: the user's word, else made of settings, else its own.
+    pub address: fn(Place<'_>) -> Result<BaseUrl, ProviderError>,
+    /// What an address of its own looks like; stands in for it where nothing is sent.
+    pub example: &'static str,
+    /// Variables that may hold a key, in the order in which they are looked at.
+    pub keys: &'static [KeyVariable],
+    /// Sets of other variables; when all of one set are there, the vendor can be used.
+    pub signs: &'static [&'static [&'static str]],
+    /// What is done when no variable holds a key.
+    pub without_key: WithoutKey,
     /// Headers whose values the user may give.
     pub headers: &'static [OptionalHeader],
     pub tiers: Tiers,
     /// Tokens to ask for where the protocol must name a limit and the model is unknown; `None` where it need not.
     pub fallback_max_output_tokens: Option<u64>,
-    /// The wire protocol for these settings at this address.
-    pub protocol: fn(&ProviderSetting, &BaseUrl) -> Box<dyn Protocol>,
+    pub protocol: ProtocolOf,
+}
+
+/// A variable, and how the key in it is presented.
+pub struct KeyVariable(pub &'static str, pub AuthScheme);
+
+/// What is done when no variable holds a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutKey {
+    /// The vendor cannot be used.
+    Fails,
+    /// It needs none.
+    Goes,
+    /// AWS's chain of credentials.
+    Aws,
+    /// Google's application-default credentials.
+    Google,
+    /// A token of Microsoft Entra.
+    Entra,
 }
 
 /// A header that is sent when the configuration or the environment has a value.
 pub struct OptionalHeader {
     pub name: &'static str,
     pub setting: fn(&ProviderSetting) -> Option<&str>,
-    pub variable: &'static str,
+    pub variables: &'static [&'static str],
+}
+
+impl Vendor {
+    /// The key that the environment holds, with its variable and scheme.
+    pub fn key<'a>(&self, environment: &'a Environment) -> Option<(&'static KeyVariable, &'a str)> {
+        self.keys.iter().find_map(|variable| {
+            let key = environment.get(variable.0).map(str::trim).filter(|key| !key.is_empty())?;
+            Some((variable, key))
+        })
+    }
+
+    /// Whether the environment holds what it takes.
+    fn is_ready(&self, environment: &Environment) -> bool {
+        let is_there = |names: &&[&str]| names.iter().all(|name| environment.get(name).is_some());
+        self.key(environment).is_some() || self.signs.iter().any(is_there)
+    }
+
+    /// The variables to set so that it can be used.
+    fn wanted(&self) -> Option<String> {
+        let key = self.keys.first().filter(|_| self.without_key != WithoutKey::Goes);
+        key.map(|key| key.0.to_owned()).or_else(|| self.signs.first().map(|names| names.join(" with ")))
+    }
 }
 
 /// The models that stand for low, middle and high. `middle` is used when nobody names one.
@@ -56,53 +102,6 @@ impl Tiers {
     }
 }
 
-/// In the order in which keys are looked for.
-static VENDORS: [Vendor; 2] = [
-    Vendor {
-        name: ProviderName::Anthropic,
-        base_url: "https://api.anthropic.com/v1",
-        base_url_variable: "ANTHROPIC_BASE_URL",
-        key_variable: "ANTHROPIC_API_KEY",
-        auth: AuthScheme::Header("x-api-key"),
-        headers: &[],
-        tiers: Tiers { low: "claude-haiku-4-5", middle: "claude-sonnet-4-5", high: "claude-opus-4-6" },
-        // The original library's number.
-        fallback_max_output_tokens: Some(4096),
-        protocol: |_, _| Box::new(AnthropicMessages),
-    },
-    Vendor {
-        name: ProviderName::OpenAi,
-        base_url: "https://api.openai.com/v1",
-        base_url_variable: "OPENAI_BASE_URL",
-        key_variable: "OPENAI_API_KEY",
-        auth: AuthScheme::Bearer,
-        headers: &[
-            OptionalHeader {
-                name: "openai-organization",
-                setting: |setting| setting.organization.as_deref(),
-                variable: "OPENAI_ORGANIZATION",
-            },
-            OptionalHeader {
-                name: "openai-project",
-                setting: |setting| setting.project.as_deref(),
-                variable: "OPENAI_PROJECT",
-            },
-        ],
-        tiers: Tiers { low: "gpt-5-nano", middle: "gpt-5-mini", high: "gpt-5" },
-        fallback_max_output_tokens: None,
-        protocol: openai_protocol,
-    },
-];
-
-/// Servers that imitate OpenAI know Chat Completions; few know Responses.
-fn openai_protocol(setting: &ProviderSetting, base_url: &BaseUrl) -> Box<dyn Protocol> {
-    let default = if base_url.is_within("api.openai.com") { OpenAiApi::Responses } else { OpenAiApi::Chat };
-    match setting.api.unwrap_or(default) {
-        OpenAiApi::Responses => Box::new(OpenAiResponses),
-        OpenAiApi::Chat => Box::new(ChatCompletions),
-    }
-}
-
 /// The row of `name`.
 ///
 /// # Errors
@@ -114,7 +113,8 @@ pub fn vendor(name: ProviderName) -> Result<&'static Vendor, ProviderError> {
     })
 }
 
-/// The provider to use: the one that is named, else the first whose key is in the environment.
+/// The provider to use: the one that is named, else the first whose key is in the environment, in the order of
+/// [`ProviderName::ALL`]. [`find`](super::find) looks for a local server too.
 ///
 /// # Errors
 /// [`ProviderError::NotBuilt`] for a named one, [`ProviderError::NothingToUse`] when no key is there.
@@ -122,11 +122,10 @@ pub fn choose(named: Option<ProviderName>, environment: &Environment) -> Result<
     if let Some(name) = named {
         return vendor(name).map(|vendor| vendor.name);
     }
-    VENDORS
-        .iter()
-        .find(|vendor| environment.get(vendor.key_variable).is_some())
-        .map(|vendor| vendor.name)
-        .ok_or_else(|| ProviderError::NothingToUse { variables: listed(VENDORS.iter().map(|v| v.key_variable)) })
+    VENDORS.iter().find(|vendor| vendor.is_ready(environment)).map(|vendor| vendor.name).ok_or_else(|| {
+        let wanted: Vec<String> = VENDORS.iter().filter_map(Vendor::wanted).collect();
+        ProviderError::NothingToUse { variables: listed(wanted.iter().map(String::as_str)) }
+    })
 }
 
 /// `a`, `a or b`, `a, b or c`.
@@ -142,7 +141,6 @@ fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::catalog;
 
     fn environment(names: &[&str]) -> Environment {
         names.iter().map(|name| ((*name).to_owned(), "value".to_owned())).collect()
@@ -161,46 +159,34 @@ mod tests {
     }
 
     #[test]
+    fn a_vendors_other_variables_count_too() {
+        assert_eq!(choose(None, &environment(&["AZURE_OPENAI_API_KEY"])), Ok(ProviderName::AzureOpenAi));
+        let bedrock = super::super::rows::amazon_bedrock(|_, _| Box::new(super::super::chat::ChatCompletions));
+        assert!(bedrock.is_ready(&environment(&["AWS_BEARER_TOKEN_BEDROCK"])));
+        assert!(bedrock.is_ready(&environment(&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])));
+        assert!(!bedrock.is_ready(&environment(&["AWS_ACCESS_KEY_ID", "AWS_REGION"])));
+    }
+
+    #[test]
     fn without_name_or_key_the_error_lists_what_would_work() {
         let error = choose(None, &environment(&["PATH"])).unwrap_err().to_string();
         assert_eq!(
             error,
-            "no model provider can be used: no key is set; set ANTHROPIC_API_KEY or OPENAI_API_KEY in the environment \
-             or in .env"
+            "no model provider can be used: no key is set; set ANTHROPIC_API_KEY, OPENAI_API_KEY, DEEPSEEK_API_KEY or \
+             AZURE_API_KEY in the environment or in .env"
         );
     }
 
     #[test]
     fn a_provider_without_a_row_is_refused_by_name() {
         for name in ProviderName::ALL {
-            let built = matches!(name, ProviderName::Anthropic | ProviderName::OpenAi);
+            let built = VENDORS.iter().any(|vendor| vendor.name == name);
             assert_eq!(choose(Some(name), &Environment::default()).is_ok(), built, "{name}");
         }
         let error = choose(Some(ProviderName::Google), &Environment::default()).unwrap_err().to_string();
-        assert_eq!(error, "provider google is not built into this version; use anthropic or openai");
-    }
-
-    #[test]
-    fn openai_speaks_responses_at_home_and_chat_elsewhere_unless_told() {
-        let spoken = |url: &str, api| {
-            let base = BaseUrl::parse(url, "baseUrl").unwrap();
-            openai_protocol(&ProviderSetting { api, ..ProviderSetting::default() }, &base).name()
-        };
-        let (home, elsewhere) = ("https://api.openai.com/v1", "http://127.0.0.1:8080/v1");
-        assert_eq!(spoken(home, None), "openai-responses");
-        assert_eq!(spoken(elsewhere, None), "openai-chat");
-        assert_eq!(spoken(home, Some(OpenAiApi::Chat)), "openai-chat");
-        assert_eq!(spoken(elsewhere, Some(OpenAiApi::Responses)), "openai-responses");
-    }
-
-    #[test]
-    fn every_row_holds_an_address_that_is_allowed_and_models_that_are_known() {
-        for vendor in &VENDORS {
-            assert!(BaseUrl::parse(vendor.base_url, "baseUrl").is_ok(), "{}", vendor.base_url);
-            for tier in [ModelTier::Low, ModelTier::Middle, ModelTier::High] {
-                let id = vendor.tiers.get(tier);
-                assert_eq!(catalog::model(vendor.name, id).map(|model| model.id), Some(id));
-            }
-        }
+        assert_eq!(
+            error,
+            "provider google is not built into this version; use anthropic, openai, deepseek or azure-openai"
+        );
     }
 }

@@ -13,6 +13,7 @@ use super::cassette::{
 use super::workspace::{Workspace, map_strings};
 use super::{CassetteHeader, ReplayError};
 use crate::future::BoxFuture;
+use crate::provider::fetch::{Fetch, Fetched};
 use crate::provider::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind};
 use crate::redact::Redactor;
 use crate::tool::{ToolCall, ToolResult};
@@ -184,6 +185,11 @@ impl Transport for RecordingTransport {
                 }
             }
         })
+    }
+
+    /// Passed on and not recorded: it is about credentials.
+    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<Fetched, TransportError>> {
+        self.inner.fetch(request)
     }
 }
 

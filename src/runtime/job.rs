@@ -21,7 +21,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         return Err(RunError::EmptyQuery);
     }
     let expert = find_expert(&input.expert, &options.experts)?;
-    let session = Session::open(options)?;
+    let session = Session::open(options).await?;
     // A job whose tools cannot be had is not begun.
     let tools = open_tools(expert, options, false).await?;
 

@@ -36,7 +36,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let adopted = adopted(&ground.head().expert.key, options, stored);
     let options = adopted.as_ref().unwrap_or(options);
     find_expert(&ground.head().expert.key, &options.experts)?;
-    let session = Session::open(options)?;
+    let session = Session::open(options).await?;
     let job = job_to_continue(&store, job_store.id(), &ground, &session, options)?;
     let shared = Shared { options: options.clone(), session, store, job: job_store };
     let root = match root_of(ground, input.query, &shared)? {

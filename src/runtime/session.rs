@@ -7,13 +7,14 @@ use crate::expert::{Expert, ModelTier};
 use crate::fact::Clock;
 use crate::id::RunId;
 use crate::provider::transport::{HttpTransport, Transport};
-use crate::provider::{Provider, ProxySettings, choose};
+use crate::provider::{Provider, find};
 use crate::redact::Redactor;
 use crate::replay::{
     Cassette as Recorded, CassetteClock, CassetteHeader, Recorder, RecordingTransport, ReplayTools, ReplayTransport,
 };
 use crate::runtime::clock::SystemClock;
 use crate::runtime::{Cassette, Options, RunError};
+use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult};
 
 /// One invocation's ways to the outside.
@@ -41,19 +42,21 @@ pub enum Tape {
 }
 
 impl Session {
-    /// Opens what `options` ask for. Nothing is sent yet.
+    /// Opens what `options` ask for. Nothing is sent yet, but for a look whether a local server is there when nothing
+    /// else says which provider to use.
     ///
     /// # Errors
     /// No provider to use, or a cassette that cannot be used.
-    pub fn open(options: &Options) -> Result<Self, RunError> {
+    pub async fn open(options: &Options) -> Result<Self, RunError> {
         let mut redactor = Redactor::of_environment(&options.environment);
         for value in options.settings.provider_setting.headers.values() {
             redactor.add(value);
         }
         match &options.cassette {
-            Cassette::None => Self::live(options, redactor),
+            Cassette::None => Self::live(options, redactor).await,
             Cassette::Record(path) => {
-                let name = choose(options.settings.provider, &options.environment)?;
+                let http = http(options)?;
+                let name = provider_name(options, http.as_ref()).await?;
                 let header = CassetteHeader {
                     provider: name,
                     model: options.settings.model.clone().unwrap_or_default(),
@@ -61,7 +64,7 @@ impl Session {
                 };
                 let recorder = Recorder::create(path, &header, &options.workspace, redactor.clone())?;
                 let recorder = Arc::new(recorder);
-                let transport = Arc::new(RecordingTransport::new(http(options)?, Arc::clone(&recorder)));
+                let transport = Arc::new(RecordingTransport::new(http, Arc::clone(&recorder)));
                 let setting = &options.settings.provider_setting;
                 Ok(Self {
                     provider: Arc::new(Provider::connect(name, setting, &options.environment, transport)?),
@@ -92,10 +95,11 @@ impl Session {
         }
     }
 
-    fn live(options: &Options, redactor: Redactor) -> Result<Self, RunError> {
-        let name = choose(options.settings.provider, &options.environment)?;
+    async fn live(options: &Options, redactor: Redactor) -> Result<Self, RunError> {
+        let http = http(options)?;
+        let name = provider_name(options, http.as_ref()).await?;
         let setting = &options.settings.provider_setting;
-        let provider = Provider::connect(name, setting, &options.environment, http(options)?)?;
+        let provider = Provider::connect(name, setting, &options.environment, http)?;
         Ok(Self {
             provider: Arc::new(provider),
             clock: Arc::new(SystemClock),
@@ -130,11 +134,12 @@ impl Session {
 }
 
 fn http(options: &Options) -> Result<Arc<dyn Transport>, RunError> {
-    let proxy = match &options.proxy {
-        Some(url) => ProxySettings::explicit(url),
-        None => ProxySettings::of_environment(&options.environment),
-    };
-    Ok(Arc::new(HttpTransport::new(&proxy)?))
+    Ok(Arc::new(HttpTransport::of_environment(options.proxy.as_deref(), &options.environment)?))
+}
+
+async fn provider_name(options: &Options, http: &dyn Transport) -> Result<ProviderName, RunError> {
+    let settings = &options.settings;
+    Ok(find(settings.provider, &settings.provider_setting, &options.environment, http).await?)
 }
 
 impl Tape {

@@ -30,3 +30,4 @@ mod resume;
 mod run;
 mod telling;
 mod tidy;
+mod vendors;

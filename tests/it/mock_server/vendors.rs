@@ -58,7 +58,32 @@ fn errors_are_worded_as_by_their_vendors() {
             told.push(format!("{vendor} {}{hints} {}", received.status, received.body()));
         }
     }
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    anthropic 401 {"type":"error","error":{"type":"authentication_error","message":"No such key."},"request_id":"req_mock"}
+    anthropic 429 [retry-after: 2] {"type":"error","error":{"type":"rate_limit_error","message":"Slow down."},"request_id":"req_mock"}
+    anthropic 404 {"type":"error","error":{"type":"not_found_error","message":"the mock server answers 404"},"request_id":"req_mock"}
+    openai 401 {"error":{"message":"No such key.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}
+    openai 429 [retry-after: 2] [retry-after-ms: 1500] {"error":{"message":"Slow down.","type":"requests","param":null,"code":"rate_limit_exceeded"}}
+    openai 404 {"error":{"message":"the mock server answers 404","type":"invalid_request_error","param":null,"code":null}}
+    deepseek 401 {"error":{"message":"No such key.","type":"authentication_error","param":null,"code":"invalid_request_error"}}
+    deepseek 429 {"error":{"message":"Slow down.","type":"rate_limit_reached_error","param":null,"code":"invalid_request_error"}}
+    deepseek 404 {"error":{"message":"the mock server answers 404","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}
+    azure 401 {"error":{"code":"401","message":"No such key."}}
+    azure 429 [retry-after: 2] [retry-after-ms: 1500] {"error":{"code":"429","message":"Slow down."}}
+    azure 404 {"error":{"code":"404","message":"the mock server answers 404"}}
+    google 400 {"error":{"code":400,"message":"No such key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com","metadata":{"service":"generativelanguage.googleapis.com"}}]}}
+    google 429 {"error":{"code":429,"message":"Slow down.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"GenerateRequestsPerMinutePerProjectPerModel","quotaValue":"10"}]},{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1.500s"}]}}
+    google 404 {"error":{"code":404,"message":"the mock server answers 404","status":"NOT_FOUND"}}
+    vertex 401 {"error":{"code":401,"message":"No such key.","status":"UNAUTHENTICATED"}}
+    vertex 429 {"error":{"code":429,"message":"Slow down.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"GenerateRequestsPerMinutePerProjectPerModel","quotaValue":"10"}]},{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1.500s"}]}}
+    vertex 404 {"error":{"code":404,"message":"the mock server answers 404","status":"NOT_FOUND"}}
+    bedrock 403 [x-amzn-errortype: UnrecognizedClientException:http://internal.example/] {"message":"No such key."}
+    bedrock 429 [x-amzn-errortype: ThrottlingException:http://internal.example/] {"message":"Slow down."}
+    bedrock 404 [x-amzn-errortype: ResourceNotFoundException:http://internal.example/] {"message":"the mock server answers 404"}
+    ollama 401 {"error":"No such key."}
+    ollama 429 {"error":"Slow down."}
+    ollama 404 {"error":"the mock server answers 404"}
+    "#);
 }
 
 #[test]

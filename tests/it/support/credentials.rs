@@ -13,6 +13,8 @@ pub fn check(request: &Request) -> Option<String> {
     let (name, wanted) = match request.service {
         Service::Anthropic => ("x-api-key", KEY),
         Service::OpenAi | Service::DeepSeek | Service::Vertex => ("authorization", bearer.as_str()),
+        // A token of Microsoft Entra stands for a key.
+        Service::Azure if request.header("authorization") == Some(&bearer) => return None,
         Service::Azure => ("api-key", KEY),
         Service::Gemini => ("x-goog-api-key", KEY),
         // One may have a key instead of a signature.

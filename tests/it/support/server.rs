@@ -72,7 +72,12 @@ impl Server {
 
     /// The base URL as clients want it, version segment included.
     pub fn base_url(&self) -> String {
-        format!("http://{}/v1", self.address)
+        self.url("/v1")
+    }
+
+    /// The address of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
     }
 
     /// Adds to the end of the script.

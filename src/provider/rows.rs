@@ -1,0 +1,261 @@
+//! The vendors' rows: everything about each that is not its wire protocol.
+//!
+//! Tiers without a note are the original's.
+
+use crate::setting::{OpenAiApi, ProviderName, ProviderSetting};
+
+use super::Protocol;
+use super::address::BaseUrl;
+use super::anthropic::AnthropicMessages;
+use super::auth::AuthScheme;
+use super::azure::AzureDeployments;
+use super::chat::ChatCompletions;
+use super::openai::OpenAiResponses;
+use super::vendor::{KeyVariable, OptionalHeader, ProtocolOf, Tiers, Vendor, WithoutKey};
+
+const BEARER: AuthScheme = AuthScheme::Bearer;
+
+/// In the order in which keys are looked for.
+pub(super) static VENDORS: [Vendor; 4] = [
+    Vendor {
+        name: ProviderName::Anthropic,
+        address: |place| place.at("https://api.anthropic.com/v1", &["ANTHROPIC_BASE_URL"]),
+        example: "https://api.anthropic.com/v1",
+        keys: &[
+            KeyVariable("ANTHROPIC_API_KEY", AuthScheme::Header("x-api-key")),
+            // The vendor's own programs send it so, through gateways above all.
+            KeyVariable("ANTHROPIC_AUTH_TOKEN", BEARER),
+        ],
+        signs: &[],
+        without_key: WithoutKey::Fails,
+        headers: &[],
+        tiers: Tiers { low: "claude-haiku-4-5", middle: "claude-sonnet-4-5", high: "claude-opus-4-6" },
+        // The original library's number.
+        fallback_max_output_tokens: Some(4096),
+        protocol: |_, _| Box::new(AnthropicMessages),
+    },
+    Vendor {
+        name: ProviderName::OpenAi,
+        address: |place| place.at("https://api.openai.com/v1", &["OPENAI_BASE_URL", "OPENAI_API_BASE"]),
+        example: "https://api.openai.com/v1",
+        keys: &[KeyVariable("OPENAI_API_KEY", BEARER)],
+        signs: &[],
+        without_key: WithoutKey::Fails,
+        headers: &[
+            OptionalHeader {
+                name: "openai-organization",
+                setting: |setting| setting.organization.as_deref(),
+                variables: &["OPENAI_ORGANIZATION", "OPENAI_ORG_ID"],
+            },
+            OptionalHeader {
+                name: "openai-project",
+                setting: |setting| setting.project.as_deref(),
+                variables: &["OPENAI_PROJECT", "OPENAI_PROJECT_ID"],
+            },
+        ],
+        tiers: Tiers { low: "gpt-5-nano", middle: "gpt-5-mini", high: "gpt-5" },
+        fallback_max_output_tokens: None,
+        protocol: openai_protocol,
+    },
+    Vendor {
+        name: ProviderName::DeepSeek,
+        address: |place| place.at("https://api.deepseek.com/v1", &["DEEPSEEK_BASE_URL"]),
+        example: "https://api.deepseek.com/v1",
+        keys: &[KeyVariable("DEEPSEEK_API_KEY", BEARER)],
+        signs: &[],
+        without_key: WithoutKey::Fails,
+        headers: &[],
+        // The two models that the original knows; no third exists.
+        tiers: Tiers { low: "deepseek-chat", middle: "deepseek-chat", high: "deepseek-reasoner" },
+        fallback_max_output_tokens: None,
+        protocol: |_, _| Box::new(ChatCompletions),
+    },
+    Vendor {
+        name: ProviderName::AzureOpenAi,
+        address: |place| place.azure(),
+        example: "https://resource.openai.azure.com/openai/v1",
+        keys: &[
+            KeyVariable("AZURE_API_KEY", AuthScheme::Header("api-key")),
+            KeyVariable("AZURE_OPENAI_API_KEY", AuthScheme::Header("api-key")),
+            KeyVariable("AZURE_OPENAI_AD_TOKEN", BEARER),
+            KeyVariable("AZURE_AD_TOKEN", BEARER),
+        ],
+        signs: &[],
+        without_key: WithoutKey::Entra,
+        headers: &[],
+        // Azure asks for deployments, which their owners name; after the model is the usual name.
+        tiers: Tiers { low: "gpt-5-nano", middle: "gpt-5-mini", high: "gpt-5" },
+        fallback_max_output_tokens: None,
+        protocol: azure_protocol,
+    },
+];
+
+/// Google's Gemini interface.
+#[cfg_attr(not(test), expect(dead_code, reason = "the row waits for its wire protocol"))]
+pub(super) const fn google(protocol: ProtocolOf) -> Vendor {
+    Vendor {
+        name: ProviderName::Google,
+        address: |place| {
+            let variables = &["GOOGLE_GENERATIVE_AI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"];
+            place.at("https://generativelanguage.googleapis.com/v1beta", variables)
+        },
+        example: "https://generativelanguage.googleapis.com/v1beta",
+        keys: &[
+            KeyVariable("GOOGLE_GENERATIVE_AI_API_KEY", AuthScheme::Header("x-goog-api-key")),
+            KeyVariable("GEMINI_API_KEY", AuthScheme::Header("x-goog-api-key")),
+            KeyVariable("GOOGLE_API_KEY", AuthScheme::Header("x-goog-api-key")),
+        ],
+        signs: &[],
+        without_key: WithoutKey::Fails,
+        headers: &[],
+        tiers: Tiers { low: "gemini-2.5-flash-lite", middle: "gemini-2.5-flash", high: "gemini-2.5-pro" },
+        fallback_max_output_tokens: None,
+        protocol,
+    }
+}
+
+/// Amazon Bedrock's Converse interface.
+#[cfg_attr(not(test), expect(dead_code, reason = "the row waits for its wire protocol"))]
+pub(super) const fn amazon_bedrock(protocol: ProtocolOf) -> Vendor {
+    Vendor {
+        name: ProviderName::AmazonBedrock,
+        address: |place| place.bedrock(),
+        example: "https://bedrock-runtime.us-east-1.amazonaws.com",
+        keys: &[KeyVariable("AWS_BEARER_TOKEN_BEDROCK", BEARER)],
+        signs: &[&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]],
+        without_key: WithoutKey::Aws,
+        headers: &[],
+        // Anthropic's models under the ids of the inference profiles that Bedrock's model page lists for every region.
+        tiers: Tiers {
+            low: "global.anthropic.claude-haiku-4-5-20251001-v1:0",
+            middle: "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            high: "global.anthropic.claude-opus-4-6-v1",
+        },
+        fallback_max_output_tokens: None,
+        protocol,
+    }
+}
+
+/// Google's Vertex AI, with the same models as `google`.
+#[cfg_attr(not(test), expect(dead_code, reason = "the row waits for its wire protocol"))]
+pub(super) const fn google_vertex(protocol: ProtocolOf) -> Vendor {
+    Vendor {
+        name: ProviderName::GoogleVertex,
+        address: |place| place.vertex(|| super::connect::project_of_credentials(place.environment)),
+        example: "https://aiplatform.googleapis.com/v1beta1/projects/project/locations/global/publishers/google",
+        keys: &[],
+        signs: &[&["GOOGLE_APPLICATION_CREDENTIALS"], &["GOOGLE_VERTEX_PROJECT"]],
+        without_key: WithoutKey::Google,
+        headers: &[],
+        tiers: Tiers { low: "gemini-2.5-flash-lite", middle: "gemini-2.5-flash", high: "gemini-2.5-pro" },
+        fallback_max_output_tokens: None,
+        protocol,
+    }
+}
+
+/// A local Ollama, or one that somebody else runs.
+#[cfg_attr(not(test), expect(dead_code, reason = "the row waits for its wire protocol"))]
+pub(super) const fn ollama(protocol: ProtocolOf) -> Vendor {
+    Vendor {
+        name: ProviderName::Ollama,
+        address: |place| place.ollama(),
+        example: "http://127.0.0.1:11434/api",
+        // What Ollama's own cloud takes.
+        keys: &[KeyVariable("OLLAMA_API_KEY", BEARER)],
+        signs: &[],
+        without_key: WithoutKey::Goes,
+        headers: &[],
+        // Of the models that the original knows those that call tools.
+        tiers: Tiers { low: "gpt-oss:20b", middle: "gpt-oss:20b", high: "gpt-oss:120b" },
+        fallback_max_output_tokens: None,
+        protocol,
+    }
+}
+
+/// Servers that imitate OpenAI know Chat Completions; few know Responses.
+fn openai_protocol(setting: &ProviderSetting, base_url: &BaseUrl) -> Box<dyn Protocol> {
+    let default = if base_url.is_within("api.openai.com") { OpenAiApi::Responses } else { OpenAiApi::Chat };
+    spoken(setting.api.unwrap_or(default))
+}
+
+/// Azure speaks Chat Completions unless told (the original's choice).
+fn azure_protocol(setting: &ProviderSetting, _: &BaseUrl) -> Box<dyn Protocol> {
+    let protocol = spoken(setting.api.unwrap_or(OpenAiApi::Chat));
+    match setting.use_deployment_based_urls {
+        Some(true) => Box::new(AzureDeployments(protocol)),
+        Some(false) | None => protocol,
+    }
+}
+
+fn spoken(api: OpenAiApi) -> Box<dyn Protocol> {
+    match api {
+        OpenAiApi::Responses => Box::new(OpenAiResponses),
+        OpenAiApi::Chat => Box::new(ChatCompletions),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expert::ModelTier;
+    use crate::provider::catalog;
+    use crate::provider::place::Place;
+    use crate::provider::testing::environment;
+
+    fn all() -> Vec<Vendor> {
+        let placeholder: ProtocolOf = |_, _| Box::new(ChatCompletions);
+        [google, amazon_bedrock, google_vertex, ollama].map(|row| row(placeholder)).into()
+    }
+
+    #[test]
+    fn openai_speaks_responses_at_home_and_chat_elsewhere_unless_told() {
+        let spoken = |url: &str, api| {
+            let base = BaseUrl::parse(url, "baseUrl").unwrap();
+            openai_protocol(&ProviderSetting { api, ..ProviderSetting::default() }, &base).name()
+        };
+        let (home, elsewhere) = ("https://api.openai.com/v1", "http://127.0.0.1:8080/v1");
+        assert_eq!(spoken(home, None), "openai-responses");
+        assert_eq!(spoken(elsewhere, None), "openai-chat");
+        assert_eq!(spoken(home, Some(OpenAiApi::Chat)), "openai-chat");
+        assert_eq!(spoken(elsewhere, Some(OpenAiApi::Responses)), "openai-responses");
+    }
+
+    #[test]
+    fn azure_speaks_chat_unless_told() {
+        let base = BaseUrl::parse("https://r.openai.azure.com/openai/v1", "baseUrl").unwrap();
+        let spoken = |api| azure_protocol(&ProviderSetting { api, ..ProviderSetting::default() }, &base).name();
+        assert_eq!((spoken(None), spoken(Some(OpenAiApi::Responses))), ("openai-chat", "openai-responses"));
+    }
+
+    #[test]
+    fn every_row_has_an_address_that_is_allowed() {
+        let place = [
+            ("AZURE_RESOURCE_NAME", "resource"),
+            ("AWS_REGION", "us-east-1"),
+            ("GOOGLE_VERTEX_PROJECT", "project"),
+            ("GOOGLE_VERTEX_LOCATION", "global"),
+        ];
+        let (setting, environment) = (ProviderSetting::default(), environment(&place));
+        for vendor in VENDORS.iter().chain(&all()) {
+            let base = (vendor.address)(Place { setting: &setting, environment: &environment }).unwrap();
+            let query = if vendor.name == ProviderName::AzureOpenAi { "?api-version=v1" } else { "" };
+            assert_eq!(base.join(""), format!("{}{query}", vendor.example), "{}", vendor.name);
+        }
+    }
+
+    #[test]
+    fn the_rows_that_are_built_are_in_the_order_of_the_names() {
+        let place = |name: ProviderName| ProviderName::ALL.iter().position(|other| *other == name);
+        assert!(VENDORS.is_sorted_by_key(|vendor| place(vendor.name)));
+    }
+
+    #[test]
+    fn tiers_are_models_that_are_known() {
+        for vendor in VENDORS.iter().filter(|vendor| catalog::model_ids(vendor.name).next().is_some()) {
+            for tier in [ModelTier::Low, ModelTier::Middle, ModelTier::High] {
+                let id = vendor.tiers.get(tier);
+                assert_eq!(catalog::model(vendor.name, id).map(|model| model.id), Some(id));
+            }
+        }
+    }
+}
