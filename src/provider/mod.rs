@@ -24,6 +24,7 @@ pub mod transport;
 pub mod retry;
 mod failure;
 mod media;
+mod schema;
 #[cfg(test)]
 mod recorded;
 mod reported_error;
@@ -36,6 +37,7 @@ pub mod chat;
 pub mod google;
 mod azure;
 mod rows;
+pub mod ollama;
 pub mod vendor;
 mod find;
 mod watch;

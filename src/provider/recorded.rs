@@ -1,5 +1,5 @@
-//! Recorded streams for the protocols' tests: text that is cut into frames at blank lines, which is all that these
-//! recordings need, or lines of JSON that stand for binary messages.
+//! Recorded streams for the protocols' tests: text that is cut into frames at blank lines or into lines, which is all
+//! that these recordings need, or lines of JSON that stand for binary messages.
 
 use super::frame::{FRAME_LIMIT, Framer};
 use super::{Frame, Framing, Protocol, event_stream};
@@ -7,8 +7,12 @@ use crate::generation::{Delta, FailureKind, GenerationFailure};
 
 /// The frames of a recording; a last one that is cut off counts too.
 fn frames(framing: Framing, recording: &str) -> Vec<Frame> {
-    if framing == Framing::AwsEventStream {
-        return Framer::new(framing, FRAME_LIMIT).push(&event_stream::stream(recording)).unwrap();
+    match framing {
+        Framing::Sse => {}
+        Framing::Ndjson => return recording.lines().map(|line| Frame::event(None, line.to_owned())).collect(),
+        Framing::AwsEventStream => {
+            return Framer::new(framing, FRAME_LIMIT).push(&event_stream::stream(recording)).unwrap();
+        }
     }
     let field = |block: &str, name: &str| {
         block.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim_start().to_owned())

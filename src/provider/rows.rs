@@ -9,14 +9,17 @@ use super::address::BaseUrl;
 use super::anthropic::AnthropicMessages;
 use super::auth::AuthScheme;
 use super::azure::AzureDeployments;
+use super::bedrock::BedrockConverse;
 use super::chat::ChatCompletions;
+use super::google::{GeminiGenerateContent, VertexGenerateContent};
+use super::ollama::OllamaChat;
 use super::openai::OpenAiResponses;
-use super::vendor::{KeyVariable, OptionalHeader, ProtocolOf, Tiers, Vendor, WithoutKey};
+use super::vendor::{KeyVariable, OptionalHeader, Tiers, Vendor, WithoutKey};
 
 const BEARER: AuthScheme = AuthScheme::Bearer;
 
 /// In the order in which keys are looked for.
-pub(super) static VENDORS: [Vendor; 4] = [
+pub(super) static VENDORS: [Vendor; 8] = [
     Vendor {
         name: ProviderName::Anthropic,
         address: |place| place.at("https://api.anthropic.com/v1", &["ANTHROPIC_BASE_URL"]),
@@ -58,6 +61,25 @@ pub(super) static VENDORS: [Vendor; 4] = [
         protocol: openai_protocol,
     },
     Vendor {
+        name: ProviderName::Google,
+        address: |place| {
+            let variables = &["GOOGLE_GENERATIVE_AI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"];
+            place.at("https://generativelanguage.googleapis.com/v1beta", variables)
+        },
+        example: "https://generativelanguage.googleapis.com/v1beta",
+        keys: &[
+            KeyVariable("GOOGLE_GENERATIVE_AI_API_KEY", AuthScheme::Header("x-goog-api-key")),
+            KeyVariable("GEMINI_API_KEY", AuthScheme::Header("x-goog-api-key")),
+            KeyVariable("GOOGLE_API_KEY", AuthScheme::Header("x-goog-api-key")),
+        ],
+        signs: &[],
+        without_key: WithoutKey::Fails,
+        headers: &[],
+        tiers: Tiers { low: "gemini-2.5-flash-lite", middle: "gemini-2.5-flash", high: "gemini-2.5-pro" },
+        fallback_max_output_tokens: None,
+        protocol: |_, _| Box::new(GeminiGenerateContent),
+    },
+    Vendor {
         name: ProviderName::DeepSeek,
         address: |place| place.at("https://api.deepseek.com/v1", &["DEEPSEEK_BASE_URL"]),
         example: "https://api.deepseek.com/v1",
@@ -88,35 +110,6 @@ pub(super) static VENDORS: [Vendor; 4] = [
         fallback_max_output_tokens: None,
         protocol: azure_protocol,
     },
-];
-
-/// Google's Gemini interface.
-#[cfg_attr(not(test), expect(dead_code, reason = "the row waits for its wire protocol"))]
-pub(super) const fn google(protocol: ProtocolOf) -> Vendor {
-    Vendor {
-        name: ProviderName::Google,
-        address: |place| {
-            let variables = &["GOOGLE_GENERATIVE_AI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"];
-            place.at("https://generativelanguage.googleapis.com/v1beta", variables)
-        },
-        example: "https://generativelanguage.googleapis.com/v1beta",
-        keys: &[
-            KeyVariable("GOOGLE_GENERATIVE_AI_API_KEY", AuthScheme::Header("x-goog-api-key")),
-            KeyVariable("GEMINI_API_KEY", AuthScheme::Header("x-goog-api-key")),
-            KeyVariable("GOOGLE_API_KEY", AuthScheme::Header("x-goog-api-key")),
-        ],
-        signs: &[],
-        without_key: WithoutKey::Fails,
-        headers: &[],
-        tiers: Tiers { low: "gemini-2.5-flash-lite", middle: "gemini-2.5-flash", high: "gemini-2.5-pro" },
-        fallback_max_output_tokens: None,
-        protocol,
-    }
-}
-
-/// Amazon Bedrock's Converse interface.
-#[cfg_attr(not(test), expect(dead_code, reason = "the row waits for its wire protocol"))]
-pub(super) const fn amazon_bedrock(protocol: ProtocolOf) -> Vendor {
     Vendor {
         name: ProviderName::AmazonBedrock,
         address: |place| place.bedrock(),
@@ -132,13 +125,8 @@ pub(super) const fn amazon_bedrock(protocol: ProtocolOf) -> Vendor {
             high: "global.anthropic.claude-opus-4-6-v1",
         },
         fallback_max_output_tokens: None,
-        protocol,
-    }
-}
-
-/// Google's Vertex AI, with the same models as `google`.
-#[cfg_attr(not(test), expect(dead_code, reason = "the row waits for its wire protocol"))]
-pub(super) const fn google_vertex(protocol: ProtocolOf) -> Vendor {
+        protocol: |_, _| Box::new(BedrockConverse),
+    },
     Vendor {
         name: ProviderName::GoogleVertex,
         address: |place| place.vertex(|| super::connect::project_of_credentials(place.environment)),
@@ -149,13 +137,9 @@ pub(super) const fn google_vertex(protocol: ProtocolOf) -> Vendor {
         headers: &[],
         tiers: Tiers { low: "gemini-2.5-flash-lite", middle: "gemini-2.5-flash", high: "gemini-2.5-pro" },
         fallback_max_output_tokens: None,
-        protocol,
-    }
-}
-
-/// A local Ollama, or one that somebody else runs.
-#[cfg_attr(not(test), expect(dead_code, reason = "the row waits for its wire protocol"))]
-pub(super) const fn ollama(protocol: ProtocolOf) -> Vendor {
+        // The same models as `google` has.
+        protocol: |_, _| Box::new(VertexGenerateContent),
+    },
     Vendor {
         name: ProviderName::Ollama,
         address: |place| place.ollama(),
@@ -168,9 +152,9 @@ pub(super) const fn ollama(protocol: ProtocolOf) -> Vendor {
         // Of the models that the original knows those that call tools.
         tiers: Tiers { low: "gpt-oss:20b", middle: "gpt-oss:20b", high: "gpt-oss:120b" },
         fallback_max_output_tokens: None,
-        protocol,
-    }
-}
+        protocol: |_, _| Box::new(OllamaChat),
+    },
+];
 
 /// Servers that imitate OpenAI know Chat Completions; few know Responses.
 fn openai_protocol(setting: &ProviderSetting, base_url: &BaseUrl) -> Box<dyn Protocol> {
@@ -202,11 +186,6 @@ mod tests {
     use crate::provider::place::Place;
     use crate::provider::testing::environment;
 
-    fn all() -> Vec<Vendor> {
-        let placeholder: ProtocolOf = |_, _| Box::new(ChatCompletions);
-        [google, amazon_bedrock, google_vertex, ollama].map(|row| row(placeholder)).into()
-    }
-
     #[test]
     fn openai_speaks_responses_at_home_and_chat_elsewhere_unless_told() {
         let spoken = |url: &str, api| {
@@ -236,7 +215,7 @@ mod tests {
             ("GOOGLE_VERTEX_LOCATION", "global"),
         ];
         let (setting, environment) = (ProviderSetting::default(), environment(&place));
-        for vendor in VENDORS.iter().chain(&all()) {
+        for vendor in &VENDORS {
             let base = (vendor.address)(Place { setting: &setting, environment: &environment }).unwrap();
             let query = if vendor.name == ProviderName::AzureOpenAi { "?api-version=v1" } else { "" };
             assert_eq!(base.join(""), format!("{}{query}", vendor.example), "{}", vendor.name);
@@ -244,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rows_that_are_built_are_in_the_order_of_the_names() {
+    fn the_rows_are_in_the_order_of_the_names() {
         let place = |name: ProviderName| ProviderName::ALL.iter().position(|other| *other == name);
         assert!(VENDORS.is_sorted_by_key(|vendor| place(vendor.name)));
     }
