@@ -243,8 +243,7 @@ fn requests_tell_tools_and_results_in_every_protocol() {
         let request = server.requests().remove(0);
         assert_eq!(request.header("content-type"), Some("application/json"));
         assert_eq!(request.tools(), ["search"], "{protocol:?}");
-        let ids = if protocol == Protocol::Ollama { ["search", "search"] } else { ["c1", "c2"] };
-        let results = [(ids[0], "birds.md"), (ids[1], "none")].map(|(id, text)| (id.to_owned(), text.to_owned()));
+        let results = [("c1", "birds.md"), ("c2", "none")].map(|(id, text)| (id.to_owned(), text.to_owned()));
         assert_eq!(request.results(), results, "{protocol:?}");
     }
 }

@@ -259,11 +259,11 @@ pub fn question(protocol: Protocol) -> Value {
                 {"role": "system", "content": "You search."},
                 {"role": "user", "content": "Which file?"},
                 {"role": "assistant", "content": "", "thinking": "Hm.", "tool_calls": [
-                    {"function": {"name": "search", "arguments": {"q": "owl"}}},
-                    {"function": {"name": "search", "arguments": {}}},
+                    {"id": "c1", "function": {"name": "search", "arguments": {"q": "owl"}}},
+                    {"id": "c2", "function": {"name": "search", "arguments": {}}},
                 ]},
-                {"role": "tool", "tool_name": "search", "content": "birds.md"},
-                {"role": "tool", "tool_name": "search", "content": "none"},
+                {"role": "tool", "tool_name": "search", "tool_call_id": "c1", "content": "birds.md"},
+                {"role": "tool", "tool_name": "search", "tool_call_id": "c2", "content": "none"},
             ],
         }),
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::conversation::Given;
 use super::endpoint::{Endpoint, Service};
 use super::http::RawRequest;
 
@@ -58,6 +59,8 @@ pub struct Request {
     pub body: Value,
     /// The body as it came.
     pub bytes: Arc<[u8]>,
+    /// The ids of the calls in it that tell none, in order.
+    unnamed: Vec<String>,
 }
 
 impl Request {
@@ -72,7 +75,16 @@ impl Request {
             headers: raw.headers,
             body,
             bytes: raw.body.into(),
+            unnamed: Vec::new(),
         })
+    }
+
+    /// The same with the ids of its calls known, also of those that Google gives none.
+    pub(super) fn naming_calls(self, given: &Given) -> Self {
+        let parts = list(&self.body["contents"]).iter().flat_map(|content| list(&content["parts"]));
+        let calls = parts.map(|part| &part["functionCall"]).filter(|call| call.is_object() && call["id"].is_null());
+        let unnamed = given.ids(calls.map(|call| (text_at(call, "/name"), &call["args"])));
+        Self { unnamed, ..self }
     }
 
     /// A header's value.
@@ -101,8 +113,7 @@ impl Request {
         list(tools).iter().map(|tool| text_at(tool, name)).filter(|name| !name.is_empty()).collect()
     }
 
-    /// Every tool result of the conversation, in order: the call's id and the text. Where a call has no id, as Ollama's
-    /// and some of Gemini's, the tool's name stands for it.
+    /// Every tool result of the conversation, in order: the call's id and the text.
     pub fn results(&self) -> Vec<(String, String)> {
         let blocks_of = |messages: &'static str, blocks: &'static str| {
             list(&self.body[messages]).iter().flat_map(move |message| list(&message[blocks])).collect::<Vec<_>>()
@@ -111,10 +122,11 @@ impl Request {
             Protocol::Messages => (blocks_of("messages", "content"), "/tool_use_id", "/content"),
             Protocol::Responses => (list(&self.body["input"]).iter().collect(), "/call_id", "/output"),
             Protocol::Chat => (list(&self.body["messages"]).iter().collect(), "/tool_call_id", "/content"),
-            Protocol::Ollama => (list(&self.body["messages"]).iter().collect(), "/tool_name", "/content"),
+            Protocol::Ollama => (list(&self.body["messages"]).iter().collect(), "/tool_call_id", "/content"),
             Protocol::Converse => (blocks_of("messages", "content"), "/toolResult/toolUseId", "/toolResult/content"),
             Protocol::Gemini => (blocks_of("contents", "parts"), "/functionResponse/id", "/functionResponse/response"),
         };
+        let mut unnamed = self.unnamed.iter();
         items
             .into_iter()
             .filter(|item| {
@@ -124,8 +136,10 @@ impl Request {
                     || !item["functionResponse"].is_null()
             })
             .map(|item| {
-                let name = text_at(item, "/functionResponse/name");
-                let id = Some(text_at(item, id)).filter(|id| !id.is_empty()).unwrap_or(name);
+                let id = match text_at(item, id) {
+                    "" => unnamed.next().map_or("", String::as_str),
+                    id => id,
+                };
                 (id.to_owned(), text_of(item.pointer(content).unwrap_or(&Value::Null)))
             })
             .collect()

@@ -11,7 +11,7 @@ use std::thread;
 
 use super::PATIENCE;
 use super::answer::{Answer, Body, Delivery, Plain};
-use super::conversation::{self, Thoughts};
+use super::conversation::{self, Given};
 use super::credentials;
 use super::endpoint::{Endpoint, Service};
 use super::http::{self, RawRequest, Response};
@@ -40,7 +40,7 @@ struct State {
     mind: Option<Mind>,
     requests: Vec<Request>,
     violations: Vec<String>,
-    thoughts: Thoughts,
+    given: Given,
     connections: Vec<TcpStream>,
     is_closing: bool,
 }
@@ -221,7 +221,7 @@ impl Shared {
         };
         let service = endpoint.service;
         let request = match Request::new(endpoint, raw) {
-            Ok(request) => request,
+            Ok(request) => request.naming_calls(&state.given),
             Err(error) => return state.refuse(400, service, vec![format!("the body is no JSON: {error}")]),
         };
         state.requests.push(request.clone());
@@ -231,7 +231,7 @@ impl Shared {
             let status = credentials::refusal_status(service);
             return state.refuse(status, service, vec![format!("request {number}: {finding}")]);
         }
-        let findings = conversation::check(&request, &state.thoughts);
+        let findings = conversation::check(&request, &state.given);
         if !findings.is_empty() {
             let findings = findings.into_iter().map(|finding| format!("request {number}: {finding}"));
             return state.refuse(400, service, findings.collect());
@@ -250,7 +250,7 @@ impl Shared {
                     let finding = format!("{:?} has no words for the call {call:?}", request.protocol);
                     return state.refuse(400, service, vec![finding]);
                 }
-                state.thoughts.keep(turn);
+                state.given.keep(turn);
                 Reply::Send(render::turn(turn, &request, number))
             }
             Body::Plain(plain) => Reply::Send(render::plain(plain, service)),

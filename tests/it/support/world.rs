@@ -66,9 +66,9 @@ impl Provider {
         }
     }
 
-    /// Whether its calls have ids of their own with the models that are used by default.
-    pub fn has_call_ids(self) -> bool {
-        !matches!(self, Self::Google | Self::Vertex | Self::Ollama)
+    /// Whether it can end an answer by a filter of what models may say. Ollama has none.
+    pub fn has_filter(self) -> bool {
+        self != Self::Ollama
     }
 
     /// The variable with its address, and the path of that address.

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::super::endpoint::Service;
 use super::super::request::{Request, list, text_at};
-use super::{Review, Thoughts};
+use super::{Given, Review};
 
-pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review) {
+pub(super) fn check(request: &Request, given: &Given, review: &mut Review) {
     let body = &request.body;
     let is_deepseek = request.service == Service::DeepSeek;
     // DeepSeek takes text alone.
@@ -33,7 +33,7 @@ pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review)
             "assistant" => {
                 assistant(message, review, &place);
                 if is_deepseek {
-                    reasoning(message, thoughts, review, &place);
+                    reasoning(message, given, review, &place);
                 }
             }
             "tool" => {
@@ -66,9 +66,9 @@ fn assistant(message: &Value, review: &mut Review, place: &str) {
 
 /// DeepSeek wants the reasoning that led to calls in every later request:
 /// <https://api-docs.deepseek.com/guides/thinking_mode>.
-fn reasoning(message: &Value, thoughts: &Thoughts, review: &mut Review, place: &str) {
+fn reasoning(message: &Value, given: &Given, review: &mut Review, place: &str) {
     let calls = list(&message["tool_calls"]).iter();
-    let Some(thinking) = calls.filter_map(|call| thoughts.get(text_at(call, "/id"))).next() else { return };
+    let Some(thinking) = calls.filter_map(|call| given.thinking(text_at(call, "/id"))).next() else { return };
     review.demand(message["reasoning_content"] == thinking.text.as_str(), || {
         format!("The `reasoning_content` in the thinking mode must be passed back to the API ({place})")
     });

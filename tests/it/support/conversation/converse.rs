@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::super::request::{Request, list, text_at};
-use super::{Review, Thoughts};
+use super::{Given, Review};
 
 const FIELDS: [&str; 10] = [
     "system",
@@ -26,7 +26,7 @@ const MAX_CACHE_POINTS: usize = 4;
 const IMAGES: [&str; 4] = ["png", "jpeg", "gif", "webp"];
 const DOCUMENTS: [&str; 9] = ["pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"];
 
-pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review) {
+pub(super) fn check(request: &Request, given: &Given, review: &mut Review) {
     let body = &request.body;
     review.keys(body, &FIELDS, "the body");
     review.demand(!list(&body["system"]).is_empty(), || "no system prompt".to_owned());
@@ -53,7 +53,7 @@ pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review)
     let messages = list(&body["messages"]);
     review.demand(!messages.is_empty(), || "no messages".to_owned());
     let mut conversation =
-        Conversation { is_claude: request.model.contains("claude"), thoughts, documents: HashSet::new() };
+        Conversation { is_claude: request.model.contains("claude"), given, documents: HashSet::new() };
     let mut expected = "user";
     for (number, message) in messages.iter().enumerate() {
         let place = format!("message {number}");
@@ -94,7 +94,7 @@ fn check_limits(body: &Value, review: &mut Review) {
 
 struct Conversation<'a> {
     is_claude: bool,
-    thoughts: &'a Thoughts,
+    given: &'a Given,
     /// The names of documents so far, which may not come twice.
     documents: HashSet<String>,
 }
@@ -179,7 +179,7 @@ impl Conversation<'_> {
     }
 
     fn kept(&self, id: &str, blocks: &[Value], review: &mut Review) {
-        let Some(thinking) = self.thoughts.get(id).filter(|_| self.is_claude) else { return };
+        let Some(thinking) = self.given.thinking(id).filter(|_| self.is_claude) else { return };
         let hidden = STANDARD.encode(&thinking.signature);
         let is_kept = blocks.iter().any(|block| {
             let plain = "/reasoningContent/reasoningText";

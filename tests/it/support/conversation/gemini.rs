@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::endpoint::Service;
 use super::super::request::{Request, list, text_at};
-use super::{Review, Thoughts};
+use super::{Given, Review};
 
 const FIELDS: [&str; 7] =
     ["systemInstruction", "contents", "tools", "toolConfig", "generationConfig", "safetySettings", "cachedContent"];
@@ -53,7 +53,7 @@ const SCHEMA: [&str; 22] = [
 /// Google's word for calls that another model made.
 const FOREIGN: &str = "skip_thought_signature_validator";
 
-pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review) {
+pub(super) fn check(request: &Request, given: &Given, review: &mut Review) {
     let body = &request.body;
     let labels: &[&str] = if request.service == Service::Vertex { &["labels"] } else { &[] };
     review.keys(body, &[&FIELDS, labels].concat(), "the body");
@@ -67,7 +67,7 @@ pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review)
 
     let contents = list(&body["contents"]);
     review.demand(!contents.is_empty(), || "no contents".to_owned());
-    let mut conversation = Conversation { request, thoughts, turn: turn(contents), open: VecDeque::new() };
+    let mut conversation = Conversation { request, given, turn: turn(contents), open: VecDeque::new() };
     let mut before = "model";
     for (number, content) in contents.iter().enumerate() {
         let place = format!("content {number}");
@@ -152,7 +152,7 @@ fn check_schema(schema: &Value, review: &mut Review, place: &str) {
 
 struct Conversation<'a> {
     request: &'a Request,
-    thoughts: &'a Thoughts,
+    given: &'a Given,
     /// The content that the current turn began with.
     turn: usize,
     /// Name and made-up id of calls without an id and a result.
@@ -197,9 +197,9 @@ impl Conversation<'_> {
         review.call(&id, name);
         review.demand(call["args"].is_object(), || format!("the args of {id:?} are no object"));
         let signature = part["thoughtSignature"].as_str();
-        let given = self.thoughts.signatures_with(name, &call["args"]);
-        if calls == 0 && !given.is_empty() {
-            let is_kept = signature.is_some_and(|signature| given.iter().any(|given| given == signature));
+        let signatures = self.given.signatures_with(name, &call["args"]);
+        if calls == 0 && !signatures.is_empty() {
+            let is_kept = signature.is_some_and(|signature| signatures.iter().any(|given| given == signature));
             review.demand(is_kept, || format!("the signature that came with {id:?} is not sent back"));
         }
         if self.request.is_current_gemini() && calls == 0 && number > self.turn {
@@ -207,9 +207,10 @@ impl Conversation<'_> {
                 format!("Function call is missing a thought_signature in functionCall parts: {id:?}")
             });
         }
-        let is_known = signature.is_none_or(|signature| signature == FOREIGN || given.iter().any(|g| g == signature));
+        let is_known =
+            signature.is_none_or(|signature| signature == FOREIGN || signatures.iter().any(|given| given == signature));
         // Histories that the server did not make itself may hold any.
-        review.demand(is_known || given.is_empty(), || format!("the signature of {id:?} is another's"));
+        review.demand(is_known || signatures.is_empty(), || format!("the signature of {id:?} is another's"));
     }
 
     /// What a person said, or results, which stand alone: there are to be as many as calls.

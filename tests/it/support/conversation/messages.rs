@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use super::super::request::{Request, list, text_at};
-use super::{Review, Thoughts};
+use super::{Given, Review};
 
 /// Explicit cache breakpoints in one request.
 const MAX_BREAKPOINTS: usize = 4;
 /// Tokens; the least that may be given to thinking.
 const MIN_BUDGET: u64 = 1024;
 
-pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review) {
+pub(super) fn check(request: &Request, given: &Given, review: &mut Review) {
     let body = &request.body;
     let version = request.header("anthropic-version");
     review.demand(version == Some("2023-06-01"), || format!("anthropic-version is {version:?}"));
@@ -29,7 +29,7 @@ pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review)
         review.demand(role == expected, || format!("{place} is the {role}'s, not the {expected}'s"));
         if role == "assistant" {
             review.settle(&place);
-            assistant(message, thoughts, review, &place);
+            assistant(message, given, review, &place);
             expected = "user";
         } else {
             user(message, review, &place);
@@ -73,7 +73,7 @@ fn user(message: &Value, review: &mut Review, place: &str) {
     review.settle(&format!("the end of {place}"));
 }
 
-fn assistant(message: &Value, thoughts: &Thoughts, review: &mut Review, place: &str) {
+fn assistant(message: &Value, given: &Given, review: &mut Review, place: &str) {
     review.content(&message["content"], &["text", "thinking", "redacted_thinking", "tool_use"], place);
     let blocks = list(&message["content"]);
     let mut others = false;
@@ -89,7 +89,7 @@ fn assistant(message: &Value, thoughts: &Thoughts, review: &mut Review, place: &
                 let id = text_at(block, "/id");
                 review.call(id, text_at(block, "/name"));
                 review.demand(block["input"].is_object(), || format!("the input of {id:?} is no object"));
-                if let Some(thinking) = thoughts.get(id) {
+                if let Some(thinking) = given.thinking(id) {
                     let is_kept = blocks.iter().any(|block| {
                         if thinking.is_hidden() {
                             return text_at(block, "/data") == thinking.signature;

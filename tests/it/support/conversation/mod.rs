@@ -14,31 +14,50 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::answer::{Thinking, Turn};
+use super::answer::{Call, Thinking, Turn};
 use super::request::{Protocol, Request, list, text_at};
 
-/// The thinking that came with each call, which its vendor may want back unchanged.
+/// What the model has given so far that comes back, or tells what comes back.
 #[derive(Default)]
-pub struct Thoughts {
-    by_id: HashMap<String, Thinking>,
-    /// By tool and arguments, for calls without ids. Of calls side by side only the first has it.
+pub struct Given {
+    /// The thinking that came with each call, which its vendor may want back unchanged.
+    thoughts: HashMap<String, Thinking>,
+    /// Of calls by tool and arguments. Of calls side by side only the first has a signature.
     signatures: HashMap<(String, String), Vec<String>>,
+    /// Of calls by tool and arguments, for protocols that do not tell them.
+    ids: HashMap<(String, String), Vec<String>>,
 }
 
-impl Thoughts {
-    /// Keeps what a turn of the model thought.
+impl Given {
+    /// Keeps what a turn of the model gave.
     pub fn keep(&mut self, turn: &Turn) {
+        let key = |call: &Call| (call.tool.clone(), call.value().to_string());
+        for call in &turn.calls {
+            self.ids.entry(key(call)).or_default().push(call.id.clone());
+        }
         let Some(thinking) = &turn.thinking else { return };
-        self.by_id.extend(turn.calls.iter().map(|call| (call.id.clone(), thinking.clone())));
+        self.thoughts.extend(turn.calls.iter().map(|call| (call.id.clone(), thinking.clone())));
         if let Some(call) = turn.calls.first() {
-            let key = (call.tool.clone(), call.value().to_string());
-            self.signatures.entry(key).or_default().push(thinking.signature.clone());
+            self.signatures.entry(key(call)).or_default().push(thinking.signature.clone());
         }
     }
 
+    /// The script's ids of these calls, given by tool and arguments; the tool's name for calls that it does not have.
+    pub fn ids<'a>(&self, calls: impl Iterator<Item = (&'a str, &'a Value)>) -> Vec<String> {
+        let mut met: HashMap<(String, String), usize> = HashMap::new();
+        calls
+            .map(|(tool, arguments)| {
+                let key = (tool.to_owned(), arguments.to_string());
+                let number = met.entry(key.clone()).or_default();
+                *number += 1;
+                self.ids.get(&key).and_then(|ids| ids.get(*number - 1)).cloned().unwrap_or(key.0)
+            })
+            .collect()
+    }
+
     /// The thinking that came with a call.
-    fn get(&self, id: &str) -> Option<&Thinking> {
-        self.by_id.get(id)
+    fn thinking(&self, id: &str) -> Option<&Thinking> {
+        self.thoughts.get(id)
     }
 
     /// The signatures that came with calls like this one.
@@ -48,7 +67,7 @@ impl Thoughts {
 }
 
 /// Everything that is wrong with a request.
-pub fn check(request: &Request, thoughts: &Thoughts) -> Vec<String> {
+pub fn check(request: &Request, given: &Given) -> Vec<String> {
     let mut review = Review::default();
     let body = &request.body;
     review.demand(request.header("content-type").is_some_and(|t| t.starts_with("application/json")), || {
@@ -59,11 +78,11 @@ pub fn check(request: &Request, thoughts: &Thoughts) -> Vec<String> {
     let is_told = !matches!(request.protocol, Protocol::Gemini | Protocol::Converse);
     review.demand(!is_told || body["stream"] == true, || "the request is not for a stream".to_owned());
     match request.protocol {
-        Protocol::Messages => messages::check(request, thoughts, &mut review),
+        Protocol::Messages => messages::check(request, given, &mut review),
         Protocol::Responses => responses::check(body, &mut review),
-        Protocol::Chat => chat::check(request, thoughts, &mut review),
-        Protocol::Gemini => gemini::check(request, thoughts, &mut review),
-        Protocol::Converse => converse::check(request, thoughts, &mut review),
+        Protocol::Chat => chat::check(request, given, &mut review),
+        Protocol::Gemini => gemini::check(request, given, &mut review),
+        Protocol::Converse => converse::check(request, given, &mut review),
         Protocol::Ollama => ollama::check(request, &mut review),
     }
     review.findings

@@ -39,7 +39,11 @@ pub(super) fn check(request: &Request, review: &mut Review) {
     for (number, message) in messages.iter().enumerate() {
         let place = format!("message {number}");
         let role = text_at(message, "/role");
-        review.keys(message, &["role", "content", "thinking", "images", "tool_calls", "tool_name"], &place);
+        review.keys(
+            message,
+            &["role", "content", "thinking", "images", "tool_calls", "tool_name", "tool_call_id"],
+            &place,
+        );
         review.demand(message["content"].is_string(), || format!("{place} has no text as content"));
         if role != "tool" {
             review.settle(&place);
@@ -62,7 +66,7 @@ pub(super) fn check(request: &Request, review: &mut Review) {
     review.demand(last != "assistant", || "the last message is the assistant's".to_owned());
 }
 
-/// Calls have no ids: results are told by the tool's name and their place.
+/// Calls need no ids: without them results are told by the tool's name and their place.
 fn assistant(number: usize, message: &Value, open: &mut VecDeque<(String, String)>, review: &mut Review, place: &str) {
     let calls = list(&message["tool_calls"]);
     if calls.is_empty() {
@@ -71,7 +75,10 @@ fn assistant(number: usize, message: &Value, open: &mut VecDeque<(String, String
     }
     for (index, call) in calls.iter().enumerate() {
         let name = text_at(call, "/function/name");
-        let id = format!("{name}-{number}-{index}");
+        let id = match text_at(call, "/id") {
+            "" => format!("{name}-{number}-{index}"),
+            id => id.to_owned(),
+        };
         review.call(&id, name);
         review.demand(call["function"]["arguments"].is_object(), || format!("the arguments of {id:?} are no object"));
         open.push_back((name.to_owned(), id));
@@ -83,7 +90,8 @@ fn result(message: &Value, open: &mut VecDeque<(String, String)>, review: &mut R
     match open.pop_front() {
         Some((called, id)) => {
             review.demand(called == name, || format!("the result of {called:?} in {place} is of {name:?}"));
-            review.result(&id);
+            let told = Some(text_at(message, "/tool_call_id")).filter(|told| !told.is_empty());
+            review.result(told.unwrap_or(&id));
         }
         None => review.result(name),
     }

@@ -41,7 +41,7 @@ pub(super) fn stream(turn: &Turn, request: &Request) -> String {
     out
 }
 
-/// The field of each line's message, and what stands in it. Calls come whole and have no ids.
+/// The field of each line's message, and what stands in it. Calls come whole.
 fn content(turn: &Turn, request: &Request) -> Vec<(&'static str, Value)> {
     let mut content = Vec::new();
     let asked = !matches!(request.body["think"], Value::Null | Value::Bool(false));
@@ -49,11 +49,9 @@ fn content(turn: &Turn, request: &Request) -> Vec<(&'static str, Value)> {
         content.extend(deltas(&thinking.text).into_iter().map(|piece| ("thinking", json!(piece))));
     }
     content.extend(deltas(&turn.text).into_iter().map(|piece| ("content", json!(piece))));
-    content.extend(
-        turn.calls
-            .iter()
-            .map(|call| ("tool_calls", json!([{"function": {"name": call.tool, "arguments": call.value()}}]))),
-    );
+    content.extend(turn.calls.iter().map(|call| {
+        ("tool_calls", json!([{"id": call.id, "function": {"name": call.tool, "arguments": call.value()}}]))
+    }));
     content
 }
 
