@@ -9,7 +9,7 @@ use crate::setting::{OpenAiApi, ProviderName, ProviderSetting};
 use super::address::BaseUrl;
 use super::anthropic::AnthropicMessages;
 use super::auth::AuthScheme;
-use super::chat::ChatCompletions;
+use super::chat::{ChatCompletions, Dialect};
 use super::openai::OpenAiResponses;
 use super::{Protocol, ProviderError};
 
@@ -96,10 +96,13 @@ static VENDORS: [Vendor; 2] = [
 
 /// Servers that imitate OpenAI know Chat Completions; few know Responses.
 fn openai_protocol(setting: &ProviderSetting, base_url: &BaseUrl) -> Box<dyn Protocol> {
-    let default = if base_url.is_within("api.openai.com") { OpenAiApi::Responses } else { OpenAiApi::Chat };
+    let (default, dialect) = match base_url.is_within("api.openai.com") {
+        true => (OpenAiApi::Responses, Dialect::OpenAi),
+        false => (OpenAiApi::Chat, Dialect::Compatible),
+    };
     match setting.api.unwrap_or(default) {
         OpenAiApi::Responses => Box::new(OpenAiResponses),
-        OpenAiApi::Chat => Box::new(ChatCompletions),
+        OpenAiApi::Chat => Box::new(ChatCompletions { dialect }),
     }
 }
 
