@@ -22,6 +22,7 @@ mod interactive;
 mod interop;
 mod mcp;
 mod mock_server;
+mod native_tools;
 mod output;
 mod process;
 mod providers;

@@ -1,3 +1,5 @@
+//! What Messages streams become.
+
 use super::*;
 use crate::generation::FailureKind;
 use crate::provider::anthropic::AnthropicMessages;

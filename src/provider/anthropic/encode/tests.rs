@@ -1,3 +1,5 @@
+//! What Messages requests look like.
+
 use super::*;
 use crate::generation::{NativeTools, Occasion};
 use crate::provider::anthropic::NAME;

@@ -1,3 +1,5 @@
+//! What Responses streams become.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What Responses requests look like.
+
 use super::*;
 use crate::generation::{NativeTools, Occasion};
 use crate::setting::ReasoningBudget;

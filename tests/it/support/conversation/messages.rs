@@ -7,6 +7,8 @@ use super::{Given, Review};
 
 /// Explicit cache breakpoints in one request.
 const MAX_BREAKPOINTS: usize = 4;
+/// What a tool of the server's own found.
+const SERVER_RESULT: &str = "web_search_tool_result";
 /// Tokens; the least that may be given to thinking.
 const MIN_BUDGET: u64 = 1024;
 
@@ -16,7 +18,9 @@ pub(super) fn check(request: &Request, given: &Given, review: &mut Review) {
     review.demand(version == Some("2023-06-01"), || format!("anthropic-version is {version:?}"));
     review.content(&body["system"], &["text"], "system");
     check_limits(body, review);
-    review.tools(list(&body["tools"]).iter().map(|tool| (text_at(tool, "/name"), &tool["input_schema"])));
+    // Tools of the server's own have a type and no schema.
+    let ours = list(&body["tools"]).iter().filter(|tool| tool["type"].is_null());
+    review.tools(ours.map(|tool| (text_at(tool, "/name"), &tool["input_schema"])));
     let breakpoints = count_breakpoints(body);
     review.demand(breakpoints <= MAX_BREAKPOINTS, || format!("{breakpoints} cache breakpoints"));
 
@@ -37,7 +41,8 @@ pub(super) fn check(request: &Request, given: &Given, review: &mut Review) {
         }
     }
     review.settle("the end");
-    review.demand(expected == "assistant", || "the last message is the assistant's".to_owned());
+    let is_paused = messages.last().is_some_and(|last| list(&last["content"]).iter().any(is_server_call));
+    review.demand(expected == "assistant" || is_paused, || "the last message is the assistant's".to_owned());
 }
 
 fn check_limits(body: &Value, review: &mut Review) {
@@ -74,7 +79,8 @@ fn user(message: &Value, review: &mut Review, place: &str) {
 }
 
 fn assistant(message: &Value, given: &Given, review: &mut Review, place: &str) {
-    review.content(&message["content"], &["text", "thinking", "redacted_thinking", "tool_use"], place);
+    let kinds = ["text", "thinking", "redacted_thinking", "tool_use", "server_tool_use", SERVER_RESULT];
+    review.content(&message["content"], &kinds, place);
     let blocks = list(&message["content"]);
     let mut others = false;
     for block in blocks {
@@ -82,6 +88,13 @@ fn assistant(message: &Value, given: &Given, review: &mut Review, place: &str) {
             "thinking" => {
                 review.demand(!others, || format!("{place} thinks after other content"));
                 review.demand(!text_at(block, "/signature").is_empty(), || format!("{place} thinks without signature"));
+            }
+            SERVER_RESULT => {
+                let id = &block["tool_use_id"];
+                let is_called = blocks.iter().any(|call| is_server_call(call) && call["id"] == *id);
+                review.demand(is_called, || format!("{place} has a result of the server's tool, but no call {id}"));
+                // The model may think again about it.
+                others = false;
             }
             "redacted_thinking" => review.demand(!others, || format!("{place} thinks after other content")),
             "tool_use" => {
@@ -103,6 +116,10 @@ fn assistant(message: &Value, given: &Given, review: &mut Review, place: &str) {
             _ => others = true,
         }
     }
+}
+
+fn is_server_call(block: &Value) -> bool {
+    block["type"] == "server_tool_use"
 }
 
 fn count_breakpoints(value: &Value) -> usize {
