@@ -63,7 +63,11 @@ class GeminiBody(pydantic.BaseModel):
 
 
 class OllamaBody(ollama._types.ChatRequest):
+    """With what the server takes and its SDK has no fields for."""
+
     model_config = pydantic.ConfigDict(extra="forbid")
+    truncate: bool | None = None
+    shift: bool | None = None
 
 
 def bedrock() -> botocore.model.ServiceModel:

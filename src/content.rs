@@ -87,7 +87,8 @@ impl Content {
     }
 }
 
-/// A piece of a model's answer, in the order thinking, text, tool calls.
+/// A piece of a model's answer: thinking, text and a provider's own blocks in the order in which they came, then tool
+/// calls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum ExpertPart {
@@ -99,6 +100,12 @@ pub enum ExpertPart {
     },
     /// Text.
     TextPart { id: String, text: String },
+    /// What only the provider that made it reads.
+    OpaquePart {
+        id: String,
+        #[serde(flatten)]
+        opaque: Opaque,
+    },
     /// A call of a tool.
     ToolCallPart { id: String, tool_call_id: String, tool_name: String, args: Value },
 }
@@ -121,6 +128,18 @@ pub struct Thinking {
     /// and signatures of a Gemini answer's parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opaque: Option<Value>,
+}
+
+/// A block of an answer that a provider wants back as it came, and for which there is no other part: a call of a tool
+/// that it ran itself, what that tool found, what else it said of the text before it. It has no effect on the run, is
+/// sent back to the protocol that made it and dropped for any other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Opaque {
+    /// The wire protocol that made it, as in [`Thinking::protocol`].
+    pub protocol: String,
+    /// The block; an object with a `type` of the provider's.
+    pub block: Value,
 }
 
 /// A tool's answer within a tool message.

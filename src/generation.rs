@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::content::Thinking;
+use crate::content::{Opaque, Thinking};
 use crate::cost::BilledTokens;
 use crate::message::Message;
 use crate::setting::ReasoningBudget;
@@ -22,6 +22,16 @@ pub struct GenerateRequest<'a> {
     pub max_output_tokens: Option<u64>,
     /// What the provider is to run itself.
     pub native: NativeTools<'a>,
+    pub occasion: Occasion<'a>,
+}
+
+/// Whose question it is and when it is asked; in a replay the same as in the recording.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Occasion<'a> {
+    /// The Run's id; empty for none. Requests of one Run begin alike, which some providers want to be told.
+    pub run: &'a str,
+    /// The time of the latest fact, in milliseconds since the epoch; 0 for none.
+    pub at: u64,
 }
 
 /// Tools and skills that a provider runs on its own servers, as the expert names them; a protocol takes those it knows.
@@ -68,6 +78,17 @@ impl Generation {
         };
         Some(BilledTokens { input, cached_input, cache_write, output })
     }
+
+    /// Why the provider refused, in its words, from a block of type `refusal` with an `explanation` or a `category`.
+    pub fn refusal(&self) -> Option<&str> {
+        let of_type = |block: &&Value| block.get("type").and_then(Value::as_str) == Some("refusal");
+        let mut blocks = self.parts.iter().filter_map(|part| match part {
+            GeneratedPart::Opaque { opaque } => Some(&opaque.block),
+            _ => None,
+        });
+        let block = blocks.find(of_type)?;
+        ["explanation", "category"].into_iter().find_map(|key| block.get(key).and_then(Value::as_str))
+    }
 }
 
 /// A part of an answer.
@@ -80,6 +101,10 @@ pub enum GeneratedPart {
     },
     Text {
         text: String,
+    },
+    Opaque {
+        #[serde(flatten)]
+        opaque: Opaque,
     },
     /// `id` as the provider gave it, empty when it gave none.
     ToolCall {
@@ -155,6 +180,8 @@ pub enum Delta {
     ThinkingSignature { index: u64, signature: String },
     /// Reasoning part `index` has this provider-made block to be sent back as it is (replaces an earlier one).
     ThinkingOpaque { index: u64, block: Value },
+    /// Part `index` is this block of the provider's own (replaces an earlier one).
+    Opaque { index: u64, block: Value },
     /// Part `index` is a tool call. Sent again, it assigns (some servers repeat id and name in every chunk).
     ToolCall { index: u64, id: String, name: String },
     /// The JSON text of call `index`'s arguments goes on.

@@ -20,6 +20,9 @@ const CUT_OFF: &str =
 /// Told to observers when the provider paused a long turn; the conversation needs nothing added.
 const PAUSED: &str = r#"{"error":"Paused","message":"The provider paused a long turn; it goes on in the next step."}"#;
 
+/// What is said of an answer that nobody gave.
+const REFUSED: &str = "the provider's content filter, or the model itself, refused to answer";
+
 impl RunMachine {
     pub(super) fn generated(&mut self, generation: &Generation) -> Arrow {
         let used = self.account(generation);
@@ -37,7 +40,10 @@ impl RunMachine {
             (_, true, false) => self.complete(generation, said, used),
             (FinishReason::ContentFilter, true, true) => self.stop_by_error(RunFailure {
                 name: "ContentFilterError".to_owned(),
-                message: "the provider's content filter, or the model itself, refused to answer".to_owned(),
+                message: match generation.refusal() {
+                    Some(why) => format!("{REFUSED}: {why}"),
+                    None => REFUSED.to_owned(),
+                },
                 status_code: None,
                 is_retryable: false,
             }),
@@ -152,20 +158,23 @@ impl RunMachine {
         (CUT_OFF, vec![said, answered], results)
     }
 
-    /// The answer as a message: thinking, then text, then `calls`.
+    /// The answer as a message: `calls` come last, the rest as it came, since what a provider ran itself stands between
+    /// what it thought and said before and after.
     fn expert_message(&mut self, generation: &Generation, calls: &[ToolCall]) -> Message {
         let mut contents = Vec::new();
         for part in &generation.parts {
-            if let GeneratedPart::Thinking { thinking } = part {
-                contents.push(ExpertPart::ThinkingPart { id: self.mint.id(), thinking: thinking.clone() });
-            }
-        }
-        for part in &generation.parts {
-            if let GeneratedPart::Text { text } = part
-                && !text.is_empty()
-            {
-                contents.push(ExpertPart::TextPart { id: self.mint.id(), text: text.clone() });
-            }
+            contents.push(match part {
+                GeneratedPart::Thinking { thinking } => {
+                    ExpertPart::ThinkingPart { id: self.mint.id(), thinking: thinking.clone() }
+                }
+                GeneratedPart::Text { text } if !text.is_empty() => {
+                    ExpertPart::TextPart { id: self.mint.id(), text: text.clone() }
+                }
+                GeneratedPart::Opaque { opaque } => {
+                    ExpertPart::OpaquePart { id: self.mint.id(), opaque: opaque.clone() }
+                }
+                GeneratedPart::Text { .. } | GeneratedPart::ToolCall { .. } => continue,
+            });
         }
         for call in calls {
             contents.push(ExpertPart::ToolCallPart {

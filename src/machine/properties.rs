@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::checkpoint::{Checkpoint, Status};
-use crate::content::{Content, ExpertPart, ResultPart};
+use crate::content::{Content, ExpertPart, Opaque, ResultPart};
 use crate::cost::{Price, Rates, Spend};
 use crate::event::Event;
 use crate::expert::ExpertRef;
@@ -91,6 +91,10 @@ fn generation(choices: &mut Choices<'_>, n: usize) -> Generation {
     let mut parts = Vec::new();
     if choices.below(3) == 0 {
         parts.push(GeneratedPart::Thinking { thinking: crate::content::Thinking::default() });
+    }
+    if choices.below(5) == 0 {
+        let block = json!({"type": "search", "n": n});
+        parts.push(GeneratedPart::Opaque { opaque: Opaque { protocol: "p".to_owned(), block } });
     }
     if choices.below(4) == 0 {
         parts.push(GeneratedPart::Text { text: "some text".to_owned() });

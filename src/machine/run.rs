@@ -142,6 +142,11 @@ impl RunMachine {
         Ok(self.follow(arrow))
     }
 
+    /// The time of the latest fact, in milliseconds since the epoch; 0 before the first.
+    pub fn now(&self) -> u64 {
+        self.mint.at()
+    }
+
     /// What the machine still asks for: after its facts were replayed, this is where the driver takes over. Calls
     /// among it may have been made before.
     pub fn outstanding(&self) -> Action {

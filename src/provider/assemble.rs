@@ -5,7 +5,7 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use crate::content::Thinking;
+use crate::content::{Opaque, Thinking};
 use crate::generation::{Arguments, Delta, FailureKind, FinishReason, GeneratedPart, Generation, GenerationFailure};
 use crate::usage::Usage;
 
@@ -28,6 +28,7 @@ pub struct Assembler {
 enum PartKey {
     Text(u64),
     Thinking(u64),
+    Opaque(u64),
     Call(u64),
 }
 
@@ -56,6 +57,7 @@ impl Assembler {
                 self.part(PartKey::Thinking(index)).signature.push_str(&signature);
             }
             Delta::ThinkingOpaque { index, block } => self.part(PartKey::Thinking(index)).opaque = Some(block),
+            Delta::Opaque { index, block } => self.part(PartKey::Opaque(index)).opaque = Some(block),
             Delta::ToolCall { index, id, name } => {
                 let part = self.part(PartKey::Call(index));
                 part.id = id;
@@ -126,6 +128,10 @@ impl Part {
                     opaque: self.opaque,
                 },
             }),
+            PartKey::Opaque(_) => {
+                let of_protocol = |block| Opaque { protocol: protocol.to_owned(), block };
+                self.opaque.map(|block| GeneratedPart::Opaque { opaque: of_protocol(block) })
+            }
             PartKey::Call(_) => {
                 Some(GeneratedPart::ToolCall { id: self.id, name: self.name, arguments: Arguments::parse(&self.text) })
             }
@@ -204,6 +210,19 @@ mod tests {
             GeneratedPart::Text { text: "ab".to_owned() },
         ];
         assert_eq!(answer, Ok(generation(expected, FinishReason::ToolCalls)));
+    }
+
+    #[test]
+    fn a_providers_own_block_stands_where_it_began_and_is_the_last_that_was_told() {
+        let answer = assemble([
+            Delta::Opaque { index: 0, block: json!({"status": "running"}) },
+            text(0, "Found."),
+            Delta::Opaque { index: 0, block: json!({"status": "done"}) },
+            Delta::Finish(FinishReason::Stop),
+        ]);
+        let opaque = Opaque { protocol: "test-protocol".to_owned(), block: json!({"status": "done"}) };
+        let expected = vec![GeneratedPart::Opaque { opaque }, GeneratedPart::Text { text: "Found.".to_owned() }];
+        assert_eq!(answer, Ok(generation(expected, FinishReason::Stop)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Azure's older addresses, which name the deployment in their path.
 
-use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
+use super::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};
 use crate::generation::GenerateRequest;
 
 /// A protocol whose paths lie below `/deployments/NAME`.
@@ -25,6 +25,10 @@ impl Protocol for AzureDeployments {
         self.0.decoder()
     }
 
+    fn native_support(&self) -> NativeSupport {
+        self.0.native_support()
+    }
+
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
         self.0.read_error(body)
     }
@@ -44,7 +48,7 @@ fn segment(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::NativeTools;
+    use crate::generation::{NativeTools, Occasion};
     use crate::provider::chat::ChatCompletions;
     use crate::setting::ReasoningBudget;
 
@@ -57,8 +61,9 @@ mod tests {
             reasoning: ReasoningBudget::None,
             max_output_tokens: None,
             native: NativeTools::default(),
+            occasion: Occasion::default(),
         };
-        let path = AzureDeployments(Box::new(ChatCompletions)).encode(&request).path;
+        let path = AzureDeployments(Box::new(ChatCompletions::default())).encode(&request).path;
         assert_eq!(path, "/deployments/my%20gpt%2F4.1/chat/completions");
         assert_eq!(segment(".."), "%2E%2E");
     }

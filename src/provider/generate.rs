@@ -201,8 +201,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::generation::NativeTools;
     use crate::generation::{Arguments, FinishReason, GeneratedPart};
+    use crate::generation::{NativeTools, Occasion};
     use crate::provider::bedrock::BedrockConverse;
     use crate::provider::testing::{Chunk, Reply, Script, environment};
     use crate::provider::transport::{TransportError, TransportErrorKind};
@@ -251,6 +251,7 @@ mod tests {
             reasoning: ReasoningBudget::None,
             max_output_tokens: None,
             native: NativeTools::default(),
+            occasion: Occasion::default(),
         }
     }
 

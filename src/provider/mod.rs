@@ -24,6 +24,7 @@ pub mod transport;
 pub mod retry;
 mod failure;
 mod media;
+mod native;
 mod schema;
 #[cfg(test)]
 mod recorded;
@@ -48,6 +49,7 @@ mod testing;
 
 pub use connect::Provider;
 pub use find::find;
+pub use native::NativeSupport;
 pub use proxy::ProxySettings;
 pub use vendor::choose;
 pub use watch::Limits;
@@ -71,6 +73,11 @@ pub trait Protocol: Send + Sync {
 
     /// A fresh decoder for one answer.
     fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// The tools of these that go out in a request: those that the provider runs itself when asked in this protocol.
+    fn native_support(&self) -> NativeSupport {
+        NativeSupport::default()
+    }
 
     /// Reads the body of an HTTP error: the provider's own message and code, if the body has them.
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody>;

@@ -40,6 +40,10 @@ impl ReportedError {
         };
         let message = [Some(error), error.get("message"), error.get("detail")];
         let message = message.into_iter().flatten().find_map(Value::as_str).unwrap_or_default();
+        let message = match filters(error) {
+            Some(filters) => format!("{} (blocked by the content filter: {filters})", message.trim()),
+            None => message.to_owned(),
+        };
         let code = error.get("code");
         let text = code.and_then(Value::as_str).filter(|code| !code.is_empty()).map(str::to_owned);
         let kind = error.get("type").and_then(Value::as_str).filter(|kind| *kind != "error").map(str::to_owned);
@@ -62,6 +66,24 @@ impl ReportedError {
         };
         GenerationFailure { kind, message, status_code: None, is_retryable, retry_after_ms: None }
     }
+}
+
+/// The filters that Azure's error names as those that blocked, e.g. `violence (medium), jailbreak`: one report in Chat
+/// Completions, several in Responses.
+fn filters(error: &Value) -> Option<String> {
+    let one = error.pointer("/innererror/content_filter_result").into_iter();
+    let several = error.get("content_filters").and_then(Value::as_array).into_iter().flatten();
+    let mut blocked = Vec::new();
+    for report in one.chain(several.filter_map(|report| report.get("content_filter_results"))) {
+        for (name, verdict) in report.as_object().into_iter().flatten() {
+            if verdict.get("filtered").and_then(Value::as_bool) != Some(true) {
+                continue;
+            }
+            let severity = verdict.get("severity").and_then(Value::as_str);
+            blocked.push(severity.map_or_else(|| name.clone(), |severity| format!("{name} ({severity})")));
+        }
+    }
+    if blocked.is_empty() { None } else { Some(blocked.join(", ")) }
 }
 
 /// What an error's name means, and whether it can pass. The names of all vendors in one table: they do not collide,
@@ -143,6 +165,24 @@ mod tests {
                 expected("Too long", Some("exceed_context_size_error")),
             ),
             (json!({"error": {"code": 503, "message": "Loading model"}}), expected("Loading model", Some("503"))),
+            (
+                json!({"error": {"message": "Filtered.", "type": null, "param": "prompt", "code": "content_filter",
+                "status": 400, "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {
+                    "hate": {"filtered": false, "severity": "safe"},
+                    "violence": {"filtered": true, "severity": "medium"},
+                    "jailbreak": {"filtered": true, "detected": true},
+                }}}}),
+                expected(
+                    "Filtered. (blocked by the content filter: violence (medium), jailbreak)",
+                    Some("content_filter"),
+                ),
+            ),
+            (
+                json!({"error": {"message": "Filtered.", "code": "content_filter", "content_filters": [
+                    {"blocked": true, "source_type": "prompt",
+                     "content_filter_results": {"sexual": {"filtered": true, "severity": "high"}}}]}}),
+                expected("Filtered. (blocked by the content filter: sexual (high))", Some("content_filter")),
+            ),
             (json!({"error": "model not found"}), expected("model not found", None)),
             (json!({"message": "Forbidden", "code": "forbidden"}), expected("Forbidden", Some("forbidden"))),
             (json!({"detail": "Not Found"}), expected("Not Found", None)),

@@ -8,7 +8,7 @@ use super::anthropic::AnthropicMessages;
 use super::auth::AuthScheme;
 use super::azure::AzureDeployments;
 use super::bedrock::BedrockConverse;
-use super::chat::ChatCompletions;
+use super::chat::{ChatCompletions, Dialect};
 use super::google::{GeminiGenerateContent, VertexGenerateContent};
 use super::ollama::OllamaChat;
 use super::openai::OpenAiResponses;
@@ -96,7 +96,7 @@ pub(super) static DEEPSEEK: Vendor = Vendor {
     without_key: WithoutKey::Fails,
     headers: &[],
     fallback_max_output_tokens: None,
-    protocol: |_, _| Box::new(ChatCompletions),
+    protocol: |_, _| Box::new(ChatCompletions { dialect: Dialect::DeepSeek }),
 };
 
 /// OpenAI's models on Azure.
@@ -163,23 +163,27 @@ pub(super) static OLLAMA: Vendor = Vendor {
 
 /// Servers that imitate OpenAI know Chat Completions; few know Responses.
 fn openai_protocol(setting: &ProviderSetting, base_url: &BaseUrl) -> Box<dyn Protocol> {
-    let default = if base_url.is_within("api.openai.com") { OpenAiApi::Responses } else { OpenAiApi::Chat };
-    spoken(setting.api.unwrap_or(default))
+    let (default, dialect) = if base_url.is_within("api.openai.com") {
+        (OpenAiApi::Responses, Dialect::OpenAi)
+    } else {
+        (OpenAiApi::Chat, Dialect::Compatible)
+    };
+    spoken(setting.api.unwrap_or(default), dialect)
 }
 
 /// Azure speaks Chat Completions unless told (the original's choice).
 fn azure_protocol(setting: &ProviderSetting, _: &BaseUrl) -> Box<dyn Protocol> {
-    let protocol = spoken(setting.api.unwrap_or(OpenAiApi::Chat));
+    let protocol = spoken(setting.api.unwrap_or(OpenAiApi::Chat), Dialect::Azure);
     match setting.use_deployment_based_urls {
         Some(true) => Box::new(AzureDeployments(protocol)),
         Some(false) | None => protocol,
     }
 }
 
-fn spoken(api: OpenAiApi) -> Box<dyn Protocol> {
+fn spoken(api: OpenAiApi, dialect: Dialect) -> Box<dyn Protocol> {
     match api {
         OpenAiApi::Responses => Box::new(OpenAiResponses),
-        OpenAiApi::Chat => Box::new(ChatCompletions),
+        OpenAiApi::Chat => Box::new(ChatCompletions { dialect }),
     }
 }
 

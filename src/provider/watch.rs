@@ -87,6 +87,8 @@ impl Watch {
             // Usage stands in the first event of some protocols, long before the model says anything.
             Delta::Usage { .. } | Delta::End => return,
             Delta::Finish(_) => self.limits.after_finish,
+            // A tool of the provider's own may be at work in silence.
+            Delta::Opaque { .. } => self.limits.first_data.max(self.timeout / 2),
             _ => self.limits.between_data,
         }
         .min(LONGEST_TIMEOUT);

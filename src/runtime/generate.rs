@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::event::EventBody;
+use crate::expert::Expert;
 use crate::fact::{Fact, FactBody};
-use crate::generation::{FinishReason, GenerateRequest, GeneratedPart, Generation, NativeTools};
+use crate::generation::{FinishReason, GenerateRequest, GeneratedPart, Generation, NativeTools, Occasion};
 use crate::machine::RunMachine;
 use crate::provider::retry;
 use crate::runtime::RunError;
@@ -43,11 +44,8 @@ pub async fn generate(
         tools,
         reasoning: stage.reasoning,
         max_output_tokens: stage.max_output_tokens,
-        native: NativeTools {
-            tools: &stage.expert.provider_tools,
-            options: stage.expert.provider_tool_options.as_ref(),
-            skills: stage.expert.provider_skills.as_ref(),
-        },
+        native: native_tools(&stage.expert),
+        occasion: Occasion { run: machine.head().run_id.as_str(), at: machine.now() },
     };
     let mut telling = stage.narrator.answer(machine.head().step_number);
     let mut on_delta = |delta: &_| telling.delta(delta);
@@ -86,6 +84,15 @@ pub async fn generate(
         }
     };
     Ok(Fact { stamp, body })
+}
+
+/// What the provider is to run itself for `expert`.
+pub fn native_tools(expert: &Expert) -> NativeTools<'_> {
+    NativeTools {
+        tools: &expert.provider_tools,
+        options: expert.provider_tool_options.as_ref(),
+        skills: expert.provider_skills.as_ref(),
+    }
 }
 
 /// Why an answer without calls, which ends the run, may not be all that was to be said.

@@ -17,6 +17,7 @@ use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec, Surroundings}
 use crate::id::{JobId, RunId};
 use crate::machine::{Input, RunMachine};
 use crate::runtime::calls::check_doubts;
+use crate::runtime::generate::native_tools;
 use crate::runtime::history::{self, Past};
 use crate::runtime::instruction::{self, Scene};
 use crate::runtime::inventory::{self, Inventory};
@@ -374,7 +375,8 @@ impl Shared {
             interactive_tool_call: answer,
             context_window: self.session.provider.context_window(&setting.model),
         });
-        for message in &inventory.warnings {
+        let unasked = self.session.provider.native_warnings(native_tools(expert));
+        for message in inventory.warnings.iter().chain(&unasked) {
             narrator.runtime(EventBody::RuntimeWarning { message: message.clone() });
         }
         for error in &inventory.missing {

@@ -34,7 +34,14 @@ fn cached_tokens_are_paid_for_once_with_every_protocol() {
             // 200 at 3, 800 at 0.3, 50 at 15 dollars per million.
             Provider::Anthropic => ("claude-sonnet-4-5-20250929", 0.001_59),
             // 200 at 0.25, 800 at 0.025, 50 at 2.
-            Provider::OpenAi | Provider::OpenAiChat => ("gpt-5-mini", 0.000_17),
+            Provider::OpenAi | Provider::OpenAiChat | Provider::Azure => ("gpt-5-mini", 0.000_17),
+            // 200 at 0.3, 800 at 0.03, 50 at 2.5.
+            Provider::Google | Provider::Vertex => ("gemini-2.5-flash", 0.000_209),
+            // 200 at 0.3, 800 at 0.006, 50 at 1.2.
+            Provider::DeepSeek => ("deepseek-flash", 0.000_124_8),
+            // 200 at 1, 800 at 0.1, 50 at 5.
+            Provider::Bedrock => ("global.anthropic.claude-haiku-4-5-20251001-v1:0", 0.000_53),
+            Provider::Ollama => ("gpt-oss:20b", 0.0),
         };
         let test = Test::with(provider).answers([Answer::text("Owls.").usage(tokens)]);
         let ran = test.run(["run", "librarian", "Birds?", "--model", model, "--output", "json"]).assert_code(0);

@@ -76,7 +76,8 @@ fn ids_that_could_leave_the_storage_are_refused() {
 fn a_refused_key_stops_at_once_and_is_not_shown() {
     for provider in Provider::ALL {
         let message = format!("invalid key: {KEY}");
-        let test = Test::with(provider).answers([Answer::status(401).message(&message)]);
+        // Ollama asks for a key where its makers run it.
+        let test = Test::with(provider).env("OLLAMA_API_KEY", KEY).answers([Answer::refused_key(&message)]);
         let ran = test.run(["run", "librarian", "q"]).assert_code(1).assert_stderr(["invalid key", "perstack resume"]);
         assert!(!ran.stderr.contains(KEY), "{provider:?}: {}", ran.stderr);
         assert_eq!(test.server().requests().len(), 1, "{provider:?}");
@@ -106,7 +107,7 @@ fn streams_that_make_no_sense_are_failures() {
 
 #[test]
 fn calls_that_cannot_be_made_are_answered_and_the_job_goes_on() {
-    for provider in Provider::ALL {
+    for provider in Provider::WRITING_ARGUMENTS {
         let test = Test::with(provider).answers([
             Answer::calls([
                 call("c1", "fetchOwl", json!({})),

@@ -25,6 +25,7 @@ mod log;
 mod mcp;
 mod mock_server;
 mod models;
+mod native_tools;
 mod output;
 mod process;
 mod providers;

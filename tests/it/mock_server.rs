@@ -1,179 +1,29 @@
 //! The mock model server holds to its own word: its streams are whole, its refusals real, its gates shut.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::panic::AssertUnwindSafe;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Gate, KEY, Protocol, Server, Stop, Test, Tokens, call, raw_call, settled};
+use client::{Client, PROTOCOLS, Received, ask, assert_refused, joined, question, server, types};
 
-/// A connection of a client that knows just enough HTTP.
-struct Client(BufReader<TcpStream>);
+use crate::support::{Answer, Gate, Protocol, Stop, Test, Tokens, call, raw_call, settled};
 
-/// A response, decoded from its chunks.
-#[derive(Debug, PartialEq)]
-struct Received {
-    status: u16,
-    body: String,
-    /// The last chunk came.
-    is_whole: bool,
-}
+mod client;
+mod converse;
+mod gemini;
+mod ollama;
+mod vendors;
 
-impl Client {
-    fn connect(server: &Server) -> Self {
-        Self(BufReader::new(TcpStream::connect(server.address()).unwrap()))
-    }
-
-    fn send(&mut self, path: &str, headers: &[(&str, &str)], body: &str) {
-        let mut text = format!("POST {path} HTTP/1.1\r\nContent-Length: {}\r\n", body.len());
-        for (name, value) in headers {
-            text.extend([name, ": ", value, "\r\n"]);
-        }
-        text.push_str("\r\n");
-        text.push_str(body);
-        self.0.get_mut().write_all(text.as_bytes()).unwrap();
-    }
-
-    fn ask(&mut self, protocol: Protocol, body: &Value) {
-        let bearer = format!("Bearer {KEY}");
-        let (path, headers): (_, &[_]) = match protocol {
-            Protocol::Messages => ("/v1/messages", &[("x-api-key", KEY), ("anthropic-version", "2023-06-01")]),
-            Protocol::Responses => ("/v1/responses", &[("authorization", &bearer)]),
-            Protocol::Chat => ("/v1/chat/completions", &[("authorization", &bearer)]),
-        };
-        let headers = [headers, &[("content-type", "application/json")]].concat();
-        self.send(path, &headers, &body.to_string());
-    }
-
-    fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        (self.0.read_line(&mut line).unwrap_or(0) > 0).then(|| line.trim_end().to_owned())
-    }
-
-    /// The status, with all headers read; `None` when the connection closed without one.
-    fn status(&mut self) -> Option<u16> {
-        let status = self.line()?.split(' ').nth(1)?.parse().ok();
-        while !self.line()?.is_empty() {}
-        status
-    }
-
-    /// The next piece of the body; `None` when the connection closed, an empty one at the body's end.
-    fn chunk(&mut self) -> Option<Vec<u8>> {
-        let length = usize::from_str_radix(&self.line()?, 16).unwrap();
-        let mut piece = vec![0; length + 2];
-        self.0.read_exact(&mut piece).ok()?;
-        piece.truncate(length);
-        Some(piece)
-    }
-
-    fn receive(&mut self) -> Option<Received> {
-        let status = self.status()?;
-        let (mut body, mut is_whole) = (Vec::new(), false);
-        while let Some(piece) = self.chunk() {
-            is_whole = piece.is_empty();
-            if is_whole {
-                break;
-            }
-            body.extend(piece);
-        }
-        Some(Received { status, body: String::from_utf8_lossy(&body).into_owned(), is_whole })
-    }
-}
-
-/// One question on a connection of its own.
-fn ask(server: &Server, protocol: Protocol, body: &Value) -> Received {
-    let mut client = Client::connect(server);
-    client.ask(protocol, body);
-    client.receive().unwrap()
-}
-
-fn server(answers: impl IntoIterator<Item = Answer>) -> Server {
-    let server = Server::start();
-    server.script(answers);
-    server
-}
-
-/// A request that every server takes, with a finished tool call in its history.
-fn question(protocol: Protocol) -> Value {
-    let schema = json!({"type": "object", "properties": {"q": {"type": "string"}}});
-    match protocol {
-        Protocol::Messages => json!({
-            "model": "claude-sonnet-4-5", "max_tokens": 64000, "stream": true,
-            "thinking": {"type": "enabled", "budget_tokens": 2048},
-            "system": [{"type": "text", "text": "You search.", "cache_control": {"type": "ephemeral"}}],
-            "tools": [{"name": "search", "description": "Searches.", "input_schema": schema}],
-            "messages": [
-                {"role": "user", "content": [{"type": "text", "text": "Which file?"}]},
-                {"role": "assistant", "content": [
-                    {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"},
-                    {"type": "text", "text": "I search."},
-                    {"type": "tool_use", "id": "c1", "name": "search", "input": {"q": "owl"}},
-                    {"type": "tool_use", "id": "c2", "name": "search", "input": {}},
-                ]},
-                {"role": "user", "content": [
-                    {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "birds.md"}]},
-                    {"type": "tool_result", "tool_use_id": "c2", "content": "none", "is_error": true},
-                ]},
-            ],
-        }),
-        Protocol::Responses => json!({
-            "model": "gpt-5", "stream": true, "store": false, "reasoning": {"effort": "low", "summary": "auto"},
-            "include": ["reasoning.encrypted_content"],
-            "tools": [{
-                "type": "function", "name": "search", "description": "Searches.", "parameters": schema, "strict": false,
-            }],
-            "input": [
-                {"role": "developer", "content": "You search."},
-                {"role": "user", "content": [{"type": "input_text", "text": "Which file?"}]},
-                {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "c2ln"},
-                {"type": "function_call", "call_id": "c1", "name": "search", "arguments": "{\"q\":\"owl\"}"},
-                {"type": "function_call", "call_id": "c2", "name": "search", "arguments": "{}"},
-                {"type": "function_call_output", "call_id": "c1", "output": "birds.md"},
-                {"type": "function_call_output", "call_id": "c2", "output": "none"},
-            ],
-        }),
-        Protocol::Chat => json!({
-            "model": "deepseek-chat", "stream": true, "stream_options": {"include_usage": true},
-            "tools": [{"type": "function", "function": {
-                "name": "search", "description": "Searches.", "parameters": schema,
-            }}],
-            "messages": [
-                {"role": "system", "content": "You search."},
-                {"role": "user", "content": "Which file?"},
-                {"role": "assistant", "content": "", "tool_calls": [
-                    {"id": "c1", "type": "function", "function": {"name": "search", "arguments": "{\"q\":\"owl\"}"}},
-                    {"id": "c2", "type": "function", "function": {"name": "search", "arguments": "{}"}},
-                ]},
-                {"role": "tool", "tool_call_id": "c1", "content": "birds.md"},
-                {"role": "tool", "tool_call_id": "c2", "content": "none"},
-            ],
-        }),
-    }
-}
-
-const PROTOCOLS: [Protocol; 3] = [Protocol::Messages, Protocol::Responses, Protocol::Chat];
-
-/// The events of a stream that are JSON.
-fn events(stream: &str) -> Vec<Value> {
-    let data = stream.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
-    data.map(|data| serde_json::from_str(data).unwrap()).collect()
-}
-
-/// The strings at a pointer in all events, joined.
-fn joined(events: &[Value], pointer: &str) -> String {
-    events.iter().filter_map(|event| event.pointer(pointer)).filter_map(Value::as_str).collect()
-}
-
-/// The events' types, repeated ones once.
-fn types(events: &[Value]) -> Vec<&str> {
-    let mut types: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
-    types.dedup();
-    types
-}
-
-fn full_turn() -> Answer {
+pub fn full_turn() -> Answer {
     Answer::calls([call("c8", "search", json!({"q": "grey owl"})), raw_call("c9", "search", "{\"q\": tru")])
+        .thinking("Owls are birds.", "c2lnbmF0dXJl")
+        .and_text("Zwei Käuze, dann ✓.")
+        .usage(Tokens { input: 900, cached: 300, output: 70, reasoning: 12 })
+}
+
+/// The same for protocols whose calls have values as arguments.
+pub fn whole_turn() -> Answer {
+    Answer::calls([call("c8", "search", json!({"q": "grey owl"})), call("c9", "search", json!({"q": true}))])
         .thinking("Owls are birds.", "c2lnbmF0dXJl")
         .and_text("Zwei Käuze, dann ✓.")
         .usage(Tokens { input: 900, cached: 300, output: 70, reasoning: 12 })
@@ -183,7 +33,7 @@ fn full_turn() -> Answer {
 fn anthropic_turns_have_the_events_of_the_real_ones() {
     let server = server([full_turn()]);
     let received = ask(&server, Protocol::Messages, &question(Protocol::Messages));
-    let events = events(&received.body);
+    let events = received.events();
     let block = ["content_block_start", "content_block_delta", "content_block_stop"];
     assert_eq!(
         types(&events),
@@ -203,7 +53,7 @@ fn anthropic_turns_have_the_events_of_the_real_ones() {
 fn responses_turns_have_the_events_of_the_real_ones() {
     let server = server([full_turn()]);
     let received = ask(&server, Protocol::Responses, &question(Protocol::Responses));
-    let events = events(&received.body);
+    let events = received.events();
     insta::assert_snapshot!(types(&events).join("\n"), @"
     response.created
     response.in_progress
@@ -242,8 +92,8 @@ fn responses_turns_have_the_events_of_the_real_ones() {
 fn chat_turns_have_the_chunks_of_the_real_ones() {
     let server = server([full_turn()]);
     let received = ask(&server, Protocol::Chat, &question(Protocol::Chat));
-    assert!(received.body.ends_with("data: [DONE]\n\n"), "{}", received.body);
-    let events = events(&received.body);
+    assert!(received.body().ends_with("data: [DONE]\n\n"), "{}", received.body());
+    let events = received.events();
     assert_eq!(joined(&events, "/choices/0/delta/reasoning_content"), "Owls are birds.");
     assert_eq!(joined(&events, "/choices/0/delta/content"), "Zwei Käuze, dann ✓.");
     assert_eq!(joined(&events, "/choices/0/delta/tool_calls/0/id"), "c8c9");
@@ -258,9 +108,9 @@ fn chat_turns_have_the_chunks_of_the_real_ones() {
 fn usage_is_left_out_when_told_or_not_asked_for() {
     let server = server([Answer::text("one").without_usage(), Answer::text("two")]);
     let mut body = question(Protocol::Chat);
-    assert!(!ask(&server, Protocol::Chat, &body).body.contains("prompt_tokens"));
+    assert!(!ask(&server, Protocol::Chat, &body).body().contains("prompt_tokens"));
     body.as_object_mut().unwrap().remove("stream_options");
-    assert!(!ask(&server, Protocol::Chat, &body).body.contains("usage"));
+    assert!(!ask(&server, Protocol::Chat, &body).body().contains("usage"));
 }
 
 #[test]
@@ -269,10 +119,13 @@ fn turns_end_as_told() {
         (Protocol::Messages, "/delta/stop_reason", ["end_turn", "max_tokens", "refusal"]),
         (Protocol::Responses, "/response/incomplete_details/reason", ["", "max_output_tokens", "content_filter"]),
         (Protocol::Chat, "/choices/0/finish_reason", ["stop", "length", "content_filter"]),
+        (Protocol::Gemini, "/candidates/0/finishReason", ["STOP", "MAX_TOKENS", "SAFETY"]),
+        (Protocol::Converse, "/stopReason", ["end_turn", "max_tokens", "content_filtered"]),
+        (Protocol::Ollama, "/done_reason", ["stop", "length", "stop"]),
     ] {
         let stops = [Stop::End, Stop::Length, Stop::Filtered];
         let server = server(stops.map(|stop| Answer::text("So").stop_reason(stop)));
-        let told = stops.map(|_| joined(&events(&ask(&server, protocol, &question(protocol)).body), pointer));
+        let told = stops.map(|_| joined(&ask(&server, protocol, &question(protocol)).events(), pointer));
         assert_eq!(told, reasons, "{protocol:?}");
     }
 }
@@ -283,12 +136,15 @@ fn a_failing_turn_has_an_error_event_and_no_ending() {
         (Protocol::Messages, "/error/message"),
         (Protocol::Responses, "/response/error/message"),
         (Protocol::Chat, "/error/message"),
+        (Protocol::Gemini, "/error/message"),
+        (Protocol::Converse, "/message"),
+        (Protocol::Ollama, "/error"),
     ] {
         let server = server([Answer::text("So").then_fails("overloaded_error", "Overloaded")]);
         let received = ask(&server, protocol, &question(protocol));
-        let events = events(&received.body);
+        let events = received.events();
         assert_eq!(events[events.len() - 1].pointer(pointer), Some(&json!("Overloaded")), "{protocol:?}");
-        assert!(!received.body.contains("[DONE]"), "{protocol:?}");
+        assert!(!received.body().contains("[DONE]"), "{protocol:?}");
     }
 }
 
@@ -305,10 +161,10 @@ fn one_connection_serves_answers_in_order() {
         client.receive().unwrap()
     };
     let limited = next();
-    assert_eq!((limited.status, limited.body.contains("slow down")), (429, true), "{limited:?}");
-    assert!(limited.body.contains("rate_limit_error"), "{limited:?}");
-    assert_eq!(next(), Received { status: 502, body: "<h1>Bad gateway</h1>".to_owned(), is_whole: true });
-    assert_eq!(next(), Received { status: 200, body: "data: {]\n\n".to_owned(), is_whole: true });
+    assert_eq!((limited.status, limited.body().contains("slow down")), (429, true), "{limited:?}");
+    assert!(limited.body().contains("rate_limit_error"), "{limited:?}");
+    assert_eq!(next(), Received { status: 502, bytes: b"<h1>Bad gateway</h1>".to_vec(), is_whole: true });
+    assert_eq!(next(), Received { status: 200, bytes: b"data: {]\n\n".to_vec(), is_whole: true });
     assert_eq!((server.answers_left(), server.violations()), (0, vec![]));
 }
 
@@ -319,16 +175,17 @@ fn answers_wait_for_requests_that_fit() {
         Answer::text("to the parent"),
     ]);
     let mut body = question(Protocol::Chat);
-    assert_eq!(joined(&events(&ask(&server, Protocol::Chat, &body).body), "/choices/0/delta/content"), "to the parent");
+    assert_eq!(joined(&ask(&server, Protocol::Chat, &body).events(), "/choices/0/delta/content"), "to the parent");
     body["messages"][1]["content"] = json!("Read birds.md, please.");
-    assert_eq!(joined(&events(&ask(&server, Protocol::Chat, &body).body), "/choices/0/delta/content"), "to the child");
+    assert_eq!(joined(&ask(&server, Protocol::Chat, &body).events(), "/choices/0/delta/content"), "to the child");
 }
 
 #[test]
 fn pieces_leave_the_body_as_it_is() {
     for protocol in PROTOCOLS {
-        let server = server([full_turn(), full_turn().in_chunks_of(1), full_turn().in_chunks_of(7)]);
-        let bodies = [(); 3].map(|()| events(&ask(&server, protocol, &question(protocol)).body).len());
+        let turn = if protocol.has_whole_arguments() { whole_turn() } else { full_turn() };
+        let server = server([turn.clone(), turn.clone().in_chunks_of(1), turn.in_chunks_of(7)]);
+        let bodies = [(); 3].map(|()| ask(&server, protocol, &question(protocol)).events().len());
         assert_eq!(bodies[1..], [bodies[0]; 2], "{protocol:?}");
     }
 }
@@ -359,7 +216,7 @@ fn broken_deliveries_break_where_they_are_told_to() {
     ]);
     let body = question(Protocol::Messages);
     let cut = ask(&server, Protocol::Messages, &body);
-    assert_eq!(cut, Received { status: 200, body: "event: message_start".to_owned(), is_whole: false });
+    assert_eq!(cut, Received { status: 200, bytes: b"event: message_start".to_vec(), is_whole: false });
 
     let [mut hung_up, mut commented, mut stalled, mut silent] = [2, 3, 4, 5].map(|number| {
         let mut client = Client::connect(&server);
@@ -389,20 +246,6 @@ fn requests_tell_tools_and_results_in_every_protocol() {
         let results = [("c1", "birds.md"), ("c2", "none")].map(|(id, text)| (id.to_owned(), text.to_owned()));
         assert_eq!(request.results(), results, "{protocol:?}");
     }
-}
-
-/// Asks with one value replaced; the server's finding.
-#[track_caller]
-fn assert_refused(protocol: Protocol, pointer: &str, value: Value, finding: &str) {
-    let server = server([Answer::text("never")]);
-    let mut body = question(protocol);
-    *body.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is not in {protocol:?}")) = value;
-    let received = ask(&server, protocol, &body);
-    assert_eq!(received.status, 400, "{protocol:?} {pointer}");
-    assert!(serde_json::from_str::<Value>(&received.body).unwrap()["error"]["message"].is_string());
-    let violations = server.violations();
-    assert!(violations.iter().any(|v| v.contains(finding)), "{protocol:?} {pointer}: {violations:#?}");
-    assert_eq!(server.answers_left(), 1);
 }
 
 #[test]

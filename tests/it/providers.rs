@@ -113,7 +113,7 @@ fn answers_without_usage_are_answers() {
 
 #[test]
 fn arguments_cut_off_by_the_output_limit_do_not_spoil_the_history() {
-    for provider in Provider::ALL {
+    for provider in Provider::WRITING_ARGUMENTS {
         let cut =
             Answer::calls([raw_call("c1", "writeTextFile", "{\"path\": \"a.txt\", \"te")]).stop_reason(Stop::Length);
         let test = Test::with(provider).answers([cut, Answer::text("Shorter, then.")]);

@@ -103,7 +103,7 @@ fn delegates_answer_their_parent() {
 fn the_key_is_nowhere_but_in_the_requests() {
     let show = json!({"command": "env", "args": [], "env": {}, "cwd": ".", "stdout": true, "stderr": true});
     for provider in Provider::ALL {
-        let test = Test::with(provider).answers([
+        let test = Test::with(provider).env("OLLAMA_API_KEY", KEY).answers([
             Answer::calls([call("c1", "exec", show.clone())]),
             Answer::status(500).message(&format!("broken for {KEY}")).header("retry-after", "0"),
             Answer::text("Looked."),

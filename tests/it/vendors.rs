@@ -64,7 +64,7 @@ fn azure_is_asked_for_a_token_once_and_the_token_stays_secret() {
     let unauthorized = Answer::status(401).message(&format!("Wrong token {KEY}"));
     let test = with("azure-openai")
         .answers([Answer::calls([call("c1", "writeTextFile", json!({"path": "a.txt", "text": "a"}))]), unauthorized]);
-    let base_url = test.server().base_url();
+    let base_url = test.server().url("/openai");
     let test = test
         .env("AZURE_BASE_URL", &base_url)
         .env("AZURE_TENANT_ID", "nest")
@@ -76,7 +76,7 @@ fn azure_is_asked_for_a_token_once_and_the_token_stays_secret() {
     let asked = asked.recv().unwrap();
     assert!(asked.starts_with("POST /nest/oauth2/v2.0/token ") && asked.contains("client_secret=hoot"), "{asked}");
     let paths: Vec<_> = test.server().requests().into_iter().map(|request| request.path).collect();
-    assert_eq!(paths, ["/v1/chat/completions?api-version=v1"; 2]);
+    assert_eq!(paths, ["/openai/v1/chat/completions?api-version=v1"; 2]);
 }
 
 #[test]

@@ -6,11 +6,12 @@ use super::NAME;
 use crate::content::{Content, ExpertPart, ResultPart, Thinking};
 use crate::provider::media::Media;
 
-/// A part of an answer; `None` for what cannot go back.
+/// A part of an answer; `None` for what cannot go back. Whether a block of the provider's own can is not decided here.
 pub(super) fn expert_block(part: &ExpertPart) -> Option<Value> {
     match part {
         ExpertPart::ThinkingPart { thinking, .. } => thinking_block(thinking),
         ExpertPart::TextPart { text, .. } => text_block(text),
+        ExpertPart::OpaquePart { opaque, .. } => Some(opaque.block.clone()).filter(|_| opaque.protocol == NAME),
         ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
             let input = if args.is_object() { args.clone() } else { json!({}) };
             Some(json!({"type": "tool_use", "id": wire_id(tool_call_id), "name": tool_name, "input": input}))

@@ -6,12 +6,13 @@
 mod block;
 mod decode;
 mod encode;
+mod native;
 mod thinking;
 
 pub(super) use thinking::{ThinkingMode, can_think, plan};
 
 use super::reported_error::ReportedError;
-use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
+use super::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};
 use crate::generation::GenerateRequest;
 
 /// The protocol's name in thinking parts and cassettes.
@@ -34,11 +35,12 @@ impl Protocol for AnthropicMessages {
     }
 
     fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
-        EncodedRequest {
-            path: "/messages".to_owned(),
-            headers: vec![("anthropic-version".to_owned(), VERSION.to_owned())],
-            body: encode::body(request),
+        let asked = native::Asked::of(request.native);
+        let mut headers = vec![("anthropic-version".to_owned(), VERSION.to_owned())];
+        if !asked.betas.is_empty() {
+            headers.push(("anthropic-beta".to_owned(), asked.betas.join(",")));
         }
+        EncodedRequest { path: "/messages".to_owned(), headers, body: encode::body(request, asked) }
     }
 
     fn framing(&self) -> Framing {
@@ -49,6 +51,10 @@ impl Protocol for AnthropicMessages {
         Box::new(decode::MessagesDecoder::default())
     }
 
+    fn native_support(&self) -> NativeSupport {
+        native::SUPPORT
+    }
+
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
         ReportedError::from_body(body)
     }
@@ -57,7 +63,7 @@ impl Protocol for AnthropicMessages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::NativeTools;
+    use crate::generation::{NativeTools, Occasion};
     use crate::setting::ReasoningBudget;
 
     #[test]
@@ -70,6 +76,7 @@ mod tests {
             reasoning,
             max_output_tokens: None,
             native: NativeTools::default(),
+            occasion: Occasion::default(),
         };
         let expected = EncodedRequest {
             path: "/messages".into(),

@@ -125,7 +125,7 @@ fn version(name: &str) -> Option<(u8, u8)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::NativeTools;
+    use crate::generation::{NativeTools, Occasion};
     use crate::setting::ReasoningBudget;
 
     fn plan_for(model: &str, reasoning: ReasoningBudget, max_output_tokens: Option<u64>) -> (u64, ThinkingMode) {
@@ -136,6 +136,7 @@ mod tests {
             reasoning,
             max_output_tokens,
             native: NativeTools::default(),
+            occasion: Occasion::default(),
         };
         let plan = plan(&request, true);
         (plan.max_tokens, plan.mode)
@@ -191,6 +192,7 @@ mod tests {
                 reasoning: ReasoningBudget::High,
                 max_output_tokens: Some(64_000),
                 native: NativeTools::default(),
+                occasion: Occasion::default(),
             };
             plan(&request, false).mode
         };

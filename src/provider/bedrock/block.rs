@@ -45,6 +45,8 @@ impl Blocks {
         match part {
             ExpertPart::ThinkingPart { thinking, .. } => self.reasoning(thinking),
             ExpertPart::TextPart { text, .. } => text_block(text),
+            // Another protocol's.
+            ExpertPart::OpaquePart { .. } => None,
             ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
                 let input = if args.is_object() { args.clone() } else { json!({}) };
                 let (id, name) = (wire_name(tool_call_id), wire_name(tool_name));

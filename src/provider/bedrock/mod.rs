@@ -59,7 +59,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::generation::NativeTools;
+    use crate::generation::{NativeTools, Occasion};
     use crate::setting::ReasoningBudget;
 
     fn encode(model: &str) -> EncodedRequest {
@@ -70,6 +70,7 @@ mod tests {
             reasoning: ReasoningBudget::None,
             max_output_tokens: None,
             native: NativeTools::default(),
+            occasion: Occasion::default(),
         })
     }
 

@@ -190,6 +190,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::provider::chat::{ChatCompletions, Dialect};
+    use crate::provider::recorded;
 
     fn decode(chunks: &[Value]) -> Result<Vec<Delta>, GenerationFailure> {
         let mut decoder = ChatDecoder::default();
@@ -314,6 +316,62 @@ mod tests {
             json!({"choices": [], "usage": null}),
         ]);
         assert_eq!(deltas, Ok(vec![usage(3), usage(0)]));
+    }
+
+    #[test]
+    fn a_stream_of_deepseeks_is_read_whole() {
+        let recording = include_str!("../../../tests/data/openai-chat/deepseek-reasoner.sse");
+        let usage = Usage {
+            input_tokens: 330,
+            output_tokens: 61,
+            reasoning_tokens: 24,
+            total_tokens: 391,
+            cached_input_tokens: 320,
+            cache_write_input_tokens: 0,
+        };
+        let expected = vec![
+            Delta::Thinking { index: THINKING_INDEX, text: "Owls are ".to_owned() },
+            Delta::Thinking { index: THINKING_INDEX, text: "„Eulen“ 🦉.".to_owned() },
+            Delta::Text { index: TEXT_INDEX, text: "Looking.".to_owned() },
+            call(2, "call_00_a", "search"),
+            arguments(2, "{\"q\": "),
+            arguments(2, "\"owl\"}"),
+            Delta::Finish(FinishReason::ToolCalls),
+            Delta::Usage { usage, context_tokens: Some(391) },
+            Delta::End,
+        ];
+        assert_eq!(recorded::deltas(&ChatCompletions::default(), recording), expected);
+    }
+
+    #[test]
+    fn an_answer_that_deepseek_breaks_off_can_pass() {
+        let recording = include_str!("../../../tests/data/openai-chat/deepseek-broken-off.sse");
+        let (deltas, failure) = recorded::decode(&ChatCompletions::default(), recording);
+        assert_eq!(deltas, [Delta::Text { index: TEXT_INDEX, text: "The owl".to_owned() }]);
+        let message = "the provider broke the answer off: insufficient system resource";
+        assert_eq!(failure, Some(failure::retryable(FailureKind::Provider, message)));
+    }
+
+    #[test]
+    fn azures_filter_reports_are_passed_over_and_its_verdict_is_not() {
+        let recording = include_str!("../../../tests/data/openai-chat/azure-filtered.sse");
+        let expected = vec![
+            Delta::Text { index: TEXT_INDEX, text: "The".to_owned() },
+            Delta::Finish(FinishReason::ContentFilter),
+            Delta::End,
+        ];
+        assert_eq!(recorded::deltas(&ChatCompletions { dialect: Dialect::Azure }, recording), expected);
+    }
+
+    #[test]
+    fn torn_chunks_do_no_harm() {
+        for recording in [
+            include_str!("../../../tests/data/openai-chat/deepseek-reasoner.sse"),
+            include_str!("../../../tests/data/openai-chat/deepseek-broken-off.sse"),
+            include_str!("../../../tests/data/openai-chat/azure-filtered.sse"),
+        ] {
+            recorded::assert_torn_frames_do_no_harm(&ChatCompletions::default(), recording);
+        }
     }
 
     #[test]

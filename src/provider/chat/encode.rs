@@ -3,11 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use super::NAME;
+use super::dialect::{Dialect, SentReasoning};
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::media::Media;
-use crate::provider::openai::{ERROR_NOTE, is_reasoning_model};
+use crate::provider::openai::ERROR_NOTE;
+use crate::provider::schema;
 use crate::tool::ToolSpec;
 
 /// What stands in a result for an image or a file: tool messages are text.
@@ -15,39 +17,35 @@ const MOVED_NOTE: &str = "[an image or a file of this result is in the next user
 
 /// The request's body. Of equal requests the bodies are equal byte for byte. Two requests of one turn begin alike, as
 /// prompt caching needs it.
-pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
+pub(super) fn body(request: &GenerateRequest<'_>, dialect: Dialect) -> Value {
     let mut body = Map::new();
     body.insert("model".into(), json!(request.model));
     body.insert("stream".into(), json!(true));
     // Without it most servers send no usage at all.
     body.insert("stream_options".into(), json!({"include_usage": true}));
-    if let Some(effort) = request.reasoning.effort().filter(|_| is_reasoning_model(request.model)) {
-        body.insert("reasoning_effort".into(), json!(effort));
-    }
+    body.extend(dialect.fields(request));
     if !request.tools.is_empty() {
         body.insert("tools".into(), request.tools.iter().map(tool).collect());
         // The word, not the object form, which some servers ignore.
         body.insert("tool_choice".into(), json!("auto"));
     }
-    body.insert("messages".into(), messages(request.messages));
+    let sent = dialect.reasoning(request);
+    body.insert("messages".into(), messages(request.messages, dialect, sent));
     Value::Object(body)
 }
 
 fn tool(spec: &ToolSpec) -> Value {
-    let mut parameters = spec.input_schema.clone();
-    // OpenAI refuses a schema of an object without properties, even of a tool without parameters.
-    parameters.entry("properties").or_insert_with(|| json!({}));
     let mut function = Map::new();
     function.insert("name".into(), json!(spec.name));
     if let Some(description) = &spec.description {
         function.insert("description".into(), json!(description));
     }
+    let parameters = schema::parameters(&spec.input_schema, schema::any_name);
     function.insert("parameters".into(), Value::Object(parameters));
     json!({"type": "function", "function": function})
 }
 
-fn messages(messages: &[Message]) -> Value {
-    let turn = messages.iter().rposition(|message| matches!(message, Message::UserMessage { .. })).unwrap_or(0);
+fn messages(messages: &[Message], dialect: Dialect, sent: SentReasoning) -> Value {
     let mut items = Vec::new();
     for (at, message) in messages.iter().enumerate() {
         match message {
@@ -56,14 +54,59 @@ fn messages(messages: &[Message]) -> Value {
                 items.push(json!({"role": "system", "content": texts.join("\n")}));
             }
             Message::UserMessage { contents, .. } => {
-                let parts = contents.iter().map(Media::of).collect();
+                let parts = contents.iter().map(|content| sendable(content, dialect)).collect();
                 items.extend(user_content(parts).map(|content| json!({"role": "user", "content": content})));
             }
-            Message::ExpertMessage { contents, .. } => items.push(assistant(contents, at > turn)),
-            Message::ToolMessage { contents, .. } => results(contents, &mut items),
+            Message::ExpertMessage { contents, .. } => items.extend(assistant(contents, wanted(messages, at, sent))),
+            Message::ToolMessage { contents, .. } => results(contents, dialect, &mut items),
         }
     }
     Value::Array(items)
+}
+
+/// A part, or what is said in its place where the server does not take it.
+fn sendable(content: &Content, dialect: Dialect) -> Media<'_> {
+    match Media::of(content) {
+        Media::Image { mime_type, .. } if !dialect.takes_images() => {
+            Media::Text(format!("[an image ({mime_type}) was left out: only text can be sent to this model]").into())
+        }
+        Media::ImageUrl(url) if !dialect.takes_images() => {
+            Media::Text(format!("[an image that was not sent: {url}]").into())
+        }
+        Media::Pdf { .. } if !dialect.takes_files() => {
+            Media::Text("[a PDF file was left out: this provider does not take files]".into())
+        }
+        // The protocol takes no file by its address.
+        Media::PdfUrl(url) => Media::Text(format!("[a PDF file that was not sent: {url}]").into()),
+        other => other,
+    }
+}
+
+/// How the reasoning of one answer goes back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reasoning {
+    Dropped,
+    IfThere,
+    /// As an empty text when there is none.
+    Always,
+}
+
+/// What is wanted of the answer at `at`. Its turn lies between two messages of the user.
+fn wanted(messages: &[Message], at: usize, sent: SentReasoning) -> Reasoning {
+    let is_user = |message: &Message| matches!(message, Message::UserMessage { .. });
+    let has_calls = |message: &Message| message.call_ids().next().is_some();
+    let (before, after) = messages.split_at(at);
+    match sent {
+        SentReasoning::Never => Reasoning::Dropped,
+        SentReasoning::OfThisTurn => {
+            let is_of_turn = !after.iter().any(is_user) && after.first().is_some_and(has_calls);
+            if is_of_turn { Reasoning::IfThere } else { Reasoning::Dropped }
+        }
+        SentReasoning::OfTurnsWithCalls => {
+            let turn = before.iter().rev().take_while(|m| !is_user(m)).chain(after.iter().take_while(|m| !is_user(m)));
+            if turn.into_iter().any(has_calls) { Reasoning::Always } else { Reasoning::Dropped }
+        }
+    }
 }
 
 /// Text alone as a string, which every server takes; a list only where it must be one. `None` for nothing at all.
@@ -92,8 +135,7 @@ fn user_part(part: &Media<'_>) -> Value {
         Media::Text(text) => json!({"type": "text", "text": text}),
         Media::ImageUrl(url) => image_part(url),
         Media::Image { mime_type, data } => image_part(&format!("data:{mime_type};base64,{data}")),
-        // The protocol takes no file by its address.
-        Media::PdfUrl(url) => json!({"type": "text", "text": format!("[a PDF file that was not sent: {url}]")}),
+        Media::PdfUrl(url) => json!({"type": "text", "text": url}),
         Media::Pdf { data } => {
             // The protocol asks for a name; the stored part has none.
             let data = format!("data:application/pdf;base64,{data}");
@@ -106,16 +148,15 @@ fn image_part(url: &str) -> Value {
     json!({"type": "image_url", "image_url": {"url": url}})
 }
 
-/// Reasoning goes back only within the turn that made it and with the calls it led to: there newer models want it, and
-/// elsewhere older ones refuse it.
-fn assistant(contents: &[ExpertPart], is_of_turn: bool) -> Value {
+/// `None` for an answer of which nothing can be sent.
+fn assistant(contents: &[ExpertPart], wanted: Reasoning) -> Option<Value> {
     let (mut texts, mut reasoning, mut calls) = (Vec::new(), String::new(), Vec::new());
     for part in contents {
         match part {
             ExpertPart::ThinkingPart { thinking, .. } if thinking.protocol.as_deref() == Some(NAME) => {
                 reasoning.push_str(&thinking.thinking);
             }
-            ExpertPart::ThinkingPart { .. } => {}
+            ExpertPart::ThinkingPart { .. } | ExpertPart::OpaquePart { .. } => {}
             ExpertPart::TextPart { text, .. } => texts.push(text.as_str()),
             ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
                 // Servers answer 500 to arguments that are no JSON object, each time the conversation is sent.
@@ -125,21 +166,24 @@ fn assistant(contents: &[ExpertPart], is_of_turn: bool) -> Value {
             }
         }
     }
+    if texts.is_empty() && calls.is_empty() {
+        return None;
+    }
     let mut message = Map::new();
     message.insert("role".into(), json!("assistant"));
     // Empty, not null and not absent: those are a 500 on some servers.
     message.insert("content".into(), json!(texts.join("\n")));
-    if is_of_turn && !reasoning.is_empty() && !calls.is_empty() {
+    if wanted == Reasoning::Always || (wanted == Reasoning::IfThere && !reasoning.is_empty()) {
         message.insert("reasoning_content".into(), json!(reasoning));
     }
     if !calls.is_empty() {
         message.insert("tool_calls".into(), Value::Array(calls));
     }
-    Value::Object(message)
+    Some(Value::Object(message))
 }
 
 /// All results follow the calls at once; what is no text comes after them, in one user message.
-fn results(parts: &[ResultPart], items: &mut Vec<Value>) {
+fn results(parts: &[ResultPart], dialect: Dialect, items: &mut Vec<Value>) {
     let mut moved = Vec::new();
     for ResultPart::ToolResultPart { tool_call_id, tool_name, contents, is_error, .. } in parts {
         let mut lines = Vec::new();
@@ -148,7 +192,7 @@ fn results(parts: &[ResultPart], items: &mut Vec<Value>) {
         }
         let mut is_first = true;
         for content in contents {
-            match Media::of(content) {
+            match sendable(content, dialect) {
                 Media::Text(text) => lines.push(text.into_owned()),
                 other => {
                     if std::mem::take(&mut is_first) {
@@ -168,24 +212,29 @@ fn results(parts: &[ResultPart], items: &mut Vec<Value>) {
 mod tests {
     use super::*;
     use crate::content::Thinking;
-    use crate::generation::NativeTools;
+    use crate::generation::{NativeTools, Occasion};
     use crate::setting::ReasoningBudget;
     use crate::tool::{BASE_SKILL, ToolHints, ToolKind};
 
-    fn encode(model: &str, messages: &[Message], tools: &[ToolSpec]) -> Value {
-        let reasoning = ReasoningBudget::Medium;
-        body(&GenerateRequest {
+    fn encode(dialect: Dialect, model: &str, messages: &[Message], tools: &[ToolSpec]) -> Value {
+        let request = GenerateRequest {
             model,
             messages,
             tools,
-            reasoning,
+            reasoning: ReasoningBudget::Medium,
             max_output_tokens: None,
             native: NativeTools::default(),
-        })
+            occasion: Occasion { run: "run-1", at: 0 },
+        };
+        body(&request, dialect)
     }
 
     fn sent(messages: &[Message]) -> Value {
-        encode("local", messages, &[])["messages"].clone()
+        sent_to(Dialect::Compatible, messages)
+    }
+
+    fn sent_to(dialect: Dialect, messages: &[Message]) -> Value {
+        encode(dialect, "local", messages, &[])["messages"].take()
     }
 
     fn user(contents: Vec<Content>) -> Message {
@@ -251,15 +300,17 @@ mod tests {
         let bare = ToolSpec { name: "now".to_owned(), description: None, input_schema: Map::new(), ..spec.clone() };
         let system =
             Message::InstructionMessage { id: String::new(), contents: vec![Content::text("Be brief.")], cache: true };
-        let body = encode("gpt-5-mini", &[system, user(vec![Content::text("Which file?")])], &[spec, bare]);
+        let body =
+            encode(Dialect::OpenAi, "gpt-5-mini", &[system, user(vec![Content::text("Which file?")])], &[spec, bare]);
         let expected = json!({
             "model": "gpt-5-mini",
             "stream": true,
             "stream_options": {"include_usage": true},
             "reasoning_effort": "medium",
+            "prompt_cache_key": "run-1",
             "tools": [
                 {"type": "function", "function": {"name": "search", "description": "Finds", "parameters": schema}},
-                {"type": "function", "function": {"name": "now", "parameters": {"properties": {}}}},
+                {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}},
             ],
             "tool_choice": "auto",
             "messages": [
@@ -275,7 +326,7 @@ mod tests {
         let expected = json!({
             "model": "llama", "stream": true, "stream_options": {"include_usage": true}, "messages": [],
         });
-        assert_eq!(encode("llama", &[], &[]), expected);
+        assert_eq!(encode(Dialect::Compatible, "llama", &[], &[]), expected);
     }
 
     #[test]
@@ -326,6 +377,81 @@ mod tests {
             {"role": "assistant", "content": "yes"},
         ]);
         assert_eq!(sent(&messages), expected);
+    }
+
+    #[test]
+    fn deepseek_gets_all_reasoning_of_turns_with_calls_back() {
+        let said = |parts: &[ExpertPart]| {
+            let text = ExpertPart::TextPart { id: String::new(), text: "yes".to_owned() };
+            expert(parts.iter().cloned().chain([text]).collect())
+        };
+        let messages = [
+            user(vec![Content::text("1")]),
+            said(&[thinking(NAME)]),
+            user(vec![Content::text("2")]),
+            expert(vec![thinking(NAME), call("c1", json!({}))]),
+            tool_message(vec![result("c1", vec![Content::text("one")], false)]),
+            said(&[thinking(NAME)]),
+            user(vec![Content::text("3")]),
+            expert(vec![thinking("anthropic-messages"), call("c1", json!({}))]),
+        ];
+        let calls = json!([sent_call("c1", "{}")]);
+        let thought =
+            |content: &str, hm: &str| json!({"role": "assistant", "content": content, "reasoning_content": hm});
+        let mut called = [thought("", "hm"), thought("", "")];
+        for message in &mut called {
+            message["tool_calls"] = calls.clone();
+        }
+        let [first, second] = called;
+        let expected = json!([
+            {"role": "user", "content": "1"},
+            {"role": "assistant", "content": "yes"},
+            {"role": "user", "content": "2"},
+            first,
+            {"role": "tool", "tool_call_id": "c1", "content": "one"},
+            thought("yes", "hm"),
+            {"role": "user", "content": "3"},
+            second,
+        ]);
+        assert_eq!(sent_to(Dialect::DeepSeek, &messages), expected);
+        let without = encode(Dialect::DeepSeek, "deepseek-chat", &messages, &[]).to_string();
+        assert!(!without.contains("reasoning_content") && !without.contains("thinking"), "{without}");
+        for dialect in [Dialect::OpenAi, Dialect::Azure] {
+            assert!(!sent_to(dialect, &messages).to_string().contains("reasoning_content"), "{dialect:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_does_not_take_is_told_in_its_place() {
+        let pdf = || Content::FileInlinePart {
+            id: String::new(),
+            encoded_data: "cGRm".to_owned(),
+            mime_type: "application/pdf".to_owned(),
+        };
+        let url = Content::FileUrlPart {
+            id: String::new(),
+            url: "https://x/y.pdf".to_owned(),
+            mime_type: "application/pdf".to_owned(),
+        };
+        let told = |dialect| sent_to(dialect, &[user(vec![image(), pdf(), url.clone()])])[0]["content"].take();
+        let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}});
+        let file = json!({"type": "file", "file": {"filename": "file.pdf",
+                          "file_data": "data:application/pdf;base64,cGRm"}});
+        let text = |text: &str| json!({"type": "text", "text": text});
+        let (no_file, no_url) = (
+            text("[a PDF file was left out: this provider does not take files]"),
+            text("[a PDF file that was not sent: https://x/y.pdf]"),
+        );
+        assert_eq!(told(Dialect::OpenAi), json!([picture, file, no_url]));
+        for dialect in [Dialect::Azure, Dialect::Compatible] {
+            assert_eq!(told(dialect), json!([picture, no_file, no_url]), "{dialect:?}");
+        }
+        assert_eq!(
+            told(Dialect::DeepSeek),
+            "[an image (image/png) was left out: only text can be sent to this model]\n\
+             [a PDF file was left out: this provider does not take files]\n\
+             [a PDF file that was not sent: https://x/y.pdf]"
+        );
     }
 
     #[test]

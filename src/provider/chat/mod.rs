@@ -4,7 +4,10 @@
 //! it shows, in `encode` and `decode`. Addresses and credentials are left to the vendor table.
 
 mod decode;
+mod dialect;
 mod encode;
+
+pub use dialect::Dialect;
 
 use super::reported_error::ReportedError;
 use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
@@ -15,7 +18,9 @@ const NAME: &str = "openai-chat";
 
 /// The OpenAI Chat Completions protocol.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ChatCompletions;
+pub struct ChatCompletions {
+    pub dialect: Dialect,
+}
 
 impl Protocol for ChatCompletions {
     fn name(&self) -> &'static str {
@@ -23,7 +28,11 @@ impl Protocol for ChatCompletions {
     }
 
     fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
-        EncodedRequest { path: "/chat/completions".to_owned(), headers: Vec::new(), body: encode::body(request) }
+        EncodedRequest {
+            path: "/chat/completions".to_owned(),
+            headers: Vec::new(),
+            body: encode::body(request, self.dialect),
+        }
     }
 
     fn framing(&self) -> Framing {

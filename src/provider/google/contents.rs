@@ -127,7 +127,8 @@ impl<'a> Answer<'a> {
                         plain.push(What::Thought(thinking.thinking.len()), None);
                     }
                 }
-                ExpertPart::ThinkingPart { .. } => {}
+                // Another protocol's.
+                ExpertPart::ThinkingPart { .. } | ExpertPart::OpaquePart { .. } => {}
                 ExpertPart::TextPart { text, .. } => {
                     texts.push_str(text);
                     // Not joined to the one before: they are parts of their own.

@@ -74,7 +74,7 @@ fn function(spec: &ToolSpec) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::NativeTools;
+    use crate::generation::{NativeTools, Occasion};
     use crate::setting::ReasoningBudget;
     use crate::tool::{ToolHints, ToolKind};
 
@@ -100,6 +100,7 @@ mod tests {
             reasoning: ReasoningBudget::Low,
             max_output_tokens: Some(65_536),
             native: NativeTools { tools: &native, options: None, skills: None },
+            occasion: Occasion::default(),
         };
         body(&request, service)
     }

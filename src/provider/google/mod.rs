@@ -15,7 +15,7 @@ mod schema;
 
 use std::fmt::Write as _;
 
-use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
+use super::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};
 use crate::generation::GenerateRequest;
 
 /// The protocol's name in thinking parts and cassettes, the same for both services: a conversation may move.
@@ -53,6 +53,10 @@ impl Protocol for GeminiGenerateContent {
         Box::new(decode::GeminiDecoder::default())
     }
 
+    fn native_support(&self) -> NativeSupport {
+        native::GEMINI_API
+    }
+
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
         error::from_body(body)
     }
@@ -73,6 +77,10 @@ impl Protocol for VertexGenerateContent {
 
     fn decoder(&self) -> Box<dyn Decoder> {
         GeminiGenerateContent.decoder()
+    }
+
+    fn native_support(&self) -> NativeSupport {
+        native::VERTEX_AI
     }
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
@@ -108,7 +116,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::NativeTools;
+    use crate::generation::{NativeTools, Occasion};
     use crate::setting::ReasoningBudget;
 
     #[test]
@@ -120,6 +128,7 @@ mod tests {
             reasoning: ReasoningBudget::None,
             max_output_tokens: None,
             native: NativeTools::default(),
+            occasion: Occasion::default(),
         };
         let expected = EncodedRequest {
             path: "/models/gemini-2.0-flash:streamGenerateContent?alt=sse".into(),

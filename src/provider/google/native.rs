@@ -4,6 +4,19 @@ use serde_json::{Value, json};
 
 use super::Service;
 use crate::generation::NativeTools;
+use crate::provider::NativeSupport;
+
+/// What the Gemini API runs.
+pub(super) const GEMINI_API: NativeSupport = NativeSupport {
+    tools: &["googleSearch", "codeExecution", "urlContext", "googleMaps", "fileSearch"],
+    skills: false,
+};
+
+/// What Vertex AI runs.
+pub(super) const VERTEX_AI: NativeSupport = NativeSupport {
+    tools: &["googleSearch", "codeExecution", "urlContext", "googleMaps", "enterpriseWebSearch"],
+    skills: false,
+};
 
 /// The tools asked for that this service runs; others are another provider's. `fileSearch` needs stores
 /// (`vectorStoreIds`) to search in and is left out without them.
@@ -51,6 +64,14 @@ mod tests {
         let of_vertex = asked(&all, &json!({}), Service::VertexAi);
         assert_eq!(of_vertex[..4], common);
         assert_eq!(of_vertex[4..], [json!({"enterpriseWebSearch": {}})]);
+    }
+
+    #[test]
+    fn what_is_supported_is_asked_for() {
+        let options = json!({"fileSearch": {"vectorStoreIds": ["fileSearchStores/owls"]}});
+        for (support, service) in [(GEMINI_API, Service::GeminiApi), (VERTEX_AI, Service::VertexAi)] {
+            assert_eq!(asked(support.tools, &options, service).len(), support.tools.len());
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn assistant(contents: &[ExpertPart], is_of_turn: bool) -> Option<Value> {
             ExpertPart::ThinkingPart { thinking: part, .. } if part.protocol.as_deref() == Some(NAME) => {
                 thinking.push_str(&part.thinking);
             }
-            ExpertPart::ThinkingPart { .. } => {}
+            ExpertPart::ThinkingPart { .. } | ExpertPart::OpaquePart { .. } => {}
             ExpertPart::TextPart { text, .. } => texts.push(text.as_str()),
             ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
                 let arguments = if args.is_object() { args.clone() } else { json!({}) };
@@ -175,7 +175,7 @@ fn results(parts: &[ResultPart], items: &mut Vec<Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::NativeTools;
+    use crate::generation::{NativeTools, Occasion};
     use crate::setting::ReasoningBudget;
     use crate::tool::{ToolHints, ToolKind};
 
@@ -188,6 +188,7 @@ mod tests {
             reasoning: ReasoningBudget::Low,
             max_output_tokens,
             native: NativeTools::default(),
+            occasion: Occasion::default(),
         })
     }
 

@@ -3,7 +3,7 @@
 //! The stream tells of output items, each with events of its own. Of what imitators do not stream, the rest is taken
 //! from the item's end, or from the end of the whole response.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::items::{Item, Items, Kind};
 use super::string;
@@ -67,7 +67,12 @@ impl ResponsesDecoder {
         let item = event.at("/item")?;
         let kind = Kind::of(item)?;
         let entry = self.items.announced(kind, item, event.number("/output_index"))?;
-        if kind == Kind::Call { call(entry, item) } else { None }
+        match kind {
+            Kind::Call => call(entry, item),
+            // That it is at work; its end replaces this.
+            Kind::Native => Some(Delta::Opaque { index: entry.index, block: item.clone() }),
+            Kind::Message | Kind::Reasoning => None,
+        }
     }
 
     /// Takes from a whole item what did not stream.
@@ -83,6 +88,7 @@ impl ResponsesDecoder {
                 rest_of_message(entry, item)
             }
             Kind::Reasoning => rest_of_reasoning(entry, item),
+            Kind::Native => vec![Delta::Opaque { index: entry.index, block: item.clone() }],
             Kind::Call => {
                 let json = string(item, "arguments").to_owned();
                 let whole = (!json.is_empty()).then_some(Delta::ToolArgumentsWhole { index: entry.index, json });
@@ -170,6 +176,10 @@ fn rest_of_message(entry: &mut Item, item: &Value) -> Vec<Delta> {
             deltas.push(Delta::Text { index: entry.index, text: text.to_owned() });
         }
     }
+    // Kept beside the text, to go back with it.
+    if let Some(phase) = item.get("phase").filter(|phase| phase.is_string()) {
+        deltas.push(Delta::Opaque { index: entry.index, block: json!({"type": "message", "phase": phase}) });
+    }
     deltas
 }
 
@@ -206,297 +216,4 @@ fn usage(told: &Value) -> Delta {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::generation::FailureKind;
-    use crate::provider::openai::OpenAiResponses;
-    use crate::provider::recorded;
-
-    macro_rules! recording {
-        ($name:literal) => {
-            include_str!(concat!("../../../tests/data/openai-responses/", $name, ".sse"))
-        };
-    }
-
-    fn text(index: u64, text: &str) -> Delta {
-        Delta::Text { index, text: text.into() }
-    }
-
-    fn thinking(index: u64, text: &str) -> Delta {
-        Delta::Thinking { index, text: text.into() }
-    }
-
-    fn call(index: u64, id: &str, name: &str) -> Delta {
-        Delta::ToolCall { index, id: id.into(), name: name.into() }
-    }
-
-    fn arguments(index: u64, json: &str) -> Delta {
-        Delta::ToolArguments { index, json: json.into() }
-    }
-
-    fn whole_arguments(index: u64, json: &str) -> Delta {
-        Delta::ToolArgumentsWhole { index, json: json.into() }
-    }
-
-    /// The usage that all recordings but the imitators' end with.
-    fn usage() -> Delta {
-        let usage = Usage {
-            input_tokens: 311,
-            output_tokens: 57,
-            reasoning_tokens: 32,
-            total_tokens: 368,
-            cached_input_tokens: 256,
-            cache_write_input_tokens: 0,
-        };
-        Delta::Usage { usage, context_tokens: Some(368) }
-    }
-
-    fn failure(kind: FailureKind, message: &str) -> GenerationFailure {
-        let message = message.to_owned();
-        GenerationFailure { kind, message, status_code: None, is_retryable: true, retry_after_ms: None }
-    }
-
-    fn deltas(recording: &str) -> Vec<Delta> {
-        recorded::deltas(&OpenAiResponses, recording)
-    }
-
-    #[test]
-    fn text_streams_once() {
-        let expected = vec![
-            text(0, "The owl file "),
-            text(0, "is birds.md."),
-            usage(),
-            Delta::Finish(FinishReason::Stop),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("text")), expected);
-    }
-
-    #[test]
-    fn characters_of_many_bytes_come_through() {
-        let expected = vec![
-            text(0, "Grüße, "),
-            text(0, "梟"),
-            text(0, "は🦉"),
-            usage(),
-            Delta::Finish(FinishReason::Stop),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("multibyte")), expected);
-    }
-
-    #[test]
-    fn reasoning_is_shown_and_its_complete_item_kept() {
-        let item = json!({
-            "id": "rs_1",
-            "type": "reasoning",
-            "encrypted_content": "gAAAAABo",
-            "summary": [
-                {"type": "summary_text", "text": "Owls are birds."},
-                {"type": "summary_text", "text": "Search them."},
-            ],
-        });
-        let expected = vec![
-            thinking(0, "Owls are "),
-            thinking(0, "birds."),
-            thinking(0, "\n\nSearch them."),
-            Delta::ThinkingOpaque { index: 0, block: item },
-            call(1, "call_1", "search"),
-            arguments(1, r#"{"q":"#),
-            arguments(1, r#""owl"}"#),
-            whole_arguments(1, r#"{"q":"owl"}"#),
-            whole_arguments(1, r#"{"q":"owl"}"#),
-            usage(),
-            Delta::Finish(FinishReason::ToolCalls),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("reasoning")), expected);
-    }
-
-    #[test]
-    fn parallel_calls_keep_apart_even_when_interleaved() {
-        let expected = vec![
-            text(0, "Both at once."),
-            call(1, "call_1", "search"),
-            call(2, "call_2", "now"),
-            arguments(2, "{}"),
-            arguments(1, r#"{"q":"owl"}"#),
-            whole_arguments(2, "{}"),
-            whole_arguments(2, "{}"),
-            whole_arguments(1, r#"{"q":"owl"}"#),
-            whole_arguments(1, r#"{"q":"owl"}"#),
-            usage(),
-            Delta::Finish(FinishReason::ToolCalls),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("parallel-calls")), expected);
-    }
-
-    #[test]
-    fn arguments_cut_by_the_limit_stay_as_they_came() {
-        let cut = r#"{"path":"owl.md","text":"Owls"#;
-        let expected = vec![
-            call(0, "call_1", "writeTextFile"),
-            arguments(0, cut),
-            whole_arguments(0, cut),
-            whole_arguments(0, cut),
-            usage(),
-            Delta::Finish(FinishReason::Length),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("incomplete")), expected);
-    }
-
-    #[test]
-    fn a_filtered_answer_says_so() {
-        let expected = vec![text(0, "The"), usage(), Delta::Finish(FinishReason::ContentFilter), Delta::End];
-        assert_eq!(deltas(recording!("filtered")), expected);
-    }
-
-    #[test]
-    fn a_refusal_is_text_and_a_content_filter() {
-        let expected = vec![
-            text(0, "I cannot "),
-            text(0, "do that."),
-            usage(),
-            Delta::Finish(FinishReason::ContentFilter),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("refusal")), expected);
-    }
-
-    #[test]
-    fn a_failed_response_and_an_error_are_failures() {
-        assert_eq!(
-            recorded::decode(&OpenAiResponses, recording!("failed")),
-            (vec![text(0, "The owl")], Some(failure(FailureKind::Provider, "The model had an error.")))
-        );
-        assert_eq!(
-            recorded::decode(&OpenAiResponses, recording!("error")),
-            (vec![], Some(failure(FailureKind::RateLimit, "Slow down.")))
-        );
-    }
-
-    #[test]
-    fn a_cut_stream_has_no_end() {
-        assert_eq!(deltas(recording!("cut")), vec![text(0, "The owl file is")]);
-    }
-
-    #[test]
-    fn a_call_told_twice_is_one_call() {
-        let expected = vec![
-            call(0, "call_1", "search"),
-            arguments(0, r#"{"q":"owl"}"#),
-            whole_arguments(0, r#"{"q":"owl"}"#),
-            whole_arguments(0, r#"{"q":"owl"}"#),
-            usage(),
-            Delta::Finish(FinishReason::ToolCalls),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("duplicate-calls")), expected);
-    }
-
-    #[test]
-    fn what_did_not_stream_comes_from_the_items_ends() {
-        let expected = vec![
-            thinking(0, "Hm."),
-            text(1, "Looking."),
-            call(2, "call_1", "search"),
-            whole_arguments(2, r#"{"q":"owl"}"#),
-            call(3, "call_2", "search"),
-            whole_arguments(3, r#"{"q":"ibis"}"#),
-            Delta::Finish(FinishReason::ToolCalls),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("only-item-ends")), expected);
-    }
-
-    #[test]
-    fn what_came_in_no_item_comes_from_the_response() {
-        let expected = vec![
-            text(0, "Looking."),
-            call(1, "call_1", "now"),
-            whole_arguments(1, "{}"),
-            usage(),
-            Delta::Finish(FinishReason::ToolCalls),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("only-completed")), expected);
-    }
-
-    #[test]
-    fn items_that_were_only_announced_come_from_the_response() {
-        let expected = vec![
-            call(1, "call_1", "now"),
-            text(0, "Looking."),
-            whole_arguments(1, "{}"),
-            usage(),
-            Delta::Finish(FinishReason::ToolCalls),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("announced-only")), expected);
-    }
-
-    #[test]
-    fn items_without_ids_and_indices_are_told_apart() {
-        let usage = Usage { input_tokens: 20, output_tokens: 8, total_tokens: 28, ..Usage::default() };
-        let expected = vec![
-            text(0, "Look"),
-            text(0, "ing."),
-            call(1, "fc_a", "search"),
-            arguments(1, r#"{"q":"owl"}"#),
-            whole_arguments(1, r#"{"q":"owl"}"#),
-            call(2, "fc_b", "now"),
-            whole_arguments(2, "{}"),
-            Delta::Usage { usage, context_tokens: Some(28) },
-            Delta::Finish(FinishReason::ToolCalls),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("no-ids")), expected);
-    }
-
-    #[test]
-    fn items_whose_ids_change_are_known_by_their_index() {
-        let item = json!({
-            "id": "rs_c",
-            "type": "reasoning",
-            "encrypted_content": "gAAA",
-            "summary": [{"type": "summary_text", "text": "Hm."}],
-        });
-        let expected = vec![
-            thinking(0, "Hm."),
-            Delta::ThinkingOpaque { index: 0, block: item },
-            text(1, "Owls."),
-            usage(),
-            Delta::Finish(FinishReason::Stop),
-            Delta::End,
-        ];
-        assert_eq!(deltas(recording!("changing-ids")), expected);
-    }
-
-    #[test]
-    fn torn_frames_do_no_harm() {
-        let recordings = [
-            recording!("text"),
-            recording!("multibyte"),
-            recording!("reasoning"),
-            recording!("parallel-calls"),
-            recording!("incomplete"),
-            recording!("filtered"),
-            recording!("failed"),
-            recording!("error"),
-            recording!("refusal"),
-            recording!("duplicate-calls"),
-            recording!("only-item-ends"),
-            recording!("only-completed"),
-            recording!("announced-only"),
-            recording!("no-ids"),
-            recording!("changing-ids"),
-        ];
-        for recording in recordings {
-            recorded::assert_torn_frames_do_no_harm(&OpenAiResponses, recording);
-        }
-    }
-}
+mod tests;

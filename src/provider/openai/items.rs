@@ -7,15 +7,17 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::string;
+use super::{native, string};
 use crate::provider::typed_event::TypedEvent;
 
-/// The kinds of items that are ours; others (a server's own tools) are skipped.
+/// The kinds of items that are read; others are skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Message,
     Reasoning,
     Call,
+    /// A call of a tool that the provider ran itself.
+    Native,
 }
 
 impl Kind {
@@ -24,6 +26,7 @@ impl Kind {
             "message" => Some(Self::Message),
             "reasoning" => Some(Self::Reasoning),
             "function_call" => Some(Self::Call),
+            _ if native::is_call(item) => Some(Self::Native),
             _ => None,
         }
     }

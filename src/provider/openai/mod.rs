@@ -7,13 +7,14 @@
 mod decode;
 mod encode;
 mod items;
+mod native;
 
 use serde_json::Value;
 
-pub(super) use encode::{ERROR_NOTE, is_reasoning_model};
+pub(super) use encode::{ERROR_NOTE, cache_key, is_reasoning_model};
 
 use super::reported_error::ReportedError;
-use super::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
+use super::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};
 use crate::generation::GenerateRequest;
 
 /// The protocol's name in thinking parts and cassettes.
@@ -40,6 +41,10 @@ impl Protocol for OpenAiResponses {
         Box::new(decode::ResponsesDecoder::default())
     }
 
+    fn native_support(&self) -> NativeSupport {
+        native::SUPPORT
+    }
+
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
         ReportedError::from_body(body)
     }
@@ -53,7 +58,7 @@ fn string<'a>(value: &'a Value, key: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::NativeTools;
+    use crate::generation::{NativeTools, Occasion};
     use crate::setting::ReasoningBudget;
 
     #[test]
@@ -66,6 +71,7 @@ mod tests {
             reasoning,
             max_output_tokens: None,
             native: NativeTools::default(),
+            occasion: Occasion::default(),
         };
         let expected = EncodedRequest {
             path: "/responses".into(),

@@ -1,6 +1,7 @@
 //! What the mock model says. An [`Answer`] is written once and rendered to whichever protocol the request used.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ pub enum Body {
     Turn(Turn),
     /// A response of another status than 200, or of another type than a stream.
     Plain(Plain),
-    /// These bytes as an event stream.
+    /// These bytes as a stream.
     Sse(Vec<u8>),
     /// Nothing, ever; the connection stays open.
     Silence,
@@ -54,8 +55,12 @@ pub struct Thinking {
 pub struct Plain {
     pub status: u16,
     pub headers: Vec<(String, String)>,
-    /// The message of the protocol's own error body.
+    /// The message of the vendor's own error body.
     pub message: String,
+    /// How long the vendor asks to wait, where it says so at all.
+    pub retry_ms: Option<u64>,
+    /// The status is the vendor's own for a key that it does not know.
+    pub refuses_key: bool,
     /// Replaces the protocol's own error body: content type and text.
     pub body: Option<(String, String)>,
 }
@@ -69,6 +74,8 @@ pub struct Delivery {
     pub midway: Option<(usize, Gate)>,
     /// At most this many bytes of the body at a time.
     pub piece: Option<usize>,
+    /// The wait after each piece.
+    pub pace: Option<Duration>,
     pub ending: Ending,
 }
 
@@ -148,8 +155,17 @@ impl Answer {
 
     /// An error response with the protocol's own body. A 200 takes [`Answer::body`].
     pub fn status(status: u16) -> Self {
-        let message = format!("the mock server answers {status}");
-        Self::new(Body::Plain(Plain { status, headers: Vec::new(), message, body: None }))
+        Self::new(Body::Plain(Plain::new(status, format!("the mock server answers {status}"))))
+    }
+
+    /// The vendor does not know the key, and says so in its own status.
+    pub fn refused_key(message: &str) -> Self {
+        Self::status(401).message(message).with_plain(|plain| plain.refuses_key = true)
+    }
+
+    /// Too many requests; the vendor says how long to wait if it ever does.
+    pub fn busy(milliseconds: u64) -> Self {
+        Self::status(429).with_plain(|plain| plain.retry_ms = Some(milliseconds))
     }
 
     /// A page from something that is no model server.
@@ -157,7 +173,7 @@ impl Answer {
         Self::status(status).body("text/html; charset=utf-8", page)
     }
 
-    /// Status 200 and these bytes as event stream.
+    /// Status 200 and these bytes as the protocol's kind of stream.
     pub fn raw_sse(bytes: impl Into<Vec<u8>>) -> Self {
         Self::new(Body::Sse(bytes.into()))
     }
@@ -176,6 +192,11 @@ impl Answer {
     pub fn thinking(self, text: &str, signature: &str) -> Self {
         let thinking = Thinking { text: text.to_owned(), signature: signature.to_owned() };
         self.with_turn(|turn| turn.thinking = Some(thinking))
+    }
+
+    /// Thinks before it speaks, and shows only what is to come back.
+    pub fn hidden_thinking(self, data: &str) -> Self {
+        self.thinking("", data)
     }
 
     /// Speaks before it calls.
@@ -255,6 +276,12 @@ impl Answer {
         self
     }
 
+    /// Sends the body in pieces of `bytes`, so slowly that its end is out of reach.
+    pub fn dripping(mut self, bytes: usize, pace: Duration) -> Self {
+        self.delivery.pace = Some(pace);
+        self.in_chunks_of(bytes)
+    }
+
     /// Is given only to a request that fits. Where requests run side by side, each finds its own answer.
     pub fn when(mut self, fits: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Self {
         self.wanted = Some(Arc::new(fits));
@@ -279,6 +306,27 @@ impl Answer {
             _ => panic!("only a response by status has headers and a body of its own"),
         }
         self
+    }
+}
+
+impl Plain {
+    /// An error in the vendor's own words.
+    pub(super) fn new(status: u16, message: String) -> Self {
+        Self { status, headers: Vec::new(), message, retry_ms: None, refuses_key: false, body: None }
+    }
+}
+
+impl Thinking {
+    /// Nothing of it is shown.
+    pub fn is_hidden(&self) -> bool {
+        self.text.is_empty()
+    }
+}
+
+impl Call {
+    /// The arguments where a protocol has them as a value. The server takes no others there.
+    pub(super) fn value(&self) -> Value {
+        serde_json::from_str(&self.arguments).unwrap_or_default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::thread;
 use std::time::Duration;
 
 use super::answer::{Delivery, Ending};
@@ -35,6 +36,8 @@ pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// What such a stream is kept alive with, which is no data.
+    pub keep_alive: &'static [u8],
 }
 
 /// Reads one request; `None` when the client closed the connection.
@@ -83,12 +86,12 @@ pub fn write(stream: &mut TcpStream, response: &Response, delivery: &Delivery) -
     let mut sent = 0;
     if let Some((at, gate)) = &delivery.midway {
         sent = (*at).min(end);
-        write_pieces(stream, &response.body[..sent], delivery.piece)?;
+        write_pieces(stream, &response.body[..sent], delivery)?;
         if !gate.pass() {
             return Ok(false);
         }
     }
-    write_pieces(stream, &response.body[sent..end], delivery.piece)?;
+    write_pieces(stream, &response.body[sent..end], delivery)?;
     match delivery.ending {
         Ending::Complete => {
             stream.write_all(b"0\r\n\r\n")?;
@@ -96,15 +99,15 @@ pub fn write(stream: &mut TcpStream, response: &Response, delivery: &Delivery) -
         }
         Ending::Cut { .. } => Ok(false),
         Ending::Stalled { comments, .. } => {
-            stall(stream, comments);
+            stall(stream, if comments { response.keep_alive } else { b"" });
             Ok(false)
         }
     }
 }
 
-/// Keeps an open connection quiet until the other side closes it.
-pub fn stall(stream: &mut TcpStream, comments: bool) {
-    let pause = comments.then_some(COMMENT_EVERY);
+/// Keeps an open connection quiet until the other side closes it, but for signs of life where there are any.
+pub fn stall(stream: &mut TcpStream, keep_alive: &[u8]) {
+    let pause = (!keep_alive.is_empty()).then_some(COMMENT_EVERY);
     if stream.set_read_timeout(pause).is_err() {
         return;
     }
@@ -113,7 +116,7 @@ pub fn stall(stream: &mut TcpStream, comments: bool) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                if write_pieces(stream, b": keep-alive\n\n", None).is_err() {
+                if write_pieces(stream, keep_alive, &Delivery::default()).is_err() {
                     return;
                 }
             }
@@ -122,13 +125,16 @@ pub fn stall(stream: &mut TcpStream, comments: bool) {
     }
 }
 
-fn write_pieces(stream: &mut TcpStream, bytes: &[u8], piece: Option<usize>) -> io::Result<()> {
-    for piece in bytes.chunks(piece.unwrap_or(usize::MAX)) {
+fn write_pieces(stream: &mut TcpStream, bytes: &[u8], delivery: &Delivery) -> io::Result<()> {
+    for piece in bytes.chunks(delivery.piece.unwrap_or(usize::MAX)) {
         let mut chunk = format!("{:x}\r\n", piece.len()).into_bytes();
         chunk.extend_from_slice(piece);
         chunk.extend_from_slice(b"\r\n");
         stream.write_all(&chunk)?;
         stream.flush()?;
+        if let Some(pace) = delivery.pace {
+            thread::sleep(pace);
+        }
     }
     Ok(())
 }
@@ -138,6 +144,7 @@ fn reason(status: u16) -> &'static str {
         200 => "OK",
         400 => "Bad Request",
         401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         429 => "Too Many Requests",
         500 => "Internal Server Error",

@@ -5,6 +5,8 @@
 
 pub mod answer;
 pub mod conversation;
+pub mod credentials;
+pub mod endpoint;
 pub mod event_stream;
 pub mod gate;
 pub mod http;
@@ -15,6 +17,7 @@ mod saved;
 pub mod server;
 pub mod settle;
 pub mod signpost;
+pub mod sigv4;
 pub mod storage;
 pub mod tool_server;
 pub mod world;

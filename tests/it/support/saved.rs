@@ -5,6 +5,8 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::request::Request;
@@ -25,6 +27,8 @@ pub fn save(request: &Request) {
         "path": request.path,
         "headers": headers,
         "body": request.body,
+        // As it was signed, where it was.
+        "bytes": STANDARD.encode(&request.bytes),
     });
     let folder = Path::new(&folder);
     let saved = fs::create_dir_all(folder)

@@ -11,10 +11,12 @@ use std::thread;
 
 use super::PATIENCE;
 use super::answer::{Answer, Body, Delivery, Plain};
-use super::conversation::{self, Thoughts};
+use super::conversation::{self, Given};
+use super::credentials;
+use super::endpoint::{Endpoint, Service};
 use super::http::{self, RawRequest, Response};
 use super::render;
-use super::request::{Protocol, Request};
+use super::request::Request;
 use super::saved;
 
 /// A running server; it ends with this value.
@@ -38,7 +40,7 @@ struct State {
     mind: Option<Mind>,
     requests: Vec<Request>,
     violations: Vec<String>,
-    thoughts: Thoughts,
+    given: Given,
     connections: Vec<TcpStream>,
     is_closing: bool,
 }
@@ -70,7 +72,12 @@ impl Server {
 
     /// The base URL as clients want it, version segment included.
     pub fn base_url(&self) -> String {
-        format!("http://{}/v1", self.address)
+        self.url("/v1")
+    }
+
+    /// The address of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
     }
 
     /// Adds to the end of the script.
@@ -181,7 +188,7 @@ fn converse(mut stream: TcpStream, shared: &Shared) {
         let goes_on = match reply {
             Reply::Send(response) => http::write(&mut stream, &response, &delivery).unwrap_or(false),
             Reply::Silence => {
-                http::stall(&mut stream, false);
+                http::stall(&mut stream, b"");
                 false
             }
             Reply::HangUp => false,
@@ -202,41 +209,52 @@ impl Shared {
     /// Records the request and decides on the answer.
     fn reply(&self, raw: RawRequest) -> (Reply, Delivery) {
         let mut state = self.state();
-        let Some(protocol) = Protocol::of(&raw.method, &raw.path) else {
+        if (raw.method.as_str(), raw.path.as_str()) == ("POST", "/token") {
+            let (status, body) = credentials::token(&raw.body);
+            let plain =
+                Plain { body: Some(("application/json".to_owned(), body)), ..Plain::new(status, String::new()) };
+            return (Reply::Send(render::plain(&plain, Service::Vertex)), Delivery::default());
+        }
+        let Some(endpoint) = Endpoint::of(&raw.method, &raw.path) else {
             let finding = format!("{} {} is no endpoint", raw.method, raw.path);
-            return state.refuse(404, Protocol::Chat, vec![finding]);
+            return state.refuse(404, Service::OpenAi, vec![finding]);
         };
-        let request = match Request::new(protocol, raw) {
-            Ok(request) => request,
-            Err(error) => return state.refuse(400, protocol, vec![format!("the body is no JSON: {error}")]),
+        let service = endpoint.service;
+        let request = match Request::new(endpoint, raw) {
+            Ok(request) => request.naming_calls(&state.given),
+            Err(error) => return state.refuse(400, service, vec![format!("the body is no JSON: {error}")]),
         };
         state.requests.push(request.clone());
         let number = state.requests.len();
         self.changed.notify_all();
-        if let Some(finding) = conversation::check_key(&request) {
-            return state.refuse(401, protocol, vec![format!("request {number}: {finding}")]);
+        if let Some(finding) = credentials::check(&request) {
+            let status = credentials::refusal_status(service);
+            return state.refuse(status, service, vec![format!("request {number}: {finding}")]);
         }
-        let findings = conversation::check(&request, &state.thoughts);
+        let findings = conversation::check(&request, &state.given);
         if !findings.is_empty() {
             let findings = findings.into_iter().map(|finding| format!("request {number}: {finding}"));
-            return state.refuse(400, protocol, findings.collect());
+            return state.refuse(400, service, findings.collect());
         }
         saved::save(&request);
         let scripted = state.script.iter().position(|answer| answer.fits(&request));
         let scripted = scripted.and_then(|at| state.script.remove(at));
         let Some(answer) = scripted.or_else(|| state.mind.as_ref().map(|mind| mind(&request))) else {
-            return state.refuse(400, protocol, vec![format!("request {number}: the script has no answer to it")]);
+            return state.refuse(400, service, vec![format!("request {number}: the script has no answer to it")]);
         };
         let reply = match &answer.body {
             Body::Turn(turn) => {
-                if let Some(thinking) = &turn.thinking {
-                    let ids = turn.calls.iter().map(|call| (call.id.clone(), thinking.clone()));
-                    state.thoughts.extend(ids);
+                if request.protocol.has_whole_arguments()
+                    && let Some(call) = turn.calls.iter().find(|call| !call.value().is_object())
+                {
+                    let finding = format!("{:?} has no words for the call {call:?}", request.protocol);
+                    return state.refuse(400, service, vec![finding]);
                 }
+                state.given.keep(turn);
                 Reply::Send(render::turn(turn, &request, number))
             }
-            Body::Plain(plain) => Reply::Send(render::plain(plain, protocol)),
-            Body::Sse(bytes) => Reply::Send(render::sse(bytes.clone())),
+            Body::Plain(plain) => Reply::Send(render::plain(plain, service)),
+            Body::Sse(bytes) => Reply::Send(render::raw(bytes.clone(), request.protocol)),
             Body::Silence => Reply::Silence,
             Body::HangUp => Reply::HangUp,
         };
@@ -244,17 +262,16 @@ impl Shared {
             && end >= response.body.len()
         {
             let finding = format!("a body of {} bytes cannot break off after {end}", response.body.len());
-            return state.refuse(400, protocol, vec![finding]);
+            return state.refuse(400, service, vec![finding]);
         }
         (reply, answer.delivery)
     }
 }
 
 impl State {
-    fn refuse(&mut self, status: u16, protocol: Protocol, findings: Vec<String>) -> (Reply, Delivery) {
+    fn refuse(&mut self, status: u16, service: Service, findings: Vec<String>) -> (Reply, Delivery) {
         let message = findings.join("; ");
         self.violations.extend(findings);
-        let plain = Plain { status, headers: Vec::new(), message, body: None };
-        (Reply::Send(render::plain(&plain, protocol)), Delivery::default())
+        (Reply::Send(render::plain(&Plain::new(status, message), service)), Delivery::default())
     }
 }

@@ -12,8 +12,11 @@ use tempfile::TempDir;
 
 use super::KEY;
 use super::answer::Answer;
+use super::credentials::google_log_in;
+use super::endpoint::VERTEX;
 use super::process::{Ran, Running, Stdin};
 use super::server::Server;
+use super::sigv4::{ACCESS_KEY, REGION};
 use super::storage::Storage;
 
 /// How the binary is to reach the mock server.
@@ -24,24 +27,86 @@ pub enum Provider {
     OpenAi,
     /// OpenAI's Chat Completions.
     OpenAiChat,
+    Google,
+    DeepSeek,
+    Azure,
+    Bedrock,
+    Vertex,
+    Ollama,
 }
 
 impl Provider {
-    pub const ALL: [Self; 3] = [Self::Anthropic, Self::OpenAi, Self::OpenAiChat];
+    pub const ALL: [Self; 9] = [
+        Self::Anthropic,
+        Self::OpenAi,
+        Self::OpenAiChat,
+        Self::Google,
+        Self::DeepSeek,
+        Self::Azure,
+        Self::Bedrock,
+        Self::Vertex,
+        Self::Ollama,
+    ];
 
-    fn prefix(self) -> &'static str {
+    /// Those whose models write the arguments of calls as text, well or badly.
+    pub const WRITING_ARGUMENTS: [Self; 6] =
+        [Self::Anthropic, Self::OpenAi, Self::OpenAiChat, Self::DeepSeek, Self::Azure, Self::Bedrock];
+
+    /// The name in configuration and on the command line.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Anthropic => "ANTHROPIC",
-            Self::OpenAi | Self::OpenAiChat => "OPENAI",
+            Self::Anthropic => "anthropic",
+            Self::OpenAi | Self::OpenAiChat => "openai",
+            Self::Google => "google",
+            Self::DeepSeek => "deepseek",
+            Self::Azure => "azure-openai",
+            Self::Bedrock => "amazon-bedrock",
+            Self::Vertex => "google-vertex",
+            Self::Ollama => "ollama",
         }
     }
 
-    fn toml(self) -> &'static str {
+    /// Whether it can end an answer by a filter of what models may say. Ollama has none.
+    pub fn has_filter(self) -> bool {
+        self != Self::Ollama
+    }
+
+    /// The variable with its address, and the path of that address.
+    fn address(self) -> (&'static str, &'static str) {
         match self {
-            Self::Anthropic => "\n[provider]\nproviderName = \"anthropic\"\n",
-            Self::OpenAi => "\n[provider]\nproviderName = \"openai\"\n[provider.setting]\napi = \"responses\"\n",
-            Self::OpenAiChat => "\n[provider]\nproviderName = \"openai\"\n[provider.setting]\napi = \"chat\"\n",
+            Self::Anthropic => ("ANTHROPIC_BASE_URL", "/v1"),
+            Self::OpenAi | Self::OpenAiChat => ("OPENAI_BASE_URL", "/v1"),
+            Self::Google => ("GOOGLE_GENERATIVE_AI_BASE_URL", "/v1beta"),
+            Self::DeepSeek => ("DEEPSEEK_BASE_URL", "/deepseek/v1"),
+            Self::Azure => ("AZURE_BASE_URL", "/openai"),
+            Self::Bedrock => ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", ""),
+            Self::Vertex => ("GOOGLE_VERTEX_BASE_URL", VERTEX),
+            Self::Ollama => ("OLLAMA_BASE_URL", ""),
         }
+    }
+
+    /// The variables with its credentials, but for those that are a file.
+    fn credentials(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Anthropic => &[("ANTHROPIC_API_KEY", KEY)],
+            Self::OpenAi | Self::OpenAiChat => &[("OPENAI_API_KEY", KEY)],
+            Self::Google => &[("GOOGLE_GENERATIVE_AI_API_KEY", KEY)],
+            Self::DeepSeek => &[("DEEPSEEK_API_KEY", KEY)],
+            Self::Azure => &[("AZURE_API_KEY", KEY)],
+            Self::Bedrock => {
+                &[("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", KEY), ("AWS_REGION", REGION)]
+            }
+            Self::Vertex | Self::Ollama => &[],
+        }
+    }
+
+    fn toml(self) -> String {
+        let api = match self {
+            Self::OpenAi => "[provider.setting]\napi = \"responses\"\n",
+            Self::OpenAiChat => "[provider.setting]\napi = \"chat\"\n",
+            _ => "",
+        };
+        format!("\n[provider]\nproviderName = \"{}\"\n{api}", self.name())
     }
 }
 
@@ -155,15 +220,22 @@ impl Test {
     /// Points the binary at the mock server, by the vendor's own variables.
     pub fn provider(mut self, provider: Provider) -> Self {
         self.provider = Some(provider);
-        let base_url = self.world.server.base_url();
-        self.env(&format!("{}_API_KEY", provider.prefix()), KEY)
-            .env(&format!("{}_BASE_URL", provider.prefix()), &base_url)
+        let (variable, path) = provider.address();
+        let base_url = self.world.server.url(path);
+        let test = provider.credentials().iter().fold(self, |test, (name, value)| test.env(name, value));
+        let test = test.env(variable, &base_url);
+        if provider != Provider::Vertex {
+            return test;
+        }
+        let log_in = test.root().join("home/log-in.json");
+        fs::write(&log_in, google_log_in(&test.world.server.url(""))).expect("a file in the home");
+        test.env("GOOGLE_APPLICATION_CREDENTIALS", log_in.to_str().expect("a path in UTF-8"))
     }
 
     /// Points the binary at a port where nobody listens: 1 is reserved, and no service uses it.
     pub fn nobody_listens(self) -> Self {
-        let prefix = self.provider.expect("a provider").prefix();
-        self.env(&format!("{prefix}_BASE_URL"), "http://127.0.0.1:1/v1")
+        let (variable, path) = self.provider.expect("a provider").address();
+        self.env(variable, &format!("http://127.0.0.1:1{path}"))
     }
 
     /// What the model says, in this order.
@@ -232,7 +304,7 @@ impl Test {
     pub fn binary(&self) -> &'static Path {
         if let Some(toml) = &self.toml {
             let provider = self.provider.filter(|_| !toml.contains("[provider"));
-            let text = format!("{toml}{}", provider.map_or("", Provider::toml));
+            let text = format!("{toml}{}", provider.map_or_else(String::new, Provider::toml));
             fs::write(self.world.workspace().join("perstack.toml"), text).expect("a file in the workspace");
         }
         Path::new(env!("CARGO_BIN_EXE_perstack"))

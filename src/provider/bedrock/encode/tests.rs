@@ -1,7 +1,7 @@
 //! Whole bodies, compared.
 
 use super::*;
-use crate::generation::NativeTools;
+use crate::generation::{NativeTools, Occasion};
 use crate::provider::bedrock::NAME;
 use crate::setting::ReasoningBudget;
 use crate::tool::{ToolHints, ToolKind};
@@ -25,7 +25,15 @@ fn encode_within(
 ) -> Value {
     let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
     let native = NativeTools::default();
-    body(&GenerateRequest { model, messages: &messages, tools, reasoning, max_output_tokens, native })
+    body(&GenerateRequest {
+        model,
+        messages: &messages,
+        tools,
+        reasoning,
+        max_output_tokens,
+        native,
+        occasion: Occasion::default(),
+    })
 }
 
 /// The `messages` of a body for a model that neither caches nor is asked to reason.

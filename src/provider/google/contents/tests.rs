@@ -76,6 +76,7 @@ fn sent_back(recording: &str, wishes: Wishes) -> Value {
                 calls.push(ExpertPart::ToolCallPart { id: String::new(), tool_call_id, tool_name: name, args });
             }
             GeneratedPart::ToolCall { arguments: Arguments::Invalid(text), .. } => panic!("{text}"),
+            GeneratedPart::Opaque { opaque } => panic!("{opaque:?}"),
         }
     }
     // Calls of one tool keep their order among themselves, as in the machine.

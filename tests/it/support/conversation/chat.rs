@@ -1,11 +1,16 @@
-//! What servers of Chat Completions refuse, OpenAI's own and those that imitate it.
+//! What servers of Chat Completions refuse: OpenAI's own, those that imitate it, DeepSeek's and Azure's.
 
 use serde_json::Value;
 
-use super::super::request::{list, text_at};
-use super::Review;
+use super::super::endpoint::Service;
+use super::super::request::{Request, list, text_at};
+use super::{Given, Review};
 
-pub(super) fn check(body: &Value, review: &mut Review) {
+pub(super) fn check(request: &Request, given: &Given, review: &mut Review) {
+    let body = &request.body;
+    let is_deepseek = request.service == Service::DeepSeek;
+    // DeepSeek takes text alone.
+    let kinds: &[&str] = if is_deepseek { &["text"] } else { &["text", "image_url", "file"] };
     let messages = list(&body["messages"]);
     let first = messages.first().map_or("", |message| text_at(message, "/role"));
     review.demand(matches!(first, "system" | "developer"), || "the first message is not the system's".to_owned());
@@ -24,8 +29,13 @@ pub(super) fn check(body: &Value, review: &mut Review) {
         }
         match role {
             "system" | "developer" => review.content(&message["content"], &["text"], &place),
-            "user" => review.content(&message["content"], &["text", "image_url", "file"], &place),
-            "assistant" => assistant(message, review, &place),
+            "user" => review.content(&message["content"], kinds, &place),
+            "assistant" => {
+                assistant(message, review, &place);
+                if is_deepseek {
+                    reasoning(message, given, review, &place);
+                }
+            }
             "tool" => {
                 review.result(text_at(message, "/tool_call_id"));
                 review.demand(message["content"].is_string(), || format!("{place} has no text as content"));
@@ -52,4 +62,14 @@ fn assistant(message: &Value, review: &mut Review, place: &str) {
         review.call(id, text_at(call, "/function/name"));
         review.arguments(id, &call["function"]["arguments"]);
     }
+}
+
+/// DeepSeek wants the reasoning that led to calls in every later request:
+/// <https://api-docs.deepseek.com/guides/thinking_mode>.
+fn reasoning(message: &Value, given: &Given, review: &mut Review, place: &str) {
+    let calls = list(&message["tool_calls"]).iter();
+    let Some(thinking) = calls.filter_map(|call| given.thinking(text_at(call, "/id"))).next() else { return };
+    review.demand(message["reasoning_content"] == thinking.text.as_str(), || {
+        format!("The `reasoning_content` in the thinking mode must be passed back to the API ({place})")
+    });
 }

@@ -3,20 +3,24 @@
 use serde_json::Value;
 
 use super::super::request::{Request, list, text_at};
-use super::{Review, Thoughts};
+use super::{Given, Review};
 
 /// Explicit cache breakpoints in one request.
 const MAX_BREAKPOINTS: usize = 4;
+/// What a tool of the server's own found.
+const SERVER_RESULT: &str = "web_search_tool_result";
 /// Tokens; the least that may be given to thinking.
 const MIN_BUDGET: u64 = 1024;
 
-pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review) {
+pub(super) fn check(request: &Request, given: &Given, review: &mut Review) {
     let body = &request.body;
     let version = request.header("anthropic-version");
     review.demand(version == Some("2023-06-01"), || format!("anthropic-version is {version:?}"));
     review.content(&body["system"], &["text"], "system");
     check_limits(body, review);
-    review.tools(list(&body["tools"]).iter().map(|tool| (text_at(tool, "/name"), &tool["input_schema"])));
+    // Tools of the server's own have a type and no schema.
+    let ours = list(&body["tools"]).iter().filter(|tool| tool["type"].is_null());
+    review.tools(ours.map(|tool| (text_at(tool, "/name"), &tool["input_schema"])));
     let breakpoints = count_breakpoints(body);
     review.demand(breakpoints <= MAX_BREAKPOINTS, || format!("{breakpoints} cache breakpoints"));
 
@@ -29,7 +33,7 @@ pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review)
         review.demand(role == expected, || format!("{place} is the {role}'s, not the {expected}'s"));
         if role == "assistant" {
             review.settle(&place);
-            assistant(message, thoughts, review, &place);
+            assistant(message, given, review, &place);
             expected = "user";
         } else {
             user(message, review, &place);
@@ -37,7 +41,8 @@ pub(super) fn check(request: &Request, thoughts: &Thoughts, review: &mut Review)
         }
     }
     review.settle("the end");
-    review.demand(expected == "assistant", || "the last message is the assistant's".to_owned());
+    let is_paused = messages.last().is_some_and(|last| list(&last["content"]).iter().any(is_server_call));
+    review.demand(expected == "assistant" || is_paused, || "the last message is the assistant's".to_owned());
 }
 
 fn check_limits(body: &Value, review: &mut Review) {
@@ -73,8 +78,9 @@ fn user(message: &Value, review: &mut Review, place: &str) {
     review.settle(&format!("the end of {place}"));
 }
 
-fn assistant(message: &Value, thoughts: &Thoughts, review: &mut Review, place: &str) {
-    review.content(&message["content"], &["text", "thinking", "redacted_thinking", "tool_use"], place);
+fn assistant(message: &Value, given: &Given, review: &mut Review, place: &str) {
+    let kinds = ["text", "thinking", "redacted_thinking", "tool_use", "server_tool_use", SERVER_RESULT];
+    review.content(&message["content"], &kinds, place);
     let blocks = list(&message["content"]);
     let mut others = false;
     for block in blocks {
@@ -83,14 +89,24 @@ fn assistant(message: &Value, thoughts: &Thoughts, review: &mut Review, place: &
                 review.demand(!others, || format!("{place} thinks after other content"));
                 review.demand(!text_at(block, "/signature").is_empty(), || format!("{place} thinks without signature"));
             }
+            SERVER_RESULT => {
+                let id = &block["tool_use_id"];
+                let is_called = blocks.iter().any(|call| is_server_call(call) && call["id"] == *id);
+                review.demand(is_called, || format!("{place} has a result of the server's tool, but no call {id}"));
+                // The model may think again about it.
+                others = false;
+            }
             "redacted_thinking" => review.demand(!others, || format!("{place} thinks after other content")),
             "tool_use" => {
                 others = true;
                 let id = text_at(block, "/id");
                 review.call(id, text_at(block, "/name"));
                 review.demand(block["input"].is_object(), || format!("the input of {id:?} is no object"));
-                if let Some(thinking) = thoughts.get(id) {
+                if let Some(thinking) = given.thinking(id) {
                     let is_kept = blocks.iter().any(|block| {
+                        if thinking.is_hidden() {
+                            return text_at(block, "/data") == thinking.signature;
+                        }
                         text_at(block, "/thinking") == thinking.text
                             && text_at(block, "/signature") == thinking.signature
                     });
@@ -100,6 +116,10 @@ fn assistant(message: &Value, thoughts: &Thoughts, review: &mut Review, place: &
             _ => others = true,
         }
     }
+}
+
+fn is_server_call(block: &Value) -> bool {
+    block["type"] == "server_tool_use"
 }
 
 fn count_breakpoints(value: &Value) -> usize {

@@ -2,42 +2,88 @@
 //! wrong with a request, in words.
 
 mod chat;
+mod converse;
+mod gemini;
 mod messages;
+mod ollama;
 mod responses;
 
 use std::collections::{HashMap, HashSet};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::KEY;
-use super::answer::Thinking;
+use super::answer::{Call, Thinking, Turn};
 use super::request::{Protocol, Request, list, text_at};
 
-/// The thinking that came with each call, by the call's id: Anthropic wants it back unchanged.
-pub type Thoughts = HashMap<String, Thinking>;
+/// What the model has given so far that comes back, or tells what comes back.
+#[derive(Default)]
+pub struct Given {
+    /// The thinking that came with each call, which its vendor may want back unchanged.
+    thoughts: HashMap<String, Thinking>,
+    /// Of calls by tool and arguments. Of calls side by side only the first has a signature.
+    signatures: HashMap<(String, String), Vec<String>>,
+    /// Of calls by tool and arguments, for protocols that do not tell them.
+    ids: HashMap<(String, String), Vec<String>>,
+}
 
-/// What is wrong with a request's credentials.
-pub fn check_key(request: &Request) -> Option<String> {
-    let (name, wanted) = match request.protocol {
-        Protocol::Messages => ("x-api-key", KEY.to_owned()),
-        Protocol::Responses | Protocol::Chat => ("authorization", format!("Bearer {KEY}")),
-    };
-    (request.header(name) != Some(&wanted)).then(|| format!("the header {name} is missing or wrong"))
+impl Given {
+    /// Keeps what a turn of the model gave.
+    pub fn keep(&mut self, turn: &Turn) {
+        let key = |call: &Call| (call.tool.clone(), call.value().to_string());
+        for call in &turn.calls {
+            self.ids.entry(key(call)).or_default().push(call.id.clone());
+        }
+        let Some(thinking) = &turn.thinking else { return };
+        self.thoughts.extend(turn.calls.iter().map(|call| (call.id.clone(), thinking.clone())));
+        if let Some(call) = turn.calls.first() {
+            self.signatures.entry(key(call)).or_default().push(thinking.signature.clone());
+        }
+    }
+
+    /// The script's ids of these calls, given by tool and arguments; the tool's name for calls that it does not have.
+    pub fn ids<'a>(&self, calls: impl Iterator<Item = (&'a str, &'a Value)>) -> Vec<String> {
+        let mut met: HashMap<(String, String), usize> = HashMap::new();
+        calls
+            .map(|(tool, arguments)| {
+                let key = (tool.to_owned(), arguments.to_string());
+                let number = met.entry(key.clone()).or_default();
+                *number += 1;
+                self.ids.get(&key).and_then(|ids| ids.get(*number - 1)).cloned().unwrap_or(key.0)
+            })
+            .collect()
+    }
+
+    /// The thinking that came with a call.
+    fn thinking(&self, id: &str) -> Option<&Thinking> {
+        self.thoughts.get(id)
+    }
+
+    /// The signatures that came with calls like this one.
+    fn signatures_with(&self, tool: &str, arguments: &Value) -> &[String] {
+        self.signatures.get(&(tool.to_owned(), arguments.to_string())).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Everything that is wrong with a request.
-pub fn check(request: &Request, thoughts: &Thoughts) -> Vec<String> {
+pub fn check(request: &Request, given: &Given) -> Vec<String> {
     let mut review = Review::default();
     let body = &request.body;
     review.demand(request.header("content-type").is_some_and(|t| t.starts_with("application/json")), || {
         "the content type is not application/json".to_owned()
     });
-    review.demand(!text_at(body, "/model").is_empty(), || "no model is named".to_owned());
-    review.demand(body["stream"] == true, || "the request is not for a stream".to_owned());
+    review.demand(!request.model.is_empty(), || "no model is named".to_owned());
+    // Elsewhere the address says so.
+    let is_told = !matches!(request.protocol, Protocol::Gemini | Protocol::Converse);
+    review.demand(!is_told || body["stream"] == true, || "the request is not for a stream".to_owned());
     match request.protocol {
-        Protocol::Messages => messages::check(request, thoughts, &mut review),
+        Protocol::Messages => messages::check(request, given, &mut review),
         Protocol::Responses => responses::check(body, &mut review),
-        Protocol::Chat => chat::check(body, &mut review),
+        Protocol::Chat => chat::check(request, given, &mut review),
+        Protocol::Gemini => gemini::check(request, given, &mut review),
+        Protocol::Converse => converse::check(request, given, &mut review),
+        Protocol::Ollama => ollama::check(request, &mut review),
     }
     review.findings
 }
@@ -105,6 +151,27 @@ impl Review {
         }
     }
 
+    /// An object of these fields and no others.
+    fn keys(&mut self, object: &Value, known: &[&str], place: &str) {
+        let fields = object.as_object().into_iter().flat_map(|fields| fields.keys());
+        for field in fields.filter(|field| !known.contains(&field.as_str())) {
+            self.find(format!("{place} has a field {field:?}"));
+        }
+    }
+
+    /// Bytes as text.
+    fn base64(&mut self, data: &Value, place: &str) {
+        let bytes = data.as_str().and_then(|data| STANDARD.decode(data).ok());
+        self.demand(bytes.is_some_and(|bytes| !bytes.is_empty()), || format!("a file of {place} is no base64"));
+    }
+
+    /// A file within the request, of a type named at `pointer`.
+    fn media(&mut self, file: &Value, pointer: &str, types: &[&str], place: &str) {
+        let kind = text_at(file, pointer);
+        self.demand(types.contains(&kind), || format!("a file of type {kind:?} in {place}"));
+        self.base64(file.pointer("/source/bytes").unwrap_or(&file["data"]), place);
+    }
+
     /// Text that may not be empty.
     fn text(&mut self, text: &Value, place: &str) {
         let is_text = text.as_str().is_some_and(|text| !text.trim().is_empty());
@@ -127,12 +194,12 @@ impl Review {
     }
 }
 
-/// The ids that all three vendors take.
+/// The ids that all vendors take.
 fn is_call_id(id: &str) -> bool {
     !id.is_empty() && is_plain(id)
 }
 
-/// The names that all three vendors take.
+/// The names that all vendors take.
 fn is_tool_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && is_plain(name)
 }

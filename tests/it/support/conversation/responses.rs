@@ -10,8 +10,11 @@ pub(super) fn check(body: &Value, review: &mut Review) {
     let first = items.first().map_or("", |item| text_at(item, "/role"));
     let has_system = !text_at(body, "/instructions").is_empty() || matches!(first, "developer" | "system");
     review.demand(has_system, || "neither instructions nor a developer message".to_owned());
-    review.tools(list(&body["tools"]).iter().map(|tool| (text_at(tool, "/name"), &tool["parameters"])));
-    for tool in list(&body["tools"]) {
+    let own = ["web_search", "file_search", "code_interpreter", "image_generation"];
+    let is_ours = |tool: &&Value| !own.contains(&text_at(tool, "/type"));
+    let tools: Vec<&Value> = list(&body["tools"]).iter().filter(is_ours).collect();
+    review.tools(tools.iter().map(|tool| (text_at(tool, "/name"), &tool["parameters"])));
+    for tool in tools {
         review.demand(tool["type"] == "function", || format!("a tool of type {}", tool["type"]));
         let is_strict = tool["strict"] != false;
         review.demand(!is_strict || tool["parameters"]["additionalProperties"] == false, || {
@@ -52,6 +55,11 @@ pub(super) fn check(body: &Value, review: &mut Review) {
                     review.demand(output.is_string(), || format!("{place} has no output"));
                 }
             }
+            "web_search_call" | "code_interpreter_call" | "image_generation_call" => {
+                review.settle(&place);
+                review.demand(item["status"] == "completed", || format!("the call of {place} never ended"));
+                calling = true;
+            }
             other => review.find(format!("{place} is of type {other:?}")),
         }
     }
@@ -64,6 +72,7 @@ fn message(item: &Value, review: &mut Review, place: &str) {
     let kinds: &[&str] = match text_at(item, "/role") {
         "user" => &["input_text", "input_image", "input_file"],
         "developer" | "system" => &["input_text"],
+        "assistant" if item["content"].is_string() => &[],
         "assistant" => &["output_text", "refusal"],
         role => return review.find(format!("{place} is by {role:?}")),
     };

@@ -1,9 +1,10 @@
 //! Chat Completions: <https://platform.openai.com/docs/api-reference/chat-streaming>; `reasoning_content` is
-//! DeepSeek's addition.
+//! DeepSeek's addition, and a first chunk about the prompt Azure's.
 
 use serde_json::{Value, json};
 
 use super::super::answer::{Stop, Tokens, Turn};
+use super::super::endpoint::Service;
 use super::super::request::Request;
 use super::{CREATED, data_event, deltas};
 
@@ -24,6 +25,9 @@ pub(super) fn stream(turn: &Turn, request: &Request, number: usize) -> String {
         let choices = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]);
         chunk(choices, Value::Null)
     };
+    if request.service == Service::Azure {
+        data_event(&mut out, &prompt_filter());
+    }
     let first = if turn.calls.is_empty() { json!("") } else { Value::Null };
     data_event(&mut out, &choice(json!({"role": "assistant", "content": first, "refusal": null}), None));
     for delta in content(turn) {
@@ -41,7 +45,7 @@ pub(super) fn stream(turn: &Turn, request: &Request, number: usize) -> String {
     };
     data_event(&mut out, &choice(json!({}), Some(finish)));
     if let Some(tokens) = turn.tokens.filter(|_| wants_usage) {
-        data_event(&mut out, &chunk(json!([]), usage(tokens)));
+        data_event(&mut out, &chunk(json!([]), usage(tokens, request.service)));
     }
     out.push_str("data: [DONE]\n\n");
     out
@@ -63,11 +67,30 @@ fn content(turn: &Turn) -> Vec<Value> {
     out
 }
 
-fn usage(tokens: Tokens) -> Value {
-    json!({
+fn usage(tokens: Tokens, service: Service) -> Value {
+    let mut usage = json!({
         "prompt_tokens": tokens.input, "completion_tokens": tokens.output,
         "total_tokens": tokens.input + tokens.output,
         "prompt_tokens_details": {"cached_tokens": tokens.cached, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": tokens.reasoning, "audio_tokens": 0},
+    });
+    if service == Service::DeepSeek {
+        // Older than OpenAI's details, which it tells too but for audio.
+        usage["prompt_tokens_details"] = json!({"cached_tokens": tokens.cached});
+        usage["prompt_cache_hit_tokens"] = json!(tokens.cached);
+        usage["prompt_cache_miss_tokens"] = json!(tokens.input - tokens.cached);
+    }
+    usage
+}
+
+/// What Azure's filter found in the prompt; it comes before everything.
+fn prompt_filter() -> Value {
+    let safe = json!({"filtered": false, "severity": "safe"});
+    json!({
+        "id": "", "object": "", "created": 0, "model": "", "choices": [],
+        "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": {
+            "hate": safe, "jailbreak": {"filtered": false, "detected": false}, "self_harm": safe, "sexual": safe,
+            "violence": safe,
+        }}],
     })
 }

@@ -53,7 +53,9 @@ pub(super) fn stream(turn: &Turn, request: &Request, number: usize) -> String {
 /// Each content block as it starts, and the deltas that fill it.
 fn blocks(turn: &Turn) -> Vec<(Value, Vec<Value>)> {
     let mut blocks = Vec::new();
-    if let Some(thinking) = &turn.thinking {
+    if let Some(thinking) = turn.thinking.as_ref().filter(|thinking| thinking.is_hidden()) {
+        blocks.push((json!({"type": "redacted_thinking", "data": thinking.signature}), Vec::new()));
+    } else if let Some(thinking) = &turn.thinking {
         let mut pieces: Vec<_> = deltas(&thinking.text)
             .into_iter()
             .map(|piece| json!({"type": "thinking_delta", "thinking": piece}))

@@ -60,7 +60,7 @@ impl Stream {
         let id = format!("rs_mock{}", self.number);
         let mut item = json!({"id": id, "type": "reasoning", "summary": []});
         self.added(&item);
-        if request.body["reasoning"]["summary"].is_string() {
+        if request.body["reasoning"]["summary"].is_string() && !thinking.is_hidden() {
             let (at, part) = ("summary_index", json!({"type": "summary_text", "text": ""}));
             self.part("response.reasoning_summary_part.added", &id, at, &json!({"part": part}));
             for piece in deltas(&thinking.text) {

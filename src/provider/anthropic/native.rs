@@ -1,0 +1,256 @@
+//! Tools that the provider runs itself, the skills that it loads for them, and the container that they work in.
+//!
+//! Documentation: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/server-tools>, skills
+//! <https://platform.claude.com/docs/en/build-with-claude/skills-guide>. Of each tool the newest version is asked for
+//! that every model takes which has the tool at all: later ones of the web tools want code execution beside them.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::NAME;
+use super::block::is_of_type;
+use crate::content::{ExpertPart, Opaque};
+use crate::generation::{GenerateRequest, NativeTools};
+use crate::message::Message;
+use crate::provider::NativeSupport;
+use crate::provider::native::CustomSkill;
+
+/// What can be asked for.
+pub(super) const SUPPORT: NativeSupport =
+    NativeSupport { tools: &["webSearch", "webFetch", "codeExecution"], skills: true };
+
+/// Feature names that servers which have not yet made a feature general ask for; others pass over them.
+const WEB_FETCH_BETA: &str = "web-fetch-2025-09-10";
+const CODE_EXECUTION_BETA: &str = "code-execution-2025-08-25";
+const SKILLS_BETA: &str = "skills-2025-10-02";
+
+/// The block that tells of the container which tools worked in: not the protocol's, which tells it beside the blocks.
+pub(super) const CONTAINER: &str = "container";
+
+/// A container that expires in less than this is not asked for again: the request takes time, too. Our own choice.
+const EXPIRY_MARGIN_MS: i64 = 60_000;
+
+/// What is asked of the provider beside an answer.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Asked {
+    pub(super) tools: Vec<Value>,
+    pub(super) betas: Vec<&'static str>,
+    skills: Vec<Value>,
+    runs_code: bool,
+}
+
+impl Asked {
+    pub(super) fn of(native: NativeTools<'_>) -> Self {
+        let mut asked = Self { skills: skills(native.skills), ..Self::default() };
+        let option = |pointer: &str| native.options.and_then(|options| options.pointer(pointer)).cloned();
+        let asks = |name: &str| native.tools.iter().any(|asked| asked == name);
+        if asks("webSearch") {
+            let max_uses = option("/webSearch/maxUses");
+            let domains = option("/webSearch/allowedDomains");
+            let tool = json!({"type": "web_search_20250305", "name": "web_search"});
+            asked.tools.push(with(tool, [("max_uses", max_uses), ("allowed_domains", domains)]));
+        }
+        if asks("webFetch") {
+            asked.betas.push(WEB_FETCH_BETA);
+            let tool = json!({"type": "web_fetch_20250910", "name": "web_fetch"});
+            asked.tools.push(with(tool, [("max_uses", option("/webFetch/maxUses")), ("allowed_domains", None)]));
+        }
+        // Skills are run by it.
+        if asks("codeExecution") || !asked.skills.is_empty() {
+            asked.runs_code = true;
+            asked.betas.push(CODE_EXECUTION_BETA);
+            asked.tools.push(json!({"type": "code_execution_20250825", "name": "code_execution"}));
+        }
+        if !asked.skills.is_empty() {
+            asked.betas.push(SKILLS_BETA);
+        }
+        asked
+    }
+
+    /// The container to work in: the conversation's last one while it lasts, with the skills.
+    pub(super) fn container(&self, request: &GenerateRequest<'_>) -> Option<Value> {
+        let id = if self.runs_code { last_container(request.messages, request.occasion.at) } else { None };
+        match (id, self.skills.is_empty()) {
+            (None, true) => None,
+            (Some(id), true) => Some(json!(id)),
+            (None, false) => Some(json!({"skills": self.skills})),
+            (Some(id), false) => Some(json!({"id": id, "skills": self.skills})),
+        }
+    }
+}
+
+fn with<const N: usize>(tool: Value, options: [(&str, Option<Value>); N]) -> Value {
+    let mut fields = match tool {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    fields.extend(options.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    Value::Object(fields)
+}
+
+/// Those that cannot be read were warned of.
+fn skills(asked: Option<&Value>) -> Vec<Value> {
+    let entries = asked.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    entries
+        .iter()
+        .filter_map(|entry| match CustomSkill::read(entry) {
+            Ok(Some(skill)) => Some(json!({"type": "custom", "skill_id": skill.id, "version": skill.version})),
+            Ok(None) => {
+                let id = entry.get("skillId")?;
+                Some(json!({"type": "anthropic", "skill_id": id, "version": "latest"}))
+            }
+            Err(_) => None,
+        })
+        .collect()
+}
+
+/// The blocks of this protocol in a message.
+fn blocks(message: &Message) -> impl Iterator<Item = &Value> {
+    let parts = match message {
+        Message::ExpertMessage { contents, .. } => contents.as_slice(),
+        _ => &[],
+    };
+    parts.iter().filter_map(|part| match part {
+        ExpertPart::OpaquePart { opaque: Opaque { protocol, block }, .. } if protocol == NAME => Some(block),
+        _ => None,
+    })
+}
+
+/// The id of the last container, unless it has expired at `now` (milliseconds since the epoch).
+fn last_container(messages: &[Message], now: u64) -> Option<&str> {
+    let told =
+        messages.iter().rev().flat_map(|message| blocks(message).filter(|block| is_of_type(block, &[CONTAINER])));
+    let container = told.into_iter().next()?;
+    let expires_at: Timestamp = container.get("expires_at")?.as_str()?.parse().ok()?;
+    let left = expires_at.as_millisecond().saturating_sub(i64::try_from(now).ok()?);
+    container.get("id")?.as_str().filter(|_| left > EXPIRY_MARGIN_MS)
+}
+
+/// Which calls of the provider's tools and which results can go back: a result needs its call, and a call its result,
+/// unless its turn is still open and the provider goes on with it.
+pub(super) struct Pairs<'a> {
+    called: HashSet<&'a str>,
+    answered: HashSet<&'a str>,
+    /// Where the open turn begins.
+    turn: usize,
+}
+
+impl<'a> Pairs<'a> {
+    pub(super) fn of(messages: &'a [Message]) -> Self {
+        let mut pairs = Self { called: HashSet::new(), answered: HashSet::new(), turn: 0 };
+        for (at, message) in messages.iter().enumerate() {
+            if matches!(message, Message::UserMessage { .. }) {
+                pairs.turn = at;
+            }
+            for block in blocks(message) {
+                pairs.called.extend(called(block));
+                pairs.answered.extend(answered(block));
+            }
+        }
+        pairs
+    }
+
+    /// Whether `block` of the message at `at` goes back.
+    pub(super) fn admit(&self, block: &Value, at: usize) -> bool {
+        match (called(block), answered(block)) {
+            (Some(id), _) => self.answered.contains(id) || at > self.turn,
+            (None, Some(id)) => self.called.contains(id),
+            (None, None) => is_of_type(block, &["container_upload"]),
+        }
+    }
+}
+
+/// Whether a block of this type is one of the provider's own.
+pub(super) fn is_native(kind: &str) -> bool {
+    matches!(kind, "server_tool_use" | "container_upload") || kind.ends_with("_tool_result")
+}
+
+fn called(block: &Value) -> Option<&str> {
+    if is_of_type(block, &["server_tool_use"]) { block.get("id")?.as_str() } else { None }
+}
+
+fn answered(block: &Value) -> Option<&str> {
+    let kind = block.get("type")?.as_str()?;
+    if kind.ends_with("_tool_result") { block.get("tool_use_id")?.as_str() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::Occasion;
+    use crate::setting::ReasoningBudget;
+
+    fn asked(names: &[&str], options: &Value, skills: &Value) -> Asked {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        Asked::of(NativeTools { tools: &names, options: Some(options), skills: Some(skills) })
+    }
+
+    fn container(asked: &Asked, messages: Value, at: u64) -> Option<Value> {
+        let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
+        asked.container(&GenerateRequest {
+            model: "claude-sonnet-4-5",
+            messages: &messages,
+            tools: &[],
+            reasoning: ReasoningBudget::None,
+            max_output_tokens: None,
+            native: NativeTools::default(),
+            occasion: Occasion { run: "r", at },
+        })
+    }
+
+    #[test]
+    fn each_tool_is_asked_for_in_its_version_with_its_options_and_feature() {
+        let options =
+            json!({"webSearch": {"maxUses": 3, "allowedDomains": ["owls.example"]}, "webFetch": {"maxUses": 2}});
+        let all = asked(&["codeExecution", "webFetch", "webSearch", "googleSearch"], &options, &json!([]));
+        assert_eq!(
+            all.tools,
+            [
+                json!({"type": "web_search_20250305", "name": "web_search", "max_uses": 3,
+                       "allowed_domains": ["owls.example"]}),
+                json!({"type": "web_fetch_20250910", "name": "web_fetch", "max_uses": 2}),
+                json!({"type": "code_execution_20250825", "name": "code_execution"}),
+            ]
+        );
+        assert_eq!(all.betas, [WEB_FETCH_BETA, CODE_EXECUTION_BETA]);
+        assert_eq!(asked(&[], &json!({}), &json!([])), Asked::default());
+    }
+
+    #[test]
+    fn skills_are_loaded_and_bring_what_runs_them() {
+        let skills = json!([
+            {"type": "builtin", "skillId": "pdf"},
+            {"type": "custom", "name": "owls", "definition": "{\"skill_id\":\"skill_1\",\"version\":\"17\"}"},
+            {"type": "custom", "name": "broken", "definition": "{"},
+        ]);
+        let asked = asked(&[], &json!({}), &skills);
+        let sent = json!({"skills": [
+            {"type": "anthropic", "skill_id": "pdf", "version": "latest"},
+            {"type": "custom", "skill_id": "skill_1", "version": "17"},
+        ]});
+        assert_eq!(container(&asked, json!([]), 0), Some(sent));
+        assert_eq!(asked.betas, [CODE_EXECUTION_BETA, SKILLS_BETA]);
+        assert_eq!(asked.tools, [json!({"type": "code_execution_20250825", "name": "code_execution"})]);
+    }
+
+    #[test]
+    fn the_last_container_is_worked_in_while_it_lasts() {
+        let told = |id: &str, expires_at: &str| {
+            json!({"type": "expertMessage", "id": "e", "contents": [{"type": "opaquePart", "id": "p", "protocol": NAME,
+                   "block": {"type": "container", "id": id, "expires_at": expires_at}}]})
+        };
+        let messages =
+            json!([told("container_1", "2026-10-02T10:00:00Z"), told("container_2", "2026-10-02T08:20:00Z")]);
+        let code = asked(&["codeExecution"], &json!({}), &json!([]));
+        // 2026-10-02T08:00:00Z
+        let now = 1_790_928_000_000;
+        assert_eq!(container(&code, messages.clone(), now), Some(json!("container_2")));
+        assert_eq!(container(&code, messages.clone(), now + 20 * 60_000), None);
+        let skilled = asked(&[], &json!({}), &json!([{"type": "builtin", "skillId": "pdf"}]));
+        assert_eq!(container(&skilled, messages.clone(), now).unwrap()["id"], "container_2");
+        assert_eq!(container(&asked(&["webSearch"], &json!({}), &json!([])), messages, now), None);
+        assert_eq!(container(&code, json!([told("container_3", "soon")]), now), None);
+    }
+}

@@ -1,0 +1,147 @@
+//! Tools and skills that a provider runs itself: what of them can be asked for, and what is said of the rest.
+
+use serde_json::Value;
+
+use super::Provider;
+use crate::generation::NativeTools;
+use crate::setting::ProviderName;
+
+/// What a protocol can ask a provider to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NativeSupport {
+    /// Names in `providerTools`.
+    pub tools: &'static [&'static str],
+    /// Whether `providerSkills` can be loaded.
+    pub skills: bool,
+}
+
+impl Provider {
+    /// What of `native` is not asked for and why, a sentence each; to be told once, before the first request.
+    pub fn native_warnings(&self, native: NativeTools<'_>) -> Vec<String> {
+        warnings(self.name(), self.protocol.native_support(), native)
+    }
+}
+
+fn warnings(provider: ProviderName, support: NativeSupport, native: NativeTools<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for name in native.tools {
+        if !support.tools.contains(&name.as_str()) {
+            warnings.push(format!("provider {provider} does not run the tool {name} here; it is left out"));
+        } else if name == "fileSearch" && vector_stores(native.options).is_none() {
+            // The original's words.
+            warnings.push(format!(
+                "{} fileSearch tool requires vectorStoreIds. Set providerToolOptions.fileSearch.vectorStoreIds to use \
+                 this tool.",
+                title(provider)
+            ));
+        }
+    }
+    let skills = native.skills.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if !skills.is_empty() && !support.skills {
+        warnings.push(format!("provider {provider} does not load providerSkills; they are left out"));
+        return warnings;
+    }
+    for skill in skills {
+        if let Err(why) = CustomSkill::read(skill) {
+            warnings.push(why);
+        }
+    }
+    warnings
+}
+
+/// The stores that `fileSearch` is to search; `None` for none.
+pub(super) fn vector_stores(options: Option<&Value>) -> Option<&Value> {
+    options?.pointer("/fileSearch/vectorStoreIds").filter(|stores| stores.as_array().is_some_and(|ids| !ids.is_empty()))
+}
+
+/// A skill that the user made and uploaded.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CustomSkill {
+    pub(super) id: String,
+    pub(super) version: String,
+}
+
+impl CustomSkill {
+    /// Reads an entry of `providerSkills`; `None` for a skill of the provider's own. The definition is JSON text with
+    /// the `skill_id` that the provider gave, and a `version` if it is not to be the latest.
+    ///
+    /// # Errors
+    /// Why the skill is left out, as a sentence.
+    pub(super) fn read(skill: &Value) -> Result<Option<Self>, String> {
+        if skill.get("type").and_then(Value::as_str) != Some("custom") {
+            return Ok(None);
+        }
+        let text = |key: &str| skill.get(key).and_then(Value::as_str).unwrap_or_default();
+        let name = text("name");
+        let definition: Value = serde_json::from_str(text("definition"))
+            .map_err(|error| format!("Invalid JSON in custom skill definition for {name:?}: {error}"))?;
+        let field = |key: &str| definition.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let Some(id) = field("skill_id").or_else(|| field("skillId")) else {
+            return Err(format!(
+                "the definition of custom skill {name:?} has no skill_id; the skill is left out. Upload it and give the \
+                 id that the provider answers with"
+            ));
+        };
+        Ok(Some(Self { id: id.to_owned(), version: field("version").unwrap_or("latest").to_owned() }))
+    }
+}
+
+/// The name in the original's warnings.
+fn title(provider: ProviderName) -> &'static str {
+    match provider {
+        ProviderName::Anthropic => "Anthropic",
+        ProviderName::Google => "Google",
+        ProviderName::OpenAi => "OpenAI",
+        ProviderName::DeepSeek => "DeepSeek",
+        ProviderName::Ollama => "Ollama",
+        ProviderName::AzureOpenAi => "Azure OpenAI",
+        ProviderName::AmazonBedrock => "Amazon Bedrock",
+        ProviderName::GoogleVertex => "Google Vertex",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const SUPPORT: NativeSupport = NativeSupport { tools: &["webSearch", "fileSearch"], skills: true };
+
+    fn told(support: NativeSupport, tools: &[&str], options: &Value, skills: &Value) -> Vec<String> {
+        let tools: Vec<String> = tools.iter().map(|name| (*name).to_owned()).collect();
+        let native = NativeTools { tools: &tools, options: Some(options), skills: Some(skills) };
+        warnings(ProviderName::OpenAi, support, native)
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_told_by_name() {
+        let stores = json!({"fileSearch": {"vectorStoreIds": ["vs_1"]}});
+        let skills = json!([{"type": "builtin", "skillId": "pdf"}]);
+        assert_eq!(told(SUPPORT, &["webSearch", "fileSearch"], &stores, &skills), Vec::<String>::new());
+        let files = "OpenAI fileSearch tool requires vectorStoreIds. Set \
+                     providerToolOptions.fileSearch.vectorStoreIds to use this tool.";
+        assert_eq!(told(SUPPORT, &["fileSearch"], &json!({"fileSearch": {"vectorStoreIds": []}}), &json!([])), [files]);
+        assert_eq!(
+            told(NativeSupport::default(), &["webSearch"], &json!({}), &skills),
+            [
+                "provider openai does not run the tool webSearch here; it is left out",
+                "provider openai does not load providerSkills; they are left out",
+            ]
+        );
+    }
+
+    #[test]
+    fn custom_skills_name_what_was_uploaded() {
+        let skill = |definition: &str| json!({"type": "custom", "name": "owls", "definition": definition});
+        let read = |definition: &str| CustomSkill::read(&skill(definition));
+        let of = |id: &str, version: &str| Ok(Some(CustomSkill { id: id.into(), version: version.into() }));
+        assert_eq!(read(r#"{"skill_id":"skill_1"}"#), of("skill_1", "latest"));
+        assert_eq!(read(r#"{"skillId":"skill_1","version":"17"}"#), of("skill_1", "17"));
+        assert_eq!(CustomSkill::read(&json!({"type": "builtin", "skillId": "pdf"})), Ok(None));
+        let bad = told(SUPPORT, &[], &json!({}), &json!([skill("{"), skill("{}")]));
+        assert_eq!(bad.len(), 2);
+        assert!(bad[0].starts_with("Invalid JSON in custom skill definition for \"owls\": "), "{bad:?}");
+        assert!(bad[1].contains("\"owls\" has no skill_id"), "{bad:?}");
+    }
+}
