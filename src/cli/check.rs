@@ -194,10 +194,7 @@ fn provider(setup: &Setup, findings: &mut Findings) {
 /// Builds the provider that a run would ask; nothing is sent.
 fn connect(setup: &Setup) -> Result<Provider, ProviderError> {
     let name = choose(setup.settings.provider, &setup.environment)?;
-    let proxy = match &setup.proxy {
-        Some(url) => ProxySettings::explicit(url),
-        None => ProxySettings::of_environment(&setup.environment),
-    };
+    let proxy = ProxySettings::settle(setup.proxy.as_deref(), &setup.environment);
     let transport = Arc::new(HttpTransport::new(&proxy)?);
     Provider::connect(name, &setup.settings.provider_setting, &setup.environment, transport)
 }

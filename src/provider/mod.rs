@@ -12,7 +12,6 @@ mod address;
 mod auth;
 pub mod catalog;
 mod frame;
-mod proxy;
 pub mod transport;
 pub mod retry;
 mod failure;
@@ -32,8 +31,8 @@ mod generate;
 #[cfg(test)]
 mod testing;
 
+pub use crate::proxy::ProxySettings;
 pub use connect::Provider;
-pub use proxy::ProxySettings;
 pub use vendor::choose;
 pub use watch::Limits;
 

@@ -106,7 +106,7 @@ impl HttpTransport {
     pub fn new(proxy: &ProxySettings) -> Result<Self, ProviderError> {
         // Fails when the program around this library has installed a provider of its own: then that one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let proxies = proxy.proxies()?;
+        let proxies = proxy.proxies().map_err(|_| ProviderError::InvalidProxy)?;
         Ok(Self { has_proxy: !proxies.is_empty(), proxies, plain: OnceLock::new(), secure: OnceLock::new() })
     }
 

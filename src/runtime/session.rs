@@ -130,10 +130,7 @@ impl Session {
 }
 
 fn http(options: &Options) -> Result<Arc<dyn Transport>, RunError> {
-    let proxy = match &options.proxy {
-        Some(url) => ProxySettings::explicit(url),
-        None => ProxySettings::of_environment(&options.environment),
-    };
+    let proxy = ProxySettings::settle(options.proxy.as_deref(), &options.environment);
     Ok(Arc::new(HttpTransport::new(&proxy)?))
 }
 
