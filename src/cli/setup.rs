@@ -36,6 +36,8 @@ pub struct Setup {
     /// The folder that holds `jobs/`; absolute.
     pub storage: PathBuf,
     pub proxy: Option<String>,
+    /// The folder that keeps people's logins to remote skills.
+    pub logins: Option<PathBuf>,
     pub lock: LockUse,
     pub lockfile: Option<Arc<Lock>>,
     /// Environment files that were named by a flag and are not there.
@@ -67,8 +69,9 @@ impl Setup {
         let missing_env_files = place.env_path.iter().filter(|path| !process.folder.join(path).exists()).cloned();
         let environment =
             config::environment(process.variables.clone(), &process.folder, &env_files).map_err(Failure::usage)?;
-        let user = match user_file(process) {
-            Some(file) => config::user_defaults(&file).map_err(Failure::usage)?,
+        let user_folder = user_folder(process);
+        let user = match &user_folder {
+            Some(folder) => config::user_defaults(&folder.join("config.toml")).map_err(Failure::usage)?,
             None => Overrides::default(),
         };
         let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
@@ -88,6 +91,7 @@ impl Setup {
             // From the process alone, never from files: a project must not redirect its user's requests.
             missing_env_files: missing_env_files.collect(),
             proxy: place.proxy.clone().or_else(|| process.variable("PERSTACK_PROXY_URL").map(str::to_owned)),
+            logins: user_folder.map(|folder| folder.join("logins")),
             lock: LockUse::default(),
             lockfile: None,
         })
@@ -139,6 +143,7 @@ impl Setup {
             workspace: process.folder.clone(),
             storage: self.storage,
             proxy: self.proxy,
+            logins: self.logins,
             sink,
             cancel,
             in_doubt,
@@ -171,13 +176,12 @@ fn config_path(process: &Process, place: &PlaceArgs, need: ProjectNeed) -> Resul
     }
 }
 
-/// The user's own defaults, in the platform's folder for configuration.
-fn user_file(process: &Process) -> Option<PathBuf> {
-    let folder = match process.variable("PERSTACK_CONFIG_DIR") {
-        Some(folder) => process.folder.join(folder),
-        None => directories::ProjectDirs::from("", "", "perstack")?.config_dir().to_owned(),
-    };
-    Some(folder.join("config.toml"))
+/// The folder of the user's own defaults: the platform's for configuration.
+fn user_folder(process: &Process) -> Option<PathBuf> {
+    match process.variable("PERSTACK_CONFIG_DIR") {
+        Some(folder) => Some(process.folder.join(folder)),
+        None => Some(directories::ProjectDirs::from("", "", "perstack")?.config_dir().to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::runtime::notices::NoticeBoard;
 use crate::runtime::session::Tape;
 use crate::runtime::{RunError, VERSION};
 use crate::skill::base::{BaseSkill, conversation_tools};
-use crate::skill::mcp::{self, McpSkill, SkillNotice, Timings};
+use crate::skill::mcp::{self, McpSkill, Network, SkillNotice, Timings};
 use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError, SkillSet, declare};
 use crate::tool::ToolSpec;
@@ -41,6 +41,8 @@ pub struct Place<'a> {
     pub is_delegate: bool,
     /// Where the tools of servers come from.
     pub source: Source<'a>,
+    /// How servers elsewhere are reached.
+    pub network: &'a Network,
 }
 
 /// Where the tools of servers come from.
@@ -211,7 +213,7 @@ fn may_be_missing(spec: &SkillSpec) -> bool {
 
 /// Where a server works.
 fn mcp_place<'a>(place: &Place<'a>, outputs: &'a Arc<Outputs>) -> mcp::Place<'a> {
-    mcp::Place { workspace: place.workspace, environment: place.environment, outputs }
+    mcp::Place { workspace: place.workspace, environment: place.environment, outputs, network: place.network }
 }
 
 /// Servers on their way up, by their place among the skills.
@@ -225,10 +227,12 @@ struct Servers {
 impl Servers {
     fn start(&mut self, at: usize, spec: SkillSpec, place: &Place<'_>, notices: &mcp::Notices, outputs: &Arc<Outputs>) {
         let (workspace, environment) = (place.workspace.to_owned(), place.environment.clone());
+        let network = place.network.clone();
         let (notices, outputs) = (Arc::clone(notices), Arc::clone(outputs));
         let may_be_missing = may_be_missing(&spec);
         self.starting.spawn(async move {
-            let place = mcp::Place { workspace: &workspace, environment: &environment, outputs: &outputs };
+            let place =
+                mcp::Place { workspace: &workspace, environment: &environment, outputs: &outputs, network: &network };
             (at, may_be_missing, McpSkill::start(&spec, place, notices).await)
         });
     }

@@ -23,7 +23,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let expert = find_expert(&input.expert, &options.experts)?;
     let session = Session::open(options)?;
     // A job whose tools cannot be had is not begun.
-    let tools = open_tools(expert, options, false).await?;
+    let tools = open_tools(expert, options, &session.redactor, false).await?;
 
     let stamp = session.clock.stamp();
     let mut mint = Mint::new(stamp);

@@ -15,6 +15,8 @@ use crate::expert::{Expert, ExpertKey};
 use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec, Surroundings};
 use crate::id::{JobId, RunId};
 use crate::machine::{Input, RunMachine};
+use crate::proxy::ProxySettings;
+use crate::redact::Redactor;
 use crate::runtime::calls::check_doubts;
 use crate::runtime::history::{self, Past};
 use crate::runtime::instruction::{self, Scene};
@@ -26,6 +28,7 @@ use crate::runtime::run::{Stage, drive};
 use crate::runtime::session::Session;
 use crate::runtime::{Options, RunError, VERSION};
 use crate::setting::{ProviderConfig, RunSetting};
+use crate::skill::mcp::Network;
 use crate::store::{JobStore, Store};
 use crate::tool::{ToolResult, ToolSpec};
 use crate::usage::Usage;
@@ -138,7 +141,7 @@ impl Shared {
         let expert = self.expert(key)?.clone();
         let inventory = match tools {
             Some(inventory) => inventory,
-            None => open_tools(&expert, &self.options, is_delegate).await?,
+            None => open_tools(&expert, &self.options, &self.session.redactor, is_delegate).await?,
         };
         self.keep_outputs(&inventory, &errand);
         let launch = match errand {
@@ -428,7 +431,7 @@ impl Shared {
 }
 
 /// Where a coordinator's tools work.
-pub fn place(options: &Options) -> Place<'_> {
+pub fn place<'a>(options: &'a Options, network: &'a Network) -> Place<'a> {
     Place {
         workspace: &options.workspace,
         environment: &options.environment,
@@ -437,6 +440,16 @@ pub fn place(options: &Options) -> Place<'_> {
         cancel: &options.cancel,
         is_delegate: false,
         source: Source::Servers,
+        network,
+    }
+}
+
+/// How servers elsewhere are reached; what comes up there is kept out where `redactor` keeps things out.
+pub fn network(options: &Options, redactor: &Redactor) -> Network {
+    Network {
+        proxy: ProxySettings::settle(options.proxy.as_deref(), &options.environment),
+        logins: options.logins.clone(),
+        redactor: redactor.clone(),
     }
 }
 
@@ -444,10 +457,16 @@ pub fn place(options: &Options) -> Place<'_> {
 ///
 /// # Errors
 /// As [`inventory::open`], or the lock must serve and cannot.
-pub async fn open_tools(expert: &Expert, options: &Options, is_delegate: bool) -> Result<Inventory, RunError> {
+pub async fn open_tools(
+    expert: &Expert,
+    options: &Options,
+    redactor: &Redactor,
+    is_delegate: bool,
+) -> Result<Inventory, RunError> {
+    let network = network(options, redactor);
     let found = locked::find(expert, options)?;
     let source = found.lock.as_ref().map_or(Source::Servers, Source::Lock);
-    let place = Place { is_delegate, source, ..place(options) };
+    let place = Place { is_delegate, source, ..place(options, &network) };
     let mut inventory = inventory::open(expert, &options.experts, place).await?;
     inventory.warnings.extend(found.warning);
     Ok(inventory)

@@ -42,7 +42,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let root = match root_of(ground, input.query, &shared)? {
         Start::Errand(errand) => {
             let (key, is_delegate) = errand.expert();
-            let tools = open_tools(find_expert(key, &options.experts)?, options, is_delegate).await?;
+            let expert = find_expert(key, &options.experts)?;
+            let tools = open_tools(expert, options, &shared.session.redactor, is_delegate).await?;
             Root::Errand(Box::new(errand), Box::new(tools))
         }
         Start::Root(root) => root,

@@ -40,8 +40,10 @@ mod launch;
 mod lines;
 mod locked;
 mod notice;
+mod oauth;
 mod remote;
 mod result;
+mod route;
 mod server;
 mod sse;
 mod stdio;
@@ -53,6 +55,8 @@ mod tests;
 pub use error::McpError;
 pub use locked::{Compare, Locked, OnDrift};
 pub use notice::{Notices, SkillNotice, Timings};
+pub use oauth::{Answer, Login, Returned, forget};
+pub use route::Network;
 
 /// How long a server may take to start when the skill does not say. `npx` may have to fetch it first.
 pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -75,6 +79,8 @@ pub struct Place<'a> {
     pub environment: &'a Environment,
     /// Where results that are too long for the model go.
     pub outputs: &'a Arc<Outputs>,
+    /// How servers elsewhere are reached.
+    pub network: &'a Network,
 }
 
 /// An MCP server: running, or to be started when it is called first.
@@ -143,13 +149,15 @@ impl McpSkill {
         notices: Notices,
         locked: Option<Locked>,
     ) -> Result<Arc<Self>, SkillError> {
-        let mut redactor = Redactor::of_environment(place.environment);
+        let mut redactor = Redactor::of_environment(place.environment).learning_with(&place.network.redactor);
         let origin = match spec {
             SkillSpec::McpStdioSkill { .. } => {
                 let workspace = place.workspace.to_owned();
                 Origin::Local(Launch::of(spec, workspace, place.environment, &mut redactor)?)
             }
-            SkillSpec::McpSseSkill { .. } => Origin::Remote(Remote::of(spec, place.environment, &mut redactor)?),
+            SkillSpec::McpSseSkill { .. } => {
+                Origin::Remote(Remote::of(spec, place.environment, place.network, &mut redactor)?)
+            }
             SkillSpec::InteractiveSkill { common, .. } => {
                 return Err(McpError::NoServer { skill: common.name.clone() }.into());
             }
@@ -227,7 +235,16 @@ impl McpSkill {
         };
         let (connection, spawn) = match &self.origin {
             Origin::Local(launch) => self.open_local(launch).await?,
-            Origin::Remote(remote) => (self.open_remote(remote, limit).await.map_err(failed)?, Duration::ZERO),
+            Origin::Remote(remote) => match self.open_remote(remote, limit).await {
+                Ok(connection) => (connection, Duration::ZERO),
+                Err(Failure::Unauthorized { status, scope }) => {
+                    let skill = self.common.name.clone();
+                    let scope = scope.map(|scope| format!(" (it asks for the scope {scope})")).unwrap_or_default();
+                    let remedy = self.reporter.fit(&format!("{}{scope}", remote.remedy(&skill)));
+                    return Err(McpError::Unauthorized { skill, status, remedy });
+                }
+                Err(failure) => return Err(failed(failure.text())),
+            },
         };
         let began = Instant::now();
         if let Err(fault) = self.list(&connection, limit).await {
@@ -276,17 +293,15 @@ impl McpSkill {
     }
 
     /// Streamable HTTP in either era, else the transport before it.
-    async fn open_remote(&self, remote: &Remote, limit: Duration) -> Result<Connection, String> {
+    async fn open_remote(&self, remote: &Remote, limit: Duration) -> Result<Connection, Failure> {
+        remote.check().await.map_err(Failure::Broken)?;
         let streamable =
             |era: Era| Connection::open(self.client(era), era, remote.streamable(), None, Arc::new(Health::default()));
         // A server of the older kind may leave the request unanswered; half the time is left for it.
         let first = match tokio::time::timeout(limit / 2, streamable(Era::Sessions)).await {
             Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(Failure::Broken(why))) => return Err(why),
-            Ok(Err(Failure::Refused(error))) => {
-                let refusal = Failure::Refused(error).text();
-                return streamable(Era::Stateless).await.map_err(|_| refusal);
-            }
+            Ok(Err(failure @ (Failure::Broken(_) | Failure::Unauthorized { .. }))) => return Err(failure),
+            Ok(Err(refusal @ Failure::Refused(_))) => return streamable(Era::Stateless).await.map_err(|_| refusal),
             Ok(Err(Failure::OtherTransport(why))) => why,
             Err(_) => "no answer".to_owned(),
         };
@@ -294,11 +309,18 @@ impl McpSkill {
         let older = match SseTransport::open(remote, Arc::clone(&health)).await {
             Ok(transport) => {
                 let client = self.client(Era::Sessions);
-                Connection::open(client, Era::Sessions, transport, None, health).await.map_err(|failure| failure.text())
+                Connection::open(client, Era::Sessions, transport, None, health).await
             }
-            Err(why) => Err(why),
+            Err(failure) => Err(failure),
         };
-        older.map_err(|why| format!("its endpoint speaks neither Streamable HTTP ({first}) nor HTTP with SSE ({why})"))
+        older.map_err(|failure| match failure {
+            Failure::Unauthorized { .. } => failure,
+            other => {
+                let why = other.text();
+                let both = format!("its endpoint speaks neither Streamable HTTP ({first}) nor HTTP with SSE ({why})");
+                Failure::Broken(both)
+            }
+        })
     }
 
     fn client(&self, era: Era) -> Client {

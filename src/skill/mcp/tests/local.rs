@@ -27,7 +27,12 @@ async fn start_with(script: &str, common: SkillCommon) -> (Result<Arc<McpSkill>,
     let environment = environment(&[("WANTED_TOKEN", "t-0123456789"), ("OTHER_API_KEY", "k-0123456789")]);
     let (notices, told) = listen();
     let workspace = std::env::temp_dir();
-    let place = Place { workspace: &workspace, environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT) };
+    let place = Place {
+        workspace: &workspace,
+        environment: &environment,
+        outputs: &Outputs::new(DEFAULT_LIMIT),
+        network: &Network::default(),
+    };
     let started = McpSkill::start(&spec(script, common), place, notices).await;
     (started.map_err(|error| error.to_string()), told)
 }
@@ -102,7 +107,12 @@ async fn a_program_that_is_missing_is_named() {
         "no-such-program-here".clone_into(command);
     }
     let environment = environment(&[("WANTED_TOKEN", "x")]);
-    let place = Place { workspace: Path::new("/"), environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT) };
+    let place = Place {
+        workspace: Path::new("/"),
+        environment: &environment,
+        outputs: &Outputs::new(DEFAULT_LIMIT),
+        network: &Network::default(),
+    };
     let error = McpSkill::start(&spec, place, listen().0).await.err().unwrap().to_string();
     assert!(error.starts_with("skill s cannot be started: cannot start \"no-such-program-here\""), "{error}");
 }

@@ -30,7 +30,12 @@ fn prepare(script: &str, locked: Locked) -> (Arc<McpSkill>, Told) {
     let environment = environment(&[("WANTED_TOKEN", "t-0123456789")]);
     let (notices, told) = listen();
     let workspace = std::env::temp_dir();
-    let place = Place { workspace: &workspace, environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT) };
+    let place = Place {
+        workspace: &workspace,
+        environment: &environment,
+        outputs: &Outputs::new(DEFAULT_LIMIT),
+        network: &Network::default(),
+    };
     (McpSkill::locked(&spec(script, SkillCommon::default()), place, notices, locked).unwrap(), told)
 }
 
