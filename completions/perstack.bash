@@ -31,6 +31,9 @@ _perstack() {
             perstack,list-tools)
                 cmd="perstack__subcmd__list__subcmd__tools"
                 ;;
+            perstack,login)
+                cmd="perstack__subcmd__login"
+                ;;
             perstack,resume)
                 cmd="perstack__subcmd__resume"
                 ;;
@@ -52,6 +55,9 @@ _perstack() {
             perstack__subcmd__help,list-tools)
                 cmd="perstack__subcmd__help__subcmd__list__subcmd__tools"
                 ;;
+            perstack__subcmd__help,login)
+                cmd="perstack__subcmd__help__subcmd__login"
+                ;;
             perstack__subcmd__help,resume)
                 cmd="perstack__subcmd__help__subcmd__resume"
                 ;;
@@ -65,7 +71,7 @@ _perstack() {
 
     case "${cmd}" in
         perstack)
-            opts="-h -V --help --version run resume list-tools install check completions help"
+            opts="-h -V --help --version run resume list-tools install check login completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -115,7 +121,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help)
-            opts="run resume list-tools install check completions help"
+            opts="run resume list-tools install check login completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -185,6 +191,20 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help__subcmd__list__subcmd__tools)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__help__subcmd__login)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -268,6 +288,32 @@ _perstack() {
                     return 0
                     ;;
                 --proxy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__login)
+            opts="-h --logout --port --config --env-path --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env-path)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

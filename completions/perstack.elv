@@ -27,6 +27,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand list-tools 'Lists the tools that experts would see'
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+            cand login 'Logs in to a remote skill whose server demands it'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -43,7 +44,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --storage 'Folder that jobs are stored in [default: perstack]'
-            cand --proxy 'HTTP(S) or SOCKS proxy for model requests'
+            cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
             cand --output 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON'
             cand --filter 'Only events of these types, separated by commas; implies --output jsonl'
             cand --in-doubt 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on'
@@ -75,7 +76,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --storage 'Folder that jobs are stored in [default: perstack]'
-            cand --proxy 'HTTP(S) or SOCKS proxy for model requests'
+            cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
             cand --output 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON'
             cand --filter 'Only events of these types, separated by commas; implies --output jsonl'
             cand --in-doubt 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on'
@@ -100,7 +101,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --storage 'Folder that jobs are stored in [default: perstack]'
-            cand --proxy 'HTTP(S) or SOCKS proxy for model requests'
+            cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
             cand --json 'An array of JSON objects, with each tool''s input schema'
             cand --live 'Start the skills and ask them, whatever perstack.lock says'
             cand -q 'Show errors only'
@@ -124,6 +125,14 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'perstack;login'= {
+            cand --port 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]'
+            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --logout 'Forget the login instead'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'perstack;completions'= {
             cand -h 'Print help'
             cand --help 'Print help'
@@ -134,6 +143,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand list-tools 'Lists the tools that experts would see'
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+            cand login 'Logs in to a remote skill whose server demands it'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -146,6 +156,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;help;install'= {
         }
         &'perstack;help;check'= {
+        }
+        &'perstack;help;login'= {
         }
         &'perstack;help;completions'= {
         }

@@ -11,6 +11,7 @@ mod input;
 mod install;
 mod list_tools;
 mod lock;
+mod login;
 mod options;
 mod program;
 mod prompt;
@@ -69,9 +70,10 @@ On every stop but 0 and 2, the last line on stderr is the command that continues
 Environment:
   PERSTACK_CONFIG      the configuration file, unless --config is given
   PERSTACK_STORAGE     where jobs are stored, unless --storage is given (also PERSTACK_STORAGE_PATH)
-  PERSTACK_PROXY_URL   proxy for model requests, unless --proxy is given
+  PERSTACK_PROXY_URL   proxy for models and remote skills, unless --proxy is given
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY  proxies, where none is named for all
   PERSTACK_NO_INTERACTIVE  1: never ask on the terminal, as --no-interactive
-  PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml
+  PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml, and logins
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
   PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT  what the flags of these names say when they are absent
   NO_COLOR, CLICOLOR_FORCE are honoured.";
@@ -91,6 +93,7 @@ enum Command {
     ListTools(list_tools::ListToolsArgs),
     Install(install::InstallArgs),
     Check(check::CheckArgs),
+    Login(login::LoginArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -145,6 +148,7 @@ pub fn main() -> ExitCode {
         Command::ListTools(args) => list_tools::run(&args, &process),
         Command::Install(args) => install::run(&args, &process),
         Command::Check(args) => check::run(&args, &process),
+        Command::Login(args) => login::run(&args, &process),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match ended {

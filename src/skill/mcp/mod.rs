@@ -235,7 +235,8 @@ impl McpSkill {
         };
         let (connection, spawn) = match &self.origin {
             Origin::Local(launch) => self.open_local(launch).await?,
-            Origin::Remote(remote) => match self.open_remote(remote, limit).await {
+            // Boxed: with what fetches tokens it is larger than all else here together.
+            Origin::Remote(remote) => match Box::pin(self.open_remote(remote, limit)).await {
                 Ok(connection) => (connection, Duration::ZERO),
                 Err(Failure::Unauthorized { status, scope }) => {
                     let skill = self.common.name.clone();
@@ -398,8 +399,14 @@ impl McpSkill {
             match answer {
                 Ok(answer) => {
                     // A long result goes to the disk, which is waited for off the runtime's threads.
-                    let own = call.clone();
-                    let read = move || result::read(&own, &answer, &output);
+                    let (own, redactor) = (call.clone(), self.reporter.redactor().clone());
+                    // A server elsewhere does not see this machine's files, and must not name them.
+                    let workspace = matches!(self.origin, Origin::Local(_)).then(|| self.workspace.clone());
+                    let read = move || {
+                        let mut result = result::read(&own, &answer, &output, workspace.as_deref());
+                        redactor.contents(&mut result.result);
+                        result
+                    };
                     return match tokio::task::spawn_blocking(read).await {
                         Ok(result) => result,
                         Err(error) => failed(&format!("its result could not be read: {error}")),

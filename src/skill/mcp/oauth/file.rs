@@ -56,13 +56,21 @@ impl Kept {
         }
     }
 
+    /// The token to send.
+    pub(super) fn token(&self) -> Option<String> {
+        named(&self.credentials.token_response, "access_token")
+    }
+
     /// What must be seen nowhere.
     pub(super) fn secrets(&self) -> Vec<String> {
-        let answer = serde_json::to_value(&self.credentials.token_response).unwrap_or_default();
-        let tokens = ["access_token", "refresh_token", "id_token"].map(|name| answer.get(name).cloned());
-        let tokens = tokens.into_iter().flatten().filter_map(|token| token.as_str().map(str::to_owned));
-        tokens.chain(self.client_secret.clone()).collect()
+        let tokens = ["refresh_token", "id_token"].map(|name| named(&self.credentials.token_response, name));
+        [self.token()].into_iter().chain(tokens).chain([self.client_secret.clone()]).flatten().collect()
     }
+}
+
+/// A text of an authorization server's answer. (The library shows its fields by traits of a crate below it.)
+pub(super) fn named(answer: &impl Serialize, name: &str) -> Option<String> {
+    serde_json::to_value(answer).ok()?.get(name)?.as_str().map(str::to_owned)
 }
 
 /// The file of a login.
@@ -79,8 +87,8 @@ impl LoginFile {
         let host = endpoint.host_str().unwrap_or_default();
         let host: String = host.chars().take(MAX_HOST).map(|c| if is_plain(c) { c } else { '_' }).collect();
         let digest = Sha256::digest(format!("{endpoint}\n{}", client_id.unwrap_or_default()));
-        let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { path: folder.join(format!("{host}-{digest}.json")), endpoint: endpoint.as_str().to_owned() }
+        let digest = digest.as_slice().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        Self { path: folder.join(format!("{host}-{digest:016x}.json")), endpoint: endpoint.as_str().to_owned() }
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -121,7 +121,7 @@ impl Login {
         self.callback.url()
     }
 
-    /// Waits for the browser. Can be given up and taken up again.
+    /// Waits for the browser. Given up, it may take an answer along that has come already.
     pub async fn returned(&self) -> Returned {
         self.callback.returned(&self.state).await
     }

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use self::file::LoginFile;
 use self::http::GuardedHttp;
 use super::McpError;
-use super::connection::MAX_CAUSE;
+use super::connection::{MAX_CAUSE, chain};
 use super::route::{Network, Route};
 use crate::environment::Environment;
 use crate::expert::{Grant, OAuth};
@@ -98,7 +98,7 @@ impl Account {
 
 /// Why the protocol came to nothing: the library's words, and what went wrong below it, which some of them leave out.
 fn words(error: &AuthError, http: &GuardedHttp) -> String {
-    let text = error.to_string();
+    let text = chain(error);
     let below = http.failure().filter(|below| !text.contains(below.as_str()));
     let whole = below.map_or_else(|| text.clone(), |below| format!("{text}: {below}"));
     // A server's whole answer may be in it.

@@ -7,7 +7,7 @@ use rmcp::transport::auth::{
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 
-use super::file::{Kept, LoginFile};
+use super::file::{Kept, LoginFile, named};
 use super::{Account, words};
 use crate::expert::Grant;
 
@@ -82,12 +82,12 @@ impl Tokens {
             manager.set_metadata(found.metadata);
             manager.validate_client_credentials_metadata(&config)?;
             manager.configure_client_credentials(&config)?;
-            manager.exchange_client_credentials(&config).await?;
-            manager.get_access_token().await
+            manager.exchange_client_credentials(&config).await
         };
-        let token = fetched.await.map_err(|error| format!("no token was given: {}", words(&error, &http)))?;
+        let given = fetched.await.map_err(|error| format!("no token was given: {}", words(&error, &http)))?;
         *held = Some(manager);
-        Ok(Some(token))
+        // Taken from the answer: to the library, one that lasts for seconds only has expired.
+        Ok(named(&given, "access_token"))
     }
 
     /// A token of the person who logged in, renewed if need be.
@@ -111,11 +111,11 @@ impl Tokens {
         }
         let Some(renewed) = self.renew(kept).await? else { return Ok(None) };
         // Before it is used: the old one may be worth nothing any more.
-        let keeper = file.clone();
+        let (keeper, token) = (file.clone(), renewed.token());
         let written = tokio::task::spawn_blocking(move || keeper.write(&renewed)).await;
         written.map_err(|error| error.to_string())?.map_err(|error| unkept(file, &error))?;
         self.take_up(file, held).await?;
-        Ok(usable(held.as_ref(), None).await)
+        Ok(token)
     }
 
     /// Reads the login that is kept, if there is one.
