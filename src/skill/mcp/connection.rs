@@ -61,6 +61,8 @@ pub(super) struct Listing {
 pub(super) enum Fault {
     /// The server refused.
     Refused { code: i32, message: String },
+    /// Over HTTP: the server lets nobody in any more, or not with this token; with the status.
+    Unauthorized(u16),
     /// No answer in time.
     TimedOut(Duration),
     /// The caller gave up.
@@ -270,10 +272,7 @@ impl Connection {
             ServiceError::McpError(error) => Fault::Refused { code: error.code.0, message: error.message.into_owned() },
             ServiceError::TransportSend(error) => match http_failure(error.error.as_ref()) {
                 // The server has done nothing, and the connection is as it was.
-                failure @ Failure::Unauthorized { status, .. } => Fault::Refused {
-                    code: i32::from(status),
-                    message: format!("{}: the next start says what to do", failure.text()),
-                },
+                Failure::Unauthorized { status, .. } => Fault::Unauthorized(status),
                 _ => Fault::Lost(chain(error.error.as_ref())),
             },
             ServiceError::TransportClosed => Fault::Lost(self.reason().await),

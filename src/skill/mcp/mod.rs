@@ -361,6 +361,13 @@ impl McpSkill {
     fn words(&self, fault: &Fault) -> String {
         let (code, message) = match fault {
             Fault::Refused { code, message } => (*code, message.clone()),
+            Fault::Unauthorized(status) => {
+                let remedy = match &self.origin {
+                    Origin::Remote(remote) => format!(": {}", remote.remedy(&self.common.name)),
+                    Origin::Local(_) => String::new(),
+                };
+                (i32::from(*status), format!("Its server demands authorization{remedy}"))
+            }
             Fault::TimedOut(after) => {
                 (REQUEST_TIMEOUT, format!("Request timed out after {} s without an answer", after.as_secs()))
             }

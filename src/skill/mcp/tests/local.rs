@@ -222,3 +222,20 @@ async fn a_server_without_sessions_is_spoken_to_in_its_own_way() {
     skill.close().await;
     assert_eq!(kinds(&told), ["starting", "starting", "connected", "disconnected"]);
 }
+
+#[tokio::test]
+async fn a_base_skill_that_names_an_image_of_the_workspace_hands_it_over() {
+    // The workspace of these skills is the folder for temporary files.
+    let mut image = tempfile::Builder::new().suffix(".png").tempfile().unwrap();
+    std::io::Write::write_all(&mut image, b"\x89PNG\r\n\x1a\nowl").unwrap();
+    let named = json!({"path": image.path(), "mimeType": "image/png", "size": 11}).to_string();
+    let server = script("", &format!("read d; {}; read e", answer(2, &named)));
+    let server = server.replace("\"name\":\"t\"", "\"name\":\"readImageFile\"");
+    let skill = start(&server).await.0.unwrap();
+    let parts = ask(&skill, "readImageFile").await.result;
+    assert!(
+        matches!(&parts[..], [Content::ImageInlinePart { mime_type, .. }] if mime_type == "image/png"),
+        "{parts:?}"
+    );
+    skill.close().await;
+}
