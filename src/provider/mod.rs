@@ -17,7 +17,6 @@ pub mod catalog;
 #[path = "../../tests/it/support/event_stream.rs"]
 mod event_stream;
 mod frame;
-mod proxy;
 mod roots;
 pub mod fetch;
 pub mod transport;
@@ -46,9 +45,9 @@ mod generate;
 #[cfg(test)]
 mod testing;
 
+pub use crate::proxy::ProxySettings;
 pub use connect::Provider;
 pub use find::find;
-pub use proxy::ProxySettings;
 pub use vendor::choose;
 pub use watch::Limits;
 
