@@ -34,6 +34,9 @@ _perstack() {
             perstack,log)
                 cmd="perstack__subcmd__log"
                 ;;
+            perstack,login)
+                cmd="perstack__subcmd__login"
+                ;;
             perstack,models)
                 cmd="perstack__subcmd__models"
                 ;;
@@ -61,6 +64,9 @@ _perstack() {
             perstack__subcmd__help,log)
                 cmd="perstack__subcmd__help__subcmd__log"
                 ;;
+            perstack__subcmd__help,login)
+                cmd="perstack__subcmd__help__subcmd__login"
+                ;;
             perstack__subcmd__help,models)
                 cmd="perstack__subcmd__help__subcmd__models"
                 ;;
@@ -77,7 +83,7 @@ _perstack() {
 
     case "${cmd}" in
         perstack)
-            opts="-h -V --help --version run resume list-tools install check models log completions help"
+            opts="-h -V --help --version run resume list-tools install check models log login completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -127,7 +133,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help)
-            opts="run resume list-tools install check models log completions help"
+            opts="run resume list-tools install check models log login completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -211,6 +217,20 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help__subcmd__log)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__help__subcmd__login)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -362,6 +382,32 @@ _perstack() {
                     return 0
                     ;;
                 --storage)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__login)
+            opts="-h --logout --port --config --env-path --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env-path)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

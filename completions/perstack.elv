@@ -29,6 +29,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
             cand models 'Lists the models that are known: context, output, prices, abilities, tiers'
             cand log 'Shows what was recorded of jobs: runs, steps, calls, events'
+            cand login 'Logs in to a remote skill whose server demands it'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -45,7 +46,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --storage 'Folder that jobs are stored in [default: perstack]'
-            cand --proxy 'HTTP(S) or SOCKS proxy for model requests'
+            cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
             cand --output 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON'
             cand --filter 'Only events of these types, separated by commas; implies --output jsonl'
             cand --in-doubt 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on'
@@ -77,7 +78,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --storage 'Folder that jobs are stored in [default: perstack]'
-            cand --proxy 'HTTP(S) or SOCKS proxy for model requests'
+            cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
             cand --output 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON'
             cand --filter 'Only events of these types, separated by commas; implies --output jsonl'
             cand --in-doubt 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on'
@@ -102,7 +103,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --storage 'Folder that jobs are stored in [default: perstack]'
-            cand --proxy 'HTTP(S) or SOCKS proxy for model requests'
+            cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
             cand --json 'An array of JSON objects, with each tool''s input schema'
             cand --live 'Start the skills and ask them, whatever perstack.lock says'
             cand -q 'Show errors only'
@@ -158,6 +159,14 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'perstack;login'= {
+            cand --port 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]'
+            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --logout 'Forget the login instead'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'perstack;completions'= {
             cand -h 'Print help'
             cand --help 'Print help'
@@ -170,6 +179,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
             cand models 'Lists the models that are known: context, output, prices, abilities, tiers'
             cand log 'Shows what was recorded of jobs: runs, steps, calls, events'
+            cand login 'Logs in to a remote skill whose server demands it'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -186,6 +196,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;help;models'= {
         }
         &'perstack;help;log'= {
+        }
+        &'perstack;help;login'= {
         }
         &'perstack;help;completions'= {
         }

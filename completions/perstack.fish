@@ -33,6 +33,7 @@ complete -c perstack -n "__fish_perstack_needs_command" -f -a "install" -d 'Star
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "models" -d 'Lists the models that are known: context, output, prices, abilities, tiers'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "log" -d 'Shows what was recorded of jobs: runs, steps, calls, events'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "login" -d 'Logs in to a remote skill whose server demands it'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "completions" -d 'Prints the completion script for a shell'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l job-id -d 'Id of the new job; made up when absent' -r
@@ -54,7 +55,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand run" -l timeout -d 'Ti
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l proxy -d 'HTTP(S) or SOCKS proxy for model requests' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l output -d 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON' -r -f -a "text\t''
 json\t''
 jsonl\t''"
@@ -117,7 +118,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand resume" -l timeout -d 
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l proxy -d 'HTTP(S) or SOCKS proxy for model requests' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l output -d 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON' -r -f -a "text\t''
 json\t''
 jsonl\t''"
@@ -166,7 +167,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand resume" -s h -l help -
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l proxy -d 'HTTP(S) or SOCKS proxy for model requests' -r
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l json -d 'An array of JSON objects, with each tool\'s input schema'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l live -d 'Start the skills and ask them, whatever perstack.lock says'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s q -l quiet -d 'Show errors only'
@@ -235,13 +236,19 @@ complete -c perstack -n "__fish_perstack_using_subcommand log" -l full-events -d
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l json -d 'One JSON object (with --jobs, an array)'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l pretty -d 'The same, indented'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand login" -l port -d 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand login" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand login" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand login" -l logout -d 'Forget the login instead'
+complete -c perstack -n "__fish_perstack_using_subcommand login" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log completions help" -f -a "run" -d 'Runs a job'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log completions help" -f -a "resume" -d 'Continues a job from a checkpoint'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log completions help" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log completions help" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log completions help" -f -a "models" -d 'Lists the models that are known: context, output, prices, abilities, tiers'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log completions help" -f -a "log" -d 'Shows what was recorded of jobs: runs, steps, calls, events'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log completions help" -f -a "completions" -d 'Prints the completion script for a shell'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "run" -d 'Runs a job'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "resume" -d 'Continues a job from a checkpoint'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "models" -d 'Lists the models that are known: context, output, prices, abilities, tiers'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "log" -d 'Shows what was recorded of jobs: runs, steps, calls, events'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "login" -d 'Logs in to a remote skill whose server demands it'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "completions" -d 'Prints the completion script for a shell'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

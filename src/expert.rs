@@ -251,6 +251,9 @@ pub enum SkillSpec {
         /// The variable that holds the token sent as `Authorization: Bearer`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         authorization_env: Option<String>,
+        /// How a token is obtained by OAuth. Without it: by a person's login, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        oauth: Option<OAuth>,
     },
     /// Questions to a person.
     InteractiveSkill {
@@ -258,6 +261,44 @@ pub enum SkillSpec {
         common: SkillCommon,
         tools: IndexMap<String, InteractiveTool>,
     },
+}
+
+/// How a remote skill's token is obtained by OAuth. Secrets are named by the variables that hold them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OAuth {
+    #[serde(default)]
+    pub grant: Grant,
+    /// The client's identifier, where the authorization server knows this program already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The variable that holds the client's identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id_env: Option<String>,
+    /// The variable that holds the client's secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret_env: Option<String>,
+    /// What is asked for; when empty, what the server says that it takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+}
+
+impl OAuth {
+    /// The variables that must have a value.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        [&self.client_id_env, &self.client_secret_env].into_iter().flatten().map(String::as_str)
+    }
+}
+
+/// By what a token is obtained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Grant {
+    /// A person agrees in a browser, once.
+    #[default]
+    AuthorizationCode,
+    /// The client's own secret: nobody is asked.
+    ClientCredentials,
 }
 
 /// A question that a person answers.

@@ -12,6 +12,7 @@ pub mod tool;
 pub mod expert;
 pub mod environment;
 pub mod address;
+pub mod proxy;
 pub mod setting;
 pub mod model;
 pub mod generation;

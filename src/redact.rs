@@ -1,5 +1,7 @@
 //! The one funnel that keeps known secrets out of everything that is stored, shown or sent back to a model.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use crate::content::Content;
 use crate::environment::Environment;
 
@@ -9,10 +11,12 @@ const MIN_SECRET: usize = 8;
 /// What stands in a secret's place.
 const MASK: &str = "[redacted]";
 
-/// Knows the secrets of this process.
+/// Knows the secrets of this process. Clones learn from each other.
 #[derive(Clone, Default)]
 pub struct Redactor {
     secrets: Vec<String>,
+    /// Those that came up later (tokens are fetched and renewed in mid-run), known to all clones.
+    learned: Arc<RwLock<Vec<String>>>,
 }
 
 impl Redactor {
@@ -31,18 +35,26 @@ impl Redactor {
         redactor
     }
 
+    /// The same secrets; and from now on what either learns, the other knows too.
+    #[must_use]
+    pub fn learning_with(self, other: &Self) -> Self {
+        Self { learned: Arc::clone(&other.learned), ..self }
+    }
+
     /// Adds one secret (a header's value, say).
     pub fn add(&mut self, secret: &str) {
-        if secret.len() >= MIN_SECRET && !self.secrets.iter().any(|s| s == secret) {
-            self.secrets.push(secret.to_owned());
-            // Longest first, so that a secret that contains another goes whole.
-            self.secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
-        }
+        insert(&mut self.secrets, secret);
+    }
+
+    /// Takes for secret from now on, here and in all clones, what came up while they were at work.
+    pub fn learn(&self, secret: &str) {
+        insert(&mut self.learned.write().unwrap_or_else(PoisonError::into_inner), secret);
     }
 
     /// `text` without secrets.
     pub fn text(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| {
+        let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
+        learned.iter().chain(&self.secrets).fold(text.to_owned(), |text, secret| {
             if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASK) } else { text }
         })
     }
@@ -57,9 +69,18 @@ impl Redactor {
     }
 }
 
+/// Longest first, so that a secret that contains another goes whole.
+fn insert(secrets: &mut Vec<String>, secret: &str) {
+    if secret.len() >= MIN_SECRET && !secrets.iter().any(|s| s == secret) {
+        secrets.push(secret.to_owned());
+        secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
+    }
+}
+
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Redactor({} secrets)", self.secrets.len())
+        let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner).len();
+        write!(f, "Redactor({} secrets)", self.secrets.len() + learned)
     }
 }
 
@@ -78,5 +99,16 @@ mod tests {
         .collect();
         let redactor = Redactor::of_environment(&environment);
         assert_eq!(redactor.text("key sk-ant-0123456789 in /home/someone abc"), "key [redacted] in /home/someone abc");
+    }
+    #[test]
+    fn what_one_learns_its_clones_know() {
+        let session = Redactor::default();
+        let clone = session.clone();
+        let mut skill = Redactor::default().learning_with(&session);
+        skill.add("of-the-skill");
+        skill.learn("token-0123456789");
+        let text = "token-0123456789 of-the-skill";
+        assert_eq!(skill.text(text), "[redacted] [redacted]");
+        assert_eq!(clone.text(text), "[redacted] of-the-skill");
     }
 }

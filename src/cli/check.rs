@@ -7,7 +7,7 @@ use clap::Args;
 use perstack::config::Project;
 use perstack::config::lockfile::{self, Definition, Lock, LockState};
 use perstack::environment::Environment;
-use perstack::expert::{Expert, ExpertKey, SkillSpec};
+use perstack::expert::{Expert, ExpertKey, OAuth, SkillSpec};
 use perstack::provider::transport::HttpTransport;
 use perstack::provider::{Provider, ProviderError, find};
 use serde::Serialize;
@@ -159,8 +159,16 @@ fn skills(definition: Definition<'_>, place: Place<'_>, findings: &mut Findings)
                 }
                 findings.ok_unless_more_than(before, subject, "its command and variables are there");
             }
-            SkillSpec::McpSseSkill { endpoint, .. } => {
-                findings.add(Level::Ok, subject, format!("{endpoint} is an address that skills may have"));
+            SkillSpec::McpSseSkill { endpoint, authorization_env, oauth, .. } => {
+                let oauth = oauth.iter().flat_map(OAuth::variables);
+                for name in authorization_env.as_deref().into_iter().chain(oauth) {
+                    if place.environment.get(name).is_none() {
+                        let message = format!("the variable {name} is not set: set it in the environment or in .env");
+                        findings.add(Level::Error, subject.as_str(), message);
+                    }
+                }
+                let message = format!("{endpoint} is an address that skills may have");
+                findings.ok_unless_more_than(before, subject, message);
             }
             SkillSpec::InteractiveSkill { .. } => {}
         }

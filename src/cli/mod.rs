@@ -14,6 +14,7 @@ mod install;
 mod list_tools;
 mod lock;
 mod log;
+mod login;
 mod models;
 mod options;
 mod program;
@@ -73,10 +74,11 @@ On every stop but 0 and 2, the last line on stderr is the command that continues
 Environment:
   PERSTACK_CONFIG      the configuration file, unless --config is given
   PERSTACK_STORAGE     where jobs are stored, unless --storage is given (also PERSTACK_STORAGE_PATH)
-  PERSTACK_PROXY_URL   proxy for model requests, unless --proxy is given
+  PERSTACK_PROXY_URL   proxy for models and remote skills, unless --proxy is given
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY  proxies, where none is named for all
   PERSTACK_NO_INTERACTIVE  1: never ask on the terminal, as --no-interactive
-  PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml, and
-                       models, models.toml
+  PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml, models,
+                       models.toml, and logins
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
   PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT  what the flags of these names say when they are absent
   NO_COLOR, CLICOLOR_FORCE are honoured.";
@@ -98,6 +100,7 @@ enum Command {
     Check(check::CheckArgs),
     Models(models::ModelsArgs),
     Log(log::LogArgs),
+    Login(login::LoginArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -154,6 +157,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, &process),
         Command::Models(args) => models::run(&args, &process),
         Command::Log(args) => log::run(&args, &process),
+        Command::Login(args) => login::run(&args, &process),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match ended {

@@ -25,7 +25,7 @@ pub struct PlaceArgs {
     /// Folder that jobs are stored in [default: perstack]
     #[arg(long, value_name = "PATH")]
     pub storage: Option<PathBuf>,
-    /// HTTP(S) or SOCKS proxy for model requests
+    /// HTTP(S) or SOCKS proxy for requests to models and remote skills
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
 }

@@ -38,6 +38,8 @@ pub struct Setup {
     /// The folder that holds `jobs/`; absolute.
     pub storage: PathBuf,
     pub proxy: Option<String>,
+    /// The folder that keeps people's logins to remote skills.
+    pub logins: Option<PathBuf>,
     pub lock: LockUse,
     pub lockfile: Option<Arc<Lock>>,
     /// The models that come with the program, and the user's.
@@ -71,8 +73,9 @@ impl Setup {
         let missing_env_files = place.env_path.iter().filter(|path| !process.folder.join(path).exists()).cloned();
         let environment =
             config::environment(process.variables.clone(), &process.folder, &env_files).map_err(Failure::usage)?;
-        let user = match user_file(process, "config.toml") {
-            Some(file) => config::user_defaults(&file).map_err(Failure::usage)?,
+        let user_folder = user_folder(process);
+        let user = match &user_folder {
+            Some(folder) => config::user_defaults(&folder.join("config.toml")).map_err(Failure::usage)?,
             None => Overrides::default(),
         };
         let catalogue = catalogue(process)?;
@@ -88,6 +91,7 @@ impl Setup {
             // From the process alone, never from files: a project must not redirect its user's requests.
             missing_env_files: missing_env_files.collect(),
             proxy: place.proxy.clone().or_else(|| process.variable("PERSTACK_PROXY_URL").map(str::to_owned)),
+            logins: user_folder.map(|folder| folder.join("logins")),
             lock: LockUse::default(),
             lockfile: None,
             catalogue,
@@ -140,6 +144,7 @@ impl Setup {
             workspace: process.folder.clone(),
             storage: self.storage,
             proxy: self.proxy,
+            logins: self.logins,
             sink,
             cancel,
             in_doubt,
@@ -199,16 +204,15 @@ pub fn catalogue(process: &Process) -> Result<Arc<Catalogue>, Failure> {
 
 /// Where the user's own models are, if there are any.
 pub fn models_file(process: &Process) -> Option<PathBuf> {
-    user_file(process, "models.toml")
+    Some(user_folder(process)?.join("models.toml"))
 }
 
-/// A file of the user's own, in the platform's folder for configuration.
-fn user_file(process: &Process, name: &str) -> Option<PathBuf> {
-    let folder = match process.variable("PERSTACK_CONFIG_DIR") {
-        Some(folder) => process.folder.join(folder),
-        None => directories::ProjectDirs::from("", "", "perstack")?.config_dir().to_owned(),
-    };
-    Some(folder.join(name))
+/// The folder of the user's own defaults: the platform's for configuration.
+fn user_folder(process: &Process) -> Option<PathBuf> {
+    match process.variable("PERSTACK_CONFIG_DIR") {
+        Some(folder) => Some(process.folder.join(folder)),
+        None => Some(directories::ProjectDirs::from("", "", "perstack")?.config_dir().to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -9,14 +9,15 @@ use super::error::shown;
 use super::file::Endpoints;
 use super::reader::{Findings, Key, Node, Table};
 use crate::address::{domain_fault, endpoint_fault};
-use crate::expert::{InteractiveTool, MAX_SKILL_TIMEOUT_MS, SkillCommon, SkillSpec};
+use crate::expert::{Grant, InteractiveTool, MAX_SKILL_TIMEOUT_MS, OAuth, SkillCommon, SkillSpec};
 
 /// Keys that every kind of skill has.
 const COMMON: [&str; 6] = ["type", "description", "rule", "pick", "omit", "idempotent"];
 const STDIO: [&str; 8] =
     ["command", "packageName", "args", "requiredEnv", "lazyInit", "allowedDomains", "startTimeout", "callTimeout"];
-const SSE: [&str; 6] =
-    ["endpoint", "allowedDomains", "allowPrivateEndpoint", "authorizationEnv", "startTimeout", "callTimeout"];
+const SSE: [&str; 7] =
+    ["endpoint", "allowedDomains", "allowPrivateEndpoint", "authorizationEnv", "oauth", "startTimeout", "callTimeout"];
+const OAUTH: [&str; 5] = ["grant", "clientId", "clientIdEnv", "clientSecretEnv", "scopes"];
 const INTERACTIVE: [&str; 1] = ["tools"];
 
 #[derive(Clone, Copy)]
@@ -29,6 +30,10 @@ enum Kind {
 /// What `type` may say.
 const KINDS: [(&str, Kind); 3] =
     [("mcpStdioSkill", Kind::Stdio), ("mcpSseSkill", Kind::Sse), ("interactiveSkill", Kind::Interactive)];
+
+/// What `oauth.grant` may say.
+const GRANTS: [(&str, Grant); 2] =
+    [("authorizationCode", Grant::AuthorizationCode), ("clientCredentials", Grant::ClientCredentials)];
 
 /// Reads a `skills` table, by name and in the order of the file.
 pub(super) fn skills(node: &Node<'_>, endpoints: Endpoints, findings: &mut Findings) -> IndexMap<String, SkillSpec> {
@@ -105,7 +110,37 @@ fn sse(common: SkillCommon, table: &Table<'_>, endpoints: Endpoints, findings: &
         node.problem(fault, findings);
     }
     let authorization_env = text(table, "authorizationEnv", findings).filter(|name| !name.is_empty());
-    Some(SkillSpec::McpSseSkill { common, endpoint, allowed_domains, allow_private_endpoint, authorization_env })
+    let oauth = table.get("oauth").and_then(|node| oauth(&node, authorization_env.is_some(), findings));
+    Some(SkillSpec::McpSseSkill { common, endpoint, allowed_domains, allow_private_endpoint, authorization_env, oauth })
+}
+
+fn oauth(node: &Node<'_>, has_token: bool, findings: &mut Findings) -> Option<OAuth> {
+    let table = node.table(findings)?;
+    table.warn_unknown(&OAUTH, findings);
+    if has_token {
+        table.problem("authorizationEnv names a token already: leave out one of the two", findings);
+    }
+    let grant = table.get("grant").and_then(|node| node.choice(&GRANTS, findings)).unwrap_or_default();
+    let filled =
+        |name: &str, findings: &mut Findings| table.get(name).and_then(|node| node.filled(findings)).map(str::to_owned);
+    let client_id = filled("clientId", findings);
+    let client_id_env = filled("clientIdEnv", findings);
+    let client_secret_env = filled("clientSecretEnv", findings);
+    let has_id = client_id.is_some() || client_id_env.is_some();
+    if client_id.is_some() && client_id_env.is_some() {
+        table.problem("clientId and clientIdEnv say the same: leave out one of the two", findings);
+    }
+    match grant {
+        Grant::ClientCredentials if !has_id || client_secret_env.is_none() => {
+            table.problem("clientCredentials needs clientId or clientIdEnv, and clientSecretEnv", findings);
+        }
+        Grant::AuthorizationCode if client_secret_env.is_some() && !has_id => {
+            table.problem("clientSecretEnv needs clientId or clientIdEnv", findings);
+        }
+        Grant::ClientCredentials | Grant::AuthorizationCode => {}
+    }
+    let scopes = strings(&table, "scopes", findings);
+    Some(OAuth { grant, client_id, client_id_env, client_secret_env, scopes })
 }
 
 fn interactive(common: SkillCommon, table: &Table<'_>, findings: &mut Findings) -> Option<SkillSpec> {
@@ -227,8 +262,54 @@ mod tests {
             allowed_domains: None,
             allow_private_endpoint: true,
             authorization_env: Some("KEY".to_owned()),
+            oauth: None,
         };
         assert_eq!(skill(keys).unwrap(), (spec, Vec::new()));
+    }
+
+    /// What is read of these keys of `oauth`, and what was warned of.
+    fn oauth(keys: &str) -> Result<(OAuth, Vec<String>), ConfigError> {
+        let keys = format!("type = \"mcpSseSkill\"\nendpoint = \"https://example.com/mcp\"\n{keys}");
+        let (spec, warnings) = skill(&keys)?;
+        let SkillSpec::McpSseSkill { oauth, .. } = spec else { panic!("another kind") };
+        Ok((oauth.unwrap(), warnings))
+    }
+
+    #[test]
+    fn oauth_is_a_login_unless_the_client_has_a_secret_of_its_own() {
+        let (login, warnings) = oauth("oauth = { clientId = \"c\", scopes = [\"read\"], scope = 1 }").unwrap();
+        let expected = OAuth { client_id: Some("c".to_owned()), scopes: vec!["read".to_owned()], ..OAuth::default() };
+        assert_eq!(login, expected);
+        assert_eq!(
+            warnings,
+            ["p.toml:6:46: experts.e.skills.s.oauth.scope: unknown key, ignored; did you mean \"scopes\"?"]
+        );
+        let keys = "oauth = { grant = \"clientCredentials\", clientIdEnv = \"ID\", clientSecretEnv = \"SECRET\" }";
+        let (machine, _) = oauth(keys).unwrap();
+        assert_eq!(machine.grant, Grant::ClientCredentials);
+        assert_eq!(machine.variables().collect::<Vec<_>>(), ["ID", "SECRET"]);
+    }
+
+    #[test]
+    fn what_oauth_lacks_or_says_twice_is_told() {
+        let problem = |keys: &str| {
+            let error = oauth(keys).unwrap_err().to_string();
+            error.split_once("s.oauth").map(|(_, message)| message.to_owned()).unwrap()
+        };
+        assert_eq!(
+            problem("oauth = { grant = \"clientCredentials\", clientId = \"c\" }"),
+            ": clientCredentials needs clientId or clientIdEnv, and clientSecretEnv"
+        );
+        assert_eq!(problem("oauth.clientSecretEnv = \"S\""), ": clientSecretEnv needs clientId or clientIdEnv");
+        assert_eq!(
+            problem("oauth = { clientId = \"c\", clientIdEnv = \"C\" }"),
+            ": clientId and clientIdEnv say the same: leave out one of the two"
+        );
+        assert_eq!(
+            problem("authorizationEnv = \"T\"\noauth = {}"),
+            ": authorizationEnv names a token already: leave out one of the two"
+        );
+        assert!(problem("oauth.grant = \"password\"").contains("expected one of \"authorizationCode\""));
     }
 
     #[test]

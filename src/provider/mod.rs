@@ -17,7 +17,6 @@ pub mod catalog;
 #[path = "../../tests/it/support/event_stream.rs"]
 mod event_stream;
 mod frame;
-mod proxy;
 mod roots;
 pub mod fetch;
 pub mod transport;
@@ -47,10 +46,10 @@ mod generate;
 #[cfg(test)]
 mod testing;
 
+pub use crate::proxy::ProxySettings;
 pub use connect::Provider;
 pub use find::find;
 pub use native::NativeSupport;
-pub use proxy::ProxySettings;
 pub use vendor::choose;
 pub use watch::Limits;
 

@@ -120,7 +120,7 @@ impl HttpTransport {
     pub fn new(proxy: &ProxySettings) -> Result<Self, ProviderError> {
         // Fails when the program around this library has installed a provider of its own: then that one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let proxies = proxy.proxies()?;
+        let proxies = proxy.proxies().map_err(|_| ProviderError::InvalidProxy)?;
         Ok(Self {
             has_proxy: !proxies.is_empty(),
             proxies,
@@ -137,7 +137,7 @@ impl HttpTransport {
     /// # Errors
     /// As [`HttpTransport::new`].
     pub fn of_environment(proxy: Option<&str>, environment: &Environment) -> Result<Self, ProviderError> {
-        let proxy = proxy.map_or_else(|| ProxySettings::of_environment(environment), ProxySettings::explicit);
+        let proxy = ProxySettings::settle(proxy, environment);
         Ok(Self { roots: ExtraRoots::of_environment(environment), ..Self::new(&proxy)? })
     }
 

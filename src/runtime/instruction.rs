@@ -108,6 +108,7 @@ mod tests {
                 allowed_domains: None,
                 allow_private_endpoint: false,
                 authorization_env: None,
+                oauth: None,
             },
         );
         let helper = expert("@lead/helper");

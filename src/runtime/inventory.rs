@@ -17,7 +17,7 @@ use crate::runtime::notices::NoticeBoard;
 use crate::runtime::session::Tape;
 use crate::runtime::{RunError, VERSION};
 use crate::skill::base::{BaseSkill, conversation_tools};
-use crate::skill::mcp::{self, AskPerson, McpSkill, Reply, SkillNotice, Timings};
+use crate::skill::mcp::{self, AskPerson, McpSkill, Network, Reply, SkillNotice, Timings};
 use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError, SkillSet, declare};
 use crate::tool::ToolSpec;
@@ -43,6 +43,8 @@ pub struct Place<'a> {
     pub person: Option<&'a AskPerson>,
     /// Where the tools of servers come from.
     pub source: Source<'a>,
+    /// How servers elsewhere are reached.
+    pub network: &'a Network,
 }
 
 /// Where the tools of servers come from.
@@ -233,7 +235,13 @@ fn withdrawn_at(cancel: CancellationToken, ask: AskPerson) -> AskPerson {
 
 /// Where a server works.
 fn mcp_place<'a>(place: &Place<'a>, outputs: &'a Arc<Outputs>) -> mcp::Place<'a> {
-    mcp::Place { workspace: place.workspace, environment: place.environment, outputs, person: place.person }
+    mcp::Place {
+        workspace: place.workspace,
+        environment: place.environment,
+        outputs,
+        person: place.person,
+        network: place.network,
+    }
 }
 
 /// Servers on their way up, by their place among the skills.
@@ -248,10 +256,16 @@ impl Servers {
     fn start(&mut self, at: usize, spec: SkillSpec, place: &Place<'_>, notices: &mcp::Notices, outputs: &Arc<Outputs>) {
         let (workspace, environment) = (place.workspace.to_owned(), place.environment.clone());
         let (notices, outputs, person) = (Arc::clone(notices), Arc::clone(outputs), place.person.cloned());
+        let network = place.network.clone();
         let may_be_missing = may_be_missing(&spec);
         self.starting.spawn(async move {
-            let person = person.as_ref();
-            let place = mcp::Place { workspace: &workspace, environment: &environment, outputs: &outputs, person };
+            let place = mcp::Place {
+                workspace: &workspace,
+                environment: &environment,
+                outputs: &outputs,
+                person: person.as_ref(),
+                network: &network,
+            };
             (at, may_be_missing, McpSkill::start(&spec, place, notices).await)
         });
     }

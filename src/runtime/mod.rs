@@ -37,6 +37,7 @@ use crate::machine::IllegalInput;
 use crate::message::Message;
 use crate::model::Catalogue;
 use crate::provider::{ProviderError, catalog};
+use crate::redact::Redactor;
 use crate::replay::ReplayError;
 use crate::runtime::inventory::{Place, Source};
 use crate::skill::SkillError;
@@ -61,8 +62,10 @@ pub struct Options {
     pub workspace: PathBuf,
     /// The folder that holds `jobs/`.
     pub storage: PathBuf,
-    /// An HTTP(S) or SOCKS proxy for all model requests; overrides the usual variables.
+    /// An HTTP(S) or SOCKS proxy for requests to models and remote skills; overrides the usual variables.
     pub proxy: Option<String>,
+    /// The folder that keeps people's logins to remote skills; without one, none is known.
+    pub logins: Option<PathBuf>,
     pub sink: Arc<dyn EventSink>,
     /// Fires to stop the job gracefully: what was done is recorded, and it can be resumed.
     pub cancel: CancellationToken,
@@ -91,6 +94,7 @@ impl Options {
             storage: workspace.join("perstack"),
             workspace,
             proxy: None,
+            logins: None,
             sink: Arc::new(|_: &Event, _: &[Message]| {}),
             cancel: CancellationToken::new(),
             in_doubt: InDoubt::default(),
@@ -344,7 +348,8 @@ pub async fn survey(expert: &ExpertKey, options: &Options) -> Result<Surveyed, R
 /// Opens the skills of `expert`, looks at them, and closes them again.
 async fn look(expert: &ExpertKey, options: &Options, source: Source<'_>) -> Result<Surveyed, RunError> {
     let expert = launch::find_expert(expert, &options.experts)?;
-    let place = Place { source, ..supply::place(options) };
+    let network = supply::network(options, &Redactor::default());
+    let place = Place { source, ..supply::place(options, &network) };
     let inventory = inventory::open(expert, &options.experts, place).await?;
     let skills = inventory.skills.skills();
     let protocols = skills.iter().filter_map(|skill| Some((skill.name().to_owned(), skill.protocol()?))).collect();

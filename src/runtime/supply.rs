@@ -2,13 +2,16 @@
 
 use crate::config::lockfile::{Definition, LockUse};
 use crate::expert::Expert;
+use crate::proxy::ProxySettings;
+use crate::redact::Redactor;
 use crate::runtime::inventory::{self, Inventory, Place, Source};
 use crate::runtime::locked;
 use crate::runtime::session::Session;
 use crate::runtime::{Options, RunError};
+use crate::skill::mcp::Network;
 
 /// Where a coordinator's tools work.
-pub fn place(options: &Options) -> Place<'_> {
+pub fn place<'a>(options: &'a Options, network: &'a Network) -> Place<'a> {
     Place {
         workspace: &options.workspace,
         environment: &options.environment,
@@ -18,6 +21,16 @@ pub fn place(options: &Options) -> Place<'_> {
         is_delegate: false,
         person: options.person.as_ref(),
         source: Source::Servers,
+        network,
+    }
+}
+
+/// How servers elsewhere are reached; what comes up there is kept out where `redactor` keeps things out.
+pub fn network(options: &Options, redactor: &Redactor) -> Network {
+    Network {
+        proxy: ProxySettings::settle(options.proxy.as_deref(), &options.environment),
+        logins: options.logins.clone(),
+        redactor: redactor.clone(),
     }
 }
 
@@ -44,8 +57,9 @@ pub async fn open_tools(
         (None, Some(lock)) => Source::Lock(lock),
         (None, None) => Source::Servers,
     };
-    let mut inventory =
-        inventory::open(expert, &options.experts, Place { is_delegate, source, ..place(options) }).await?;
+    let network = network(options, &session.redactor);
+    let place = Place { is_delegate, source, ..place(options, &network) };
+    let mut inventory = inventory::open(expert, &options.experts, place).await?;
     inventory.warnings.extend(found.warning);
     inventory.warnings.extend(inventory.skills.limit_names(session.provider.longest_tool_name()));
     let base_command = options.base_skill_command.as_deref();

@@ -25,6 +25,12 @@ pub(super) struct Read {
     path: String,
 }
 
+impl Read {
+    pub(super) fn of(path: &str) -> Self {
+        Self { path: path.to_owned() }
+    }
+}
+
 /// Reads an image.
 pub(super) fn read_image(workspace: &Workspace, args: &Read) -> Result<Content, Failure> {
     let place = workspace.resolve(&args.path, LastLink::Follow)?;

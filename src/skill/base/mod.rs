@@ -51,6 +51,21 @@ pub fn conversation_tools() -> Vec<ToolSpec> {
 /// The tool that reads kept outputs.
 const READER: &str = "readTextFile";
 
+/// The file at `path` of the directory `workspace`, as the tool called `tool` hands it to a model; `None` when it is no
+/// tool that does. For base skills of another make, which only name the file that is meant.
+///
+/// # Errors
+/// Why there is no such file, or not for the tools, in words for the model.
+pub(in crate::skill) fn media(tool: &str, workspace: &Path, path: &str) -> Option<Result<Content, String>> {
+    let read = match tool {
+        "readImageFile" => media::read_image,
+        "readPdfFile" => media::read_pdf,
+        _ => return None,
+    };
+    let opened = Workspace::open(workspace, None).map_err(|error| error.to_string());
+    Some(opened.and_then(|workspace| read(&workspace, &media::Read::of(path)).map_err(|failure| failure.to_string())))
+}
+
 /// The base skill of one expert.
 #[derive(Debug)]
 pub struct BaseSkill {

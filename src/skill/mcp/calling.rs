@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Fault, Patience};
-use super::{DEFAULT_CALL_TIMEOUT, MAX_CALL, McpSkill, result};
+use super::{DEFAULT_CALL_TIMEOUT, MAX_CALL, McpSkill, Origin, result};
 use crate::skill::Skill as _;
 use crate::skill::output::CallOutput;
 use crate::tool::{ToolCall, ToolResult};
@@ -30,6 +30,13 @@ impl McpSkill {
     pub(super) fn words(&self, fault: &Fault) -> String {
         let (code, message) = match fault {
             Fault::Refused { code, message } => (*code, message.clone()),
+            Fault::Unauthorized(status) => {
+                let remedy = match &self.origin {
+                    Origin::Remote(remote) => format!(": {}", remote.remedy(&self.common.name)),
+                    Origin::Local(_) => String::new(),
+                };
+                (i32::from(*status), format!("Its server demands authorization{remedy}"))
+            }
             Fault::TimedOut(after) => {
                 (REQUEST_TIMEOUT, format!("Request timed out after {} s without an answer", after.as_secs()))
             }
@@ -76,8 +83,14 @@ impl McpSkill {
             match answer {
                 Ok(answer) => {
                     // A long result goes to the disk, which is waited for off the runtime's threads.
-                    let own = call.clone();
-                    let read = move || result::read(&own, &answer, &output);
+                    let (own, redactor) = (call.clone(), self.reporter.redactor().clone());
+                    // A server elsewhere does not see this machine's files, and must not name them.
+                    let workspace = matches!(self.origin, Origin::Local(_)).then(|| self.workspace.clone());
+                    let read = move || {
+                        let mut result = result::read(&own, &answer, &output, workspace.as_deref());
+                        redactor.contents(&mut result.result);
+                        result
+                    };
                     return match tokio::task::spawn_blocking(read).await {
                         Ok(result) => result,
                         Err(error) => failed(&format!("its result could not be read: {error}")),

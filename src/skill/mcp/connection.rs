@@ -38,7 +38,7 @@ const TAKING_BACK: Duration = Duration::from_secs(1);
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// Most characters of the reason for a failure.
-const MAX_CAUSE: usize = 500;
+pub(super) const MAX_CAUSE: usize = 500;
 
 /// How long to wait for an answer.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,8 @@ pub(super) struct Listing {
 pub(super) enum Fault {
     /// The server refused.
     Refused { code: i32, message: String },
+    /// Over HTTP: the server lets nobody in any more, or not with this token; with the status.
+    Unauthorized(u16),
     /// No answer in time.
     TimedOut(Duration),
     /// The caller gave up.
@@ -75,6 +77,8 @@ pub(super) enum Fault {
 pub(super) enum Failure {
     /// The server answered with an error, as one of another era does.
     Refused(ErrorData),
+    /// Over HTTP: the server lets nobody in, or not with this token; with the scope that it asks for, if it says one.
+    Unauthorized { status: u16, scope: Option<String> },
     /// Over HTTP: the server's answer is not that of a Streamable HTTP endpoint.
     OtherTransport(String),
     /// Anything else.
@@ -86,6 +90,7 @@ impl Failure {
     pub(super) fn text(&self) -> String {
         match self {
             Self::Refused(error) => format!("its server refused the handshake: {} ({})", error.message, error.code.0),
+            Self::Unauthorized { status, .. } => format!("its server demands authorization (HTTP status {status})"),
             Self::OtherTransport(why) | Self::Broken(why) => why.clone(),
         }
     }
@@ -264,7 +269,11 @@ impl Connection {
     async fn fault(&self, error: ServiceError) -> Fault {
         match error {
             ServiceError::McpError(error) => Fault::Refused { code: error.code.0, message: error.message.into_owned() },
-            ServiceError::TransportSend(error) => Fault::Lost(chain(error.error.as_ref())),
+            ServiceError::TransportSend(error) => match http_failure(error.error.as_ref()) {
+                // The server has done nothing, and the connection is as it was.
+                Failure::Unauthorized { status, .. } => Fault::Unauthorized(status),
+                _ => Fault::Lost(chain(error.error.as_ref())),
+            },
             ServiceError::TransportClosed => Fault::Lost(self.reason().await),
             ServiceError::Cancelled { .. } => {
                 Fault::Refused { code: -32800, message: "the server cancelled".to_owned() }
@@ -304,10 +313,14 @@ async fn failure(error: ClientInitializeError, health: &Health, has_process: boo
     }
 }
 
-/// Whether an HTTP server speaks another transport, or something is in the way.
-fn http_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
+/// Whether an HTTP server speaks another transport or lets nobody in, or something is in the way.
+pub(super) fn http_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
     let text = chain(error);
     let is_other = match error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+        Some(StreamableHttpError::AuthRequired(_)) => return Failure::Unauthorized { status: 401, scope: None },
+        Some(StreamableHttpError::InsufficientScope(missing)) => {
+            return Failure::Unauthorized { status: 403, scope: missing.required_scope.clone() };
+        }
         Some(StreamableHttpError::UnexpectedServerResponse(_) | StreamableHttpError::UnexpectedContentType(_)) => true,
         Some(StreamableHttpError::Client(error)) => error.status().is_some(),
         _ => false,
@@ -318,8 +331,9 @@ fn http_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
 /// An error and its causes in one line, without addresses, which may hold secrets.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     // The library wraps the client's errors without naming them as causes.
-    let error = match error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+    let error: &(dyn std::error::Error + 'static) = match error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
         Some(StreamableHttpError::Client(inner)) => inner,
+        Some(StreamableHttpError::Io(inner)) => inner,
         _ => error,
     };
     let mut texts: Vec<String> = Vec::new();

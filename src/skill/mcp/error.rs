@@ -19,6 +19,15 @@ pub enum McpError {
          to them"
     )]
     Endpoint { skill: String, fault: String },
+    /// Requests are to go through a proxy that cannot be used.
+    #[error("skill {skill} cannot be reached: {why}")]
+    Proxy { skill: String, why: String },
+    /// The server lets nobody in, or not with this token.
+    #[error("skill {skill} did not start: its server demands authorization (HTTP status {status}): {remedy}")]
+    Unauthorized { skill: String, status: u16, remedy: String },
+    /// A person could not be logged in.
+    #[error("no login for skill {skill}: {why}")]
+    Login { skill: String, why: String },
     /// The server's program could not be started.
     #[error("skill {skill} cannot be started: {why}")]
     Spawn { skill: String, why: String },

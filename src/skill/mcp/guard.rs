@@ -1,10 +1,11 @@
 //! Which machines a remote skill may reach: judged by the address that is connected to, not by the name.
 //!
 //! A name may have a public address when it is checked and a private one when it is used, so the check is made by the
-//! resolver whose answer is used. Addresses written out in a URL never pass the resolver; `remote.rs` judges those.
+//! resolver whose answer is used. Addresses written out in a URL never pass the resolver; `route.rs` judges those.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -32,15 +33,20 @@ impl Reach {
 }
 
 /// A resolver that gives out only what may be reached.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct GuardedResolver(pub Reach);
+#[derive(Debug, Clone)]
+pub(super) struct GuardedResolver {
+    pub reach: Reach,
+    /// Who runs this program named these: they may be anywhere.
+    pub proxy_hosts: Arc<[String]>,
+}
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
+        let reach = self.reach;
+        let is_proxy = self.proxy_hosts.iter().any(|host| host == name.as_str());
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let admitted: Vec<SocketAddr> = found.filter(|address| reach.admits(*address)).collect();
+            let admitted: Vec<SocketAddr> = found.filter(|address| is_proxy || reach.admits(*address)).collect();
             if admitted.is_empty() {
                 let kind = if reach == Reach::Private { "public" } else { "private or local" };
                 let why = format!("{} has only {kind} addresses, which this skill may not reach", name.as_str());
@@ -70,9 +76,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_of_this_machine_is_refused() {
-        let resolve = |reach| GuardedResolver(reach).resolve("localhost".parse().unwrap());
+        let resolver = |reach, proxy: &[&str]| GuardedResolver {
+            reach,
+            proxy_hosts: proxy.iter().map(|host| (*host).to_owned()).collect(),
+        };
+        let resolve = |reach| resolver(reach, &[]).resolve("localhost".parse().unwrap());
         let error = resolve(Reach::Public).await.map(Iterator::count).unwrap_err();
         assert_eq!(error.to_string(), "localhost has only private or local addresses, which this skill may not reach");
         assert!(resolve(Reach::Private).await.is_ok_and(|mut addresses| addresses.next().is_some()));
+        let proxy = resolver(Reach::Public, &["localhost"]).resolve("localhost".parse().unwrap()).await;
+        assert!(proxy.is_ok_and(|mut addresses| addresses.next().is_some()));
     }
 }

@@ -7,7 +7,7 @@
 //! The protocol's messages are the library's (`rmcp`); processes, addresses, time limits and what becomes of texts are
 //! decided here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -43,11 +43,13 @@ mod launch;
 mod lines;
 mod locked;
 mod notice;
+mod oauth;
 mod opening;
 mod remote;
 mod reply;
 mod result;
 mod rounds;
+mod route;
 mod schema;
 mod server;
 mod sse;
@@ -62,6 +64,8 @@ pub use error::McpError;
 pub use field::{Choice, Field, FieldKind};
 pub use locked::{Compare, Difference, Locked, OnDrift};
 pub use notice::{Notices, SkillNotice, Timings};
+pub use oauth::{Answer, Login, Returned, forget};
+pub use route::Network;
 
 /// How long a server may take to start when the skill does not say. `npx` may have to fetch it first.
 pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -82,12 +86,16 @@ pub struct Place<'a> {
     pub outputs: &'a Arc<Outputs>,
     /// Asks a person what a server wants to know of one; without it, servers are told that nobody answers.
     pub person: Option<&'a AskPerson>,
+    /// How servers elsewhere are reached.
+    pub network: &'a Network,
 }
 
 /// An MCP server: running, or to be started when it is called first.
 pub struct McpSkill {
     common: SkillCommon,
     origin: Origin,
+    /// Absolute.
+    workspace: PathBuf,
     replies: Arc<Replies>,
     outputs: Arc<Outputs>,
     reporter: Arc<Reporter>,
@@ -154,13 +162,15 @@ impl McpSkill {
         notices: Notices,
         locked: Option<Locked>,
     ) -> Result<Arc<Self>, SkillError> {
-        let mut redactor = Redactor::of_environment(place.environment);
+        let mut redactor = Redactor::of_environment(place.environment).learning_with(&place.network.redactor);
         let origin = match spec {
             SkillSpec::McpStdioSkill { .. } => {
                 let workspace = place.workspace.to_owned();
                 Origin::Local(Launch::of(spec, workspace, place.environment, &mut redactor)?)
             }
-            SkillSpec::McpSseSkill { .. } => Origin::Remote(Remote::of(spec, place.environment, &mut redactor)?),
+            SkillSpec::McpSseSkill { .. } => {
+                Origin::Remote(Remote::of(spec, place.environment, place.network, &mut redactor)?)
+            }
             SkillSpec::InteractiveSkill { common, .. } => {
                 return Err(McpError::NoServer { skill: common.name.clone() }.into());
             }
@@ -171,6 +181,7 @@ impl McpSkill {
             common: spec.common().clone(),
             origin,
             replies: Arc::new(Replies::new(&spec.common().name, &workspace, place.person.cloned())),
+            workspace,
             outputs: Arc::clone(place.outputs),
             reporter: Arc::new(Reporter::new(notices, redactor)),
             locked,

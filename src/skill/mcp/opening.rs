@@ -108,10 +108,17 @@ impl McpSkill {
         };
         let (connection, way, spawn) = match &self.origin {
             Origin::Local(launch) => self.open_local(launch, limit).await?,
-            Origin::Remote(remote) => {
-                let (connection, way) = self.open_remote(remote, limit).await.map_err(failed)?;
-                (connection, way, Duration::ZERO)
-            }
+            // Boxed: with what fetches tokens it is larger than all else here together.
+            Origin::Remote(remote) => match Box::pin(self.open_remote(remote, limit)).await {
+                Ok((connection, way)) => (connection, way, Duration::ZERO),
+                Err(Failure::Unauthorized { status, scope }) => {
+                    let skill = self.common.name.clone();
+                    let scope = scope.map(|scope| format!(" (it asks for the scope {scope})")).unwrap_or_default();
+                    let remedy = self.reporter.fit(&format!("{}{scope}", remote.remedy(&skill)));
+                    return Err(McpError::Unauthorized { skill, status, remedy });
+                }
+                Err(failure) => return Err(failed(failure.text())),
+            },
         };
         *self.way.write().unwrap_or_else(PoisonError::into_inner) = Some(way);
         let began = Instant::now();
@@ -190,13 +197,14 @@ impl McpSkill {
     }
 
     /// Streamable HTTP in either era, else the transport before it. What is on record goes first.
-    async fn open_remote(&self, remote: &Remote, limit: Duration) -> Result<(Connection, Way), String> {
+    async fn open_remote(&self, remote: &Remote, limit: Duration) -> Result<(Connection, Way), Failure> {
+        remote.check().await.map_err(Failure::Broken)?;
         // What is not spoken any more may be left unanswered; most of the time is left for the rest.
         match self.way() {
             Some(Way::Stateless) => {
                 match tokio::time::timeout(limit / 3, self.over_http(remote, Era::Stateless)).await {
                     Ok(Ok(connection)) => return Ok((connection, Way::Stateless)),
-                    Ok(Err(Failure::Broken(why))) => return Err(why),
+                    Ok(Err(failure @ (Failure::Broken(_) | Failure::Unauthorized { .. }))) => return Err(failure),
                     Ok(Err(Failure::Refused(_) | Failure::OtherTransport(_))) | Err(_) => {}
                 }
             }
@@ -210,9 +218,8 @@ impl McpSkill {
         // A server of the older kind may leave the request unanswered; half the time is left for it.
         let first = match tokio::time::timeout(limit / 2, self.over_http(remote, Era::Sessions)).await {
             Ok(Ok(connection)) => return Ok((connection, Way::Sessions)),
-            Ok(Err(Failure::Broken(why))) => return Err(why),
-            Ok(Err(Failure::Refused(error))) => {
-                let refusal = Failure::Refused(error).text();
+            Ok(Err(failure @ (Failure::Broken(_) | Failure::Unauthorized { .. }))) => return Err(failure),
+            Ok(Err(refusal @ Failure::Refused(_))) => {
                 let connection = self.over_http(remote, Era::Stateless).await.map_err(|_| refusal)?;
                 return Ok((connection, Way::Stateless));
             }
@@ -220,8 +227,13 @@ impl McpSkill {
             Err(_) => "no answer".to_owned(),
         };
         let older = self.over_events(remote).await;
-        let connection = older.map_err(|why| {
-            format!("its endpoint speaks neither Streamable HTTP ({first}) nor HTTP with SSE ({why})")
+        let connection = older.map_err(|failure| match failure {
+            Failure::Unauthorized { .. } => failure,
+            other => {
+                let why = other.text();
+                let both = format!("its endpoint speaks neither Streamable HTTP ({first}) nor HTTP with SSE ({why})");
+                Failure::Broken(both)
+            }
         })?;
         Ok((connection, Way::EventStream))
     }
@@ -230,11 +242,10 @@ impl McpSkill {
         Connection::open(self.client(), era, remote.streamable(), None, Arc::new(Health::default())).await
     }
 
-    async fn over_events(&self, remote: &Remote) -> Result<Connection, String> {
+    async fn over_events(&self, remote: &Remote) -> Result<Connection, Failure> {
         let health = Arc::new(Health::default());
         let transport = SseTransport::open(remote, Arc::clone(&health)).await?;
-        let opened = Connection::open(self.client(), Era::Sessions, transport, None, health).await;
-        opened.map_err(|failure| failure.text())
+        Connection::open(self.client(), Era::Sessions, transport, None, health).await
     }
 
     fn way(&self) -> Option<Way> {

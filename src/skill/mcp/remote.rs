@@ -3,27 +3,26 @@
 //! Streamable HTTP is the protocol library's; the transport before it is in `sse.rs`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::ExponentialBackoff;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 
 use super::McpError;
-use super::guard::{GuardedResolver, Reach};
+use super::oauth::Account;
+use super::oauth::client::HttpClient;
+use super::oauth::tokens::Tokens;
+use super::route::{Network, Route};
 use crate::address::endpoint_fault;
 use crate::environment::Environment;
-use crate::expert::SkillSpec;
+use crate::expert::{Grant, OAuth, SkillSpec};
 use crate::redact::Redactor;
 
 /// The variable that permits private addresses to every skill, when `1`.
 const ALLOW_PRIVATE: &str = "PERSTACK_ALLOW_PRIVATE_ENDPOINTS";
-
-/// Time for name look-up, TCP and TLS together, as for models.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most redirects of one request, all within one origin: a server adds or drops a slash.
 const MAX_REDIRECTS: usize = 5;
@@ -38,48 +37,95 @@ pub(super) const MAX_EVENT: usize = 64 << 20;
 #[derive(Clone)]
 pub(super) struct Remote {
     pub endpoint: Url,
-    pub client: Client,
+    pub client: HttpClient,
+    route: Route,
+    /// The variable that holds the token, if one does.
+    variable: Option<String>,
 }
 
 impl Remote {
     /// What `spec` declares. The token is added to `redactor`.
     ///
     /// # Errors
-    /// An address that is not allowed, or a token's variable without a value.
-    pub(super) fn of(spec: &SkillSpec, environment: &Environment, redactor: &mut Redactor) -> Result<Self, McpError> {
+    /// An address that is not allowed, a proxy that cannot be used, or a token's variable without a value.
+    pub(super) fn of(
+        spec: &SkillSpec,
+        environment: &Environment,
+        network: &Network,
+        redactor: &mut Redactor,
+    ) -> Result<Self, McpError> {
         let skill = || spec.common().name.clone();
-        let SkillSpec::McpSseSkill { endpoint, allow_private_endpoint, authorization_env, .. } = spec else {
+        let (endpoint, route) = way(spec, environment, network)?;
+        let refused = |fault: String| McpError::Endpoint { skill: skill(), fault };
+        let mut headers = HeaderMap::new();
+        let SkillSpec::McpSseSkill { authorization_env: variable, .. } = spec else {
             return Err(McpError::NoServer { skill: skill() });
         };
-        let private_allowed = *allow_private_endpoint || environment.get(ALLOW_PRIVATE) == Some("1");
-        let refused = |fault: &str| McpError::Endpoint { skill: skill(), fault: fault.to_owned() };
-        if let Some(fault) = endpoint_fault(endpoint, private_allowed) {
-            return Err(refused(fault));
-        }
-        let endpoint = Url::parse(endpoint).map_err(|error| refused(&error.to_string()))?;
-        let reach = match (endpoint.scheme(), private_allowed) {
-            ("https", false) => Reach::Public,
-            ("https", true) => Reach::Anywhere,
-            _ => Reach::Private,
-        };
-        let mut headers = HeaderMap::new();
-        if let Some(variable) = authorization_env {
+        let tokens = if let Some(variable) = variable {
             let token = environment
                 .get(variable)
                 .ok_or_else(|| McpError::MissingVariable { skill: skill(), variable: variable.clone() })?;
             redactor.add(token);
             let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-                .map_err(|_| refused(&format!("the value of {variable} holds characters that no header may")))?;
+                .map_err(|_| refused(format!("the value of {variable} holds characters that no header may")))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
+            None
+        } else {
+            Some(Arc::new(Tokens::new(Self::account(spec, environment, network, redactor)?)))
+        };
+        let origin = endpoint.clone();
+        let redirects = Policy::custom(move |attempt| follow(attempt, &origin));
+        let client = route
+            .client(&endpoint, headers, redirects)
+            .map_err(|error| refused(format!("TLS cannot be set up: {}", super::connection::chain(&error))))?;
+        let client = HttpClient { client, tokens };
+        Ok(Self { endpoint, client, route, variable: variable.clone() })
+    }
+
+    /// What OAuth knows of the server that `spec` declares. The client's secret is added to `redactor`.
+    ///
+    /// # Errors
+    /// As [`Remote::of`].
+    pub(super) fn account(
+        spec: &SkillSpec,
+        environment: &Environment,
+        network: &Network,
+        redactor: &mut Redactor,
+    ) -> Result<Account, McpError> {
+        let (endpoint, route) = way(spec, environment, network)?;
+        let default = OAuth::default();
+        let oauth = match spec {
+            SkillSpec::McpSseSkill { oauth: Some(oauth), .. } => oauth,
+            _ => &default,
+        };
+        Account::of(&spec.common().name, &endpoint, oauth, &route, environment, network, redactor)
+    }
+
+    /// Judges the endpoint once more, by what its name leads to now.
+    ///
+    /// # Errors
+    /// Why nothing may be sent there.
+    pub(super) async fn check(&self) -> Result<(), String> {
+        self.route.check(&self.endpoint).await
+    }
+
+    /// What to do about a server that lets nobody in.
+    pub(super) fn remedy(&self, skill: &str) -> String {
+        match (&self.variable, &self.client.tokens) {
+            (Some(variable), _) => format!("it refuses the token in {variable}: check that variable"),
+            (None, Some(tokens)) if tokens.grant() == Grant::ClientCredentials => {
+                "it refuses the token that oauth's client was given: check the client and its scopes".to_owned()
+            }
+            (None, Some(tokens)) if tokens.has_login() => {
+                format!("it refuses the login: run `perstack login {skill}` once more")
+            }
+            (None, _) => format!("it wants a login: run `perstack login {skill}`"),
         }
-        let client = client(&endpoint, reach, headers)
-            .map_err(|error| refused(&format!("TLS cannot be set up: {}", super::connection::chain(&error))))?;
-        Ok(Self { endpoint, client })
     }
 
     /// A Streamable HTTP transport that is not connected yet.
-    pub(super) fn streamable(&self) -> StreamableHttpClientTransport<Client> {
+    pub(super) fn streamable(&self) -> StreamableHttpClientTransport<HttpClient> {
         let mut config =
             StreamableHttpClientTransportConfig::with_uri(self.endpoint.as_str()).max_sse_event_size(MAX_EVENT);
         let mut retry = ExponentialBackoff::default();
@@ -89,22 +135,21 @@ impl Remote {
     }
 }
 
-fn client(endpoint: &Url, reach: Reach, headers: HeaderMap) -> reqwest::Result<Client> {
-    // Fails when a provider is installed already: then that one serves.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let origin = endpoint.clone();
-    let mut builder = Client::builder()
-        .dns_resolver(Arc::new(GuardedResolver(reach)))
-        // A proxy would look names up where nobody judges the result.
-        .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .default_headers(headers)
-        .redirect(Policy::custom(move |attempt| follow(attempt, &origin)));
-    if endpoint.scheme() == "http" {
-        // Needs no certificates, which take milliseconds to load.
-        builder = builder.tls_certs_only([]);
+/// Where the server is that `spec` declares, and the way there.
+fn way(spec: &SkillSpec, environment: &Environment, network: &Network) -> Result<(Url, Route), McpError> {
+    let skill = || spec.common().name.clone();
+    let SkillSpec::McpSseSkill { endpoint, allow_private_endpoint, .. } = spec else {
+        return Err(McpError::NoServer { skill: skill() });
+    };
+    let private_allowed = *allow_private_endpoint || environment.get(ALLOW_PRIVATE) == Some("1");
+    let refused = |fault: &str| McpError::Endpoint { skill: skill(), fault: fault.to_owned() };
+    if let Some(fault) = endpoint_fault(endpoint, private_allowed) {
+        return Err(refused(fault));
     }
-    builder.build()
+    let endpoint = Url::parse(endpoint).map_err(|error| refused(&error.to_string()))?;
+    let route = Route::of(&network.proxy, private_allowed)
+        .map_err(|error| McpError::Proxy { skill: skill(), why: error.to_string() })?;
+    Ok((endpoint, route))
 }
 
 /// Follows a redirect that keeps the request as it is and stays with the endpoint's own origin, whose address has been
@@ -131,10 +176,12 @@ mod tests {
             allowed_domains: None,
             allow_private_endpoint: private,
             authorization_env: Some("REMOTE_TOKEN".to_owned()),
+            oauth: None,
         };
         let token = [("REMOTE_TOKEN", "t-0123456789")];
         let pairs = token.iter().chain(pairs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Remote::of(&spec, &pairs.collect(), &mut Redactor::default()).map_err(|error| error.to_string())
+        Remote::of(&spec, &pairs.collect(), &Network::default(), &mut Redactor::default())
+            .map_err(|error| error.to_string())
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What a server returned, as parts that a model takes: bounded, and nothing in it dropped without a word.
 
+use std::path::Path;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::content::Content;
+use crate::skill::base;
 use crate::skill::output::CallOutput;
 use crate::tool::{ToolCall, ToolResult};
 
@@ -17,8 +20,9 @@ const MAX_FILE: usize = 30 << 20;
 /// How to see what was left out of a text.
 const HINT: &str = "ask the tool for less at a time to see more";
 
-/// Reads the result of `call`. What is too long for the model goes to `output`, waiting for the disk.
-pub(super) fn read(call: &ToolCall, result: &Value, output: &CallOutput) -> ToolResult {
+/// Reads the result of `call`. What is too long for the model goes to `output`, waiting for the disk. An image or PDF
+/// file that a base skill of another make names is handed over, if it is one of the `workspace`.
+pub(super) fn read(call: &ToolCall, result: &Value, output: &CallOutput, workspace: Option<&Path>) -> ToolResult {
     if result.get("resultType").and_then(Value::as_str) == Some("input_required") {
         return ToolResult::error(
             call,
@@ -36,9 +40,28 @@ pub(super) fn read(call: &ToolCall, result: &Value, output: &CallOutput) -> Tool
             _ => Content::text(nothing(call)),
         });
     }
+    if let Some(workspace) = workspace {
+        for part in &mut parts {
+            if let Some(file) = part.as_text().and_then(|text| named_file(&call.tool_name, text, workspace)) {
+                *part = file;
+            }
+        }
+    }
     bound_all(&mut parts, output);
     let is_error = result.get("isError").and_then(Value::as_bool).unwrap_or(false);
     ToolResult { is_error, ..ToolResult::of(call, parts) }
+}
+
+/// The file that `text` describes, where `tool` means one: the original's base skill only names the file, and the
+/// runner reads it.
+fn named_file(tool: &str, text: &str, workspace: &Path) -> Option<Content> {
+    let named: Value = serde_json::from_str(text).ok()?;
+    let path = named.get("path")?.as_str()?;
+    if !named.get("mimeType").is_some_and(Value::is_string) || !named.get("size").is_some_and(Value::is_number) {
+        return None;
+    }
+    let read = base::media(tool, workspace, path)?;
+    Some(read.unwrap_or_else(|why| Content::text(format!("Failed to read file \"{path}\": {why}"))))
 }
 
 /// The original's text.
@@ -148,7 +171,44 @@ mod tests {
     }
 
     fn read(call: &ToolCall, result: &Value) -> ToolResult {
-        super::read(call, result, &Outputs::new(DEFAULT_LIMIT).of_call("t", &Redactor::default()))
+        super::read(call, result, &Outputs::new(DEFAULT_LIMIT).of_call("t", &Redactor::default()), None)
+    }
+
+    #[test]
+    fn a_file_that_a_base_skill_names_is_handed_over_if_it_is_of_the_workspace() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inside, outside) = (folder.path().join("work/owl.png"), folder.path().join("owl.png"));
+        std::fs::create_dir(folder.path().join("work")).unwrap();
+        for path in [&inside, &outside] {
+            std::fs::write(path, b"\x89PNG\r\n\x1a\nowl").unwrap();
+        }
+        let workspace = folder.path().join("work");
+        let named = |tool: &str, text: String, workspace: Option<&Path>| {
+            let call = ToolCall { tool_name: tool.to_owned(), ..call() };
+            let result = json!({"content": [{"type": "text", "text": text}]});
+            let output = Outputs::new(DEFAULT_LIMIT).of_call("t", &Redactor::default());
+            super::read(&call, &result, &output, workspace).result.remove(0)
+        };
+        let text = |path: &Path| json!({"path": path, "mimeType": "image/png", "size": 11}).to_string();
+        let image = Content::ImageInlinePart {
+            id: String::new(),
+            encoded_data: STANDARD.encode(b"\x89PNG\r\n\x1a\nowl"),
+            mime_type: "image/png".to_owned(),
+        };
+        assert_eq!(named("readImageFile", text(&inside), Some(&workspace)), image);
+        let refused = named("readImageFile", text(&outside), Some(&workspace));
+        let refused = refused.as_text().unwrap();
+        assert!(refused.starts_with("Failed to read file \"") && refused.contains("Access denied"), "{refused}");
+        let missing = named("readPdfFile", text(&workspace.join("owl.pdf")), Some(&workspace));
+        assert!(missing.as_text().unwrap().contains("owl.pdf does not exist."), "{missing:?}");
+        // Another tool's, a remote server's, and what names no file.
+        for (tool, text, workspace) in [
+            ("readTextFile", text(&inside), Some(&*workspace)),
+            ("readImageFile", text(&inside), None),
+            ("readImageFile", "{\"error\":\"Error\",\"message\":\"no\"}".to_owned(), Some(&*workspace)),
+        ] {
+            assert_eq!(named(tool, text.clone(), workspace), Content::text(text));
+        }
     }
 
     fn contents(blocks: &Value) -> Vec<Content> {

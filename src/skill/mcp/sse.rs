@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Url};
+use reqwest::Url;
 use rmcp::RoleClient;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
-use rmcp::transport::streamable_http_client::{SseError, StreamableHttpClient};
+use rmcp::transport::streamable_http_client::{SseError, StreamableHttpClient, StreamableHttpError};
 
-use super::connection::chain;
+use super::connection::{Failure, chain, http_failure};
 use super::health::Health;
+use super::oauth::client::HttpClient;
 use super::remote::{MAX_EVENT, Remote};
 
 /// How long a server may take to say that it has a message: it answers elsewhere, so this is but an acknowledgement.
@@ -29,7 +29,7 @@ type Event = (Option<String>, String);
 
 /// An open event stream, and where to post to.
 pub(super) struct SseTransport {
-    client: Client,
+    client: HttpClient,
     messages: Url,
     events: BoxStream<'static, Result<Event, SseError>>,
     waiting: VecDeque<ServerJsonRpcMessage>,
@@ -40,8 +40,9 @@ impl SseTransport {
     /// Opens the stream and waits for the address of messages.
     ///
     /// # Errors
-    /// In words.
-    pub(super) async fn open(remote: &Remote, health: Arc<Health>) -> Result<Self, String> {
+    /// There is no such stream, or nobody is let in.
+    pub(super) async fn open(remote: &Remote, health: Arc<Health>) -> Result<Self, Failure> {
+        let broken = |why: &str| Failure::Broken(why.to_owned());
         let stream = remote
             .client
             .get_stream_with_max_sse_event_size(
@@ -53,14 +54,14 @@ impl SseTransport {
                 MAX_EVENT,
             )
             .await
-            .map_err(|error| chain(&error))?;
+            .map_err(|error: StreamableHttpError<reqwest::Error>| http_failure(&error))?;
         let mut events = stream.map(|event| event.map(|event| (event.event, event.data.unwrap_or_default()))).boxed();
         let messages = loop {
             match events.next().await {
                 Some(Ok((Some(kind), data))) if kind == "endpoint" => break data,
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(chain(&error)),
-                None => return Err("its event stream ended without an endpoint event".to_owned()),
+                Some(Err(error)) => return Err(Failure::Broken(chain(&error))),
+                None => return Err(broken("its event stream ended without an endpoint event")),
             }
         };
         let messages = remote
@@ -68,7 +69,7 @@ impl SseTransport {
             .join(messages.trim())
             .ok()
             .filter(|messages| messages.origin() == remote.endpoint.origin())
-            .ok_or("its endpoint event names another server, which is not followed")?;
+            .ok_or_else(|| broken("its endpoint event names another server, which is not followed"))?;
         Ok(Self { client: remote.client.clone(), messages, events, waiting: VecDeque::new(), health })
     }
 }
@@ -78,18 +79,7 @@ impl Transport<RoleClient> for SseTransport {
 
     fn send(&mut self, message: ClientJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let (client, messages) = (self.client.clone(), self.messages.clone());
-        async move {
-            let body = serde_json::to_vec(&message)?;
-            let sent = client
-                .post(messages)
-                .header(CONTENT_TYPE, "application/json")
-                .body(body)
-                .timeout(POST_TIMEOUT)
-                .send()
-                .await
-                .and_then(reqwest::Response::error_for_status);
-            sent.map(drop).map_err(|error| io::Error::other(chain(&error)))
-        }
+        async move { client.post(messages, serde_json::to_vec(&message)?, POST_TIMEOUT).await }
     }
 
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {

@@ -7,6 +7,7 @@
 //! | `rough` | a server written by hand, over stdio, with the faults that its arguments name (see `fault.rs`) |
 //! | `rough-sse` | the same over the older HTTP+SSE transport |
 //! | `effects FILE` | a server over stdio whose tools leave traces in `FILE` |
+//! | `guarded` | the same over streamable HTTP, for those with a token, which it gives out, too (see `guarded.rs`) |
 //! | `elsewhere URL` | an HTTP server that redirects every request to `URL` |
 //! | `status N` | an HTTP server that answers every request with status `N` |
 //! | `mute` | an HTTP server that never answers |
@@ -26,6 +27,7 @@
 
 mod effects;
 mod fault;
+mod guarded;
 mod listing;
 mod plain_http;
 mod polite;
@@ -45,6 +47,7 @@ fn main() {
         ["rough", faults @ ..] => rough::over_stdio(Faults::parse(faults)),
         ["rough-sse", faults @ ..] => sse::serve(&Faults::parse(faults)),
         ["effects", file] => effects::over_stdio(file.as_ref()),
+        ["guarded", ways @ ..] => guarded::serve(ways),
         ["elsewhere", url] => refusing::serve(&refusing::Refusal::Redirect((*url).to_owned())),
         ["status", number] => refusing::serve(&refusing::Refusal::Status(number.parse().expect("a status"))),
         ["mute"] => refusing::serve(&refusing::Refusal::Silence),

@@ -29,8 +29,13 @@ async fn start_with(script: &str, common: SkillCommon) -> (Result<Arc<McpSkill>,
     let environment = environment(&[("WANTED_TOKEN", "t-0123456789"), ("OTHER_API_KEY", "k-0123456789")]);
     let (notices, told) = listen();
     let workspace = std::env::temp_dir();
-    let place =
-        Place { workspace: &workspace, environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT), person: None };
+    let place = Place {
+        workspace: &workspace,
+        environment: &environment,
+        outputs: &Outputs::new(DEFAULT_LIMIT),
+        person: None,
+        network: &Network::default(),
+    };
     let started = McpSkill::start(&spec(script, common), place, notices).await;
     (started.map_err(|error| error.to_string()), told)
 }
@@ -110,6 +115,7 @@ async fn a_program_that_is_missing_is_named() {
         environment: &environment,
         outputs: &Outputs::new(DEFAULT_LIMIT),
         person: None,
+        network: &Network::default(),
     };
     let error = McpSkill::start(&spec, place, listen().0).await.err().unwrap().to_string();
     assert!(error.starts_with("skill s cannot be started: cannot start \"no-such-program-here\""), "{error}");
@@ -233,4 +239,21 @@ async fn a_server_without_sessions_is_spoken_to_in_its_own_way_and_that_is_remem
     assert_eq!(std::fs::read_to_string(greetings).unwrap(), "initialize\ndiscover\ndiscover\n");
     let life = ["starting", "starting", "connected", "disconnected", "starting", "connected", "disconnected"];
     assert_eq!(kinds(&told), life);
+}
+
+#[tokio::test]
+async fn a_base_skill_that_names_an_image_of_the_workspace_hands_it_over() {
+    // The workspace of these skills is the folder for temporary files.
+    let mut image = tempfile::Builder::new().suffix(".png").tempfile().unwrap();
+    std::io::Write::write_all(&mut image, b"\x89PNG\r\n\x1a\nowl").unwrap();
+    let named = json!({"path": image.path(), "mimeType": "image/png", "size": 11}).to_string();
+    let server = script("", &format!("read d; {}; read e", answer(2, &named)));
+    let server = server.replace("\"name\":\"t\"", "\"name\":\"readImageFile\"");
+    let skill = start(&server).await.0.unwrap();
+    let parts = ask(&skill, "readImageFile").await.result;
+    assert!(
+        matches!(&parts[..], [Content::ImageInlinePart { mime_type, .. }] if mime_type == "image/png"),
+        "{parts:?}"
+    );
+    skill.close().await;
 }

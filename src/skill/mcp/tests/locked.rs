@@ -35,8 +35,13 @@ fn prepare(script: &str, locked: Locked) -> (Arc<McpSkill>, Told) {
     let environment = environment(&[("WANTED_TOKEN", "t-0123456789")]);
     let (notices, told) = listen();
     let workspace = std::env::temp_dir();
-    let place =
-        Place { workspace: &workspace, environment: &environment, outputs: &Outputs::new(DEFAULT_LIMIT), person: None };
+    let place = Place {
+        workspace: &workspace,
+        environment: &environment,
+        outputs: &Outputs::new(DEFAULT_LIMIT),
+        person: None,
+        network: &Network::default(),
+    };
     (McpSkill::locked(&spec(script, SkillCommon::default()), place, notices, locked).unwrap(), told)
 }
 

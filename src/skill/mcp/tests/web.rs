@@ -70,6 +70,7 @@ async fn start(endpoint: &str, private: bool) -> Result<Arc<McpSkill>, String> {
         allowed_domains: None,
         allow_private_endpoint: private,
         authorization_env: Some("REMOTE_TOKEN".to_owned()),
+        oauth: None,
     };
     let environment = environment(&[("REMOTE_TOKEN", "t-0123456789")]);
     let place = Place {
@@ -77,6 +78,7 @@ async fn start(endpoint: &str, private: bool) -> Result<Arc<McpSkill>, String> {
         environment: &environment,
         outputs: &Outputs::new(DEFAULT_LIMIT),
         person: None,
+        network: &Network::default(),
     };
     McpSkill::start(&spec, place, listen().0).await.map_err(|error| error.to_string())
 }
@@ -184,7 +186,8 @@ async fn private_addresses_are_refused_in_the_text_and_after_resolution() {
     let error = start("https://127.0.0.1:9/mcp", false).await.err().unwrap();
     assert!(error.starts_with("skill s: SSE endpoint must be a public HTTPS URL"), "{error}");
     // A name that passes for public, with an address that is not.
-    let resolver = super::super::guard::GuardedResolver(super::super::guard::Reach::Public);
+    let resolver =
+        super::super::guard::GuardedResolver { reach: super::super::guard::Reach::Public, proxy_hosts: Arc::default() };
     let client = reqwest::Client::builder().no_proxy().dns_resolver(Arc::new(resolver)).tls_certs_only([]);
     let _ = rustls::crypto::ring::default_provider().install_default();
     let error = client.build().unwrap().get("http://localhost:9/").send().await.unwrap_err();

@@ -1,14 +1,21 @@
-//! Which proxy model requests go through: one that is named for all, or what the usual variables say.
+//! Which proxy requests go through: one that is named for all, or what the usual variables say.
 
-use std::fmt;
+use core::fmt;
 
+// The types that requests are sent with; nothing here connects.
 use reqwest::{NoProxy, Proxy, Url};
 
 use crate::environment::Environment;
 
-use super::ProviderError;
+/// What is never behind a proxy but on this machine.
+const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// Which proxy model requests go through.
+/// A proxy's address that cannot be used. Does not repeat it: it may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the proxy's address cannot be used: write http://host:port, https://host:port or socks5://host:port")]
+pub struct InvalidProxy;
+
+/// Which proxy requests go through.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ProxySettings {
     http: Option<String>,
@@ -35,17 +42,45 @@ impl ProxySettings {
         }
     }
 
-    /// What the HTTP client takes. Nothing is connected to.
-    pub(super) fn proxies(&self) -> Result<Vec<Proxy>, ProviderError> {
-        let http = self.http.as_deref().map(|url| self.proxy(url, |url| Proxy::http(url)));
-        let https = self.https.as_deref().map(|url| self.proxy(url, |url| Proxy::https(url)));
-        [http, https].into_iter().flatten().collect()
+    /// The proxy that both settings name, when `explicit` names one; else what `environment` says.
+    pub fn settle(explicit: Option<&str>, environment: &Environment) -> Self {
+        explicit.map_or_else(|| Self::of_environment(environment), Self::explicit)
     }
 
-    fn proxy(&self, url: &str, make: fn(&str) -> reqwest::Result<Proxy>) -> Result<Proxy, ProviderError> {
-        check_proxy(url)?;
-        let except = self.except.as_deref().and_then(NoProxy::from_string);
-        make(url).map(|proxy| proxy.no_proxy(except)).map_err(|_| ProviderError::InvalidProxy)
+    /// What the HTTP client takes. Nothing is connected to.
+    ///
+    /// # Errors
+    /// An address that cannot be used.
+    pub fn proxies(&self) -> Result<Vec<Proxy>, InvalidProxy> {
+        self.except(self.except.as_deref())
+    }
+
+    /// As [`ProxySettings::proxies`], but for this machine itself, which is reached without.
+    ///
+    /// # Errors
+    /// As [`ProxySettings::proxies`].
+    pub fn proxies_beyond_loopback(&self) -> Result<Vec<Proxy>, InvalidProxy> {
+        let except = self.except.iter().map(String::as_str).chain([LOOPBACK]).collect::<Vec<_>>().join(",");
+        self.except(Some(&except))
+    }
+
+    /// The proxies' own addresses.
+    ///
+    /// # Errors
+    /// As [`ProxySettings::proxies`].
+    pub fn addresses(&self) -> Result<Vec<Url>, InvalidProxy> {
+        [&self.http, &self.https].into_iter().flatten().map(|url| address(url)).collect()
+    }
+
+    fn except(&self, except: Option<&str>) -> Result<Vec<Proxy>, InvalidProxy> {
+        let proxy = |url: &str, make: fn(&str) -> reqwest::Result<Proxy>| {
+            address(url)?;
+            let except = except.and_then(NoProxy::from_string);
+            make(url).map(|proxy| proxy.no_proxy(except)).map_err(|_| InvalidProxy)
+        };
+        let http = self.http.as_deref().map(|url| proxy(url, |url| Proxy::http(url)));
+        let https = self.https.as_deref().map(|url| proxy(url, |url| Proxy::https(url)));
+        [http, https].into_iter().flatten().collect()
     }
 }
 
@@ -61,11 +96,11 @@ impl fmt::Debug for ProxySettings {
 }
 
 /// What reqwest takes, so that a misspelled scheme is no proxy that is silently not used.
-fn check_proxy(url: &str) -> Result<(), ProviderError> {
+fn address(url: &str) -> Result<Url, InvalidProxy> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let parsed = Url::parse(&with_scheme).map_err(|_| ProviderError::InvalidProxy)?;
+    let parsed = Url::parse(&with_scheme).map_err(|_| InvalidProxy)?;
     let known = matches!(parsed.scheme(), "http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h");
-    if known && parsed.has_host() { Ok(()) } else { Err(ProviderError::InvalidProxy) }
+    if known && parsed.has_host() { Ok(parsed) } else { Err(InvalidProxy) }
 }
 
 #[cfg(test)]
@@ -85,7 +120,7 @@ mod tests {
     fn a_proxy_that_cannot_be_used_is_refused() {
         for url in ["ftp://host:1", "http://", "http:// /", "sock5://host"] {
             let proxies = ProxySettings::explicit(url).proxies();
-            assert_eq!(proxies.map(|_| ()), Err(ProviderError::InvalidProxy), "{url}");
+            assert_eq!(proxies.map(|_| ()), Err(InvalidProxy), "{url}");
         }
         for url in ["host:3128", "http://user:pw@host:3128", "socks5h://host:1080"] {
             assert!(ProxySettings::explicit(url).proxies().is_ok(), "{url}");
