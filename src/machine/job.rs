@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use sha2::{Digest, Sha256};
 
+use crate::budget::Reached;
 use crate::checkpoint::{CheckpointHead, DelegateTo, DelegatedBy, Status};
 use crate::content::Content;
 use crate::cost::Spend;
@@ -43,6 +44,8 @@ pub enum JobInput {
     RunEnded(Box<RunEnd>),
     /// A Run could not begin: a skill did not start, say.
     RunFailed { run: RunId, message: String },
+    /// A Run did not begin because the job is to stop; its parent goes on waiting, on disk.
+    RunPostponed { run: RunId },
     /// The job is to stop: nothing more is started.
     Interrupted,
 }
@@ -142,9 +145,13 @@ impl JobMachine {
                 return Ok(Vec::new());
             }
             JobInput::Began { .. } => return illegal("Began twice"),
-            JobInput::Interrupted => {
-                self.is_stopping = true;
-                self.ready.clear();
+            JobInput::Interrupted => self.stop(),
+            JobInput::RunPostponed { run } => {
+                if self.node_of.remove(&run).is_none() {
+                    return illegal("RunPostponed");
+                }
+                self.running -= 1;
+                self.stop();
             }
             JobInput::RunEnded(end) => {
                 let Some(node) = self.node_of.remove(&end.head.run_id) else { return illegal("RunEnded") };
@@ -171,6 +178,11 @@ impl JobMachine {
         }
     }
 
+    fn stop(&mut self) {
+        self.is_stopping = true;
+        self.ready.clear();
+    }
+
     /// What may be started now.
     fn next(&mut self) -> Vec<JobAction> {
         let mut actions = Vec::new();
@@ -189,12 +201,15 @@ impl JobMachine {
     fn ended(&mut self, index: usize, end: RunEnd) {
         let Some(node) = self.nodes.get(index) else { return };
         let (parent, depth) = (node.parent, node.depth);
+        let job_ended =
+            end.head.status == Status::StoppedByCancellation || end.head.budget.as_ref().is_some_and(Reached::ends_job);
         match (end.head.status, parent) {
             (Status::StoppedByDelegate, _) => self.wait(index, depth, end.head),
             // Stopped in an earlier process, together with the job: goes on.
-            (Status::StoppedByCancellation, Some(_)) if end.on_record => self.go_on(index, &end.head),
+            (_, Some(_)) if job_ended && end.on_record => self.go_on(index, &end.head),
             // Stopped together with the job: its parent goes on waiting, on disk.
             (Status::StoppedByCancellation, Some(_)) => {}
+            (_, Some(_)) if job_ended => self.stop(),
             (_, Some(parent)) => self.answer(parent, outcome_of(&end), Some(&end.head)),
             (_, None) => self.is_over = true,
         }
@@ -312,6 +327,9 @@ fn outcome_of(end: &RunEnd) -> Result<String, String> {
             Err(format!("it reached the limit of steps at step {}", end.head.step_number))
         }
         Status::StoppedByInteractiveTool => Err("it asked a person, whom a delegate cannot reach".to_owned()),
+        Status::StoppedByBudget => {
+            Err(end.head.budget.as_ref().map_or_else(|| "it reached a budget".to_owned(), ToString::to_string))
+        }
         Status::StoppedByCancellation | Status::StoppedByDelegate | Status::Init | Status::Proceeding => {
             Err("it did not come to an end".to_owned())
         }

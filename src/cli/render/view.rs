@@ -102,6 +102,11 @@ impl View {
             EventBody::StopRunByCancellation { checkpoint, .. } => {
                 self.end_of_delegate(id, checkpoint, "was cancelled")
             }
+            EventBody::StopRunByBudget { checkpoint, step, .. } => {
+                let mut notes = self.finish_step(id, checkpoint, step);
+                notes.extend(self.end_of_delegate(id, checkpoint, "was stopped by a budget"));
+                notes
+            }
             EventBody::SkillConnected { skill_name, total_duration_ms, .. } => {
                 let took = duration(*total_duration_ms);
                 self.detail(id, format!("skill {} connected in {took}", visible(skill_name)))

@@ -20,6 +20,9 @@ pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
     body.insert("model".into(), json!(request.model));
     body.insert("stream".into(), json!(true));
     body.insert("store".into(), json!(false));
+    if let Some(limit) = request.max_output_tokens {
+        body.insert("max_output_tokens".into(), json!(limit));
+    }
     if is_reasoning {
         // Also when no effort is asked for: such a model reasons by default, and goes on better with what it thought.
         body.insert("include".into(), json!(["reasoning.encrypted_content"]));
@@ -190,7 +193,7 @@ mod tests {
             messages: &messages,
             tools,
             reasoning,
-            max_output_tokens: Some(64_000),
+            max_output_tokens: None,
             native: NativeTools::default(),
         })
     }
@@ -273,6 +276,19 @@ mod tests {
         });
         let tools = [tool("search", Some("Searches.")), tool("now", None)];
         assert_eq!(encode("gpt-5", messages, &tools, ReasoningBudget::Minimal), expected);
+    }
+
+    #[test]
+    fn a_limit_on_the_answer_is_sent_where_there_is_one() {
+        let body = body(&GenerateRequest {
+            model: "gpt-5",
+            messages: &[],
+            tools: &[],
+            reasoning: ReasoningBudget::None,
+            max_output_tokens: Some(2000),
+            native: NativeTools::default(),
+        });
+        assert_eq!(body["max_output_tokens"], 2000);
     }
 
     #[test]
