@@ -1,8 +1,12 @@
 //! Budgets: each stops the job with its exit code and a command that goes on, over delegates, failures, kills and forks.
 
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use perstack::cost::Cost;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -15,9 +19,8 @@ use crate::support::{Answer, Gate, PATIENCE, Provider, Stop, Test, call};
 const TEAM: &str = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"worker\"]\n\
                     [experts.worker]\ninstruction = \"You work.\"\ndescription = \"Does one task.\"\n";
 
-/// What a turn takes here: 20,000 tokens of prompt and 5000 of answer, $0.135 with `claude-sonnet-4-5`.
-const TURN: Tokens = Tokens { input: 20_000, cached: 0, output: 5000, reasoning: 0 };
-const TURN_USD: f64 = 0.135;
+/// What a turn takes here. The prompt is shorter than the tools of the base skill are by their bytes.
+const TURN: Tokens = Tokens { input: 4000, cached: 0, output: 5000, reasoning: 0 };
 
 fn todo(n: usize) -> Answer {
     Answer::calls([call(&format!("c{n}"), "todo", json!({"newTodos": [format!("task {n}")]}))]).usage(TURN)
@@ -25,7 +28,7 @@ fn todo(n: usize) -> Answer {
 
 /// A model that never comes to an end.
 fn busy(test: &Test) {
-    test.server().answer_by(|request| todo(request.results().len()));
+    test.server().answer_by(|request| todo(request.results().len()).usage(within_limit(request)));
 }
 
 /// A job file's part, or a whole object's.
@@ -45,16 +48,37 @@ fn continuation(ran: &Ran) -> Vec<String> {
 
 /// Carries out the command that standard error ended with.
 fn go_on(test: &Test, ran: &Ran) -> Ran {
-    match &continuation(ran).iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [a, b, c, d] => test.run([a, b, c, d]),
-        [a, b, c, d, e, f] => test.run([a, b, c, d, e, f]),
-        other => panic!("{other:?}"),
-    }
+    let mut command = Command::new(test.binary());
+    command.args(continuation(ran));
+    test.start(command).finish()
 }
 
-/// What the answered requests cost by the server's own count, all of [`TURN`].
-fn billed(test: &Test) -> f64 {
-    f64::from(u32::try_from(test.server().requests().len()).unwrap()) * TURN_USD
+/// The limit on its answer that a request has.
+fn limit(request: &Request) -> u64 {
+    let keys = ["max_tokens", "max_output_tokens", "max_completion_tokens"];
+    keys.iter().find_map(|key| request.body[*key].as_u64()).expect("a limit")
+}
+
+/// [`TURN`], as a model keeps to the request's limit.
+fn within_limit(request: &Request) -> Tokens {
+    Tokens { output: TURN.output.min(limit(request)), ..TURN }
+}
+
+/// What the server has answered, in picodollars at the prices of `claude-sonnet-4-5`.
+#[derive(Clone, Default)]
+struct Meter(Arc<AtomicU64>);
+
+impl Meter {
+    /// An answer, and what it costs.
+    fn serve(&self, request: &Request, answer: Answer) -> Answer {
+        let tokens = within_limit(request);
+        self.0.fetch_add(tokens.input * 3_000_000 + tokens.output * 15_000_000, Ordering::SeqCst);
+        answer.usage(tokens)
+    }
+
+    fn usd(&self) -> f64 {
+        Cost::from_picodollars(self.0.load(Ordering::SeqCst)).usd()
+    }
 }
 
 #[test]
@@ -71,11 +95,6 @@ fn a_cost_budget_is_a_wall_with_every_protocol() {
         let spent = object["cost"].as_f64().unwrap();
         assert!(spent <= 0.5 && spent > 0.2, "{spent}");
         // The last answer's limit is what was left.
-        let limit = |request: &Request| {
-            ["max_tokens", "max_output_tokens", "max_completion_tokens"]
-                .iter()
-                .find_map(|key| request.body[*key].as_u64())
-        };
         let requests = test.server().requests();
         assert!(limit(requests.last().unwrap()) < limit(&requests[0]), "{model}");
         assert_eq!(job(&test)["status"], "stoppedByBudget");
@@ -97,13 +116,13 @@ fn without_a_budget_no_limit_is_sent_that_was_not_before() {
 #[test]
 fn a_token_budget_stops_and_its_command_goes_on() {
     let test = Test::with(Provider::Anthropic).answers([todo(0), todo(1)]);
-    let ran = test.run(["run", "librarian", "Owls?", "--max-tokens", "70000"]).assert_code(5);
-    assert_told(&ran, &["the token budget of 70000 is reached: 50000 spent", "to continue:"]);
-    assert_eq!(job(&test)["budget"]["spent"]["tokens"], 50_000);
+    let ran = test.run(["run", "librarian", "Owls?", "--max-tokens", "27000"]).assert_code(5);
+    assert_told(&ran, &["the token budget of 27000 is reached: 18000 spent", "to continue:"]);
+    assert_eq!(job(&test)["budget"]["spent"]["tokens"], 18_000);
     test.server().script([Answer::text("Owls.").usage(TURN)]);
     let done = go_on(&test, &ran).assert_code(0);
     assert_eq!(done.stdout, "Owls.\n");
-    assert!(done.stderr.contains("75.0k of 140.0k tokens"), "{}", done.stderr);
+    assert!(done.stderr.contains("27.0k of 54.0k tokens"), "{}", done.stderr);
 }
 
 #[track_caller]
@@ -162,9 +181,9 @@ fn an_answer_that_the_budget_cuts_off_is_no_result() {
     // Room for little more than an answer's least.
     let test = Test::with(Provider::Anthropic).answers([
         todo(0),
-        Answer::text("Owls are").stop_reason(Stop::Length).usage(Tokens { input: 25_100, output: 1500, ..TURN }),
+        Answer::text("Owls are").stop_reason(Stop::Length).usage(Tokens { input: 9100, output: 1500, ..TURN }),
     ]);
-    let ran = test.run(["run", "librarian", "Owls?", "--max-tokens", "52000"]).assert_code(5);
+    let ran = test.run(["run", "librarian", "Owls?", "--max-tokens", "22000"]).assert_code(5);
     assert_eq!(ran.stdout, "");
     test.server().script([Answer::text("Owls are birds.")]);
     assert_eq!(go_on(&test, &ran).assert_code(0).stdout, "Owls are birds.\n");
@@ -190,30 +209,35 @@ fn busy_team(n: usize) -> Test {
 
 #[test]
 fn delegates_side_by_side_never_pass_the_ceiling_and_all_go_on() {
-    let test = busy_team(5);
+    let test = Test::new().toml(TEAM).provider(Provider::Anthropic);
+    let meter = Meter::default();
+    let served = meter.clone();
+    test.server().answer_by(move |request| {
+        let is_first = request.says("You lead.") && request.results().is_empty();
+        let tasks = || Answer::calls((0..5).map(task).collect::<Vec<_>>());
+        served.serve(request, if is_first { tasks() } else { todo(request.results().len()) })
+    });
     let ran = test.run(["run", "lead", "Go.", "--max-cost", "2", "--output", "json"]).assert_code(5);
-    let object = ran.object();
-    assert!(billed(&test) <= 2.0, "{}", billed(&test));
-    assert!(billed(&test) > 1.0, "the budget was of use: {}", billed(&test));
+    assert!(meter.usd() <= 2.0 && meter.usd() > 1.5, "{}", meter.usd());
     // The coordinator waits on disk; its workers are on the account at once.
-    let cost = object["cost"].as_f64().unwrap();
-    assert!((cost - billed(&test)).abs() < 1e-9, "{cost} is not {}", billed(&test));
-    let job_cost = job(&test)["cost"].as_f64().unwrap();
-    assert!((job_cost - cost).abs() < 1e-9);
-    assert_eq!((&object["status"], &job(&test)["status"]), (&json!("stoppedByBudget"), &json!("stoppedByBudget")));
+    for holder in [ran.object(), job(&test)] {
+        assert_eq!(holder["status"], "stoppedByBudget");
+        let cost = holder["cost"].as_f64().unwrap();
+        assert!((cost - meter.usd()).abs() < 1e-9, "{cost} is not {}", meter.usd());
+    }
 
     // Without a larger budget the same one holds, and not a request is sent.
     let before = test.server().requests().len();
     test.run(["resume", "latest"]).assert_code(5);
     assert_eq!(test.server().requests().len(), before);
 
-    test.server().answer_by(|_| Answer::text("Done.").usage(TURN));
+    let served = meter.clone();
+    test.server().answer_by(move |request| served.serve(request, Answer::text("Done.")));
     assert_eq!(test.run(["resume", "latest", "--max-cost", "9"]).assert_code(0).stdout, "Done.\n");
     let results = test.server().requests().pop().unwrap().results();
-    assert_eq!(results.len(), 5, "{results:?}");
-    assert!(results.iter().all(|(_, text)| text == "Done."), "{results:?}");
+    assert_eq!(results.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["Done."; 5]);
     let cost = job(&test)["cost"].as_f64().unwrap();
-    assert!((cost - billed(&test)).abs() < 1e-9, "{cost} is not {}", billed(&test));
+    assert!((cost - meter.usd()).abs() < 1e-9, "{cost} is not {}", meter.usd());
 }
 
 #[test]
@@ -225,8 +249,8 @@ fn what_a_failed_delegate_spent_stays_on_the_account() {
         Answer::text("All done.").usage(TURN),
     ]);
     let ran = test.run(["run", "lead", "Go.", "--max-tokens", "500000", "--output", "json"]).assert_code(0);
-    assert_eq!(job(&test)["budget"]["spent"]["tokens"], 75_000);
-    assert_eq!(ran.object()["usage"]["inputTokens"], 60_000);
+    assert_eq!(job(&test)["budget"]["spent"]["tokens"], 27_000);
+    assert_eq!(ran.object()["usage"]["inputTokens"], 12_000);
 }
 
 #[test]
@@ -266,8 +290,9 @@ fn the_same_call_with_the_same_result_ends_the_run() {
     let ran =
         test.run(["run", "librarian", "Owls?", "--max-tool-repetitions", "3", "--output", "jsonl"]).assert_code(5);
     assert_told(&ran, &["readTextFile was called 3 times in a row", "--max-tool-repetitions 6"]);
-    let last = ran.events().pop().unwrap();
-    assert_eq!((&last["type"], &last["reached"]["kind"]), (&json!("stopRunByBudget"), &json!("toolRepetitions")));
+    let events = ran.events();
+    let end = events.iter().find(|event| event["type"] == "stopRunByBudget").unwrap();
+    assert_eq!(end["reached"], json!({"kind": "toolRepetitions", "limit": 3, "toolName": "readTextFile"}));
     test.server().script([read(5, "owls.txt"), Answer::text("Owls.")]);
     test.run(["resume", "latest", "--max-tool-repetitions", "6"]).assert_code(0);
 }
@@ -323,7 +348,7 @@ fn time_that_is_up_leaves_delegates_to_go_on() {
 fn a_killed_job_goes_on_with_what_was_left_and_its_fork_too() {
     let gate = Gate::new();
     let test = Test::with(Provider::Anthropic).answers([todo(0), todo(1), Answer::hang_up().delay(&gate)]);
-    let running = test.spawn(["run", "librarian", "Owls?", "--max-tokens", "200000", "--job-id", "nest"]);
+    let running = test.spawn(["run", "librarian", "Owls?", "--max-tokens", "100000", "--job-id", "nest"]);
     running.wait_for_request(3);
     running.poll(Duration::from_millis(1), || test.storage().checkpoints().len() == 2);
     running.kill();
@@ -333,29 +358,29 @@ fn a_killed_job_goes_on_with_what_was_left_and_its_fork_too() {
     test.server().script([todo(2), Answer::text("Owls.").usage(TURN)]);
     test.run(["resume", "nest"]).assert_code(0);
     let spent = || job(&test)["budget"]["spent"].clone();
-    // Four answers, and the prompt of the request that was under way: the 25,000 tokens known then, and a little.
+    // Four answers, and the prompt of the request that was under way: the 9000 tokens known then, and a little.
     let tokens = spent()["tokens"].as_u64().unwrap();
-    assert!((125_000..126_000).contains(&tokens), "{tokens}");
+    assert!((45_000..46_000).contains(&tokens), "{tokens}");
     assert_eq!(spent()["steps"], 4);
-    assert_eq!(job(&test)["budget"]["limits"]["maxTokens"], 200_000);
+    assert_eq!(job(&test)["budget"]["limits"]["maxTokens"], 100_000);
 
     // A fork from the first step's checkpoint is on the same account, under the same limit.
     let first: PathBuf = test.storage().checkpoints().remove(0);
     busy(&test);
     test.run(["resume", checkpoint_id(&first), "And by day?"]).assert_code(5);
     let forked = spent()["tokens"].as_u64().unwrap();
-    assert!(forked > tokens && forked <= 200_000, "{forked}");
+    assert!(forked > tokens && forked <= 100_000, "{forked}");
 }
 
 #[test]
 fn budgets_of_the_configuration_hold_and_a_copied_checkpoint_takes_them_along() {
-    let toml = "maxTokens = 60_000\n[experts.librarian]\ninstruction = \"You find things.\"\n";
+    let toml = "maxTokens = 18_000\n[experts.librarian]\ninstruction = \"You find things.\"\n";
     let home = Test::new().toml(toml).provider(Provider::Anthropic).answers([todo(0)]);
     home.run(["run", "librarian", "Owls?"]).assert_code(5);
     let away = Test::with(Provider::Anthropic);
     std::fs::copy(home.storage().last_checkpoint(), away.workspace().join("copied.json")).unwrap();
     let ran = away.run(["resume", "copied.json"]).assert_code(5);
-    assert!(ran.stderr.contains("of 60000 is reached: 25000 spent"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("of 18000 is reached: 9000 spent"), "{}", ran.stderr);
     away.server().script([Answer::text("Owls.")]);
     go_on(&away, &ran).assert_code(0);
 }
@@ -366,7 +391,7 @@ fn two_replays_of_a_job_that_reached_its_budget_are_the_same() {
     let run = |session: [&str; 2]| {
         let [how, file] = session;
         let ran =
-            test.run(["run", "lead", "Go.", "--max-tokens", "200000", "--output", "jsonl", how, file]).assert_code(5);
+            test.run(["run", "lead", "Go.", "--max-tokens", "100000", "--output", "jsonl", how, file]).assert_code(5);
         let stored: Vec<Value> = test.storage().checkpoints().iter().map(|file| read_json(file)).collect();
         (ran.stdout, stored, job(&test))
     };
