@@ -142,13 +142,16 @@ impl Ending {
                 let used = used.collect::<Vec<_>>().join(", ");
                 self.screen.say(&format!("completed: {}{all}, {used}", steps(outcome.steps)));
             }
-            Status::StoppedByExceededMaxSteps | Status::StoppedByBudget => match &outcome.budget {
-                Some(reached) => self.screen.say(&format!("stopped: {}", visible(&reached.to_string()))),
-                None => {
-                    let limit = outcome.budgets.max_steps.unwrap_or(self.max_steps);
-                    self.screen.say(&format!("stopped: the maximum of {} is reached", steps(limit)));
-                }
-            },
+            Status::StoppedByExceededMaxSteps | Status::StoppedByBudget => {
+                let told = outcome.budget.as_ref().map_or_else(
+                    || {
+                        let limit = outcome.budgets.max_steps.unwrap_or(self.max_steps);
+                        format!("the maximum of {} is reached", steps(limit))
+                    },
+                    |reached| visible(&reached.to_string()),
+                );
+                self.screen.say(&format!("stopped: {told}"));
+            }
             Status::StoppedByInteractiveTool => {
                 if let Some(signal) = signal {
                     self.screen.say(&format!("stopped by {}", signal.name()));

@@ -78,6 +78,7 @@ pub struct ModelArgs {
 
 /// What the whole job may spend: delegates included, and all that was spent before it is continued.
 #[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_field_names, reason = "they are the flags' names")]
 pub struct BudgetArgs {
     /// US dollars. The most that a request can cost is set aside before it is sent, so that no more is spent
     #[arg(long, value_name = "USD", value_parser = budget::dollars, allow_negative_numbers = true)]

@@ -207,6 +207,8 @@ impl Need {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -305,7 +307,7 @@ mod tests {
         // The log: what each request was charged with, and what is set aside for those under way.
         let mut recorded = Charge::default();
         let mut held: BTreeMap<RunId, Reservation> = BTreeMap::new();
-        let mut asking: BTreeMap<RunId, ()> = BTreeMap::new();
+        let mut asking: BTreeSet<RunId> = BTreeSet::new();
         for _ in 0..60 {
             let who = run(usize::try_from(pick(6)).unwrap());
             let mut decisions = Vec::new();
@@ -339,15 +341,15 @@ mod tests {
                     let spent = Spent { tokens: recorded.tokens, cost: recorded.cost, ..Spent::default() };
                     account = Account::new(limits(factor), spent);
                 }
-                (7, None) if asking.remove(&who).is_some() => decisions = account.release(&who),
-                (_, None) if !asking.contains_key(&who) => {
-                    asking.insert(who.clone(), ());
+                (7, None) if asking.remove(&who) => decisions = account.release(&who),
+                (_, None) if !asking.contains(&who) => {
+                    asking.insert(who.clone());
                     decisions = account.ask(who, need(1 + pick(40) * 200, 1 + pick(60) * 400));
                 }
                 _ => {}
             }
             for (run, verdict) in decisions {
-                assert!(asking.remove(&run).is_some(), "only who asks is answered");
+                assert!(asking.remove(&run), "only who asks is answered");
                 match verdict {
                     Verdict::Granted(Some(reservation)) => {
                         assert!(reservation.output_tokens >= 1);

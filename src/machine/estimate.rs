@@ -161,6 +161,31 @@ mod tests {
         assert_eq!(text_tokens("a 1"), 2);
     }
 
+    fn message(kind: &str, contents: &serde_json::Value) -> Message {
+        serde_json::from_value(serde_json::json!({"type": kind, "id": "m", "contents": contents})).unwrap()
+    }
+
+    #[test]
+    fn a_checkpoint_tells_the_size_up_to_its_last_answer() {
+        use serde_json::json;
+        let user = || message("userMessage", &json!([{"type": "textPart", "text": "q"}]));
+        let text = || message("expertMessage", &json!([{"type": "textPart", "id": "p", "text": "a"}]));
+        let result = |tool: &str| {
+            let contents = json!([{"type": "toolResultPart", "id": "p", "toolCallId": "c", "toolName": tool,
+                                   "contents": []}]);
+            message("toolMessage", &contents)
+        };
+        let of =
+            |messages: &[Message]| of_checkpoint(messages, Some(1000), Some(0.25)).map(|it| (it.tokens, it.messages));
+        assert_eq!(of(&[user(), text(), user()]), Some((250, 2)));
+        assert_eq!(of(&[user(), text(), result("read"), text()]), Some((250, 4)));
+        // The last message is a copy of what `attemptCompletion` was called with.
+        assert_eq!(of(&[user(), text(), result(ATTEMPT_COMPLETION), text()]), Some((250, 2)));
+        assert_eq!(of(&[user()]), None);
+        assert_eq!(of_checkpoint(&[user(), text()], Some(1000), Some(0.0)), None);
+        assert_eq!(of_checkpoint(&[user(), text()], None, Some(0.5)), None);
+    }
+
     #[test]
     fn files_count_by_their_kind() {
         let file = |data: &str, mime_type: &str| {

@@ -570,6 +570,64 @@ mod tests {
     }
 
     #[test]
+    fn a_delegate_that_ends_the_job_by_its_budget_goes_on_later_and_one_that_repeats_itself_has_failed() {
+        let root: RunId = "root".parse().unwrap();
+        let mut stop = head(&root, 4, Status::StoppedByDelegate);
+        let call = |id: &str| DelegateTo {
+            expert: expert(),
+            tool_call_id: id.to_owned(),
+            tool_name: "e".to_owned(),
+            query: "q".to_owned(),
+        };
+        stop.delegate_to = vec![call("a"), call("b")];
+        let end = |head: CheckpointHead, on_record| {
+            JobInput::RunEnded(Box::new(RunEnd { head, text: Some("t".to_owned()), on_record }))
+        };
+        let begin = |on_record| {
+            let mut machine = JobMachine::new(TreeLimits { max_running: 1, ..TreeLimits::default() });
+            machine.advance(JobInput::Began { run: root.clone() }).unwrap();
+            let actions = machine.advance(end(stop.clone(), on_record)).unwrap();
+            let [JobAction::Start { run, .. }] = &actions[..] else { panic!("{actions:?}") };
+            (machine, run.clone())
+        };
+        let (mut machine, child) = begin(false);
+        let reached = Reached::Tokens { limit: 9, spent: 9, next: 1 };
+        let broke = CheckpointHead { budget: Some(reached), ..head(&child, 6, Status::StoppedByBudget) };
+        assert_eq!(machine.advance(end(broke.clone(), false)).unwrap(), [JobAction::Finish], "nothing more is started");
+
+        let (mut again, child) = begin(true);
+        let actions = again.advance(end(broke, true)).unwrap();
+        let [JobAction::Start { run: second, .. }] = &actions[..] else { panic!("{actions:?}") };
+        let reached = Reached::ToolRepetitions { limit: 3, tool_name: "read".to_owned() };
+        let stuck = CheckpointHead { budget: Some(reached), ..head(second, 9, Status::StoppedByBudget) };
+        let actions = again.advance(end(stuck, false)).unwrap();
+        let [JobAction::Continue { run, from, reached_step: 6, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(from.run_id, child);
+        let actions = again.advance(end(head(run, 8, Status::Completed), false)).unwrap();
+        let [JobAction::Continue { answers, reached_step: 9, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(answers.iter().map(|answer| answer.is_error).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn a_run_that_did_not_begin_leaves_its_parent_waiting() {
+        let mut machine = JobMachine::new(TreeLimits::default());
+        let root: RunId = "root".parse().unwrap();
+        machine.advance(JobInput::Began { run: root.clone() }).unwrap();
+        let mut stop = head(&root, 1, Status::StoppedByDelegate);
+        stop.delegate_to = vec![DelegateTo {
+            expert: expert(),
+            tool_call_id: "c".to_owned(),
+            tool_name: "e".to_owned(),
+            query: "q".to_owned(),
+        }];
+        let end = RunEnd { head: stop, text: None, on_record: false };
+        let actions = machine.advance(JobInput::RunEnded(Box::new(end))).unwrap();
+        let [JobAction::Start { run, .. }] = &actions[..] else { panic!("{actions:?}") };
+        let postponed = JobInput::RunPostponed { run: run.clone() };
+        assert_eq!(machine.advance(postponed).unwrap(), [JobAction::Finish]);
+    }
+
+    #[test]
     fn nothing_is_started_once_a_job_is_to_stop() {
         let mut machine = JobMachine::new(TreeLimits::default());
         let root: RunId = "root".parse().unwrap();

@@ -193,7 +193,9 @@ impl Answered<'_> {
     fn is_like(&self, other: &Self) -> bool {
         let without_ids = |contents: &[Content]| {
             let mut contents = contents.to_vec();
-            contents.iter_mut().for_each(|part| part.id_mut().clear());
+            for part in &mut contents {
+                part.id_mut().clear();
+            }
             contents
         };
         self.tool_name == other.tool_name

@@ -83,9 +83,6 @@ fn newest_of_others(store: &Store, job: &JobId, known: &HashSet<RunId>) -> Resul
 /// The budgets of a job that is continued: its own, but for what a flag says now, or where it had none.
 pub fn carried(settings: &Settings, own: &Budgets) -> Budgets {
     let (now, origins) = (&settings.budgets, &settings.origins);
-    fn choose<T>(own: Option<T>, now: Option<T>, origin: Origin) -> Option<T> {
-        if origin == Origin::Flag { now.or(own) } else { own.or(now) }
-    }
     Budgets {
         max_cost: choose(own.max_cost, now.max_cost, origins.max_cost),
         max_tokens: choose(own.max_tokens, now.max_tokens, origins.max_tokens),
@@ -93,4 +90,9 @@ pub fn carried(settings: &Settings, own: &Budgets) -> Budgets {
         max_steps: choose(own.max_steps, now.max_steps, origins.max_steps),
         max_tool_repetitions: choose(own.max_tool_repetitions, now.max_tool_repetitions, origins.max_tool_repetitions),
     }
+}
+
+/// One of them.
+fn choose<T>(own: Option<T>, now: Option<T>, origin: Origin) -> Option<T> {
+    if origin == Origin::Flag { now.or(own) } else { own.or(now) }
 }

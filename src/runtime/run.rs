@@ -11,7 +11,7 @@ use crate::event::EventBody;
 use crate::expert::Expert;
 use crate::fact::{Clock, Fact, FactBody};
 use crate::id::RunId;
-use crate::machine::{Action, Input, MIN_OUTPUT, Need, RunMachine, Verdict};
+use crate::machine::{Action, Input, Need, RunMachine, Verdict};
 use crate::provider::Provider;
 use crate::redact::Redactor;
 use crate::runtime::calls::Calls;
@@ -57,15 +57,6 @@ impl Stage {
     /// What stopped the Run, as a fact of now.
     pub fn halted(&self) -> Fact {
         self.fact(self.why.fact())
-    }
-
-    /// The most that an answer can have: the model's own limit, and what the prompt leaves of its window.
-    fn output_bound(&self, machine: &RunMachine, tools: &[ToolSpec]) -> u64 {
-        let most = self.provider.output_bound(&self.model, self.reasoning);
-        match machine.head().context_window {
-            Some(window) => most.min(window.saturating_sub(machine.prompt_bound(tools)).max(MIN_OUTPUT)),
-            None => most,
-        }
     }
 }
 
@@ -134,7 +125,7 @@ async fn reserve(machine: &RunMachine, stage: &Stage, tools: &[ToolSpec]) -> Opt
     let need = Need {
         steps: machine.uncounted_steps(),
         prompt_tokens: machine.prompt_bound(tools),
-        max_output_tokens: stage.output_bound(machine, tools),
+        max_output_tokens: stage.provider.output_bound(&stage.model, stage.reasoning),
         price: stage.price,
     };
     let verdict = tokio::select! {
