@@ -49,9 +49,13 @@ google-vertex\t''
 ollama\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l model -d 'Model, as the provider spells it' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l reasoning-budget -d 'How much the model may think: none, minimal, low, medium, high or a number of tokens' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-steps -d 'Highest step number, over the whole job [default: the configuration\'s, else 100]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-steps -d 'Steps of the whole job, delegates included [default: the configuration\'s, else 100 for each line of experts that call each other]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-retries -d 'Repeats of a failed model call [default: the configuration\'s, else 5]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l timeout -d 'Time limit for one model call, in milliseconds [default: the configuration\'s, else 300000]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-cost -d 'US dollars. The most that a request can cost is set aside before it is sent, so that no more is spent' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-tokens -d 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-duration -d 'Time at work, such as 90s, 10m or 1h30m. What is under way then is stopped' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-tool-repetitions -d 'Stop a run that makes the same call with the same result this many times in a row' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
@@ -73,6 +77,7 @@ stopRunByDelegate\t''
 stopRunByExceededMaxSteps\t''
 stopRunByError\t''
 stopRunByCancellation\t''
+stopRunByBudget\t''
 startStreamingReasoning\t''
 streamReasoning\t''
 completeStreamingReasoning\t''
@@ -112,9 +117,13 @@ google-vertex\t''
 ollama\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l model -d 'Model, as the provider spells it' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l reasoning-budget -d 'How much the model may think: none, minimal, low, medium, high or a number of tokens' -r
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-steps -d 'Highest step number, over the whole job [default: the configuration\'s, else 100]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-steps -d 'Steps of the whole job, delegates included [default: the configuration\'s, else 100 for each line of experts that call each other]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-retries -d 'Repeats of a failed model call [default: the configuration\'s, else 5]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l timeout -d 'Time limit for one model call, in milliseconds [default: the configuration\'s, else 300000]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-cost -d 'US dollars. The most that a request can cost is set aside before it is sent, so that no more is spent' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-tokens -d 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-duration -d 'Time at work, such as 90s, 10m or 1h30m. What is under way then is stopped' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-tool-repetitions -d 'Stop a run that makes the same call with the same result this many times in a row' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
@@ -136,6 +145,7 @@ stopRunByDelegate\t''
 stopRunByExceededMaxSteps\t''
 stopRunByError\t''
 stopRunByCancellation\t''
+stopRunByBudget\t''
 startStreamingReasoning\t''
 streamReasoning\t''
 completeStreamingReasoning\t''

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::budget::Reached;
 use crate::cost::Spend;
 use crate::expert::ExpertRef;
 use crate::id::{CheckpointId, JobId, RunId, ToolCallId};
@@ -25,9 +26,19 @@ pub enum Status {
     StoppedByExceededMaxSteps,
     StoppedByError,
     StoppedByCancellation,
+    /// Not in the original.
+    StoppedByBudget,
 }
 
 impl Status {
+    /// How a Run ends that has reached a budget.
+    pub fn of(reached: &Reached) -> Self {
+        match reached {
+            Reached::Steps { .. } => Self::StoppedByExceededMaxSteps,
+            _ => Self::StoppedByBudget,
+        }
+    }
+
     /// Whether the Run has ended (it may be continued by another).
     pub fn is_terminal(self) -> bool {
         !matches!(self, Self::Init | Self::Proceeding)
@@ -77,6 +88,9 @@ pub struct CheckpointHead {
     pub todos: TodoList,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunFailure>,
+    /// The budget that it was stopped by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Reached>,
     /// Failed generations in a row.
     #[serde(default)]
     pub retry_count: u32,
@@ -107,6 +121,7 @@ impl CheckpointHead {
             queued_messages: Vec::new(),
             todos: TodoList::default(),
             error: None,
+            budget: None,
             retry_count: 0,
             metadata: Map::new(),
         }

@@ -6,6 +6,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::budget::Reached;
 use crate::checkpoint::{CheckpointHead, RunFailure};
 use crate::cost::Spend;
 use crate::expert::ExpertKey;
@@ -188,6 +189,12 @@ pub enum EventBody {
         checkpoint: Told,
         step: Step,
     },
+    /// A budget is used up: of the job, or of this Run's repetitions. Not in the original, which has none.
+    StopRunByBudget {
+        checkpoint: Told,
+        step: Step,
+        reached: Reached,
+    },
 
     // Streaming events: for eyes only, never stored.
     StartStreamingReasoning,
@@ -274,7 +281,7 @@ pub struct ServerInfo {
 }
 
 /// Every event type's name, for filters and their suggestions.
-pub const TYPES: [&str; 27] = [
+pub const TYPES: [&str; 28] = [
     "startRun",
     "resumeFromStop",
     "startGeneration",
@@ -289,6 +296,7 @@ pub const TYPES: [&str; 27] = [
     "stopRunByExceededMaxSteps",
     "stopRunByError",
     "stopRunByCancellation",
+    "stopRunByBudget",
     "startStreamingReasoning",
     "streamReasoning",
     "completeStreamingReasoning",
@@ -322,6 +330,7 @@ impl EventBody {
             Self::StopRunByExceededMaxSteps { .. } => "stopRunByExceededMaxSteps",
             Self::StopRunByError { .. } => "stopRunByError",
             Self::StopRunByCancellation { .. } => "stopRunByCancellation",
+            Self::StopRunByBudget { .. } => "stopRunByBudget",
             Self::StartStreamingReasoning => "startStreamingReasoning",
             Self::StreamReasoning { .. } => "streamReasoning",
             Self::CompleteStreamingReasoning { .. } => "completeStreamingReasoning",
@@ -346,7 +355,8 @@ impl EventBody {
             | Self::StopRunByDelegate { checkpoint, .. }
             | Self::StopRunByExceededMaxSteps { checkpoint, .. }
             | Self::StopRunByError { checkpoint, .. }
-            | Self::StopRunByCancellation { checkpoint, .. } => Some(checkpoint),
+            | Self::StopRunByCancellation { checkpoint, .. }
+            | Self::StopRunByBudget { checkpoint, .. } => Some(checkpoint),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Reached, Reservation};
 use crate::checkpoint::DelegatedBy;
 use crate::content::Content;
 use crate::cost::{Price, Spend};
@@ -97,11 +98,18 @@ pub enum FactBody {
         failure: GenerationFailure,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
+        /// How many bytes of text the answer had when it broke off; absent when it had not begun.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        received_bytes: Option<u64>,
     },
     /// A tool answered.
     ToolReturned { result: ToolResult },
     /// A server's tools are others than before. From here on these are the Run's.
     ToolsChanged { tools: Vec<ToolRoute> },
+    /// Of the job's budgets this much is set aside for the request that is sent next.
+    Reserved { reservation: Reservation },
+    /// A budget of the job is used up.
+    BudgetReached { reached: Reached },
     /// The Run was told to stop (a signal, an embedding program).
     Interrupted,
 }
@@ -141,6 +149,9 @@ pub struct Surroundings {
     /// What the model costs, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
+    /// [`crate::budget::Budgets::max_tool_repetitions`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tool_repetitions: Option<u64>,
 }
 
 /// How a Run goes on.

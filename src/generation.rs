@@ -18,7 +18,7 @@ pub struct GenerateRequest<'a> {
     pub messages: &'a [Message],
     pub tools: &'a [ToolSpec],
     pub reasoning: ReasoningBudget,
-    /// Most tokens to answer with, from the catalogue; protocols that need none leave it out.
+    /// Most tokens to answer with, reasoning included; absent where neither the protocol nor a budget asks for a limit.
     pub max_output_tokens: Option<u64>,
     /// What the provider is to run itself.
     pub native: NativeTools<'a>,

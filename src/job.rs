@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Budgets, Spent};
 use crate::checkpoint::Status;
 use crate::cost::Spend;
 use crate::expert::ExpertKey;
@@ -18,6 +19,8 @@ pub enum JobStatus {
     StoppedByInteractiveTool,
     StoppedByError,
     StoppedByCancellation,
+    /// Not in the original.
+    StoppedByBudget,
 }
 
 impl From<Status> for JobStatus {
@@ -29,6 +32,7 @@ impl From<Status> for JobStatus {
             Status::StoppedByExceededMaxSteps => Self::StoppedByMaxSteps,
             Status::StoppedByError => Self::StoppedByError,
             Status::StoppedByCancellation => Self::StoppedByCancellation,
+            Status::StoppedByBudget => Self::StoppedByBudget,
         }
     }
 }
@@ -47,6 +51,7 @@ pub struct Job {
     pub total_steps: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
+    /// Of all its Runs.
     pub usage: Usage,
     /// What that cost.
     #[serde(flatten)]
@@ -59,4 +64,23 @@ pub struct Job {
     /// Made by replaying a cassette, and by nothing else since: may be replaced by the next replay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
+    /// What it may spend, and what its budgets count as spent.
+    #[serde(default)]
+    pub budget: JobBudget,
+}
+
+/// A job's account. Between the beginning and the end of an invocation it is as it was at the beginning; the Runs' logs
+/// tell the rest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobBudget {
+    /// Hold for later invocations too, unless those say otherwise.
+    #[serde(skip_serializing_if = "Budgets::is_empty")]
+    pub limits: Budgets,
+    /// Absent where nobody has counted: the Runs' logs tell all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Spent>,
+    /// When the invocation under way began, in milliseconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_since: Option<u64>,
 }

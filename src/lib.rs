@@ -6,6 +6,7 @@ pub mod future;
 pub mod id;
 pub mod usage;
 pub mod cost;
+pub mod budget;
 pub mod content;
 pub mod message;
 pub mod tool;

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::budget::Budgets;
 use crate::expert::{Expert, ExpertKey};
 use crate::id::{JobId, RunId};
 
@@ -236,7 +237,8 @@ impl<'de> Deserialize<'de> for ReasoningBudget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Highest step number, over the whole job; at least 1.
+    /// Highest step number that a line of Runs may reach, as in the original: each Run counts on from the one that it
+    /// continues or that called it. At least 1.
     pub max_steps: u64,
     /// Repeats of a failed model call before the Run stops by error.
     pub max_retries: u32,
@@ -267,6 +269,9 @@ pub struct RunSetting {
     pub max_retries: u32,
     /// Milliseconds for one generation.
     pub timeout: u64,
+    /// The job's.
+    #[serde(default, skip_serializing_if = "Budgets::is_empty")]
+    pub budgets: Budgets,
     /// Milliseconds since the epoch.
     pub started_at: u64,
     /// Milliseconds since the epoch.

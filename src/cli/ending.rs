@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use perstack::budget::{Reached, Span, Spent};
 use perstack::checkpoint::{CheckpointHead, Status};
+use perstack::cost::Cost;
 use perstack::id::ToolCallId;
 use perstack::runtime::{Outcome, RunError};
 use perstack::setting::DEFAULT_MAX_STEPS;
@@ -76,7 +78,6 @@ impl Ending {
         signal: Option<Signal>,
         left: Option<&ToolCallId>,
     ) -> Exit {
-        let head = &outcome.checkpoint.head;
         let output = self.output_failure(written, outcome);
         if let Some(failure) = &output {
             failure.print(self.screen.paint());
@@ -86,7 +87,7 @@ impl Ending {
             (Exit::Completed, Some(failure)) => failure.exit(),
             (Exit::Completed, None) => Exit::Completed,
             (exit, _) => {
-                tell_continuation(&self.screen, Some(&continuation(head, &self.args, self.max_steps)));
+                tell_continuation(&self.screen, Some(&continuation(outcome, &self.args, self.max_steps)));
                 exit
             }
         }
@@ -132,17 +133,24 @@ impl Ending {
         let head = &outcome.checkpoint.head;
         match outcome.status {
             Status::Completed => {
-                let tokens = count(head.usage.total_tokens);
                 let all = if outcome.steps < head.step_number {
                     format!("; in all {}", steps(head.step_number))
                 } else {
                     String::new()
                 };
-                let cost = money(head.spend).map(|cost| format!(", {cost}")).unwrap_or_default();
-                self.screen.say(&format!("completed: {}{all}, {tokens} tokens{cost}", steps(outcome.steps)));
+                let used = [Some(tokens_of(outcome)), cost_of(outcome)].into_iter().flatten();
+                let used = used.collect::<Vec<_>>().join(", ");
+                self.screen.say(&format!("completed: {}{all}, {used}", steps(outcome.steps)));
             }
-            Status::StoppedByExceededMaxSteps => {
-                self.screen.say(&format!("stopped: the maximum of {} is reached", steps(self.max_steps)));
+            Status::StoppedByExceededMaxSteps | Status::StoppedByBudget => {
+                let told = outcome.budget.as_ref().map_or_else(
+                    || {
+                        let limit = outcome.budgets.max_steps.unwrap_or(self.max_steps);
+                        format!("the maximum of {} is reached", steps(limit))
+                    },
+                    |reached| visible(&reached.to_string()),
+                );
+                self.screen.say(&format!("stopped: {told}"));
             }
             Status::StoppedByInteractiveTool => {
                 if let Some(signal) = signal {
@@ -197,28 +205,73 @@ fn exit_of(status: Status, signal: Option<Signal>) -> Exit {
     match status {
         Status::Completed => Exit::Completed,
         Status::StoppedByExceededMaxSteps => Exit::MaxSteps,
+        Status::StoppedByBudget => Exit::Budget,
         Status::StoppedByInteractiveTool => signal.map_or(Exit::Interactive, Signal::exit),
         Status::StoppedByCancellation => signal.map_or(Exit::Failed, Signal::exit),
         Status::StoppedByError | Status::Init | Status::Proceeding | Status::StoppedByDelegate => Exit::Failed,
     }
 }
 
-/// The command that continues from a checkpoint, with the flags that were given and what the stop asks for: more
-/// steps, or an answer.
-fn continuation(head: &CheckpointHead, args: &JobArgs, max_steps: u64) -> Words {
+/// Tokens, of how many where that is limited.
+fn tokens_of(outcome: &Outcome) -> String {
+    match outcome.budgets.max_tokens {
+        Some(limit) => format!("{} of {} tokens", count(outcome.spent.tokens), count(limit)),
+        None => format!("{} tokens", count(outcome.usage.total_tokens)),
+    }
+}
+
+/// The cost, of how much where that is limited.
+fn cost_of(outcome: &Outcome) -> Option<String> {
+    match outcome.budgets.max_cost {
+        Some(limit) => Some(format!("{} of {limit}", outcome.spent.cost)),
+        None => money(outcome.spend),
+    }
+}
+
+/// The command that continues from a checkpoint, with the flags that were given and what the stop asks for: a larger
+/// budget, or an answer.
+fn continuation(outcome: &Outcome, args: &JobArgs, max_steps: u64) -> Words {
+    let head = &outcome.checkpoint.head;
     let mut words = Words::new(["perstack", "resume", head.id.as_str()]);
     let mut args = args.clone();
-    match head.status {
-        Status::StoppedByExceededMaxSteps => {
-            args.model.max_steps = Some(head.step_number.saturating_add(max_steps.max(DEFAULT_MAX_STEPS)));
+    match (&outcome.budget, outcome.status) {
+        (Some(reached), _) => raise(&mut args, reached, &outcome.spent),
+        (None, Status::StoppedByExceededMaxSteps) => {
+            let (taken, limit) = (head.step_number.max(outcome.spent.steps), outcome.budgets.max_steps);
+            args.model.max_steps = Some(taken.saturating_add(limit.unwrap_or(max_steps).max(DEFAULT_MAX_STEPS)));
         }
-        Status::StoppedByInteractiveTool => {
+        (None, Status::StoppedByInteractiveTool) => {
             words.word("ANSWER").word("-i");
         }
         _ => {}
     }
     args.add_to(&mut words);
     words
+}
+
+/// Twice the budget that was reached, and more where that would not let the next request go.
+fn raise(args: &mut JobArgs, reached: &Reached, spent: &Spent) {
+    let budgets = &mut args.model.budgets;
+    match reached {
+        Reached::Cost { limit, next, .. } => {
+            let needed = spent.cost.plus(*next).plus(*next);
+            let wanted = limit.plus(*limit).max(needed).picodollars();
+            // Whole millionths of a dollar, so that the number is short.
+            budgets.max_cost = Some(Cost::from_picodollars(wanted.div_ceil(1_000_000).saturating_mul(1_000_000)));
+        }
+        Reached::Tokens { limit, next, .. } => {
+            let needed = spent.tokens.saturating_add(next.saturating_mul(2));
+            budgets.max_tokens = Some(limit.saturating_mul(2).max(needed));
+        }
+        Reached::Duration { limit_ms, .. } => {
+            budgets.max_duration =
+                Some(Span::from_ms(limit_ms.saturating_mul(2).max(spent.active_ms.saturating_mul(2))));
+        }
+        Reached::Steps { limit, .. } => {
+            args.model.max_steps = Some(spent.steps.saturating_add((*limit).max(DEFAULT_MAX_STEPS)));
+        }
+        Reached::ToolRepetitions { limit, .. } => budgets.max_tool_repetitions = Some(limit.saturating_mul(2)),
+    }
 }
 
 /// Ends stderr with the command that continues the job, `--quiet` or not.
@@ -250,7 +303,7 @@ mod tests {
     use perstack::checkpoint::RunFailure;
 
     use super::super::options::ModelArgs;
-    use super::super::render::fixture::head;
+    use super::super::render::fixture::{head, outcome};
     use super::*;
 
     #[test]
@@ -260,6 +313,7 @@ mod tests {
         assert_eq!(exit(Status::StoppedByError), Exit::Failed);
         assert_eq!(exit(Status::StoppedByExceededMaxSteps), Exit::MaxSteps);
         assert_eq!(exit(Status::StoppedByInteractiveTool), Exit::Interactive);
+        assert_eq!(exit(Status::StoppedByBudget), Exit::Budget);
         assert_eq!(exit(Status::StoppedByCancellation), Exit::Failed);
         assert_eq!(exit_of(Status::StoppedByCancellation, Some(Signal::Interrupt)), Exit::Interrupted);
         assert_eq!(exit_of(Status::StoppedByCancellation, Some(Signal::HangUp)), Exit::Terminated);
@@ -271,10 +325,36 @@ mod tests {
     fn the_continuation_repeats_the_flags_and_adds_what_the_stop_asks_for() {
         let model = ModelArgs { model: Some("m".to_owned()), max_steps: Some(3), ..ModelArgs::default() };
         let args = JobArgs { model, ..JobArgs::default() };
-        let line = |status| continuation(&CheckpointHead { status, ..head("r1", 5) }, &args, 3).to_string();
+        let at_step_5 = |status| {
+            let mut outcome = outcome(status, "");
+            outcome.checkpoint.head.step_number = 5;
+            outcome
+        };
+        let line = |status| continuation(&at_step_5(status), &args, 3).to_string();
         assert_eq!(line(Status::StoppedByError), "perstack resume c1 --model m --max-steps 3");
         assert_eq!(line(Status::StoppedByExceededMaxSteps), "perstack resume c1 --model m --max-steps 105");
         assert_eq!(line(Status::StoppedByInteractiveTool), "perstack resume c1 ANSWER -i --model m --max-steps 3");
+    }
+
+    #[test]
+    fn the_continuation_after_a_budget_has_room_for_more() {
+        let usd = |usd: f64| Cost::from_usd(usd).unwrap();
+        let line = |reached: Reached| {
+            let mut outcome = outcome(Status::StoppedByBudget, "");
+            outcome.spent = Spent { tokens: 900, cost: usd(0.04), steps: 7, active_ms: 61_000 };
+            outcome.budget = Some(reached);
+            continuation(&outcome, &JobArgs::default(), 100).to_string()
+        };
+        let cost = |next| Reached::Cost { limit: usd(0.05), spent: usd(0.04), next: usd(next) };
+        assert_eq!(line(cost(0.02)), "perstack resume c1 --max-cost 0.1");
+        assert_eq!(line(cost(0.5)), "perstack resume c1 --max-cost 1.04");
+        let tokens = Reached::Tokens { limit: 1000, spent: 900, next: 2000 };
+        assert_eq!(line(tokens), "perstack resume c1 --max-tokens 4900");
+        let duration = Reached::Duration { limit_ms: 60_000, spent_ms: 60_000 };
+        assert_eq!(line(duration), "perstack resume c1 --max-duration 2m2s");
+        assert_eq!(line(Reached::Steps { limit: 7, spent: 7 }), "perstack resume c1 --max-steps 107");
+        let repetitions = Reached::ToolRepetitions { limit: 3, tool_name: "t".to_owned() };
+        assert_eq!(line(repetitions), "perstack resume c1 --max-tool-repetitions 6");
     }
 
     #[test]

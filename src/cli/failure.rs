@@ -92,6 +92,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let exit = match error.class() {
             ErrorClass::Usage => Exit::Usage,
+            ErrorClass::Budget => Exit::Budget,
             ErrorClass::Storage => Exit::Storage,
             ErrorClass::Other => Exit::Failed,
         };

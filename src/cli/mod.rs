@@ -42,6 +42,7 @@ pub enum Exit {
     Usage = 2,
     MaxSteps = 3,
     Interactive = 4,
+    Budget = 5,
     Storage = 6,
     Interrupted = 130,
     Terminated = 143,
@@ -80,7 +81,8 @@ Environment:
   PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml, models,
                        models.toml, and logins
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
-  PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT  what the flags of these names say when they are absent
+  PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT, PERSTACK_MAX_COST, PERSTACK_MAX_TOKENS,
+  PERSTACK_MAX_DURATION, PERSTACK_MAX_TOOL_REPETITIONS  what the flags of these names say when they are absent
   NO_COLOR, CLICOLOR_FORCE are honoured.";
 
 /// Runs declarative AI experts, and never loses work.
@@ -187,6 +189,7 @@ mod tests {
             Exit::Usage,
             Exit::MaxSteps,
             Exit::Interactive,
+            Exit::Budget,
             Exit::Storage,
             Exit::Interrupted,
             Exit::Terminated,
@@ -213,6 +216,11 @@ mod tests {
             &["--max-steps", "-3"],
             &["--max-retries", "x"],
             &["--timeout", "0"],
+            &["--max-cost", "0"],
+            &["--max-cost", "-1"],
+            &["--max-tokens", "1.5"],
+            &["--max-duration", "10"],
+            &["--max-tool-repetitions", "1"],
             &["--timeout", "1.5"],
             &["--reasoning-budget", "huge"],
             &["--job-id", "../x"],

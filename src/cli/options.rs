@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use perstack::budget::{self, Budgets, MIN_TOOL_REPETITIONS, Span};
 use perstack::config::Overrides;
+use perstack::cost::Cost;
 use perstack::event::{Detail, TYPES};
 use perstack::runtime::{Cassette, InDoubt};
 use perstack::setting::{ProviderName, ReasoningBudget};
@@ -60,7 +62,8 @@ pub struct ModelArgs {
     /// How much the model may think: none, minimal, low, medium, high or a number of tokens
     #[arg(long, value_name = "BUDGET", allow_negative_numbers = true)]
     pub reasoning_budget: Option<ReasoningBudget>,
-    /// Highest step number, over the whole job [default: the configuration's, else 100]
+    /// Steps of the whole job, delegates included [default: the configuration's, else 100 for each line of experts that
+    /// call each other]
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub max_steps: Option<u64>,
     /// Repeats of a failed model call [default: the configuration's, else 5]
@@ -69,6 +72,26 @@ pub struct ModelArgs {
     /// Time limit for one model call, in milliseconds [default: the configuration's, else 300000]
     #[arg(long, value_name = "MS", value_parser = positive, allow_negative_numbers = true)]
     pub timeout: Option<u64>,
+    #[command(flatten, next_help_heading = "Budgets")]
+    pub budgets: BudgetArgs,
+}
+
+/// What the whole job may spend: delegates included, and all that was spent before it is continued.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_field_names, reason = "they are the flags' names")]
+pub struct BudgetArgs {
+    /// US dollars. The most that a request can cost is set aside before it is sent, so that no more is spent
+    #[arg(long, value_name = "USD", value_parser = budget::dollars, allow_negative_numbers = true)]
+    pub max_cost: Option<Cost>,
+    /// Tokens of all prompts, cached parts included, and of all answers; set aside in the same way
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    pub max_tokens: Option<u64>,
+    /// Time at work, such as 90s, 10m or 1h30m. What is under way then is stopped
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub max_duration: Option<Span>,
+    /// Stop a run that makes the same call with the same result this many times in a row
+    #[arg(long, value_name = "N", value_parser = repetitions, allow_negative_numbers = true)]
+    pub max_tool_repetitions: Option<u64>,
 }
 
 /// What is shown.
@@ -164,6 +187,12 @@ fn positive(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(refused)
 }
 
+/// A number of repetitions.
+fn repetitions(text: &str) -> Result<u64, String> {
+    let refused = || format!("expected a whole number from {MIN_TOOL_REPETITIONS} to {}", u64::MAX);
+    text.parse().ok().filter(|number| *number >= MIN_TOOL_REPETITIONS).ok_or_else(refused)
+}
+
 /// A whole number from 0.
 fn from_zero(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
@@ -194,7 +223,11 @@ impl ModelArgs {
             .value("--reasoning-budget", self.reasoning_budget)
             .value("--max-steps", self.max_steps)
             .value("--max-retries", self.max_retries)
-            .value("--timeout", self.timeout);
+            .value("--timeout", self.timeout)
+            .value("--max-cost", self.budgets.max_cost.map(Cost::usd))
+            .value("--max-tokens", self.budgets.max_tokens)
+            .value("--max-duration", self.budgets.max_duration)
+            .value("--max-tool-repetitions", self.budgets.max_tool_repetitions);
     }
 
     /// What the flags say about how to run.
@@ -206,6 +239,13 @@ impl ModelArgs {
             max_steps: self.max_steps,
             max_retries: self.max_retries,
             timeout_ms: self.timeout,
+            budgets: Budgets {
+                max_cost: self.budgets.max_cost,
+                max_tokens: self.budgets.max_tokens,
+                max_duration_ms: self.budgets.max_duration.map(Span::ms),
+                max_steps: None,
+                max_tool_repetitions: self.budgets.max_tool_repetitions,
+            },
         }
     }
 }
@@ -278,6 +318,11 @@ mod tests {
                 provider: Some(ProviderName::OpenAi),
                 model: Some("gpt x".to_owned()),
                 max_steps: Some(5),
+                budgets: BudgetArgs {
+                    max_cost: Cost::from_usd(0.25),
+                    max_duration: "90s".parse().ok(),
+                    ..BudgetArgs::default()
+                },
                 ..ModelArgs::default()
             },
             lock: LockArgs { locked: true, frozen: false },
@@ -299,7 +344,7 @@ mod tests {
         args.add_to(&mut words);
         assert_eq!(
             words.to_string(),
-            "--provider openai --model 'gpt x' --max-steps 5 --env-path a.env --env-path b.env --output json --quiet \
+            "--provider openai --model 'gpt x' --max-steps 5 --max-cost 0.25 --max-duration 1m30s --env-path a.env --env-path b.env --output json --quiet \
              --in-doubt stop --locked --no-interactive"
         );
     }

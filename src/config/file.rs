@@ -10,13 +10,15 @@ use super::error::ConfigError;
 use super::include::{Includes, warn_ignored};
 use super::reader::{Findings, MAX_NUMBER, Node, Table};
 use super::{Overrides, Project, experts, graph, provider};
+use crate::budget::{Budgets, MIN_TOOL_REPETITIONS, Span};
+use crate::cost::Cost;
 use crate::setting::{DEFAULT_API_BASE_URL, MIN_TOOL_OUTPUT, ProviderSetting, ReasoningBudget};
 
 /// The file's name.
 const FILE_NAME: &str = "perstack.toml";
 
 /// The keys at the top of a file.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 16] = [
     "include",
     "model",
     "reasoningBudget",
@@ -24,12 +26,19 @@ const KEYS: [&str; 12] = [
     "maxRetries",
     "timeout",
     "maxToolOutput",
+    "maxCost",
+    "maxTokens",
+    "maxDuration",
+    "maxToolRepetitions",
     "envPath",
     "provider",
     "experts",
     "perstackApiBaseUrl",
     "perstackBaseSkillCommand",
 ];
+
+/// Those of them that say what a job may spend, without `maxSteps`.
+pub(super) const BUDGET_KEYS: [&str; 4] = ["maxCost", "maxTokens", "maxDuration", "maxToolRepetitions"];
 
 /// The most that `maxToolOutput` may be, in bytes. Our own choice: twice what the largest context windows hold.
 const MAX_TOOL_OUTPUT: u64 = 10_000_000;
@@ -164,6 +173,38 @@ pub(super) fn limits(root: &Table<'_>, findings: &mut Findings) -> Overrides {
             .and_then(|node| node.whole(0, u32::MAX.into(), findings))
             .and_then(|number| number.try_into().ok()),
         timeout_ms: root.get("timeout").and_then(|node| node.whole(0, MAX_NUMBER, findings)),
+        budgets: budgets(root, findings),
+    }
+}
+
+fn budgets(root: &Table<'_>, findings: &mut Findings) -> Budgets {
+    Budgets {
+        max_cost: root.get("maxCost").and_then(|node| dollars(&node, findings)),
+        max_tokens: root.get("maxTokens").and_then(|node| node.whole(1, MAX_NUMBER, findings)),
+        max_duration_ms: root.get("maxDuration").and_then(|node| length_of_time(&node, findings)),
+        max_steps: None,
+        max_tool_repetitions: root
+            .get("maxToolRepetitions")
+            .and_then(|node| node.whole(MIN_TOOL_REPETITIONS, MAX_NUMBER, findings)),
+    }
+}
+
+fn dollars(node: &Node<'_>, findings: &mut Findings) -> Option<Cost> {
+    let usd = node.float("an amount of US dollars above 0", findings)?;
+    let cost = Cost::from_usd(usd).filter(|cost| *cost > Cost::ZERO);
+    if cost.is_none() {
+        node.problem("expected an amount of US dollars above 0, received another number", findings);
+    }
+    cost
+}
+
+fn length_of_time(node: &Node<'_>, findings: &mut Findings) -> Option<u64> {
+    match node.string(findings)?.parse::<Span>() {
+        Ok(span) => Some(span.ms()),
+        Err(error) => {
+            node.problem(error.to_string(), findings);
+            None
+        }
     }
 }
 
@@ -238,6 +279,10 @@ mod tests {
             timeout = 9e4
             maxToolOutput = 5000
             envPath = ["a.env", "b.env"]
+            maxCost = 1.5
+            maxTokens = 500_000
+            maxDuration = "1h30m"
+            maxToolRepetitions = 4
             perstackApiBaseUrl = "https://api.example"
             perstackBaseSkillCommand = ["base", "--quiet"]
             [provider]
@@ -252,6 +297,13 @@ mod tests {
                 max_steps: Some(25),
                 max_retries: Some(0),
                 timeout_ms: Some(90_000),
+                budgets: Budgets {
+                    max_cost: Cost::from_usd(1.5),
+                    max_tokens: Some(500_000),
+                    max_duration_ms: Some(5_400_000),
+                    max_steps: None,
+                    max_tool_repetitions: Some(4),
+                },
             },
             max_tool_output: Some(5000),
             env_path: Some(vec![PathBuf::from("a.env"), PathBuf::from("b.env")]),

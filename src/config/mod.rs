@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
+use crate::budget::Budgets;
 use crate::expert::{Expert, ExpertKey};
 use crate::setting::{
     DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting, ReasoningBudget,
@@ -49,6 +50,8 @@ pub struct Overrides {
     pub max_retries: Option<u32>,
     /// Milliseconds for one generation.
     pub timeout_ms: Option<u64>,
+    /// What the job may spend, without [`Budgets::max_steps`], which is `max_steps` here.
+    pub budgets: Budgets,
 }
 
 /// A read and validated `perstack.toml`.
@@ -91,6 +94,8 @@ pub struct Settings {
     pub model_is_explicit: bool,
     pub reasoning_budget: ReasoningBudget,
     pub limits: Limits,
+    /// What the job may spend. A job that is continued keeps its own, but for those whose origin is a flag.
+    pub budgets: Budgets,
     /// Milliseconds for one generation.
     pub timeout_ms: u64,
     /// Most bytes of one tool result's text that reach the model: the file's, else the built-in.
@@ -109,6 +114,7 @@ impl Default for Settings {
             model_is_explicit: false,
             reasoning_budget: ReasoningBudget::default(),
             limits: Limits::default(),
+            budgets: Budgets::default(),
             timeout_ms: DEFAULT_TIMEOUT_MS,
             max_tool_output: DEFAULT_MAX_TOOL_OUTPUT,
             origins: Origins::default(),
@@ -125,6 +131,10 @@ pub struct Origins {
     pub max_steps: Origin,
     pub max_retries: Origin,
     pub timeout: Origin,
+    pub max_cost: Origin,
+    pub max_tokens: Origin,
+    pub max_duration: Origin,
+    pub max_tool_repetitions: Origin,
 }
 
 /// A place that can say how to run, strongest first.

@@ -143,6 +143,19 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Any number; `expected` says what kind of one.
+    pub fn float(&self, expected: &str, findings: &mut Findings) -> Option<f64> {
+        let text = match self.value {
+            DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
+            DeValue::Float(float) => float.as_str(),
+            _ => {
+                self.mismatch(expected, findings);
+                return None;
+            }
+        };
+        text.parse().ok()
+    }
+
     /// Whether the value is a number.
     pub fn is_number(&self) -> bool {
         matches!(self.value, DeValue::Integer(_) | DeValue::Float(_))

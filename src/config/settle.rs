@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::error::{ConfigError, quoted};
 use super::nearest::nearest;
 use super::{Origin, Origins, Overrides, Project, Settings};
+use crate::budget::{self, Budgets, MIN_TOOL_REPETITIONS, Span};
 use crate::environment::Environment;
 use crate::setting::{
     DEFAULT_MAX_RETRIES, DEFAULT_MAX_STEPS, DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName,
@@ -14,7 +15,9 @@ use crate::setting::{
 
 impl Overrides {
     /// What the variables `PERSTACK_PROVIDER`, `PERSTACK_MODEL`, `PERSTACK_REASONING_BUDGET`, `PERSTACK_MAX_STEPS`,
-    /// `PERSTACK_MAX_RETRIES` and `PERSTACK_TIMEOUT` (milliseconds) say. Empty ones say nothing.
+    /// `PERSTACK_MAX_RETRIES`, `PERSTACK_TIMEOUT` (milliseconds), `PERSTACK_MAX_COST` (US dollars),
+    /// `PERSTACK_MAX_TOKENS`, `PERSTACK_MAX_DURATION` (`10m`) and `PERSTACK_MAX_TOOL_REPETITIONS` say. Empty ones say
+    /// nothing.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             provider: provider(environment)?,
@@ -23,8 +26,25 @@ impl Overrides {
             max_steps: number(environment, "PERSTACK_MAX_STEPS", 1)?,
             max_retries: number(environment, "PERSTACK_MAX_RETRIES", 0)?,
             timeout_ms: number(environment, "PERSTACK_TIMEOUT", 0)?,
+            budgets: budgets(environment)?,
         })
     }
+}
+
+fn budgets(environment: &Environment) -> Result<Budgets, ConfigError> {
+    const COST: &str = "PERSTACK_MAX_COST";
+    let max_cost = match environment.get(COST).map(budget::dollars) {
+        Some(Err(error)) => return Err(ConfigError::Variable { name: COST, reason: error.to_string() }),
+        Some(Ok(cost)) => Some(cost),
+        None => None,
+    };
+    Ok(Budgets {
+        max_cost,
+        max_tokens: number(environment, "PERSTACK_MAX_TOKENS", 1)?,
+        max_duration_ms: parsed::<Span>(environment, "PERSTACK_MAX_DURATION", ToString::to_string)?.map(Span::ms),
+        max_steps: None,
+        max_tool_repetitions: number(environment, "PERSTACK_MAX_TOOL_REPETITIONS", MIN_TOOL_REPETITIONS)?,
+    })
 }
 
 fn provider(environment: &Environment) -> Result<Option<ProviderName>, ConfigError> {
@@ -86,6 +106,10 @@ pub fn settle(
     let (max_steps, max_steps_origin) = levels.strongest(|level| level.max_steps);
     let (max_retries, max_retries_origin) = levels.strongest(|level| level.max_retries);
     let (timeout_ms, timeout_origin) = levels.strongest(|level| level.timeout_ms);
+    let (max_cost, max_cost_origin) = levels.strongest(|level| level.budgets.max_cost);
+    let (max_tokens, max_tokens_origin) = levels.strongest(|level| level.budgets.max_tokens);
+    let (max_duration_ms, max_duration_origin) = levels.strongest(|level| level.budgets.max_duration_ms);
+    let (max_tool_repetitions, repetitions_origin) = levels.strongest(|level| level.budgets.max_tool_repetitions);
     if max_steps == Some(0) {
         return Err(ConfigError::NoSteps { origin: max_steps_origin });
     }
@@ -100,6 +124,7 @@ pub fn settle(
             max_steps: max_steps.unwrap_or(DEFAULT_MAX_STEPS),
             max_retries: max_retries.unwrap_or(DEFAULT_MAX_RETRIES),
         },
+        budgets: Budgets { max_cost, max_tokens, max_duration_ms, max_steps, max_tool_repetitions },
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
         max_tool_output: project.and_then(|project| project.max_tool_output).unwrap_or(DEFAULT_MAX_TOOL_OUTPUT),
         origins: Origins {
@@ -109,6 +134,10 @@ pub fn settle(
             max_steps: max_steps_origin,
             max_retries: max_retries_origin,
             timeout: timeout_origin,
+            max_cost: max_cost_origin,
+            max_tokens: max_tokens_origin,
+            max_duration: max_duration_origin,
+            max_tool_repetitions: repetitions_origin,
         },
     })
 }
@@ -130,6 +159,7 @@ mod tests {
 
     use super::super::parse;
     use super::*;
+    use crate::cost::Cost;
     use crate::setting::ReasoningBudget;
 
     fn says(provider: Option<ProviderName>, model: Option<&str>) -> Overrides {
@@ -162,6 +192,7 @@ mod tests {
         let expected = Settings {
             reasoning_budget: ReasoningBudget::High,
             limits: Limits { max_steps: 1, max_retries: 2 },
+            budgets: Budgets { max_steps: Some(1), ..Budgets::default() },
             timeout_ms: 3,
             max_tool_output: 3000,
             origins: Origins {
@@ -223,6 +254,10 @@ mod tests {
             ("PERSTACK_MAX_STEPS", "9"),
             ("PERSTACK_MAX_RETRIES", "0"),
             ("PERSTACK_TIMEOUT", ""),
+            ("PERSTACK_MAX_COST", "0.5"),
+            ("PERSTACK_MAX_TOKENS", "1000"),
+            ("PERSTACK_MAX_DURATION", "10m"),
+            ("PERSTACK_MAX_TOOL_REPETITIONS", "3"),
         ];
         let expected = Overrides {
             provider: Some(ProviderName::Ollama),
@@ -231,6 +266,13 @@ mod tests {
             max_steps: Some(9),
             max_retries: Some(0),
             timeout_ms: None,
+            budgets: Budgets {
+                max_cost: Cost::from_usd(0.5),
+                max_tokens: Some(1000),
+                max_duration_ms: Some(600_000),
+                max_steps: None,
+                max_tool_repetitions: Some(3),
+            },
         };
         assert_eq!(variables(&all), Ok(expected));
         for (name, value, message) in [
@@ -239,6 +281,17 @@ mod tests {
                 "PERSTACK_MAX_RETRIES",
                 "-1",
                 "PERSTACK_MAX_RETRIES: expected a whole number of at least 0, received \"-1\"",
+            ),
+            (
+                "PERSTACK_MAX_COST",
+                "-1",
+                "PERSTACK_MAX_COST: \"-1\" is no amount of US dollars above 0: write a number, such as 0.50",
+            ),
+            (
+                "PERSTACK_MAX_DURATION",
+                "10",
+                "PERSTACK_MAX_DURATION: \"10\" is no length of time: write a number with h, m, s or ms, such as 90s, 10m or \
+                 1h30m",
             ),
             ("PERSTACK_TIMEOUT", "5m", "PERSTACK_TIMEOUT: expected a whole number of at least 0, received \"5m\""),
             (

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Overrides;
 use super::bounded::read_text;
 use super::error::{ConfigError, Problem, position};
-use super::file::limits;
+use super::file::{BUDGET_KEYS, limits};
 use super::reader::Findings;
 use crate::model::Catalogue;
 use crate::setting::ProviderName;
@@ -22,8 +22,9 @@ pub fn user_defaults(path: &Path) -> Result<Overrides, ConfigError> {
     let mut overrides = Overrides::default();
     if let Some(root) = document.root() {
         for (key, _) in root.iter() {
-            if !KEYS.contains(&key.name) {
-                key.problem(format!("unknown key{}", findings.hint(key.name, KEYS)), &mut findings);
+            let known = || KEYS.into_iter().chain(BUDGET_KEYS);
+            if !known().any(|name| name == key.name) {
+                key.problem(format!("unknown key{}", findings.hint(key.name, known())), &mut findings);
             }
         }
         overrides = limits(&root, &mut findings);
@@ -47,6 +48,7 @@ pub fn user_models(path: &Path) -> Result<Option<Catalogue>, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budgets;
     use crate::setting::ReasoningBudget;
 
     fn read(text: &str) -> Result<Overrides, ConfigError> {
@@ -59,7 +61,7 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let text = "provider = \"openai\"\nmodel = \"m\"\nreasoningBudget = \"high\"\n\
-                    maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\n";
+                    maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\nmaxTokens = 9\n";
         let expected = Overrides {
             provider: Some(ProviderName::OpenAi),
             model: Some("m".to_owned()),
@@ -67,6 +69,7 @@ mod tests {
             max_steps: Some(7),
             max_retries: Some(0),
             timeout_ms: Some(1000),
+            budgets: Budgets { max_tokens: Some(9), ..Budgets::default() },
         };
         assert_eq!(read(text).unwrap(), expected);
     }

@@ -6,6 +6,7 @@ use crate::cost::Spend;
 use crate::event::EventBody;
 use crate::generation::{FinishReason, GeneratedPart, Generation};
 use crate::machine::calls::{AskedCall, Turn};
+use crate::machine::estimate::Measured;
 use crate::machine::run::{Arrow, RunMachine, Used};
 use crate::machine::state::State;
 use crate::machine::transition::Action;
@@ -25,7 +26,12 @@ const REFUSED: &str = "the provider's content filter, or the model itself, refus
 
 impl RunMachine {
     pub(super) fn generated(&mut self, generation: &Generation) -> Arrow {
+        let cut = self.cut_by_budget(generation);
         let used = self.account(generation);
+        if let Some(reached) = cut {
+            // Nothing of it goes into the conversation: the same request is made again when there is room.
+            return self.stop_by_budget(reached);
+        }
         let said = text_of(generation);
         let asked: Vec<AskedCall<'_>> = generation
             .parts
@@ -72,12 +78,16 @@ impl RunMachine {
         self.step.usage = self.step.usage.plus(usage);
         self.head.usage = self.head.usage.plus(usage);
         let spend = Spend::of(self.surroundings.price.as_ref(), generation.billed());
-        self.charge(spend);
-        if let (Some(window), Some(tokens)) = (self.head.context_window, generation.context_tokens) {
-            #[expect(clippy::cast_precision_loss, reason = "a ratio for display; windows are far below 2^52")]
-            let filled = tokens as f64 / window.max(1) as f64;
-            self.head.context_window_usage = Some(filled);
+        self.enter(usage, spend, generation.context_tokens.or(generation.usage.map(|usage| usage.total_tokens)));
+        if let Some(tokens) = generation.context_tokens {
+            // The answer's own message comes next, if it leaves one.
+            let messages = self.messages.len();
+            self.measured = Some(Measured { tokens, messages, other_tools: false });
         }
+        #[expect(clippy::cast_precision_loss, reason = "a ratio for display; windows are far below 2^52")]
+        let filled = |window: u64| Some(generation.context_tokens? as f64 / window.max(1) as f64);
+        // Unknown when the provider did not tell: an older share would be too small.
+        self.head.context_window_usage = self.head.context_window.and_then(filled);
         Used { usage, spend }
     }
 

@@ -17,7 +17,7 @@ const fn arrow(from: &'static str, input: &'static str, to: &'static str, event:
 }
 
 /// Every arrow there is.
-pub const ARROWS: [Arrow; 29] = [
+pub const ARROWS: [Arrow; 35] = [
     arrow("Init", "Started", "PreparingForStep", "startRun"),
     arrow("Init", "Resumed", "PreparingForStep", "startRun"),
     arrow("Init", "Resumed", "ResumingFromStop", "resumeFromStop"),
@@ -30,13 +30,18 @@ pub const ARROWS: [Arrow; 29] = [
     arrow("GeneratingToolCall", "Generated", "FinishingStep", "retry"),
     arrow("GeneratingToolCall", "Generated", "completed", "completeRun"),
     arrow("GeneratingToolCall", "Generated", "stoppedByError", "stopRunByError"),
+    arrow("GeneratingToolCall", "Generated", "stoppedByBudget", "stopRunByBudget"),
     arrow("GeneratingToolCall", "GenerationFailed", "GeneratingToolCall", "retry"),
     arrow("GeneratingToolCall", "GenerationFailed", "stoppedByError", "stopRunByError"),
     arrow("GeneratingToolCall", "Interrupted", "stoppedByCancellation", "stopRunByCancellation"),
     arrow("GeneratingToolCall", "Resumed", "GeneratingToolCall", "resumeFromStop"),
     arrow("GeneratingToolCall", "ToolsChanged", "GeneratingToolCall", ""),
+    arrow("GeneratingToolCall", "Reserved", "GeneratingToolCall", ""),
+    arrow("GeneratingToolCall", "BudgetReached", "stoppedByBudget", "stopRunByBudget"),
+    arrow("GeneratingToolCall", "BudgetReached", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
     arrow("CallingMcpTools", "ToolReturned", "CallingMcpTools", ""),
     arrow("CallingMcpTools", "Interrupted", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("CallingMcpTools", "BudgetReached", "stoppedByBudget", "stopRunByBudget"),
     arrow("CallingMcpTools", "Resumed", "CallingMcpTools", "resumeFromStop"),
     arrow("CallingMcpTools", "Proceed", "completed", "completeRun"),
     arrow("CallingMcpTools", "Proceed", "CallingDelegates", ""),
@@ -47,16 +52,18 @@ pub const ARROWS: [Arrow; 29] = [
     arrow("ResolvingToolResult", "Proceed", "FinishingStep", "finishToolCall"),
     arrow("FinishingStep", "Proceed", "PreparingForStep", "continueToNextStep"),
     arrow("FinishingStep", "Proceed", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
+    arrow("FinishingStep", "Proceed", "stoppedByBudget", "stopRunByBudget"),
 ];
 
 /// The terminal states.
-const TERMINAL: [&str; 6] = [
+const TERMINAL: [&str; 7] = [
     "completed",
     "stoppedByError",
     "stoppedByExceededMaxSteps",
     "stoppedByInteractiveTool",
     "stoppedByDelegate",
     "stoppedByCancellation",
+    "stoppedByBudget",
 ];
 
 /// The arrows as a Mermaid state diagram. Labels: the input, then the event it leads to.

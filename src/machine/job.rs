@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use sha2::{Digest, Sha256};
 
+use crate::budget::Reached;
 use crate::checkpoint::{CheckpointHead, DelegateTo, DelegatedBy, Status};
 use crate::content::Content;
 use crate::cost::Spend;
@@ -43,6 +44,8 @@ pub enum JobInput {
     RunEnded(Box<RunEnd>),
     /// A Run could not begin: a skill did not start, say.
     RunFailed { run: RunId, message: String },
+    /// A Run did not begin because the job is to stop; its parent goes on waiting, on disk.
+    RunPostponed { run: RunId },
     /// The job is to stop: nothing more is started.
     Interrupted,
 }
@@ -142,9 +145,13 @@ impl JobMachine {
                 return Ok(Vec::new());
             }
             JobInput::Began { .. } => return illegal("Began twice"),
-            JobInput::Interrupted => {
-                self.is_stopping = true;
-                self.ready.clear();
+            JobInput::Interrupted => self.stop(),
+            JobInput::RunPostponed { run } => {
+                if self.node_of.remove(&run).is_none() {
+                    return illegal("RunPostponed");
+                }
+                self.running -= 1;
+                self.stop();
             }
             JobInput::RunEnded(end) => {
                 let Some(node) = self.node_of.remove(&end.head.run_id) else { return illegal("RunEnded") };
@@ -171,6 +178,11 @@ impl JobMachine {
         }
     }
 
+    fn stop(&mut self) {
+        self.is_stopping = true;
+        self.ready.clear();
+    }
+
     /// What may be started now.
     fn next(&mut self) -> Vec<JobAction> {
         let mut actions = Vec::new();
@@ -189,12 +201,15 @@ impl JobMachine {
     fn ended(&mut self, index: usize, end: RunEnd) {
         let Some(node) = self.nodes.get(index) else { return };
         let (parent, depth) = (node.parent, node.depth);
+        let job_ended =
+            end.head.status == Status::StoppedByCancellation || end.head.budget.as_ref().is_some_and(Reached::ends_job);
         match (end.head.status, parent) {
             (Status::StoppedByDelegate, _) => self.wait(index, depth, end.head),
             // Stopped in an earlier process, together with the job: goes on.
-            (Status::StoppedByCancellation, Some(_)) if end.on_record => self.go_on(index, &end.head),
+            (_, Some(_)) if job_ended && end.on_record => self.go_on(index, &end.head),
             // Stopped together with the job: its parent goes on waiting, on disk.
             (Status::StoppedByCancellation, Some(_)) => {}
+            (_, Some(_)) if job_ended => self.stop(),
             (_, Some(parent)) => self.answer(parent, outcome_of(&end), Some(&end.head)),
             (_, None) => self.is_over = true,
         }
@@ -312,6 +327,9 @@ fn outcome_of(end: &RunEnd) -> Result<String, String> {
             Err(format!("it reached the limit of steps at step {}", end.head.step_number))
         }
         Status::StoppedByInteractiveTool => Err("it asked a person, whom a delegate cannot reach".to_owned()),
+        Status::StoppedByBudget => {
+            Err(end.head.budget.as_ref().map_or_else(|| "it reached a budget".to_owned(), ToString::to_string))
+        }
         Status::StoppedByCancellation | Status::StoppedByDelegate | Status::Init | Status::Proceeding => {
             Err("it did not come to an end".to_owned())
         }
@@ -549,6 +567,64 @@ mod tests {
         let actions = again.advance(end(done, false)).unwrap();
         let [JobAction::Continue { answers, reached_step: 7, .. }] = &actions[..] else { panic!("{actions:?}") };
         assert_eq!((answers[0].skill_name.as_str(), answers[0].is_error), ("delegate/e", false));
+    }
+
+    #[test]
+    fn a_delegate_that_ends_the_job_by_its_budget_goes_on_later_and_one_that_repeats_itself_has_failed() {
+        let root: RunId = "root".parse().unwrap();
+        let mut stop = head(&root, 4, Status::StoppedByDelegate);
+        let call = |id: &str| DelegateTo {
+            expert: expert(),
+            tool_call_id: id.to_owned(),
+            tool_name: "e".to_owned(),
+            query: "q".to_owned(),
+        };
+        stop.delegate_to = vec![call("a"), call("b")];
+        let end = |head: CheckpointHead, on_record| {
+            JobInput::RunEnded(Box::new(RunEnd { head, text: Some("t".to_owned()), on_record }))
+        };
+        let begin = |on_record| {
+            let mut machine = JobMachine::new(TreeLimits { max_running: 1, ..TreeLimits::default() });
+            machine.advance(JobInput::Began { run: root.clone() }).unwrap();
+            let actions = machine.advance(end(stop.clone(), on_record)).unwrap();
+            let [JobAction::Start { run, .. }] = &actions[..] else { panic!("{actions:?}") };
+            (machine, run.clone())
+        };
+        let (mut machine, child) = begin(false);
+        let reached = Reached::Tokens { limit: 9, spent: 9, next: 1 };
+        let broke = CheckpointHead { budget: Some(reached), ..head(&child, 6, Status::StoppedByBudget) };
+        assert_eq!(machine.advance(end(broke.clone(), false)).unwrap(), [JobAction::Finish], "nothing more is started");
+
+        let (mut again, child) = begin(true);
+        let actions = again.advance(end(broke, true)).unwrap();
+        let [JobAction::Start { run: second, .. }] = &actions[..] else { panic!("{actions:?}") };
+        let reached = Reached::ToolRepetitions { limit: 3, tool_name: "read".to_owned() };
+        let stuck = CheckpointHead { budget: Some(reached), ..head(second, 9, Status::StoppedByBudget) };
+        let actions = again.advance(end(stuck, false)).unwrap();
+        let [JobAction::Continue { run, from, reached_step: 6, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(from.run_id, child);
+        let actions = again.advance(end(head(run, 8, Status::Completed), false)).unwrap();
+        let [JobAction::Continue { answers, reached_step: 9, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(answers.iter().map(|answer| answer.is_error).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn a_run_that_did_not_begin_leaves_its_parent_waiting() {
+        let mut machine = JobMachine::new(TreeLimits::default());
+        let root: RunId = "root".parse().unwrap();
+        machine.advance(JobInput::Began { run: root.clone() }).unwrap();
+        let mut stop = head(&root, 1, Status::StoppedByDelegate);
+        stop.delegate_to = vec![DelegateTo {
+            expert: expert(),
+            tool_call_id: "c".to_owned(),
+            tool_name: "e".to_owned(),
+            query: "q".to_owned(),
+        }];
+        let end = RunEnd { head: stop, text: None, on_record: false };
+        let actions = machine.advance(JobInput::RunEnded(Box::new(end))).unwrap();
+        let [JobAction::Start { run, .. }] = &actions[..] else { panic!("{actions:?}") };
+        let postponed = JobInput::RunPostponed { run: run.clone() };
+        assert_eq!(machine.advance(postponed).unwrap(), [JobAction::Finish]);
     }
 
     #[test]

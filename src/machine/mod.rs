@@ -12,11 +12,14 @@
 //! [`Input::Proceed`]. Every arrow is listed in [`ARROWS`], and [`mermaid`] draws them.
 
 mod answer;
+mod budget;
 mod calls;
 mod diagram;
+mod estimate;
 mod job;
 mod repair;
 mod run;
+mod spending;
 mod state;
 pub mod todo;
 mod transition;
@@ -24,9 +27,12 @@ mod transition;
 #[cfg(test)]
 mod properties;
 
+pub use budget::{Account, Decision, MIN_OUTPUT, Need, Refusal, Verdict};
 pub use calls::Turn;
 pub use diagram::{ARROWS, Arrow, mermaid};
+pub use estimate::text_tokens;
 pub use job::{JobAction, JobInput, JobMachine, RunEnd, TreeLimits};
 pub use run::RunMachine;
+pub use spending::Ledger;
 pub use state::State;
 pub use transition::{Action, IllegalInput, Input, Save, Transition};

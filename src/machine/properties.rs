@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::json;
 
+use crate::budget::{Reached, Reservation};
 use crate::checkpoint::{Checkpoint, Status};
 use crate::content::{Content, ExpertPart, Opaque, ResultPart};
-use crate::cost::{Price, Rates, Spend};
+use crate::cost::{Cost, Price, Rates, Spend};
 use crate::event::Event;
 use crate::expert::ExpertRef;
 use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunSpec, Stamp, Surroundings};
@@ -58,6 +59,7 @@ fn surroundings(max_steps: u64) -> Surroundings {
         limits: Limits { max_steps, max_retries: 2 },
         context_window: Some(1000),
         price: Some(Price { rates, long_prompts: None }),
+        max_tool_repetitions: Some(3),
     }
 }
 
@@ -161,8 +163,28 @@ fn check_arrow(before: &RunMachine, after: &RunMachine) {
     assert!(new.usage.total_tokens >= old.usage.total_tokens, "usage never shrinks");
     assert_eq!(new.spend.cost.picodollars(), new.usage.total_tokens, "every token is paid for, once");
     assert!(old.spend.is_complete || !new.spend.is_complete, "what is not known is never known later");
+    check_ledgers(before, after);
     let rise = new.step_number - old.step_number;
     assert!(rise <= 1, "steps rise by one");
+}
+
+/// What is entered was told by the provider, or is within what was set aside; a reservation ends in the ledger or in
+/// nothing.
+fn check_ledgers(before: &RunMachine, after: &RunMachine) {
+    let (old, new) = (before.ledger(), after.ledger());
+    assert!(old.charged.tokens <= new.charged.tokens && old.charged.cost <= new.charged.cost);
+    assert!(new.steps >= old.steps && new.steps <= after.head().step_number);
+    assert!(new.charged.tokens >= new.usage.total_tokens, "budgets count no less than was told");
+    if let Some(held) = before.reserved()
+        && after.reserved().is_none()
+    {
+        let room = held.whole();
+        assert!(new.charged.tokens - old.charged.tokens <= room.tokens, "{held:?}");
+        assert!(new.charged.cost.picodollars() - old.charged.cost.picodollars() <= room.cost.picodollars());
+    }
+    if before.reserved().is_some() && matches!(after.state(), State::Stopped(_)) {
+        assert!(after.reserved().is_none(), "nothing stays set aside for a Run that is over");
+    }
 }
 
 /// Every call is answered once, directly behind it and in call order, before the model is asked again; a stopped
@@ -289,6 +311,19 @@ fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choices<'_>, n:
     Fact { stamp: stamp(n), body: FactBody::Resumed { resumption: Box::new(resumption) } }
 }
 
+/// More than any request of these worlds takes.
+fn reservation(is_clamped: bool) -> Reservation {
+    let cost = Cost::from_picodollars;
+    let reached = Reached::Tokens { limit: 100, spent: 9, next: 100 };
+    Reservation {
+        prompt_tokens: 50,
+        prompt_cost: cost(50),
+        output_tokens: 30,
+        cost: cost(80),
+        clamped_by: is_clamped.then_some(reached),
+    }
+}
+
 /// The next fact that the world could bring, given what the machine asked for last.
 fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fact> {
     let odd = choices.below(24);
@@ -305,7 +340,20 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
                 retry_after_ms: None,
             },
             retry_in_ms: (odd != 2).then_some(10),
+            received_bytes: (odd == 3).then_some(40),
         },
+        Action::Generate { .. } if odd == 6 || odd == 7 => {
+            let duration = Reached::Duration { limit_ms: 9, spent_ms: 10 };
+            match choices.below(8) {
+                0 => FactBody::BudgetReached { reached: duration },
+                1 => FactBody::BudgetReached { reached: Reached::Steps { limit: 9, spent: 9 } },
+                n if played.machine.reserved().is_none() => FactBody::Reserved { reservation: reservation(n % 2 == 0) },
+                _ => FactBody::Generated { generation: generation(choices, n) },
+            }
+        }
+        Action::CallTools { .. } if odd == 6 => {
+            FactBody::BudgetReached { reached: Reached::Duration { limit_ms: 9, spent_ms: 10 } }
+        }
         Action::Generate { .. } if odd == 5 => FactBody::ToolsChanged { tools: surroundings(1).tools },
         Action::Generate { .. } => FactBody::Generated { generation: generation(choices, n) },
         Action::CallTools { calls, .. } => {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::budget::Reached;
 use crate::checkpoint::{Checkpoint, CheckpointHead, DelegateTo, FORMAT_VERSION, RunFailure, Status};
 use crate::content::{Content, ResultPart};
 use crate::cost::Spend;
@@ -12,7 +13,9 @@ use crate::fact::{Fact, FactBody, Mint, Resumption, RunSpec, Stamp, Surroundings
 use crate::generation::GenerationFailure;
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::calls::{self, Turn};
+use crate::machine::estimate::{self, Measured};
 use crate::machine::repair;
+use crate::machine::spending::Book;
 use crate::machine::state::State;
 use crate::machine::transition::{Action, IllegalInput, Input, Save, Transition};
 use crate::message::Message;
@@ -34,6 +37,9 @@ pub struct RunMachine {
     /// Ids of all calls in the conversation.
     pub(super) call_ids: HashSet<String>,
     pub(super) mint: Mint,
+    pub(super) book: Book,
+    /// The size of the conversation, as the latest answer told it.
+    pub(super) measured: Option<Measured>,
     /// Number of the latest event.
     sequence: u64,
 }
@@ -90,6 +96,8 @@ impl RunMachine {
             step: Step::default(),
             surroundings: Surroundings::default(),
             mint: Mint::new(Stamp { at: 0, seed: 0 }),
+            book: Book::default(),
+            measured: None,
             sequence: 0,
         }
     }
@@ -117,11 +125,22 @@ impl RunMachine {
             (State::PreparingForStep, Input::Proceed) => self.prepare(),
             (State::GeneratingToolCall, Input::Fact(Fact { body, .. })) => match body {
                 FactBody::Generated { generation } => self.generated(generation),
-                FactBody::GenerationFailed { failure, retry_in_ms } => self.failed(failure, *retry_in_ms),
+                FactBody::GenerationFailed { failure, retry_in_ms, received_bytes } => {
+                    self.break_off(*received_bytes);
+                    self.failed(failure, *retry_in_ms)
+                }
                 FactBody::Resumed { resumption } => self.taken_over(State::GeneratingToolCall, resumption),
                 FactBody::ToolsChanged { tools } => self.change_tools(tools),
+                FactBody::Reserved { reservation } => self.reserve(reservation),
+                FactBody::BudgetReached { reached } => {
+                    // Time passes while a request is under way; everything else is reached before one is sent.
+                    if self.book.reserved.is_some() || matches!(reached, Reached::Duration { .. }) {
+                        self.give_up();
+                    }
+                    self.reach(reached, &Turn::default())
+                }
                 FactBody::Interrupted => {
-                    self.charge(Spend::UNKNOWN);
+                    self.give_up();
                     self.cancel(&Turn::default())
                 }
                 _ => return Err(illegal),
@@ -129,6 +148,7 @@ impl RunMachine {
             (State::CallingMcpTools(turn), Input::Fact(Fact { body, .. })) => match body {
                 FactBody::ToolReturned { result } => self.returned(turn, result),
                 FactBody::Resumed { resumption } => self.taken_over(State::CallingMcpTools(turn), resumption),
+                FactBody::BudgetReached { reached } => self.reach(reached, &turn),
                 FactBody::Interrupted => self.cancel(&turn),
                 _ => return Err(illegal),
             },
@@ -201,12 +221,17 @@ impl RunMachine {
                 | FactBody::GenerationFailed { .. }
                 | FactBody::Resumed { .. }
                 | FactBody::ToolsChanged { .. }
+                | FactBody::BudgetReached { .. }
                 | FactBody::Interrupted,
             ) => true,
+            (State::GeneratingToolCall, FactBody::Reserved { .. }) => self.book.reserved.is_none(),
             (State::CallingMcpTools(turn), FactBody::ToolReturned { result }) => turn.awaits(&result.id),
-            (State::CallingMcpTools(turn), FactBody::Resumed { .. } | FactBody::Interrupted) => {
-                turn.has_open(ToolKind::Mcp)
-            }
+            (
+                State::CallingMcpTools(turn),
+                FactBody::Resumed { .. }
+                | FactBody::BudgetReached { reached: Reached::Duration { .. } }
+                | FactBody::Interrupted,
+            ) => turn.has_open(ToolKind::Mcp),
             _ => false,
         }
     }
@@ -215,6 +240,7 @@ impl RunMachine {
         let id = CheckpointId::from(self.mint.uuid());
         self.head = CheckpointHead::fresh(id, spec.job_id.clone(), spec.run_id.clone(), spec.expert.clone());
         self.head.step_number = spec.first_step.max(1);
+        self.book.counted_step = self.head.step_number.saturating_sub(1);
         self.head.delegated_by.clone_from(&spec.delegated_by);
         self.head.context_window = spec.surroundings.context_window;
         self.head.context_window_usage = spec.surroundings.context_window.map(|_| 0.0);
@@ -239,16 +265,22 @@ impl RunMachine {
         self.surroundings = resumption.surroundings.clone();
         let mut turn = Turn::rebuild(&self.messages, &self.head, &resumption.answers, &self.surroundings);
         turn.name_answers(&mut self.mint);
+        // Another window is another model, which counts otherwise.
+        self.measured = Some(self.surroundings.context_window)
+            .filter(|window| *window == self.head.context_window)
+            .and_then(|window| estimate::of_checkpoint(&self.messages, window, self.head.context_window_usage));
         let head = &mut self.head;
         head.format_version = FORMAT_VERSION;
         head.id = CheckpointId::from(self.mint.uuid());
         head.run_id = resumption.run_id.clone();
-        head.step_number = head.step_number.max(resumption.reached_step) + 1;
+        self.book.counted_step = head.step_number.max(resumption.reached_step);
+        head.step_number = self.book.counted_step + 1;
         head.usage = head.usage.plus(resumption.delegated_usage);
         head.spend = head.spend.plus(resumption.delegated_spend);
         head.context_window = self.surroundings.context_window;
         head.context_window_usage = head.context_window_usage.filter(|_| head.context_window.is_some());
         head.error = None;
+        head.budget = None;
         head.retry_count = 0;
         head.delegate_to.clear();
         head.pending_tool_calls = turn.unanswered();
@@ -285,7 +317,10 @@ impl RunMachine {
             }
             state => {
                 // The dead process was waiting for an answer, which the provider may charge for.
-                self.charge(Spend::UNKNOWN);
+                self.give_up();
+                if let Some(measured) = &mut self.measured {
+                    measured.other_tools = true;
+                }
                 if let Some(query) = &resumption.query {
                     let message = self.user_message(query);
                     self.add_input(message);
@@ -323,6 +358,9 @@ impl RunMachine {
     /// The model is about to be asked, and may call other tools than before.
     fn change_tools(&mut self, tools: &[ToolRoute]) -> Arrow {
         self.surroundings.tools = tools.to_vec();
+        if let Some(measured) = &mut self.measured {
+            measured.other_tools = true;
+        }
         Arrow {
             state: State::GeneratingToolCall,
             events: Vec::new(),
@@ -331,14 +369,22 @@ impl RunMachine {
         }
     }
 
+    /// Nothing more is heard of the request under way, which the provider may charge for.
+    fn give_up(&mut self) {
+        self.break_off(Some(0));
+        self.charge(Spend::UNKNOWN);
+    }
+
     /// Adds what a model call cost to the accounts of step and Run.
     pub(super) fn charge(&mut self, spend: Spend) {
+        self.book.ledger.spend = self.book.ledger.spend.plus(spend);
         self.step.spend = self.step.spend.plus(spend);
         self.head.spend = self.head.spend.plus(spend);
     }
 
     fn failed(&mut self, failure: &GenerationFailure, retry_in_ms: Option<u64>) -> Arrow {
         let spend = if failure.may_be_charged() { Spend::UNKNOWN } else { Spend::default() };
+        self.count_step();
         self.charge(spend);
         let retries = self.head.retry_count;
         let exhausted = retries >= self.surroundings.limits.max_retries;
@@ -457,7 +503,7 @@ impl RunMachine {
     }
 
     /// Puts an unfinished turn into the checkpoint.
-    fn leave_open(&mut self, turn: &Turn) {
+    pub(super) fn leave_open(&mut self, turn: &Turn) {
         self.head.pending_tool_calls = turn.unanswered();
         self.head.partial_tool_results = turn.answers();
     }
@@ -478,6 +524,9 @@ impl RunMachine {
             return self.stop(Status::StoppedByExceededMaxSteps, |checkpoint, step| {
                 EventBody::StopRunByExceededMaxSteps { checkpoint, step }
             });
+        }
+        if let Some(reached) = self.repetition() {
+            return self.stop_by_budget(reached);
         }
         let checkpoint = self.told();
         self.head.id = CheckpointId::from(self.mint.uuid());

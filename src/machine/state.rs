@@ -52,6 +52,7 @@ impl State {
                 Status::StoppedByExceededMaxSteps => "stoppedByExceededMaxSteps",
                 Status::StoppedByError => "stoppedByError",
                 Status::StoppedByCancellation => "stoppedByCancellation",
+                Status::StoppedByBudget => "stoppedByBudget",
             },
         }
     }

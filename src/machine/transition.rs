@@ -28,6 +28,8 @@ impl Input {
                 FactBody::GenerationFailed { .. } => "GenerationFailed",
                 FactBody::ToolReturned { .. } => "ToolReturned",
                 FactBody::ToolsChanged { .. } => "ToolsChanged",
+                FactBody::Reserved { .. } => "Reserved",
+                FactBody::BudgetReached { .. } => "BudgetReached",
                 FactBody::Interrupted => "Interrupted",
             },
         }

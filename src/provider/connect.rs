@@ -20,6 +20,10 @@ use super::vendor::{self, KeyVariable, Vendor, WithoutKey};
 use super::watch::Limits;
 use super::{EncodedRequest, Protocol, ProviderError};
 
+/// Tokens of an answer, without reasoning, that every model can give: the smallest maximum of those in use, and the
+/// original library's number where it knew nothing.
+const UNKNOWN_MAX_OUTPUT: u64 = 4096;
+
 /// A vendor that can be asked: its row, its wire protocol at this address, credentials, and the way there.
 pub struct Provider {
     pub(super) vendor: &'static Vendor,
@@ -180,6 +184,14 @@ impl Provider {
         let fallback = self.vendor.fallback_max_output_tokens?;
         let known = self.model(model).and_then(|model| model.max_output_tokens);
         Some(known.unwrap_or_else(|| fallback.saturating_add(reasoning.tokens().unwrap_or(0))))
+    }
+
+    /// The most that `model` answers with, reasoning included: what is set aside of a budget for an answer, and then sent
+    /// as its limit. For an unknown model a number that any takes.
+    pub fn output_bound(&self, model: &str, reasoning: ReasoningBudget) -> u64 {
+        self.max_output_tokens(model, reasoning)
+            .or_else(|| self.model(model)?.max_output_tokens)
+            .unwrap_or_else(|| UNKNOWN_MAX_OUTPUT.saturating_add(reasoning.tokens().unwrap_or(0)))
     }
 
     /// Adds address, headers and credentials.

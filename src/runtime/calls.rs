@@ -105,12 +105,12 @@ impl<'a> Calls<'a> {
             let until = match self.stopping {
                 Stopping::No => None,
                 Stopping::Grace(until) | Stopping::LastGrace(until) => Some(until),
-                Stopping::Ended => return self.stage.fact(FactBody::Interrupted),
+                Stopping::Ended => return self.stage.halted(),
             };
             let time_is_up = async {
                 match until {
                     Some(until) => tokio::time::sleep_until(until).await,
-                    None => self.stage.cancel.cancelled().await,
+                    None => self.stage.halt.cancelled().await,
                 }
             };
             tokio::select! {
@@ -118,7 +118,7 @@ impl<'a> Calls<'a> {
                 joined = self.running.join_next_with_id() => match joined {
                     Some(joined) => self.arrive(joined),
                     // Nothing runs, nothing came: the turn can only be given up.
-                    None => return self.stage.fact(FactBody::Interrupted),
+                    None => return self.stage.halted(),
                 },
                 () = time_is_up => match self.stopping {
                     Stopping::No => self.stopping = Stopping::Grace(Instant::now() + GRACE),

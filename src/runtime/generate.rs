@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::event::EventBody;
 use crate::expert::Expert;
 use crate::fact::{Fact, FactBody};
-use crate::generation::{FinishReason, GenerateRequest, GeneratedPart, Generation, NativeTools, Occasion};
+use crate::generation::{Delta, FinishReason, GenerateRequest, GeneratedPart, Generation, NativeTools, Occasion};
 use crate::machine::RunMachine;
 use crate::provider::retry;
 use crate::runtime::RunError;
@@ -14,7 +14,25 @@ use crate::runtime::run::Stage;
 use crate::store::StoreError;
 use crate::tool::ToolSpec;
 
-/// Waits `after_ms`, then asks the model once. The checkpoint that is owed is written while the request is under way.
+/// Waits before the model is asked again. The checkpoint that is owed is written first.
+///
+/// # Errors
+/// What cannot be stored.
+pub async fn wait(recorder: &mut Recorder, stage: &Stage, after_ms: u64) -> Result<(), RunError> {
+    if after_ms > 0 {
+        recorder.settle()?;
+        // Nobody is spared by a replay that waits.
+        let wait = if stage.tape.is_replay() { 0 } else { after_ms };
+        tokio::select! {
+            biased;
+            () = stage.halt.cancelled() => {}
+            () = tokio::time::sleep(Duration::from_millis(wait)) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Asks the model once. The checkpoint that is owed is written while the request is under way.
 ///
 /// # Errors
 /// What cannot be stored; every failure of the model is a fact.
@@ -23,32 +41,25 @@ pub async fn generate(
     recorder: &mut Recorder,
     stage: &Stage,
     tools: &[ToolSpec],
-    after_ms: u64,
 ) -> Result<Fact, RunError> {
-    if after_ms > 0 {
-        recorder.settle()?;
-        // Nobody is spared by a replay that waits.
-        let wait = if stage.tape.is_replay() { 0 } else { after_ms };
-        tokio::select! {
-            biased;
-            () = stage.cancel.cancelled() => {}
-            () = tokio::time::sleep(Duration::from_millis(wait)) => {}
-        }
-    }
-    if stage.cancel.is_cancelled() {
-        return Ok(stage.fact(FactBody::Interrupted));
+    if stage.halt.is_cancelled() {
+        return Ok(stage.halted());
     }
     let request = GenerateRequest {
         model: &stage.model,
         messages: machine.messages(),
         tools,
         reasoning: stage.reasoning,
-        max_output_tokens: stage.max_output_tokens,
+        max_output_tokens: machine.reserved().map(|held| held.output_tokens).or(stage.max_output_tokens),
         native: native_tools(&stage.expert),
         occasion: Occasion { run: machine.head().run_id.as_str(), at: machine.now() },
     };
     let mut telling = stage.narrator.answer(machine.head().step_number);
-    let mut on_delta = |delta: &_| telling.delta(delta);
+    let mut received: Option<u64> = None;
+    let mut on_delta = |delta: &_| {
+        received = Some(received.unwrap_or(0).saturating_add(bytes_of(delta)));
+        telling.delta(delta);
+    };
     let asked = async {
         let answer = async {
             #[cfg(feature = "fault-injection")]
@@ -61,11 +72,11 @@ pub async fn generate(
     let outcome = tokio::select! {
         biased;
         outcome = asked => Some(outcome),
-        () = stage.cancel.cancelled() => None,
+        () = stage.halt.cancelled() => None,
     };
     telling.end();
     let Some(outcome) = outcome else {
-        return Ok(stage.fact(FactBody::Interrupted));
+        return Ok(stage.halted());
     };
     let (answer, ()) = outcome?;
     let stamp = stage.clock.stamp();
@@ -80,7 +91,7 @@ pub async fn generate(
             failure.message = stage.redactor.text(&failure.message);
             let retry_in_ms = retry::delay(machine.head().retry_count, &failure, stamp.seed)
                 .map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-            FactBody::GenerationFailed { failure, retry_in_ms }
+            FactBody::GenerationFailed { failure, retry_in_ms, received_bytes: received }
         }
     };
     Ok(Fact { stamp, body })
@@ -93,6 +104,16 @@ pub fn native_tools(expert: &Expert) -> NativeTools<'_> {
         options: expert.provider_tool_options.as_ref(),
         skills: expert.provider_skills.as_ref(),
     }
+}
+
+/// The text in a piece of an answer: what output tokens are charged for.
+fn bytes_of(delta: &Delta) -> u64 {
+    let text = match delta {
+        Delta::Text { text, .. } | Delta::Thinking { text, .. } => text,
+        Delta::ToolArguments { json, .. } => json,
+        _ => return 0,
+    };
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
 /// Why an answer without calls, which ends the run, may not be all that was to be said.

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
+use crate::budget::Budgets;
 use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION, Status};
 use crate::id::{JobId, RunId};
-use crate::job::{Job, JobStatus};
+use crate::job::{Job, JobBudget, JobStatus};
 use crate::runtime::history::{self, Past};
 use crate::runtime::{Options, ResumeFrom, RunError};
 use crate::setting::{ProviderConfig, ProviderName, ProviderSetting, RunSetting};
@@ -82,6 +83,10 @@ fn take_in(store: &Store, path: &Path, options: &Options) -> Result<(JobStore, F
         started_at: stored.setting.as_ref().map_or(0, |setting| setting.started_at),
         finished_at: None,
         replayed: false,
+        budget: JobBudget {
+            limits: stored.setting.as_ref().map_or_else(Budgets::default, |setting| setting.budgets),
+            ..JobBudget::default()
+        },
     };
     let job_store = match store.create_job(&job) {
         Ok(job_store) => job_store,
@@ -120,6 +125,7 @@ fn setting_of_a_stranger(head: &CheckpointHead, options: &Options) -> RunSetting
         max_steps: settings.limits.max_steps,
         max_retries: settings.limits.max_retries,
         timeout: settings.timeout_ms,
+        budgets: settings.budgets,
         started_at: 0,
         updated_at: 0,
     }

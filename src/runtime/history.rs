@@ -21,6 +21,8 @@ pub struct Past {
     pub machine: RunMachine,
     /// When the Run's first fact came, in milliseconds since the epoch.
     pub began_at: u64,
+    /// When its last fact came.
+    pub last_at: u64,
     /// Told since the last stored checkpoint: possibly never heard.
     pub events: Vec<Event>,
     /// The last checkpoint that was asked for: possibly not stored.
@@ -51,6 +53,7 @@ pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<Past>,
     let mut past = Past {
         machine: first_state(store, job, run, first, 0)?,
         began_at: first.stamp.at,
+        last_at: first.stamp.at,
         events: Vec::new(),
         last_save: None,
         last_stored: None,
@@ -58,6 +61,7 @@ pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<Past>,
     };
     for fact in facts {
         past.goes_beyond_save = true;
+        past.last_at = past.last_at.max(fact.stamp.at);
         let (events, last_save, beyond) = (&mut past.events, &mut past.last_save, &mut past.goes_beyond_save);
         let last_stored = &mut past.last_stored;
         let mut seen = |told, save: Option<Save>, _: &RunMachine| {

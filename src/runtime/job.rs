@@ -1,16 +1,22 @@
 //! A job from the outside in: what it needs is checked and opened, its Runs are driven, its end is written down.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::budget::Spent;
 use crate::checkpoint::FORMAT_VERSION;
 use crate::cost::Spend;
 use crate::fact::Mint;
 use crate::id::{JobId, RunId};
-use crate::job::{Job, JobStatus};
-use crate::runtime::launch::{Errand, Shared, find_expert};
+use crate::job::{Job, JobBudget, JobStatus};
+use crate::runtime::audit::Audit;
+use crate::runtime::halt::Halt;
+use crate::runtime::launch::{Errand, Shared, Stopped, find_expert};
 use crate::runtime::session::Session;
 use crate::runtime::supply::open_tools;
+use crate::runtime::teller::{self, Desk};
 use crate::runtime::tree::{self, Root, TreeEnd};
 use crate::runtime::{Options, Outcome, RunError, RunInput};
 use crate::store::Store;
@@ -25,8 +31,11 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let expert = find_expert(&input.expert, &options.experts)?;
     let session = Session::open(options).await?;
     let doubts = session.doubtful_models(expert, options)?;
+    session.check_prices(expert, options)?;
+    let (why, cancel) = halt_of(options, &options.cancel, &session, Spent::default(), began);
+    let options = &Options { cancel, ..options.clone() };
     // A job whose tools cannot be had is not begun.
-    let mut tools = open_tools(expert, options, &session, false).await?;
+    let mut tools = in_time(&why, &options.cancel, open_tools(expert, options, &session, false)).await?;
     tools.warnings.extend(doubts);
 
     let stamp = session.clock.stamp();
@@ -43,6 +52,11 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         started_at: stamp.at,
         finished_at: None,
         replayed: session.tape.is_replay(),
+        budget: JobBudget {
+            limits: options.settings.budgets,
+            spent: Some(Spent::default()),
+            active_since: Some(stamp.at),
+        },
     };
     let store = Store::new(&options.storage);
     let errand = Errand::Begin {
@@ -52,26 +66,75 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         by: None,
         first_step: 1,
     };
-    let shared = Shared { options: options.clone(), session, job: store.create_job(&job)?, store };
-    work(shared, job, Root::Errand(Box::new(errand), Box::new(tools)), began).await
+    let shared = Shared { options: options.clone(), session, job: store.create_job(&job)?, store, why, teller: None };
+    work(shared, job, Root::Errand(Box::new(errand), Box::new(tools)), Audit::default(), began).await
 }
 
-/// Drives a job from `root` and writes its end down.
+/// What stops a job that has spent this much, and what fires then.
+pub fn halt_of(
+    options: &Options,
+    owner: &CancellationToken,
+    session: &Session,
+    spent: Spent,
+    began: Instant,
+) -> (Halt, CancellationToken) {
+    // A replay takes none of the time that it tells of.
+    let limit_ms = options.settings.budgets.max_duration_ms.filter(|_| !session.tape.is_replay());
+    (Halt::new(owner.clone(), limit_ms, spent.active_ms, began), owner.child_token())
+}
+
+/// Does what comes before the first Run within the job's time.
+///
+/// # Errors
+/// Those of `start`, or [`RunError::TimeUpAtStart`].
+pub async fn in_time<T>(
+    why: &Halt,
+    halt: &CancellationToken,
+    start: impl Future<Output = Result<T, RunError>>,
+) -> Result<T, RunError> {
+    let mut start = std::pin::pin!(start);
+    tokio::select! {
+        biased;
+        started = &mut start => return started,
+        () = why.time_is_up() => halt.cancel(),
+    }
+    match (start.await, why.reached()) {
+        (Err(RunError::StoppedAtStart), Some(reached)) if !why.owner().is_cancelled() => {
+            Err(RunError::TimeUpAtStart { reached })
+        }
+        (started, _) => started,
+    }
+}
+
+/// Drives a job from `root` and writes its end down. `before`: what was spent on it before.
 ///
 /// # Errors
 /// As [`tree::drive`].
-pub async fn work(shared: Shared, mut job: Job, root: Root, began: Instant) -> Result<Outcome, RunError> {
+pub async fn work(
+    mut shared: Shared,
+    mut job: Job,
+    root: Root,
+    before: Audit,
+    began: Instant,
+) -> Result<Outcome, RunError> {
+    let (teller, asks) = teller::open(&job.budget.limits);
+    shared.teller = teller;
     let shared = Arc::new(shared);
-    let TreeEnd { root, status, steps, reached_step } = tree::drive(Arc::clone(&shared), root).await?;
+    let desk = Desk::new(job.budget.limits, before.spent);
+    let TreeEnd { root, status, budget, steps, reached_step, used } =
+        tree::drive(Arc::clone(&shared), root, desk, asks).await?;
+    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let active_ms = if shared.session.tape.is_replay() { 0 } else { duration_ms };
+    let Audit { spent, usage, spend } = before.plus(used, active_ms);
     job.status = status.into();
     job.total_steps = job.total_steps.max(reached_step);
-    job.usage = root.checkpoint.head.usage;
-    job.spend = root.checkpoint.head.spend;
+    (job.usage, job.spend) = (usage, spend);
+    (job.budget.spent, job.budget.active_since) = (Some(spent), None);
     let is_open = matches!(job.status, JobStatus::Running | JobStatus::StoppedByInteractiveTool);
     job.finished_at = (!is_open).then(|| shared.session.clock.stamp().at);
     shared.job.write_job(&job)?;
     // The job is whole on disk, whether or not all of it could be recorded.
     shared.session.tape.finish()?;
-    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Outcome { checkpoint: root.checkpoint, status, path: root.path, duration_ms, steps })
+    let (Stopped { checkpoint, path, .. }, budgets) = (root, job.budget.limits);
+    Ok(Outcome { checkpoint, status, path, duration_ms, steps, usage, spend, budgets, spent, budget })
 }

@@ -10,14 +10,15 @@ use tokio::time::timeout;
 
 use crate::checkpoint::{Checkpoint, DelegatedBy, FORMAT_VERSION};
 use crate::content::Content;
-use crate::cost::Spend;
+use crate::cost::{Price, Spend};
 use crate::event::{Event, EventBody, InteractiveAnswer};
 use crate::expert::{Expert, ExpertKey};
 use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec, Surroundings};
 use crate::id::{JobId, RunId};
-use crate::machine::{Input, RunMachine};
+use crate::machine::{Input, Ledger, RunMachine};
 use crate::runtime::calls::check_doubts;
 use crate::runtime::generate::native_tools;
+use crate::runtime::halt::Halt;
 use crate::runtime::history::{self, Past};
 use crate::runtime::instruction::{self, Scene};
 use crate::runtime::inventory::{self, Inventory};
@@ -26,6 +27,7 @@ use crate::runtime::recorder::Recorder;
 use crate::runtime::run::{Stage, drive};
 use crate::runtime::session::Session;
 use crate::runtime::supply::open_tools;
+use crate::runtime::teller::Teller;
 use crate::runtime::{Options, RunError, VERSION};
 use crate::setting::{ProviderConfig, RunSetting};
 use crate::store::{JobStore, Store};
@@ -42,6 +44,10 @@ pub struct Shared {
     pub session: Session,
     pub store: Store,
     pub job: JobStore,
+    /// Why `options.cancel` has fired, once it has.
+    pub why: Halt,
+    /// The way to the job's account, when it has budgets to share.
+    pub teller: Option<Teller>,
 }
 
 /// What is to be done with a Run.
@@ -78,6 +84,8 @@ pub struct Stopped {
     pub steps: u64,
     /// It had stopped before this process began.
     pub on_record: bool,
+    /// What it came to in this process.
+    pub ledger: Ledger,
 }
 
 /// A Run ready to be driven.
@@ -194,7 +202,13 @@ impl Shared {
             Some(path) => path,
             None => self.store_end(&past)?,
         };
-        Ok(Stopped { checkpoint: past.machine.into_checkpoint(), path, steps: 0, on_record: true })
+        Ok(Stopped {
+            checkpoint: past.machine.into_checkpoint(),
+            path,
+            steps: 0,
+            on_record: true,
+            ledger: Ledger::default(),
+        })
     }
 
     /// Writes the checkpoint that a Run stopped with, from its log; returns its file.
@@ -300,7 +314,8 @@ impl Shared {
             surroundings: self.surroundings(&inventory, &setting),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
-        let (answer, overdue, machine) = (None, past.events, past.machine);
+        let (answer, overdue, mut machine) = (None, past.events, past.machine);
+        machine.begin_ledger();
         Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue })
     }
 
@@ -325,13 +340,16 @@ impl Shared {
             expert,
             provider: Arc::clone(&self.session.provider),
             max_output_tokens: self.session.provider.max_output_tokens(&setting.model, setting.reasoning_budget),
+            price: self.price(&setting),
             model: setting.model.clone(),
             reasoning: setting.reasoning_budget,
             timeout: Duration::from_millis(setting.timeout),
             clock,
             narrator,
             redactor: self.session.redactor.clone(),
-            cancel: self.options.cancel.clone(),
+            halt: self.options.cancel.clone(),
+            why: self.why.clone(),
+            teller: self.teller.clone(),
             in_doubt: self.options.in_doubt,
             tape: self.session.tape.clone(),
         };
@@ -348,7 +366,8 @@ impl Shared {
         let (_, first_step) = driven?;
         let steps = machine.head().step_number.saturating_sub(first_step) + 1;
         let path = recorder.newest().cloned().unwrap_or_default();
-        Ok(Stopped { checkpoint: machine.into_checkpoint(), path, steps, on_record: false })
+        let ledger = machine.ledger();
+        Ok(Stopped { checkpoint: machine.into_checkpoint(), path, steps, on_record: false, ledger })
     }
 
     /// The events before a Run's first.
@@ -418,6 +437,7 @@ impl Shared {
             max_steps: settings.limits.max_steps,
             max_retries: settings.limits.max_retries,
             timeout: settings.timeout_ms,
+            budgets: settings.budgets,
             started_at: now,
             updated_at: now,
         })
@@ -431,8 +451,14 @@ impl Shared {
             delegates: inventory.delegates.clone(),
             limits: self.options.settings.limits,
             context_window: model.and_then(|model| model.context_window),
-            price: model.and_then(|model| model.price_at(setting.updated_at)),
+            price: self.price(setting),
+            max_tool_repetitions: self.options.settings.budgets.max_tool_repetitions,
         }
+    }
+
+    /// What the model of a Run costs, by the time at which it was set up.
+    fn price(&self, setting: &RunSetting) -> Option<Price> {
+        self.session.provider.model(&setting.model).and_then(|model| model.price_at(setting.updated_at))
     }
 }
 

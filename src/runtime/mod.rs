@@ -1,9 +1,11 @@
 //! The library's door: [`run`] and [`resume`], and the drivers behind it.
 
+mod audit;
 mod calls;
 mod clock;
 mod generate;
 mod ground;
+mod halt;
 mod history;
 mod instruction;
 mod inventory;
@@ -18,6 +20,7 @@ mod resume;
 mod run;
 mod session;
 mod supply;
+mod teller;
 mod tree;
 
 use std::path::PathBuf;
@@ -26,9 +29,11 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::{Budgets, Reached, Spent};
 use crate::checkpoint::{Checkpoint, Status};
 use crate::config::lockfile::{Lock, LockUse, Surveyed};
 use crate::config::{ConfigError, Settings};
+use crate::cost::Spend;
 use crate::environment::Environment;
 use crate::event::{Event, EventSink};
 use crate::expert::{Expert, ExpertKey};
@@ -40,10 +45,12 @@ use crate::provider::{ProviderError, catalog};
 use crate::redact::Redactor;
 use crate::replay::ReplayError;
 use crate::runtime::inventory::{Place, Source};
+use crate::setting::ProviderName;
 use crate::skill::SkillError;
 use crate::skill::mcp::AskPerson;
 use crate::store::StoreError;
 use crate::tool::ToolSpec;
+use crate::usage::Usage;
 
 pub use clock::SystemClock;
 
@@ -182,6 +189,16 @@ pub struct Outcome {
     pub duration_ms: u64,
     /// Steps that this invocation had a part in, delegates' included.
     pub steps: u64,
+    /// Of all Runs of the job, over all invocations.
+    pub usage: Usage,
+    /// What that cost.
+    pub spend: Spend,
+    /// What the job may spend.
+    pub budgets: Budgets,
+    /// What its budgets count as spent.
+    pub spent: Spent,
+    /// The budget that the job was stopped by.
+    pub budget: Option<Reached>,
 }
 
 /// Why a job could not be run or went on no further. What was recorded before stays on disk.
@@ -232,6 +249,16 @@ pub enum RunError {
     /// The caller gave up while servers were being started. Nothing was begun.
     #[error("stopped while the skills were being started: nothing was begun")]
     StoppedAtStart,
+    /// The job's time was up while servers were being started. Nothing was begun.
+    #[error("{reached}: the skills were still being started, and nothing was begun. Allow more time (maxDuration)")]
+    TimeUpAtStart { reached: Reached },
+    /// The cost cannot be bounded.
+    #[error(
+        "the cost of model {model} of {provider} is not known, so that maxCost cannot hold: add its price to the user's \
+         models.toml ([{provider}.models] \"{model}\" = {{ price = {{ input = 1.0, output = 2.0 }} }}, US dollars per \
+         million tokens), or limit maxTokens instead"
+    )]
+    UnknownPrice { model: String, provider: ProviderName },
     /// An expert delegates to one that is not defined.
     #[error("expert {expert} delegates to {delegate}, which is not defined: define it, or take it out of delegates")]
     UnknownDelegate { expert: ExpertKey, delegate: ExpertKey },
@@ -266,6 +293,8 @@ pub enum RunError {
 pub enum ErrorClass {
     /// The caller asked for something that cannot be, or the configuration does not allow it.
     Usage,
+    /// A budget was used up before anything was begun.
+    Budget,
     /// State could not be stored, or is held by another process.
     Storage,
     /// Anything else.
@@ -284,6 +313,7 @@ impl RunError {
                 | StoreError::JobExists { .. },
             ) => ErrorClass::Usage,
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
+            Self::TimeUpAtStart { .. } => ErrorClass::Budget,
             Self::CallsInDoubt { .. } | Self::StoppedAtStart | Self::Internal(_) | Self::Machine(_) => {
                 ErrorClass::Other
             }

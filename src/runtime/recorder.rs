@@ -73,7 +73,8 @@ impl Recorder {
         self.newest = Some(path);
     }
 
-    /// Writes the checkpoint that is owed, if any. The log must not have grown since it was taken in.
+    /// Writes the checkpoint that is owed, if any. Since it was taken in, the log has grown at most by what precedes a
+    /// request: other tools, a reservation.
     ///
     /// # Errors
     /// What cannot be stored.

@@ -1,9 +1,8 @@
 //! Going on from where [`ground`] found the job. A Run that was killed goes on as itself; one that stopped, or any older
 //! checkpoint, is continued by a new Run that names it as its parent.
 
-use std::time::Instant;
-
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION, Status};
 use crate::cost::Spend;
@@ -11,9 +10,11 @@ use crate::event::InteractiveAnswer;
 use crate::expert::ExpertKey;
 use crate::fact::Mint;
 use crate::id::{JobId, RunId};
-use crate::job::{Job, JobStatus};
+use crate::job::{Job, JobBudget, JobStatus};
+use crate::machine::Ledger;
+use crate::runtime::audit;
 use crate::runtime::ground::{self, Ground};
-use crate::runtime::job::work;
+use crate::runtime::job::{halt_of, in_time, work};
 use crate::runtime::launch::{Continuation, Errand, Shared, Stopped, find_expert};
 use crate::runtime::session::Session;
 use crate::runtime::supply::open_tools;
@@ -27,6 +28,7 @@ use crate::usage::Usage;
 /// Continues a job.
 pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, RunError> {
     let began = Instant::now();
+    let owner = &options.cancel;
     let store = Store::new(&options.storage);
     let found = ground::find(&store, &input.from)?;
     let (job_store, found) = ground::take_job(&store, found, options)?;
@@ -37,25 +39,37 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     }
     let before = stored.as_ref().map(|setting| setting.model.clone());
     let adopted = adopted(&ground.head().expert.key, options, stored);
-    let options = adopted.as_ref().unwrap_or(options);
-    find_expert(&ground.head().expert.key, &options.experts)?;
-    let session = Session::open(options).await?;
-    let job = job_to_continue(&store, job_store.id(), &ground, &session, options)?;
-    let shared = Shared { options: options.clone(), session, store, job: job_store };
+    let mut options = adopted.unwrap_or_else(|| options.clone());
+    let expert = find_expert(&ground.head().expert.key, &options.experts)?.clone();
+    let audit = audit::audit(&store, job_store.id())?;
+    let session = Session::open(&options).await?;
+    let mut job = job_to_continue(&store, job_store.id(), &ground, &session)?;
+    let budgets = audit::carried(&options.settings, &job.budget.limits);
+    options.settings.budgets = budgets;
+    options.settings.limits.max_steps = budgets.max_steps.unwrap_or(options.settings.limits.max_steps);
+    job.max_steps = Some(options.settings.limits.max_steps);
+    job.budget = JobBudget { limits: budgets, spent: Some(audit.spent), active_since: Some(session.clock.stamp().at) };
+    (job.usage, job.spend) = (audit.usage, audit.spend);
+    session.check_prices(&expert, &options)?;
+    let (why, cancel) = halt_of(&options, owner, &session, audit.spent, began);
+    options.cancel = cancel;
+    let shared = Shared { options, session, store, job: job_store, why, teller: None };
+    let options = &shared.options;
     let root = match root_of(ground, input.query, &shared)? {
         Start::Errand(errand) => {
             let (key, is_delegate) = errand.expert();
             let expert = find_expert(key, &options.experts)?;
             let doubts = shared.session.doubtful_models(expert, options)?;
             let is_as_before = before == shared.session.model_for(expert, &options.settings).ok();
-            let mut tools = open_tools(expert, options, &shared.session, is_delegate).await?;
+            let tools = open_tools(expert, options, &shared.session, is_delegate);
+            let mut tools = in_time(&shared.why, &options.cancel, tools).await?;
             tools.warnings.extend(doubts.into_iter().filter(|_| !is_as_before));
             Root::Errand(Box::new(errand), Box::new(tools))
         }
         Start::Root(root) => root,
     };
     shared.job.write_job(&job)?;
-    work(shared, job, root, began).await
+    work(shared, job, root, audit, began).await
 }
 
 /// What there is to do first.
@@ -89,7 +103,7 @@ fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Sta
             let newest = shared.store.find_job(&head.job_id)?;
             let is_fork = !matches!(newest, Found::Run { run, .. } if run == head.run_id);
             let path = shared.store.layout().checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id);
-            let stopped = Box::new(Stopped { checkpoint, path, steps: 0, on_record: true });
+            let stopped = Box::new(Stopped { checkpoint, path, steps: 0, on_record: true, ledger: Ledger::default() });
             return Ok(Start::Root(Root::Stopped { stopped, query, is_fork }));
         }
         Status::StoppedByInteractiveTool if !head.pending_tool_calls.is_empty() => {
@@ -146,13 +160,7 @@ fn adopted(key: &ExpertKey, options: &Options, stored: Option<RunSetting>) -> Op
 }
 
 /// `job.json` as this invocation goes on with it; made anew where nothing can be read.
-fn job_to_continue(
-    store: &Store,
-    id: &JobId,
-    ground: &Ground,
-    session: &Session,
-    options: &Options,
-) -> Result<Job, StoreError> {
+fn job_to_continue(store: &Store, id: &JobId, ground: &Ground, session: &Session) -> Result<Job, StoreError> {
     let mut job = match store.job(id) {
         Ok(job) => job,
         Err(newer @ StoreError::Newer { .. }) => return Err(newer),
@@ -168,12 +176,12 @@ fn job_to_continue(
             started_at: session.clock.stamp().at,
             finished_at: None,
             replayed: false,
+            budget: JobBudget::default(),
         },
     };
     job.format_version = FORMAT_VERSION;
     job.status = JobStatus::Running;
     job.finished_at = None;
-    job.max_steps = Some(options.settings.limits.max_steps);
     job.replayed &= session.tape.is_replay();
     Ok(job)
 }

@@ -6,16 +6,20 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::Status;
+use crate::cost::Price;
 use crate::event::EventBody;
 use crate::expert::Expert;
 use crate::fact::{Clock, Fact, FactBody};
-use crate::machine::{Action, Input, RunMachine};
+use crate::id::RunId;
+use crate::machine::{Action, Input, Need, RunMachine, Verdict};
 use crate::provider::Provider;
 use crate::redact::Redactor;
 use crate::runtime::calls::Calls;
+use crate::runtime::halt::Halt;
 use crate::runtime::narrator::Narrator;
 use crate::runtime::recorder::Recorder;
 use crate::runtime::session::Tape;
+use crate::runtime::teller::Teller;
 use crate::runtime::{InDoubt, RunError, generate};
 use crate::setting::ReasoningBudget;
 use crate::skill::SkillSet;
@@ -26,6 +30,7 @@ pub struct Stage {
     pub expert: Expert,
     pub provider: Arc<Provider>,
     pub model: String,
+    pub price: Option<Price>,
     pub max_output_tokens: Option<u64>,
     pub reasoning: ReasoningBudget,
     /// For one whole generation.
@@ -33,7 +38,12 @@ pub struct Stage {
     pub clock: Arc<dyn Clock>,
     pub narrator: Narrator,
     pub redactor: Redactor,
-    pub cancel: CancellationToken,
+    /// Fires when the Run is to stop.
+    pub halt: CancellationToken,
+    /// Why it fired.
+    pub why: Halt,
+    /// The way to the job's account, when it has budgets to share.
+    pub teller: Option<Teller>,
     pub in_doubt: InDoubt,
     pub tape: Tape,
 }
@@ -42,6 +52,11 @@ impl Stage {
     /// A fact of now.
     pub fn fact(&self, body: FactBody) -> Fact {
         Fact { stamp: self.clock.stamp(), body }
+    }
+
+    /// What stopped the Run, as a fact of now.
+    pub fn halted(&self) -> Fact {
+        self.fact(self.why.fact())
     }
 }
 
@@ -58,19 +73,36 @@ pub async fn drive(
 ) -> Result<(Status, u64), RunError> {
     let mut calls = Calls::new(stage);
     let mut first_step = None;
+    // What the Run had been charged with before the request for which something is set aside.
+    let mut before_request = None;
     loop {
         // Pure: nothing has left the process yet.
         let transition = machine.advance(&input)?;
         recorder.record(&input, &transition, machine)?;
+        if let Input::Fact(Fact { body: FactBody::Reserved { .. }, .. }) = &input {
+            before_request = Some(machine.ledger().charged);
+        } else if machine.reserved().is_none()
+            && let (Some(teller), Some(before)) = (&stage.teller, before_request.take())
+        {
+            // The request has ended, and the machine has charged it.
+            teller.settle(&machine.head().run_id, machine.ledger().charged.minus(before)).await;
+        }
         let first_step = *first_step.get_or_insert(machine.head().step_number);
         input = match transition.action {
             Action::Proceed => Input::Proceed,
             // A request that is made again is the same request.
-            Action::Generate { after_ms: 0 } if let Some(changed) = take_up_tools(skills, stage) => {
+            Action::Generate { after_ms: 0 }
+                if machine.reserved().is_none()
+                    && let Some(changed) = take_up_tools(skills, stage) =>
+            {
                 Input::Fact(changed)
             }
             Action::Generate { after_ms } => {
-                Input::Fact(generate::generate(machine, recorder, stage, skills.tools(), after_ms).await?)
+                generate::wait(recorder, stage, after_ms).await?;
+                Input::Fact(match reserve(machine, stage, skills.tools()).await {
+                    Some(fact) => fact,
+                    None => generate::generate(machine, recorder, stage, skills.tools()).await?,
+                })
             }
             Action::CallTools { calls: asked, in_doubt } => {
                 recorder.sync()?;
@@ -83,6 +115,33 @@ pub async fn drive(
                 return Ok((status, first_step));
             }
         };
+    }
+}
+
+/// Asks the job's account for the next request, where it has one and this was not done yet. `None`: it may be sent.
+async fn reserve(machine: &RunMachine, stage: &Stage, tools: &[ToolSpec]) -> Option<Fact> {
+    let teller = stage.teller.as_ref().filter(|_| machine.reserved().is_none())?;
+    let run: &RunId = &machine.head().run_id;
+    let need = Need {
+        steps: machine.uncounted_steps(),
+        prompt_tokens: machine.prompt_bound(tools),
+        max_output_tokens: stage.provider.output_bound(&stage.model, stage.reasoning),
+        price: stage.price,
+    };
+    let verdict = tokio::select! {
+        biased;
+        () = stage.halt.cancelled() => None,
+        verdict = teller.reserve(run, need) => verdict,
+    };
+    match verdict {
+        Some(Verdict::Granted(reservation)) => {
+            reservation.map(|reservation| stage.fact(FactBody::Reserved { reservation }))
+        }
+        Some(Verdict::Refused(reached)) => Some(stage.fact(FactBody::BudgetReached { reached })),
+        None => {
+            teller.withdraw(run).await;
+            Some(stage.halted())
+        }
     }
 }
 

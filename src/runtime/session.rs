@@ -162,6 +162,27 @@ impl Session {
         Ok(models.iter().filter_map(|model| self.doubt_about(model)).collect())
     }
 
+    /// Checks that the cost of every model that the experts reachable from `expert` are to use is known, if it is
+    /// limited.
+    ///
+    /// # Errors
+    /// [`RunError::UnknownPrice`], or as [`Session::model_for`].
+    pub fn check_prices(&self, expert: &Expert, options: &Options) -> Result<(), RunError> {
+        if options.settings.budgets.max_cost.is_none() {
+            return Ok(());
+        }
+        let mut experts = IndexMap::new();
+        collect(expert, &options.experts, &mut experts);
+        let now = self.clock.stamp().at;
+        for expert in experts.values() {
+            let model = self.model_for(expert, &options.settings)?;
+            if self.provider.model(&model).and_then(|known| known.price_at(now)).is_none() {
+                return Err(RunError::UnknownPrice { model, provider: self.provider.name() });
+            }
+        }
+        Ok(())
+    }
+
     fn doubt_about(&self, model: &str) -> Option<String> {
         if self.provider.model(model).is_some() || !self.provider.names_its_models() {
             return None;
@@ -187,6 +208,11 @@ async fn provider_name(options: &Options, http: &dyn Transport) -> Result<Provid
 }
 
 impl Tape {
+    /// Whether every exchange is written down.
+    pub fn is_recording(&self) -> bool {
+        matches!(self, Self::Recording(_))
+    }
+
     /// Whether answers come from a cassette.
     pub fn is_replay(&self) -> bool {
         matches!(self, Self::Replaying { .. })

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
+use crate::budget::Reached;
 use crate::checkpoint::{Checkpoint, Status};
 use crate::fact::{Mint, ParentCheckpoint};
 use crate::id::RunId;
-use crate::machine::{JobAction, JobInput, JobMachine, RunEnd, TreeLimits};
+use crate::machine::{JobAction, JobInput, JobMachine, Ledger, RunEnd, TreeLimits};
 use crate::runtime::inventory::Inventory;
 use crate::runtime::launch::{Continuation, Errand, Shared, Stopped};
+use crate::runtime::teller::{Asks, Desk};
 use crate::runtime::{ErrorClass, RunError, history};
 
 /// What the coordinator begins with.
@@ -33,10 +35,20 @@ pub struct TreeEnd {
     pub root: Stopped,
     /// The job's status, which is not the coordinator's when it was stopped while delegates were at work.
     pub status: Status,
+    /// The budget that stopped it.
+    pub budget: Option<Reached>,
     /// Steps taken in this process, by all Runs.
     pub steps: u64,
     /// The highest step number reached.
     pub reached_step: u64,
+    /// What all Runs came to in this process.
+    pub used: Ledger,
+}
+
+/// Why a job stops before it is done.
+enum Stop {
+    Cancelled,
+    Budget(Reached),
 }
 
 type Returned = (RunId, Result<Stopped, RunError>);
@@ -54,15 +66,22 @@ struct Tree {
     is_fork: bool,
     steps: u64,
     reached_step: u64,
+    used: Ledger,
+    /// The job's account.
+    desk: Desk,
+    asks: Asks,
+    stop: Option<Stop>,
 }
 
 /// Drives a job to its end.
 ///
 /// # Errors
 /// What keeps the coordinator from beginning, or anything from being stored. What was recorded stays.
-pub async fn drive(shared: Arc<Shared>, root: Root) -> Result<TreeEnd, RunError> {
-    let limits = if shared.session.tape.is_replay() {
-        // One at a time, so that two replays tell the same in the same order.
+pub async fn drive(shared: Arc<Shared>, root: Root, desk: Desk, asks: Asks) -> Result<TreeEnd, RunError> {
+    let tape = &shared.session.tape;
+    let limits = if tape.is_replay() || (tape.is_recording() && shared.teller.is_some()) {
+        // One at a time, so that two replays tell the same in the same order. What is left of a budget, and with it what is
+        // sent, depends on the order too, so that it has to be recorded in this one.
         TreeLimits { max_running: 1, ..TreeLimits::default() }
     } else {
         TreeLimits::default()
@@ -82,6 +101,10 @@ pub async fn drive(shared: Arc<Shared>, root: Root) -> Result<TreeEnd, RunError>
         is_fork,
         steps: 0,
         reached_step: 0,
+        used: Ledger::default(),
+        desk,
+        asks,
+        stop: None,
     };
     let mut actions = tree.machine.advance(JobInput::Began { run: run.clone() })?;
     match root {
@@ -93,12 +116,13 @@ pub async fn drive(shared: Arc<Shared>, root: Root) -> Result<TreeEnd, RunError>
 
 impl Tree {
     async fn run(mut self, mut actions: Vec<JobAction>) -> Result<TreeEnd, RunError> {
-        let cancel = self.shared.options.cancel.clone();
-        let mut is_stopping = false;
+        let (halt, why) = (self.shared.options.cancel.clone(), self.shared.why.clone());
+        let mut is_cancelled = false;
+        let mut time_is_up = std::pin::pin!(why.time_is_up());
         loop {
             for action in actions {
                 match action {
-                    JobAction::Finish => return self.finish(is_stopping),
+                    JobAction::Finish => return self.finish(),
                     JobAction::Start { run, to, by, first_step } => {
                         let (expert, query) = (to.expert.key, to.query);
                         self.spawn(Errand::Begin { run, expert, query, by: Some(by), first_step }, None);
@@ -124,9 +148,21 @@ impl Tree {
             actions = tokio::select! {
                 // The stop first: Runs that it ended may be back already, and then nothing else would be left to hear of.
                 biased;
-                () = cancel.cancelled(), if !is_stopping => {
-                    is_stopping = true;
+                () = why.owner().cancelled(), if !is_cancelled => {
+                    is_cancelled = true;
+                    self.stop.get_or_insert(Stop::Cancelled);
                     self.machine.advance(JobInput::Interrupted)?
+                }
+                () = &mut time_is_up, if !halt.is_cancelled() => {
+                    halt.cancel();
+                    if self.stop.is_none() {
+                        self.stop = why.reached().map(Stop::Budget);
+                    }
+                    self.machine.advance(JobInput::Interrupted)?
+                }
+                Some(ask) = self.asks.recv() => {
+                    self.desk.take(ask);
+                    Vec::new()
                 }
                 joined = self.tasks.join_next() => match joined {
                     Some(Ok((run, outcome))) => self.returned(run, outcome)?,
@@ -169,14 +205,26 @@ impl Tree {
     }
 
     fn returned(&mut self, run: RunId, outcome: Result<Stopped, RunError>) -> Result<Vec<JobAction>, RunError> {
+        self.desk.run_ended(&run);
         let is_root = self.root_runs.contains(&run);
         let stopped = match outcome {
             Ok(stopped) => stopped,
             Err(error) if !is_root && error.class() == ErrorClass::Usage => {
                 return Ok(self.machine.advance(JobInput::RunFailed { run, message: error.to_string() })?);
             }
+            // It was to begin when the job was stopped already.
+            Err(RunError::StoppedAtStart) if !is_root && self.shared.options.cancel.is_cancelled() => {
+                return Ok(self.machine.advance(JobInput::RunPostponed { run })?);
+            }
             Err(error) => return Err(error),
         };
+        self.used = self.used.plus(stopped.ledger);
+        if let Some(reached) = stopped.checkpoint.head.budget.clone().filter(|_| !stopped.on_record)
+            && reached.ends_job()
+        {
+            self.desk.close(reached.clone());
+            self.stop.get_or_insert(Stop::Budget(reached));
+        }
         let head = &stopped.checkpoint.head;
         self.steps += stopped.steps;
         self.reached_step = self.reached_step.max(head.step_number);
@@ -190,13 +238,16 @@ impl Tree {
         Ok(self.machine.advance(JobInput::RunEnded(Box::new(end)))?)
     }
 
-    fn finish(self, is_stopping: bool) -> Result<TreeEnd, RunError> {
+    fn finish(self) -> Result<TreeEnd, RunError> {
         let root = self.root.ok_or_else(|| RunError::Internal("a job has ended without its coordinator".to_owned()))?;
-        let status = match root.checkpoint.head.status {
-            Status::StoppedByDelegate if is_stopping => Status::StoppedByCancellation,
-            status => status,
+        let head = &root.checkpoint.head;
+        let (status, budget) = match (head.status, self.stop) {
+            (Status::StoppedByDelegate, Some(Stop::Cancelled)) => (Status::StoppedByCancellation, None),
+            (Status::StoppedByDelegate, Some(Stop::Budget(reached))) => (Status::of(&reached), Some(reached)),
+            (status, _) => (status, head.budget.clone()),
         };
-        Ok(TreeEnd { root, status, steps: self.steps, reached_step: self.reached_step })
+        let (steps, reached_step, used) = (self.steps, self.reached_step, self.used);
+        Ok(TreeEnd { root, status, budget, steps, reached_step, used })
     }
 }
 

@@ -9,12 +9,13 @@ use std::time::UNIX_EPOCH;
 
 use super::layout::{parse_checkpoint_name, parse_original_checkpoint_name};
 use super::{LogReader, Store, StoreError, snapshot};
+use crate::budget::Budgets;
 use crate::checkpoint::{CheckpointHead, FORMAT_VERSION};
 use crate::cost::Spend;
 use crate::expert::ExpertKey;
 use crate::fact::{Fact, FactBody};
 use crate::id::{CheckpointId, JobId, RunId};
-use crate::job::{Job, JobStatus};
+use crate::job::{Job, JobBudget, JobStatus};
 use crate::setting::RunSetting;
 use crate::usage::Usage;
 
@@ -234,6 +235,14 @@ impl Store {
             started_at,
             finished_at: None,
             replayed: false,
+            budget: JobBudget {
+                limits: runs
+                    .iter()
+                    .rev()
+                    .find_map(|run| run.setting.as_ref())
+                    .map_or_else(Budgets::default, |it| it.budgets),
+                ..JobBudget::default()
+            },
         }))
     }
 }

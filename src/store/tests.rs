@@ -59,6 +59,7 @@ pub(super) fn job(id: &str, started_at: u64) -> Job {
         started_at,
         finished_at: None,
         replayed: false,
+        budget: crate::job::JobBudget::default(),
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod support;
 
+mod budget;
 mod delegation;
 mod cost;
 mod crash;

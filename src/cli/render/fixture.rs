@@ -1,5 +1,6 @@
 //! Hand-made events for the renderers' tests.
 
+use perstack::budget::{Budgets, Spent};
 use perstack::checkpoint::{Checkpoint, CheckpointHead, DelegateTo, DelegatedBy, Status, TodoList};
 use perstack::content::ExpertPart;
 use perstack::cost::{Cost, Spend};
@@ -36,6 +37,7 @@ pub fn head(run: &str, step_number: u64) -> CheckpointHead {
         queued_messages: Vec::new(),
         todos: TodoList::default(),
         error: None,
+        budget: None,
         retry_count: 0,
         metadata: Map::new(),
     }
@@ -150,5 +152,10 @@ pub fn outcome(status: Status, text: &str) -> Outcome {
         path: "/work/perstack/jobs/j1/runs/r1/checkpoint-2-c1.json".into(),
         duration_ms: 5,
         steps: 2,
+        usage,
+        spend,
+        budgets: Budgets::default(),
+        spent: Spent::default(),
+        budget: None,
     }
 }

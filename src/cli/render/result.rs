@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use perstack::budget::Reached;
 use perstack::checkpoint::{RunFailure, Status};
 use perstack::cost::Cost;
 use perstack::runtime::Outcome;
@@ -22,6 +23,9 @@ struct Report<'a> {
     text: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a RunFailure>,
+    /// The budget that the job was stopped by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<&'a Reached>,
     /// What the job waits for.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pending_tool_calls: &'a [ToolCall],
@@ -34,6 +38,7 @@ struct Report<'a> {
     steps: u64,
     /// Over the whole job.
     step_number: u64,
+    /// Of all runs, over the whole job.
     usage: Usage,
     /// US dollars, over the whole job; null when nothing is known of them.
     cost: Option<Cost>,
@@ -71,6 +76,7 @@ fn report(outcome: &Outcome) -> Report<'_> {
         status: outcome.status,
         text: outcome.checkpoint.text(),
         error: head.error.as_ref(),
+        budget: outcome.budget.as_ref(),
         pending_tool_calls: &head.pending_tool_calls,
         job_id: head.job_id.as_str(),
         run_id: head.run_id.as_str(),
@@ -78,9 +84,9 @@ fn report(outcome: &Outcome) -> Report<'_> {
         checkpoint: outcome.path.display().to_string(),
         steps: outcome.steps,
         step_number: head.step_number,
-        usage: head.usage,
-        cost: (!head.spend.is_unknown()).then_some(head.spend.cost),
-        cost_is_complete: head.spend.is_complete,
+        usage: outcome.usage,
+        cost: (!outcome.spend.is_unknown()).then_some(outcome.spend.cost),
+        cost_is_complete: outcome.spend.is_complete,
         duration_ms: outcome.duration_ms,
     }
 }

@@ -91,7 +91,7 @@ impl View {
                 self.end_of_delegate(id, checkpoint, "waits for an answer from a person")
             }
             EventBody::StopRunByExceededMaxSteps { checkpoint, step } => {
-                let mut notes = self.finish_step(id, checkpoint, step);
+                let mut notes = self.last_step(id, checkpoint, step);
                 notes.extend(self.end_of_delegate(id, checkpoint, "reached the maximum of steps"));
                 notes
             }
@@ -101,6 +101,11 @@ impl View {
             }
             EventBody::StopRunByCancellation { checkpoint, .. } => {
                 self.end_of_delegate(id, checkpoint, "was cancelled")
+            }
+            EventBody::StopRunByBudget { checkpoint, step, .. } => {
+                let mut notes = self.last_step(id, checkpoint, step);
+                notes.extend(self.end_of_delegate(id, checkpoint, "was stopped by a budget"));
+                notes
             }
             EventBody::SkillConnected { skill_name, total_duration_ms, .. } => {
                 let took = duration(*total_duration_ms);
@@ -186,6 +191,14 @@ impl View {
             run.step = next;
         }
         notes
+    }
+
+    /// The step that a Run stops with; one that a budget ended before the model was asked did nothing.
+    fn last_step(&mut self, id: &RunId, checkpoint: &Told, step: &Step) -> Vec<Note> {
+        if checkpoint.head.budget.is_some() && step.tool_calls.is_empty() {
+            return Vec::new();
+        }
+        self.finish_step(id, checkpoint, step)
     }
 
     /// What a step did, once it is over.

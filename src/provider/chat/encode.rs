@@ -8,7 +8,7 @@ use crate::content::{Content, ExpertPart, ResultPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::media::Media;
-use crate::provider::openai::ERROR_NOTE;
+use crate::provider::openai::{ERROR_NOTE, is_reasoning_model};
 use crate::provider::schema;
 use crate::tool::ToolSpec;
 
@@ -23,6 +23,11 @@ pub(super) fn body(request: &GenerateRequest<'_>, dialect: Dialect) -> Value {
     body.insert("stream".into(), json!(true));
     // Without it most servers send no usage at all.
     body.insert("stream_options".into(), json!({"include_usage": true}));
+    if let Some(limit) = request.max_output_tokens {
+        // OpenAI's reasoning models refuse the older name, and most imitators know no other.
+        let name = if is_reasoning_model(request.model) { "max_completion_tokens" } else { "max_tokens" };
+        body.insert(name.into(), json!(limit));
+    }
     body.extend(dialect.fields(request));
     if !request.tools.is_empty() {
         body.insert("tools".into(), request.tools.iter().map(tool).collect());
@@ -319,6 +324,27 @@ mod tests {
             ],
         });
         assert_eq!(body.to_string(), expected.to_string());
+    }
+
+    #[test]
+    fn a_limit_on_the_answer_has_the_name_that_the_model_takes() {
+        for (model, name, other) in
+            [("gpt-5", "max_completion_tokens", "max_tokens"), ("llama", "max_tokens", "max_completion_tokens")]
+        {
+            let body = super::body(
+                &GenerateRequest {
+                    model,
+                    messages: &[],
+                    tools: &[],
+                    reasoning: ReasoningBudget::None,
+                    max_output_tokens: Some(2000),
+                    native: NativeTools::default(),
+                    occasion: Occasion::default(),
+                },
+                Dialect::Compatible,
+            );
+            assert_eq!((&body[name], body.get(other)), (&json!(2000), None));
+        }
     }
 
     #[test]

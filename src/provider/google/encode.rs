@@ -44,8 +44,11 @@ pub(super) fn body(request: &GenerateRequest<'_>, service: Service) -> Value {
     if !tools.is_empty() {
         body.insert("tools".into(), Value::Array(tools));
     }
-    if let Some(thinking) = model.thinking_config(request.reasoning) {
-        body.insert("generationConfig".into(), json!({"thinkingConfig": thinking}));
+    let mut config = Map::new();
+    config.extend(request.max_output_tokens.map(|limit| ("maxOutputTokens".into(), json!(limit))));
+    config.extend(model.thinking_config(request.reasoning).map(|thinking| ("thinkingConfig".into(), json!(thinking))));
+    if !config.is_empty() {
+        body.insert("generationConfig".into(), Value::Object(config));
     }
     Value::Object(body)
 }
@@ -98,7 +101,7 @@ mod tests {
             messages: &messages,
             tools: &[tool("search", Some("Searches."), &schema), tool("now", None, &json!({"type": "object"}))],
             reasoning: ReasoningBudget::Low,
-            max_output_tokens: Some(65_536),
+            max_output_tokens: None,
             native: NativeTools { tools: &native, options: None, skills: None },
             occasion: Occasion::default(),
         };

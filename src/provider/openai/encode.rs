@@ -23,6 +23,9 @@ pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
     body.insert("model".into(), json!(request.model));
     body.insert("stream".into(), json!(true));
     body.insert("store".into(), json!(false));
+    if let Some(limit) = request.max_output_tokens {
+        body.insert("max_output_tokens".into(), json!(limit));
+    }
     if !request.occasion.run.is_empty() {
         body.insert("prompt_cache_key".into(), json!(cache_key(request.occasion.run)));
     }

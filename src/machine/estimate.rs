@@ -1,0 +1,204 @@
+//! How many tokens a request may have, before it is sent: never fewer than the provider will count.
+//!
+//! What an answer's usage told is taken as it is; only what came after it is estimated, by its bytes.
+
+use crate::content::{Content, ExpertPart, ResultPart};
+use crate::machine::run::RunMachine;
+use crate::machine::todo::ATTEMPT_COMPLETION;
+use crate::message::Message;
+use crate::tool::ToolSpec;
+
+/// Tokens around a message and around each of its parts: roles, separators, call ids. OpenAI's cookbook counts 3 to 4
+/// for a message; the rest is room for other providers.
+const FRAME: u64 = 16;
+/// Tokens that a provider adds when there are tools: its own instruction for them. Anthropic lists up to 530
+/// ("Tool use", pricing).
+const TOOLS_INSTRUCTION: u64 = 600;
+/// Tokens of one image. The most that any model known here counts is 4784, of Claude Opus 4.7 ("Vision").
+const IMAGE: u64 = 5000;
+/// Tokens of a PDF page, as text and as image: 3000 and 1600 (Anthropic, "PDF support").
+const PDF_PAGE: u64 = 4600;
+/// Most pages of a PDF that a request may have (Anthropic, "PDF support").
+const PDF_PAGES: u64 = 100;
+
+/// Tokens that the conversation was told to have, up to one of its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Measured {
+    pub tokens: u64,
+    /// Messages before the answer that told it, or with it.
+    pub messages: usize,
+    /// The tools may have been others then.
+    pub other_tools: bool,
+}
+
+impl RunMachine {
+    /// The most tokens that the next request's prompt can have.
+    pub fn prompt_bound(&self, tools: &[ToolSpec]) -> u64 {
+        let (known, from, counts_tools) = match self.measured {
+            Some(measured) => (measured.tokens, measured.messages, measured.other_tools),
+            None => (0, 0, true),
+        };
+        // The answer that told is counted in what it told.
+        let answer = matches!(self.messages().get(from), Some(Message::ExpertMessage { .. }));
+        let new = self.messages().get(from.saturating_add(usize::from(answer))..).unwrap_or_default();
+        let bound = known
+            .saturating_add(new.iter().map(message_tokens).fold(0, u64::saturating_add))
+            .saturating_add(if counts_tools { tools_tokens(tools) } else { 0 });
+        // No request can be longer than the window and be answered.
+        bound.min(self.head().context_window.unwrap_or(u64::MAX))
+    }
+}
+
+/// What a checkpoint tells of the size of its conversation: the share of the window that its latest answer filled.
+pub(super) fn of_checkpoint(messages: &[Message], window: Option<u64>, filled: Option<f64>) -> Option<Measured> {
+    let (window, filled) = (window?, filled.filter(|filled| *filled > 0.0)?);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates; windows are far below 2^52"
+    )]
+    let tokens = (filled * window as f64).ceil() as u64;
+    let last = messages.iter().rposition(|message| matches!(message, Message::ExpertMessage { .. }))?;
+    let is_copied = match last.checked_sub(1).and_then(|before| messages.get(before)) {
+        // The text of `attemptCompletion`, which no model gave as an answer of its own.
+        Some(Message::ToolMessage { contents, .. }) => {
+            contents.iter().any(|ResultPart::ToolResultPart { tool_name, .. }| tool_name == ATTEMPT_COMPLETION)
+        }
+        _ => false,
+    };
+    let messages = if is_copied { last.saturating_sub(1) } else { last.saturating_add(1) };
+    Some(Measured { tokens, messages, other_tools: true })
+}
+
+/// The most tokens that a text can be expected to have: digits may be a token each, of other text two bytes are one.
+/// English has about four bytes a token, Chinese and Japanese about two and a half, base64 about two.
+pub fn text_tokens(text: &str) -> u64 {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let rest = text.len().saturating_sub(digits);
+    u64::try_from(digits.saturating_add(rest.div_ceil(2))).unwrap_or(u64::MAX)
+}
+
+fn tools_tokens(tools: &[ToolSpec]) -> u64 {
+    if tools.is_empty() {
+        return 0;
+    }
+    tools.iter().map(tool_tokens).fold(TOOLS_INSTRUCTION, u64::saturating_add)
+}
+
+fn tool_tokens(tool: &ToolSpec) -> u64 {
+    let schema = serde_json::to_string(&tool.input_schema).unwrap_or_default();
+    [&tool.name, tool.description.as_ref().unwrap_or(&String::new()), &schema]
+        .into_iter()
+        .map(|text| text_tokens(text))
+        .fold(FRAME, u64::saturating_add)
+}
+
+fn message_tokens(message: &Message) -> u64 {
+    let parts: u64 = match message {
+        Message::InstructionMessage { contents, .. } | Message::UserMessage { contents, .. } => {
+            contents.iter().map(content_tokens).fold(0, u64::saturating_add)
+        }
+        Message::ExpertMessage { contents, .. } => contents.iter().map(expert_tokens).fold(0, u64::saturating_add),
+        Message::ToolMessage { contents, .. } => contents
+            .iter()
+            .map(|ResultPart::ToolResultPart { tool_call_id, contents, .. }| {
+                let parts = contents.iter().map(content_tokens).fold(0, u64::saturating_add);
+                FRAME.saturating_add(text_tokens(tool_call_id)).saturating_add(parts)
+            })
+            .fold(0, u64::saturating_add),
+    };
+    FRAME.saturating_add(parts)
+}
+
+fn expert_tokens(part: &ExpertPart) -> u64 {
+    match part {
+        ExpertPart::TextPart { text, .. } => FRAME.saturating_add(text_tokens(text)),
+        ExpertPart::ThinkingPart { thinking, .. } => {
+            // With what a provider hides in it.
+            FRAME.saturating_add(text_tokens(&serde_json::to_string(thinking).unwrap_or_default()))
+        }
+        ExpertPart::OpaquePart { opaque, .. } => FRAME.saturating_add(text_tokens(&opaque.block.to_string())),
+        ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => FRAME
+            .saturating_add(text_tokens(tool_call_id))
+            .saturating_add(text_tokens(tool_name))
+            .saturating_add(text_tokens(&args.to_string())),
+    }
+}
+
+fn content_tokens(content: &Content) -> u64 {
+    let tokens = match content {
+        Content::TextPart { text, .. } => text_tokens(text),
+        Content::ImageUrlPart { .. } | Content::ImageInlinePart { .. } | Content::ImageBinaryPart { .. } => IMAGE,
+        Content::FileUrlPart { url, mime_type, .. } => file_tokens(mime_type, PDF_PAGE * PDF_PAGES, text_tokens(url)),
+        Content::FileInlinePart { encoded_data: data, mime_type, .. }
+        | Content::FileBinaryPart { data, mime_type, .. } => {
+            // A page has at least some bytes: a short file has few pages.
+            let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            file_tokens(mime_type, (PDF_PAGE * PDF_PAGES).min(bytes.saturating_add(PDF_PAGE)), bytes)
+        }
+    };
+    FRAME.saturating_add(tokens)
+}
+
+fn file_tokens(mime_type: &str, pdf: u64, other: u64) -> u64 {
+    match mime_type {
+        "application/pdf" => pdf,
+        _ if mime_type.starts_with("image/") => IMAGE,
+        _ => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_counts_by_its_bytes_and_digits_each() {
+        assert_eq!(text_tokens(""), 0);
+        assert_eq!(text_tokens("owls"), 2);
+        assert_eq!(text_tokens("1234"), 4);
+        assert_eq!(text_tokens("梟"), 2);
+        assert_eq!(text_tokens("a 1"), 2);
+    }
+
+    fn message(kind: &str, contents: &serde_json::Value) -> Message {
+        serde_json::from_value(serde_json::json!({"type": kind, "id": "m", "contents": contents})).unwrap()
+    }
+
+    #[test]
+    fn a_checkpoint_tells_the_size_up_to_its_last_answer() {
+        use serde_json::json;
+        let user = || message("userMessage", &json!([{"type": "textPart", "text": "q"}]));
+        let text = || message("expertMessage", &json!([{"type": "textPart", "id": "p", "text": "a"}]));
+        let result = |tool: &str| {
+            let contents = json!([{"type": "toolResultPart", "id": "p", "toolCallId": "c", "toolName": tool,
+                                   "contents": []}]);
+            message("toolMessage", &contents)
+        };
+        let of =
+            |messages: &[Message]| of_checkpoint(messages, Some(1000), Some(0.25)).map(|it| (it.tokens, it.messages));
+        assert_eq!(of(&[user(), text(), user()]), Some((250, 2)));
+        assert_eq!(of(&[user(), text(), result("read"), text()]), Some((250, 4)));
+        // The last message is a copy of what `attemptCompletion` was called with.
+        assert_eq!(of(&[user(), text(), result(ATTEMPT_COMPLETION), text()]), Some((250, 2)));
+        assert_eq!(of(&[user()]), None);
+        assert_eq!(of_checkpoint(&[user(), text()], Some(1000), Some(0.0)), None);
+        assert_eq!(of_checkpoint(&[user(), text()], None, Some(0.5)), None);
+    }
+
+    #[test]
+    fn files_count_by_their_kind() {
+        let file = |data: &str, mime_type: &str| {
+            content_tokens(&Content::FileInlinePart {
+                id: String::new(),
+                encoded_data: data.to_owned(),
+                mime_type: mime_type.to_owned(),
+            })
+        };
+        assert_eq!(file("aGk=", "image/png"), FRAME + IMAGE);
+        assert_eq!(file("aGk=", "application/pdf"), FRAME + PDF_PAGE + 4);
+        assert_eq!(file(&"a".repeat(10_000_000), "application/pdf"), FRAME + PDF_PAGE * PDF_PAGES);
+        assert_eq!(file("aGk=", "text/plain"), FRAME + 4);
+    }
+}

@@ -1,0 +1,98 @@
+//! What a job has spent so far, by what is on record: `job.json` where an invocation came to its end, else the logs of all
+//! Runs. What killed Runs had under way is among it.
+
+use std::collections::HashSet;
+
+use crate::budget::{Budgets, Charge, Spent};
+use crate::checkpoint::CheckpointHead;
+use crate::config::{Origin, Settings};
+use crate::cost::Spend;
+use crate::id::{JobId, RunId};
+use crate::job::{JobBudget, JobStatus};
+use crate::machine::Ledger;
+use crate::runtime::{RunError, history};
+use crate::store::Store;
+use crate::usage::Usage;
+
+/// What a job has spent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Audit {
+    /// As its budgets count.
+    pub spent: Spent,
+    /// As providers told.
+    pub usage: Usage,
+    pub spend: Spend,
+}
+
+impl Audit {
+    /// With what further Runs came to, and the time that this took.
+    #[must_use]
+    pub fn plus(self, ledger: Ledger, active_ms: u64) -> Self {
+        Self {
+            spent: Spent {
+                tokens: self.spent.tokens.saturating_add(ledger.charged.tokens),
+                cost: self.spent.cost.plus(ledger.charged.cost),
+                steps: self.spent.steps.saturating_add(ledger.steps),
+                active_ms: self.spent.active_ms.saturating_add(active_ms),
+            },
+            usage: self.usage.plus(ledger.usage),
+            spend: self.spend.plus(ledger.spend),
+        }
+    }
+}
+
+/// Adds up what is on record of `job`. A Run whose log cannot be read counts by its newest checkpoint.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn audit(store: &Store, job: &JobId) -> Result<Audit, RunError> {
+    let stored = store.job(job).ok();
+    let account = stored.as_ref().map_or_else(JobBudget::default, |stored| stored.budget);
+    if let (Some(stored), Some(spent), None) = (&stored, account.spent, account.active_since)
+        && stored.status != JobStatus::Running
+    {
+        return Ok(Audit { spent, usage: stored.usage, spend: stored.spend });
+    }
+    let mut total = Ledger::default();
+    let mut known: HashSet<RunId> = HashSet::new();
+    let mut last_at = 0;
+    for run in store.runs(job)? {
+        if let Ok(Some(past)) = history::read_run(store, job, &run.id) {
+            total = total.plus(past.machine.ledger_at_rest());
+            last_at = last_at.max(past.last_at);
+            known.insert(run.id);
+        }
+    }
+    if let Some(head) = newest_of_others(store, job, &known)? {
+        let charged = Charge { tokens: head.usage.total_tokens, cost: head.spend.cost };
+        total = total.plus(Ledger { usage: head.usage, spend: head.spend, charged, steps: head.step_number });
+    }
+    let active_ms = account.active_since.map_or(0, |since| last_at.saturating_sub(since));
+    let before = account.spent.map_or(0, |spent| spent.active_ms);
+    Ok(Audit::default().plus(total, before.saturating_add(active_ms)))
+}
+
+/// The last checkpoint of Runs that came without a log: from another machine, or from the original. It holds what led
+/// to it.
+fn newest_of_others(store: &Store, job: &JobId, known: &HashSet<RunId>) -> Result<Option<CheckpointHead>, RunError> {
+    let entries = store.checkpoints(job)?;
+    let others = entries.into_iter().rev().filter(|entry| entry.run.as_ref().is_none_or(|run| !known.contains(run)));
+    Ok(others.filter_map(|entry| store.read_checkpoint(&entry.path).ok()).map(|stored| stored.head).next())
+}
+
+/// The budgets of a job that is continued: its own, but for what a flag says now, or where it had none.
+pub fn carried(settings: &Settings, own: &Budgets) -> Budgets {
+    let (now, origins) = (&settings.budgets, &settings.origins);
+    Budgets {
+        max_cost: choose(own.max_cost, now.max_cost, origins.max_cost),
+        max_tokens: choose(own.max_tokens, now.max_tokens, origins.max_tokens),
+        max_duration_ms: choose(own.max_duration_ms, now.max_duration_ms, origins.max_duration),
+        max_steps: choose(own.max_steps, now.max_steps, origins.max_steps),
+        max_tool_repetitions: choose(own.max_tool_repetitions, now.max_tool_repetitions, origins.max_tool_repetitions),
+    }
+}
+
+/// One of them.
+fn choose<T>(own: Option<T>, now: Option<T>, origin: Origin) -> Option<T> {
+    if origin == Origin::Flag { now.or(own) } else { own.or(now) }
+}
