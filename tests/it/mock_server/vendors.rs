@@ -93,6 +93,7 @@ fn deepseek_takes_text_and_its_reasoning_back() {
     let server = server([made, Answer::text("Done.")]);
     let asked = |body: &Value| ask(&server, &path, (header, &key), body).0;
     let mut body = question(protocol);
+    body["model"] = json!("deepseek-reasoner");
     let events = asked(&body).events();
     assert_eq!(events.iter().filter_map(|e| e.pointer("/usage/prompt_cache_miss_tokens")).next(), Some(&json!(100)));
     let function = json!({"name": "search", "arguments": "{}"});

@@ -102,6 +102,11 @@ impl Request {
         self.model.starts_with("gemini-3")
     }
 
+    /// Whether DeepSeek's model thinks: it does unless told not to.
+    pub fn is_deepseek_thinking(&self) -> bool {
+        self.body["thinking"]["type"] != "disabled" && self.model != "deepseek-chat"
+    }
+
     /// The names of the tools offered, in order.
     pub fn tools(&self) -> Vec<&str> {
         let (tools, name) = match self.protocol {

@@ -32,7 +32,7 @@ pub(super) fn check(request: &Request, given: &Given, review: &mut Review) {
             "user" => review.content(&message["content"], kinds, &place),
             "assistant" => {
                 assistant(message, review, &place);
-                if is_deepseek {
+                if is_deepseek && request.is_deepseek_thinking() {
                     reasoning(message, given, review, &place);
                 }
             }
