@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::{Answer, Provider, Stop, Test, call, raw_call};
 
+mod doors;
 mod rows;
 mod table;
 mod trouble;
