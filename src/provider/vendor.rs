@@ -96,9 +96,10 @@ static VENDORS: [Vendor; 2] = [
 
 /// Servers that imitate OpenAI know Chat Completions; few know Responses.
 fn openai_protocol(setting: &ProviderSetting, base_url: &BaseUrl) -> Box<dyn Protocol> {
-    let (default, dialect) = match base_url.is_within("api.openai.com") {
-        true => (OpenAiApi::Responses, Dialect::OpenAi),
-        false => (OpenAiApi::Chat, Dialect::Compatible),
+    let (default, dialect) = if base_url.is_within("api.openai.com") {
+        (OpenAiApi::Responses, Dialect::OpenAi)
+    } else {
+        (OpenAiApi::Chat, Dialect::Compatible)
     };
     match setting.api.unwrap_or(default) {
         OpenAiApi::Responses => Box::new(OpenAiResponses),
