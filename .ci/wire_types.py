@@ -1,6 +1,6 @@
 """Holds requests that the tests' mock server accepted against the types of the providers' own SDKs.
 
-Usage: wire_types.py FOLDER, with one JSON file per request: {"protocol", "path", "body"}.
+Usage: wire_types.py FOLDER.., with one JSON file per request: {"protocol", "path", "body"}.
 Exits 1 when a request is refused, or when a protocol of the list below had no request at all.
 """
 
@@ -131,10 +131,10 @@ def told(error: Exception) -> str:
     )
 
 
-def main(folder: str) -> int:
+def main(folders: list[str]) -> int:
     accepted: Counter[str] = Counter()
     refused: Counter[str] = Counter()
-    for file in sorted(pathlib.Path(folder).glob("*.json")):
+    for file in sorted(file for folder in folders for file in pathlib.Path(folder).glob("*.json")):
         request = json.loads(file.read_text())
         protocol = request["protocol"]
         try:
@@ -154,4 +154,4 @@ def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

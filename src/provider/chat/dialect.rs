@@ -49,9 +49,8 @@ impl Dialect {
     /// How reasoning goes back.
     pub(super) fn reasoning(self, request: &GenerateRequest<'_>) -> SentReasoning {
         match self {
-            Self::OpenAi | Self::Azure => SentReasoning::Never,
             Self::DeepSeek if is_deepseek_thinking(request) => SentReasoning::OfTurnsWithCalls,
-            Self::DeepSeek => SentReasoning::Never,
+            Self::OpenAi | Self::Azure | Self::DeepSeek => SentReasoning::Never,
             Self::Compatible => SentReasoning::OfThisTurn,
         }
     }

@@ -131,13 +131,15 @@ fn expert_items(contents: &[ExpertPart]) -> Vec<Value> {
             ExpertPart::TextPart { text, .. } if text.is_empty() => continue,
             ExpertPart::TextPart { text, .. } => message_item("assistant", &json!(text)),
             ExpertPart::OpaquePart { opaque, .. } if opaque.protocol != NAME => continue,
-            ExpertPart::OpaquePart { opaque, .. } => match native::call_item(&opaque.block) {
-                Some(item) => item,
-                None => {
-                    items.last_mut().map(|item| set_phase(item, &opaque.block));
+            ExpertPart::OpaquePart { opaque, .. } => {
+                let Some(item) = native::call_item(&opaque.block) else {
+                    if let Some(said) = items.last_mut() {
+                        set_phase(said, &opaque.block);
+                    }
                     continue;
-                }
-            },
+                };
+                item
+            }
             ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
                 let arguments = if args.is_object() { args.to_string() } else { "{}".to_owned() };
                 json!({"type": "function_call", "call_id": tool_call_id, "name": tool_name, "arguments": arguments})
