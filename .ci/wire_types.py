@@ -114,7 +114,7 @@ CHECKS = {
     "anthropic-messages": check_messages,
     "openai-responses": lambda request: RESPONSES.validate_python(request["body"]),
     "openai-chat": lambda request: CHAT.validate_python(request["body"]),
-    "google-generate-content": lambda request: GeminiBody.model_validate_json(json.dumps(request["body"])),
+    "google-gemini": lambda request: GeminiBody.model_validate_json(json.dumps(request["body"])),
     "bedrock-converse": check_bedrock,
     "ollama-chat": lambda request: OllamaBody.model_validate_json(json.dumps(request["body"])),
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::generation::{GeneratedPart, Generation};
 use crate::tool::ToolSpec;
 
-/// Most characters of a function's name in Chat Completions.
+/// Most characters of a function's name in Chat Completions, Gemini and Converse.
 const LIMIT: usize = 64;
 
 /// Characters of the number, with the line before it.

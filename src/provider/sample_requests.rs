@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::Protocol;
 use super::anthropic::AnthropicMessages;
+use super::bedrock::BedrockConverse;
 use super::chat::{ChatCompletions, Dialect};
+use super::google::{GeminiGenerateContent, VertexGenerateContent};
 use super::ollama::OllamaChat;
 use super::openai::OpenAiResponses;
 use crate::generation::{GenerateRequest, NativeTools, Occasion};
@@ -27,11 +29,17 @@ fn messages() -> Vec<Message> {
     let opaque =
         |protocol: &str, block: Value| json!({"type": "opaquePart", "id": "p", "protocol": protocol, "block": block});
     let (anthropic, openai) = (AnthropicMessages.name(), OpenAiResponses.name());
+    let (google, bedrock) = (GeminiGenerateContent.name(), BedrockConverse.name());
     let found = json!({"type": "web_search_result", "title": "Owls", "url": "https://owls.example",
                        "encrypted_content": "Eo8B", "page_age": null});
     let citation = json!({"type": "web_search_result_location", "title": "Owls", "url": "https://owls.example",
                           "encrypted_index": "Eo8B", "cited_text": "Owls hunt at night."});
     let reasoning = json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"});
+    let layout = json!({"parts": [
+        {"thought": 3}, {"part": {"executableCode": {"language": "PYTHON", "code": "1"}}},
+        {"part": {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}}, {"text": 8},
+        {"call": {"name": "search", "id": "g1"}, "thoughtSignature": "c2ln"}, {"call": {"name": "search", "id": "g2"}},
+    ]});
     let conversation = json!([
         {"type": "instructionMessage", "id": "i", "contents": [text("You are an owl.")], "cache": true},
         {"type": "userMessage", "id": "u", "contents": media},
@@ -39,6 +47,9 @@ fn messages() -> Vec<Message> {
             {"type": "thinkingPart", "id": "p", "thinking": "Hm.", "signature": "s", "protocol": anthropic},
             {"type": "thinkingPart", "id": "p", "thinking": "Hm.", "protocol": openai, "opaque": reasoning},
             {"type": "thinkingPart", "id": "p", "thinking": "Hm.", "protocol": "ollama-chat"},
+            {"type": "thinkingPart", "id": "p", "thinking": "Hm.", "protocol": google},
+            {"type": "thinkingPart", "id": "p", "thinking": "", "protocol": google, "opaque": layout},
+            {"type": "thinkingPart", "id": "p", "thinking": "Hm.", "signature": "s", "protocol": bedrock},
             opaque(anthropic, json!({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search",
                                      "input": {"query": "owl"}})),
             opaque(anthropic, json!({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1",
@@ -84,7 +95,18 @@ fn tools() -> [ToolSpec; 2] {
 
 /// The request of `protocol` as a saved one is written down.
 fn request(protocol: &dyn Protocol, model: &str) -> Value {
-    let names = ["webSearch", "webFetch", "codeExecution", "fileSearch", "codeInterpreter", "imageGeneration"];
+    let names = [
+        "webSearch",
+        "webFetch",
+        "codeExecution",
+        "fileSearch",
+        "codeInterpreter",
+        "imageGeneration",
+        "googleSearch",
+        "urlContext",
+        "googleMaps",
+        "enterpriseWebSearch",
+    ];
     let names = names.map(str::to_owned);
     let options = json!({"webSearch": {"maxUses": 3, "allowedDomains": ["owls.example"]},
                          "fileSearch": {"vectorStoreIds": ["vs_1"], "maxNumResults": 4}});
@@ -140,4 +162,19 @@ fn chat_completions_of_azure_are_as_kept() {
 #[test]
 fn ollamas_chats_are_as_kept() {
     assert_kept(&OllamaChat, "gpt-oss:20b", kept!("ollama-chat"));
+}
+
+#[test]
+fn geminis_contents_are_as_kept() {
+    assert_kept(&GeminiGenerateContent, "gemini-3-pro-preview", kept!("google-gemini"));
+}
+
+#[test]
+fn contents_for_vertex_ai_are_as_kept() {
+    assert_kept(&VertexGenerateContent, "gemini-2.5-pro", kept!("google-vertex"));
+}
+
+#[test]
+fn bedrocks_messages_are_as_kept() {
+    assert_kept(&BedrockConverse, "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", kept!("bedrock-converse"));
 }

@@ -83,6 +83,30 @@ pub fn parallel_tools(provider: Provider) -> Cell {
     Cell::Does
 }
 
+/// Tools may have longer names than some providers take.
+pub fn long_name(provider: Provider) -> Cell {
+    let name = "owl-".repeat(25) + "expert";
+    let toml = format!(
+        "[experts.librarian]\ninstruction = \"You ask others.\"\ndelegates = [\"{name}\"]\n\n\
+         [experts.{name}]\ninstruction = \"You know owls.\"\ndescription = \"Knows owls.\"\n"
+    );
+    let test = Test::new().toml(&toml).provider(provider);
+    test.server().answer_by(|request| {
+        let delegate = request.tools().into_iter().find(|tool| tool.starts_with("owl-"));
+        match delegate.filter(|_| request.results().is_empty()) {
+            Some(delegate) => Answer::calls([call("c1", delegate, json!({"query": "Which?"}))]).thinking("Hm.", "c2ln"),
+            None => Answer::text("Owls."),
+        }
+    });
+    completed(&test);
+    let requests = test.server().requests();
+    assert_eq!(requests.len(), 3);
+    assert!(requests[1].says("You know owls.") && requests[1].says("Which?"));
+    let results = requests[2].results();
+    assert!(matches!(results.as_slice(), [(id, text)] if id == "c1" && text.contains("Owls.")), "{results:?}");
+    Cell::Does
+}
+
 pub fn image(provider: Provider) -> Cell {
     let test = Test::with(provider)
         .file("owl.png", STANDARD.decode(PNG).unwrap())

@@ -29,6 +29,7 @@ table! {
     text: "text", rows::text;
     tools: "tools", rows::tools;
     parallel_tools: "parallel tools", rows::parallel_tools;
+    long_name: "long name of a tool", rows::long_name;
     image: "image", rows::image;
     pdf: "PDF", rows::pdf;
     reasoning: "reasoning round trip", rows::reasoning;
