@@ -103,7 +103,7 @@ pub fn long_name(provider: Provider) -> Cell {
     assert_eq!(requests.len(), 3);
     assert!(requests[1].says("You know owls.") && requests[1].says("Which?"));
     let results = requests[2].results();
-    assert!(matches!(results.as_slice(), [(id, text)] if id == "c1" && text.contains("Owls.")), "{results:?}");
+    assert!(matches!(results.as_slice(), [(id, told)] if id == "c1" && told.contains("Owls.")), "{results:?}");
     Cell::Does
 }
 

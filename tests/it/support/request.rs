@@ -126,8 +126,9 @@ impl Request {
         let (items, id, content) = match self.protocol {
             Protocol::Messages => (blocks_of("messages", "content"), "/tool_use_id", "/content"),
             Protocol::Responses => (list(&self.body["input"]).iter().collect(), "/call_id", "/output"),
-            Protocol::Chat => (list(&self.body["messages"]).iter().collect(), "/tool_call_id", "/content"),
-            Protocol::Ollama => (list(&self.body["messages"]).iter().collect(), "/tool_call_id", "/content"),
+            Protocol::Chat | Protocol::Ollama => {
+                (list(&self.body["messages"]).iter().collect(), "/tool_call_id", "/content")
+            }
             Protocol::Converse => (blocks_of("messages", "content"), "/toolResult/toolUseId", "/toolResult/content"),
             Protocol::Gemini => (blocks_of("contents", "parts"), "/functionResponse/id", "/functionResponse/response"),
         };

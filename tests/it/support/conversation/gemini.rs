@@ -139,10 +139,14 @@ fn check_schema(schema: &Value, review: &mut Review, place: &str) {
     for (key, value) in fields {
         match (key.as_str(), value) {
             ("properties" | "$defs", Value::Object(named)) => {
-                named.values().for_each(|schema| check_schema(schema, review, place));
+                for schema in named.values() {
+                    check_schema(schema, review, place);
+                }
             }
             ("anyOf" | "oneOf" | "prefixItems", Value::Array(all)) => {
-                all.iter().for_each(|schema| check_schema(schema, review, place));
+                for schema in all {
+                    check_schema(schema, review, place);
+                }
             }
             ("items" | "additionalProperties", schema) => check_schema(schema, review, place),
             _ => {}
