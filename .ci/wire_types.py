@@ -1,6 +1,6 @@
 """Holds requests that the tests' mock server accepted against the types of the providers' own SDKs.
 
-Usage: wire_types.py FOLDER, with one JSON file per request: {"protocol", "path", "body"}.
+Usage: wire_types.py FOLDER.., with one JSON file per request: {"protocol", "path", "body"}.
 Exits 1 when a request is refused, or when a protocol of the list below had no request at all.
 """
 
@@ -19,6 +19,9 @@ typing.Iterable = typing.List
 
 import anthropic.types.beta.message_create_params as anthropic_beta  # noqa: E402
 import anthropic.types.message_create_params as anthropic_messages  # noqa: E402
+import botocore.auth  # noqa: E402
+import botocore.awsrequest  # noqa: E402
+import botocore.credentials  # noqa: E402
 import botocore.loaders  # noqa: E402
 import botocore.model  # noqa: E402
 import botocore.validate  # noqa: E402
@@ -29,6 +32,8 @@ from google.genai import types as google  # noqa: E402
 
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
 SHOWN = 5
+# The tests' own, which opens nothing.
+SECRET = "test-key-4f1d9c27b0"
 # Characters.
 LONGEST = 200
 
@@ -102,6 +107,29 @@ def check_bedrock(request: dict) -> None:
     report = botocore.validate.ParamValidator().validate(parameters, BEDROCK)
     if report.has_errors():
         raise ValueError(report.generate_report())
+    # Kept samples are of bodies alone, and a key needs no signature.
+    if request["headers"].get("authorization", "").startswith("AWS4"):
+        check_signature(request)
+
+
+def check_signature(request: dict) -> None:
+    """Signs the request anew with the test's credentials, from the bytes and headers that came."""
+    headers = request["headers"]
+    credential, signed, signature = (
+        field.split("=", 1)[1] for field in headers["authorization"].removeprefix("AWS4-HMAC-SHA256 ").split(", ")
+    )
+    access_key, _, region, service, _ = credential.split("/")
+    signer = botocore.auth.SigV4Auth(botocore.credentials.Credentials(access_key, SECRET), service, region)
+    aws = botocore.awsrequest.AWSRequest(
+        "POST",
+        f"http://{headers['host']}{request['path']}",
+        headers={name: headers[name] for name in signed.split(";")},
+        data=base64.b64decode(request["bytes"]),
+    )
+    aws.context["timestamp"] = headers["x-amz-date"]
+    ours = signer.signature(signer.string_to_sign(aws, signer.canonical_request(aws)), aws)
+    if ours != signature:
+        raise ValueError(f"the signature is {signature}, not {ours}")
 
 
 def check_messages(request: dict) -> None:
@@ -114,7 +142,7 @@ CHECKS = {
     "anthropic-messages": check_messages,
     "openai-responses": lambda request: RESPONSES.validate_python(request["body"]),
     "openai-chat": lambda request: CHAT.validate_python(request["body"]),
-    "google-generate-content": lambda request: GeminiBody.model_validate_json(json.dumps(request["body"])),
+    "google-gemini": lambda request: GeminiBody.model_validate_json(json.dumps(request["body"])),
     "bedrock-converse": check_bedrock,
     "ollama-chat": lambda request: OllamaBody.model_validate_json(json.dumps(request["body"])),
 }
@@ -131,10 +159,10 @@ def told(error: Exception) -> str:
     )
 
 
-def main(folder: str) -> int:
+def main(folders: list[str]) -> int:
     accepted: Counter[str] = Counter()
     refused: Counter[str] = Counter()
-    for file in sorted(pathlib.Path(folder).glob("*.json")):
+    for file in sorted(file for folder in folders for file in pathlib.Path(folder).glob("*.json")):
         request = json.loads(file.read_text())
         protocol = request["protocol"]
         try:
@@ -154,4 +182,4 @@ def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -75,7 +75,7 @@ impl Provider {
             Err(ProviderError::MissingPlace { .. }) => BaseUrl::parse(vendor.example, "baseUrl")?,
             other => other?,
         };
-        Self::assemble(vendor, place, base_url, Credentials::None, transport)
+        Self::assemble(vendor, place, base_url, Credentials::None { check: "the recording" }, transport)
     }
 
     /// The same provider with other limits on silence.
@@ -235,7 +235,7 @@ fn credentials(
         name.eq_ignore_ascii_case("authorization") || vendor.keys.iter().any(is_key_header)
     };
     if setting.headers.keys().any(is_shown) {
-        return Ok(Credentials::None);
+        return Ok(Credentials::None { check: "the headers in [provider.setting]" });
     }
     if let Some((KeyVariable(variable, scheme), key)) = vendor.key(environment) {
         let key = SecretString::from(key);
@@ -245,7 +245,7 @@ fn credentials(
         return Ok(Credentials::Key { variable, scheme: *scheme, key });
     }
     match vendor.without_key {
-        WithoutKey::Goes => Ok(Credentials::None),
+        WithoutKey::Goes => Ok(Credentials::None { check: vendor.keys.first().map_or("the server", |key| key.0) }),
         WithoutKey::Fails => Err(ProviderError::MissingKey {
             variable: vendor.keys.first().map_or("the key", |key| key.0),
             provider: vendor.name,

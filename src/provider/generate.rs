@@ -14,7 +14,7 @@ use super::frame::{FRAME_LIMIT, FrameError, Framer};
 use super::reported_error::ReportedError;
 use super::transport::{Body, HttpResponse};
 use super::watch::Watch;
-use super::{Decoder, Framing, Protocol, Provider, failure};
+use super::{Decoder, Framing, Protocol, Provider, failure, names};
 
 /// Most bytes of an error body that are read; providers' errors have a few hundred.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
@@ -56,7 +56,8 @@ impl Provider {
         if let Some(failure) = self.no_stream(&mut response).await {
             return Err(failure);
         }
-        Reading::new(self.protocol.as_ref(), watch).read(response.body.as_mut(), on_delta).await
+        let answer = Reading::new(self.protocol.as_ref(), watch).read(response.body.as_mut(), on_delta).await?;
+        Ok(names::restored(answer, request.tools))
     }
 
     /// The failure that an error status means, with what to do about it where that is known.

@@ -23,11 +23,14 @@ pub mod transport;
 pub mod retry;
 mod failure;
 mod media;
+mod names;
 mod native;
 mod schema;
 #[cfg(test)]
 mod recorded;
 mod reported_error;
+#[cfg(test)]
+mod sample_requests;
 mod typed_event;
 mod assemble;
 pub mod anthropic;

@@ -1,6 +1,6 @@
 //! What a vendor's row is, and which vendor is used.
 //!
-//! A vendor whose protocol exists is added as a row, in [`rows`](super::rows). The rows decide nothing;
+//! A vendor whose protocol exists is added as a row, in `rows.rs`. The rows decide nothing;
 //! [`Provider`](super::Provider) reads them.
 
 use crate::environment::Environment;

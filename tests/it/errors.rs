@@ -74,14 +74,14 @@ fn ids_that_could_leave_the_storage_are_refused() {
 
 #[test]
 fn a_refused_key_stops_at_once_and_is_not_shown() {
-    for provider in Provider::ALL {
+    Provider::each(|provider| {
         let message = format!("invalid key: {KEY}");
         // Ollama asks for a key where its makers run it.
         let test = Test::with(provider).env("OLLAMA_API_KEY", KEY).answers([Answer::refused_key(&message)]);
         let ran = test.run(["run", "librarian", "q"]).assert_code(1).assert_stderr(["invalid key", "perstack resume"]);
         assert!(!ran.stderr.contains(KEY), "{provider:?}: {}", ran.stderr);
         assert_eq!(test.server().requests().len(), 1, "{provider:?}");
-    }
+    });
 }
 
 #[test]
@@ -97,11 +97,11 @@ fn streams_that_make_no_sense_are_failures() {
     for stream in
         ["", "\n\n", "data: {\"type\": oops\n\n", "event: ghost\ndata: {}\n\n", "\u{0}\u{1}\u{2}", "<html></html>"]
     {
-        for provider in Provider::ALL {
+        Provider::each(|provider| {
             let test = Test::with(provider).answers([Answer::raw_sse(stream)]);
             let ran = test.run(["run", "librarian", "q", "--max-retries", "0"]).assert_code(1);
             assert!(!ran.stderr.contains("panicked"), "{provider:?} {stream:?}: {}", ran.stderr);
-        }
+        });
     }
 }
 

@@ -262,6 +262,7 @@ fn anthropic_conversations_that_are_malformed_are_refused() {
         ("/thinking/budget_tokens", json!(10), "a thinking budget of 10"),
         ("/tools/0/input_schema", json!({}), "is of no object"),
         ("/tools/0/name", json!("a.b"), "no name of a tool"),
+        ("/tools/0/input_schema", json!({"type": "object", "anyOf": []}), "has [\"anyOf\"] at its top"),
         ("/messages", json!([]), "no messages"),
         ("/messages/1/role", json!("user"), "message 1 is the user's, not the assistant's"),
         ("/messages/0/content/0/text", json!(""), "an empty text in message 0"),

@@ -24,7 +24,7 @@ fn owls(test: &Test) -> String {
 
 #[test]
 fn a_job_at_its_step_limit_goes_on() {
-    for provider in Provider::ALL {
+    Provider::each(|provider| {
         let test = Test::with(provider).file("owls.txt", "").answers([append("c1", "a"), append("c2", "b")]);
         test.run(["run", "librarian", "q", "--max-steps", "2"]).assert_code(3).assert_stderr(["perstack resume"]);
         test.server().script([append("c3", "c"), Answer::text("Done.")]);
@@ -34,7 +34,7 @@ fn a_job_at_its_step_limit_goes_on() {
         let ids: Vec<_> = request.results().into_iter().map(|(id, _)| id).collect();
         assert_eq!(ids, ["c1", "c2", "c3"], "{provider:?}");
         assert!(request.says("Go on."), "{provider:?}");
-    }
+    });
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_killed_job_goes_on_without_repeating_anything() {
 
 #[test]
 fn an_answer_that_never_came_is_asked_for_again() {
-    for provider in Provider::ALL {
+    Provider::each(|provider| {
         let gate = Gate::new();
         let test = Test::with(provider).file("owls.txt", "").answers([
             append("c1", "a"),
@@ -151,7 +151,7 @@ fn an_answer_that_never_came_is_asked_for_again() {
         assert_eq!(owls(&test), "ab", "{provider:?}");
         let answers = test.storage().facts().iter().filter(|fact| fact["fact"] == "generated").count();
         assert_eq!(answers, 3, "{provider:?}: two turns before, one after");
-    }
+    });
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn questions_to_a_person_wait_for_the_answer() {
                 [experts.librarian.skills.ask]\ntype = \"interactiveSkill\"\n\
                 [experts.librarian.skills.ask.tools.askUser]\ndescription = \"Asks.\"\n\
                 inputJsonSchema = '{\"type\":\"object\",\"properties\":{\"question\":{\"type\":\"string\"}}}'\n";
-    for provider in Provider::ALL {
+    Provider::each(|provider| {
         let test = Test::new().toml(toml).provider(provider);
         test.server().script([Answer::calls([call("c1", "askUser", json!({"question": "Which owl?"}))])]);
         test.run(["run", "librarian", "q"]).assert_code(4).assert_stderr(["Which owl?", "perstack resume"]);
@@ -177,7 +177,7 @@ fn questions_to_a_person_wait_for_the_answer() {
         assert_eq!(ran.stdout, "The barn owl, then.\n", "{provider:?}");
         let results = test.server().requests().pop().unwrap().results();
         assert_eq!(results, [("c1".to_owned(), "The barn owl.".to_owned())], "{provider:?}");
-    }
+    });
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn five_steps() -> [Answer; 5] {
 
 #[test]
 fn a_job_of_five_steps_completes_with_every_protocol() {
-    for provider in Provider::ALL {
+    Provider::each(|provider| {
         let test = Test::with(provider).answers(five_steps());
         let ran = test.run(["run", "librarian", "Which owls?"]).assert_code(0);
         assert_eq!(ran.stdout, "Two owls ✓.\n", "{provider:?}");
@@ -42,7 +42,7 @@ fn a_job_of_five_steps_completes_with_every_protocol() {
             (&json!("completed"), &json!(500)),
             "{provider:?}"
         );
-    }
+    });
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn delegates_answer_their_parent() {
 #[test]
 fn the_key_is_nowhere_but_in_the_requests() {
     let show = json!({"command": "env", "args": [], "env": {}, "cwd": ".", "stdout": true, "stderr": true});
-    for provider in Provider::ALL {
+    Provider::each(|provider| {
         let test = Test::with(provider).env("OLLAMA_API_KEY", KEY).answers([
             Answer::calls([call("c1", "exec", show.clone())]),
             Answer::status(500).message(&format!("broken for {KEY}")).header("retry-after", "0"),
@@ -114,5 +114,5 @@ fn the_key_is_nowhere_but_in_the_requests() {
         assert_eq!(files_with(test.root(), KEY), Vec::<std::path::PathBuf>::new(), "{provider:?}");
         let results = test.server().requests()[2].results();
         assert!(results[0].1.contains("PATH=") && !results[0].1.contains(KEY), "{provider:?}: {results:?}");
-    }
+    });
 }

@@ -65,7 +65,7 @@ fn an_answer_where_nothing_was_asked_is_refused() {
 
 #[test]
 fn an_answer_that_was_cut_off_is_not_taken_for_a_whole_one() {
-    for provider in Provider::ALL {
+    Provider::each(|provider| {
         for stop in [Stop::Length, Stop::Filtered] {
             if stop == Stop::Filtered && !provider.has_filter() {
                 continue;
@@ -76,7 +76,7 @@ fn an_answer_that_was_cut_off_is_not_taken_for_a_whole_one() {
         }
         let test = Test::with(provider).answers([Answer::text("Owls.")]);
         assert!(!test.run(["run", "librarian", "q"]).assert_code(0).stderr.contains("incomplete"));
-    }
+    });
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn tool(spec: &ToolSpec) -> Value {
 }
 
 /// Whether the provider takes a property of this name.
-fn is_property(name: &str) -> bool {
+pub(in crate::provider) fn is_property(name: &str) -> bool {
     let is_taken = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     (1..=64).contains(&name.len()) && name.bytes().all(is_taken)
 }

@@ -9,6 +9,7 @@ mod encode;
 mod native;
 mod thinking;
 
+pub(super) use encode::is_property;
 pub(super) use thinking::{ThinkingMode, can_think, plan};
 
 use super::reported_error::ReportedError;

@@ -56,8 +56,10 @@ impl AuthScheme {
 
 /// What a request is authorized with.
 pub enum Credentials {
-    /// Nothing is sent, or what the user's own headers say.
-    None,
+    /// Nothing is sent, or what the user's own headers say. `check` is what to look at when that is not enough.
+    None {
+        check: &'static str,
+    },
     /// The key that this variable holds.
     Key {
         variable: &'static str,
@@ -95,7 +97,7 @@ impl Credentials {
     /// [`AuthError`] when there is nothing to authorize with.
     pub async fn authorize(&self, request: &mut HttpRequest) -> Result<(), AuthError> {
         match self {
-            Self::None => {}
+            Self::None { .. } => {}
             Self::Key { scheme, key, .. } => request.headers.push(scheme.present(key)),
             #[cfg(feature = "aws")]
             Self::SigV4(signer) => signer.sign(request).await?,
@@ -114,7 +116,7 @@ impl Credentials {
     /// What to look at when the server refuses them.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::None => "the headers in [provider.setting]",
+            Self::None { check } => check,
             Self::Key { variable, .. } => variable,
             #[cfg(feature = "aws")]
             Self::SigV4(_) => "the AWS credentials in use, the region, and whether they may use this model",
@@ -151,7 +153,7 @@ mod tests {
         let header = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
         assert_eq!(headers(key(AuthScheme::Header("x-api-key"))).await, header("x-api-key", "sk-secret"));
         assert_eq!(headers(key(AuthScheme::Bearer)).await, header("authorization", "Bearer sk-secret"));
-        assert_eq!(headers(Credentials::None).await, []);
+        assert_eq!(headers(Credentials::None { check: "" }).await, []);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::NAME;
 use super::family::Family;
 use crate::content::{Content, ExpertPart, ResultPart, Thinking};
 use crate::provider::media::Media;
+use crate::provider::names;
 use crate::provider::openai::ERROR_NOTE;
 
 /// Most letters of a call's id and of a tool's name (`ToolUseId`, `ToolName` in the service's model).
@@ -49,7 +50,7 @@ impl Blocks {
             ExpertPart::OpaquePart { .. } => None,
             ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
                 let input = if args.is_object() { args.clone() } else { json!({}) };
-                let (id, name) = (wire_name(tool_call_id), wire_name(tool_name));
+                let (id, name) = (wire_name(tool_call_id), wire_name(&names::short(tool_name)));
                 Some(json!({"toolUse": {"toolUseId": id, "name": name, "input": input}}))
             }
         }

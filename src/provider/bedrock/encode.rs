@@ -8,6 +8,7 @@ use crate::content::Content;
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::anthropic::{self, ThinkingMode};
+use crate::provider::{names, schema};
 use crate::tool::ToolSpec;
 
 /// User turns with a cache point: the last, so that the next request finds all of this one cached, and the one before,
@@ -196,15 +197,14 @@ fn tools(tools: &[ToolSpec], family: Family) -> Value {
 }
 
 fn tool(spec: &ToolSpec, family: Family) -> Value {
-    let mut schema = spec.input_schema.clone();
+    let is_name = if matches!(family, Family::Claude { .. }) { anthropic::is_property } else { schema::any_name };
+    let mut schema = schema::parameters(&spec.input_schema, is_name);
     if matches!(family, Family::Nova { .. }) {
         // All that Nova's documentation allows at the top of a schema.
         schema.retain(|key, _| ["type", "properties", "required"].contains(&key.as_str()));
     }
-    // Some models refuse a schema of an object without properties, even of a tool without parameters.
-    schema.entry("properties").or_insert_with(|| json!({}));
     let mut tool = Map::new();
-    tool.insert("name".into(), json!(spec.name));
+    tool.insert("name".into(), json!(names::short(&spec.name)));
     if let Some(description) = spec.description.as_deref().filter(|description| !description.is_empty()) {
         tool.insert("description".into(), json!(description));
     }

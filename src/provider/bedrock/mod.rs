@@ -1,8 +1,7 @@
 //! The Converse protocol of Amazon Bedrock, which models of many makers are asked in.
 //!
 //! Documentation: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>. Addresses,
-//! credentials and signatures are left to the vendor table. Tool names go out as they are: the configuration admits only
-//! those that every protocol takes.
+//! credentials and signatures are left to the vendor table.
 
 mod block;
 mod decode;

@@ -9,7 +9,7 @@ use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::media::Media;
 use crate::provider::openai::{ERROR_NOTE, is_reasoning_model};
-use crate::provider::schema;
+use crate::provider::{names, schema};
 use crate::tool::ToolSpec;
 
 /// What stands in a result for an image or a file: tool messages are text.
@@ -41,7 +41,7 @@ pub(super) fn body(request: &GenerateRequest<'_>, dialect: Dialect) -> Value {
 
 fn tool(spec: &ToolSpec) -> Value {
     let mut function = Map::new();
-    function.insert("name".into(), json!(spec.name));
+    function.insert("name".into(), json!(names::short(&spec.name)));
     if let Some(description) = &spec.description {
         function.insert("description".into(), json!(description));
     }
@@ -166,7 +166,7 @@ fn assistant(contents: &[ExpertPart], wanted: Reasoning) -> Option<Value> {
             ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
                 // Servers answer 500 to arguments that are no JSON object, each time the conversation is sent.
                 let arguments = if args.is_object() { args.to_string() } else { "{}".to_owned() };
-                let function = json!({"name": tool_name, "arguments": arguments});
+                let function = json!({"name": names::short(tool_name), "arguments": arguments});
                 calls.push(json!({"id": tool_call_id, "type": "function", "function": function}));
             }
         }

@@ -9,6 +9,7 @@ use super::layout::{Layout, Placed, What};
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::message::Message;
 use crate::provider::media::Media;
+use crate::provider::names;
 
 /// What Google documents for calls that another model made, which have no signature
 /// (<https://ai.google.dev/gemini-api/docs/thought-signatures>). The one of its two words that Vertex AI documents too.
@@ -108,8 +109,8 @@ struct Answer<'a> {
     /// Bytes of the thoughts and the texts that were sent.
     thoughts_sent: usize,
     texts_sent: usize,
-    /// Tool's name, id and arguments of calls that were not sent yet.
-    calls: Vec<Option<(&'a str, &'a str, &'a Value)>>,
+    /// Tool's name as it is sent, id and arguments of calls that were not sent yet.
+    calls: Vec<Option<(Cow<'a, str>, &'a str, &'a Value)>>,
     sent: Vec<SentCall<'a>>,
 }
 
@@ -135,7 +136,7 @@ impl<'a> Answer<'a> {
                     plain.parts.push(Placed { what: What::Text(text.len()), signature: None });
                 }
                 ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
-                    calls.push(Some((tool_name.as_str(), tool_call_id.as_str(), args)));
+                    calls.push(Some((names::short(tool_name), tool_call_id.as_str(), args)));
                 }
             }
         }
@@ -161,7 +162,8 @@ impl<'a> Answer<'a> {
             }
             What::Text(length) => prose(slice(&self.texts, &mut self.texts_sent, length), &[], signature),
             What::Call { name, id } => {
-                let is_it = |call: &Option<(&str, &str, &Value)>| call.is_some_and(|(tool, ..)| tool == name);
+                let is_it =
+                    |call: &Option<(Cow<'_, str>, &str, &Value)>| call.as_ref().is_some_and(|(tool, ..)| *tool == name);
                 self.call(self.calls.iter().position(is_it)?, id, signature)
             }
             What::Part(part) => {
@@ -289,7 +291,7 @@ fn result_parts(results: &[ResultPart], calls: &[SentCall<'_>], wishes: Wishes) 
         let mut response = Map::new();
         let id = place(tool_call_id).and_then(|at| calls.get(at)?.id.as_deref());
         response.extend(id.map(|id| ("id".to_owned(), json!(id))));
-        response.insert("name".into(), json!(tool_name));
+        response.insert("name".into(), json!(names::short(tool_name)));
         // A text even where a tool gave JSON: Google reads some keys in it (`$ref`) as its own.
         let key = if *is_error { "error" } else { "output" };
         response.insert("response".into(), json!({key: texts.join("\n")}));

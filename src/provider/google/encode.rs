@@ -8,6 +8,7 @@ use super::{Service, native, schema};
 use crate::content::Content;
 use crate::generation::GenerateRequest;
 use crate::message::Message;
+use crate::provider::names;
 use crate::tool::ToolSpec;
 
 /// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
@@ -64,7 +65,7 @@ fn instructions(messages: &[Message]) -> String {
 
 fn function(spec: &ToolSpec) -> Value {
     let mut function = Map::new();
-    function.insert("name".into(), json!(spec.name));
+    function.insert("name".into(), json!(names::short(&spec.name)));
     if let Some(description) = &spec.description {
         function.insert("description".into(), json!(description));
     }

@@ -1,8 +1,7 @@
 //! The Gemini protocol (`streamGenerateContent`), spoken by the Gemini API and, with the same bodies, by Vertex AI.
 //!
 //! Documentation: <https://ai.google.dev/api/generate-content>. Addresses and credentials are left to the vendor table:
-//! the base URL holds everything before `/models`. Tool names go out as they are: the configuration admits only those
-//! that every protocol takes.
+//! the base URL holds everything before `/models`.
 
 mod contents;
 mod decode;

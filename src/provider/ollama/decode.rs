@@ -216,15 +216,15 @@ mod tests {
     /// The whole answer of a recording whose bytes are cut at these places.
     fn assembled(recording: &str, cuts: &[usize]) -> Result<crate::generation::Generation, GenerationFailure> {
         let mut framer = Framer::new(Framing::Ndjson, FRAME_LIMIT);
-        let mut cut = Vec::new();
+        let mut lines = Vec::new();
         for pair in cuts.windows(2) {
-            cut.extend(framer.push(&recording.as_bytes()[pair[0]..pair[1]]).unwrap());
+            lines.extend(framer.push(&recording.as_bytes()[pair[0]..pair[1]]).unwrap());
         }
-        cut.extend(framer.finish().unwrap());
+        lines.extend(framer.finish().unwrap());
         let mut decoder = OllamaChat.decoder();
         let mut assembler = Assembler::new(OllamaChat.name());
-        for frame in cut {
-            for delta in decoder.frame(&frame)? {
+        for line in lines {
+            for delta in decoder.frame(&line)? {
                 assembler.push(delta);
             }
         }

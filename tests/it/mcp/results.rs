@@ -20,7 +20,7 @@ fn result_of(tool: &str, arguments: Value) -> (String, bool) {
 
 #[test]
 fn a_result_reaches_the_models_next_request_with_every_protocol() {
-    for provider in Provider::ALL {
+    Provider::each(|provider| {
         let toml = format!("[experts.librarian]\ninstruction = \"You look.\"\n{}", stdio_skill("owls", ["polite"]));
         let turn = Answer::calls([call("c1", "echo", json!({"text": "tawny ✓"}))]);
         let test = Test::new().toml(&toml).provider(provider).answers([turn, Answer::text("Done.")]);
@@ -28,7 +28,7 @@ fn a_result_reaches_the_models_next_request_with_every_protocol() {
         let requests = test.server().requests();
         assert!(requests[0].tools().contains(&"echo"), "{provider:?}: {:?}", requests[0].tools());
         assert_eq!(requests[1].results(), [("c1".to_owned(), "echo: tawny ✓".to_owned())], "{provider:?}");
-    }
+    });
 }
 
 #[test]

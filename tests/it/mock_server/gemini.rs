@@ -71,7 +71,7 @@ fn conversations_that_are_malformed_are_refused() {
         ("/contents/2/parts", json!([result(1), result(0)]), "\"c2\" comes before that of \"c1\""),
         ("/contents/2/parts", json!([result(0), result(1), result(1)]), "two results"),
         ("/contents/2/parts", json!([result(0), result(1), other]), "which nobody called"),
-        ("/contents/2/parts", json!([result(0), result(1), text]), "has results and something else"),
+        ("/contents/2/parts", json!([text, result(0), result(1)]), "has a result after other parts"),
         ("/contents/2/parts/0/functionResponse/response", json!("birds.md"), "is no object"),
         ("/tools/0/functionDeclarations/0/name", json!("a b"), "no name of a tool"),
         ("/tools/0/functionDeclarations/0/parametersJsonSchema/type", json!("string"), "is of no object"),

@@ -54,8 +54,8 @@ fn errors_are_worded_as_by_their_vendors() {
         for _ in 0..3 {
             let (received, headers) = ask(&server, &path, (header, &key), &question(protocol));
             let hints = headers.iter().filter(|line| line.starts_with("retry-") || line.starts_with("x-amzn-"));
-            let hints: String = hints.map(|line| format!(" [{line}]")).collect();
-            told.push(format!("{vendor} {}{hints} {}", received.status, received.body()));
+            let hints: Vec<String> = hints.map(|line| format!("[{line}] ")).collect();
+            told.push(format!("{vendor} {} {}{}", received.status, hints.concat(), received.body()));
         }
     }
     insta::assert_snapshot!(told.join("\n"), @r#"
@@ -93,8 +93,9 @@ fn deepseek_takes_text_and_its_reasoning_back() {
     let server = server([made, Answer::text("Done.")]);
     let asked = |body: &Value| ask(&server, &path, (header, &key), body).0;
     let mut body = question(protocol);
+    body["model"] = json!("deepseek-reasoner");
     let events = asked(&body).events();
-    assert_eq!(events.iter().filter_map(|e| e.pointer("/usage/prompt_cache_miss_tokens")).next(), Some(&json!(100)));
+    assert_eq!(events.iter().find_map(|e| e.pointer("/usage/prompt_cache_miss_tokens")), Some(&json!(100)));
     let function = json!({"name": "search", "arguments": "{}"});
     body["messages"].as_array_mut().unwrap().extend([
         json!({"role": "assistant", "content": "", "reasoning_content": "Owls.",

@@ -10,19 +10,22 @@ use super::sigv4;
 /// What is wrong with a request's credentials.
 pub fn check(request: &Request) -> Option<String> {
     let bearer = format!("Bearer {KEY}");
-    let (name, wanted) = match request.service {
-        Service::Anthropic => ("x-api-key", KEY),
-        Service::OpenAi | Service::DeepSeek | Service::Vertex => ("authorization", bearer.as_str()),
-        // A token of Microsoft Entra stands for a key.
-        Service::Azure if request.header("authorization") == Some(&bearer) => return None,
-        Service::Azure => ("api-key", KEY),
-        Service::Gemini => ("x-goog-api-key", KEY),
-        // One may have a key instead of a signature.
-        Service::Bedrock if request.header("authorization") == Some(&bearer) => return None,
-        Service::Bedrock => return sigv4::check(request),
+    let shown = request.header("authorization");
+    let takes_bearer = match request.service {
+        Service::OpenAi | Service::DeepSeek | Service::Vertex => true,
+        // In place of a key or a signature: a token of Microsoft Entra, a key of Bedrock's own.
+        Service::Azure | Service::Bedrock => shown == Some(&bearer),
         // A local one asks for nothing; its makers' own does.
-        Service::Ollama if request.header("authorization").is_none() => return None,
-        Service::Ollama => ("authorization", bearer.as_str()),
+        Service::Ollama => shown.is_some(),
+        Service::Anthropic | Service::Gemini => false,
+    };
+    let (name, wanted) = match request.service {
+        _ if takes_bearer => ("authorization", bearer.as_str()),
+        Service::Anthropic => ("x-api-key", KEY),
+        Service::Gemini => ("x-goog-api-key", KEY),
+        Service::Azure => ("api-key", KEY),
+        Service::Bedrock => return sigv4::check(request),
+        Service::OpenAi | Service::DeepSeek | Service::Vertex | Service::Ollama => return None,
     };
     (request.header(name) != Some(wanted)).then(|| format!("the header {name} is missing or wrong"))
 }

@@ -22,9 +22,10 @@ pub mod storage;
 pub mod tool_server;
 pub mod world;
 
-pub use answer::{Answer, Stop, Tokens, call, raw_call};
+pub use answer::{Answer, Call, Stop, Tokens, call, raw_call};
 pub use gate::Gate;
-pub use request::Protocol;
+pub use render::error::tells_wait;
+pub use request::{Protocol, Request};
 pub use server::Server;
 pub use settle::settled;
 pub use world::{Provider, Test};

@@ -102,6 +102,11 @@ impl Request {
         self.model.starts_with("gemini-3")
     }
 
+    /// Whether DeepSeek's model thinks: it does unless told not to.
+    pub fn is_deepseek_thinking(&self) -> bool {
+        self.body["thinking"]["type"] != "disabled" && self.model != "deepseek-chat"
+    }
+
     /// The names of the tools offered, in order.
     pub fn tools(&self) -> Vec<&str> {
         let (tools, name) = match self.protocol {
@@ -121,8 +126,9 @@ impl Request {
         let (items, id, content) = match self.protocol {
             Protocol::Messages => (blocks_of("messages", "content"), "/tool_use_id", "/content"),
             Protocol::Responses => (list(&self.body["input"]).iter().collect(), "/call_id", "/output"),
-            Protocol::Chat => (list(&self.body["messages"]).iter().collect(), "/tool_call_id", "/content"),
-            Protocol::Ollama => (list(&self.body["messages"]).iter().collect(), "/tool_call_id", "/content"),
+            Protocol::Chat | Protocol::Ollama => {
+                (list(&self.body["messages"]).iter().collect(), "/tool_call_id", "/content")
+            }
             Protocol::Converse => (blocks_of("messages", "content"), "/toolResult/toolUseId", "/toolResult/content"),
             Protocol::Gemini => (blocks_of("contents", "parts"), "/functionResponse/id", "/functionResponse/response"),
         };

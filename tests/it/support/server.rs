@@ -251,7 +251,12 @@ impl Shared {
                     return state.refuse(400, service, vec![finding]);
                 }
                 state.given.keep(turn);
-                Reply::Send(render::turn(turn, &request, number))
+                let response = render::turn(turn, &request, number);
+                // Only imitators keep silent about what a turn cost.
+                if turn.tokens.is_some() {
+                    saved::save_answer(request.protocol, &response.body);
+                }
+                Reply::Send(response)
             }
             Body::Plain(plain) => Reply::Send(render::plain(plain, service)),
             Body::Sse(bytes) => Reply::Send(render::raw(bytes.clone(), request.protocol)),

@@ -52,6 +52,21 @@ impl Provider {
     pub const WRITING_ARGUMENTS: [Self; 6] =
         [Self::Anthropic, Self::OpenAi, Self::OpenAiChat, Self::DeepSeek, Self::Azure, Self::Bedrock];
 
+    /// Runs this for every provider at once, as most of it is waiting; the results, in their order. One that fails
+    /// is named, and the others are heard all the same.
+    #[track_caller]
+    pub fn each<T: Send>(body: impl Fn(Self) -> T + Sync) -> Vec<T> {
+        let results = std::thread::scope(|scope| {
+            let body = &body;
+            let threads = Self::ALL.map(|provider| (provider, scope.spawn(move || body(provider))));
+            threads.map(|(provider, thread)| (provider, thread.join()))
+        });
+        let failed: Vec<Self> =
+            results.iter().filter(|(_, result)| result.is_err()).map(|(provider, _)| *provider).collect();
+        assert!(failed.is_empty(), "it fails for {failed:?}, see above");
+        results.into_iter().filter_map(|(_, result)| result.ok()).collect()
+    }
+
     /// The name in configuration and on the command line.
     pub fn name(self) -> &'static str {
         match self {

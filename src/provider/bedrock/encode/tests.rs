@@ -377,3 +377,23 @@ fn a_document_alone_gets_a_text_beside_it() {
     assert_eq!(encoded[0]["content"], json!([document("document-1"), note]));
     assert_eq!(encoded[2]["content"], json!([result_of("a", &json!([document("document-2"), note]))]));
 }
+
+#[test]
+fn schemas_and_names_are_what_models_take() {
+    let mut spec = tool(&"n".repeat(100), None);
+    spec.input_schema = json!({"type": "object", "properties": {"q": {}, "q q": {}}, "anyOf": [{"required": ["q"]}]})
+        .as_object()
+        .unwrap()
+        .clone();
+    let sent = |model: &str| {
+        let body = encode(model, json!([user("Hi.")]), std::slice::from_ref(&spec), ReasoningBudget::None);
+        body["toolConfig"]["tools"][0]["toolSpec"].clone()
+    };
+    let claude = sent("anthropic.claude-3-haiku-20240307-v1:0");
+    assert_eq!(claude["name"].as_str().unwrap().len(), 64);
+    let schema = &claude["inputSchema"]["json"];
+    assert_eq!((&schema["anyOf"], &schema["properties"]), (&Value::Null, &json!({"q": {}})));
+    let nova = sent("amazon.nova-pro-v1:0");
+    let keys: Vec<&String> = nova["inputSchema"]["json"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["type", "properties", "required"]);
+}

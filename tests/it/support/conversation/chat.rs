@@ -32,7 +32,7 @@ pub(super) fn check(request: &Request, given: &Given, review: &mut Review) {
             "user" => review.content(&message["content"], kinds, &place),
             "assistant" => {
                 assistant(message, review, &place);
-                if is_deepseek {
+                if is_deepseek && request.is_deepseek_thinking() {
                     reasoning(message, given, review, &place);
                 }
             }
@@ -67,8 +67,8 @@ fn assistant(message: &Value, review: &mut Review, place: &str) {
 /// DeepSeek wants the reasoning that led to calls in every later request:
 /// <https://api-docs.deepseek.com/guides/thinking_mode>.
 fn reasoning(message: &Value, given: &Given, review: &mut Review, place: &str) {
-    let calls = list(&message["tool_calls"]).iter();
-    let Some(thinking) = calls.filter_map(|call| given.thinking(text_at(call, "/id"))).next() else { return };
+    let mut calls = list(&message["tool_calls"]).iter();
+    let Some(thinking) = calls.find_map(|call| given.thinking(text_at(call, "/id"))) else { return };
     review.demand(message["reasoning_content"] == thinking.text.as_str(), || {
         format!("The `reasoning_content` in the thinking mode must be passed back to the API ({place})")
     });

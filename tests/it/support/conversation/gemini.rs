@@ -91,7 +91,7 @@ pub(super) fn check(request: &Request, given: &Given, review: &mut Review) {
 /// Where the turn begins whose calls Gemini 3 wants signed: behind the last content that a person wrote.
 fn turn(contents: &[Value]) -> usize {
     let is_asked = |content: &Value| {
-        content["role"] == "user" && list(&content["parts"]).iter().any(|part| part["text"].is_string())
+        content["role"] == "user" && list(&content["parts"]).iter().all(|part| part["functionResponse"].is_null())
     };
     contents.iter().rposition(is_asked).unwrap_or(0)
 }
@@ -139,10 +139,14 @@ fn check_schema(schema: &Value, review: &mut Review, place: &str) {
     for (key, value) in fields {
         match (key.as_str(), value) {
             ("properties" | "$defs", Value::Object(named)) => {
-                named.values().for_each(|schema| check_schema(schema, review, place));
+                for schema in named.values() {
+                    check_schema(schema, review, place);
+                }
             }
             ("anyOf" | "oneOf" | "prefixItems", Value::Array(all)) => {
-                all.iter().for_each(|schema| check_schema(schema, review, place));
+                for schema in all {
+                    check_schema(schema, review, place);
+                }
             }
             ("items" | "additionalProperties", schema) => check_schema(schema, review, place),
             _ => {}
@@ -213,12 +217,15 @@ impl Conversation<'_> {
         review.demand(is_known || signatures.is_empty(), || format!("the signature of {id:?} is another's"));
     }
 
-    /// What a person said, or results, which stand alone: there are to be as many as calls.
+    /// What a person said, or results, as many as calls, and behind them what goes with them.
     fn user(&mut self, content: &Value, review: &mut Review, place: &str) {
         let parts = list(&content["parts"]);
-        let results = parts.iter().filter(|part| !part["functionResponse"].is_null()).count();
+        let mut others = false;
         for part in parts {
-            match kind(part, review, place) {
+            let kind = kind(part, review, place);
+            review.demand(!others || kind != "functionResponse", || format!("{place} has a result after other parts"));
+            others |= kind != "functionResponse";
+            match kind {
                 "text" => review.text(&part["text"], place),
                 "inlineData" => review.media(&part["inlineData"], "/mimeType", &MEDIA, place),
                 "functionResponse" => self.result(&part["functionResponse"], review, place),
@@ -226,10 +233,6 @@ impl Conversation<'_> {
                 kind => review.find(format!("{place} of the user has a part of type {kind:?}")),
             }
             review.demand(part["thoughtSignature"].is_null(), || format!("{place} of the user is signed"));
-        }
-        if results > 0 {
-            let media = parts.iter().filter(|part| !part["inlineData"].is_null()).count();
-            review.demand(results + media == parts.len(), || format!("{place} has results and something else"));
         }
         review.settle(&format!("the end of {place}"));
         self.open.clear();

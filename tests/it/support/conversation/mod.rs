@@ -68,7 +68,11 @@ impl Given {
 
 /// Everything that is wrong with a request.
 pub fn check(request: &Request, given: &Given) -> Vec<String> {
-    let mut review = Review::default();
+    let mut review = Review {
+        longest_name: longest_name(request.protocol),
+        refused_words: refused_words(request.protocol),
+        ..Review::default()
+    };
     let body = &request.body;
     review.demand(request.header("content-type").is_some_and(|t| t.starts_with("application/json")), || {
         "the content type is not application/json".to_owned()
@@ -92,6 +96,10 @@ pub fn check(request: &Request, given: &Given) -> Vec<String> {
 #[derive(Default)]
 struct Review {
     findings: Vec<String>,
+    /// Letters of a tool's name.
+    longest_name: usize,
+    /// Words that may not stand at the top of a tool's schema.
+    refused_words: &'static [&'static str],
     called: HashSet<String>,
     /// Calls without a result so far, in call order.
     open: Vec<String>,
@@ -110,7 +118,7 @@ impl Review {
 
     fn call(&mut self, id: &str, tool: &str) {
         self.demand(is_call_id(id), || format!("the id of a call of {tool:?} is {id:?}"));
-        self.demand(is_tool_name(tool), || format!("{tool:?} is no name of a tool"));
+        self.name(tool);
         let is_new = self.called.insert(id.to_owned());
         self.demand(is_new, || format!("the call id {id:?} is used twice"));
         self.open.push(id.to_owned());
@@ -145,9 +153,11 @@ impl Review {
     fn tools<'a>(&mut self, tools: impl Iterator<Item = (&'a str, &'a Value)>) {
         let mut names = HashSet::new();
         for (name, schema) in tools {
-            self.demand(is_tool_name(name), || format!("{name:?} is no name of a tool"));
+            self.name(name);
             self.demand(names.insert(name), || format!("the tool {name:?} is offered twice"));
             self.demand(schema["type"] == "object", || format!("the schema of {name:?} is of no object: {schema}"));
+            let refused: Vec<_> = self.refused_words.iter().filter(|word| !schema[word].is_null()).collect();
+            self.demand(refused.is_empty(), || format!("the schema of {name:?} has {refused:?} at its top"));
         }
     }
 
@@ -170,6 +180,12 @@ impl Review {
         let kind = text_at(file, pointer);
         self.demand(types.contains(&kind), || format!("a file of type {kind:?} in {place}"));
         self.base64(file.pointer("/source/bytes").unwrap_or(&file["data"]), place);
+    }
+
+    /// The name of a tool, in letters that all vendors take.
+    fn name(&mut self, name: &str) {
+        let is_name = (1..=self.longest_name).contains(&name.len()) && is_plain(name);
+        self.demand(is_name, || format!("{name:?} is no name of a tool"));
     }
 
     /// Text that may not be empty.
@@ -199,9 +215,21 @@ fn is_call_id(id: &str) -> bool {
     !id.is_empty() && is_plain(id)
 }
 
-/// The names that all vendors take.
-fn is_tool_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && is_plain(name)
+/// Words that may not stand at the top of a tool's schema.
+fn refused_words(protocol: Protocol) -> &'static [&'static str] {
+    match protocol {
+        Protocol::Messages | Protocol::Converse => &["allOf", "anyOf", "oneOf"],
+        Protocol::Responses | Protocol::Chat => &["allOf", "anyOf", "oneOf", "enum", "not"],
+        Protocol::Gemini | Protocol::Ollama => &[],
+    }
+}
+
+/// Letters that a tool's name may have. Ollama says nothing of it.
+fn longest_name(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Messages | Protocol::Responses | Protocol::Ollama => 128,
+        Protocol::Chat | Protocol::Gemini | Protocol::Converse => 64,
+    }
 }
 
 fn is_plain(text: &str) -> bool {

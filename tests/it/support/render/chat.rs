@@ -30,7 +30,7 @@ pub(super) fn stream(turn: &Turn, request: &Request, number: usize) -> String {
     }
     let first = if turn.calls.is_empty() { json!("") } else { Value::Null };
     data_event(&mut out, &choice(json!({"role": "assistant", "content": first, "refusal": null}), None));
-    for delta in content(turn) {
+    for delta in content(turn, request) {
         data_event(&mut out, &choice(delta, None));
     }
     if let Some((kind, message)) = &turn.failure {
@@ -51,9 +51,10 @@ pub(super) fn stream(turn: &Turn, request: &Request, number: usize) -> String {
     out
 }
 
-fn content(turn: &Turn) -> Vec<Value> {
+fn content(turn: &Turn, request: &Request) -> Vec<Value> {
     let mut out = Vec::new();
-    if let Some(thinking) = &turn.thinking {
+    let thinks = request.service != Service::DeepSeek || request.is_deepseek_thinking();
+    if let Some(thinking) = turn.thinking.as_ref().filter(|_| thinks) {
         out.extend(deltas(&thinking.text).into_iter().map(|piece| json!({"reasoning_content": piece})));
     }
     out.extend(deltas(&turn.text).into_iter().map(|piece| json!({"content": piece})));

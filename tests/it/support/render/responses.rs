@@ -117,7 +117,9 @@ impl Stream {
     fn ending(&mut self, turn: &Turn, request: &Request) {
         if let Some((kind, message)) = &turn.failure {
             let mut failed = response(request, self.number, "failed", &self.output);
-            failed["error"] = json!({"code": kind, "message": message});
+            // Its own word for what others call overload.
+            let code = if kind == "overloaded_error" { "server_error" } else { kind };
+            failed["error"] = json!({"code": code, "message": message});
             self.event(json!({"type": "response.failed", "response": failed}));
             return;
         }
@@ -138,13 +140,14 @@ fn response(request: &Request, number: usize, status: &str, output: &[Value]) ->
     json!({
         "id": format!("resp_mock{number}"), "object": "response", "created_at": CREATED, "status": status,
         "error": null, "incomplete_details": null, "model": request.body["model"], "output": output,
-        "parallel_tool_calls": true, "store": request.body["store"], "tool_choice": "auto", "usage": null,
+        "parallel_tool_calls": true, "store": request.body["store"], "tool_choice": "auto", "tools": [],
+        "usage": null,
     })
 }
 
 fn usage(tokens: Tokens) -> Value {
     json!({
-        "input_tokens": tokens.input, "input_tokens_details": {"cached_tokens": tokens.cached},
+        "input_tokens": tokens.input, "input_tokens_details": {"cached_tokens": tokens.cached, "cache_write_tokens": 0},
         "output_tokens": tokens.output, "output_tokens_details": {"reasoning_tokens": tokens.reasoning},
         "total_tokens": tokens.input + tokens.output,
     })
