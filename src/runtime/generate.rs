@@ -49,7 +49,7 @@ pub async fn generate(
             skills: stage.expert.provider_skills.as_ref(),
         },
     };
-    let mut telling = stage.narrator.answer(machine.head().step_number);
+    let mut telling = stage.narrator.answer(machine.head().step_number, &stage.redactor);
     let mut on_delta = |delta: &_| telling.delta(delta);
     let asked = async {
         let answer =
@@ -69,7 +69,8 @@ pub async fn generate(
     let (answer, ()) = outcome?;
     let stamp = stage.clock.stamp();
     let body = match answer {
-        Ok(generation) => {
+        Ok(mut generation) => {
+            stage.redactor.generation(&mut generation);
             if let Some(message) = doubt_about(&generation) {
                 stage.narrator.runtime(EventBody::RuntimeWarning { message });
             }

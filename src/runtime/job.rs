@@ -22,6 +22,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     }
     let expert = find_expert(&input.expert, &options.experts)?;
     let session = Session::open(options)?;
+    let query = session.redactor.text(&input.query);
     // A job whose tools cannot be had is not begun.
     let tools = open_tools(expert, options, false).await?;
 
@@ -43,7 +44,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let errand = Errand::Begin {
         run: RunId::from(mint.uuid()),
         expert: input.expert,
-        query: input.query,
+        query,
         by: None,
         first_step: 1,
     };

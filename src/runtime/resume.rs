@@ -39,7 +39,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let session = Session::open(options)?;
     let job = job_to_continue(&store, job_store.id(), &ground, &session, options)?;
     let shared = Shared { options: options.clone(), session, store, job: job_store };
-    let root = match root_of(ground, input.query, &shared)? {
+    let query = input.query.map(|query| shared.session.redactor.text(&query));
+    let root = match root_of(ground, query, &shared)? {
         Start::Errand(errand) => {
             let (key, is_delegate) = errand.expert();
             let tools = open_tools(find_expert(key, &options.experts)?, options, is_delegate).await?;

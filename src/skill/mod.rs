@@ -11,6 +11,7 @@ use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 pub mod base;
 pub mod declare;
+mod limit;
 pub mod mcp;
 pub mod output;
 pub mod process;

@@ -24,11 +24,12 @@ use self::server::Server;
 use self::sse::SseTransport;
 use self::stdio::StdioTransport;
 use crate::environment::Environment;
+use crate::event::ServerInfo;
 use crate::expert::{MAX_SKILL_TIMEOUT_MS, SkillCommon, SkillSpec};
 use crate::future::BoxFuture;
 use crate::redact::Redactor;
 use crate::skill::output::{CallOutput, Outputs};
-use crate::skill::{Skill, SkillError};
+use crate::skill::{Skill, SkillError, limit};
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 mod client;
@@ -208,7 +209,7 @@ impl McpSkill {
         tokio::select! {
             biased;
             () = self.closing.cancelled() => Err(McpError::Closed { skill: self.common.name.clone() }),
-            opened = tokio::time::timeout(limit, self.open(limit)) => opened.unwrap_or_else(|_| {
+            opened = limit::within(limit, self.open(limit)) => opened.unwrap_or_else(|| {
                 Err(McpError::TimedOut {
                     skill: self.common.name.clone(),
                     seconds: limit.as_secs_f64(),
@@ -242,7 +243,7 @@ impl McpSkill {
             }
         }
         let timings = Timings { spawn, handshake: connection.handshake, discovery: began.elapsed() };
-        self.reporter.tell(SkillNotice::Connected { server: connection.server_info(), timings });
+        self.reporter.tell(SkillNotice::Connected { server: self.server_info(&connection), timings });
         Ok(connection)
     }
 
@@ -280,15 +281,15 @@ impl McpSkill {
         let streamable =
             |era: Era| Connection::open(self.client(era), era, remote.streamable(), None, Arc::new(Health::default()));
         // A server of the older kind may leave the request unanswered; half the time is left for it.
-        let first = match tokio::time::timeout(limit / 2, streamable(Era::Sessions)).await {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(Failure::Broken(why))) => return Err(why),
-            Ok(Err(Failure::Refused(error))) => {
+        let first = match limit::within(limit / 2, streamable(Era::Sessions)).await {
+            Some(Ok(connection)) => return Ok(connection),
+            Some(Err(Failure::Broken(why))) => return Err(why),
+            Some(Err(Failure::Refused(error))) => {
                 let refusal = Failure::Refused(error).text();
                 return streamable(Era::Stateless).await.map_err(|_| refusal);
             }
-            Ok(Err(Failure::OtherTransport(why))) => why,
-            Err(_) => "no answer".to_owned(),
+            Some(Err(Failure::OtherTransport(why))) => why,
+            None => "no answer".to_owned(),
         };
         let health = Arc::new(Health::default());
         let older = match SseTransport::open(remote, Arc::clone(&health)).await {
@@ -307,17 +308,26 @@ impl McpSkill {
 
     /// Reads the server's tools anew.
     async fn list(&self, connection: &Connection, limit: Duration) -> Result<(), Fault> {
-        let listing = if connection.has_tools() {
+        let mut listing = if connection.has_tools() {
             connection.tools(Patience { silence: limit, total: limit }).await?
         } else {
             Listing { tools: Vec::new(), is_cut: false }
         };
+        // Definitions are shown, stored in the lock and sent to the model.
+        let redactor = self.reporter.redactor();
+        listing.tools = listing.tools.into_iter().map(|tool| redactor.value(tool)).collect();
         let (tools, warnings) = tools::read(listing, &self.common);
         for warning in warnings {
             self.reporter.warn(warning);
         }
         *self.tools.write().unwrap_or_else(PoisonError::into_inner) = tools;
         Ok(())
+    }
+
+    /// Who the server says it is, fit to be shown.
+    fn server_info(&self, connection: &Connection) -> Option<ServerInfo> {
+        let ServerInfo { name, version } = connection.server_info()?;
+        Some(ServerInfo { name: self.reporter.fit(&name), version: self.reporter.fit(&version) })
     }
 
     fn start_timeout(&self) -> Duration {
