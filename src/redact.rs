@@ -186,7 +186,8 @@ mod tests {
             ("DATABASE_URL", "postgres://me:owl-owl-owl@db/owls?x=http://a:b@c"),
             ("HOME", "/home/me:12345678@x"),
         ];
-        let environment: Environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let environment: Environment =
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
         let redactor = Redactor::of_environment(&environment);
         assert_eq!(redactor.text("me hunter%2Fhunter hunter/hunter"), "me [redacted] [redacted]");
         assert_eq!(redactor.text(pairs[1].1), "postgres://me:[redacted]@db/owls?x=http://a:b@c");

@@ -23,8 +23,9 @@ use super::signals::{Signal, Signals};
 use super::words::Words;
 use super::{Exit, Process};
 
-/// How long a job may take to record what it has after it was told to stop: more than the grace that its tools get.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long a job may take to record what it has after it was told to stop: more than the six seconds that its tools
+/// get in all, and the five that its skills have to close after them.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// Threads of the async runtime. Work waits for models, tools and disks, so two keep up with any number of Runs.
 const WORKERS: usize = 2;

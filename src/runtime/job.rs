@@ -41,13 +41,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         replayed: session.tape.is_replay(),
     };
     let store = Store::new(&options.storage);
-    let errand = Errand::Begin {
-        run: RunId::from(mint.uuid()),
-        expert: input.expert,
-        query,
-        by: None,
-        first_step: 1,
-    };
+    let errand = Errand::Begin { run: RunId::from(mint.uuid()), expert: input.expert, query, by: None, first_step: 1 };
     let shared = Shared { options: options.clone(), session, job: store.create_job(&job)?, store };
     work(shared, job, Root::Errand(Box::new(errand), Box::new(tools)), began).await
 }

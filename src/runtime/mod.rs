@@ -266,6 +266,7 @@ impl RunError {
                 ErrorClass::Usage
             }
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
+            Self::Replay(error) if error.is_write_failure() => ErrorClass::Storage,
             Self::CallsInDoubt { .. } | Self::StoppedAtStart | Self::Internal(_) | Self::Machine(_) => {
                 ErrorClass::Other
             }

@@ -16,6 +16,8 @@ pub mod mcp;
 pub mod output;
 pub mod process;
 mod set;
+#[cfg(test)]
+pub mod testing;
 
 pub use set::SkillSet;
 

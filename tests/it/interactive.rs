@@ -175,7 +175,7 @@ fn without_a_terminal_nobody_is_asked_however_stdin_is() {
 
 /// Starts the binary on a terminal of its own; `None`, with the reason printed, where no program here makes one.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
-fn on_terminal(test: &Test, args: &str) -> Option<Running> {
+pub fn on_terminal(test: &Test, args: &str) -> Option<Running> {
     let version = Command::new("script").arg("--version").output();
     if !version.is_ok_and(|ran| String::from_utf8_lossy(&ran.stdout).contains("util-linux")) {
         eprintln!("skipped: `script` of util-linux is not here, so there is no terminal to test on");

@@ -114,6 +114,12 @@ impl Running {
         self.stdout.wait_for(text);
     }
 
+    /// Waits until standard error contains this.
+    #[track_caller]
+    pub fn wait_for_stderr(&self, text: &str) {
+        self.stderr.wait_for(text);
+    }
+
     /// Waits for the end. A process that does not come to one fails the test.
     pub fn finish(self) -> Ran {
         let Ok(status) = self.exit.recv_timeout(PATIENCE) else {
