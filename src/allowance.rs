@@ -14,7 +14,7 @@ const STRETCH: Duration = Duration::from_secs(1);
 const DELAY: Duration = Duration::from_secs(1);
 
 /// What is left of a time limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Allowance {
     left: Duration,
 }

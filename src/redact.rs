@@ -100,14 +100,18 @@ impl Redactor {
         }
     }
 
-    /// Takes secrets out of a model's answer: what it says, and what it calls tools with. Blocks that only the provider
-    /// can read stay as they are.
+    /// Takes secrets out of a model's answer: what it thinks and says, and what it calls tools with. A provider may
+    /// refuse thinking that was changed; nothing here shows a model a secret that it could think about.
     pub fn generation(&self, generation: &mut Generation) {
         for part in &mut generation.parts {
             match part {
-                GeneratedPart::Thinking { thinking } => thinking.thinking = self.text(&thinking.thinking),
-                GeneratedPart::Text { text } => *text = self.text(text),
-                GeneratedPart::ToolCall { arguments: Arguments::Invalid(text), .. } => *text = self.text(text),
+                GeneratedPart::Thinking { thinking } => {
+                    thinking.thinking = self.text(&thinking.thinking);
+                    thinking.opaque = thinking.opaque.take().map(|block| self.value(block));
+                }
+                GeneratedPart::Text { text } | GeneratedPart::ToolCall { arguments: Arguments::Invalid(text), .. } => {
+                    *text = self.text(text);
+                }
                 GeneratedPart::ToolCall { arguments: Arguments::Valid(map), .. } => {
                     if let Value::Object(clean) = self.value(Value::Object(std::mem::take(map))) {
                         *map = clean;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use perstack::checkpoint::Status;
+use perstack::redact::Redactor;
 use perstack::runtime::{self, Cassette, Options, Outcome, ResumeFrom, ResumeInput, RunError, RunInput};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,8 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
     let options = Arc::new(setup.options(process, screen.sink(), cancel, args.session.in_doubt.into(), cassette));
     if let Cassette::Replay { file, .. } = &options.cassette {
         let file = visible(&file.display().to_string());
+        // The query may hold a key.
+        let live = Redactor::of_environment(&options.environment).text(&live.to_string());
         screen.say(&format!("replaying a recorded session from {file}; to run it live: {live}"));
     }
     let questions = Questions::new(process, args, format, options.clone());

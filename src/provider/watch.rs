@@ -82,9 +82,11 @@ impl Watch {
         let mut future = pin!(future);
         loop {
             let come = timeout(self.whole.stretch().min(self.data.stretch()), &mut future).await;
+            // Of two that have passed since the last look, the shorter one passed first.
+            let whole_is_shorter = self.whole <= self.data;
             self.count();
             if self.whole.is_spent() || self.data.is_spent() {
-                return Err(self.expired());
+                return Err(self.expired(whole_is_shorter));
             }
             if let Ok(value) = come {
                 return Ok(value);
@@ -115,9 +117,9 @@ impl Watch {
         self.awaiting = Awaiting::Next(limit);
     }
 
-    fn expired(&self) -> GenerationFailure {
+    fn expired(&self, of_whole: bool) -> GenerationFailure {
         let what = match self.awaiting {
-            _ if self.whole.is_spent() => format!("the answer was not complete within {:?}", self.timeout),
+            _ if of_whole => format!("the answer was not complete within {:?}", self.timeout),
             Awaiting::First(limit) => format!("the provider sent no data within {limit:?}"),
             Awaiting::Next(limit) => format!("the answer stalled, no data for {limit:?}"),
         };

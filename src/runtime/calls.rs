@@ -224,7 +224,10 @@ mod tests {
         let transport = Arc::new(HttpTransport::new(&ProxySettings::default()).unwrap());
         let (setting, environment) = (ProviderSetting::default(), Environment::default());
         let provider = Provider::connect_without_key(ProviderName::OpenAi, &setting, &environment, transport).unwrap();
-        let expert: Expert = serde_json::from_value(serde_json::json!({"key": "owl", "instruction": "Wait."})).unwrap();
+        let expert: Expert = serde_json::from_value(serde_json::json!({
+            "key": "owl", "name": "owl", "version": "1.0.0", "instruction": "Wait.", "skills": {},
+        }))
+        .unwrap();
         let clock = Arc::new(SystemClock);
         Stage {
             narrator: Narrator {

@@ -54,8 +54,12 @@ pub async fn generate(
     let asked = async {
         let answer =
             async { Ok::<_, StoreError>(stage.provider.generate(&request, stage.timeout, &mut on_delta).await) };
-        // Polled in this order: the request has left when the disk is waited for. A disk that fails ends it at once.
-        tokio::try_join!(answer, async { recorder.settle() })
+        // Polled in this order, and then the connection's own task gets its turn: the request has left when the disk is
+        // waited for, which blocks this thread. A disk that fails ends it at once.
+        tokio::try_join!(answer, async {
+            tokio::task::yield_now().await;
+            recorder.settle()
+        })
     };
     let outcome = tokio::select! {
         biased;

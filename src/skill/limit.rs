@@ -17,11 +17,15 @@ pub(super) async fn passed(limit: Duration) {
 }
 
 /// What `future` gives; `None` when `limit` has passed before.
-pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        value = future => Some(value),
-        () = passed(limit) => None,
+pub(super) fn within<T>(limit: Duration, future: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+    // Boxed, or whoever waits would hold a large future twice.
+    let future = Box::pin(future);
+    async move {
+        tokio::select! {
+            biased;
+            value = future => Some(value),
+            () = passed(limit) => None,
+        }
     }
 }
 
@@ -43,7 +47,7 @@ mod tests {
         let slow = async {
             sleep(Duration::from_millis(100)).await;
             // The process is stopped here, for far longer than the limit.
-            tokio::time::advance(Duration::from_secs(60)).await;
+            tokio::time::advance(Duration::from_mins(1)).await;
             sleep(Duration::from_millis(100)).await;
             "late"
         };

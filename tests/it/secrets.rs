@@ -92,13 +92,15 @@ fn session() -> Vec<Answer> {
                 call("c2", "environment", json!({})),
                 call("c3", "echo", json!({"text": format!("{KEY} {TOKEN}")})),
             ])
-            .and_text(&format!("I was given {KEY} and {TOKEN}."))
-            .thinking(&format!("The key is {KEY}, the token {TOKEN}"), "c2ln"),
+            .and_text(&format!("I was given {KEY} and {TOKEN}.")),
         ),
         lead(Answer::status(500).message(&format!("no {KEY} {}", STANDARD.encode(KEY))).header("retry-after", "0")),
         lead(Answer::calls([call("d1", "worker", json!({"query": format!("Use {TOKEN} and {KEY}.")}))])),
         Answer::text(&format!("Used {KEY}, {TOKEN} and {}.", STANDARD.encode(TOKEN))).when(|r| r.says("You work.")),
-        lead(Answer::text(&format!("Your key is {KEY}; in base64, {}.", STANDARD.encode(format!("k:{KEY}"))))),
+        lead(
+            Answer::text(&format!("Your key is {KEY}; in base64, {}.", STANDARD.encode(format!("k:{KEY}"))))
+                .thinking(&format!("The key is {KEY}, the token {TOKEN}"), "c2ln"),
+        ),
     ]
 }
 
