@@ -1,7 +1,7 @@
 //! The one funnel that keeps known secrets out of everything that is stored, shown or sent back to a model.
 //!
-//! A secret is known in the forms that programs write it in ([`forms`]), and found in a text that comes in pieces too
-//! ([`pieces`]).
+//! A secret is known in the forms that programs write it in (`forms`), and found in a text that comes in pieces too
+//! (`pieces`).
 
 mod forms;
 mod pieces;
