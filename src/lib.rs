@@ -3,6 +3,7 @@
 
 // Nouns: each imports only those above it.
 pub mod future;
+pub mod allowance;
 pub mod id;
 pub mod usage;
 pub mod cost;

@@ -1,9 +1,20 @@
 //! The one funnel that keeps known secrets out of everything that is stored, shown or sent back to a model.
+//!
+//! A secret is known in the forms that programs write it in (`forms`), and found in a text that comes in pieces too
+//! (`pieces`).
+
+mod forms;
+mod pieces;
+
+pub use pieces::Pieces;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde_json::Value;
+
 use crate::content::Content;
 use crate::environment::Environment;
+use crate::generation::{Arguments, FinishReason, GeneratedPart, Generation};
 
 /// Shorter values are not treated as secrets: they would blank out ordinary text.
 const MIN_SECRET: usize = 8;
@@ -14,13 +25,15 @@ const MASK: &str = "[redacted]";
 /// Knows the secrets of this process. Clones learn from each other.
 #[derive(Clone, Default)]
 pub struct Redactor {
+    /// Every form of every secret, longest first, so that one that contains another goes whole.
     secrets: Vec<String>,
     /// Those that came up later (tokens are fetched and renewed in mid-run), known to all clones.
     learned: Arc<RwLock<Vec<String>>>,
 }
 
 impl Redactor {
-    /// Takes for secret every variable whose name says so (`…_API_KEY`, `…_TOKEN`, `…_SECRET…`, `…PASSWORD…`).
+    /// Takes for secret every variable whose name says so (`…_API_KEY`, `…_TOKEN`, `…_SECRET…`, `…PASSWORD…`), and the
+    /// password in every variable that is an address.
     pub fn of_environment(environment: &Environment) -> Self {
         let mut redactor = Self::default();
         for (name, value) in environment.iter() {
@@ -31,6 +44,7 @@ impl Redactor {
             {
                 redactor.add(value);
             }
+            redactor.add_address(value);
         }
         redactor
     }
@@ -51,12 +65,36 @@ impl Redactor {
         insert(&mut self.learned.write().unwrap_or_else(PoisonError::into_inner), secret);
     }
 
+    /// Adds the password in an address such as `http://user:password@proxy:8080`, if it has one.
+    pub fn add_address(&mut self, address: &str) {
+        let Some((_, rest)) = address.split_once("://") else { return };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        if let Some((_, password)) = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
+            self.add(password);
+            if let Some(plain) = forms::percent_decoded(password) {
+                self.add(&plain);
+            }
+        }
+    }
+
     /// `text` without secrets.
     pub fn text(&self, text: &str) -> String {
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
         learned.iter().chain(&self.secrets).fold(text.to_owned(), |text, secret| {
             if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASK) } else { text }
         })
+    }
+
+    /// `value` without secrets in any string or key.
+    pub fn value(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.text(&text)),
+            Value::Array(items) => items.into_iter().map(|item| self.value(item)).collect(),
+            Value::Object(fields) => {
+                fields.into_iter().map(|(key, field)| (self.text(&key), self.value(field))).collect()
+            }
+            other => other,
+        }
     }
 
     /// Takes secrets out of text parts.
@@ -67,20 +105,52 @@ impl Redactor {
             }
         }
     }
+
+    /// Takes secrets out of a model's answer: what it thinks and says, and what it calls tools with. A provider may
+    /// refuse thinking that was changed; nothing here shows a model a secret that it could think about.
+    pub fn generation(&self, generation: &mut Generation) {
+        for part in &mut generation.parts {
+            match part {
+                GeneratedPart::Thinking { thinking } => {
+                    thinking.thinking = self.text(&thinking.thinking);
+                    thinking.opaque = thinking.opaque.take().map(|block| self.value(block));
+                }
+                GeneratedPart::Text { text } | GeneratedPart::ToolCall { arguments: Arguments::Invalid(text), .. } => {
+                    *text = self.text(text);
+                }
+                GeneratedPart::Opaque { opaque } => opaque.block = self.value(opaque.block.take()),
+                GeneratedPart::ToolCall { arguments: Arguments::Valid(map), .. } => {
+                    if let Value::Object(clean) = self.value(Value::Object(std::mem::take(map))) {
+                        *map = clean;
+                    }
+                }
+            }
+        }
+        if let FinishReason::Other(reason) = &mut generation.finish {
+            *reason = self.text(reason);
+        }
+    }
 }
 
 /// Longest first, so that a secret that contains another goes whole.
 fn insert(secrets: &mut Vec<String>, secret: &str) {
-    if secret.len() >= MIN_SECRET && !secrets.iter().any(|s| s == secret) {
-        secrets.push(secret.to_owned());
-        secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
+    // What is around it is no part of it: headers and files bring line ends along.
+    let secret = secret.trim();
+    if secret.len() < MIN_SECRET {
+        return;
     }
+    for form in forms::of(secret) {
+        if !secrets.contains(&form) {
+            secrets.push(form);
+        }
+    }
+    secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
 }
 
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner).len();
-        write!(f, "Redactor({} secrets)", self.secrets.len() + learned)
+        write!(f, "Redactor({} forms of secrets)", self.secrets.len() + learned)
     }
 }
 
@@ -100,6 +170,7 @@ mod tests {
         let redactor = Redactor::of_environment(&environment);
         assert_eq!(redactor.text("key sk-ant-0123456789 in /home/someone abc"), "key [redacted] in /home/someone abc");
     }
+
     #[test]
     fn what_one_learns_its_clones_know() {
         let session = Redactor::default();
@@ -110,5 +181,76 @@ mod tests {
         let text = "token-0123456789 of-the-skill";
         assert_eq!(skill.text(text), "[redacted] [redacted]");
         assert_eq!(clone.text(text), "[redacted] of-the-skill");
+    }
+
+    #[test]
+    fn a_secret_is_found_in_the_forms_that_programs_write_it_in() {
+        let mut redactor = Redactor::default();
+        redactor.add("ow/l+\"9\\ é&x");
+        for text in [
+            "raw ow/l+\"9\\ é&x.",
+            r#"{"json":"ow/l+\"9\\ é&x"}"#,
+            "?key=ow%2Fl%2B%229%5C%20%C3%A9%26x&b",
+            "?key=ow%2fl%2b%229%5c%20%c3%a9%26x&b",
+            "form=ow%2Fl%2B%229%5C+%C3%A9%26x",
+        ] {
+            let clean = redactor.text(text);
+            assert!(clean.contains(MASK) && !clean.contains("ow"), "{clean}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_base64_is_found_wherever_it_stands() {
+        use base64::Engine as _;
+        let secret = "sk-ant-0123456789";
+        let mut redactor = Redactor::default();
+        redactor.add(secret);
+        for before in ["", "a", "ab", "user:", "username:"] {
+            for after in ["", "!", "\n", "and so on"] {
+                let whole = format!("{before}{secret}{after}");
+                let text = base64::engine::general_purpose::STANDARD.encode(&whole);
+                let clean = redactor.text(&text);
+                assert!(clean.contains(MASK), "{whole}: {text} -> {clean}");
+                // What is left does not give it back.
+                let left: String = clean.replace(MASK, "");
+                assert!(left.len() <= text.len() - secret.len(), "{clean}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_password_of_an_address_is_a_secret() {
+        let pairs = [
+            ("HTTPS_PROXY", "http://me:hunter%2Fhunter@proxy.test:8080"),
+            ("DATABASE_URL", "postgres://me:owl-owl-owl@db/owls?x=http://a:b@c"),
+            ("HOME", "/home/me:12345678@x"),
+        ];
+        let environment: Environment =
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let redactor = Redactor::of_environment(&environment);
+        assert_eq!(redactor.text("me hunter%2Fhunter hunter/hunter"), "me [redacted] [redacted]");
+        assert_eq!(redactor.text(pairs[1].1), "postgres://me:[redacted]@db/owls?x=http://a:b@c");
+        assert_eq!(redactor.text(pairs[2].1), pairs[2].1);
+    }
+
+    #[test]
+    fn an_answer_that_repeats_a_secret_is_cleaned() {
+        let mut redactor = Redactor::default();
+        redactor.add("sk-ant-0123456789");
+        let said = |text: &str| GeneratedPart::Text { text: text.to_owned() };
+        let called = |text: &str| GeneratedPart::ToolCall {
+            id: "c".to_owned(),
+            name: "exec".to_owned(),
+            arguments: Arguments::parse(&serde_json::json!({ "args": ["-c", text] }).to_string()),
+        };
+        let answer = |text: &str| Generation {
+            parts: vec![said(text), called(text)],
+            finish: FinishReason::Stop,
+            usage: None,
+            context_tokens: None,
+        };
+        let mut generation = answer("Your key is sk-ant-0123456789.");
+        redactor.generation(&mut generation);
+        assert_eq!(generation, answer("Your key is [redacted]."));
     }
 }

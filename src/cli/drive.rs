@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use perstack::checkpoint::Status;
+use perstack::redact::Redactor;
 use perstack::runtime::{self, Cassette, Options, Outcome, ResumeFrom, ResumeInput, RunError, RunInput};
 use perstack::skill::mcp::AskPerson;
 use tokio::runtime::Handle;
@@ -24,8 +25,9 @@ use super::signals::{Signal, Signals};
 use super::words::Words;
 use super::{Exit, Process};
 
-/// How long a job may take to record what it has after it was told to stop: more than the grace that its tools get.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long a job may take to record what it has after it was told to stop: more than the six seconds that its tools
+/// get in all, and the five that its skills have to close after them.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// Threads of the async runtime. Work waits for models, tools and disks, so two keep up with any number of Runs.
 const WORKERS: usize = 2;
@@ -64,6 +66,8 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
     let options = Arc::new(options);
     if let Cassette::Replay { file, .. } = &options.cassette {
         let file = visible(&file.display().to_string());
+        // The query may hold a key.
+        let live = Redactor::of_environment(&options.environment).text(&live.to_string());
         screen.say(&format!("replaying a recorded session from {file}; to run it live: {live}"));
     }
     let questions = Questions::new(asks, options.clone());

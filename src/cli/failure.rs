@@ -102,6 +102,7 @@ impl From<RunError> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use perstack::replay::ReplayError;
     use perstack::store::StoreError;
 
     use super::*;
@@ -137,6 +138,10 @@ mod tests {
         assert_eq!(exit(RunError::CallsInDoubt { tools: vec!["exec".into()] }), Exit::Failed);
         let path = "job.json".into();
         assert_eq!(exit(StoreError::Poisoned { path }.into()), Exit::Storage);
+        let path = "tape".into();
+        assert_eq!(exit(ReplayError::Broken { path }.into()), Exit::Storage);
+        let path = "notes.txt".into();
+        assert_eq!(exit(ReplayError::WouldOverwrite { path }.into()), Exit::Usage);
         let what = "there is no job".into();
         assert_eq!(exit(StoreError::NotFound { what, suggestion: None }.into()), Exit::Usage);
     }

@@ -17,6 +17,7 @@ mod log;
 mod login;
 mod models;
 mod options;
+mod privacy;
 mod program;
 mod prompt;
 mod render;
@@ -71,6 +72,12 @@ Exit codes:
   130  SIGINT
   143  SIGTERM or SIGHUP
 On every stop but 0 and 2, the last line on stderr is the command that continues the job.
+
+Signals:
+  The first SIGINT, SIGTERM or SIGHUP (a closed terminal; not under nohup) stops the job: tools
+  get a few seconds to end, what was done is recorded. The second ends the program at once.
+  SIGQUIT ends it at once, without a core file. Ctrl-Z stops the program alone: tools that run
+  go on, and time limits count only while the program runs.
 
 Environment:
   PERSTACK_CONFIG      the configuration file, unless --config is given
@@ -136,6 +143,7 @@ impl Process {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    privacy::shut();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(asked) => {

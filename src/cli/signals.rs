@@ -1,4 +1,4 @@
-//! The signals that ask the program to end.
+//! The signals that ask the program to end. SIGQUIT is not among them: it ends the program at once, as `kill -9` does.
 
 use std::io;
 
@@ -41,6 +41,8 @@ pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     /// `None` under `nohup`, which means that a closed terminal is to change nothing.
     hang_up: Option<tokio::signal::unix::Signal>,
+    /// Never waited for. That it is listened to turns the end of the process into a write that fails, which is told.
+    _file_size: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -55,6 +57,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: if hang_up_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

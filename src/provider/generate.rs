@@ -45,7 +45,7 @@ impl Provider {
     async fn attempt(
         &self,
         request: &GenerateRequest<'_>,
-        watch: Watch,
+        mut watch: Watch,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
     ) -> Result<Generation, GenerationFailure> {
         let http = watch.within(self.authorized(self.protocol.encode(request))).await??;

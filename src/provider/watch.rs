@@ -1,10 +1,13 @@
-//! Time limits on one answer: the whole, and silence within it.
+//! Time limits on one answer: the whole, and silence within it. They count the time that this process runs: an answer is
+//! not given up, and paid for again, because its user pressed Ctrl-Z.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
+use crate::allowance::Allowance;
 use crate::generation::{Delta, FailureKind, GenerationFailure};
 
 use super::failure;
@@ -41,8 +44,10 @@ impl Default for Limits {
 pub(super) struct Watch {
     limits: Limits,
     timeout: Duration,
-    whole: Instant,
-    data: Instant,
+    whole: Allowance,
+    data: Allowance,
+    /// Up to when time was taken off them.
+    counted: Instant,
     awaiting: Awaiting,
     /// Signs of life without data came.
     pub(super) has_keep_alives: bool,
@@ -60,12 +65,12 @@ impl Watch {
     pub(super) fn start(timeout: Duration, limits: Limits) -> Self {
         let timeout = timeout.min(LONGEST_TIMEOUT);
         let first = limits.first_data.max(timeout / 2).min(timeout);
-        let now = Instant::now();
         Self {
             limits,
             timeout,
-            whole: now + timeout,
-            data: now + first,
+            whole: Allowance::of(timeout),
+            data: Allowance::of(first),
+            counted: Instant::now(),
             awaiting: Awaiting::First(first),
             has_keep_alives: false,
         }
@@ -73,12 +78,29 @@ impl Watch {
 
     /// What `future` gives, unless a limit passes first. A limit that has passed counts even when the future is ready:
     /// a server that never pauses must not outlive it.
-    pub(super) async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, GenerationFailure> {
-        let end = self.whole.min(self.data);
-        match timeout_at(end, future).await {
-            Ok(value) if Instant::now() < end => Ok(value),
-            _ => Err(self.expired()),
+    pub(super) async fn within<T>(&mut self, future: impl Future<Output = T>) -> Result<T, GenerationFailure> {
+        let mut future = pin!(future);
+        loop {
+            let come = timeout(self.whole.stretch().min(self.data.stretch()), &mut future).await;
+            // Of two that have passed since the last look, the shorter one passed first.
+            let whole_is_shorter = self.whole <= self.data;
+            self.count();
+            if self.whole.is_spent() || self.data.is_spent() {
+                return Err(self.expired(whole_is_shorter));
+            }
+            if let Ok(value) = come {
+                return Ok(value);
+            }
         }
+    }
+
+    /// Takes the time since the last look off both limits.
+    fn count(&mut self) {
+        let now = Instant::now();
+        let took = now.duration_since(self.counted);
+        self.counted = now;
+        self.whole.spend(took);
+        self.data.spend(took);
     }
 
     /// Data came: how long it may take until the next depends on what it was.
@@ -92,13 +114,14 @@ impl Watch {
             _ => self.limits.between_data,
         }
         .min(LONGEST_TIMEOUT);
-        self.data = Instant::now() + limit;
+        self.count();
+        self.data = Allowance::of(limit);
         self.awaiting = Awaiting::Next(limit);
     }
 
-    fn expired(&self) -> GenerationFailure {
+    fn expired(&self, of_whole: bool) -> GenerationFailure {
         let what = match self.awaiting {
-            _ if self.whole <= self.data => format!("the answer was not complete within {:?}", self.timeout),
+            _ if of_whole => format!("the answer was not complete within {:?}", self.timeout),
             Awaiting::First(limit) => format!("the provider sent no data within {limit:?}"),
             Awaiting::Next(limit) => format!("the answer stalled, no data for {limit:?}"),
         };

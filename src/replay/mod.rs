@@ -30,6 +30,9 @@ pub use clock::CassetteClock;
 pub use play::{ReplayTools, ReplayTransport};
 pub use record::{Recorder, RecordingTransport};
 
+/// What [`ReplayError::Io`] calls adding to a cassette.
+const WRITE: &str = "write to";
+
 /// Why a cassette could not be written, read or followed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,6 +64,11 @@ pub enum ReplayError {
 }
 
 impl ReplayError {
+    /// Whether something could not be written, as opposed to a mistake in what was asked for.
+    pub fn is_write_failure(&self) -> bool {
+        matches!(self, Self::Io { action: WRITE, .. } | Self::Broken { .. })
+    }
+
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }

@@ -60,7 +60,7 @@ impl Recorder {
         let mut line = header.to_line().map_err(|source| ReplayError::Encode { path: path.to_owned(), source })?;
         line.push(b'\n');
         let mut file = File::create(path).map_err(ReplayError::io("create", path))?;
-        file.write_all(&line).map_err(ReplayError::io("write to", path))?;
+        file.write_all(&line).map_err(ReplayError::io(super::WRITE, path))?;
         let tape = Mutex::new(Tape { file, failure: None, is_broken: false });
         Ok(Self { path: path.to_owned(), workspace: Workspace::new(workspace), redactor, tape })
     }
@@ -118,7 +118,7 @@ impl Recorder {
         }
         tape.file.write_all(&line).map_err(|source| {
             tape.is_broken = true;
-            ReplayError::io("write to", &self.path)(source)
+            ReplayError::io(super::WRITE, &self.path)(source)
         })
     }
 

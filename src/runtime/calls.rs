@@ -205,3 +205,75 @@ fn effect_unknown(call: &ToolCall) -> ToolResult {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Environment;
+    use crate::event::Event;
+    use crate::expert::Expert;
+    use crate::message::Message;
+    use crate::provider::transport::HttpTransport;
+    use crate::provider::{Provider, ProxySettings};
+    use crate::redact::Redactor;
+    use crate::runtime::clock::SystemClock;
+    use crate::runtime::halt::Halt;
+    use crate::runtime::narrator::Narrator;
+    use crate::runtime::session::Tape;
+    use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
+    use crate::skill::testing::Deaf;
+
+    fn stage() -> Stage {
+        let transport = Arc::new(HttpTransport::new(&ProxySettings::default()).unwrap());
+        let (setting, environment) = (ProviderSetting::default(), Environment::default());
+        let provider = Provider::connect_without_key(ProviderName::OpenAi, &setting, &environment, transport).unwrap();
+        let expert: Expert = serde_json::from_value(serde_json::json!({
+            "key": "owl", "name": "owl", "version": "1.0.0", "instruction": "Wait.", "skills": {},
+        }))
+        .unwrap();
+        let clock = Arc::new(SystemClock);
+        Stage {
+            narrator: Narrator {
+                sink: Arc::new(|_: &Event, _: &[Message]| {}),
+                clock: clock.clone(),
+                job_id: "j".parse().unwrap(),
+                run_id: "r".parse().unwrap(),
+                expert: expert.key.clone(),
+            },
+            expert,
+            provider: Arc::new(provider),
+            model: "m".to_owned(),
+            price: None,
+            max_output_tokens: None,
+            reasoning: ReasoningBudget::None,
+            timeout: Duration::from_secs(1),
+            clock,
+            redactor: Redactor::default(),
+            halt: CancellationToken::new(),
+            why: Halt::new(CancellationToken::new(), None, 0, tokio::time::Instant::now()),
+            teller: None,
+            in_doubt: InDoubt::Report,
+            tape: Tape::Off,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tool_that_hears_nothing_is_ended_in_time_and_leaves_no_result() {
+        let stage = stage();
+        let mut skills = SkillSet::default();
+        skills.add(Arc::new(Deaf));
+        let mut calls = Calls::new(&stage);
+        let call = ToolCall {
+            id: "c1".to_owned(),
+            skill_name: "deaf".to_owned(),
+            tool_name: "wait".to_owned(),
+            args: serde_json::Map::new(),
+        };
+        calls.start(vec![call], false, &skills);
+        stage.halt.cancel();
+        let began = Instant::now();
+        let fact = calls.next().await;
+        assert_eq!((fact.body, began.elapsed()), (FactBody::Interrupted, GRACE + LAST_GRACE));
+        assert!(calls.running.is_empty(), "its future was dropped");
+    }
+}

@@ -54,7 +54,7 @@ pub async fn generate(
         native: native_tools(&stage.expert),
         occasion: Occasion { run: machine.head().run_id.as_str(), at: machine.now() },
     };
-    let mut telling = stage.narrator.answer(machine.head().step_number);
+    let mut telling = stage.narrator.answer(machine.head().step_number, &stage.redactor);
     let mut received: Option<u64> = None;
     let mut on_delta = |delta: &_| {
         received = Some(received.unwrap_or(0).saturating_add(bytes_of(delta)));
@@ -66,8 +66,12 @@ pub async fn generate(
             crate::store::mark("request", machine.head().run_id.as_str());
             Ok::<_, StoreError>(stage.provider.generate(&request, stage.timeout, &mut on_delta).await)
         };
-        // Polled in this order: the request has left when the disk is waited for. A disk that fails ends it at once.
-        tokio::try_join!(answer, async { recorder.settle() })
+        // Polled in this order, and then the connection's own task gets its turn: the request has left when the disk is
+        // waited for, which blocks this thread. A disk that fails ends it at once.
+        tokio::try_join!(answer, async {
+            tokio::task::yield_now().await;
+            recorder.settle()
+        })
     };
     let outcome = tokio::select! {
         biased;
@@ -81,7 +85,8 @@ pub async fn generate(
     let (answer, ()) = outcome?;
     let stamp = stage.clock.stamp();
     let body = match answer {
-        Ok(generation) => {
+        Ok(mut generation) => {
+            stage.redactor.generation(&mut generation);
             if let Some(message) = doubt_about(&generation) {
                 stage.narrator.runtime(EventBody::RuntimeWarning { message });
             }

@@ -30,6 +30,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     }
     let expert = find_expert(&input.expert, &options.experts)?;
     let session = Session::open(options).await?;
+    let query = session.redactor.text(&input.query);
     let doubts = session.doubtful_models(expert, options)?;
     session.check_prices(expert, options)?;
     let (why, cancel) = halt_of(options, &options.cancel, &session, Spent::default(), began);
@@ -59,13 +60,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         },
     };
     let store = Store::new(&options.storage);
-    let errand = Errand::Begin {
-        run: RunId::from(mint.uuid()),
-        expert: input.expert,
-        query: input.query,
-        by: None,
-        first_step: 1,
-    };
+    let errand = Errand::Begin { run: RunId::from(mint.uuid()), expert: input.expert, query, by: None, first_step: 1 };
     let shared = Shared { options: options.clone(), session, job: store.create_job(&job)?, store, why, teller: None };
     work(shared, job, Root::Errand(Box::new(errand), Box::new(tools)), Audit::default(), began).await
 }

@@ -30,6 +30,7 @@ use crate::runtime::supply::open_tools;
 use crate::runtime::teller::Teller;
 use crate::runtime::{Options, RunError, VERSION};
 use crate::setting::{ProviderConfig, RunSetting};
+use crate::skill::SkillSet;
 use crate::store::{JobStore, Store};
 use crate::tool::{ToolResult, ToolSpec};
 use crate::usage::Usage;
@@ -358,10 +359,7 @@ impl Shared {
             Ok(()) => drive(&mut machine, input, &mut recorder, &stage, &mut skills).await,
             Err(doubts) => Err(doubts),
         };
-        if timeout(CLOSING, inventory::close(&skills)).await.is_err() {
-            let message = format!("some skills did not end within {} s and were left behind", CLOSING.as_secs());
-            stage.narrator.runtime(EventBody::RuntimeWarning { message });
-        }
+        close(&skills, &stage.narrator).await;
         notices.conclude();
         let (_, first_step) = driven?;
         let steps = machine.head().step_number.saturating_sub(first_step) + 1;
@@ -462,6 +460,14 @@ impl Shared {
     }
 }
 
+/// Ends `skills`; those that do not end in time are told and left behind.
+async fn close(skills: &SkillSet, narrator: &Narrator) {
+    if timeout(CLOSING, inventory::close(skills)).await.is_err() {
+        let message = format!("some skills did not end within {} s and were left behind", CLOSING.as_secs());
+        narrator.runtime(EventBody::RuntimeWarning { message });
+    }
+}
+
 /// The expert `key` of `experts`.
 ///
 /// # Errors
@@ -492,5 +498,40 @@ fn result_of(answer: &InteractiveAnswer) -> ToolResult {
         tool_name: answer.tool_name.clone(),
         result: vec![Content::text(answer.text.clone())],
         is_error: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::message::Message;
+    use crate::runtime::clock::SystemClock;
+    use crate::skill::testing::Deaf;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_skill_that_does_not_close_is_told_and_left_behind() {
+        let told: Arc<Mutex<Vec<EventBody>>> = Arc::default();
+        let sink = Arc::clone(&told);
+        let narrator = Narrator {
+            sink: Arc::new(move |event: &Event, _: &[Message]| {
+                sink.lock().unwrap_or_else(PoisonError::into_inner).push(event.body.clone());
+            }),
+            clock: Arc::new(SystemClock),
+            job_id: "j".parse().unwrap(),
+            run_id: "r".parse().unwrap(),
+            expert: "owl".parse().unwrap(),
+        };
+        let mut skills = SkillSet::default();
+        skills.add(Arc::new(Deaf));
+        let began = Instant::now();
+        close(&skills, &narrator).await;
+        assert_eq!(began.elapsed(), CLOSING);
+        let told = told.lock().unwrap();
+        let [EventBody::RuntimeWarning { message }] = told.as_slice() else { panic!("{told:?}") };
+        assert!(message.contains("left behind"), "{message}");
     }
 }

@@ -314,6 +314,7 @@ impl RunError {
             ) => ErrorClass::Usage,
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,
             Self::TimeUpAtStart { .. } => ErrorClass::Budget,
+            Self::Replay(error) if error.is_write_failure() => ErrorClass::Storage,
             Self::CallsInDoubt { .. } | Self::StoppedAtStart | Self::Internal(_) | Self::Machine(_) => {
                 ErrorClass::Other
             }

@@ -7,6 +7,7 @@ use crate::expert::ExpertKey;
 use crate::fact::{Clock, Mint};
 use crate::generation::Delta;
 use crate::id::{JobId, RunId};
+use crate::redact::{Pieces, Redactor};
 
 /// Tells events of one Run.
 #[derive(Clone)]
@@ -40,18 +41,26 @@ impl Narrator {
         self.sink.emit(&event, &[]);
     }
 
-    /// Begins to tell one answer of the model in step `step`.
-    pub fn answer(&self, step: u64) -> AnswerNarrator<'_> {
-        AnswerNarrator { narrator: self, step, reasoning: None, text: None }
+    /// Begins to tell one answer of the model in step `step`, without the secrets that `redactor` knows.
+    pub fn answer<'a>(&'a self, step: u64, redactor: &'a Redactor) -> AnswerNarrator<'a> {
+        AnswerNarrator { narrator: self, redactor, step, reasoning: None, text: None }
     }
 }
 
 /// Tells the pieces of one answer: reasoning, then text, each with a beginning and an end.
 pub struct AnswerNarrator<'a> {
     narrator: &'a Narrator,
+    redactor: &'a Redactor,
     step: u64,
-    reasoning: Option<String>,
-    text: Option<String>,
+    reasoning: Option<Strand>,
+    text: Option<Strand>,
+}
+
+/// What was told of reasoning or text, and what is held back because it may be the beginning of a secret.
+#[derive(Default)]
+struct Strand {
+    told: String,
+    pieces: Pieces,
 }
 
 impl AnswerNarrator<'_> {
@@ -62,16 +71,20 @@ impl AnswerNarrator<'_> {
                 if self.reasoning.is_none() {
                     self.tell(EventBody::StartStreamingReasoning);
                 }
-                self.reasoning.get_or_insert_default().push_str(text);
-                self.tell(EventBody::StreamReasoning { delta: text.clone() });
+                let strand = self.reasoning.get_or_insert_default();
+                let delta = strand.pieces.push(self.redactor, text);
+                strand.told.push_str(&delta);
+                self.tell_reasoning(delta);
             }
             Delta::Text { text, .. } if !text.is_empty() => {
                 self.end_reasoning();
                 if self.text.is_none() {
                     self.tell(EventBody::StartStreamingRunResult);
                 }
-                self.text.get_or_insert_default().push_str(text);
-                self.tell(EventBody::StreamRunResult { delta: text.clone() });
+                let strand = self.text.get_or_insert_default();
+                let delta = strand.pieces.push(self.redactor, text);
+                strand.told.push_str(&delta);
+                self.tell_text(delta);
             }
             _ => {}
         }
@@ -80,14 +93,32 @@ impl AnswerNarrator<'_> {
     /// Ends what was begun; also when the answer broke off.
     pub fn end(mut self) {
         self.end_reasoning();
-        if let Some(text) = self.text.take() {
+        if let Some(strand) = self.text.take() {
+            let rest = strand.pieces.finish(self.redactor);
+            let text = strand.told + &rest;
+            self.tell_text(rest);
             self.tell(EventBody::CompleteStreamingRunResult { text });
         }
     }
 
     fn end_reasoning(&mut self) {
-        if let Some(text) = self.reasoning.take() {
+        if let Some(strand) = self.reasoning.take() {
+            let rest = strand.pieces.finish(self.redactor);
+            let text = strand.told + &rest;
+            self.tell_reasoning(rest);
             self.tell(EventBody::CompleteStreamingReasoning { text });
+        }
+    }
+
+    fn tell_reasoning(&self, delta: String) {
+        if !delta.is_empty() {
+            self.tell(EventBody::StreamReasoning { delta });
+        }
+    }
+
+    fn tell_text(&self, delta: String) {
+        if !delta.is_empty() {
+            self.tell(EventBody::StreamRunResult { delta });
         }
     }
 

@@ -55,7 +55,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     options.cancel = cancel;
     let shared = Shared { options, session, store, job: job_store, why, teller: None };
     let options = &shared.options;
-    let root = match root_of(ground, input.query, &shared)? {
+    let query = input.query.map(|query| shared.session.redactor.text(&query));
+    let root = match root_of(ground, query, &shared)? {
         Start::Errand(errand) => {
             let (key, is_delegate) = errand.expert();
             let expert = find_expert(key, &options.experts)?;

@@ -56,6 +56,9 @@ impl Session {
         for value in options.settings.provider_setting.headers.values() {
             redactor.add(value);
         }
+        if let Some(proxy) = &options.proxy {
+            redactor.add_address(proxy);
+        }
         match &options.cassette {
             Cassette::None => Self::live(options, redactor).await,
             Cassette::Record(path) => {

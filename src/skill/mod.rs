@@ -11,10 +11,13 @@ use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 pub mod base;
 pub mod declare;
+mod limit;
 pub mod mcp;
 pub mod output;
 pub mod process;
 mod set;
+#[cfg(test)]
+pub mod testing;
 
 pub use set::SkillSet;
 

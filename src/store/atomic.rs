@@ -67,6 +67,28 @@ pub fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
     door::sync(file, path).map_err(StoreError::io("sync", path))
 }
 
+/// Checks that `path` still leads to `file`: what is written to a file that was moved, replaced or removed is not found
+/// again, however durable it is.
+#[cfg(unix)]
+pub fn check_place(file: &File, path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::MetadataExt;
+    let held = file.metadata().map_err(StoreError::io("read", path))?;
+    match fs::metadata(path) {
+        Ok(found) if (found.dev(), found.ino()) == (held.dev(), held.ino()) => Ok(()),
+        Ok(_) => Err(StoreError::Displaced { path: path.to_owned() }),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(StoreError::Displaced { path: path.to_owned() })
+        }
+        Err(error) => Err(StoreError::io("find", path)(error)),
+    }
+}
+
+/// Elsewhere a file that is open can be neither moved nor removed.
+#[cfg(not(unix))]
+pub fn check_place(_file: &File, _path: &Path) -> Result<(), StoreError> {
+    Ok(())
+}
+
 /// Cuts `file` to its first `len` bytes.
 pub fn truncate(file: &File, path: &Path, len: u64) -> Result<(), StoreError> {
     door::truncate(file, path, len).map_err(StoreError::io("truncate", path))

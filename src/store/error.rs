@@ -71,6 +71,11 @@ pub enum StoreError {
         prefix: String,
         candidates: Vec<String>,
     },
+    /// A file that is being written to is not where it was.
+    #[error(
+        "{} was moved, replaced or removed while the job was writing to it: put it back, then resume", path.display()
+    )]
+    Displaced { path: PathBuf },
     /// An earlier write to the log failed, so nothing may be written behind the hole.
     #[error("{} takes no more facts after a failed write: resume the job to go on from what was stored", path.display())]
     Poisoned { path: PathBuf },
@@ -113,6 +118,7 @@ impl StoreError {
 fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (free some space, then resume)",
+        io::ErrorKind::FileTooLarge => " (raise the limit on the size of files, ulimit -f, then resume)",
         io::ErrorKind::PermissionDenied => " (check the permissions of the storage folder)",
         io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
             " (a file is in the way: choose another storage folder)"

@@ -115,7 +115,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Waits until all facts are durable.
+    /// Waits until all facts are durable, and checks that the log is still where it was.
     ///
     /// # Errors
     /// The system's error; after one, nothing more is taken: what a failed sync left on the disk is unknown.
@@ -127,7 +127,9 @@ impl LogWriter {
             synced?;
             self.unsynced = false;
         }
-        Ok(())
+        let found = atomic::check_place(&self.file, &self.path);
+        self.poisoned = found.is_err();
+        found
     }
 
     /// The end of the log.

@@ -2,7 +2,9 @@
 //! nothing had happened.
 
 mod cut;
+mod flock;
 mod owls;
+mod story;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,13 +13,87 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use self::owls::{ANSWER, EFFECTS, Story, TURNS, effects_of};
+use self::story::Story;
 use crate::support::process::{Ran, Running};
 use crate::support::storage::read_json;
 use crate::support::{Answer, Gate, Provider, Test};
 
-/// How many kills each provider's test makes at least, unless `PERSTACK_CRASH_KILLS` says otherwise.
-const KILLS: usize = 40;
+/// How many kills all tests of this file make at least, unless `PERSTACK_CRASH_KILLS` says otherwise.
+const KILLS: usize = 212;
+
+/// Among how many tests they are shared out.
+const TESTS: usize = 4;
+
+/// A job, and how to tell whether it went as it should.
+pub struct Job {
+    /// Its folder and its model.
+    place: fn(Provider) -> Test,
+    /// How it is started.
+    words: [&'static str; 3],
+    /// What it answers.
+    answer: &'static str,
+    /// The calls that take effect each time they are made. Each adds its own id to `lines.txt`.
+    effects: &'static [&'static str],
+    /// How many results the conversation holds before each answer of the model, where there is but one conversation.
+    turns: &'static [usize],
+}
+
+/// The effects so far.
+fn lines(test: &Test) -> Vec<String> {
+    let file = fs::read_to_string(test.workspace().join("lines.txt")).unwrap();
+    file.lines().map(str::to_owned).collect()
+}
+
+/// How often a call took effect.
+fn effects_of(test: &Test, id: &str) -> usize {
+    lines(test).iter().filter(|line| *line == id).count()
+}
+
+impl Job {
+    /// The stories of the job when nothing comes in between.
+    fn undisturbed(&self, provider: Provider) -> Vec<Story> {
+        let test = (self.place)(provider);
+        let ran = test.run(self.words).assert_code(0);
+        assert_eq!(ran.stdout, format!("{}\n", self.answer));
+        let mut effects = lines(&test);
+        effects.sort();
+        let mut expected = self.effects.to_vec();
+        expected.sort_unstable();
+        assert_eq!(effects, expected);
+        let stories = Story::all(&test);
+        assert!(stories.iter().all(|story| story.in_doubt.is_empty()));
+        stories
+    }
+
+    /// Starts the job, or goes on with it.
+    fn go_on(&self, test: &Test) -> Running {
+        let has_begun = test.storage().log_lines().iter().any(|lines| lines.len() > 1);
+        if has_begun { test.spawn(["resume", "latest"]) } else { test.spawn(self.words) }
+    }
+}
+
+/// What all kills of one test came to.
+#[derive(Debug, Default)]
+struct Tally {
+    kills: usize,
+    jobs: usize,
+    resumes: usize,
+    in_doubt: usize,
+    /// Calls that had taken effect never, once and more often when their job had completed.
+    effects: [usize; 3],
+}
+
+impl Tally {
+    /// Shown with `--nocapture`. A mismatch ends the test before.
+    #[expect(clippy::print_stderr, reason = "a table for people")]
+    fn print(&self, name: &str) {
+        let Self { kills, jobs, resumes, in_doubt, effects: [never, once, more] } = self;
+        eprintln!(
+            "{name:<24} {jobs:>4} jobs {kills:>5} kills {resumes:>5} resumes | effects: never {never:>3} (in doubt \
+             {in_doubt:>3}) once {once:>5} twice or more {more} | mismatches 0"
+        );
+    }
+}
 
 /// How often the log's size is looked at: short against the time that a step takes.
 const GLANCE: Duration = Duration::from_micros(100);
@@ -31,6 +107,8 @@ enum Moment {
     Grown(u64),
     /// When this many more checkpoints are there.
     Checkpoints(usize),
+    /// When a tool has taken effect, recorded or not.
+    Effect,
 }
 
 /// Numbers that look random and are the same in every test run (`SplitMix64`).
@@ -46,12 +124,13 @@ impl Seeded {
     }
 
     /// The next moment for a job that has had this many answers of its model.
-    fn moment(&mut self, answers: usize) -> Moment {
+    fn moment(&mut self, job: &Job, answers: usize) -> Moment {
         // One of the next few, so that a job is killed more than once.
-        let ahead: Vec<usize> = TURNS.into_iter().skip(answers).take(4).collect();
-        match self.below(4) {
+        let ahead: Vec<usize> = job.turns.iter().copied().skip(answers).take(4).collect();
+        match self.below(5) {
             0 if !ahead.is_empty() => Moment::Asked(ahead[usize::try_from(self.below(ahead.len() as u64)).unwrap()]),
-            1 => Moment::Checkpoints(usize::try_from(self.below(3)).unwrap() + 1),
+            1 => Moment::Effect,
+            2 => Moment::Checkpoints(usize::try_from(self.below(3)).unwrap() + 1),
             // A fact takes some hundred bytes, the first some thousand.
             _ => Moment::Grown(self.below(2500)),
         }
@@ -73,7 +152,7 @@ fn results(test: &Test) -> BTreeMap<String, bool> {
 
 /// What must hold after a kill, whenever it came.
 #[track_caller]
-fn check_what_is_left(test: &Test) {
+fn check_what_is_left(job: &Job, test: &Test) {
     for file in stored_files(&test.workspace().join("perstack")) {
         let name = file.file_name().unwrap().to_str().unwrap();
         match file.extension().and_then(|extension| extension.to_str()) {
@@ -83,9 +162,9 @@ fn check_what_is_left(test: &Test) {
         }
     }
     let known = results(test);
-    for id in EFFECTS {
+    for id in job.effects {
         let times = effects_of(test, id);
-        match known.get(id) {
+        match known.get(*id) {
             Some(true) => assert_eq!(times, 1, "{id} is on record"),
             Some(false) | None => assert!(times <= 1, "{id} took effect {times} times"),
         }
@@ -116,6 +195,10 @@ fn kill_at(test: &Test, running: Running, moment: &Moment, gate: &Gate) -> Ran {
             let goal = storage.checkpoints().len() + more;
             running.poll(GLANCE, || storage.checkpoints().len() >= goal);
         }
+        Moment::Effect => {
+            let before = lines(test).len();
+            running.poll(GLANCE, || lines(test).len() > before);
+        }
     }
     running.kill();
     let ran = running.finish();
@@ -123,69 +206,75 @@ fn kill_at(test: &Test, running: Running, moment: &Moment, gate: &Gate) -> Ran {
     ran
 }
 
-/// Starts the job, or goes on with it.
-fn go_on(test: &Test) -> Running {
-    let has_begun = test.storage().log_lines().iter().any(|lines| lines.len() > 1);
-    if has_begun { test.spawn(["resume", "latest"]) } else { test.spawn(["run", "librarian", "Which owls?"]) }
-}
-
-/// Kills one job until it has completed; how often that was.
-fn kill_until_complete(provider: Provider, seeded: &mut Seeded, expected: &Story) -> usize {
-    let test = owls::place(provider);
-    let mut kills = 0;
+/// Kills one job until it has completed.
+fn kill_until_complete(job: &Job, provider: Provider, seeded: &mut Seeded, expected: &[Story], tally: &mut Tally) {
+    let test = (job.place)(provider);
+    tally.jobs += 1;
     loop {
         let facts = test.storage().log_lines().concat();
-        let moment = seeded.moment(facts.iter().filter(|fact| fact["fact"] == "generated").count());
-        let ran = kill_at(&test, go_on(&test), &moment, &Gate::new());
-        check_what_is_left(&test);
+        let moment = seeded.moment(job, facts.iter().filter(|fact| fact["fact"] == "generated").count());
+        tally.resumes += usize::from(!facts.is_empty());
+        let ran = kill_at(&test, job.go_on(&test), &moment, &Gate::new());
+        check_what_is_left(job, &test);
         if ran.signal.is_none() {
-            assert_eq!(ran.assert_code(0).stdout, format!("{ANSWER}\n"));
+            assert_eq!(ran.assert_code(0).stdout, format!("{}\n", job.answer), "{moment:?}");
             break;
         }
         assert_eq!(ran.signal, Some(Signal::KILL.as_raw()), "{moment:?}: {}", ran.stderr);
-        kills += 1;
+        tally.kills += 1;
         let jobs = test.storage().jobs();
         if jobs.last().is_some_and(|job| job.join("job.json").exists() && has_completed(job)) {
             // Killed between its last word to the disk and its end.
             break;
         }
     }
-    let story = Story::of(&test);
-    let in_doubt = &story.in_doubt;
-    assert!(in_doubt.iter().all(|id| EFFECTS.contains(&id.as_str())), "repeatable, but reported: {in_doubt:?}");
-    for id in EFFECTS.iter().filter(|id| !in_doubt.iter().any(|doubt| doubt == *id)) {
-        assert_eq!(effects_of(&test, id), 1, "{id}");
+    let stories = Story::all(&test);
+    let in_doubt: Vec<&String> = stories.iter().flat_map(|story| &story.in_doubt).collect();
+    assert!(in_doubt.iter().all(|id| job.effects.contains(&id.as_str())), "repeatable, but reported: {in_doubt:?}");
+    for id in job.effects {
+        let times = effects_of(&test, id);
+        let is_in_doubt = in_doubt.iter().any(|doubt| doubt == id);
+        assert!(times == 1 || (times == 0 && is_in_doubt), "{id} took effect {times} times");
+        tally.effects[times.min(2)] += 1;
     }
-    story.assert_is(expected);
-    kills
+    tally.in_doubt += in_doubt.len();
+    assert_eq!(stories.len(), expected.len());
+    for (story, expected) in stories.iter().zip(expected) {
+        story.assert_is(expected);
+    }
 }
 
 fn has_completed(job: &Path) -> bool {
     read_json(&job.join("job.json"))["status"] == "completed"
 }
 
-fn assert_survives_kills(provider: Provider, seed: u64) {
+fn assert_survives_kills(name: &str, job: &Job, provider: Provider, seed: u64) {
     #[expect(clippy::disallowed_methods, reason = "a knob for people and nightly builds")]
     let wanted = std::env::var("PERSTACK_CRASH_KILLS").ok().and_then(|number| number.parse().ok()).unwrap_or(KILLS);
-    let expected = owls::undisturbed(provider);
-    let mut seeded = Seeded(seed);
-    let mut kills = 0;
-    while kills < wanted {
-        kills += kill_until_complete(provider, &mut seeded, &expected);
+    let expected = job.undisturbed(provider);
+    let (mut seeded, mut tally) = (Seeded(seed), Tally::default());
+    while tally.kills < wanted.div_ceil(TESTS) {
+        kill_until_complete(job, provider, &mut seeded, &expected, &mut tally);
     }
+    tally.print(name);
 }
 
 #[test]
 fn a_job_killed_at_any_instant_completes_as_if_undisturbed() {
-    assert_survives_kills(Provider::Anthropic, 1);
+    assert_survives_kills("anthropic, twelve steps", &owls::JOB, Provider::Anthropic, 1);
 }
 
 #[test]
 fn so_it_does_with_responses() {
-    assert_survives_kills(Provider::OpenAi, 2);
+    assert_survives_kills("responses, twelve steps", &owls::JOB, Provider::OpenAi, 2);
 }
 
 #[test]
 fn so_it_does_with_chat_completions() {
-    assert_survives_kills(Provider::OpenAiChat, 3);
+    assert_survives_kills("chat, twelve steps", &owls::JOB, Provider::OpenAiChat, 3);
+}
+
+#[test]
+fn so_it_does_with_four_delegates_at_once() {
+    assert_survives_kills("four delegates at once", &flock::JOB, Provider::Anthropic, 4);
 }

@@ -116,7 +116,8 @@ fn the_size_is_configurable_and_a_storage_elsewhere_serves_as_well() {
 #[test]
 fn secrets_do_not_reach_the_file() {
     let key = "not-to-be-kept-0123456789";
-    let script = format!("awk 'BEGIN {{ for (i = 0; i < 12000; i++) print \"{key}\" }}'");
+    // Put together by the program: what a model says is clean before.
+    let script = "awk 'BEGIN { for (i = 0; i < 12000; i++) print \"not-to-be-kept\" \"-0123456789\" }'".to_owned();
     let test = Test::with(Provider::Anthropic).env("OWL_API_KEY", key);
     let (test, requests) = calling(test, [("exec", prints(&script))]);
     assert!(told(&requests[1])[0].0.contains("perstack-output/0001-exec.txt"));

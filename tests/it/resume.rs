@@ -128,6 +128,16 @@ fn a_terminated_command_is_reported_and_not_repeated() {
 }
 
 #[test]
+fn a_command_that_lost_its_terminal_is_reported_and_not_repeated() {
+    assert_goes_on_after(Signal::HUP, Some(143));
+}
+
+#[test]
+fn a_job_that_was_quit_goes_on_without_repeating_anything() {
+    assert_goes_on_after(Signal::QUIT, None);
+}
+
+#[test]
 fn a_killed_job_goes_on_without_repeating_anything() {
     assert_goes_on_after(Signal::KILL, None);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
@@ -17,6 +17,7 @@ use super::order::Turn;
 use super::workspace::{LastLink, Workspace};
 use crate::environment::Environment;
 use crate::skill::SkillError;
+use crate::skill::limit;
 use crate::skill::output::{CallOutput, bound};
 use crate::skill::process::{Child, ChildSpec, Cwd, Input, child_environment, spawn};
 
@@ -84,9 +85,11 @@ pub(super) async fn run(
         let mut drained = pin!(async { tokio::try_join!(stdout.run(), stderr.run()).map(drop) });
         let mut is_drained = false;
         let end = tokio::select! {
+            // First what the program did: it may have ended while this process was stopped.
+            biased;
             end = ended(&mut child, drained.as_mut(), &mut is_drained) => end,
-            () = sleep(Duration::from_millis(limit)) => End::TimedOut,
             () = cancel.cancelled() => End::Cancelled,
+            () = limit::passed(Duration::from_millis(limit)) => End::TimedOut,
         };
         let status = match end {
             End::Exited => child.wait().await,

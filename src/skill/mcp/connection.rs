@@ -1,6 +1,7 @@
 //! One connection to a server, from the handshake to its end: requests with limits of time, cancelled where nobody
 //! waits any more.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use rmcp::transport::{IntoTransport, streamable_http_client::StreamableHttpError
 use rmcp::{ErrorData, RoleClient};
 use serde_json::Value;
 use tokio::sync::{Mutex, Notify};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Era, Progress};
@@ -24,6 +25,7 @@ use super::health::Health;
 use super::reply::Replies;
 use super::server::Server;
 use crate::event::ServerInfo;
+use crate::skill::limit;
 
 /// Most pages of a list of tools.
 const MAX_PAGES: usize = 100;
@@ -224,7 +226,8 @@ impl Connection {
         cancel: &CancellationToken,
     ) -> Result<Value, Fault> {
         let began = tokio::time::Instant::now();
-        let latest = began + patience.total;
+        let mut total = pin!(limit::passed(patience.total));
+        let mut silence = pin!(limit::passed(patience.silence));
         let sent = self.peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await;
         let mut handle = match sent {
             Ok(handle) => handle,
@@ -232,7 +235,6 @@ impl Connection {
         };
         let progress = self.progress.watch(handle.progress_token.clone(), tool);
         let mut questions = self.replies.open_questions();
-        let mut until = latest.min(began + patience.silence);
         let fault = loop {
             tokio::select! {
                 biased;
@@ -243,13 +245,14 @@ impl Connection {
                     Err(_) => Err(Fault::Lost(self.reason().await)),
                 },
                 () = cancel.cancelled() => break Fault::Cancelled,
-                () = progress.made() => until = latest.min(tokio::time::Instant::now() + patience.silence),
+                () = progress.made() => silence.set(limit::passed(patience.silence)),
                 // Who waits for a person is not silent.
-                Ok(()) = questions.changed() => until = match *questions.borrow_and_update() {
-                    0 => latest.min(tokio::time::Instant::now() + patience.silence),
-                    _ => latest,
-                },
-                () = sleep_until(until) => break Fault::TimedOut(began.elapsed()),
+                Ok(()) = questions.changed() => silence.set(limit::passed(match *questions.borrow_and_update() {
+                    0 => patience.silence,
+                    _ => patience.total,
+                })),
+                () = &mut total => break Fault::TimedOut(began.elapsed()),
+                () = &mut silence => break Fault::TimedOut(began.elapsed()),
             }
         };
         let reason =

@@ -9,11 +9,14 @@ use super::{McpError, McpSkill, tools};
 impl McpSkill {
     /// Reads the server's tools anew.
     pub(super) async fn list(&self, connection: &Connection, limit: Duration) -> Result<(), Fault> {
-        let listing = if connection.has_tools() {
+        let mut listing = if connection.has_tools() {
             connection.tools(Patience { silence: limit, total: limit }).await?
         } else {
             Listing { tools: Vec::new(), is_cut: false }
         };
+        // Definitions are shown, stored in the lock and sent to the model.
+        let redactor = self.reporter.redactor();
+        listing.tools = listing.tools.into_iter().map(|tool| redactor.value(tool)).collect();
         let (tools, warnings) = tools::read(listing, &self.common);
         for warning in warnings {
             self.reporter.warn(warning);

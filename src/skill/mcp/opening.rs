@@ -16,7 +16,8 @@ use super::server::Server;
 use super::sse::SseTransport;
 use super::stdio::StdioTransport;
 use super::{DEFAULT_START_TIMEOUT, Live, McpError, McpSkill, Origin, SkillNotice, Timings};
-use crate::skill::SkillError;
+use crate::event::ServerInfo;
+use crate::skill::{SkillError, limit};
 
 /// How a server is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl McpSkill {
         tokio::select! {
             biased;
             () = self.closing.cancelled() => Err(McpError::Closed { skill: self.common.name.clone() }),
-            opened = tokio::time::timeout(limit, self.open(limit)) => opened.unwrap_or_else(|_| {
+            opened = limit::within(limit, self.open(limit)) => opened.unwrap_or_else(|| {
                 Err(McpError::TimedOut {
                     skill: self.common.name.clone(),
                     seconds: limit.as_secs_f64(),
@@ -137,7 +138,7 @@ impl McpSkill {
             }
         }
         let timings = Timings { spawn, handshake: connection.handshake, discovery: began.elapsed() };
-        self.reporter.tell(SkillNotice::Connected { server: connection.server_info(), timings });
+        self.reporter.tell(SkillNotice::Connected { server: self.server_info(&connection), timings });
         Ok(connection)
     }
 
@@ -150,8 +151,8 @@ impl McpSkill {
             let is_last = first.is_some();
             let shaken = if is_stateless && !is_last {
                 // One that does not know the greeting may leave it unanswered; half the time is left for the other one.
-                let silent = |_| Err(Failure::OtherTransport("its server does not answer".to_owned()));
-                tokio::time::timeout(limit / 2, shaking).await.unwrap_or_else(silent)
+                let silent = || Err(Failure::OtherTransport("its server does not answer".to_owned()));
+                limit::within(limit / 2, shaking).await.unwrap_or_else(silent)
             } else {
                 shaking.await
             };
@@ -201,30 +202,28 @@ impl McpSkill {
         remote.check().await.map_err(Failure::Broken)?;
         // What is not spoken any more may be left unanswered; most of the time is left for the rest.
         match self.way() {
-            Some(Way::Stateless) => {
-                match tokio::time::timeout(limit / 3, self.over_http(remote, Era::Stateless)).await {
-                    Ok(Ok(connection)) => return Ok((connection, Way::Stateless)),
-                    Ok(Err(failure @ (Failure::Broken(_) | Failure::Unauthorized { .. }))) => return Err(failure),
-                    Ok(Err(Failure::Refused(_) | Failure::OtherTransport(_))) | Err(_) => {}
-                }
-            }
+            Some(Way::Stateless) => match limit::within(limit / 3, self.over_http(remote, Era::Stateless)).await {
+                Some(Ok(connection)) => return Ok((connection, Way::Stateless)),
+                Some(Err(failure @ (Failure::Broken(_) | Failure::Unauthorized { .. }))) => return Err(failure),
+                Some(Err(Failure::Refused(_) | Failure::OtherTransport(_))) | None => {}
+            },
             Some(Way::EventStream) => {
-                if let Ok(Ok(connection)) = tokio::time::timeout(limit / 3, self.over_events(remote)).await {
+                if let Some(Ok(connection)) = limit::within(limit / 3, self.over_events(remote)).await {
                     return Ok((connection, Way::EventStream));
                 }
             }
             Some(Way::Sessions) | None => {}
         }
         // A server of the older kind may leave the request unanswered; half the time is left for it.
-        let first = match tokio::time::timeout(limit / 2, self.over_http(remote, Era::Sessions)).await {
-            Ok(Ok(connection)) => return Ok((connection, Way::Sessions)),
-            Ok(Err(failure @ (Failure::Broken(_) | Failure::Unauthorized { .. }))) => return Err(failure),
-            Ok(Err(refusal @ Failure::Refused(_))) => {
+        let first = match limit::within(limit / 2, self.over_http(remote, Era::Sessions)).await {
+            Some(Ok(connection)) => return Ok((connection, Way::Sessions)),
+            Some(Err(failure @ (Failure::Broken(_) | Failure::Unauthorized { .. }))) => return Err(failure),
+            Some(Err(refusal @ Failure::Refused(_))) => {
                 let connection = self.over_http(remote, Era::Stateless).await.map_err(|_| refusal)?;
                 return Ok((connection, Way::Stateless));
             }
-            Ok(Err(Failure::OtherTransport(why))) => why,
-            Err(_) => "no answer".to_owned(),
+            Some(Err(Failure::OtherTransport(why))) => why,
+            None => "no answer".to_owned(),
         };
         let older = self.over_events(remote).await;
         let connection = older.map_err(|failure| match failure {
@@ -260,6 +259,12 @@ impl McpSkill {
             Some(revision) => client.asking_for(revision),
             None => client,
         }
+    }
+
+    /// Who the server says it is, fit to be shown.
+    fn server_info(&self, connection: &Connection) -> Option<ServerInfo> {
+        let ServerInfo { name, version } = connection.server_info()?;
+        Some(ServerInfo { name: self.reporter.fit(&name), version: self.reporter.fit(&version) })
     }
 
     pub(super) fn start_timeout(&self) -> Duration {

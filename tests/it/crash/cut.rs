@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::owls::{self, ANSWER, EFFECTS, Story, effects_of};
-use super::stored_files;
+use super::owls::{self, ANSWER, EFFECTS};
+use super::story::Story;
+use super::{effects_of, lines, stored_files};
 use crate::support::storage::{checkpoint_id, read_json};
 use crate::support::{Provider, Test};
 
@@ -115,7 +116,7 @@ impl Finished {
         }
         assert_eq!(self.test.storage().runs().len(), 1, "a killed run goes on as itself");
         let job = read_json(&self.test.storage().jobs()[0].join("job.json"));
-        assert_eq!((&job["status"], &job["totalSteps"]), (&json!("completed"), &json!(9)));
+        assert_eq!((&job["status"], &job["totalSteps"]), (&json!("completed"), &json!(12)));
     }
 
     /// The first end at which a call is on record and its result is not.
@@ -166,7 +167,7 @@ fn calls_in_doubt_are_made_again_when_the_user_says_so() {
     finished.cut(len, Left::Due);
     let ran = finished.test.run(["resume", "latest", "--in-doubt", "retry"]).assert_code(0);
     assert_eq!(ran.stdout, format!("{ANSWER}\n"));
-    assert_eq!(owls::lines(&finished.test), EFFECTS);
+    assert_eq!(lines(&finished.test), EFFECTS);
     assert_eq!(Story::of(&finished.test), finished.story);
 }
 

@@ -31,4 +31,16 @@ impl Signpost {
         });
         waiting.recv_timeout(PATIENCE).expect("somebody to pass").expect("a readable pipe");
     }
+
+    /// Passes, so that somebody who waits at it goes on; waits for them to come.
+    #[track_caller]
+    pub fn pass(&self) {
+        let (written, waiting) = mpsc::channel();
+        let path = self.0.clone();
+        thread::spawn(move || {
+            // Opening blocks until there is a reader.
+            let _ = written.send(fs::write(path, "\n"));
+        });
+        waiting.recv_timeout(PATIENCE).expect("somebody to wait").expect("a writable pipe");
+    }
 }

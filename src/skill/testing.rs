@@ -1,0 +1,39 @@
+//! A skill for tests that never comes to an end.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use serde_json::Map;
+use tokio_util::sync::CancellationToken;
+
+use super::Skill;
+use crate::future::BoxFuture;
+use crate::tool::{ToolCall, ToolHints, ToolKind, ToolResult, ToolSpec};
+
+/// Answers no call, hears no cancellation, and does not close.
+pub struct Deaf;
+
+impl Skill for Deaf {
+    fn name(&self) -> &'static str {
+        "deaf"
+    }
+
+    fn tools(&self) -> Vec<ToolSpec> {
+        vec![ToolSpec {
+            skill_name: "deaf".to_owned(),
+            name: "wait".to_owned(),
+            description: None,
+            input_schema: Map::new(),
+            kind: ToolKind::Mcp,
+            hints: ToolHints::default(),
+        }]
+    }
+
+    fn call(self: Arc<Self>, _: ToolCall, _: CancellationToken) -> BoxFuture<'static, ToolResult> {
+        Box::pin(pending())
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(pending())
+    }
+}

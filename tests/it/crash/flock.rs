@@ -1,0 +1,62 @@
+//! A job to be killed: four delegates at once, each with an effect of its own, and one more effect when they are done.
+
+use serde_json::json;
+
+use super::Job;
+use crate::support::answer::Call;
+use crate::support::request::Request;
+use crate::support::{Answer, Provider, Test, call};
+
+const TEAM: &str = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"worker\"]\n\
+                    [experts.worker]\ninstruction = \"You work.\"\ndescription = \"Counts one shelf.\"\n";
+
+/// The whole of it. Its delegates ask the model in any order, so that no turns are told.
+pub const JOB: Job = Job {
+    place,
+    words: ["run", "lead", "Count all shelves."],
+    answer: "Four shelves.",
+    effects: &["d0", "d1", "d2", "d3", "z"],
+    turns: &[],
+};
+
+const SHELVES: usize = 4;
+
+fn place(provider: Provider) -> Test {
+    let test = Test::new().toml(TEAM).provider(provider).file("lines.txt", "").file("shelf.md", "tawny\n");
+    test.server().answer_by(answer);
+    test
+}
+
+fn append(id: &str) -> Call {
+    call(id, "appendTextFile", json!({"path": "lines.txt", "text": format!("{id}\n")}))
+}
+
+fn shell(id: &str) -> Call {
+    let script = format!("echo {id} >> lines.txt; echo heard");
+    let arguments =
+        json!({"command": "sh", "args": ["-c", script], "env": {}, "cwd": ".", "stdout": true, "stderr": true});
+    call(id, "exec", arguments)
+}
+
+fn answer(request: &Request) -> Answer {
+    let results = request.results().len();
+    if request.says("You lead.") {
+        return match results {
+            0 => Answer::calls(
+                (0..SHELVES)
+                    .map(|n| call(&format!("t{n}"), "worker", json!({"query": format!("Count shelf #{n}#.")})))
+                    .collect::<Vec<_>>(),
+            ),
+            SHELVES => Answer::calls([append("z")]),
+            _ => Answer::text(JOB.answer),
+        };
+    }
+    let shelf = (0..SHELVES).find(|n| request.says(&format!("shelf #{n}#."))).expect("a shelf");
+    let id = format!("d{shelf}");
+    match results {
+        0 if shelf % 2 == 0 => Answer::calls([append(&id)]),
+        0 => Answer::calls([shell(&id)]),
+        1 => Answer::calls([call(&format!("r{shelf}"), "readTextFile", json!({"path": "shelf.md"}))]),
+        _ => Answer::text(&format!("Shelf {shelf}: one owl.")),
+    }
+}

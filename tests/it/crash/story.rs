@@ -1,0 +1,86 @@
+//! What a job's conversations say, whenever and however often it was killed.
+
+use serde_json::{Value, json};
+
+use crate::support::Test;
+use crate::support::storage::read_json;
+
+/// How an answer of the runner begins that stands for a result nobody knows.
+const IN_DOUBT: &str = "interrupted: ";
+
+/// A conversation without what differs between runs of the same job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Story {
+    pub messages: Vec<Value>,
+    /// The calls whose effect the runner did not know, in order.
+    pub in_doubt: Vec<String>,
+}
+
+impl Story {
+    /// The conversation of a job that has completed, from its last checkpoint.
+    #[track_caller]
+    pub fn of(test: &Test) -> Self {
+        let last = read_json(&test.storage().last_checkpoint());
+        assert_eq!(last["status"], "completed");
+        Self::told_by(&last)
+    }
+
+    /// The conversations of all runs that have completed, in an order that does not depend on time.
+    #[track_caller]
+    pub fn all(test: &Test) -> Vec<Self> {
+        let checkpoints = test.storage().checkpoints().into_iter().map(|file| read_json(&file));
+        let completed = checkpoints.filter(|checkpoint| checkpoint["status"] == "completed");
+        let mut stories: Vec<Self> = completed.map(|checkpoint| Self::told_by(&checkpoint)).collect();
+        stories.sort_by_key(|story| story.messages[0].to_string());
+        stories
+    }
+
+    fn told_by(last: &Value) -> Self {
+        let mut story = Self { messages: Vec::new(), in_doubt: Vec::new() };
+        // The first message names the folder and the time.
+        for message in last["messages"].as_array().unwrap().iter().skip(1) {
+            let parts = message["contents"].as_array().unwrap().iter().map(|part| story.part(part)).collect::<Vec<_>>();
+            story.messages.push(json!({"type": message["type"], "contents": parts}));
+        }
+        story
+    }
+
+    fn part(&mut self, part: &Value) -> Value {
+        let mut part = part.clone();
+        let object = part.as_object_mut().unwrap();
+        object.remove("id");
+        if object["type"] == "toolResultPart" {
+            let texts: Vec<&str> =
+                object["contents"].as_array().unwrap().iter().map(|part| part["text"].as_str().unwrap()).collect();
+            let text = texts.join("\n");
+            if text.starts_with(IN_DOUBT) {
+                self.in_doubt.push(object["toolCallId"].as_str().unwrap().to_owned());
+            }
+            object.insert("contents".to_owned(), text.into());
+        }
+        part
+    }
+
+    /// Fails unless the other story is the same, but for the results that were in doubt here.
+    #[track_caller]
+    pub fn assert_is(&self, other: &Self) {
+        let (here, there) = (self.clone().without(&self.in_doubt), other.clone().without(&self.in_doubt));
+        for (here, there) in here.iter().zip(&there) {
+            assert_eq!(here, there);
+        }
+        assert_eq!(here.len(), there.len());
+    }
+
+    /// The messages with the results of these calls left open.
+    fn without(mut self, ids: &[String]) -> Vec<Value> {
+        for message in &mut self.messages {
+            for part in message["contents"].as_array_mut().unwrap() {
+                let is_open = ids.iter().any(|id| part["toolCallId"] == id.as_str());
+                if part["type"] == "toolResultPart" && is_open {
+                    *part = json!({"type": "toolResultPart", "toolCallId": part["toolCallId"]});
+                }
+            }
+        }
+        self.messages
+    }
+}

@@ -1,0 +1,125 @@
+//! Streams that nobody reads: closed from the start, closed in mid-run, or never emptied.
+
+use std::fs::{File, OpenOptions};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::process::Running;
+use crate::support::signpost::Signpost;
+use crate::support::storage::read_json;
+use crate::support::{Answer, Gate, Provider, Test, call};
+
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// Starts the binary by a line of shell, in which it is `"$0"`.
+fn by_shell(test: &Test, line: &str) -> Running {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).arg(test.binary());
+    test.start(command)
+}
+
+fn check(id: &str) -> Answer {
+    Answer::calls([call(id, "healthCheck", json!({}))])
+}
+
+/// A pipe of that name, which this holds open and does not read.
+fn unread(test: &Test, name: &str) -> File {
+    let path = test.workspace().join(name);
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    OpenOptions::new().read(true).write(true).open(path).unwrap()
+}
+
+/// Waits until a pipe takes no more: it holds 64 KiB (`pipe(7)`), less a write that did not fit.
+fn wait_until_full(running: &Running, pipe: &File) {
+    running.poll(GLANCE, || rustix::io::ioctl_fionread(pipe).unwrap() > 60_000);
+}
+
+fn job_status(test: &Test) -> serde_json::Value {
+    read_json(&test.storage().jobs()[0].join("job.json"))["status"].clone()
+}
+
+/// More than a pipe holds.
+fn long_text() -> String {
+    "owl ".repeat(60_000)
+}
+
+#[test]
+fn streams_that_are_closed_from_the_start_do_no_harm() {
+    for closed in [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"] {
+        for flags in ["", "--json --verbose", "--output json"] {
+            let test = Test::with(Provider::Anthropic).answers([check("c1"), Answer::text("Owls.")]);
+            let ran = by_shell(&test, &format!("\"$0\" run librarian q {flags} {closed}")).finish().assert_code(0);
+            assert!(!ran.stderr.contains("panicked"), "{closed} {flags}: {}", ran.stderr);
+            assert_eq!(job_status(&test), "completed", "{closed} {flags}");
+        }
+    }
+}
+
+/// Runs with one stream leading into a pipe whose reader leaves once the model is asked.
+fn with_reader_that_leaves(flags: &str, stream: &str, code: i32) -> (Test, crate::support::process::Ran) {
+    let gate = Gate::new();
+    let test = Test::with(Provider::Anthropic).may_leave_answers();
+    test.server().script([check("c1").delay(&gate), Answer::text("Owls.")]);
+    let redirection = if stream == "stderr" { "2>&1 >answer" } else { "" };
+    let line = format!(
+        "{{ \"$0\" run librarian q {flags} {redirection}; echo $? > code; }} | {{ read line < go; exec <&-; echo > left; }}"
+    );
+    let go = Signpost::at(&test.workspace(), "go");
+    let running = by_shell(&test, &line);
+    running.wait_for_request(1);
+    go.pass();
+    running.poll(GLANCE, || test.workspace().join("left").exists());
+    gate.open();
+    let ran = running.finish();
+    let told = std::fs::read_to_string(test.workspace().join("code")).unwrap();
+    assert_eq!(told.trim(), code.to_string(), "{flags} {stream}: {}", ran.stderr);
+    assert!(!ran.stderr.contains("panicked") && !ran.stderr.contains("Broken pipe"), "{}", ran.stderr);
+    (test, ran)
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_program_quietly_and_loses_nothing() {
+    let (test, _) = with_reader_that_leaves("", "stdout", 0);
+    assert_eq!(job_status(&test), "completed");
+    let (test, ran) = with_reader_that_leaves("--json", "stdout", 1);
+    assert_eq!(job_status(&test), "stoppedByCancellation");
+    assert!(ran.stderr.contains("perstack resume"), "{}", ran.stderr);
+    test.server().script([Answer::text("Owls.")]);
+    test.run(["resume", "latest"]).assert_code(0);
+}
+
+#[test]
+fn progress_that_nobody_reads_does_not_stop_the_job() {
+    for flags in ["", "--verbose"] {
+        let (test, _) = with_reader_that_leaves(flags, "stderr", 0);
+        assert_eq!(std::fs::read_to_string(test.workspace().join("answer")).unwrap(), "Owls.\n");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_program_whose_answer_nobody_takes() {
+    let test = Test::with(Provider::Anthropic).answers([Answer::text(&long_text())]);
+    let pipe = unread(&test, "pipe");
+    let running = by_shell(&test, "exec \"$0\" run librarian q > pipe");
+    wait_until_full(&running, &pipe);
+    running.signal(Signal::INT);
+    running.finish().assert_code(130);
+    assert_eq!(job_status(&test), "completed", "the answer is kept");
+}
+
+#[test]
+fn the_second_signal_ends_a_program_whose_events_nobody_takes() {
+    let test = Test::with(Provider::Anthropic).answers([Answer::text(&long_text())]);
+    let pipe = unread(&test, "pipe");
+    let running = by_shell(&test, "exec \"$0\" run librarian q --json > pipe");
+    wait_until_full(&running, &pipe);
+    running.signal(Signal::INT);
+    running.wait_for_stderr("once more to stop at once");
+    running.signal(Signal::INT);
+    running.finish().assert_code(130).assert_stderr(["stopped at once", "perstack resume"]);
+    test.server().script([Answer::text("Owls.")]);
+    assert_eq!(test.run(["resume", "latest"]).assert_code(0).stdout, "Owls.\n");
+}
