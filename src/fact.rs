@@ -115,8 +115,17 @@ pub enum FactBody {
 }
 
 /// The name of every kind of fact, as the log spells it.
-pub const KINDS: [&str; 7] =
-    ["started", "resumed", "generated", "generationFailed", "toolReturned", "toolsChanged", "interrupted"];
+pub const KINDS: [&str; 9] = [
+    "started",
+    "resumed",
+    "generated",
+    "generationFailed",
+    "toolReturned",
+    "toolsChanged",
+    "reserved",
+    "budgetReached",
+    "interrupted",
+];
 
 /// Everything that a machine needs to know of a fresh Run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,6 +9,9 @@ use crate::id::ToolCallId;
 /// The skill that the built-in tools belong to.
 pub const BASE_SKILL: &str = "@perstack/base";
 
+/// Most characters of a tool's name: what Anthropic and OpenAI's Responses take. Protocols that take fewer shorten it.
+pub const LONGEST_NAME: usize = 128;
+
 /// The loop's own tools, which every expert has, whether or not it has the base skill.
 pub const CONVERSATION_TOOLS: [&str; 3] = ["todo", "clearTodo", "attemptCompletion"];
 

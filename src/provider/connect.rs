@@ -137,11 +137,6 @@ impl Provider {
         self.protocol.name()
     }
 
-    /// Most characters of a tool's name; a request with a longer one is refused.
-    pub fn longest_tool_name(&self) -> usize {
-        self.protocol.longest_tool_name()
-    }
-
     /// The model that stands for `tier`; [`ModelTier::Middle`] when nobody asks for one.
     ///
     /// # Errors

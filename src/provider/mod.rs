@@ -61,12 +61,6 @@ pub trait Protocol: Send + Sync {
     /// The protocol's name in thinking parts and cassettes, e.g. `anthropic-messages`.
     fn name(&self) -> &'static str;
 
-    /// Most characters of a tool's name. OpenAI's documentation says 64, and so do most protocols:
-    /// <https://platform.openai.com/docs/api-reference/chat/create>.
-    fn longest_tool_name(&self) -> usize {
-        64
-    }
-
     /// What to send: path below the base URL, extra headers, JSON body.
     fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest;
 

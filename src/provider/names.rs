@@ -1,4 +1,4 @@
-//! Names of tools for providers that take shorter ones than tools may have (128 characters).
+//! Names of tools for providers that take shorter ones than tools may have ([`LONGEST_NAME`](crate::tool::LONGEST_NAME)).
 //!
 //! A longer name goes out with its end replaced by a number made of the whole, and comes back as the tool it stands for.
 

@@ -9,6 +9,7 @@ use crate::runtime::locked;
 use crate::runtime::session::Session;
 use crate::runtime::{Options, RunError};
 use crate::skill::mcp::Network;
+use crate::tool::LONGEST_NAME;
 
 /// Where a coordinator's tools work.
 pub fn place<'a>(options: &'a Options, network: &'a Network) -> Place<'a> {
@@ -61,7 +62,7 @@ pub async fn open_tools(
     let place = Place { is_delegate, source, ..place(options, &network) };
     let mut inventory = inventory::open(expert, &options.experts, place).await?;
     inventory.warnings.extend(found.warning);
-    inventory.warnings.extend(inventory.skills.limit_names(session.provider.longest_tool_name()));
+    inventory.warnings.extend(inventory.skills.limit_names(LONGEST_NAME));
     let base_command = options.base_skill_command.as_deref();
     if Definition::new(expert, base_command).servers().next().is_some() {
         tape.record_offer(&expert.key, || inventory::offer(expert, base_command, &inventory.skills));

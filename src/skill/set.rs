@@ -89,8 +89,7 @@ impl SkillSet {
 
 fn too_long_name(tool: &ToolSpec, longest: usize) -> String {
     format!(
-        "tool {} of {} is left out: its name has more than the {longest} characters that this provider takes; rename it, \
-         or use another provider",
+        "tool {} of {} is left out: its name has more than the {longest} characters that a tool may have; rename it",
         tool.name, tool.skill_name
     )
 }
@@ -146,8 +145,8 @@ mod tests {
 
     #[test]
     fn names_that_are_too_long_are_left_out_now_and_later() {
-        let warning = "tool long of a is left out: its name has more than the 3 characters that this provider takes; \
-                       rename it, or use another provider";
+        let warning = "tool long of a is left out: its name has more than the 3 characters that a tool may have; \
+                       rename it";
         let mut set = SkillSet::default();
         set.declare(vec![tool("a", "long"), tool("a", "x")]);
         assert_eq!(set.limit_names(3), [warning]);

@@ -31,10 +31,6 @@ impl Protocol for AnthropicMessages {
         NAME
     }
 
-    fn longest_tool_name(&self) -> usize {
-        128
-    }
-
     fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
         let asked = native::Asked::of(request.native);
         let mut headers = vec![("anthropic-version".to_owned(), VERSION.to_owned())];

@@ -46,6 +46,15 @@ impl Dialect {
         fields
     }
 
+    /// The field that limits an answer. Reasoning models refuse the older name, and most imitators know no other.
+    pub(super) fn name_of_limit(self, model: &str) -> &'static str {
+        match self {
+            Self::OpenAi | Self::Azure => "max_completion_tokens",
+            Self::Compatible if is_reasoning_model(model) => "max_completion_tokens",
+            Self::DeepSeek | Self::Compatible => "max_tokens",
+        }
+    }
+
     /// How reasoning goes back.
     pub(super) fn reasoning(self, request: &GenerateRequest<'_>) -> SentReasoning {
         match self {

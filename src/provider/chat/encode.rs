@@ -8,7 +8,7 @@ use crate::content::{Content, ExpertPart, ResultPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::media::Media;
-use crate::provider::openai::{ERROR_NOTE, is_reasoning_model};
+use crate::provider::openai::ERROR_NOTE;
 use crate::provider::{names, schema};
 use crate::tool::ToolSpec;
 
@@ -24,9 +24,7 @@ pub(super) fn body(request: &GenerateRequest<'_>, dialect: Dialect) -> Value {
     // Without it most servers send no usage at all.
     body.insert("stream_options".into(), json!({"include_usage": true}));
     if let Some(limit) = request.max_output_tokens {
-        // OpenAI's reasoning models refuse the older name, and most imitators know no other.
-        let name = if is_reasoning_model(request.model) { "max_completion_tokens" } else { "max_tokens" };
-        body.insert(name.into(), json!(limit));
+        body.insert(dialect.name_of_limit(request.model).into(), json!(limit));
     }
     body.extend(dialect.fields(request));
     if !request.tools.is_empty() {

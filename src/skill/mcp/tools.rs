@@ -5,10 +5,7 @@ use serde_json::Value;
 use super::connection::{Listing, MAX_TOOLS};
 use super::schema::{self, Accepted};
 use crate::expert::SkillCommon;
-use crate::tool::{ToolHints, ToolKind, ToolSpec};
-
-/// Longest name of a tool that every provider accepts.
-const MAX_NAME: usize = 128;
+use crate::tool::{LONGEST_NAME, ToolHints, ToolKind, ToolSpec};
 
 /// Most bytes of a tool's description.
 const MAX_DESCRIPTION: usize = 32 << 10;
@@ -40,10 +37,10 @@ fn spec(mut tool: Value, common: &SkillCommon) -> Result<Option<ToolSpec>, Strin
         return Ok(None);
     }
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_plain) {
-        let shown: String = name.chars().take(MAX_NAME).collect();
+    if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_plain) {
+        let shown: String = name.chars().take(LONGEST_NAME).collect();
         return Err(format!(
-            "the name of tool {shown:?} is not accepted by models (1 to {MAX_NAME} letters, digits, _ and -)"
+            "the name of tool {shown:?} is not accepted by models (1 to {LONGEST_NAME} letters, digits, _ and -)"
         ));
     }
     let Accepted { schema: input_schema, rules } = schema::read(tool.get_mut("inputSchema").map(Value::take))

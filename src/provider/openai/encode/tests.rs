@@ -12,7 +12,7 @@ fn encode(model: &str, messages: Value, tools: &[ToolSpec], reasoning: Reasoning
         messages: &messages,
         tools,
         reasoning,
-        max_output_tokens: Some(64_000),
+        max_output_tokens: None,
         native: NativeTools::default(),
         occasion: Occasion::default(),
     })
