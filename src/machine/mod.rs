@@ -13,13 +13,18 @@
 
 mod answer;
 mod calls;
+mod conversation;
 mod diagram;
+mod ending;
+mod failed;
 mod job;
 mod repair;
+mod resume;
 mod run;
 mod state;
 pub mod todo;
 mod transition;
+mod turn;
 
 #[cfg(test)]
 mod properties;
