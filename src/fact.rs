@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::DelegatedBy;
 use crate::content::Content;
 use crate::cost::{Price, Spend};
-use crate::expert::ExpertRef;
+use crate::expert::{ContextLimit, ExpertRef};
 use crate::generation::{Generation, GenerationFailure};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::setting::Limits;
@@ -98,6 +98,9 @@ pub enum FactBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
     },
+    /// The model summarised the `replaced` messages behind the first question. Tokens of the whole request before and
+    /// with the summary in their place, as estimated.
+    Summarized { generation: Generation, replaced: usize, tokens_before: u64, tokens_after: u64 },
     /// A tool answered.
     ToolReturned { result: ToolResult },
     /// A server's tools are others than before. From here on these are the Run's.
@@ -134,6 +137,9 @@ pub struct Surroundings {
     /// The model's context window in tokens, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
+    /// What is to happen when the conversation no longer fits the window.
+    #[serde(default, skip_serializing_if = "ContextLimit::is_default")]
+    pub context_limit: ContextLimit,
     /// What the model costs, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,

@@ -9,6 +9,7 @@ pub mod cost;
 pub mod content;
 pub mod message;
 pub mod tool;
+pub mod estimate;
 pub mod expert;
 pub mod environment;
 pub mod address;

@@ -102,6 +102,7 @@ pub fn settle(
         },
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
         max_tool_output: project.and_then(|project| project.max_tool_output).unwrap_or(DEFAULT_MAX_TOOL_OUTPUT),
+        context_limit: project.and_then(|project| project.context_limit).unwrap_or_default(),
         origins: Origins {
             provider: provider_origin,
             model: model_origin,
@@ -130,6 +131,7 @@ mod tests {
 
     use super::super::parse;
     use super::*;
+    use crate::expert::ContextLimit;
     use crate::setting::ReasoningBudget;
 
     fn says(provider: Option<ProviderName>, model: Option<&str>) -> Overrides {
@@ -150,7 +152,7 @@ mod tests {
         let steps = |n| Overrides { max_steps: Some(n), ..Overrides::default() };
         let flags = steps(1);
         let environment = Overrides { max_retries: Some(2), ..steps(2) };
-        let file = "maxSteps = 3\nmaxRetries = 3\ntimeout = 3\nmaxToolOutput = 3000\n";
+        let file = "maxSteps = 3\nmaxRetries = 3\ntimeout = 3\nmaxToolOutput = 3000\ncontextLimit = \"summarize\"\n";
         let project = parse(file, Path::new("perstack.toml")).unwrap();
         let user = Overrides {
             max_retries: Some(4),
@@ -164,6 +166,7 @@ mod tests {
             limits: Limits { max_steps: 1, max_retries: 2 },
             timeout_ms: 3,
             max_tool_output: 3000,
+            context_limit: ContextLimit::Summarize,
             origins: Origins {
                 reasoning_budget: Origin::User,
                 max_steps: Origin::Flag,

@@ -7,7 +7,7 @@ use crate::event::EventBody;
 use crate::generation::{FinishReason, GeneratedPart, Generation};
 use crate::machine::calls::{AskedCall, Turn};
 use crate::machine::run::{Arrow, RunMachine, Used};
-use crate::machine::state::State;
+use crate::machine::state::{Overflow, State};
 use crate::machine::transition::Action;
 use crate::message::Message;
 use crate::tool::{ToolCall, ToolKind, ToolResult};
@@ -24,6 +24,7 @@ impl RunMachine {
     pub(super) fn generated(&mut self, generation: &Generation) -> Arrow {
         let used = self.account(generation);
         let said = text_of(generation);
+        self.measure(generation, &said);
         let asked: Vec<AskedCall<'_>> = generation
             .parts
             .iter()
@@ -33,6 +34,12 @@ impl RunMachine {
             })
             .collect();
         match (&generation.finish, asked.is_empty(), said.trim().is_empty()) {
+            // What it had said is cut off anywhere, and leaves no room to say it again.
+            (FinishReason::ContextWindow, ..) => self.overflowed(Overflow {
+                what: "the answer was cut off where the window ended".to_owned(),
+                status_code: None,
+                failures: 0,
+            }),
             (FinishReason::Pause, true, _) => self.paused(generation, used),
             (_, true, false) => self.complete(generation, said, used),
             (FinishReason::ContentFilter, true, true) => self.stop_by_error(RunFailure {
@@ -61,17 +68,12 @@ impl RunMachine {
     }
 
     /// Adds the answer's tokens and what they cost to the accounts of step and Run.
-    fn account(&mut self, generation: &Generation) -> Used {
+    pub(super) fn account(&mut self, generation: &Generation) -> Used {
         let usage = generation.usage.unwrap_or_default();
         self.step.usage = self.step.usage.plus(usage);
         self.head.usage = self.head.usage.plus(usage);
         let spend = Spend::of(self.surroundings.price.as_ref(), generation.billed());
         self.charge(spend);
-        if let (Some(window), Some(tokens)) = (self.head.context_window, generation.context_tokens) {
-            #[expect(clippy::cast_precision_loss, reason = "a ratio for display; windows are far below 2^52")]
-            let filled = tokens as f64 / window.max(1) as f64;
-            self.head.context_window_usage = Some(filled);
-        }
         Used { usage, spend }
     }
 
@@ -185,7 +187,7 @@ impl RunMachine {
 }
 
 /// The answer's texts, joined by newlines.
-fn text_of(generation: &Generation) -> String {
+pub(super) fn text_of(generation: &Generation) -> String {
     let texts: Vec<&str> = generation
         .parts
         .iter()

@@ -3,9 +3,9 @@
 use crate::checkpoint::RunFailure;
 use crate::cost::Spend;
 use crate::event::EventBody;
-use crate::generation::GenerationFailure;
+use crate::generation::{FailureKind, GenerationFailure};
 use crate::machine::run::{Arrow, RunMachine, Used};
-use crate::machine::state::State;
+use crate::machine::state::{Overflow, State};
 use crate::machine::transition::Action;
 use crate::message::Message;
 use crate::tool::ToolResult;
@@ -20,6 +20,9 @@ impl RunMachine {
     pub(super) fn failed(&mut self, failure: &GenerationFailure, retry_in_ms: Option<u64>) -> Arrow {
         let spend = if failure.may_be_charged() { Spend::UNKNOWN } else { Spend::default() };
         self.charge(spend);
+        if failure.kind == FailureKind::ContextOverflow {
+            return self.overflowed(Overflow::of(failure));
+        }
         let retries = self.head.retry_count;
         let exhausted = retries >= self.surroundings.limits.max_retries;
         if let Some(after_ms) = retry_in_ms.filter(|_| !exhausted) {

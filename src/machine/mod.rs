@@ -9,10 +9,12 @@
 //! A Run begins in `Init` with the fact `Started` (or, restored from a checkpoint, `Resumed`). Each turn of the loop
 //! goes `PreparingForStep` → `GeneratingToolCall` → `CallingMcpTools` → (`CallingDelegates` →
 //! `CallingInteractiveTools` →) `ResolvingToolResult` → `FinishingStep`. States that need nothing from outside answer
-//! [`Input::Proceed`]. Every arrow is listed in [`ARROWS`], and [`mermaid`] draws them.
+//! [`Input::Proceed`]. A conversation that no longer fits the model's window goes through `SummarizingContext` if its
+//! expert wants that. Every arrow is listed in [`ARROWS`], and [`mermaid`] draws them.
 
 mod answer;
 mod calls;
+mod context;
 mod conversation;
 mod diagram;
 mod ending;
@@ -33,5 +35,5 @@ pub use calls::Turn;
 pub use diagram::{ARROWS, Arrow, mermaid};
 pub use job::{JobAction, JobInput, JobMachine, RunEnd, TreeLimits};
 pub use run::RunMachine;
-pub use state::State;
+pub use state::{Overflow, State};
 pub use transition::{Action, IllegalInput, Input, Save, Transition};

@@ -23,13 +23,14 @@ impl RunMachine {
         head.step_number = head.step_number.max(resumption.reached_step) + 1;
         head.usage = head.usage.plus(resumption.delegated_usage);
         head.spend = head.spend.plus(resumption.delegated_spend);
-        head.context_window = self.surroundings.context_window;
-        head.context_window_usage = head.context_window_usage.filter(|_| head.context_window.is_some());
         head.error = None;
         head.retry_count = 0;
+        // Who resumes a Run that a summary did not help wants another try.
+        head.summarized_at = None;
         head.delegate_to.clear();
         head.pending_tool_calls = turn.unanswered();
         head.partial_tool_results = turn.answers();
+        self.change_window();
         let initial = self.told();
         self.begin_step();
         self.head.status = Status::Proceeding;
@@ -52,6 +53,7 @@ impl RunMachine {
     pub(super) fn taken_over(&mut self, state: State, resumption: &Resumption) -> Arrow {
         self.surroundings = resumption.surroundings.clone();
         self.head.retry_count = 0;
+        self.change_window();
         let event = EventBody::ResumeFromStop { checkpoint: self.told() };
         match state {
             State::CallingMcpTools(mut turn) => {

@@ -124,6 +124,21 @@ impl RunMachine {
                 }
                 _ => return Err(illegal),
             },
+            (State::SummarizingContext(overflow), Input::Fact(Fact { body, .. })) => match body {
+                FactBody::Summarized { generation, replaced, tokens_before, tokens_after } => {
+                    self.summarized(overflow, generation, *replaced, (*tokens_before, *tokens_after))
+                }
+                FactBody::GenerationFailed { failure, retry_in_ms } => {
+                    self.summary_failed(overflow, failure, *retry_in_ms)
+                }
+                // What fitted nowhere may fit the model of the process that takes over.
+                FactBody::Resumed { resumption } => self.taken_over(State::GeneratingToolCall, resumption),
+                FactBody::Interrupted => {
+                    self.charge(Spend::UNKNOWN);
+                    self.cancel(&Turn::default())
+                }
+                _ => return Err(illegal),
+            },
             (State::CallingMcpTools(turn), Input::Fact(Fact { body, .. })) => match body {
                 FactBody::ToolReturned { result } => self.returned(turn, result),
                 FactBody::Resumed { resumption } => self.taken_over(State::CallingMcpTools(turn), resumption),
@@ -146,6 +161,7 @@ impl RunMachine {
         match &self.state {
             State::Init => Action::Wait,
             State::GeneratingToolCall => Action::Generate { after_ms: 0 },
+            State::SummarizingContext(_) => Action::Summarize { after_ms: 0 },
             State::CallingMcpTools(turn) if turn.has_open(ToolKind::Mcp) => {
                 Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true }
             }
@@ -168,6 +184,11 @@ impl RunMachine {
     /// The conversation so far: what the next request to the model holds.
     pub fn messages(&self) -> &[Message] {
         &self.messages
+    }
+
+    /// What the Run works with.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
     }
 
     /// The state without its messages.
@@ -195,7 +216,12 @@ impl RunMachine {
                 | FactBody::Resumed { .. }
                 | FactBody::ToolsChanged { .. }
                 | FactBody::Interrupted,
+            )
+            | (
+                State::SummarizingContext(_),
+                FactBody::GenerationFailed { .. } | FactBody::Resumed { .. } | FactBody::Interrupted,
             ) => true,
+            (State::SummarizingContext(_), FactBody::Summarized { replaced, .. }) => self.can_replace(*replaced),
             (State::CallingMcpTools(turn), FactBody::ToolReturned { result }) => turn.awaits(&result.id),
             (State::CallingMcpTools(turn), FactBody::Resumed { .. } | FactBody::Interrupted) => {
                 turn.has_open(ToolKind::Mcp)

@@ -2,6 +2,7 @@
 
 mod calls;
 mod clock;
+mod context;
 mod generate;
 mod ground;
 mod history;
@@ -16,6 +17,7 @@ mod recorder;
 mod resume;
 mod run;
 mod session;
+mod summary;
 mod tree;
 
 use std::path::PathBuf;

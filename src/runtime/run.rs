@@ -13,10 +13,11 @@ use crate::machine::{Action, Input, RunMachine};
 use crate::provider::Provider;
 use crate::redact::Redactor;
 use crate::runtime::calls::Calls;
+use crate::runtime::context::Gauge;
 use crate::runtime::narrator::Narrator;
 use crate::runtime::recorder::Recorder;
 use crate::runtime::session::Tape;
-use crate::runtime::{InDoubt, RunError, generate};
+use crate::runtime::{InDoubt, RunError, generate, summary};
 use crate::setting::ReasoningBudget;
 use crate::skill::SkillSet;
 use crate::tool::ToolSpec;
@@ -57,6 +58,7 @@ pub async fn drive(
     skills: &mut SkillSet,
 ) -> Result<(Status, u64), RunError> {
     let mut calls = Calls::new(stage);
+    let mut gauge = Gauge::default();
     let mut first_step = None;
     loop {
         // Pure: nothing has left the process yet.
@@ -70,7 +72,12 @@ pub async fn drive(
                 Input::Fact(changed)
             }
             Action::Generate { after_ms } => {
-                Input::Fact(generate::generate(machine, recorder, stage, skills.tools(), after_ms).await?)
+                Input::Fact(generate::generate(machine, recorder, stage, skills.tools(), after_ms, &mut gauge).await?)
+            }
+            Action::Summarize { after_ms } => {
+                // A summary replaces what was counted.
+                let size = std::mem::take(&mut gauge).read(machine, skills.tools());
+                Input::Fact(summary::summarize(machine, recorder, stage, after_ms, skills.tools(), size).await?)
             }
             Action::CallTools { calls: asked, in_doubt } => {
                 recorder.sync()?;

@@ -11,6 +11,7 @@
 mod support;
 
 mod delegation;
+mod context;
 mod cost;
 mod crash;
 mod docs;

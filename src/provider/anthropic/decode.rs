@@ -144,7 +144,8 @@ fn finish(stop_reason: &str) -> FinishReason {
     match stop_reason {
         "end_turn" | "stop_sequence" => FinishReason::Stop,
         "tool_use" => FinishReason::ToolCalls,
-        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "max_tokens" => FinishReason::Length,
+        "model_context_window_exceeded" => FinishReason::ContextWindow,
         "refusal" => FinishReason::ContentFilter,
         "pause_turn" => FinishReason::Pause,
         other => FinishReason::Other(other.to_owned()),
@@ -366,8 +367,8 @@ mod tests {
     }
 
     #[test]
-    fn a_full_context_window_is_a_length() {
-        assert_eq!(finish("model_context_window_exceeded"), FinishReason::Length);
+    fn a_full_context_window_is_no_mere_length() {
+        assert_eq!(finish("model_context_window_exceeded"), FinishReason::ContextWindow);
     }
 
     #[test]

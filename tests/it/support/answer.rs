@@ -108,6 +108,8 @@ pub enum Stop {
     End,
     Calls,
     Length,
+    /// The context window is full; only Anthropic has a word for it.
+    Window,
     Filtered,
 }
 
