@@ -74,6 +74,12 @@ pub struct CheckpointHead {
     /// How full the window was after the latest answer: 0 to 1. (The original divides the *accumulated* usage.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_window_usage: Option<f64>,
+    /// What the conversation was last measured to take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Measured>,
+    /// The step in which older ones were last summarised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summarized_at: Option<u64>,
     /// Calls not answered yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending_tool_calls: Vec<ToolCall>,
@@ -116,6 +122,8 @@ impl CheckpointHead {
             spend: Spend::default(),
             context_window: None,
             context_window_usage: None,
+            context: None,
+            summarized_at: None,
             pending_tool_calls: Vec::new(),
             partial_tool_results: Vec::new(),
             queued_messages: Vec::new(),
@@ -126,6 +134,14 @@ impl CheckpointHead {
             metadata: Map::new(),
         }
     }
+}
+
+/// Tokens that the provider counted in a conversation, up to one of its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    pub tokens: u64,
+    /// How many messages these are, the answer that told it included.
+    pub messages: usize,
 }
 
 /// A whole checkpoint, as a library call returns it and as the file of a stopped Run holds it.

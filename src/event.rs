@@ -135,6 +135,20 @@ pub enum EventBody {
         /// Failures in a row, this one included.
         retry_count: u32,
     },
+    /// Older steps were summarised, because the conversation no longer fitted the context window. `newMessage` stands
+    /// where the messages behind the first question were, up to the latest steps. Tokens are those of the whole
+    /// request, as estimated. Not in the original.
+    ContextSummarized {
+        new_message: Message,
+        messages_before: usize,
+        messages_after: usize,
+        tokens_before: u64,
+        tokens_after: u64,
+        usage: Usage,
+        /// What the summary cost.
+        #[serde(flatten)]
+        spend: Spend,
+    },
     /// The model wants tools called.
     CallTools {
         new_message: Message,
@@ -281,11 +295,12 @@ pub struct ServerInfo {
 }
 
 /// Every event type's name, for filters and their suggestions.
-pub const TYPES: [&str; 28] = [
+pub const TYPES: [&str; 29] = [
     "startRun",
     "resumeFromStop",
     "startGeneration",
     "retry",
+    "contextSummarized",
     "callTools",
     "resolveToolResults",
     "finishToolCall",
@@ -320,6 +335,7 @@ impl EventBody {
             Self::ResumeFromStop { .. } => "resumeFromStop",
             Self::StartGeneration { .. } => "startGeneration",
             Self::Retry { .. } => "retry",
+            Self::ContextSummarized { .. } => "contextSummarized",
             Self::CallTools { .. } => "callTools",
             Self::ResolveToolResults { .. } => "resolveToolResults",
             Self::FinishToolCall { .. } => "finishToolCall",

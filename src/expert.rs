@@ -149,6 +149,25 @@ pub enum ModelTier {
     High,
 }
 
+/// What is to happen when a conversation no longer fits the model's context window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ContextLimit {
+    /// The Run stops with an error, and can be resumed.
+    #[default]
+    Stop,
+    /// The same model summarises older steps into one message, and the Run goes on.
+    Summarize,
+}
+
+impl ContextLimit {
+    /// Whether it is the default.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A declared role.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -164,6 +183,9 @@ pub struct Expert {
     pub instruction: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_model_tier: Option<ModelTier>,
+    /// Absent: as the configuration says for all experts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_limit: Option<ContextLimit>,
     /// By name, in the order of the file.
     pub skills: IndexMap<String, SkillSpec>,
     #[serde(default)]

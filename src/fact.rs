@@ -6,7 +6,7 @@ use crate::budget::{Reached, Reservation};
 use crate::checkpoint::DelegatedBy;
 use crate::content::Content;
 use crate::cost::{Price, Spend};
-use crate::expert::ExpertRef;
+use crate::expert::{ContextLimit, ExpertRef};
 use crate::generation::{Generation, GenerationFailure};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::setting::Limits;
@@ -102,6 +102,9 @@ pub enum FactBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         received_bytes: Option<u64>,
     },
+    /// The model summarised the `replaced` messages behind the first question. Tokens of the whole request before and
+    /// with the summary in their place, as estimated.
+    Summarized { generation: Generation, replaced: usize, tokens_before: u64, tokens_after: u64 },
     /// A tool answered.
     ToolReturned { result: ToolResult },
     /// A server's tools are others than before. From here on these are the Run's.
@@ -115,11 +118,12 @@ pub enum FactBody {
 }
 
 /// The name of every kind of fact, as the log spells it.
-pub const KINDS: [&str; 9] = [
+pub const KINDS: [&str; 10] = [
     "started",
     "resumed",
     "generated",
     "generationFailed",
+    "summarized",
     "toolReturned",
     "toolsChanged",
     "reserved",
@@ -155,6 +159,9 @@ pub struct Surroundings {
     /// The model's context window in tokens, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
+    /// What is to happen when the conversation no longer fits the window.
+    #[serde(default, skip_serializing_if = "ContextLimit::is_default")]
+    pub context_limit: ContextLimit,
     /// What the model costs, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,

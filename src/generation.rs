@@ -62,6 +62,11 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// Whether it asks for tools to be called.
+    pub fn has_calls(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, GeneratedPart::ToolCall { .. }))
+    }
+
     /// The tokens by what they are charged as; `None` when the provider told too little.
     ///
     /// [`Usage::input_tokens`] holds the cached ones with some providers and not with others, so the prompt's size is
@@ -145,8 +150,10 @@ pub enum FinishReason {
     Stop,
     /// It wants tools called.
     ToolCalls,
-    /// The output limit or the context window was reached.
+    /// The output limit was reached.
     Length,
+    /// The context window was reached.
+    ContextWindow,
     /// The provider's filter, or the model itself, refused.
     ContentFilter,
     /// The provider paused a long turn; sending the conversation back continues it.
@@ -161,6 +168,7 @@ impl std::fmt::Display for FinishReason {
             Self::Stop => "stop",
             Self::ToolCalls => "tool-calls",
             Self::Length => "length",
+            Self::ContextWindow => "context-window",
             Self::ContentFilter => "content-filter",
             Self::Pause => "pause",
             Self::Other(name) => name,
@@ -239,6 +247,9 @@ pub enum FailureKind {
     NotFound,
     /// The request was refused as it is (400, 413, 422).
     InvalidRequest,
+    /// The conversation does not fit the model's context window: so the provider says, or so it was estimated before
+    /// anything was sent.
+    ContextOverflow,
     /// Too many requests or an exhausted quota (429, 402).
     RateLimit,
     /// The provider is overloaded or failed (5xx, 529, an error in mid-stream).
@@ -260,6 +271,7 @@ impl FailureKind {
             Self::Authentication => "AuthenticationError",
             Self::NotFound => "NotFoundError",
             Self::InvalidRequest => "InvalidRequestError",
+            Self::ContextOverflow => "ContextWindowExceededError",
             Self::RateLimit => "RateLimitError",
             Self::Provider => "ProviderError",
             Self::Connection => "ConnectionError",

@@ -11,6 +11,7 @@ pub mod budget;
 pub mod content;
 pub mod message;
 pub mod tool;
+pub mod estimate;
 pub mod expert;
 pub mod environment;
 pub mod address;

@@ -8,7 +8,7 @@ use super::findings::Spot;
 use super::graph::Declaration;
 use super::reader::{Findings, Key, Node, Table};
 use super::{native, skills};
-use crate::expert::{DEFAULT_VERSION, Expert, ExpertKey, ModelTier, SkillSpec, is_version};
+use crate::expert::{ContextLimit, DEFAULT_VERSION, Expert, ExpertKey, ModelTier, SkillSpec, is_version};
 use crate::tool::BASE_SKILL;
 
 /// Most characters of an expert's name, version and tags (the original's limits).
@@ -22,13 +22,18 @@ const INSTRUCTION: std::ops::Range<usize> = 1..20_481;
 const TIERS: [(&str, ModelTier); 3] =
     [("low", ModelTier::Low), ("middle", ModelTier::Middle), ("high", ModelTier::High)];
 
+/// What `contextLimit` may say.
+const CONTEXT_LIMITS: [(&str, ContextLimit); 2] =
+    [("stop", ContextLimit::Stop), ("summarize", ContextLimit::Summarize)];
+
 /// The keys of an expert's table.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "version",
     "minRuntimeVersion",
     "description",
     "instruction",
     "defaultModelTier",
+    "contextLimit",
     "skills",
     "delegates",
     "tags",
@@ -77,6 +82,7 @@ fn expert(key: Option<ExpertKey>, table: &Table<'_>, endpoints: Endpoints, findi
     let description = table.get("description").and_then(|node| node.text(DESCRIPTION, findings)).map(str::to_owned);
     let min_runtime_version = table.get("minRuntimeVersion").and_then(|node| node.string(findings)).map(str::to_owned);
     let default_model_tier = table.get("defaultModelTier").and_then(|node| node.choice(&TIERS, findings));
+    let context_limit = table.get("contextLimit").and_then(|node| context_limit(&node, findings));
     let version = table.get("version").and_then(|node| version(&node, findings));
     let tags = table.get("tags").map(|node| tags(&node, findings)).unwrap_or_default();
     let skills = match table.get("skills") {
@@ -95,6 +101,7 @@ fn expert(key: Option<ExpertKey>, table: &Table<'_>, endpoints: Endpoints, findi
         description,
         instruction,
         default_model_tier,
+        context_limit,
         skills,
         // Filled in when all experts are known.
         delegates: Vec::new(),
@@ -103,6 +110,11 @@ fn expert(key: Option<ExpertKey>, table: &Table<'_>, endpoints: Endpoints, findi
         provider_skills,
         provider_tool_options,
     })
+}
+
+/// `contextLimit`, of an expert or of all.
+pub(super) fn context_limit(node: &Node<'_>, findings: &mut Findings) -> Option<ContextLimit> {
+    node.choice(&CONTEXT_LIMITS, findings)
 }
 
 fn version(node: &Node<'_>, findings: &mut Findings) -> Option<String> {
@@ -173,6 +185,7 @@ mod tests {
             description: None,
             instruction: "Greet.".to_owned(),
             default_model_tier: None,
+            context_limit: None,
             skills: IndexMap::from([("@perstack/base".to_owned(), SkillSpec::base())]),
             delegates: Vec::new(),
             tags: Vec::new(),
@@ -193,6 +206,7 @@ mod tests {
             description = "Plans."
             instruction = "Plan."
             defaultModelTier = "high"
+            contextLimit = "summarize"
             delegates = ["@plan/write", "@plan/write"]
             tags = ["docs", "a_b"]
             skills = {}
@@ -208,6 +222,7 @@ mod tests {
             description: Some("Plans.".to_owned()),
             instruction: "Plan.".to_owned(),
             default_model_tier: Some(ModelTier::High),
+            context_limit: Some(ContextLimit::Summarize),
             skills: IndexMap::new(),
             delegates: vec!["@plan/write".parse().unwrap()],
             tags: vec!["docs".to_owned(), "a_b".to_owned()],
@@ -216,7 +231,7 @@ mod tests {
             provider_tool_options: None,
         };
         assert_eq!(project.expert("plan").unwrap(), &expected);
-        assert_eq!(project.warnings, ["p.toml:8:41: experts.plan.delegates.1: listed twice, ignored"]);
+        assert_eq!(project.warnings, ["p.toml:9:41: experts.plan.delegates.1: listed twice, ignored"]);
     }
 
     #[test]
@@ -236,6 +251,7 @@ mod tests {
     #[test]
     fn mistakes_are_located() {
         let text = "[experts.e]\nversion = \"1.0\"\ndescription = \"\"\ndefaultModelTier = \"max\"\n\
+                    contextLimit = \"grow\"\n\
                     delegates = [\"No\"]\ntags = [\"Docs\"]\nskills = 1\n";
         assert_eq!(
             problems(text),
@@ -244,9 +260,10 @@ mod tests {
                 "p.toml:2:11: experts.e.version: expected a version such as \"1.2.3\", received \"1.0\"",
                 "p.toml:3:15: experts.e.description: expected 1 to 2048 characters, received 0",
                 "p.toml:4:20: experts.e.defaultModelTier: expected one of \"low\", \"middle\", \"high\", received \"max\"",
-                "p.toml:5:14: experts.e.delegates.0: Invalid expert key format: No",
-                "p.toml:6:9: experts.e.tags.0: expected a tag of lower-case letters, digits, - and _, received \"Docs\"",
-                "p.toml:7:10: experts.e.skills: expected table, received number",
+                "p.toml:5:16: experts.e.contextLimit: expected one of \"stop\", \"summarize\", received \"grow\"",
+                "p.toml:6:14: experts.e.delegates.0: Invalid expert key format: No",
+                "p.toml:7:9: experts.e.tags.0: expected a tag of lower-case letters, digits, - and _, received \"Docs\"",
+                "p.toml:8:10: experts.e.skills: expected table, received number",
             ]
         );
     }

@@ -18,7 +18,7 @@ use crate::setting::{DEFAULT_API_BASE_URL, MIN_TOOL_OUTPUT, ProviderSetting, Rea
 const FILE_NAME: &str = "perstack.toml";
 
 /// The keys at the top of a file.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "include",
     "model",
     "reasoningBudget",
@@ -30,6 +30,7 @@ const KEYS: [&str; 16] = [
     "maxTokens",
     "maxDuration",
     "maxToolRepetitions",
+    "contextLimit",
     "envPath",
     "provider",
     "experts",
@@ -127,6 +128,7 @@ fn nothing() -> Project {
         provider_setting: ProviderSetting::default(),
         env_path: None,
         max_tool_output: None,
+        context_limit: None,
         api_base_url: DEFAULT_API_BASE_URL.to_owned(),
         base_skill_command: None,
         experts: IndexMap::new(),
@@ -153,6 +155,7 @@ fn settings(root: &Table<'_>, findings: &mut Findings) -> Project {
     let env_path = root.get("envPath").and_then(|node| node.strings(findings));
     project.env_path = env_path.map(|files| files.into_iter().map(PathBuf::from).collect());
     project.max_tool_output = root.get("maxToolOutput").and_then(|node| max_tool_output(&node, findings));
+    project.context_limit = root.get("contextLimit").and_then(|node| experts::context_limit(&node, findings));
     if let Some(url) = root.get("perstackApiBaseUrl").and_then(|node| api_base_url(&node, findings)) {
         project.api_base_url = url;
     }
@@ -254,6 +257,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
+    use crate::expert::ContextLimit;
     use crate::setting::ProviderName;
 
     fn read(text: &str) -> Result<Project, ConfigError> {
@@ -278,6 +282,7 @@ mod tests {
             maxRetries = 0
             timeout = 9e4
             maxToolOutput = 5000
+            contextLimit = "summarize"
             envPath = ["a.env", "b.env"]
             maxCost = 1.5
             maxTokens = 500_000
@@ -306,6 +311,7 @@ mod tests {
                 },
             },
             max_tool_output: Some(5000),
+            context_limit: Some(ContextLimit::Summarize),
             env_path: Some(vec![PathBuf::from("a.env"), PathBuf::from("b.env")]),
             api_base_url: "https://api.example".to_owned(),
             base_skill_command: Some(vec!["base".to_owned(), "--quiet".to_owned()]),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 
 use crate::budget::Budgets;
-use crate::expert::{Expert, ExpertKey};
+use crate::expert::{ContextLimit, Expert, ExpertKey};
 use crate::setting::{
     DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting, ReasoningBudget,
 };
@@ -68,6 +68,8 @@ pub struct Project {
     pub env_path: Option<Vec<PathBuf>>,
     /// `maxToolOutput`: most bytes of one tool result's text that reach the model.
     pub max_tool_output: Option<usize>,
+    /// `contextLimit`, for experts that say nothing of it.
+    pub context_limit: Option<ContextLimit>,
     pub api_base_url: String,
     /// `perstackBaseSkillCommand`, when not empty.
     pub base_skill_command: Option<Vec<String>>,
@@ -100,6 +102,8 @@ pub struct Settings {
     pub timeout_ms: u64,
     /// Most bytes of one tool result's text that reach the model: the file's, else the built-in.
     pub max_tool_output: usize,
+    /// For experts that say nothing of it: the file's, else the built-in.
+    pub context_limit: ContextLimit,
     /// Who said each of these.
     pub origins: Origins,
 }
@@ -117,6 +121,7 @@ impl Default for Settings {
             budgets: Budgets::default(),
             timeout_ms: DEFAULT_TIMEOUT_MS,
             max_tool_output: DEFAULT_MAX_TOOL_OUTPUT,
+            context_limit: ContextLimit::default(),
             origins: Origins::default(),
         }
     }

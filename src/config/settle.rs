@@ -127,6 +127,7 @@ pub fn settle(
         budgets: Budgets { max_cost, max_tokens, max_duration_ms, max_steps, max_tool_repetitions },
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
         max_tool_output: project.and_then(|project| project.max_tool_output).unwrap_or(DEFAULT_MAX_TOOL_OUTPUT),
+        context_limit: project.and_then(|project| project.context_limit).unwrap_or_default(),
         origins: Origins {
             provider: provider_origin,
             model: model_origin,
@@ -160,6 +161,7 @@ mod tests {
     use super::super::parse;
     use super::*;
     use crate::cost::Cost;
+    use crate::expert::ContextLimit;
     use crate::setting::ReasoningBudget;
 
     fn says(provider: Option<ProviderName>, model: Option<&str>) -> Overrides {
@@ -180,7 +182,7 @@ mod tests {
         let steps = |n| Overrides { max_steps: Some(n), ..Overrides::default() };
         let flags = steps(1);
         let environment = Overrides { max_retries: Some(2), ..steps(2) };
-        let file = "maxSteps = 3\nmaxRetries = 3\ntimeout = 3\nmaxToolOutput = 3000\n";
+        let file = "maxSteps = 3\nmaxRetries = 3\ntimeout = 3\nmaxToolOutput = 3000\ncontextLimit = \"summarize\"\n";
         let project = parse(file, Path::new("perstack.toml")).unwrap();
         let user = Overrides {
             max_retries: Some(4),
@@ -195,6 +197,7 @@ mod tests {
             budgets: Budgets { max_steps: Some(1), ..Budgets::default() },
             timeout_ms: 3,
             max_tool_output: 3000,
+            context_limit: ContextLimit::Summarize,
             origins: Origins {
                 reasoning_budget: Origin::User,
                 max_steps: Origin::Flag,

@@ -6,9 +6,8 @@ use crate::cost::Spend;
 use crate::event::EventBody;
 use crate::generation::{FinishReason, GeneratedPart, Generation};
 use crate::machine::calls::{AskedCall, Turn};
-use crate::machine::estimate::Measured;
 use crate::machine::run::{Arrow, RunMachine, Used};
-use crate::machine::state::State;
+use crate::machine::state::{Overflow, State};
 use crate::machine::transition::Action;
 use crate::message::Message;
 use crate::tool::{ToolCall, ToolKind, ToolResult};
@@ -33,6 +32,7 @@ impl RunMachine {
             return self.stop_by_budget(reached);
         }
         let said = text_of(generation);
+        self.measure(generation, &said);
         let asked: Vec<AskedCall<'_>> = generation
             .parts
             .iter()
@@ -42,6 +42,12 @@ impl RunMachine {
             })
             .collect();
         match (&generation.finish, asked.is_empty(), said.trim().is_empty()) {
+            // What it had said is cut off anywhere, and leaves no room to say it again.
+            (FinishReason::ContextWindow, ..) => self.overflowed(Overflow {
+                what: "the answer was cut off where the window ended".to_owned(),
+                status_code: None,
+                failures: 0,
+            }),
             (FinishReason::Pause, true, _) => self.paused(generation, used),
             (_, true, false) => self.complete(generation, said, used),
             (FinishReason::ContentFilter, true, true) => self.stop_by_error(RunFailure {
@@ -73,21 +79,12 @@ impl RunMachine {
     }
 
     /// Adds the answer's tokens and what they cost to the accounts of step and Run.
-    fn account(&mut self, generation: &Generation) -> Used {
+    pub(super) fn account(&mut self, generation: &Generation) -> Used {
         let usage = generation.usage.unwrap_or_default();
         self.step.usage = self.step.usage.plus(usage);
         self.head.usage = self.head.usage.plus(usage);
         let spend = Spend::of(self.surroundings.price.as_ref(), generation.billed());
         self.enter(usage, spend, generation.context_tokens.or(generation.usage.map(|usage| usage.total_tokens)));
-        if let Some(tokens) = generation.context_tokens {
-            // The answer's own message comes next, if it leaves one.
-            let messages = self.messages.len();
-            self.measured = Some(Measured { tokens, messages, other_tools: false });
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a ratio for display; windows are far below 2^52")]
-        let filled = |window: u64| Some(generation.context_tokens? as f64 / window.max(1) as f64);
-        // Unknown when the provider did not tell: an older share would be too small.
-        self.head.context_window_usage = self.head.context_window.and_then(filled);
         Used { usage, spend }
     }
 
@@ -204,7 +201,7 @@ impl RunMachine {
 }
 
 /// The answer's texts, joined by newlines.
-fn text_of(generation: &Generation) -> String {
+pub(super) fn text_of(generation: &Generation) -> String {
     let texts: Vec<&str> = generation
         .parts
         .iter()

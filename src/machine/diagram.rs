@@ -17,7 +17,7 @@ const fn arrow(from: &'static str, input: &'static str, to: &'static str, event:
 }
 
 /// Every arrow there is.
-pub const ARROWS: [Arrow; 35] = [
+pub const ARROWS: [Arrow; 48] = [
     arrow("Init", "Started", "PreparingForStep", "startRun"),
     arrow("Init", "Resumed", "PreparingForStep", "startRun"),
     arrow("Init", "Resumed", "ResumingFromStop", "resumeFromStop"),
@@ -33,6 +33,19 @@ pub const ARROWS: [Arrow; 35] = [
     arrow("GeneratingToolCall", "Generated", "stoppedByBudget", "stopRunByBudget"),
     arrow("GeneratingToolCall", "GenerationFailed", "GeneratingToolCall", "retry"),
     arrow("GeneratingToolCall", "GenerationFailed", "stoppedByError", "stopRunByError"),
+    arrow("GeneratingToolCall", "Generated", "SummarizingContext", ""),
+    arrow("GeneratingToolCall", "GenerationFailed", "SummarizingContext", ""),
+    arrow("SummarizingContext", "Summarized", "GeneratingToolCall", "contextSummarized"),
+    arrow("SummarizingContext", "Summarized", "SummarizingContext", "retry"),
+    arrow("SummarizingContext", "Summarized", "stoppedByError", "stopRunByError"),
+    arrow("SummarizingContext", "GenerationFailed", "SummarizingContext", "retry"),
+    arrow("SummarizingContext", "GenerationFailed", "stoppedByError", "stopRunByError"),
+    arrow("SummarizingContext", "Summarized", "stoppedByBudget", "stopRunByBudget"),
+    arrow("SummarizingContext", "Reserved", "SummarizingContext", ""),
+    arrow("SummarizingContext", "BudgetReached", "stoppedByBudget", "stopRunByBudget"),
+    arrow("SummarizingContext", "BudgetReached", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
+    arrow("SummarizingContext", "Interrupted", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("SummarizingContext", "Resumed", "GeneratingToolCall", "resumeFromStop"),
     arrow("GeneratingToolCall", "Interrupted", "stoppedByCancellation", "stopRunByCancellation"),
     arrow("GeneratingToolCall", "Resumed", "GeneratingToolCall", "resumeFromStop"),
     arrow("GeneratingToolCall", "ToolsChanged", "GeneratingToolCall", ""),

@@ -2,9 +2,9 @@
 //!
 //! What an answer's usage told is taken as it is; only what came after it is estimated, by its bytes.
 
+use crate::checkpoint;
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::machine::run::RunMachine;
-use crate::machine::todo::ATTEMPT_COMPLETION;
 use crate::message::Message;
 use crate::tool::ToolSpec;
 
@@ -41,34 +41,26 @@ impl RunMachine {
         // The answer that told is counted in what it told.
         let answer = matches!(self.messages().get(from), Some(Message::ExpertMessage { .. }));
         let new = self.messages().get(from.saturating_add(usize::from(answer))..).unwrap_or_default();
-        let bound = known
-            .saturating_add(new.iter().map(message_tokens).fold(0, u64::saturating_add))
-            .saturating_add(if counts_tools { tools_tokens(tools) } else { 0 });
+        let bound = known.saturating_add(messages_bound(new)).saturating_add(if counts_tools {
+            tools_tokens(tools)
+        } else {
+            0
+        });
         // No request can be longer than the window and be answered.
         bound.min(self.head().context_window.unwrap_or(u64::MAX))
     }
 }
 
-/// What a checkpoint tells of the size of its conversation: the share of the window that its latest answer filled.
-pub(super) fn of_checkpoint(messages: &[Message], window: Option<u64>, filled: Option<f64>) -> Option<Measured> {
-    let (window, filled) = (window?, filled.filter(|filled| *filled > 0.0)?);
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "`as` saturates; windows are far below 2^52"
-    )]
-    let tokens = (filled * window as f64).ceil() as u64;
-    let last = messages.iter().rposition(|message| matches!(message, Message::ExpertMessage { .. }))?;
-    let is_copied = match last.checked_sub(1).and_then(|before| messages.get(before)) {
-        // The text of `attemptCompletion`, which no model gave as an answer of its own.
-        Some(Message::ToolMessage { contents, .. }) => {
-            contents.iter().any(|ResultPart::ToolResultPart { tool_name, .. }| tool_name == ATTEMPT_COMPLETION)
-        }
-        _ => false,
-    };
-    let messages = if is_copied { last.saturating_sub(1) } else { last.saturating_add(1) };
-    Some(Measured { tokens, messages, other_tools: true })
+impl Measured {
+    /// What a checkpoint tells. Of what it says to be measured, the last message counts again unless it is the answer.
+    pub(super) fn of_checkpoint(told: checkpoint::Measured) -> Self {
+        Self { tokens: told.tokens, messages: told.messages.saturating_sub(1), other_tools: true }
+    }
+}
+
+/// The most tokens that these messages can have as a prompt of their own, without tools.
+pub fn messages_bound(messages: &[Message]) -> u64 {
+    messages.iter().map(message_tokens).fold(0, u64::saturating_add)
 }
 
 /// The most tokens that a text can be expected to have: digits may be a token each, of other text two bytes are one.
@@ -160,31 +152,6 @@ mod tests {
         assert_eq!(text_tokens("1234"), 4);
         assert_eq!(text_tokens("梟"), 2);
         assert_eq!(text_tokens("a 1"), 2);
-    }
-
-    fn message(kind: &str, contents: &serde_json::Value) -> Message {
-        serde_json::from_value(serde_json::json!({"type": kind, "id": "m", "contents": contents})).unwrap()
-    }
-
-    #[test]
-    fn a_checkpoint_tells_the_size_up_to_its_last_answer() {
-        use serde_json::json;
-        let user = || message("userMessage", &json!([{"type": "textPart", "text": "q"}]));
-        let text = || message("expertMessage", &json!([{"type": "textPart", "id": "p", "text": "a"}]));
-        let result = |tool: &str| {
-            let contents = json!([{"type": "toolResultPart", "id": "p", "toolCallId": "c", "toolName": tool,
-                                   "contents": []}]);
-            message("toolMessage", &contents)
-        };
-        let of =
-            |messages: &[Message]| of_checkpoint(messages, Some(1000), Some(0.25)).map(|it| (it.tokens, it.messages));
-        assert_eq!(of(&[user(), text(), user()]), Some((250, 2)));
-        assert_eq!(of(&[user(), text(), result("read"), text()]), Some((250, 4)));
-        // The last message is a copy of what `attemptCompletion` was called with.
-        assert_eq!(of(&[user(), text(), result(ATTEMPT_COMPLETION), text()]), Some((250, 2)));
-        assert_eq!(of(&[user()]), None);
-        assert_eq!(of_checkpoint(&[user(), text()], Some(1000), Some(0.0)), None);
-        assert_eq!(of_checkpoint(&[user(), text()], None, Some(0.5)), None);
     }
 
     #[test]

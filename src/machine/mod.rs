@@ -9,20 +9,27 @@
 //! A Run begins in `Init` with the fact `Started` (or, restored from a checkpoint, `Resumed`). Each turn of the loop
 //! goes `PreparingForStep` → `GeneratingToolCall` → `CallingMcpTools` → (`CallingDelegates` →
 //! `CallingInteractiveTools` →) `ResolvingToolResult` → `FinishingStep`. States that need nothing from outside answer
-//! [`Input::Proceed`]. Every arrow is listed in [`ARROWS`], and [`mermaid`] draws them.
+//! [`Input::Proceed`]. A conversation that no longer fits the model's window goes through `SummarizingContext` if its
+//! expert wants that. Every arrow is listed in [`ARROWS`], and [`mermaid`] draws them.
 
 mod answer;
 mod budget;
 mod calls;
+mod context;
+mod conversation;
 mod diagram;
+mod ending;
 mod estimate;
+mod failed;
 mod job;
 mod repair;
+mod resume;
 mod run;
 mod spending;
 mod state;
 pub mod todo;
 mod transition;
+mod turn;
 
 #[cfg(test)]
 mod properties;
@@ -30,9 +37,9 @@ mod properties;
 pub use budget::{Account, Decision, MIN_OUTPUT, Need, Refusal, Verdict};
 pub use calls::Turn;
 pub use diagram::{ARROWS, Arrow, mermaid};
-pub use estimate::text_tokens;
+pub use estimate::{messages_bound, text_tokens};
 pub use job::{JobAction, JobInput, JobMachine, RunEnd, TreeLimits};
 pub use run::RunMachine;
 pub use spending::Ledger;
-pub use state::State;
+pub use state::{Overflow, State};
 pub use transition::{Action, IllegalInput, Input, Save, Transition};

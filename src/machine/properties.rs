@@ -9,8 +9,8 @@ use crate::budget::{Reached, Reservation};
 use crate::checkpoint::{Checkpoint, Status};
 use crate::content::{Content, ExpertPart, Opaque, ResultPart};
 use crate::cost::{Cost, Price, Rates, Spend};
-use crate::event::Event;
-use crate::expert::ExpertRef;
+use crate::event::{Event, EventBody};
+use crate::expert::{ContextLimit, ExpertRef};
 use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunSpec, Stamp, Surroundings};
 use crate::generation::{Arguments, FailureKind, FinishReason, GeneratedPart, Generation, GenerationFailure};
 use crate::id::RunId;
@@ -58,6 +58,7 @@ fn surroundings(max_steps: u64) -> Surroundings {
         delegates: vec![expert("helper")],
         limits: Limits { max_steps, max_retries: 2 },
         context_window: Some(1000),
+        context_limit: if max_steps.is_multiple_of(3) { ContextLimit::Stop } else { ContextLimit::Summarize },
         price: Some(Price { rates, long_prompts: None }),
         max_tool_repetitions: Some(3),
     }
@@ -104,17 +105,49 @@ fn generation(choices: &mut Choices<'_>, n: usize) -> Generation {
     for i in 0..choices.below(4) {
         parts.push(call(choices, n * 10 + i));
     }
-    let finish = match choices.below(10) {
+    let finish = match choices.below(11) {
         0 => FinishReason::Length,
         1 => FinishReason::ContentFilter,
         2 => FinishReason::Pause,
         3 => FinishReason::Other("odd".to_owned()),
         4 | 5 => FinishReason::Stop,
+        6 => FinishReason::ContextWindow,
         _ => FinishReason::ToolCalls,
     };
     let tokens = choices.below(50) as u64;
     let usage = Usage { input_tokens: tokens, output_tokens: 1, total_tokens: tokens + 1, ..Usage::default() };
     Generation { parts, finish, usage: Some(usage), context_tokens: Some(tokens + 1) }
+}
+
+/// A summary, or what is none, of some of the older messages.
+fn summarized(machine: &RunMachine, choices: &mut Choices<'_>) -> FactBody {
+    let text = ["", "what was done before", "what was done"][choices.below(3)];
+    let finish = if choices.below(5) == 1 { FinishReason::Length } else { FinishReason::Stop };
+    let usage = Usage { input_tokens: 7, output_tokens: 2, total_tokens: 9, ..Usage::default() };
+    let generation = Generation {
+        parts: vec![GeneratedPart::Text { text: text.to_owned() }],
+        finish,
+        usage: Some(usage),
+        context_tokens: Some(9),
+    };
+    let legal: Vec<usize> = (0..=machine.messages().len()).filter(|replaced| machine.can_replace(*replaced)).collect();
+    let replaced = legal[choices.below(legal.len())];
+    FactBody::Summarized {
+        generation,
+        replaced,
+        tokens_before: 990,
+        tokens_after: 300 + 700 * (choices.below(8) / 7) as u64,
+    }
+}
+
+fn summary_of(replaced: usize) -> FactBody {
+    let parts = vec![GeneratedPart::Text { text: "what was done".to_owned() }];
+    let generation = Generation { parts, finish: FinishReason::Stop, usage: None, context_tokens: None };
+    FactBody::Summarized { generation, replaced, tokens_before: 9, tokens_after: 8 }
+}
+
+fn is_summary(event: &Event) -> bool {
+    matches!(event.body, EventBody::ContextSummarized { .. })
 }
 
 /// Everything that happened to one Run.
@@ -127,6 +160,8 @@ struct Played {
     machine: RunMachine,
     arrows: BTreeSet<Arrow>,
     saved: Vec<Checkpoint>,
+    /// What users said in addition and a summary has replaced.
+    forgotten: usize,
 }
 
 /// Tells `input`, then proceeds as long as the machine does; checks every arrow.
@@ -143,6 +178,7 @@ fn tell(played: &mut Played, fact: Fact) {
         assert!(ARROWS.contains(&arrow), "not in the diagram: {arrow:?}");
         played.arrows.insert(arrow);
         check_arrow(&before, &played.machine);
+        played.forgotten += check_history(&before, &played.machine, transition.events.iter().any(is_summary));
         if let Some(save) = transition.save {
             let messages = played.machine.messages()[..save.messages].to_vec();
             played.saved.push(Checkpoint { head: *save.head, messages });
@@ -158,7 +194,6 @@ fn tell(played: &mut Played, fact: Fact) {
 }
 
 fn check_arrow(before: &RunMachine, after: &RunMachine) {
-    assert!(after.messages().starts_with(before.messages()), "history is only added to");
     let (old, new) = (before.head(), after.head());
     assert!(new.usage.total_tokens >= old.usage.total_tokens, "usage never shrinks");
     assert_eq!(new.spend.cost.picodollars(), new.usage.total_tokens, "every token is paid for, once");
@@ -187,6 +222,23 @@ fn check_ledgers(before: &RunMachine, after: &RunMachine) {
     }
 }
 
+/// History is only added to, but for a summary: it stands in place of messages behind the opening, with all around it
+/// as it was. How many additional messages of users it replaces.
+fn check_history(before: &RunMachine, after: &RunMachine, is_summarized: bool) -> usize {
+    let (old, new) = (before.messages(), after.messages());
+    if !is_summarized {
+        assert!(new.starts_with(old), "history is only added to");
+        return 0;
+    }
+    let opening = before.opening();
+    let kept = &new[opening + 1..];
+    assert_eq!(new[..opening], old[..opening]);
+    assert!(matches!(new[opening], Message::UserMessage { .. }));
+    assert!(old.ends_with(kept) && opening + kept.len() < old.len());
+    assert_eq!(after.head().todos, before.head().todos);
+    heard(&old[opening..old.len() - kept.len()], &[])
+}
+
 /// Every call is answered once, directly behind it and in call order, before the model is asked again; a stopped
 /// turn's open calls are in the checkpoint.
 fn check_conversation(machine: &RunMachine, action: &Action) {
@@ -207,7 +259,9 @@ fn check_conversation(machine: &RunMachine, action: &Action) {
                 assert_eq!(answered, asked);
             }
             Some(other) => panic!("calls followed by {other:?}"),
-            None => assert!(!matches!(action, Action::Generate { .. }), "asked with open calls"),
+            None => {
+                assert!(!matches!(action, Action::Generate { .. } | Action::Summarize { .. }), "asked with open calls");
+            }
         }
     }
     let all: Vec<&str> = messages.iter().flat_map(Message::call_ids).collect();
@@ -248,6 +302,7 @@ fn fresh() -> Played {
         machine,
         arrows: BTreeSet::new(),
         saved: Vec::new(),
+        forgotten: 0,
     }
 }
 
@@ -331,7 +386,7 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
         Action::Stop(_) => return None,
         _ if odd == 0 => FactBody::Interrupted,
         _ if odd == 1 => return Some(resumed("run-0", None, choices, n)),
-        Action::Generate { .. } if odd < 5 => FactBody::GenerationFailed {
+        Action::Generate { .. } | Action::Summarize { .. } if odd < 5 => FactBody::GenerationFailed {
             failure: GenerationFailure {
                 kind: FailureKind::Provider,
                 message: "overloaded".to_owned(),
@@ -342,12 +397,15 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
             retry_in_ms: (odd != 2).then_some(10),
             received_bytes: (odd == 3).then_some(40),
         },
-        Action::Generate { .. } if odd == 6 || odd == 7 => {
+        Action::Generate { .. } | Action::Summarize { .. } if odd == 6 || odd == 7 => {
             let duration = Reached::Duration { limit_ms: 9, spent_ms: 10 };
             match choices.below(8) {
                 0 => FactBody::BudgetReached { reached: duration },
                 1 => FactBody::BudgetReached { reached: Reached::Steps { limit: 9, spent: 9 } },
                 n if played.machine.reserved().is_none() => FactBody::Reserved { reservation: reservation(n % 2 == 0) },
+                _ if matches!(played.machine.state(), State::SummarizingContext(_)) => {
+                    summarized(&played.machine, choices)
+                }
                 _ => FactBody::Generated { generation: generation(choices, n) },
             }
         }
@@ -355,6 +413,18 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
             FactBody::BudgetReached { reached: Reached::Duration { limit_ms: 9, spent_ms: 10 } }
         }
         Action::Generate { .. } if odd == 5 => FactBody::ToolsChanged { tools: surroundings(1).tools },
+        Action::Generate { .. } if odd == 8 || odd == 9 => FactBody::GenerationFailed {
+            failure: GenerationFailure {
+                kind: FailureKind::ContextOverflow,
+                message: "too much".to_owned(),
+                status_code: (odd == 8).then_some(400),
+                is_retryable: false,
+                retry_after_ms: None,
+            },
+            retry_in_ms: None,
+            received_bytes: None,
+        },
+        Action::Summarize { .. } => summarized(&played.machine, choices),
         Action::Generate { .. } => FactBody::Generated { generation: generation(choices, n) },
         Action::CallTools { calls, .. } => {
             let call = &calls[choices.below(calls.len())];
@@ -389,6 +459,7 @@ fn check_world(bytes: &[u8]) -> BTreeSet<Arrow> {
     check_replay(&first);
     check_terminal(&first);
     check_numbers(&first);
+    check_summaries(&first);
     check_queries(&first, 0);
     let mut arrows = first.arrows.clone();
 
@@ -398,10 +469,12 @@ fn check_world(bytes: &[u8]) -> BTreeSet<Arrow> {
         let mut second = Played { machine: RunMachine::restore(from.clone()), ..fresh() };
         tell(&mut second, resumed("run-1", Some(&from), &mut choices, 900));
         play(&mut second, &mut choices, 901..940);
-        assert!(second.machine.messages().starts_with(&from.messages));
+        let is_summarized = second.events.iter().any(is_summary);
+        assert!(is_summarized || second.machine.messages().starts_with(&from.messages));
         assert!(second.machine.head().step_number > from.head.step_number);
         check_terminal(&second);
         check_numbers(&second);
+        check_summaries(&second);
         check_queries(&second, heard(&from.messages, &from.head.queued_messages));
         arrows.extend(second.arrows);
     }
@@ -414,7 +487,8 @@ fn check_replay(played: &Played) {
     for n in 1..=played.facts.len() {
         let again = replay(&played.facts[..n]);
         assert_eq!(again.events[..], played.events[..again.events.len()]);
-        assert!(played.machine.messages().starts_with(again.machine.messages()));
+        let is_summarized = played.events[again.events.len()..].iter().any(is_summary);
+        assert!(is_summarized || played.machine.messages().starts_with(again.machine.messages()));
         assert_eq!(again.asked[..], played.asked[..n]);
         match (&played.asked[n - 1], again.machine.outstanding()) {
             (Action::CallTools { calls, .. }, Action::CallTools { calls: open, in_doubt }) => {
@@ -422,6 +496,7 @@ fn check_replay(played: &Played) {
             }
             (Action::Wait, Action::CallTools { calls, in_doubt }) => assert!(in_doubt && !calls.is_empty()),
             (Action::Generate { .. }, outstanding) => assert_eq!(outstanding, Action::Generate { after_ms: 0 }),
+            (Action::Summarize { .. }, outstanding) => assert_eq!(outstanding, Action::Summarize { after_ms: 0 }),
             (asked, outstanding) => assert_eq!(&outstanding, asked),
         }
     }
@@ -453,7 +528,7 @@ fn check_queries(played: &Played, before: usize) {
         .iter()
         .filter(|fact| matches!(&fact.body, FactBody::Resumed { resumption } if resumption.query.is_some()));
     let machine = &played.machine;
-    assert_eq!(heard(machine.messages(), &machine.head().queued_messages), before + said.count());
+    assert_eq!(heard(machine.messages(), &machine.head().queued_messages) + played.forgotten, before + said.count());
 }
 
 fn heard(messages: &[Message], queued: &[String]) -> usize {
@@ -462,6 +537,17 @@ fn heard(messages: &[Message], queued: &[String]) -> usize {
         _ => false,
     };
     messages.iter().filter(is_more).count() + queued.len()
+}
+
+/// Summaries keep their distance, and one that fails is tried once more at most.
+fn check_summaries(played: &Played) {
+    let steps: Vec<u64> =
+        played.events.iter().filter(|event| is_summary(event)).filter_map(|e| e.step_number).collect();
+    assert!(steps.windows(2).all(|pair| pair[1] >= pair[0] + 4), "summaries in steps {steps:?}");
+    let asked = |action: &Action| matches!(action, Action::Summarize { .. });
+    for three in played.asked.windows(3) {
+        assert!(!three.iter().all(asked), "a third try at a summary");
+    }
 }
 
 /// Events are numbered without a gap, and their ids differ.
@@ -498,6 +584,9 @@ proptest! {
             Input::Fact(started(3)),
             Input::Fact(Fact { stamp: stamp(7), body: FactBody::ToolReturned { result: stray } }),
             Input::Fact(Fact { stamp: stamp(8), body: FactBody::Interrupted }),
+            Input::Fact(Fact { stamp: stamp(8), body: summary_of(0) }),
+            Input::Fact(Fact { stamp: stamp(8), body: summary_of(1) }),
+            Input::Fact(Fact { stamp: stamp(8), body: summary_of(usize::MAX) }),
             Input::Fact(Fact { stamp: stamp(9), body: FactBody::Generated { generation: generation(&mut choices, 9) } }),
         ];
         for input in inputs {

@@ -8,8 +8,6 @@ use crate::event::EventBody;
 use crate::generation::{FinishReason, Generation};
 use crate::machine::calls::Turn;
 use crate::machine::run::{Arrow, RunMachine};
-use crate::machine::state::State;
-use crate::machine::transition::Action;
 use crate::message::Message;
 use crate::usage::Usage;
 
@@ -84,15 +82,9 @@ impl RunMachine {
         self.book.counted_step = self.head.step_number;
     }
 
-    pub(super) fn reserve(&mut self, reservation: &Reservation) -> Arrow {
+    pub(super) fn reserve(&mut self, reservation: &Reservation) {
         self.count_step();
         self.book.reserved = Some(reservation.clone());
-        Arrow {
-            state: State::GeneratingToolCall,
-            events: Vec::new(),
-            save: false,
-            action: Action::Generate { after_ms: 0 },
-        }
     }
 
     /// Enters what an answer took; `tokens` as far as the provider told.
@@ -133,6 +125,15 @@ impl RunMachine {
     pub(super) fn cut_by_budget(&self, generation: &Generation) -> Option<Reached> {
         let reserved = self.book.reserved.as_ref().filter(|_| generation.finish == FinishReason::Length)?;
         reserved.clamped_by.clone()
+    }
+
+    /// A budget of the job is used up while the model is asked, or is to be.
+    pub(super) fn reach_while_asking(&mut self, reached: &Reached) -> Arrow {
+        // Time passes while a request is under way; everything else is reached before one is sent.
+        if self.book.reserved.is_some() || matches!(reached, Reached::Duration { .. }) {
+            self.give_up();
+        }
+        self.reach(reached, &Turn::default())
     }
 
     /// A budget of the job is used up. `turn`: the calls that were being answered.

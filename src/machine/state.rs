@@ -13,6 +13,8 @@ pub enum State {
     PreparingForStep,
     /// The model is being asked.
     GeneratingToolCall,
+    /// The model is being asked for a summary of older steps, as the conversation no longer fits its window.
+    SummarizingContext(Overflow),
     /// The turn's MCP calls are being answered.
     CallingMcpTools(Turn),
     /// The turn's delegates are next.
@@ -29,6 +31,16 @@ pub enum State {
     Stopped(Status),
 }
 
+/// How a conversation was found not to fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overflow {
+    /// In words: the provider's, or those of the estimate.
+    pub what: String,
+    pub status_code: Option<u16>,
+    /// Summaries that have failed since.
+    pub failures: u32,
+}
+
 impl State {
     /// The state's name, as the diagram has it; a stopped Run's is its status.
     pub fn name(&self) -> &'static str {
@@ -36,6 +48,7 @@ impl State {
             Self::Init => "Init",
             Self::PreparingForStep => "PreparingForStep",
             Self::GeneratingToolCall => "GeneratingToolCall",
+            Self::SummarizingContext(_) => "SummarizingContext",
             Self::CallingMcpTools(_) => "CallingMcpTools",
             Self::CallingDelegates(_) => "CallingDelegates",
             Self::CallingInteractiveTools(_) => "CallingInteractiveTools",

@@ -26,6 +26,7 @@ impl Input {
                 FactBody::Resumed { .. } => "Resumed",
                 FactBody::Generated { .. } => "Generated",
                 FactBody::GenerationFailed { .. } => "GenerationFailed",
+                FactBody::Summarized { .. } => "Summarized",
                 FactBody::ToolReturned { .. } => "ToolReturned",
                 FactBody::ToolsChanged { .. } => "ToolsChanged",
                 FactBody::Reserved { .. } => "Reserved",
@@ -58,7 +59,7 @@ pub struct Save {
 impl Save {
     /// Its messages, out of those of the machine that asked for it.
     pub fn messages_of<'a>(&self, machine: &'a RunMachine) -> &'a [Message] {
-        // A history only grows, so that it never holds fewer.
+        // A history shrinks by a summary only, of which no checkpoint is due.
         machine.messages().get(..self.messages).unwrap_or(machine.messages())
     }
 }
@@ -70,6 +71,11 @@ pub enum Action {
     Proceed,
     /// Ask the model, after this wait; come back with `Generated` or `GenerationFailed`.
     Generate {
+        /// Milliseconds.
+        after_ms: u64,
+    },
+    /// Have the model summarise older steps, after this wait; come back with `Summarized` or `GenerationFailed`.
+    Summarize {
         /// Milliseconds.
         after_ms: u64,
     },

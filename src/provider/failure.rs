@@ -22,6 +22,33 @@ const ACCOUNT_CODES: [&str; 4] =
 /// The code of a quota that is spent for the day; Google tells it only by the quota's name.
 pub const DAILY_QUOTA: &str = "daily_quota";
 
+/// Names that providers have for a conversation that does not fit the model's context window.
+const OVERFLOW_NAMES: [&str; 3] =
+    ["context_length_exceeded", "exceed_context_size_error", "model_context_window_exceeded"];
+/// What the messages of such refusals contain, in lower case, where no name tells it: Anthropic (twice: the prompt
+/// alone, the prompt and `max_tokens`), Bedrock, OpenAI, OpenAI and most of its imitators,
+/// Gemini, llama.cpp, xAI, Groq, Mistral.
+const OVERFLOW_MESSAGES: [&str; 10] = [
+    "prompt is too long",
+    "exceed context limit",
+    "input is too long for requested model",
+    "exceeds the context window",
+    "maximum context length",
+    "exceeds the maximum number of tokens allowed",
+    "exceeds the available context size",
+    "maximum prompt length",
+    "reduce the length of the messages",
+    "too large for model with",
+];
+
+/// Whether a request was refused because the conversation does not fit the model's context window. To be asked of
+/// refusals that cannot pass only: limits on tokens per minute are told in similar words.
+pub fn is_context_overflow<'a>(names: impl IntoIterator<Item = &'a str>, message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    names.into_iter().any(|name| OVERFLOW_NAMES.contains(&name))
+        || OVERFLOW_MESSAGES.iter().any(|part| message.contains(part))
+}
+
 /// A failure that can pass.
 pub fn retryable(kind: FailureKind, message: impl Into<String>) -> GenerationFailure {
     GenerationFailure { is_retryable: true, ..lasting(kind, message) }
@@ -66,6 +93,13 @@ pub fn of_status<'a>(
             Some(text) => format!("HTTP status {status}: {text}"),
             None => format!("HTTP status {status} without an explanation"),
         },
+    };
+    // Some servers fail on it instead of refusing it, which is no reason to ask again.
+    let may_overflow = matches!(kind, FailureKind::InvalidRequest) || status == 500;
+    let (kind, is_retryable) = if may_overflow && is_context_overflow(code.as_deref(), &message) {
+        (FailureKind::ContextOverflow, false)
+    } else {
+        (kind, is_retryable)
     };
     if let (300..=399, Some(to)) = (status, header("location")) {
         message = format!("the server redirects to {to}, which is not followed: set that address as the base URL");
@@ -207,6 +241,45 @@ mod tests {
             let failure = of(status, &[], "{}", Some(told("no", "some_error")));
             let wanted = GenerationFailure { status_code: Some(status), is_retryable, ..lasting(kind, "no") };
             assert_eq!(failure, wanted);
+        }
+    }
+
+    #[test]
+    fn a_conversation_that_does_not_fit_is_told_apart_whoever_says_so() {
+        for (status, message, code) in [
+            (400, "prompt is too long: 208310 tokens > 200000 maximum", "invalid_request_error"),
+            (
+                400,
+                "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000",
+                "invalid_request_error",
+            ),
+            (400, "Input is too long for requested model.", "ValidationException"),
+            (400, "Your input exceeds the context window of this model.", "context_length_exceeded"),
+            (400, "No.", "context_length_exceeded"),
+            (400, "This model's maximum context length is 65536 tokens. However, you requested 70000.", "400"),
+            (400, "The input token count (1196265) exceeds the maximum number of tokens allowed (1048576).", "400"),
+            (
+                400,
+                "request (9412 tokens) exceeds the available context size (8192 tokens)",
+                "exceed_context_size_error",
+            ),
+            (500, "request (9412 tokens) exceeds the available context size (8192 tokens)", "500"),
+            (400, "This model's maximum prompt length is 131072 but the request contains 537812 tokens.", "400"),
+            (413, "Please reduce the length of the messages or completion.", "invalid_request_error"),
+            (422, "Prompt contains 65673 tokens, too large for model with 32768 maximum context length", "3051"),
+        ] {
+            let failure = of(status, &[], "", Some(told(message, code)));
+            let wanted =
+                GenerationFailure { status_code: Some(status), ..lasting(FailureKind::ContextOverflow, message) };
+            assert_eq!(failure, wanted);
+        }
+        for (status, message, code) in [
+            (429, "Request too large: maximum context length per minute reached", "rate_limit_exceeded"),
+            (400, "max_tokens: 90000 > 64000, which is the maximum allowed number of output tokens", "e"),
+            (413, "Request exceeds the maximum size", "request_too_large"),
+            (401, "prompt is too long for this key", "e"),
+        ] {
+            assert_ne!(of(status, &[], "", Some(told(message, code))).kind, FailureKind::ContextOverflow, "{message}");
         }
     }
 

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::ErrorBody;
-use super::failure::DAILY_QUOTA;
+use super::failure::{DAILY_QUOTA, is_context_overflow};
 use crate::generation::{FailureKind, GenerationFailure};
 
 /// Longest message kept, in characters: failures are written to the log, and providers' longest useful messages
@@ -58,7 +58,14 @@ impl ReportedError {
     /// can pass: the request had been accepted before.
     pub(super) fn into_failure(self) -> GenerationFailure {
         let known = self.names.iter().find_map(|name| classify(name));
-        let (kind, is_retryable) = known.unwrap_or((FailureKind::Provider, true));
+        let (kind, is_retryable) = match known {
+            None | Some((FailureKind::InvalidRequest | FailureKind::Provider, _))
+                if is_context_overflow(self.names.iter().map(String::as_str), &self.message) =>
+            {
+                (FailureKind::ContextOverflow, false)
+            }
+            known => known.unwrap_or((FailureKind::Provider, true)),
+        };
         let message = match self.names.first() {
             _ if !self.message.is_empty() => self.message,
             Some(name) => format!("the provider reported {name} in mid-stream, without a message"),
@@ -100,8 +107,6 @@ fn classify(name: &str) -> Option<(FailureKind, bool)> {
         "invalid_request_error"
         | "request_too_large"
         | "invalid_prompt"
-        | "context_length_exceeded"
-        | "exceed_context_size_error"
         | "content_filter"
         | "content_policy_violation"
         | "bio_policy"
@@ -212,6 +217,11 @@ mod tests {
             (json!({"type": "billing_error"}), FailureKind::RateLimit, false),
             (json!({"type": "invalid_request_error"}), FailureKind::InvalidRequest, false),
             (json!({"type": "request_too_large"}), FailureKind::InvalidRequest, false),
+            (json!({"code": "context_length_exceeded"}), FailureKind::ContextOverflow, false),
+            (json!({"type": "exceed_context_size_error", "code": 400}), FailureKind::ContextOverflow, false),
+            (json!({"type": "api_error", "message": "Prompt is too long"}), FailureKind::ContextOverflow, false),
+            (json!({"message": "Your input exceeds the context window."}), FailureKind::ContextOverflow, false),
+            (json!({"code": 429, "message": "prompt is too long for now"}), FailureKind::RateLimit, true),
             (json!({"type": "authentication_error"}), FailureKind::Authentication, false),
             (json!({"type": "permission_error"}), FailureKind::Authentication, false),
             (json!({"type": "not_found_error"}), FailureKind::NotFound, false),

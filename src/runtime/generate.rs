@@ -5,10 +5,13 @@ use std::time::Duration;
 use crate::event::EventBody;
 use crate::expert::Expert;
 use crate::fact::{Fact, FactBody};
-use crate::generation::{Delta, FinishReason, GenerateRequest, GeneratedPart, Generation, NativeTools, Occasion};
+use crate::generation::{
+    Delta, FinishReason, GenerateRequest, GeneratedPart, Generation, GenerationFailure, NativeTools, Occasion,
+};
 use crate::machine::RunMachine;
 use crate::provider::retry;
 use crate::runtime::RunError;
+use crate::runtime::context::{self, Size};
 use crate::runtime::recorder::Recorder;
 use crate::runtime::run::Stage;
 use crate::store::StoreError;
@@ -32,7 +35,8 @@ pub async fn wait(recorder: &mut Recorder, stage: &Stage, after_ms: u64) -> Resu
     Ok(())
 }
 
-/// Asks the model once. The checkpoint that is owed is written while the request is under way.
+/// Asks the model once, if the conversation fits its window. The checkpoint that is owed is written while the request is
+/// under way.
 ///
 /// # Errors
 /// What cannot be stored; every failure of the model is a fact.
@@ -41,30 +45,84 @@ pub async fn generate(
     recorder: &mut Recorder,
     stage: &Stage,
     tools: &[ToolSpec],
+    size: Size,
 ) -> Result<Fact, RunError> {
     if stage.halt.is_cancelled() {
         return Ok(stage.halted());
+    }
+    if let Some(failure) = context::overflow(machine, stage, size) {
+        // Nothing is sent; the checkpoint must be where the log is now.
+        recorder.settle()?;
+        return Ok(failed(stage, BrokenOff::unsent(failure), machine.head().retry_count));
     }
     let request = GenerateRequest {
         model: &stage.model,
         messages: machine.messages(),
         tools,
         reasoning: stage.reasoning,
-        max_output_tokens: machine.reserved().map(|held| held.output_tokens).or(stage.max_output_tokens),
+        max_output_tokens: context::answer_limit(machine, stage, size),
         native: native_tools(&stage.expert),
-        occasion: Occasion { run: machine.head().run_id.as_str(), at: machine.now() },
+        occasion: occasion(machine),
     };
     let mut telling = stage.narrator.answer(machine.head().step_number, &stage.redactor);
-    let mut received: Option<u64> = None;
-    let mut on_delta = |delta: &_| {
-        received = Some(received.unwrap_or(0).saturating_add(bytes_of(delta)));
-        telling.delta(delta);
+    let outcome = ask(recorder, stage, &request, &mut |delta| telling.delta(delta)).await;
+    telling.end();
+    match outcome? {
+        None => Ok(stage.halted()),
+        Some(Ok(generation)) => {
+            let stamp = stage.clock.stamp();
+            for message in [doubt_about(&generation), context::warning(machine, &generation)].into_iter().flatten() {
+                stage.narrator.runtime(EventBody::RuntimeWarning { message });
+            }
+            Ok(Fact { stamp, body: FactBody::Generated { generation } })
+        }
+        Some(Err(broken)) => Ok(failed(stage, broken, machine.head().retry_count)),
+    }
+}
+
+/// A request without an answer.
+pub struct BrokenOff {
+    pub failure: GenerationFailure,
+    /// How many bytes of text the answer had; `None` when it had not begun.
+    pub received_bytes: Option<u64>,
+}
+
+impl BrokenOff {
+    /// Of a request that was not sent.
+    pub fn unsent(failure: GenerationFailure) -> Self {
+        Self { failure, received_bytes: None }
+    }
+}
+
+/// A failure as a fact, with the verdict on another try. `failures`: those before it.
+pub fn failed(stage: &Stage, broken: BrokenOff, failures: u32) -> Fact {
+    let BrokenOff { failure, received_bytes } = broken;
+    let stamp = stage.clock.stamp();
+    let retry_in_ms =
+        retry::delay(failures, &failure, stamp.seed).map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+    Fact { stamp, body: FactBody::GenerationFailed { failure, retry_in_ms, received_bytes } }
+}
+
+/// Asks once, and writes the checkpoint that is owed meanwhile. `None` when the Run is to stop.
+///
+/// # Errors
+/// What cannot be stored; a failure of the model is an answer.
+pub async fn ask(
+    recorder: &mut Recorder,
+    stage: &Stage,
+    request: &GenerateRequest<'_>,
+    on_delta: &mut (dyn FnMut(&Delta) + Send),
+) -> Result<Option<Result<Generation, BrokenOff>>, RunError> {
+    let mut received_bytes: Option<u64> = None;
+    let mut count = |delta: &Delta| {
+        received_bytes = Some(received_bytes.unwrap_or(0).saturating_add(bytes_of(delta)));
+        on_delta(delta);
     };
     let asked = async {
         let answer = async {
             #[cfg(feature = "fault-injection")]
-            crate::store::mark("request", machine.head().run_id.as_str());
-            Ok::<_, StoreError>(stage.provider.generate(&request, stage.timeout, &mut on_delta).await)
+            crate::store::mark("request", request.occasion.run);
+            Ok::<_, StoreError>(stage.provider.generate(request, stage.timeout, &mut count).await)
         };
         // Polled in this order, and then the connection's own task gets its turn: the request has left when the disk is
         // waited for, which blocks this thread. A disk that fails ends it at once.
@@ -78,28 +136,23 @@ pub async fn generate(
         outcome = asked => Some(outcome),
         () = stage.halt.cancelled() => None,
     };
-    telling.end();
-    let Some(outcome) = outcome else {
-        return Ok(stage.halted());
-    };
+    let Some(outcome) = outcome else { return Ok(None) };
     let (answer, ()) = outcome?;
-    let stamp = stage.clock.stamp();
-    let body = match answer {
+    Ok(Some(match answer {
         Ok(mut generation) => {
             stage.redactor.generation(&mut generation);
-            if let Some(message) = doubt_about(&generation) {
-                stage.narrator.runtime(EventBody::RuntimeWarning { message });
-            }
-            FactBody::Generated { generation }
+            Ok(generation)
         }
         Err(mut failure) => {
             failure.message = stage.redactor.text(&failure.message);
-            let retry_in_ms = retry::delay(machine.head().retry_count, &failure, stamp.seed)
-                .map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-            FactBody::GenerationFailed { failure, retry_in_ms, received_bytes: received }
+            Err(BrokenOff { failure, received_bytes })
         }
-    };
-    Ok(Fact { stamp, body })
+    }))
+}
+
+/// Whose question the next request is.
+pub fn occasion(machine: &RunMachine) -> Occasion<'_> {
+    Occasion { run: machine.head().run_id.as_str(), at: machine.now() }
 }
 
 /// What the provider is to run itself for `expert`.
@@ -132,7 +185,10 @@ fn doubt_about(generation: &Generation) -> Option<String> {
         FinishReason::Other(reason) => {
             return is_last.then(|| format!("the answer may be incomplete: it ended with {reason:?}"));
         }
-        FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Pause => return None,
+        // It is not taken for an answer.
+        FinishReason::ContextWindow | FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Pause => {
+            return None;
+        }
     };
     is_last.then(|| format!("the answer may be incomplete: {why}"))
 }

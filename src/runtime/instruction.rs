@@ -84,6 +84,7 @@ mod tests {
             description: Some(format!("What {key} does.")),
             instruction: format!("Be {key}."),
             default_model_tier: None,
+            context_limit: None,
             skills: IndexMap::new(),
             delegates: Vec::new(),
             tags: Vec::new(),

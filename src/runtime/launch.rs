@@ -449,6 +449,11 @@ impl Shared {
             delegates: inventory.delegates.clone(),
             limits: self.options.settings.limits,
             context_window: model.and_then(|model| model.context_window),
+            context_limit: setting
+                .experts
+                .get(setting.expert_key.as_str())
+                .and_then(|expert| expert.context_limit)
+                .unwrap_or(self.options.settings.context_limit),
             price: self.price(setting),
             max_tool_repetitions: self.options.settings.budgets.max_tool_repetitions,
         }

@@ -3,6 +3,7 @@
 mod audit;
 mod calls;
 mod clock;
+mod context;
 mod generate;
 mod ground;
 mod halt;
@@ -19,6 +20,7 @@ mod recorder;
 mod resume;
 mod run;
 mod session;
+mod summary;
 mod supply;
 mod teller;
 mod tree;

@@ -15,12 +15,13 @@ use crate::machine::{Action, Input, Need, RunMachine, Verdict};
 use crate::provider::Provider;
 use crate::redact::Redactor;
 use crate::runtime::calls::Calls;
+use crate::runtime::context::Gauge;
 use crate::runtime::halt::Halt;
 use crate::runtime::narrator::Narrator;
 use crate::runtime::recorder::Recorder;
 use crate::runtime::session::Tape;
 use crate::runtime::teller::Teller;
-use crate::runtime::{InDoubt, RunError, generate};
+use crate::runtime::{InDoubt, RunError, generate, summary};
 use crate::setting::ReasoningBudget;
 use crate::skill::SkillSet;
 use crate::tool::ToolSpec;
@@ -72,6 +73,7 @@ pub async fn drive(
     skills: &mut SkillSet,
 ) -> Result<(Status, u64), RunError> {
     let mut calls = Calls::new(stage);
+    let mut gauge = Gauge::default();
     let mut first_step = None;
     // What the Run had been charged with before the request for which something is set aside.
     let mut before_request = None;
@@ -87,6 +89,10 @@ pub async fn drive(
             // The request has ended, and the machine has charged it.
             teller.settle(&machine.head().run_id, machine.ledger().charged.minus(before)).await;
         }
+        if let Input::Fact(Fact { body: FactBody::Summarized { .. }, .. }) = &input {
+            // A summary replaces what was counted.
+            gauge = Gauge::default();
+        }
         let first_step = *first_step.get_or_insert(machine.head().step_number);
         input = match transition.action {
             Action::Proceed => Input::Proceed,
@@ -99,10 +105,20 @@ pub async fn drive(
             }
             Action::Generate { after_ms } => {
                 generate::wait(recorder, stage, after_ms).await?;
-                Input::Fact(match reserve(machine, stage, skills.tools()).await {
-                    Some(fact) => fact,
-                    None => generate::generate(machine, recorder, stage, skills.tools()).await?,
+                let tools = skills.tools();
+                let most = stage.provider.output_bound(&stage.model, stage.reasoning);
+                let reserved = reserve(machine, stage, || machine.prompt_bound(tools), most).await;
+                Input::Fact(if let Some(fact) = reserved {
+                    fact
+                } else {
+                    let size = gauge.read(machine, tools);
+                    generate::generate(machine, recorder, stage, tools, size).await?
                 })
+            }
+            Action::Summarize { after_ms } => {
+                generate::wait(recorder, stage, after_ms).await?;
+                let size = gauge.read(machine, skills.tools());
+                Input::Fact(summary::summarize(machine, recorder, stage, skills.tools(), size).await?)
             }
             Action::CallTools { calls: asked, in_doubt } => {
                 recorder.sync()?;
@@ -119,15 +135,12 @@ pub async fn drive(
 }
 
 /// Asks the job's account for the next request, where it has one and this was not done yet. `None`: it may be sent.
-async fn reserve(machine: &RunMachine, stage: &Stage, tools: &[ToolSpec]) -> Option<Fact> {
+/// `prompt`: counts the most tokens that it can have; `most`: those of its answer.
+pub async fn reserve(machine: &RunMachine, stage: &Stage, prompt: impl FnOnce() -> u64, most: u64) -> Option<Fact> {
     let teller = stage.teller.as_ref().filter(|_| machine.reserved().is_none())?;
     let run: &RunId = &machine.head().run_id;
-    let need = Need {
-        steps: machine.uncounted_steps(),
-        prompt_tokens: machine.prompt_bound(tools),
-        max_output_tokens: stage.provider.output_bound(&stage.model, stage.reasoning),
-        price: stage.price,
-    };
+    let need =
+        Need { steps: machine.uncounted_steps(), prompt_tokens: prompt(), max_output_tokens: most, price: stage.price };
     let verdict = tokio::select! {
         biased;
         () = stage.halt.cancelled() => None,

@@ -12,6 +12,7 @@ mod support;
 
 mod budget;
 mod delegation;
+mod context;
 mod cost;
 mod crash;
 mod disk;

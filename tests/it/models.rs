@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Provider, Test};
 
 const OWN: &str = "[anthropic]\nlow = \"house-model\"\n\n[anthropic.models]\n\
-                   house-model = { contextWindow = 1_000, price = { input = 1, output = 10 } }\n";
+                   house-model = { contextWindow = 100_000, price = { input = 1, output = 10 } }\n";
 
 fn with_models(test: Test, models: &str) -> Test {
     test.env("PERSTACK_CONFIG_DIR", "settings").file("settings/models.toml", models)

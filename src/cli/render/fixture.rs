@@ -32,6 +32,8 @@ pub fn head(run: &str, step_number: u64) -> CheckpointHead {
         spend: Spend::default(),
         context_window: None,
         context_window_usage: None,
+        context: None,
+        summarized_at: None,
         pending_tool_calls: Vec::new(),
         partial_tool_results: Vec::new(),
         queued_messages: Vec::new(),

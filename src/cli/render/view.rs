@@ -150,6 +150,24 @@ impl View {
             EventBody::SkillStarting { skill_name, .. } => {
                 run.activity = format!("starting skill {}", visible(skill_name));
             }
+            EventBody::ContextSummarized {
+                messages_before,
+                messages_after,
+                tokens_before,
+                tokens_after,
+                usage,
+                spend,
+                ..
+            } => {
+                run.usage = run.usage.plus(*usage);
+                run.spend = run.spend.plus(*spend);
+                "asking the model".clone_into(&mut run.activity);
+                // One message has taken their place.
+                let replaced = messages_before.saturating_sub(*messages_after).saturating_add(1);
+                let (before, after) = (count(*tokens_before), count(*tokens_after));
+                let text = format!("summarised {replaced} messages: {before} to {after} tokens of context");
+                return vec![self.note(id, NoteKind::Done, text)];
+            }
             EventBody::Retry { reason, usage, spend, delay_ms, retry_count, .. } => {
                 run.usage = run.usage.plus(*usage);
                 run.spend = run.spend.plus(*spend);

@@ -101,7 +101,8 @@ fn finish(stop_reason: &str) -> Result<FinishReason, GenerationFailure> {
     Ok(match stop_reason {
         "end_turn" | "stop_sequence" => FinishReason::Stop,
         "tool_use" => FinishReason::ToolCalls,
-        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "max_tokens" => FinishReason::Length,
+        "model_context_window_exceeded" => FinishReason::ContextWindow,
         "guardrail_intervened" | "content_filtered" => FinishReason::ContentFilter,
         "malformed_model_output" | "malformed_tool_use" => {
             let message = format!("the model wrote what its provider could not read ({stop_reason})");

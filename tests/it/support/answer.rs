@@ -115,6 +115,8 @@ pub enum Stop {
     End,
     Calls,
     Length,
+    /// The context window is full; only Anthropic and Bedrock have a word for it.
+    Window,
     Filtered,
 }
 

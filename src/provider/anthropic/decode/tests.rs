@@ -249,8 +249,8 @@ fn imitators_may_leave_out_types_usage_and_signatures() {
 }
 
 #[test]
-fn a_full_context_window_is_a_length() {
-    assert_eq!(finish("model_context_window_exceeded"), FinishReason::Length);
+fn a_full_context_window_is_no_mere_length() {
+    assert_eq!(finish("model_context_window_exceeded"), FinishReason::ContextWindow);
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn every_reason_to_stop_has_its_meaning() {
         ("stop_sequence", FinishReason::Stop),
         ("tool_use", FinishReason::ToolCalls),
         ("max_tokens", FinishReason::Length),
-        ("model_context_window_exceeded", FinishReason::Length),
+        ("model_context_window_exceeded", FinishReason::ContextWindow),
         ("guardrail_intervened", FinishReason::ContentFilter),
         ("content_filtered", FinishReason::ContentFilter),
         ("astonished", FinishReason::Other("astonished".into())),

@@ -40,7 +40,7 @@ pub(super) fn stream(turn: &Turn, request: &Request, number: usize) -> String {
     let finish = match turn.ending() {
         Stop::End => "stop",
         Stop::Calls => "tool_calls",
-        Stop::Length => "length",
+        Stop::Length | Stop::Window => "length",
         Stop::Filtered => "content_filter",
     };
     data_event(&mut out, &choice(json!({}), Some(finish)));

@@ -31,6 +31,7 @@ pub(super) fn stream(turn: &Turn) -> Vec<u8> {
         Stop::End => "end_turn",
         Stop::Calls => "tool_use",
         Stop::Length => "max_tokens",
+        Stop::Window => "model_context_window_exceeded",
         Stop::Filtered => "content_filtered",
     };
     out.extend(event("messageStop", &json!({"p": "abcdef", "stopReason": stop})));

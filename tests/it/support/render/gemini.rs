@@ -37,7 +37,7 @@ pub(super) fn stream(turn: &Turn, request: &Request, number: usize) -> String {
     let last = signature.map(|signature| json!({"text": "", "thoughtSignature": signature}));
     let finish = match turn.ending() {
         Stop::End | Stop::Calls => "STOP",
-        Stop::Length => "MAX_TOKENS",
+        Stop::Length | Stop::Window => "MAX_TOKENS",
         Stop::Filtered => "SAFETY",
     };
     event(&mut out, &chunk(last.into_iter().collect(), Some(finish)));

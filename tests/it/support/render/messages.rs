@@ -39,6 +39,7 @@ pub(super) fn stream(turn: &Turn, request: &Request, number: usize) -> String {
         Stop::End => "end_turn",
         Stop::Calls => "tool_use",
         Stop::Length => "max_tokens",
+        Stop::Window => "model_context_window_exceeded",
         Stop::Filtered => "refusal",
     };
     let mut last = json!({"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": null}, "usage": {}});

@@ -27,7 +27,7 @@ pub(super) fn stream(turn: &Turn, request: &Request) -> String {
     let mut last = line(json!({"role": "assistant", "content": ""}));
     last["done"] = json!(true);
     // It has no filter that would end an answer.
-    last["done_reason"] = json!(if turn.ending() == Stop::Length { "length" } else { "stop" });
+    last["done_reason"] = json!(if matches!(turn.ending(), Stop::Length | Stop::Window) { "length" } else { "stop" });
     let nanoseconds =
         [("total_duration", 5_191_566_416_u64), ("load_duration", 2_154_458), ("eval_duration", 4_799_921_000)];
     for (name, duration) in nanoseconds {

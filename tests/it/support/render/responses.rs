@@ -125,7 +125,7 @@ impl Stream {
         }
         let cause = match turn.ending() {
             Stop::End | Stop::Calls => None,
-            Stop::Length => Some("max_output_tokens"),
+            Stop::Length | Stop::Window => Some("max_output_tokens"),
             Stop::Filtered => Some("content_filter"),
         };
         let status = if cause.is_some() { "incomplete" } else { "completed" };

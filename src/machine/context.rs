@@ -1,0 +1,239 @@
+//! What happens when a conversation no longer fits the model's context window: a summary of older steps, or a stop.
+//!
+//! Nothing is measured here. That a conversation does not fit is a fact, from the provider or from an estimate made
+//! before the request; so is which messages a summary replaces.
+
+use std::fmt::Write as _;
+
+use crate::checkpoint::{Measured, RunFailure, Todo};
+use crate::content::Content;
+use crate::cost::Spend;
+use crate::event::EventBody;
+use crate::expert::ContextLimit;
+use crate::generation::{FailureKind, FinishReason, Generation, GenerationFailure};
+use crate::machine::answer::text_of;
+use crate::machine::estimate;
+use crate::machine::run::{Arrow, RunMachine, Used};
+use crate::machine::state::{Overflow, State};
+use crate::machine::transition::Action;
+use crate::message::Message;
+
+/// Fewest steps from one summary to the next. Our own choice: a conversation that fills up again sooner is not helped
+/// by summaries, each of which costs as much as a request with everything in it.
+const STEPS_BETWEEN: u64 = 4;
+/// Summaries that may fail before the Run stops: the first, and one more.
+const MAX_FAILURES: u32 = 2;
+
+impl Overflow {
+    /// As a failure tells it.
+    pub(super) fn of(failure: &GenerationFailure) -> Self {
+        Self { what: failure.message.clone(), status_code: failure.status_code, failures: 0 }
+    }
+}
+
+impl RunMachine {
+    /// How many messages stand before all that a summary may replace: the instruction and the first question.
+    pub fn opening(&self) -> usize {
+        let is_instruction = |message: &&Message| matches!(message, Message::InstructionMessage { .. });
+        let instructions = self.messages.iter().take_while(is_instruction).count();
+        let is_question = matches!(self.messages.get(instructions), Some(Message::UserMessage { .. }));
+        instructions + usize::from(is_question)
+    }
+
+    /// Whether this many messages behind the opening can give way to a summary: no call may lose its answer.
+    pub(super) fn can_replace(&self, replaced: usize) -> bool {
+        let end = self.opening().saturating_add(replaced);
+        replaced > 0
+            && end <= self.messages.len()
+            && !matches!(self.messages.get(end), Some(Message::ToolMessage { .. }))
+    }
+
+    /// Notes how full the window is by what an answer tells. `said`: its text.
+    pub(super) fn measure(&mut self, generation: &Generation, said: &str) {
+        let Some(tokens) = generation.context_tokens else { return };
+        self.measured = Some(estimate::Measured { tokens, messages: self.messages.len(), other_tools: false });
+        // An answer that says nothing, or is cut off by the window, does not join the conversation.
+        let joins = generation.finish != FinishReason::ContextWindow && (!said.is_empty() || generation.has_calls());
+        self.head.context = Some(Measured { tokens, messages: self.messages.len() + usize::from(joins) });
+        self.head.context_window_usage = self.head.context_window.map(|window| share(tokens, window));
+    }
+
+    /// The Run goes on with what may be another model.
+    pub(super) fn change_window(&mut self) {
+        let head = &mut self.head;
+        if head.context_window != self.surroundings.context_window {
+            // Another window is another model, which counts otherwise.
+            self.measured = None;
+        }
+        head.context_window = self.surroundings.context_window;
+        head.context_window_usage = match (head.context_window, head.context) {
+            (Some(window), Some(measured)) => Some(share(measured.tokens, window)),
+            (Some(_), None) => head.context_window_usage,
+            (None, _) => None,
+        };
+    }
+
+    /// The conversation does not fit: older steps are summarised, if that is wanted and may help.
+    pub(super) fn overflowed(&mut self, overflow: Overflow) -> Arrow {
+        let since = self.head.summarized_at.map(|step| self.head.step_number.saturating_sub(step));
+        let remedy = match self.surroundings.context_limit {
+            ContextLimit::Stop => {
+                "Continue with a model that has a larger window, with contextLimit = \"summarize\", or with smaller \
+                 outputs of tools (maxToolOutput)"
+            }
+            ContextLimit::Summarize if since.is_some_and(|steps| steps < STEPS_BETWEEN) => {
+                "Older steps were summarised only just before. Continue with a model that has a larger window, or with \
+                 smaller outputs of tools (maxToolOutput)"
+            }
+            ContextLimit::Summarize if !self.can_replace(1) && !self.can_replace(2) => {
+                "There are no older steps to summarise. Continue with a model that has a larger window, or with a \
+                 shorter instruction, question and list of tools"
+            }
+            ContextLimit::Summarize => return Self::summarize(overflow, Vec::new(), 0),
+        };
+        self.stop_by_overflow(&overflow, remedy)
+    }
+
+    /// Asks for a summary.
+    pub(super) fn summarize(overflow: Overflow, events: Vec<EventBody>, after_ms: u64) -> Arrow {
+        Arrow {
+            state: State::SummarizingContext(overflow),
+            events,
+            save: false,
+            action: Action::Summarize { after_ms },
+        }
+    }
+
+    /// The model has summarised the `replaced` messages behind the opening. `tokens`: of the request, before and after.
+    pub(super) fn summarized(
+        &mut self,
+        overflow: Overflow,
+        generation: &Generation,
+        replaced: usize,
+        tokens: (u64, u64),
+    ) -> Arrow {
+        let cut = self.cut_by_budget(generation);
+        let used = self.account(generation);
+        if let Some(reached) = cut {
+            return self.stop_by_budget(reached);
+        }
+        let text = text_of(generation);
+        let (tokens_before, tokens_after) = tokens;
+        let problem = match generation.finish {
+            _ if text.trim().is_empty() => Some("the summary is empty"),
+            FinishReason::Length | FinishReason::ContextWindow => Some("the summary is too long and was cut off"),
+            FinishReason::ContentFilter => {
+                Some("the provider's content filter, or the model itself, ended the summary")
+            }
+            _ if tokens_after >= tokens_before => Some("the summary is longer than what it is to replace"),
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            return self.summarize_again(overflow, "SummaryError", problem, used, Some(0));
+        }
+        let messages_before = self.messages.len();
+        let new_message = self.summary_message(replaced, text.trim());
+        let opening = self.opening();
+        self.messages.splice(opening..opening.saturating_add(replaced), [new_message.clone()]);
+        self.head.context = None;
+        self.measured = None;
+        self.head.context_window_usage = self.head.context_window.map(|window| share(tokens_after, window));
+        self.head.summarized_at = Some(self.head.step_number);
+        let Used { usage, spend } = used;
+        let messages_after = self.messages.len();
+        let event = EventBody::ContextSummarized {
+            new_message,
+            messages_before,
+            messages_after,
+            tokens_before,
+            tokens_after,
+            usage,
+            spend,
+        };
+        Arrow {
+            state: State::GeneratingToolCall,
+            events: vec![event],
+            save: false,
+            action: Action::Generate { after_ms: 0 },
+        }
+    }
+
+    /// The model could not be asked for a summary, or gave none.
+    pub(super) fn summary_failed(
+        &mut self,
+        overflow: Overflow,
+        failure: &GenerationFailure,
+        retry_in_ms: Option<u64>,
+    ) -> Arrow {
+        let spend = if failure.may_be_charged() { Spend::UNKNOWN } else { Spend::default() };
+        self.count_step();
+        self.charge(spend);
+        let used = Used { spend, ..Used::default() };
+        self.summarize_again(overflow, failure.kind.name(), &failure.message, used, retry_in_ms)
+    }
+
+    /// One more try after the wait, or a stop where there was one already or another would not help.
+    fn summarize_again(
+        &mut self,
+        overflow: Overflow,
+        name: &str,
+        problem: &str,
+        used: Used,
+        retry_in_ms: Option<u64>,
+    ) -> Arrow {
+        let overflow = Overflow { failures: overflow.failures.saturating_add(1), ..overflow };
+        let Some(after_ms) = retry_in_ms.filter(|_| overflow.failures < MAX_FAILURES) else {
+            let remedy = format!(
+                "Older steps could not be summarised: {problem}. Continue once more, or with a model that has a larger \
+                 window"
+            );
+            return self.stop_by_overflow(&overflow, &remedy);
+        };
+        let event = EventBody::Retry {
+            reason: serde_json::json!({ "error": name, "message": problem }).to_string(),
+            new_messages: Vec::new(),
+            tool_calls: Vec::new(),
+            tool_results: Vec::new(),
+            usage: used.usage,
+            spend: used.spend,
+            delay_ms: Some(after_ms),
+            retry_count: overflow.failures,
+        };
+        Self::summarize(overflow, vec![event], after_ms)
+    }
+
+    fn stop_by_overflow(&mut self, overflow: &Overflow, remedy: &str) -> Arrow {
+        let what = overflow.what.trim_end_matches('.');
+        self.stop_by_error(RunFailure {
+            name: FailureKind::ContextOverflow.name().to_owned(),
+            message: format!("the conversation no longer fits the model's context window: {what}. {remedy}"),
+            status_code: overflow.status_code,
+            is_retryable: false,
+        })
+    }
+
+    /// What stands in place of the messages that a summary replaces. The tasks, which they told of, are the Run's own.
+    fn summary_message(&mut self, replaced: usize, summary: &str) -> Message {
+        let mut text = format!(
+            "(The {replaced} messages that followed were replaced by this summary of them, to make room. What they did \
+             is done.)\n\n{summary}"
+        );
+        let tasks = &self.head.todos.todos;
+        if !tasks.is_empty() {
+            text.push_str("\n\nThe list of tasks as it is now:");
+        }
+        for Todo { id, title, completed } in tasks {
+            let mark = if *completed { "x" } else { " " };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n- [{mark}] {id}: {title}");
+        }
+        let contents = self.named(vec![Content::text(text)]);
+        Message::UserMessage { id: self.mint.id(), contents, cache: false }
+    }
+}
+
+/// How much of the window is taken: 0 to 1, and above where an estimate says so.
+#[expect(clippy::cast_precision_loss, reason = "a ratio for display; windows are far below 2^52")]
+fn share(tokens: u64, window: u64) -> f64 {
+    tokens as f64 / window.max(1) as f64
+}

@@ -1,0 +1,43 @@
+//! What is added to the conversation.
+
+use crate::content::{Content, ResultPart};
+use crate::machine::calls;
+use crate::machine::run::RunMachine;
+use crate::message::Message;
+use crate::tool::ToolResult;
+
+impl RunMachine {
+    pub(super) fn add_input(&mut self, message: Message) {
+        self.step.input_messages.push(message.clone());
+        self.messages.push(message);
+    }
+
+    pub(super) fn add_new(&mut self, message: Message) {
+        self.call_ids.extend(message.call_ids().map(str::to_owned));
+        self.step.new_messages.push(message.clone());
+        self.messages.push(message);
+    }
+
+    pub(super) fn named(&mut self, mut contents: Vec<Content>) -> Vec<Content> {
+        calls::name_parts(&mut contents, &mut self.mint);
+        contents
+    }
+
+    pub(super) fn user_message(&mut self, text: &str) -> Message {
+        Message::UserMessage { id: self.mint.id(), contents: self.named(vec![Content::text(text)]), cache: false }
+    }
+
+    pub(super) fn tool_message(&mut self, results: &[ToolResult]) -> Message {
+        let contents = results
+            .iter()
+            .map(|result| ResultPart::ToolResultPart {
+                id: self.mint.id(),
+                tool_call_id: result.id.clone(),
+                tool_name: result.tool_name.clone(),
+                contents: self.named(result.result.clone()),
+                is_error: result.is_error,
+            })
+            .collect();
+        Message::ToolMessage { id: self.mint.id(), contents, cache: false }
+    }
+}

@@ -1,0 +1,171 @@
+//! How full the model's context window is: what the next request takes, whether that can fit, and a warning in time.
+//!
+//! What a conversation takes is told by the provider with every answer; what came behind it is estimated. What follows
+//! from a conversation that does not fit is the machine's matter.
+
+use crate::checkpoint::Measured;
+use crate::estimate::{message_tokens, tools_tokens};
+use crate::expert::ContextLimit;
+use crate::generation::{FailureKind, Generation, GenerationFailure};
+use crate::machine::RunMachine;
+use crate::runtime::run::Stage;
+use crate::setting::ReasoningBudget;
+use crate::tool::ToolSpec;
+
+/// Tokens that an answer must have room for, its reasoning not counted: enough for a call that writes a file of some
+/// hundred lines. Our own choice.
+const LEAST_ANSWER: u64 = 4096;
+/// The most of the window that this room may be, as its divisor: small models have small windows.
+const ROOM_SHARE: u64 = 8;
+/// How full the window may be before that is told, in percent.
+const WARNING_PERCENT: u64 = 80;
+/// What is kept free where tokens are estimated, as a divisor of the estimate.
+const DOUBT: u64 = 4;
+
+/// The size of a request, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub tokens: u64,
+    /// How many of them are estimated.
+    pub estimated: u64,
+}
+
+/// Counts what a conversation takes. Each message is looked at once.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    measured: Option<Measured>,
+    /// Messages that are measured or counted.
+    counted: usize,
+    /// Tokens of those that are not measured.
+    estimated: u64,
+    /// Tokens of the tools' definitions at the latest request, and at the one that was measured.
+    tools: u64,
+    measured_tools: u64,
+}
+
+impl Gauge {
+    /// What the next request takes.
+    pub fn read(&mut self, machine: &RunMachine, tools: &[ToolSpec]) -> Size {
+        let measured = machine.head().context;
+        let defined = tools_tokens(tools);
+        if measured != self.measured {
+            let is_first = self.measured.is_none() && self.counted == 0;
+            self.measured_tools = if is_first { defined } else { self.tools };
+            self.measured = measured;
+            self.counted = measured.map_or(0, |measured| measured.messages);
+            self.estimated = 0;
+        }
+        self.tools = defined;
+        let new = machine.messages().get(self.counted..).unwrap_or_default();
+        self.estimated = new.iter().map(message_tokens).fold(self.estimated, u64::saturating_add);
+        self.counted = machine.messages().len();
+        let (known, tools) = match self.measured {
+            Some(measured) => (measured.tokens, defined.saturating_sub(self.measured_tools)),
+            None => (0, defined),
+        };
+        let estimated = self.estimated.saturating_add(tools);
+        Size { tokens: known.saturating_add(estimated), estimated }
+    }
+}
+
+/// Tokens that must be left for an answer.
+fn room(window: u64, reasoning: ReasoningBudget) -> u64 {
+    LEAST_ANSWER.saturating_add(reasoning.tokens().unwrap_or(0)).min(window / ROOM_SHARE)
+}
+
+/// The failure of a request that cannot fit and is not sent. `None` where the window is not known.
+pub fn overflow(machine: &RunMachine, stage: &Stage, size: Size) -> Option<GenerationFailure> {
+    no_room(machine.surroundings().context_window?, stage.reasoning, size)
+}
+
+fn no_room(window: u64, reasoning: ReasoningBudget, size: Size) -> Option<GenerationFailure> {
+    let room = room(window, reasoning);
+    if size.tokens.saturating_add(room) <= window {
+        return None;
+    }
+    let message = format!(
+        "about {} tokens, and at least {room} for the answer, are more than the {window} that it has ({} % full)",
+        size.tokens,
+        percent(size.tokens, window)
+    );
+    Some(GenerationFailure {
+        kind: FailureKind::ContextOverflow,
+        message,
+        status_code: None,
+        is_retryable: false,
+        retry_after_ms: None,
+    })
+}
+
+/// The limit on the answer to send: what is set aside for it or else the model's own, and no more than the window has
+/// room for, as providers refuse that.
+pub fn answer_limit(machine: &RunMachine, stage: &Stage, size: Size) -> Option<u64> {
+    let most = machine.reserved().map(|held| held.output_tokens).or(stage.max_output_tokens)?;
+    let Some(window) = machine.surroundings().context_window else { return Some(most) };
+    Some(limited(most, window, stage.reasoning, size))
+}
+
+fn limited(most: u64, window: u64, reasoning: ReasoningBudget, size: Size) -> u64 {
+    let left = window.saturating_sub(size.tokens).saturating_sub(size.estimated / DOUBT);
+    most.min(left.max(room(window, reasoning)))
+}
+
+/// Said once, when an answer takes the conversation past [`WARNING_PERCENT`]; again only after a summary.
+pub fn warning(machine: &RunMachine, generation: &Generation) -> Option<String> {
+    let (head, surroundings) = (machine.head(), machine.surroundings());
+    let (window, tokens) = (surroundings.context_window?, generation.context_tokens?);
+    let is_full = |tokens: u64| percent(tokens, window) >= WARNING_PERCENT;
+    if !is_full(tokens) || head.context.is_some_and(|before| is_full(before.tokens)) {
+        return None;
+    }
+    let next = match surroundings.context_limit {
+        ContextLimit::Stop => {
+            "when it is full, the run stops; with contextLimit = \"summarize\", older steps are summarised instead"
+        }
+        ContextLimit::Summarize => "when it is full, older steps are summarised",
+    };
+    let percent = percent(tokens, window);
+    Some(format!("the context window is {percent} % full ({tokens} of {window} tokens): {next}"))
+}
+
+fn percent(tokens: u64, window: u64) -> u64 {
+    tokens.saturating_mul(100) / window.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(tokens: u64) -> Size {
+        Size { tokens, estimated: 0 }
+    }
+
+    #[test]
+    fn an_answer_needs_room_for_itself_and_its_reasoning_but_never_much_of_a_small_window() {
+        assert_eq!(room(200_000, ReasoningBudget::None), 4096);
+        assert_eq!(room(200_000, ReasoningBudget::High), 14_096);
+        assert_eq!(room(8_000, ReasoningBudget::High), 1000);
+    }
+
+    #[test]
+    fn a_request_fits_as_long_as_there_is_room_for_an_answer() {
+        let fits = |tokens| no_room(200_000, ReasoningBudget::None, measured(tokens)).is_none();
+        assert!(fits(195_904));
+        assert!(!fits(195_905));
+        let failure = no_room(200_000, ReasoningBudget::None, measured(240_000)).unwrap();
+        assert_eq!(
+            failure.message,
+            "about 240000 tokens, and at least 4096 for the answer, are more than the 200000 that it has (120 % full)"
+        );
+        assert!(!failure.may_be_charged());
+    }
+
+    #[test]
+    fn an_answer_may_be_as_long_as_the_window_leaves_room_for() {
+        let limit = |tokens, estimated| limited(64_000, 200_000, ReasoningBudget::None, Size { tokens, estimated });
+        assert_eq!(limit(136_000, 0), 64_000);
+        assert_eq!(limit(150_000, 0), 50_000);
+        assert_eq!(limit(150_000, 8_000), 48_000);
+        assert_eq!(limit(195_000, 8_000), 4096);
+    }
+}
