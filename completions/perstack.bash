@@ -362,7 +362,7 @@ _perstack() {
                     return 0
                     ;;
                 --type)
-                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning attemptCompletion callDelegate callInteractiveTool finishAllToolCalls resumeToolCalls" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning attemptCompletion callDelegate callInteractiveTool finishAllToolCalls resumeToolCalls" -- "${cur}"))
                     return 0
                     ;;
                 --filter)
@@ -500,7 +500,7 @@ _perstack() {
                     return 0
                     ;;
                 --filter)
-                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning" -- "${cur}"))
                     return 0
                     ;;
                 --in-doubt)
@@ -602,7 +602,7 @@ _perstack() {
                     return 0
                     ;;
                 --filter)
-                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning" -- "${cur}"))
                     return 0
                     ;;
                 --in-doubt)

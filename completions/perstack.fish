@@ -203,6 +203,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand log" -l type -d 'Event
 resumeFromStop\t''
 startGeneration\t''
 retry\t''
+contextSummarized\t''
 callTools\t''
 resolveToolResults\t''
 finishToolCall\t''
