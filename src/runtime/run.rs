@@ -107,12 +107,12 @@ pub async fn drive(
                 generate::wait(recorder, stage, after_ms).await?;
                 let tools = skills.tools();
                 let most = stage.provider.output_bound(&stage.model, stage.reasoning);
-                Input::Fact(match reserve(machine, stage, || machine.prompt_bound(tools), most).await {
-                    Some(fact) => fact,
-                    None => {
-                        let size = gauge.read(machine, tools);
-                        generate::generate(machine, recorder, stage, tools, size).await?
-                    }
+                let reserved = reserve(machine, stage, || machine.prompt_bound(tools), most).await;
+                Input::Fact(if let Some(fact) = reserved {
+                    fact
+                } else {
+                    let size = gauge.read(machine, tools);
+                    generate::generate(machine, recorder, stage, tools, size).await?
                 })
             }
             Action::Summarize { after_ms } => {

@@ -12,7 +12,7 @@ fn encode(model: &str, messages: Value, tools: &[ToolSpec], reasoning: Reasoning
         messages: &messages,
         tools,
         reasoning,
-        max_output_tokens: Some(64_000),
+        max_output_tokens: None,
         native: NativeTools::default(),
         occasion: Occasion::default(),
     })
@@ -101,6 +101,20 @@ fn a_whole_request_of_a_reasoning_model() {
     });
     let tools = [tool("search", Some("Searches.")), tool("now", None)];
     assert_eq!(encode("gpt-5", messages, &tools, ReasoningBudget::Minimal), expected);
+}
+
+#[test]
+fn a_limit_on_the_answer_is_sent_where_there_is_one() {
+    let body = body(&GenerateRequest {
+        model: "gpt-5",
+        messages: &[],
+        tools: &[],
+        reasoning: ReasoningBudget::None,
+        max_output_tokens: Some(2000),
+        native: NativeTools::default(),
+        occasion: Occasion::default(),
+    });
+    assert_eq!(body["max_output_tokens"], 2000);
 }
 
 #[test]
