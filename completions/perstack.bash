@@ -362,7 +362,7 @@ _perstack() {
                     return 0
                     ;;
                 --type)
-                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning attemptCompletion callDelegate callInteractiveTool finishAllToolCalls resumeToolCalls" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning attemptCompletion callDelegate callInteractiveTool finishAllToolCalls resumeToolCalls" -- "${cur}"))
                     return 0
                     ;;
                 --filter)
@@ -433,7 +433,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__resume)
-            opts="-i -q -v -h --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help"
+            opts="-i -q -v -h --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -463,6 +463,22 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --max-cost)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-tokens)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-tool-repetitions)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -484,7 +500,7 @@ _perstack() {
                     return 0
                     ;;
                 --filter)
-                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning" -- "${cur}"))
                     return 0
                     ;;
                 --in-doubt)
@@ -507,7 +523,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__run)
-            opts="-i -q -v -h --job-id --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help"
+            opts="-i -q -v -h --job-id --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -549,6 +565,22 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --max-cost)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-tokens)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-tool-repetitions)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -570,7 +602,7 @@ _perstack() {
                     return 0
                     ;;
                 --filter)
-                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning" -- "${cur}"))
                     return 0
                     ;;
                 --in-doubt)
