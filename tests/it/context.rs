@@ -10,8 +10,12 @@ use crate::support::storage::read_json;
 use crate::support::{Answer, Provider, Test, call};
 
 /// Models whose windows are small enough to fill.
-const MODELS: &str = "[anthropic.models]\nsmall = { contextWindow = 20_000 }\nroomy = { contextWindow = 90_000 }\n\
-                      [openai.models]\nsmall = { contextWindow = 20_000 }\nroomy = { contextWindow = 90_000 }\n";
+fn models(provider: Provider) -> String {
+    format!(
+        "[{}.models]\nsmall = {{ contextWindow = 20_000 }}\nroomy = {{ contextWindow = 90_000 }}\n",
+        provider.name()
+    )
+}
 
 /// Some 3000 tokens.
 const LONG: usize = 12_000;
@@ -24,7 +28,7 @@ fn place(provider: Provider, limit: &str) -> Test {
          packageName = \"@perstack/base\"\npick = [\"readTextFile\", \"todo\"]\n"
     );
     let test = Test::new().toml(&toml).provider(provider).env("PERSTACK_CONFIG_DIR", "settings");
-    let mut test = test.file("settings/models.toml", MODELS);
+    let mut test = test.file("settings/models.toml", models(provider));
     for name in ["barn", "tawny", "snowy", "eagle", "pygmy"] {
         test = test.file(&format!("{name}.txt"), format!("{name} ").repeat(LONG / (name.len() + 1)));
     }

@@ -173,6 +173,38 @@ fn a_failure_that_cannot_pass_ends_the_try_at_once() {
 }
 
 #[test]
+fn a_summary_is_set_aside_and_paid_for_like_any_request() {
+    let test = filled(Provider::OpenAi);
+    test.server()
+        .script([full(Answer::text(SUMMARY), 9_500).when(asks_for_summary), full(Answer::text("Owls."), 6_000)]);
+    test.run(["run", "librarian", "Which?", "--max-tokens", "500000"]).assert_code(0);
+    let facts: Vec<Value> = test.storage().facts();
+    let summary = facts.iter().position(|fact| fact["fact"] == "summarized").unwrap();
+    let reserved = &facts[summary - 1];
+    assert_eq!(reserved["fact"], "reserved", "{reserved}");
+    assert_eq!(reserved["reservation"]["outputTokens"], 4_096);
+    let requests = test.server().requests();
+    assert_eq!(requests[4].body["max_output_tokens"], 4_096);
+    let job = read_json(&test.storage().jobs()[0].join("job.json"));
+    assert_eq!(job["budget"]["spent"]["tokens"], 5_000 + 8_000 + 12_000 + 15_000 + 9_500 + 6_000);
+    // The summary's step is the one whose request did not fit.
+    assert_eq!(job["budget"]["spent"]["steps"], 5);
+}
+
+#[test]
+fn a_summary_that_the_budget_has_no_room_for_is_not_asked_for() {
+    // The first is of no use, and paid for.
+    let test = filled(Provider::Anthropic).answers([full(Answer::text(" "), 9_500)]);
+    let ran = test.run(["run", "librarian", "Which?", "--max-tokens", "62000"]).assert_code(5);
+    ran.assert_stderr(["the token budget of 62000 is reached: 49500 spent"]);
+    assert_eq!(test.server().requests().len(), 5);
+    test.server().script([Answer::text(SUMMARY).when(asks_for_summary), Answer::text("Owls.")]);
+    let ran = test.run(["resume", "latest", "--max-tokens", "500000"]).assert_code(0);
+    assert_eq!(ran.stdout, "Owls.\n");
+    assert_summarised(&test.server().requests().pop().unwrap());
+}
+
+#[test]
 fn a_job_killed_in_its_summary_summarises_when_it_is_resumed() {
     let test = filled(Provider::Anthropic);
     let gate = Gate::new();

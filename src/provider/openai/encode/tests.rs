@@ -104,6 +104,20 @@ fn a_whole_request_of_a_reasoning_model() {
 }
 
 #[test]
+fn a_limit_on_the_answer_is_sent_where_there_is_one() {
+    let body = body(&GenerateRequest {
+        model: "gpt-5",
+        messages: &[],
+        tools: &[],
+        reasoning: ReasoningBudget::None,
+        max_output_tokens: Some(2000),
+        native: NativeTools::default(),
+        occasion: Occasion::default(),
+    });
+    assert_eq!(body["max_output_tokens"], 2000);
+}
+
+#[test]
 fn a_model_that_does_not_reason_is_not_asked_to() {
     let messages = json!([{"type": "instructionMessage", "id": "i", "contents": [text_part("Be an owl.")]}]);
     let expected = json!({
