@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indexmap::IndexMap;
 use tokio::time::timeout;
 
-use crate::checkpoint::{Checkpoint, DelegatedBy, FORMAT_VERSION};
+use crate::checkpoint::DelegatedBy;
 use crate::content::Content;
-use crate::cost::{Price, Spend};
+use crate::cost::Spend;
 use crate::event::{Event, EventBody, InteractiveAnswer};
 use crate::expert::{Expert, ExpertKey};
-use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec, Surroundings};
+use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec};
 use crate::id::{JobId, RunId};
 use crate::machine::{Input, Ledger, RunMachine};
 use crate::runtime::calls::check_doubts;
+use crate::runtime::errand::{Continuation, Errand, Stopped};
 use crate::runtime::generate::native_tools;
 use crate::runtime::halt::Halt;
 use crate::runtime::history::{self, Past};
@@ -25,14 +25,15 @@ use crate::runtime::inventory::{self, Inventory};
 use crate::runtime::narrator::Narrator;
 use crate::runtime::recorder::Recorder;
 use crate::runtime::run::{Stage, drive};
+use crate::runtime::scope::find_expert;
 use crate::runtime::session::Session;
 use crate::runtime::supply::open_tools;
 use crate::runtime::teller::Teller;
 use crate::runtime::{Options, RunError, VERSION};
-use crate::setting::{ProviderConfig, RunSetting};
+use crate::setting::RunSetting;
 use crate::skill::SkillSet;
 use crate::store::{JobStore, Store};
-use crate::tool::{ToolResult, ToolSpec};
+use crate::tool::ToolResult;
 use crate::usage::Usage;
 
 /// How long skills may take to end after a Run. Our own choice: a server asked to end gets a few seconds, and the Run's
@@ -51,44 +52,6 @@ pub struct Shared {
     pub teller: Option<Teller>,
 }
 
-/// What is to be done with a Run.
-pub enum Errand {
-    /// Begin it.
-    Begin { run: RunId, expert: ExpertKey, query: String, by: Option<Box<DelegatedBy>>, first_step: u64 },
-    /// Begin it where another stopped.
-    Continue(Box<Continuation>),
-    /// Go on with it: the process that drove it died.
-    GoOn { run: RunId, past: Box<Past>, query: Option<String> },
-}
-
-/// How a Run begins where another stopped.
-pub struct Continuation {
-    pub run: RunId,
-    pub from: Checkpoint,
-    /// What the user says in addition.
-    pub query: Option<String>,
-    /// What the user answers.
-    pub answer: Option<InteractiveAnswer>,
-    /// What delegates answered, how far they came, and what they used.
-    pub answers: Vec<ToolResult>,
-    pub reached_step: u64,
-    pub delegated_usage: Usage,
-    pub delegated_spend: Spend,
-}
-
-/// A Run that has stopped.
-pub struct Stopped {
-    pub checkpoint: Checkpoint,
-    /// The checkpoint's file.
-    pub path: PathBuf,
-    /// Steps taken in this process.
-    pub steps: u64,
-    /// It had stopped before this process began.
-    pub on_record: bool,
-    /// What it came to in this process.
-    pub ledger: Ledger,
-}
-
 /// A Run ready to be driven.
 struct Launch {
     run: RunId,
@@ -102,26 +65,6 @@ struct Launch {
     answer: Option<InteractiveAnswer>,
     /// Events of the Run's past that a dead process may not have told.
     overdue: Vec<Event>,
-}
-
-impl Errand {
-    /// The Run that it is about.
-    pub fn run(&self) -> &RunId {
-        match self {
-            Self::Begin { run, .. } | Self::GoOn { run, .. } => run,
-            Self::Continue(continuation) => &continuation.run,
-        }
-    }
-
-    /// The expert whose Run it is, and whether another expert called it.
-    pub fn expert(&self) -> (&ExpertKey, bool) {
-        let head = match self {
-            Self::Begin { expert, by, .. } => return (expert, by.is_some()),
-            Self::Continue(continuation) => &continuation.from.head,
-            Self::GoOn { past, .. } => past.machine.head(),
-        };
-        (&head.expert.key, head.delegated_by.is_some())
-    }
 }
 
 impl Shared {
@@ -413,56 +356,6 @@ impl Shared {
     fn recorder(&self, setting: &RunSetting) -> Result<Recorder, RunError> {
         Ok(Recorder::new(self.job.create_run(setting)?, setting.clone(), Arc::clone(&self.options.sink)))
     }
-
-    /// What the Run `run` is done with, as it is written down.
-    fn setting(&self, expert: &Expert, run: &RunId) -> Result<RunSetting, RunError> {
-        let settings = &self.options.settings;
-        let now = self.session.clock_of(run).stamp().at;
-        let mut experts = IndexMap::new();
-        collect(expert, &self.options.experts, &mut experts);
-        Ok(RunSetting {
-            format_version: FORMAT_VERSION,
-            model: self.session.model_for(expert, settings)?,
-            provider_config: ProviderConfig {
-                provider_name: self.session.provider.name(),
-                setting: settings.provider_setting.clone(),
-            },
-            job_id: self.job_id().clone(),
-            run_id: run.clone(),
-            expert_key: expert.key.clone(),
-            experts,
-            reasoning_budget: settings.reasoning_budget,
-            max_steps: settings.limits.max_steps,
-            max_retries: settings.limits.max_retries,
-            timeout: settings.timeout_ms,
-            budgets: settings.budgets,
-            started_at: now,
-            updated_at: now,
-        })
-    }
-
-    /// What a machine needs to know of tools, limits and model.
-    fn surroundings(&self, inventory: &Inventory, setting: &RunSetting) -> Surroundings {
-        let model = self.session.provider.model(&setting.model);
-        Surroundings {
-            tools: inventory.skills.tools().iter().map(ToolSpec::route).collect(),
-            delegates: inventory.delegates.clone(),
-            limits: self.options.settings.limits,
-            context_window: model.and_then(|model| model.context_window),
-            context_limit: setting
-                .experts
-                .get(setting.expert_key.as_str())
-                .and_then(|expert| expert.context_limit)
-                .unwrap_or(self.options.settings.context_limit),
-            price: self.price(setting),
-            max_tool_repetitions: self.options.settings.budgets.max_tool_repetitions,
-        }
-    }
-
-    /// What the model of a Run costs, by the time at which it was set up.
-    fn price(&self, setting: &RunSetting) -> Option<Price> {
-        self.session.provider.model(&setting.model).and_then(|model| model.price_at(setting.updated_at))
-    }
 }
 
 /// Ends `skills`; those that do not end in time are told and left behind.
@@ -470,29 +363,6 @@ async fn close(skills: &SkillSet, narrator: &Narrator) {
     if timeout(CLOSING, inventory::close(skills)).await.is_err() {
         let message = format!("some skills did not end within {} s and were left behind", CLOSING.as_secs());
         narrator.runtime(EventBody::RuntimeWarning { message });
-    }
-}
-
-/// The expert `key` of `experts`.
-///
-/// # Errors
-/// [`RunError::UnknownExpert`].
-pub fn find_expert<'a>(key: &ExpertKey, experts: &'a IndexMap<ExpertKey, Expert>) -> Result<&'a Expert, RunError> {
-    experts.get(key).ok_or_else(|| RunError::UnknownExpert {
-        key: key.clone(),
-        known: experts.keys().map(|key| key.as_str().to_owned()).collect(),
-    })
-}
-
-/// `expert` and all experts that it can reach.
-pub fn collect(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, into: &mut IndexMap<String, Expert>) {
-    if into.insert(expert.key.as_str().to_owned(), expert.clone()).is_some() {
-        return;
-    }
-    for delegate in expert.delegates.iter().filter_map(|key| experts.get(key)) {
-        if !into.contains_key(delegate.key.as_str()) {
-            collect(delegate, experts, into);
-        }
     }
 }
 

@@ -4,6 +4,7 @@ mod audit;
 mod calls;
 mod clock;
 mod context;
+mod errand;
 mod generate;
 mod ground;
 mod halt;
@@ -19,6 +20,7 @@ mod notices;
 mod recorder;
 mod resume;
 mod run;
+mod scope;
 mod session;
 mod summary;
 mod supply;
@@ -362,7 +364,7 @@ pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec
 /// # Errors
 /// As [`tools`].
 pub async fn list(expert: &ExpertKey, options: &Options) -> Result<Surveyed, RunError> {
-    let found = locked::find(launch::find_expert(expert, &options.experts)?, options)?;
+    let found = locked::find(scope::find_expert(expert, &options.experts)?, options)?;
     let source = found.lock.as_ref().map_or(Source::Servers, |lock| Source::Definitions(lock.tools()));
     let mut listed = look(expert, options, source).await?;
     listed.warnings.extend(found.warning);
@@ -380,7 +382,7 @@ pub async fn survey(expert: &ExpertKey, options: &Options) -> Result<Surveyed, R
 
 /// Opens the skills of `expert`, looks at them, and closes them again.
 async fn look(expert: &ExpertKey, options: &Options, source: Source<'_>) -> Result<Surveyed, RunError> {
-    let expert = launch::find_expert(expert, &options.experts)?;
+    let expert = scope::find_expert(expert, &options.experts)?;
     let network = supply::network(options, &Redactor::default());
     let place = Place { source, ..supply::place(options, &network) };
     let inventory = inventory::open(expert, &options.experts, place).await?;

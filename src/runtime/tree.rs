@@ -10,8 +10,9 @@ use crate::checkpoint::{Checkpoint, Status};
 use crate::fact::{Mint, ParentCheckpoint};
 use crate::id::RunId;
 use crate::machine::{JobAction, JobInput, JobMachine, Ledger, RunEnd, TreeLimits};
+use crate::runtime::errand::{Continuation, Errand, Stopped};
 use crate::runtime::inventory::Inventory;
-use crate::runtime::launch::{Continuation, Errand, Shared, Stopped};
+use crate::runtime::launch::Shared;
 use crate::runtime::teller::{Asks, Desk};
 use crate::runtime::{ErrorClass, RunError, history};
 

@@ -1,0 +1,71 @@
+//! What is to be done with a Run, and how it stopped.
+
+use std::path::PathBuf;
+
+use crate::checkpoint::{Checkpoint, DelegatedBy};
+use crate::cost::Spend;
+use crate::event::InteractiveAnswer;
+use crate::expert::ExpertKey;
+use crate::id::RunId;
+use crate::machine::Ledger;
+use crate::runtime::history::Past;
+use crate::tool::ToolResult;
+use crate::usage::Usage;
+
+/// What is to be done with a Run.
+pub enum Errand {
+    /// Begin it.
+    Begin { run: RunId, expert: ExpertKey, query: String, by: Option<Box<DelegatedBy>>, first_step: u64 },
+    /// Begin it where another stopped.
+    Continue(Box<Continuation>),
+    /// Go on with it: the process that drove it died.
+    GoOn { run: RunId, past: Box<Past>, query: Option<String> },
+}
+
+/// How a Run begins where another stopped.
+pub struct Continuation {
+    pub run: RunId,
+    pub from: Checkpoint,
+    /// What the user says in addition.
+    pub query: Option<String>,
+    /// What the user answers.
+    pub answer: Option<InteractiveAnswer>,
+    /// What delegates answered, how far they came, and what they used.
+    pub answers: Vec<ToolResult>,
+    pub reached_step: u64,
+    pub delegated_usage: Usage,
+    pub delegated_spend: Spend,
+}
+
+/// A Run that has stopped.
+pub struct Stopped {
+    pub checkpoint: Checkpoint,
+    /// The checkpoint's file.
+    pub path: PathBuf,
+    /// Steps taken in this process.
+    pub steps: u64,
+    /// It had stopped before this process began.
+    pub on_record: bool,
+    /// What it came to in this process.
+    pub ledger: Ledger,
+}
+
+impl Errand {
+    /// The Run that it is about.
+    pub fn run(&self) -> &RunId {
+        match self {
+            Self::Begin { run, .. } | Self::GoOn { run, .. } => run,
+            Self::Continue(continuation) => &continuation.run,
+        }
+    }
+
+    /// The expert whose Run it is, and whether another expert called it.
+    pub fn expert(&self) -> (&ExpertKey, bool) {
+        let head = match self {
+            Self::Begin { expert, by, .. } => return (expert, by.is_some()),
+            Self::Continue(continuation) => &continuation.from.head,
+            Self::GoOn { past, .. } => past.machine.head(),
+        };
+        (&head.expert.key, head.delegated_by.is_some())
+    }
+}

@@ -1,0 +1,90 @@
+//! What a Run is done with: its expert and those within reach, its setting as it is written down, its surroundings as
+//! its machine knows them.
+
+use indexmap::IndexMap;
+
+use crate::checkpoint::FORMAT_VERSION;
+use crate::cost::Price;
+use crate::expert::{Expert, ExpertKey};
+use crate::fact::Surroundings;
+use crate::id::RunId;
+use crate::runtime::RunError;
+use crate::runtime::inventory::Inventory;
+use crate::runtime::launch::Shared;
+use crate::setting::{ProviderConfig, RunSetting};
+use crate::tool::ToolSpec;
+
+impl Shared {
+    /// What the Run `run` is done with, as it is written down.
+    pub fn setting(&self, expert: &Expert, run: &RunId) -> Result<RunSetting, RunError> {
+        let settings = &self.options.settings;
+        let now = self.session.clock_of(run).stamp().at;
+        let mut experts = IndexMap::new();
+        collect(expert, &self.options.experts, &mut experts);
+        Ok(RunSetting {
+            format_version: FORMAT_VERSION,
+            model: self.session.model_for(expert, settings)?,
+            provider_config: ProviderConfig {
+                provider_name: self.session.provider.name(),
+                setting: settings.provider_setting.clone(),
+            },
+            job_id: self.job_id().clone(),
+            run_id: run.clone(),
+            expert_key: expert.key.clone(),
+            experts,
+            reasoning_budget: settings.reasoning_budget,
+            max_steps: settings.limits.max_steps,
+            max_retries: settings.limits.max_retries,
+            timeout: settings.timeout_ms,
+            budgets: settings.budgets,
+            started_at: now,
+            updated_at: now,
+        })
+    }
+
+    /// What a machine needs to know of tools, limits and model.
+    pub fn surroundings(&self, inventory: &Inventory, setting: &RunSetting) -> Surroundings {
+        let model = self.session.provider.model(&setting.model);
+        Surroundings {
+            tools: inventory.skills.tools().iter().map(ToolSpec::route).collect(),
+            delegates: inventory.delegates.clone(),
+            limits: self.options.settings.limits,
+            context_window: model.and_then(|model| model.context_window),
+            context_limit: setting
+                .experts
+                .get(setting.expert_key.as_str())
+                .and_then(|expert| expert.context_limit)
+                .unwrap_or(self.options.settings.context_limit),
+            price: self.price(setting),
+            max_tool_repetitions: self.options.settings.budgets.max_tool_repetitions,
+        }
+    }
+
+    /// What the model of a Run costs, by the time at which it was set up.
+    pub fn price(&self, setting: &RunSetting) -> Option<Price> {
+        self.session.provider.model(&setting.model).and_then(|model| model.price_at(setting.updated_at))
+    }
+}
+
+/// The expert `key` of `experts`.
+///
+/// # Errors
+/// [`RunError::UnknownExpert`].
+pub fn find_expert<'a>(key: &ExpertKey, experts: &'a IndexMap<ExpertKey, Expert>) -> Result<&'a Expert, RunError> {
+    experts.get(key).ok_or_else(|| RunError::UnknownExpert {
+        key: key.clone(),
+        known: experts.keys().map(|key| key.as_str().to_owned()).collect(),
+    })
+}
+
+/// `expert` and all experts that it can reach.
+pub fn collect(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, into: &mut IndexMap<String, Expert>) {
+    if into.insert(expert.key.as_str().to_owned(), expert.clone()).is_some() {
+        return;
+    }
+    for delegate in expert.delegates.iter().filter_map(|key| experts.get(key)) {
+        if !into.contains_key(delegate.key.as_str()) {
+            collect(delegate, experts, into);
+        }
+    }
+}
