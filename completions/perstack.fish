@@ -92,7 +92,7 @@ skillStderr\t''
 skillDisconnected\t''
 skillProgress\t''
 runtimeWarning\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l in-doubt -d 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on' -r -f -a "report\t''
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l in-doubt -d 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on [default: ask on a terminal, else report]' -r -f -a "report\t''
 retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l record -d 'Record every model exchange and tool result in this file' -r -F
@@ -161,7 +161,7 @@ skillStderr\t''
 skillDisconnected\t''
 skillProgress\t''
 runtimeWarning\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l in-doubt -d 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on' -r -f -a "report\t''
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l in-doubt -d 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on [default: ask on a terminal, else report]' -r -f -a "report\t''
 retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l record -d 'Record every model exchange and tool result in this file' -r -F

@@ -10,15 +10,16 @@ use std::time::Duration;
 use anyhow::Context;
 use perstack::checkpoint::Status;
 use perstack::redact::Redactor;
-use perstack::runtime::{self, Cassette, Options, Outcome, ResumeFrom, ResumeInput, RunError, RunInput};
+use perstack::runtime::{self, Cassette, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunError, RunInput};
 use perstack::skill::mcp::AskPerson;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::doubt;
 use super::ending::{Ending, FAREWELL, Returned};
 use super::failure::Failure;
 use super::options::{Format, JobArgs};
-use super::prompt::{self, Answer, Questions};
+use super::prompt::{self, Answer, Questions, is_in_background};
 use super::render::{Screen, result, visible};
 use super::setup::Setup;
 use super::signals::{Signal, Signals};
@@ -33,6 +34,7 @@ const GRACE: Duration = Duration::from_secs(15);
 const WORKERS: usize = 2;
 
 /// What is asked for.
+#[derive(Clone)]
 pub enum Ask {
     Run(RunInput),
     Resume(ResumeInput),
@@ -61,7 +63,14 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
     let screen = Arc::new(Screen::new(process, &args.output, format, &cancel));
     let cassette = args.session.cassette(&process.folder);
     let asks = prompt::may_ask(process, args, format, &cassette);
-    let mut options = setup.options(process, screen.sink(), cancel, args.session.in_doubt.into(), cassette);
+    // Where somebody can be asked, a doubt stops the job for the question.
+    let asks_of_doubts = asks && args.session.in_doubt.is_none();
+    let in_doubt = match args.session.in_doubt {
+        Some(doubt) => doubt.into(),
+        None if asks_of_doubts => InDoubt::Stop,
+        None => InDoubt::Report,
+    };
+    let mut options = setup.options(process, screen.sink(), cancel, in_doubt, cassette);
     options.person = person(asks, &screen);
     let options = Arc::new(options);
     if let Cassette::Replay { file, .. } = &options.cassette {
@@ -81,7 +90,7 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
         .build()
         .context("cannot start the async runtime")
         .map_err(Failure::other)?;
-    let exit = watcher.block_on(watch(ask, options, workers.handle(), ending, format));
+    let exit = watcher.block_on(watch(ask, options, workers.handle(), ending, format, asks_of_doubts));
     // Threads that still block must not keep the program.
     watcher.shutdown_background();
     workers.shutdown_background();
@@ -110,20 +119,37 @@ enum Stretch {
 /// Has the workers do the job, from question to question as long as there is somebody who answers them.
 async fn watch(
     mut ask: Ask,
-    options: Arc<Options>,
+    mut options: Arc<Options>,
     workers: &Handle,
     ending: Arc<Ending>,
     format: Format,
+    asks_of_doubts: bool,
 ) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let (mut steps, mut duration_ms) = (0, 0);
     let returned = loop {
-        let (job, signal) = match work(ask, &options, workers, &ending, &mut signals).await {
+        let (job, signal) = match work(ask.clone(), &options, workers, &ending, &mut signals).await {
             Stretch::Returned(job, signal) => (*job, signal),
             Stretch::Forced(exit) => return Ok(exit),
         };
         let mut outcome = match job {
             Ok(outcome) => outcome,
+            // Nothing was done yet; with a choice the same is asked for again.
+            Err(RunError::CallsInDoubt { tools }) if asks_of_doubts && signal.is_none() && !is_in_background() => {
+                let chosen = tokio::select! {
+                    chosen = doubt::ask(tools.clone(), ending.screen.clone()) => Ok(chosen),
+                    signal = signals.next() => Err(signal),
+                };
+                let signal = match chosen {
+                    Ok(Some(in_doubt)) => {
+                        options = Arc::new(Options { in_doubt, ..Options::clone(&options) });
+                        continue;
+                    }
+                    Ok(None) => None,
+                    Err(signal) => Some(signal),
+                };
+                break Returned { job: Err(RunError::CallsInDoubt { tools }), signal, left: None };
+            }
             Err(error) => break Returned { job: Err(error), signal, left: None },
         };
         // To whoever answered in between, it was one job. The time that they took is not the job's.

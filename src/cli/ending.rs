@@ -15,7 +15,7 @@ use perstack::store::StoreError;
 
 use super::Exit;
 use super::failure::Failure;
-use super::options::{Doubt, JobArgs};
+use super::options::JobArgs;
 use super::prompt::Questions;
 use super::render::{Screen, count, money, steps, visible};
 use super::signals::Signal;
@@ -98,7 +98,7 @@ impl Ending {
         let mut args = self.args.clone();
         if matches!(error, RunError::CallsInDoubt { .. }) {
             // The same choice again would stop at the same place.
-            args.session.in_doubt = Doubt::Report;
+            args.session.in_doubt = None;
         }
         let failure = match help {
             Some(help) => Failure::from(error).help(help),

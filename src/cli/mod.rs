@@ -4,6 +4,7 @@
 
 mod check;
 mod completions;
+mod doubt;
 mod drive;
 mod ending;
 mod failure;

@@ -122,9 +122,10 @@ pub struct OutputArgs {
 /// How the session is made.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SessionArgs {
-    /// Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on
-    #[arg(long, value_name = "CHOICE", value_enum, default_value_t = Doubt::Report)]
-    pub in_doubt: Doubt,
+    /// Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on [default: ask
+    /// on a terminal, else report]
+    #[arg(long, value_name = "CHOICE", value_enum)]
+    pub in_doubt: Option<Doubt>,
     /// Record every model exchange and tool result in this file
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     pub record: Option<PathBuf>,
@@ -163,9 +164,8 @@ pub enum Format {
 }
 
 /// `--in-doubt`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Doubt {
-    #[default]
     Report,
     Retry,
     Stop,
@@ -300,7 +300,7 @@ impl JobArgs {
         self.model.add_to(words);
         self.place.add_to(words);
         self.output.add_to(words);
-        let choice = Some(self.session.in_doubt).filter(|d| *d != Doubt::default()).and_then(|d| d.to_possible_value());
+        let choice = self.session.in_doubt.and_then(|doubt| doubt.to_possible_value());
         words.value("--in-doubt", choice.as_ref().map(clap::builder::PossibleValue::get_name));
         words.switch("--locked", self.lock.locked).switch("--frozen", self.lock.frozen);
         words.switch("--no-interactive", self.session.no_interactive);
@@ -333,7 +333,7 @@ mod tests {
             },
             output: OutputArgs { output: Some(Format::Json), quiet: true, ..OutputArgs::default() },
             session: SessionArgs {
-                in_doubt: Doubt::Stop,
+                in_doubt: Some(Doubt::Stop),
                 no_interactive: true,
                 replay: Some("c.jsonl".into()),
                 replay_tools: true,

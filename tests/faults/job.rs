@@ -49,7 +49,7 @@ impl Job {
         match self {
             Self::Alone => &["run", "librarian", "Which owls?", "--job-id", ID],
             Self::Team => &["run", "lead", "Which owls?", "--job-id", ID],
-            Self::Moved => &["resume", "moved.json", "Go on."],
+            Self::Moved => &["resume", "moved.json", "Go on.", "--max-steps", "99"],
         }
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::interactive::on_terminal;
 use crate::support::answer::Stop;
 use crate::support::signpost::Signpost;
 use crate::support::storage::checkpoint_id;
@@ -86,8 +87,8 @@ fn an_environment_file_that_was_named_and_is_missing_is_told() {
     assert!(ran.stderr.contains("warning: --env-path gone.env") && !ran.stderr.contains("here.env"), "{}", ran.stderr);
 }
 
-#[test]
-fn the_command_after_a_stop_in_doubt_goes_on() {
+/// A job that was killed while a tool with an effect was at work.
+fn killed_in_a_call() -> Test {
     let test = Test::with(Provider::Anthropic);
     let signpost = Signpost::at(&test.workspace(), "sign");
     let script = "echo x >> owls.txt; echo > sign; sleep 600";
@@ -98,6 +99,31 @@ fn the_command_after_a_stop_in_doubt_goes_on() {
     signpost.wait();
     running.signal(Signal::KILL);
     running.finish();
+    test
+}
+
+#[test]
+fn on_a_terminal_a_person_decides_about_calls_in_doubt() {
+    for (typed, effects, code) in [("1\n", "x\n", 0), ("\n", "x\n", 1)] {
+        let test = killed_in_a_call().env("TERM", "xterm").silent_stdin();
+        test.server().script([Answer::text("Checked.")]);
+        let Some(running) = on_terminal(&test, "resume latest") else { return };
+        running.wait_for_stdout("effect unknown: exec");
+        running.wait_for_stdout("stops here)\r\n> ");
+        running.type_in(typed);
+        let ran = running.finish().assert_code(code);
+        assert_eq!(ran.stdout.contains("Checked."), code == 0, "{}", ran.stdout);
+        assert_eq!(fs::read_to_string(test.workspace().join("owls.txt")).unwrap(), effects);
+        if code == 1 {
+            assert!(ran.stdout.contains("perstack resume "), "{}", ran.stdout);
+            test.run(["resume", "latest"]).assert_code(0);
+        }
+    }
+}
+
+#[test]
+fn the_command_after_a_stop_in_doubt_goes_on() {
+    let test = killed_in_a_call();
     let ran = test.run(["resume", "latest", "--in-doubt", "stop"]).assert_code(1);
     let ran = ran.assert_stderr(["exec", "--in-doubt retry"]);
     let line = ran.stderr.lines().last().unwrap();

@@ -1,0 +1,86 @@
+//! Calls of which nobody knows whether they took effect: asking a person on the terminal what to do about them.
+
+use std::io::{self, BufRead, Write};
+use std::sync::Arc;
+
+use perstack::runtime::InDoubt;
+use tokio::sync::oneshot;
+
+use super::prompt::{drop_typed_ahead, read};
+use super::render::{Screen, visible};
+
+/// The choices in the order of their numbers, as `--in-doubt` names them.
+const CHOICES: [(&str, InDoubt, &str); 2] = [
+    ("report", InDoubt::Report, "tell the model, which can find out before it does anything again"),
+    ("retry", InDoubt::Retry, "make the calls again"),
+];
+
+/// Asks with the progress out of the way, and waits for as long as it takes; `None`: the job is to stop here.
+pub async fn ask(tools: Vec<String>, screen: Arc<Screen>) -> Option<InDoubt> {
+    let (sender, choice) = oneshot::channel();
+    // A thread of its own: a read that does not return keeps it, and ends with the process.
+    std::thread::spawn(move || {
+        screen.set_aside();
+        drop_typed_ahead();
+        let choice = converse(&tools, &mut io::stdin().lock(), &|text| {
+            // When the terminal is gone, reading ends too.
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+        });
+        screen.come_back();
+        // Nobody waits any more when a signal came.
+        let _ = sender.send(choice);
+    });
+    choice.await.ok().flatten()
+}
+
+fn converse(tools: &[String], input: &mut impl BufRead, show: &dyn Fn(&str)) -> Option<InDoubt> {
+    let tools: Vec<String> = tools.iter().map(|tool| visible(tool)).collect();
+    show(&format!("? interrupted before a result was recorded, effect unknown: {}\n", tools.join(", ")));
+    for (number, (name, _, words)) in (1..).zip(CHOICES) {
+        show(&format!("  {number}  {name}: {words}\n"));
+    }
+    show("  (a number or a word; an empty line stops here)\n");
+    loop {
+        show("> ");
+        match read(input, show) {
+            Ok(Some(typed)) => {
+                let typed = typed.trim();
+                if typed.is_empty() {
+                    return None;
+                }
+                let mut numbered = (1_usize..).zip(CHOICES);
+                let chosen = numbered.find(|(number, (name, ..))| typed == number.to_string() || typed == *name);
+                match chosen {
+                    Some((_, (_, choice, _))) => return Some(choice),
+                    None => show("  1, 2, report or retry: once more\n"),
+                }
+            }
+            Ok(None) => {
+                show("\n");
+                return None;
+            }
+            Err(problem) => show(&format!("  {problem}: once more\n")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(typed: &str) -> Option<InDoubt> {
+        converse(&["exec".to_owned()], &mut typed.as_bytes(), &|_| {})
+    }
+
+    #[test]
+    fn a_choice_is_taken_by_number_or_word() {
+        assert_eq!(chosen("1\n"), Some(InDoubt::Report));
+        assert_eq!(chosen(" retry \n"), Some(InDoubt::Retry));
+        assert_eq!(chosen("perhaps\n3\n2\n"), Some(InDoubt::Retry));
+    }
+
+    #[test]
+    fn nothing_chosen_stops() {
+        assert_eq!((chosen("\n"), chosen("")), (None, None));
+    }
+}
