@@ -58,14 +58,15 @@ fn lines_on_standard_error_are_told_without_their_escapes() {
 
 #[test]
 fn how_far_a_call_is_is_told_of_the_call() {
-    let test = librarian(&stdio_skill("owls", ["rough"])).answers(script([("slow", json!({"steps": 2}))]));
+    let test = librarian(&stdio_skill("owls", ["rough"])).answers(script([("slow", json!({"steps": 3}))]));
     let events = test.run(["run", "librarian", "Look.", "--output", "jsonl"]).assert_code(0).events();
     let told = of(&events, "skillProgress");
-    let told =
-        told.iter().map(|event| (&event["skillName"], &event["toolName"], &event["progress"], &event["message"]));
-    let (skill, tool) = (json!("owls"), json!("slow"));
-    let expected = [(1.0, "step 1"), (2.0, "step 2")].map(|(number, message)| (json!(number), json!(message)));
-    assert!(told.eq(expected.iter().map(|(number, message)| (&skill, &tool, number, message))), "{events:#?}");
+    assert!(told.iter().all(|event| event["skillName"] == "owls" && event["toolName"] == "slow"), "{told:#?}");
+    let steps: Vec<f64> = told.iter().map(|event| event["progress"].as_f64().unwrap()).collect();
+    // Those that come close behind another are passed over.
+    assert!(steps.first() == Some(&1.0) && steps.is_sorted() && steps.len() <= 3, "{told:#?}");
+    let messages = steps.iter().map(|step| json!(format!("step {step}")));
+    assert!(told.iter().map(|event| event["message"].clone()).eq(messages), "{told:#?}");
 }
 
 #[test]
