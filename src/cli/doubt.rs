@@ -1,12 +1,11 @@
 //! Calls of which nobody knows whether they took effect: asking a person on the terminal what to do about them.
 
-use std::io::{self, BufRead, Write};
+use std::io::BufRead;
 use std::sync::Arc;
 
 use perstack::runtime::InDoubt;
-use tokio::sync::oneshot;
 
-use super::prompt::{drop_typed_ahead, read};
+use super::prompt::{at_terminal, read};
 use super::render::{Screen, visible};
 
 /// The choices in the order of their numbers, as `--in-doubt` names them.
@@ -15,22 +14,9 @@ const CHOICES: [(&str, InDoubt, &str); 2] = [
     ("retry", InDoubt::Retry, "make the calls again"),
 ];
 
-/// Asks with the progress out of the way, and waits for as long as it takes; `None`: the job is to stop here.
+/// Asks, and waits for as long as it takes; `None`: the job is to stop here.
 pub async fn ask(tools: Vec<String>, screen: Arc<Screen>) -> Option<InDoubt> {
-    let (sender, choice) = oneshot::channel();
-    // A thread of its own: a read that does not return keeps it, and ends with the process.
-    std::thread::spawn(move || {
-        screen.set_aside();
-        drop_typed_ahead();
-        let choice = converse(&tools, &mut io::stdin().lock(), &|text| {
-            // When the terminal is gone, reading ends too.
-            let _ = io::stderr().lock().write_all(text.as_bytes());
-        });
-        screen.come_back();
-        // Nobody waits any more when a signal came.
-        let _ = sender.send(choice);
-    });
-    choice.await.ok().flatten()
+    at_terminal(screen, move |input, show| converse(&tools, input, show)).await.flatten()
 }
 
 fn converse(tools: &[String], input: &mut impl BufRead, show: &dyn Fn(&str)) -> Option<InDoubt> {

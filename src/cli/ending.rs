@@ -118,7 +118,7 @@ impl Ending {
     fn help(&self, error: &RunError) -> Option<String> {
         match error {
             RunError::CallsInDoubt { .. } => {
-                Some("without --in-doubt they are reported; --in-doubt retry makes them again".to_owned())
+                Some("--in-doubt report tells the model of them; --in-doubt retry makes them again".to_owned())
             }
             RunError::Store(StoreError::JobExists { job }) if self.args.session.replay.is_some() => Some(format!(
                 "a replay has the ids of its recording, and job {job} is no replay; keep the replay elsewhere: --storage FOLDER"

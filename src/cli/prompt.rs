@@ -94,22 +94,31 @@ pub fn named_answer(call: &ToolCall, text: &str) -> String {
     json!({"toolCallId": call.id, "toolName": call.tool_name, "skillName": call.skill_name, "text": text}).to_string()
 }
 
-/// Asks on the terminal, with the progress out of the way, and waits for as long as it takes.
+/// Asks on the terminal, and waits for as long as it takes.
 pub async fn ask(question: Question, screen: Arc<Screen>) -> Answer {
-    let (sender, answer) = oneshot::channel();
+    let answer = at_terminal(screen, move |input, show| converse(&question, input, show)).await;
+    answer.unwrap_or(Answer::Left)
+}
+
+/// Has `talk` read from the terminal and write to it, with the progress out of the way. `None` when it came to no end.
+pub async fn at_terminal<T: Send + 'static>(
+    screen: Arc<Screen>,
+    talk: impl FnOnce(&mut io::StdinLock<'static>, &dyn Fn(&str)) -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, said) = oneshot::channel();
     // A thread of its own: a read that does not return keeps it, and ends with the process.
     std::thread::spawn(move || {
         screen.set_aside();
         drop_typed_ahead();
-        let answer = converse(&question, &mut io::stdin().lock(), &|text| {
+        let said = talk(&mut io::stdin().lock(), &|text| {
             // When the terminal is gone, reading ends too.
             let _ = io::stderr().lock().write_all(text.as_bytes());
         });
         screen.come_back();
         // Nobody waits any more when a signal came.
-        let _ = sender.send(answer);
+        let _ = sender.send(said);
     });
-    answer.await.unwrap_or(Answer::Left)
+    said.await.ok()
 }
 
 /// Puts the question and reads until there is an answer that can be taken, or none.
