@@ -109,6 +109,7 @@ fn resumed() -> Fact {
         reached_step: 0,
         delegated_usage: Usage::default(),
         delegated_spend: perstack::cost::Spend::default(),
+        instruction: None,
         surroundings: Surroundings {
             tools: vec![tool],
             limits: Limits { max_steps: u64::MAX, max_retries: 5 },

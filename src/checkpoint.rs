@@ -100,6 +100,9 @@ pub struct CheckpointHead {
     /// Failed generations in a row.
     #[serde(default)]
     pub retry_count: u32,
+    /// It was read from a file outside the storage: the calls open in it are never made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_elsewhere: bool,
     /// Free keys of other programs, kept as they are.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
@@ -131,6 +134,7 @@ impl CheckpointHead {
             error: None,
             budget: None,
             retry_count: 0,
+            from_elsewhere: false,
             metadata: Map::new(),
         }
     }

@@ -194,6 +194,10 @@ pub struct Resumption {
     /// What those delegates cost.
     #[serde(default)]
     pub delegated_spend: Spend,
+    /// The text that replaces the checkpoint's instruction message, of a checkpoint that was read from a file outside
+    /// the storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<String>,
     pub surroundings: Surroundings,
 }
 

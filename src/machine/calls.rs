@@ -16,6 +16,10 @@ const NO_SKILL: &str = "unknown";
 /// Most characters of broken arguments that are shown to the model again.
 const SHOWN_ARGUMENTS: usize = 500;
 
+/// The answer of calls that were open in a checkpoint from elsewhere.
+const NOT_MADE: &str = "not made: the conversation continues here from a file, and calls that were open in it are not \
+    made. Their effect where the file comes from is unknown. Call again what is still needed";
+
 /// The calls of one model answer, in the order MCP, delegates, interactive (stable otherwise).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Turn {
@@ -128,6 +132,9 @@ impl Turn {
                 (None, None) => ToolKind::Mcp,
             };
             let answer = recorded.cloned().or_else(|| {
+                if head.from_elsewhere && kind != ToolKind::Interactive {
+                    return Some(ToolResult::error(&call, NOT_MADE));
+                }
                 let lost = pending.is_none() && delegated.is_none();
                 if lost || kind == ToolKind::Conversation || (route.is_none() && delegated.is_none()) {
                     let unknown = format!("no result of {tool_name} was recorded; its effect is unknown");

@@ -7,6 +7,17 @@ use crate::message::Message;
 use crate::tool::ToolResult;
 
 impl RunMachine {
+    /// Puts this run's instruction in the place of all that the conversation came with.
+    pub(super) fn replace_instruction(&mut self, text: &str) {
+        let instruction = self.instruction_message(text);
+        self.messages.retain(|message| !matches!(message, Message::InstructionMessage { .. }));
+        self.messages.insert(0, instruction);
+    }
+
+    pub(super) fn instruction_message(&mut self, text: &str) -> Message {
+        Message::InstructionMessage { id: self.mint.id(), contents: self.named(vec![Content::text(text)]), cache: true }
+    }
+
     pub(super) fn add_input(&mut self, message: Message) {
         self.step.input_messages.push(message.clone());
         self.messages.push(message);

@@ -353,6 +353,7 @@ fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choices<'_>, n:
         reached_step: 0,
         delegated_usage: Usage::default(),
         delegated_spend: Spend::default(),
+        instruction: None,
         surroundings: {
             let mut surroundings = surroundings(1 + choices.below(30) as u64);
             if choices.below(4) == 0 {

@@ -14,6 +14,9 @@ use crate::tool::ToolKind;
 impl RunMachine {
     pub(super) fn resume(&mut self, resumption: &Resumption) -> Arrow {
         self.surroundings = resumption.surroundings.clone();
+        if let Some(instruction) = &resumption.instruction {
+            self.replace_instruction(instruction);
+        }
         let mut turn = Turn::rebuild(&self.messages, &self.head, &resumption.answers, &self.surroundings);
         turn.name_answers(&mut self.mint);
         self.measured = self.head.context.map(Measured::of_checkpoint);
@@ -22,7 +25,7 @@ impl RunMachine {
         head.id = CheckpointId::from(self.mint.uuid());
         head.run_id = resumption.run_id.clone();
         self.book.counted_step = head.step_number.max(resumption.reached_step);
-        head.step_number = self.book.counted_step + 1;
+        head.step_number = self.book.counted_step.saturating_add(1);
         head.usage = head.usage.plus(resumption.delegated_usage);
         head.spend = head.spend.plus(resumption.delegated_spend);
         head.error = None;
@@ -32,6 +35,8 @@ impl RunMachine {
         head.summarized_at = None;
         head.delegate_to.clear();
         head.pending_tool_calls = turn.unanswered();
+        // A question that stays open may have become another kind of tool by the time it is looked at again.
+        head.from_elsewhere &= turn.has_open(ToolKind::Interactive);
         head.partial_tool_results = turn.answers();
         self.change_window();
         let initial = self.told();

@@ -279,11 +279,7 @@ impl RunMachine {
         let initial = self.told();
         self.head.status = Status::Proceeding;
         self.surroundings = spec.surroundings.clone();
-        let instruction = Message::InstructionMessage {
-            id: self.mint.id(),
-            contents: self.named(vec![Content::text(spec.instruction.clone())]),
-            cache: true,
-        };
+        let instruction = self.instruction_message(&spec.instruction);
         let query = Message::UserMessage { id: self.mint.id(), contents: self.named(input.to_vec()), cache: false };
         self.begin_step();
         self.add_input(instruction);

@@ -182,13 +182,11 @@ impl Shared {
     ) -> Result<Launch, RunError> {
         let setting = self.setting(&expert, &run)?;
         let recorder = self.recorder(&setting)?;
-        let scene =
-            Scene { started_at: setting.started_at, workspace: &self.options.workspace, is_delegate: by.is_some() };
         let spec = RunSpec {
             job_id: self.job_id().clone(),
             run_id: run.clone(),
             expert: expert.reference(),
-            instruction: instruction::compose(&expert, &self.options.experts, scene),
+            instruction: self.instruction(&expert, &setting, by.is_some()),
             first_step,
             delegated_by: by.map(|by| *by),
             surroundings: self.surroundings(&inventory, &setting),
@@ -197,6 +195,11 @@ impl Shared {
         let machine = history::fresh(self.job_id(), &run, expert.reference());
         let (query, answer, overdue) = (Some(query), None, Vec::new());
         Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue })
+    }
+
+    fn instruction(&self, expert: &Expert, setting: &RunSetting, is_delegate: bool) -> String {
+        let scene = Scene { started_at: setting.started_at, workspace: &self.options.workspace, is_delegate };
+        instruction::compose(expert, &self.options.experts, scene)
     }
 
     fn proceed_from(
@@ -218,6 +221,7 @@ impl Shared {
             reached_step,
             delegated_usage,
             delegated_spend,
+            instruction: from.head.from_elsewhere.then(|| self.instruction(&expert, &setting, false)),
             surroundings: self.surroundings(&inventory, &setting),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
@@ -255,6 +259,7 @@ impl Shared {
             reached_step: 0,
             delegated_usage: Usage::default(),
             delegated_spend: Spend::default(),
+            instruction: None,
             surroundings: self.surroundings(&inventory, &setting),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
