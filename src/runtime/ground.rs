@@ -1,17 +1,13 @@
 //! Where to go on: what the caller named is found, its job is locked, and what is on disk is read back.
 
-use std::path::Path;
-
-use indexmap::IndexMap;
-
-use crate::budget::Budgets;
-use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION, Status};
+use crate::checkpoint::{Checkpoint, CheckpointHead, Status};
 use crate::id::{JobId, RunId};
-use crate::job::{Job, JobBudget, JobStatus};
+use crate::job::JobStatus;
 use crate::runtime::history::{self, Past};
-use crate::runtime::{Options, ResumeFrom, RunError};
-use crate::setting::{ProviderConfig, ProviderName, ProviderSetting, RunSetting};
-use crate::store::{CheckpointBody, CheckpointEntry, Found, JobStore, Store, StoreError};
+use crate::runtime::import::import;
+use crate::runtime::{Options, ResumeFrom, ResumeInput, RunError};
+use crate::setting::RunSetting;
+use crate::store::{CheckpointEntry, Found, JobStore, Store, StoreError};
 
 /// Where to go on.
 pub enum Ground {
@@ -52,82 +48,21 @@ pub fn find(store: &Store, from: &ResumeFrom) -> Result<Found, RunError> {
     })
 }
 
-/// Locks the job of what was found. A file from elsewhere is taken in first, so that the job can be resumed from here
-/// on like any other.
+/// Locks the job of what was found. A file from elsewhere is imported first, so that the job can be resumed from here on
+/// like any other.
 ///
 /// # Errors
-/// The job is held by another process; a file that holds no history; what cannot be read or stored.
-pub fn take_job(store: &Store, found: Found, options: &Options) -> Result<(JobStore, Found), RunError> {
+/// The job is held by another process; a file that cannot be imported; what cannot be read or stored.
+pub fn take_job(
+    store: &Store,
+    found: Found,
+    input: &ResumeInput,
+    options: &Options,
+) -> Result<(JobStore, Found), RunError> {
     match found {
-        Found::File(path) => take_in(store, &path, options),
+        Found::File(path) => import(store, &path, input, options),
         Found::Checkpoint(entry) => Ok((store.open_job(&entry.job)?, Found::Checkpoint(entry))),
         Found::Run { job, run, checkpoint } => Ok((store.open_job(&job)?, Found::Run { job, run, checkpoint })),
-    }
-}
-
-fn take_in(store: &Store, path: &Path, options: &Options) -> Result<(JobStore, Found), RunError> {
-    let stored = store.read_checkpoint(path)?;
-    let head = &stored.head;
-    let CheckpointBody::Inline(messages) = &stored.body else {
-        return Err(RunError::NotSelfContained { path: path.to_owned() });
-    };
-    let job = Job {
-        format_version: FORMAT_VERSION,
-        id: head.job_id.clone(),
-        status: JobStatus::from(head.status),
-        coordinator_expert_key: head.expert.key.clone(),
-        total_steps: head.step_number,
-        max_steps: None,
-        usage: head.usage,
-        spend: head.spend,
-        started_at: stored.setting.as_ref().map_or(0, |setting| setting.started_at),
-        finished_at: None,
-        replayed: false,
-        budget: JobBudget {
-            limits: stored.setting.as_ref().map_or_else(Budgets::default, |setting| setting.budgets),
-            ..JobBudget::default()
-        },
-    };
-    let job_store = match store.create_job(&job) {
-        Ok(job_store) => job_store,
-        Err(StoreError::JobExists { .. }) => store.open_job(&job.id)?,
-        Err(other) => return Err(other.into()),
-    };
-    if let Ok(entry) = store.find_checkpoint(&job.id, &head.id) {
-        return Ok((job_store, Found::Checkpoint(entry)));
-    }
-    let setting = stored.setting.clone().unwrap_or_else(|| setting_of_a_stranger(&stored.head, options));
-    let mut parent = match job_store.create_run(&setting) {
-        Ok(run) => run,
-        // Here the Run did not come as far as where the file is from: the file lies beside what is here.
-        Err(StoreError::RunExists { .. }) => job_store.open_run(&setting.run_id)?,
-        Err(other) => return Err(other.into()),
-    };
-    let entry = parent.write_checkpoint_final(head, messages, &setting)?;
-    Ok((job_store, Found::Checkpoint(entry)))
-}
-
-/// The setting of a Run of which only a checkpoint is known.
-fn setting_of_a_stranger(head: &CheckpointHead, options: &Options) -> RunSetting {
-    let settings = &options.settings;
-    RunSetting {
-        format_version: FORMAT_VERSION,
-        model: settings.model.clone().unwrap_or_default(),
-        provider_config: ProviderConfig {
-            provider_name: settings.provider.unwrap_or(ProviderName::Anthropic),
-            setting: ProviderSetting::default(),
-        },
-        job_id: head.job_id.clone(),
-        run_id: head.run_id.clone(),
-        expert_key: head.expert.key.clone(),
-        experts: IndexMap::new(),
-        reasoning_budget: settings.reasoning_budget,
-        max_steps: settings.limits.max_steps,
-        max_retries: settings.limits.max_retries,
-        timeout: settings.timeout_ms,
-        budgets: settings.budgets,
-        started_at: 0,
-        updated_at: 0,
     }
 }
 
@@ -168,7 +103,7 @@ fn ground_of_run(
 ) -> Result<Ground, RunError> {
     let past = match (history::read_run(store, job, run), checkpoint) {
         (Ok(Some(past)), _) => past,
-        // A Run without facts was taken in as a file.
+        // A Run without facts was imported as a file.
         (Ok(None), Some(entry)) => return Ok(Ground::Checkpoint(Box::new(history::read_checkpoint(store, entry)?))),
         (Ok(None), None) => {
             let what = "it holds no fact: the run never began".to_owned();

@@ -9,6 +9,7 @@ mod generate;
 mod ground;
 mod halt;
 mod history;
+mod import;
 mod instruction;
 mod inventory;
 mod job;
@@ -215,6 +216,12 @@ pub enum RunError {
     /// No expert of that key is defined.
     #[error("no expert {key} is defined{}", known_experts(known))]
     UnknownExpert { key: ExpertKey, known: Vec<String> },
+    /// A file from elsewhere belongs to an expert that is not defined here.
+    #[error(
+        "{} is a checkpoint of expert {key}, which is not defined here{}: a file from elsewhere does not bring its \
+         experts; define {key} in perstack.toml, or resume where it is defined", path.display(), known_experts(known)
+    )]
+    ExpertOfFile { path: PathBuf, key: ExpertKey, known: Vec<String> },
     /// A checkpoint belongs to another expert than the one named.
     #[error(
         "Checkpoint expert key {checkpoint} does not match input expert key {given}: name {checkpoint}, or no expert"

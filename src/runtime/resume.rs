@@ -33,7 +33,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let owner = &options.cancel;
     let store = Store::new(&options.storage);
     let found = ground::find(&store, &input.from)?;
-    let (job_store, found) = ground::take_job(&store, found, options)?;
+    let (job_store, found) = ground::take_job(&store, found, &input, options)?;
     let (ground, stored) = ground::survey(&store, job_store.id(), &found)?;
     check_expert(input.expert.as_ref(), ground.head())?;
     if input.is_answer && ground.status() != Some(Status::StoppedByInteractiveTool) {
@@ -102,19 +102,14 @@ fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Sta
     };
     let head = &checkpoint.head;
     let (query, answer) = match head.status {
-        Status::StoppedByDelegate => {
+        Status::StoppedByDelegate if !head.from_elsewhere => {
             let newest = shared.store.find_job(&head.job_id)?;
             let is_fork = !matches!(newest, Found::Run { run, .. } if run == head.run_id);
             let path = shared.store.layout().checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id);
             let stopped = Box::new(Stopped { checkpoint, path, steps: 0, on_record: true, ledger: Ledger::default() });
             return Ok(Start::Root(Root::Stopped { stopped, query, is_fork }));
         }
-        Status::StoppedByInteractiveTool if !head.pending_tool_calls.is_empty() => {
-            (None, Some(answer_of(&checkpoint, query)?))
-        }
-        Status::Completed if query.is_none() => return Err(RunError::NothingToDo { job: head.job_id.clone() }),
-        Status::Init => return Err(RunError::NeverBegan { checkpoint: head.id.clone() }),
-        _ => (query, None),
+        _ => words(&checkpoint, query)?,
     };
     Ok(Start::Errand(Errand::Continue(Box::new(Continuation {
         run: RunId::from(Mint::new(shared.session.clock.stamp()).uuid()),
@@ -126,6 +121,34 @@ fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Sta
         delegated_usage: Usage::default(),
         delegated_spend: Spend::default(),
     }))))
+}
+
+/// Checks that a Run can go on from `checkpoint` as `input` wants.
+///
+/// # Errors
+/// A checkpoint of another expert or of a delegate; an answer to no question, or none to a question; nothing to do.
+pub fn check_request(input: &ResumeInput, checkpoint: &Checkpoint) -> Result<(), RunError> {
+    check_expert(input.expert.as_ref(), &checkpoint.head)?;
+    if input.is_answer && checkpoint.head.status != Status::StoppedByInteractiveTool {
+        return Err(RunError::NothingAsked { job: checkpoint.head.job_id.clone() });
+    }
+    words(checkpoint, input.query.clone()).map(|_| ())
+}
+
+/// The user's words as the checkpoint takes them: a further message, or the answer to a question.
+fn words(
+    checkpoint: &Checkpoint,
+    query: Option<String>,
+) -> Result<(Option<String>, Option<InteractiveAnswer>), RunError> {
+    let head = &checkpoint.head;
+    match head.status {
+        Status::StoppedByInteractiveTool if !head.pending_tool_calls.is_empty() => {
+            Ok((None, Some(answer_of(checkpoint, query)?)))
+        }
+        Status::Completed if query.is_none() => Err(RunError::NothingToDo { job: head.job_id.clone() }),
+        Status::Init => Err(RunError::NeverBegan { checkpoint: head.id.clone() }),
+        _ => Ok((query, None)),
+    }
 }
 
 fn check_expert(wanted: Option<&ExpertKey>, head: &CheckpointHead) -> Result<(), RunError> {
@@ -156,7 +179,7 @@ fn adopted(key: &ExpertKey, options: &Options, stored: Option<RunSetting>) -> Op
     if !is_other {
         settings.provider = Some(stored.provider_config.provider_name);
         settings.model = settings.model.take().or(Some(stored.model)).filter(|model| !model.is_empty());
-        // Never an address: a checkpoint from elsewhere must not say where the user's key is sent.
+        // Never an address: what is stored must not decide where the user's key is sent.
         settings.provider_setting.api = settings.provider_setting.api.or(stored.provider_config.setting.api);
     }
     Some(adopted)

@@ -201,6 +201,17 @@ impl Store {
         })
     }
 
+    /// Whether `id` names a job, a Run or a checkpoint here.
+    ///
+    /// # Errors
+    /// The system's error when a folder cannot be read.
+    pub fn is_taken(&self, id: &str) -> Result<bool, StoreError> {
+        let names = self.all_names()?;
+        Ok(names.jobs.iter().any(|job| job.as_str() == id)
+            || names.runs.iter().any(|(_, run)| run.as_str() == id)
+            || names.checkpoints.iter().any(|named| named.id.as_str() == id))
+    }
+
     fn only(&self, prefix: &str, found: &[&Named]) -> Result<Found, StoreError> {
         let [one] = found else {
             let more = found.len().saturating_sub(MAX_CANDIDATES);

@@ -373,16 +373,22 @@ fn a_killed_job_goes_on_with_what_was_left_and_its_fork_too() {
 }
 
 #[test]
-fn budgets_of_the_configuration_hold_and_a_copied_checkpoint_takes_them_along() {
+fn a_copied_checkpoint_takes_along_what_is_spent_and_meets_the_budgets_of_the_place() {
     let toml = "maxTokens = 18_000\n[experts.librarian]\ninstruction = \"You find things.\"\n";
     let home = Test::new().toml(toml).provider(Provider::Anthropic).answers([todo(0)]);
     home.run(["run", "librarian", "Owls?"]).assert_code(5);
-    let away = Test::with(Provider::Anthropic);
-    std::fs::copy(home.storage().last_checkpoint(), away.workspace().join("copied.json")).unwrap();
+    let copy_to = |away: &Test| {
+        std::fs::copy(home.storage().last_checkpoint(), away.workspace().join("copied.json")).unwrap();
+    };
+    let away = Test::new().toml(&toml.replace("18_000", "9_500")).provider(Provider::Anthropic);
+    copy_to(&away);
     let ran = away.run(["resume", "copied.json"]).assert_code(5);
-    assert!(ran.stderr.contains("of 18000 is reached: 9000 spent"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("of 9500 is reached: 9000 spent"), "{}", ran.stderr);
     away.server().script([Answer::text("Owls.")]);
     go_on(&away, &ran).assert_code(0);
+    let free = Test::with(Provider::Anthropic).answers([Answer::text("Owls.")]);
+    copy_to(&free);
+    free.run(["resume", "copied.json"]).assert_code(0);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod disk;
 mod docs;
 mod errors;
 mod example;
+mod foreign_state;
 mod lockfile;
 mod long_output;
 mod include;

@@ -249,7 +249,7 @@ fn a_file_from_elsewhere_resumes_twice() {
         assert!(request.says("Count owls.") && request.says(more));
         assert_eq!(request.results().len(), 1);
     }
-    // The one taken in, and one for each time it was continued.
+    // The one imported, and one for each time it was continued.
     assert_eq!(away.storage().runs().len(), 3);
     assert!(!away.server().requests().pop().unwrap().says("One."), "the second does not know of the first");
     let taken = away.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(2);
@@ -257,7 +257,7 @@ fn a_file_from_elsewhere_resumes_twice() {
 }
 
 #[test]
-fn a_file_from_where_the_same_run_came_further_is_taken_in() {
+fn a_file_from_where_the_same_run_came_further_is_imported() {
     let test = killed();
     // The whole job went to another machine, ended there, and its last checkpoint comes back.
     let away = Test::with(Provider::Anthropic).file("owls.txt", "ab");

@@ -181,15 +181,16 @@ fn a_replays_differences_stand_on_lines_of_their_own() {
 }
 
 #[test]
-fn a_copied_checkpoint_goes_on_with_its_provider_and_model() {
+fn a_copied_checkpoint_goes_on_with_the_provider_and_model_of_the_place() {
     let home = Test::with(Provider::OpenAi).answers([check("c1")]);
     home.run(["run", "librarian", "Count owls.", "--max-steps", "1", "--model", "gpt-5-mini"]).assert_code(3);
     let file = home.storage().last_checkpoint();
-    let away = Test::new().provider(Provider::OpenAi).env("ANTHROPIC_API_KEY", KEY);
+    let toml = "model = \"gpt-5\"\n[experts.librarian]\ninstruction = \"You find things.\"\n";
+    let away = Test::new().toml(toml).provider(Provider::OpenAi).env("ANTHROPIC_API_KEY", KEY);
     let away = away.file("copied.json", fs::read(&file).unwrap()).answers([Answer::text("One.")]);
     let ran = away.run(["resume", "copied.json", "--max-steps", "9"]).assert_code(0);
     assert_eq!(ran.stdout, "One.\n", "{}", checkpoint_id(&file));
-    assert_eq!(away.server().requests().remove(0).body["model"], "gpt-5-mini");
+    assert_eq!(away.server().requests().remove(0).body["model"], "gpt-5");
 }
 
 #[test]

@@ -1,0 +1,156 @@
+//! Checkpoint files from outside the storage: each becomes a job of this storage. Called by [`ground`] before anything
+//! is started; the loop then goes on from the imported checkpoint as from any other.
+//!
+//! A file gives its conversation, its counters and its names. Experts, commands, addresses, budgets and the instruction
+//! are those of the caller's configuration, and calls that are open in it are never made: the imported checkpoint is
+//! marked for that (`from_elsewhere`), so that it also holds for whoever resumes it later.
+//!
+//! [`ground`]: super::ground
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+
+use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION};
+use crate::expert::ExpertKey;
+use crate::fact::{Clock, Mint};
+use crate::id::{CheckpointId, JobId, RunId};
+use crate::job::{Job, JobBudget, JobStatus};
+use crate::runtime::clock::SystemClock;
+use crate::runtime::resume::check_request;
+use crate::runtime::scope::collect;
+use crate::runtime::{Options, ResumeInput, RunError, history};
+use crate::setting::{ProviderConfig, ProviderName, ProviderSetting, RunSetting};
+use crate::store::{CheckpointBody, CheckpointEntry, Found, JobStore, Store, StoreError};
+
+/// Imports the checkpoint file at `path` and locks its job. A file that is a copy of a checkpoint stored here stands
+/// for that one. Nothing is written before `input` has been found possible.
+///
+/// # Errors
+/// A file that holds no history, or of an expert that is not defined here; a request that the checkpoint cannot meet;
+/// what cannot be read or stored.
+pub fn import(
+    store: &Store,
+    path: &Path,
+    input: &ResumeInput,
+    options: &Options,
+) -> Result<(JobStore, Found), RunError> {
+    let stored = store.read_checkpoint(path)?;
+    let CheckpointBody::Inline(messages) = stored.body else {
+        return Err(RunError::NotSelfContained { path: path.to_owned() });
+    };
+    let mut checkpoint = as_imported(Checkpoint { head: stored.head, messages });
+    if let Some(entry) = stored_copy(store, &checkpoint) {
+        return Ok((store.open_job(&entry.job)?, Found::Checkpoint(entry)));
+    }
+    check_experts(&checkpoint.head.expert.key, path, options)?;
+    check_request(input, &checkpoint)?;
+    rename_taken(store, &mut checkpoint.head)?;
+    let job_store = create_job(store, &mut checkpoint.head)?;
+    let setting = setting_here(&checkpoint.head, options);
+    let entry =
+        job_store.create_run(&setting)?.write_checkpoint_final(&checkpoint.head, &checkpoint.messages, &setting)?;
+    Ok((job_store, Found::Checkpoint(entry)))
+}
+
+/// The checkpoint as this storage keeps it: marked, and without measurements of another machine, on which budgets and
+/// the context window would build.
+fn as_imported(mut checkpoint: Checkpoint) -> Checkpoint {
+    let head = &mut checkpoint.head;
+    head.from_elsewhere = true;
+    head.context = None;
+    head.context_window_usage = None;
+    checkpoint
+}
+
+/// The checkpoint stored here that `imported` is a copy of: one of the same job and id with the same contents.
+fn stored_copy(store: &Store, imported: &Checkpoint) -> Option<CheckpointEntry> {
+    let entry = store.find_checkpoint(&imported.head.job_id, &imported.head.id).ok()?;
+    let own = history::read_checkpoint(store, &entry).ok()?;
+    (as_imported(own) == *imported).then_some(entry)
+}
+
+/// Checks that the expert, and all that it can reach, are defined by the configuration at hand.
+fn check_experts(key: &ExpertKey, path: &Path, options: &Options) -> Result<(), RunError> {
+    let Some(expert) = options.experts.get(key) else {
+        let known = options.experts.keys().map(|key| key.as_str().to_owned()).collect();
+        return Err(RunError::ExpertOfFile { path: path.to_owned(), key: key.clone(), known });
+    };
+    let mut reachable = IndexMap::new();
+    collect(expert, &options.experts, &mut reachable);
+    for expert in reachable.values() {
+        if let Some(delegate) = expert.delegates.iter().find(|key| !options.experts.contains_key(*key)) {
+            return Err(RunError::UnknownDelegate { expert: expert.key.clone(), delegate: delegate.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Gives new ids in the place of those that name anything here: what is on record keeps its names, and they keep
+/// their meaning.
+fn rename_taken(store: &Store, head: &mut CheckpointHead) -> Result<(), StoreError> {
+    let mut mint = Mint::new(SystemClock.stamp());
+    if store.is_taken(head.job_id.as_str())? {
+        head.job_id = JobId::from(mint.uuid());
+    }
+    if store.is_taken(head.run_id.as_str())? {
+        head.run_id = RunId::from(mint.uuid());
+    }
+    if store.is_taken(head.id.as_str())? {
+        head.id = CheckpointId::from(mint.uuid());
+    }
+    Ok(())
+}
+
+fn create_job(store: &Store, head: &mut CheckpointHead) -> Result<JobStore, StoreError> {
+    let started = SystemClock.stamp();
+    let mut job = Job {
+        format_version: FORMAT_VERSION,
+        id: head.job_id.clone(),
+        status: JobStatus::from(head.status),
+        coordinator_expert_key: head.expert.key.clone(),
+        total_steps: head.step_number,
+        max_steps: None,
+        usage: head.usage,
+        spend: head.spend,
+        started_at: started.at,
+        finished_at: None,
+        replayed: false,
+        budget: JobBudget::default(),
+    };
+    match store.create_job(&job) {
+        // A file system that takes names of other letters for the same, or a process that was faster.
+        Err(StoreError::JobExists { .. } | StoreError::Locked { .. }) => {
+            job.id = JobId::from(Mint::new(started).uuid());
+            head.job_id = job.id.clone();
+            store.create_job(&job)
+        }
+        created => created,
+    }
+}
+
+/// The setting of the imported run: nothing of the file's but names.
+fn setting_here(head: &CheckpointHead, options: &Options) -> RunSetting {
+    let settings = &options.settings;
+    RunSetting {
+        format_version: FORMAT_VERSION,
+        model: settings.model.clone().unwrap_or_default(),
+        provider_config: ProviderConfig {
+            provider_name: settings.provider.unwrap_or(ProviderName::Anthropic),
+            setting: ProviderSetting::default(),
+        },
+        job_id: head.job_id.clone(),
+        run_id: head.run_id.clone(),
+        expert_key: head.expert.key.clone(),
+        // None: a run that continues this one takes them from the configuration of its time.
+        experts: IndexMap::new(),
+        reasoning_budget: settings.reasoning_budget,
+        max_steps: settings.limits.max_steps,
+        max_retries: settings.limits.max_retries,
+        timeout: settings.timeout_ms,
+        budgets: settings.budgets,
+        // Before every run that continues it, whatever the clock of a replay says.
+        started_at: 0,
+        updated_at: 0,
+    }
+}
