@@ -343,6 +343,17 @@ impl SkillSpec {
         }
     }
 
+    /// The variables whose values it is given.
+    pub fn variables(&self) -> Vec<&str> {
+        match self {
+            Self::McpStdioSkill { required_env, .. } => required_env.iter().map(String::as_str).collect(),
+            Self::McpSseSkill { authorization_env, oauth, .. } => {
+                authorization_env.as_deref().into_iter().chain(oauth.iter().flat_map(OAuth::variables)).collect()
+            }
+            Self::InteractiveSkill { .. } => Vec::new(),
+        }
+    }
+
     /// The base skill as an expert without a `skills` table has it.
     pub fn base() -> Self {
         Self::McpStdioSkill {

@@ -36,7 +36,7 @@ impl Redactor {
     /// password in every variable that is an address.
     pub fn of_environment(environment: &Environment) -> Self {
         let mut redactor = Self::default();
-        for (name, value) in environment.iter() {
+        for (name, value) in environment.known() {
             let name = name.to_ascii_uppercase();
             if ["API_KEY", "APIKEY", "ACCESS_KEY", "SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL"]
                 .iter()

@@ -114,6 +114,9 @@ fn check(setup: &Setup, process: &Process, findings: &mut Findings) {
         let level = if project.unknown_keys.contains(warning) { Level::Error } else { Level::Warning };
         findings.add(level, "configuration", warning.as_str());
     }
+    for warning in setup.env_file_warnings() {
+        findings.add(Level::Warning, "environment", warning);
+    }
     delegates(project, findings);
     let place = Place { process, environment: &setup.environment };
     for expert in project.experts.values() {
@@ -153,7 +156,7 @@ fn skills(definition: Definition<'_>, place: Place<'_>, findings: &mut Findings)
             SkillSpec::McpStdioSkill { command, required_env, .. } => {
                 let replaced = definition.base_command.filter(|_| spec.is_built_in_base()).and_then(<[String]>::first);
                 program(replaced.unwrap_or(command), &subject, place, findings);
-                for name in required_env.iter().filter(|name| place.environment.get(name).is_none()) {
+                for name in required_env.iter().filter(|name| place.environment.for_skill(name).is_none()) {
                     let message = format!("the variable {name} is not set: set it in the environment or in .env");
                     findings.add(Level::Error, subject.as_str(), message);
                 }
@@ -162,7 +165,7 @@ fn skills(definition: Definition<'_>, place: Place<'_>, findings: &mut Findings)
             SkillSpec::McpSseSkill { endpoint, authorization_env, oauth, .. } => {
                 let oauth = oauth.iter().flat_map(OAuth::variables);
                 for name in authorization_env.as_deref().into_iter().chain(oauth) {
-                    if place.environment.get(name).is_none() {
+                    if place.environment.for_skill(name).is_none() {
                         let message = format!("the variable {name} is not set: set it in the environment or in .env");
                         findings.add(Level::Error, subject.as_str(), message);
                     }

@@ -49,6 +49,7 @@ pub struct LoginArgs {
 /// Carries out the command.
 pub fn run(args: &LoginArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.config.place(), &ModelArgs::default(), ProjectNeed::Required)?;
+    setup.print_warnings(process, false);
     let spec = find(args, &setup)?;
     let network = Network {
         proxy: ProxySettings::settle(setup.proxy.as_deref(), &setup.environment),

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use perstack::config::lockfile::{Lock, LockUse};
-use perstack::config::{self, ConfigError, Endpoints, Overrides, Project, Settings};
+use perstack::config::{self, ConfigError, Endpoints, FolderFiles, LeftOut, Overrides, Project, Settings};
 use perstack::environment::Environment;
 use perstack::event::EventSink;
 use perstack::expert::ExpertKey;
 use perstack::model::Catalogue;
-use perstack::provider::catalog;
+use perstack::provider::{catalog, vendor_variables};
 use perstack::runtime::{Cassette, InDoubt, Options};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,8 @@ pub struct Setup {
     pub catalogue: Arc<Catalogue>,
     /// Environment files that were named by a flag and are not there.
     missing_env_files: Vec<PathBuf>,
+    /// What a folder's own environment files may not set.
+    left_out: Vec<LeftOut>,
 }
 
 impl Setup {
@@ -54,7 +56,10 @@ impl Setup {
     /// # Errors
     /// With the exit code for usage, when a file is missing or not right.
     pub fn read(process: &Process, place: &PlaceArgs, model: &ModelArgs, need: ProjectNeed) -> Result<Self, Failure> {
-        let endpoints = match process.variable("PERSTACK_ALLOW_PRIVATE_ENDPOINTS") {
+        // The process and the files that the command line names: the user's own word.
+        let mut environment =
+            config::environment(process.variables.clone(), &process.folder, &place.env_path).map_err(Failure::usage)?;
+        let endpoints = match environment.users("PERSTACK_ALLOW_PRIVATE_ENDPOINTS") {
             Some("1") => Endpoints::PrivateToo,
             _ => Endpoints::PublicOnly,
         };
@@ -62,35 +67,32 @@ impl Setup {
             Some(path) => Some(config::load_with(&path, endpoints).map_err(Failure::usage)?),
             None => None,
         };
-        let env_files = if place.env_path.is_empty() {
-            project
-                .as_ref()
-                .and_then(|p| p.env_path.clone())
-                .unwrap_or_else(|| config::DEFAULT_ENV_FILES.iter().map(PathBuf::from).collect())
-        } else {
-            place.env_path.clone()
-        };
         let missing_env_files = place.env_path.iter().filter(|path| !process.folder.join(path).exists()).cloned();
-        let environment =
-            config::environment(process.variables.clone(), &process.folder, &env_files).map_err(Failure::usage)?;
         let user_folder = user_folder(process);
         let user = match &user_folder {
             Some(folder) => config::user_defaults(&folder.join("config.toml")).map_err(Failure::usage)?,
             None => Overrides::default(),
+        };
+        let left_out = if place.env_path.is_empty() {
+            add_folder_files(&mut environment, process, project.as_ref(), &user)?
+        } else {
+            Vec::new()
         };
         let catalogue = catalogue(process)?;
         let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
         let settings =
             config::settle(&model.overrides(), &variables, project.as_ref(), &user).map_err(Failure::usage)?;
         let storage = storage_folder(process, place.storage.as_deref());
+        // The user's word alone: a project must not redirect its user's requests.
+        let proxy = place.proxy.clone().or_else(|| environment.users("PERSTACK_PROXY_URL").map(str::to_owned));
         Ok(Self {
             project,
             environment,
             settings,
             storage,
-            // From the process alone, never from files: a project must not redirect its user's requests.
             missing_env_files: missing_env_files.collect(),
-            proxy: place.proxy.clone().or_else(|| process.variable("PERSTACK_PROXY_URL").map(str::to_owned)),
+            left_out,
+            proxy,
             logins: user_folder.map(|folder| folder.join("logins")),
             lock: LockUse::default(),
             lockfile: None,
@@ -100,13 +102,26 @@ impl Setup {
 }
 
 impl Setup {
-    /// Tells what the configuration has that is ignored, and what was named and is not there, unless `quiet`.
+    /// Prints the parts of the configuration that are ignored, and [`Setup::env_file_warnings`], unless `quiet`.
     pub fn print_warnings(&self, process: &Process, quiet: bool) {
-        let missing = self.missing_env_files.iter().map(|path| format!("--env-path {}: no such file", path.display()));
         let ignored = self.project.iter().flat_map(|p| &p.warnings).cloned();
-        for warning in ignored.chain(missing) {
+        for warning in ignored.chain(self.env_file_warnings()) {
             warn(process, quiet, &warning);
         }
+    }
+
+    /// The environment files that were named and are not there, and the variables that the folder's own may not set.
+    pub fn env_file_warnings(&self) -> Vec<String> {
+        let missing = self.missing_env_files.iter().map(|path| format!("--env-path {}: no such file", path.display()));
+        let left_out = self.left_out.iter().map(|LeftOut { file, names }| {
+            let (file, names) = (file.display(), names.join(", "));
+            format!(
+                "{file}: left out {names}: a file that the command line does not name sets a model's key with what \
+                 belongs to it, and what skills require; set the rest in the environment, or use the whole file with \
+                 --env-path {file}"
+            )
+        });
+        missing.chain(left_out).collect()
     }
 
     /// The expert that the configuration has by this key.
@@ -172,6 +187,22 @@ pub fn warn(process: &Process, quiet: bool, warning: &str) {
         // When stderr is gone, there is nobody left to tell.
         let _ = writeln!(std::io::stderr().lock(), "{} {}", paint.yellow("warning:"), visible(warning));
     }
+}
+
+/// Adds what the folder's own environment files may set: those that the configuration names, else the usual ones.
+fn add_folder_files(
+    environment: &mut Environment,
+    process: &Process,
+    project: Option<&Project>,
+    user: &Overrides,
+) -> Result<Vec<LeftOut>, Failure> {
+    let named = project.and_then(|project| project.env_path.clone());
+    let files = named.unwrap_or_else(|| config::DEFAULT_ENV_FILES.iter().map(PathBuf::from).collect());
+    let skills =
+        || project.into_iter().flat_map(|project| project.experts.values()).flat_map(|expert| expert.skills.values());
+    let is_named_by_skill = |name: &str| skills().any(|skill| skill.variables().contains(&name));
+    let rules = FolderFiles { vendors: &vendor_variables(), user, is_named_by_skill: &is_named_by_skill };
+    rules.add_to(environment, &process.folder, &files).map_err(Failure::usage)
 }
 
 /// The configuration file: named, or found from the current folder upwards.

@@ -33,7 +33,7 @@ mod settle;
 mod skills;
 mod user;
 
-pub use env::{DEFAULT_ENV_FILES, environment};
+pub use env::{DEFAULT_ENV_FILES, FolderFiles, LeftOut, environment};
 pub use error::{ConfigError, Problem};
 pub use file::{Endpoints, discover, load, load_with, parse};
 pub use nearest::nearest;

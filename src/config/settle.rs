@@ -31,6 +31,26 @@ impl Overrides {
     }
 }
 
+impl Overrides {
+    /// The variables of the limits that are looser here than those of `user`.
+    pub(super) fn looser_than(&self, user: &Self) -> Vec<&'static str> {
+        fn is_looser<T: PartialOrd>(here: Option<T>, user: Option<T>) -> bool {
+            here.zip(user).is_some_and(|(here, user)| here > user)
+        }
+        let (here, there) = (&self.budgets, &user.budgets);
+        let limits = [
+            ("PERSTACK_MAX_STEPS", is_looser(self.max_steps, user.max_steps)),
+            ("PERSTACK_MAX_RETRIES", is_looser(self.max_retries, user.max_retries)),
+            ("PERSTACK_TIMEOUT", is_looser(self.timeout_ms, user.timeout_ms)),
+            ("PERSTACK_MAX_COST", is_looser(here.max_cost, there.max_cost)),
+            ("PERSTACK_MAX_TOKENS", is_looser(here.max_tokens, there.max_tokens)),
+            ("PERSTACK_MAX_DURATION", is_looser(here.max_duration_ms, there.max_duration_ms)),
+            ("PERSTACK_MAX_TOOL_REPETITIONS", is_looser(here.max_tool_repetitions, there.max_tool_repetitions)),
+        ];
+        limits.into_iter().filter(|(_, is_looser)| *is_looser).map(|(name, _)| name).collect()
+    }
+}
+
 fn budgets(environment: &Environment) -> Result<Budgets, ConfigError> {
     const COST: &str = "PERSTACK_MAX_COST";
     let max_cost = match environment.get(COST).map(budget::dollars) {

@@ -92,6 +92,12 @@ impl BaseUrl {
         }
     }
 
+    /// Whether the host is this machine, judged without a name look-up.
+    pub fn is_loopback(&self) -> bool {
+        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
+        bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+
     /// Whether the host is `domain` or below it.
     pub fn is_within(&self, domain: &str) -> bool {
         self.host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))

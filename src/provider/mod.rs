@@ -42,6 +42,7 @@ pub mod ollama;
 mod azure;
 mod rows;
 pub mod vendor;
+mod variables;
 mod find;
 mod watch;
 mod connect;
@@ -53,6 +54,7 @@ pub use crate::proxy::ProxySettings;
 pub use connect::Provider;
 pub use find::find;
 pub use native::NativeSupport;
+pub use variables::vendor_variables;
 pub use vendor::choose;
 pub use watch::Limits;
 

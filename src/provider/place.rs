@@ -74,7 +74,7 @@ impl<'a> Place<'a> {
             return Err(ProviderError::MissingPlace {
                 what: "AZURE_RESOURCE_NAME or baseUrl",
                 why: "provider azure-openai must know whose resource to ask",
-                remedy: "set AZURE_RESOURCE_NAME in the environment or in .env, or resourceName in [provider.setting]",
+                remedy: "set AZURE_RESOURCE_NAME in the environment, in .env beside its key, or resourceName in [provider.setting]",
             });
         };
         let version = self.value(self.setting.api_version.as_deref(), &["AZURE_API_VERSION"]);
@@ -104,7 +104,7 @@ impl<'a> Place<'a> {
         let region = region.ok_or(ProviderError::MissingPlace {
             what: "AWS_REGION",
             why: "provider amazon-bedrock must know the region of its models",
-            remedy: "set AWS_REGION in the environment or in .env, or region in [provider.setting]",
+            remedy: "set AWS_REGION in the environment, in .env beside a key, or region in [provider.setting]",
         })?;
         checked(&region, "AWS_REGION or region", "").map(str::to_owned)
     }
@@ -120,7 +120,7 @@ impl<'a> Place<'a> {
         let project = project.or_else(project_of_credentials).ok_or(ProviderError::MissingPlace {
             what: "GOOGLE_VERTEX_PROJECT",
             why: "provider google-vertex must know whose models to ask, and the credentials do not say",
-            remedy: "set GOOGLE_VERTEX_PROJECT in the environment or in .env, or project in [provider.setting]",
+            remedy: "set GOOGLE_VERTEX_PROJECT in the environment, or project in [provider.setting]",
         })?;
         // Projects of a domain are written `example.com:name`.
         let project = checked(&project, "GOOGLE_VERTEX_PROJECT or project", ".:")?;
@@ -128,7 +128,7 @@ impl<'a> Place<'a> {
         let location = self.value(self.setting.location.as_deref(), &variables).ok_or(ProviderError::MissingPlace {
             what: "GOOGLE_VERTEX_LOCATION",
             why: "provider google-vertex must know where its models are",
-            remedy: "set GOOGLE_VERTEX_LOCATION in the environment or in .env, or location in [provider.setting], to \
+            remedy: "set GOOGLE_VERTEX_LOCATION in the environment, or location in [provider.setting], to \
                      global or a region such as europe-west4",
         })?;
         let location = checked(location, "GOOGLE_VERTEX_LOCATION or location", "")?;
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(
             of_variables(&[], AZURE).unwrap_err(),
             "AZURE_RESOURCE_NAME or baseUrl is not set: provider azure-openai must know whose resource to ask; set \
-             AZURE_RESOURCE_NAME in the environment or in .env, or resourceName in [provider.setting]"
+             AZURE_RESOURCE_NAME in the environment, in .env beside its key, or resourceName in [provider.setting]"
         );
     }
 
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(
             region(&[]).unwrap_err(),
             "AWS_REGION is not set: provider amazon-bedrock must know the region of its models; set AWS_REGION in the \
-             environment or in .env, or region in [provider.setting]"
+             environment, in .env beside a key, or region in [provider.setting]"
         );
     }
 

@@ -28,6 +28,12 @@ pub struct Vendor {
     pub keys: &'static [KeyVariable],
     /// Sets of other variables; when all of one set are there, the vendor can be used.
     pub signs: &'static [&'static [&'static str]],
+    /// Sets of other variables that are a key together.
+    pub key_sets: &'static [&'static [&'static str]],
+    /// Variables of its address and what belongs to it: a folder's `.env` may set them beside a key.
+    pub place: &'static [&'static str],
+    /// Variables that are the user's alone: what credentials are read from, and the servers that they go to for a token.
+    pub users_own: &'static [&'static str],
     /// What is done when no variable holds a key.
     pub without_key: WithoutKey,
     /// Headers whose values the user may give.
@@ -77,6 +83,12 @@ impl Vendor {
         self.key(environment).is_some() || self.signs.iter().any(is_there)
     }
 
+    /// Whether the user's own variables, without a folder's `.env`, hold what it takes.
+    fn is_ready_for_user(&self, environment: &Environment) -> bool {
+        let has = |name: &str| environment.users(name).is_some_and(|value| !value.trim().is_empty());
+        self.keys.iter().any(|key| has(key.0)) || self.signs.iter().any(|names| names.iter().all(|name| has(name)))
+    }
+
     /// The variables to set so that it can be used.
     fn wanted(&self) -> Option<String> {
         let key = self.keys.first().filter(|_| self.without_key != WithoutKey::Goes);
@@ -98,16 +110,19 @@ pub fn vendor(name: ProviderName) -> &'static Vendor {
     }
 }
 
-/// The first provider whose key is in the environment, in the order of [`ProviderName::ALL`]. [`find`](super::find)
-/// looks for a local server too.
+/// The first provider whose key is in the environment, in the order of [`ProviderName::ALL`]; the user's own keys come
+/// before those of a folder's `.env`. [`find`](super::find) looks for a local server too.
 ///
 /// # Errors
 /// [`ProviderError::NothingToUse`] when no key is there.
 pub fn choose(environment: &Environment) -> Result<ProviderName, ProviderError> {
-    VENDORS.iter().find(|vendor| vendor.is_ready(environment)).map(|vendor| vendor.name).ok_or_else(|| {
-        let wanted: Vec<String> = VENDORS.iter().filter_map(|vendor| vendor.wanted()).collect();
-        ProviderError::NothingToUse { variables: listed(wanted.iter().map(String::as_str)) }
-    })
+    let users = VENDORS.iter().find(|vendor| vendor.is_ready_for_user(environment));
+    users.or_else(|| VENDORS.iter().find(|vendor| vendor.is_ready(environment))).map(|vendor| vendor.name).ok_or_else(
+        || {
+            let wanted: Vec<String> = VENDORS.iter().filter_map(|vendor| vendor.wanted()).collect();
+            ProviderError::NothingToUse { variables: listed(wanted.iter().map(String::as_str)) }
+        },
+    )
 }
 
 /// `a`, `a or b`, `a, b or c`.
@@ -123,6 +138,7 @@ fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::VariableSource;
 
     fn environment(names: &[&str]) -> Environment {
         names.iter().map(|name| ((*name).to_owned(), "value".to_owned())).collect()
@@ -132,6 +148,16 @@ mod tests {
     fn without_a_name_the_first_key_decides() {
         assert_eq!(choose(&environment(&["OPENAI_API_KEY"])), Ok(ProviderName::OpenAi));
         assert_eq!(choose(&environment(&["OPENAI_API_KEY", "ANTHROPIC_API_KEY"])), Ok(ProviderName::Anthropic));
+    }
+
+    #[test]
+    fn the_users_own_key_comes_before_a_folders() {
+        let mut both = environment(&["OPENAI_API_KEY"]);
+        both.set_if_absent("ANTHROPIC_API_KEY", "value", VariableSource::Folder);
+        assert_eq!(choose(&both), Ok(ProviderName::OpenAi));
+        let mut folders = environment(&["PATH"]);
+        folders.set_if_absent("ANTHROPIC_API_KEY", "value", VariableSource::Folder);
+        assert_eq!(choose(&folders), Ok(ProviderName::Anthropic));
     }
 
     #[test]

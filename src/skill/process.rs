@@ -18,7 +18,7 @@ use std::{fs, io};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 
 use self::group::Group;
-use crate::environment::Environment;
+use crate::environment::{Environment, PROTECTED_VARIABLES, SAFE_VARIABLES};
 use crate::skill::SkillError;
 
 #[cfg(unix)]
@@ -26,42 +26,6 @@ mod group;
 #[cfg(not(unix))]
 #[path = "process/plain.rs"]
 mod group;
-
-/// Variables that every child may see (`getFilteredEnv` of the original): what programs need to be found, to find
-/// their user, and to reach the network. No keys.
-pub const SAFE_VARIABLES: [&str; 14] = [
-    "PATH",
-    "HOME",
-    "SHELL",
-    "TERM",
-    "NODE_PATH",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "PERSTACK_PROXY_URL",
-    "NPM_CONFIG_PROXY",
-    "NPM_CONFIG_HTTPS_PROXY",
-];
-
-/// Variables that nobody but the user may set, compared in upper case (the original's list): each decides which code
-/// a child runs.
-pub const PROTECTED_VARIABLES: [&str; 12] = [
-    "PATH",
-    "HOME",
-    "SHELL",
-    "NODE_PATH",
-    "LD_PRELOAD",
-    "LD_LIBRARY_PATH",
-    "DYLD_INSERT_LIBRARIES",
-    "DYLD_LIBRARY_PATH",
-    "NODE_OPTIONS",
-    "PYTHONPATH",
-    "PERL5LIB",
-    "RUBYLIB",
-];
 
 /// Most children at a time: the size of the watcher's table.
 const MAX_CHILDREN: u32 = 1024;

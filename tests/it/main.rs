@@ -42,4 +42,5 @@ mod signals;
 mod streams;
 mod telling;
 mod tidy;
+mod trust;
 mod vendors;

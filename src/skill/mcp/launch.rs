@@ -37,7 +37,7 @@ impl Launch {
         let mut required = Vec::new();
         for variable in required_env {
             let value = environment
-                .get(variable)
+                .for_skill(variable)
                 .ok_or_else(|| McpError::MissingVariable { skill: skill(), variable: variable.clone() })?;
             redactor.add(value);
             required.push((variable.clone(), value.to_owned()));

@@ -63,7 +63,7 @@ impl Remote {
         };
         let tokens = if let Some(variable) = variable {
             let token = environment
-                .get(variable)
+                .for_skill(variable)
                 .ok_or_else(|| McpError::MissingVariable { skill: skill(), variable: variable.clone() })?;
             redactor.add(token);
             let mut value = HeaderValue::try_from(format!("Bearer {token}"))

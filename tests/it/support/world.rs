@@ -87,7 +87,7 @@ impl Provider {
     }
 
     /// The variable with its address, and the path of that address.
-    fn address(self) -> (&'static str, &'static str) {
+    pub fn address(self) -> (&'static str, &'static str) {
         match self {
             Self::Anthropic => ("ANTHROPIC_BASE_URL", "/v1"),
             Self::OpenAi | Self::OpenAiChat => ("OPENAI_BASE_URL", "/v1"),
@@ -101,7 +101,7 @@ impl Provider {
     }
 
     /// The variables with its credentials, but for those that are a file.
-    fn credentials(self) -> &'static [(&'static str, &'static str)] {
+    pub fn credentials(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Anthropic => &[("ANTHROPIC_API_KEY", KEY)],
             Self::OpenAi | Self::OpenAiChat => &[("OPENAI_API_KEY", KEY)],
@@ -229,6 +229,12 @@ impl Test {
     /// A variable of the process's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Takes a variable out of the process's environment.
+    pub fn unset(mut self, name: &str) -> Self {
+        self.env.remove(name);
         self
     }
 

@@ -62,7 +62,7 @@ impl Account {
         let read = |variable: &Option<String>| match variable {
             None => Ok(None),
             Some(variable) => environment
-                .get(variable)
+                .for_skill(variable)
                 .map(|value| Some(value.to_owned()))
                 .ok_or_else(|| McpError::MissingVariable { skill: skill.to_owned(), variable: variable.clone() }),
         };

@@ -1,0 +1,217 @@
+//! An environment file that the command line does not name: it sets its own keys with their addresses, and what skills
+//! require. It diverts no key of the user's, starts nothing and switches nothing off.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::mcp::{calling, told};
+use crate::support::tool_server::{HttpServer, command_skill, librarian, program, remote_skill};
+use crate::support::{Answer, Provider, Test, call};
+
+/// A proxy at a port where nobody listens: nothing of a test leaves this machine.
+const NOBODY: &str = "http://127.0.0.1:1";
+
+/// The variable of the provider's address in a file's form, set to the mock server.
+fn address_line(test: &Test, provider: Provider) -> String {
+    let (variable, path) = provider.address();
+    format!("{variable}={}\n", test.server().url(path))
+}
+
+#[test]
+fn an_address_without_its_key_takes_no_request() {
+    Provider::each(|provider| {
+        let (variable, _) = provider.address();
+        let test =
+            Test::with(provider).unset(variable).env("HTTPS_PROXY", NOBODY).env("OLLAMA_API_KEY", "owl-cloud-key");
+        let test = test.env("AZURE_RESOURCE_NAME", "owls").env("GOOGLE_VERTEX_PROJECT", "nest");
+        let line = address_line(&test, provider);
+        let test = test.env("GOOGLE_VERTEX_LOCATION", "europe-west4").file(".env", line);
+        let ran = test.run(["run", "librarian", "q", "--max-retries", "0", "--timeout", "5000"]).assert_code(1);
+        assert!(ran.stderr.contains(&format!("warning: .env: left out {variable}: ")), "{provider:?}: {}", ran.stderr);
+        assert_eq!(test.server().requests().len(), 0, "{provider:?}");
+    });
+}
+
+#[test]
+fn key_and_address_of_one_folder_belong_together() {
+    Provider::each(|provider| {
+        if provider == Provider::Vertex {
+            // It has no key, only files of credentials.
+            return;
+        }
+        let (variable, _) = provider.address();
+        let test = Test::with(provider).unset(variable).answers([Answer::text("Owls.")]);
+        let mut file = address_line(&test, provider);
+        let test = provider.credentials().iter().fold(test, |test, (name, value)| {
+            writeln!(file, "{name}={value}").unwrap();
+            test.unset(name)
+        });
+        let ran = test.file(".env", file).run(["run", "librarian", "q"]).assert_code(0);
+        assert_eq!(ran.stdout, "Owls.\n", "{provider:?}");
+        assert!(!ran.stderr.contains("left out"), "{provider:?}: {}", ran.stderr);
+    });
+}
+
+#[test]
+fn a_key_alone_goes_to_the_address_of_the_user() {
+    let (name, key) = Provider::OpenAi.credentials()[0];
+    let test = Test::with(Provider::OpenAi).unset(name).file(".env", format!("{name}={key}\n"));
+    test.answers([Answer::text("Owls.")]).run(["run", "librarian", "q"]).assert_code(0);
+}
+
+#[test]
+fn the_users_other_variable_for_an_address_stays_in_force() {
+    let pairs = [
+        (Provider::OpenAi, "OPENAI_API_BASE"),
+        (Provider::Google, "GOOGLE_GEMINI_BASE_URL"),
+        (Provider::Azure, "AZURE_OPENAI_ENDPOINT"),
+        (Provider::Bedrock, "AWS_ENDPOINT_URL"),
+        (Provider::Ollama, "OLLAMA_HOST"),
+    ];
+    for (provider, users) in pairs {
+        let (variable, path) = provider.address();
+        let test = Test::with(provider).unset(variable).file(".env", format!("{variable}={NOBODY}\n"));
+        let url = test.server().url(path);
+        test.env(users, &url).answers([Answer::text("Owls.")]).run(["run", "librarian", "q"]).assert_code(0);
+    }
+}
+
+#[test]
+fn a_key_of_blanks_opens_no_way_for_the_users_login() {
+    let (variable, _) = Provider::Bedrock.address();
+    let test = Test::with(Provider::Bedrock).unset(variable).env("HTTPS_PROXY", NOBODY);
+    let file = format!("AWS_BEARER_TOKEN_BEDROCK=\" \"\n{}", address_line(&test, Provider::Bedrock));
+    let test = test.file(".env", file);
+    test.run(["run", "librarian", "q", "--max-retries", "0"]).assert_code(1).assert_stderr([variable]);
+    assert_eq!(test.server().requests().len(), 0);
+}
+
+#[test]
+fn the_users_key_decides_on_the_provider() {
+    let test = Test::new().toml("[experts.librarian]\ninstruction = \"You find things.\"\n");
+    let (name, key) = Provider::DeepSeek.credentials()[0];
+    let test = test.env(name, key);
+    let url = test.server().url("/deepseek/v1");
+    let file = format!("ANTHROPIC_API_KEY=owl-folder-key\nANTHROPIC_BASE_URL={}\n", test.server().url("/v1"));
+    let test = test.env("DEEPSEEK_BASE_URL", &url).file(".env", file).answers([Answer::text("Owls.")]);
+    let ran = test.run(["run", "librarian", "q"]).assert_code(0);
+    assert_eq!(ran.stdout, "Owls.\n");
+}
+
+#[test]
+fn no_command_is_started_and_no_provider_chosen() {
+    let test = Test::with(Provider::Anthropic).file("awscfg", "[default]\ncredential_process = sh theirs.sh\n");
+    let test = test.file("theirs.sh", "env > ran\nexit 1\n").answers([Answer::text("Owls.")]);
+    let test = test.env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", NOBODY);
+    let file = "PERSTACK_PROVIDER=amazon-bedrock\nAWS_REGION=us-east-1\nAWS_CONFIG_FILE=awscfg\n\
+                AWS_EC2_METADATA_DISABLED=true\n";
+    let test = test.file(".env", file);
+    let ran = test.run(["run", "librarian", "q"]).assert_code(0);
+    ran.assert_stderr(["AWS_CONFIG_FILE, AWS_EC2_METADATA_DISABLED, AWS_REGION, PERSTACK_PROVIDER", "--env-path .env"]);
+    assert!(!test.workspace().join("ran").exists());
+    // The user may: the same file, named.
+    test.run(["run", "librarian", "q", "--max-retries", "0", "--env-path", ".env"]).assert_code(1);
+    assert!(test.workspace().join("ran").exists());
+}
+
+#[test]
+fn proxies_are_the_users_business() {
+    let file = format!("HTTP_PROXY={NOBODY}\nhttp_proxy={NOBODY}\nALL_PROXY={NOBODY}\n");
+    let test = Test::with(Provider::OpenAi).file(".env", file).answers([Answer::text("Owls.")]);
+    test.run(["run", "librarian", "q"]).assert_code(0).assert_stderr(["ALL_PROXY, HTTP_PROXY, http_proxy"]);
+    test.run(["run", "librarian", "q", "--max-retries", "0", "--env-path", ".env"]).assert_code(1);
+    assert_eq!(test.server().requests().len(), 1);
+}
+
+#[test]
+fn a_named_file_sets_everything() {
+    let file = "PERSTACK_PROXY_URL=http://127.0.0.1:1\n";
+    let test = Test::with(Provider::OpenAi).file(".env", file).answers([Answer::text("Owls.")]);
+    test.run(["run", "librarian", "q"]).assert_code(0).assert_stderr(["PERSTACK_PROXY_URL"]);
+    test.run(["run", "librarian", "q", "--max-retries", "0", "--env-path", ".env"]).assert_code(1);
+}
+
+#[test]
+fn private_addresses_are_opened_by_the_user_alone() {
+    let server = HttpServer::start(["polite-http"]);
+    let test = librarian(&remote_skill("owls", server.url()));
+    let test = test.file(".env", "PERSTACK_ALLOW_PRIVATE_ENDPOINTS=1\n").answers([Answer::text("Owls.")]);
+    test.run(["run", "librarian", "q"]).assert_code(2);
+    let (name, key) = Provider::Anthropic.credentials()[0];
+    test.env(name, key).run(["run", "librarian", "q", "--env-path", ".env"]).assert_code(0);
+}
+
+#[test]
+fn a_command_of_the_model_sees_nothing_of_the_file() {
+    let arguments = json!({"command": "env", "args": [], "env": {}, "cwd": ".", "stdout": true, "stderr": true});
+    let file =
+        "NODE_PATH=./owl-modules\nSHELL=/owl-shell\nTERM=owl\nNPM_CONFIG_PROXY=http://127.0.0.1:9/owl\nOTHER=owl\n";
+    let test = Test::with(Provider::Anthropic).env("TERM", "grey").file(".env", file);
+    let (_test, requests) = calling(test, [("exec", arguments)]);
+    let (seen, _) = told(&requests[1]).pop().unwrap();
+    assert!(seen.contains("PATH=") && seen.contains("TERM=grey") && !seen.contains("owl"), "{seen}");
+}
+
+#[test]
+fn a_skill_gets_what_it_requires_unless_it_is_the_users_own() {
+    let skill = command_skill("owls", program(), &["polite"]);
+    let required = "requiredEnv = [\"OWL_COLOUR\", \"AWS_PROFILE\"]\n";
+    let test = librarian(&format!("{skill}{required}")).file(".env", "OWL_COLOUR=grey\nAWS_PROFILE=barn\nOTHER=x\n");
+    let (_test, requests) = calling(test, [("environment", json!({}))]);
+    let (seen, _) = told(&requests[1]).pop().unwrap();
+    let seen: Value = serde_json::from_str(&seen).unwrap();
+    assert!(seen["variables"]["OWL_COLOUR"].is_string() && seen["variables"]["AWS_PROFILE"].is_string(), "{seen}");
+    assert_eq!(seen["variables"]["OTHER"], Value::Null);
+
+    let test =
+        librarian(&format!("{skill}requiredEnv = [\"NODE_OPTIONS\"]\n")).file(".env", "NODE_OPTIONS=--require=x\n");
+    test.run(["run", "librarian", "q"]).assert_code(2).assert_stderr(["left out NODE_OPTIONS"]);
+}
+
+#[test]
+fn what_is_required_for_a_skill_is_not_used_for_the_model() {
+    let skill = command_skill("owls", program(), &["polite"]);
+    let toml = format!("{skill}requiredEnv = [\"ALL_PROXY\", \"ANTHROPIC_BASE_URL\", \"PERSTACK_PROVIDER\"]\n");
+    let test = librarian(&toml).unset("ANTHROPIC_BASE_URL").env("HTTPS_PROXY", NOBODY).env("ALL_PROXY", NOBODY);
+    let file = format!("{}PERSTACK_PROVIDER=openai\n", address_line(&test, Provider::Anthropic));
+    let test = test.file(".env", file);
+    test.run(["run", "librarian", "q", "--max-retries", "0"]).assert_code(1);
+    assert_eq!(test.server().requests().len(), 0);
+}
+
+#[test]
+fn a_login_of_a_skill_may_be_in_the_file() {
+    let skill = format!("{}authorizationEnv = \"OWL_TOKEN\"\n", remote_skill("owls", "https://owls.example.com/mcp"));
+    let test = librarian(&skill).file(".env", "OWL_TOKEN=owl-0123456789\n");
+    let ran = test.run(["check"]);
+    assert!(!ran.stdout.contains("OWL_TOKEN"), "{}", ran.stdout);
+}
+
+#[test]
+fn limits_are_tightened_and_not_loosened() {
+    let arguments = json!({"path": "."});
+    let more = || Answer::calls([call("c1", "listDirectory", arguments.clone())]);
+    let test = Test::with(Provider::Anthropic).env("PERSTACK_CONFIG_DIR", "settings").answers([more()]);
+    let test = test.file("settings/config.toml", "maxSteps = 1\n").file(".env", "PERSTACK_MAX_STEPS=50\n");
+    test.run(["run", "librarian", "q"]).assert_code(3).assert_stderr(["left out PERSTACK_MAX_STEPS"]);
+    let test = Test::with(Provider::Anthropic).file(".env", "PERSTACK_MAX_STEPS=1\n").answers([more()]);
+    test.run(["run", "librarian", "q"]).assert_code(3);
+}
+
+#[test]
+fn every_command_names_the_file_and_the_variables_but_no_value() {
+    let toml = "envPath = [\"keys.env\"]\n[experts.librarian]\ninstruction = \"You find things in books.\"\n";
+    let file = "HTTPS_PROXY=http://owl.invalid:9\nSSL_CERT_FILE=owl.pem\nDATABASE_URL=owl\n";
+    let test = Test::new().toml(toml).provider(Provider::Anthropic).file("keys.env", file);
+    let test = test.answers([Answer::text("Owls.")]);
+    let assert_warned = |shown: &str| {
+        assert!(shown.contains("keys.env: left out HTTPS_PROXY, SSL_CERT_FILE: "), "{shown}");
+        assert!(!shown.contains("owl"), "{shown}");
+    };
+    assert_warned(&test.run(["list-tools"]).stderr);
+    assert_warned(&test.run(["install"]).stderr);
+    assert_warned(&test.run(["check"]).assert_code(0).stdout);
+    assert_warned(&test.run(["run", "librarian", "q"]).assert_code(0).stderr);
+    assert_warned(&test.run(["resume", "nowhere"]).stderr);
+}
