@@ -22,16 +22,16 @@ pub struct Budgets {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<Cost>,
     /// Tokens of all prompts, cached parts included, and of all answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
     /// Time that processes have worked on the job.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub max_duration_ms: Option<u64>,
     /// Steps of all Runs, where somebody said so. ([`crate::setting::Limits::max_steps`] bounds each line of Runs.)
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
     /// How many times in a row the same call with the same result ends a Run; at least [`MIN_TOOL_REPETITIONS`].
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub max_tool_repetitions: Option<u64>,
 }
 
@@ -56,12 +56,15 @@ impl Budgets {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Spent {
+    #[serde(with = "crate::count")]
     pub tokens: u64,
     /// US dollars, as far as prices are known.
     pub cost: Cost,
     /// Steps of all Runs.
+    #[serde(with = "crate::count")]
     pub steps: u64,
     /// Time that processes have worked on the job.
+    #[serde(with = "crate::count")]
     pub active_ms: u64,
 }
 
@@ -92,9 +95,11 @@ impl Charge {
 #[serde(rename_all = "camelCase")]
 pub struct Reservation {
     /// The prompt's upper bound, and its cost's.
+    #[serde(with = "crate::count")]
     pub prompt_tokens: u64,
     pub prompt_cost: Cost,
     /// The limit on the answer that is sent, reasoning included.
+    #[serde(with = "crate::count")]
     pub output_tokens: u64,
     /// Of prompt and answer.
     pub cost: Cost,
@@ -122,13 +127,34 @@ pub enum Reached {
     /// `next`: the least that had to be set aside for the next request.
     Cost { limit: Cost, spent: Cost, next: Cost },
     /// As for the cost.
-    Tokens { limit: u64, spent: u64, next: u64 },
+    Tokens {
+        #[serde(with = "crate::count")]
+        limit: u64,
+        #[serde(with = "crate::count")]
+        spent: u64,
+        #[serde(with = "crate::count")]
+        next: u64,
+    },
     /// Milliseconds.
-    Duration { limit_ms: u64, spent_ms: u64 },
+    Duration {
+        #[serde(with = "crate::count")]
+        limit_ms: u64,
+        #[serde(with = "crate::count")]
+        spent_ms: u64,
+    },
     /// Steps of all Runs.
-    Steps { limit: u64, spent: u64 },
+    Steps {
+        #[serde(with = "crate::count")]
+        limit: u64,
+        #[serde(with = "crate::count")]
+        spent: u64,
+    },
     /// The call that was made `limit` times in a row.
-    ToolRepetitions { limit: u64, tool_name: String },
+    ToolRepetitions {
+        #[serde(with = "crate::count")]
+        limit: u64,
+        tool_name: String,
+    },
 }
 
 impl Reached {

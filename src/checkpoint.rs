@@ -57,6 +57,7 @@ pub struct CheckpointHead {
     pub run_id: RunId,
     pub status: Status,
     /// From 1, rising over the whole job.
+    #[serde(with = "crate::count")]
     pub step_number: u64,
     pub expert: ExpertRef,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -69,7 +70,7 @@ pub struct CheckpointHead {
     #[serde(flatten)]
     pub spend: Spend,
     /// The model's context window in tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
     /// How full the window was after the latest answer: 0 to 1. (The original divides the *accumulated* usage.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,7 +79,7 @@ pub struct CheckpointHead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Measured>,
     /// The step in which older ones were last summarised.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub summarized_at: Option<u64>,
     /// Calls not answered yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -143,6 +144,7 @@ impl CheckpointHead {
 /// Tokens that the provider counted in a conversation, up to one of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
+    #[serde(with = "crate::count")]
     pub tokens: u64,
     /// How many messages these are, the answer that told it included.
     pub messages: usize,
@@ -214,6 +216,7 @@ pub struct RunFailure {
 #[serde(rename_all = "camelCase")]
 pub struct TodoList {
     pub todos: Vec<Todo>,
+    #[serde(with = "crate::count")]
     pub next_id: u64,
 }
 
@@ -227,6 +230,7 @@ impl TodoList {
 /// One task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Todo {
+    #[serde(with = "crate::count")]
     pub id: u64,
     pub title: String,
     pub completed: bool,

@@ -11,6 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Picodollars in a dollar.
 const PICO_PER_USD: u64 = 1_000_000_000_000;
 
+/// Most picodollars that are written: 9 million dollars, well within what is read, so that a sum that stays at the maximum
+/// can be read again.
+const MAX_STORED: u64 = 9_000_000 * PICO_PER_USD;
+
 /// Tokens of one model call by what they are charged as, each counted once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BilledTokens {
@@ -167,10 +171,11 @@ impl fmt::Display for Cost {
 
 impl Serialize for Cost {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        if self.0.is_multiple_of(PICO_PER_USD) {
-            to.serialize_u64(self.0 / PICO_PER_USD)
+        let stored = Self(self.0.min(MAX_STORED));
+        if stored.0.is_multiple_of(PICO_PER_USD) {
+            to.serialize_u64(stored.0 / PICO_PER_USD)
         } else {
-            to.serialize_f64(self.usd())
+            to.serialize_f64(stored.usd())
         }
     }
 }
@@ -338,6 +343,8 @@ mod tests {
             assert_eq!(serde_json::from_str::<Cost>(&text).unwrap(), cost, "{text}");
         }
         assert_eq!(serde_json::to_string(&Cost::from_picodollars(12_345_000_000)).unwrap(), "0.012345");
+        let most = serde_json::to_string(&Cost::from_picodollars(u64::MAX)).unwrap();
+        assert_eq!(serde_json::from_str::<Cost>(&most).unwrap().picodollars(), MAX_STORED);
         for text in ["-1", "1e99", "\"1\"", "-0.5"] {
             assert!(serde_json::from_str::<Cost>(text).is_err(), "{text}");
         }

@@ -17,6 +17,7 @@ use crate::usage::Usage;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     /// Milliseconds since the epoch.
+    #[serde(with = "crate::count")]
     pub at: u64,
     /// 64 random bits; ids made while the fact is worked on derive from them.
     pub seed: u64,
@@ -96,15 +97,22 @@ pub enum FactBody {
     /// The model call failed. `retry_in_ms`: the policy's verdict, the wait before the next try, absent for "give up".
     GenerationFailed {
         failure: GenerationFailure,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
         /// How many bytes of text the answer had when it broke off; absent when it had not begun.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
         received_bytes: Option<u64>,
     },
     /// The model summarised the `replaced` messages behind the first question. Tokens of the whole request before and
     /// with the summary in their place, as estimated.
-    Summarized { generation: Generation, replaced: usize, tokens_before: u64, tokens_after: u64 },
+    Summarized {
+        generation: Generation,
+        replaced: usize,
+        #[serde(with = "crate::count")]
+        tokens_before: u64,
+        #[serde(with = "crate::count")]
+        tokens_after: u64,
+    },
     /// A tool answered.
     ToolReturned { result: ToolResult },
     /// A server's tools are others than before. From here on these are the Run's.
@@ -141,6 +149,7 @@ pub struct RunSpec {
     /// The whole text of the instruction message.
     pub instruction: String,
     /// The number of the first step: 1, or one above the delegating step.
+    #[serde(with = "crate::count")]
     pub first_step: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegated_by: Option<DelegatedBy>,
@@ -157,7 +166,7 @@ pub struct Surroundings {
     pub delegates: Vec<ExpertRef>,
     pub limits: Limits,
     /// The model's context window in tokens, when known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
     /// What is to happen when the conversation no longer fits the window.
     #[serde(default, skip_serializing_if = "ContextLimit::is_default")]
@@ -166,7 +175,7 @@ pub struct Surroundings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
     /// [`crate::budget::Budgets::max_tool_repetitions`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub max_tool_repetitions: Option<u64>,
 }
 
@@ -186,7 +195,7 @@ pub struct Resumption {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<ToolResult>,
     /// The highest step number that the delegates behind the answers reached; the next step has one above it.
-    #[serde(default)]
+    #[serde(default, with = "crate::count")]
     pub reached_step: u64,
     /// What those delegates used.
     #[serde(default)]

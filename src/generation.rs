@@ -57,7 +57,7 @@ pub struct Generation {
     pub usage: Option<Usage>,
     /// Tokens that the whole conversation now takes up in the context window: the prompt with all its cached parts,
     /// and the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u64>,
 }
 
@@ -218,7 +218,7 @@ pub struct GenerationFailure {
     /// Whether the same request may succeed later.
     pub is_retryable: bool,
     /// How long the provider asked to wait, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 

@@ -48,8 +48,9 @@ pub struct Job {
     pub status: JobStatus,
     pub coordinator_expert_key: ExpertKey,
     /// Step number of the latest run end.
+    #[serde(with = "crate::count")]
     pub total_steps: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
     /// Of all its Runs.
     pub usage: Usage,
@@ -57,9 +58,10 @@ pub struct Job {
     #[serde(flatten)]
     pub spend: Spend,
     /// Milliseconds since the epoch.
+    #[serde(with = "crate::count")]
     pub started_at: u64,
     /// Milliseconds since the epoch; absent while the job can still go on by itself or waits for a person.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<u64>,
     /// Made by replaying a cassette, and by nothing else since: may be replaced by the next replay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -81,6 +83,6 @@ pub struct JobBudget {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spent: Option<Spent>,
     /// When the invocation under way began, in milliseconds since the epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub active_since: Option<u64>,
 }

@@ -5,6 +5,7 @@
 pub mod future;
 pub mod allowance;
 pub mod id;
+pub mod count;
 pub mod usage;
 pub mod cost;
 pub mod budget;

@@ -10,17 +10,22 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", default)]
 pub struct Usage {
     /// Tokens of the prompt.
+    #[serde(with = "crate::count")]
     pub input_tokens: u64,
     /// Tokens of the answer, reasoning included where the provider counts it so.
+    #[serde(with = "crate::count")]
     pub output_tokens: u64,
     /// Tokens spent on reasoning; 0 when not told.
+    #[serde(with = "crate::count")]
     pub reasoning_tokens: u64,
     /// The provider's total, or input + output.
+    #[serde(with = "crate::count")]
     pub total_tokens: u64,
     /// Prompt tokens read from the provider's cache.
+    #[serde(with = "crate::count")]
     pub cached_input_tokens: u64,
     /// Prompt tokens written to the provider's cache; left out of JSON when 0 (the original has no such field).
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(with = "crate::count", skip_serializing_if = "is_zero")]
     pub cache_write_input_tokens: u64,
 }
 

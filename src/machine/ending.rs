@@ -23,7 +23,7 @@ impl RunMachine {
         }
         let checkpoint = self.told();
         self.head.id = CheckpointId::from(self.mint.uuid());
-        self.head.step_number += 1;
+        self.head.step_number = self.head.step_number.saturating_add(1);
         let next_checkpoint = self.told();
         let step = self.end_step();
         self.begin_step();

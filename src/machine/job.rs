@@ -250,7 +250,7 @@ impl JobMachine {
                 run_id: by_run.clone(),
             };
             let (to, by) = (Box::new(to), Box::new(by));
-            self.ready.push_back(JobAction::Start { run, to, by, first_step: step + 1 });
+            self.ready.push_back(JobAction::Start { run, to, by, first_step: step.saturating_add(1) });
         }
     }
 

@@ -30,7 +30,7 @@ pub fn answer(call: &ToolCall, list: &mut TodoList) -> ToolResult {
     };
     for title in added {
         list.todos.push(Todo { id: list.next_id, title, completed: false });
-        list.next_id += 1;
+        list.next_id = list.next_id.saturating_add(1);
     }
     for todo in &mut list.todos {
         todo.completed |= completed.contains(&todo.id);

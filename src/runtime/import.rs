@@ -23,6 +23,10 @@ use crate::runtime::{Options, ResumeInput, RunError, history};
 use crate::setting::{ProviderConfig, ProviderName, ProviderSetting, RunSetting};
 use crate::store::{CheckpointBody, CheckpointEntry, Found, JobStore, Store, StoreError};
 
+/// The highest step that a file is imported with. Our own choice: far above any that is reached, and so far below
+/// [`crate::count::MAX`] that the steps that follow can be stored.
+const MAX_STEP: u64 = 1 << 32;
+
 /// Imports the checkpoint file at `path` and locks its job. A file that is a copy of a checkpoint stored here stands
 /// for that one. Nothing is written before `input` has been found possible.
 ///
@@ -39,6 +43,10 @@ pub fn import(
     let CheckpointBody::Inline(messages) = stored.body else {
         return Err(RunError::NotSelfContained { path: path.to_owned() });
     };
+    if stored.head.step_number > MAX_STEP {
+        let what = format!("its step number {} is out of range: {MAX_STEP} is the most", stored.head.step_number);
+        return Err(StoreError::Damaged { path: path.to_owned(), line: None, what, newest: None }.into());
+    }
     let mut checkpoint = as_imported(Checkpoint { head: stored.head, messages });
     if let Some(entry) = stored_copy(store, &checkpoint) {
         return Ok((store.open_job(&entry.job)?, Found::Checkpoint(entry)));

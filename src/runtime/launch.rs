@@ -310,7 +310,7 @@ impl Shared {
         close(&skills, &stage.narrator).await;
         notices.conclude();
         let (_, first_step) = driven?;
-        let steps = machine.head().step_number.saturating_sub(first_step) + 1;
+        let steps = machine.head().step_number.saturating_sub(first_step).saturating_add(1);
         let path = recorder.newest().cloned().unwrap_or_default();
         let ledger = machine.ledger();
         Ok(Stopped { checkpoint: machine.into_checkpoint(), path, steps, on_record: false, ledger })

@@ -227,7 +227,7 @@ impl Tree {
             self.stop.get_or_insert(Stop::Budget(reached));
         }
         let head = &stopped.checkpoint.head;
-        self.steps += stopped.steps;
+        self.steps = self.steps.saturating_add(stopped.steps);
         self.reached_step = self.reached_step.max(head.step_number);
         let end = RunEnd { head: head.clone(), text: stopped.checkpoint.text(), on_record: stopped.on_record };
         if head.status == Status::StoppedByDelegate {

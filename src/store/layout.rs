@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::count;
 use crate::id::{CheckpointId, JobId, RunId};
 
 /// Where everything is, below one storage folder.
@@ -115,7 +116,7 @@ pub fn parse_checkpoint_name(file: &str) -> Option<(u64, CheckpointId)> {
     let (step, id) = file.strip_prefix("checkpoint-")?.strip_suffix(".json")?.split_once('-')?;
     let number: u64 = step.parse().ok()?;
     // `+1` and `01` parse too, but no file is ever named so.
-    if number.to_string() != step {
+    if number > count::MAX || number.to_string() != step {
         return None;
     }
     Some((number, id.parse().ok()?))
@@ -151,6 +152,7 @@ mod tests {
             ".checkpoint-1-a.json.0.tmp",
             "checkpoint-+1-a.json",
             "checkpoint-01-a.json",
+            "checkpoint-18446744073709551615-a.json",
             "checkpoint--1-a.json",
             "checkpoint-1-.json",
             "checkpoint-1.json",

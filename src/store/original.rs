@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::list::names;
 use super::{Store, StoreError, atomic};
+use crate::count;
 use crate::id::{JobId, RunId};
 
 /// One event of the original, with all its fields.
@@ -49,7 +50,7 @@ impl OriginalEvent {
         let bytes = atomic::read(path)?;
         let json: Map<String, Value> = serde_json::from_slice(&bytes)
             .map_err(|error| StoreError::damaged(path, None, format!("it is no event ({error})")))?;
-        let number = |key: &str| json.get(key).and_then(Value::as_u64);
+        let number = |key: &str| json.get(key).and_then(Value::as_u64).filter(|number| *number <= count::MAX);
         match (json.get("type").and_then(Value::as_str), number("timestamp"), number("stepNumber")) {
             (Some(kind), Some(timestamp), Some(step_number)) => {
                 Ok(Self { kind: kind.to_owned(), timestamp, step_number, json })

@@ -343,3 +343,109 @@ fn a_link_counts_as_the_place_it_leads_to() {
     resume(&test, &inside, "Go on.").assert_code(2).assert_stderr(["is not defined here"]);
     assert!(!mark.exists());
 }
+
+/// Sets the value at a JSON pointer whose parent is there.
+fn set(checkpoint: &mut Value, pointer: &str, value: Value) {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    checkpoint.pointer_mut(parent).unwrap()[key] = value;
+}
+
+/// A checkpoint with every number that is stored.
+fn numbered() -> Value {
+    let mut checkpoint = foreign();
+    checkpoint["setting"] = setting("librarian", Path::new("mark"));
+    checkpoint["context"] = json!({"tokens": 1, "messages": 1});
+    checkpoint["todos"] = json!({"todos": [{"id": 0, "title": "t", "completed": true}], "nextId": 1});
+    checkpoint["budget"] = json!({"kind": "tokens", "limit": 1, "spent": 1, "next": 1});
+    checkpoint
+}
+
+#[test]
+fn numbers_beyond_all_measure_are_damage() {
+    let pointers = [
+        "/stepNumber",
+        "/usage/inputTokens",
+        "/usage/totalTokens",
+        "/usage/cacheWriteInputTokens",
+        "/contextWindow",
+        "/context/tokens",
+        "/context/messages",
+        "/summarizedAt",
+        "/todos/nextId",
+        "/todos/todos/0/id",
+        "/budget/spent",
+        "/retryCount",
+        "/setting/startedAt",
+        "/setting/maxSteps",
+        "/setting/budgets/maxTokens",
+        "/cost",
+    ];
+    let test = library();
+    for pointer in pointers {
+        for number in [json!(u64::MAX), json!(1_u64 << 63), json!(-1), json!(1e300)] {
+            if pointer == "/context/messages" && number.is_u64() {
+                // No more than a place in a list, and not used of a file from elsewhere.
+                continue;
+            }
+            let mut theirs = numbered();
+            set(&mut theirs, pointer, number.clone());
+            let path = put(&test, &theirs);
+            let ran = resume(&test, &path, "Go on.").assert_code(6);
+            assert!(ran.stderr.contains("theirs.json is damaged"), "{pointer} {number}: {}", ran.stderr);
+        }
+    }
+    let mut theirs = numbered();
+    theirs["stepNumber"] = json!((1_u64 << 32) + 1);
+    let path = put(&test, &theirs);
+    resume(&test, &path, "Go on.").assert_code(6).assert_stderr(["step number", "out of range"]);
+    assert!(test.server().requests().is_empty() && test.storage().jobs().is_empty());
+}
+
+#[test]
+fn the_largest_numbers_are_taken_and_added_up_without_harm() {
+    let most = (1_u64 << 53) - 1;
+    let test = library();
+    let mut theirs = numbered();
+    for pointer in ["/usage/inputTokens", "/usage/totalTokens", "/todos/nextId", "/context/tokens"] {
+        set(&mut theirs, pointer, json!(most));
+    }
+    theirs["cost"] = json!(8_999_999);
+    let path = put(&test, &theirs);
+    let todo = Answer::calls([call("c1", "todo", json!({"newTodos": ["a", "b"]}))]);
+    test.server().script([todo, Answer::text("Fine.")]);
+    assert_eq!(resume(&test, &path, "Go on.").assert_code(0).stdout, "Fine.\n");
+    test.server().script([Answer::text("Again.")]);
+    test.run(["resume", "latest", "And on."]).assert_code(0);
+
+    // A high step counts on, and is found again.
+    let test = library();
+    let mut theirs = numbered();
+    theirs["stepNumber"] = json!(1_u64 << 32);
+    let path = put(&test, &theirs);
+    test.server().script([Answer::text("Fine."), Answer::text("Again.")]);
+    let ran = resume(&test, &path, "Go on.").assert_code(0);
+    assert!(ran.stderr.contains("step 4294967297"), "{}", ran.stderr);
+    let id = checkpoint_id(&test.storage().last_checkpoint()).to_owned();
+    test.run(["resume", &id, "And on."]).assert_code(0);
+}
+
+#[test]
+fn such_numbers_are_damage_in_a_log_and_a_cassette_too() {
+    let test = library().answers([Answer::text("Mine.")]);
+    test.run(["run", "librarian", "q", "--record", "c.cassette"]).assert_code(0);
+    let before = test.server().requests().len();
+    let spoil = |path: &Path, key: &str| {
+        let whole = fs::read_to_string(path).unwrap();
+        let at = whole.find(key).unwrap() + key.len();
+        let end = at + whole[at..].find(|letter: char| !letter.is_ascii_digit()).unwrap();
+        fs::write(path, format!("{}{}{}", &whole[..at], u64::MAX, &whole[end..])).unwrap();
+    };
+    spoil(&test.workspace().join("c.cassette"), "\"startedAt\":");
+    let ran = test.run(["run", "librarian", "q", "--replay", "c.cassette", "--storage", "other"]);
+    assert!(ran.code != Some(0) && ran.stderr.contains("out of range"), "{}", ran.stderr);
+    let run = test.storage().runs().remove(0);
+    fs::remove_file(test.storage().last_checkpoint()).unwrap();
+    spoil(&run.join("log.jsonl"), "\"at\":");
+    test.run(["resume", "latest", "Go on."]).assert_code(6).assert_stderr(["log.jsonl", "damaged"]);
+    assert_eq!(test.server().requests().len(), before);
+}
