@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use perstack::config::Project;
 use perstack::config::lockfile::{self, Definition, Lock, LockState};
-use perstack::environment::Environment;
+use perstack::environment::{Environment, is_users_own};
 use perstack::expert::{Expert, ExpertKey, OAuth, SkillSpec};
 use perstack::provider::transport::HttpTransport;
 use perstack::provider::{Provider, ProviderError, find};
@@ -139,6 +139,12 @@ fn delegates(project: &Project, findings: &mut Findings) {
     }
 }
 
+/// The finding of a variable without a value, with the places that may set it.
+fn unset(name: &str) -> String {
+    let or_file = if is_users_own(name) { "" } else { " or in .env" };
+    format!("the variable {name} is not set: set it in the environment{or_file}")
+}
+
 /// Where programs and variables are looked for.
 #[derive(Clone, Copy)]
 struct Place<'a> {
@@ -157,8 +163,7 @@ fn skills(definition: Definition<'_>, place: Place<'_>, findings: &mut Findings)
                 let replaced = definition.base_command.filter(|_| spec.is_built_in_base()).and_then(<[String]>::first);
                 program(replaced.unwrap_or(command), &subject, place, findings);
                 for name in required_env.iter().filter(|name| place.environment.for_skill(name).is_none()) {
-                    let message = format!("the variable {name} is not set: set it in the environment or in .env");
-                    findings.add(Level::Error, subject.as_str(), message);
+                    findings.add(Level::Error, subject.as_str(), unset(name));
                 }
                 findings.ok_unless_more_than(before, subject, "its command and variables are there");
             }
@@ -166,8 +171,7 @@ fn skills(definition: Definition<'_>, place: Place<'_>, findings: &mut Findings)
                 let oauth = oauth.iter().flat_map(OAuth::variables);
                 for name in authorization_env.as_deref().into_iter().chain(oauth) {
                     if place.environment.for_skill(name).is_none() {
-                        let message = format!("the variable {name} is not set: set it in the environment or in .env");
-                        findings.add(Level::Error, subject.as_str(), message);
+                        findings.add(Level::Error, subject.as_str(), unset(name));
                     }
                 }
                 let message = format!("{endpoint} is an address that skills may have");

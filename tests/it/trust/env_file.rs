@@ -167,6 +167,8 @@ fn a_skill_gets_what_it_requires_unless_it_is_the_users_own() {
     let test =
         librarian(&format!("{skill}requiredEnv = [\"NODE_OPTIONS\"]\n")).file(".env", "NODE_OPTIONS=--require=x\n");
     test.run(["run", "librarian", "q"]).assert_code(2).assert_stderr(["left out NODE_OPTIONS"]);
+    let ran = test.run(["check"]).assert_code(2);
+    assert!(ran.stdout.contains("NODE_OPTIONS is not set: set it in the environment\n"), "{}", ran.stdout);
 }
 
 #[test]
