@@ -100,3 +100,122 @@ impl RunMachine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{Checkpoint, CheckpointHead};
+    use crate::content::{Content, ExpertPart, ResultPart};
+    use crate::expert::ExpertRef;
+    use crate::fact::{Fact, FactBody, ParentCheckpoint, Stamp, Surroundings};
+    use crate::machine::transition::Input;
+    use crate::message::Message;
+    use crate::tool::{ToolCall, ToolRoute};
+
+    const TOOLS: [(&str, ToolKind); 4] = [
+        ("write", ToolKind::Mcp),
+        ("helper", ToolKind::Delegate),
+        ("todo", ToolKind::Conversation),
+        ("ask", ToolKind::Interactive),
+    ];
+
+    /// A checkpoint whose last answer calls `tools`, each call with the tool's name for its id, none answered.
+    fn stopped(tools: &[&str], from_elsewhere: bool) -> Checkpoint {
+        let expert = ExpertRef { key: "owl".parse().unwrap(), name: "owl".into(), version: "1.0.0".into() };
+        let head = CheckpointHead::fresh("c".parse().unwrap(), "j".parse().unwrap(), "r".parse().unwrap(), expert);
+        let call = |name: &&str| ToolCall {
+            id: (*name).to_owned(),
+            skill_name: "s".to_owned(),
+            tool_name: (*name).to_owned(),
+            args: serde_json::Map::from_iter([("query".to_owned(), "q".into())]),
+        };
+        let part = |name: &&str| ExpertPart::ToolCallPart {
+            id: format!("part-{name}"),
+            tool_call_id: (*name).to_owned(),
+            tool_name: (*name).to_owned(),
+            args: serde_json::json!({"query": "q"}),
+        };
+        let instruction =
+            Message::InstructionMessage { id: "i".into(), contents: vec![Content::text("theirs")], cache: true };
+        let calls = Message::ExpertMessage { id: "e".into(), contents: tools.iter().map(part).collect(), cache: false };
+        let pending_tool_calls = tools.iter().map(call).collect();
+        let head = CheckpointHead { status: Status::StoppedByCancellation, from_elsewhere, pending_tool_calls, ..head };
+        Checkpoint { head, messages: vec![instruction, calls] }
+    }
+
+    /// Resumes `from` and proceeds until the outside is needed.
+    fn resumed(from: Checkpoint, instruction: Option<&str>) -> (RunMachine, Action) {
+        let route = |(name, kind): (&str, ToolKind)| ToolRoute {
+            name: name.to_owned(),
+            skill_name: if kind == ToolKind::Delegate { "helper" } else { "s" }.to_owned(),
+            kind,
+        };
+        let helper = ExpertRef { key: "helper".parse().unwrap(), name: "helper".into(), version: "1.0.0".into() };
+        let resumption = Resumption {
+            run_id: "next".parse().unwrap(),
+            parent: Some(ParentCheckpoint { run_id: "r".parse().unwrap(), checkpoint_id: "c".parse().unwrap() }),
+            query: None,
+            answers: Vec::new(),
+            reached_step: 0,
+            delegated_usage: crate::usage::Usage::default(),
+            delegated_spend: crate::cost::Spend::default(),
+            instruction: instruction.map(str::to_owned),
+            surroundings: Surroundings {
+                tools: TOOLS.map(route).to_vec(),
+                delegates: vec![helper],
+                ..Surroundings::default()
+            },
+        };
+        let body = FactBody::Resumed { resumption: Box::new(resumption) };
+        let mut machine = RunMachine::restore(from);
+        let mut input = Input::Fact(Fact { stamp: Stamp { at: 1, seed: 1 }, body });
+        loop {
+            let action = machine.advance(&input).unwrap().action;
+            if action != Action::Proceed {
+                return (machine, action);
+            }
+            input = Input::Proceed;
+        }
+    }
+
+    #[test]
+    fn open_calls_of_a_checkpoint_from_elsewhere_are_answered_and_none_is_made() {
+        let (machine, action) = resumed(stopped(&["write", "helper", "todo"], true), Some("ours"));
+        assert_eq!(action, Action::Generate { after_ms: 0 });
+        let results = machine.messages().iter().find_map(|message| match message {
+            Message::ToolMessage { contents, .. } => Some(contents),
+            _ => None,
+        });
+        let ids = results.unwrap().iter().map(|ResultPart::ToolResultPart { tool_call_id, is_error, .. }| {
+            assert!(is_error);
+            tool_call_id.as_str()
+        });
+        assert_eq!(ids.collect::<Vec<_>>(), ["write", "helper", "todo"]);
+        assert!(!machine.head().from_elsewhere);
+        let instructions: Vec<&Message> =
+            machine.messages().iter().filter(|it| matches!(it, Message::InstructionMessage { .. })).collect();
+        let [Message::InstructionMessage { contents, .. }] = instructions.as_slice() else {
+            panic!("{instructions:?}")
+        };
+        assert_eq!(contents[0].as_text(), Some("ours"));
+    }
+
+    #[test]
+    fn a_question_from_elsewhere_stays_open_and_so_does_the_mark() {
+        let (machine, action) = resumed(stopped(&["write", "ask"], true), Some("ours"));
+        assert_eq!(action, Action::Stop(Status::StoppedByInteractiveTool));
+        let head = machine.head();
+        assert_eq!(head.pending_tool_calls.iter().map(|call| call.id.as_str()).collect::<Vec<_>>(), ["ask"]);
+        assert_eq!(head.partial_tool_results.len(), 1);
+        assert!(head.from_elsewhere);
+    }
+
+    #[test]
+    fn open_calls_of_an_own_checkpoint_are_made() {
+        let (machine, action) = resumed(stopped(&["write", "ask"], false), None);
+        let Action::CallTools { calls, in_doubt: true } = action else { panic!("{action:?}") };
+        assert_eq!(calls.iter().map(|call| call.id.as_str()).collect::<Vec<_>>(), ["write"]);
+        let Some(Message::InstructionMessage { contents, .. }) = machine.messages().first() else { panic!() };
+        assert_eq!(contents[0].as_text(), Some("theirs"));
+    }
+}
