@@ -20,7 +20,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use perstack::event::{Detail, TYPES};
 use perstack::id::RunId;
-use perstack::runtime::log::{self, JobLog, Trouble, TroubleKind, Which};
+use perstack::runtime::history::{self, JobLog, Trouble, TroubleKind, Which};
 use perstack::store::CheckpointEntry;
 
 use self::choose::{Chooser, Criteria, Group, Range};
@@ -214,13 +214,13 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
     let mut page = Page::stdout(process);
     let form = args.form.form();
     if args.jobs {
-        let exit = jobs::write(&log::jobs(&storage)?, range, form, &mut page);
+        let exit = jobs::write(&history::jobs(&storage)?, range, form, &mut page);
         return page.close(exit);
     }
     let criteria = args.choice.criteria(args.view.steps)?;
     let named = args.job.as_deref().or(args.named_job.as_deref());
     let which = named.filter(|name| *name != "latest").map_or(Which::Latest, Which::Named);
-    let Some(record) = log::open(&storage, which)? else {
+    let Some(record) = history::open(&storage, which)? else {
         let written = match form {
             Form::Text => page.line("No data found"),
             Form::Json | Form::PrettyJson => json::write_nothing(&storage, form, &mut page),

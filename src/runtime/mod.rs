@@ -1,32 +1,12 @@
 //! The library's door: [`run`] and [`resume`], and the drivers behind it.
 
-mod audit;
-mod calls;
+mod budget;
 mod clock;
-mod context;
-mod errand;
-mod generate;
-mod ground;
-mod halt;
-mod history;
-mod import;
-mod instruction;
-mod inventory;
+pub mod history;
 mod job;
-mod launch;
-mod locked;
-pub mod log;
-mod narrator;
-mod notices;
-mod recorder;
-mod resume;
 mod run;
-mod scope;
-mod session;
-mod summary;
-mod supply;
-mod teller;
-mod tree;
+mod stop;
+mod tools;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,7 +29,7 @@ use crate::model::Catalogue;
 use crate::provider::{ProviderError, catalog};
 use crate::redact::Redactor;
 use crate::replay::ReplayError;
-use crate::runtime::inventory::{Place, Source};
+use crate::runtime::tools::{Place, Source};
 use crate::setting::ProviderName;
 use crate::skill::SkillError;
 use crate::skill::mcp::AskPerson;
@@ -354,7 +334,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
 /// # Errors
 /// As [`run`].
 pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, RunError> {
-    Box::pin(resume::resume(input, options)).await
+    Box::pin(job::resume::resume(input, options)).await
 }
 
 /// The tools that `expert` would see: those of servers from `options.lockfile` where it serves, else as the servers tell
@@ -371,7 +351,7 @@ pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec
 /// # Errors
 /// As [`tools`].
 pub async fn list(expert: &ExpertKey, options: &Options) -> Result<Surveyed, RunError> {
-    let found = locked::find(scope::find_expert(expert, &options.experts)?, options)?;
+    let found = tools::lock::find(run::scope::find_expert(expert, &options.experts)?, options)?;
     let source = found.lock.as_ref().map_or(Source::Servers, |lock| Source::Definitions(lock.tools()));
     let mut listed = look(expert, options, source).await?;
     listed.warnings.extend(found.warning);
@@ -389,14 +369,14 @@ pub async fn survey(expert: &ExpertKey, options: &Options) -> Result<Surveyed, R
 
 /// Opens the skills of `expert`, looks at them, and closes them again.
 async fn look(expert: &ExpertKey, options: &Options, source: Source<'_>) -> Result<Surveyed, RunError> {
-    let expert = scope::find_expert(expert, &options.experts)?;
-    let network = supply::network(options, &Redactor::default());
-    let place = Place { source, ..supply::place(options, &network) };
-    let inventory = inventory::open(expert, &options.experts, place).await?;
+    let expert = run::scope::find_expert(expert, &options.experts)?;
+    let network = tools::open::network(options, &Redactor::default());
+    let place = Place { source, ..tools::open::place(options, &network) };
+    let inventory = tools::open(expert, &options.experts, place).await?;
     let skills = inventory.skills.skills();
     let protocols = skills.iter().filter_map(|skill| Some((skill.name().to_owned(), skill.protocol()?))).collect();
     let found = Surveyed { tools: inventory.skills.tools().to_vec(), protocols, warnings: inventory.warnings };
-    inventory::close(&inventory.skills).await;
+    tools::close(&inventory.skills).await;
     // A run can do without a skill that starts late; who asks for the tools wants all of them.
     match inventory.missing.into_iter().next() {
         Some(error) => Err(error.into()),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use perstack::event::Detail;
-use perstack::runtime::log::LoggedEvent;
+use perstack::runtime::history::LoggedEvent;
 
 use super::expression::Expression;
 use super::step_filter::StepFilter;

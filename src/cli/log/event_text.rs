@@ -1,7 +1,7 @@
 //! Events and steps as text, in the original's form.
 
 use jiff::Timestamp;
-use perstack::runtime::log::{Durations, LoggedEvent};
+use perstack::runtime::history::{Durations, LoggedEvent};
 use perstack::usage::Usage;
 use serde_json::{Map, Value};
 

@@ -6,7 +6,7 @@ use console::{Alignment, measure_text_width, pad_str};
 use perstack::fact::Clock;
 use perstack::job::JobStatus;
 use perstack::runtime::SystemClock;
-use perstack::runtime::log::{JobEntry, Standing};
+use perstack::runtime::history::{JobEntry, Standing};
 use serde_json::{Map, Value, json};
 
 use super::Form;

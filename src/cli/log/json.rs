@@ -4,7 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use perstack::runtime::log::{Descent, Heard, JobLog, Left, LoggedEvent, Run, Trouble, TroubleKind};
+use perstack::runtime::history::{Descent, Heard, JobLog, Left, LoggedEvent, Run, Trouble, TroubleKind};
 use perstack::store::CheckpointEntry;
 use serde::Serialize;
 use serde_json::{Map, Value, json};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use perstack::id::RunId;
-use perstack::runtime::log::{Heard, Left, LoggedEvent};
+use perstack::runtime::history::{Heard, Left, LoggedEvent};
 use perstack::usage::Usage;
 use serde::Serialize;
 

@@ -6,7 +6,7 @@ use std::io;
 use perstack::checkpoint::Checkpoint;
 use perstack::content::{ExpertPart, ResultPart};
 use perstack::message::Message;
-use perstack::runtime::log::{Descent, Heard, JobLog, Left, Run, Standing, Trouble, TroubleKind};
+use perstack::runtime::history::{Descent, Heard, JobLog, Left, Run, Standing, Trouble, TroubleKind};
 
 use super::event_text::{Excerpt, Style, cut, date};
 use super::jobs::status;

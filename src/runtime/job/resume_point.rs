@@ -3,8 +3,8 @@
 use crate::checkpoint::{Checkpoint, CheckpointHead, Status};
 use crate::id::{JobId, RunId};
 use crate::job::JobStatus;
-use crate::runtime::history::{self, Past};
-use crate::runtime::import::import;
+use crate::runtime::history::recorded_run::{self, Past};
+use crate::runtime::job::import::import;
 use crate::runtime::{Options, ResumeFrom, ResumeInput, RunError};
 use crate::setting::RunSetting;
 use crate::store::{CheckpointEntry, Found, JobStore, Store, StoreError};
@@ -82,14 +82,14 @@ pub fn survey(store: &Store, job: &JobId, found: &Found) -> Result<(Ground, Opti
                 None => None,
             };
             if let Some(run) = &entry.run
-                && let Ok(Some(past)) = history::read_run(store, job, run)
+                && let Ok(Some(past)) = recorded_run::read_run(store, job, run)
                 && past.last_stored.as_ref() == Some(&entry.id)
                 && !is_over(store, job, run, &past)
             {
                 // The newest checkpoint of a killed Run: what came after it is on record and is not done twice.
                 return Ok((Ground::Killed { past: Box::new(past), run: run.clone() }, setting));
             }
-            Ok((Ground::Checkpoint(Box::new(history::read_checkpoint(store, entry)?)), setting))
+            Ok((Ground::Checkpoint(Box::new(recorded_run::read_checkpoint(store, entry)?)), setting))
         }
         Found::File(path) => Err(RunError::NotSelfContained { path: path.clone() }),
     }
@@ -101,15 +101,17 @@ fn ground_of_run(
     run: &RunId,
     checkpoint: Option<&CheckpointEntry>,
 ) -> Result<Ground, RunError> {
-    let past = match (history::read_run(store, job, run), checkpoint) {
+    let past = match (recorded_run::read_run(store, job, run), checkpoint) {
         (Ok(Some(past)), _) => past,
         // A Run without facts was imported as a file.
-        (Ok(None), Some(entry)) => return Ok(Ground::Checkpoint(Box::new(history::read_checkpoint(store, entry)?))),
+        (Ok(None), Some(entry)) => {
+            return Ok(Ground::Checkpoint(Box::new(recorded_run::read_checkpoint(store, entry)?)));
+        }
         (Ok(None), None) => {
             let what = "it holds no fact: the run never began".to_owned();
             return Err(RunError::History { place: store.layout().log(job, run), what });
         }
-        (Err(error), Some(entry)) => match history::read_checkpoint(store, entry) {
+        (Err(error), Some(entry)) => match recorded_run::read_checkpoint(store, entry) {
             // Nothing follows a Run's end, so the log is not needed.
             Ok(end) if end.head.status.is_terminal() => return Ok(Ground::Checkpoint(Box::new(end))),
             _ => return Err(pointing_to_a_good_checkpoint(store, job, run, error)),
@@ -141,7 +143,7 @@ fn pointing_to_a_good_checkpoint(store: &Store, job: &JobId, run: &RunId, error:
     match error {
         RunError::Store(StoreError::Damaged { path, line, what, newest: None }) => {
             let entries = store.run_checkpoints(job, run).unwrap_or_default();
-            let good = entries.into_iter().rev().find(|entry| history::read_checkpoint(store, entry).is_ok());
+            let good = entries.into_iter().rev().find(|entry| recorded_run::read_checkpoint(store, entry).is_ok());
             StoreError::Damaged { path, line, what, newest: good.map(|entry| entry.path) }.into()
         }
         other => other,

@@ -8,7 +8,7 @@ use crate::event::InteractiveAnswer;
 use crate::expert::ExpertKey;
 use crate::id::RunId;
 use crate::machine::Ledger;
-use crate::runtime::history::Past;
+use crate::runtime::history::recorded_run::Past;
 use crate::tool::ToolResult;
 use crate::usage::Usage;
 

@@ -1,5 +1,16 @@
 //! Drives one Run: tells the machine what happened, records what follows, carries out what it asks for.
 
+pub mod calls;
+pub mod events;
+pub mod generate;
+pub mod instruction;
+pub mod recorder;
+pub mod scope;
+pub mod start;
+pub mod summary;
+pub mod task;
+pub mod window;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +25,14 @@ use crate::id::RunId;
 use crate::machine::{Action, Input, Need, RunMachine, Verdict};
 use crate::provider::Provider;
 use crate::redact::Redactor;
-use crate::runtime::calls::Calls;
-use crate::runtime::context::Gauge;
-use crate::runtime::halt::Halt;
-use crate::runtime::narrator::Narrator;
-use crate::runtime::recorder::Recorder;
-use crate::runtime::session::Tape;
-use crate::runtime::teller::Teller;
-use crate::runtime::{InDoubt, RunError, generate, summary};
+use crate::runtime::budget::Teller;
+use crate::runtime::job::backends::Tape;
+use crate::runtime::run::calls::Calls;
+use crate::runtime::run::events::Narrator;
+use crate::runtime::run::recorder::Recorder;
+use crate::runtime::run::window::Gauge;
+use crate::runtime::stop::Halt;
+use crate::runtime::{InDoubt, RunError};
 use crate::setting::ReasoningBudget;
 use crate::skill::SkillSet;
 use crate::tool::ToolSpec;

@@ -1,5 +1,9 @@
 //! The tools each expert sees: its skills opened, its questions and delegates declared.
 
+pub mod lock;
+pub mod notices;
+pub mod open;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::environment::Environment;
 use crate::event::ServerInfo;
 use crate::expert::{Expert, ExpertKey, ExpertRef, SkillSpec};
-use crate::runtime::locked::LockedServers;
-use crate::runtime::narrator::Narrator;
-use crate::runtime::notices::NoticeBoard;
-use crate::runtime::session::Tape;
+use crate::runtime::job::backends::Tape;
+use crate::runtime::run::events::Narrator;
+use crate::runtime::tools::lock::LockedServers;
+use crate::runtime::tools::notices::NoticeBoard;
 use crate::runtime::{RunError, VERSION};
 use crate::skill::base::{BaseSkill, conversation_tools};
 use crate::skill::mcp::{self, AskPerson, McpSkill, Network, Reply, SkillNotice, Timings};

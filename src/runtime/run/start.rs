@@ -15,20 +15,20 @@ use crate::expert::{Expert, ExpertKey};
 use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec};
 use crate::id::{JobId, RunId};
 use crate::machine::{Input, Ledger, RunMachine};
-use crate::runtime::calls::check_doubts;
-use crate::runtime::errand::{Continuation, Errand, Stopped};
-use crate::runtime::generate::native_tools;
-use crate::runtime::halt::Halt;
-use crate::runtime::history::{self, Past};
-use crate::runtime::instruction::{self, Scene};
-use crate::runtime::inventory::{self, Inventory};
-use crate::runtime::narrator::Narrator;
-use crate::runtime::recorder::Recorder;
+use crate::runtime::budget::Teller;
+use crate::runtime::history::recorded_run::{self, Past};
+use crate::runtime::job::backends::Session;
+use crate::runtime::run::calls::check_doubts;
+use crate::runtime::run::events::Narrator;
+use crate::runtime::run::generate::native_tools;
+use crate::runtime::run::instruction::{self, Scene};
+use crate::runtime::run::recorder::Recorder;
+use crate::runtime::run::scope::find_expert;
+use crate::runtime::run::task::{Continuation, Errand, Stopped};
 use crate::runtime::run::{Stage, drive};
-use crate::runtime::scope::find_expert;
-use crate::runtime::session::Session;
-use crate::runtime::supply::open_tools;
-use crate::runtime::teller::Teller;
+use crate::runtime::stop::Halt;
+use crate::runtime::tools::open::open_tools;
+use crate::runtime::tools::{self, Inventory};
 use crate::runtime::{Options, RunError, VERSION};
 use crate::setting::RunSetting;
 use crate::skill::SkillSet;
@@ -112,9 +112,9 @@ impl Shared {
         let earlier = match errand {
             Errand::Begin { .. } => Vec::new(),
             Errand::Continue(continuation) => {
-                history::lineage(&self.store, self.job_id(), &continuation.from.head.run_id)
+                recorded_run::lineage(&self.store, self.job_id(), &continuation.from.head.run_id)
             }
-            Errand::GoOn { .. } => history::lineage(&self.store, self.job_id(), run).split_off(1),
+            Errand::GoOn { .. } => recorded_run::lineage(&self.store, self.job_id(), run).split_off(1),
         };
         let folder = |run: &RunId| self.store.layout().outputs(self.job_id(), run);
         let earlier = earlier.iter().map(folder).collect();
@@ -126,7 +126,7 @@ impl Shared {
         if !self.store.layout().log(self.job_id(), run).exists() {
             return Ok(None);
         }
-        history::read_run(&self.store, self.job_id(), run)
+        recorded_run::read_run(&self.store, self.job_id(), run)
     }
 
     /// A Run that stopped before: its last checkpoint is written if the process died before it was. Its ending is told
@@ -192,7 +192,7 @@ impl Shared {
             surroundings: self.surroundings(&inventory, &setting),
         };
         let first = FactBody::Started { spec: Box::new(spec), input: vec![Content::text(query.clone())] };
-        let machine = history::fresh(self.job_id(), &run, expert.reference());
+        let machine = recorded_run::fresh(self.job_id(), &run, expert.reference());
         let (query, answer, overdue) = (Some(query), None, Vec::new());
         Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue })
     }
@@ -365,7 +365,7 @@ impl Shared {
 
 /// Ends `skills`; those that do not end in time are told and left behind.
 async fn close(skills: &SkillSet, narrator: &Narrator) {
-    if timeout(CLOSING, inventory::close(skills)).await.is_err() {
+    if timeout(CLOSING, tools::close(skills)).await.is_err() {
         let message = format!("some skills did not end within {} s and were left behind", CLOSING.as_secs());
         narrator.runtime(EventBody::RuntimeWarning { message });
     }

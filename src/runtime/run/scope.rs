@@ -9,8 +9,8 @@ use crate::expert::{Expert, ExpertKey};
 use crate::fact::Surroundings;
 use crate::id::RunId;
 use crate::runtime::RunError;
-use crate::runtime::inventory::Inventory;
-use crate::runtime::launch::Shared;
+use crate::runtime::run::start::Shared;
+use crate::runtime::tools::Inventory;
 use crate::setting::{ProviderConfig, RunSetting};
 use crate::tool::ToolSpec;
 

@@ -4,9 +4,9 @@ use crate::config::lockfile::{Definition, LockUse};
 use crate::expert::Expert;
 use crate::proxy::ProxySettings;
 use crate::redact::Redactor;
-use crate::runtime::inventory::{self, Inventory, Place, Source};
-use crate::runtime::locked;
-use crate::runtime::session::Session;
+use crate::runtime::job::backends::Session;
+use crate::runtime::tools::lock;
+use crate::runtime::tools::{self, Inventory, Place, Source};
 use crate::runtime::{Options, RunError};
 use crate::skill::mcp::Network;
 use crate::tool::LONGEST_NAME;
@@ -39,7 +39,7 @@ pub fn network(options: &Options, redactor: &Redactor) -> Network {
 /// `session` has what their calls return.
 ///
 /// # Errors
-/// As [`inventory::open`], or the lock must serve and cannot.
+/// As [`tools::open`], or the lock must serve and cannot.
 pub async fn open_tools(
     expert: &Expert,
     options: &Options,
@@ -49,8 +49,8 @@ pub async fn open_tools(
     let tape = &session.tape;
     let recorded = tape.recorded_offer(&expert.key)?;
     let found = match &recorded {
-        Some(_) if options.lock == LockUse::Auto => locked::Found::default(),
-        _ => locked::find(expert, options)?,
+        Some(_) if options.lock == LockUse::Auto => lock::Found::default(),
+        _ => lock::find(expert, options)?,
     };
     let source = match (&recorded, &found.lock) {
         (Some(tools), _) => Source::Definitions(tools),
@@ -60,12 +60,12 @@ pub async fn open_tools(
     };
     let network = network(options, &session.redactor);
     let place = Place { is_delegate, source, ..place(options, &network) };
-    let mut inventory = inventory::open(expert, &options.experts, place).await?;
+    let mut inventory = tools::open(expert, &options.experts, place).await?;
     inventory.warnings.extend(found.warning);
     inventory.warnings.extend(inventory.skills.limit_names(LONGEST_NAME));
     let base_command = options.base_skill_command.as_deref();
     if Definition::new(expert, base_command).servers().next().is_some() {
-        tape.record_offer(&expert.key, || inventory::offer(expert, base_command, &inventory.skills));
+        tape.record_offer(&expert.key, || tools::offer(expert, base_command, &inventory.skills));
     }
     Ok(inventory)
 }

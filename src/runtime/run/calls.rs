@@ -217,9 +217,9 @@ mod tests {
     use crate::provider::{Provider, ProxySettings};
     use crate::redact::Redactor;
     use crate::runtime::clock::SystemClock;
-    use crate::runtime::halt::Halt;
-    use crate::runtime::narrator::Narrator;
-    use crate::runtime::session::Tape;
+    use crate::runtime::job::backends::Tape;
+    use crate::runtime::run::events::Narrator;
+    use crate::runtime::stop::Halt;
     use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
     use crate::skill::testing::Deaf;
 

@@ -9,9 +9,10 @@ use crate::event::{Event, EventBody};
 use crate::fact::{Fact, FactBody};
 use crate::id::{JobId, RunId, ToolCallId};
 use crate::machine::{Action, RunMachine};
-use crate::runtime::log::logged::Source;
-use crate::runtime::log::{Durations, Heard, LoggedEvent, Trouble, TroubleKind};
-use crate::runtime::{RunError, history};
+use crate::runtime::RunError;
+use crate::runtime::history::logged::Source;
+use crate::runtime::history::recorded_run;
+use crate::runtime::history::{Durations, Heard, LoggedEvent, Trouble, TroubleKind};
 use crate::store::{Entry, LogReader, OriginalEvent, Store, StoreError};
 use crate::tool::ToolCall;
 
@@ -180,13 +181,13 @@ impl Replay {
         };
         let mut machine = match self.machine.take() {
             Some(machine) => machine,
-            None => history::first_state(&self.store, &self.job, run, &fact, 0)?,
+            None => recorded_run::first_state(&self.store, &self.job, run, &fact, 0)?,
         };
         let at = fact.stamp.at;
         let taken_over = matches!(fact.body, FactBody::Resumed { .. });
         self.watch.hear(&fact);
         let mut ready = Vec::new();
-        let fed = history::feed(&mut machine, fact, &mut |events, _, _| {
+        let fed = recorded_run::feed(&mut machine, fact, &mut |events, _, _| {
             ready.extend(events.into_iter().map(|event| Ready::Derived(Box::new(event))));
             false
         });

@@ -10,11 +10,12 @@ use crate::checkpoint::{Checkpoint, Status};
 use crate::fact::{Mint, ParentCheckpoint};
 use crate::id::RunId;
 use crate::machine::{JobAction, JobInput, JobMachine, Ledger, RunEnd, TreeLimits};
-use crate::runtime::errand::{Continuation, Errand, Stopped};
-use crate::runtime::inventory::Inventory;
-use crate::runtime::launch::Shared;
-use crate::runtime::teller::{Asks, Desk};
-use crate::runtime::{ErrorClass, RunError, history};
+use crate::runtime::budget::{Asks, Desk};
+use crate::runtime::history::recorded_run;
+use crate::runtime::run::start::Shared;
+use crate::runtime::run::task::{Continuation, Errand, Stopped};
+use crate::runtime::tools::Inventory;
+use crate::runtime::{ErrorClass, RunError};
 
 /// What the coordinator begins with.
 pub enum Root {
@@ -180,7 +181,7 @@ impl Tree {
             return Ok(checkpoint);
         }
         let store = &self.shared.store;
-        history::read_checkpoint(store, &store.find_checkpoint(self.shared.job_id(), &from.checkpoint_id)?)
+        recorded_run::read_checkpoint(store, &store.find_checkpoint(self.shared.job_id(), &from.checkpoint_id)?)
     }
 
     fn spawn(&mut self, errand: Errand, tools: Option<Inventory>) {

@@ -12,9 +12,9 @@ use crate::generation::{FailureKind, GenerateRequest, GeneratedPart, Generation,
 use crate::machine::{RunMachine, messages_bound};
 use crate::message::Message;
 use crate::runtime::RunError;
-use crate::runtime::context::Size;
-use crate::runtime::generate::{BrokenOff, ask, failed, occasion};
-use crate::runtime::recorder::Recorder;
+use crate::runtime::run::generate::{BrokenOff, ask, failed, occasion};
+use crate::runtime::run::recorder::Recorder;
+use crate::runtime::run::window::Size;
 use crate::runtime::run::{Stage, reserve};
 use crate::tool::ToolSpec;
 

@@ -5,7 +5,7 @@
 //! are those of the caller's configuration, and calls that are open in it are never made: the imported checkpoint is
 //! marked for that (`from_elsewhere`), so that it also holds for whoever resumes it later.
 //!
-//! [`ground`]: super::ground
+//! [`ground`]: super::resume_point
 
 use std::path::Path;
 
@@ -17,9 +17,10 @@ use crate::fact::{Clock, Mint};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::runtime::clock::SystemClock;
-use crate::runtime::resume::check_request;
-use crate::runtime::scope::collect;
-use crate::runtime::{Options, ResumeInput, RunError, history};
+use crate::runtime::history::recorded_run;
+use crate::runtime::job::resume::check_request;
+use crate::runtime::run::scope::collect;
+use crate::runtime::{Options, ResumeInput, RunError};
 use crate::setting::{ProviderConfig, ProviderName, ProviderSetting, RunSetting};
 use crate::store::{CheckpointBody, CheckpointEntry, Found, JobStore, Store, StoreError};
 
@@ -74,7 +75,7 @@ fn as_imported(mut checkpoint: Checkpoint) -> Checkpoint {
 /// The checkpoint stored here that `imported` is a copy of: one of the same job and id with the same contents.
 fn stored_copy(store: &Store, imported: &Checkpoint) -> Option<CheckpointEntry> {
     let entry = store.find_checkpoint(&imported.head.job_id, &imported.head.id).ok()?;
-    let own = history::read_checkpoint(store, &entry).ok()?;
+    let own = recorded_run::read_checkpoint(store, &entry).ok()?;
     (as_imported(own) == *imported).then_some(entry)
 }
 

@@ -16,7 +16,7 @@ use crate::replay::{
     Cassette as Recorded, CassetteClock, CassetteHeader, Recorder, RecordingTransport, ReplayTools, ReplayTransport,
 };
 use crate::runtime::clock::SystemClock;
-use crate::runtime::scope::collect;
+use crate::runtime::run::scope::collect;
 use crate::runtime::{Cassette, Options, RunError};
 use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};

@@ -6,6 +6,7 @@
 
 mod cursor;
 mod logged;
+pub(in crate::runtime) mod recorded_run;
 mod runs;
 mod standing;
 
@@ -17,7 +18,7 @@ use std::path::Path;
 use crate::checkpoint::Checkpoint;
 use crate::id::{JobId, RunId};
 use crate::job::Job;
-use crate::runtime::{RunError, history};
+use crate::runtime::RunError;
 use crate::store::{CheckpointEntry, Store, StoreError, beginning_with};
 
 pub use cursor::Left;
@@ -158,7 +159,7 @@ impl JobLog {
     /// # Errors
     /// What cannot be read, or a log that does not lead to it.
     pub fn checkpoint(&self, entry: &CheckpointEntry) -> Result<Checkpoint, RunError> {
-        history::read_checkpoint(&self.store, entry)
+        recorded_run::read_checkpoint(&self.store, entry)
     }
 
     /// Tells the events of all Runs, or of one, by their times, until there are no more or `hear` breaks off. Returns

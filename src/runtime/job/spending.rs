@@ -10,7 +10,8 @@ use crate::cost::Spend;
 use crate::id::{JobId, RunId};
 use crate::job::{JobBudget, JobStatus};
 use crate::machine::Ledger;
-use crate::runtime::{RunError, history};
+use crate::runtime::RunError;
+use crate::runtime::history::recorded_run;
 use crate::store::Store;
 use crate::usage::Usage;
 
@@ -57,7 +58,7 @@ pub fn audit(store: &Store, job: &JobId) -> Result<Audit, RunError> {
     let mut known: HashSet<RunId> = HashSet::new();
     let mut last_at = 0;
     for run in store.runs(job)? {
-        if let Ok(Some(past)) = history::read_run(store, job, &run.id) {
+        if let Ok(Some(past)) = recorded_run::read_run(store, job, &run.id) {
             total = total.plus(past.machine.ledger_at_rest());
             last_at = last_at.max(past.last_at);
             known.insert(run.id);

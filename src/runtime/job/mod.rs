@@ -1,5 +1,12 @@
 //! A job from the outside in: what it needs is checked and opened, its Runs are driven, its end is written down.
 
+pub mod backends;
+pub mod import;
+pub mod resume;
+pub mod resume_point;
+pub mod spending;
+pub mod tree;
+
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -11,15 +18,15 @@ use crate::cost::Spend;
 use crate::fact::Mint;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
-use crate::runtime::audit::Audit;
-use crate::runtime::errand::{Errand, Stopped};
-use crate::runtime::halt::Halt;
-use crate::runtime::launch::Shared;
-use crate::runtime::scope::find_expert;
-use crate::runtime::session::Session;
-use crate::runtime::supply::open_tools;
-use crate::runtime::teller::{self, Desk};
-use crate::runtime::tree::{self, Root, TreeEnd};
+use crate::runtime::budget::{self, Desk};
+use crate::runtime::job::backends::Session;
+use crate::runtime::job::spending::Audit;
+use crate::runtime::job::tree::{Root, TreeEnd};
+use crate::runtime::run::scope::find_expert;
+use crate::runtime::run::start::Shared;
+use crate::runtime::run::task::{Errand, Stopped};
+use crate::runtime::stop::Halt;
+use crate::runtime::tools::open::open_tools;
 use crate::runtime::{Options, Outcome, RunError, RunInput};
 use crate::store::Store;
 use crate::usage::Usage;
@@ -114,7 +121,7 @@ pub async fn work(
     before: Audit,
     began: Instant,
 ) -> Result<Outcome, RunError> {
-    let (teller, asks) = teller::open(&job.budget.limits);
+    let (teller, asks) = budget::open(&job.budget.limits);
     shared.teller = teller;
     let shared = Arc::new(shared);
     let desk = Desk::new(job.budget.limits, before.spent);

@@ -11,9 +11,9 @@ use crate::generation::{
 use crate::machine::RunMachine;
 use crate::provider::retry;
 use crate::runtime::RunError;
-use crate::runtime::context::{self, Size};
-use crate::runtime::recorder::Recorder;
 use crate::runtime::run::Stage;
+use crate::runtime::run::recorder::Recorder;
+use crate::runtime::run::window::{self, Size};
 use crate::store::StoreError;
 use crate::tool::ToolSpec;
 
@@ -50,7 +50,7 @@ pub async fn generate(
     if stage.halt.is_cancelled() {
         return Ok(stage.halted());
     }
-    if let Some(failure) = context::overflow(machine, stage, size) {
+    if let Some(failure) = window::overflow(machine, stage, size) {
         // Nothing is sent; the checkpoint must be where the log is now.
         recorder.settle()?;
         return Ok(failed(stage, BrokenOff::unsent(failure), machine.head().retry_count));
@@ -60,7 +60,7 @@ pub async fn generate(
         messages: machine.messages(),
         tools,
         reasoning: stage.reasoning,
-        max_output_tokens: context::answer_limit(machine, stage, size),
+        max_output_tokens: window::answer_limit(machine, stage, size),
         native: native_tools(&stage.expert),
         occasion: occasion(machine),
     };
@@ -71,7 +71,7 @@ pub async fn generate(
         None => Ok(stage.halted()),
         Some(Ok(generation)) => {
             let stamp = stage.clock.stamp();
-            for message in [doubt_about(&generation), context::warning(machine, &generation)].into_iter().flatten() {
+            for message in [doubt_about(&generation), window::warning(machine, &generation)].into_iter().flatten() {
                 stage.narrator.runtime(EventBody::RuntimeWarning { message });
             }
             Ok(Fact { stamp, body: FactBody::Generated { generation } })
