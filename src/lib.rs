@@ -53,7 +53,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Checkpoint, RunEr
     Ok(runtime::run(input, options).await?.checkpoint)
 }
 
-/// Continues a job and returns the checkpoint that it ended with; [`runtime::job::resume`] tells more.
+/// Continues a job and returns the checkpoint that it ended with; see [`runtime::resume`].
 ///
 /// # Errors
 /// As [`run`].

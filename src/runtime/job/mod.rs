@@ -24,7 +24,7 @@ use crate::runtime::job::spending::Audit;
 use crate::runtime::job::tree::{Root, TreeEnd};
 use crate::runtime::run::scope::find_expert;
 use crate::runtime::run::start::Shared;
-use crate::runtime::run::task::{Errand, Stopped};
+use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::stop::Halt;
 use crate::runtime::tools::open::open_tools;
 use crate::runtime::{Options, Outcome, RunError, RunInput};
@@ -69,9 +69,9 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         },
     };
     let store = Store::new(&options.storage);
-    let errand = Errand::Begin { run: RunId::from(mint.uuid()), expert: input.expert, query, by: None, first_step: 1 };
+    let task = RunTask::Start { run: RunId::from(mint.uuid()), expert: input.expert, query, by: None, first_step: 1 };
     let shared = Shared { options: options.clone(), session, job: store.create_job(&job)?, store, why, teller: None };
-    work(shared, job, Root::Errand(Box::new(errand), Box::new(tools)), Audit::default(), began).await
+    work(shared, job, Root::Task(Box::new(task), Box::new(tools)), Audit::default(), began).await
 }
 
 /// What stops a job that has spent this much, and what fires then.
@@ -139,6 +139,6 @@ pub async fn work(
     shared.job.write_job(&job)?;
     // The job is whole on disk, whether or not all of it could be recorded.
     shared.session.tape.finish()?;
-    let (Stopped { checkpoint, path, .. }, budgets) = (root, job.budget.limits);
+    let (StoppedRun { checkpoint, path, .. }, budgets) = (root, job.budget.limits);
     Ok(Outcome { checkpoint, status, path, duration_ms, steps, usage, spend, budgets, spent, budget })
 }

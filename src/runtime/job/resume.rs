@@ -19,7 +19,7 @@ use crate::runtime::job::tree::Root;
 use crate::runtime::job::{halt_of, in_time, work};
 use crate::runtime::run::scope::find_expert;
 use crate::runtime::run::start::Shared;
-use crate::runtime::run::task::{Continuation, Errand, Stopped};
+use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::tools::open::open_tools;
 use crate::runtime::{Options, Outcome, ResumeInput, RunError};
 use crate::setting::RunSetting;
@@ -59,15 +59,15 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let options = &shared.options;
     let query = input.query.map(|query| shared.session.redactor.text(&query));
     let root = match root_of(ground, query, &shared)? {
-        Start::Errand(errand) => {
-            let (key, is_delegate) = errand.expert();
+        Start::RunTask(task) => {
+            let (key, is_delegate) = task.expert();
             let expert = find_expert(key, &options.experts)?;
             let doubts = shared.session.doubtful_models(expert, options)?;
             let is_as_before = before == shared.session.model_for(expert, &options.settings).ok();
             let tools = open_tools(expert, options, &shared.session, is_delegate);
             let mut tools = in_time(&shared.why, &options.cancel, tools).await?;
             tools.warnings.extend(doubts.into_iter().filter(|_| !is_as_before));
-            Root::Errand(Box::new(errand), Box::new(tools))
+            Root::Task(Box::new(task), Box::new(tools))
         }
         Start::Root(root) => root,
     };
@@ -78,7 +78,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
 /// What there is to do first.
 enum Start {
     /// A Run to be driven, once its tools are open.
-    Errand(Errand),
+    RunTask(RunTask),
     Root(Root),
 }
 
@@ -86,7 +86,7 @@ enum Start {
 fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Start, RunError> {
     let checkpoint = match ground {
         Ground::Killed { past, run } if past.status().is_none() => {
-            return Ok(Start::Errand(Errand::GoOn { run, past, query }));
+            return Ok(Start::RunTask(RunTask::Recover { run, past, query }));
         }
         Ground::Killed { past, .. } => {
             // It had come to its end, but not to its last checkpoint: now it does, and is told.
@@ -106,12 +106,13 @@ fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Sta
             let newest = shared.store.find_job(&head.job_id)?;
             let is_fork = !matches!(newest, Found::Run { run, .. } if run == head.run_id);
             let path = shared.store.layout().checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id);
-            let stopped = Box::new(Stopped { checkpoint, path, steps: 0, on_record: true, ledger: Ledger::default() });
+            let stopped =
+                Box::new(StoppedRun { checkpoint, path, steps: 0, on_record: true, ledger: Ledger::default() });
             return Ok(Start::Root(Root::Stopped { stopped, query, is_fork }));
         }
         _ => words(&checkpoint, query)?,
     };
-    Ok(Start::Errand(Errand::Continue(Box::new(Continuation {
+    Ok(Start::RunTask(RunTask::Continue(Box::new(ContinueFrom {
         run: RunId::from(Mint::new(shared.session.clock.stamp()).uuid()),
         from: checkpoint,
         query,

@@ -13,17 +13,17 @@ use crate::machine::{JobAction, JobInput, JobMachine, Ledger, RunEnd, TreeLimits
 use crate::runtime::budget::{Asks, Desk};
 use crate::runtime::history::recorded_run;
 use crate::runtime::run::start::Shared;
-use crate::runtime::run::task::{Continuation, Errand, Stopped};
+use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::tools::Inventory;
 use crate::runtime::{ErrorClass, RunError};
 
 /// What the coordinator begins with.
 pub enum Root {
     /// Its Run is to be driven, with these tools.
-    Errand(Box<Errand>, Box<Inventory>),
+    Task(Box<RunTask>, Box<Inventory>),
     /// Its Run stopped in an earlier process: for delegates, or at the job's end.
     Stopped {
-        stopped: Box<Stopped>,
+        stopped: Box<StoppedRun>,
         /// What the user says in addition, once the delegates have answered.
         query: Option<String>,
         /// Continue in a new Run even if one has continued from there before.
@@ -34,7 +34,7 @@ pub enum Root {
 /// How a job's tree ended.
 pub struct TreeEnd {
     /// The coordinator's last Run.
-    pub root: Stopped,
+    pub root: StoppedRun,
     /// The job's status, which is not the coordinator's when it was stopped while delegates were at work.
     pub status: Status,
     /// The budget that stopped it.
@@ -53,7 +53,7 @@ enum Stop {
     Budget(Reached),
 }
 
-type Returned = (RunId, Result<Stopped, RunError>);
+type Returned = (RunId, Result<StoppedRun, RunError>);
 
 struct Tree {
     shared: Arc<Shared>,
@@ -61,7 +61,7 @@ struct Tree {
     tasks: JoinSet<Returned>,
     /// The coordinator's Runs.
     root_runs: HashSet<RunId>,
-    root: Option<Stopped>,
+    root: Option<StoppedRun>,
     /// Checkpoints of Runs that wait for delegates.
     waiting: HashMap<RunId, Checkpoint>,
     query: Option<String>,
@@ -89,7 +89,7 @@ pub async fn drive(shared: Arc<Shared>, root: Root, desk: Desk, asks: Asks) -> R
         TreeLimits::default()
     };
     let (run, query, is_fork) = match &root {
-        Root::Errand(errand, _) => (errand.run().clone(), None, false),
+        Root::Task(task, _) => (task.run().clone(), None, false),
         Root::Stopped { stopped, query, is_fork } => (stopped.checkpoint.head.run_id.clone(), query.clone(), *is_fork),
     };
     let mut tree = Tree {
@@ -110,7 +110,7 @@ pub async fn drive(shared: Arc<Shared>, root: Root, desk: Desk, asks: Asks) -> R
     };
     let mut actions = tree.machine.advance(JobInput::Began { run: run.clone() })?;
     match root {
-        Root::Errand(errand, tools) => tree.spawn(*errand, Some(*tools)),
+        Root::Task(task, tools) => tree.spawn(*task, Some(*tools)),
         Root::Stopped { stopped, .. } => actions = tree.returned(run, Ok(*stopped))?,
     }
     tree.run(actions).await
@@ -127,13 +127,13 @@ impl Tree {
                     JobAction::Finish => return self.finish(),
                     JobAction::Start { run, to, by, first_step } => {
                         let (expert, query) = (to.expert.key, to.query);
-                        self.spawn(Errand::Begin { run, expert, query, by: Some(by), first_step }, None);
+                        self.spawn(RunTask::Start { run, expert, query, by: Some(by), first_step }, None);
                     }
                     JobAction::Continue { run, from, answers, reached_step, delegated_usage, delegated_spend } => {
                         let run = self.lineage(run, &from.run_id);
                         let from = self.checkpoint_of(&from)?;
                         let query = if self.root_runs.contains(&run) { self.query.take() } else { None };
-                        let continuation = Continuation {
+                        let from = ContinueFrom {
                             run,
                             from,
                             query,
@@ -143,7 +143,7 @@ impl Tree {
                             delegated_usage,
                             delegated_spend,
                         };
-                        self.spawn(Errand::Continue(Box::new(continuation)), None);
+                        self.spawn(RunTask::Continue(Box::new(from)), None);
                     }
                 }
             }
@@ -184,10 +184,10 @@ impl Tree {
         recorded_run::read_checkpoint(store, &store.find_checkpoint(self.shared.job_id(), &from.checkpoint_id)?)
     }
 
-    fn spawn(&mut self, errand: Errand, tools: Option<Inventory>) {
+    fn spawn(&mut self, task: RunTask, tools: Option<Inventory>) {
         let shared = Arc::clone(&self.shared);
-        let run = errand.run().clone();
-        self.tasks.spawn(async move { (run, shared.carry_out(errand, tools).await) });
+        let run = task.run().clone();
+        self.tasks.spawn(async move { (run, shared.run_task(task, tools).await) });
     }
 
     /// Which Run is to continue from `from`: the derived one, or a new one when the user forks there.
@@ -206,7 +206,7 @@ impl Tree {
         run
     }
 
-    fn returned(&mut self, run: RunId, outcome: Result<Stopped, RunError>) -> Result<Vec<JobAction>, RunError> {
+    fn returned(&mut self, run: RunId, outcome: Result<StoppedRun, RunError>) -> Result<Vec<JobAction>, RunError> {
         self.desk.run_ended(&run);
         let is_root = self.root_runs.contains(&run);
         let stopped = match outcome {

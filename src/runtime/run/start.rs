@@ -24,7 +24,7 @@ use crate::runtime::run::generate::native_tools;
 use crate::runtime::run::instruction::{self, Scene};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::scope::find_expert;
-use crate::runtime::run::task::{Continuation, Errand, Stopped};
+use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::run::{Stage, drive};
 use crate::runtime::stop::Halt;
 use crate::runtime::tools::open::open_tools;
@@ -73,48 +73,46 @@ impl Shared {
         self.job.id()
     }
 
-    /// Carries out an errand, with the tools of its expert if they are open already. A Run that is on disk already is
+    /// Carries out an task, with the tools of its expert if they are open already. A Run that is on disk already is
     /// not begun again: it goes on, or has stopped.
     ///
     /// # Errors
     /// What keeps the Run from beginning, or its facts from being stored.
-    pub async fn carry_out(&self, errand: Errand, tools: Option<Inventory>) -> Result<Stopped, RunError> {
-        let errand = match errand {
-            Errand::GoOn { .. } => errand,
+    pub async fn run_task(&self, task: RunTask, tools: Option<Inventory>) -> Result<StoppedRun, RunError> {
+        let task = match task {
+            RunTask::Recover { .. } => task,
             other => match self.read_back(other.run())? {
                 Some(past) => match past.status() {
                     Some(_) => return self.on_record(past, false),
-                    None => Errand::GoOn { run: other.run().clone(), past: Box::new(past), query: None },
+                    None => RunTask::Recover { run: other.run().clone(), past: Box::new(past), query: None },
                 },
                 None => other,
             },
         };
-        let (key, is_delegate) = errand.expert();
+        let (key, is_delegate) = task.expert();
         let expert = self.expert(key)?.clone();
         let inventory = match tools {
             Some(inventory) => inventory,
             None => open_tools(&expert, &self.options, &self.session, is_delegate).await?,
         };
-        self.keep_outputs(&inventory, &errand);
-        let launch = match errand {
-            Errand::Begin { run, query, by, first_step, .. } => {
+        self.keep_outputs(&inventory, &task);
+        let launch = match task {
+            RunTask::Start { run, query, by, first_step, .. } => {
                 self.begin(run, expert, inventory, query, by, first_step)?
             }
-            Errand::Continue(continuation) => self.proceed_from(*continuation, expert, inventory)?,
-            Errand::GoOn { run, past, query } => self.go_on(run, *past, query, expert, inventory)?,
+            RunTask::Continue(from) => self.proceed_from(*from, expert, inventory)?,
+            RunTask::Recover { run, past, query } => self.go_on(run, *past, query, expert, inventory)?,
         };
         self.drive(launch).await
     }
 
     /// Says where the Run's long outputs are kept, and where those are that its conversation speaks of already.
-    fn keep_outputs(&self, inventory: &Inventory, errand: &Errand) {
-        let run = errand.run();
-        let earlier = match errand {
-            Errand::Begin { .. } => Vec::new(),
-            Errand::Continue(continuation) => {
-                recorded_run::lineage(&self.store, self.job_id(), &continuation.from.head.run_id)
-            }
-            Errand::GoOn { .. } => recorded_run::lineage(&self.store, self.job_id(), run).split_off(1),
+    fn keep_outputs(&self, inventory: &Inventory, task: &RunTask) {
+        let run = task.run();
+        let earlier = match task {
+            RunTask::Start { .. } => Vec::new(),
+            RunTask::Continue(from) => recorded_run::lineage(&self.store, self.job_id(), &from.from.head.run_id),
+            RunTask::Recover { .. } => recorded_run::lineage(&self.store, self.job_id(), run).split_off(1),
         };
         let folder = |run: &RunId| self.store.layout().outputs(self.job_id(), run);
         let earlier = earlier.iter().map(folder).collect();
@@ -134,7 +132,7 @@ impl Shared {
     ///
     /// # Errors
     /// What cannot be stored.
-    pub fn on_record(&self, past: Past, retell: bool) -> Result<Stopped, RunError> {
+    pub fn on_record(&self, past: Past, retell: bool) -> Result<StoppedRun, RunError> {
         let head = past.machine.head();
         let stored = self.store.stored_checkpoint(self.job_id(), head);
         if retell || stored.is_none() {
@@ -146,7 +144,7 @@ impl Shared {
             Some(path) => path,
             None => self.store_end(&past)?,
         };
-        Ok(Stopped {
+        Ok(StoppedRun {
             checkpoint: past.machine.into_checkpoint(),
             path,
             steps: 0,
@@ -202,14 +200,9 @@ impl Shared {
         instruction::compose(expert, &self.options.experts, scene)
     }
 
-    fn proceed_from(
-        &self,
-        continuation: Continuation,
-        expert: Expert,
-        inventory: Inventory,
-    ) -> Result<Launch, RunError> {
-        let Continuation { run, from, query, answer, mut answers, reached_step, delegated_usage, delegated_spend } =
-            continuation;
+    fn proceed_from(&self, from: ContinueFrom, expert: Expert, inventory: Inventory) -> Result<Launch, RunError> {
+        let ContinueFrom { run, from, query, answer, mut answers, reached_step, delegated_usage, delegated_spend } =
+            from;
         let setting = self.setting(&expert, &run)?;
         let recorder = self.recorder(&setting)?;
         answers.extend(answer.iter().map(result_of));
@@ -268,7 +261,7 @@ impl Shared {
         Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue })
     }
 
-    async fn drive(&self, launch: Launch) -> Result<Stopped, RunError> {
+    async fn drive(&self, launch: Launch) -> Result<StoppedRun, RunError> {
         let Launch { run, expert, mut machine, first, mut recorder, setting, inventory, query, answer, overdue } =
             launch;
         let clock = self.session.clock_of(&run);
@@ -313,7 +306,7 @@ impl Shared {
         let steps = machine.head().step_number.saturating_sub(first_step).saturating_add(1);
         let path = recorder.newest().cloned().unwrap_or_default();
         let ledger = machine.ledger();
-        Ok(Stopped { checkpoint: machine.into_checkpoint(), path, steps, on_record: false, ledger })
+        Ok(StoppedRun { checkpoint: machine.into_checkpoint(), path, steps, on_record: false, ledger })
     }
 
     /// The events before a Run's first.

@@ -13,17 +13,17 @@ use crate::tool::ToolResult;
 use crate::usage::Usage;
 
 /// What is to be done with a Run.
-pub enum Errand {
+pub enum RunTask {
     /// Begin it.
-    Begin { run: RunId, expert: ExpertKey, query: String, by: Option<Box<DelegatedBy>>, first_step: u64 },
+    Start { run: RunId, expert: ExpertKey, query: String, by: Option<Box<DelegatedBy>>, first_step: u64 },
     /// Begin it where another stopped.
-    Continue(Box<Continuation>),
+    Continue(Box<ContinueFrom>),
     /// Go on with it: the process that drove it died.
-    GoOn { run: RunId, past: Box<Past>, query: Option<String> },
+    Recover { run: RunId, past: Box<Past>, query: Option<String> },
 }
 
 /// How a Run begins where another stopped.
-pub struct Continuation {
+pub struct ContinueFrom {
     pub run: RunId,
     pub from: Checkpoint,
     /// What the user says in addition.
@@ -38,7 +38,7 @@ pub struct Continuation {
 }
 
 /// A Run that has stopped.
-pub struct Stopped {
+pub struct StoppedRun {
     pub checkpoint: Checkpoint,
     /// The checkpoint's file.
     pub path: PathBuf,
@@ -50,21 +50,21 @@ pub struct Stopped {
     pub ledger: Ledger,
 }
 
-impl Errand {
+impl RunTask {
     /// The Run that it is about.
     pub fn run(&self) -> &RunId {
         match self {
-            Self::Begin { run, .. } | Self::GoOn { run, .. } => run,
-            Self::Continue(continuation) => &continuation.run,
+            Self::Start { run, .. } | Self::Recover { run, .. } => run,
+            Self::Continue(from) => &from.run,
         }
     }
 
     /// The expert whose Run it is, and whether another expert called it.
     pub fn expert(&self) -> (&ExpertKey, bool) {
         let head = match self {
-            Self::Begin { expert, by, .. } => return (expert, by.is_some()),
-            Self::Continue(continuation) => &continuation.from.head,
-            Self::GoOn { past, .. } => past.machine.head(),
+            Self::Start { expert, by, .. } => return (expert, by.is_some()),
+            Self::Continue(from) => &from.from.head,
+            Self::Recover { past, .. } => past.machine.head(),
         };
         (&head.expert.key, head.delegated_by.is_some())
     }
