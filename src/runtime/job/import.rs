@@ -1,11 +1,11 @@
-//! Checkpoint files from outside the storage: each becomes a job of this storage. Called by [`ground`] before anything
+//! Checkpoint files from outside the storage: each becomes a job of this storage. Called by [`point`] before anything
 //! is started; the loop then goes on from the imported checkpoint as from any other.
 //!
 //! A file gives its conversation, its counters and its names. Experts, commands, addresses, budgets and the instruction
 //! are those of the caller's configuration, and calls that are open in it are never made: the imported checkpoint is
 //! marked for that (`from_elsewhere`), so that it also holds for whoever resumes it later.
 //!
-//! [`ground`]: super::resume_point
+//! [`point`]: super::resume_point
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Going on from where [`ground`] found the job. A Run that was killed goes on as itself; one that stopped, or any older
+//! Going on from where [`point`] found the job. A Run that was killed goes on as itself; one that stopped, or any older
 //! checkpoint, is continued by a new Run that names it as its parent.
 
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::machine::Ledger;
 use crate::runtime::job::backends::Session;
-use crate::runtime::job::resume_point::{self, Ground};
+use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
 use crate::runtime::job::{halt_of, in_time, work};
@@ -33,19 +33,19 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let owner = &options.cancel;
     let store = Store::new(&options.storage);
     let found = resume_point::find(&store, &input.from)?;
-    let (job_store, found) = resume_point::take_job(&store, found, &input, options)?;
-    let (ground, stored) = resume_point::survey(&store, job_store.id(), &found)?;
-    check_expert(input.expert.as_ref(), ground.head())?;
-    if input.is_answer && ground.status() != Some(Status::StoppedByInteractiveTool) {
+    let (job_store, found) = resume_point::lock_job(&store, found, &input, options)?;
+    let (point, stored) = resume_point::load(&store, job_store.id(), &found)?;
+    check_expert(input.expert.as_ref(), point.head())?;
+    if input.is_answer && point.status() != Some(Status::StoppedByInteractiveTool) {
         return Err(RunError::NothingAsked { job: job_store.id().clone() });
     }
     let before = stored.as_ref().map(|setting| setting.model.clone());
-    let adopted = adopted(&ground.head().expert.key, options, stored);
+    let adopted = adopted(&point.head().expert.key, options, stored);
     let mut options = adopted.unwrap_or_else(|| options.clone());
-    let expert = find_expert(&ground.head().expert.key, &options.experts)?.clone();
+    let expert = find_expert(&point.head().expert.key, &options.experts)?.clone();
     let audit = spending::audit(&store, job_store.id())?;
     let session = Session::open(&options).await?;
-    let mut job = job_to_continue(&store, job_store.id(), &ground, &session)?;
+    let mut job = job_to_continue(&store, job_store.id(), &point, &session)?;
     let budgets = spending::carried(&options.settings, &job.budget.limits);
     options.settings.budgets = budgets;
     options.settings.limits.max_steps = budgets.max_steps.unwrap_or(options.settings.limits.max_steps);
@@ -58,7 +58,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let shared = Shared { options, session, store, job: job_store, why, teller: None };
     let options = &shared.options;
     let query = input.query.map(|query| shared.session.redactor.text(&query));
-    let root = match root_of(ground, query, &shared)? {
+    let root = match root_of(point, query, &shared)? {
         Start::RunTask(task) => {
             let (key, is_delegate) = task.expert();
             let expert = find_expert(key, &options.experts)?;
@@ -83,12 +83,12 @@ enum Start {
 }
 
 /// What the coordinator begins with, given where it stands and what the user says.
-fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Start, RunError> {
-    let checkpoint = match ground {
-        Ground::Killed { past, run } if past.status().is_none() => {
+fn root_of(point: ResumePoint, query: Option<String>, shared: &Shared) -> Result<Start, RunError> {
+    let checkpoint = match point {
+        ResumePoint::Interrupted { past, run } if past.status().is_none() => {
             return Ok(Start::RunTask(RunTask::Recover { run, past, query }));
         }
-        Ground::Killed { past, .. } => {
+        ResumePoint::Interrupted { past, .. } => {
             // It had come to its end, but not to its last checkpoint: now it does, and is told.
             let stopped = shared.on_record(*past, true)?;
             let is_answer =
@@ -98,7 +98,7 @@ fn root_of(ground: Ground, query: Option<String>, shared: &Shared) -> Result<Sta
             }
             stopped.checkpoint
         }
-        Ground::Checkpoint(checkpoint) => *checkpoint,
+        ResumePoint::Checkpoint(checkpoint) => *checkpoint,
     };
     let head = &checkpoint.head;
     let (query, answer) = match head.status {
@@ -187,7 +187,7 @@ fn adopted(key: &ExpertKey, options: &Options, stored: Option<RunSetting>) -> Op
 }
 
 /// `job.json` as this invocation goes on with it; made anew where nothing can be read.
-fn job_to_continue(store: &Store, id: &JobId, ground: &Ground, session: &Session) -> Result<Job, StoreError> {
+fn job_to_continue(store: &Store, id: &JobId, point: &ResumePoint, session: &Session) -> Result<Job, StoreError> {
     let mut job = match store.job(id) {
         Ok(job) => job,
         Err(newer @ StoreError::Newer { .. }) => return Err(newer),
@@ -195,7 +195,7 @@ fn job_to_continue(store: &Store, id: &JobId, ground: &Ground, session: &Session
             format_version: FORMAT_VERSION,
             id: id.clone(),
             status: JobStatus::Running,
-            coordinator_expert_key: ground.head().expert.key.clone(),
+            coordinator_expert_key: point.head().expert.key.clone(),
             total_steps: 0,
             max_steps: None,
             usage: Usage::default(),

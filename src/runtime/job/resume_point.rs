@@ -10,18 +10,18 @@ use crate::setting::RunSetting;
 use crate::store::{CheckpointEntry, Found, JobStore, Store, StoreError};
 
 /// Where to go on.
-pub enum Ground {
+pub enum ResumePoint {
     /// A Run whose process died before the job's end was written down: its log leads on.
-    Killed { past: Box<Past>, run: RunId },
+    Interrupted { past: Box<Past>, run: RunId },
     /// A checkpoint to continue from.
     Checkpoint(Box<Checkpoint>),
 }
 
-impl Ground {
+impl ResumePoint {
     /// How the Run ended, if it did.
     pub fn status(&self) -> Option<Status> {
         match self {
-            Self::Killed { past, .. } => past.status(),
+            Self::Interrupted { past, .. } => past.status(),
             Self::Checkpoint(checkpoint) => Some(checkpoint.head.status),
         }
     }
@@ -29,7 +29,7 @@ impl Ground {
     /// The state of the Run, without its messages.
     pub fn head(&self) -> &CheckpointHead {
         match self {
-            Self::Killed { past, .. } => past.machine.head(),
+            Self::Interrupted { past, .. } => past.machine.head(),
             Self::Checkpoint(checkpoint) => &checkpoint.head,
         }
     }
@@ -53,7 +53,7 @@ pub fn find(store: &Store, from: &ResumeFrom) -> Result<Found, RunError> {
 ///
 /// # Errors
 /// The job is held by another process; a file that cannot be imported; what cannot be read or stored.
-pub fn take_job(
+pub fn lock_job(
     store: &Store,
     found: Found,
     input: &ResumeInput,
@@ -70,11 +70,11 @@ pub fn take_job(
 ///
 /// # Errors
 /// What cannot be read. A log that cannot is never passed over when more than its newest checkpoint may be in it.
-pub fn survey(store: &Store, job: &JobId, found: &Found) -> Result<(Ground, Option<RunSetting>), RunError> {
+pub fn load(store: &Store, job: &JobId, found: &Found) -> Result<(ResumePoint, Option<RunSetting>), RunError> {
     match found {
         Found::Run { run, checkpoint, .. } => {
             let setting = setting_of(store, job, run, checkpoint.as_ref())?;
-            Ok((ground_of_run(store, job, run, checkpoint.as_ref())?, setting))
+            Ok((resume_point_of_run(store, job, run, checkpoint.as_ref())?, setting))
         }
         Found::Checkpoint(entry) => {
             let setting = match &entry.run {
@@ -87,25 +87,25 @@ pub fn survey(store: &Store, job: &JobId, found: &Found) -> Result<(Ground, Opti
                 && !is_over(store, job, run, &past)
             {
                 // The newest checkpoint of a killed Run: what came after it is on record and is not done twice.
-                return Ok((Ground::Killed { past: Box::new(past), run: run.clone() }, setting));
+                return Ok((ResumePoint::Interrupted { past: Box::new(past), run: run.clone() }, setting));
             }
-            Ok((Ground::Checkpoint(Box::new(recorded_run::read_checkpoint(store, entry)?)), setting))
+            Ok((ResumePoint::Checkpoint(Box::new(recorded_run::read_checkpoint(store, entry)?)), setting))
         }
         Found::File(path) => Err(RunError::NotSelfContained { path: path.clone() }),
     }
 }
 
-fn ground_of_run(
+fn resume_point_of_run(
     store: &Store,
     job: &JobId,
     run: &RunId,
     checkpoint: Option<&CheckpointEntry>,
-) -> Result<Ground, RunError> {
+) -> Result<ResumePoint, RunError> {
     let past = match (recorded_run::read_run(store, job, run), checkpoint) {
         (Ok(Some(past)), _) => past,
         // A Run without facts was imported as a file.
         (Ok(None), Some(entry)) => {
-            return Ok(Ground::Checkpoint(Box::new(recorded_run::read_checkpoint(store, entry)?)));
+            return Ok(ResumePoint::Checkpoint(Box::new(recorded_run::read_checkpoint(store, entry)?)));
         }
         (Ok(None), None) => {
             let what = "it holds no fact: the run never began".to_owned();
@@ -113,15 +113,15 @@ fn ground_of_run(
         }
         (Err(error), Some(entry)) => match recorded_run::read_checkpoint(store, entry) {
             // Nothing follows a Run's end, so the log is not needed.
-            Ok(end) if end.head.status.is_terminal() => return Ok(Ground::Checkpoint(Box::new(end))),
-            _ => return Err(pointing_to_a_good_checkpoint(store, job, run, error)),
+            Ok(end) if end.head.status.is_terminal() => return Ok(ResumePoint::Checkpoint(Box::new(end))),
+            _ => return Err(with_newest_good_checkpoint(store, job, run, error)),
         },
         (Err(error), None) => return Err(error),
     };
     Ok(if is_over(store, job, run, &past) {
-        Ground::Checkpoint(Box::new(past.machine.into_checkpoint()))
+        ResumePoint::Checkpoint(Box::new(past.machine.into_checkpoint()))
     } else {
-        Ground::Killed { past: Box::new(past), run: run.clone() }
+        ResumePoint::Interrupted { past: Box::new(past), run: run.clone() }
     })
 }
 
@@ -139,7 +139,7 @@ fn is_told(store: &Store, job: &JobId, run: &RunId) -> bool {
 }
 
 /// Names the newest checkpoint that can be continued from although the log is damaged behind it.
-fn pointing_to_a_good_checkpoint(store: &Store, job: &JobId, run: &RunId, error: RunError) -> RunError {
+fn with_newest_good_checkpoint(store: &Store, job: &JobId, run: &RunId, error: RunError) -> RunError {
     match error {
         RunError::Store(StoreError::Damaged { path, line, what, newest: None }) => {
             let entries = store.run_checkpoints(job, run).unwrap_or_default();

@@ -133,7 +133,7 @@ impl Tree {
                         let run = self.lineage(run, &from.run_id);
                         let from = self.checkpoint_of(&from)?;
                         let query = if self.root_runs.contains(&run) { self.query.take() } else { None };
-                        let from = ContinueFrom {
+                        let start = ContinueFrom {
                             run,
                             from,
                             query,
@@ -143,7 +143,7 @@ impl Tree {
                             delegated_usage,
                             delegated_spend,
                         };
-                        self.spawn(RunTask::Continue(Box::new(from)), None);
+                        self.spawn(RunTask::Continue(Box::new(start)), None);
                     }
                 }
             }

@@ -100,8 +100,8 @@ impl Shared {
             RunTask::Start { run, query, by, first_step, .. } => {
                 self.begin(run, expert, inventory, query, by, first_step)?
             }
-            RunTask::Continue(from) => self.proceed_from(*from, expert, inventory)?,
-            RunTask::Recover { run, past, query } => self.go_on(run, *past, query, expert, inventory)?,
+            RunTask::Continue(start) => self.continue_from(*start, expert, inventory)?,
+            RunTask::Recover { run, past, query } => self.recover(run, *past, query, expert, inventory)?,
         };
         self.drive(launch).await
     }
@@ -111,7 +111,7 @@ impl Shared {
         let run = task.run();
         let earlier = match task {
             RunTask::Start { .. } => Vec::new(),
-            RunTask::Continue(from) => recorded_run::lineage(&self.store, self.job_id(), &from.from.head.run_id),
+            RunTask::Continue(start) => recorded_run::lineage(&self.store, self.job_id(), &start.from.head.run_id),
             RunTask::Recover { .. } => recorded_run::lineage(&self.store, self.job_id(), run).split_off(1),
         };
         let folder = |run: &RunId| self.store.layout().outputs(self.job_id(), run);
@@ -200,7 +200,7 @@ impl Shared {
         instruction::compose(expert, &self.options.experts, scene)
     }
 
-    fn proceed_from(&self, from: ContinueFrom, expert: Expert, inventory: Inventory) -> Result<Launch, RunError> {
+    fn continue_from(&self, from: ContinueFrom, expert: Expert, inventory: Inventory) -> Result<Launch, RunError> {
         let ContinueFrom { run, from, query, answer, mut answers, reached_step, delegated_usage, delegated_spend } =
             from;
         let setting = self.setting(&expert, &run)?;
@@ -222,7 +222,7 @@ impl Shared {
         Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue: Vec::new() })
     }
 
-    fn go_on(
+    fn recover(
         &self,
         run: RunId,
         past: Past,

@@ -55,7 +55,7 @@ impl RunTask {
     pub fn run(&self) -> &RunId {
         match self {
             Self::Start { run, .. } | Self::Recover { run, .. } => run,
-            Self::Continue(from) => &from.run,
+            Self::Continue(start) => &start.run,
         }
     }
 
@@ -63,7 +63,7 @@ impl RunTask {
     pub fn expert(&self) -> (&ExpertKey, bool) {
         let head = match self {
             Self::Start { expert, by, .. } => return (expert, by.is_some()),
-            Self::Continue(from) => &from.from.head,
+            Self::Continue(start) => &start.from.head,
             Self::Recover { past, .. } => past.machine.head(),
         };
         (&head.expert.key, head.delegated_by.is_some())
