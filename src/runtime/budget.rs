@@ -8,11 +8,11 @@ use crate::budget::{Budgets, Charge, Reached, Spent};
 use crate::id::RunId;
 use crate::machine::{Account, Decision, Need, Verdict};
 
-/// Asks that may lie before the desk; further ones wait. More than Runs are driven at a time.
+/// Requests that may lie before the desk; further ones wait. More than Runs are driven at a time.
 const QUEUE: usize = 64;
 
 /// What a Run comes with.
-pub enum Ask {
+pub enum BudgetRequest {
     /// It wants to send a request, and waits for the answer.
     Reserve { run: RunId, need: Need, reply: oneshot::Sender<Verdict> },
     /// Its request has ended.
@@ -23,79 +23,79 @@ pub enum Ask {
 
 /// The Runs' end.
 #[derive(Clone)]
-pub struct Teller {
-    asks: mpsc::Sender<Ask>,
+pub struct BudgetHandle {
+    requests: mpsc::Sender<BudgetRequest>,
 }
 
 /// The other end.
-pub type Asks = mpsc::Receiver<Ask>;
+pub type BudgetRequests = mpsc::Receiver<BudgetRequest>;
 
 /// A way to the desk, if any budget of `budgets` is shared.
-pub fn open(budgets: &Budgets) -> (Option<Teller>, Asks) {
-    let (asks, received) = mpsc::channel(QUEUE);
-    (budgets.are_shared().then_some(Teller { asks }), received)
+pub fn open(budgets: &Budgets) -> (Option<BudgetHandle>, BudgetRequests) {
+    let (requests, received) = mpsc::channel(QUEUE);
+    (budgets.are_shared().then_some(BudgetHandle { requests }), received)
 }
 
-impl Teller {
-    /// Asks for a request. `None` when the job is being abandoned.
+impl BudgetHandle {
+    /// Reserves for a request. `None` when the job is being abandoned.
     pub async fn reserve(&self, run: &RunId, need: Need) -> Option<Verdict> {
         let (reply, verdict) = oneshot::channel();
-        self.asks.send(Ask::Reserve { run: run.clone(), need, reply }).await.ok()?;
+        self.requests.send(BudgetRequest::Reserve { run: run.clone(), need, reply }).await.ok()?;
         verdict.await.ok()
     }
 
     /// Gives back what was set aside, but for `charge`.
     pub async fn settle(&self, run: &RunId, charge: Charge) {
         // When nobody listens, the job is being abandoned, and the log has it.
-        let _ = self.asks.send(Ask::Settle { run: run.clone(), charge }).await;
+        let _ = self.requests.send(BudgetRequest::Settle { run: run.clone(), charge }).await;
     }
 
     /// Takes back what was asked and not answered.
     pub async fn withdraw(&self, run: &RunId) {
         // As above.
-        let _ = self.asks.send(Ask::Withdraw { run: run.clone() }).await;
+        let _ = self.requests.send(BudgetRequest::Withdraw { run: run.clone() }).await;
     }
 }
 
 /// Where the account is kept.
-pub struct Desk {
+pub struct BudgetServer {
     account: Account,
     waiting: HashMap<RunId, oneshot::Sender<Verdict>>,
 }
 
-impl Desk {
+impl BudgetServer {
     /// With an account of which `spent` is used already.
     pub fn new(budgets: Budgets, spent: Spent) -> Self {
         Self { account: Account::new(budgets, spent), waiting: HashMap::new() }
     }
 
     /// Deals with one who comes, and with those who can be served after that.
-    pub fn take(&mut self, ask: Ask) {
-        let decisions = match ask {
-            Ask::Reserve { run, need, reply } => {
+    pub fn serve(&mut self, request: BudgetRequest) {
+        let decisions = match request {
+            BudgetRequest::Reserve { run, need, reply } => {
                 self.waiting.insert(run.clone(), reply);
                 self.account.ask(run, need)
             }
-            Ask::Settle { run, charge } => self.account.settle(&run, charge),
-            Ask::Withdraw { run } => return self.run_ended(&run),
+            BudgetRequest::Settle { run, charge } => self.account.settle(&run, charge),
+            BudgetRequest::Withdraw { run } => return self.run_ended(&run),
         };
-        self.tell(decisions);
+        self.answer(decisions);
     }
 
     /// A Run has ended, one way or another: it neither waits nor holds anything.
     pub fn run_ended(&mut self, run: &RunId) {
         self.waiting.remove(run);
         let decisions = self.account.release(run);
-        self.tell(decisions);
+        self.answer(decisions);
     }
 
-    /// The job is to end: whoever asks is refused.
+    /// The job is to end: whoever requests is refused.
     pub fn close(&mut self, reached: Reached) {
         let decisions = self.account.close(reached);
-        self.tell(decisions);
+        self.answer(decisions);
     }
 
-    fn tell(&mut self, decisions: Vec<Decision>) {
+    fn answer(&mut self, decisions: Vec<Decision>) {
         let mut decisions = VecDeque::from(decisions);
         while let Some((run, verdict)) = decisions.pop_front() {
             let reply = self.waiting.remove(&run);

@@ -18,7 +18,7 @@ use crate::cost::Spend;
 use crate::fact::Mint;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
-use crate::runtime::budget::{self, Desk};
+use crate::runtime::budget::{self, BudgetServer};
 use crate::runtime::job::backends::Session;
 use crate::runtime::job::spending::Audit;
 use crate::runtime::job::tree::{Root, TreeEnd};
@@ -70,7 +70,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     };
     let store = Store::new(&options.storage);
     let task = RunTask::Start { run: RunId::from(mint.uuid()), expert: input.expert, query, by: None, first_step: 1 };
-    let shared = Shared { options: options.clone(), session, job: store.create_job(&job)?, store, why, teller: None };
+    let shared = Shared { options: options.clone(), session, job: store.create_job(&job)?, store, why, budget: None };
     work(shared, job, Root::Task(Box::new(task), Box::new(tools)), Audit::default(), began).await
 }
 
@@ -121,12 +121,12 @@ pub async fn work(
     before: Audit,
     began: Instant,
 ) -> Result<Outcome, RunError> {
-    let (teller, asks) = budget::open(&job.budget.limits);
-    shared.teller = teller;
+    let (budget, requests) = budget::open(&job.budget.limits);
+    shared.budget = budget;
     let shared = Arc::new(shared);
-    let desk = Desk::new(job.budget.limits, before.spent);
+    let budget_server = BudgetServer::new(job.budget.limits, before.spent);
     let TreeEnd { root, status, budget, steps, reached_step, used } =
-        tree::drive(Arc::clone(&shared), root, desk, asks).await?;
+        tree::drive(Arc::clone(&shared), root, budget_server, requests).await?;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let active_ms = if shared.session.tape.is_replay() { 0 } else { duration_ms };
     let Audit { spent, usage, spend } = before.plus(used, active_ms);

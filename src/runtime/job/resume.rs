@@ -55,7 +55,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     session.check_prices(&expert, &options)?;
     let (why, cancel) = halt_of(&options, owner, &session, audit.spent, began);
     options.cancel = cancel;
-    let shared = Shared { options, session, store, job: job_store, why, teller: None };
+    let shared = Shared { options, session, store, job: job_store, why, budget: None };
     let options = &shared.options;
     let query = input.query.map(|query| shared.session.redactor.text(&query));
     let root = match root_of(point, query, &shared)? {

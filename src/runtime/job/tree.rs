@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, Status};
 use crate::fact::{Mint, ParentCheckpoint};
 use crate::id::RunId;
 use crate::machine::{JobAction, JobInput, JobMachine, Ledger, RunEnd, TreeLimits};
-use crate::runtime::budget::{Asks, Desk};
+use crate::runtime::budget::{BudgetRequests, BudgetServer};
 use crate::runtime::history::recorded_run;
 use crate::runtime::run::start::Shared;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
@@ -70,8 +70,8 @@ struct Tree {
     reached_step: u64,
     used: Ledger,
     /// The job's account.
-    desk: Desk,
-    asks: Asks,
+    budget_server: BudgetServer,
+    requests: BudgetRequests,
     stop: Option<Stop>,
 }
 
@@ -79,9 +79,14 @@ struct Tree {
 ///
 /// # Errors
 /// What keeps the coordinator from beginning, or anything from being stored. What was recorded stays.
-pub async fn drive(shared: Arc<Shared>, root: Root, desk: Desk, asks: Asks) -> Result<TreeEnd, RunError> {
+pub async fn drive(
+    shared: Arc<Shared>,
+    root: Root,
+    budget_server: BudgetServer,
+    requests: BudgetRequests,
+) -> Result<TreeEnd, RunError> {
     let tape = &shared.session.tape;
-    let limits = if tape.is_replay() || (tape.is_recording() && shared.teller.is_some()) {
+    let limits = if tape.is_replay() || (tape.is_recording() && shared.budget.is_some()) {
         // One at a time, so that two replays tell the same in the same order. What is left of a budget, and with it what is
         // sent, depends on the order too, so that it has to be recorded in this one.
         TreeLimits { max_running: 1, ..TreeLimits::default() }
@@ -104,8 +109,8 @@ pub async fn drive(shared: Arc<Shared>, root: Root, desk: Desk, asks: Asks) -> R
         steps: 0,
         reached_step: 0,
         used: Ledger::default(),
-        desk,
-        asks,
+        budget_server,
+        requests,
         stop: None,
     };
     let mut actions = tree.machine.advance(JobInput::Began { run: run.clone() })?;
@@ -162,8 +167,8 @@ impl Tree {
                     }
                     self.machine.advance(JobInput::Interrupted)?
                 }
-                Some(ask) = self.asks.recv() => {
-                    self.desk.take(ask);
+                Some(request) = self.requests.recv() => {
+                    self.budget_server.serve(request);
                     Vec::new()
                 }
                 joined = self.tasks.join_next() => match joined {
@@ -207,7 +212,7 @@ impl Tree {
     }
 
     fn returned(&mut self, run: RunId, outcome: Result<StoppedRun, RunError>) -> Result<Vec<JobAction>, RunError> {
-        self.desk.run_ended(&run);
+        self.budget_server.run_ended(&run);
         let is_root = self.root_runs.contains(&run);
         let stopped = match outcome {
             Ok(stopped) => stopped,
@@ -224,7 +229,7 @@ impl Tree {
         if let Some(reached) = stopped.checkpoint.head.budget.clone().filter(|_| !stopped.on_record)
             && reached.ends_job()
         {
-            self.desk.close(reached.clone());
+            self.budget_server.close(reached.clone());
             self.stop.get_or_insert(Stop::Budget(reached));
         }
         let head = &stopped.checkpoint.head;

@@ -251,7 +251,7 @@ mod tests {
             redactor: Redactor::default(),
             halt: CancellationToken::new(),
             why: Halt::new(CancellationToken::new(), None, 0, tokio::time::Instant::now()),
-            teller: None,
+            budget: None,
             in_doubt: InDoubt::Report,
             tape: Tape::Off,
         }

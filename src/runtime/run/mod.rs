@@ -25,7 +25,7 @@ use crate::id::RunId;
 use crate::machine::{Action, Input, Need, RunMachine, Verdict};
 use crate::provider::Provider;
 use crate::redact::Redactor;
-use crate::runtime::budget::Teller;
+use crate::runtime::budget::BudgetHandle;
 use crate::runtime::job::backends::Tape;
 use crate::runtime::run::calls::Calls;
 use crate::runtime::run::events::Narrator;
@@ -55,7 +55,7 @@ pub struct Stage {
     /// Why it fired.
     pub why: Halt,
     /// The way to the job's account, when it has budgets to share.
-    pub teller: Option<Teller>,
+    pub budget: Option<BudgetHandle>,
     pub in_doubt: InDoubt,
     pub tape: Tape,
 }
@@ -95,10 +95,10 @@ pub async fn drive(
         if let Input::Fact(Fact { body: FactBody::Reserved { .. }, .. }) = &input {
             before_request = Some(machine.ledger().charged);
         } else if machine.reserved().is_none()
-            && let (Some(teller), Some(before)) = (&stage.teller, before_request.take())
+            && let (Some(budget), Some(before)) = (&stage.budget, before_request.take())
         {
             // The request has ended, and the machine has charged it.
-            teller.settle(&machine.head().run_id, machine.ledger().charged.minus(before)).await;
+            budget.settle(&machine.head().run_id, machine.ledger().charged.minus(before)).await;
         }
         if let Input::Fact(Fact { body: FactBody::Summarized { .. }, .. }) = &input {
             // A summary replaces what was counted.
@@ -148,14 +148,14 @@ pub async fn drive(
 /// Asks the job's account for the next request, where it has one and this was not done yet. `None`: it may be sent.
 /// `prompt`: counts the most tokens that it can have; `most`: those of its answer.
 pub async fn reserve(machine: &RunMachine, stage: &Stage, prompt: impl FnOnce() -> u64, most: u64) -> Option<Fact> {
-    let teller = stage.teller.as_ref().filter(|_| machine.reserved().is_none())?;
+    let budget = stage.budget.as_ref().filter(|_| machine.reserved().is_none())?;
     let run: &RunId = &machine.head().run_id;
     let need =
         Need { steps: machine.uncounted_steps(), prompt_tokens: prompt(), max_output_tokens: most, price: stage.price };
     let verdict = tokio::select! {
         biased;
         () = stage.halt.cancelled() => None,
-        verdict = teller.reserve(run, need) => verdict,
+        verdict = budget.reserve(run, need) => verdict,
     };
     match verdict {
         Some(Verdict::Granted(reservation)) => {
@@ -163,7 +163,7 @@ pub async fn reserve(machine: &RunMachine, stage: &Stage, prompt: impl FnOnce() 
         }
         Some(Verdict::Refused(reached)) => Some(stage.fact(FactBody::BudgetReached { reached })),
         None => {
-            teller.withdraw(run).await;
+            budget.withdraw(run).await;
             Some(stage.halted())
         }
     }

@@ -15,7 +15,7 @@ use crate::expert::{Expert, ExpertKey};
 use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec};
 use crate::id::{JobId, RunId};
 use crate::machine::{Input, Ledger, RunMachine};
-use crate::runtime::budget::Teller;
+use crate::runtime::budget::BudgetHandle;
 use crate::runtime::history::recorded_run::{self, Past};
 use crate::runtime::job::backends::Session;
 use crate::runtime::run::calls::check_doubts;
@@ -49,7 +49,7 @@ pub struct Shared {
     /// Why `options.cancel` has fired, once it has.
     pub why: Halt,
     /// The way to the job's account, when it has budgets to share.
-    pub teller: Option<Teller>,
+    pub budget: Option<BudgetHandle>,
 }
 
 /// A Run ready to be driven.
@@ -291,7 +291,7 @@ impl Shared {
             redactor: self.session.redactor.clone(),
             halt: self.options.cancel.clone(),
             why: self.why.clone(),
-            teller: self.teller.clone(),
+            budget: self.budget.clone(),
             in_doubt: self.options.in_doubt,
             tape: self.session.tape.clone(),
         };
