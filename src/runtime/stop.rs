@@ -10,7 +10,7 @@ use crate::fact::FactBody;
 
 /// Why a job is stopped, once it is; and when its time is up.
 #[derive(Clone)]
-pub struct Halt {
+pub struct StopSignal {
     /// Fires when the owner wants it to stop.
     owner: CancellationToken,
     time: Option<Time>,
@@ -24,7 +24,7 @@ struct Time {
     began: Instant,
 }
 
-impl Halt {
+impl StopSignal {
     /// Of a job that has worked for `before_ms`, whose present invocation began at `began`.
     pub fn new(owner: CancellationToken, limit_ms: Option<u64>, before_ms: u64, began: Instant) -> Self {
         Self { owner, time: limit_ms.map(|limit_ms| Time { limit_ms, before_ms, began }) }

@@ -25,7 +25,7 @@ use crate::runtime::job::tree::{Root, TreeEnd};
 use crate::runtime::run::scope::find_expert;
 use crate::runtime::run::start::Shared;
 use crate::runtime::run::task::{RunTask, StoppedRun};
-use crate::runtime::stop::Halt;
+use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::open::open_tools;
 use crate::runtime::{Options, Outcome, RunError, RunInput};
 use crate::store::Store;
@@ -42,7 +42,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let query = session.redactor.text(&input.query);
     let doubts = session.doubtful_models(expert, options)?;
     session.check_prices(expert, options)?;
-    let (why, cancel) = halt_of(options, &options.cancel, &session, Spent::default(), began);
+    let (why, cancel) = stop_signal(options, &options.cancel, &session, Spent::default(), began);
     let options = &Options { cancel, ..options.clone() };
     // A job whose tools cannot be had is not begun.
     let mut tools = in_time(&why, &options.cancel, open_tools(expert, options, &session, false)).await?;
@@ -75,16 +75,16 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
 }
 
 /// What stops a job that has spent this much, and what fires then.
-pub fn halt_of(
+pub fn stop_signal(
     options: &Options,
     owner: &CancellationToken,
     session: &Session,
     spent: Spent,
     began: Instant,
-) -> (Halt, CancellationToken) {
+) -> (StopSignal, CancellationToken) {
     // A replay takes none of the time that it tells of.
     let limit_ms = options.settings.budgets.max_duration_ms.filter(|_| !session.tape.is_replay());
-    (Halt::new(owner.clone(), limit_ms, spent.active_ms, began), owner.child_token())
+    (StopSignal::new(owner.clone(), limit_ms, spent.active_ms, began), owner.child_token())
 }
 
 /// Does what comes before the first Run within the job's time.
@@ -92,7 +92,7 @@ pub fn halt_of(
 /// # Errors
 /// Those of `start`, or [`RunError::TimeUpAtStart`].
 pub async fn in_time<T>(
-    why: &Halt,
+    why: &StopSignal,
     halt: &CancellationToken,
     start: impl Future<Output = Result<T, RunError>>,
 ) -> Result<T, RunError> {

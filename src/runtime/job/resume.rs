@@ -16,7 +16,7 @@ use crate::runtime::job::backends::Session;
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
-use crate::runtime::job::{halt_of, in_time, work};
+use crate::runtime::job::{in_time, stop_signal, work};
 use crate::runtime::run::scope::find_expert;
 use crate::runtime::run::start::Shared;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
@@ -53,7 +53,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     job.budget = JobBudget { limits: budgets, spent: Some(audit.spent), active_since: Some(session.clock.stamp().at) };
     (job.usage, job.spend) = (audit.usage, audit.spend);
     session.check_prices(&expert, &options)?;
-    let (why, cancel) = halt_of(&options, owner, &session, audit.spent, began);
+    let (why, cancel) = stop_signal(&options, owner, &session, audit.spent, began);
     options.cancel = cancel;
     let shared = Shared { options, session, store, job: job_store, why, budget: None };
     let options = &shared.options;

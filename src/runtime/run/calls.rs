@@ -218,8 +218,8 @@ mod tests {
     use crate::redact::Redactor;
     use crate::runtime::clock::SystemClock;
     use crate::runtime::job::backends::Tape;
-    use crate::runtime::run::events::Narrator;
-    use crate::runtime::stop::Halt;
+    use crate::runtime::run::events::EventEmitter;
+    use crate::runtime::stop::StopSignal;
     use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
     use crate::skill::testing::Deaf;
 
@@ -233,7 +233,7 @@ mod tests {
         .unwrap();
         let clock = Arc::new(SystemClock);
         Stage {
-            narrator: Narrator {
+            emitter: EventEmitter {
                 sink: Arc::new(|_: &Event, _: &[Message]| {}),
                 clock: clock.clone(),
                 job_id: "j".parse().unwrap(),
@@ -250,7 +250,7 @@ mod tests {
             clock,
             redactor: Redactor::default(),
             halt: CancellationToken::new(),
-            why: Halt::new(CancellationToken::new(), None, 0, tokio::time::Instant::now()),
+            why: StopSignal::new(CancellationToken::new(), None, 0, tokio::time::Instant::now()),
             budget: None,
             in_doubt: InDoubt::Report,
             tape: Tape::Off,

@@ -11,7 +11,7 @@ use crate::redact::{Pieces, Redactor};
 
 /// Tells events of one Run.
 #[derive(Clone)]
-pub struct Narrator {
+pub struct EventEmitter {
     pub sink: Arc<dyn EventSink>,
     pub clock: Arc<dyn Clock>,
     pub job_id: JobId,
@@ -19,13 +19,13 @@ pub struct Narrator {
     pub expert: ExpertKey,
 }
 
-impl Narrator {
+impl EventEmitter {
     /// Tells an event about the process.
-    pub fn runtime(&self, body: EventBody) {
-        self.tell(body, None);
+    pub fn emit(&self, body: EventBody) {
+        self.emit_in(body, None);
     }
 
-    fn tell(&self, body: EventBody, step: Option<u64>) {
+    fn emit_in(&self, body: EventBody, step: Option<u64>) {
         let mut mint = Mint::new(self.clock.stamp());
         let event = Event {
             body,
@@ -42,49 +42,49 @@ impl Narrator {
     }
 
     /// Begins to tell one answer of the model in step `step`, without the secrets that `redactor` knows.
-    pub fn answer<'a>(&'a self, step: u64, redactor: &'a Redactor) -> AnswerNarrator<'a> {
-        AnswerNarrator { narrator: self, redactor, step, reasoning: None, text: None }
+    pub fn answer<'a>(&'a self, step: u64, redactor: &'a Redactor) -> AnswerStream<'a> {
+        AnswerStream { emitter: self, redactor, step, reasoning: None, text: None }
     }
 }
 
 /// Tells the pieces of one answer: reasoning, then text, each with a beginning and an end.
-pub struct AnswerNarrator<'a> {
-    narrator: &'a Narrator,
+pub struct AnswerStream<'a> {
+    emitter: &'a EventEmitter,
     redactor: &'a Redactor,
     step: u64,
     reasoning: Option<Strand>,
     text: Option<Strand>,
 }
 
-/// What was told of reasoning or text, and what is held back because it may be the beginning of a secret.
+/// What was sent of reasoning or text, and what is held back because it may be the beginning of a secret.
 #[derive(Default)]
 struct Strand {
-    told: String,
+    sent: String,
     pieces: Pieces,
 }
 
-impl AnswerNarrator<'_> {
+impl AnswerStream<'_> {
     /// Tells what `delta` adds, if it is for eyes.
     pub fn delta(&mut self, delta: &Delta) {
         match delta {
             Delta::Thinking { text, .. } if !text.is_empty() => {
                 if self.reasoning.is_none() {
-                    self.tell(EventBody::StartStreamingReasoning);
+                    self.emit(EventBody::StartStreamingReasoning);
                 }
                 let strand = self.reasoning.get_or_insert_default();
                 let delta = strand.pieces.push(self.redactor, text);
-                strand.told.push_str(&delta);
-                self.tell_reasoning(delta);
+                strand.sent.push_str(&delta);
+                self.emit_reasoning(delta);
             }
             Delta::Text { text, .. } if !text.is_empty() => {
                 self.end_reasoning();
                 if self.text.is_none() {
-                    self.tell(EventBody::StartStreamingRunResult);
+                    self.emit(EventBody::StartStreamingRunResult);
                 }
                 let strand = self.text.get_or_insert_default();
                 let delta = strand.pieces.push(self.redactor, text);
-                strand.told.push_str(&delta);
-                self.tell_text(delta);
+                strand.sent.push_str(&delta);
+                self.emit_text(delta);
             }
             _ => {}
         }
@@ -95,34 +95,34 @@ impl AnswerNarrator<'_> {
         self.end_reasoning();
         if let Some(strand) = self.text.take() {
             let rest = strand.pieces.finish(self.redactor);
-            let text = strand.told + &rest;
-            self.tell_text(rest);
-            self.tell(EventBody::CompleteStreamingRunResult { text });
+            let text = strand.sent + &rest;
+            self.emit_text(rest);
+            self.emit(EventBody::CompleteStreamingRunResult { text });
         }
     }
 
     fn end_reasoning(&mut self) {
         if let Some(strand) = self.reasoning.take() {
             let rest = strand.pieces.finish(self.redactor);
-            let text = strand.told + &rest;
-            self.tell_reasoning(rest);
-            self.tell(EventBody::CompleteStreamingReasoning { text });
+            let text = strand.sent + &rest;
+            self.emit_reasoning(rest);
+            self.emit(EventBody::CompleteStreamingReasoning { text });
         }
     }
 
-    fn tell_reasoning(&self, delta: String) {
+    fn emit_reasoning(&self, delta: String) {
         if !delta.is_empty() {
-            self.tell(EventBody::StreamReasoning { delta });
+            self.emit(EventBody::StreamReasoning { delta });
         }
     }
 
-    fn tell_text(&self, delta: String) {
+    fn emit_text(&self, delta: String) {
         if !delta.is_empty() {
-            self.tell(EventBody::StreamRunResult { delta });
+            self.emit(EventBody::StreamRunResult { delta });
         }
     }
 
-    fn tell(&self, body: EventBody) {
-        self.narrator.tell(body, Some(self.step));
+    fn emit(&self, body: EventBody) {
+        self.emitter.emit_in(body, Some(self.step));
     }
 }

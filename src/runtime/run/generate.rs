@@ -64,7 +64,7 @@ pub async fn generate(
         native: native_tools(&stage.expert),
         occasion: occasion(machine),
     };
-    let mut telling = stage.narrator.answer(machine.head().step_number, &stage.redactor);
+    let mut telling = stage.emitter.answer(machine.head().step_number, &stage.redactor);
     let outcome = ask(recorder, stage, &request, &mut |delta| telling.delta(delta)).await;
     telling.end();
     match outcome? {
@@ -72,7 +72,7 @@ pub async fn generate(
         Some(Ok(generation)) => {
             let stamp = stage.clock.stamp();
             for message in [doubt_about(&generation), window::warning(machine, &generation)].into_iter().flatten() {
-                stage.narrator.runtime(EventBody::RuntimeWarning { message });
+                stage.emitter.emit(EventBody::RuntimeWarning { message });
             }
             Ok(Fact { stamp, body: FactBody::Generated { generation } })
         }

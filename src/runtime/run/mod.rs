@@ -28,10 +28,10 @@ use crate::redact::Redactor;
 use crate::runtime::budget::BudgetHandle;
 use crate::runtime::job::backends::Tape;
 use crate::runtime::run::calls::Calls;
-use crate::runtime::run::events::Narrator;
+use crate::runtime::run::events::EventEmitter;
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::window::Gauge;
-use crate::runtime::stop::Halt;
+use crate::runtime::stop::StopSignal;
 use crate::runtime::{InDoubt, RunError};
 use crate::setting::ReasoningBudget;
 use crate::skill::SkillSet;
@@ -48,12 +48,12 @@ pub struct Stage {
     /// For one whole generation.
     pub timeout: Duration,
     pub clock: Arc<dyn Clock>,
-    pub narrator: Narrator,
+    pub emitter: EventEmitter,
     pub redactor: Redactor,
     /// Fires when the Run is to stop.
     pub halt: CancellationToken,
     /// Why it fired.
-    pub why: Halt,
+    pub why: StopSignal,
     /// The way to the job's account, when it has budgets to share.
     pub budget: Option<BudgetHandle>,
     pub in_doubt: InDoubt,
@@ -172,7 +172,7 @@ pub async fn reserve(machine: &RunMachine, stage: &Stage, prompt: impl FnOnce() 
 /// Between two steps: what servers say of their tools by now.
 fn take_up_tools(skills: &mut SkillSet, stage: &Stage) -> Option<Fact> {
     for message in skills.refresh()? {
-        stage.narrator.runtime(EventBody::RuntimeWarning { message });
+        stage.emitter.emit(EventBody::RuntimeWarning { message });
     }
     Some(stage.fact(FactBody::ToolsChanged { tools: skills.tools().iter().map(ToolSpec::route).collect() }))
 }

@@ -19,14 +19,14 @@ use crate::runtime::budget::BudgetHandle;
 use crate::runtime::history::recorded_run::{self, Past};
 use crate::runtime::job::backends::Session;
 use crate::runtime::run::calls::check_doubts;
-use crate::runtime::run::events::Narrator;
+use crate::runtime::run::events::EventEmitter;
 use crate::runtime::run::generate::native_tools;
 use crate::runtime::run::instruction::{self, Scene};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::scope::find_expert;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::run::{Stage, drive};
-use crate::runtime::stop::Halt;
+use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::open::open_tools;
 use crate::runtime::tools::{self, Inventory};
 use crate::runtime::{Options, RunError, VERSION};
@@ -47,7 +47,7 @@ pub struct Shared {
     pub store: Store,
     pub job: JobStore,
     /// Why `options.cancel` has fired, once it has.
-    pub why: Halt,
+    pub why: StopSignal,
     /// The way to the job's account, when it has budgets to share.
     pub budget: Option<BudgetHandle>,
 }
@@ -265,14 +265,14 @@ impl Shared {
         let Launch { run, expert, mut machine, first, mut recorder, setting, inventory, query, answer, overdue } =
             launch;
         let clock = self.session.clock_of(&run);
-        let narrator = Narrator {
+        let emitter = EventEmitter {
             sink: Arc::clone(&self.options.sink),
             clock: Arc::clone(&clock),
             job_id: self.job_id().clone(),
             run_id: run,
             expert: expert.key.clone(),
         };
-        self.announce(&narrator, &expert, &inventory, &setting, query, answer);
+        self.announce(&emitter, &expert, &inventory, &setting, query, answer);
         for event in &overdue {
             self.options.sink.emit(event, machine.messages());
         }
@@ -287,7 +287,7 @@ impl Shared {
             reasoning: setting.reasoning_budget,
             timeout: Duration::from_millis(setting.timeout),
             clock,
-            narrator,
+            emitter,
             redactor: self.session.redactor.clone(),
             halt: self.options.cancel.clone(),
             why: self.why.clone(),
@@ -300,7 +300,7 @@ impl Shared {
             Ok(()) => drive(&mut machine, input, &mut recorder, &stage, &mut skills).await,
             Err(doubts) => Err(doubts),
         };
-        close(&skills, &stage.narrator).await;
+        close(&skills, &stage.emitter).await;
         notices.conclude();
         let (_, first_step) = driven?;
         let steps = machine.head().step_number.saturating_sub(first_step).saturating_add(1);
@@ -312,14 +312,14 @@ impl Shared {
     /// The events before a Run's first.
     fn announce(
         &self,
-        narrator: &Narrator,
+        emitter: &EventEmitter,
         expert: &Expert,
         inventory: &Inventory,
         setting: &RunSetting,
         query: Option<String>,
         answer: Option<InteractiveAnswer>,
     ) {
-        narrator.runtime(EventBody::InitializeRuntime {
+        emitter.emit(EventBody::InitializeRuntime {
             runtime_version: VERSION.to_owned(),
             runtime: "local".to_owned(),
             expert_name: expert.name.clone(),
@@ -335,12 +335,12 @@ impl Shared {
         });
         let unasked = self.session.provider.native_warnings(native_tools(expert));
         for message in inventory.warnings.iter().chain(&unasked) {
-            narrator.runtime(EventBody::RuntimeWarning { message: message.clone() });
+            emitter.emit(EventBody::RuntimeWarning { message: message.clone() });
         }
         for error in &inventory.missing {
-            narrator.runtime(EventBody::RuntimeWarning { message: format!("{error}; its tools are missing") });
+            emitter.emit(EventBody::RuntimeWarning { message: format!("{error}; its tools are missing") });
         }
-        inventory.announce(narrator, &self.session.tape);
+        inventory.announce(emitter, &self.session.tape);
     }
 
     /// The definition of an expert.
@@ -357,10 +357,10 @@ impl Shared {
 }
 
 /// Ends `skills`; those that do not end in time are told and left behind.
-async fn close(skills: &SkillSet, narrator: &Narrator) {
+async fn close(skills: &SkillSet, emitter: &EventEmitter) {
     if timeout(CLOSING, tools::close(skills)).await.is_err() {
         let message = format!("some skills did not end within {} s and were left behind", CLOSING.as_secs());
-        narrator.runtime(EventBody::RuntimeWarning { message });
+        emitter.emit(EventBody::RuntimeWarning { message });
     }
 }
 
@@ -389,7 +389,7 @@ mod tests {
     async fn a_skill_that_does_not_close_is_told_and_left_behind() {
         let told: Arc<Mutex<Vec<EventBody>>> = Arc::default();
         let sink = Arc::clone(&told);
-        let narrator = Narrator {
+        let emitter = EventEmitter {
             sink: Arc::new(move |event: &Event, _: &[Message]| {
                 sink.lock().unwrap_or_else(PoisonError::into_inner).push(event.body.clone());
             }),
@@ -401,7 +401,7 @@ mod tests {
         let mut skills = SkillSet::default();
         skills.add(Arc::new(Deaf));
         let began = Instant::now();
-        close(&skills, &narrator).await;
+        close(&skills, &emitter).await;
         assert_eq!(began.elapsed(), CLOSING);
         let told = told.lock().unwrap();
         let [EventBody::RuntimeWarning { message }] = told.as_slice() else { panic!("{told:?}") };

@@ -16,7 +16,7 @@ use crate::environment::Environment;
 use crate::event::ServerInfo;
 use crate::expert::{Expert, ExpertKey, ExpertRef, SkillSpec};
 use crate::runtime::job::backends::Tape;
-use crate::runtime::run::events::Narrator;
+use crate::runtime::run::events::EventEmitter;
 use crate::runtime::tools::lock::LockedServers;
 use crate::runtime::tools::notices::NoticeBoard;
 use crate::runtime::{RunError, VERSION};
@@ -177,9 +177,9 @@ fn delegate<'a>(
 
 impl Inventory {
     /// Tells what happened to the skills so far, and from now on what happens to them.
-    pub fn announce(&self, narrator: &Narrator, tape: &Tape) {
+    pub fn announce(&self, emitter: &EventEmitter, tape: &Tape) {
         let order: Vec<String> = self.skills.skills().iter().map(|skill| skill.name().to_owned()).collect();
-        self.notices.attach(narrator, tape, &order);
+        self.notices.attach(emitter, tape, &order);
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::event::EventBody;
 use crate::fact::{Clock, Stamp};
 use crate::runtime::job::backends::Tape;
-use crate::runtime::run::events::Narrator;
+use crate::runtime::run::events::EventEmitter;
 use crate::skill::mcp::{Notices, SkillNotice};
 
 /// Most notices kept for a Run that is not there yet; a start lasts a minute.
@@ -27,15 +27,15 @@ pub struct NoticeBoard(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    teller: Option<Teller>,
+    publisher: Option<NoticePublisher>,
     waiting: VecDeque<(String, SkillNotice)>,
     /// Skills that are up, in the order they came.
     connected: Vec<String>,
 }
 
 /// Who tells, and how much.
-struct Teller {
-    narrator: Narrator,
+struct NoticePublisher {
+    emitter: EventEmitter,
     is_replay: bool,
 }
 
@@ -47,31 +47,31 @@ impl NoticeBoard {
     }
 
     /// Tells what was kept, and everything from now on. A replay tells skills in the order of `order`.
-    pub fn attach(&self, narrator: &Narrator, tape: &Tape, order: &[String]) {
+    pub fn attach(&self, emitter: &EventEmitter, tape: &Tape, order: &[String]) {
         let mut state = self.state();
-        let mut narrator = narrator.clone();
+        let mut emitter = emitter.clone();
         if !matches!(tape, Tape::Off) {
-            narrator.clock = Arc::new(NoticeClock { base: narrator.clock.stamp(), given: AtomicU64::new(0) });
+            emitter.clock = Arc::new(NoticeClock { base: emitter.clock.stamp(), given: AtomicU64::new(0) });
         }
-        let teller = Teller { narrator, is_replay: tape.is_replay() };
-        if teller.is_replay {
+        let publisher = NoticePublisher { emitter, is_replay: tape.is_replay() };
+        if publisher.is_replay {
             let place = |name: &String| order.iter().position(|other| other == name);
             state.waiting.make_contiguous().sort_by_key(|(name, _)| place(name));
             state.connected.sort_by_key(place);
         }
         for (name, notice) in std::mem::take(&mut state.waiting) {
-            teller.tell(&name, notice, false);
+            publisher.tell(&name, notice, false);
         }
-        state.teller = Some(teller);
+        state.publisher = Some(publisher);
     }
 
     /// Tells that all skills are gone that did not say so themselves.
     pub fn conclude(&self) {
         let mut state = self.state();
         let connected = std::mem::take(&mut state.connected);
-        if let Some(teller) = &state.teller {
+        if let Some(publisher) = &state.publisher {
             for name in &connected {
-                teller.tell(name, SkillNotice::Disconnected, false);
+                publisher.tell(name, SkillNotice::Disconnected, false);
             }
         }
     }
@@ -85,35 +85,35 @@ impl State {
     fn take(&mut self, name: &str, notice: SkillNotice) {
         match &notice {
             // Not told in a replay, and so its end is not either.
-            SkillNotice::Connected { .. } if self.teller.as_ref().is_some_and(|teller| teller.is_replay) => {}
+            SkillNotice::Connected { .. } if self.publisher.as_ref().is_some_and(|publisher| publisher.is_replay) => {}
             SkillNotice::Connected { .. } => {
                 self.connected.retain(|other| other != name);
                 self.connected.push(name.to_owned());
             }
             SkillNotice::Disconnected => {
                 // Told when all end: a replay must not depend on when exactly each one did.
-                if self.teller.as_ref().is_some_and(|teller| teller.is_replay) {
+                if self.publisher.as_ref().is_some_and(|publisher| publisher.is_replay) {
                     return;
                 }
                 self.connected.retain(|other| other != name);
             }
             _ => {}
         }
-        match &self.teller {
-            Some(teller) => teller.tell(name, notice, true),
+        match &self.publisher {
+            Some(publisher) => publisher.tell(name, notice, true),
             None if self.waiting.len() < MAX_WAITING => self.waiting.push_back((name.to_owned(), notice)),
             None => {}
         }
     }
 }
 
-impl Teller {
+impl NoticePublisher {
     fn tell(&self, name: &str, notice: SkillNotice, is_late: bool) {
         let is_chance = is_late || matches!(notice, SkillNotice::Stderr { .. });
         if self.is_replay && is_chance {
             return;
         }
-        self.narrator.runtime(self.event(name.to_owned(), notice));
+        self.emitter.emit(self.event(name.to_owned(), notice));
     }
 
     fn event(&self, skill_name: String, notice: SkillNotice) -> EventBody {
@@ -197,7 +197,7 @@ mod tests {
     /// What is told of two skills, `b` being up first, and of `c`, which is started by a call; and how many stamps it took.
     fn told(tape: &Tape) -> (Vec<String>, u64) {
         let (ear, clock) = (Arc::new(Ear::default()), Arc::new(Counter::default()));
-        let narrator = Narrator {
+        let emitter = EventEmitter {
             sink: Arc::clone(&ear) as Arc<dyn EventSink>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             job_id: "j".parse().unwrap(),
@@ -209,7 +209,7 @@ mod tests {
         b(connected());
         a(SkillNotice::Stderr { line: "early".to_owned() });
         a(connected());
-        board.attach(&narrator, tape, &["a".to_owned(), "b".to_owned()]);
+        board.attach(&emitter, tape, &["a".to_owned(), "b".to_owned()]);
         a(SkillNotice::Stderr { line: "late".to_owned() });
         board.of("c")(connected());
         b(SkillNotice::Disconnected);
