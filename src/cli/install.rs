@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use perstack::config::lockfile::{self, Definition, Lock, Surveyed, Written};
+use perstack::config::lockfile::{self, Definition, DiscoveredTools, Lock, Written};
 use perstack::expert::ExpertKey;
 use perstack::fact::Clock;
 use perstack::runtime::{self, Cassette, InDoubt, Options, RunError, SystemClock};
@@ -46,7 +46,7 @@ const TICK: Duration = Duration::from_millis(125);
 type Stop = Result<Exit, Failure>;
 
 /// What each expert's skills offer, in the order of the configuration.
-type Found = Vec<(ExpertKey, Result<Surveyed, RunError>)>;
+type Found = Vec<(ExpertKey, Result<DiscoveredTools, RunError>)>;
 
 /// Carries out the command.
 pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
@@ -86,7 +86,7 @@ pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
 async fn survey(experts: Vec<ExpertKey>, options: &Arc<Options>, bar: &ProgressBar) -> Result<Found, Stop> {
     let mut signals = Signals::listen()
         .map_err(|error| Err(Failure::other(anyhow::Error::new(error).context("cannot listen to signals"))))?;
-    let mut found: Vec<Option<Result<Surveyed, RunError>>> = experts.iter().map(|_| None).collect();
+    let mut found: Vec<Option<Result<DiscoveredTools, RunError>>> = experts.iter().map(|_| None).collect();
     let mut waiting = experts.iter().cloned().enumerate();
     let mut asked = JoinSet::new();
     loop {
@@ -95,7 +95,7 @@ async fn survey(experts: Vec<ExpertKey>, options: &Arc<Options>, bar: &ProgressB
         {
             let options = Arc::clone(options);
             bar.set_message(visible(expert.as_str()));
-            asked.spawn(async move { (at, runtime::survey(&expert, &options).await) });
+            asked.spawn(async move { (at, runtime::discover_tools(&expert, &options).await) });
         }
         let answered = tokio::select! {
             answered = asked.join_next() => answered,
@@ -117,7 +117,7 @@ async fn survey(experts: Vec<ExpertKey>, options: &Arc<Options>, bar: &ProgressB
 }
 
 /// The findings, when all are there; else every failure is told, and the code to end with is the first one's.
-fn whole(found: Found, process: &Process) -> Result<Vec<(ExpertKey, Surveyed)>, Exit> {
+fn whole(found: Found, process: &Process) -> Result<Vec<(ExpertKey, DiscoveredTools)>, Exit> {
     let mut sound = Vec::new();
     let mut exit = None;
     for (expert, surveyed) in found {
@@ -139,7 +139,7 @@ fn whole(found: Found, process: &Process) -> Result<Vec<(ExpertKey, Surveyed)>, 
     }
 }
 
-fn lock(config: &Path, found: &[(ExpertKey, Surveyed)], options: &Options) -> Lock {
+fn lock(config: &Path, found: &[(ExpertKey, DiscoveredTools)], options: &Options) -> Lock {
     let base_command = options.base_skill_command.as_deref();
     let entries = found.iter().filter_map(|(key, found)| {
         let expert = options.experts.get(key)?;

@@ -20,7 +20,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use perstack::event::{Detail, TYPES};
 use perstack::id::RunId;
-use perstack::runtime::history::{self, JobLog, Trouble, TroubleKind, Which};
+use perstack::runtime::history::{self, JobLog, ReadProblem, ReadProblemKind, Which};
 use perstack::store::CheckpointEntry;
 
 use self::choose::{Chooser, Criteria, Group, Range};
@@ -256,7 +256,7 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
 }
 
 /// Tells what could not be read; the exit code that it means, if it means any.
-fn tell(record: &JobLog, troubles: Vec<Trouble>, process: &Process) -> Option<Exit> {
+fn tell(record: &JobLog, troubles: Vec<ReadProblem>, process: &Process) -> Option<Exit> {
     let paint = Paint::of_stderr(process);
     let (mut unknown, mut first_unknown, mut exit) = (0, None, None);
     if let Err(error) = &record.entry().job {
@@ -265,11 +265,11 @@ fn tell(record: &JobLog, troubles: Vec<Trouble>, process: &Process) -> Option<Ex
     }
     for trouble in troubles {
         match trouble.kind {
-            TroubleKind::Unknown { facts, first } => {
+            ReadProblemKind::Unknown { facts, first } => {
                 unknown += facts;
                 first_unknown.get_or_insert(first);
             }
-            TroubleKind::Broken(error) => {
+            ReadProblemKind::Broken(error) => {
                 let help =
                     format!("what comes before is shown, and so are other runs; this is about run {}", trouble.run);
                 Failure::from(error).help(help).print(paint);

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budgets, Reached, Spent};
 use crate::checkpoint::{Checkpoint, Status};
-use crate::config::lockfile::{Lock, LockUse, Surveyed};
+use crate::config::lockfile::{DiscoveredTools, Lock, LockUse};
 use crate::config::{ConfigError, Settings};
 use crate::cost::Spend;
 use crate::environment::Environment;
@@ -29,7 +29,7 @@ use crate::model::Catalogue;
 use crate::provider::{ProviderError, catalog};
 use crate::redact::Redactor;
 use crate::replay::ReplayError;
-use crate::runtime::tools::{Place, Source};
+use crate::runtime::tools::{ToolSource, ToolsetOptions};
 use crate::setting::ProviderName;
 use crate::skill::SkillError;
 use crate::skill::mcp::AskPerson;
@@ -111,7 +111,7 @@ pub enum InDoubt {
     Stop,
 }
 
-/// Whether a session is recorded or replayed.
+/// Whether a backends is recorded or replayed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Cassette {
     #[default]
@@ -268,7 +268,7 @@ pub enum RunError {
     /// Something could not be stored, read back or found, or another process holds the job.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A session could not be recorded or replayed.
+    /// A backends could not be recorded or replayed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// A task of this program failed in a way that it should not.
@@ -350,9 +350,9 @@ pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec
 ///
 /// # Errors
 /// As [`tools`].
-pub async fn list(expert: &ExpertKey, options: &Options) -> Result<Surveyed, RunError> {
+pub async fn list(expert: &ExpertKey, options: &Options) -> Result<DiscoveredTools, RunError> {
     let found = tools::lock::find(run::scope::find_expert(expert, &options.experts)?, options)?;
-    let source = found.lock.as_ref().map_or(Source::Servers, |lock| Source::Definitions(lock.tools()));
+    let source = found.lock.as_ref().map_or(ToolSource::Servers, |lock| ToolSource::Definitions(lock.tools()));
     let mut listed = look(expert, options, source).await?;
     listed.warnings.extend(found.warning);
     Ok(listed)
@@ -363,22 +363,22 @@ pub async fn list(expert: &ExpertKey, options: &Options) -> Result<Surveyed, Run
 ///
 /// # Errors
 /// As [`tools`].
-pub async fn survey(expert: &ExpertKey, options: &Options) -> Result<Surveyed, RunError> {
-    look(expert, options, Source::Servers).await
+pub async fn discover_tools(expert: &ExpertKey, options: &Options) -> Result<DiscoveredTools, RunError> {
+    look(expert, options, ToolSource::Servers).await
 }
 
 /// Opens the skills of `expert`, looks at them, and closes them again.
-async fn look(expert: &ExpertKey, options: &Options, source: Source<'_>) -> Result<Surveyed, RunError> {
+async fn look(expert: &ExpertKey, options: &Options, source: ToolSource<'_>) -> Result<DiscoveredTools, RunError> {
     let expert = run::scope::find_expert(expert, &options.experts)?;
     let network = tools::open::network(options, &Redactor::default());
-    let place = Place { source, ..tools::open::place(options, &network) };
-    let inventory = tools::open(expert, &options.experts, place).await?;
-    let skills = inventory.skills.skills();
+    let place = ToolsetOptions { source, ..tools::open::place(options, &network) };
+    let toolset = tools::open(expert, &options.experts, place).await?;
+    let skills = toolset.skills.skills();
     let protocols = skills.iter().filter_map(|skill| Some((skill.name().to_owned(), skill.protocol()?))).collect();
-    let found = Surveyed { tools: inventory.skills.tools().to_vec(), protocols, warnings: inventory.warnings };
-    tools::close(&inventory.skills).await;
+    let found = DiscoveredTools { tools: toolset.skills.tools().to_vec(), protocols, warnings: toolset.warnings };
+    tools::close(&toolset.skills).await;
     // A run can do without a skill that starts late; who asks for the tools wants all of them.
-    match inventory.missing.into_iter().next() {
+    match toolset.missing.into_iter().next() {
         Some(error) => Err(error.into()),
         None => Ok(found),
     }

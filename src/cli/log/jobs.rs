@@ -6,7 +6,7 @@ use console::{Alignment, measure_text_width, pad_str};
 use perstack::fact::Clock;
 use perstack::job::JobStatus;
 use perstack::runtime::SystemClock;
-use perstack::runtime::history::{JobEntry, Standing};
+use perstack::runtime::history::{JobEntry, JobState};
 use serde_json::{Map, Value, json};
 
 use super::Form;
@@ -69,7 +69,7 @@ fn row(entry: &JobEntry) -> [String; 7] {
         return [id, status, unknown(), unknown(), unknown(), unknown(), unknown()];
     };
     let end = match entry.standing {
-        Standing::Running(_) => Some(SystemClock.stamp().at),
+        JobState::Running(_) => Some(SystemClock.stamp().at),
         _ => job.finished_at,
     };
     [
@@ -84,15 +84,15 @@ fn row(entry: &JobEntry) -> [String; 7] {
 }
 
 /// How a job stands, for people. That of one that has stopped is the original's name.
-pub fn status(standing: Standing) -> String {
+pub fn status(standing: JobState) -> String {
     match standing {
-        Standing::Running(holder) => match holder.pid {
+        JobState::Running(holder) => match holder.pid {
             Some(pid) => format!("running, process {pid}"),
             None => "running".to_owned(),
         },
-        Standing::Interrupted => "interrupted, can be resumed".to_owned(),
-        Standing::Stopped(status) => stopped(status),
-        Standing::Unknown => "unknown".to_owned(),
+        JobState::Interrupted => "interrupted, can be resumed".to_owned(),
+        JobState::Stopped(status) => stopped(status),
+        JobState::Unknown => "unknown".to_owned(),
     }
 }
 
@@ -101,12 +101,12 @@ fn stopped(status: JobStatus) -> String {
 }
 
 /// How a job stands, for programs: `standing`, and `pid` of one that runs.
-pub fn standing_fields(standing: Standing) -> Map<String, Value> {
+pub fn standing_fields(standing: JobState) -> Map<String, Value> {
     let (name, pid) = match standing {
-        Standing::Running(holder) => ("running", holder.pid),
-        Standing::Interrupted => ("interrupted", None),
-        Standing::Stopped(_) => ("stopped", None),
-        Standing::Unknown => ("unknown", None),
+        JobState::Running(holder) => ("running", holder.pid),
+        JobState::Interrupted => ("interrupted", None),
+        JobState::Stopped(_) => ("stopped", None),
+        JobState::Unknown => ("unknown", None),
     };
     let mut fields = Map::from_iter([("standing".to_owned(), json!(name))]);
     fields.extend(pid.map(|pid| ("pid".to_owned(), json!(pid))));

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use perstack::runtime::history::{Descent, Heard, JobLog, Left, LoggedEvent, Run, Trouble, TroubleKind};
+use perstack::runtime::history::{Descent, HistoryItem, JobLog, Left, LoggedEvent, ReadProblem, ReadProblemKind, Run};
 use perstack::store::CheckpointEntry;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -23,7 +23,7 @@ pub fn write(
     request: &Request,
     form: Form,
     page: &mut Page,
-    troubles: &mut Vec<Trouble>,
+    troubles: &mut Vec<ReadProblem>,
 ) -> io::Result<()> {
     let mut object = Object::begin(page, form)?;
     if let Some(job) = record.job() {
@@ -37,7 +37,7 @@ pub fn write(
         match record.checkpoint(entry) {
             Ok(checkpoint) => object.field("checkpoint", checkpoint)?,
             Err(error) => {
-                troubles.extend(entry.run.clone().map(|run| Trouble { run, kind: TroubleKind::Broken(error) }));
+                troubles.extend(entry.run.clone().map(|run| ReadProblem { run, kind: ReadProblemKind::Broken(error) }));
             }
         }
     }
@@ -95,7 +95,7 @@ fn write_events(
     record: &JobLog,
     request: &Request,
     object: &mut Object<'_>,
-    troubles: &mut Vec<Trouble>,
+    troubles: &mut Vec<ReadProblem>,
 ) -> io::Result<Sums> {
     object.begin_array(match request.unit {
         Unit::Events => "events",
@@ -105,7 +105,7 @@ fn write_events(
     let (mut sums, mut written) = (Sums::default(), Ok(()));
     let told = record.tell(request.run.as_ref(), &mut |heard| {
         sums.survey.hear(&heard);
-        let Heard::Event(event) = heard else { return ControlFlow::Continue(()) };
+        let HistoryItem::Event(event) = heard else { return ControlFlow::Continue(()) };
         let mut show = |(mark, json): (Mark, serde_json::Result<Map<String, Value>>)| {
             sums.summary.add(mark);
             object.element(&json?)
@@ -164,10 +164,12 @@ fn run_object(run: &Run, figures: &Figures) -> Value {
     Value::Object(object)
 }
 
-fn problem_object(trouble: &Trouble) -> Value {
+fn problem_object(trouble: &ReadProblem) -> Value {
     let (kind, message) = match &trouble.kind {
-        TroubleKind::Unknown { facts, first } => ("unknownFacts", format!("{facts} facts were passed over: {first}")),
-        TroubleKind::Broken(error) => ("unreadable", error.to_string()),
+        ReadProblemKind::Unknown { facts, first } => {
+            ("unknownFacts", format!("{facts} facts were passed over: {first}"))
+        }
+        ReadProblemKind::Broken(error) => ("unreadable", error.to_string()),
     };
     json!({"runId": trouble.run, "kind": kind, "message": message})
 }

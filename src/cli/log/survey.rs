@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use perstack::id::RunId;
-use perstack::runtime::history::{Heard, Left, LoggedEvent};
+use perstack::runtime::history::{HistoryItem, Left, LoggedEvent};
 use perstack::usage::Usage;
 use serde::Serialize;
 
@@ -86,9 +86,9 @@ pub struct Survey(HashMap<RunId, Figures>);
 
 impl Survey {
     /// Takes in what is heard.
-    pub fn hear(&mut self, heard: &Heard<'_>) {
+    pub fn hear(&mut self, heard: &HistoryItem<'_>) {
         match heard {
-            Heard::Event(event) => {
+            HistoryItem::Event(event) => {
                 let figures = self.0.entry(event.run().clone()).or_default();
                 let at = event.timestamp();
                 figures.steps = Some(StepRange::with(figures.steps, event.step_number()));
@@ -97,7 +97,7 @@ impl Survey {
                 // For records that have no facts; the end of one that has says more.
                 figures.left = event.ends_run().map(Left::Ended);
             }
-            Heard::End { run, left } => {
+            HistoryItem::End { run, left } => {
                 let figures = self.0.entry((*run).clone()).or_default();
                 if **left != Left::Unknown || figures.left.is_none() {
                     figures.left = Some((*left).clone());

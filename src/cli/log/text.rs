@@ -6,7 +6,7 @@ use std::io;
 use perstack::checkpoint::Checkpoint;
 use perstack::content::{ExpertPart, ResultPart};
 use perstack::message::Message;
-use perstack::runtime::history::{Descent, Heard, JobLog, Left, Run, Standing, Trouble, TroubleKind};
+use perstack::runtime::history::{Descent, HistoryItem, JobLog, JobState, Left, ReadProblem, ReadProblemKind, Run};
 
 use super::event_text::{Excerpt, Style, cut, date};
 use super::jobs::status;
@@ -25,7 +25,7 @@ const MESSAGE: usize = 100;
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(record: &JobLog, request: &Request, page: &mut Page, troubles: &mut Vec<Trouble>) -> io::Result<()> {
+pub fn write(record: &JobLog, request: &Request, page: &mut Page, troubles: &mut Vec<ReadProblem>) -> io::Result<()> {
     if request.is_default {
         page.line("(showing latest job)")?;
         page.line("")?;
@@ -59,12 +59,12 @@ struct Count {
 }
 
 impl Count {
-    fn of(record: &JobLog, request: &Request, troubles: &mut Vec<Trouble>) -> Self {
+    fn of(record: &JobLog, request: &Request, troubles: &mut Vec<ReadProblem>) -> Self {
         let mut chooser = chooser(request);
         let (mut survey, mut summary) = (Survey::default(), Summary::default());
         let told = record.tell(request.run.as_ref(), &mut |heard| {
             survey.hear(&heard);
-            if let Heard::Event(event) = heard {
+            if let HistoryItem::Event(event) = heard {
                 let mut count = |mark| {
                     summary.add(mark);
                     Ok(())
@@ -101,7 +101,7 @@ fn write_checkpoint(
     record: &JobLog,
     request: &Request,
     page: &mut Page,
-    troubles: &mut Vec<Trouble>,
+    troubles: &mut Vec<ReadProblem>,
 ) -> io::Result<()> {
     let Some(entry) = &request.checkpoint else { return Ok(()) };
     match record.checkpoint(entry) {
@@ -114,7 +114,7 @@ fn write_checkpoint(
             page.line(&format!("Checkpoint: {}", entry.id))?;
             page.line(&format!("Step: {}", entry.step))?;
             let run = entry.run.clone().into_iter();
-            troubles.extend(run.zip([TroubleKind::Broken(error)]).map(|(run, kind)| Trouble { run, kind }));
+            troubles.extend(run.zip([ReadProblemKind::Broken(error)]).map(|(run, kind)| ReadProblem { run, kind }));
         }
     }
     page.line("")
@@ -211,7 +211,7 @@ fn forked(runs: &[Run]) -> HashSet<&str> {
     again.map(|(run, _)| run.id.as_str()).collect()
 }
 
-fn run_line(depth: usize, run: &Run, job: Standing, survey: &Survey, forks: &HashSet<&str>) -> String {
+fn run_line(depth: usize, run: &Run, job: JobState, survey: &Survey, forks: &HashSet<&str>) -> String {
     let figures = survey.figures(&run.id);
     let mut parts = vec![
         run.id.to_string(),
@@ -234,7 +234,7 @@ fn run_line(depth: usize, run: &Run, job: Standing, survey: &Survey, forks: &Has
 }
 
 /// How a Run stands. One that has not ended is at work as long as its job is.
-fn standing_of(left: Option<&Left>, job: Standing) -> String {
+fn standing_of(left: Option<&Left>, job: JobState) -> String {
     let doing = match left {
         Some(Left::Ended(status)) => return name_of(*status),
         Some(Left::AskingModel) => "asking the model".to_owned(),
@@ -244,7 +244,7 @@ fn standing_of(left: Option<&Left>, job: Standing) -> String {
         }
         Some(Left::Unknown) | None => return "unknown".to_owned(),
     };
-    let state = if matches!(job, Standing::Running(_)) { "running" } else { "interrupted" };
+    let state = if matches!(job, JobState::Running(_)) { "running" } else { "interrupted" };
     format!("{state}: {doing}")
 }
 
@@ -293,7 +293,7 @@ fn write_chosen(record: &JobLog, request: &Request, style: Style, page: &mut Pag
     let (mut shown, mut written) = (0, Ok(()));
     // What could not be read was told of the first reading.
     record.tell(request.run.as_ref(), &mut |heard| {
-        if let Heard::Event(event) = heard {
+        if let HistoryItem::Event(event) = heard {
             let mut show = |excerpt: Excerpt| {
                 shown += 1;
                 let lines = match request.unit {

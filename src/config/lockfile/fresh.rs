@@ -1,7 +1,7 @@
 //! Whether an entry may be used: compared with what is configured now, and with its own digests.
 
 use super::entry::{LockedExpert, LockedSkill};
-use super::{Definition, Lock, Surveyed};
+use super::{Definition, DiscoveredTools, Lock};
 use crate::config::ConfigError;
 use crate::expert::SkillSpec;
 use crate::tool::ToolSpec;
@@ -118,7 +118,7 @@ fn locked_tools(entry: &LockedExpert, definition: &Definition<'_>) -> Vec<ToolSp
 
 /// What changed in the configuration since the entry was made.
 fn changes(entry: &LockedExpert, definition: &Definition<'_>) -> String {
-    let changed = changed_parts(entry, &definition.entry(&Surveyed::default()));
+    let changed = changed_parts(entry, &definition.entry(&DiscoveredTools::default()));
     if changed.is_empty() {
         // Native tools, the model's tier, the base skill's command: the entry has no copy to compare.
         "the expert's definition changed".to_owned()

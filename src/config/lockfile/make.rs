@@ -21,7 +21,7 @@ pub struct Definition<'a> {
 
 /// What was found when an expert's skills were opened.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Surveyed {
+pub struct DiscoveredTools {
     /// Every tool that the expert would see.
     pub tools: Vec<ToolSpec>,
     /// By skill: the protocol version negotiated with its server.
@@ -58,7 +58,7 @@ impl<'a> Definition<'a> {
     }
 
     /// The expert's entry.
-    pub(super) fn entry(&self, found: &Surveyed) -> LockedExpert {
+    pub(super) fn entry(&self, found: &DiscoveredTools) -> LockedExpert {
         let expert = self.expert;
         // Other experts are declared anew in every run, and so are the loop's own tools where no skill brings them.
         let is_kept =
@@ -86,7 +86,11 @@ impl<'a> Definition<'a> {
 
 impl Lock {
     /// A lock of these experts, in this order, beside the configuration file. `at`: milliseconds since 1970.
-    pub fn of<'a>(config: &Path, at: u64, experts: impl IntoIterator<Item = (Definition<'a>, &'a Surveyed)>) -> Self {
+    pub fn of<'a>(
+        config: &Path,
+        at: u64,
+        experts: impl IntoIterator<Item = (Definition<'a>, &'a DiscoveredTools)>,
+    ) -> Self {
         Self {
             version: VERSION.to_owned(),
             generated_at: at,

@@ -23,7 +23,7 @@ pub use drift::{Change, ToolDifference, differences};
 pub use entry::{LockedExpert, LockedSkill, LockedTool};
 pub use file::{Written, find, read, write};
 pub use fresh::{LockChoice, LockState, LockUse, choose};
-pub use make::{Definition, Surveyed};
+pub use make::{Definition, DiscoveredTools};
 
 /// The file's name.
 pub const FILE_NAME: &str = "perstack.lock";

@@ -78,10 +78,10 @@ fn search() -> ToolSpec {
     ToolSpec { hints, ..tool("index", "search", input) }
 }
 
-fn found() -> Surveyed {
+fn found() -> DiscoveredTools {
     let question = ToolSpec { kind: ToolKind::Interactive, ..tool("ask", "choose", json!({"type": "object"})) };
     let delegate = ToolSpec { kind: ToolKind::Delegate, ..tool("scribe", "scribe", json!({"type": "object"})) };
-    Surveyed {
+    DiscoveredTools {
         tools: vec![
             tool("@perstack/base", "readTextFile", json!({"type": "object"})),
             search(),

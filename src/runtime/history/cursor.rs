@@ -12,7 +12,7 @@ use crate::machine::{Action, RunMachine};
 use crate::runtime::RunError;
 use crate::runtime::history::logged::Source;
 use crate::runtime::history::recorded_run;
-use crate::runtime::history::{Durations, Heard, LoggedEvent, Trouble, TroubleKind};
+use crate::runtime::history::{Durations, HistoryItem, LoggedEvent, ReadProblem, ReadProblemKind};
 use crate::store::{Entry, LogReader, OriginalEvent, Store, StoreError};
 use crate::tool::ToolCall;
 
@@ -82,7 +82,7 @@ impl Cursor {
     }
 
     /// Tells the next event and reads on to the one after it.
-    pub(super) fn tell(&mut self, hear: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+    pub(super) fn tell(&mut self, hear: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
         let none = Durations::new();
         let (history, durations) = match &self.record {
             Record::Facts(replay) => {
@@ -93,11 +93,11 @@ impl Cursor {
         let told = match self.ready.pop_front() {
             Some(Ready::Derived(event)) => {
                 let source = Source::Derived(&event, history);
-                hear(Heard::Event(LoggedEvent { source, run: &self.run, durations }))
+                hear(HistoryItem::Event(LoggedEvent { source, run: &self.run, durations }))
             }
             Some(Ready::Stored(event)) => {
                 let source = Source::Stored(&event);
-                hear(Heard::Event(LoggedEvent { source, run: &self.run, durations }))
+                hear(HistoryItem::Event(LoggedEvent { source, run: &self.run, durations }))
             }
             None => ControlFlow::Continue(()),
         };
@@ -111,14 +111,14 @@ impl Cursor {
     }
 
     /// What kept it from being read whole.
-    pub(super) fn troubles(self) -> Vec<Trouble> {
+    pub(super) fn troubles(self) -> Vec<ReadProblem> {
         let unknown = match self.record {
             Record::Facts(replay) => replay.unknown,
             _ => None,
         };
-        let unknown = unknown.map(|(facts, first)| TroubleKind::Unknown { facts, first });
-        let broken = self.broken.map(TroubleKind::Broken);
-        unknown.into_iter().chain(broken).map(|kind| Trouble { run: self.run.clone(), kind }).collect()
+        let unknown = unknown.map(|(facts, first)| ReadProblemKind::Unknown { facts, first });
+        let broken = self.broken.map(ReadProblemKind::Broken);
+        unknown.into_iter().chain(broken).map(|kind| ReadProblem { run: self.run.clone(), kind }).collect()
     }
 
     /// Reads until there is something to tell, or nothing left. The rest of a record that is broken is not read.

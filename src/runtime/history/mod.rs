@@ -24,7 +24,7 @@ use crate::store::{CheckpointEntry, Store, StoreError, beginning_with};
 pub use cursor::Left;
 pub use logged::{Durations, LoggedEvent};
 pub use runs::{Descent, Run};
-pub use standing::{JobEntry, Standing, jobs};
+pub use standing::{JobEntry, JobState, jobs};
 
 use cursor::Cursor;
 
@@ -46,7 +46,7 @@ pub struct JobLog {
 
 /// What is heard while a record is read.
 #[derive(Debug, Clone, Copy)]
-pub enum Heard<'a> {
+pub enum HistoryItem<'a> {
     /// Something happened in a Run.
     Event(LoggedEvent<'a>),
     /// A Run's record ends here.
@@ -55,14 +55,14 @@ pub enum Heard<'a> {
 
 /// Something that kept a Run from being read whole.
 #[derive(Debug)]
-pub struct Trouble {
+pub struct ReadProblem {
     pub run: RunId,
-    pub kind: TroubleKind,
+    pub kind: ReadProblemKind,
 }
 
 /// What kept a Run from being read whole.
 #[derive(Debug)]
-pub enum TroubleKind {
+pub enum ReadProblemKind {
     /// Facts that a later version wrote were passed over.
     Unknown {
         facts: u64,
@@ -164,7 +164,11 @@ impl JobLog {
 
     /// Tells the events of all Runs, or of one, by their times, until there are no more or `hear` breaks off. Returns
     /// what kept Runs from being read whole.
-    pub fn tell(&self, only: Option<&RunId>, hear: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>) -> Vec<Trouble> {
+    pub fn tell(
+        &self,
+        only: Option<&RunId>,
+        hear: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
+    ) -> Vec<ReadProblem> {
         let mut troubles = Vec::new();
         let runs: Vec<&Run> = self.runs.iter().filter(|run| only.is_none_or(|only| run.id == *only)).collect();
         let mut open: Vec<Option<Cursor>> = Vec::with_capacity(runs.len());
@@ -186,7 +190,7 @@ impl JobLog {
                 next.push(Reverse((due, at)));
                 continue;
             }
-            let told = hear(Heard::End { run: &run.id, left: cursor.left() });
+            let told = hear(HistoryItem::End { run: &run.id, left: cursor.left() });
             // Its conversation is not needed any more.
             troubles.extend(slot.take().into_iter().flat_map(Cursor::troubles));
             if told.is_break() {

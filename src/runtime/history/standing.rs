@@ -9,7 +9,7 @@ use crate::store::{Holder, Store, StoreError};
 
 /// Whether a job goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum JobState {
     /// A process works on it.
     Running(Holder),
     /// The process that worked on it is gone; it can be resumed.
@@ -27,7 +27,7 @@ pub struct JobEntry {
     /// As its file has it, or, without a good one, as its Runs tell. While it is not over, steps and usage are those of
     /// the coordinator's newest checkpoint.
     pub job: Result<Job, StoreError>,
-    pub standing: Standing,
+    pub standing: JobState,
 }
 
 /// All jobs of a storage, the last started first; those of which nothing can be read are at the end.
@@ -52,12 +52,12 @@ impl JobEntry {
             job = store.job(&id);
         }
         let standing = match (&job, holder) {
-            (_, Some(holder)) => Standing::Running(holder),
-            (Ok(job), None) if job.status == JobStatus::Running => Standing::Interrupted,
-            (Ok(job), None) => Standing::Stopped(job.status),
-            (Err(_), None) => Standing::Unknown,
+            (_, Some(holder)) => JobState::Running(holder),
+            (Ok(job), None) if job.status == JobStatus::Running => JobState::Interrupted,
+            (Ok(job), None) => JobState::Stopped(job.status),
+            (Err(_), None) => JobState::Unknown,
         };
-        if matches!(standing, Standing::Running(_) | Standing::Interrupted)
+        if matches!(standing, JobState::Running(_) | JobState::Interrupted)
             && let Ok(job) = &mut job
         {
             bring_up_to_date(store, job);

@@ -22,22 +22,22 @@ use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 /// One invocation's ways to the outside.
-pub struct Session {
+pub struct JobBackends {
     pub provider: Arc<Provider>,
-    /// The job's own clock; Runs have theirs, see [`Session::clock_of`].
+    /// The job's own clock; Runs have theirs, see [`JobBackends::clock_of`].
     pub clock: Arc<dyn Clock>,
-    /// What the clocks of a recorded or replayed session start from.
+    /// What the clocks of a recorded or replayed backends start from.
     header: Option<CassetteHeader>,
     pub redactor: Redactor,
     pub tape: Tape,
-    /// The model that a replayed session was recorded with, and whether it was asked for.
+    /// The model that a replayed backends was recorded with, and whether it was asked for.
     recorded_model: Option<(String, bool)>,
 }
 
-/// What is written down of a session, or read from one.
+/// What is written down of a backends, or read from one.
 #[derive(Clone)]
 pub enum Tape {
-    /// A live session.
+    /// A live backends.
     Off,
     /// Everything is written to a cassette.
     Recording(Arc<Recorder>),
@@ -45,7 +45,7 @@ pub enum Tape {
     Replaying { tools: Option<Arc<ReplayTools>> },
 }
 
-impl Session {
+impl JobBackends {
     /// Opens what `options` ask for. Nothing is sent yet, but for a look whether a local server is there when nothing
     /// else says which provider to use.
     ///
@@ -125,7 +125,7 @@ impl Session {
         })
     }
 
-    /// The clock of a Run. In a recorded or replayed session each Run has its own, so that Runs beside each other do not
+    /// The clock of a Run. In a recorded or replayed backends each Run has its own, so that Runs beside each other do not
     /// take each other's stamps.
     pub fn clock_of(&self, run: &RunId) -> Arc<dyn Clock> {
         match &self.header {
@@ -156,7 +156,7 @@ impl Session {
     /// What to say of models that the experts reachable from `expert` are to use and that the catalogue does not have.
     ///
     /// # Errors
-    /// As [`Session::model_for`].
+    /// As [`JobBackends::model_for`].
     pub fn doubtful_models(&self, expert: &Expert, options: &Options) -> Result<Vec<String>, ProviderError> {
         let mut experts = IndexMap::new();
         collect(expert, &options.experts, &mut experts);
@@ -169,7 +169,7 @@ impl Session {
     /// limited.
     ///
     /// # Errors
-    /// [`RunError::UnknownPrice`], or as [`Session::model_for`].
+    /// [`RunError::UnknownPrice`], or as [`JobBackends::model_for`].
     pub fn check_prices(&self, expert: &Expert, options: &Options) -> Result<(), RunError> {
         if options.settings.budgets.max_cost.is_none() {
             return Ok(());
@@ -228,7 +228,7 @@ impl Tape {
         Some(tools.result(call).unwrap_or_else(|error| ToolResult::error(call, error.to_string())))
     }
 
-    /// What the servers of `expert` offered in the recorded session, when tools are replayed too and that was recorded.
+    /// What the servers of `expert` offered in the recorded backends, when tools are replayed too and that was recorded.
     ///
     /// # Errors
     /// What was recorded cannot be used.

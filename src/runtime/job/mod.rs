@@ -19,11 +19,11 @@ use crate::fact::Mint;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::runtime::budget::{self, BudgetServer};
-use crate::runtime::job::backends::Session;
-use crate::runtime::job::spending::Audit;
+use crate::runtime::job::backends::JobBackends;
+use crate::runtime::job::spending::JobSpending;
 use crate::runtime::job::tree::{Root, TreeEnd};
 use crate::runtime::run::scope::find_expert;
-use crate::runtime::run::start::Shared;
+use crate::runtime::run::start::JobContext;
 use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::open::open_tools;
@@ -38,17 +38,17 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         return Err(RunError::EmptyQuery);
     }
     let expert = find_expert(&input.expert, &options.experts)?;
-    let session = Session::open(options).await?;
-    let query = session.redactor.text(&input.query);
-    let doubts = session.doubtful_models(expert, options)?;
-    session.check_prices(expert, options)?;
-    let (why, cancel) = stop_signal(options, &options.cancel, &session, Spent::default(), began);
+    let backends = JobBackends::open(options).await?;
+    let query = backends.redactor.text(&input.query);
+    let doubts = backends.doubtful_models(expert, options)?;
+    backends.check_prices(expert, options)?;
+    let (why, cancel) = stop_signal(options, &options.cancel, &backends, Spent::default(), began);
     let options = &Options { cancel, ..options.clone() };
     // A job whose tools cannot be had is not begun.
-    let mut tools = in_time(&why, &options.cancel, open_tools(expert, options, &session, false)).await?;
+    let mut tools = in_time(&why, &options.cancel, open_tools(expert, options, &backends, false)).await?;
     tools.warnings.extend(doubts);
 
-    let stamp = session.clock.stamp();
+    let stamp = backends.clock.stamp();
     let mut mint = Mint::new(stamp);
     let job = Job {
         format_version: FORMAT_VERSION,
@@ -61,7 +61,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         spend: Spend::default(),
         started_at: stamp.at,
         finished_at: None,
-        replayed: session.tape.is_replay(),
+        replayed: backends.tape.is_replay(),
         budget: JobBudget {
             limits: options.settings.budgets,
             spent: Some(Spent::default()),
@@ -70,20 +70,21 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     };
     let store = Store::new(&options.storage);
     let task = RunTask::Start { run: RunId::from(mint.uuid()), expert: input.expert, query, by: None, first_step: 1 };
-    let shared = Shared { options: options.clone(), session, job: store.create_job(&job)?, store, why, budget: None };
-    work(shared, job, Root::Task(Box::new(task), Box::new(tools)), Audit::default(), began).await
+    let context =
+        JobContext { options: options.clone(), backends, job: store.create_job(&job)?, store, why, budget: None };
+    work(context, job, Root::Task(Box::new(task), Box::new(tools)), JobSpending::default(), began).await
 }
 
 /// What stops a job that has spent this much, and what fires then.
 pub fn stop_signal(
     options: &Options,
     owner: &CancellationToken,
-    session: &Session,
+    backends: &JobBackends,
     spent: Spent,
     began: Instant,
 ) -> (StopSignal, CancellationToken) {
     // A replay takes none of the time that it tells of.
-    let limit_ms = options.settings.budgets.max_duration_ms.filter(|_| !session.tape.is_replay());
+    let limit_ms = options.settings.budgets.max_duration_ms.filter(|_| !backends.tape.is_replay());
     (StopSignal::new(owner.clone(), limit_ms, spent.active_ms, began), owner.child_token())
 }
 
@@ -115,30 +116,30 @@ pub async fn in_time<T>(
 /// # Errors
 /// As [`tree::drive`].
 pub async fn work(
-    mut shared: Shared,
+    mut context: JobContext,
     mut job: Job,
     root: Root,
-    before: Audit,
+    before: JobSpending,
     began: Instant,
 ) -> Result<Outcome, RunError> {
     let (budget, requests) = budget::open(&job.budget.limits);
-    shared.budget = budget;
-    let shared = Arc::new(shared);
+    context.budget = budget;
+    let context = Arc::new(context);
     let budget_server = BudgetServer::new(job.budget.limits, before.spent);
     let TreeEnd { root, status, budget, steps, reached_step, used } =
-        tree::drive(Arc::clone(&shared), root, budget_server, requests).await?;
+        tree::drive(Arc::clone(&context), root, budget_server, requests).await?;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let active_ms = if shared.session.tape.is_replay() { 0 } else { duration_ms };
-    let Audit { spent, usage, spend } = before.plus(used, active_ms);
+    let active_ms = if context.backends.tape.is_replay() { 0 } else { duration_ms };
+    let JobSpending { spent, usage, spend } = before.plus(used, active_ms);
     job.status = status.into();
     job.total_steps = job.total_steps.max(reached_step);
     (job.usage, job.spend) = (usage, spend);
     (job.budget.spent, job.budget.active_since) = (Some(spent), None);
     let is_open = matches!(job.status, JobStatus::Running | JobStatus::StoppedByInteractiveTool);
-    job.finished_at = (!is_open).then(|| shared.session.clock.stamp().at);
-    shared.job.write_job(&job)?;
+    job.finished_at = (!is_open).then(|| context.backends.clock.stamp().at);
+    context.job.write_job(&job)?;
     // The job is whole on disk, whether or not all of it could be recorded.
-    shared.session.tape.finish()?;
+    context.backends.tape.finish()?;
     let (StoppedRun { checkpoint, path, .. }, budgets) = (root, job.budget.limits);
     Ok(Outcome { checkpoint, status, path, duration_ms, steps, usage, spend, budgets, spent, budget })
 }

@@ -12,13 +12,13 @@ use crate::fact::Mint;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::machine::Ledger;
-use crate::runtime::job::backends::Session;
+use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
 use crate::runtime::job::{in_time, stop_signal, work};
 use crate::runtime::run::scope::find_expert;
-use crate::runtime::run::start::Shared;
+use crate::runtime::run::start::JobContext;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::tools::open::open_tools;
 use crate::runtime::{Options, Outcome, ResumeInput, RunError};
@@ -43,36 +43,37 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let adopted = adopted(&point.head().expert.key, options, stored);
     let mut options = adopted.unwrap_or_else(|| options.clone());
     let expert = find_expert(&point.head().expert.key, &options.experts)?.clone();
-    let audit = spending::audit(&store, job_store.id())?;
-    let session = Session::open(&options).await?;
-    let mut job = job_to_continue(&store, job_store.id(), &point, &session)?;
-    let budgets = spending::carried(&options.settings, &job.budget.limits);
+    let spending = spending::JobSpending::read(&store, job_store.id())?;
+    let backends = JobBackends::open(&options).await?;
+    let mut job = job_to_continue(&store, job_store.id(), &point, &backends)?;
+    let budgets = spending::budgets_on_resume(&options.settings, &job.budget.limits);
     options.settings.budgets = budgets;
     options.settings.limits.max_steps = budgets.max_steps.unwrap_or(options.settings.limits.max_steps);
     job.max_steps = Some(options.settings.limits.max_steps);
-    job.budget = JobBudget { limits: budgets, spent: Some(audit.spent), active_since: Some(session.clock.stamp().at) };
-    (job.usage, job.spend) = (audit.usage, audit.spend);
-    session.check_prices(&expert, &options)?;
-    let (why, cancel) = stop_signal(&options, owner, &session, audit.spent, began);
+    job.budget =
+        JobBudget { limits: budgets, spent: Some(spending.spent), active_since: Some(backends.clock.stamp().at) };
+    (job.usage, job.spend) = (spending.usage, spending.spend);
+    backends.check_prices(&expert, &options)?;
+    let (why, cancel) = stop_signal(&options, owner, &backends, spending.spent, began);
     options.cancel = cancel;
-    let shared = Shared { options, session, store, job: job_store, why, budget: None };
-    let options = &shared.options;
-    let query = input.query.map(|query| shared.session.redactor.text(&query));
-    let root = match root_of(point, query, &shared)? {
+    let context = JobContext { options, backends, store, job: job_store, why, budget: None };
+    let options = &context.options;
+    let query = input.query.map(|query| context.backends.redactor.text(&query));
+    let root = match root_of(point, query, &context)? {
         Start::RunTask(task) => {
             let (key, is_delegate) = task.expert();
             let expert = find_expert(key, &options.experts)?;
-            let doubts = shared.session.doubtful_models(expert, options)?;
-            let is_as_before = before == shared.session.model_for(expert, &options.settings).ok();
-            let tools = open_tools(expert, options, &shared.session, is_delegate);
-            let mut tools = in_time(&shared.why, &options.cancel, tools).await?;
+            let doubts = context.backends.doubtful_models(expert, options)?;
+            let is_as_before = before == context.backends.model_for(expert, &options.settings).ok();
+            let tools = open_tools(expert, options, &context.backends, is_delegate);
+            let mut tools = in_time(&context.why, &options.cancel, tools).await?;
             tools.warnings.extend(doubts.into_iter().filter(|_| !is_as_before));
             Root::Task(Box::new(task), Box::new(tools))
         }
         Start::Root(root) => root,
     };
-    shared.job.write_job(&job)?;
-    work(shared, job, root, audit, began).await
+    context.job.write_job(&job)?;
+    work(context, job, root, spending, began).await
 }
 
 /// What there is to do first.
@@ -83,14 +84,14 @@ enum Start {
 }
 
 /// What the coordinator begins with, given where it stands and what the user says.
-fn root_of(point: ResumePoint, query: Option<String>, shared: &Shared) -> Result<Start, RunError> {
+fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> Result<Start, RunError> {
     let checkpoint = match point {
         ResumePoint::Interrupted { past, run } if past.status().is_none() => {
             return Ok(Start::RunTask(RunTask::Recover { run, past, query }));
         }
         ResumePoint::Interrupted { past, .. } => {
             // It had come to its end, but not to its last checkpoint: now it does, and is told.
-            let stopped = shared.on_record(*past, true)?;
+            let stopped = context.on_record(*past, true)?;
             let is_answer =
                 matches!(stopped.checkpoint.head.status, Status::Completed | Status::StoppedByInteractiveTool);
             if query.is_none() && is_answer {
@@ -103,9 +104,9 @@ fn root_of(point: ResumePoint, query: Option<String>, shared: &Shared) -> Result
     let head = &checkpoint.head;
     let (query, answer) = match head.status {
         Status::StoppedByDelegate if !head.from_elsewhere => {
-            let newest = shared.store.find_job(&head.job_id)?;
+            let newest = context.store.find_job(&head.job_id)?;
             let is_fork = !matches!(newest, Found::Run { run, .. } if run == head.run_id);
-            let path = shared.store.layout().checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id);
+            let path = context.store.layout().checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id);
             let stopped =
                 Box::new(StoppedRun { checkpoint, path, steps: 0, on_record: true, ledger: Ledger::default() });
             return Ok(Start::Root(Root::Stopped { stopped, query, is_fork }));
@@ -113,7 +114,7 @@ fn root_of(point: ResumePoint, query: Option<String>, shared: &Shared) -> Result
         _ => words(&checkpoint, query)?,
     };
     Ok(Start::RunTask(RunTask::Continue(Box::new(ContinueFrom {
-        run: RunId::from(Mint::new(shared.session.clock.stamp()).uuid()),
+        run: RunId::from(Mint::new(context.backends.clock.stamp()).uuid()),
         from: checkpoint,
         query,
         answer,
@@ -187,7 +188,7 @@ fn adopted(key: &ExpertKey, options: &Options, stored: Option<RunSetting>) -> Op
 }
 
 /// `job.json` as this invocation goes on with it; made anew where nothing can be read.
-fn job_to_continue(store: &Store, id: &JobId, point: &ResumePoint, session: &Session) -> Result<Job, StoreError> {
+fn job_to_continue(store: &Store, id: &JobId, point: &ResumePoint, backends: &JobBackends) -> Result<Job, StoreError> {
     let mut job = match store.job(id) {
         Ok(job) => job,
         Err(newer @ StoreError::Newer { .. }) => return Err(newer),
@@ -200,7 +201,7 @@ fn job_to_continue(store: &Store, id: &JobId, point: &ResumePoint, session: &Ses
             max_steps: None,
             usage: Usage::default(),
             spend: Spend::default(),
-            started_at: session.clock.stamp().at,
+            started_at: backends.clock.stamp().at,
             finished_at: None,
             replayed: false,
             budget: JobBudget::default(),
@@ -209,7 +210,7 @@ fn job_to_continue(store: &Store, id: &JobId, point: &ResumePoint, session: &Ses
     job.format_version = FORMAT_VERSION;
     job.status = JobStatus::Running;
     job.finished_at = None;
-    job.replayed &= session.tape.is_replay();
+    job.replayed &= backends.tape.is_replay();
     Ok(job)
 }
 

@@ -17,7 +17,7 @@ use crate::usage::Usage;
 
 /// What a job has spent.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Audit {
+pub struct JobSpending {
     /// As its budgets count.
     pub spent: Spent,
     /// As providers told.
@@ -25,7 +25,38 @@ pub struct Audit {
     pub spend: Spend,
 }
 
-impl Audit {
+impl JobSpending {
+    /// Adds up what is on record of `job`. A Run whose log cannot be read counts by its newest checkpoint.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn read(store: &Store, job: &JobId) -> Result<Self, RunError> {
+        let stored = store.job(job).ok();
+        let account = stored.as_ref().map_or_else(JobBudget::default, |stored| stored.budget);
+        if let (Some(stored), Some(spent), None) = (&stored, account.spent, account.active_since)
+            && stored.status != JobStatus::Running
+        {
+            return Ok(Self { spent, usage: stored.usage, spend: stored.spend });
+        }
+        let mut total = Ledger::default();
+        let mut known: HashSet<RunId> = HashSet::new();
+        let mut last_at = 0;
+        for run in store.runs(job)? {
+            if let Ok(Some(past)) = recorded_run::read_run(store, job, &run.id) {
+                total = total.plus(past.machine.ledger_at_rest());
+                last_at = last_at.max(past.last_at);
+                known.insert(run.id);
+            }
+        }
+        if let Some(head) = newest_of_others(store, job, &known)? {
+            let charged = Charge { tokens: head.usage.total_tokens, cost: head.spend.cost };
+            total = total.plus(Ledger { usage: head.usage, spend: head.spend, charged, steps: head.step_number });
+        }
+        let active_ms = account.active_since.map_or(0, |since| last_at.saturating_sub(since));
+        let before = account.spent.map_or(0, |spent| spent.active_ms);
+        Ok(Self::default().plus(total, before.saturating_add(active_ms)))
+    }
+
     /// With what further Runs came to, and the time that this took.
     #[must_use]
     pub fn plus(self, ledger: Ledger, active_ms: u64) -> Self {
@@ -42,37 +73,6 @@ impl Audit {
     }
 }
 
-/// Adds up what is on record of `job`. A Run whose log cannot be read counts by its newest checkpoint.
-///
-/// # Errors
-/// A folder that cannot be read.
-pub fn audit(store: &Store, job: &JobId) -> Result<Audit, RunError> {
-    let stored = store.job(job).ok();
-    let account = stored.as_ref().map_or_else(JobBudget::default, |stored| stored.budget);
-    if let (Some(stored), Some(spent), None) = (&stored, account.spent, account.active_since)
-        && stored.status != JobStatus::Running
-    {
-        return Ok(Audit { spent, usage: stored.usage, spend: stored.spend });
-    }
-    let mut total = Ledger::default();
-    let mut known: HashSet<RunId> = HashSet::new();
-    let mut last_at = 0;
-    for run in store.runs(job)? {
-        if let Ok(Some(past)) = recorded_run::read_run(store, job, &run.id) {
-            total = total.plus(past.machine.ledger_at_rest());
-            last_at = last_at.max(past.last_at);
-            known.insert(run.id);
-        }
-    }
-    if let Some(head) = newest_of_others(store, job, &known)? {
-        let charged = Charge { tokens: head.usage.total_tokens, cost: head.spend.cost };
-        total = total.plus(Ledger { usage: head.usage, spend: head.spend, charged, steps: head.step_number });
-    }
-    let active_ms = account.active_since.map_or(0, |since| last_at.saturating_sub(since));
-    let before = account.spent.map_or(0, |spent| spent.active_ms);
-    Ok(Audit::default().plus(total, before.saturating_add(active_ms)))
-}
-
 /// The last checkpoint of Runs that came without a log: from another machine, or from the original. It holds what led
 /// to it.
 fn newest_of_others(store: &Store, job: &JobId, known: &HashSet<RunId>) -> Result<Option<CheckpointHead>, RunError> {
@@ -82,7 +82,7 @@ fn newest_of_others(store: &Store, job: &JobId, known: &HashSet<RunId>) -> Resul
 }
 
 /// The budgets of a job that is continued: its own, but for what a flag says now, or where it had none.
-pub fn carried(settings: &Settings, own: &Budgets) -> Budgets {
+pub fn budgets_on_resume(settings: &Settings, own: &Budgets) -> Budgets {
     let (now, origins) = (&settings.budgets, &settings.origins);
     Budgets {
         max_cost: choose(own.max_cost, now.max_cost, origins.max_cost),

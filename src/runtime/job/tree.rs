@@ -12,15 +12,15 @@ use crate::id::RunId;
 use crate::machine::{JobAction, JobInput, JobMachine, Ledger, RunEnd, TreeLimits};
 use crate::runtime::budget::{BudgetRequests, BudgetServer};
 use crate::runtime::history::recorded_run;
-use crate::runtime::run::start::Shared;
+use crate::runtime::run::start::JobContext;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
-use crate::runtime::tools::Inventory;
+use crate::runtime::tools::Toolset;
 use crate::runtime::{ErrorClass, RunError};
 
 /// What the coordinator begins with.
 pub enum Root {
     /// Its Run is to be driven, with these tools.
-    Task(Box<RunTask>, Box<Inventory>),
+    Task(Box<RunTask>, Box<Toolset>),
     /// Its Run stopped in an earlier process: for delegates, or at the job's end.
     Stopped {
         stopped: Box<StoppedRun>,
@@ -56,7 +56,7 @@ enum Stop {
 type Returned = (RunId, Result<StoppedRun, RunError>);
 
 struct Tree {
-    shared: Arc<Shared>,
+    context: Arc<JobContext>,
     machine: JobMachine,
     tasks: JoinSet<Returned>,
     /// The coordinator's Runs.
@@ -80,13 +80,13 @@ struct Tree {
 /// # Errors
 /// What keeps the coordinator from beginning, or anything from being stored. What was recorded stays.
 pub async fn drive(
-    shared: Arc<Shared>,
+    context: Arc<JobContext>,
     root: Root,
     budget_server: BudgetServer,
     requests: BudgetRequests,
 ) -> Result<TreeEnd, RunError> {
-    let tape = &shared.session.tape;
-    let limits = if tape.is_replay() || (tape.is_recording() && shared.budget.is_some()) {
+    let tape = &context.backends.tape;
+    let limits = if tape.is_replay() || (tape.is_recording() && context.budget.is_some()) {
         // One at a time, so that two replays tell the same in the same order. What is left of a budget, and with it what is
         // sent, depends on the order too, so that it has to be recorded in this one.
         TreeLimits { max_running: 1, ..TreeLimits::default() }
@@ -98,7 +98,7 @@ pub async fn drive(
         Root::Stopped { stopped, query, is_fork } => (stopped.checkpoint.head.run_id.clone(), query.clone(), *is_fork),
     };
     let mut tree = Tree {
-        shared,
+        context,
         machine: JobMachine::new(limits),
         tasks: JoinSet::new(),
         root_runs: HashSet::from([run.clone()]),
@@ -123,7 +123,7 @@ pub async fn drive(
 
 impl Tree {
     async fn run(mut self, mut actions: Vec<JobAction>) -> Result<TreeEnd, RunError> {
-        let (halt, why) = (self.shared.options.cancel.clone(), self.shared.why.clone());
+        let (halt, why) = (self.context.options.cancel.clone(), self.context.why.clone());
         let mut is_cancelled = false;
         let mut time_is_up = std::pin::pin!(why.time_is_up());
         loop {
@@ -185,14 +185,14 @@ impl Tree {
         if let Some(checkpoint) = self.waiting.remove(&from.run_id) {
             return Ok(checkpoint);
         }
-        let store = &self.shared.store;
-        recorded_run::read_checkpoint(store, &store.find_checkpoint(self.shared.job_id(), &from.checkpoint_id)?)
+        let store = &self.context.store;
+        recorded_run::read_checkpoint(store, &store.find_checkpoint(self.context.job_id(), &from.checkpoint_id)?)
     }
 
-    fn spawn(&mut self, task: RunTask, tools: Option<Inventory>) {
-        let shared = Arc::clone(&self.shared);
+    fn spawn(&mut self, task: RunTask, tools: Option<Toolset>) {
+        let context = Arc::clone(&self.context);
         let run = task.run().clone();
-        self.tasks.spawn(async move { (run, shared.run_task(task, tools).await) });
+        self.tasks.spawn(async move { (run, context.run_task(task, tools).await) });
     }
 
     /// Which Run is to continue from `from`: the derived one, or a new one when the user forks there.
@@ -201,7 +201,7 @@ impl Tree {
             return run;
         }
         let run = if std::mem::take(&mut self.is_fork) {
-            let new = RunId::from(Mint::new(self.shared.session.clock.stamp()).uuid());
+            let new = RunId::from(Mint::new(self.context.backends.clock.stamp()).uuid());
             self.machine.rename(&run, new.clone());
             new
         } else {
@@ -220,7 +220,7 @@ impl Tree {
                 return Ok(self.machine.advance(JobInput::RunFailed { run, message: error.to_string() })?);
             }
             // It was to begin when the job was stopped already.
-            Err(RunError::StoppedAtStart) if !is_root && self.shared.options.cancel.is_cancelled() => {
+            Err(RunError::StoppedAtStart) if !is_root && self.context.options.cancel.is_cancelled() => {
                 return Ok(self.machine.advance(JobInput::RunPostponed { run })?);
             }
             Err(error) => return Err(error),

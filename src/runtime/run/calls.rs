@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fact::{Fact, FactBody};
 use crate::machine::{Action, Input, RunMachine};
-use crate::runtime::run::Stage;
+use crate::runtime::run::RunContext;
 use crate::runtime::{InDoubt, RunError};
 use crate::skill::SkillSet;
 use crate::tool::{ToolCall, ToolResult};
@@ -26,7 +26,7 @@ const END: Duration = Duration::from_secs(1);
 
 /// The calls of one turn.
 pub struct Calls<'a> {
-    stage: &'a Stage,
+    context: &'a RunContext,
     running: JoinSet<ToolResult>,
     /// The call behind each task.
     asked: HashMap<Id, ToolCall>,
@@ -52,9 +52,9 @@ enum Stopping {
 
 impl<'a> Calls<'a> {
     /// No calls yet.
-    pub fn new(stage: &'a Stage) -> Self {
+    pub fn new(context: &'a RunContext) -> Self {
         Self {
-            stage,
+            context,
             running: JoinSet::new(),
             asked: HashMap::new(),
             arrived: VecDeque::new(),
@@ -68,9 +68,9 @@ impl<'a> Calls<'a> {
     /// answered by the doubt.
     pub fn start(&mut self, calls: Vec<ToolCall>, in_doubt: bool, skills: &SkillSet) {
         let (again, doubtful): (Vec<ToolCall>, Vec<ToolCall>) =
-            calls.into_iter().partition(|call| !in_doubt || may_repeat(self.stage, skills, call));
+            calls.into_iter().partition(|call| !in_doubt || may_repeat(self.context, skills, call));
         self.arrived.extend(doubtful.iter().map(effect_unknown));
-        if self.stage.tape.is_replay() {
+        if self.context.tape.is_replay() {
             self.order = again.iter().map(|call| call.id.clone()).collect();
         }
         for call in again {
@@ -79,7 +79,7 @@ impl<'a> Calls<'a> {
     }
 
     fn spawn(&mut self, call: ToolCall, skills: &SkillSet) {
-        if let Some(result) = self.stage.tape.recorded_result(&call) {
+        if let Some(result) = self.context.tape.recorded_result(&call) {
             self.arrived.push_back(result);
             return;
         }
@@ -99,18 +99,18 @@ impl<'a> Calls<'a> {
     pub async fn next(&mut self) -> Fact {
         loop {
             if let Some(mut result) = self.take_arrived() {
-                self.stage.redactor.contents(&mut result.result);
-                return self.stage.fact(FactBody::ToolReturned { result });
+                self.context.redactor.contents(&mut result.result);
+                return self.context.fact(FactBody::ToolReturned { result });
             }
             let until = match self.stopping {
                 Stopping::No => None,
                 Stopping::Grace(until) | Stopping::LastGrace(until) => Some(until),
-                Stopping::Ended => return self.stage.halted(),
+                Stopping::Ended => return self.context.halted(),
             };
             let time_is_up = async {
                 match until {
                     Some(until) => tokio::time::sleep_until(until).await,
-                    None => self.stage.halt.cancelled().await,
+                    None => self.context.halt.cancelled().await,
                 }
             };
             tokio::select! {
@@ -118,7 +118,7 @@ impl<'a> Calls<'a> {
                 joined = self.running.join_next_with_id() => match joined {
                     Some(joined) => self.arrive(joined),
                     // Nothing runs, nothing came: the turn can only be given up.
-                    None => return self.stage.halted(),
+                    None => return self.context.halted(),
                 },
                 () = time_is_up => match self.stopping {
                     Stopping::No => self.stopping = Stopping::Grace(Instant::now() + GRACE),
@@ -156,7 +156,7 @@ impl<'a> Calls<'a> {
         let result = outcome.unwrap_or_else(|_| {
             ToolResult::error(&call, format!("{} failed in an unforeseen way; its effect is unknown", call.tool_name))
         });
-        self.stage.tape.record_result(&call, &result);
+        self.context.tape.record_result(&call, &result);
         self.arrived.push_back(result);
     }
 
@@ -175,8 +175,13 @@ impl<'a> Calls<'a> {
 ///
 /// # Errors
 /// [`RunError::CallsInDoubt`], or a fact that does not fit.
-pub fn check_doubts(machine: &RunMachine, first: &Input, stage: &Stage, skills: &SkillSet) -> Result<(), RunError> {
-    if stage.in_doubt != InDoubt::Stop {
+pub fn check_doubts(
+    machine: &RunMachine,
+    first: &Input,
+    context: &RunContext,
+    skills: &SkillSet,
+) -> Result<(), RunError> {
+    if context.in_doubt != InDoubt::Stop {
         return Ok(());
     }
     let mut ahead = machine.clone();
@@ -185,14 +190,14 @@ pub fn check_doubts(machine: &RunMachine, first: &Input, stage: &Stage, skills: 
         transition = ahead.advance(&Input::Proceed)?;
     }
     let Action::CallTools { calls, in_doubt: true } = transition.action else { return Ok(()) };
-    let doubtful = calls.into_iter().filter(|call| !may_repeat(stage, skills, call));
+    let doubtful = calls.into_iter().filter(|call| !may_repeat(context, skills, call));
     let tools: Vec<String> = doubtful.map(|call| call.tool_name).collect();
     if tools.is_empty() { Ok(()) } else { Err(RunError::CallsInDoubt { tools }) }
 }
 
 /// Whether a call that may have been made may be made again.
-fn may_repeat(stage: &Stage, skills: &SkillSet, call: &ToolCall) -> bool {
-    stage.in_doubt == InDoubt::Retry || skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())
+fn may_repeat(context: &RunContext, skills: &SkillSet, call: &ToolCall) -> bool {
+    context.in_doubt == InDoubt::Retry || skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())
 }
 
 fn effect_unknown(call: &ToolCall) -> ToolResult {
@@ -223,7 +228,7 @@ mod tests {
     use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
     use crate::skill::testing::Deaf;
 
-    fn stage() -> Stage {
+    fn context() -> RunContext {
         let transport = Arc::new(HttpTransport::new(&ProxySettings::default()).unwrap());
         let (setting, environment) = (ProviderSetting::default(), Environment::default());
         let provider = Provider::connect_without_key(ProviderName::OpenAi, &setting, &environment, transport).unwrap();
@@ -232,7 +237,7 @@ mod tests {
         }))
         .unwrap();
         let clock = Arc::new(SystemClock);
-        Stage {
+        RunContext {
             emitter: EventEmitter {
                 sink: Arc::new(|_: &Event, _: &[Message]| {}),
                 clock: clock.clone(),
@@ -259,10 +264,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_tool_that_hears_nothing_is_ended_in_time_and_leaves_no_result() {
-        let stage = stage();
+        let context = context();
         let mut skills = SkillSet::default();
         skills.add(Arc::new(Deaf));
-        let mut calls = Calls::new(&stage);
+        let mut calls = Calls::new(&context);
         let call = ToolCall {
             id: "c1".to_owned(),
             skill_name: "deaf".to_owned(),
@@ -270,7 +275,7 @@ mod tests {
             args: serde_json::Map::new(),
         };
         calls.start(vec![call], false, &skills);
-        stage.halt.cancel();
+        context.halt.cancel();
         let began = Instant::now();
         let fact = calls.next().await;
         assert_eq!((fact.body, began.elapsed()), (FactBody::Interrupted, GRACE + LAST_GRACE));

@@ -11,7 +11,7 @@ use crate::generation::{
 use crate::machine::RunMachine;
 use crate::provider::retry;
 use crate::runtime::RunError;
-use crate::runtime::run::Stage;
+use crate::runtime::run::RunContext;
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::window::{self, Size};
 use crate::store::StoreError;
@@ -21,14 +21,14 @@ use crate::tool::ToolSpec;
 ///
 /// # Errors
 /// What cannot be stored.
-pub async fn wait(recorder: &mut Recorder, stage: &Stage, after_ms: u64) -> Result<(), RunError> {
+pub async fn wait(recorder: &mut Recorder, context: &RunContext, after_ms: u64) -> Result<(), RunError> {
     if after_ms > 0 {
         recorder.settle()?;
         // Nobody is spared by a replay that waits.
-        let wait = if stage.tape.is_replay() { 0 } else { after_ms };
+        let wait = if context.tape.is_replay() { 0 } else { after_ms };
         tokio::select! {
             biased;
-            () = stage.halt.cancelled() => {}
+            () = context.halt.cancelled() => {}
             () = tokio::time::sleep(Duration::from_millis(wait)) => {}
         }
     }
@@ -43,40 +43,40 @@ pub async fn wait(recorder: &mut Recorder, stage: &Stage, after_ms: u64) -> Resu
 pub async fn generate(
     machine: &RunMachine,
     recorder: &mut Recorder,
-    stage: &Stage,
+    context: &RunContext,
     tools: &[ToolSpec],
     size: Size,
 ) -> Result<Fact, RunError> {
-    if stage.halt.is_cancelled() {
-        return Ok(stage.halted());
+    if context.halt.is_cancelled() {
+        return Ok(context.halted());
     }
-    if let Some(failure) = window::overflow(machine, stage, size) {
+    if let Some(failure) = window::overflow(machine, context, size) {
         // Nothing is sent; the checkpoint must be where the log is now.
         recorder.settle()?;
-        return Ok(failed(stage, BrokenOff::unsent(failure), machine.head().retry_count));
+        return Ok(failed(context, BrokenOff::unsent(failure), machine.head().retry_count));
     }
     let request = GenerateRequest {
-        model: &stage.model,
+        model: &context.model,
         messages: machine.messages(),
         tools,
-        reasoning: stage.reasoning,
-        max_output_tokens: window::answer_limit(machine, stage, size),
-        native: native_tools(&stage.expert),
+        reasoning: context.reasoning,
+        max_output_tokens: window::answer_limit(machine, context, size),
+        native: native_tools(&context.expert),
         occasion: occasion(machine),
     };
-    let mut telling = stage.emitter.answer(machine.head().step_number, &stage.redactor);
-    let outcome = ask(recorder, stage, &request, &mut |delta| telling.delta(delta)).await;
+    let mut telling = context.emitter.answer(machine.head().step_number, &context.redactor);
+    let outcome = ask(recorder, context, &request, &mut |delta| telling.delta(delta)).await;
     telling.end();
     match outcome? {
-        None => Ok(stage.halted()),
+        None => Ok(context.halted()),
         Some(Ok(generation)) => {
-            let stamp = stage.clock.stamp();
+            let stamp = context.clock.stamp();
             for message in [doubt_about(&generation), window::warning(machine, &generation)].into_iter().flatten() {
-                stage.emitter.emit(EventBody::RuntimeWarning { message });
+                context.emitter.emit(EventBody::RuntimeWarning { message });
             }
             Ok(Fact { stamp, body: FactBody::Generated { generation } })
         }
-        Some(Err(broken)) => Ok(failed(stage, broken, machine.head().retry_count)),
+        Some(Err(broken)) => Ok(failed(context, broken, machine.head().retry_count)),
     }
 }
 
@@ -95,9 +95,9 @@ impl BrokenOff {
 }
 
 /// A failure as a fact, with the verdict on another try. `failures`: those before it.
-pub fn failed(stage: &Stage, broken: BrokenOff, failures: u32) -> Fact {
+pub fn failed(context: &RunContext, broken: BrokenOff, failures: u32) -> Fact {
     let BrokenOff { failure, received_bytes } = broken;
-    let stamp = stage.clock.stamp();
+    let stamp = context.clock.stamp();
     let retry_in_ms =
         retry::delay(failures, &failure, stamp.seed).map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
     Fact { stamp, body: FactBody::GenerationFailed { failure, retry_in_ms, received_bytes } }
@@ -109,7 +109,7 @@ pub fn failed(stage: &Stage, broken: BrokenOff, failures: u32) -> Fact {
 /// What cannot be stored; a failure of the model is an answer.
 pub async fn ask(
     recorder: &mut Recorder,
-    stage: &Stage,
+    context: &RunContext,
     request: &GenerateRequest<'_>,
     on_delta: &mut (dyn FnMut(&Delta) + Send),
 ) -> Result<Option<Result<Generation, BrokenOff>>, RunError> {
@@ -122,7 +122,7 @@ pub async fn ask(
         let answer = async {
             #[cfg(feature = "fault-injection")]
             crate::store::mark("request", request.occasion.run);
-            Ok::<_, StoreError>(stage.provider.generate(request, stage.timeout, &mut count).await)
+            Ok::<_, StoreError>(context.provider.generate(request, context.timeout, &mut count).await)
         };
         // Polled in this order, and then the connection's own task gets its turn: the request has left when the disk is
         // waited for, which blocks this thread. A disk that fails ends it at once.
@@ -134,17 +134,17 @@ pub async fn ask(
     let outcome = tokio::select! {
         biased;
         outcome = asked => Some(outcome),
-        () = stage.halt.cancelled() => None,
+        () = context.halt.cancelled() => None,
     };
     let Some(outcome) = outcome else { return Ok(None) };
     let (answer, ()) = outcome?;
     Ok(Some(match answer {
         Ok(mut generation) => {
-            stage.redactor.generation(&mut generation);
+            context.redactor.generation(&mut generation);
             Ok(generation)
         }
         Err(mut failure) => {
-            failure.message = stage.redactor.text(&failure.message);
+            failure.message = context.redactor.text(&failure.message);
             Err(BrokenOff { failure, received_bytes })
         }
     }))

@@ -38,7 +38,7 @@ use crate::skill::SkillSet;
 use crate::tool::ToolSpec;
 
 /// What a Run works with.
-pub struct Stage {
+pub struct RunContext {
     pub expert: Expert,
     pub provider: Arc<Provider>,
     pub model: String,
@@ -60,7 +60,7 @@ pub struct Stage {
     pub tape: Tape,
 }
 
-impl Stage {
+impl RunContext {
     /// A fact of now.
     pub fn fact(&self, body: FactBody) -> Fact {
         Fact { stamp: self.clock.stamp(), body }
@@ -80,10 +80,10 @@ pub async fn drive(
     machine: &mut RunMachine,
     mut input: Input,
     recorder: &mut Recorder,
-    stage: &Stage,
+    context: &RunContext,
     skills: &mut SkillSet,
 ) -> Result<(Status, u64), RunError> {
-    let mut calls = Calls::new(stage);
+    let mut calls = Calls::new(context);
     let mut gauge = Gauge::default();
     let mut first_step = None;
     // What the Run had been charged with before the request for which something is set aside.
@@ -95,7 +95,7 @@ pub async fn drive(
         if let Input::Fact(Fact { body: FactBody::Reserved { .. }, .. }) = &input {
             before_request = Some(machine.ledger().charged);
         } else if machine.reserved().is_none()
-            && let (Some(budget), Some(before)) = (&stage.budget, before_request.take())
+            && let (Some(budget), Some(before)) = (&context.budget, before_request.take())
         {
             // The request has ended, and the machine has charged it.
             budget.settle(&machine.head().run_id, machine.ledger().charged.minus(before)).await;
@@ -110,26 +110,26 @@ pub async fn drive(
             // A request that is made again is the same request.
             Action::Generate { after_ms: 0 }
                 if machine.reserved().is_none()
-                    && let Some(changed) = take_up_tools(skills, stage) =>
+                    && let Some(changed) = take_up_tools(skills, context) =>
             {
                 Input::Fact(changed)
             }
             Action::Generate { after_ms } => {
-                generate::wait(recorder, stage, after_ms).await?;
+                generate::wait(recorder, context, after_ms).await?;
                 let tools = skills.tools();
-                let most = stage.provider.output_bound(&stage.model, stage.reasoning);
-                let reserved = reserve(machine, stage, || machine.prompt_bound(tools), most).await;
+                let most = context.provider.output_bound(&context.model, context.reasoning);
+                let reserved = reserve(machine, context, || machine.prompt_bound(tools), most).await;
                 Input::Fact(if let Some(fact) = reserved {
                     fact
                 } else {
                     let size = gauge.read(machine, tools);
-                    generate::generate(machine, recorder, stage, tools, size).await?
+                    generate::generate(machine, recorder, context, tools, size).await?
                 })
             }
             Action::Summarize { after_ms } => {
-                generate::wait(recorder, stage, after_ms).await?;
+                generate::wait(recorder, context, after_ms).await?;
                 let size = gauge.read(machine, skills.tools());
-                Input::Fact(summary::summarize(machine, recorder, stage, skills.tools(), size).await?)
+                Input::Fact(summary::summarize(machine, recorder, context, skills.tools(), size).await?)
             }
             Action::CallTools { calls: asked, in_doubt } => {
                 recorder.sync()?;
@@ -147,32 +147,41 @@ pub async fn drive(
 
 /// Asks the job's account for the next request, where it has one and this was not done yet. `None`: it may be sent.
 /// `prompt`: counts the most tokens that it can have; `most`: those of its answer.
-pub async fn reserve(machine: &RunMachine, stage: &Stage, prompt: impl FnOnce() -> u64, most: u64) -> Option<Fact> {
-    let budget = stage.budget.as_ref().filter(|_| machine.reserved().is_none())?;
+pub async fn reserve(
+    machine: &RunMachine,
+    context: &RunContext,
+    prompt: impl FnOnce() -> u64,
+    most: u64,
+) -> Option<Fact> {
+    let budget = context.budget.as_ref().filter(|_| machine.reserved().is_none())?;
     let run: &RunId = &machine.head().run_id;
-    let need =
-        Need { steps: machine.uncounted_steps(), prompt_tokens: prompt(), max_output_tokens: most, price: stage.price };
+    let need = Need {
+        steps: machine.uncounted_steps(),
+        prompt_tokens: prompt(),
+        max_output_tokens: most,
+        price: context.price,
+    };
     let verdict = tokio::select! {
         biased;
-        () = stage.halt.cancelled() => None,
+        () = context.halt.cancelled() => None,
         verdict = budget.reserve(run, need) => verdict,
     };
     match verdict {
         Some(Verdict::Granted(reservation)) => {
-            reservation.map(|reservation| stage.fact(FactBody::Reserved { reservation }))
+            reservation.map(|reservation| context.fact(FactBody::Reserved { reservation }))
         }
-        Some(Verdict::Refused(reached)) => Some(stage.fact(FactBody::BudgetReached { reached })),
+        Some(Verdict::Refused(reached)) => Some(context.fact(FactBody::BudgetReached { reached })),
         None => {
             budget.withdraw(run).await;
-            Some(stage.halted())
+            Some(context.halted())
         }
     }
 }
 
 /// Between two steps: what servers say of their tools by now.
-fn take_up_tools(skills: &mut SkillSet, stage: &Stage) -> Option<Fact> {
+fn take_up_tools(skills: &mut SkillSet, context: &RunContext) -> Option<Fact> {
     for message in skills.refresh()? {
-        stage.emitter.emit(EventBody::RuntimeWarning { message });
+        context.emitter.emit(EventBody::RuntimeWarning { message });
     }
-    Some(stage.fact(FactBody::ToolsChanged { tools: skills.tools().iter().map(ToolSpec::route).collect() }))
+    Some(context.fact(FactBody::ToolsChanged { tools: skills.tools().iter().map(ToolSpec::route).collect() }))
 }

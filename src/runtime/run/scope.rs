@@ -9,23 +9,23 @@ use crate::expert::{Expert, ExpertKey};
 use crate::fact::Surroundings;
 use crate::id::RunId;
 use crate::runtime::RunError;
-use crate::runtime::run::start::Shared;
-use crate::runtime::tools::Inventory;
+use crate::runtime::run::start::JobContext;
+use crate::runtime::tools::Toolset;
 use crate::setting::{ProviderConfig, RunSetting};
 use crate::tool::ToolSpec;
 
-impl Shared {
+impl JobContext {
     /// What the Run `run` is done with, as it is written down.
     pub fn setting(&self, expert: &Expert, run: &RunId) -> Result<RunSetting, RunError> {
         let settings = &self.options.settings;
-        let now = self.session.clock_of(run).stamp().at;
+        let now = self.backends.clock_of(run).stamp().at;
         let mut experts = IndexMap::new();
         collect(expert, &self.options.experts, &mut experts);
         Ok(RunSetting {
             format_version: FORMAT_VERSION,
-            model: self.session.model_for(expert, settings)?,
+            model: self.backends.model_for(expert, settings)?,
             provider_config: ProviderConfig {
-                provider_name: self.session.provider.name(),
+                provider_name: self.backends.provider.name(),
                 setting: settings.provider_setting.clone(),
             },
             job_id: self.job_id().clone(),
@@ -43,11 +43,11 @@ impl Shared {
     }
 
     /// What a machine needs to know of tools, limits and model.
-    pub fn surroundings(&self, inventory: &Inventory, setting: &RunSetting) -> Surroundings {
-        let model = self.session.provider.model(&setting.model);
+    pub fn surroundings(&self, toolset: &Toolset, setting: &RunSetting) -> Surroundings {
+        let model = self.backends.provider.model(&setting.model);
         Surroundings {
-            tools: inventory.skills.tools().iter().map(ToolSpec::route).collect(),
-            delegates: inventory.delegates.clone(),
+            tools: toolset.skills.tools().iter().map(ToolSpec::route).collect(),
+            delegates: toolset.delegates.clone(),
             limits: self.options.settings.limits,
             context_window: model.and_then(|model| model.context_window),
             context_limit: setting
@@ -62,7 +62,7 @@ impl Shared {
 
     /// What the model of a Run costs, by the time at which it was set up.
     pub fn price(&self, setting: &RunSetting) -> Option<Price> {
-        self.session.provider.model(&setting.model).and_then(|model| model.price_at(setting.updated_at))
+        self.backends.provider.model(&setting.model).and_then(|model| model.price_at(setting.updated_at))
     }
 }
 

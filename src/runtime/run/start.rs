@@ -17,7 +17,7 @@ use crate::id::{JobId, RunId};
 use crate::machine::{Input, Ledger, RunMachine};
 use crate::runtime::budget::BudgetHandle;
 use crate::runtime::history::recorded_run::{self, Past};
-use crate::runtime::job::backends::Session;
+use crate::runtime::job::backends::JobBackends;
 use crate::runtime::run::calls::check_doubts;
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::run::generate::native_tools;
@@ -25,10 +25,10 @@ use crate::runtime::run::instruction::{self, Scene};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::scope::find_expert;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
-use crate::runtime::run::{Stage, drive};
+use crate::runtime::run::{RunContext, drive};
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::open::open_tools;
-use crate::runtime::tools::{self, Inventory};
+use crate::runtime::tools::{self, Toolset};
 use crate::runtime::{Options, RunError, VERSION};
 use crate::setting::RunSetting;
 use crate::skill::SkillSet;
@@ -41,9 +41,9 @@ use crate::usage::Usage;
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// What all Runs of a job share.
-pub struct Shared {
+pub struct JobContext {
     pub options: Options,
-    pub session: Session,
+    pub backends: JobBackends,
     pub store: Store,
     pub job: JobStore,
     /// Why `options.cancel` has fired, once it has.
@@ -53,21 +53,21 @@ pub struct Shared {
 }
 
 /// A Run ready to be driven.
-struct Launch {
+struct RunStart {
     run: RunId,
     expert: Expert,
     machine: RunMachine,
     first: FactBody,
     recorder: Recorder,
     setting: RunSetting,
-    inventory: Inventory,
+    toolset: Toolset,
     query: Option<String>,
     answer: Option<InteractiveAnswer>,
     /// Events of the Run's past that a dead process may not have told.
     overdue: Vec<Event>,
 }
 
-impl Shared {
+impl JobContext {
     /// The job's id.
     pub fn job_id(&self) -> &JobId {
         self.job.id()
@@ -78,7 +78,7 @@ impl Shared {
     ///
     /// # Errors
     /// What keeps the Run from beginning, or its facts from being stored.
-    pub async fn run_task(&self, task: RunTask, tools: Option<Inventory>) -> Result<StoppedRun, RunError> {
+    pub async fn run_task(&self, task: RunTask, tools: Option<Toolset>) -> Result<StoppedRun, RunError> {
         let task = match task {
             RunTask::Recover { .. } => task,
             other => match self.read_back(other.run())? {
@@ -91,23 +91,23 @@ impl Shared {
         };
         let (key, is_delegate) = task.expert();
         let expert = self.expert(key)?.clone();
-        let inventory = match tools {
-            Some(inventory) => inventory,
-            None => open_tools(&expert, &self.options, &self.session, is_delegate).await?,
+        let toolset = match tools {
+            Some(toolset) => toolset,
+            None => open_tools(&expert, &self.options, &self.backends, is_delegate).await?,
         };
-        self.keep_outputs(&inventory, &task);
+        self.keep_outputs(&toolset, &task);
         let launch = match task {
             RunTask::Start { run, query, by, first_step, .. } => {
-                self.begin(run, expert, inventory, query, by, first_step)?
+                self.begin(run, expert, toolset, query, by, first_step)?
             }
-            RunTask::Continue(start) => self.continue_from(*start, expert, inventory)?,
-            RunTask::Recover { run, past, query } => self.recover(run, *past, query, expert, inventory)?,
+            RunTask::Continue(start) => self.continue_from(*start, expert, toolset)?,
+            RunTask::Recover { run, past, query } => self.recover(run, *past, query, expert, toolset)?,
         };
         self.drive(launch).await
     }
 
     /// Says where the Run's long outputs are kept, and where those are that its conversation speaks of already.
-    fn keep_outputs(&self, inventory: &Inventory, task: &RunTask) {
+    fn keep_outputs(&self, toolset: &Toolset, task: &RunTask) {
         let run = task.run();
         let earlier = match task {
             RunTask::Start { .. } => Vec::new(),
@@ -116,7 +116,7 @@ impl Shared {
         };
         let folder = |run: &RunId| self.store.layout().outputs(self.job_id(), run);
         let earlier = earlier.iter().map(folder).collect();
-        inventory.outputs.keep_in(folder(run), earlier, self.session.redactor.clone());
+        toolset.outputs.keep_in(folder(run), earlier, self.backends.redactor.clone());
     }
 
     /// The Run as its log has it; `None` when it never began.
@@ -173,11 +173,11 @@ impl Shared {
         &self,
         run: RunId,
         expert: Expert,
-        inventory: Inventory,
+        toolset: Toolset,
         query: String,
         by: Option<Box<DelegatedBy>>,
         first_step: u64,
-    ) -> Result<Launch, RunError> {
+    ) -> Result<RunStart, RunError> {
         let setting = self.setting(&expert, &run)?;
         let recorder = self.recorder(&setting)?;
         let spec = RunSpec {
@@ -187,12 +187,12 @@ impl Shared {
             instruction: self.instruction(&expert, &setting, by.is_some()),
             first_step,
             delegated_by: by.map(|by| *by),
-            surroundings: self.surroundings(&inventory, &setting),
+            surroundings: self.surroundings(&toolset, &setting),
         };
         let first = FactBody::Started { spec: Box::new(spec), input: vec![Content::text(query.clone())] };
         let machine = recorded_run::fresh(self.job_id(), &run, expert.reference());
         let (query, answer, overdue) = (Some(query), None, Vec::new());
-        Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue })
+        Ok(RunStart { run, expert, machine, first, recorder, setting, toolset, query, answer, overdue })
     }
 
     fn instruction(&self, expert: &Expert, setting: &RunSetting, is_delegate: bool) -> String {
@@ -200,7 +200,7 @@ impl Shared {
         instruction::compose(expert, &self.options.experts, scene)
     }
 
-    fn continue_from(&self, from: ContinueFrom, expert: Expert, inventory: Inventory) -> Result<Launch, RunError> {
+    fn continue_from(&self, from: ContinueFrom, expert: Expert, toolset: Toolset) -> Result<RunStart, RunError> {
         let ContinueFrom { run, from, query, answer, mut answers, reached_step, delegated_usage, delegated_spend } =
             from;
         let setting = self.setting(&expert, &run)?;
@@ -215,11 +215,11 @@ impl Shared {
             delegated_usage,
             delegated_spend,
             instruction: from.head.from_elsewhere.then(|| self.instruction(&expert, &setting, false)),
-            surroundings: self.surroundings(&inventory, &setting),
+            surroundings: self.surroundings(&toolset, &setting),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let machine = RunMachine::restore(from);
-        Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue: Vec::new() })
+        Ok(RunStart { run, expert, machine, first, recorder, setting, toolset, query, answer, overdue: Vec::new() })
     }
 
     fn recover(
@@ -228,8 +228,8 @@ impl Shared {
         past: Past,
         query: Option<String>,
         expert: Expert,
-        inventory: Inventory,
-    ) -> Result<Launch, RunError> {
+        toolset: Toolset,
+    ) -> Result<RunStart, RunError> {
         let setting = RunSetting { started_at: past.began_at, ..self.setting(&expert, &run)? };
         let run_store = self.job.open_run(&run)?;
         run_store.write_setting(&setting)?;
@@ -253,18 +253,18 @@ impl Shared {
             delegated_usage: Usage::default(),
             delegated_spend: Spend::default(),
             instruction: None,
-            surroundings: self.surroundings(&inventory, &setting),
+            surroundings: self.surroundings(&toolset, &setting),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let (answer, overdue, mut machine) = (None, past.events, past.machine);
         machine.begin_ledger();
-        Ok(Launch { run, expert, machine, first, recorder, setting, inventory, query, answer, overdue })
+        Ok(RunStart { run, expert, machine, first, recorder, setting, toolset, query, answer, overdue })
     }
 
-    async fn drive(&self, launch: Launch) -> Result<StoppedRun, RunError> {
-        let Launch { run, expert, mut machine, first, mut recorder, setting, inventory, query, answer, overdue } =
+    async fn drive(&self, launch: RunStart) -> Result<StoppedRun, RunError> {
+        let RunStart { run, expert, mut machine, first, mut recorder, setting, toolset, query, answer, overdue } =
             launch;
-        let clock = self.session.clock_of(&run);
+        let clock = self.backends.clock_of(&run);
         let emitter = EventEmitter {
             sink: Arc::clone(&self.options.sink),
             clock: Arc::clone(&clock),
@@ -272,35 +272,35 @@ impl Shared {
             run_id: run,
             expert: expert.key.clone(),
         };
-        self.announce(&emitter, &expert, &inventory, &setting, query, answer);
+        self.announce(&emitter, &expert, &toolset, &setting, query, answer);
         for event in &overdue {
             self.options.sink.emit(event, machine.messages());
         }
-        let notices = inventory.notices.clone();
-        let mut skills = inventory.skills;
-        let stage = Stage {
+        let notices = toolset.notices.clone();
+        let mut skills = toolset.skills;
+        let context = RunContext {
             expert,
-            provider: Arc::clone(&self.session.provider),
-            max_output_tokens: self.session.provider.max_output_tokens(&setting.model, setting.reasoning_budget),
+            provider: Arc::clone(&self.backends.provider),
+            max_output_tokens: self.backends.provider.max_output_tokens(&setting.model, setting.reasoning_budget),
             price: self.price(&setting),
             model: setting.model.clone(),
             reasoning: setting.reasoning_budget,
             timeout: Duration::from_millis(setting.timeout),
             clock,
             emitter,
-            redactor: self.session.redactor.clone(),
+            redactor: self.backends.redactor.clone(),
             halt: self.options.cancel.clone(),
             why: self.why.clone(),
             budget: self.budget.clone(),
             in_doubt: self.options.in_doubt,
-            tape: self.session.tape.clone(),
+            tape: self.backends.tape.clone(),
         };
-        let input = Input::Fact(stage.fact(first));
-        let driven = match check_doubts(&machine, &input, &stage, &skills) {
-            Ok(()) => drive(&mut machine, input, &mut recorder, &stage, &mut skills).await,
+        let input = Input::Fact(context.fact(first));
+        let driven = match check_doubts(&machine, &input, &context, &skills) {
+            Ok(()) => drive(&mut machine, input, &mut recorder, &context, &mut skills).await,
             Err(doubts) => Err(doubts),
         };
-        close(&skills, &stage.emitter).await;
+        close(&skills, &context.emitter).await;
         notices.conclude();
         let (_, first_step) = driven?;
         let steps = machine.head().step_number.saturating_sub(first_step).saturating_add(1);
@@ -314,7 +314,7 @@ impl Shared {
         &self,
         emitter: &EventEmitter,
         expert: &Expert,
-        inventory: &Inventory,
+        toolset: &Toolset,
         setting: &RunSetting,
         query: Option<String>,
         answer: Option<InteractiveAnswer>,
@@ -331,16 +331,16 @@ impl Shared {
             timeout: setting.timeout,
             query,
             interactive_tool_call: answer,
-            context_window: self.session.provider.context_window(&setting.model),
+            context_window: self.backends.provider.context_window(&setting.model),
         });
-        let unasked = self.session.provider.native_warnings(native_tools(expert));
-        for message in inventory.warnings.iter().chain(&unasked) {
+        let unasked = self.backends.provider.native_warnings(native_tools(expert));
+        for message in toolset.warnings.iter().chain(&unasked) {
             emitter.emit(EventBody::RuntimeWarning { message: message.clone() });
         }
-        for error in &inventory.missing {
+        for error in &toolset.missing {
             emitter.emit(EventBody::RuntimeWarning { message: format!("{error}; its tools are missing") });
         }
-        inventory.announce(emitter, &self.session.tape);
+        toolset.announce(emitter, &self.backends.tape);
     }
 
     /// The definition of an expert.

@@ -15,7 +15,7 @@ use crate::runtime::RunError;
 use crate::runtime::run::generate::{BrokenOff, ask, failed, occasion};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::window::Size;
-use crate::runtime::run::{Stage, reserve};
+use crate::runtime::run::{RunContext, reserve};
 use crate::tool::ToolSpec;
 
 /// The part of the window that the latest steps may keep, as its divisor. Our own choice: as much again is free for
@@ -53,48 +53,48 @@ const INSTRUCTION: &str = "You keep the memory of an agent that works on a task 
 pub async fn summarize(
     machine: &RunMachine,
     recorder: &mut Recorder,
-    stage: &Stage,
+    context: &RunContext,
     tools: &[ToolSpec],
     size: Size,
 ) -> Result<Fact, RunError> {
-    if stage.halt.is_cancelled() {
-        return Ok(stage.halted());
+    if context.halt.is_cancelled() {
+        return Ok(context.halted());
     }
     let tokens = size.tokens;
     let window = machine.surroundings().context_window.unwrap_or(tokens);
     let scale = Scale::of(machine.messages(), tools, tokens);
     let Some(plan) = Plan::of(machine.messages(), machine.opening(), window, scale) else {
         recorder.settle()?;
-        return Ok(failed(stage, BrokenOff::unsent(nothing_to_gain()), 0));
+        return Ok(failed(context, BrokenOff::unsent(nothing_to_gain()), 0));
     };
     let messages = [
         Message::InstructionMessage { id: String::new(), contents: vec![Content::text(INSTRUCTION)], cache: false },
         Message::UserMessage { id: String::new(), contents: vec![Content::text(plan.text.clone())], cache: false },
     ];
-    let limit = SUMMARY_TOKENS.saturating_add(stage.reasoning.tokens().unwrap_or(0));
-    let most = stage.provider.output_bound(&stage.model, stage.reasoning).min(limit);
+    let limit = SUMMARY_TOKENS.saturating_add(context.reasoning.tokens().unwrap_or(0));
+    let most = context.provider.output_bound(&context.model, context.reasoning).min(limit);
     let bound = || messages_bound(&messages).min(machine.surroundings().context_window.unwrap_or(u64::MAX));
-    if let Some(fact) = reserve(machine, stage, bound, most).await {
+    if let Some(fact) = reserve(machine, context, bound, most).await {
         return Ok(fact);
     }
-    let limit_sent = machine.reserved().map(|held| held.output_tokens).or(stage.max_output_tokens);
+    let limit_sent = machine.reserved().map(|held| held.output_tokens).or(context.max_output_tokens);
     let request = GenerateRequest {
-        model: &stage.model,
+        model: &context.model,
         messages: &messages,
         tools: &[],
-        reasoning: stage.reasoning,
+        reasoning: context.reasoning,
         max_output_tokens: limit_sent.map(|most| most.min(limit)),
         native: NativeTools::default(),
         occasion: occasion(machine),
     };
-    Ok(match ask(recorder, stage, &request, &mut |_| {}).await? {
-        None => stage.halted(),
+    Ok(match ask(recorder, context, &request, &mut |_| {}).await? {
+        None => context.halted(),
         Some(Ok(generation)) => {
             let tokens_after = plan.tokens_after(tokens, scale.up(summary_tokens(&generation)));
             let replaced = plan.replaced;
-            stage.fact(FactBody::Summarized { generation, replaced, tokens_before: tokens, tokens_after })
+            context.fact(FactBody::Summarized { generation, replaced, tokens_before: tokens, tokens_after })
         }
-        Some(Err(broken)) => failed(stage, broken, 0),
+        Some(Err(broken)) => failed(context, broken, 0),
     })
 }
 

@@ -8,7 +8,7 @@ use crate::estimate::{message_tokens, tools_tokens};
 use crate::expert::ContextLimit;
 use crate::generation::{FailureKind, Generation, GenerationFailure};
 use crate::machine::RunMachine;
-use crate::runtime::run::Stage;
+use crate::runtime::run::RunContext;
 use crate::setting::ReasoningBudget;
 use crate::tool::ToolSpec;
 
@@ -74,8 +74,8 @@ fn room(window: u64, reasoning: ReasoningBudget) -> u64 {
 }
 
 /// The failure of a request that cannot fit and is not sent. `None` where the window is not known.
-pub fn overflow(machine: &RunMachine, stage: &Stage, size: Size) -> Option<GenerationFailure> {
-    no_room(machine.surroundings().context_window?, stage.reasoning, size)
+pub fn overflow(machine: &RunMachine, context: &RunContext, size: Size) -> Option<GenerationFailure> {
+    no_room(machine.surroundings().context_window?, context.reasoning, size)
 }
 
 fn no_room(window: u64, reasoning: ReasoningBudget, size: Size) -> Option<GenerationFailure> {
@@ -99,10 +99,10 @@ fn no_room(window: u64, reasoning: ReasoningBudget, size: Size) -> Option<Genera
 
 /// The limit on the answer to send: what is set aside for it or else the model's own, and no more than the window has
 /// room for, as providers refuse that.
-pub fn answer_limit(machine: &RunMachine, stage: &Stage, size: Size) -> Option<u64> {
-    let most = machine.reserved().map(|held| held.output_tokens).or(stage.max_output_tokens)?;
+pub fn answer_limit(machine: &RunMachine, context: &RunContext, size: Size) -> Option<u64> {
+    let most = machine.reserved().map(|held| held.output_tokens).or(context.max_output_tokens)?;
     let Some(window) = machine.surroundings().context_window else { return Some(most) };
-    Some(limited(most, window, stage.reasoning, size))
+    Some(limited(most, window, context.reasoning, size))
 }
 
 fn limited(most: u64, window: u64, reasoning: ReasoningBudget, size: Size) -> u64 {

@@ -32,7 +32,7 @@ const REQUIRED_ENV_IGNORED: &str =
 
 /// What an expert's tools are opened with.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct ToolsetOptions<'a> {
     pub workspace: &'a Path,
     pub environment: &'a Environment,
     /// `perstackBaseSkillCommand`: what is started in the place of the built-in base skill.
@@ -46,14 +46,14 @@ pub struct Place<'a> {
     /// Asks a person what a server wants to know of one.
     pub person: Option<&'a AskPerson>,
     /// Where the tools of servers come from.
-    pub source: Source<'a>,
+    pub source: ToolSource<'a>,
     /// How servers elsewhere are reached.
     pub network: &'a Network,
 }
 
 /// Where the tools of servers come from.
 #[derive(Clone, Copy)]
-pub enum Source<'a> {
+pub enum ToolSource<'a> {
     /// All servers are started and asked.
     Servers,
     /// The lock; a server is started when one of its tools is called.
@@ -63,7 +63,7 @@ pub enum Source<'a> {
 }
 
 /// An expert's tools, ready to be called.
-pub struct Inventory {
+pub struct Toolset {
     pub skills: SkillSet,
     /// The experts behind the delegate tools.
     pub delegates: Vec<ExpertRef>,
@@ -85,13 +85,13 @@ pub struct Inventory {
 pub async fn open(
     expert: &Expert,
     experts: &IndexMap<ExpertKey, Expert>,
-    place: Place<'_>,
-) -> Result<Inventory, RunError> {
+    place: ToolsetOptions<'_>,
+) -> Result<Toolset, RunError> {
     let delegates: Vec<&Expert> =
         expert.delegates.iter().map(|key| delegate(expert, key, experts)).collect::<Result<_, _>>()?;
     let person = place.person.map(|ask| withdrawn_at(place.cancel.clone(), Arc::clone(ask)));
-    let place = Place { person: person.as_ref(), ..place };
-    let mut inventory = Inventory {
+    let place = ToolsetOptions { person: person.as_ref(), ..place };
+    let mut toolset = Toolset {
         skills: SkillSet::default(),
         delegates: delegates.iter().map(|delegate| delegate.reference()).collect(),
         warnings: Vec::new(),
@@ -104,11 +104,11 @@ pub async fn open(
     for (at, (name, spec)) in expert.skills.iter().enumerate() {
         let Some(spec) = server(spec, place.base_command) else { continue };
         match place.source {
-            Source::Servers => servers.start(at, spec, &place, &inventory.notices.of(name), &inventory.outputs),
-            Source::Lock(lock) => {
-                servers.prepare(at, &spec, mcp_place(&place, &inventory.outputs), &inventory.notices.of(name), lock)?;
+            ToolSource::Servers => servers.start(at, spec, &place, &toolset.notices.of(name), &toolset.outputs),
+            ToolSource::Lock(lock) => {
+                servers.prepare(at, &spec, mcp_place(&place, &toolset.outputs), &toolset.notices.of(name), lock)?;
             }
-            Source::Definitions(tools) => {
+            ToolSource::Definitions(tools) => {
                 let common = spec.common();
                 let is_of_it = |tool: &&ToolSpec| tool.skill_name == common.name && common.admits(&tool.name);
                 read.insert(at, tools.iter().filter(is_of_it).cloned().collect());
@@ -123,27 +123,27 @@ pub async fn open(
             if is_base && !has_base && !(spec.is_built_in_base() && place.base_command.is_none()) {
                 // A base skill of another make has these too; but they are the loop's own.
                 let own = conversation_tools().into_iter().filter(|tool| spec.common().admits(&tool.name));
-                inventory.warnings.extend(inventory.skills.declare(own.collect()));
+                toolset.warnings.extend(toolset.skills.declare(own.collect()));
             }
             has_base |= is_base;
             if let Some(tools) = read.remove(&at) {
-                inventory.warnings.extend(inventory.skills.declare(tools));
+                toolset.warnings.extend(toolset.skills.declare(tools));
                 continue;
             }
             match (started.remove(&at), spec) {
-                (Some(Ok(skill)), _) => inventory.warnings.extend(inventory.skills.add(skill)),
-                (Some(Err(error)), _) => inventory.missing.push(error),
+                (Some(Ok(skill)), _) => toolset.warnings.extend(toolset.skills.add(skill)),
+                (Some(Err(error)), _) => toolset.missing.push(error),
                 (None, SkillSpec::InteractiveSkill { .. }) if place.is_delegate => {}
                 (None, SkillSpec::InteractiveSkill { .. }) => {
-                    inventory.warnings.extend(inventory.skills.declare(declare::interactive(spec)?));
+                    toolset.warnings.extend(toolset.skills.declare(declare::interactive(spec)?));
                 }
                 (None, _) => {
                     if matches!(spec, SkillSpec::McpStdioSkill { required_env, .. } if !required_env.is_empty()) {
-                        inventory.warnings.push(REQUIRED_ENV_IGNORED.to_owned());
+                        toolset.warnings.push(REQUIRED_ENV_IGNORED.to_owned());
                     }
-                    let base = BaseSkill::open(spec.common(), place.workspace, place.environment, &inventory.outputs)?;
-                    inventory.warnings.extend(inventory.skills.add(base));
-                    inventory.notices.of(name)(SkillNotice::Connected {
+                    let base = BaseSkill::open(spec.common(), place.workspace, place.environment, &toolset.outputs)?;
+                    toolset.warnings.extend(toolset.skills.add(base));
+                    toolset.notices.of(name)(SkillNotice::Connected {
                         server: Some(ServerInfo { name: name.clone(), version: VERSION.to_owned() }),
                         timings: Timings::default(),
                     });
@@ -153,17 +153,17 @@ pub async fn open(
         Ok(())
     };
     if let Err(error) = add() {
-        close(&inventory.skills).await;
+        close(&toolset.skills).await;
         close_all(started.into_values().filter_map(Result::ok)).await;
         return Err(error);
     }
     if !has_base {
         // Files and commands must be asked for; the loop's own tools are always there.
-        inventory.warnings.extend(inventory.skills.declare(conversation_tools()));
+        toolset.warnings.extend(toolset.skills.declare(conversation_tools()));
     }
     let tools = delegates.into_iter().map(declare::delegate).collect();
-    inventory.warnings.extend(inventory.skills.declare(tools));
-    Ok(inventory)
+    toolset.warnings.extend(toolset.skills.declare(tools));
+    Ok(toolset)
 }
 
 /// The expert `key`, to which `expert` delegates.
@@ -175,7 +175,7 @@ fn delegate<'a>(
     experts.get(key).ok_or_else(|| RunError::UnknownDelegate { expert: expert.key.clone(), delegate: key.clone() })
 }
 
-impl Inventory {
+impl Toolset {
     /// Tells what happened to the skills so far, and from now on what happens to them.
     pub fn announce(&self, emitter: &EventEmitter, tape: &Tape) {
         let order: Vec<String> = self.skills.skills().iter().map(|skill| skill.name().to_owned()).collect();
@@ -238,7 +238,7 @@ fn withdrawn_at(cancel: CancellationToken, ask: AskPerson) -> AskPerson {
 }
 
 /// Where a server works.
-fn mcp_place<'a>(place: &Place<'a>, outputs: &'a Arc<Outputs>) -> mcp::Place<'a> {
+fn mcp_place<'a>(place: &ToolsetOptions<'a>, outputs: &'a Arc<Outputs>) -> mcp::Place<'a> {
     mcp::Place {
         workspace: place.workspace,
         environment: place.environment,
@@ -257,7 +257,14 @@ struct Servers {
 }
 
 impl Servers {
-    fn start(&mut self, at: usize, spec: SkillSpec, place: &Place<'_>, notices: &mcp::Notices, outputs: &Arc<Outputs>) {
+    fn start(
+        &mut self,
+        at: usize,
+        spec: SkillSpec,
+        place: &ToolsetOptions<'_>,
+        notices: &mcp::Notices,
+        outputs: &Arc<Outputs>,
+    ) {
         let (workspace, environment) = (place.workspace.to_owned(), place.environment.clone());
         let (notices, outputs, person) = (Arc::clone(notices), Arc::clone(outputs), place.person.cloned());
         let network = place.network.clone();

@@ -1,6 +1,6 @@
 //! What skills say of themselves, as events of the Run that uses them.
 //!
-//! Skills start before their Run is there to be told of; what they say until then is kept. In a recorded session they
+//! Skills start before their Run is there to be told of; what they say until then is kept. In a recorded backends they
 //! draw no stamps from the Run's clock, since nobody knows how much a server says; a replay tells only what every replay
 //! has in common.
 
