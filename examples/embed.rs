@@ -12,7 +12,7 @@ use std::sync::Arc;
 use perstack::config::{self, Overrides};
 use perstack::event::Event;
 use perstack::message::Message;
-use perstack::runtime::{Cassette, Options, RunInput};
+use perstack::runtime::{CassetteMode, Options, RunInput};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         settings: config::settle(&nothing, &nothing, Some(&project), &nothing)?,
         storage: storage.clone(),
         sink: Arc::new(|event: &Event, _: &[Message]| println!("{}", event.body.type_name())),
-        cassette: Cassette::Replay { file: here.join("examples/researcher.cassette"), tools: false },
+        cassette: CassetteMode::Replay { file: here.join("examples/researcher.cassette"), tools: false },
         ..Options::new(project.experts, here.to_owned())
     };
     let input = RunInput {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use perstack::checkpoint::Status;
 use perstack::redact::Redactor;
-use perstack::runtime::{self, Cassette, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunError, RunInput};
+use perstack::runtime::{self, CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunError, RunInput};
 use perstack::skill::mcp::AskPerson;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +73,7 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
     let mut options = setup.options(process, screen.sink(), cancel, in_doubt, cassette);
     options.person = person(asks, &screen);
     let options = Arc::new(options);
-    if let Cassette::Replay { file, .. } = &options.cassette {
+    if let CassetteMode::Replay { file, .. } = &options.cassette {
         let file = visible(&file.display().to_string());
         // The query may hold a key.
         let live = Redactor::of_environment(&options.environment).text(&live.to_string());

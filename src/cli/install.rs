@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use perstack::config::lockfile::{self, Definition, DiscoveredTools, Lock, Written};
 use perstack::expert::ExpertKey;
 use perstack::fact::Clock;
-use perstack::runtime::{self, Cassette, InDoubt, Options, RunError, SystemClock};
+use perstack::runtime::{self, CassetteMode, InDoubt, Options, RunError, SystemClock};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +55,7 @@ pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
     let config = setup.project.as_ref().map(|project| project.path.clone()).unwrap_or_default();
     let experts = setup.experts();
     let cancel = CancellationToken::new();
-    let options = Arc::new(setup.options(process, Arc::new(Nobody), cancel, InDoubt::default(), Cassette::None));
+    let options = Arc::new(setup.options(process, Arc::new(Nobody), cancel, InDoubt::default(), CassetteMode::None));
     let runtime = async_runtime()?;
     let bar = bar(experts.len(), process, args.quiet);
     let surveyed = runtime.block_on(survey(experts, &options, &bar));

@@ -8,7 +8,7 @@ use clap::Args;
 use perstack::event::{Event, EventSink};
 use perstack::expert::ExpertKey;
 use perstack::message::Message;
-use perstack::runtime::{self, Cassette, InDoubt, Options};
+use perstack::runtime::{self, CassetteMode, InDoubt, Options};
 use perstack::tool::{ToolHints, ToolKind, ToolSpec};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -75,7 +75,7 @@ pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
         None => setup.experts(),
     };
     let cancel = CancellationToken::new();
-    let options = setup.options(process, Arc::new(Nobody), cancel, InDoubt::default(), Cassette::None);
+    let options = setup.options(process, Arc::new(Nobody), cancel, InDoubt::default(), CassetteMode::None);
     let runtime = async_runtime()?;
     let format = if args.json { Format::Json } else { Format::Table(width(process)) };
     let mut warnings = Vec::new();

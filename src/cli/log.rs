@@ -20,7 +20,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use perstack::event::{Detail, TYPES};
 use perstack::id::RunId;
-use perstack::runtime::history::{self, JobLog, ReadProblem, ReadProblemKind, Which};
+use perstack::runtime::history::{self, JobLog, JobSelector, ReadProblem, ReadProblemKind};
 use perstack::store::CheckpointEntry;
 
 use self::choose::{Chooser, Criteria, Group, Range};
@@ -219,7 +219,7 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
     }
     let criteria = args.choice.criteria(args.view.steps)?;
     let named = args.job.as_deref().or(args.named_job.as_deref());
-    let which = named.filter(|name| *name != "latest").map_or(Which::Latest, Which::Named);
+    let which = named.filter(|name| *name != "latest").map_or(JobSelector::Latest, JobSelector::Named);
     let Some(record) = history::open(&storage, which)? else {
         let written = match form {
             Form::Text => page.line("No data found"),

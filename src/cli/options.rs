@@ -8,7 +8,7 @@ use perstack::budget::{self, Budgets, MIN_TOOL_REPETITIONS, Span};
 use perstack::config::Overrides;
 use perstack::cost::Cost;
 use perstack::event::{Detail, TYPES};
-use perstack::runtime::{Cassette, InDoubt};
+use perstack::runtime::{CassetteMode, InDoubt};
 use perstack::setting::{ProviderName, ReasoningBudget};
 
 use super::failure::Failure;
@@ -284,11 +284,11 @@ impl OutputArgs {
 
 impl SessionArgs {
     /// Whether the session is recorded or replayed; paths are taken from `folder` on.
-    pub fn cassette(&self, folder: &Path) -> Cassette {
+    pub fn cassette(&self, folder: &Path) -> CassetteMode {
         match (&self.record, &self.replay) {
-            (_, Some(file)) => Cassette::Replay { file: folder.join(file), tools: self.replay_tools },
-            (Some(file), None) => Cassette::Record(folder.join(file)),
-            (None, None) => Cassette::None,
+            (_, Some(file)) => CassetteMode::Replay { file: folder.join(file), tools: self.replay_tools },
+            (Some(file), None) => CassetteMode::Record(folder.join(file)),
+            (None, None) => CassetteMode::None,
         }
     }
 }

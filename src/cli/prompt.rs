@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use perstack::checkpoint::CheckpointHead;
 use perstack::expert::{InteractiveTool, SkillSpec};
-use perstack::runtime::{Cassette, Options};
+use perstack::runtime::{CassetteMode, Options};
 use perstack::store::Store;
 use perstack::tool::ToolCall;
 use serde_json::json;
@@ -78,13 +78,13 @@ impl Questions {
 
 /// Decides whether anybody can be asked: somebody must see the question and be able to type, and nobody said no. A
 /// recording stops at a question, because its next part would overwrite it, and a replay never asks.
-pub fn may_ask(process: &Process, args: &JobArgs, format: Format, cassette: &Cassette) -> bool {
+pub fn may_ask(process: &Process, args: &JobArgs, format: Format, cassette: &CassetteMode) -> bool {
     let refused = process.variable("PERSTACK_NO_INTERACTIVE").is_some_and(|value| value != "0");
     matches!(format, Format::Text | Format::Json)
         && !args.output.quiet
         && !args.session.no_interactive
         && !refused
-        && *cassette == Cassette::None
+        && *cassette == CassetteMode::None
         && io::stdin().is_terminal()
         && io::stderr().is_terminal()
 }

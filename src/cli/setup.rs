@@ -11,7 +11,7 @@ use perstack::event::EventSink;
 use perstack::expert::ExpertKey;
 use perstack::model::Catalogue;
 use perstack::provider::{catalog, vendor_variables};
-use perstack::runtime::{Cassette, InDoubt, Options};
+use perstack::runtime::{CassetteMode, InDoubt, Options};
 use tokio_util::sync::CancellationToken;
 
 use super::Process;
@@ -147,7 +147,7 @@ impl Setup {
         sink: Arc<dyn EventSink>,
         cancel: CancellationToken,
         in_doubt: InDoubt,
-        cassette: Cassette,
+        cassette: CassetteMode,
     ) -> Options {
         let (experts, base_skill_command) =
             self.project.map(|project| (project.experts, project.base_skill_command)).unwrap_or_default();

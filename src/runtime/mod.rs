@@ -62,7 +62,7 @@ pub struct Options {
     /// Fires to stop the job gracefully: what was done is recorded, and it can be resumed.
     pub cancel: CancellationToken,
     pub in_doubt: InDoubt,
-    pub cassette: Cassette,
+    pub cassette: CassetteMode,
     /// How `lockfile` is to be used.
     pub lock: LockUse,
     /// The lock beside the configuration, when there is one.
@@ -90,7 +90,7 @@ impl Options {
             sink: Arc::new(|_: &Event, _: &[Message]| {}),
             cancel: CancellationToken::new(),
             in_doubt: InDoubt::default(),
-            cassette: Cassette::default(),
+            cassette: CassetteMode::default(),
             lock: LockUse::default(),
             lockfile: None,
             catalogue: catalog::built_in(),
@@ -113,7 +113,7 @@ pub enum InDoubt {
 
 /// Whether a backends is recorded or replayed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Cassette {
+pub enum CassetteMode {
     #[default]
     None,
     /// Write every model exchange and tool result to this file.

@@ -4,7 +4,9 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use perstack::runtime::history::{Descent, HistoryItem, JobLog, Left, LoggedEvent, ReadProblem, ReadProblemKind, Run};
+use perstack::runtime::history::{
+    Descent, HistoryItem, JobLog, LoggedEvent, ReadProblem, ReadProblemKind, Run, RunProgress,
+};
 use perstack::store::CheckpointEntry;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -147,13 +149,13 @@ fn run_object(run: &Run, figures: &Figures) -> Value {
         Descent::Continues(parent) => drop(object.insert("continues".to_owned(), json!(parent))),
     }
     match &figures.left {
-        Some(Left::Ended(status)) => drop(object.insert("status".to_owned(), json!(status))),
-        Some(Left::AskingModel) => drop(object.insert("status".to_owned(), json!("proceeding"))),
-        Some(Left::Calling(calls)) => {
+        Some(RunProgress::Ended(status)) => drop(object.insert("status".to_owned(), json!(status))),
+        Some(RunProgress::AskingModel) => drop(object.insert("status".to_owned(), json!("proceeding"))),
+        Some(RunProgress::Calling(calls)) => {
             object.insert("status".to_owned(), json!("proceeding"));
             object.insert("openToolCalls".to_owned(), json!(calls));
         }
-        Some(Left::Unknown) | None => {}
+        Some(RunProgress::Unknown) | None => {}
     }
     object.extend(figures.steps.map(|steps| ("stepRange".to_owned(), json!(steps))));
     object.insert("usage".to_owned(), json!(figures.usage));

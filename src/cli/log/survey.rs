@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use perstack::id::RunId;
-use perstack::runtime::history::{HistoryItem, Left, LoggedEvent};
+use perstack::runtime::history::{HistoryItem, LoggedEvent, RunProgress};
 use perstack::usage::Usage;
 use serde::Serialize;
 
@@ -77,7 +77,7 @@ pub struct Figures {
     /// The first and the last event, in milliseconds since the epoch.
     pub span: Option<(u64, u64)>,
     /// `None` until its record's end was heard.
-    pub left: Option<Left>,
+    pub left: Option<RunProgress>,
 }
 
 /// Figures of all Runs that were heard.
@@ -95,11 +95,11 @@ impl Survey {
                 figures.span = Some(figures.span.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
                 figures.usage = figures.usage.plus(event.step_usage().unwrap_or_default());
                 // For records that have no facts; the end of one that has says more.
-                figures.left = event.ends_run().map(Left::Ended);
+                figures.left = event.ends_run().map(RunProgress::Ended);
             }
             HistoryItem::End { run, left } => {
                 let figures = self.0.entry((*run).clone()).or_default();
-                if **left != Left::Unknown || figures.left.is_none() {
+                if **left != RunProgress::Unknown || figures.left.is_none() {
                     figures.left = Some((*left).clone());
                 }
             }

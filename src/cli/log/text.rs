@@ -6,7 +6,9 @@ use std::io;
 use perstack::checkpoint::Checkpoint;
 use perstack::content::{ExpertPart, ResultPart};
 use perstack::message::Message;
-use perstack::runtime::history::{Descent, HistoryItem, JobLog, JobState, Left, ReadProblem, ReadProblemKind, Run};
+use perstack::runtime::history::{
+    Descent, HistoryItem, JobLog, JobState, ReadProblem, ReadProblemKind, Run, RunProgress,
+};
 
 use super::event_text::{Excerpt, Style, cut, date};
 use super::jobs::status;
@@ -234,15 +236,15 @@ fn run_line(depth: usize, run: &Run, job: JobState, survey: &Survey, forks: &Has
 }
 
 /// How a Run stands. One that has not ended is at work as long as its job is.
-fn standing_of(left: Option<&Left>, job: JobState) -> String {
+fn standing_of(left: Option<&RunProgress>, job: JobState) -> String {
     let doing = match left {
-        Some(Left::Ended(status)) => return name_of(*status),
-        Some(Left::AskingModel) => "asking the model".to_owned(),
-        Some(Left::Calling(calls)) => {
+        Some(RunProgress::Ended(status)) => return name_of(*status),
+        Some(RunProgress::AskingModel) => "asking the model".to_owned(),
+        Some(RunProgress::Calling(calls)) => {
             let names: Vec<String> = calls.iter().map(|call| visible(&call.tool_name)).collect();
             format!("calling {}", names.join(", "))
         }
-        Some(Left::Unknown) | None => return "unknown".to_owned(),
+        Some(RunProgress::Unknown) | None => return "unknown".to_owned(),
     };
     let state = if matches!(job, JobState::Running(_)) { "running" } else { "interrupted" };
     format!("{state}: {doing}")

@@ -4,11 +4,11 @@
 //! yet is not there yet. What cannot be read is named and hides nothing else. A Run is read line by line; no more is in
 //! memory than the conversations of Runs that were at work at the same time.
 
-mod cursor;
-mod logged;
+mod run_reader;
+mod logged_event;
 pub(in crate::runtime) mod recorded_run;
 mod runs;
-mod standing;
+mod job_state;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,16 +21,16 @@ use crate::job::Job;
 use crate::runtime::RunError;
 use crate::store::{CheckpointEntry, Store, StoreError, beginning_with};
 
-pub use cursor::Left;
-pub use logged::{Durations, LoggedEvent};
+pub use job_state::{JobEntry, JobState, jobs};
+pub use logged_event::{Durations, LoggedEvent};
+pub use run_reader::RunProgress;
 pub use runs::{Descent, Run};
-pub use standing::{JobEntry, JobState, jobs};
 
-use cursor::Cursor;
+use run_reader::RunReader;
 
 /// Which job is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which<'a> {
+pub enum JobSelector<'a> {
     /// The one that was worked on last.
     Latest,
     /// By its id or the beginning of it that no other job's has.
@@ -50,7 +50,7 @@ pub enum HistoryItem<'a> {
     /// Something happened in a Run.
     Event(LoggedEvent<'a>),
     /// A Run's record ends here.
-    End { run: &'a RunId, left: &'a Left },
+    End { run: &'a RunId, left: &'a RunProgress },
 }
 
 /// Something that kept a Run from being read whole.
@@ -77,11 +77,11 @@ pub enum ReadProblemKind {
 ///
 /// # Errors
 /// [`StoreError::NotFound`] or [`StoreError::AmbiguousName`] when no such job is there, or the system's error.
-pub fn open(storage: &Path, which: Which<'_>) -> Result<Option<JobLog>, RunError> {
+pub fn open(storage: &Path, which: JobSelector<'_>) -> Result<Option<JobLog>, RunError> {
     let store = Store::new(storage);
     let id = match which {
-        Which::Named(text) => store.find_job_id(text)?,
-        Which::Latest => match store.jobs_by_work()?.into_iter().next() {
+        JobSelector::Named(text) => store.find_job_id(text)?,
+        JobSelector::Latest => match store.jobs_by_work()?.into_iter().next() {
             Some(id) => id,
             None => return Ok(None),
         },
@@ -171,7 +171,7 @@ impl JobLog {
     ) -> Vec<ReadProblem> {
         let mut troubles = Vec::new();
         let runs: Vec<&Run> = self.runs.iter().filter(|run| only.is_none_or(|only| run.id == *only)).collect();
-        let mut open: Vec<Option<Cursor>> = Vec::with_capacity(runs.len());
+        let mut open: Vec<Option<RunReader>> = Vec::with_capacity(runs.len());
         open.resize_with(runs.len(), || None);
         // When each Run's next event came; before a Run is opened, when it began.
         let mut next: BinaryHeap<Reverse<(u64, usize)>> =
@@ -183,7 +183,7 @@ impl JobLog {
                     break;
                 }
             } else {
-                *slot = Some(Cursor::open(&self.store, self.id(), &run.id));
+                *slot = Some(RunReader::open(&self.store, self.id(), &run.id));
             }
             let Some(cursor) = slot else { continue };
             if let Some(due) = cursor.due() {
@@ -192,12 +192,12 @@ impl JobLog {
             }
             let told = hear(HistoryItem::End { run: &run.id, left: cursor.left() });
             // Its conversation is not needed any more.
-            troubles.extend(slot.take().into_iter().flat_map(Cursor::troubles));
+            troubles.extend(slot.take().into_iter().flat_map(RunReader::troubles));
             if told.is_break() {
                 break;
             }
         }
-        troubles.extend(open.into_iter().flatten().flat_map(Cursor::troubles));
+        troubles.extend(open.into_iter().flatten().flat_map(RunReader::troubles));
         troubles
     }
 }

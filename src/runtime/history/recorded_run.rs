@@ -17,7 +17,7 @@ use crate::store::{CheckpointBody, CheckpointEntry, LogReader, Store};
 const MAX_FORKS: usize = 1000;
 
 /// A Run read back as far as its log goes.
-pub struct Past {
+pub struct RecordedRun {
     pub machine: RunMachine,
     /// When the Run's first fact came, in milliseconds since the epoch.
     pub began_at: u64,
@@ -33,7 +33,7 @@ pub struct Past {
     pub goes_beyond_save: bool,
 }
 
-impl Past {
+impl RecordedRun {
     /// How the Run ended, if it did.
     pub fn status(&self) -> Option<Status> {
         match self.machine.outstanding() {
@@ -47,10 +47,10 @@ impl Past {
 ///
 /// # Errors
 /// What cannot be read, or facts that do not follow from each other.
-pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<Past>, RunError> {
+pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<RecordedRun>, RunError> {
     let facts = store.read_facts(job, run)?;
     let Some(first) = facts.first() else { return Ok(None) };
-    let mut past = Past {
+    let mut past = RecordedRun {
         machine: first_state(store, job, run, first, 0)?,
         began_at: first.stamp.at,
         last_at: first.stamp.at,
@@ -203,14 +203,14 @@ pub fn fresh(job: &JobId, run: &RunId, expert: ExpertRef) -> RunMachine {
 }
 
 /// Gets what follows from an input; answers whether it has seen enough.
-pub type Seen<'a> = dyn FnMut(Vec<Event>, Option<Save>, &RunMachine) -> bool + 'a;
+pub type TransitionSink<'a> = dyn FnMut(Vec<Event>, Option<Save>, &RunMachine) -> bool + 'a;
 
 /// Tells `fact` and proceeds as far as the machine goes by itself; `seen` gets every transition's events and
 /// checkpoint, and ends it early by answering true.
 ///
 /// # Errors
 /// When the machine cannot take the fact; it is unchanged then.
-pub fn feed(machine: &mut RunMachine, fact: Fact, seen: &mut Seen<'_>) -> Result<(), IllegalInput> {
+pub fn feed(machine: &mut RunMachine, fact: Fact, seen: &mut TransitionSink<'_>) -> Result<(), IllegalInput> {
     let mut input = Input::Fact(fact);
     loop {
         let transition = machine.advance(&input)?;

@@ -13,11 +13,11 @@ use crate::provider::transport::{HttpTransport, Transport};
 use crate::provider::{Provider, ProviderError, find};
 use crate::redact::Redactor;
 use crate::replay::{
-    Cassette as Recorded, CassetteClock, CassetteHeader, Recorder, RecordingTransport, ReplayTools, ReplayTransport,
+    Cassette, CassetteClock, CassetteHeader, Recorder, RecordingTransport, ReplayTools, ReplayTransport,
 };
 use crate::runtime::clock::SystemClock;
 use crate::runtime::run::scope::collect;
-use crate::runtime::{Cassette, Options, RunError};
+use crate::runtime::{CassetteMode, Options, RunError};
 use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
@@ -60,8 +60,8 @@ impl JobBackends {
             redactor.add_address(proxy);
         }
         match &options.cassette {
-            Cassette::None => Self::live(options, redactor).await,
-            Cassette::Record(path) => {
+            CassetteMode::None => Self::live(options, redactor).await,
+            CassetteMode::Record(path) => {
                 let settings = &options.settings;
                 let http = http(options)?;
                 let name = provider_name(options, http.as_ref()).await?;
@@ -87,8 +87,8 @@ impl JobBackends {
                     recorded_model: None,
                 })
             }
-            Cassette::Replay { file, tools } => {
-                let cassette = Arc::new(Recorded::load(file)?);
+            CassetteMode::Replay { file, tools } => {
+                let cassette = Arc::new(Cassette::load(file)?);
                 let header = cassette.header();
                 let transport = Arc::new(ReplayTransport::new(Arc::clone(&cassette), &options.workspace));
                 let setting = &options.settings.provider_setting;

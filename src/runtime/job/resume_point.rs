@@ -3,7 +3,7 @@
 use crate::checkpoint::{Checkpoint, CheckpointHead, Status};
 use crate::id::{JobId, RunId};
 use crate::job::JobStatus;
-use crate::runtime::history::recorded_run::{self, Past};
+use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::job::import::import;
 use crate::runtime::{Options, ResumeFrom, ResumeInput, RunError};
 use crate::setting::RunSetting;
@@ -12,7 +12,7 @@ use crate::store::{CheckpointEntry, Found, JobStore, Store, StoreError};
 /// Where to go on.
 pub enum ResumePoint {
     /// A Run whose process died before the job's end was written down: its log leads on.
-    Interrupted { past: Box<Past>, run: RunId },
+    Interrupted { past: Box<RecordedRun>, run: RunId },
     /// A checkpoint to continue from.
     Checkpoint(Box<Checkpoint>),
 }
@@ -126,7 +126,7 @@ fn resume_point_of_run(
 }
 
 /// Whether `run` has ended, and all of its end is written down.
-fn is_over(store: &Store, job: &JobId, run: &RunId, past: &Past) -> bool {
+fn is_over(store: &Store, job: &JobId, run: &RunId, past: &RecordedRun) -> bool {
     let is_stored = past.last_save.as_ref().is_some_and(|save| store.stored_checkpoint(job, &save.head).is_some());
     past.status().is_some() && is_stored && is_told(store, job, run)
 }

@@ -13,7 +13,7 @@ use crate::provider::retry;
 use crate::runtime::RunError;
 use crate::runtime::run::RunContext;
 use crate::runtime::run::recorder::Recorder;
-use crate::runtime::run::window::{self, Size};
+use crate::runtime::run::window::{self, PromptSize};
 use crate::store::StoreError;
 use crate::tool::ToolSpec;
 
@@ -45,7 +45,7 @@ pub async fn generate(
     recorder: &mut Recorder,
     context: &RunContext,
     tools: &[ToolSpec],
-    size: Size,
+    size: PromptSize,
 ) -> Result<Fact, RunError> {
     if context.halt.is_cancelled() {
         return Ok(context.halted());

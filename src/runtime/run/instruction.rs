@@ -10,7 +10,7 @@ use crate::expert::{Expert, ExpertKey};
 
 /// What an instruction message is made of, besides the experts themselves.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene<'a> {
+pub struct InstructionContext<'a> {
     /// The Run's start, in milliseconds since the epoch.
     pub started_at: u64,
     pub workspace: &'a Path,
@@ -35,7 +35,7 @@ const COORDINATION: &str = "- Calls that do not depend on each other belong in o
     say what is wanted, where to find it, and what to return.";
 
 /// Composes the message for `expert`; `experts` are those it may find its delegates among.
-pub fn compose(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, scene: Scene<'_>) -> String {
+pub fn compose(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, scene: InstructionContext<'_>) -> String {
     let mut text = format!("{IDENTITY}\n\n{LOOP}\n");
     if !scene.is_delegate {
         let _ = writeln!(text, "{COORDINATION}");
@@ -114,7 +114,11 @@ mod tests {
         );
         let helper = expert("@lead/helper");
         let experts = IndexMap::from([(helper.key.clone(), helper)]);
-        let scene = Scene { started_at: 1_771_000_000_000, workspace: Path::new("/work/here"), is_delegate: false };
+        let scene = InstructionContext {
+            started_at: 1_771_000_000_000,
+            workspace: Path::new("/work/here"),
+            is_delegate: false,
+        };
         let text = compose(&lead, &experts, scene);
         let order = [
             "You are Perstack",

@@ -30,7 +30,7 @@ use crate::runtime::job::backends::Tape;
 use crate::runtime::run::calls::Calls;
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::run::recorder::Recorder;
-use crate::runtime::run::window::Gauge;
+use crate::runtime::run::window::WindowGauge;
 use crate::runtime::stop::StopSignal;
 use crate::runtime::{InDoubt, RunError};
 use crate::setting::ReasoningBudget;
@@ -84,7 +84,7 @@ pub async fn drive(
     skills: &mut SkillSet,
 ) -> Result<(Status, u64), RunError> {
     let mut calls = Calls::new(context);
-    let mut gauge = Gauge::default();
+    let mut gauge = WindowGauge::default();
     let mut first_step = None;
     // What the Run had been charged with before the request for which something is set aside.
     let mut before_request = None;
@@ -102,7 +102,7 @@ pub async fn drive(
         }
         if let Input::Fact(Fact { body: FactBody::Summarized { .. }, .. }) = &input {
             // A summary replaces what was counted.
-            gauge = Gauge::default();
+            gauge = WindowGauge::default();
         }
         let first_step = *first_step.get_or_insert(machine.head().step_number);
         input = match transition.action {

@@ -16,12 +16,12 @@ use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec};
 use crate::id::{JobId, RunId};
 use crate::machine::{Input, Ledger, RunMachine};
 use crate::runtime::budget::BudgetHandle;
-use crate::runtime::history::recorded_run::{self, Past};
+use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::run::calls::check_doubts;
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::run::generate::native_tools;
-use crate::runtime::run::instruction::{self, Scene};
+use crate::runtime::run::instruction::{self, InstructionContext};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::scope::find_expert;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
@@ -120,7 +120,7 @@ impl JobContext {
     }
 
     /// The Run as its log has it; `None` when it never began.
-    fn read_back(&self, run: &RunId) -> Result<Option<Past>, RunError> {
+    fn read_back(&self, run: &RunId) -> Result<Option<RecordedRun>, RunError> {
         if !self.store.layout().log(self.job_id(), run).exists() {
             return Ok(None);
         }
@@ -132,7 +132,7 @@ impl JobContext {
     ///
     /// # Errors
     /// What cannot be stored.
-    pub fn on_record(&self, past: Past, retell: bool) -> Result<StoppedRun, RunError> {
+    pub fn on_record(&self, past: RecordedRun, retell: bool) -> Result<StoppedRun, RunError> {
         let head = past.machine.head();
         let stored = self.store.stored_checkpoint(self.job_id(), head);
         if retell || stored.is_none() {
@@ -154,7 +154,7 @@ impl JobContext {
     }
 
     /// Writes the checkpoint that a Run stopped with, from its log; returns its file.
-    fn store_end(&self, past: &Past) -> Result<PathBuf, RunError> {
+    fn store_end(&self, past: &RecordedRun) -> Result<PathBuf, RunError> {
         let head = past.machine.head();
         let setting = match self.store.setting(self.job_id(), &head.run_id) {
             Ok(setting) => setting,
@@ -196,7 +196,8 @@ impl JobContext {
     }
 
     fn instruction(&self, expert: &Expert, setting: &RunSetting, is_delegate: bool) -> String {
-        let scene = Scene { started_at: setting.started_at, workspace: &self.options.workspace, is_delegate };
+        let scene =
+            InstructionContext { started_at: setting.started_at, workspace: &self.options.workspace, is_delegate };
         instruction::compose(expert, &self.options.experts, scene)
     }
 
@@ -225,7 +226,7 @@ impl JobContext {
     fn recover(
         &self,
         run: RunId,
-        past: Past,
+        past: RecordedRun,
         query: Option<String>,
         expert: Expert,
         toolset: Toolset,

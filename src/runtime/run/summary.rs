@@ -14,7 +14,7 @@ use crate::message::Message;
 use crate::runtime::RunError;
 use crate::runtime::run::generate::{BrokenOff, ask, failed, occasion};
 use crate::runtime::run::recorder::Recorder;
-use crate::runtime::run::window::Size;
+use crate::runtime::run::window::PromptSize;
 use crate::runtime::run::{RunContext, reserve};
 use crate::tool::ToolSpec;
 
@@ -55,7 +55,7 @@ pub async fn summarize(
     recorder: &mut Recorder,
     context: &RunContext,
     tools: &[ToolSpec],
-    size: Size,
+    size: PromptSize,
 ) -> Result<Fact, RunError> {
     if context.halt.is_cancelled() {
         return Ok(context.halted());

@@ -8,7 +8,7 @@ use crate::event::InteractiveAnswer;
 use crate::expert::ExpertKey;
 use crate::id::RunId;
 use crate::machine::Ledger;
-use crate::runtime::history::recorded_run::Past;
+use crate::runtime::history::recorded_run::RecordedRun;
 use crate::tool::ToolResult;
 use crate::usage::Usage;
 
@@ -19,7 +19,7 @@ pub enum RunTask {
     /// Begin it where another stopped.
     Continue(Box<ContinueFrom>),
     /// Go on with it: the process that drove it died.
-    Recover { run: RunId, past: Box<Past>, query: Option<String> },
+    Recover { run: RunId, past: Box<RecordedRun>, query: Option<String> },
 }
 
 /// How a Run begins where another stopped.

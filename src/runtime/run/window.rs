@@ -24,7 +24,7 @@ const DOUBT: u64 = 4;
 
 /// The size of a request, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
+pub struct PromptSize {
     pub tokens: u64,
     /// How many of them are estimated.
     pub estimated: u64,
@@ -32,7 +32,7 @@ pub struct Size {
 
 /// Counts what a conversation takes. Each message is looked at once.
 #[derive(Debug, Default)]
-pub struct Gauge {
+pub struct WindowGauge {
     measured: Option<Measured>,
     /// Messages that are measured or counted.
     counted: usize,
@@ -43,9 +43,9 @@ pub struct Gauge {
     measured_tools: u64,
 }
 
-impl Gauge {
+impl WindowGauge {
     /// What the next request takes.
-    pub fn read(&mut self, machine: &RunMachine, tools: &[ToolSpec]) -> Size {
+    pub fn read(&mut self, machine: &RunMachine, tools: &[ToolSpec]) -> PromptSize {
         let measured = machine.head().context;
         let defined = tools_tokens(tools);
         if measured != self.measured {
@@ -64,7 +64,7 @@ impl Gauge {
             None => (0, defined),
         };
         let estimated = self.estimated.saturating_add(tools);
-        Size { tokens: known.saturating_add(estimated), estimated }
+        PromptSize { tokens: known.saturating_add(estimated), estimated }
     }
 }
 
@@ -74,11 +74,11 @@ fn room(window: u64, reasoning: ReasoningBudget) -> u64 {
 }
 
 /// The failure of a request that cannot fit and is not sent. `None` where the window is not known.
-pub fn overflow(machine: &RunMachine, context: &RunContext, size: Size) -> Option<GenerationFailure> {
+pub fn overflow(machine: &RunMachine, context: &RunContext, size: PromptSize) -> Option<GenerationFailure> {
     no_room(machine.surroundings().context_window?, context.reasoning, size)
 }
 
-fn no_room(window: u64, reasoning: ReasoningBudget, size: Size) -> Option<GenerationFailure> {
+fn no_room(window: u64, reasoning: ReasoningBudget, size: PromptSize) -> Option<GenerationFailure> {
     let room = room(window, reasoning);
     if size.tokens.saturating_add(room) <= window {
         return None;
@@ -99,13 +99,13 @@ fn no_room(window: u64, reasoning: ReasoningBudget, size: Size) -> Option<Genera
 
 /// The limit on the answer to send: what is set aside for it or else the model's own, and no more than the window has
 /// room for, as providers refuse that.
-pub fn answer_limit(machine: &RunMachine, context: &RunContext, size: Size) -> Option<u64> {
+pub fn answer_limit(machine: &RunMachine, context: &RunContext, size: PromptSize) -> Option<u64> {
     let most = machine.reserved().map(|held| held.output_tokens).or(context.max_output_tokens)?;
     let Some(window) = machine.surroundings().context_window else { return Some(most) };
     Some(limited(most, window, context.reasoning, size))
 }
 
-fn limited(most: u64, window: u64, reasoning: ReasoningBudget, size: Size) -> u64 {
+fn limited(most: u64, window: u64, reasoning: ReasoningBudget, size: PromptSize) -> u64 {
     let left = window.saturating_sub(size.tokens).saturating_sub(size.estimated / DOUBT);
     most.min(left.max(room(window, reasoning)))
 }
@@ -136,8 +136,8 @@ fn percent(tokens: u64, window: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn measured(tokens: u64) -> Size {
-        Size { tokens, estimated: 0 }
+    fn measured(tokens: u64) -> PromptSize {
+        PromptSize { tokens, estimated: 0 }
     }
 
     #[test]
@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn an_answer_may_be_as_long_as_the_window_leaves_room_for() {
-        let limit = |tokens, estimated| limited(64_000, 200_000, ReasoningBudget::None, Size { tokens, estimated });
+        let limit =
+            |tokens, estimated| limited(64_000, 200_000, ReasoningBudget::None, PromptSize { tokens, estimated });
         assert_eq!(limit(136_000, 0), 64_000);
         assert_eq!(limit(150_000, 0), 50_000);
         assert_eq!(limit(150_000, 8_000), 48_000);

@@ -11,7 +11,7 @@ use crate::tool::ToolSpec;
 
 /// How the tools of an expert's servers are found.
 #[derive(Default)]
-pub struct Found {
+pub struct LockedTools {
     /// From the lock; else the servers are asked.
     pub lock: Option<LockedServers>,
     /// Why the lock does not serve, when it should have.
@@ -29,7 +29,7 @@ pub struct LockedServers {
 ///
 /// # Errors
 /// When the lock must serve and cannot.
-pub fn find(expert: &Expert, options: &Options) -> Result<Found, RunError> {
+pub fn find(expert: &Expert, options: &Options) -> Result<LockedTools, RunError> {
     let definition = Definition::new(expert, options.base_skill_command.as_deref());
     match choose(&definition, options.lockfile.as_deref(), options.lock) {
         LockChoice::UseLocked(tools) => {
@@ -40,9 +40,9 @@ pub fn find(expert: &Expert, options: &Options) -> Result<Found, RunError> {
                 LockUse::Auto | LockUse::Frozen => OnDrift::Warn,
             };
             let lock = LockedServers { tools, entry: Arc::new(entry.clone()), on_drift };
-            Ok(Found { lock: Some(lock), warning: None })
+            Ok(LockedTools { lock: Some(lock), warning: None })
         }
-        LockChoice::Discover { warning } => Ok(Found { lock: None, warning }),
+        LockChoice::Discover { warning } => Ok(LockedTools { lock: None, warning }),
         LockChoice::Refuse(error) => Err(error.into()),
     }
 }

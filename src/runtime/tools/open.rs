@@ -49,7 +49,7 @@ pub async fn open_tools(
     let tape = &backends.tape;
     let recorded = tape.recorded_offer(&expert.key)?;
     let found = match &recorded {
-        Some(_) if options.lock == LockUse::Auto => lock::Found::default(),
+        Some(_) if options.lock == LockUse::Auto => lock::LockedTools::default(),
         _ => lock::find(expert, options)?,
     };
     let source = match (&recorded, &found.lock) {

@@ -18,13 +18,13 @@ pub type Durations = HashMap<ToolCallId, u64>;
 /// An event that is told again.
 #[derive(Debug, Clone, Copy)]
 pub struct LoggedEvent<'a> {
-    pub(super) source: Source<'a>,
+    pub(super) source: EventOrigin<'a>,
     pub(super) run: &'a RunId,
     pub(super) durations: &'a Durations,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Source<'a> {
+pub(super) enum EventOrigin<'a> {
     /// It follows from facts.
     Derived(&'a Event, &'a [Message]),
     /// The original stored it.
@@ -35,24 +35,24 @@ impl<'a> LoggedEvent<'a> {
     /// The `type` of its JSON form.
     pub fn type_name(&self) -> &'a str {
         match self.source {
-            Source::Derived(event, _) => event.body.type_name(),
-            Source::Stored(event) => &event.kind,
+            EventOrigin::Derived(event, _) => event.body.type_name(),
+            EventOrigin::Stored(event) => &event.kind,
         }
     }
 
     /// Milliseconds since the epoch.
     pub fn timestamp(&self) -> u64 {
         match self.source {
-            Source::Derived(event, _) => event.timestamp,
-            Source::Stored(event) => event.timestamp,
+            EventOrigin::Derived(event, _) => event.timestamp,
+            EventOrigin::Stored(event) => event.timestamp,
         }
     }
 
     /// The step that it belongs to.
     pub fn step_number(&self) -> u64 {
         match self.source {
-            Source::Derived(event, _) => event.step_number.unwrap_or(0),
-            Source::Stored(event) => event.step_number,
+            EventOrigin::Derived(event, _) => event.step_number.unwrap_or(0),
+            EventOrigin::Stored(event) => event.step_number,
         }
     }
 
@@ -69,24 +69,24 @@ impl<'a> LoggedEvent<'a> {
     /// The usage of the step that ends with it, if one does.
     pub fn step_usage(&self) -> Option<Usage> {
         match self.source {
-            Source::Derived(event, _) => step_of(&event.body).map(|step| step.usage),
-            Source::Stored(event) => serde_json::from_value(event.json.get("step")?.get("usage")?.clone()).ok(),
+            EventOrigin::Derived(event, _) => step_of(&event.body).map(|step| step.usage),
+            EventOrigin::Stored(event) => serde_json::from_value(event.json.get("step")?.get("usage")?.clone()).ok(),
         }
     }
 
     /// Whether a step ends with it.
     pub fn ends_step(&self) -> bool {
         match self.source {
-            Source::Derived(event, _) => step_of(&event.body).is_some(),
-            Source::Stored(event) => event.json.get("step").is_some_and(Value::is_object),
+            EventOrigin::Derived(event, _) => step_of(&event.body).is_some(),
+            EventOrigin::Stored(event) => event.json.get("step").is_some_and(Value::is_object),
         }
     }
 
     /// How its Run ends with it, if it does.
     pub fn ends_run(&self) -> Option<Status> {
         match self.source {
-            Source::Derived(event, _) => event.body.ending().map(|told| told.head.status),
-            Source::Stored(event) => {
+            EventOrigin::Derived(event, _) => event.body.ending().map(|told| told.head.status),
+            EventOrigin::Stored(event) => {
                 let status = event.json.get("checkpoint")?.get("status")?;
                 serde_json::from_value(status.clone()).ok().filter(|status: &Status| status.is_terminal())
             }
@@ -99,8 +99,8 @@ impl<'a> LoggedEvent<'a> {
     /// As [`Event::to_json`].
     pub fn to_outline(&self) -> serde_json::Result<Map<String, Value>> {
         match self.source {
-            Source::Derived(event, _) => object(serde_json::to_value(event)?),
-            Source::Stored(event) => Ok(event.json.clone()),
+            EventOrigin::Derived(event, _) => object(serde_json::to_value(event)?),
+            EventOrigin::Stored(event) => Ok(event.json.clone()),
         }
     }
 
@@ -110,8 +110,8 @@ impl<'a> LoggedEvent<'a> {
     /// As [`Event::to_json`].
     pub fn to_json(&self, detail: Detail) -> serde_json::Result<Map<String, Value>> {
         match self.source {
-            Source::Derived(event, history) => object(event.to_value(history, detail)?),
-            Source::Stored(event) => Ok(event.json.clone()),
+            EventOrigin::Derived(event, history) => object(event.to_value(history, detail)?),
+            EventOrigin::Stored(event) => Ok(event.json.clone()),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::fact::{Fact, FactBody};
 use crate::id::{JobId, RunId, ToolCallId};
 use crate::machine::{Action, RunMachine};
 use crate::runtime::RunError;
-use crate::runtime::history::logged::Source;
+use crate::runtime::history::logged_event::EventOrigin;
 use crate::runtime::history::recorded_run;
 use crate::runtime::history::{Durations, HistoryItem, LoggedEvent, ReadProblem, ReadProblemKind};
 use crate::store::{Entry, LogReader, OriginalEvent, Store, StoreError};
@@ -18,7 +18,7 @@ use crate::tool::ToolCall;
 
 /// What a Run's record leaves it with.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Left {
+pub enum RunProgress {
     /// It has ended.
     Ended(Status),
     /// The model's answer is not on record.
@@ -30,12 +30,12 @@ pub enum Left {
 }
 
 /// A Run's record and how far it was read.
-pub(super) struct Cursor {
+pub(super) struct RunReader {
     run: RunId,
     record: Record,
     /// Read, not told yet.
     ready: VecDeque<Ready>,
-    left: Left,
+    left: RunProgress,
     broken: Option<RunError>,
 }
 
@@ -62,13 +62,13 @@ struct Replay {
     unknown: Option<(u64, StoreError)>,
 }
 
-impl Cursor {
+impl RunReader {
     pub(super) fn open(store: &Store, job: &JobId, run: &RunId) -> Self {
         let (record, broken) = match Record::open(store, job, run) {
             Ok(record) => (record, None),
             Err(error) => (Record::None, Some(error)),
         };
-        let mut cursor = Self { run: run.clone(), record, ready: VecDeque::new(), left: Left::Unknown, broken };
+        let mut cursor = Self { run: run.clone(), record, ready: VecDeque::new(), left: RunProgress::Unknown, broken };
         cursor.read_on();
         cursor
     }
@@ -92,11 +92,11 @@ impl Cursor {
         };
         let told = match self.ready.pop_front() {
             Some(Ready::Derived(event)) => {
-                let source = Source::Derived(&event, history);
+                let source = EventOrigin::Derived(&event, history);
                 hear(HistoryItem::Event(LoggedEvent { source, run: &self.run, durations }))
             }
             Some(Ready::Stored(event)) => {
-                let source = Source::Stored(&event);
+                let source = EventOrigin::Stored(&event);
                 hear(HistoryItem::Event(LoggedEvent { source, run: &self.run, durations }))
             }
             None => ControlFlow::Continue(()),
@@ -106,7 +106,7 @@ impl Cursor {
     }
 
     /// What the Run is left with, once there is nothing more to tell.
-    pub(super) fn left(&self) -> &Left {
+    pub(super) fn left(&self) -> &RunProgress {
         &self.left
     }
 
@@ -205,12 +205,12 @@ impl Replay {
         Ok(Some(ready))
     }
 
-    fn left(&self) -> Left {
+    fn left(&self) -> RunProgress {
         match self.machine.as_ref().map(RunMachine::outstanding) {
-            Some(Action::Stop(status)) => Left::Ended(status),
-            Some(Action::Generate { .. }) => Left::AskingModel,
-            Some(Action::CallTools { calls, .. }) => Left::Calling(calls),
-            _ => Left::Unknown,
+            Some(Action::Stop(status)) => RunProgress::Ended(status),
+            Some(Action::Generate { .. }) => RunProgress::AskingModel,
+            Some(Action::CallTools { calls, .. }) => RunProgress::Calling(calls),
+            _ => RunProgress::Unknown,
         }
     }
 }
