@@ -24,7 +24,7 @@ use perstack::config::{self, Overrides};
 use perstack::content::{Content, ExpertPart, ResultPart};
 use perstack::environment::Environment;
 use perstack::expert::ExpertRef;
-use perstack::fact::{Fact, FactBody, ParentCheckpoint, Resumption, Stamp, Surroundings};
+use perstack::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunParameters, Stamp};
 use perstack::generation::{Arguments, FinishReason, GeneratedPart, Generation};
 use perstack::machine::{Action, Input, RunMachine};
 use perstack::message::Message;
@@ -110,10 +110,10 @@ fn resumed() -> Fact {
         delegated_usage: Usage::default(),
         delegated_spend: perstack::cost::Spend::default(),
         instruction: None,
-        surroundings: Surroundings {
+        parameters: RunParameters {
             tools: vec![tool],
             limits: Limits { max_steps: u64::MAX, max_retries: 5 },
-            ..Surroundings::default()
+            ..RunParameters::default()
         },
     };
     fact(FactBody::Resumed { resumption: Box::new(resumption) }, 0)

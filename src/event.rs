@@ -56,7 +56,7 @@ pub struct Event {
 
 /// A checkpoint within an event: its messages are the first `messages` of the Run's history.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Told {
+pub struct EventCheckpoint {
     #[serde(flatten)]
     pub head: Box<CheckpointHead>,
     pub messages: usize,
@@ -106,12 +106,12 @@ pub enum EventBody {
     // State events: made by the machine.
     /// A Run begins, or goes on with nothing pending.
     StartRun {
-        initial_checkpoint: Told,
+        initial_checkpoint: EventCheckpoint,
         input_messages: Vec<Message>,
     },
     /// A Run goes on with calls pending or answers collected.
     ResumeFromStop {
-        checkpoint: Told,
+        checkpoint: EventCheckpoint,
     },
     /// The model is asked; `messages` counts the history.
     StartGeneration {
@@ -168,13 +168,13 @@ pub enum EventBody {
     },
     /// The step is over and another begins.
     ContinueToNextStep {
-        checkpoint: Told,
+        checkpoint: EventCheckpoint,
         step: Step,
-        next_checkpoint: Told,
+        next_checkpoint: EventCheckpoint,
     },
     /// The Run ended with an answer. Usage and cost are those of the last model call.
     CompleteRun {
-        checkpoint: Told,
+        checkpoint: EventCheckpoint,
         step: Step,
         text: String,
         usage: Usage,
@@ -182,30 +182,30 @@ pub enum EventBody {
         spend: Spend,
     },
     StopRunByInteractiveTool {
-        checkpoint: Told,
+        checkpoint: EventCheckpoint,
         step: Step,
     },
     StopRunByDelegate {
-        checkpoint: Told,
+        checkpoint: EventCheckpoint,
         step: Step,
     },
     StopRunByExceededMaxSteps {
-        checkpoint: Told,
+        checkpoint: EventCheckpoint,
         step: Step,
     },
     StopRunByError {
-        checkpoint: Told,
+        checkpoint: EventCheckpoint,
         step: Step,
         error: RunFailure,
     },
     /// Not in the original, which ends without an event here.
     StopRunByCancellation {
-        checkpoint: Told,
+        checkpoint: EventCheckpoint,
         step: Step,
     },
     /// A budget is used up: of the job, or of this Run's repetitions. Not in the original, which has none.
     StopRunByBudget {
-        checkpoint: Told,
+        checkpoint: EventCheckpoint,
         step: Step,
         reached: Reached,
     },
@@ -364,7 +364,7 @@ impl EventBody {
     }
 
     /// The checkpoint a Run ended with, for the events that end one.
-    pub fn ending(&self) -> Option<&Told> {
+    pub fn ending(&self) -> Option<&EventCheckpoint> {
         match self {
             Self::CompleteRun { checkpoint, .. }
             | Self::StopRunByInteractiveTool { checkpoint, .. }

@@ -31,12 +31,12 @@ pub trait Clock: Send + Sync {
 
 /// Makes ids out of a [`Stamp`]: the same stamp gives the same ids in the same order.
 #[derive(Debug, Clone)]
-pub struct Mint {
+pub struct IdGenerator {
     stamp: Stamp,
     made: u64,
 }
 
-impl Mint {
+impl IdGenerator {
     /// Starts over with `stamp`.
     pub fn new(stamp: Stamp) -> Self {
         Self { stamp, made: 0 }
@@ -153,13 +153,14 @@ pub struct RunSpec {
     pub first_step: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegated_by: Option<DelegatedBy>,
-    pub surroundings: Surroundings,
+    #[serde(rename = "surroundings")]
+    pub parameters: RunParameters,
 }
 
 /// What a Run works with and may find changed when it is resumed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Surroundings {
+pub struct RunParameters {
     pub tools: Vec<ToolRoute>,
     /// The experts behind the tools of kind [`crate::tool::ToolKind::Delegate`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -207,7 +208,8 @@ pub struct Resumption {
     /// the storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
-    pub surroundings: Surroundings,
+    #[serde(rename = "surroundings")]
+    pub parameters: RunParameters,
 }
 
 /// A checkpoint by name.
@@ -226,8 +228,8 @@ mod tests {
     fn minted_ids_are_version_7_sorted_and_reproducible() {
         let stamp = Stamp { at: 1_771_000_000_000, seed: 42 };
         let make = || {
-            let mut mint = Mint::new(stamp);
-            (0..300).map(|_| mint.id()).collect::<Vec<_>>()
+            let mut ids = IdGenerator::new(stamp);
+            (0..300).map(|_| ids.id()).collect::<Vec<_>>()
         };
         let ids = make();
         assert_eq!(ids, make());

@@ -12,12 +12,12 @@ use crate::machine::transition::Action;
 use crate::message::Message;
 use crate::tool::{ToolCall, ToolKind, ToolResult};
 
-/// Told to a model that gave neither text nor a call (the original's nudge).
+/// Sent to a model that gave neither text nor a call (the original's nudge).
 const NOTHING_SAID: &str = r#"{"error":"Error: No tool call or text generated","message":"You must generate a tool call or provide a response. Try again."}"#;
-/// Told to a model whose calls were cut off (the original's).
+/// Sent to a model whose calls were cut off (the original's).
 const CUT_OFF: &str =
     r#"{"error":"Error: Tool call generation failed","message":"Generation length exceeded. Try again."}"#;
-/// Told to observers when the provider paused a long turn; the conversation needs nothing added.
+/// Sent to observers when the provider paused a long turn; the conversation needs nothing added.
 const PAUSED: &str = r#"{"error":"Paused","message":"The provider paused a long turn; it goes on in the next step."}"#;
 
 /// What is said of an answer that nobody gave.
@@ -83,13 +83,13 @@ impl RunMachine {
         let usage = generation.usage.unwrap_or_default();
         self.step.usage = self.step.usage.plus(usage);
         self.head.usage = self.head.usage.plus(usage);
-        let spend = Spend::of(self.surroundings.price.as_ref(), generation.billed());
+        let spend = Spend::of(self.parameters.price.as_ref(), generation.billed());
         self.enter(usage, spend, generation.context_tokens.or(generation.usage.map(|usage| usage.total_tokens)));
         Used { usage, spend }
     }
 
     fn call(&mut self, generation: &Generation, asked: &[AskedCall<'_>], said: &str, used: Used) -> Arrow {
-        let turn = Turn::of(asked, said, &self.surroundings, &mut self.head.todos, &self.call_ids, &mut self.mint);
+        let turn = Turn::of(asked, said, &self.parameters, &mut self.head.todos, &self.call_ids, &mut self.ids);
         let message = self.expert_message(generation, &turn.calls());
         self.head.retry_count = 0;
         self.step.tool_calls = turn.calls();
@@ -131,7 +131,7 @@ impl RunMachine {
         mend: impl FnOnce(&mut Self) -> (&'static str, Vec<Message>, Vec<ToolResult>),
     ) -> Arrow {
         let retries = self.head.retry_count;
-        if retries >= self.surroundings.limits.max_retries {
+        if retries >= self.parameters.limits.max_retries {
             return self.stop_by_error(RunFailure {
                 name: "MaxRetriesExceeded".to_owned(),
                 message: format!("Max retries ({retries}) exceeded: {problem}"),
@@ -157,7 +157,7 @@ impl RunMachine {
         // Nothing is called, so the task list must not change either.
         let mut todos = self.head.todos.clone();
         let first = asked.get(..1).unwrap_or(asked);
-        let calls = Turn::of(first, "", &self.surroundings, &mut todos, &self.call_ids, &mut self.mint).calls();
+        let calls = Turn::of(first, "", &self.parameters, &mut todos, &self.call_ids, &mut self.ids).calls();
         let results: Vec<ToolResult> = calls.iter().map(|call| ToolResult::error(call, CUT_OFF)).collect();
         let said = self.expert_message(generation, &calls);
         let answered = self.tool_message(&results);
@@ -172,31 +172,31 @@ impl RunMachine {
         for part in &generation.parts {
             contents.push(match part {
                 GeneratedPart::Thinking { thinking } => {
-                    ExpertPart::ThinkingPart { id: self.mint.id(), thinking: thinking.clone() }
+                    ExpertPart::ThinkingPart { id: self.ids.id(), thinking: thinking.clone() }
                 }
                 GeneratedPart::Text { text } if !text.is_empty() => {
-                    ExpertPart::TextPart { id: self.mint.id(), text: text.clone() }
+                    ExpertPart::TextPart { id: self.ids.id(), text: text.clone() }
                 }
                 GeneratedPart::Opaque { opaque } => {
-                    ExpertPart::OpaquePart { id: self.mint.id(), opaque: opaque.clone() }
+                    ExpertPart::OpaquePart { id: self.ids.id(), opaque: opaque.clone() }
                 }
                 GeneratedPart::Text { .. } | GeneratedPart::ToolCall { .. } => continue,
             });
         }
         for call in calls {
             contents.push(ExpertPart::ToolCallPart {
-                id: self.mint.id(),
+                id: self.ids.id(),
                 tool_call_id: call.id.clone(),
                 tool_name: call.tool_name.clone(),
                 args: call.args.clone().into(),
             });
         }
-        Message::ExpertMessage { id: self.mint.id(), contents, cache: false }
+        Message::ExpertMessage { id: self.ids.id(), contents, cache: false }
     }
 
     pub(super) fn expert_text_message(&mut self, text: String) -> Message {
-        let contents = vec![ExpertPart::TextPart { id: self.mint.id(), text }];
-        Message::ExpertMessage { id: self.mint.id(), contents, cache: false }
+        let contents = vec![ExpertPart::TextPart { id: self.ids.id(), text }];
+        Message::ExpertMessage { id: self.ids.id(), contents, cache: false }
     }
 }
 

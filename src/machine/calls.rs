@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::checkpoint::{CheckpointHead, TodoList};
 use crate::content::{Content, ExpertPart};
-use crate::fact::{Mint, Surroundings};
+use crate::fact::{IdGenerator, RunParameters};
 use crate::generation::Arguments;
 use crate::machine::todo::{self, ATTEMPT_COMPLETION, Completion};
 use crate::message::Message;
@@ -51,19 +51,19 @@ impl Turn {
     pub fn of(
         asked: &[AskedCall<'_>],
         said: &str,
-        surroundings: &Surroundings,
+        parameters: &RunParameters,
         todos: &mut TodoList,
         used_ids: &HashSet<String>,
-        mint: &mut Mint,
+        ids: &mut IdGenerator,
     ) -> Self {
         let mut taken: HashSet<String> = HashSet::new();
         let mut slots: Vec<Slot> = asked
             .iter()
             .map(|asked| {
                 let free = !asked.id.is_empty() && !used_ids.contains(asked.id) && !taken.contains(asked.id);
-                let id = if free { asked.id.to_owned() } else { format!("call_{}", mint.uuid().simple()) };
+                let id = if free { asked.id.to_owned() } else { format!("call_{}", ids.uuid().simple()) };
                 taken.insert(id.clone());
-                Slot::of(id, asked, surroundings)
+                Slot::of(id, asked, parameters)
             })
             .collect();
         slots.sort_by_key(|slot| match slot.kind {
@@ -106,13 +106,13 @@ impl Turn {
         messages: &[Message],
         head: &CheckpointHead,
         answers: &[ToolResult],
-        surroundings: &Surroundings,
+        parameters: &RunParameters,
     ) -> Self {
         let Some(Message::ExpertMessage { contents, .. }) = messages.last() else { return Self::default() };
         let mut slots = Vec::new();
         for part in contents {
             let ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } = part else { continue };
-            let route = surroundings.tools.iter().find(|route| route.name == *tool_name);
+            let route = parameters.tools.iter().find(|route| route.name == *tool_name);
             let pending = head.pending_tool_calls.iter().find(|call| call.id == *tool_call_id);
             let delegated = head.delegate_to.iter().find(|to| to.tool_call_id == *tool_call_id);
             let call = pending.cloned().unwrap_or_else(|| ToolCall {
@@ -140,7 +140,7 @@ impl Turn {
                     let unknown = format!("no result of {tool_name} was recorded; its effect is unknown");
                     return Some(ToolResult::error(&call, unknown));
                 }
-                if kind == ToolKind::Delegate { delegate_problem(&call, surroundings) } else { None }
+                if kind == ToolKind::Delegate { delegate_problem(&call, parameters) } else { None }
             });
             slots.push(Slot { call, kind, answer });
         }
@@ -183,39 +183,39 @@ impl Turn {
     }
 
     /// Takes the answer of an MCP call that [`Self::awaits`] it; any other is dropped.
-    pub fn take(&mut self, mut result: ToolResult, mint: &mut Mint) {
+    pub fn take(&mut self, mut result: ToolResult, ids: &mut IdGenerator) {
         let open = self.slots.iter_mut().find(|slot| slot.is_open(ToolKind::Mcp) && slot.call.id == result.id);
         if let Some(slot) = open {
-            name_parts(&mut result.result, mint);
+            name_parts(&mut result.result, ids);
             slot.answer = Some(result);
         }
     }
 
-    /// Answers the calls of delegates that a process with other surroundings can no longer make.
-    pub fn adapt(&mut self, surroundings: &Surroundings) {
+    /// Answers the calls of delegates that a process with other parameters can no longer make.
+    pub fn adapt(&mut self, parameters: &RunParameters) {
         for slot in self.slots.iter_mut().filter(|slot| slot.is_open(ToolKind::Delegate)) {
-            slot.answer = delegate_problem(&slot.call, surroundings);
+            slot.answer = delegate_problem(&slot.call, parameters);
         }
     }
 
     /// Gives ids to the parts of all answers that have none.
-    pub fn name_answers(&mut self, mint: &mut Mint) {
+    pub fn name_answers(&mut self, ids: &mut IdGenerator) {
         for answer in self.slots.iter_mut().filter_map(|slot| slot.answer.as_mut()) {
-            name_parts(&mut answer.result, mint);
+            name_parts(&mut answer.result, ids);
         }
     }
 }
 
 /// Gives ids to parts that have none.
-pub fn name_parts(parts: &mut [Content], mint: &mut Mint) {
+pub fn name_parts(parts: &mut [Content], ids: &mut IdGenerator) {
     for id in parts.iter_mut().map(Content::id_mut).filter(|id| id.is_empty()) {
-        *id = mint.id();
+        *id = ids.id();
     }
 }
 
 impl Slot {
-    fn of(id: String, asked: &AskedCall<'_>, surroundings: &Surroundings) -> Self {
-        let route = surroundings.tools.iter().find(|route| route.name == asked.name);
+    fn of(id: String, asked: &AskedCall<'_>, parameters: &RunParameters) -> Self {
+        let route = parameters.tools.iter().find(|route| route.name == asked.name);
         let mut call = ToolCall {
             id,
             skill_name: route.map_or_else(|| NO_SKILL.to_owned(), |route| route.skill_name.clone()),
@@ -227,12 +227,12 @@ impl Slot {
                 if let Arguments::Valid(args) = arguments {
                     call.args.clone_from(args);
                 }
-                Some(ToolResult::error(&call, unknown_tool(asked.name, surroundings)))
+                Some(ToolResult::error(&call, unknown_tool(asked.name, parameters)))
             }
             (Some(_), Arguments::Invalid(raw)) => Some(ToolResult::error(&call, invalid_arguments(asked.name, raw))),
             (Some(route), Arguments::Valid(args)) => {
                 call.args.clone_from(args);
-                if route.kind == ToolKind::Delegate { delegate_problem(&call, surroundings) } else { None }
+                if route.kind == ToolKind::Delegate { delegate_problem(&call, parameters) } else { None }
             }
         };
         Self { call, kind: route.map_or(ToolKind::Mcp, |route| route.kind), answer }
@@ -244,9 +244,9 @@ impl Slot {
 }
 
 /// A delegate needs a query, and must be one of the experts known.
-fn delegate_problem(call: &ToolCall, surroundings: &Surroundings) -> Option<ToolResult> {
+fn delegate_problem(call: &ToolCall, parameters: &RunParameters) -> Option<ToolResult> {
     let has_query = call.args.get("query").and_then(|q| q.as_str()).is_some_and(|q| !q.trim().is_empty());
-    let is_known = surroundings.delegates.iter().any(|expert| expert.key.as_str() == call.skill_name);
+    let is_known = parameters.delegates.iter().any(|expert| expert.key.as_str() == call.skill_name);
     match (has_query, is_known) {
         (false, _) => Some(ToolResult::error(call, format!("{} needs a query that is not empty", call.tool_name))),
         (_, false) => Some(ToolResult::error(call, format!("no expert {} is defined", call.skill_name))),
@@ -254,8 +254,8 @@ fn delegate_problem(call: &ToolCall, surroundings: &Surroundings) -> Option<Tool
     }
 }
 
-fn unknown_tool(name: &str, surroundings: &Surroundings) -> String {
-    let known: Vec<&str> = surroundings.tools.iter().map(|route| route.name.as_str()).collect();
+fn unknown_tool(name: &str, parameters: &RunParameters) -> String {
+    let known: Vec<&str> = parameters.tools.iter().map(|route| route.name.as_str()).collect();
     format!("there is no tool {name:?}. The tools are: {}", known.join(", "))
 }
 

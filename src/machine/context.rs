@@ -61,11 +61,11 @@ impl RunMachine {
     /// The Run goes on with what may be another model.
     pub(super) fn change_window(&mut self) {
         let head = &mut self.head;
-        if head.context_window != self.surroundings.context_window {
+        if head.context_window != self.parameters.context_window {
             // Another window is another model, which counts otherwise.
             self.measured = None;
         }
-        head.context_window = self.surroundings.context_window;
+        head.context_window = self.parameters.context_window;
         head.context_window_usage = match (head.context_window, head.context) {
             (Some(window), Some(measured)) => Some(share(measured.tokens, window)),
             (Some(_), None) => head.context_window_usage,
@@ -76,7 +76,7 @@ impl RunMachine {
     /// The conversation does not fit: older steps are summarised, if that is wanted and may help.
     pub(super) fn overflowed(&mut self, overflow: Overflow) -> Arrow {
         let since = self.head.summarized_at.map(|step| self.head.step_number.saturating_sub(step));
-        let remedy = match self.surroundings.context_limit {
+        let remedy = match self.parameters.context_limit {
             ContextLimit::Stop => {
                 "Continue with a model that has a larger window, with contextLimit = \"summarize\", or with smaller \
                  outputs of tools (maxToolOutput)"
@@ -228,7 +228,7 @@ impl RunMachine {
             let _ = write!(text, "\n- [{mark}] {id}: {title}");
         }
         let contents = self.named(vec![Content::text(text)]);
-        Message::UserMessage { id: self.mint.id(), contents, cache: false }
+        Message::UserMessage { id: self.ids.id(), contents, cache: false }
     }
 }
 

@@ -15,7 +15,7 @@ impl RunMachine {
     }
 
     pub(super) fn instruction_message(&mut self, text: &str) -> Message {
-        Message::InstructionMessage { id: self.mint.id(), contents: self.named(vec![Content::text(text)]), cache: true }
+        Message::InstructionMessage { id: self.ids.id(), contents: self.named(vec![Content::text(text)]), cache: true }
     }
 
     pub(super) fn add_input(&mut self, message: Message) {
@@ -30,25 +30,25 @@ impl RunMachine {
     }
 
     pub(super) fn named(&mut self, mut contents: Vec<Content>) -> Vec<Content> {
-        calls::name_parts(&mut contents, &mut self.mint);
+        calls::name_parts(&mut contents, &mut self.ids);
         contents
     }
 
     pub(super) fn user_message(&mut self, text: &str) -> Message {
-        Message::UserMessage { id: self.mint.id(), contents: self.named(vec![Content::text(text)]), cache: false }
+        Message::UserMessage { id: self.ids.id(), contents: self.named(vec![Content::text(text)]), cache: false }
     }
 
     pub(super) fn tool_message(&mut self, results: &[ToolResult]) -> Message {
         let contents = results
             .iter()
             .map(|result| ResultPart::ToolResultPart {
-                id: self.mint.id(),
+                id: self.ids.id(),
                 tool_call_id: result.id.clone(),
                 tool_name: result.tool_name.clone(),
                 contents: self.named(result.result.clone()),
                 is_error: result.is_error,
             })
             .collect();
-        Message::ToolMessage { id: self.mint.id(), contents, cache: false }
+        Message::ToolMessage { id: self.ids.id(), contents, cache: false }
     }
 }

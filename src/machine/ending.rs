@@ -1,7 +1,7 @@
 //! Where steps and Runs begin and end.
 
 use crate::checkpoint::{RunFailure, Status};
-use crate::event::{EventBody, Step, Told};
+use crate::event::{EventBody, EventCheckpoint, Step};
 use crate::id::CheckpointId;
 use crate::machine::run::{Arrow, RunMachine};
 use crate::machine::state::State;
@@ -13,7 +13,7 @@ impl RunMachine {
             let message = self.user_message(&text);
             self.add_new(message);
         }
-        if self.head.step_number >= self.surroundings.limits.max_steps {
+        if self.head.step_number >= self.parameters.limits.max_steps {
             return self.stop(Status::StoppedByExceededMaxSteps, |checkpoint, step| {
                 EventBody::StopRunByExceededMaxSteps { checkpoint, step }
             });
@@ -22,7 +22,7 @@ impl RunMachine {
             return self.stop_by_budget(reached);
         }
         let checkpoint = self.told();
-        self.head.id = CheckpointId::from(self.mint.uuid());
+        self.head.id = CheckpointId::from(self.ids.uuid());
         self.head.step_number = self.head.step_number.saturating_add(1);
         let next_checkpoint = self.told();
         let step = self.end_step();
@@ -41,7 +41,7 @@ impl RunMachine {
     }
 
     /// Ends the Run with `status` and the event that `event` makes.
-    pub(super) fn stop(&mut self, status: Status, event: impl FnOnce(Told, Step) -> EventBody) -> Arrow {
+    pub(super) fn stop(&mut self, status: Status, event: impl FnOnce(EventCheckpoint, Step) -> EventBody) -> Arrow {
         self.head.status = status;
         self.step.pending_tool_calls.clone_from(&self.head.pending_tool_calls);
         self.step.partial_tool_results.clone_from(&self.head.partial_tool_results);
@@ -51,17 +51,17 @@ impl RunMachine {
     }
 
     /// The state of now, as events carry it.
-    pub(super) fn told(&self) -> Told {
-        Told { head: Box::new(self.head.clone()), messages: self.messages.len() }
+    pub(super) fn told(&self) -> EventCheckpoint {
+        EventCheckpoint { head: Box::new(self.head.clone()), messages: self.messages.len() }
     }
 
     pub(super) fn begin_step(&mut self) {
-        self.step = Step { step_number: self.head.step_number, started_at: self.mint.at(), ..Step::default() };
+        self.step = Step { step_number: self.head.step_number, started_at: self.ids.at(), ..Step::default() };
     }
 
     pub(super) fn end_step(&mut self) -> Step {
         let mut step = std::mem::take(&mut self.step);
-        step.finished_at = Some(self.mint.at());
+        step.finished_at = Some(self.ids.at());
         step
     }
 }

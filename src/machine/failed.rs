@@ -32,7 +32,7 @@ impl RunMachine {
             return self.overflowed(Overflow::of(failure));
         }
         let retries = self.head.retry_count;
-        let exhausted = retries >= self.surroundings.limits.max_retries;
+        let exhausted = retries >= self.parameters.limits.max_retries;
         if let Some(after_ms) = retry_in_ms.filter(|_| !exhausted) {
             let reason = serde_json::json!({ "error": failure.kind.name(), "message": failure.message });
             let event = self.retry(

@@ -11,7 +11,7 @@ use crate::content::{Content, ExpertPart, Opaque, ResultPart};
 use crate::cost::{Cost, Price, Rates, Spend};
 use crate::event::{Event, EventBody};
 use crate::expert::{ContextLimit, ExpertRef};
-use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunSpec, Stamp, Surroundings};
+use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunParameters, RunSpec, Stamp};
 use crate::generation::{Arguments, FailureKind, FinishReason, GeneratedPart, Generation, GenerationFailure};
 use crate::id::RunId;
 use crate::machine::{ARROWS, Action, Arrow, Input, RunMachine, State};
@@ -41,11 +41,11 @@ fn expert(key: &str) -> ExpertRef {
     ExpertRef { key: key.parse().unwrap(), name: key.to_owned(), version: "1.0.0".to_owned() }
 }
 
-fn surroundings(max_steps: u64) -> Surroundings {
+fn parameters(max_steps: u64) -> RunParameters {
     let tool = |name: &str, skill: &str, kind| ToolRoute { name: name.to_owned(), skill_name: skill.to_owned(), kind };
     // A picodollar a token, of whatever kind: the cost is as high as the usage.
     let rates = Rates { input: 1, cached_input: 1, cache_write: None, output: 1 };
-    Surroundings {
+    RunParameters {
         tools: vec![
             tool("read", BASE_SKILL, ToolKind::Mcp),
             tool("write", BASE_SKILL, ToolKind::Mcp),
@@ -314,7 +314,7 @@ fn started(max_steps: u64) -> Fact {
         instruction: "be good".to_owned(),
         first_step: 1,
         delegated_by: None,
-        surroundings: surroundings(max_steps),
+        parameters: parameters(max_steps),
     };
     Fact { stamp: stamp(0), body: FactBody::Started { spec: Box::new(spec), input: vec![Content::text("question")] } }
 }
@@ -354,14 +354,14 @@ fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choices<'_>, n:
         delegated_usage: Usage::default(),
         delegated_spend: Spend::default(),
         instruction: None,
-        surroundings: {
-            let mut surroundings = surroundings(1 + choices.below(30) as u64);
+        parameters: {
+            let mut parameters = parameters(1 + choices.below(30) as u64);
             if choices.below(4) == 0 {
                 // Another configuration than the one that the calls were made under.
-                surroundings.delegates.clear();
-                surroundings.tools.retain(|tool| !matches!(tool.name.as_str(), "helper" | "write"));
+                parameters.delegates.clear();
+                parameters.tools.retain(|tool| !matches!(tool.name.as_str(), "helper" | "write"));
             }
-            surroundings
+            parameters
         },
     };
     Fact { stamp: stamp(n), body: FactBody::Resumed { resumption: Box::new(resumption) } }
@@ -415,7 +415,7 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
         Action::CallTools { .. } if odd == 6 => {
             FactBody::BudgetReached { reached: Reached::Duration { limit_ms: 9, spent_ms: 10 } }
         }
-        Action::Generate { .. } if odd == 5 => FactBody::ToolsChanged { tools: surroundings(1).tools },
+        Action::Generate { .. } if odd == 5 => FactBody::ToolsChanged { tools: parameters(1).tools },
         Action::Generate { .. } if odd == 8 || odd == 9 => FactBody::GenerationFailed {
             failure: GenerationFailure {
                 kind: FailureKind::ContextOverflow,

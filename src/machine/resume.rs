@@ -13,16 +13,16 @@ use crate::tool::ToolKind;
 
 impl RunMachine {
     pub(super) fn resume(&mut self, resumption: &Resumption) -> Arrow {
-        self.surroundings = resumption.surroundings.clone();
+        self.parameters = resumption.parameters.clone();
         if let Some(instruction) = &resumption.instruction {
             self.replace_instruction(instruction);
         }
-        let mut turn = Turn::rebuild(&self.messages, &self.head, &resumption.answers, &self.surroundings);
-        turn.name_answers(&mut self.mint);
+        let mut turn = Turn::rebuild(&self.messages, &self.head, &resumption.answers, &self.parameters);
+        turn.name_answers(&mut self.ids);
         self.measured = self.head.context.map(Measured::of_checkpoint);
         let head = &mut self.head;
         head.format_version = FORMAT_VERSION;
-        head.id = CheckpointId::from(self.mint.uuid());
+        head.id = CheckpointId::from(self.ids.uuid());
         head.run_id = resumption.run_id.clone();
         self.book.counted_step = head.step_number.max(resumption.reached_step);
         head.step_number = self.book.counted_step.saturating_add(1);
@@ -59,14 +59,14 @@ impl RunMachine {
 
     /// Another process goes on with this Run, in the state that its facts lead to.
     pub(super) fn taken_over(&mut self, state: State, resumption: &Resumption) -> Arrow {
-        self.surroundings = resumption.surroundings.clone();
+        self.parameters = resumption.parameters.clone();
         self.head.retry_count = 0;
         self.change_window();
         let event = EventBody::ResumeFromStop { checkpoint: self.told() };
         match state {
             State::CallingMcpTools(mut turn) => {
                 self.head.queued_messages.extend(resumption.query.clone());
-                turn.adapt(&self.surroundings);
+                turn.adapt(&self.parameters);
                 let action = Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true };
                 Arrow { state: State::CallingMcpTools(turn), events: vec![event], save: false, action }
             }
@@ -107,7 +107,7 @@ mod tests {
     use crate::checkpoint::{Checkpoint, CheckpointHead};
     use crate::content::{Content, ExpertPart, ResultPart};
     use crate::expert::ExpertRef;
-    use crate::fact::{Fact, FactBody, ParentCheckpoint, Stamp, Surroundings};
+    use crate::fact::{Fact, FactBody, ParentCheckpoint, RunParameters, Stamp};
     use crate::machine::transition::Input;
     use crate::message::Message;
     use crate::tool::{ToolCall, ToolRoute};
@@ -160,10 +160,10 @@ mod tests {
             delegated_usage: crate::usage::Usage::default(),
             delegated_spend: crate::cost::Spend::default(),
             instruction: instruction.map(str::to_owned),
-            surroundings: Surroundings {
+            parameters: RunParameters {
                 tools: TOOLS.map(route).to_vec(),
                 delegates: vec![helper],
-                ..Surroundings::default()
+                ..RunParameters::default()
             },
         };
         let body = FactBody::Resumed { resumption: Box::new(resumption) };

@@ -8,7 +8,7 @@ use crate::content::Content;
 use crate::cost::Spend;
 use crate::event::{Event, EventBody, SCHEMA_VERSION, Step};
 use crate::expert::ExpertRef;
-use crate::fact::{Fact, FactBody, Mint, RunSpec, Stamp, Surroundings};
+use crate::fact::{Fact, FactBody, IdGenerator, RunParameters, RunSpec, Stamp};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::calls::Turn;
 use crate::machine::estimate::Measured;
@@ -31,10 +31,10 @@ pub struct RunMachine {
     pub(super) head: CheckpointHead,
     pub(super) messages: Vec<Message>,
     pub(super) step: Step,
-    pub(super) surroundings: Surroundings,
+    pub(super) parameters: RunParameters,
     /// Ids of all calls in the conversation.
     pub(super) call_ids: HashSet<String>,
-    pub(super) mint: Mint,
+    pub(super) ids: IdGenerator,
     pub(super) book: Book,
     /// The size of the conversation, as the latest answer told it.
     pub(super) measured: Option<Measured>,
@@ -92,8 +92,8 @@ impl RunMachine {
             head,
             messages,
             step: Step::default(),
-            surroundings: Surroundings::default(),
-            mint: Mint::new(Stamp { at: 0, seed: 0 }),
+            parameters: RunParameters::default(),
+            ids: IdGenerator::new(Stamp { at: 0, seed: 0 }),
             book: Book::default(),
             measured: None,
             sequence: 0,
@@ -110,7 +110,7 @@ impl RunMachine {
             return Err(illegal);
         }
         if let Input::Fact(fact) = input {
-            self.mint = Mint::new(fact.stamp);
+            self.ids = IdGenerator::new(fact.stamp);
         }
         let state = std::mem::replace(&mut self.state, State::Init);
         let arrow = match (state, input) {
@@ -180,7 +180,7 @@ impl RunMachine {
 
     /// The time of the latest fact, in milliseconds since the epoch; 0 before the first.
     pub fn now(&self) -> u64 {
-        self.mint.at()
+        self.ids.at()
     }
 
     /// What the machine still asks for: after its facts were replayed, this is where the driver takes over. Calls
@@ -215,8 +215,8 @@ impl RunMachine {
     }
 
     /// What the Run works with.
-    pub fn surroundings(&self) -> &Surroundings {
-        &self.surroundings
+    pub fn parameters(&self) -> &RunParameters {
+        &self.parameters
     }
 
     /// The state without its messages.
@@ -269,18 +269,18 @@ impl RunMachine {
     }
 
     fn start(&mut self, spec: &RunSpec, input: &[Content]) -> Arrow {
-        let id = CheckpointId::from(self.mint.uuid());
+        let id = CheckpointId::from(self.ids.uuid());
         self.head = CheckpointHead::fresh(id, spec.job_id.clone(), spec.run_id.clone(), spec.expert.clone());
         self.head.step_number = spec.first_step.max(1);
         self.book.counted_step = self.head.step_number.saturating_sub(1);
         self.head.delegated_by.clone_from(&spec.delegated_by);
-        self.head.context_window = spec.surroundings.context_window;
-        self.head.context_window_usage = spec.surroundings.context_window.map(|_| 0.0);
+        self.head.context_window = spec.parameters.context_window;
+        self.head.context_window_usage = spec.parameters.context_window.map(|_| 0.0);
         let initial = self.told();
         self.head.status = Status::Proceeding;
-        self.surroundings = spec.surroundings.clone();
+        self.parameters = spec.parameters.clone();
         let instruction = self.instruction_message(&spec.instruction);
-        let query = Message::UserMessage { id: self.mint.id(), contents: self.named(input.to_vec()), cache: false };
+        let query = Message::UserMessage { id: self.ids.id(), contents: self.named(input.to_vec()), cache: false };
         self.begin_step();
         self.add_input(instruction);
         self.add_input(query);
@@ -300,7 +300,7 @@ impl RunMachine {
 
     /// The model is about to be asked, and may call other tools than before.
     fn change_tools(&mut self, tools: &[ToolRoute]) -> Arrow {
-        self.surroundings.tools = tools.to_vec();
+        self.parameters.tools = tools.to_vec();
         if let Some(measured) = &mut self.measured {
             measured.other_tools = true;
         }
@@ -338,8 +338,8 @@ impl RunMachine {
         };
         self.sequence += 1;
         Event {
-            id: self.mint.id(),
-            timestamp: self.mint.at(),
+            id: self.ids.id(),
+            timestamp: self.ids.at(),
             job_id: self.head.job_id.clone(),
             run_id: self.head.run_id.clone(),
             expert_key: Some(self.head.expert.key.clone()),

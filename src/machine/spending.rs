@@ -153,7 +153,7 @@ impl RunMachine {
 
     /// Whether the turn that has just ended repeats those before it once too often.
     pub(super) fn repetition(&self) -> Option<Reached> {
-        let limit = self.surroundings.max_tool_repetitions?;
+        let limit = self.parameters.max_tool_repetitions?;
         let Some((Message::ToolMessage { contents: results, .. }, before)) = self.messages.split_last() else {
             return None;
         };

@@ -10,7 +10,7 @@ use crate::tool::{ToolKind, ToolResult};
 
 impl RunMachine {
     pub(super) fn returned(&mut self, mut turn: Turn, result: &ToolResult) -> Arrow {
-        turn.take(result.clone(), &mut self.mint);
+        turn.take(result.clone(), &mut self.ids);
         let action = if turn.has_open(ToolKind::Mcp) { Action::Wait } else { Action::Proceed };
         Arrow { state: State::CallingMcpTools(turn), events: Vec::new(), save: false, action }
     }
@@ -41,7 +41,7 @@ impl RunMachine {
 
     pub(super) fn delegates(&mut self, turn: Turn) -> Arrow {
         let calls = turn.open(ToolKind::Delegate);
-        let experts = &self.surroundings.delegates;
+        let experts = &self.parameters.delegates;
         let delegate_to: Vec<DelegateTo> = calls
             .iter()
             .filter_map(|call| {

@@ -4,7 +4,7 @@ use perstack::budget::{Budgets, Spent};
 use perstack::checkpoint::{Checkpoint, CheckpointHead, DelegateTo, DelegatedBy, Status, TodoList};
 use perstack::content::ExpertPart;
 use perstack::cost::{Cost, Spend};
-use perstack::event::{Event, EventBody, SCHEMA_VERSION, Step, Told};
+use perstack::event::{Event, EventBody, EventCheckpoint, SCHEMA_VERSION, Step};
 use perstack::expert::ExpertRef;
 use perstack::message::Message;
 use perstack::runtime::Outcome;
@@ -93,8 +93,8 @@ pub fn retry(reason: &str, delay_ms: Option<u64>) -> EventBody {
 }
 
 /// A checkpoint within an event.
-pub fn told(head: CheckpointHead) -> Told {
-    Told { head: Box::new(head), messages: 0 }
+pub fn told(head: CheckpointHead) -> EventCheckpoint {
+    EventCheckpoint { head: Box::new(head), messages: 0 }
 }
 
 /// An event of a Run.

@@ -3,7 +3,7 @@
 //! Knows no terminal. Everything that comes from models, tools and servers leaves here on one line and without control
 //! characters. How the job as a whole ended is told afterwards, from its outcome.
 
-use perstack::event::{Event, EventBody, Step, Told};
+use perstack::event::{Event, EventBody, EventCheckpoint, Step};
 use perstack::id::RunId;
 use serde_json::Value;
 
@@ -190,7 +190,7 @@ impl View {
         self.detail(id, text)
     }
 
-    fn begin(&mut self, event: &Event, told: &Told, how: &str) -> Vec<Note> {
+    fn begin(&mut self, event: &Event, told: &EventCheckpoint, how: &str) -> Vec<Note> {
         let head = &told.head;
         let id = &event.run_id;
         let run = self.tree.begin(id, head);
@@ -203,7 +203,7 @@ impl View {
         vec![self.note(id, NoteKind::Begun, format!("{how} at step {step}"))]
     }
 
-    fn next_step(&mut self, id: &RunId, told: &Told, step: &Step, next: u64) -> Vec<Note> {
+    fn next_step(&mut self, id: &RunId, told: &EventCheckpoint, step: &Step, next: u64) -> Vec<Note> {
         let notes = self.finish_step(id, told, step);
         if let Some(run) = self.tree.get_mut(id) {
             run.step = next;
@@ -212,7 +212,7 @@ impl View {
     }
 
     /// The step that a Run stops with; one that a budget ended before the model was asked did nothing.
-    fn last_step(&mut self, id: &RunId, checkpoint: &Told, step: &Step) -> Vec<Note> {
+    fn last_step(&mut self, id: &RunId, checkpoint: &EventCheckpoint, step: &Step) -> Vec<Note> {
         if checkpoint.head.budget.is_some() && step.tool_calls.is_empty() {
             return Vec::new();
         }
@@ -220,7 +220,7 @@ impl View {
     }
 
     /// What a step did, once it is over.
-    fn finish_step(&mut self, id: &RunId, told: &Told, step: &Step) -> Vec<Note> {
+    fn finish_step(&mut self, id: &RunId, told: &EventCheckpoint, step: &Step) -> Vec<Note> {
         let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
         run.take(&told.head);
         let did = run.end_step(&step.tool_calls);
@@ -228,7 +228,7 @@ impl View {
         vec![self.note(id, NoteKind::Done, format!("step {}  {did}", step.step_number))]
     }
 
-    fn delegate(&mut self, id: &RunId, told: &Told, step: &Step) -> Vec<Note> {
+    fn delegate(&mut self, id: &RunId, told: &EventCheckpoint, step: &Step) -> Vec<Note> {
         self.tree.wait(id, &told.head.delegate_to);
         let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
         run.take(&told.head);
@@ -237,7 +237,7 @@ impl View {
         vec![self.note(id, NoteKind::Begun, text)]
     }
 
-    fn complete(&mut self, id: &RunId, told: &Told) -> Vec<Note> {
+    fn complete(&mut self, id: &RunId, told: &EventCheckpoint) -> Vec<Note> {
         let step = told.head.step_number;
         let text =
             if self.is_delegate(id) { format!("completed at step {step}") } else { format!("step {step}  answered") };
@@ -245,7 +245,7 @@ impl View {
     }
 
     /// A Run's end. What it used is told for delegates only: the job's total follows from its outcome.
-    fn end(&mut self, id: &RunId, told: &Told, kind: NoteKind, text: &str) -> Vec<Note> {
+    fn end(&mut self, id: &RunId, told: &EventCheckpoint, kind: NoteKind, text: &str) -> Vec<Note> {
         let used = if self.is_delegate(id) {
             let cost = money(told.head.spend).map(|cost| format!("  {cost}")).unwrap_or_default();
             format!("  {} tokens{cost}", count(told.head.usage.total_tokens))
@@ -258,7 +258,7 @@ impl View {
     }
 
     /// A Run's stop. The coordinator's is told from the job's outcome, with what to do next.
-    fn end_of_delegate(&mut self, id: &RunId, told: &Told, text: &str) -> Vec<Note> {
+    fn end_of_delegate(&mut self, id: &RunId, told: &EventCheckpoint, text: &str) -> Vec<Note> {
         let is_delegate = self.is_delegate(id);
         let notes = self.end(id, told, NoteKind::Stopped, text);
         if is_delegate { notes } else { Vec::new() }

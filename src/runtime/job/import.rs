@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 
 use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION};
 use crate::expert::ExpertKey;
-use crate::fact::{Clock, Mint};
+use crate::fact::{Clock, IdGenerator};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::runtime::clock::SystemClock;
@@ -98,15 +98,15 @@ fn check_experts(key: &ExpertKey, path: &Path, options: &Options) -> Result<(), 
 /// Gives new ids in the place of those that name anything here: what is on record keeps its names, and they keep
 /// their meaning.
 fn rename_taken(store: &Store, head: &mut CheckpointHead) -> Result<(), StoreError> {
-    let mut mint = Mint::new(SystemClock.stamp());
+    let mut ids = IdGenerator::new(SystemClock.stamp());
     if store.is_taken(head.job_id.as_str())? {
-        head.job_id = JobId::from(mint.uuid());
+        head.job_id = JobId::from(ids.uuid());
     }
     if store.is_taken(head.run_id.as_str())? {
-        head.run_id = RunId::from(mint.uuid());
+        head.run_id = RunId::from(ids.uuid());
     }
     if store.is_taken(head.id.as_str())? {
-        head.id = CheckpointId::from(mint.uuid());
+        head.id = CheckpointId::from(ids.uuid());
     }
     Ok(())
 }
@@ -130,7 +130,7 @@ fn create_job(store: &Store, head: &mut CheckpointHead) -> Result<JobStore, Stor
     match store.create_job(&job) {
         // A file system that takes names of other letters for the same, or a process that was faster.
         Err(StoreError::JobExists { .. } | StoreError::Locked { .. }) => {
-            job.id = JobId::from(Mint::new(started).uuid());
+            job.id = JobId::from(IdGenerator::new(started).uuid());
             head.job_id = job.id.clone();
             store.create_job(&job)
         }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::Spent;
 use crate::checkpoint::FORMAT_VERSION;
 use crate::cost::Spend;
-use crate::fact::Mint;
+use crate::fact::IdGenerator;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::runtime::budget::{self, BudgetServer};
@@ -49,10 +49,10 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     tools.warnings.extend(doubts);
 
     let stamp = backends.clock.stamp();
-    let mut mint = Mint::new(stamp);
+    let mut ids = IdGenerator::new(stamp);
     let job = Job {
         format_version: FORMAT_VERSION,
-        id: input.job_id.unwrap_or_else(|| JobId::from(mint.uuid())),
+        id: input.job_id.unwrap_or_else(|| JobId::from(ids.uuid())),
         status: JobStatus::Running,
         coordinator_expert_key: expert.key.clone(),
         total_steps: 0,
@@ -69,7 +69,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         },
     };
     let store = Store::new(&options.storage);
-    let task = RunTask::Start { run: RunId::from(mint.uuid()), expert: input.expert, query, by: None, first_step: 1 };
+    let task = RunTask::Start { run: RunId::from(ids.uuid()), expert: input.expert, query, by: None, first_step: 1 };
     let context =
         JobContext { options: options.clone(), backends, job: store.create_job(&job)?, store, why, budget: None };
     work(context, job, Root::Task(Box::new(task), Box::new(tools)), JobSpending::default(), began).await

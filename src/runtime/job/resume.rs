@@ -8,7 +8,7 @@ use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION, Status};
 use crate::cost::Spend;
 use crate::event::InteractiveAnswer;
 use crate::expert::ExpertKey;
-use crate::fact::Mint;
+use crate::fact::IdGenerator;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::machine::Ledger;
@@ -114,7 +114,7 @@ fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> R
         _ => words(&checkpoint, query)?,
     };
     Ok(Start::RunTask(RunTask::Continue(Box::new(ContinueFrom {
-        run: RunId::from(Mint::new(context.backends.clock.stamp()).uuid()),
+        run: RunId::from(IdGenerator::new(context.backends.clock.stamp()).uuid()),
         from: checkpoint,
         query,
         answer,

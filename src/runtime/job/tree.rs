@@ -7,7 +7,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::budget::Reached;
 use crate::checkpoint::{Checkpoint, Status};
-use crate::fact::{Mint, ParentCheckpoint};
+use crate::fact::{IdGenerator, ParentCheckpoint};
 use crate::id::RunId;
 use crate::machine::{JobAction, JobInput, JobMachine, Ledger, RunEnd, TreeLimits};
 use crate::runtime::budget::{BudgetRequests, BudgetServer};
@@ -201,7 +201,7 @@ impl Tree {
             return run;
         }
         let run = if std::mem::take(&mut self.is_fork) {
-            let new = RunId::from(Mint::new(self.context.backends.clock.stamp()).uuid());
+            let new = RunId::from(IdGenerator::new(self.context.backends.clock.stamp()).uuid());
             self.machine.rename(&run, new.clone());
             new
         } else {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::event::{Event, EventBody, EventSink, SCHEMA_VERSION};
 use crate::expert::ExpertKey;
-use crate::fact::{Clock, Mint};
+use crate::fact::{Clock, IdGenerator};
 use crate::generation::Delta;
 use crate::id::{JobId, RunId};
 use crate::redact::{Pieces, Redactor};
@@ -26,11 +26,11 @@ impl EventEmitter {
     }
 
     fn emit_in(&self, body: EventBody, step: Option<u64>) {
-        let mut mint = Mint::new(self.clock.stamp());
+        let mut ids = IdGenerator::new(self.clock.stamp());
         let event = Event {
             body,
-            id: mint.id(),
-            timestamp: mint.at(),
+            id: ids.id(),
+            timestamp: ids.at(),
             job_id: self.job_id.clone(),
             run_id: self.run_id.clone(),
             expert_key: step.map(|_| self.expert.clone()),

@@ -1,4 +1,4 @@
-//! What a Run is done with: its expert and those within reach, its setting as it is written down, its surroundings as
+//! What a Run is done with: its expert and those within reach, its setting as it is written down, its parameters as
 //! its machine knows them.
 
 use indexmap::IndexMap;
@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use crate::checkpoint::FORMAT_VERSION;
 use crate::cost::Price;
 use crate::expert::{Expert, ExpertKey};
-use crate::fact::Surroundings;
+use crate::fact::RunParameters;
 use crate::id::RunId;
 use crate::runtime::RunError;
 use crate::runtime::run::start::JobContext;
@@ -43,9 +43,9 @@ impl JobContext {
     }
 
     /// What a machine needs to know of tools, limits and model.
-    pub fn surroundings(&self, toolset: &Toolset, setting: &RunSetting) -> Surroundings {
+    pub fn parameters(&self, toolset: &Toolset, setting: &RunSetting) -> RunParameters {
         let model = self.backends.provider.model(&setting.model);
-        Surroundings {
+        RunParameters {
             tools: toolset.skills.tools().iter().map(ToolSpec::route).collect(),
             delegates: toolset.delegates.clone(),
             limits: self.options.settings.limits,

@@ -187,7 +187,7 @@ impl JobContext {
             instruction: self.instruction(&expert, &setting, by.is_some()),
             first_step,
             delegated_by: by.map(|by| *by),
-            surroundings: self.surroundings(&toolset, &setting),
+            parameters: self.parameters(&toolset, &setting),
         };
         let first = FactBody::Started { spec: Box::new(spec), input: vec![Content::text(query.clone())] };
         let machine = recorded_run::fresh(self.job_id(), &run, expert.reference());
@@ -216,7 +216,7 @@ impl JobContext {
             delegated_usage,
             delegated_spend,
             instruction: from.head.from_elsewhere.then(|| self.instruction(&expert, &setting, false)),
-            surroundings: self.surroundings(&toolset, &setting),
+            parameters: self.parameters(&toolset, &setting),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let machine = RunMachine::restore(from);
@@ -254,7 +254,7 @@ impl JobContext {
             delegated_usage: Usage::default(),
             delegated_spend: Spend::default(),
             instruction: None,
-            surroundings: self.surroundings(&toolset, &setting),
+            parameters: self.parameters(&toolset, &setting),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let (answer, overdue, mut machine) = (None, past.events, past.machine);

@@ -61,7 +61,7 @@ pub async fn summarize(
         return Ok(context.halted());
     }
     let tokens = size.tokens;
-    let window = machine.surroundings().context_window.unwrap_or(tokens);
+    let window = machine.parameters().context_window.unwrap_or(tokens);
     let scale = Scale::of(machine.messages(), tools, tokens);
     let Some(plan) = Plan::of(machine.messages(), machine.opening(), window, scale) else {
         recorder.settle()?;
@@ -73,7 +73,7 @@ pub async fn summarize(
     ];
     let limit = SUMMARY_TOKENS.saturating_add(context.reasoning.tokens().unwrap_or(0));
     let most = context.provider.output_bound(&context.model, context.reasoning).min(limit);
-    let bound = || messages_bound(&messages).min(machine.surroundings().context_window.unwrap_or(u64::MAX));
+    let bound = || messages_bound(&messages).min(machine.parameters().context_window.unwrap_or(u64::MAX));
     if let Some(fact) = reserve(machine, context, bound, most).await {
         return Ok(fact);
     }

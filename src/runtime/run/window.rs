@@ -75,7 +75,7 @@ fn room(window: u64, reasoning: ReasoningBudget) -> u64 {
 
 /// The failure of a request that cannot fit and is not sent. `None` where the window is not known.
 pub fn overflow(machine: &RunMachine, context: &RunContext, size: PromptSize) -> Option<GenerationFailure> {
-    no_room(machine.surroundings().context_window?, context.reasoning, size)
+    no_room(machine.parameters().context_window?, context.reasoning, size)
 }
 
 fn no_room(window: u64, reasoning: ReasoningBudget, size: PromptSize) -> Option<GenerationFailure> {
@@ -101,7 +101,7 @@ fn no_room(window: u64, reasoning: ReasoningBudget, size: PromptSize) -> Option<
 /// room for, as providers refuse that.
 pub fn answer_limit(machine: &RunMachine, context: &RunContext, size: PromptSize) -> Option<u64> {
     let most = machine.reserved().map(|held| held.output_tokens).or(context.max_output_tokens)?;
-    let Some(window) = machine.surroundings().context_window else { return Some(most) };
+    let Some(window) = machine.parameters().context_window else { return Some(most) };
     Some(limited(most, window, context.reasoning, size))
 }
 
@@ -112,13 +112,13 @@ fn limited(most: u64, window: u64, reasoning: ReasoningBudget, size: PromptSize)
 
 /// Said once, when an answer takes the conversation past [`WARNING_PERCENT`]; again only after a summary.
 pub fn warning(machine: &RunMachine, generation: &Generation) -> Option<String> {
-    let (head, surroundings) = (machine.head(), machine.surroundings());
-    let (window, tokens) = (surroundings.context_window?, generation.context_tokens?);
+    let (head, parameters) = (machine.head(), machine.parameters());
+    let (window, tokens) = (parameters.context_window?, generation.context_tokens?);
     let is_full = |tokens: u64| percent(tokens, window) >= WARNING_PERCENT;
     if !is_full(tokens) || head.context.is_some_and(|before| is_full(before.tokens)) {
         return None;
     }
-    let next = match surroundings.context_limit {
+    let next = match parameters.context_limit {
         ContextLimit::Stop => {
             "when it is full, the run stops; with contextLimit = \"summarize\", older steps are summarised instead"
         }

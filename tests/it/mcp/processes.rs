@@ -10,9 +10,9 @@ use crate::support::process::Running;
 use crate::support::storage::files_with;
 use crate::support::tool_server::{librarian, lines, stdio_skill};
 
-/// What the server sees of its surroundings.
+/// What the server sees of its parameters.
 #[track_caller]
-fn surroundings(test: Test) -> (Test, Value) {
+fn parameters(test: Test) -> (Test, Value) {
     let (test, requests) = calling(test, [("environment", json!({}))]);
     let (seen, _) = told(&requests[1]).pop().unwrap();
     (test, serde_json::from_str(&seen).unwrap())
@@ -21,7 +21,7 @@ fn surroundings(test: Test) -> (Test, Value) {
 #[test]
 fn a_server_sees_no_key_and_nothing_else_that_it_was_not_promised() {
     let test = librarian(&stdio_skill("owls", ["polite"])).env("OWL", "grey").env("OPENAI_API_KEY", "other");
-    let (test, seen) = surroundings(test);
+    let (test, seen) = parameters(test);
     let variables = seen["variables"].as_object().unwrap();
     let names: Vec<&str> = variables.keys().map(String::as_str).collect();
     assert_eq!(names, ["HOME", "PATH"]);
@@ -36,7 +36,7 @@ fn what_a_skill_requires_it_gets_unless_it_is_protected() {
         .env("OWL_TOKEN", "grey-7261")
         // A library that is not there: the loader complains and goes on.
         .env("LD_PRELOAD", "/nowhere/owl.so");
-    let (_test, seen) = surroundings(test);
+    let (_test, seen) = parameters(test);
     // The server told its value, and the model was not.
     assert_eq!(seen["variables"]["OWL_TOKEN"], "[redacted]");
     assert_eq!(seen["variables"]["LD_PRELOAD"], Value::Null);

@@ -109,8 +109,8 @@ fn the_polite_server_returns_every_kind_of_content() {
     assert_eq!(client.call("fail", &json!({}))["result"]["isError"], true);
     assert_eq!(client.call("refuse", &json!({}))["error"]["code"], -32602);
     assert_eq!(client.call("nothing", &json!({}))["result"]["content"], json!([]));
-    let surroundings: Value = serde_json::from_str(words(&client.call("environment", &json!({})))).unwrap();
-    assert!(surroundings["variables"]["PATH"].is_string());
+    let parameters: Value = serde_json::from_str(words(&client.call("environment", &json!({})))).unwrap();
+    assert!(parameters["variables"]["PATH"].is_string());
     let params = json!({"name": "count", "arguments": {"to": 2}, "_meta": {"progressToken": "t"}});
     assert_eq!(client.ask("tools/call", &params)["params"]["progress"].as_f64(), Some(1.0));
     assert_eq!(client.hear()["params"]["progress"].as_f64(), Some(2.0));

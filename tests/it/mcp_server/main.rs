@@ -22,7 +22,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a program of tests: it may fail loudly, and it tells what it sees of its surroundings"
+    reason = "a program of tests: it may fail loudly, and it tells what it sees of its parameters"
 )]
 
 mod effects;

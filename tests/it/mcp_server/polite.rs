@@ -1,5 +1,5 @@
 //! A server that keeps the rules, made with the protocol's Rust library: every kind of result, questions to the client,
-//! progress, and what it sees of its surroundings.
+//! progress, and what it sees of its parameters.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -101,7 +101,7 @@ impl ServerHandler for Polite {
         let result = match request.name.as_ref() {
             "echo" => told(&format!("echo: {text}")),
             "count" => return count(arguments["to"].as_u64().unwrap_or_default(), &context).await,
-            "environment" => told(&surroundings()),
+            "environment" => told(&parameters()),
             "fail" => CallToolResult::error(vec![ContentBlock::text("no owl on shelf 3")]),
             "refuse" => return Err(ErrorData::invalid_params("shelf must be a number", None)),
             "image" => {
@@ -160,7 +160,7 @@ async fn count(to: u64, context: &RequestContext<RoleServer>) -> Result<CallTool
 }
 
 /// The variables and the working directory, as JSON.
-fn surroundings() -> String {
+fn parameters() -> String {
     let variables: BTreeMap<String, String> = std::env::vars().collect();
     json!({"variables": variables, "directory": std::env::current_dir().expect("a directory")}).to_string()
 }
