@@ -84,7 +84,7 @@ impl RunMachine {
         self.step.usage = self.step.usage.plus(usage);
         self.head.usage = self.head.usage.plus(usage);
         let spend = Spend::of(self.parameters.price.as_ref(), generation.billed());
-        self.enter(usage, spend, generation.context_tokens.or(generation.usage.map(|usage| usage.total_tokens)));
+        self.record(usage, spend, generation.context_tokens.or(generation.usage.map(|usage| usage.total_tokens)));
         Used { usage, spend }
     }
 

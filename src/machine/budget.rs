@@ -21,7 +21,7 @@ const AMPLE_OUTPUT: u64 = 16_384;
 
 /// What a Run asks for before it sends a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Need {
+pub struct ReservationRequest {
     /// Steps that the Run has begun and that were not counted yet.
     pub steps: u64,
     /// The most tokens that the prompt can have.
@@ -34,7 +34,7 @@ pub struct Need {
 
 /// What a Run is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReservationOutcome {
     /// The request may be sent. With what was set aside, where anything has to be.
     Granted(Option<Reservation>),
     /// It may not, nor any other.
@@ -42,11 +42,11 @@ pub enum Verdict {
 }
 
 /// Whom it is for, and what.
-pub type Decision = (RunId, Verdict);
+pub type ReservationDecision = (RunId, ReservationOutcome);
 
 /// Why nothing is set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ReservationRefusal {
     /// It would fit if others gave back what they will not use.
     Later,
     /// It does not fit.
@@ -55,15 +55,15 @@ pub enum Refusal {
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
-pub struct Account {
+pub struct JobAccount {
     limits: Budgets,
     spent: Spent,
     held: BTreeMap<RunId, Charge>,
-    waiting: VecDeque<(RunId, Need)>,
+    waiting: VecDeque<(RunId, ReservationRequest)>,
     closed: Option<Reached>,
 }
 
-impl Account {
+impl JobAccount {
     /// An account of which `spent` is used already.
     pub fn new(limits: Budgets, spent: Spent) -> Self {
         Self { limits, spent, held: BTreeMap::new(), waiting: VecDeque::new(), closed: None }
@@ -85,13 +85,13 @@ impl Account {
     }
 
     /// A Run asks; it holds nothing. The decisions may be for others, or none yet.
-    pub fn ask(&mut self, run: RunId, need: Need) -> Vec<Decision> {
-        self.waiting.push_back((run, need));
+    pub fn ask(&mut self, run: RunId, request: ReservationRequest) -> Vec<ReservationDecision> {
+        self.waiting.push_back((run, request));
         self.decide()
     }
 
     /// The request of a Run has ended and is charged. What was set aside for it is free again.
-    pub fn settle(&mut self, run: &RunId, charge: Charge) -> Vec<Decision> {
+    pub fn settle(&mut self, run: &RunId, charge: Charge) -> Vec<ReservationDecision> {
         self.held.remove(run);
         self.spent.tokens = self.spent.tokens.saturating_add(charge.tokens);
         self.spent.cost = self.spent.cost.plus(charge.cost);
@@ -99,78 +99,78 @@ impl Account {
     }
 
     /// A Run sends no request after all: it no longer waits, and what it holds is free again.
-    pub fn release(&mut self, run: &RunId) -> Vec<Decision> {
+    pub fn release(&mut self, run: &RunId) -> Vec<ReservationDecision> {
         self.held.remove(run);
         self.waiting.retain(|(other, _)| other != run);
         self.decide()
     }
 
     /// Nothing is granted from here on.
-    pub fn close(&mut self, reached: Reached) -> Vec<Decision> {
+    pub fn close(&mut self, reached: Reached) -> Vec<ReservationDecision> {
         self.closed.get_or_insert(reached);
         self.decide()
     }
 
     /// Answers those who wait, in the order in which they came, as far as they can be answered.
-    fn decide(&mut self) -> Vec<Decision> {
+    fn decide(&mut self) -> Vec<ReservationDecision> {
         let mut decisions = Vec::new();
-        while let Some((run, need)) = self.waiting.pop_front() {
-            match self.reserve(&need) {
+        while let Some((run, request)) = self.waiting.pop_front() {
+            match self.reserve(&request) {
                 Ok(reservation) => {
-                    self.spent.steps = self.spent.steps.saturating_add(need.steps);
+                    self.spent.steps = self.spent.steps.saturating_add(request.steps);
                     if let Some(reservation) = &reservation {
                         self.held.insert(run.clone(), reservation.whole());
                     }
-                    decisions.push((run, Verdict::Granted(reservation)));
+                    decisions.push((run, ReservationOutcome::Granted(reservation)));
                 }
-                Err(Refusal::Later) => {
-                    self.waiting.push_front((run, need));
+                Err(ReservationRefusal::Later) => {
+                    self.waiting.push_front((run, request));
                     break;
                 }
-                Err(Refusal::Never(reached)) => {
+                Err(ReservationRefusal::Never(reached)) => {
                     self.closed = Some(reached.clone());
-                    decisions.push((run, Verdict::Refused(reached)));
+                    decisions.push((run, ReservationOutcome::Refused(reached)));
                 }
             }
         }
         decisions
     }
 
-    /// What can be set aside for `need` now.
-    fn reserve(&self, need: &Need) -> Result<Option<Reservation>, Refusal> {
+    /// What can be set aside for `request` now.
+    fn reserve(&self, request: &ReservationRequest) -> Result<Option<Reservation>, ReservationRefusal> {
         if let Some(reached) = &self.closed {
-            return Err(Refusal::Never(reached.clone()));
+            return Err(ReservationRefusal::Never(reached.clone()));
         }
         if let Some(limit) = self.limits.max_steps
-            && self.spent.steps.saturating_add(need.steps) > limit
+            && self.spent.steps.saturating_add(request.steps) > limit
         {
-            return Err(Refusal::Never(Reached::Steps { limit, spent: self.spent.steps }));
+            return Err(ReservationRefusal::Never(Reached::Steps { limit, spent: self.spent.steps }));
         }
         if !self.limits.are_reserved() {
             return Ok(None);
         }
-        let most = need.max_output_tokens;
+        let most = request.max_output_tokens;
         let least = most.min(MIN_OUTPUT);
         let spent = Charge { tokens: self.spent.tokens, cost: self.spent.cost };
         let (now, at_last) = (self.room(spent.plus(self.reserved())), self.room(spent));
-        if let Some(reached) = self.too_much(need, least, at_last) {
-            return Err(Refusal::Never(reached));
+        if let Some(reached) = self.too_much(request, least, at_last) {
+            return Err(ReservationRefusal::Never(reached));
         }
         let enough = if self.held.is_empty() { least } else { most.min(AMPLE_OUTPUT) };
-        if self.too_much(need, enough, now).is_some() {
-            return Err(Refusal::Later);
+        if self.too_much(request, enough, now).is_some() {
+            return Err(ReservationRefusal::Later);
         }
         // The longest answer that fits, between one that does and one more than the model gives.
         let (mut fits, mut beyond) = (enough, most.saturating_add(1));
         while fits.saturating_add(1) < beyond {
             let middle = fits.midpoint(beyond);
-            if self.too_much(need, middle, now).is_none() { fits = middle } else { beyond = middle }
+            if self.too_much(request, middle, now).is_none() { fits = middle } else { beyond = middle }
         }
-        let clamped_by = if fits < most { self.too_much(need, fits.saturating_add(1), now) } else { None };
-        let charge = need.charge(fits);
+        let clamped_by = if fits < most { self.too_much(request, fits.saturating_add(1), now) } else { None };
+        let charge = request.charge(fits);
         Ok(Some(Reservation {
-            prompt_tokens: need.prompt_tokens,
-            prompt_cost: need.charge(0).cost,
+            prompt_tokens: request.prompt_tokens,
+            prompt_cost: request.charge(0).cost,
             output_tokens: fits,
             cost: charge.cost,
             clamped_by,
@@ -186,9 +186,9 @@ impl Account {
         }
     }
 
-    /// The budget that `need` with an answer of `output` tokens does not fit into.
-    fn too_much(&self, need: &Need, output: u64, room: Charge) -> Option<Reached> {
-        let wanted = need.charge(output);
+    /// The budget that `request` with an answer of `output` tokens does not fit into.
+    fn too_much(&self, request: &ReservationRequest, output: u64, room: Charge) -> Option<Reached> {
+        let wanted = request.charge(output);
         if let Some(limit) = self.limits.max_cost.filter(|_| wanted.cost > room.cost) {
             return Some(Reached::Cost { limit, spent: self.spent.cost, next: wanted.cost });
         }
@@ -197,7 +197,7 @@ impl Account {
     }
 }
 
-impl Need {
+impl ReservationRequest {
     /// The most that the request can use when its answer has at most `output` tokens.
     fn charge(&self, output: u64) -> Charge {
         let cost = self.price.map_or(Cost::ZERO, |price| price.ceiling(self.prompt_tokens, output));
@@ -227,17 +227,17 @@ mod tests {
         format!("run-{n}").parse().unwrap()
     }
 
-    fn need(prompt_tokens: u64, max_output_tokens: u64) -> Need {
-        Need { steps: 1, prompt_tokens, max_output_tokens, price: Some(PRICE) }
+    fn request(prompt_tokens: u64, max_output_tokens: u64) -> ReservationRequest {
+        ReservationRequest { steps: 1, prompt_tokens, max_output_tokens, price: Some(PRICE) }
     }
 
     fn tokens(limit: u64) -> Budgets {
         Budgets { max_tokens: Some(limit), ..Budgets::default() }
     }
 
-    fn granted(decisions: &[Decision]) -> Vec<(&str, u64, bool)> {
-        let grant = |(run, verdict): &'_ Decision| match verdict {
-            Verdict::Granted(Some(held)) => (held.output_tokens, held.clamped_by.is_some()),
+    fn granted(decisions: &[ReservationDecision]) -> Vec<(&str, u64, bool)> {
+        let grant = |(run, outcome): &'_ ReservationDecision| match outcome {
+            ReservationOutcome::Granted(Some(held)) => (held.output_tokens, held.clamped_by.is_some()),
             other => panic!("{run}: {other:?}"),
         };
         decisions.iter().map(|decision| (decision.0.as_str(), grant(decision).0, grant(decision).1)).collect()
@@ -245,21 +245,21 @@ mod tests {
 
     #[test]
     fn an_answer_gets_what_is_left_but_no_less_than_it_needs() {
-        let mut account = Account::new(tokens(10_000), Spent::default());
-        assert_eq!(granted(&account.ask(run(0), need(1000, 4000))), [("run-0", 4000, false)]);
+        let mut account = JobAccount::new(tokens(10_000), Spent::default());
+        assert_eq!(granted(&account.ask(run(0), request(1000, 4000))), [("run-0", 4000, false)]);
         assert_eq!(account.settle(&run(0), Charge { tokens: 4000, cost: Cost::ZERO }), []);
-        assert_eq!(granted(&account.ask(run(0), need(4000, 4000))), [("run-0", 2000, true)]);
+        assert_eq!(granted(&account.ask(run(0), request(4000, 4000))), [("run-0", 2000, true)]);
         assert_eq!(account.settle(&run(0), Charge { tokens: 6000, cost: Cost::ZERO }), []);
         let reached = Reached::Tokens { limit: 10_000, spent: 10_000, next: 1025 };
-        assert_eq!(account.ask(run(0), need(1, 4000)), [(run(0), Verdict::Refused(reached))]);
+        assert_eq!(account.ask(run(0), request(1, 4000)), [(run(0), ReservationOutcome::Refused(reached))]);
     }
 
     #[test]
     fn who_does_not_fit_waits_for_those_who_hold_and_is_then_served_in_turn() {
-        let mut account = Account::new(tokens(10_000), Spent::default());
-        assert_eq!(granted(&account.ask(run(0), need(1000, 8000))), [("run-0", 8000, false)]);
-        assert_eq!(account.ask(run(1), need(1000, 8000)), []);
-        assert_eq!(account.ask(run(2), need(10, 100)), [], "nobody overtakes");
+        let mut account = JobAccount::new(tokens(10_000), Spent::default());
+        assert_eq!(granted(&account.ask(run(0), request(1000, 8000))), [("run-0", 8000, false)]);
+        assert_eq!(account.ask(run(1), request(1000, 8000)), []);
+        assert_eq!(account.ask(run(2), request(10, 100)), [], "nobody overtakes");
         let decisions = account.settle(&run(0), Charge { tokens: 1100, cost: Cost::ZERO });
         assert_eq!(granted(&decisions), [("run-1", 7900, true)]);
         let decisions = account.settle(&run(1), Charge { tokens: 1100, cost: Cost::ZERO });
@@ -268,29 +268,30 @@ mod tests {
 
     #[test]
     fn what_can_never_fit_is_refused_at_once_and_ends_the_job_for_all() {
-        let mut account = Account::new(tokens(10_000), Spent::default());
-        assert_eq!(account.ask(run(0), need(1000, 8000)).len(), 1);
-        assert_eq!(account.ask(run(1), need(1000, 8000)), []);
-        let refused = account.ask(run(2), need(20_000, 10));
+        let mut account = JobAccount::new(tokens(10_000), Spent::default());
+        assert_eq!(account.ask(run(0), request(1000, 8000)).len(), 1);
+        assert_eq!(account.ask(run(1), request(1000, 8000)), []);
+        let refused = account.ask(run(2), request(20_000, 10));
         assert_eq!(refused, [], "in its turn");
         let decisions = account.settle(&run(0), Charge { tokens: 9000, cost: Cost::ZERO });
-        let verdicts: Vec<bool> = decisions.iter().map(|(_, verdict)| matches!(verdict, Verdict::Refused(_))).collect();
+        let verdicts: Vec<bool> =
+            decisions.iter().map(|(_, outcome)| matches!(outcome, ReservationOutcome::Refused(_))).collect();
         assert_eq!(verdicts, [true, true]);
-        assert!(matches!(&account.ask(run(3), need(1, 1))[..], [(_, Verdict::Refused(_))]));
+        assert!(matches!(&account.ask(run(3), request(1, 1))[..], [(_, ReservationOutcome::Refused(_))]));
     }
 
     #[test]
     fn steps_are_counted_over_all_runs() {
         let limits = Budgets { max_steps: Some(3), ..Budgets::default() };
-        let mut account = Account::new(limits, Spent { steps: 1, ..Spent::default() });
+        let mut account = JobAccount::new(limits, Spent { steps: 1, ..Spent::default() });
         for n in 0..2 {
-            assert_eq!(account.ask(run(n), need(1, 1)), [(run(n), Verdict::Granted(None))]);
+            assert_eq!(account.ask(run(n), request(1, 1)), [(run(n), ReservationOutcome::Granted(None))]);
         }
         // The same step's request again.
-        let again = Need { steps: 0, ..need(1, 1) };
-        assert_eq!(account.ask(run(0), again), [(run(0), Verdict::Granted(None))]);
+        let again = ReservationRequest { steps: 0, ..request(1, 1) };
+        assert_eq!(account.ask(run(0), again), [(run(0), ReservationOutcome::Granted(None))]);
         let reached = Reached::Steps { limit: 3, spent: 3 };
-        assert_eq!(account.ask(run(1), need(1, 1)), [(run(1), Verdict::Refused(reached))]);
+        assert_eq!(account.ask(run(1), request(1, 1)), [(run(1), ReservationOutcome::Refused(reached))]);
     }
 
     /// A world in which Runs come, ask, spend, fail, are killed, and go on under the same or a larger limit.
@@ -303,7 +304,7 @@ mod tests {
             ..Budgets::default()
         };
         let mut factor = 1;
-        let mut account = Account::new(limits(1), Spent::default());
+        let mut account = JobAccount::new(limits(1), Spent::default());
         // The log: what each request was charged with, and what is set aside for those under way.
         let mut recorded = Charge::default();
         let mut held: BTreeMap<RunId, Reservation> = BTreeMap::new();
@@ -339,24 +340,24 @@ mod tests {
                     asking.clear();
                     factor += pick(2);
                     let spent = Spent { tokens: recorded.tokens, cost: recorded.cost, ..Spent::default() };
-                    account = Account::new(limits(factor), spent);
+                    account = JobAccount::new(limits(factor), spent);
                 }
                 (7, None) if asking.remove(&who) => decisions = account.release(&who),
                 (_, None) if !asking.contains(&who) => {
                     asking.insert(who.clone());
-                    decisions = account.ask(who, need(1 + pick(40) * 200, 1 + pick(60) * 400));
+                    decisions = account.ask(who, request(1 + pick(40) * 200, 1 + pick(60) * 400));
                 }
                 _ => {}
             }
-            for (run, verdict) in decisions {
+            for (run, outcome) in decisions {
                 assert!(asking.remove(&run), "only who asks is answered");
-                match verdict {
-                    Verdict::Granted(Some(reservation)) => {
+                match outcome {
+                    ReservationOutcome::Granted(Some(reservation)) => {
                         assert!(reservation.output_tokens >= 1);
                         held.insert(run, reservation);
                     }
-                    Verdict::Granted(None) => panic!("nothing was set aside"),
-                    Verdict::Refused(_) => {}
+                    ReservationOutcome::Granted(None) => panic!("nothing was set aside"),
+                    ReservationOutcome::Refused(_) => {}
                 }
             }
             let under_way = held.values().map(Reservation::whole).fold(Charge::default(), Charge::plus);

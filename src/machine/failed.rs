@@ -19,7 +19,7 @@ impl RunMachine {
 
     /// Adds what a model call cost to the accounts of step and Run.
     pub(super) fn charge(&mut self, spend: Spend) {
-        self.book.ledger.spend = self.book.ledger.spend.plus(spend);
+        self.account.totals.spend = self.account.totals.spend.plus(spend);
         self.step.spend = self.step.spend.plus(spend);
         self.head.spend = self.head.spend.plus(spend);
     }

@@ -34,12 +34,14 @@ mod turn;
 #[cfg(test)]
 mod properties;
 
-pub use budget::{Account, Decision, MIN_OUTPUT, Need, Refusal, Verdict};
+pub use budget::{
+    JobAccount, MIN_OUTPUT, ReservationDecision, ReservationOutcome, ReservationRefusal, ReservationRequest,
+};
 pub use calls::Turn;
 pub use diagram::{ARROWS, Arrow, mermaid};
 pub use estimate::{messages_bound, text_tokens};
 pub use job::{JobAction, JobInput, JobMachine, RunEnd, TreeLimits};
 pub use run::RunMachine;
-pub use spending::Ledger;
+pub use spending::RunTotals;
 pub use state::{Overflow, State};
 pub use transition::{Action, IllegalInput, Input, Save, Transition};

@@ -203,10 +203,10 @@ fn check_arrow(before: &RunMachine, after: &RunMachine) {
     assert!(rise <= 1, "steps rise by one");
 }
 
-/// What is entered was told by the provider, or is within what was set aside; a reservation ends in the ledger or in
+/// What is entered was told by the provider, or is within what was set aside; a reservation ends in the totals or in
 /// nothing.
 fn check_ledgers(before: &RunMachine, after: &RunMachine) {
-    let (old, new) = (before.ledger(), after.ledger());
+    let (old, new) = (before.totals(), after.totals());
     assert!(old.charged.tokens <= new.charged.tokens && old.charged.cost <= new.charged.cost);
     assert!(new.steps >= old.steps && new.steps <= after.head().step_number);
     assert!(new.charged.tokens >= new.usage.total_tokens, "budgets count no less than was told");

@@ -24,8 +24,8 @@ impl RunMachine {
         head.format_version = FORMAT_VERSION;
         head.id = CheckpointId::from(self.ids.uuid());
         head.run_id = resumption.run_id.clone();
-        self.book.counted_step = head.step_number.max(resumption.reached_step);
-        head.step_number = self.book.counted_step.saturating_add(1);
+        self.account.counted_step = head.step_number.max(resumption.reached_step);
+        head.step_number = self.account.counted_step.saturating_add(1);
         head.usage = head.usage.plus(resumption.delegated_usage);
         head.spend = head.spend.plus(resumption.delegated_spend);
         head.error = None;

@@ -13,7 +13,7 @@ use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::calls::Turn;
 use crate::machine::estimate::Measured;
 use crate::machine::repair;
-use crate::machine::spending::Book;
+use crate::machine::spending::RunAccount;
 use crate::machine::state::State;
 use crate::machine::transition::{Action, IllegalInput, Input, Save, Transition};
 use crate::message::Message;
@@ -35,7 +35,7 @@ pub struct RunMachine {
     /// Ids of all calls in the conversation.
     pub(super) call_ids: HashSet<String>,
     pub(super) ids: IdGenerator,
-    pub(super) book: Book,
+    pub(super) account: RunAccount,
     /// The size of the conversation, as the latest answer told it.
     pub(super) measured: Option<Measured>,
     /// Number of the latest event.
@@ -94,7 +94,7 @@ impl RunMachine {
             step: Step::default(),
             parameters: RunParameters::default(),
             ids: IdGenerator::new(Stamp { at: 0, seed: 0 }),
-            book: Book::default(),
+            account: RunAccount::default(),
             measured: None,
             sequence: 0,
         }
@@ -254,7 +254,7 @@ impl RunMachine {
                 | FactBody::Interrupted,
             ) => true,
             (State::GeneratingToolCall | State::SummarizingContext(_), FactBody::Reserved { .. }) => {
-                self.book.reserved.is_none()
+                self.account.reserved.is_none()
             }
             (State::SummarizingContext(_), FactBody::Summarized { replaced, .. }) => self.can_replace(*replaced),
             (State::CallingMcpTools(turn), FactBody::ToolReturned { result }) => turn.awaits(&result.id),
@@ -272,7 +272,7 @@ impl RunMachine {
         let id = CheckpointId::from(self.ids.uuid());
         self.head = CheckpointHead::fresh(id, spec.job_id.clone(), spec.run_id.clone(), spec.expert.clone());
         self.head.step_number = spec.first_step.max(1);
-        self.book.counted_step = self.head.step_number.saturating_sub(1);
+        self.account.counted_step = self.head.step_number.saturating_sub(1);
         self.head.delegated_by.clone_from(&spec.delegated_by);
         self.head.context_window = spec.parameters.context_window;
         self.head.context_window_usage = spec.parameters.context_window.map(|_| 0.0);

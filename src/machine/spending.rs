@@ -14,7 +14,7 @@ use crate::usage::Usage;
 /// What a Run's own requests came to, from its first fact on: nothing of the Runs that it continues, nothing of its
 /// delegates. Sums over the Runs of a job are the job's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ledger {
+pub struct RunTotals {
     /// As the provider told.
     pub usage: Usage,
     pub spend: Spend,
@@ -24,7 +24,7 @@ pub struct Ledger {
     pub steps: u64,
 }
 
-impl Ledger {
+impl RunTotals {
     /// The sum.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -39,70 +39,70 @@ impl Ledger {
 
 /// The Run's account while it goes on.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Book {
-    pub ledger: Ledger,
+pub(super) struct RunAccount {
+    pub totals: RunTotals,
     /// For the request under way, or about to be sent.
     pub reserved: Option<Reservation>,
-    /// The last step that is in the ledger.
+    /// The last step that is in the totals.
     pub counted_step: u64,
 }
 
 impl RunMachine {
     /// What the Run's own requests came to so far.
-    pub fn ledger(&self) -> Ledger {
-        self.book.ledger
+    pub fn totals(&self) -> RunTotals {
+        self.account.totals
     }
 
     /// The same if nothing more is heard of a request that was under way: its prompt may be charged for.
-    pub fn ledger_at_rest(&self) -> Ledger {
-        let open = self.book.reserved.as_ref().map(Reservation::prompt).unwrap_or_default();
-        let ledger = self.book.ledger;
-        Ledger { charged: ledger.charged.plus(open), ..ledger }
+    pub fn totals_at_rest(&self) -> RunTotals {
+        let open = self.account.reserved.as_ref().map(Reservation::prompt).unwrap_or_default();
+        let totals = self.account.totals;
+        RunTotals { charged: totals.charged.plus(open), ..totals }
     }
 
-    /// Begins the ledger anew: what it holds at rest is on the job's account already.
-    pub fn begin_ledger(&mut self) {
-        self.book.ledger = Ledger::default();
-        self.book.reserved = None;
+    /// Begins the totals anew: what it holds at rest is on the job's account already.
+    pub fn restart_totals(&mut self) {
+        self.account.totals = RunTotals::default();
+        self.account.reserved = None;
     }
 
     /// What is set aside for the request that the machine asks for.
     pub fn reserved(&self) -> Option<&Reservation> {
-        self.book.reserved.as_ref()
+        self.account.reserved.as_ref()
     }
 
-    /// Steps that the next request adds to the ledger.
+    /// Steps that the next request adds to the totals.
     pub fn uncounted_steps(&self) -> u64 {
-        self.head.step_number.saturating_sub(self.book.counted_step)
+        self.head.step_number.saturating_sub(self.account.counted_step)
     }
 
     /// The model is asked, or has been.
     pub(super) fn count_step(&mut self) {
-        self.book.ledger.steps = self.book.ledger.steps.saturating_add(self.uncounted_steps());
-        self.book.counted_step = self.head.step_number;
+        self.account.totals.steps = self.account.totals.steps.saturating_add(self.uncounted_steps());
+        self.account.counted_step = self.head.step_number;
     }
 
     pub(super) fn reserve(&mut self, reservation: &Reservation) {
         self.count_step();
-        self.book.reserved = Some(reservation.clone());
+        self.account.reserved = Some(reservation.clone());
     }
 
     /// Enters what an answer took; `tokens` as far as the provider told.
-    pub(super) fn enter(&mut self, usage: Usage, spend: Spend, tokens: Option<u64>) {
+    pub(super) fn record(&mut self, usage: Usage, spend: Spend, tokens: Option<u64>) {
         self.count_step();
-        let reserved = self.book.reserved.take().map(|reserved| reserved.whole()).unwrap_or_default();
+        let reserved = self.account.reserved.take().map(|reserved| reserved.whole()).unwrap_or_default();
         let charge = Charge {
             tokens: tokens.unwrap_or(reserved.tokens),
             cost: if spend.is_complete { spend.cost } else { reserved.cost },
         };
-        self.book.ledger.usage = self.book.ledger.usage.plus(usage);
-        self.book.ledger.charged = self.book.ledger.charged.plus(charge);
+        self.account.totals.usage = self.account.totals.usage.plus(usage);
+        self.account.totals.charged = self.account.totals.charged.plus(charge);
         self.charge(spend);
     }
 
     /// The request ended without an answer. `received`: how many bytes of one had come, `None` when it had not begun.
     pub(super) fn break_off(&mut self, received: Option<u64>) {
-        let Some(reserved) = self.book.reserved.take() else { return };
+        let Some(reserved) = self.account.reserved.take() else { return };
         let Some(bytes) = received else { return };
         // Of what came, as of all text, two bytes are a token at most; what was reserved for it bounds it.
         let share = bytes.div_ceil(2).min(reserved.output_tokens);
@@ -118,19 +118,19 @@ impl RunMachine {
                 .unwrap_or(u64::MAX),
             ),
         };
-        self.book.ledger.charged = self.book.ledger.charged.plus(reserved.prompt()).plus(charge);
+        self.account.totals.charged = self.account.totals.charged.plus(reserved.prompt()).plus(charge);
     }
 
     /// The budget that cut this answer off, if one did: the rest of it is worth more than a retry.
     pub(super) fn cut_by_budget(&self, generation: &Generation) -> Option<Reached> {
-        let reserved = self.book.reserved.as_ref().filter(|_| generation.finish == FinishReason::Length)?;
+        let reserved = self.account.reserved.as_ref().filter(|_| generation.finish == FinishReason::Length)?;
         reserved.clamped_by.clone()
     }
 
     /// A budget of the job is used up while the model is asked, or is to be.
     pub(super) fn reach_while_asking(&mut self, reached: &Reached) -> Arrow {
         // Time passes while a request is under way; everything else is reached before one is sent.
-        if self.book.reserved.is_some() || matches!(reached, Reached::Duration { .. }) {
+        if self.account.reserved.is_some() || matches!(reached, Reached::Duration { .. }) {
             self.give_up();
         }
         self.reach(reached, &Turn::default())

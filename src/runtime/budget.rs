@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::budget::{Budgets, Charge, Reached, Spent};
 use crate::id::RunId;
-use crate::machine::{Account, Decision, Need, Verdict};
+use crate::machine::{JobAccount, ReservationDecision, ReservationOutcome, ReservationRequest};
 
 /// Requests that may lie before the desk; further ones wait. More than Runs are driven at a time.
 const QUEUE: usize = 64;
@@ -14,7 +14,7 @@ const QUEUE: usize = 64;
 /// What a Run comes with.
 pub enum BudgetRequest {
     /// It wants to send a request, and waits for the answer.
-    Reserve { run: RunId, need: Need, reply: oneshot::Sender<Verdict> },
+    Reserve { run: RunId, request: ReservationRequest, reply: oneshot::Sender<ReservationOutcome> },
     /// Its request has ended.
     Settle { run: RunId, charge: Charge },
     /// It no longer waits.
@@ -38,10 +38,10 @@ pub fn open(budgets: &Budgets) -> (Option<BudgetHandle>, BudgetRequests) {
 
 impl BudgetHandle {
     /// Reserves for a request. `None` when the job is being abandoned.
-    pub async fn reserve(&self, run: &RunId, need: Need) -> Option<Verdict> {
-        let (reply, verdict) = oneshot::channel();
-        self.requests.send(BudgetRequest::Reserve { run: run.clone(), need, reply }).await.ok()?;
-        verdict.await.ok()
+    pub async fn reserve(&self, run: &RunId, request: ReservationRequest) -> Option<ReservationOutcome> {
+        let (reply, outcome) = oneshot::channel();
+        self.requests.send(BudgetRequest::Reserve { run: run.clone(), request, reply }).await.ok()?;
+        outcome.await.ok()
     }
 
     /// Gives back what was set aside, but for `charge`.
@@ -59,22 +59,22 @@ impl BudgetHandle {
 
 /// Where the account is kept.
 pub struct BudgetServer {
-    account: Account,
-    waiting: HashMap<RunId, oneshot::Sender<Verdict>>,
+    account: JobAccount,
+    waiting: HashMap<RunId, oneshot::Sender<ReservationOutcome>>,
 }
 
 impl BudgetServer {
     /// With an account of which `spent` is used already.
     pub fn new(budgets: Budgets, spent: Spent) -> Self {
-        Self { account: Account::new(budgets, spent), waiting: HashMap::new() }
+        Self { account: JobAccount::new(budgets, spent), waiting: HashMap::new() }
     }
 
     /// Deals with one who comes, and with those who can be served after that.
     pub fn serve(&mut self, request: BudgetRequest) {
         let decisions = match request {
-            BudgetRequest::Reserve { run, need, reply } => {
+            BudgetRequest::Reserve { run, request, reply } => {
                 self.waiting.insert(run.clone(), reply);
-                self.account.ask(run, need)
+                self.account.ask(run, request)
             }
             BudgetRequest::Settle { run, charge } => self.account.settle(&run, charge),
             BudgetRequest::Withdraw { run } => return self.run_ended(&run),
@@ -95,11 +95,11 @@ impl BudgetServer {
         self.answer(decisions);
     }
 
-    fn answer(&mut self, decisions: Vec<Decision>) {
+    fn answer(&mut self, decisions: Vec<ReservationDecision>) {
         let mut decisions = VecDeque::from(decisions);
-        while let Some((run, verdict)) = decisions.pop_front() {
+        while let Some((run, outcome)) = decisions.pop_front() {
             let reply = self.waiting.remove(&run);
-            if reply.is_none_or(|reply| reply.send(verdict).is_err()) {
+            if reply.is_none_or(|reply| reply.send(outcome).is_err()) {
                 // It has gone away meanwhile.
                 decisions.extend(self.account.release(&run));
             }

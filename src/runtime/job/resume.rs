@@ -11,7 +11,7 @@ use crate::expert::ExpertKey;
 use crate::fact::IdGenerator;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
-use crate::machine::Ledger;
+use crate::machine::RunTotals;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
@@ -108,7 +108,7 @@ fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> R
             let is_fork = !matches!(newest, Found::Run { run, .. } if run == head.run_id);
             let path = context.store.layout().checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id);
             let stopped =
-                Box::new(StoppedRun { checkpoint, path, steps: 0, on_record: true, ledger: Ledger::default() });
+                Box::new(StoppedRun { checkpoint, path, steps: 0, on_record: true, totals: RunTotals::default() });
             return Ok(Start::Root(Root::Stopped { stopped, query, is_fork }));
         }
         _ => words(&checkpoint, query)?,

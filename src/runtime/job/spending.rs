@@ -9,7 +9,7 @@ use crate::config::{Origin, Settings};
 use crate::cost::Spend;
 use crate::id::{JobId, RunId};
 use crate::job::{JobBudget, JobStatus};
-use crate::machine::Ledger;
+use crate::machine::RunTotals;
 use crate::runtime::RunError;
 use crate::runtime::history::recorded_run;
 use crate::store::Store;
@@ -38,19 +38,19 @@ impl JobSpending {
         {
             return Ok(Self { spent, usage: stored.usage, spend: stored.spend });
         }
-        let mut total = Ledger::default();
+        let mut total = RunTotals::default();
         let mut known: HashSet<RunId> = HashSet::new();
         let mut last_at = 0;
         for run in store.runs(job)? {
             if let Ok(Some(past)) = recorded_run::read_run(store, job, &run.id) {
-                total = total.plus(past.machine.ledger_at_rest());
+                total = total.plus(past.machine.totals_at_rest());
                 last_at = last_at.max(past.last_at);
                 known.insert(run.id);
             }
         }
         if let Some(head) = newest_of_others(store, job, &known)? {
             let charged = Charge { tokens: head.usage.total_tokens, cost: head.spend.cost };
-            total = total.plus(Ledger { usage: head.usage, spend: head.spend, charged, steps: head.step_number });
+            total = total.plus(RunTotals { usage: head.usage, spend: head.spend, charged, steps: head.step_number });
         }
         let active_ms = account.active_since.map_or(0, |since| last_at.saturating_sub(since));
         let before = account.spent.map_or(0, |spent| spent.active_ms);
@@ -59,16 +59,16 @@ impl JobSpending {
 
     /// With what further Runs came to, and the time that this took.
     #[must_use]
-    pub fn plus(self, ledger: Ledger, active_ms: u64) -> Self {
+    pub fn plus(self, totals: RunTotals, active_ms: u64) -> Self {
         Self {
             spent: Spent {
-                tokens: self.spent.tokens.saturating_add(ledger.charged.tokens),
-                cost: self.spent.cost.plus(ledger.charged.cost),
-                steps: self.spent.steps.saturating_add(ledger.steps),
+                tokens: self.spent.tokens.saturating_add(totals.charged.tokens),
+                cost: self.spent.cost.plus(totals.charged.cost),
+                steps: self.spent.steps.saturating_add(totals.steps),
                 active_ms: self.spent.active_ms.saturating_add(active_ms),
             },
-            usage: self.usage.plus(ledger.usage),
-            spend: self.spend.plus(ledger.spend),
+            usage: self.usage.plus(totals.usage),
+            spend: self.spend.plus(totals.spend),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::budget::Reached;
 use crate::checkpoint::{Checkpoint, Status};
 use crate::fact::{IdGenerator, ParentCheckpoint};
 use crate::id::RunId;
-use crate::machine::{JobAction, JobInput, JobMachine, Ledger, RunEnd, TreeLimits};
+use crate::machine::{JobAction, JobInput, JobMachine, RunEnd, RunTotals, TreeLimits};
 use crate::runtime::budget::{BudgetRequests, BudgetServer};
 use crate::runtime::history::recorded_run;
 use crate::runtime::run::start::JobContext;
@@ -44,7 +44,7 @@ pub struct TreeEnd {
     /// The highest step number reached.
     pub reached_step: u64,
     /// What all Runs came to in this process.
-    pub used: Ledger,
+    pub used: RunTotals,
 }
 
 /// Why a job stops before it is done.
@@ -68,7 +68,7 @@ struct Tree {
     is_fork: bool,
     steps: u64,
     reached_step: u64,
-    used: Ledger,
+    used: RunTotals,
     /// The job's account.
     budget_server: BudgetServer,
     requests: BudgetRequests,
@@ -108,7 +108,7 @@ pub async fn drive(
         is_fork,
         steps: 0,
         reached_step: 0,
-        used: Ledger::default(),
+        used: RunTotals::default(),
         budget_server,
         requests,
         stop: None,
@@ -225,7 +225,7 @@ impl Tree {
             }
             Err(error) => return Err(error),
         };
-        self.used = self.used.plus(stopped.ledger);
+        self.used = self.used.plus(stopped.totals);
         if let Some(reached) = stopped.checkpoint.head.budget.clone().filter(|_| !stopped.on_record)
             && reached.ends_job()
         {

@@ -22,7 +22,7 @@ use crate::event::EventBody;
 use crate::expert::Expert;
 use crate::fact::{Clock, Fact, FactBody};
 use crate::id::RunId;
-use crate::machine::{Action, Input, Need, RunMachine, Verdict};
+use crate::machine::{Action, Input, ReservationOutcome, ReservationRequest, RunMachine};
 use crate::provider::Provider;
 use crate::redact::Redactor;
 use crate::runtime::budget::BudgetHandle;
@@ -93,12 +93,12 @@ pub async fn drive(
         let transition = machine.advance(&input)?;
         recorder.record(&input, &transition, machine)?;
         if let Input::Fact(Fact { body: FactBody::Reserved { .. }, .. }) = &input {
-            before_request = Some(machine.ledger().charged);
+            before_request = Some(machine.totals().charged);
         } else if machine.reserved().is_none()
             && let (Some(budget), Some(before)) = (&context.budget, before_request.take())
         {
             // The request has ended, and the machine has charged it.
-            budget.settle(&machine.head().run_id, machine.ledger().charged.minus(before)).await;
+            budget.settle(&machine.head().run_id, machine.totals().charged.minus(before)).await;
         }
         if let Input::Fact(Fact { body: FactBody::Summarized { .. }, .. }) = &input {
             // A summary replaces what was counted.
@@ -155,22 +155,22 @@ pub async fn reserve(
 ) -> Option<Fact> {
     let budget = context.budget.as_ref().filter(|_| machine.reserved().is_none())?;
     let run: &RunId = &machine.head().run_id;
-    let need = Need {
+    let request = ReservationRequest {
         steps: machine.uncounted_steps(),
         prompt_tokens: prompt(),
         max_output_tokens: most,
         price: context.price,
     };
-    let verdict = tokio::select! {
+    let outcome = tokio::select! {
         biased;
         () = context.halt.cancelled() => None,
-        verdict = budget.reserve(run, need) => verdict,
+        outcome = budget.reserve(run, request) => outcome,
     };
-    match verdict {
-        Some(Verdict::Granted(reservation)) => {
+    match outcome {
+        Some(ReservationOutcome::Granted(reservation)) => {
             reservation.map(|reservation| context.fact(FactBody::Reserved { reservation }))
         }
-        Some(Verdict::Refused(reached)) => Some(context.fact(FactBody::BudgetReached { reached })),
+        Some(ReservationOutcome::Refused(reached)) => Some(context.fact(FactBody::BudgetReached { reached })),
         None => {
             budget.withdraw(run).await;
             Some(context.halted())

@@ -14,7 +14,7 @@ use crate::event::{Event, EventBody, InteractiveAnswer};
 use crate::expert::{Expert, ExpertKey};
 use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec};
 use crate::id::{JobId, RunId};
-use crate::machine::{Input, Ledger, RunMachine};
+use crate::machine::{Input, RunMachine, RunTotals};
 use crate::runtime::budget::BudgetHandle;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::job::backends::JobBackends;
@@ -149,7 +149,7 @@ impl JobContext {
             path,
             steps: 0,
             on_record: true,
-            ledger: Ledger::default(),
+            totals: RunTotals::default(),
         })
     }
 
@@ -258,7 +258,7 @@ impl JobContext {
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let (answer, overdue, mut machine) = (None, past.events, past.machine);
-        machine.begin_ledger();
+        machine.restart_totals();
         Ok(RunStart { run, expert, machine, first, recorder, setting, toolset, query, answer, overdue })
     }
 
@@ -306,8 +306,8 @@ impl JobContext {
         let (_, first_step) = driven?;
         let steps = machine.head().step_number.saturating_sub(first_step).saturating_add(1);
         let path = recorder.newest().cloned().unwrap_or_default();
-        let ledger = machine.ledger();
-        Ok(StoppedRun { checkpoint: machine.into_checkpoint(), path, steps, on_record: false, ledger })
+        let totals = machine.totals();
+        Ok(StoppedRun { checkpoint: machine.into_checkpoint(), path, steps, on_record: false, totals })
     }
 
     /// The events before a Run's first.

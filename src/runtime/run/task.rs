@@ -7,7 +7,7 @@ use crate::cost::Spend;
 use crate::event::InteractiveAnswer;
 use crate::expert::ExpertKey;
 use crate::id::RunId;
-use crate::machine::Ledger;
+use crate::machine::RunTotals;
 use crate::runtime::history::recorded_run::RecordedRun;
 use crate::tool::ToolResult;
 use crate::usage::Usage;
@@ -47,7 +47,7 @@ pub struct StoppedRun {
     /// It had stopped before this process began.
     pub on_record: bool,
     /// What it came to in this process.
-    pub ledger: Ledger,
+    pub totals: RunTotals,
 }
 
 impl RunTask {

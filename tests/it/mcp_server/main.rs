@@ -48,9 +48,9 @@ fn main() {
         ["rough-sse", faults @ ..] => sse::serve(&Faults::parse(faults)),
         ["effects", file] => effects::over_stdio(file.as_ref()),
         ["guarded", ways @ ..] => guarded::serve(ways),
-        ["elsewhere", url] => refusing::serve(&refusing::Refusal::Redirect((*url).to_owned())),
-        ["status", number] => refusing::serve(&refusing::Refusal::Status(number.parse().expect("a status"))),
-        ["mute"] => refusing::serve(&refusing::Refusal::Silence),
+        ["elsewhere", url] => refusing::serve(&refusing::ReservationRefusal::Redirect((*url).to_owned())),
+        ["status", number] => refusing::serve(&refusing::ReservationRefusal::Status(number.parse().expect("a status"))),
+        ["mute"] => refusing::serve(&refusing::ReservationRefusal::Silence),
         other => panic!("no such server: {other:?}"),
     }
 }

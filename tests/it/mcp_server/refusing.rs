@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use crate::plain_http;
 
 #[derive(Clone)]
-pub enum Refusal {
+pub enum ReservationRefusal {
     /// To this URL, keeping method and body.
     Redirect(String),
     Status(u16),
@@ -14,20 +14,20 @@ pub enum Refusal {
     Silence,
 }
 
-pub fn serve(refusal: &Refusal) {
+pub fn serve(refusal: &ReservationRefusal) {
     let refusal = refusal.clone();
     plain_http::listen("/mcp", move |stream| converse(stream, &refusal));
 }
 
-fn converse(mut stream: TcpStream, refusal: &Refusal) -> io::Result<()> {
+fn converse(mut stream: TcpStream, refusal: &ReservationRefusal) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     while plain_http::read(&mut reader)?.is_some() {
         match refusal {
-            Refusal::Redirect(url) => {
+            ReservationRefusal::Redirect(url) => {
                 plain_http::write(&mut stream, "307 Temporary Redirect", &format!("location: {url}\r\n"))?;
             }
-            Refusal::Status(status) => plain_http::write(&mut stream, &format!("{status} As Told"), "")?,
-            Refusal::Silence => {}
+            ReservationRefusal::Status(status) => plain_http::write(&mut stream, &format!("{status} As Told"), "")?,
+            ReservationRefusal::Silence => {}
         }
     }
     Ok(())
