@@ -77,7 +77,7 @@ pub struct CheckpointHead {
     pub context_window_usage: Option<f64>,
     /// What the conversation was last measured to take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context: Option<Measured>,
+    pub context: Option<MeasuredTokens>,
     /// The step in which older ones were last summarised.
     #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub summarized_at: Option<u64>,
@@ -143,7 +143,7 @@ impl CheckpointHead {
 
 /// Tokens that the provider counted in a conversation, up to one of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct MeasuredTokens {
     #[serde(with = "crate::count")]
     pub tokens: u64,
     /// How many messages these are, the answer that told it included.

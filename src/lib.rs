@@ -12,7 +12,7 @@ pub mod budget;
 pub mod content;
 pub mod message;
 pub mod tool;
-pub mod estimate;
+pub mod token_estimate;
 pub mod expert;
 pub mod environment;
 pub mod address;

@@ -6,7 +6,7 @@ use crate::cost::Spend;
 use crate::event::EventBody;
 use crate::generation::{FinishReason, GeneratedPart, Generation};
 use crate::machine::calls::{AskedCall, Turn};
-use crate::machine::run::{Arrow, RunMachine, Used};
+use crate::machine::run::{CallUsage, Reaction, RunMachine};
 use crate::machine::state::{Overflow, State};
 use crate::machine::transition::Action;
 use crate::message::Message;
@@ -24,7 +24,7 @@ const PAUSED: &str = r#"{"error":"Paused","message":"The provider paused a long 
 const REFUSED: &str = "the provider's content filter, or the model itself, refused to answer";
 
 impl RunMachine {
-    pub(super) fn generated(&mut self, generation: &Generation) -> Arrow {
+    pub(super) fn generated(&mut self, generation: &Generation) -> Reaction {
         let cut = self.cut_by_budget(generation);
         let used = self.account(generation);
         if let Some(reached) = cut {
@@ -79,37 +79,37 @@ impl RunMachine {
     }
 
     /// Adds the answer's tokens and what they cost to the accounts of step and Run.
-    pub(super) fn account(&mut self, generation: &Generation) -> Used {
+    pub(super) fn account(&mut self, generation: &Generation) -> CallUsage {
         let usage = generation.usage.unwrap_or_default();
         self.step.usage = self.step.usage.plus(usage);
         self.head.usage = self.head.usage.plus(usage);
         let spend = Spend::of(self.parameters.price.as_ref(), generation.billed());
         self.record(usage, spend, generation.context_tokens.or(generation.usage.map(|usage| usage.total_tokens)));
-        Used { usage, spend }
+        CallUsage { usage, spend }
     }
 
-    fn call(&mut self, generation: &Generation, asked: &[AskedCall<'_>], said: &str, used: Used) -> Arrow {
+    fn call(&mut self, generation: &Generation, asked: &[AskedCall<'_>], said: &str, used: CallUsage) -> Reaction {
         let turn = Turn::of(asked, said, &self.parameters, &mut self.head.todos, &self.call_ids, &mut self.ids);
         let message = self.expert_message(generation, &turn.calls());
         self.head.retry_count = 0;
         self.step.tool_calls = turn.calls();
         self.add_new(message.clone());
-        let Used { usage, spend } = used;
+        let CallUsage { usage, spend } = used;
         let event = EventBody::CallTools { new_message: message, tool_calls: turn.calls(), usage, spend };
         let open = turn.open(ToolKind::Mcp);
         let action = if open.is_empty() { Action::Proceed } else { Action::CallTools { calls: open, in_doubt: false } };
-        Arrow { state: State::CallingMcpTools(turn), events: vec![event], save: false, action }
+        Reaction { state: State::CallingMcpTools(turn), events: vec![event], save: false, action }
     }
 
-    fn complete(&mut self, generation: &Generation, text: String, used: Used) -> Arrow {
+    fn complete(&mut self, generation: &Generation, text: String, used: CallUsage) -> Reaction {
         let message = self.expert_message(generation, &[]);
         self.head.retry_count = 0;
         self.add_new(message);
-        let Used { usage, spend } = used;
+        let CallUsage { usage, spend } = used;
         self.stop(Status::Completed, |checkpoint, step| EventBody::CompleteRun { checkpoint, step, text, usage, spend })
     }
 
-    fn paused(&mut self, generation: &Generation, used: Used) -> Arrow {
+    fn paused(&mut self, generation: &Generation, used: CallUsage) -> Reaction {
         let message = self.expert_message(generation, &[]);
         if matches!(&message, Message::ExpertMessage { contents, .. } if contents.is_empty()) {
             return self.try_again("No tool call or text generated", used, |machine| {
@@ -120,16 +120,16 @@ impl RunMachine {
         self.add_new(message.clone());
         let event = self.retry(PAUSED.to_owned(), vec![message], Vec::new(), used, None);
         self.head.retry_count = 0;
-        Arrow::proceed(State::FinishingStep, vec![event])
+        Reaction::proceed(State::FinishingStep, vec![event])
     }
 
     /// Another step with what `mend` adds to the conversation, or a stop when there were too many of them in a row.
     fn try_again(
         &mut self,
         problem: &str,
-        used: Used,
+        used: CallUsage,
         mend: impl FnOnce(&mut Self) -> (&'static str, Vec<Message>, Vec<ToolResult>),
-    ) -> Arrow {
+    ) -> Reaction {
         let retries = self.head.retry_count;
         if retries >= self.parameters.limits.max_retries {
             return self.stop_by_error(RunFailure {
@@ -145,7 +145,7 @@ impl RunMachine {
         }
         self.step.tool_results.clone_from(&results);
         let event = self.retry(reason.to_owned(), messages, results, used, None);
-        Arrow::proceed(State::FinishingStep, vec![event])
+        Reaction::proceed(State::FinishingStep, vec![event])
     }
 
     /// Keeps only the first call, answered with the reason: later ones, and the arguments of the last, may be torn.

@@ -5,16 +5,16 @@
 
 use std::fmt::Write as _;
 
-use crate::checkpoint::{Measured, RunFailure, Todo};
+use crate::checkpoint::{MeasuredTokens, RunFailure, Todo};
 use crate::content::Content;
 use crate::cost::Spend;
 use crate::event::EventBody;
 use crate::expert::ContextLimit;
 use crate::generation::{FailureKind, FinishReason, Generation, GenerationFailure};
 use crate::machine::answer::text_of;
-use crate::machine::estimate;
-use crate::machine::run::{Arrow, RunMachine, Used};
+use crate::machine::run::{CallUsage, Reaction, RunMachine};
 use crate::machine::state::{Overflow, State};
+use crate::machine::token_bound;
 use crate::machine::transition::Action;
 use crate::message::Message;
 
@@ -51,10 +51,10 @@ impl RunMachine {
     /// Notes how full the window is by what an answer tells. `said`: its text.
     pub(super) fn measure(&mut self, generation: &Generation, said: &str) {
         let Some(tokens) = generation.context_tokens else { return };
-        self.measured = Some(estimate::Measured { tokens, messages: self.messages.len(), other_tools: false });
+        self.measured = Some(token_bound::KnownPrompt { tokens, messages: self.messages.len(), other_tools: false });
         // An answer that says nothing, or is cut off by the window, does not join the conversation.
         let joins = generation.finish != FinishReason::ContextWindow && (!said.is_empty() || generation.has_calls());
-        self.head.context = Some(Measured { tokens, messages: self.messages.len() + usize::from(joins) });
+        self.head.context = Some(MeasuredTokens { tokens, messages: self.messages.len() + usize::from(joins) });
         self.head.context_window_usage = self.head.context_window.map(|window| share(tokens, window));
     }
 
@@ -74,7 +74,7 @@ impl RunMachine {
     }
 
     /// The conversation does not fit: older steps are summarised, if that is wanted and may help.
-    pub(super) fn overflowed(&mut self, overflow: Overflow) -> Arrow {
+    pub(super) fn overflowed(&mut self, overflow: Overflow) -> Reaction {
         let since = self.head.summarized_at.map(|step| self.head.step_number.saturating_sub(step));
         let remedy = match self.parameters.context_limit {
             ContextLimit::Stop => {
@@ -95,8 +95,8 @@ impl RunMachine {
     }
 
     /// Asks for a summary.
-    pub(super) fn summarize(overflow: Overflow, events: Vec<EventBody>, after_ms: u64) -> Arrow {
-        Arrow {
+    pub(super) fn summarize(overflow: Overflow, events: Vec<EventBody>, after_ms: u64) -> Reaction {
+        Reaction {
             state: State::SummarizingContext(overflow),
             events,
             save: false,
@@ -111,7 +111,7 @@ impl RunMachine {
         generation: &Generation,
         replaced: usize,
         tokens: (u64, u64),
-    ) -> Arrow {
+    ) -> Reaction {
         let cut = self.cut_by_budget(generation);
         let used = self.account(generation);
         if let Some(reached) = cut {
@@ -139,7 +139,7 @@ impl RunMachine {
         self.measured = None;
         self.head.context_window_usage = self.head.context_window.map(|window| share(tokens_after, window));
         self.head.summarized_at = Some(self.head.step_number);
-        let Used { usage, spend } = used;
+        let CallUsage { usage, spend } = used;
         let messages_after = self.messages.len();
         let event = EventBody::ContextSummarized {
             new_message,
@@ -150,7 +150,7 @@ impl RunMachine {
             usage,
             spend,
         };
-        Arrow {
+        Reaction {
             state: State::GeneratingToolCall,
             events: vec![event],
             save: false,
@@ -164,11 +164,11 @@ impl RunMachine {
         overflow: Overflow,
         failure: &GenerationFailure,
         retry_in_ms: Option<u64>,
-    ) -> Arrow {
+    ) -> Reaction {
         let spend = if failure.may_be_charged() { Spend::UNKNOWN } else { Spend::default() };
         self.count_step();
         self.charge(spend);
-        let used = Used { spend, ..Used::default() };
+        let used = CallUsage { spend, ..CallUsage::default() };
         self.summarize_again(overflow, failure.kind.name(), &failure.message, used, retry_in_ms)
     }
 
@@ -178,9 +178,9 @@ impl RunMachine {
         overflow: Overflow,
         name: &str,
         problem: &str,
-        used: Used,
+        used: CallUsage,
         retry_in_ms: Option<u64>,
-    ) -> Arrow {
+    ) -> Reaction {
         let overflow = Overflow { failures: overflow.failures.saturating_add(1), ..overflow };
         let Some(after_ms) = retry_in_ms.filter(|_| overflow.failures < MAX_FAILURES) else {
             let remedy = format!(
@@ -202,7 +202,7 @@ impl RunMachine {
         Self::summarize(overflow, vec![event], after_ms)
     }
 
-    fn stop_by_overflow(&mut self, overflow: &Overflow, remedy: &str) -> Arrow {
+    fn stop_by_overflow(&mut self, overflow: &Overflow, remedy: &str) -> Reaction {
         let what = overflow.what.trim_end_matches('.');
         self.stop_by_error(RunFailure {
             name: FailureKind::ContextOverflow.name().to_owned(),

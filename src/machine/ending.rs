@@ -3,12 +3,12 @@
 use crate::checkpoint::{RunFailure, Status};
 use crate::event::{EventBody, EventCheckpoint, Step};
 use crate::id::CheckpointId;
-use crate::machine::run::{Arrow, RunMachine};
+use crate::machine::run::{Reaction, RunMachine};
 use crate::machine::state::State;
 use crate::machine::transition::Action;
 
 impl RunMachine {
-    pub(super) fn finish_step(&mut self) -> Arrow {
+    pub(super) fn finish_step(&mut self) -> Reaction {
         for text in std::mem::take(&mut self.head.queued_messages) {
             let message = self.user_message(&text);
             self.add_new(message);
@@ -27,7 +27,7 @@ impl RunMachine {
         let next_checkpoint = self.told();
         let step = self.end_step();
         self.begin_step();
-        Arrow {
+        Reaction {
             state: State::PreparingForStep,
             events: vec![EventBody::ContinueToNextStep { checkpoint, step, next_checkpoint }],
             save: true,
@@ -35,19 +35,19 @@ impl RunMachine {
         }
     }
 
-    pub(super) fn stop_by_error(&mut self, error: RunFailure) -> Arrow {
+    pub(super) fn stop_by_error(&mut self, error: RunFailure) -> Reaction {
         self.head.error = Some(error.clone());
         self.stop(Status::StoppedByError, |checkpoint, step| EventBody::StopRunByError { checkpoint, step, error })
     }
 
     /// Ends the Run with `status` and the event that `event` makes.
-    pub(super) fn stop(&mut self, status: Status, event: impl FnOnce(EventCheckpoint, Step) -> EventBody) -> Arrow {
+    pub(super) fn stop(&mut self, status: Status, event: impl FnOnce(EventCheckpoint, Step) -> EventBody) -> Reaction {
         self.head.status = status;
         self.step.pending_tool_calls.clone_from(&self.head.pending_tool_calls);
         self.step.partial_tool_results.clone_from(&self.head.partial_tool_results);
         let step = self.end_step();
         let event = event(self.told(), step);
-        Arrow { state: State::Stopped(status), events: vec![event], save: true, action: Action::Stop(status) }
+        Reaction { state: State::Stopped(status), events: vec![event], save: true, action: Action::Stop(status) }
     }
 
     /// The state of now, as events carry it.

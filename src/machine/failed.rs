@@ -4,7 +4,7 @@ use crate::checkpoint::RunFailure;
 use crate::cost::Spend;
 use crate::event::EventBody;
 use crate::generation::{FailureKind, GenerationFailure};
-use crate::machine::run::{Arrow, RunMachine, Used};
+use crate::machine::run::{CallUsage, Reaction, RunMachine};
 use crate::machine::state::{Overflow, State};
 use crate::machine::transition::Action;
 use crate::message::Message;
@@ -24,7 +24,7 @@ impl RunMachine {
         self.head.spend = self.head.spend.plus(spend);
     }
 
-    pub(super) fn failed(&mut self, failure: &GenerationFailure, retry_in_ms: Option<u64>) -> Arrow {
+    pub(super) fn failed(&mut self, failure: &GenerationFailure, retry_in_ms: Option<u64>) -> Reaction {
         let spend = if failure.may_be_charged() { Spend::UNKNOWN } else { Spend::default() };
         self.count_step();
         self.charge(spend);
@@ -39,10 +39,10 @@ impl RunMachine {
                 reason.to_string(),
                 Vec::new(),
                 Vec::new(),
-                Used { spend, ..Used::default() },
+                CallUsage { spend, ..CallUsage::default() },
                 Some(after_ms),
             );
-            return Arrow {
+            return Reaction {
                 state: State::GeneratingToolCall,
                 events: vec![event],
                 save: false,
@@ -68,10 +68,10 @@ impl RunMachine {
         reason: String,
         new_messages: Vec<Message>,
         tool_results: Vec<ToolResult>,
-        used: Used,
+        used: CallUsage,
         delay_ms: Option<u64>,
     ) -> EventBody {
-        let Used { usage, spend } = used;
+        let CallUsage { usage, spend } = used;
         self.head.retry_count = self.head.retry_count.saturating_add(1);
         let retry_count = self.head.retry_count;
         let tool_calls = self.step.tool_calls.clone();

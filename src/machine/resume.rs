@@ -5,21 +5,21 @@ use crate::event::EventBody;
 use crate::fact::Resumption;
 use crate::id::CheckpointId;
 use crate::machine::calls::Turn;
-use crate::machine::estimate::Measured;
-use crate::machine::run::{Arrow, RunMachine};
+use crate::machine::run::{Reaction, RunMachine};
 use crate::machine::state::State;
+use crate::machine::token_bound::KnownPrompt;
 use crate::machine::transition::Action;
 use crate::tool::ToolKind;
 
 impl RunMachine {
-    pub(super) fn resume(&mut self, resumption: &Resumption) -> Arrow {
+    pub(super) fn resume(&mut self, resumption: &Resumption) -> Reaction {
         self.parameters = resumption.parameters.clone();
         if let Some(instruction) = &resumption.instruction {
             self.replace_instruction(instruction);
         }
         let mut turn = Turn::rebuild(&self.messages, &self.head, &resumption.answers, &self.parameters);
         turn.name_answers(&mut self.ids);
-        self.measured = self.head.context.map(Measured::of_checkpoint);
+        self.measured = self.head.context.map(KnownPrompt::of_checkpoint);
         let head = &mut self.head;
         head.format_version = FORMAT_VERSION;
         head.id = CheckpointId::from(self.ids.uuid());
@@ -50,15 +50,15 @@ impl RunMachine {
             }
             let event =
                 EventBody::StartRun { initial_checkpoint: initial, input_messages: self.step.input_messages.clone() };
-            Arrow::proceed(State::PreparingForStep, vec![event])
+            Reaction::proceed(State::PreparingForStep, vec![event])
         } else {
             self.step.tool_calls = turn.calls();
-            Arrow::proceed(State::ResumingFromStop(turn), vec![EventBody::ResumeFromStop { checkpoint: initial }])
+            Reaction::proceed(State::ResumingFromStop(turn), vec![EventBody::ResumeFromStop { checkpoint: initial }])
         }
     }
 
     /// Another process goes on with this Run, in the state that its facts lead to.
-    pub(super) fn taken_over(&mut self, state: State, resumption: &Resumption) -> Arrow {
+    pub(super) fn taken_over(&mut self, state: State, resumption: &Resumption) -> Reaction {
         self.parameters = resumption.parameters.clone();
         self.head.retry_count = 0;
         self.change_window();
@@ -68,7 +68,7 @@ impl RunMachine {
                 self.head.queued_messages.extend(resumption.query.clone());
                 turn.adapt(&self.parameters);
                 let action = Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true };
-                Arrow { state: State::CallingMcpTools(turn), events: vec![event], save: false, action }
+                Reaction { state: State::CallingMcpTools(turn), events: vec![event], save: false, action }
             }
             state => {
                 // The dead process was waiting for an answer, which the provider may charge for.
@@ -80,23 +80,23 @@ impl RunMachine {
                     let message = self.user_message(query);
                     self.add_input(message);
                 }
-                Arrow { state, events: vec![event], save: false, action: Action::Generate { after_ms: 0 } }
+                Reaction { state, events: vec![event], save: false, action: Action::Generate { after_ms: 0 } }
             }
         }
     }
 
-    pub(super) fn take_up(&mut self, turn: Turn) -> Arrow {
+    pub(super) fn take_up(&mut self, turn: Turn) -> Reaction {
         self.head.pending_tool_calls.clear();
         self.head.partial_tool_results.clear();
         if turn.has_open(ToolKind::Mcp) {
             let action = Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true };
-            Arrow { state: State::CallingMcpTools(turn), events: Vec::new(), save: false, action }
+            Reaction { state: State::CallingMcpTools(turn), events: Vec::new(), save: false, action }
         } else if turn.has_open(ToolKind::Delegate) {
-            Arrow::proceed(State::CallingDelegates(turn), Vec::new())
+            Reaction::proceed(State::CallingDelegates(turn), Vec::new())
         } else if turn.has_open(ToolKind::Interactive) {
-            Arrow::proceed(State::CallingInteractiveTools(turn), Vec::new())
+            Reaction::proceed(State::CallingInteractiveTools(turn), Vec::new())
         } else {
-            Arrow::all_answered(&turn)
+            Reaction::all_answered(&turn)
         }
     }
 }

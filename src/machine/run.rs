@@ -11,10 +11,10 @@ use crate::expert::ExpertRef;
 use crate::fact::{Fact, FactBody, IdGenerator, RunParameters, RunSpec, Stamp};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::calls::Turn;
-use crate::machine::estimate::Measured;
 use crate::machine::repair;
 use crate::machine::spending::RunAccount;
 use crate::machine::state::State;
+use crate::machine::token_bound::KnownPrompt;
 use crate::machine::transition::{Action, IllegalInput, Input, Save, Transition};
 use crate::message::Message;
 use crate::tool::{ToolKind, ToolRoute};
@@ -37,13 +37,13 @@ pub struct RunMachine {
     pub(super) ids: IdGenerator,
     pub(super) account: RunAccount,
     /// The size of the conversation, as the latest answer told it.
-    pub(super) measured: Option<Measured>,
+    pub(super) measured: Option<KnownPrompt>,
     /// Number of the latest event.
     sequence: u64,
 }
 
 /// What an arrow leads to: the next state, the events, the checkpoint to store, and what to ask for.
-pub(super) struct Arrow {
+pub(super) struct Reaction {
     pub state: State,
     pub events: Vec<EventBody>,
     pub save: bool,
@@ -52,12 +52,12 @@ pub(super) struct Arrow {
 
 /// What one model call took.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Used {
+pub(super) struct CallUsage {
     pub usage: Usage,
     pub spend: Spend,
 }
 
-impl Arrow {
+impl Reaction {
     /// On to `state`, by itself.
     pub(super) fn proceed(state: State, events: Vec<EventBody>) -> Self {
         Self { state, events, save: false, action: Action::Proceed }
@@ -268,7 +268,7 @@ impl RunMachine {
         }
     }
 
-    fn start(&mut self, spec: &RunSpec, input: &[Content]) -> Arrow {
+    fn start(&mut self, spec: &RunSpec, input: &[Content]) -> Reaction {
         let id = CheckpointId::from(self.ids.uuid());
         self.head = CheckpointHead::fresh(id, spec.job_id.clone(), spec.run_id.clone(), spec.expert.clone());
         self.head.step_number = spec.first_step.max(1);
@@ -286,20 +286,20 @@ impl RunMachine {
         self.add_input(query);
         let event =
             EventBody::StartRun { initial_checkpoint: initial, input_messages: self.step.input_messages.clone() };
-        Arrow::proceed(State::PreparingForStep, vec![event])
+        Reaction::proceed(State::PreparingForStep, vec![event])
     }
 
-    fn prepare(&mut self) -> Arrow {
+    fn prepare(&mut self) -> Reaction {
         Self::generate(vec![EventBody::StartGeneration { messages: self.messages.len() }])
     }
 
     /// Asks the model.
-    fn generate(events: Vec<EventBody>) -> Arrow {
-        Arrow { state: State::GeneratingToolCall, events, save: false, action: Action::Generate { after_ms: 0 } }
+    fn generate(events: Vec<EventBody>) -> Reaction {
+        Reaction { state: State::GeneratingToolCall, events, save: false, action: Action::Generate { after_ms: 0 } }
     }
 
     /// The model is about to be asked, and may call other tools than before.
-    fn change_tools(&mut self, tools: &[ToolRoute]) -> Arrow {
+    fn change_tools(&mut self, tools: &[ToolRoute]) -> Reaction {
         self.parameters.tools = tools.to_vec();
         if let Some(measured) = &mut self.measured {
             measured.other_tools = true;
@@ -308,7 +308,7 @@ impl RunMachine {
     }
 
     /// Carries an arrow out: the events get their numbers and the step they belong to.
-    fn follow(&mut self, arrow: Arrow) -> Transition {
+    fn follow(&mut self, arrow: Reaction) -> Transition {
         self.state = arrow.state;
         let mut save = None;
         let events = arrow

@@ -7,7 +7,7 @@ use crate::cost::{Cost, Spend};
 use crate::event::EventBody;
 use crate::generation::{FinishReason, Generation};
 use crate::machine::calls::Turn;
-use crate::machine::run::{Arrow, RunMachine};
+use crate::machine::run::{Reaction, RunMachine};
 use crate::message::Message;
 use crate::usage::Usage;
 
@@ -128,7 +128,7 @@ impl RunMachine {
     }
 
     /// A budget of the job is used up while the model is asked, or is to be.
-    pub(super) fn reach_while_asking(&mut self, reached: &Reached) -> Arrow {
+    pub(super) fn reach_while_asking(&mut self, reached: &Reached) -> Reaction {
         // Time passes while a request is under way; everything else is reached before one is sent.
         if self.account.reserved.is_some() || matches!(reached, Reached::Duration { .. }) {
             self.give_up();
@@ -137,12 +137,12 @@ impl RunMachine {
     }
 
     /// A budget of the job is used up. `turn`: the calls that were being answered.
-    pub(super) fn reach(&mut self, reached: &Reached, turn: &Turn) -> Arrow {
+    pub(super) fn reach(&mut self, reached: &Reached, turn: &Turn) -> Reaction {
         self.leave_open(turn);
         self.stop_by_budget(reached.clone())
     }
 
-    pub(super) fn stop_by_budget(&mut self, reached: Reached) -> Arrow {
+    pub(super) fn stop_by_budget(&mut self, reached: Reached) -> Reaction {
         let status = Status::of(&reached);
         self.head.budget = Some(reached.clone());
         self.stop(status, |checkpoint, step| match status {

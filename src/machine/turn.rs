@@ -3,19 +3,19 @@
 use crate::checkpoint::{DelegateTo, Status};
 use crate::event::EventBody;
 use crate::machine::calls::Turn;
-use crate::machine::run::{Arrow, RunMachine};
+use crate::machine::run::{Reaction, RunMachine};
 use crate::machine::state::State;
 use crate::machine::transition::Action;
 use crate::tool::{ToolKind, ToolResult};
 
 impl RunMachine {
-    pub(super) fn returned(&mut self, mut turn: Turn, result: &ToolResult) -> Arrow {
+    pub(super) fn returned(&mut self, mut turn: Turn, result: &ToolResult) -> Reaction {
         turn.take(result.clone(), &mut self.ids);
         let action = if turn.has_open(ToolKind::Mcp) { Action::Wait } else { Action::Proceed };
-        Arrow { state: State::CallingMcpTools(turn), events: Vec::new(), save: false, action }
+        Reaction { state: State::CallingMcpTools(turn), events: Vec::new(), save: false, action }
     }
 
-    pub(super) fn mcp_done(&mut self, turn: Turn) -> Arrow {
+    pub(super) fn mcp_done(&mut self, turn: Turn) -> Reaction {
         if let Some(text) = turn.completion.clone().filter(|_| self.head.queued_messages.is_empty()) {
             let results = turn.answers();
             let message = self.tool_message(&results);
@@ -33,13 +33,13 @@ impl RunMachine {
             });
         }
         if turn.has_open(ToolKind::Delegate) || turn.has_open(ToolKind::Interactive) {
-            Arrow::proceed(State::CallingDelegates(turn), Vec::new())
+            Reaction::proceed(State::CallingDelegates(turn), Vec::new())
         } else {
-            Arrow::all_answered(&turn)
+            Reaction::all_answered(&turn)
         }
     }
 
-    pub(super) fn delegates(&mut self, turn: Turn) -> Arrow {
+    pub(super) fn delegates(&mut self, turn: Turn) -> Reaction {
         let calls = turn.open(ToolKind::Delegate);
         let experts = &self.parameters.delegates;
         let delegate_to: Vec<DelegateTo> = calls
@@ -54,7 +54,7 @@ impl RunMachine {
             })
             .collect();
         if delegate_to.is_empty() {
-            return Arrow::proceed(State::CallingInteractiveTools(turn), Vec::new());
+            return Reaction::proceed(State::CallingInteractiveTools(turn), Vec::new());
         }
         self.head.delegate_to = delegate_to;
         self.head.pending_tool_calls = turn.open(ToolKind::Interactive);
@@ -62,7 +62,7 @@ impl RunMachine {
         self.stop(Status::StoppedByDelegate, |checkpoint, step| EventBody::StopRunByDelegate { checkpoint, step })
     }
 
-    pub(super) fn interactive(&mut self, turn: &Turn) -> Arrow {
+    pub(super) fn interactive(&mut self, turn: &Turn) -> Reaction {
         self.leave_open(turn);
         self.stop(Status::StoppedByInteractiveTool, |checkpoint, step| EventBody::StopRunByInteractiveTool {
             checkpoint,
@@ -70,7 +70,7 @@ impl RunMachine {
         })
     }
 
-    pub(super) fn cancel(&mut self, turn: &Turn) -> Arrow {
+    pub(super) fn cancel(&mut self, turn: &Turn) -> Reaction {
         self.leave_open(turn);
         self.stop(Status::StoppedByCancellation, |checkpoint, step| EventBody::StopRunByCancellation {
             checkpoint,
@@ -84,10 +84,10 @@ impl RunMachine {
         self.head.partial_tool_results = turn.answers();
     }
 
-    pub(super) fn resolve(&mut self, results: Vec<ToolResult>) -> Arrow {
+    pub(super) fn resolve(&mut self, results: Vec<ToolResult>) -> Reaction {
         let message = self.tool_message(&results);
         self.step.tool_results = results;
         self.add_new(message.clone());
-        Arrow::proceed(State::FinishingStep, vec![EventBody::FinishToolCall { new_messages: vec![message] }])
+        Reaction::proceed(State::FinishingStep, vec![EventBody::FinishToolCall { new_messages: vec![message] }])
     }
 }

@@ -6,7 +6,6 @@
 use std::fmt::Write as _;
 
 use crate::content::{Content, ExpertPart, ResultPart};
-use crate::estimate::{message_tokens, text_tokens, tools_tokens};
 use crate::fact::{Fact, FactBody};
 use crate::generation::{FailureKind, GenerateRequest, GeneratedPart, Generation, GenerationFailure, NativeTools};
 use crate::machine::{RunMachine, messages_bound};
@@ -16,6 +15,7 @@ use crate::runtime::run::generate::{BrokenOff, ask, failed, occasion};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::window::PromptSize;
 use crate::runtime::run::{RunContext, reserve};
+use crate::token_estimate::{message_tokens, text_tokens, tools_tokens};
 use crate::tool::ToolSpec;
 
 /// The part of the window that the latest steps may keep, as its divisor. Our own choice: as much again is free for

@@ -3,13 +3,13 @@
 //! What a conversation takes is told by the provider with every answer; what came behind it is estimated. What follows
 //! from a conversation that does not fit is the machine's matter.
 
-use crate::checkpoint::Measured;
-use crate::estimate::{message_tokens, tools_tokens};
+use crate::checkpoint::MeasuredTokens;
 use crate::expert::ContextLimit;
 use crate::generation::{FailureKind, Generation, GenerationFailure};
 use crate::machine::RunMachine;
 use crate::runtime::run::RunContext;
 use crate::setting::ReasoningBudget;
+use crate::token_estimate::{message_tokens, tools_tokens};
 use crate::tool::ToolSpec;
 
 /// Tokens that an answer must have room for, its reasoning not counted: enough for a call that writes a file of some
@@ -33,7 +33,7 @@ pub struct PromptSize {
 /// Counts what a conversation takes. Each message is looked at once.
 #[derive(Debug, Default)]
 pub struct WindowGauge {
-    measured: Option<Measured>,
+    measured: Option<MeasuredTokens>,
     /// Messages that are measured or counted.
     counted: usize,
     /// Tokens of those that are not measured.

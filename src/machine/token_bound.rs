@@ -23,7 +23,7 @@ const PDF_PAGES: u64 = 100;
 
 /// Tokens that the conversation was told to have, up to one of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Measured {
+pub(super) struct KnownPrompt {
     pub tokens: u64,
     /// Messages before the answer that told it, or with it.
     pub messages: usize,
@@ -51,9 +51,9 @@ impl RunMachine {
     }
 }
 
-impl Measured {
+impl KnownPrompt {
     /// What a checkpoint tells. Of what it says to be measured, the last message counts again unless it is the answer.
-    pub(super) fn of_checkpoint(told: checkpoint::Measured) -> Self {
+    pub(super) fn of_checkpoint(told: checkpoint::MeasuredTokens) -> Self {
         Self { tokens: told.tokens, messages: told.messages.saturating_sub(1), other_tools: true }
     }
 }
