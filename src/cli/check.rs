@@ -12,8 +12,8 @@ use perstack::provider::transport::HttpTransport;
 use perstack::provider::{Provider, ProviderError, find};
 use serde::Serialize;
 
-use super::drive::async_runtime;
 use super::failure::Failure;
+use super::job_runner::async_runtime;
 use super::options::{ConfigArgs, ModelArgs};
 use super::program::{self, Fault};
 use super::render::{Paint, visible};

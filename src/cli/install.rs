@@ -14,8 +14,8 @@ use perstack::runtime::{self, CassetteMode, InDoubt, Options, RunError, SystemCl
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::drive::async_runtime;
 use super::failure::Failure;
+use super::job_runner::async_runtime;
 use super::list_tools::Nobody;
 use super::options::{ConfigArgs, ModelArgs};
 use super::render::{Paint, visible};

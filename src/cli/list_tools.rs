@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::drive::async_runtime;
 use super::failure::Failure;
+use super::job_runner::async_runtime;
 use super::lock::LockArgs;
 use super::options::{ModelArgs, PlaceArgs};
 use super::render::{Paint, shortened, visible};

@@ -3,14 +3,14 @@
 //! The events come from the library; here they are chosen and written. With text the record is read twice: what stands
 //! above the events counts all of them. JSON is written in one reading.
 
-mod choose;
+mod selection;
 mod event_text;
 mod expression;
 mod jobs;
 mod json;
 mod page;
 mod step_filter;
-mod survey;
+mod summary;
 mod text;
 
 use std::ops::ControlFlow;
@@ -23,8 +23,8 @@ use perstack::id::RunId;
 use perstack::runtime::history::{self, JobLog, JobSelector, ReadProblem, ReadProblemKind};
 use perstack::store::CheckpointEntry;
 
-use self::choose::{Chooser, Criteria, Group, Range};
 use self::page::Page;
+use self::selection::{Chooser, Criteria, Group, Range};
 use super::failure::Failure;
 use super::render::Paint;
 use super::setup::{storage_folder, warn};

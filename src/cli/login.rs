@@ -11,8 +11,8 @@ use perstack::redact::Redactor;
 use perstack::skill::mcp::{self, Answer, Login, Network, Returned};
 use tokio::sync::mpsc;
 
-use super::drive::async_runtime;
 use super::failure::Failure;
+use super::job_runner::async_runtime;
 use super::options::{ConfigArgs, ModelArgs};
 use super::render::{Paint, visible};
 use super::setup::{ProjectNeed, Setup};

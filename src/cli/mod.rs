@@ -4,12 +4,12 @@
 
 mod check;
 mod completions;
-mod doubt;
-mod drive;
-mod ending;
+mod in_doubt;
+mod job_runner;
+mod outcome;
 mod failure;
 #[cfg(unix)]
-mod form;
+mod elicitation_form;
 mod input;
 mod install;
 mod list_tools;
@@ -18,7 +18,7 @@ mod log;
 mod login;
 mod models;
 mod options;
-mod privacy;
+mod hardening;
 mod program;
 mod prompt;
 mod render;
@@ -26,7 +26,7 @@ mod resume;
 mod run;
 mod setup;
 mod signals;
-mod words;
+mod command_line;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -144,7 +144,7 @@ impl Process {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    privacy::shut();
+    hardening::shut();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(asked) => {

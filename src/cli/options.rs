@@ -11,9 +11,9 @@ use perstack::event::{Detail, TYPES};
 use perstack::runtime::{CassetteMode, InDoubt};
 use perstack::setting::{ProviderName, ReasoningBudget};
 
+use super::command_line::Words;
 use super::failure::Failure;
 use super::lock::LockArgs;
-use super::words::Words;
 
 /// Where things are.
 #[derive(Debug, Clone, Default, Args)]

@@ -3,11 +3,11 @@
 use clap::Args;
 use perstack::runtime::{ResumeFrom, ResumeInput};
 
-use super::drive::{Ask, drive};
+use super::command_line::Words;
 use super::failure::Failure;
+use super::job_runner::{Ask, drive};
 use super::options::JobArgs;
 use super::setup::{ProjectNeed, Setup};
-use super::words::Words;
 use super::{Exit, Process, input};
 
 const EXAMPLES: &str = "\

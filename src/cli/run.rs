@@ -5,11 +5,11 @@ use perstack::expert::ExpertKey;
 use perstack::id::{CheckpointId, JobId};
 use perstack::runtime::{ResumeFrom, ResumeInput, RunInput};
 
-use super::drive::{Ask, drive};
+use super::command_line::Words;
 use super::failure::Failure;
+use super::job_runner::{Ask, drive};
 use super::options::JobArgs;
 use super::setup::{ProjectNeed, Setup};
-use super::words::Words;
 use super::{Exit, Process, input};
 
 const EXAMPLES: &str = "\

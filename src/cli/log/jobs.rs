@@ -10,9 +10,9 @@ use perstack::runtime::history::{JobEntry, JobState};
 use serde_json::{Map, Value, json};
 
 use super::Form;
-use super::choose::Range;
 use super::json::laid_out;
 use super::page::Page;
+use super::selection::Range;
 use crate::cli::Exit;
 use crate::cli::render::{count, duration, visible};
 

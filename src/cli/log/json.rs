@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::jobs::standing_fields;
 use super::page::Page;
-use super::survey::{Figures, Mark, Summary, Survey};
+use super::summary::{Figures, Mark, Summary, Survey};
 use super::{Form, Request, Unit, chooser, flow};
 
 /// Writes a record. What could not be read is added to `troubles`.

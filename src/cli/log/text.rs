@@ -13,7 +13,7 @@ use perstack::runtime::history::{
 use super::event_text::{Excerpt, Style, cut, date};
 use super::jobs::status;
 use super::page::Page;
-use super::survey::{Mark, Summary, Survey};
+use super::summary::{Mark, Summary, Survey};
 use super::{Request, Unit, chooser, flow};
 use crate::cli::render::{count, duration, visible};
 

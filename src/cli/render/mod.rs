@@ -1,6 +1,6 @@
 //! What the program shows: the result on stdout, everything else on stderr.
 //!
-//! [`view`] folds events into words; [`progress`] shows them on a terminal, [`lines`] anywhere else; [`jsonl`] and
+//! [`view`] folds events into command_line; [`progress`] shows them on a terminal, [`lines`] anywhere else; [`jsonl`] and
 //! [`result`] write stdout.
 
 mod fit;

@@ -14,12 +14,12 @@ use perstack::setting::DEFAULT_MAX_STEPS;
 use perstack::store::StoreError;
 
 use super::Exit;
+use super::command_line::Words;
 use super::failure::Failure;
 use super::options::JobArgs;
 use super::prompt::Questions;
 use super::render::{Screen, count, money, steps, visible};
 use super::signals::Signal;
-use super::words::Words;
 
 /// How long the terminal may take to be put in order when the program ends at once.
 pub const FAREWELL: Duration = Duration::from_millis(500);

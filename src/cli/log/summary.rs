@@ -7,7 +7,7 @@ use perstack::runtime::history::{HistoryItem, LoggedEvent, RunProgress};
 use perstack::usage::Usage;
 use serde::Serialize;
 
-use super::choose::Group;
+use super::selection::Group;
 
 /// What an event counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

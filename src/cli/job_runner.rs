@@ -15,15 +15,15 @@ use perstack::skill::mcp::AskPerson;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::doubt;
-use super::ending::{Ending, FAREWELL, Returned};
+use super::command_line::Words;
 use super::failure::Failure;
+use super::in_doubt;
 use super::options::{Format, JobArgs};
+use super::outcome::{Ending, FAREWELL, Returned};
 use super::prompt::{self, Answer, Questions, is_in_background};
 use super::render::{Screen, result, visible};
 use super::setup::Setup;
 use super::signals::{Signal, Signals};
-use super::words::Words;
 use super::{Exit, Process};
 
 /// How long a job may take to record what it has after it was told to stop: more than the six seconds that its tools
@@ -100,7 +100,7 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
 /// Who servers may ask in the middle of a call.
 #[cfg(unix)]
 fn person(asks: bool, screen: &Arc<Screen>) -> Option<AskPerson> {
-    asks.then(|| super::form::asker(screen.clone()))
+    asks.then(|| super::elicitation_form::asker(screen.clone()))
 }
 
 /// Nobody: a question could not be taken back from this system's terminal.
@@ -137,7 +137,7 @@ async fn watch(
             // Nothing was done yet; with a choice the same is asked for again.
             Err(RunError::CallsInDoubt { tools }) if asks_of_doubts && signal.is_none() && !is_in_background() => {
                 let chosen = tokio::select! {
-                    chosen = doubt::ask(tools.clone(), ending.screen.clone()) => Ok(chosen),
+                    chosen = in_doubt::ask(tools.clone(), ending.screen.clone()) => Ok(chosen),
                     signal = signals.next() => Err(signal),
                 };
                 let signal = match chosen {
