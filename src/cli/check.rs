@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::job_runner::async_runtime;
 use super::options::{ConfigArgs, ModelArgs};
-use super::program::{self, Fault};
+use super::program::{self, StartProblem};
 use super::render::{Paint, visible};
 use super::setup::{ProjectNeed, Setup};
 use super::{Exit, Process};
@@ -185,8 +185,10 @@ fn skills(definition: Definition<'_>, place: Place<'_>, findings: &mut Findings)
 fn program(command: &str, subject: &str, place: Place<'_>, findings: &mut Findings) {
     let message = match program::find(command, &place.process.folder, place.environment.get("PATH")) {
         Ok(_) => return,
-        Err(Fault::Missing) => format!("the command {command} is not found: install it, or correct its name or PATH"),
-        Err(Fault::NotExecutable(file)) => {
+        Err(StartProblem::Missing) => {
+            format!("the command {command} is not found: install it, or correct its name or PATH")
+        }
+        Err(StartProblem::NotExecutable(file)) => {
             format!("the command {command} may not be run: make {} executable", file.display())
         }
     };

@@ -4,9 +4,9 @@ use std::path::Path;
 
 /// A command line in the making.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Words(Vec<String>);
+pub struct CommandLine(Vec<String>);
 
-impl Words {
+impl CommandLine {
     /// Starts with these words.
     pub fn new<const N: usize>(words: [&str; N]) -> Self {
         Self(words.into_iter().map(str::to_owned).collect())
@@ -41,7 +41,7 @@ impl Words {
 }
 
 /// The line, safe to paste into a POSIX shell.
-impl std::fmt::Display for Words {
+impl std::fmt::Display for CommandLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (at, word) in self.0.iter().enumerate() {
             if at > 0 {
@@ -86,21 +86,21 @@ mod tests {
 
     #[test]
     fn words_are_quoted_only_where_a_shell_needs_it() {
-        let mut words = Words::new(["perstack", "run"]);
+        let mut words = CommandLine::new(["perstack", "run"]);
         words.word("@team/reader@1.0.0").word("what's new?").word("").word("$(rm -rf .)");
         assert_eq!(words.to_string(), r"perstack run @team/reader@1.0.0 'what'\''s new?' '' '$(rm -rf .)'");
     }
 
     #[test]
     fn control_characters_are_spelt_out() {
-        let mut words = Words::default();
+        let mut words = CommandLine::default();
         words.word("a\n\u{1b}[31m'\\\u{9b}é");
         assert_eq!(words.to_string(), r"$'a\n\x1b[31m\'\\\xc2\x9bé'");
     }
 
     #[test]
     fn flags_that_were_not_given_leave_no_trace() {
-        let mut words = Words::new(["perstack"]);
+        let mut words = CommandLine::new(["perstack"]);
         words.switch("--quiet", false).value("--model", None::<&str>).path("--config", Some(Path::new("a b.toml")));
         assert_eq!(words.to_string(), "perstack --config 'a b.toml'");
     }

@@ -1,7 +1,7 @@
 //! A job from start to end: what `run` and `resume` share once they know what is asked.
 //!
 //! Starts the async runtimes, watches for signals, has a person asked and goes on with the answer, writes the result;
-//! what is told of the ending is [`super::ending`]'s.
+//! what is told of the ending is [`super::outcome`]'s.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use perstack::skill::mcp::AskPerson;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::command_line::Words;
+use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::in_doubt;
 use super::options::{Format, JobArgs};
-use super::outcome::{Ending, FAREWELL, Returned};
+use super::outcome::{Ending, FAREWELL, JobEnd};
 use super::prompt::{self, Answer, Questions, is_in_background};
 use super::render::{Screen, result, visible};
 use super::setup::Setup;
@@ -35,7 +35,7 @@ const WORKERS: usize = 2;
 
 /// What is asked for.
 #[derive(Clone)]
-pub enum Ask {
+pub enum JobCommand {
     Run(RunInput),
     Resume(ResumeInput),
 }
@@ -57,7 +57,13 @@ pub fn async_runtime() -> Result<tokio::runtime::Runtime, Failure> {
 ///
 /// # Errors
 /// When it could not even begin.
-pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &Words) -> Result<Exit, Failure> {
+pub fn run(
+    process: &Process,
+    args: &JobArgs,
+    setup: Setup,
+    command: JobCommand,
+    live: &CommandLine,
+) -> Result<Exit, Failure> {
     let format = args.output.format()?;
     let cancel = CancellationToken::new();
     let screen = Arc::new(Screen::new(process, &args.output, format, &cancel));
@@ -83,14 +89,14 @@ pub fn drive(process: &Process, args: &JobArgs, setup: Setup, ask: Ask, live: &W
     let max_steps = options.settings.limits.max_steps;
     let ending = Arc::new(Ending { args: args.clone(), screen, max_steps, questions });
     let workers = async_runtime()?;
-    // A sink may block a worker (a stalled pipe), and with it the workers' own timers and signals. So the watch is kept
+    // A sink may block a worker (a stalled pipe), and with it the workers' own timers and signals. So the run_until_done is kept
     // by a runtime of its own, on this thread.
     let watcher = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")
         .map_err(Failure::other)?;
-    let exit = watcher.block_on(watch(ask, options, workers.handle(), ending, format, asks_of_doubts));
+    let exit = watcher.block_on(run_until_done(command, options, workers.handle(), ending, format, asks_of_doubts));
     // Threads that still block must not keep the program.
     watcher.shutdown_background();
     workers.shutdown_background();
@@ -110,15 +116,15 @@ fn person(_asks: bool, _screen: &Arc<Screen>) -> Option<AskPerson> {
 }
 
 /// How one stretch of work ended.
-enum Stretch {
+enum Attempt {
     Returned(Box<Result<Outcome, RunError>>, Option<Signal>),
     /// It did not; the program ends at once.
     Forced(Exit),
 }
 
 /// Has the workers do the job, from question to question as long as there is somebody who answers them.
-async fn watch(
-    mut ask: Ask,
+async fn run_until_done(
+    mut command: JobCommand,
     mut options: Arc<Options>,
     workers: &Handle,
     ending: Arc<Ending>,
@@ -128,9 +134,9 @@ async fn watch(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let (mut steps, mut duration_ms) = (0, 0);
     let returned = loop {
-        let (job, signal) = match work(ask.clone(), &options, workers, &ending, &mut signals).await {
-            Stretch::Returned(job, signal) => (*job, signal),
-            Stretch::Forced(exit) => return Ok(exit),
+        let (job, signal) = match attempt(command.clone(), &options, workers, &ending, &mut signals).await {
+            Attempt::Returned(job, signal) => (*job, signal),
+            Attempt::Forced(exit) => return Ok(exit),
         };
         let mut outcome = match job {
             Ok(outcome) => outcome,
@@ -148,9 +154,9 @@ async fn watch(
                     Ok(None) => None,
                     Err(signal) => Some(signal),
                 };
-                break Returned { job: Err(RunError::CallsInDoubt { tools }), signal, left: None };
+                break JobEnd { job: Err(RunError::CallsInDoubt { tools }), signal, left: None };
             }
-            Err(error) => break Returned { job: Err(error), signal, left: None },
+            Err(error) => break JobEnd { job: Err(error), signal, left: None },
         };
         // To whoever answered in between, it was one job. The time that they took is not the job's.
         (steps, duration_ms) = (outcome.steps.saturating_add(steps), outcome.duration_ms.saturating_add(duration_ms));
@@ -158,7 +164,7 @@ async fn watch(
         let head = &outcome.checkpoint.head;
         let waits = outcome.status == Status::StoppedByInteractiveTool && signal.is_none();
         let Some(call) = waits.then(|| ending.questions.to_ask(head)).flatten() else {
-            break Returned { job: Ok(outcome), signal, left: None };
+            break JobEnd { job: Ok(outcome), signal, left: None };
         };
         let question = ending.questions.question(head, call);
         let answered = tokio::select! {
@@ -167,7 +173,7 @@ async fn watch(
         };
         let signal = match answered {
             Ok(Answer::Given(text)) => {
-                ask = Ask::Resume(ResumeInput {
+                command = JobCommand::Resume(ResumeInput {
                     from: ResumeFrom::Checkpoint(head.job_id.clone(), head.id.clone()),
                     expert: None,
                     query: Some(prompt::named_answer(call, &text)),
@@ -179,7 +185,7 @@ async fn watch(
             Err(signal) => Some(signal),
         };
         let left = Some(call.id.clone());
-        break Returned { job: Ok(outcome), signal, left };
+        break JobEnd { job: Ok(outcome), signal, left };
     };
     let told = tokio::task::spawn_blocking({
         let ending = ending.clone();
@@ -192,19 +198,19 @@ async fn watch(
 }
 
 /// Does one stretch. After the first signal it gets [`GRACE`] to stop; the second ends the program at once.
-async fn work(
-    ask: Ask,
+async fn attempt(
+    command: JobCommand,
     options: &Arc<Options>,
     workers: &Handle,
     ending: &Arc<Ending>,
     signals: &mut Signals,
-) -> Stretch {
+) -> Attempt {
     let cancel = options.cancel.clone();
     let options = options.clone();
     let mut job = workers.spawn(async move {
-        match ask {
-            Ask::Run(input) => runtime::run(input, &options).await,
-            Ask::Resume(input) => runtime::resume(input, &options).await,
+        match command {
+            JobCommand::Run(input) => runtime::run(input, &options).await,
+            JobCommand::Resume(input) => runtime::resume(input, &options).await,
         }
     });
     let mut signal = None;
@@ -226,16 +232,16 @@ async fn work(
         }
         tokio::select! {
             returned = &mut job => returned,
-            next = signals.next() => return Stretch::Forced(ending.forced(signal.or(Some(next)))),
-            () = tokio::time::sleep(GRACE) => return Stretch::Forced(ending.forced(signal)),
+            next = signals.next() => return Attempt::Forced(ending.forced(signal.or(Some(next)))),
+            () = tokio::time::sleep(GRACE) => return Attempt::Forced(ending.forced(signal)),
         }
     };
     let job = returned.unwrap_or_else(|panic| Err(RunError::Internal(panic.to_string())));
-    Stretch::Returned(Box::new(job), signal)
+    Attempt::Returned(Box::new(job), signal)
 }
 
 /// Writes the result, then what there is to say of it.
-fn tell(returned: Returned, ending: &Ending, format: Format) -> Exit {
+fn tell(returned: JobEnd, ending: &Ending, format: Format) -> Exit {
     ending.screen.close();
     if returned.signal.is_some() && returned.left.is_some() {
         // The cursor is where the person was typing.

@@ -24,7 +24,7 @@ use perstack::runtime::history::{self, JobLog, JobSelector, ReadProblem, ReadPro
 use perstack::store::CheckpointEntry;
 
 use self::page::Page;
-use self::selection::{Chooser, Criteria, Group, Range};
+use self::selection::{Chooser, Criteria, EventGroup, Range};
 use super::failure::Failure;
 use super::render::Paint;
 use super::setup::{storage_folder, warn};
@@ -190,7 +190,7 @@ pub enum Unit {
 
 /// What a record is shown with.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
-pub struct Request {
+pub struct LogRequest {
     pub criteria: Criteria,
     pub range: Range,
     pub unit: Unit,
@@ -233,7 +233,7 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
         None => args.run.as_deref().map(|name| record.find_run(name)).transpose()?.map(|run| run.id.clone()),
     };
     let lists_checkpoints = form != Form::Text && named.is_some() && run.is_none();
-    let request = Request {
+    let request = LogRequest {
         criteria,
         range,
         unit: if args.view.steps { Unit::Steps } else { Unit::Events },
@@ -285,7 +285,11 @@ fn tell(record: &JobLog, troubles: Vec<ReadProblem>, process: &Process) -> Optio
 
 impl ChoiceArgs {
     fn criteria(&self, steps: bool) -> Result<Criteria, Failure> {
-        let groups = [(self.errors, Group::Errors), (self.tools, Group::Tools), (self.delegations, Group::Delegations)];
+        let groups = [
+            (self.errors, EventGroup::Errors),
+            (self.tools, EventGroup::Tools),
+            (self.delegations, EventGroup::Delegations),
+        ];
         Ok(Criteria {
             step: self.step.as_deref().map(str::parse).transpose().map_err(Failure::usage)?,
             kind: self.r#type.clone(),
@@ -320,7 +324,7 @@ fn number(flag: &str, given: Option<&str>, most: u64) -> Result<Option<u64>, Fai
 }
 
 /// A chooser for what a request asks for.
-pub fn chooser<T>(request: &Request) -> Chooser<'_, T> {
+pub fn chooser<T>(request: &LogRequest) -> Chooser<'_, T> {
     Chooser::new(&request.criteria, request.range)
 }
 

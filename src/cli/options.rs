@@ -11,7 +11,7 @@ use perstack::event::{Detail, TYPES};
 use perstack::runtime::{CassetteMode, InDoubt};
 use perstack::setting::{ProviderName, ReasoningBudget};
 
-use super::command_line::Words;
+use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::lock::LockArgs;
 
@@ -204,7 +204,7 @@ pub fn provider_parser() -> impl TypedValueParser<Value = ProviderName> {
 }
 
 impl PlaceArgs {
-    fn add_to(&self, words: &mut Words) {
+    fn add_to(&self, words: &mut CommandLine) {
         words.path("--config", self.config.as_deref());
         for path in &self.env_path {
             words.path("--env-path", Some(path));
@@ -216,7 +216,7 @@ impl PlaceArgs {
 }
 
 impl ModelArgs {
-    fn add_to(&self, words: &mut Words) {
+    fn add_to(&self, words: &mut CommandLine) {
         words
             .value("--provider", self.provider)
             .value("--model", self.model.as_ref())
@@ -251,7 +251,7 @@ impl ModelArgs {
 }
 
 impl OutputArgs {
-    fn add_to(&self, words: &mut Words) {
+    fn add_to(&self, words: &mut CommandLine) {
         let format = self.output.and_then(|f| f.to_possible_value());
         words.value("--output", format.as_ref().map(clap::builder::PossibleValue::get_name));
         words.switch("--json", self.json);
@@ -296,7 +296,7 @@ impl SessionArgs {
 impl JobArgs {
     /// Adds the flags that were given, but for those about recording and replaying: the command is meant to be run
     /// live, and a recording must not be overwritten by what follows it.
-    pub fn add_to(&self, words: &mut Words) {
+    pub fn add_to(&self, words: &mut CommandLine) {
         self.model.add_to(words);
         self.place.add_to(words);
         self.output.add_to(words);
@@ -340,7 +340,7 @@ mod tests {
                 ..SessionArgs::default()
             },
         };
-        let mut words = Words::default();
+        let mut words = CommandLine::default();
         args.add_to(&mut words);
         assert_eq!(
             words.to_string(),

@@ -14,7 +14,7 @@ use perstack::setting::DEFAULT_MAX_STEPS;
 use perstack::store::StoreError;
 
 use super::Exit;
-use super::command_line::Words;
+use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::options::JobArgs;
 use super::prompt::Questions;
@@ -37,7 +37,7 @@ pub struct Ending {
 }
 
 /// How the work on a job came to its end.
-pub struct Returned {
+pub struct JobEnd {
     pub job: Result<Outcome, RunError>,
     /// What ended it, if a signal did.
     pub signal: Option<Signal>,
@@ -47,8 +47,8 @@ pub struct Returned {
 
 impl Ending {
     /// The job returned, and its result was written or not.
-    pub fn returned(&self, returned: Returned, written: io::Result<()>) -> Exit {
-        let Returned { job, signal, left } = returned;
+    pub fn returned(&self, returned: JobEnd, written: io::Result<()>) -> Exit {
+        let JobEnd { job, signal, left } = returned;
         match job {
             Ok(outcome) => self.with_outcome(&outcome, written, signal, left.as_ref()),
             Err(error) => self.without_outcome(error, signal),
@@ -193,8 +193,8 @@ impl Ending {
     }
 
     /// The command that continues a job that left no checkpoint here, if it had begun.
-    fn job_continuation(&self, args: &JobArgs) -> Option<Words> {
-        let mut words = Words::new(["perstack", "resume", self.screen.job()?.as_str()]);
+    fn job_continuation(&self, args: &JobArgs) -> Option<CommandLine> {
+        let mut words = CommandLine::new(["perstack", "resume", self.screen.job()?.as_str()]);
         args.add_to(&mut words);
         Some(words)
     }
@@ -230,9 +230,9 @@ fn cost_of(outcome: &Outcome) -> Option<String> {
 
 /// The command that continues from a checkpoint, with the flags that were given and what the stop asks for: a larger
 /// budget, or an answer.
-fn continuation(outcome: &Outcome, args: &JobArgs, max_steps: u64) -> Words {
+fn continuation(outcome: &Outcome, args: &JobArgs, max_steps: u64) -> CommandLine {
     let head = &outcome.checkpoint.head;
-    let mut words = Words::new(["perstack", "resume", head.id.as_str()]);
+    let mut words = CommandLine::new(["perstack", "resume", head.id.as_str()]);
     let mut args = args.clone();
     match (&outcome.budget, outcome.status) {
         (Some(reached), _) => raise(&mut args, reached, &outcome.spent),
@@ -275,7 +275,7 @@ fn raise(args: &mut JobArgs, reached: &Reached, spent: &Spent) {
 }
 
 /// Ends stderr with the command that continues the job, `--quiet` or not.
-fn tell_continuation(screen: &Screen, words: Option<&Words>) {
+fn tell_continuation(screen: &Screen, words: Option<&CommandLine>) {
     if let Some(words) = words {
         screen.say("to continue:");
         screen.tell(&words.to_string());

@@ -8,7 +8,7 @@ const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
 /// Why a program could not be started.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum StartProblem {
     /// There is none of that name.
     Missing,
     /// There is a file, but it may not be run.
@@ -16,7 +16,7 @@ pub enum Fault {
 }
 
 /// The file that would be run for `command` in `folder`: a path, or a name to be looked up in `path`.
-pub fn find(command: &str, folder: &Path, path: Option<&str>) -> Result<PathBuf, Fault> {
+pub fn find(command: &str, folder: &Path, path: Option<&str>) -> Result<PathBuf, StartProblem> {
     let is_path = command.contains(std::path::is_separator);
     let places: Vec<PathBuf> = if is_path {
         vec![folder.join(command)]
@@ -34,7 +34,7 @@ pub fn find(command: &str, folder: &Path, path: Option<&str>) -> Result<PathBuf,
         }
         unusable.get_or_insert(place);
     }
-    Err(unusable.map_or(Fault::Missing, Fault::NotExecutable))
+    Err(unusable.map_or(StartProblem::Missing, StartProblem::NotExecutable))
 }
 
 #[cfg(unix)]
@@ -89,11 +89,11 @@ mod tests {
         let (both, first) = (path.to_str().unwrap(), root.join("first"));
         let find = |command: &str, path: Option<&str>| find(command, &root.join("work"), path);
         assert_eq!(find("tool", Some(both)), Ok(tool));
-        assert_eq!(find("tool", first.to_str()), Err(Fault::NotExecutable(text)));
-        assert_eq!(find("folder", Some(both)), Err(Fault::Missing));
-        assert_eq!(find("other", Some(both)), Err(Fault::Missing));
+        assert_eq!(find("tool", first.to_str()), Err(StartProblem::NotExecutable(text)));
+        assert_eq!(find("folder", Some(both)), Err(StartProblem::Missing));
+        assert_eq!(find("other", Some(both)), Err(StartProblem::Missing));
         assert_eq!(find("bin/local", Some(both)), Ok(local.clone()));
         assert_eq!(find(local.to_str().unwrap(), None), Ok(local.clone()));
-        assert_eq!(find("tool/", Some(both)), Err(Fault::Missing));
+        assert_eq!(find("tool/", Some(both)), Err(StartProblem::Missing));
     }
 }

@@ -146,7 +146,7 @@ fn converse(question: &Question, input: &mut impl BufRead, show: &dyn Fn(&str)) 
 
 /// Why what was typed cannot be taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum TypedProblem {
     #[error("a line of {FULL_LINE} bytes is more than the terminal passes on, so some of it is lost")]
     FullLine,
     #[error("an answer has at most {MAX_ANSWER} bytes")]
@@ -158,25 +158,25 @@ pub enum Problem {
 }
 
 /// Reads a line, and more while they end with `\`; `None` at the input's end.
-pub fn read(input: &mut impl BufRead, show: &dyn Fn(&str)) -> Result<Option<String>, Problem> {
+pub fn read(input: &mut impl BufRead, show: &dyn Fn(&str)) -> Result<Option<String>, TypedProblem> {
     let mut typed = String::new();
     loop {
         let mut line = Vec::new();
         let limit = u64::try_from(MAX_ANSWER).unwrap_or(u64::MAX);
         // A terminal that cannot be read any more is at its end.
         if input.take(limit).read_until(b'\n', &mut line).is_err() || !line.ends_with(b"\n") {
-            return if line.len() >= MAX_ANSWER { Err(Problem::TooLong) } else { Ok(None) };
+            return if line.len() >= MAX_ANSWER { Err(TypedProblem::TooLong) } else { Ok(None) };
         }
         if line.len() >= FULL_LINE {
-            return Err(Problem::FullLine);
+            return Err(TypedProblem::FullLine);
         }
-        let line = String::from_utf8(line).map_err(|_| Problem::NotText)?;
+        let line = String::from_utf8(line).map_err(|_| TypedProblem::NotText)?;
         let line = line.trim_end_matches(['\r', '\n']);
         if line.chars().any(|c| c.is_control() && c != '\t') {
-            return Err(Problem::Key);
+            return Err(TypedProblem::Key);
         }
         if typed.len() + line.len() > MAX_ANSWER {
-            return Err(Problem::TooLong);
+            return Err(TypedProblem::TooLong);
         }
         // Two of them at the end are just that.
         let Some(head) = line.strip_suffix('\\').filter(|head| !head.ends_with('\\')) else {
@@ -272,9 +272,9 @@ mod tests {
     fn what_is_no_text_or_was_cut_is_asked_for_again() {
         let full = "x".repeat(FULL_LINE - 1) + "\nanswer\n";
         for (typed, problem) in [
-            (&b"\x1b[D\nanswer\n"[..], Problem::Key),
-            (b"\xff\nanswer\n", Problem::NotText),
-            (full.as_bytes(), Problem::FullLine),
+            (&b"\x1b[D\nanswer\n"[..], TypedProblem::Key),
+            (b"\xff\nanswer\n", TypedProblem::NotText),
+            (full.as_bytes(), TypedProblem::FullLine),
         ] {
             let (answer, shown) = converse_over(typed);
             assert_eq!(answer, given("answer"));
@@ -286,7 +286,7 @@ mod tests {
     fn an_answer_has_an_end() {
         let line = "x".repeat(1_000) + "\\\n";
         let typed = line.repeat(MAX_ANSWER / 1_000 + 1) + "\n";
-        assert_eq!(read(&mut typed.as_bytes(), &|_| {}), Err(Problem::TooLong));
+        assert_eq!(read(&mut typed.as_bytes(), &|_| {}), Err(TypedProblem::TooLong));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use clap::Args;
 use perstack::runtime::{ResumeFrom, ResumeInput};
 
-use super::command_line::Words;
+use super::command_line::CommandLine;
 use super::failure::Failure;
-use super::job_runner::{Ask, drive};
+use super::job_runner::{self, JobCommand};
 use super::options::JobArgs;
 use super::setup::{ProjectNeed, Setup};
 use super::{Exit, Process, input};
@@ -34,8 +34,8 @@ pub struct ResumeArgs {
 
 impl ResumeArgs {
     /// The same command without its recorded session.
-    fn live(&self) -> Words {
-        let mut words = Words::new(["perstack", "resume", &self.checkpoint]);
+    fn live(&self) -> CommandLine {
+        let mut words = CommandLine::new(["perstack", "resume", &self.checkpoint]);
         if let Some(query) = &self.query {
             words.word(query);
         }
@@ -60,5 +60,5 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
         query,
         is_answer: args.interactive_tool_call_result,
     };
-    drive(process, &args.job, setup, Ask::Resume(ask), &live)
+    job_runner::run(process, &args.job, setup, JobCommand::Resume(ask), &live)
 }

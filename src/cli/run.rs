@@ -5,9 +5,9 @@ use perstack::expert::ExpertKey;
 use perstack::id::{CheckpointId, JobId};
 use perstack::runtime::{ResumeFrom, ResumeInput, RunInput};
 
-use super::command_line::Words;
+use super::command_line::CommandLine;
 use super::failure::Failure;
-use super::job_runner::{Ask, drive};
+use super::job_runner::{self, JobCommand};
 use super::options::JobArgs;
 use super::setup::{ProjectNeed, Setup};
 use super::{Exit, Process, input};
@@ -57,19 +57,19 @@ impl RunArgs {
         }
     }
 
-    fn ask(&self, expert: ExpertKey, query: String) -> Ask {
+    fn ask(&self, expert: ExpertKey, query: String) -> JobCommand {
         match self.resume_from() {
             Some(from) => {
                 let is_answer = self.interactive_tool_call_result;
-                Ask::Resume(ResumeInput { from, expert: Some(expert), query: Some(query), is_answer })
+                JobCommand::Resume(ResumeInput { from, expert: Some(expert), query: Some(query), is_answer })
             }
-            None => Ask::Run(RunInput { expert, query, job_id: self.job_id.clone() }),
+            None => JobCommand::Run(RunInput { expert, query, job_id: self.job_id.clone() }),
         }
     }
 
     /// The same command without its recorded session.
-    fn live(&self) -> Words {
-        let mut words = Words::new(["perstack", "run", &self.expert]);
+    fn live(&self) -> CommandLine {
+        let mut words = CommandLine::new(["perstack", "run", &self.expert]);
         if let Some(query) = &self.query {
             words.word(query);
         }
@@ -94,7 +94,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = setup.with_lock(args.job.lock, process, args.job.output.quiet)?;
     let query = input::required(args.query.as_deref())?;
     let live = args.live();
-    drive(process, &args.job, setup, args.ask(expert, query), &live)
+    job_runner::run(process, &args.job, setup, args.ask(expert, query), &live)
 }
 
 #[cfg(test)]
@@ -116,8 +116,8 @@ mod tests {
 
     fn asked(line: &str) -> String {
         match parse(line).ask("expert".parse().unwrap(), "q".to_owned()) {
-            Ask::Run(input) => format!("{input:?}"),
-            Ask::Resume(input) => format!("{input:?}"),
+            JobCommand::Run(input) => format!("{input:?}"),
+            JobCommand::Resume(input) => format!("{input:?}"),
         }
     }
 

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::jobs::standing_fields;
 use super::page::Page;
-use super::summary::{Figures, Mark, Summary, Survey};
-use super::{Form, Request, Unit, chooser, flow};
+use super::summary::{Figures, Mark, Overview, Summary};
+use super::{Form, LogRequest, Unit, chooser, flow};
 
 /// Writes a record. What could not be read is added to `troubles`.
 ///
@@ -22,7 +22,7 @@ use super::{Form, Request, Unit, chooser, flow};
 /// When it cannot be written.
 pub fn write(
     record: &JobLog,
-    request: &Request,
+    request: &LogRequest,
     form: Form,
     page: &mut Page,
     troubles: &mut Vec<ReadProblem>,
@@ -86,7 +86,7 @@ pub fn write_nothing(storage: &Path, form: Form, page: &mut Page) -> io::Result<
 /// What the reading adds up to.
 #[derive(Default)]
 struct Sums {
-    survey: Survey,
+    survey: Overview,
     /// Of what was written.
     summary: Summary,
     /// Events that fit.
@@ -95,7 +95,7 @@ struct Sums {
 
 fn write_events(
     record: &JobLog,
-    request: &Request,
+    request: &LogRequest,
     object: &mut Object<'_>,
     troubles: &mut Vec<ReadProblem>,
 ) -> io::Result<Sums> {
@@ -121,7 +121,7 @@ fn write_events(
     Ok(Sums { matched: chooser.matched(), ..sums })
 }
 
-fn element_of(event: &LoggedEvent<'_>, request: &Request) -> serde_json::Result<Map<String, Value>> {
+fn element_of(event: &LoggedEvent<'_>, request: &LogRequest) -> serde_json::Result<Map<String, Value>> {
     match request.unit {
         Unit::Events => event.to_json(request.detail),
         Unit::Steps => {

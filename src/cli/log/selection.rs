@@ -13,7 +13,7 @@ use super::step_filter::StepFilter;
 pub struct Criteria {
     pub step: Option<StepFilter>,
     pub kind: Option<String>,
-    pub groups: Vec<Group>,
+    pub groups: Vec<EventGroup>,
     pub expression: Option<Expression>,
     /// A step ends with it.
     pub ends_step: bool,
@@ -21,13 +21,13 @@ pub struct Criteria {
 
 /// Types of event that belong together, as the original has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
+pub enum EventGroup {
     Errors,
     Tools,
     Delegations,
 }
 
-impl Group {
+impl EventGroup {
     /// Whether events of a type belong to it.
     pub fn has(self, kind: &str) -> bool {
         match self {
@@ -219,13 +219,13 @@ mod tests {
 
     #[test]
     fn groups_are_the_originals() {
-        let members = |group: Group| {
+        let members = |group: EventGroup| {
             let types = perstack::event::TYPES.into_iter().chain(["callInteractiveTool", "callDelegate"]);
             types.filter(|kind| group.has(kind)).collect::<Vec<_>>()
         };
-        assert_eq!(members(Group::Errors), ["retry", "stopRunByError"]);
-        assert_eq!(members(Group::Tools), ["callTools", "resolveToolResults", "callInteractiveTool"]);
-        assert_eq!(members(Group::Delegations), ["stopRunByDelegate", "callDelegate"]);
+        assert_eq!(members(EventGroup::Errors), ["retry", "stopRunByError"]);
+        assert_eq!(members(EventGroup::Tools), ["callTools", "resolveToolResults", "callInteractiveTool"]);
+        assert_eq!(members(EventGroup::Delegations), ["stopRunByDelegate", "callDelegate"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use perstack::runtime::history::{HistoryItem, LoggedEvent, RunProgress};
 use perstack::usage::Usage;
 use serde::Serialize;
 
-use super::selection::Group;
+use super::selection::EventGroup;
 
 /// What an event counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +21,12 @@ pub struct Mark {
 impl Mark {
     /// What `event` counts for.
     pub fn of(event: &LoggedEvent<'_>) -> Self {
-        let has = |group: Group| group.has(event.type_name());
+        let has = |group: EventGroup| group.has(event.type_name());
         Self {
             step: event.step_number(),
-            is_error: has(Group::Errors),
-            is_tool_call: has(Group::Tools),
-            is_delegation: has(Group::Delegations),
+            is_error: has(EventGroup::Errors),
+            is_tool_call: has(EventGroup::Tools),
+            is_delegation: has(EventGroup::Delegations),
         }
     }
 }
@@ -82,9 +82,9 @@ pub struct Figures {
 
 /// Figures of all Runs that were heard.
 #[derive(Debug, Default)]
-pub struct Survey(HashMap<RunId, Figures>);
+pub struct Overview(HashMap<RunId, Figures>);
 
-impl Survey {
+impl Overview {
     /// Takes in what is heard.
     pub fn hear(&mut self, heard: &HistoryItem<'_>) {
         match heard {

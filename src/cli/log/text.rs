@@ -13,8 +13,8 @@ use perstack::runtime::history::{
 use super::event_text::{Excerpt, Style, cut, date};
 use super::jobs::status;
 use super::page::Page;
-use super::summary::{Mark, Summary, Survey};
-use super::{Request, Unit, chooser, flow};
+use super::summary::{Mark, Overview, Summary};
+use super::{LogRequest, Unit, chooser, flow};
 use crate::cli::render::{count, duration, visible};
 
 /// Columns of the rule around the events (the original's).
@@ -27,7 +27,12 @@ const MESSAGE: usize = 100;
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(record: &JobLog, request: &Request, page: &mut Page, troubles: &mut Vec<ReadProblem>) -> io::Result<()> {
+pub fn write(
+    record: &JobLog,
+    request: &LogRequest,
+    page: &mut Page,
+    troubles: &mut Vec<ReadProblem>,
+) -> io::Result<()> {
     if request.is_default {
         page.line("(showing latest job)")?;
         page.line("")?;
@@ -54,16 +59,16 @@ pub fn write(record: &JobLog, request: &Request, page: &mut Page, troubles: &mut
 
 /// What the first reading tells.
 struct Count {
-    survey: Survey,
+    survey: Overview,
     summary: Summary,
     /// Events that fit.
     matched: u64,
 }
 
 impl Count {
-    fn of(record: &JobLog, request: &Request, troubles: &mut Vec<ReadProblem>) -> Self {
+    fn of(record: &JobLog, request: &LogRequest, troubles: &mut Vec<ReadProblem>) -> Self {
         let mut chooser = chooser(request);
-        let (mut survey, mut summary) = (Survey::default(), Summary::default());
+        let (mut survey, mut summary) = (Overview::default(), Summary::default());
         let told = record.tell(request.run.as_ref(), &mut |heard| {
             survey.hear(&heard);
             if let HistoryItem::Event(event) = heard {
@@ -101,7 +106,7 @@ fn job_lines(record: &JobLog) -> Vec<String> {
 
 fn write_checkpoint(
     record: &JobLog,
-    request: &Request,
+    request: &LogRequest,
     page: &mut Page,
     troubles: &mut Vec<ReadProblem>,
 ) -> io::Result<()> {
@@ -184,7 +189,7 @@ fn summary_lines(summary: Summary) -> Vec<String> {
     lines
 }
 
-fn write_runs(record: &JobLog, request: &Request, survey: &Survey, page: &mut Page) -> io::Result<()> {
+fn write_runs(record: &JobLog, request: &LogRequest, survey: &Overview, page: &mut Page) -> io::Result<()> {
     let tree = record.tree();
     if tree.is_empty() {
         return Ok(());
@@ -213,7 +218,7 @@ fn forked(runs: &[Run]) -> HashSet<&str> {
     again.map(|(run, _)| run.id.as_str()).collect()
 }
 
-fn run_line(depth: usize, run: &Run, job: JobState, survey: &Survey, forks: &HashSet<&str>) -> String {
+fn run_line(depth: usize, run: &Run, job: JobState, survey: &Overview, forks: &HashSet<&str>) -> String {
     let figures = survey.figures(&run.id);
     let mut parts = vec![
         run.id.to_string(),
@@ -255,7 +260,7 @@ fn name_of(status: perstack::checkpoint::Status) -> String {
     serde_json::to_value(status).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn write_events(record: &JobLog, request: &Request, count: &Count, page: &mut Page) -> io::Result<()> {
+fn write_events(record: &JobLog, request: &LogRequest, count: &Count, page: &mut Page) -> io::Result<()> {
     let (title, unit) = match request.unit {
         Unit::Events => ("Events:", "events"),
         Unit::Steps => ("Steps:", "steps"),
@@ -290,7 +295,7 @@ fn write_events(record: &JobLog, request: &Request, count: &Count, page: &mut Pa
 }
 
 /// The second reading; returns how many were written.
-fn write_chosen(record: &JobLog, request: &Request, style: Style, page: &mut Page) -> io::Result<u64> {
+fn write_chosen(record: &JobLog, request: &LogRequest, style: Style, page: &mut Page) -> io::Result<u64> {
     let mut chooser = chooser(request);
     let (mut shown, mut written) = (0, Ok(()));
     // What could not be read was told of the first reading.

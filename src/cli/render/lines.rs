@@ -11,19 +11,19 @@ use super::text::Paint;
 use super::view::View;
 
 /// Writes notes as they come.
-pub struct Lines<W> {
+pub struct PlainLines<W> {
     paint: Paint,
     state: Mutex<(View, W)>,
 }
 
-impl<W: Write> Lines<W> {
+impl<W: Write> PlainLines<W> {
     /// Writes to `out`, usually stderr.
     pub fn new(out: W, view: View, paint: Paint) -> Self {
         Self { paint, state: Mutex::new((view, out)) }
     }
 }
 
-impl<W: Write + Send> EventSink for Lines<W> {
+impl<W: Write + Send> EventSink for PlainLines<W> {
     fn emit(&self, event: &Event, _history: &[Message]) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (view, out) = &mut *state;
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn steps_are_plain_lines() {
-        let lines = Lines::new(Vec::new(), View::new(Verbosity::Normal), Paint::plain());
+        let lines = PlainLines::new(Vec::new(), View::new(Verbosity::Normal), Paint::plain());
         let emit = |body| lines.emit(&event("r1", body), &[]);
         emit(EventBody::StartRun { initial_checkpoint: told(head("r1", 1)), input_messages: Vec::new() });
         emit(EventBody::ContinueToNextStep {

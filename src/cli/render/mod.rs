@@ -27,7 +27,7 @@ pub use self::question::Question;
 pub use self::text::{Paint, count, duration, money, shortened, steps, visible, visible_lines};
 
 use self::jsonl::JsonLines;
-use self::lines::Lines;
+use self::lines::PlainLines;
 use self::progress::Progress;
 use self::view::{Note, NoteKind, Verbosity, View};
 use super::Process;
@@ -59,7 +59,7 @@ impl Screen {
         match &progress {
             Some(progress) => sinks.push(progress.clone()),
             None if hidden => {}
-            None => sinks.push(Arc::new(Lines::new(io::stderr(), View::new(verbosity), paint))),
+            None => sinks.push(Arc::new(PlainLines::new(io::stderr(), View::new(verbosity), paint))),
         }
         if let Some(events) = &events {
             sinks.push(events.clone());
