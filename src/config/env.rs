@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Overrides;
-use super::bounded::read_text;
+use super::read_file::read_text;
 use super::dotenv::parse;
 use super::error::ConfigError;
 use crate::environment::{Environment, VariableSource, VendorVariables, is_users_own};

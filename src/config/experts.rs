@@ -2,9 +2,9 @@
 
 use indexmap::IndexMap;
 
+use super::diagnostics::Spot;
 use super::error::{quoted, shown};
 use super::file::Endpoints;
-use super::findings::Spot;
 use super::graph::Declaration;
 use super::reader::{Findings, Key, Node, Table};
 use super::{native, skills};

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use indexmap::IndexMap;
 
-use super::bounded::{is_absence, read_text};
 use super::error::ConfigError;
 use super::include::{Includes, warn_ignored};
+use super::read_file::{is_absence, read_text};
 use super::reader::{Findings, MAX_NUMBER, Node, Table};
 use super::{Overrides, Project, experts, graph, provider};
 use crate::budget::{Budgets, MIN_TOOL_REPETITIONS, Span};

@@ -9,7 +9,7 @@ use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::bounded::is_absence;
+use super::read_file::is_absence;
 
 /// Most files and folders that one pattern may look at: a second or less on a common disk.
 const MAX_ENTRIES: usize = 100_000;

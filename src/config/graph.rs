@@ -2,10 +2,10 @@
 
 use indexmap::IndexMap;
 
+use super::diagnostics::Spot;
 use super::error::{other_version, quoted, unpublished};
-use super::findings::Spot;
-use super::nearest::nearest;
 use super::reader::Findings;
+use super::suggest::nearest;
 use super::{ConfigError, Project};
 use crate::expert::{Expert, ExpertKey, SkillSpec};
 use crate::tool::{BASE_SKILL, BASE_TOOLS, CONVERSATION_TOOLS};

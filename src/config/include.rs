@@ -8,10 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::bounded::{is_absence, read_text};
+use super::diagnostics::Spot;
 use super::error::quoted;
-use super::findings::Spot;
 use super::glob;
+use super::read_file::{is_absence, read_text};
 use super::reader::{Findings, Node, Table};
 
 /// What an included file may say at its top.

@@ -13,31 +13,31 @@ use crate::setting::{
     DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting, ReasoningBudget,
 };
 
-mod bounded;
+mod read_file;
 mod cycles;
 mod dotenv;
 mod env;
 mod error;
 mod experts;
 mod file;
-mod findings;
+mod diagnostics;
 mod glob;
 mod graph;
 pub mod lockfile;
 mod include;
 mod native;
-mod nearest;
+mod suggest;
 mod provider;
 mod reader;
-mod settle;
+mod precedence;
 mod skills;
 mod user;
 
 pub use env::{DEFAULT_ENV_FILES, FolderFiles, LeftOut, environment};
 pub use error::{ConfigError, Problem};
 pub use file::{Endpoints, discover, load, load_with, parse};
-pub use nearest::nearest;
-pub use settle::settle;
+pub use precedence::settle;
+pub use suggest::nearest;
 pub use user::{user_defaults, user_models};
 
 /// What one place (flags, environment, a file) says about how to run. Absent: nothing said.

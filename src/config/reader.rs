@@ -9,9 +9,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub(super) use super::diagnostics::Findings;
+use super::diagnostics::Spot;
 use super::error::{quoted, shown};
-pub(super) use super::findings::Findings;
-use super::findings::Spot;
 
 /// The largest number that the original could count to (JavaScript's safe integers).
 pub(super) const MAX_NUMBER: u64 = 9_007_199_254_740_991;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::Overrides;
-use super::bounded::read_text;
 use super::error::{ConfigError, Problem, position};
 use super::file::{BUDGET_KEYS, limits};
+use super::read_file::read_text;
 use super::reader::Findings;
 use crate::model::Catalogue;
 use crate::setting::ProviderName;

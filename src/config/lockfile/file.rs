@@ -8,8 +8,8 @@ use serde::Deserialize as _;
 use toml::de::{DeTable, Deserializer};
 
 use super::{FILE_NAME, Lock, VERSION};
-use crate::config::bounded::read_text_within;
 use crate::config::error::{ConfigError, position};
+use crate::config::read_file::read_text_within;
 
 /// Most bytes of a lock that is read or written; room for some ten thousand tools.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use super::error::{ConfigError, quoted};
-use super::nearest::nearest;
+use super::suggest::nearest;
 use super::{Origin, Origins, Overrides, Project, Settings};
 use crate::budget::{self, Budgets, MIN_TOOL_REPETITIONS, Span};
 use crate::environment::Environment;

@@ -7,8 +7,8 @@ use toml::de::DeTable;
 
 use super::ConfigError;
 use super::error::{Problem, position, quoted};
-use super::nearest::nearest;
 use super::reader::{Document, Key};
+use super::suggest::nearest;
 
 /// Problems, and warnings, that are shown at most.
 const MAX_SHOWN: usize = 100;
