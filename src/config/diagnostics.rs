@@ -15,7 +15,7 @@ const MAX_SHOWN: usize = 100;
 
 /// What was found wrong so far.
 #[derive(Default)]
-pub(super) struct Findings {
+pub(super) struct Diagnostics {
     /// In the order they were read, for lines and columns.
     sources: Vec<Source>,
     problems: Vec<Finding>,
@@ -30,7 +30,7 @@ struct Source {
 
 /// A place in one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Spot {
+pub(super) struct SourceSpan {
     /// Which of the files that were read, from 0.
     pub(super) file: usize,
     /// Bytes from the file's start.
@@ -41,11 +41,11 @@ pub(super) struct Spot {
 
 #[derive(Clone)]
 struct Finding {
-    spot: Spot,
+    spot: SourceSpan,
     message: String,
 }
 
-impl Findings {
+impl Diagnostics {
     /// Parses the text of the file at `path`. All mistakes of syntax are found, and none is quoted.
     pub fn document<'a>(&mut self, path: &Path, text: &'a Rc<str>) -> Document<'a> {
         let file = self.sources.len();
@@ -54,18 +54,18 @@ impl Findings {
         let is_sound = errors.is_empty();
         for error in errors {
             let at = error.span().map_or(text.len(), |span| span.start);
-            self.problem(Spot { file, at, path: String::new() }, error.message());
+            self.problem(SourceSpan { file, at, path: String::new() }, error.message());
         }
         Document { table: document.into_inner(), file, is_sound }
     }
 
     /// Notes what is wrong.
-    pub fn problem(&mut self, spot: Spot, message: impl Into<String>) {
+    pub fn problem(&mut self, spot: SourceSpan, message: impl Into<String>) {
         self.problems.push(Finding { spot, message: message.into() });
     }
 
     /// Notes what is odd.
-    pub fn warning(&mut self, spot: Spot, message: impl Into<String>) {
+    pub fn warning(&mut self, spot: SourceSpan, message: impl Into<String>) {
         self.warnings.push(Finding { spot, message: message.into() });
     }
 
@@ -97,7 +97,7 @@ impl Findings {
     }
 
     /// The place as `file:line:column`.
-    pub fn place(&self, spot: &Spot) -> String {
+    pub fn place(&self, spot: &SourceSpan) -> String {
         let Problem { file, line, column, .. } = self.located(Finding { spot: spot.clone(), message: String::new() });
         format!("{}:{line}:{column}", file.display())
     }
@@ -112,7 +112,7 @@ impl Findings {
         }
         let (warnings, unknown_keys) = (std::mem::take(&mut self.warnings), std::mem::take(&mut self.unknown_keys));
         let omitted = warnings.len().saturating_sub(MAX_SHOWN);
-        let lines = |findings| self.first(findings).iter().map(ToString::to_string).collect();
+        let lines = |diagnostics| self.first(diagnostics).iter().map(ToString::to_string).collect();
         let mut warnings: Vec<String> = lines(warnings);
         if omitted > 0 {
             warnings.push(format!("{}: and {omitted} more warnings", file.display()));
@@ -120,11 +120,11 @@ impl Findings {
         Ok((warnings, lines(unknown_keys)))
     }
 
-    /// The first findings, in the order of the files and of their texts.
-    fn first(&self, mut findings: Vec<Finding>) -> Vec<Problem> {
-        findings.sort_by_key(|finding| (finding.spot.file, finding.spot.at));
-        findings.truncate(MAX_SHOWN);
-        findings.into_iter().map(|finding| self.located(finding)).collect()
+    /// The first diagnostics, in the order of the files and of their texts.
+    fn first(&self, mut diagnostics: Vec<Finding>) -> Vec<Problem> {
+        diagnostics.sort_by_key(|finding| (finding.spot.file, finding.spot.at));
+        diagnostics.truncate(MAX_SHOWN);
+        diagnostics.into_iter().map(|finding| self.located(finding)).collect()
     }
 
     fn located(&self, Finding { spot, message }: Finding) -> Problem {

@@ -5,14 +5,14 @@
 
 /// A line that cannot be read, without its text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct DotenvError {
     /// From 1.
     pub line: usize,
     pub reason: &'static str,
 }
 
 /// All names and values, in the order of the text.
-pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, Fault> {
+pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, DotenvError> {
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut line = 1;
     let mut pairs = Vec::new();
@@ -23,7 +23,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, Fault> {
             (rest, line) = (after, line + 1);
             continue;
         }
-        let fault = |reason| Fault { line, reason };
+        let fault = |reason| DotenvError { line, reason };
         let (name, value_start) = name(rest).ok_or_else(|| fault("expected NAME=value"))?;
         let (value, after) = value(value_start).map_err(fault)?;
         line += rest.len().checked_sub(after.len()).and_then(|taken| rest.get(..taken)).map_or(1, line_ends);
@@ -162,7 +162,7 @@ mod tests {
             ("A='C:\\dir\\'\nB='x'y'", 2, "text after the closing quote of a value"),
             ("A='x'y", 1, "text after the closing quote of a value"),
         ] {
-            assert_eq!(parse(text), Err(Fault { line, reason }), "{text:?}");
+            assert_eq!(parse(text), Err(DotenvError { line, reason }), "{text:?}");
         }
     }
 

@@ -55,7 +55,7 @@ fn pairs(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
         return Ok(BTreeMap::new());
     }
     let Some(text) = read_text(path)? else { return Ok(BTreeMap::new()) };
-    let fault = |fault: super::dotenv::Fault| ConfigError::EnvFile {
+    let fault = |fault: super::dotenv::DotenvError| ConfigError::EnvFile {
         path: path.to_owned(),
         line: fault.line,
         reason: fault.reason,

@@ -2,11 +2,11 @@
 
 use indexmap::IndexMap;
 
-use super::diagnostics::Spot;
+use super::diagnostics::SourceSpan;
 use super::error::{quoted, shown};
 use super::file::Endpoints;
 use super::graph::Declaration;
-use super::reader::{Findings, Key, Node, Table};
+use super::reader::{Diagnostics, Key, Node, Table};
 use super::{native, skills};
 use crate::expert::{ContextLimit, DEFAULT_VERSION, Expert, ExpertKey, ModelTier, SkillSpec, is_version};
 use crate::tool::BASE_SKILL;
@@ -43,21 +43,21 @@ const KEYS: [&str; 12] = [
 ];
 
 /// Reads the experts of one file. Who delegates to whom is checked when all files are read.
-pub(super) fn experts(root: &Table<'_>, endpoints: Endpoints, findings: &mut Findings) -> Vec<Declaration> {
+pub(super) fn experts(root: &Table<'_>, endpoints: Endpoints, diagnostics: &mut Diagnostics) -> Vec<Declaration> {
     let mut declarations = Vec::new();
-    let Some(table) = root.get("experts").and_then(|node| node.table(findings)) else { return declarations };
+    let Some(table) = root.get("experts").and_then(|node| node.table(diagnostics)) else { return declarations };
     for (key, node) in table.iter() {
-        let expert_key = expert_key(&key, findings);
-        let Some(table) = node.table(findings) else { continue };
-        let delegates = delegates(&table, findings);
-        let expert = expert(expert_key, &table, endpoints, findings);
+        let expert_key = expert_key(&key, diagnostics);
+        let Some(table) = node.table(diagnostics) else { continue };
+        let delegates = delegates(&table, diagnostics);
+        let expert = expert(expert_key, &table, endpoints, diagnostics);
         declarations.push(Declaration { name: key.name.to_owned(), spot: key.spot(), expert, delegates });
     }
     declarations
 }
 
 /// The key of an expert in a file: a name without dots, version or tag.
-fn expert_key(key: &Key<'_>, findings: &mut Findings) -> Option<ExpertKey> {
+fn expert_key(key: &Key<'_>, diagnostics: &mut Diagnostics) -> Option<ExpertKey> {
     let sound = key.name.len() <= MAX_NAME && !key.name.contains('.');
     let parsed = key.name.parse::<ExpertKey>().ok().filter(|key| sound && key.version_or_tag().is_none());
     if parsed.is_none() {
@@ -67,31 +67,39 @@ fn expert_key(key: &Key<'_>, findings: &mut Findings) -> Option<ExpertKey> {
                  optional @scope/ before; no dots, no version)",
                 shown(key.name)
             ),
-            findings,
+            diagnostics,
         );
     }
     parsed
 }
 
-fn expert(key: Option<ExpertKey>, table: &Table<'_>, endpoints: Endpoints, findings: &mut Findings) -> Option<Expert> {
-    table.warn_unknown(&KEYS, findings);
+fn expert(
+    key: Option<ExpertKey>,
+    table: &Table<'_>,
+    endpoints: Endpoints,
+    diagnostics: &mut Diagnostics,
+) -> Option<Expert> {
+    table.warn_unknown(&KEYS, diagnostics);
     let instruction = table
-        .required("instruction", "string", findings)
-        .and_then(|node| node.text(INSTRUCTION, findings))
+        .required("instruction", "string", diagnostics)
+        .and_then(|node| node.text(INSTRUCTION, diagnostics))
         .map(str::to_owned);
-    let description = table.get("description").and_then(|node| node.text(DESCRIPTION, findings)).map(str::to_owned);
-    let min_runtime_version = table.get("minRuntimeVersion").and_then(|node| node.string(findings)).map(str::to_owned);
-    let default_model_tier = table.get("defaultModelTier").and_then(|node| node.choice(&TIERS, findings));
-    let context_limit = table.get("contextLimit").and_then(|node| context_limit(&node, findings));
-    let version = table.get("version").and_then(|node| version(&node, findings));
-    let tags = table.get("tags").map(|node| tags(&node, findings)).unwrap_or_default();
+    let description = table.get("description").and_then(|node| node.text(DESCRIPTION, diagnostics)).map(str::to_owned);
+    let min_runtime_version =
+        table.get("minRuntimeVersion").and_then(|node| node.string(diagnostics)).map(str::to_owned);
+    let default_model_tier = table.get("defaultModelTier").and_then(|node| node.choice(&TIERS, diagnostics));
+    let context_limit = table.get("contextLimit").and_then(|node| context_limit(&node, diagnostics));
+    let version = table.get("version").and_then(|node| version(&node, diagnostics));
+    let tags = table.get("tags").map(|node| tags(&node, diagnostics)).unwrap_or_default();
     let skills = match table.get("skills") {
-        Some(node) => skills::skills(&node, endpoints, findings),
+        Some(node) => skills::skills(&node, endpoints, diagnostics),
         None => IndexMap::from([(BASE_SKILL.to_owned(), SkillSpec::base())]),
     };
-    let provider_tools = table.get("providerTools").and_then(|node| native::tools(&node, findings)).unwrap_or_default();
-    let provider_skills = table.get("providerSkills").and_then(|node| native::skills(&node, findings));
-    let provider_tool_options = table.get("providerToolOptions").and_then(|node| native::tool_options(&node, findings));
+    let provider_tools =
+        table.get("providerTools").and_then(|node| native::tools(&node, diagnostics)).unwrap_or_default();
+    let provider_skills = table.get("providerSkills").and_then(|node| native::skills(&node, diagnostics));
+    let provider_tool_options =
+        table.get("providerToolOptions").and_then(|node| native::tool_options(&node, diagnostics));
     let (key, instruction) = (key?, instruction?);
     Some(Expert {
         name: key.as_str().to_owned(),
@@ -113,26 +121,26 @@ fn expert(key: Option<ExpertKey>, table: &Table<'_>, endpoints: Endpoints, findi
 }
 
 /// `contextLimit`, of an expert or of all.
-pub(super) fn context_limit(node: &Node<'_>, findings: &mut Findings) -> Option<ContextLimit> {
-    node.choice(&CONTEXT_LIMITS, findings)
+pub(super) fn context_limit(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<ContextLimit> {
+    node.choice(&CONTEXT_LIMITS, diagnostics)
 }
 
-fn version(node: &Node<'_>, findings: &mut Findings) -> Option<String> {
-    let text = node.string(findings)?;
+fn version(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<String> {
+    let text = node.string(diagnostics)?;
     if text.len() > MAX_NAME || !is_version(text) {
-        node.problem(format!("expected a version such as \"1.2.3\", received {}", quoted(text)), findings);
+        node.problem(format!("expected a version such as \"1.2.3\", received {}", quoted(text)), diagnostics);
         return None;
     }
     Some(text.to_owned())
 }
 
-fn tags(node: &Node<'_>, findings: &mut Findings) -> Vec<String> {
+fn tags(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Vec<String> {
     let mut tags = Vec::new();
-    for item in node.list(findings).unwrap_or_default() {
-        let Some(tag) = item.string(findings) else { continue };
+    for item in node.list(diagnostics).unwrap_or_default() {
+        let Some(tag) = item.string(diagnostics) else { continue };
         if !is_tag(tag) {
             let expected = "expected a tag of lower-case letters, digits, - and _";
-            item.problem(format!("{expected}, received {}", quoted(tag)), findings);
+            item.problem(format!("{expected}, received {}", quoted(tag)), diagnostics);
         }
         tags.push(tag.to_owned());
     }
@@ -147,12 +155,12 @@ fn is_tag(text: &str) -> bool {
 }
 
 /// The entries of `delegates`, with their places.
-fn delegates(table: &Table<'_>, findings: &mut Findings) -> Vec<(Spot, ExpertKey)> {
+fn delegates(table: &Table<'_>, diagnostics: &mut Diagnostics) -> Vec<(SourceSpan, ExpertKey)> {
     let mut delegates = Vec::new();
-    for item in table.get("delegates").and_then(|node| node.list(findings)).unwrap_or_default() {
-        let Some(text) = item.string(findings) else { continue };
+    for item in table.get("delegates").and_then(|node| node.list(diagnostics)).unwrap_or_default() {
+        let Some(text) = item.string(diagnostics) else { continue };
         match text.parse::<ExpertKey>() {
-            Err(_) => item.problem(format!("Invalid expert key format: {}", shown(text)), findings),
+            Err(_) => item.problem(format!("Invalid expert key format: {}", shown(text)), diagnostics),
             Ok(key) => delegates.push((item.spot(), key)),
         }
     }

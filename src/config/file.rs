@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::error::ConfigError;
 use super::include::{Includes, warn_ignored};
 use super::read_file::{is_absence, read_text};
-use super::reader::{Findings, MAX_NUMBER, Node, Table};
+use super::reader::{Diagnostics, MAX_NUMBER, Node, Table};
 use super::{Overrides, Project, experts, graph, provider};
 use crate::budget::{Budgets, MIN_TOOL_REPETITIONS, Span};
 use crate::cost::Cost;
@@ -91,31 +91,31 @@ pub fn parse(text: &str, path: &Path) -> Result<Project, ConfigError> {
 }
 
 fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, ConfigError> {
-    let mut findings = Findings::default();
+    let mut diagnostics = Diagnostics::default();
     let mut project = nothing();
     let mut includes = Includes::default();
     let mut declarations = Vec::new();
     let text = Rc::from(text);
-    let document = findings.document(path, &text);
+    let document = diagnostics.document(path, &text);
     let mut is_whole = document.is_sound;
     if let Some(root) = document.root() {
-        project = settings(&root, &mut findings);
-        declarations = experts::experts(&root, endpoints, &mut findings);
-        includes.add(&root, path, 0, &mut findings);
+        project = settings(&root, &mut diagnostics);
+        declarations = experts::experts(&root, endpoints, &mut diagnostics);
+        includes.add(&root, path, 0, &mut diagnostics);
     }
-    while let Some(file) = includes.next(&mut findings) {
-        let document = findings.document(&file.path, &file.text);
+    while let Some(file) = includes.next(&mut diagnostics) {
+        let document = diagnostics.document(&file.path, &file.text);
         is_whole &= document.is_sound;
         let Some(root) = document.root() else { continue };
-        warn_ignored(&root, &KEYS, &mut findings);
-        declarations.extend(experts::experts(&root, endpoints, &mut findings));
-        includes.add(&root, &file.path, file.depth, &mut findings);
+        warn_ignored(&root, &KEYS, &mut diagnostics);
+        declarations.extend(experts::experts(&root, endpoints, &mut diagnostics));
+        includes.add(&root, &file.path, file.depth, &mut diagnostics);
     }
     // With a file missing, every delegate defined there would seem to be a mistake.
     if is_whole && !includes.has_gaps() {
-        project.experts = graph::connect(declarations, &mut findings);
+        project.experts = graph::connect(declarations, &mut diagnostics);
     }
-    let (warnings, unknown_keys) = findings.conclude(path)?;
+    let (warnings, unknown_keys) = diagnostics.conclude(path)?;
     Ok(Project { path: path.to_owned(), included: includes.into_read(), warnings, unknown_keys, ..project })
 }
 
@@ -138,87 +138,87 @@ fn nothing() -> Project {
 }
 
 /// All that the first file says but its experts and what it includes.
-fn settings(root: &Table<'_>, findings: &mut Findings) -> Project {
+fn settings(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Project {
     for (key, _) in root.iter() {
         if OBSOLETE_KEYS.contains(&key.name) {
-            findings.obsolete_key(&key);
+            diagnostics.obsolete_key(&key);
         } else if !KEYS.contains(&key.name) {
-            findings.unknown_key(&key, &KEYS, "unknown key");
+            diagnostics.unknown_key(&key, &KEYS, "unknown key");
         }
     }
     let mut project = nothing();
-    project.overrides = limits(root, findings);
-    if let Some((name, setting)) = root.get("provider").and_then(|node| provider::provider(&node, findings)) {
+    project.overrides = limits(root, diagnostics);
+    if let Some((name, setting)) = root.get("provider").and_then(|node| provider::provider(&node, diagnostics)) {
         project.overrides.provider = Some(name);
         project.provider_setting = setting;
     }
-    let env_path = root.get("envPath").and_then(|node| node.strings(findings));
+    let env_path = root.get("envPath").and_then(|node| node.strings(diagnostics));
     project.env_path = env_path.map(|files| files.into_iter().map(PathBuf::from).collect());
-    project.max_tool_output = root.get("maxToolOutput").and_then(|node| max_tool_output(&node, findings));
-    project.context_limit = root.get("contextLimit").and_then(|node| experts::context_limit(&node, findings));
-    if let Some(url) = root.get("perstackApiBaseUrl").and_then(|node| api_base_url(&node, findings)) {
+    project.max_tool_output = root.get("maxToolOutput").and_then(|node| max_tool_output(&node, diagnostics));
+    project.context_limit = root.get("contextLimit").and_then(|node| experts::context_limit(&node, diagnostics));
+    if let Some(url) = root.get("perstackApiBaseUrl").and_then(|node| api_base_url(&node, diagnostics)) {
         project.api_base_url = url;
     }
     project.base_skill_command =
-        root.get("perstackBaseSkillCommand").and_then(|node| base_skill_command(&node, findings));
+        root.get("perstackBaseSkillCommand").and_then(|node| base_skill_command(&node, diagnostics));
     project
 }
 
 /// The keys of how to run that `perstack.toml` and the user's `config.toml` share: all but the provider.
-pub(super) fn limits(root: &Table<'_>, findings: &mut Findings) -> Overrides {
+pub(super) fn limits(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Overrides {
     Overrides {
         provider: None,
-        model: root.get("model").and_then(|node| node.filled(findings)).map(str::to_owned),
-        reasoning_budget: root.get("reasoningBudget").and_then(|node| reasoning_budget(&node, findings)),
-        max_steps: root.get("maxSteps").and_then(|node| node.whole(1, MAX_NUMBER, findings)),
+        model: root.get("model").and_then(|node| node.filled(diagnostics)).map(str::to_owned),
+        reasoning_budget: root.get("reasoningBudget").and_then(|node| reasoning_budget(&node, diagnostics)),
+        max_steps: root.get("maxSteps").and_then(|node| node.whole(1, MAX_NUMBER, diagnostics)),
         max_retries: root
             .get("maxRetries")
-            .and_then(|node| node.whole(0, u32::MAX.into(), findings))
+            .and_then(|node| node.whole(0, u32::MAX.into(), diagnostics))
             .and_then(|number| number.try_into().ok()),
-        timeout_ms: root.get("timeout").and_then(|node| node.whole(0, MAX_NUMBER, findings)),
-        budgets: budgets(root, findings),
+        timeout_ms: root.get("timeout").and_then(|node| node.whole(0, MAX_NUMBER, diagnostics)),
+        budgets: budgets(root, diagnostics),
     }
 }
 
-fn budgets(root: &Table<'_>, findings: &mut Findings) -> Budgets {
+fn budgets(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Budgets {
     Budgets {
-        max_cost: root.get("maxCost").and_then(|node| dollars(&node, findings)),
-        max_tokens: root.get("maxTokens").and_then(|node| node.whole(1, MAX_NUMBER, findings)),
-        max_duration_ms: root.get("maxDuration").and_then(|node| length_of_time(&node, findings)),
+        max_cost: root.get("maxCost").and_then(|node| dollars(&node, diagnostics)),
+        max_tokens: root.get("maxTokens").and_then(|node| node.whole(1, MAX_NUMBER, diagnostics)),
+        max_duration_ms: root.get("maxDuration").and_then(|node| length_of_time(&node, diagnostics)),
         max_steps: None,
         max_tool_repetitions: root
             .get("maxToolRepetitions")
-            .and_then(|node| node.whole(MIN_TOOL_REPETITIONS, MAX_NUMBER, findings)),
+            .and_then(|node| node.whole(MIN_TOOL_REPETITIONS, MAX_NUMBER, diagnostics)),
     }
 }
 
-fn dollars(node: &Node<'_>, findings: &mut Findings) -> Option<Cost> {
-    let usd = node.float("an amount of US dollars above 0", findings)?;
+fn dollars(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Cost> {
+    let usd = node.float("an amount of US dollars above 0", diagnostics)?;
     let cost = Cost::from_usd(usd).filter(|cost| *cost > Cost::ZERO);
     if cost.is_none() {
-        node.problem("expected an amount of US dollars above 0, received another number", findings);
+        node.problem("expected an amount of US dollars above 0, received another number", diagnostics);
     }
     cost
 }
 
-fn length_of_time(node: &Node<'_>, findings: &mut Findings) -> Option<u64> {
-    match node.string(findings)?.parse::<Span>() {
+fn length_of_time(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<u64> {
+    match node.string(diagnostics)?.parse::<Span>() {
         Ok(span) => Some(span.ms()),
         Err(error) => {
-            node.problem(error.to_string(), findings);
+            node.problem(error.to_string(), diagnostics);
             None
         }
     }
 }
 
-fn max_tool_output(node: &Node<'_>, findings: &mut Findings) -> Option<usize> {
+fn max_tool_output(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<usize> {
     let least = u64::try_from(MIN_TOOL_OUTPUT).unwrap_or(u64::MAX);
-    node.whole(least, MAX_TOOL_OUTPUT, findings).and_then(|bytes| bytes.try_into().ok())
+    node.whole(least, MAX_TOOL_OUTPUT, diagnostics).and_then(|bytes| bytes.try_into().ok())
 }
 
-fn reasoning_budget(node: &Node<'_>, findings: &mut Findings) -> Option<ReasoningBudget> {
+fn reasoning_budget(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<ReasoningBudget> {
     if node.is_number() {
-        return node.whole(0, MAX_NUMBER, findings).map(ReasoningBudget::from_tokens);
+        return node.whole(0, MAX_NUMBER, diagnostics).map(ReasoningBudget::from_tokens);
     }
     let words = [
         ("none", ReasoningBudget::None),
@@ -227,24 +227,24 @@ fn reasoning_budget(node: &Node<'_>, findings: &mut Findings) -> Option<Reasonin
         ("medium", ReasoningBudget::Medium),
         ("high", ReasoningBudget::High),
     ];
-    node.choice_or("a number of tokens", &words, findings)
+    node.choice_or("a number of tokens", &words, diagnostics)
 }
 
-fn api_base_url(node: &Node<'_>, findings: &mut Findings) -> Option<String> {
-    let text = node.string(findings)?;
+fn api_base_url(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<String> {
+    let text = node.string(diagnostics)?;
     let scheme = reqwest::Url::parse(text).ok().map(|url| url.scheme().to_owned());
     match scheme.as_deref() {
         Some("https") => return Some(text.to_owned()),
-        Some(_) => node.problem("perstackApiBaseUrl must use HTTPS", findings),
-        None => node.problem("Invalid URL: write an absolute address, such as https://host", findings),
+        Some(_) => node.problem("perstackApiBaseUrl must use HTTPS", diagnostics),
+        None => node.problem("Invalid URL: write an absolute address, such as https://host", diagnostics),
     }
     None
 }
 
-fn base_skill_command(node: &Node<'_>, findings: &mut Findings) -> Option<Vec<String>> {
-    let command = node.strings(findings)?;
+fn base_skill_command(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<String>> {
+    let command = node.strings(diagnostics)?;
     if command.first().is_some_and(String::is_empty) {
-        node.problem("expected the name of a program first", findings);
+        node.problem("expected the name of a program first", diagnostics);
     }
     (!command.is_empty()).then_some(command)
 }

@@ -2,9 +2,9 @@
 
 use indexmap::IndexMap;
 
-use super::diagnostics::Spot;
+use super::diagnostics::SourceSpan;
 use super::error::{other_version, quoted, unpublished};
-use super::reader::Findings;
+use super::reader::Diagnostics;
 use super::suggest::nearest;
 use super::{ConfigError, Project};
 use crate::expert::{Expert, ExpertKey, SkillSpec};
@@ -68,19 +68,19 @@ fn scope(name: &str) -> Option<&str> {
 pub(super) struct Declaration {
     pub name: String,
     /// Where its key stands.
-    pub spot: Spot,
+    pub spot: SourceSpan,
     /// `None`: something is wrong with it, and noted.
     pub expert: Option<Expert>,
     /// What its `delegates` say.
-    pub delegates: Vec<(Spot, ExpertKey)>,
+    pub delegates: Vec<(SourceSpan, ExpertKey)>,
 }
 
 /// Puts the experts of all files together and connects each to its delegates. Notes experts that are declared twice,
 /// delegates that are not, such as newer runtimes refuse, and such as no tool would reach.
-pub(super) fn connect(declarations: Vec<Declaration>, findings: &mut Findings) -> IndexMap<ExpertKey, Expert> {
-    let known = Known::of(&declarations, findings);
+pub(super) fn connect(declarations: Vec<Declaration>, diagnostics: &mut Diagnostics) -> IndexMap<ExpertKey, Expert> {
+    let known = Known::of(&declarations, diagnostics);
     let delegates: Vec<Vec<ExpertKey>> =
-        declarations.iter().map(|declaration| known.delegates(declaration, findings)).collect();
+        declarations.iter().map(|declaration| known.delegates(declaration, diagnostics)).collect();
     let experts = declarations.into_iter().zip(delegates).filter_map(|(declaration, delegates)| {
         let expert = declaration.expert?;
         Some((expert.key.clone(), Expert { delegates, ..expert }))
@@ -92,13 +92,13 @@ pub(super) fn connect(declarations: Vec<Declaration>, findings: &mut Findings) -
 struct Known<'a>(IndexMap<&'a str, &'a Declaration>);
 
 impl<'a> Known<'a> {
-    fn of(declarations: &'a [Declaration], findings: &mut Findings) -> Self {
+    fn of(declarations: &'a [Declaration], diagnostics: &mut Diagnostics) -> Self {
         let mut known: IndexMap<&str, &Declaration> = IndexMap::new();
         for declaration in declarations {
             let first = *known.entry(&declaration.name).or_insert(declaration);
             if !std::ptr::eq(first, declaration) {
-                let place = findings.place(&first.spot);
-                findings.problem(
+                let place = diagnostics.place(&first.spot);
+                diagnostics.problem(
                     declaration.spot.clone(),
                     format!("already defined at {place}: rename one of them, or leave one out"),
                 );
@@ -108,29 +108,29 @@ impl<'a> Known<'a> {
     }
 
     /// The keys of the experts that one delegates to, each once.
-    fn delegates(&self, from: &Declaration, findings: &mut Findings) -> Vec<ExpertKey> {
+    fn delegates(&self, from: &Declaration, diagnostics: &mut Diagnostics) -> Vec<ExpertKey> {
         // By the names of the tools that will call them.
         let mut delegates: IndexMap<String, ExpertKey> = IndexMap::new();
         for (spot, asked) in &from.delegates {
             if let Some(reason) = refusal(&from.name, asked.name()) {
-                findings.warning(spot.clone(), reason);
+                diagnostics.warning(spot.clone(), reason);
             }
-            let Some(key) = self.find(asked, spot, findings) else { continue };
+            let Some(key) = self.find(asked, spot, diagnostics) else { continue };
             let tool = key.tool_name();
             match delegates.get(tool) {
-                Some(other) if *other == key => findings.warning(spot.clone(), "listed twice, ignored"),
+                Some(other) if *other == key => diagnostics.warning(spot.clone(), "listed twice, ignored"),
                 Some(other) => {
                     let (one, two, tool) = (quoted(other.as_str()), quoted(key.as_str()), quoted(tool));
                     let message =
                         format!("{one} and {two} would both be the tool {tool}: rename one, or leave one out");
-                    findings.problem(spot.clone(), message);
+                    diagnostics.problem(spot.clone(), message);
                 }
                 None => {
                     if let Some(skill) = from.expert.as_ref().and_then(|expert| skill_with(tool, expert)) {
                         let (tool, skill) = (quoted(tool), quoted(skill));
                         let message =
                             format!("hidden by the tool {tool} of {skill}: rename the expert, or omit the tool");
-                        findings.warning(spot.clone(), message);
+                        diagnostics.warning(spot.clone(), message);
                     }
                     delegates.insert(tool.to_owned(), key);
                 }
@@ -140,18 +140,18 @@ impl<'a> Known<'a> {
     }
 
     /// The key of the expert that `asked` means.
-    fn find(&self, asked: &ExpertKey, spot: &Spot, findings: &mut Findings) -> Option<ExpertKey> {
+    fn find(&self, asked: &ExpertKey, spot: &SourceSpan, diagnostics: &mut Diagnostics) -> Option<ExpertKey> {
         let quoted_key = quoted(asked.as_str());
         let Some(declaration) = self.0.get(asked.name()) else {
-            let hint = findings.hint_with(|| nearest_key(asked.as_str(), || self.0.keys().copied()));
+            let hint = diagnostics.hint_with(|| nearest_key(asked.as_str(), || self.0.keys().copied()));
             let reason = if hint.is_empty() { unpublished(asked.as_str()) } else { &hint };
-            findings.problem(spot.clone(), format!("expert {quoted_key} is not defined{reason}"));
+            diagnostics.problem(spot.clone(), format!("expert {quoted_key} is not defined{reason}"));
             return None;
         };
         // Of one that is not right the version is not known, and need not be.
         if let Some(expert) = declaration.expert.as_ref().filter(|expert| !is_asked_for(&expert.version, asked)) {
             let hint = other_version(asked, &expert.version);
-            findings.problem(spot.clone(), format!("expert {quoted_key} is not defined: {hint}"));
+            diagnostics.problem(spot.clone(), format!("expert {quoted_key} is not defined: {hint}"));
             return None;
         }
         Some(asked.without_version())

@@ -8,11 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::diagnostics::Spot;
+use super::diagnostics::SourceSpan;
 use super::error::quoted;
 use super::glob;
 use super::read_file::{is_absence, read_text};
-use super::reader::{Findings, Node, Table};
+use super::reader::{Diagnostics, Node, Table};
 
 /// What an included file may say at its top.
 const KEYS: [&str; 2] = ["experts", "include"];
@@ -39,7 +39,7 @@ struct Waiting {
     path: PathBuf,
     depth: usize,
     /// Where it is named.
-    spot: Spot,
+    spot: SourceSpan,
 }
 
 /// An included file's text.
@@ -52,34 +52,38 @@ pub(super) struct Included {
 
 impl Includes {
     /// Adds what the `include` of the file at `path` names, if it has one. `depth`: how many files led there.
-    pub fn add(&mut self, root: &Table<'_>, path: &Path, depth: usize, findings: &mut Findings) {
+    pub fn add(&mut self, root: &Table<'_>, path: &Path, depth: usize, diagnostics: &mut Diagnostics) {
         let Some(node) = root.get("include") else { return };
         if self.known.is_empty() {
             self.known.insert(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
         }
         let folder = path.parent().unwrap_or(Path::new(""));
-        let items = node.list(findings);
+        let items = node.list(diagnostics);
         self.has_gaps |= items.is_none();
         for item in items.unwrap_or_default() {
-            let paths = named(&item, folder, findings);
+            let paths = named(&item, folder, diagnostics);
             self.has_gaps |= paths.is_none();
             for path in paths.unwrap_or_default() {
-                self.enqueue(path, depth + 1, &item, findings);
+                self.enqueue(path, depth + 1, &item, diagnostics);
             }
         }
     }
 
-    fn enqueue(&mut self, path: PathBuf, depth: usize, item: &Node<'_>, findings: &mut Findings) {
+    fn enqueue(&mut self, path: PathBuf, depth: usize, item: &Node<'_>, diagnostics: &mut Diagnostics) {
         let identity = match path.canonicalize() {
             Ok(identity) => identity,
-            Err(error) => return self.gap(item.spot(), unreachable(&path, &error), findings),
+            Err(error) => return self.gap(item.spot(), unreachable(&path, &error), diagnostics),
         };
         if self.known.contains(&identity) {
             return;
         }
         if depth > MAX_DEPTH {
             let message = format!("{} would be file {depth} in a row: include it from further up", path.display());
-            return self.gap(item.spot(), format!("files include files at most {MAX_DEPTH} deep; {message}"), findings);
+            return self.gap(
+                item.spot(),
+                format!("files include files at most {MAX_DEPTH} deep; {message}"),
+                diagnostics,
+            );
         }
         self.known.insert(identity);
         // The first file is known too.
@@ -87,31 +91,31 @@ impl Includes {
             ..=MAX_FILES => self.waiting.push_back(Waiting { path, depth, spot: item.spot() }),
             count if count == MAX_FILES + 1 => {
                 let message = format!("more than {MAX_FILES} files are included: name fewer");
-                self.gap(item.spot(), message, findings);
+                self.gap(item.spot(), message, diagnostics);
             }
             _ => {}
         }
     }
 
     /// Reads the next file. Files that cannot be read are noted and passed over.
-    pub fn next(&mut self, findings: &mut Findings) -> Option<Included> {
+    pub fn next(&mut self, diagnostics: &mut Diagnostics) -> Option<Included> {
         while let Some(Waiting { path, depth, spot }) = self.waiting.pop_front() {
             let text = match read_text(&path) {
                 Ok(Some(text)) => text,
                 Ok(None) => {
-                    self.gap(spot, unreachable(&path, &io::ErrorKind::NotFound.into()), findings);
+                    self.gap(spot, unreachable(&path, &io::ErrorKind::NotFound.into()), diagnostics);
                     continue;
                 }
                 Err(error) => {
                     let cause = error.source().map(|cause| format!(" ({cause})")).unwrap_or_default();
-                    self.gap(spot, format!("{error}{cause}"), findings);
+                    self.gap(spot, format!("{error}{cause}"), diagnostics);
                     continue;
                 }
             };
             self.bytes = self.bytes.saturating_add(text.len());
             if self.bytes > MAX_BYTES {
                 self.waiting.clear();
-                self.gap(spot, format!("the included files have more than {MAX_BYTES} bytes: name fewer"), findings);
+                self.gap(spot, format!("the included files have more than {MAX_BYTES} bytes: name fewer"), diagnostics);
                 return None;
             }
             self.read.push(path.clone());
@@ -121,9 +125,9 @@ impl Includes {
     }
 
     /// Notes that a file is missing from the whole.
-    fn gap(&mut self, spot: Spot, message: String, findings: &mut Findings) {
+    fn gap(&mut self, spot: SourceSpan, message: String, diagnostics: &mut Diagnostics) {
         self.has_gaps = true;
-        findings.problem(spot, message);
+        diagnostics.problem(spot, message);
     }
 
     /// Whether a file could not be read, so that what it would define is not known.
@@ -138,23 +142,23 @@ impl Includes {
 }
 
 /// Notes what an included file says at its top that only the first file may say.
-pub(super) fn warn_ignored(root: &Table<'_>, first_file_keys: &[&str], findings: &mut Findings) {
+pub(super) fn warn_ignored(root: &Table<'_>, first_file_keys: &[&str], diagnostics: &mut Diagnostics) {
     for (key, _) in root.iter().filter(|(key, _)| !KEYS.contains(&key.name)) {
         if first_file_keys.contains(&key.name) {
-            findings.unknown_key(&key, &[], "belongs in the configuration's first file");
+            diagnostics.unknown_key(&key, &[], "belongs in the configuration's first file");
         } else {
-            findings.unknown_key(&key, &KEYS, "unknown key in an included file");
+            diagnostics.unknown_key(&key, &KEYS, "unknown key in an included file");
         }
     }
 }
 
 /// The paths that an entry names; `None` when it cannot be told, which is noted.
-fn named(item: &Node<'_>, folder: &Path, findings: &mut Findings) -> Option<BTreeSet<PathBuf>> {
-    let text = item.filled(findings)?;
+fn named(item: &Node<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<BTreeSet<PathBuf>> {
+    let text = item.filled(diagnostics)?;
     if text.contains("://") {
         let message =
             format!("{} is an address, and only local files are included: save it and name its path", quoted(text));
-        item.problem(message, findings);
+        item.problem(message, diagnostics);
         return None;
     }
     if !glob::is_pattern(text) {
@@ -162,12 +166,12 @@ fn named(item: &Node<'_>, folder: &Path, findings: &mut Findings) -> Option<BTre
     }
     match glob::files(folder, text) {
         Ok(files) if files.is_empty() => {
-            item.warning(format!("{} matches no file", quoted(text)), findings);
+            item.warning(format!("{} matches no file", quoted(text)), diagnostics);
             Some(files)
         }
         Ok(files) => Some(files),
         Err(error) => {
-            item.problem(format!("{}: {error}", quoted(text)), findings);
+            item.problem(format!("{}: {error}", quoted(text)), diagnostics);
             None
         }
     }

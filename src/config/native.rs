@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::quoted;
-use super::reader::{Findings, MAX_NUMBER, Node, Table};
+use super::reader::{Diagnostics, MAX_NUMBER, Node, Table};
 
 /// Every tool that any provider runs (the original's lists, joined).
 const TOOLS: [&str; 11] = [
@@ -26,13 +26,13 @@ const TOOLS: [&str; 11] = [
 const BUILTIN_SKILLS: [(&str, &str); 4] = [("pdf", "pdf"), ("docx", "docx"), ("pptx", "pptx"), ("xlsx", "xlsx")];
 
 /// The names in `providerTools`; one that no provider knows is kept too, and warned of.
-pub(super) fn tools(node: &Node<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+pub(super) fn tools(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<String>> {
     let mut names = Vec::new();
-    for item in node.list(findings)? {
-        let Some(name) = item.string(findings) else { continue };
+    for item in node.list(diagnostics)? {
+        let Some(name) = item.string(diagnostics) else { continue };
         if !TOOLS.contains(&name) {
-            let hint = findings.hint(name, TOOLS);
-            item.warning(format!("no provider has a tool {}, ignored{hint}", quoted(name)), findings);
+            let hint = diagnostics.hint(name, TOOLS);
+            item.warning(format!("no provider has a tool {}, ignored{hint}", quoted(name)), diagnostics);
         }
         names.push(name.to_owned());
     }
@@ -40,46 +40,47 @@ pub(super) fn tools(node: &Node<'_>, findings: &mut Findings) -> Option<Vec<Stri
 }
 
 /// The entries of `providerSkills`.
-pub(super) fn skills(node: &Node<'_>, findings: &mut Findings) -> Option<Value> {
-    let items = node.list(findings)?;
-    Some(items.iter().filter_map(|item| skill(item, findings)).collect())
+pub(super) fn skills(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
+    let items = node.list(diagnostics)?;
+    Some(items.iter().filter_map(|item| skill(item, diagnostics)).collect())
 }
 
-fn skill(node: &Node<'_>, findings: &mut Findings) -> Option<Value> {
-    let table = node.table(findings)?;
+fn skill(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
+    let table = node.table(diagnostics)?;
     let kinds = [("builtin", false), ("custom", true)];
-    let is_custom = table.required("type", "one of \"builtin\", \"custom\"", findings)?.choice(&kinds, findings)?;
+    let is_custom =
+        table.required("type", "one of \"builtin\", \"custom\"", diagnostics)?.choice(&kinds, diagnostics)?;
     if is_custom {
-        table.warn_unknown(&["type", "name", "definition"], findings);
-        let name = table.required("name", "non-empty string", findings).and_then(|node| node.filled(findings));
+        table.warn_unknown(&["type", "name", "definition"], diagnostics);
+        let name = table.required("name", "non-empty string", diagnostics).and_then(|node| node.filled(diagnostics));
         let definition =
-            table.required("definition", "JSON text", findings).and_then(|node| definition(&node, findings));
+            table.required("definition", "JSON text", diagnostics).and_then(|node| definition(&node, diagnostics));
         Some(json!({ "type": "custom", "name": name?, "definition": definition? }))
     } else {
-        table.warn_unknown(&["type", "skillId"], findings);
-        let id = table.required("skillId", "string", findings)?.choice(&BUILTIN_SKILLS, findings)?;
+        table.warn_unknown(&["type", "skillId"], diagnostics);
+        let id = table.required("skillId", "string", diagnostics)?.choice(&BUILTIN_SKILLS, diagnostics)?;
         Some(json!({ "type": "builtin", "skillId": id }))
     }
 }
 
-fn definition<'a>(node: &Node<'a>, findings: &mut Findings) -> Option<&'a str> {
-    let text = node.filled(findings)?;
+fn definition<'a>(node: &Node<'a>, diagnostics: &mut Diagnostics) -> Option<&'a str> {
+    let text = node.filled(diagnostics)?;
     if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        node.problem(format!("expected JSON text: {error}"), findings);
+        node.problem(format!("expected JSON text: {error}"), diagnostics);
         return None;
     }
     Some(text)
 }
 
 /// The tables of `providerToolOptions`.
-pub(super) fn tool_options(node: &Node<'_>, findings: &mut Findings) -> Option<Value> {
-    let table = node.table(findings)?;
-    table.warn_unknown(&["webSearch", "webFetch", "fileSearch"], findings);
+pub(super) fn tool_options(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
+    let table = node.table(diagnostics)?;
+    table.warn_unknown(&["webSearch", "webFetch", "fileSearch"], diagnostics);
     let mut options = Map::new();
     let mut read = |tool: &str, count: &str, list: Option<&str>| {
-        let tool_table = table.get(tool).and_then(|node| node.table(findings));
+        let tool_table = table.get(tool).and_then(|node| node.table(diagnostics));
         if let Some(tool_table) = tool_table {
-            options.insert(tool.to_owned(), one_tool(&tool_table, count, list, findings));
+            options.insert(tool.to_owned(), one_tool(&tool_table, count, list, diagnostics));
         }
     };
     read("webSearch", "maxUses", Some("allowedDomains"));
@@ -89,14 +90,14 @@ pub(super) fn tool_options(node: &Node<'_>, findings: &mut Findings) -> Option<V
 }
 
 /// A tool's options: a number greater than 0, and for some a list of strings.
-fn one_tool(table: &Table<'_>, count: &str, list: Option<&str>, findings: &mut Findings) -> Value {
+fn one_tool(table: &Table<'_>, count: &str, list: Option<&str>, diagnostics: &mut Diagnostics) -> Value {
     let known: Vec<&str> = [count].into_iter().chain(list).collect();
-    table.warn_unknown(&known, findings);
+    table.warn_unknown(&known, diagnostics);
     let mut options = Map::new();
-    if let Some(number) = table.get(count).and_then(|node| node.whole(1, MAX_NUMBER, findings)) {
+    if let Some(number) = table.get(count).and_then(|node| node.whole(1, MAX_NUMBER, diagnostics)) {
         options.insert(count.to_owned(), number.into());
     }
-    let strings = list.and_then(|name| Some((name, table.get(name)?.strings(findings)?)));
+    let strings = list.and_then(|name| Some((name, table.get(name)?.strings(diagnostics)?)));
     if let Some((name, strings)) = strings {
         options.insert(name.to_owned(), strings.into());
     }

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use reqwest::header::{HeaderName, HeaderValue};
 
-use super::reader::{Findings, Node, Table};
+use super::reader::{Diagnostics, Node, Table};
 use crate::address::base_url_fault;
 use crate::setting::{OpenAiApi, ProviderName, ProviderSetting};
 
@@ -24,38 +24,39 @@ fn setting_keys(provider: ProviderName) -> &'static [&'static str] {
 }
 
 /// Reads `[provider]`. Settings that are another provider's are left out, as all unknown keys are.
-pub(super) fn provider(node: &Node<'_>, findings: &mut Findings) -> Option<(ProviderName, ProviderSetting)> {
-    let table = node.table(findings)?;
-    table.warn_unknown(&["providerName", "setting"], findings);
+pub(super) fn provider(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<(ProviderName, ProviderSetting)> {
+    let table = node.table(diagnostics)?;
+    table.warn_unknown(&["providerName", "setting"], diagnostics);
     let names = ProviderName::ALL.map(|name| (name.as_str(), name));
-    let name =
-        table.required("providerName", "a provider, such as \"anthropic\"", findings)?.choice(&names, findings)?;
-    let setting = match table.get("setting").map(|node| node.table(findings)) {
-        Some(table) => setting(&table?, name, findings),
+    let name = table
+        .required("providerName", "a provider, such as \"anthropic\"", diagnostics)?
+        .choice(&names, diagnostics)?;
+    let setting = match table.get("setting").map(|node| node.table(diagnostics)) {
+        Some(table) => setting(&table?, name, diagnostics),
         None => ProviderSetting::default(),
     };
     Some((name, setting))
 }
 
-fn setting(table: &Table<'_>, provider: ProviderName, findings: &mut Findings) -> ProviderSetting {
+fn setting(table: &Table<'_>, provider: ProviderName, diagnostics: &mut Diagnostics) -> ProviderSetting {
     let known = setting_keys(provider);
     for (key, _) in table.iter() {
         if known.contains(&key.name) {
             continue;
         }
         if ProviderName::ALL.iter().any(|other| setting_keys(*other).contains(&key.name)) {
-            findings.unknown_key(&key, &[], &format!("no setting of {provider}"));
+            diagnostics.unknown_key(&key, &[], &format!("no setting of {provider}"));
         } else {
-            findings.unknown_key(&key, known, "unknown key");
+            diagnostics.unknown_key(&key, known, "unknown key");
         }
     }
     let get = |name: &str| table.get(name).filter(|_| known.contains(&name));
-    let base_url = get("baseUrl").and_then(|node| base_url(&node, provider, findings));
-    let headers = get("headers").and_then(|node| headers(&node, findings)).unwrap_or_default();
-    let use_deployment_based_urls = get("useDeploymentBasedUrls").and_then(|node| node.boolean(findings));
+    let base_url = get("baseUrl").and_then(|node| base_url(&node, provider, diagnostics));
+    let headers = get("headers").and_then(|node| headers(&node, diagnostics)).unwrap_or_default();
+    let use_deployment_based_urls = get("useDeploymentBasedUrls").and_then(|node| node.boolean(diagnostics));
     let api = get("api")
-        .and_then(|node| node.choice(&[("responses", OpenAiApi::Responses), ("chat", OpenAiApi::Chat)], findings));
-    let mut text = |name: &str| get(name).and_then(|node| node.string(findings)).map(str::to_owned);
+        .and_then(|node| node.choice(&[("responses", OpenAiApi::Responses), ("chat", OpenAiApi::Chat)], diagnostics));
+    let mut text = |name: &str| get(name).and_then(|node| node.string(diagnostics)).map(str::to_owned);
     ProviderSetting {
         base_url,
         headers,
@@ -71,26 +72,26 @@ fn setting(table: &Table<'_>, provider: ProviderName, findings: &mut Findings) -
     }
 }
 
-fn base_url(node: &Node<'_>, provider: ProviderName, findings: &mut Findings) -> Option<String> {
-    let text = node.string(findings)?;
+fn base_url(node: &Node<'_>, provider: ProviderName, diagnostics: &mut Diagnostics) -> Option<String> {
+    let text = node.string(diagnostics)?;
     match base_url_fault(text, provider == ProviderName::Ollama) {
         None => Some(text.to_owned()),
         Some(fault) => {
-            node.problem(fault, findings);
+            node.problem(fault, diagnostics);
             None
         }
     }
 }
 
-fn headers(node: &Node<'_>, findings: &mut Findings) -> Option<IndexMap<String, String>> {
+fn headers(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<IndexMap<String, String>> {
     let mut headers = IndexMap::new();
-    for (key, node) in node.table(findings)?.iter() {
+    for (key, node) in node.table(diagnostics)?.iter() {
         if HeaderName::from_bytes(key.name.as_bytes()).is_err() {
-            key.problem("no name of an HTTP header: use letters, digits and -", findings);
+            key.problem("no name of an HTTP header: use letters, digits and -", diagnostics);
         }
-        let Some(value) = node.string(findings) else { continue };
+        let Some(value) = node.string(diagnostics) else { continue };
         if HeaderValue::from_str(value).is_err() {
-            node.problem("expected a header's value, without line breaks and control characters", findings);
+            node.problem("expected a header's value, without line breaks and control characters", diagnostics);
         }
         headers.insert(key.name.to_owned(), value.to_owned());
     }

@@ -1,7 +1,7 @@
 //! Typed reading of a TOML document that collects every problem instead of stopping at the first.
 //!
 //! A [`Node`] is a value and its place, a [`Table`] a node with keys; reading from them gives `None` when something is
-//! wrong and leaves the reason in [`Findings`]. What the values mean is the callers' business. Values are quoted only
+//! wrong and leaves the reason in [`Diagnostics`]. What the values mean is the callers' business. Values are quoted only
 //! where they must be one of a few words: any other may be a secret.
 
 use std::ops::Range;
@@ -9,8 +9,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub(super) use super::diagnostics::Findings;
-use super::diagnostics::Spot;
+pub(super) use super::diagnostics::Diagnostics;
+use super::diagnostics::SourceSpan;
 use super::error::{quoted, shown};
 
 /// The largest number that the original could count to (JavaScript's safe integers).
@@ -26,7 +26,7 @@ pub(super) struct Document<'a> {
 impl Document<'_> {
     /// Its top, unless the syntax is wrong: what a broken text means is guesswork.
     pub fn root(&self) -> Option<Table<'_>> {
-        let spot = Spot { file: self.file, at: 0, path: String::new() };
+        let spot = SourceSpan { file: self.file, at: 0, path: String::new() };
         self.is_sound.then_some(Table { entries: &self.table, spot })
     }
 }
@@ -34,99 +34,99 @@ impl Document<'_> {
 /// A key and its place.
 pub(super) struct Key<'a> {
     pub name: &'a str,
-    spot: Spot,
+    spot: SourceSpan,
 }
 
 impl Key<'_> {
     /// Where it stands.
-    pub fn spot(&self) -> Spot {
+    pub fn spot(&self) -> SourceSpan {
         self.spot.clone()
     }
 
     /// Notes what is wrong with the key itself.
-    pub fn problem(&self, message: impl Into<String>, findings: &mut Findings) {
-        findings.problem(self.spot.clone(), message);
+    pub fn problem(&self, message: impl Into<String>, diagnostics: &mut Diagnostics) {
+        diagnostics.problem(self.spot.clone(), message);
     }
 }
 
 /// A value and its place.
 pub(super) struct Node<'a> {
     value: &'a DeValue<'a>,
-    spot: Spot,
+    spot: SourceSpan,
 }
 
 impl<'a> Node<'a> {
     /// Where it stands.
-    pub fn spot(&self) -> Spot {
+    pub fn spot(&self) -> SourceSpan {
         self.spot.clone()
     }
 
     /// Notes what is wrong with the value.
-    pub fn problem(&self, message: impl Into<String>, findings: &mut Findings) {
-        findings.problem(self.spot.clone(), message);
+    pub fn problem(&self, message: impl Into<String>, diagnostics: &mut Diagnostics) {
+        diagnostics.problem(self.spot.clone(), message);
     }
 
     /// Notes what is odd about the value.
-    pub fn warning(&self, message: impl Into<String>, findings: &mut Findings) {
-        findings.warning(self.spot.clone(), message);
+    pub fn warning(&self, message: impl Into<String>, diagnostics: &mut Diagnostics) {
+        diagnostics.warning(self.spot.clone(), message);
     }
 
-    fn mismatch(&self, expected: &str, findings: &mut Findings) {
+    fn mismatch(&self, expected: &str, diagnostics: &mut Diagnostics) {
         let received = match self.value {
             DeValue::Integer(_) | DeValue::Float(_) => "number",
             other => other.type_str(),
         };
-        self.problem(format!("expected {expected}, received {received}"), findings);
+        self.problem(format!("expected {expected}, received {received}"), diagnostics);
     }
 
-    pub fn string(&self, findings: &mut Findings) -> Option<&'a str> {
+    pub fn string(&self, diagnostics: &mut Diagnostics) -> Option<&'a str> {
         let text = self.value.as_str();
         if text.is_none() {
-            self.mismatch("string", findings);
+            self.mismatch("string", diagnostics);
         }
         text
     }
 
     /// A string whose number of characters is within `length`.
-    pub fn text(&self, length: Range<usize>, findings: &mut Findings) -> Option<&'a str> {
-        let text = self.string(findings)?;
+    pub fn text(&self, length: Range<usize>, diagnostics: &mut Diagnostics) -> Option<&'a str> {
+        let text = self.string(diagnostics)?;
         let characters = text.chars().count();
         if length.contains(&characters) {
             return Some(text);
         }
         let most = length.end.saturating_sub(1);
-        self.problem(format!("expected {} to {most} characters, received {characters}", length.start), findings);
+        self.problem(format!("expected {} to {most} characters, received {characters}", length.start), diagnostics);
         None
     }
 
     /// A string that is not empty.
-    pub fn filled(&self, findings: &mut Findings) -> Option<&'a str> {
-        let text = self.string(findings)?;
+    pub fn filled(&self, diagnostics: &mut Diagnostics) -> Option<&'a str> {
+        let text = self.string(diagnostics)?;
         if text.is_empty() {
-            self.problem("expected a non-empty string", findings);
+            self.problem("expected a non-empty string", diagnostics);
             return None;
         }
         Some(text)
     }
 
-    pub fn boolean(&self, findings: &mut Findings) -> Option<bool> {
+    pub fn boolean(&self, diagnostics: &mut Diagnostics) -> Option<bool> {
         let flag = self.value.as_bool();
         if flag.is_none() {
-            self.mismatch("boolean", findings);
+            self.mismatch("boolean", diagnostics);
         }
         flag
     }
 
     /// A whole number from `least` to `most`; `40.0` is one too, as it was to the original.
-    pub fn whole(&self, least: u64, most: u64, findings: &mut Findings) -> Option<u64> {
+    pub fn whole(&self, least: u64, most: u64, diagnostics: &mut Diagnostics) -> Option<u64> {
         let expected = || format!("a whole number from {least} to {most}");
         let Some(number) = self.number() else {
-            self.mismatch(&expected(), findings);
+            self.mismatch(&expected(), diagnostics);
             return None;
         };
         let found = number.ok().filter(|number| (least..=most).contains(number));
         if found.is_none() {
-            self.problem(format!("expected {}, received another number", expected()), findings);
+            self.problem(format!("expected {}, received another number", expected()), diagnostics);
         }
         found
     }
@@ -144,12 +144,12 @@ impl<'a> Node<'a> {
     }
 
     /// Any number; `expected` says what kind of one.
-    pub fn float(&self, expected: &str, findings: &mut Findings) -> Option<f64> {
+    pub fn float(&self, expected: &str, diagnostics: &mut Diagnostics) -> Option<f64> {
         let text = match self.value {
             DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
             DeValue::Float(float) => float.as_str(),
             _ => {
-                self.mismatch(expected, findings);
+                self.mismatch(expected, diagnostics);
                 return None;
             }
         };
@@ -162,50 +162,59 @@ impl<'a> Node<'a> {
     }
 
     /// One of a few words.
-    pub fn choice<T: Copy>(&self, options: &[(&str, T)], findings: &mut Findings) -> Option<T> {
+    pub fn choice<T: Copy>(&self, options: &[(&str, T)], diagnostics: &mut Diagnostics) -> Option<T> {
         let expected = one_of(options);
-        self.word(&expected, options, findings)
+        self.word(&expected, options, diagnostics)
     }
 
     /// One of a few words, where `otherwise` would have done as well.
-    pub fn choice_or<T: Copy>(&self, otherwise: &str, options: &[(&str, T)], findings: &mut Findings) -> Option<T> {
+    pub fn choice_or<T: Copy>(
+        &self,
+        otherwise: &str,
+        options: &[(&str, T)],
+        diagnostics: &mut Diagnostics,
+    ) -> Option<T> {
         let expected = format!("{} or {otherwise}", one_of(options));
-        self.word(&expected, options, findings)
+        self.word(&expected, options, diagnostics)
     }
 
-    fn word<T: Copy>(&self, expected: &str, options: &[(&str, T)], findings: &mut Findings) -> Option<T> {
+    fn word<T: Copy>(&self, expected: &str, options: &[(&str, T)], diagnostics: &mut Diagnostics) -> Option<T> {
         let Some(text) = self.value.as_str() else {
-            self.mismatch(expected, findings);
+            self.mismatch(expected, diagnostics);
             return None;
         };
         let found = options.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
-            let hint = findings.hint(text, options.iter().map(|(word, _)| *word));
-            self.problem(format!("expected {expected}, received {}{hint}", quoted(text)), findings);
+            let hint = diagnostics.hint(text, options.iter().map(|(word, _)| *word));
+            self.problem(format!("expected {expected}, received {}{hint}", quoted(text)), diagnostics);
         }
         found
     }
 
-    pub fn list(&self, findings: &mut Findings) -> Option<Vec<Node<'a>>> {
+    pub fn list(&self, diagnostics: &mut Diagnostics) -> Option<Vec<Node<'a>>> {
         let Some(items) = self.value.as_array() else {
-            self.mismatch("array", findings);
+            self.mismatch("array", diagnostics);
             return None;
         };
         let item = |(index, value): (usize, &'a Spanned<DeValue<'a>>)| Node {
             value: value.get_ref(),
-            spot: Spot { file: self.spot.file, at: value.span().start, path: format!("{}.{index}", self.spot.path) },
+            spot: SourceSpan {
+                file: self.spot.file,
+                at: value.span().start,
+                path: format!("{}.{index}", self.spot.path),
+            },
         };
         Some(items.iter().enumerate().map(item).collect())
     }
 
-    pub fn strings(&self, findings: &mut Findings) -> Option<Vec<String>> {
-        let items = self.list(findings)?;
-        Some(items.iter().filter_map(|item| item.string(findings)).map(str::to_owned).collect())
+    pub fn strings(&self, diagnostics: &mut Diagnostics) -> Option<Vec<String>> {
+        let items = self.list(diagnostics)?;
+        Some(items.iter().filter_map(|item| item.string(diagnostics)).map(str::to_owned).collect())
     }
 
-    pub fn table(&self, findings: &mut Findings) -> Option<Table<'a>> {
+    pub fn table(&self, diagnostics: &mut Diagnostics) -> Option<Table<'a>> {
         let Some(entries) = self.value.as_table() else {
-            self.mismatch("table", findings);
+            self.mismatch("table", diagnostics);
             return None;
         };
         Some(Table { entries, spot: self.spot.clone() })
@@ -215,7 +224,7 @@ impl<'a> Node<'a> {
 /// A table and its place.
 pub(super) struct Table<'a> {
     entries: &'a DeTable<'a>,
-    spot: Spot,
+    spot: SourceSpan,
 }
 
 impl<'a> Table<'a> {
@@ -224,10 +233,10 @@ impl<'a> Table<'a> {
     }
 
     /// The value of `name`, whose absence is a problem.
-    pub fn required(&self, name: &str, expected: &str, findings: &mut Findings) -> Option<Node<'a>> {
+    pub fn required(&self, name: &str, expected: &str, diagnostics: &mut Diagnostics) -> Option<Node<'a>> {
         let found = self.get(name);
         if found.is_none() {
-            findings.problem(self.below(name, self.spot.at), format!("missing, expected {expected}"));
+            diagnostics.problem(self.below(name, self.spot.at), format!("missing, expected {expected}"));
         }
         found
     }
@@ -238,23 +247,23 @@ impl<'a> Table<'a> {
     }
 
     /// Notes every key that is not among `known`.
-    pub fn warn_unknown(&self, known: &[&str], findings: &mut Findings) {
+    pub fn warn_unknown(&self, known: &[&str], diagnostics: &mut Diagnostics) {
         for (key, _) in self.iter() {
             if !known.contains(&key.name) {
-                findings.unknown_key(&key, known, "unknown key");
+                diagnostics.unknown_key(&key, known, "unknown key");
             }
         }
     }
 
     /// Notes what is wrong with the table as a whole.
-    pub fn problem(&self, message: impl Into<String>, findings: &mut Findings) {
-        findings.problem(self.spot.clone(), message);
+    pub fn problem(&self, message: impl Into<String>, diagnostics: &mut Diagnostics) {
+        diagnostics.problem(self.spot.clone(), message);
     }
 
-    fn below(&self, name: &str, at: usize) -> Spot {
-        let Spot { file, path, .. } = &self.spot;
+    fn below(&self, name: &str, at: usize) -> SourceSpan {
+        let SourceSpan { file, path, .. } = &self.spot;
         let separator = if path.is_empty() { "" } else { "." };
-        Spot { file: *file, at, path: format!("{path}{separator}{}", shown(name)) }
+        SourceSpan { file: *file, at, path: format!("{path}{separator}{}", shown(name)) }
     }
 
     fn entry(
@@ -266,7 +275,7 @@ impl<'a> Table<'a> {
         let spot = self.below(name, key.span().start);
         // A table's own span is a header's that may stand far from it, or nothing at all; its key is where one looks.
         let at = if value.get_ref().is_table() { spot.at } else { value.span().start };
-        let node = Node { value: value.get_ref(), spot: Spot { at, ..spot.clone() } };
+        let node = Node { value: value.get_ref(), spot: SourceSpan { at, ..spot.clone() } };
         (Key { name, spot }, node)
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::error::shown;
 use super::file::Endpoints;
-use super::reader::{Findings, Key, Node, Table};
+use super::reader::{Diagnostics, Key, Node, Table};
 use crate::address::{domain_fault, endpoint_fault};
 use crate::expert::{Grant, InteractiveTool, MAX_SKILL_TIMEOUT_MS, OAuth, SkillCommon, SkillSpec};
 
@@ -36,158 +36,168 @@ const GRANTS: [(&str, Grant); 2] =
     [("authorizationCode", Grant::AuthorizationCode), ("clientCredentials", Grant::ClientCredentials)];
 
 /// Reads a `skills` table, by name and in the order of the file.
-pub(super) fn skills(node: &Node<'_>, endpoints: Endpoints, findings: &mut Findings) -> IndexMap<String, SkillSpec> {
-    let Some(table) = node.table(findings) else { return IndexMap::new() };
+pub(super) fn skills(
+    node: &Node<'_>,
+    endpoints: Endpoints,
+    diagnostics: &mut Diagnostics,
+) -> IndexMap<String, SkillSpec> {
+    let Some(table) = node.table(diagnostics) else { return IndexMap::new() };
     table
         .iter()
         .filter_map(|(key, node)| {
-            Some((key.name.to_owned(), skill(&key, &node.table(findings)?, endpoints, findings)?))
+            Some((key.name.to_owned(), skill(&key, &node.table(diagnostics)?, endpoints, diagnostics)?))
         })
         .collect()
 }
 
-fn skill(key: &Key<'_>, table: &Table<'_>, endpoints: Endpoints, findings: &mut Findings) -> Option<SkillSpec> {
+fn skill(key: &Key<'_>, table: &Table<'_>, endpoints: Endpoints, diagnostics: &mut Diagnostics) -> Option<SkillSpec> {
     let expected = "one of \"mcpStdioSkill\", \"mcpSseSkill\", \"interactiveSkill\"";
-    let kind = table.required("type", expected, findings)?.choice(&KINDS, findings)?;
+    let kind = table.required("type", expected, diagnostics)?.choice(&KINDS, diagnostics)?;
     let own: &[&str] = match kind {
         Kind::Stdio => &STDIO,
         Kind::Sse => &SSE,
         Kind::Interactive => &INTERACTIVE,
     };
-    table.warn_unknown(&[&COMMON, own].concat(), findings);
-    let common = common(key.name, table, findings);
+    table.warn_unknown(&[&COMMON, own].concat(), diagnostics);
+    let common = common(key.name, table, diagnostics);
     match kind {
-        Kind::Stdio => stdio(timed(common, table, findings), table, findings),
-        Kind::Sse => sse(timed(common, table, findings), table, endpoints, findings),
-        Kind::Interactive => interactive(common, table, findings),
+        Kind::Stdio => stdio(timed(common, table, diagnostics), table, diagnostics),
+        Kind::Sse => sse(timed(common, table, diagnostics), table, endpoints, diagnostics),
+        Kind::Interactive => interactive(common, table, diagnostics),
     }
 }
 
-fn common(name: &str, table: &Table<'_>, findings: &mut Findings) -> SkillCommon {
+fn common(name: &str, table: &Table<'_>, diagnostics: &mut Diagnostics) -> SkillCommon {
     SkillCommon {
         name: name.to_owned(),
-        description: text(table, "description", findings),
-        rule: text(table, "rule", findings),
-        pick: strings(table, "pick", findings),
-        omit: strings(table, "omit", findings),
-        idempotent: strings(table, "idempotent", findings),
+        description: text(table, "description", diagnostics),
+        rule: text(table, "rule", diagnostics),
+        pick: strings(table, "pick", diagnostics),
+        omit: strings(table, "omit", diagnostics),
+        idempotent: strings(table, "idempotent", diagnostics),
         ..SkillCommon::default()
     }
 }
 
 /// The time limits of a server.
-fn timed(common: SkillCommon, table: &Table<'_>, findings: &mut Findings) -> SkillCommon {
-    let mut limit = |name| table.get(name).and_then(|node| node.whole(1, MAX_SKILL_TIMEOUT_MS, findings));
+fn timed(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) -> SkillCommon {
+    let mut limit = |name| table.get(name).and_then(|node| node.whole(1, MAX_SKILL_TIMEOUT_MS, diagnostics));
     SkillCommon { start_timeout_ms: limit("startTimeout"), call_timeout_ms: limit("callTimeout"), ..common }
 }
 
-fn stdio(common: SkillCommon, table: &Table<'_>, findings: &mut Findings) -> Option<SkillSpec> {
-    let command = table.required("command", "string", findings).and_then(|node| node.filled(findings));
-    let args = strings(table, "args", findings);
+fn stdio(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) -> Option<SkillSpec> {
+    let command = table.required("command", "string", diagnostics).and_then(|node| node.filled(diagnostics));
+    let args = strings(table, "args", diagnostics);
     // An empty name counted as none to the original.
-    let package_name = text(table, "packageName", findings).filter(|name| !name.is_empty());
+    let package_name = text(table, "packageName", diagnostics).filter(|name| !name.is_empty());
     let fault = match (&package_name, args.len()) {
         (None, 0) => Some("has no packageName or args. Please provide one of them."),
         (Some(_), 1..) => Some("has both packageName and args. Please provide only one of them."),
         (None, 1..) | (Some(_), 0) => None,
     };
     if let Some(fault) = fault {
-        table.problem(format!("Skill {} {fault}", shown(&common.name)), findings);
+        table.problem(format!("Skill {} {fault}", shown(&common.name)), diagnostics);
     }
-    let required_env = strings(table, "requiredEnv", findings);
-    let lazy_init = boolean(table, "lazyInit", findings);
-    let allowed_domains = allowed_domains(table, findings);
+    let required_env = strings(table, "requiredEnv", diagnostics);
+    let lazy_init = boolean(table, "lazyInit", diagnostics);
+    let allowed_domains = allowed_domains(table, diagnostics);
     let command = command?.to_owned();
     Some(SkillSpec::McpStdioSkill { common, command, package_name, args, required_env, lazy_init, allowed_domains })
 }
 
-fn sse(common: SkillCommon, table: &Table<'_>, endpoints: Endpoints, findings: &mut Findings) -> Option<SkillSpec> {
-    let allow_private_endpoint = boolean(table, "allowPrivateEndpoint", findings);
-    let allowed_domains = allowed_domains(table, findings);
-    let node = table.required("endpoint", "an https URL", findings)?;
-    let endpoint = node.string(findings)?.to_owned();
+fn sse(
+    common: SkillCommon,
+    table: &Table<'_>,
+    endpoints: Endpoints,
+    diagnostics: &mut Diagnostics,
+) -> Option<SkillSpec> {
+    let allow_private_endpoint = boolean(table, "allowPrivateEndpoint", diagnostics);
+    let allowed_domains = allowed_domains(table, diagnostics);
+    let node = table.required("endpoint", "an https URL", diagnostics)?;
+    let endpoint = node.string(diagnostics)?.to_owned();
     if let Some(fault) = endpoint_fault(&endpoint, allow_private_endpoint || endpoints == Endpoints::PrivateToo) {
-        node.problem(fault, findings);
+        node.problem(fault, diagnostics);
     }
-    let authorization_env = text(table, "authorizationEnv", findings).filter(|name| !name.is_empty());
-    let oauth = table.get("oauth").and_then(|node| oauth(&node, authorization_env.is_some(), findings));
+    let authorization_env = text(table, "authorizationEnv", diagnostics).filter(|name| !name.is_empty());
+    let oauth = table.get("oauth").and_then(|node| oauth(&node, authorization_env.is_some(), diagnostics));
     Some(SkillSpec::McpSseSkill { common, endpoint, allowed_domains, allow_private_endpoint, authorization_env, oauth })
 }
 
-fn oauth(node: &Node<'_>, has_token: bool, findings: &mut Findings) -> Option<OAuth> {
-    let table = node.table(findings)?;
-    table.warn_unknown(&OAUTH, findings);
+fn oauth(node: &Node<'_>, has_token: bool, diagnostics: &mut Diagnostics) -> Option<OAuth> {
+    let table = node.table(diagnostics)?;
+    table.warn_unknown(&OAUTH, diagnostics);
     if has_token {
-        table.problem("authorizationEnv names a token already: leave out one of the two", findings);
+        table.problem("authorizationEnv names a token already: leave out one of the two", diagnostics);
     }
-    let grant = table.get("grant").and_then(|node| node.choice(&GRANTS, findings)).unwrap_or_default();
-    let filled =
-        |name: &str, findings: &mut Findings| table.get(name).and_then(|node| node.filled(findings)).map(str::to_owned);
-    let client_id = filled("clientId", findings);
-    let client_id_env = filled("clientIdEnv", findings);
-    let client_secret_env = filled("clientSecretEnv", findings);
+    let grant = table.get("grant").and_then(|node| node.choice(&GRANTS, diagnostics)).unwrap_or_default();
+    let filled = |name: &str, diagnostics: &mut Diagnostics| {
+        table.get(name).and_then(|node| node.filled(diagnostics)).map(str::to_owned)
+    };
+    let client_id = filled("clientId", diagnostics);
+    let client_id_env = filled("clientIdEnv", diagnostics);
+    let client_secret_env = filled("clientSecretEnv", diagnostics);
     let has_id = client_id.is_some() || client_id_env.is_some();
     if client_id.is_some() && client_id_env.is_some() {
-        table.problem("clientId and clientIdEnv say the same: leave out one of the two", findings);
+        table.problem("clientId and clientIdEnv say the same: leave out one of the two", diagnostics);
     }
     match grant {
         Grant::ClientCredentials if !has_id || client_secret_env.is_none() => {
-            table.problem("clientCredentials needs clientId or clientIdEnv, and clientSecretEnv", findings);
+            table.problem("clientCredentials needs clientId or clientIdEnv, and clientSecretEnv", diagnostics);
         }
         Grant::AuthorizationCode if client_secret_env.is_some() && !has_id => {
-            table.problem("clientSecretEnv needs clientId or clientIdEnv", findings);
+            table.problem("clientSecretEnv needs clientId or clientIdEnv", diagnostics);
         }
         Grant::ClientCredentials | Grant::AuthorizationCode => {}
     }
-    let scopes = strings(&table, "scopes", findings);
+    let scopes = strings(&table, "scopes", diagnostics);
     Some(OAuth { grant, client_id, client_id_env, client_secret_env, scopes })
 }
 
-fn interactive(common: SkillCommon, table: &Table<'_>, findings: &mut Findings) -> Option<SkillSpec> {
-    let tools = table.required("tools", "a table of tools", findings)?.table(findings)?;
+fn interactive(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) -> Option<SkillSpec> {
+    let tools = table.required("tools", "a table of tools", diagnostics)?.table(diagnostics)?;
     let tools =
-        tools.iter().filter_map(|(key, node)| Some((key.name.to_owned(), question(&node, findings)?))).collect();
+        tools.iter().filter_map(|(key, node)| Some((key.name.to_owned(), question(&node, diagnostics)?))).collect();
     Some(SkillSpec::InteractiveSkill { common, tools })
 }
 
-fn question(node: &Node<'_>, findings: &mut Findings) -> Option<InteractiveTool> {
-    let table = node.table(findings)?;
-    table.warn_unknown(&["description", "inputJsonSchema"], findings);
-    let description = text(&table, "description", findings);
-    let node = table.required("inputJsonSchema", "a JSON Schema as JSON text", findings)?;
-    let schema = node.string(findings)?;
+fn question(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<InteractiveTool> {
+    let table = node.table(diagnostics)?;
+    table.warn_unknown(&["description", "inputJsonSchema"], diagnostics);
+    let description = text(&table, "description", diagnostics);
+    let node = table.required("inputJsonSchema", "a JSON Schema as JSON text", diagnostics)?;
+    let schema = node.string(diagnostics)?;
     match serde_json::from_str::<Value>(schema) {
-        Err(error) => node.problem(format!("expected JSON text: {error}"), findings),
+        Err(error) => node.problem(format!("expected JSON text: {error}"), diagnostics),
         Ok(value) if value.get("type").and_then(Value::as_str) != Some("object") => {
-            node.problem("expected a JSON Schema with \"type\": \"object\"", findings);
+            node.problem("expected a JSON Schema with \"type\": \"object\"", diagnostics);
         }
         Ok(_) => {}
     }
     Some(InteractiveTool { description, input_json_schema: schema.to_owned() })
 }
 
-fn allowed_domains(table: &Table<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+fn allowed_domains(table: &Table<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<String>> {
     let mut domains = Vec::new();
-    for item in table.get("allowedDomains")?.list(findings)? {
-        let Some(domain) = item.string(findings) else { continue };
+    for item in table.get("allowedDomains")?.list(diagnostics)? {
+        let Some(domain) = item.string(diagnostics) else { continue };
         if let Some(fault) = domain_fault(domain) {
-            item.problem(fault, findings);
+            item.problem(fault, diagnostics);
         }
         domains.push(domain.to_owned());
     }
     Some(domains)
 }
 
-fn text(table: &Table<'_>, name: &str, findings: &mut Findings) -> Option<String> {
-    table.get(name)?.string(findings).map(str::to_owned)
+fn text(table: &Table<'_>, name: &str, diagnostics: &mut Diagnostics) -> Option<String> {
+    table.get(name)?.string(diagnostics).map(str::to_owned)
 }
 
-fn strings(table: &Table<'_>, name: &str, findings: &mut Findings) -> Vec<String> {
-    table.get(name).and_then(|node| node.strings(findings)).unwrap_or_default()
+fn strings(table: &Table<'_>, name: &str, diagnostics: &mut Diagnostics) -> Vec<String> {
+    table.get(name).and_then(|node| node.strings(diagnostics)).unwrap_or_default()
 }
 
-fn boolean(table: &Table<'_>, name: &str, findings: &mut Findings) -> bool {
-    table.get(name).and_then(|node| node.boolean(findings)).unwrap_or(false)
+fn boolean(table: &Table<'_>, name: &str, diagnostics: &mut Diagnostics) -> bool {
+    table.get(name).and_then(|node| node.boolean(diagnostics)).unwrap_or(false)
 }
 
 #[cfg(test)]

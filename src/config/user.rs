@@ -6,7 +6,7 @@ use super::Overrides;
 use super::error::{ConfigError, Problem, position};
 use super::file::{BUDGET_KEYS, limits};
 use super::read_file::read_text;
-use super::reader::Findings;
+use super::reader::Diagnostics;
 use crate::model::Catalogue;
 use crate::setting::ProviderName;
 
@@ -16,22 +16,22 @@ const KEYS: [&str; 6] = ["provider", "model", "reasoningBudget", "maxSteps", "ma
 /// name. An absent file says nothing. Unknown keys are errors, as no older program wrote such a file.
 pub fn user_defaults(path: &Path) -> Result<Overrides, ConfigError> {
     let Some(text) = read_text(path)? else { return Ok(Overrides::default()) };
-    let mut findings = Findings::default();
+    let mut diagnostics = Diagnostics::default();
     let text = text.into();
-    let document = findings.document(path, &text);
+    let document = diagnostics.document(path, &text);
     let mut overrides = Overrides::default();
     if let Some(root) = document.root() {
         for (key, _) in root.iter() {
             let known = || KEYS.into_iter().chain(BUDGET_KEYS);
             if !known().any(|name| name == key.name) {
-                key.problem(format!("unknown key{}", findings.hint(key.name, known())), &mut findings);
+                key.problem(format!("unknown key{}", diagnostics.hint(key.name, known())), &mut diagnostics);
             }
         }
-        overrides = limits(&root, &mut findings);
+        overrides = limits(&root, &mut diagnostics);
         let names = ProviderName::ALL.map(|name| (name.as_str(), name));
-        overrides.provider = root.get("provider").and_then(|node| node.choice(&names, &mut findings));
+        overrides.provider = root.get("provider").and_then(|node| node.choice(&names, &mut diagnostics));
     }
-    findings.conclude(path)?;
+    diagnostics.conclude(path)?;
     Ok(overrides)
 }
 
