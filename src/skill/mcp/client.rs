@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::notice::{Reporter, SkillNotice};
-use super::reply::Replies;
+use super::server_requests::Replies;
 
 /// The version this client tells servers (the original's).
 const CLIENT_VERSION: &str = "1.0.0";

@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Era, Progress};
 use super::health::Health;
-use super::reply::Replies;
 use super::server::Server;
+use super::server_requests::Replies;
 use crate::event::ServerInfo;
 use crate::skill::limit;
 

@@ -7,7 +7,7 @@ use reqwest::Url;
 use rmcp::model::ElicitRequestParams;
 use serde_json::{Map, Value};
 
-use super::field::Field;
+use super::form_field::Field;
 use crate::future::BoxFuture;
 
 /// Most fields of a form; more is no question for a terminal.
@@ -76,7 +76,7 @@ fn fields(schema: &Value) -> Option<Vec<Field>> {
 mod tests {
     use serde_json::json;
 
-    use super::super::field::FieldKind;
+    use super::super::form_field::FieldKind;
     use super::*;
 
     fn read(params: Value) -> Option<Elicitation> {

@@ -12,10 +12,10 @@ use rmcp::transport::common::client_side_sse::ExponentialBackoff;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 
 use super::McpError;
+use super::network::{Network, Route};
 use super::oauth::Account;
 use super::oauth::client::HttpClient;
 use super::oauth::tokens::Tokens;
-use super::route::{Network, Route};
 use crate::address::endpoint_fault;
 use crate::environment::Environment;
 use crate::expert::{Grant, OAuth, SkillSpec};

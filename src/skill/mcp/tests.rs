@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Client, Era};
 use super::connection::{Connection, Failure, Fault, Patience};
 use super::health::Health;
-use super::reply::Replies;
+use super::server_requests::Replies;
 use super::stdio::StdioTransport;
 use super::*;
 use crate::content::Content;

@@ -11,7 +11,7 @@ use reqwest::{Client, Url};
 use rmcp::transport::auth::{OAuthHttpClient, OAuthHttpClientFuture, OAuthHttpRequest};
 
 use super::super::connection::chain;
-use super::super::route::Route;
+use super::super::network::Route;
 
 /// How long one request may take in all: the library's own limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

@@ -12,8 +12,8 @@ use rmcp::transport::auth::{
 use secrecy::ExposeSecret;
 
 use super::super::McpError;
+use super::super::network::Network;
 use super::super::remote::Remote;
-use super::super::route::Network;
 use super::callback::{self, Answer, Callback, Returned};
 use super::file::{Kept, LoginFile};
 use super::http::GuardedHttp;

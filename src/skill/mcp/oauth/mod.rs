@@ -15,7 +15,7 @@ use self::file::LoginFile;
 use self::http::GuardedHttp;
 use super::McpError;
 use super::connection::{MAX_CAUSE, chain};
-use super::route::{Network, Route};
+use super::network::{Network, Route};
 use crate::environment::Environment;
 use crate::expert::{Grant, OAuth};
 use crate::redact::Redactor;

@@ -7,7 +7,6 @@ use rmcp::model::ProtocolVersion;
 
 use super::client::{Client, Era};
 use super::connection::{Connection, Failure};
-use super::following::follow;
 use super::health::Health;
 use super::launch::Launch;
 use super::locked::Locked;
@@ -15,6 +14,7 @@ use super::remote::Remote;
 use super::server::Server;
 use super::sse::SseTransport;
 use super::stdio::StdioTransport;
+use super::watch_tools::follow;
 use super::{DEFAULT_START_TIMEOUT, Live, McpError, McpSkill, Origin, SkillNotice, Timings};
 use crate::event::ServerInfo;
 use crate::skill::{SkillError, limit};
