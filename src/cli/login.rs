@@ -8,7 +8,7 @@ use clap::Args;
 use perstack::expert::{Expert, SkillSpec};
 use perstack::proxy::ProxySettings;
 use perstack::redact::Redactor;
-use perstack::skill::mcp::{self, Answer, Login, Network, Returned};
+use perstack::skill::mcp::{self, AuthorizationCode, CallbackOutcome, Login, Network};
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
@@ -145,8 +145,8 @@ async fn log_in(spec: &SkillSpec, setup: &Setup, network: &Network, port: u16, p
         Failure::other(anyhow!("nobody logged in to skill {name} within {minutes} minutes"))
     })?;
     let answer = match returned {
-        Returned::Agreed(answer) => answer,
-        Returned::Refused(why) => {
+        CallbackOutcome::Agreed(answer) => answer,
+        CallbackOutcome::Refused(why) => {
             return Err(Failure::other(anyhow!("no login for skill {name}: its authorization server says {why}")));
         }
     };
@@ -155,13 +155,13 @@ async fn log_in(spec: &SkillSpec, setup: &Setup, network: &Network, port: u16, p
     Ok(())
 }
 
-async fn finish(login: Login, answer: &Answer) -> Result<String, Failure> {
+async fn finish(login: Login, answer: &AuthorizationCode) -> Result<String, Failure> {
     let file = login.finish(answer).await.map_err(Failure::other)?;
     Ok(file.display().to_string())
 }
 
 /// What the browser comes back with, here or pasted.
-async fn returned(login: &Login, paint: Paint) -> Returned {
+async fn returned(login: &Login, paint: Paint) -> CallbackOutcome {
     let mut lines = lines();
     let mut is_over = false;
     // One wait for all: who gives up waiting may lose an answer that the browser was already thanked for.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::lockfile::{Definition, LockChoice, LockUse, LockedExpert, choose};
 use crate::expert::{Expert, SkillCommon};
 use crate::runtime::{Options, RunError};
-use crate::skill::mcp::{Difference, Locked, OnDrift};
+use crate::skill::mcp::{Locked, OnDrift, ToolDrift};
 use crate::tool::ToolSpec;
 
 /// How the tools of an expert's servers are found.
@@ -66,7 +66,7 @@ impl LockedServers {
             let differences = entry.drift(&common.name, live).into_iter();
             // A lock that is used unasked may hold what `pick` and `omit` leave out by now.
             let seen = differences.filter(|difference| common.admits(&difference.tool));
-            seen.map(|difference| Difference { text: difference.to_string(), tool: difference.tool }).collect()
+            seen.map(|difference| ToolDrift { text: difference.to_string(), tool: difference.tool }).collect()
         };
         let protocol = self.entry.skills.get(&skill.name).and_then(|skill| skill.protocol.clone());
         Locked { tools: self.tools_of(skill), protocol, compare: Arc::new(compare), on_drift: self.on_drift }

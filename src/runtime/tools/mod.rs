@@ -238,8 +238,8 @@ fn withdrawn_at(cancel: CancellationToken, ask: AskPerson) -> AskPerson {
 }
 
 /// Where a server works.
-fn mcp_place<'a>(place: &ToolsetOptions<'a>, outputs: &'a Arc<Outputs>) -> mcp::Place<'a> {
-    mcp::Place {
+fn mcp_place<'a>(place: &ToolsetOptions<'a>, outputs: &'a Arc<Outputs>) -> mcp::McpContext<'a> {
+    mcp::McpContext {
         workspace: place.workspace,
         environment: place.environment,
         outputs,
@@ -270,7 +270,7 @@ impl Servers {
         let network = place.network.clone();
         let may_be_missing = may_be_missing(&spec);
         self.starting.spawn(async move {
-            let place = mcp::Place {
+            let place = mcp::McpContext {
                 workspace: &workspace,
                 environment: &environment,
                 outputs: &outputs,
@@ -289,7 +289,7 @@ impl Servers {
         &mut self,
         at: usize,
         spec: &SkillSpec,
-        place: mcp::Place<'_>,
+        place: mcp::McpContext<'_>,
         notices: &mcp::Notices,
         lock: &LockedServers,
     ) -> Result<(), RunError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Fault, Patience};
+use super::connection::{CallFailure, Patience};
 use super::{DEFAULT_CALL_TIMEOUT, MAX_CALL, McpSkill, Origin, result};
 use crate::skill::Skill as _;
 use crate::skill::output::CallOutput;
@@ -27,21 +27,21 @@ impl McpSkill {
     }
 
     /// A failure in the original's words.
-    pub(super) fn words(&self, fault: &Fault) -> String {
+    pub(super) fn words(&self, fault: &CallFailure) -> String {
         let (code, message) = match fault {
-            Fault::Refused { code, message } => (*code, message.clone()),
-            Fault::Unauthorized(status) => {
+            CallFailure::Refused { code, message } => (*code, message.clone()),
+            CallFailure::Unauthorized(status) => {
                 let remedy = match &self.origin {
                     Origin::Remote(remote) => format!(": {}", remote.remedy(&self.common.name)),
                     Origin::Local(_) => String::new(),
                 };
                 (i32::from(*status), format!("Its server demands authorization{remedy}"))
             }
-            Fault::TimedOut(after) => {
+            CallFailure::TimedOut(after) => {
                 (REQUEST_TIMEOUT, format!("Request timed out after {} s without an answer", after.as_secs()))
             }
-            Fault::Cancelled => (CONNECTION_CLOSED, "The call was cancelled; its effect is unknown".to_owned()),
-            Fault::Lost(why) => (CONNECTION_CLOSED, format!("Connection closed: {why}")),
+            CallFailure::Cancelled => (CONNECTION_CLOSED, "The call was cancelled; its effect is unknown".to_owned()),
+            CallFailure::Lost(why) => (CONNECTION_CLOSED, format!("Connection closed: {why}")),
         };
         format!("MCP error {code}: {}", self.reporter.fit(&message))
     }
@@ -59,7 +59,7 @@ impl McpSkill {
         loop {
             let connection = tokio::select! {
                 biased;
-                () = cancel.cancelled() => return failed(&self.words(&Fault::Cancelled)),
+                () = cancel.cancelled() => return failed(&self.words(&CallFailure::Cancelled)),
                 connection = self.connection() => match connection {
                     Ok(connection) => connection,
                     Err(error) => {
@@ -96,7 +96,7 @@ impl McpSkill {
                         Err(error) => failed(&format!("its result could not be read: {error}")),
                     };
                 }
-                Err(fault @ Fault::Lost(_)) if lost.is_none() => lost = Some(self.words(&fault)),
+                Err(fault @ CallFailure::Lost(_)) if lost.is_none() => lost = Some(self.words(&fault)),
                 Err(fault) => return failed(&self.words(&fault)),
             }
         }

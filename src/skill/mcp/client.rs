@@ -39,7 +39,7 @@ pub(super) struct Client {
     config: ClientConfig,
     reporter: Arc<Reporter>,
     replies: Arc<Replies>,
-    progress: Arc<Progress>,
+    progress: Arc<ProgressTable>,
     tools_changed: Arc<Notify>,
 }
 
@@ -69,7 +69,7 @@ impl Client {
     }
 
     /// Where the progress of calls is told.
-    pub(super) fn progress(&self) -> Arc<Progress> {
+    pub(super) fn progress(&self) -> Arc<ProgressTable> {
         Arc::clone(&self.progress)
     }
 
@@ -125,7 +125,7 @@ impl ClientHandler for Client {
 
 /// Who waits for progress of which call.
 #[derive(Default)]
-pub(super) struct Progress(Mutex<HashMap<ProgressToken, Awaited>>);
+pub(super) struct ProgressTable(Mutex<HashMap<ProgressToken, Awaited>>);
 
 /// A call that somebody waits for.
 struct Awaited {
@@ -139,10 +139,10 @@ struct Awaited {
 pub(super) struct Watched {
     token: ProgressToken,
     made: Arc<Notify>,
-    progress: Arc<Progress>,
+    progress: Arc<ProgressTable>,
 }
 
-impl Progress {
+impl ProgressTable {
     /// Watches the call that has this token.
     pub(super) fn watch(self: &Arc<Self>, token: ProgressToken, tool: &str) -> Watched {
         let made = Arc::new(Notify::new());

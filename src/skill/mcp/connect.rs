@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rmcp::model::ProtocolVersion;
 
 use super::client::{Client, Era};
-use super::connection::{Connection, Failure};
+use super::connection::{Connection, ConnectionFailure};
 use super::health::Health;
 use super::launch::Launch;
 use super::locked::Locked;
@@ -15,13 +15,13 @@ use super::server::Server;
 use super::sse::SseTransport;
 use super::stdio::StdioTransport;
 use super::watch_tools::follow;
-use super::{DEFAULT_START_TIMEOUT, Live, McpError, McpSkill, Origin, SkillNotice, Timings};
+use super::{DEFAULT_START_TIMEOUT, LiveConnection, McpError, McpSkill, Origin, SkillNotice, Timings};
 use crate::event::ServerInfo;
 use crate::skill::{SkillError, limit};
 
 /// How a server is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum SessionMode {
     /// In a session; remote ones over Streamable HTTP.
     Sessions,
     /// Every request by itself.
@@ -30,7 +30,7 @@ pub(super) enum Way {
     EventStream,
 }
 
-impl Way {
+impl SessionMode {
     /// What a lock has of it; none when it does not say, or names a revision that is not spoken here.
     pub(super) fn on_record(locked: &Locked, origin: &Origin) -> Option<Self> {
         let revision = revision(locked)?;
@@ -80,7 +80,7 @@ impl McpSkill {
             }
         };
         let follower = tokio::spawn(follow(Arc::downgrade(self), Arc::downgrade(&connection))).abort_handle();
-        *live = Some(Live { connection: Arc::clone(&connection), follower });
+        *live = Some(LiveConnection { connection: Arc::clone(&connection), follower });
         Ok(connection)
     }
 
@@ -107,12 +107,12 @@ impl McpSkill {
             why: self.reporter.fit(&why),
             stderr: self.reporter.last_words(),
         };
-        let (connection, way, spawn) = match &self.origin {
+        let (connection, mode, spawn) = match &self.origin {
             Origin::Local(launch) => self.open_local(launch, limit).await?,
             // Boxed: with what fetches tokens it is larger than all else here together.
             Origin::Remote(remote) => match Box::pin(self.open_remote(remote, limit)).await {
-                Ok((connection, way)) => (connection, way, Duration::ZERO),
-                Err(Failure::Unauthorized { status, scope }) => {
+                Ok((connection, mode)) => (connection, mode, Duration::ZERO),
+                Err(ConnectionFailure::Unauthorized { status, scope }) => {
                     let skill = self.common.name.clone();
                     let scope = scope.map(|scope| format!(" (it asks for the scope {scope})")).unwrap_or_default();
                     let remedy = self.reporter.fit(&format!("{}{scope}", remote.remedy(&skill)));
@@ -121,7 +121,7 @@ impl McpSkill {
                 Err(failure) => return Err(failed(failure.text())),
             },
         };
-        *self.way.write().unwrap_or_else(PoisonError::into_inner) = Some(way);
+        *self.mode.write().unwrap_or_else(PoisonError::into_inner) = Some(mode);
         let began = Instant::now();
         if let Err(fault) = self.list(&connection, limit).await {
             connection.close().await;
@@ -142,8 +142,12 @@ impl McpSkill {
         Ok(connection)
     }
 
-    async fn open_local(&self, launch: &Launch, limit: Duration) -> Result<(Connection, Way, Duration), McpError> {
-        let is_stateless = self.way() == Some(Way::Stateless);
+    async fn open_local(
+        &self,
+        launch: &Launch,
+        limit: Duration,
+    ) -> Result<(Connection, SessionMode, Duration), McpError> {
+        let is_stateless = self.mode() == Some(SessionMode::Stateless);
         let eras = if is_stateless { [Era::Stateless, Era::Sessions] } else { [Era::Sessions, Era::Stateless] };
         let mut first: Option<String> = None;
         for era in eras {
@@ -151,19 +155,19 @@ impl McpSkill {
             let is_last = first.is_some();
             let shaken = if is_stateless && !is_last {
                 // One that does not know the greeting may leave it unanswered; half the time is left for the other one.
-                let silent = || Err(Failure::OtherTransport("its server does not answer".to_owned()));
+                let silent = || Err(ConnectionFailure::OtherTransport("its server does not answer".to_owned()));
                 limit::within(limit / 2, shaking).await.unwrap_or_else(silent)
             } else {
                 shaking.await
             };
             let failure = match shaken {
                 Ok(connection) => {
-                    let way = if era == Era::Stateless { Way::Stateless } else { Way::Sessions };
-                    return Ok((connection, way, spawn));
+                    let mode = if era == Era::Stateless { SessionMode::Stateless } else { SessionMode::Sessions };
+                    return Ok((connection, mode, spawn));
                 }
                 Err(failure) => failure,
             };
-            let is_refused = matches!(failure, Failure::Refused(_));
+            let is_refused = matches!(failure, ConnectionFailure::Refused(_));
             // The first failure tells more of a server that speaks neither.
             let why = first.unwrap_or_else(|| failure.text());
             // Servers of sessions refuse another greeting, or end.
@@ -184,7 +188,7 @@ impl McpSkill {
         &self,
         launch: &Launch,
         era: Era,
-    ) -> Result<(impl Future<Output = Result<Connection, Failure>>, Duration), McpError> {
+    ) -> Result<(impl Future<Output = Result<Connection, ConnectionFailure>>, Duration), McpError> {
         self.reporter.tell(SkillNotice::Starting { command: launch.command.clone(), args: launch.args.clone() });
         let began = Instant::now();
         let health = Arc::new(Health::default());
@@ -198,57 +202,67 @@ impl McpSkill {
     }
 
     /// Streamable HTTP in either era, else the transport before it. What is on record goes first.
-    async fn open_remote(&self, remote: &Remote, limit: Duration) -> Result<(Connection, Way), Failure> {
-        remote.check().await.map_err(Failure::Broken)?;
+    async fn open_remote(
+        &self,
+        remote: &Remote,
+        limit: Duration,
+    ) -> Result<(Connection, SessionMode), ConnectionFailure> {
+        remote.check().await.map_err(ConnectionFailure::Broken)?;
         // What is not spoken any more may be left unanswered; most of the time is left for the rest.
-        match self.way() {
-            Some(Way::Stateless) => match limit::within(limit / 3, self.over_http(remote, Era::Stateless)).await {
-                Some(Ok(connection)) => return Ok((connection, Way::Stateless)),
-                Some(Err(failure @ (Failure::Broken(_) | Failure::Unauthorized { .. }))) => return Err(failure),
-                Some(Err(Failure::Refused(_) | Failure::OtherTransport(_))) | None => {}
-            },
-            Some(Way::EventStream) => {
-                if let Some(Ok(connection)) = limit::within(limit / 3, self.over_events(remote)).await {
-                    return Ok((connection, Way::EventStream));
+        match self.mode() {
+            Some(SessionMode::Stateless) => {
+                match limit::within(limit / 3, self.over_http(remote, Era::Stateless)).await {
+                    Some(Ok(connection)) => return Ok((connection, SessionMode::Stateless)),
+                    Some(Err(failure @ (ConnectionFailure::Broken(_) | ConnectionFailure::Unauthorized { .. }))) => {
+                        return Err(failure);
+                    }
+                    Some(Err(ConnectionFailure::Refused(_) | ConnectionFailure::OtherTransport(_))) | None => {}
                 }
             }
-            Some(Way::Sessions) | None => {}
+            Some(SessionMode::EventStream) => {
+                if let Some(Ok(connection)) = limit::within(limit / 3, self.over_events(remote)).await {
+                    return Ok((connection, SessionMode::EventStream));
+                }
+            }
+            Some(SessionMode::Sessions) | None => {}
         }
         // A server of the older kind may leave the request unanswered; half the time is left for it.
         let first = match limit::within(limit / 2, self.over_http(remote, Era::Sessions)).await {
-            Some(Ok(connection)) => return Ok((connection, Way::Sessions)),
-            Some(Err(failure @ (Failure::Broken(_) | Failure::Unauthorized { .. }))) => return Err(failure),
-            Some(Err(refusal @ Failure::Refused(_))) => {
-                let connection = self.over_http(remote, Era::Stateless).await.map_err(|_| refusal)?;
-                return Ok((connection, Way::Stateless));
+            Some(Ok(connection)) => return Ok((connection, SessionMode::Sessions)),
+            Some(Err(failure @ (ConnectionFailure::Broken(_) | ConnectionFailure::Unauthorized { .. }))) => {
+                return Err(failure);
             }
-            Some(Err(Failure::OtherTransport(why))) => why,
+            Some(Err(refusal @ ConnectionFailure::Refused(_))) => {
+                let connection = self.over_http(remote, Era::Stateless).await.map_err(|_| refusal)?;
+                return Ok((connection, SessionMode::Stateless));
+            }
+            Some(Err(ConnectionFailure::OtherTransport(why))) => why,
             None => "no answer".to_owned(),
         };
         let older = self.over_events(remote).await;
         let connection = older.map_err(|failure| match failure {
-            Failure::Unauthorized { .. } => failure,
+            ConnectionFailure::Unauthorized { .. } => failure,
             other => {
                 let why = other.text();
                 let both = format!("its endpoint speaks neither Streamable HTTP ({first}) nor HTTP with SSE ({why})");
-                Failure::Broken(both)
+                ConnectionFailure::Broken(both)
             }
         })?;
-        Ok((connection, Way::EventStream))
+        Ok((connection, SessionMode::EventStream))
     }
 
-    async fn over_http(&self, remote: &Remote, era: Era) -> Result<Connection, Failure> {
+    async fn over_http(&self, remote: &Remote, era: Era) -> Result<Connection, ConnectionFailure> {
         Connection::open(self.client(), era, remote.streamable(), None, Arc::new(Health::default())).await
     }
 
-    async fn over_events(&self, remote: &Remote) -> Result<Connection, Failure> {
+    async fn over_events(&self, remote: &Remote) -> Result<Connection, ConnectionFailure> {
         let health = Arc::new(Health::default());
         let transport = SseTransport::open(remote, Arc::clone(&health)).await?;
         Connection::open(self.client(), Era::Sessions, transport, None, health).await
     }
 
-    fn way(&self) -> Option<Way> {
-        *self.way.read().unwrap_or_else(PoisonError::into_inner)
+    fn mode(&self) -> Option<SessionMode> {
+        *self.mode.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Our side, asking for the revision that is locked where a session is begun.

@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, Era, Progress};
+use super::client::{Client, Era, ProgressTable};
 use super::health::Health;
 use super::server::Server;
 use super::server_requests::Replies;
@@ -61,7 +61,7 @@ pub(super) struct Listing {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum CallFailure {
     /// The server refused.
     Refused { code: i32, message: String },
     /// Over HTTP: the server lets nobody in any more, or not with this token; with the status.
@@ -76,7 +76,7 @@ pub(super) enum Fault {
 
 /// Why no connection came about.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum ConnectionFailure {
     /// The server answered with an error, as one of another era does.
     Refused(ErrorData),
     /// Over HTTP: the server lets nobody in, or not with this token; with the scope that it asks for, if it says one.
@@ -87,7 +87,7 @@ pub(super) enum Failure {
     Broken(String),
 }
 
-impl Failure {
+impl ConnectionFailure {
     /// In words, for an error text.
     pub(super) fn text(&self) -> String {
         match self {
@@ -103,7 +103,7 @@ pub(super) struct Connection {
     service: Mutex<Option<RunningService<RoleClient, Client>>>,
     server: Mutex<Option<Server>>,
     peer: Peer<RoleClient>,
-    progress: Arc<Progress>,
+    progress: Arc<ProgressTable>,
     tools_changed: Arc<Notify>,
     health: Arc<Health>,
     has_process: bool,
@@ -121,7 +121,7 @@ impl Connection {
         transport: T,
         server: Option<Server>,
         health: Arc<Health>,
-    ) -> Result<Self, Failure>
+    ) -> Result<Self, ConnectionFailure>
     where
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
@@ -141,7 +141,9 @@ impl Connection {
             && !ProtocolVersion::KNOWN_VERSIONS.contains(&info.protocol_version)
         {
             let version = info.protocol_version.as_str();
-            return Err(Failure::Broken(format!("its server speaks an unknown revision of the protocol: {version}")));
+            return Err(ConnectionFailure::Broken(format!(
+                "its server speaks an unknown revision of the protocol: {version}"
+            )));
         }
         Ok(Self {
             peer: service.peer().clone(),
@@ -192,7 +194,7 @@ impl Connection {
     }
 
     /// All tools, as the server lists them. A list that does not end is cut.
-    pub(super) async fn tools(&self, patience: Patience) -> Result<Listing, Fault> {
+    pub(super) async fn tools(&self, patience: Patience) -> Result<Listing, CallFailure> {
         let mut tools = Vec::new();
         let mut cursor: Option<String> = None;
         for _ in 0..MAX_PAGES {
@@ -201,7 +203,7 @@ impl Connection {
             let nobody = CancellationToken::new();
             let mut page = self.ask(ClientRequest::ListToolsRequest(request), "", patience, &nobody).await?;
             let Some(Value::Array(listed)) = page.get_mut("tools").map(Value::take) else {
-                return Err(Fault::Refused { code: -32603, message: "its list of tools is no list".to_owned() });
+                return Err(CallFailure::Refused { code: -32603, message: "its list of tools is no list".to_owned() });
             };
             tools.extend(listed);
             cursor = page.get("nextCursor").and_then(Value::as_str).map(str::to_owned);
@@ -224,7 +226,7 @@ impl Connection {
         tool: &str,
         patience: Patience,
         cancel: &CancellationToken,
-    ) -> Result<Value, Fault> {
+    ) -> Result<Value, CallFailure> {
         let began = tokio::time::Instant::now();
         let mut total = pin!(limit::passed(patience.total));
         let mut silence = pin!(limit::passed(patience.silence));
@@ -240,23 +242,23 @@ impl Connection {
                 biased;
                 answer = &mut handle.rx => return match answer {
                     Ok(Ok(result)) => serde_json::to_value(result)
-                        .map_err(|error| Fault::Refused { code: -32603, message: error.to_string() }),
+                        .map_err(|error| CallFailure::Refused { code: -32603, message: error.to_string() }),
                     Ok(Err(error)) => Err(self.fault(error).await),
-                    Err(_) => Err(Fault::Lost(self.reason().await)),
+                    Err(_) => Err(CallFailure::Lost(self.reason().await)),
                 },
-                () = cancel.cancelled() => break Fault::Cancelled,
+                () = cancel.cancelled() => break CallFailure::Cancelled,
                 () = progress.made() => silence.set(limit::passed(patience.silence)),
                 // Who waits for a person is not silent.
                 Ok(()) = questions.changed() => silence.set(limit::passed(match *questions.borrow_and_update() {
                     0 => patience.silence,
                     _ => patience.total,
                 })),
-                () = &mut total => break Fault::TimedOut(began.elapsed()),
-                () = &mut silence => break Fault::TimedOut(began.elapsed()),
+                () = &mut total => break CallFailure::TimedOut(began.elapsed()),
+                () = &mut silence => break CallFailure::TimedOut(began.elapsed()),
             }
         };
         let reason =
-            if matches!(fault, Fault::Cancelled) { "the call was cancelled" } else { "the call took too long" };
+            if matches!(fault, CallFailure::Cancelled) { "the call was cancelled" } else { "the call took too long" };
         self.take_back(handle.id.clone(), reason).await;
         Err(fault)
     }
@@ -269,19 +271,21 @@ impl Connection {
         let _ = timeout(TAKING_BACK, self.peer.send_notification(notification)).await;
     }
 
-    async fn fault(&self, error: ServiceError) -> Fault {
+    async fn fault(&self, error: ServiceError) -> CallFailure {
         match error {
-            ServiceError::McpError(error) => Fault::Refused { code: error.code.0, message: error.message.into_owned() },
+            ServiceError::McpError(error) => {
+                CallFailure::Refused { code: error.code.0, message: error.message.into_owned() }
+            }
             ServiceError::TransportSend(error) => match http_failure(error.error.as_ref()) {
                 // The server has done nothing, and the connection is as it was.
-                Failure::Unauthorized { status, .. } => Fault::Unauthorized(status),
-                _ => Fault::Lost(chain(error.error.as_ref())),
+                ConnectionFailure::Unauthorized { status, .. } => CallFailure::Unauthorized(status),
+                _ => CallFailure::Lost(chain(error.error.as_ref())),
             },
-            ServiceError::TransportClosed => Fault::Lost(self.reason().await),
+            ServiceError::TransportClosed => CallFailure::Lost(self.reason().await),
             ServiceError::Cancelled { .. } => {
-                Fault::Refused { code: -32800, message: "the server cancelled".to_owned() }
+                CallFailure::Refused { code: -32800, message: "the server cancelled".to_owned() }
             }
-            other => Fault::Refused { code: -32603, message: other.to_string() },
+            other => CallFailure::Refused { code: -32603, message: other.to_string() },
         }
     }
 
@@ -301,34 +305,39 @@ impl Connection {
     }
 }
 
-async fn failure(error: ClientInitializeError, health: &Health, has_process: bool) -> Failure {
+async fn failure(error: ClientInitializeError, health: &Health, has_process: bool) -> ConnectionFailure {
     match error {
-        ClientInitializeError::JsonRpcError(error) => Failure::Refused(error),
+        ClientInitializeError::JsonRpcError(error) => ConnectionFailure::Refused(error),
         ClientInitializeError::TransportError { error, .. } if !has_process => http_failure(error.error.as_ref()),
         ClientInitializeError::ConnectionClosed(_) | ClientInitializeError::TransportError { .. } => {
-            Failure::Broken(health.reason(has_process).await)
+            ConnectionFailure::Broken(health.reason(has_process).await)
         }
         ClientInitializeError::NoCompatibleProtocolVersion { server_supported, .. } => {
             let versions: Vec<&str> = server_supported.iter().map(ProtocolVersion::as_str).collect();
-            Failure::Broken(format!("its server speaks other revisions of the protocol: {}", versions.join(", ")))
+            ConnectionFailure::Broken(format!(
+                "its server speaks other revisions of the protocol: {}",
+                versions.join(", ")
+            ))
         }
-        other => Failure::Broken(format!("its server's answer to the handshake is not understood: {other}")),
+        other => ConnectionFailure::Broken(format!("its server's answer to the handshake is not understood: {other}")),
     }
 }
 
 /// Whether an HTTP server speaks another transport or lets nobody in, or something is in the way.
-pub(super) fn http_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
+pub(super) fn http_failure(error: &(dyn std::error::Error + 'static)) -> ConnectionFailure {
     let text = chain(error);
     let is_other = match error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
-        Some(StreamableHttpError::AuthRequired(_)) => return Failure::Unauthorized { status: 401, scope: None },
+        Some(StreamableHttpError::AuthRequired(_)) => {
+            return ConnectionFailure::Unauthorized { status: 401, scope: None };
+        }
         Some(StreamableHttpError::InsufficientScope(missing)) => {
-            return Failure::Unauthorized { status: 403, scope: missing.required_scope.clone() };
+            return ConnectionFailure::Unauthorized { status: 403, scope: missing.required_scope.clone() };
         }
         Some(StreamableHttpError::UnexpectedServerResponse(_) | StreamableHttpError::UnexpectedContentType(_)) => true,
         Some(StreamableHttpError::Client(error)) => error.status().is_some(),
         _ => false,
     };
-    if is_other { Failure::OtherTransport(text) } else { Failure::Broken(text) }
+    if is_other { ConnectionFailure::OtherTransport(text) } else { ConnectionFailure::Broken(text) }
 }
 
 /// An error and its causes in one line, without addresses, which may hold secrets.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Era;
-use super::connection::{Connection, Fault, Patience};
+use super::connection::{CallFailure, Connection, Patience};
 
 /// Most half results of one call, as in the protocol's own libraries.
 const MAX_ROUNDS: u32 = 10;
@@ -29,7 +29,7 @@ impl Connection {
         arguments: Map<String, Value>,
         patience: Patience,
         cancel: &CancellationToken,
-    ) -> Result<Value, Fault> {
+    ) -> Result<Value, CallFailure> {
         let began = Instant::now();
         let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         for _ in 0..=MAX_ROUNDS {
@@ -42,16 +42,16 @@ impl Connection {
             let is_only_pause = requests.is_empty();
             let replies = tokio::select! {
                 biased;
-                () = cancel.cancelled() => return Err(Fault::Cancelled),
+                () = cancel.cancelled() => return Err(CallFailure::Cancelled),
                 () = tokio::time::sleep(PAUSE), if is_only_pause => Ok(None),
                 replies = self.replies.to_all(requests, cancel), if !is_only_pause => replies.map(Some),
             };
             params.input_responses =
-                replies.map_err(|error| Fault::Refused { code: GIVEN_UP, message: error.to_string() })?;
+                replies.map_err(|error| CallFailure::Refused { code: GIVEN_UP, message: error.to_string() })?;
             params.request_state = half.request_state;
         }
         let message = format!("it asked for more {MAX_ROUNDS} times without coming to a result");
-        Err(Fault::Refused { code: GIVEN_UP, message })
+        Err(CallFailure::Refused { code: GIVEN_UP, message })
     }
 }
 

@@ -1,11 +1,11 @@
-//! Lines of a stream, none longer than a limit.
+//! LineReader of a stream, none longer than a limit.
 
 use std::io;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 /// Reads lines. May be dropped between any two waits: what was read stays.
-pub(super) struct Lines<R> {
+pub(super) struct LineReader<R> {
     from: BufReader<R>,
     line: Vec<u8>,
     limit: usize,
@@ -20,8 +20,8 @@ pub(super) struct Line {
     pub is_cut: bool,
 }
 
-impl<R: AsyncRead + Unpin> Lines<R> {
-    /// Lines of `from`, of at most `limit` bytes each.
+impl<R: AsyncRead + Unpin> LineReader<R> {
+    /// LineReader of `from`, of at most `limit` bytes each.
     pub(super) fn new(from: R, limit: usize) -> Self {
         Self { from: BufReader::new(from), line: Vec::new(), limit, is_cut: false }
     }
@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    async fn all<R: AsyncRead + Unpin>(mut lines: Lines<R>) -> Vec<(String, bool)> {
+    async fn all<R: AsyncRead + Unpin>(mut lines: LineReader<R>) -> Vec<(String, bool)> {
         let mut all = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {
             all.push((String::from_utf8(line.bytes).unwrap(), line.is_cut));
@@ -73,14 +73,14 @@ mod tests {
 
     #[tokio::test]
     async fn lines_end_with_either_line_end_and_with_the_stream() {
-        let lines = all(Lines::new(&b"one\r\n\ntwo\nrest"[..], 10)).await;
+        let lines = all(LineReader::new(&b"one\r\n\ntwo\nrest"[..], 10)).await;
         let expected = ["one", "", "two", "rest"].map(|line| (line.to_owned(), false));
         assert_eq!(lines, expected);
     }
 
     #[tokio::test]
     async fn a_long_line_is_cut_and_the_next_is_whole() {
-        let lines = all(Lines::new(&b"abcdef\nabcd\nxy"[..], 4)).await;
+        let lines = all(LineReader::new(&b"abcdef\nabcd\nxy"[..], 4)).await;
         assert_eq!(lines, [("abcd".to_owned(), true), ("abcd".to_owned(), false), ("xy".to_owned(), false)]);
     }
 
@@ -89,7 +89,7 @@ mod tests {
         fn any_split_gives_the_same_lines(text in "[a\n]{0,40}", splits in proptest::collection::vec(1_usize..7, 0..20)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let (whole, pieces) = runtime.block_on(async {
-                let whole = all(Lines::new(text.as_bytes(), 5)).await;
+                let whole = all(LineReader::new(text.as_bytes(), 5)).await;
                 let (mut writer, reader) = tokio::io::duplex(64);
                 let text = text.clone();
                 let write = async move {
@@ -102,7 +102,7 @@ mod tests {
                     }
                     writer.write_all(rest).await.unwrap();
                 };
-                let ((), pieces) = tokio::join!(write, all(Lines::new(reader, 5)));
+                let ((), pieces) = tokio::join!(write, all(LineReader::new(reader, 5)));
                 (whole, pieces)
             });
             prop_assert_eq!(whole, pieces);

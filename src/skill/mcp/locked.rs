@@ -11,11 +11,11 @@ use crate::tool::ToolSpec;
 const MAX_TOLD: usize = 20;
 
 /// Tells how the tools that a server offers differ from the locked ones; nothing when they do not.
-pub type Compare = Arc<dyn Fn(&[ToolSpec]) -> Vec<Difference> + Send + Sync>;
+pub type Compare = Arc<dyn Fn(&[ToolSpec]) -> Vec<ToolDrift> + Send + Sync>;
 
 /// How one tool differs from the locked one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct ToolDrift {
     pub tool: String,
     /// In words.
     pub text: String,
@@ -103,7 +103,7 @@ impl Locked {
 
 /// How a running server differs from its lock.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Drift(Vec<Difference>);
+pub(super) struct Drift(Vec<ToolDrift>);
 
 impl Drift {
     fn texts(&self) -> impl Iterator<Item = String> {

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::connect::Way;
+use self::connect::SessionMode;
 use self::connection::Connection;
 use self::launch::Launch;
 use self::locked::Drift;
@@ -62,10 +62,10 @@ mod tests;
 pub use elicitation::{AskPerson, Asked, Elicitation, Reply};
 pub use error::McpError;
 pub use form_field::{Choice, Field, FieldKind};
-pub use locked::{Compare, Difference, Locked, OnDrift};
+pub use locked::{Compare, Locked, OnDrift, ToolDrift};
 pub use network::Network;
 pub use notice::{Notices, SkillNotice, Timings};
-pub use oauth::{Answer, Login, Returned, forget};
+pub use oauth::{AuthorizationCode, CallbackOutcome, Login, forget};
 
 /// How long a server may take to start when the skill does not say. `npx` may have to fetch it first.
 pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -78,7 +78,7 @@ const MAX_CALL: Duration = Duration::from_millis(MAX_SKILL_TIMEOUT_MS);
 
 /// Where a server works.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct McpContext<'a> {
     pub workspace: &'a Path,
     /// Of these, a server sees the safe variables and those it requires.
     pub environment: &'a Environment,
@@ -104,9 +104,9 @@ pub struct McpSkill {
     /// How the running server differs from that.
     drift: RwLock<Drift>,
     /// How its server is spoken to, as far as that is known.
-    way: RwLock<Option<Way>>,
+    mode: RwLock<Option<SessionMode>>,
     tools: RwLock<Vec<ToolSpec>>,
-    live: Mutex<Option<Live>>,
+    live: Mutex<Option<LiveConnection>>,
     /// How many starts failed, and how the last one did: calls that waited for it fail with it.
     failed: RwLock<(u64, Option<McpError>)>,
     closing: CancellationToken,
@@ -119,12 +119,12 @@ enum Origin {
 }
 
 /// A connection, and the task that follows the changes of its tools.
-struct Live {
+struct LiveConnection {
     connection: Arc<Connection>,
     follower: AbortHandle,
 }
 
-impl Drop for Live {
+impl Drop for LiveConnection {
     fn drop(&mut self) {
         self.follower.abort();
     }
@@ -135,7 +135,7 @@ impl McpSkill {
     ///
     /// # Errors
     /// [`SkillError::Mcp`]. Nothing is left running then.
-    pub async fn start(spec: &SkillSpec, place: Place<'_>, notices: Notices) -> Result<Arc<Self>, SkillError> {
+    pub async fn start(spec: &SkillSpec, place: McpContext<'_>, notices: Notices) -> Result<Arc<Self>, SkillError> {
         let skill = Self::prepared(spec, place, notices, None)?;
         skill.connection().await?;
         Ok(skill)
@@ -149,7 +149,7 @@ impl McpSkill {
     /// is not allowed.
     pub fn locked(
         spec: &SkillSpec,
-        place: Place<'_>,
+        place: McpContext<'_>,
         notices: Notices,
         locked: Locked,
     ) -> Result<Arc<Self>, SkillError> {
@@ -158,7 +158,7 @@ impl McpSkill {
 
     fn prepared(
         spec: &SkillSpec,
-        place: Place<'_>,
+        place: McpContext<'_>,
         notices: Notices,
         locked: Option<Locked>,
     ) -> Result<Arc<Self>, SkillError> {
@@ -176,7 +176,7 @@ impl McpSkill {
             }
         };
         let workspace = std::path::absolute(place.workspace).unwrap_or_else(|_| place.workspace.to_owned());
-        let way = locked.as_ref().and_then(|locked| Way::on_record(locked, &origin));
+        let mode = locked.as_ref().and_then(|locked| SessionMode::on_record(locked, &origin));
         Ok(Arc::new(Self {
             common: spec.common().clone(),
             origin,
@@ -186,7 +186,7 @@ impl McpSkill {
             reporter: Arc::new(Reporter::new(notices, redactor)),
             locked,
             drift: RwLock::default(),
-            way: RwLock::new(way),
+            mode: RwLock::new(mode),
             tools: RwLock::default(),
             live: Mutex::default(),
             failed: RwLock::default(),

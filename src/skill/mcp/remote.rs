@@ -13,7 +13,7 @@ use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig
 
 use super::McpError;
 use super::network::{Network, Route};
-use super::oauth::Account;
+use super::oauth::LoginAccount;
 use super::oauth::client::HttpClient;
 use super::oauth::tokens::Tokens;
 use crate::address::endpoint_fault;
@@ -55,7 +55,7 @@ impl Remote {
         redactor: &mut Redactor,
     ) -> Result<Self, McpError> {
         let skill = || spec.common().name.clone();
-        let (endpoint, route) = way(spec, environment, network)?;
+        let (endpoint, route) = way_to(spec, environment, network)?;
         let refused = |fault: String| McpError::Endpoint { skill: skill(), fault };
         let mut headers = HeaderMap::new();
         let SkillSpec::McpSseSkill { authorization_env: variable, .. } = spec else {
@@ -92,14 +92,14 @@ impl Remote {
         environment: &Environment,
         network: &Network,
         redactor: &mut Redactor,
-    ) -> Result<Account, McpError> {
-        let (endpoint, route) = way(spec, environment, network)?;
+    ) -> Result<LoginAccount, McpError> {
+        let (endpoint, route) = way_to(spec, environment, network)?;
         let default = OAuth::default();
         let oauth = match spec {
             SkillSpec::McpSseSkill { oauth: Some(oauth), .. } => oauth,
             _ => &default,
         };
-        Account::of(&spec.common().name, &endpoint, oauth, &route, environment, network, redactor)
+        LoginAccount::of(&spec.common().name, &endpoint, oauth, &route, environment, network, redactor)
     }
 
     /// Judges the endpoint once more, by what its name leads to now.
@@ -136,7 +136,7 @@ impl Remote {
 }
 
 /// Where the server is that `spec` declares, and the way there.
-fn way(spec: &SkillSpec, environment: &Environment, network: &Network) -> Result<(Url, Route), McpError> {
+fn way_to(spec: &SkillSpec, environment: &Environment, network: &Network) -> Result<(Url, Route), McpError> {
     let skill = || spec.common().name.clone();
     let SkillSpec::McpSseSkill { endpoint, allow_private_endpoint, .. } = spec else {
         return Err(McpError::NoServer { skill: skill() });

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::health::Health;
 use super::launch::Launch;
-use super::lines::Lines;
+use super::lines::LineReader;
 use super::notice::{MAX_LINE, Reporter};
 use crate::skill::SkillError;
 use crate::skill::process::{Child, ChildSpec, Cwd, Input, spawn};
@@ -129,7 +129,7 @@ async fn keep(
 /// Passes on what the server writes to stderr, line by line.
 async fn listen(stderr: Option<ChildStderr>, reporter: &Reporter) {
     let Some(stderr) = stderr else { return };
-    let mut lines = Lines::new(stderr, MAX_LINE);
+    let mut lines = LineReader::new(stderr, MAX_LINE);
     // A stream that cannot be read has ended.
     while let Ok(Some(line)) = lines.next().await {
         reporter.line(&String::from_utf8_lossy(&line.bytes));

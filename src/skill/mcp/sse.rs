@@ -16,7 +16,7 @@ use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
 use rmcp::transport::streamable_http_client::{SseError, StreamableHttpClient, StreamableHttpError};
 
-use super::connection::{Failure, chain, http_failure};
+use super::connection::{ConnectionFailure, chain, http_failure};
 use super::health::Health;
 use super::oauth::client::HttpClient;
 use super::remote::{MAX_EVENT, Remote};
@@ -41,8 +41,8 @@ impl SseTransport {
     ///
     /// # Errors
     /// There is no such stream, or nobody is let in.
-    pub(super) async fn open(remote: &Remote, health: Arc<Health>) -> Result<Self, Failure> {
-        let broken = |why: &str| Failure::Broken(why.to_owned());
+    pub(super) async fn open(remote: &Remote, health: Arc<Health>) -> Result<Self, ConnectionFailure> {
+        let broken = |why: &str| ConnectionFailure::Broken(why.to_owned());
         let stream = remote
             .client
             .get_stream_with_max_sse_event_size(
@@ -60,7 +60,7 @@ impl SseTransport {
             match events.next().await {
                 Some(Ok((Some(kind), data))) if kind == "endpoint" => break data,
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(Failure::Broken(chain(&error))),
+                Some(Err(error)) => return Err(ConnectionFailure::Broken(chain(&error))),
                 None => return Err(broken("its event stream ended without an endpoint event")),
             }
         };

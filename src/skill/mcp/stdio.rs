@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 
 use super::health::Health;
-use super::lines::{Line, Lines};
+use super::lines::{Line, LineReader};
 use super::notice::Reporter;
 
 /// Most bytes of one message: two of the largest files that the base skill reads, in base64.
@@ -26,7 +26,7 @@ const MAX_STRAY: usize = 200;
 
 /// The two streams of a server.
 pub(super) struct StdioTransport<R, W> {
-    lines: Lines<R>,
+    lines: LineReader<R>,
     /// Messages of a batch that were not handed out yet.
     batch: VecDeque<ServerJsonRpcMessage>,
     writer: Arc<Mutex<Option<W>>>,
@@ -38,7 +38,7 @@ pub(super) struct StdioTransport<R, W> {
 impl<R: AsyncRead + Unpin, W> StdioTransport<R, W> {
     pub(super) fn new(reader: R, writer: W, reporter: Arc<Reporter>, health: Arc<Health>) -> Self {
         Self {
-            lines: Lines::new(reader, MAX_MESSAGE),
+            lines: LineReader::new(reader, MAX_MESSAGE),
             batch: VecDeque::new(),
             writer: Arc::new(Mutex::new(Some(writer))),
             stray: 0,

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Era};
-use super::connection::{Connection, Failure, Fault, Patience};
+use super::connection::{CallFailure, Connection, ConnectionFailure, Patience};
 use super::health::Health;
 use super::server_requests::Replies;
 use super::stdio::StdioTransport;

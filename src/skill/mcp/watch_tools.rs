@@ -3,12 +3,12 @@
 use std::sync::{PoisonError, Weak};
 use std::time::Duration;
 
-use super::connection::{Connection, Fault, Listing, Patience};
+use super::connection::{CallFailure, Connection, Listing, Patience};
 use super::{McpError, McpSkill, tools};
 
 impl McpSkill {
     /// Reads the server's tools anew.
-    pub(super) async fn list(&self, connection: &Connection, limit: Duration) -> Result<(), Fault> {
+    pub(super) async fn list(&self, connection: &Connection, limit: Duration) -> Result<(), CallFailure> {
         let mut listing = if connection.has_tools() {
             connection.tools(Patience { silence: limit, total: limit }).await?
         } else {

@@ -28,16 +28,16 @@ const MAX_VISITS: usize = 16;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// What the person's agreement is worth: to be exchanged for tokens.
-pub struct Answer {
+pub struct AuthorizationCode {
     pub(super) code: String,
     pub(super) state: String,
     pub(super) issuer: Option<String>,
 }
 
 /// What came back from the browser.
-pub enum Returned {
+pub enum CallbackOutcome {
     /// The person has agreed.
-    Agreed(Answer),
+    Agreed(AuthorizationCode),
     /// The authorization server said no, for this reason.
     Refused(String),
 }
@@ -65,7 +65,7 @@ impl Callback {
     }
 
     /// Waits until the browser comes with the answer for `state`.
-    pub(super) async fn returned(&self, state: &str) -> Returned {
+    pub(super) async fn returned(&self, state: &str) -> CallbackOutcome {
         let mut visits = JoinSet::new();
         loop {
             tokio::select! {
@@ -91,7 +91,7 @@ impl Callback {
 ///
 /// # Errors
 /// Why it is no answer to this login.
-pub(super) fn read(address: &str, state: &str) -> Result<Returned, &'static str> {
+pub(super) fn read(address: &str, state: &str) -> Result<CallbackOutcome, &'static str> {
     if address.len() > MAX_HEAD {
         return Err("it is too long for an address");
     }
@@ -106,15 +106,17 @@ pub(super) fn read(address: &str, state: &str) -> Result<Returned, &'static str>
     match (value("error"), value("code")) {
         (Some(error), _) => {
             let more = value("error_description").map(|text| format!(": {text}")).unwrap_or_default();
-            Ok(Returned::Refused(format!("{error}{more}")))
+            Ok(CallbackOutcome::Refused(format!("{error}{more}")))
         }
-        (None, Some(code)) => Ok(Returned::Agreed(Answer { code, state: theirs, issuer: value("iss") })),
+        (None, Some(code)) => {
+            Ok(CallbackOutcome::Agreed(AuthorizationCode { code, state: theirs, issuer: value("iss") }))
+        }
         (None, None) => Err("it holds no code"),
     }
 }
 
 /// Reads one request and answers it; what came back, if it was that.
-async fn visit(mut stream: TcpStream, base: &str, state: &str) -> io::Result<Option<Returned>> {
+async fn visit(mut stream: TcpStream, base: &str, state: &str) -> io::Result<Option<CallbackOutcome>> {
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -131,8 +133,8 @@ async fn visit(mut stream: TcpStream, base: &str, state: &str) -> io::Result<Opt
     let (status, text, returned) = if is_ours {
         let whole = format!("{}{target}", base.trim_end_matches(PATH));
         match read(&whole, state) {
-            Ok(Returned::Refused(why)) => {
-                ("200 OK", "The login was refused; the terminal says why.", Some(Returned::Refused(why)))
+            Ok(CallbackOutcome::Refused(why)) => {
+                ("200 OK", "The login was refused; the terminal says why.", Some(CallbackOutcome::Refused(why)))
             }
             Ok(agreed) => ("200 OK", "This window may be closed; go on in the terminal.", Some(agreed)),
             Err(why) => ("400 Bad Request", why, None),
@@ -159,8 +161,8 @@ mod tests {
     #[test]
     fn only_the_address_that_answers_this_login_counts() {
         let read = |query: &str| match read(&format!("http://127.0.0.1:9/callback{query}"), "s-1") {
-            Ok(Returned::Agreed(answer)) => format!("{} {:?}", answer.code, answer.issuer),
-            Ok(Returned::Refused(why)) => format!("refused: {why}"),
+            Ok(CallbackOutcome::Agreed(answer)) => format!("{} {:?}", answer.code, answer.issuer),
+            Ok(CallbackOutcome::Refused(why)) => format!("refused: {why}"),
             Err(why) => why.to_owned(),
         };
         assert_eq!(read("?code=c%2B1&state=s-1&iss=https%3A%2F%2Fas"), "c+1 Some(\"https://as\")");
@@ -190,6 +192,6 @@ mod tests {
         assert_eq!(ask("POST /callback?code=c&state=s-1").await, "HTTP/1.1 404 Not Found");
         assert_eq!(ask("GET /callback?code=c&state=forged").await, "HTTP/1.1 400 Bad Request");
         assert_eq!(ask("GET /callback?code=c&state=s-1").await, "HTTP/1.1 200 OK");
-        assert!(matches!(waiting.await.unwrap(), Returned::Agreed(answer) if answer.code == "c"));
+        assert!(matches!(waiting.await.unwrap(), CallbackOutcome::Agreed(answer) if answer.code == "c"));
     }
 }

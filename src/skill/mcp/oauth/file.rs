@@ -28,7 +28,7 @@ const LOCK_GLANCE: Duration = Duration::from_millis(50);
 /// What is kept of a login.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Kept {
+pub(super) struct StoredLogin {
     pub format_version: u32,
     /// The server that the login is for.
     pub endpoint: String,
@@ -40,7 +40,7 @@ pub(super) struct Kept {
     pub credentials: StoredCredentials,
 }
 
-impl Kept {
+impl StoredLogin {
     pub(super) fn new(
         endpoint: &Url,
         client_secret: Option<String>,
@@ -99,7 +99,7 @@ impl LoginFile {
     ///
     /// # Errors
     /// A file that cannot be read, or is none of this version's.
-    pub(super) fn read(&self) -> io::Result<Option<Kept>> {
+    pub(super) fn read(&self) -> io::Result<Option<StoredLogin>> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -109,7 +109,7 @@ impl LoginFile {
         file.take(MAX_FILE).read_to_end(&mut text)?;
         let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         // Where a text does not fit, the reader's error could quote it.
-        let kept: Kept = serde_json::from_slice(&text)
+        let kept: StoredLogin = serde_json::from_slice(&text)
             .map_err(|error| wrong(format!("line {}, column {}: no login", error.line(), error.column())))?;
         if kept.format_version > FORMAT {
             return Err(wrong(format!("its format {} is newer than this program", kept.format_version)));
@@ -124,7 +124,7 @@ impl LoginFile {
     ///
     /// # Errors
     /// The file then is as it was.
-    pub(super) fn write(&self, kept: &Kept) -> io::Result<()> {
+    pub(super) fn write(&self, kept: &StoredLogin) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(kept)?;
         text.push(b'\n');
         let temporary = self.beside("tmp");
@@ -221,13 +221,13 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn kept(endpoint: &Url, token: &str) -> Kept {
+    fn kept(endpoint: &Url, token: &str) -> StoredLogin {
         let credentials = serde_json::from_value(serde_json::json!({
             "client_id": "c",
             "token_response": {"access_token": token, "token_type": "bearer", "refresh_token": "refresh-1"},
         }));
         let secret = Some("client-secret".to_owned());
-        Kept::new(endpoint, secret, "http://127.0.0.1:1/callback".to_owned(), credentials.unwrap())
+        StoredLogin::new(endpoint, secret, "http://127.0.0.1:1/callback".to_owned(), credentials.unwrap())
     }
 
     #[tokio::test]

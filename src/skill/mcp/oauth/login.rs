@@ -14,10 +14,10 @@ use secrecy::ExposeSecret;
 use super::super::McpError;
 use super::super::network::Network;
 use super::super::remote::Remote;
-use super::callback::{self, Answer, Callback, Returned};
-use super::file::{Kept, LoginFile};
+use super::callback::{self, AuthorizationCode, Callback, CallbackOutcome};
+use super::file::{LoginFile, StoredLogin};
 use super::http::GuardedHttp;
-use super::{Account, words};
+use super::{LoginAccount, words};
 use crate::environment::Environment;
 use crate::expert::{Grant, SkillSpec};
 use crate::redact::Redactor;
@@ -28,7 +28,7 @@ const CLIENT_NAME: &str = "perstack";
 /// A login that waits for its person.
 pub struct Login {
     skill: String,
-    account: Account,
+    account: LoginAccount,
     file: LoginFile,
     manager: AuthorizationManager,
     http: Arc<GuardedHttp>,
@@ -122,7 +122,7 @@ impl Login {
     }
 
     /// Waits for the browser. Given up, it may take an answer along that has come already.
-    pub async fn returned(&self) -> Returned {
+    pub async fn returned(&self) -> CallbackOutcome {
         self.callback.returned(&self.state).await
     }
 
@@ -130,7 +130,7 @@ impl Login {
     ///
     /// # Errors
     /// Why it is no answer to this login.
-    pub fn read(&self, address: &str) -> Result<Returned, &'static str> {
+    pub fn read(&self, address: &str) -> Result<CallbackOutcome, &'static str> {
         callback::read(address, &self.state)
     }
 
@@ -138,7 +138,7 @@ impl Login {
     ///
     /// # Errors
     /// The authorization server gives none, or they cannot be kept.
-    pub async fn finish(self, answer: &Answer) -> Result<PathBuf, McpError> {
+    pub async fn finish(self, answer: &AuthorizationCode) -> Result<PathBuf, McpError> {
         let failed = |why: String| McpError::Login { skill: self.skill.clone(), why };
         let told = |error: &AuthError| failed(words(error, &self.http));
         self.manager
@@ -148,7 +148,7 @@ impl Login {
         let credentials = self.tokens.load().await.map_err(|error| told(&error))?;
         let credentials = credentials.ok_or_else(|| failed("no token was given".to_owned()))?;
         let redirect = self.callback.url().to_owned();
-        let kept = Kept::new(&self.account.endpoint, self.client_secret.clone(), redirect, credentials);
+        let kept = StoredLogin::new(&self.account.endpoint, self.client_secret.clone(), redirect, credentials);
         for secret in kept.secrets() {
             self.account.redactor.learn(&secret);
         }
@@ -175,7 +175,11 @@ pub async fn forget(spec: &SkillSpec, environment: &Environment, network: &Netwo
 }
 
 /// The account of a skill that a person can log in to, and where the login is kept.
-fn account(spec: &SkillSpec, environment: &Environment, network: &Network) -> Result<(Account, LoginFile), McpError> {
+fn account(
+    spec: &SkillSpec,
+    environment: &Environment,
+    network: &Network,
+) -> Result<(LoginAccount, LoginFile), McpError> {
     let failed = |why: &str| McpError::Login { skill: spec.common().name.clone(), why: why.to_owned() };
     match spec {
         SkillSpec::McpSseSkill { authorization_env: Some(variable), .. } => {

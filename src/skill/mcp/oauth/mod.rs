@@ -27,12 +27,12 @@ mod http;
 mod login;
 pub(super) mod tokens;
 
-pub use callback::{Answer, Returned};
+pub use callback::{AuthorizationCode, CallbackOutcome};
 pub use login::{Login, forget};
 
 /// This program towards the server of one remote skill.
 #[derive(Clone)]
-pub(super) struct Account {
+pub(super) struct LoginAccount {
     endpoint: Url,
     route: Route,
     grant: Grant,
@@ -45,7 +45,7 @@ pub(super) struct Account {
     redactor: Redactor,
 }
 
-impl Account {
+impl LoginAccount {
     /// The account of `skill` at `endpoint`. The client's secret is added to `redactor`.
     ///
     /// # Errors

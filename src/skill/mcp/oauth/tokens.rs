@@ -7,19 +7,19 @@ use rmcp::transport::auth::{
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 
-use super::file::{Kept, LoginFile, named};
-use super::{Account, words};
+use super::file::{LoginFile, StoredLogin, named};
+use super::{LoginAccount, words};
 use crate::expert::Grant;
 
 /// Gives out the tokens of one skill.
 pub(in super::super) struct Tokens {
-    account: Account,
+    account: LoginAccount,
     /// What was given out last. Who asks while one is fetched waits for it.
     held: Mutex<Option<AuthorizationManager>>,
 }
 
 impl Tokens {
-    pub(in super::super) fn new(account: Account) -> Self {
+    pub(in super::super) fn new(account: LoginAccount) -> Self {
         Self { account, held: Mutex::default() }
     }
 
@@ -119,7 +119,11 @@ impl Tokens {
     }
 
     /// Reads the login that is kept, if there is one.
-    async fn take_up(&self, file: &LoginFile, held: &mut Option<AuthorizationManager>) -> Result<Option<Kept>, String> {
+    async fn take_up(
+        &self,
+        file: &LoginFile,
+        held: &mut Option<AuthorizationManager>,
+    ) -> Result<Option<StoredLogin>, String> {
         *held = None;
         let reader = file.clone();
         let kept = tokio::task::spawn_blocking(move || reader.read()).await.map_err(|error| error.to_string())?;
@@ -135,7 +139,7 @@ impl Tokens {
     }
 
     /// Asks for another token in the place of the kept one; `None` when there is none to be had without the person.
-    async fn renew(&self, kept: Kept) -> Result<Option<Kept>, String> {
+    async fn renew(&self, kept: StoredLogin) -> Result<Option<StoredLogin>, String> {
         let (mut manager, http) = self.account.manager().await?;
         let failed = |error: &AuthError| format!("the login could not be renewed: {}", words(error, &http));
         let tokens = store(&mut manager, &kept).await.map_err(|error| failed(&error))?;
@@ -154,7 +158,7 @@ impl Tokens {
             Err(error) => return Err(failed(&error)),
         }
         let renewed = tokens.load().await.map_err(|error| failed(&error))?;
-        Ok(renewed.map(|credentials| Kept { credentials, ..kept }))
+        Ok(renewed.map(|credentials| StoredLogin { credentials, ..kept }))
     }
 }
 
@@ -164,7 +168,7 @@ async fn usable(manager: Option<&AuthorizationManager>, refused: Option<&str>) -
 }
 
 /// Has `manager` begin with the kept tokens; what it does to them shows in the result.
-async fn store(manager: &mut AuthorizationManager, kept: &Kept) -> Result<InMemoryCredentialStore, AuthError> {
+async fn store(manager: &mut AuthorizationManager, kept: &StoredLogin) -> Result<InMemoryCredentialStore, AuthError> {
     let tokens = InMemoryCredentialStore::new();
     tokens.save(kept.credentials.clone()).await?;
     manager.set_credential_store(tokens.clone());

@@ -29,7 +29,7 @@ async fn start_with(script: &str, common: SkillCommon) -> (Result<Arc<McpSkill>,
     let environment = environment(&[("WANTED_TOKEN", "t-0123456789"), ("OTHER_API_KEY", "k-0123456789")]);
     let (notices, told) = listen();
     let workspace = std::env::temp_dir();
-    let place = Place {
+    let place = McpContext {
         workspace: &workspace,
         environment: &environment,
         outputs: &Outputs::new(DEFAULT_LIMIT),
@@ -110,7 +110,7 @@ async fn a_program_that_is_missing_is_named() {
         "no-such-program-here".clone_into(command);
     }
     let environment = environment(&[("WANTED_TOKEN", "x")]);
-    let place = Place {
+    let place = McpContext {
         workspace: Path::new("/"),
         environment: &environment,
         outputs: &Outputs::new(DEFAULT_LIMIT),

@@ -21,7 +21,7 @@ fn lock(tools: &[&str], on_drift: OnDrift) -> Locked {
     let known: Vec<String> = tools.iter().map(|name| (*name).to_owned()).collect();
     let compare = move |live: &[ToolSpec]| {
         let new = live.iter().filter(|tool| !known.contains(&tool.name));
-        new.map(|tool| Difference { tool: tool.name.clone(), text: format!("tool {} added", tool.name) }).collect()
+        new.map(|tool| ToolDrift { tool: tool.name.clone(), text: format!("tool {} added", tool.name) }).collect()
     };
     Locked {
         tools: tools.iter().map(|name| tool(name)).collect(),
@@ -35,7 +35,7 @@ fn prepare(script: &str, locked: Locked) -> (Arc<McpSkill>, Told) {
     let environment = environment(&[("WANTED_TOKEN", "t-0123456789")]);
     let (notices, told) = listen();
     let workspace = std::env::temp_dir();
-    let place = Place {
+    let place = McpContext {
         workspace: &workspace,
         environment: &environment,
         outputs: &Outputs::new(DEFAULT_LIMIT),
@@ -194,7 +194,7 @@ async fn tools_that_change_after_the_start_are_held_against_the_lock() {
     let locked = |on_drift| {
         let compare = |live: &[ToolSpec]| {
             let is_new = live.iter().any(|tool| tool.name == "w");
-            is_new.then(|| Difference { tool: "u".to_owned(), text: "tool u changed".to_owned() }).into_iter().collect()
+            is_new.then(|| ToolDrift { tool: "u".to_owned(), text: "tool u changed".to_owned() }).into_iter().collect()
         };
         Locked { compare: Arc::new(compare), ..lock(&["t", "u"], on_drift) }
     };

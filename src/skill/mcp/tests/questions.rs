@@ -24,7 +24,7 @@ fn form() -> Value {
 }
 
 /// The answer to a question that a server asks in the middle of a call, whose result it then gives.
-async fn elicited(person: AskPerson, params: Value) -> (Value, Result<Value, Fault>) {
+async fn elicited(person: AskPerson, params: Value) -> (Value, Result<Value, CallFailure>) {
     let (connection, mut other, _) = connect_with(Some(person)).await;
     let cancel = CancellationToken::new();
     let asked = connection.call("t", no_arguments(), patience(10, 600), &cancel);
@@ -126,7 +126,7 @@ async fn what_asks_for_a_models_text_is_refused_in_words() {
     let requests = json!({"who": {"method": "elicitation/create", "params": form()}, "what": sampling});
     let half = half(&requests, "one");
     let (result, _) = tokio::join!(asked, other.answer("tools/call", &half));
-    let Err(Fault::Refused { message, .. }) = result else { panic!("refused: {result:?}") };
+    let Err(CallFailure::Refused { message, .. }) = result else { panic!("refused: {result:?}") };
     assert!(message.contains("sampling") && message.contains("declined"), "{message}");
 }
 
@@ -145,7 +145,7 @@ async fn a_server_that_asks_without_end_is_given_up() {
     };
     let (result, last) = tokio::join!(asked, served);
     assert_eq!(last["params"]["inputResponses"], json!({"who": {"action": "decline"}}));
-    assert!(matches!(result, Err(Fault::Refused { message, .. }) if message.contains("10 times")));
+    assert!(matches!(result, Err(CallFailure::Refused { message, .. }) if message.contains("10 times")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,5 +159,5 @@ async fn a_call_that_is_given_up_takes_its_question_along() {
         cancel.cancel();
     };
     let (result, ()) = tokio::join!(asked, served);
-    assert!(matches!(result, Err(Fault::Cancelled)), "{result:?}");
+    assert!(matches!(result, Err(CallFailure::Cancelled)), "{result:?}");
 }

@@ -52,7 +52,7 @@ pub(super) async fn connect_with(person: Option<AskPerson>) -> (Arc<Connection>,
 pub(super) fn open(
     era: Era,
     person: Option<AskPerson>,
-) -> (impl Future<Output = Result<Connection, Failure>>, Other, Arc<Mutex<Vec<SkillNotice>>>) {
+) -> (impl Future<Output = Result<Connection, ConnectionFailure>>, Other, Arc<Mutex<Vec<SkillNotice>>>) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (from, to) = tokio::io::split(theirs);
     let other = Other { from: BufReader::new(from).lines(), to };
@@ -130,7 +130,7 @@ async fn progress_extends_a_call_up_to_its_total() {
     let cancel = CancellationToken::new();
     let asked = connection.call("t", no_arguments(), patience(10, 60), &cancel);
     let (result, last) = tokio::join!(asked, served);
-    assert!(matches!(result, Err(Fault::TimedOut(after)) if after.as_secs() == 60), "{result:?}");
+    assert!(matches!(result, Err(CallFailure::TimedOut(after)) if after.as_secs() == 60), "{result:?}");
     assert_eq!(last["method"], "notifications/cancelled");
 }
 
@@ -141,7 +141,7 @@ async fn silence_ends_a_call_and_the_server_is_told() {
     let asked = connection.call("t", no_arguments(), patience(10, 60), &cancel);
     let heard = async { (other.hear().await, other.hear().await) };
     let (result, (request, taken_back)) = tokio::join!(asked, heard);
-    assert!(matches!(result, Err(Fault::TimedOut(after)) if after.as_secs() == 10), "{result:?}");
+    assert!(matches!(result, Err(CallFailure::TimedOut(after)) if after.as_secs() == 10), "{result:?}");
     assert_eq!(taken_back["params"], json!({"requestId": request["id"], "reason": "the call took too long"}));
 }
 
@@ -156,7 +156,7 @@ async fn a_cancelled_call_is_taken_back() {
         (request, other.hear().await)
     };
     let (result, (request, taken_back)) = tokio::join!(asked, heard);
-    assert!(matches!(result, Err(Fault::Cancelled)), "{result:?}");
+    assert!(matches!(result, Err(CallFailure::Cancelled)), "{result:?}");
     assert_eq!(taken_back["params"], json!({"requestId": request["id"], "reason": "the call was cancelled"}));
 }
 
@@ -170,7 +170,7 @@ async fn a_refusal_keeps_its_code() {
         other.say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32602, "message": "no"}}).to_string()).await;
     };
     let (result, ()) = tokio::join!(asked, refused);
-    assert!(matches!(result, Err(Fault::Refused { code: -32602, message }) if message == "no"));
+    assert!(matches!(result, Err(CallFailure::Refused { code: -32602, message }) if message == "no"));
 }
 
 #[tokio::test]
@@ -218,6 +218,6 @@ async fn a_connection_that_ends_ends_its_calls() {
         other.hear().await;
     };
     let (result, ()) = tokio::join!(asked, leaving);
-    assert!(matches!(result, Err(Fault::Lost(why)) if why == "it closed its standard output"));
+    assert!(matches!(result, Err(CallFailure::Lost(why)) if why == "it closed its standard output"));
     assert!(connection.is_over());
 }

@@ -73,7 +73,7 @@ async fn start(endpoint: &str, private: bool) -> Result<Arc<McpSkill>, String> {
         oauth: None,
     };
     let environment = environment(&[("REMOTE_TOKEN", "t-0123456789")]);
-    let place = Place {
+    let place = McpContext {
         workspace: Path::new("/"),
         environment: &environment,
         outputs: &Outputs::new(DEFAULT_LIMIT),
