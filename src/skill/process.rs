@@ -57,7 +57,7 @@ pub enum Cwd {
 
 /// What a child reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
+pub enum ChildInput {
     /// Nothing.
     Null,
     /// What is written to [`Child::stdin`].
@@ -73,7 +73,7 @@ pub struct ChildSpec {
     /// The whole environment, as [`child_environment`] makes it.
     pub env: BTreeMap<String, String>,
     pub cwd: Cwd,
-    pub stdin: Input,
+    pub stdin: ChildInput,
 }
 
 /// A running child. Dropping it kills its whole group at once.
@@ -133,8 +133,8 @@ pub async fn spawn(spec: ChildSpec) -> Result<Child, SkillError> {
         .env_clear()
         .envs(spec.env)
         .stdin(match spec.stdin {
-            Input::Null => Stdio::null(),
-            Input::Piped => Stdio::piped(),
+            ChildInput::Null => Stdio::null(),
+            ChildInput::Piped => Stdio::piped(),
         })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -7,49 +7,49 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cap_std::fs::{OpenOptions, Permissions};
 
-use super::failure::Failure;
-use super::workspace::{Place, is_writable};
+use super::failure::FileFailure;
+use super::workspace::{WorkspacePath, is_writable};
 
 /// Most names tried for a temporary file; more would mean that a thousand crashed writers left theirs here.
 const MAX_NAMES: u32 = 1_000;
 
 /// Opens the regular file at `place`, called `path` by the model, for reading.
-pub(super) fn open(place: &Place, path: &str) -> Result<File, Failure> {
-    let metadata = place.metadata().ok_or_else(|| Failure::NoFile(path.to_owned()))?;
+pub(super) fn open(place: &WorkspacePath, path: &str) -> Result<File, FileFailure> {
+    let metadata = place.metadata().ok_or_else(|| FileFailure::NoFile(path.to_owned()))?;
     if metadata.is_dir() {
-        return Err(Failure::ReadsDirectory(path.to_owned()));
+        return Err(FileFailure::ReadsDirectory(path.to_owned()));
     }
     if !metadata.is_file() {
-        return Err(Failure::NotRegular(path.to_owned()));
+        return Err(FileFailure::NotRegular(path.to_owned()));
     }
-    let file = place.open(OpenOptions::new().read(true)).map_err(Failure::io("open", path))?;
+    let file = place.open(OpenOptions::new().read(true)).map_err(FileFailure::io("open", path))?;
     confirm_regular(&file, path)?;
     Ok(file)
 }
 
 /// Reads `file` to its end, or tells its size (so far as known) when that is more than `limit` bytes.
-pub(super) fn read(file: &File, path: &str, limit: u64) -> Result<Result<Vec<u8>, u64>, Failure> {
-    let size = file.metadata().map_err(Failure::io("look at", path))?.len();
+pub(super) fn read(file: &File, path: &str, limit: u64) -> Result<Result<Vec<u8>, u64>, FileFailure> {
+    let size = file.metadata().map_err(FileFailure::io("look at", path))?.len();
     if size > limit {
         return Ok(Err(size));
     }
     let mut bytes = Vec::new();
     // The file may grow meanwhile.
-    let read = file.take(limit + 1).read_to_end(&mut bytes).map_err(Failure::io("read", path))?;
+    let read = file.take(limit + 1).read_to_end(&mut bytes).map_err(FileFailure::io("read", path))?;
     let read = u64::try_from(read).unwrap_or(u64::MAX);
     Ok(if read > limit { Err(read) } else { Ok(bytes) })
 }
 
 /// Checks that a regular file, or nothing, is at `place`, that it was not reached by a link, and that its owner may
 /// write to it.
-pub(super) fn check_writable(place: &Place, path: &str) -> Result<(), Failure> {
+pub(super) fn check_writable(place: &WorkspacePath, path: &str) -> Result<(), FileFailure> {
     if place.is_through_link() {
-        return Err(Failure::IsLink);
+        return Err(FileFailure::IsLink);
     }
     match place.metadata() {
-        Some(metadata) if metadata.is_dir() => Err(Failure::WritesDirectory(path.to_owned())),
-        Some(metadata) if !metadata.is_file() => Err(Failure::NotRegular(path.to_owned())),
-        Some(metadata) if !is_writable(metadata) => Err(Failure::FileNotWritable(path.to_owned())),
+        Some(metadata) if metadata.is_dir() => Err(FileFailure::WritesDirectory(path.to_owned())),
+        Some(metadata) if !metadata.is_file() => Err(FileFailure::NotRegular(path.to_owned())),
+        Some(metadata) if !is_writable(metadata) => Err(FileFailure::FileNotWritable(path.to_owned())),
         None | Some(_) => Ok(()),
     }
 }
@@ -59,37 +59,37 @@ pub(super) fn check_writable(place: &Place, path: &str) -> Result<(), Failure> {
 /// The content is written beside the file and takes its name when complete and on disk, so that no crash leaves half
 /// of it. Other hard links therefore keep the old content. Where the directory takes no new files, or the file cannot be
 /// replaced (a mount point), it is overwritten in place.
-pub(super) fn replace(place: &Place, path: &str, bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn replace(place: &WorkspacePath, path: &str, bytes: &[u8]) -> Result<(), FileFailure> {
     match write_beside(place, bytes) {
         Err(error) if place.metadata().is_some() && needs_overwriting(&error) => overwrite(place, path, bytes),
-        outcome => outcome.map_err(Failure::io("write", path)),
+        outcome => outcome.map_err(FileFailure::io("write", path)),
     }
 }
 
 /// Adds `bytes` to the end of the file at `place`.
-pub(super) fn append(place: &Place, path: &str, bytes: &[u8]) -> Result<(), Failure> {
-    let mut file = place.open(OpenOptions::new().append(true)).map_err(Failure::io("open", path))?;
+pub(super) fn append(place: &WorkspacePath, path: &str, bytes: &[u8]) -> Result<(), FileFailure> {
+    let mut file = place.open(OpenOptions::new().append(true)).map_err(FileFailure::io("open", path))?;
     confirm_regular(&file, path)?;
-    file.write_all(bytes).map_err(Failure::io("write", path))
+    file.write_all(bytes).map_err(FileFailure::io("write", path))
 }
 
 /// What was looked at before opening may have been exchanged since.
-fn confirm_regular(file: &File, path: &str) -> Result<(), Failure> {
-    let metadata = file.metadata().map_err(Failure::io("look at", path))?;
-    if metadata.is_file() { Ok(()) } else { Err(Failure::NotRegular(path.to_owned())) }
+fn confirm_regular(file: &File, path: &str) -> Result<(), FileFailure> {
+    let metadata = file.metadata().map_err(FileFailure::io("look at", path))?;
+    if metadata.is_file() { Ok(()) } else { Err(FileFailure::NotRegular(path.to_owned())) }
 }
 
 fn needs_overwriting(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ResourceBusy)
 }
 
-fn overwrite(place: &Place, path: &str, bytes: &[u8]) -> Result<(), Failure> {
-    let mut file = place.open(OpenOptions::new().write(true)).map_err(Failure::io("open", path))?;
+fn overwrite(place: &WorkspacePath, path: &str, bytes: &[u8]) -> Result<(), FileFailure> {
+    let mut file = place.open(OpenOptions::new().write(true)).map_err(FileFailure::io("open", path))?;
     confirm_regular(&file, path)?;
-    file.set_len(0).and_then(|()| file.write_all(bytes)).map_err(Failure::io("write", path))
+    file.set_len(0).and_then(|()| file.write_all(bytes)).map_err(FileFailure::io("write", path))
 }
 
-fn write_beside(place: &Place, bytes: &[u8]) -> io::Result<()> {
+fn write_beside(place: &WorkspacePath, bytes: &[u8]) -> io::Result<()> {
     let permissions = place.metadata().map(cap_std::fs::Metadata::permissions);
     let (name, file) = create_beside(place, permissions.is_none())?;
     let written =
@@ -110,7 +110,7 @@ fn fill(mut file: cap_std::fs::File, permissions: Option<Permissions>, bytes: &[
 }
 
 /// Creates a file of an unused name. `is_public` gives it a new file's mode; otherwise only its owner may see it.
-fn create_beside(place: &Place, is_public: bool) -> io::Result<(OsString, cap_std::fs::File)> {
+fn create_beside(place: &WorkspacePath, is_public: bool) -> io::Result<(OsString, cap_std::fs::File)> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

@@ -7,33 +7,33 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::describe;
-use super::failure::Failure;
-use super::workspace::{LastLink, Place, Workspace, is_protected, is_writable};
+use super::failure::FileFailure;
+use super::workspace::{LastLink, Workspace, WorkspacePath, is_protected, is_writable};
 
 /// Most entries listed at once: about 100 bytes each, so that a listing keeps to the limit of other tools' outputs.
 const MAX_ENTRIES: usize = 1_000;
 
 /// `listDirectory`, `createDirectory`.
 #[derive(Debug, Deserialize)]
-pub(super) struct At {
+pub(super) struct DirectoryArgs {
     path: String,
 }
 
 /// `deleteDirectory`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Delete {
+pub(super) struct DeleteArgs {
     path: String,
     recursive: Option<bool>,
 }
 
 /// Lists a directory by name, without the runner's own. Of more than [`MAX_ENTRIES`], `omitted` counts the rest.
-pub(super) fn list(workspace: &Workspace, args: &At) -> Result<Value, Failure> {
+pub(super) fn list(workspace: &Workspace, args: &DirectoryArgs) -> Result<Value, FileFailure> {
     let place = workspace.resolve(&args.path, LastLink::Follow)?;
-    let metadata = place.metadata().ok_or_else(|| Failure::NoDirectory(args.path.clone()))?;
+    let metadata = place.metadata().ok_or_else(|| FileFailure::NoDirectory(args.path.clone()))?;
     if !metadata.is_dir() {
-        return Err(Failure::NotDirectory(args.path.clone()));
+        return Err(FileFailure::NotDirectory(args.path.clone()));
     }
-    let failed = || Failure::io("list", &args.path);
+    let failed = || FileFailure::io("list", &args.path);
     let folder = place.open_folder().map_err(failed())?;
     let mut names = Vec::new();
     for entry in folder.entries().map_err(failed())? {
@@ -52,7 +52,7 @@ pub(super) fn list(workspace: &Workspace, args: &At) -> Result<Value, Failure> {
         let inside = place.absolute().join(&name);
         // Links to the protected directory are hidden like itself; an entry that went away since is left out.
         let target = match workspace.resolve(&inside.to_string_lossy(), LastLink::Follow) {
-            Err(Failure::Protected) => continue,
+            Err(FileFailure::Protected) => continue,
             other => other.ok().and_then(|target| target.metadata().cloned()),
         };
         let Some(metadata) = target.or_else(|| folder.symlink_metadata(&name).ok()) else { continue };
@@ -66,48 +66,48 @@ pub(super) fn list(workspace: &Workspace, args: &At) -> Result<Value, Failure> {
 }
 
 /// Creates one directory; its parent must exist.
-pub(super) fn create(workspace: &Workspace, args: &At) -> Result<Value, Failure> {
+pub(super) fn create(workspace: &Workspace, args: &DirectoryArgs) -> Result<Value, FileFailure> {
     let place = workspace.resolve(&args.path, LastLink::Follow)?;
-    let exists = || Failure::DirectoryExists(args.path.clone());
+    let exists = || FileFailure::DirectoryExists(args.path.clone());
     if place.metadata().is_some() {
         return Err(exists());
     }
     if place.is_through_link() {
-        return Err(Failure::IsLink);
+        return Err(FileFailure::IsLink);
     }
     check_parent(&place, &args.path)?;
     match place.folder().create_dir(place.name()) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
-        outcome => outcome.map_err(Failure::io("create", &args.path)),
+        outcome => outcome.map_err(FileFailure::io("create", &args.path)),
     }?;
     Ok(json!({ "path": args.path }))
 }
 
 /// Deletes an empty directory, or with `recursive` all that is in it. Links in it are deleted, not followed.
-pub(super) fn delete(workspace: &Workspace, args: &Delete) -> Result<Value, Failure> {
+pub(super) fn delete(workspace: &Workspace, args: &DeleteArgs) -> Result<Value, FileFailure> {
     workspace.resolve(&args.path, LastLink::Follow)?;
     let place = workspace.resolve(&args.path, LastLink::Keep)?;
-    let metadata = place.metadata().ok_or_else(|| Failure::NoDirectory(args.path.clone()))?;
+    let metadata = place.metadata().ok_or_else(|| FileFailure::NoDirectory(args.path.clone()))?;
     if place.is_workspace() {
-        return Err(Failure::IsWorkspace(args.path.clone()));
+        return Err(FileFailure::IsWorkspace(args.path.clone()));
     }
     if !metadata.is_dir() {
-        return Err(Failure::DeletesFile(args.path.clone()));
+        return Err(FileFailure::DeletesFile(args.path.clone()));
     }
     if !is_writable(metadata) {
-        return Err(Failure::DirectoryNotWritable(args.path.clone()));
+        return Err(FileFailure::DirectoryNotWritable(args.path.clone()));
     }
     if args.recursive.unwrap_or(false) {
-        place.folder().remove_dir_all(place.name()).map_err(Failure::io("delete", &args.path))?;
+        place.folder().remove_dir_all(place.name()).map_err(FileFailure::io("delete", &args.path))?;
     } else {
-        place.folder().remove_dir(place.name()).map_err(Failure::io("delete", &args.path))?;
+        place.folder().remove_dir(place.name()).map_err(FileFailure::io("delete", &args.path))?;
     }
     Ok(json!({ "path": args.path }))
 }
 
-fn check_parent(place: &Place, path: &str) -> Result<(), Failure> {
-    let parent = place.folder().dir_metadata().map_err(Failure::io("look at the parent of", path))?;
-    if is_writable(&parent) { Ok(()) } else { Err(Failure::ParentNotWritable(place.parent())) }
+fn check_parent(place: &WorkspacePath, path: &str) -> Result<(), FileFailure> {
+    let parent = place.folder().dir_metadata().map_err(FileFailure::io("look at the parent of", path))?;
+    if is_writable(&parent) { Ok(()) } else { Err(FileFailure::ParentNotWritable(place.parent())) }
 }
 
 fn item(name: &str, metadata: &Metadata) -> Value {

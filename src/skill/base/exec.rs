@@ -12,14 +12,14 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::failure::Failure;
-use super::order::Turn;
+use super::failure::FileFailure;
+use super::order::FileTurn;
 use super::workspace::{LastLink, Workspace};
 use crate::environment::Environment;
 use crate::skill::SkillError;
 use crate::skill::limit;
 use crate::skill::output::{CallOutput, bound};
-use crate::skill::process::{Child, ChildSpec, Cwd, Input, child_environment, spawn};
+use crate::skill::process::{Child, ChildInput, ChildSpec, Cwd, child_environment, spawn};
 
 /// How long a program may run when the call does not say, in milliseconds (the original's).
 pub(super) const DEFAULT_TIMEOUT_MS: u64 = 60_000;
@@ -71,7 +71,7 @@ pub(super) async fn run(
     environment: &Environment,
     args: Exec,
     output: CallOutput,
-    turn: Turn,
+    turn: FileTurn,
     cancel: &CancellationToken,
 ) -> Result<Value, Value> {
     let started = start(workspace, environment, &args).await;
@@ -107,7 +107,7 @@ pub(super) async fn run(
     let tell = move || told(&args, limit, (end, status), streams, &output);
     tokio::task::spawn_blocking(tell)
         .await
-        .unwrap_or_else(|source| Err(json!({ "error": Failure::Ended { source }.message() })))
+        .unwrap_or_else(|source| Err(json!({ "error": FileFailure::Ended { source }.message() })))
 }
 
 /// The answer, from how the program ended and what it wrote to stdout and stderr.
@@ -175,14 +175,14 @@ async fn start(workspace: &Arc<Workspace>, environment: &Environment, args: &Exe
     let (workspace, path) = (Arc::clone(workspace), args.cwd.clone());
     let cwd = tokio::task::spawn_blocking(move || working_directory(&workspace, &path))
         .await
-        .unwrap_or_else(|source| Err(Failure::Ended { source }))
+        .unwrap_or_else(|source| Err(FileFailure::Ended { source }))
         .map_err(|failure| failure.message())?;
     let spec = ChildSpec {
         program: args.command.clone(),
         args: args.args.clone(),
         env: child_environment(environment, args.env.clone()),
         cwd,
-        stdin: Input::Null,
+        stdin: ChildInput::Null,
     };
     spawn(spec).await.map_err(|error| match error {
         SkillError::Spawn { program, source } => match source.kind() {
@@ -194,15 +194,15 @@ async fn start(workspace: &Arc<Workspace>, environment: &Environment, args: &Exe
     })
 }
 
-fn working_directory(workspace: &Workspace, path: &str) -> Result<Cwd, Failure> {
+fn working_directory(workspace: &Workspace, path: &str) -> Result<Cwd, FileFailure> {
     let place = workspace.resolve(path, LastLink::Follow)?;
     match place.metadata() {
-        None => return Err(Failure::NoDirectory(path.to_owned())),
-        Some(metadata) if !metadata.is_dir() => return Err(Failure::NotDirectory(path.to_owned())),
+        None => return Err(FileFailure::NoDirectory(path.to_owned())),
+        Some(metadata) if !metadata.is_dir() => return Err(FileFailure::NotDirectory(path.to_owned())),
         Some(_) => {}
     }
     if cfg!(unix) {
-        let folder = place.open_folder().map_err(Failure::io("open", path))?;
+        let folder = place.open_folder().map_err(FileFailure::io("open", path))?;
         Ok(Cwd::Handle(folder.into_std_file()))
     } else {
         Ok(Cwd::Path(place.absolute().to_owned()))

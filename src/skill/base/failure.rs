@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A failure, for the model to see. Paths are as the model gave them, unless they say otherwise.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum FileFailure {
     #[error("Access denied - perstack directory is not allowed")]
     Protected,
     #[error("Access denied - path outside allowed directories: {} not in {}", path.display(), workspace.display())]
@@ -84,7 +84,7 @@ pub(super) enum Failure {
     Ended { source: tokio::task::JoinError },
 }
 
-impl Failure {
+impl FileFailure {
     /// For `map_err`: the system refused to `action` the file at `path`.
     pub(super) fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().display().to_string();

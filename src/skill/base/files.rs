@@ -6,59 +6,59 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::describe;
-use super::failure::Failure;
-use super::workspace::{LastLink, Place, Workspace, is_writable};
+use super::failure::FileFailure;
+use super::workspace::{LastLink, Workspace, WorkspacePath, is_writable};
 
 /// `moveFile`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Move {
+pub(super) struct MoveArgs {
     source: String,
     destination: String,
 }
 
 /// `deleteFile`, `getFileInfo`.
 #[derive(Debug, Deserialize)]
-pub(super) struct At {
+pub(super) struct FileArgs {
     path: String,
 }
 
 /// Moves a file or directory to a path where nothing is. Of a link, the link is moved.
-pub(super) fn rename(workspace: &Workspace, args: &Move) -> Result<Value, Failure> {
+pub(super) fn rename(workspace: &Workspace, args: &MoveArgs) -> Result<Value, FileFailure> {
     let source = itself(workspace, &args.source)?;
-    let metadata = source.metadata().ok_or_else(|| Failure::NoSource(args.source.clone()))?;
+    let metadata = source.metadata().ok_or_else(|| FileFailure::NoSource(args.source.clone()))?;
     if !metadata.is_symlink() && !is_writable(metadata) {
-        return Err(Failure::SourceNotWritable(args.source.clone()));
+        return Err(FileFailure::SourceNotWritable(args.source.clone()));
     }
     let destination = workspace.resolve(&args.destination, LastLink::Keep)?;
-    let exists = || Failure::DestinationExists(args.destination.clone());
+    let exists = || FileFailure::DestinationExists(args.destination.clone());
     if destination.metadata().is_some() {
         return Err(exists());
     }
     match rename_to_nothing(&source, &destination) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
-        outcome => outcome.map_err(Failure::io("move", &args.source)),
+        outcome => outcome.map_err(FileFailure::io("move", &args.source)),
     }?;
     Ok(json!({ "source": args.source, "destination": args.destination }))
 }
 
 /// Deletes a file. Of a link, the link is deleted.
-pub(super) fn delete(workspace: &Workspace, args: &At) -> Result<Value, Failure> {
+pub(super) fn delete(workspace: &Workspace, args: &FileArgs) -> Result<Value, FileFailure> {
     let place = itself(workspace, &args.path)?;
-    let metadata = place.metadata().ok_or_else(|| Failure::NoFile(args.path.clone()))?;
+    let metadata = place.metadata().ok_or_else(|| FileFailure::NoFile(args.path.clone()))?;
     if metadata.is_dir() {
-        return Err(Failure::DeletesDirectory(args.path.clone()));
+        return Err(FileFailure::DeletesDirectory(args.path.clone()));
     }
     if !metadata.is_symlink() && !is_writable(metadata) {
-        return Err(Failure::FileNotWritable(args.path.clone()));
+        return Err(FileFailure::FileNotWritable(args.path.clone()));
     }
-    place.folder().remove_file(place.name()).map_err(Failure::io("delete", &args.path))?;
+    place.folder().remove_file(place.name()).map_err(FileFailure::io("delete", &args.path))?;
     Ok(json!({ "path": args.path }))
 }
 
 /// Tells about a file or directory; of a link, about what it leads to.
-pub(super) fn info(workspace: &Workspace, args: &At) -> Result<Value, Failure> {
+pub(super) fn info(workspace: &Workspace, args: &FileArgs) -> Result<Value, FileFailure> {
     let place = workspace.resolve(&args.path, LastLink::Follow)?;
-    let metadata = place.metadata().ok_or_else(|| Failure::NoEntry(args.path.clone()))?;
+    let metadata = place.metadata().ok_or_else(|| FileFailure::NoEntry(args.path.clone()))?;
     let absolute = place.absolute();
     let name = absolute.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(json!({
@@ -84,15 +84,15 @@ pub(super) fn info(workspace: &Workspace, args: &At) -> Result<Value, Failure> {
 }
 
 /// The place of `path`, not following a last link; but one that leads outside is refused like everywhere.
-fn itself(workspace: &Workspace, path: &str) -> Result<Place, Failure> {
+fn itself(workspace: &Workspace, path: &str) -> Result<WorkspacePath, FileFailure> {
     workspace.resolve(path, LastLink::Follow)?;
     let place = workspace.resolve(path, LastLink::Keep)?;
-    if place.is_workspace() { Err(Failure::IsWorkspace(path.to_owned())) } else { Ok(place) }
+    if place.is_workspace() { Err(FileFailure::IsWorkspace(path.to_owned())) } else { Ok(place) }
 }
 
 /// Renames, and fails where something has come to the destination since it was looked at.
 #[cfg(target_os = "linux")]
-fn rename_to_nothing(source: &Place, destination: &Place) -> io::Result<()> {
+fn rename_to_nothing(source: &WorkspacePath, destination: &WorkspacePath) -> io::Result<()> {
     use rustix::fs::{RenameFlags, renameat_with};
     use rustix::io::Errno;
     let (from, to) = (source.folder(), destination.folder());
@@ -104,7 +104,7 @@ fn rename_to_nothing(source: &Place, destination: &Place) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn rename_to_nothing(source: &Place, destination: &Place) -> io::Result<()> {
+fn rename_to_nothing(source: &WorkspacePath, destination: &WorkspacePath) -> io::Result<()> {
     source.folder().rename(source.name(), destination.folder(), destination.name())
 }
 

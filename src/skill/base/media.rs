@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::contents;
 use super::describe::megabytes;
-use super::failure::Failure;
+use super::failure::FileFailure;
 use super::workspace::{LastLink, Workspace};
 use crate::content::Content;
 
@@ -21,25 +21,25 @@ const PDF_HEADER_WITHIN: usize = 1024;
 
 /// `readImageFile`, `readPdfFile`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Read {
+pub(super) struct MediaArgs {
     path: String,
 }
 
-impl Read {
+impl MediaArgs {
     pub(super) fn of(path: &str) -> Self {
         Self { path: path.to_owned() }
     }
 }
 
 /// Reads an image.
-pub(super) fn read_image(workspace: &Workspace, args: &Read) -> Result<Content, Failure> {
+pub(super) fn read_image(workspace: &Workspace, args: &MediaArgs) -> Result<Content, FileFailure> {
     let place = workspace.resolve(&args.path, LastLink::Follow)?;
     let file = contents::open(&place, &args.path)?;
-    let mime_type = image_type(&args.path).ok_or_else(|| Failure::NotSupported(args.path.clone()))?;
+    let mime_type = image_type(&args.path).ok_or_else(|| FileFailure::NotSupported(args.path.clone()))?;
     let bytes =
-        contents::read(&file, &args.path, MAX_IMAGE)?.map_err(|size| Failure::ImageTooLarge(megabytes(size)))?;
+        contents::read(&file, &args.path, MAX_IMAGE)?.map_err(|size| FileFailure::ImageTooLarge(megabytes(size)))?;
     if !is_image_of(mime_type, &bytes) {
-        return Err(Failure::OtherContent { path: args.path.clone(), expected: mime_type });
+        return Err(FileFailure::OtherContent { path: args.path.clone(), expected: mime_type });
     }
     Ok(Content::ImageInlinePart {
         id: String::new(),
@@ -49,15 +49,16 @@ pub(super) fn read_image(workspace: &Workspace, args: &Read) -> Result<Content, 
 }
 
 /// Reads a PDF file.
-pub(super) fn read_pdf(workspace: &Workspace, args: &Read) -> Result<Content, Failure> {
+pub(super) fn read_pdf(workspace: &Workspace, args: &MediaArgs) -> Result<Content, FileFailure> {
     let place = workspace.resolve(&args.path, LastLink::Follow)?;
     let file = contents::open(&place, &args.path)?;
     if extension(&args.path) != "pdf" {
-        return Err(Failure::NotPdf(args.path.clone()));
+        return Err(FileFailure::NotPdf(args.path.clone()));
     }
-    let bytes = contents::read(&file, &args.path, MAX_PDF)?.map_err(|size| Failure::PdfTooLarge(megabytes(size)))?;
+    let bytes =
+        contents::read(&file, &args.path, MAX_PDF)?.map_err(|size| FileFailure::PdfTooLarge(megabytes(size)))?;
     if !bytes.windows(5).take(PDF_HEADER_WITHIN).any(|window| window == b"%PDF-") {
-        return Err(Failure::NotPdf(args.path.clone()));
+        return Err(FileFailure::NotPdf(args.path.clone()));
     }
     Ok(Content::FileInlinePart {
         id: String::new(),

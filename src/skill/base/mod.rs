@@ -11,9 +11,9 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use self::failure::Failure;
+use self::failure::FileFailure;
 use self::order::{Order, Ticket};
-use self::request::{FileRequest, Request};
+use self::request::{BaseRequest, FileRequest};
 use self::workspace::Workspace;
 use crate::content::Content;
 use crate::environment::Environment;
@@ -63,7 +63,10 @@ pub(in crate::skill) fn media(tool: &str, workspace: &Path, path: &str) -> Optio
         _ => return None,
     };
     let opened = Workspace::open(workspace, None).map_err(|error| error.to_string());
-    Some(opened.and_then(|workspace| read(&workspace, &media::Read::of(path)).map_err(|failure| failure.to_string())))
+    Some(
+        opened
+            .and_then(|workspace| read(&workspace, &media::MediaArgs::of(path)).map_err(|failure| failure.to_string())),
+    )
 }
 
 /// The base skill of one expert.
@@ -116,7 +119,7 @@ impl BaseSkill {
     ///
     /// # Errors
     /// In words for the model.
-    fn read(&self, call: &ToolCall) -> Result<(Request, &ToolSpec), String> {
+    fn read(&self, call: &ToolCall) -> Result<(BaseRequest, &ToolSpec), String> {
         let name = &call.tool_name;
         let refused = |why: String| format!("Error calling tool {name}: MCP error -32602: {why}");
         let tool = self.tools.iter().find(|tool| tool.name == *name);
@@ -124,7 +127,7 @@ impl BaseSkill {
         if tool.kind == ToolKind::Conversation {
             return Err(refused(format!("Tool {name} is answered by the run itself")));
         }
-        let request = Request::read(tool, &call.args)
+        let request = BaseRequest::read(tool, &call.args)
             .map_err(|why| refused(format!("Invalid arguments for tool {name}: {why}")))?;
         Ok((request, tool))
     }
@@ -147,21 +150,21 @@ impl Skill for BaseSkill {
         // Here, and not in the future: the order of calls is the order of effects. A program only waits for the
         // changes before it, so it queues among the readers and leaves the queue when it starts.
         let ticket = match &request {
-            Request::File(_) if !is_reading => self.order.mutating(),
+            BaseRequest::File(_) if !is_reading => self.order.mutating(),
             _ => self.order.reading(),
         };
         // Numbers follow the order of the calls too.
         let output = self.outputs.of_call(&call.tool_name, &Redactor::default());
         Box::pin(async move {
             match request {
-                Request::HealthCheck => {
+                BaseRequest::HealthCheck => {
                     answer(&call, Ok(Content::text(health::check(&self.workspace, self.opened).to_string())))
                 }
-                Request::File(request) => answer(&call, on_files(&self, request, ticket, &cancel).await),
-                Request::Exec(args) => {
+                BaseRequest::File(request) => answer(&call, on_files(&self, request, ticket, &cancel).await),
+                BaseRequest::Exec(args) => {
                     let turn = tokio::select! {
                         biased;
-                        () = cancel.cancelled() => return answer(&call, Err(Failure::Cancelled)),
+                        () = cancel.cancelled() => return answer(&call, Err(FileFailure::Cancelled)),
                         turn = ticket.turn() => turn,
                     };
                     match exec::run(&self.workspace, &self.environment, args, output, turn, &cancel).await {
@@ -186,10 +189,10 @@ async fn on_files(
     request: FileRequest,
     ticket: Ticket,
     cancel: &CancellationToken,
-) -> Result<Content, Failure> {
+) -> Result<Content, FileFailure> {
     let turn = tokio::select! {
         biased;
-        () = cancel.cancelled() => return Err(Failure::Cancelled),
+        () = cancel.cancelled() => return Err(FileFailure::Cancelled),
         turn = ticket.turn() => turn,
     };
     let (workspace, outputs) = (Arc::clone(&skill.workspace), Arc::clone(&skill.outputs));
@@ -198,10 +201,10 @@ async fn on_files(
         drop(turn);
         outcome
     };
-    tokio::task::spawn_blocking(work).await.map_err(|source| Failure::Ended { source })?
+    tokio::task::spawn_blocking(work).await.map_err(|source| FileFailure::Ended { source })?
 }
 
-fn answer(call: &ToolCall, outcome: Result<Content, Failure>) -> ToolResult {
+fn answer(call: &ToolCall, outcome: Result<Content, FileFailure>) -> ToolResult {
     match outcome {
         Ok(content) => ToolResult::of(call, vec![content]),
         Err(failure) => {

@@ -18,12 +18,12 @@ pub(super) struct Order(Arc<RwLock<()>>);
 
 /// A place in the queue. Dropping it gives it up.
 pub(super) enum Ticket {
-    Waiting(BoxFuture<'static, Turn>),
-    Ready(Turn),
+    Waiting(BoxFuture<'static, FileTurn>),
+    Ready(FileTurn),
 }
 
 /// The right to go on, until dropped.
-pub(super) enum Turn {
+pub(super) enum FileTurn {
     Reading { _guard: OwnedRwLockReadGuard<()> },
     Mutating { _guard: OwnedRwLockWriteGuard<()> },
 }
@@ -32,21 +32,21 @@ impl Order {
     /// A place among the readers.
     pub(super) fn reading(&self) -> Ticket {
         let lock = Arc::clone(&self.0);
-        Ticket::take(async move { Turn::Reading { _guard: lock.read_owned().await } })
+        Ticket::take(async move { FileTurn::Reading { _guard: lock.read_owned().await } })
     }
 
     /// A place of one's own.
     pub(super) fn mutating(&self) -> Ticket {
         let lock = Arc::clone(&self.0);
-        Ticket::take(async move { Turn::Mutating { _guard: lock.write_owned().await } })
+        Ticket::take(async move { FileTurn::Mutating { _guard: lock.write_owned().await } })
     }
 }
 
 impl Ticket {
     /// The lock queues a request at its first poll, so that poll is made here. Unconstrained: a task that has used up
     /// its budget would be sent away without having been queued.
-    fn take(turn: impl Future<Output = Turn> + Send + 'static) -> Self {
-        let mut turn: Pin<Box<dyn Future<Output = Turn> + Send>> = Box::pin(unconstrained(turn));
+    fn take(turn: impl Future<Output = FileTurn> + Send + 'static) -> Self {
+        let mut turn: Pin<Box<dyn Future<Output = FileTurn> + Send>> = Box::pin(unconstrained(turn));
         match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(turn) => Self::Ready(turn),
             Poll::Pending => Self::Waiting(turn),
@@ -54,7 +54,7 @@ impl Ticket {
     }
 
     /// Waits for one's turn.
-    pub(super) async fn turn(self) -> Turn {
+    pub(super) async fn turn(self) -> FileTurn {
         match self {
             Self::Waiting(turn) => turn.await,
             Self::Ready(turn) => turn,

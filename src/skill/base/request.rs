@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::exec::Exec;
-use super::failure::Failure;
+use super::failure::FileFailure;
 use super::workspace::Workspace;
 use super::{arguments, directories, files, media, text};
 use crate::content::Content;
@@ -11,7 +11,7 @@ use crate::skill::output::Outputs;
 use crate::tool::ToolSpec;
 
 /// What to do, by how it is done.
-pub(super) enum Request {
+pub(super) enum BaseRequest {
     Exec(Exec),
     HealthCheck,
     File(FileRequest),
@@ -19,21 +19,21 @@ pub(super) enum Request {
 
 /// Work on files, done in order and off the runtime's threads.
 pub(super) enum FileRequest {
-    ReadText(text::Read),
-    WriteText(text::Write),
-    AppendText(text::Write),
-    EditText(text::Edit),
-    ReadImage(media::Read),
-    ReadPdf(media::Read),
-    Move(files::Move),
-    Delete(files::At),
-    Info(files::At),
-    List(directories::At),
-    CreateDirectory(directories::At),
-    DeleteDirectory(directories::Delete),
+    ReadText(text::ReadArgs),
+    WriteText(text::WriteArgs),
+    AppendText(text::WriteArgs),
+    EditText(text::EditArgs),
+    ReadImage(media::MediaArgs),
+    ReadPdf(media::MediaArgs),
+    Move(files::MoveArgs),
+    Delete(files::FileArgs),
+    Info(files::FileArgs),
+    List(directories::DirectoryArgs),
+    CreateDirectory(directories::DirectoryArgs),
+    DeleteDirectory(directories::DeleteArgs),
 }
 
-impl Request {
+impl BaseRequest {
     /// Reads a call of `tool`.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Request {
 
 impl FileRequest {
     /// Does it, waiting for the disk.
-    pub(super) fn perform(&self, workspace: &Workspace, outputs: &Outputs) -> Result<Content, Failure> {
+    pub(super) fn perform(&self, workspace: &Workspace, outputs: &Outputs) -> Result<Content, FileFailure> {
         let told = match self {
             Self::ReadImage(args) => return media::read_image(workspace, args),
             Self::ReadPdf(args) => return media::read_pdf(workspace, args),

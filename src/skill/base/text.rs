@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::contents;
 use super::describe;
-use super::failure::Failure;
-use super::workspace::{LastLink, Place, Workspace};
+use super::failure::FileFailure;
+use super::workspace::{LastLink, Workspace, WorkspacePath};
 use crate::skill::output::{DEFAULT_LIMIT, MAX_OUTPUT_FILE, Outputs, bound};
 
 /// Largest text file read, in bytes: held in memory whole, and far beyond what a model can take in.
@@ -17,7 +17,7 @@ const MAX_TEXT: u64 = 32 << 20;
 
 /// `readTextFile`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Read {
+pub(super) struct ReadArgs {
     path: String,
     /// First line, from 0.
     from: Option<usize>,
@@ -27,7 +27,7 @@ pub(super) struct Read {
 
 /// `writeTextFile`, `appendTextFile`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Write {
+pub(super) struct WriteArgs {
     path: String,
     text: String,
 }
@@ -35,7 +35,7 @@ pub(super) struct Write {
 /// `editTextFile`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Edit {
+pub(super) struct EditArgs {
     path: String,
     new_text: String,
     old_text: String,
@@ -43,11 +43,13 @@ pub(super) struct Edit {
 
 /// Returns the lines `[from, to)` of a file in the workspace, or of a kept output; too many are bounded, head and tail
 /// kept.
-pub(super) fn read(workspace: &Workspace, outputs: &Outputs, args: &Read) -> Result<Value, Failure> {
+pub(super) fn read(workspace: &Workspace, outputs: &Outputs, args: &ReadArgs) -> Result<Value, FileFailure> {
     let text = match outputs.open(&args.path) {
         Some(Ok(file)) => text_of(&file, &args.path, MAX_OUTPUT_FILE)?,
-        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Err(Failure::NoFile(args.path.clone())),
-        Some(Err(error)) => return Err(Failure::io("open", &args.path)(error)),
+        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(FileFailure::NoFile(args.path.clone()));
+        }
+        Some(Err(error)) => return Err(FileFailure::io("open", &args.path)(error)),
         None => read_text(&workspace.resolve(&args.path, LastLink::Follow)?, &args.path)?,
     };
     let lines: Vec<&str> = text.split('\n').collect();
@@ -60,7 +62,7 @@ pub(super) fn read(workspace: &Workspace, outputs: &Outputs, args: &Read) -> Res
 }
 
 /// Creates or overwrites a file.
-pub(super) fn write(workspace: &Workspace, args: &Write) -> Result<Value, Failure> {
+pub(super) fn write(workspace: &Workspace, args: &WriteArgs) -> Result<Value, FileFailure> {
     let place = workspace.resolve(&args.path, LastLink::Follow)?;
     contents::check_writable(&place, &args.path)?;
     contents::replace(&place, &args.path, args.text.as_bytes())?;
@@ -68,19 +70,19 @@ pub(super) fn write(workspace: &Workspace, args: &Write) -> Result<Value, Failur
 }
 
 /// Adds text to the end of a file as it is, without a line break of its own.
-pub(super) fn append(workspace: &Workspace, args: &Write) -> Result<Value, Failure> {
+pub(super) fn append(workspace: &Workspace, args: &WriteArgs) -> Result<Value, FileFailure> {
     let place = existing(workspace, &args.path)?;
     contents::append(&place, &args.path, args.text.as_bytes())?;
     Ok(json!({ "path": args.path, "text": echo(&args.text) }))
 }
 
 /// Replaces the first match of a text. Line ends become LF.
-pub(super) fn edit(workspace: &Workspace, args: &Edit) -> Result<Value, Failure> {
+pub(super) fn edit(workspace: &Workspace, args: &EditArgs) -> Result<Value, FileFailure> {
     let place = existing(workspace, &args.path)?;
     let [text, old, new] =
         [&read_text(&place, &args.path)?, &args.old_text, &args.new_text].map(|text| text.replace("\r\n", "\n"));
     if !text.contains(&old) {
-        return Err(Failure::NoMatch(place.absolute().to_owned()));
+        return Err(FileFailure::NoMatch(place.absolute().to_owned()));
     }
     contents::replace(&place, &args.path, text.replacen(&old, &new, 1).as_bytes())?;
     Ok(json!({ "path": args.path, "newText": echo(&args.new_text), "oldText": echo(&args.old_text) }))
@@ -92,22 +94,24 @@ fn echo(text: &str) -> String {
 }
 
 /// The place of a file that exists and may be written to.
-fn existing(workspace: &Workspace, path: &str) -> Result<Place, Failure> {
+fn existing(workspace: &Workspace, path: &str) -> Result<WorkspacePath, FileFailure> {
     let place = workspace.resolve(path, LastLink::Follow)?;
     contents::check_writable(&place, path)?;
     if place.metadata().is_none() {
-        return Err(Failure::NoFile(path.to_owned()));
+        return Err(FileFailure::NoFile(path.to_owned()));
     }
     Ok(place)
 }
 
-fn read_text(place: &Place, path: &str) -> Result<String, Failure> {
+fn read_text(place: &WorkspacePath, path: &str) -> Result<String, FileFailure> {
     text_of(&contents::open(place, path)?, path, MAX_TEXT)
 }
 
 /// All of `file`, which may have `limit` bytes.
-fn text_of(file: &File, path: &str, limit: u64) -> Result<String, Failure> {
-    let bytes = contents::read(file, path, limit)?
-        .map_err(|size| Failure::TextTooLarge { size: describe::megabytes(size), limit: describe::megabytes(limit) })?;
-    String::from_utf8(bytes).map_err(|_| Failure::NotText(path.to_owned()))
+fn text_of(file: &File, path: &str, limit: u64) -> Result<String, FileFailure> {
+    let bytes = contents::read(file, path, limit)?.map_err(|size| FileFailure::TextTooLarge {
+        size: describe::megabytes(size),
+        limit: describe::megabytes(limit),
+    })?;
+    String::from_utf8(bytes).map_err(|_| FileFailure::NotText(path.to_owned()))
 }

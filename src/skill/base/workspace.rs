@@ -1,7 +1,7 @@
 //! Keeps the file tools within the workspace: every path becomes a name in an open directory beneath it.
 //!
 //! A path is walked component by component from a handle on the workspace; no step follows a link unseen. What a walk
-//! returns, a [`Place`], holds the last directory open, so that nobody who renames or links meanwhile can lead an
+//! returns, a [`WorkspacePath`], holds the last directory open, so that nobody who renames or links meanwhile can lead an
 //! operation elsewhere. What is done at a place is left to the tools.
 
 use std::ffi::{OsStr, OsString};
@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions};
 
-use super::failure::Failure;
+use super::failure::FileFailure;
 
 /// The runner's own directory in the workspace, off limits to the tools.
 const PROTECTED: &str = "perstack";
@@ -43,7 +43,7 @@ pub(super) enum LastLink {
 
 /// Something in the workspace, or the place where it would be: a name in an open directory.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct WorkspacePath {
     folder: Dir,
     /// `.` for the workspace itself.
     name: OsString,
@@ -71,7 +71,7 @@ impl Workspace {
 
     /// Finds the place of `path`: relative to the workspace, absolute within it, or beginning with `~`. The parent
     /// must exist.
-    pub(super) fn resolve(&self, path: &str, last: LastLink) -> Result<Place, Failure> {
+    pub(super) fn resolve(&self, path: &str, last: LastLink) -> Result<WorkspacePath, FileFailure> {
         let relative = self.beneath(path)?;
         // Under another name (a case-folding file system's, a link's) it is still the same directory.
         let protected = self.root.metadata(PROTECTED).ok();
@@ -90,10 +90,10 @@ impl Workspace {
     }
 
     /// `path` as a path from the workspace, `.` and `..` taken out of the text as the original did.
-    fn beneath(&self, path: &str) -> Result<PathBuf, Failure> {
+    fn beneath(&self, path: &str) -> Result<PathBuf, FileFailure> {
         let expanded = match path.strip_prefix('~') {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-                let home = self.home.as_ref().ok_or_else(|| Failure::NoHome(path.to_owned()))?;
+                let home = self.home.as_ref().ok_or_else(|| FileFailure::NoHome(path.to_owned()))?;
                 home.join(rest.trim_start_matches('/'))
             }
             _ => PathBuf::from(path),
@@ -101,7 +101,7 @@ impl Workspace {
         let absolute = without_dots(&self.real.join(expanded));
         match self.strip(&absolute) {
             Some(relative) => Ok(relative.to_owned()),
-            None => Err(Failure::Outside { path: absolute, workspace: self.real.clone() }),
+            None => Err(FileFailure::Outside { path: absolute, workspace: self.real.clone() }),
         }
     }
 
@@ -162,7 +162,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn run(mut self, last: LastLink) -> Result<Place, Failure> {
+    fn run(mut self, last: LastLink) -> Result<WorkspacePath, FileFailure> {
         while let Some(name) = self.ahead.pop() {
             let is_last = self.ahead.is_empty();
             let is_own_last = is_last && !self.at_last;
@@ -174,7 +174,7 @@ impl Walk<'_> {
                 continue;
             }
             if self.inner.is_empty() && is_protected(&name) {
-                return Err(Failure::Protected);
+                return Err(FileFailure::Protected);
             }
             let metadata = match self.folder().symlink_metadata(&name) {
                 Ok(metadata) => metadata,
@@ -182,7 +182,7 @@ impl Walk<'_> {
                     return self.place(name, None);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.no_parent(&name)),
-                Err(error) => return Err(Failure::io("look at", self.path)(error)),
+                Err(error) => return Err(FileFailure::io("look at", self.path)(error)),
             };
             if metadata.is_symlink() {
                 if is_own_last && last == LastLink::Keep {
@@ -192,7 +192,7 @@ impl Walk<'_> {
                 continue;
             }
             if self.protected.as_ref().is_some_and(|protected| is_same(protected, &metadata)) {
-                return Err(Failure::Protected);
+                return Err(FileFailure::Protected);
             }
             if is_last {
                 return self.place(name, Some(metadata));
@@ -223,24 +223,24 @@ impl Walk<'_> {
     }
 
     /// Goes into a directory that is no link; should it have become one since, opening fails.
-    fn enter(&mut self, name: OsString) -> Result<(), Failure> {
-        let folder = open_folder(self.folder(), &name).map_err(Failure::io("open", self.path))?;
-        let opened = folder.dir_metadata().map_err(Failure::io("look at", self.path))?;
+    fn enter(&mut self, name: OsString) -> Result<(), FileFailure> {
+        let folder = open_folder(self.folder(), &name).map_err(FileFailure::io("open", self.path))?;
+        let opened = folder.dir_metadata().map_err(FileFailure::io("look at", self.path))?;
         if self.protected.as_ref().is_some_and(|protected| is_same(protected, &opened)) {
-            return Err(Failure::Protected);
+            return Err(FileFailure::Protected);
         }
         self.inner.push((name, folder));
         Ok(())
     }
 
     /// Puts a link's target in its place.
-    fn follow(&mut self, name: &OsStr) -> Result<(), Failure> {
+    fn follow(&mut self, name: &OsStr) -> Result<(), FileFailure> {
         self.links += 1;
         self.last_is_link |= self.at_last;
         if self.links > MAX_LINKS {
-            return Err(Failure::TooManyLinks(self.path.to_owned()));
+            return Err(FileFailure::TooManyLinks(self.path.to_owned()));
         }
-        let target = self.folder().read_link_contents(name).map_err(Failure::io("read the link", self.path))?;
+        let target = self.folder().read_link_contents(name).map_err(FileFailure::io("read the link", self.path))?;
         if target.has_root() {
             let Some(relative) = self.workspace.strip(&target) else { return Err(self.escape()) };
             let relative = relative.to_owned();
@@ -254,41 +254,41 @@ impl Walk<'_> {
 
     /// The path as it was given had its `..` taken out, so only a link can have led outside, and does so here even when its
     /// target would come back in.
-    fn escape(&self) -> Failure {
-        if self.at_last { Failure::LinkOutside } else { Failure::ParentOutside }
+    fn escape(&self) -> FileFailure {
+        if self.at_last { FileFailure::LinkOutside } else { FileFailure::ParentOutside }
     }
 
-    fn no_parent(&self, name: &OsStr) -> Failure {
+    fn no_parent(&self, name: &OsStr) -> FileFailure {
         let mut parent = self.workspace.real.join(self.relative());
         parent.push(name);
         // All names but the last: the directory that should hold what the path names.
         parent.extend(self.ahead.iter().skip(1).rev());
-        Failure::NoParent(parent)
+        FileFailure::NoParent(parent)
     }
 
     /// The path ended in `.` or `..` of a link: the place is the directory that the walk stands in.
-    fn standing_here(mut self) -> Result<Place, Failure> {
+    fn standing_here(mut self) -> Result<WorkspacePath, FileFailure> {
         let name = self.inner.pop().map_or_else(|| OsString::from("."), |(name, _)| name);
-        let metadata = self.folder().symlink_metadata(&name).map_err(Failure::io("look at", self.path))?;
+        let metadata = self.folder().symlink_metadata(&name).map_err(FileFailure::io("look at", self.path))?;
         self.place(name, Some(metadata))
     }
 
-    fn place(self, name: OsString, metadata: Option<Metadata>) -> Result<Place, Failure> {
+    fn place(self, name: OsString, metadata: Option<Metadata>) -> Result<WorkspacePath, FileFailure> {
         let mut relative = self.relative();
         if name != "." {
             relative.push(&name);
         }
-        let folder = self.folder().try_clone().map_err(Failure::io("open", self.path))?;
+        let folder = self.folder().try_clone().map_err(FileFailure::io("open", self.path))?;
         let absolute = if relative.as_os_str().is_empty() {
             self.workspace.real.clone()
         } else {
             self.workspace.real.join(&relative)
         };
-        Ok(Place { folder, name, relative, absolute, metadata, through_link: self.last_is_link })
+        Ok(WorkspacePath { folder, name, relative, absolute, metadata, through_link: self.last_is_link })
     }
 }
 
-impl Place {
+impl WorkspacePath {
     /// The open directory that holds it.
     pub(super) fn folder(&self) -> &Dir {
         &self.folder

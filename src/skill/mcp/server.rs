@@ -13,7 +13,7 @@ use super::launch::Launch;
 use super::lines::LineReader;
 use super::notice::{MAX_LINE, Reporter};
 use crate::skill::SkillError;
-use crate::skill::process::{Child, ChildSpec, Cwd, Input, spawn};
+use crate::skill::process::{Child, ChildInput, ChildSpec, Cwd, spawn};
 
 /// How long a server has to end by itself once its input has been closed, as the protocol asks. Servers that notice
 /// need milliseconds.
@@ -53,7 +53,7 @@ impl Server {
             args: launch.args.clone(),
             env: launch.env.clone(),
             cwd: Cwd::Path(launch.workspace.clone()),
-            stdin: Input::Piped,
+            stdin: ChildInput::Piped,
         })
         .await?;
         let missing = || SkillError::Spawn {

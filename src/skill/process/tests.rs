@@ -13,7 +13,7 @@ fn spec(cwd: &Path, script: &str) -> ChildSpec {
         args: vec!["-c".to_owned(), script.to_owned()],
         env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
         cwd: Cwd::Path(cwd.to_owned()),
-        stdin: Input::Piped,
+        stdin: ChildInput::Piped,
     }
 }
 
