@@ -37,7 +37,7 @@ pub struct Fetch {
 
 /// A small answer.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchResponse {
     pub status: u16,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
@@ -69,7 +69,7 @@ impl Fetch {
     }
 }
 
-impl Fetched {
+impl FetchResponse {
     /// Whether the status says that all went well.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -87,9 +87,9 @@ impl fmt::Debug for Fetch {
     }
 }
 
-impl fmt::Debug for Fetched {
+impl fmt::Debug for FetchResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fetched").field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("FetchResponse").field("status", &self.status).finish_non_exhaustive()
     }
 }
 

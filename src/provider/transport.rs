@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::Environment;
 use crate::future::BoxFuture;
 
-use super::fetch::{self, Fetch, Fetched, Method};
+use super::fetch::{self, Fetch, FetchResponse, Method};
 use super::roots::ExtraRoots;
 use super::{ProviderError, ProxySettings};
 
@@ -28,7 +28,7 @@ pub trait Transport: Send + Sync {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>>;
 
     /// Carries out a small exchange, whole. A transport that answers from elsewhere than the network has none.
-    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<Fetched, TransportError>> {
+    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<FetchResponse, TransportError>> {
         Box::pin(async move {
             let place = request.url.split('?').next().unwrap_or_default();
             Err(unusable(format!("{place} cannot be asked: there is no network here")))
@@ -203,7 +203,7 @@ impl Transport for HttpTransport {
         })
     }
 
-    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<Fetched, TransportError>> {
+    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<FetchResponse, TransportError>> {
         Box::pin(async move {
             let url = Url::parse(&request.url).map_err(|error| unusable(format!("the address is no URL: {error}")))?;
             let host = host_of(&url);
@@ -220,7 +220,7 @@ impl Transport for HttpTransport {
                 let response = sent.await.map_err(|error| send_error(&host, &error))?;
                 let (status, headers) = (response.status().as_u16(), visible_headers(&response));
                 let mut body = HttpBody { response, host: host.clone() };
-                Ok(Fetched { status, headers, body: fetch::whole(&mut body, &host).await? })
+                Ok(FetchResponse { status, headers, body: fetch::whole(&mut body, &host).await? })
             };
             tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| {
                 let message = format!("no answer from {host} within {limit:?}");

@@ -107,7 +107,7 @@ pub(super) enum Record {
 pub(super) struct Exchange {
     pub request: RecordedRequest,
     #[serde(flatten)]
-    pub answer: Answer,
+    pub answer: RecordedAnswer,
 }
 
 /// What tells requests apart.
@@ -121,7 +121,7 @@ pub(super) struct RecordedRequest {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Answer {
+pub(super) enum RecordedAnswer {
     Response(RecordedResponse),
     /// No response came.
     Failure(TransportError),

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 pub use cassette::{Cassette, CassetteHeader};
 pub use clock::CassetteClock;
 pub use play::{ReplayTools, ReplayTransport};
-pub use record::{Recorder, RecordingTransport};
+pub use record::{CassetteRecorder, RecordingTransport};
 
 /// What [`ReplayError::Io`] calls adding to a cassette.
 const WRITE: &str = "write to";

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::cassette::{Answer, Exchange, RecordedRequest, RecordedResponse, ToolExchange};
-use super::workspace::{Workspace, map_strings};
+use super::cassette::{Exchange, RecordedAnswer, RecordedRequest, RecordedResponse, ToolExchange};
+use super::workspace::{WorkspacePaths, map_strings};
 use super::{Cassette, ReplayError, difference};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
@@ -52,7 +52,7 @@ impl Unused {
 /// A transport that answers from a cassette.
 pub struct ReplayTransport {
     cassette: Arc<Cassette>,
-    workspace: Workspace,
+    workspace: WorkspacePaths,
     unused: Unused,
 }
 
@@ -60,7 +60,7 @@ impl ReplayTransport {
     /// Answers from `cassette` for a job in `workspace`.
     pub fn new(cassette: Arc<Cassette>, workspace: &Path) -> Self {
         let unused = Unused::new(cassette.exchanges.len());
-        Self { cassette, workspace: Workspace::new(workspace), unused }
+        Self { cassette, workspace: WorkspacePaths::new(workspace), unused }
     }
 
     fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, TransportError> {
@@ -71,8 +71,8 @@ impl ReplayTransport {
             .take(&self.cassette.exchanges, |exchange| exchange.request == asked)
             .map_err(|unused| no_answer(&self.mismatch(&asked, unused.first().copied())))?;
         match &exchange.answer {
-            Answer::Failure(error) => Err(error.clone()),
-            Answer::Response(response) => self.respond(response),
+            RecordedAnswer::Failure(error) => Err(error.clone()),
+            RecordedAnswer::Response(response) => self.respond(response),
         }
     }
 
@@ -136,7 +136,7 @@ impl Body for ReplayBody {
 /// Tool results from a cassette, in place of running tools.
 pub struct ReplayTools {
     cassette: Arc<Cassette>,
-    workspace: Workspace,
+    workspace: WorkspacePaths,
     unused: Unused,
     unused_offers: Unused,
 }
@@ -145,7 +145,7 @@ impl ReplayTools {
     /// Answers from `cassette` for a job in `workspace`.
     pub fn new(cassette: Arc<Cassette>, workspace: &Path) -> Self {
         let (unused, unused_offers) = (Unused::new(cassette.tools.len()), Unused::new(cassette.offers.len()));
-        Self { cassette, workspace: Workspace::new(workspace), unused, unused_offers }
+        Self { cassette, workspace: WorkspacePaths::new(workspace), unused, unused_offers }
     }
 
     /// What the servers of `expert` offered, for one Run after the other; the last serves all further ones. None where

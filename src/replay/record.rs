@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use super::cassette::{
-    Answer, BINARY_BODY, Exchange, Offer, Record, RecordedBody, RecordedRequest, RecordedResponse, ToolExchange,
+    BINARY_BODY, Exchange, Offer, Record, RecordedAnswer, RecordedBody, RecordedRequest, RecordedResponse, ToolExchange,
 };
-use super::workspace::{Workspace, map_strings};
+use super::workspace::{WorkspacePaths, map_strings};
 use super::{CassetteHeader, ReplayError};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
-use crate::provider::fetch::{Fetch, Fetched};
+use crate::provider::fetch::{Fetch, FetchResponse};
 use crate::provider::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind};
 use crate::redact::Redactor;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
@@ -28,9 +28,9 @@ const MAX_HEADER: u64 = 64 << 10;
 
 /// Writes one cassette. Shared by the transport and the tools of a job; each record is one write, whole or torn at the
 /// file's end.
-pub struct Recorder {
+pub struct CassetteRecorder {
     path: PathBuf,
-    workspace: Workspace,
+    workspace: WorkspacePaths,
     redactor: Redactor,
     /// The one thing shared: exchanges end on the tasks of several Runs.
     tape: Mutex<Tape>,
@@ -38,12 +38,12 @@ pub struct Recorder {
 
 struct Tape {
     file: File,
-    /// The first failure, until [`Recorder::finish`] tells it.
+    /// The first failure, until [`CassetteRecorder::finish`] tells it.
     failure: Option<ReplayError>,
     is_broken: bool,
 }
 
-impl Recorder {
+impl CassetteRecorder {
     /// Begins a cassette at `path`, in place of an earlier one. Its folder must exist.
     ///
     /// # Errors
@@ -62,10 +62,10 @@ impl Recorder {
         let mut file = File::create(path).map_err(ReplayError::io("create", path))?;
         file.write_all(&line).map_err(ReplayError::io(super::WRITE, path))?;
         let tape = Mutex::new(Tape { file, failure: None, is_broken: false });
-        Ok(Self { path: path.to_owned(), workspace: Workspace::new(workspace), redactor, tape })
+        Ok(Self { path: path.to_owned(), workspace: WorkspacePaths::new(workspace), redactor, tape })
     }
 
-    /// Records a tool's result. That it could not be recorded is told by [`Recorder::finish`]: the result itself is good,
+    /// Records a tool's result. That it could not be recorded is told by [`CassetteRecorder::finish`]: the result itself is good,
     /// and the job goes on with it.
     pub fn note_tool(&self, call: &ToolCall, result: &ToolResult) {
         let exchange = ToolExchange { call: call.clone(), result: result.clone() };
@@ -75,7 +75,7 @@ impl Recorder {
     }
 
     /// Records what the servers of `expert` offer, as they were started for one of its Runs. A failure is told as of
-    /// [`Recorder::note_tool`].
+    /// [`CassetteRecorder::note_tool`].
     pub fn note_offer(&self, expert: &ExpertKey, tools: Vec<ToolSpec>) {
         if let Err(error) = self.write(&Record::Offer(Offer { expert: expert.clone(), tools })) {
             self.keep_failure(error);
@@ -92,7 +92,7 @@ impl Recorder {
         tape.failure.take().map_or(Ok(()), Err)
     }
 
-    fn record_exchange(&self, request: RecordedRequest, answer: Answer) -> Result<(), ReplayError> {
+    fn record_exchange(&self, request: RecordedRequest, answer: RecordedAnswer) -> Result<(), ReplayError> {
         self.write(&Record::Exchange(Exchange { request, answer }))
     }
 
@@ -166,12 +166,12 @@ fn path_of(url: &str) -> &str {
 /// A transport that records what passes through it.
 pub struct RecordingTransport {
     inner: Arc<dyn Transport>,
-    recorder: Arc<Recorder>,
+    recorder: Arc<CassetteRecorder>,
 }
 
 impl RecordingTransport {
     /// Records what `inner` sends and gets.
-    pub fn new(inner: Arc<dyn Transport>, recorder: Arc<Recorder>) -> Self {
+    pub fn new(inner: Arc<dyn Transport>, recorder: Arc<CassetteRecorder>) -> Self {
         Self { inner, recorder }
     }
 }
@@ -188,7 +188,7 @@ impl Transport for RecordingTransport {
                     Ok(HttpResponse { status, headers, body: Box::new(body) })
                 }
                 Err(error) => {
-                    let answer = Answer::Failure(error.clone());
+                    let answer = RecordedAnswer::Failure(error.clone());
                     self.recorder.record_exchange(recorded, answer).map_err(|error| not_recorded(&error))?;
                     Err(error)
                 }
@@ -197,7 +197,7 @@ impl Transport for RecordingTransport {
     }
 
     /// Passed on and not recorded: it is about credentials.
-    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<Fetched, TransportError>> {
+    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<FetchResponse, TransportError>> {
         self.inner.fetch(request)
     }
 }
@@ -215,7 +215,7 @@ struct RecordingBody {
     inner: Box<dyn Body>,
     /// `None` once it is recorded.
     part: Option<Part>,
-    recorder: Arc<Recorder>,
+    recorder: Arc<CassetteRecorder>,
 }
 
 impl RecordingBody {
@@ -224,7 +224,7 @@ impl RecordingBody {
         let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
         let body = RecordedBody::of(bytes, content_type.unwrap_or_default());
         let response = RecordedResponse { status, headers, body, cut };
-        self.recorder.record_exchange(request, Answer::Response(response))
+        self.recorder.record_exchange(request, RecordedAnswer::Response(response))
     }
 }
 
@@ -267,7 +267,7 @@ mod tests {
     use crate::fact::Stamp;
 
     /// A recorder whose file refuses writes, as a full disk does.
-    fn broken(path: &Path) -> Recorder {
+    fn broken(path: &Path) -> CassetteRecorder {
         let started = Stamp { at: 1, seed: 1 };
         let header = CassetteHeader {
             provider: crate::setting::ProviderName::Ollama,
@@ -275,7 +275,7 @@ mod tests {
             model_is_explicit: false,
             started,
         };
-        let recorder = Recorder::create(path, &header, Path::new("/w"), Redactor::default()).unwrap();
+        let recorder = CassetteRecorder::create(path, &header, Path::new("/w"), Redactor::default()).unwrap();
         recorder.tape.lock().unwrap().file = File::open(path).unwrap();
         recorder
     }

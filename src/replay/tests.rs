@@ -97,8 +97,8 @@ impl Studio {
         Self { _folder: folder, file }
     }
 
-    fn recorder(&self) -> Arc<Recorder> {
-        Arc::new(Recorder::create(&self.file, &header(), Path::new("/home/me/work"), redactor()).unwrap())
+    fn recorder(&self) -> Arc<CassetteRecorder> {
+        Arc::new(CassetteRecorder::create(&self.file, &header(), Path::new("/home/me/work"), redactor()).unwrap())
     }
 
     fn recording(&self, script: Vec<Scripted>) -> RecordingTransport {
@@ -319,7 +319,8 @@ fn a_cassette_of_the_first_version_offers_nothing() {
 fn only_cassettes_and_empty_files_are_overwritten() {
     let studio = Studio::new();
     fs::write(&studio.file, "my notes\n").unwrap();
-    let refused = Recorder::create(&studio.file, &header(), Path::new("/w"), Redactor::default()).err().unwrap();
+    let refused =
+        CassetteRecorder::create(&studio.file, &header(), Path::new("/w"), Redactor::default()).err().unwrap();
     assert!(matches!(refused, ReplayError::WouldOverwrite { .. }), "{refused}");
     assert_eq!(studio.text(), "my notes\n");
     fs::write(&studio.file, "").unwrap();

@@ -8,11 +8,11 @@ const PLACEHOLDER: &str = "{workspace}";
 
 /// Knows the path that `{workspace}` stands for.
 #[derive(Debug, Clone)]
-pub(super) struct Workspace {
+pub(super) struct WorkspacePaths {
     path: String,
 }
 
-impl Workspace {
+impl WorkspacePaths {
     pub fn new(path: &Path) -> Self {
         let path = path.to_string_lossy();
         Self { path: path.trim_end_matches(['/', '\\']).to_owned() }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn only_the_workspace_itself_is_hidden() {
-        let workspace = Workspace::new(Path::new("/home/me/work/"));
+        let workspace = WorkspacePaths::new(Path::new("/home/me/work/"));
         for (text, hidden) in [
             ("/home/me/work", "{workspace}"),
             ("cat /home/me/work/a.txt /home/me/work.", "cat {workspace}/a.txt {workspace}."),
@@ -71,7 +71,7 @@ mod tests {
             assert_eq!(workspace.hide(text), hidden);
             assert_eq!(workspace.show(hidden), text.replace("work/ ", "work "));
         }
-        assert_eq!(Workspace::new(Path::new("/")).hide("/etc"), "/etc");
+        assert_eq!(WorkspacePaths::new(Path::new("/")).hide("/etc"), "/etc");
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl LogWriter {
 
 /// A line of a log, as far as this version understands it.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Entry {
+pub enum LogEntry {
     Fact(Fact),
     /// A kind of fact that a later version added.
     Unknown {
@@ -196,8 +196,8 @@ impl LogReader {
     /// [`StoreError::Damaged`] and [`StoreError::UnknownFact`], naming the line, or the system's error.
     pub fn next_fact(&mut self) -> Result<Option<Fact>, StoreError> {
         Ok(match self.next_entry()? {
-            Some(Entry::Fact(fact)) => Some(fact),
-            Some(Entry::Unknown { kind, line }) => {
+            Some(LogEntry::Fact(fact)) => Some(fact),
+            Some(LogEntry::Unknown { kind, line }) => {
                 return Err(StoreError::UnknownFact { path: self.path.clone(), line, kind });
             }
             None => None,
@@ -208,11 +208,11 @@ impl LogReader {
     ///
     /// # Errors
     /// [`StoreError::Damaged`], naming the line, or the system's error.
-    pub fn next_entry(&mut self) -> Result<Option<Entry>, StoreError> {
+    pub fn next_entry(&mut self) -> Result<Option<LogEntry>, StoreError> {
         let Some((line, value)) = self.next_line()? else { return Ok(None) };
         let entry = match value.get("fact").and_then(Value::as_str) {
-            Some(kind) if !KINDS.contains(&kind) => Entry::Unknown { kind: kind.to_owned(), line: self.line },
-            _ => Entry::Fact(
+            Some(kind) if !KINDS.contains(&kind) => LogEntry::Unknown { kind: kind.to_owned(), line: self.line },
+            _ => LogEntry::Fact(
                 serde_json::from_value(value)
                     .map_err(|error| self.damaged(format!("it is no fact that this perstack knows ({error})")))?,
             ),
@@ -419,9 +419,9 @@ mod tests {
         fs::write(&path, format!("{text}{{\"at\":5,\"seed\":1,\"fact\":\"dreamt\"}}\n{known}\n{{\"fact\":7}}\n"))
             .unwrap();
         let mut reader = LogReader::open(&path).unwrap();
-        assert_eq!(reader.next_entry().unwrap(), Some(Entry::Fact(fact(1))));
-        assert_eq!(reader.next_entry().unwrap(), Some(Entry::Unknown { kind: "dreamt".to_owned(), line: 3 }));
-        assert_eq!(reader.next_entry().unwrap(), Some(Entry::Fact(fact(1))));
+        assert_eq!(reader.next_entry().unwrap(), Some(LogEntry::Fact(fact(1))));
+        assert_eq!(reader.next_entry().unwrap(), Some(LogEntry::Unknown { kind: "dreamt".to_owned(), line: 3 }));
+        assert_eq!(reader.next_entry().unwrap(), Some(LogEntry::Fact(fact(1))));
         assert!(matches!(reader.next_entry(), Err(StoreError::Damaged { line: Some(5), .. })));
     }
 

@@ -42,7 +42,7 @@ pub use holder::Holder;
 pub use job::{JobStore, RunStore};
 pub use layout::Layout;
 pub use list::{CheckpointEntry, RunEntry};
-pub use log::{Entry, LogPosition, LogReader, LogWriter};
+pub use log::{LogEntry, LogPosition, LogReader, LogWriter};
 pub use original::OriginalEvent;
 pub use snapshot::{CheckpointBody, StoredCheckpoint};
 

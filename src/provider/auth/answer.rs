@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::cache::{self, Fetched};
 use super::error::AuthError;
-use crate::provider::fetch::{Fetch, Fetched as Answer};
+use crate::provider::fetch::{Fetch, FetchResponse as Answer};
 use crate::provider::transport::Transport;
 
 /// How long a token holds whose end nobody tells: an hour is what they all give.

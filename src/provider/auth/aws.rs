@@ -19,7 +19,7 @@ use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_types::os_shim_internal::Env;
 use tokio::time::timeout;
 
-use super::aws_http::Network;
+use super::aws_http::AwsHttp;
 use super::cache::{self, Cache, Fetched};
 use super::error::AuthError;
 use crate::environment::Environment;
@@ -75,7 +75,7 @@ impl Signer {
         let pairs = self.environment.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = aws_config::defaults(BehaviorVersion::latest())
             .env(Env::from(pairs.collect::<HashMap<String, String>>()))
-            .http_client(Network::new(Arc::clone(&self.transport)))
+            .http_client(AwsHttp::new(Arc::clone(&self.transport)))
             .region(Region::new(self.region.clone()))
             .load()
             .await;

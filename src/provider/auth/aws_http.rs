@@ -21,24 +21,24 @@ const LIMIT: Duration = Duration::from_secs(15);
 
 /// The way to AWS's token servers.
 #[derive(Clone)]
-pub struct Network {
+pub struct AwsHttp {
     transport: Arc<dyn Transport>,
     limit: Duration,
 }
 
-impl Network {
+impl AwsHttp {
     pub fn new(transport: Arc<dyn Transport>) -> Self {
         Self { transport, limit: LIMIT }
     }
 }
 
-impl fmt::Debug for Network {
+impl fmt::Debug for AwsHttp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Network").field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("AwsHttp").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 
-impl HttpClient for Network {
+impl HttpClient for AwsHttp {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         let limits = [settings.connect_timeout(), settings.read_timeout()];
         let limit = limits.into_iter().flatten().reduce(Duration::saturating_add).unwrap_or(LIMIT);
@@ -46,7 +46,7 @@ impl HttpClient for Network {
     }
 }
 
-impl HttpConnector for Network {
+impl HttpConnector for AwsHttp {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let Self { transport, limit } = self.clone();
         HttpConnectorFuture::new(async move {

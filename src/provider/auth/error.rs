@@ -2,7 +2,7 @@
 
 use crate::generation::{FailureKind, GenerationFailure};
 use crate::provider::failure;
-use crate::provider::fetch::Fetched;
+use crate::provider::fetch::FetchResponse;
 use crate::provider::transport::{TransportError, TransportErrorKind};
 
 /// Most characters shown of what a token server says.
@@ -35,7 +35,7 @@ impl AuthError {
 
     /// What a token server's refusal means: OAuth's `error_description` or `error` (RFC 6749, section 5.2), or the
     /// message in Google's form.
-    pub(super) fn refused(who: &str, answer: &Fetched) -> Self {
+    pub(super) fn refused(who: &str, answer: &FetchResponse) -> Self {
         let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let places = ["/error_description", "/error/message", "/message", "/error"];
         let said = places.iter().find_map(|place| body.pointer(place).and_then(|it| it.as_str()));

@@ -13,7 +13,7 @@ use crate::runtime::RunError;
 use crate::runtime::history::logged_event::EventOrigin;
 use crate::runtime::history::recorded_run;
 use crate::runtime::history::{Durations, HistoryItem, LoggedEvent, ReadProblem, ReadProblemKind};
-use crate::store::{Entry, LogReader, OriginalEvent, Store, StoreError};
+use crate::store::{LogEntry, LogReader, OriginalEvent, Store, StoreError};
 use crate::tool::ToolCall;
 
 /// What a Run's record leaves it with.
@@ -171,13 +171,13 @@ impl Replay {
     fn read(&mut self, run: &RunId) -> Result<Option<Vec<Ready>>, RunError> {
         let fact = match self.log.next_entry()? {
             None => return Ok(None),
-            Some(Entry::Unknown { kind, line }) => {
+            Some(LogEntry::Unknown { kind, line }) => {
                 let path = self.store.layout().log(&self.job, run);
                 let (facts, _) = self.unknown.get_or_insert((0, StoreError::UnknownFact { path, line, kind }));
                 *facts += 1;
                 return Ok(Some(Vec::new()));
             }
-            Some(Entry::Fact(fact)) => fact,
+            Some(LogEntry::Fact(fact)) => fact,
         };
         let mut machine = match self.machine.take() {
             Some(machine) => machine,

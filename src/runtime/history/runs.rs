@@ -7,7 +7,7 @@ use crate::expert::ExpertKey;
 use crate::fact::{Fact, FactBody, ParentCheckpoint};
 use crate::id::{JobId, RunId};
 use crate::runtime::RunError;
-use crate::store::{Entry, LogReader, RunEntry, Store};
+use crate::store::{LogEntry, LogReader, RunEntry, Store};
 
 /// Levels of the tree that are told apart: beyond what delegation allows, so that only damaged files come near.
 const MAX_DEPTH: usize = 32;
@@ -84,8 +84,8 @@ fn read(store: &Store, job: &JobId, entry: RunEntry) -> Run {
 
 fn first_fact(store: &Store, job: &JobId, run: &RunId) -> Option<Fact> {
     match LogReader::open(&store.layout().log(job, run)).ok()?.next_entry().ok()?? {
-        Entry::Fact(fact) => Some(fact),
-        Entry::Unknown { .. } => None,
+        LogEntry::Fact(fact) => Some(fact),
+        LogEntry::Unknown { .. } => None,
     }
 }
 

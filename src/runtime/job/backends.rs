@@ -13,7 +13,7 @@ use crate::provider::transport::{HttpTransport, Transport};
 use crate::provider::{Provider, ProviderError, find};
 use crate::redact::Redactor;
 use crate::replay::{
-    Cassette, CassetteClock, CassetteHeader, Recorder, RecordingTransport, ReplayTools, ReplayTransport,
+    Cassette, CassetteClock, CassetteHeader, CassetteRecorder, RecordingTransport, ReplayTools, ReplayTransport,
 };
 use crate::runtime::clock::SystemClock;
 use crate::runtime::run::scope::collect;
@@ -40,7 +40,7 @@ pub enum Tape {
     /// A live backends.
     Off,
     /// Everything is written to a cassette.
-    Recording(Arc<Recorder>),
+    Recording(Arc<CassetteRecorder>),
     /// The model's answers come from a cassette; tool results too, if wanted.
     Replaying { tools: Option<Arc<ReplayTools>> },
 }
@@ -71,7 +71,7 @@ impl JobBackends {
                     model_is_explicit: settings.model.is_none() || settings.model_is_explicit,
                     started: SystemClock.stamp(),
                 };
-                let recorder = Recorder::create(path, &header, &options.workspace, redactor.clone())?;
+                let recorder = CassetteRecorder::create(path, &header, &options.workspace, redactor.clone())?;
                 let recorder = Arc::new(recorder);
                 let transport = Arc::new(RecordingTransport::new(http, Arc::clone(&recorder)));
                 let setting = &options.settings.provider_setting;

@@ -16,7 +16,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use self::ledger::{Ledger, Loss};
 use self::plan::{Fault, Plan};
-use self::trace::{Entry, Trace};
+use self::trace::{Trace, TraceEntry};
 use super::disk;
 
 /// This process's door: operations are counted from its start, whoever asks for them.
@@ -62,7 +62,7 @@ impl Door {
         self.count += 1;
         let fault = plan.fault_at(self.count);
         let Operation { name, path, bytes } = operation;
-        self.trace.add(&Entry::Operation { number: self.count, name, path, bytes: bytes.len(), fault })?;
+        self.trace.add(&TraceEntry::Operation { number: self.count, name, path, bytes: bytes.len(), fault })?;
         let part = |kept: Option<usize>| bytes.get(..kept.unwrap_or(bytes.len() / 2)).unwrap_or(bytes);
         match fault {
             None => Ok(Fate::Live),
@@ -117,7 +117,7 @@ fn die() -> ! {
 /// Writes into the trace that something other than an operation begins here.
 pub fn mark(what: &'static str, of: &str) {
     // A trace that cannot be written fails the next operation.
-    let _ = Door::enter().trace.add(&Entry::Mark { what, of });
+    let _ = Door::enter().trace.add(&TraceEntry::Mark { what, of });
 }
 
 /// As [`disk::create`].

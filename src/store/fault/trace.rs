@@ -17,7 +17,7 @@ pub enum Trace {
 }
 
 /// A line.
-pub enum Entry<'a> {
+pub enum TraceEntry<'a> {
     Operation { number: u64, name: &'static str, path: &'a Path, bytes: usize, fault: Option<Fault> },
     Mark { what: &'static str, of: &'a str },
 }
@@ -36,18 +36,18 @@ impl Trace {
     ///
     /// # Errors
     /// When it cannot be written: a trace with holes proves nothing.
-    pub fn add(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+    pub fn add(&mut self, entry: &TraceEntry<'_>) -> io::Result<()> {
         let file = match self {
             Self::Off => return Ok(()),
             Self::To(file) => file,
             Self::Broken(error) => return Err(error.take().unwrap_or_else(|| io::ErrorKind::Other.into())),
         };
         let line = match entry {
-            Entry::Operation { number, name, path, bytes, fault } => json!({
+            TraceEntry::Operation { number, name, path, bytes, fault } => json!({
                 "number": number, "operation": name, "path": path, "bytes": bytes,
                 "fault": fault.map(|fault| format!("{fault:?}")),
             }),
-            Entry::Mark { what, of } => json!({"mark": what, "of": of}),
+            TraceEntry::Mark { what, of } => json!({"mark": what, "of": of}),
         };
         // In one call, so that a dying process leaves no half of a line.
         file.write_all(format!("{line}\n").as_bytes())
