@@ -8,7 +8,7 @@ use perstack::config::Project;
 use perstack::config::lockfile::{self, Definition, Lock, LockState};
 use perstack::environment::{Environment, is_users_own};
 use perstack::expert::{Expert, ExpertKey, OAuth, SkillSpec};
-use perstack::provider::transport::HttpTransport;
+use perstack::provider::http::transport::HttpTransport;
 use perstack::provider::{Provider, ProviderError, find};
 use serde::Serialize;
 

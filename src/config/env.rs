@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Overrides;
-use super::read_file::read_text;
 use super::dotenv::parse;
 use super::error::ConfigError;
+use super::read_file::read_text;
 use crate::environment::{Environment, VariableSource, VendorVariables, is_users_own};
 
 /// The files that are read when nobody names others (the original's).

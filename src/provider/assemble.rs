@@ -9,7 +9,7 @@ use crate::content::{Opaque, Thinking};
 use crate::generation::{Arguments, Delta, FailureKind, FinishReason, GeneratedPart, Generation, GenerationFailure};
 use crate::usage::Usage;
 
-use super::failure;
+use crate::provider::failure;
 
 /// An answer in the making.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ struct Part {
 }
 
 impl Assembler {
-    /// An empty answer; `protocol` is the [`super::Protocol::name`] that thinking parts are marked with.
+    /// An empty answer; `protocol` is the [`crate::provider::Protocol::name`] that thinking parts are marked with.
     pub fn new(protocol: &'static str) -> Self {
         Self { protocol, parts: IndexMap::new(), usage: None, context_tokens: None, finish: None, ended: false }
     }

@@ -7,9 +7,9 @@ use jiff::fmt::rfc2822;
 
 use crate::generation::{FailureKind, GenerationFailure};
 
-use super::ErrorBody;
-use super::retry::LONGEST_DELAY;
-use super::transport::{TransportError, TransportErrorKind};
+use crate::provider::ErrorBody;
+use crate::provider::http::transport::{TransportError, TransportErrorKind};
+use crate::provider::retry::LONGEST_DELAY;
 
 /// Most characters of a failure's message: it is stored with the run and shown on a terminal.
 const MESSAGE_LIMIT: usize = 2000;

@@ -1,7 +1,7 @@
 //! One generation: a request sent, its answer read, watched and put together.
 //!
 //! Waits only within limits and asks only once; whether to ask again is the caller's decision
-//! ([`retry::delay`](super::retry::delay)).
+//! ([`retry::delay`](crate::provider::retry::delay)).
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::generation::{Delta, FailureKind, GenerateRequest, Generation, GenerationFailure};
 
-use super::assemble::Assembler;
-use super::frame::{FRAME_LIMIT, FrameError, Framer};
-use super::reported_error::ReportedError;
-use super::transport::{Body, HttpResponse};
-use super::watch::Watch;
-use super::{Decoder, Framing, Protocol, Provider, failure, names};
+use crate::provider::assemble::Assembler;
+use crate::provider::http::frame::{FRAME_LIMIT, FrameError, Framer};
+use crate::provider::http::transport::{Body, HttpResponse};
+use crate::provider::timeouts::Watch;
+use crate::provider::wire::reported_error::ReportedError;
+use crate::provider::{Decoder, Framing, Protocol, Provider, failure, tool_names};
 
 /// Most bytes of an error body that are read; providers' errors have a few hundred.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
@@ -24,7 +24,7 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 
 impl Provider {
-    /// Asks for one answer and tells `on_delta` of each piece as it comes. `timeout` is for the whole; [`Limits`](super::Limits)
+    /// Asks for one answer and tells `on_delta` of each piece as it comes. `timeout` is for the whole; [`Limits`](crate::provider::Limits)
     /// are for silence in between.
     ///
     /// Dropping the future closes the connection and leaves nothing behind.
@@ -57,7 +57,7 @@ impl Provider {
             return Err(failure);
         }
         let answer = Reading::new(self.protocol.as_ref(), watch).read(response.body.as_mut(), on_delta).await?;
-        Ok(names::restored(answer, request.tools))
+        Ok(tool_names::restored(answer, request.tools))
     }
 
     /// The failure that an error status means, with what to do about it where that is known.
@@ -174,7 +174,7 @@ impl Reading {
 
     fn decode(
         &mut self,
-        frame: &super::Frame,
+        frame: &crate::provider::Frame,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
     ) -> Result<(), GenerationFailure> {
         for delta in self.decoder.frame(frame)? {
@@ -204,9 +204,9 @@ mod tests {
     use super::*;
     use crate::generation::{Arguments, FinishReason, GeneratedPart};
     use crate::generation::{NativeTools, Occasion};
-    use crate::provider::bedrock::BedrockConverse;
+    use crate::provider::http::transport::{TransportError, TransportErrorKind};
     use crate::provider::testing::{Chunk, Reply, Script, environment};
-    use crate::provider::transport::{TransportError, TransportErrorKind};
+    use crate::provider::wire::bedrock::BedrockConverse;
     use crate::provider::{Limits, event_stream};
     use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
     use crate::usage::Usage;

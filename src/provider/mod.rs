@@ -8,55 +8,32 @@
 use crate::generation::{Delta, GenerateRequest, GenerationFailure};
 use crate::setting::ProviderName;
 
-mod address;
-mod place;
-mod profile;
+mod assemble;
 mod auth;
+mod builder;
 pub mod catalog;
 #[cfg(test)]
 #[path = "../../tests/it/support/event_stream.rs"]
 mod event_stream;
-mod frame;
-mod roots;
-pub mod fetch;
-pub mod transport;
-pub mod retry;
 mod failure;
-mod media;
-mod names;
-mod native;
-mod schema;
-#[cfg(test)]
-mod recorded;
-mod reported_error;
-#[cfg(test)]
-mod sample_requests;
-mod typed_event;
-mod assemble;
-pub mod anthropic;
-pub mod bedrock;
-pub mod openai;
-pub mod chat;
-pub mod google;
-pub mod ollama;
-mod azure;
-mod rows;
-pub mod vendor;
-mod variables;
-mod find;
-mod watch;
-mod connect;
 mod generate;
+pub mod http;
+mod native;
+pub mod retry;
 #[cfg(test)]
 mod testing;
+mod timeouts;
+mod tool_names;
+pub mod vendor;
+pub mod wire;
 
 pub use crate::proxy::ProxySettings;
-pub use connect::Provider;
-pub use find::find;
+pub use builder::Provider;
 pub use native::NativeSupport;
-pub use variables::vendor_variables;
+pub use timeouts::Limits;
 pub use vendor::choose;
-pub use watch::Limits;
+pub use vendor::detect::find;
+pub use vendor::variables::vendor_variables;
 
 /// One wire protocol: pure functions between our words and a server's bytes.
 pub trait Protocol: Send + Sync {

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::Provider;
 use crate::generation::NativeTools;
+use crate::provider::Provider;
 use crate::setting::ProviderName;
 
 /// What a protocol can ask a provider to run.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::environment::Environment;
 use crate::future::BoxFuture;
 
-use super::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError};
+use crate::provider::http::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError};
 
 /// An environment of these pairs.
 pub fn environment(pairs: &[(&str, &str)]) -> Environment {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::ReplayError;
 use crate::expert::ExpertKey;
 use crate::fact::Stamp;
-use crate::provider::transport::TransportError;
+use crate::provider::http::transport::TransportError;
 use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 

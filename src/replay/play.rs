@@ -16,7 +16,9 @@ use super::workspace::{WorkspacePaths, map_strings};
 use super::{Cassette, ReplayError, difference};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
-use crate::provider::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind};
+use crate::provider::http::transport::{
+    Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
+};
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 /// What to do about a difference.

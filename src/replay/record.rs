@@ -14,8 +14,10 @@ use super::workspace::{WorkspacePaths, map_strings};
 use super::{CassetteHeader, ReplayError};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
-use crate::provider::fetch::{Fetch, FetchResponse};
-use crate::provider::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind};
+use crate::provider::http::fetch::{Fetch, FetchResponse};
+use crate::provider::http::transport::{
+    Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
+};
 use crate::redact::Redactor;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 

@@ -16,7 +16,9 @@ use crate::environment::Environment;
 use crate::expert::ExpertKey;
 use crate::fact::{Clock, Stamp};
 use crate::future::BoxFuture;
-use crate::provider::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind};
+use crate::provider::http::transport::{
+    Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
+};
 use crate::redact::Redactor;
 use crate::tool::{ToolCall, ToolHints, ToolKind, ToolResult, ToolSpec};
 

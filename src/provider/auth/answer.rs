@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::cache::{self, Fetched};
 use super::error::AuthError;
-use crate::provider::fetch::{Fetch, FetchResponse as Answer};
-use crate::provider::transport::Transport;
+use crate::provider::http::fetch::{Fetch, FetchResponse as Answer};
+use crate::provider::http::transport::Transport;
 
 /// How long a token holds whose end nobody tells: an hour is what they all give.
 const USUAL_LIFE: u64 = 3600;

@@ -23,7 +23,7 @@ use super::aws_http::AwsHttp;
 use super::cache::{self, Cache, Fetched};
 use super::error::AuthError;
 use crate::environment::Environment;
-use crate::provider::transport::{HttpRequest, Transport};
+use crate::provider::http::transport::{HttpRequest, Transport};
 
 /// The name that Bedrock's requests are signed for.
 const SERVICE: &str = "bedrock";

@@ -13,8 +13,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 
-use crate::provider::fetch::{Fetch, Method};
-use crate::provider::transport::{Transport, TransportErrorKind};
+use crate::provider::http::fetch::{Fetch, Method};
+use crate::provider::http::transport::{Transport, TransportErrorKind};
 
 /// For an exchange whose limits the library does not say.
 const LIMIT: Duration = Duration::from_secs(15);

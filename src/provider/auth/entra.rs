@@ -16,8 +16,8 @@ use super::command;
 use super::error::AuthError;
 use crate::address::base_url_fault;
 use crate::environment::Environment;
-use crate::provider::fetch::Fetch;
-use crate::provider::transport::Transport;
+use crate::provider::http::fetch::Fetch;
+use crate::provider::http::transport::Transport;
 
 const RESOURCE: &str = "https://cognitiveservices.azure.com";
 const SCOPE: &str = "https://cognitiveservices.azure.com/.default";

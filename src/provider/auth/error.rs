@@ -2,8 +2,8 @@
 
 use crate::generation::{FailureKind, GenerationFailure};
 use crate::provider::failure;
-use crate::provider::fetch::FetchResponse;
-use crate::provider::transport::{TransportError, TransportErrorKind};
+use crate::provider::http::fetch::FetchResponse;
+use crate::provider::http::transport::{TransportError, TransportErrorKind};
 
 /// Most characters shown of what a token server says.
 const SAID_LIMIT: usize = 300;

@@ -22,8 +22,8 @@ use super::cache::{self, Cache, Fetched};
 use super::error::AuthError;
 use crate::address::base_url_fault;
 use crate::environment::Environment;
-use crate::provider::fetch::Fetch;
-use crate::provider::transport::Transport;
+use crate::provider::http::fetch::Fetch;
+use crate::provider::http::transport::Transport;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";

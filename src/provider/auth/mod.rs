@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::environment::Environment;
 
-use super::transport::{HttpRequest, Transport};
+use crate::provider::http::transport::{HttpRequest, Transport};
 
 mod answer;
 #[cfg(feature = "aws")]

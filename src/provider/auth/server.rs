@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::provider::ProxySettings;
-use crate::provider::transport::{HttpTransport, Transport};
+use crate::provider::http::transport::{HttpTransport, Transport};
 
 /// Listens on this machine and answers in turn; keeps each request as text.
 pub struct Server {

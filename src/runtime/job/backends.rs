@@ -9,7 +9,7 @@ use crate::config::{Settings, nearest};
 use crate::expert::{Expert, ExpertKey, ModelTier};
 use crate::fact::Clock;
 use crate::id::RunId;
-use crate::provider::transport::{HttpTransport, Transport};
+use crate::provider::http::transport::{HttpTransport, Transport};
 use crate::provider::{Provider, ProviderError, find};
 use crate::redact::Redactor;
 use crate::replay::{

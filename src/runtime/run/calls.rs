@@ -218,7 +218,7 @@ mod tests {
     use crate::event::Event;
     use crate::expert::Expert;
     use crate::message::Message;
-    use crate::provider::transport::HttpTransport;
+    use crate::provider::http::transport::HttpTransport;
     use crate::provider::{Provider, ProxySettings};
     use crate::redact::Redactor;
     use crate::runtime::clock::SystemClock;

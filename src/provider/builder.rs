@@ -1,0 +1,475 @@
+//! Builds a [`Provider`]: settings and variables become an address, credentials and headers, checked once.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use secrecy::SecretString;
+
+use crate::environment::Environment;
+use crate::expert::ModelTier;
+use crate::generation::GenerationFailure;
+use crate::model::{Catalogue, Model};
+use crate::redact::Redactor;
+use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
+
+use crate::provider::auth::{self, Credentials};
+use crate::provider::catalog;
+use crate::provider::http::transport::{HttpRequest, Transport};
+use crate::provider::timeouts::Limits;
+use crate::provider::vendor::base_url::BaseUrl;
+use crate::provider::vendor::endpoint::Place;
+use crate::provider::vendor::{self, KeyVariable, Vendor, WithoutKey};
+use crate::provider::{EncodedRequest, Protocol, ProviderError};
+
+/// Tokens of an answer, without reasoning, that every model can give: the smallest maximum of those in use, and the
+/// original library's number where it knew nothing.
+const UNKNOWN_MAX_OUTPUT: u64 = 4096;
+
+/// A vendor that can be asked: its row, its wire protocol at this address, credentials, and the way there.
+pub struct Provider {
+    pub(super) vendor: &'static Vendor,
+    pub(super) protocol: Box<dyn Protocol>,
+    pub(super) transport: Arc<dyn Transport>,
+    /// Knows the key and every header value, for messages; learns tokens as they are fetched.
+    redactor: RwLock<Redactor>,
+    pub(super) limits: Limits,
+    catalogue: Arc<Catalogue>,
+    base_url: BaseUrl,
+    pub(super) credentials: Credentials,
+    /// The vendor's own and the user's, the user's last.
+    headers: Vec<(String, String)>,
+}
+
+impl Provider {
+    /// A provider with the key that the environment holds, or with what finds credentials when they are needed. Nothing
+    /// is sent yet.
+    ///
+    /// # Errors
+    /// [`ProviderError`]: no such provider in this version, no key, or an address or header that cannot be used.
+    pub fn connect(
+        name: ProviderName,
+        setting: &ProviderSetting,
+        environment: &Environment,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, ProviderError> {
+        let vendor = vendor::vendor(name);
+        let place = Place { setting, environment };
+        let base_url = (vendor.address)(place)?;
+        let credentials = credentials(vendor, place, &transport)?;
+        Self::assemble(vendor, place, base_url, credentials, transport)
+    }
+
+    /// A provider without a key, for a transport that answers from a recording.
+    ///
+    /// # Errors
+    /// As [`Provider::connect`], but for the key and for what an address is made of.
+    pub fn connect_without_key(
+        name: ProviderName,
+        setting: &ProviderSetting,
+        environment: &Environment,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, ProviderError> {
+        let vendor = vendor::vendor(name);
+        let place = Place { setting, environment };
+        let base_url = match (vendor.address)(place) {
+            // Nothing is sent there.
+            Err(ProviderError::MissingPlace { .. }) => BaseUrl::parse(vendor.example, "baseUrl")?,
+            other => other?,
+        };
+        Self::assemble(vendor, place, base_url, Credentials::None { check: "the recording" }, transport)
+    }
+
+    /// The same provider with other limits on silence.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The same provider with other knowledge of models than what this version comes with.
+    #[must_use]
+    pub fn with_catalogue(self, catalogue: Arc<Catalogue>) -> Self {
+        Self { catalogue, ..self }
+    }
+
+    fn assemble(
+        vendor: &'static Vendor,
+        Place { setting, environment }: Place<'_>,
+        base_url: BaseUrl,
+        credentials: Credentials,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, ProviderError> {
+        let own = vendor.headers.iter().filter_map(|header| {
+            let variable = || header.variables.iter().find_map(|name| environment.get(name));
+            let value = (header.setting)(setting).or_else(variable)?;
+            Some((header.name.to_owned(), value.to_owned()))
+        });
+        let users = setting.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+        let headers: Vec<(String, String)> = own.chain(users).collect();
+        if let Some((name, _)) = headers.iter().find(|it| !is_valid_header(it)) {
+            return Err(ProviderError::InvalidHeader { name: name.clone() });
+        }
+        let mut redactor = Redactor::of_environment(environment);
+        if let Some((_, key)) = vendor.key(environment) {
+            redactor.add(key);
+        }
+        for (_, value) in &headers {
+            redactor.add(value);
+        }
+        Ok(Self {
+            vendor,
+            protocol: (vendor.protocol)(setting, &base_url),
+            transport,
+            redactor: RwLock::new(redactor),
+            limits: Limits::default(),
+            catalogue: catalog::built_in(),
+            base_url,
+            credentials,
+            headers,
+        })
+    }
+
+    /// Which provider this is.
+    pub fn name(&self) -> ProviderName {
+        self.vendor.name
+    }
+
+    /// The wire protocol it is spoken to in, e.g. `anthropic-messages`.
+    pub fn protocol_name(&self) -> &'static str {
+        self.protocol.name()
+    }
+
+    /// The model that stands for `tier`; [`ModelTier::Middle`] when nobody asks for one.
+    ///
+    /// # Errors
+    /// [`ProviderError::NoDefaultModel`] where models are named by their owner.
+    pub fn default_model(&self, tier: ModelTier) -> Result<&str, ProviderError> {
+        let provider = self.name();
+        self.catalogue.tier(provider, tier).ok_or(ProviderError::NoDefaultModel { provider })
+    }
+
+    /// What is known of `model`.
+    pub fn model(&self, model: &str) -> Option<&Model> {
+        self.catalogue.model(self.name(), model)
+    }
+
+    /// Whether models have the provider's own names, not their owners', as deployments and local models do.
+    pub fn names_its_models(&self) -> bool {
+        !matches!(self.name(), ProviderName::AzureOpenAi | ProviderName::Ollama)
+    }
+
+    /// Whether it is asked at the vendor's own address.
+    pub fn is_at_home(&self) -> bool {
+        self.vendor.home.is_some_and(|domain| self.base_url.is_within(domain))
+    }
+
+    /// The ids of the models that are known.
+    pub fn known_models(&self) -> impl Iterator<Item = &str> {
+        self.catalogue.models(self.name()).map(|model| model.id.as_str())
+    }
+
+    /// Tokens that prompt and answer of `model` may have together; `None` when that is not known.
+    pub fn context_window(&self, model: &str) -> Option<u64> {
+        self.model(model)?.context_window
+    }
+
+    /// The limit on the answer to send, `None` where the provider needs none (it then uses the model's own).
+    ///
+    /// For a known model its maximum. For an unknown one the vendor's fallback, with room for the reasoning, which
+    /// counts as output.
+    pub fn max_output_tokens(&self, model: &str, reasoning: ReasoningBudget) -> Option<u64> {
+        let fallback = self.vendor.fallback_max_output_tokens?;
+        let known = self.model(model).and_then(|model| model.max_output_tokens);
+        Some(known.unwrap_or_else(|| fallback.saturating_add(reasoning.tokens().unwrap_or(0))))
+    }
+
+    /// The most that `model` answers with, reasoning included: what is set aside of a budget for an answer, and then sent
+    /// as its limit. For an unknown model a number that any takes.
+    pub fn output_bound(&self, model: &str, reasoning: ReasoningBudget) -> u64 {
+        self.max_output_tokens(model, reasoning)
+            .or_else(|| self.model(model)?.max_output_tokens)
+            .unwrap_or_else(|| UNKNOWN_MAX_OUTPUT.saturating_add(reasoning.tokens().unwrap_or(0)))
+    }
+
+    /// Adds address, headers and credentials.
+    ///
+    /// # Errors
+    /// [`AuthError`](crate::provider::auth::AuthError), as a failure.
+    pub(super) async fn authorized(&self, encoded: EncodedRequest) -> Result<HttpRequest, GenerationFailure> {
+        let mut request = self.address(encoded);
+        self.credentials.authorize(&mut request).await?;
+        let mut redactor = self.redactor.write().unwrap_or_else(PoisonError::into_inner);
+        auth::secrets(&request).for_each(|secret| redactor.add(secret));
+        drop(redactor);
+        Ok(request)
+    }
+
+    /// `text` without any secret that is known.
+    pub(super) fn redacted(&self, text: &str) -> String {
+        self.redactor.read().unwrap_or_else(PoisonError::into_inner).text(text)
+    }
+
+    fn address(&self, encoded: EncodedRequest) -> HttpRequest {
+        let mut headers = vec![
+            ("content-type".to_owned(), "application/json".to_owned()),
+            ("user-agent".to_owned(), concat!("perstack/", env!("CARGO_PKG_VERSION")).to_owned()),
+        ];
+        headers.extend(encoded.headers);
+        headers.extend(self.headers.iter().cloned());
+        HttpRequest { url: self.base_url.join(&encoded.path), headers, body: encoded.body.to_string().into_bytes() }
+    }
+}
+
+/// What `vendor` is shown: what the user's own headers say, else the key, else what its row says.
+fn credentials(
+    vendor: &Vendor,
+    place: Place<'_>,
+    transport: &Arc<dyn Transport>,
+) -> Result<Credentials, ProviderError> {
+    let Place { setting, environment } = place;
+    let is_shown = |name: &String| {
+        let is_key_header = |key: &KeyVariable| name.eq_ignore_ascii_case(key.1.header());
+        name.eq_ignore_ascii_case("authorization") || vendor.keys.iter().any(is_key_header)
+    };
+    if setting.headers.keys().any(is_shown) {
+        return Ok(Credentials::None { check: "the headers in [provider.setting]" });
+    }
+    if let Some((KeyVariable(variable, scheme), key)) = vendor.key(environment) {
+        let key = SecretString::from(key);
+        if !is_valid_header(&scheme.present(&key)) {
+            return Err(ProviderError::InvalidKey { variable });
+        }
+        return Ok(Credentials::Key { variable, scheme: *scheme, key });
+    }
+    match vendor.without_key {
+        WithoutKey::Goes => Ok(Credentials::None { check: vendor.keys.first().map_or("the server", |key| key.0) }),
+        WithoutKey::Fails => Err(ProviderError::MissingKey {
+            variable: vendor.keys.first().map_or("the key", |key| key.0),
+            provider: vendor.name,
+        }),
+        WithoutKey::Entra => Ok(Credentials::entra(environment, Arc::clone(transport))),
+        WithoutKey::Aws => aws(vendor, place, transport),
+        WithoutKey::Google => google(vendor, place, transport),
+    }
+}
+
+#[cfg(feature = "aws")]
+fn aws(_: &Vendor, place: Place<'_>, transport: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+    Ok(Credentials::aws(place.aws_region()?, place.environment, Arc::clone(transport)))
+}
+
+#[cfg(not(feature = "aws"))]
+fn aws(vendor: &Vendor, _: Place<'_>, _: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+    let remedy = "set AWS_BEARER_TOKEN_BEDROCK, or build with it";
+    Err(ProviderError::FeatureMissing { provider: vendor.name, feature: "aws", remedy })
+}
+
+#[cfg(feature = "google-cloud")]
+#[expect(clippy::unnecessary_wraps, reason = "its twin without the feature fails")]
+fn google(_: &Vendor, place: Place<'_>, transport: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+    Ok(Credentials::google(place.environment, Arc::clone(transport)))
+}
+
+#[cfg(not(feature = "google-cloud"))]
+fn google(vendor: &Vendor, _: Place<'_>, _: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+    let remedy = "build with it, or put a token into headers";
+    Err(ProviderError::FeatureMissing { provider: vendor.name, feature: "google-cloud", remedy })
+}
+
+/// The project that Google's credentials belong to, as far as a file says.
+#[cfg(feature = "google-cloud")]
+pub(super) fn project_of_credentials(environment: &Environment) -> Option<String> {
+    auth::google::project(environment)
+}
+
+#[cfg(not(feature = "google-cloud"))]
+pub(super) fn project_of_credentials(_: &Environment) -> Option<String> {
+    None
+}
+
+fn is_valid_header((name, value): &(String, String)) -> bool {
+    reqwest::header::HeaderName::try_from(name.as_str()).is_ok()
+        && reqwest::header::HeaderValue::try_from(value.as_str()).is_ok()
+}
+
+/// Names what is asked, never the key.
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provider")
+            .field("name", &self.name())
+            .field("protocol", &self.protocol_name())
+            .field("base_url", &self.base_url)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use indexmap::IndexMap;
+    use serde_json::json;
+
+    use super::*;
+    use crate::provider::testing::{Script, environment};
+
+    fn connect(
+        name: ProviderName,
+        setting: &ProviderSetting,
+        pairs: &[(&str, &str)],
+    ) -> Result<Provider, ProviderError> {
+        Provider::connect(name, setting, &environment(pairs), Arc::new(Script::silent()))
+    }
+
+    fn encoded() -> EncodedRequest {
+        EncodedRequest {
+            path: "/messages".to_owned(),
+            headers: vec![("anthropic-version".to_owned(), "2023-06-01".to_owned())],
+            body: json!({ "model": "m" }),
+        }
+    }
+
+    fn header<'a>(request: &'a HttpRequest, name: &str) -> Vec<&'a str> {
+        request.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    #[test]
+    fn a_missing_key_names_its_variable_and_what_to_do() {
+        let error = connect(ProviderName::Anthropic, &ProviderSetting::default(), &[("ANTHROPIC_API_KEY", "")]);
+        assert_eq!(
+            error.map(|_| ()).unwrap_err().to_string(),
+            "ANTHROPIC_API_KEY is not set: provider anthropic needs a key; set it in the environment or in .env"
+        );
+    }
+
+    #[test]
+    fn a_recording_needs_no_key() {
+        let provider = Provider::connect_without_key(
+            ProviderName::Anthropic,
+            &ProviderSetting::default(),
+            &Environment::default(),
+            Arc::new(Script::silent()),
+        );
+        assert_eq!(provider.map(|provider| header(&provider.address(encoded()), "x-api-key").len()), Ok(0));
+        let nowhere = Provider::connect_without_key(
+            ProviderName::AzureOpenAi,
+            &ProviderSetting::default(),
+            &Environment::default(),
+            Arc::new(Script::silent()),
+        );
+        assert!(nowhere.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_setting_beats_the_variable_for_address_and_headers() {
+        let setting = ProviderSetting {
+            base_url: Some("http://127.0.0.1:9/v1/".to_owned()),
+            project: Some("from-setting".to_owned()),
+            headers: IndexMap::from([("X-Team".to_owned(), "owls".to_owned())]),
+            ..ProviderSetting::default()
+        };
+        let pairs = [
+            ("OPENAI_API_KEY", "sk-0123456789"),
+            ("OPENAI_BASE_URL", "https://other.example.com"),
+            ("OPENAI_PROJECT", "from-variable"),
+            ("OPENAI_ORGANIZATION", "org"),
+        ];
+        let provider = connect(ProviderName::OpenAi, &setting, &pairs).unwrap();
+        let request = provider.authorized(encoded()).await.unwrap();
+        assert_eq!(request.url, "http://127.0.0.1:9/v1/messages");
+        assert_eq!(request.body, br#"{"model":"m"}"#);
+        assert_eq!(header(&request, "authorization"), ["Bearer sk-0123456789"]);
+        assert_eq!(header(&request, "openai-project"), ["from-setting"]);
+        assert_eq!(header(&request, "openai-organization"), ["org"]);
+        assert_eq!(header(&request, "x-team"), ["owls"]);
+        assert_eq!(header(&request, "anthropic-version"), ["2023-06-01"]);
+    }
+
+    #[test]
+    fn an_address_from_a_variable_is_checked_under_the_variables_name() {
+        let pairs = [("ANTHROPIC_API_KEY", "k"), ("ANTHROPIC_BASE_URL", "http://example.com/v1")];
+        let error = connect(ProviderName::Anthropic, &ProviderSetting::default(), &pairs).unwrap_err().to_string();
+        assert!(error.starts_with("ANTHROPIC_BASE_URL is plain http to example.com"), "{error}");
+    }
+
+    #[test]
+    fn a_header_that_http_does_not_allow_is_refused_without_its_value() {
+        let setting = ProviderSetting {
+            headers: IndexMap::from([("x-team".to_owned(), "owls\nand more".to_owned())]),
+            ..ProviderSetting::default()
+        };
+        let error = connect(ProviderName::Anthropic, &setting, &[("ANTHROPIC_API_KEY", "k")]).unwrap_err();
+        assert_eq!(error, ProviderError::InvalidHeader { name: "x-team".to_owned() });
+        assert!(!error.to_string().contains("owls"));
+    }
+
+    #[test]
+    fn only_the_vendors_own_address_is_home() {
+        let is_at_home = |base_url: Option<&str>| {
+            let setting = ProviderSetting { base_url: base_url.map(str::to_owned), ..ProviderSetting::default() };
+            connect(ProviderName::OpenAi, &setting, &[("OPENAI_API_KEY", "k")]).map(|provider| provider.is_at_home())
+        };
+        assert_eq!(is_at_home(None), Ok(true));
+        assert_eq!(is_at_home(Some("https://api.openai.com/v1/")), Ok(true));
+        assert_eq!(is_at_home(Some("http://127.0.0.1:9/v1")), Ok(false));
+    }
+
+    #[test]
+    fn a_handed_down_catalogue_is_what_the_provider_knows() {
+        let text = "[anthropic]\nlow = \"m\"\n[anthropic.models]\nm = { maxOutput = 7 }\n";
+        let catalogue = Arc::new(Catalogue::parse(text, "here").unwrap());
+        let setting = ProviderSetting::default();
+        let provider = connect(ProviderName::Anthropic, &setting, &[("ANTHROPIC_API_KEY", "k")]).unwrap();
+        let provider = provider.with_catalogue(catalogue);
+        assert_eq!(provider.default_model(ModelTier::Low), Ok("m"));
+        let none = ProviderError::NoDefaultModel { provider: ProviderName::Anthropic };
+        assert_eq!(provider.default_model(ModelTier::High), Err(none));
+        assert_eq!(provider.max_output_tokens("m", ReasoningBudget::None), Some(7));
+        assert_eq!(provider.context_window("m"), None);
+        assert_eq!(provider.known_models().collect::<Vec<_>>(), ["m"]);
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_sent_is_named_by_its_variable() {
+        let error = connect(ProviderName::OpenAi, &ProviderSetting::default(), &[("OPENAI_API_KEY", "sk\nsecret")]);
+        let error = error.map(|_| ()).unwrap_err();
+        assert_eq!(error, ProviderError::InvalidKey { variable: "OPENAI_API_KEY" });
+        assert!(!error.to_string().contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_header_of_the_users_stands_in_for_the_key() {
+        let setting = ProviderSetting {
+            headers: IndexMap::from([("Authorization".to_owned(), "Bearer gateway".to_owned())]),
+            ..ProviderSetting::default()
+        };
+        for key in ["", "k-0123456789"] {
+            let provider = connect(ProviderName::OpenAi, &setting, &[("OPENAI_API_KEY", key)]).unwrap();
+            let request = provider.authorized(encoded()).await.unwrap();
+            assert_eq!(header(&request, "authorization"), ["Bearer gateway"], "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn azure_takes_a_key_or_a_token() {
+        let place = ("AZURE_RESOURCE_NAME", "owls");
+        let authorized = async |pairs: &[(&str, &str)]| {
+            let provider = connect(ProviderName::AzureOpenAi, &ProviderSetting::default(), pairs).unwrap();
+            let request = provider.authorized(encoded()).await.unwrap();
+            let get = |name| header(&request, name).concat();
+            (get("api-key"), get("authorization"))
+        };
+        let expected = |key: &str, bearer: &str| (key.to_owned(), bearer.to_owned());
+        let both = [place, ("AZURE_OPENAI_API_KEY", "second"), ("AZURE_API_KEY", "first")];
+        assert_eq!(authorized(&both).await, expected("first", ""));
+        assert_eq!(authorized(&[place, ("AZURE_AD_TOKEN", "t")]).await, expected("", "Bearer t"));
+    }
+
+    #[test]
+    fn only_anthropic_is_told_how_much_it_may_answer() {
+        let setting = ProviderSetting::default();
+        let anthropic = connect(ProviderName::Anthropic, &setting, &[("ANTHROPIC_API_KEY", "k")]).unwrap();
+        assert_eq!(anthropic.max_output_tokens("claude-sonnet-4-5", ReasoningBudget::High), Some(64_000));
+        assert_eq!(anthropic.max_output_tokens("some-model", ReasoningBudget::None), Some(4096));
+        assert_eq!(anthropic.max_output_tokens("some-model", ReasoningBudget::High), Some(14_096));
+        let openai = connect(ProviderName::OpenAi, &setting, &[("OPENAI_API_KEY", "k")]).unwrap();
+        assert_eq!(openai.max_output_tokens("gpt-5", ReasoningBudget::High), None);
+        assert_eq!(openai.context_window("gpt-5"), Some(400_000));
+    }
+}

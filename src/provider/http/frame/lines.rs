@@ -1,0 +1,267 @@
+//! Frames that are made of lines: server-sent events and lines of JSON.
+//!
+//! Knows lines, fields and characters. Server-sent events follow the WHATWG HTML standard, "Server-sent events"
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+
+use crate::provider::Frame;
+use crate::provider::http::frame::FrameError;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// What the lines are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineKind {
+    /// Fields of server-sent events.
+    Fields,
+    /// JSON, a value each.
+    Json,
+}
+
+/// The lines of one answer.
+#[derive(Debug)]
+pub(super) struct Lines {
+    kind: LineKind,
+    limit: usize,
+    /// Bytes of the line that has not ended yet.
+    line: Vec<u8>,
+    /// A carriage return ended the last line: a line feed right after it belongs to the same line end.
+    after_carriage_return: bool,
+    /// No line has ended yet, so a byte order mark may stand in front.
+    at_start: bool,
+    event: Option<String>,
+    /// The data lines of the event so far; `None` until there is one (an empty one counts).
+    data: Option<String>,
+    keep_alives: u64,
+}
+
+impl Lines {
+    pub(super) fn new(kind: LineKind, limit: usize) -> Self {
+        Self {
+            kind,
+            limit,
+            line: Vec::new(),
+            after_carriage_return: false,
+            at_start: true,
+            event: None,
+            data: None,
+            keep_alives: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+        let mut frames = Vec::new();
+        if std::mem::take(&mut self.after_carriage_return) {
+            match bytes {
+                [b'\n', rest @ ..] => bytes = rest,
+                [] => self.after_carriage_return = true,
+                _ => {}
+            }
+        }
+        while let Some(end) = bytes.iter().position(|byte| self.ends_line(*byte)) {
+            let (line, rest) = bytes.split_at(end);
+            self.extend_line(line)?;
+            bytes = match rest {
+                [b'\r', b'\n', rest @ ..] | [_, rest @ ..] => rest,
+                [] => rest,
+            };
+            self.after_carriage_return = rest == b"\r";
+            if let Some(frame) = self.end_line()? {
+                frames.push(frame);
+            }
+        }
+        self.extend_line(bytes)?;
+        Ok(frames)
+    }
+
+    /// What the end of the bytes completes: a last line of JSON without its line feed. An event that was cut off before
+    /// its blank line is dropped, as the standard says, and so is half a line of JSON: the answer then lacks its end,
+    /// which tells more than a parser's complaint.
+    pub(super) fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
+        match self.kind {
+            LineKind::Fields => Ok(None),
+            LineKind::Json => {
+                Ok(self.end_line()?.filter(|frame| serde_json::from_str::<serde::de::IgnoredAny>(&frame.data).is_ok()))
+            }
+        }
+    }
+
+    /// How many comments and blank lines of JSON came: signs of life that carry no data.
+    pub(super) fn keep_alives(&self) -> u64 {
+        self.keep_alives
+    }
+
+    fn ends_line(&self, byte: u8) -> bool {
+        byte == b'\n' || (byte == b'\r' && self.kind == LineKind::Fields)
+    }
+
+    fn extend_line(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
+        let held = self.line.len() + self.data.as_ref().map_or(0, String::len);
+        if held.saturating_add(bytes.len()) > self.limit {
+            return Err(FrameError::TooLarge { limit: self.limit });
+        }
+        self.line.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end_line(&mut self) -> Result<Option<Frame>, FrameError> {
+        let mut bytes = std::mem::take(&mut self.line);
+        if std::mem::take(&mut self.at_start) && bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+        }
+        let line = String::from_utf8(bytes).map_err(|_| FrameError::NotUtf8)?;
+        Ok(match self.kind {
+            LineKind::Fields => self.end_event_line(&line),
+            LineKind::Json => self.end_json_line(line),
+        })
+    }
+
+    fn end_event_line(&mut self, line: &str) -> Option<Frame> {
+        if line.is_empty() {
+            let event = self.event.take();
+            return self.data.take().map(|data| Frame::event(event, data));
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "" => self.keep_alives += 1,
+            "event" => self.event = Some(value.to_owned()).filter(|name| !name.is_empty()),
+            "data" => match &mut self.data {
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(value);
+                }
+                none => *none = Some(value.to_owned()),
+            },
+            // `id` and `retry` serve reconnecting, which a billed request never does; others are unknown.
+            _ => {}
+        }
+        None
+    }
+
+    fn end_json_line(&mut self, line: String) -> Option<Frame> {
+        if line.trim().is_empty() {
+            self.keep_alives += 1;
+            return None;
+        }
+        Some(Frame::event(None, line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::provider::Framing;
+    use crate::provider::http::frame::Framer;
+
+    fn frames_of<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Frame>, FrameError> {
+        let mut framer = Framer::new(framing, 1024);
+        let mut found = Vec::new();
+        for chunk in chunks {
+            found.extend(framer.push(chunk)?);
+        }
+        found.extend(framer.finish()?);
+        Ok(found)
+    }
+
+    fn sse(text: &str) -> Result<Vec<Frame>, FrameError> {
+        frames_of(Framing::Sse, [text.as_bytes()])
+    }
+
+    fn frame(event: Option<&str>, data: &str) -> Frame {
+        Frame::event(event.map(str::to_owned), data.to_owned())
+    }
+
+    #[test]
+    fn every_line_end_ends_a_line() {
+        let expected = Ok(vec![frame(Some("a"), "1"), frame(None, "2")]);
+        assert_eq!(sse("event: a\ndata: 1\n\ndata: 2\n\n"), expected);
+        assert_eq!(sse("event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n"), expected);
+        assert_eq!(sse("event: a\rdata: 1\r\rdata: 2\r\r"), expected);
+    }
+
+    #[test]
+    fn data_lines_are_joined_and_only_one_space_is_taken_off() {
+        assert_eq!(sse("data:one\ndata:  two\ndata\n\n"), Ok(vec![frame(None, "one\n two\n")]));
+        assert_eq!(sse("data:\n\n"), Ok(vec![frame(None, "")]));
+    }
+
+    #[test]
+    fn a_byte_order_mark_counts_only_in_front() {
+        assert_eq!(sse("\u{feff}data: 1\n\n"), Ok(vec![frame(None, "1")]));
+        assert_eq!(sse("data: 1\n\n\u{feff}data: 2\n\n"), Ok(vec![frame(None, "1")]));
+    }
+
+    #[test]
+    fn comments_and_events_without_data_are_no_frames() {
+        let mut framer = Framer::new(Framing::Sse, 1024);
+        let found = framer.push(b": keep-alive\n\nevent: ping\n\nid: 7\nretry: 5\n\n:\n\ndata: 1\n\n");
+        assert_eq!(found, Ok(vec![frame(None, "1")]));
+        assert_eq!(framer.keep_alives(), 2);
+    }
+
+    #[test]
+    fn an_event_without_its_blank_line_is_dropped() {
+        assert_eq!(sse("data: 1\n\ndata: 2\n"), Ok(vec![frame(None, "1")]));
+    }
+
+    #[test]
+    fn invalid_utf_8_is_an_error() {
+        assert_eq!(frames_of(Framing::Sse, [b"data: \xff\n\n".as_slice()]), Err(FrameError::NotUtf8));
+        assert_eq!(frames_of(Framing::Ndjson, [b"\"\xc3\"\n".as_slice()]), Err(FrameError::NotUtf8));
+    }
+
+    #[test]
+    fn a_frame_beyond_the_limit_is_an_error_whether_in_one_line_or_many() {
+        let one = format!("data: {}", "x".repeat(2000));
+        let many = "data: 0123456789\n".repeat(200);
+        for text in [one, many] {
+            assert_eq!(sse(&text), Err(FrameError::TooLarge { limit: 1024 }));
+        }
+    }
+
+    #[test]
+    fn json_lines_are_frames_and_the_last_needs_no_line_feed() {
+        let lines = b"{\"a\":1}\r\n\n{\"b\":2}".as_slice();
+        assert_eq!(frames_of(Framing::Ndjson, [lines]), Ok(vec![frame(None, "{\"a\":1}\r"), frame(None, "{\"b\":2}")]));
+        assert_eq!(frames_of(Framing::Ndjson, [b"{\"a\":1}\n{\"b\"".as_slice()]), Ok(vec![frame(None, "{\"a\":1}")]));
+    }
+
+    /// Bytes that are likely to be events: words, line ends and a character of several bytes, in any order.
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let word = prop::sample::select(vec![
+            "data:",
+            "data: ",
+            "event: x",
+            ":",
+            "\n",
+            "\r",
+            "\r\n",
+            "\n\n",
+            "\r\n\r\n",
+            "é🦉",
+            "{\"a\":1}",
+            "\u{feff}",
+            " ",
+        ]);
+        prop::collection::vec(word, 0..60).prop_map(|words| words.concat().into_bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_bytes_gives_the_same_frames(
+            bytes in stream(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            for framing in [Framing::Sse, Framing::Ndjson] {
+                prop_assert_eq!(frames_of(framing, chunks.iter().copied()), frames_of(framing, [bytes.as_slice()]));
+                prop_assert_eq!(frames_of(framing, bytes.chunks(1)), frames_of(framing, [bytes.as_slice()]));
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Frames that are binary messages: the AWS event stream, `application/vnd.amazon.eventstream`.
+//!
+//! Format: <https://smithy.io/2.0/aws/amazon-eventstream.html>. A message is its whole length and its headers' length
+//! (4 bytes each, big-endian), the checksum of those eight bytes, headers, payload, and the checksum of all before it.
+
+use serde_json::json;
+
+use crate::provider::Frame;
+use crate::provider::http::frame::FrameError;
+
+/// Bytes of the two lengths and of a checksum.
+const LENGTHS: usize = 8;
+const CHECKSUM: usize = 4;
+/// Bytes of lengths and their checksum.
+const PRELUDE: usize = LENGTHS + CHECKSUM;
+/// Fewest bytes of a message: one without headers and payload.
+const SMALLEST: usize = PRELUDE + CHECKSUM;
+/// The type of a header value that is text.
+const TEXT: u8 = 7;
+
+const BAD_PRELUDE: FrameError =
+    FrameError::Damaged { what: "the checksum of a message's lengths is wrong, or the answer is no AWS event stream" };
+const BAD_LENGTHS: FrameError = FrameError::Damaged { what: "the lengths of a message cannot be" };
+const BAD_MESSAGE: FrameError = FrameError::Damaged { what: "the checksum of a message is wrong" };
+const BAD_HEADERS: FrameError = FrameError::Damaged { what: "the headers of a message cannot be read" };
+
+/// The messages of one answer.
+#[derive(Debug)]
+pub(super) struct Messages {
+    limit: usize,
+    /// Bytes of the message that has not ended yet; no more than `limit` before the next piece comes.
+    held: Vec<u8>,
+}
+
+impl Messages {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, held: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+        self.held.extend_from_slice(bytes);
+        let mut rest = self.held.as_slice();
+        let mut frames = Vec::new();
+        while let Some(message) = Message::take(&mut rest, self.limit)? {
+            frames.push(message.into_frame()?);
+        }
+        let done = self.held.len() - rest.len();
+        self.held.drain(..done);
+        Ok(frames)
+    }
+}
+
+/// A whole message whose checksums are right.
+struct Message<'a> {
+    headers: &'a [u8],
+    payload: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// Takes a message off the front of `bytes`, if it is there as a whole. Lengths are believed only when their
+    /// checksum is right: a damaged one would have us wait for gigabytes.
+    fn take(bytes: &mut &'a [u8], limit: usize) -> Result<Option<Self>, FrameError> {
+        let mut rest = *bytes;
+        let (Some(lengths), Some(checksum)) = (take(&mut rest, LENGTHS), take(&mut rest, CHECKSUM)) else {
+            return Ok(None);
+        };
+        if !is_checksum(checksum, lengths) {
+            return Err(BAD_PRELUDE);
+        }
+        let (whole, headers) = lengths.split_at(LENGTHS / 2);
+        let (whole, headers) = (number(whole), number(headers));
+        let payload =
+            whole.checked_sub(SMALLEST).and_then(|content| content.checked_sub(headers)).ok_or(BAD_LENGTHS)?;
+        if whole > limit {
+            return Err(FrameError::TooLarge { limit });
+        }
+        let checked = bytes.get(..whole.saturating_sub(CHECKSUM)).unwrap_or_default();
+        let (Some(headers), Some(payload), Some(checksum)) =
+            (take(&mut rest, headers), take(&mut rest, payload), take(&mut rest, CHECKSUM))
+        else {
+            return Ok(None);
+        };
+        if !is_checksum(checksum, checked) {
+            return Err(BAD_MESSAGE);
+        }
+        *bytes = rest;
+        Ok(Some(Self { headers, payload }))
+    }
+
+    fn into_frame(self) -> Result<Frame, FrameError> {
+        let headers = Headers::read(self.headers)?;
+        let data = std::str::from_utf8(self.payload).map_err(|_| FrameError::NotUtf8)?.to_owned();
+        Ok(match headers.message_type {
+            Some("exception") => Frame { event: owned(headers.exception_type), data, is_failure: true },
+            Some("error") => {
+                let data = json!({"message": headers.error_message.unwrap_or_default()}).to_string();
+                Frame { event: owned(headers.error_code), data, is_failure: true }
+            }
+            _ => Frame::event(owned(headers.event_type), data),
+        })
+    }
+}
+
+/// The headers that tell what a message is; others (its content type) say nothing new.
+#[derive(Default)]
+struct Headers<'a> {
+    message_type: Option<&'a str>,
+    event_type: Option<&'a str>,
+    exception_type: Option<&'a str>,
+    error_code: Option<&'a str>,
+    error_message: Option<&'a str>,
+}
+
+impl<'a> Headers<'a> {
+    fn read(mut bytes: &'a [u8]) -> Result<Self, FrameError> {
+        let mut headers = Self::default();
+        while !bytes.is_empty() {
+            let (name, value) = header(&mut bytes).ok_or(BAD_HEADERS)?;
+            let known = match name {
+                b":message-type" => &mut headers.message_type,
+                b":event-type" => &mut headers.event_type,
+                b":exception-type" => &mut headers.exception_type,
+                b":error-code" => &mut headers.error_code,
+                b":error-message" => &mut headers.error_message,
+                _ => continue,
+            };
+            *known = value.map(std::str::from_utf8).transpose().map_err(|_| FrameError::NotUtf8)?;
+        }
+        Ok(headers)
+    }
+}
+
+/// Takes a header off the front: its name, and its value if that is text. `None` when it is cut short or of a type
+/// that does not exist.
+fn header<'a>(bytes: &mut &'a [u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+    let length = number(take(bytes, 1)?);
+    let name = take(bytes, length)?;
+    let kind = *take(bytes, 1)?.first()?;
+    let length = match kind {
+        // True and false.
+        0 | 1 => 0,
+        // Integers of growing size, a time, a UUID.
+        2 => 1,
+        3 => 2,
+        4 => 4,
+        5 | 8 => 8,
+        9 => 16,
+        // Bytes and text tell their length.
+        6 | TEXT => number(take(bytes, 2)?),
+        _ => return None,
+    };
+    let value = take(bytes, length)?;
+    Some((name, (kind == TEXT).then_some(value)))
+}
+
+/// Takes `count` bytes off the front, if they are there.
+fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(count)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+/// A big-endian number of at most four bytes.
+fn number(bytes: &[u8]) -> usize {
+    bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte))
+}
+
+fn is_checksum(checksum: &[u8], bytes: &[u8]) -> bool {
+    checksum == crc32fast::hash(bytes).to_be_bytes()
+}
+
+fn owned(text: Option<&str>) -> Option<String> {
+    text.map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::provider::Framing;
+    use crate::provider::event_stream::{error, event, exception, framed, message};
+    use crate::provider::http::frame::Framer;
+
+    const LIMIT: usize = 4096;
+
+    fn frames_of<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Frame>, FrameError> {
+        let mut framer = Framer::new(Framing::AwsEventStream, LIMIT);
+        let mut found = Vec::new();
+        for chunk in chunks {
+            found.extend(framer.push(chunk)?);
+        }
+        found.extend(framer.finish()?);
+        Ok(found)
+    }
+
+    fn frame(event: &str, data: &str) -> Frame {
+        Frame::event(Some(event.to_owned()), data.to_owned())
+    }
+
+    #[test]
+    fn events_exceptions_and_errors_are_told_apart() {
+        let bytes = [
+            event("contentBlockDelta", &json!({"text": "é🦉"})),
+            exception("throttlingException", &json!({"message": "Slow down."})),
+            error("InternalFailure", "Oh \"no\"."),
+            message(&[], b"bare"),
+        ]
+        .concat();
+        let failure = |event, data| Frame { is_failure: true, ..frame(event, data) };
+        let expected = vec![
+            frame("contentBlockDelta", r#"{"text":"é🦉"}"#),
+            failure("throttlingException", r#"{"message":"Slow down."}"#),
+            failure("InternalFailure", r#"{"message":"Oh \"no\"."}"#),
+            Frame::event(None, "bare".to_owned()),
+        ];
+        assert_eq!(frames_of([bytes.as_slice()]), Ok(expected));
+    }
+
+    #[test]
+    fn headers_of_every_type_are_passed_over() {
+        let headers = [
+            b"\x01a\x00\x01b\x01\x01c\x02\x7f\x01d\x03\x01\x02\x01e\x04\0\0\0\x01".as_slice(),
+            b"\x01f\x05\0\0\0\0\0\0\0\0\x01g\x06\0\x02\xff\xfe\x0b:event-type\x07\0\x01x",
+            b"\x01t\x08\0\0\0\0\0\0\0\0\x01u\x09\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        ]
+        .concat();
+        assert_eq!(frames_of([framed(&headers, b"{}").as_slice()]), Ok(vec![frame("x", "{}")]));
+        // Cut short at every place, or of a type that does not exist.
+        let ends: Vec<usize> = [3, 6, 10, 15, 22, 33, 40, 56, 67, 86].into();
+        for end in 1..headers.len() {
+            let read = frames_of([framed(&headers[..end], b"{}").as_slice()]);
+            assert_eq!(read.is_ok(), ends.contains(&end), "{end}: {read:?}");
+        }
+        assert_eq!(frames_of([framed(b"\x01a\x0a", b"").as_slice()]), Err(BAD_HEADERS));
+    }
+
+    #[test]
+    fn what_is_no_text_is_an_error() {
+        assert_eq!(frames_of([message(&[], b"\xff").as_slice()]), Err(FrameError::NotUtf8));
+        let headers = b"\x0b:event-type\x07\0\x01\xff";
+        assert_eq!(frames_of([framed(headers, b"").as_slice()]), Err(FrameError::NotUtf8));
+    }
+
+    #[test]
+    fn lengths_are_checked_before_anything_is_awaited() {
+        let prelude = |whole: u32, headers: u32| {
+            let mut bytes = [whole.to_be_bytes(), headers.to_be_bytes()].concat();
+            bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+            frames_of([bytes.as_slice()])
+        };
+        assert_eq!(prelude(4096, 0), Ok(Vec::new()));
+        assert_eq!(prelude(4097, 0), Err(FrameError::TooLarge { limit: LIMIT }));
+        assert_eq!(prelude(u32::MAX, 7), Err(FrameError::TooLarge { limit: LIMIT }));
+        for (whole, headers) in [(0, 0), (15, 0), (16, 1), (20, 5), (16, u32::MAX)] {
+            assert_eq!(prelude(whole, headers), Err(BAD_LENGTHS), "{whole} {headers}");
+        }
+        assert_eq!(frames_of([b"event: message_start\n".as_slice()]), Err(BAD_PRELUDE));
+    }
+
+    #[test]
+    fn a_message_that_was_cut_off_is_dropped() {
+        let bytes = [event("a", &json!(1)), event("b", &json!(2))].concat();
+        assert_eq!(frames_of([&bytes[..bytes.len() - 1]]), Ok(vec![frame("a", "1")]));
+    }
+
+    /// Messages of all kinds.
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let one = ("[a-z]{0,9}", "[a-zé🦉]{0,30}", 0..3).prop_map(|(name, text, kind)| match kind {
+            0 => event(&name, &json!({"text": text})),
+            1 => exception(&name, &json!({"message": text})),
+            _ => error(&name, &text),
+        });
+        prop::collection::vec(one, 1..6).prop_map(|messages| messages.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_bytes_gives_the_same_frames(
+            bytes in stream(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let whole = frames_of([bytes.as_slice()]);
+            prop_assert!(whole.is_ok());
+            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(&frames_of(chunks.iter().copied()), &whole);
+            prop_assert_eq!(&frames_of(bytes.chunks(1)), &whole);
+        }
+
+        #[test]
+        fn any_changed_byte_is_noticed(bytes in stream(), at in any::<prop::sample::Index>(), change in 1_u8..) {
+            let mut bytes = bytes;
+            *at.get_mut(&mut bytes) ^= change;
+            let read = frames_of([bytes.as_slice()]);
+            prop_assert!(matches!(read, Err(FrameError::Damaged { .. })), "{:?}", read);
+        }
+
+        #[test]
+        fn arbitrary_bytes_and_headers_do_no_harm(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            headers in prop::collection::vec(0_u8..12, 0..60),
+        ) {
+            prop_assert_eq!(frames_of(bytes.chunks(7)), frames_of([bytes.as_slice()]));
+            prop_assert_eq!(frames_of(framed(&headers, &bytes).chunks(5)), frames_of([framed(&headers, &bytes).as_slice()]));
+        }
+    }
+}

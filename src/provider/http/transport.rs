@@ -1,0 +1,455 @@
+//! Sends requests: the one file that talks to a model's server.
+//!
+//! [`HttpTransport`] knows connections and certificates; which proxy to take is told to it. What is sent and what an answer means is decided
+//! elsewhere, and so are time limits on answers; recorded sessions come in as another [`Transport`].
+
+use std::error::Error;
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Proxy, Url};
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
+use crate::future::BoxFuture;
+
+use crate::provider::http::ca_certificates::ExtraRoots;
+use crate::provider::http::fetch::{self, Fetch, FetchResponse, Method};
+use crate::provider::{ProviderError, ProxySettings};
+
+/// Time for name look-up, TCP, proxy and TLS together. Seconds even on a bad line; a dead address shows soon.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends one request and gives the answer's head; its body follows piece by piece.
+pub trait Transport: Send + Sync {
+    /// Sends `request`. Dropping the future, or the body, closes the connection.
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>>;
+
+    /// Carries out a small exchange, whole. A transport that answers from elsewhere than the network has none.
+    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<FetchResponse, TransportError>> {
+        Box::pin(async move {
+            let place = request.url.split('?').next().unwrap_or_default();
+            Err(unusable(format!("{place} cannot be asked: there is no network here")))
+        })
+    }
+}
+
+/// A POST request. Of headers of one name the last counts. Header values may be secrets, so `Debug` shows names only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpRequest {
+    pub url: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+/// An answer: its head, and its body to be read.
+pub struct HttpResponse {
+    pub status: u16,
+    /// Names in lower case. Values that are no visible ASCII are left out.
+    pub headers: Vec<(String, String)>,
+    pub body: Box<dyn Body>,
+}
+
+/// The bytes of an answer as they arrive.
+pub trait Body: Send {
+    /// The next piece; `None` at the end.
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, TransportError>>;
+}
+
+impl HttpResponse {
+    /// The first value of header `name` (lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("HttpRequest")
+            .field("url", &self.url)
+            .field("headers", &names)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
+}
+
+/// Why no answer, or no more of it, came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct TransportError {
+    pub kind: TransportErrorKind,
+    /// Names the host and the cause; never a header's value or an address's query.
+    pub message: String,
+}
+
+/// The kinds of [`TransportError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TransportErrorKind {
+    /// No connection, or a connection cut: the next try may fare better.
+    Connection,
+    /// The server's certificate is not trusted, or TLS could not be agreed on.
+    Certificate,
+    /// The request cannot be sent as it is.
+    Unusable,
+    /// A recorded session has no answer to this request.
+    Replay,
+}
+
+/// Requests over HTTP/1.1 and HTTP/2 with TLS by rustls and the system's certificates.
+pub struct HttpTransport {
+    proxies: Vec<Proxy>,
+    /// A proxy may itself be reached by TLS, whatever the request's own scheme.
+    has_proxy: bool,
+    roots: ExtraRoots,
+    /// For plain http: needs no certificates, which take milliseconds to load.
+    plain: OnceLock<Result<Client, TransportError>>,
+    secure: OnceLock<Result<Client, TransportError>>,
+    /// For a machine's own metadata: no proxy, no certificates.
+    direct: OnceLock<Result<Client, TransportError>>,
+}
+
+impl HttpTransport {
+    /// A transport that connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`ProviderError::InvalidProxy`].
+    pub fn new(proxy: &ProxySettings) -> Result<Self, ProviderError> {
+        // Fails when the program around this library has installed a provider of its own: then that one serves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let proxies = proxy.proxies().map_err(|_| ProviderError::InvalidProxy)?;
+        Ok(Self {
+            has_proxy: !proxies.is_empty(),
+            proxies,
+            roots: ExtraRoots::default(),
+            plain: OnceLock::new(),
+            secure: OnceLock::new(),
+            direct: OnceLock::new(),
+        })
+    }
+
+    /// A transport as the usual variables say: proxies, unless `proxy` is the one for all requests, and certificates
+    /// to trust besides the system's (`SSL_CERT_FILE`).
+    ///
+    /// # Errors
+    /// As [`HttpTransport::new`].
+    pub fn of_environment(proxy: Option<&str>, environment: &Environment) -> Result<Self, ProviderError> {
+        let proxy = ProxySettings::settle(proxy, environment);
+        Ok(Self { roots: ExtraRoots::of_environment(environment), ..Self::new(&proxy)? })
+    }
+
+    fn client(&self, url: &Url) -> Result<&Client, TransportError> {
+        let is_plain = url.scheme() == "http" && !self.has_proxy;
+        let (cell, way) = if is_plain { (&self.plain, Way::Plain) } else { (&self.secure, Way::Secure) };
+        cell.get_or_init(|| self.build(way)).as_ref().map_err(Clone::clone)
+    }
+
+    fn fetching_client(&self, url: &Url) -> Result<&Client, TransportError> {
+        if url.scheme() == "http" && fetch::is_metadata(url) {
+            return self.direct.get_or_init(|| self.build(Way::Direct)).as_ref().map_err(Clone::clone);
+        }
+        self.client(url)
+    }
+
+    fn build(&self, way: Way) -> Result<Client, TransportError> {
+        let mut builder = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A redirect would carry the key to wherever the server says.
+            .redirect(reqwest::redirect::Policy::none())
+            // Only the proxies handed in: the process environment is read by the command line alone.
+            .no_proxy();
+        if way != Way::Direct {
+            for proxy in &self.proxies {
+                builder = builder.proxy(proxy.clone());
+            }
+        }
+        builder = match way {
+            Way::Plain | Way::Direct => builder.tls_certs_only([]),
+            Way::Secure => builder.tls_certs_merge(self.roots.load()?),
+        };
+        builder.build().map_err(|error| TransportError {
+            kind: TransportErrorKind::Certificate,
+            message: format!("cannot set up TLS: {}", causes(&error)),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Without TLS.
+    Plain,
+    Secure,
+    /// Without TLS and proxies.
+    Direct,
+}
+
+impl Transport for HttpTransport {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
+        Box::pin(async move {
+            let url = Url::parse(&request.url).map_err(|error| unusable(format!("the address is no URL: {error}")))?;
+            let host = host_of(&url);
+            let headers = header_map(&request.headers)?;
+            let sent = self.client(&url)?.post(url).headers(headers).body(request.body).send();
+            let way = if self.has_proxy { format!("{host} (a proxy is set)") } else { host.clone() };
+            let response = sent.await.map_err(|error| send_error(&way, &error))?;
+            Ok(HttpResponse {
+                status: response.status().as_u16(),
+                headers: visible_headers(&response),
+                body: Box::new(HttpBody { response, host }),
+            })
+        })
+    }
+
+    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<FetchResponse, TransportError>> {
+        Box::pin(async move {
+            let url = Url::parse(&request.url).map_err(|error| unusable(format!("the address is no URL: {error}")))?;
+            let host = host_of(&url);
+            let limit = request.limit;
+            let exchange = async {
+                let client = self.fetching_client(&url)?;
+                let method = match request.method {
+                    Method::Get => reqwest::Method::GET,
+                    Method::Post => reqwest::Method::POST,
+                    Method::Put => reqwest::Method::PUT,
+                };
+                let headers = header_map(&request.headers)?;
+                let sent = client.request(method, url).headers(headers).body(request.body).send();
+                let response = sent.await.map_err(|error| send_error(&host, &error))?;
+                let (status, headers) = (response.status().as_u16(), visible_headers(&response));
+                let mut body = HttpBody { response, host: host.clone() };
+                Ok(FetchResponse { status, headers, body: fetch::whole(&mut body, &host).await? })
+            };
+            tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| {
+                let message = format!("no answer from {host} within {limit:?}");
+                Err(TransportError { kind: TransportErrorKind::Connection, message })
+            })
+        })
+    }
+}
+
+/// Names in lower case; values that are no visible ASCII are left out.
+fn visible_headers(response: &reqwest::Response) -> Vec<(String, String)> {
+    let headers = response.headers().iter();
+    headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))).collect()
+}
+
+struct HttpBody {
+    response: reqwest::Response,
+    host: String,
+}
+
+impl Body for HttpBody {
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, TransportError>> {
+        Box::pin(async move {
+            match self.response.chunk().await {
+                Ok(chunk) => Ok(chunk.map(Vec::from)),
+                Err(error) => Err(TransportError {
+                    kind: TransportErrorKind::Connection,
+                    message: format!("the connection to {} was cut in mid-answer: {}", self.host, causes(&error)),
+                }),
+            }
+        })
+    }
+}
+
+fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, TransportError> {
+    let mut map = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let valid = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::try_from(value.as_str()).ok());
+        let Some((key, mut value)) = valid else {
+            return Err(unusable(format!("header {name:?} has a name or value that HTTP does not allow")));
+        };
+        value.set_sensitive(true);
+        map.insert(key, value);
+    }
+    Ok(map)
+}
+
+/// The host, with the port where the address names one: several local servers share a host.
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn unusable(message: String) -> TransportError {
+    TransportError { kind: TransportErrorKind::Unusable, message }
+}
+
+fn send_error(host: &str, error: &reqwest::Error) -> TransportError {
+    let causes = causes(error);
+    if let Some(cause) = tls_cause(error) {
+        let remedy = match cause {
+            rustls::Error::InvalidCertificate(_) => {
+                "; if a proxy of your network stands between, set SSL_CERT_FILE to its certificate authority's PEM file"
+            }
+            _ => "",
+        };
+        let message = format!("no secure connection to {host}: {causes}{remedy}");
+        return TransportError { kind: TransportErrorKind::Certificate, message };
+    }
+    if error.is_builder() {
+        return unusable(format!("the request to {host} cannot be sent: {causes}"));
+    }
+    let message = if error.is_connect() && error.is_timeout() {
+        format!("cannot connect to {host}: no answer within {} s", CONNECT_TIMEOUT.as_secs())
+    } else if error.is_connect() {
+        format!("cannot connect to {host}: {causes}")
+    } else {
+        format!("the connection to {host} was cut before it answered: {causes}")
+    };
+    TransportError { kind: TransportErrorKind::Connection, message }
+}
+
+/// The messages below `error`, from the outside in. The error's own message is left out: it holds the whole address.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    for message in chain(error).map(ToString::to_string) {
+        // Some messages end with that of their cause; the HTTP client's own says only at which layer it was.
+        if !text.ends_with(&message) && !message.starts_with("client error (") {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&message);
+        }
+    }
+    if text.is_empty() { "unknown cause".to_owned() } else { text }
+}
+
+fn tls_cause(error: &reqwest::Error) -> Option<&rustls::Error> {
+    chain(error).find_map(<dyn Error>::downcast_ref::<rustls::Error>)
+}
+
+/// The errors below `error`, from the outside in.
+fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause| {
+        let cause = *cause;
+        // `source` of an I/O error that wraps another error skips the one it wraps.
+        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        wrapped.map(|error| error as &(dyn Error + 'static)).or_else(move || cause.source())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that reads one request and answers with `answer`; gives its address and, at the end, the request.
+    async fn server(answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        (address, served)
+    }
+
+    fn request(url: String) -> HttpRequest {
+        HttpRequest { url, headers: vec![("x-api-key".to_owned(), "secret".to_owned())], body: b"{}".to_vec() }
+    }
+
+    fn direct() -> HttpTransport {
+        HttpTransport::new(&ProxySettings::default()).unwrap()
+    }
+
+    async fn failure(transport: &HttpTransport, request: HttpRequest) -> TransportError {
+        transport.send(request).await.map(|response| response.status).unwrap_err()
+    }
+
+    async fn body(response: &mut HttpResponse) -> Result<String, TransportError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.body.chunk().await? {
+            bytes.extend(chunk);
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    #[tokio::test]
+    async fn a_request_is_posted_and_its_answer_read() {
+        let (address, served) = server("HTTP/1.1 429 Slow\r\nRetry-After: 7\r\ncontent-length: 2\r\n\r\nno").await;
+        let mut response = direct().send(request(format!("http://{address}/v1/messages"))).await.unwrap();
+        assert_eq!((response.status, response.header("retry-after")), (429, Some("7")));
+        assert_eq!(body(&mut response).await, Ok("no".to_owned()));
+        let sent = served.await.unwrap();
+        assert!(sent.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{sent}");
+        assert!(sent.contains("x-api-key: secret\r\n") && sent.ends_with("{}"), "{sent}");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_and_not_followed() {
+        let answer = "HTTP/1.1 307 Over there\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+        let (address, _served) = server(answer).await;
+        let response = direct().send(request(format!("http://{address}/"))).await.unwrap();
+        assert_eq!(response.status, 307);
+    }
+
+    #[tokio::test]
+    async fn a_body_shorter_than_it_says_is_a_cut_connection() {
+        let (address, _served) = server("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
+        let mut response = direct().send(request(format!("http://{address}/"))).await.unwrap();
+        let error = body(&mut response).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Connection);
+        let start = format!("the connection to {address} was cut in mid-answer: ");
+        assert!(error.message.starts_with(&start), "{}", error.message);
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_names_host_and_cause() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = failure(&direct(), request(format!("http://{address}/?key=secret"))).await;
+        assert_eq!(error.kind, TransportErrorKind::Connection);
+        assert!(error.message.starts_with(&format!("cannot connect to {address}: ")), "{}", error.message);
+        assert!(error.message.contains("refused") && !error.message.contains("secret"), "{}", error.message);
+    }
+
+    #[tokio::test]
+    async fn a_server_without_tls_is_no_secure_connection() {
+        let (address, _served) = server("HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        let error = failure(&direct(), request(format!("https://{address}/"))).await;
+        let message = format!("no secure connection to {address}: received corrupt message of type InvalidContentType");
+        let expected = TransportError { kind: TransportErrorKind::Certificate, message };
+        assert_eq!(error, expected);
+    }
+
+    #[tokio::test]
+    async fn a_header_that_http_does_not_allow_is_told_without_its_value() {
+        let headers = vec![("x-team".to_owned(), "owls\n".to_owned())];
+        let error = failure(&direct(), HttpRequest { headers, ..request("http://127.0.0.1:1/".to_owned()) }).await;
+        let message = "header \"x-team\" has a name or value that HTTP does not allow";
+        assert_eq!(error, unusable(message.to_owned()));
+    }
+
+    #[tokio::test]
+    async fn an_explicit_proxy_takes_every_request_and_the_variables_make_exceptions() {
+        let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+        let (proxy, served) = server(answer).await;
+        let explicit = HttpTransport::new(&ProxySettings::explicit(&format!("http://{proxy}"))).unwrap();
+        explicit.send(request("http://127.0.0.1:1/v1".to_owned())).await.unwrap();
+        assert!(served.await.unwrap().starts_with("POST http://127.0.0.1:1/v1 HTTP/1.1\r\n"));
+
+        let (server_address, _served) = server(answer).await;
+        let pairs = [("ALL_PROXY", "http://127.0.0.1:1"), ("no_proxy", "127.0.0.1")];
+        let environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let excepted = HttpTransport::new(&ProxySettings::of_environment(&environment)).unwrap();
+        assert_eq!(excepted.send(request(format!("http://{server_address}/"))).await.unwrap().status, 204);
+    }
+
+    #[test]
+    fn debug_shows_no_header_values() {
+        let request = request("https://example.com/".to_owned());
+        let expected = "HttpRequest { url: \"https://example.com/\", headers: [\"x-api-key\"], body: 2 bytes }";
+        assert_eq!(format!("{request:?}"), expected);
+    }
+}

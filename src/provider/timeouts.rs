@@ -1,0 +1,145 @@
+//! Time limits on one answer: the whole, and silence within it. They count the time that this process runs: an answer is
+//! not given up, and paid for again, because its user pressed Ctrl-Z.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use crate::allowance::Allowance;
+use crate::generation::{Delta, FailureKind, GenerationFailure};
+
+use crate::provider::failure;
+
+/// The longest time-out; keeps sums of times in range.
+const LONGEST_TIMEOUT: Duration = Duration::from_hours(24 * 365);
+
+/// How long a server may be silent. Silence is the absence of *data*: keep-alive comments and pings do not end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Before the first piece of content. Half the whole time-out counts when that is more: a local server evaluates a
+    /// long prompt in silence, a large model reasons in silence, and whoever grants more time for the whole grants it
+    /// for that. Never more than the whole.
+    pub first_data: Duration,
+    /// Between pieces of content.
+    pub between_data: Duration,
+    /// After the reason to stop, for usage and the end mark. The answer counts without them.
+    pub after_finish: Duration,
+}
+
+impl Default for Limits {
+    /// 120 s, 90 s and 5 s: our own choice, not measured. A limit that is too short costs a request paid twice, one that
+    /// is too long only patience.
+    fn default() -> Self {
+        Self {
+            first_data: Duration::from_mins(2),
+            between_data: Duration::from_secs(90),
+            after_finish: Duration::from_secs(5),
+        }
+    }
+}
+
+/// When an answer must be whole, and when the next piece of it must have come.
+pub(super) struct Watch {
+    limits: Limits,
+    timeout: Duration,
+    whole: Allowance,
+    data: Allowance,
+    /// Up to when time was taken off them.
+    counted: Instant,
+    awaiting: Awaiting,
+    /// Signs of life without data came.
+    pub(super) has_keep_alives: bool,
+}
+
+/// What is waited for, and how long at most.
+#[derive(Clone, Copy)]
+enum Awaiting {
+    First(Duration),
+    Next(Duration),
+}
+
+impl Watch {
+    /// Starts now.
+    pub(super) fn start(timeout: Duration, limits: Limits) -> Self {
+        let timeout = timeout.min(LONGEST_TIMEOUT);
+        let first = limits.first_data.max(timeout / 2).min(timeout);
+        Self {
+            limits,
+            timeout,
+            whole: Allowance::of(timeout),
+            data: Allowance::of(first),
+            counted: Instant::now(),
+            awaiting: Awaiting::First(first),
+            has_keep_alives: false,
+        }
+    }
+
+    /// What `future` gives, unless a limit passes first. A limit that has passed counts even when the future is ready:
+    /// a server that never pauses must not outlive it.
+    pub(super) async fn within<T>(&mut self, future: impl Future<Output = T>) -> Result<T, GenerationFailure> {
+        let mut future = pin!(future);
+        loop {
+            let come = timeout(self.whole.stretch().min(self.data.stretch()), &mut future).await;
+            // Of two that have passed since the last look, the shorter one passed first.
+            let whole_is_shorter = self.whole <= self.data;
+            self.count();
+            if self.whole.is_spent() || self.data.is_spent() {
+                return Err(self.expired(whole_is_shorter));
+            }
+            if let Ok(value) = come {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// Takes the time since the last look off both limits.
+    fn count(&mut self) {
+        let now = Instant::now();
+        let took = now.duration_since(self.counted);
+        self.counted = now;
+        self.whole.spend(took);
+        self.data.spend(took);
+    }
+
+    /// Data came: how long it may take until the next depends on what it was.
+    pub(super) fn saw(&mut self, delta: &Delta) {
+        let limit = match delta {
+            // Usage stands in the first event of some protocols, long before the model says anything.
+            Delta::Usage { .. } | Delta::End => return,
+            Delta::Finish(_) => self.limits.after_finish,
+            // A tool of the provider's own may be at work in silence.
+            Delta::Opaque { .. } => self.limits.first_data.max(self.timeout / 2),
+            _ => self.limits.between_data,
+        }
+        .min(LONGEST_TIMEOUT);
+        self.count();
+        self.data = Allowance::of(limit);
+        self.awaiting = Awaiting::Next(limit);
+    }
+
+    fn expired(&self, of_whole: bool) -> GenerationFailure {
+        let what = match self.awaiting {
+            _ if of_whole => format!("the answer was not complete within {:?}", self.timeout),
+            Awaiting::First(limit) => format!("the provider sent no data within {limit:?}"),
+            Awaiting::Next(limit) => format!("the answer stalled, no data for {limit:?}"),
+        };
+        let alive = if self.has_keep_alives { " (only signs of life came)" } else { "" };
+        failure::retryable(FailureKind::Timeout, format!("timeout: {what}{alive}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn more_time_for_the_whole_is_more_time_for_the_first_piece() {
+        let first = |timeout: u64| match Watch::start(Duration::from_secs(timeout), Limits::default()).awaiting {
+            Awaiting::First(limit) | Awaiting::Next(limit) => limit.as_secs(),
+        };
+        assert_eq!([first(60), first(200), first(300), first(3600)], [60, 120, 150, 1800]);
+        assert_eq!(first(u64::MAX), LONGEST_TIMEOUT.as_secs() / 2);
+    }
+}

@@ -1,0 +1,85 @@
+//! The Anthropic Messages protocol, also spoken by gateways and local servers.
+//!
+//! Documentation: <https://platform.claude.com/docs/en/api/messages>. Addresses and credentials are left to the vendor
+//! table. Tool names go out as they are: the configuration admits only those that every protocol takes.
+
+mod block;
+mod decode;
+mod encode;
+mod native;
+mod thinking;
+
+pub(super) use encode::is_property;
+pub(super) use thinking::{ThinkingMode, can_think, plan};
+
+use super::reported_error::ReportedError;
+use crate::generation::GenerateRequest;
+use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};
+
+/// The protocol's name in thinking parts and cassettes.
+const NAME: &str = "anthropic-messages";
+
+/// The version of the protocol, sent with every request. The only one since 2023.
+const VERSION: &str = "2023-06-01";
+
+/// The Anthropic Messages protocol.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AnthropicMessages;
+
+impl Protocol for AnthropicMessages {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        let asked = native::Asked::of(request.native);
+        let mut headers = vec![("anthropic-version".to_owned(), VERSION.to_owned())];
+        if !asked.betas.is_empty() {
+            headers.push(("anthropic-beta".to_owned(), asked.betas.join(",")));
+        }
+        EncodedRequest { path: "/messages".to_owned(), headers, body: encode::body(request, asked) }
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(decode::MessagesDecoder::default())
+    }
+
+    fn native_support(&self) -> NativeSupport {
+        native::SUPPORT
+    }
+
+    fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
+        ReportedError::from_body(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::{NativeTools, Occasion};
+    use crate::setting::ReasoningBudget;
+
+    #[test]
+    fn requests_go_to_messages_with_the_protocols_version() {
+        let reasoning = ReasoningBudget::None;
+        let request = GenerateRequest {
+            model: "m",
+            messages: &[],
+            tools: &[],
+            reasoning,
+            max_output_tokens: None,
+            native: NativeTools::default(),
+            occasion: Occasion::default(),
+        };
+        let expected = EncodedRequest {
+            path: "/messages".into(),
+            headers: vec![("anthropic-version".into(), "2023-06-01".into())],
+            body: serde_json::json!({"model": "m", "max_tokens": 4096, "stream": true, "messages": []}),
+        };
+        assert_eq!(AnthropicMessages.encode(&request), expected);
+    }
+}

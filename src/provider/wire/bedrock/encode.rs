@@ -1,0 +1,217 @@
+//! A request to a Converse body.
+
+use serde_json::{Map, Value, json};
+
+use super::block::{Blocks, cache_point, explain_documents, is, text_block};
+use super::family::Family;
+use crate::content::Content;
+use crate::generation::GenerateRequest;
+use crate::message::Message;
+use crate::provider::tool_names;
+use crate::provider::wire::anthropic::{self, ThinkingMode};
+use crate::provider::wire::schema;
+use crate::tool::ToolSpec;
+
+/// User turns with a cache point: the last, so that the next request finds all of this one cached, and the one before,
+/// where this request finds what the previous one wrote. With the tools and the system prompt that makes four, the
+/// most that models take.
+const CACHED_USER_TURNS: usize = 2;
+
+/// What a conversation begins with that nobody began: the provider refuses one that begins with an answer.
+const OPENING: &str = "Go on.";
+
+/// The tool that stands in a request without tools whose conversation has calls: the provider refuses it without.
+const NO_TOOL: &str = "no_tool";
+
+/// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
+/// conversation begins with the earlier one's messages, as prompt caching needs it.
+pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
+    let family = Family::of(request.model);
+    let (system, mut turns) = conversation(request.messages, family);
+    let reasoning = Reasoning::of(request, family, &turns);
+    let has_calls =
+        turns.iter().flat_map(|turn| &turn.blocks).any(|block| is(block, "toolUse") || is(block, "toolResult"));
+    set_cache_points(&mut turns, family);
+
+    let mut body = Map::new();
+    if !system.is_empty() {
+        body.insert("system".into(), Value::Array(system));
+    }
+    if !request.tools.is_empty() || has_calls {
+        body.insert("toolConfig".into(), json!({"tools": tools(request.tools, family)}));
+    }
+    body.insert("messages".into(), turns.into_iter().map(Turn::into_value).collect());
+    if let Some(tokens) = reasoning.max_tokens {
+        body.insert("inferenceConfig".into(), json!({"maxTokens": tokens}));
+    }
+    if !reasoning.fields.is_empty() {
+        body.insert("additionalModelRequestFields".into(), Value::Object(reasoning.fields));
+    }
+    Value::Object(body)
+}
+
+/// What a request says about reasoning, in the fields of the model's maker, and the limit on the answer, which counts
+/// the reasoning.
+struct Reasoning {
+    max_tokens: Option<u64>,
+    fields: Map<String, Value>,
+}
+
+impl Reasoning {
+    /// Nothing is said to models whose documentation names no field; those that reason do it as they please.
+    fn of(request: &GenerateRequest<'_>, family: Family, turns: &[Turn]) -> Self {
+        let max_tokens = request.max_output_tokens;
+        match (family, request.reasoning.effort()) {
+            (Family::Claude { .. }, _) => {
+                let plan = anthropic::plan(request, is_reasoning_continued(turns));
+                // A budget must be below the limit, so the limit is told with it.
+                let max_tokens = if plan.mode == ThinkingMode::Off { max_tokens } else { Some(plan.max_tokens) };
+                Self { max_tokens, fields: plan.mode.fields() }
+            }
+            (Family::Nova { reasons: true }, Some(effort)) => {
+                let config = json!({"type": "enabled", "maxReasoningEffort": effort});
+                // With high effort, Nova refuses a limit.
+                let max_tokens = max_tokens.filter(|_| effort != "high");
+                Self { max_tokens, fields: Map::from_iter([("reasoningConfig".to_owned(), config)]) }
+            }
+            _ => Self { max_tokens, fields: Map::new() },
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    User,
+    Assistant,
+}
+
+/// One message of the body; the protocol wants the roles to alternate.
+struct Turn {
+    role: Role,
+    blocks: Vec<Value>,
+}
+
+impl Turn {
+    fn has(&self, kind: &str) -> bool {
+        self.blocks.iter().any(|block| is(block, kind))
+    }
+
+    fn into_value(self) -> Value {
+        let role = match self.role {
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        json!({"role": role, "content": self.blocks})
+    }
+}
+
+/// The system blocks and the turns, none of them empty, the first the user's.
+fn conversation(messages: &[Message], family: Family) -> (Vec<Value>, Vec<Turn>) {
+    let mut system = Vec::new();
+    let mut is_system_cached = false;
+    let mut turns: Vec<Turn> = Vec::new();
+    let mut written = Blocks::of(family);
+    for message in messages {
+        let (role, blocks): (Role, Vec<Value>) = match message {
+            Message::InstructionMessage { contents, cache, .. } => {
+                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
+                system.extend(text_block(&texts.join("\n")));
+                is_system_cached |= *cache;
+                continue;
+            }
+            Message::UserMessage { contents, .. } => (Role::User, written.user(contents)),
+            Message::ExpertMessage { contents, .. } => {
+                (Role::Assistant, contents.iter().filter_map(|part| written.expert(part)).collect())
+            }
+            Message::ToolMessage { contents, .. } => {
+                let (results, others): (Vec<Value>, Vec<Vec<Value>>) =
+                    contents.iter().map(|part| written.result(part)).unzip();
+                (Role::User, results.into_iter().chain(others.into_iter().flatten()).collect())
+            }
+        };
+        match turns.last_mut() {
+            _ if blocks.is_empty() => {}
+            Some(last) if last.role == role => last.blocks.extend(blocks),
+            _ => turns.push(Turn { role, blocks }),
+        }
+    }
+    if is_system_cached && family.caches() && !system.is_empty() {
+        system.push(cache_point());
+    }
+    if turns.first().is_none_or(|turn| turn.role != Role::User) {
+        turns.insert(0, Turn { role: Role::User, blocks: text_block(OPENING).into_iter().collect() });
+    }
+    for turn in &mut turns {
+        // Results of tools must come first in their turn.
+        turn.blocks.sort_by_key(|block| !is(block, "toolResult"));
+        explain_documents(&mut turn.blocks);
+    }
+    trim_final_answer(&mut turns);
+    (system, turns)
+}
+
+/// A text that the conversation ends with counts as the beginning of the answer, and must not end in white space.
+fn trim_final_answer(turns: &mut [Turn]) {
+    let Some(Turn { role: Role::Assistant, blocks }) = turns.last_mut() else { return };
+    if let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text")) {
+        text.truncate(text.trim_end().len());
+    }
+}
+
+/// Whether Claude's reasoning can go on: a turn that called tools must have begun with reasoning if it is to go on with
+/// it. It has not when another provider made it.
+fn is_reasoning_continued(turns: &[Turn]) -> bool {
+    let is_asked = |turn: &Turn| turn.role == Role::User && !turn.has("toolResult");
+    let start = turns.iter().rposition(is_asked).map_or(0, |asked| asked.saturating_add(1));
+    let answer = turns.iter().skip(start).find(|turn| turn.role == Role::Assistant);
+    answer.is_none_or(|turn| turn.blocks.first().is_some_and(|block| is(block, "reasoningContent")))
+}
+
+/// Nova caches text, and refuses a cache point behind a tool's result.
+fn set_cache_points(turns: &mut [Turn], family: Family) {
+    if !family.caches() {
+        return;
+    }
+    let may_end = |turn: &Turn| match family {
+        Family::Nova { .. } => !turn.has("toolResult") && turn.blocks.last().is_some_and(|block| is(block, "text")),
+        _ => true,
+    };
+    let users = turns.iter_mut().rev().filter(|turn| turn.role == Role::User && may_end(turn));
+    for turn in users.take(CACHED_USER_TURNS) {
+        turn.blocks.push(cache_point());
+    }
+}
+
+/// The tools, or one that stands for none. `toolChoice` is left out: it is automatic by default, and many models refuse
+/// to be told.
+fn tools(tools: &[ToolSpec], family: Family) -> Value {
+    let mut specs: Vec<Value> = tools.iter().map(|spec| tool(spec, family)).collect();
+    if specs.is_empty() {
+        let schema = json!({"json": {"type": "object", "properties": {}}});
+        let description = "Stands for no tool: none can be called now.";
+        specs.push(json!({"toolSpec": {"name": NO_TOOL, "description": description, "inputSchema": schema}}));
+    }
+    if family.caches_tools() {
+        specs.push(cache_point());
+    }
+    Value::Array(specs)
+}
+
+fn tool(spec: &ToolSpec, family: Family) -> Value {
+    let is_name = if matches!(family, Family::Claude { .. }) { anthropic::is_property } else { schema::any_name };
+    let mut schema = schema::parameters(&spec.input_schema, is_name);
+    if matches!(family, Family::Nova { .. }) {
+        // All that Nova's documentation allows at the top of a schema.
+        schema.retain(|key, _| ["type", "properties", "required"].contains(&key.as_str()));
+    }
+    let mut tool = Map::new();
+    tool.insert("name".into(), json!(tool_names::short(&spec.name)));
+    if let Some(description) = spec.description.as_deref().filter(|description| !description.is_empty()) {
+        tool.insert("description".into(), json!(description));
+    }
+    tool.insert("inputSchema".into(), json!({"json": schema}));
+    json!({"toolSpec": tool})
+}
+
+#[cfg(test)]
+mod tests;

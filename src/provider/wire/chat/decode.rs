@@ -1,0 +1,419 @@
+//! A Chat Completions stream to deltas.
+
+use serde_json::Value;
+
+use crate::generation::{Delta, FailureKind, FinishReason, GenerationFailure};
+use crate::provider::wire::reported_error::ReportedError;
+use crate::provider::{Decoder, Frame, failure};
+use crate::usage::Usage;
+
+/// What ends a stream; it is no JSON.
+const DONE_MARK: &str = "[DONE]";
+
+/// The protocol numbers calls only; reasoning and text are one part each.
+const THINKING_INDEX: u64 = 0;
+const TEXT_INDEX: u64 = 1;
+const FIRST_CALL_INDEX: u64 = 2;
+
+/// Most calls in one answer; models make a handful, and each chunk is looked up among them.
+const CALL_LIMIT: usize = 1024;
+
+/// Turns one stream's frames into deltas.
+#[derive(Debug, Default)]
+pub(super) struct ChatDecoder {
+    /// In order of first appearance.
+    calls: Vec<Call>,
+}
+
+/// A call as far as it came.
+#[derive(Debug)]
+struct Call {
+    /// The server's number for it, when it gave one.
+    number: Option<u64>,
+    id: String,
+    name: String,
+}
+
+impl Decoder for ChatDecoder {
+    fn frame(&mut self, frame: &Frame) -> Result<Vec<Delta>, GenerationFailure> {
+        let data = frame.data.trim();
+        if data.is_empty() {
+            return Ok(Vec::new());
+        }
+        if data == DONE_MARK {
+            return Ok(vec![Delta::End]);
+        }
+        let chunk: Value = serde_json::from_str(data).map_err(|error| malformed(&format!("no JSON: {error}")))?;
+        if is_error(&chunk, frame) {
+            return Err(ReportedError::from_value(&chunk).into_failure());
+        }
+        let mut deltas = Vec::new();
+        if let Some(choice) = chunk.pointer("/choices/0") {
+            self.choice(choice, &mut deltas)?;
+        }
+        deltas.extend(usage(&chunk));
+        Ok(deltas)
+    }
+}
+
+impl ChatDecoder {
+    fn choice(&mut self, choice: &Value, deltas: &mut Vec<Delta>) -> Result<(), GenerationFailure> {
+        let delta = choice.get("delta").unwrap_or(&Value::Null);
+        // DeepSeek's name for reasoning, and that of newer servers. Those that send both send the same twice.
+        let reasoning = [delta.get("reasoning_content"), delta.get("reasoning")].into_iter().flatten();
+        if let Some(text) = reasoning.filter_map(Value::as_str).find(|text| !text.is_empty()) {
+            deltas.push(Delta::Thinking { index: THINKING_INDEX, text: text.to_owned() });
+        }
+        for key in ["content", "refusal"] {
+            match delta.get(key) {
+                None | Some(Value::Null) => {}
+                Some(Value::String(text)) if text.is_empty() => {}
+                Some(Value::String(text)) => deltas.push(Delta::Text { index: TEXT_INDEX, text: text.clone() }),
+                Some(_) => return Err(malformed(&format!("{key} that is no text"))),
+            }
+        }
+        for call in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
+            self.call(call, deltas)?;
+        }
+        if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str).filter(|reason| !reason.is_empty()) {
+            deltas.push(Delta::Finish(finish(reason)?));
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, chunk: &Value, deltas: &mut Vec<Delta>) -> Result<(), GenerationFailure> {
+        let text = |pointer: &str| chunk.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (id, name) = (text("/id"), text("/function/name"));
+        let number = chunk.get("index").and_then(Value::as_u64);
+        let at = self.position(number, id, name);
+        let index = FIRST_CALL_INDEX.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
+        let Some(call) = self.calls.get_mut(at).filter(|_| at < CALL_LIMIT) else {
+            return Err(malformed(&format!("more than {CALL_LIMIT} calls")));
+        };
+        // Some servers repeat id and name in every chunk: they are assigned, never appended.
+        let is_new = call.id.is_empty() && call.name.is_empty();
+        let before = (call.id.clone(), call.name.clone());
+        if !id.is_empty() && (call.id.is_empty() || !name.is_empty()) {
+            id.clone_into(&mut call.id);
+        }
+        if !name.is_empty() {
+            name.clone_into(&mut call.name);
+        }
+        if is_new || before != (call.id.clone(), call.name.clone()) {
+            deltas.push(Delta::ToolCall { index, id: call.id.clone(), name: call.name.clone() });
+        }
+        match chunk.pointer("/function/arguments") {
+            Some(Value::String(json)) if !json.is_empty() => {
+                deltas.push(Delta::ToolArguments { index, json: json.clone() });
+            }
+            // Some servers give the arguments as the object they stand for.
+            Some(whole @ Value::Object(_)) => {
+                deltas.push(Delta::ToolArgumentsWhole { index, json: whole.to_string() });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The place of the call that a chunk belongs to, which is made when it is a new one.
+    ///
+    /// A number says which, unless the chunk begins another call under the same number (some servers number all calls
+    /// 0). Without a number the id says which, and without either it is the last.
+    fn position(&mut self, number: Option<u64>, id: &str, name: &str) -> usize {
+        let begins_another = |call: &Call| !id.is_empty() && !name.is_empty() && !call.id.is_empty() && call.id != id;
+        let found = match number {
+            Some(_) => self
+                .calls
+                .iter()
+                .rposition(|call| call.number == number)
+                .filter(|at| !self.calls.get(*at).is_some_and(begins_another)),
+            None if id.is_empty() && name.is_empty() => self.calls.len().checked_sub(1),
+            None if id.is_empty() => None,
+            None => self.calls.iter().rposition(|call| call.id == id),
+        };
+        found.unwrap_or_else(|| {
+            self.calls.push(Call { number, id: String::new(), name: String::new() });
+            self.calls.len() - 1
+        })
+    }
+}
+
+/// An error comes as `{"error": ..}`, as a bare object without choices, or as an event of that name.
+fn is_error(chunk: &Value, frame: &Frame) -> bool {
+    let has_error = chunk.get("error").is_some_and(|error| !error.is_null());
+    let says_error = chunk.get("object").and_then(Value::as_str) == Some("error");
+    has_error || says_error || frame.event.as_deref() == Some("error")
+}
+
+fn finish(reason: &str) -> Result<FinishReason, GenerationFailure> {
+    Ok(match reason {
+        "stop" => FinishReason::Stop,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "length" => FinishReason::Length,
+        "content_filter" => FinishReason::ContentFilter,
+        // DeepSeek's word for an answer that was broken off for want of machines.
+        "insufficient_system_resource" => {
+            let message = "the provider broke the answer off: insufficient system resource";
+            return Err(failure::retryable(FailureKind::Provider, message));
+        }
+        other => FinishReason::Other(other.to_owned()),
+    })
+}
+
+/// Usage stands in a last chunk without choices, or in every chunk, or nowhere.
+fn usage(chunk: &Value) -> Option<Delta> {
+    let usage = chunk.get("usage").filter(|usage| usage.is_object())?;
+    let number = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
+    let input_tokens = number("/prompt_tokens").unwrap_or(0);
+    let output_tokens = number("/completion_tokens").unwrap_or(0);
+    let spent = input_tokens.saturating_add(output_tokens);
+    let cached = number("/prompt_tokens_details/cached_tokens").or_else(|| number("/prompt_cache_hit_tokens"));
+    Some(Delta::Usage {
+        usage: Usage {
+            input_tokens,
+            output_tokens,
+            reasoning_tokens: number("/completion_tokens_details/reasoning_tokens").unwrap_or(0),
+            total_tokens: number("/total_tokens").unwrap_or(spent),
+            cached_input_tokens: cached.unwrap_or(0),
+            cache_write_input_tokens: 0,
+        },
+        context_tokens: Some(spent),
+    })
+}
+
+fn malformed(what: &str) -> GenerationFailure {
+    failure::retryable(FailureKind::Malformed, format!("the provider's stream is damaged: a chunk has {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::provider::wire::chat::{ChatCompletions, Dialect};
+    use crate::provider::wire::recorded;
+
+    fn decode(chunks: &[Value]) -> Result<Vec<Delta>, GenerationFailure> {
+        let mut decoder = ChatDecoder::default();
+        let mut deltas = Vec::new();
+        for chunk in chunks {
+            deltas.extend(decoder.frame(&Frame::event(None, chunk.to_string()))?);
+        }
+        Ok(deltas)
+    }
+
+    fn choice(delta: &Value) -> Value {
+        json!({"choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+    }
+
+    fn calls(calls: &Value) -> Value {
+        choice(&json!({ "tool_calls": calls }))
+    }
+
+    fn call(index: u64, id: &str, name: &str) -> Delta {
+        Delta::ToolCall { index, id: id.to_owned(), name: name.to_owned() }
+    }
+
+    fn arguments(index: u64, json: &str) -> Delta {
+        Delta::ToolArguments { index, json: json.to_owned() }
+    }
+
+    #[test]
+    fn text_and_reasoning_stream_and_nulls_say_nothing() {
+        let deltas = decode(&[
+            choice(&json!({"role": "assistant", "content": null})),
+            choice(&json!({"content": "", "reasoning_content": "hm"})),
+            choice(&json!({"reasoning": "m"})),
+            choice(&json!({"content": "a"})),
+            json!({"choices": [{"delta": {}, "finish_reason": "stop"}]}),
+        ]);
+        let expected = vec![
+            Delta::Thinking { index: THINKING_INDEX, text: "hm".to_owned() },
+            Delta::Thinking { index: THINKING_INDEX, text: "m".to_owned() },
+            Delta::Text { index: TEXT_INDEX, text: "a".to_owned() },
+            Delta::Finish(FinishReason::Stop),
+        ];
+        assert_eq!(deltas, Ok(expected));
+    }
+
+    #[test]
+    fn parallel_calls_are_told_apart_by_their_number() {
+        let deltas = decode(&[
+            calls(&json!([{"index": 0, "id": "a", "type": "function", "function": {"name": "x", "arguments": ""}}])),
+            calls(&json!([{"index": 1, "id": "b", "type": "function", "function": {"name": "y", "arguments": "{"}}])),
+            calls(
+                &json!([{"index": 0, "function": {"arguments": "{}"}}, {"index": 1, "function": {"arguments": "}"}}]),
+            ),
+        ]);
+        let expected =
+            vec![call(2, "a", "x"), call(3, "b", "y"), arguments(3, "{"), arguments(2, "{}"), arguments(3, "}")];
+        assert_eq!(deltas, Ok(expected));
+    }
+
+    #[test]
+    fn repeated_ids_and_names_are_one_call() {
+        let chunk = |json: &str| calls(&json!([{"index": 0, "id": "a", "function": {"name": "x", "arguments": json}}]));
+        let expected = vec![call(2, "a", "x"), arguments(2, "{\"q\""), arguments(2, ":1}")];
+        assert_eq!(decode(&[chunk("{\"q\""), chunk(":1}")]), Ok(expected));
+    }
+
+    #[test]
+    fn calls_without_a_number_are_told_apart_by_their_ids() {
+        let deltas = decode(&[
+            calls(&json!([{"id": "a", "function": {"name": "x", "arguments": "{"}}])),
+            calls(&json!([{"function": {"arguments": "}"}}])),
+            calls(&json!([{"id": "b", "function": {"name": "x", "arguments": "{}"}}])),
+            calls(&json!([{"id": "a", "function": {"arguments": " "}}])),
+            calls(&json!([{"function": {"name": "y"}}])),
+        ]);
+        let expected = vec![
+            call(2, "a", "x"),
+            arguments(2, "{"),
+            arguments(2, "}"),
+            call(3, "b", "x"),
+            arguments(3, "{}"),
+            arguments(2, " "),
+            call(4, "", "y"),
+        ];
+        assert_eq!(deltas, Ok(expected));
+    }
+
+    #[test]
+    fn another_id_and_name_under_the_same_number_is_another_call() {
+        let chunk = |id: &str, name: &str| calls(&json!([{"index": 0, "id": id, "function": {"name": name}}]));
+        let deltas = decode(&[chunk("a", "x"), chunk("b", "x"), chunk("c", "")]);
+        assert_eq!(deltas, Ok(vec![call(2, "a", "x"), call(3, "b", "x")]));
+    }
+
+    #[test]
+    fn arguments_that_come_as_an_object_are_whole() {
+        let deltas = decode(&[calls(&json!([{"id": "a", "function": {"name": "x", "arguments": {"q": 1}}}]))]);
+        let whole = Delta::ToolArgumentsWhole { index: 2, json: "{\"q\":1}".to_owned() };
+        assert_eq!(deltas, Ok(vec![call(2, "a", "x"), whole]));
+    }
+
+    #[test]
+    fn usage_comes_with_or_without_choices() {
+        let details = json!({
+            "prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15,
+            "prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 3},
+        });
+        let deepseek = json!({"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 4});
+        let usage = |reasoning_tokens| Delta::Usage {
+            usage: Usage {
+                input_tokens: 10,
+                output_tokens: 5,
+                reasoning_tokens,
+                total_tokens: 15,
+                cached_input_tokens: 4,
+                cache_write_input_tokens: 0,
+            },
+            context_tokens: Some(15),
+        };
+        let deltas = decode(&[
+            json!({"choices": [], "usage": details}),
+            json!({"choices": [{"delta": {}}], "usage": deepseek}),
+            json!({"choices": [], "usage": null}),
+        ]);
+        assert_eq!(deltas, Ok(vec![usage(3), usage(0)]));
+    }
+
+    #[test]
+    fn a_stream_of_deepseeks_is_read_whole() {
+        let recording = include_str!("../../../../tests/data/openai-chat/deepseek-reasoner.sse");
+        let usage = Usage {
+            input_tokens: 330,
+            output_tokens: 61,
+            reasoning_tokens: 24,
+            total_tokens: 391,
+            cached_input_tokens: 320,
+            cache_write_input_tokens: 0,
+        };
+        let expected = vec![
+            Delta::Thinking { index: THINKING_INDEX, text: "Owls are ".to_owned() },
+            Delta::Thinking { index: THINKING_INDEX, text: "„Eulen“ 🦉.".to_owned() },
+            Delta::Text { index: TEXT_INDEX, text: "Looking.".to_owned() },
+            call(2, "call_00_a", "search"),
+            arguments(2, "{\"q\": "),
+            arguments(2, "\"owl\"}"),
+            Delta::Finish(FinishReason::ToolCalls),
+            Delta::Usage { usage, context_tokens: Some(391) },
+            Delta::End,
+        ];
+        assert_eq!(recorded::deltas(&ChatCompletions::default(), recording), expected);
+    }
+
+    #[test]
+    fn an_answer_that_deepseek_breaks_off_can_pass() {
+        let recording = include_str!("../../../../tests/data/openai-chat/deepseek-broken-off.sse");
+        let (deltas, failure) = recorded::decode(&ChatCompletions::default(), recording);
+        assert_eq!(deltas, [Delta::Text { index: TEXT_INDEX, text: "The owl".to_owned() }]);
+        let message = "the provider broke the answer off: insufficient system resource";
+        assert_eq!(failure, Some(failure::retryable(FailureKind::Provider, message)));
+    }
+
+    #[test]
+    fn azures_filter_reports_are_passed_over_and_its_verdict_is_not() {
+        let recording = include_str!("../../../../tests/data/openai-chat/azure-filtered.sse");
+        let expected = vec![
+            Delta::Text { index: TEXT_INDEX, text: "The".to_owned() },
+            Delta::Finish(FinishReason::ContentFilter),
+            Delta::End,
+        ];
+        assert_eq!(recorded::deltas(&ChatCompletions { dialect: Dialect::Azure }, recording), expected);
+    }
+
+    #[test]
+    fn torn_chunks_do_no_harm() {
+        for recording in [
+            include_str!("../../../../tests/data/openai-chat/deepseek-reasoner.sse"),
+            include_str!("../../../../tests/data/openai-chat/deepseek-broken-off.sse"),
+            include_str!("../../../../tests/data/openai-chat/azure-filtered.sse"),
+        ] {
+            recorded::assert_torn_frames_do_no_harm(&ChatCompletions::default(), recording);
+        }
+    }
+
+    #[test]
+    fn reasons_to_stop_are_read() {
+        let of = |reason: &str| decode(&[json!({"choices": [{"delta": {}, "finish_reason": reason}]})]);
+        let expected = [
+            ("stop", FinishReason::Stop),
+            ("length", FinishReason::Length),
+            ("tool_calls", FinishReason::ToolCalls),
+            ("content_filter", FinishReason::ContentFilter),
+            ("eos", FinishReason::Other("eos".to_owned())),
+        ];
+        for (reason, finish) in expected {
+            assert_eq!(of(reason), Ok(vec![Delta::Finish(finish)]));
+        }
+        assert_eq!(of(""), Ok(Vec::new()));
+        let broken_off = of("insufficient_system_resource").unwrap_err();
+        assert_eq!((broken_off.kind, broken_off.is_retryable), (FailureKind::Provider, true));
+    }
+
+    #[test]
+    fn errors_in_mid_stream_are_failures_in_every_form() {
+        let of = |chunk: Value| {
+            let failure = decode(&[chunk]).unwrap_err();
+            (failure.message, failure.is_retryable)
+        };
+        let expected = |is_retryable| ("no".to_owned(), is_retryable);
+        assert_eq!(of(json!({"error": {"message": "no", "code": 500}})), expected(true));
+        assert_eq!(of(json!({"error": {"message": "no", "code": 400}, "choices": []})), expected(false));
+        assert_eq!(of(json!({"error": "no"})), expected(true));
+        assert_eq!(of(json!({"object": "error", "message": "no", "type": "invalid_request_error"})), expected(false));
+        assert_eq!(decode(&[json!({"error": null, "choices": []})]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_a_failure_and_the_mark_is_the_end() {
+        let frame = |data: &str| ChatDecoder::default().frame(&Frame::event(None, data.to_owned()));
+        assert_eq!(frame(" [DONE]"), Ok(vec![Delta::End]));
+        assert_eq!(frame(""), Ok(Vec::new()));
+        for damaged in ["{\"choices\":", "{\"choices\":[{\"delta\":{\"content\":[1]}}]}"] {
+            let failure = frame(damaged).unwrap_err();
+            assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Malformed, true));
+        }
+    }
+}

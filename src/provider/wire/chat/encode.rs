@@ -1,0 +1,498 @@
+//! A request to a Chat Completions body.
+
+use serde_json::{Map, Value, json};
+
+use super::NAME;
+use super::dialect::{Dialect, SentReasoning};
+use crate::content::{Content, ExpertPart, ResultPart};
+use crate::generation::GenerateRequest;
+use crate::message::Message;
+use crate::provider::tool_names;
+use crate::provider::wire::media::Media;
+use crate::provider::wire::openai::ERROR_NOTE;
+use crate::provider::wire::schema;
+use crate::tool::ToolSpec;
+
+/// What stands in a result for an image or a file: tool messages are text.
+const MOVED_NOTE: &str = "[an image or a file of this result is in the next user message]";
+
+/// The request's body. Of equal requests the bodies are equal byte for byte. Two requests of one turn begin alike, as
+/// prompt caching needs it.
+pub(super) fn body(request: &GenerateRequest<'_>, dialect: Dialect) -> Value {
+    let mut body = Map::new();
+    body.insert("model".into(), json!(request.model));
+    body.insert("stream".into(), json!(true));
+    // Without it most servers send no usage at all.
+    body.insert("stream_options".into(), json!({"include_usage": true}));
+    if let Some(limit) = request.max_output_tokens {
+        body.insert(dialect.name_of_limit(request.model).into(), json!(limit));
+    }
+    body.extend(dialect.fields(request));
+    if !request.tools.is_empty() {
+        body.insert("tools".into(), request.tools.iter().map(tool).collect());
+        // The word, not the object form, which some servers ignore.
+        body.insert("tool_choice".into(), json!("auto"));
+    }
+    let sent = dialect.reasoning(request);
+    body.insert("messages".into(), messages(request.messages, dialect, sent));
+    Value::Object(body)
+}
+
+fn tool(spec: &ToolSpec) -> Value {
+    let mut function = Map::new();
+    function.insert("name".into(), json!(tool_names::short(&spec.name)));
+    if let Some(description) = &spec.description {
+        function.insert("description".into(), json!(description));
+    }
+    let parameters = schema::parameters(&spec.input_schema, schema::any_name);
+    function.insert("parameters".into(), Value::Object(parameters));
+    json!({"type": "function", "function": function})
+}
+
+fn messages(messages: &[Message], dialect: Dialect, sent: SentReasoning) -> Value {
+    let mut items = Vec::new();
+    for (at, message) in messages.iter().enumerate() {
+        match message {
+            Message::InstructionMessage { contents, .. } => {
+                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
+                items.push(json!({"role": "system", "content": texts.join("\n")}));
+            }
+            Message::UserMessage { contents, .. } => {
+                let parts = contents.iter().map(|content| sendable(content, dialect)).collect();
+                items.extend(user_content(parts).map(|content| json!({"role": "user", "content": content})));
+            }
+            Message::ExpertMessage { contents, .. } => items.extend(assistant(contents, wanted(messages, at, sent))),
+            Message::ToolMessage { contents, .. } => results(contents, dialect, &mut items),
+        }
+    }
+    Value::Array(items)
+}
+
+/// A part, or what is said in its place where the server does not take it.
+fn sendable(content: &Content, dialect: Dialect) -> Media<'_> {
+    match Media::of(content) {
+        Media::Image { mime_type, .. } if !dialect.takes_images() => {
+            Media::Text(format!("[an image ({mime_type}) was left out: only text can be sent to this model]").into())
+        }
+        Media::ImageUrl(url) if !dialect.takes_images() => {
+            Media::Text(format!("[an image that was not sent: {url}]").into())
+        }
+        Media::Pdf { .. } if !dialect.takes_files() => {
+            Media::Text("[a PDF file was left out: this provider does not take files]".into())
+        }
+        // The protocol takes no file by its address.
+        Media::PdfUrl(url) => Media::Text(format!("[a PDF file that was not sent: {url}]").into()),
+        other => other,
+    }
+}
+
+/// How the reasoning of one answer goes back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reasoning {
+    Dropped,
+    IfThere,
+    /// As an empty text when there is none.
+    Always,
+}
+
+/// What is wanted of the answer at `at`. Its turn lies between two messages of the user.
+fn wanted(messages: &[Message], at: usize, sent: SentReasoning) -> Reasoning {
+    let is_user = |message: &Message| matches!(message, Message::UserMessage { .. });
+    let has_calls = |message: &Message| message.call_ids().next().is_some();
+    let (before, after) = messages.split_at(at);
+    match sent {
+        SentReasoning::Never => Reasoning::Dropped,
+        SentReasoning::OfThisTurn => {
+            let is_of_turn = !after.iter().any(is_user) && after.first().is_some_and(has_calls);
+            if is_of_turn { Reasoning::IfThere } else { Reasoning::Dropped }
+        }
+        SentReasoning::OfTurnsWithCalls => {
+            let turn = before.iter().rev().take_while(|m| !is_user(m)).chain(after.iter().take_while(|m| !is_user(m)));
+            if turn.into_iter().any(has_calls) { Reasoning::Always } else { Reasoning::Dropped }
+        }
+    }
+}
+
+/// Text alone as a string, which every server takes; a list only where it must be one. `None` for nothing at all.
+fn user_content(parts: Vec<Media<'_>>) -> Option<Value> {
+    let parts: Vec<Media<'_>> =
+        parts.into_iter().filter(|part| !matches!(part, Media::Text(text) if text.is_empty())).collect();
+    if parts.is_empty() {
+        return None;
+    }
+    let texts: Option<Vec<&str>> = parts.iter().map(as_text).collect();
+    Some(match texts {
+        Some(texts) => json!(texts.join("\n")),
+        None => parts.iter().map(user_part).collect(),
+    })
+}
+
+fn as_text<'a>(part: &'a Media<'_>) -> Option<&'a str> {
+    match part {
+        Media::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn user_part(part: &Media<'_>) -> Value {
+    match part {
+        Media::Text(text) => json!({"type": "text", "text": text}),
+        Media::ImageUrl(url) => image_part(url),
+        Media::Image { mime_type, data } => image_part(&format!("data:{mime_type};base64,{data}")),
+        Media::PdfUrl(url) => json!({"type": "text", "text": url}),
+        Media::Pdf { data } => {
+            // The protocol asks for a name; the stored part has none.
+            let data = format!("data:application/pdf;base64,{data}");
+            json!({"type": "file", "file": {"filename": "file.pdf", "file_data": data}})
+        }
+    }
+}
+
+fn image_part(url: &str) -> Value {
+    json!({"type": "image_url", "image_url": {"url": url}})
+}
+
+/// `None` for an answer of which nothing can be sent.
+fn assistant(contents: &[ExpertPart], wanted: Reasoning) -> Option<Value> {
+    let (mut texts, mut reasoning, mut calls) = (Vec::new(), String::new(), Vec::new());
+    for part in contents {
+        match part {
+            ExpertPart::ThinkingPart { thinking, .. } if thinking.protocol.as_deref() == Some(NAME) => {
+                reasoning.push_str(&thinking.thinking);
+            }
+            ExpertPart::ThinkingPart { .. } | ExpertPart::OpaquePart { .. } => {}
+            ExpertPart::TextPart { text, .. } => texts.push(text.as_str()),
+            ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
+                // Servers answer 500 to arguments that are no JSON object, each time the conversation is sent.
+                let arguments = if args.is_object() { args.to_string() } else { "{}".to_owned() };
+                let function = json!({"name": tool_names::short(tool_name), "arguments": arguments});
+                calls.push(json!({"id": tool_call_id, "type": "function", "function": function}));
+            }
+        }
+    }
+    if texts.is_empty() && calls.is_empty() {
+        return None;
+    }
+    let mut message = Map::new();
+    message.insert("role".into(), json!("assistant"));
+    // Empty, not null and not absent: those are a 500 on some servers.
+    message.insert("content".into(), json!(texts.join("\n")));
+    if wanted == Reasoning::Always || (wanted == Reasoning::IfThere && !reasoning.is_empty()) {
+        message.insert("reasoning_content".into(), json!(reasoning));
+    }
+    if !calls.is_empty() {
+        message.insert("tool_calls".into(), Value::Array(calls));
+    }
+    Some(Value::Object(message))
+}
+
+/// All results follow the calls at once; what is no text comes after them, in one user message.
+fn results(parts: &[ResultPart], dialect: Dialect, items: &mut Vec<Value>) {
+    let mut moved = Vec::new();
+    for ResultPart::ToolResultPart { tool_call_id, tool_name, contents, is_error, .. } in parts {
+        let mut lines = Vec::new();
+        if *is_error {
+            lines.push(ERROR_NOTE.to_owned());
+        }
+        let mut is_first = true;
+        for content in contents {
+            match sendable(content, dialect) {
+                Media::Text(text) => lines.push(text.into_owned()),
+                other => {
+                    if std::mem::take(&mut is_first) {
+                        lines.push(MOVED_NOTE.to_owned());
+                        moved.push(Media::Text(format!("From the result of {tool_name} ({tool_call_id}):").into()));
+                    }
+                    moved.push(other);
+                }
+            }
+        }
+        items.push(json!({"role": "tool", "tool_call_id": tool_call_id, "content": lines.join("\n")}));
+    }
+    items.extend(user_content(moved).map(|content| json!({"role": "user", "content": content})));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Thinking;
+    use crate::generation::{NativeTools, Occasion};
+    use crate::setting::ReasoningBudget;
+    use crate::tool::{BASE_SKILL, ToolHints, ToolKind};
+
+    fn encode(dialect: Dialect, model: &str, messages: &[Message], tools: &[ToolSpec]) -> Value {
+        let request = GenerateRequest {
+            model,
+            messages,
+            tools,
+            reasoning: ReasoningBudget::Medium,
+            max_output_tokens: None,
+            native: NativeTools::default(),
+            occasion: Occasion { run: "run-1", at: 0 },
+        };
+        body(&request, dialect)
+    }
+
+    fn sent(messages: &[Message]) -> Value {
+        sent_to(Dialect::Compatible, messages)
+    }
+
+    fn sent_to(dialect: Dialect, messages: &[Message]) -> Value {
+        encode(dialect, "local", messages, &[])["messages"].take()
+    }
+
+    fn user(contents: Vec<Content>) -> Message {
+        Message::UserMessage { id: String::new(), contents, cache: false }
+    }
+
+    fn expert(contents: Vec<ExpertPart>) -> Message {
+        Message::ExpertMessage { id: String::new(), contents, cache: false }
+    }
+
+    fn tool_message(contents: Vec<ResultPart>) -> Message {
+        Message::ToolMessage { id: String::new(), contents, cache: false }
+    }
+
+    fn call(id: &str, args: Value) -> ExpertPart {
+        ExpertPart::ToolCallPart {
+            id: String::new(),
+            tool_call_id: id.to_owned(),
+            tool_name: "search".to_owned(),
+            args,
+        }
+    }
+
+    fn thinking(protocol: &str) -> ExpertPart {
+        let thinking =
+            Thinking { thinking: "hm".to_owned(), protocol: Some(protocol.to_owned()), ..Thinking::default() };
+        ExpertPart::ThinkingPart { id: String::new(), thinking }
+    }
+
+    fn result(id: &str, contents: Vec<Content>, is_error: bool) -> ResultPart {
+        ResultPart::ToolResultPart {
+            id: String::new(),
+            tool_call_id: id.to_owned(),
+            tool_name: "search".to_owned(),
+            contents,
+            is_error,
+        }
+    }
+
+    fn image() -> Content {
+        Content::ImageInlinePart {
+            id: String::new(),
+            encoded_data: "aGk=".to_owned(),
+            mime_type: "image/png".to_owned(),
+        }
+    }
+
+    fn sent_call(id: &str, arguments: &str) -> Value {
+        json!({"id": id, "type": "function", "function": {"name": "search", "arguments": arguments}})
+    }
+
+    #[test]
+    fn a_whole_request_is_as_the_documentation_says() {
+        let schema = json!({"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]});
+        let spec = ToolSpec {
+            skill_name: BASE_SKILL.to_owned(),
+            name: "search".to_owned(),
+            description: Some("Finds".to_owned()),
+            input_schema: schema.as_object().unwrap().clone(),
+            kind: ToolKind::Mcp,
+            hints: ToolHints::default(),
+        };
+        let bare = ToolSpec { name: "now".to_owned(), description: None, input_schema: Map::new(), ..spec.clone() };
+        let system =
+            Message::InstructionMessage { id: String::new(), contents: vec![Content::text("Be brief.")], cache: true };
+        let body =
+            encode(Dialect::OpenAi, "gpt-5-mini", &[system, user(vec![Content::text("Which file?")])], &[spec, bare]);
+        let expected = json!({
+            "model": "gpt-5-mini",
+            "stream": true,
+            "stream_options": {"include_usage": true},
+            "reasoning_effort": "medium",
+            "prompt_cache_key": "run-1",
+            "tools": [
+                {"type": "function", "function": {"name": "search", "description": "Finds", "parameters": schema}},
+                {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}},
+            ],
+            "tool_choice": "auto",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Which file?"},
+            ],
+        });
+        assert_eq!(body.to_string(), expected.to_string());
+    }
+
+    #[test]
+    fn a_limit_on_the_answer_has_the_name_that_the_model_takes() {
+        for (model, name, other) in
+            [("gpt-5", "max_completion_tokens", "max_tokens"), ("llama", "max_tokens", "max_completion_tokens")]
+        {
+            let body = super::body(
+                &GenerateRequest {
+                    model,
+                    messages: &[],
+                    tools: &[],
+                    reasoning: ReasoningBudget::None,
+                    max_output_tokens: Some(2000),
+                    native: NativeTools::default(),
+                    occasion: Occasion::default(),
+                },
+                Dialect::Compatible,
+            );
+            assert_eq!((&body[name], body.get(other)), (&json!(2000), None));
+        }
+    }
+
+    #[test]
+    fn effort_and_tools_are_left_out_where_they_say_nothing() {
+        let expected = json!({
+            "model": "llama", "stream": true, "stream_options": {"include_usage": true}, "messages": [],
+        });
+        assert_eq!(encode(Dialect::Compatible, "llama", &[], &[]), expected);
+    }
+
+    #[test]
+    fn images_make_a_list_of_a_user_message_and_text_alone_a_string() {
+        let messages = [
+            user(vec![Content::text("a"), Content::text(""), Content::text("b")]),
+            user(vec![Content::text("see"), image()]),
+            user(vec![Content::text("")]),
+        ];
+        let expected = json!([
+            {"role": "user", "content": "a\nb"},
+            {"role": "user", "content": [
+                {"type": "text", "text": "see"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
+            ]},
+        ]);
+        assert_eq!(sent(&messages), expected);
+    }
+
+    #[test]
+    fn calls_go_back_with_empty_content_and_valid_arguments() {
+        let messages = [expert(vec![call("c1", json!({"q": 1})), call("c2", json!("{\"q"))])];
+        let expected = json!([{
+            "role": "assistant", "content": "", "tool_calls": [sent_call("c1", "{\"q\":1}"), sent_call("c2", "{}")],
+        }]);
+        assert_eq!(sent(&messages), expected);
+    }
+
+    #[test]
+    fn reasoning_goes_back_within_its_turn_and_with_its_calls_only() {
+        let answer = |protocol| expert(vec![thinking(protocol), call("c1", json!({}))]);
+        let said = ExpertPart::TextPart { id: String::new(), text: "yes".to_owned() };
+        let messages = [
+            user(vec![Content::text("1")]),
+            answer(NAME),
+            user(vec![Content::text("2")]),
+            answer("anthropic-messages"),
+            answer(NAME),
+            expert(vec![thinking(NAME), said]),
+        ];
+        let calls = json!([sent_call("c1", "{}")]);
+        let expected = json!([
+            {"role": "user", "content": "1"},
+            {"role": "assistant", "content": "", "tool_calls": calls},
+            {"role": "user", "content": "2"},
+            {"role": "assistant", "content": "", "tool_calls": calls},
+            {"role": "assistant", "content": "", "reasoning_content": "hm", "tool_calls": calls},
+            {"role": "assistant", "content": "yes"},
+        ]);
+        assert_eq!(sent(&messages), expected);
+    }
+
+    #[test]
+    fn deepseek_gets_all_reasoning_of_turns_with_calls_back() {
+        let said = |parts: &[ExpertPart]| {
+            let text = ExpertPart::TextPart { id: String::new(), text: "yes".to_owned() };
+            expert(parts.iter().cloned().chain([text]).collect())
+        };
+        let messages = [
+            user(vec![Content::text("1")]),
+            said(&[thinking(NAME)]),
+            user(vec![Content::text("2")]),
+            expert(vec![thinking(NAME), call("c1", json!({}))]),
+            tool_message(vec![result("c1", vec![Content::text("one")], false)]),
+            said(&[thinking(NAME)]),
+            user(vec![Content::text("3")]),
+            expert(vec![thinking("anthropic-messages"), call("c1", json!({}))]),
+        ];
+        let calls = json!([sent_call("c1", "{}")]);
+        let thought =
+            |content: &str, hm: &str| json!({"role": "assistant", "content": content, "reasoning_content": hm});
+        let mut called = [thought("", "hm"), thought("", "")];
+        for message in &mut called {
+            message["tool_calls"] = calls.clone();
+        }
+        let [first, second] = called;
+        let expected = json!([
+            {"role": "user", "content": "1"},
+            {"role": "assistant", "content": "yes"},
+            {"role": "user", "content": "2"},
+            first,
+            {"role": "tool", "tool_call_id": "c1", "content": "one"},
+            thought("yes", "hm"),
+            {"role": "user", "content": "3"},
+            second,
+        ]);
+        assert_eq!(sent_to(Dialect::DeepSeek, &messages), expected);
+        let without = encode(Dialect::DeepSeek, "deepseek-chat", &messages, &[]).to_string();
+        assert!(!without.contains("reasoning_content") && !without.contains("thinking"), "{without}");
+        for dialect in [Dialect::OpenAi, Dialect::Azure] {
+            assert!(!sent_to(dialect, &messages).to_string().contains("reasoning_content"), "{dialect:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_does_not_take_is_told_in_its_place() {
+        let pdf = || Content::FileInlinePart {
+            id: String::new(),
+            encoded_data: "cGRm".to_owned(),
+            mime_type: "application/pdf".to_owned(),
+        };
+        let url = Content::FileUrlPart {
+            id: String::new(),
+            url: "https://x/y.pdf".to_owned(),
+            mime_type: "application/pdf".to_owned(),
+        };
+        let told = |dialect| sent_to(dialect, &[user(vec![image(), pdf(), url.clone()])])[0]["content"].take();
+        let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}});
+        let file = json!({"type": "file", "file": {"filename": "file.pdf",
+                          "file_data": "data:application/pdf;base64,cGRm"}});
+        let text = |text: &str| json!({"type": "text", "text": text});
+        let (no_file, no_url) = (
+            text("[a PDF file was left out: this provider does not take files]"),
+            text("[a PDF file that was not sent: https://x/y.pdf]"),
+        );
+        assert_eq!(told(Dialect::OpenAi), json!([picture, file, no_url]));
+        for dialect in [Dialect::Azure, Dialect::Compatible] {
+            assert_eq!(told(dialect), json!([picture, no_file, no_url]), "{dialect:?}");
+        }
+        assert_eq!(
+            told(Dialect::DeepSeek),
+            "[an image (image/png) was left out: only text can be sent to this model]\n\
+             [a PDF file was left out: this provider does not take files]\n\
+             [a PDF file that was not sent: https://x/y.pdf]"
+        );
+    }
+
+    #[test]
+    fn images_of_results_follow_all_results_in_a_user_message() {
+        let results = tool_message(vec![
+            result("c1", vec![Content::text("one"), image(), image()], false),
+            result("c2", vec![Content::text("two")], true),
+            result("c3", Vec::new(), false),
+        ]);
+        let url = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}});
+        let expected = json!([
+            {"role": "tool", "tool_call_id": "c1", "content": format!("one\n{MOVED_NOTE}")},
+            {"role": "tool", "tool_call_id": "c2", "content": format!("{ERROR_NOTE}\ntwo")},
+            {"role": "tool", "tool_call_id": "c3", "content": ""},
+            {"role": "user", "content": [{"type": "text", "text": "From the result of search (c1):"}, url, url]},
+        ]);
+        assert_eq!(sent(&[results]), expected);
+    }
+}

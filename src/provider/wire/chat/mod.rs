@@ -1,0 +1,49 @@
+//! The OpenAI Chat Completions protocol, as OpenAI and the many servers that imitate it speak it.
+//!
+//! Documentation: <https://developers.openai.com/api/docs/api-reference/chat>. What imitators do otherwise is met where
+//! it shows, in `encode` and `decode`. Addresses and credentials are left to the vendor table.
+
+mod decode;
+mod dialect;
+mod encode;
+
+pub use dialect::Dialect;
+
+use super::reported_error::ReportedError;
+use crate::generation::GenerateRequest;
+use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
+
+/// The protocol's name in thinking parts and cassettes.
+const NAME: &str = "openai-chat";
+
+/// The OpenAI Chat Completions protocol.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ChatCompletions {
+    pub dialect: Dialect,
+}
+
+impl Protocol for ChatCompletions {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        EncodedRequest {
+            path: "/chat/completions".to_owned(),
+            headers: Vec::new(),
+            body: encode::body(request, self.dialect),
+        }
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(decode::ChatDecoder::default())
+    }
+
+    fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
+        ReportedError::from_body(body)
+    }
+}

@@ -1,0 +1,308 @@
+//! Messages to contents: turns of parts.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value, json};
+
+use super::NAME;
+use super::layout::{Layout, Placed, What};
+use crate::content::{Content, ExpertPart, ResultPart};
+use crate::message::Message;
+use crate::provider::tool_names;
+use crate::provider::wire::media::Media;
+
+/// What Google documents for calls that another model made, which have no signature
+/// (<https://ai.google.dev/gemini-api/docs/thought-signatures>). The one of its two words that Vertex AI documents too.
+const FOREIGN_SIGNATURE: &str = "skip_thought_signature_validator";
+
+/// What the model and the service want of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wishes {
+    /// A turn's first call has a signature, and media of results stand within them.
+    pub(super) is_current: bool,
+    /// Calls of Google's own tools and their answers go back.
+    pub(super) takes_tool_parts: bool,
+}
+
+/// The contents, none of them empty.
+pub(super) fn contents(messages: &[Message], wishes: Wishes) -> Vec<Value> {
+    let mut turns: Vec<Turn> = Vec::new();
+    let mut calls = Vec::new();
+    for message in messages {
+        let turn = match message {
+            Message::InstructionMessage { .. } => continue,
+            Message::UserMessage { contents, .. } => {
+                Turn { kind: Kind::User, parts: contents.iter().filter_map(user_part).collect() }
+            }
+            Message::ExpertMessage { contents, .. } => {
+                let (parts, sent) = model_parts(contents, wishes);
+                calls = sent;
+                Turn { kind: Kind::Model, parts }
+            }
+            Message::ToolMessage { contents, .. } => {
+                Turn { kind: Kind::Results, parts: result_parts(contents, &calls, wishes) }
+            }
+        };
+        match turns.last_mut() {
+            _ if turn.parts.is_empty() => {}
+            // Calls must stand directly behind what was asked, in one turn with what was said before them.
+            Some(last) if last.kind == turn.kind => last.parts.extend(turn.parts),
+            _ => turns.push(turn),
+        }
+    }
+    turns.into_iter().map(Turn::into_value).collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    User,
+    Model,
+    /// A user's turn too, but of results alone: there must be as many as calls.
+    Results,
+}
+
+struct Turn {
+    kind: Kind,
+    parts: Vec<Value>,
+}
+
+impl Turn {
+    fn into_value(self) -> Value {
+        let role = if self.kind == Kind::Model { "model" } else { "user" };
+        json!({"role": role, "parts": self.parts})
+    }
+}
+
+/// A call as it was sent: the results follow in this order.
+struct SentCall<'a> {
+    tool_call_id: &'a str,
+    /// The id that Google gave it.
+    id: Option<String>,
+}
+
+/// An answer's parts where they stood, and its calls. Nothing when it was thoughts alone, as of an answer cut off.
+fn model_parts(contents: &[ExpertPart], wishes: Wishes) -> (Vec<Value>, Vec<SentCall<'_>>) {
+    let mut answer = Answer::of(contents);
+    let mut parts = Vec::new();
+    for placed in std::mem::take(&mut answer.layout.parts) {
+        parts.extend(answer.part(placed, wishes));
+    }
+    for at in 0..answer.calls.len() {
+        parts.extend(answer.call(at, None, None));
+    }
+    if wishes.is_current
+        && let Some(Value::Object(first)) = parts.iter_mut().find(|part| part.get("functionCall").is_some())
+    {
+        first.entry("thoughtSignature").or_insert_with(|| json!(FOREIGN_SIGNATURE));
+    }
+    if parts.iter().all(|part| part.get("thought").is_some()) {
+        parts.clear();
+    }
+    (parts, answer.sent)
+}
+
+/// An answer while it is laid out.
+struct Answer<'a> {
+    layout: Layout,
+    thoughts: String,
+    texts: String,
+    /// Bytes of the thoughts and the texts that were sent.
+    thoughts_sent: usize,
+    texts_sent: usize,
+    /// Tool's name as it is sent, id and arguments of calls that were not sent yet.
+    calls: Vec<Option<(Cow<'a, str>, &'a str, &'a Value)>>,
+    sent: Vec<SentCall<'a>>,
+}
+
+impl<'a> Answer<'a> {
+    fn of(contents: &'a [ExpertPart]) -> Self {
+        let (mut thoughts, mut texts, mut calls) = (String::new(), String::new(), Vec::new());
+        let (mut stored, mut plain) = (None, Layout::default());
+        for part in contents {
+            match part {
+                ExpertPart::ThinkingPart { thinking, .. } if thinking.protocol.as_deref() == Some(NAME) => {
+                    if let Some(block) = &thinking.opaque {
+                        stored = Layout::from_block(block);
+                    } else {
+                        thoughts.push_str(&thinking.thinking);
+                        plain.push(What::Thought(thinking.thinking.len()), None);
+                    }
+                }
+                // Another protocol's.
+                ExpertPart::ThinkingPart { .. } | ExpertPart::OpaquePart { .. } => {}
+                ExpertPart::TextPart { text, .. } => {
+                    texts.push_str(text);
+                    // Not joined to the one before: they are parts of their own.
+                    plain.parts.push(Placed { what: What::Text(text.len()), signature: None });
+                }
+                ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
+                    calls.push(Some((tool_names::short(tool_name), tool_call_id.as_str(), args)));
+                }
+            }
+        }
+        let layout = match stored {
+            Some(layout) if layout.covers(&thoughts, &texts) => layout,
+            // The texts are others than those that were signed: the rest still holds.
+            Some(layout) => {
+                let rest = layout.parts.into_iter();
+                plain.parts.extend(rest.filter(|placed| !matches!(placed.what, What::Thought(_) | What::Text(_))));
+                plain
+            }
+            None => plain,
+        };
+        Self { layout, thoughts, texts, thoughts_sent: 0, texts_sent: 0, calls, sent: Vec::new() }
+    }
+
+    fn part(&mut self, placed: Placed, wishes: Wishes) -> Option<Value> {
+        let signature = placed.signature;
+        match placed.what {
+            What::Thought(length) => {
+                let thought = slice(&self.thoughts, &mut self.thoughts_sent, length);
+                prose(thought, &[("thought", json!(true))], signature)
+            }
+            What::Text(length) => prose(slice(&self.texts, &mut self.texts_sent, length), &[], signature),
+            What::Call { name, id } => {
+                let is_it =
+                    |call: &Option<(Cow<'_, str>, &str, &Value)>| call.as_ref().is_some_and(|(tool, ..)| *tool == name);
+                self.call(self.calls.iter().position(is_it)?, id, signature)
+            }
+            What::Part(part) => {
+                let is_tool_part = part.get("toolCall").or_else(|| part.get("toolResponse")).is_some();
+                (wishes.takes_tool_parts || !is_tool_part).then_some(part)
+            }
+        }
+    }
+
+    /// The call at a place among the calls, unless it was sent already.
+    fn call(&mut self, at: usize, id: Option<String>, signature: Option<String>) -> Option<Value> {
+        let (name, tool_call_id, args) = self.calls.get_mut(at)?.take()?;
+        let mut call = Map::new();
+        call.extend(id.as_ref().map(|id| ("id".to_owned(), json!(id))));
+        call.insert("name".into(), json!(name));
+        call.insert("args".into(), if args.is_object() { args.clone() } else { json!({}) });
+        self.sent.push(SentCall { tool_call_id, id });
+        let mut part = json!({"functionCall": call});
+        sign(&mut part, signature);
+        Some(part)
+    }
+}
+
+/// The next bytes of a text. Layouts that do not fit their texts are not used.
+fn slice<'a>(text: &'a str, sent: &mut usize, length: usize) -> &'a str {
+    let from = *sent;
+    *sent = from.saturating_add(length);
+    text.get(from..*sent).unwrap_or_default()
+}
+
+/// A text; an empty one only with the signature that it is for.
+fn prose(text: &str, fields: &[(&str, Value)], signature: Option<String>) -> Option<Value> {
+    if text.is_empty() && signature.is_none() {
+        return None;
+    }
+    let mut part = Map::new();
+    part.insert("text".into(), json!(text));
+    part.extend(fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    let mut part = Value::Object(part);
+    sign(&mut part, signature);
+    Some(part)
+}
+
+fn sign(part: &mut Value, signature: Option<String>) {
+    if let (Value::Object(part), Some(signature)) = (part, signature) {
+        part.insert("thoughtSignature".into(), json!(signature));
+    }
+}
+
+/// Text or media; `None` for empty text.
+fn user_part(content: &Content) -> Option<Value> {
+    match Part::of(content) {
+        Part::Text(text) => (!text.is_empty()).then(|| json!({"text": text})),
+        Part::Inline(data) | Part::File(data) => Some(data),
+    }
+}
+
+/// A content as Gemini takes it.
+enum Part<'a> {
+    Text(Cow<'a, str>),
+    Inline(Value),
+    /// A file to be fetched by Google, which only users' turns take.
+    File(Value),
+}
+
+impl<'a> Part<'a> {
+    fn of(content: &'a Content) -> Self {
+        match Media::of(content) {
+            Media::Text(text) => Self::Text(text),
+            // Every other type of image that is known here is one of Gemini's, too.
+            Media::Image { mime_type: "image/gif", .. } => {
+                Self::Text("[an image of type image/gif was left out: Gemini takes JPEG, PNG and WebP]".into())
+            }
+            Media::Image { mime_type, data } => Self::Inline(inline(mime_type, data)),
+            Media::Pdf { data } => Self::Inline(inline("application/pdf", data)),
+            Media::ImageUrl(url) => Self::File(file(image_type(content, url), url)),
+            Media::PdfUrl(url) => Self::File(file(Some("application/pdf"), url)),
+        }
+    }
+}
+
+fn inline(mime_type: &str, data: &str) -> Value {
+    json!({"inlineData": {"mimeType": mime_type, "data": data}})
+}
+
+fn file(mime_type: Option<&str>, url: &str) -> Value {
+    match mime_type {
+        Some(mime_type) => json!({"fileData": {"mimeType": mime_type, "fileUri": url}}),
+        None => json!({"fileData": {"fileUri": url}}),
+    }
+}
+
+/// The type that the part tells, or else the address's ending.
+fn image_type<'a>(content: &'a Content, url: &str) -> Option<&'a str> {
+    if let Content::ImageUrlPart { mime_type, .. } | Content::FileUrlPart { mime_type, .. } = content
+        && mime_type.contains('/')
+    {
+        return Some(mime_type);
+    }
+    let path = url.split(['?', '#']).next().unwrap_or(url).to_ascii_lowercase();
+    let types = [(".png", "image/png"), (".jpg", "image/jpeg"), (".jpeg", "image/jpeg"), (".webp", "image/webp")];
+    types.into_iter().find(|(ending, _)| path.ends_with(ending)).map(|(_, mime_type)| mime_type)
+}
+
+/// The results in the order of their calls; behind all of them the media that cannot stand within.
+fn result_parts(results: &[ResultPart], calls: &[SentCall<'_>], wishes: Wishes) -> Vec<Value> {
+    let place = |id: &str| calls.iter().position(|call| call.tool_call_id == id);
+    let mut results: Vec<&ResultPart> = results.iter().collect();
+    results.sort_by_key(|ResultPart::ToolResultPart { tool_call_id, .. }| place(tool_call_id).unwrap_or(usize::MAX));
+    let (mut parts, mut behind) = (Vec::new(), Vec::new());
+    for ResultPart::ToolResultPart { tool_call_id, tool_name, contents, is_error, .. } in results {
+        let (mut texts, mut within, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+        for content in contents {
+            match Part::of(content) {
+                Part::Text(text) => texts.push(text),
+                Part::Inline(data) if wishes.is_current => within.push(data),
+                Part::Inline(data) | Part::File(data) => moved.push(data),
+            }
+        }
+        if !moved.is_empty() {
+            texts.push("[an image or a file of this result follows the results]".into());
+            behind.push(json!({"text": format!("From the result of {tool_name}:")}));
+            behind.append(&mut moved);
+        }
+        let mut response = Map::new();
+        let id = place(tool_call_id).and_then(|at| calls.get(at)?.id.as_deref());
+        response.extend(id.map(|id| ("id".to_owned(), json!(id))));
+        response.insert("name".into(), json!(tool_names::short(tool_name)));
+        // A text even where a tool gave JSON: Google reads some keys in it (`$ref`) as its own.
+        let key = if *is_error { "error" } else { "output" };
+        response.insert("response".into(), json!({key: texts.join("\n")}));
+        if !within.is_empty() {
+            response.insert("parts".into(), Value::Array(within));
+        }
+        parts.push(json!({"functionResponse": response}));
+    }
+    parts.append(&mut behind);
+    parts
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! A request to a body.
+
+use serde_json::{Map, Value, json};
+
+use super::contents::{Wishes, contents};
+use super::model::Model;
+use super::{Service, native, schema};
+use crate::content::Content;
+use crate::generation::GenerateRequest;
+use crate::message::Message;
+use crate::provider::tool_names;
+use crate::tool::ToolSpec;
+
+/// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
+/// conversation begins with the earlier one's contents, as implicit caching needs it.
+///
+/// Tools that Google runs go together with functions since Gemini 3. Older models refuse both at once and say so, which
+/// helps more than leaving out what an expert asked for.
+pub(super) fn body(request: &GenerateRequest<'_>, service: Service) -> Value {
+    let model = Model::of(request.model);
+    let native = native::tools(request.native, service);
+    let is_combined = model.is_current && !native.is_empty() && !request.tools.is_empty();
+    // Vertex AI combines them without being told to show its own calls.
+    let takes_tool_parts = is_combined && service == Service::GeminiApi;
+    let wishes = Wishes { is_current: model.is_current, takes_tool_parts };
+
+    let mut body = Map::new();
+    let system = instructions(request.messages);
+    if !system.is_empty() {
+        body.insert("systemInstruction".into(), json!({"parts": [{"text": system}]}));
+    }
+    body.insert("contents".into(), Value::Array(contents(request.messages, wishes)));
+    let mut tools = native;
+    if !request.tools.is_empty() {
+        let functions: Vec<Value> = request.tools.iter().map(function).collect();
+        tools.push(json!({"functionDeclarations": functions}));
+        // `VALIDATED` is what the combination asks for; the model is as free to answer in text as with `AUTO`.
+        let mode = if is_combined { "VALIDATED" } else { "AUTO" };
+        let mut config = json!({"functionCallingConfig": {"mode": mode}});
+        if let (true, Value::Object(config)) = (takes_tool_parts, &mut config) {
+            config.insert("includeServerSideToolInvocations".into(), json!(true));
+        }
+        body.insert("toolConfig".into(), config);
+    }
+    if !tools.is_empty() {
+        body.insert("tools".into(), Value::Array(tools));
+    }
+    let mut config = Map::new();
+    config.extend(request.max_output_tokens.map(|limit| ("maxOutputTokens".into(), json!(limit))));
+    config.extend(model.thinking_config(request.reasoning).map(|thinking| ("thinkingConfig".into(), json!(thinking))));
+    if !config.is_empty() {
+        body.insert("generationConfig".into(), Value::Object(config));
+    }
+    Value::Object(body)
+}
+
+fn instructions(messages: &[Message]) -> String {
+    let contents = messages.iter().filter_map(|message| match message {
+        Message::InstructionMessage { contents, .. } => Some(contents),
+        _ => None,
+    });
+    let texts: Vec<&str> = contents.flatten().filter_map(Content::as_text).collect();
+    texts.join("\n")
+}
+
+fn function(spec: &ToolSpec) -> Value {
+    let mut function = Map::new();
+    function.insert("name".into(), json!(tool_names::short(&spec.name)));
+    if let Some(description) = &spec.description {
+        function.insert("description".into(), json!(description));
+    }
+    if let Some(schema) = schema::parameters(&spec.input_schema) {
+        function.insert("parametersJsonSchema".into(), schema);
+    }
+    Value::Object(function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::{NativeTools, Occasion};
+    use crate::setting::ReasoningBudget;
+    use crate::tool::{ToolHints, ToolKind};
+
+    fn tool(name: &str, description: Option<&str>, schema: &Value) -> ToolSpec {
+        ToolSpec {
+            skill_name: "web".into(),
+            name: name.into(),
+            description: description.map(str::to_owned),
+            input_schema: schema.as_object().unwrap().clone(),
+            kind: ToolKind::Mcp,
+            hints: ToolHints::default(),
+        }
+    }
+
+    fn encode(model: &str, native: &[&str], messages: &Value, service: Service) -> Value {
+        let messages: Vec<Message> = serde_json::from_value(messages.clone()).unwrap();
+        let native: Vec<String> = native.iter().map(|name| (*name).to_owned()).collect();
+        let schema = json!({"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]});
+        let request = GenerateRequest {
+            model,
+            messages: &messages,
+            tools: &[tool("search", Some("Searches."), &schema), tool("now", None, &json!({"type": "object"}))],
+            reasoning: ReasoningBudget::Low,
+            max_output_tokens: None,
+            native: NativeTools { tools: &native, options: None, skills: None },
+            occasion: Occasion::default(),
+        };
+        body(&request, service)
+    }
+
+    fn functions() -> Value {
+        let schema = json!({"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]});
+        json!({"functionDeclarations": [
+            {"name": "search", "description": "Searches.", "parametersJsonSchema": schema},
+            {"name": "now"},
+        ]})
+    }
+
+    #[test]
+    fn a_whole_request() {
+        let messages = json!([
+            {"type": "instructionMessage", "id": "i", "cache": true,
+             "contents": [{"type": "textPart", "text": "You are"}, {"type": "textPart", "text": "an owl."}]},
+            {"type": "userMessage", "id": "u", "contents": [{"type": "textPart", "text": "Which file?"}]},
+            {"type": "expertMessage", "id": "e", "contents": [
+                {"type": "toolCallPart", "id": "p", "toolCallId": "c", "toolName": "search", "args": {"q": "owl"}},
+            ]},
+            {"type": "toolMessage", "id": "t", "contents": [
+                {"type": "toolResultPart", "id": "p", "toolCallId": "c", "toolName": "search",
+                 "contents": [{"type": "textPart", "text": "birds.md"}]},
+            ]},
+        ]);
+        let expected = json!({
+            "systemInstruction": {"parts": [{"text": "You are\nan owl."}]},
+            "contents": [
+                {"role": "user", "parts": [{"text": "Which file?"}]},
+                {"role": "model", "parts": [{"functionCall": {"name": "search", "args": {"q": "owl"}}}]},
+                {"role": "user", "parts": [
+                    {"functionResponse": {"name": "search", "response": {"output": "birds.md"}}},
+                ]},
+            ],
+            "toolConfig": {"functionCallingConfig": {"mode": "AUTO"}},
+            "tools": [functions()],
+            "generationConfig": {"thinkingConfig": {"thinkingBudget": 2048, "includeThoughts": true}},
+        });
+        assert_eq!(encode("gemini-2.5-flash", &[], &messages, Service::GeminiApi), expected);
+        assert_eq!(encode("gemini-2.5-flash", &[], &messages, Service::VertexAi), expected);
+    }
+
+    #[test]
+    fn googles_tools_go_with_functions_as_each_generation_and_service_wants_it() {
+        let asked = |model, service| {
+            let body = encode(model, &["googleSearch"], &json!([]), service);
+            assert_eq!(body["tools"], json!([{"googleSearch": {}}, functions()]));
+            body["toolConfig"].clone()
+        };
+        let validated = json!({"mode": "VALIDATED"});
+        let shown = json!({"functionCallingConfig": validated, "includeServerSideToolInvocations": true});
+        assert_eq!(asked("gemini-3-flash-preview", Service::GeminiApi), shown);
+        assert_eq!(asked("gemini-3-flash-preview", Service::VertexAi), json!({"functionCallingConfig": validated}));
+        let plain = json!({"functionCallingConfig": {"mode": "AUTO"}});
+        assert_eq!(asked("gemini-2.5-flash", Service::GeminiApi), plain);
+    }
+}

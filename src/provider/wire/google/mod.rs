@@ -1,0 +1,154 @@
+//! The Gemini protocol (`streamGenerateContent`), spoken by the Gemini API and, with the same bodies, by Vertex AI.
+//!
+//! Documentation: <https://ai.google.dev/api/generate-content>. Addresses and credentials are left to the vendor table:
+//! the base URL holds everything before `/models`.
+
+mod contents;
+mod decode;
+mod encode;
+mod error;
+mod layout;
+mod model;
+mod native;
+mod schema;
+
+use std::fmt::Write as _;
+
+use crate::generation::GenerateRequest;
+use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};
+
+/// The protocol's name in thinking parts and cassettes, the same for both services: a conversation may move.
+const NAME: &str = "google-gemini";
+
+/// The protocol as the Gemini API speaks it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GeminiGenerateContent;
+
+/// The protocol as Vertex AI speaks it: the same but for some tools that Google runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct VertexGenerateContent;
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Service {
+    GeminiApi,
+    VertexAi,
+}
+
+impl Protocol for GeminiGenerateContent {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        encoded(request, Service::GeminiApi)
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(decode::GeminiDecoder::default())
+    }
+
+    fn native_support(&self) -> NativeSupport {
+        native::GEMINI_API
+    }
+
+    fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
+        error::from_body(body)
+    }
+}
+
+impl Protocol for VertexGenerateContent {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        encoded(request, Service::VertexAi)
+    }
+
+    fn framing(&self) -> Framing {
+        GeminiGenerateContent.framing()
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        GeminiGenerateContent.decoder()
+    }
+
+    fn native_support(&self) -> NativeSupport {
+        native::VERTEX_AI
+    }
+
+    fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
+        GeminiGenerateContent.read_error(body)
+    }
+}
+
+fn encoded(request: &GenerateRequest<'_>, service: Service) -> EncodedRequest {
+    EncodedRequest { path: path(request.model), headers: Vec::new(), body: encode::body(request, service) }
+}
+
+/// The endpoint of a model. `models/…` and `tunedModels/…` are resource names already; of anything else every letter
+/// that has a meaning in an address is escaped.
+fn path(model: &str) -> String {
+    let named = ["models/", "tunedModels/"].into_iter().find_map(|kind| Some((kind, model.strip_prefix(kind)?)));
+    let (kind, id) = named.unwrap_or(("models/", model));
+    format!("/{kind}{}:streamGenerateContent?alt=sse", escaped(id))
+}
+
+/// Percent-encoding of all but RFC 3986's unreserved letters.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::{NativeTools, Occasion};
+    use crate::setting::ReasoningBudget;
+
+    #[test]
+    fn requests_go_to_the_models_own_address() {
+        let request = GenerateRequest {
+            model: "gemini-2.0-flash",
+            messages: &[],
+            tools: &[],
+            reasoning: ReasoningBudget::None,
+            max_output_tokens: None,
+            native: NativeTools::default(),
+            occasion: Occasion::default(),
+        };
+        let expected = EncodedRequest {
+            path: "/models/gemini-2.0-flash:streamGenerateContent?alt=sse".into(),
+            headers: vec![],
+            body: serde_json::json!({"contents": []}),
+        };
+        assert_eq!(GeminiGenerateContent.encode(&request), expected);
+        assert_eq!(VertexGenerateContent.encode(&request), expected);
+    }
+
+    #[test]
+    fn a_models_name_cannot_leave_its_place_in_the_path() {
+        let cases = [
+            ("models/gemini-2.5-pro", "/models/gemini-2.5-pro"),
+            ("tunedModels/owls-1", "/tunedModels/owls-1"),
+            ("gemini@002", "/models/gemini%40002"),
+            ("google/gemini-2.5-pro", "/models/google%2Fgemini-2.5-pro"),
+            ("models/../x?k=v#ü", "/models/..%2Fx%3Fk%3Dv%23%C3%BC"),
+        ];
+        for (model, expected) in cases {
+            assert_eq!(path(model), format!("{expected}:streamGenerateContent?alt=sse"), "{model}");
+        }
+    }
+}

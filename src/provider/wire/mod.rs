@@ -1,0 +1,19 @@
+//! The wire protocols: pure codecs between a generation's request and the bytes of a model's server.
+//!
+//! Called by [`crate::provider::generate`] through [`Protocol`](crate::provider::Protocol). Which vendor speaks which
+//! protocol is left to [`crate::provider::vendor`], sending to [`crate::provider::http`].
+
+pub mod anthropic;
+pub mod bedrock;
+pub mod chat;
+pub mod google;
+mod media;
+pub mod ollama;
+pub mod openai;
+#[cfg(test)]
+mod recorded;
+pub mod reported_error;
+#[cfg(test)]
+mod sample_requests;
+pub mod schema;
+mod typed_event;

@@ -1,0 +1,327 @@
+//! A request to a chat body.
+
+use serde_json::{Map, Value, json};
+
+use super::NAME;
+use super::think::think;
+use crate::content::{Content, ExpertPart, ResultPart};
+use crate::generation::GenerateRequest;
+use crate::message::Message;
+use crate::provider::wire::media::Media;
+use crate::provider::wire::openai::ERROR_NOTE;
+use crate::provider::wire::schema;
+use crate::tool::ToolSpec;
+
+/// What stands in a result for an image: messages of tools are text.
+const MOVED_NOTE: &str = "[an image of this result is in the next user message]";
+
+/// The request's body. Of equal requests the bodies are equal byte for byte.
+///
+/// The size of the context (`num_ctx`) is left to the server: it goes by the machine's memory and by what its owner
+/// set, while a model's whole window may need more memory than there is, and another size makes the server load the
+/// model anew. But what does not fit must not be left out in silence, which is the server's default: `truncate` and
+/// `shift` say so. Servers that do not know these two pass over them.
+pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
+    let mut body = Map::new();
+    body.insert("model".into(), json!(request.model));
+    body.insert("stream".into(), json!(true));
+    body.insert("truncate".into(), json!(false));
+    body.insert("shift".into(), json!(false));
+    if let Some(think) = think(request.model, request.reasoning) {
+        body.insert("think".into(), think);
+    }
+    if let Some(limit) = request.max_output_tokens {
+        body.insert("options".into(), json!({"num_predict": limit}));
+    }
+    if !request.tools.is_empty() {
+        body.insert("tools".into(), request.tools.iter().map(tool).collect());
+    }
+    body.insert("messages".into(), messages(request.messages));
+    Value::Object(body)
+}
+
+fn tool(spec: &ToolSpec) -> Value {
+    let mut function = Map::new();
+    function.insert("name".into(), json!(spec.name));
+    if let Some(description) = &spec.description {
+        function.insert("description".into(), json!(description));
+    }
+    let parameters = schema::parameters(&spec.input_schema, schema::any_name);
+    function.insert("parameters".into(), Value::Object(parameters));
+    json!({"type": "function", "function": function})
+}
+
+fn messages(messages: &[Message]) -> Value {
+    let turn = messages.iter().rposition(|message| matches!(message, Message::UserMessage { .. })).unwrap_or(0);
+    let mut items = Vec::new();
+    for (at, message) in messages.iter().enumerate() {
+        match message {
+            Message::InstructionMessage { contents, .. } => {
+                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
+                items.push(json!({"role": "system", "content": texts.join("\n")}));
+            }
+            Message::UserMessage { contents, .. } => {
+                let parts = contents.iter().map(Sendable::of).collect();
+                items.extend(user(parts));
+            }
+            Message::ExpertMessage { contents, .. } => items.extend(assistant(contents, at > turn)),
+            Message::ToolMessage { contents, .. } => results(contents, &mut items),
+        }
+    }
+    Value::Array(items)
+}
+
+/// A content part as the protocol takes it.
+enum Sendable<'a> {
+    Text(String),
+    /// Base64.
+    Image(&'a str),
+}
+
+impl<'a> Sendable<'a> {
+    fn of(content: &'a Content) -> Self {
+        match Media::of(content) {
+            Media::Text(text) => Self::Text(text.into_owned()),
+            Media::Image { mime_type: "image/gif", .. } => {
+                Self::Text("[a GIF image was left out: only JPEG, PNG and WebP images can be sent]".to_owned())
+            }
+            Media::Image { data, .. } => Self::Image(data),
+            Media::ImageUrl(url) => Self::Text(format!("[an image that was not sent: {url}]")),
+            Media::PdfUrl(url) => Self::Text(format!("[a PDF file that was not sent: {url}]")),
+            Media::Pdf { .. } => {
+                Self::Text("[a PDF file was left out: only text and images can be sent to this model]".to_owned())
+            }
+        }
+    }
+}
+
+/// A user message; `None` for nothing at all.
+fn user(parts: Vec<Sendable<'_>>) -> Option<Value> {
+    let (mut texts, mut images) = (Vec::new(), Vec::new());
+    for part in parts {
+        match part {
+            Sendable::Text(text) if text.is_empty() => {}
+            Sendable::Text(text) => texts.push(text),
+            Sendable::Image(data) => images.push(data),
+        }
+    }
+    match (texts.is_empty(), images.is_empty()) {
+        (true, true) => None,
+        (_, true) => Some(json!({"role": "user", "content": texts.join("\n")})),
+        (_, false) => Some(json!({"role": "user", "content": texts.join("\n"), "images": images})),
+    }
+}
+
+/// Thinking goes back only within the turn that made it and with the calls it led to, which is where models want it.
+/// `None` for an answer of which nothing can be sent.
+fn assistant(contents: &[ExpertPart], is_of_turn: bool) -> Option<Value> {
+    let (mut texts, mut thinking, mut calls) = (Vec::new(), String::new(), Vec::new());
+    for part in contents {
+        match part {
+            ExpertPart::ThinkingPart { thinking: part, .. } if part.protocol.as_deref() == Some(NAME) => {
+                thinking.push_str(&part.thinking);
+            }
+            ExpertPart::ThinkingPart { .. } | ExpertPart::OpaquePart { .. } => {}
+            ExpertPart::TextPart { text, .. } => texts.push(text.as_str()),
+            ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
+                let arguments = if args.is_object() { args.clone() } else { json!({}) };
+                calls.push(json!({"id": tool_call_id, "function": {"name": tool_name, "arguments": arguments}}));
+            }
+        }
+    }
+    let mut message = Map::new();
+    message.insert("role".into(), json!("assistant"));
+    message.insert("content".into(), json!(texts.join("\n")));
+    if texts.is_empty() && calls.is_empty() {
+        return None;
+    }
+    if is_of_turn && !thinking.is_empty() && !calls.is_empty() {
+        message.insert("thinking".into(), json!(thinking));
+    }
+    if !calls.is_empty() {
+        message.insert("tool_calls".into(), Value::Array(calls));
+    }
+    Some(Value::Object(message))
+}
+
+/// All results follow the calls at once; their images come after them, in one user message.
+fn results(parts: &[ResultPart], items: &mut Vec<Value>) {
+    let mut moved = Vec::new();
+    for ResultPart::ToolResultPart { tool_call_id, tool_name, contents, is_error, .. } in parts {
+        let mut lines = Vec::new();
+        if *is_error {
+            lines.push(ERROR_NOTE.to_owned());
+        }
+        let mut is_first = true;
+        for content in contents {
+            match Sendable::of(content) {
+                Sendable::Text(text) => lines.push(text),
+                image @ Sendable::Image(_) => {
+                    if std::mem::take(&mut is_first) {
+                        lines.push(MOVED_NOTE.to_owned());
+                        moved.push(Sendable::Text(format!("From the result of {tool_name} ({tool_call_id}):")));
+                    }
+                    moved.push(image);
+                }
+            }
+        }
+        items.push(json!({
+            "role": "tool", "tool_name": tool_name, "tool_call_id": tool_call_id, "content": lines.join("\n"),
+        }));
+    }
+    items.extend(user(moved));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::{NativeTools, Occasion};
+    use crate::setting::ReasoningBudget;
+    use crate::tool::{ToolHints, ToolKind};
+
+    fn encode(model: &str, messages: Value, tools: &[ToolSpec], max_output_tokens: Option<u64>) -> Value {
+        let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
+        body(&GenerateRequest {
+            model,
+            messages: &messages,
+            tools,
+            reasoning: ReasoningBudget::Low,
+            max_output_tokens,
+            native: NativeTools::default(),
+            occasion: Occasion::default(),
+        })
+    }
+
+    fn sent(messages: Value) -> Value {
+        encode("gemma3:4b", messages, &[], None)["messages"].take()
+    }
+
+    fn text(text: &str) -> Value {
+        json!({"type": "textPart", "id": "p", "text": text})
+    }
+
+    fn user(parts: &Value) -> Value {
+        json!({"type": "userMessage", "id": "u", "contents": parts})
+    }
+
+    fn expert(parts: &Value) -> Value {
+        json!({"type": "expertMessage", "id": "e", "contents": parts})
+    }
+
+    fn thought(protocol: &str) -> Value {
+        json!({"type": "thinkingPart", "id": "p", "thinking": "Hm.", "protocol": protocol})
+    }
+
+    fn call(id: &str, args: &Value) -> Value {
+        json!({"type": "toolCallPart", "id": "p", "toolCallId": id, "toolName": "search", "args": args})
+    }
+
+    fn result(id: &str, contents: &Value, is_error: bool) -> Value {
+        json!({"type": "toolResultPart", "id": "p", "toolCallId": id, "toolName": "search", "contents": contents,
+               "isError": is_error})
+    }
+
+    fn sent_call(id: &str, arguments: &Value) -> Value {
+        json!({"id": id, "function": {"name": "search", "arguments": arguments}})
+    }
+
+    #[test]
+    fn a_whole_request_is_as_the_documentation_says() {
+        let schema = json!({"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]});
+        let spec = ToolSpec {
+            skill_name: "web".into(),
+            name: "search".into(),
+            description: Some("Searches.".into()),
+            input_schema: schema.as_object().unwrap().clone(),
+            kind: ToolKind::Mcp,
+            hints: ToolHints::default(),
+        };
+        let messages = json!([
+            {"type": "instructionMessage", "id": "i", "contents": [text("You are"), text("an owl.")]},
+            user(&json!([text("Which file?")])),
+            expert(&json!([thought(NAME), text("Looking."), call("call_1", &json!({"q": "owl"}))])),
+            {"type": "toolMessage", "id": "t", "contents": [result("call_1", &json!([text("birds.md")]), false)]},
+        ]);
+        let expected = json!({
+            "model": "gpt-oss:20b",
+            "stream": true,
+            "truncate": false,
+            "shift": false,
+            "think": "low",
+            "options": {"num_predict": 8192},
+            "tools": [{"type": "function", "function": {"name": "search", "description": "Searches.", "parameters": schema}}],
+            "messages": [
+                {"role": "system", "content": "You are\nan owl."},
+                {"role": "user", "content": "Which file?"},
+                {"role": "assistant", "content": "Looking.", "thinking": "Hm.",
+                 "tool_calls": [sent_call("call_1", &json!({"q": "owl"}))]},
+                {"role": "tool", "tool_name": "search", "tool_call_id": "call_1", "content": "birds.md"},
+            ],
+        });
+        assert_eq!(encode("gpt-oss:20b", messages, &[spec], Some(8192)).to_string(), expected.to_string());
+    }
+
+    #[test]
+    fn what_says_nothing_is_left_out() {
+        let expected = json!({"model": "gemma3:4b", "stream": true, "truncate": false, "shift": false, "messages": []});
+        let nothing = json!([user(&json!([text("")])), expert(&json!([thought(NAME)]))]);
+        assert_eq!(encode("gemma3:4b", nothing, &[], None), expected);
+    }
+
+    #[test]
+    fn thinking_goes_back_within_its_turn_and_with_its_calls_only() {
+        let answer = |protocol| expert(&json!([thought(protocol), call("c", &json!({}))]));
+        let messages = json!([
+            user(&json!([text("1")])),
+            answer(NAME),
+            user(&json!([text("2")])),
+            answer("openai-chat"),
+            answer(NAME),
+            expert(&json!([thought(NAME), text("yes")])),
+        ]);
+        let calls = json!([sent_call("c", &json!({}))]);
+        let expected = json!([
+            {"role": "user", "content": "1"},
+            {"role": "assistant", "content": "", "tool_calls": calls},
+            {"role": "user", "content": "2"},
+            {"role": "assistant", "content": "", "tool_calls": calls},
+            {"role": "assistant", "content": "", "thinking": "Hm.", "tool_calls": calls},
+            {"role": "assistant", "content": "yes"},
+        ]);
+        assert_eq!(sent(messages), expected);
+    }
+
+    #[test]
+    fn arguments_that_are_no_object_are_sent_as_an_empty_one() {
+        let messages = json!([expert(&json!([call("c", &json!("{\"q"))]))]);
+        assert_eq!(sent(messages)[0]["tool_calls"], json!([sent_call("c", &json!({}))]));
+    }
+
+    #[test]
+    fn images_go_along_and_other_files_are_told_of() {
+        let image = |kind: &str| json!({"type": "imageInlinePart", "encodedData": "aW1n", "mimeType": kind});
+        let parts = json!([
+            text("See:"),
+            image("image/png"),
+            image("image/gif"),
+            {"type": "imageUrlPart", "url": "https://x/y.png", "mimeType": "image/png"},
+            {"type": "fileInlinePart", "encodedData": "cGRm", "mimeType": "application/pdf"},
+            {"type": "fileUrlPart", "url": "https://x/y.pdf", "mimeType": "application/pdf"},
+            {"type": "fileBinaryPart", "data": "aGk=", "mimeType": "text/plain"},
+        ]);
+        let notes = "[a GIF image was left out: only JPEG, PNG and WebP images can be sent]\n\
+                     [an image that was not sent: https://x/y.png]\n\
+                     [a PDF file was left out: only text and images can be sent to this model]\n\
+                     [a PDF file that was not sent: https://x/y.pdf]\nhi";
+        let question = sent(json!([user(&parts)]));
+        assert_eq!(question, json!([{"role": "user", "content": format!("See:\n{notes}"), "images": ["aW1n"]}]));
+        let results = json!([result("c1", &parts, false), result("c2", &json!([text("no")]), true)]);
+        let expected = json!([
+            {"role": "tool", "tool_name": "search", "tool_call_id": "c1",
+             "content": format!("See:\n{MOVED_NOTE}\n{notes}")},
+            {"role": "tool", "tool_name": "search", "tool_call_id": "c2", "content": format!("{ERROR_NOTE}\nno")},
+            {"role": "user", "content": "From the result of search (c1):", "images": ["aW1n"]},
+        ]);
+        assert_eq!(sent(json!([{"type": "toolMessage", "id": "t", "contents": results}])), expected);
+    }
+}

@@ -1,0 +1,217 @@
+//! A request to a Responses body.
+
+use serde_json::{Map, Value, json};
+
+use super::native;
+use super::{NAME, string};
+use crate::content::{Content, ExpertPart, ResultPart, Thinking};
+use crate::generation::GenerateRequest;
+use crate::message::Message;
+use crate::provider::wire::media::Media;
+use crate::provider::wire::schema;
+use crate::tool::ToolSpec;
+
+/// What stands before the result of a tool that failed: the protocol has no field for it.
+pub(in crate::provider) const ERROR_NOTE: &str = "The tool reported an error:";
+
+/// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
+/// conversation begins with the earlier one's input, as prompt caching needs it.
+pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
+    let is_reasoning = is_reasoning_model(request.model);
+    let native = native::tools(request.native);
+    let mut body = Map::new();
+    body.insert("model".into(), json!(request.model));
+    body.insert("stream".into(), json!(true));
+    body.insert("store".into(), json!(false));
+    if let Some(limit) = request.max_output_tokens {
+        body.insert("max_output_tokens".into(), json!(limit));
+    }
+    if !request.occasion.run.is_empty() {
+        body.insert("prompt_cache_key".into(), json!(cache_key(request.occasion.run)));
+    }
+    let mut include = native::include(&native);
+    if is_reasoning {
+        // Also when no effort is asked for: such a model reasons by default, and goes on better with what it thought.
+        include.insert(0, "reasoning.encrypted_content");
+        if let Some(effort) = effort(request) {
+            body.insert("reasoning".into(), json!({"effort": effort, "summary": "auto"}));
+        }
+    }
+    if !include.is_empty() {
+        body.insert("include".into(), json!(include));
+    }
+    if !(request.tools.is_empty() && native.is_empty()) {
+        body.insert("tools".into(), request.tools.iter().map(tool).chain(native).collect());
+        body.insert("tool_choice".into(), json!("auto"));
+    }
+    body.insert("input".into(), input(request.messages, if is_reasoning { "developer" } else { "system" }));
+    Value::Object(body)
+}
+
+/// Most characters of a cache key that OpenAI takes.
+const CACHE_KEY_LIMIT: usize = 64;
+
+/// What requests of one Run have in common, for OpenAI's cache; the end of a long id tells more than its beginning.
+pub(in crate::provider) fn cache_key(run: &str) -> &str {
+    let start = run.len().saturating_sub(CACHE_KEY_LIMIT);
+    run.get(start..).unwrap_or_default()
+}
+
+/// Whether a model reasons, by OpenAI's names: `o1` and later, `gpt-5` and later without the chat variants, `codex-*`;
+/// also as a fine-tune (`ft:`) or behind a gateway's prefix (`openai/`). Any other (an Azure deployment, a local model)
+/// counts as one that does not: it would be asked for reasoning on every request, since a budget is set by default,
+/// and those that know no reasoning refuse the question.
+pub(in crate::provider) fn is_reasoning_model(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let name = name.strip_prefix("ft:").unwrap_or(name);
+    let major = |rest: &str| {
+        let digits =
+            rest.find(|letter: char| !letter.is_ascii_digit()).map_or(rest, |end| rest.get(..end).unwrap_or(""));
+        digits.parse::<u32>().unwrap_or(0)
+    };
+    match (name.strip_prefix("gpt-"), name.strip_prefix('o')) {
+        (Some(version), _) => major(version) >= 5 && !name.contains("-chat"),
+        (None, Some(version)) => major(version) >= 1,
+        (None, None) => name.starts_with("codex-"),
+    }
+}
+
+/// The pro models of the GPT series refuse low efforts; `high` is the one that each of them takes.
+fn effort(request: &GenerateRequest<'_>) -> Option<&'static str> {
+    let is_pro = request.model.contains("gpt-") && request.model.contains("-pro");
+    request.reasoning.effort().map(|effort| if is_pro { "high" } else { effort })
+}
+
+fn tool(spec: &ToolSpec) -> Value {
+    let mut tool = Map::new();
+    tool.insert("type".into(), json!("function"));
+    tool.insert("name".into(), json!(spec.name));
+    if let Some(description) = &spec.description {
+        tool.insert("description".into(), json!(description));
+    }
+    let parameters = schema::parameters(&spec.input_schema, schema::any_name);
+    tool.insert("parameters".into(), Value::Object(parameters));
+    // Strict mode asks more of a schema than tools' authors promise.
+    tool.insert("strict".into(), json!(false));
+    Value::Object(tool)
+}
+
+fn input(messages: &[Message], system_role: &str) -> Value {
+    let mut items = Vec::new();
+    for message in messages {
+        match message {
+            Message::InstructionMessage { contents, .. } => {
+                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
+                items.push(message_item(system_role, &json!(texts.join("\n"))));
+            }
+            Message::UserMessage { contents, .. } => {
+                let parts: Vec<Value> = contents.iter().filter_map(input_part).collect();
+                if !parts.is_empty() {
+                    items.push(message_item("user", &Value::Array(parts)));
+                }
+            }
+            Message::ExpertMessage { contents, .. } => items.extend(expert_items(contents)),
+            Message::ToolMessage { contents, .. } => items.extend(contents.iter().map(result_item)),
+        }
+    }
+    Value::Array(items)
+}
+
+fn message_item(role: &str, content: &Value) -> Value {
+    json!({"type": "message", "role": role, "content": content})
+}
+
+/// Reasoning goes back only together with what it led to: an item at the end of an answer that was cut off is refused.
+fn expert_items(contents: &[ExpertPart]) -> Vec<Value> {
+    let mut items = Vec::new();
+    let mut reasoning = Vec::new();
+    for part in contents {
+        let item = match part {
+            ExpertPart::ThinkingPart { thinking, .. } => {
+                reasoning.extend(reasoning_item(thinking));
+                continue;
+            }
+            ExpertPart::TextPart { text, .. } if text.is_empty() => continue,
+            ExpertPart::TextPart { text, .. } => message_item("assistant", &json!(text)),
+            ExpertPart::OpaquePart { opaque, .. } if opaque.protocol != NAME => continue,
+            ExpertPart::OpaquePart { opaque, .. } => {
+                let Some(item) = native::call_item(&opaque.block) else {
+                    if let Some(item) = items.last_mut() {
+                        set_phase(item, &opaque.block);
+                    }
+                    continue;
+                };
+                item
+            }
+            ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
+                let arguments = if args.is_object() { args.to_string() } else { "{}".to_owned() };
+                json!({"type": "function_call", "call_id": tool_call_id, "name": tool_name, "arguments": arguments})
+            }
+        };
+        items.append(&mut reasoning);
+        items.push(item);
+    }
+    items
+}
+
+/// Gives a message the phase that it came with, which newer models want back.
+fn set_phase(message: &mut Value, block: &Value) {
+    let is_message = |value: &Value| string(value, "type") == "message";
+    let phase = block.get("phase").filter(|_| is_message(message) && is_message(block));
+    if let (Some(phase), Value::Object(message)) = (phase, message) {
+        message.entry("phase").or_insert_with(|| phase.clone());
+    }
+}
+
+/// A reasoning item as it came, in the fields that a request takes; `None` for other protocols' thinking and for items
+/// without the encrypted content, which only their maker's storage could tell.
+fn reasoning_item(thinking: &Thinking) -> Option<Value> {
+    let block = thinking.opaque.as_ref().filter(|_| thinking.protocol.as_deref() == Some(NAME))?;
+    block.get("encrypted_content")?.as_str().filter(|content| !content.is_empty())?;
+    let mut item = Map::new();
+    item.insert("type".into(), json!("reasoning"));
+    for key in ["id", "summary", "content", "encrypted_content"] {
+        if let Some(value) = block.get(key).filter(|value| !value.is_null()) {
+            item.insert(key.into(), value.clone());
+        }
+    }
+    item.entry("summary").or_insert_with(|| json!([]));
+    Some(Value::Object(item))
+}
+
+fn result_item(part: &ResultPart) -> Value {
+    let ResultPart::ToolResultPart { tool_call_id, contents, is_error, .. } = part;
+    let output = match contents.as_slice() {
+        [] if *is_error => json!(ERROR_NOTE),
+        [] => json!(""),
+        [Content::TextPart { text, .. }] if *is_error => json!(format!("{ERROR_NOTE}\n{text}")),
+        [Content::TextPart { text, .. }] => json!(text),
+        parts => {
+            let note = is_error.then(|| json!({"type": "input_text", "text": ERROR_NOTE}));
+            note.into_iter().chain(parts.iter().filter_map(input_part)).collect()
+        }
+    };
+    json!({"type": "function_call_output", "call_id": tool_call_id, "output": output})
+}
+
+fn input_part(content: &Content) -> Option<Value> {
+    match Media::of(content) {
+        Media::Text(text) if text.is_empty() => None,
+        Media::Text(text) => Some(json!({"type": "input_text", "text": text})),
+        Media::ImageUrl(url) => Some(image_part(url)),
+        Media::Image { mime_type, data } => Some(image_part(&format!("data:{mime_type};base64,{data}"))),
+        Media::PdfUrl(url) => Some(json!({"type": "input_file", "file_url": url})),
+        Media::Pdf { data } => {
+            // The protocol asks for a name; the stored part has none.
+            let data = format!("data:application/pdf;base64,{data}");
+            Some(json!({"type": "input_file", "filename": "file.pdf", "file_data": data}))
+        }
+    }
+}
+
+fn image_part(url: &str) -> Value {
+    json!({"type": "input_image", "detail": "auto", "image_url": url})
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! The OpenAI Responses protocol, also spoken by Azure and by local servers.
+//!
+//! Documentation: <https://developers.openai.com/api/docs/api-reference/responses>. Addresses and credentials are left
+//! to the vendor table; Chat Completions is another protocol. Nothing is kept at the provider (`store: false`): every
+//! request carries the whole conversation.
+
+mod decode;
+mod encode;
+mod items;
+mod native;
+
+use serde_json::Value;
+
+pub(super) use encode::{ERROR_NOTE, cache_key, is_reasoning_model};
+
+use super::reported_error::ReportedError;
+use crate::generation::GenerateRequest;
+use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};
+
+/// The protocol's name in thinking parts and cassettes.
+const NAME: &str = "openai-responses";
+
+/// The OpenAI Responses protocol.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenAiResponses;
+
+impl Protocol for OpenAiResponses {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        EncodedRequest { path: "/responses".to_owned(), headers: Vec::new(), body: encode::body(request) }
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(decode::ResponsesDecoder::default())
+    }
+
+    fn native_support(&self) -> NativeSupport {
+        native::SUPPORT
+    }
+
+    fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
+        ReportedError::from_body(body)
+    }
+}
+
+/// The string under a key, empty when there is none.
+fn string<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::{NativeTools, Occasion};
+    use crate::setting::ReasoningBudget;
+
+    #[test]
+    fn requests_go_to_responses() {
+        let reasoning = ReasoningBudget::None;
+        let request = GenerateRequest {
+            model: "m",
+            messages: &[],
+            tools: &[],
+            reasoning,
+            max_output_tokens: None,
+            native: NativeTools::default(),
+            occasion: Occasion::default(),
+        };
+        let expected = EncodedRequest {
+            path: "/responses".into(),
+            headers: vec![],
+            body: serde_json::json!({"model": "m", "stream": true, "store": false, "input": []}),
+        };
+        assert_eq!(OpenAiResponses.encode(&request), expected);
+    }
+}

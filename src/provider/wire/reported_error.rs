@@ -1,0 +1,256 @@
+//! The error object that a provider reports, in a body or in mid-stream: Anthropic's `{"type":"error","error":{..}}`,
+//! OpenAI's `{"error":{..}}` and bare form, and what imitators make of both. The meaning of an HTTP status is left to
+//! the retry policy.
+
+use serde_json::Value;
+
+use crate::generation::{FailureKind, GenerationFailure};
+use crate::provider::ErrorBody;
+use crate::provider::failure::{DAILY_QUOTA, is_context_overflow};
+
+/// Longest message kept, in characters: failures are written to the log, and providers' longest useful messages
+/// (schema complaints) are about a thousand.
+const MAX_MESSAGE_CHARS: usize = 2_000;
+
+/// An error in the provider's words.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ReportedError {
+    message: String,
+    /// Names for it, the most telling first: the textual `code`, the `type`, the numeric `code`.
+    names: Vec<String>,
+}
+
+impl ReportedError {
+    /// Reads an HTTP error body; `None` when it is no JSON or holds no message.
+    pub fn from_body(body: &[u8]) -> Option<ErrorBody> {
+        let error = Self::from_value(&serde_json::from_slice(body).ok()?);
+        let code = error.names.into_iter().next();
+        if error.message.is_empty() {
+            None
+        } else {
+            Some(ErrorBody { message: error.message, code, retry_after_ms: None })
+        }
+    }
+
+    /// Reads an object that is an error or has one under `error`. What it does not say stays empty.
+    pub fn from_value(value: &Value) -> Self {
+        let error = match value.get("error") {
+            Some(error @ (Value::Object(_) | Value::String(_))) => error,
+            _ => value,
+        };
+        let message = [Some(error), error.get("message"), error.get("detail")];
+        let message = message.into_iter().flatten().find_map(Value::as_str).unwrap_or_default();
+        let message = match filters(error) {
+            Some(filters) => format!("{} (blocked by the content filter: {filters})", message.trim()),
+            None => message.to_owned(),
+        };
+        let code = error.get("code");
+        let text = code.and_then(Value::as_str).filter(|code| !code.is_empty()).map(str::to_owned);
+        let kind = error.get("type").and_then(Value::as_str).filter(|kind| *kind != "error").map(str::to_owned);
+        let number = code.and_then(Value::as_u64).map(|code| code.to_string());
+        Self {
+            message: message.trim().chars().take(MAX_MESSAGE_CHARS).collect(),
+            names: [text, kind, number].into_iter().flatten().collect(),
+        }
+    }
+
+    /// The failure of a stream that ended with this error. One of an unknown name counts as the provider's own, which
+    /// can pass: the request had been accepted before.
+    pub fn into_failure(self) -> GenerationFailure {
+        let known = self.names.iter().find_map(|name| classify(name));
+        let (kind, is_retryable) = match known {
+            None | Some((FailureKind::InvalidRequest | FailureKind::Provider, _))
+                if is_context_overflow(self.names.iter().map(String::as_str), &self.message) =>
+            {
+                (FailureKind::ContextOverflow, false)
+            }
+            known => known.unwrap_or((FailureKind::Provider, true)),
+        };
+        let message = match self.names.first() {
+            _ if !self.message.is_empty() => self.message,
+            Some(name) => format!("the provider reported {name} in mid-stream, without a message"),
+            None => "the provider reported an error in mid-stream, without a message".to_owned(),
+        };
+        GenerationFailure { kind, message, status_code: None, is_retryable, retry_after_ms: None }
+    }
+}
+
+/// The filters that Azure's error names as those that blocked, e.g. `violence (medium), jailbreak`: one report in Chat
+/// Completions, several in Responses.
+fn filters(error: &Value) -> Option<String> {
+    let one = error.pointer("/innererror/content_filter_result").into_iter();
+    let several = error.get("content_filters").and_then(Value::as_array).into_iter().flatten();
+    let mut blocked = Vec::new();
+    for report in one.chain(several.filter_map(|report| report.get("content_filter_results"))) {
+        for (name, verdict) in report.as_object().into_iter().flatten() {
+            if verdict.get("filtered").and_then(Value::as_bool) != Some(true) {
+                continue;
+            }
+            let severity = verdict.get("severity").and_then(Value::as_str);
+            blocked.push(severity.map_or_else(|| name.clone(), |severity| format!("{name} ({severity})")));
+        }
+    }
+    if blocked.is_empty() { None } else { Some(blocked.join(", ")) }
+}
+
+/// What an error's name means, and whether it can pass. The names of all vendors in one table: they do not collide,
+/// and imitators use each other's.
+fn classify(name: &str) -> Option<(FailureKind, bool)> {
+    Some(match name {
+        "overloaded_error" | "api_error" | "server_error" | "unavailable_error" => (FailureKind::Provider, true),
+        "rate_limit_error" | "rate_limit_exceeded" => (FailureKind::RateLimit, true),
+        // Paying takes longer than a Run waits.
+        "billing_error" | "insufficient_quota" | DAILY_QUOTA => (FailureKind::RateLimit, false),
+        "timeout_error" | "vector_store_timeout" => (FailureKind::Timeout, true),
+        "authentication_error" | "permission_error" | "invalid_api_key" => (FailureKind::Authentication, false),
+        "not_found_error" | "model_not_found" => (FailureKind::NotFound, false),
+        "invalid_request_error"
+        | "request_too_large"
+        | "invalid_prompt"
+        | "content_filter"
+        | "content_policy_violation"
+        | "bio_policy"
+        | "misalignment_policy_violation"
+        | "data_residency_mismatch"
+        | "failed_to_download_image" => (FailureKind::InvalidRequest, false),
+        image if is_image_complaint(image) => (FailureKind::InvalidRequest, false),
+        status => classify_status(status.parse().ok()?)?,
+    })
+}
+
+/// OpenAI has a dozen names for an image it cannot take, e.g. `invalid_image_url`, `image_too_large`.
+fn is_image_complaint(name: &str) -> bool {
+    name.starts_with("image_")
+        || name.ends_with("_image")
+        || name.starts_with("invalid_image")
+        || name.contains("_image_")
+}
+
+/// Imitators put the HTTP status into `code`.
+fn classify_status(status: u16) -> Option<(FailureKind, bool)> {
+    Some(match status {
+        401 | 403 => (FailureKind::Authentication, false),
+        404 => (FailureKind::NotFound, false),
+        408 => (FailureKind::Timeout, true),
+        429 => (FailureKind::RateLimit, true),
+        400..=499 => (FailureKind::InvalidRequest, false),
+        500..=599 => (FailureKind::Provider, true),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn body(value: &Value) -> Option<(String, Option<String>)> {
+        ReportedError::from_body(value.to_string().as_bytes()).map(|body| (body.message, body.code))
+    }
+
+    #[test]
+    fn bodies_of_every_known_shape_give_message_and_code() {
+        let expected = |message: &str, code: Option<&str>| Some((message.to_owned(), code.map(str::to_owned)));
+        let cases = [
+            (
+                json!({"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}, "request_id": "r"}),
+                expected("Busy", Some("overloaded_error")),
+            ),
+            (
+                json!({"error": {"message": "No", "type": "insufficient_quota", "param": null, "code": "insufficient_quota"}}),
+                expected("No", Some("insufficient_quota")),
+            ),
+            (
+                json!({"error": {"message": "Bad", "type": "invalid_request_error", "param": "x", "code": null}}),
+                expected("Bad", Some("invalid_request_error")),
+            ),
+            (
+                json!({"error": {"code": 400, "message": "Too long", "type": "exceed_context_size_error"}}),
+                expected("Too long", Some("exceed_context_size_error")),
+            ),
+            (json!({"error": {"code": 503, "message": "Loading model"}}), expected("Loading model", Some("503"))),
+            (
+                json!({"error": {"message": "Filtered.", "type": null, "param": "prompt", "code": "content_filter",
+                "status": 400, "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {
+                    "hate": {"filtered": false, "severity": "safe"},
+                    "violence": {"filtered": true, "severity": "medium"},
+                    "jailbreak": {"filtered": true, "detected": true},
+                }}}}),
+                expected(
+                    "Filtered. (blocked by the content filter: violence (medium), jailbreak)",
+                    Some("content_filter"),
+                ),
+            ),
+            (
+                json!({"error": {"message": "Filtered.", "code": "content_filter", "content_filters": [
+                    {"blocked": true, "source_type": "prompt",
+                     "content_filter_results": {"sexual": {"filtered": true, "severity": "high"}}}]}}),
+                expected("Filtered. (blocked by the content filter: sexual (high))", Some("content_filter")),
+            ),
+            (json!({"error": "model not found"}), expected("model not found", None)),
+            (json!({"message": "Forbidden", "code": "forbidden"}), expected("Forbidden", Some("forbidden"))),
+            (json!({"detail": "Not Found"}), expected("Not Found", None)),
+            (json!({"error": {"type": "api_error"}}), None),
+            (json!([1, 2]), None),
+            (json!({}), None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(body(&value), expected, "{value}");
+        }
+        assert_eq!(ReportedError::from_body(b"<html>Bad gateway</html>"), None);
+    }
+
+    #[test]
+    fn long_messages_are_cut_at_a_character() {
+        let error = ReportedError::from_value(&json!({"message": "ü".repeat(MAX_MESSAGE_CHARS + 1)}));
+        assert_eq!(error.into_failure().message, "ü".repeat(MAX_MESSAGE_CHARS));
+    }
+
+    #[test]
+    fn names_decide_kind_and_retry() {
+        let cases = [
+            (json!({"type": "overloaded_error"}), FailureKind::Provider, true),
+            (json!({"type": "api_error"}), FailureKind::Provider, true),
+            (json!({"type": "rate_limit_error"}), FailureKind::RateLimit, true),
+            (json!({"type": "timeout_error"}), FailureKind::Timeout, true),
+            (json!({"type": "billing_error"}), FailureKind::RateLimit, false),
+            (json!({"type": "invalid_request_error"}), FailureKind::InvalidRequest, false),
+            (json!({"type": "request_too_large"}), FailureKind::InvalidRequest, false),
+            (json!({"code": "context_length_exceeded"}), FailureKind::ContextOverflow, false),
+            (json!({"type": "exceed_context_size_error", "code": 400}), FailureKind::ContextOverflow, false),
+            (json!({"type": "api_error", "message": "Prompt is too long"}), FailureKind::ContextOverflow, false),
+            (json!({"message": "Your input exceeds the context window."}), FailureKind::ContextOverflow, false),
+            (json!({"code": 429, "message": "prompt is too long for now"}), FailureKind::RateLimit, true),
+            (json!({"type": "authentication_error"}), FailureKind::Authentication, false),
+            (json!({"type": "permission_error"}), FailureKind::Authentication, false),
+            (json!({"type": "not_found_error"}), FailureKind::NotFound, false),
+            (json!({"code": "server_error"}), FailureKind::Provider, true),
+            (json!({"code": "rate_limit_exceeded"}), FailureKind::RateLimit, true),
+            (json!({"code": "insufficient_quota", "type": "rate_limit_error"}), FailureKind::RateLimit, false),
+            (json!({"code": "unheard_of", "type": "invalid_request_error"}), FailureKind::InvalidRequest, false),
+            (json!({"code": "invalid_image_url"}), FailureKind::InvalidRequest, false),
+            (json!({"code": "empty_image_file"}), FailureKind::InvalidRequest, false),
+            (json!({"code": 429}), FailureKind::RateLimit, true),
+            (json!({"code": 400}), FailureKind::InvalidRequest, false),
+            (json!({"code": 502}), FailureKind::Provider, true),
+            (json!({"code": 7}), FailureKind::Provider, true),
+            (json!({"code": "unheard_of"}), FailureKind::Provider, true),
+            (json!({}), FailureKind::Provider, true),
+        ];
+        for (value, kind, is_retryable) in cases {
+            let failure = ReportedError::from_value(&value).into_failure();
+            assert_eq!((failure.kind, failure.is_retryable), (kind, is_retryable), "{value}");
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_message_is_told_by_its_name() {
+        let failure = |value| ReportedError::from_value(&value).into_failure().message;
+        assert_eq!(
+            failure(json!({"error": {"type": "api_error"}})),
+            "the provider reported api_error in mid-stream, without a message"
+        );
+        assert_eq!(failure(json!({})), "the provider reported an error in mid-stream, without a message");
+    }
+}

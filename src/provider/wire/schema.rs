@@ -1,0 +1,328 @@
+//! A tool's JSON Schema in the form that providers accept: at the top an object with properties, without `anyOf`,
+//! `oneOf`, `allOf`, `enum`, `const` or `not` (OpenAI answers 400 to them, Anthropic to the first three).
+//!
+//! Within the properties nothing is changed. What the top level said in a forbidden word is said by the properties
+//! where they can say it, else in the schema's description, which the model reads too. Of what a tool's author
+//! promised, the tool's server is the judge in any case. Schemas that are fine go out as they are.
+
+use serde_json::{Map, Value, json};
+
+/// Words that providers refuse at the top of a schema.
+const REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "enum", "const", "not"];
+
+/// Deepest nesting of alternatives and references at the top that is followed; real schemas have two.
+const DEPTH_LIMIT: usize = 8;
+
+/// Most alternatives that are looked at in one list; real schemas have a dozen.
+const ALTERNATIVES_LIMIT: usize = 64;
+
+/// Most characters of JSON that are quoted in the description.
+const QUOTE_LIMIT: usize = 500;
+
+/// The schema of a tool's parameters. `is_name` says which names of properties the provider takes; a property of
+/// another name is left out and told of, since one of them would spoil the whole request.
+pub fn parameters(schema: &Map<String, Value>, is_name: fn(&str) -> bool) -> Map<String, Value> {
+    let flat = Flat::of(schema, schema, DEPTH_LIMIT);
+    let mut notes = flat.notes;
+    let mut properties = Map::new();
+    let mut left_out = Vec::new();
+    for (name, property) in flat.properties {
+        if is_name(&name) {
+            properties.insert(name, explicit(property));
+        } else {
+            left_out.push(name);
+        }
+    }
+    let required: Vec<String> = flat.required.into_iter().filter(|name| !left_out.contains(name)).collect();
+    if !left_out.is_empty() {
+        notes.push(format!("Not available here, because of their names: {}.", left_out.join(", ")));
+    }
+
+    let mut converted = Map::new();
+    for (key, value) in schema {
+        match key.as_str() {
+            "type" => _ = converted.insert(key.clone(), json!("object")),
+            "properties" => _ = converted.insert(key.clone(), Value::Object(std::mem::take(&mut properties))),
+            "required" => _ = converted.insert(key.clone(), json!(required)),
+            "$ref" => {}
+            key if REFUSED.contains(&key) => {}
+            _ => _ = converted.insert(key.clone(), value.clone()),
+        }
+    }
+    converted.entry("type").or_insert_with(|| json!("object"));
+    // OpenAI refuses a schema of an object without properties, even of a tool without parameters.
+    converted.entry("properties").or_insert_with(|| Value::Object(properties));
+    if !required.is_empty() {
+        converted.entry("required").or_insert_with(|| json!(required));
+    }
+    if !notes.is_empty() {
+        let said = converted.get("description").and_then(Value::as_str).map(str::to_owned);
+        let words: Vec<String> = said.into_iter().chain(notes).collect();
+        converted.insert("description".into(), json!(words.join(" ")));
+    }
+    converted
+}
+
+/// Takes any name of a property.
+pub fn any_name(_: &str) -> bool {
+    true
+}
+
+/// The words `true` and `false` as the objects that mean the same: some servers know schemas as objects alone.
+fn explicit(schema: Value) -> Value {
+    match schema {
+        Value::Bool(true) => json!({}),
+        Value::Bool(false) => json!({"not": {}}),
+        schema => schema,
+    }
+}
+
+/// What the top of a schema says, in the words that may stand there.
+#[derive(Default)]
+struct Flat {
+    properties: Map<String, Value>,
+    required: Vec<String>,
+    /// What only words can say.
+    notes: Vec<String>,
+}
+
+impl Flat {
+    fn of(document: &Map<String, Value>, schema: &Map<String, Value>, depth: usize) -> Self {
+        let mut flat = Self::default();
+        if let Some(Value::Object(properties)) = schema.get("properties") {
+            flat.properties.clone_from(properties);
+        }
+        flat.require(names(schema.get("required")));
+        let Some(depth) = depth.checked_sub(1) else { return flat };
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|path| resolve(document, path)) {
+            flat.also(Self::of(document, target, depth));
+        }
+        for part in list(schema, "allOf") {
+            flat.also(Self::of(document, part, depth));
+        }
+        for (word, meaning) in [("anyOf", "at least one"), ("oneOf", "exactly one")] {
+            let alternatives: Vec<Self> =
+                list(schema, word).into_iter().map(|part| Self::of(document, part, depth)).collect();
+            flat.either(alternatives, meaning);
+        }
+        for (word, meaning) in [("enum", "The arguments must be one of"), ("const", "The arguments must be")] {
+            flat.quote(schema.get(word), meaning);
+        }
+        flat.quote(schema.get("not"), "The arguments must not match the schema");
+        flat
+    }
+
+    fn require(&mut self, names: Vec<String>) {
+        for name in names {
+            if !self.required.contains(&name) {
+                self.required.push(name);
+            }
+        }
+    }
+
+    /// Both hold.
+    fn also(&mut self, other: Self) {
+        for (name, property) in other.properties {
+            match self.properties.get_mut(&name) {
+                None => _ = self.properties.insert(name, property),
+                Some(known) if *known == property => {}
+                Some(known) => *known = json!({"allOf": [known.take(), property]}),
+            }
+        }
+        self.require(other.required);
+        self.notes.extend(other.notes);
+    }
+
+    /// One of these holds, too.
+    fn either(&mut self, alternatives: Vec<Self>, meaning: &str) {
+        if alternatives.is_empty() {
+            return;
+        }
+        let always = |name: &String| alternatives.iter().all(|other| other.required.contains(name));
+        let required: Vec<String> = alternatives
+            .first()
+            .map(|first| first.required.iter().filter(|name| always(name)).cloned().collect())
+            .unwrap_or_default();
+        let sets: Vec<String> = alternatives
+            .iter()
+            .map(|other| {
+                let own: Vec<&str> = if other.required.is_empty() {
+                    other.properties.keys().map(String::as_str).collect()
+                } else {
+                    other.required.iter().map(String::as_str).collect()
+                };
+                if own.is_empty() { "(any)".to_owned() } else { own.join(", ") }
+            })
+            .collect();
+        if sets.len() > 1 && sets.iter().any(|set| Some(set) != sets.first()) {
+            self.notes.push(format!("Give {meaning} of these sets of arguments: {}.", sets.join("; ")));
+        }
+        let mut forms: Map<String, Value> = Map::new();
+        for other in alternatives {
+            self.notes.extend(other.notes);
+            for (name, property) in other.properties {
+                let known = forms.entry(name).or_insert_with(|| json!([]));
+                if let Value::Array(known) = known
+                    && !known.contains(&property)
+                {
+                    known.push(property);
+                }
+            }
+        }
+        for (name, forms) in forms {
+            let property = match forms {
+                Value::Array(mut forms) if forms.len() == 1 => forms.pop().unwrap_or_default(),
+                forms => json!({"anyOf": forms}),
+            };
+            self.properties.entry(name).or_insert(property);
+        }
+        self.require(required);
+    }
+
+    fn quote(&mut self, said: Option<&Value>, meaning: &str) {
+        let Some(said) = said else { return };
+        let text: String = said.to_string();
+        let note = match text.char_indices().nth(QUOTE_LIMIT) {
+            None => format!("{meaning} {text}."),
+            Some(_) => format!("{meaning} that its documentation names."),
+        };
+        self.notes.push(note);
+    }
+}
+
+/// The schemas under a word; `true` and other things say nothing.
+fn list<'a>(schema: &'a Map<String, Value>, word: &str) -> Vec<&'a Map<String, Value>> {
+    let parts = schema.get(word).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    parts.iter().filter_map(Value::as_object).take(ALTERNATIVES_LIMIT).collect()
+}
+
+fn names(list: Option<&Value>) -> Vec<String> {
+    let names = list.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    names.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The schema that a reference within the document means.
+fn resolve<'a>(document: &'a Map<String, Value>, path: &str) -> Option<&'a Map<String, Value>> {
+    let mut steps = path.strip_prefix("#/")?.split('/');
+    let first = document.get(steps.next()?)?;
+    steps
+        .try_fold(first, |value, step| value.get(step.replace("~1", "/").replace("~0", "~")))
+        .and_then(Value::as_object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(schema: &Value) -> Value {
+        Value::Object(parameters(schema.as_object().unwrap(), any_name))
+    }
+
+    #[test]
+    fn what_is_fine_goes_out_as_it_is() {
+        let schema = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "description": "Where to look.",
+            "properties": {
+                "q": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                "in": {"$ref": "#/$defs/Place"},
+                "how": {"enum": ["fast", "well"]},
+            },
+            "required": ["q"],
+            "additionalProperties": false,
+            "$defs": {"Place": {"oneOf": [{"const": "here"}, {"const": "there"}]}},
+        });
+        assert_eq!(sent(&schema).to_string(), schema.to_string());
+    }
+
+    #[test]
+    fn the_top_is_an_object_with_properties() {
+        let (a, string) = (json!({"a": {"type": "string"}}), json!({"type": "string"}));
+        let cases = [
+            (json!({}), json!({"type": "object", "properties": {}})),
+            (json!({"type": "object"}), json!({"type": "object", "properties": {}})),
+            (json!({"type": ["object", "null"], "properties": a}), json!({"type": "object", "properties": a})),
+            (
+                json!({"properties": {"a": true, "b": false}}),
+                json!({"properties": {"a": {}, "b": {"not": {}}}, "type": "object"}),
+            ),
+            (
+                json!({"$ref": "#/$defs/A~1b", "$defs": {"A/b": {"properties": a, "required": ["a"]}}}),
+                json!({"$defs": {"A/b": {"properties": a, "required": ["a"]}}, "type": "object", "properties": a,
+                       "required": ["a"]}),
+            ),
+            (
+                json!({"type": "object", "allOf": [{"properties": a}, {"properties": {"b": string}, "required": ["b"]}]}),
+                json!({"type": "object", "properties": {"a": string, "b": string}, "required": ["b"]}),
+            ),
+            (
+                json!({"properties": a, "allOf": [{"properties": {"a": {"maxLength": 5}}}]}),
+                json!({"properties": {"a": {"allOf": [string, {"maxLength": 5}]}}, "type": "object"}),
+            ),
+        ];
+        for (schema, expected) in cases {
+            assert_eq!(sent(&schema), expected, "{schema}");
+        }
+    }
+
+    #[test]
+    fn alternatives_are_merged_and_told() {
+        let cases = [
+            // Of fields that stand there already, at least one.
+            (
+                json!({"type": "object", "properties": {"id": {}, "title": {}, "text": {}}, "required": ["id"],
+                       "anyOf": [{"required": ["title"]}, {"required": ["text"]}]}),
+                json!({"type": "object", "properties": {"id": {}, "title": {}, "text": {}}, "required": ["id"],
+                       "description": "Give at least one of these sets of arguments: title; text."}),
+            ),
+            // Forms of their own, told apart by a field of the same name.
+            (
+                json!({"description": "Changes.", "oneOf": [
+                    {"properties": {"op": {"const": "add"}, "text": {"type": "string"}}, "required": ["op", "text"]},
+                    {"properties": {"op": {"const": "drop"}}, "required": ["op"]},
+                ]}),
+                json!({
+                    "description": "Changes. Give exactly one of these sets of arguments: op, text; op.",
+                    "type": "object",
+                    "properties": {"op": {"anyOf": [{"const": "add"}, {"const": "drop"}]}, "text": {"type": "string"}},
+                    "required": ["op"],
+                }),
+            ),
+            // The same everywhere: nothing is left to tell.
+            (
+                json!({"anyOf": [{"properties": {"a": {}}, "required": ["a"]}, {"required": ["a"]}]}),
+                json!({"type": "object", "properties": {"a": {}}, "required": ["a"]}),
+            ),
+            (
+                json!({"type": "object", "not": {"required": ["a", "b"]}, "const": {}}),
+                json!({"type": "object", "properties": {}, "description":
+                       "The arguments must be {}. The arguments must not match the schema {\"required\":[\"a\",\"b\"]}."}),
+            ),
+        ];
+        for (schema, expected) in cases {
+            assert_eq!(sent(&schema), expected, "{schema}");
+        }
+    }
+
+    #[test]
+    fn nothing_refused_stands_at_the_top_of_any_schema() {
+        let endless = json!({"$ref": "#/$defs/A", "$defs": {"A": {"anyOf": [{"$ref": "#/$defs/A"}, true, 5]}}});
+        let odd = json!({"anyOf": "x", "oneOf": [], "allOf": [[]], "enum": [1], "not": true, "required": 5, "properties": []});
+        for schema in [endless, odd] {
+            let sent = sent(&schema);
+            assert_eq!((&sent["type"], sent["properties"].is_object()), (&json!("object"), true), "{sent}");
+            assert!(REFUSED.iter().all(|word| sent.get(word).is_none()), "{sent}");
+            assert!(sent.get("required").is_none_or(Value::is_array), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_property_of_a_name_that_is_not_taken_is_left_out_and_told_of() {
+        let schema = json!({"type": "object", "properties": {"a": {}, "$b": {}}, "required": ["a", "$b"]});
+        let sent = parameters(schema.as_object().unwrap(), |name| !name.starts_with('$'));
+        let expected = json!({"type": "object", "properties": {"a": {}}, "required": ["a"],
+                              "description": "Not available here, because of their names: $b."});
+        assert_eq!(Value::Object(sent), expected);
+    }
+}

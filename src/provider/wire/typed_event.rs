@@ -1,0 +1,118 @@
+//! A frame that is a JSON object with a `type`: the form of every event of the Anthropic Messages and OpenAI Responses
+//! streams. What the events mean is left to the protocols.
+
+use serde_json::Value;
+
+use crate::generation::{FailureKind, GenerationFailure};
+use crate::provider::Frame;
+
+/// The end mark of Chat Completions, which gateways add to other protocols' streams too.
+const DONE_MARK: &str = "[DONE]";
+
+/// One event. Fields are read leniently: what is absent or of another type reads as nothing, because servers that
+/// imitate a protocol leave out what their own clients do not need.
+pub struct TypedEvent {
+    name: String,
+    value: Value,
+}
+
+impl TypedEvent {
+    /// Reads a frame; `None` for one without content. An event without a `type` is named by the SSE `event:` field, or
+    /// is an `error` when it holds one.
+    ///
+    /// # Errors
+    /// A frame that is no JSON object. That can pass: the next stream may be whole again.
+    pub fn read(frame: &Frame) -> Result<Option<Self>, GenerationFailure> {
+        let data = frame.data.trim();
+        if data.is_empty() || data == DONE_MARK {
+            return Ok(None);
+        }
+        let value: Value = serde_json::from_str(data).map_err(|error| malformed(frame, &error.to_string()))?;
+        if !value.is_object() {
+            return Err(malformed(frame, "it is no object"));
+        }
+        let named = value.get("type").and_then(Value::as_str);
+        let implied = value.get("error").filter(|error| !error.is_null()).map(|_| "error");
+        let name = named.or(implied).or(frame.event.as_deref()).unwrap_or_default().to_owned();
+        Ok(Some(Self { name, value }))
+    }
+
+    /// The event's type.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole event.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The value at a JSON pointer; `None` also for `null`.
+    pub fn at(&self, pointer: &str) -> Option<&Value> {
+        self.value.pointer(pointer).filter(|value| !value.is_null())
+    }
+
+    /// The string at a JSON pointer, empty when there is none.
+    pub fn text(&self, pointer: &str) -> &str {
+        self.at(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The natural number at a JSON pointer.
+    pub fn number(&self, pointer: &str) -> Option<u64> {
+        self.at(pointer).and_then(Value::as_u64)
+    }
+}
+
+fn malformed(frame: &Frame, why: &str) -> GenerationFailure {
+    let event = frame.event.as_deref().unwrap_or("unnamed");
+    GenerationFailure {
+        kind: FailureKind::Malformed,
+        message: format!("the provider's stream is damaged: event {event:?} cannot be read as JSON: {why}"),
+        status_code: None,
+        is_retryable: true,
+        retry_after_ms: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(event: Option<&str>, data: &str) -> Result<Option<String>, GenerationFailure> {
+        let frame = Frame::event(event.map(str::to_owned), data.to_owned());
+        TypedEvent::read(&frame).map(|event| event.map(|event| event.name().to_owned()))
+    }
+
+    #[test]
+    fn the_type_in_the_data_wins_over_the_event_field() {
+        assert_eq!(read(Some("b"), r#"{"type":"a"}"#), Ok(Some("a".into())));
+        assert_eq!(read(Some("b"), "{}"), Ok(Some("b".into())));
+        assert_eq!(read(None, "{}"), Ok(Some(String::new())));
+    }
+
+    #[test]
+    fn an_error_without_a_type_is_an_error() {
+        assert_eq!(read(Some("message"), r#"{"error":{"message":"no"}}"#), Ok(Some("error".into())));
+        assert_eq!(read(Some("message"), r#"{"error":null}"#), Ok(Some("message".into())));
+    }
+
+    #[test]
+    fn frames_that_say_nothing_are_no_events() {
+        for data in ["", "  ", "[DONE]", " [DONE]\n"] {
+            assert_eq!(read(Some("ping"), data), Ok(None), "{data:?}");
+        }
+    }
+
+    #[test]
+    fn damaged_frames_name_their_event_and_may_be_retried() {
+        let failure = |why: &str| GenerationFailure {
+            kind: FailureKind::Malformed,
+            message: format!("the provider's stream is damaged: event \"ping\" cannot be read as JSON: {why}"),
+            status_code: None,
+            is_retryable: true,
+            retry_after_ms: None,
+        };
+        assert_eq!(read(Some("ping"), r#"{"type":"#), Err(failure("EOF while parsing a value at line 1 column 8")));
+        assert_eq!(read(Some("ping"), "42"), Err(failure("it is no object")));
+    }
+}
