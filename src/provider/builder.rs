@@ -14,9 +14,9 @@ use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
 use crate::provider::auth::{self, Credentials};
 use crate::provider::catalog;
 use crate::provider::http::transport::{HttpRequest, Transport};
-use crate::provider::timeouts::Limits;
+use crate::provider::timeouts::GenerationTimeouts;
 use crate::provider::vendor::base_url::BaseUrl;
-use crate::provider::vendor::endpoint::Place;
+use crate::provider::vendor::endpoint::EndpointInputs;
 use crate::provider::vendor::{self, KeyVariable, Vendor, WithoutKey};
 use crate::provider::{EncodedRequest, Protocol, ProviderError};
 
@@ -31,7 +31,7 @@ pub struct Provider {
     pub(super) transport: Arc<dyn Transport>,
     /// Knows the key and every header value, for messages; learns tokens as they are fetched.
     redactor: RwLock<Redactor>,
-    pub(super) limits: Limits,
+    pub(super) limits: GenerationTimeouts,
     catalogue: Arc<Catalogue>,
     base_url: BaseUrl,
     pub(super) credentials: Credentials,
@@ -52,7 +52,7 @@ impl Provider {
         transport: Arc<dyn Transport>,
     ) -> Result<Self, ProviderError> {
         let vendor = vendor::vendor(name);
-        let place = Place { setting, environment };
+        let place = EndpointInputs { setting, environment };
         let base_url = (vendor.address)(place)?;
         let credentials = credentials(vendor, place, &transport)?;
         Self::assemble(vendor, place, base_url, credentials, transport)
@@ -69,7 +69,7 @@ impl Provider {
         transport: Arc<dyn Transport>,
     ) -> Result<Self, ProviderError> {
         let vendor = vendor::vendor(name);
-        let place = Place { setting, environment };
+        let place = EndpointInputs { setting, environment };
         let base_url = match (vendor.address)(place) {
             // Nothing is sent there.
             Err(ProviderError::MissingPlace { .. }) => BaseUrl::parse(vendor.example, "baseUrl")?,
@@ -80,7 +80,7 @@ impl Provider {
 
     /// The same provider with other limits on silence.
     #[must_use]
-    pub fn with_limits(self, limits: Limits) -> Self {
+    pub fn with_timeouts(self, limits: GenerationTimeouts) -> Self {
         Self { limits, ..self }
     }
 
@@ -92,7 +92,7 @@ impl Provider {
 
     fn assemble(
         vendor: &'static Vendor,
-        Place { setting, environment }: Place<'_>,
+        EndpointInputs { setting, environment }: EndpointInputs<'_>,
         base_url: BaseUrl,
         credentials: Credentials,
         transport: Arc<dyn Transport>,
@@ -119,7 +119,7 @@ impl Provider {
             protocol: (vendor.protocol)(setting, &base_url),
             transport,
             redactor: RwLock::new(redactor),
-            limits: Limits::default(),
+            limits: GenerationTimeouts::default(),
             catalogue: catalog::built_in(),
             base_url,
             credentials,
@@ -221,10 +221,10 @@ impl Provider {
 /// What `vendor` is shown: what the user's own headers say, else the key, else what its row says.
 fn credentials(
     vendor: &Vendor,
-    place: Place<'_>,
+    place: EndpointInputs<'_>,
     transport: &Arc<dyn Transport>,
 ) -> Result<Credentials, ProviderError> {
-    let Place { setting, environment } = place;
+    let EndpointInputs { setting, environment } = place;
     let is_shown = |name: &String| {
         let is_key_header = |key: &KeyVariable| name.eq_ignore_ascii_case(key.1.header());
         name.eq_ignore_ascii_case("authorization") || vendor.keys.iter().any(is_key_header)
@@ -252,24 +252,24 @@ fn credentials(
 }
 
 #[cfg(feature = "aws")]
-fn aws(_: &Vendor, place: Place<'_>, transport: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+fn aws(_: &Vendor, place: EndpointInputs<'_>, transport: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
     Ok(Credentials::aws(place.aws_region()?, place.environment, Arc::clone(transport)))
 }
 
 #[cfg(not(feature = "aws"))]
-fn aws(vendor: &Vendor, _: Place<'_>, _: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+fn aws(vendor: &Vendor, _: EndpointInputs<'_>, _: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
     let remedy = "set AWS_BEARER_TOKEN_BEDROCK, or build with it";
     Err(ProviderError::FeatureMissing { provider: vendor.name, feature: "aws", remedy })
 }
 
 #[cfg(feature = "google-cloud")]
 #[expect(clippy::unnecessary_wraps, reason = "its twin without the feature fails")]
-fn google(_: &Vendor, place: Place<'_>, transport: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+fn google(_: &Vendor, place: EndpointInputs<'_>, transport: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
     Ok(Credentials::google(place.environment, Arc::clone(transport)))
 }
 
 #[cfg(not(feature = "google-cloud"))]
-fn google(vendor: &Vendor, _: Place<'_>, _: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
+fn google(vendor: &Vendor, _: EndpointInputs<'_>, _: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
     let remedy = "build with it, or put a token into headers";
     Err(ProviderError::FeatureMissing { provider: vendor.name, feature: "google-cloud", remedy })
 }

@@ -24,7 +24,7 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 
 impl Provider {
-    /// Asks for one answer and tells `on_delta` of each piece as it comes. `timeout` is for the whole; [`Limits`](crate::provider::Limits)
+    /// Asks for one answer and tells `on_delta` of each piece as it comes. `timeout` is for the whole; [`GenerationTimeouts`](crate::provider::GenerationTimeouts)
     /// are for silence in between.
     ///
     /// Dropping the future closes the connection and leaves nothing behind.
@@ -205,9 +205,9 @@ mod tests {
     use crate::generation::{Arguments, FinishReason, GeneratedPart};
     use crate::generation::{NativeTools, Occasion};
     use crate::provider::http::transport::{TransportError, TransportErrorKind};
-    use crate::provider::testing::{Chunk, Reply, Script, environment};
+    use crate::provider::testing::{Chunk, Script, ScriptedReply, environment};
     use crate::provider::wire::bedrock::BedrockConverse;
-    use crate::provider::{Limits, event_stream};
+    use crate::provider::{GenerationTimeouts, event_stream};
     use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
     use crate::usage::Usage;
 
@@ -257,17 +257,21 @@ mod tests {
     }
 
     /// Asks a provider whose transport answers with `reply`.
-    async fn ask(reply: Reply, timeout: Duration, limits: Limits) -> Result<Generation, GenerationFailure> {
+    async fn ask(
+        reply: ScriptedReply,
+        timeout: Duration,
+        limits: GenerationTimeouts,
+    ) -> Result<Generation, GenerationFailure> {
         let setting =
             ProviderSetting { base_url: Some("http://127.0.0.1:9/v1".to_owned()), ..ProviderSetting::default() };
         let transport = Arc::new(Script::of(reply));
         let environment = environment(&[("OPENAI_API_KEY", KEY)]);
         let provider = Provider::connect(ProviderName::OpenAi, &setting, &environment, transport).unwrap();
-        provider.with_limits(limits).generate(&request(), timeout, &mut |_| {}).await
+        provider.with_timeouts(limits).generate(&request(), timeout, &mut |_| {}).await
     }
 
-    async fn answer(reply: Reply) -> Result<Generation, GenerationFailure> {
-        ask(reply, AMPLE, Limits::default()).await
+    async fn answer(reply: ScriptedReply) -> Result<Generation, GenerationFailure> {
+        ask(reply, AMPLE, GenerationTimeouts::default()).await
     }
 
     fn run<T>(future: impl Future<Output = T>) -> T {
@@ -280,32 +284,32 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_becomes_one_answer() {
-        assert_eq!(answer(Reply::stream([Chunk::text(STREAM)])).await, Ok(whole_answer()));
+        assert_eq!(answer(ScriptedReply::stream([Chunk::text(STREAM)])).await, Ok(whole_answer()));
     }
 
     #[tokio::test]
     async fn pings_of_a_protocol_are_no_data() {
         let ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
-        let reply = Reply::stream([Chunk::Forever(ping)]);
+        let reply = ScriptedReply::stream([Chunk::Forever(ping)]);
         let environment = environment(&[("ANTHROPIC_API_KEY", KEY)]);
         let setting = ProviderSetting::default();
         let transport = Arc::new(Script::of(reply));
-        let limits = Limits { first_data: Duration::from_millis(20), ..Limits::default() };
+        let limits = GenerationTimeouts { first_data: Duration::from_millis(20), ..GenerationTimeouts::default() };
         let provider = Provider::connect(ProviderName::Anthropic, &setting, &environment, transport).unwrap();
         let timeout = Duration::from_millis(40);
-        let failure = provider.with_limits(limits).generate(&request(), timeout, &mut |_| {}).await.unwrap_err();
+        let failure = provider.with_timeouts(limits).generate(&request(), timeout, &mut |_| {}).await.unwrap_err();
         let message = "timeout: the provider sent no data within 20ms";
         assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
     }
 
     #[tokio::test]
     async fn nothing_is_awaited_after_the_end_mark() {
-        assert_eq!(answer(Reply::stream([Chunk::text(STREAM), Chunk::Never])).await, Ok(whole_answer()));
+        assert_eq!(answer(ScriptedReply::stream([Chunk::text(STREAM), Chunk::Never])).await, Ok(whole_answer()));
     }
 
     #[tokio::test]
     async fn deltas_are_told_in_order() {
-        let transport = Arc::new(Script::of(Reply::stream([Chunk::text(STREAM)])));
+        let transport = Arc::new(Script::of(ScriptedReply::stream([Chunk::text(STREAM)])));
         let environment = environment(&[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")]);
         let setting = ProviderSetting::default();
         let provider = Provider::connect(ProviderName::OpenAi, &setting, &environment, transport.clone()).unwrap();
@@ -330,7 +334,7 @@ mod tests {
             cuts.extend([0, STREAM.len()]);
             cuts.sort_unstable();
             let chunks = cuts.windows(2).map(|pair| Chunk::Bytes(STREAM.as_bytes()[pair[0]..pair[1]].to_vec()));
-            prop_assert_eq!(run(answer(Reply::stream(chunks))), Ok(whole_answer()));
+            prop_assert_eq!(run(answer(ScriptedReply::stream(chunks))), Ok(whole_answer()));
         }
 
         #[test]
@@ -338,7 +342,7 @@ mod tests {
             end in 0..STREAM.find("\"finish_reason\"").unwrap_or(0),
         ) {
             let chunk = Chunk::Bytes(STREAM.as_bytes()[..end].to_vec());
-            let failure = run(answer(Reply::stream([chunk]))).unwrap_err();
+            let failure = run(answer(ScriptedReply::stream([chunk]))).unwrap_err();
             prop_assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Connection, true));
         }
     }
@@ -347,15 +351,15 @@ mod tests {
     async fn a_cut_or_a_stall_after_the_reason_loses_nothing_but_usage() {
         let (said, _) = STREAM.split_at(STREAM.find("data: {\"choices\":[],").unwrap());
         let expected = Generation { usage: None, context_tokens: None, ..whole_answer() };
-        assert_eq!(answer(Reply::stream([Chunk::text(said), cut()])).await, Ok(expected.clone()));
-        let limits = Limits { after_finish: Duration::from_millis(10), ..Limits::default() };
-        assert_eq!(ask(Reply::stream([Chunk::text(said), Chunk::Never]), AMPLE, limits).await, Ok(expected));
+        assert_eq!(answer(ScriptedReply::stream([Chunk::text(said), cut()])).await, Ok(expected.clone()));
+        let limits = GenerationTimeouts { after_finish: Duration::from_millis(10), ..GenerationTimeouts::default() };
+        assert_eq!(ask(ScriptedReply::stream([Chunk::text(said), Chunk::Never]), AMPLE, limits).await, Ok(expected));
     }
 
     #[tokio::test]
     async fn a_cut_in_mid_answer_tells_its_cause() {
         let (half, _) = STREAM.split_at(200);
-        let failure = answer(Reply::stream([Chunk::text(half), cut()])).await.unwrap_err();
+        let failure = answer(ScriptedReply::stream([Chunk::text(half), cut()])).await.unwrap_err();
         assert_eq!(failure, failure::retryable(FailureKind::Connection, "cut off"));
     }
 
@@ -363,21 +367,21 @@ mod tests {
     async fn silence_ends_at_its_limit_before_and_between_data() {
         let short = Duration::from_millis(20);
         let message = async |reply, timeout, limits| ask(reply, timeout, limits).await.unwrap_err().message;
-        let limits = Limits { first_data: short, ..Limits::default() };
+        let limits = GenerationTimeouts { first_data: short, ..GenerationTimeouts::default() };
         let first = "timeout: the provider sent no data within 20ms";
-        assert_eq!(message(Reply::silent(), short * 2, limits).await, first);
-        assert_eq!(message(Reply::stream([Chunk::Never]), short * 2, limits).await, first);
-        let limits = Limits { between_data: short, ..Limits::default() };
+        assert_eq!(message(ScriptedReply::silent(), short * 2, limits).await, first);
+        assert_eq!(message(ScriptedReply::stream([Chunk::Never]), short * 2, limits).await, first);
+        let limits = GenerationTimeouts { between_data: short, ..GenerationTimeouts::default() };
         let said = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
         let stalled = "timeout: the answer stalled, no data for 20ms";
-        assert_eq!(message(Reply::stream([said, Chunk::Never]), AMPLE, limits).await, stalled);
+        assert_eq!(message(ScriptedReply::stream([said, Chunk::Never]), AMPLE, limits).await, stalled);
     }
 
     #[tokio::test]
     async fn keep_alives_are_no_data_however_many_come() {
-        let limits = Limits { between_data: Duration::from_millis(20), ..Limits::default() };
+        let limits = GenerationTimeouts { between_data: Duration::from_millis(20), ..GenerationTimeouts::default() };
         let said = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n: keep-alive\n\n");
-        let reply = Reply::stream([said, Chunk::Forever(": keep-alive\n\n")]);
+        let reply = ScriptedReply::stream([said, Chunk::Forever(": keep-alive\n\n")]);
         let failure = ask(reply, AMPLE, limits).await.unwrap_err();
         let message = "timeout: the answer stalled, no data for 20ms (only signs of life came)";
         assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
@@ -385,8 +389,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_whole_ends_at_its_limit_though_data_comes() {
-        let reply = Reply::stream([Chunk::Forever("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n")]);
-        let failure = ask(reply, Duration::from_millis(20), Limits::default()).await.unwrap_err();
+        let reply =
+            ScriptedReply::stream([Chunk::Forever("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n")]);
+        let failure = ask(reply, Duration::from_millis(20), GenerationTimeouts::default()).await.unwrap_err();
         let message = "timeout: the answer was not complete within 20ms";
         assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
     }
@@ -394,20 +399,20 @@ mod tests {
     #[tokio::test]
     async fn refusals_tell_the_providers_message_and_what_to_check_but_no_key() {
         let body = format!("{{\"error\":{{\"message\":\"Wrong key {KEY}\",\"code\":\"invalid_api_key\"}}}}");
-        let failure = answer(Reply::new(401, &[], [Chunk::text(&body)])).await.unwrap_err();
+        let failure = answer(ScriptedReply::new(401, &[], [Chunk::text(&body)])).await.unwrap_err();
         let message = "Wrong key [redacted] (check OPENAI_API_KEY)";
         let expected =
             GenerationFailure { status_code: Some(401), ..failure::lasting(FailureKind::Authentication, message) };
         assert_eq!(failure, expected);
         let body = "{\"error\":{\"message\":\"No such model.\"}}";
-        let failure = answer(Reply::new(404, &[], [Chunk::text(body)])).await.unwrap_err();
+        let failure = answer(ScriptedReply::new(404, &[], [Chunk::text(body)])).await.unwrap_err();
         assert_eq!(failure.message, "No such model. (check the model owl-1 and the base URL)");
     }
 
     #[tokio::test]
     async fn a_busy_provider_is_asked_again_when_it_says() {
         let body = Chunk::text("{\"error\":{\"message\":\"Slow down\",\"code\":\"rate_limit_exceeded\"}}");
-        let failure = answer(Reply::new(429, &[("retry-after", "7")], [body])).await.unwrap_err();
+        let failure = answer(ScriptedReply::new(429, &[("retry-after", "7")], [body])).await.unwrap_err();
         let expected = GenerationFailure {
             status_code: Some(429),
             retry_after_ms: Some(7000),
@@ -418,15 +423,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_body_is_read_so_far_and_no_further() {
-        let failure = answer(Reply::new(500, &[], [Chunk::Forever("too much to say ")])).await.unwrap_err();
+        let failure = answer(ScriptedReply::new(500, &[], [Chunk::Forever("too much to say ")])).await.unwrap_err();
         assert!(failure.message.starts_with("HTTP status 500: too much to say"));
-        let failure = answer(Reply::new(500, &[], [Chunk::text("broken"), cut()])).await.unwrap_err();
+        let failure = answer(ScriptedReply::new(500, &[], [Chunk::text("broken"), cut()])).await.unwrap_err();
         assert_eq!(failure.message, "HTTP status 500: broken");
     }
 
     #[tokio::test]
     async fn what_says_that_it_is_no_stream_is_not_read_as_one() {
-        let reply = |kind, body| Reply::new(200, &[("content-type", kind)], [Chunk::text(body)]);
+        let reply = |kind, body| ScriptedReply::new(200, &[("content-type", kind)], [Chunk::text(body)]);
         let page = answer(reply("text/html; charset=utf-8", "<title>Log in</title>")).await.unwrap_err();
         let message = "the server answered with an HTML page titled \"Log in\"; check the base URL";
         let expected =
@@ -440,7 +445,7 @@ mod tests {
     }
 
     /// Asks in Converse.
-    async fn converse(reply: Reply) -> Result<Generation, GenerationFailure> {
+    async fn converse(reply: ScriptedReply) -> Result<Generation, GenerationFailure> {
         let environment = environment(&[("OPENAI_API_KEY", KEY)]);
         let transport = Arc::new(Script::of(reply));
         let mut provider =
@@ -452,7 +457,8 @@ mod tests {
     #[tokio::test]
     async fn binary_messages_are_read_and_a_damaged_one_is_asked_for_again() {
         let stream = event_stream::stream(include_str!("../../tests/data/bedrock/text.jsonl"));
-        let reply = |bytes| Reply::new(200, &[("content-type", event_stream::CONTENT_TYPE)], [Chunk::Bytes(bytes)]);
+        let reply =
+            |bytes| ScriptedReply::new(200, &[("content-type", event_stream::CONTENT_TYPE)], [Chunk::Bytes(bytes)]);
         let answer = converse(reply(stream.clone())).await.unwrap();
         assert_eq!(answer.parts, [GeneratedPart::Text { text: "The owl file is birds.md.".to_owned() }]);
         let mut damaged = stream;
@@ -463,7 +469,7 @@ mod tests {
 
     #[tokio::test]
     async fn text_in_place_of_binary_messages_is_no_stream() {
-        let reply = |kind, body| Reply::new(200, &[("content-type", kind)], [Chunk::text(body)]);
+        let reply = |kind, body| ScriptedReply::new(200, &[("content-type", kind)], [Chunk::text(body)]);
         let text = converse(reply("text/event-stream", "data: {}\n\n")).await.unwrap_err();
         assert_eq!(
             (text.message.as_str(), text.is_retryable),
@@ -477,7 +483,8 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_in_bedrocks_words_is_told_by_its_status() {
         let body = Chunk::text("{\"message\":\"Too many tokens.\"}");
-        let failure = converse(Reply::new(429, &[("x-amzn-errortype", "ThrottlingException:http://x/")], [body])).await;
+        let failure =
+            converse(ScriptedReply::new(429, &[("x-amzn-errortype", "ThrottlingException:http://x/")], [body])).await;
         let expected = GenerationFailure {
             status_code: Some(429),
             ..failure::retryable(FailureKind::RateLimit, "Too many tokens.")
@@ -487,7 +494,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_stream_is_a_failure() {
-        let failure = answer(Reply::stream([])).await.unwrap_err();
+        let failure = answer(ScriptedReply::stream([])).await.unwrap_err();
         assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Connection, true));
     }
 }

@@ -30,7 +30,7 @@ pub mod wire;
 pub use crate::proxy::ProxySettings;
 pub use builder::Provider;
 pub use native::NativeSupport;
-pub use timeouts::Limits;
+pub use timeouts::GenerationTimeouts;
 pub use vendor::choose;
 pub use vendor::detect::find;
 pub use vendor::variables::vendor_variables;

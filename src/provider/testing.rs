@@ -30,9 +30,9 @@ impl Chunk {
 }
 
 /// An answer, or none.
-pub struct Reply(Option<HttpResponse>);
+pub struct ScriptedReply(Option<HttpResponse>);
 
-impl Reply {
+impl ScriptedReply {
     pub fn new(status: u16, headers: &[(&str, &str)], chunks: impl IntoIterator<Item = Chunk>) -> Self {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let body = Box::new(ScriptedBody(chunks.into_iter().collect()));
@@ -56,12 +56,12 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn of(Reply(reply): Reply) -> Self {
+    pub fn of(ScriptedReply(reply): ScriptedReply) -> Self {
         Self { reply: Mutex::new(reply), requests: Mutex::new(Vec::new()) }
     }
 
     pub fn silent() -> Self {
-        Self::of(Reply::silent())
+        Self::of(ScriptedReply::silent())
     }
 
     pub fn requests(&self) -> Vec<HttpRequest> {

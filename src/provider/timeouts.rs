@@ -17,7 +17,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_hours(24 * 365);
 
 /// How long a server may be silent. Silence is the absence of *data*: keep-alive comments and pings do not end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct GenerationTimeouts {
     /// Before the first piece of content. Half the whole time-out counts when that is more: a local server evaluates a
     /// long prompt in silence, a large model reasons in silence, and whoever grants more time for the whole grants it
     /// for that. Never more than the whole.
@@ -28,7 +28,7 @@ pub struct Limits {
     pub after_finish: Duration,
 }
 
-impl Default for Limits {
+impl Default for GenerationTimeouts {
     /// 120 s, 90 s and 5 s: our own choice, not measured. A limit that is too short costs a request paid twice, one that
     /// is too long only patience.
     fn default() -> Self {
@@ -42,7 +42,7 @@ impl Default for Limits {
 
 /// When an answer must be whole, and when the next piece of it must have come.
 pub(super) struct Watch {
-    limits: Limits,
+    limits: GenerationTimeouts,
     timeout: Duration,
     whole: Allowance,
     data: Allowance,
@@ -62,7 +62,7 @@ enum Awaiting {
 
 impl Watch {
     /// Starts now.
-    pub(super) fn start(timeout: Duration, limits: Limits) -> Self {
+    pub(super) fn start(timeout: Duration, limits: GenerationTimeouts) -> Self {
         let timeout = timeout.min(LONGEST_TIMEOUT);
         let first = limits.first_data.max(timeout / 2).min(timeout);
         Self {
@@ -136,9 +136,10 @@ mod tests {
 
     #[tokio::test]
     async fn more_time_for_the_whole_is_more_time_for_the_first_piece() {
-        let first = |timeout: u64| match Watch::start(Duration::from_secs(timeout), Limits::default()).awaiting {
-            Awaiting::First(limit) | Awaiting::Next(limit) => limit.as_secs(),
-        };
+        let first =
+            |timeout: u64| match Watch::start(Duration::from_secs(timeout), GenerationTimeouts::default()).awaiting {
+                Awaiting::First(limit) | Awaiting::Next(limit) => limit.as_secs(),
+            };
         assert_eq!([first(60), first(200), first(300), first(3600)], [60, 120, 150, 1800]);
         assert_eq!(first(u64::MAX), LONGEST_TIMEOUT.as_secs() / 2);
     }

@@ -130,7 +130,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::provider::auth::server::{Server, reply, transport};
+    use crate::provider::auth::server::{LoopbackServer, reply, transport};
     use crate::provider::testing::environment;
 
     fn request() -> HttpRequest {
@@ -198,7 +198,7 @@ mod tests {
             reply(200, &body)
         };
         let stale = keys("FIRST", "2015-08-30T12:36:00Z");
-        let server = Server::start([stale, keys("SECOND", "2100-01-01T00:00:00Z")]).await;
+        let server = LoopbackServer::start([stale, keys("SECOND", "2100-01-01T00:00:00Z")]).await;
         let url = format!("{}/keys", server.url);
         let pairs = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str()), ("HOME", "/nowhere")];
         let signer = Signer::new("eu-central-1".to_owned(), &environment(&pairs), transport());
@@ -229,7 +229,7 @@ mod tests {
                       <AssumeRoleWithWebIdentityResult><Credentials><SessionToken>t-w</SessionToken><SecretAccessKey>s\
                       </SecretAccessKey><Expiration>2100-01-01T00:00:00Z</Expiration><AccessKeyId>AKIDWEB</AccessKeyId>\
                       </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>";
-        let server = Server::start([reply(200, answer)]).await;
+        let server = LoopbackServer::start([reply(200, answer)]).await;
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "vouched").unwrap();

@@ -135,7 +135,7 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
-    use crate::provider::auth::server::{Server, reply};
+    use crate::provider::auth::server::{LoopbackServer, reply};
 
     async fn token(entra: &Entra) -> Result<String, AuthError> {
         entra.token().await.map(|token| token.expose_secret().to_owned())
@@ -147,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_application_shows_its_secret_once_an_hour() {
-        let server = Server::start([reply(200, r#"{"access_token": "t-1", "expires_in": 3599}"#)]).await;
+        let server = LoopbackServer::start([reply(200, r#"{"access_token": "t-1", "expires_in": 3599}"#)]).await;
         let entra = entra(&[
             ("AZURE_TENANT_ID", "nest"),
             ("AZURE_CLIENT_ID", "owl"),
@@ -171,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_federated_token_stands_in_for_the_secret() {
-        let server = Server::start([reply(200, r#"{"access_token": "t-2", "expires_in": 10}"#)]).await;
+        let server = LoopbackServer::start([reply(200, r#"{"access_token": "t-2", "expires_in": 10}"#)]).await;
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "vouched\n").unwrap();
@@ -187,7 +187,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_machine_vouches_for_itself() {
-        let server = Server::start([reply(200, r#"{"access_token": "t-3", "expires_on": "4102444800"}"#)]).await;
+        let server =
+            LoopbackServer::start([reply(200, r#"{"access_token": "t-3", "expires_on": "4102444800"}"#)]).await;
         let entra = entra(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", &server.url)]);
         assert_eq!(token(&entra).await, Ok("t-3".to_owned()));
         let request = &server.requests()[0];
@@ -199,7 +200,7 @@ mod tests {
     async fn a_refusal_tells_the_reason_and_no_secret() {
         let body =
             r#"{"error": "invalid_client", "error_description": "AADSTS7000215: Invalid secret.\r\nTrace ID: 1"}"#;
-        let server = Server::start([reply(401, body)]).await;
+        let server = LoopbackServer::start([reply(401, body)]).await;
         let entra = entra(&[
             ("AZURE_TENANT_ID", "nest"),
             ("AZURE_CLIENT_ID", "owl"),
@@ -216,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn when_nothing_is_found_the_error_says_what_was_looked_for() {
-        let server = Server::start([reply(400, r#"{"error": "invalid_request"}"#)]).await;
+        let server = LoopbackServer::start([reply(400, r#"{"error": "invalid_request"}"#)]).await;
         let error = token(&entra(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", &server.url), ("PATH", "/nowhere")])).await;
         let error = error.unwrap_err().to_string();
         assert_eq!(
@@ -231,7 +232,7 @@ mod tests {
     #[cfg(unix)]
     #[tokio::test]
     async fn the_command_line_comes_last() {
-        let server = Server::start([reply(400, "{}")]).await;
+        let server = LoopbackServer::start([reply(400, "{}")]).await;
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/auth/bin");
         let entra = entra(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", &server.url), ("PATH", path)]);
         assert_eq!(token(&entra).await, Ok("t-4".to_owned()));

@@ -233,13 +233,13 @@ mod tests {
     use ring::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
     use super::*;
-    use crate::provider::auth::server::{Server, reply, transport};
+    use crate::provider::auth::server::{LoopbackServer, reply, transport};
     use crate::provider::testing::environment;
 
     /// Made for these tests; opens nothing.
     const KEY: &str = include_str!("../../../tests/data/auth/throwaway_key.pem");
 
-    fn account(server: &Server, folder: &Path) -> String {
+    fn account(server: &LoopbackServer, folder: &Path) -> String {
         let path = folder.join("account.json");
         let account = json!({
             "type": "service_account",
@@ -264,7 +264,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_service_account_signs_for_itself() {
-        let server = Server::start([reply(200, r#"{"access_token": "g-1", "expires_in": 3599}"#)]).await;
+        let server = LoopbackServer::start([reply(200, r#"{"access_token": "g-1", "expires_in": 3599}"#)]).await;
         let folder = tempfile::tempdir().unwrap();
         let path = account(&server, folder.path());
         assert_eq!(token(&[("GOOGLE_APPLICATION_CREDENTIALS", &path)]).await, Ok("g-1".to_owned()));
@@ -287,7 +287,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_users_log_in_is_refreshed_and_names_who_pays() {
-        let server = Server::start([reply(200, r#"{"access_token": "g-2", "expires_in": 3599}"#)]).await;
+        let server = LoopbackServer::start([reply(200, r#"{"access_token": "g-2", "expires_in": 3599}"#)]).await;
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join(".config/gcloud");
         std::fs::create_dir_all(&folder).unwrap();
@@ -311,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_machine_has_an_account_of_its_own() {
-        let server = Server::start([reply(200, r#"{"access_token": "g-3", "expires_in": 10}"#)]).await;
+        let server = LoopbackServer::start([reply(200, r#"{"access_token": "g-3", "expires_in": 10}"#)]).await;
         let host = server.url.strip_prefix("http://").unwrap();
         assert_eq!(token(&[("GCE_METADATA_HOST", host)]).await, Ok("g-3".to_owned()));
         assert!(server.requests()[0].contains("metadata-flavor: Google\r\n"));

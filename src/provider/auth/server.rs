@@ -10,7 +10,7 @@ use crate::provider::ProxySettings;
 use crate::provider::http::transport::{HttpTransport, Transport};
 
 /// Listens on this machine and answers in turn; keeps each request as text.
-pub struct Server {
+pub struct LoopbackServer {
     pub url: String,
     requests: Arc<Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
@@ -29,7 +29,7 @@ pub fn transport() -> Arc<dyn Transport> {
     Arc::new(HttpTransport::new(&ProxySettings::default()).unwrap())
 }
 
-impl Server {
+impl LoopbackServer {
     pub async fn start(replies: impl IntoIterator<Item = String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -53,7 +53,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for LoopbackServer {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -7,7 +7,7 @@ use crate::provider::ProviderError;
 use crate::provider::http::fetch::Fetch;
 use crate::provider::http::transport::Transport;
 use crate::provider::vendor::choose;
-use crate::provider::vendor::endpoint::Place;
+use crate::provider::vendor::endpoint::EndpointInputs;
 use crate::setting::{ProviderName, ProviderSetting};
 
 /// For the sign of life: a server on this machine answers in a millisecond or two, and who has none should not wait.
@@ -27,7 +27,9 @@ pub async fn find(
         return Ok(name);
     }
     match choose(environment) {
-        Err(ProviderError::NothingToUse { .. }) if answers(Place { setting, environment }, transport).await => {
+        Err(ProviderError::NothingToUse { .. })
+            if answers(EndpointInputs { setting, environment }, transport).await =>
+        {
             Ok(ProviderName::Ollama)
         }
         other => other,
@@ -35,7 +37,7 @@ pub async fn find(
 }
 
 /// Whether an Ollama server is at the address that the settings give.
-async fn answers(place: Place<'_>, transport: &dyn Transport) -> bool {
+async fn answers(place: EndpointInputs<'_>, transport: &dyn Transport) -> bool {
     let Ok(base_url) = place.ollama() else { return false };
     // <https://docs.ollama.com/api-reference/get-version>
     let answer = transport.fetch(Fetch::get(base_url.join("/version"), PROBE_LIMIT)).await;
@@ -45,17 +47,17 @@ async fn answers(place: Place<'_>, transport: &dyn Transport) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::auth::server::{Server, reply, transport};
+    use crate::provider::auth::server::{LoopbackServer, reply, transport};
     use crate::provider::testing::environment;
 
     async fn answers_at(host: &str) -> bool {
         let (setting, environment) = (ProviderSetting::default(), environment(&[("OLLAMA_HOST", host)]));
-        answers(Place { setting: &setting, environment: &environment }, transport().as_ref()).await
+        answers(EndpointInputs { setting: &setting, environment: &environment }, transport().as_ref()).await
     }
 
     #[tokio::test]
     async fn a_local_server_is_known_by_its_version() {
-        let server = Server::start([reply(200, r#"{"version": "0.12.0"}"#), reply(404, "{}")]).await;
+        let server = LoopbackServer::start([reply(200, r#"{"version": "0.12.0"}"#), reply(404, "{}")]).await;
         let host = server.url.strip_prefix("http://").unwrap();
         assert!(answers_at(host).await);
         assert!(server.requests()[0].starts_with("GET /api/version HTTP/1.1\r\n"));

@@ -17,12 +17,12 @@ const AZURE_API_VERSION: &str = "v1";
 
 /// What an address is made of.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct EndpointInputs<'a> {
     pub setting: &'a ProviderSetting,
     pub environment: &'a Environment,
 }
 
-impl<'a> Place<'a> {
+impl<'a> EndpointInputs<'a> {
     /// The address that the user names, and the setting or variable that says it.
     fn named(self, variables: &'static [&'static str]) -> Option<(&'a str, &'static str)> {
         let of_setting = self.setting.base_url.as_deref().map(|url| (url, "baseUrl"));
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use crate::provider::testing::environment;
 
-    type Address = fn(Place<'_>) -> Result<BaseUrl, ProviderError>;
+    type Address = fn(EndpointInputs<'_>) -> Result<BaseUrl, ProviderError>;
 
     const OLLAMA: Address = |place| place.ollama();
     const AZURE: Address = |place| place.azure();
@@ -198,7 +198,7 @@ mod tests {
 
     fn joined(setting: &ProviderSetting, pairs: &[(&str, &str)], address: Address) -> Result<String, String> {
         let environment = environment(pairs);
-        let place = Place { setting, environment: &environment };
+        let place = EndpointInputs { setting, environment: &environment };
         address(place).map(|base| base.join("/p")).map_err(|error| error.to_string())
     }
 

@@ -16,7 +16,7 @@ use crate::setting::{ProviderName, ProviderSetting};
 
 use crate::provider::auth::AuthScheme;
 use crate::provider::vendor::base_url::BaseUrl;
-use crate::provider::vendor::endpoint::Place;
+use crate::provider::vendor::endpoint::EndpointInputs;
 use crate::provider::vendor::rows::VENDORS;
 use crate::provider::{Protocol, ProviderError};
 
@@ -27,7 +27,7 @@ pub type ProtocolOf = fn(&ProviderSetting, &BaseUrl) -> Box<dyn Protocol>;
 pub struct Vendor {
     pub name: ProviderName,
     /// Where its servers are, version segment included: the user's word, else made of settings, else its own.
-    pub address: fn(Place<'_>) -> Result<BaseUrl, ProviderError>,
+    pub address: fn(EndpointInputs<'_>) -> Result<BaseUrl, ProviderError>,
     /// The domain of its own servers; `None` where every user has their own models.
     pub home: Option<&'static str>,
     /// What an address of its own looks like; stands in for it where nothing is sent.

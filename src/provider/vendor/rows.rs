@@ -23,7 +23,7 @@ pub static VENDORS: [&Vendor; 8] =
 /// Anthropic.
 pub static ANTHROPIC: Vendor = Vendor {
     name: ProviderName::Anthropic,
-    address: |place| place.at("https://api.anthropic.com/v1", &["ANTHROPIC_BASE_URL"]),
+    address: |inputs| inputs.at("https://api.anthropic.com/v1", &["ANTHROPIC_BASE_URL"]),
     example: "https://api.anthropic.com/v1",
     home: Some("anthropic.com"),
     keys: &[
@@ -45,7 +45,7 @@ pub static ANTHROPIC: Vendor = Vendor {
 /// OpenAI, and servers that imitate it.
 pub static OPENAI: Vendor = Vendor {
     name: ProviderName::OpenAi,
-    address: |place| place.at("https://api.openai.com/v1", &["OPENAI_BASE_URL", "OPENAI_API_BASE"]),
+    address: |inputs| inputs.at("https://api.openai.com/v1", &["OPENAI_BASE_URL", "OPENAI_API_BASE"]),
     example: "https://api.openai.com/v1",
     home: Some("openai.com"),
     keys: &[KeyVariable("OPENAI_API_KEY", BEARER)],
@@ -73,9 +73,9 @@ pub static OPENAI: Vendor = Vendor {
 /// Google's Gemini interface.
 pub static GOOGLE: Vendor = Vendor {
     name: ProviderName::Google,
-    address: |place| {
+    address: |inputs| {
         let variables = &["GOOGLE_GENERATIVE_AI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"];
-        place.at("https://generativelanguage.googleapis.com/v1beta", variables)
+        inputs.at("https://generativelanguage.googleapis.com/v1beta", variables)
     },
     example: "https://generativelanguage.googleapis.com/v1beta",
     home: Some("googleapis.com"),
@@ -97,7 +97,7 @@ pub static GOOGLE: Vendor = Vendor {
 /// DeepSeek.
 pub static DEEPSEEK: Vendor = Vendor {
     name: ProviderName::DeepSeek,
-    address: |place| place.at("https://api.deepseek.com/v1", &["DEEPSEEK_BASE_URL"]),
+    address: |inputs| inputs.at("https://api.deepseek.com/v1", &["DEEPSEEK_BASE_URL"]),
     example: "https://api.deepseek.com/v1",
     home: Some("deepseek.com"),
     keys: &[KeyVariable("DEEPSEEK_API_KEY", BEARER)],
@@ -114,7 +114,7 @@ pub static DEEPSEEK: Vendor = Vendor {
 /// OpenAI's models on Azure.
 pub static AZURE_OPENAI: Vendor = Vendor {
     name: ProviderName::AzureOpenAi,
-    address: |place| place.azure(),
+    address: |inputs| inputs.azure(),
     example: "https://resource.openai.azure.com/openai/v1",
     home: None,
     keys: &[
@@ -143,7 +143,7 @@ pub static AZURE_OPENAI: Vendor = Vendor {
 /// Amazon Bedrock's Converse interface.
 pub static AMAZON_BEDROCK: Vendor = Vendor {
     name: ProviderName::AmazonBedrock,
-    address: |place| place.bedrock(),
+    address: |inputs| inputs.bedrock(),
     example: "https://bedrock-runtime.us-east-1.amazonaws.com",
     home: Some("amazonaws.com"),
     keys: &[KeyVariable("AWS_BEARER_TOKEN_BEDROCK", BEARER)],
@@ -184,7 +184,7 @@ pub static AMAZON_BEDROCK: Vendor = Vendor {
 /// Google's Vertex AI, with the same models as `google`.
 pub static GOOGLE_VERTEX: Vendor = Vendor {
     name: ProviderName::GoogleVertex,
-    address: |place| place.vertex(|| crate::provider::builder::project_of_credentials(place.environment)),
+    address: |inputs| inputs.vertex(|| crate::provider::builder::project_of_credentials(inputs.environment)),
     example: "https://aiplatform.googleapis.com/v1beta1/projects/project/locations/global/publishers/google",
     home: Some("googleapis.com"),
     keys: &[],
@@ -207,7 +207,7 @@ pub static GOOGLE_VERTEX: Vendor = Vendor {
 /// A local Ollama, or one that somebody else runs.
 pub static OLLAMA: Vendor = Vendor {
     name: ProviderName::Ollama,
-    address: |place| place.ollama(),
+    address: |inputs| inputs.ollama(),
     example: "http://127.0.0.1:11434/api",
     home: None,
     // What Ollama's own cloud takes.
@@ -252,7 +252,7 @@ fn spoken(api: OpenAiApi, dialect: Dialect) -> Box<dyn Protocol> {
 mod tests {
     use super::*;
     use crate::provider::testing::environment;
-    use crate::provider::vendor::endpoint::Place;
+    use crate::provider::vendor::endpoint::EndpointInputs;
 
     #[test]
     fn openai_speaks_responses_at_home_and_chat_elsewhere_unless_told() {
@@ -284,7 +284,7 @@ mod tests {
         ];
         let (setting, environment) = (ProviderSetting::default(), environment(&place));
         for vendor in VENDORS {
-            let base = (vendor.address)(Place { setting: &setting, environment: &environment }).unwrap();
+            let base = (vendor.address)(EndpointInputs { setting: &setting, environment: &environment }).unwrap();
             let query = if vendor.name == ProviderName::AzureOpenAi { "?api-version=v1" } else { "" };
             assert_eq!(base.join(""), format!("{}{query}", vendor.example), "{}", vendor.name);
         }

@@ -5,7 +5,7 @@
 use crate::environment::{Environment, VendorVariables};
 use crate::setting::ProviderSetting;
 
-use super::endpoint::Place;
+use super::endpoint::EndpointInputs;
 use super::rows::VENDORS;
 use super::{Vendor, WithoutKey};
 
@@ -28,7 +28,7 @@ fn of_vendor(vendor: &'static Vendor) -> VendorVariables {
 /// Whether `value` of the variable `name` makes the vendor's address one of this machine.
 fn is_here(vendor: &Vendor, name: &str, value: &str) -> bool {
     let environment: Environment = [(name.to_owned(), value.to_owned())].into_iter().collect();
-    let place = Place { setting: &ProviderSetting::default(), environment: &environment };
+    let place = EndpointInputs { setting: &ProviderSetting::default(), environment: &environment };
     (vendor.address)(place).is_ok_and(|address| address.is_loopback())
 }
 

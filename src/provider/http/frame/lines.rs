@@ -19,7 +19,7 @@ pub(super) enum LineKind {
 
 /// The lines of one answer.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct LineFramer {
     kind: LineKind,
     limit: usize,
     /// Bytes of the line that has not ended yet.
@@ -34,7 +34,7 @@ pub(super) struct Lines {
     keep_alives: u64,
 }
 
-impl Lines {
+impl LineFramer {
     pub(super) fn new(kind: LineKind, limit: usize) -> Self {
         Self {
             kind,

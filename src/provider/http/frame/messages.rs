@@ -26,13 +26,13 @@ const BAD_HEADERS: FrameError = FrameError::Damaged { what: "the headers of a me
 
 /// The messages of one answer.
 #[derive(Debug)]
-pub(super) struct Messages {
+pub(super) struct MessageFramer {
     limit: usize,
     /// Bytes of the message that has not ended yet; no more than `limit` before the next piece comes.
     held: Vec<u8>,
 }
 
-impl Messages {
+impl MessageFramer {
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, held: Vec::new() }
     }
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(frames_of([&bytes[..bytes.len() - 1]]), Ok(vec![frame("a", "1")]));
     }
 
-    /// Messages of all kinds.
+    /// MessageFramer of all kinds.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let one = ("[a-z]{0,9}", "[a-zé🦉]{0,30}", 0..3).prop_map(|(name, text, kind)| match kind {
             0 => event(&name, &json!({"text": text})),

@@ -5,8 +5,8 @@
 mod lines;
 mod messages;
 
-use lines::{LineKind, Lines};
-use messages::Messages;
+use lines::{LineFramer, LineKind};
+use messages::MessageFramer;
 
 use crate::provider::{Frame, Framing};
 
@@ -32,17 +32,17 @@ pub struct Framer(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Lines(Lines),
-    Messages(Messages),
+    LineFramer(LineFramer),
+    MessageFramer(MessageFramer),
 }
 
 impl Framer {
     /// A framer for one answer; `limit` is the most bytes a frame may have, usually [`FRAME_LIMIT`].
     pub fn new(framing: Framing, limit: usize) -> Self {
         Self(match framing {
-            Framing::Sse => Kind::Lines(Lines::new(LineKind::Fields, limit)),
-            Framing::Ndjson => Kind::Lines(Lines::new(LineKind::Json, limit)),
-            Framing::AwsEventStream => Kind::Messages(Messages::new(limit)),
+            Framing::Sse => Kind::LineFramer(LineFramer::new(LineKind::Fields, limit)),
+            Framing::Ndjson => Kind::LineFramer(LineFramer::new(LineKind::Json, limit)),
+            Framing::AwsEventStream => Kind::MessageFramer(MessageFramer::new(limit)),
         })
     }
 
@@ -52,8 +52,8 @@ impl Framer {
     /// [`FrameError`]; the frames before the fault are lost, as the answer is.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
         match &mut self.0 {
-            Kind::Lines(lines) => lines.push(bytes),
-            Kind::Messages(messages) => messages.push(bytes),
+            Kind::LineFramer(lines) => lines.push(bytes),
+            Kind::MessageFramer(messages) => messages.push(bytes),
         }
     }
 
@@ -64,16 +64,16 @@ impl Framer {
     /// As [`Framer::push`].
     pub fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
         match &mut self.0 {
-            Kind::Lines(lines) => lines.finish(),
-            Kind::Messages(_) => Ok(None),
+            Kind::LineFramer(lines) => lines.finish(),
+            Kind::MessageFramer(_) => Ok(None),
         }
     }
 
     /// How many signs of life came that carry no data.
     pub fn keep_alives(&self) -> u64 {
         match &self.0 {
-            Kind::Lines(lines) => lines.keep_alives(),
-            Kind::Messages(_) => 0,
+            Kind::LineFramer(lines) => lines.keep_alives(),
+            Kind::MessageFramer(_) => 0,
         }
     }
 }

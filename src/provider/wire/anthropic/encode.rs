@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::block::{content_block, expert_block, is_of_type, mark_cached, result_block, text_block};
-use super::native::{Asked, Pairs};
+use super::native::{Pairs, RequestedNative};
 use super::thinking;
 use crate::content::{Content, ExpertPart};
 use crate::generation::GenerateRequest;
@@ -18,7 +18,7 @@ const CACHED_USER_TURNS: usize = 2;
 
 /// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
 /// conversation begins with the earlier one's messages, as prompt caching needs it.
-pub(super) fn body(request: &GenerateRequest<'_>, asked: Asked) -> Value {
+pub(super) fn body(request: &GenerateRequest<'_>, asked: RequestedNative) -> Value {
     let (system, mut turns) = conversation(request.messages);
     let plan = thinking::plan(request, is_thinking_continued(&turns));
     for turn in turns.iter_mut().rev().filter(|turn| turn.role == Role::User).take(CACHED_USER_TURNS) {

@@ -34,14 +34,14 @@ const EXPIRY_MARGIN_MS: i64 = 60_000;
 
 /// What is asked of the provider beside an answer.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Asked {
+pub(super) struct RequestedNative {
     pub(super) tools: Vec<Value>,
     pub(super) betas: Vec<&'static str>,
     skills: Vec<Value>,
     runs_code: bool,
 }
 
-impl Asked {
+impl RequestedNative {
     pub(super) fn of(native: NativeTools<'_>) -> Self {
         let mut asked = Self { skills: skills(native.skills), ..Self::default() };
         let option = |pointer: &str| native.options.and_then(|options| options.pointer(pointer)).cloned();
@@ -182,12 +182,12 @@ mod tests {
     use crate::generation::Occasion;
     use crate::setting::ReasoningBudget;
 
-    fn asked(names: &[&str], options: &Value, skills: &Value) -> Asked {
+    fn asked(names: &[&str], options: &Value, skills: &Value) -> RequestedNative {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        Asked::of(NativeTools { tools: &names, options: Some(options), skills: Some(skills) })
+        RequestedNative::of(NativeTools { tools: &names, options: Some(options), skills: Some(skills) })
     }
 
-    fn container(asked: &Asked, messages: Value, at: u64) -> Option<Value> {
+    fn container(asked: &RequestedNative, messages: Value, at: u64) -> Option<Value> {
         let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
         asked.container(&GenerateRequest {
             model: "claude-sonnet-4-5",
@@ -215,7 +215,7 @@ mod tests {
             ]
         );
         assert_eq!(all.betas, [WEB_FETCH_BETA, CODE_EXECUTION_BETA]);
-        assert_eq!(asked(&[], &json!({}), &json!([])), Asked::default());
+        assert_eq!(asked(&[], &json!({}), &json!([])), RequestedNative::default());
     }
 
     #[test]

@@ -20,7 +20,7 @@ const CALL_LIMIT: usize = 1024;
 
 /// Turns one stream's frames into deltas.
 #[derive(Debug, Default)]
-pub(super) struct ChatDecoder {
+pub(super) struct ChatCompletionsDecoder {
     /// In order of first appearance.
     calls: Vec<Call>,
 }
@@ -34,7 +34,7 @@ struct Call {
     name: String,
 }
 
-impl Decoder for ChatDecoder {
+impl Decoder for ChatCompletionsDecoder {
     fn frame(&mut self, frame: &Frame) -> Result<Vec<Delta>, GenerationFailure> {
         let data = frame.data.trim();
         if data.is_empty() {
@@ -56,7 +56,7 @@ impl Decoder for ChatDecoder {
     }
 }
 
-impl ChatDecoder {
+impl ChatCompletionsDecoder {
     fn choice(&mut self, choice: &Value, deltas: &mut Vec<Delta>) -> Result<(), GenerationFailure> {
         let delta = choice.get("delta").unwrap_or(&Value::Null);
         // DeepSeek's name for reasoning, and that of newer servers. Those that send both send the same twice.
@@ -194,7 +194,7 @@ mod tests {
     use crate::provider::wire::recorded;
 
     fn decode(chunks: &[Value]) -> Result<Vec<Delta>, GenerationFailure> {
-        let mut decoder = ChatDecoder::default();
+        let mut decoder = ChatCompletionsDecoder::default();
         let mut deltas = Vec::new();
         for chunk in chunks {
             deltas.extend(decoder.frame(&Frame::event(None, chunk.to_string()))?);
@@ -408,7 +408,7 @@ mod tests {
 
     #[test]
     fn what_is_no_chunk_is_a_failure_and_the_mark_is_the_end() {
-        let frame = |data: &str| ChatDecoder::default().frame(&Frame::event(None, data.to_owned()));
+        let frame = |data: &str| ChatCompletionsDecoder::default().frame(&Frame::event(None, data.to_owned()));
         assert_eq!(frame(" [DONE]"), Ok(vec![Delta::End]));
         assert_eq!(frame(""), Ok(Vec::new()));
         for damaged in ["{\"choices\":", "{\"choices\":[{\"delta\":{\"content\":[1]}}]}"] {

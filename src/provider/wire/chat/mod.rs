@@ -40,7 +40,7 @@ impl Protocol for ChatCompletions {
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
-        Box::new(decode::ChatDecoder::default())
+        Box::new(decode::ChatCompletionsDecoder::default())
     }
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {

@@ -5,17 +5,17 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::NAME;
-use super::layout::{Layout, Placed, What};
+use super::layout::{ContentLayout, LayoutPart, Placed};
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::message::Message;
 use crate::provider::tool_names;
 use crate::provider::wire::media::Media;
 
-/// What Google documents for calls that another model made, which have no signature
+/// LayoutPart Google documents for calls that another model made, which have no signature
 /// (<https://ai.google.dev/gemini-api/docs/thought-signatures>). The one of its two words that Vertex AI documents too.
 const FOREIGN_SIGNATURE: &str = "skip_thought_signature_validator";
 
-/// What the model and the service want of a conversation.
+/// LayoutPart the model and the service want of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wishes {
     /// A turn's first call has a signature, and media of results stand within them.
@@ -37,7 +37,7 @@ pub(super) fn contents(messages: &[Message], wishes: Wishes) -> Vec<Value> {
             Message::ExpertMessage { contents, .. } => {
                 let (parts, sent) = model_parts(contents, wishes);
                 calls = sent;
-                Turn { kind: Kind::Model, parts }
+                Turn { kind: Kind::GeminiModel, parts }
             }
             Message::ToolMessage { contents, .. } => {
                 Turn { kind: Kind::Results, parts: result_parts(contents, &calls, wishes) }
@@ -56,7 +56,7 @@ pub(super) fn contents(messages: &[Message], wishes: Wishes) -> Vec<Value> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     User,
-    Model,
+    GeminiModel,
     /// A user's turn too, but of results alone: there must be as many as calls.
     Results,
 }
@@ -68,7 +68,7 @@ struct Turn {
 
 impl Turn {
     fn into_value(self) -> Value {
-        let role = if self.kind == Kind::Model { "model" } else { "user" };
+        let role = if self.kind == Kind::GeminiModel { "model" } else { "user" };
         json!({"role": role, "parts": self.parts})
     }
 }
@@ -103,7 +103,7 @@ fn model_parts(contents: &[ExpertPart], wishes: Wishes) -> (Vec<Value>, Vec<Sent
 
 /// An answer while it is laid out.
 struct Answer<'a> {
-    layout: Layout,
+    layout: ContentLayout,
     thoughts: String,
     texts: String,
     /// Bytes of the thoughts and the texts that were sent.
@@ -117,15 +117,15 @@ struct Answer<'a> {
 impl<'a> Answer<'a> {
     fn of(contents: &'a [ExpertPart]) -> Self {
         let (mut thoughts, mut texts, mut calls) = (String::new(), String::new(), Vec::new());
-        let (mut stored, mut plain) = (None, Layout::default());
+        let (mut stored, mut plain) = (None, ContentLayout::default());
         for part in contents {
             match part {
                 ExpertPart::ThinkingPart { thinking, .. } if thinking.protocol.as_deref() == Some(NAME) => {
                     if let Some(block) = &thinking.opaque {
-                        stored = Layout::from_block(block);
+                        stored = ContentLayout::from_block(block);
                     } else {
                         thoughts.push_str(&thinking.thinking);
-                        plain.push(What::Thought(thinking.thinking.len()), None);
+                        plain.push(LayoutPart::Thought(thinking.thinking.len()), None);
                     }
                 }
                 // Another protocol's.
@@ -133,7 +133,7 @@ impl<'a> Answer<'a> {
                 ExpertPart::TextPart { text, .. } => {
                     texts.push_str(text);
                     // Not joined to the one before: they are parts of their own.
-                    plain.parts.push(Placed { what: What::Text(text.len()), signature: None });
+                    plain.parts.push(Placed { what: LayoutPart::Text(text.len()), signature: None });
                 }
                 ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
                     calls.push(Some((tool_names::short(tool_name), tool_call_id.as_str(), args)));
@@ -145,7 +145,9 @@ impl<'a> Answer<'a> {
             // The texts are others than those that were signed: the rest still holds.
             Some(layout) => {
                 let rest = layout.parts.into_iter();
-                plain.parts.extend(rest.filter(|placed| !matches!(placed.what, What::Thought(_) | What::Text(_))));
+                plain
+                    .parts
+                    .extend(rest.filter(|placed| !matches!(placed.what, LayoutPart::Thought(_) | LayoutPart::Text(_))));
                 plain
             }
             None => plain,
@@ -156,17 +158,17 @@ impl<'a> Answer<'a> {
     fn part(&mut self, placed: Placed, wishes: Wishes) -> Option<Value> {
         let signature = placed.signature;
         match placed.what {
-            What::Thought(length) => {
+            LayoutPart::Thought(length) => {
                 let thought = slice(&self.thoughts, &mut self.thoughts_sent, length);
                 prose(thought, &[("thought", json!(true))], signature)
             }
-            What::Text(length) => prose(slice(&self.texts, &mut self.texts_sent, length), &[], signature),
-            What::Call { name, id } => {
+            LayoutPart::Text(length) => prose(slice(&self.texts, &mut self.texts_sent, length), &[], signature),
+            LayoutPart::Call { name, id } => {
                 let is_it =
                     |call: &Option<(Cow<'_, str>, &str, &Value)>| call.as_ref().is_some_and(|(tool, ..)| *tool == name);
                 self.call(self.calls.iter().position(is_it)?, id, signature)
             }
-            What::Part(part) => {
+            LayoutPart::Part(part) => {
                 let is_tool_part = part.get("toolCall").or_else(|| part.get("toolResponse")).is_some();
                 (wishes.takes_tool_parts || !is_tool_part).then_some(part)
             }

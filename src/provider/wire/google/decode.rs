@@ -7,12 +7,12 @@
 use serde_json::Value;
 
 use super::error;
-use super::layout::{Layout, What};
+use super::layout::{ContentLayout, LayoutPart};
 use crate::generation::{Delta, FailureKind, FinishReason, GenerationFailure};
 use crate::provider::{Decoder, Frame, failure};
 use crate::usage::Usage;
 
-/// What gateways end streams with; it is no JSON.
+/// LayoutPart gateways end streams with; it is no JSON.
 const DONE_MARK: &str = "[DONE]";
 
 /// The layout's index among thinking parts; the others count from 0.
@@ -24,7 +24,7 @@ const OWN_PARTS: [&str; 4] = ["executableCode", "codeExecutionResult", "toolCall
 /// Decodes one answer.
 #[derive(Debug, Default)]
 pub(super) struct GeminiDecoder {
-    layout: Layout,
+    layout: ContentLayout,
     /// The next part's index.
     next: u64,
     /// The text or thought that may go on.
@@ -82,7 +82,7 @@ impl GeminiDecoder {
         if OWN_PARTS.iter().any(|key| part.get(key).is_some()) {
             self.open = None;
             // The signature stays within the part.
-            return self.layout.push(What::Part(part.clone()), None);
+            return self.layout.push(LayoutPart::Part(part.clone()), None);
         }
         if let Some(media) = part.get("inlineData").or_else(|| part.get("fileData")) {
             let mime_type = string(media, "mimeType").unwrap_or("unknown");
@@ -103,7 +103,7 @@ impl GeminiDecoder {
         if text.is_empty() && signature.is_none() {
             return;
         }
-        let what = if kind == Prose::Thought { What::Thought(text.len()) } else { What::Text(text.len()) };
+        let what = if kind == Prose::Thought { LayoutPart::Thought(text.len()) } else { LayoutPart::Text(text.len()) };
         self.layout.push(what, signature);
         if text.is_empty() {
             return;
@@ -126,7 +126,7 @@ impl GeminiDecoder {
         let id = string(call, "id").filter(|id| !id.is_empty()).map(str::to_owned);
         let index = self.new_index();
         self.open = None;
-        self.layout.push(What::Call { name: name.clone(), id: id.clone() }, signature);
+        self.layout.push(LayoutPart::Call { name: name.clone(), id: id.clone() }, signature);
         let arguments = call.get("args").filter(|args| !args.is_null());
         let json = arguments.map_or_else(|| "{}".to_owned(), Value::to_string);
         deltas.push(Delta::ToolCall { index, id: id.unwrap_or_default(), name });
@@ -172,7 +172,7 @@ fn finish(candidate: &Value) -> Option<Result<FinishReason, GenerationFailure>> 
         | "IMAGE_SAFETY"
         | "IMAGE_PROHIBITED_CONTENT"
         | "IMAGE_RECITATION" => Ok(FinishReason::ContentFilter),
-        // What the model wrote was no call or no call of ours; it writes another the next time.
+        // LayoutPart the model wrote was no call or no call of ours; it writes another the next time.
         "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "MALFORMED_RESPONSE" => {
             Err(failure::retryable(FailureKind::Malformed, format!("the model's answer could not be read ({because})")))
         }

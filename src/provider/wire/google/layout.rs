@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// The parts of one answer, in their order. JSON: `{"parts":[{"text":11,"thoughtSignature":"…"}, …]}`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Layout {
+pub(super) struct ContentLayout {
     pub(super) parts: Vec<Placed>,
 }
 
@@ -17,15 +17,15 @@ pub(super) struct Layout {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Placed {
     #[serde(flatten)]
-    pub(super) what: What,
+    pub(super) what: LayoutPart,
     #[serde(rename = "thoughtSignature", default, skip_serializing_if = "Option::is_none")]
     pub(super) signature: Option<String>,
 }
 
-/// What stands at a place.
+/// LayoutPart stands at a place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum What {
+pub(super) enum LayoutPart {
     /// The next so many bytes (UTF-8) of the thoughts.
     Thought(usize),
     /// The next so many bytes (UTF-8) of the texts.
@@ -41,12 +41,13 @@ pub(super) enum What {
     Part(Value),
 }
 
-impl Layout {
+impl ContentLayout {
     /// Adds a part. Slices of one kind without signatures are one: they only came in pieces.
-    pub(super) fn push(&mut self, what: What, signature: Option<String>) {
+    pub(super) fn push(&mut self, what: LayoutPart, signature: Option<String>) {
         let last = self.parts.last_mut().filter(|last| last.signature.is_none() && signature.is_none());
         match (last.map(|last| &mut last.what), &what) {
-            (Some(What::Text(length)), What::Text(more)) | (Some(What::Thought(length)), What::Thought(more)) => {
+            (Some(LayoutPart::Text(length)), LayoutPart::Text(more))
+            | (Some(LayoutPart::Thought(length)), LayoutPart::Thought(more)) => {
                 *length = length.saturating_add(*more);
             }
             _ => self.parts.push(Placed { what, signature }),
@@ -56,7 +57,7 @@ impl Layout {
     /// Whether it says more than a message does by itself.
     pub(super) fn is_needed(&self) -> bool {
         let says_more = |placed: &Placed| {
-            let is_own = matches!(placed.what, What::Part(_) | What::Call { id: Some(_), .. });
+            let is_own = matches!(placed.what, LayoutPart::Part(_) | LayoutPart::Call { id: Some(_), .. });
             is_own || placed.signature.is_some()
         };
         self.parts.iter().any(says_more) || !self.parts.is_sorted_by_key(|placed| placed.what.rank())
@@ -77,9 +78,9 @@ impl Layout {
         let (mut thought_end, mut text_end) = (0_usize, 0_usize);
         let is_within = self.parts.iter().all(|placed| {
             let (end, length, whole) = match &placed.what {
-                What::Thought(length) => (&mut thought_end, *length, thoughts),
-                What::Text(length) => (&mut text_end, *length, texts),
-                What::Call { .. } | What::Part(_) => return true,
+                LayoutPart::Thought(length) => (&mut thought_end, *length, thoughts),
+                LayoutPart::Text(length) => (&mut text_end, *length, texts),
+                LayoutPart::Call { .. } | LayoutPart::Part(_) => return true,
             };
             *end = end.saturating_add(length);
             whole.is_char_boundary(*end)
@@ -88,7 +89,7 @@ impl Layout {
     }
 }
 
-impl What {
+impl LayoutPart {
     /// The order of kinds in a message.
     fn rank(&self) -> u8 {
         match self {
@@ -105,26 +106,26 @@ mod tests {
 
     use super::*;
 
-    fn layout(parts: impl IntoIterator<Item = (What, Option<&'static str>)>) -> Layout {
-        let mut layout = Layout::default();
+    fn layout(parts: impl IntoIterator<Item = (LayoutPart, Option<&'static str>)>) -> ContentLayout {
+        let mut layout = ContentLayout::default();
         for (what, signature) in parts {
             layout.push(what, signature.map(str::to_owned));
         }
         layout
     }
 
-    fn call(id: Option<&str>) -> What {
-        What::Call { name: "search".into(), id: id.map(str::to_owned) }
+    fn call(id: Option<&str>) -> LayoutPart {
+        LayoutPart::Call { name: "search".into(), id: id.map(str::to_owned) }
     }
 
     #[test]
     fn the_stored_form_is_read_back() {
         let layout = layout([
-            (What::Thought(3), None),
-            (What::Thought(4), None),
-            (What::Text(5), Some("s1")),
-            (What::Text(6), None),
-            (What::Part(json!({"executableCode": {"code": "1"}})), None),
+            (LayoutPart::Thought(3), None),
+            (LayoutPart::Thought(4), None),
+            (LayoutPart::Text(5), Some("s1")),
+            (LayoutPart::Text(6), None),
+            (LayoutPart::Part(json!({"executableCode": {"code": "1"}})), None),
             (call(Some("c1")), Some("s2")),
             (call(None), None),
         ]);
@@ -137,29 +138,31 @@ mod tests {
             {"call": {"name": "search"}},
         ]});
         assert_eq!(layout.to_block(), Some(block.clone()));
-        assert_eq!(Layout::from_block(&block), Some(layout));
-        assert_eq!(Layout::from_block(&json!({"type": "reasoning"})), None);
+        assert_eq!(ContentLayout::from_block(&block), Some(layout));
+        assert_eq!(ContentLayout::from_block(&json!({"type": "reasoning"})), None);
     }
 
     #[test]
     fn it_covers_only_the_texts_it_was_made_of() {
-        let layout = layout([(What::Text(2), None), (What::Thought(3), None), (What::Text(2), Some("s"))]);
+        let layout =
+            layout([(LayoutPart::Text(2), None), (LayoutPart::Thought(3), None), (LayoutPart::Text(2), Some("s"))]);
         assert!(layout.covers("abc", "éé"));
         assert!(layout.covers("abc", "éab"));
         assert!(!layout.covers("abc", "aéb"));
         assert!(!layout.covers("abc", "é"));
         assert!(!layout.covers("", "éé"));
-        let endless = Layout::from_block(&json!({"parts": [{"text": usize::MAX}, {"text": usize::MAX}]})).unwrap();
+        let endless =
+            ContentLayout::from_block(&json!({"parts": [{"text": usize::MAX}, {"text": usize::MAX}]})).unwrap();
         assert!(!endless.covers("", "éé"));
     }
 
     #[test]
     fn it_is_needed_for_signatures_ids_own_parts_and_another_order() {
-        let text = || (What::Text(1), None);
-        assert!(!layout([(What::Thought(1), None), text(), (call(None), None)]).is_needed());
-        assert!(layout([(What::Text(0), Some("s"))]).is_needed());
+        let text = || (LayoutPart::Text(1), None);
+        assert!(!layout([(LayoutPart::Thought(1), None), text(), (call(None), None)]).is_needed());
+        assert!(layout([(LayoutPart::Text(0), Some("s"))]).is_needed());
         assert!(layout([(call(Some("c")), None)]).is_needed());
-        assert!(layout([(What::Part(json!({})), None)]).is_needed());
-        assert!(layout([text(), (What::Thought(1), None)]).is_needed());
+        assert!(layout([(LayoutPart::Part(json!({})), None)]).is_needed());
+        assert!(layout([text(), (LayoutPart::Thought(1), None)]).is_needed());
     }
 }

@@ -1,4 +1,4 @@
-//! What a model's name tells: how it is asked to think, and what its generation takes and wants.
+//! LayoutPart a model's name tells: how it is asked to think, and what its generation takes and wants.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::setting::ReasoningBudget;
 
 /// A model, as far as requests depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Model {
+pub(super) struct GeminiModel {
     thinking: Form,
     /// Gemini since 3: refuses calls without a signature, takes media within results, and takes functions beside the
     /// tools that Google runs. Names without a version (`gemini-flash-latest`) stand for the newest.
@@ -24,7 +24,7 @@ enum Form {
     Level { least: &'static str, low: &'static str, medium: &'static str },
 }
 
-impl Model {
+impl GeminiModel {
     /// Reads a name, also one behind a prefix (`models/`, `publishers/google/models/`).
     pub(super) fn of(name: &str) -> Self {
         let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     fn asked(model: &str, reasoning: ReasoningBudget) -> Option<Value> {
-        Model::of(model).thinking_config(reasoning)
+        GeminiModel::of(model).thinking_config(reasoning)
     }
 
     #[test]
@@ -172,10 +172,10 @@ mod tests {
     #[test]
     fn gemini_is_current_since_3() {
         for model in ["gemini-3-pro-preview", "gemini-4-argon", "gemini-pro-latest"] {
-            assert!(Model::of(model).is_current, "{model}");
+            assert!(GeminiModel::of(model).is_current, "{model}");
         }
         for model in ["gemini-2.5-pro", "gemini-pro", "gemma-4-31b-it", "tunedModels/owls"] {
-            assert!(!Model::of(model).is_current, "{model}");
+            assert!(!GeminiModel::of(model).is_current, "{model}");
         }
     }
 }

@@ -6,13 +6,13 @@ use super::Service;
 use crate::generation::NativeTools;
 use crate::provider::NativeSupport;
 
-/// What the Gemini API runs.
+/// LayoutPart the Gemini API runs.
 pub(super) const GEMINI_API: NativeSupport = NativeSupport {
     tools: &["googleSearch", "codeExecution", "urlContext", "googleMaps", "fileSearch"],
     skills: false,
 };
 
-/// What Vertex AI runs.
+/// LayoutPart Vertex AI runs.
 pub(super) const VERTEX_AI: NativeSupport = NativeSupport {
     tools: &["googleSearch", "codeExecution", "urlContext", "googleMaps", "enterpriseWebSearch"],
     skills: false,

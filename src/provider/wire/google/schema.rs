@@ -82,7 +82,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// What stands under a keyword; the names in `properties` are no keywords.
+    /// LayoutPart stands under a keyword; the names in `properties` are no keywords.
     fn keyword(&mut self, key: &str, value: &'a Value, depth: usize) -> Value {
         match (key, value) {
             ("properties" | "patternProperties" | "dependentSchemas", Value::Object(named)) => {
@@ -168,7 +168,7 @@ mod tests {
         let schema = json!({
             "type": "object",
             "properties": {
-                "q": {"type": ["string", "null"], "description": "What?", "minLength": 1, "default": null},
+                "q": {"type": ["string", "null"], "description": "LayoutPart?", "minLength": 1, "default": null},
                 "kinds": {"type": "array", "items": {"type": "string", "enum": ["owl", "ibis"]}},
                 "$ref": {"type": "string"},
                 "const": {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]},

@@ -15,12 +15,12 @@ const FIRST_CALL_INDEX: u64 = 2;
 
 /// Turns one stream's lines into deltas.
 #[derive(Debug, Default)]
-pub(super) struct ChatDecoder {
+pub(super) struct OllamaDecoder {
     /// Calls so far. They come whole, several in a line or one after the other.
     calls: u64,
 }
 
-impl Decoder for ChatDecoder {
+impl Decoder for OllamaDecoder {
     fn frame(&mut self, frame: &Frame) -> Result<Vec<Delta>, GenerationFailure> {
         let data = frame.data.trim();
         if data.is_empty() {
@@ -54,7 +54,7 @@ impl Decoder for ChatDecoder {
     }
 }
 
-impl ChatDecoder {
+impl OllamaDecoder {
     /// Older servers give no ids, as which they stay empty here.
     fn call(&mut self, call: &Value, deltas: &mut Vec<Delta>) {
         let index = FIRST_CALL_INDEX.saturating_add(self.calls);
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_older_servers_and_imitators_leave_out_is_not_missed() {
-        let of = |line: &Value| ChatDecoder::default().frame(&Frame::event(None, line.to_string()));
+        let of = |line: &Value| OllamaDecoder::default().frame(&Frame::event(None, line.to_string()));
         let bare = vec![Delta::Finish(FinishReason::Stop), Delta::End];
         assert_eq!(of(&json!({"done": true})), Ok(bare));
         assert_eq!(of(&json!({"done": false, "message": {"content": ""}, "error": null})), Ok(Vec::new()));

@@ -46,7 +46,7 @@ impl Protocol for OllamaChat {
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
-        Box::new(decode::ChatDecoder::default())
+        Box::new(decode::OllamaDecoder::default())
     }
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::items::{Item, Items, Kind};
+use super::items::{Item, ItemKind, Items};
 use super::string;
 use crate::generation::{Delta, FinishReason, GenerationFailure};
 use crate::provider::wire::reported_error::ReportedError;
@@ -65,31 +65,31 @@ impl Decoder for ResponsesDecoder {
 impl ResponsesDecoder {
     fn item_added(&mut self, event: &TypedEvent) -> Option<Delta> {
         let item = event.at("/item")?;
-        let kind = Kind::of(item)?;
+        let kind = ItemKind::of(item)?;
         let entry = self.items.announced(kind, item, event.number("/output_index"))?;
         match kind {
-            Kind::Call => call(entry, item),
+            ItemKind::Call => call(entry, item),
             // That it is at work; its end replaces this.
-            Kind::Native => Some(Delta::Opaque { index: entry.index, block: item.clone() }),
-            Kind::Message | Kind::Reasoning => None,
+            ItemKind::Native => Some(Delta::Opaque { index: entry.index, block: item.clone() }),
+            ItemKind::Message | ItemKind::Reasoning => None,
         }
     }
 
     /// Takes from a whole item what did not stream.
     fn item_done(&mut self, item: &Value, output_index: Option<u64>) -> Vec<Delta> {
-        let Some(kind) = Kind::of(item) else { return Vec::new() };
+        let Some(kind) = ItemKind::of(item) else { return Vec::new() };
         let entry = self.items.ended(kind, item, output_index);
         if std::mem::replace(&mut entry.is_done, true) {
             return Vec::new();
         }
         match kind {
-            Kind::Message => {
+            ItemKind::Message => {
                 self.is_refused |= parts(item, "content").iter().any(|part| !string(part, "refusal").is_empty());
                 rest_of_message(entry, item)
             }
-            Kind::Reasoning => rest_of_reasoning(entry, item),
-            Kind::Native => vec![Delta::Opaque { index: entry.index, block: item.clone() }],
-            Kind::Call => {
+            ItemKind::Reasoning => rest_of_reasoning(entry, item),
+            ItemKind::Native => vec![Delta::Opaque { index: entry.index, block: item.clone() }],
+            ItemKind::Call => {
                 let json = string(item, "arguments").to_owned();
                 let whole = (!json.is_empty()).then_some(Delta::ToolArgumentsWhole { index: entry.index, json });
                 call(entry, item).into_iter().chain(whole).collect()
@@ -99,7 +99,7 @@ impl ResponsesDecoder {
 
     fn text(&mut self, event: &TypedEvent, pointer: &str, extent: Extent) -> Vec<Delta> {
         let text = event.text(pointer).to_owned();
-        let entry = if text.is_empty() { None } else { self.items.meant_or_new(Kind::Message, event) };
+        let entry = if text.is_empty() { None } else { self.items.meant_or_new(ItemKind::Message, event) };
         let Some(entry) = entry else { return Vec::new() };
         let is_new = entry.told_parts.insert(event.number("/content_index").unwrap_or_default());
         if extent == Extent::Whole && !is_new { Vec::new() } else { vec![Delta::Text { index: entry.index, text }] }
@@ -108,7 +108,7 @@ impl ResponsesDecoder {
     /// Parts of a summary (or of open reasoning) are set apart by a blank line.
     fn thinking(&mut self, event: &TypedEvent, part: &str) -> Vec<Delta> {
         let piece = event.text("/delta");
-        let entry = if piece.is_empty() { None } else { self.items.meant_or_new(Kind::Reasoning, event) };
+        let entry = if piece.is_empty() { None } else { self.items.meant_or_new(ItemKind::Reasoning, event) };
         let Some(entry) = entry else { return Vec::new() };
         let is_first = entry.told_parts.is_empty();
         let is_new = entry.told_parts.insert(event.number(part).unwrap_or_default());

@@ -12,7 +12,7 @@ use crate::provider::wire::typed_event::TypedEvent;
 
 /// The kinds of items that are read; others are skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ItemKind {
     Message,
     Reasoning,
     Call,
@@ -20,7 +20,7 @@ pub(super) enum Kind {
     Native,
 }
 
-impl Kind {
+impl ItemKind {
     pub(super) fn of(item: &Value) -> Option<Self> {
         match string(item, "type") {
             "message" => Some(Self::Message),
@@ -34,7 +34,7 @@ impl Kind {
 
 /// An item, as far as it was told. Texts that were not told are empty.
 pub(super) struct Item {
-    pub(super) kind: Kind,
+    pub(super) kind: ItemKind,
     id: String,
     output_index: Option<u64>,
     /// A part's index in deltas: the place in the order of appearance, the one number that is always right.
@@ -53,21 +53,21 @@ pub(super) struct Items(Vec<Item>);
 
 impl Items {
     /// The item that is announced, unless it is known. That another one has its output index is no sign of that.
-    pub(super) fn announced(&mut self, kind: Kind, item: &Value, output_index: Option<u64>) -> Option<&mut Item> {
+    pub(super) fn announced(&mut self, kind: ItemKind, item: &Value, output_index: Option<u64>) -> Option<&mut Item> {
         let id = string(item, "id");
         let is_known = self.named(kind, id, string(item, "call_id")).is_some();
         if is_known { None } else { Some(self.at_or_open(None, kind, id, output_index)) }
     }
 
     /// The item that is told whole.
-    pub(super) fn ended(&mut self, kind: Kind, item: &Value, output_index: Option<u64>) -> &mut Item {
+    pub(super) fn ended(&mut self, kind: ItemKind, item: &Value, output_index: Option<u64>) -> &mut Item {
         let (id, call_id) = (string(item, "id"), string(item, "call_id"));
         let known = self.named(kind, id, call_id).or_else(|| self.unfinished(kind, id, call_id, output_index));
         self.at_or_open(known, kind, id, output_index)
     }
 
     /// The item that an event within one means; `None` when that one is told to its end.
-    pub(super) fn meant_or_new(&mut self, kind: Kind, event: &TypedEvent) -> Option<&mut Item> {
+    pub(super) fn meant_or_new(&mut self, kind: ItemKind, event: &TypedEvent) -> Option<&mut Item> {
         let (id, output_index) = (event.text("/item_id"), event.number("/output_index"));
         let known = self.meant(kind, id, output_index);
         Some(self.at_or_open(known, kind, id, output_index)).filter(|item| !item.is_done)
@@ -75,13 +75,13 @@ impl Items {
 
     /// The call that an event within one means; `None` when nobody announced it or when it is told to its end.
     pub(super) fn meant_call(&self, event: &TypedEvent) -> Option<&Item> {
-        let place = self.meant(Kind::Call, event.text("/item_id"), event.number("/output_index"))?;
+        let place = self.meant(ItemKind::Call, event.text("/item_id"), event.number("/output_index"))?;
         self.0.get(place).filter(|item| !item.is_done)
     }
 
     /// Whether there is a call among them.
     pub(super) fn have_call(&self) -> bool {
-        self.0.iter().any(|item| item.kind == Kind::Call)
+        self.0.iter().any(|item| item.kind == ItemKind::Call)
     }
 
     /// Whether no more was told than that there are items.
@@ -89,13 +89,13 @@ impl Items {
         self.0.iter().all(|item| !item.is_done && item.told_parts.is_empty())
     }
 
-    fn at_or_open(&mut self, known: Option<usize>, kind: Kind, id: &str, output_index: Option<u64>) -> &mut Item {
+    fn at_or_open(&mut self, known: Option<usize>, kind: ItemKind, id: &str, output_index: Option<u64>) -> &mut Item {
         let place = known.unwrap_or_else(|| self.open(kind, id, output_index));
         #[expect(clippy::indexing_slicing, reason = "every place is one that a search or `open` found in the list")]
         &mut self.0[place]
     }
 
-    fn open(&mut self, kind: Kind, id: &str, output_index: Option<u64>) -> usize {
+    fn open(&mut self, kind: ItemKind, id: &str, output_index: Option<u64>) -> usize {
         let place = self.0.len();
         self.0.push(Item {
             kind,
@@ -111,7 +111,7 @@ impl Items {
     }
 
     /// The item of this id, or the call of this call id.
-    fn named(&self, kind: Kind, id: &str, call_id: &str) -> Option<usize> {
+    fn named(&self, kind: ItemKind, id: &str, call_id: &str) -> Option<usize> {
         self.0.iter().rposition(|item| {
             let is_same_item = !id.is_empty() && item.id == id;
             let is_same_call = !call_id.is_empty() && item.call_id == call_id;
@@ -121,7 +121,7 @@ impl Items {
 
     /// The item that still goes on and that nothing told of an unknown one contradicts: at the same output index, or,
     /// without indices, when one of the two has no id.
-    fn unfinished(&self, kind: Kind, id: &str, call_id: &str, output_index: Option<u64>) -> Option<usize> {
+    fn unfinished(&self, kind: ItemKind, id: &str, call_id: &str, output_index: Option<u64>) -> Option<usize> {
         self.0.iter().rposition(|item| {
             let is_there = match (output_index, item.output_index) {
                 (Some(told), Some(known)) => told == known,
@@ -133,7 +133,7 @@ impl Items {
     }
 
     /// By id (some put the call's there), by output index, or the latest for an event that tells neither.
-    fn meant(&self, kind: Kind, id: &str, output_index: Option<u64>) -> Option<usize> {
+    fn meant(&self, kind: ItemKind, id: &str, output_index: Option<u64>) -> Option<usize> {
         let is_of_kind = |item: &Item| item.kind == kind;
         self.named(kind, id, id).or_else(|| match output_index {
             Some(_) => self.0.iter().rposition(|item| is_of_kind(item) && item.output_index == output_index),
