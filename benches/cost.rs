@@ -68,7 +68,7 @@ fn machine_step(history: usize) -> Duration {
         assert!(matches!(action, Action::Generate { .. }), "{action:?}");
         let asked = tell(&mut machine, generated(n));
         let Action::CallTools { calls, .. } = asked else { panic!("{asked:?}") };
-        let result = ToolResult::of(&calls[0], vec![Content::text("tawny")]);
+        let result = ToolResult::new(&calls[0], vec![Content::text("tawny")]);
         action = tell(&mut machine, fact(FactBody::ToolReturned { result }, n));
     }
     began.elapsed() / u32::try_from(STEPS).unwrap()

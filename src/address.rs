@@ -27,7 +27,7 @@ const LOCAL_SUFFIXES: [&str; 4] = [".local", ".internal", ".home.arpa", ".lan"];
 
 impl Host {
     /// The host of `url`; `None` when it has none.
-    pub fn of(url: &Url) -> Option<Self> {
+    pub fn from_url(url: &Url) -> Option<Self> {
         // Brackets surround IPv6 addresses; a final dot only says that a name is complete.
         let host = url.host_str()?.trim_matches(['[', ']']);
         if let Ok(address) = host.parse() {
@@ -155,7 +155,7 @@ pub fn domain_fault(text: &str) -> Option<&'static str> {
 
 fn parsed(text: &str) -> Option<(Url, Host)> {
     let url = Url::parse(text).ok()?;
-    let host = Host::of(&url)?;
+    let host = Host::from_url(&url)?;
     Some((url, host))
 }
 

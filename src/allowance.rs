@@ -21,7 +21,7 @@ pub struct Allowance {
 
 impl Allowance {
     /// All of `limit`.
-    pub fn of(limit: Duration) -> Self {
+    pub fn new(limit: Duration) -> Self {
         Self { left: limit }
     }
 
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_spent_in_stretches_of_a_second() {
-        let mut allowance = Allowance::of(Duration::from_millis(2500));
+        let mut allowance = Allowance::new(Duration::from_millis(2500));
         for left in [seconds(1), seconds(1), Duration::from_millis(500)] {
             assert_eq!(allowance.stretch(), left);
             assert!(!allowance.is_spent());
@@ -67,17 +67,17 @@ mod tests {
 
     #[test]
     fn a_stretch_that_was_slept_through_counts_for_one() {
-        let mut allowance = Allowance::of(seconds(10));
+        let mut allowance = Allowance::new(seconds(10));
         allowance.spend(seconds(3600));
-        assert_eq!(allowance, Allowance::of(seconds(9)));
+        assert_eq!(allowance, Allowance::new(seconds(9)));
     }
 
     #[test]
     fn a_stretch_on_a_busy_machine_counts_in_full() {
-        let mut allowance = Allowance::of(seconds(10));
+        let mut allowance = Allowance::new(seconds(10));
         allowance.spend(Duration::from_millis(1900));
-        assert_eq!(allowance, Allowance::of(Duration::from_millis(8100)));
+        assert_eq!(allowance, Allowance::new(Duration::from_millis(8100)));
         allowance.spend(seconds(2));
-        assert_eq!(allowance, Allowance::of(Duration::from_millis(6100)));
+        assert_eq!(allowance, Allowance::new(Duration::from_millis(6100)));
     }
 }

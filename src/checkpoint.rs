@@ -32,7 +32,7 @@ pub enum Status {
 
 impl Status {
     /// How a Run ends that has reached a budget.
-    pub fn of(reached: &Reached) -> Self {
+    pub fn for_budget(reached: &Reached) -> Self {
         match reached {
             Reached::Steps { .. } => Self::StoppedByExceededMaxSteps,
             _ => Self::StoppedByBudget,

@@ -52,16 +52,16 @@ pub struct Rates {
 impl Rates {
     fn cost(&self, tokens: &BilledTokens) -> Cost {
         let write = self.cache_write.unwrap_or(self.input);
-        Cost::of(self.input, tokens.input)
-            .plus(Cost::of(self.cached_input, tokens.cached_input))
-            .plus(Cost::of(write, tokens.cache_write))
-            .plus(Cost::of(self.output, tokens.output))
+        Cost::for_tokens(self.input, tokens.input)
+            .plus(Cost::for_tokens(self.cached_input, tokens.cached_input))
+            .plus(Cost::for_tokens(write, tokens.cache_write))
+            .plus(Cost::for_tokens(self.output, tokens.output))
     }
 
     /// The most that `prompt` and `output` tokens can cost, whatever the cache does.
     fn ceiling(&self, prompt: u64, output: u64) -> Cost {
         let dearest = self.input.max(self.cached_input).max(self.cache_write.unwrap_or(0));
-        Cost::of(dearest, prompt).plus(Cost::of(self.output, output))
+        Cost::for_tokens(dearest, prompt).plus(Cost::for_tokens(self.output, output))
     }
 }
 
@@ -149,7 +149,7 @@ impl Cost {
         Self(self.0.saturating_add(other.0))
     }
 
-    const fn of(rate: u64, tokens: u64) -> Self {
+    const fn for_tokens(rate: u64, tokens: u64) -> Self {
         Self(rate.saturating_mul(tokens))
     }
 }
@@ -217,7 +217,7 @@ impl Spend {
     }
 
     /// Of one call with this price that used these tokens; either may be unknown.
-    pub fn of(price: Option<&Price>, tokens: Option<BilledTokens>) -> Self {
+    pub fn for_usage(price: Option<&Price>, tokens: Option<BilledTokens>) -> Self {
         match (price, tokens) {
             (Some(price), Some(tokens)) => Self::known(price.cost(&tokens)),
             _ => Self::UNKNOWN,
@@ -371,10 +371,10 @@ mod tests {
 
     #[test]
     fn an_unknown_part_makes_a_sum_incomplete_and_never_zero() {
-        let call = Spend::of(Some(&PRICE), Some(tokens(100, 0, 0, 0)));
+        let call = Spend::for_usage(Some(&PRICE), Some(tokens(100, 0, 0, 0)));
         assert_eq!(call, Spend::known(Cost::from_picodollars(300_000_000)));
-        assert_eq!(Spend::of(None, Some(tokens(1, 1, 1, 1))), Spend::UNKNOWN);
-        assert_eq!(Spend::of(Some(&PRICE), None), Spend::UNKNOWN);
+        assert_eq!(Spend::for_usage(None, Some(tokens(1, 1, 1, 1))), Spend::UNKNOWN);
+        assert_eq!(Spend::for_usage(Some(&PRICE), None), Spend::UNKNOWN);
         assert_eq!(call.plus(Spend::UNKNOWN), Spend { cost: call.cost, is_complete: false });
         assert_eq!(Cost::from_picodollars(u64::MAX).plus(call.cost).picodollars(), u64::MAX);
     }

@@ -139,7 +139,7 @@ fn insert(secrets: &mut Vec<String>, secret: &str) {
     if secret.len() < MIN_SECRET {
         return;
     }
-    for form in forms::of(secret) {
+    for form in forms::forms(secret) {
         if !secrets.contains(&form) {
             secrets.push(form);
         }

@@ -132,7 +132,7 @@ pub struct ToolResult {
 
 impl ToolResult {
     /// A result for `call`.
-    pub fn of(call: &ToolCall, result: Vec<Content>) -> Self {
+    pub fn new(call: &ToolCall, result: Vec<Content>) -> Self {
         Self {
             id: call.id.clone(),
             skill_name: call.skill_name.clone(),
@@ -144,6 +144,6 @@ impl ToolResult {
 
     /// A result for `call` that tells the model what went wrong.
     pub fn error(call: &ToolCall, message: impl Into<String>) -> Self {
-        Self { is_error: true, ..Self::of(call, vec![Content::text(message)]) }
+        Self { is_error: true, ..Self::new(call, vec![Content::text(message)]) }
     }
 }

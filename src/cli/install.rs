@@ -145,7 +145,7 @@ fn lock(config: &Path, found: &[(ExpertKey, DiscoveredTools)], options: &Options
         let expert = options.experts.get(key)?;
         Some((Definition::new(expert, base_command), found))
     });
-    Lock::of(config, SystemClock.stamp().at, entries)
+    Lock::from_experts(config, SystemClock.stamp().at, entries)
 }
 
 fn write(lock: &Lock, say: impl Fn(&str)) -> Result<Exit, Failure> {

@@ -78,7 +78,7 @@ pub(super) struct Declaration {
 /// Puts the experts of all files together and connects each to its delegates. Notes experts that are declared twice,
 /// delegates that are not, such as newer runtimes refuse, and such as no tool would reach.
 pub(super) fn connect(declarations: Vec<Declaration>, diagnostics: &mut Diagnostics) -> IndexMap<ExpertKey, Expert> {
-    let known = Known::of(&declarations, diagnostics);
+    let known = Known::collect(&declarations, diagnostics);
     let delegates: Vec<Vec<ExpertKey>> =
         declarations.iter().map(|declaration| known.delegates(declaration, diagnostics)).collect();
     let experts = declarations.into_iter().zip(delegates).filter_map(|(declaration, delegates)| {
@@ -92,7 +92,7 @@ pub(super) fn connect(declarations: Vec<Declaration>, diagnostics: &mut Diagnost
 struct Known<'a>(IndexMap<&'a str, &'a Declaration>);
 
 impl<'a> Known<'a> {
-    fn of(declarations: &'a [Declaration], diagnostics: &mut Diagnostics) -> Self {
+    fn collect(declarations: &'a [Declaration], diagnostics: &mut Diagnostics) -> Self {
         let mut known: IndexMap<&str, &Declaration> = IndexMap::new();
         for declaration in declarations {
             let first = *known.entry(&declaration.name).or_insert(declaration);

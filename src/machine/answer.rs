@@ -83,13 +83,13 @@ impl RunMachine {
         let usage = generation.usage.unwrap_or_default();
         self.step.usage = self.step.usage.plus(usage);
         self.head.usage = self.head.usage.plus(usage);
-        let spend = Spend::of(self.parameters.price.as_ref(), generation.billed());
+        let spend = Spend::for_usage(self.parameters.price.as_ref(), generation.billed());
         self.record(usage, spend, generation.context_tokens.or(generation.usage.map(|usage| usage.total_tokens)));
         CallUsage { usage, spend }
     }
 
     fn call(&mut self, generation: &Generation, asked: &[AskedCall<'_>], said: &str, used: CallUsage) -> Reaction {
-        let turn = Turn::of(asked, said, &self.parameters, &mut self.head.todos, &self.call_ids, &mut self.ids);
+        let turn = Turn::new(asked, said, &self.parameters, &mut self.head.todos, &self.call_ids, &mut self.ids);
         let message = self.expert_message(generation, &turn.calls());
         self.head.retry_count = 0;
         self.step.tool_calls = turn.calls();
@@ -157,7 +157,7 @@ impl RunMachine {
         // Nothing is called, so the task list must not change either.
         let mut todos = self.head.todos.clone();
         let first = asked.get(..1).unwrap_or(asked);
-        let calls = Turn::of(first, "", &self.parameters, &mut todos, &self.call_ids, &mut self.ids).calls();
+        let calls = Turn::new(first, "", &self.parameters, &mut todos, &self.call_ids, &mut self.ids).calls();
         let results: Vec<ToolResult> = calls.iter().map(|call| ToolResult::error(call, CUT_OFF)).collect();
         let said = self.expert_message(generation, &calls);
         let answered = self.tool_message(&results);

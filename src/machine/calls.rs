@@ -48,7 +48,7 @@ impl Turn {
     /// nobody outside (unknown tools, broken arguments, the conversation's own tools, which work on `todos`).
     ///
     /// `said` is the text beside the calls, the final answer when `attemptCompletion` brings none.
-    pub fn of(
+    pub fn new(
         asked: &[AskedCall<'_>],
         said: &str,
         parameters: &RunParameters,
@@ -63,7 +63,7 @@ impl Turn {
                 let free = !asked.id.is_empty() && !used_ids.contains(asked.id) && !taken.contains(asked.id);
                 let id = if free { asked.id.to_owned() } else { format!("call_{}", ids.uuid().simple()) };
                 taken.insert(id.clone());
-                Slot::of(id, asked, parameters)
+                Slot::new(id, asked, parameters)
             })
             .collect();
         slots.sort_by_key(|slot| match slot.kind {
@@ -214,7 +214,7 @@ pub fn name_parts(parts: &mut [Content], ids: &mut IdGenerator) {
 }
 
 impl Slot {
-    fn of(id: String, asked: &AskedCall<'_>, parameters: &RunParameters) -> Self {
+    fn new(id: String, asked: &AskedCall<'_>, parameters: &RunParameters) -> Self {
         let route = parameters.tools.iter().find(|route| route.name == asked.name);
         let mut call = ToolCall {
             id,

@@ -26,7 +26,7 @@ const MAX_FAILURES: u32 = 2;
 
 impl Overflow {
     /// As a failure tells it.
-    pub(super) fn of(failure: &GenerationFailure) -> Self {
+    pub(super) fn new(failure: &GenerationFailure) -> Self {
         Self { what: failure.message.clone(), status_code: failure.status_code, failures: 0 }
     }
 }

@@ -29,7 +29,7 @@ impl RunMachine {
         self.count_step();
         self.charge(spend);
         if failure.kind == FailureKind::ContextOverflow {
-            return self.overflowed(Overflow::of(failure));
+            return self.overflowed(Overflow::new(failure));
         }
         let retries = self.head.retry_count;
         let exhausted = retries >= self.parameters.limits.max_retries;

@@ -431,7 +431,7 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
         Action::Generate { .. } => FactBody::Generated { generation: generation(choices, n) },
         Action::CallTools { calls, .. } => {
             let call = &calls[choices.below(calls.len())];
-            FactBody::ToolReturned { result: ToolResult::of(call, vec![Content::text("result")]) }
+            FactBody::ToolReturned { result: ToolResult::new(call, vec![Content::text("result")]) }
         }
         Action::Proceed | Action::Wait => unreachable!("the driver never waits here"),
     };

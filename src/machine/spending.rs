@@ -143,7 +143,7 @@ impl RunMachine {
     }
 
     pub(super) fn stop_by_budget(&mut self, reached: Reached) -> Reaction {
-        let status = Status::of(&reached);
+        let status = Status::for_budget(&reached);
         self.head.budget = Some(reached.clone());
         self.stop(status, |checkpoint, step| match status {
             Status::StoppedByExceededMaxSteps => EventBody::StopRunByExceededMaxSteps { checkpoint, step },

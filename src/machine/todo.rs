@@ -62,7 +62,7 @@ pub fn attempt_completion(call: &ToolCall, list: &TodoList) -> Completion {
 }
 
 fn result(call: &ToolCall, json: &Value) -> ToolResult {
-    ToolResult::of(call, vec![Content::text(json.to_string())])
+    ToolResult::new(call, vec![Content::text(json.to_string())])
 }
 
 fn wrong(call: &ToolCall, field: &str, expected: &str) -> ToolResult {

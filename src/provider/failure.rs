@@ -194,7 +194,12 @@ fn title(page: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn of(status: u16, headers: &[(&str, &'static str)], body: &str, told: Option<ErrorBody>) -> GenerationFailure {
+    fn failure_for(
+        status: u16,
+        headers: &[(&str, &'static str)],
+        body: &str,
+        told: Option<ErrorBody>,
+    ) -> GenerationFailure {
         let header = |name: &str| headers.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
         of_status(status, header, body.as_bytes(), told)
     }
@@ -206,15 +211,15 @@ mod tests {
     #[test]
     fn a_body_may_say_how_long_to_wait_and_a_header_goes_before() {
         let told = || Some(ErrorBody { retry_after_ms: Some(34_000), ..told("slow down", "RESOURCE_EXHAUSTED") });
-        assert_eq!(of(429, &[], "", told()).retry_after_ms, Some(34_000));
-        assert_eq!(of(429, &[("retry-after", "2")], "", told()).retry_after_ms, Some(2000));
+        assert_eq!(failure_for(429, &[], "", told()).retry_after_ms, Some(34_000));
+        assert_eq!(failure_for(429, &[("retry-after", "2")], "", told()).retry_after_ms, Some(2000));
     }
 
     #[test]
     fn a_wrong_key_is_told_by_its_name_too() {
-        let failure = of(400, &[], "", Some(told("API key not valid.", "API_KEY_INVALID")));
+        let failure = failure_for(400, &[], "", Some(told("API key not valid.", "API_KEY_INVALID")));
         assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Authentication, false));
-        let failure = of(429, &[], "", Some(told("Quota exceeded.", DAILY_QUOTA)));
+        let failure = failure_for(429, &[], "", Some(told("Quota exceeded.", DAILY_QUOTA)));
         assert_eq!((failure.kind, failure.is_retryable), (FailureKind::RateLimit, false));
     }
 
@@ -238,7 +243,7 @@ mod tests {
             (529, Provider, true),
         ];
         for (status, kind, is_retryable) in expected {
-            let failure = of(status, &[], "{}", Some(told("no", "some_error")));
+            let failure = failure_for(status, &[], "{}", Some(told("no", "some_error")));
             let wanted = GenerationFailure { status_code: Some(status), is_retryable, ..lasting(kind, "no") };
             assert_eq!(failure, wanted);
         }
@@ -268,7 +273,7 @@ mod tests {
             (413, "Please reduce the length of the messages or completion.", "invalid_request_error"),
             (422, "Prompt contains 65673 tokens, too large for model with 32768 maximum context length", "3051"),
         ] {
-            let failure = of(status, &[], "", Some(told(message, code)));
+            let failure = failure_for(status, &[], "", Some(told(message, code)));
             let wanted =
                 GenerationFailure { status_code: Some(status), ..lasting(FailureKind::ContextOverflow, message) };
             assert_eq!(failure, wanted);
@@ -279,18 +284,25 @@ mod tests {
             (413, "Request exceeds the maximum size", "request_too_large"),
             (401, "prompt is too long for this key", "e"),
         ] {
-            assert_ne!(of(status, &[], "", Some(told(message, code))).kind, FailureKind::ContextOverflow, "{message}");
+            assert_ne!(
+                failure_for(status, &[], "", Some(told(message, code))).kind,
+                FailureKind::ContextOverflow,
+                "{message}"
+            );
         }
     }
 
     #[test]
     fn an_exhausted_quota_does_not_pass() {
-        assert!(!of(429, &[], "", Some(told("You exceeded your current quota", "insufficient_quota"))).is_retryable);
+        assert!(
+            !failure_for(429, &[], "", Some(told("You exceeded your current quota", "insufficient_quota")))
+                .is_retryable
+        );
     }
 
     #[test]
     fn the_wait_that_was_asked_for_is_read_in_each_form() {
-        let wait = |headers: &[(&str, &'static str)]| of(429, headers, "slow", None).retry_after_ms;
+        let wait = |headers: &[(&str, &'static str)]| failure_for(429, headers, "slow", None).retry_after_ms;
         assert_eq!(wait(&[("retry-after", "7")]), Some(7000));
         assert_eq!(wait(&[("retry-after", "0.25")]), Some(250));
         assert_eq!(wait(&[("retry-after-ms", "1500"), ("retry-after", "7")]), Some(1500));
@@ -298,19 +310,20 @@ mod tests {
         assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT"), now]), Some(30_000));
         assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:48:07 GMT"), now]), Some(0));
         for odd in ["soon", "-3", "NaN", "inf", "Sun, 06 Nov 1994 08:50:07 GMT"] {
-            assert_eq!(of(429, &[("retry-after", odd)], "slow", None).retry_after_ms, None, "{odd}");
+            assert_eq!(failure_for(429, &[("retry-after", odd)], "slow", None).retry_after_ms, None, "{odd}");
         }
     }
 
     #[test]
     fn a_wait_that_is_too_long_is_told() {
-        let failure = of(429, &[("retry-after", "3600")], "", Some(told("Quota used up.", "rate_limit_error")));
+        let failure =
+            failure_for(429, &[("retry-after", "3600")], "", Some(told("Quota used up.", "rate_limit_error")));
         assert_eq!(failure.message, "Quota used up. (the provider asks to wait 3600 s)");
     }
 
     #[test]
     fn bodies_that_are_no_json_are_shown_shortened() {
-        let message = |status, body: &str| of(status, &[], body, None).message;
+        let message = |status, body: &str| failure_for(status, &[], body, None).message;
         assert_eq!(message(502, "upstream\n  died"), "HTTP status 502: upstream died");
         assert_eq!(message(502, ""), "HTTP status 502 without an explanation");
         let page = "<!DOCTYPE html><HTML><head><Title lang=\"é\"> Bad\nGateway </TITLE></head><body>x</body>";
@@ -321,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_redirect_names_where_to() {
-        let failure = of(301, &[("location", "https://example.com/v1")], "", None);
+        let failure = failure_for(301, &[("location", "https://example.com/v1")], "", None);
         let message = "the server redirects to https://example.com/v1, which is not followed: set that address as the \
                        base URL";
         assert_eq!((failure.message.as_str(), failure.is_retryable), (message, false));

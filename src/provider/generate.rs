@@ -264,7 +264,7 @@ mod tests {
     ) -> Result<Generation, GenerationFailure> {
         let setting =
             ProviderSetting { base_url: Some("http://127.0.0.1:9/v1".to_owned()), ..ProviderSetting::default() };
-        let transport = Arc::new(Script::of(reply));
+        let transport = Arc::new(Script::from_reply(reply));
         let environment = environment(&[("OPENAI_API_KEY", KEY)]);
         let provider = Provider::connect(ProviderName::OpenAi, &setting, &environment, transport).unwrap();
         provider.with_timeouts(limits).generate(&request(), timeout, &mut |_| {}).await
@@ -293,7 +293,7 @@ mod tests {
         let reply = ScriptedReply::stream([Chunk::Forever(ping)]);
         let environment = environment(&[("ANTHROPIC_API_KEY", KEY)]);
         let setting = ProviderSetting::default();
-        let transport = Arc::new(Script::of(reply));
+        let transport = Arc::new(Script::from_reply(reply));
         let limits = GenerationTimeouts { first_data: Duration::from_millis(20), ..GenerationTimeouts::default() };
         let provider = Provider::connect(ProviderName::Anthropic, &setting, &environment, transport).unwrap();
         let timeout = Duration::from_millis(40);
@@ -309,7 +309,7 @@ mod tests {
 
     #[tokio::test]
     async fn deltas_are_told_in_order() {
-        let transport = Arc::new(Script::of(ScriptedReply::stream([Chunk::text(STREAM)])));
+        let transport = Arc::new(Script::from_reply(ScriptedReply::stream([Chunk::text(STREAM)])));
         let environment = environment(&[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")]);
         let setting = ProviderSetting::default();
         let provider = Provider::connect(ProviderName::OpenAi, &setting, &environment, transport.clone()).unwrap();
@@ -447,7 +447,7 @@ mod tests {
     /// Asks in Converse.
     async fn converse(reply: ScriptedReply) -> Result<Generation, GenerationFailure> {
         let environment = environment(&[("OPENAI_API_KEY", KEY)]);
-        let transport = Arc::new(Script::of(reply));
+        let transport = Arc::new(Script::from_reply(reply));
         let mut provider =
             Provider::connect(ProviderName::OpenAi, &ProviderSetting::default(), &environment, transport).unwrap();
         provider.protocol = Box::new(BedrockConverse);

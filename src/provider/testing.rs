@@ -56,12 +56,12 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn of(ScriptedReply(reply): ScriptedReply) -> Self {
+    pub fn from_reply(ScriptedReply(reply): ScriptedReply) -> Self {
         Self { reply: Mutex::new(reply), requests: Mutex::new(Vec::new()) }
     }
 
     pub fn silent() -> Self {
-        Self::of(ScriptedReply::silent())
+        Self::from_reply(ScriptedReply::silent())
     }
 
     pub fn requests(&self) -> Vec<HttpRequest> {

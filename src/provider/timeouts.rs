@@ -68,8 +68,8 @@ impl Watch {
         Self {
             limits,
             timeout,
-            whole: Allowance::of(timeout),
-            data: Allowance::of(first),
+            whole: Allowance::new(timeout),
+            data: Allowance::new(first),
             counted: Instant::now(),
             awaiting: Awaiting::First(first),
             has_keep_alives: false,
@@ -115,7 +115,7 @@ impl Watch {
         }
         .min(LONGEST_TIMEOUT);
         self.count();
-        self.data = Allowance::of(limit);
+        self.data = Allowance::new(limit);
         self.awaiting = Awaiting::Next(limit);
     }
 

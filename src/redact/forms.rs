@@ -11,7 +11,7 @@ const BYTES: usize = 3;
 const GROUP: usize = 4;
 
 /// The forms of `secret`, without repetitions.
-pub fn of(secret: &str) -> Vec<String> {
+pub fn forms(secret: &str) -> Vec<String> {
     let upper = percent_encoded(secret, "0123456789ABCDEF");
     let lower = percent_encoded(secret, "0123456789abcdef");
     let spaces = upper.replace("%20", "+");

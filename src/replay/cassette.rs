@@ -155,7 +155,7 @@ pub(super) enum RecordedBody {
 impl RecordedBody {
     /// The body as it is recorded. One that its type calls binary stays so even if its bytes happen to be text, since
     /// text is changed: the workspace's path is taken out of it.
-    pub fn of(bytes: Vec<u8>, content_type: &str) -> Self {
+    pub fn new(bytes: Vec<u8>, content_type: &str) -> Self {
         if is_binary(content_type) {
             return Self::Base64(STANDARD.encode(bytes));
         }

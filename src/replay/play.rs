@@ -66,7 +66,7 @@ impl ReplayTransport {
     }
 
     fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, TransportError> {
-        let RecordedRequest { path, body } = RecordedRequest::of(request);
+        let RecordedRequest { path, body } = RecordedRequest::new(request);
         let asked = RecordedRequest { path, body: map_strings(body, &|text| self.workspace.hide(text)) };
         let exchange = self
             .unused

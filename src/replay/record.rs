@@ -151,7 +151,7 @@ fn may_overwrite(path: &Path) -> Result<bool, ReplayError> {
 
 impl RecordedRequest {
     /// What a request is known by.
-    pub(super) fn of(request: &HttpRequest) -> Self {
+    pub(super) fn new(request: &HttpRequest) -> Self {
         let body = serde_json::from_slice(&request.body)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&request.body).into_owned()));
         Self { path: path_of(&request.url).to_owned(), body }
@@ -181,7 +181,7 @@ impl RecordingTransport {
 impl Transport for RecordingTransport {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
         Box::pin(async move {
-            let recorded = RecordedRequest::of(&request);
+            let recorded = RecordedRequest::new(&request);
             match self.inner.send(request).await {
                 Ok(HttpResponse { status, headers, body }) => {
                     let kept = headers.iter().filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str())).cloned();
@@ -224,7 +224,7 @@ impl RecordingBody {
     fn record(&mut self, cut: Option<TransportError>) -> Result<(), ReplayError> {
         let Some(Part { request, status, headers, bytes }) = self.part.take() else { return Ok(()) };
         let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
-        let body = RecordedBody::of(bytes, content_type.unwrap_or_default());
+        let body = RecordedBody::new(bytes, content_type.unwrap_or_default());
         let response = RecordedResponse { status, headers, body, cut };
         self.recorder.record_exchange(request, RecordedAnswer::Response(response))
     }
@@ -295,7 +295,7 @@ mod tests {
     fn after_a_failed_write_nothing_is_recorded() {
         let folder = tempfile::tempdir().unwrap();
         let recorder = broken(&folder.path().join("cassette.jsonl"));
-        let result = ToolResult::of(&call(), Vec::new());
+        let result = ToolResult::new(&call(), Vec::new());
         recorder.note_tool(&call(), &result);
         recorder.note_tool(&call(), &result);
         assert!(matches!(recorder.finish(), Err(ReplayError::Io { action: "write to", .. })), "the first is told");

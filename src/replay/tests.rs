@@ -263,7 +263,7 @@ fn call(id: &str, path: &str) -> ToolCall {
 }
 
 fn result(call: &ToolCall, text: &str) -> ToolResult {
-    ToolResult::of(call, vec![Content::text(text)])
+    ToolResult::new(call, vec![Content::text(text)])
 }
 
 #[test]

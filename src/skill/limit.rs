@@ -8,7 +8,7 @@ use crate::allowance::Allowance;
 
 /// Waits until `limit` has passed.
 pub(super) async fn passed(limit: Duration) {
-    let mut left = Allowance::of(limit);
+    let mut left = Allowance::new(limit);
     while !left.is_spent() {
         let began = Instant::now();
         sleep(left.stretch()).await;

@@ -133,7 +133,7 @@ pub fn undisturbed(job: Job) -> (Story, Vec<Entry>) {
     let ran = run(&test, None, job.command()).0.assert_code(0);
     assert_eq!(ran.stdout, format!("{}\n", job.answer()));
     left::check(&test, job);
-    let story = Story::of(&test);
+    let story = Story::read(&test);
     assert_eq!(story.in_doubt, [""; 0]);
     (story, trace::read(&trace_file(&test)))
 }
@@ -223,7 +223,7 @@ impl Case {
     }
 
     fn check_end(&self, test: &Test, expected: &Story, outcome: &mut Outcome) {
-        let story = Story::of(test);
+        let story = Story::read(test);
         for id in self.job.effects() {
             let times = left::effects_of(test, id);
             outcome.effects[times.min(2)] += 1;

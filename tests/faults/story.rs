@@ -21,7 +21,7 @@ pub struct Story {
 impl Story {
     /// The story of a job, from the checkpoints that its Runs completed with.
     #[track_caller]
-    pub fn of(test: &Test) -> Self {
+    pub fn read(test: &Test) -> Self {
         let mut story = Self::default();
         for file in test.storage().checkpoints() {
             let checkpoint = read_json(&file);

@@ -37,7 +37,7 @@ pub struct Style {
 
 impl Excerpt {
     /// Takes what is shown out of an event.
-    pub fn of(event: &LoggedEvent<'_>) -> Self {
+    pub fn new(event: &LoggedEvent<'_>) -> Self {
         Self {
             kind: event.type_name().to_owned(),
             step: event.step_number(),

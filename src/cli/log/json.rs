@@ -55,7 +55,7 @@ pub fn write(
     }
     object.field("storagePath", record.storage().display().to_string())?;
     object.field("totalEventsBeforeLimit", heard.matched)?;
-    object.field("matchedAfterPagination", request.range.of(heard.matched))?;
+    object.field("matchedAfterPagination", request.range.shown(heard.matched))?;
     for (key, value) in standing_fields(record.entry().standing) {
         object.field(&key, value)?;
     }
@@ -112,7 +112,7 @@ fn write_events(
             sums.summary.add(mark);
             object.element(&json?)
         };
-        written = chooser.take(&event, |event| (Mark::of(event), element_of(event, request)), &mut show);
+        written = chooser.take(&event, |event| (Mark::for_event(event), element_of(event, request)), &mut show);
         flow(&written)
     });
     troubles.extend(told);

@@ -66,7 +66,7 @@ pub struct Range {
 
 impl Range {
     /// How many of `count` things are on the page.
-    pub fn of(self, count: u64) -> u64 {
+    pub fn shown(self, count: u64) -> u64 {
         let left = count.saturating_sub(self.offset);
         self.take.map_or(left, |take| take.min(left))
     }
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(shown(&fitting, Range { take: Some(9), offset: 4, ..ALL }), (vec![9], 5));
         assert_eq!(shown(&fitting, Range { offset: 5, ..ALL }), (vec![], 5));
         for (take, offset, expected) in [(None, 0, 5), (Some(2), 1, 2), (Some(9), 4, 1), (None, 7, 0)] {
-            assert_eq!(Range { take, offset, context: 0 }.of(5), expected);
+            assert_eq!(Range { take, offset, context: 0 }.shown(5), expected);
         }
     }
 

@@ -20,7 +20,7 @@ pub struct Mark {
 
 impl Mark {
     /// What `event` counts for.
-    pub fn of(event: &LoggedEvent<'_>) -> Self {
+    pub fn for_event(event: &LoggedEvent<'_>) -> Self {
         let has = |group: EventGroup| group.has(event.type_name());
         Self {
             step: event.step_number(),

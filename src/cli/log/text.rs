@@ -44,7 +44,7 @@ pub fn write(
     }
     page.line("")?;
     write_checkpoint(record, request, page, troubles)?;
-    let count = Count::of(record, request, troubles);
+    let count = Count::read(record, request, troubles);
     if request.run.is_none() {
         write_runs(record, request, &count.survey, page)?;
     }
@@ -66,7 +66,7 @@ struct Count {
 }
 
 impl Count {
-    fn of(record: &JobLog, request: &LogRequest, troubles: &mut Vec<ReadProblem>) -> Self {
+    fn read(record: &JobLog, request: &LogRequest, troubles: &mut Vec<ReadProblem>) -> Self {
         let mut chooser = chooser(request);
         let (mut survey, mut summary) = (Overview::default(), Summary::default());
         let told = record.tell(request.run.as_ref(), &mut |heard| {
@@ -76,7 +76,7 @@ impl Count {
                     summary.add(mark);
                     Ok(())
                 };
-                return flow(&chooser.take(&event, Mark::of, &mut count));
+                return flow(&chooser.take(&event, Mark::for_event, &mut count));
             }
             flow(&Ok(()))
         });
@@ -265,7 +265,7 @@ fn write_events(record: &JobLog, request: &LogRequest, count: &Count, page: &mut
         Unit::Events => ("Events:", "events"),
         Unit::Steps => ("Steps:", "steps"),
     };
-    let on_page = request.range.of(count.matched);
+    let on_page = request.range.shown(count.matched);
     if on_page == 0 {
         return match count.matched {
             0 => page.line(&format!("(no {unit})")),
@@ -309,7 +309,7 @@ fn write_chosen(record: &JobLog, request: &LogRequest, style: Style, page: &mut 
                 };
                 lines.iter().try_for_each(|line| page.line(line))
             };
-            written = chooser.take(&event, Excerpt::of, &mut show);
+            written = chooser.take(&event, Excerpt::new, &mut show);
             if chooser.is_done() {
                 return std::ops::ControlFlow::Break(());
             }

@@ -21,15 +21,15 @@ impl Paint {
 
     /// Colours on stderr: `NO_COLOR` forbids them, `CLICOLOR_FORCE` demands them, else a terminal has them.
     pub fn of_stderr(process: &Process) -> Self {
-        Self::of(process, std::io::stderr().is_terminal())
+        Self::new(process, std::io::stderr().is_terminal())
     }
 
     /// Colours on stdout, by the same rules.
     pub fn of_stdout(process: &Process) -> Self {
-        Self::of(process, std::io::stdout().is_terminal())
+        Self::new(process, std::io::stdout().is_terminal())
     }
 
-    fn of(process: &Process, is_terminal: bool) -> Self {
+    fn new(process: &Process, is_terminal: bool) -> Self {
         let set = |name| process.variable(name).is_some_and(|value| value != "0");
         let refused = process.variable("CLICOLOR") == Some("0") || process.variable("TERM") == Some("dumb");
         Self { on: process.variable("NO_COLOR").is_none() && (set("CLICOLOR_FORCE") || (is_terminal && !refused)) }
@@ -171,7 +171,7 @@ mod tests {
     fn colours_follow_the_variables_before_the_terminal() {
         let paint = |pairs: &[(&str, &str)], is_terminal| {
             let variables = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-            Paint::of(&Process { variables, folder: "/".into() }, is_terminal).is_on()
+            Paint::new(&Process { variables, folder: "/".into() }, is_terminal).is_on()
         };
         assert!(paint(&[], true));
         assert!(!paint(&[], false));

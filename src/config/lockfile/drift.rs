@@ -53,7 +53,7 @@ impl LockedExpert {
     /// How the tools that the skill's server offers now, after `pick` and `omit`, differ from the locked ones. Order does
     /// not count, nor what the lock cannot know (kinds and hints, in locks of the original).
     pub fn drift(&self, skill: &str, live: &[ToolSpec]) -> Vec<ToolDifference> {
-        let live: Vec<LockedTool> = live.iter().filter(|tool| tool.skill_name == skill).map(LockedTool::of).collect();
+        let live: Vec<LockedTool> = live.iter().filter(|tool| tool.skill_name == skill).map(LockedTool::new).collect();
         compare(&self.tools_of(skill).collect::<Vec<_>>(), &live.iter().collect::<Vec<_>>())
     }
 }
@@ -98,7 +98,7 @@ fn parts(old: &LockedTool, new: &LockedTool) -> Vec<String> {
     // What the original's lock left out of a schema is no change.
     let schema = |tool: &LockedTool, is_whole: bool| {
         let whole = tool.schema();
-        Value::Object(if is_whole { whole } else { Stored::of(&whole).table })
+        Value::Object(if is_whole { whole } else { Stored::new(&whole).table })
     };
     let is_whole = old.digest.is_some() && new.digest.is_some();
     values("inputSchema", &schema(old, is_whole), &schema(new, is_whole), &mut parts);

@@ -152,7 +152,7 @@ impl LockedExpert {
 
 impl LockedSkill {
     /// The skill as it is configured.
-    pub(super) fn of(spec: &SkillSpec) -> Self {
+    pub(super) fn new(spec: &SkillSpec) -> Self {
         let common = spec.common();
         let mut skill = Self {
             kind: String::new(),
@@ -190,7 +190,7 @@ impl LockedSkill {
             }
             SkillSpec::InteractiveSkill { tools, .. } => {
                 "interactiveSkill".clone_into(&mut skill.kind);
-                skill.tools = Some(tools.iter().map(LockedQuestion::of).collect());
+                skill.tools = Some(tools.iter().map(LockedQuestion::from_tool).collect());
             }
         }
         skill
@@ -216,7 +216,7 @@ impl LockedSkill {
 }
 
 impl LockedQuestion {
-    fn of((name, tool): (&String, &InteractiveTool)) -> (String, Self) {
+    fn from_tool((name, tool): (&String, &InteractiveTool)) -> (String, Self) {
         let question = Self {
             name: name.clone(),
             description: tool.description.clone(),
@@ -228,8 +228,8 @@ impl LockedQuestion {
 
 impl LockedTool {
     /// The definition of a tool as it was found.
-    pub(super) fn of(tool: &ToolSpec) -> Self {
-        let Stored { table, exact } = Stored::of(&tool.input_schema);
+    pub(super) fn new(tool: &ToolSpec) -> Self {
+        let Stored { table, exact } = Stored::new(&tool.input_schema);
         let mut locked = Self {
             skill_name: tool.skill_name.clone(),
             name: tool.name.clone(),
@@ -264,7 +264,7 @@ impl LockedTool {
 
     /// Whether the definition is as it was written: its digest fits, and both forms of its schema agree.
     pub(super) fn is_intact(&self) -> bool {
-        let agrees = || Stored::of(&self.schema()).table == Stored::of(&self.input_schema).table;
+        let agrees = || Stored::new(&self.schema()).table == Stored::new(&self.input_schema).table;
         self.digest.as_ref() == Some(&self.computed_digest()) && (self.input_schema_json.is_none() || agrees())
     }
 

@@ -175,7 +175,7 @@ fn visible_difference(entry: &LockedExpert, definition: &Definition<'_>) -> Opti
     for (name, spec) in skills {
         match entry.skills.get(name) {
             None => return Some(format!("skill {name} is new")),
-            Some(skill) if !skill.has_the_source_of(&LockedSkill::of(spec)) => {
+            Some(skill) if !skill.has_the_source_of(&LockedSkill::new(spec)) => {
                 return Some(format!("skill {name} changed"));
             }
             Some(_) => {}

@@ -72,8 +72,8 @@ impl<'a> Definition<'a> {
             digest: Some(self.digest()),
             delegates: expert.delegates.iter().map(|key| key.as_str().to_owned()).collect(),
             tags: expert.tags.clone(),
-            skills: expert.skills.iter().map(|(name, spec)| (name.clone(), LockedSkill::of(spec))).collect(),
-            tools: found.tools.iter().filter(is_kept).map(LockedTool::of).collect(),
+            skills: expert.skills.iter().map(|(name, spec)| (name.clone(), LockedSkill::new(spec))).collect(),
+            tools: found.tools.iter().filter(is_kept).map(LockedTool::new).collect(),
         };
         let digests: Vec<String> = entry.skills.keys().map(|name| entry.digest_of_tools(name)).collect();
         for ((name, skill), digest) in entry.skills.iter_mut().zip(digests) {
@@ -86,7 +86,7 @@ impl<'a> Definition<'a> {
 
 impl Lock {
     /// A lock of these experts, in this order, beside the configuration file. `at`: milliseconds since 1970.
-    pub fn of<'a>(
+    pub fn from_experts<'a>(
         config: &Path,
         at: u64,
         experts: impl IntoIterator<Item = (Definition<'a>, &'a DiscoveredTools)>,

@@ -15,7 +15,7 @@ pub(super) struct Stored {
 
 impl Stored {
     /// Splits a schema into what TOML can hold, and the text that says all when that is not everything.
-    pub fn of(schema: &Map<String, Value>) -> Self {
+    pub fn new(schema: &Map<String, Value>) -> Self {
         let table = storable_map(schema);
         let whole = canonical(&Value::Object(schema.clone()));
         let is_whole = canonical(&Value::Object(table.clone())) == whole;
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     fn stored(schema: &Value) -> Stored {
-        Stored::of(schema.as_object().unwrap())
+        Stored::new(schema.as_object().unwrap())
     }
 
     #[test]

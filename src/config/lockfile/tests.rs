@@ -99,7 +99,7 @@ fn librarian(project: &Project) -> Definition<'_> {
 }
 
 fn lock(project: &Project, at: u64) -> Lock {
-    Lock::of(Path::new("/x/perstack.toml"), at, [(librarian(project), &found())])
+    Lock::from_experts(Path::new("/x/perstack.toml"), at, [(librarian(project), &found())])
 }
 
 fn text(lock: &Lock) -> String {

@@ -60,7 +60,7 @@ pub async fn output(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(AuthError::unusable(name, &error)),
     };
-    let mut group = Group::of(&child);
+    let mut group = Group::new(&child);
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let run = async { tokio::join!(text(out), text(err), child.wait()) };
     let Ok((out, err, status)) = timeout(limit, run).await else {
@@ -91,13 +91,13 @@ struct Group {
 
 impl Group {
     #[cfg(unix)]
-    fn of(child: &tokio::process::Child) -> Self {
+    fn new(child: &tokio::process::Child) -> Self {
         let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         Self { leader }
     }
 
     #[cfg(not(unix))]
-    fn of(_child: &tokio::process::Child) -> Self {
+    fn new(_child: &tokio::process::Child) -> Self {
         Self {}
     }
 

@@ -96,7 +96,7 @@ impl fmt::Debug for FetchResponse {
 /// Whether `url` is a machine's own metadata: a proxy would ask about itself, and would learn the token.
 pub fn is_metadata(url: &Url) -> bool {
     // fd00:ec2::/32 is Amazon's, link-local in all but name.
-    Host::of(url) == Some(Host::LinkLocal)
+    Host::from_url(url) == Some(Host::LinkLocal)
         || url.host_str().is_some_and(|host| METADATA_HOSTS.contains(&host) || host.starts_with("[fd00:ec2:"))
 }
 

@@ -33,8 +33,9 @@ impl BaseUrl {
     /// # Errors
     /// As [`BaseUrl::parse`].
     pub fn parse_keyless(text: &str, origin: &'static str) -> Result<Self, ProviderError> {
-        let is_local =
-            |host: &str| Url::parse(&format!("http://{host}")).is_ok_and(|url| Host::of(&url) == Some(Host::LocalName));
+        let is_local = |host: &str| {
+            Url::parse(&format!("http://{host}")).is_ok_and(|url| Host::from_url(&url) == Some(Host::LocalName))
+        };
         Self::parse_where(text, origin, |host| is_near(host) || is_local(host))
     }
 

@@ -27,7 +27,7 @@ pub enum Media<'a> {
 }
 
 impl<'a> Media<'a> {
-    pub fn of(content: &'a Content) -> Self {
+    pub fn from_content(content: &'a Content) -> Self {
         match content {
             Content::TextPart { text, .. } => Self::Text(Cow::Borrowed(text)),
             Content::ImageUrlPart { url, mime_type, .. } => Self::of_url(url, mime_type, true),
@@ -95,7 +95,7 @@ mod tests {
             (file("aGk=", "text/markdown"), Media::Text("hi".into())),
         ];
         for (content, media) in cases {
-            assert_eq!(Media::of(&content), media);
+            assert_eq!(Media::from_content(&content), media);
         }
     }
 
@@ -108,7 +108,7 @@ mod tests {
             (image_at("data:image/gif;base64,aGk="), Media::Image { mime_type: "image/gif", data: "aGk=" }),
         ];
         for (content, media) in cases {
-            assert_eq!(Media::of(&content), media);
+            assert_eq!(Media::from_content(&content), media);
         }
     }
 
@@ -118,9 +118,9 @@ mod tests {
             let note = "was left out: only JPEG, PNG, GIF, WebP, PDF and plain text can be sent]";
             Media::Text(format!("[a file of type {mime_type} {note}{end}").into())
         };
-        assert_eq!(Media::of(&file("aGk=", "image/tiff")), note("image/tiff", ""));
-        assert_eq!(Media::of(&file("not base64!", "text/plain")), note("text/plain", ""));
-        assert_eq!(Media::of(&file("/w==", "text/plain")), note("text/plain", ""));
-        assert_eq!(Media::of(&file_at("https://x/y", "audio/ogg")), note("audio/ogg", ": https://x/y"));
+        assert_eq!(Media::from_content(&file("aGk=", "image/tiff")), note("image/tiff", ""));
+        assert_eq!(Media::from_content(&file("not base64!", "text/plain")), note("text/plain", ""));
+        assert_eq!(Media::from_content(&file("/w==", "text/plain")), note("text/plain", ""));
+        assert_eq!(Media::from_content(&file_at("https://x/y", "audio/ogg")), note("audio/ogg", ": https://x/y"));
     }
 }

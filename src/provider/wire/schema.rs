@@ -22,7 +22,7 @@ const QUOTE_LIMIT: usize = 500;
 /// The schema of a tool's parameters. `is_name` says which names of properties the provider takes; a property of
 /// another name is left out and told of, since one of them would spoil the whole request.
 pub fn parameters(schema: &Map<String, Value>, is_name: fn(&str) -> bool) -> Map<String, Value> {
-    let flat = Flat::of(schema, schema, DEPTH_LIMIT);
+    let flat = Flat::new(schema, schema, DEPTH_LIMIT);
     let mut notes = flat.notes;
     let mut properties = Map::new();
     let mut left_out = Vec::new();
@@ -87,7 +87,7 @@ struct Flat {
 }
 
 impl Flat {
-    fn of(document: &Map<String, Value>, schema: &Map<String, Value>, depth: usize) -> Self {
+    fn new(document: &Map<String, Value>, schema: &Map<String, Value>, depth: usize) -> Self {
         let mut flat = Self::default();
         if let Some(Value::Object(properties)) = schema.get("properties") {
             flat.properties.clone_from(properties);
@@ -95,14 +95,14 @@ impl Flat {
         flat.require(names(schema.get("required")));
         let Some(depth) = depth.checked_sub(1) else { return flat };
         if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|path| resolve(document, path)) {
-            flat.also(Self::of(document, target, depth));
+            flat.also(Self::new(document, target, depth));
         }
         for part in list(schema, "allOf") {
-            flat.also(Self::of(document, part, depth));
+            flat.also(Self::new(document, part, depth));
         }
         for (word, meaning) in [("anyOf", "at least one"), ("oneOf", "exactly one")] {
             let alternatives: Vec<Self> =
-                list(schema, word).into_iter().map(|part| Self::of(document, part, depth)).collect();
+                list(schema, word).into_iter().map(|part| Self::new(document, part, depth)).collect();
             flat.either(alternatives, meaning);
         }
         for (word, meaning) in [("enum", "The arguments must be one of"), ("const", "The arguments must be")] {

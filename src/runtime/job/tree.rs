@@ -250,7 +250,7 @@ impl Tree {
         let head = &root.checkpoint.head;
         let (status, budget) = match (head.status, self.stop) {
             (Status::StoppedByDelegate, Some(Stop::Cancelled)) => (Status::StoppedByCancellation, None),
-            (Status::StoppedByDelegate, Some(Stop::Budget(reached))) => (Status::of(&reached), Some(reached)),
+            (Status::StoppedByDelegate, Some(Stop::Budget(reached))) => (Status::for_budget(&reached), Some(reached)),
             (status, _) => (status, head.budget.clone()),
         };
         let (steps, reached_step, used) = (self.steps, self.reached_step, self.used);

@@ -62,8 +62,8 @@ pub async fn summarize(
     }
     let tokens = size.tokens;
     let window = machine.parameters().context_window.unwrap_or(tokens);
-    let scale = Scale::of(machine.messages(), tools, tokens);
-    let Some(plan) = Plan::of(machine.messages(), machine.opening(), window, scale) else {
+    let scale = Scale::new(machine.messages(), tools, tokens);
+    let Some(plan) = Plan::new(machine.messages(), machine.opening(), window, scale) else {
         recorder.settle()?;
         return Ok(failed(context, BrokenOff::unsent(nothing_to_gain()), 0));
     };
@@ -126,7 +126,7 @@ struct Scale {
 
 impl Scale {
     /// `tokens`: of the whole request.
-    fn of(messages: &[Message], tools: &[ToolSpec], tokens: u64) -> Self {
+    fn new(messages: &[Message], tools: &[ToolSpec], tokens: u64) -> Self {
         let estimated = tools_tokens(tools).saturating_add(all_tokens(messages)).max(1);
         Self { estimated, tokens: tokens.max(estimated) }
     }
@@ -155,7 +155,7 @@ struct Plan {
 
 impl Plan {
     /// `None` when there is nothing to gain, or nothing that fits.
-    fn of(messages: &[Message], opening: usize, window: u64, scale: Scale) -> Option<Self> {
+    fn new(messages: &[Message], opening: usize, window: u64, scale: Scale) -> Option<Self> {
         let cut = first_kept(messages, opening, window / KEPT_SHARE, scale);
         let older = messages.get(opening..cut).filter(|older| !older.is_empty())?;
         let question = messages.get(..opening).unwrap_or_default();
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn steps_are_shown_as_text_and_shortened_until_they_fit() {
         let messages = conversation(3, &"o".repeat(4000));
-        let plan = |window| Plan::of(&messages, 2, window, AS_ESTIMATED);
+        let plan = |window| Plan::new(&messages, 2, window, AS_ESTIMATED);
         let whole = plan(4600).unwrap();
         assert_eq!((whole.replaced, whole.tokens), (4, 2 * 1027));
         assert!(whole.text.starts_with("<task>\nWhich owls?\n</task>\n\n<steps>\n\nAgent: Reading."), "{}", whole.text);

@@ -60,7 +60,7 @@ impl LockedServers {
     }
 
     /// What stands in for the server of one skill.
-    pub fn of(&self, skill: &SkillCommon) -> Locked {
+    pub fn for_skill(&self, skill: &SkillCommon) -> Locked {
         let (entry, common) = (Arc::clone(&self.entry), skill.clone());
         let compare = move |live: &[ToolSpec]| {
             let differences = entry.drift(&common.name, live).into_iter();

@@ -104,9 +104,15 @@ pub async fn open(
     for (at, (name, spec)) in expert.skills.iter().enumerate() {
         let Some(spec) = server(spec, place.base_command) else { continue };
         match place.source {
-            ToolSource::Servers => servers.start(at, spec, &place, &toolset.notices.of(name), &toolset.outputs),
+            ToolSource::Servers => servers.start(at, spec, &place, &toolset.notices.for_skill(name), &toolset.outputs),
             ToolSource::Lock(lock) => {
-                servers.prepare(at, &spec, mcp_place(&place, &toolset.outputs), &toolset.notices.of(name), lock)?;
+                servers.prepare(
+                    at,
+                    &spec,
+                    mcp_place(&place, &toolset.outputs),
+                    &toolset.notices.for_skill(name),
+                    lock,
+                )?;
             }
             ToolSource::Definitions(tools) => {
                 let common = spec.common();
@@ -143,7 +149,7 @@ pub async fn open(
                     }
                     let base = BaseSkill::open(spec.common(), place.workspace, place.environment, &toolset.outputs)?;
                     toolset.warnings.extend(toolset.skills.add(base));
-                    toolset.notices.of(name)(SkillNotice::Connected {
+                    toolset.notices.for_skill(name)(SkillNotice::Connected {
                         server: Some(ServerInfo { name: name.clone(), version: VERSION.to_owned() }),
                         timings: Timings::default(),
                     });
@@ -293,7 +299,7 @@ impl Servers {
         notices: &mcp::Notices,
         lock: &LockedServers,
     ) -> Result<(), RunError> {
-        match McpSkill::locked(spec, place, Arc::clone(notices), lock.of(spec.common())) {
+        match McpSkill::locked(spec, place, Arc::clone(notices), lock.for_skill(spec.common())) {
             Err(error) if !may_be_missing(spec) => return Err(error.into()),
             prepared => self.started.insert(at, prepared),
         };

@@ -41,7 +41,7 @@ struct NoticePublisher {
 
 impl NoticeBoard {
     /// Where the skill `name` leaves its notices.
-    pub fn of(&self, name: &str) -> Notices {
+    pub fn for_skill(&self, name: &str) -> Notices {
         let (board, name) = (self.clone(), name.to_owned());
         Arc::new(move |notice| board.state().take(&name, notice))
     }
@@ -205,13 +205,13 @@ mod tests {
             expert: "e".parse().unwrap(),
         };
         let board = NoticeBoard::default();
-        let [a, b] = ["a", "b"].map(|name| board.of(name));
+        let [a, b] = ["a", "b"].map(|name| board.for_skill(name));
         b(connected());
         a(SkillNotice::Stderr { line: "early".to_owned() });
         a(connected());
         board.attach(&emitter, tape, &["a".to_owned(), "b".to_owned()]);
         a(SkillNotice::Stderr { line: "late".to_owned() });
-        board.of("c")(connected());
+        board.for_skill("c")(connected());
         b(SkillNotice::Disconnected);
         board.conclude();
         let told = ear.0.lock().unwrap().iter().map(|(event, _)| event.clone()).collect();

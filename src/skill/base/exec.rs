@@ -78,8 +78,8 @@ pub(super) async fn run(
     // Calls made later go on while the program runs.
     drop(turn);
     let mut child = started.map_err(|message| json!({ "error": message }))?;
-    let mut stdout = Drain::of("stdout", child.stdout.take());
-    let mut stderr = Drain::of("stderr", child.stderr.take());
+    let mut stdout = Drain::new("stdout", child.stdout.take());
+    let mut stderr = Drain::new("stderr", child.stderr.take());
     let limit = args.timeout.unwrap_or(DEFAULT_TIMEOUT_MS);
     let (end, status) = {
         let mut drained = pin!(async { tokio::try_join!(stdout.run(), stderr.run()).map(drop) });
@@ -247,7 +247,7 @@ struct Drain<R> {
 }
 
 impl<R> Drain<R> {
-    fn of(name: &'static str, from: Option<R>) -> Self {
+    fn new(name: &'static str, from: Option<R>) -> Self {
         Self { name, from, bytes: Vec::new() }
     }
 

@@ -26,7 +26,7 @@ pub(super) struct MediaArgs {
 }
 
 impl MediaArgs {
-    pub(super) fn of(path: &str) -> Self {
+    pub(super) fn new(path: &str) -> Self {
         Self { path: path.to_owned() }
     }
 }

@@ -64,8 +64,9 @@ pub(in crate::skill) fn media(tool: &str, workspace: &Path, path: &str) -> Optio
     };
     let opened = Workspace::open(workspace, None).map_err(|error| error.to_string());
     Some(
-        opened
-            .and_then(|workspace| read(&workspace, &media::MediaArgs::of(path)).map_err(|failure| failure.to_string())),
+        opened.and_then(|workspace| {
+            read(&workspace, &media::MediaArgs::new(path)).map_err(|failure| failure.to_string())
+        }),
     )
 }
 
@@ -206,7 +207,7 @@ async fn on_files(
 
 fn answer(call: &ToolCall, outcome: Result<Content, FileFailure>) -> ToolResult {
     match outcome {
-        Ok(content) => ToolResult::of(call, vec![content]),
+        Ok(content) => ToolResult::new(call, vec![content]),
         Err(failure) => {
             let report: Value = json!({ "error": "Error", "message": failure.message() });
             ToolResult::error(call, report.to_string())

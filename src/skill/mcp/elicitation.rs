@@ -47,7 +47,7 @@ pub enum Reply {
 
 impl Elicitation {
     /// Reads a question; none when it is of a kind that nobody can be asked.
-    pub(super) fn of(skill: &str, params: &ElicitRequestParams) -> Option<Self> {
+    pub(super) fn from_params(skill: &str, params: &ElicitRequestParams) -> Option<Self> {
         let (message, asked) = match params {
             ElicitRequestParams::FormElicitationParams { message, requested_schema, .. } => {
                 (message, Asked::Form(fields(&serde_json::to_value(requested_schema).ok()?)?))
@@ -69,7 +69,7 @@ fn fields(schema: &Value) -> Option<Vec<Field>> {
     if properties.len() > MAX_FIELDS {
         return None;
     }
-    properties.iter().map(|(name, schema)| Field::of(name, schema, is_required(name))).collect()
+    properties.iter().map(|(name, schema)| Field::from_schema(name, schema, is_required(name))).collect()
 }
 
 #[cfg(test)]
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn read(params: Value) -> Option<Elicitation> {
-        Elicitation::of("s", &serde_json::from_value(params).unwrap())
+        Elicitation::from_params("s", &serde_json::from_value(params).unwrap())
     }
 
     #[test]

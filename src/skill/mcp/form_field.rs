@@ -57,7 +57,7 @@ pub struct Choice {
 
 impl Field {
     /// Reads a field's schema; none when it is of no kind that the protocol knows.
-    pub(super) fn of(name: &str, schema: &Value, is_required: bool) -> Option<Self> {
+    pub(super) fn from_schema(name: &str, schema: &Value, is_required: bool) -> Option<Self> {
         let text = |key: &str| schema.get(key).and_then(Value::as_str).map(str::to_owned);
         let whole = |key: &str| schema.get(key).and_then(Value::as_u64);
         let number = |key: &str| schema.get(key).and_then(Value::as_f64);
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     fn field(schema: &Value) -> Field {
-        Field::of("f", schema, true).unwrap()
+        Field::from_schema("f", schema, true).unwrap()
     }
 
     /// What each of these is read as; none where it is not taken.

@@ -24,7 +24,7 @@ impl Launch {
     ///
     /// # Errors
     /// A required variable without a value, or both a package and arguments.
-    pub(super) fn of(
+    pub(super) fn new(
         spec: &SkillSpec,
         workspace: PathBuf,
         environment: &Environment,
@@ -79,7 +79,7 @@ mod tests {
         };
         let pairs = [("PATH", "/bin"), ("API_KEY", "k"), ("GIVEN", "g"), ("LD_PRELOAD", "x"), ("EMPTY", "")];
         let environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
-        let launch = Launch::of(&spec, PathBuf::from("/w"), &environment, &mut Redactor::default());
+        let launch = Launch::new(&spec, PathBuf::from("/w"), &environment, &mut Redactor::default());
         launch.map(|launch| (launch.args, launch.env.into_keys().collect())).map_err(|error| error.to_string())
     }
 

@@ -166,10 +166,10 @@ impl McpSkill {
         let origin = match spec {
             SkillSpec::McpStdioSkill { .. } => {
                 let workspace = place.workspace.to_owned();
-                Origin::Local(Launch::of(spec, workspace, place.environment, &mut redactor)?)
+                Origin::Local(Launch::new(spec, workspace, place.environment, &mut redactor)?)
             }
             SkillSpec::McpSseSkill { .. } => {
-                Origin::Remote(Remote::of(spec, place.environment, place.network, &mut redactor)?)
+                Origin::Remote(Remote::new(spec, place.environment, place.network, &mut redactor)?)
             }
             SkillSpec::InteractiveSkill { common, .. } => {
                 return Err(McpError::NoServer { skill: common.name.clone() }.into());

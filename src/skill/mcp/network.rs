@@ -48,7 +48,7 @@ impl Route {
     ///
     /// # Errors
     /// A proxy's address that cannot be used.
-    pub(super) fn of(proxy: &ProxySettings, private_allowed: bool) -> Result<Self, InvalidProxy> {
+    pub(super) fn new(proxy: &ProxySettings, private_allowed: bool) -> Result<Self, InvalidProxy> {
         let hosts = proxy.addresses()?.iter().filter_map(|url| url.host_str().map(str::to_owned)).collect();
         Ok(Self { private_allowed, proxies: proxy.proxies_beyond_loopback()?, proxy_hosts: hosts })
     }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn behind(proxy: &str, private_allowed: bool) -> Route {
-        Route::of(&ProxySettings::explicit(proxy), private_allowed).unwrap()
+        Route::new(&ProxySettings::explicit(proxy), private_allowed).unwrap()
     }
 
     #[tokio::test]
@@ -148,6 +148,6 @@ mod tests {
         let inward = route.reach(&url("http://localhost/"));
         assert_eq!(inward, Reach::Private);
         assert_eq!(route.check(&url("https://localhost/mcp")).await, Ok(()));
-        assert!(Route::of(&ProxySettings::explicit("nope://x"), true).is_err());
+        assert!(Route::new(&ProxySettings::explicit("nope://x"), true).is_err());
     }
 }

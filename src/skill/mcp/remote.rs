@@ -48,7 +48,7 @@ impl Remote {
     ///
     /// # Errors
     /// An address that is not allowed, a proxy that cannot be used, or a token's variable without a value.
-    pub(super) fn of(
+    pub(super) fn new(
         spec: &SkillSpec,
         environment: &Environment,
         network: &Network,
@@ -86,7 +86,7 @@ impl Remote {
     /// What OAuth knows of the server that `spec` declares. The client's secret is added to `redactor`.
     ///
     /// # Errors
-    /// As [`Remote::of`].
+    /// As [`Remote::new`].
     pub(super) fn account(
         spec: &SkillSpec,
         environment: &Environment,
@@ -99,7 +99,7 @@ impl Remote {
             SkillSpec::McpSseSkill { oauth: Some(oauth), .. } => oauth,
             _ => &default,
         };
-        LoginAccount::of(&spec.common().name, &endpoint, oauth, &route, environment, network, redactor)
+        LoginAccount::new(&spec.common().name, &endpoint, oauth, &route, environment, network, redactor)
     }
 
     /// Judges the endpoint once more, by what its name leads to now.
@@ -147,7 +147,7 @@ fn way_to(spec: &SkillSpec, environment: &Environment, network: &Network) -> Res
         return Err(refused(fault));
     }
     let endpoint = Url::parse(endpoint).map_err(|error| refused(&error.to_string()))?;
-    let route = Route::of(&network.proxy, private_allowed)
+    let route = Route::new(&network.proxy, private_allowed)
         .map_err(|error| McpError::Proxy { skill: skill(), why: error.to_string() })?;
     Ok((endpoint, route))
 }
@@ -180,7 +180,7 @@ mod tests {
         };
         let token = [("REMOTE_TOKEN", "t-0123456789")];
         let pairs = token.iter().chain(pairs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Remote::of(&spec, &pairs.collect(), &Network::default(), &mut Redactor::default())
+        Remote::new(&spec, &pairs.collect(), &Network::default(), &mut Redactor::default())
             .map_err(|error| error.to_string())
     }
 

@@ -49,7 +49,7 @@ pub(super) fn read(call: &ToolCall, result: &Value, output: &CallOutput, workspa
     }
     bound_all(&mut parts, output);
     let is_error = result.get("isError").and_then(Value::as_bool).unwrap_or(false);
-    ToolResult { is_error, ..ToolResult::of(call, parts) }
+    ToolResult { is_error, ..ToolResult::new(call, parts) }
 }
 
 /// The file that `text` describes, where `tool` means one: the original's base skill only names the file, and the

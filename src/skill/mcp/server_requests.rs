@@ -55,7 +55,7 @@ impl Replies {
 
     /// A person's reply, until the question is withdrawn by `cancel`.
     pub(super) async fn elicit(&self, asked: &ElicitRequestParams, cancel: &CancellationToken) -> ElicitResult {
-        let Some((person, asked)) = self.person.as_ref().zip(Elicitation::of(&self.skill, asked)) else {
+        let Some((person, asked)) = self.person.as_ref().zip(Elicitation::from_params(&self.skill, asked)) else {
             return ElicitResult::new(ElicitationAction::Decline);
         };
         let has_fields = matches!(asked.asked, super::Asked::Form(_));

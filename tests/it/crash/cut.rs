@@ -32,7 +32,7 @@ impl Finished {
     fn new() -> Self {
         let test = owls::place(Provider::Anthropic);
         test.run(["run", "librarian", "Which owls?"]).assert_code(0);
-        let story = Story::of(&test);
+        let story = Story::read(&test);
         let stored = stored_files(&test.workspace().join("perstack"));
         let files = stored.into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect();
         let log = test.storage().runs()[0].join("log.jsonl");
@@ -107,7 +107,7 @@ impl Finished {
         self.cut(len, left);
         let ran = self.test.run(["resume", "latest"]).assert_code(0);
         assert_eq!(ran.stdout, format!("{ANSWER}\n"), "{len} bytes, {left:?}");
-        let story = Story::of(&self.test);
+        let story = Story::read(&self.test);
         assert_eq!(story.in_doubt, doubtful, "{len} bytes, {left:?}");
         story.assert_is(&self.story);
         for id in EFFECTS {
@@ -168,7 +168,7 @@ fn calls_in_doubt_are_made_again_when_the_user_says_so() {
     let ran = finished.test.run(["resume", "latest", "--in-doubt", "retry"]).assert_code(0);
     assert_eq!(ran.stdout, format!("{ANSWER}\n"));
     assert_eq!(lines(&finished.test), EFFECTS);
-    assert_eq!(Story::of(&finished.test), finished.story);
+    assert_eq!(Story::read(&finished.test), finished.story);
 }
 
 #[test]
@@ -182,5 +182,5 @@ fn calls_in_doubt_stop_the_job_when_the_user_says_so_and_nothing_is_recorded() {
         assert_eq!(fs::read(&finished.log).unwrap(), &finished.bytes()[..len]);
     }
     finished.test.run(["resume", "latest", "--in-doubt", "report"]).assert_code(0);
-    assert_eq!(Story::of(&finished.test).in_doubt, ["a1"]);
+    assert_eq!(Story::read(&finished.test).in_doubt, ["a1"]);
 }

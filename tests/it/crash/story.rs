@@ -19,7 +19,7 @@ pub struct Story {
 impl Story {
     /// The conversation of a job that has completed, from its last checkpoint.
     #[track_caller]
-    pub fn of(test: &Test) -> Self {
+    pub fn read(test: &Test) -> Self {
         let last = read_json(&test.storage().last_checkpoint());
         assert_eq!(last["status"], "completed");
         Self::told_by(&last)

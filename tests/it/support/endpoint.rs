@@ -35,7 +35,7 @@ pub const VERTEX: &str = "/v1beta1/projects/nest/locations/europe-west4/publishe
 
 impl Endpoint {
     /// The endpoint of a request; `None` where no server has one.
-    pub fn of(method: &str, target: &str) -> Option<Self> {
+    pub fn parse(method: &str, target: &str) -> Option<Self> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         if method != "POST" {
             return None;
@@ -102,7 +102,7 @@ fn segment(encoded: &str) -> Option<String> {
 
 #[test]
 fn every_vendors_addresses_are_known() {
-    let of = |path: &str| Endpoint::of("POST", path).map(|e| (e.service, e.protocol, e.model.unwrap_or_default()));
+    let of = |path: &str| Endpoint::parse("POST", path).map(|e| (e.service, e.protocol, e.model.unwrap_or_default()));
     let found = |service, protocol, model: &str| Some((service, protocol, model.to_owned()));
     let vertex = format!("{VERTEX}/models/gemini-2.5-pro:streamGenerateContent?alt=sse");
     for (path, expected) in [
@@ -132,5 +132,5 @@ fn every_vendors_addresses_are_known() {
     ] {
         assert_eq!(of(path), expected, "{path}");
     }
-    assert_eq!(Endpoint::of("GET", "/v1/messages"), None);
+    assert_eq!(Endpoint::parse("GET", "/v1/messages"), None);
 }

@@ -45,8 +45,8 @@ impl Running {
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().expect("the built binary");
         let pid = Pid::from_child(&child);
-        let stdout = Capture::of(child.stdout.take().expect("a pipe"));
-        let stderr = Capture::of(child.stderr.take().expect("a pipe"));
+        let stdout = Capture::start(child.stdout.take().expect("a pipe"));
+        let stderr = Capture::start(child.stderr.take().expect("a pipe"));
         let mut pipe = child.stdin.take();
         if let (Stdin::Text(text), Some(mut pipe)) = (stdin.clone(), pipe.take_if(|_| matches!(stdin, Stdin::Text(_))))
         {
@@ -158,7 +158,7 @@ struct Captured {
 }
 
 impl Capture {
-    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+    fn start(mut pipe: impl Read + Send + 'static) -> Self {
         let shared = Arc::new((Mutex::new(Captured::default()), Condvar::new()));
         let capture = Self(Arc::clone(&shared));
         thread::spawn(move || {

@@ -215,7 +215,7 @@ impl Shared {
                 Plain { body: Some(("application/json".to_owned(), body)), ..Plain::new(status, String::new()) };
             return (Reply::Send(render::plain(&plain, Service::Vertex)), Delivery::default());
         }
-        let Some(endpoint) = Endpoint::of(&raw.method, &raw.path) else {
+        let Some(endpoint) = Endpoint::parse(&raw.method, &raw.path) else {
             let finding = format!("{} {} is no endpoint", raw.method, raw.path);
             return state.refuse(404, Service::OpenAi, vec![finding]);
         };

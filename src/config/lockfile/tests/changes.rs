@@ -41,8 +41,11 @@ fn two_locks_are_compared_line_by_line() {
     now.tools.remove(2);
     now.protocols.insert("index".to_owned(), "2025-11-25".to_owned());
     let scribe = Definition::new(after.expert("scribe").unwrap(), None);
-    let new =
-        Lock::of(Path::new("perstack.toml"), 2, [(librarian(&after), &now), (scribe, &DiscoveredTools::default())]);
+    let new = Lock::from_experts(
+        Path::new("perstack.toml"),
+        2,
+        [(librarian(&after), &now), (scribe, &DiscoveredTools::default())],
+    );
     assert_eq!(
         differences(&old, &new),
         [

@@ -88,7 +88,7 @@ fn without_a_lock_or_an_entry_skills_are_started_unless_the_lock_must_serve() {
     let project = project(TOML);
     let definition = librarian(&project);
     assert_eq!(warning(choose(&definition, None, LockUse::Auto)), None);
-    let empty = Lock::of(Path::new("/x/perstack.toml"), 1, []);
+    let empty = Lock::from_experts(Path::new("/x/perstack.toml"), 1, []);
     assert!(warning(choose(&definition, Some(&empty), LockUse::Auto)).unwrap().contains("it has no entry"));
     for how in [LockUse::Locked, LockUse::Frozen] {
         assert_eq!(
@@ -103,7 +103,7 @@ fn without_a_lock_or_an_entry_skills_are_started_unless_the_lock_must_serve() {
 fn an_expert_without_servers_is_not_warned_of() {
     let project = project(TOML);
     let scribe: &Expert = project.expert("scribe").unwrap();
-    let empty = Lock::of(Path::new("/x/perstack.toml"), 1, []);
+    let empty = Lock::from_experts(Path::new("/x/perstack.toml"), 1, []);
     assert_eq!(warning(choose(&Definition::new(scribe, None), Some(&empty), LockUse::Auto)), None);
     // A command in the place of the built-in base skill is a server like any other.
     let command = ["base".to_owned()];

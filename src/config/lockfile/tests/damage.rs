@@ -83,7 +83,7 @@ fn a_schema_too_deep_for_the_format_is_refused_and_the_old_file_kept() {
     let before = fs::read(&path).unwrap();
     let deep = (0..100).fold(json!({"type": "object"}), |inner, _| json!({ "not": inner }));
     let found = DiscoveredTools { tools: vec![tool("index", "deep", deep)], ..DiscoveredTools::default() };
-    let new = Lock::of(Path::new("perstack.toml"), 2, [(librarian(&project), &found)]);
+    let new = Lock::from_experts(Path::new("perstack.toml"), 2, [(librarian(&project), &found)]);
     assert!(matches!(write(&path, &new), Err(ConfigError::LockUnwritable { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);
 }

@@ -12,7 +12,7 @@ fn a_lock_is_the_originals_format_and_more() {
     let project = project(TOML);
     let scribe = Definition::new(project.expert("scribe").unwrap(), None);
     let experts = [(librarian(&project), &found()), (scribe, &DiscoveredTools::default())];
-    let lock = Lock::of(Path::new("/x/perstack.toml"), 1_771_000_000_000, experts);
+    let lock = Lock::from_experts(Path::new("/x/perstack.toml"), 1_771_000_000_000, experts);
     insta::assert_snapshot!(text(&lock), @r#"
     version = "1"
     generatedAt = 1771000000000
@@ -190,11 +190,11 @@ fn a_file_that_says_the_same_is_left_alone_with_its_time() {
     fs::write(&path, &before).unwrap();
     let mut later = found();
     later.tools.swap(1, 2);
-    let later = Lock::of(Path::new("perstack.toml"), 2, [(librarian(&project), &later)]);
+    let later = Lock::from_experts(Path::new("perstack.toml"), 2, [(librarian(&project), &later)]);
     assert_eq!(write(&path, &later).unwrap(), Written::UpToDate);
     assert_eq!(fs::read_to_string(&path).unwrap(), before);
 
-    let other = Lock::of(Path::new("perstack.toml"), 3, [(librarian(&project), &DiscoveredTools::default())]);
+    let other = Lock::from_experts(Path::new("perstack.toml"), 3, [(librarian(&project), &DiscoveredTools::default())]);
     assert_eq!(write(&path, &other).unwrap(), Written::Replaced);
     assert_eq!(read(&path).unwrap().unwrap().generated_at, 3);
 }
@@ -221,7 +221,7 @@ proptest! {
     fn any_schema_comes_back_whole(value in any_json()) {
         let project = project(TOML);
         let found = DiscoveredTools { tools: vec![tool("index", "any", json!({ "x": value }))], ..DiscoveredTools::default() };
-        let lock = Lock::of(Path::new("perstack.toml"), 1, [(librarian(&project), &found)]);
+        let lock = Lock::from_experts(Path::new("perstack.toml"), 1, [(librarian(&project), &found)]);
         let text = text(&lock);
         let back = file::parse(&text, Path::new("perstack.lock")).unwrap();
         prop_assert!(back.says_the_same_as(&lock));

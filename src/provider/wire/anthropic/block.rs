@@ -59,7 +59,7 @@ pub(super) fn text_block(text: &str) -> Option<Value> {
 
 /// Text or media; `None` for empty text.
 pub(super) fn content_block(content: &Content) -> Option<Value> {
-    let (kind, source) = match Media::of(content) {
+    let (kind, source) = match Media::from_content(content) {
         Media::Text(text) => return text_block(&text),
         Media::ImageUrl(url) => ("image", json!({"type": "url", "url": url})),
         Media::PdfUrl(url) => ("document", json!({"type": "url", "url": url})),

@@ -71,7 +71,7 @@ fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<Turn>) {
     let mut system = Vec::new();
     let mut is_system_cached = false;
     let mut turns: Vec<Turn> = Vec::new();
-    let pairs = Pairs::of(messages);
+    let pairs = Pairs::new(messages);
     for (at, message) in messages.iter().enumerate() {
         let (role, blocks): (Role, Vec<Value>) = match message {
             Message::InstructionMessage { contents, cache, .. } => {

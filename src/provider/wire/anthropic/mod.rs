@@ -32,7 +32,7 @@ impl Protocol for AnthropicMessages {
     }
 
     fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
-        let asked = native::RequestedNative::of(request.native);
+        let asked = native::RequestedNative::new(request.native);
         let mut headers = vec![("anthropic-version".to_owned(), VERSION.to_owned())];
         if !asked.betas.is_empty() {
             headers.push(("anthropic-beta".to_owned(), asked.betas.join(",")));

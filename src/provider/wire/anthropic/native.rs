@@ -42,7 +42,7 @@ pub(super) struct RequestedNative {
 }
 
 impl RequestedNative {
-    pub(super) fn of(native: NativeTools<'_>) -> Self {
+    pub(super) fn new(native: NativeTools<'_>) -> Self {
         let mut asked = Self { skills: skills(native.skills), ..Self::default() };
         let option = |pointer: &str| native.options.and_then(|options| options.pointer(pointer)).cloned();
         let asks = |name: &str| native.tools.iter().any(|asked| asked == name);
@@ -138,7 +138,7 @@ pub(super) struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    pub(super) fn of(messages: &'a [Message]) -> Self {
+    pub(super) fn new(messages: &'a [Message]) -> Self {
         let mut pairs = Self { called: HashSet::new(), answered: HashSet::new(), turn: 0 };
         for (at, message) in messages.iter().enumerate() {
             if matches!(message, Message::UserMessage { .. }) {
@@ -184,7 +184,7 @@ mod tests {
 
     fn asked(names: &[&str], options: &Value, skills: &Value) -> RequestedNative {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        RequestedNative::of(NativeTools { tools: &names, options: Some(options), skills: Some(skills) })
+        RequestedNative::new(NativeTools { tools: &names, options: Some(options), skills: Some(skills) })
     }
 
     fn container(asked: &RequestedNative, messages: Value, at: u64) -> Option<Value> {

@@ -57,7 +57,7 @@ pub(in crate::provider) struct Plan {
 /// Plans a request. `is_continued` is false when the turn under way began without thinking, which a budget forbids to
 /// change; adaptive thinking does not mind.
 pub(in crate::provider) fn plan(request: &GenerateRequest<'_>, is_continued: bool) -> Plan {
-    let model = Model::of(request.model);
+    let model = Model::from_name(request.model);
     let limit = request.max_output_tokens;
     let max_tokens = limit.unwrap_or(model.max_tokens);
     let off = Plan { max_tokens, mode: ThinkingMode::Off };
@@ -76,7 +76,7 @@ pub(in crate::provider) fn plan(request: &GenerateRequest<'_>, is_continued: boo
 
 /// Whether a model can be asked to think in any form: all but Claude's before 3.7.
 pub(in crate::provider) fn can_think(model: &str) -> bool {
-    !matches!(Model::of(model).form, Form::None)
+    !matches!(Model::from_name(model).form, Form::None)
 }
 
 /// What a model's name tells.
@@ -98,7 +98,7 @@ enum Form {
 impl Model {
     /// Names carry their version behind the family (`claude-opus-4-6`) or before it (`claude-3-7-sonnet-20250219`);
     /// gateways put a prefix in front (`anthropic/claude-opus-4.6`).
-    fn of(name: &str) -> Self {
+    fn from_name(name: &str) -> Self {
         let name = name.to_ascii_lowercase();
         let Some((_, name)) = name.split_once("claude-") else {
             return Self { form: Form::Budget, max_tokens: UNKNOWN_MAX_TOKENS };

@@ -32,7 +32,7 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    pub(super) fn of(family: Family) -> Self {
+    pub(super) fn new(family: Family) -> Self {
         Self { family, documents: 0 }
     }
 
@@ -119,7 +119,7 @@ impl Blocks {
         if let Some((format, data)) = office_file(content) {
             return Some(self.document(format, data));
         }
-        match Media::of(content) {
+        match Media::from_content(content) {
             Media::Text(text) => text_block(&text),
             // The protocol takes addresses in Amazon's own storage alone.
             Media::ImageUrl(url) => text_block(&format!("[an image that was not sent: {url}]")),

@@ -26,9 +26,9 @@ const NO_TOOL: &str = "no_tool";
 /// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
 /// conversation begins with the earlier one's messages, as prompt caching needs it.
 pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
-    let family = Family::of(request.model);
+    let family = Family::from_model(request.model);
     let (system, mut turns) = conversation(request.messages, family);
-    let reasoning = Reasoning::of(request, family, &turns);
+    let reasoning = Reasoning::new(request, family, &turns);
     let has_calls =
         turns.iter().flat_map(|turn| &turn.blocks).any(|block| is(block, "toolUse") || is(block, "toolResult"));
     set_cache_points(&mut turns, family);
@@ -59,7 +59,7 @@ struct Reasoning {
 
 impl Reasoning {
     /// Nothing is said to models whose documentation names no field; those that reason do it as they please.
-    fn of(request: &GenerateRequest<'_>, family: Family, turns: &[Turn]) -> Self {
+    fn new(request: &GenerateRequest<'_>, family: Family, turns: &[Turn]) -> Self {
         let max_tokens = request.max_output_tokens;
         match (family, request.reasoning.effort()) {
             (Family::Claude { .. }, _) => {
@@ -110,7 +110,7 @@ fn conversation(messages: &[Message], family: Family) -> (Vec<Value>, Vec<Turn>)
     let mut system = Vec::new();
     let mut is_system_cached = false;
     let mut turns: Vec<Turn> = Vec::new();
-    let mut written = Blocks::of(family);
+    let mut written = Blocks::new(family);
     for message in messages {
         let (role, blocks): (Role, Vec<Value>) = match message {
             Message::InstructionMessage { contents, cache, .. } => {

@@ -19,7 +19,7 @@ pub(super) enum Family {
 }
 
 impl Family {
-    pub(super) fn of(model: &str) -> Self {
+    pub(super) fn from_model(model: &str) -> Self {
         let model = model.to_ascii_lowercase();
         if model.contains("anthropic.claude-") {
             // The models that think are those since Claude 3.7; before them only this one caches.
@@ -70,7 +70,7 @@ mod tests {
             ("openai.gpt-oss-120b-1:0", Family::Other),
             ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2", Family::Other),
         ] {
-            assert_eq!(Family::of(id), family, "{id}");
+            assert_eq!(Family::from_model(id), family, "{id}");
         }
     }
 }

@@ -70,7 +70,7 @@ fn messages(messages: &[Message], dialect: Dialect, sent: SentReasoning) -> Valu
 
 /// A part, or what is said in its place where the server does not take it.
 fn sendable(content: &Content, dialect: Dialect) -> Media<'_> {
-    match Media::of(content) {
+    match Media::from_content(content) {
         Media::Image { mime_type, .. } if !dialect.takes_images() => {
             Media::Text(format!("[an image ({mime_type}) was left out: only text can be sent to this model]").into())
         }

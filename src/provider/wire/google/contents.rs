@@ -82,7 +82,7 @@ struct SentCall<'a> {
 
 /// An answer's parts where they stood, and its calls. Nothing when it was thoughts alone, as of an answer cut off.
 fn model_parts(contents: &[ExpertPart], wishes: Wishes) -> (Vec<Value>, Vec<SentCall<'_>>) {
-    let mut answer = Answer::of(contents);
+    let mut answer = Answer::new(contents);
     let mut parts = Vec::new();
     for placed in std::mem::take(&mut answer.layout.parts) {
         parts.extend(answer.part(placed, wishes));
@@ -115,7 +115,7 @@ struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn of(contents: &'a [ExpertPart]) -> Self {
+    fn new(contents: &'a [ExpertPart]) -> Self {
         let (mut thoughts, mut texts, mut calls) = (String::new(), String::new(), Vec::new());
         let (mut stored, mut plain) = (None, ContentLayout::default());
         for part in contents {
@@ -217,7 +217,7 @@ fn sign(part: &mut Value, signature: Option<String>) {
 
 /// Text or media; `None` for empty text.
 fn user_part(content: &Content) -> Option<Value> {
-    match Part::of(content) {
+    match Part::from_content(content) {
         Part::Text(text) => (!text.is_empty()).then(|| json!({"text": text})),
         Part::Inline(data) | Part::File(data) => Some(data),
     }
@@ -232,8 +232,8 @@ enum Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn of(content: &'a Content) -> Self {
-        match Media::of(content) {
+    fn from_content(content: &'a Content) -> Self {
+        match Media::from_content(content) {
             Media::Text(text) => Self::Text(text),
             // Every other type of image that is known here is one of Gemini's, too.
             Media::Image { mime_type: "image/gif", .. } => {
@@ -279,7 +279,7 @@ fn result_parts(results: &[ResultPart], calls: &[SentCall<'_>], wishes: Wishes) 
     for ResultPart::ToolResultPart { tool_call_id, tool_name, contents, is_error, .. } in results {
         let (mut texts, mut within, mut moved) = (Vec::new(), Vec::new(), Vec::new());
         for content in contents {
-            match Part::of(content) {
+            match Part::from_content(content) {
                 Part::Text(text) => texts.push(text),
                 Part::Inline(data) if wishes.is_current => within.push(data),
                 Part::Inline(data) | Part::File(data) => moved.push(data),

@@ -17,7 +17,7 @@ use crate::tool::ToolSpec;
 /// Tools that Google runs go together with functions since Gemini 3. Older models refuse both at once and say so, which
 /// helps more than leaving out what an expert asked for.
 pub(super) fn body(request: &GenerateRequest<'_>, service: Service) -> Value {
-    let model = GeminiModel::of(request.model);
+    let model = GeminiModel::from_name(request.model);
     let native = native::tools(request.native, service);
     let is_combined = model.is_current && !native.is_empty() && !request.tools.is_empty();
     // Vertex AI combines them without being told to show its own calls.

@@ -26,7 +26,7 @@ enum Form {
 
 impl GeminiModel {
     /// Reads a name, also one behind a prefix (`models/`, `publishers/google/models/`).
-    pub(super) fn of(name: &str) -> Self {
+    pub(super) fn from_name(name: &str) -> Self {
         let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
         if let Some(rest) = name.strip_prefix("gemma-") {
             let is_thinking = version(rest).is_some_and(|version| version >= (4, 0));
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     fn asked(model: &str, reasoning: ReasoningBudget) -> Option<Value> {
-        GeminiModel::of(model).thinking_config(reasoning)
+        GeminiModel::from_name(model).thinking_config(reasoning)
     }
 
     #[test]
@@ -172,10 +172,10 @@ mod tests {
     #[test]
     fn gemini_is_current_since_3() {
         for model in ["gemini-3-pro-preview", "gemini-4-argon", "gemini-pro-latest"] {
-            assert!(GeminiModel::of(model).is_current, "{model}");
+            assert!(GeminiModel::from_name(model).is_current, "{model}");
         }
         for model in ["gemini-2.5-pro", "gemini-pro", "gemma-4-31b-it", "tunedModels/owls"] {
-            assert!(!GeminiModel::of(model).is_current, "{model}");
+            assert!(!GeminiModel::from_name(model).is_current, "{model}");
         }
     }
 }

@@ -61,7 +61,7 @@ fn messages(messages: &[Message]) -> Value {
                 items.push(json!({"role": "system", "content": texts.join("\n")}));
             }
             Message::UserMessage { contents, .. } => {
-                let parts = contents.iter().map(Sendable::of).collect();
+                let parts = contents.iter().map(Sendable::from_content).collect();
                 items.extend(user(parts));
             }
             Message::ExpertMessage { contents, .. } => items.extend(assistant(contents, at > turn)),
@@ -79,8 +79,8 @@ enum Sendable<'a> {
 }
 
 impl<'a> Sendable<'a> {
-    fn of(content: &'a Content) -> Self {
-        match Media::of(content) {
+    fn from_content(content: &'a Content) -> Self {
+        match Media::from_content(content) {
             Media::Text(text) => Self::Text(text.into_owned()),
             Media::Image { mime_type: "image/gif", .. } => {
                 Self::Text("[a GIF image was left out: only JPEG, PNG and WebP images can be sent]".to_owned())
@@ -154,7 +154,7 @@ fn results(parts: &[ResultPart], items: &mut Vec<Value>) {
         }
         let mut is_first = true;
         for content in contents {
-            match Sendable::of(content) {
+            match Sendable::from_content(content) {
                 Sendable::Text(text) => lines.push(text),
                 image @ Sendable::Image(_) => {
                     if std::mem::take(&mut is_first) {

@@ -65,7 +65,7 @@ impl Decoder for ResponsesDecoder {
 impl ResponsesDecoder {
     fn item_added(&mut self, event: &TypedEvent) -> Option<Delta> {
         let item = event.at("/item")?;
-        let kind = ItemKind::of(item)?;
+        let kind = ItemKind::from_item(item)?;
         let entry = self.items.announced(kind, item, event.number("/output_index"))?;
         match kind {
             ItemKind::Call => call(entry, item),
@@ -77,7 +77,7 @@ impl ResponsesDecoder {
 
     /// Takes from a whole item what did not stream.
     fn item_done(&mut self, item: &Value, output_index: Option<u64>) -> Vec<Delta> {
-        let Some(kind) = ItemKind::of(item) else { return Vec::new() };
+        let Some(kind) = ItemKind::from_item(item) else { return Vec::new() };
         let entry = self.items.ended(kind, item, output_index);
         if std::mem::replace(&mut entry.is_done, true) {
             return Vec::new();

@@ -195,7 +195,7 @@ fn result_item(part: &ResultPart) -> Value {
 }
 
 fn input_part(content: &Content) -> Option<Value> {
-    match Media::of(content) {
+    match Media::from_content(content) {
         Media::Text(text) if text.is_empty() => None,
         Media::Text(text) => Some(json!({"type": "input_text", "text": text})),
         Media::ImageUrl(url) => Some(image_part(url)),

@@ -21,7 +21,7 @@ pub(super) enum ItemKind {
 }
 
 impl ItemKind {
-    pub(super) fn of(item: &Value) -> Option<Self> {
+    pub(super) fn from_item(item: &Value) -> Option<Self> {
         match string(item, "type") {
             "message" => Some(Self::Message),
             "reasoning" => Some(Self::Reasoning),

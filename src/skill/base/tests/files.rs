@@ -9,7 +9,7 @@ async fn text_files_are_written_appended_edited_and_read_by_lines() {
     let world = World::new();
     assert_eq!(
         world.result("writeTextFile", json!({ "path": "a.txt", "text": "one\ntwo\n" })).await,
-        ToolResult::of(
+        ToolResult::new(
             &call("writeTextFile", json!({})),
             vec![Content::text(r#"{"path":"a.txt","text":"one\ntwo\n"}"#)]
         )

@@ -82,7 +82,7 @@ pub(super) struct LoginFile {
 
 impl LoginFile {
     /// The file in `folder` for `endpoint`, as that client, where there is one from the configuration.
-    pub(super) fn of(folder: &Path, endpoint: &Url, client_id: Option<&str>) -> Self {
+    pub(super) fn new(folder: &Path, endpoint: &Url, client_id: Option<&str>) -> Self {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
         let host = endpoint.host_str().unwrap_or_default();
         let host: String = host.chars().take(MAX_HOST).map(|c| if is_plain(c) { c } else { '_' }).collect();
@@ -234,7 +234,7 @@ mod tests {
     async fn a_login_is_its_owners_alone_and_replaced_whole() {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = Url::parse("https://mcp.example.com/mcp").unwrap();
-        let file = LoginFile::of(&folder.path().join("config/logins"), &endpoint, None);
+        let file = LoginFile::new(&folder.path().join("config/logins"), &endpoint, None);
         assert!(file.read().unwrap().is_none() && !file.remove().unwrap());
         let lock = file.lock().await.unwrap();
         file.write(&kept(&endpoint, "token-1")).unwrap();
@@ -257,7 +257,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [one, other] =
             ["https://mcp.example.com/a", "https://mcp.example.com/b"].map(|url| Url::parse(url).unwrap());
-        let file = |url: &Url, client| LoginFile::of(folder.path(), url, client);
+        let file = |url: &Url, client| LoginFile::new(folder.path(), url, client);
         assert_ne!(file(&one, None).path(), file(&other, None).path());
         assert_ne!(file(&one, None).path(), file(&one, Some("c")).path());
         let _lock = file(&one, None).lock().await.unwrap();

@@ -50,7 +50,7 @@ impl LoginAccount {
     ///
     /// # Errors
     /// A variable without a value.
-    pub(super) fn of(
+    pub(super) fn new(
         skill: &str,
         endpoint: &Url,
         oauth: &OAuth,
@@ -76,7 +76,7 @@ impl LoginAccount {
             endpoint: endpoint.clone(),
             route: route.clone(),
             grant: oauth.grant,
-            file: logins.map(|folder| LoginFile::of(folder, endpoint, client_id.as_deref())),
+            file: logins.map(|folder| LoginFile::new(folder, endpoint, client_id.as_deref())),
             client_id,
             client_secret: client_secret.map(SecretString::from),
             scopes: oauth.scopes.clone(),

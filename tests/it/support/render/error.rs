@@ -7,7 +7,7 @@ use super::super::endpoint::Service;
 use super::{messages, responses};
 
 /// The vendor's own headers and body for an error.
-pub(super) fn of(service: Service, plain: &Plain) -> (Vec<(String, String)>, Value) {
+pub(super) fn answer(service: Service, plain: &Plain) -> (Vec<(String, String)>, Value) {
     let Plain { status, message, .. } = plain;
     let seconds = plain.retry_ms.map(|ms| ("retry-after", ms.div_ceil(1000)));
     let milliseconds = plain.retry_ms.map(|ms| ("retry-after-ms", ms));

@@ -54,7 +54,7 @@ pub fn raw(body: Vec<u8>, protocol: Protocol) -> Response {
 /// A response by status, with the vendor's own error body unless it has another.
 pub fn plain(plain: &Plain, service: Service) -> Response {
     let status = if plain.refuses_key { credentials::refusal_status(service) } else { plain.status };
-    let (own, body) = error::of(service, &Plain { status, ..plain.clone() });
+    let (own, body) = error::answer(service, &Plain { status, ..plain.clone() });
     let (content_type, text) = plain.body.clone().unwrap_or_else(|| ("application/json".to_owned(), body.to_string()));
     let mut headers = header("content-type", &content_type);
     headers.extend(own.into_iter().filter(|_| plain.body.is_none()));

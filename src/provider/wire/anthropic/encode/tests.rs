@@ -7,7 +7,7 @@ use crate::setting::ReasoningBudget;
 use crate::tool::{ToolHints, ToolKind};
 
 fn request_body(request: &GenerateRequest<'_>) -> Value {
-    body(request, RequestedNative::of(request.native))
+    body(request, RequestedNative::new(request.native))
 }
 
 fn encode(messages: Value, tools: &[ToolSpec], reasoning: ReasoningBudget) -> Value {
