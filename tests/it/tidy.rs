@@ -1,12 +1,18 @@
-//! The house's rules that neither the compiler nor the linter checks. A rule that no tool checks is a wish.
+//! The rules of the code that neither the compiler nor the linter checks. A rule that no tool checks is a wish.
+//!
+//! Every rule is one test here or in a module below; `source` reads the files that all of them look at.
+
+mod layers;
+mod source;
 
 use std::fs;
 use std::path::Path;
 
+use layers::layers;
+use source::{Source, all_places, assert_none, is_binary};
+
 /// Lines; past this a file is a warehouse.
 const MAX_LINES: usize = 800;
-/// Folders that know the nouns and nothing else.
-const CAPABILITIES: [&str; 4] = ["config", "provider", "skill", "store"];
 /// The only file that may hold unsafe code: what runs between fork and exec.
 const UNSAFE_ROOM: &str = "skill/process.rs";
 /// Names that say nothing of what is in a room.
@@ -25,196 +31,6 @@ const IMPURE: [&str; 11] = [
     ".await;",
     ".await?",
 ];
-
-/// One file of the product or of its tests.
-struct Source {
-    /// Beneath its root, with forward slashes.
-    path: String,
-    text: String,
-}
-
-impl Source {
-    /// All Rust files beneath a folder of the package.
-    fn all(folder: &str) -> Vec<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-        let mut sources = Vec::new();
-        collect(&root, "", &mut sources);
-        assert!(!sources.is_empty(), "no files in {folder}");
-        sources.sort_by(|a, b| a.path.cmp(&b.path));
-        sources
-    }
-
-    /// The module's names from the root; none for a root such as `lib.rs`.
-    fn module(&self) -> Vec<&str> {
-        let path = self.path.trim_end_matches(".rs");
-        let path = path.strip_suffix("/mod").unwrap_or(path);
-        path.split('/').filter(|_| !matches!(path, "lib" | "main")).collect()
-    }
-
-    /// The noun or folder that the file belongs to.
-    fn room(&self) -> &str {
-        self.module().first().copied().unwrap_or_default()
-    }
-
-    /// The text without comments, line for line.
-    fn code(&self) -> String {
-        self.text.lines().map(|line| without_comment(line).to_owned() + "\n").collect()
-    }
-
-    /// The lines whose code contains this, as places to look at.
-    fn places(&self, needle: &str) -> Vec<String> {
-        let code = self.code();
-        let lines = code.lines().enumerate().filter(|(_, line)| line.contains(needle));
-        lines.map(|(number, line)| format!("{}:{}: {}", self.path, number + 1, line.trim())).collect()
-    }
-}
-
-fn collect(folder: &Path, prefix: &str, sources: &mut Vec<Source>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let path = format!("{prefix}{}", entry.file_name().to_str().unwrap());
-        if entry.file_type().unwrap().is_dir() {
-            collect(&entry.path(), &format!("{path}/"), sources);
-        } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
-            sources.push(Source { text: fs::read_to_string(entry.path()).unwrap(), path });
-        }
-    }
-}
-
-/// A line up to its comment. `//` inside a string is taken for one unless it is part of an address.
-fn without_comment(line: &str) -> &str {
-    let mut from = 0;
-    while let Some(at) = line[from..].find("//").map(|at| at + from) {
-        if !line[..at].ends_with(':') {
-            return &line[..at];
-        }
-        from = at + 2;
-    }
-    line
-}
-
-/// The library's modules in the order of `lib.rs`, which is that of its layers.
-fn layers(sources: &[Source]) -> Vec<String> {
-    let lib = sources.iter().find(|source| source.path == "lib.rs").unwrap().code();
-    let modules = lib.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod "));
-    modules.map(|module| module.trim_end_matches(';').to_owned()).collect()
-}
-
-/// The modules that code names by `crate::`, in paths and in use trees.
-fn imports(code: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        // `$crate::` in a macro is a path like any other; `some_crate::` is none of ours.
-        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
-            continue;
-        }
-        let rest = &code[at + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            None => found.push(first_word(rest)),
-            Some(tree) => found.extend(branches(tree).into_iter().map(first_word)),
-        }
-    }
-    found
-}
-
-/// The top-level branches of a use tree, after its opening brace.
-fn branches(tree: &str) -> Vec<&str> {
-    let (mut depth, mut start, mut found) = (0, 0, Vec::new());
-    for (at, c) in tree.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth > 0 => depth -= 1,
-            ',' | '}' if depth == 0 => {
-                found.push(tree[start..at].trim());
-                start = at + 1;
-                if c == '}' {
-                    break;
-                }
-            }
-            _ => {}
-        }
-    }
-    found.retain(|branch| !branch.is_empty());
-    found
-}
-
-fn first_word(path: &str) -> &str {
-    path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
-}
-
-/// Whether code in `room` may import `other`, by the table of layers.
-fn may_import(layers: &[String], room: &str, other: &str) -> bool {
-    let place = |name: &str| layers.iter().position(|layer| layer == name);
-    let (Some(here), Some(there), Some(machine)) = (place(room), place(other), place("machine")) else { return false };
-    let is_noun = there < machine;
-    match room {
-        _ if here == there => true,
-        "machine" => is_noun,
-        room if CAPABILITIES.contains(&room) => is_noun,
-        "replay" => is_noun || CAPABILITIES.contains(&other),
-        _ => there < here,
-    }
-}
-
-#[track_caller]
-fn assert_none(places: &[String], rule: &str) {
-    assert!(places.is_empty(), "{rule}:\n{}", places.join("\n"));
-}
-
-/// Every place of these needles, in the files that a rule is for.
-fn all_places(sources: &[Source], needles: &[&str], applies: impl Fn(&Source) -> bool) -> Vec<String> {
-    let sources = sources.iter().filter(|source| applies(source));
-    sources.flat_map(|source| needles.iter().flat_map(|needle| source.places(needle))).collect()
-}
-
-fn is_binary(source: &Source) -> bool {
-    source.path == "main.rs" || source.room() == "cli"
-}
-
-#[test]
-fn the_library_imports_only_downward() {
-    let sources = Source::all("src");
-    let layers = layers(&sources);
-    let mut wrong = Vec::new();
-    for source in sources.iter().filter(|source| !is_binary(source) && source.path != "lib.rs") {
-        for import in imports(&source.code()) {
-            if !may_import(&layers, source.room(), import) {
-                wrong.push(format!("{} imports {import}", source.path));
-            }
-        }
-    }
-    assert_none(&wrong, "imports that point up or sideways");
-}
-
-#[test]
-fn no_path_reaches_another_room_by_climbing() {
-    let mut wrong = Vec::new();
-    for source in Source::all("src").iter().filter(|source| !source.module().is_empty()) {
-        let depth = source.module().len();
-        let code = source.code();
-        // The tests inside a file are one level further down.
-        let inner = code.find("#[cfg(test)]").unwrap_or(code.len());
-        for (part, depth) in [(&code[..inner], depth), (&code[inner..], depth + 1)] {
-            let climb = "super::".repeat(depth);
-            if part.contains(&climb) {
-                wrong.push(format!("{} leaves its room by {climb}", source.path));
-            }
-        }
-    }
-    assert_none(&wrong, "say `crate::` to name another room");
-}
-
-#[test]
-fn the_command_line_uses_the_library_from_outside() {
-    let sources = Source::all("src");
-    let wrong: Vec<_> = sources
-        .iter()
-        .filter(|source| is_binary(source))
-        .flat_map(|source| imports(&source.code()).into_iter().map(str::to_owned).collect::<Vec<_>>())
-        .filter(|import| import != "cli")
-        .collect();
-    assert_none(&wrong, "the binary reaches around the public library");
-}
 
 #[test]
 fn pure_code_does_nothing() {
@@ -341,27 +157,4 @@ fn every_file_is_part_of_the_build() {
         }
         assert_none(&forgotten, "files that no module declares");
     }
-}
-
-#[test]
-fn imports_are_read_out_of_paths_and_trees() {
-    let code = "use crate::id::JobId;\nuse crate::{\n    tool::{ToolCall, ToolResult},\n    usage,\n};\n\
-                fn f() -> $crate::x::Y { other_crate::z() }";
-    assert_eq!(imports(code), ["id", "tool", "usage", "x"]);
-    assert_eq!(without_comment("let a = \"http://b\"; // c"), "let a = \"http://b\"; ");
-}
-
-#[test]
-fn layers_allow_what_the_house_says() {
-    let layers = ["id", "tool", "machine", "provider", "store", "replay", "runtime"].map(str::to_owned);
-    let allowed = |room: &str| {
-        let others = layers.iter().filter(|other| may_import(&layers, room, other));
-        others.map(String::as_str).collect::<Vec<_>>().join(" ")
-    };
-    assert_eq!(allowed("id"), "id");
-    assert_eq!(allowed("tool"), "id tool");
-    assert_eq!(allowed("machine"), "id tool machine");
-    assert_eq!(allowed("store"), "id tool store");
-    assert_eq!(allowed("replay"), "id tool provider store replay");
-    assert_eq!(allowed("runtime"), "id tool machine provider store replay runtime");
 }
