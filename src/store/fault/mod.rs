@@ -15,15 +15,15 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use self::ledger::{Ledger, Loss};
-use self::plan::{Fault, Plan};
+use self::plan::{Fault, FaultPlan};
 use self::trace::{Trace, TraceEntry};
 use super::disk;
 
 /// This process's door: operations are counted from its start, whoever asks for them.
-static DOOR: LazyLock<Mutex<Door>> = LazyLock::new(|| Mutex::new(Door::new(Plan::from_environment())));
+static DOOR: LazyLock<Mutex<Door>> = LazyLock::new(|| Mutex::new(Door::new(FaultPlan::from_environment())));
 
 struct Door {
-    plan: Result<Plan, String>,
+    plan: Result<FaultPlan, String>,
     /// Operations so far.
     count: u64,
     trace: Trace,
@@ -46,7 +46,7 @@ impl<'a> Operation<'a> {
 }
 
 impl Door {
-    fn new(plan: Result<Plan, String>) -> Self {
+    fn new(plan: Result<FaultPlan, String>) -> Self {
         let trace = Trace::open(plan.as_ref().ok().and_then(|plan| plan.trace.as_deref()));
         Self { plan, count: 0, trace, ledger: Ledger::default() }
     }

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 /// What is to go wrong.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct FaultPlan {
     faults: Vec<(When, Fault)>,
     pub trace: Option<PathBuf>,
 }
@@ -59,7 +59,7 @@ impl From<Errno> for io::Error {
     }
 }
 
-impl Plan {
+impl FaultPlan {
     /// The plan of this process, from its environment; no faults when it has none.
     ///
     /// # Errors
@@ -123,19 +123,19 @@ mod tests {
 
     #[test]
     fn a_plan_says_what_goes_wrong_when() {
-        let plan = Plan::parse("3=crash-torn:7,5+=enospc,9=power").unwrap();
+        let plan = FaultPlan::parse("3=crash-torn:7,5+=enospc,9=power").unwrap();
         assert_eq!(plan.fault_at(2), None);
         assert_eq!(plan.fault_at(3), Some(Fault::CrashTorn(Some(7))));
         assert_eq!(plan.fault_at(4), None);
         assert_eq!(plan.fault_at(5), Some(Fault::Error(Errno::NoSpace)));
         assert_eq!(plan.fault_at(9), Some(Fault::Error(Errno::NoSpace)));
-        assert_eq!(Plan::parse("").unwrap(), Plan::default());
+        assert_eq!(FaultPlan::parse("").unwrap(), FaultPlan::default());
     }
 
     #[test]
     fn a_plan_that_is_not_understood_is_refused() {
         for text in ["3", "x=eio", "3=ebadf", "3=eio:4", "3=short:half", "3=power:much"] {
-            let error = Plan::parse(text).unwrap_err();
+            let error = FaultPlan::parse(text).unwrap_err();
             assert!(error.contains("PERSTACK_FAULT") && error.contains(text), "{error}");
         }
     }
