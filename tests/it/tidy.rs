@@ -2,7 +2,10 @@
 //!
 //! Every rule is one test here or in a module below; `source` reads the files that all of them look at.
 
+mod circles;
+mod english;
 mod layers;
+mod names;
 mod source;
 
 use std::fs;
