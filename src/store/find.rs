@@ -201,15 +201,15 @@ impl Store {
         })
     }
 
-    /// Whether `id` names a job, a Run or a checkpoint here.
+    /// Whether `id` names another job than `job`, or a Run or a checkpoint of another.
     ///
     /// # Errors
     /// The system's error when a folder cannot be read.
-    pub fn is_taken(&self, id: &str) -> Result<bool, StoreError> {
+    pub fn is_taken_outside(&self, job: &JobId, id: &str) -> Result<bool, StoreError> {
         let names = self.all_names()?;
-        Ok(names.jobs.iter().any(|job| job.as_str() == id)
-            || names.runs.iter().any(|(_, run)| run.as_str() == id)
-            || names.checkpoints.iter().any(|named| named.id.as_str() == id))
+        Ok(names.jobs.iter().any(|other| other != job && other.as_str() == id)
+            || names.runs.iter().any(|(other, run)| other != job && run.as_str() == id)
+            || names.checkpoints.iter().any(|named| named.job != *job && named.id.as_str() == id))
     }
 
     fn only(&self, prefix: &str, found: &[&Named]) -> Result<Found, StoreError> {

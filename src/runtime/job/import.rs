@@ -54,7 +54,6 @@ pub fn import(
     }
     check_experts(&checkpoint.head.expert.key, path, options)?;
     check_request(input, &checkpoint)?;
-    rename_taken(store, &mut checkpoint.head)?;
     let job_store = create_job(store, &mut checkpoint.head)?;
     let setting = setting_here(&checkpoint.head, options);
     let entry =
@@ -95,25 +94,32 @@ fn check_experts(key: &ExpertKey, path: &Path, options: &Options) -> Result<(), 
     Ok(())
 }
 
-/// Gives new ids in the place of those that name anything here: what is on record keeps its names, and they keep
-/// their meaning.
-fn rename_taken(store: &Store, head: &mut CheckpointHead) -> Result<(), StoreError> {
-    let mut ids = IdGenerator::new(SystemClock.stamp());
-    if store.is_taken(head.job_id.as_str())? {
-        head.job_id = JobId::from(ids.uuid());
-    }
-    if store.is_taken(head.run_id.as_str())? {
-        head.run_id = RunId::from(ids.uuid());
-    }
-    if store.is_taken(head.id.as_str())? {
-        head.id = CheckpointId::from(ids.uuid());
-    }
-    Ok(())
-}
-
+/// Creates the job of the imported checkpoint. Ids that name anything here are replaced: what is on record stays as it
+/// is, and keeps its names. A job that came to nothing is not on record, be it of an import that was interrupted.
 fn create_job(store: &Store, head: &mut CheckpointHead) -> Result<JobStore, StoreError> {
     let started = SystemClock.stamp();
-    let mut job = Job {
+    let mut ids = IdGenerator::new(started);
+    if store.is_taken_outside(&head.job_id, head.job_id.as_str())? {
+        head.job_id = JobId::from(ids.uuid());
+    }
+    let job_store = match store.create_job(&job_of(head, started.at)) {
+        Err(StoreError::JobExists { .. } | StoreError::Locked { .. }) => {
+            head.job_id = JobId::from(ids.uuid());
+            store.create_job(&job_of(head, started.at))?
+        }
+        created => created?,
+    };
+    if store.is_taken_outside(&head.job_id, head.run_id.as_str())? {
+        head.run_id = RunId::from(ids.uuid());
+    }
+    if store.is_taken_outside(&head.job_id, head.id.as_str())? {
+        head.id = CheckpointId::from(ids.uuid());
+    }
+    Ok(job_store)
+}
+
+fn job_of(head: &CheckpointHead, started_at: u64) -> Job {
+    Job {
         format_version: FORMAT_VERSION,
         id: head.job_id.clone(),
         status: JobStatus::from(head.status),
@@ -122,19 +128,10 @@ fn create_job(store: &Store, head: &mut CheckpointHead) -> Result<JobStore, Stor
         max_steps: None,
         usage: head.usage,
         spend: head.spend,
-        started_at: started.at,
+        started_at,
         finished_at: None,
         replayed: false,
         budget: JobBudget::default(),
-    };
-    match store.create_job(&job) {
-        // A file system that takes names of other letters for the same, or a process that was faster.
-        Err(StoreError::JobExists { .. } | StoreError::Locked { .. }) => {
-            job.id = JobId::from(IdGenerator::new(started).uuid());
-            head.job_id = job.id.clone();
-            store.create_job(&job)
-        }
-        created => created,
     }
 }
 
