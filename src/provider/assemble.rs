@@ -1,6 +1,6 @@
-//! Folds deltas into one [`Generation`].
+//! [`Assembler`]: folds deltas into one [`Generation`].
 //!
-//! Knows nothing of bytes or time; whoever drives it decides when an answer is over.
+//! Driven by `generate`, which reads the bytes, keeps the time and decides when an answer is over.
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::usage::Usage;
 
 use crate::provider::failure;
 
-/// An answer in the making.
+/// An answer under construction.
 #[derive(Debug)]
 pub struct Assembler {
     protocol: &'static str,
@@ -43,12 +43,12 @@ struct Part {
 }
 
 impl Assembler {
-    /// An empty answer; `protocol` is the [`crate::provider::Protocol::name`] that thinking parts are marked with.
+    /// Returns an empty answer; `protocol` is the [`crate::provider::Protocol::name`] that thinking parts are marked with.
     pub fn new(protocol: &'static str) -> Self {
         Self { protocol, parts: IndexMap::new(), usage: None, context_tokens: None, finish: None, ended: false }
     }
 
-    /// Takes the next delta.
+    /// Adds the next delta.
     pub fn push(&mut self, delta: Delta) {
         match delta {
             Delta::Text { index, text } => self.part(PartKey::Text(index)).text.push_str(&text),
@@ -74,12 +74,12 @@ impl Assembler {
         }
     }
 
-    /// The end-of-stream mark came: nothing follows.
+    /// Returns true after the end-of-stream mark: nothing follows.
     pub fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// The model said why it stopped: what may follow (usage, the end mark) changes no part.
+    /// Returns true once the model's reason to stop is known: what may follow (usage, the end mark) changes no part.
     pub fn has_finished(&self) -> bool {
         self.finish.is_some()
     }
@@ -87,8 +87,8 @@ impl Assembler {
     /// The whole answer.
     ///
     /// # Errors
-    /// A failure that can pass, when the stream was cut: no reason to stop and no end mark, or an end mark and nothing
-    /// else; or when a call has no name.
+    /// A retryable failure when the stream was cut (no reason to stop and no end mark, or an end mark and nothing else), or
+    /// when a call has no name.
     pub fn finish(self) -> Result<Generation, GenerationFailure> {
         let (protocol, ended) = (self.protocol, self.ended);
         let parts: Vec<GeneratedPart> =
@@ -100,7 +100,7 @@ impl Assembler {
             None if parts.is_empty() => return Err(too_soon("the stream ended too soon: the answer is empty")),
             None => FinishReason::Stop,
         };
-        // Some servers say "stop" with calls in hand.
+        // Some servers send "stop" although the answer has calls.
         let finish = if has_calls && finish == FinishReason::Stop { FinishReason::ToolCalls } else { finish };
         if parts.iter().any(|part| matches!(part, GeneratedPart::ToolCall { name, .. } if name.is_empty())) {
             return Err(failure::retryable(FailureKind::Malformed, "the answer has a tool call without a name"));
@@ -114,7 +114,7 @@ impl Assembler {
 }
 
 impl Part {
-    /// `None` for a part that says nothing: providers refuse empty text when it is sent back.
+    /// `None` for an empty part: providers refuse empty text when it is sent back.
     fn finish(self, key: PartKey, protocol: &str) -> Option<GeneratedPart> {
         match key {
             PartKey::Text(_) if self.text.is_empty() => None,
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_providers_own_block_stands_where_it_began_and_is_the_last_that_was_told() {
+    fn a_providers_own_block_keeps_its_place_and_its_last_value() {
         let answer = assemble([
             Delta::Opaque { index: 0, block: json!({"status": "running"}) },
             text(0, "Found."),
@@ -279,8 +279,8 @@ mod tests {
 
     #[test]
     fn an_end_mark_makes_up_for_a_missing_reason_unless_nothing_came() {
-        let said = vec![GeneratedPart::Text { text: "done".to_owned() }];
-        assert_eq!(assemble([text(0, "done"), Delta::End]), Ok(generation(said, FinishReason::Stop)));
+        let parts = vec![GeneratedPart::Text { text: "done".to_owned() }];
+        assert_eq!(assemble([text(0, "done"), Delta::End]), Ok(generation(parts, FinishReason::Stop)));
         let failure = assemble([text(0, ""), Delta::End]).unwrap_err();
         assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Connection, true));
     }

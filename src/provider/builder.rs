@@ -1,4 +1,6 @@
-//! Builds a [`Provider`]: settings and variables become an address, credentials and headers, checked once.
+//! [`Provider`] and its construction: settings and variables become an address, credentials and headers, checked once.
+//!
+//! Called by `runtime` for each provider that experts use. Sending and reading an answer is left to `generate`.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -20,16 +22,16 @@ use crate::provider::vendor::endpoint::EndpointInputs;
 use crate::provider::vendor::{self, KeyVariable, Vendor, WithoutKey};
 use crate::provider::{EncodedRequest, Protocol, ProviderError};
 
-/// Tokens of an answer, without reasoning, that every model can give: the smallest maximum of those in use, and the
-/// original library's number where it knew nothing.
+/// The output limit, without reasoning, of a model that the catalogue does not know: the smallest maximum of the models
+/// in use, and the original library's number for unknown ones.
 const UNKNOWN_MAX_OUTPUT: u64 = 4096;
 
-/// A vendor that can be asked: its row, its wire protocol at this address, credentials, and the way there.
+/// A vendor ready for requests: its row, its wire protocol at this address, credentials and transport.
 pub struct Provider {
     pub(super) vendor: &'static Vendor,
     pub(super) protocol: Box<dyn Protocol>,
     pub(super) transport: Arc<dyn Transport>,
-    /// Knows the key and every header value, for messages; learns tokens as they are fetched.
+    /// Holds the key and every header value, to mask them in messages; tokens are added as they are fetched.
     redactor: RwLock<Redactor>,
     pub(super) limits: GenerationTimeouts,
     catalogue: Arc<Catalogue>,
@@ -40,8 +42,8 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// A provider with the key that the environment holds, or with what finds credentials when they are needed. Nothing
-    /// is sent yet.
+    /// Returns a provider with the key that the environment holds, or with a source of credentials for later. Nothing is
+    /// sent yet.
     ///
     /// # Errors
     /// [`ProviderError`]: no such provider in this version, no key, or an address or header that cannot be used.
@@ -58,10 +60,10 @@ impl Provider {
         Self::assemble(vendor, place, base_url, credentials, transport)
     }
 
-    /// A provider without a key, for a transport that answers from a recording.
+    /// Returns a provider without a key, for a transport that answers from a recording.
     ///
     /// # Errors
-    /// As [`Provider::connect`], but for the key and for what an address is made of.
+    /// As [`Provider::connect`], except for a missing key or a missing part of the address.
     pub fn connect_without_key(
         name: ProviderName,
         setting: &ProviderSetting,
@@ -71,20 +73,20 @@ impl Provider {
         let vendor = vendor::vendor(name);
         let place = EndpointInputs { setting, environment };
         let base_url = match (vendor.address)(place) {
-            // Nothing is sent there.
+            // A placeholder does: nothing is sent there.
             Err(ProviderError::MissingPlace { .. }) => BaseUrl::parse(vendor.example, "baseUrl")?,
             other => other?,
         };
         Self::assemble(vendor, place, base_url, Credentials::None { check: "the recording" }, transport)
     }
 
-    /// The same provider with other limits on silence.
+    /// Returns the same provider with other limits on silence.
     #[must_use]
     pub fn with_timeouts(self, limits: GenerationTimeouts) -> Self {
         Self { limits, ..self }
     }
 
-    /// The same provider with other knowledge of models than what this version comes with.
+    /// Returns the same provider with another catalogue than the built-in one.
     #[must_use]
     pub fn with_catalogue(self, catalogue: Arc<Catalogue>) -> Self {
         Self { catalogue, ..self }
@@ -127,41 +129,41 @@ impl Provider {
         })
     }
 
-    /// Which provider this is.
+    /// The provider's name.
     pub fn name(&self) -> ProviderName {
         self.vendor.name
     }
 
-    /// The wire protocol it is spoken to in, e.g. `anthropic-messages`.
+    /// The name of its wire protocol, e.g. `anthropic-messages`.
     pub fn protocol_name(&self) -> &'static str {
         self.protocol.name()
     }
 
-    /// The model that stands for `tier`; [`ModelTier::Middle`] when nobody asks for one.
+    /// The model of a tier.
     ///
     /// # Errors
-    /// [`ProviderError::NoDefaultModel`] where models are named by their owner.
+    /// [`ProviderError::NoDefaultModel`] where the user names the models, as on Azure.
     pub fn default_model(&self, tier: ModelTier) -> Result<&str, ProviderError> {
         let provider = self.name();
         self.catalogue.tier(provider, tier).ok_or(ProviderError::NoDefaultModel { provider })
     }
 
-    /// What is known of `model`.
+    /// The catalogue's entry for `model`.
     pub fn model(&self, model: &str) -> Option<&Model> {
         self.catalogue.model(self.name(), model)
     }
 
-    /// Whether models have the provider's own names, not their owners', as deployments and local models do.
+    /// Returns true when models have the provider's own names. Deployments and local models have names that users give.
     pub fn names_its_models(&self) -> bool {
         !matches!(self.name(), ProviderName::AzureOpenAi | ProviderName::Ollama)
     }
 
-    /// Whether it is asked at the vendor's own address.
+    /// Returns true when the address is the vendor's own.
     pub fn is_at_home(&self) -> bool {
         self.vendor.home.is_some_and(|domain| self.base_url.is_within(domain))
     }
 
-    /// The ids of the models that are known.
+    /// The ids of the models in the catalogue.
     pub fn known_models(&self) -> impl Iterator<Item = &str> {
         self.catalogue.models(self.name()).map(|model| model.id.as_str())
     }
@@ -171,7 +173,7 @@ impl Provider {
         self.model(model)?.context_window
     }
 
-    /// The limit on the answer to send, `None` where the provider needs none (it then uses the model's own).
+    /// The limit on the answer to send; `None` where the provider needs none and uses the model's own.
     ///
     /// For a known model its maximum. For an unknown one the vendor's fallback, with room for the reasoning, which
     /// counts as output.
@@ -181,8 +183,8 @@ impl Provider {
         Some(known.unwrap_or_else(|| fallback.saturating_add(reasoning.tokens().unwrap_or(0))))
     }
 
-    /// The most that `model` answers with, reasoning included: what is set aside of a budget for an answer, and then sent
-    /// as its limit. For an unknown model a number that any takes.
+    /// The most tokens that `model` answers with, reasoning included: set aside of a budget before a request, and then
+    /// sent as its limit. For an unknown model a number that every model accepts.
     pub fn output_bound(&self, model: &str, reasoning: ReasoningBudget) -> u64 {
         self.max_output_tokens(model, reasoning)
             .or_else(|| self.model(model)?.max_output_tokens)
@@ -202,7 +204,7 @@ impl Provider {
         Ok(request)
     }
 
-    /// `text` without any secret that is known.
+    /// `text` with every known secret masked.
     pub(super) fn redacted(&self, text: &str) -> String {
         self.redactor.read().unwrap_or_else(PoisonError::into_inner).text(text)
     }
@@ -218,18 +220,18 @@ impl Provider {
     }
 }
 
-/// What `vendor` is shown: what the user's own headers say, else the key, else what its row says.
+/// The credentials for `vendor`: the user's own headers, else the key, else the source that its row names.
 fn credentials(
     vendor: &Vendor,
     place: EndpointInputs<'_>,
     transport: &Arc<dyn Transport>,
 ) -> Result<Credentials, ProviderError> {
     let EndpointInputs { setting, environment } = place;
-    let is_shown = |name: &String| {
+    let is_credential = |name: &String| {
         let is_key_header = |key: &KeyVariable| name.eq_ignore_ascii_case(key.1.header());
         name.eq_ignore_ascii_case("authorization") || vendor.keys.iter().any(is_key_header)
     };
-    if setting.headers.keys().any(is_shown) {
+    if setting.headers.keys().any(is_credential) {
         return Ok(Credentials::None { check: "the headers in [provider.setting]" });
     }
     if let Some((KeyVariable(variable, scheme), key)) = vendor.key(environment) {
@@ -240,7 +242,7 @@ fn credentials(
         return Ok(Credentials::Key { variable, scheme: *scheme, key });
     }
     match vendor.without_key {
-        WithoutKey::Goes => Ok(Credentials::None { check: vendor.keys.first().map_or("the server", |key| key.0) }),
+        WithoutKey::NotNeeded => Ok(Credentials::None { check: vendor.keys.first().map_or("the server", |key| key.0) }),
         WithoutKey::Fails => Err(ProviderError::MissingKey {
             variable: vendor.keys.first().map_or("the key", |key| key.0),
             provider: vendor.name,
@@ -274,7 +276,7 @@ fn google(vendor: &Vendor, _: EndpointInputs<'_>, _: &Arc<dyn Transport>) -> Res
     Err(ProviderError::FeatureMissing { provider: vendor.name, feature: "google-cloud", remedy })
 }
 
-/// The project that Google's credentials belong to, as far as a file says.
+/// The project that Google's credentials belong to, when a file names it.
 #[cfg(feature = "google-cloud")]
 pub(super) fn project_of_credentials(environment: &Environment) -> Option<String> {
     auth::google::project(environment)
@@ -290,7 +292,7 @@ fn is_valid_header((name, value): &(String, String)) -> bool {
         && reqwest::header::HeaderValue::try_from(value.as_str()).is_ok()
 }
 
-/// Names what is asked, never the key.
+/// Shows name, protocol and address, never the key.
 impl std::fmt::Debug for Provider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Provider")
@@ -462,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn only_anthropic_is_told_how_much_it_may_answer() {
+    fn only_anthropic_is_sent_a_limit_on_the_answer() {
         let setting = ProviderSetting::default();
         let anthropic = connect(ProviderName::Anthropic, &setting, &[("ANTHROPIC_API_KEY", "k")]).unwrap();
         assert_eq!(anthropic.max_output_tokens("claude-sonnet-4-5", ReasoningBudget::High), Some(64_000));

@@ -4,13 +4,13 @@ use std::sync::{Arc, LazyLock};
 
 use crate::model::Catalogue;
 
-/// Read when first needed.
+/// Parsed on first use.
 static BUILT_IN: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
     // A test reads it, so that this never falls back.
     Arc::new(Catalogue::parse(include_str!("models.toml"), "the built-in catalogue").unwrap_or_default())
 });
 
-/// The models that this version knows.
+/// The catalogue of this version.
 pub fn built_in() -> Arc<Catalogue> {
     Arc::clone(&BUILT_IN)
 }

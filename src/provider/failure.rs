@@ -1,7 +1,7 @@
-//! What an error answer means: its kind, whether it can pass, how long to wait, and what to show.
+//! [`GenerationFailure`]s of error answers: their kind, whether a retry can help, the wait and the message.
 //!
-//! Reads heads and bodies that were received already. Protocols find their own message in a body, and tell errors in
-//! mid-stream by themselves.
+//! Called by `generate` with heads and bodies already received. Finding the message in a body, and errors in
+//! mid-stream, are left to the protocols.
 
 use jiff::fmt::rfc2822;
 
@@ -15,19 +15,19 @@ use crate::provider::retry::LONGEST_DELAY;
 const MESSAGE_LIMIT: usize = 2000;
 /// Most characters shown of an error body that is no JSON.
 const RAW_BODY_LIMIT: usize = 300;
-/// Codes with which OpenAI and those who imitate it tell that the account, not the moment, is the trouble. They come
-/// with status 429, but waiting does not help.
+/// Codes with which OpenAI and its imitators report that the account, not the load, is the problem. They come with
+/// status 429, but waiting does not help.
 const ACCOUNT_CODES: [&str; 4] =
     ["insufficient_quota", "billing_hard_limit_reached", "billing_not_active", DAILY_QUOTA];
-/// The code of a quota that is spent for the day; Google tells it only by the quota's name.
+/// The code of a quota that is spent for the day; Google shows it only by the quota's name.
 pub const DAILY_QUOTA: &str = "daily_quota";
 
-/// Names that providers have for a conversation that does not fit the model's context window.
+/// Error codes for a conversation that does not fit the model's context window.
 const OVERFLOW_NAMES: [&str; 3] =
     ["context_length_exceeded", "exceed_context_size_error", "model_context_window_exceeded"];
-/// What the messages of such refusals contain, in lower case, where no name tells it: Anthropic (twice: the prompt
-/// alone, the prompt and `max_tokens`), Bedrock, OpenAI, OpenAI and most of its imitators,
-/// Gemini, llama.cpp, xAI, Groq, Mistral.
+/// Fragments, in lower case, of the messages of such refusals where no code shows it: Anthropic (twice: the prompt alone,
+/// the prompt and `max_tokens`), Bedrock, OpenAI, OpenAI and most of its imitators, Gemini, llama.cpp, xAI, Groq,
+/// Mistral.
 const OVERFLOW_MESSAGES: [&str; 10] = [
     "prompt is too long",
     "exceed context limit",
@@ -41,20 +41,20 @@ const OVERFLOW_MESSAGES: [&str; 10] = [
     "too large for model with",
 ];
 
-/// Whether a request was refused because the conversation does not fit the model's context window. To be asked of
-/// refusals that cannot pass only: limits on tokens per minute are told in similar words.
+/// Returns true when a request was refused because the conversation does not fit the model's context window. For
+/// refusals that no retry helps only: limits on tokens per minute are reported in similar words.
 pub fn is_context_overflow<'a>(names: impl IntoIterator<Item = &'a str>, message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     names.into_iter().any(|name| OVERFLOW_NAMES.contains(&name))
         || OVERFLOW_MESSAGES.iter().any(|part| message.contains(part))
 }
 
-/// A failure that can pass.
+/// A failure that a retry may cure.
 pub fn retryable(kind: FailureKind, message: impl Into<String>) -> GenerationFailure {
     GenerationFailure { is_retryable: true, ..lasting(kind, message) }
 }
 
-/// A failure that meets the same request again.
+/// A failure that the same request would meet again.
 pub fn lasting(kind: FailureKind, message: impl Into<String>) -> GenerationFailure {
     GenerationFailure {
         kind,
@@ -76,25 +76,25 @@ impl From<TransportError> for GenerationFailure {
     }
 }
 
-/// The failure that an answer with an error status means. `header` finds a header by its name in lower case; `told` is
-/// what the protocol found in `body`.
+/// The failure for an answer with an error status. `header` finds a header by its name in lower case; `reported` is the
+/// error that the protocol found in `body`.
 pub fn of_status<'a>(
     status: u16,
     header: impl Fn(&str) -> Option<&'a str>,
     body: &[u8],
-    told: Option<ErrorBody>,
+    reported: Option<ErrorBody>,
 ) -> GenerationFailure {
-    let code = told.as_ref().and_then(|told| told.code.clone());
-    let asked_ms = told.as_ref().and_then(|told| told.retry_after_ms);
+    let code = reported.as_ref().and_then(|error| error.code.clone());
+    let asked_ms = reported.as_ref().and_then(|error| error.retry_after_ms);
     let (kind, is_retryable) = kind_of_status(status, code.as_deref());
-    let mut message = match told.map(|told| told.message).filter(|message| !message.trim().is_empty()) {
+    let mut message = match reported.map(|error| error.message).filter(|message| !message.trim().is_empty()) {
         Some(message) => message,
         None => match raw_text(body) {
             Some(text) => format!("HTTP status {status}: {text}"),
             None => format!("HTTP status {status} without an explanation"),
         },
     };
-    // Some servers fail on it instead of refusing it, which is no reason to ask again.
+    // Some servers fail with 500 on an overflow instead of refusing it; a retry would fail again.
     let may_overflow = matches!(kind, FailureKind::InvalidRequest) || status == 500;
     let (kind, is_retryable) = if may_overflow && is_context_overflow(code.as_deref(), &message) {
         (FailureKind::ContextOverflow, false)
@@ -112,7 +112,7 @@ pub fn of_status<'a>(
     GenerationFailure { status_code: Some(status), is_retryable, retry_after_ms, ..lasting(kind, message) }
 }
 
-/// What stands in place of an answer that is a web page.
+/// The failure for an answer that is a web page.
 pub fn of_page(status: u16, body: &[u8]) -> GenerationFailure {
     let page = raw_text(body).unwrap_or_else(|| "an empty page".to_owned());
     let message = format!("the server answered with {page}; check the base URL");
@@ -130,19 +130,19 @@ pub fn shortened(text: &str, limit: usize) -> String {
 fn kind_of_status(status: u16, code: Option<&str>) -> (FailureKind, bool) {
     match status {
         401 | 403 => (FailureKind::Authentication, false),
-        // Google's word for a wrong key.
+        // Google's code for a wrong key.
         400 if code == Some("API_KEY_INVALID") => (FailureKind::Authentication, false),
         402 => (FailureKind::RateLimit, false),
         404 => (FailureKind::NotFound, false),
         408 => (FailureKind::Timeout, true),
         429 => (FailureKind::RateLimit, !code.is_some_and(|code| ACCOUNT_CODES.contains(&code))),
-        // 424 is Bedrock's for a model that failed on a request that was taken.
+        // 424 is Bedrock's status for a model that failed on an accepted request.
         409 | 424 | 500.. => (FailureKind::Provider, true),
         _ => (FailureKind::InvalidRequest, false),
     }
 }
 
-/// How long the provider asks to wait: `retry-after-ms` (OpenAI, Azure), else `retry-after` in seconds or as a date
+/// The wait that the provider asks for: `retry-after-ms` (OpenAI, Azure), else `retry-after` in seconds or as a date
 /// (RFC 9110, section 10.2.3). A date is measured from the answer's own `date`, so that no clock is read here.
 fn retry_after_ms<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<u64> {
     if let Some(ms) = header("retry-after-ms").and_then(|text| milliseconds(text, 1.0)) {
@@ -163,7 +163,7 @@ fn milliseconds(text: &str, unit_ms: f64) -> Option<u64> {
     (number.is_finite() && number >= 0.0).then(|| (number * unit_ms).ceil() as u64)
 }
 
-/// A body that no protocol could read: an HTML page in a few words, other text shortened, nothing for nothing.
+/// A body that no protocol could read: an HTML page by its title, other text shortened; `None` for an empty body.
 fn raw_text(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
@@ -198,33 +198,34 @@ mod tests {
         status: u16,
         headers: &[(&str, &'static str)],
         body: &str,
-        told: Option<ErrorBody>,
+        reported: Option<ErrorBody>,
     ) -> GenerationFailure {
         let header = |name: &str| headers.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
-        of_status(status, header, body.as_bytes(), told)
+        of_status(status, header, body.as_bytes(), reported)
     }
 
-    fn told(message: &str, code: &str) -> ErrorBody {
+    fn reported(message: &str, code: &str) -> ErrorBody {
         ErrorBody { message: message.to_owned(), code: Some(code.to_owned()), ..ErrorBody::default() }
     }
 
     #[test]
-    fn a_body_may_say_how_long_to_wait_and_a_header_goes_before() {
-        let told = || Some(ErrorBody { retry_after_ms: Some(34_000), ..told("slow down", "RESOURCE_EXHAUSTED") });
-        assert_eq!(failure_for(429, &[], "", told()).retry_after_ms, Some(34_000));
-        assert_eq!(failure_for(429, &[("retry-after", "2")], "", told()).retry_after_ms, Some(2000));
+    fn a_header_with_a_wait_takes_precedence_over_the_body() {
+        let slow_down =
+            || Some(ErrorBody { retry_after_ms: Some(34_000), ..reported("slow down", "RESOURCE_EXHAUSTED") });
+        assert_eq!(failure_for(429, &[], "", slow_down()).retry_after_ms, Some(34_000));
+        assert_eq!(failure_for(429, &[("retry-after", "2")], "", slow_down()).retry_after_ms, Some(2000));
     }
 
     #[test]
-    fn a_wrong_key_is_told_by_its_name_too() {
-        let failure = failure_for(400, &[], "", Some(told("API key not valid.", "API_KEY_INVALID")));
+    fn a_wrong_key_is_recognised_by_its_code_too() {
+        let failure = failure_for(400, &[], "", Some(reported("API key not valid.", "API_KEY_INVALID")));
         assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Authentication, false));
-        let failure = failure_for(429, &[], "", Some(told("Quota exceeded.", DAILY_QUOTA)));
+        let failure = failure_for(429, &[], "", Some(reported("Quota exceeded.", DAILY_QUOTA)));
         assert_eq!((failure.kind, failure.is_retryable), (FailureKind::RateLimit, false));
     }
 
     #[test]
-    fn a_status_tells_kind_and_whether_it_can_pass() {
+    fn a_status_gives_kind_and_retryability() {
         use FailureKind::{Authentication, InvalidRequest, NotFound, Provider, RateLimit, Timeout};
         let expected = [
             (400, InvalidRequest, false),
@@ -243,14 +244,14 @@ mod tests {
             (529, Provider, true),
         ];
         for (status, kind, is_retryable) in expected {
-            let failure = failure_for(status, &[], "{}", Some(told("no", "some_error")));
+            let failure = failure_for(status, &[], "{}", Some(reported("no", "some_error")));
             let wanted = GenerationFailure { status_code: Some(status), is_retryable, ..lasting(kind, "no") };
             assert_eq!(failure, wanted);
         }
     }
 
     #[test]
-    fn a_conversation_that_does_not_fit_is_told_apart_whoever_says_so() {
+    fn a_conversation_that_does_not_fit_is_recognised_in_each_vendors_words() {
         for (status, message, code) in [
             (400, "prompt is too long: 208310 tokens > 200000 maximum", "invalid_request_error"),
             (
@@ -273,7 +274,7 @@ mod tests {
             (413, "Please reduce the length of the messages or completion.", "invalid_request_error"),
             (422, "Prompt contains 65673 tokens, too large for model with 32768 maximum context length", "3051"),
         ] {
-            let failure = failure_for(status, &[], "", Some(told(message, code)));
+            let failure = failure_for(status, &[], "", Some(reported(message, code)));
             let wanted =
                 GenerationFailure { status_code: Some(status), ..lasting(FailureKind::ContextOverflow, message) };
             assert_eq!(failure, wanted);
@@ -285,7 +286,7 @@ mod tests {
             (401, "prompt is too long for this key", "e"),
         ] {
             assert_ne!(
-                failure_for(status, &[], "", Some(told(message, code))).kind,
+                failure_for(status, &[], "", Some(reported(message, code))).kind,
                 FailureKind::ContextOverflow,
                 "{message}"
             );
@@ -295,7 +296,7 @@ mod tests {
     #[test]
     fn an_exhausted_quota_does_not_pass() {
         assert!(
-            !failure_for(429, &[], "", Some(told("You exceeded your current quota", "insufficient_quota")))
+            !failure_for(429, &[], "", Some(reported("You exceeded your current quota", "insufficient_quota")))
                 .is_retryable
         );
     }
@@ -315,9 +316,9 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_is_too_long_is_told() {
+    fn a_wait_that_is_too_long_is_reported() {
         let failure =
-            failure_for(429, &[("retry-after", "3600")], "", Some(told("Quota used up.", "rate_limit_error")));
+            failure_for(429, &[("retry-after", "3600")], "", Some(reported("Quota used up.", "rate_limit_error")));
         assert_eq!(failure.message, "Quota used up. (the provider asks to wait 3600 s)");
     }
 

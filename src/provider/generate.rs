@@ -1,6 +1,6 @@
-//! One generation: a request sent, its answer read, watched and put together.
+//! [`Provider::generate`]: sends one request, reads its answer within time limits and assembles it.
 //!
-//! Waits only within limits and asks only once; whether to ask again is the caller's decision
+//! Called by `runtime` for every generation. Whether a failed request is sent again is left to the caller
 //! ([`retry::delay`](crate::provider::retry::delay)).
 
 use std::time::Duration;
@@ -18,19 +18,19 @@ use crate::provider::{Decoder, Framing, Protocol, Provider, failure, tool_names}
 
 /// Most bytes of an error body that are read; providers' errors have a few hundred.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
-/// Time for an error body: its message is not worth more.
+/// Time for an error body: its message is not worth a longer wait.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of one answer. One of 128000 tokens, each in a chunk of its own of some 300 bytes, has about 40 MB.
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 
 impl Provider {
-    /// Asks for one answer and tells `on_delta` of each piece as it comes. `timeout` is for the whole; [`GenerationTimeouts`](crate::provider::GenerationTimeouts)
-    /// are for silence in between.
+    /// Requests one answer and passes each piece to `on_delta` as it arrives. `timeout` limits the whole answer,
+    /// [`GenerationTimeouts`](crate::provider::GenerationTimeouts) limit the silence within it.
     ///
     /// Dropping the future closes the connection and leaves nothing behind.
     ///
     /// # Errors
-    /// [`GenerationFailure`], without secrets. What had streamed before is lost.
+    /// [`GenerationFailure`], without secrets. The pieces that had streamed before are lost.
     pub async fn generate(
         &self,
         request: &GenerateRequest<'_>,
@@ -60,11 +60,11 @@ impl Provider {
         Ok(tool_names::restored(answer, request.tools))
     }
 
-    /// The failure that an error status means, with what to do about it where that is known.
+    /// The failure for an error status, with a remedy where one is known.
     async fn refusal(&self, response: &mut HttpResponse, model: &str) -> GenerationFailure {
         let body = error_body(response.body.as_mut()).await;
-        let told = self.protocol.read_error(&body);
-        let failure = failure::of_status(response.status, |name| response.header(name), &body, told);
+        let reported = self.protocol.read_error(&body);
+        let failure = failure::of_status(response.status, |name| response.header(name), &body, reported);
         let message = match failure.kind {
             FailureKind::Authentication => format!("{} (check {})", failure.message, self.credentials.hint()),
             FailureKind::NotFound => format!("{} (check the model {model} and the base URL)", failure.message),
@@ -73,7 +73,7 @@ impl Provider {
         GenerationFailure { message, ..failure }
     }
 
-    /// The failure of an answer that says by its type that it is no stream.
+    /// The failure of an answer whose content type shows that it is no stream.
     async fn no_stream(&self, response: &mut HttpResponse) -> Option<GenerationFailure> {
         let content_type = response.header("content-type").unwrap_or_default().to_ascii_lowercase();
         let framing = self.protocol.framing();
@@ -104,7 +104,7 @@ async fn error_body(body: &mut dyn Body) -> Vec<u8> {
     while bytes.len() < ERROR_BODY_LIMIT && Instant::now() < end {
         match timeout_at(end, body.chunk()).await {
             Ok(Ok(Some(chunk))) => bytes.extend(chunk),
-            // What came says more than how it ended.
+            // The bytes that arrived are worth more than the way they ended.
             Ok(Ok(None) | Err(_)) | Err(_) => break,
         }
     }
@@ -112,7 +112,7 @@ async fn error_body(body: &mut dyn Body) -> Vec<u8> {
     bytes
 }
 
-/// An answer as it is read.
+/// The reading of one answer.
 struct Reading {
     framer: Framer,
     decoder: Box<dyn Decoder>,
@@ -142,7 +142,7 @@ impl Reading {
             match chunk {
                 Ok(Ok(Some(chunk))) => self.take(&chunk, on_delta)?,
                 Ok(Ok(None)) => break,
-                // All that was said is there: paying for it again would be a waste.
+                // The whole answer is there: paying for it again would be a waste.
                 Ok(Err(_)) | Err(_) if self.assembler.has_finished() => break,
                 Ok(Err(error)) => return Err(error.into()),
                 Err(expired) => return Err(expired),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deltas_are_told_in_order() {
+    async fn deltas_are_passed_on_in_order() {
         let transport = Arc::new(Script::from_reply(ScriptedReply::stream([Chunk::text(STREAM)])));
         let environment = environment(&[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")]);
         let setting = ProviderSetting::default();
@@ -349,15 +349,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_cut_or_a_stall_after_the_reason_loses_nothing_but_usage() {
-        let (said, _) = STREAM.split_at(STREAM.find("data: {\"choices\":[],").unwrap());
+        let (start, _) = STREAM.split_at(STREAM.find("data: {\"choices\":[],").unwrap());
         let expected = Generation { usage: None, context_tokens: None, ..whole_answer() };
-        assert_eq!(answer(ScriptedReply::stream([Chunk::text(said), cut()])).await, Ok(expected.clone()));
+        assert_eq!(answer(ScriptedReply::stream([Chunk::text(start), cut()])).await, Ok(expected.clone()));
         let limits = GenerationTimeouts { after_finish: Duration::from_millis(10), ..GenerationTimeouts::default() };
-        assert_eq!(ask(ScriptedReply::stream([Chunk::text(said), Chunk::Never]), AMPLE, limits).await, Ok(expected));
+        assert_eq!(ask(ScriptedReply::stream([Chunk::text(start), Chunk::Never]), AMPLE, limits).await, Ok(expected));
     }
 
     #[tokio::test]
-    async fn a_cut_in_mid_answer_tells_its_cause() {
+    async fn a_cut_in_mid_answer_shows_its_cause() {
         let (half, _) = STREAM.split_at(200);
         let failure = answer(ScriptedReply::stream([Chunk::text(half), cut()])).await.unwrap_err();
         assert_eq!(failure, failure::retryable(FailureKind::Connection, "cut off"));
@@ -372,16 +372,16 @@ mod tests {
         assert_eq!(message(ScriptedReply::silent(), short * 2, limits).await, first);
         assert_eq!(message(ScriptedReply::stream([Chunk::Never]), short * 2, limits).await, first);
         let limits = GenerationTimeouts { between_data: short, ..GenerationTimeouts::default() };
-        let said = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
+        let start = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
         let stalled = "timeout: the answer stalled, no data for 20ms";
-        assert_eq!(message(ScriptedReply::stream([said, Chunk::Never]), AMPLE, limits).await, stalled);
+        assert_eq!(message(ScriptedReply::stream([start, Chunk::Never]), AMPLE, limits).await, stalled);
     }
 
     #[tokio::test]
     async fn keep_alives_are_no_data_however_many_come() {
         let limits = GenerationTimeouts { between_data: Duration::from_millis(20), ..GenerationTimeouts::default() };
-        let said = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n: keep-alive\n\n");
-        let reply = ScriptedReply::stream([said, Chunk::Forever(": keep-alive\n\n")]);
+        let start = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n: keep-alive\n\n");
+        let reply = ScriptedReply::stream([start, Chunk::Forever(": keep-alive\n\n")]);
         let failure = ask(reply, AMPLE, limits).await.unwrap_err();
         let message = "timeout: the answer stalled, no data for 20ms (only signs of life came)";
         assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refusals_tell_the_providers_message_and_what_to_check_but_no_key() {
+    async fn refusals_show_the_providers_message_and_what_to_check_but_no_key() {
         let body = format!("{{\"error\":{{\"message\":\"Wrong key {KEY}\",\"code\":\"invalid_api_key\"}}}}");
         let failure = answer(ScriptedReply::new(401, &[], [Chunk::text(&body)])).await.unwrap_err();
         let message = "Wrong key [redacted] (check OPENAI_API_KEY)";
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_busy_provider_is_asked_again_when_it_says() {
+    async fn a_busy_provider_is_retried_after_the_wait_it_asks_for() {
         let body = Chunk::text("{\"error\":{\"message\":\"Slow down\",\"code\":\"rate_limit_exceeded\"}}");
         let failure = answer(ScriptedReply::new(429, &[("retry-after", "7")], [body])).await.unwrap_err();
         let expected = GenerationFailure {
@@ -423,14 +423,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_body_is_read_so_far_and_no_further() {
-        let failure = answer(ScriptedReply::new(500, &[], [Chunk::Forever("too much to say ")])).await.unwrap_err();
-        assert!(failure.message.starts_with("HTTP status 500: too much to say"));
+        let failure = answer(ScriptedReply::new(500, &[], [Chunk::Forever("too much to show ")])).await.unwrap_err();
+        assert!(failure.message.starts_with("HTTP status 500: too much to show"));
         let failure = answer(ScriptedReply::new(500, &[], [Chunk::text("broken"), cut()])).await.unwrap_err();
         assert_eq!(failure.message, "HTTP status 500: broken");
     }
 
     #[tokio::test]
-    async fn what_says_that_it_is_no_stream_is_not_read_as_one() {
+    async fn an_answer_labelled_as_no_stream_is_not_read_as_one() {
         let reply = |kind, body| ScriptedReply::new(200, &[("content-type", kind)], [Chunk::text(body)]);
         let page = answer(reply("text/html; charset=utf-8", "<title>Log in</title>")).await.unwrap_err();
         let message = "the server answered with an HTML page titled \"Log in\"; check the base URL";
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_in_bedrocks_words_is_told_by_its_status() {
+    async fn a_refusal_in_bedrocks_words_is_classified_by_its_status() {
         let body = Chunk::text("{\"message\":\"Too many tokens.\"}");
         let failure =
             converse(ScriptedReply::new(429, &[("x-amzn-errortype", "ThrottlingException:http://x/")], [body])).await;

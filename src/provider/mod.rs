@@ -1,9 +1,10 @@
-//! Models behind one door: [`Provider::generate`].
+//! [`Provider`]: one interface to every model, [`Provider::generate`].
 //!
 //! A provider is a vendor (a row: address, key variable, quirks), a wire protocol (a pure codec) and a transport (the
-//! one place that talks to a server). Retry policy, time limits and redaction exist once, for all.
+//! only code that opens a connection to a server). Retry policy, time limits and redaction exist once, for all.
 //!
-//! One call is one request: waiting and asking again ([`retry`]) is the caller's, who tells the user of it.
+//! `runtime` calls it, one request per call. Waiting and sending again ([`retry`]) is left to the caller, which reports
+//! it to the user.
 
 use crate::generation::{Delta, GenerateRequest, GenerationFailure};
 use crate::setting::ProviderName;
@@ -35,21 +36,21 @@ pub use vendor::choose;
 pub use vendor::detect::find;
 pub use vendor::variables::vendor_variables;
 
-/// One wire protocol: pure functions between our words and a server's bytes.
+/// One wire protocol: pure functions between this crate's types and a server's bytes.
 pub trait Protocol: Send + Sync {
     /// The protocol's name in thinking parts and cassettes, e.g. `anthropic-messages`.
     fn name(&self) -> &'static str;
 
-    /// What to send: path below the base URL, extra headers, JSON body.
+    /// Returns the request to send: path below the base URL, extra headers, JSON body.
     fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest;
 
-    /// How the answer's bytes are cut into frames.
+    /// The way the answer's bytes are cut into frames.
     fn framing(&self) -> Framing;
 
     /// A fresh decoder for one answer.
     fn decoder(&self) -> Box<dyn Decoder>;
 
-    /// The tools of these that go out in a request: those that the provider runs itself when asked in this protocol.
+    /// The tools that the provider itself can run when a request in this protocol asks for them.
     fn native_support(&self) -> NativeSupport {
         NativeSupport::default()
     }
@@ -60,14 +61,14 @@ pub trait Protocol: Send + Sync {
 
 /// Turns one answer's frames into deltas.
 pub trait Decoder: Send {
-    /// Decodes one frame; an empty list for frames that say nothing (pings).
+    /// Decodes one frame; an empty list for frames without content (pings).
     ///
     /// # Errors
-    /// The failure that the frame reports, or that it is not what the protocol says.
+    /// The failure that the frame reports, or one for a frame that the protocol does not allow.
     fn frame(&mut self, frame: &Frame) -> Result<Vec<Delta>, GenerationFailure>;
 }
 
-/// How bytes become frames.
+/// The form of an answer's frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// Server-sent events (WHATWG HTML, "Server-sent events").
@@ -84,9 +85,9 @@ pub struct Frame {
     /// The SSE `event:` field, or the type of an AWS event, exception or error, when there was one.
     pub event: Option<String>,
     /// The data: the SSE `data:` lines joined, the line, or an AWS message's payload. An AWS error has none; its
-    /// message stands here as `{"message": ..}`, which is how exceptions tell theirs.
+    /// message is put here as `{"message": ..}`, the form of an exception's payload.
     pub data: String,
-    /// The framing itself says that this is no event but a failure: an AWS exception or error.
+    /// The framing itself marks this as a failure, not an event: an AWS exception or error.
     pub is_failure: bool,
 }
 
@@ -107,33 +108,33 @@ pub struct EncodedRequest {
     pub body: serde_json::Value,
 }
 
-/// What an error body says.
+/// The content of an error body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorBody {
     pub message: String,
     /// The provider's error type or code, e.g. `overloaded_error`, `insufficient_quota`.
     pub code: Option<String>,
-    /// How long the provider asks to wait, in milliseconds, where it says so in the body; a header goes before.
+    /// The wait that the body asks for, in milliseconds; a header with one takes precedence.
     pub retry_after_ms: Option<u64>,
 }
 
-/// Why a provider cannot be used. Nothing was sent.
+/// The reason why a provider cannot be used. Nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProviderError {
     #[error("{variable} is not set: provider {provider} needs a key; set it in the environment or in .env")]
     MissingKey { variable: &'static str, provider: ProviderName },
-    /// Nobody named a model, and none stands for the tier that is asked for.
+    /// No model was named, and the provider has none for the tier that is asked for.
     #[error("provider {provider} has no default model: name one (model in perstack.toml, or PERSTACK_MODEL)")]
     NoDefaultModel { provider: ProviderName },
     #[error(
-        "no model provider can be used: no key is set, and no Ollama answers; set {variables} in the environment or in .env"
+        "no model provider can be used: no key is set, and no Ollama server answers; set {variables} in the environment or in .env"
     )]
     NothingToUse { variables: String },
     /// A part of the address that the user must give.
-    #[error("{what} is not set: {why}; {remedy}")]
-    MissingPlace { what: &'static str, why: &'static str, remedy: &'static str },
-    /// A part of the address that would lead elsewhere.
+    #[error("{name} is not set: {reason}; {remedy}")]
+    MissingPlace { name: &'static str, reason: &'static str, remedy: &'static str },
+    /// A part of the address that would lead to another host.
     #[error("{origin} is {value:?}, which cannot be a part of an address; use letters, digits and -")]
     InvalidPlace { origin: &'static str, value: String },
     /// Does not show the key.
@@ -152,7 +153,7 @@ pub enum ProviderError {
 }
 
 impl ProviderError {
-    /// Whether it is about variables that are not there, as where keys are kept out of a check on purpose.
+    /// Returns true for a missing variable, as where keys are kept out of a check on purpose.
     pub fn is_about_environment(&self) -> bool {
         matches!(self, Self::MissingKey { .. } | Self::NothingToUse { .. } | Self::MissingPlace { .. })
     }

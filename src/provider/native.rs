@@ -1,4 +1,6 @@
-//! Tools and skills that a provider runs itself: what of them can be asked for, and what is said of the rest.
+//! [`NativeSupport`]: the tools and skills that a provider runs itself, and warnings about those that it does not.
+//!
+//! `runtime` shows the warnings before the first request. How a request asks for them is left to the wire protocols.
 
 use serde_json::Value;
 
@@ -6,17 +8,17 @@ use crate::generation::NativeTools;
 use crate::provider::Provider;
 use crate::setting::ProviderName;
 
-/// What a protocol can ask a provider to run.
+/// The tools and skills that requests in a protocol can ask for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NativeSupport {
     /// Names in `providerTools`.
     pub tools: &'static [&'static str],
-    /// Whether `providerSkills` can be loaded.
+    /// `providerSkills` can be loaded.
     pub skills: bool,
 }
 
 impl Provider {
-    /// What of `native` is not asked for and why, a sentence each; to be told once, before the first request.
+    /// Returns a sentence for each part of `native` that requests will leave out, to be shown once, before the first.
     pub fn native_warnings(&self, native: NativeTools<'_>) -> Vec<String> {
         warnings(self.name(), self.protocol.native_support(), native)
     }
@@ -26,7 +28,7 @@ fn warnings(provider: ProviderName, support: NativeSupport, native: NativeTools<
     let mut warnings = Vec::new();
     for name in native.tools {
         if !support.tools.contains(&name.as_str()) {
-            warnings.push(format!("provider {provider} does not run the tool {name} here; it is left out"));
+            warnings.push(format!("provider {provider} does not run the tool {name}; it is left out"));
         } else if name == "fileSearch" && vector_stores(native.options).is_none() {
             // The original's words.
             warnings.push(format!(
@@ -42,9 +44,7 @@ fn warnings(provider: ProviderName, support: NativeSupport, native: NativeTools<
         return warnings;
     }
     for skill in skills {
-        if let Err(why) = CustomSkill::read(skill) {
-            warnings.push(why);
-        }
+        warnings.extend(CustomSkill::read(skill).err());
     }
     warnings
 }
@@ -66,7 +66,7 @@ impl CustomSkill {
     /// the `skill_id` that the provider gave, and a `version` if it is not to be the latest.
     ///
     /// # Errors
-    /// Why the skill is left out, as a sentence.
+    /// A sentence with the reason why the skill is left out.
     pub(super) fn read(skill: &Value) -> Result<Option<Self>, String> {
         if skill.get("type").and_then(Value::as_str) != Some("custom") {
             return Ok(None);
@@ -108,22 +108,25 @@ mod tests {
 
     const SUPPORT: NativeSupport = NativeSupport { tools: &["webSearch", "fileSearch"], skills: true };
 
-    fn told(support: NativeSupport, tools: &[&str], options: &Value, skills: &Value) -> Vec<String> {
+    fn warned(support: NativeSupport, tools: &[&str], options: &Value, skills: &Value) -> Vec<String> {
         let tools: Vec<String> = tools.iter().map(|name| (*name).to_owned()).collect();
         let native = NativeTools { tools: &tools, options: Some(options), skills: Some(skills) };
         warnings(ProviderName::OpenAi, support, native)
     }
 
     #[test]
-    fn what_is_not_asked_for_is_told_by_name() {
+    fn what_is_left_out_is_warned_of_by_name() {
         let stores = json!({"fileSearch": {"vectorStoreIds": ["vs_1"]}});
         let skills = json!([{"type": "builtin", "skillId": "pdf"}]);
-        assert_eq!(told(SUPPORT, &["webSearch", "fileSearch"], &stores, &skills), Vec::<String>::new());
+        assert_eq!(warned(SUPPORT, &["webSearch", "fileSearch"], &stores, &skills), Vec::<String>::new());
         let files = "OpenAI fileSearch tool requires vectorStoreIds. Set \
                      providerToolOptions.fileSearch.vectorStoreIds to use this tool.";
-        assert_eq!(told(SUPPORT, &["fileSearch"], &json!({"fileSearch": {"vectorStoreIds": []}}), &json!([])), [files]);
         assert_eq!(
-            told(NativeSupport::default(), &["webSearch"], &json!({}), &skills),
+            warned(SUPPORT, &["fileSearch"], &json!({"fileSearch": {"vectorStoreIds": []}}), &json!([])),
+            [files]
+        );
+        assert_eq!(
+            warned(NativeSupport::default(), &["webSearch"], &json!({}), &skills),
             [
                 "provider openai does not run the tool webSearch here; it is left out",
                 "provider openai does not load providerSkills; they are left out",
@@ -139,7 +142,7 @@ mod tests {
         assert_eq!(read(r#"{"skill_id":"skill_1"}"#), of("skill_1", "latest"));
         assert_eq!(read(r#"{"skillId":"skill_1","version":"17"}"#), of("skill_1", "17"));
         assert_eq!(CustomSkill::read(&json!({"type": "builtin", "skillId": "pdf"})), Ok(None));
-        let bad = told(SUPPORT, &[], &json!({}), &json!([skill("{"), skill("{}")]));
+        let bad = warned(SUPPORT, &[], &json!({}), &json!([skill("{"), skill("{}")]));
         assert_eq!(bad.len(), 2);
         assert!(bad[0].starts_with("Invalid JSON in custom skill definition for \"owls\": "), "{bad:?}");
         assert!(bad[1].contains("\"owls\" has no skill_id"), "{bad:?}");

@@ -1,4 +1,6 @@
-//! How long to wait before a failed request is sent again, if at all. Pure: the caller waits, and tells the user so.
+//! [`delay`]: the wait before a failed request is sent again, if it is.
+//!
+//! Called by `runtime` after a failure. Pure: waiting, and reporting it to the user, is left to the caller.
 
 use std::time::Duration;
 
@@ -11,11 +13,11 @@ const FIRST_DELAY: Duration = Duration::from_secs(2);
 /// The longest wait, asked for or not (the original's limit of a reasonable `Retry-After`).
 pub const LONGEST_DELAY: Duration = Duration::from_mins(1);
 
-/// How long to wait after `failure`, when `failures_so_far` requests failed before it; `None` when sending the request
-/// again is of no use: the failure cannot pass, or the provider asks for more patience than [`LONGEST_DELAY`].
+/// Returns the wait after `failure`, when `failures_so_far` requests failed before it; `None` when sending the request
+/// again is of no use: the failure is lasting, or the provider asks for a longer wait than [`LONGEST_DELAY`].
 ///
-/// The wait lies between half and the whole of the exponential delay, by `seed`, so that runs that failed together do
-/// not come back together; what the provider asked for is the least.
+/// The wait lies between half and the whole of the exponential delay, by `seed`, so that Runs that failed together do
+/// not retry together. It is never shorter than the provider asked for.
 pub fn delay(failures_so_far: u32, failure: &GenerationFailure, seed: u64) -> Option<Duration> {
     if !failure.is_retryable {
         return None;

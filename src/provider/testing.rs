@@ -13,7 +13,7 @@ pub fn environment(pairs: &[(&str, &str)]) -> Environment {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// What a body gives at one reading.
+/// The result of one read of a body.
 pub enum Chunk {
     Bytes(Vec<u8>),
     /// These bytes at every reading from now on.
@@ -49,7 +49,7 @@ impl ScriptedReply {
     }
 }
 
-/// Gives its reply to the first request and silence to others, and keeps them all.
+/// Answers the first request with its reply, leaves the others without an answer, and records them all.
 pub struct Script {
     reply: Mutex<Option<HttpResponse>>,
     requests: Mutex<Vec<HttpRequest>>,

@@ -1,5 +1,7 @@
-//! Time limits on one answer: the whole, and silence within it. They count the time that this process runs: an answer is
-//! not given up, and paid for again, because its user pressed Ctrl-Z.
+//! [`GenerationTimeouts`]: time limits on one answer, for the whole and for silence within it.
+//!
+//! `generate` waits through [`Watch`]. Limits count the time that this process runs, so that an answer is not given up,
+//! and paid for again, because its user pressed Ctrl-Z.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,22 +17,22 @@ use crate::provider::failure;
 /// The longest time-out; keeps sums of times in range.
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(24 * 365);
 
-/// How long a server may be silent. Silence is the absence of *data*: keep-alive comments and pings do not end it.
+/// The longest silences of a server. Silence is the absence of *data*: keep-alive comments and pings do not end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GenerationTimeouts {
     /// Before the first piece of content. Half the whole time-out counts when that is more: a local server evaluates a
-    /// long prompt in silence, a large model reasons in silence, and whoever grants more time for the whole grants it
-    /// for that. Never more than the whole.
+    /// long prompt in silence, a large model reasons in silence, and a longer time-out for the whole is meant for
+    /// that. Never more than the whole.
     pub first_data: Duration,
     /// Between pieces of content.
     pub between_data: Duration,
-    /// After the reason to stop, for usage and the end mark. The answer counts without them.
+    /// After the reason to stop, for usage and the end mark. The answer is complete without them.
     pub after_finish: Duration,
 }
 
 impl Default for GenerationTimeouts {
-    /// 120 s, 90 s and 5 s: our own choice, not measured. A limit that is too short costs a request paid twice, one that
-    /// is too long only patience.
+    /// 120 s, 90 s and 5 s: our own choice, not measured. A limit that is too short makes the user pay for a request
+    /// twice, one that is too long only makes them wait.
     fn default() -> Self {
         Self {
             first_data: Duration::from_mins(2),
@@ -40,20 +42,20 @@ impl Default for GenerationTimeouts {
     }
 }
 
-/// When an answer must be whole, and when the next piece of it must have come.
+/// The clock of one answer: when it must be complete, and when its next piece must arrive.
 pub(super) struct Watch {
     limits: GenerationTimeouts,
     timeout: Duration,
     whole: Allowance,
     data: Allowance,
-    /// Up to when time was taken off them.
+    /// The moment up to which time was taken off both.
     counted: Instant,
     awaiting: Awaiting,
-    /// Signs of life without data came.
+    /// Keep-alives without data came.
     pub(super) has_keep_alives: bool,
 }
 
-/// What is waited for, and how long at most.
+/// The piece that is awaited, and the limit on the wait.
 #[derive(Clone, Copy)]
 enum Awaiting {
     First(Duration),
@@ -76,7 +78,7 @@ impl Watch {
         }
     }
 
-    /// What `future` gives, unless a limit passes first. A limit that has passed counts even when the future is ready:
+    /// Awaits `future`, unless a limit passes first. A limit that has passed counts even when the future is ready:
     /// a server that never pauses must not outlive it.
     pub(super) async fn within<T>(&mut self, future: impl Future<Output = T>) -> Result<T, GenerationFailure> {
         let mut future = pin!(future);
@@ -103,13 +105,13 @@ impl Watch {
         self.data.spend(took);
     }
 
-    /// Data came: how long it may take until the next depends on what it was.
+    /// Restarts the limit on silence after a delta; the kind of delta decides how long it is.
     pub(super) fn saw(&mut self, delta: &Delta) {
         let limit = match delta {
-            // Usage stands in the first event of some protocols, long before the model says anything.
+            // Usage is in the first event of some protocols, long before the model's first word.
             Delta::Usage { .. } | Delta::End => return,
             Delta::Finish(_) => self.limits.after_finish,
-            // A tool of the provider's own may be at work in silence.
+            // A tool that the provider runs may work in silence.
             Delta::Opaque { .. } => self.limits.first_data.max(self.timeout / 2),
             _ => self.limits.between_data,
         }
@@ -120,13 +122,13 @@ impl Watch {
     }
 
     fn expired(&self, of_whole: bool) -> GenerationFailure {
-        let what = match self.awaiting {
+        let message = match self.awaiting {
             _ if of_whole => format!("the answer was not complete within {:?}", self.timeout),
             Awaiting::First(limit) => format!("the provider sent no data within {limit:?}"),
             Awaiting::Next(limit) => format!("the answer stalled, no data for {limit:?}"),
         };
-        let alive = if self.has_keep_alives { " (only signs of life came)" } else { "" };
-        failure::retryable(FailureKind::Timeout, format!("timeout: {what}{alive}"))
+        let alive = if self.has_keep_alives { " (only keep-alives came)" } else { "" };
+        failure::retryable(FailureKind::Timeout, format!("timeout: {message}{alive}"))
     }
 }
 

@@ -1,6 +1,7 @@
-//! Names of tools for providers that take shorter ones than tools may have ([`LONGEST_NAME`](crate::tool::LONGEST_NAME)).
+//! Tool names for providers that allow shorter ones than tools may have ([`LONGEST_NAME`](crate::tool::LONGEST_NAME)).
 //!
-//! A longer name goes out with its end replaced by a number made of the whole, and comes back as the tool it stands for.
+//! Encoders send [`short`] names: the end of a longer name is replaced by a number made of the whole. `generate` restores
+//! the tool's own name in the answer.
 
 use std::borrow::Cow;
 
@@ -13,7 +14,7 @@ const LIMIT: usize = 64;
 /// Characters of the number, with the line before it.
 const SUFFIX: usize = 17;
 
-/// The name that stands for `name`.
+/// The name to send for `name`.
 pub(super) fn short(name: &str) -> Cow<'_, str> {
     if name.len() <= LIMIT {
         return Cow::Borrowed(name);
@@ -22,7 +23,7 @@ pub(super) fn short(name: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}_{:016x}", name.get(..end).unwrap_or_default(), fingerprint(name)))
 }
 
-/// The answer with the names of `tools` in place of those that stand for them.
+/// Restores the names of `tools` in an answer that has the shortened ones.
 pub(super) fn restored(mut generation: Generation, tools: &[ToolSpec]) -> Generation {
     for part in &mut generation.parts {
         if let GeneratedPart::ToolCall { name, .. } = part

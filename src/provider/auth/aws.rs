@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_keys_anywhere_says_where_was_looked() {
+    async fn no_keys_anywhere_lists_the_places_tried() {
         let pairs = [("HOME", "/nowhere"), ("AWS_EC2_METADATA_DISABLED", "true")];
         let error = authorization(&pairs).await.unwrap_err();
         assert_eq!(

@@ -134,13 +134,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_is_heard_and_sees_no_key() {
+    async fn a_programs_output_is_read_and_it_sees_no_key() {
         let said = shell("echo token; test -z \"$OWL_API_KEY\"", AMPLE).await;
         assert_eq!(said, Ok(Some("token\n".to_owned())));
     }
 
     #[tokio::test]
-    async fn a_failure_tells_the_last_line() {
+    async fn a_failure_shows_the_last_line() {
         let error = shell("echo first >&2; echo 'Please log in.' >&2; exit 1", AMPLE).await.unwrap_err();
         assert_eq!(error.to_string(), "the command /bin/sh cannot be used: Please log in.");
     }

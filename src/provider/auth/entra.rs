@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_tells_the_reason_and_no_secret() {
+    async fn a_refusal_shows_the_reason_and_no_secret() {
         let body =
             r#"{"error": "invalid_client", "error_description": "AADSTS7000215: Invalid secret.\r\nTrace ID: 1"}"#;
         let server = LoopbackServer::start([reply(401, body)]).await;
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_nothing_is_found_the_error_says_what_was_looked_for() {
+    async fn when_nothing_is_found_the_error_lists_what_was_tried() {
         let server = LoopbackServer::start([reply(400, r#"{"error": "invalid_request"}"#)]).await;
         let error = token(&entra(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", &server.url), ("PATH", "/nowhere")])).await;
         let error = error.unwrap_err().to_string();

@@ -1,4 +1,6 @@
-//! Certificate authorities to trust besides the system's: a company's own, whose proxy opens every connection.
+//! [`ExtraRoots`]: certificate authorities to trust besides the system's, e.g. that of a company's proxy.
+//!
+//! Loaded by the transport before its first TLS connection.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +21,7 @@ const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 pub struct ExtraRoots(Option<PathBuf>);
 
 impl ExtraRoots {
-    /// What `SSL_CERT_FILE` names.
+    /// The file that `SSL_CERT_FILE` names, if it is set.
     pub fn of_environment(environment: &Environment) -> Self {
         Self(environment.get(VARIABLE).map(PathBuf::from))
     }
@@ -27,11 +29,11 @@ impl ExtraRoots {
     /// Reads the file.
     ///
     /// # Errors
-    /// When it cannot be read or holds no certificate: requests would fail for a reason that nobody sees.
+    /// When it cannot be read or holds no certificate: requests would fail without showing that reason.
     pub fn load(&self) -> Result<Vec<Certificate>, TransportError> {
         let Some(path) = &self.0 else { return Ok(Vec::new()) };
         let pem = read(path).map_err(|reason| fault(path, &reason))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| fault(path, "it is no PEM file"))?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| fault(path, "it is not a PEM file"))?;
         if certificates.is_empty() {
             return Err(fault(path, "it holds no certificate in PEM form"));
         }
@@ -42,7 +44,7 @@ impl ExtraRoots {
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let size = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !size.is_file() || size.len() > FILE_LIMIT {
-        return Err(format!("it is no file of at most {FILE_LIMIT} bytes"));
+        return Err(format!("it is not a file of at most {FILE_LIMIT} bytes"));
     }
     std::fs::read(path).map_err(|error| error.to_string())
 }

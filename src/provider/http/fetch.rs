@@ -1,6 +1,7 @@
-//! Small exchanges beside the model's: tokens, metadata, a sign of life.
+//! [`Fetch`]: a small exchange that is not a generation, e.g. for a token, metadata or a probe.
 //!
-//! They are never recorded: what comes back may be a secret. Each has a limit on its time and on its size.
+//! Used by the sources of credentials and by the search for a local server. Never recorded, because an answer may be a
+//! secret. Each has a limit on its time and on its size.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,10 +14,10 @@ use crate::provider::http::transport::{Body, TransportError, TransportErrorKind}
 
 /// Most bytes of an answer. Tokens have a few kilobytes.
 const ANSWER_LIMIT: usize = 1024 * 1024;
-/// Where Google's machines ask about themselves; the short form is what its libraries use too.
+/// Hosts of the metadata of Google's machines; its libraries use the short form too.
 const METADATA_HOSTS: [&str; 2] = ["metadata.google.internal", "metadata"];
 
-/// What is done with the address.
+/// The HTTP method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     Get,
@@ -61,7 +62,7 @@ impl Fetch {
         Self { method: Method::Post, url: url.into(), headers, body, limit }
     }
 
-    /// The same with one header more.
+    /// Returns the same request with one header more.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
@@ -70,7 +71,7 @@ impl Fetch {
 }
 
 impl FetchResponse {
-    /// Whether the status says that all went well.
+    /// Returns true for a status of success.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -93,7 +94,8 @@ impl fmt::Debug for FetchResponse {
     }
 }
 
-/// Whether `url` is a machine's own metadata: a proxy would ask about itself, and would learn the token.
+/// Returns true for the address of a machine's own metadata: through a proxy, the answer would be about the proxy's
+/// machine, and the proxy would see the token.
 pub fn is_metadata(url: &Url) -> bool {
     // fd00:ec2::/32 is Amazon's, link-local in all but name.
     Host::from_url(url) == Some(Host::LinkLocal)

@@ -1,6 +1,6 @@
-//! HTTP to the servers of models: the transport, small exchanges, and how the bytes of an answer become frames.
+//! [`transport::Transport`] and the rest of HTTP: small exchanges beside it, and the framing of an answer's bytes.
 //!
-//! [`transport`] is the one file of `provider` that opens connections. What is sent, and what a frame means, is left to
+//! Called by `generate` and by the sources of credentials. The content of requests and the meaning of frames are left to
 //! [`crate::provider::wire`].
 
 mod ca_certificates;

@@ -1,7 +1,8 @@
-//! Sends requests: the one file that talks to a model's server.
+//! [`Transport`] and [`HttpTransport`]: the only file of `provider` that opens connections.
 //!
-//! [`HttpTransport`] knows connections and certificates; which proxy to take is told to it. What is sent and what an answer means is decided
-//! elsewhere, and so are time limits on answers; recorded sessions come in as another [`Transport`].
+//! Called by `generate` and the sources of credentials. Connections, proxies and certificates are handled here; the content
+//! of requests, the meaning of answers and time limits on answers are left to the callers. A replayed job has another
+//! [`Transport`], which answers from its cassette.
 
 use std::error::Error;
 use std::fmt;
@@ -19,15 +20,15 @@ use crate::provider::http::ca_certificates::ExtraRoots;
 use crate::provider::http::fetch::{self, Fetch, FetchResponse, Method};
 use crate::provider::{ProviderError, ProxySettings};
 
-/// Time for name look-up, TCP, proxy and TLS together. Seconds even on a bad line; a dead address shows soon.
+/// Time for name look-up, TCP, proxy and TLS together. Enough on a bad line, and a dead address is reported soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sends one request and gives the answer's head; its body follows piece by piece.
+/// Sends a request and returns the answer's head; the body follows piece by piece.
 pub trait Transport: Send + Sync {
     /// Sends `request`. Dropping the future, or the body, closes the connection.
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>>;
 
-    /// Carries out a small exchange, whole. A transport that answers from elsewhere than the network has none.
+    /// Carries out a small exchange. Fails by default, for transports without a network.
     fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<FetchResponse, TransportError>> {
         Box::pin(async move {
             let place = request.url.split('?').next().unwrap_or_default();
@@ -47,7 +48,7 @@ pub struct HttpRequest {
 /// An answer: its head, and its body to be read.
 pub struct HttpResponse {
     pub status: u16,
-    /// Names in lower case. Values that are no visible ASCII are left out.
+    /// Names in lower case. Values that are not visible ASCII are left out.
     pub headers: Vec<(String, String)>,
     pub body: Box<dyn Body>,
 }
@@ -76,7 +77,7 @@ impl fmt::Debug for HttpRequest {
     }
 }
 
-/// Why no answer, or no more of it, came.
+/// The reason why no answer, or no more of it, arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct TransportError {
@@ -89,7 +90,7 @@ pub struct TransportError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum TransportErrorKind {
-    /// No connection, or a connection cut: the next try may fare better.
+    /// No connection, or a connection cut: the next attempt may succeed.
     Connection,
     /// The server's certificate is not trusted, or TLS could not be agreed on.
     Certificate,
@@ -113,12 +114,12 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// A transport that connects to nothing yet.
+    /// Returns a transport without any connection yet.
     ///
     /// # Errors
     /// [`ProviderError::InvalidProxy`].
     pub fn new(proxy: &ProxySettings) -> Result<Self, ProviderError> {
-        // Fails when the program around this library has installed a provider of its own: then that one serves.
+        // Fails when the program around this library has installed a crypto provider already; that one is then used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let proxies = proxy.proxies().map_err(|_| ProviderError::InvalidProxy)?;
         Ok(Self {
@@ -131,8 +132,8 @@ impl HttpTransport {
         })
     }
 
-    /// A transport as the usual variables say: proxies, unless `proxy` is the one for all requests, and certificates
-    /// to trust besides the system's (`SSL_CERT_FILE`).
+    /// Returns a transport configured by the usual variables: proxies, unless `proxy` is set for all requests, and
+    /// certificates to trust besides the system's (`SSL_CERT_FILE`).
     ///
     /// # Errors
     /// As [`HttpTransport::new`].
@@ -143,32 +144,32 @@ impl HttpTransport {
 
     fn client(&self, url: &Url) -> Result<&Client, TransportError> {
         let is_plain = url.scheme() == "http" && !self.has_proxy;
-        let (cell, way) = if is_plain { (&self.plain, Way::Plain) } else { (&self.secure, Way::Secure) };
-        cell.get_or_init(|| self.build(way)).as_ref().map_err(Clone::clone)
+        let (cell, kind) = if is_plain { (&self.plain, ClientKind::Plain) } else { (&self.secure, ClientKind::Secure) };
+        cell.get_or_init(|| self.build(kind)).as_ref().map_err(Clone::clone)
     }
 
     fn fetching_client(&self, url: &Url) -> Result<&Client, TransportError> {
         if url.scheme() == "http" && fetch::is_metadata(url) {
-            return self.direct.get_or_init(|| self.build(Way::Direct)).as_ref().map_err(Clone::clone);
+            return self.direct.get_or_init(|| self.build(ClientKind::Direct)).as_ref().map_err(Clone::clone);
         }
         self.client(url)
     }
 
-    fn build(&self, way: Way) -> Result<Client, TransportError> {
+    fn build(&self, kind: ClientKind) -> Result<Client, TransportError> {
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            // A redirect would carry the key to wherever the server says.
+            // A redirect would carry the key to an address of the server's choice.
             .redirect(reqwest::redirect::Policy::none())
             // Only the proxies handed in: the process environment is read by the command line alone.
             .no_proxy();
-        if way != Way::Direct {
+        if kind != ClientKind::Direct {
             for proxy in &self.proxies {
                 builder = builder.proxy(proxy.clone());
             }
         }
-        builder = match way {
-            Way::Plain | Way::Direct => builder.tls_certs_only([]),
-            Way::Secure => builder.tls_certs_merge(self.roots.load()?),
+        builder = match kind {
+            ClientKind::Plain | ClientKind::Direct => builder.tls_certs_only([]),
+            ClientKind::Secure => builder.tls_certs_merge(self.roots.load()?),
         };
         builder.build().map_err(|error| TransportError {
             kind: TransportErrorKind::Certificate,
@@ -178,7 +179,7 @@ impl HttpTransport {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum ClientKind {
     /// Without TLS.
     Plain,
     Secure,
@@ -193,8 +194,8 @@ impl Transport for HttpTransport {
             let host = host_of(&url);
             let headers = header_map(&request.headers)?;
             let sent = self.client(&url)?.post(url).headers(headers).body(request.body).send();
-            let way = if self.has_proxy { format!("{host} (a proxy is set)") } else { host.clone() };
-            let response = sent.await.map_err(|error| send_error(&way, &error))?;
+            let server = if self.has_proxy { format!("{host} (a proxy is set)") } else { host.clone() };
+            let response = sent.await.map_err(|error| send_error(&server, &error))?;
             Ok(HttpResponse {
                 status: response.status().as_u16(),
                 headers: visible_headers(&response),
@@ -307,7 +308,7 @@ fn send_error(host: &str, error: &reqwest::Error) -> TransportError {
 fn causes(error: &reqwest::Error) -> String {
     let mut text = String::new();
     for message in chain(error).map(ToString::to_string) {
-        // Some messages end with that of their cause; the HTTP client's own says only at which layer it was.
+        // Some messages end with that of their cause; the HTTP client's own names only the layer.
         if !text.ends_with(&message) && !message.starts_with("client error (") {
             if !text.is_empty() {
                 text.push_str(": ");
@@ -394,7 +395,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_shorter_than_it_says_is_a_cut_connection() {
+    async fn a_body_shorter_than_announced_is_a_cut_connection() {
         let (address, _served) = server("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
         let mut response = direct().send(request(format!("http://{address}/"))).await.unwrap();
         let error = body(&mut response).await.unwrap_err();
@@ -424,7 +425,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_header_that_http_does_not_allow_is_told_without_its_value() {
+    async fn a_header_that_http_does_not_allow_is_named_without_its_value() {
         let headers = vec![("x-team".to_owned(), "owls\n".to_owned())];
         let error = failure(&direct(), HttpRequest { headers, ..request("http://127.0.0.1:1/".to_owned()) }).await;
         let message = "header \"x-team\" has a name or value that HTTP does not allow";

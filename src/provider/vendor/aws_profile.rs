@@ -1,6 +1,7 @@
-//! AWS's own files, as far as an address needs them: the region of the profile in use.
+//! [`region`]: the region of the profile in use, from AWS's own files. Called when no setting or variable names one.
 //!
-//! Format: <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>. Credentials in them are AWS's library's.
+//! Format: <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>. Credentials in
+//! them are left to AWS's library.
 
 use std::path::{Path, PathBuf};
 
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_are_where_the_variables_say() {
+    fn variables_name_the_files() {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join(".aws")).unwrap();
         std::fs::write(home.path().join(".aws/config"), FILE).unwrap();

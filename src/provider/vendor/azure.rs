@@ -1,4 +1,6 @@
-//! Azure's older addresses, which name the deployment in their path.
+//! [`AzureDeployments`]: Azure's older addresses, which name the deployment in their path.
+//!
+//! Used by Azure's row around another protocol, which encodes and decodes.
 
 use crate::generation::GenerateRequest;
 use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};

@@ -1,4 +1,6 @@
-//! Which addresses model requests may go to.
+//! [`BaseUrl`]: an address that model requests may go to.
+//!
+//! Made by `endpoint` and the rows; `Provider` joins paths to it. Parsing refuses addresses that would expose a key.
 
 use std::net::IpAddr;
 
@@ -18,16 +20,16 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
-    /// Reads `text`, which `origin` (`baseUrl`, a variable's name) says.
+    /// Parses `text`, the value of `origin` (`baseUrl` or a variable's name).
     ///
     /// # Errors
-    /// [`ProviderError::InvalidBaseUrl`] for what is no URL, for plain http to anywhere but this machine or a private
+    /// [`ProviderError::InvalidBaseUrl`] for a text that is no URL, for plain http to anywhere but this machine or a private
     /// address, and for credentials or a query: an address is stored with the run and shown, a secret must not be.
     pub fn parse(text: &str, origin: &'static str) -> Result<Self, ProviderError> {
         Self::parse_where(text, origin, is_near)
     }
 
-    /// As [`BaseUrl::parse`], for a provider that is sent no key: plain http will do for names of the local network too
+    /// As [`BaseUrl::parse`], for a provider that is sent no key: plain http is allowed for names of the local network too
     /// (`http://ollama:11434` between containers).
     ///
     /// # Errors
@@ -69,13 +71,13 @@ impl BaseUrl {
         Ok(Self { text, host: host.to_owned(), query: String::new() })
     }
 
-    /// The same address, `segments` (with `/` in front) further down unless it ends with them already.
+    /// Returns the same address, `segments` (with `/` in front) further down unless it ends with them already.
     #[must_use]
     pub fn ending_with(self, segments: &str) -> Self {
         if self.text.ends_with(segments) { self } else { Self { text: format!("{}{segments}", self.text), ..self } }
     }
 
-    /// The same address, with this parameter on every request.
+    /// Returns the same address with this parameter on every request.
     #[must_use]
     pub fn with_parameter(self, name: &str, value: &str) -> Self {
         let Ok(mut url) = Url::parse(&format!("{}?{}", self.text, self.query)) else { return self };
@@ -93,13 +95,13 @@ impl BaseUrl {
         }
     }
 
-    /// Whether the host is this machine, judged without a name look-up.
+    /// Returns true when the host is this machine, judged without a name look-up.
     pub fn is_loopback(&self) -> bool {
         let bare = self.host.trim_start_matches('[').trim_end_matches(']');
         bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
-    /// Whether the host is `domain` or below it.
+    /// Returns true when the host is `domain` or below it.
     pub fn is_within(&self, domain: &str) -> bool {
         self.host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_address_is_refused() {
+    fn addresses_with_other_parts_are_refused() {
         for text in [
             "",
             "api.example.com/v1",

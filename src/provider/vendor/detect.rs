@@ -1,4 +1,7 @@
-//! Which provider is used when nobody names one: what the environment has keys for, else a local server.
+//! [`find`]: the provider to use when none is named.
+//!
+//! Called by `cli` and `runtime` before a job starts. Reading the rows is left to [`choose`]; only the probe of a local
+//! server is here.
 
 use std::time::Duration;
 
@@ -10,10 +13,10 @@ use crate::provider::vendor::choose;
 use crate::provider::vendor::endpoint::EndpointInputs;
 use crate::setting::{ProviderName, ProviderSetting};
 
-/// For the sign of life: a server on this machine answers in a millisecond or two, and who has none should not wait.
+/// For the probe: a server on this machine answers in a millisecond or two, and a user without one should not wait.
 const PROBE_LIMIT: Duration = Duration::from_millis(300);
 
-/// The provider that is named, else the first whose key is in the environment, else Ollama when it answers.
+/// Returns the named provider, else the first whose key is in the environment, else Ollama when a server answers.
 ///
 /// # Errors
 /// As [`choose`].
@@ -36,7 +39,7 @@ pub async fn find(
     }
 }
 
-/// Whether an Ollama server is at the address that the settings give.
+/// Returns true when an Ollama server answers at the address of the settings.
 async fn answers(place: EndpointInputs<'_>, transport: &dyn Transport) -> bool {
     let Ok(base_url) = place.ollama() else { return false };
     // <https://docs.ollama.com/api-reference/get-version>

@@ -1,7 +1,7 @@
-//! Where a vendor's servers are: its own address, made of settings and variables where it has one per customer, or the
-//! one that the user names.
+//! [`EndpointInputs`]: the settings and variables from which a vendor's address is made.
 //!
-//! A setting beats a variable. What becomes part of a host name is checked: it must not lead elsewhere.
+//! Called by the vendors' rows. A setting takes precedence over a variable. Parts of a host name are checked, so that none
+//! leads to another host. Which addresses are safe to send a key to is left to [`BaseUrl`].
 
 use crate::environment::Environment;
 use crate::setting::ProviderSetting;
@@ -15,7 +15,7 @@ const OLLAMA_PORT: u16 = 11434;
 /// The original library's version of Azure's interface.
 const AZURE_API_VERSION: &str = "v1";
 
-/// What an address is made of.
+/// The sources of an address.
 #[derive(Clone, Copy)]
 pub struct EndpointInputs<'a> {
     pub setting: &'a ProviderSetting,
@@ -23,7 +23,7 @@ pub struct EndpointInputs<'a> {
 }
 
 impl<'a> EndpointInputs<'a> {
-    /// The address that the user names, and the setting or variable that says it.
+    /// The address that the user names, and the setting or variable that holds it.
     fn named(self, variables: &'static [&'static str]) -> Option<(&'a str, &'static str)> {
         let of_setting = self.setting.base_url.as_deref().map(|url| (url, "baseUrl"));
         of_setting.or_else(|| variables.iter().find_map(|name| self.variable(name).map(|url| (url, *name))))
@@ -39,7 +39,7 @@ impl<'a> EndpointInputs<'a> {
         setting.or_else(|| variables.iter().find_map(|name| self.variable(name)))
     }
 
-    /// One address for all customers, unless the user names another.
+    /// An address that all customers share, unless the user names another.
     pub fn at(self, home: &str, variables: &'static [&'static str]) -> Result<BaseUrl, ProviderError> {
         match self.named(variables) {
             Some((url, origin)) => BaseUrl::parse(url, origin),
@@ -47,7 +47,7 @@ impl<'a> EndpointInputs<'a> {
         }
     }
 
-    /// Ollama: `OLLAMA_HOST` in each form that Ollama takes, with `/api` whether the user wrote it or not.
+    /// Ollama's address: `OLLAMA_HOST` in each form that Ollama takes, with `/api` whether the user wrote it or not.
     pub fn ollama(self) -> Result<BaseUrl, ProviderError> {
         let base = match self.named(&["OLLAMA_BASE_URL"]) {
             Some((url, origin)) => BaseUrl::parse_keyless(url, origin)?,
@@ -59,7 +59,7 @@ impl<'a> EndpointInputs<'a> {
         Ok(base.ending_with("/api"))
     }
 
-    /// Azure: a resource's address, with the interface's version on every request. `AZURE_OPENAI_ENDPOINT` names the
+    /// Azure's address of a resource, with the interface's version on every request. `AZURE_OPENAI_ENDPOINT` names the
     /// resource's host alone, as Azure's portal shows it.
     pub fn azure(self) -> Result<BaseUrl, ProviderError> {
         let base = if let Some((url, origin)) = self.named(&["AZURE_BASE_URL"]) {
@@ -72,8 +72,8 @@ impl<'a> EndpointInputs<'a> {
             if base.join("").ends_with("/openai/v1") { base } else { base.ending_with("/openai") }
         } else {
             return Err(ProviderError::MissingPlace {
-                what: "AZURE_RESOURCE_NAME or baseUrl",
-                why: "provider azure-openai must know whose resource to ask",
+                name: "AZURE_RESOURCE_NAME or baseUrl",
+                reason: "provider azure-openai must know whose resource to ask",
                 remedy: "set AZURE_RESOURCE_NAME in the environment, in .env beside its key, or resourceName in [provider.setting]",
             });
         };
@@ -82,7 +82,7 @@ impl<'a> EndpointInputs<'a> {
         Ok(base.with_parameter("api-version", version.unwrap_or(AZURE_API_VERSION)))
     }
 
-    /// Bedrock: the address of a region's models.
+    /// Bedrock's address of a region's models.
     pub fn bedrock(self) -> Result<BaseUrl, ProviderError> {
         const VARIABLES: &[&str] = &["AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"];
         if let Some((url, origin)) = self.named(VARIABLES) {
@@ -102,15 +102,15 @@ impl<'a> EndpointInputs<'a> {
         let named = self.value(self.setting.region.as_deref(), &["AWS_REGION", "AWS_DEFAULT_REGION"]);
         let region = named.map(str::to_owned).or_else(|| aws_profile::region(self.environment));
         let region = region.ok_or(ProviderError::MissingPlace {
-            what: "AWS_REGION",
-            why: "provider amazon-bedrock must know the region of its models",
+            name: "AWS_REGION",
+            reason: "provider amazon-bedrock must know the region of its models",
             remedy: "set AWS_REGION in the environment, in .env beside a key, or region in [provider.setting]",
         })?;
         checked(&region, "AWS_REGION or region", "").map(str::to_owned)
     }
 
-    /// Vertex AI: the address of a project's models at a location. `project_of_credentials` is asked when nobody names
-    /// the project.
+    /// Vertex AI's address of a project's models at a location. `project_of_credentials` is called when neither setting
+    /// nor variable names the project.
     pub fn vertex(self, project_of_credentials: impl FnOnce() -> Option<String>) -> Result<BaseUrl, ProviderError> {
         if let Some((url, origin)) = self.named(&["GOOGLE_VERTEX_BASE_URL"]) {
             return BaseUrl::parse(url, origin);
@@ -118,16 +118,16 @@ impl<'a> EndpointInputs<'a> {
         let variables = ["GOOGLE_VERTEX_PROJECT", "GOOGLE_CLOUD_PROJECT"];
         let project = self.value(self.setting.project.as_deref(), &variables).map(str::to_owned);
         let project = project.or_else(project_of_credentials).ok_or(ProviderError::MissingPlace {
-            what: "GOOGLE_VERTEX_PROJECT",
-            why: "provider google-vertex must know whose models to ask, and the credentials do not say",
+            name: "GOOGLE_VERTEX_PROJECT",
+            reason: "provider google-vertex must know whose models to ask, and the credentials do not name it",
             remedy: "set GOOGLE_VERTEX_PROJECT in the environment, or project in [provider.setting]",
         })?;
         // Projects of a domain are written `example.com:name`.
         let project = checked(&project, "GOOGLE_VERTEX_PROJECT or project", ".:")?;
         let variables = ["GOOGLE_VERTEX_LOCATION", "GOOGLE_CLOUD_LOCATION"];
         let location = self.value(self.setting.location.as_deref(), &variables).ok_or(ProviderError::MissingPlace {
-            what: "GOOGLE_VERTEX_LOCATION",
-            why: "provider google-vertex must know where its models are",
+            name: "GOOGLE_VERTEX_LOCATION",
+            reason: "provider google-vertex must know where its models are",
             remedy: "set GOOGLE_VERTEX_LOCATION in the environment, or location in [provider.setting], to \
                      global or a region such as europe-west4",
         })?;
@@ -143,7 +143,8 @@ impl<'a> EndpointInputs<'a> {
     }
 }
 
-/// `OLLAMA_HOST` as an address: `host`, `host:port`, `:port` or a URL. A server's own "listen everywhere" is here.
+/// `OLLAMA_HOST` as an address: `host`, `host:port`, `:port` or a URL. A server's own
+/// "listen everywhere" means this machine.
 fn ollama_host(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
     let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
@@ -170,7 +171,7 @@ fn ollama_host(text: &str) -> String {
     format!("{scheme}://{host}:{}{path}", port.unwrap_or(&default))
 }
 
-/// Whether what stands before the last colon is a part of an IPv6 address without brackets.
+/// Returns true when `host`, the text before the last colon, is a part of an IPv6 address without brackets.
 fn is_bare_v6(host: &str) -> bool {
     host.contains(':') && !host.ends_with(']')
 }
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn azure_without_a_resource_says_what_to_set() {
+    fn azure_without_a_resource_names_what_to_set() {
         assert_eq!(
             of_variables(&[], AZURE).unwrap_err(),
             "AZURE_RESOURCE_NAME or baseUrl is not set: provider azure-openai must know whose resource to ask; set \

@@ -1,7 +1,7 @@
-//! What a vendor's row is, and which vendor is used.
+//! [`Vendor`]: a row with everything about a vendor that is not its wire protocol, and the choice of a vendor.
 //!
-//! A vendor whose protocol exists is added as a row, in `rows.rs`. The rows decide nothing;
-//! [`Provider`](crate::provider::Provider) reads them.
+//! Called by [`Provider`](crate::provider::Provider), which reads a row and does the work; the rows are in `rows.rs`. A
+//! vendor whose protocol exists is added there.
 
 pub mod aws_profile;
 pub mod azure;
@@ -26,27 +26,27 @@ pub type ProtocolOf = fn(&ProviderSetting, &BaseUrl) -> Box<dyn Protocol>;
 /// A vendor's row.
 pub struct Vendor {
     pub name: ProviderName,
-    /// Where its servers are, version segment included: the user's word, else made of settings, else its own.
+    /// Returns the address, version segment included: the user's, else made of settings, else the vendor's own.
     pub address: fn(EndpointInputs<'_>) -> Result<BaseUrl, ProviderError>,
     /// The domain of its own servers; `None` where every user has their own models.
     pub home: Option<&'static str>,
-    /// What an address of its own looks like; stands in for it where nothing is sent.
+    /// An example of such an address, used where nothing is sent.
     pub example: &'static str,
-    /// Variables that may hold a key, in the order in which they are looked at.
+    /// Variables that may hold a key, in order of precedence.
     pub keys: &'static [KeyVariable],
     /// Sets of other variables; when all of one set are there, the vendor can be used.
     pub signs: &'static [&'static [&'static str]],
     /// Sets of other variables that are a key together.
     pub key_sets: &'static [&'static [&'static str]],
-    /// Variables of its address and what belongs to it: a folder's `.env` may set them beside a key.
+    /// Variables that make up its address: a folder's `.env` may set them beside a key.
     pub place: &'static [&'static str],
     /// Variables that are the user's alone: what credentials are read from, and the servers that they go to for a token.
     pub users_own: &'static [&'static str],
-    /// What is done when no variable holds a key.
+    /// The source of credentials when no variable holds a key.
     pub without_key: WithoutKey,
     /// Headers whose values the user may give.
     pub headers: &'static [OptionalHeader],
-    /// Tokens to ask for where the protocol must name a limit and the model is unknown; `None` where it need not.
+    /// The limit to send when the protocol requires one and the model is unknown; `None` where none is required.
     pub fallback_max_output_tokens: Option<u64>,
     pub protocol: ProtocolOf,
 }
@@ -54,13 +54,13 @@ pub struct Vendor {
 /// A variable, and how the key in it is presented.
 pub struct KeyVariable(pub &'static str, pub AuthScheme);
 
-/// What is done when no variable holds a key.
+/// The source of credentials when no variable holds a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WithoutKey {
     /// The vendor cannot be used.
     Fails,
-    /// It needs none.
-    Goes,
+    /// The vendor needs none.
+    NotNeeded,
     /// AWS's chain of credentials.
     Aws,
     /// Google's application-default credentials.
@@ -85,13 +85,13 @@ impl Vendor {
         })
     }
 
-    /// Whether the environment holds what it takes.
+    /// Returns true when the environment has what the vendor needs.
     fn is_ready(&self, environment: &Environment) -> bool {
         let is_there = |names: &&[&str]| names.iter().all(|name| environment.get(name).is_some());
         self.key(environment).is_some() || self.signs.iter().any(is_there)
     }
 
-    /// Whether the user's own variables, without a folder's `.env`, hold what it takes.
+    /// Returns true when the user's own variables, without a folder's `.env`, have what the vendor needs.
     fn is_ready_for_user(&self, environment: &Environment) -> bool {
         let has = |name: &str| environment.users(name).is_some_and(|value| !value.trim().is_empty());
         self.keys.iter().any(|key| has(key.0)) || self.signs.iter().any(|names| names.iter().all(|name| has(name)))
@@ -99,7 +99,7 @@ impl Vendor {
 
     /// The variables to set so that it can be used.
     fn wanted(&self) -> Option<String> {
-        let key = self.keys.first().filter(|_| self.without_key != WithoutKey::Goes);
+        let key = self.keys.first().filter(|_| self.without_key != WithoutKey::NotNeeded);
         key.map(|key| key.0.to_owned()).or_else(|| self.signs.first().map(|names| names.join(" with ")))
     }
 }

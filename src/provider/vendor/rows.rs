@@ -1,4 +1,6 @@
-//! The vendors' rows: everything about each that is not its wire protocol.
+//! [`VENDORS`]: a row for each vendor.
+//!
+//! Read by [`Provider`](crate::provider::Provider) and by the choice of a vendor. The fields are explained at [`Vendor`].
 
 use crate::setting::{OpenAiApi, ProviderName, ProviderSetting};
 
@@ -28,7 +30,7 @@ pub static ANTHROPIC: Vendor = Vendor {
     home: Some("anthropic.com"),
     keys: &[
         KeyVariable("ANTHROPIC_API_KEY", AuthScheme::Header("x-api-key")),
-        // The vendor's own programs send it so, through gateways above all.
+        // The vendor's own programs use this one, mostly with gateways.
         KeyVariable("ANTHROPIC_AUTH_TOKEN", BEARER),
     ],
     signs: &[],
@@ -210,13 +212,13 @@ pub static OLLAMA: Vendor = Vendor {
     address: |inputs| inputs.ollama(),
     example: "http://127.0.0.1:11434/api",
     home: None,
-    // What Ollama's own cloud takes.
+    // For Ollama's own cloud.
     keys: &[KeyVariable("OLLAMA_API_KEY", BEARER)],
     signs: &[],
     key_sets: &[],
     place: &["OLLAMA_BASE_URL", "OLLAMA_HOST"],
     users_own: &[],
-    without_key: WithoutKey::Goes,
+    without_key: WithoutKey::NotNeeded,
     headers: &[],
     fallback_max_output_tokens: None,
     protocol: |_, _| Box::new(OllamaChat),
@@ -229,19 +231,19 @@ fn openai_protocol(setting: &ProviderSetting, base_url: &BaseUrl) -> Box<dyn Pro
     } else {
         (OpenAiApi::Chat, Dialect::Compatible)
     };
-    spoken(setting.api.unwrap_or(default), dialect)
+    protocol_for(setting.api.unwrap_or(default), dialect)
 }
 
-/// Azure speaks Chat Completions unless told (the original's choice).
+/// Azure uses Chat Completions by default (the original's choice).
 fn azure_protocol(setting: &ProviderSetting, _: &BaseUrl) -> Box<dyn Protocol> {
-    let protocol = spoken(setting.api.unwrap_or(OpenAiApi::Chat), Dialect::Azure);
+    let protocol = protocol_for(setting.api.unwrap_or(OpenAiApi::Chat), Dialect::Azure);
     match setting.use_deployment_based_urls {
         Some(true) => Box::new(AzureDeployments(protocol)),
         Some(false) | None => protocol,
     }
 }
 
-fn spoken(api: OpenAiApi, dialect: Dialect) -> Box<dyn Protocol> {
+fn protocol_for(api: OpenAiApi, dialect: Dialect) -> Box<dyn Protocol> {
     match api {
         OpenAiApi::Responses => Box::new(OpenAiResponses),
         OpenAiApi::Chat => Box::new(ChatCompletions { dialect }),
@@ -255,23 +257,23 @@ mod tests {
     use crate::provider::vendor::endpoint::EndpointInputs;
 
     #[test]
-    fn openai_speaks_responses_at_home_and_chat_elsewhere_unless_told() {
-        let spoken = |url: &str, api| {
+    fn openai_uses_responses_at_its_own_address_and_chat_elsewhere_by_default() {
+        let protocol_for = |url: &str, api| {
             let base = BaseUrl::parse(url, "baseUrl").unwrap();
             openai_protocol(&ProviderSetting { api, ..ProviderSetting::default() }, &base).name()
         };
         let (home, elsewhere) = ("https://api.openai.com/v1", "http://127.0.0.1:8080/v1");
-        assert_eq!(spoken(home, None), "openai-responses");
-        assert_eq!(spoken(elsewhere, None), "openai-chat");
-        assert_eq!(spoken(home, Some(OpenAiApi::Chat)), "openai-chat");
-        assert_eq!(spoken(elsewhere, Some(OpenAiApi::Responses)), "openai-responses");
+        assert_eq!(protocol_for(home, None), "openai-responses");
+        assert_eq!(protocol_for(elsewhere, None), "openai-chat");
+        assert_eq!(protocol_for(home, Some(OpenAiApi::Chat)), "openai-chat");
+        assert_eq!(protocol_for(elsewhere, Some(OpenAiApi::Responses)), "openai-responses");
     }
 
     #[test]
-    fn azure_speaks_chat_unless_told() {
+    fn azure_uses_chat_by_default() {
         let base = BaseUrl::parse("https://r.openai.azure.com/openai/v1", "baseUrl").unwrap();
-        let spoken = |api| azure_protocol(&ProviderSetting { api, ..ProviderSetting::default() }, &base).name();
-        assert_eq!((spoken(None), spoken(Some(OpenAiApi::Responses))), ("openai-chat", "openai-responses"));
+        let protocol_for = |api| azure_protocol(&ProviderSetting { api, ..ProviderSetting::default() }, &base).name();
+        assert_eq!((protocol_for(None), protocol_for(Some(OpenAiApi::Responses))), ("openai-chat", "openai-responses"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! The variables that the vendors' rows read, for the file layer: which of them a folder's own `.env` may set.
+//! [`vendor_variables`]: the variables that the vendors' rows read, by what a folder's own `.env` may do with them.
 //!
-//! `config` decides by them; the rows hold the knowledge, and a test that no variable is read and not listed.
+//! `config` decides by them which variables of an implicit `.env` take effect. A test finds variables that the code reads
+//! and no row lists.
 
 use crate::environment::{Environment, VendorVariables};
 use crate::setting::ProviderSetting;
@@ -21,11 +22,13 @@ fn of_vendor(vendor: &'static Vendor) -> VendorVariables {
         keys: single.chain(vendor.key_sets.iter().map(|set| set.to_vec())).collect(),
         beside: vendor.place.iter().chain(headers).copied().collect(),
         users_own: vendor.users_own.to_vec(),
-        needs_no_key: Box::new(|name, value| vendor.without_key == WithoutKey::Goes && is_here(vendor, name, value)),
+        needs_no_key: Box::new(|name, value| {
+            vendor.without_key == WithoutKey::NotNeeded && is_here(vendor, name, value)
+        }),
     }
 }
 
-/// Whether `value` of the variable `name` makes the vendor's address one of this machine.
+/// Returns true when `value` of the variable `name` makes the vendor's address one of this machine.
 fn is_here(vendor: &Vendor, name: &str, value: &str) -> bool {
     let environment: Environment = [(name.to_owned(), value.to_owned())].into_iter().collect();
     let place = EndpointInputs { setting: &ProviderSetting::default(), environment: &environment };
@@ -52,7 +55,7 @@ mod tests {
         }
     }
 
-    /// What looks like the name of a variable in the code of this folder that reads the environment.
+    /// Texts that look like names of variables in the code of this folder that reads the environment.
     fn named() -> BTreeSet<String> {
         let mut files = Vec::new();
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/provider"), &mut files);

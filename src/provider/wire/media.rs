@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_is_told() {
+    fn what_cannot_be_sent_is_replaced_by_a_note() {
         let note = |mime_type: &str, end: &str| {
             let note = "was left out: only JPEG, PNG, GIF, WebP, PDF and plain text can be sent]";
             Media::Text(format!("[a file of type {mime_type} {note}{end}").into())

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_a_message_is_told_by_its_name() {
+    fn an_error_without_a_message_is_shown_by_its_name() {
         let failure = |value| ReportedError::from_value(&value).into_failure().message;
         assert_eq!(
             failure(json!({"error": {"type": "api_error"}})),

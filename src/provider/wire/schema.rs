@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn alternatives_are_merged_and_told() {
+    fn alternatives_are_merged_and_described() {
         let cases = [
             // Of fields that stand there already, at least one.
             (
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_refused_stands_at_the_top_of_any_schema() {
+    fn no_schema_has_a_refused_keyword_at_the_top() {
         let endless = json!({"$ref": "#/$defs/A", "$defs": {"A": {"anyOf": [{"$ref": "#/$defs/A"}, true, 5]}}});
         let odd = json!({"anyOf": "x", "oneOf": [], "allOf": [[]], "enum": [1], "not": true, "required": 5, "properties": []});
         for schema in [endless, odd] {
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_property_of_a_name_that_is_not_taken_is_left_out_and_told_of() {
+    fn a_property_with_a_refused_name_is_left_out_and_described() {
         let schema = json!({"type": "object", "properties": {"a": {}, "$b": {}}, "required": ["a", "$b"]});
         let sent = parameters(schema.as_object().unwrap(), |name| !name.starts_with('$'));
         let expected = json!({"type": "object", "properties": {"a": {}}, "required": ["a"],

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_say_nothing_are_no_events() {
+    fn frames_without_content_are_no_events() {
         for data in ["", "  ", "[DONE]", " [DONE]\n"] {
             assert_eq!(read(Some("ping"), data), Ok(None), "{data:?}");
         }

@@ -1,6 +1,6 @@
-//! Frames that are made of lines: server-sent events and lines of JSON.
+//! [`LineFramer`]: frames that are made of lines, which are server-sent events and lines of JSON.
 //!
-//! Knows lines, fields and characters. Server-sent events follow the WHATWG HTML standard, "Server-sent events"
+//! Called by [`Framer`](super::Framer). Server-sent events follow the WHATWG HTML standard, "Server-sent events"
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
 use crate::provider::Frame;
@@ -8,7 +8,7 @@ use crate::provider::http::frame::FrameError;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// What the lines are.
+/// The content of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineKind {
     /// Fields of server-sent events.
@@ -26,7 +26,7 @@ pub(super) struct LineFramer {
     line: Vec<u8>,
     /// A carriage return ended the last line: a line feed right after it belongs to the same line end.
     after_carriage_return: bool,
-    /// No line has ended yet, so a byte order mark may stand in front.
+    /// No line has ended yet, so a byte order mark may come first.
     at_start: bool,
     event: Option<String>,
     /// The data lines of the event so far; `None` until there is one (an empty one counts).
@@ -73,9 +73,9 @@ impl LineFramer {
         Ok(frames)
     }
 
-    /// What the end of the bytes completes: a last line of JSON without its line feed. An event that was cut off before
-    /// its blank line is dropped, as the standard says, and so is half a line of JSON: the answer then lacks its end,
-    /// which tells more than a parser's complaint.
+    /// The frame that the end of the bytes completes: a last line of JSON without its line feed. An event that was cut off before
+    /// its blank line is dropped, as the standard requires, and so is half a line of JSON: the missing end of the
+    /// answer is then the error.
     pub(super) fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
         match self.kind {
             LineKind::Fields => Ok(None),
@@ -85,7 +85,7 @@ impl LineFramer {
         }
     }
 
-    /// How many comments and blank lines of JSON came: signs of life that carry no data.
+    /// The number of comments and blank lines of JSON: keep-alives, which carry no data.
     pub(super) fn keep_alives(&self) -> u64 {
         self.keep_alives
     }

@@ -1,4 +1,4 @@
-//! Frames that are binary messages: the AWS event stream, `application/vnd.amazon.eventstream`.
+//! [`MessageFramer`]: frames that are binary messages, the AWS event stream, `application/vnd.amazon.eventstream`.
 //!
 //! Format: <https://smithy.io/2.0/aws/amazon-eventstream.html>. A message is its whole length and its headers' length
 //! (4 bytes each, big-endian), the checksum of those eight bytes, headers, payload, and the checksum of all before it.
@@ -18,11 +18,12 @@ const SMALLEST: usize = PRELUDE + CHECKSUM;
 /// The type of a header value that is text.
 const TEXT: u8 = 7;
 
-const BAD_PRELUDE: FrameError =
-    FrameError::Damaged { what: "the checksum of a message's lengths is wrong, or the answer is no AWS event stream" };
-const BAD_LENGTHS: FrameError = FrameError::Damaged { what: "the lengths of a message cannot be" };
-const BAD_MESSAGE: FrameError = FrameError::Damaged { what: "the checksum of a message is wrong" };
-const BAD_HEADERS: FrameError = FrameError::Damaged { what: "the headers of a message cannot be read" };
+const BAD_PRELUDE: FrameError = FrameError::Damaged {
+    problem: "the checksum of a message's lengths is wrong, or the answer is no AWS event stream",
+};
+const BAD_LENGTHS: FrameError = FrameError::Damaged { problem: "the lengths of a message cannot be" };
+const BAD_MESSAGE: FrameError = FrameError::Damaged { problem: "the checksum of a message is wrong" };
+const BAD_HEADERS: FrameError = FrameError::Damaged { problem: "the headers of a message cannot be read" };
 
 /// The messages of one answer.
 #[derive(Debug)]
@@ -57,8 +58,8 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Takes a message off the front of `bytes`, if it is there as a whole. Lengths are believed only when their
-    /// checksum is right: a damaged one would have us wait for gigabytes.
+    /// Takes a message off the front of `bytes`, if it is there as a whole. Lengths are used only when their
+    /// checksum is right: a damaged one could mean a wait for gigabytes.
     fn take(bytes: &mut &'a [u8], limit: usize) -> Result<Option<Self>, FrameError> {
         let mut rest = *bytes;
         let (Some(lengths), Some(checksum)) = (take(&mut rest, LENGTHS), take(&mut rest, CHECKSUM)) else {
@@ -101,7 +102,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The headers that tell what a message is; others (its content type) say nothing new.
+/// The headers that name the kind of message; others (its content type) are not needed.
 #[derive(Default)]
 struct Headers<'a> {
     message_type: Option<&'a str>,
@@ -145,7 +146,7 @@ fn header<'a>(bytes: &mut &'a [u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
         4 => 4,
         5 | 8 => 8,
         9 => 16,
-        // Bytes and text tell their length.
+        // Bytes and text have their length in front.
         6 | TEXT => number(take(bytes, 2)?),
         _ => return None,
     };
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn events_exceptions_and_errors_are_told_apart() {
+    fn events_exceptions_and_errors_are_distinguished() {
         let bytes = [
             event("contentBlockDelta", &json!({"text": "é🦉"})),
             exception("throttlingException", &json!({"message": "Slow down."})),

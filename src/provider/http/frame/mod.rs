@@ -1,6 +1,6 @@
-//! Cuts an answer's bytes into frames, whatever the pieces they come in.
+//! [`Framer`]: cuts an answer's bytes into frames, whatever the pieces they arrive in.
 //!
-//! What a frame's data means is the protocol's business.
+//! Called by `generate`. The meaning of a frame's data is left to the protocol.
 
 mod lines;
 mod messages;
@@ -10,39 +10,39 @@ use messages::MessageFramer;
 
 use crate::provider::{Frame, Framing};
 
-/// Most bytes that one frame may have: a whole answer with large tool arguments fits many times over, a server that
-/// never ends its line does not fill the memory.
+/// Most bytes that one frame may have: a whole answer with large tool arguments fits many times over, and a server that
+/// never ends its line cannot fill the memory.
 pub const FRAME_LIMIT: usize = 32 * 1024 * 1024;
 
-/// Why bytes are no frames.
+/// The reason why bytes are not frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     #[error("the answer is not valid UTF-8")]
     NotUtf8,
     #[error("one piece of the answer is longer than {limit} bytes")]
     TooLarge { limit: usize },
-    /// A binary message that is not as it was sent, or no such message at all.
-    #[error("{what}")]
-    Damaged { what: &'static str },
+    /// A binary message with a wrong checksum or length, or bytes that are no such message.
+    #[error("{problem}")]
+    Damaged { problem: &'static str },
 }
 
-/// Takes bytes as they arrive and gives the frames they complete. Any split of the same bytes gives the same frames.
+/// Takes bytes as they arrive and returns the frames they complete. Any split of the same bytes gives the same frames.
 #[derive(Debug)]
 pub struct Framer(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    LineFramer(LineFramer),
-    MessageFramer(MessageFramer),
+    Lines(LineFramer),
+    Messages(MessageFramer),
 }
 
 impl Framer {
     /// A framer for one answer; `limit` is the most bytes a frame may have, usually [`FRAME_LIMIT`].
     pub fn new(framing: Framing, limit: usize) -> Self {
         Self(match framing {
-            Framing::Sse => Kind::LineFramer(LineFramer::new(LineKind::Fields, limit)),
-            Framing::Ndjson => Kind::LineFramer(LineFramer::new(LineKind::Json, limit)),
-            Framing::AwsEventStream => Kind::MessageFramer(MessageFramer::new(limit)),
+            Framing::Sse => Kind::Lines(LineFramer::new(LineKind::Fields, limit)),
+            Framing::Ndjson => Kind::Lines(LineFramer::new(LineKind::Json, limit)),
+            Framing::AwsEventStream => Kind::Messages(MessageFramer::new(limit)),
         })
     }
 
@@ -52,28 +52,28 @@ impl Framer {
     /// [`FrameError`]; the frames before the fault are lost, as the answer is.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
         match &mut self.0 {
-            Kind::LineFramer(lines) => lines.push(bytes),
-            Kind::MessageFramer(messages) => messages.push(bytes),
+            Kind::Lines(lines) => lines.push(bytes),
+            Kind::Messages(messages) => messages.push(bytes),
         }
     }
 
-    /// What the end of the bytes completes. What was cut off in its middle is dropped: the answer then lacks its end,
-    /// which tells more than a parser's complaint.
+    /// The frame that the end of the bytes completes. A frame cut off in its middle is dropped: the missing end of the
+    /// answer is then the error, which helps more than a parser's message.
     ///
     /// # Errors
     /// As [`Framer::push`].
     pub fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
         match &mut self.0 {
-            Kind::LineFramer(lines) => lines.finish(),
-            Kind::MessageFramer(_) => Ok(None),
+            Kind::Lines(lines) => lines.finish(),
+            Kind::Messages(_) => Ok(None),
         }
     }
 
-    /// How many signs of life came that carry no data.
+    /// The number of keep-alives, which carry no data.
     pub fn keep_alives(&self) -> u64 {
         match &self.0 {
-            Kind::LineFramer(lines) => lines.keep_alives(),
-            Kind::MessageFramer(_) => 0,
+            Kind::Lines(lines) => lines.keep_alives(),
+            Kind::Messages(_) => 0,
         }
     }
 }

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_budget_nothing_is_said() {
+    fn without_a_budget_no_field_is_sent() {
         assert_eq!(plan_for("claude-sonnet-4-5", ReasoningBudget::None, Some(64_000)), (64_000, ThinkingMode::Off));
         assert_eq!(plan_for("claude-opus-4-6", ReasoningBudget::None, Some(64_000)), (64_000, ThinkingMode::Off));
         assert_eq!(plan_for("qwen3-coder", ReasoningBudget::None, None), (4096, ThinkingMode::Off));

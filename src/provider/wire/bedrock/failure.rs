@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_tell_by_their_name_whether_they_can_pass() {
+    fn an_exceptions_name_decides_whether_a_retry_can_help() {
         use FailureKind::{Authentication, InvalidRequest, NotFound, Provider, RateLimit, Timeout};
         for (name, kind, can_pass) in [
             ("throttlingException", RateLimit, true),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_without_a_message_is_told_by_its_name() {
+    fn an_exception_without_a_message_is_shown_by_its_name() {
         let message = |event: Option<&str>, data: &str| {
             of_frame(&Frame { event: event.map(str::to_owned), data: data.to_owned(), is_failure: true }).message
         };

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_reasoning_stream_and_nulls_say_nothing() {
+    fn text_and_reasoning_stream_and_nulls_are_skipped() {
         let deltas = decode(&[
             choice(&json!({"role": "assistant", "content": null})),
             choice(&json!({"content": "", "reasoning_content": "hm"})),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn parallel_calls_are_told_apart_by_their_number() {
+    fn parallel_calls_are_distinguished_by_their_number() {
         let deltas = decode(&[
             calls(&json!([{"index": 0, "id": "a", "type": "function", "function": {"name": "x", "arguments": ""}}])),
             calls(&json!([{"index": 1, "id": "b", "type": "function", "function": {"name": "y", "arguments": "{"}}])),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_without_a_number_are_told_apart_by_their_ids() {
+    fn calls_without_a_number_are_distinguished_by_their_ids() {
         let deltas = decode(&[
             calls(&json!([{"id": "a", "function": {"name": "x", "arguments": "{"}}])),
             calls(&json!([{"function": {"arguments": "}"}}])),

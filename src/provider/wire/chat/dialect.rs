@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn each_server_is_told_what_it_knows() {
+    fn each_server_is_sent_the_fields_it_knows() {
         use Dialect::{Azure, Compatible, DeepSeek, OpenAi};
         use ReasoningBudget::{High, Low, None};
         let cases = [

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_request_is_as_the_documentation_says() {
+    fn a_whole_request_is_as_documented() {
         let schema = json!({"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]});
         let spec = ToolSpec {
             skill_name: BASE_SKILL.to_owned(),
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn effort_and_tools_are_left_out_where_they_say_nothing() {
+    fn effort_and_tools_are_left_out_where_there_are_none() {
         let expected = json!({
             "model": "llama", "stream": true, "stream_options": {"include_usage": true}, "messages": [],
         });
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_does_not_take_is_told_in_its_place() {
+    fn what_a_server_does_not_take_is_replaced_by_a_note() {
         let pdf = || Content::FileInlinePart {
             id: String::new(),
             encoded_data: "cGRm".to_owned(),

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_tell_message_name_and_wait() {
+    fn bodies_have_message_name_and_wait() {
         let expected = |message: &str, code: &str, wait| Some((message.to_owned(), Some(code.to_owned()), wait));
         let minute = quota("GenerateRequestsPerMinutePerProject");
         let day = quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_that_say_nothing_are_none() {
+    fn unreadable_waits_are_none() {
         for delay in ["0s", "-1s", "soon", "12", "infs"] {
             let detail = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay});
             assert_eq!(retry_after_ms(&json!({"details": [detail]})), None, "{delay}");

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn references_are_replaced_and_what_stands_beside_them_holds() {
+    fn references_are_replaced_and_siblings_win() {
         let schema = json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",

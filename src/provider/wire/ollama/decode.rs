@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_told() {
+    fn the_limit_is_reported() {
         let mut expected = vec![text("Owls hunt at")];
         expected.extend(ended(usage(30, 4), FinishReason::Length));
         assert_eq!(deltas(recording!("length")), expected);

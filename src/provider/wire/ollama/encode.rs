@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_request_is_as_the_documentation_says() {
+    fn a_whole_request_is_as_documented() {
         let schema = json!({"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]});
         let spec = ToolSpec {
             skill_name: "web".into(),
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_left_out() {
+    fn empty_parts_are_left_out() {
         let expected = json!({"model": "gemma3:4b", "stream": true, "truncate": false, "shift": false, "messages": []});
         let nothing = json!([user(&json!([text("")])), expert(&json!([thought(NAME)]))]);
         assert_eq!(encode("gemma3:4b", nothing, &[], None), expected);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn images_go_along_and_other_files_are_told_of() {
+    fn images_are_sent_and_other_files_are_noted() {
         let image = |kind: &str| json!({"type": "imageInlinePart", "encodedData": "aW1n", "mimeType": kind});
         let parts = json!([
             text("See:"),

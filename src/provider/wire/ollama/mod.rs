@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn complaints_say_what_to_do() {
+    fn errors_come_with_a_remedy() {
         let told = |body: &str| OllamaChat.read_error(body.as_bytes()).map(|told| told.message);
         let cases = [
             (

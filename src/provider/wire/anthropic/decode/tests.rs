@@ -177,7 +177,7 @@ fn a_refusal_is_a_content_filter() {
 }
 
 #[test]
-fn a_paused_turn_says_so_and_what_the_provider_ran_is_kept() {
+fn a_paused_turn_is_a_pause_and_what_the_provider_ran_is_kept() {
     let call =
         |input: Value| json!({"type": "server_tool_use", "id": "srvtoolu_01", "name": "web_search", "input": input});
     let expected = vec![

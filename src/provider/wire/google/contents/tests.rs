@@ -280,7 +280,7 @@ fn media_stand_within_results_or_behind_all_of_them() {
 }
 
 #[test]
-fn results_tell_that_the_tool_failed() {
+fn results_note_that_the_tool_failed() {
     let mut failed = result("a", "read", &json!([{"type": "textPart", "text": "No such file."}]));
     failed["isError"] = json!(true);
     let messages = json!([expert(&json!([call_part("a", "read", &json!({}))])), results(&[failed])]);

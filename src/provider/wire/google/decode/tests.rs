@@ -96,7 +96,7 @@ fn characters_of_many_bytes_come_through() {
 }
 
 #[test]
-fn thoughts_are_told_and_a_calls_signature_is_kept() {
+fn thoughts_stream_and_a_calls_signature_is_kept() {
     let [name, arguments] = call(2, "fc-1", "search", r#"{"q":"owl"}"#);
     let order = json!([
         {"thought": 49},
@@ -168,7 +168,7 @@ fn a_cut_stream_has_no_end() {
 }
 
 #[test]
-fn an_error_in_mid_stream_says_how_long_to_wait() {
+fn an_error_in_mid_stream_may_ask_for_a_wait() {
     let failure = GenerationFailure {
         kind: FailureKind::Provider,
         message: "The model is overloaded. Please try again later.".into(),
@@ -181,7 +181,7 @@ fn an_error_in_mid_stream_says_how_long_to_wait() {
 }
 
 #[test]
-fn a_blocked_prompt_is_a_failure_that_says_why() {
+fn a_blocked_prompt_is_a_failure_with_the_reason() {
     let (deltas, failure) = recorded::decode(&GeminiGenerateContent, recording!("blocked-prompt"));
     assert_eq!(deltas, vec![]);
     let expected =
@@ -194,7 +194,7 @@ fn a_blocked_prompt_is_a_failure_that_says_why() {
 }
 
 #[test]
-fn an_answer_that_the_filter_ends_keeps_what_was_said() {
+fn an_answer_that_the_filter_ends_keeps_its_beginning() {
     let expected =
         vec![text(0, "It is done "), usage(3, 0, 0), usage(3, 0, 0), Delta::Finish(FinishReason::ContentFilter)];
     assert_eq!(deltas(recording!("safety")), expected);

@@ -138,7 +138,7 @@ fn arguments_cut_by_the_limit_stay_as_they_came() {
 }
 
 #[test]
-fn a_filtered_answer_says_so() {
+fn a_filtered_answer_is_recognised() {
     let expected = vec![text(0, "The"), usage(), Delta::Finish(FinishReason::ContentFilter), Delta::End];
     assert_eq!(deltas(recording!("filtered")), expected);
 }
@@ -173,7 +173,7 @@ fn a_cut_stream_has_no_end() {
 }
 
 #[test]
-fn a_call_told_twice_is_one_call() {
+fn a_call_sent_twice_is_one_call() {
     let expected = vec![
         call(0, "call_1", "search"),
         arguments(0, r#"{"q":"owl"}"#),
@@ -228,7 +228,7 @@ fn items_that_were_only_announced_come_from_the_response() {
 }
 
 #[test]
-fn items_without_ids_and_indices_are_told_apart() {
+fn items_without_ids_and_indices_are_distinguished() {
     let usage = Usage { input_tokens: 20, output_tokens: 8, total_tokens: 28, ..Usage::default() };
     let expected = vec![
         text(0, "Look"),

@@ -204,7 +204,7 @@ fn images_and_documents_go_along_in_questions_and_results() {
 }
 
 #[test]
-fn results_tell_that_the_tool_failed() {
+fn results_note_that_the_tool_failed() {
     let (text, note) = (text_part("No such file."), json!({"type": "input_text", "text": ERROR_NOTE}));
     let said = json!({"type": "input_text", "text": "No such file."});
     assert_eq!(output(&json!([text]), false), json!("No such file."));
