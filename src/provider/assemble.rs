@@ -43,7 +43,8 @@ struct Part {
 }
 
 impl Assembler {
-    /// Returns an empty answer; `protocol` is the [`crate::provider::Protocol::name`] that thinking parts are marked with.
+    /// Returns an empty answer; `protocol` is the [`crate::provider::Protocol::name`] that thinking parts are marked
+    /// with.
     pub fn new(protocol: &'static str) -> Self {
         Self { protocol, parts: IndexMap::new(), usage: None, context_tokens: None, finish: None, ended: false }
     }

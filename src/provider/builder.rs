@@ -42,8 +42,8 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Returns a provider with the key that the environment holds, or with a source of credentials for later. Nothing is
-    /// sent yet.
+    /// Returns a provider with the key that the environment holds, or with a source of credentials for later. Nothing
+    /// is sent yet.
     ///
     /// # Errors
     /// [`ProviderError`]: no such provider in this version, no key, or an address or header that cannot be used.

@@ -25,9 +25,9 @@ pub const DAILY_QUOTA: &str = "daily_quota";
 /// Error codes for a conversation that does not fit the model's context window.
 const OVERFLOW_NAMES: [&str; 3] =
     ["context_length_exceeded", "exceed_context_size_error", "model_context_window_exceeded"];
-/// Fragments, in lower case, of the messages of such refusals where no code shows it: Anthropic (twice: the prompt alone,
-/// the prompt and `max_tokens`), Bedrock, OpenAI, OpenAI and most of its imitators, Gemini, llama.cpp, xAI, Groq,
-/// Mistral.
+/// Fragments, in lower case, of the messages of such refusals where no code shows it: Anthropic (twice: the prompt
+/// alone, the prompt and `max_tokens`), Bedrock, OpenAI, OpenAI and most of its imitators, Gemini, llama.cpp, xAI,
+/// Groq, Mistral.
 const OVERFLOW_MESSAGES: [&str; 10] = [
     "prompt is too long",
     "exceed context limit",

@@ -383,7 +383,7 @@ mod tests {
         let start = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n: keep-alive\n\n");
         let reply = ScriptedReply::stream([start, Chunk::Forever(": keep-alive\n\n")]);
         let failure = ask(reply, AMPLE, limits).await.unwrap_err();
-        let message = "timeout: the answer stalled, no data for 20ms (only signs of life came)";
+        let message = "timeout: the answer stalled, no data for 20ms (only keep-alives came)";
         assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
     }
 

@@ -28,7 +28,7 @@ fn warnings(provider: ProviderName, support: NativeSupport, native: NativeTools<
     let mut warnings = Vec::new();
     for name in native.tools {
         if !support.tools.contains(&name.as_str()) {
-            warnings.push(format!("provider {provider} does not run the tool {name}; it is left out"));
+            warnings.push(format!("provider {provider} does not run the tool {name} here; it is left out"));
         } else if name == "fileSearch" && vector_stores(native.options).is_none() {
             // The original's words.
             warnings.push(format!(

@@ -1,7 +1,7 @@
 //! Tool names for providers that allow shorter ones than tools may have ([`LONGEST_NAME`](crate::tool::LONGEST_NAME)).
 //!
-//! Encoders send [`short`] names: the end of a longer name is replaced by a number made of the whole. `generate` restores
-//! the tool's own name in the answer.
+//! Encoders send [`short`] names: the end of a longer name is replaced by a number made of the whole. `generate`
+//! restores the tool's own name in the answer.
 
 use std::borrow::Cow;
 

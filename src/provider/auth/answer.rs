@@ -1,4 +1,6 @@
-//! What token servers answer with: OAuth's form (RFC 6749, section 5.1) and its relatives.
+//! Answers of token servers: OAuth's form (RFC 6749, section 5.1) and its relatives.
+//!
+//! Called by the sources of tokens in this folder, which make the requests and cache the tokens.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,13 +12,13 @@ use super::error::AuthError;
 use crate::provider::http::fetch::{Fetch, FetchResponse as Answer};
 use crate::provider::http::transport::Transport;
 
-/// How long a token holds whose end nobody tells: an hour is what they all give.
+/// The life of a token whose answer names no end: an hour, as all of these servers grant.
 const USUAL_LIFE: u64 = 3600;
 
-/// Asks `who` for a token by this exchange.
+/// Requests a token from `who` by this exchange.
 ///
 /// # Errors
-/// When it cannot be asked, refuses, or answers with something else.
+/// When the server cannot be reached, refuses, or answers with something else.
 pub async fn token(transport: &dyn Transport, who: &str, fetch: Fetch) -> Result<Fetched<SecretString>, AuthError> {
     let answer = exchange(transport, who, fetch).await?;
     if answer.is_success() { read(who, &answer.body) } else { Err(AuthError::refused(who, &answer)) }
@@ -30,7 +32,7 @@ pub async fn exchange(transport: &dyn Transport, who: &str, fetch: Fetch) -> Res
 /// Reads a token and its end.
 pub fn read(who: &str, body: &[u8]) -> Result<Fetched<SecretString>, AuthError> {
     let unusable = |reason: &str| AuthError::unusable(format!("the answer of {who}"), reason);
-    let body: Value = serde_json::from_slice(body).map_err(|_| unusable("it is no JSON"))?;
+    let body: Value = serde_json::from_slice(body).map_err(|_| unusable("it is not JSON"))?;
     let token = ["access_token", "accessToken"].iter().find_map(|name| body.get(name).and_then(Value::as_str));
     let token = token.filter(|token| !token.is_empty()).ok_or_else(|| unusable("it holds no access token"))?;
     // It becomes a header's value.
@@ -73,7 +75,7 @@ mod tests {
     #[test]
     fn what_is_no_token_is_refused() {
         let error = |body: &str| read("owls", body.as_bytes()).map(|_| ()).unwrap_err().to_string();
-        assert_eq!(error("<html>"), "the answer of owls cannot be used: it is no JSON");
+        assert_eq!(error("<html>"), "the answer of owls cannot be used: it is not JSON");
         assert_eq!(error("{}"), "the answer of owls cannot be used: it holds no access token");
         assert!(error("{\"access_token\": \"a\\nb\"}").ends_with("characters that cannot be sent"));
     }

@@ -1,7 +1,7 @@
-//! AWS: keys from wherever AWS's own chain finds them, and Signature Version 4 over the whole request.
+//! [`Signer`]: keys from AWS's own chain, and Signature Version 4 over the whole request.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>. The chain (variables,
-//! profiles, single sign-on, web identity, containers, instances) is AWS's library; it is handed our variables and our
+//! profiles, single sign-on, web identity, containers, instances) is AWS's library, with this crate's variables and
 //! HTTP client.
 
 use std::collections::HashMap;
@@ -41,7 +41,7 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Nothing is looked for yet.
+    /// Returns the signer; no source is tried yet.
     pub fn new(region: String, environment: &Environment, transport: Arc<dyn Transport>) -> Self {
         Self { region, environment: environment.clone(), transport, cache: Cache::default() }
     }
@@ -79,7 +79,7 @@ impl Signer {
             .region(Region::new(self.region.clone()))
             .load()
             .await;
-        let nothing = |looked: String| AuthError::NothingFound { provider: "amazon-bedrock", looked, remedy: REMEDY };
+        let nothing = |tried: String| AuthError::NothingFound { provider: "amazon-bedrock", tried, remedy: REMEDY };
         let Some(provider) = config.credentials_provider() else {
             return Err(nothing("AWS's own chain has no source here".to_owned()));
         };
@@ -92,7 +92,7 @@ impl Signer {
                 what: "looking for AWS credentials".to_owned(),
                 seconds: CHAIN_LIMIT.as_secs(),
             },
-            // The text of the causes says which source it was.
+            // The text of the causes names the source.
             other => nothing(super::error::shown(&DisplayErrorContext(&other).to_string())),
         })
     }
@@ -115,7 +115,7 @@ fn signature(
         .settings(SigningSettings::default())
         .build()
         .map_err(|error| unusable(&error))?;
-    // What a proxy may change is not signed.
+    // Headers that a proxy may change are not signed.
     let is_signed = |name: &str| name == "content-type" || name.starts_with("x-amz");
     let headers = request.headers.iter().filter(|(name, _)| is_signed(name));
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));

@@ -1,4 +1,6 @@
-//! Our HTTP client in the form that AWS's library takes one.
+//! [`AwsHttp`]: this crate's transport in the form that AWS's library expects.
+//!
+//! Used by `aws` for AWS's token servers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,10 +18,10 @@ use aws_smithy_types::body::SdkBody;
 use crate::provider::http::fetch::{Fetch, Method};
 use crate::provider::http::transport::{Transport, TransportErrorKind};
 
-/// For an exchange whose limits the library does not say.
+/// For an exchange whose limits the library does not set.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// The way to AWS's token servers.
+/// The connection to AWS's token servers.
 #[derive(Clone)]
 pub struct AwsHttp {
     transport: Arc<dyn Transport>,

@@ -1,4 +1,6 @@
-//! Something fetched that goes stale: a token, a set of keys.
+//! [`Cache`]: a fetched value that expires, such as a token or a set of keys.
+//!
+//! Used by each source of credentials; one fetch runs at a time.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,8 +8,8 @@ use tokio::sync::Mutex;
 
 use super::error::AuthError;
 
-/// How long before its end something is renewed: longer than a request takes to be checked, shorter than any token
-/// lives. The vendors' own libraries take two to five minutes.
+/// The time before its end at which a value is renewed: longer than a request takes to be checked, shorter than any
+/// token lives. The vendors' own libraries take two to five minutes.
 const MARGIN: Duration = Duration::from_mins(4);
 
 /// A value and its end, if it has one.
@@ -27,8 +29,8 @@ impl<T> Default for Cache<T> {
 }
 
 impl<T: Clone> Cache<T> {
-    /// The held value, or, when it is near its end, that of `fetch`, which is not begun otherwise. A failed renewal does
-    /// no harm as long as the old value holds.
+    /// The held value, or, when it is near its end, that of `fetch`, which is not begun otherwise. A failed renewal
+    /// does no harm as long as the old value holds.
     pub async fn get(&self, fetch: impl Future<Output = Result<Fetched<T>, AuthError>>) -> Result<T, AuthError> {
         let mut held = self.0.lock().await;
         if let Some(fetched) = held.as_ref().filter(|it| !it.ends_within(MARGIN)) {
@@ -50,8 +52,8 @@ impl<T> Fetched<T> {
     }
 }
 
-/// The real time. Signatures and tokens must carry it even in a session whose own clock is a cassette's, and it goes on
-/// while a computer sleeps.
+/// The real time. Signatures and tokens need it even in a job whose clock is a cassette's, and it goes on while a
+/// computer sleeps.
 pub fn now() -> SystemTime {
     #[expect(
         clippy::disallowed_methods,

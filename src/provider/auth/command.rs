@@ -1,4 +1,6 @@
-//! A program that gives a token on its standard output: a cloud's own command line.
+//! [`output`]: the output of a program that prints a token, a cloud's own command line.
+//!
+//! Called by `entra`. The program sees no key and ends, with everything it started, at its time limit.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use crate::environment::Environment;
 
 /// Most bytes read of each stream; a token has a few kilobytes.
 const OUTPUT_LIMIT: u64 = 256 * 1024;
-/// What such a program may see: where things are and how to reach the network, never another's key.
+/// The variables that such a program sees: folders and the way to the network, never a key.
 const PASSED: [&str; 22] = [
     "PATH",
     "HOME",
@@ -38,10 +40,10 @@ const PASSED: [&str; 22] = [
     "REQUESTS_CA_BUNDLE",
 ];
 
-/// What `program` writes to its standard output, or `None` when there is no such program.
+/// Returns the standard output of `program`; `None` when there is no such program.
 ///
 /// # Errors
-/// When it fails, with the last line that it says, or takes longer than `limit`.
+/// When it fails, with the last line of its error output, or takes longer than `limit`.
 pub async fn output(
     program: &str,
     arguments: &[&str],
@@ -69,7 +71,7 @@ pub async fn output(
     group.has_ended();
     match status {
         Ok(status) if status.success() => Ok(Some(out)),
-        Ok(_) => Err(AuthError::unusable(name, err.trim().lines().last().unwrap_or("it failed without a word"))),
+        Ok(_) => Err(AuthError::unusable(name, err.trim().lines().last().unwrap_or("it failed without a message"))),
         Err(error) => Err(AuthError::unusable(name, &error)),
     }
 }
@@ -77,13 +79,13 @@ pub async fn output(
 async fn text(stream: Option<impl AsyncRead + Unpin>) -> String {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
-        // What came counts; a broken pipe shows in the status.
+        // The bytes that arrived count; a broken pipe shows in the status.
         let _ = stream.take(OUTPUT_LIMIT).read_to_end(&mut bytes).await;
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The program and what it started; ends with this value, unless it has ended by itself.
+/// The program's process group; dropping this ends it, unless the program has ended already.
 struct Group {
     #[cfg(unix)]
     leader: Option<rustix::process::Pid>,
@@ -101,7 +103,7 @@ impl Group {
         Self {}
     }
 
-    /// Its number may be another's from now on.
+    /// Forgets the group, whose number the system may give to another from now on.
     #[cfg_attr(not(unix), expect(clippy::unused_self, reason = "there are no groups to forget"))]
     fn has_ended(&mut self) {
         #[cfg(unix)]
@@ -115,7 +117,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         #[cfg(unix)]
         if let Some(leader) = self.leader {
-            // Nobody left is what is wanted.
+            // Fails when no process is left, which is the aim.
             let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
         }
     }
@@ -135,8 +137,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_programs_output_is_read_and_it_sees_no_key() {
-        let said = shell("echo token; test -z \"$OWL_API_KEY\"", AMPLE).await;
-        assert_eq!(said, Ok(Some("token\n".to_owned())));
+        let output = shell("echo token; test -z \"$OWL_API_KEY\"", AMPLE).await;
+        assert_eq!(output, Ok(Some("token\n".to_owned())));
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
-//! Microsoft Entra: tokens for Azure OpenAI where no key is set.
+//! [`Entra`]: tokens of Microsoft Entra, for Azure OpenAI where no key is set.
 //!
 //! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>, managed identities:
-//! <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token>.
-//! Looked for in the order of Azure's own libraries: an application's secret or federated token, the machine's identity,
-//! the command line of whoever is logged in.
+//! <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token>. Sources are
+//! tried in the order of Azure's own libraries: an application's secret or federated token, the machine's identity, the
+//! command line of the user who is logged in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::provider::http::transport::Transport;
 const RESOURCE: &str = "https://cognitiveservices.azure.com";
 const SCOPE: &str = "https://cognitiveservices.azure.com/.default";
 const AUTHORITY: &str = "https://login.microsoftonline.com";
-/// Where a virtual machine asks who it is.
+/// The metadata service of a virtual machine.
 const METADATA: &str = "http://169.254.169.254";
 /// For a server on the internet.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -33,7 +33,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 const REMEDY: &str = "set AZURE_API_KEY, or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or log in with \
                       `az login`";
 
-/// Where tokens come from, and the last one.
+/// The source of tokens, with the last one.
 pub struct Entra {
     environment: Environment,
     transport: Arc<dyn Transport>,
@@ -41,12 +41,12 @@ pub struct Entra {
 }
 
 impl Entra {
-    /// Nothing is asked yet.
+    /// Returns the source; nothing is requested yet.
     pub fn new(environment: &Environment, transport: Arc<dyn Transport>) -> Self {
         Self { environment: environment.clone(), transport, cache: Cache::default() }
     }
 
-    /// A token that holds.
+    /// Returns a valid token.
     ///
     /// # Errors
     /// [`AuthError`].
@@ -58,22 +58,22 @@ impl Entra {
         if let Some(fetch) = self.application()? {
             return answer::token(self.transport.as_ref(), "Microsoft Entra", fetch).await;
         }
-        let mut looked = vec!["AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are not all set".to_owned()];
+        let mut tried = vec!["AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are not all set".to_owned()];
         match self.machine().await {
             Ok(token) => return Ok(token),
-            Err(error) => looked.push(format!("no managed identity ({error})")),
+            Err(error) => tried.push(format!("no managed identity ({error})")),
         }
         let az = if cfg!(windows) { "az.cmd" } else { "az" };
         let arguments = ["account", "get-access-token", "--scope", SCOPE, "--output", "json"];
         match command::output(az, &arguments, &self.environment, COMMAND_LIMIT).await {
             Ok(Some(text)) => return answer::read("`az account get-access-token`", text.as_bytes()),
-            Ok(None) => looked.push("az is not installed".to_owned()),
-            Err(error) => looked.push(error.to_string()),
+            Ok(None) => tried.push("az is not installed".to_owned()),
+            Err(error) => tried.push(error.to_string()),
         }
-        Err(AuthError::NothingFound { provider: "azure-openai", looked: looked.join(", "), remedy: REMEDY })
+        Err(AuthError::NothingFound { provider: "azure-openai", tried: tried.join(", "), remedy: REMEDY })
     }
 
-    /// The exchange of an application's secret, or of another's token that vouches for it.
+    /// The exchange of an application's secret, or of a federated token that vouches for it.
     fn application(&self) -> Result<Option<Fetch>, AuthError> {
         let get = |name: &str| self.environment.get(name);
         let (Some(tenant), Some(client)) = (get("AZURE_TENANT_ID"), get("AZURE_CLIENT_ID")) else { return Ok(None) };
@@ -125,7 +125,7 @@ impl Entra {
     }
 }
 
-/// Whether `text` can be a part of an address as it is.
+/// Returns true when `text` can be part of an address without escaping.
 fn is_plain(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
 }

@@ -1,4 +1,5 @@
-//! Google's application-default credentials: a service account's key, a user's log-in, or the machine's own account.
+//! [`ApplicationDefault`]: Google's application-default credentials, which are a service account's key, a user's
+//! log-in, or the machine's own account.
 //!
 //! <https://google.aip.dev/auth/4110>; the exchange of a signed assertion: <https://google.aip.dev/auth/4112>. The
 //! files' forms are those that Google's console and `gcloud` write.
@@ -33,21 +34,21 @@ const METADATA_TOKEN: &str = "/computeMetadata/v1/instance/service-accounts/defa
 const LIMIT: Duration = Duration::from_secs(15);
 /// For the machine's own metadata; Google's libraries wait as long.
 const METADATA_LIMIT: Duration = Duration::from_secs(3);
-/// How long an assertion holds: the longest that Google takes.
+/// The life of an assertion: the longest that Google accepts.
 const ASSERTION_LIFE: u64 = 3600;
 /// Most bytes of a file with credentials; they have two kilobytes.
 const FILE_LIMIT: u64 = 256 * 1024;
 const REMEDY: &str = "set GOOGLE_APPLICATION_CREDENTIALS to a service account's file, or log in with \
                       `gcloud auth application-default login`";
 
-/// Where tokens come from, and the last one.
+/// The source of tokens, with the last one.
 pub struct ApplicationDefault {
     environment: Environment,
     transport: Arc<dyn Transport>,
     cache: Cache<Access>,
 }
 
-/// What a request is given.
+/// The authorization of a request.
 #[derive(Clone)]
 pub struct Access {
     pub token: SecretString,
@@ -76,12 +77,12 @@ enum Account {
 }
 
 impl ApplicationDefault {
-    /// Nothing is asked and no file read yet.
+    /// Returns the source; nothing is requested and no file read yet.
     pub fn new(environment: &Environment, transport: Arc<dyn Transport>) -> Self {
         Self { environment: environment.clone(), transport, cache: Cache::default() }
     }
 
-    /// A token that holds.
+    /// Returns a valid token.
     ///
     /// # Errors
     /// [`AuthError`].
@@ -112,8 +113,8 @@ impl ApplicationDefault {
             Ok(token) => Ok(with_quota(token, None)),
             Err(error) => Err(AuthError::NothingFound {
                 provider: "google-vertex",
-                looked: format!(
-                    "GOOGLE_APPLICATION_CREDENTIALS is not set, nobody is logged in with gcloud, and this machine has \
+                tried: format!(
+                    "GOOGLE_APPLICATION_CREDENTIALS is not set, no user is logged in with gcloud, and this machine has \
                      no account of its own ({error})"
                 ),
                 remedy: REMEDY,
@@ -122,7 +123,7 @@ impl ApplicationDefault {
     }
 }
 
-/// The project that the file of credentials belongs to, if there is a file and it says so.
+/// The project that the file of credentials belongs to, if there is a file and it names one.
 pub fn project(environment: &Environment) -> Option<String> {
     match read(&file(environment)?).ok()? {
         Account::ServiceAccount { project_id, .. } => project_id,
@@ -149,17 +150,17 @@ fn file(environment: &Environment) -> Option<PathBuf> {
 fn read(path: &Path) -> Result<Account, String> {
     let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !metadata.is_file() || metadata.len() > FILE_LIMIT {
-        return Err(format!("it is no file of at most {FILE_LIMIT} bytes"));
+        return Err(format!("it is not a file of at most {FILE_LIMIT} bytes"));
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    // The parser's message may quote a value; its place says enough.
+    // The parser's message may quote a value; line and column suffice.
     serde_json::from_str(&text).map_err(|error| match unsupported(&text) {
         Some(kind) => format!(
             "credentials of the type {kind:?} are not supported; use a service account's key or `gcloud auth \
              application-default login`"
         ),
         None => format!(
-            "it is no service account's key and no user's log-in (line {}, column {})",
+            "it is neither a service account's key nor a user's log-in (line {}, column {})",
             error.line(),
             error.column()
         ),
@@ -201,16 +202,16 @@ fn sound(token_uri: Option<&str>) -> Result<String, String> {
     let url = token_uri.unwrap_or(TOKEN_URI);
     match base_url_fault(url, false) {
         None => Ok(url.to_owned()),
-        Some(fault) => Err(format!("its token_uri is no address to send credentials to ({fault})")),
+        Some(fault) => Err(format!("its token_uri is not an address to send credentials to ({fault})")),
     }
 }
 
-/// A signed statement of who asks (RFC 7523).
+/// A signed assertion of the account's identity (RFC 7523).
 fn assertion(email: &str, key: &SecretString, key_id: Option<&str>, audience: &str) -> Result<String, String> {
     let der = PrivatePkcs8KeyDer::from_pem_slice(key.expose_secret().as_bytes())
-        .map_err(|_| "its private_key is no PKCS #8 key in PEM form".to_owned())?;
+        .map_err(|_| "its private_key is not a PKCS #8 key in PEM form".to_owned())?;
     let pair = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der())
-        .map_err(|error| format!("its private_key is no RSA key that can be used ({error})"))?;
+        .map_err(|error| format!("its private_key is not an RSA key that can be used ({error})"))?;
     let issued = cache::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let header = json!({ "alg": "RS256", "typ": "JWT", "kid": key_id });
     let claims = json!({
@@ -333,12 +334,12 @@ mod tests {
         assert!(broken.starts_with(&start) && !broken.contains("very secret"), "{broken}");
         let key = json!({ "type": "service_account", "client_email": "o", "private_key": "very secret" });
         let unsound = error(&key.to_string()).await;
-        assert!(unsound.ends_with("its private_key is no PKCS #8 key in PEM form"), "{unsound}");
+        assert!(unsound.ends_with("its private_key is not a PKCS #8 key in PEM form"), "{unsound}");
         let plain = json!({
             "type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r",
             "token_uri": "http://example.com/token",
         });
         let plain = error(&plain.to_string()).await;
-        assert!(plain.contains("its token_uri is no address to send credentials to"), "{plain}");
+        assert!(plain.contains("its token_uri is not an address to send credentials to"), "{plain}");
     }
 }

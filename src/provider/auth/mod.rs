@@ -1,7 +1,7 @@
-//! Credentials: where they come from, and how a vendor wants them presented.
+//! [`Credentials`]: the key, token or signature of a request, by source and scheme.
 //!
-//! A key is presented as it is; clouds give tokens that end, or want the whole request signed. All of it happens in
-//! [`Credentials::authorize`], once per attempt, so that what ran out is renewed.
+//! [`Credentials::authorize`] is called once per attempt, so that a token that expired is renewed. The clouds' sources
+//! of tokens are in files of their own; the choice of a source is left to the vendor's row.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(super) mod server;
 
 pub use error::AuthError;
 
-/// How a vendor wants its key.
+/// The header that carries a vendor's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthScheme {
     /// In a header of its own, e.g. `x-api-key`.
@@ -54,9 +54,10 @@ impl AuthScheme {
     }
 }
 
-/// What a request is authorized with.
+/// The source of a request's authorization.
 pub enum Credentials {
-    /// Nothing is sent, or what the user's own headers say. `check` is what to look at when that is not enough.
+    /// Nothing is added; the user's own headers may authorize. `check` names the thing to check when the server
+    /// refuses.
     None {
         check: &'static str,
     },
@@ -74,27 +75,27 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// AWS's chain of credentials; nothing is looked for yet.
+    /// AWS's chain of credentials; nothing is read yet.
     #[cfg(feature = "aws")]
     pub fn aws(region: String, environment: &Environment, transport: Arc<dyn Transport>) -> Self {
         Self::SigV4(aws::Signer::new(region, environment, transport))
     }
 
-    /// Google's application-default credentials; nothing is looked for yet.
+    /// Google's application-default credentials; nothing is read yet.
     #[cfg(feature = "google-cloud")]
     pub fn google(environment: &Environment, transport: Arc<dyn Transport>) -> Self {
         Self::Google(google::ApplicationDefault::new(environment, transport))
     }
 
-    /// Microsoft Entra; nothing is looked for yet.
+    /// Microsoft Entra; nothing is read yet.
     pub fn entra(environment: &Environment, transport: Arc<dyn Transport>) -> Self {
         Self::Entra(entra::Entra::new(environment, transport))
     }
 
-    /// Adds what the server wants to see. Tokens are fetched and renewed here, within their own limits of time.
+    /// Adds the headers that authorize `request`. Tokens are fetched and renewed here, within their own limits of time.
     ///
     /// # Errors
-    /// [`AuthError`] when there is nothing to authorize with.
+    /// [`AuthError`] when there are no credentials.
     pub async fn authorize(&self, request: &mut HttpRequest) -> Result<(), AuthError> {
         match self {
             Self::None { .. } => {}
@@ -113,7 +114,7 @@ impl Credentials {
         Ok(())
     }
 
-    /// What to look at when the server refuses them.
+    /// The thing to check when the server refuses them.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::None { check } => check,
@@ -127,7 +128,7 @@ impl Credentials {
     }
 }
 
-/// The values in `request` that nobody may see: those of the headers that authorize it.
+/// The secret values in `request`: those of the headers that authorize it.
 pub(super) fn secrets(request: &HttpRequest) -> impl Iterator<Item = &str> {
     const NAMES: [&str; 5] = ["authorization", "x-amz-security-token", "x-api-key", "api-key", "x-goog-api-key"];
     let headers = request.headers.iter().filter(|(name, _)| NAMES.contains(&name.as_str()));
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_is_presented_as_the_vendor_wants_it() {
+    async fn a_key_is_in_the_vendors_header() {
         let header = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
         assert_eq!(headers(key(AuthScheme::Header("x-api-key"))).await, header("x-api-key", "sk-secret"));
         assert_eq!(headers(key(AuthScheme::Bearer)).await, header("authorization", "Bearer sk-secret"));
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_authorizes_is_secret() {
+    fn headers_that_authorize_are_secret() {
         let headers = [("authorization", "Bearer t-1"), ("x-amz-security-token", "t-2"), ("accept", "all")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let request = HttpRequest { url: String::new(), headers, body: Vec::new() };

@@ -1,4 +1,4 @@
-//! A server that gives tokens, for the tests of this folder.
+//! [`LoopbackServer`]: a token server for the tests of this folder.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ pub fn reply(status: u16, body: &str) -> String {
     )
 }
 
-/// The way to it.
+/// A transport that reaches it.
 pub fn transport() -> Arc<dyn Transport> {
     Arc::new(HttpTransport::new(&ProxySettings::default()).unwrap())
 }

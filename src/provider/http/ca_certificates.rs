@@ -10,8 +10,8 @@ use crate::environment::Environment;
 
 use crate::provider::http::transport::{TransportError, TransportErrorKind};
 
-/// The usual variable (OpenSSL's). Where the system's own certificates are files, the system's store is replaced by this
-/// file; elsewhere the file is added to it.
+/// The usual variable (OpenSSL's). Where the system's own certificates are files, the system's store is replaced by
+/// this file; elsewhere the file is added to it.
 const VARIABLE: &str = "SSL_CERT_FILE";
 /// Most bytes of the file; a system's whole store has some 300 kilobytes.
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;
@@ -77,7 +77,7 @@ mod tests {
         let empty = folder.path().join("empty.pem");
         std::fs::write(&empty, "no certificate").unwrap();
         assert!(load(&empty).unwrap_err().contains("holds no certificate"));
-        assert!(load(folder.path()).unwrap_err().contains("it is no file"));
+        assert!(load(folder.path()).unwrap_err().contains("it is not a file"));
         assert_eq!(ExtraRoots::default().load().map(|certificates| certificates.len()), Ok(0));
     }
 

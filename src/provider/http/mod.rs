@@ -1,7 +1,7 @@
 //! [`transport::Transport`] and the rest of HTTP: small exchanges beside it, and the framing of an answer's bytes.
 //!
-//! Called by `generate` and by the sources of credentials. The content of requests and the meaning of frames are left to
-//! [`crate::provider::wire`].
+//! Called by `generate` and by the sources of credentials. The content of requests and the meaning of frames are left
+//! to [`crate::provider::wire`].
 
 mod ca_certificates;
 pub mod fetch;

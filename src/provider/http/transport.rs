@@ -1,8 +1,8 @@
 //! [`Transport`] and [`HttpTransport`]: the only file of `provider` that opens connections.
 //!
-//! Called by `generate` and the sources of credentials. Connections, proxies and certificates are handled here; the content
-//! of requests, the meaning of answers and time limits on answers are left to the callers. A replayed job has another
-//! [`Transport`], which answers from its cassette.
+//! Called by `generate` and the sources of credentials. Connections, proxies and certificates are handled here; the
+//! content of requests, the meaning of answers and time limits on answers are left to the callers. A replayed job has
+//! another [`Transport`], which answers from its cassette.
 
 use std::error::Error;
 use std::fmt;

@@ -29,8 +29,8 @@ impl BaseUrl {
         Self::parse_where(text, origin, is_near)
     }
 
-    /// As [`BaseUrl::parse`], for a provider that is sent no key: plain http is allowed for names of the local network too
-    /// (`http://ollama:11434` between containers).
+    /// As [`BaseUrl::parse`], for a provider that is sent no key: plain http is allowed for names of the local network
+    /// too (`http://ollama:11434` between containers).
     ///
     /// # Errors
     /// As [`BaseUrl::parse`].

@@ -1,7 +1,7 @@
 //! [`EndpointInputs`]: the settings and variables from which a vendor's address is made.
 //!
-//! Called by the vendors' rows. A setting takes precedence over a variable. Parts of a host name are checked, so that none
-//! leads to another host. Which addresses are safe to send a key to is left to [`BaseUrl`].
+//! Called by the vendors' rows. A setting takes precedence over a variable. Parts of a host name are checked, so that
+//! none leads to another host. Which addresses are safe to send a key to is left to [`BaseUrl`].
 
 use crate::environment::Environment;
 use crate::setting::ProviderSetting;

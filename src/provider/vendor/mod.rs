@@ -40,7 +40,8 @@ pub struct Vendor {
     pub key_sets: &'static [&'static [&'static str]],
     /// Variables that make up its address: a folder's `.env` may set them beside a key.
     pub place: &'static [&'static str],
-    /// Variables that are the user's alone: what credentials are read from, and the servers that they go to for a token.
+    /// Variables that are the user's alone: what credentials are read from, and the servers that they go to for a
+    /// token.
     pub users_own: &'static [&'static str],
     /// The source of credentials when no variable holds a key.
     pub without_key: WithoutKey,
@@ -182,7 +183,7 @@ mod tests {
         let error = choose(&environment(&["PATH"])).unwrap_err().to_string();
         assert_eq!(
             error,
-            "no model provider can be used: no key is set, and no Ollama answers; set ANTHROPIC_API_KEY, OPENAI_API_KEY, \
+            "no model provider can be used: no key is set, and no Ollama server answers; set ANTHROPIC_API_KEY, OPENAI_API_KEY, \
              GOOGLE_GENERATIVE_AI_API_KEY, DEEPSEEK_API_KEY, AZURE_API_KEY, AWS_BEARER_TOKEN_BEDROCK or \
              GOOGLE_APPLICATION_CREDENTIALS in the environment or in .env"
         );

@@ -1,6 +1,7 @@
 //! [`VENDORS`]: a row for each vendor.
 //!
-//! Read by [`Provider`](crate::provider::Provider) and by the choice of a vendor. The fields are explained at [`Vendor`].
+//! Read by [`Provider`](crate::provider::Provider) and by the choice of a vendor. The fields are explained at
+//! [`Vendor`].
 
 use crate::setting::{OpenAiApi, ProviderName, ProviderSetting};
 

@@ -1,5 +1,7 @@
-//! Content parts as the protocols of models that see them take them: text, JPEG, PNG, GIF and WebP images, PDF files.
-//! Anything else becomes a text that says so, so that the model knows of it. How a protocol writes each is left to it.
+//! [`Media`]: a content part as text, as a JPEG, PNG, GIF or WebP image, or as a PDF file.
+//!
+//! Called by the encoders. Any other part becomes a note, so that the model knows of it. The form on the wire is left
+//! to each protocol.
 
 use std::borrow::Cow;
 
@@ -8,10 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::content::Content;
 
-/// A content part, sorted by how it can be sent.
+/// A content part, by the form in which it can be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Media<'a> {
-    /// Text, that of a text file, or the note that a part was left out.
+    /// A text, the text of a file, or a note that a part was left out.
     Text(Cow<'a, str>),
     ImageUrl(&'a str),
     PdfUrl(&'a str),
@@ -41,7 +43,7 @@ impl<'a> Media<'a> {
         }
     }
 
-    /// The type of an image behind an address is the provider's to find out.
+    /// The type of an image behind an address is left to the provider.
     fn of_url(url: &'a str, mime_type: &str, is_image: bool) -> Self {
         if let Some((mime_type, data)) = url.strip_prefix("data:").and_then(|url| url.split_once(";base64,")) {
             return Self::of_data(data, mime_type);

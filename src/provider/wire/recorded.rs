@@ -1,5 +1,5 @@
-//! Recorded streams for the protocols' tests: text that is cut into frames at blank lines or into lines, which is all
-//! that these recordings need, or lines of JSON that stand for binary messages.
+//! Recorded streams for the protocols' tests: text cut into frames at blank lines or into lines, which is all that
+//! these recordings need, or lines of JSON that describe binary messages.
 
 use crate::generation::{Delta, FailureKind, GenerationFailure};
 use crate::provider::http::frame::{FRAME_LIMIT, Framer};
@@ -21,7 +21,7 @@ fn frames(framing: Framing, recording: &str) -> Vec<Frame> {
     blocks.map(|block| Frame::event(field(block, "event:"), field(block, "data:").unwrap_or_default())).collect()
 }
 
-/// What a fresh decoder makes of a recording, up to its first failure.
+/// The deltas of a recording from a fresh decoder, up to its first failure.
 pub(super) fn decode(protocol: &dyn Protocol, recording: &str) -> (Vec<Delta>, Option<GenerationFailure>) {
     let mut decoder = protocol.decoder();
     let mut deltas = Vec::new();
@@ -34,15 +34,15 @@ pub(super) fn decode(protocol: &dyn Protocol, recording: &str) -> (Vec<Delta>, O
     (deltas, None)
 }
 
-/// What a decoder makes of a recording that holds no failure.
+/// The deltas of a recording without a failure.
 pub(super) fn deltas(protocol: &dyn Protocol, recording: &str) -> Vec<Delta> {
     let (deltas, failure) = decode(protocol, recording);
     assert_eq!(failure, None);
     deltas
 }
 
-/// Cuts every frame at every character: a torn frame is nothing or a failure that may pass, and leaves the decoder as
-/// it was.
+/// Cuts every frame at every character: a torn frame gives nothing or a retryable failure, and leaves the decoder
+/// unchanged.
 pub(super) fn assert_torn_frames_do_no_harm(protocol: &dyn Protocol, recording: &str) {
     let mut decoder = protocol.decoder();
     let mut deltas = Vec::new();

@@ -1,6 +1,8 @@
-//! The error object that a provider reports, in a body or in mid-stream: Anthropic's `{"type":"error","error":{..}}`,
-//! OpenAI's `{"error":{..}}` and bare form, and what imitators make of both. The meaning of an HTTP status is left to
-//! the retry policy.
+//! [`ReportedError`]: the error object that a provider reports, in a body or in mid-stream. Anthropic's
+//! `{"type":"error","error":{..}}`, OpenAI's `{"error":{..}}` and bare form, and imitators' variants of both.
+//!
+//! Called by the decoders and by their protocols' `read_error`. The meaning of an HTTP status is left to
+//! [`failure`](crate::provider::failure).
 
 use serde_json::Value;
 
@@ -16,12 +18,12 @@ const MAX_MESSAGE_CHARS: usize = 2_000;
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReportedError {
     message: String,
-    /// Names for it, the most telling first: the textual `code`, the `type`, the numeric `code`.
+    /// Codes, the most specific first: the textual `code`, the `type`, the numeric `code`.
     names: Vec<String>,
 }
 
 impl ReportedError {
-    /// Reads an HTTP error body; `None` when it is no JSON or holds no message.
+    /// Reads an HTTP error body; `None` when it is not JSON or has no message.
     pub fn from_body(body: &[u8]) -> Option<ErrorBody> {
         let error = Self::from_value(&serde_json::from_slice(body).ok()?);
         let code = error.names.into_iter().next();
@@ -32,7 +34,7 @@ impl ReportedError {
         }
     }
 
-    /// Reads an object that is an error or has one under `error`. What it does not say stays empty.
+    /// Reads an object that is an error or has one under `error`. Missing fields stay empty.
     pub fn from_value(value: &Value) -> Self {
         let error = match value.get("error") {
             Some(error @ (Value::Object(_) | Value::String(_))) => error,
@@ -54,8 +56,8 @@ impl ReportedError {
         }
     }
 
-    /// The failure of a stream that ended with this error. One of an unknown name counts as the provider's own, which
-    /// can pass: the request had been accepted before.
+    /// The failure of a stream that ended with this error. An unknown code counts as a fault of the provider,
+    /// which a retry may cure: the request had been accepted before.
     pub fn into_failure(self) -> GenerationFailure {
         let known = self.names.iter().find_map(|name| classify(name));
         let (kind, is_retryable) = match known {
@@ -75,7 +77,7 @@ impl ReportedError {
     }
 }
 
-/// The filters that Azure's error names as those that blocked, e.g. `violence (medium), jailbreak`: one report in Chat
+/// The filters that Azure's error names as blocking, e.g. `violence (medium), jailbreak`: one report in Chat
 /// Completions, several in Responses.
 fn filters(error: &Value) -> Option<String> {
     let one = error.pointer("/innererror/content_filter_result").into_iter();
@@ -93,13 +95,13 @@ fn filters(error: &Value) -> Option<String> {
     if blocked.is_empty() { None } else { Some(blocked.join(", ")) }
 }
 
-/// What an error's name means, and whether it can pass. The names of all vendors in one table: they do not collide,
-/// and imitators use each other's.
+/// Kind and retryability of an error's code. The codes of all vendors are in one table: they do not collide, and
+/// imitators use each other's.
 fn classify(name: &str) -> Option<(FailureKind, bool)> {
     Some(match name {
         "overloaded_error" | "api_error" | "server_error" | "unavailable_error" => (FailureKind::Provider, true),
         "rate_limit_error" | "rate_limit_exceeded" => (FailureKind::RateLimit, true),
-        // Paying takes longer than a Run waits.
+        // Paying a bill takes longer than a Run waits.
         "billing_error" | "insufficient_quota" | DAILY_QUOTA => (FailureKind::RateLimit, false),
         "timeout_error" | "vector_store_timeout" => (FailureKind::Timeout, true),
         "authentication_error" | "permission_error" | "invalid_api_key" => (FailureKind::Authentication, false),
@@ -118,7 +120,7 @@ fn classify(name: &str) -> Option<(FailureKind, bool)> {
     })
 }
 
-/// OpenAI has a dozen names for an image it cannot take, e.g. `invalid_image_url`, `image_too_large`.
+/// OpenAI has a dozen codes for an image it cannot use, e.g. `invalid_image_url`, `image_too_large`.
 fn is_image_complaint(name: &str) -> bool {
     name.starts_with("image_")
         || name.ends_with("_image")

@@ -1,13 +1,14 @@
-//! A tool's JSON Schema in the form that providers accept: at the top an object with properties, without `anyOf`,
-//! `oneOf`, `allOf`, `enum`, `const` or `not` (OpenAI answers 400 to them, Anthropic to the first three).
+//! [`parameters`]: a tool's JSON Schema in the form that providers accept, which is at the top an object with
+//! properties, without `anyOf`, `oneOf`, `allOf`, `enum`, `const` or `not` (OpenAI answers 400 to them, Anthropic to
+//! the first three).
 //!
-//! Within the properties nothing is changed. What the top level said in a forbidden word is said by the properties
-//! where they can say it, else in the schema's description, which the model reads too. Of what a tool's author
-//! promised, the tool's server is the judge in any case. Schemas that are fine go out as they are.
+//! Called by the encoders. Within the properties nothing is changed. The meaning of a refused keyword at the top moves
+//! into the properties where they can express it, else into the schema's description, which the model reads too.
+//! Checking arguments is left to the tool's server in any case. Accepted schemas are sent unchanged.
 
 use serde_json::{Map, Value, json};
 
-/// Words that providers refuse at the top of a schema.
+/// Keywords that providers refuse at the top of a schema.
 const REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "enum", "const", "not"];
 
 /// Deepest nesting of alternatives and references at the top that is followed; real schemas have two.
@@ -19,8 +20,8 @@ const ALTERNATIVES_LIMIT: usize = 64;
 /// Most characters of JSON that are quoted in the description.
 const QUOTE_LIMIT: usize = 500;
 
-/// The schema of a tool's parameters. `is_name` says which names of properties the provider takes; a property of
-/// another name is left out and told of, since one of them would spoil the whole request.
+/// The schema of a tool's parameters. `is_name` accepts the names of properties that the provider takes; a property of
+/// another name is left out and named in the description, because one of them makes the provider refuse the request.
 pub fn parameters(schema: &Map<String, Value>, is_name: fn(&str) -> bool) -> Map<String, Value> {
     let flat = Flat::new(schema, schema, DEPTH_LIMIT);
     let mut notes = flat.notes;
@@ -56,19 +57,19 @@ pub fn parameters(schema: &Map<String, Value>, is_name: fn(&str) -> bool) -> Map
         converted.entry("required").or_insert_with(|| json!(required));
     }
     if !notes.is_empty() {
-        let said = converted.get("description").and_then(Value::as_str).map(str::to_owned);
-        let words: Vec<String> = said.into_iter().chain(notes).collect();
-        converted.insert("description".into(), json!(words.join(" ")));
+        let description = converted.get("description").and_then(Value::as_str).map(str::to_owned);
+        let sentences: Vec<String> = description.into_iter().chain(notes).collect();
+        converted.insert("description".into(), json!(sentences.join(" ")));
     }
     converted
 }
 
-/// Takes any name of a property.
+/// Accepts any name of a property.
 pub fn any_name(_: &str) -> bool {
     true
 }
 
-/// The words `true` and `false` as the objects that mean the same: some servers know schemas as objects alone.
+/// The schemas `true` and `false` as the objects of the same meaning: some servers accept only objects.
 fn explicit(schema: Value) -> Value {
     match schema {
         Value::Bool(true) => json!({}),
@@ -77,12 +78,12 @@ fn explicit(schema: Value) -> Value {
     }
 }
 
-/// What the top of a schema says, in the words that may stand there.
+/// The top of a schema in accepted keywords.
 #[derive(Default)]
 struct Flat {
     properties: Map<String, Value>,
     required: Vec<String>,
-    /// What only words can say.
+    /// Sentences about the rest.
     notes: Vec<String>,
 }
 
@@ -120,7 +121,7 @@ impl Flat {
         }
     }
 
-    /// Both hold.
+    /// Adds a schema that holds too.
     fn also(&mut self, other: Self) {
         for (name, property) in other.properties {
             match self.properties.get_mut(&name) {
@@ -133,7 +134,7 @@ impl Flat {
         self.notes.extend(other.notes);
     }
 
-    /// One of these holds, too.
+    /// Adds schemas of which one holds too.
     fn either(&mut self, alternatives: Vec<Self>, meaning: &str) {
         if alternatives.is_empty() {
             return;
@@ -179,9 +180,9 @@ impl Flat {
         self.require(required);
     }
 
-    fn quote(&mut self, said: Option<&Value>, meaning: &str) {
-        let Some(said) = said else { return };
-        let text: String = said.to_string();
+    fn quote(&mut self, value: Option<&Value>, meaning: &str) {
+        let Some(value) = value else { return };
+        let text: String = value.to_string();
         let note = match text.char_indices().nth(QUOTE_LIMIT) {
             None => format!("{meaning} {text}."),
             Some(_) => format!("{meaning} that its documentation names."),
@@ -190,7 +191,7 @@ impl Flat {
     }
 }
 
-/// The schemas under a word; `true` and other things say nothing.
+/// The schemas under a keyword; `true` and values that are no schemas are skipped.
 fn list<'a>(schema: &'a Map<String, Value>, word: &str) -> Vec<&'a Map<String, Value>> {
     let parts = schema.get(word).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     parts.iter().filter_map(Value::as_object).take(ALTERNATIVES_LIMIT).collect()
@@ -201,7 +202,7 @@ fn names(list: Option<&Value>) -> Vec<String> {
     names.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The schema that a reference within the document means.
+/// The target of a reference within the document.
 fn resolve<'a>(document: &'a Map<String, Value>, path: &str) -> Option<&'a Map<String, Value>> {
     let mut steps = path.strip_prefix("#/")?.split('/');
     let first = document.get(steps.next()?)?;
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_fine_goes_out_as_it_is() {
+    fn an_accepted_schema_is_sent_unchanged() {
         let schema = json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",
@@ -269,14 +270,14 @@ mod tests {
     #[test]
     fn alternatives_are_merged_and_described() {
         let cases = [
-            // Of fields that stand there already, at least one.
+            // At least one of fields that are there already.
             (
                 json!({"type": "object", "properties": {"id": {}, "title": {}, "text": {}}, "required": ["id"],
                        "anyOf": [{"required": ["title"]}, {"required": ["text"]}]}),
                 json!({"type": "object", "properties": {"id": {}, "title": {}, "text": {}}, "required": ["id"],
                        "description": "Give at least one of these sets of arguments: title; text."}),
             ),
-            // Forms of their own, told apart by a field of the same name.
+            // Forms of their own, distinguished by a field of the same name.
             (
                 json!({"description": "Changes.", "oneOf": [
                     {"properties": {"op": {"const": "add"}, "text": {"type": "string"}}, "required": ["op", "text"]},
@@ -289,7 +290,7 @@ mod tests {
                     "required": ["op"],
                 }),
             ),
-            // The same everywhere: nothing is left to tell.
+            // The same everywhere: no sentence is needed.
             (
                 json!({"anyOf": [{"properties": {"a": {}}, "required": ["a"]}, {"required": ["a"]}]}),
                 json!({"type": "object", "properties": {"a": {}}, "required": ["a"]}),

@@ -1,5 +1,7 @@
-//! A frame that is a JSON object with a `type`: the form of every event of the Anthropic Messages and OpenAI Responses
-//! streams. What the events mean is left to the protocols.
+//! [`TypedEvent`]: a frame that is a JSON object with a `type`, the form of every event of the Anthropic Messages and
+//! OpenAI Responses streams.
+//!
+//! Called by those decoders and Bedrock's, to which the meaning of events is left.
 
 use serde_json::Value;
 
@@ -9,8 +11,8 @@ use crate::provider::Frame;
 /// The end mark of Chat Completions, which gateways add to other protocols' streams too.
 const DONE_MARK: &str = "[DONE]";
 
-/// One event. Fields are read leniently: what is absent or of another type reads as nothing, because servers that
-/// imitate a protocol leave out what their own clients do not need.
+/// One event. Fields are read leniently: a missing one or one of another type reads as nothing, because servers that
+/// imitate a protocol leave out fields that their own clients do not need.
 pub struct TypedEvent {
     name: String,
     value: Value,
@@ -21,7 +23,7 @@ impl TypedEvent {
     /// is an `error` when it holds one.
     ///
     /// # Errors
-    /// A frame that is no JSON object. That can pass: the next stream may be whole again.
+    /// A retryable failure for a frame that is no JSON object: the next stream may be whole again.
     pub fn read(frame: &Frame) -> Result<Option<Self>, GenerationFailure> {
         let data = frame.data.trim();
         if data.is_empty() || data == DONE_MARK {
@@ -63,11 +65,11 @@ impl TypedEvent {
     }
 }
 
-fn malformed(frame: &Frame, why: &str) -> GenerationFailure {
+fn malformed(frame: &Frame, reason: &str) -> GenerationFailure {
     let event = frame.event.as_deref().unwrap_or("unnamed");
     GenerationFailure {
         kind: FailureKind::Malformed,
-        message: format!("the provider's stream is damaged: event {event:?} cannot be read as JSON: {why}"),
+        message: format!("the provider's stream is damaged: event {event:?} cannot be read as JSON: {reason}"),
         status_code: None,
         is_retryable: true,
         retry_after_ms: None,
@@ -105,9 +107,9 @@ mod tests {
 
     #[test]
     fn damaged_frames_name_their_event_and_may_be_retried() {
-        let failure = |why: &str| GenerationFailure {
+        let failure = |reason: &str| GenerationFailure {
             kind: FailureKind::Malformed,
-            message: format!("the provider's stream is damaged: event \"ping\" cannot be read as JSON: {why}"),
+            message: format!("the provider's stream is damaged: event \"ping\" cannot be read as JSON: {reason}"),
             status_code: None,
             is_retryable: true,
             retry_after_ms: None,

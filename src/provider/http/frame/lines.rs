@@ -73,9 +73,9 @@ impl LineFramer {
         Ok(frames)
     }
 
-    /// The frame that the end of the bytes completes: a last line of JSON without its line feed. An event that was cut off before
-    /// its blank line is dropped, as the standard requires, and so is half a line of JSON: the missing end of the
-    /// answer is then the error.
+    /// The frame that the end of the bytes completes: a last line of JSON without its line feed. An event that was cut
+    /// off before its blank line is dropped, as the standard requires, and so is half a line of JSON: the missing end
+    /// of the answer is then the error.
     pub(super) fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
         match self.kind {
             LineKind::Fields => Ok(None),

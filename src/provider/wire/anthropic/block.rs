@@ -1,4 +1,6 @@
-//! Parts of messages to content blocks.
+//! Content blocks: parts of messages as the protocol writes them.
+//!
+//! Called by `encode`, which decides which of them are sent.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +8,8 @@ use super::NAME;
 use crate::content::{Content, ExpertPart, ResultPart, Thinking};
 use crate::provider::wire::media::Media;
 
-/// A part of an answer; `None` for what cannot go back. Whether a block of the provider's own can is not decided here.
+/// The block of an answer's part; `None` for one that cannot be sent back. Whether a block of the provider's own can be
+/// is left to [`Pairs`](super::native::Pairs).
 pub(super) fn expert_block(part: &ExpertPart) -> Option<Value> {
     match part {
         ExpertPart::ThinkingPart { thinking, .. } => thinking_block(thinking),
@@ -19,7 +22,7 @@ pub(super) fn expert_block(part: &ExpertPart) -> Option<Value> {
     }
 }
 
-/// A thinking block as it came; `None` for those of other protocols and those that nobody signed.
+/// A thinking block as it arrived; `None` for those of other protocols and those without a signature.
 fn thinking_block(thinking: &Thinking) -> Option<Value> {
     if thinking.protocol.as_deref().is_some_and(|protocol| protocol != NAME) {
         return None;
@@ -31,7 +34,7 @@ fn thinking_block(thinking: &Thinking) -> Option<Value> {
     Some(json!({"type": "thinking", "thinking": thinking.thinking, "signature": signature}))
 }
 
-/// A tool's result, with all of its contents that say something.
+/// A tool's result with its contents, without empty ones.
 pub(super) fn result_block(part: &ResultPart) -> Value {
     let ResultPart::ToolResultPart { tool_call_id, contents, is_error, .. } = part;
     let mut block = Map::new();
@@ -44,8 +47,8 @@ pub(super) fn result_block(part: &ResultPart) -> Value {
     Value::Object(block)
 }
 
-/// A call's id in the letters that the protocol takes; ids of other providers may have others. Each of those becomes
-/// its code point in hexadecimal, so that different ids stay different.
+/// A call's id in the characters that the protocol allows. Ids of other providers may have others; each of those
+/// becomes its code point in hexadecimal, so that different ids stay different.
 fn wire_id(id: &str) -> String {
     let is_taken = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
     let wire = |letter| if is_taken(letter) { letter.to_string() } else { format!("_{:x}_", u32::from(letter)) };
@@ -69,12 +72,12 @@ pub(super) fn content_block(content: &Content) -> Option<Value> {
     Some(json!({"type": kind, "source": source}))
 }
 
-/// Whether a block is of one of these types.
+/// Returns true for a block of one of these types.
 pub(super) fn is_of_type(block: &Value, types: &[&str]) -> bool {
     block.get("type").and_then(Value::as_str).is_some_and(|kind| types.contains(&kind))
 }
 
-/// Makes a block one that the provider caches up to.
+/// Sets a cache breakpoint behind a block.
 pub(super) fn mark_cached(block: &mut Value) {
     if let Value::Object(block) = block {
         block.insert("cache_control".into(), json!({"type": "ephemeral"}));

@@ -1,4 +1,4 @@
-//! Events of a Messages stream to deltas.
+//! [`MessagesDecoder`]: events of a Messages stream to deltas.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::provider::wire::typed_event::TypedEvent;
 use crate::provider::{Decoder, Frame};
 use crate::usage::Usage;
 
-/// The index of what is told beside the content blocks: the container, and why the model refused.
+/// The indices of data beside the content blocks: the container, and the reason for a refusal.
 const CONTAINER_INDEX: u64 = u64::MAX;
 const REFUSAL_INDEX: u64 = u64::MAX - 1;
 
@@ -25,19 +25,20 @@ pub(super) struct MessagesDecoder {
     text: Option<u64>,
     /// The citations of the text under way.
     citations: Vec<Value>,
-    /// Counts so far: the stream's start tells the prompt's, its end the answer's.
+    /// Counts so far: the stream's start has the prompt's, its end the answer's.
     usage: Usage,
 }
 
-/// What is known of a content block that has started.
+/// The state of a content block that has started.
 enum Block {
-    /// Thinking, or what nobody announced.
+    /// Thinking, or a block that was not announced.
     Prose,
     /// A tool call. `is_whole` while its arguments are those it started with, as some imitators send them.
     Call { is_whole: bool },
-    /// Text, told as this part.
+    /// Text, with the index of its part.
     Text(u64),
-    /// A block of the provider's own: a call of a tool that it runs, with its input as far as it came, or a result.
+    /// A block of the provider's own: a call of a tool that it runs, with its input as far as it has arrived, or a
+    /// result.
     Native { block: Value, input: String },
     /// Complete from its start (redacted thinking), or unknown: deltas are skipped.
     Closed,
@@ -55,10 +56,10 @@ impl Decoder for MessagesDecoder {
             "content_block_delta" => self.delta(&event).into_iter().collect(),
             "content_block_stop" => self.stop(&event).into_iter().collect(),
             "message_delta" => {
-                let told = [container(event.at("/delta/container")), refusal(event.at("/delta/stop_details"))];
+                let beside = [container(event.at("/delta/container")), refusal(event.at("/delta/stop_details"))];
                 let usage = self.usage(event.at("/usage"));
                 let stop = event.at("/delta/stop_reason").and_then(Value::as_str).map(finish);
-                told.into_iter().flatten().chain(usage).chain(stop.map(Delta::Finish)).collect()
+                beside.into_iter().flatten().chain(usage).chain(stop.map(Delta::Finish)).collect()
             }
             "message_stop" => vec![Delta::End],
             "error" => return Err(ReportedError::from_value(event.value()).into_failure()),
@@ -114,7 +115,7 @@ impl MessagesDecoder {
         deltas
     }
 
-    /// Text and thinking are taken without a start, too; arguments need to belong to a call.
+    /// Text and thinking are accepted without a start, too; arguments must belong to a call.
     fn delta(&mut self, event: &TypedEvent) -> Option<Delta> {
         let index = event.number("/index").unwrap_or_default();
         let block = self.blocks.entry(index).or_insert(Block::Prose);
@@ -122,7 +123,7 @@ impl MessagesDecoder {
             ("text_delta", Block::Text(first)) => text(*first, event.text("/delta/text")),
             ("text_delta", Block::Prose) => text(index, event.text("/delta/text")),
             ("citations_delta", Block::Text(_)) => {
-                // Those of other kinds point into documents, which are not asked to be cited.
+                // Other kinds point into documents, for which citations are not requested.
                 let of_search = |citation: &&Value| is_of_type(citation, &["web_search_result_location"]);
                 self.citations.extend(event.at("/delta/citation").filter(of_search).cloned());
                 None
@@ -149,7 +150,7 @@ impl MessagesDecoder {
         }
     }
 
-    /// What is whole only at the end of a block: the input of a provider's tool, the citations of a text.
+    /// The delta for data that is whole only at a block's end: the input of a provider's tool, the citations of a text.
     fn stop(&mut self, event: &TypedEvent) -> Option<Delta> {
         let index = event.number("/index").unwrap_or_default();
         match self.blocks.get_mut(&index)? {
@@ -165,9 +166,9 @@ impl MessagesDecoder {
         }
     }
 
-    /// Takes over the counts that an event tells; `None` when it tells none.
-    fn usage(&mut self, told: Option<&Value>) -> Option<Delta> {
-        let told = told.filter(|told| told.is_object())?;
+    /// Takes over the counts of an event; `None` when it has none.
+    fn usage(&mut self, counts: Option<&Value>) -> Option<Delta> {
+        let reported = counts.filter(|counts| counts.is_object())?;
         let usage = &mut self.usage;
         let counts = [
             ("/input_tokens", &mut usage.input_tokens),
@@ -177,8 +178,8 @@ impl MessagesDecoder {
             ("/cache_creation_input_tokens", &mut usage.cache_write_input_tokens),
         ];
         for (pointer, count) in counts {
-            if let Some(told) = told.pointer(pointer).and_then(Value::as_u64) {
-                *count = told;
+            if let Some(value) = reported.pointer(pointer).and_then(Value::as_u64) {
+                *count = value;
             }
         }
         usage.total_tokens = usage.input_tokens.saturating_add(usage.output_tokens);
@@ -187,14 +188,14 @@ impl MessagesDecoder {
     }
 }
 
-/// The container that tools work in, to be asked for again.
-fn container(told: Option<&Value>) -> Option<Delta> {
-    let told = told.filter(|told| told.is_object())?;
-    let block = json!({"type": CONTAINER, "id": told.get("id"), "expires_at": told.get("expires_at")});
+/// The container that tools work in, for the next request.
+fn container(value: Option<&Value>) -> Option<Delta> {
+    let container = value.filter(|value| value.is_object())?;
+    let block = json!({"type": CONTAINER, "id": container.get("id"), "expires_at": container.get("expires_at")});
     Some(Delta::Opaque { index: CONTAINER_INDEX, block })
 }
 
-/// Why the model refused, if it says so.
+/// The reason for the model's refusal, if there is one.
 fn refusal(details: Option<&Value>) -> Option<Delta> {
     let block = details.filter(|details| is_of_type(details, &["refusal"]))?;
     Some(Delta::Opaque { index: REFUSAL_INDEX, block: block.clone() })

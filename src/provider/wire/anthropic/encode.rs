@@ -1,4 +1,4 @@
-//! A request to a Messages body.
+//! [`body`]: a request to a Messages body.
 
 use serde_json::{Map, Value, json};
 
@@ -99,8 +99,8 @@ fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<Turn>) {
     (system, turns)
 }
 
-/// The blocks of an answer. Those of the provider's own stand as they came; what it said of a text beside the text
-/// (citations) goes back with it.
+/// The blocks of an answer. The provider's own blocks keep their places; citations, which arrived beside a text, are
+/// sent back within it.
 fn expert_blocks(contents: &[ExpertPart], pairs: &Pairs<'_>, at: usize) -> Vec<Value> {
     let mut blocks: Vec<Value> = Vec::new();
     for part in contents {
@@ -118,7 +118,8 @@ fn expert_blocks(contents: &[ExpertPart], pairs: &Pairs<'_>, at: usize) -> Vec<V
     blocks
 }
 
-/// A text that the conversation ends with counts as the beginning of the answer, and must not end in white space.
+/// Trims a text at the end of the conversation: it counts as the beginning of the answer, and must not end in white
+/// space.
 fn trim_final_answer(turns: &mut [Turn]) {
     let Some(Turn { role: Role::Assistant, blocks }) = turns.last_mut() else { return };
     if let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text")) {
@@ -126,8 +127,8 @@ fn trim_final_answer(turns: &mut [Turn]) {
     }
 }
 
-/// Whether thinking can go on: a turn that called tools must have begun with thinking if it is to go on with thinking.
-/// It has not when another provider (or an imitator, without a signature) made it.
+/// Returns true when thinking can continue: a turn that called tools must have begun with thinking if it is to continue
+/// with it. It has not when another provider (or an imitator, without a signature) made it.
 fn is_thinking_continued(turns: &[Turn]) -> bool {
     let is_asked =
         |turn: &Turn| turn.role == Role::User && !turn.blocks.iter().any(|block| is_of_type(block, &["tool_result"]));
@@ -154,7 +155,7 @@ fn tool(spec: &ToolSpec) -> Value {
     Value::Object(tool)
 }
 
-/// Whether the provider takes a property of this name.
+/// Returns true for a property's name that the provider accepts.
 pub(in crate::provider) fn is_property(name: &str) -> bool {
     let is_taken = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     (1..=64).contains(&name.len()) && name.bytes().all(is_taken)

@@ -1,7 +1,7 @@
-//! The Anthropic Messages protocol, also spoken by gateways and local servers.
+//! [`AnthropicMessages`]: the Anthropic Messages protocol, also of gateways and local servers.
 //!
 //! Documentation: <https://platform.claude.com/docs/en/api/messages>. Addresses and credentials are left to the vendor
-//! table. Tool names go out as they are: the configuration admits only those that every protocol takes.
+//! table. Tool names are sent unchanged.
 
 mod block;
 mod decode;

@@ -1,8 +1,8 @@
-//! Tools that the provider runs itself, the skills that it loads for them, and the container that they work in.
+//! [`RequestedNative`]: tools that the provider runs itself, the skills that it loads for them, and their container.
 //!
 //! Documentation: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/server-tools>, skills
-//! <https://platform.claude.com/docs/en/build-with-claude/skills-guide>. Of each tool the newest version is asked for
-//! that every model takes which has the tool at all: later ones of the web tools want code execution beside them.
+//! <https://platform.claude.com/docs/en/build-with-claude/skills-guide>. Of each tool the newest version is
+//! requested that all models with the tool support: later versions of the web tools need code execution beside them.
 
 use std::collections::HashSet;
 
@@ -17,22 +17,23 @@ use crate::message::Message;
 use crate::provider::NativeSupport;
 use crate::provider::native::CustomSkill;
 
-/// What can be asked for.
+/// The tools and skills that can be requested.
 pub(super) const SUPPORT: NativeSupport =
     NativeSupport { tools: &["webSearch", "webFetch", "codeExecution"], skills: true };
 
-/// Feature names that servers which have not yet made a feature general ask for; others pass over them.
+/// Beta names, which servers require until a feature is general; afterwards they ignore them.
 const WEB_FETCH_BETA: &str = "web-fetch-2025-09-10";
 const CODE_EXECUTION_BETA: &str = "code-execution-2025-08-25";
 const SKILLS_BETA: &str = "skills-2025-10-02";
 
-/// The block that tells of the container which tools worked in: not the protocol's, which tells it beside the blocks.
+/// The type of the stored block for the container of the tools. Not the protocol's: there the container is beside the
+/// blocks.
 pub(super) const CONTAINER: &str = "container";
 
-/// A container that expires in less than this is not asked for again: the request takes time, too. Our own choice.
+/// A container that expires sooner is not used again: the request takes time, too. Our own choice.
 const EXPIRY_MARGIN_MS: i64 = 60_000;
 
-/// What is asked of the provider beside an answer.
+/// The provider's tools and skills in one request.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct RequestedNative {
     pub(super) tools: Vec<Value>,
@@ -69,7 +70,7 @@ impl RequestedNative {
         asked
     }
 
-    /// The container to work in: the conversation's last one while it lasts, with the skills.
+    /// The container to use: the conversation's last one while it lasts, with the skills.
     pub(super) fn container(&self, request: &GenerateRequest<'_>) -> Option<Value> {
         let id = if self.runs_code { last_container(request.messages, request.occasion.at) } else { None };
         match (id, self.skills.is_empty()) {
@@ -90,7 +91,7 @@ fn with<const N: usize>(tool: Value, options: [(&str, Option<Value>); N]) -> Val
     Value::Object(fields)
 }
 
-/// Those that cannot be read were warned of.
+/// The skills to load. Unreadable ones are skipped; a warning was shown before.
 fn skills(asked: Option<&Value>) -> Vec<Value> {
     let entries = asked.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     entries
@@ -120,20 +121,20 @@ fn blocks(message: &Message) -> impl Iterator<Item = &Value> {
 
 /// The id of the last container, unless it has expired at `now` (milliseconds since the epoch).
 fn last_container(messages: &[Message], now: u64) -> Option<&str> {
-    let told =
+    let containers =
         messages.iter().rev().flat_map(|message| blocks(message).filter(|block| is_of_type(block, &[CONTAINER])));
-    let container = told.into_iter().next()?;
+    let container = containers.into_iter().next()?;
     let expires_at: Timestamp = container.get("expires_at")?.as_str()?.parse().ok()?;
     let left = expires_at.as_millisecond().saturating_sub(i64::try_from(now).ok()?);
     container.get("id")?.as_str().filter(|_| left > EXPIRY_MARGIN_MS)
 }
 
-/// Which calls of the provider's tools and which results can go back: a result needs its call, and a call its result,
-/// unless its turn is still open and the provider goes on with it.
+/// The calls of the provider's tools and the results that can be sent back: a result needs its call, and a call its
+/// result, unless its turn is still open and the provider continues it.
 pub(super) struct Pairs<'a> {
     called: HashSet<&'a str>,
     answered: HashSet<&'a str>,
-    /// Where the open turn begins.
+    /// The start of the open turn.
     turn: usize,
 }
 
@@ -152,7 +153,7 @@ impl<'a> Pairs<'a> {
         pairs
     }
 
-    /// Whether `block` of the message at `at` goes back.
+    /// Returns true when `block` of the message at `at` is sent back.
     pub(super) fn admit(&self, block: &Value, at: usize) -> bool {
         match (called(block), answered(block)) {
             (Some(id), _) => self.answered.contains(id) || at > self.turn,
@@ -162,7 +163,7 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// Whether a block of this type is one of the provider's own.
+/// Returns true for a block type of the provider's own.
 pub(super) fn is_native(kind: &str) -> bool {
     matches!(kind, "server_tool_use" | "container_upload") || kind.ends_with("_tool_result")
 }
@@ -237,12 +238,12 @@ mod tests {
 
     #[test]
     fn the_last_container_is_worked_in_while_it_lasts() {
-        let told = |id: &str, expires_at: &str| {
+        let block = |id: &str, expires_at: &str| {
             json!({"type": "expertMessage", "id": "e", "contents": [{"type": "opaquePart", "id": "p", "protocol": NAME,
                    "block": {"type": "container", "id": id, "expires_at": expires_at}}]})
         };
         let messages =
-            json!([told("container_1", "2026-10-02T10:00:00Z"), told("container_2", "2026-10-02T08:20:00Z")]);
+            json!([block("container_1", "2026-10-02T10:00:00Z"), block("container_2", "2026-10-02T08:20:00Z")]);
         let code = asked(&["codeExecution"], &json!({}), &json!([]));
         // 2026-10-02T08:00:00Z
         let now = 1_790_928_000_000;
@@ -251,6 +252,6 @@ mod tests {
         let skilled = asked(&[], &json!({}), &json!([{"type": "builtin", "skillId": "pdf"}]));
         assert_eq!(container(&skilled, messages.clone(), now).unwrap()["id"], "container_2");
         assert_eq!(container(&asked(&["webSearch"], &json!({}), &json!([])), messages, now), None);
-        assert_eq!(container(&code, json!([told("container_3", "soon")]), now), None);
+        assert_eq!(container(&code, json!([block("container_3", "soon")]), now), None);
     }
 }

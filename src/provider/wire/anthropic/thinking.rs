@@ -1,5 +1,7 @@
-//! How much a Claude model is to think, and how that is asked for: models differ in the form they accept and refuse
-//! the other one. Other protocols that Claude is asked in decide by this too.
+//! [`plan`]: the thinking that a request asks of a Claude model, in the form that the model accepts. Models refuse each
+//! other's form.
+//!
+//! Called by the encoders of the protocols that Claude has, this one's and Bedrock's.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +10,7 @@ use crate::generation::GenerateRequest;
 /// Fewest tokens of a thinking budget (documentation of `thinking.budget_tokens`).
 const MIN_BUDGET: u64 = 1024;
 
-/// Tokens that a budget leaves for the answer itself. The protocol asks for one; this is room for a tool call.
+/// Tokens that a budget leaves for the answer itself. The protocol requires one; this is room for a tool call.
 const MIN_ANSWER: u64 = 1024;
 
 /// `max_tokens` for a Claude model that the catalogue does not know: the smallest maximum of any model since Claude 3.7 (Opus 4 and 4.1).
@@ -17,10 +19,10 @@ const CLAUDE_MAX_TOKENS: u64 = 32_000;
 /// `max_tokens` for models of which nothing is known (the original's value).
 const UNKNOWN_MAX_TOKENS: u64 = 4096;
 
-/// What a request says about thinking.
+/// The thinking that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::provider) enum ThinkingMode {
-    /// Nothing.
+    /// None; no field is sent.
     Off,
     /// A number of tokens.
     Budget(u64),
@@ -29,7 +31,7 @@ pub(in crate::provider) enum ThinkingMode {
 }
 
 impl ThinkingMode {
-    /// The fields that say so.
+    /// The fields of the request.
     pub(in crate::provider) fn fields(self) -> Map<String, Value> {
         let mut fields = Map::new();
         match self {
@@ -55,7 +57,7 @@ pub(in crate::provider) struct Plan {
 }
 
 /// Plans a request. `is_continued` is false when the turn under way began without thinking, which a budget forbids to
-/// change; adaptive thinking does not mind.
+/// change; adaptive thinking allows it.
 pub(in crate::provider) fn plan(request: &GenerateRequest<'_>, is_continued: bool) -> Plan {
     let model = Model::from_name(request.model);
     let limit = request.max_output_tokens;
@@ -74,20 +76,20 @@ pub(in crate::provider) fn plan(request: &GenerateRequest<'_>, is_continued: boo
     }
 }
 
-/// Whether a model can be asked to think in any form: all but Claude's before 3.7.
+/// Returns true for models with any form of thinking: all but Claude's before 3.7.
 pub(in crate::provider) fn can_think(model: &str) -> bool {
     !matches!(Model::from_name(model).form, Form::None)
 }
 
-/// What a model's name tells.
+/// Properties of a model, by its name.
 struct Model {
     form: Form,
     max_tokens: u64,
 }
 
-/// How a model is asked to think.
+/// The form of a request for thinking.
 enum Form {
-    /// Not at all: before Claude 3.7.
+    /// None: before Claude 3.7.
     None,
     /// By a budget: until Claude 4.5, and models that are not Claude.
     Budget,

@@ -1,4 +1,6 @@
-//! Parts of messages to content blocks.
+//! [`Blocks`]: parts of messages as content blocks.
+//!
+//! Called by `encode`, which puts them into turns.
 
 use std::fmt::Write as _;
 
@@ -14,20 +16,20 @@ use crate::provider::wire::openai::ERROR_NOTE;
 
 /// Most letters of a call's id and of a tool's name (`ToolUseId`, `ToolName` in the service's model).
 const LONGEST_NAME: usize = 64;
-/// Letters of a digest that stand for the rest of a longer one.
+/// Characters of a digest that replace the rest of a longer one.
 const DIGEST: usize = 16;
 
-/// What stands beside documents that nobody wrote a text to: the provider refuses documents without one.
+/// The text beside documents that have none: the provider refuses documents without one.
 const DOCUMENT_NOTE: &str = "See the attached document.";
-/// What stands in a result that says nothing.
+/// The note in an empty result.
 const EMPTY_NOTE: &str = "[no output]";
-/// What stands in a result for an image or a document that the model takes only from the user.
+/// The note in a result in place of an image or a document, which the model takes only from the user.
 const MOVED_NOTE: &str = "[an image or a file of this result follows behind the results]";
 
 /// Writes the blocks of one request.
 pub(super) struct Blocks {
     family: Family,
-    /// So many documents have been named: names must differ, and stay the same in the next request.
+    /// The number of documents so far: their names must differ, and stay the same in the next request.
     documents: usize,
 }
 
@@ -36,12 +38,12 @@ impl Blocks {
         Self { family, documents: 0 }
     }
 
-    /// The blocks of what a user said or a tool returned.
+    /// The blocks of a user's message or of a tool's result.
     pub(super) fn user(&mut self, contents: &[Content]) -> Vec<Value> {
         contents.iter().filter_map(|content| self.content(content)).collect()
     }
 
-    /// A part of an answer; `None` for what cannot go back.
+    /// The block of an answer's part; `None` for one that cannot be sent back.
     pub(super) fn expert(&self, part: &ExpertPart) -> Option<Value> {
         match part {
             ExpertPart::ThinkingPart { thinking, .. } => self.reasoning(thinking),
@@ -56,7 +58,7 @@ impl Blocks {
         }
     }
 
-    /// A tool's result, and what of it must stand outside.
+    /// A tool's result, and the blocks of it that must follow outside.
     pub(super) fn result(&mut self, part: &ResultPart) -> (Value, Vec<Value>) {
         let ResultPart::ToolResultPart { tool_call_id, tool_name, contents, is_error, .. } = part;
         let is_rich = self.family.takes_rich_results();
@@ -89,8 +91,8 @@ impl Blocks {
         (json!({"toolResult": result}), outside)
     }
 
-    /// Reasoning as it came, to those who take it: Claude what is signed or encrypted, Nova what is neither, as it makes
-    /// it. DeepSeek's models refuse their own.
+    /// Reasoning as it arrived, for models that accept it: Claude takes signed or encrypted reasoning, Nova only its
+    /// own plain form. DeepSeek's models refuse their own.
     fn reasoning(&self, thinking: &Thinking) -> Option<Value> {
         if thinking.protocol.as_deref() != Some(NAME) {
             return None;
@@ -121,7 +123,7 @@ impl Blocks {
         }
         match Media::from_content(content) {
             Media::Text(text) => text_block(&text),
-            // The protocol takes addresses in Amazon's own storage alone.
+            // The protocol takes only addresses in Amazon's own storage.
             Media::ImageUrl(url) => text_block(&format!("[an image that was not sent: {url}]")),
             Media::PdfUrl(url) => text_block(&format!("[a PDF file that was not sent: {url}]")),
             Media::Image { mime_type, data } => {
@@ -169,19 +171,19 @@ pub(super) fn text_block(text: &str) -> Option<Value> {
     (!text.trim().is_empty()).then(|| json!({"text": text}))
 }
 
-/// What the provider caches up to.
+/// The mark up to which the provider caches.
 pub(super) fn cache_point() -> Value {
     json!({"cachePoint": {"type": "default"}})
 }
 
-/// Whether a block is of this kind, e.g. `toolResult`.
+/// Returns true for a block of this kind, e.g. `toolResult`.
 pub(super) fn is(block: &Value, kind: &str) -> bool {
     block.get(kind).is_some()
 }
 
-/// A call's id or a tool's name in the letters that the protocol takes; other providers' ids and names that a model
-/// made up may have others, or more of them. Each other letter becomes its code point in hexadecimal, and the rest of
-/// a long text its digest, so that different ones stay different.
+/// A call's id or a tool's name in the characters that the protocol allows. Other providers' ids, and names that a
+/// model made up, may have others or be longer. Each other character becomes its code point in hexadecimal, and the
+/// rest of a long text its digest, so that different ones stay different.
 fn wire_name(text: &str) -> String {
     let is_taken = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
     let wire = |letter| if is_taken(letter) { letter.to_string() } else { format!("_{:x}_", u32::from(letter)) };

@@ -1,4 +1,4 @@
-//! Events of a Converse stream to deltas.
+//! [`ConverseDecoder`]: events of a Converse stream to deltas.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +19,13 @@ pub(super) struct ConverseDecoder {
     blocks: BTreeMap<u64, Block>,
 }
 
-/// What is known of a content block; text and reasoning need no start.
+/// The state of a content block; text and reasoning need no start.
 enum Block {
     /// A tool call.
     Call,
-    /// Encrypted reasoning, as far as it came.
+    /// Encrypted reasoning, as far as it has arrived.
     Redacted(Vec<u8>),
-    /// None of ours (a tool of the provider's own, an image): deltas are skipped.
+    /// A block that is not read (a tool of the provider's own, an image): deltas are skipped.
     Foreign,
 }
 
@@ -92,11 +92,11 @@ impl ConverseDecoder {
     }
 }
 
-/// Why the model stopped.
+/// The reason why the model stopped.
 ///
 /// # Errors
-/// A failure that can pass, when the model wrote what Bedrock could not read: there is nothing to go on with, and the
-/// next answer may be whole.
+/// A retryable failure when the model wrote something that Bedrock could not read: there is nothing to continue with, and
+/// the next answer may be whole.
 fn finish(stop_reason: &str) -> Result<FinishReason, GenerationFailure> {
     Ok(match stop_reason {
         "end_turn" | "stop_sequence" => FinishReason::Stop,
@@ -105,7 +105,7 @@ fn finish(stop_reason: &str) -> Result<FinishReason, GenerationFailure> {
         "model_context_window_exceeded" => FinishReason::ContextWindow,
         "guardrail_intervened" | "content_filtered" => FinishReason::ContentFilter,
         "malformed_model_output" | "malformed_tool_use" => {
-            let message = format!("the model wrote what its provider could not read ({stop_reason})");
+            let message = format!("the provider could not read the model's output ({stop_reason})");
             return Err(retryable(FailureKind::Malformed, message));
         }
         other => FinishReason::Other(other.to_owned()),
@@ -113,8 +113,8 @@ fn finish(stop_reason: &str) -> Result<FinishReason, GenerationFailure> {
 }
 
 /// `inputTokens` are those that were neither read from the cache nor written to it.
-fn usage(told: &Value) -> Delta {
-    let count = |key: &str| told.get(key).and_then(Value::as_u64);
+fn usage(reported: &Value) -> Delta {
+    let count = |key: &str| reported.get(key).and_then(Value::as_u64);
     let usage = Usage {
         input_tokens: count("inputTokens").unwrap_or_default(),
         output_tokens: count("outputTokens").unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! A request to a Converse body.
+//! [`body`]: a request to a Converse body.
 
 use serde_json::{Map, Value, json};
 
@@ -17,10 +17,10 @@ use crate::tool::ToolSpec;
 /// most that models take.
 const CACHED_USER_TURNS: usize = 2;
 
-/// What a conversation begins with that nobody began: the provider refuses one that begins with an answer.
+/// The user's message that is put before a conversation that begins with an answer, which the provider refuses.
 const OPENING: &str = "Go on.";
 
-/// The tool that stands in a request without tools whose conversation has calls: the provider refuses it without.
+/// The placeholder tool of a request without tools whose conversation has calls: the provider refuses it without tools.
 const NO_TOOL: &str = "no_tool";
 
 /// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
@@ -50,21 +50,21 @@ pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
     Value::Object(body)
 }
 
-/// What a request says about reasoning, in the fields of the model's maker, and the limit on the answer, which counts
-/// the reasoning.
+/// The reasoning that a request asks for, in the fields of the model's maker, and the limit on the answer, which
+/// includes the reasoning.
 struct Reasoning {
     max_tokens: Option<u64>,
     fields: Map<String, Value>,
 }
 
 impl Reasoning {
-    /// Nothing is said to models whose documentation names no field; those that reason do it as they please.
+    /// Models whose documentation names no field get none; those that reason use their own default.
     fn new(request: &GenerateRequest<'_>, family: Family, turns: &[Turn]) -> Self {
         let max_tokens = request.max_output_tokens;
         match (family, request.reasoning.effort()) {
             (Family::Claude { .. }, _) => {
                 let plan = anthropic::plan(request, is_reasoning_continued(turns));
-                // A budget must be below the limit, so the limit is told with it.
+                // A budget must be below the limit, so the limit is sent with it.
                 let max_tokens = if plan.mode == ThinkingMode::Off { max_tokens } else { Some(plan.max_tokens) };
                 Self { max_tokens, fields: plan.mode.fields() }
             }
@@ -150,7 +150,8 @@ fn conversation(messages: &[Message], family: Family) -> (Vec<Value>, Vec<Turn>)
     (system, turns)
 }
 
-/// A text that the conversation ends with counts as the beginning of the answer, and must not end in white space.
+/// Trims a text at the end of the conversation: it counts as the beginning of the answer, and must not end in white
+/// space.
 fn trim_final_answer(turns: &mut [Turn]) {
     let Some(Turn { role: Role::Assistant, blocks }) = turns.last_mut() else { return };
     if let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text")) {
@@ -158,8 +159,8 @@ fn trim_final_answer(turns: &mut [Turn]) {
     }
 }
 
-/// Whether Claude's reasoning can go on: a turn that called tools must have begun with reasoning if it is to go on with
-/// it. It has not when another provider made it.
+/// Returns true when Claude's reasoning can continue: a turn that called tools must have begun with reasoning if it is
+/// to continue with it. It has not when another provider made it.
 fn is_reasoning_continued(turns: &[Turn]) -> bool {
     let is_asked = |turn: &Turn| turn.role == Role::User && !turn.has("toolResult");
     let start = turns.iter().rposition(is_asked).map_or(0, |asked| asked.saturating_add(1));
@@ -167,7 +168,7 @@ fn is_reasoning_continued(turns: &[Turn]) -> bool {
     answer.is_none_or(|turn| turn.blocks.first().is_some_and(|block| is(block, "reasoningContent")))
 }
 
-/// Nova caches text, and refuses a cache point behind a tool's result.
+/// Sets the cache points. Nova caches only text, and refuses a cache point behind a tool's result.
 fn set_cache_points(turns: &mut [Turn], family: Family) {
     if !family.caches() {
         return;
@@ -182,8 +183,8 @@ fn set_cache_points(turns: &mut [Turn], family: Family) {
     }
 }
 
-/// The tools, or one that stands for none. `toolChoice` is left out: it is automatic by default, and many models refuse
-/// to be told.
+/// The tools, or a placeholder for none. `toolChoice` is left out: it is automatic by default, and many models refuse
+/// the field.
 fn tools(tools: &[ToolSpec], family: Family) -> Value {
     let mut specs: Vec<Value> = tools.iter().map(|spec| tool(spec, family)).collect();
     if specs.is_empty() {
@@ -201,7 +202,7 @@ fn tool(spec: &ToolSpec, family: Family) -> Value {
     let is_name = if matches!(family, Family::Claude { .. }) { anthropic::is_property } else { schema::any_name };
     let mut schema = schema::parameters(&spec.input_schema, is_name);
     if matches!(family, Family::Nova { .. }) {
-        // All that Nova's documentation allows at the top of a schema.
+        // The only keywords that Nova's documentation allows at the top of a schema.
         schema.retain(|key, _| ["type", "properties", "required"].contains(&key.as_str()));
     }
     let mut tool = Map::new();

@@ -1,4 +1,6 @@
-//! Errors in Bedrock's words: bodies of error statuses, and exceptions in mid-stream.
+//! Errors in Bedrock's form: bodies of error statuses, and exceptions in mid-stream.
+//!
+//! Called by the protocol and its decoder.
 
 use serde_json::Value;
 
@@ -6,8 +8,8 @@ use crate::generation::{FailureKind, GenerationFailure};
 use crate::provider::failure::{lasting, retryable};
 use crate::provider::{ErrorBody, Frame};
 
-/// Reads the body of an error status; `None` when it is no JSON or has no message. The status tells what the error
-/// is; where the body names it too (`__type`), that is its code.
+/// Reads the body of an error status; `None` when it is not JSON or has no message. The status gives the kind of
+/// error; where the body names it too (`__type`), that is its code.
 pub(super) fn error_body(body: &[u8]) -> Option<ErrorBody> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let code = text(&value, &["__type"]).map(|name| name.rsplit('#').next().unwrap_or(name).to_owned());
@@ -23,12 +25,12 @@ pub(super) fn of_frame(frame: &Frame) -> GenerationFailure {
         "" => "the provider reported an error in mid-stream, without a message".to_owned(),
         name => format!("the provider reported {name} in mid-stream, without a message"),
     });
-    let (kind, can_pass) = classify(name);
-    if can_pass { retryable(kind, message) } else { lasting(kind, message) }
+    let (kind, is_retryable) = classify(name);
+    if is_retryable { retryable(kind, message) } else { lasting(kind, message) }
 }
 
-/// What an exception's name means, and whether it can pass. One of an unknown name counts as the provider's own, which
-/// can pass: the request had been accepted before.
+/// Kind and retryability of an exception's name. An unknown name counts as a fault of the provider, which a retry may
+/// cure: the request had been accepted before.
 fn classify(name: &str) -> (FailureKind, bool) {
     match name.to_ascii_lowercase().trim_end_matches("exception") {
         "throttling" | "modelnotready" => (FailureKind::RateLimit, true),
@@ -41,7 +43,7 @@ fn classify(name: &str) -> (FailureKind, bool) {
     }
 }
 
-/// The message, and behind it the model's own where Bedrock hands that on.
+/// The message, followed by the model's own where Bedrock passes that on.
 fn message(value: &Value) -> Option<String> {
     let own = text(value, &["message", "Message"]);
     let models = text(value, &["originalMessage"]).filter(|models| Some(*models) != own);
@@ -64,19 +66,19 @@ mod tests {
 
     #[test]
     fn bodies_of_every_form_give_their_message() {
-        let told = |message: &str, code: Option<&str>| {
+        let error = |message: &str, code: Option<&str>| {
             Some(ErrorBody { message: message.to_owned(), code: code.map(str::to_owned), retry_after_ms: None })
         };
         for (body, expected) in [
-            (json!({"message": "Malformed input request"}), told("Malformed input request", None)),
-            (json!({"Message": "User is not authorized"}), told("User is not authorized", None)),
+            (json!({"message": "Malformed input request"}), error("Malformed input request", None)),
+            (json!({"Message": "User is not authorized"}), error("User is not authorized", None)),
             (
                 json!({"__type": "com.amazon.coral.service#UnrecognizedClientException", "message": "No such token"}),
-                told("No such token", Some("UnrecognizedClientException")),
+                error("No such token", Some("UnrecognizedClientException")),
             ),
             (
                 json!({"message": "Model error", "originalStatusCode": 500, "originalMessage": "Out of owls"}),
-                told("Model error (Out of owls)", None),
+                error("Model error (Out of owls)", None),
             ),
             (json!({"message": null}), None),
             (json!([]), None),

@@ -1,9 +1,11 @@
-//! What the makers' models want in their own way, told from a model's id.
+//! [`Family`]: the maker of a model, by its id, and what the maker's models need.
+//!
+//! Read by `encode` and `block`.
 
 use crate::provider::wire::anthropic::can_think;
 
-/// Whose model answers. Ids have regions in front (`us.anthropic.claude-..`) or are ARNs that end in one; the id of an
-/// application's own profile or of an imported model tells nothing.
+/// The maker of a model. Ids have regions in front (`us.anthropic.claude-..`) or are ARNs that end in one; the id of an
+/// application's own profile or of an imported model shows no maker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     Claude {
@@ -25,7 +27,7 @@ impl Family {
             // The models that think are those since Claude 3.7; before them only this one caches.
             Self::Claude { caches: can_think(&model) || model.contains("claude-3-5-haiku") }
         } else if model.contains("amazon.nova-") {
-            // Others refuse the question.
+            // Others refuse the field.
             Self::Nova { reasons: model.contains("amazon.nova-2-lite") }
         } else if model.contains("deepseek.") {
             Self::DeepSeek
@@ -34,17 +36,17 @@ impl Family {
         }
     }
 
-    /// Whether cache points may stand behind the system prompt and in messages.
+    /// Returns true when cache points are allowed behind the system prompt and in messages.
     pub(super) fn caches(self) -> bool {
         matches!(self, Self::Claude { caches: true } | Self::Nova { .. })
     }
 
-    /// Whether a cache point may stand behind the tools.
+    /// Returns true when a cache point is allowed behind the tools.
     pub(super) fn caches_tools(self) -> bool {
         self == Self::Claude { caches: true }
     }
 
-    /// Whether a tool's result may have a `status` and images; the reference grants both to these alone.
+    /// Returns true when a tool's result may have a `status` and images; the reference allows both only for these.
     pub(super) fn takes_rich_results(self) -> bool {
         matches!(self, Self::Claude { .. } | Self::Nova { .. })
     }

@@ -1,4 +1,4 @@
-//! The Converse protocol of Amazon Bedrock, which models of many makers are asked in.
+//! [`BedrockConverse`]: the Converse protocol of Amazon Bedrock, for models of many makers.
 //!
 //! Documentation: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>. Addresses,
 //! credentials and signatures are left to the vendor table.
@@ -45,8 +45,8 @@ impl Protocol for BedrockConverse {
     }
 }
 
-/// A model's id as one segment of a path: an ARN has colons and slashes. All but RFC 3986's unreserved letters is
-/// encoded, as AWS signatures have it; they encode the path once more.
+/// A model's id as one segment of a path: an ARN has colons and slashes. All but RFC 3986's unreserved characters
+/// are encoded, as AWS signatures require; signing encodes the path once more.
 fn path_segment(id: &str) -> String {
     let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let encoded = |byte: u8| if is_unreserved(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

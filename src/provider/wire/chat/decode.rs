@@ -1,4 +1,4 @@
-//! A Chat Completions stream to deltas.
+//! [`ChatCompletionsDecoder`]: a Chat Completions stream to deltas.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::provider::wire::reported_error::ReportedError;
 use crate::provider::{Decoder, Frame, failure};
 use crate::usage::Usage;
 
-/// What ends a stream; it is no JSON.
+/// The end mark of a stream; it is not JSON.
 const DONE_MARK: &str = "[DONE]";
 
 /// The protocol numbers calls only; reasoning and text are one part each.
@@ -25,7 +25,7 @@ pub(super) struct ChatCompletionsDecoder {
     calls: Vec<Call>,
 }
 
-/// A call as far as it came.
+/// A call, as far as it has arrived.
 #[derive(Debug)]
 struct Call {
     /// The server's number for it, when it gave one.
@@ -106,7 +106,7 @@ impl ChatCompletionsDecoder {
             Some(Value::String(json)) if !json.is_empty() => {
                 deltas.push(Delta::ToolArguments { index, json: json.clone() });
             }
-            // Some servers give the arguments as the object they stand for.
+            // Some servers send the arguments as an object, not as its text.
             Some(whole @ Value::Object(_)) => {
                 deltas.push(Delta::ToolArgumentsWhole { index, json: whole.to_string() });
             }
@@ -115,10 +115,10 @@ impl ChatCompletionsDecoder {
         Ok(())
     }
 
-    /// The place of the call that a chunk belongs to, which is made when it is a new one.
+    /// The place of the call that a chunk belongs to; a new call gets a new place.
     ///
-    /// A number says which, unless the chunk begins another call under the same number (some servers number all calls
-    /// 0). Without a number the id says which, and without either it is the last.
+    /// The number identifies it, unless the chunk begins another call under the same number (some servers number all
+    /// calls 0). Without a number the id does, and without either it is the last call.
     fn position(&mut self, number: Option<u64>, id: &str, name: &str) -> usize {
         let begins_another = |call: &Call| !id.is_empty() && !name.is_empty() && !call.id.is_empty() && call.id != id;
         let found = match number {
@@ -141,8 +141,8 @@ impl ChatCompletionsDecoder {
 /// An error comes as `{"error": ..}`, as a bare object without choices, or as an event of that name.
 fn is_error(chunk: &Value, frame: &Frame) -> bool {
     let has_error = chunk.get("error").is_some_and(|error| !error.is_null());
-    let says_error = chunk.get("object").and_then(Value::as_str) == Some("error");
-    has_error || says_error || frame.event.as_deref() == Some("error")
+    let is_error_object = chunk.get("object").and_then(Value::as_str) == Some("error");
+    has_error || is_error_object || frame.event.as_deref() == Some("error")
 }
 
 fn finish(reason: &str) -> Result<FinishReason, GenerationFailure> {
@@ -151,7 +151,7 @@ fn finish(reason: &str) -> Result<FinishReason, GenerationFailure> {
         "tool_calls" | "function_call" => FinishReason::ToolCalls,
         "length" => FinishReason::Length,
         "content_filter" => FinishReason::ContentFilter,
-        // DeepSeek's word for an answer that was broken off for want of machines.
+        // DeepSeek's reason for an answer that was broken off because it lacked machines.
         "insufficient_system_resource" => {
             let message = "the provider broke the answer off: insufficient system resource";
             return Err(failure::retryable(FailureKind::Provider, message));
@@ -160,7 +160,7 @@ fn finish(reason: &str) -> Result<FinishReason, GenerationFailure> {
     })
 }
 
-/// Usage stands in a last chunk without choices, or in every chunk, or nowhere.
+/// Usage comes in a last chunk without choices, in every chunk, or not at all.
 fn usage(chunk: &Value) -> Option<Delta> {
     let usage = chunk.get("usage").filter(|usage| usage.is_object())?;
     let number = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
@@ -181,8 +181,8 @@ fn usage(chunk: &Value) -> Option<Delta> {
     })
 }
 
-fn malformed(what: &str) -> GenerationFailure {
-    failure::retryable(FailureKind::Malformed, format!("the provider's stream is damaged: a chunk has {what}"))
+fn malformed(problem: &str) -> GenerationFailure {
+    failure::retryable(FailureKind::Malformed, format!("the provider's stream is damaged: a chunk has {problem}"))
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
-//! What servers of the protocol take beyond what all of them do, and what they refuse.
+//! [`Dialect`]: differences between the servers of the protocol, in the fields that they take and refuse.
+//!
+//! Chosen by the vendor's row and read by `encode`.
 
 use serde_json::{Map, Value, json};
 
 use crate::generation::GenerateRequest;
 use crate::provider::wire::openai::{cache_key, is_reasoning_model};
 
-/// Whose Chat Completions are spoken.
+/// The server whose variant of Chat Completions is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// OpenAI's own servers.
@@ -14,12 +16,12 @@ pub enum Dialect {
     DeepSeek,
     /// Azure's (<https://learn.microsoft.com/azure/ai-foundry/openai/reference>). Unknown fields are an error there.
     Azure,
-    /// Servers that imitate OpenAI's; only what nearly all of them know is sent.
+    /// Servers that imitate OpenAI's; only fields that nearly all of them know are sent.
     #[default]
     Compatible,
 }
 
-/// DeepSeek's names for its model without and with thinking, which decide by themselves.
+/// DeepSeek's names for its model without and with thinking; the name alone decides.
 const DEEPSEEK_CHAT: &str = "deepseek-chat";
 const DEEPSEEK_REASONER: &str = "deepseek-reasoner";
 
@@ -55,7 +57,7 @@ impl Dialect {
         }
     }
 
-    /// How reasoning goes back.
+    /// The answers that are sent back with their reasoning.
     pub(super) fn reasoning(self, request: &GenerateRequest<'_>) -> SentReasoning {
         match self {
             Self::DeepSeek if is_deepseek_thinking(request) => SentReasoning::OfTurnsWithCalls,
@@ -64,12 +66,12 @@ impl Dialect {
         }
     }
 
-    /// Whether images can be sent; DeepSeek takes text alone.
+    /// Returns true when images can be sent; DeepSeek takes only text.
     pub(super) fn takes_images(self) -> bool {
         self != Self::DeepSeek
     }
 
-    /// Whether PDF files can be sent. Azure takes them in Responses alone, imitators answer 400 or 500.
+    /// Returns true when PDF files can be sent. Azure takes them only in Responses, imitators answer 400 or 500.
     pub(super) fn takes_files(self) -> bool {
         self == Self::OpenAi
     }
@@ -82,7 +84,8 @@ pub(super) enum SentReasoning {
     Never,
     /// Those with calls in the turn under way: there newer models want it, and elsewhere older ones refuse it.
     OfThisTurn,
-    /// All of every turn with calls, those without reasoning with an empty one: DeepSeek answers 400 when one is missing.
+    /// All of every turn with calls, those without reasoning with an empty one: DeepSeek answers 400 when one is
+    /// missing.
     OfTurnsWithCalls,
 }
 

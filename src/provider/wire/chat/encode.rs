@@ -1,4 +1,4 @@
-//! A request to a Chat Completions body.
+//! [`body`]: a request to a Chat Completions body.
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ use crate::provider::wire::openai::ERROR_NOTE;
 use crate::provider::wire::schema;
 use crate::tool::ToolSpec;
 
-/// What stands in a result for an image or a file: tool messages are text.
+/// The note in a result in place of an image or a file: tool messages are text.
 const MOVED_NOTE: &str = "[an image or a file of this result is in the next user message]";
 
 /// The request's body. Of equal requests the bodies are equal byte for byte. Two requests of one turn begin alike, as
@@ -61,14 +61,16 @@ fn messages(messages: &[Message], dialect: Dialect, sent: SentReasoning) -> Valu
                 let parts = contents.iter().map(|content| sendable(content, dialect)).collect();
                 items.extend(user_content(parts).map(|content| json!({"role": "user", "content": content})));
             }
-            Message::ExpertMessage { contents, .. } => items.extend(assistant(contents, wanted(messages, at, sent))),
+            Message::ExpertMessage { contents, .. } => {
+                items.extend(assistant(contents, reasoning_form(messages, at, sent)))
+            }
             Message::ToolMessage { contents, .. } => results(contents, dialect, &mut items),
         }
     }
     Value::Array(items)
 }
 
-/// A part, or what is said in its place where the server does not take it.
+/// A part, or a note in its place where the server does not take it.
 fn sendable(content: &Content, dialect: Dialect) -> Media<'_> {
     match Media::from_content(content) {
         Media::Image { mime_type, .. } if !dialect.takes_images() => {
@@ -86,7 +88,7 @@ fn sendable(content: &Content, dialect: Dialect) -> Media<'_> {
     }
 }
 
-/// How the reasoning of one answer goes back.
+/// The form in which the reasoning of one answer is sent back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reasoning {
     Dropped,
@@ -95,8 +97,8 @@ enum Reasoning {
     Always,
 }
 
-/// What is wanted of the answer at `at`. Its turn lies between two messages of the user.
-fn wanted(messages: &[Message], at: usize, sent: SentReasoning) -> Reasoning {
+/// The form for the answer at `at`. Its turn is between two messages of the user.
+fn reasoning_form(messages: &[Message], at: usize, sent: SentReasoning) -> Reasoning {
     let is_user = |message: &Message| matches!(message, Message::UserMessage { .. });
     let has_calls = |message: &Message| message.call_ids().next().is_some();
     let (before, after) = messages.split_at(at);
@@ -153,7 +155,7 @@ fn image_part(url: &str) -> Value {
 }
 
 /// `None` for an answer of which nothing can be sent.
-fn assistant(contents: &[ExpertPart], wanted: Reasoning) -> Option<Value> {
+fn assistant(contents: &[ExpertPart], reasoning_form: Reasoning) -> Option<Value> {
     let (mut texts, mut reasoning, mut calls) = (Vec::new(), String::new(), Vec::new());
     for part in contents {
         match part {
@@ -177,7 +179,7 @@ fn assistant(contents: &[ExpertPart], wanted: Reasoning) -> Option<Value> {
     message.insert("role".into(), json!("assistant"));
     // Empty, not null and not absent: those are a 500 on some servers.
     message.insert("content".into(), json!(texts.join("\n")));
-    if wanted == Reasoning::Always || (wanted == Reasoning::IfThere && !reasoning.is_empty()) {
+    if reasoning_form == Reasoning::Always || (reasoning_form == Reasoning::IfThere && !reasoning.is_empty()) {
         message.insert("reasoning_content".into(), json!(reasoning));
     }
     if !calls.is_empty() {
@@ -383,14 +385,14 @@ mod tests {
     #[test]
     fn reasoning_goes_back_within_its_turn_and_with_its_calls_only() {
         let answer = |protocol| expert(vec![thinking(protocol), call("c1", json!({}))]);
-        let said = ExpertPart::TextPart { id: String::new(), text: "yes".to_owned() };
+        let yes = ExpertPart::TextPart { id: String::new(), text: "yes".to_owned() };
         let messages = [
             user(vec![Content::text("1")]),
             answer(NAME),
             user(vec![Content::text("2")]),
             answer("anthropic-messages"),
             answer(NAME),
-            expert(vec![thinking(NAME), said]),
+            expert(vec![thinking(NAME), yes]),
         ];
         let calls = json!([sent_call("c1", "{}")]);
         let expected = json!([
@@ -406,17 +408,17 @@ mod tests {
 
     #[test]
     fn deepseek_gets_all_reasoning_of_turns_with_calls_back() {
-        let said = |parts: &[ExpertPart]| {
+        let sent_reasoning = |parts: &[ExpertPart]| {
             let text = ExpertPart::TextPart { id: String::new(), text: "yes".to_owned() };
             expert(parts.iter().cloned().chain([text]).collect())
         };
         let messages = [
             user(vec![Content::text("1")]),
-            said(&[thinking(NAME)]),
+            sent_reasoning(&[thinking(NAME)]),
             user(vec![Content::text("2")]),
             expert(vec![thinking(NAME), call("c1", json!({}))]),
             tool_message(vec![result("c1", vec![Content::text("one")], false)]),
-            said(&[thinking(NAME)]),
+            sent_reasoning(&[thinking(NAME)]),
             user(vec![Content::text("3")]),
             expert(vec![thinking("anthropic-messages"), call("c1", json!({}))]),
         ];
@@ -458,7 +460,7 @@ mod tests {
             url: "https://x/y.pdf".to_owned(),
             mime_type: "application/pdf".to_owned(),
         };
-        let told = |dialect| sent_to(dialect, &[user(vec![image(), pdf(), url.clone()])])[0]["content"].take();
+        let content = |dialect| sent_to(dialect, &[user(vec![image(), pdf(), url.clone()])])[0]["content"].take();
         let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}});
         let file = json!({"type": "file", "file": {"filename": "file.pdf",
                           "file_data": "data:application/pdf;base64,cGRm"}});
@@ -467,12 +469,12 @@ mod tests {
             text("[a PDF file was left out: this provider does not take files]"),
             text("[a PDF file that was not sent: https://x/y.pdf]"),
         );
-        assert_eq!(told(Dialect::OpenAi), json!([picture, file, no_url]));
+        assert_eq!(content(Dialect::OpenAi), json!([picture, file, no_url]));
         for dialect in [Dialect::Azure, Dialect::Compatible] {
-            assert_eq!(told(dialect), json!([picture, no_file, no_url]), "{dialect:?}");
+            assert_eq!(content(dialect), json!([picture, no_file, no_url]), "{dialect:?}");
         }
         assert_eq!(
-            told(Dialect::DeepSeek),
+            content(Dialect::DeepSeek),
             "[an image (image/png) was left out: only text can be sent to this model]\n\
              [a PDF file was left out: this provider does not take files]\n\
              [a PDF file that was not sent: https://x/y.pdf]"

@@ -1,7 +1,7 @@
-//! The OpenAI Chat Completions protocol, as OpenAI and the many servers that imitate it speak it.
+//! [`ChatCompletions`]: the OpenAI Chat Completions protocol, as OpenAI and the many servers that imitate it use it.
 //!
-//! Documentation: <https://developers.openai.com/api/docs/api-reference/chat>. What imitators do otherwise is met where
-//! it shows, in `encode` and `decode`. Addresses and credentials are left to the vendor table.
+//! Documentation: <https://developers.openai.com/api/docs/api-reference/chat>. Differences of imitators are handled
+//! where they show, in `encode` and `decode`. Addresses and credentials are left to the vendor table.
 
 mod decode;
 mod dialect;

@@ -1,4 +1,6 @@
-//! Messages to contents: turns of parts.
+//! [`contents`]: messages to contents, which are turns of parts.
+//!
+//! Called by `encode`. The places of an answer's parts come from its [`ContentLayout`].
 
 use std::borrow::Cow;
 
@@ -11,21 +13,22 @@ use crate::message::Message;
 use crate::provider::tool_names;
 use crate::provider::wire::media::Media;
 
-/// LayoutPart Google documents for calls that another model made, which have no signature
-/// (<https://ai.google.dev/gemini-api/docs/thought-signatures>). The one of its two words that Vertex AI documents too.
+/// The signature that Google documents for calls that another model made, which have no signature
+/// (<https://ai.google.dev/gemini-api/docs/thought-signatures>). Of its two values, the one that Vertex AI documents
+/// too.
 const FOREIGN_SIGNATURE: &str = "skip_thought_signature_validator";
 
-/// LayoutPart the model and the service want of a conversation.
+/// The rules of the model and the service for a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wishes {
-    /// A turn's first call has a signature, and media of results stand within them.
+pub(super) struct ContentRules {
+    /// A turn's first call has a signature, and media of results are within them.
     pub(super) is_current: bool,
-    /// Calls of Google's own tools and their answers go back.
+    /// Calls of Google's own tools and their answers are sent back.
     pub(super) takes_tool_parts: bool,
 }
 
 /// The contents, none of them empty.
-pub(super) fn contents(messages: &[Message], wishes: Wishes) -> Vec<Value> {
+pub(super) fn contents(messages: &[Message], rules: ContentRules) -> Vec<Value> {
     let mut turns: Vec<Turn> = Vec::new();
     let mut calls = Vec::new();
     for message in messages {
@@ -35,17 +38,17 @@ pub(super) fn contents(messages: &[Message], wishes: Wishes) -> Vec<Value> {
                 Turn { kind: Kind::User, parts: contents.iter().filter_map(user_part).collect() }
             }
             Message::ExpertMessage { contents, .. } => {
-                let (parts, sent) = model_parts(contents, wishes);
+                let (parts, sent) = model_parts(contents, rules);
                 calls = sent;
-                Turn { kind: Kind::GeminiModel, parts }
+                Turn { kind: Kind::Model, parts }
             }
             Message::ToolMessage { contents, .. } => {
-                Turn { kind: Kind::Results, parts: result_parts(contents, &calls, wishes) }
+                Turn { kind: Kind::Results, parts: result_parts(contents, &calls, rules) }
             }
         };
         match turns.last_mut() {
             _ if turn.parts.is_empty() => {}
-            // Calls must stand directly behind what was asked, in one turn with what was said before them.
+            // Calls must follow the user's turn directly, in one turn with the text before them.
             Some(last) if last.kind == turn.kind => last.parts.extend(turn.parts),
             _ => turns.push(turn),
         }
@@ -56,7 +59,7 @@ pub(super) fn contents(messages: &[Message], wishes: Wishes) -> Vec<Value> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     User,
-    GeminiModel,
+    Model,
     /// A user's turn too, but of results alone: there must be as many as calls.
     Results,
 }
@@ -68,7 +71,7 @@ struct Turn {
 
 impl Turn {
     fn into_value(self) -> Value {
-        let role = if self.kind == Kind::GeminiModel { "model" } else { "user" };
+        let role = if self.kind == Kind::Model { "model" } else { "user" };
         json!({"role": role, "parts": self.parts})
     }
 }
@@ -80,17 +83,17 @@ struct SentCall<'a> {
     id: Option<String>,
 }
 
-/// An answer's parts where they stood, and its calls. Nothing when it was thoughts alone, as of an answer cut off.
-fn model_parts(contents: &[ExpertPart], wishes: Wishes) -> (Vec<Value>, Vec<SentCall<'_>>) {
+/// An answer's parts in their places, and its calls. Empty for thoughts alone, as of an answer that was cut off.
+fn model_parts(contents: &[ExpertPart], rules: ContentRules) -> (Vec<Value>, Vec<SentCall<'_>>) {
     let mut answer = Answer::new(contents);
     let mut parts = Vec::new();
     for placed in std::mem::take(&mut answer.layout.parts) {
-        parts.extend(answer.part(placed, wishes));
+        parts.extend(answer.part(placed, rules));
     }
     for at in 0..answer.calls.len() {
         parts.extend(answer.call(at, None, None));
     }
-    if wishes.is_current
+    if rules.is_current
         && let Some(Value::Object(first)) = parts.iter_mut().find(|part| part.get("functionCall").is_some())
     {
         first.entry("thoughtSignature").or_insert_with(|| json!(FOREIGN_SIGNATURE));
@@ -106,7 +109,7 @@ struct Answer<'a> {
     layout: ContentLayout,
     thoughts: String,
     texts: String,
-    /// Bytes of the thoughts and the texts that were sent.
+    /// Bytes of the thoughts and the texts that have been sent.
     thoughts_sent: usize,
     texts_sent: usize,
     /// Tool's name as it is sent, id and arguments of calls that were not sent yet.
@@ -133,7 +136,7 @@ impl<'a> Answer<'a> {
                 ExpertPart::TextPart { text, .. } => {
                     texts.push_str(text);
                     // Not joined to the one before: they are parts of their own.
-                    plain.parts.push(Placed { what: LayoutPart::Text(text.len()), signature: None });
+                    plain.parts.push(Placed { part: LayoutPart::Text(text.len()), signature: None });
                 }
                 ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
                     calls.push(Some((tool_names::short(tool_name), tool_call_id.as_str(), args)));
@@ -142,12 +145,12 @@ impl<'a> Answer<'a> {
         }
         let layout = match stored {
             Some(layout) if layout.covers(&thoughts, &texts) => layout,
-            // The texts are others than those that were signed: the rest still holds.
+            // The texts are others than those that were signed: only the rest applies.
             Some(layout) => {
                 let rest = layout.parts.into_iter();
                 plain
                     .parts
-                    .extend(rest.filter(|placed| !matches!(placed.what, LayoutPart::Thought(_) | LayoutPart::Text(_))));
+                    .extend(rest.filter(|placed| !matches!(placed.part, LayoutPart::Thought(_) | LayoutPart::Text(_))));
                 plain
             }
             None => plain,
@@ -155,27 +158,27 @@ impl<'a> Answer<'a> {
         Self { layout, thoughts, texts, thoughts_sent: 0, texts_sent: 0, calls, sent: Vec::new() }
     }
 
-    fn part(&mut self, placed: Placed, wishes: Wishes) -> Option<Value> {
+    fn part(&mut self, placed: Placed, rules: ContentRules) -> Option<Value> {
         let signature = placed.signature;
-        match placed.what {
+        match placed.part {
             LayoutPart::Thought(length) => {
                 let thought = slice(&self.thoughts, &mut self.thoughts_sent, length);
                 prose(thought, &[("thought", json!(true))], signature)
             }
             LayoutPart::Text(length) => prose(slice(&self.texts, &mut self.texts_sent, length), &[], signature),
             LayoutPart::Call { name, id } => {
-                let is_it =
+                let is_of_tool =
                     |call: &Option<(Cow<'_, str>, &str, &Value)>| call.as_ref().is_some_and(|(tool, ..)| *tool == name);
-                self.call(self.calls.iter().position(is_it)?, id, signature)
+                self.call(self.calls.iter().position(is_of_tool)?, id, signature)
             }
             LayoutPart::Part(part) => {
                 let is_tool_part = part.get("toolCall").or_else(|| part.get("toolResponse")).is_some();
-                (wishes.takes_tool_parts || !is_tool_part).then_some(part)
+                (rules.takes_tool_parts || !is_tool_part).then_some(part)
             }
         }
     }
 
-    /// The call at a place among the calls, unless it was sent already.
+    /// The call at a place among the calls, unless it has been sent.
     fn call(&mut self, at: usize, id: Option<String>, signature: Option<String>) -> Option<Value> {
         let (name, tool_call_id, args) = self.calls.get_mut(at)?.take()?;
         let mut call = Map::new();
@@ -258,7 +261,7 @@ fn file(mime_type: Option<&str>, url: &str) -> Value {
     }
 }
 
-/// The type that the part tells, or else the address's ending.
+/// The type that the part names, else that of the address's ending.
 fn image_type<'a>(content: &'a Content, url: &str) -> Option<&'a str> {
     if let Content::ImageUrlPart { mime_type, .. } | Content::FileUrlPart { mime_type, .. } = content
         && mime_type.contains('/')
@@ -270,8 +273,8 @@ fn image_type<'a>(content: &'a Content, url: &str) -> Option<&'a str> {
     types.into_iter().find(|(ending, _)| path.ends_with(ending)).map(|(_, mime_type)| mime_type)
 }
 
-/// The results in the order of their calls; behind all of them the media that cannot stand within.
-fn result_parts(results: &[ResultPart], calls: &[SentCall<'_>], wishes: Wishes) -> Vec<Value> {
+/// The results in the order of their calls, followed by the media that cannot be within them.
+fn result_parts(results: &[ResultPart], calls: &[SentCall<'_>], rules: ContentRules) -> Vec<Value> {
     let place = |id: &str| calls.iter().position(|call| call.tool_call_id == id);
     let mut results: Vec<&ResultPart> = results.iter().collect();
     results.sort_by_key(|ResultPart::ToolResultPart { tool_call_id, .. }| place(tool_call_id).unwrap_or(usize::MAX));
@@ -281,7 +284,7 @@ fn result_parts(results: &[ResultPart], calls: &[SentCall<'_>], wishes: Wishes) 
         for content in contents {
             match Part::from_content(content) {
                 Part::Text(text) => texts.push(text),
-                Part::Inline(data) if wishes.is_current => within.push(data),
+                Part::Inline(data) if rules.is_current => within.push(data),
                 Part::Inline(data) | Part::File(data) => moved.push(data),
             }
         }

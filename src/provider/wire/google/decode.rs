@@ -1,8 +1,8 @@
-//! Chunks of a Gemini stream to deltas.
+//! [`GeminiDecoder`]: chunks of a Gemini stream to deltas.
 //!
 //! Each chunk is a response of its own: parts of the one candidate, counts so far, in the end a reason. There is no end
-//! mark: the stream just ends. Sources that an answer rests on (`groundingMetadata`) are no part of the conversation and
-//! are left.
+//! mark: the stream just ends. Sources that an answer rests on (`groundingMetadata`) are not part of the conversation
+//! and are ignored.
 
 use serde_json::Value;
 
@@ -12,13 +12,13 @@ use crate::generation::{Delta, FailureKind, FinishReason, GenerationFailure};
 use crate::provider::{Decoder, Frame, failure};
 use crate::usage::Usage;
 
-/// LayoutPart gateways end streams with; it is no JSON.
+/// The end mark that gateways add to streams; it is not JSON.
 const DONE_MARK: &str = "[DONE]";
 
 /// The layout's index among thinking parts; the others count from 0.
 const LAYOUT_INDEX: u64 = u64::MAX;
 
-/// Parts that Google makes for itself, to be sent back as they came.
+/// Parts that Google makes for itself, to be sent back unchanged.
 const OWN_PARTS: [&str; 4] = ["executableCode", "codeExecutionResult", "toolCall", "toolResponse"];
 
 /// Decodes one answer.
@@ -62,7 +62,7 @@ impl Decoder for GeminiDecoder {
         }
         let reason = candidate.and_then(finish).transpose()?;
         self.has_finished |= reason.is_some();
-        // Some servers tell the reason in every chunk: the last layout counts.
+        // Some servers send the reason in every chunk: the last layout counts.
         if self.has_finished && self.layout.is_needed() {
             let block = self.layout.to_block();
             deltas.extend(block.map(|block| Delta::ThinkingOpaque { index: LAYOUT_INDEX, block }));
@@ -103,8 +103,8 @@ impl GeminiDecoder {
         if text.is_empty() && signature.is_none() {
             return;
         }
-        let what = if kind == Prose::Thought { LayoutPart::Thought(text.len()) } else { LayoutPart::Text(text.len()) };
-        self.layout.push(what, signature);
+        let part = if kind == Prose::Thought { LayoutPart::Thought(text.len()) } else { LayoutPart::Text(text.len()) };
+        self.layout.push(part, signature);
         if text.is_empty() {
             return;
         }
@@ -140,7 +140,7 @@ impl GeminiDecoder {
     }
 }
 
-/// Why the prompt itself was refused. Asking the same again is of no use.
+/// The failure for a prompt that the filter refused. A retry of the same prompt is of no use.
 fn blocked(chunk: &Value) -> Option<GenerationFailure> {
     let feedback = chunk.get("promptFeedback")?;
     let reason = string(feedback, "blockReason")?;
@@ -160,7 +160,7 @@ fn finish(candidate: &Value) -> Option<Result<FinishReason, GenerationFailure>> 
     };
     Some(match reason {
         "STOP" => Ok(FinishReason::Stop),
-        // `CONTINUATION`: more could be had on request, but the answer ends here all the same.
+        // `CONTINUATION`: the service would continue on request, but this answer ends here.
         "MAX_TOKENS" | "CONTINUATION" => Ok(FinishReason::Length),
         "SAFETY"
         | "RECITATION"
@@ -172,7 +172,7 @@ fn finish(candidate: &Value) -> Option<Result<FinishReason, GenerationFailure>> 
         | "IMAGE_SAFETY"
         | "IMAGE_PROHIBITED_CONTENT"
         | "IMAGE_RECITATION" => Ok(FinishReason::ContentFilter),
-        // LayoutPart the model wrote was no call or no call of ours; it writes another the next time.
+        // The model's output was not a call, or a call of no known tool; the next attempt gives another.
         "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "MALFORMED_RESPONSE" => {
             Err(failure::retryable(FailureKind::Malformed, format!("the model's answer could not be read ({because})")))
         }
@@ -186,11 +186,11 @@ fn finish(candidate: &Value) -> Option<Result<FinishReason, GenerationFailure>> 
     })
 }
 
-/// Counts so far. Google counts thoughts beside the answer (`candidates`), and what its own tools read beside the prompt;
-/// here `output_tokens` includes the thoughts and `input_tokens` the tools' results, as both are paid for.
+/// Counts so far. Google counts thoughts beside the answer (`candidates`), and the input of its own tools beside the
+/// prompt; here `output_tokens` includes the thoughts and `input_tokens` the tools' results, as both are paid for.
 fn usage(chunk: &Value) -> Option<Delta> {
-    let told = chunk.get("usageMetadata").filter(|told| told.is_object())?;
-    let count = |key: &str| told.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let reported = chunk.get("usageMetadata").filter(|counts| counts.is_object())?;
+    let count = |key: &str| reported.get(key).and_then(Value::as_u64).unwrap_or_default();
     let (prompt, thoughts) = (count("promptTokenCount"), count("thoughtsTokenCount"));
     let input_tokens = prompt.saturating_add(count("toolUsePromptTokenCount"));
     let output_tokens = count("candidatesTokenCount").saturating_add(thoughts);
@@ -199,7 +199,7 @@ fn usage(chunk: &Value) -> Option<Delta> {
         input_tokens,
         output_tokens,
         reasoning_tokens: thoughts,
-        total_tokens: told.get("totalTokenCount").and_then(Value::as_u64).unwrap_or(sum),
+        total_tokens: reported.get("totalTokenCount").and_then(Value::as_u64).unwrap_or(sum),
         cached_input_tokens: count("cachedContentTokenCount"),
         cache_write_input_tokens: 0,
     };
@@ -210,8 +210,8 @@ fn string<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key)?.as_str()
 }
 
-fn malformed(what: &str) -> GenerationFailure {
-    failure::retryable(FailureKind::Malformed, format!("the provider's stream is damaged: a chunk is {what}"))
+fn malformed(problem: &str) -> GenerationFailure {
+    failure::retryable(FailureKind::Malformed, format!("the provider's stream is damaged: a chunk is {problem}"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! A request to a body.
+//! [`body`]: a request to a `streamGenerateContent` body.
 
 use serde_json::{Map, Value, json};
 
-use super::contents::{Wishes, contents};
+use super::contents::{ContentRules, contents};
 use super::model::GeminiModel;
 use super::{Service, native, schema};
 use crate::content::Content;
@@ -14,22 +14,22 @@ use crate::tool::ToolSpec;
 /// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
 /// conversation begins with the earlier one's contents, as implicit caching needs it.
 ///
-/// Tools that Google runs go together with functions since Gemini 3. Older models refuse both at once and say so, which
-/// helps more than leaving out what an expert asked for.
+/// Tools that Google runs can be combined with functions since Gemini 3. Older models refuse both at once, and their
+/// error helps more than leaving out a tool that an expert asked for.
 pub(super) fn body(request: &GenerateRequest<'_>, service: Service) -> Value {
     let model = GeminiModel::from_name(request.model);
     let native = native::tools(request.native, service);
     let is_combined = model.is_current && !native.is_empty() && !request.tools.is_empty();
-    // Vertex AI combines them without being told to show its own calls.
+    // Vertex AI combines them without the field that requests its own calls.
     let takes_tool_parts = is_combined && service == Service::GeminiApi;
-    let wishes = Wishes { is_current: model.is_current, takes_tool_parts };
+    let rules = ContentRules { is_current: model.is_current, takes_tool_parts };
 
     let mut body = Map::new();
     let system = instructions(request.messages);
     if !system.is_empty() {
         body.insert("systemInstruction".into(), json!({"parts": [{"text": system}]}));
     }
-    body.insert("contents".into(), Value::Array(contents(request.messages, wishes)));
+    body.insert("contents".into(), Value::Array(contents(request.messages, rules)));
     let mut tools = native;
     if !request.tools.is_empty() {
         let functions: Vec<Value> = request.tools.iter().map(function).collect();

@@ -1,5 +1,7 @@
-//! Errors as Google's services report them: `{"error":{"code","message","status","details"}}`, in a body or in
-//! mid-stream, also as the only element of an array (<https://google.aip.dev/193>).
+//! Errors in Google's form: `{"error":{"code","message","status","details"}}`, in a body or in mid-stream, also as the
+//! only element of an array (<https://google.aip.dev/193>).
+//!
+//! Called by the protocol and its decoder.
 
 use serde_json::{Value, json};
 
@@ -8,15 +10,15 @@ use crate::provider::ErrorBody;
 use crate::provider::failure::DAILY_QUOTA;
 use crate::provider::wire::reported_error::ReportedError;
 
-/// Reads an HTTP error body; `None` when it is no JSON or holds no message.
+/// Reads an HTTP error body; `None` when it is not JSON or has no message.
 pub(super) fn from_body(body: &[u8]) -> Option<ErrorBody> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let value = within_array(&value);
-    let told = ReportedError::from_body(value.to_string().as_bytes())?;
+    let reported = ReportedError::from_body(value.to_string().as_bytes())?;
     let error = value.get("error").unwrap_or(value);
     let code = if is_daily_quota(error) { Some(DAILY_QUOTA) } else { reason(error).or_else(|| status(error)) };
-    let code = code.map(str::to_owned).or(told.code);
-    Some(ErrorBody { code, retry_after_ms: retry_after_ms(error), ..told })
+    let code = code.map(str::to_owned).or(reported.code);
+    Some(ErrorBody { code, retry_after_ms: retry_after_ms(error), ..reported })
 }
 
 /// The failure that a frame of a stream reports; `None` when it reports none.
@@ -50,7 +52,7 @@ fn reason(error: &Value) -> Option<&str> {
     details(error, "google.rpc.ErrorInfo").find_map(|detail| detail.get("reason")?.as_str())
 }
 
-/// Whether a quota for a whole day is spent: its name says so, and the wait that comes with it does not.
+/// Returns true when a quota for a whole day is spent: only its name shows it, the wait that comes with it does not.
 fn is_daily_quota(error: &Value) -> bool {
     let violations =
         details(error, "google.rpc.QuotaFailure").filter_map(|detail| detail.get("violations")?.as_array());

@@ -1,8 +1,12 @@
-//! How the parts of an answer stood: what Google wants back just as it came and our messages have no place for.
+//! [`ContentLayout`]: the order and signatures of an answer's parts, which Google wants back and messages have no place
+//! for.
 //!
-//! A message keeps thinking, text and calls, in this order. Gemini mixes them, signs single ones (`thoughtSignature`) and
-//! adds parts of its own (code that it ran, searches). The layout is stored as an opaque thinking block beside the parts
-//! and points at them, so that nothing is stored twice: a slice of the texts by its length, a call by its tool's name.
+//! Written by `decode`, read by `contents`.
+//!
+//! A message keeps thinking, text and calls, in this order. Gemini mixes them, signs single ones (`thoughtSignature`)
+//! and adds parts of its own (code that it ran, searches). The layout is stored as an opaque thinking block beside the
+//! parts and points at them, so that nothing is stored twice: a slice of the texts by its length, a call by its tool's
+//! name.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,12 +21,12 @@ pub(super) struct ContentLayout {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Placed {
     #[serde(flatten)]
-    pub(super) what: LayoutPart,
+    pub(super) part: LayoutPart,
     #[serde(rename = "thoughtSignature", default, skip_serializing_if = "Option::is_none")]
     pub(super) signature: Option<String>,
 }
 
-/// LayoutPart stands at a place.
+/// The content of a place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum LayoutPart {
@@ -37,33 +41,33 @@ pub(super) enum LayoutPart {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<String>,
     },
-    /// A part of Google's own, as it came.
+    /// A part of Google's own, unchanged.
     Part(Value),
 }
 
 impl ContentLayout {
-    /// Adds a part. Slices of one kind without signatures are one: they only came in pieces.
-    pub(super) fn push(&mut self, what: LayoutPart, signature: Option<String>) {
+    /// Adds a part. Adjacent slices of one kind without signatures are joined: they only arrived in pieces.
+    pub(super) fn push(&mut self, part: LayoutPart, signature: Option<String>) {
         let last = self.parts.last_mut().filter(|last| last.signature.is_none() && signature.is_none());
-        match (last.map(|last| &mut last.what), &what) {
+        match (last.map(|last| &mut last.part), &part) {
             (Some(LayoutPart::Text(length)), LayoutPart::Text(more))
             | (Some(LayoutPart::Thought(length)), LayoutPart::Thought(more)) => {
                 *length = length.saturating_add(*more);
             }
-            _ => self.parts.push(Placed { what, signature }),
+            _ => self.parts.push(Placed { part, signature }),
         }
     }
 
-    /// Whether it says more than a message does by itself.
+    /// Returns true when the layout has more than a message keeps by itself.
     pub(super) fn is_needed(&self) -> bool {
-        let says_more = |placed: &Placed| {
-            let is_own = matches!(placed.what, LayoutPart::Part(_) | LayoutPart::Call { id: Some(_), .. });
+        let has_more = |placed: &Placed| {
+            let is_own = matches!(placed.part, LayoutPart::Part(_) | LayoutPart::Call { id: Some(_), .. });
             is_own || placed.signature.is_some()
         };
-        self.parts.iter().any(says_more) || !self.parts.is_sorted_by_key(|placed| placed.what.rank())
+        self.parts.iter().any(has_more) || !self.parts.is_sorted_by_key(|placed| placed.part.rank())
     }
 
-    /// As it is stored.
+    /// The stored form.
     pub(super) fn to_block(&self) -> Option<Value> {
         serde_json::to_value(self).ok()
     }
@@ -73,11 +77,11 @@ impl ContentLayout {
         Self::deserialize(block).ok()
     }
 
-    /// Whether the slices are all of these thoughts and texts, cut at characters.
+    /// Returns true when the slices cover these thoughts and texts, cut at characters.
     pub(super) fn covers(&self, thoughts: &str, texts: &str) -> bool {
         let (mut thought_end, mut text_end) = (0_usize, 0_usize);
         let is_within = self.parts.iter().all(|placed| {
-            let (end, length, whole) = match &placed.what {
+            let (end, length, whole) = match &placed.part {
                 LayoutPart::Thought(length) => (&mut thought_end, *length, thoughts),
                 LayoutPart::Text(length) => (&mut text_end, *length, texts),
                 LayoutPart::Call { .. } | LayoutPart::Part(_) => return true,

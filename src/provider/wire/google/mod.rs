@@ -1,4 +1,5 @@
-//! The Gemini protocol (`streamGenerateContent`), spoken by the Gemini API and, with the same bodies, by Vertex AI.
+//! [`GeminiGenerateContent`]: the Gemini protocol (`streamGenerateContent`) of the Gemini API and, with the same
+//! bodies, of Vertex AI ([`VertexGenerateContent`]).
 //!
 //! Documentation: <https://ai.google.dev/api/generate-content>. Addresses and credentials are left to the vendor table:
 //! the base URL holds everything before `/models`.
@@ -20,15 +21,15 @@ use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport
 /// The protocol's name in thinking parts and cassettes, the same for both services: a conversation may move.
 const NAME: &str = "google-gemini";
 
-/// The protocol as the Gemini API speaks it.
+/// The protocol of the Gemini API.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GeminiGenerateContent;
 
-/// The protocol as Vertex AI speaks it: the same but for some tools that Google runs.
+/// The protocol of Vertex AI: the same except for some tools that Google runs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VertexGenerateContent;
 
-/// Who answers.
+/// The service that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Service {
     GeminiApi,

@@ -1,4 +1,6 @@
-//! LayoutPart a model's name tells: how it is asked to think, and what its generation takes and wants.
+//! [`GeminiModel`]: properties of a model by its name, which are its form of thinking and its generation's rules.
+//!
+//! Read by `encode`.
 
 use serde_json::{Value, json};
 
@@ -13,10 +15,10 @@ pub(super) struct GeminiModel {
     pub(super) is_current: bool,
 }
 
-/// How a model is asked to think.
+/// The form of a request for thinking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// Not at all: it does not think, or nothing is known of it.
+    /// None: the model does not think, or is unknown.
     None,
     /// By a number of tokens (Gemini 2.5) between two limits. `off` is what turns thinking off, or comes nearest.
     Budget { off: u64, min: u64, max: u64 },
@@ -40,7 +42,7 @@ impl GeminiModel {
         Self { thinking: thinking(rest), is_current }
     }
 
-    /// The `thinkingConfig` of a request; `None` where there is nothing to say.
+    /// The `thinkingConfig` of a request; `None` for models without one.
     pub(super) fn thinking_config(self, reasoning: ReasoningBudget) -> Option<Value> {
         let effort = reasoning.effort();
         let mut config = match (self.thinking, reasoning.tokens()) {
@@ -65,8 +67,8 @@ impl GeminiModel {
     }
 }
 
-/// The limits are those of <https://ai.google.dev/gemini-api/docs/thinking>. Models for images and speech think in their
-/// own way, and refuse the question.
+/// The limits are those of <https://ai.google.dev/gemini-api/docs/thinking>. Models for images and speech refuse the
+/// field.
 fn thinking(rest: &str) -> Form {
     if ["-image", "-tts", "-audio", "-live"].iter().any(|kind| rest.contains(kind)) {
         return Form::None;

@@ -6,13 +6,13 @@ use super::Service;
 use crate::generation::NativeTools;
 use crate::provider::NativeSupport;
 
-/// LayoutPart the Gemini API runs.
+/// The tools that the Gemini API runs.
 pub(super) const GEMINI_API: NativeSupport = NativeSupport {
     tools: &["googleSearch", "codeExecution", "urlContext", "googleMaps", "fileSearch"],
     skills: false,
 };
 
-/// LayoutPart Vertex AI runs.
+/// The tools that Vertex AI runs.
 pub(super) const VERTEX_AI: NativeSupport = NativeSupport {
     tools: &["googleSearch", "codeExecution", "urlContext", "googleMaps", "enterpriseWebSearch"],
     skills: false,

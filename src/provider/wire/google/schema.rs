@@ -1,17 +1,18 @@
-//! A tool's JSON Schema as Gemini takes it in `parametersJsonSchema`.
+//! [`parameters`]: a tool's JSON Schema in the form of Gemini's `parametersJsonSchema`.
 //!
-//! That field takes JSON Schema, but knows a part of it: `allOf` and `const` are passed over, and beside `$ref` nothing
-//! else may stand. So these are said in words that it knows. A reference into itself stays: it has no finite form.
+//! Called by `encode`. That field takes a part of JSON Schema: `allOf` and `const` are ignored, and no keyword is
+//! allowed beside `$ref`. So these are replaced by keywords that it knows. A reference into itself stays: it has no
+//! finite form.
 
 use serde_json::{Map, Value, json};
 
-/// Deepest nesting that is looked into; what lies deeper stays as it is.
+/// Deepest nesting that is converted; deeper schemas stay unchanged.
 const DEPTH_LIMIT: usize = 64;
 
 /// Most schemas that references may add to one: each may multiply the next. Large tools have some hundred.
 const ADDED_LIMIT: usize = 5_000;
 
-/// Keywords about the document itself, which say nothing of the parameters.
+/// Keywords about the document itself, not about the parameters.
 const DOCUMENT_KEYS: [&str; 3] = ["$schema", "$id", "$comment"];
 
 /// The schema of a tool's parameters; `None` for a tool without any.
@@ -24,10 +25,10 @@ pub(super) fn parameters(schema: &Map<String, Value>) -> Option<Value> {
         converted.shift_remove("definitions");
     }
     let has_properties = converted.get("properties").and_then(Value::as_object).is_some_and(|all| !all.is_empty());
-    let says_more = ["additionalProperties", "patternProperties", "anyOf", "oneOf", "$ref"]
+    let has_more = ["additionalProperties", "patternProperties", "anyOf", "oneOf", "$ref"]
         .into_iter()
         .any(|key| converted.get(key).is_some_and(|value| *value != json!(false)));
-    if !has_properties && !says_more {
+    if !has_properties && !has_more {
         return None;
     }
     converted.insert("type".into(), json!("object"));
@@ -82,7 +83,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// LayoutPart stands under a keyword; the names in `properties` are no keywords.
+    /// The value of a keyword, converted; the names in `properties` are not keywords.
     fn keyword(&mut self, key: &str, value: &'a Value, depth: usize) -> Value {
         match (key, value) {
             ("properties" | "patternProperties" | "dependentSchemas", Value::Object(named)) => {
@@ -98,8 +99,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Puts what is referred to in place of the reference, below what stands beside it. One that leads into itself, out
-    /// of the document or too far stays, with the description alone.
+    /// Replaces a reference by its target, merged below its siblings. One that leads into itself, out of the document
+    /// or too far stays, with only its description.
     fn reference(&mut self, reference: &'a str, mut beside: Map<String, Value>, depth: usize) -> Value {
         let target = reference.strip_prefix('#').and_then(|pointer| self.document.pointer(pointer));
         let is_endless = self.within.contains(&reference) || reference == "#";
@@ -118,8 +119,8 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Adds what `more` says to `fields`. Where both speak, properties and required names are joined, and for the rest the
-/// outer one holds: it was written for this place.
+/// Merges `more` into `fields`. Where both have a keyword, properties and required names are joined, and for the rest
+/// the outer one holds: it was written for this place.
 fn merge(fields: &mut Map<String, Value>, more: Value) {
     let Value::Object(more) = more else { return };
     for (key, value) in more {
@@ -164,11 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn what_gemini_knows_goes_out_as_it_is() {
+    fn an_accepted_schema_is_sent_unchanged() {
         let schema = json!({
             "type": "object",
             "properties": {
-                "q": {"type": ["string", "null"], "description": "LayoutPart?", "minLength": 1, "default": null},
+                "q": {"type": ["string", "null"], "description": "What?", "minLength": 1, "default": null},
                 "kinds": {"type": "array", "items": {"type": "string", "enum": ["owl", "ibis"]}},
                 "$ref": {"type": "string"},
                 "const": {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]},

@@ -1,4 +1,4 @@
-//! A chat stream to deltas: one JSON object a line, the last one with `done`.
+//! [`OllamaDecoder`]: a chat stream to deltas. It has one JSON object per line, the last one with `done`.
 
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ const FIRST_CALL_INDEX: u64 = 2;
 /// Turns one stream's lines into deltas.
 #[derive(Debug, Default)]
 pub(super) struct OllamaDecoder {
-    /// Calls so far. They come whole, several in a line or one after the other.
+    /// The number of calls so far. They arrive whole, several in a line or one per line.
     calls: u64,
 }
 
@@ -55,7 +55,7 @@ impl Decoder for OllamaDecoder {
 }
 
 impl OllamaDecoder {
-    /// Older servers give no ids, as which they stay empty here.
+    /// Older servers send no ids; they stay empty here.
     fn call(&mut self, call: &Value, deltas: &mut Vec<Delta>) {
         let index = FIRST_CALL_INDEX.saturating_add(self.calls);
         self.calls = self.calls.saturating_add(1);
@@ -72,7 +72,7 @@ impl OllamaDecoder {
 
 fn finish(reason: &str) -> FinishReason {
     match reason {
-        // Servers before 0.1.29 gave none.
+        // Servers before 0.1.29 sent none.
         "stop" | "" => FinishReason::Stop,
         "length" => FinishReason::Length,
         other => FinishReason::Other(other.to_owned()),
@@ -92,8 +92,8 @@ fn usage(line: &Value) -> Option<Delta> {
     Some(Delta::Usage { usage, context_tokens: input.map(|_| total_tokens) })
 }
 
-fn malformed(what: &str) -> GenerationFailure {
-    failure::retryable(FailureKind::Malformed, format!("the provider's stream is damaged: a line has {what}"))
+fn malformed(problem: &str) -> GenerationFailure {
+    failure::retryable(FailureKind::Malformed, format!("the provider's stream is damaged: a line has {problem}"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A request to a chat body.
+//! [`body`]: a request to a chat body.
 
 use serde_json::{Map, Value, json};
 
@@ -12,15 +12,15 @@ use crate::provider::wire::openai::ERROR_NOTE;
 use crate::provider::wire::schema;
 use crate::tool::ToolSpec;
 
-/// What stands in a result for an image: messages of tools are text.
+/// The note in a result in place of an image: tool messages are text.
 const MOVED_NOTE: &str = "[an image of this result is in the next user message]";
 
 /// The request's body. Of equal requests the bodies are equal byte for byte.
 ///
-/// The size of the context (`num_ctx`) is left to the server: it goes by the machine's memory and by what its owner
-/// set, while a model's whole window may need more memory than there is, and another size makes the server load the
-/// model anew. But what does not fit must not be left out in silence, which is the server's default: `truncate` and
-/// `shift` say so. Servers that do not know these two pass over them.
+/// The size of the context (`num_ctx`) is left to the server: it depends on the machine's memory and on its owner's
+/// settings, a model's whole window may need more memory than there is, and another size makes the server load the
+/// model again. But the server by default drops what does not fit in silence; `truncate` and `shift` forbid that.
+/// Servers that do not know these two ignore them.
 pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
     let mut body = Map::new();
     body.insert("model".into(), json!(request.model));

@@ -1,5 +1,5 @@
-//! Ollama's own chat protocol, in which thinking and tools come apart from the text; its imitation of Chat Completions
-//! is another one.
+//! [`OllamaChat`]: Ollama's own chat protocol, which has fields for thinking and tools. Its imitation of Chat
+//! Completions is another protocol.
 //!
 //! Documentation: <https://docs.ollama.com/api/chat>, errors <https://docs.ollama.com/api/errors>, thinking
 //! <https://docs.ollama.com/capabilities/thinking>. Addresses are left to the vendor table; there are no credentials.
@@ -15,8 +15,7 @@ use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "ollama-chat";
 
-/// Ollama's complaints that leave open what to do, and what to do: a part of the complaint, in lower case, and the
-/// remedy. The server tells them by words alone.
+/// Remedies for Ollama's errors: a part of the message, in lower case, and the remedy. The server sends no codes.
 const REMEDIES: [(&str, &str); 5] = [
     ("does not support thinking", "set the reasoning budget to none, or use a model that thinks"),
     ("does not support tools", "use a model that can call tools, see https://ollama.com/search?c=tools"),
@@ -25,7 +24,7 @@ const REMEDIES: [(&str, &str); 5] = [
     ("more system memory", "use a smaller model, or a smaller context: OLLAMA_CONTEXT_LENGTH of the server"),
 ];
 
-/// How the context grows. Agents need far more than the server's default on small machines (4096 tokens).
+/// The remedy for a small context. Agents need far more than the server's default on small machines (4096 tokens).
 const CONTEXT_REMEDY: &str = "start the server with a larger context, e.g. OLLAMA_CONTEXT_LENGTH=64000";
 
 /// Ollama's chat protocol.
@@ -50,14 +49,14 @@ impl Protocol for OllamaChat {
     }
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
-        ReportedError::from_body(body).map(|told| ErrorBody { message: with_remedy(&told.message), ..told })
+        ReportedError::from_body(body).map(|error| ErrorBody { message: with_remedy(&error.message), ..error })
     }
 }
 
-/// A complaint with what to do about it, where that is known.
+/// A message with its remedy, where one is known.
 fn with_remedy(message: &str) -> String {
-    let said = message.to_lowercase();
-    let remedy = REMEDIES.iter().find(|(complaint, _)| said.contains(complaint)).map(|(_, remedy)| remedy);
+    let lower = message.to_lowercase();
+    let remedy = REMEDIES.iter().find(|(part, _)| lower.contains(part)).map(|(_, remedy)| remedy);
     remedy.map_or_else(|| message.to_owned(), |remedy| format!("{message} ({remedy})"))
 }
 
@@ -67,7 +66,7 @@ mod tests {
 
     #[test]
     fn errors_come_with_a_remedy() {
-        let told = |body: &str| OllamaChat.read_error(body.as_bytes()).map(|told| told.message);
+        let message = |body: &str| OllamaChat.read_error(body.as_bytes()).map(|error| error.message);
         let cases = [
             (
                 r#"{"error":"registry.ollama.ai/library/gemma3:1b does not support thinking"}"#,
@@ -85,8 +84,8 @@ mod tests {
             ),
         ];
         for (body, expected) in cases {
-            assert_eq!(told(body).as_deref(), Some(expected));
+            assert_eq!(message(body).as_deref(), Some(expected));
         }
-        assert_eq!(told("<html>"), None);
+        assert_eq!(message("<html>"), None);
     }
 }

@@ -1,8 +1,8 @@
-//! Whether and how much a model on Ollama is asked to think, by its name.
+//! [`think`]: the `think` field of a request to Ollama, by the model's name.
 //!
-//! Names are all that is known of a model when it is asked. A server refuses `think: true` for a model that cannot, so
-//! it is said only where the name tells; unsaid, models that think do so by default (since Ollama 0.12), and `false` is
-//! taken by all.
+//! Called by `encode`. The name is all that is known of a model. A server refuses `think: true` for a model that cannot
+//! think, so it is sent only to models known to; without the field, models that can think do so (since Ollama 0.12),
+//! and `false` is accepted for all.
 
 use serde_json::{Value, json};
 
@@ -12,12 +12,12 @@ use crate::setting::ReasoningBudget;
 /// names. Left out are those with variants of the same name that do not.
 const THINKING: [&str; 6] = ["deepseek-r1", "deepseek-v3.1", "qwq", "magistral", "openthinker", "gpt-oss"];
 
-/// What to say in `think`; `None` to say nothing.
+/// The value of `think`; `None` to leave it out.
 pub(super) fn think(model: &str, reasoning: ReasoningBudget) -> Option<Value> {
-    // Another's upload stands below a name of its own, `someone/qwen3`.
+    // Users' uploads have a prefix, `someone/qwen3`.
     let name = model.rsplit('/').next().unwrap_or(model).to_ascii_lowercase();
     if name.starts_with("gpt-oss") {
-        // It cannot but think, and passes over true and false.
+        // It always thinks, and ignores true and false.
         return Some(json!(reasoning.effort().unwrap_or("low")));
     }
     match reasoning.effort() {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_model_is_asked_as_it_understands() {
+    fn each_model_gets_the_form_it_knows() {
         use ReasoningBudget::{High, Low, Minimal, None as Nothing};
         let cases = [
             ("gpt-oss:20b", Low, Some(json!("low"))),

@@ -1,7 +1,7 @@
-//! Events of a Responses stream to deltas.
+//! [`ResponsesDecoder`]: events of a Responses stream to deltas.
 //!
-//! The stream tells of output items, each with events of its own. Of what imitators do not stream, the rest is taken
-//! from the item's end, or from the end of the whole response.
+//! The stream consists of output items, each with events of its own. Content that imitators do not stream is taken from
+//! the item's end, or from the end of the whole response.
 
 use serde_json::{Value, json};
 
@@ -17,11 +17,11 @@ use crate::usage::Usage;
 #[derive(Default)]
 pub(super) struct ResponsesDecoder {
     items: Items,
-    /// The model refused, in words that went out as text.
+    /// The model refused; its words were passed on as text.
     is_refused: bool,
 }
 
-/// Whether an event has a piece of a part's text or all of it.
+/// The extent of an event's text: a piece of a part's or all of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
     Piece,
@@ -69,13 +69,13 @@ impl ResponsesDecoder {
         let entry = self.items.announced(kind, item, event.number("/output_index"))?;
         match kind {
             ItemKind::Call => call(entry, item),
-            // That it is at work; its end replaces this.
+            // Shows that it is at work; its end replaces this.
             ItemKind::Native => Some(Delta::Opaque { index: entry.index, block: item.clone() }),
             ItemKind::Message | ItemKind::Reasoning => None,
         }
     }
 
-    /// Takes from a whole item what did not stream.
+    /// Takes the content that did not stream from a whole item.
     fn item_done(&mut self, item: &Value, output_index: Option<u64>) -> Vec<Delta> {
         let Some(kind) = ItemKind::from_item(item) else { return Vec::new() };
         let entry = self.items.ended(kind, item, output_index);
@@ -101,7 +101,7 @@ impl ResponsesDecoder {
         let text = event.text(pointer).to_owned();
         let entry = if text.is_empty() { None } else { self.items.meant_or_new(ItemKind::Message, event) };
         let Some(entry) = entry else { return Vec::new() };
-        let is_new = entry.told_parts.insert(event.number("/content_index").unwrap_or_default());
+        let is_new = entry.seen_parts.insert(event.number("/content_index").unwrap_or_default());
         if extent == Extent::Whole && !is_new { Vec::new() } else { vec![Delta::Text { index: entry.index, text }] }
     }
 
@@ -110,13 +110,13 @@ impl ResponsesDecoder {
         let piece = event.text("/delta");
         let entry = if piece.is_empty() { None } else { self.items.meant_or_new(ItemKind::Reasoning, event) };
         let Some(entry) = entry else { return Vec::new() };
-        let is_first = entry.told_parts.is_empty();
-        let is_new = entry.told_parts.insert(event.number(part).unwrap_or_default());
+        let is_first = entry.seen_parts.is_empty();
+        let is_new = entry.seen_parts.insert(event.number(part).unwrap_or_default());
         let gap = if is_new && !is_first { "\n\n" } else { "" };
         vec![Delta::Thinking { index: entry.index, text: format!("{gap}{piece}") }]
     }
 
-    /// Arguments of a call that nobody announced come with its item's end.
+    /// Arguments of a call that was not announced come with its item's end.
     fn arguments(&mut self, event: &TypedEvent, pointer: &str, extent: Extent) -> Vec<Delta> {
         let json = event.text(pointer).to_owned();
         let entry = if json.is_empty() { None } else { self.items.meant_call(event) };
@@ -129,7 +129,7 @@ impl ResponsesDecoder {
 
     fn end(&mut self, event: &TypedEvent) -> Vec<Delta> {
         let mut deltas = Vec::new();
-        if self.items.are_untold() {
+        if self.items.have_no_content() {
             let output = event.at("/response").map(|response| parts(response, "output")).unwrap_or_default();
             for (number, item) in (0_u64..).zip(output) {
                 deltas.extend(self.item_done(item, Some(number)));
@@ -155,7 +155,7 @@ impl ResponsesDecoder {
     }
 }
 
-/// The call's id and tool, unless they were told already.
+/// The call's id and tool, unless they are known already.
 fn call(entry: &mut Item, item: &Value) -> Option<Delta> {
     let first = |texts: [&str; 3]| texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default().to_owned();
     let id = first([string(item, "call_id"), &entry.call_id, string(item, "id")]);
@@ -171,8 +171,8 @@ fn call(entry: &mut Item, item: &Value) -> Option<Delta> {
 fn rest_of_message(entry: &mut Item, item: &Value) -> Vec<Delta> {
     let mut deltas = Vec::new();
     for (number, part) in (0_u64..).zip(parts(item, "content")) {
-        let said = [string(part, "text"), string(part, "refusal")].into_iter().find(|text| !text.is_empty());
-        if let Some(text) = said.filter(|_| entry.told_parts.insert(number)) {
+        let words = [string(part, "text"), string(part, "refusal")].into_iter().find(|text| !text.is_empty());
+        if let Some(text) = words.filter(|_| entry.seen_parts.insert(number)) {
             deltas.push(Delta::Text { index: entry.index, text: text.to_owned() });
         }
     }
@@ -189,7 +189,7 @@ fn rest_of_reasoning(entry: &mut Item, item: &Value) -> Vec<Delta> {
     let index = entry.index;
     let text_of = |key| parts(item, key).iter().map(|part| string(part, "text")).collect::<Vec<_>>().join("\n\n");
     let text = [text_of("summary"), text_of("content")].into_iter().find(|text| !text.is_empty());
-    let text = text.filter(|_| entry.told_parts.is_empty()).map(|text| Delta::Thinking { index, text });
+    let text = text.filter(|_| entry.seen_parts.is_empty()).map(|text| Delta::Thinking { index, text });
     let is_portable = !string(item, "encrypted_content").is_empty();
     let block = is_portable.then(|| Delta::ThinkingOpaque { index, block: item.clone() });
     text.into_iter().chain(block).collect()
@@ -199,8 +199,8 @@ fn parts<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-fn usage(told: &Value) -> Delta {
-    let count = |pointer: &str| told.pointer(pointer).and_then(Value::as_u64);
+fn usage(reported: &Value) -> Delta {
+    let count = |pointer: &str| reported.pointer(pointer).and_then(Value::as_u64);
     let input_tokens = count("/input_tokens").unwrap_or_default();
     let output_tokens = count("/output_tokens").unwrap_or_default();
     let sum = input_tokens.saturating_add(output_tokens);

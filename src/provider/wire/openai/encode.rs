@@ -11,7 +11,7 @@ use crate::provider::wire::media::Media;
 use crate::provider::wire::schema;
 use crate::tool::ToolSpec;
 
-/// What stands before the result of a tool that failed: the protocol has no field for it.
+/// The note before the result of a tool that failed: the protocol has no field for it.
 pub(in crate::provider) const ERROR_NOTE: &str = "The tool reported an error:";
 
 /// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
@@ -31,7 +31,7 @@ pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
     }
     let mut include = native::include(&native);
     if is_reasoning {
-        // Also when no effort is asked for: such a model reasons by default, and goes on better with what it thought.
+        // Also when no effort is asked for: such a model reasons by default, and continues better with its reasoning.
         include.insert(0, "reasoning.encrypted_content");
         if let Some(effort) = effort(request) {
             body.insert("reasoning".into(), json!({"effort": effort, "summary": "auto"}));
@@ -51,16 +51,17 @@ pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
 /// Most characters of a cache key that OpenAI takes.
 const CACHE_KEY_LIMIT: usize = 64;
 
-/// What requests of one Run have in common, for OpenAI's cache; the end of a long id tells more than its beginning.
+/// The key that requests of one Run share, for OpenAI's cache; the end of a long id is more specific than its
+/// beginning.
 pub(in crate::provider) fn cache_key(run: &str) -> &str {
     let start = run.len().saturating_sub(CACHE_KEY_LIMIT);
     run.get(start..).unwrap_or_default()
 }
 
-/// Whether a model reasons, by OpenAI's names: `o1` and later, `gpt-5` and later without the chat variants, `codex-*`;
-/// also as a fine-tune (`ft:`) or behind a gateway's prefix (`openai/`). Any other (an Azure deployment, a local model)
-/// counts as one that does not: it would be asked for reasoning on every request, since a budget is set by default,
-/// and those that know no reasoning refuse the question.
+/// Returns true for a model that reasons, by OpenAI's names: `o1` and later, `gpt-5` and later without the chat
+/// variants, `codex-*`; also as a fine-tune (`ft:`) or behind a gateway's prefix (`openai/`). Any other (an Azure
+/// deployment, a local model) counts as one that does not: a budget is set by default, so every request would ask for
+/// reasoning, and models without it refuse the field.
 pub(in crate::provider) fn is_reasoning_model(name: &str) -> bool {
     let name = name.rsplit('/').next().unwrap_or(name);
     let name = name.strip_prefix("ft:").unwrap_or(name);
@@ -164,7 +165,7 @@ fn set_phase(message: &mut Value, block: &Value) {
 }
 
 /// A reasoning item as it came, in the fields that a request takes; `None` for other protocols' thinking and for items
-/// without the encrypted content, which only their maker's storage could tell.
+/// without the encrypted content, which are of no use elsewhere than in their maker's storage.
 fn reasoning_item(thinking: &Thinking) -> Option<Value> {
     let block = thinking.opaque.as_ref().filter(|_| thinking.protocol.as_deref() == Some(NAME))?;
     block.get("encrypted_content")?.as_str().filter(|content| !content.is_empty())?;

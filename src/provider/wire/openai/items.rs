@@ -1,7 +1,7 @@
-//! The output items of one answer, and which of them an event means.
+//! [`Items`]: the output items of one answer, and the search for the item that an event belongs to.
 //!
-//! Servers that imitate the protocol leave out ids or indices, number every item 0 or tell an item twice, and gateways
-//! disguise ids, differently in every event. So an item is looked for by all that an event says of it.
+//! Called by `decode`. Servers that imitate the protocol leave out ids or indices, number every item 0 or send an item
+//! twice, and gateways change ids in every event. So an item is searched by everything that an event has.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ impl ItemKind {
     }
 }
 
-/// An item, as far as it was told. Texts that were not told are empty.
+/// An item, as far as it has arrived. Missing texts are empty.
 pub(super) struct Item {
     pub(super) kind: ItemKind,
     id: String,
@@ -41,9 +41,9 @@ pub(super) struct Item {
     pub(super) index: u64,
     pub(super) call_id: String,
     pub(super) tool_name: String,
-    /// The content or summary parts of which text was told.
-    pub(super) told_parts: BTreeSet<u64>,
-    /// All was told: what comes after is a repetition.
+    /// The content or summary parts of which text has arrived.
+    pub(super) seen_parts: BTreeSet<u64>,
+    /// Everything has arrived: later events are repetitions.
     pub(super) is_done: bool,
 }
 
@@ -52,41 +52,41 @@ pub(super) struct Item {
 pub(super) struct Items(Vec<Item>);
 
 impl Items {
-    /// The item that is announced, unless it is known. That another one has its output index is no sign of that.
+    /// Opens the item that is announced; `None` when it is known. An item with the same output index may be another.
     pub(super) fn announced(&mut self, kind: ItemKind, item: &Value, output_index: Option<u64>) -> Option<&mut Item> {
         let id = string(item, "id");
         let is_known = self.named(kind, id, string(item, "call_id")).is_some();
         if is_known { None } else { Some(self.at_or_open(None, kind, id, output_index)) }
     }
 
-    /// The item that is told whole.
+    /// The item that an event has whole.
     pub(super) fn ended(&mut self, kind: ItemKind, item: &Value, output_index: Option<u64>) -> &mut Item {
         let (id, call_id) = (string(item, "id"), string(item, "call_id"));
         let known = self.named(kind, id, call_id).or_else(|| self.unfinished(kind, id, call_id, output_index));
         self.at_or_open(known, kind, id, output_index)
     }
 
-    /// The item that an event within one means; `None` when that one is told to its end.
+    /// The item that an event within one belongs to; `None` when that one has ended.
     pub(super) fn meant_or_new(&mut self, kind: ItemKind, event: &TypedEvent) -> Option<&mut Item> {
         let (id, output_index) = (event.text("/item_id"), event.number("/output_index"));
         let known = self.meant(kind, id, output_index);
         Some(self.at_or_open(known, kind, id, output_index)).filter(|item| !item.is_done)
     }
 
-    /// The call that an event within one means; `None` when nobody announced it or when it is told to its end.
+    /// The call that an event within one belongs to; `None` when it was not announced or has ended.
     pub(super) fn meant_call(&self, event: &TypedEvent) -> Option<&Item> {
         let place = self.meant(ItemKind::Call, event.text("/item_id"), event.number("/output_index"))?;
         self.0.get(place).filter(|item| !item.is_done)
     }
 
-    /// Whether there is a call among them.
+    /// Returns true when one of the items is a call.
     pub(super) fn have_call(&self) -> bool {
         self.0.iter().any(|item| item.kind == ItemKind::Call)
     }
 
-    /// Whether no more was told than that there are items.
-    pub(super) fn are_untold(&self) -> bool {
-        self.0.iter().all(|item| !item.is_done && item.told_parts.is_empty())
+    /// Returns true while no item has any content.
+    pub(super) fn have_no_content(&self) -> bool {
+        self.0.iter().all(|item| !item.is_done && item.seen_parts.is_empty())
     }
 
     fn at_or_open(&mut self, known: Option<usize>, kind: ItemKind, id: &str, output_index: Option<u64>) -> &mut Item {
@@ -104,7 +104,7 @@ impl Items {
             index: u64::try_from(place).unwrap_or(u64::MAX),
             call_id: String::new(),
             tool_name: String::new(),
-            told_parts: BTreeSet::new(),
+            seen_parts: BTreeSet::new(),
             is_done: false,
         });
         place
@@ -119,12 +119,12 @@ impl Items {
         })
     }
 
-    /// The item that still goes on and that nothing told of an unknown one contradicts: at the same output index, or,
-    /// without indices, when one of the two has no id.
+    /// The unfinished item that may be the one with these data: at the same output index, or, without indices, when one
+    /// of the two has no id.
     fn unfinished(&self, kind: ItemKind, id: &str, call_id: &str, output_index: Option<u64>) -> Option<usize> {
         self.0.iter().rposition(|item| {
             let is_there = match (output_index, item.output_index) {
-                (Some(told), Some(known)) => told == known,
+                (Some(given), Some(known)) => given == known,
                 _ => id.is_empty() || item.id.is_empty(),
             };
             let is_other_call = !call_id.is_empty() && !item.call_id.is_empty();
@@ -132,7 +132,8 @@ impl Items {
         })
     }
 
-    /// By id (some put the call's there), by output index, or the latest for an event that tells neither.
+    /// Finds an item by id (some servers put the call's there), by output index, or the latest for an event with
+    /// neither.
     fn meant(&self, kind: ItemKind, id: &str, output_index: Option<u64>) -> Option<usize> {
         let is_of_kind = |item: &Item| item.kind == kind;
         self.named(kind, id, id).or_else(|| match output_index {

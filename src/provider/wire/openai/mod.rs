@@ -1,4 +1,4 @@
-//! The OpenAI Responses protocol, also spoken by Azure and by local servers.
+//! [`OpenAiResponses`]: the OpenAI Responses protocol, also of Azure and local servers.
 //!
 //! Documentation: <https://developers.openai.com/api/docs/api-reference/responses>. Addresses and credentials are left
 //! to the vendor table; Chat Completions is another protocol. Nothing is kept at the provider (`store: false`): every

@@ -1,4 +1,6 @@
-//! Tools that the provider runs itself, and the items that tell of their calls.
+//! Tools that the provider runs itself, and the items of their calls.
+//!
+//! Called by `encode` and `items`.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +9,7 @@ use crate::generation::NativeTools;
 use crate::provider::NativeSupport;
 use crate::provider::native::vector_stores;
 
-/// What can be asked for; which of it a server runs, OpenAI's or Azure's, is its own to say.
+/// The tools that can be requested; a server, OpenAI's or Azure's, refuses those that it does not run.
 pub(super) const SUPPORT: NativeSupport = NativeSupport {
     tools: &["webSearch", "webSearchPreview", "fileSearch", "codeInterpreter", "imageGeneration"],
     skills: false,
@@ -46,7 +48,7 @@ fn tool(name: &str, options: Option<&Value>) -> Option<Value> {
     Some(Value::Object(tool))
 }
 
-/// What calls found is told only when asked for, and without it they cannot be sent back whole.
+/// The extra fields to request: results of calls are sent only on request, and without them calls cannot be sent back.
 pub(super) fn include(tools: &[Value]) -> Vec<&'static str> {
     let of_type = |kind: &str| tools.iter().any(|tool| string(tool, "type") == kind);
     let wanted = [("file_search", "file_search_call.results"), ("code_interpreter", "code_interpreter_call.outputs")];
@@ -61,13 +63,13 @@ const CALLS: [(&str, &[&str]); 4] = [
     ("image_generation_call", &["type", "id", "status", "result"]),
 ];
 
-/// Whether an item is such a call.
+/// Returns true for an item that is such a call.
 pub(super) fn is_call(item: &Value) -> bool {
     CALLS.iter().any(|(kind, _)| string(item, "type") == *kind)
 }
 
-/// A call as it goes back; `None` for another block and for a call that never ended. Nothing is kept at the provider,
-/// so an image without its data could not be found there.
+/// A call as it is sent back; `None` for another block and for a call that never ended. Nothing is kept at the
+/// provider, so an image without its data could not be found there.
 pub(super) fn call_item(block: &Value) -> Option<Value> {
     let kind = string(block, "type");
     let (_, fields) = CALLS.iter().find(|(known, _)| *known == kind)?;

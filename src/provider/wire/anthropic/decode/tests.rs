@@ -1,4 +1,4 @@
-//! What Messages streams become.
+//! Tests of Messages streams.
 
 use super::*;
 use crate::generation::FailureKind;

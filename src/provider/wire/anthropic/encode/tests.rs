@@ -1,4 +1,4 @@
-//! What Messages requests look like.
+//! Tests of Messages requests.
 
 use super::*;
 use crate::generation::{NativeTools, Occasion};
@@ -252,8 +252,8 @@ fn an_answer_of_which_nothing_can_be_sent_is_left_out() {
 
 #[test]
 fn a_final_answer_ends_without_white_space_and_empty_texts_are_not_sent() {
-    let said = |words: &str| expert(&json!([{"type": "textPart", "id": "p", "text": words}]));
-    let messages = json!([user("Go."), said("One \n"), user(" \n"), said(""), user("On."), said("Two \n")]);
+    let answer = |words: &str| expert(&json!([{"type": "textPart", "id": "p", "text": words}]));
+    let messages = json!([user("Go."), answer("One \n"), user(" \n"), answer(""), user("On."), answer("Two \n")]);
     let expected = json!([
         {"role": "user", "content": [text("Go.")]},
         {"role": "assistant", "content": [text("One \n")]},

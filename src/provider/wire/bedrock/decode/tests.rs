@@ -174,7 +174,7 @@ fn a_guardrail_is_a_content_filter() {
 
 #[test]
 fn what_the_provider_could_not_read_is_asked_for_again() {
-    let message = "the model wrote what its provider could not read (malformed_tool_use)";
+    let message = "the provider could not read the model's output (malformed_tool_use)";
     let expected = (vec![text(0, "Looking.")], Some(retryable(FailureKind::Malformed, message)));
     assert_eq!(decode(recording!("malformed-call")), expected);
 }

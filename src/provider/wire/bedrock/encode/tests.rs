@@ -50,10 +50,10 @@ fn part(text: &str) -> Value {
 }
 
 fn user(text: &str) -> Value {
-    said(&json!([part(text)]))
+    user_turn(&json!([part(text)]))
 }
 
-fn said(contents: &Value) -> Value {
+fn user_turn(contents: &Value) -> Value {
     json!({"type": "userMessage", "id": "u", "contents": contents})
 }
 
@@ -361,7 +361,7 @@ fn images_and_documents_go_along_in_questions_and_results() {
             {"text": "hi"},
         ])
     };
-    let messages = json!([said(&parts), expert(&json!([call("a")])), results(&json!([result("a", &parts)]))]);
+    let messages = json!([user_turn(&parts), expert(&json!([call("a")])), results(&json!([result("a", &parts)]))]);
     let encoded = encode_messages(messages);
     assert_eq!(encoded[0]["content"], blocks(1));
     assert_eq!(encoded[2]["content"], json!([result_of("a", &blocks(3))]));
@@ -372,7 +372,7 @@ fn a_document_alone_gets_a_text_beside_it() {
     let pdf = json!([{"type": "fileInlinePart", "encodedData": "cGRm", "mimeType": "application/pdf"}]);
     let document = |name: &str| json!({"document": {"format": "pdf", "name": name, "source": {"bytes": "cGRm"}}});
     let note = json!({"text": "See the attached document."});
-    let messages = json!([said(&pdf), expert(&json!([call("a")])), results(&json!([result("a", &pdf)]))]);
+    let messages = json!([user_turn(&pdf), expert(&json!([call("a")])), results(&json!([result("a", &pdf)]))]);
     let encoded = encode_messages(messages);
     assert_eq!(encoded[0]["content"], json!([document("document-1"), note]));
     assert_eq!(encoded[2]["content"], json!([result_of("a", &json!([document("document-2"), note]))]));

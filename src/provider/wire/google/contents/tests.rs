@@ -6,10 +6,10 @@ use crate::provider::assemble::Assembler;
 use crate::provider::wire::google::GeminiGenerateContent;
 use crate::provider::wire::recorded;
 
-const CURRENT: Wishes = Wishes { is_current: true, takes_tool_parts: true };
-const OLDER: Wishes = Wishes { is_current: false, takes_tool_parts: false };
+const CURRENT: ContentRules = ContentRules { is_current: true, takes_tool_parts: true };
+const OLDER: ContentRules = ContentRules { is_current: false, takes_tool_parts: false };
 
-fn sent(messages: &Value, wishes: Wishes) -> Value {
+fn sent(messages: &Value, wishes: ContentRules) -> Value {
     let messages: Vec<Message> = serde_json::from_value(messages.clone()).unwrap();
     Value::Array(contents(&messages, wishes))
 }
@@ -58,7 +58,7 @@ fn function_call(name: &str, args: &Value) -> Value {
 
 /// The parts of a recorded answer after it was stored as the machine stores it: thinking, then text, then calls in an
 /// order of its own (here the last first), with ids where there were none.
-fn sent_back(recording: &str, wishes: Wishes) -> Value {
+fn sent_back(recording: &str, wishes: ContentRules) -> Value {
     let mut assembler = Assembler::new(NAME);
     for delta in recorded::deltas(&GeminiGenerateContent, recording) {
         assembler.push(delta);
@@ -90,7 +90,7 @@ fn sent_back(recording: &str, wishes: Wishes) -> Value {
     turns[0]["parts"].take()
 }
 
-fn contents_of(message: &Message, wishes: Wishes) -> Vec<Value> {
+fn contents_of(message: &Message, wishes: ContentRules) -> Vec<Value> {
     contents(std::slice::from_ref(message), wishes)
 }
 

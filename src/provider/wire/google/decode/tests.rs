@@ -248,12 +248,12 @@ fn code_that_google_ran_keeps_its_place_and_its_files_are_noted() {
         let usage = Usage { input_tokens: 311 + tools, output_tokens, total_tokens, ..Usage::default() };
         Delta::Usage { usage, context_tokens: Some(311 + output_tokens) }
     };
-    let told = deltas(recording!("code"));
+    let all = deltas(recording!("code"));
     let expected_texts = [text(0, "Let me count."), text(1, note), text(2, "There are 42 owls.")];
-    let texts: Vec<Delta> = told.iter().filter(|delta| matches!(delta, Delta::Text { .. })).cloned().collect();
+    let texts: Vec<Delta> = all.iter().filter(|delta| matches!(delta, Delta::Text { .. })).cloned().collect();
     assert_eq!(texts, expected_texts);
     let expected = [layout(&order), usage_of(19, 40), Delta::Finish(FinishReason::Stop)];
-    assert_eq!(told[told.len() - 3..], expected);
+    assert_eq!(all[all.len() - 3..], expected);
 }
 
 #[test]
@@ -284,8 +284,8 @@ fn parts_and_reasons_of_the_future_do_no_harm() {
 #[test]
 fn a_reason_in_every_chunk_does_not_end_the_answer() {
     let signed = json!([{"text": "b", "thoughtSignature": "s"}]);
-    let told = decode(&[finished(&json!([{"text": "a"}])), finished(&signed)]).unwrap();
-    assert_eq!(told[2..4], [text(0, "b"), layout(&json!([{"text": 1}, {"text": 1, "thoughtSignature": "s"}]))]);
+    let all = decode(&[finished(&json!([{"text": "a"}])), finished(&signed)]).unwrap();
+    assert_eq!(all[2..4], [text(0, "b"), layout(&json!([{"text": 1}, {"text": 1, "thoughtSignature": "s"}]))]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What Responses streams become.
+//! Tests of Responses streams.
 
 use serde_json::json;
 
@@ -314,12 +314,12 @@ fn code_and_images_that_the_provider_made_are_kept_whole() {
     let code = json!({"id": "ci_1", "type": "code_interpreter_call", "status": "completed", "code": "6*7",
                       "container_id": "cntr_1", "outputs": [{"type": "logs", "logs": "42"}]});
     let image = json!({"id": "ig_1", "type": "image_generation_call", "status": "completed", "result": "aW1n"});
-    let told: Vec<Value> = deltas(recording!("code-and-image"))
+    let blocks: Vec<Value> = deltas(recording!("code-and-image"))
         .into_iter()
         .filter_map(|delta| match delta {
             Delta::Opaque { block, .. } if block["status"] == "completed" => Some(block),
             _ => None,
         })
         .collect();
-    assert_eq!(told, [code, image]);
+    assert_eq!(blocks, [code, image]);
 }

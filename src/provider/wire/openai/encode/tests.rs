@@ -1,4 +1,4 @@
-//! What Responses requests look like.
+//! Tests of Responses requests.
 
 use super::*;
 use crate::generation::{NativeTools, Occasion};
@@ -206,11 +206,11 @@ fn images_and_documents_go_along_in_questions_and_results() {
 #[test]
 fn results_note_that_the_tool_failed() {
     let (text, note) = (text_part("No such file."), json!({"type": "input_text", "text": ERROR_NOTE}));
-    let said = json!({"type": "input_text", "text": "No such file."});
+    let part = json!({"type": "input_text", "text": "No such file."});
     assert_eq!(output(&json!([text]), false), json!("No such file."));
     assert_eq!(output(&json!([text]), true), json!("The tool reported an error:\nNo such file."));
-    assert_eq!(output(&json!([text, text]), false), json!([said, said]));
-    assert_eq!(output(&json!([text, text]), true), json!([note, said, said]));
+    assert_eq!(output(&json!([text, text]), false), json!([part, part]));
+    assert_eq!(output(&json!([text, text]), true), json!([note, part, part]));
     assert_eq!(output(&json!([]), false), json!(""));
     assert_eq!(output(&json!([]), true), json!(ERROR_NOTE));
 }
