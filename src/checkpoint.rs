@@ -15,8 +15,11 @@ use crate::usage::Usage;
 pub const FORMAT_VERSION: u32 = 1;
 
 /// How a Run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::EnumIter, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "camelCase")]
+#[strum(serialize_all = "camelCase")]
 pub enum Status {
     Init,
     Proceeding,
@@ -31,6 +34,11 @@ pub enum Status {
 }
 
 impl Status {
+    /// The name, as checkpoints spell it.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
     /// How a Run ends that has reached a budget.
     pub fn for_budget(reached: &Reached) -> Self {
         match reached {

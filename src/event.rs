@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use strum::VariantNames as _;
 
 use crate::budget::Reached;
 use crate::checkpoint::{CheckpointHead, RunFailure};
@@ -100,8 +101,9 @@ pub struct InteractiveAnswer {
 }
 
 /// The kinds of event.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, strum::IntoStaticStr, strum::VariantNames)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[strum(serialize_all = "camelCase")]
 pub enum EventBody {
     // State events: made by the machine.
     /// A Run begins, or goes on with nothing pending.
@@ -295,72 +297,12 @@ pub struct ServerInfo {
 }
 
 /// Every event type's name, for filters and their suggestions.
-pub const TYPES: [&str; 29] = [
-    "startRun",
-    "resumeFromStop",
-    "startGeneration",
-    "retry",
-    "contextSummarized",
-    "callTools",
-    "resolveToolResults",
-    "finishToolCall",
-    "continueToNextStep",
-    "completeRun",
-    "stopRunByInteractiveTool",
-    "stopRunByDelegate",
-    "stopRunByExceededMaxSteps",
-    "stopRunByError",
-    "stopRunByCancellation",
-    "stopRunByBudget",
-    "startStreamingReasoning",
-    "streamReasoning",
-    "completeStreamingReasoning",
-    "startStreamingRunResult",
-    "streamRunResult",
-    "completeStreamingRunResult",
-    "initializeRuntime",
-    "skillStarting",
-    "skillConnected",
-    "skillStderr",
-    "skillDisconnected",
-    "skillProgress",
-    "runtimeWarning",
-];
+pub const TYPES: &[&str] = EventBody::VARIANTS;
 
 impl EventBody {
     /// The `type` of the JSON form.
     pub fn type_name(&self) -> &'static str {
-        match self {
-            Self::StartRun { .. } => "startRun",
-            Self::ResumeFromStop { .. } => "resumeFromStop",
-            Self::StartGeneration { .. } => "startGeneration",
-            Self::Retry { .. } => "retry",
-            Self::ContextSummarized { .. } => "contextSummarized",
-            Self::CallTools { .. } => "callTools",
-            Self::ResolveToolResults { .. } => "resolveToolResults",
-            Self::FinishToolCall { .. } => "finishToolCall",
-            Self::ContinueToNextStep { .. } => "continueToNextStep",
-            Self::CompleteRun { .. } => "completeRun",
-            Self::StopRunByInteractiveTool { .. } => "stopRunByInteractiveTool",
-            Self::StopRunByDelegate { .. } => "stopRunByDelegate",
-            Self::StopRunByExceededMaxSteps { .. } => "stopRunByExceededMaxSteps",
-            Self::StopRunByError { .. } => "stopRunByError",
-            Self::StopRunByCancellation { .. } => "stopRunByCancellation",
-            Self::StopRunByBudget { .. } => "stopRunByBudget",
-            Self::StartStreamingReasoning => "startStreamingReasoning",
-            Self::StreamReasoning { .. } => "streamReasoning",
-            Self::CompleteStreamingReasoning { .. } => "completeStreamingReasoning",
-            Self::StartStreamingRunResult => "startStreamingRunResult",
-            Self::StreamRunResult { .. } => "streamRunResult",
-            Self::CompleteStreamingRunResult { .. } => "completeStreamingRunResult",
-            Self::InitializeRuntime { .. } => "initializeRuntime",
-            Self::SkillStarting { .. } => "skillStarting",
-            Self::SkillConnected { .. } => "skillConnected",
-            Self::SkillStderr { .. } => "skillStderr",
-            Self::SkillDisconnected { .. } => "skillDisconnected",
-            Self::SkillProgress { .. } => "skillProgress",
-            Self::RuntimeWarning { .. } => "runtimeWarning",
-        }
+        self.into()
     }
 
     /// The checkpoint a Run ended with, for the events that end one.

@@ -1,6 +1,7 @@
 //! What the outside told a Run. The log holds a line per fact; everything else follows from them.
 
 use serde::{Deserialize, Serialize};
+use strum::VariantNames as _;
 
 use crate::budget::{Reached, Reservation};
 use crate::checkpoint::DelegatedBy;
@@ -84,8 +85,9 @@ pub struct Fact {
 }
 
 /// The kinds of fact.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, strum::IntoStaticStr, strum::VariantNames)]
 #[serde(tag = "fact", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[strum(serialize_all = "camelCase")]
 pub enum FactBody {
     /// A fresh Run was asked for. The first fact of its log.
     Started { spec: Box<RunSpec>, input: Vec<Content> },
@@ -126,18 +128,14 @@ pub enum FactBody {
 }
 
 /// The name of every kind of fact, as the log spells it.
-pub const KINDS: [&str; 10] = [
-    "started",
-    "resumed",
-    "generated",
-    "generationFailed",
-    "summarized",
-    "toolReturned",
-    "toolsChanged",
-    "reserved",
-    "budgetReached",
-    "interrupted",
-];
+pub const KINDS: &[&str] = FactBody::VARIANTS;
+
+impl FactBody {
+    /// The name of the kind, as the log spells it.
+    pub fn kind(&self) -> &'static str {
+        self.into()
+    }
+}
 
 /// Everything that a machine needs to know of a fresh Run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

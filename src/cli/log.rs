@@ -178,7 +178,7 @@ impl FormArgs {
 }
 
 fn types() -> PossibleValuesParser {
-    PossibleValuesParser::new(TYPES.into_iter().chain(ORIGINAL_TYPES))
+    PossibleValuesParser::new(TYPES.iter().copied().chain(ORIGINAL_TYPES))
 }
 
 /// Events or steps.

@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+use strum::IntoEnumIterator as _;
+
+use crate::checkpoint::Status;
+
 /// One arrow: in this state, told this, the machine goes there and tells these events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Arrow {
@@ -18,65 +22,54 @@ const fn arrow(from: &'static str, input: &'static str, to: &'static str, event:
 
 /// Every arrow there is.
 pub const ARROWS: [Arrow; 48] = [
-    arrow("Init", "Started", "PreparingForStep", "startRun"),
-    arrow("Init", "Resumed", "PreparingForStep", "startRun"),
-    arrow("Init", "Resumed", "ResumingFromStop", "resumeFromStop"),
-    arrow("ResumingFromStop", "Proceed", "CallingMcpTools", ""),
-    arrow("ResumingFromStop", "Proceed", "CallingDelegates", ""),
-    arrow("ResumingFromStop", "Proceed", "CallingInteractiveTools", ""),
-    arrow("ResumingFromStop", "Proceed", "ResolvingToolResult", "resolveToolResults"),
-    arrow("PreparingForStep", "Proceed", "GeneratingToolCall", "startGeneration"),
-    arrow("GeneratingToolCall", "Generated", "CallingMcpTools", "callTools"),
-    arrow("GeneratingToolCall", "Generated", "FinishingStep", "retry"),
-    arrow("GeneratingToolCall", "Generated", "completed", "completeRun"),
-    arrow("GeneratingToolCall", "Generated", "stoppedByError", "stopRunByError"),
-    arrow("GeneratingToolCall", "Generated", "stoppedByBudget", "stopRunByBudget"),
-    arrow("GeneratingToolCall", "GenerationFailed", "GeneratingToolCall", "retry"),
-    arrow("GeneratingToolCall", "GenerationFailed", "stoppedByError", "stopRunByError"),
-    arrow("GeneratingToolCall", "Generated", "SummarizingContext", ""),
-    arrow("GeneratingToolCall", "GenerationFailed", "SummarizingContext", ""),
-    arrow("SummarizingContext", "Summarized", "GeneratingToolCall", "contextSummarized"),
-    arrow("SummarizingContext", "Summarized", "SummarizingContext", "retry"),
-    arrow("SummarizingContext", "Summarized", "stoppedByError", "stopRunByError"),
-    arrow("SummarizingContext", "GenerationFailed", "SummarizingContext", "retry"),
-    arrow("SummarizingContext", "GenerationFailed", "stoppedByError", "stopRunByError"),
-    arrow("SummarizingContext", "Summarized", "stoppedByBudget", "stopRunByBudget"),
-    arrow("SummarizingContext", "Reserved", "SummarizingContext", ""),
-    arrow("SummarizingContext", "BudgetReached", "stoppedByBudget", "stopRunByBudget"),
-    arrow("SummarizingContext", "BudgetReached", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
-    arrow("SummarizingContext", "Interrupted", "stoppedByCancellation", "stopRunByCancellation"),
-    arrow("SummarizingContext", "Resumed", "GeneratingToolCall", "resumeFromStop"),
-    arrow("GeneratingToolCall", "Interrupted", "stoppedByCancellation", "stopRunByCancellation"),
-    arrow("GeneratingToolCall", "Resumed", "GeneratingToolCall", "resumeFromStop"),
-    arrow("GeneratingToolCall", "ToolsChanged", "GeneratingToolCall", ""),
-    arrow("GeneratingToolCall", "Reserved", "GeneratingToolCall", ""),
-    arrow("GeneratingToolCall", "BudgetReached", "stoppedByBudget", "stopRunByBudget"),
-    arrow("GeneratingToolCall", "BudgetReached", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
-    arrow("CallingMcpTools", "ToolReturned", "CallingMcpTools", ""),
-    arrow("CallingMcpTools", "Interrupted", "stoppedByCancellation", "stopRunByCancellation"),
-    arrow("CallingMcpTools", "BudgetReached", "stoppedByBudget", "stopRunByBudget"),
-    arrow("CallingMcpTools", "Resumed", "CallingMcpTools", "resumeFromStop"),
-    arrow("CallingMcpTools", "Proceed", "completed", "completeRun"),
-    arrow("CallingMcpTools", "Proceed", "CallingDelegates", ""),
-    arrow("CallingMcpTools", "Proceed", "ResolvingToolResult", "resolveToolResults"),
-    arrow("CallingDelegates", "Proceed", "stoppedByDelegate", "stopRunByDelegate"),
-    arrow("CallingDelegates", "Proceed", "CallingInteractiveTools", ""),
-    arrow("CallingInteractiveTools", "Proceed", "stoppedByInteractiveTool", "stopRunByInteractiveTool"),
-    arrow("ResolvingToolResult", "Proceed", "FinishingStep", "finishToolCall"),
-    arrow("FinishingStep", "Proceed", "PreparingForStep", "continueToNextStep"),
-    arrow("FinishingStep", "Proceed", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
-    arrow("FinishingStep", "Proceed", "stoppedByBudget", "stopRunByBudget"),
-];
-
-/// The terminal states.
-const TERMINAL: [&str; 7] = [
-    "completed",
-    "stoppedByError",
-    "stoppedByExceededMaxSteps",
-    "stoppedByInteractiveTool",
-    "stoppedByDelegate",
-    "stoppedByCancellation",
-    "stoppedByBudget",
+    arrow("Init", "started", "PreparingForStep", "startRun"),
+    arrow("Init", "resumed", "PreparingForStep", "startRun"),
+    arrow("Init", "resumed", "ResumingFromStop", "resumeFromStop"),
+    arrow("ResumingFromStop", "proceed", "CallingMcpTools", ""),
+    arrow("ResumingFromStop", "proceed", "CallingDelegates", ""),
+    arrow("ResumingFromStop", "proceed", "CallingInteractiveTools", ""),
+    arrow("ResumingFromStop", "proceed", "ResolvingToolResult", "resolveToolResults"),
+    arrow("PreparingForStep", "proceed", "GeneratingToolCall", "startGeneration"),
+    arrow("GeneratingToolCall", "generated", "CallingMcpTools", "callTools"),
+    arrow("GeneratingToolCall", "generated", "FinishingStep", "retry"),
+    arrow("GeneratingToolCall", "generated", "completed", "completeRun"),
+    arrow("GeneratingToolCall", "generated", "stoppedByError", "stopRunByError"),
+    arrow("GeneratingToolCall", "generated", "stoppedByBudget", "stopRunByBudget"),
+    arrow("GeneratingToolCall", "generationFailed", "GeneratingToolCall", "retry"),
+    arrow("GeneratingToolCall", "generationFailed", "stoppedByError", "stopRunByError"),
+    arrow("GeneratingToolCall", "generated", "SummarizingContext", ""),
+    arrow("GeneratingToolCall", "generationFailed", "SummarizingContext", ""),
+    arrow("SummarizingContext", "summarized", "GeneratingToolCall", "contextSummarized"),
+    arrow("SummarizingContext", "summarized", "SummarizingContext", "retry"),
+    arrow("SummarizingContext", "summarized", "stoppedByError", "stopRunByError"),
+    arrow("SummarizingContext", "generationFailed", "SummarizingContext", "retry"),
+    arrow("SummarizingContext", "generationFailed", "stoppedByError", "stopRunByError"),
+    arrow("SummarizingContext", "summarized", "stoppedByBudget", "stopRunByBudget"),
+    arrow("SummarizingContext", "reserved", "SummarizingContext", ""),
+    arrow("SummarizingContext", "budgetReached", "stoppedByBudget", "stopRunByBudget"),
+    arrow("SummarizingContext", "budgetReached", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
+    arrow("SummarizingContext", "interrupted", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("SummarizingContext", "resumed", "GeneratingToolCall", "resumeFromStop"),
+    arrow("GeneratingToolCall", "interrupted", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("GeneratingToolCall", "resumed", "GeneratingToolCall", "resumeFromStop"),
+    arrow("GeneratingToolCall", "toolsChanged", "GeneratingToolCall", ""),
+    arrow("GeneratingToolCall", "reserved", "GeneratingToolCall", ""),
+    arrow("GeneratingToolCall", "budgetReached", "stoppedByBudget", "stopRunByBudget"),
+    arrow("GeneratingToolCall", "budgetReached", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
+    arrow("CallingMcpTools", "toolReturned", "CallingMcpTools", ""),
+    arrow("CallingMcpTools", "interrupted", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("CallingMcpTools", "budgetReached", "stoppedByBudget", "stopRunByBudget"),
+    arrow("CallingMcpTools", "resumed", "CallingMcpTools", "resumeFromStop"),
+    arrow("CallingMcpTools", "proceed", "completed", "completeRun"),
+    arrow("CallingMcpTools", "proceed", "CallingDelegates", ""),
+    arrow("CallingMcpTools", "proceed", "ResolvingToolResult", "resolveToolResults"),
+    arrow("CallingDelegates", "proceed", "stoppedByDelegate", "stopRunByDelegate"),
+    arrow("CallingDelegates", "proceed", "CallingInteractiveTools", ""),
+    arrow("CallingInteractiveTools", "proceed", "stoppedByInteractiveTool", "stopRunByInteractiveTool"),
+    arrow("ResolvingToolResult", "proceed", "FinishingStep", "finishToolCall"),
+    arrow("FinishingStep", "proceed", "PreparingForStep", "continueToNextStep"),
+    arrow("FinishingStep", "proceed", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
+    arrow("FinishingStep", "proceed", "stoppedByBudget", "stopRunByBudget"),
 ];
 
 /// The arrows as a Mermaid state diagram. Labels: the input, then the event it leads to.
@@ -87,8 +80,8 @@ pub fn mermaid() -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "    {} --> {} : {}{}", arrow.from, arrow.to, arrow.input, event);
     }
-    for state in TERMINAL {
-        let _ = writeln!(text, "    {state} --> [*]");
+    for status in Status::iter().filter(|status| status.is_terminal()) {
+        let _ = writeln!(text, "    {} --> [*]", status.name());
     }
     text
 }

@@ -5,7 +5,7 @@ use crate::machine::calls::Turn;
 use crate::tool::ToolResult;
 
 /// Where a Run stands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, strum::IntoStaticStr)]
 pub enum State {
     /// Nothing was told yet; a restored machine holds its checkpoint.
     Init,
@@ -45,28 +45,8 @@ impl State {
     /// The state's name, as the diagram has it; a stopped Run's is its status.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Init => "Init",
-            Self::PreparingForStep => "PreparingForStep",
-            Self::GeneratingToolCall => "GeneratingToolCall",
-            Self::SummarizingContext(_) => "SummarizingContext",
-            Self::CallingMcpTools(_) => "CallingMcpTools",
-            Self::CallingDelegates(_) => "CallingDelegates",
-            Self::CallingInteractiveTools(_) => "CallingInteractiveTools",
-            Self::ResumingFromStop(_) => "ResumingFromStop",
-            Self::ResolvingToolResult(_) => "ResolvingToolResult",
-            Self::FinishingStep => "FinishingStep",
-            Self::Stopped(status) => match status {
-                // `advance` never stops with the first two; they are named for completeness.
-                Status::Init => "init",
-                Status::Proceeding => "proceeding",
-                Status::Completed => "completed",
-                Status::StoppedByInteractiveTool => "stoppedByInteractiveTool",
-                Status::StoppedByDelegate => "stoppedByDelegate",
-                Status::StoppedByExceededMaxSteps => "stoppedByExceededMaxSteps",
-                Status::StoppedByError => "stoppedByError",
-                Status::StoppedByCancellation => "stoppedByCancellation",
-                Status::StoppedByBudget => "stoppedByBudget",
-            },
+            Self::Stopped(status) => status.name(),
+            state => state.into(),
         }
     }
 }

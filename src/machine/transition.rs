@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{CheckpointHead, Status};
 use crate::event::Event;
-use crate::fact::{Fact, FactBody};
+use crate::fact::Fact;
 use crate::machine::run::RunMachine;
 use crate::message::Message;
 use crate::tool::ToolCall;
@@ -17,22 +17,11 @@ pub enum Input {
 }
 
 impl Input {
-    /// The input's kind, as the diagram names it.
+    /// The input's name, as the diagram has it: a fact's is that of its kind in the log.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Proceed => "Proceed",
-            Self::Fact(fact) => match fact.body {
-                FactBody::Started { .. } => "Started",
-                FactBody::Resumed { .. } => "Resumed",
-                FactBody::Generated { .. } => "Generated",
-                FactBody::GenerationFailed { .. } => "GenerationFailed",
-                FactBody::Summarized { .. } => "Summarized",
-                FactBody::ToolReturned { .. } => "ToolReturned",
-                FactBody::ToolsChanged { .. } => "ToolsChanged",
-                FactBody::Reserved { .. } => "Reserved",
-                FactBody::BudgetReached { .. } => "BudgetReached",
-                FactBody::Interrupted => "Interrupted",
-            },
+            Self::Proceed => "proceed",
+            Self::Fact(fact) => fact.body.kind(),
         }
     }
 }

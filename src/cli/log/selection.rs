@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn groups_are_the_originals() {
         let members = |group: EventGroup| {
-            let types = perstack::event::TYPES.into_iter().chain(["callInteractiveTool", "callDelegate"]);
+            let types = perstack::event::TYPES.iter().copied().chain(["callInteractiveTool", "callDelegate"]);
             types.filter(|kind| group.has(kind)).collect::<Vec<_>>()
         };
         assert_eq!(members(EventGroup::Errors), ["retry", "stopRunByError"]);
