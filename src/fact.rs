@@ -31,7 +31,7 @@ pub trait Clock: Send + Sync {
 }
 
 /// Makes ids out of a [`Stamp`]: the same stamp gives the same ids in the same order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct IdGenerator {
     stamp: Stamp,
     made: u64,

@@ -1,16 +1,18 @@
 //! What a model's answer leads to: calls, completion, another try, or a stop.
 
 use crate::checkpoint::{RunFailure, Status};
-use crate::content::ExpertPart;
 use crate::cost::Spend;
 use crate::event::EventBody;
 use crate::generation::{FinishReason, GeneratedPart, Generation};
 use crate::machine::calls::{AskedCall, Turn};
-use crate::machine::run::{CallUsage, Reaction, RunMachine};
+use crate::machine::data::RunData;
+use crate::machine::failed::CallUsage;
+use crate::machine::messages;
+use crate::machine::run::Reaction;
 use crate::machine::state::{Overflow, State};
 use crate::machine::transition::Action;
 use crate::message::Message;
-use crate::tool::{ToolCall, ToolKind, ToolResult};
+use crate::tool::{ToolKind, ToolResult};
 
 /// Sent to a model that gave neither text nor a call (the original's nudge).
 const NOTHING_SAID: &str = r#"{"error":"Error: No tool call or text generated","message":"You must generate a tool call or provide a response. Try again."}"#;
@@ -23,10 +25,10 @@ const PAUSED: &str = r#"{"error":"Paused","message":"The provider paused a long 
 /// What is said of an answer that nobody gave.
 const REFUSED: &str = "the provider's content filter, or the model itself, refused to answer";
 
-impl RunMachine {
+impl RunData {
     pub(super) fn generated(&mut self, generation: &Generation) -> Reaction {
-        let cut = self.cut_by_budget(generation);
-        let used = self.account(generation);
+        let cut = self.account.cut_by(&generation.finish);
+        let used = self.record(generation);
         if let Some(reached) = cut {
             // Nothing of it goes into the conversation: the same request is made again when there is room.
             return self.stop_by_budget(reached);
@@ -60,7 +62,7 @@ impl RunMachine {
                 is_retryable: false,
             }),
             (_, true, true) => self.try_again("No tool call or text generated", used, |machine| {
-                let nudge = machine.user_message(NOTHING_SAID);
+                let nudge = messages::user_text(NOTHING_SAID, &mut machine.ids);
                 (NOTHING_SAID, vec![nudge], Vec::new())
             }),
             (FinishReason::ToolCalls | FinishReason::Stop | FinishReason::Pause, false, _) => {
@@ -78,31 +80,35 @@ impl RunMachine {
         }
     }
 
-    /// Adds the answer's tokens and what they cost to the accounts of step and Run.
-    pub(super) fn account(&mut self, generation: &Generation) -> CallUsage {
+    /// Adds the answer's tokens and what they cost to the accounts of step, checkpoint and Run.
+    pub(super) fn record(&mut self, generation: &Generation) -> CallUsage {
         let usage = generation.usage.unwrap_or_default();
-        self.step.usage = self.step.usage.plus(usage);
-        self.head.usage = self.head.usage.plus(usage);
         let spend = Spend::for_usage(self.parameters.price.as_ref(), generation.billed());
-        self.record(usage, spend, generation.context_tokens.or(generation.usage.map(|usage| usage.total_tokens)));
+        let tokens = generation.context_tokens.or(generation.usage.map(|usage| usage.total_tokens));
+        self.step.add_usage(usage);
+        self.head.usage = self.head.usage.plus(usage);
+        self.account.count_step(self.head.step_number);
+        self.account.record(usage, spend, tokens);
+        self.charge(spend);
         CallUsage { usage, spend }
     }
 
     fn call(&mut self, generation: &Generation, asked: &[AskedCall<'_>], said: &str, used: CallUsage) -> Reaction {
-        let turn = Turn::new(asked, said, &self.parameters, &mut self.head.todos, &self.call_ids, &mut self.ids);
-        let message = self.expert_message(generation, &turn.calls());
+        let turn =
+            Turn::new(asked, said, &self.parameters, &mut self.head.todos, self.conversation.call_ids(), &mut self.ids);
+        let message = messages::expert(generation, &turn.calls(), &mut self.ids);
         self.head.retry_count = 0;
-        self.step.tool_calls = turn.calls();
+        self.step.set_calls(turn.calls());
         self.add_new(message.clone());
         let CallUsage { usage, spend } = used;
         let event = EventBody::CallTools { new_message: message, tool_calls: turn.calls(), usage, spend };
         let open = turn.open(ToolKind::Mcp);
         let action = if open.is_empty() { Action::Proceed } else { Action::CallTools { calls: open, in_doubt: false } };
-        Reaction { state: State::CallingMcpTools(turn), events: vec![event], save: false, action }
+        Reaction::call_tools(turn, vec![event], action)
     }
 
     fn complete(&mut self, generation: &Generation, text: String, used: CallUsage) -> Reaction {
-        let message = self.expert_message(generation, &[]);
+        let message = messages::expert(generation, &[], &mut self.ids);
         self.head.retry_count = 0;
         self.add_new(message);
         let CallUsage { usage, spend } = used;
@@ -110,10 +116,10 @@ impl RunMachine {
     }
 
     fn paused(&mut self, generation: &Generation, used: CallUsage) -> Reaction {
-        let message = self.expert_message(generation, &[]);
+        let message = messages::expert(generation, &[], &mut self.ids);
         if matches!(&message, Message::ExpertMessage { contents, .. } if contents.is_empty()) {
             return self.try_again("No tool call or text generated", used, |machine| {
-                let nudge = machine.user_message(NOTHING_SAID);
+                let nudge = messages::user_text(NOTHING_SAID, &mut machine.ids);
                 (NOTHING_SAID, vec![nudge], Vec::new())
             });
         }
@@ -143,7 +149,7 @@ impl RunMachine {
         for message in &messages {
             self.add_new(message.clone());
         }
-        self.step.tool_results.clone_from(&results);
+        self.step.set_results(results.clone());
         let event = self.retry(reason.to_owned(), messages, results, used, None);
         Reaction::proceed(State::FinishingStep, vec![event])
     }
@@ -157,46 +163,13 @@ impl RunMachine {
         // Nothing is called, so the task list must not change either.
         let mut todos = self.head.todos.clone();
         let first = asked.get(..1).unwrap_or(asked);
-        let calls = Turn::new(first, "", &self.parameters, &mut todos, &self.call_ids, &mut self.ids).calls();
+        let calls =
+            Turn::new(first, "", &self.parameters, &mut todos, self.conversation.call_ids(), &mut self.ids).calls();
         let results: Vec<ToolResult> = calls.iter().map(|call| ToolResult::error(call, CUT_OFF)).collect();
-        let said = self.expert_message(generation, &calls);
-        let answered = self.tool_message(&results);
-        self.step.tool_calls = calls;
+        let said = messages::expert(generation, &calls, &mut self.ids);
+        let answered = messages::tool_results(&results, &mut self.ids);
+        self.step.set_calls(calls);
         (CUT_OFF, vec![said, answered], results)
-    }
-
-    /// The answer as a message: `calls` come last, the rest as it came, since what a provider ran itself stands between
-    /// what it thought and said before and after.
-    fn expert_message(&mut self, generation: &Generation, calls: &[ToolCall]) -> Message {
-        let mut contents = Vec::new();
-        for part in &generation.parts {
-            contents.push(match part {
-                GeneratedPart::Thinking { thinking } => {
-                    ExpertPart::ThinkingPart { id: self.ids.id(), thinking: thinking.clone() }
-                }
-                GeneratedPart::Text { text } if !text.is_empty() => {
-                    ExpertPart::TextPart { id: self.ids.id(), text: text.clone() }
-                }
-                GeneratedPart::Opaque { opaque } => {
-                    ExpertPart::OpaquePart { id: self.ids.id(), opaque: opaque.clone() }
-                }
-                GeneratedPart::Text { .. } | GeneratedPart::ToolCall { .. } => continue,
-            });
-        }
-        for call in calls {
-            contents.push(ExpertPart::ToolCallPart {
-                id: self.ids.id(),
-                tool_call_id: call.id.clone(),
-                tool_name: call.tool_name.clone(),
-                args: call.args.clone().into(),
-            });
-        }
-        Message::ExpertMessage { id: self.ids.id(), contents, cache: false }
-    }
-
-    pub(super) fn expert_text_message(&mut self, text: String) -> Message {
-        let contents = vec![ExpertPart::TextPart { id: self.ids.id(), text }];
-        Message::ExpertMessage { id: self.ids.id(), contents, cache: false }
     }
 }
 

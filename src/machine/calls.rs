@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use crate::checkpoint::{CheckpointHead, TodoList};
-use crate::content::{Content, ExpertPart};
+use crate::content::ExpertPart;
 use crate::fact::{IdGenerator, RunParameters};
 use crate::generation::Arguments;
+use crate::machine::messages;
 use crate::machine::todo::{self, ATTEMPT_COMPLETION, Completion};
 use crate::message::Message;
 use crate::tool::{ToolCall, ToolKind, ToolResult};
@@ -186,7 +187,7 @@ impl Turn {
     pub fn take(&mut self, mut result: ToolResult, ids: &mut IdGenerator) {
         let open = self.slots.iter_mut().find(|slot| slot.is_open(ToolKind::Mcp) && slot.call.id == result.id);
         if let Some(slot) = open {
-            name_parts(&mut result.result, ids);
+            result.result = messages::with_ids(result.result, ids);
             slot.answer = Some(result);
         }
     }
@@ -201,15 +202,8 @@ impl Turn {
     /// Gives ids to the parts of all answers that have none.
     pub fn name_answers(&mut self, ids: &mut IdGenerator) {
         for answer in self.slots.iter_mut().filter_map(|slot| slot.answer.as_mut()) {
-            name_parts(&mut answer.result, ids);
+            answer.result = messages::with_ids(std::mem::take(&mut answer.result), ids);
         }
-    }
-}
-
-/// Gives ids to parts that have none.
-pub fn name_parts(parts: &mut [Content], ids: &mut IdGenerator) {
-    for id in parts.iter_mut().map(Content::id_mut).filter(|id| id.is_empty()) {
-        *id = ids.id();
     }
 }
 

@@ -7,15 +7,16 @@ use std::fmt::Write as _;
 
 use crate::checkpoint::{MeasuredTokens, RunFailure, Todo};
 use crate::content::Content;
-use crate::cost::Spend;
 use crate::event::EventBody;
 use crate::expert::ContextLimit;
 use crate::generation::{FailureKind, FinishReason, Generation, GenerationFailure};
 use crate::machine::answer::text_of;
-use crate::machine::run::{CallUsage, Reaction, RunMachine};
-use crate::machine::state::{Overflow, State};
-use crate::machine::token_bound;
-use crate::machine::transition::Action;
+use crate::machine::data::RunData;
+use crate::machine::failed::CallUsage;
+use crate::machine::messages;
+use crate::machine::run::Reaction;
+use crate::machine::state::Overflow;
+use crate::machine::token_bound::KnownPrompt;
 use crate::message::Message;
 
 /// Fewest steps from one summary to the next. Our own choice: a conversation that fills up again sooner is not helped
@@ -31,30 +32,15 @@ impl Overflow {
     }
 }
 
-impl RunMachine {
-    /// How many messages stand before all that a summary may replace: the instruction and the first question.
-    pub fn opening(&self) -> usize {
-        let is_instruction = |message: &&Message| matches!(message, Message::InstructionMessage { .. });
-        let instructions = self.messages.iter().take_while(is_instruction).count();
-        let is_question = matches!(self.messages.get(instructions), Some(Message::UserMessage { .. }));
-        instructions + usize::from(is_question)
-    }
-
-    /// Whether this many messages behind the opening can give way to a summary: no call may lose its answer.
-    pub(super) fn can_replace(&self, replaced: usize) -> bool {
-        let end = self.opening().saturating_add(replaced);
-        replaced > 0
-            && end <= self.messages.len()
-            && !matches!(self.messages.get(end), Some(Message::ToolMessage { .. }))
-    }
-
+impl RunData {
     /// Notes how full the window is by what an answer tells. `said`: its text.
     pub(super) fn measure(&mut self, generation: &Generation, said: &str) {
         let Some(tokens) = generation.context_tokens else { return };
-        self.measured = Some(token_bound::KnownPrompt { tokens, messages: self.messages.len(), other_tools: false });
+        self.measured = Some(KnownPrompt::new(tokens, self.conversation.messages().len()));
         // An answer that says nothing, or is cut off by the window, does not join the conversation.
         let joins = generation.finish != FinishReason::ContextWindow && (!said.is_empty() || generation.has_calls());
-        self.head.context = Some(MeasuredTokens { tokens, messages: self.messages.len() + usize::from(joins) });
+        self.head.context =
+            Some(MeasuredTokens { tokens, messages: self.conversation.messages().len() + usize::from(joins) });
         self.head.context_window_usage = self.head.context_window.map(|window| share(tokens, window));
     }
 
@@ -85,23 +71,13 @@ impl RunMachine {
                 "Older steps were summarised only just before. Continue with a model that has a larger window, or with \
                  smaller outputs of tools (maxToolOutput)"
             }
-            ContextLimit::Summarize if !self.can_replace(1) && !self.can_replace(2) => {
+            ContextLimit::Summarize if !self.conversation.can_replace(1) && !self.conversation.can_replace(2) => {
                 "There are no older steps to summarise. Continue with a model that has a larger window, or with a \
                  shorter instruction, question and list of tools"
             }
-            ContextLimit::Summarize => return Self::summarize(overflow, Vec::new(), 0),
+            ContextLimit::Summarize => return Reaction::summarize(overflow, Vec::new(), 0),
         };
         self.stop_by_overflow(&overflow, remedy)
-    }
-
-    /// Asks for a summary.
-    pub(super) fn summarize(overflow: Overflow, events: Vec<EventBody>, after_ms: u64) -> Reaction {
-        Reaction {
-            state: State::SummarizingContext(overflow),
-            events,
-            save: false,
-            action: Action::Summarize { after_ms },
-        }
     }
 
     /// The model has summarised the `replaced` messages behind the opening. `tokens`: of the request, before and after.
@@ -112,8 +88,8 @@ impl RunMachine {
         replaced: usize,
         tokens: (u64, u64),
     ) -> Reaction {
-        let cut = self.cut_by_budget(generation);
-        let used = self.account(generation);
+        let cut = self.account.cut_by(&generation.finish);
+        let used = self.record(generation);
         if let Some(reached) = cut {
             return self.stop_by_budget(reached);
         }
@@ -131,16 +107,15 @@ impl RunMachine {
         if let Some(problem) = problem {
             return self.summarize_again(overflow, "SummaryError", problem, used, Some(0));
         }
-        let messages_before = self.messages.len();
+        let messages_before = self.conversation.messages().len();
         let new_message = self.summary_message(replaced, text.trim());
-        let opening = self.opening();
-        self.messages.splice(opening..opening.saturating_add(replaced), [new_message.clone()]);
+        self.conversation.replace(replaced, new_message.clone());
         self.head.context = None;
         self.measured = None;
         self.head.context_window_usage = self.head.context_window.map(|window| share(tokens_after, window));
         self.head.summarized_at = Some(self.head.step_number);
         let CallUsage { usage, spend } = used;
-        let messages_after = self.messages.len();
+        let messages_after = self.conversation.messages().len();
         let event = EventBody::ContextSummarized {
             new_message,
             messages_before,
@@ -150,12 +125,7 @@ impl RunMachine {
             usage,
             spend,
         };
-        Reaction {
-            state: State::GeneratingToolCall,
-            events: vec![event],
-            save: false,
-            action: Action::Generate { after_ms: 0 },
-        }
+        Reaction::generate(vec![event])
     }
 
     /// The model could not be asked for a summary, or gave none.
@@ -164,11 +134,9 @@ impl RunMachine {
         overflow: Overflow,
         failure: &GenerationFailure,
         retry_in_ms: Option<u64>,
+        received_bytes: Option<u64>,
     ) -> Reaction {
-        let spend = if failure.may_be_charged() { Spend::UNKNOWN } else { Spend::default() };
-        self.count_step();
-        self.charge(spend);
-        let used = CallUsage { spend, ..CallUsage::default() };
+        let used = self.record_failure(failure, received_bytes);
         self.summarize_again(overflow, failure.kind.name(), &failure.message, used, retry_in_ms)
     }
 
@@ -199,7 +167,7 @@ impl RunMachine {
             delay_ms: Some(after_ms),
             retry_count: overflow.failures,
         };
-        Self::summarize(overflow, vec![event], after_ms)
+        Reaction::summarize(overflow, vec![event], after_ms)
     }
 
     fn stop_by_overflow(&mut self, overflow: &Overflow, remedy: &str) -> Reaction {
@@ -227,8 +195,8 @@ impl RunMachine {
             // Writing to a string cannot fail.
             let _ = write!(text, "\n- [{mark}] {id}: {title}");
         }
-        let contents = self.named(vec![Content::text(text)]);
-        Message::UserMessage { id: self.ids.id(), contents, cache: false }
+        let contents = messages::with_ids(vec![Content::text(text)], &mut self.ids);
+        messages::user(contents, &mut self.ids)
     }
 }
 

@@ -1,54 +1,69 @@
-//! What is added to the conversation.
+//! The conversation of a Run: its messages, and the ids of the calls in them.
+//!
+//! The machine's handlers add to it; [`messages`](super::messages) makes what they add. Messages only ever join at the
+//! end, but for a summary, which takes the place of older ones, and the instruction of a resumed Run.
 
-use crate::content::{Content, ResultPart};
-use crate::machine::calls;
-use crate::machine::run::RunMachine;
+use std::collections::HashSet;
+
 use crate::message::Message;
-use crate::tool::ToolResult;
 
-impl RunMachine {
-    /// Puts this run's instruction in the place of all that the conversation came with.
-    pub(super) fn replace_instruction(&mut self, text: &str) {
-        let instruction = self.instruction_message(text);
+/// The messages so far. Call ids are unique over all of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Conversation {
+    messages: Vec<Message>,
+    call_ids: HashSet<String>,
+}
+
+impl Conversation {
+    pub fn new(messages: Vec<Message>) -> Self {
+        let call_ids = messages.iter().flat_map(Message::call_ids).map(str::to_owned).collect();
+        Self { messages, call_ids }
+    }
+
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    pub fn into_messages(self) -> Vec<Message> {
+        self.messages
+    }
+
+    /// The ids of all calls in the conversation. Kept through a summary, so that no id is ever given twice.
+    pub fn call_ids(&self) -> &HashSet<String> {
+        &self.call_ids
+    }
+
+    pub fn push(&mut self, message: Message) {
+        self.call_ids.extend(message.call_ids().map(str::to_owned));
+        self.messages.push(message);
+    }
+
+    /// Puts `instruction` in the place of every instruction that the conversation came with.
+    pub fn replace_instruction(&mut self, instruction: Message) {
         self.messages.retain(|message| !matches!(message, Message::InstructionMessage { .. }));
         self.messages.insert(0, instruction);
     }
 
-    pub(super) fn instruction_message(&mut self, text: &str) -> Message {
-        Message::InstructionMessage { id: self.ids.id(), contents: self.named(vec![Content::text(text)]), cache: true }
+    /// The number of messages before all that a summary may replace: the instruction and the first question.
+    pub fn opening(&self) -> usize {
+        let is_instruction = |message: &&Message| matches!(message, Message::InstructionMessage { .. });
+        let instructions = self.messages.iter().take_while(is_instruction).count();
+        let is_question = matches!(self.messages.get(instructions), Some(Message::UserMessage { .. }));
+        instructions + usize::from(is_question)
     }
 
-    pub(super) fn add_input(&mut self, message: Message) {
-        self.step.input_messages.push(message.clone());
-        self.messages.push(message);
+    /// Whether this many messages behind the opening can give way to a summary: no call may lose its answer.
+    pub fn can_replace(&self, replaced: usize) -> bool {
+        let end = self.opening().saturating_add(replaced);
+        replaced > 0
+            && end <= self.messages.len()
+            && !matches!(self.messages.get(end), Some(Message::ToolMessage { .. }))
     }
 
-    pub(super) fn add_new(&mut self, message: Message) {
-        self.call_ids.extend(message.call_ids().map(str::to_owned));
-        self.step.new_messages.push(message.clone());
-        self.messages.push(message);
-    }
-
-    pub(super) fn named(&mut self, mut contents: Vec<Content>) -> Vec<Content> {
-        calls::name_parts(&mut contents, &mut self.ids);
-        contents
-    }
-
-    pub(super) fn user_message(&mut self, text: &str) -> Message {
-        Message::UserMessage { id: self.ids.id(), contents: self.named(vec![Content::text(text)]), cache: false }
-    }
-
-    pub(super) fn tool_message(&mut self, results: &[ToolResult]) -> Message {
-        let contents = results
-            .iter()
-            .map(|result| ResultPart::ToolResultPart {
-                id: self.ids.id(),
-                tool_call_id: result.id.clone(),
-                tool_name: result.tool_name.clone(),
-                contents: self.named(result.result.clone()),
-                is_error: result.is_error,
-            })
-            .collect();
-        Message::ToolMessage { id: self.ids.id(), contents, cache: false }
+    /// Puts `summary` in the place of this many messages behind the opening, which [`Self::can_replace`] allows.
+    pub fn replace(&mut self, replaced: usize, summary: Message) {
+        let opening = self.opening();
+        let end = opening.saturating_add(replaced).min(self.messages.len());
+        self.messages.splice(opening..end, [summary]);
     }
 }

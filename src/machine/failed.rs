@@ -4,30 +4,28 @@ use crate::checkpoint::RunFailure;
 use crate::cost::Spend;
 use crate::event::EventBody;
 use crate::generation::{FailureKind, GenerationFailure};
-use crate::machine::run::{CallUsage, Reaction, RunMachine};
-use crate::machine::state::{Overflow, State};
-use crate::machine::transition::Action;
+use crate::machine::data::RunData;
+use crate::machine::run::Reaction;
+use crate::machine::state::Overflow;
 use crate::message::Message;
 use crate::tool::ToolResult;
+use crate::usage::Usage;
 
-impl RunMachine {
-    /// Nothing more is heard of the request under way, which the provider may charge for.
-    pub(super) fn give_up(&mut self) {
-        self.break_off(Some(0));
-        self.charge(Spend::UNKNOWN);
-    }
+/// What one model call took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct CallUsage {
+    pub usage: Usage,
+    pub spend: Spend,
+}
 
-    /// Adds what a model call cost to the accounts of step and Run.
-    pub(super) fn charge(&mut self, spend: Spend) {
-        self.account.totals.spend = self.account.totals.spend.plus(spend);
-        self.step.spend = self.step.spend.plus(spend);
-        self.head.spend = self.head.spend.plus(spend);
-    }
-
-    pub(super) fn failed(&mut self, failure: &GenerationFailure, retry_in_ms: Option<u64>) -> Reaction {
-        let spend = if failure.may_be_charged() { Spend::UNKNOWN } else { Spend::default() };
-        self.count_step();
-        self.charge(spend);
+impl RunData {
+    pub(super) fn failed(
+        &mut self,
+        failure: &GenerationFailure,
+        retry_in_ms: Option<u64>,
+        received_bytes: Option<u64>,
+    ) -> Reaction {
+        let used = self.record_failure(failure, received_bytes);
         if failure.kind == FailureKind::ContextOverflow {
             return self.overflowed(Overflow::new(failure));
         }
@@ -35,19 +33,8 @@ impl RunMachine {
         let exhausted = retries >= self.parameters.limits.max_retries;
         if let Some(after_ms) = retry_in_ms.filter(|_| !exhausted) {
             let reason = serde_json::json!({ "error": failure.kind.name(), "message": failure.message });
-            let event = self.retry(
-                reason.to_string(),
-                Vec::new(),
-                Vec::new(),
-                CallUsage { spend, ..CallUsage::default() },
-                Some(after_ms),
-            );
-            return Reaction {
-                state: State::GeneratingToolCall,
-                events: vec![event],
-                save: false,
-                action: Action::Generate { after_ms },
-            };
+            let event = self.retry(reason.to_string(), Vec::new(), Vec::new(), used, Some(after_ms));
+            return Reaction::generate_after(after_ms, vec![event]);
         }
         let message = if exhausted && retries > 0 && failure.is_retryable {
             format!("Max retries ({retries}) exceeded: {}", failure.message)
@@ -62,7 +49,16 @@ impl RunMachine {
         })
     }
 
-    /// Counts a failure and tells it. With `delay_ms`, the same request is made again; without, the step is over.
+    /// Adds what a failed call may have cost to the accounts.
+    pub(super) fn record_failure(&mut self, failure: &GenerationFailure, received_bytes: Option<u64>) -> CallUsage {
+        let spend = if failure.may_be_charged() { Spend::UNKNOWN } else { Spend::default() };
+        self.account.break_off(received_bytes);
+        self.account.count_step(self.head.step_number);
+        self.charge(spend);
+        CallUsage { spend, ..CallUsage::default() }
+    }
+
+    /// Counts a failure and reports it. With `delay_ms`, the same request is made again; without, the step is over.
     pub(super) fn retry(
         &mut self,
         reason: String,
@@ -74,7 +70,7 @@ impl RunMachine {
         let CallUsage { usage, spend } = used;
         self.head.retry_count = self.head.retry_count.saturating_add(1);
         let retry_count = self.head.retry_count;
-        let tool_calls = self.step.tool_calls.clone();
+        let tool_calls = self.step.calls().to_vec();
         EventBody::Retry { reason, new_messages, tool_calls, tool_results, usage, spend, delay_ms, retry_count }
     }
 }

@@ -12,28 +12,33 @@
 //! [`Input::Proceed`]. A conversation that no longer fits the model's window goes through `SummarizingContext` if its
 //! expert wants that. Every arrow is listed in [`ARROWS`], and [`mermaid`] draws them.
 
+mod account;
 mod answer;
 mod budget;
 mod calls;
 mod context;
 mod conversation;
+mod data;
 mod diagram;
-mod ending;
-mod token_bound;
 mod failed;
 mod job;
+mod lifecycle;
+mod messages;
 mod repair;
+mod repetition;
 mod resume;
 mod run;
-mod spending;
 mod state;
+mod step;
 pub mod todo;
+mod token_bound;
 mod transition;
 mod turn;
 
 #[cfg(test)]
 mod properties;
 
+pub use account::RunTotals;
 pub use budget::{
     JobAccount, MIN_OUTPUT, ReservationDecision, ReservationOutcome, ReservationRefusal, ReservationRequest,
 };
@@ -41,7 +46,6 @@ pub use calls::Turn;
 pub use diagram::{ARROWS, Arrow, mermaid};
 pub use job::{JobAction, JobInput, JobMachine, RunEnd, TreeLimits};
 pub use run::RunMachine;
-pub use spending::RunTotals;
 pub use state::{Overflow, State};
 pub use token_bound::{messages_bound, text_tokens};
 pub use transition::{Action, IllegalInput, Input, Save, Transition};

@@ -598,11 +598,14 @@ proptest! {
         for input in inputs {
             let mut machine = played.machine.clone();
             if machine.accepts(&input) {
+                let from = machine.state().name();
                 prop_assert!(machine.advance(&input).is_ok());
+                prop_assert!(ARROWS.iter().any(|arrow| arrow.from == from && arrow.input == input.name()));
             } else {
-                prop_assert!(machine.advance(&input).is_err());
-                prop_assert_eq!(machine.state(), played.machine.state());
-                prop_assert_eq!(machine.into_checkpoint(), played.machine.clone().into_checkpoint());
+                let illegal = machine.advance(&input).unwrap_err();
+                prop_assert_eq!((illegal.state, illegal.input), (machine.state().name(), input.name()));
+                // The whole machine: ids, accounts and counters included.
+                prop_assert_eq!(&machine, &played.machine);
             }
         }
     }

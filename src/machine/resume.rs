@@ -4,28 +4,33 @@ use crate::checkpoint::{FORMAT_VERSION, Status};
 use crate::event::EventBody;
 use crate::fact::Resumption;
 use crate::id::CheckpointId;
+use crate::machine::account::RunAccount;
 use crate::machine::calls::Turn;
-use crate::machine::run::{Reaction, RunMachine};
+use crate::machine::data::RunData;
+use crate::machine::messages;
+use crate::machine::run::Reaction;
 use crate::machine::state::State;
 use crate::machine::token_bound::KnownPrompt;
 use crate::machine::transition::Action;
 use crate::tool::ToolKind;
 
-impl RunMachine {
+impl RunData {
     pub(super) fn resume(&mut self, resumption: &Resumption) -> Reaction {
         self.parameters = resumption.parameters.clone();
         if let Some(instruction) = &resumption.instruction {
-            self.replace_instruction(instruction);
+            let instruction = messages::instruction(instruction, &mut self.ids);
+            self.conversation.replace_instruction(instruction);
         }
-        let mut turn = Turn::rebuild(&self.messages, &self.head, &resumption.answers, &self.parameters);
+        let mut turn = Turn::rebuild(self.conversation.messages(), &self.head, &resumption.answers, &self.parameters);
         turn.name_answers(&mut self.ids);
-        self.measured = self.head.context.map(KnownPrompt::of_checkpoint);
+        self.measured = self.head.context.map(KnownPrompt::from_checkpoint);
         let head = &mut self.head;
         head.format_version = FORMAT_VERSION;
         head.id = CheckpointId::from(self.ids.uuid());
         head.run_id = resumption.run_id.clone();
-        self.account.counted_step = head.step_number.max(resumption.reached_step);
-        head.step_number = self.account.counted_step.saturating_add(1);
+        let last_step = head.step_number.max(resumption.reached_step);
+        self.account = RunAccount::after_step(last_step);
+        head.step_number = last_step.saturating_add(1);
         head.usage = head.usage.plus(resumption.delegated_usage);
         head.spend = head.spend.plus(resumption.delegated_spend);
         head.error = None;
@@ -39,50 +44,55 @@ impl RunMachine {
         head.from_elsewhere &= turn.has_open(ToolKind::Interactive);
         head.partial_tool_results = turn.answers();
         self.change_window();
-        let initial = self.told();
+        let initial_checkpoint = self.checkpoint();
         self.begin_step();
         self.head.status = Status::Proceeding;
         self.head.queued_messages.extend(resumption.query.clone());
         if turn.is_empty() {
             for text in std::mem::take(&mut self.head.queued_messages) {
-                let message = self.user_message(&text);
+                let message = messages::user_text(text, &mut self.ids);
                 self.add_input(message);
             }
-            let event =
-                EventBody::StartRun { initial_checkpoint: initial, input_messages: self.step.input_messages.clone() };
+            let event = EventBody::StartRun { initial_checkpoint, input_messages: self.step.inputs().to_vec() };
             Reaction::proceed(State::PreparingForStep, vec![event])
         } else {
-            self.step.tool_calls = turn.calls();
-            Reaction::proceed(State::ResumingFromStop(turn), vec![EventBody::ResumeFromStop { checkpoint: initial }])
+            self.step.set_calls(turn.calls());
+            Reaction::proceed(
+                State::ResumingFromStop(turn),
+                vec![EventBody::ResumeFromStop { checkpoint: initial_checkpoint }],
+            )
         }
     }
 
-    /// Another process goes on with this Run, in the state that its facts lead to.
-    pub(super) fn taken_over(&mut self, state: State, resumption: &Resumption) -> Reaction {
+    /// Another process goes on with this Run, whose tools were being called.
+    pub(super) fn take_over_calls(&mut self, mut turn: Turn, resumption: &Resumption) -> Reaction {
+        let event = self.take_over(resumption);
+        self.head.queued_messages.extend(resumption.query.clone());
+        turn.adapt(&self.parameters);
+        let action = Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true };
+        Reaction::call_tools(turn, vec![event], action)
+    }
+
+    /// Another process goes on with this Run, whose model was being asked, for an answer or for a summary.
+    pub(super) fn take_over_request(&mut self, resumption: &Resumption) -> Reaction {
+        let event = self.take_over(resumption);
+        // The dead process was waiting for an answer, which the provider may charge for.
+        self.give_up();
+        if let Some(measured) = &mut self.measured {
+            measured.tools_changed();
+        }
+        if let Some(query) = &resumption.query {
+            let message = messages::user_text(query, &mut self.ids);
+            self.add_input(message);
+        }
+        Reaction::generate(vec![event])
+    }
+
+    fn take_over(&mut self, resumption: &Resumption) -> EventBody {
         self.parameters = resumption.parameters.clone();
         self.head.retry_count = 0;
         self.change_window();
-        let event = EventBody::ResumeFromStop { checkpoint: self.told() };
-        match state {
-            State::CallingMcpTools(mut turn) => {
-                self.head.queued_messages.extend(resumption.query.clone());
-                turn.adapt(&self.parameters);
-                let action = Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true };
-                Reaction { state: State::CallingMcpTools(turn), events: vec![event], save: false, action }
-            }
-            state => {
-                // The dead process was waiting for an answer, which the provider may charge for.
-                self.give_up();
-                if let Some(measured) = &mut self.measured {
-                    measured.other_tools = true;
-                }
-                if let Some(query) = &resumption.query {
-                    let message = self.user_message(query);
-                    self.add_input(message);
-                }
-                Reaction { state, events: vec![event], save: false, action: Action::Generate { after_ms: 0 } }
-            }
-        }
+        EventBody::ResumeFromStop { checkpoint: self.checkpoint() }
     }
 
     pub(super) fn take_up(&mut self, turn: Turn) -> Reaction {
@@ -90,7 +100,7 @@ impl RunMachine {
         self.head.partial_tool_results.clear();
         if turn.has_open(ToolKind::Mcp) {
             let action = Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true };
-            Reaction { state: State::CallingMcpTools(turn), events: Vec::new(), save: false, action }
+            Reaction::call_tools(turn, Vec::new(), action)
         } else if turn.has_open(ToolKind::Delegate) {
             Reaction::proceed(State::CallingDelegates(turn), Vec::new())
         } else if turn.has_open(ToolKind::Interactive) {
@@ -108,6 +118,7 @@ mod tests {
     use crate::content::{Content, ExpertPart, ResultPart};
     use crate::expert::ExpertRef;
     use crate::fact::{Fact, FactBody, ParentCheckpoint, RunParameters, Stamp};
+    use crate::machine::RunMachine;
     use crate::machine::transition::Input;
     use crate::message::Message;
     use crate::tool::{ToolCall, ToolRoute};

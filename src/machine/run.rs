@@ -1,43 +1,30 @@
 //! The machine of one Run: facts in, one action out, events on the side.
 
-use std::collections::HashSet;
+use std::mem::take;
 
-use crate::budget::Reached;
+use crate::budget::{Reached, Reservation};
 use crate::checkpoint::{Checkpoint, CheckpointHead, Status};
-use crate::content::Content;
-use crate::cost::Spend;
-use crate::event::{Event, EventBody, SCHEMA_VERSION, Step};
+use crate::event::{Event, EventBody, SCHEMA_VERSION};
 use crate::expert::ExpertRef;
-use crate::fact::{Fact, FactBody, IdGenerator, RunParameters, RunSpec, Stamp};
+use crate::fact::{FactBody, IdGenerator, RunParameters};
 use crate::id::{CheckpointId, JobId, RunId};
+use crate::machine::account::RunTotals;
 use crate::machine::calls::Turn;
-use crate::machine::repair;
-use crate::machine::spending::RunAccount;
-use crate::machine::state::State;
-use crate::machine::token_bound::KnownPrompt;
+use crate::machine::data::RunData;
+use crate::machine::state::{Overflow, State};
 use crate::machine::transition::{Action, IllegalInput, Input, Save, Transition};
+use crate::machine::{repair, token_bound};
 use crate::message::Message;
-use crate::tool::{ToolKind, ToolRoute};
-use crate::usage::Usage;
+use crate::tool::{ToolKind, ToolSpec};
 
-/// One Run: its conversation, its counters and where it stands. Pure: no I/O, no clock, no randomness; the same
-/// inputs give the same events, byte for byte.
+/// The machine of one Run. Pure: no I/O, no clock, no randomness; the same inputs give the same events, byte for byte.
 ///
-/// Methods are of four kinds: made by [`RunMachine::new`] and [`RunMachine::restore`]; fed by
-/// [`RunMachine::advance`]; asked what it owes by [`RunMachine::outstanding`]; looked at by the rest.
-#[derive(Debug, Clone)]
+/// Methods are of four kinds: constructors ([`RunMachine::new`], [`RunMachine::restore`]); the one that changes it,
+/// [`RunMachine::advance`]; what it still asks for, [`RunMachine::outstanding`]; and views of its data.
+#[derive(Debug, Clone, PartialEq)]
 pub struct RunMachine {
-    pub(super) state: State,
-    pub(super) head: CheckpointHead,
-    pub(super) messages: Vec<Message>,
-    pub(super) step: Step,
-    pub(super) parameters: RunParameters,
-    /// Ids of all calls in the conversation.
-    pub(super) call_ids: HashSet<String>,
-    pub(super) ids: IdGenerator,
-    pub(super) account: RunAccount,
-    /// The size of the conversation, as the latest answer told it.
-    pub(super) measured: Option<KnownPrompt>,
+    state: State,
+    data: RunData,
     /// Number of the latest event.
     sequence: u64,
 }
@@ -50,17 +37,33 @@ pub(super) struct Reaction {
     pub action: Action,
 }
 
-/// What one model call took.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct CallUsage {
-    pub usage: Usage,
-    pub spend: Spend,
-}
+/// The handler of an arrow, with what it takes from the state and the input.
+type Arrow<'a> = Box<dyn FnOnce(&mut RunData) -> Reaction + 'a>;
 
 impl Reaction {
-    /// On to `state`, by itself.
+    /// On to `state`, which needs nothing from outside.
     pub(super) fn proceed(state: State, events: Vec<EventBody>) -> Self {
         Self { state, events, save: false, action: Action::Proceed }
+    }
+
+    /// Asks the model.
+    pub(super) fn generate(events: Vec<EventBody>) -> Self {
+        Self::generate_after(0, events)
+    }
+
+    /// Asks the model after a wait.
+    pub(super) fn generate_after(after_ms: u64, events: Vec<EventBody>) -> Self {
+        Self { state: State::GeneratingToolCall, events, save: false, action: Action::Generate { after_ms } }
+    }
+
+    /// Asks the model for a summary after a wait.
+    pub(super) fn summarize(overflow: Overflow, events: Vec<EventBody>, after_ms: u64) -> Self {
+        Self { state: State::SummarizingContext(overflow), events, save: false, action: Action::Summarize { after_ms } }
+    }
+
+    /// Waits for the turn's MCP calls.
+    pub(super) fn call_tools(turn: Turn, events: Vec<EventBody>, action: Action) -> Self {
+        Self { state: State::CallingMcpTools(turn), events, save: false, action }
     }
 
     pub(super) fn all_answered(turn: &Turn) -> Self {
@@ -70,10 +73,131 @@ impl Reaction {
     }
 }
 
+/// The arrow that leads on from `state` by `input`: the one place that decides which there are.
+///
+/// Nothing changes while it decides: the data is only looked at, and a handler takes its part of the state when it is
+/// called. So an input without an arrow leaves no trace.
+fn arrow_for<'a>(state: &'a mut State, data: &RunData, input: &'a Input) -> Option<Arrow<'a>> {
+    match input {
+        Input::Proceed => arrow_without_fact(state),
+        Input::Fact(fact) => arrow_by_fact(state, data, &fact.body),
+    }
+}
+
+/// The arrow by [`Input::Proceed`].
+fn arrow_without_fact(state: &mut State) -> Option<Arrow<'_>> {
+    Some(match state {
+        State::PreparingForStep => Box::new(RunData::prepare),
+        State::ResumingFromStop(turn) => Box::new(|data| data.take_up(take(turn))),
+        State::CallingMcpTools(turn) if !turn.has_open(ToolKind::Mcp) => Box::new(|data| data.mcp_done(take(turn))),
+        State::CallingDelegates(turn) => Box::new(|data| data.delegates(take(turn))),
+        State::CallingInteractiveTools(turn) => Box::new(|data| data.interactive(turn)),
+        State::ResolvingToolResult(results) => Box::new(|data| data.resolve(take(results))),
+        State::FinishingStep => Box::new(RunData::finish_step),
+        State::Init
+        | State::GeneratingToolCall
+        | State::SummarizingContext(_)
+        | State::CallingMcpTools(_)
+        | State::Stopped(_) => return None,
+    })
+}
+
+fn arrow_by_fact<'a>(state: &'a mut State, data: &RunData, fact: &'a FactBody) -> Option<Arrow<'a>> {
+    match state {
+        State::Init => arrow_at_start(data, fact),
+        State::GeneratingToolCall => arrow_while_generating(data, fact).or_else(|| arrow_while_asking(fact)),
+        State::SummarizingContext(overflow) => {
+            arrow_while_asking(fact).or_else(|| arrow_while_summarizing(overflow, data, fact))
+        }
+        State::CallingMcpTools(turn) => arrow_while_calling(turn, fact),
+        State::PreparingForStep
+        | State::ResumingFromStop(_)
+        | State::CallingDelegates(_)
+        | State::CallingInteractiveTools(_)
+        | State::ResolvingToolResult(_)
+        | State::FinishingStep
+        | State::Stopped(_) => None,
+    }
+}
+
+fn arrow_at_start<'a>(data: &RunData, fact: &'a FactBody) -> Option<Arrow<'a>> {
+    let is_fresh = data.head.status == Status::Init;
+    Some(match fact {
+        FactBody::Started { spec, input } if is_fresh => Box::new(|data| data.start(spec, input)),
+        FactBody::Resumed { resumption } if !is_fresh => Box::new(|data| data.resume(resumption)),
+        _ => return None,
+    })
+}
+
+fn arrow_while_generating<'a>(data: &RunData, fact: &'a FactBody) -> Option<Arrow<'a>> {
+    Some(match fact {
+        FactBody::Generated { generation } => Box::new(|data| data.generated(generation)),
+        FactBody::GenerationFailed { failure, retry_in_ms, received_bytes } => {
+            Box::new(|data| data.failed(failure, *retry_in_ms, *received_bytes))
+        }
+        FactBody::ToolsChanged { tools } => Box::new(|data| data.change_tools(tools)),
+        FactBody::Reserved { reservation } if data.account.reserved().is_none() => Box::new(|data| {
+            data.reserve(reservation);
+            Reaction::generate(Vec::new())
+        }),
+        _ => return None,
+    })
+}
+
+fn arrow_while_summarizing<'a>(overflow: &'a mut Overflow, data: &RunData, fact: &'a FactBody) -> Option<Arrow<'a>> {
+    Some(match fact {
+        FactBody::Summarized { generation, replaced, tokens_before, tokens_after }
+            if data.conversation.can_replace(*replaced) =>
+        {
+            let tokens = (*tokens_before, *tokens_after);
+            Box::new(move |data| data.summarized(take(overflow), generation, *replaced, tokens))
+        }
+        FactBody::GenerationFailed { failure, retry_in_ms, received_bytes } => {
+            Box::new(|data| data.summary_failed(take(overflow), failure, *retry_in_ms, *received_bytes))
+        }
+        FactBody::Reserved { reservation } if data.account.reserved().is_none() => Box::new(|data| {
+            data.reserve(reservation);
+            Reaction::summarize(take(overflow), Vec::new(), 0)
+        }),
+        _ => return None,
+    })
+}
+
+/// The arrows that an answer and a summary have in common.
+fn arrow_while_asking(fact: &FactBody) -> Option<Arrow<'_>> {
+    Some(match fact {
+        // A conversation too long for one model may fit that of the process that takes over: it is asked to answer.
+        FactBody::Resumed { resumption } => Box::new(|data| data.take_over_request(resumption)),
+        FactBody::BudgetReached { reached } => Box::new(|data| data.reach_while_asking(reached)),
+        FactBody::Interrupted => Box::new(|data| {
+            data.give_up();
+            data.cancel(&Turn::default())
+        }),
+        _ => return None,
+    })
+}
+
+fn arrow_while_calling<'a>(turn: &'a mut Turn, fact: &'a FactBody) -> Option<Arrow<'a>> {
+    // When every call has returned, the turn ends by itself before anything else is taken in.
+    let is_waiting = turn.has_open(ToolKind::Mcp);
+    Some(match fact {
+        FactBody::ToolReturned { result } if turn.awaits(&result.id) => {
+            Box::new(|data| data.returned(take(turn), result))
+        }
+        FactBody::Resumed { resumption } if is_waiting => Box::new(|data| data.take_over_calls(take(turn), resumption)),
+        // Time is the only budget that passes while tools are called; the others are reached before a request.
+        FactBody::BudgetReached { reached: reached @ Reached::Duration { .. } } if is_waiting => {
+            Box::new(|data| data.reach(reached, turn))
+        }
+        FactBody::Interrupted if is_waiting => Box::new(|data| data.cancel(turn)),
+        _ => return None,
+    })
+}
+
 impl RunMachine {
     /// A machine that waits for `Started`. `id` names the state before the first step; it is never stored.
     pub fn new(job_id: JobId, run_id: RunId, expert: ExpertRef, id: CheckpointId) -> Self {
-        Self::holding(CheckpointHead::fresh(id, job_id, run_id, expert), Vec::new())
+        Self::with(CheckpointHead::fresh(id, job_id, run_id, expert), Vec::new())
     }
 
     /// A machine that holds `checkpoint` and waits for `Resumed`. A history in which calls and answers do not match
@@ -81,23 +205,11 @@ impl RunMachine {
     pub fn restore(checkpoint: Checkpoint) -> Self {
         let Checkpoint { head, mut messages } = checkpoint;
         repair::mend(&mut messages);
-        Self::holding(head, messages)
+        Self::with(head, messages)
     }
 
-    fn holding(head: CheckpointHead, messages: Vec<Message>) -> Self {
-        let call_ids = messages.iter().flat_map(Message::call_ids).map(str::to_owned).collect();
-        Self {
-            call_ids,
-            state: State::Init,
-            head,
-            messages,
-            step: Step::default(),
-            parameters: RunParameters::default(),
-            ids: IdGenerator::new(Stamp { at: 0, seed: 0 }),
-            account: RunAccount::default(),
-            measured: None,
-            sequence: 0,
-        }
+    fn with(head: CheckpointHead, messages: Vec<Message>) -> Self {
+        Self { state: State::Init, data: RunData::new(head, messages), sequence: 0 }
     }
 
     /// Takes one arrow of the diagram.
@@ -106,81 +218,22 @@ impl RunMachine {
     /// [`IllegalInput`] when the present state cannot take `input`; the machine is unchanged.
     pub fn advance(&mut self, input: &Input) -> Result<Transition, IllegalInput> {
         let illegal = IllegalInput { state: self.state.name(), input: input.name() };
-        if !self.accepts(input) {
-            return Err(illegal);
-        }
+        let arrow = arrow_for(&mut self.state, &self.data, input).ok_or(illegal)?;
         if let Input::Fact(fact) = input {
-            self.ids = IdGenerator::new(fact.stamp);
+            self.data.ids = IdGenerator::new(fact.stamp);
         }
-        let state = std::mem::replace(&mut self.state, State::Init);
-        let arrow = match (state, input) {
-            (State::Init, Input::Fact(Fact { body, .. })) => match body {
-                FactBody::Started { spec, input } => self.start(spec, input),
-                FactBody::Resumed { resumption } => self.resume(resumption),
-                _ => return Err(illegal),
-            },
-            (State::ResumingFromStop(turn), Input::Proceed) => self.take_up(turn),
-            (State::PreparingForStep, Input::Proceed) => self.prepare(),
-            (State::GeneratingToolCall, Input::Fact(Fact { body, .. })) => match body {
-                FactBody::Generated { generation } => self.generated(generation),
-                FactBody::GenerationFailed { failure, retry_in_ms, received_bytes } => {
-                    self.break_off(*received_bytes);
-                    self.failed(failure, *retry_in_ms)
-                }
-                FactBody::Resumed { resumption } => self.taken_over(State::GeneratingToolCall, resumption),
-                FactBody::ToolsChanged { tools } => self.change_tools(tools),
-                FactBody::Reserved { reservation } => {
-                    self.reserve(reservation);
-                    Self::generate(Vec::new())
-                }
-                FactBody::BudgetReached { reached } => self.reach_while_asking(reached),
-                FactBody::Interrupted => {
-                    self.give_up();
-                    self.cancel(&Turn::default())
-                }
-                _ => return Err(illegal),
-            },
-            (State::SummarizingContext(overflow), Input::Fact(Fact { body, .. })) => match body {
-                FactBody::Summarized { generation, replaced, tokens_before, tokens_after } => {
-                    self.summarized(overflow, generation, *replaced, (*tokens_before, *tokens_after))
-                }
-                FactBody::GenerationFailed { failure, retry_in_ms, received_bytes } => {
-                    self.break_off(*received_bytes);
-                    self.summary_failed(overflow, failure, *retry_in_ms)
-                }
-                // What fitted nowhere may fit the model of the process that takes over.
-                FactBody::Resumed { resumption } => self.taken_over(State::GeneratingToolCall, resumption),
-                FactBody::Reserved { reservation } => {
-                    self.reserve(reservation);
-                    Self::summarize(overflow, Vec::new(), 0)
-                }
-                FactBody::BudgetReached { reached } => self.reach_while_asking(reached),
-                FactBody::Interrupted => {
-                    self.give_up();
-                    self.cancel(&Turn::default())
-                }
-                _ => return Err(illegal),
-            },
-            (State::CallingMcpTools(turn), Input::Fact(Fact { body, .. })) => match body {
-                FactBody::ToolReturned { result } => self.returned(turn, result),
-                FactBody::Resumed { resumption } => self.taken_over(State::CallingMcpTools(turn), resumption),
-                FactBody::BudgetReached { reached } => self.reach(reached, &turn),
-                FactBody::Interrupted => self.cancel(&turn),
-                _ => return Err(illegal),
-            },
-            (State::CallingMcpTools(turn), Input::Proceed) => self.mcp_done(turn),
-            (State::CallingDelegates(turn), Input::Proceed) => self.delegates(turn),
-            (State::CallingInteractiveTools(turn), Input::Proceed) => self.interactive(&turn),
-            (State::ResolvingToolResult(results), Input::Proceed) => self.resolve(results),
-            (State::FinishingStep, Input::Proceed) => self.finish_step(),
-            _ => return Err(illegal),
-        };
-        Ok(self.follow(arrow))
+        let reaction = arrow(&mut self.data);
+        Ok(self.follow(reaction))
+    }
+
+    /// Whether `input` is legal now: the diagram has an arrow for it, and a fact fits the conversation.
+    pub fn accepts(&self, input: &Input) -> bool {
+        arrow_for(&mut self.state.clone(), &self.data, input).is_some()
     }
 
     /// The time of the latest fact, in milliseconds since the epoch; 0 before the first.
     pub fn now(&self) -> u64 {
-        self.ids.at()
+        self.data.ids.at()
     }
 
     /// What the machine still asks for: after its facts were replayed, this is where the driver takes over. Calls
@@ -211,138 +264,103 @@ impl RunMachine {
 
     /// The conversation so far: what the next request to the model holds.
     pub fn messages(&self) -> &[Message] {
-        &self.messages
+        self.data.conversation.messages()
     }
 
     /// What the Run works with.
     pub fn parameters(&self) -> &RunParameters {
-        &self.parameters
+        &self.data.parameters
     }
 
     /// The state without its messages.
     pub fn head(&self) -> &CheckpointHead {
-        &self.head
+        &self.data.head
     }
 
     /// The whole state.
     pub fn into_checkpoint(self) -> Checkpoint {
-        Checkpoint { head: self.head, messages: self.messages }
+        Checkpoint { head: self.data.head, messages: self.data.conversation.into_messages() }
     }
 
-    /// Whether `input` is legal now: the diagram's arrows, and that a fact fits the conversation.
-    pub fn accepts(&self, input: &Input) -> bool {
-        let Input::Fact(fact) = input else {
-            return self.outstanding() == Action::Proceed;
-        };
-        match (&self.state, &fact.body) {
-            (State::Init, FactBody::Started { .. }) => self.head.status == Status::Init,
-            (State::Init, FactBody::Resumed { .. }) => self.head.status != Status::Init,
-            (
-                State::GeneratingToolCall,
-                FactBody::Generated { .. }
-                | FactBody::GenerationFailed { .. }
-                | FactBody::Resumed { .. }
-                | FactBody::ToolsChanged { .. }
-                | FactBody::BudgetReached { .. }
-                | FactBody::Interrupted,
-            )
-            | (
-                State::SummarizingContext(_),
-                FactBody::GenerationFailed { .. }
-                | FactBody::Resumed { .. }
-                | FactBody::BudgetReached { .. }
-                | FactBody::Interrupted,
-            ) => true,
-            (State::GeneratingToolCall | State::SummarizingContext(_), FactBody::Reserved { .. }) => {
-                self.account.reserved.is_none()
-            }
-            (State::SummarizingContext(_), FactBody::Summarized { replaced, .. }) => self.can_replace(*replaced),
-            (State::CallingMcpTools(turn), FactBody::ToolReturned { result }) => turn.awaits(&result.id),
-            (
-                State::CallingMcpTools(turn),
-                FactBody::Resumed { .. }
-                | FactBody::BudgetReached { reached: Reached::Duration { .. } }
-                | FactBody::Interrupted,
-            ) => turn.has_open(ToolKind::Mcp),
-            _ => false,
-        }
+    /// The number of messages before all that a summary may replace: the instruction and the first question.
+    pub fn opening(&self) -> usize {
+        self.data.conversation.opening()
     }
 
-    fn start(&mut self, spec: &RunSpec, input: &[Content]) -> Reaction {
-        let id = CheckpointId::from(self.ids.uuid());
-        self.head = CheckpointHead::fresh(id, spec.job_id.clone(), spec.run_id.clone(), spec.expert.clone());
-        self.head.step_number = spec.first_step.max(1);
-        self.account.counted_step = self.head.step_number.saturating_sub(1);
-        self.head.delegated_by.clone_from(&spec.delegated_by);
-        self.head.context_window = spec.parameters.context_window;
-        self.head.context_window_usage = spec.parameters.context_window.map(|_| 0.0);
-        let initial = self.told();
-        self.head.status = Status::Proceeding;
-        self.parameters = spec.parameters.clone();
-        let instruction = self.instruction_message(&spec.instruction);
-        let query = Message::UserMessage { id: self.ids.id(), contents: self.named(input.to_vec()), cache: false };
-        self.begin_step();
-        self.add_input(instruction);
-        self.add_input(query);
-        let event =
-            EventBody::StartRun { initial_checkpoint: initial, input_messages: self.step.input_messages.clone() };
-        Reaction::proceed(State::PreparingForStep, vec![event])
+    /// Whether this many messages behind the opening can give way to a summary: no call may lose its answer.
+    #[cfg(test)]
+    pub(super) fn can_replace(&self, replaced: usize) -> bool {
+        self.data.conversation.can_replace(replaced)
     }
 
-    fn prepare(&mut self) -> Reaction {
-        Self::generate(vec![EventBody::StartGeneration { messages: self.messages.len() }])
+    /// The most tokens that the next request's prompt can have.
+    pub fn prompt_bound(&self, tools: &[ToolSpec]) -> u64 {
+        let bound = token_bound::prompt_bound(self.data.measured.as_ref(), self.messages(), tools);
+        // No request can be longer than the window and be answered.
+        bound.min(self.data.head.context_window.unwrap_or(u64::MAX))
     }
 
-    /// Asks the model.
-    fn generate(events: Vec<EventBody>) -> Reaction {
-        Reaction { state: State::GeneratingToolCall, events, save: false, action: Action::Generate { after_ms: 0 } }
+    /// What the Run's own requests came to so far.
+    pub fn totals(&self) -> RunTotals {
+        self.data.account.totals()
     }
 
-    /// The model is about to be asked, and may call other tools than before.
-    fn change_tools(&mut self, tools: &[ToolRoute]) -> Reaction {
-        self.parameters.tools = tools.to_vec();
-        if let Some(measured) = &mut self.measured {
-            measured.other_tools = true;
-        }
-        Self::generate(Vec::new())
+    /// The same if no answer comes to a request that was under way: its prompt may be charged for.
+    pub fn totals_at_rest(&self) -> RunTotals {
+        self.data.account.totals_at_rest()
+    }
+
+    /// Begins the totals anew: what it holds at rest is on the job's account already.
+    pub fn restart_totals(&mut self) {
+        self.data.account.restart();
+    }
+
+    /// What is set aside for the request that the machine asks for.
+    pub fn reserved(&self) -> Option<&Reservation> {
+        self.data.account.reserved()
+    }
+
+    /// The steps that the next request adds to the totals.
+    pub fn uncounted_steps(&self) -> u64 {
+        self.data.account.uncounted_steps(self.data.head.step_number)
     }
 
     /// Carries an arrow out: the events get their numbers and the step they belong to.
-    fn follow(&mut self, arrow: Reaction) -> Transition {
-        self.state = arrow.state;
+    fn follow(&mut self, reaction: Reaction) -> Transition {
+        self.state = reaction.state;
         let mut save = None;
-        let events = arrow
+        let events = reaction
             .events
             .into_iter()
             .map(|body| {
-                let told = match &body {
+                let ending = match &body {
                     EventBody::ContinueToNextStep { checkpoint, .. } => Some(checkpoint),
                     other => other.ending(),
                 };
-                if arrow.save
-                    && let Some(told) = told
+                if reaction.save
+                    && let Some(checkpoint) = ending
                 {
-                    save = Some(Save { head: told.head.clone(), messages: told.messages });
+                    save = Some(Save { head: checkpoint.head.clone(), messages: checkpoint.messages });
                 }
                 self.event(body)
             })
             .collect();
-        Transition { events, save, action: arrow.action }
+        Transition { events, save, action: reaction.action }
     }
 
     fn event(&mut self, body: EventBody) -> Event {
         // The step that ends has its own number; the machine's head is one ahead by then.
         let step_number = match &body {
             EventBody::ContinueToNextStep { checkpoint, .. } => checkpoint.head.step_number,
-            _ => self.head.step_number,
+            _ => self.data.head.step_number,
         };
         self.sequence += 1;
         Event {
-            id: self.ids.id(),
-            timestamp: self.ids.at(),
-            job_id: self.head.job_id.clone(),
-            run_id: self.head.run_id.clone(),
-            expert_key: Some(self.head.expert.key.clone()),
+            id: self.data.ids.id(),
+            timestamp: self.data.ids.at(),
+            job_id: self.data.head.job_id.clone(),
+            run_id: self.data.head.run_id.clone(),
+            expert_key: Some(self.data.head.expert.key.clone()),
             step_number: Some(step_number),
             sequence: Some(self.sequence),
             schema_version: SCHEMA_VERSION,

@@ -32,7 +32,7 @@ pub enum State {
 }
 
 /// How a conversation was found not to fit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overflow {
     /// In words: the provider's, or those of the estimate.
     pub what: String,

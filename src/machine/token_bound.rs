@@ -2,9 +2,8 @@
 //!
 //! What an answer's usage told is taken as it is; only what came after it is estimated, by its bytes.
 
-use crate::checkpoint;
+use crate::checkpoint::MeasuredTokens;
 use crate::content::{Content, ExpertPart, ResultPart};
-use crate::machine::run::RunMachine;
 use crate::message::Message;
 use crate::tool::ToolSpec;
 
@@ -21,41 +20,43 @@ const PDF_PAGE: u64 = 4600;
 /// Most pages of a PDF that a request may have (Anthropic, "PDF support").
 const PDF_PAGES: u64 = 100;
 
-/// Tokens that the conversation was told to have, up to one of its messages.
+/// The tokens of the conversation up to one of its messages, as the provider reported them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct KnownPrompt {
-    pub tokens: u64,
-    /// Messages before the answer that told it, or with it.
-    pub messages: usize,
+    tokens: u64,
+    /// Messages before the answer that reported it, or with it.
+    messages: usize,
     /// The tools may have been others then.
-    pub other_tools: bool,
-}
-
-impl RunMachine {
-    /// The most tokens that the next request's prompt can have.
-    pub fn prompt_bound(&self, tools: &[ToolSpec]) -> u64 {
-        let (known, from, counts_tools) = match self.measured {
-            Some(measured) => (measured.tokens, measured.messages, measured.other_tools),
-            None => (0, 0, true),
-        };
-        // The answer that told is counted in what it told.
-        let answer = matches!(self.messages().get(from), Some(Message::ExpertMessage { .. }));
-        let new = self.messages().get(from.saturating_add(usize::from(answer))..).unwrap_or_default();
-        let bound = known.saturating_add(messages_bound(new)).saturating_add(if counts_tools {
-            tools_tokens(tools)
-        } else {
-            0
-        });
-        // No request can be longer than the window and be answered.
-        bound.min(self.head().context_window.unwrap_or(u64::MAX))
-    }
+    other_tools: bool,
 }
 
 impl KnownPrompt {
-    /// What a checkpoint tells. Of what it says to be measured, the last message counts again unless it is the answer.
-    pub(super) fn of_checkpoint(told: checkpoint::MeasuredTokens) -> Self {
-        Self { tokens: told.tokens, messages: told.messages.saturating_sub(1), other_tools: true }
+    /// As an answer behind this many messages reports it.
+    pub fn new(tokens: u64, messages: usize) -> Self {
+        Self { tokens, messages, other_tools: false }
     }
+
+    /// As a checkpoint holds it. Its last message may or may not be the answer that reported it, so it counts again
+    /// unless it is one.
+    pub fn from_checkpoint(measured: MeasuredTokens) -> Self {
+        Self { tokens: measured.tokens, messages: measured.messages.saturating_sub(1), other_tools: true }
+    }
+
+    /// The next request may have other tools than the one that was counted.
+    pub fn tools_changed(&mut self) {
+        self.other_tools = true;
+    }
+}
+
+/// The most tokens that a request's prompt can have, of which `known` was counted by the provider.
+pub(super) fn prompt_bound(known: Option<&KnownPrompt>, messages: &[Message], tools: &[ToolSpec]) -> u64 {
+    let KnownPrompt { tokens, messages: from, other_tools } =
+        known.copied().unwrap_or(KnownPrompt { tokens: 0, messages: 0, other_tools: true });
+    // The answer that reported is counted in what it reported.
+    let answer = matches!(messages.get(from), Some(Message::ExpertMessage { .. }));
+    let new = messages.get(from.saturating_add(usize::from(answer))..).unwrap_or_default();
+    let bound = tokens.saturating_add(messages_bound(new));
+    if other_tools { bound.saturating_add(tools_tokens(tools)) } else { bound }
 }
 
 /// The most tokens that these messages can have as a prompt of their own, without tools.

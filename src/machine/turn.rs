@@ -3,27 +3,30 @@
 use crate::checkpoint::{DelegateTo, Status};
 use crate::event::EventBody;
 use crate::machine::calls::Turn;
-use crate::machine::run::{Reaction, RunMachine};
+use crate::machine::data::RunData;
+use crate::machine::messages;
+use crate::machine::run::Reaction;
 use crate::machine::state::State;
 use crate::machine::transition::Action;
 use crate::tool::{ToolKind, ToolResult};
 
-impl RunMachine {
+impl RunData {
     pub(super) fn returned(&mut self, mut turn: Turn, result: &ToolResult) -> Reaction {
         turn.take(result.clone(), &mut self.ids);
         let action = if turn.has_open(ToolKind::Mcp) { Action::Wait } else { Action::Proceed };
-        Reaction { state: State::CallingMcpTools(turn), events: Vec::new(), save: false, action }
+        Reaction::call_tools(turn, Vec::new(), action)
     }
 
     pub(super) fn mcp_done(&mut self, turn: Turn) -> Reaction {
         if let Some(text) = turn.completion.clone().filter(|_| self.head.queued_messages.is_empty()) {
             let results = turn.answers();
-            let message = self.tool_message(&results);
-            self.step.tool_results = results;
+            let message = messages::tool_results(&results, &mut self.ids);
+            self.step.set_results(results);
             self.add_new(message);
-            let answer = self.expert_text_message(text.clone());
+            let answer = messages::expert_text(text.clone(), &mut self.ids);
             self.add_new(answer);
-            let (usage, spend) = (self.step.usage, self.step.spend);
+            let usage = self.step.usage();
+            let spend = self.step.spend();
             return self.stop(Status::Completed, |checkpoint, step| EventBody::CompleteRun {
                 checkpoint,
                 step,
@@ -70,23 +73,9 @@ impl RunMachine {
         })
     }
 
-    pub(super) fn cancel(&mut self, turn: &Turn) -> Reaction {
-        self.leave_open(turn);
-        self.stop(Status::StoppedByCancellation, |checkpoint, step| EventBody::StopRunByCancellation {
-            checkpoint,
-            step,
-        })
-    }
-
-    /// Puts an unfinished turn into the checkpoint.
-    pub(super) fn leave_open(&mut self, turn: &Turn) {
-        self.head.pending_tool_calls = turn.unanswered();
-        self.head.partial_tool_results = turn.answers();
-    }
-
     pub(super) fn resolve(&mut self, results: Vec<ToolResult>) -> Reaction {
-        let message = self.tool_message(&results);
-        self.step.tool_results = results;
+        let message = messages::tool_results(&results, &mut self.ids);
+        self.step.set_results(results);
         self.add_new(message.clone());
         Reaction::proceed(State::FinishingStep, vec![EventBody::FinishToolCall { new_messages: vec![message] }])
     }

@@ -1,0 +1,73 @@
+//! The data of a Run beside its state, which the handlers of the diagram's arrows work on.
+
+use crate::checkpoint::CheckpointHead;
+use crate::cost::Spend;
+use crate::event::EventCheckpoint;
+use crate::fact::{IdGenerator, RunParameters, Stamp};
+use crate::machine::account::RunAccount;
+use crate::machine::conversation::Conversation;
+use crate::machine::step::OpenStep;
+use crate::machine::token_bound::KnownPrompt;
+use crate::message::Message;
+
+/// What a Run's machine holds beside its state. Each part keeps its own fields to itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RunData {
+    pub head: CheckpointHead,
+    pub conversation: Conversation,
+    pub step: OpenStep,
+    pub parameters: RunParameters,
+    pub ids: IdGenerator,
+    pub account: RunAccount,
+    /// The size of the conversation, as the latest answer reported it.
+    pub measured: Option<KnownPrompt>,
+}
+
+impl RunData {
+    pub fn new(head: CheckpointHead, messages: Vec<Message>) -> Self {
+        Self {
+            head,
+            conversation: Conversation::new(messages),
+            step: OpenStep::default(),
+            parameters: RunParameters::default(),
+            ids: IdGenerator::new(Stamp { at: 0, seed: 0 }),
+            account: RunAccount::default(),
+            measured: None,
+        }
+    }
+
+    /// The present state, as events carry it.
+    pub fn checkpoint(&self) -> EventCheckpoint {
+        EventCheckpoint { head: Box::new(self.head.clone()), messages: self.conversation.messages().len() }
+    }
+
+    /// Begins the step of the head's number.
+    pub fn begin_step(&mut self) {
+        self.step = OpenStep::begin(self.head.step_number, self.ids.at());
+    }
+
+    /// Adds a message from outside.
+    pub fn add_input(&mut self, message: Message) {
+        self.step.add_input(message.clone());
+        self.conversation.push(message);
+    }
+
+    /// Adds a message that the step led to.
+    pub fn add_new(&mut self, message: Message) {
+        self.step.add_new(message.clone());
+        self.conversation.push(message);
+    }
+
+    /// Adds what a model call cost to the accounts of step, checkpoint and Run.
+    pub fn charge(&mut self, spend: Spend) {
+        self.account.add_spend(spend);
+        self.step.add_spend(spend);
+        self.head.spend = self.head.spend.plus(spend);
+    }
+
+    /// The request under way is given up; the provider may charge for it.
+    pub fn give_up(&mut self) {
+        self.account.break_off(Some(0));
+        self.charge(Spend::UNKNOWN);
+    }
+}
