@@ -3,7 +3,6 @@
 use crate::checkpoint::{CheckpointHead, Status};
 use crate::event::Event;
 use crate::fact::Fact;
-use crate::machine::run::RunMachine;
 use crate::message::Message;
 use crate::tool::ToolCall;
 
@@ -46,10 +45,10 @@ pub struct Save {
 }
 
 impl Save {
-    /// Its messages, out of those of the machine that asked for it.
-    pub fn messages_of<'a>(&self, machine: &'a RunMachine) -> &'a [Message] {
+    /// The checkpoint's messages, out of all those of the machine that asked for it.
+    pub fn messages_of<'a>(&self, history: &'a [Message]) -> &'a [Message] {
         // A history shrinks by a summary only, of which no checkpoint is due.
-        machine.messages().get(..self.messages).unwrap_or(machine.messages())
+        history.get(..self.messages).unwrap_or(history)
     }
 }
 

@@ -134,7 +134,7 @@ fn follow(
     for fact in facts {
         let mut seen = |_, save: Option<Save>, machine: &RunMachine| {
             if let Some(save) = save.filter(|save| save.head.id == *id) {
-                let messages = save.messages_of(machine).to_vec();
+                let messages = save.messages_of(machine.messages()).to_vec();
                 found = Some(Checkpoint { head: *save.head, messages });
             }
             found.is_some()

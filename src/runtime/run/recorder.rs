@@ -60,7 +60,8 @@ impl Recorder {
         let Some(save) = save else { return Ok(()) };
         self.settle()?;
         if save.head.status.is_terminal() {
-            let entry = self.run.write_checkpoint_final(&save.head, save.messages_of(machine), &self.setting)?;
+            let entry =
+                self.run.write_checkpoint_final(&save.head, save.messages_of(machine.messages()), &self.setting)?;
             self.newest = Some(entry.path);
         } else {
             self.owed = Some(save.clone());
