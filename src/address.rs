@@ -5,7 +5,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 // The parser that requests are sent with: what is judged here is what is connected to.
-use reqwest::Url;
+use url::Url;
 
 /// What kind of machine the host of a URL is, as far as its text tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

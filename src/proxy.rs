@@ -3,7 +3,8 @@
 use core::fmt;
 
 // The types that requests are sent with; nothing here connects.
-use reqwest::{NoProxy, Proxy, Url};
+use reqwest::{NoProxy, Proxy};
+use url::Url;
 
 use crate::environment::Environment;
 

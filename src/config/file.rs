@@ -232,7 +232,7 @@ fn reasoning_budget(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Re
 
 fn api_base_url(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<String> {
     let text = node.string(diagnostics)?;
-    let scheme = reqwest::Url::parse(text).ok().map(|url| url.scheme().to_owned());
+    let scheme = url::Url::parse(text).ok().map(|url| url.scheme().to_owned());
     match scheme.as_deref() {
         Some("https") => return Some(text.to_owned()),
         Some(_) => node.problem("perstackApiBaseUrl must use HTTPS", diagnostics),

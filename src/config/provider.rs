@@ -1,7 +1,7 @@
 //! The `[provider]` table: which provider, and how to reach it.
 
+use http::header::{HeaderName, HeaderValue};
 use indexmap::IndexMap;
-use reqwest::header::{HeaderName, HeaderValue};
 
 use super::reader::{Diagnostics, Node, Table};
 use crate::address::base_url_fault;
