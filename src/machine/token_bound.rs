@@ -1,15 +1,15 @@
-//! How many tokens a request may have, before it is sent: never fewer than the provider will count.
+//! A bound of the tokens that a request may have, before it is sent: never fewer than the provider will count.
 //!
-//! What an answer's usage told is taken as it is; only what came after it is estimated, by its bytes.
+//! What an answer's usage reported is taken as it is; only what came after it is counted here, by its bytes.
+
+use serde_json::{Map, Value};
 
 use crate::checkpoint::MeasuredTokens;
-use crate::content::{Content, ExpertPart, ResultPart};
+use crate::content::{Content, Thinking};
 use crate::message::Message;
+use crate::token_estimate::TokenWeights;
 use crate::tool::ToolSpec;
 
-/// Tokens around a message and around each of its parts: roles, separators, call ids. OpenAI's cookbook counts 3 to 4
-/// for a message; the rest is room for other providers.
-const FRAME: u64 = 16;
 /// Tokens that a provider adds when there are tools: its own instruction for them. Anthropic lists up to 530
 /// ("Tool use", pricing).
 const TOOLS_INSTRUCTION: u64 = 600;
@@ -61,7 +61,7 @@ pub(super) fn prompt_bound(known: Option<&KnownPrompt>, messages: &[Message], to
 
 /// The most tokens that these messages can have as a prompt of their own, without tools.
 pub fn messages_bound(messages: &[Message]) -> u64 {
-    messages.iter().map(message_tokens).fold(0, u64::saturating_add)
+    messages.iter().map(AtMost::message).fold(0, u64::saturating_add)
 }
 
 /// The most tokens that a text can be expected to have: digits may be a token each, of other text two bytes are one.
@@ -76,62 +76,49 @@ fn tools_tokens(tools: &[ToolSpec]) -> u64 {
     if tools.is_empty() {
         return 0;
     }
-    tools.iter().map(tool_tokens).fold(TOOLS_INSTRUCTION, u64::saturating_add)
+    tools.iter().map(AtMost::tool).fold(TOOLS_INSTRUCTION, u64::saturating_add)
 }
 
-fn tool_tokens(tool: &ToolSpec) -> u64 {
-    let schema = serde_json::to_string(&tool.input_schema).unwrap_or_default();
-    [&tool.name, tool.description.as_ref().unwrap_or(&String::new()), &schema]
-        .into_iter()
-        .map(|text| text_tokens(text))
-        .fold(FRAME, u64::saturating_add)
-}
+/// As many tokens as any provider counts.
+struct AtMost;
 
-fn message_tokens(message: &Message) -> u64 {
-    let parts: u64 = match message {
-        Message::InstructionMessage { contents, .. } | Message::UserMessage { contents, .. } => {
-            contents.iter().map(content_tokens).fold(0, u64::saturating_add)
-        }
-        Message::ExpertMessage { contents, .. } => contents.iter().map(expert_tokens).fold(0, u64::saturating_add),
-        Message::ToolMessage { contents, .. } => contents
-            .iter()
-            .map(|ResultPart::ToolResultPart { tool_call_id, contents, .. }| {
-                let parts = contents.iter().map(content_tokens).fold(0, u64::saturating_add);
-                FRAME.saturating_add(text_tokens(tool_call_id)).saturating_add(parts)
-            })
-            .fold(0, u64::saturating_add),
-    };
-    FRAME.saturating_add(parts)
-}
+impl TokenWeights for AtMost {
+    /// OpenAI's cookbook counts 3 to 4 for a message; the rest is room for other providers.
+    const FRAME: u64 = 16;
+    const RESULT_FRAME: u64 = 16;
 
-fn expert_tokens(part: &ExpertPart) -> u64 {
-    match part {
-        ExpertPart::TextPart { text, .. } => FRAME.saturating_add(text_tokens(text)),
-        ExpertPart::ThinkingPart { thinking, .. } => {
-            // With what a provider hides in it.
-            FRAME.saturating_add(text_tokens(&serde_json::to_string(thinking).unwrap_or_default()))
-        }
-        ExpertPart::OpaquePart { opaque, .. } => FRAME.saturating_add(text_tokens(&opaque.block.to_string())),
-        ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => FRAME
-            .saturating_add(text_tokens(tool_call_id))
-            .saturating_add(text_tokens(tool_name))
-            .saturating_add(text_tokens(&args.to_string())),
+    fn text(text: &str) -> u64 {
+        text_tokens(text)
     }
-}
 
-fn content_tokens(content: &Content) -> u64 {
-    let tokens = match content {
-        Content::TextPart { text, .. } => text_tokens(text),
-        Content::ImageUrlPart { .. } | Content::ImageInlinePart { .. } | Content::ImageBinaryPart { .. } => IMAGE,
-        Content::FileUrlPart { url, mime_type, .. } => file_tokens(mime_type, PDF_PAGE * PDF_PAGES, text_tokens(url)),
-        Content::FileInlinePart { encoded_data: data, mime_type, .. }
-        | Content::FileBinaryPart { data, mime_type, .. } => {
-            // A page has at least some bytes: a short file has few pages.
-            let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
-            file_tokens(mime_type, (PDF_PAGE * PDF_PAGES).min(bytes.saturating_add(PDF_PAGE)), bytes)
+    fn call_id(id: &str) -> u64 {
+        text_tokens(id)
+    }
+
+    /// With what a provider hides in it.
+    fn thinking(thinking: &Thinking) -> u64 {
+        text_tokens(&serde_json::to_string(thinking).unwrap_or_default())
+    }
+
+    fn file(content: &Content) -> u64 {
+        match content {
+            Content::TextPart { text, .. } => text_tokens(text),
+            Content::ImageUrlPart { .. } | Content::ImageInlinePart { .. } | Content::ImageBinaryPart { .. } => IMAGE,
+            Content::FileUrlPart { url, mime_type, .. } => {
+                file_tokens(mime_type, PDF_PAGE * PDF_PAGES, text_tokens(url))
+            }
+            Content::FileInlinePart { encoded_data: data, mime_type, .. }
+            | Content::FileBinaryPart { data, mime_type, .. } => {
+                // A page has at least some bytes: a short file has few pages.
+                let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                file_tokens(mime_type, (PDF_PAGE * PDF_PAGES).min(bytes.saturating_add(PDF_PAGE)), bytes)
+            }
         }
-    };
-    FRAME.saturating_add(tokens)
+    }
+
+    fn schema(schema: &Map<String, Value>) -> u64 {
+        text_tokens(&serde_json::to_string(schema).unwrap_or_default())
+    }
 }
 
 fn file_tokens(mime_type: &str, pdf: u64, other: u64) -> u64 {
@@ -158,15 +145,15 @@ mod tests {
     #[test]
     fn files_count_by_their_kind() {
         let file = |data: &str, mime_type: &str| {
-            content_tokens(&Content::FileInlinePart {
+            AtMost::content(&Content::FileInlinePart {
                 id: String::new(),
                 encoded_data: data.to_owned(),
                 mime_type: mime_type.to_owned(),
             })
         };
-        assert_eq!(file("aGk=", "image/png"), FRAME + IMAGE);
-        assert_eq!(file("aGk=", "application/pdf"), FRAME + PDF_PAGE + 4);
-        assert_eq!(file(&"a".repeat(10_000_000), "application/pdf"), FRAME + PDF_PAGE * PDF_PAGES);
-        assert_eq!(file("aGk=", "text/plain"), FRAME + 4);
+        assert_eq!(file("aGk=", "image/png"), AtMost::FRAME + IMAGE);
+        assert_eq!(file("aGk=", "application/pdf"), AtMost::FRAME + PDF_PAGE + 4);
+        assert_eq!(file(&"a".repeat(10_000_000), "application/pdf"), AtMost::FRAME + PDF_PAGE * PDF_PAGES);
+        assert_eq!(file("aGk=", "text/plain"), AtMost::FRAME + 4);
     }
 }
