@@ -16,7 +16,7 @@ pub(super) async fn passed(limit: Duration) {
     }
 }
 
-/// What `future` gives; `None` when `limit` has passed before.
+/// The output of `future`; `None` when `limit` passes first.
 pub(super) fn within<T>(limit: Duration, future: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
     // Boxed, or whoever waits would hold a large future twice.
     let future = Box::pin(future);

@@ -1,4 +1,6 @@
-//! Skills: what can be called. Interactive and delegate tools are declared only; a call of theirs stops the Run.
+//! [`Skill`]: a source of tools that can be called, in this process ([`base`]) or by an MCP server ([`mcp`]); and
+//! [`SkillSet`], all tools of one expert. A Run opens them by `runtime/tools` and calls them in `runtime/run`. Interactive
+//! and delegate tools are only declared here: the machine turns a call of one into a stop.
 
 use std::io;
 use std::path::PathBuf;

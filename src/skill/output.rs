@@ -18,10 +18,10 @@ mod folder;
 
 pub use folder::MAX_OUTPUT_FILE;
 
-/// Most bytes of a tool's text that reach the model when nobody says otherwise.
+/// Most bytes of a tool's text that reach the model unless configured otherwise.
 pub const DEFAULT_LIMIT: usize = DEFAULT_MAX_TOOL_OUTPUT;
 
-/// Where the model finds what was kept. No folder of this name exists; `readTextFile` knows it.
+/// The folder under which the model finds kept outputs. No folder of this name exists; `readTextFile` knows it.
 const SHELF: &str = "perstack-output/";
 
 /// Most characters of a tool's name that go into a file's name.
@@ -33,7 +33,7 @@ pub struct Outputs {
     limit: usize,
     /// The number of the next call.
     next: AtomicU32,
-    /// Whether the expert has a tool that reads what was kept.
+    /// Set when the expert has a tool that reads kept outputs.
     is_readable: AtomicBool,
     kept: OnceLock<Kept>,
 }
@@ -45,7 +45,7 @@ struct Kept {
 }
 
 impl Outputs {
-    /// Bounds to `limit` bytes (at least [`MIN_TOOL_OUTPUT`]) and keeps nothing until [`Outputs::keep_in`] says where.
+    /// Bounds to `limit` bytes (at least [`MIN_TOOL_OUTPUT`]) and keeps nothing until [`Outputs::keep_in`] names a folder.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit: limit.max(MIN_TOOL_OUTPUT),
@@ -56,8 +56,8 @@ impl Outputs {
     }
 
     /// From now on, what is cut is kept in `folder`, made on first use in the Run's folder; without what `redactor`
-    /// knows. What the Runs before this one kept in the folders `earlier`, the nearest first, stays readable. Said once;
-    /// later calls change nothing.
+    /// knows. What the Runs before this one kept in the folders `earlier`, the nearest first, stays readable. The first
+    /// call counts; later ones change nothing.
     pub fn keep_in(&self, folder: PathBuf, earlier: Vec<PathBuf>, redactor: Redactor) {
         let folder = Folder::new(folder, earlier);
         self.next.fetch_max(folder.highest_number().saturating_add(1), Ordering::Relaxed);
@@ -70,7 +70,7 @@ impl Outputs {
         self.limit
     }
 
-    /// Tells that the expert has a tool that reads what was kept.
+    /// Records that the expert has a tool that reads kept outputs.
     pub fn can_be_read(&self) {
         self.is_readable.store(true, Ordering::Relaxed);
     }
@@ -107,7 +107,7 @@ impl CallOutput {
     }
 
     /// Bounds `text` as [`bound`] does. What is cut is kept whole, in a file that the note names; where that cannot be,
-    /// the note says why and gives `hint`. `part` tells the texts of one call apart and may be empty. Waits for the disk.
+    /// the note gives the reason and `hint`. `part` distinguishes the texts of one call and may be empty. Waits for the disk.
     pub fn bound(&self, text: String, limit: usize, part: &str, hint: &str) -> String {
         if text.len() <= limit {
             return text;
@@ -138,7 +138,7 @@ impl CallOutput {
 }
 
 /// Bounds `text` to about `limit` bytes (a note of some 200 bytes comes on top): head and tail stay, cut between
-/// characters, with a note in between that tells how much was left out and, by `hint`, how to read it.
+/// characters, with a note in between that gives the size of the omitted part and, by `hint`, how to read it.
 ///
 /// The head gets two thirds: beginnings explain, ends conclude.
 pub fn bound(text: String, limit: usize, hint: &str) -> String {
@@ -211,8 +211,8 @@ mod tests {
         let outputs = kept(run.path(), &[]);
         assert_eq!(cut(&outputs, "echo", "short"), "short");
         assert!(!folder_of(run.path()).exists(), "made on first use");
-        let told = cut(&outputs, "../fly/tö", &lines(1000));
-        assert!(told.contains("all of it is in perstack-output/0002-___fly_t_.txt: read those lines"), "{told}");
+        let note = cut(&outputs, "../fly/tö", &lines(1000));
+        assert!(note.contains("all of it is in perstack-output/0002-___fly_t_.txt: read those lines"), "{note}");
         for path in ["perstack-output/0002-___fly_t_.txt", "./perstack-output/0002-___fly_t_.txt"] {
             assert_eq!(read(&outputs, path).unwrap().unwrap(), lines(1000));
         }
@@ -223,8 +223,8 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let outputs = kept(run.path(), &[]);
         let [first, second] = ["a", "b"].map(|tool| outputs.of_call(tool, &Redactor::default()));
-        let told = [second, first].map(|output| output.bound(lines(1000), 1_000, "stdout", ""));
-        assert!(told[0].contains("/0002-b-stdout.txt:") && told[1].contains("/0001-a-stdout.txt:"), "{told:?}");
+        let note = [second, first].map(|output| output.bound(lines(1000), 1_000, "stdout", ""));
+        assert!(note[0].contains("/0002-b-stdout.txt:") && note[1].contains("/0001-a-stdout.txt:"), "{note:?}");
     }
 
     #[test]
@@ -234,10 +234,10 @@ mod tests {
         let mut own = Redactor::default();
         own.add("of-the-server");
         let text = "sk-0123456789 of-the-server\n".repeat(100);
-        let told = outputs.of_call("t", &own).bound(text, 1_000, "", "");
+        let note = outputs.of_call("t", &own).bound(text, 1_000, "", "");
         let whole = read(&outputs, "perstack-output/0001-t.txt").unwrap().unwrap();
         assert_eq!(whole, "[redacted] [redacted]\n".repeat(100));
-        assert!(!told.contains("0123") && !told.contains("of-the"), "{told}");
+        assert!(!note.contains("0123") && !note.contains("of-the"), "{note}");
     }
 
     #[test]
@@ -282,11 +282,11 @@ mod tests {
     fn a_cut_that_cannot_be_kept_says_so() {
         let run = tempfile::tempdir().unwrap();
         let nowhere = kept(&run.path().join("missing"), &[]);
-        let told = cut(&nowhere, "a", &lines(1000));
-        assert!(told.contains("; ask for less; no file could be kept of it: "), "{told}");
+        let note = cut(&nowhere, "a", &lines(1000));
+        assert!(note.contains("; ask for less; no file could be kept of it: "), "{note}");
         let unkept = Outputs::new(1_000);
-        let told = cut(&unkept, "a", &lines(1000));
-        assert!(told.contains("; ask for less ...]"), "{told}");
+        let note = cut(&unkept, "a", &lines(1000));
+        assert!(note.contains("; ask for less ...]"), "{note}");
         assert!(unkept.open("perstack-output/0001-a.txt").is_none());
     }
 
@@ -295,8 +295,8 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let outputs = Outputs::new(1_000);
         outputs.keep_in(folder_of(run.path()), Vec::new(), Redactor::default());
-        let told = cut(&outputs, "a", &lines(1000));
-        assert!(told.contains("; ask for less; all of it is kept with the run as outputs/0001-a.txt"), "{told}");
+        let note = cut(&outputs, "a", &lines(1000));
+        assert!(note.contains("; ask for less; all of it is kept with the run as outputs/0001-a.txt"), "{note}");
     }
 
     proptest! {

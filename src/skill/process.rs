@@ -46,7 +46,7 @@ pub fn child_environment(
     safe.chain(added).collect()
 }
 
-/// Where a child starts.
+/// The directory that a child starts in.
 #[derive(Debug)]
 pub enum Cwd {
     /// By path.
@@ -55,16 +55,16 @@ pub enum Cwd {
     Handle(fs::File),
 }
 
-/// What a child reads.
+/// The standard input of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChildInput {
     /// Nothing.
     Null,
-    /// What is written to [`Child::stdin`].
+    /// The bytes written to [`Child::stdin`].
     Piped,
 }
 
-/// What to start.
+/// A child to be started.
 #[derive(Debug)]
 pub struct ChildSpec {
     /// A path, or a name to be looked up in the `PATH` of `env`.
@@ -91,7 +91,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Waits for the leader to end, kills what is left of its group, and tells how the leader ended. May be dropped
+    /// Waits for the leader to end, kills what is left of its group, and returns how the leader ended. May be dropped
     /// and called again.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.ended().await?;
@@ -300,7 +300,7 @@ mod watcher {
 
         use super::*;
 
-        /// Whether the process is gone or a zombie.
+        /// Returns true when the process is gone or a zombie.
         fn has_ended(pid: i32) -> bool {
             match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
                 Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),

@@ -15,7 +15,7 @@ pub struct SkillSet {
     longest_name: Option<usize>,
 }
 
-/// Where tools come from.
+/// A source of tools.
 #[derive(Clone)]
 enum Source {
     Skill(Arc<dyn Skill>),
@@ -51,7 +51,7 @@ impl SkillSet {
         too_long.iter().map(|tool| too_long_name(tool, longest)).collect()
     }
 
-    /// Takes up what the skills offer now. Returns a warning for each tool whose name is taken, or `None` when nothing
+    /// Reads the skills' tools anew. Returns a warning for each tool whose name is taken, or `None` when nothing
     /// has changed.
     pub fn refresh(&mut self) -> Option<Vec<String>> {
         let (mut tools, mut warnings) = (Vec::new(), Vec::new());
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_tools_with_one_name_the_first_counts_and_the_second_is_told() {
+    fn of_two_tools_with_one_name_the_first_counts_and_the_second_is_reported() {
         let mut set = SkillSet::default();
         assert_eq!(set.declare(vec![tool("a", "x"), tool("a", "y")]), Vec::<String>::new());
         assert_eq!(

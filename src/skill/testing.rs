@@ -10,7 +10,7 @@ use super::Skill;
 use crate::future::BoxFuture;
 use crate::tool::{ToolCall, ToolHints, ToolKind, ToolResult, ToolSpec};
 
-/// Answers no call, hears no cancellation, and does not close.
+/// Answers no call, ignores cancellation, and does not close.
 pub struct Deaf;
 
 impl Skill for Deaf {

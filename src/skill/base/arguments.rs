@@ -5,12 +5,12 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// Reads `args` as the schema says.
+/// Reads `args` by the schema.
 ///
 /// `null` for a field that may be left out counts as left out; fields that the schema does not name are ignored.
 ///
 /// # Errors
-/// The first field that is not as the schema says, with what was expected and what came.
+/// The first field that does not fit the schema, with the expected and the received type.
 pub(super) fn read<T: DeserializeOwned>(schema: &Map<String, Value>, args: &Map<String, Value>) -> Result<T, String> {
     let properties = schema.get("properties").and_then(Value::as_object);
     for (field, expected) in properties.into_iter().flatten() {

@@ -27,7 +27,7 @@ pub(super) fn open(place: &WorkspacePath, path: &str) -> Result<File, FileFailur
     Ok(file)
 }
 
-/// Reads `file` to its end, or tells its size (so far as known) when that is more than `limit` bytes.
+/// Reads `file` to its end, or returns its size (so far as known) when that is more than `limit` bytes.
 pub(super) fn read(file: &File, path: &str, limit: u64) -> Result<Result<Vec<u8>, u64>, FileFailure> {
     let size = file.metadata().map_err(FileFailure::io("look at", path))?.len();
     if size > limit {
@@ -73,7 +73,7 @@ pub(super) fn append(place: &WorkspacePath, path: &str, bytes: &[u8]) -> Result<
     file.write_all(bytes).map_err(FileFailure::io("write", path))
 }
 
-/// What was looked at before opening may have been exchanged since.
+/// Checks the open file itself: the one that was looked at before opening may have been exchanged since.
 fn confirm_regular(file: &File, path: &str) -> Result<(), FileFailure> {
     let metadata = file.metadata().map_err(FileFailure::io("look at", path))?;
     if metadata.is_file() { Ok(()) } else { Err(FileFailure::NotRegular(path.to_owned())) }
@@ -95,7 +95,7 @@ fn write_beside(place: &WorkspacePath, bytes: &[u8]) -> io::Result<()> {
     let written =
         fill(file, permissions, bytes).and_then(|()| place.folder().rename(&name, place.folder(), place.name()));
     if written.is_err() {
-        // The first failure is the one to tell.
+        // The first failure is the one to report.
         let _ = place.folder().remove_file(&name);
     }
     written

@@ -1,4 +1,4 @@
-//! What is told of files: times, sizes, types, in the original's forms.
+//! The description of files in results: times, sizes, types, in the original's forms.
 
 use std::ffi::OsStr;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::Path;
 use cap_std::fs::Metadata;
 use cap_std::time::SystemTime;
 
-/// What a file of an unknown extension is.
+/// The type of a file with an unknown extension.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 /// `2026-02-16T09:30:00.000Z`; the epoch where the file system keeps no such time.

@@ -21,7 +21,7 @@ use crate::skill::limit;
 use crate::skill::output::{CallOutput, bound};
 use crate::skill::process::{Child, ChildInput, ChildSpec, Cwd, child_environment, spawn};
 
-/// How long a program may run when the call does not say, in milliseconds (the original's).
+/// How long a program may run when the call gives no `timeout`, in milliseconds (the original's).
 pub(super) const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 
 /// The longest time a call may ask for, in milliseconds: a day, so that nothing hangs for ever.
@@ -93,7 +93,7 @@ pub(super) async fn run(
         };
         let status = match end {
             End::Exited => child.wait().await,
-            // Reading goes on meanwhile: a program that tidies up may have something to say.
+            // Reading goes on meanwhile: a program that tidies up may still print.
             _ if is_drained || matches!(end, End::TooMuch(_)) => child.terminate(GRACE).await,
             _ => {
                 let (status, _) = tokio::join!(child.terminate(GRACE), timeout(GRACE + PIPE_GRACE, drained.as_mut()));
@@ -104,14 +104,14 @@ pub(super) async fn run(
     };
     // Long output goes to the disk, which is waited for off the runtime's threads.
     let streams = [stdout.whole(), stderr.whole()];
-    let tell = move || told(&args, limit, (end, status), streams, &output);
-    tokio::task::spawn_blocking(tell)
+    let report_end = move || answer(&args, limit, (end, status), streams, &output);
+    tokio::task::spawn_blocking(report_end)
         .await
         .unwrap_or_else(|source| Err(json!({ "error": FileFailure::Ended { source }.message() })))
 }
 
 /// The answer, from how the program ended and what it wrote to stdout and stderr.
-fn told(
+fn answer(
     args: &Exec,
     limit: u64,
     end: (End, std::io::Result<ExitStatus>),
@@ -126,7 +126,7 @@ fn told(
             return Ok(json!({ "output": joined(args, stdout, &stderr, output) }));
         }
         (End::Exited, Ok(status)) => {
-            // Told twice, as the original did; kept once.
+            // Returned twice, as the original did; kept once.
             let stderr = part(true, stderr, "stderr");
             return Err(report(
                 args,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A failure, for the model to see. Paths are as the model gave them, unless they say otherwise.
+/// A failure, for the model to see. Paths are as the model gave them, unless the text gives an absolute one.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileFailure {
     #[error("Access denied - perstack directory is not allowed")]

@@ -1,4 +1,4 @@
-//! Files whatever their content: move, delete, tell about.
+//! Files whatever their content: move, delete, describe.
 
 use std::io;
 

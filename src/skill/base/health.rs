@@ -1,4 +1,4 @@
-//! `healthCheck`: whether the tools work.
+//! `healthCheck`: the state of the tools.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::workspace::Workspace;
 
-/// Tells the workspace, the time since `opened`, and where the system tells it, the process's memory.
+/// Returns the workspace, the time since `opened`, and where the system reports it, the process's memory.
 pub(super) fn check(workspace: &Workspace, opened: Instant) -> Value {
     let mut report = json!({
         "status": "ok",

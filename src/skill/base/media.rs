@@ -81,7 +81,7 @@ fn image_type(path: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether the first bytes are those of the type: providers refuse a whole request for one mislabelled image.
+/// Returns true when the first bytes are those of the type: providers refuse a whole request for one mislabelled image.
 fn is_image_of(mime_type: &str, bytes: &[u8]) -> bool {
     match mime_type {
         "image/png" => bytes.starts_with(b"\x89PNG\r\n\x1a\n"),

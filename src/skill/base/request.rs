@@ -10,7 +10,7 @@ use crate::content::Content;
 use crate::skill::output::Outputs;
 use crate::tool::ToolSpec;
 
-/// What to do, by how it is done.
+/// A call of a base tool, by the way it is carried out.
 pub(super) enum BaseRequest {
     Exec(Exec),
     HealthCheck,
@@ -64,7 +64,7 @@ impl BaseRequest {
 impl FileRequest {
     /// Does it, waiting for the disk.
     pub(super) fn perform(&self, workspace: &Workspace, outputs: &Outputs) -> Result<Content, FileFailure> {
-        let told = match self {
+        let report = match self {
             Self::ReadImage(args) => return media::read_image(workspace, args),
             Self::ReadPdf(args) => return media::read_pdf(workspace, args),
             Self::ReadText(args) => text::read(workspace, outputs, args),
@@ -78,6 +78,6 @@ impl FileRequest {
             Self::CreateDirectory(args) => directories::create(workspace, args),
             Self::DeleteDirectory(args) => directories::delete(workspace, args),
         }?;
-        Ok(Content::text(told.to_string()))
+        Ok(Content::text(report.to_string()))
     }
 }

@@ -177,7 +177,7 @@ fn tools_are_picked_and_every_schema_is_an_object() {
 }
 
 #[tokio::test]
-async fn health_is_told() {
+async fn health_is_reported() {
     let world = World::new();
     let health = world.ok("healthCheck", json!({})).await;
     assert_eq!(health["status"], "ok");

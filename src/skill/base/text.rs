@@ -88,7 +88,7 @@ pub(super) fn edit(workspace: &Workspace, args: &EditArgs) -> Result<Value, File
     Ok(json!({ "path": args.path, "newText": echo(&args.new_text), "oldText": echo(&args.old_text) }))
 }
 
-/// What the model wrote, told back to it.
+/// The model's own text, returned to it, bounded.
 fn echo(text: &str) -> String {
     bound(text.to_owned(), DEFAULT_LIMIT, "taken whole")
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::exec::{DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS};
 use crate::tool::{ToolHints, ToolKind, ToolSpec};
 
-/// What all schemas are written in.
+/// The draft of JSON Schema that all schemas are written in.
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 
 const READS: ToolHints = ToolHints { read_only: true, idempotent: true, destructive: false, open_world: false };

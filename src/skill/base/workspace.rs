@@ -28,11 +28,11 @@ pub(super) struct Workspace {
     real: PathBuf,
     /// Its path as it was given: absolute paths may begin with this one too.
     given: PathBuf,
-    /// What `~` stands for.
+    /// The directory that `~` means.
     home: Option<PathBuf>,
 }
 
-/// What to do with a link that a path ends in.
+/// The treatment of a link that a path ends in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LastLink {
     /// Go on to where it leads.
@@ -80,12 +80,12 @@ impl Workspace {
             path,
             protected,
             inner: Vec::new(),
-            ahead: Vec::new(),
+            remaining: Vec::new(),
             links: 0,
             at_last: false,
             last_is_link: false,
         };
-        walk.push_ahead(&relative);
+        walk.push_names(&relative);
         walk.run(last)
     }
 
@@ -125,7 +125,7 @@ fn without_dots(path: &Path) -> PathBuf {
     clean
 }
 
-/// Whether `name`, directly in the workspace, is the runner's own directory.
+/// Returns true when `name`, directly in the workspace, is the runner's own directory.
 pub(super) fn is_protected(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     // Windows takes `perstack.` and `perstack::$DATA` for the same name.
@@ -152,19 +152,19 @@ struct Walk<'a> {
     protected: Option<Metadata>,
     /// The directories gone into, with their names.
     inner: Vec<(OsString, Dir)>,
-    /// The names still to go, the next one last.
-    ahead: Vec<OsString>,
+    /// The names still to be walked, the next one last.
+    remaining: Vec<OsString>,
     links: usize,
-    /// Whether the path's own last name has been met: from there on, all names are a link's.
+    /// Set once the path's own last name has been met: from there on, all names are a link's.
     at_last: bool,
-    /// Whether that name is a link that has been followed.
+    /// Set when that name is a link that has been followed.
     last_is_link: bool,
 }
 
 impl Walk<'_> {
     fn run(mut self, last: LastLink) -> Result<WorkspacePath, FileFailure> {
-        while let Some(name) = self.ahead.pop() {
-            let is_last = self.ahead.is_empty();
+        while let Some(name) = self.remaining.pop() {
+            let is_last = self.remaining.is_empty();
             let is_own_last = is_last && !self.at_last;
             self.at_last |= is_last;
             if name == ".." {
@@ -202,7 +202,7 @@ impl Walk<'_> {
             }
             self.enter(name)?;
         }
-        self.standing_here()
+        self.current_folder()
     }
 
     fn folder(&self) -> &Dir {
@@ -213,13 +213,13 @@ impl Walk<'_> {
         self.inner.iter().map(|(name, _)| name).collect()
     }
 
-    fn push_ahead(&mut self, path: &Path) {
+    fn push_names(&mut self, path: &Path) {
         let names: Vec<OsString> = path
             .components()
             .filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir))
             .map(|component| component.as_os_str().to_owned())
             .collect();
-        self.ahead.extend(names.into_iter().rev());
+        self.remaining.extend(names.into_iter().rev());
     }
 
     /// Goes into a directory that is no link; should it have become one since, opening fails.
@@ -245,9 +245,9 @@ impl Walk<'_> {
             let Some(relative) = self.workspace.strip(&target) else { return Err(self.escape()) };
             let relative = relative.to_owned();
             self.inner.clear();
-            self.push_ahead(&relative);
+            self.push_names(&relative);
         } else {
-            self.push_ahead(&target);
+            self.push_names(&target);
         }
         Ok(())
     }
@@ -262,12 +262,12 @@ impl Walk<'_> {
         let mut parent = self.workspace.real.join(self.relative());
         parent.push(name);
         // All names but the last: the directory that should hold what the path names.
-        parent.extend(self.ahead.iter().skip(1).rev());
+        parent.extend(self.remaining.iter().skip(1).rev());
         FileFailure::NoParent(parent)
     }
 
-    /// The path ended in `.` or `..` of a link: the place is the directory that the walk stands in.
-    fn standing_here(mut self) -> Result<WorkspacePath, FileFailure> {
+    /// The path ended in `.` or `..` of a link: the place is the directory that the walk has reached.
+    fn current_folder(mut self) -> Result<WorkspacePath, FileFailure> {
         let name = self.inner.pop().map_or_else(|| OsString::from("."), |(name, _)| name);
         let metadata = self.folder().symlink_metadata(&name).map_err(FileFailure::io("look at", self.path))?;
         self.place(name, Some(metadata))
@@ -309,17 +309,17 @@ impl WorkspacePath {
         self.absolute.parent().map_or_else(|| self.absolute.clone(), Path::to_owned)
     }
 
-    /// What was there when the path was walked.
+    /// The metadata of the entry that was there when the path was walked.
     pub(super) fn metadata(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
     }
 
-    /// Whether the path's last name is a link that was followed.
+    /// Returns true when the path's last name is a link that was followed.
     pub(super) fn is_through_link(&self) -> bool {
         self.through_link
     }
 
-    /// Whether it is the workspace itself.
+    /// Returns true for the workspace itself.
     pub(super) fn is_workspace(&self) -> bool {
         self.relative.as_os_str().is_empty()
     }
@@ -337,7 +337,7 @@ impl WorkspacePath {
     }
 }
 
-/// Whether the file's owner may write to it.
+/// Returns true when the file's owner may write to it.
 pub(super) fn is_writable(metadata: &Metadata) -> bool {
     #[cfg(unix)]
     {

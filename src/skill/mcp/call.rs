@@ -68,6 +68,7 @@ impl McpSkill {
                     }
                 },
             };
+            // Only after the connection is back: the model learns in the same answer that the skill works again.
             if let Some(lost) = &lost
                 && !self.is_repeatable(&call.tool_name)
             {
@@ -76,6 +77,7 @@ impl McpSkill {
                      you call it again"
                 ));
             }
+            // Judged once the server runs, since a lazy start is what finds the differences.
             if let Some(refusal) = self.refusal(&call.tool_name) {
                 return failed(&refusal.to_string());
             }

@@ -1,4 +1,5 @@
-//! What a server may ask of us, and what it may tell us: its log, its progress, changes of its tools.
+//! [`Client`]: our side of a connection. It answers a server's requests and takes its notifications: log lines, progress,
+//! changes of its tools. The answers come from `server_requests.rs`.
 #![expect(deprecated, reason = "roots and log messages, which servers of the session-based revisions use")]
 
 use std::collections::HashMap;
@@ -19,18 +20,18 @@ use tokio::time::Instant;
 use super::notice::{Reporter, SkillNotice};
 use super::server_requests::Replies;
 
-/// The version this client tells servers (the original's).
+/// The version this client sends to servers (the original's).
 const CLIENT_VERSION: &str = "1.0.0";
 
-/// Between two tellings of one call's progress: as often as a person can read it.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+/// The time between two notices of one call's progress: as often as a person can read it.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 
-/// Which revisions of the protocol are spoken.
+/// The revisions of the protocol in use, by how requests are tied together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Era {
     /// Up to 2025-11-25: a session begins with `initialize`.
     Sessions,
-    /// From 2026-07-28: every request stands by itself.
+    /// From 2026-07-28: every request is complete by itself.
     Stateless,
 }
 
@@ -63,17 +64,17 @@ impl Client {
         self
     }
 
-    /// What its server is answered.
+    /// The answers to its server's requests.
     pub(super) fn replies(&self) -> Arc<Replies> {
         Arc::clone(&self.replies)
     }
 
-    /// Where the progress of calls is told.
+    /// The table of calls whose progress is awaited.
     pub(super) fn progress(&self) -> Arc<ProgressTable> {
         Arc::clone(&self.progress)
     }
 
-    /// Told when the server says that its tools have changed.
+    /// Notified when the server reports that its tools have changed.
     pub(super) fn tools_changed(&self) -> Arc<Notify> {
         Arc::clone(&self.tools_changed)
     }
@@ -94,7 +95,7 @@ impl ClientHandler for Client {
 
     async fn on_progress(&self, progress: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
         let Some(tool) = self.progress.made(&progress.progress_token) else { return };
-        self.reporter.tell(SkillNotice::Progress {
+        self.reporter.send(SkillNotice::Progress {
             tool,
             progress: progress.progress,
             total: progress.total,
@@ -123,7 +124,7 @@ impl ClientHandler for Client {
     }
 }
 
-/// Who waits for progress of which call.
+/// The calls whose progress is awaited, by token.
 #[derive(Default)]
 pub(super) struct ProgressTable(Mutex<HashMap<ProgressToken, Awaited>>);
 
@@ -131,8 +132,8 @@ pub(super) struct ProgressTable(Mutex<HashMap<ProgressToken, Awaited>>);
 struct Awaited {
     tool: String,
     made: Arc<Notify>,
-    /// When its progress was last told.
-    told: Option<Instant>,
+    /// When its progress was last reported.
+    reported: Option<Instant>,
 }
 
 /// One call's progress, until dropped.
@@ -146,21 +147,21 @@ impl ProgressTable {
     /// Watches the call that has this token.
     pub(super) fn watch(self: &Arc<Self>, token: ProgressToken, tool: &str) -> Watched {
         let made = Arc::new(Notify::new());
-        let awaited = Awaited { tool: tool.to_owned(), made: Arc::clone(&made), told: None };
+        let awaited = Awaited { tool: tool.to_owned(), made: Arc::clone(&made), reported: None };
         self.calls().insert(token.clone(), awaited);
         Watched { token, made, progress: Arc::clone(self) }
     }
 
-    /// Wakes who waits for the call; its tool, when it is time to tell of it again.
+    /// Wakes the waiter of the call; returns its tool when it is time for another notice.
     fn made(&self, token: &ProgressToken) -> Option<String> {
         let mut calls = self.calls();
         let awaited = calls.get_mut(token)?;
         awaited.made.notify_one();
         let now = Instant::now();
-        if awaited.told.is_some_and(|told| now.duration_since(told) < TELL_EVERY) {
+        if awaited.reported.is_some_and(|reported| now.duration_since(reported) < REPORT_EVERY) {
             return None;
         }
-        awaited.told = Some(now);
+        awaited.reported = Some(now);
         Some(awaited.tool.clone())
     }
 

@@ -1,6 +1,6 @@
-//! From a declared server to an open connection: started or reached, greeted in the way that it speaks, its tools listed.
+//! The steps from a declared server to an open connection: started or reached, greeted in its mode, its tools listed.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rmcp::model::ProtocolVersion;
@@ -19,7 +19,7 @@ use super::{DEFAULT_START_TIMEOUT, LiveConnection, McpError, McpSkill, Origin, S
 use crate::event::ServerInfo;
 use crate::skill::{SkillError, limit};
 
-/// How a server is spoken to.
+/// The mode of a connection to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionMode {
     /// In a session; remote ones over Streamable HTTP.
@@ -31,7 +31,7 @@ pub(super) enum SessionMode {
 }
 
 impl SessionMode {
-    /// What a lock has of it; none when it does not say, or names a revision that is not spoken here.
+    /// The mode that a lock implies; none when it names no revision, or one that is not supported here.
     pub(super) fn on_record(locked: &Locked, origin: &Origin) -> Option<Self> {
         let revision = revision(locked)?;
         Some(match origin {
@@ -43,45 +43,58 @@ impl SessionMode {
     }
 }
 
-/// The revision that a lock has, among those that are spoken here.
+/// The revision that a lock names, if it is supported here.
 fn revision(locked: &Locked) -> Option<ProtocolVersion> {
     let name = locked.protocol.as_deref()?;
     ProtocolVersion::KNOWN_VERSIONS.iter().find(|known| known.as_str() == name).cloned()
 }
 
 impl McpSkill {
-    /// The connection; a new one when there is none that works. Who asks while a start is under way shares its outcome.
+    /// The connection; a new one when there is none that works. Callers that wait for a start share its outcome.
     pub(super) async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, McpError> {
-        let failed_before = self.failed.read().unwrap_or_else(PoisonError::into_inner).0;
-        let mut live = self.live.lock().await;
+        // Counted before the wait: a start that failed meanwhile is this call's failure too, or twenty waiting calls would
+        // start a broken server twenty times, one after the other.
+        let failed_before = self.state().failed_starts;
+        let _gate = self.start_gate.lock().await;
         if self.closing.is_cancelled() {
             return Err(McpError::Closed { skill: self.common.name.clone() });
         }
-        if let Some(live) = &*live
-            && !live.connection.is_over()
-        {
-            return Ok(Arc::clone(&live.connection));
-        }
-        if let Some(gone) = live.take() {
-            gone.connection.close().await;
-            self.reporter.tell(SkillNotice::Disconnected);
-        }
-        if let (failures, Some(error)) = &*self.failed.read().unwrap_or_else(PoisonError::into_inner)
-            && *failures != failed_before
-        {
-            return Err(error.clone());
-        }
-        let connection = match self.open_in_time().await {
-            Ok(connection) => Arc::new(connection),
-            Err(error) => {
-                let mut failed = self.failed.write().unwrap_or_else(PoisonError::into_inner);
-                *failed = (failed.0.wrapping_add(1), Some(error.clone()));
-                return Err(error);
+        let lost = {
+            let mut state = self.state();
+            if let Some(live) = &state.live
+                && !live.connection.is_over()
+            {
+                return Ok(Arc::clone(&live.connection));
             }
+            state.live.take()
         };
-        let follower = tokio::spawn(follow(Arc::downgrade(self), Arc::downgrade(&connection))).abort_handle();
-        *live = Some(LiveConnection { connection: Arc::clone(&connection), follower });
-        Ok(connection)
+        if let Some(lost) = lost {
+            lost.connection.close().await;
+            self.reporter.send(SkillNotice::Disconnected);
+        }
+        {
+            let state = self.state();
+            if let Some(error) = &state.last_failure
+                && state.failed_starts != failed_before
+            {
+                return Err(error.clone());
+            }
+        }
+        let opened = self.open_in_time().await;
+        let mut state = self.state();
+        match opened {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                let follower = tokio::spawn(follow(Arc::downgrade(self), Arc::downgrade(&connection))).abort_handle();
+                state.live = Some(LiveConnection { connection: Arc::clone(&connection), follower });
+                Ok(connection)
+            }
+            Err(error) => {
+                state.failed_starts = state.failed_starts.wrapping_add(1);
+                state.last_failure = Some(error.clone());
+                Err(error)
+            }
+        }
     }
 
     /// Connects and lists the tools within the skill's time, unless it is closed meanwhile.
@@ -94,7 +107,7 @@ impl McpSkill {
                 Err(McpError::TimedOut {
                     skill: self.common.name.clone(),
                     seconds: limit.as_secs_f64(),
-                    stderr: self.reporter.last_words(),
+                    stderr: self.reporter.last_lines(),
                 })
             }),
         }
@@ -105,11 +118,11 @@ impl McpSkill {
         let failed = |why: String| McpError::NotStarted {
             skill: self.common.name.clone(),
             why: self.reporter.fit(&why),
-            stderr: self.reporter.last_words(),
+            stderr: self.reporter.last_lines(),
         };
         let (connection, mode, spawn) = match &self.origin {
             Origin::Local(launch) => self.open_local(launch, limit).await?,
-            // Boxed: with what fetches tokens it is larger than all else here together.
+            // Boxed: with the parts that fetch tokens, this future is larger than all others here together.
             Origin::Remote(remote) => match Box::pin(self.open_remote(remote, limit)).await {
                 Ok((connection, mode)) => (connection, mode, Duration::ZERO),
                 Err(ConnectionFailure::Unauthorized { status, scope }) => {
@@ -121,16 +134,17 @@ impl McpSkill {
                 Err(failure) => return Err(failed(failure.text())),
             },
         };
-        *self.mode.write().unwrap_or_else(PoisonError::into_inner) = Some(mode);
+        // Remembered before the tools are listed: the greeting was accepted, whatever becomes of the list.
+        self.state().mode = Some(mode);
         let began = Instant::now();
         if let Err(fault) = self.list(&connection, limit).await {
             connection.close().await;
             return Err(failed(format!("its tools cannot be listed: {}", self.words(&fault))));
         }
         if let Some(locked) = &self.locked {
-            let live = self.tools.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let live = self.state().tools.clone();
             match locked.check(&self.common.name, connection.protocol().as_deref(), &live, &self.reporter) {
-                Ok(drift) => *self.drift.write().unwrap_or_else(PoisonError::into_inner) = drift,
+                Ok(drift) => self.state().drift = drift,
                 Err(drift) => {
                     connection.close().await;
                     return Err(drift);
@@ -138,7 +152,7 @@ impl McpSkill {
             }
         }
         let timings = Timings { spawn, handshake: connection.handshake, discovery: began.elapsed() };
-        self.reporter.tell(SkillNotice::Connected { server: self.server_info(&connection), timings });
+        self.reporter.send(SkillNotice::Connected { server: self.server_info(&connection), timings });
         Ok(connection)
     }
 
@@ -168,14 +182,14 @@ impl McpSkill {
                 Err(failure) => failure,
             };
             let is_refused = matches!(failure, ConnectionFailure::Refused(_));
-            // The first failure tells more of a server that speaks neither.
+            // For a server that understands neither greeting, the first failure explains more.
             let why = first.unwrap_or_else(|| failure.text());
             // Servers of sessions refuse another greeting, or end.
             if is_last || !(is_refused || is_stateless) {
                 return Err(McpError::NotStarted {
                     skill: self.common.name.clone(),
                     why: self.reporter.fit(&why),
-                    stderr: self.reporter.last_words(),
+                    stderr: self.reporter.last_lines(),
                 });
             }
             first = Some(why);
@@ -189,7 +203,7 @@ impl McpSkill {
         launch: &Launch,
         era: Era,
     ) -> Result<(impl Future<Output = Result<Connection, ConnectionFailure>>, Duration), McpError> {
-        self.reporter.tell(SkillNotice::Starting { command: launch.command.clone(), args: launch.args.clone() });
+        self.reporter.send(SkillNotice::Starting { command: launch.command.clone(), args: launch.args.clone() });
         let began = Instant::now();
         let health = Arc::new(Health::default());
         let started = Server::start(launch, Arc::clone(&self.reporter), Arc::clone(&health)).await;
@@ -207,8 +221,9 @@ impl McpSkill {
         remote: &Remote,
         limit: Duration,
     ) -> Result<(Connection, SessionMode), ConnectionFailure> {
+        // Judged at every start, not only when the skill was made: the name may lead elsewhere by now.
         remote.check().await.map_err(ConnectionFailure::Broken)?;
-        // What is not spoken any more may be left unanswered; most of the time is left for the rest.
+        // A server that gave up the recorded mode may leave the greeting unanswered; most of the time is kept for the rest.
         match self.mode() {
             Some(SessionMode::Stateless) => {
                 match limit::within(limit / 3, self.over_http(remote, Era::Stateless)).await {
@@ -244,7 +259,7 @@ impl McpSkill {
             ConnectionFailure::Unauthorized { .. } => failure,
             other => {
                 let why = other.text();
-                let both = format!("its endpoint speaks neither Streamable HTTP ({first}) nor HTTP with SSE ({why})");
+                let both = format!("its endpoint answers neither Streamable HTTP ({first}) nor HTTP with SSE ({why})");
                 ConnectionFailure::Broken(both)
             }
         })?;
@@ -262,7 +277,7 @@ impl McpSkill {
     }
 
     fn mode(&self) -> Option<SessionMode> {
-        *self.mode.read().unwrap_or_else(PoisonError::into_inner)
+        self.state().mode
     }
 
     /// Our side, asking for the revision that is locked where a session is begun.
@@ -275,7 +290,7 @@ impl McpSkill {
         }
     }
 
-    /// Who the server says it is, fit to be shown.
+    /// The server's own name and version, fit to be shown.
     fn server_info(&self, connection: &Connection) -> Option<ServerInfo> {
         let ServerInfo { name, version } = connection.server_info()?;
         Some(ServerInfo { name: self.reporter.fit(&name), version: self.reporter.fit(&version) })

@@ -79,7 +79,7 @@ pub(super) enum CallFailure {
 pub(super) enum ConnectionFailure {
     /// The server answered with an error, as one of another era does.
     Refused(ErrorData),
-    /// Over HTTP: the server lets nobody in, or not with this token; with the scope that it asks for, if it says one.
+    /// Over HTTP: the server lets nobody in, or not with this token; with the scope that it asks for, if it names one.
     Unauthorized { status: u16, scope: Option<String> },
     /// Over HTTP: the server's answer is not that of a Streamable HTTP endpoint.
     OtherTransport(String),
@@ -142,7 +142,7 @@ impl Connection {
         {
             let version = info.protocol_version.as_str();
             return Err(ConnectionFailure::Broken(format!(
-                "its server speaks an unknown revision of the protocol: {version}"
+                "its server uses an unknown revision of the protocol: {version}"
             )));
         }
         Ok(Self {
@@ -159,7 +159,7 @@ impl Connection {
         })
     }
 
-    /// Who the server says it is.
+    /// The server's own name and version.
     pub(super) fn server_info(&self) -> Option<ServerInfo> {
         let info = self.peer.peer_info()?;
         let server = info.server_info.as_ref()?;
@@ -171,12 +171,12 @@ impl Connection {
         Some(self.peer.peer_info()?.protocol_version.as_str().to_owned())
     }
 
-    /// Whether nothing can be asked any more.
+    /// Returns true when no request can be made any more.
     pub(super) fn is_over(&self) -> bool {
         self.peer.is_transport_closed() || self.health.is_over()
     }
 
-    /// Waits until the server says that its tools have changed; for ever when it cannot say so.
+    /// Waits until the server reports that its tools have changed; for ever when it cannot report that.
     pub(super) async fn tools_changed(&self) {
         let listens = self.era == Era::Stateless
             && self.peer.peer_info().is_some_and(|info| {
@@ -214,12 +214,12 @@ impl Connection {
         Ok(Listing { tools, is_cut: cursor.is_some() })
     }
 
-    /// Whether the server says that it has tools.
+    /// Returns true when the server declares tools.
     pub(super) fn has_tools(&self) -> bool {
         self.peer.peer_info().is_none_or(|info| info.capabilities.tools.is_some())
     }
 
-    /// Sends a request and waits for its answer. `tool`: whose progress is told.
+    /// Sends a request and waits for its answer. Progress is reported for `tool`.
     pub(super) async fn ask(
         &self,
         request: ClientRequest,
@@ -239,6 +239,7 @@ impl Connection {
         let mut questions = self.replies.open_questions();
         let fault = loop {
             tokio::select! {
+                // In this order, an answer that came in the instant of a cancellation or limit still counts.
                 biased;
                 answer = &mut handle.rx => return match answer {
                     Ok(Ok(result)) => serde_json::to_value(result)
@@ -248,7 +249,7 @@ impl Connection {
                 },
                 () = cancel.cancelled() => break CallFailure::Cancelled,
                 () = progress.made() => silence.set(limit::passed(patience.silence)),
-                // Who waits for a person is not silent.
+                // A server that waits for a person is not silent.
                 Ok(()) = questions.changed() => silence.set(limit::passed(match *questions.borrow_and_update() {
                     0 => patience.silence,
                     _ => patience.total,
@@ -263,11 +264,11 @@ impl Connection {
         Err(fault)
     }
 
-    /// Tells the server that nobody waits for an answer any more.
+    /// Notifies the server that nobody waits for an answer any more.
     async fn take_back(&self, id: RequestId, reason: &str) {
         let params = CancelledNotificationParam::new(Some(id), Some(reason.to_owned()));
         let notification = ClientNotification::CancelledNotification(CancelledNotification::new(params));
-        // A server that cannot even be told has other troubles.
+        // A server that takes no notification has other troubles, which the next request reports.
         let _ = timeout(TAKING_BACK, self.peer.send_notification(notification)).await;
     }
 
@@ -295,6 +296,7 @@ impl Connection {
 
     /// Ends the connection, then the process behind it.
     pub(super) async fn close(&self) {
+        // First the connection: closing it closes the server's input, by which a local server knows that it should end.
         if let Some(mut service) = self.service.lock().await.take() {
             // A connection that does not close in time is dropped, and closed so.
             let _ = service.close_with_timeout(CLOSING).await;
@@ -315,7 +317,7 @@ async fn failure(error: ClientInitializeError, health: &Health, has_process: boo
         ClientInitializeError::NoCompatibleProtocolVersion { server_supported, .. } => {
             let versions: Vec<&str> = server_supported.iter().map(ProtocolVersion::as_str).collect();
             ConnectionFailure::Broken(format!(
-                "its server speaks other revisions of the protocol: {}",
+                "its server supports only other revisions of the protocol: {}",
                 versions.join(", ")
             ))
         }
@@ -323,7 +325,7 @@ async fn failure(error: ClientInitializeError, health: &Health, has_process: boo
     }
 }
 
-/// Whether an HTTP server speaks another transport or lets nobody in, or something is in the way.
+/// Classifies an HTTP failure: the server uses another transport, demands authorization, or something is broken.
 pub(super) fn http_failure(error: &(dyn std::error::Error + 'static)) -> ConnectionFailure {
     let text = chain(error);
     let is_other = match error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
@@ -359,9 +361,9 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
             },
             None => cause.to_string(),
         };
-        let is_told = texts.iter().any(|told| told.contains(&text));
+        let is_known = texts.iter().any(|known| known.contains(&text));
         let is_wrapper = text.starts_with("client error (");
-        if !is_told && !is_wrapper {
+        if !is_known && !is_wrapper {
             texts.push(text);
         }
     }

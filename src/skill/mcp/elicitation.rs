@@ -1,4 +1,4 @@
-//! What a server asks of a person in the middle of a call: a form of a few plain fields, or to visit an address.
+//! [`Elicitation`]: a server's question to a person in the middle of a call, a form of a few fields or an address to visit.
 //! <https://modelcontextprotocol.io/specification/2025-11-25/client/elicitation>
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct Elicitation {
     pub asked: Asked,
 }
 
-/// What is asked for.
+/// The content of a question.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Asked {
     /// Values for these fields; for none, only consent.
@@ -34,7 +34,7 @@ pub enum Asked {
     Visit(String),
 }
 
-/// What a person says to it.
+/// A person's reply.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// Consent, with the values of a form's fields by name.
@@ -90,8 +90,8 @@ mod tests {
         let read = read(json!({"message": "Who?", "requestedSchema": schema})).unwrap();
         assert_eq!((read.skill.as_str(), read.message.as_str()), ("s", "Who?"));
         let Asked::Form(fields) = read.asked else { panic!("a form") };
-        let told: Vec<_> = fields.iter().map(|field| (field.name.as_str(), field.is_required)).collect();
-        assert_eq!(told, [("name", false), ("age", true), ("sure", false)]);
+        let read: Vec<_> = fields.iter().map(|field| (field.name.as_str(), field.is_required)).collect();
+        assert_eq!(read, [("name", false), ("age", true), ("sure", false)]);
         assert_eq!(fields[2].kind, FieldKind::Boolean);
     }
 

@@ -7,7 +7,7 @@ pub enum McpError {
     /// A variable that the skill must have is not set.
     #[error("Skill {skill} requires environment variable {variable}: set it, or put it into an .env file")]
     MissingVariable { skill: String, variable: String },
-    /// The configuration says twice what to start.
+    /// The configuration names the program's arguments twice.
     #[error("Skill {skill} has both packageName and args. Please provide only one of them.")]
     Command { skill: String },
     /// The skill is of another kind.
@@ -34,13 +34,13 @@ pub enum McpError {
     /// The server did not come up in time.
     #[error(
         "skill {skill} did not start within {seconds} s: check that its server works, or raise startTimeout{}",
-        said(stderr)
+        last_lines(stderr)
     )]
     TimedOut { skill: String, seconds: f64, stderr: Vec<String> },
     /// The server ended, or answered with what is no MCP.
-    #[error("skill {skill} did not start: {why}{}", said(stderr))]
+    #[error("skill {skill} did not start: {why}{}", last_lines(stderr))]
     NotStarted { skill: String, why: String, stderr: Vec<String> },
-    /// The server is not as it was locked: its tools, or the protocol that it speaks.
+    /// The server differs from its lock: in its tools, or in the revision of the protocol.
     #[error(
         "skill {skill}: its server differs from perstack.lock ({differences}): run `perstack install` to lock it as it is \
          now, or put back the one that was locked"
@@ -52,8 +52,8 @@ pub enum McpError {
 }
 
 /// The last lines on stderr, as part of an error.
-fn said(stderr: &[String]) -> String {
-    if stderr.is_empty() { String::new() } else { format!("\nits last words on stderr: {}", stderr.join(" | ")) }
+fn last_lines(stderr: &[String]) -> String {
+    if stderr.is_empty() { String::new() } else { format!("\nits last lines on stderr: {}", stderr.join(" | ")) }
 }
 
 #[cfg(test)]
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_say_what_the_server_said_last() {
+    fn errors_show_the_servers_last_lines() {
         let error = |stderr: &[&str]| {
             McpError::NotStarted {
                 skill: "web".to_owned(),
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(error(&[]), "skill web did not start: its process ended (exit status: 1)");
         assert_eq!(
             error(&["no module", "bye"]),
-            "skill web did not start: its process ended (exit status: 1)\nits last words on stderr: no module | bye"
+            "skill web did not start: its process ended (exit status: 1)\nits last lines on stderr: no module | bye"
         );
     }
 }

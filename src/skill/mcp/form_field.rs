@@ -14,11 +14,11 @@ pub struct Field {
     pub description: Option<String>,
     pub is_required: bool,
     pub kind: FieldKind,
-    /// What counts when nothing is typed.
+    /// The value when nothing is typed.
     pub default: Option<Value>,
 }
 
-/// What may be put into a field.
+/// The values that a field takes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FieldKind {
     /// A text of so many characters, in one of the protocol's formats (`email`, `uri`, `date`, `date-time`).
@@ -47,11 +47,11 @@ pub enum FieldKind {
     },
 }
 
-/// What may be chosen.
+/// A value to choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
     pub value: String,
-    /// What a person is shown in its place.
+    /// The text that a person is shown in its place.
     pub title: Option<String>,
 }
 
@@ -92,7 +92,7 @@ impl Field {
     /// The value that was typed; none when the field is left out.
     ///
     /// # Errors
-    /// What is wanted instead.
+    /// A text with what is wanted instead.
     pub fn read(&self, typed: &str) -> Result<Option<Value>, String> {
         let word = typed.trim();
         if word.is_empty() {
@@ -138,7 +138,7 @@ impl Field {
         value.map(Some).ok_or_else(|| format!("that is not {}", self.wanted()))
     }
 
-    /// What may be typed, in words: `a whole number, 0 to 150`.
+    /// The values that may be typed, in words: `a whole number, 0 to 150`.
     pub fn wanted(&self) -> String {
         match &self.kind {
             FieldKind::Text { min, max, format } => {
@@ -230,7 +230,7 @@ mod tests {
         Field::from_schema("f", schema, true).unwrap()
     }
 
-    /// What each of these is read as; none where it is not taken.
+    /// The values that these are read as; none where one is refused.
     fn read<const N: usize>(schema: &Value, typed: [&str; N]) -> [Option<Value>; N] {
         typed.map(|typed| field(schema).read(typed).ok().flatten())
     }

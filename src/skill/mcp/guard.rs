@@ -1,7 +1,7 @@
-//! Which machines a remote skill may reach: judged by the address that is connected to, not by the name.
+//! [`Reach`]: the machines that a remote skill may connect to, judged by the address, not by the name.
 //!
 //! A name may have a public address when it is checked and a private one when it is used, so the check is made by the
-//! resolver whose answer is used. Addresses written out in a URL never pass the resolver; `route.rs` judges those.
+//! resolver whose answer is used. Addresses written out in a URL never pass the resolver; `network.rs` judges those.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::address::Host;
 
-/// What may be reached.
+/// The addresses that may be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// Public addresses.
@@ -36,7 +36,7 @@ impl Reach {
 #[derive(Debug, Clone)]
 pub(super) struct GuardedResolver {
     pub reach: Reach,
-    /// Who runs this program named these: they may be anywhere.
+    /// Named by the user who runs this program: they may be anywhere.
     pub proxy_hosts: Arc<[String]>,
 }
 

@@ -1,4 +1,5 @@
-//! Why a connection ended: several parts notice, and the process's end says the most.
+//! [`Health`]: why a connection ended. The readers of the stream and the keeper of the process record it; errors name the
+//! process's end where there is one, since it explains the most.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,10 +9,10 @@ use tokio::sync::watch;
 /// How long to wait for a process to be reaped once its streams have ended.
 const REAPING: Duration = Duration::from_millis(500);
 
-/// What is known of a connection's end.
+/// The known facts about a connection's end.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// What the reader of the stream saw.
+    /// The reason that the reader of the stream found.
     loss: Mutex<Option<String>>,
     /// How the process ended.
     end: watch::Sender<Option<String>>,
@@ -34,12 +35,12 @@ impl Health {
         self.end.send_replace(Some(how));
     }
 
-    /// What the reader saw, if it saw an end.
+    /// The reason that the reader found, if it saw an end.
     pub(super) fn loss(&self) -> Option<String> {
         self.loss.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the end is known already.
+    /// Returns true when the end is known already.
     pub(super) fn is_over(&self) -> bool {
         self.loss().is_some() || self.end.borrow().is_some()
     }
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_process_says_more_than_its_streams_unless_they_were_at_fault() {
+    async fn the_process_end_explains_more_than_its_streams_unless_they_were_at_fault() {
         let health = Health::default();
         assert_eq!(health.reason(true).await, "the connection was lost");
         health.lost("it closed its standard output".to_owned());

@@ -1,5 +1,5 @@
-//! A call from the request to its result. From 2026-07-28 a server that needs to know more answers with half a result,
-//! and the call is made again with what it asked for.
+//! [`Connection::call`]: a call from the request to its result. From 2026-07-28 a server that needs to know more answers
+//! with half a result, and the call is made again with the answers to its questions.
 //! <https://modelcontextprotocol.io/specification/draft/basic/patterns/mrtr>
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ const MAX_ROUNDS: u32 = 10;
 /// How long to wait before a call is made again of which the server wants nothing but that.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a call that cannot be answered further ends with: the code of an invalid request.
+/// The code of a call that cannot be continued: that of an invalid request.
 const GIVEN_UP: i32 = -32600;
 
 impl Connection {
@@ -30,6 +30,7 @@ impl Connection {
         patience: Patience,
         cancel: &CancellationToken,
     ) -> Result<Value, CallFailure> {
+        // One allowance of time for all rounds: a server that always asks once more must not hold a call for ever.
         let began = Instant::now();
         let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         for _ in 0..=MAX_ROUNDS {
@@ -48,9 +49,10 @@ impl Connection {
             };
             params.input_responses =
                 replies.map_err(|error| CallFailure::Refused { code: GIVEN_UP, message: error.to_string() })?;
+            // The server keeps nothing between rounds; it gets its own state back, unread.
             params.request_state = half.request_state;
         }
-        let message = format!("it asked for more {MAX_ROUNDS} times without coming to a result");
+        let message = format!("it asked for more input {MAX_ROUNDS} times without returning a result");
         Err(CallFailure::Refused { code: GIVEN_UP, message })
     }
 }

@@ -1,4 +1,4 @@
-//! What to start for a local server: its command, arguments and environment, from the skill's declaration.
+//! [`Launch`]: the command, arguments and environment of a local server, from the skill's declaration.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(super) struct Launch {
 }
 
 impl Launch {
-    /// What `spec` declares. The values of required variables are added to `redactor`.
+    /// The process that `spec` declares. The values of required variables are added to `redactor`.
     ///
     /// # Errors
     /// A required variable without a value, or both a package and arguments.
@@ -45,7 +45,7 @@ impl Launch {
         let mut args = match (package_name, args.is_empty()) {
             (Some(package), true) => vec![package.clone()],
             (Some(_), false) => return Err(McpError::Command { skill: skill() }),
-            // The configuration demands arguments; a command that stands in for the base skill may have none.
+            // The configuration demands arguments; a command in place of the base skill may have none.
             (None, _) => args.clone(),
         };
         // Without a terminal nobody can agree to an installation.

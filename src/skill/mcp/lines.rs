@@ -1,4 +1,4 @@
-//! LineReader of a stream, none longer than a limit.
+//! [`LineReader`]: the lines of a stream, none longer than a limit.
 
 use std::io;
 
@@ -21,12 +21,12 @@ pub(super) struct Line {
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
-    /// LineReader of `from`, of at most `limit` bytes each.
+    /// Reads the lines of `from`, of at most `limit` bytes each.
     pub(super) fn new(from: R, limit: usize) -> Self {
         Self { from: BufReader::new(from), line: Vec::new(), limit, is_cut: false }
     }
 
-    /// The next line; `None` at the end. What stands after the last line end is a line too.
+    /// The next line; `None` at the end. The rest after the last line end is a line too.
     pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let available = self.from.fill_buf().await?;

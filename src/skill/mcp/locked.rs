@@ -1,4 +1,4 @@
-//! Definitions that were locked: they stand in for those of a server that is not started before it is called.
+//! [`Locked`]: the tools of a lock, offered in place of those of a server that is not started before it is called.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use super::McpError;
 use super::notice::Reporter;
 use crate::tool::ToolSpec;
 
-/// Most differences told at one time. Our own choice: more than anybody reads, and a bound for a server that renamed all.
-const MAX_TOLD: usize = 20;
+/// Most differences reported at one time. Our own choice: more than anybody reads, and a bound for a server that renamed all.
+const MAX_SHOWN: usize = 20;
 
-/// Tells how the tools that a server offers differ from the locked ones; nothing when they do not.
+/// Returns how the tools that a server offers differ from the locked ones; nothing when they do not.
 pub type Compare = Arc<dyn Fn(&[ToolSpec]) -> Vec<ToolDrift> + Send + Sync>;
 
 /// How one tool differs from the locked one.
@@ -21,10 +21,10 @@ pub struct ToolDrift {
     pub text: String,
 }
 
-/// What is done when a server's tools are not those that were locked.
+/// The reaction to a server whose tools are not those that were locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDrift {
-    /// Its owner is told, and the call is made.
+    /// Its owner is warned, and the call is made.
     Warn,
     /// The call is refused; a server that differs when it starts is ended again.
     Refuse,
@@ -33,7 +33,7 @@ pub enum OnDrift {
 /// The locked tools of one skill.
 #[derive(Clone)]
 pub struct Locked {
-    /// What the expert sees, after `pick` and `omit`.
+    /// The definitions that the expert sees, after `pick` and `omit`.
     pub tools: Vec<ToolSpec>,
     /// The revision of the protocol that was agreed on when they were locked; none in locks of the original.
     pub protocol: Option<String>,
@@ -50,7 +50,7 @@ impl fmt::Debug for Locked {
 }
 
 impl Locked {
-    /// Compares with what the server of `skill` speaks and offers as it starts.
+    /// Compares with the revision and tools of the server of `skill` as it starts.
     ///
     /// # Errors
     /// [`McpError::Drift`] when it differs and must not.
@@ -70,7 +70,7 @@ impl Locked {
         if texts.is_empty() {
             return Ok(drift);
         }
-        let error = told(skill, texts, reporter);
+        let error = drift_error(skill, texts, reporter);
         match self.on_drift {
             OnDrift::Refuse => Err(error),
             OnDrift::Warn => {
@@ -80,12 +80,12 @@ impl Locked {
         }
     }
 
-    /// Compares with what the server of `skill` says that it offers from now on. Tells its owner of what was not known
-    /// from `before`.
+    /// Compares with the tools that the server of `skill` offers from now on. Warns its owner of differences that `before`
+    /// does not have.
     pub(super) fn check_again(&self, skill: &str, before: &Drift, live: &[ToolSpec], reporter: &Reporter) -> Drift {
         let drift = Drift((self.compare)(live));
         if !drift.0.is_empty() && drift != *before {
-            reporter.warn(told(skill, drift.texts().collect(), reporter).to_string());
+            reporter.warn(drift_error(skill, drift.texts().collect(), reporter).to_string());
         }
         drift
     }
@@ -97,12 +97,12 @@ impl Locked {
         }
         let texts: Vec<String> =
             drift.0.iter().filter(|difference| difference.tool == tool).map(|one| one.text.clone()).collect();
-        (!texts.is_empty()).then(|| told(skill, texts, reporter))
+        (!texts.is_empty()).then(|| drift_error(skill, texts, reporter))
     }
 }
 
 /// How a running server differs from its lock.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Drift(Vec<ToolDrift>);
 
 impl Drift {
@@ -111,10 +111,10 @@ impl Drift {
     }
 }
 
-fn told(skill: &str, mut texts: Vec<String>, reporter: &Reporter) -> McpError {
-    if texts.len() > MAX_TOLD {
-        let more = texts.len() - MAX_TOLD;
-        texts.truncate(MAX_TOLD);
+fn drift_error(skill: &str, mut texts: Vec<String>, reporter: &Reporter) -> McpError {
+    if texts.len() > MAX_SHOWN {
+        let more = texts.len() - MAX_SHOWN;
+        texts.truncate(MAX_SHOWN);
         texts.push(format!("and {more} more"));
     }
     McpError::Drift { skill: skill.to_owned(), differences: reporter.fit(&texts.join("; ")) }

@@ -1,17 +1,15 @@
-//! MCP servers as skills: local ones over standard streams, remote ones over Streamable HTTP or the event streams before
-//! it. <https://modelcontextprotocol.io/specification>
+//! [`McpSkill`]: an MCP server as a skill, a local one over standard streams, a remote one over Streamable HTTP or the
+//! event streams before it. <https://modelcontextprotocol.io/specification>
 //!
-//! A server is spoken to in the way that a lock has of it, or as it was spoken to before. Of one that is not known, a
-//! skill begins with `initialize`, which nearly every server speaks, and turns to the revisions without sessions when
-//! that is refused: a probe for those first would have to be waited for, and ends servers that insist on `initialize`.
-//! The protocol's messages are the library's (`rmcp`); processes, addresses, time limits and what becomes of texts are
-//! decided here.
+//! A server is greeted in the mode that a lock implies, or that worked before. For an unknown one a skill begins with
+//! `initialize`, which nearly every server knows, and turns to the revisions without sessions when that is refused: a
+//! probe for those first would cost a wait, and ends servers that insist on `initialize`. The protocol's messages are the
+//! library's (`rmcp`); processes, addresses, time limits and the treatment of texts are decided here.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -67,24 +65,24 @@ pub use network::Network;
 pub use notice::{Notices, SkillNotice, Timings};
 pub use oauth::{AuthorizationCode, CallbackOutcome, Login, forget};
 
-/// How long a server may take to start when the skill does not say. `npx` may have to fetch it first.
+/// How long a server may take to start when the skill sets no limit. `npx` may have to fetch it first.
 pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a server may stay silent on a call when the skill does not say (the original's).
+/// How long a server may stay silent on a call when the skill sets no limit (the original's).
 pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long a call may take in all, however much progress it makes.
 const MAX_CALL: Duration = Duration::from_millis(MAX_SKILL_TIMEOUT_MS);
 
-/// Where a server works.
+/// The surroundings of a server.
 #[derive(Clone, Copy)]
 pub struct McpContext<'a> {
     pub workspace: &'a Path,
     /// Of these, a server sees the safe variables and those it requires.
     pub environment: &'a Environment,
-    /// Where results that are too long for the model go.
+    /// Receives results that are too long for the model.
     pub outputs: &'a Arc<Outputs>,
-    /// Asks a person what a server wants to know of one; without it, servers are told that nobody answers.
+    /// Puts a server's questions to a person; without it, they are declined.
     pub person: Option<&'a AskPerson>,
     /// How servers elsewhere are reached.
     pub network: &'a Network,
@@ -99,17 +97,29 @@ pub struct McpSkill {
     replies: Arc<Replies>,
     outputs: Arc<Outputs>,
     reporter: Arc<Reporter>,
-    /// What the expert sees in the place of `tools`, where a lock has it.
+    /// The definitions that the expert sees in place of the live ones, where a lock has them.
     locked: Option<Locked>,
-    /// How the running server differs from that.
-    drift: RwLock<Drift>,
-    /// How its server is spoken to, as far as that is known.
-    mode: RwLock<Option<SessionMode>>,
-    tools: RwLock<Vec<ToolSpec>>,
-    live: Mutex<Option<LiveConnection>>,
-    /// How many starts failed, and how the last one did: calls that waited for it fail with it.
-    failed: RwLock<(u64, Option<McpError>)>,
+    /// Held while the connection is opened or closed, so that only one is at a time. Calls that need a connection meanwhile
+    /// wait here.
+    start_gate: tokio::sync::Mutex<()>,
+    /// Never locked across a wait: readers that cannot wait ([`Skill::tools`]) see it too.
+    state: std::sync::Mutex<ConnectionState>,
     closing: CancellationToken,
+}
+
+/// The connection of a skill with everything learned from it. It outlives a lost connection: the tools stay on offer, and
+/// the next start begins with the mode that worked.
+#[derive(Default)]
+struct ConnectionState {
+    live: Option<LiveConnection>,
+    /// The mode that worked last, or that a lock implies.
+    mode: Option<SessionMode>,
+    tools: Vec<ToolSpec>,
+    /// How the running server differs from its lock.
+    drift: Drift,
+    failed_starts: u64,
+    /// The end of the last start that failed: calls that waited for it fail with it.
+    last_failure: Option<McpError>,
 }
 
 #[derive(Clone)]
@@ -185,13 +195,14 @@ impl McpSkill {
             outputs: Arc::clone(place.outputs),
             reporter: Arc::new(Reporter::new(notices, redactor)),
             locked,
-            drift: RwLock::default(),
-            mode: RwLock::new(mode),
-            tools: RwLock::default(),
-            live: Mutex::default(),
-            failed: RwLock::default(),
+            start_gate: tokio::sync::Mutex::default(),
+            state: std::sync::Mutex::new(ConnectionState { mode, ..ConnectionState::default() }),
             closing: CancellationToken::new(),
         }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, ConnectionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -204,12 +215,11 @@ impl Skill for McpSkill {
         if let Some(locked) = &self.locked {
             return locked.tools.clone();
         }
-        self.tools.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state().tools.clone()
     }
 
     fn protocol(&self) -> Option<String> {
-        // Asked when nothing is under way; while the server is being started nothing is agreed on yet.
-        self.live.try_lock().ok()?.as_ref()?.connection.protocol()
+        self.state().live.as_ref()?.connection.protocol()
     }
 
     fn call(self: Arc<Self>, call: ToolCall, cancel: CancellationToken) -> BoxFuture<'static, ToolResult> {
@@ -221,9 +231,11 @@ impl Skill for McpSkill {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.closing.cancel();
-            if let Some(live) = self.live.lock().await.take() {
+            let _gate = self.start_gate.lock().await;
+            let live = self.state().live.take();
+            if let Some(live) = live {
                 live.connection.close().await;
-                self.reporter.tell(SkillNotice::Disconnected);
+                self.reporter.send(SkillNotice::Disconnected);
             }
         })
     }

@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// may be no name server that answers.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What remote skills reach their servers with.
+/// The means by which remote skills reach their servers.
 #[derive(Debug, Clone, Default)]
 pub struct Network {
     /// Which proxy their requests go through.
@@ -34,7 +34,7 @@ pub struct Network {
     pub redactor: Redactor,
 }
 
-/// Where one skill's requests may go, and how.
+/// The addresses that one skill's requests may go to, and the proxies on the way.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
     private_allowed: bool,
@@ -105,7 +105,7 @@ impl Route {
         builder.build()
     }
 
-    /// What may be connected to for `url`.
+    /// The addresses that may be connected to for `url`.
     fn reach(&self, url: &Url) -> Reach {
         match (url.scheme(), self.private_allowed) {
             ("https", false) => Reach::Public,

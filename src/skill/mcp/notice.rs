@@ -1,6 +1,7 @@
-//! What a skill tells its owner while it runs: that it starts, is up, said something, is gone.
+//! [`SkillNotice`]: an event of a running skill, for its owner: it starts, is up, printed a line, is gone.
 //!
-//! Texts of servers are made fit to be shown here: no control characters, no secrets, bounded in length and number.
+//! The parts of `mcp/` send notices through [`Reporter`], which makes servers' texts fit to be shown: no control
+//! characters, no secrets, bounded in length and number. Who shows or stores them is left to the owner.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,10 +18,10 @@ pub(super) const MAX_LINE: usize = 4 << 10;
 const MAX_LINES: u32 = 10_000;
 
 /// Lines kept for an error text.
-const LAST_WORDS: usize = 5;
+const LAST_LINES: usize = 5;
 
 /// Most characters of each of them.
-const LAST_WORDS_LENGTH: usize = 300;
+const LAST_LINES_LENGTH: usize = 300;
 
 /// Something that happened to a skill.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,9 +30,9 @@ pub enum SkillNotice {
     Starting { command: String, args: Vec<String> },
     /// The server is up and its tools are known.
     Connected { server: Option<ServerInfo>, timings: Timings },
-    /// The server said something for people: a line on stderr, or a log message.
+    /// The server printed something for people: a line on stderr, or a log message.
     Stderr { line: String },
-    /// The server said how far a call of `tool` is.
+    /// The server reported how far a call of `tool` is.
     Progress { tool: String, progress: f64, total: Option<f64>, message: Option<String> },
     /// The server is gone, by itself or because the skill was closed.
     Disconnected,
@@ -53,17 +54,17 @@ pub struct Timings {
 /// Receives the notices of one skill. Must not block.
 pub type Notices = Arc<dyn Fn(SkillNotice) + Send + Sync>;
 
-/// Tells notices, and remembers a server's last words.
+/// Sends notices, and keeps a server's last lines for error texts.
 pub(super) struct Reporter {
     notices: Notices,
     redactor: Redactor,
     lines: AtomicU32,
-    last_words: Mutex<VecDeque<String>>,
+    last_lines: Mutex<VecDeque<String>>,
 }
 
 impl Reporter {
     pub(super) fn new(notices: Notices, redactor: Redactor) -> Self {
-        Self { notices, redactor, lines: AtomicU32::new(0), last_words: Mutex::default() }
+        Self { notices, redactor, lines: AtomicU32::new(0), last_lines: Mutex::default() }
     }
 
     /// Knows the secrets that the server was given.
@@ -71,12 +72,12 @@ impl Reporter {
         &self.redactor
     }
 
-    pub(super) fn tell(&self, notice: SkillNotice) {
+    pub(super) fn send(&self, notice: SkillNotice) {
         (self.notices)(notice);
     }
 
     pub(super) fn warn(&self, message: impl AsRef<str>) {
-        self.tell(SkillNotice::Warning { message: self.fit(message.as_ref()) });
+        self.send(SkillNotice::Warning { message: self.fit(message.as_ref()) });
     }
 
     /// Passes on a line that the server wrote for people.
@@ -86,15 +87,15 @@ impl Reporter {
             return;
         }
         {
-            let mut words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
-            if words.len() == LAST_WORDS {
+            let mut words = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+            if words.len() == LAST_LINES {
                 words.pop_front();
             }
-            words.push_back(line.chars().take(LAST_WORDS_LENGTH).collect());
+            words.push_back(line.chars().take(LAST_LINES_LENGTH).collect());
         }
         match self.lines.fetch_add(1, Ordering::Relaxed) {
-            told if told < MAX_LINES => self.tell(SkillNotice::Stderr { line }),
-            MAX_LINES => self.tell(SkillNotice::Warning {
+            earlier if earlier < MAX_LINES => self.send(SkillNotice::Stderr { line }),
+            MAX_LINES => self.send(SkillNotice::Warning {
                 message: format!("{MAX_LINES} lines of its output were shown, further ones are left out"),
             }),
             // Not to wrap around, ever.
@@ -103,8 +104,8 @@ impl Reporter {
     }
 
     /// The last lines.
-    pub(super) fn last_words(&self) -> Vec<String> {
-        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    pub(super) fn last_lines(&self) -> Vec<String> {
+        self.last_lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// `text` as it may be shown.
@@ -139,37 +140,37 @@ fn plain(text: &str) -> String {
 pub(super) mod tests {
     use super::*;
 
-    /// A reporter, and what it told.
+    /// A reporter, and the notices it sent.
     pub(in super::super) fn listening() -> (Arc<Reporter>, Arc<Mutex<Vec<SkillNotice>>>) {
-        let told: Arc<Mutex<Vec<SkillNotice>>> = Arc::default();
-        let sink = Arc::clone(&told);
+        let seen: Arc<Mutex<Vec<SkillNotice>>> = Arc::default();
+        let sink = Arc::clone(&seen);
         let mut redactor = Redactor::default();
         redactor.add("hunter2-hunter2");
         let notices: Notices = Arc::new(move |notice| sink.lock().unwrap().push(notice));
-        (Arc::new(Reporter::new(notices, redactor)), told)
+        (Arc::new(Reporter::new(notices, redactor)), seen)
     }
 
     #[test]
     fn lines_are_shown_without_control_characters_and_secrets() {
-        let (reporter, told) = listening();
+        let (reporter, seen) = listening();
         reporter.line("  \u{1b}[1;31mfailed\u{1b}[0m\ta\u{7}b \u{1b}cwith hunter2-hunter2\r\n");
         reporter.line(" \u{1b}[2K ");
         let line = "failed ab with [redacted]".to_owned();
-        assert_eq!(*told.lock().unwrap(), [SkillNotice::Stderr { line: line.clone() }]);
-        assert_eq!(reporter.last_words(), [line]);
+        assert_eq!(*seen.lock().unwrap(), [SkillNotice::Stderr { line: line.clone() }]);
+        assert_eq!(reporter.last_lines(), [line]);
     }
 
     #[test]
     fn endless_output_is_cut_with_one_warning() {
-        let (reporter, told) = listening();
+        let (reporter, seen) = listening();
         for number in 0..MAX_LINES + 5 {
             reporter.line(&number.to_string());
         }
         reporter.line(&"x".repeat(2 * MAX_LINE));
-        let told = told.lock().unwrap();
-        assert_eq!(told.len(), MAX_LINES as usize + 1);
-        assert!(matches!(told.last(), Some(SkillNotice::Warning { .. })));
-        assert_eq!(reporter.last_words().len(), LAST_WORDS);
-        assert_eq!(reporter.last_words().last().map(String::len), Some(LAST_WORDS_LENGTH));
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), MAX_LINES as usize + 1);
+        assert!(matches!(seen.last(), Some(SkillNotice::Warning { .. })));
+        assert_eq!(reporter.last_lines().len(), LAST_LINES);
+        assert_eq!(reporter.last_lines().last().map(String::len), Some(LAST_LINES_LENGTH));
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// What `spec` declares. The token is added to `redactor`.
+    /// The server that `spec` declares. The token is added to `redactor`.
     ///
     /// # Errors
     /// An address that is not allowed, a proxy that cannot be used, or a token's variable without a value.
@@ -55,7 +55,7 @@ impl Remote {
         redactor: &mut Redactor,
     ) -> Result<Self, McpError> {
         let skill = || spec.common().name.clone();
-        let (endpoint, route) = way_to(spec, environment, network)?;
+        let (endpoint, route) = endpoint_and_route(spec, environment, network)?;
         let refused = |fault: String| McpError::Endpoint { skill: skill(), fault };
         let mut headers = HeaderMap::new();
         let SkillSpec::McpSseSkill { authorization_env: variable, .. } = spec else {
@@ -83,7 +83,7 @@ impl Remote {
         Ok(Self { endpoint, client, route, variable: variable.clone() })
     }
 
-    /// What OAuth knows of the server that `spec` declares. The client's secret is added to `redactor`.
+    /// The account at the server that `spec` declares. The client's secret is added to `redactor`.
     ///
     /// # Errors
     /// As [`Remote::new`].
@@ -93,7 +93,7 @@ impl Remote {
         network: &Network,
         redactor: &mut Redactor,
     ) -> Result<LoginAccount, McpError> {
-        let (endpoint, route) = way_to(spec, environment, network)?;
+        let (endpoint, route) = endpoint_and_route(spec, environment, network)?;
         let default = OAuth::default();
         let oauth = match spec {
             SkillSpec::McpSseSkill { oauth: Some(oauth), .. } => oauth,
@@ -110,7 +110,7 @@ impl Remote {
         self.route.check(&self.endpoint).await
     }
 
-    /// What to do about a server that lets nobody in.
+    /// The remedy for a server that refuses everybody.
     pub(super) fn remedy(&self, skill: &str) -> String {
         match (&self.variable, &self.client.tokens) {
             (Some(variable), _) => format!("it refuses the token in {variable}: check that variable"),
@@ -135,8 +135,12 @@ impl Remote {
     }
 }
 
-/// Where the server is that `spec` declares, and the way there.
-fn way_to(spec: &SkillSpec, environment: &Environment, network: &Network) -> Result<(Url, Route), McpError> {
+/// The address of the server that `spec` declares, and the route to it.
+fn endpoint_and_route(
+    spec: &SkillSpec,
+    environment: &Environment,
+    network: &Network,
+) -> Result<(Url, Route), McpError> {
     let skill = || spec.common().name.clone();
     let SkillSpec::McpSseSkill { endpoint, allow_private_endpoint, .. } = spec else {
         return Err(McpError::NoServer { skill: skill() });

@@ -1,4 +1,4 @@
-//! What a server returned, as parts that a model takes: bounded, and nothing in it dropped without a word.
+//! A server's result as parts that a model takes: bounded, and nothing in it dropped without a note.
 
 use std::path::Path;
 

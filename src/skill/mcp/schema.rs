@@ -1,15 +1,15 @@
 //! Input schemas as every model's provider accepts them: sound ones, with no choice between whole argument lists.
 //! <https://json-schema.org/draft/2020-12>
 //!
-//! Providers refuse a whole request for one schema that they do not like, so a tool that has one is better left out, and
-//! said to be.
+//! Providers refuse a whole request for one schema that they do not accept, so a tool that has one is better left out,
+//! with a warning.
 
 use serde_json::{Map, Value, json};
 
 /// Most bytes of one tool's schema; a whole context window holds a few of these.
 const MAX_SIZE: usize = 256 << 10;
 
-/// Most bytes of rules that are told in words.
+/// Most bytes of rules that a description spells out.
 const MAX_RULES: usize = 4_000;
 
 /// Combinations that Anthropic and OpenAI refuse at the top of a schema, though not within it.
@@ -22,14 +22,14 @@ const TYPES: [&str; 7] = ["null", "boolean", "object", "array", "number", "integ
 #[derive(Debug, PartialEq)]
 pub(super) struct Accepted {
     pub schema: Map<String, Value>,
-    /// What the schema cannot say in this form, for the tool's description.
+    /// Rules that the schema cannot hold in this form, for the tool's description.
     pub rules: Option<String>,
 }
 
 /// Reads a tool's input schema.
 ///
 /// # Errors
-/// What is wrong with it, to stand behind "the input schema of tool x".
+/// The fault, as the end of a sentence that begins "the input schema of tool x".
 pub(super) fn read(schema: Option<Value>) -> Result<Accepted, String> {
     let Some(Value::Object(mut schema)) = schema else { return Err("is no JSON object".to_owned()) };
     match schema.get("type") {
@@ -49,7 +49,7 @@ pub(super) fn read(schema: Option<Value>) -> Result<Accepted, String> {
     Ok(Accepted { schema, rules })
 }
 
-/// Whether every keyword of `schema`, which stands at `path` in `whole`, has the shape that the standard gives it.
+/// Checks that every keyword of `schema`, found at `path` in `whole`, has the shape that the standard gives it.
 fn check(schema: &Value, whole: &Value, path: &str) -> Result<(), String> {
     let schema = match schema {
         Value::Object(schema) => schema,
@@ -132,7 +132,7 @@ fn is_type(value: &Value) -> bool {
     }
 }
 
-/// Whether a reference leads to something; those out of the schema lead nowhere for a provider.
+/// Returns true when a reference leads to something; those out of the schema lead nowhere for a provider.
 fn is_there(target: &str, whole: &Value) -> bool {
     // Anchors and identifiers are too rare to be looked for.
     target == "#"
@@ -144,7 +144,7 @@ fn at_pointer<'a>(whole: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// Takes combinations away from the top: all the properties that their branches know may be given, and what belongs
-/// together is told in words. What the server itself refuses, it refuses as before.
+/// together is put in words. The server itself refuses what it refused before.
 fn spread(schema: &mut Map<String, Value>) -> Option<String> {
     let whole = Value::Object(schema.clone());
     let combinations: Map<String, Value> = COMBINATIONS
@@ -177,7 +177,7 @@ fn spread(schema: &mut Map<String, Value>) -> Option<String> {
     schema.insert("properties".to_owned(), Value::Object(properties));
     let rules = Value::Object(combinations).to_string();
     Some(if rules.len() > MAX_RULES {
-        "Not all arguments go together; an error says which do.".to_owned()
+        "Not all arguments go together; an error names those that do.".to_owned()
     } else {
         format!("The arguments must also fit this JSON Schema: {rules}")
     })
@@ -274,14 +274,14 @@ mod tests {
             "url": {"type": "string"},
         });
         assert_eq!(schema["properties"], expected);
-        let told = json!({ "anyOf": branches });
-        assert_eq!(rules.unwrap(), format!("The arguments must also fit this JSON Schema: {told}"));
+        let rest = json!({ "anyOf": branches });
+        assert_eq!(rules.unwrap(), format!("The arguments must also fit this JSON Schema: {rest}"));
     }
 
     #[test]
-    fn long_rules_are_not_told_in_full() {
+    fn long_rules_are_not_spelled_out() {
         let branch = json!({"required": ["x".repeat(MAX_RULES)]});
         let rules = read(Some(json!({"oneOf": [branch]}))).unwrap().rules;
-        assert_eq!(rules.as_deref(), Some("Not all arguments go together; an error says which do."));
+        assert_eq!(rules.as_deref(), Some("Not all arguments go together; an error names those that do."));
     }
 }

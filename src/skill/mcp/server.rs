@@ -1,4 +1,4 @@
-//! A local server's process: started, listened to on stderr, ended in steps.
+//! A local server's process: started, its stderr passed on, ended in steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) struct Started {
 }
 
 impl Server {
-    /// Starts what `launch` says. How it ends is told to `health`.
+    /// Starts the process that `launch` describes. Its end is recorded in `health`.
     ///
     /// # Errors
     /// The process cannot be started.

@@ -1,4 +1,4 @@
-//! What a server is answered when it asks in its turn: a person's reply, or a polite no; the workspace as its root.
+//! [`Replies`]: the answers to a server's own requests: a person's reply, or a refusal; the workspace as its root.
 //! Requests to a model are declined: which models are asked, and what it costs, is the Run's own business.
 #![expect(deprecated, reason = "roots, which servers of the session-based revisions ask for")]
 
@@ -43,7 +43,7 @@ impl Replies {
         Self { skill: skill.to_owned(), roots, person, open }
     }
 
-    /// Where a server should work.
+    /// The folders that a server should work in.
     pub(super) fn roots(&self) -> ListRootsResult {
         ListRootsResult::new(self.roots.clone())
     }

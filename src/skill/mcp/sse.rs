@@ -1,5 +1,5 @@
-//! The transport before Streamable HTTP (revision 2024-11-05): an event stream for what the server says, whose first
-//! event tells where messages are posted to.
+//! The transport before Streamable HTTP (revision 2024-11-05): an event stream for the server's messages, whose first
+//! event names the address that ours are posted to.
 //!
 //! <https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse>
 
@@ -21,7 +21,7 @@ use super::health::Health;
 use super::oauth::client::HttpClient;
 use super::remote::{MAX_EVENT, Remote};
 
-/// How long a server may take to say that it has a message: it answers elsewhere, so this is but an acknowledgement.
+/// How long a server may take to acknowledge a message; the answer itself comes by the event stream.
 const POST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An event, as the protocol library gives it: its type and its data.

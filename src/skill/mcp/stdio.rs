@@ -152,24 +152,24 @@ mod tests {
     use super::super::notice::tests::listening;
     use super::*;
 
-    /// What a client sees of `stream`, and why it ended.
+    /// The messages and notices that a client gets from `stream`, and why it ended.
     async fn received(stream: &[u8]) -> (Vec<String>, Vec<SkillNotice>, Option<String>) {
-        let (reporter, told) = listening();
+        let (reporter, seen) = listening();
         let health = Arc::new(Health::default());
         let mut transport = StdioTransport::new(stream, tokio::io::sink(), reporter, Arc::clone(&health));
         let mut messages = Vec::new();
         while let Some(message) = transport.receive().await {
             messages.push(serde_json::to_string(&message).unwrap());
         }
-        let told = told.lock().unwrap().clone();
-        (messages, told, health.loss())
+        let seen = seen.lock().unwrap().clone();
+        (messages, seen, health.loss())
     }
 
     #[tokio::test]
     async fn what_is_no_message_is_shown_and_skipped() {
         let stream = b"\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\r\n\
                        Server ready \x1b[1m!\n\n{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"x\":1}}\n[1]\n{\"a\":";
-        let (messages, told, loss) = received(stream).await;
+        let (messages, seen, loss) = received(stream).await;
         assert_eq!(
             messages,
             [
@@ -178,7 +178,7 @@ mod tests {
             ]
         );
         let line = |line: &str| SkillNotice::Stderr { line: format!("stdout: {line}") };
-        assert_eq!(told, [line("Server ready !"), line("[1]"), line("{\"a\":")]);
+        assert_eq!(seen, [line("Server ready !"), line("[1]"), line("{\"a\":")]);
         assert_eq!(loss.as_deref(), Some("it closed its standard output"));
     }
 
@@ -188,22 +188,22 @@ mod tests {
 {"jsonrpc":"2.0","id":3,"error":"oops"}
 {"jsonrpc":"2.0","id":4}
 "#;
-        let (messages, told, _) = received(stream).await;
+        let (messages, seen, _) = received(stream).await;
         let failed = |id: u8| {
             format!(
                 r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32603,"message":"the server's answer is no JSON-RPC 2.0 response"}}}}"#
             )
         };
         assert_eq!(messages, [r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.to_owned(), failed(2), failed(3)]);
-        assert_eq!(told.len(), 1);
+        assert_eq!(seen.len(), 1);
     }
 
     #[tokio::test]
-    async fn a_server_that_never_speaks_the_protocol_is_given_up() {
+    async fn a_server_that_never_sends_a_message_is_given_up() {
         let stream = "hello\n".repeat(MAX_STRAY + 50);
-        let (messages, told, loss) = received(stream.as_bytes()).await;
+        let (messages, seen, loss) = received(stream.as_bytes()).await;
         assert!(messages.is_empty());
-        assert_eq!(told.len(), MAX_STRAY + 1);
+        assert_eq!(seen.len(), MAX_STRAY + 1);
         assert!(loss.is_some_and(|why| why.contains("is no MCP") && why.ends_with("the last: \"hello\"")));
     }
 }

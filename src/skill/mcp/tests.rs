@@ -20,13 +20,13 @@ use super::*;
 use crate::content::Content;
 use crate::skill::output::DEFAULT_LIMIT;
 
-/// What skills told.
-type Told = Arc<Mutex<Vec<SkillNotice>>>;
+/// The notices of a skill, in order.
+type SeenNotices = Arc<Mutex<Vec<SkillNotice>>>;
 
-fn listen() -> (Notices, Told) {
-    let told = Told::default();
-    let sink = Arc::clone(&told);
-    (Arc::new(move |notice| sink.lock().unwrap().push(notice)), told)
+fn listen() -> (Notices, SeenNotices) {
+    let seen = SeenNotices::default();
+    let sink = Arc::clone(&seen);
+    (Arc::new(move |notice| sink.lock().unwrap().push(notice)), seen)
 }
 
 fn environment(pairs: &[(&str, &str)]) -> Environment {
@@ -60,7 +60,7 @@ fn listing(names: &[&str]) -> Value {
     json!({ "tools": tools })
 }
 
-fn said(text: &str) -> Value {
+fn text_result(text: &str) -> Value {
     json!({"content": [{"type": "text", "text": text}]})
 }
 

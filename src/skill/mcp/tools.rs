@@ -1,4 +1,4 @@
-//! A server's tools as the model gets them; those that no provider accepts are left out, and said to be.
+//! A server's tools as the model gets them; those that no provider accepts are left out with a warning.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::tool::{LONGEST_NAME, ToolHints, ToolKind, ToolSpec};
 /// Most bytes of a tool's description.
 const MAX_DESCRIPTION: usize = 32 << 10;
 
-/// Reads a list of tools. The second part says what was left out.
+/// Reads a list of tools. The second part is a warning for each tool that was left out.
 pub(super) fn read(listing: Listing, common: &SkillCommon) -> (Vec<ToolSpec>, Vec<String>) {
     let mut tools = Vec::new();
     let mut warnings = Vec::new();
@@ -60,7 +60,7 @@ fn spec(mut tool: Value, common: &SkillCommon) -> Result<Option<ToolSpec>, Strin
     let hints = ToolHints {
         read_only,
         idempotent: hint("idempotentHint").unwrap_or(false) || common.idempotent.contains(&name),
-        // The protocol's defaults: a tool that says nothing may do anything.
+        // The protocol's defaults: a tool without hints may do anything.
         destructive: !read_only && hint("destructiveHint").unwrap_or(true),
         open_world: hint("openWorldHint").unwrap_or(true),
     };
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_cut_is_told() {
+    fn a_list_that_is_cut_is_reported() {
         let tools = vec![json!({"name": "a", "inputSchema": {}})];
         let (tools, warnings) = read(Listing { tools, is_cut: true }, &common());
         assert_eq!(tools.len(), 1);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_schema_cannot_say_stands_in_the_description() {
+    fn rules_that_a_schema_cannot_hold_are_in_the_description() {
         let schema = json!({"oneOf": [{"required": ["a"]}]});
         let listed = vec![
             json!({"name": "a", "description": "Does.", "inputSchema": schema}),

@@ -1,6 +1,6 @@
-//! A server's tools, read when it starts and whenever it says that they have changed.
+//! A server's tools, read when it starts and whenever it reports that they have changed.
 
-use std::sync::{PoisonError, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 
 use super::connection::{CallFailure, Connection, Listing, Patience};
@@ -21,30 +21,31 @@ impl McpSkill {
         for warning in warnings {
             self.reporter.warn(warning);
         }
-        *self.tools.write().unwrap_or_else(PoisonError::into_inner) = tools;
+        self.state().tools = tools;
         Ok(())
     }
 
-    /// Tells of tools that are others now. Locked ones stay what the expert sees, and the new ones are held against them.
+    /// Reports changed tools. Locked ones remain what the expert sees, and the new ones are compared with them.
     fn changed(&self) {
         let skill = &self.common.name;
         let Some(locked) = &self.locked else {
             let message = format!("skill {skill}: its tools have changed; the next step goes on with the new ones");
             return self.reporter.warn(message);
         };
-        let live = self.tools.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut drift = self.drift.write().unwrap_or_else(PoisonError::into_inner);
-        *drift = locked.check_again(skill, &drift, &live, &self.reporter);
+        // Copied, since warnings leave by the owner's own code, which may look at this skill.
+        let before = self.state().drift.clone();
+        let live = self.state().tools.clone();
+        let drift = locked.check_again(skill, &before, &live, &self.reporter);
+        self.state().drift = drift;
     }
 
     /// Why `tool` must not be called, if the running server differs from the lock in it.
     pub(super) fn refusal(&self, tool: &str) -> Option<McpError> {
-        let drift = self.drift.read().unwrap_or_else(PoisonError::into_inner);
-        self.locked.as_ref()?.refusal(&self.common.name, tool, &drift, &self.reporter)
+        self.locked.as_ref()?.refusal(&self.common.name, tool, &self.state().drift, &self.reporter)
     }
 }
 
-/// Reads the tools anew whenever the server says that they have changed, for as long as both are there.
+/// Reads the tools anew whenever the server reports that they have changed, for as long as both are there.
 pub(super) async fn follow(skill: Weak<McpSkill>, connection: Weak<Connection>) {
     loop {
         let Some(current) = connection.upgrade() else { return };

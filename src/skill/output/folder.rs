@@ -87,7 +87,7 @@ impl Folder {
         cap_std::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = open.handle.open_with(name, &options)?;
         if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
-            // The first failure is the one to tell.
+            // The first failure is the one to report.
             let _ = open.handle.remove_file(name);
             return Err(error.into());
         }

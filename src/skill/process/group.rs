@@ -11,14 +11,14 @@ use tokio::sync::oneshot;
 
 use super::{Child, Command, Cwd, MAX_CHILDREN, SkillError, io, watcher};
 
-/// What the one thread that starts children does next. Linux sends the parent-death signal when the *thread* that
+/// A start, made on the one thread that starts children. Linux sends the parent-death signal when the *thread* that
 /// forked ends, so children are never started on a runtime's own threads, which may be short-lived.
 type Request = Box<dyn FnOnce() + Send>;
 
 /// The one per process: the watcher belongs to the process, not to a Run.
 static NURSERY: OnceLock<Nursery> = OnceLock::new();
 
-/// Starts children and tells the watcher of them.
+/// Starts children and registers them with the watcher.
 struct Nursery {
     requests: mpsc::Sender<Request>,
     ledger: OwnedFd,

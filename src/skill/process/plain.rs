@@ -1,4 +1,4 @@
-//! Where there are no process groups: the child alone is killed, when dropped.
+//! Children on systems without process groups: the child alone is killed, when dropped.
 
 use super::{Child, Command, Cwd, SkillError, io};
 

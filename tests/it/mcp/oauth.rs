@@ -261,7 +261,7 @@ fn who_cannot_log_in_is_told_why() {
     test.run(["login", "owls"]).assert_code(2).assert_stderr(["from the variable OWL_PASS"]);
     test.run(["login", "owl"]).assert_code(2).assert_stderr(["there is no skill \"owl\"", "owls"]);
     let polite = HttpServer::start(["status", "404"]);
-    at(&polite, "").run(["login", "owls"]).assert_code(2).assert_stderr(["does not say who authorizes"]);
+    at(&polite, "").run(["login", "owls"]).assert_code(2).assert_stderr(["names no authorization server"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What paths lead to.
+//! Paths, and the files they lead to.
 
 use std::os::unix::fs::symlink;
 

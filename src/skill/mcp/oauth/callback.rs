@@ -1,4 +1,4 @@
-//! Where the browser comes back to: a listener on this machine that takes one answer, and the reading of it.
+//! The address the browser returns to: a listener on this machine that takes one answer, and the reading of it.
 //!
 //! Anybody on this machine may connect, and a browser may be sent here by any page: only the address that carries the
 //! secret of this login counts.
@@ -27,18 +27,18 @@ const MAX_VISITS: usize = 16;
 /// How long to pause when no connection can be taken.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What the person's agreement is worth: to be exchanged for tokens.
+/// The code of a login that the person agreed to, to be exchanged for tokens.
 pub struct AuthorizationCode {
     pub(super) code: String,
     pub(super) state: String,
     pub(super) issuer: Option<String>,
 }
 
-/// What came back from the browser.
+/// The outcome that the browser brought back.
 pub enum CallbackOutcome {
     /// The person has agreed.
     Agreed(AuthorizationCode),
-    /// The authorization server said no, for this reason.
+    /// The authorization server refused, for this reason.
     Refused(String),
 }
 
@@ -59,7 +59,7 @@ impl Callback {
         Ok(Self { listener, url })
     }
 
-    /// Where the browser is to be sent.
+    /// The address that the browser is sent back to.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
@@ -134,7 +134,7 @@ async fn visit(mut stream: TcpStream, base: &str, state: &str) -> io::Result<Opt
         let whole = format!("{}{target}", base.trim_end_matches(PATH));
         match read(&whole, state) {
             Ok(CallbackOutcome::Refused(why)) => {
-                ("200 OK", "The login was refused; the terminal says why.", Some(CallbackOutcome::Refused(why)))
+                ("200 OK", "The login was refused; the terminal shows the reason.", Some(CallbackOutcome::Refused(why)))
             }
             Ok(agreed) => ("200 OK", "This window may be closed; go on in the terminal.", Some(agreed)),
             Err(why) => ("400 Bad Request", why, None),
@@ -147,7 +147,7 @@ async fn visit(mut stream: TcpStream, base: &str, state: &str) -> io::Result<Opt
          cache-control: no-store\r\nreferrer-policy: no-referrer\r\nconnection: close\r\n\r\n{text}",
         text.len()
     );
-    // A browser that does not wait for the text has said what it came for.
+    // A browser that does not wait for the text has delivered its answer all the same.
     if stream.write_all(answer.as_bytes()).await.is_ok() {
         let _ = stream.shutdown().await;
     }

@@ -25,7 +25,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(45);
 /// How often to look whether it is done.
 const LOCK_GLANCE: Duration = Duration::from_millis(50);
 
-/// What is kept of a login.
+/// A login as it is stored.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StoredLogin {
@@ -61,7 +61,7 @@ impl StoredLogin {
         named(&self.credentials.token_response, "access_token")
     }
 
-    /// What must be seen nowhere.
+    /// The values that must be shown nowhere.
     pub(super) fn secrets(&self) -> Vec<String> {
         let tokens = ["refresh_token", "id_token"].map(|name| named(&self.credentials.token_response, name));
         [self.token()].into_iter().chain(tokens).chain([self.client_secret.clone()]).flatten().collect()

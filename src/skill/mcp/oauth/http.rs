@@ -25,7 +25,7 @@ pub(super) struct GuardedHttp {
     /// One for each scheme, built when it is needed.
     plain: OnceLock<Client>,
     secure: OnceLock<Client>,
-    /// Why the last request got no answer. The library does not always tell.
+    /// Why the last request got no answer. The library's error does not always name it.
     failure: Mutex<Option<String>>,
 }
 
@@ -39,7 +39,7 @@ impl GuardedHttp {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the route leads to `url`.
+    /// Checks that the route leads to `url`.
     ///
     /// # Errors
     /// Why it does not.

@@ -22,7 +22,7 @@ use crate::environment::Environment;
 use crate::expert::{Grant, SkillSpec};
 use crate::redact::Redactor;
 
-/// What authorization servers show as the client's name.
+/// The client's name that authorization servers show.
 const CLIENT_NAME: &str = "perstack";
 
 /// A login that waits for its person.
@@ -59,12 +59,12 @@ impl Login {
         let (account, file) = account(spec, environment, network)?;
         let callback = Callback::listen(port)
             .await
-            .map_err(|error| failed(format!("the port {port} of this machine cannot be listened at: {error}")))?;
+            .map_err(|error| failed(format!("cannot listen on port {port} of this machine: {error}")))?;
         let (mut manager, http) = account.manager().await.map_err(&failed)?;
-        let told = |error: &AuthError| failed(words(error, &http));
+        let refused = |error: &AuthError| failed(words(error, &http));
         let tokens = InMemoryCredentialStore::new();
         manager.set_credential_store(tokens.clone());
-        let found = manager.resolve_metadata().await.map_err(|error| told(&error))?;
+        let found = manager.resolve_metadata().await.map_err(|error| refused(&error))?;
         let (is_published, metadata) = (found.source.is_discovered(), found.metadata);
         let can_register = metadata.registration_endpoint.is_some();
         let page = metadata.authorization_endpoint.clone();
@@ -80,14 +80,14 @@ impl Login {
             if let Some(secret) = &account.client_secret {
                 client = client.with_client_secret(secret.expose_secret());
             }
-            manager.configure_client(client).map_err(|error| told(&error))?;
+            manager.configure_client(client).map_err(|error| refused(&error))?;
         } else if can_register {
             let registered = manager.register_client(CLIENT_NAME, callback.url(), &scopes).await;
             let client = registered.map_err(|error| {
                 let why = if is_published {
                     ""
                 } else {
-                    "its server does not say who authorizes, and so it was asked itself: "
+                    "its server names no authorization server, so it was asked itself: "
                 };
                 failed(format!("{why}{}", words(&error, &http)))
             })?;
@@ -103,7 +103,7 @@ impl Login {
         let page =
             Url::parse(&page).map_err(|error| failed(format!("its authorization page has no address: {error}")))?;
         http.check(&page).await.map_err(&failed)?;
-        let url = manager.get_authorization_url(&scopes).await.map_err(|error| told(&error))?;
+        let url = manager.get_authorization_url(&scopes).await.map_err(|error| refused(&error))?;
         let state = Url::parse(&url)
             .ok()
             .and_then(|url| url.query_pairs().find(|(name, _)| name == "state").map(|(_, state)| state.into_owned()));
@@ -116,7 +116,7 @@ impl Login {
         &self.url
     }
 
-    /// Where the browser will come back to.
+    /// The address that the browser will return to.
     pub fn comes_back_to(&self) -> &str {
         self.callback.url()
     }
@@ -140,12 +140,12 @@ impl Login {
     /// The authorization server gives none, or they cannot be kept.
     pub async fn finish(self, answer: &AuthorizationCode) -> Result<PathBuf, McpError> {
         let failed = |why: String| McpError::Login { skill: self.skill.clone(), why };
-        let told = |error: &AuthError| failed(words(error, &self.http));
+        let refused = |error: &AuthError| failed(words(error, &self.http));
         self.manager
             .exchange_code_for_token_with_issuer(&answer.code, &answer.state, answer.issuer.as_deref())
             .await
-            .map_err(|error| told(&error))?;
-        let credentials = self.tokens.load().await.map_err(|error| told(&error))?;
+            .map_err(|error| refused(&error))?;
+        let credentials = self.tokens.load().await.map_err(|error| refused(&error))?;
         let credentials = credentials.ok_or_else(|| failed("no token was given".to_owned()))?;
         let redirect = self.callback.url().to_owned();
         let kept = StoredLogin::new(&self.account.endpoint, self.client_secret.clone(), redirect, credentials);
@@ -159,7 +159,7 @@ impl Login {
     }
 }
 
-/// Forgets the login for the remote skill `spec` on this machine; the authorization server is not told. Returns whether
+/// Forgets the login for the remote skill `spec` on this machine; the authorization server is not notified. Returns true when
 /// there was one.
 ///
 /// # Errors

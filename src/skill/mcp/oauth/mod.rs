@@ -39,7 +39,7 @@ pub(super) struct LoginAccount {
     client_id: Option<String>,
     client_secret: Option<SecretString>,
     scopes: Vec<String>,
-    /// Where a person's login is kept, if anywhere.
+    /// The file of a person's login, if it is kept.
     file: Option<LoginFile>,
     /// Learns the tokens.
     redactor: Redactor,

@@ -14,7 +14,7 @@ use crate::expert::Grant;
 /// Gives out the tokens of one skill.
 pub(in super::super) struct Tokens {
     account: LoginAccount,
-    /// What was given out last. Who asks while one is fetched waits for it.
+    /// The token given out last. A caller that asks while one is fetched waits for it.
     held: Mutex<Option<AuthorizationManager>>,
 }
 
@@ -28,7 +28,7 @@ impl Tokens {
         self.account.grant
     }
 
-    /// Whether a person has logged in, as far as can be told without asking anybody.
+    /// Returns true when a person has logged in, as far as the stored file shows.
     pub(in super::super) fn has_login(&self) -> bool {
         self.account.file.as_ref().is_some_and(|file| file.path().exists())
     }
@@ -98,14 +98,14 @@ impl Tokens {
         refused: Option<&str>,
     ) -> Result<Option<String>, String> {
         // It may have been renewed by another process, or anew by the person.
-        if self.take_up(file, held).await?.is_none() {
+        if self.read_stored(file, held).await?.is_none() {
             return Ok(None);
         }
         if let Some(token) = usable(held.as_ref(), refused).await {
             return Ok(Some(token));
         }
         let _lock = file.lock().await.map_err(|error| unkept(file, &error))?;
-        let Some(kept) = self.take_up(file, held).await? else { return Ok(None) };
+        let Some(kept) = self.read_stored(file, held).await? else { return Ok(None) };
         if let Some(token) = usable(held.as_ref(), refused).await {
             return Ok(Some(token));
         }
@@ -114,12 +114,12 @@ impl Tokens {
         let (keeper, token) = (file.clone(), renewed.token());
         let written = tokio::task::spawn_blocking(move || keeper.write(&renewed)).await;
         written.map_err(|error| error.to_string())?.map_err(|error| unkept(file, &error))?;
-        self.take_up(file, held).await?;
+        self.read_stored(file, held).await?;
         Ok(token)
     }
 
     /// Reads the login that is kept, if there is one.
-    async fn take_up(
+    async fn read_stored(
         &self,
         file: &LoginFile,
         held: &mut Option<AuthorizationManager>,
@@ -131,7 +131,7 @@ impl Tokens {
         for secret in kept.secrets() {
             self.account.redactor.learn(&secret);
         }
-        // Knows no authorization server, so that it tells the age of a token and asks nobody for another.
+        // Knows no authorization server, so it reports the age of a token and asks nobody for another.
         let (mut manager, http) = self.account.manager().await?;
         store(&mut manager, &kept).await.map_err(|error| words(&error, &http))?;
         *held = Some(manager);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::*;
 
-/// A shell script that speaks first `start`, then answers the handshake and the list, and then runs `rest`.
+/// A shell script that first runs `start`, then answers the handshake and the list, and then runs `rest`.
 pub(super) fn script(start: &str, rest: &str) -> String {
     format!(
         "{start}\nread a; echo '{}'; read b; read c; echo '{}'\n{rest}\n",
@@ -25,9 +25,9 @@ pub(super) fn spec(script: &str, common: SkillCommon) -> SkillSpec {
     }
 }
 
-async fn start_with(script: &str, common: SkillCommon) -> (Result<Arc<McpSkill>, String>, Told) {
+async fn start_with(script: &str, common: SkillCommon) -> (Result<Arc<McpSkill>, String>, SeenNotices) {
     let environment = environment(&[("WANTED_TOKEN", "t-0123456789"), ("OTHER_API_KEY", "k-0123456789")]);
-    let (notices, told) = listen();
+    let (notices, seen) = listen();
     let workspace = std::env::temp_dir();
     let place = McpContext {
         workspace: &workspace,
@@ -37,20 +37,20 @@ async fn start_with(script: &str, common: SkillCommon) -> (Result<Arc<McpSkill>,
         network: &Network::default(),
     };
     let started = McpSkill::start(&spec(script, common), place, notices).await;
-    (started.map_err(|error| error.to_string()), told)
+    (started.map_err(|error| error.to_string()), seen)
 }
 
-async fn start(script: &str) -> (Result<Arc<McpSkill>, String>, Told) {
+async fn start(script: &str) -> (Result<Arc<McpSkill>, String>, SeenNotices) {
     start_with(script, SkillCommon::default()).await
 }
 
 pub(super) fn answer(id: u8, text: &str) -> String {
-    format!("echo '{}'", response(&json!(id), &said(text)))
+    format!("echo '{}'", response(&json!(id), &text_result(text)))
 }
 
-pub(super) fn lines(told: &Told) -> Vec<String> {
-    let told = told.lock().unwrap();
-    told.iter()
+pub(super) fn lines(seen: &SeenNotices) -> Vec<String> {
+    let seen = seen.lock().unwrap();
+    seen.iter()
         .filter_map(|notice| match notice {
             SkillNotice::Stderr { line } => Some(line.clone()),
             _ => None,
@@ -58,10 +58,10 @@ pub(super) fn lines(told: &Told) -> Vec<String> {
         .collect()
 }
 
-/// The notices' kinds, without what was said on stderr.
-pub(super) fn kinds(told: &Told) -> Vec<&'static str> {
-    let told = told.lock().unwrap();
-    told.iter()
+/// The notices' kinds, without the lines of stderr.
+pub(super) fn kinds(seen: &SeenNotices) -> Vec<&'static str> {
+    let seen = seen.lock().unwrap();
+    seen.iter()
         .filter_map(|notice| match notice {
             SkillNotice::Starting { .. } => Some("starting"),
             SkillNotice::Connected { .. } => Some("connected"),
@@ -74,17 +74,17 @@ pub(super) fn kinds(told: &Told) -> Vec<&'static str> {
 
 #[tokio::test]
 async fn a_server_is_started_called_and_ended() {
-    let (skill, told) =
+    let (skill, seen) =
         start(&script("echo banner; echo log >&2", &format!("read d; {}; read e", answer(2, "hi")))).await;
     let skill = skill.unwrap();
     assert_eq!(names(&skill.tools()), ["t", "u"]);
     assert_eq!(texts(&ask(&skill, "t").await), "hi");
     skill.close().await;
-    assert_eq!(kinds(&told), ["starting", "connected", "disconnected"]);
-    let mut lines = lines(&told);
+    assert_eq!(kinds(&seen), ["starting", "connected", "disconnected"]);
+    let mut lines = lines(&seen);
     lines.sort();
     assert_eq!(lines, ["log", "stdout: banner"]);
-    let server = told.lock().unwrap().iter().find_map(|notice| match notice {
+    let server = seen.lock().unwrap().iter().find_map(|notice| match notice {
         SkillNotice::Connected { server, .. } => server.clone(),
         _ => None,
     });
@@ -123,22 +123,22 @@ async fn a_program_that_is_missing_is_named() {
 
 #[tokio::test]
 async fn a_server_that_ends_at_once_is_told_with_its_last_words() {
-    let (skill, told) = start("echo first >&2; echo key t-0123456789 >&2; exit 3").await;
+    let (skill, seen) = start("echo first >&2; echo key t-0123456789 >&2; exit 3").await;
     assert_eq!(
         skill.err().unwrap(),
         "skill s did not start: its process ended (exit status: 3)\n\
-         its last words on stderr: first | key [redacted]"
+         its last lines on stderr: first | key [redacted]"
     );
-    assert_eq!(kinds(&told), ["starting"]);
+    assert_eq!(kinds(&seen), ["starting"]);
 }
 
 #[tokio::test]
 async fn a_server_that_keeps_silent_is_given_up_in_time_with_all_its_children() {
     let common = SkillCommon { start_timeout_ms: Some(300), ..SkillCommon::default() };
-    let (skill, told) = start_with("echo $$ >&2; sleep 600 & sleep 600", common).await;
+    let (skill, seen) = start_with("echo $$ >&2; sleep 600 & sleep 600", common).await;
     let error = skill.err().unwrap();
     assert!(error.starts_with("skill s did not start within 0.3 s: check that its server works"), "{error}");
-    let leader = lines(&told).first().cloned().unwrap();
+    let leader = lines(&seen).first().cloned().unwrap();
     // The group is killed when the start's future is dropped; its leader is a zombie at the latest when reaped.
     let group_is_gone = || {
         let members = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
@@ -170,7 +170,7 @@ async fn a_connection_lost_in_a_call_is_replaced_and_only_repeatable_calls_are_m
     // Dies at its first call, and answers when it is started again.
     let rest = format!("read d; [ -e {mark} ] || {{ touch {mark}; exit 1; }}; {}; read e", answer(2, "made"));
     let common = || SkillCommon { idempotent: vec!["u".to_owned()], ..SkillCommon::default() };
-    let (skill, told) = start_with(&script("", &rest), common()).await;
+    let (skill, seen) = start_with(&script("", &rest), common()).await;
     let skill = skill.unwrap();
     let lost = ask(&skill, "t").await;
     assert!(lost.is_error);
@@ -181,7 +181,7 @@ async fn a_connection_lost_in_a_call_is_replaced_and_only_repeatable_calls_are_m
     );
     assert_eq!(texts(&ask(&skill, "t").await), "made");
     skill.close().await;
-    assert_eq!(kinds(&told), ["starting", "connected", "disconnected", "starting", "connected", "disconnected"]);
+    assert_eq!(kinds(&seen), ["starting", "connected", "disconnected", "starting", "connected", "disconnected"]);
 
     std::fs::remove_file(folder.path().join("mark")).unwrap();
     let (skill, _) = start_with(&script("", &rest), common()).await;
@@ -193,7 +193,7 @@ async fn a_connection_lost_in_a_call_is_replaced_and_only_repeatable_calls_are_m
 #[tokio::test]
 async fn a_server_that_dies_with_every_call_is_an_error_each_time() {
     let common = SkillCommon { idempotent: vec!["t".to_owned()], ..SkillCommon::default() };
-    let (skill, told) = start_with(&script("", "read d; kill -9 $$"), common).await;
+    let (skill, seen) = start_with(&script("", "read d; kill -9 $$"), common).await;
     let skill = skill.unwrap();
     for _ in 0..2 {
         let result = ask(&skill, "t").await;
@@ -203,7 +203,7 @@ async fn a_server_that_dies_with_every_call_is_an_error_each_time() {
         assert_eq!(texts(&result), expected);
     }
     skill.close().await;
-    assert_eq!(kinds(&told).iter().filter(|kind| **kind == "starting").count(), 4);
+    assert_eq!(kinds(&seen).iter().filter(|kind| **kind == "starting").count(), 4);
 }
 
 /// A shell script that refuses `initialize`, answers `server/discover` and the list of tools, and then runs `rest`. It
@@ -228,17 +228,17 @@ async fn a_server_without_sessions_is_spoken_to_in_its_own_way_and_that_is_remem
     let folder = tempfile::tempdir().unwrap();
     let greetings = folder.path().join("greetings");
     // Each process answers one call.
-    let (skill, told) = start(&stateless(&greetings, &format!("read c; {}", answer(2, "modern")))).await;
+    let (skill, seen) = start(&stateless(&greetings, &format!("read c; {}", answer(2, "modern")))).await;
     let skill = skill.unwrap();
     assert_eq!(texts(&ask(&skill, "t").await), "modern");
-    while !skill.live.lock().await.as_ref().unwrap().connection.is_over() {
+    while !skill.state().live.as_ref().unwrap().connection.is_over() {
         tokio::task::yield_now().await;
     }
     assert_eq!(texts(&ask(&skill, "t").await), "modern");
     skill.close().await;
     assert_eq!(std::fs::read_to_string(greetings).unwrap(), "initialize\ndiscover\ndiscover\n");
     let life = ["starting", "starting", "connected", "disconnected", "starting", "connected", "disconnected"];
-    assert_eq!(kinds(&told), life);
+    assert_eq!(kinds(&seen), life);
 }
 
 #[tokio::test]

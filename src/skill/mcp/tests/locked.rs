@@ -31,9 +31,9 @@ fn lock(tools: &[&str], on_drift: OnDrift) -> Locked {
     }
 }
 
-fn prepare(script: &str, locked: Locked) -> (Arc<McpSkill>, Told) {
+fn prepare(script: &str, locked: Locked) -> (Arc<McpSkill>, SeenNotices) {
     let environment = environment(&[("WANTED_TOKEN", "t-0123456789")]);
-    let (notices, told) = listen();
+    let (notices, seen) = listen();
     let workspace = std::env::temp_dir();
     let place = McpContext {
         workspace: &workspace,
@@ -42,7 +42,7 @@ fn prepare(script: &str, locked: Locked) -> (Arc<McpSkill>, Told) {
         person: None,
         network: &Network::default(),
     };
-    (McpSkill::locked(&spec(script, SkillCommon::default()), place, notices, locked).unwrap(), told)
+    (McpSkill::locked(&spec(script, SkillCommon::default()), place, notices, locked).unwrap(), seen)
 }
 
 /// A server that answers calls one after the other.
@@ -53,19 +53,19 @@ fn answering(calls: u8) -> String {
 
 #[tokio::test]
 async fn a_skill_that_is_never_called_starts_and_tells_nothing() {
-    let (skill, told) = prepare("exit 1", lock(&["t", "gone"], OnDrift::Refuse));
+    let (skill, seen) = prepare("exit 1", lock(&["t", "gone"], OnDrift::Refuse));
     assert_eq!(names(&skill.tools()), ["t", "gone"]);
     skill.close().await;
-    assert_eq!(kinds(&told), Vec::<&str>::new());
+    assert_eq!(kinds(&seen), Vec::<&str>::new());
 }
 
 #[tokio::test]
 async fn first_calls_share_one_start() {
-    let (skill, told) = prepare(&answering(2), lock(&["t", "u"], OnDrift::Refuse));
+    let (skill, seen) = prepare(&answering(2), lock(&["t", "u"], OnDrift::Refuse));
     let (one, two) = tokio::join!(ask(&skill, "t"), ask(&skill, "u"));
     assert_eq!((texts(&one).as_str(), texts(&two).as_str()), ("hi", "hi"));
     skill.close().await;
-    assert_eq!(kinds(&told), ["starting", "connected", "disconnected"]);
+    assert_eq!(kinds(&seen), ["starting", "connected", "disconnected"]);
 }
 
 #[tokio::test]
@@ -74,53 +74,53 @@ async fn a_start_that_fails_is_the_result_of_all_who_wait_and_the_next_call_trie
     let mark = folder.path().join("mark").display().to_string();
     let start = format!("[ -e {mark} ] || {{ touch {mark}; echo no owls >&2; exit 3; }}");
     let script = script(&start, &format!("read d; {}; read e", answer(2, "hi")));
-    let (skill, told) = prepare(&script, lock(&["t", "u"], OnDrift::Refuse));
+    let (skill, seen) = prepare(&script, lock(&["t", "u"], OnDrift::Refuse));
     let (one, two) = tokio::join!(ask(&skill, "t"), ask(&skill, "u"));
     for (result, tool) in [(one, "t"), (two, "u")] {
         assert!(result.is_error);
         let expected = format!(
             "Error calling tool {tool}: skill s did not start: its process ended (exit status: 3)\n\
-             its last words on stderr: no owls"
+             its last lines on stderr: no owls"
         );
         assert_eq!(texts(&result), expected);
     }
-    assert_eq!(kinds(&told), ["starting"]);
+    assert_eq!(kinds(&seen), ["starting"]);
     assert_eq!(texts(&ask(&skill, "t").await), "hi");
     skill.close().await;
 }
 
 #[tokio::test]
 async fn a_call_that_is_cancelled_does_not_wait_for_the_start() {
-    let (skill, told) = prepare("read a; read b", lock(&["t"], OnDrift::Refuse));
+    let (skill, seen) = prepare("read a; read b", lock(&["t"], OnDrift::Refuse));
     let cancel = CancellationToken::new();
     let calling = tokio::spawn(Arc::clone(&skill).call(call("t", json!({})), cancel.clone()));
-    while kinds(&told).is_empty() {
+    while kinds(&seen).is_empty() {
         tokio::task::yield_now().await;
     }
     cancel.cancel();
     let result = calling.await.unwrap();
     assert!(result.is_error && texts(&result).contains("cancelled"), "{result:?}");
     skill.close().await;
-    assert_eq!(kinds(&told), ["starting"]);
+    assert_eq!(kinds(&seen), ["starting"]);
 }
 
 #[tokio::test]
 async fn drift_is_told_or_refuses_the_call() {
     let words = "skill s: its server differs from perstack.lock (tool u added): run `perstack install` to lock it as it \
                  is now, or put back the one that was locked";
-    let (skill, told) = prepare(&answering(1), lock(&["t"], OnDrift::Warn));
+    let (skill, seen) = prepare(&answering(1), lock(&["t"], OnDrift::Warn));
     assert_eq!(texts(&ask(&skill, "t").await), "hi");
     assert_eq!(names(&skill.tools()), ["t"], "the expert goes on with what it was shown");
     skill.close().await;
-    assert_eq!(kinds(&told), ["starting", "warning", "connected", "disconnected"]);
-    assert!(told.lock().unwrap().contains(&SkillNotice::Warning { message: words.to_owned() }));
+    assert_eq!(kinds(&seen), ["starting", "warning", "connected", "disconnected"]);
+    assert!(seen.lock().unwrap().contains(&SkillNotice::Warning { message: words.to_owned() }));
 
-    let (skill, told) = prepare(&answering(1), lock(&["t"], OnDrift::Refuse));
+    let (skill, seen) = prepare(&answering(1), lock(&["t"], OnDrift::Refuse));
     let refused = ask(&skill, "t").await;
     assert!(refused.is_error);
     assert_eq!(texts(&refused), format!("Error calling tool t: {words}"));
     skill.close().await;
-    assert_eq!(kinds(&told), ["starting"]);
+    assert_eq!(kinds(&seen), ["starting"]);
 }
 
 /// The same, of a server that spoke this revision.
@@ -133,18 +133,18 @@ async fn a_server_is_spoken_to_in_the_way_that_is_locked() {
     let folder = tempfile::tempdir().unwrap();
     let greetings = folder.path().join("greetings");
     let calls = format!("read c; {}; read d", answer(2, "modern"));
-    let (skill, told) = prepare(&stateless(&greetings, &calls), lock_of("2026-07-28", OnDrift::Refuse));
+    let (skill, seen) = prepare(&stateless(&greetings, &calls), lock_of("2026-07-28", OnDrift::Refuse));
     assert_eq!(texts(&ask(&skill, "t").await), "modern");
     skill.close().await;
     assert_eq!(std::fs::read_to_string(greetings).unwrap(), "discover\n");
-    assert_eq!(kinds(&told), ["starting", "connected", "disconnected"]);
+    assert_eq!(kinds(&seen), ["starting", "connected", "disconnected"]);
 
     let asked =
         script("", &format!("read d; {}; read e", answer(2, "hi"))).replacen("read a;", "read a; echo $a >&2;", 1);
-    let (skill, told) = prepare(&asked, lock_of("2025-06-18", OnDrift::Refuse));
+    let (skill, seen) = prepare(&asked, lock_of("2025-06-18", OnDrift::Refuse));
     assert_eq!(texts(&ask(&skill, "t").await), "hi");
     skill.close().await;
-    let [greeting] = &lines(&told)[..] else { panic!("one greeting") };
+    let [greeting] = &lines(&seen)[..] else { panic!("one greeting") };
     assert!(greeting.contains("\"protocolVersion\":\"2025-06-18\""), "{greeting}");
 }
 
@@ -157,11 +157,11 @@ async fn a_way_that_is_not_spoken_any_more_is_drift() {
     // Some servers refuse what they do not know, others end.
     for unknown in [format!("echo '{refused}'; read b; exit"), "exit 3".to_owned()] {
         let server = sessions.replacen("read a;", &format!("read a; case $a in *discover*) {unknown};; esac;"), 1);
-        let (skill, told) = prepare(&server, lock_of("2026-07-28", OnDrift::Warn));
+        let (skill, seen) = prepare(&server, lock_of("2026-07-28", OnDrift::Warn));
         assert_eq!(texts(&ask(&skill, "t").await), "hi");
         skill.close().await;
-        assert_eq!(kinds(&told), ["starting", "starting", "warning", "connected", "disconnected"]);
-        assert!(told.lock().unwrap().contains(&SkillNotice::Warning { message: differs.to_owned() }));
+        assert_eq!(kinds(&seen), ["starting", "starting", "warning", "connected", "disconnected"]);
+        assert!(seen.lock().unwrap().contains(&SkillNotice::Warning { message: differs.to_owned() }));
 
         let (skill, _) = prepare(&server, lock_of("2026-07-28", OnDrift::Refuse));
         assert_eq!(texts(&ask(&skill, "t").await), format!("Error calling tool t: {differs}"));
@@ -199,12 +199,12 @@ async fn tools_that_change_after_the_start_are_held_against_the_lock() {
         Locked { compare: Arc::new(compare), ..lock(&["t", "u"], on_drift) }
     };
     for on_drift in [OnDrift::Warn, OnDrift::Refuse] {
-        let (skill, told) = prepare(&growing(), locked(on_drift));
+        let (skill, seen) = prepare(&growing(), locked(on_drift));
         assert_eq!(texts(&ask(&skill, "t").await), "one");
-        while !kinds(&told).contains(&"warning") {
+        while !kinds(&seen).contains(&"warning") {
             tokio::task::yield_now().await;
         }
-        assert!(told.lock().unwrap().contains(&SkillNotice::Warning { message: words("tool u changed") }));
+        assert!(seen.lock().unwrap().contains(&SkillNotice::Warning { message: words("tool u changed") }));
         assert_eq!(names(&skill.tools()), ["t", "u"], "the expert goes on with what it was shown");
         let of_other = if on_drift == OnDrift::Refuse {
             let refused = ask(&skill, "u").await;
@@ -216,6 +216,6 @@ async fn tools_that_change_after_the_start_are_held_against_the_lock() {
         };
         assert_eq!(texts(&of_other), "two");
         skill.close().await;
-        assert_eq!(kinds(&told), ["starting", "connected", "warning", "disconnected"]);
+        assert_eq!(kinds(&seen), ["starting", "connected", "warning", "disconnected"]);
     }
 }

@@ -3,7 +3,7 @@
 use super::requests::{Other, connect_with, open, patience};
 use super::*;
 
-/// A person who says this to everything, after a while.
+/// A person who replies this to everything, after a while.
 fn person(after: Duration, reply: Reply) -> AskPerson {
     Arc::new(move |_| {
         let reply = reply.clone();
@@ -29,11 +29,11 @@ async fn elicited(person: AskPerson, params: Value) -> (Value, Result<Value, Cal
     let cancel = CancellationToken::new();
     let asked = connection.call("t", no_arguments(), patience(10, 600), &cancel);
     let served = async {
-        let call = other.hear().await;
+        let call = other.receive().await;
         let question = json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": params});
-        other.say(&question.to_string()).await;
-        let answer = other.hear().await["result"].clone();
-        other.say(&response(&call["id"], &said("done"))).await;
+        other.send_line(&question.to_string()).await;
+        let answer = other.receive().await["result"].clone();
+        other.send_line(&response(&call["id"], &text_result("done"))).await;
         answer
     };
     let (result, answer) = tokio::join!(asked, served);
@@ -44,7 +44,7 @@ async fn elicited(person: AskPerson, params: Value) -> (Value, Result<Value, Cal
 async fn a_persons_reply_is_passed_on_and_time_to_think_is_no_silence() {
     let (answer, result) = elicited(person(Duration::from_mins(2), named("owl")), form()).await;
     assert_eq!(answer, json!({"action": "accept", "content": {"name": "owl"}}));
-    assert_eq!(result.unwrap(), said("done"));
+    assert_eq!(result.unwrap(), text_result("done"));
     for (reply, action) in [(Reply::Declined, "decline"), (Reply::Cancelled, "cancel")] {
         let (answer, _) = elicited(person(Duration::ZERO, reply), form()).await;
         assert_eq!(answer, json!({ "action": action }));
@@ -55,7 +55,7 @@ async fn a_persons_reply_is_passed_on_and_time_to_think_is_no_silence() {
 async fn nobody_is_waited_for_without_end() {
     let (answer, result) = elicited(person(Duration::from_hours(1), named("owl")), form()).await;
     assert_eq!(answer, json!({"action": "cancel"}));
-    assert_eq!(result.unwrap(), said("done"));
+    assert_eq!(result.unwrap(), text_result("done"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +96,7 @@ async fn half_a_result_is_answered_and_the_call_made_again() {
         // Nothing is wanted but another call.
         let only_state = json!({"resultType": "input_required", "requestState": "two"});
         let second = other.answer("tools/call", &only_state).await;
-        let third = other.answer("tools/call", &said("done")).await;
+        let third = other.answer("tools/call", &text_result("done")).await;
         (second["params"].clone(), third["params"].clone())
     };
     let (result, (second, third)) = tokio::join!(asked, served);

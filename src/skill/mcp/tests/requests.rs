@@ -11,19 +11,19 @@ pub(super) struct Other {
 }
 
 impl Other {
-    pub(super) async fn hear(&mut self) -> Value {
+    pub(super) async fn receive(&mut self) -> Value {
         let line = self.from.next_line().await.unwrap().expect("the client went away");
         serde_json::from_str(&line).unwrap()
     }
 
-    pub(super) async fn say(&mut self, line: &str) {
+    pub(super) async fn send_line(&mut self, line: &str) {
         self.to.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
     pub(super) async fn answer(&mut self, method: &str, result: &Value) -> Value {
-        let request = self.hear().await;
+        let request = self.receive().await;
         assert_eq!(request["method"], method);
-        self.say(&response(&request["id"], result)).await;
+        self.send_line(&response(&request["id"], result)).await;
         request
     }
 }
@@ -35,17 +35,17 @@ async fn connect() -> (Arc<Connection>, Other, Arc<Mutex<Vec<SkillNotice>>>) {
 
 /// The same, with a person to ask.
 pub(super) async fn connect_with(person: Option<AskPerson>) -> (Arc<Connection>, Other, Arc<Mutex<Vec<SkillNotice>>>) {
-    let (opening, mut other, told) = open(Era::Sessions, person);
+    let (opening, mut other, seen) = open(Era::Sessions, person);
     let greeted = async {
         let request = other.answer("initialize", &greeting()).await;
         assert_eq!(request["params"]["clientInfo"], json!({"name": "s-mcp-client", "version": "1.0.0"}));
         assert_eq!(request["params"]["protocolVersion"], "2025-11-25");
         let capabilities = json!({"roots": {}, "elicitation": {"form": {}, "url": {}}});
         assert_eq!(request["params"]["capabilities"], capabilities);
-        assert_eq!(other.hear().await["method"], "notifications/initialized");
+        assert_eq!(other.receive().await["method"], "notifications/initialized");
     };
     let (connection, ()) = tokio::join!(opening, greeted);
-    (Arc::new(connection.unwrap()), other, told)
+    (Arc::new(connection.unwrap()), other, seen)
 }
 
 /// A connection that shakes hands, and the server that it does so with.
@@ -56,13 +56,13 @@ pub(super) fn open(
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (from, to) = tokio::io::split(theirs);
     let other = Other { from: BufReader::new(from).lines(), to };
-    let (reporter, told) = super::super::notice::tests::listening();
+    let (reporter, seen) = super::super::notice::tests::listening();
     let health = Arc::new(Health::default());
     let (reader, writer) = tokio::io::split(ours);
     let transport = StdioTransport::new(reader, writer, Arc::clone(&reporter), Arc::clone(&health));
     let replies = Arc::new(Replies::new("s", Path::new("/work/place"), person));
     let client = Client::new("s", reporter, replies);
-    (Connection::open(client, era, transport, None, health), other, told)
+    (Connection::open(client, era, transport, None, health), other, seen)
 }
 
 pub(super) fn patience(silence: u64, total: u64) -> Patience {
@@ -116,16 +116,16 @@ async fn unknown_content_does_not_spoil_a_result() {
 async fn progress_extends_a_call_up_to_its_total() {
     let (connection, mut other, _) = connect().await;
     let served = async {
-        let request = other.hear().await;
+        let request = other.receive().await;
         let token = request["params"]["_meta"]["progressToken"].clone();
         assert!(!token.is_null());
         for step in 0..20 {
             tokio::time::sleep(Duration::from_secs(8)).await;
             let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress",
                 "params": {"progressToken": token, "progress": step}});
-            other.say(&progress.to_string()).await;
+            other.send_line(&progress.to_string()).await;
         }
-        other.hear().await
+        other.receive().await
     };
     let cancel = CancellationToken::new();
     let asked = connection.call("t", no_arguments(), patience(10, 60), &cancel);
@@ -135,12 +135,12 @@ async fn progress_extends_a_call_up_to_its_total() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_ends_a_call_and_the_server_is_told() {
+async fn silence_ends_a_call_and_the_server_is_notified() {
     let (connection, mut other, _) = connect().await;
     let cancel = CancellationToken::new();
     let asked = connection.call("t", no_arguments(), patience(10, 60), &cancel);
-    let heard = async { (other.hear().await, other.hear().await) };
-    let (result, (request, taken_back)) = tokio::join!(asked, heard);
+    let received = async { (other.receive().await, other.receive().await) };
+    let (result, (request, taken_back)) = tokio::join!(asked, received);
     assert!(matches!(result, Err(CallFailure::TimedOut(after)) if after.as_secs() == 10), "{result:?}");
     assert_eq!(taken_back["params"], json!({"requestId": request["id"], "reason": "the call took too long"}));
 }
@@ -150,12 +150,12 @@ async fn a_cancelled_call_is_taken_back() {
     let (connection, mut other, _) = connect().await;
     let cancel = CancellationToken::new();
     let asked = connection.call("t", no_arguments(), patience(60, 60), &cancel);
-    let heard = async {
-        let request = other.hear().await;
+    let received = async {
+        let request = other.receive().await;
         cancel.cancel();
-        (request, other.hear().await)
+        (request, other.receive().await)
     };
-    let (result, (request, taken_back)) = tokio::join!(asked, heard);
+    let (result, (request, taken_back)) = tokio::join!(asked, received);
     assert!(matches!(result, Err(CallFailure::Cancelled)), "{result:?}");
     assert_eq!(taken_back["params"], json!({"requestId": request["id"], "reason": "the call was cancelled"}));
 }
@@ -166,8 +166,10 @@ async fn a_refusal_keeps_its_code() {
     let cancel = CancellationToken::new();
     let asked = connection.call("t", no_arguments(), patience(5, 5), &cancel);
     let refused = async {
-        let id = other.hear().await["id"].clone();
-        other.say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32602, "message": "no"}}).to_string()).await;
+        let id = other.receive().await["id"].clone();
+        other
+            .send_line(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32602, "message": "no"}}).to_string())
+            .await;
     };
     let (result, ()) = tokio::join!(asked, refused);
     assert!(matches!(result, Err(CallFailure::Refused { code: -32602, message }) if message == "no"));
@@ -177,8 +179,8 @@ async fn a_refusal_keeps_its_code() {
 async fn the_workspace_is_the_root_and_questions_are_declined() {
     let (_connection, mut other, _) = connect().await;
     let mut asked = async |method: &str, params: Value| {
-        other.say(&json!({"jsonrpc": "2.0", "id": "q", "method": method, "params": params}).to_string()).await;
-        other.hear().await
+        other.send_line(&json!({"jsonrpc": "2.0", "id": "q", "method": method, "params": params}).to_string()).await;
+        other.receive().await
     };
     let roots = asked("roots/list", json!({})).await;
     assert_eq!(roots["result"], json!({"roots": [{"uri": "file:///work/place", "name": "place"}]}));
@@ -195,18 +197,18 @@ async fn the_workspace_is_the_root_and_questions_are_declined() {
 
 #[tokio::test]
 async fn log_messages_are_shown_and_changes_of_tools_noticed() {
-    let (connection, mut other, told) = connect().await;
+    let (connection, mut other, seen) = connect().await;
     let log = json!({"jsonrpc": "2.0", "method": "notifications/message",
         "params": {"level": "warning", "logger": "db", "data": "slow\u{7}"}});
-    other.say(&log.to_string()).await;
-    other.say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).await;
+    other.send_line(&log.to_string()).await;
+    other.send_line(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).await;
     connection.tools_changed().await;
     // Notifications are handled each for itself.
     let expected = SkillNotice::Stderr { line: "[warning] db: slow".to_owned() };
-    while told.lock().unwrap().is_empty() {
+    while seen.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(*told.lock().unwrap(), [expected]);
+    assert_eq!(*seen.lock().unwrap(), [expected]);
 }
 
 #[tokio::test]
@@ -215,7 +217,7 @@ async fn a_connection_that_ends_ends_its_calls() {
     let cancel = CancellationToken::new();
     let asked = connection.call("t", no_arguments(), patience(60, 60), &cancel);
     let leaving = async move {
-        other.hear().await;
+        other.receive().await;
     };
     let (result, ()) = tokio::join!(asked, leaving);
     assert!(matches!(result, Err(CallFailure::Lost(why)) if why == "it closed its standard output"));

@@ -39,7 +39,7 @@ async fn reply(stream: &mut TcpStream, status: &str, kind: &str, body: &str) {
     let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
 }
 
-/// What a fake server does with one connection.
+/// The behaviour of a fake server on one connection.
 async fn serve<F>(each: impl Fn(TcpStream) -> F + Send + 'static) -> String
 where
     F: Future<Output = ()> + Send + 'static,
@@ -58,7 +58,7 @@ fn result_of(body: &Value) -> Option<Value> {
     Some(match body["method"].as_str()? {
         "initialize" => greeting(),
         "tools/list" => listing(&["t"]),
-        "tools/call" => said("from afar"),
+        "tools/call" => text_result("from afar"),
         _ => return None,
     })
 }
@@ -108,10 +108,10 @@ async fn a_streamable_server_is_called_with_its_token() {
 
 #[tokio::test]
 async fn a_server_of_the_older_transport_is_spoken_to_in_its_own_way() {
-    let (say, queue) = mpsc::channel::<String>(8);
+    let (events, queue) = mpsc::channel::<String>(8);
     let queue = Arc::new(tokio::sync::Mutex::new(queue));
     let address = serve(move |mut stream| {
-        let (say, queue) = (say.clone(), Arc::clone(&queue));
+        let (events, queue) = (events.clone(), Arc::clone(&queue));
         async move {
             while let Some(request) = request(&mut stream).await {
                 if request.line.starts_with("get /sse ") {
@@ -126,7 +126,7 @@ async fn a_server_of_the_older_transport_is_spoken_to_in_its_own_way() {
                     }
                 } else if request.line.starts_with("post /messages?session=1 ") {
                     if let Some(result) = result_of(&request.body) {
-                        say.send(response(&request.body["id"], &result)).await.unwrap();
+                        events.send(response(&request.body["id"], &result)).await.unwrap();
                     }
                     reply(&mut stream, "202 Accepted", "text/plain", "Accepted").await;
                 } else {
