@@ -31,12 +31,12 @@ complete -c perstack -n "__fish_perstack_needs_command" -f -a "resume" -d 'Conti
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "list-tools" -d 'Lists the tools that experts would see'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
-complete -c perstack -n "__fish_perstack_needs_command" -f -a "models" -d 'Lists the models that are known: context, output, prices, abilities, tiers'
-complete -c perstack -n "__fish_perstack_needs_command" -f -a "log" -d 'Shows what was recorded of jobs: runs, steps, calls, events'
-complete -c perstack -n "__fish_perstack_needs_command" -f -a "login" -d 'Logs in to a remote skill whose server demands it'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "models" -d 'Lists the known models: context, output, prices, abilities, tiers'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "log" -d 'Shows the history of jobs: runs, steps, calls, events'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "login" -d 'Logs in to a remote skill whose server requires it'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "completions" -d 'Prints the completion script for a shell'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l job-id -d 'Id of the new job; made up when absent' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l job-id -d 'Id of the new job [default: a new one]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l continue-job -d 'Continue this job from its latest checkpoint' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l resume-from -d 'Continue from this checkpoint of the job' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l provider -d 'Model provider' -r -f -a "anthropic\t''
@@ -48,19 +48,19 @@ amazon-bedrock\t''
 google-vertex\t''
 ollama\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l model -d 'Model, as the provider spells it' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l reasoning-budget -d 'How much the model may think: none, minimal, low, medium, high or a number of tokens' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-steps -d 'Steps of the whole job, delegates included [default: the configuration\'s, else 100 for each line of experts that call each other]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l reasoning-budget -d 'Reasoning of the model: none, minimal, low, medium, high or a number of tokens' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-steps -d 'Steps of the whole job, delegates included [default: the configuration\'s, else 100 for each chain of experts that call each other]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-retries -d 'Repeats of a failed model call [default: the configuration\'s, else 5]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l timeout -d 'Time limit for one model call, in milliseconds [default: the configuration\'s, else 300000]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-cost -d 'US dollars. The most that a request can cost is set aside before it is sent, so that no more is spent' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-tokens -d 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-duration -d 'Time at work, such as 90s, 10m or 1h30m. What is under way then is stopped' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-duration -d 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-tool-repetitions -d 'Stop a run that makes the same call with the same result this many times in a row' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l output -d 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON' -r -f -a "text\t''
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l output -d 'Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON' -r -f -a "text\t''
 json\t''
 jsonl\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l filter -d 'Only events of these types, separated by commas; implies --output jsonl' -r -f -a "startRun\t''
@@ -92,7 +92,7 @@ skillStderr\t''
 skillDisconnected\t''
 skillProgress\t''
 runtimeWarning\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l in-doubt -d 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on [default: ask on a terminal, else report]' -r -f -a "report\t''
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l in-doubt -d 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]' -r -f -a "report\t''
 retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l record -d 'Record every model exchange and tool result in this file' -r -F
@@ -104,9 +104,9 @@ complete -c perstack -n "__fish_perstack_using_subcommand run" -l full-events -d
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s v -l verbose -d 'Show reasoning, text and skills\' messages as they come'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay-tools -d 'Take tool results from the recorded session too, instead of running tools'
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l no-interactive -d 'Never ask on the terminal: a question to a person stops the job with exit code 4'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l no-interactive -d 'Never ask on the terminal: a question stops the job with exit code 4'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l locked -d 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l frozen -d 'Use perstack.lock as it is, without asking whether it is fresh'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l frozen -d 'Use perstack.lock as it is, without checking that it is fresh'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l provider -d 'Model provider' -r -f -a "anthropic\t''
 openai\t''
@@ -117,19 +117,19 @@ amazon-bedrock\t''
 google-vertex\t''
 ollama\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l model -d 'Model, as the provider spells it' -r
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l reasoning-budget -d 'How much the model may think: none, minimal, low, medium, high or a number of tokens' -r
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-steps -d 'Steps of the whole job, delegates included [default: the configuration\'s, else 100 for each line of experts that call each other]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l reasoning-budget -d 'Reasoning of the model: none, minimal, low, medium, high or a number of tokens' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-steps -d 'Steps of the whole job, delegates included [default: the configuration\'s, else 100 for each chain of experts that call each other]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-retries -d 'Repeats of a failed model call [default: the configuration\'s, else 5]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l timeout -d 'Time limit for one model call, in milliseconds [default: the configuration\'s, else 300000]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-cost -d 'US dollars. The most that a request can cost is set aside before it is sent, so that no more is spent' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-tokens -d 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way' -r
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-duration -d 'Time at work, such as 90s, 10m or 1h30m. What is under way then is stopped' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-duration -d 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-tool-repetitions -d 'Stop a run that makes the same call with the same result this many times in a row' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l output -d 'What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON' -r -f -a "text\t''
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l output -d 'Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON' -r -f -a "text\t''
 json\t''
 jsonl\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l filter -d 'Only events of these types, separated by commas; implies --output jsonl' -r -f -a "startRun\t''
@@ -161,7 +161,7 @@ skillStderr\t''
 skillDisconnected\t''
 skillProgress\t''
 runtimeWarning\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l in-doubt -d 'Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on [default: ask on a terminal, else report]' -r -f -a "report\t''
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l in-doubt -d 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]' -r -f -a "report\t''
 retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l record -d 'Record every model exchange and tool result in this file' -r -F
@@ -172,28 +172,28 @@ complete -c perstack -n "__fish_perstack_using_subcommand resume" -l full-events
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s v -l verbose -d 'Show reasoning, text and skills\' messages as they come'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay-tools -d 'Take tool results from the recorded session too, instead of running tools'
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l no-interactive -d 'Never ask on the terminal: a question to a person stops the job with exit code 4'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l no-interactive -d 'Never ask on the terminal: a question stops the job with exit code 4'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l locked -d 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l frozen -d 'Use perstack.lock as it is, without asking whether it is fresh'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l frozen -d 'Use perstack.lock as it is, without checking that it is fresh'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l json -d 'An array of JSON objects, with each tool\'s input schema'
-complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l live -d 'Start the skills and ask them, whatever perstack.lock says'
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l live -d 'Start the skills and ask them, even if perstack.lock is fresh'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand install" -l check -d 'Write nothing; tell how perstack.lock differs from what would be written, and fail when it does'
+complete -c perstack -n "__fish_perstack_using_subcommand install" -l check -d 'Write nothing; print how perstack.lock differs from the skills, and fail if it does'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l json -d 'One JSON object with all findings'
 complete -c perstack -n "__fish_perstack_using_subcommand check" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand models" -l json -d 'An array of JSON objects, with where the numbers are from and all prices'
+complete -c perstack -n "__fish_perstack_using_subcommand models" -l json -d 'An array of JSON objects, with all prices and the sources of the numbers'
 complete -c perstack -n "__fish_perstack_using_subcommand models" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l job -d 'Same as JOB' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l run -d 'Only this run (its id or the beginning of it)' -r
@@ -233,10 +233,10 @@ callDelegate\t''
 callInteractiveTool\t''
 finishAllToolCalls\t''
 resumeToolCalls\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand log" -l filter -d 'Events whose JSON fits: `.path OP value`' -r
+complete -c perstack -n "__fish_perstack_using_subcommand log" -l filter -d 'Events whose JSON matches `.path OP value`' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l take -d 'At most this many; 0 for all [default: 100]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l offset -d 'Skip this many first [default: 0]' -r
-complete -c perstack -n "__fish_perstack_using_subcommand log" -l context -d 'This many events before and after each one, whatever they are' -r
+complete -c perstack -n "__fish_perstack_using_subcommand log" -l context -d 'Also this many events before and after each match' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l jobs -l list -d 'All jobs, the last started first'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l messages -d 'With --checkpoint: its messages'
@@ -261,8 +261,8 @@ complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_s
 complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
 complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
 complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "models" -d 'Lists the models that are known: context, output, prices, abilities, tiers'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "log" -d 'Shows what was recorded of jobs: runs, steps, calls, events'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "login" -d 'Logs in to a remote skill whose server demands it'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "models" -d 'Lists the known models: context, output, prices, abilities, tiers'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "log" -d 'Shows the history of jobs: runs, steps, calls, events'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "login" -d 'Logs in to a remote skill whose server requires it'
 complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "completions" -d 'Prints the completion script for a shell'
 complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

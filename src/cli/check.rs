@@ -1,4 +1,4 @@
-//! `perstack check`: everything that can be wrong before a model is asked or a skill started.
+//! `perstack check`: the mistakes that can be found without asking a model or starting a skill.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct CheckArgs {
     config: ConfigArgs,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Level {
@@ -45,12 +45,12 @@ enum Level {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Finding {
     level: Level,
-    /// What it is about.
+    /// The part of the configuration that it is about.
     subject: String,
     message: String,
 }
 
-/// What the whole check says.
+/// The result of the check in the JSON form.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     ok: bool,
@@ -78,7 +78,7 @@ impl Findings {
     }
 }
 
-/// Carries out the command.
+/// Runs the command.
 pub fn run(args: &CheckArgs, process: &Process) -> Result<Exit, Failure> {
     let mut findings = Findings::default();
     match Setup::read(process, &args.config.place(), &ModelArgs::default(), ProjectNeed::Required) {
@@ -110,7 +110,7 @@ fn check(setup: &Setup, process: &Process, findings: &mut Findings) {
     };
     findings.add(Level::Ok, "configuration", format!("{} defines {experts}", project.path.display()));
     for warning in &project.warnings {
-        // A misspelt key is ignored by a run, which is what nobody wants of it.
+        // A run ignores a misspelt key, which its author does not want.
         let level = if project.unknown_keys.contains(warning) { Level::Error } else { Level::Warning };
         findings.add(level, "configuration", warning.as_str());
     }
@@ -131,8 +131,8 @@ fn delegates(project: &Project, findings: &mut Findings) {
     for cycle in project.cycles() {
         let mut names: Vec<&str> = cycle.iter().map(ExpertKey::as_str).collect();
         names.extend(names.first().copied());
-        let way = names.join(" → ");
-        findings.add(Level::Warning, "delegates", format!("{way} is a circle: only the budgets of a job end it"));
+        let circle = names.join(" → ");
+        findings.add(Level::Warning, "delegates", format!("{circle} is a circle: only the budgets of a job end it"));
     }
     if project.experts.values().any(|expert| !expert.delegates.is_empty()) {
         findings.ok_unless_more_than(before, "delegates", "no expert delegates in a circle");
@@ -145,7 +145,7 @@ fn unset(name: &str) -> String {
     format!("the variable {name} is not set: set it in the environment{or_file}")
 }
 
-/// Where programs and variables are looked for.
+/// The folder and environment that programs and variables are looked for in.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     process: &'a Process,
@@ -174,7 +174,7 @@ fn skills(definition: Definition<'_>, place: Place<'_>, findings: &mut Findings)
                         findings.add(Level::Error, subject.as_str(), unset(name));
                     }
                 }
-                let message = format!("{endpoint} is an address that skills may have");
+                let message = format!("the address {endpoint} is allowed");
                 findings.ok_unless_more_than(before, subject, message);
             }
             SkillSpec::InteractiveSkill { .. } => {}
@@ -195,7 +195,7 @@ fn program(command: &str, subject: &str, place: Place<'_>, findings: &mut Findin
     findings.add(Level::Error, subject, message);
 }
 
-/// Whether a model could be asked. Where keys are kept out of a check, as in many a CI job, that is no mistake.
+/// Checks that a model could be asked. A missing key is only a warning: many CI jobs check without keys.
 fn provider(setup: &Setup, findings: &mut Findings) {
     match connect(setup) {
         Ok(Ok(provider)) => findings.add(Level::Ok, "provider", format!("{} can be used", provider.name())),
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_whether_all_is_well() {
+    fn json_shows_if_all_is_well() {
         let mut findings = findings();
         findings.0.truncate(1);
         insta::assert_snapshot!(json(&findings).unwrap(), @r#"

@@ -1,7 +1,7 @@
-//! What a server asks of a person in the middle of a call, put on the terminal: its message, its fields one by one, and
-//! whether the answers may be sent.
+//! [`asker`]: the questions of servers in the middle of a call, asked on the terminal: the message, the fields one by
+//! one, and consent to send the answers.
 //!
-//! Reading is done in short waits, so that a question that nobody needs any more frees the terminal.
+//! Reading is done in short waits, so that a withdrawn question frees the terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::prompt::{drop_typed_ahead, is_in_background, read};
 use super::render::{Screen, shortened, visible};
 
-/// How often a waiting question looks whether it is still wanted.
+/// The interval at which a waiting question checks that it was not withdrawn.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Most characters of one text of a server.
@@ -26,7 +26,7 @@ const TEXT_WIDTH: usize = 2_000;
 /// Most choices that are shown of one field.
 const MAX_SHOWN: usize = 100;
 
-/// What a person types to send nothing.
+/// The line that refuses to send anything.
 const REFUSAL: &str = "!";
 
 /// Asks on the terminal, one question at a time, with the progress out of the way.
@@ -45,11 +45,11 @@ pub fn asker(screen: Arc<Screen>) -> AskPerson {
             std::thread::spawn(move || {
                 screen.set_aside();
                 drop_typed_ahead();
-                let said = converse(&asked, &mut BufReader::new(Typed { withdrawn }), &show);
+                let reply = converse(&asked, &mut BufReader::new(Typed { withdrawn }), &show);
                 screen.come_back();
-                // The next question may be put; for this one nobody may wait any more.
+                // The next question may be asked; the receiver of this one may be gone.
                 drop(turn);
-                let _ = sender.send(said);
+                let _ = sender.send(reply);
             });
             let reply = reply.await.unwrap_or(Reply::Cancelled);
             question.is_answered = true;
@@ -68,7 +68,7 @@ impl Drop for Put {
     fn drop(&mut self) {
         if !self.is_answered {
             self.withdrawn.cancel();
-            // Here, and not by who reads: what is told of the job's end comes behind it.
+            // Printed here, not by the reading thread: the report of the job's end must come after it.
             show("\n  (not asked any more)\n");
         }
     }
@@ -79,7 +79,7 @@ fn show(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// What is typed, until the question is withdrawn.
+/// The typed text, until the question is withdrawn.
 struct Typed {
     withdrawn: CancellationToken,
 }
@@ -157,7 +157,7 @@ fn confirm(question: &str, values: Map<String, Value>, input: &mut impl BufRead,
     }
 }
 
-/// What was typed; none at the input's end, or when the question is withdrawn.
+/// The typed line; none at the input's end, or when the question is withdrawn.
 fn line(input: &mut impl BufRead, show: &dyn Fn(&str)) -> Option<String> {
     loop {
         match read(input, show) {
@@ -216,12 +216,12 @@ mod tests {
         Elicitation { skill: "owls".to_owned(), message: "Which\u{1b}[2J one?".to_owned(), asked }
     }
 
-    /// What is said to a question by typing this, and what was shown.
+    /// The reply to a question by typing this, and the text shown.
     fn converse_over(asked: &Elicitation, typed: &str) -> (Reply, String) {
-        let said = RefCell::new(String::new());
-        let show = |text: &str| said.borrow_mut().push_str(text);
+        let output = RefCell::new(String::new());
+        let show = |text: &str| output.borrow_mut().push_str(text);
         let reply = converse(asked, &mut typed.as_bytes(), &show);
-        (reply, said.into_inner())
+        (reply, output.into_inner())
     }
 
     fn form() -> Elicitation {
@@ -233,11 +233,11 @@ mod tests {
 
     #[test]
     fn fields_are_asked_one_by_one_and_sent_with_consent() {
-        let (reply, said) = converse_over(&form(), "2\nold\n7\ny\n");
+        let (reply, output) = converse_over(&form(), "2\nold\n7\ny\n");
         let Reply::Accepted(values) = reply else { panic!("{reply:?}") };
         assert_eq!(Value::Object(values), json!({"kind": "t", "age": 7}));
         assert_eq!(
-            said,
+            output,
             [
                 "? owls asks: Which\\x1b[2J one?",
                 "  (! sends nothing; an empty line takes the default, or leaves out what is not needed)",
@@ -271,9 +271,12 @@ mod tests {
     #[test]
     fn an_address_is_shown_and_agreed_to() {
         let visit = asked(Asked::Visit("https://owls.example/sign-in".to_owned()));
-        let (reply, said) = converse_over(&visit, "y\n");
+        let (reply, output) = converse_over(&visit, "y\n");
         assert_eq!(reply, Reply::Accepted(Map::new()));
-        assert!(said.contains("open, in a browser: https://owls.example/sign-in\n  do you agree? (y/n)\n"), "{said}");
+        assert!(
+            output.contains("open, in a browser: https://owls.example/sign-in\n  do you agree? (y/n)\n"),
+            "{output}"
+        );
         assert_eq!(converse_over(&visit, "no\n").0, Reply::Declined);
     }
 }

@@ -1,4 +1,5 @@
-//! Errors as a person reads them: what was wrong, why, and what to do, in one to three lines.
+//! [`Failure`]: an error as it is printed: the message, its cause and what to do, in one to three lines. Made by every
+//! command; the exit codes of library errors are chosen here.
 
 use std::error::Error;
 use std::io::Write;
@@ -24,7 +25,7 @@ impl Failure {
         Self { exit: Exit::Usage, error: error.into(), help: None }
     }
 
-    /// Anything else that went wrong.
+    /// Any other failure.
     pub fn other(error: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Failed, error: error.into(), help: None }
     }
@@ -36,7 +37,7 @@ impl Failure {
         self
     }
 
-    /// Says which expert it is about.
+    /// Names the expert that it is about.
     #[must_use]
     pub fn in_expert(self, expert: &ExpertKey) -> Self {
         Self { error: self.error.context(format!("cannot list the tools of {expert}")), ..self }
@@ -47,16 +48,16 @@ impl Failure {
         self.exit
     }
 
-    /// The message, then its causes in one line; a cause that the text before it already tells is left out.
+    /// The message, then its causes in one line; a cause that the text before it already contains is left out.
     pub fn lines(&self) -> Vec<String> {
         let message = self.error.to_string();
-        let mut told = message.clone();
+        let mut shown = message.clone();
         let mut causes: Vec<String> = Vec::new();
         let mut cause: Option<&(dyn Error + 'static)> = self.error.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            if !told.contains(text.trim()) {
-                told.push_str(&text);
+            if !shown.contains(text.trim()) {
+                shown.push_str(&text);
                 causes.push(visible_lines(&text).join(" "));
             }
             cause = error.source();
@@ -68,7 +69,7 @@ impl Failure {
         lines
     }
 
-    /// The mistakes of a configuration file, a line each, when it is them that the error is about.
+    /// The mistakes of a configuration file, a line each, if the error is about them.
     pub fn mistakes(&self) -> Option<Vec<String>> {
         let error = self.error.downcast_ref::<ConfigError>()?;
         matches!(error, ConfigError::Invalid { .. }).then(|| self.lines())
@@ -76,7 +77,7 @@ impl Failure {
 
     /// Writes the error to stderr.
     pub fn print(&self, paint: Paint) {
-        // When stderr is gone, there is nobody left to tell.
+        // With stderr closed there is no place left to report to.
         let _ = std::io::stderr().lock().write_all(self.text(paint).as_bytes());
     }
 
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_what_why_and_what_to_do() {
+    fn an_error_shows_what_why_and_what_to_do() {
         let cause = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file");
         let error = anyhow::Error::new(cause).context("cannot read perstack.toml");
         let failure = Failure::usage(error).help("create it, or name another with --config");
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_already_told_is_not_repeated() {
+    fn a_cause_already_shown_is_not_repeated() {
         let error = anyhow::anyhow!("disk full").context("cannot write log.jsonl: disk full");
         assert_eq!(Failure::other(error).text(Paint::plain()), "error: cannot write log.jsonl: disk full\n");
     }

@@ -1,4 +1,4 @@
-//! Calls of which nobody knows whether they took effect: asking a person on the terminal what to do about them.
+//! [`ask`]: the question what to do about calls in doubt, asked on the terminal. Called by `job_runner`.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::render::{Screen, visible};
 
 /// The choices in the order of their numbers, as `--in-doubt` names them.
 const CHOICES: [(&str, InDoubt, &str); 2] = [
-    ("report", InDoubt::Report, "tell the model, which can find out before it does anything again"),
+    ("report", InDoubt::Report, "report them to the model, which can check before it acts again"),
     ("retry", InDoubt::Retry, "make the calls again"),
 ];
 
-/// Asks, and waits for as long as it takes; `None`: the job is to stop here.
+/// Asks, and waits as long as it takes; `None` stops the job here.
 pub async fn ask(tools: Vec<String>, screen: Arc<Screen>) -> Option<InDoubt> {
     at_terminal(screen, move |input, show| converse(&tools, input, show)).await.flatten()
 }

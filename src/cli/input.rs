@@ -1,4 +1,4 @@
-//! The query: an argument, or what stdin holds. Never waits for ever on a stdin that is open and silent.
+//! The query of `run` and `resume`: an argument, or the text on stdin. Never waits for ever on an open, silent stdin.
 
 use std::io::{self, IsTerminal, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::failure::Failure;
 
-/// How long stdin may be silent, in seconds, when nobody said that the query is there: long enough for any program
+/// Seconds that stdin may be silent when no argument asks for it to be read: long enough for any program
 /// that is already writing, short enough for a CI job that left stdin open.
 const ASSUMED_SILENCE_S: u64 = 10;
 
-/// The same, when `-` says that the query is there. Another model may be writing it.
+/// The same, when `-` asks for it. Another model may be writing the query.
 const ASKED_SILENCE_S: u64 = 60;
 
 /// Most bytes of a query: far beyond any context window.
@@ -19,20 +19,20 @@ const MAX_QUERY: usize = 16 * 1024 * 1024;
 /// Bytes read at once (a pipe's usual size on Linux).
 const CHUNK: usize = 64 * 1024;
 
-/// Why there is no query.
+/// The reason why there is no query.
 #[derive(Debug, thiserror::Error)]
 enum NoQuery {
     #[error("the query is missing")]
     Missing,
     #[error("the query is empty")]
     Empty,
-    #[error("no query came: standard input is open, but was silent for {seconds} s")]
+    #[error("no query: standard input is open, but was silent for {seconds} s")]
     Silent { seconds: u64 },
     #[error("the query on standard input broke off: silent for {seconds} s after {bytes} bytes, without an end")]
     BrokenOff { seconds: u64, bytes: usize },
     #[error("the query on standard input is longer than {} MiB", MAX_QUERY / 1024 / 1024)]
     TooLong,
-    #[error("the query on standard input is no UTF-8 text")]
+    #[error("the query on standard input is not UTF-8 text")]
     NotText,
     #[error("cannot read the query from standard input")]
     Unreadable(#[source] io::Error),
@@ -110,7 +110,7 @@ fn collect(chunks: &Receiver<io::Result<Vec<u8>>>, silence_s: u64) -> Result<Str
         }
     }
     let text = String::from_utf8(bytes).map_err(|_| NoQuery::NotText)?;
-    // A shell's `echo` and editors end a text with a line end that nobody means.
+    // A shell's `echo` and editors end a text with a line end that is not part of the query.
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_stdin_is_told_apart_from_one_that_broke_off() {
+    fn a_silent_stdin_is_distinguished_from_one_that_broke_off() {
         let (sender, chunks) = sync_channel(1);
         assert!(matches!(collect(&chunks, 0), Err(NoQuery::Silent { seconds: 0 })));
         sender.send(Ok(b"half".to_vec())).unwrap();

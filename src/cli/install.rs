@@ -1,4 +1,4 @@
-//! `perstack install`: every skill started once, and what was found written to `perstack.lock`.
+//! `perstack install`: starts every skill once, and writes the tools found to `perstack.lock`.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::job_runner::async_runtime;
-use super::list_tools::Nobody;
+use super::list_tools::NoEvents;
 use super::options::{ConfigArgs, ModelArgs};
 use super::render::{Paint, visible};
 use super::setup::{ProjectNeed, Setup, warn};
@@ -29,7 +29,7 @@ const AT_ONCE: usize = 4;
 /// Starts every skill once and writes perstack.lock
 #[derive(Debug, Args)]
 pub struct InstallArgs {
-    /// Write nothing; tell how perstack.lock differs from what would be written, and fail when it does
+    /// Write nothing; print how perstack.lock differs from the skills, and fail if it does
     #[arg(long)]
     check: bool,
     /// Show errors only
@@ -39,30 +39,30 @@ pub struct InstallArgs {
     config: ConfigArgs,
 }
 
-/// How often the spinner moves: often enough to look alive, rarely enough to cost nothing.
+/// The interval at which the spinner moves: often enough to look alive, rarely enough to cost nothing.
 const TICK: Duration = Duration::from_millis(125);
 
 /// The program ends early: by a signal's code, or because something is wrong.
 type Stop = Result<Exit, Failure>;
 
-/// What each expert's skills offer, in the order of the configuration.
+/// The tools of each expert's skills, in the order of the configuration.
 type Found = Vec<(ExpertKey, Result<DiscoveredTools, RunError>)>;
 
-/// Carries out the command.
+/// Runs the command.
 pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.config.place(), &ModelArgs::default(), ProjectNeed::Required)?;
     setup.print_warnings(process, args.quiet);
     let config = setup.project.as_ref().map(|project| project.path.clone()).unwrap_or_default();
     let experts = setup.experts();
     let cancel = CancellationToken::new();
-    let options = Arc::new(setup.options(process, Arc::new(Nobody), cancel, InDoubt::default(), CassetteMode::None));
+    let options = Arc::new(setup.options(process, Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None));
     let runtime = async_runtime()?;
     let bar = bar(experts.len(), process, args.quiet);
-    let surveyed = runtime.block_on(survey(experts, &options, &bar));
+    let discovered = runtime.block_on(discover(experts, &options, &bar));
     bar.finish_and_clear();
     // A skill that does not end must not keep the program.
     runtime.shutdown_background();
-    let found = match surveyed {
+    let found = match discovered {
         Ok(found) => found,
         Err(stop) => return stop,
     };
@@ -70,20 +70,20 @@ pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
         Ok(found) => found,
         Err(exit) => return Ok(exit),
     };
-    let say = |text: &str| say(args.quiet, text);
+    let print = |text: &str| print_line(args.quiet, text);
     for (expert, found) in &found {
         for warning in &found.warnings {
             warn(process, args.quiet, &format!("expert {expert}: {warning}"));
         }
         let count = found.tools.len();
-        say(&format!("{expert}: {count} {}", if count == 1 { "tool" } else { "tools" }));
+        print(&format!("{expert}: {count} {}", if count == 1 { "tool" } else { "tools" }));
     }
     let lock = lock(&config, &found, &options);
-    if args.check { check(&lock, say) } else { write(&lock, say) }
+    if args.check { check(&lock, print) } else { write(&lock, print) }
 }
 
 /// Asks for every expert's tools, some at one time. A signal ends it.
-async fn survey(experts: Vec<ExpertKey>, options: &Arc<Options>, bar: &ProgressBar) -> Result<Found, Stop> {
+async fn discover(experts: Vec<ExpertKey>, options: &Arc<Options>, bar: &ProgressBar) -> Result<Found, Stop> {
     let mut signals = Signals::listen()
         .map_err(|error| Err(Failure::other(anyhow::Error::new(error).context("cannot listen to signals"))))?;
     let mut found: Vec<Option<Result<DiscoveredTools, RunError>>> = experts.iter().map(|_| None).collect();
@@ -103,10 +103,10 @@ async fn survey(experts: Vec<ExpertKey>, options: &Arc<Options>, bar: &ProgressB
         };
         match answered {
             None => break,
-            Some(Ok((at, surveyed))) => {
+            Some(Ok((at, discovered))) => {
                 bar.inc(1);
                 if let Some(place) = found.get_mut(at) {
-                    *place = Some(surveyed);
+                    *place = Some(discovered);
                 }
             }
             Some(Err(panic)) => return Err(Err(Failure::from(RunError::Internal(panic.to_string())))),
@@ -116,13 +116,13 @@ async fn survey(experts: Vec<ExpertKey>, options: &Arc<Options>, bar: &ProgressB
     Ok(experts.into_iter().zip(found).map(|(expert, found)| (expert, found.unwrap_or_else(unasked))).collect())
 }
 
-/// The findings, when all are there; else every failure is told, and the code to end with is the first one's.
+/// The findings, when all are there; else every failure is printed, and the exit code is that of the first.
 fn whole(found: Found, process: &Process) -> Result<Vec<(ExpertKey, DiscoveredTools)>, Exit> {
     let mut sound = Vec::new();
     let mut exit = None;
-    for (expert, surveyed) in found {
-        match surveyed {
-            Ok(surveyed) => sound.push((expert, surveyed)),
+    for (expert, discovered) in found {
+        match discovered {
+            Ok(discovered) => sound.push((expert, discovered)),
             Err(error) => {
                 let failure = Failure::from(error).in_expert(&expert);
                 failure.print(Paint::of_stderr(process));
@@ -133,7 +133,7 @@ fn whole(found: Found, process: &Process) -> Result<Vec<(ExpertKey, DiscoveredTo
     match exit {
         None => Ok(sound),
         Some(exit) => {
-            say(false, "nothing was written");
+            print_line(false, "nothing was written");
             Err(exit)
         }
     }
@@ -148,28 +148,28 @@ fn lock(config: &Path, found: &[(ExpertKey, DiscoveredTools)], options: &Options
     Lock::from_experts(config, SystemClock.stamp().at, entries)
 }
 
-fn write(lock: &Lock, say: impl Fn(&str)) -> Result<Exit, Failure> {
+fn write(lock: &Lock, print: impl Fn(&str)) -> Result<Exit, Failure> {
     let path = visible(&lock.path().display().to_string());
     match lockfile::write(lock.path(), lock).map_err(Failure::usage)? {
-        Written::Replaced => say(&format!("wrote {path}")),
-        Written::UpToDate => say(&format!("{path} is up to date")),
+        Written::Replaced => print(&format!("wrote {path}")),
+        Written::UpToDate => print(&format!("{path} is up to date")),
     }
     Ok(Exit::Completed)
 }
 
-/// Compares the lock with the one that is there. What differs goes to stdout, as it is what was asked for.
-fn check(lock: &Lock, say: impl Fn(&str)) -> Result<Exit, Failure> {
+/// Compares the lock with the one that is there. The differences go to stdout: they are the result.
+fn check(lock: &Lock, print: impl Fn(&str)) -> Result<Exit, Failure> {
     let path = visible(&lock.path().display().to_string());
     let Some(old) = lockfile::read(lock.path()).map_err(Failure::usage)? else {
         return Err(Failure::usage(anyhow::anyhow!("{path} does not exist")).help("run `perstack install`"));
     };
     let differences = lockfile::differences(&old, lock);
     if differences.is_empty() {
-        say(&format!("{path} is up to date"));
+        print(&format!("{path} is up to date"));
         return Ok(Exit::Completed);
     }
     let text: String = differences.iter().map(|line| visible(line) + "\n").collect();
-    // A reader that has gone away has seen enough: the code says the rest.
+    // A reader that has gone away has seen enough; the exit code has the rest.
     let _ = io::stdout().lock().write_all(text.as_bytes());
     Err(Failure::usage(anyhow::anyhow!("{path} is stale")).help("run `perstack install` to renew it"))
 }
@@ -188,10 +188,10 @@ fn bar(experts: usize, process: &Process, quiet: bool) -> ProgressBar {
     bar
 }
 
-/// Tells a person something on stderr.
-fn say(quiet: bool, text: &str) {
+/// Writes a line to stderr, unless `quiet`.
+fn print_line(quiet: bool, text: &str) {
     if !quiet {
-        // When stderr is gone, there is nobody left to tell.
+        // With stderr closed there is no place left to report to.
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 }

@@ -1,7 +1,7 @@
-//! A job from start to end: what `run` and `resume` share once they know what is asked.
+//! [`run`]: a job from start to end. Called by `run` and `resume` once they have read their options.
 //!
-//! Starts the async runtimes, watches for signals, has a person asked and goes on with the answer, writes the result;
-//! what is told of the ending is [`super::outcome`]'s.
+//! Starts the async runtimes, watches for signals, asks a person and continues with the answer, and writes the result.
+//! The report of the end is left to [`super::outcome`].
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -19,21 +19,21 @@ use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::in_doubt;
 use super::options::{Format, JobArgs};
-use super::outcome::{Ending, FAREWELL, JobEnd};
+use super::outcome::{FAREWELL, JobEnd, JobReporter};
 use super::prompt::{self, Answer, Questions, is_in_background};
 use super::render::{Screen, result, visible};
 use super::setup::Setup;
 use super::signals::{Signal, Signals};
 use super::{Exit, Process};
 
-/// How long a job may take to record what it has after it was told to stop: more than the six seconds that its tools
+/// The time that a job has to record its state after it was asked to stop: more than the six seconds that its tools
 /// get in all, and the five that its skills have to close after them.
 const GRACE: Duration = Duration::from_secs(15);
 
 /// Threads of the async runtime. Work waits for models, tools and disks, so two keep up with any number of Runs.
 const WORKERS: usize = 2;
 
-/// What is asked for.
+/// The work to do.
 #[derive(Clone)]
 pub enum JobCommand {
     Run(RunInput),
@@ -53,10 +53,10 @@ pub fn async_runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(Failure::other)
 }
 
-/// Carries out a job. `live` is the command that would do the same without a recorded session.
+/// Runs a job. `live` is the command that does the same without a recorded session.
 ///
 /// # Errors
-/// When it could not even begin.
+/// When the runtimes or the signals are refused by the system.
 pub fn run(
     process: &Process,
     args: &JobArgs,
@@ -69,7 +69,7 @@ pub fn run(
     let screen = Arc::new(Screen::new(process, &args.output, format, &cancel));
     let cassette = args.session.cassette(&process.folder);
     let asks = prompt::may_ask(process, args, format, &cassette);
-    // Where somebody can be asked, a doubt stops the job for the question.
+    // If a person can be asked, a call in doubt stops the job for the question.
     let asks_of_doubts = asks && args.session.in_doubt.is_none();
     let in_doubt = match args.session.in_doubt {
         Some(doubt) => doubt.into(),
@@ -83,126 +83,169 @@ pub fn run(
         let file = visible(&file.display().to_string());
         // The query may hold a key.
         let live = Redactor::of_environment(&options.environment).text(&live.to_string());
-        screen.say(&format!("replaying a recorded session from {file}; to run it live: {live}"));
+        screen.info(&format!("replaying a recorded session from {file}; to run it live: {live}"));
     }
     let questions = Questions::new(asks, options.clone());
     let max_steps = options.settings.limits.max_steps;
-    let ending = Arc::new(Ending { args: args.clone(), screen, max_steps, questions });
+    let reporter = Arc::new(JobReporter { args: args.clone(), screen, max_steps, questions });
     let workers = async_runtime()?;
-    // A sink may block a worker (a stalled pipe), and with it the workers' own timers and signals. So the run_until_done is kept
-    // by a runtime of its own, on this thread.
-    let watcher = tokio::runtime::Builder::new_current_thread()
+    // A sink may block a worker (a stalled pipe), and with it the workers' own timers and signals. So the loop has a
+    // runtime of its own, on this thread.
+    let control = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")
         .map_err(Failure::other)?;
-    let exit = watcher.block_on(run_until_done(command, options, workers.handle(), ending, format, asks_of_doubts));
-    // Threads that still block must not keep the program.
-    watcher.shutdown_background();
+    let exit = control.block_on(run_until_done(command, options, workers.handle(), reporter, format, asks_of_doubts));
+    // Threads that still block must not keep the program from ending.
+    control.shutdown_background();
     workers.shutdown_background();
     exit.map_err(Failure::other)
 }
 
-/// Who servers may ask in the middle of a call.
+/// The person that servers may ask in the middle of a call.
 #[cfg(unix)]
 fn person(asks: bool, screen: &Arc<Screen>) -> Option<AskPerson> {
     asks.then(|| super::elicitation_form::asker(screen.clone()))
 }
 
-/// Nobody: a question could not be taken back from this system's terminal.
+/// None: this system has no way to withdraw a question from its terminal.
 #[cfg(not(unix))]
 fn person(_asks: bool, _screen: &Arc<Screen>) -> Option<AskPerson> {
     None
 }
 
-/// How one stretch of work ended.
+/// The end of one attempt.
 enum Attempt {
     Returned(Box<Result<Outcome, RunError>>, Option<Signal>),
-    /// It did not; the program ends at once.
+    /// The job did not return in time; the program ends at once.
     Forced(Exit),
 }
 
-/// Has the workers do the job, from question to question as long as there is somebody who answers them.
+/// The step after an attempt.
+enum Next {
+    /// The same command again, with a choice for calls in doubt.
+    Retry(InDoubt),
+    /// A further command, which carries a person's answer.
+    Continue(JobCommand),
+    Done(JobEnd),
+}
+
+/// Runs the job on `workers`, and again after each answer of a person, until no question is left.
 async fn run_until_done(
     mut command: JobCommand,
     mut options: Arc<Options>,
     workers: &Handle,
-    ending: Arc<Ending>,
+    reporter: Arc<JobReporter>,
     format: Format,
     asks_of_doubts: bool,
 ) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
-    let (mut steps, mut duration_ms) = (0, 0);
-    let returned = loop {
-        let (job, signal) = match attempt(command.clone(), &options, workers, &ending, &mut signals).await {
+    let mut totals = Totals::default();
+    let end = loop {
+        let (mut job, signal) = match attempt(command.clone(), &options, workers, &reporter, &mut signals).await {
             Attempt::Returned(job, signal) => (*job, signal),
             Attempt::Forced(exit) => return Ok(exit),
         };
-        let mut outcome = match job {
-            Ok(outcome) => outcome,
-            // Nothing was done yet; with a choice the same is asked for again.
-            Err(RunError::CallsInDoubt { tools }) if asks_of_doubts && signal.is_none() && !is_in_background() => {
-                let chosen = tokio::select! {
-                    chosen = in_doubt::ask(tools.clone(), ending.screen.clone()) => Ok(chosen),
-                    signal = signals.next() => Err(signal),
-                };
-                let signal = match chosen {
-                    Ok(Some(in_doubt)) => {
-                        options = Arc::new(Options { in_doubt, ..Options::clone(&options) });
-                        continue;
-                    }
-                    Ok(None) => None,
-                    Err(signal) => Some(signal),
-                };
-                break JobEnd { job: Err(RunError::CallsInDoubt { tools }), signal, left: None };
-            }
-            Err(error) => break JobEnd { job: Err(error), signal, left: None },
-        };
-        // To whoever answered in between, it was one job. The time that they took is not the job's.
-        (steps, duration_ms) = (outcome.steps.saturating_add(steps), outcome.duration_ms.saturating_add(duration_ms));
-        (outcome.steps, outcome.duration_ms) = (steps, duration_ms);
-        let head = &outcome.checkpoint.head;
-        let waits = outcome.status == Status::StoppedByInteractiveTool && signal.is_none();
-        let Some(call) = waits.then(|| ending.questions.to_ask(head)).flatten() else {
-            break JobEnd { job: Ok(outcome), signal, left: None };
-        };
-        let question = ending.questions.question(head, call);
-        let answered = tokio::select! {
-            answer = prompt::ask(question, ending.screen.clone()) => Ok(answer),
-            signal = signals.next() => Err(signal),
-        };
-        let signal = match answered {
-            Ok(Answer::Given(text)) => {
-                command = JobCommand::Resume(ResumeInput {
-                    from: ResumeFrom::Checkpoint(head.job_id.clone(), head.id.clone()),
-                    expert: None,
-                    query: Some(prompt::named_answer(call, &text)),
-                    is_answer: true,
-                });
-                continue;
-            }
-            Ok(Answer::Left) => None,
-            Err(signal) => Some(signal),
-        };
-        let left = Some(call.id.clone());
-        break JobEnd { job: Ok(outcome), signal, left };
+        if let Ok(outcome) = &mut job {
+            totals.add_to(outcome);
+        }
+        match after_attempt(job, signal, &reporter, &mut signals, asks_of_doubts).await {
+            Next::Retry(in_doubt) => options = Arc::new(Options { in_doubt, ..Options::clone(&options) }),
+            Next::Continue(next) => command = next,
+            Next::Done(end) => break end,
+        }
     };
-    let told = tokio::task::spawn_blocking({
-        let ending = ending.clone();
-        move || tell(returned, &ending, format)
+    // Printing may block (a stalled pipe), and a signal must end the program even then.
+    let reported = tokio::task::spawn_blocking({
+        let reporter = reporter.clone();
+        move || report(end, &reporter, format)
     });
     tokio::select! {
-        exit = told => Ok(exit?),
-        next = signals.next() => Ok(ending.forced(Some(next))),
+        exit = reported => Ok(exit?),
+        next = signals.next() => Ok(reporter.forced(Some(next))),
     }
 }
 
-/// Does one stretch. After the first signal it gets [`GRACE`] to stop; the second ends the program at once.
+/// Steps and time of all attempts: to the user they are one job. The time that answers took is not part of it.
+#[derive(Default)]
+struct Totals {
+    steps: u64,
+    duration_ms: u64,
+}
+
+impl Totals {
+    fn add_to(&mut self, outcome: &mut Outcome) {
+        self.steps = self.steps.saturating_add(outcome.steps);
+        self.duration_ms = self.duration_ms.saturating_add(outcome.duration_ms);
+        outcome.steps = self.steps;
+        outcome.duration_ms = self.duration_ms;
+    }
+}
+
+/// Asks what the job has stopped for, if a person can answer. After a signal nothing is asked.
+async fn after_attempt(
+    job: Result<Outcome, RunError>,
+    signal: Option<Signal>,
+    reporter: &JobReporter,
+    signals: &mut Signals,
+    asks_of_doubts: bool,
+) -> Next {
+    let done = |job, signal| Next::Done(JobEnd { job, signal, unanswered: None });
+    match job {
+        job if signal.is_some() => done(job, signal),
+        Ok(outcome) if outcome.status == Status::StoppedByInteractiveTool => {
+            ask_question(outcome, reporter, signals).await
+        }
+        // The job has not begun, so the same command can be given again.
+        Err(RunError::CallsInDoubt { tools }) if asks_of_doubts && !is_in_background() => {
+            let chosen = tokio::select! {
+                chosen = in_doubt::ask(tools.clone(), reporter.screen.clone()) => Ok(chosen),
+                signal = signals.next() => Err(signal),
+            };
+            match chosen {
+                Ok(Some(in_doubt)) => Next::Retry(in_doubt),
+                Ok(None) => done(Err(RunError::CallsInDoubt { tools }), None),
+                Err(signal) => done(Err(RunError::CallsInDoubt { tools }), Some(signal)),
+            }
+        }
+        job => done(job, None),
+    }
+}
+
+/// Asks the first question that a job waits for.
+async fn ask_question(outcome: Outcome, reporter: &JobReporter, signals: &mut Signals) -> Next {
+    let head = &outcome.checkpoint.head;
+    let Some(call) = reporter.questions.to_ask(head) else {
+        return Next::Done(JobEnd { job: Ok(outcome), signal: None, unanswered: None });
+    };
+    let question = reporter.questions.question(head, call);
+    let answered = tokio::select! {
+        answer = prompt::ask(question, reporter.screen.clone()) => Ok(answer),
+        signal = signals.next() => Err(signal),
+    };
+    let signal = match answered {
+        Ok(Answer::Given(text)) => {
+            return Next::Continue(JobCommand::Resume(ResumeInput {
+                from: ResumeFrom::Checkpoint(head.job_id.clone(), head.id.clone()),
+                expert: None,
+                query: Some(prompt::named_answer(call, &text)),
+                is_answer: true,
+            }));
+        }
+        Ok(Answer::Left) => None,
+        Err(signal) => Some(signal),
+    };
+    let unanswered = Some(call.id.clone());
+    Next::Done(JobEnd { job: Ok(outcome), signal, unanswered })
+}
+
+/// Runs one attempt. The first signal gives it [`GRACE`] to stop; the second ends the program at once.
 async fn attempt(
     command: JobCommand,
     options: &Arc<Options>,
     workers: &Handle,
-    ending: &Arc<Ending>,
+    reporter: &Arc<JobReporter>,
     signals: &mut Signals,
 ) -> Attempt {
     let cancel = options.cancel.clone();
@@ -217,7 +260,7 @@ async fn attempt(
     let returned = tokio::select! {
         returned = &mut job => Some(returned),
         first = signals.next() => { signal = Some(first); None }
-        // The events cannot be written any more.
+        // The reader of the events has gone away.
         () = cancel.cancelled() => None,
     };
     let returned = if let Some(returned) = returned {
@@ -225,31 +268,32 @@ async fn attempt(
     } else {
         cancel.cancel();
         if signal.is_some() {
-            let screen = ending.screen.clone();
-            let say = move || screen.say("stopping: what was done is being recorded; once more to stop at once");
-            // A terminal that blocks must not keep the next signal from being heard.
-            let _ = tokio::time::timeout(FAREWELL, tokio::task::spawn_blocking(say)).await;
+            let screen = reporter.screen.clone();
+            let show = move || screen.info("stopping: recording what was done; once more to stop at once");
+            // A terminal that blocks must not delay the next signal.
+            let _ = tokio::time::timeout(FAREWELL, tokio::task::spawn_blocking(show)).await;
         }
         tokio::select! {
             returned = &mut job => returned,
-            next = signals.next() => return Attempt::Forced(ending.forced(signal.or(Some(next)))),
-            () = tokio::time::sleep(GRACE) => return Attempt::Forced(ending.forced(signal)),
+            next = signals.next() => return Attempt::Forced(reporter.forced(signal.or(Some(next)))),
+            () = tokio::time::sleep(GRACE) => return Attempt::Forced(reporter.forced(signal)),
         }
     };
     let job = returned.unwrap_or_else(|panic| Err(RunError::Internal(panic.to_string())));
     Attempt::Returned(Box::new(job), signal)
 }
 
-/// Writes the result, then what there is to say of it.
-fn tell(returned: JobEnd, ending: &Ending, format: Format) -> Exit {
-    ending.screen.close();
-    if returned.signal.is_some() && returned.left.is_some() {
-        // The cursor is where the person was typing.
+/// Writes the result to stdout, then the report of the end to stderr. The order matters: stderr ends with the command
+/// that continues the job.
+fn report(end: JobEnd, reporter: &JobReporter, format: Format) -> Exit {
+    reporter.screen.close();
+    if end.signal.is_some() && end.unanswered.is_some() {
+        // The cursor is behind the text that the person was typing.
         let _ = writeln!(io::stderr().lock());
     }
-    let written = returned.job.as_ref().map_or(Ok(()), |outcome| {
+    let written = end.job.as_ref().map_or(Ok(()), |outcome| {
         let stdout = io::stdout();
         result::write(outcome, format, &mut stdout.lock(), stdout.is_terminal())
     });
-    ending.returned(returned, written)
+    reporter.returned(end, written)
 }

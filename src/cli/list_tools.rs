@@ -34,7 +34,7 @@ pub struct ListToolsArgs {
     /// An array of JSON objects, with each tool's input schema
     #[arg(long)]
     json: bool,
-    /// Start the skills and ask them, whatever perstack.lock says
+    /// Start the skills and ask them, even if perstack.lock is fresh
     #[arg(long)]
     live: bool,
     /// Show errors only
@@ -58,14 +58,14 @@ struct Row<'a> {
     hints: ToolHints,
 }
 
-/// Skills' own events are nobody's concern here.
-pub struct Nobody;
+/// A sink that drops events: these commands show none.
+pub struct NoEvents;
 
-impl EventSink for Nobody {
+impl EventSink for NoEvents {
     fn emit(&self, _event: &Event, _history: &[Message]) {}
 }
 
-/// Carries out the command.
+/// Runs the command.
 pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.place, &ModelArgs::default(), ProjectNeed::Required)?;
     setup.print_warnings(process, args.quiet);
@@ -75,7 +75,7 @@ pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
         None => setup.experts(),
     };
     let cancel = CancellationToken::new();
-    let options = setup.options(process, Arc::new(Nobody), cancel, InDoubt::default(), CassetteMode::None);
+    let options = setup.options(process, Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None);
     let runtime = async_runtime()?;
     let format = if args.json { Format::Json } else { Format::Table(width(process)) };
     let mut warnings = Vec::new();
@@ -87,7 +87,7 @@ pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
     exit
 }
 
-/// What stdout carries.
+/// The form of stdout.
 #[derive(Debug, Clone, Copy)]
 enum Format {
     Json,
@@ -95,7 +95,7 @@ enum Format {
     Table(Option<usize>),
 }
 
-/// Collects and writes, unless a signal ends it. Puts what the owner should know into `warnings`.
+/// Collects and writes, unless a signal ends it. Adds warnings to `warnings`.
 async fn list(
     experts: Vec<ExpertKey>,
     options: Options,
@@ -106,7 +106,7 @@ async fn list(
     let mut signals = Signals::listen().context("cannot listen to signals").map_err(Failure::other)?;
     let work = async {
         let collected = collect(&experts, &options, warnings).await;
-        // A reader that stalls must not keep the signals from being heard.
+        // A reader that stalls must not block the signals.
         tokio::task::spawn_blocking(move || write(&collected, format, paint)).await.map_err(Failure::other)?
     };
     tokio::select! {
@@ -115,7 +115,7 @@ async fn list(
     }
 }
 
-/// The tools that were found, and what went wrong with other experts.
+/// The tools that were found, and the failures of other experts.
 struct Collected {
     found: Vec<(ExpertKey, Vec<ToolSpec>)>,
     failures: Vec<Failure>,
@@ -198,8 +198,8 @@ pub fn width(process: &Process) -> Option<usize> {
     if !io::stdout().is_terminal() {
         return None;
     }
-    let told = process.variable("COLUMNS").and_then(|columns| columns.parse().ok());
-    told.or_else(terminal_width)
+    let given = process.variable("COLUMNS").and_then(|columns| columns.parse().ok());
+    given.or_else(terminal_width)
 }
 
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! How `run` and `resume` use the lock: the flags, and the file beside the configuration.
+//! [`LockArgs`]: the use of the lock by `run` and `resume`: the flags, and the file beside the configuration.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::Process;
 use super::failure::Failure;
 use super::setup::{Setup, warn};
 
-/// How the lock is used.
+/// The options of the lock.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct LockArgs {
     /// Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)
     #[arg(long)]
     pub locked: bool,
-    /// Use perstack.lock as it is, without asking whether it is fresh
+    /// Use perstack.lock as it is, without checking that it is fresh
     #[arg(long, conflicts_with = "locked")]
     pub frozen: bool,
 }
@@ -32,7 +32,7 @@ impl LockArgs {
 }
 
 impl Setup {
-    /// Adds the lock beside the configuration. One that cannot be read is told of, unless it must serve or `quiet`.
+    /// Adds the lock beside the configuration. One that cannot be read gives a warning, unless it is required or `quiet`.
     ///
     /// # Errors
     /// When the lock must serve and cannot be read, or the configuration has unknown keys and must not.

@@ -1,7 +1,7 @@
-//! `perstack log`: what was recorded of jobs, told again.
+//! `perstack log`: the recorded history of jobs.
 //!
-//! The events come from the library; here they are chosen and written. With text the record is read twice: what stands
-//! above the events counts all of them. JSON is written in one reading.
+//! The library reads the events; this module selects and prints them. Text is made by reading the record twice, because
+//! the lines above the events count all of them; JSON is written in one reading.
 
 mod selection;
 mod event_text;
@@ -30,13 +30,13 @@ use super::render::Paint;
 use super::setup::{storage_folder, warn};
 use super::{Exit, Process};
 
-/// Events that a page shows unless told otherwise (the original's number).
+/// Events on a page without `--take` (the original's number).
 const DEFAULT_TAKE: u64 = 100;
 
 /// Most events around each shown one: they are held in memory until it is known whether they are shown.
 const MAX_CONTEXT: u64 = 10_000;
 
-/// Types of event that the original stored and we do not tell.
+/// Event types of the original that this program does not emit.
 const ORIGINAL_TYPES: [&str; 5] =
     ["attemptCompletion", "callDelegate", "callInteractiveTool", "finishAllToolCalls", "resumeToolCalls"];
 
@@ -44,11 +44,11 @@ const AFTER_HELP: &str = "\
 Filters combine with AND; --offset and --take count what they leave. Filter expressions:
   .stepNumber >= 3        .error.name == \"provider\"        .toolCalls[].toolName == exec
   == and != compare booleans, numbers and texts strictly, < <= > >= numbers only; a field that
-  is missing never matches; [] stands for any element.
+  is missing never matches; [] means any element.
 
-A job that is being worked on is shown as far as it has come; nobody is kept waiting. What cannot
-be read is named on stderr, everything else is shown, and the exit code is 6. Facts that a newer
-perstack wrote are passed over with a warning.
+A running job is shown up to its last record, without waiting. Records that cannot be read are
+named on stderr, all others are shown, and the exit code is 6. Facts written by a newer perstack
+are skipped with a warning.
 
 Examples:
   perstack log
@@ -57,11 +57,11 @@ Examples:
   perstack log latest --errors --context 3
   perstack log --filter '.toolCalls[].toolName == exec' --json --pretty";
 
-/// Shows what was recorded of jobs: runs, steps, calls, events
+/// Shows the history of jobs: runs, steps, calls, events
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct LogArgs {
-    /// A job's id, the beginning of one, or `latest`; without it, the job that was worked on last
+    /// A job's id, the beginning of one, or `latest`; without it, the job that ran last
     #[arg(value_name = "JOB")]
     job: Option<String>,
     /// Same as JOB
@@ -92,7 +92,7 @@ pub struct LogArgs {
     storage: Option<PathBuf>,
 }
 
-/// Which events.
+/// The options that select events.
 #[derive(Debug, Args)]
 struct ChoiceArgs {
     /// Steps: 5, >5, >=5, <5, <=5 or 1-10
@@ -110,12 +110,12 @@ struct ChoiceArgs {
     /// callDelegate and stopRunByDelegate
     #[arg(long)]
     delegations: bool,
-    /// Events whose JSON fits: `.path OP value`
+    /// Events whose JSON matches `.path OP value`
     #[arg(long, value_name = "EXPRESSION")]
     filter: Option<String>,
 }
 
-/// How many.
+/// The options of paging.
 #[derive(Debug, Args)]
 struct PageArgs {
     /// At most this many; 0 for all [default: 100]
@@ -124,12 +124,12 @@ struct PageArgs {
     /// Skip this many first [default: 0]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     offset: Option<String>,
-    /// This many events before and after each one, whatever they are
+    /// Also this many events before and after each match
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     context: Option<String>,
 }
 
-/// How they are shown.
+/// The options of the view.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct ViewArgs {
@@ -147,7 +147,7 @@ struct ViewArgs {
     full_events: bool,
 }
 
-/// Which form stdout has.
+/// The options of the output form.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct FormArgs {
     /// One JSON object (with --jobs, an array)
@@ -158,7 +158,7 @@ pub struct FormArgs {
     pretty: bool,
 }
 
-/// What stdout carries.
+/// The form of stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Text,
@@ -188,7 +188,7 @@ pub enum Unit {
     Steps,
 }
 
-/// What a record is shown with.
+/// A request to show one record.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct LogRequest {
     pub criteria: Criteria,
@@ -199,7 +199,7 @@ pub struct LogRequest {
     pub checkpoint: Option<CheckpointEntry>,
     /// To be listed.
     pub checkpoints: Vec<CheckpointEntry>,
-    /// Nobody said which job.
+    /// No job was named.
     pub is_default: bool,
     pub shows_messages: bool,
     pub shows_summary: bool,
@@ -207,7 +207,7 @@ pub struct LogRequest {
     pub detail: Detail,
 }
 
-/// Carries out the command.
+/// Runs the command.
 pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
     let storage = storage_folder(process, args.storage.as_deref());
     let range = args.page.range()?;
@@ -246,39 +246,38 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
         shows_arguments: args.view.verbose,
         detail: if args.view.full_events { Detail::Full } else { Detail::New },
     };
-    let mut troubles = Vec::new();
+    let mut problems = Vec::new();
     let written = match form {
-        Form::Text => text::write(&record, &request, &mut page, &mut troubles),
-        Form::Json | Form::PrettyJson => json::write(&record, &request, form, &mut page, &mut troubles),
+        Form::Text => text::write(&record, &request, &mut page, &mut problems),
+        Form::Json | Form::PrettyJson => json::write(&record, &request, form, &mut page, &mut problems),
     };
     let exit = page.close(written.map(|()| Exit::Completed))?;
-    Ok(tell(&record, troubles, process).unwrap_or(exit))
+    Ok(report_problems(&record, problems, process).unwrap_or(exit))
 }
 
-/// Tells what could not be read; the exit code that it means, if it means any.
-fn tell(record: &JobLog, troubles: Vec<ReadProblem>, process: &Process) -> Option<Exit> {
+/// Prints the problems of reading; returns the exit code they lead to, if any.
+fn report_problems(record: &JobLog, problems: Vec<ReadProblem>, process: &Process) -> Option<Exit> {
     let paint = Paint::of_stderr(process);
     let (mut unknown, mut first_unknown, mut exit) = (0, None, None);
     if let Err(error) = &record.entry().job {
         Failure::usage(anyhow::anyhow!("{error}")).print(paint);
         exit = Some(Exit::Storage);
     }
-    for trouble in troubles {
-        match trouble.kind {
+    for problem in problems {
+        match problem.kind {
             ReadProblemKind::Unknown { facts, first } => {
                 unknown += facts;
                 first_unknown.get_or_insert(first);
             }
             ReadProblemKind::Broken(error) => {
-                let help =
-                    format!("what comes before is shown, and so are other runs; this is about run {}", trouble.run);
+                let help = format!("this is in run {}; the records before it and other runs are shown", problem.run);
                 Failure::from(error).help(help).print(paint);
                 exit = Some(Exit::Storage);
             }
         }
     }
     if let Some(first) = first_unknown {
-        warn(process, false, &format!("{unknown} facts were passed over: {first}"));
+        warn(process, false, &format!("{unknown} facts were skipped: {first}"));
     }
     exit
 }
@@ -309,7 +308,7 @@ impl PageArgs {
     }
 }
 
-/// The value of a flag that takes a number up to `most`; in the original's words when it is none.
+/// The value of a flag that takes a number up to `most`; the errors have the original's wording.
 fn number(flag: &str, given: Option<&str>, most: u64) -> Result<Option<u64>, Failure> {
     let Some(text) = given else { return Ok(None) };
     let wrong = match text.parse::<u64>() {
@@ -328,7 +327,7 @@ pub fn chooser<T>(request: &LogRequest) -> Chooser<'_, T> {
     Chooser::new(&request.criteria, request.range)
 }
 
-/// Whether to read on after something was written, or was not.
+/// Continues reading unless writing failed.
 pub fn flow(written: &std::io::Result<()>) -> ControlFlow<()> {
     if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
@@ -338,7 +337,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_refused_in_the_originals_words() {
+    fn numbers_are_refused_with_the_originals_wording() {
         let wrong = |text| number("--take", Some(text), 100).err().map(|failure| failure.lines().join(" "));
         assert_eq!(wrong("x").as_deref(), Some("Invalid value for --take: \"x\" is not a valid number"));
         assert_eq!(wrong("-1").as_deref(), Some("Invalid value for --take: \"-1\" must be non-negative"));

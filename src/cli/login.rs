@@ -19,13 +19,13 @@ use super::setup::{ProjectNeed, Setup};
 use super::signals::Signals;
 use super::{Exit, Process};
 
-/// How long a person may take to log in: authorization servers forget their pages sooner.
+/// The time that a person has to log in: authorization servers forget their pages sooner.
 const PATIENCE: Duration = Duration::from_mins(15);
 
 /// Most bytes of a line on standard input; browsers have shorter addresses.
 const MAX_LINE: u64 = 16 << 10;
 
-/// Logs in to a remote skill whose server demands it
+/// Logs in to a remote skill whose server requires it
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Prints an address to open in a browser, anywhere. A browser on this machine comes back by itself; the address that one \
@@ -46,7 +46,7 @@ pub struct LoginArgs {
     config: ConfigArgs,
 }
 
-/// Carries out the command.
+/// Runs the command.
 pub fn run(args: &LoginArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.config.place(), &ModelArgs::default(), ProjectNeed::Required)?;
     setup.print_warnings(process, false);
@@ -108,7 +108,7 @@ fn find(args: &LoginArgs, setup: &Setup) -> Result<SkillSpec, Failure> {
     }
 }
 
-/// Whether one login serves both.
+/// Returns true if one login serves both skills.
 fn is_same(one: &SkillSpec, other: &SkillSpec) -> bool {
     match (one, other) {
         (
@@ -122,7 +122,7 @@ fn is_same(one: &SkillSpec, other: &SkillSpec) -> bool {
 async fn forget(spec: &SkillSpec, setup: &Setup, network: &Network) -> Result<(), Failure> {
     let was_there = mcp::forget(spec, &setup.environment, network).await.map_err(Failure::usage)?;
     let name = &spec.common().name;
-    say(&if was_there {
+    print_line(&if was_there {
         format!("logged out of skill {name}: its login is forgotten here; to revoke it, ask its server")
     } else {
         format!("there was no login for skill {name}")
@@ -133,7 +133,7 @@ async fn forget(spec: &SkillSpec, setup: &Setup, network: &Network) -> Result<()
 async fn log_in(spec: &SkillSpec, setup: &Setup, network: &Network, port: u16, paint: Paint) -> Result<(), Failure> {
     let login = Login::begin(spec, &setup.environment, network, port).await.map_err(Failure::usage)?;
     let name = &spec.common().name;
-    say(&format!(
+    print_line(&format!(
         "to log in to skill {name}, open this address in a browser:\n\n  {}\n\nwaiting for the browser to come back to \
          {}; if it runs on another machine, paste the address that it ends at here",
         login.url(),
@@ -142,16 +142,16 @@ async fn log_in(spec: &SkillSpec, setup: &Setup, network: &Network, port: u16, p
     let returned = tokio::time::timeout(PATIENCE, returned(&login, paint)).await;
     let returned = returned.map_err(|_| {
         let minutes = PATIENCE.as_secs() / 60;
-        Failure::other(anyhow!("nobody logged in to skill {name} within {minutes} minutes"))
+        Failure::other(anyhow!("no login to skill {name} within {minutes} minutes"))
     })?;
     let answer = match returned {
         CallbackOutcome::Agreed(answer) => answer,
         CallbackOutcome::Refused(why) => {
-            return Err(Failure::other(anyhow!("no login for skill {name}: its authorization server says {why}")));
+            return Err(Failure::other(anyhow!("no login for skill {name}: its authorization server refused: {why}")));
         }
     };
     let file = finish(login, &answer).await?;
-    say(&format!("logged in to skill {name}; the login is kept in {file}"));
+    print_line(&format!("logged in to skill {name}; the login is kept in {file}"));
     Ok(())
 }
 
@@ -160,11 +160,11 @@ async fn finish(login: Login, answer: &AuthorizationCode) -> Result<String, Fail
     Ok(file.display().to_string())
 }
 
-/// What the browser comes back with, here or pasted.
+/// The answer that the browser comes back with, here or pasted.
 async fn returned(login: &Login, paint: Paint) -> CallbackOutcome {
     let mut lines = lines();
     let mut is_over = false;
-    // One wait for all: who gives up waiting may lose an answer that the browser was already thanked for.
+    // One wait for all: giving up the wait may lose an answer that the browser was already thanked for.
     let mut browser = std::pin::pin!(login.returned());
     loop {
         tokio::select! {
@@ -174,7 +174,7 @@ async fn returned(login: &Login, paint: Paint) -> CallbackOutcome {
                 Some(line) if line.trim().is_empty() => {}
                 Some(line) => match login.read(&line) {
                     Ok(returned) => return returned,
-                    Err(why) => say(&format!("{} {why}", paint.yellow("not taken:"))),
+                    Err(why) => print_line(&format!("{} {why}", paint.yellow("not accepted:"))),
                 },
             },
         }
@@ -200,8 +200,8 @@ fn lines() -> mpsc::Receiver<String> {
 }
 
 /// Writes to stderr; several lines, each with its control characters shown.
-fn say(text: &str) {
+fn print_line(text: &str) {
     let text: Vec<String> = text.lines().map(visible).collect();
-    // When stderr is gone, there is nobody left to tell.
+    // With stderr closed there is no place left to report to.
     let _ = writeln!(io::stderr().lock(), "{}", text.join("\n"));
 }

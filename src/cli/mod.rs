@@ -1,6 +1,7 @@
-//! The command line: words in, exit codes out. A file per command, the options they share, and what a person sees.
+//! [`main`]: the command line, from arguments to an exit code. A file per command, shared options, and all output.
 //!
-//! Decides nothing about a Run. It is the only place that prints, reads the process's environment, and knows flags.
+//! Called by `main.rs` alone. It decides nothing about a Run, which is left to the library; it is the only place that
+//! prints, reads the process's environment, and knows flags.
 
 mod check;
 mod completions;
@@ -36,7 +37,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use self::failure::Failure;
 
-/// How the program ends. The numbers are part of the product's interface and shown by `--help`.
+/// An exit code. The numbers are part of the product's interface and shown by `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Completed = 0,
@@ -90,7 +91,7 @@ Environment:
                        models.toml, and logins
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
   PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT, PERSTACK_MAX_COST, PERSTACK_MAX_TOKENS,
-  PERSTACK_MAX_DURATION, PERSTACK_MAX_TOOL_REPETITIONS  what the flags of these names say when they are absent
+  PERSTACK_MAX_DURATION, PERSTACK_MAX_TOOL_REPETITIONS  the values of the flags of these names, where those are absent
   NO_COLOR, CLICOLOR_FORCE are honoured.";
 
 /// Runs declarative AI experts, and never loses work.
@@ -114,7 +115,7 @@ enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// What the process was started with and in.
+/// The environment and folder that the process was started with.
 #[derive(Clone)]
 pub struct Process {
     /// The environment's variables, but for those that are no UTF-8.
@@ -132,7 +133,7 @@ impl Process {
             variables: variables
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
-            folder: std::env::current_dir().context("cannot tell the current folder")?,
+            folder: std::env::current_dir().context("cannot find the current folder")?,
         })
     }
 
@@ -142,9 +143,9 @@ impl Process {
     }
 }
 
-/// Runs the command that the process was started with.
+/// Parses the arguments and runs the command they name.
 pub fn main() -> ExitCode {
-    hardening::shut();
+    hardening::hide_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(asked) => {
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_words_are_answered_with_the_nearest_right_ones() {
+    fn a_misspelt_word_gets_the_nearest_right_one() {
         let tip = |words: &[&str]| Cli::try_parse_from(words).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(tip(&["perstack", "runn", "x"]).contains("'run'"));
         assert!(tip(&["perstack", "run", "x", "q", "--max-step", "3"]).contains("'--max-steps'"));

@@ -25,7 +25,7 @@ const TIERS: [(ModelTier, &str); 3] =
 const GAP: &str = "  ";
 
 const AFTER_HELP: &str = "\
-Any other model may be used as well: nothing is known of its limits and prices then. Your own
+Any other model can be used as well, without limits and prices. Your own
 models.toml, beside config.toml in the folder of your defaults, adds models and replaces entries:
 
   [openai]
@@ -33,19 +33,19 @@ models.toml, beside config.toml in the folder of your defaults, adds models and 
   [openai.models]
   my-model = { contextWindow = 128_000, maxOutput = 16_000, price = { input = 0.5, output = 2 } }";
 
-/// Lists the models that are known: context, output, prices, abilities, tiers
+/// Lists the known models: context, output, prices, abilities, tiers
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ModelsArgs {
     /// Only this provider's
     #[arg(value_parser = provider_parser())]
     provider: Option<ProviderName>,
-    /// An array of JSON objects, with where the numbers are from and all prices
+    /// An array of JSON objects, with all prices and the sources of the numbers
     #[arg(long)]
     json: bool,
 }
 
-/// Carries out the command.
+/// Runs the command.
 pub fn run(args: &ModelsArgs, process: &Process) -> Result<Exit, Failure> {
     let catalogue = catalogue(process)?;
     let providers: Vec<ProviderName> = args.provider.map_or_else(|| ProviderName::ALL.to_vec(), |only| vec![only]);
@@ -65,7 +65,7 @@ pub fn run(args: &ModelsArgs, process: &Process) -> Result<Exit, Failure> {
     }
 }
 
-/// A table per provider. One that has all its models from another is only said to be like it, unless it is asked for.
+/// A table per provider. One with the models of another gets a line that refers to it, unless it is asked for by name.
 fn tables(catalogue: &Catalogue, providers: &[ProviderName], is_one: bool, now: u64) -> String {
     let part = |provider: &ProviderName| {
         if let Some(like) = catalogue.like(*provider).filter(|_| !is_one) {
@@ -77,7 +77,7 @@ fn tables(catalogue: &Catalogue, providers: &[ProviderName], is_one: bool, now: 
     providers.iter().map(part).collect()
 }
 
-/// Where the numbers are from.
+/// The sources of the numbers.
 fn sources(models: &[&Model]) -> String {
     let mut sources: Vec<String> = Vec::new();
     for model in models {
@@ -156,8 +156,8 @@ fn in_short(tokens: u64) -> String {
 }
 
 fn tiers(catalogue: &Catalogue, provider: ProviderName, model: &Model) -> Vec<&'static str> {
-    let stands_for = |tier: ModelTier| catalogue.tier(provider, tier) == Some(model.id.as_str());
-    TIERS.iter().filter(|(tier, _)| stands_for(*tier)).map(|(_, name)| *name).collect()
+    let has_tier = |tier: ModelTier| catalogue.tier(provider, tier) == Some(model.id.as_str());
+    TIERS.iter().filter(|(tier, _)| has_tier(*tier)).map(|(_, name)| *name).collect()
 }
 
 fn ability_in_words(ability: Ability) -> &'static str {
@@ -175,7 +175,7 @@ fn usd(rate: u64) -> f64 {
     rate as f64 / 1_000_000.0
 }
 
-/// A model as scripts get it. What is not known is null.
+/// A model in the JSON form. Unknown values are null.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row<'a> {

@@ -15,7 +15,7 @@ use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::lock::LockArgs;
 
-/// Where things are.
+/// The options of paths and proxy.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PlaceArgs {
     /// Configuration file; without it, perstack.toml in this folder or the nearest one above
@@ -32,7 +32,7 @@ pub struct PlaceArgs {
     pub proxy: Option<String>,
 }
 
-/// Where the configuration is, for commands that run no job.
+/// The options of the configuration, for commands that run no job.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
     /// Configuration file; without it, perstack.toml in this folder or the nearest one above
@@ -44,13 +44,13 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// The same as places of a job.
+    /// The same as options of a job.
     pub fn place(&self) -> PlaceArgs {
         PlaceArgs { config: self.config.clone(), env_path: self.env_path.clone(), ..PlaceArgs::default() }
     }
 }
 
-/// Which model, and how far.
+/// The options of model and limits.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ModelArgs {
     /// Model provider
@@ -59,10 +59,10 @@ pub struct ModelArgs {
     /// Model, as the provider spells it
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// How much the model may think: none, minimal, low, medium, high or a number of tokens
+    /// Reasoning of the model: none, minimal, low, medium, high or a number of tokens
     #[arg(long, value_name = "BUDGET", allow_negative_numbers = true)]
     pub reasoning_budget: Option<ReasoningBudget>,
-    /// Steps of the whole job, delegates included [default: the configuration's, else 100 for each line of experts that
+    /// Steps of the whole job, delegates included [default: the configuration's, else 100 for each chain of experts that
     /// call each other]
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub max_steps: Option<u64>,
@@ -76,7 +76,7 @@ pub struct ModelArgs {
     pub budgets: BudgetArgs,
 }
 
-/// What the whole job may spend: delegates included, and all that was spent before it is continued.
+/// The budgets of the whole job: delegates included, and all that was spent before it is continued.
 #[derive(Debug, Clone, Default, Args)]
 #[expect(clippy::struct_field_names, reason = "they are the flags' names")]
 pub struct BudgetArgs {
@@ -86,7 +86,7 @@ pub struct BudgetArgs {
     /// Tokens of all prompts, cached parts included, and of all answers; set aside in the same way
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub max_tokens: Option<u64>,
-    /// Time at work, such as 90s, 10m or 1h30m. What is under way then is stopped
+    /// Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped
     #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub max_duration: Option<Span>,
     /// Stop a run that makes the same call with the same result this many times in a row
@@ -94,11 +94,11 @@ pub struct BudgetArgs {
     pub max_tool_repetitions: Option<u64>,
 }
 
-/// What is shown.
+/// The options of the output.
 #[derive(Debug, Clone, Default, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct OutputArgs {
-    /// What stdout carries: the final text, one JSON object at the end, or every event as a line of JSON
+    /// Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub output: Option<Format>,
     /// Same as --output jsonl
@@ -119,11 +119,11 @@ pub struct OutputArgs {
     pub verbose: bool,
 }
 
-/// How the session is made.
+/// The options of recording, replaying and questions.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SessionArgs {
-    /// Calls of which nobody knows whether they happened: tell the model, make them again, or do not go on [default: ask
-    /// on a terminal, else report]
+    /// Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop
+    /// [default: ask on a terminal, else report]
     #[arg(long, value_name = "CHOICE", value_enum)]
     pub in_doubt: Option<Doubt>,
     /// Record every model exchange and tool result in this file
@@ -135,7 +135,7 @@ pub struct SessionArgs {
     /// Take tool results from the recorded session too, instead of running tools
     #[arg(long, requires = "replay")]
     pub replay_tools: bool,
-    /// Never ask on the terminal: a question to a person stops the job with exit code 4
+    /// Never ask on the terminal: a question stops the job with exit code 4
     #[arg(long)]
     pub no_interactive: bool,
 }
@@ -155,7 +155,7 @@ pub struct JobArgs {
     pub lock: LockArgs,
 }
 
-/// What stdout carries.
+/// The form of stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Text,
@@ -198,7 +198,7 @@ fn from_zero(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
 }
 
-/// Known names only, so that a near miss is told the right one.
+/// Accepts known names only, so that a near miss gets the right one as a hint.
 pub fn provider_parser() -> impl TypedValueParser<Value = ProviderName> {
     PossibleValuesParser::new(ProviderName::ALL.map(ProviderName::as_str)).try_map(|name| name.parse::<ProviderName>())
 }
@@ -230,7 +230,7 @@ impl ModelArgs {
             .value("--max-tool-repetitions", self.budgets.max_tool_repetitions);
     }
 
-    /// What the flags say about how to run.
+    /// The settings that the flags give.
     pub fn overrides(&self) -> Overrides {
         Overrides {
             provider: self.provider,
@@ -259,7 +259,7 @@ impl OutputArgs {
         words.switch("--full-events", self.full_events).switch("--quiet", self.quiet).switch("--verbose", self.verbose);
     }
 
-    /// What stdout is to carry.
+    /// The form of stdout that was asked for.
     ///
     /// # Errors
     /// When options for events are given together with another format.
@@ -267,7 +267,7 @@ impl OutputArgs {
         let wants_events = self.json || self.full_events || !self.filter.is_empty();
         match self.output {
             Some(Format::Text | Format::Json) if wants_events => {
-                Err(Failure::usage(anyhow::anyhow!("--filter and --full-events are about events"))
+                Err(Failure::usage(anyhow::anyhow!("--json, --filter and --full-events are for events"))
                     .help("use them with --output jsonl, or without --output"))
             }
             Some(format) => Ok(format),
@@ -276,14 +276,14 @@ impl OutputArgs {
         }
     }
 
-    /// How much of the history events repeat.
+    /// The amount of history that events repeat.
     pub fn detail(&self) -> Detail {
         if self.full_events { Detail::Full } else { Detail::New }
     }
 }
 
 impl SessionArgs {
-    /// Whether the session is recorded or replayed; paths are taken from `folder` on.
+    /// Recording or replay of the session; paths are relative to `folder`.
     pub fn cassette(&self, folder: &Path) -> CassetteMode {
         match (&self.record, &self.replay) {
             (_, Some(file)) => CassetteMode::Replay { file: folder.join(file), tools: self.replay_tools },

@@ -1,4 +1,5 @@
-//! The end of a job: what is told of it, its exit code, and the command that continues it.
+//! [`JobReporter`]: the report of a job's end on stderr, its exit code, and the command that continues it. Called by
+//! `job_runner`; the result on stdout is left to `render::result`.
 
 use std::io;
 use std::sync::Arc;
@@ -21,14 +22,14 @@ use super::prompt::Questions;
 use super::render::{Screen, count, money, steps, visible};
 use super::signals::Signal;
 
-/// How long the terminal may take to be put in order when the program ends at once.
+/// The time that the terminal has to be cleared when the program ends at once.
 pub const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Most lines of an error's details: a replay's differences with room to spare.
 const MAX_ERROR_LINES: usize = 6;
 
-/// What is known of a job before it has ended.
-pub struct Ending {
+/// Reports the end of a job; made before it starts.
+pub struct JobReporter {
     pub args: JobArgs,
     pub screen: Arc<Screen>,
     /// Of this invocation.
@@ -36,37 +37,37 @@ pub struct Ending {
     pub questions: Questions,
 }
 
-/// How the work on a job came to its end.
+/// The end of the work on a job.
 pub struct JobEnd {
     pub job: Result<Outcome, RunError>,
-    /// What ended it, if a signal did.
+    /// The signal that ended it, if one did.
     pub signal: Option<Signal>,
-    /// The call that a person was asked about on the terminal and left unanswered.
-    pub left: Option<ToolCallId>,
+    /// The call whose question was shown on the terminal and not answered.
+    pub unanswered: Option<ToolCallId>,
 }
 
-impl Ending {
-    /// The job returned, and its result was written or not.
-    pub fn returned(&self, returned: JobEnd, written: io::Result<()>) -> Exit {
-        let JobEnd { job, signal, left } = returned;
+impl JobReporter {
+    /// Reports a job that returned; `written` is the outcome of writing its result.
+    pub fn returned(&self, end: JobEnd, written: io::Result<()>) -> Exit {
+        let JobEnd { job, signal, unanswered } = end;
         match job {
-            Ok(outcome) => self.with_outcome(&outcome, written, signal, left.as_ref()),
+            Ok(outcome) => self.with_outcome(&outcome, written, signal, unanswered.as_ref()),
             Err(error) => self.without_outcome(error, signal),
         }
     }
 
-    /// The program ends before the job has returned. The terminal may be what blocks, so it gets a limit too.
+    /// Reports that the program ends before the job has returned. The terminal may be the cause, so it has a limit too.
     pub fn forced(&self, signal: Option<Signal>) -> Exit {
         let words = self.job_continuation(&self.args);
         let screen = self.screen.clone();
         let (sender, done) = sync_channel::<()>(1);
         std::thread::spawn(move || {
             screen.close();
-            screen.say("stopped at once: what was recorded is kept");
-            tell_continuation(&screen, words.as_ref());
+            screen.info("stopped at once: the steps recorded so far are kept");
+            print_continuation(&screen, words.as_ref());
             drop(sender);
         });
-        // Either way the wait ends: told, or too late to be told.
+        // The wait ends either way.
         let _ = done.recv_timeout(FAREWELL);
         signal.map_or(Exit::Failed, Signal::exit)
     }
@@ -76,18 +77,18 @@ impl Ending {
         outcome: &Outcome,
         written: io::Result<()>,
         signal: Option<Signal>,
-        left: Option<&ToolCallId>,
+        unanswered: Option<&ToolCallId>,
     ) -> Exit {
         let output = self.output_failure(written, outcome);
         if let Some(failure) = &output {
             failure.print(self.screen.paint());
         }
-        self.tell(outcome, signal, left);
+        self.print_status(outcome, signal, unanswered);
         match (exit_of(outcome.status, signal), output) {
             (Exit::Completed, Some(failure)) => failure.exit(),
             (Exit::Completed, None) => Exit::Completed,
             (exit, _) => {
-                tell_continuation(&self.screen, Some(&continuation(outcome, &self.args, self.max_steps)));
+                print_continuation(&self.screen, Some(&continuation(outcome, &self.args, self.max_steps)));
                 exit
             }
         }
@@ -110,26 +111,26 @@ impl Ending {
             (Exit::Failed, Some(signal)) => signal.exit(),
             (exit, _) => exit,
         };
-        tell_continuation(&self.screen, self.job_continuation(&args).as_ref());
+        print_continuation(&self.screen, self.job_continuation(&args).as_ref());
         exit
     }
 
-    /// What to do about an error, where flags have a part in it.
+    /// The remedy for an error, if it has flags in it.
     fn help(&self, error: &RunError) -> Option<String> {
         match error {
             RunError::CallsInDoubt { .. } => {
-                Some("--in-doubt report tells the model of them; --in-doubt retry makes them again".to_owned())
+                Some("--in-doubt report reports them to the model; --in-doubt retry makes them again".to_owned())
             }
             RunError::Store(StoreError::JobExists { job }) if self.args.session.replay.is_some() => Some(format!(
-                "a replay has the ids of its recording, and job {job} is no replay; keep the replay elsewhere: --storage FOLDER"
+                "a replay has the ids of its recording, and job {job} is not a replay; store the replay elsewhere: --storage FOLDER"
             )),
             RunError::Store(StoreError::JobExists { job }) => Some(format!("perstack resume {job} QUERY")),
             _ => None,
         }
     }
 
-    /// Says how the job ended.
-    fn tell(&self, outcome: &Outcome, signal: Option<Signal>, left: Option<&ToolCallId>) {
+    /// Prints how the job ended.
+    fn print_status(&self, outcome: &Outcome, signal: Option<Signal>, unanswered: Option<&ToolCallId>) {
         let head = &outcome.checkpoint.head;
         match outcome.status {
             Status::Completed => {
@@ -140,27 +141,27 @@ impl Ending {
                 };
                 let used = [Some(tokens_of(outcome)), cost_of(outcome)].into_iter().flatten();
                 let used = used.collect::<Vec<_>>().join(", ");
-                self.screen.say(&format!("completed: {}{all}, {used}", steps(outcome.steps)));
+                self.screen.info(&format!("completed: {}{all}, {used}", steps(outcome.steps)));
             }
             Status::StoppedByExceededMaxSteps | Status::StoppedByBudget => {
-                let told = outcome.budget.as_ref().map_or_else(
+                let reason = outcome.budget.as_ref().map_or_else(
                     || {
                         let limit = outcome.budgets.max_steps.unwrap_or(self.max_steps);
                         format!("the maximum of {} is reached", steps(limit))
                     },
                     |reached| visible(&reached.to_string()),
                 );
-                self.screen.say(&format!("stopped: {told}"));
+                self.screen.info(&format!("stopped: {reason}"));
             }
             Status::StoppedByInteractiveTool => {
                 if let Some(signal) = signal {
-                    self.screen.say(&format!("stopped by {}", signal.name()));
+                    self.screen.info(&format!("stopped by {}", signal.name()));
                 }
-                self.tell_questions(head, left);
+                self.print_questions(head, unanswered);
             }
             Status::StoppedByCancellation => match signal {
-                Some(signal) => self.screen.say(&format!("stopped by {}", signal.name())),
-                None => self.screen.say("stopped: nobody takes the events on standard output any more"),
+                Some(signal) => self.screen.info(&format!("stopped by {}", signal.name())),
+                None => self.screen.info("stopped: the reader of the events on standard output has gone away"),
             },
             Status::StoppedByError | Status::Init | Status::Proceeding | Status::StoppedByDelegate => {
                 error_of(head).print(self.screen.paint());
@@ -168,21 +169,21 @@ impl Ending {
         }
     }
 
-    /// Says what the job waits for; the question that a person has just seen is only named. `--quiet` or not: without
-    /// the question nobody could give the answer that goes into the command below.
-    fn tell_questions(&self, head: &CheckpointHead, left: Option<&ToolCallId>) {
+    /// Prints the questions that the job waits for; one that was just shown is only named. Also with `--quiet`: without
+    /// the question there is no way to find the answer that goes into the command below.
+    fn print_questions(&self, head: &CheckpointHead, unanswered: Option<&ToolCallId>) {
         for call in &head.pending_tool_calls {
             let question = self.questions.question(head, call);
-            let lines = if left == Some(&call.id) { Vec::new() } else { question.told() };
+            let lines = if unanswered == Some(&call.id) { Vec::new() } else { question.listed() };
             let first = format!("waiting for an answer: {}", question.title());
-            self.screen.tell(&std::iter::once(first).chain(lines).collect::<Vec<_>>().join("\n"));
+            self.screen.print(&std::iter::once(first).chain(lines).collect::<Vec<_>>().join("\n"));
         }
         if head.pending_tool_calls.len() > 1 {
-            self.screen.say("answers are given one at a time, the first question's first");
+            self.screen.info("answers are given one at a time, in the order of the questions");
         }
     }
 
-    /// What went wrong with stdout. A reader that has gone away is no error: the program ends quietly.
+    /// The failure to write to stdout. A reader that has gone away is no error: the program ends quietly.
     fn output_failure(&self, written: io::Result<()>, outcome: &Outcome) -> Option<Failure> {
         let error = written.err().or_else(|| self.screen.events_error())?;
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -228,8 +229,8 @@ fn cost_of(outcome: &Outcome) -> Option<String> {
     }
 }
 
-/// The command that continues from a checkpoint, with the flags that were given and what the stop asks for: a larger
-/// budget, or an answer.
+/// The command that continues from a checkpoint, with the flags that were given and those that the stop asks for: a
+/// larger budget, or an answer.
 fn continuation(outcome: &Outcome, args: &JobArgs, max_steps: u64) -> CommandLine {
     let head = &outcome.checkpoint.head;
     let mut words = CommandLine::new(["perstack", "resume", head.id.as_str()]);
@@ -249,7 +250,7 @@ fn continuation(outcome: &Outcome, args: &JobArgs, max_steps: u64) -> CommandLin
     words
 }
 
-/// Twice the budget that was reached, and more where that would not let the next request go.
+/// Doubles the budget that was reached, and more if that is not enough for the next request.
 fn raise(args: &mut JobArgs, reached: &Reached, spent: &Spent) {
     let budgets = &mut args.model.budgets;
     match reached {
@@ -274,15 +275,15 @@ fn raise(args: &mut JobArgs, reached: &Reached, spent: &Spent) {
     }
 }
 
-/// Ends stderr with the command that continues the job, `--quiet` or not.
-fn tell_continuation(screen: &Screen, words: Option<&CommandLine>) {
+/// Ends stderr with the command that continues the job, also with `--quiet`.
+fn print_continuation(screen: &Screen, words: Option<&CommandLine>) {
     if let Some(words) = words {
-        screen.say("to continue:");
-        screen.tell(&words.to_string());
+        screen.info("to continue:");
+        screen.print(&words.to_string());
     }
 }
 
-/// Why a Run stopped by error, and where.
+/// The error that stopped a Run, with its place.
 fn error_of(head: &CheckpointHead) -> Failure {
     let place = format!("in expert {}, step {}", head.expert.key, head.step_number);
     let Some(error) = &head.error else {
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_continuation_repeats_the_flags_and_adds_what_the_stop_asks_for() {
+    fn the_continuation_repeats_the_flags_and_adds_those_of_the_stop() {
         let model = ModelArgs { model: Some("m".to_owned()), max_steps: Some(3), ..ModelArgs::default() };
         let args = JobArgs { model, ..JobArgs::default() };
         let at_step_5 = |status| {

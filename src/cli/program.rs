@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Where programs are looked for when no `PATH` is set (what POSIX systems do).
+/// The folders of programs when no `PATH` is set (as on POSIX systems).
 const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
-/// Why a program could not be started.
+/// The reason why a program could not be started.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StartProblem {
     /// There is none of that name.

@@ -1,4 +1,5 @@
-//! Questions to a person: what a stopped job waits for, and asking it on the terminal.
+//! [`Questions`]: the questions that a stopped job waits for, asked on the terminal. Called by `job_runner`, which
+//! continues the job with the answer.
 //!
 //! The terminal stays in its ordinary line mode, so there is nothing to put in order however the program ends.
 
@@ -17,7 +18,7 @@ use super::Process;
 use super::options::{Format, JobArgs};
 use super::render::{Question, Screen};
 
-/// Most bytes of an answer: far more than anybody types.
+/// Most bytes of an answer: far more than a person types.
 const MAX_ANSWER: usize = 1024 * 1024;
 
 /// Bytes of a line, its end included, from which on a terminal in line mode drops what is typed: `N_TTY_BUF_SIZE` of
@@ -30,7 +31,7 @@ const FULL_LINE: usize = if cfg!(any(target_os = "linux", target_os = "android")
     MAX_ANSWER
 };
 
-/// What a person said.
+/// The answer of a person.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     Given(String),
@@ -38,10 +39,10 @@ pub enum Answer {
     Left,
 }
 
-/// Knows what the tools are that a stopped job waits for.
+/// The tools that a stopped job may wait for, and permission to ask.
 pub struct Questions {
     options: Arc<Options>,
-    /// Whether they may be asked on the terminal.
+    /// True if the questions may be asked on the terminal.
     asks: bool,
 }
 
@@ -51,12 +52,12 @@ impl Questions {
         Self { options, asks }
     }
 
-    /// What `call` asks of a person.
+    /// The question of `call`.
     pub fn question(&self, head: &CheckpointHead, call: &ToolCall) -> Question {
         Question::new(call, self.tool(head, call).as_ref())
     }
 
-    /// The call to ask now, if there is one and somebody to ask.
+    /// The call to ask now, if there is one and the terminal is free to ask.
     pub fn to_ask<'a>(&self, head: &'a CheckpointHead) -> Option<&'a ToolCall> {
         head.pending_tool_calls.first().filter(|_| self.asks && !is_in_background())
     }
@@ -76,7 +77,7 @@ impl Questions {
     }
 }
 
-/// Decides whether anybody can be asked: somebody must see the question and be able to type, and nobody said no. A
+/// Returns true if a person can be asked: the question is seen, an answer can be typed, and no option forbids it. A
 /// recording stops at a question, because its next part would overwrite it, and a replay never asks.
 pub fn may_ask(process: &Process, args: &JobArgs, format: Format, cassette: &CassetteMode) -> bool {
     let refused = process.variable("PERSTACK_NO_INTERACTIVE").is_some_and(|value| value != "0");
@@ -105,20 +106,20 @@ pub async fn at_terminal<T: Send + 'static>(
     screen: Arc<Screen>,
     talk: impl FnOnce(&mut io::StdinLock<'static>, &dyn Fn(&str)) -> T + Send + 'static,
 ) -> Option<T> {
-    let (sender, said) = oneshot::channel();
+    let (sender, answer) = oneshot::channel();
     // A thread of its own: a read that does not return keeps it, and ends with the process.
     std::thread::spawn(move || {
         screen.set_aside();
         drop_typed_ahead();
-        let said = talk(&mut io::stdin().lock(), &|text| {
+        let answer = talk(&mut io::stdin().lock(), &|text| {
             // When the terminal is gone, reading ends too.
             let _ = io::stderr().lock().write_all(text.as_bytes());
         });
         screen.come_back();
-        // Nobody waits any more when a signal came.
-        let _ = sender.send(said);
+        // After a signal the receiver is gone.
+        let _ = sender.send(answer);
     });
-    said.await.ok()
+    answer.await.ok()
 }
 
 /// Puts the question and reads until there is an answer that can be taken, or none.
@@ -144,16 +145,16 @@ fn converse(question: &Question, input: &mut impl BufRead, show: &dyn Fn(&str)) 
     }
 }
 
-/// Why what was typed cannot be taken.
+/// The reason why a typed line is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TypedProblem {
     #[error("a line of {FULL_LINE} bytes is more than the terminal passes on, so some of it is lost")]
     FullLine,
     #[error("an answer has at most {MAX_ANSWER} bytes")]
     TooLong,
-    #[error("a key came that is no text (arrows do not move here)")]
+    #[error("the line has a key that is no text (arrow keys do not work here)")]
     Key,
-    #[error("that is no UTF-8 text")]
+    #[error("that is not UTF-8 text")]
     NotText,
 }
 
@@ -178,7 +179,7 @@ pub fn read(input: &mut impl BufRead, show: &dyn Fn(&str)) -> Result<Option<Stri
         if typed.len() + line.len() > MAX_ANSWER {
             return Err(TypedProblem::TooLong);
         }
-        // Two of them at the end are just that.
+        // Two of them at the end are two backslashes.
         let Some(head) = line.strip_suffix('\\').filter(|head| !head.ends_with('\\')) else {
             typed.push_str(line);
             return Ok(Some(typed));
@@ -189,7 +190,7 @@ pub fn read(input: &mut impl BufRead, show: &dyn Fn(&str)) -> Result<Option<Stri
     }
 }
 
-/// Forgets what was typed before the question was there: it cannot be meant as the answer.
+/// Drops the text typed before the question was shown: it cannot be meant as the answer.
 #[cfg(unix)]
 pub fn drop_typed_ahead() {
     // Where that cannot be done, the person sees what was taken for the answer.
@@ -199,7 +200,7 @@ pub fn drop_typed_ahead() {
 #[cfg(not(unix))]
 pub fn drop_typed_ahead() {}
 
-/// Whether the terminal is another job's at the moment: reading from it would stop the process.
+/// Returns true while the terminal belongs to another job of the shell: reading from it would stop the process.
 #[cfg(unix)]
 pub fn is_in_background() -> bool {
     rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground != rustix::process::getpgrp())

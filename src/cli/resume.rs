@@ -45,7 +45,7 @@ impl ResumeArgs {
     }
 }
 
-/// Carries out the command.
+/// Runs the command.
 pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     args.job.output.format()?;
     // The checkpoint may carry its experts, so a configuration is used when there is one.
@@ -54,11 +54,11 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = setup.with_lock(args.job.lock, process, args.job.output.quiet)?;
     let query = input::optional(args.query.as_deref())?;
     let live = args.live();
-    let ask = ResumeInput {
+    let input = ResumeInput {
         from: ResumeFrom::Named(args.checkpoint.clone()),
         expert: None,
         query,
         is_answer: args.interactive_tool_call_result,
     };
-    job_runner::run(process, &args.job, setup, JobCommand::Resume(ask), &live)
+    job_runner::run(process, &args.job, setup, JobCommand::Resume(input), &live)
 }

@@ -24,10 +24,10 @@ Examples:
 pub struct RunArgs {
     /// The expert that starts the job
     expert: String,
-    /// What it is asked; read from stdin when it is `-`, or absent while stdin is no terminal (which is given up when
-    /// stdin stays open and silent: after 10 seconds, with `-` after 60)
+    /// The question or task; read from stdin if it is `-`, or absent while stdin is no terminal (reading a silent stdin
+    /// ends after 10 seconds, with `-` after 60)
     query: Option<String>,
-    /// Id of the new job; made up when absent
+    /// Id of the new job [default: a new one]
     #[arg(long, value_name = "ID")]
     job_id: Option<JobId>,
     /// Continue the latest job from its latest checkpoint
@@ -47,7 +47,7 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// Where an existing job is to be continued from, if it is.
+    /// The checkpoint to continue an existing job from, if one is named.
     fn resume_from(&self) -> Option<ResumeFrom> {
         match (&self.continue_job, &self.resume_from) {
             (Some(job), Some(checkpoint)) => Some(ResumeFrom::Checkpoint(job.clone(), checkpoint.clone())),
@@ -57,7 +57,7 @@ impl RunArgs {
         }
     }
 
-    fn ask(&self, expert: ExpertKey, query: String) -> JobCommand {
+    fn command(&self, expert: ExpertKey, query: String) -> JobCommand {
         match self.resume_from() {
             Some(from) => {
                 let is_answer = self.interactive_tool_call_result;
@@ -84,9 +84,9 @@ impl RunArgs {
     }
 }
 
-/// Carries out the command.
+/// Runs the command.
 pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
-    // What is wrong with the command itself is told before anything is waited for.
+    // Mistakes in the command itself are reported before waiting for anything.
     args.job.output.format()?;
     let setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::Required)?;
     setup.print_warnings(process, args.job.output.quiet);
@@ -94,7 +94,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = setup.with_lock(args.job.lock, process, args.job.output.quiet)?;
     let query = input::required(args.query.as_deref())?;
     let live = args.live();
-    job_runner::run(process, &args.job, setup, args.ask(expert, query), &live)
+    job_runner::run(process, &args.job, setup, args.command(expert, query), &live)
 }
 
 #[cfg(test)]
@@ -115,14 +115,14 @@ mod tests {
     }
 
     fn asked(line: &str) -> String {
-        match parse(line).ask("expert".parse().unwrap(), "q".to_owned()) {
+        match parse(line).command("expert".parse().unwrap(), "q".to_owned()) {
             JobCommand::Run(input) => format!("{input:?}"),
             JobCommand::Resume(input) => format!("{input:?}"),
         }
     }
 
     #[test]
-    fn the_originals_options_say_where_to_go_on() {
+    fn the_originals_options_choose_the_checkpoint() {
         assert_eq!(asked("expert q --job-id j1"), r#"RunInput { expert: expert, query: "q", job_id: Some(j1) }"#);
         let resume = |from: &str, is_answer: bool| {
             format!(r#"ResumeInput {{ from: {from}, expert: Some(expert), query: Some("q"), is_answer: {is_answer} }}"#)

@@ -1,4 +1,5 @@
-//! What flags, environment and files settle to before anything is run.
+//! [`Setup`]: flags, environment and files, read and combined before anything is run. Called by every command that
+//! needs the configuration; precedence and parsing are left to the library's `config`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use super::render::{Paint, visible};
 /// The folder in the workspace that holds `jobs/` (the original's).
 const DEFAULT_STORAGE: &str = "perstack";
 
-/// Whether a command can do without a configuration file.
+/// A command's need of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProjectNeed {
     Required,
@@ -46,7 +47,7 @@ pub struct Setup {
     pub catalogue: Arc<Catalogue>,
     /// Environment files that were named by a flag and are not there.
     missing_env_files: Vec<PathBuf>,
-    /// What a folder's own environment files may not set.
+    /// The variables that a folder's own environment files may not set.
     left_out: Vec<LeftOut>,
 }
 
@@ -56,7 +57,7 @@ impl Setup {
     /// # Errors
     /// With the exit code for usage, when a file is missing or not right.
     pub fn read(process: &Process, place: &PlaceArgs, model: &ModelArgs, need: ProjectNeed) -> Result<Self, Failure> {
-        // The process and the files that the command line names: the user's own word.
+        // The process and the files that the command line names: the user's own settings.
         let mut environment =
             config::environment(process.variables.clone(), &process.folder, &place.env_path).map_err(Failure::usage)?;
         let endpoints = match environment.users("PERSTACK_ALLOW_PRIVATE_ENDPOINTS") {
@@ -83,7 +84,7 @@ impl Setup {
         let settings =
             config::settle(&model.overrides(), &variables, project.as_ref(), &user).map_err(Failure::usage)?;
         let storage = storage_folder(process, place.storage.as_deref());
-        // The user's word alone: a project must not redirect its user's requests.
+        // From the user alone: a project must not redirect its user's requests.
         let proxy = place.proxy.clone().or_else(|| environment.users("PERSTACK_PROXY_URL").map(str::to_owned));
         Ok(Self {
             project,
@@ -116,9 +117,9 @@ impl Setup {
         let left_out = self.left_out.iter().map(|LeftOut { file, names }| {
             let (file, names) = (file.display(), names.join(", "));
             format!(
-                "{file}: left out {names}: a file that the command line does not name sets a model's key with what \
-                 belongs to it, and what skills require; set the rest in the environment, or use the whole file with \
-                 --env-path {file}"
+                "{file}: ignored {names}: a file that the command line does not name may only set models' keys with their \
+                 addresses, and variables that skills require; set the others in the environment, or use the whole \
+                 file with --env-path {file}"
             )
         });
         missing.chain(left_out).collect()
@@ -140,7 +141,7 @@ impl Setup {
         self.project.iter().flat_map(|project| project.experts.keys().cloned()).collect()
     }
 
-    /// What the library needs to know.
+    /// The options for the library.
     pub fn options(
         self,
         process: &Process,
@@ -184,7 +185,7 @@ pub fn storage_folder(process: &Process, flag: Option<&Path>) -> PathBuf {
 pub fn warn(process: &Process, quiet: bool, warning: &str) {
     if !quiet {
         let paint = Paint::of_stderr(process);
-        // When stderr is gone, there is nobody left to tell.
+        // With stderr closed there is no place left to report to.
         let _ = writeln!(std::io::stderr().lock(), "{} {}", paint.yellow("warning:"), visible(warning));
     }
 }
@@ -233,7 +234,7 @@ pub fn catalogue(process: &Process) -> Result<Arc<Catalogue>, Failure> {
     })
 }
 
-/// Where the user's own models are, if there are any.
+/// The path of the user's own models.
 pub fn models_file(process: &Process) -> Option<PathBuf> {
     Some(user_folder(process)?.join("models.toml"))
 }

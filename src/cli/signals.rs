@@ -4,7 +4,7 @@ use std::io;
 
 use super::Exit;
 
-/// Why the program should end.
+/// The signal that asks the program to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// Ctrl-C.
@@ -41,7 +41,7 @@ pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     /// `None` under `nohup`, which means that a closed terminal is to change nothing.
     hang_up: Option<tokio::signal::unix::Signal>,
-    /// Never waited for. That it is listened to turns the end of the process into a write that fails, which is told.
+    /// Never waited for. Listening to it turns the end of the process into a failed write, which is reported.
     _file_size: tokio::signal::unix::Signal,
 }
 
@@ -79,13 +79,14 @@ async fn hung_up(signal: Option<&mut tokio::signal::unix::Signal>) {
     }
 }
 
-/// Whether the process was started with SIGHUP ignored, where the system tells (Linux, `proc_pid_status(5)`).
+/// Returns true if the process was started with SIGHUP ignored, where the system shows it (Linux,
+/// `proc_pid_status(5)`).
 #[cfg(unix)]
 fn hang_up_is_ignored() -> bool {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hang_up(&status))
 }
 
-/// `SigIgn:` is a mask in hexadecimal digits whose lowest bit stands for signal 1, SIGHUP.
+/// `SigIgn:` is a mask in hexadecimal digits whose lowest bit is signal 1, SIGHUP.
 #[cfg(unix)]
 fn ignores_hang_up(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -75,7 +75,7 @@ fn a_question_without_a_terminal_stops_the_job_and_says_how_to_answer() {
 waiting for an answer: askUser: Asks the reader.
   question: How many?
   urgency: (one of: low, high)
-answers are given one at a time, the first question's first
+answers are given one at a time, in the order of the questions
 to continue:
 perstack resume {id} ANSWER -i
 "

@@ -16,7 +16,7 @@ const RESULT: usize = 40;
 const ANSWER: usize = 80;
 const ARGUMENTS: usize = 60;
 
-/// What is shown of one event, taken out of it.
+/// The parts of one event that are shown.
 pub struct Excerpt {
     kind: String,
     step: u64,
@@ -25,7 +25,7 @@ pub struct Excerpt {
     durations: Durations,
 }
 
-/// How much is shown.
+/// The options of the text form.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
     pub paint: Paint,
@@ -36,7 +36,7 @@ pub struct Style {
 }
 
 impl Excerpt {
-    /// Takes what is shown out of an event.
+    /// Takes the shown parts out of an event.
     pub fn new(event: &LoggedEvent<'_>) -> Self {
         Self {
             kind: event.type_name().to_owned(),
@@ -148,7 +148,7 @@ impl Excerpt {
         format!("  {mark} {}: {text}{took}", name(result))
     }
 
-    /// Whether a call went well, what came, and how long it took.
+    /// One result: success or failure, its text, and the duration of the call.
     fn outcome(&self, result: &Value, paint: Paint) -> (String, String, String) {
         let text = first_text(result.get("result"));
         let is_error = result.get("isError").is_some_and(|flag| flag == true)
@@ -170,7 +170,7 @@ impl Excerpt {
         ]
     }
 
-    /// Whom the Run waits for. The original's events of calling delegates name the calls alone.
+    /// The delegates that the Run waits for. The original's events of calling delegates name the calls alone.
     fn delegates(&self) -> Vec<String> {
         let experts: Vec<String> = self
             .checkpoint("delegateTo")

@@ -54,7 +54,7 @@ enum Literal {
 pub struct InvalidExpression(String);
 
 impl Expression {
-    /// Whether the event's field fits. One that is missing does not, whatever the operator; of an array, any element.
+    /// Returns true if the event's field matches. A missing one never does; of an array, any element may.
     pub fn fits(&self, event: &Map<String, Value>) -> bool {
         match self.path.split_first() {
             Some((Part::Key(key), rest)) => event.get(key).is_some_and(|value| self.fits_below(value, rest)),

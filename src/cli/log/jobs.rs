@@ -18,7 +18,7 @@ use crate::cli::render::{count, duration, visible};
 
 const HEAD: [&str; 7] = ["JOB", "STATUS", "EXPERT", "STEPS", "TOKENS", "STARTED", "DURATION"];
 
-/// Writes the jobs on the page. The exit code tells whether something of them could not be read.
+/// Writes the jobs on the page. The exit code is 6 if a job could not be read.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -83,7 +83,7 @@ fn row(entry: &JobEntry) -> [String; 7] {
     ]
 }
 
-/// How a job stands, for people. That of one that has stopped is the original's name.
+/// The state of a job as text; of a stopped one, the original's name.
 pub fn status(standing: JobState) -> String {
     match standing {
         JobState::Running(holder) => match holder.pid {
@@ -100,8 +100,8 @@ fn stopped(status: JobStatus) -> String {
     serde_json::to_value(status).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// How a job stands, for programs: `standing`, and `pid` of one that runs.
-pub fn standing_fields(standing: JobState) -> Map<String, Value> {
+/// The state of a job as JSON fields: `standing`, and `pid` of a running one.
+pub fn state_fields(standing: JobState) -> Map<String, Value> {
     let (name, pid) = match standing {
         JobState::Running(holder) => ("running", holder.pid),
         JobState::Interrupted => ("interrupted", None),
@@ -121,6 +121,6 @@ fn object(entry: &JobEntry) -> Map<String, Value> {
             Map::from_iter([("id".to_owned(), json!(entry.id)), ("error".to_owned(), json!(error.to_string()))])
         }
     };
-    object.extend(standing_fields(entry.standing));
+    object.extend(state_fields(entry.standing));
     object
 }

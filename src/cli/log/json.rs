@@ -1,4 +1,4 @@
-//! A job's record as one JSON object, written while it is read: the original's fields, then ours.
+//! A job's record as one JSON object, written while it is read: the original's fields, then additional ones.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -11,12 +11,12 @@ use perstack::store::CheckpointEntry;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::jobs::standing_fields;
+use super::jobs::state_fields;
 use super::page::Page;
-use super::summary::{Figures, Mark, Overview, Summary};
+use super::summary::{Figures, Mark, RunFigures, Summary};
 use super::{Form, LogRequest, Unit, chooser, flow};
 
-/// Writes a record. What could not be read is added to `troubles`.
+/// Writes a record. Problems of reading are added to `problems`.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -25,21 +25,21 @@ pub fn write(
     request: &LogRequest,
     form: Form,
     page: &mut Page,
-    troubles: &mut Vec<ReadProblem>,
+    problems: &mut Vec<ReadProblem>,
 ) -> io::Result<()> {
     let mut object = Object::begin(page, form)?;
     if let Some(job) = record.job() {
         object.field("job", job)?;
     }
-    let heard = write_events(record, request, &mut object, troubles)?;
+    let sums = write_events(record, request, &mut object, problems)?;
     if request.unit == Unit::Events {
-        object.field("summary", heard.summary)?;
+        object.field("summary", sums.summary)?;
     }
     if let Some(entry) = &request.checkpoint {
         match record.checkpoint(entry) {
             Ok(checkpoint) => object.field("checkpoint", checkpoint)?,
             Err(error) => {
-                troubles.extend(entry.run.clone().map(|run| ReadProblem { run, kind: ReadProblemKind::Broken(error) }));
+                problems.extend(entry.run.clone().map(|run| ReadProblem { run, kind: ReadProblemKind::Broken(error) }));
             }
         }
     }
@@ -47,28 +47,28 @@ pub fn write(
         object.field("checkpoints", request.checkpoints.iter().map(checkpoint_object).collect::<Vec<_>>())?;
     }
     if request.run.is_none() {
-        let runs = record.runs().iter().map(|run| run_object(run, &heard.survey.figures(&run.id)));
+        let runs = record.runs().iter().map(|run| run_object(run, &sums.figures.figures(&run.id)));
         object.field("runs", runs.collect::<Vec<_>>())?;
     }
     if request.is_default {
         object.field("isLatestJob", true)?;
     }
     object.field("storagePath", record.storage().display().to_string())?;
-    object.field("totalEventsBeforeLimit", heard.matched)?;
-    object.field("matchedAfterPagination", request.range.shown(heard.matched))?;
-    for (key, value) in standing_fields(record.entry().standing) {
+    object.field("totalEventsBeforeLimit", sums.matched)?;
+    object.field("matchedAfterPagination", request.range.shown(sums.matched))?;
+    for (key, value) in state_fields(record.entry().standing) {
         object.field(&key, value)?;
     }
     let job = record.entry().job.as_ref().err();
     let job = job.map(|error| json!({"kind": "unreadable", "message": error.to_string()}));
-    let problems: Vec<Value> = job.into_iter().chain(troubles.iter().map(problem_object)).collect();
+    let problems: Vec<Value> = job.into_iter().chain(problems.iter().map(problem_object)).collect();
     if !problems.is_empty() {
         object.field("problems", problems)?;
     }
     object.end()
 }
 
-/// Writes what there is to say where there is no job.
+/// Writes the object for a storage without jobs.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -83,11 +83,11 @@ pub fn write_nothing(storage: &Path, form: Form, page: &mut Page) -> io::Result<
     object.end()
 }
 
-/// What the reading adds up to.
+/// The totals of a reading.
 #[derive(Default)]
 struct Sums {
-    survey: Overview,
-    /// Of what was written.
+    figures: RunFigures,
+    /// Of the written events.
     summary: Summary,
     /// Events that fit.
     matched: u64,
@@ -97,7 +97,7 @@ fn write_events(
     record: &JobLog,
     request: &LogRequest,
     object: &mut Object<'_>,
-    troubles: &mut Vec<ReadProblem>,
+    problems: &mut Vec<ReadProblem>,
 ) -> io::Result<Sums> {
     object.begin_array(match request.unit {
         Unit::Events => "events",
@@ -105,9 +105,9 @@ fn write_events(
     })?;
     let mut chooser = chooser(request);
     let (mut sums, mut written) = (Sums::default(), Ok(()));
-    let told = record.tell(request.run.as_ref(), &mut |heard| {
-        sums.survey.hear(&heard);
-        let HistoryItem::Event(event) = heard else { return ControlFlow::Continue(()) };
+    let found = record.tell(request.run.as_ref(), &mut |item| {
+        sums.figures.add(&item);
+        let HistoryItem::Event(event) = item else { return ControlFlow::Continue(()) };
         let mut show = |(mark, json): (Mark, serde_json::Result<Map<String, Value>>)| {
             sums.summary.add(mark);
             object.element(&json?)
@@ -115,7 +115,7 @@ fn write_events(
         written = chooser.take(&event, |event| (Mark::for_event(event), element_of(event, request)), &mut show);
         flow(&written)
     });
-    troubles.extend(told);
+    problems.extend(found);
     written?;
     object.end_array()?;
     Ok(Sums { matched: chooser.matched(), ..sums })

@@ -10,7 +10,7 @@ use crate::cli::list_tools::width;
 use crate::cli::render::Paint;
 use crate::cli::{Exit, Process};
 
-/// Where results go.
+/// The output of results.
 pub struct Page {
     out: Box<dyn Write>,
     /// Columns of the terminal; `None` where nothing is cut.
@@ -34,7 +34,7 @@ impl Page {
         Self { out: Box::new(out), width, paint: Paint::plain() }
     }
 
-    /// How colours are used.
+    /// The colours of stdout.
     pub fn paint(&self) -> Paint {
         self.paint
     }

@@ -1,4 +1,4 @@
-//! Which events are shown: those that fit, a page of them, and what is around.
+//! [`Chooser`]: selects the events to show: those that match, a page of them, and their context.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use perstack::runtime::history::LoggedEvent;
 use super::expression::Expression;
 use super::step_filter::StepFilter;
 
-/// What an event must fit, all of it.
+/// The conditions that an event must meet, all of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Criteria {
     pub step: Option<StepFilter>,
@@ -28,7 +28,7 @@ pub enum EventGroup {
 }
 
 impl EventGroup {
-    /// Whether events of a type belong to it.
+    /// Returns true if events of a type belong to the group.
     pub fn has(self, kind: &str) -> bool {
         match self {
             Self::Errors => matches!(kind, "stopRunByError" | "retry"),
@@ -39,7 +39,7 @@ impl EventGroup {
 }
 
 impl Criteria {
-    /// Whether an event fits.
+    /// Returns true if an event meets all conditions.
     pub fn fit(&self, event: &LoggedEvent<'_>) -> bool {
         let kind = event.type_name();
         self.step.is_none_or(|filter| filter.fits(event.step_number()))
@@ -53,19 +53,19 @@ impl Criteria {
     }
 }
 
-/// Which of those that fit.
+/// The page of the matching events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     /// `None`: all.
     pub take: Option<u64>,
-    /// How many are passed over first.
+    /// The number of matches skipped first.
     pub offset: u64,
-    /// How many of all events are shown before and after each.
+    /// The number of events shown before and after each match.
     pub context: usize,
 }
 
 impl Range {
-    /// How many of `count` things are on the page.
+    /// The number of `count` matches that are on the page.
     pub fn shown(self, count: u64) -> u64 {
         let left = count.saturating_sub(self.offset);
         self.take.map_or(left, |take| take.min(left))
@@ -101,7 +101,7 @@ impl<'a, T> Chooser<'a, T> {
     /// Takes the next event; hands those to `show` that are to be shown now.
     ///
     /// # Errors
-    /// What `show` fails with.
+    /// The error of `show`.
     pub fn take<E>(
         &mut self,
         event: &LoggedEvent<'_>,
@@ -146,7 +146,7 @@ impl<'a, T> Chooser<'a, T> {
         self.range.take.is_some_and(|take| self.matched >= self.range.offset.saturating_add(take))
     }
 
-    /// Whether nothing further will be shown.
+    /// Returns true if nothing further will be shown.
     pub fn is_done(&self) -> bool {
         self.is_full() && self.after == 0
     }
@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    /// Which of the numbers 0 to 19 are shown when these fit.
+    /// The numbers from 0 to 19 that are shown when these match.
     fn shown(fitting: &[u64], range: Range) -> (Vec<u64>, u64) {
         let criteria = Criteria::default();
         let mut chooser = Chooser::new(&criteria, range);

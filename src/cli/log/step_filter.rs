@@ -14,7 +14,7 @@ pub enum StepFilter {
     Between(u64, u64),
 }
 
-/// Why a text is no step filter, in the original's words.
+/// The reason why a text is no step filter, in the original's wording.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStepFilter {
     #[error("Invalid step filter: {0} (use 5, >5, >=5, <5, <=5 or 1-10)")]
@@ -24,7 +24,7 @@ pub enum InvalidStepFilter {
 }
 
 impl StepFilter {
-    /// Whether a step is meant.
+    /// Returns true if the filter selects the step.
     pub fn fits(self, step: u64) -> bool {
         match self {
             Self::Exactly(number) => step == number,
@@ -45,7 +45,7 @@ impl FromStr for StepFilter {
         let wrong = || InvalidStepFilter::Form(text.to_owned());
         let number = |digits: &str| {
             let digits = digits.trim();
-            // `+5` parses too, but is nobody's step.
+            // `+5` parses as a number too, but is refused like the original does.
             digits.parse::<u64>().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit())).ok_or_else(wrong)
         };
         // The longer signs first: the others begin them.

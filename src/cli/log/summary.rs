@@ -1,4 +1,4 @@
-//! What a reading adds up to: counts of what is shown, and figures of each Run.
+//! [`Summary`] and [`RunFigures`]: counts of the events shown, and the figures of each Run.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::selection::EventGroup;
 
-/// What an event counts for.
+/// The counters that an event adds to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     step: u64,
@@ -19,7 +19,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// What `event` counts for.
+    /// Reads the counters from `event`.
     pub fn for_event(event: &LoggedEvent<'_>) -> Self {
         let has = |group: EventGroup| group.has(event.type_name());
         Self {
@@ -76,25 +76,25 @@ pub struct Figures {
     pub usage: Usage,
     /// The first and the last event, in milliseconds since the epoch.
     pub span: Option<(u64, u64)>,
-    /// `None` until its record's end was heard.
+    /// `None` until the end of its record was read.
     pub left: Option<RunProgress>,
 }
 
-/// Figures of all Runs that were heard.
+/// Figures of all Runs that were read.
 #[derive(Debug, Default)]
-pub struct Overview(HashMap<RunId, Figures>);
+pub struct RunFigures(HashMap<RunId, Figures>);
 
-impl Overview {
-    /// Takes in what is heard.
-    pub fn hear(&mut self, heard: &HistoryItem<'_>) {
-        match heard {
+impl RunFigures {
+    /// Adds an item of the history.
+    pub fn add(&mut self, item: &HistoryItem<'_>) {
+        match item {
             HistoryItem::Event(event) => {
                 let figures = self.0.entry(event.run().clone()).or_default();
                 let at = event.timestamp();
                 figures.steps = Some(StepRange::with(figures.steps, event.step_number()));
                 figures.span = Some(figures.span.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
                 figures.usage = figures.usage.plus(event.step_usage().unwrap_or_default());
-                // For records that have no facts; the end of one that has says more.
+                // For records that have no facts; the end item of one that has is more exact.
                 figures.left = event.ends_run().map(RunProgress::Ended);
             }
             HistoryItem::End { run, left } => {
@@ -106,7 +106,7 @@ impl Overview {
         }
     }
 
-    /// A Run's figures; empty when nothing was heard of it.
+    /// A Run's figures; empty if nothing was read of it.
     pub fn figures(&self, run: &RunId) -> Figures {
         self.0.get(run).cloned().unwrap_or_default()
     }

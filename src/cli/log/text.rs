@@ -13,7 +13,7 @@ use perstack::runtime::history::{
 use super::event_text::{Excerpt, Style, cut, date};
 use super::jobs::status;
 use super::page::Page;
-use super::summary::{Mark, Overview, Summary};
+use super::summary::{Mark, RunFigures, Summary};
 use super::{LogRequest, Unit, chooser, flow};
 use crate::cli::render::{count, duration, visible};
 
@@ -23,7 +23,7 @@ const RULE: usize = 50;
 /// Most characters of each message that is shown (the original's).
 const MESSAGE: usize = 100;
 
-/// Writes a record. What could not be read is added to `troubles`.
+/// Writes a record. Problems of reading are added to `problems`.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -31,7 +31,7 @@ pub fn write(
     record: &JobLog,
     request: &LogRequest,
     page: &mut Page,
-    troubles: &mut Vec<ReadProblem>,
+    problems: &mut Vec<ReadProblem>,
 ) -> io::Result<()> {
     if request.is_default {
         page.line("(showing latest job)")?;
@@ -43,10 +43,10 @@ pub fn write(
         page.line(&line)?;
     }
     page.line("")?;
-    write_checkpoint(record, request, page, troubles)?;
-    let count = Count::read(record, request, troubles);
+    write_checkpoint(record, request, page, problems)?;
+    let count = Count::read(record, request, problems);
     if request.run.is_none() {
-        write_runs(record, request, &count.survey, page)?;
+        write_runs(record, request, &count.figures, page)?;
     }
     if request.shows_summary {
         for line in summary_lines(count.summary) {
@@ -57,21 +57,21 @@ pub fn write(
     write_events(record, request, &count, page)
 }
 
-/// What the first reading tells.
+/// The result of the first reading.
 struct Count {
-    survey: Overview,
+    figures: RunFigures,
     summary: Summary,
     /// Events that fit.
     matched: u64,
 }
 
 impl Count {
-    fn read(record: &JobLog, request: &LogRequest, troubles: &mut Vec<ReadProblem>) -> Self {
+    fn read(record: &JobLog, request: &LogRequest, problems: &mut Vec<ReadProblem>) -> Self {
         let mut chooser = chooser(request);
-        let (mut survey, mut summary) = (Overview::default(), Summary::default());
-        let told = record.tell(request.run.as_ref(), &mut |heard| {
-            survey.hear(&heard);
-            if let HistoryItem::Event(event) = heard {
+        let (mut figures, mut summary) = (RunFigures::default(), Summary::default());
+        let found = record.tell(request.run.as_ref(), &mut |item| {
+            figures.add(&item);
+            if let HistoryItem::Event(event) = item {
                 let mut count = |mark| {
                     summary.add(mark);
                     Ok(())
@@ -80,8 +80,8 @@ impl Count {
             }
             flow(&Ok(()))
         });
-        troubles.extend(told);
-        Self { survey, summary, matched: chooser.matched() }
+        problems.extend(found);
+        Self { figures, summary, matched: chooser.matched() }
     }
 }
 
@@ -108,7 +108,7 @@ fn write_checkpoint(
     record: &JobLog,
     request: &LogRequest,
     page: &mut Page,
-    troubles: &mut Vec<ReadProblem>,
+    problems: &mut Vec<ReadProblem>,
 ) -> io::Result<()> {
     let Some(entry) = &request.checkpoint else { return Ok(()) };
     match record.checkpoint(entry) {
@@ -121,7 +121,7 @@ fn write_checkpoint(
             page.line(&format!("Checkpoint: {}", entry.id))?;
             page.line(&format!("Step: {}", entry.step))?;
             let run = entry.run.clone().into_iter();
-            troubles.extend(run.zip([ReadProblemKind::Broken(error)]).map(|(run, kind)| ReadProblem { run, kind }));
+            problems.extend(run.zip([ReadProblemKind::Broken(error)]).map(|(run, kind)| ReadProblem { run, kind }));
         }
     }
     page.line("")
@@ -142,7 +142,7 @@ fn checkpoint_lines(checkpoint: &Checkpoint, shows_messages: bool) -> Vec<String
     lines
 }
 
-/// `  [userMessage] text`. A message without text is told by its calls or results.
+/// `  [userMessage] text`. A message without text is shown by its calls or results.
 fn message_line(message: &Message) -> String {
     let (kind, text) = match message {
         Message::InstructionMessage { contents, .. } => {
@@ -189,7 +189,7 @@ fn summary_lines(summary: Summary) -> Vec<String> {
     lines
 }
 
-fn write_runs(record: &JobLog, request: &LogRequest, survey: &Overview, page: &mut Page) -> io::Result<()> {
+fn write_runs(record: &JobLog, request: &LogRequest, figures: &RunFigures, page: &mut Page) -> io::Result<()> {
     let tree = record.tree();
     if tree.is_empty() {
         return Ok(());
@@ -198,7 +198,7 @@ fn write_runs(record: &JobLog, request: &LogRequest, survey: &Overview, page: &m
     let forks = forked(record.runs());
     page.line("Runs:")?;
     for (depth, run) in tree.iter().take(most) {
-        page.line(&run_line(*depth, run, record.entry().standing, survey, &forks))?;
+        page.line(&run_line(*depth, run, record.entry().standing, figures, &forks))?;
     }
     if tree.len() > most {
         page.line(&format!("  (showing {most} of {} runs, use --take 0 for all)", tree.len()))?;
@@ -218,12 +218,12 @@ fn forked(runs: &[Run]) -> HashSet<&str> {
     again.map(|(run, _)| run.id.as_str()).collect()
 }
 
-fn run_line(depth: usize, run: &Run, job: JobState, survey: &Overview, forks: &HashSet<&str>) -> String {
-    let figures = survey.figures(&run.id);
+fn run_line(depth: usize, run: &Run, job: JobState, figures: &RunFigures, forks: &HashSet<&str>) -> String {
+    let figures = figures.figures(&run.id);
     let mut parts = vec![
         run.id.to_string(),
         run.expert.as_ref().map_or_else(|| "?".to_owned(), |expert| visible(expert.as_str())),
-        standing_of(figures.left.as_ref(), job),
+        state_text(figures.left.as_ref(), job),
     ];
     parts.extend(figures.steps.map(|steps| match steps.max {
         max if max == steps.min => format!("step {max}"),
@@ -240,9 +240,9 @@ fn run_line(depth: usize, run: &Run, job: JobState, survey: &Overview, forks: &H
     format!("{}{}", "  ".repeat(depth + 1), parts.join("  "))
 }
 
-/// How a Run stands. One that has not ended is at work as long as its job is.
-fn standing_of(left: Option<&RunProgress>, job: JobState) -> String {
-    let doing = match left {
+/// The state of a Run as text. One that has not ended is running as long as its job is.
+fn state_text(left: Option<&RunProgress>, job: JobState) -> String {
+    let activity = match left {
         Some(RunProgress::Ended(status)) => return name_of(*status),
         Some(RunProgress::AskingModel) => "asking the model".to_owned(),
         Some(RunProgress::Calling(calls)) => {
@@ -252,7 +252,7 @@ fn standing_of(left: Option<&RunProgress>, job: JobState) -> String {
         Some(RunProgress::Unknown) | None => return "unknown".to_owned(),
     };
     let state = if matches!(job, JobState::Running(_)) { "running" } else { "interrupted" };
-    format!("{state}: {doing}")
+    format!("{state}: {activity}")
 }
 
 /// A status by the name that its JSON form has.
@@ -298,9 +298,9 @@ fn write_events(record: &JobLog, request: &LogRequest, count: &Count, page: &mut
 fn write_chosen(record: &JobLog, request: &LogRequest, style: Style, page: &mut Page) -> io::Result<u64> {
     let mut chooser = chooser(request);
     let (mut shown, mut written) = (0, Ok(()));
-    // What could not be read was told of the first reading.
-    record.tell(request.run.as_ref(), &mut |heard| {
-        if let HistoryItem::Event(event) = heard {
+    // The first reading has already reported the problems.
+    record.tell(request.run.as_ref(), &mut |item| {
+        if let HistoryItem::Event(event) = item {
             let mut show = |excerpt: Excerpt| {
                 shown += 1;
                 let lines = match request.unit {
@@ -326,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_told_by_their_text_calls_or_results() {
+    fn messages_are_shown_by_their_text_calls_or_results() {
         let line = |json: Value| message_line(&serde_json::from_value(json).unwrap());
         let text = |text: &str| json!({"id": "p", "type": "textPart", "text": text});
         let long = line(json!({"type": "userMessage", "id": "m", "contents": [text(&"x".repeat(101))]}));

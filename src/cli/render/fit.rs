@@ -1,4 +1,4 @@
-//! A Run's line cut to the terminal's width, so that what tells most is what stays.
+//! A Run's line cut to the terminal's width, so that the most useful part is what stays.
 
 use console::{measure_text_width, truncate_str};
 

@@ -93,7 +93,7 @@ pub fn retry(reason: &str, delay_ms: Option<u64>) -> EventBody {
 }
 
 /// A checkpoint within an event.
-pub fn told(head: CheckpointHead) -> EventCheckpoint {
+pub fn event_checkpoint(head: CheckpointHead) -> EventCheckpoint {
     EventCheckpoint { head: Box::new(head), messages: 0 }
 }
 
@@ -141,7 +141,7 @@ pub fn step(step_number: u64, tool_calls: Vec<ToolCall>) -> Step {
     Step { step_number, tool_calls, ..Step::default() }
 }
 
-/// A job that ended after its second step, `text` being the last that the model said.
+/// A job that ended after its second step, `text` being the model's last.
 pub fn outcome(status: Status, text: &str) -> Outcome {
     let part = ExpertPart::TextPart { id: String::new(), text: text.to_owned() };
     let usage = Usage { input_tokens: 1200, output_tokens: 34, total_tokens: 1234, ..Usage::default() };

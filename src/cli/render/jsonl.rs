@@ -8,7 +8,7 @@ use perstack::event::{Detail, Event, EventSink};
 use perstack::message::Message;
 use tokio_util::sync::CancellationToken;
 
-/// Writes events until nobody reads them any more; then stops the job.
+/// Writes events until their reader goes away; then stops the job.
 pub struct JsonLines<W> {
     /// Empty: all types.
     filter: HashSet<String>,
@@ -62,7 +62,7 @@ impl<W: Write + Send> EventSink for JsonLines<W> {
 mod tests {
     use perstack::event::EventBody;
 
-    use super::super::fixture::{event, head, step, told};
+    use super::super::fixture::{event, event_checkpoint, head, step};
     use super::*;
 
     /// Takes two lines, then is closed.
@@ -90,7 +90,7 @@ mod tests {
     }
 
     fn complete() -> EventBody {
-        let checkpoint = told(head("r1", 1));
+        let checkpoint = event_checkpoint(head("r1", 1));
         let usage = perstack::usage::Usage::default();
         EventBody::CompleteRun {
             checkpoint,

@@ -28,8 +28,8 @@ impl<W: Write + Send> EventSink for PlainLines<W> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (view, out) = &mut *state;
         for note in view.apply(event) {
-            // A line in one write, so that other processes' lines on the same stderr do not cut it. Nobody is told
-            // when stderr is gone: the job is worth more than its progress.
+            // A line in one write, so that other processes' lines on the same stderr do not cut it. A failure
+            // is ignored: the job is worth more than its progress.
             let _ = out.write_all((note_line(&note, self.paint) + "\n").as_bytes());
         }
     }
@@ -39,7 +39,7 @@ impl<W: Write + Send> EventSink for PlainLines<W> {
 mod tests {
     use perstack::event::EventBody;
 
-    use super::super::fixture::{call, event, head, step, told};
+    use super::super::fixture::{call, event, event_checkpoint, head, step};
     use super::super::view::Verbosity;
     use super::*;
 
@@ -47,11 +47,11 @@ mod tests {
     fn steps_are_plain_lines() {
         let lines = PlainLines::new(Vec::new(), View::new(Verbosity::Normal), Paint::plain());
         let emit = |body| lines.emit(&event("r1", body), &[]);
-        emit(EventBody::StartRun { initial_checkpoint: told(head("r1", 1)), input_messages: Vec::new() });
+        emit(EventBody::StartRun { initial_checkpoint: event_checkpoint(head("r1", 1)), input_messages: Vec::new() });
         emit(EventBody::ContinueToNextStep {
-            checkpoint: told(head("r1", 1)),
+            checkpoint: event_checkpoint(head("r1", 1)),
             step: step(1, vec![call("c1", "readTextFile", "path", "notes/a.md")]),
-            next_checkpoint: told(head("r1", 2)),
+            next_checkpoint: event_checkpoint(head("r1", 2)),
         });
         let (_, written) = lines.state.into_inner().unwrap();
         assert_eq!(String::from_utf8(written).unwrap(), "▸ researcher\n✓ step 1  readTextFile notes/a.md\n");

@@ -1,7 +1,7 @@
-//! What the program shows: the result on stdout, everything else on stderr.
+//! [`Screen`]: everything that a command prints while a job runs; the result on stdout, everything else on stderr.
 //!
-//! [`view`] folds events into command_line; [`progress`] shows them on a terminal, [`lines`] anywhere else; [`jsonl`] and
-//! [`result`] write stdout.
+//! [`view`] folds events into lines of text; [`progress`] shows them on a terminal, [`lines`] anywhere else; [`jsonl`] and
+//! [`result`] write stdout. Called by `job_runner`; the text of a job's end is left to `outcome`.
 
 mod fit;
 mod jsonl;
@@ -33,7 +33,7 @@ use self::view::{Note, NoteKind, Verbosity, View};
 use super::Process;
 use super::options::{Format, OutputArgs};
 
-/// What one invocation shows while its job runs.
+/// The output of one invocation while its job runs.
 pub struct Screen {
     paint: Paint,
     quiet: bool,
@@ -43,7 +43,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Decides what is shown where. `cancel` fires when nobody reads the events any more.
+    /// Chooses the outputs. `cancel` is fired when the reader of the events has gone away.
     pub fn new(process: &Process, output: &OutputArgs, format: Format, cancel: &CancellationToken) -> Self {
         let paint = Paint::of_stderr(process);
         let verbosity = if output.verbose { Verbosity::Verbose } else { Verbosity::Normal };
@@ -68,43 +68,43 @@ impl Screen {
         Self { paint, quiet: output.quiet, progress, events, fanout }
     }
 
-    /// Where the job's events go.
+    /// The sink for the job's events.
     pub fn sink(&self) -> Arc<dyn EventSink> {
         self.fanout.clone()
     }
 
-    /// The job, once it has told anything.
+    /// The job's id, once an event has named it.
     pub fn job(&self) -> Option<&JobId> {
         self.fanout.job.get()
     }
 
-    /// How colours are used on stderr.
+    /// The colours of stderr.
     pub fn paint(&self) -> Paint {
         self.paint
     }
 
-    /// What went wrong with the events on stdout, if anything did.
+    /// The first failure to write events to stdout.
     pub fn events_error(&self) -> Option<io::Error> {
         self.events.as_ref().and_then(|events| events.take_error())
     }
 
-    /// Tells a person something that is no error; nothing with `--quiet`.
-    pub fn say(&self, text: &str) {
+    /// Writes a line that is no error to stderr; nothing with `--quiet`.
+    pub fn info(&self, text: &str) {
         if !self.quiet {
-            self.tell(text);
+            self.print(text);
         }
     }
 
     /// Writes a line to stderr, `--quiet` or not.
-    pub fn tell(&self, text: &str) {
+    pub fn print(&self, text: &str) {
         match &self.progress {
             Some(progress) => progress.print(text),
-            // When stderr is gone, there is nobody left to tell.
+            // With stderr closed there is no place left to report to.
             None => drop(writeln!(io::stderr().lock(), "{text}")),
         }
     }
 
-    /// Gives the terminal's lowest lines to somebody else until [`Screen::come_back`].
+    /// Clears the progress lines until [`Screen::come_back`], so that a question has the terminal for itself.
     pub fn set_aside(&self) {
         if let Some(progress) = &self.progress {
             progress.set_aside();
@@ -118,7 +118,7 @@ impl Screen {
         }
     }
 
-    /// Takes down the progress; what is told from here on stays below it.
+    /// Clears the progress for good; later lines are printed below it.
     pub fn close(&self) {
         if let Some(progress) = &self.progress {
             progress.close();
@@ -126,7 +126,7 @@ impl Screen {
     }
 }
 
-/// Hands events on, and remembers whose they are.
+/// Passes events to every sink, and keeps the id of their job.
 struct Fanout {
     job: OnceLock<JobId>,
     sinks: Vec<Arc<dyn EventSink>>,

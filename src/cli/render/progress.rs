@@ -15,7 +15,7 @@ use super::terminal::{MARGIN, Terminal};
 use super::text::Paint;
 use super::view::View;
 
-/// How often spinner and elapsed time move: often enough to look alive, rarely enough to cost nothing.
+/// The interval at which spinner and elapsed time move: often enough to look alive, rarely enough to cost nothing.
 const TICK: Duration = Duration::from_millis(125);
 
 /// Redraws per second at most (indicatif's own default).
@@ -28,7 +28,7 @@ const SURROUNDINGS: usize = 10;
 /// Draws a job.
 pub struct Progress {
     bars: MultiProgress,
-    /// Where it is drawn; `None` when nothing is.
+    /// The terminal it is drawn on; `None` when nothing is drawn.
     terminal: Option<Terminal>,
     paint: Paint,
     state: Mutex<State>,
@@ -42,13 +42,13 @@ struct State {
     shown: Shown,
 }
 
-/// Whose the terminal's lowest lines are.
+/// The use of the terminal's lowest lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shown {
     Live,
-    /// Somebody else's for a while.
+    /// Cleared while a question is asked.
     Aside,
-    /// Nobody's any more.
+    /// Cleared for good.
     Closed,
 }
 
@@ -78,7 +78,7 @@ impl Progress {
     }
 
     fn write(&self, shown: Shown, text: &str) {
-        // When the terminal is gone, there is nobody left to tell.
+        // With the terminal gone there is no place left to report to.
         let _ = match shown {
             Shown::Live => self.bars.println(text),
             Shown::Aside | Shown::Closed => writeln!(io::stderr().lock(), "{text}"),
@@ -187,7 +187,7 @@ impl EventSink for Progress {
 mod tests {
     use perstack::event::EventBody;
 
-    use super::super::fixture::{delegated, event, head, initialize, step, told};
+    use super::super::fixture::{delegated, event, event_checkpoint, head, initialize, step};
     use super::super::view::Verbosity;
     use super::*;
 
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn start(head: perstack::checkpoint::CheckpointHead) -> EventBody {
-        EventBody::StartRun { initial_checkpoint: told(head), input_messages: Vec::new() }
+        EventBody::StartRun { initial_checkpoint: event_checkpoint(head), input_messages: Vec::new() }
     }
 
     /// The lines that are drawn, from the top.
@@ -225,7 +225,7 @@ mod tests {
         emit("r1", start(head("r1", 1)));
         emit("r2", start(delegated(head("r2", 1), "reader", "r1")));
         let usage = perstack::usage::Usage::default();
-        let checkpoint = told(delegated(head("r2", 1), "reader", "r1"));
+        let checkpoint = event_checkpoint(delegated(head("r2", 1), "reader", "r1"));
         let (step, text, spend) = (step(1, Vec::new()), "x".to_owned(), perstack::cost::Spend::default());
         emit("r2", EventBody::CompleteRun { checkpoint, step, text, usage, spend });
         assert_eq!(lines(&progress), ["researcher  step 1"]);

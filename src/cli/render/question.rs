@@ -19,7 +19,7 @@ const MAX_LINES: usize = 200;
 /// Most values of an enumeration that are shown.
 const ENUMERATED: usize = 20;
 
-/// What a call asks.
+/// The question of an interactive call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// The tool, and what it is for.
@@ -27,7 +27,7 @@ pub struct Question {
     /// The arguments before and after the options, line by line.
     before: Vec<String>,
     after: Vec<String>,
-    /// What may be chosen from, if the tool offers that.
+    /// The options to choose from, if the tool offers them.
     options: Option<Options>,
 }
 
@@ -41,11 +41,11 @@ struct Options {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Choice {
     shown: String,
-    /// The answer that it stands for.
+    /// The answer that choosing it gives.
     answer: String,
 }
 
-/// How options are shown.
+/// The marks in front of options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Marks {
     Numbers,
@@ -53,7 +53,7 @@ enum Marks {
 }
 
 impl Question {
-    /// What `call` asks; `tool` is its definition, if that is known.
+    /// Reads the question from `call`; `tool` is its definition, if that is known.
     pub fn new(call: &ToolCall, tool: Option<&InteractiveTool>) -> Self {
         let schema = tool.and_then(|tool| serde_json::from_str::<Value>(&tool.input_json_schema).ok());
         let properties = schema.as_ref().and_then(|schema| schema.get("properties")).and_then(Value::as_object);
@@ -85,7 +85,7 @@ impl Question {
         &self.title
     }
 
-    /// Whether a number is understood as an answer.
+    /// Returns true if a number is understood as an answer.
     pub fn has_options(&self) -> bool {
         self.options.is_some()
     }
@@ -96,7 +96,7 @@ impl Question {
     }
 
     /// The lines below the title for a person who answers later.
-    pub fn told(&self) -> Vec<String> {
+    pub fn listed(&self) -> Vec<String> {
         self.lines(Marks::Dashes)
     }
 
@@ -118,7 +118,8 @@ impl Question {
         lines
     }
 
-    /// What `typed` answers: an option where it is the number of one and not itself an option's text, else itself.
+    /// The answer that `typed` gives: an option where it is the number of one and not itself an option's text, else the
+    /// text itself.
     pub fn answer(&self, typed: &str) -> String {
         let choices = self.options.as_ref().map(|options| options.choices.as_slice()).unwrap_or_default();
         let word = typed.trim();
@@ -131,7 +132,7 @@ impl Question {
     }
 }
 
-/// The one argument that lists options: named so, known to the schema, and a list of things that can be said.
+/// The one argument that lists options: named so, known to the schema, and a list of plain values or objects.
 fn options_of(call: &ToolCall, properties: &Map<String, Value>) -> Option<Options> {
     let mut named = call.args.iter().filter(|(name, _)| {
         let lower = name.to_lowercase();
@@ -239,7 +240,7 @@ mod tests {
         let asked = Question::new(&call(&args), None);
         assert_eq!(asked.title(), "askUser");
         assert_eq!(
-            asked.told().join("\n"),
+            asked.listed().join("\n"),
             r#"  question: Which\x1b[2J owl?
   plan:
     one
@@ -256,14 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_schema_allows_is_told_for_what_was_given_and_what_was_not() {
+    fn what_the_schema_allows_is_shown_for_what_was_given_and_what_was_not() {
         let properties = json!({
             "question": {"type": "string"}, "urgency": {"enum": ["low", "high"]}, "reply": {"enum": ["yes", "no", 3]},
         });
         let asked = question(&properties, &json!({"urgency": "low", "question": "Go?"}));
         assert_eq!(asked.title(), "askUser: Asks. A lot.");
         assert_eq!(
-            asked.told(),
+            asked.listed(),
             ["  urgency (one of: low, high): low", "  question: Go?", "  reply: (one of: yes, no, 3)"]
         );
         assert_eq!(asked.answer("1"), "1");
@@ -277,7 +278,7 @@ mod tests {
         let numbered =
             ["  question: Which?", "  options:", "    1. barn owl", "    2. 7", "    3. Tawny (brown)", "  note: n"];
         assert_eq!(asked.numbered(), numbered);
-        assert_eq!(asked.told()[2..5], ["    - barn owl", "    - 7", "    - Tawny (brown)"]);
+        assert_eq!(asked.listed()[2..5], ["    - barn owl", "    - 7", "    - Tawny (brown)"]);
         let answers = ["1", " 3 ", "7", "0", "4", "-1", "1.", "barn", " 1 or 3"].map(|typed| asked.answer(typed));
         assert_eq!(answers, ["barn owl", "tawny owl", "7", "0", "4", "-1", "1.", "barn", " 1 or 3"]);
     }
@@ -297,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_and_says_so() {
-        let lines = Question::new(&call(&json!({"plan": "x\n".repeat(1_000)})), None).told();
+        let lines = Question::new(&call(&json!({"plan": "x\n".repeat(1_000)})), None).listed();
         assert_eq!(lines.len(), MAX_LINES + 1);
         assert_eq!(lines.last().map(String::as_str), Some("  … 801 more lines: the checkpoint has them all"));
     }

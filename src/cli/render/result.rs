@@ -1,4 +1,4 @@
-//! What stdout carries when a job ends: its text, or one JSON object.
+//! The result of a job on stdout: its text, or one JSON object.
 
 use std::io::{self, Write};
 
@@ -26,7 +26,7 @@ struct Report<'a> {
     /// The budget that the job was stopped by.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget: Option<&'a Reached>,
-    /// What the job waits for.
+    /// The calls that the job waits for.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pending_tool_calls: &'a [ToolCall],
     job_id: &'a str,
@@ -42,7 +42,7 @@ struct Report<'a> {
     usage: Usage,
     /// US dollars, over the whole job; null when nothing is known of them.
     cost: Option<Cost>,
-    /// Whether no part of the cost is unknown; otherwise it is the least that was spent.
+    /// True if every part of the cost is known; otherwise the cost is a lower bound.
     cost_is_complete: bool,
     /// Of this invocation, in milliseconds.
     duration_ms: u64,
@@ -60,7 +60,7 @@ pub fn write(outcome: &Outcome, format: Format, out: &mut dyn Write, is_terminal
             None => return Ok(()),
         },
         Format::Json => serde_json::to_string_pretty(&report(outcome))?,
-        // The events told it.
+        // The events carried it.
         Format::Jsonl => return Ok(()),
     };
     if !text.ends_with('\n') {

@@ -1,4 +1,4 @@
-//! One active Run as a person sees it: where it is, what it does, what it has used.
+//! [`RunView`]: the progress line of one active Run: its step, activity and usage.
 
 use perstack::checkpoint::CheckpointHead;
 use perstack::cost::Spend;
@@ -23,7 +23,7 @@ const LINE_LIMIT: usize = 2_000;
 #[derive(Debug, Default)]
 pub struct RunView {
     pub expert: String,
-    /// What it is called among its siblings: the expert's name, numbered where the same one is at work more than once.
+    /// The name among its siblings: the expert's name, numbered where the same one is at work more than once.
     pub label: String,
     pub parent: Option<RunId>,
     /// The parent's call that it answers.
@@ -37,7 +37,7 @@ pub struct RunView {
     pub waiting: Option<Waiting>,
     context: Option<f64>,
     failed_calls: Vec<String>,
-    /// How far calls of a tool are, by its name.
+    /// The reported progress of a tool's calls, by its name.
     progress: Vec<(String, String)>,
     /// Streamed text of which the line's end has not come yet.
     partial_line: String,
@@ -47,7 +47,7 @@ pub struct RunView {
 /// A Run has stopped until its delegates have answered.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    /// How many there were.
+    /// Their number at the start.
     pub delegates: usize,
     /// Those that have not ended.
     pub awaited: Vec<Awaited>,
@@ -90,7 +90,7 @@ impl RunView {
         fitted(&head, &activity, &figures, width)
     }
 
-    /// What a checkpoint says of the Run as a whole.
+    /// Takes over the usage that a checkpoint has of the whole Run.
     pub fn take(&mut self, head: &CheckpointHead) {
         self.usage = head.usage;
         self.spend = head.spend;
@@ -105,7 +105,7 @@ impl RunView {
         self.activity = self.calls_in_words();
     }
 
-    /// A server told how far a call of `tool` is.
+    /// Records the progress that a server reports of a call of `tool`.
     pub fn progress(&mut self, tool: &str, progress: f64, total: Option<f64>, message: Option<&str>) {
         let far = match total {
             Some(total) => format!("{progress}/{total}"),
@@ -125,7 +125,7 @@ impl RunView {
         self.failed_calls = results.iter().filter(|r| r.is_error).map(|r| r.id.clone()).collect();
     }
 
-    /// Ends the step; what was called in it, in words.
+    /// Ends the step and returns the text of its calls.
     pub fn end_step(&mut self, calls: &[ToolCall]) -> String {
         if self.calls.is_empty() {
             calls.clone_into(&mut self.calls);
@@ -155,7 +155,7 @@ impl RunView {
         self.streamed = false;
     }
 
-    /// Takes streamed text; the lines it completes.
+    /// Takes streamed text and returns the lines it completes.
     pub fn stream(&mut self, delta: &str) -> Vec<String> {
         self.streamed = true;
         self.partial_line.push_str(delta);
@@ -171,7 +171,7 @@ impl RunView {
         lines
     }
 
-    /// Ends streamed text; its last line, or all of it if none had streamed.
+    /// Ends streamed text and returns its last line, or all of it if none had streamed.
     pub fn end_stream(&mut self, text: &str) -> Vec<String> {
         let rest = if self.streamed { std::mem::take(&mut self.partial_line) } else { text.to_owned() };
         self.start_stream("");
@@ -200,14 +200,14 @@ pub fn enumerated(words: impl ExactSizeIterator<Item = String>) -> String {
     named.join(", ")
 }
 
-/// A call by its tool and the argument that tells most.
+/// A call as text: its tool and its main argument.
 fn call_in_words(call: &ToolCall) -> String {
     let name = visible(&call.tool_name);
-    let telling = ["path", "query", "command", "url", "source", "name", "title"]
+    let main_argument = ["path", "query", "command", "url", "source", "name", "title"]
         .iter()
         .find_map(|key| call.args.get(*key).and_then(Value::as_str))
         .or_else(|| call.args.values().find_map(Value::as_str));
-    match telling.map(visible).filter(|text| !text.is_empty()) {
+    match main_argument.map(visible).filter(|text| !text.is_empty()) {
         Some(text) => format!("{name} {}", shortened(&text, ARGUMENT_WIDTH)),
         None => name,
     }
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_how_far_a_call_is_and_a_finished_step_does_not() {
+    fn a_line_shows_the_progress_of_a_call_and_a_finished_step_does_not() {
         let call = |id: &str, tool: &str| ToolCall {
             id: id.parse().unwrap(),
             skill_name: "s".to_owned(),

@@ -8,7 +8,7 @@ use console::Term;
 use indicatif::TermLike;
 
 /// Ends every Run's line: columns that stay free at the right of the last one. There is room then for the `^C` or `^Z`
-/// that a terminal itself writes where the cursor stands; at the very edge it would begin a line that nobody knows of,
+/// that a terminal itself writes at the cursor; at the very edge it would begin a line that indicatif does not count,
 /// and the drawing above it would be left behind. Blanks of their own kind, so that they are known again.
 pub const MARGIN: &str = "\u{a0}\u{a0}\u{a0}";
 
@@ -16,7 +16,7 @@ pub const MARGIN: &str = "\u{a0}\u{a0}\u{a0}";
 #[derive(Debug, Clone)]
 pub struct Terminal {
     term: Term,
-    /// Whether a margin was left out that must be written if the drawing goes on.
+    /// True if a margin was left out that must be written if the drawing goes on.
     owes_margin: Arc<AtomicBool>,
 }
 

@@ -7,7 +7,7 @@ use perstack::cost::{Cost, Spend};
 
 use crate::cli::Process;
 
-/// Whether to write colours.
+/// A choice of colours or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paint {
     on: bool,
@@ -35,7 +35,7 @@ impl Paint {
         Self { on: process.variable("NO_COLOR").is_none() && (set("CLICOLOR_FORCE") || (is_terminal && !refused)) }
     }
 
-    /// Whether colours are written.
+    /// Returns true if colours are written.
     pub fn is_on(self) -> bool {
         self.on
     }
@@ -45,12 +45,12 @@ impl Paint {
         self.with("31", text)
     }
 
-    /// For what succeeded.
+    /// For successes.
     pub fn green(self, text: &str) -> String {
         self.with("32", text)
     }
 
-    /// For what needs attention.
+    /// For warnings.
     pub fn yellow(self, text: &str) -> String {
         self.with("33", text)
     }
@@ -60,7 +60,7 @@ impl Paint {
         self.with("36", text)
     }
 
-    /// For what is secondary.
+    /// For details.
     pub fn dim(self, text: &str) -> String {
         self.with("2", text)
     }
@@ -118,7 +118,7 @@ pub fn shortened(text: &str, width: usize) -> String {
     short
 }
 
-/// What was spent, unless that is nothing or nothing is known of it.
+/// The amount spent; none if it is zero or unknown.
 pub fn money(spend: Spend) -> Option<String> {
     (spend.cost > Cost::ZERO).then(|| spend.to_string())
 }

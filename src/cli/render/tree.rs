@@ -1,4 +1,4 @@
-//! The active Runs of a job and who waits for whom: a delegate stands below the Run that called it.
+//! [`Tree`]: the active Runs of a job, each delegate below the Run that called it.
 
 use indexmap::IndexMap;
 use perstack::checkpoint::{CheckpointHead, DelegateTo};
@@ -19,7 +19,7 @@ impl Tree {
         self.runs.keys()
     }
 
-    /// How many there are.
+    /// The number of active Runs.
     pub fn len(&self) -> usize {
         self.runs.len()
     }
@@ -34,14 +34,14 @@ impl Tree {
         self.runs.get_mut(id)
     }
 
-    /// How many Runs wait for this one. Bounded by their number, so that ids that go in a circle end too.
+    /// The number of Runs that wait for this one. Bounded by their number, so that ids that go in a circle end too.
     pub fn depth(&self, id: &RunId) -> usize {
         let parent_of = |id: &RunId| self.runs.get(id).and_then(|run| run.parent.as_ref());
         std::iter::successors(parent_of(id), |parent| parent_of(parent)).take(self.runs.len()).count()
     }
 
-    /// A Run of `expert` gets ready. Whose delegate it is will only be told when it begins, so until then it stands
-    /// below a Run that waits for such an expert, or beside the one that it seems to continue.
+    /// Adds a Run of `expert` that gets ready. Its caller is only known when it begins, so until then it is shown below
+    /// a Run that waits for such an expert, or beside the one that it seems to continue.
     pub fn announce(&mut self, id: &RunId, expert: &str) -> &mut RunView {
         let expert = visible(expert);
         if !self.runs.contains_key(id) {
@@ -100,7 +100,7 @@ impl Tree {
             }
             let over = if place < at { place + 1 } else { place };
             if let Some((waited, _)) = self.runs.shift_remove_index(over) {
-                // One that got ready but could not begin has told nobody of its end.
+                // A Run that got ready and failed to begin has no event of its end.
                 self.runs.retain(|other, run| other == id || run.parent.as_ref() != Some(&waited));
             }
         }
@@ -137,7 +137,7 @@ impl Tree {
         }
     }
 
-    /// A Run is over, and nobody waits for it any more.
+    /// Removes a Run that has ended.
     pub fn end(&mut self, id: &RunId) {
         let Some(run) = self.runs.shift_remove(id) else { return };
         let waiting = run.parent.and_then(|parent| self.runs.get_mut(&parent)).and_then(|run| run.waiting.as_mut());
@@ -177,7 +177,7 @@ mod tests {
     use perstack::event::EventBody;
     use perstack::usage::Usage;
 
-    use super::super::fixture::{awaiting, call, child, event, head, initialize, retry, step, told};
+    use super::super::fixture::{awaiting, call, child, event, event_checkpoint, head, initialize, retry, step};
     use super::super::note_line;
     use super::super::text::Paint;
     use super::super::view::{Verbosity, View};
@@ -196,16 +196,16 @@ mod tests {
         }
 
         fn start(&mut self, head: &CheckpointHead) {
-            let initial_checkpoint = told(head.clone());
+            let initial_checkpoint = event_checkpoint(head.clone());
             self.see(head.run_id.as_str(), EventBody::StartRun { initial_checkpoint, input_messages: Vec::new() });
         }
 
         fn resume(&mut self, head: CheckpointHead) {
-            self.see(head.run_id.clone().as_str(), EventBody::ResumeFromStop { checkpoint: told(head) });
+            self.see(head.run_id.clone().as_str(), EventBody::ResumeFromStop { checkpoint: event_checkpoint(head) });
         }
 
         fn wait(&mut self, head: &CheckpointHead, delegates: &[(&str, &str)]) {
-            let checkpoint = told(awaiting(head.clone(), delegates));
+            let checkpoint = event_checkpoint(awaiting(head.clone(), delegates));
             let step = step(head.step_number, Vec::new());
             self.see(head.run_id.as_str(), EventBody::StopRunByDelegate { checkpoint, step });
         }
@@ -213,7 +213,7 @@ mod tests {
         fn complete(&mut self, head: &CheckpointHead) {
             let step = step(head.step_number, Vec::new());
             let usage = Usage { total_tokens: 1_200, ..Usage::default() };
-            let checkpoint = told(CheckpointHead { usage, ..head.clone() });
+            let checkpoint = event_checkpoint(CheckpointHead { usage, ..head.clone() });
             self.see(
                 head.run_id.as_str(),
                 EventBody::CompleteRun { checkpoint, step, text: "x".to_owned(), usage, spend: Spend::default() },
@@ -224,7 +224,10 @@ mod tests {
             let (name, message) = ("E".to_owned(), message.to_owned());
             let error = RunFailure { name, message, status_code: None, is_retryable: false };
             let step = step(head.step_number, Vec::new());
-            self.see(head.run_id.as_str(), EventBody::StopRunByError { checkpoint: told(head.clone()), step, error });
+            self.see(
+                head.run_id.as_str(),
+                EventBody::StopRunByError { checkpoint: event_checkpoint(head.clone()), step, error },
+            );
         }
 
         fn lines(&self) -> Vec<String> {
@@ -253,12 +256,12 @@ mod tests {
                 "  reader  starting skills",
                 "  writer  starting skills",
             ],
-            "a delegate stands below its parent before it begins"
+            "a delegate is below its parent before it begins"
         );
         for delegate in [&checker, &reader, &writer] {
             job.start(delegate);
         }
-        // The reader asks two more; the writer is told to wait by its provider; the checker fails.
+        // The reader asks two more; the writer's provider asks it to wait; the checker fails.
         job.wait(&reader, &[("d", "scanner"), ("e", "scanner")]);
         let first = child("r5", 3, "scanner", ("r2", "d"));
         let second = child("r6", 3, "scanner", ("r2", "e"));
@@ -359,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delegate_is_told_of_even_where_its_parent_is_not_shown() {
+    fn a_delegate_is_shown_even_where_its_parent_is_not_shown() {
         let mut job = Watched::new();
         let orphan = child("r2", 3, "reader", ("r1", "a"));
         job.resume(orphan.clone());

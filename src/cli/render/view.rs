@@ -1,7 +1,7 @@
-//! What a person sees of a job: a pure fold of its events into notes (lines that stay) and a line for each active Run.
+//! [`View`]: a pure fold of a job's events into notes (lines that stay) and a line for each active Run.
 //!
-//! Knows no terminal. Everything that comes from models, tools and servers leaves here on one line and without control
-//! characters. How the job as a whole ended is told afterwards, from its outcome.
+//! Knows no terminal. All text of models, tools and servers leaves here on one line and without control characters. The
+//! end of the job as a whole is left to `outcome`, which prints it afterwards.
 
 use perstack::event::{Event, EventBody, EventCheckpoint, Step};
 use perstack::id::RunId;
@@ -18,14 +18,14 @@ const REASON_WIDTH: usize = 200;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     pub kind: NoteKind,
-    /// How far below the coordinator its Run is.
+    /// The number of callers between its Run and the user.
     pub depth: usize,
     /// The Run's expert, where it is not the only one at work.
     pub expert: Option<String>,
     pub text: String,
 }
 
-/// What a note is about.
+/// The kind of a note, shown as its mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoteKind {
     /// Something begins or goes on.
@@ -38,11 +38,11 @@ pub enum NoteKind {
     Warning,
     /// Something stopped.
     Stopped,
-    /// Streamed reasoning or text, a skill's own words.
+    /// Streamed reasoning or text, a skill's own output.
     Detail,
 }
 
-/// How much is told.
+/// The amount of detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verbosity {
     Normal,
@@ -73,7 +73,7 @@ impl View {
         Some(run.line(self.tree.depth(run_id), width))
     }
 
-    /// Takes one event; the notes it leads to, in order.
+    /// Applies one event and returns the notes it leads to, in order.
     pub fn apply(&mut self, event: &Event) -> Vec<Note> {
         let id = &event.run_id;
         match &event.body {
@@ -121,7 +121,7 @@ impl View {
         }
     }
 
-    /// Events that change a Run's line, or tell of what it is doing.
+    /// Applies an event that changes a Run's line or gives details of its work.
     fn within_step(&mut self, id: &RunId, body: &EventBody) -> Vec<Note> {
         let verbose = self.verbosity == Verbosity::Verbose;
         let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
@@ -190,8 +190,8 @@ impl View {
         self.detail(id, text)
     }
 
-    fn begin(&mut self, event: &Event, told: &EventCheckpoint, how: &str) -> Vec<Note> {
-        let head = &told.head;
+    fn begin(&mut self, event: &Event, checkpoint: &EventCheckpoint, how: &str) -> Vec<Note> {
+        let head = &checkpoint.head;
         let id = &event.run_id;
         let run = self.tree.begin(id, head);
         run.step = event.step_number.unwrap_or(head.step_number);
@@ -203,8 +203,8 @@ impl View {
         vec![self.note(id, NoteKind::Begun, format!("{how} at step {step}"))]
     }
 
-    fn next_step(&mut self, id: &RunId, told: &EventCheckpoint, step: &Step, next: u64) -> Vec<Note> {
-        let notes = self.finish_step(id, told, step);
+    fn next_step(&mut self, id: &RunId, checkpoint: &EventCheckpoint, step: &Step, next: u64) -> Vec<Note> {
+        let notes = self.finish_step(id, checkpoint, step);
         if let Some(run) = self.tree.get_mut(id) {
             run.step = next;
         }
@@ -219,36 +219,36 @@ impl View {
         self.finish_step(id, checkpoint, step)
     }
 
-    /// What a step did, once it is over.
-    fn finish_step(&mut self, id: &RunId, told: &EventCheckpoint, step: &Step) -> Vec<Note> {
+    /// The note of a finished step: the tools it called.
+    fn finish_step(&mut self, id: &RunId, checkpoint: &EventCheckpoint, step: &Step) -> Vec<Note> {
         let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
-        run.take(&told.head);
+        run.take(&checkpoint.head);
         let did = run.end_step(&step.tool_calls);
         let did = if did.is_empty() { "no tool called".to_owned() } else { did };
         vec![self.note(id, NoteKind::Done, format!("step {}  {did}", step.step_number))]
     }
 
-    fn delegate(&mut self, id: &RunId, told: &EventCheckpoint, step: &Step) -> Vec<Note> {
-        self.tree.wait(id, &told.head.delegate_to);
+    fn delegate(&mut self, id: &RunId, checkpoint: &EventCheckpoint, step: &Step) -> Vec<Note> {
+        self.tree.wait(id, &checkpoint.head.delegate_to);
         let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
-        run.take(&told.head);
-        let names = told.head.delegate_to.iter().map(|to| visible(&to.expert.name));
+        run.take(&checkpoint.head);
+        let names = checkpoint.head.delegate_to.iter().map(|to| visible(&to.expert.name));
         let text = format!("step {}  delegated to {}", step.step_number, enumerated(names));
         vec![self.note(id, NoteKind::Begun, text)]
     }
 
-    fn complete(&mut self, id: &RunId, told: &EventCheckpoint) -> Vec<Note> {
-        let step = told.head.step_number;
+    fn complete(&mut self, id: &RunId, checkpoint: &EventCheckpoint) -> Vec<Note> {
+        let step = checkpoint.head.step_number;
         let text =
             if self.is_delegate(id) { format!("completed at step {step}") } else { format!("step {step}  answered") };
-        self.end(id, told, NoteKind::Done, &text)
+        self.end(id, checkpoint, NoteKind::Done, &text)
     }
 
-    /// A Run's end. What it used is told for delegates only: the job's total follows from its outcome.
-    fn end(&mut self, id: &RunId, told: &EventCheckpoint, kind: NoteKind, text: &str) -> Vec<Note> {
+    /// Ends a Run. Its usage is shown for delegates only: the job's total is printed at the end.
+    fn end(&mut self, id: &RunId, checkpoint: &EventCheckpoint, kind: NoteKind, text: &str) -> Vec<Note> {
         let used = if self.is_delegate(id) {
-            let cost = money(told.head.spend).map(|cost| format!("  {cost}")).unwrap_or_default();
-            format!("  {} tokens{cost}", count(told.head.usage.total_tokens))
+            let cost = money(checkpoint.head.spend).map(|cost| format!("  {cost}")).unwrap_or_default();
+            format!("  {} tokens{cost}", count(checkpoint.head.usage.total_tokens))
         } else {
             String::new()
         };
@@ -257,14 +257,14 @@ impl View {
         vec![note]
     }
 
-    /// A Run's stop. The coordinator's is told from the job's outcome, with what to do next.
-    fn end_of_delegate(&mut self, id: &RunId, told: &EventCheckpoint, text: &str) -> Vec<Note> {
+    /// Ends a Run that stopped. No note for the coordinator: `outcome` prints its stop, with what to do next.
+    fn end_of_delegate(&mut self, id: &RunId, checkpoint: &EventCheckpoint, text: &str) -> Vec<Note> {
         let is_delegate = self.is_delegate(id);
-        let notes = self.end(id, told, NoteKind::Stopped, text);
+        let notes = self.end(id, checkpoint, NoteKind::Stopped, text);
         if is_delegate { notes } else { Vec::new() }
     }
 
-    /// Whether another expert called the Run's; also when that one is not shown.
+    /// Returns true if another Run called this one, even one that is not shown.
     fn is_delegate(&self, id: &RunId) -> bool {
         self.tree.get(id).is_some_and(|run| run.parent.is_some())
     }
@@ -284,14 +284,14 @@ impl View {
     }
 }
 
-/// Why it is tried again. The reason may be the original's JSON form, of which a person wants the message.
+/// The reason of a retry. It may be the original's JSON form, of which only the message is of use to a reader.
 fn reason_in_words(reason: &str) -> String {
     let parsed = serde_json::from_str::<Value>(reason).ok();
     let message = parsed.as_ref().and_then(|json| json.get("message")).and_then(Value::as_str).unwrap_or(reason);
     shortened(&visible(message), REASON_WIDTH)
 }
 
-/// When it is tried again.
+/// The number of a retry and the wait before it.
 fn retry_in_words(delay_ms: Option<u64>, retry_count: u32) -> String {
     match delay_ms {
         Some(ms) => format!("retry {retry_count} in {}", duration(ms)),
@@ -307,7 +307,7 @@ mod tests {
     use perstack::tool::{ToolCall, ToolResult};
     use perstack::usage::Usage;
 
-    use super::super::fixture::{awaiting, call, delegated, event, head, initialize, retry, step, told};
+    use super::super::fixture::{awaiting, call, delegated, event, event_checkpoint, head, initialize, retry, step};
     use super::super::note_line;
     use super::super::text::Paint;
     use super::*;
@@ -331,7 +331,7 @@ mod tests {
     }
 
     fn start(head: CheckpointHead) -> EventBody {
-        EventBody::StartRun { initial_checkpoint: told(head), input_messages: Vec::new() }
+        EventBody::StartRun { initial_checkpoint: event_checkpoint(head), input_messages: Vec::new() }
     }
 
     fn calls(tool_calls: Vec<ToolCall>, total_tokens: u64) -> EventBody {
@@ -357,14 +357,14 @@ mod tests {
         let usage = Usage { total_tokens: 1_600, ..Usage::default() };
         let spend = Spend { cost: Cost::from_picodollars(1_600_000_000), is_complete: false };
         let after = CheckpointHead { usage, spend, context_window_usage: Some(0.137), ..head("r1", 1) };
-        let (step, next_checkpoint) = (step(1, made), told(head("r1", 2)));
-        seen.see("r1", EventBody::ContinueToNextStep { checkpoint: told(after), step, next_checkpoint });
+        let (step, next_checkpoint) = (step(1, made), event_checkpoint(head("r1", 2)));
+        seen.see("r1", EventBody::ContinueToNextStep { checkpoint: event_checkpoint(after), step, next_checkpoint });
         assert_eq!(seen.lines(), ["researcher  step 2/100  1.6k tokens  ≥$0.0016  context 14%"]);
         assert_eq!(seen.1, ["▸ researcher, at most 100 steps", "✓ step 1  readTextFile notes/a.md, todo x (failed)"]);
     }
 
     #[test]
-    fn what_models_and_servers_say_cannot_act_on_the_terminal() {
+    fn text_of_models_and_servers_cannot_act_on_the_terminal() {
         let mut seen = Watched::new(Verbosity::Verbose);
         seen.see("r1", start(head("r1", 1)));
         seen.see("r1", calls(vec![call("c1", "a\x1b[2J", "path", "b\r\n\u{9b}1A")], 0));
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_stays_and_an_unused_context_is_not_told() {
+    fn a_warning_stays_and_an_unused_context_is_not_shown() {
         let mut seen = Watched::new(Verbosity::Normal);
         seen.see("r1", start(CheckpointHead { context_window_usage: Some(0.0), ..head("r1", 1) }));
         seen.see("r1", EventBody::RuntimeWarning { message: "cut\x1b[2J off".to_owned() });
@@ -401,14 +401,17 @@ mod tests {
         seen.see("r1", start(head("r1", 1)));
         let child = delegated(head("r2", 1), "reader", "r1");
         let stopped = awaiting(head("r1", 1), &[("c1", "reader")]);
-        seen.see("r1", EventBody::StopRunByDelegate { checkpoint: told(stopped), step: step(1, Vec::new()) });
+        seen.see(
+            "r1",
+            EventBody::StopRunByDelegate { checkpoint: event_checkpoint(stopped), step: step(1, Vec::new()) },
+        );
         seen.see("r2", start(child.clone()));
         assert_eq!(seen.lines(), ["researcher  step 1  waits for reader", "  reader  step 1"]);
         let error =
             RunFailure { name: "E".to_owned(), message: "no key".to_owned(), status_code: None, is_retryable: false };
-        let (checkpoint, step) = (told(child), step(1, Vec::new()));
+        let (checkpoint, step) = (event_checkpoint(child), step(1, Vec::new()));
         seen.see("r2", EventBody::StopRunByError { checkpoint, step, error });
-        seen.see("r3", EventBody::ResumeFromStop { checkpoint: told(head("r3", 2)) });
+        seen.see("r3", EventBody::ResumeFromStop { checkpoint: event_checkpoint(head("r3", 2)) });
         assert_eq!(seen.lines(), ["researcher  step 2"]);
         assert_eq!(
             seen.1,
@@ -443,7 +446,8 @@ mod tests {
     fn the_coordinators_stop_is_left_to_the_outcome_but_for_what_its_last_step_did() {
         let mut seen = Watched::new(Verbosity::Normal);
         seen.see("r1", start(head("r1", 1)));
-        let (checkpoint, step) = (told(head("r1", 1)), step(1, vec![call("c1", "readTextFile", "path", "notes/a.md")]));
+        let (checkpoint, step) =
+            (event_checkpoint(head("r1", 1)), step(1, vec![call("c1", "readTextFile", "path", "notes/a.md")]));
         seen.see("r1", EventBody::StopRunByExceededMaxSteps { checkpoint, step });
         assert_eq!(seen.lines(), [""; 0]);
         assert_eq!(seen.1, ["▸ researcher", "✓ step 1  readTextFile notes/a.md"]);

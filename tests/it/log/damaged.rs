@@ -77,7 +77,10 @@ fn a_damaged_line_is_named_and_what_is_before_it_shown() {
     set_line(&log, 5, "{\"at\":177100000");
     let ran = test.run(["log"]).assert_code(6);
     assert_eq!(heads(&ran).last().map(String::as_str), Some("[Step 2] startGeneration"));
-    ran.assert_stderr([&format!("{}, line 5, is damaged: it is no JSON", log.display()), "what comes before is shown"]);
+    ran.assert_stderr([
+        &format!("{}, line 5, is damaged: it is no JSON", log.display()),
+        "the records before it and other runs are shown",
+    ]);
     let ran = test.run(["log", "--json"]).assert_code(6);
     let object = ran.object();
     assert_eq!(types(&object).last(), Some(&"startGeneration"));
@@ -113,7 +116,7 @@ fn facts_of_a_newer_version_are_passed_over_with_one_warning() {
     let before = contents(&test.storage().jobs()[0]);
     let ran = test.run(["log"]).assert_code(0);
     assert_eq!(heads(&ran).len(), 13, "all that is known is shown");
-    let warning = format!("warning: 2 facts were passed over: {}, line 3, holds a fact \"dreamt\"", log.display());
+    let warning = format!("warning: 2 facts were skipped: {}, line 3, holds a fact \"dreamt\"", log.display());
     assert_eq!(ran.stderr.matches("warning: ").count(), 1);
     ran.assert_stderr([&warning]);
     let object = test.run(["log", "--json"]).assert_code(0).object();

@@ -218,7 +218,7 @@ fn a_login_that_is_refused_says_so() {
     let test = at(&server, "");
     let login = test.spawn(["login", "owls"]);
     visit(&opened(&page(&login)));
-    login.finish().assert_code(1).assert_stderr(["its authorization server says access_denied"]);
+    login.finish().assert_code(1).assert_stderr(["its authorization server refused: access_denied"]);
 }
 
 #[test]

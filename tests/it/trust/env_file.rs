@@ -28,7 +28,7 @@ fn an_address_without_its_key_takes_no_request() {
         let line = address_line(&test, provider);
         let test = test.env("GOOGLE_VERTEX_LOCATION", "europe-west4").file(".env", line);
         let ran = test.run(["run", "librarian", "q", "--max-retries", "0", "--timeout", "5000"]).assert_code(1);
-        assert!(ran.stderr.contains(&format!("warning: .env: left out {variable}: ")), "{provider:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("warning: .env: ignored {variable}: ")), "{provider:?}: {}", ran.stderr);
         assert_eq!(test.server().requests().len(), 0, "{provider:?}");
     });
 }
@@ -49,7 +49,7 @@ fn key_and_address_of_one_folder_belong_together() {
         });
         let ran = test.file(".env", file).run(["run", "librarian", "q"]).assert_code(0);
         assert_eq!(ran.stdout, "Owls.\n", "{provider:?}");
-        assert!(!ran.stderr.contains("left out"), "{provider:?}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("ignored "), "{provider:?}: {}", ran.stderr);
     });
 }
 
@@ -166,7 +166,7 @@ fn a_skill_gets_what_it_requires_unless_it_is_the_users_own() {
 
     let test =
         librarian(&format!("{skill}requiredEnv = [\"NODE_OPTIONS\"]\n")).file(".env", "NODE_OPTIONS=--require=x\n");
-    test.run(["run", "librarian", "q"]).assert_code(2).assert_stderr(["left out NODE_OPTIONS"]);
+    test.run(["run", "librarian", "q"]).assert_code(2).assert_stderr(["ignored NODE_OPTIONS"]);
     let ran = test.run(["check"]).assert_code(2);
     assert!(ran.stdout.contains("NODE_OPTIONS is not set: set it in the environment\n"), "{}", ran.stdout);
 }
@@ -196,7 +196,7 @@ fn limits_are_tightened_and_not_loosened() {
     let more = || Answer::calls([call("c1", "listDirectory", arguments.clone())]);
     let test = Test::with(Provider::Anthropic).env("PERSTACK_CONFIG_DIR", "settings").answers([more()]);
     let test = test.file("settings/config.toml", "maxSteps = 1\n").file(".env", "PERSTACK_MAX_STEPS=50\n");
-    test.run(["run", "librarian", "q"]).assert_code(3).assert_stderr(["left out PERSTACK_MAX_STEPS"]);
+    test.run(["run", "librarian", "q"]).assert_code(3).assert_stderr(["ignored PERSTACK_MAX_STEPS"]);
     let test = Test::with(Provider::Anthropic).file(".env", "PERSTACK_MAX_STEPS=1\n").answers([more()]);
     test.run(["run", "librarian", "q"]).assert_code(3);
 }
@@ -208,7 +208,7 @@ fn every_command_names_the_file_and_the_variables_but_no_value() {
     let test = Test::new().toml(toml).provider(Provider::Anthropic).file("keys.env", file);
     let test = test.answers([Answer::text("Owls.")]);
     let assert_warned = |shown: &str| {
-        assert!(shown.contains("keys.env: left out HTTPS_PROXY, SSL_CERT_FILE: "), "{shown}");
+        assert!(shown.contains("keys.env: ignored HTTPS_PROXY, SSL_CERT_FILE: "), "{shown}");
         assert!(!shown.contains("owl"), "{shown}");
     };
     assert_warned(&test.run(["list-tools"]).stderr);
