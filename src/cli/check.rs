@@ -235,8 +235,8 @@ fn entries(lock: &Lock, project: &Project, findings: &mut Findings) {
     for expert in project.experts.values() {
         match lock.expert(&Definition::new(expert, project.base_skill_command.as_deref())) {
             LockState::Fresh(_) => {}
-            LockState::Stale { why } => {
-                findings.add(Level::Error, subject, format!("stale for expert {} ({why}): {renew}", expert.key));
+            LockState::Stale { reason } => {
+                findings.add(Level::Error, subject, format!("stale for expert {} ({reason}): {renew}", expert.key));
             }
             LockState::Missing => {
                 findings.add(Level::Error, subject, format!("no entry for expert {}: {renew}", expert.key));

@@ -1,23 +1,23 @@
-//! Experts that delegate in a circle: legal, but each round is a Run more.
+//! Delegation cycles: legal, but each round starts another Run. `check` reports them from here; nothing refuses them.
 
 use super::Project;
 use crate::expert::ExpertKey;
 
-/// Most cycles that are told.
+/// Most cycles that are reported.
 const MAX_CYCLES: usize = 20;
 
-/// How far the search has come with an expert.
+/// The progress of the search at one expert.
 #[derive(Clone, Copy, PartialEq)]
 enum Seen {
     No,
-    /// On the way that is being followed.
-    OnTheWay,
+    /// On the path that is being followed.
+    OnPath,
     Done,
 }
 
 impl Project {
-    /// Circles of experts that delegate one to the next, and the last to the first; at least one for each group of
-    /// experts that can reach each other, and at most 20.
+    /// The cycles of experts that delegate one to the next, and the last to the first: at least one for each group of
+    /// experts that can reach each other, and at most 20 altogether.
     pub fn cycles(&self) -> Vec<Vec<ExpertKey>> {
         let mut cycles = Vec::new();
         let mut seen = vec![Seen::No; self.experts.len()];
@@ -29,28 +29,28 @@ impl Project {
         cycles
     }
 
-    /// Follows delegations from `start`, without recursion: a file may hold a very long chain.
+    /// Follows delegations from `start`, without recursion: a file may hold a chain longer than the stack is deep.
     fn follow(&self, start: usize, seen: &mut [Seen], cycles: &mut Vec<Vec<ExpertKey>>) {
-        // Experts on the way, each with the number of its delegates that were looked at.
-        let mut way = vec![(start, 0)];
-        mark(seen, start, Seen::OnTheWay);
-        while let Some((expert, looked_at)) = way.last_mut() {
-            let delegate = self.experts.get_index(*expert).and_then(|(_, expert)| expert.delegates.get(*looked_at));
+        // Experts on the path, each with the number of its delegates that were visited.
+        let mut path = vec![(start, 0)];
+        mark(seen, start, Seen::OnPath);
+        while let Some((expert, visited)) = path.last_mut() {
+            let delegate = self.experts.get_index(*expert).and_then(|(_, expert)| expert.delegates.get(*visited));
             let Some(delegate) = delegate else {
                 mark(seen, *expert, Seen::Done);
-                way.pop();
+                path.pop();
                 continue;
             };
-            *looked_at += 1;
+            *visited += 1;
             let Some(next) = self.experts.get_index_of(delegate) else { continue };
             match seen.get(next) {
                 Some(Seen::No) => {
-                    mark(seen, next, Seen::OnTheWay);
-                    way.push((next, 0));
+                    mark(seen, next, Seen::OnPath);
+                    path.push((next, 0));
                 }
-                Some(Seen::OnTheWay) if cycles.len() < MAX_CYCLES => {
-                    let circle = way.iter().skip_while(|(expert, _)| *expert != next);
-                    let keys = circle.filter_map(|(expert, _)| Some(self.experts.get_index(*expert)?.0.clone()));
+                Some(Seen::OnPath) if cycles.len() < MAX_CYCLES => {
+                    let cycle = path.iter().skip_while(|(expert, _)| *expert != next);
+                    let keys = cycle.filter_map(|(expert, _)| Some(self.experts.get_index(*expert)?.0.clone()));
                     cycles.push(keys.collect());
                 }
                 _ => {}
@@ -59,9 +59,9 @@ impl Project {
     }
 }
 
-fn mark(seen: &mut [Seen], expert: usize, as_what: Seen) {
-    if let Some(place) = seen.get_mut(expert) {
-        *place = as_what;
+fn mark(seen: &mut [Seen], expert: usize, state: Seen) {
+    if let Some(entry) = seen.get_mut(expert) {
+        *entry = state;
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_found_and_shared_delegates_are_none() {
+    fn cycles_are_found_and_shared_delegates_are_none() {
         assert_eq!(cycles("abcd", &["ab", "ac", "bd", "cd"]), Vec::<String>::new());
         assert_eq!(cycles("abc", &["ab", "bc", "ca"]), ["abc"]);
         assert_eq!(cycles("abc", &["ab", "bc", "cb"]), ["bc"]);

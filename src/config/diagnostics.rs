@@ -1,4 +1,5 @@
-//! What is wrong, or odd, about the files of one configuration, each with its place.
+//! [`Diagnostics`]: the problems and warnings found in the files of one configuration, each with its place. The readers
+//! of this folder add to it; turning it into an error or printable lines happens once, at the end.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -10,13 +11,13 @@ use super::error::{Problem, position, quoted};
 use super::reader::{Document, Key};
 use super::suggest::nearest;
 
-/// Problems, and warnings, that are shown at most.
+/// Most problems, and most warnings, that are shown.
 const MAX_SHOWN: usize = 100;
 
-/// What was found wrong so far.
+/// The findings so far.
 #[derive(Default)]
 pub(super) struct Diagnostics {
-    /// In the order they were read, for lines and columns.
+    /// The files in the order they were read: positions are counted in their texts.
     sources: Vec<Source>,
     problems: Vec<Finding>,
     warnings: Vec<Finding>,
@@ -31,7 +32,7 @@ struct Source {
 /// A place in one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SourceSpan {
-    /// Which of the files that were read, from 0.
+    /// The number of the file in the order of reading, from 0.
     pub(super) file: usize,
     /// Bytes from the file's start.
     pub(super) at: usize,
@@ -46,7 +47,8 @@ struct Finding {
 }
 
 impl Diagnostics {
-    /// Parses the text of the file at `path`. All mistakes of syntax are found, and none is quoted.
+    /// Parses the text of the file at `path`. All mistakes of syntax are found; none is quoted, as the text may hold a
+    /// secret.
     pub fn document<'a>(&mut self, path: &Path, text: &'a Rc<str>) -> Document<'a> {
         let file = self.sources.len();
         self.sources.push(Source { path: path.to_owned(), text: Rc::clone(text) });
@@ -59,36 +61,36 @@ impl Diagnostics {
         Document { table: document.into_inner(), file, is_sound }
     }
 
-    /// Notes what is wrong.
+    /// Adds a problem, which makes the configuration unusable.
     pub fn problem(&mut self, spot: SourceSpan, message: impl Into<String>) {
         self.problems.push(Finding { spot, message: message.into() });
     }
 
-    /// Notes what is odd.
+    /// Adds a warning, which stops no run.
     pub fn warning(&mut self, spot: SourceSpan, message: impl Into<String>) {
         self.warnings.push(Finding { spot, message: message.into() });
     }
 
-    /// Notes a key that means nothing here.
-    pub fn unknown_key(&mut self, key: &Key<'_>, known: &[&str], why: &str) {
+    /// Adds a warning about a key without a meaning here.
+    pub fn unknown_key(&mut self, key: &Key<'_>, known: &[&str], reason: &str) {
         let hint = self.hint(key.name, known.iter().copied());
-        let finding = Finding { spot: key.spot(), message: format!("{why}, ignored{hint}") };
+        let finding = Finding { spot: key.spot(), message: format!("{reason}, ignored{hint}") };
         self.unknown_keys.push(finding.clone());
         self.warnings.push(finding);
     }
 
-    /// Notes a key that once meant something, so that old files have it.
+    /// Adds a warning about a key of older versions, which old files still have.
     pub fn obsolete_key(&mut self, key: &Key<'_>) {
         self.warning(key.spot(), "no longer used, ignored");
     }
 
-    /// `; did you mean "X"?`, when a known word is near.
+    /// `; did you mean "X"?` when a known word is near, otherwise nothing.
     pub fn hint<'a>(&self, word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
         self.hint_with(|| nearest(word, known))
     }
 
-    /// `; did you mean "X"?`, when `search` finds one. It is not asked once more was found than is shown, so that a
-    /// file with endless mistakes costs no endless search.
+    /// `; did you mean "X"?` when `search` finds a word. Once more was found than is shown, nothing is searched for: a
+    /// file of a million mistakes must not cost a million searches.
     pub fn hint_with<'a>(&self, search: impl FnOnce() -> Option<&'a str>) -> String {
         if self.problems.len().max(self.warnings.len()) > MAX_SHOWN {
             return String::new();
@@ -102,8 +104,8 @@ impl Diagnostics {
         format!("{}:{line}:{column}", file.display())
     }
 
-    /// The warnings as lines, and those of them that are about unknown keys; or all problems, when there are any.
-    /// `file`: the one that everything began with.
+    /// Returns the warnings as lines, and separately those about unknown keys; or all problems, when there are any.
+    /// `file`: the configuration's first file.
     pub fn conclude(mut self, file: &Path) -> Result<(Vec<String>, Vec<String>), ConfigError> {
         let problems = std::mem::take(&mut self.problems);
         if !problems.is_empty() {

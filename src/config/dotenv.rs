@@ -1,7 +1,9 @@
-//! The syntax of environment files, as the `dotenv` package for Node.js reads it (<https://github.com/motdotla/dotenv>):
-//! `NAME=value` or `NAME: value`, `export ` before it, `#` comments, quotes of three kinds that may span lines, and the
-//! escapes `\n` and `\r` within double quotes. Variables are not expanded. Where that package skips a line that it does
-//! not understand, this is an error.
+//! The syntax of environment files, as the `dotenv` package for Node.js reads it
+//! (<https://github.com/motdotla/dotenv>): `NAME=value` or `NAME: value`, `export ` before it, `#` comments, quotes of
+//! three kinds that may span lines, and the escapes `\n` and `\r` within double quotes. Variables are not expanded.
+//!
+//! That package skips a line that it cannot read; here such a line is an error, because a key that is silently missing
+//! costs its user more time than a message. `env` calls [`parse`] and decides which of the variables may be set.
 
 /// A line that cannot be read, without its text.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,6 +15,7 @@ pub(super) struct DotenvError {
 
 /// All names and values, in the order of the text.
 pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, DotenvError> {
+    // Editors on Windows begin a UTF-8 file with a byte order mark, which would become part of the first name.
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut line = 1;
     let mut pairs = Vec::new();
@@ -33,7 +36,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, DotenvError> {
     Ok(pairs)
 }
 
-/// The first line and what follows it. A line ends with LF, CR LF or CR.
+/// Splits off the first line. A line ends with LF, CR LF or CR.
 fn first_line(text: &str) -> (&str, &str) {
     let Some(end) = text.find(['\n', '\r']) else { return (text, "") };
     let (line, rest) = text.split_at(end);
@@ -45,9 +48,10 @@ fn line_ends(text: &str) -> usize {
     text.bytes().filter(|b| matches!(b, b'\n' | b'\r')).count() - text.matches("\r\n").count()
 }
 
-/// The name that `text` begins with, and what follows its `=` or `: `, spaces left out.
+/// The name that `text` begins with, and the rest after its `=` or `: ` and the blanks around them.
 fn name(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start_matches(BLANKS);
+    // `export NAME=value` names NAME, but `export=value` and `exported=value` set variables of those names.
     let text = match text.strip_prefix("export").map(|rest| (rest, rest.trim_start_matches(BLANKS))) {
         Some((rest, after)) if rest.len() > after.len() && !after.starts_with(['=', ':']) => after,
         _ => text,
@@ -78,8 +82,11 @@ fn value(text: &str) -> Result<(String, &str), &'static str> {
     Ok((value, after))
 }
 
-/// Where the quote is that ends a value: the first without a backslash before it. When more than a comment follows that
-/// one, or there is none, the last one before it will do, so that a path may end with a backslash.
+/// The position of the quote that ends a value: the first without a backslash before it.
+///
+/// A backslash before the last quote is ambiguous: `"C:\dir\"` is a path that ends with one, `"say \"x\""` escapes. So
+/// when there is no unescaped quote, or more than a comment follows it on its line, the last escaped quote before it
+/// that ends a line is taken, as the regular expressions of that package do by backtracking.
 fn closing_quote(text: &str, quote: char) -> Result<usize, &'static str> {
     let is_escaped = |at: usize| text.get(..at).is_some_and(|before| before.ends_with('\\'));
     let ends_line = |at: usize| {

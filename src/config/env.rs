@@ -1,8 +1,9 @@
-//! The variables a run may use: the process's, then those of environment files.
+//! The variables that a run may use: the process's, then those of environment files.
 //!
-//! A file that the user named counts as the process does. One that was found in the folder, or that `perstack.toml`
-//! names, sets what is listed here and nothing else (`FolderFiles::admit`): a project that was merely downloaded must
-//! not divert model requests, choose whose credentials are used, or decide which code runs.
+//! A file that the user named counts as much as the process. One that was found in the folder, or that `perstack.toml`
+//! names, sets only the variables listed here ([`FolderFiles::add_to`]): a project that was merely downloaded must not
+//! divert model requests, choose whose credentials are used, or decide which code runs. The command line calls this
+//! before a job; the syntax of the files is left to `dotenv`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,10 +14,10 @@ use super::error::ConfigError;
 use super::read_file::read_text;
 use crate::environment::{Environment, VariableSource, VendorVariables, is_users_own};
 
-/// The files that are read when nobody names others (the original's).
+/// The files that are read unless others are named (the original's).
 pub const DEFAULT_ENV_FILES: [&str; 2] = [".env", ".env.local"];
 
-/// Variables on how to run that a folder may set. [`Overrides::looser_than`] bounds the limits among them.
+/// The run options that a folder's file may set. [`Overrides::looser_than`] bounds the limits among them.
 const FOLDER_OPTIONS: [&str; 9] = [
     "PERSTACK_MODEL",
     "PERSTACK_REASONING_BUDGET",
@@ -29,10 +30,10 @@ const FOLDER_OPTIONS: [&str; 9] = [
     "PERSTACK_MAX_TOOL_REPETITIONS",
 ];
 
-/// Merges variables: `process` > first file > later files, all of them the user's word; empty values of the process
-/// count as not set. Relative `files` are below `folder`; missing ones are skipped, so are folders (`.env` is a usual
-/// name for one) and `/dev/null`. Within a file the last of several values counts. Errors name file and line, never a
-/// value.
+/// Merges variables: `process` > first file > later files, all of them trusted as the user's own. Empty values of the
+/// process count as not set. Relative `files` are below `folder`; missing ones are skipped, and so are folders (a
+/// Python environment is often called `.env`) and `/dev/null`. Within a file the last of several values counts. Errors
+/// name file and line, never a value.
 ///
 /// # Errors
 /// A file that cannot be read, or a line that is none.
@@ -61,15 +62,15 @@ fn pairs(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
         reason: fault.reason,
     };
     let pairs = parse(&text).map_err(fault)?;
-    // The last value counts, and an empty one sets nothing.
+    // Collecting keeps the last value of a name; emptiness is judged after that, so that a last `NAME=` unsets it.
     let pairs: BTreeMap<String, String> = pairs.into_iter().collect();
     Ok(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect())
 }
 
-/// What a folder's file sets and may not.
+/// The variables of a folder's file that it may not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
-    /// As it was found or named.
+    /// The file as it was found or named.
     pub file: PathBuf,
     /// The variables that would have had an effect.
     pub names: Vec<String>,
@@ -86,7 +87,7 @@ pub struct FolderFiles<'a> {
 
 impl FolderFiles<'_> {
     /// Adds the variables of `files` to `environment`, which holds the user's own; paths are as in [`environment()`].
-    /// Those that only skills may have are kept for them. Returns what was left out, a file each.
+    /// Variables that only skills may have are kept for them. Returns what was left out, an entry for each file.
     ///
     /// # Errors
     /// As [`environment()`], and a limit of the wrong kind.
@@ -140,7 +141,8 @@ impl FolderFiles<'_> {
         Ok(values.keys().copied().filter(|name| names.contains(name)).collect())
     }
 
-    /// Whether somebody would have expected an effect of `name`, which is left out: other programs' variables have none.
+    /// Returns whether `name`, which is left out, would have had an effect: other programs' variables have none, and a
+    /// warning about each of them would bury the one that matters.
     fn matters(&self, name: &str) -> bool {
         if is_users_own(name) {
             return true;
@@ -153,9 +155,9 @@ impl FolderFiles<'_> {
     }
 }
 
-/// What a folder may set for `vendor`: a whole key of its own and what belongs to it, where the user has no key; an
-/// address that needs no key, where the user names no place either. A value of blanks is no key: with such a one the
-/// user's own login would be used after all.
+/// The variables that a folder may set for `vendor`: a whole key of its own with what belongs to it, when the user has
+/// no key; an address that needs no key, when the user names no endpoint either. A value of blanks is no key: with one
+/// the user's own login would be used after all.
 fn of_vendor(vendor: &VendorVariables, user: &Environment, values: &BTreeMap<&str, &str>) -> Vec<&'static str> {
     let of_user = |name: &&str| user.users(name).is_some();
     let of_folder = |name: &&str| values.get(name).is_some_and(|value| !value.trim().is_empty());
@@ -232,7 +234,7 @@ mod tests {
         [keyed, keyless]
     }
 
-    /// What the program sees of one file beside the process's variables, and what is left out; `SKILL_` names are a
+    /// The program's variables from one file beside the process's, and those left out; `SKILL_` names are a
     /// skill's.
     fn seen(process: &[(&str, &str)], file: &str) -> (Vec<String>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_needs_no_key_does_not_beat_the_users_word() {
+    fn an_address_that_needs_no_key_does_not_beat_the_users_own() {
         assert_seen(&[], "ADDRESS_B=here\n", &["ADDRESS_B"], &[]);
         assert_seen(&[], "ADDRESS_B=elsewhere\n", &[], &["ADDRESS_B"]);
         assert_seen(&[], "ADDRESS_B=elsewhere\nKEY_B=k\n", &["ADDRESS_B", "KEY_B"], &[]);
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_is_left_alone_and_skills_get_theirs() {
+    fn unread_variables_get_no_warning_and_skills_get_theirs() {
         assert_seen(&[], "DATABASE_URL=d\nSKILL_TOKEN=t\nPROFILE_A=p\n", &[], &[]);
         assert_seen(
             &[],

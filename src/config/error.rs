@@ -1,4 +1,5 @@
-//! What can be wrong with a configuration, in words that say where and what to do.
+//! [`ConfigError`]: the faults of a configuration. Every text names the place and the way on; the command line adds
+//! which of its options help.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -7,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::Origin;
 use crate::expert::ExpertKey;
 
-/// Experts that an error lists at most.
+/// Most experts that an error lists.
 const EXPERTS_LISTED: usize = 20;
 
-/// Why a configuration cannot be used.
+/// The reason why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// No `perstack.toml` in the folder or any above it.
@@ -39,7 +40,7 @@ pub enum ConfigError {
     Invalid {
         path: PathBuf,
         problems: Vec<Problem>,
-        /// How many more there are.
+        /// The number of problems that are not listed.
         omitted: usize,
     },
     /// A line of an environment file that cannot be read. Never quotes the line: it may hold a secret.
@@ -48,17 +49,17 @@ pub enum ConfigError {
     /// A variable with a value of the wrong kind.
     #[error("{name}: {reason}")]
     Variable { name: &'static str, reason: String },
-    /// A limit that would not let a job take its first step.
+    /// A limit that allows no first step.
     #[error("maxSteps is 0 in {origin}: use a whole number of at least 1")]
     NoSteps { origin: Origin },
-    /// Keys that mean nothing, where none are allowed; a line each.
+    /// Unknown keys, where none are allowed; a line each.
     #[error("{}", keys.join("\n"))]
     UnknownKeys { keys: Vec<String> },
-    /// A lock that must be used, and is not there.
-    #[error("there is no perstack.lock to take the tools of expert {expert} from: run `perstack install`")]
+    /// The lock that must be used does not exist.
+    #[error("there is no perstack.lock with the tools of expert {expert}: run `perstack install`")]
     LockMissing { expert: String },
-    /// A lock that is no lock, or not all of one.
-    #[error("{}:{line}:{column}: not a usable lock: {reason}; run `perstack install` to make it anew", path.display())]
+    /// A file that is no lock, or only part of one.
+    #[error("{}:{line}:{column}: not a usable lock: {reason}; run `perstack install` to write it anew", path.display())]
     LockDamaged { path: PathBuf, line: usize, column: usize, reason: String },
     /// A lock of another format.
     #[error(
@@ -66,13 +67,13 @@ pub enum ConfigError {
          `perstack install`", path.display(), quoted(version)
     )]
     LockVersion { path: PathBuf, version: String },
-    /// A lock that does not fit the configuration, and must.
-    #[error("{} is stale for expert {expert} ({why}): run `perstack install` to renew it", path.display())]
-    LockStale { path: PathBuf, expert: String, why: String },
-    /// A lock that the format has no room for.
+    /// A lock that differs from the configuration, where it must not.
+    #[error("{} is stale for expert {expert} ({reason}): run `perstack install` to renew it", path.display())]
+    LockStale { path: PathBuf, expert: String, reason: String },
+    /// A lock that the format cannot hold.
     #[error("cannot store {}: {reason}", path.display())]
     LockUnwritable { path: PathBuf, reason: String },
-    /// A lock that the file system does not take.
+    /// A lock that the file system refuses to write.
     #[error("cannot write {}: check that its folder may be written to and has room", path.display())]
     LockNotWritten { path: PathBuf, source: io::Error },
     /// An expert that the configuration does not define.
@@ -80,7 +81,7 @@ pub enum ConfigError {
     UnknownExpert {
         key: String,
         path: PathBuf,
-        /// How many further files the one at `path` includes.
+        /// The number of further files that the one at `path` includes.
         included: usize,
         nearest: Option<String>,
         known: Vec<String>,
@@ -98,7 +99,7 @@ pub enum ConfigError {
 /// One mistake in a file; as text `file:line:column: path: message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file it is in: the configuration's first, or one that it includes.
+    /// The file with the mistake: the configuration's first, or one that it includes.
     pub file: PathBuf,
     /// From 1.
     pub line: usize,
@@ -106,7 +107,7 @@ pub struct Problem {
     pub column: usize,
     /// Keys from the top, joined by dots; list items by number from 0. Empty for the file as a whole.
     pub path: String,
-    /// What was expected, what came, and what to do.
+    /// The expected and the received value, and the advice.
     pub message: String,
 }
 
@@ -153,7 +154,7 @@ fn unknown_expert(key: &str, file: &Path, included: usize, nearest: Option<&str>
     text
 }
 
-/// What to add when the expert `key` is nowhere to be found, and its author may count on it being published.
+/// The addition for an expert `key` that is not defined and that its author may expect to be published.
 pub(super) fn unpublished(key: &str) -> &'static str {
     if key.contains('@') {
         "; published experts are not looked up, as this version does not ask the Perstack API"
@@ -162,7 +163,7 @@ pub(super) fn unpublished(key: &str) -> &'static str {
     }
 }
 
-/// What to do when `key` asks for another version or tag than the one that is defined.
+/// The advice for a `key` with another version or tag than the one that is defined.
 pub(super) fn other_version(key: &ExpertKey, version: &str) -> String {
     let name = key.name();
     format!(
@@ -174,15 +175,15 @@ pub(super) fn other_version(key: &ExpertKey, version: &str) -> String {
     )
 }
 
-/// Characters of users' words that messages show at most.
+/// Most characters of a user's word that messages show.
 const SHOWN: usize = 80;
 
-/// A user's word for a message: quoted, without control characters, not longer than a line bears.
+/// A user's word for a message: quoted, without control characters, and cut to a line's length.
 pub(super) fn quoted(word: &str) -> String {
     format!("\"{}\"", shown(word))
 }
 
-/// A user's word for a message: without control characters, not longer than a line bears.
+/// A user's word for a message: without control characters, and cut to a line's length.
 pub(super) fn shown(word: &str) -> String {
     let mut text = String::new();
     for c in word.chars().take(SHOWN) {
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_users_are_shown_tamely() {
+    fn control_characters_in_users_words_are_escaped() {
         assert_eq!(quoted("a\u{1b}[2Jb\n"), "\"a\\u{1b}[2Jb\\n\"");
         assert_eq!(shown(&"x".repeat(81)), format!("{}…", "x".repeat(80)));
     }

@@ -1,4 +1,5 @@
-//! The `[experts]` tables.
+//! The `[experts]` tables: reads one file's experts, without yet resolving their delegates. `file` calls it for each
+//! file; `graph` connects the results, `skills` and `native` read the tables within.
 
 use indexmap::IndexMap;
 
@@ -18,11 +19,11 @@ const DESCRIPTION: std::ops::Range<usize> = 1..2049;
 /// Characters of an instruction (the original's limits).
 const INSTRUCTION: std::ops::Range<usize> = 1..20_481;
 
-/// What `defaultModelTier` may say.
+/// The values of `defaultModelTier`.
 const TIERS: [(&str, ModelTier); 3] =
     [("low", ModelTier::Low), ("middle", ModelTier::Middle), ("high", ModelTier::High)];
 
-/// What `contextLimit` may say.
+/// The values of `contextLimit`.
 const CONTEXT_LIMITS: [(&str, ContextLimit); 2] =
     [("stop", ContextLimit::Stop), ("summarize", ContextLimit::Summarize)];
 
@@ -42,7 +43,7 @@ const KEYS: [&str; 12] = [
     "providerToolOptions",
 ];
 
-/// Reads the experts of one file. Who delegates to whom is checked when all files are read.
+/// Reads the experts of one file. Delegates are resolved when all files are read.
 pub(super) fn experts(root: &Table<'_>, endpoints: Endpoints, diagnostics: &mut Diagnostics) -> Vec<Declaration> {
     let mut declarations = Vec::new();
     let Some(table) = root.get("experts").and_then(|node| node.table(diagnostics)) else { return declarations };
@@ -111,7 +112,7 @@ fn expert(
         default_model_tier,
         context_limit,
         skills,
-        // Filled in when all experts are known.
+        // `graph::connect` fills them in when all experts are known.
         delegates: Vec::new(),
         tags,
         provider_tools,
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_expert_has_the_base_skill() {
+    fn an_expert_without_skills_has_the_base_skill() {
         let expected = Expert {
             key: "hello".parse().unwrap(),
             name: "hello".to_owned(),

@@ -1,4 +1,5 @@
-//! `perstack.toml`: found, read, and checked as a whole.
+//! `perstack.toml`: finds it, reads it with its includes, and checks the whole. The command line and the library's
+//! users call [`discover`] and [`load`]; the tables within are read by the other files of this folder.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -38,27 +39,27 @@ const KEYS: [&str; 17] = [
     "perstackBaseSkillCommand",
 ];
 
-/// Those of them that say what a job may spend, without `maxSteps`.
+/// The budgets among the keys at the top, without `maxSteps`.
 pub(super) const BUDGET_KEYS: [&str; 4] = ["maxCost", "maxTokens", "maxDuration", "maxToolRepetitions"];
 
-/// The most that `maxToolOutput` may be, in bytes. Our own choice: twice what the largest context windows hold.
+/// The largest `maxToolOutput`, in bytes. Our own choice: twice what the largest context windows hold.
 const MAX_TOOL_OUTPUT: u64 = 10_000_000;
 
 /// Keys at the top that older versions of the original read.
 const OBSOLETE_KEYS: [&str; 1] = ["runtime"];
 
-/// Which addresses remote skills may have.
+/// The addresses that remote skills may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Endpoints {
-    /// Public ones; others only for skills that say `allowPrivateEndpoint = true`.
+    /// Public ones; others only for skills with `allowPrivateEndpoint = true`.
     #[default]
     PublicOnly,
     /// Private ones too, for every skill (`PERSTACK_ALLOW_PRIVATE_ENDPOINTS=1`).
     PrivateToo,
 }
 
-/// Finds `perstack.toml` in `start`, or in the nearest folder above it. A file that is there but cannot be read is an
-/// error, as going on to another would run something else. `start` should be absolute and without `..`.
+/// Finds `perstack.toml` in `start` or in the nearest folder above it. A file that exists but cannot be read is an
+/// error: going on to the next folder would run another project. `start` should be absolute and without `..`.
 pub fn discover(start: &Path) -> Result<PathBuf, ConfigError> {
     let folder =
         std::path::absolute(start).map_err(|source| ConfigError::Unreadable { path: start.to_owned(), source })?;
@@ -84,15 +85,15 @@ pub fn load_with(path: &Path, endpoints: Endpoints) -> Result<Project, ConfigErr
     parse_with(&text, path, endpoints)
 }
 
-/// Reads the text of a file, with public endpoints only. `path` is for messages, and for finding the files that are
-/// included. Either everything is right, or the error holds everything that is wrong.
+/// Reads the text of a file, with public endpoints only. `path` is for messages and for finding included files. The
+/// error lists every mistake, not only the first.
 pub fn parse(text: &str, path: &Path) -> Result<Project, ConfigError> {
     parse_with(text, path, Endpoints::PublicOnly)
 }
 
 fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, ConfigError> {
     let mut diagnostics = Diagnostics::default();
-    let mut project = nothing();
+    let mut project = empty();
     let mut includes = Includes::default();
     let mut declarations = Vec::new();
     let text = Rc::from(text);
@@ -111,7 +112,7 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
         declarations.extend(experts::experts(&root, endpoints, &mut diagnostics));
         includes.add(&root, &file.path, file.depth, &mut diagnostics);
     }
-    // With a file missing, every delegate defined there would seem to be a mistake.
+    // With a file missing, every delegate that it defines would be reported as a mistake too.
     if is_whole && !includes.has_gaps() {
         project.experts = graph::connect(declarations, &mut diagnostics);
     }
@@ -119,8 +120,8 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
     Ok(Project { path: path.to_owned(), included: includes.into_read(), warnings, unknown_keys, ..project })
 }
 
-/// A file that says nothing.
-fn nothing() -> Project {
+/// The project of an empty file.
+fn empty() -> Project {
     Project {
         path: PathBuf::new(),
         included: Vec::new(),
@@ -137,7 +138,7 @@ fn nothing() -> Project {
     }
 }
 
-/// All that the first file says but its experts and what it includes.
+/// Reads everything of the first file except its experts and includes.
 fn settings(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Project {
     for (key, _) in root.iter() {
         if OBSOLETE_KEYS.contains(&key.name) {
@@ -146,7 +147,7 @@ fn settings(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Project {
             diagnostics.unknown_key(&key, &KEYS, "unknown key");
         }
     }
-    let mut project = nothing();
+    let mut project = empty();
     project.overrides = limits(root, diagnostics);
     if let Some((name, setting)) = root.get("provider").and_then(|node| provider::provider(&node, diagnostics)) {
         project.overrides.provider = Some(name);
@@ -164,7 +165,7 @@ fn settings(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Project {
     project
 }
 
-/// The keys of how to run that `perstack.toml` and the user's `config.toml` share: all but the provider.
+/// The run options that `perstack.toml` and the user's `config.toml` share: all but the provider.
 pub(super) fn limits(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Overrides {
     Overrides {
         provider: None,
@@ -269,8 +270,8 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_says_nothing() {
-        assert_eq!(read("").unwrap(), Project { path: PathBuf::from("p.toml"), ..nothing() });
+    fn an_empty_file_sets_nothing() {
+        assert_eq!(read("").unwrap(), Project { path: PathBuf::from("p.toml"), ..empty() });
     }
 
     #[test]
@@ -315,13 +316,13 @@ mod tests {
             env_path: Some(vec![PathBuf::from("a.env"), PathBuf::from("b.env")]),
             api_base_url: "https://api.example".to_owned(),
             base_skill_command: Some(vec!["base".to_owned(), "--quiet".to_owned()]),
-            ..nothing()
+            ..empty()
         };
         assert_eq!(read(text).unwrap(), expected);
     }
 
     #[test]
-    fn all_mistakes_are_told_at_once_each_with_its_place() {
+    fn all_mistakes_are_reported_at_once_each_with_its_place() {
         let text = "model = 3\nmaxSteps = \"ten\"\nreasoningBudget = \"hihg\"\nmaxRetries = -1\ntimeout = 1.5\n\
                     perstackApiBaseUrl = \"http://api\"\nenvPath = [1]\nperstackBaseSkillCommand = [\"\"]\n\
                     experts = \"none\"\n[provider]\n";
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_no_job_can_use_are_refused() {
+    fn numbers_out_of_range_are_refused() {
         for text in [
             "maxToolOutput = 999",
             "maxToolOutput = 1e8",
@@ -373,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn syntax_is_told_first_and_quotes_nothing() {
+    fn syntax_errors_come_first_and_quote_nothing() {
         let lines = problems("model = 3\nkey = \"sk-secret\nmaxSteps = 2\nmaxSteps = 3\n");
         assert_eq!(lines, ["p.toml:2:17: invalid basic string, expected `\"`", "p.toml:4:1: duplicate key",]);
     }

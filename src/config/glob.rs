@@ -1,8 +1,9 @@
-//! The files that a pattern of names stands for.
+//! The files that a pattern of names matches; `include` calls it.
 //!
-//! `*` is any run of characters of one name, `?` one character, `**` any number of folders; everything else is itself.
-//! Names that begin with a dot must be asked for with one, and `**` does not follow links to folders. How much is looked
-//! through is limited, so that no pattern keeps a job from starting; crates for this task have no such limit.
+//! `*` matches any run of characters of one name, `?` one character, `**` any number of folders; everything else
+//! matches itself. A name that begins with a dot is matched only by a pattern that begins with one, and `**` does not
+//! follow links to folders. The number of entries visited is limited, so that no pattern keeps a job from starting;
+//! crates for this task have no such limit.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry};
@@ -11,10 +12,10 @@ use std::path::{Path, PathBuf};
 
 use super::read_file::is_absence;
 
-/// Most files and folders that one pattern may look at: a second or less on a common disk.
+/// Most files and folders that one pattern may visit: a second or less on a common disk.
 const MAX_ENTRIES: usize = 100_000;
 
-/// Why a pattern's files cannot be told.
+/// The reason why a pattern's files cannot be listed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GlobError {
     #[error("cannot look into {} ({source})", folder.display())]
@@ -23,17 +24,17 @@ pub(super) enum GlobError {
     TooMuch { limit: usize },
 }
 
-/// The path without idle slashes and dots.
+/// The path without redundant slashes and dots.
 pub(super) fn plain(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
-/// Whether `text` is a pattern, and not the name of one file.
+/// Returns whether `text` is a pattern, and not the name of one file.
 pub(super) fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?'])
 }
 
-/// The files that `pattern`, a path relative to `folder`, stands for; sorted, each once.
+/// The files that `pattern`, a path relative to `folder`, matches; sorted, each once.
 pub(super) fn files(folder: &Path, pattern: &str) -> Result<BTreeSet<PathBuf>, GlobError> {
     files_within(folder, pattern, MAX_ENTRIES)
 }
@@ -48,8 +49,8 @@ fn files_within(folder: &Path, pattern: &str, limit: usize) -> Result<BTreeSet<P
     Ok(found)
 }
 
-/// The part before the first name with a wildcard, and the names from there on. Neighbouring `**` are one, and a last
-/// one stands for all files below.
+/// The part before the first name with a wildcard, and the names from there on. Neighbouring `**` are merged, and one
+/// at the end matches all files below.
 fn split(pattern: &str) -> (&str, Vec<&str>) {
     let first = pattern.find(['*', '?']).unwrap_or(pattern.len());
     let cut = pattern.get(..first).and_then(|plain| plain.rfind('/')).map_or(0, |slash| slash + 1);
@@ -62,12 +63,12 @@ fn split(pattern: &str) -> (&str, Vec<&str>) {
     (start, names)
 }
 
-/// A search, without recursion: folders may be nested deeper than a stack is.
+/// A search, without recursion: folders may be nested deeper than the stack allows.
 struct Walk<'a> {
     names: &'a [&'a str],
-    /// Folders to look into, each with the number of the name that its entries are to match.
+    /// Folders to visit, each with the number of the name that its entries are to match.
     waiting: Vec<(PathBuf, usize)>,
-    /// Looked at so far.
+    /// Entries visited so far.
     entries: usize,
     limit: usize,
 }
@@ -107,7 +108,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What is in a folder; nothing, when it is none.
+    /// The entries of a folder; none when it is not a folder.
     fn entries(&mut self, folder: &Path) -> Result<Vec<DirEntry>, GlobError> {
         let unreadable = |source| GlobError::Unreadable { folder: folder.to_owned(), source };
         // The folder of a bare pattern has no name of its own.
@@ -128,7 +129,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether something in `folder` is at `path`, be it a link to nothing.
+/// Returns whether something in `folder` is at `path`, even a dangling link.
 fn exists(folder: &Path, path: &Path) -> Result<bool, GlobError> {
     match path.symlink_metadata() {
         Ok(_) => Ok(true),
@@ -141,10 +142,11 @@ fn is_hidden(entry: &DirEntry) -> bool {
     entry.file_name().as_encoded_bytes().first() == Some(&b'.')
 }
 
-/// Whether a name matches a pattern of `*`, `?` and characters.
+/// Returns whether a name matches a pattern of `*`, `?` and characters.
 fn matches(pattern: &str, name: &str) -> bool {
     let (mut pattern, mut name) = (pattern.chars(), name.chars());
-    // Where to try again: behind the last `*`, with one more character of the name given to it.
+    // The point to retry from: behind the last `*`, which then takes one more character of the name. Going back to the
+    // last `*` alone is enough, and keeps the search quadratic where recursion over all of them would be exponential.
     let mut again = None;
     loop {
         let here = (pattern.clone(), name.clone());
@@ -238,7 +240,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_circle_of_links_is_not_followed() {
+    fn a_cycle_of_links_is_not_followed() {
         let top = folder(&["x/c.toml"]);
         std::os::unix::fs::symlink("..", top.path().join("x/up")).unwrap();
         std::os::unix::fs::symlink("nowhere", top.path().join("x/dead.toml")).unwrap();

@@ -1,4 +1,5 @@
-//! Who delegates to whom: every key connected to the expert that it means, when the files are read and when a run starts.
+//! The graph of delegates: resolves every key to an expert, when the files are read ([`connect`]) and when a run starts
+//! ([`Project::expert`]).
 
 use indexmap::IndexMap;
 
@@ -10,14 +11,14 @@ use super::{ConfigError, Project};
 use crate::expert::{Expert, ExpertKey, SkillSpec};
 use crate::tool::{BASE_SKILL, BASE_TOOLS, CONVERSATION_TOOLS};
 
-/// The tag that the one version which is defined always has.
+/// The tag that every defined version has, as each expert is defined once.
 const LATEST: &str = "latest";
 
 impl Project {
     /// The expert that `key` names: by its name alone, with the version that is defined (`name@1.2.3`), or with the tag
     /// `latest`.
     ///
-    /// Only experts of these files are found; the error suggests the nearest and lists what there is.
+    /// Only experts of these files are found; the error suggests the nearest and lists those that are defined.
     pub fn expert(&self, key: &str) -> Result<&Expert, ConfigError> {
         let parsed: Option<ExpertKey> = key.parse().ok();
         let named = parsed.and_then(|key| Some((self.experts.get(&key.without_version())?, key)));
@@ -38,12 +39,12 @@ impl Project {
     }
 }
 
-/// Whether `key` asks for an expert of its name at `version`.
+/// Returns whether `key` asks for an expert of its name at `version`.
 fn is_asked_for(version: &str, key: &ExpertKey) -> bool {
     key.version_or_tag().is_none_or(|asked| asked == LATEST || asked == version)
 }
 
-/// The key that `key` was probably meant to be: one that differs in a few letters, in its version, or in its scope.
+/// The likely intended key for a mistyped one: one that differs in a few letters, in its version, or in its scope.
 fn nearest_key<'a, I: Iterator<Item = &'a str>>(key: &str, keys: impl Fn() -> I) -> Option<&'a str> {
     let name = match key.rfind('@') {
         Some(at) if at > 0 => key.get(..at).unwrap_or(key),
@@ -64,19 +65,19 @@ fn scope(name: &str) -> Option<&str> {
     name.strip_prefix('@').and_then(|rest| rest.split_once('/')).map(|(scope, _)| scope)
 }
 
-/// An expert as a file has it.
+/// An expert as a file declares it.
 pub(super) struct Declaration {
     pub name: String,
-    /// Where its key stands.
+    /// The place of its key.
     pub spot: SourceSpan,
-    /// `None`: something is wrong with it, and noted.
+    /// `None`: it has mistakes, which are reported already.
     pub expert: Option<Expert>,
-    /// What its `delegates` say.
+    /// The entries of `delegates`, each with its place.
     pub delegates: Vec<(SourceSpan, ExpertKey)>,
 }
 
-/// Puts the experts of all files together and connects each to its delegates. Notes experts that are declared twice,
-/// delegates that are not, such as newer runtimes refuse, and such as no tool would reach.
+/// Merges the experts of all files and connects each to its delegates. Reports experts that are declared twice, and
+/// delegates that are not declared, that newer runtimes refuse, or whose tool would be hidden by another.
 pub(super) fn connect(declarations: Vec<Declaration>, diagnostics: &mut Diagnostics) -> IndexMap<ExpertKey, Expert> {
     let known = Known::collect(&declarations, diagnostics);
     let delegates: Vec<Vec<ExpertKey>> =
@@ -109,7 +110,7 @@ impl<'a> Known<'a> {
 
     /// The keys of the experts that one delegates to, each once.
     fn delegates(&self, from: &Declaration, diagnostics: &mut Diagnostics) -> Vec<ExpertKey> {
-        // By the names of the tools that will call them.
+        // By the name of the tool that will call each: two delegates of one tool name could not both be called.
         let mut delegates: IndexMap<String, ExpertKey> = IndexMap::new();
         for (spot, asked) in &from.delegates {
             if let Some(reason) = refusal(&from.name, asked.name()) {
@@ -139,7 +140,7 @@ impl<'a> Known<'a> {
         delegates.into_values().collect()
     }
 
-    /// The key of the expert that `asked` means.
+    /// The key of the expert that `asked` names.
     fn find(&self, asked: &ExpertKey, spot: &SourceSpan, diagnostics: &mut Diagnostics) -> Option<ExpertKey> {
         let quoted_key = quoted(asked.as_str());
         let Some(declaration) = self.0.get(asked.name()) else {
@@ -148,7 +149,7 @@ impl<'a> Known<'a> {
             diagnostics.problem(spot.clone(), format!("expert {quoted_key} is not defined{reason}"));
             return None;
         };
-        // Of one that is not right the version is not known, and need not be.
+        // An expert with mistakes has no version to compare; its own problems are reported already.
         if let Some(expert) = declaration.expert.as_ref().filter(|expert| !is_asked_for(&expert.version, asked)) {
             let hint = other_version(asked, &expert.version);
             diagnostics.problem(spot.clone(), format!("expert {quoted_key} is not defined: {hint}"));
@@ -158,7 +159,7 @@ impl<'a> Known<'a> {
     }
 }
 
-/// The skill of `expert` that surely has a tool called `tool`: what a server offers is not known yet.
+/// The skill of `expert` that certainly has a tool called `tool`. Servers are not started here, so theirs are unknown.
 fn skill_with<'a>(tool: &str, expert: &'a Expert) -> Option<&'a str> {
     let found = expert.skills.iter().find(|(_, skill)| match skill {
         SkillSpec::InteractiveSkill { tools, .. } => tools.contains_key(tool) && skill.common().admits(tool),
@@ -170,8 +171,8 @@ fn skill_with<'a>(tool: &str, expert: &'a Expert) -> Option<&'a str> {
     found.map(|(name, _)| name.as_str()).or_else(from_loop)
 }
 
-/// Why newer versions of the original refuse this delegation, if they do. An expert without scope coordinates those
-/// whose scope is its name.
+/// The reason why newer versions of the original refuse this delegation, if they do. An expert without a scope
+/// coordinates those whose scope is its name.
 fn refusal(from: &str, to: &str) -> Option<&'static str> {
     if from == to {
         return Some("an expert that delegates to itself; newer runtimes refuse this");
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_delegate_is_not_called_missing() {
+    fn a_broken_delegate_is_not_reported_as_missing() {
         let text = "[experts.a]\ninstruction = \"i\"\ndelegates = [\"b@2.0.0\"]\n[experts.b]\n";
         assert_eq!(
             project(text).unwrap_err().to_string(),
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn delegates_that_an_own_tool_hides_are_told() {
+    fn delegates_that_an_own_tool_hides_are_reported() {
         let warnings = |skills: &str| {
             let experts = team(&[("todo", &[]), ("exec", &[]), ("ask", &[])]);
             let a = "[experts.a]\ninstruction = \"i\"\ndelegates = [\"todo\", \"exec\", \"ask\"]\n";

@@ -1,6 +1,5 @@
-//! `include`: the further files that experts are defined in.
-//!
-//! Only which files, in which order, and their texts; what is in them is read like the first file's own.
+//! [`Includes`]: the further files that `include` names, in their order and with their texts. `file` asks for one after
+//! the other; their contents are read like the first file's own.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::error::Error as _;
@@ -14,21 +13,21 @@ use super::glob;
 use super::read_file::{is_absence, read_text};
 use super::reader::{Diagnostics, Node, Table};
 
-/// What an included file may say at its top.
+/// The keys that an included file may have at its top.
 const KEYS: [&str; 2] = ["experts", "include"];
-/// Files that one configuration may include.
+/// Most files that one configuration may include.
 const MAX_FILES: usize = 1000;
-/// Files in a row, each of which includes the next.
+/// Most files in a row, each of which includes the next.
 const MAX_DEPTH: usize = 10;
-/// Bytes that the included files may have together; each alone is bounded too.
+/// Most bytes of all included files together; each alone is bounded too.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// The files that a configuration includes, level by level: what is named first is read first, and a file that is named
-/// twice, or includes itself, is read once.
+/// The files that a configuration includes, level by level and in the order they are named. A file that is named twice,
+/// or includes itself, is read once.
 #[derive(Default)]
 pub(super) struct Includes {
     waiting: VecDeque<Waiting>,
-    /// Every file that was named, by the path that has no other.
+    /// Every file that was named, by its canonical path: two spellings of one file are one file.
     known: HashSet<PathBuf>,
     read: Vec<PathBuf>,
     bytes: usize,
@@ -38,7 +37,7 @@ pub(super) struct Includes {
 struct Waiting {
     path: PathBuf,
     depth: usize,
-    /// Where it is named.
+    /// The entry that names it.
     spot: SourceSpan,
 }
 
@@ -51,7 +50,8 @@ pub(super) struct Included {
 }
 
 impl Includes {
-    /// Adds what the `include` of the file at `path` names, if it has one. `depth`: how many files led there.
+    /// Adds the files named by the `include` of the file at `path`, if it has one. `depth`: the number of files that
+    /// led there.
     pub fn add(&mut self, root: &Table<'_>, path: &Path, depth: usize, diagnostics: &mut Diagnostics) {
         let Some(node) = root.get("include") else { return };
         if self.known.is_empty() {
@@ -86,7 +86,7 @@ impl Includes {
             );
         }
         self.known.insert(identity);
-        // The first file is known too.
+        // `known` holds the first file too.
         match self.known.len() - 1 {
             ..=MAX_FILES => self.waiting.push_back(Waiting { path, depth, spot: item.spot() }),
             count if count == MAX_FILES + 1 => {
@@ -97,7 +97,7 @@ impl Includes {
         }
     }
 
-    /// Reads the next file. Files that cannot be read are noted and passed over.
+    /// Reads the next file. Files that cannot be read are reported and skipped.
     pub fn next(&mut self, diagnostics: &mut Diagnostics) -> Option<Included> {
         while let Some(Waiting { path, depth, spot }) = self.waiting.pop_front() {
             let text = match read_text(&path) {
@@ -124,24 +124,24 @@ impl Includes {
         None
     }
 
-    /// Notes that a file is missing from the whole.
+    /// Reports a file that is missing from the whole.
     fn gap(&mut self, spot: SourceSpan, message: String, diagnostics: &mut Diagnostics) {
         self.has_gaps = true;
         diagnostics.problem(spot, message);
     }
 
-    /// Whether a file could not be read, so that what it would define is not known.
+    /// Returns whether a file could not be read, so that its experts are unknown.
     pub fn has_gaps(&self) -> bool {
         self.has_gaps
     }
 
-    /// The files that were read, in that order.
+    /// The files that were read, in the order of reading.
     pub fn into_read(self) -> Vec<PathBuf> {
         self.read
     }
 }
 
-/// Notes what an included file says at its top that only the first file may say.
+/// Warns of keys at the top of an included file that only the first file may have.
 pub(super) fn warn_ignored(root: &Table<'_>, first_file_keys: &[&str], diagnostics: &mut Diagnostics) {
     for (key, _) in root.iter().filter(|(key, _)| !KEYS.contains(&key.name)) {
         if first_file_keys.contains(&key.name) {
@@ -152,7 +152,7 @@ pub(super) fn warn_ignored(root: &Table<'_>, first_file_keys: &[&str], diagnosti
     }
 }
 
-/// The paths that an entry names; `None` when it cannot be told, which is noted.
+/// The paths that an entry names; `None` when they cannot be found out, which is reported.
 fn named(item: &Node<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<BTreeSet<PathBuf>> {
     let text = item.filled(diagnostics)?;
     if text.contains("://") {
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_included_is_told_where_it_is_named() {
+    fn a_file_that_cannot_be_included_is_reported_at_its_entry() {
         let folder = Folder::new(&[
             (
                 "perstack.toml",
@@ -307,13 +307,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_without_a_match_is_odd_but_not_wrong() {
+    fn a_pattern_without_a_match_is_a_warning() {
         let folder = Folder::new(&[("perstack.toml", "include = [\"experts/*.toml\"]\n")]);
         assert_eq!(folder.warnings(), ["perstack.toml:1:12: include.0: \"experts/*.toml\" matches no file"]);
     }
 
     #[test]
-    fn mistakes_are_told_in_the_file_that_has_them() {
+    fn mistakes_are_reported_in_the_file_that_has_them() {
         let folder = Folder::new(&[
             ("perstack.toml", "include = [\"a.toml\", \"b.toml\"]\nmaxSteps = 0\n[experts.own]\ninstruction = \"\"\n"),
             ("a.toml", "\n[experts.a]\ninstruction = 3\ndelegates = [\"bb\", \"b\"]\n"),
@@ -330,7 +330,7 @@ mod tests {
                 "b.toml:4:21: experts.b.delegates.1: expert \"nobody\" is not defined",
             ]
         );
-        // What a file with broken syntax defines is not known: no delegate is called missing.
+        // The experts of a file with broken syntax are unknown, so no delegate is reported as missing.
         folder.write("b.toml", "[experts.b]\ninstruction = \n");
         let lines = folder.problems();
         assert!(lines[3].starts_with("b.toml:2:"), "{lines:?}");
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expert_defined_twice_is_told_with_both_places() {
+    fn an_expert_defined_twice_is_reported_with_both_places() {
         let folder = Folder::new(&[
             ("perstack.toml", "include = [\"a.toml\", \"b.toml\"]\n"),
             ("a.toml", &format!("# first\n{}", expert("a"))),
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_file_says_how_to_run() {
+    fn only_the_first_file_sets_run_options() {
         let folder = Folder::new(&[
             ("perstack.toml", "include = [\"a.toml\"]\nmodel = \"m\"\n"),
             ("a.toml", &format!("model = \"other\"\nexprts = 1\n{}tag = 1\n", expert("a"))),

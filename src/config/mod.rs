@@ -1,6 +1,8 @@
-//! Configuration: `perstack.toml` and what it includes, `.env` files, user defaults; found, read strictly, and settled by precedence.
+//! [`Project`] and [`Settings`]: `perstack.toml` with its includes, `.env` files and the user's defaults, read strictly
+//! and merged by precedence.
 //!
-//! Knows files and variables; leaves flags to the command line and providers' own variables to the provider layer.
+//! The command line calls it before each job and hands the flags over as [`Overrides`]. Options themselves are left to
+//! the command line, and the providers' own variables to the provider layer.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -40,7 +42,7 @@ pub use precedence::settle;
 pub use suggest::nearest;
 pub use user::{user_defaults, user_models};
 
-/// What one place (flags, environment, a file) says about how to run. Absent: nothing said.
+/// The run options that one source (flags, environment, a file) sets. `None`: not set there.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
     pub provider: Option<ProviderName>,
@@ -50,7 +52,7 @@ pub struct Overrides {
     pub max_retries: Option<u32>,
     /// Milliseconds for one generation.
     pub timeout_ms: Option<u64>,
-    /// What the job may spend, without [`Budgets::max_steps`], which is `max_steps` here.
+    /// The job's budgets, without [`Budgets::max_steps`], which is `max_steps` here.
     pub budgets: Budgets,
 }
 
@@ -68,27 +70,27 @@ pub struct Project {
     pub env_path: Option<Vec<PathBuf>>,
     /// `maxToolOutput`: most bytes of one tool result's text that reach the model.
     pub max_tool_output: Option<usize>,
-    /// `contextLimit`, for experts that say nothing of it.
+    /// `contextLimit`, for experts without one of their own.
     pub context_limit: Option<ContextLimit>,
     pub api_base_url: String,
     /// `perstackBaseSkillCommand`, when not empty.
     pub base_skill_command: Option<Vec<String>>,
-    /// By key, in the order of the file; then those of the included files, in theirs. Each delegate of each is one of
-    /// these keys.
+    /// By key, in the order of the file, followed by those of the included files. Every delegate of every expert is one
+    /// of these keys.
     pub experts: IndexMap<ExpertKey, Expert>,
-    /// Things that do not stop a run: ignored keys with their place and nearest known key, delegations that newer
-    /// runtimes refuse. Ready to print, in the order of the files.
+    /// Findings that do not stop a run, ready to print and in the order of the files: ignored keys with their place and
+    /// the nearest known key, delegations that newer runtimes refuse.
     pub warnings: Vec<String>,
-    /// Those of the warnings that are about unknown keys.
+    /// The warnings about unknown keys, which are among `warnings` too.
     pub unknown_keys: Vec<String>,
 }
 
-/// How to run, settled: flag > environment > `perstack.toml` > user defaults > built-in.
+/// The run options after precedence: flag > environment > `perstack.toml` > user defaults > built-in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// `None`: nobody named one; the provider layer looks for a key.
+    /// `None`: no source names one, and the provider layer looks for a key.
     pub provider: Option<ProviderName>,
-    /// The file's, when its provider is the one chosen; else empty.
+    /// The file's setting when the file's provider is the one chosen, otherwise empty.
     pub provider_setting: ProviderSetting,
     /// `None`: the provider's default.
     pub model: Option<String>,
@@ -96,20 +98,20 @@ pub struct Settings {
     pub model_is_explicit: bool,
     pub reasoning_budget: ReasoningBudget,
     pub limits: Limits,
-    /// What the job may spend. A job that is continued keeps its own, but for those whose origin is a flag.
+    /// The job's budgets. A job that is continued keeps its own, except for those whose origin is a flag.
     pub budgets: Budgets,
     /// Milliseconds for one generation.
     pub timeout_ms: u64,
     /// Most bytes of one tool result's text that reach the model: the file's, else the built-in.
     pub max_tool_output: usize,
-    /// For experts that say nothing of it: the file's, else the built-in.
+    /// For experts without one of their own: the file's, else the built-in.
     pub context_limit: ContextLimit,
-    /// Who said each of these.
+    /// The source of each value.
     pub origins: Origins,
 }
 
 impl Default for Settings {
-    /// The built-in values: what applies when nobody says anything.
+    /// The built-in values, which apply where no source sets one.
     fn default() -> Self {
         Self {
             provider: None,
@@ -127,7 +129,7 @@ impl Default for Settings {
     }
 }
 
-/// Where each settled value came from.
+/// The source of each value of [`Settings`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Origins {
     pub provider: Origin,
@@ -142,7 +144,7 @@ pub struct Origins {
     pub max_tool_repetitions: Origin,
 }
 
-/// A place that can say how to run, strongest first.
+/// A source of run options, strongest first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Origin {
     /// Options of this one invocation.
@@ -153,7 +155,7 @@ pub enum Origin {
     File,
     /// The user's `config.toml`.
     User,
-    /// Nobody said anything.
+    /// No source sets the value.
     #[default]
     BuiltIn,
 }

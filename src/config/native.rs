@@ -1,6 +1,5 @@
 //! Tools and skills that a model's provider runs itself: `providerTools`, `providerSkills`, `providerToolOptions`.
-//!
-//! They are checked here and kept as JSON; what they mean is the providers' business.
+//! `experts` calls it; the values are checked and kept as JSON, and their meaning is left to the providers.
 
 use serde_json::{Map, Value, json};
 
@@ -22,10 +21,10 @@ const TOOLS: [&str; 11] = [
     "enterpriseWebSearch",
 ];
 
-/// Documents that Anthropic's own skills make.
+/// The kinds of documents that Anthropic's own skills write.
 const BUILTIN_SKILLS: [(&str, &str); 4] = [("pdf", "pdf"), ("docx", "docx"), ("pptx", "pptx"), ("xlsx", "xlsx")];
 
-/// The names in `providerTools`; one that no provider knows is kept too, and warned of.
+/// The names in `providerTools`. One that no provider knows gets a warning and is kept: a newer model may have it.
 pub(super) fn tools(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for item in node.list(diagnostics)? {
@@ -114,7 +113,7 @@ mod tests {
     use super::super::{ConfigError, parse};
     use crate::expert::Expert;
 
-    /// An expert with `keys`, and what was warned of.
+    /// An expert with `keys`, and the warnings.
     fn expert(keys: &str) -> Result<(Expert, Vec<String>), ConfigError> {
         let text = format!("[experts.e]\ninstruction = \"i\"\n{keys}\n");
         let project = parse(&text, Path::new("p.toml"))?;
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn all_three_are_kept() {
+    fn tools_skills_and_options_are_kept() {
         let keys = r#"
             providerTools = ["webSearch"]
             providerSkills = [{ type = "builtin", skillId = "pdf" }, { type = "custom", name = "n", definition = "{}" }]
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_tool_is_warned_of() {
+    fn an_unknown_tool_gets_a_warning() {
         let (_, warnings) = expert("providerTools = [\"webSerch\"]").unwrap();
         assert_eq!(
             warnings,

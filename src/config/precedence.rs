@@ -1,4 +1,5 @@
-//! Who has the last word on how to run: flag > environment > `perstack.toml` > user defaults > built-in.
+//! Precedence of run options: flag > environment > `perstack.toml` > user defaults > built-in. The command line calls
+//! [`settle`] with the four sources; reading the files is left to `file` and `user`.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -14,10 +15,10 @@ use crate::setting::{
 };
 
 impl Overrides {
-    /// What the variables `PERSTACK_PROVIDER`, `PERSTACK_MODEL`, `PERSTACK_REASONING_BUDGET`, `PERSTACK_MAX_STEPS`,
-    /// `PERSTACK_MAX_RETRIES`, `PERSTACK_TIMEOUT` (milliseconds), `PERSTACK_MAX_COST` (US dollars),
-    /// `PERSTACK_MAX_TOKENS`, `PERSTACK_MAX_DURATION` (`10m`) and `PERSTACK_MAX_TOOL_REPETITIONS` say. Empty ones say
-    /// nothing.
+    /// The values of the variables `PERSTACK_PROVIDER`, `PERSTACK_MODEL`, `PERSTACK_REASONING_BUDGET`,
+    /// `PERSTACK_MAX_STEPS`, `PERSTACK_MAX_RETRIES`, `PERSTACK_TIMEOUT` (milliseconds), `PERSTACK_MAX_COST` (US
+    /// dollars), `PERSTACK_MAX_TOKENS`, `PERSTACK_MAX_DURATION` (`10m`) and `PERSTACK_MAX_TOOL_REPETITIONS`. Empty ones
+    /// count as not set.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             provider: provider(environment)?,
@@ -102,21 +103,21 @@ fn parsed<T: FromStr>(
     }
 }
 
-/// Settles every value by precedence and notes who said it.
+/// Settles every value by precedence and records its source.
 ///
-/// What belongs to a provider follows it: `[provider.setting]` applies when the file's provider is the one chosen, and
-/// a model does not apply when the place that names it names another provider than the one chosen above it.
+/// A model and `[provider.setting]` belong to a provider: the setting applies only when the file's provider is the one
+/// chosen, and a model is skipped when its source also names a provider that a stronger source overrides.
 pub fn settle(
     flags: &Overrides,
     environment: &Overrides,
     project: Option<&Project>,
     user: &Overrides,
 ) -> Result<Settings, ConfigError> {
-    let nothing = Overrides::default();
+    let none = Overrides::default();
     let levels = Levels([
         (Origin::Flag, flags),
         (Origin::Environment, environment),
-        (Origin::File, project.map_or(&nothing, |project| &project.overrides)),
+        (Origin::File, project.map_or(&none, |project| &project.overrides)),
         (Origin::User, user),
     ]);
     let (provider, provider_origin) = levels.strongest(|level| level.provider);
@@ -163,11 +164,11 @@ pub fn settle(
     })
 }
 
-/// The places that say something, strongest first.
+/// The four sources, strongest first.
 struct Levels<'a>([(Origin, &'a Overrides); 4]);
 
 impl Levels<'_> {
-    /// What the strongest place that says anything says.
+    /// The value of the strongest source that sets one, and that source.
     fn strongest<T>(&self, value: impl Fn(&Overrides) -> Option<T>) -> (Option<T>, Origin) {
         let found = self.0.iter().find_map(|(origin, level)| Some((value(level)?, *origin)));
         found.map_or((None, Origin::BuiltIn), |(value, origin)| (Some(value), origin))
@@ -184,7 +185,7 @@ mod tests {
     use crate::expert::ContextLimit;
     use crate::setting::ReasoningBudget;
 
-    fn says(provider: Option<ProviderName>, model: Option<&str>) -> Overrides {
+    fn at_level(provider: Option<ProviderName>, model: Option<&str>) -> Overrides {
         Overrides { provider, model: model.map(str::to_owned), ..Overrides::default() }
     }
 
@@ -193,12 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_the_built_in() {
+    fn built_in_values_apply_where_no_source_sets_one() {
         assert_eq!(settle(&none(), &none(), None, &none()).unwrap(), Settings::default());
     }
 
     #[test]
-    fn the_stronger_place_wins_value_by_value() {
+    fn the_stronger_source_wins_value_by_value() {
         let steps = |n| Overrides { max_steps: Some(n), ..Overrides::default() };
         let flags = steps(1);
         let environment = Overrides { max_retries: Some(2), ..steps(2) };
@@ -231,28 +232,28 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_a_provider_follows_it() {
+    fn models_and_settings_follow_their_provider() {
         let file = "model = \"of-file\"\n[provider]\nproviderName = \"anthropic\"\n\
                     [provider.setting]\nbaseUrl = \"https://gateway.example\"\n";
         let project = parse(file, Path::new("perstack.toml")).unwrap();
-        let user = says(Some(ProviderName::OpenAi), Some("of-user"));
+        let user = at_level(Some(ProviderName::OpenAi), Some("of-user"));
         let settled = |flags: Overrides| {
             let settings = settle(&flags, &none(), Some(&project), &user).unwrap();
             (settings.model, settings.provider_setting == project.provider_setting, settings.model_is_explicit)
         };
         let model = |name: &str| Some(name.to_owned());
         assert_eq!(settled(none()), (model("of-file"), true, false));
-        assert_eq!(settled(says(Some(ProviderName::Anthropic), None)), (model("of-file"), true, false));
-        assert_eq!(settled(says(Some(ProviderName::OpenAi), None)), (model("of-user"), false, false));
-        assert_eq!(settled(says(Some(ProviderName::Google), None)), (None, false, false));
-        assert_eq!(settled(says(Some(ProviderName::Google), Some("g"))), (model("g"), false, true));
-        assert_eq!(settled(says(None, Some("m"))), (model("m"), true, true));
+        assert_eq!(settled(at_level(Some(ProviderName::Anthropic), None)), (model("of-file"), true, false));
+        assert_eq!(settled(at_level(Some(ProviderName::OpenAi), None)), (model("of-user"), false, false));
+        assert_eq!(settled(at_level(Some(ProviderName::Google), None)), (None, false, false));
+        assert_eq!(settled(at_level(Some(ProviderName::Google), Some("g"))), (model("g"), false, true));
+        assert_eq!(settled(at_level(None, Some("m"))), (model("m"), true, true));
     }
 
     #[test]
     fn a_model_without_a_provider_goes_with_any() {
         let project = parse("model = \"m\"\n", Path::new("perstack.toml")).unwrap();
-        let settings = settle(&says(Some(ProviderName::OpenAi), None), &none(), Some(&project), &none()).unwrap();
+        let settings = settle(&at_level(Some(ProviderName::OpenAi), None), &none(), Some(&project), &none()).unwrap();
         assert_eq!(settings.model.as_deref(), Some("m"));
         assert_eq!((settings.origins.provider, settings.origins.model), (Origin::Flag, Origin::File));
     }

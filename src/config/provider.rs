@@ -1,4 +1,5 @@
-//! The `[provider]` table: which provider, and how to reach it.
+//! The `[provider]` table: the provider's name and how to reach it. `file` calls it; the meaning of the settings is
+//! left to the provider layer.
 
 use http::header::{HeaderName, HeaderValue};
 use indexmap::IndexMap;
@@ -17,13 +18,13 @@ fn setting_keys(provider: ProviderName) -> &'static [&'static str] {
         ProviderName::AzureOpenAi => {
             &["resourceName", "apiVersion", "baseUrl", "headers", "useDeploymentBasedUrls", "api"]
         }
-        // The original knows the region alone; a gateway needs the others.
+        // The original has the region alone; a gateway needs an address and headers too.
         ProviderName::AmazonBedrock => &["region", "baseUrl", "headers"],
         ProviderName::GoogleVertex => &["project", "location", "baseUrl", "headers"],
     }
 }
 
-/// Reads `[provider]`. Settings that are another provider's are left out, as all unknown keys are.
+/// Reads `[provider]`. Settings of another provider are left out, as all unknown keys are.
 pub(super) fn provider(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<(ProviderName, ProviderSetting)> {
     let table = node.table(diagnostics)?;
     table.warn_unknown(&["providerName", "setting"], diagnostics);
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_provider_reads_is_left_out() {
+    fn settings_of_another_provider_are_left_out() {
         let project = setting_of("anthropic", "region = \"r\"\nbaseurl = \"https://x.example\"").unwrap();
         assert_eq!(project.provider_setting, ProviderSetting::default());
         assert_eq!(

@@ -1,4 +1,5 @@
-//! Reading a small file without being blocked or flooded by what is not one.
+//! Reading of small text files, safe against pipes, devices and files of gigabytes in their place. Everything in this
+//! folder that reads a file does so through [`read_text`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -44,12 +45,13 @@ pub(super) fn read_text_within(path: &Path, limit: u64) -> Result<Option<String>
     })
 }
 
-/// Whether an error of the file system means that nothing is there.
+/// Returns whether an error of the file system means that nothing is there.
 pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Opens without waiting: a pipe would otherwise block until somebody writes to it.
+/// Opens without waiting: a pipe would otherwise block until another process writes to it, and a terminal would become
+/// this process's own.
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;

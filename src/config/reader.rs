@@ -1,8 +1,8 @@
 //! Typed reading of a TOML document that collects every problem instead of stopping at the first.
 //!
-//! A [`Node`] is a value and its place, a [`Table`] a node with keys; reading from them gives `None` when something is
-//! wrong and leaves the reason in [`Diagnostics`]. What the values mean is the callers' business. Values are quoted only
-//! where they must be one of a few words: any other may be a secret.
+//! A [`Node`] is a value and its place, a [`Table`] a node with keys; reading from them returns `None` on a mistake and
+//! adds the reason to [`Diagnostics`]. The meaning of the values is left to the callers. Values are quoted only where
+//! they must be one of a few words: any other may be a secret.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ pub(super) struct Document<'a> {
 }
 
 impl Document<'_> {
-    /// Its top, unless the syntax is wrong: what a broken text means is guesswork.
+    /// The table at the top, unless the syntax is wrong: reading a broken text would report mistakes that are none.
     pub fn root(&self) -> Option<Table<'_>> {
         let spot = SourceSpan { file: self.file, at: 0, path: String::new() };
         self.is_sound.then_some(Table { entries: &self.table, spot })
@@ -38,12 +38,12 @@ pub(super) struct Key<'a> {
 }
 
 impl Key<'_> {
-    /// Where it stands.
+    /// The key's place.
     pub fn spot(&self) -> SourceSpan {
         self.spot.clone()
     }
 
-    /// Notes what is wrong with the key itself.
+    /// Reports a problem with the key itself.
     pub fn problem(&self, message: impl Into<String>, diagnostics: &mut Diagnostics) {
         diagnostics.problem(self.spot.clone(), message);
     }
@@ -56,17 +56,17 @@ pub(super) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// Where it stands.
+    /// The value's place.
     pub fn spot(&self) -> SourceSpan {
         self.spot.clone()
     }
 
-    /// Notes what is wrong with the value.
+    /// Reports a problem with the value.
     pub fn problem(&self, message: impl Into<String>, diagnostics: &mut Diagnostics) {
         diagnostics.problem(self.spot.clone(), message);
     }
 
-    /// Notes what is odd about the value.
+    /// Adds a warning about the value.
     pub fn warning(&self, message: impl Into<String>, diagnostics: &mut Diagnostics) {
         diagnostics.warning(self.spot.clone(), message);
     }
@@ -117,7 +117,7 @@ impl<'a> Node<'a> {
         flag
     }
 
-    /// A whole number from `least` to `most`; `40.0` is one too, as it was to the original.
+    /// A whole number from `least` to `most`; `40.0` is one too, as in the original.
     pub fn whole(&self, least: u64, most: u64, diagnostics: &mut Diagnostics) -> Option<u64> {
         let expected = || format!("a whole number from {least} to {most}");
         let Some(number) = self.number() else {
@@ -131,7 +131,7 @@ impl<'a> Node<'a> {
         found
     }
 
-    /// `None`: no number at all; `Some(Err)`: negative, fractional or too large.
+    /// `None`: not a number; `Some(Err)`: negative, fractional or too large.
     fn number(&self) -> Option<Result<u64, std::num::ParseIntError>> {
         match self.value {
             DeValue::Integer(integer) => Some(u64::from_str_radix(integer.as_str(), integer.radix())),
@@ -143,7 +143,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Any number; `expected` says what kind of one.
+    /// Any number; `expected` names the kind for the message.
     pub fn float(&self, expected: &str, diagnostics: &mut Diagnostics) -> Option<f64> {
         let text = match self.value {
             DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
@@ -156,7 +156,7 @@ impl<'a> Node<'a> {
         text.parse().ok()
     }
 
-    /// Whether the value is a number.
+    /// Returns whether the value is a number.
     pub fn is_number(&self) -> bool {
         matches!(self.value, DeValue::Integer(_) | DeValue::Float(_))
     }
@@ -167,7 +167,7 @@ impl<'a> Node<'a> {
         self.word(&expected, options, diagnostics)
     }
 
-    /// One of a few words, where `otherwise` would have done as well.
+    /// One of a few words; `otherwise` names the other kind of value that is accepted.
     pub fn choice_or<T: Copy>(
         &self,
         otherwise: &str,
@@ -232,7 +232,7 @@ impl<'a> Table<'a> {
         self.entries.get_key_value(name).map(|(key, value)| self.entry(key, value).1)
     }
 
-    /// The value of `name`, whose absence is a problem.
+    /// The value of `name`; reports a problem when it is missing.
     pub fn required(&self, name: &str, expected: &str, diagnostics: &mut Diagnostics) -> Option<Node<'a>> {
         let found = self.get(name);
         if found.is_none() {
@@ -246,7 +246,7 @@ impl<'a> Table<'a> {
         self.entries.iter().map(|(key, value)| self.entry(key, value))
     }
 
-    /// Notes every key that is not among `known`.
+    /// Warns of every key that is not among `known`.
     pub fn warn_unknown(&self, known: &[&str], diagnostics: &mut Diagnostics) {
         for (key, _) in self.iter() {
             if !known.contains(&key.name) {
@@ -255,7 +255,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Notes what is wrong with the table as a whole.
+    /// Reports a problem with the table as a whole.
     pub fn problem(&self, message: impl Into<String>, diagnostics: &mut Diagnostics) {
         diagnostics.problem(self.spot.clone(), message);
     }
@@ -273,7 +273,7 @@ impl<'a> Table<'a> {
     ) -> (Key<'a>, Node<'a>) {
         let name: &'a str = key.get_ref();
         let spot = self.below(name, key.span().start);
-        // A table's own span is a header's that may stand far from it, or nothing at all; its key is where one looks.
+        // The span of a table is that of a header, which may be far away or missing; users look for the key.
         let at = if value.get_ref().is_table() { spot.at } else { value.span().start };
         let node = Node { value: value.get_ref(), spot: SourceSpan { at, ..spot.clone() } };
         (Key { name, spot }, node)

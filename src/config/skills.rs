@@ -1,4 +1,5 @@
-//! The `skills` tables of an expert: MCP servers, local and remote, and questions to a person.
+//! The `skills` tables of an expert: MCP servers, local and remote, and questions to a person. `experts` calls it;
+//! starting what they describe is left to the skill layer.
 //!
 //! The lengths that only the original's API demanded (of rules, names, lists) are not demanded here.
 
@@ -27,11 +28,11 @@ enum Kind {
     Interactive,
 }
 
-/// What `type` may say.
+/// The values of `type`.
 const KINDS: [(&str, Kind); 3] =
     [("mcpStdioSkill", Kind::Stdio), ("mcpSseSkill", Kind::Sse), ("interactiveSkill", Kind::Interactive)];
 
-/// What `oauth.grant` may say.
+/// The values of `oauth.grant`.
 const GRANTS: [(&str, Grant); 2] =
     [("authorizationCode", Grant::AuthorizationCode), ("clientCredentials", Grant::ClientCredentials)];
 
@@ -88,7 +89,7 @@ fn timed(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) 
 fn stdio(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) -> Option<SkillSpec> {
     let command = table.required("command", "string", diagnostics).and_then(|node| node.filled(diagnostics));
     let args = strings(table, "args", diagnostics);
-    // An empty name counted as none to the original.
+    // The original treats an empty name as absent.
     let package_name = text(table, "packageName", diagnostics).filter(|name| !name.is_empty());
     let fault = match (&package_name, args.len()) {
         (None, 0) => Some("has no packageName or args. Please provide one of them."),
@@ -138,7 +139,7 @@ fn oauth(node: &Node<'_>, has_token: bool, diagnostics: &mut Diagnostics) -> Opt
     let client_secret_env = filled("clientSecretEnv", diagnostics);
     let has_id = client_id.is_some() || client_id_env.is_some();
     if client_id.is_some() && client_id_env.is_some() {
-        table.problem("clientId and clientIdEnv say the same: leave out one of the two", diagnostics);
+        table.problem("clientId and clientIdEnv both name the client: leave out one of the two", diagnostics);
     }
     match grant {
         Grant::ClientCredentials if !has_id || client_secret_env.is_none() => {
@@ -208,7 +209,7 @@ mod tests {
     use super::super::{ConfigError, parse};
     use super::*;
 
-    /// The skill `s` with these keys, and what was warned of.
+    /// The skill `s` with these keys, and the warnings.
     fn skill(keys: &str) -> Result<(SkillSpec, Vec<String>), ConfigError> {
         let text = format!("[experts.e]\ninstruction = \"i\"\n[experts.e.skills.s]\n{keys}\n");
         let project = parse(&text, Path::new("p.toml"))?;
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_server_is_read_whole() {
+    fn every_key_of_a_local_server_is_read() {
         let keys = r#"
             type = "mcpStdioSkill"
             description = "d"
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_server_is_read_whole() {
+    fn every_key_of_a_remote_server_is_read() {
         let keys = "type = \"mcpSseSkill\"\nendpoint = \"http://127.0.0.1:9/sse\"\nallowPrivateEndpoint = true\nauthorizationEnv = \"KEY\"";
         let spec = SkillSpec::McpSseSkill {
             common: SkillCommon { name: "s".to_owned(), ..SkillCommon::default() },
@@ -277,7 +278,7 @@ mod tests {
         assert_eq!(skill(keys).unwrap(), (spec, Vec::new()));
     }
 
-    /// What is read of these keys of `oauth`, and what was warned of.
+    /// The result of reading these keys of `oauth`, and the warnings.
     fn oauth(keys: &str) -> Result<(OAuth, Vec<String>), ConfigError> {
         let keys = format!("type = \"mcpSseSkill\"\nendpoint = \"https://example.com/mcp\"\n{keys}");
         let (spec, warnings) = skill(&keys)?;
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_oauth_lacks_or_says_twice_is_told() {
+    fn missing_and_contradicting_keys_of_oauth_are_reported() {
         let problem = |keys: &str| {
             let error = oauth(keys).unwrap_err().to_string();
             error.split_once("s.oauth").map(|(_, message)| message.to_owned()).unwrap()
@@ -313,7 +314,7 @@ mod tests {
         assert_eq!(problem("oauth.clientSecretEnv = \"S\""), ": clientSecretEnv needs clientId or clientIdEnv");
         assert_eq!(
             problem("oauth = { clientId = \"c\", clientIdEnv = \"C\" }"),
-            ": clientId and clientIdEnv say the same: leave out one of the two"
+            ": clientId and clientIdEnv both name the client: leave out one of the two"
         );
         assert_eq!(
             problem("authorizationEnv = \"T\"\noauth = {}"),

@@ -1,10 +1,11 @@
-//! "Did you mean": the known word that a mistyped one most resembles.
+//! "Did you mean": [`nearest`] finds the known word that a mistyped one most resembles. Everything that reports an
+//! unknown name calls it.
 
-/// Longest word worth comparing, in bytes; nobody mistypes a page.
+/// Longest word that is compared, in bytes: the cost grows with the square, and no name is longer.
 const LONGEST: usize = 128;
 
-/// The word of `known` that `word` was probably meant to be: at most a third of its letters differ, not counting case,
-/// `-` and `_`. Of equally near words, the first. `None` when nothing is near.
+/// The word of `known` that is most likely meant by `word`: at most a third of its letters differ, not counting case,
+/// `-` and `_`. Of equally near words, the first. `None` when none is near.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > LONGEST {
         return None;

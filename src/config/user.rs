@@ -1,4 +1,5 @@
-//! The user's own files in the platform's configuration folder: defaults, `config.toml`, and models, `models.toml`.
+//! The user's own files in the platform's configuration folder: defaults, `config.toml`, and models, `models.toml`. The
+//! command line knows where they are and calls this with their paths.
 
 use std::path::Path;
 
@@ -12,8 +13,8 @@ use crate::setting::ProviderName;
 
 const KEYS: [&str; 6] = ["provider", "model", "reasoningBudget", "maxSteps", "maxRetries", "timeout"];
 
-/// Reads the user's defaults at `path`: the keys of `perstack.toml` that say how to run, with `provider` as a plain
-/// name. An absent file says nothing. Unknown keys are errors, as no older program wrote such a file.
+/// Reads the user's defaults at `path`: the run options of `perstack.toml`, with `provider` as a plain name. An absent
+/// file sets none. Unknown keys are errors, as no older program wrote such a file.
 pub fn user_defaults(path: &Path) -> Result<Overrides, ConfigError> {
     let Some(text) = read_text(path)? else { return Ok(Overrides::default()) };
     let mut diagnostics = Diagnostics::default();
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_file_says_nothing() {
+    fn an_absent_file_sets_nothing() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(user_defaults(&folder.path().join("config.toml")).unwrap(), Overrides::default());
     }

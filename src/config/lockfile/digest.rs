@@ -1,4 +1,5 @@
-//! Digests: SHA-256 over JSON in one canonical form, whatever order and spelling it came in.
+//! Digests: SHA-256 over JSON in one canonical form, so that the order of keys and the spelling of numbers do not
+//! count.
 
 use std::fmt::Write as _;
 
@@ -56,7 +57,7 @@ fn write_canonical(value: &Value, text: &mut String) {
         Value::Number(number) => {
             let _ = write!(text, "{}", plain(number));
         }
-        // A checkout may turn line ends; that changes nothing of what is meant.
+        // Git may convert line ends on checkout; that is no change of the definition.
         Value::String(string) if string.contains("\r\n") => {
             let _ = write!(text, "{}", Value::from(string.replace("\r\n", "\n")));
         }

@@ -1,4 +1,5 @@
-//! Drift: how the tools that servers offer differ from those that were locked, in words.
+//! Drift: the differences between the tools that servers offer and those that were locked, as lines for people.
+//! `install --check`, `list-tools` and a run with `--locked` print them; the judgement is left to the callers.
 
 use std::fmt;
 
@@ -11,14 +12,14 @@ use super::fresh::changed_parts;
 use super::schema::Stored;
 use crate::tool::ToolSpec;
 
-/// Most differences told of one tool.
+/// Most differences that are shown of one tool.
 const MAX_DETAILS: usize = 6;
 /// Most characters of a value that are shown.
 const MAX_SHOWN: usize = 60;
-/// Most differences told of one lock.
+/// Most differences that are shown of one lock.
 const MAX_DIFFERENCES: usize = 200;
 
-/// A tool that is not as it was locked.
+/// A tool that differs from its locked definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolDifference {
     pub skill: String,
@@ -26,14 +27,14 @@ pub struct ToolDifference {
     pub change: Change,
 }
 
-/// How a tool differs.
+/// The kind of difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// The lock does not have it.
     Added,
     /// Only the lock has it.
     Removed,
-    /// Its definition is another: what was, and what is now, part by part.
+    /// Its definition differs: the old and the new value, part by part.
     Changed(Vec<String>),
 }
 
@@ -50,15 +51,15 @@ impl fmt::Display for ToolDifference {
 }
 
 impl LockedExpert {
-    /// How the tools that the skill's server offers now, after `pick` and `omit`, differ from the locked ones. Order does
-    /// not count, nor what the lock cannot know (kinds and hints, in locks of the original).
+    /// The differences between the tools that the skill's server offers now, after `pick` and `omit`, and the locked
+    /// ones. Order does not count, nor do parts that locks of the original lack (kinds and hints).
     pub fn drift(&self, skill: &str, live: &[ToolSpec]) -> Vec<ToolDifference> {
         let live: Vec<LockedTool> = live.iter().filter(|tool| tool.skill_name == skill).map(LockedTool::new).collect();
         compare(&self.tools_of(skill).collect::<Vec<_>>(), &live.iter().collect::<Vec<_>>())
     }
 }
 
-/// Changes to the tools of an entry, in its order; then what is new.
+/// Changes to the tools of an entry, in its order, followed by new tools.
 fn compare(before: &[&LockedTool], after: &[&LockedTool]) -> Vec<ToolDifference> {
     let is_same = |a: &LockedTool, b: &LockedTool| a.skill_name == b.skill_name && a.name == b.name;
     let difference =
@@ -80,7 +81,7 @@ fn compare(before: &[&LockedTool], after: &[&LockedTool]) -> Vec<ToolDifference>
     differences
 }
 
-/// What of a definition differs.
+/// The parts of a definition that differ.
 fn parts(old: &LockedTool, new: &LockedTool) -> Vec<String> {
     let mut parts = Vec::new();
     let text = |text: &Option<String>| Value::from(text.clone().unwrap_or_default());
@@ -95,7 +96,7 @@ fn parts(old: &LockedTool, new: &LockedTool) -> Vec<String> {
     {
         parts.push(format!("hints {old:?} are now {new:?}"));
     }
-    // What the original's lock left out of a schema is no change.
+    // The original's lock cannot hold all of a schema; parts that it left out are no change.
     let schema = |tool: &LockedTool, is_whole: bool| {
         let whole = tool.schema();
         Value::Object(if is_whole { whole } else { Stored::new(&whole).table })
@@ -110,7 +111,7 @@ fn parts(old: &LockedTool, new: &LockedTool) -> Vec<String> {
     parts
 }
 
-/// Notes where two values differ, by path.
+/// Adds the places where two values differ, by path.
 fn values(path: &str, old: &Value, new: &Value, parts: &mut Vec<String>) {
     match (old, new) {
         (Value::Object(before), Value::Object(after)) => {
@@ -136,9 +137,9 @@ fn shown(value: &Value) -> String {
     text.chars().take(MAX_SHOWN).chain(['…']).collect()
 }
 
-/// How a lock differs from the one that would be written now, a line each; nothing when both say the same.
+/// The differences between a lock and the one that would be written now, a line each; none when both are equivalent.
 pub fn differences(old: &Lock, new: &Lock) -> Vec<String> {
-    if old.says_the_same_as(new) {
+    if old.is_equivalent_to(new) {
         return Vec::new();
     }
     let mut lines = Vec::new();
@@ -154,7 +155,7 @@ pub fn differences(old: &Lock, new: &Lock) -> Vec<String> {
     let added = new.experts.keys().filter(|key| !old.experts.contains_key(*key));
     lines.extend(added.map(|key| format!("expert {key} added")));
     if lines.is_empty() {
-        lines.push("experts or skills stand in another order".to_owned());
+        lines.push("experts or skills are in another order".to_owned());
     }
     if lines.len() > MAX_DIFFERENCES {
         let more = lines.len() - MAX_DIFFERENCES;
@@ -178,14 +179,14 @@ fn entry(old: &LockedExpert, new: &LockedExpert) -> Vec<String> {
     lines.extend(both.filter_map(|(name, before, after)| protocol(name, before, after)));
     let tools = compare(&old.tools.iter().collect::<Vec<_>>(), &new.tools.iter().collect::<Vec<_>>());
     lines.extend(tools.iter().map(ToString::to_string));
-    if lines.is_empty() && !old.says_the_same_as(new) {
+    if lines.is_empty() && !old.is_equivalent_to(new) {
         lines.push("the entry was changed by hand".to_owned());
     }
     lines
 }
 
 fn protocol(name: &str, old: &LockedSkill, new: &LockedSkill) -> Option<String> {
-    let told = |skill: &LockedSkill| skill.protocol.clone().unwrap_or_else(|| "none".to_owned());
+    let version = |skill: &LockedSkill| skill.protocol.clone().unwrap_or_else(|| "none".to_owned());
     (old.protocol != new.protocol && old.tools_digest.is_some())
-        .then(|| format!("skill {name}: protocol {} is now {}", told(old), told(new)))
+        .then(|| format!("skill {name}: protocol {} is now {}", version(old), version(new)))
 }

@@ -31,7 +31,7 @@ pub struct LockedExpert {
     pub tools: Vec<LockedTool>,
 }
 
-/// A skill as it was configured, and what its server told of itself.
+/// A skill as it was configured, and what its server reported of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LockedSkill {
@@ -87,10 +87,10 @@ pub struct LockedTool {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// None in locks of the original, whose tools all belong to servers.
+    /// Absent in locks of the original, whose tools all belong to servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<ToolKind>,
-    /// What the server promises of it; none in locks of the original.
+    /// The server's hints; absent in locks of the original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hints: Option<Vec<Hint>>,
     /// The digest of this definition; none in locks of the original.
@@ -102,7 +102,7 @@ pub struct LockedTool {
     input_schema: Map<String, Value>,
 }
 
-/// One promise of [`ToolHints`].
+/// One hint of [`ToolHints`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Hint {
@@ -127,8 +127,8 @@ impl Hint {
 }
 
 impl LockedExpert {
-    /// Whether both say the same, but for the order in which servers list tools and schemas' keys.
-    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+    /// Returns whether both are equal, except for the order in which servers list tools and schemas' keys.
+    pub(super) fn is_equivalent_to(&self, other: &Self) -> bool {
         let in_order = |entry: &Self| {
             let mut tools = entry.tools.clone();
             tools.sort_by(|a, b| (&a.skill_name, &a.name).cmp(&(&b.skill_name, &b.name)));
@@ -142,7 +142,7 @@ impl LockedExpert {
         self.tools.iter().filter(move |tool| tool.skill_name == skill)
     }
 
-    /// The digest over the definitions of one skill, as they stand in the entry.
+    /// The digest over the definitions of one skill, as the entry holds them.
     pub(super) fn digest_of_tools(&self, skill: &str) -> String {
         let mut digests: Vec<&str> = self.tools_of(skill).filter_map(|tool| tool.digest.as_deref()).collect();
         digests.sort_unstable();
@@ -196,7 +196,7 @@ impl LockedSkill {
         skill
     }
 
-    /// Whether both name the same server and let the same of its tools through.
+    /// Returns whether both name the same server and pass the same of its tools.
     pub(super) fn has_the_source_of(&self, other: &Self) -> bool {
         let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
         self.kind == other.kind
@@ -208,7 +208,7 @@ impl LockedSkill {
             && list(&self.omit) == list(&other.omit)
     }
 
-    /// Whether both are configured alike, whatever their servers told.
+    /// Returns whether both are configured alike, whatever their servers reported.
     pub(super) fn is_configured_as(&self, other: &Self) -> bool {
         let configured = |skill: &Self| Self { protocol: None, tools_digest: None, ..skill.clone() };
         configured(self) == configured(other)
@@ -227,7 +227,7 @@ impl LockedQuestion {
 }
 
 impl LockedTool {
-    /// The definition of a tool as it was found.
+    /// The definition of a discovered tool.
     pub(super) fn new(tool: &ToolSpec) -> Self {
         let Stored { table, exact } = Stored::new(&tool.input_schema);
         let mut locked = Self {
@@ -244,13 +244,13 @@ impl LockedTool {
         locked
     }
 
-    /// The tool's schema; all of it, where it is told in both forms.
+    /// The tool's schema: the exact form where the entry holds both.
     pub fn schema(&self) -> Map<String, Value> {
         let exact = self.input_schema_json.as_deref().and_then(|text| serde_json::from_str(text).ok());
         exact.unwrap_or_else(|| self.input_schema.clone())
     }
 
-    /// The digest of the definition as it stands in the entry.
+    /// The digest of the definition as the entry holds it.
     fn computed_digest(&self) -> String {
         digest(&json!({
             "skillName": self.skill_name,
@@ -262,7 +262,8 @@ impl LockedTool {
         }))
     }
 
-    /// Whether the definition is as it was written: its digest fits, and both forms of its schema agree.
+    /// Returns whether the definition is unchanged since it was written: its digest fits, and both forms of its schema
+    /// agree.
     pub(super) fn is_intact(&self) -> bool {
         let agrees = || Stored::new(&self.schema()).table == Stored::new(&self.input_schema).table;
         self.digest.as_ref() == Some(&self.computed_digest()) && (self.input_schema_json.is_none() || agrees())

@@ -1,4 +1,5 @@
-//! The file itself: where it is, read with care, written whole or not at all.
+//! The file itself: finds it, reads it strictly, and writes it whole or not at all. `install` writes, everything that
+//! opens tools reads; whether an entry may be used is left to `fresh`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -14,19 +15,19 @@ use crate::config::read_file::read_text_within;
 /// Most bytes of a lock that is read or written; room for some ten thousand tools.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Most temporary names tried: as many leftovers of crashes may lie about before one is in the way.
+/// Most temporary names tried, so that leftovers of crashes are not in the way.
 const MAX_TEMPORARY: u32 = 1000;
 
-/// What [`write()`] did.
+/// The outcome of [`write()`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// The file was made or replaced.
+    /// The file was created or replaced.
     Replaced,
-    /// The file says the same already, and was left as it is.
+    /// The file is equivalent already and was left as it is.
     UpToDate,
 }
 
-/// Where the lock of the configuration file `config` is, if there is one: beside it.
+/// The path of the lock of the configuration file `config`: beside it, whether it exists or not.
 pub fn find(config: &Path) -> PathBuf {
     config.with_file_name(FILE_NAME)
 }
@@ -43,7 +44,8 @@ pub fn read(path: &Path) -> Result<Option<Lock>, ConfigError> {
 }
 
 pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, ConfigError> {
-    // A checkout may turn line ends, those within long texts too. Those that belong to a text are written as escapes.
+    // Git may convert line ends on checkout, also within long texts. CR LF that belongs to a text is written as
+    // escapes.
     let text = &*text.replace("\r\n", "\n");
     let damaged = |error: &toml::de::Error| {
         let (line, column) = position(text, error.span().map_or(text.len(), |span| span.start));
@@ -51,7 +53,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, ConfigError> {
         ConfigError::LockDamaged { path: path.to_owned(), line, column, reason }
     };
     let document = DeTable::parse(text).map_err(|error| damaged(&error))?;
-    // First of all: what else another version says is not for this one to judge.
+    // Checked first: another version's fields may differ, and would be reported as damage.
     let version = document.get_ref().get("version").map(toml::Spanned::get_ref);
     if let Some(version) = version.and_then(|version| version.as_str())
         && version != VERSION
@@ -65,14 +67,14 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, ConfigError> {
     Ok(Lock { path: path.to_owned(), ..lock })
 }
 
-/// Writes `lock` to `path`, unless the file there says the same already; then it is left as it is, its time too. On
+/// Writes `lock` to `path`, unless the file there is equivalent already; then it is left as it is, with its time. On
 /// return the file is durable; on failure it is as it was. A damaged file is replaced.
 ///
 /// # Errors
 /// When the file there is of another version, or the lock cannot be written.
 pub fn write(path: &Path, lock: &Lock) -> Result<Written, ConfigError> {
     match read(path) {
-        Ok(Some(known)) if known.says_the_same_as(lock) => return Ok(Written::UpToDate),
+        Ok(Some(known)) if known.is_equivalent_to(lock) => return Ok(Written::UpToDate),
         Ok(_) | Err(ConfigError::LockDamaged { .. } | ConfigError::NotUtf8 { .. }) => {}
         Err(error) => return Err(error),
     }
@@ -81,10 +83,10 @@ pub fn write(path: &Path, lock: &Lock) -> Result<Written, ConfigError> {
     if text.len() as u64 > MAX_BYTES {
         return Err(unwritable(format!("it would be larger than {MAX_BYTES} bytes")));
     }
-    // What could not be read back must not replace what can: TOML limits how deep a schema may nest.
+    // Read back first: a file that cannot be read must not replace one that can, and TOML limits how deep schemas nest.
     let back = parse(&text, path).map_err(|error| unwritable(error.to_string()))?;
-    if !back.says_the_same_as(lock) {
-        return Err(unwritable("it would not say the same when read back".to_owned()));
+    if !back.is_equivalent_to(lock) {
+        return Err(unwritable("it would be another lock when read back".to_owned()));
     }
     replace(path, text.as_bytes()).map_err(|source| ConfigError::LockNotWritten { path: path.to_owned(), source })?;
     Ok(Written::Replaced)
@@ -96,7 +98,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (mut file, temporary) = create_temporary(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // Only tidiness: nobody reads the leftover.
+        // Best effort: nothing reads the leftover.
         let _ = fs::remove_file(&temporary);
         return written;
     }

@@ -1,4 +1,5 @@
-//! Whether an entry may be used: compared with what is configured now, and with its own digests.
+//! [`choose`]: decides whether an entry may be used, by comparing it with the configuration and with its own digests.
+//! The runtime calls it before it opens an expert's tools.
 
 use super::entry::{LockedExpert, LockedSkill};
 use super::{Definition, DiscoveredTools, Lock};
@@ -6,46 +7,46 @@ use crate::config::ConfigError;
 use crate::expert::SkillSpec;
 use crate::tool::ToolSpec;
 
-/// How a lock is to be used.
+/// The use that a run may make of a lock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LockUse {
-    /// Where it is there and fresh; else skills are started.
+    /// Uses a lock that exists and is fresh; otherwise skills are started.
     #[default]
     Auto,
-    /// It must be there and fresh.
+    /// Requires a lock that exists and is fresh.
     Locked,
-    /// It must be there, and is used without asking whether it is fresh.
+    /// Requires a lock that exists, and uses it even when it is stale.
     Frozen,
 }
 
-/// What a lock says of an expert.
+/// The state of an expert's entry.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LockState<'a> {
     /// The entry was made from the expert as it is configured now.
     Fresh(&'a LockedExpert),
-    /// It was made from something else, or changed since.
-    Stale { why: String },
+    /// It was made from another definition, or changed since.
+    Stale { reason: String },
     /// There is no entry.
     Missing,
 }
 
-/// How an expert's tools are to be found.
+/// The source of an expert's tools.
 #[derive(Debug)]
 pub enum LockChoice {
-    /// From the lock: these are the tools of the skills that have servers ([`Definition::servers`]), in the order of the
-    /// configuration. Skills within this process are opened as always.
+    /// From the lock: these are the tools of the skills that have servers ([`Definition::servers`]), in the order of
+    /// the configuration. Skills within this process are opened as always.
     UseLocked(Vec<ToolSpec>),
     /// By starting the skills.
     Discover {
-        /// Why the lock is not used, when there is one that should have served.
+        /// The reason why an existing lock is not used.
         warning: Option<String>,
     },
-    /// Not at all: the lock must be used, and cannot be.
+    /// None: the lock must be used and cannot be.
     Refuse(ConfigError),
 }
 
 impl Lock {
-    /// What the lock says of an expert.
+    /// The state of an expert's entry.
     pub fn expert(&self, definition: &Definition<'_>) -> LockState<'_> {
         let Some(entry) = self.experts.get(definition.expert.key.as_str()) else { return LockState::Missing };
         let fault = match &entry.digest {
@@ -53,51 +54,51 @@ impl Lock {
             Some(_) => damage(entry, definition),
             None => visible_difference(entry, definition),
         };
-        fault.map_or(LockState::Fresh(entry), |why| LockState::Stale { why })
+        fault.map_or(LockState::Fresh(entry), |reason| LockState::Stale { reason })
     }
 }
 
-/// Decides how the tools of an expert are found. `lock`: the one beside the configuration, when there is one.
-pub fn choose(definition: &Definition<'_>, lock: Option<&Lock>, how: LockUse) -> LockChoice {
+/// Decides where the tools of an expert come from. `lock`: the one beside the configuration, when there is one.
+pub fn choose(definition: &Definition<'_>, lock: Option<&Lock>, lock_use: LockUse) -> LockChoice {
     let key = definition.expert.key.as_str();
     let needs_none = definition.servers().next().is_none();
     let Some(lock) = lock else {
-        return match how {
+        return match lock_use {
             LockUse::Auto => LockChoice::Discover { warning: None },
             LockUse::Locked | LockUse::Frozen => {
                 LockChoice::Refuse(ConfigError::LockMissing { expert: key.to_owned() })
             }
         };
     };
-    let state = match how {
+    let state = match lock_use {
         LockUse::Frozen => lock.experts.get(key).map_or(LockState::Missing, LockState::Fresh),
         LockUse::Auto | LockUse::Locked => lock.expert(definition),
     };
-    let why = match state {
+    let reason = match state {
         LockState::Fresh(entry) => match missing_skill(entry, definition) {
             None => return LockChoice::UseLocked(locked_tools(entry, definition)),
             Some(skill) => format!("it has no skill {skill}"),
         },
-        LockState::Stale { why } => why,
+        LockState::Stale { reason } => reason,
         LockState::Missing => "it has no entry".to_owned(),
     };
-    match how {
-        // Nothing needs to be started for it, so a stale entry costs nothing.
+    match lock_use {
+        // No server would be started for this expert, so a stale entry costs nothing and deserves no warning.
         LockUse::Auto if needs_none => LockChoice::Discover { warning: None },
         LockUse::Auto => LockChoice::Discover {
             warning: Some(format!(
-                "{} is stale for expert {key} ({why}): its skills are started instead; run `perstack install` to renew it",
+                "{} is stale for expert {key} ({reason}): its skills are started instead; run `perstack install` to renew it",
                 lock.path().display()
             )),
         },
         LockUse::Locked | LockUse::Frozen => {
             let (path, expert) = (lock.path().to_owned(), key.to_owned());
-            LockChoice::Refuse(ConfigError::LockStale { path, expert, why })
+            LockChoice::Refuse(ConfigError::LockStale { path, expert, reason })
         }
     }
 }
 
-/// A skill with a server that the entry does not know.
+/// A skill with a server that the entry lacks.
 fn missing_skill<'a>(entry: &LockedExpert, definition: &Definition<'a>) -> Option<&'a str> {
     let names = definition.servers().map(|spec| spec.common().name.as_str());
     names.into_iter().find(|name| !entry.skills.contains_key(*name))
@@ -116,7 +117,7 @@ fn locked_tools(entry: &LockedExpert, definition: &Definition<'_>) -> Vec<ToolSp
     tools
 }
 
-/// What changed in the configuration since the entry was made.
+/// The changes of the configuration since the entry was made.
 fn changes(entry: &LockedExpert, definition: &Definition<'_>) -> String {
     let changed = changed_parts(entry, &definition.entry(&DiscoveredTools::default()));
     if changed.is_empty() {
@@ -127,7 +128,7 @@ fn changes(entry: &LockedExpert, definition: &Definition<'_>) -> String {
     }
 }
 
-/// What two entries tell of different definitions.
+/// The parts of two entries that show a change of the definition.
 pub(super) fn changed_parts(old: &LockedExpert, new: &LockedExpert) -> Vec<String> {
     let plain = [
         ("name", old.name != new.name),
@@ -151,22 +152,22 @@ pub(super) fn changed_parts(old: &LockedExpert, new: &LockedExpert) -> Vec<Strin
     changed
 }
 
-/// What was changed in the entry by other hands, as far as it would be used.
+/// A change that was made to the entry by hand, in a part that would be used.
 fn damage(entry: &LockedExpert, definition: &Definition<'_>) -> Option<String> {
     for name in definition.servers().map(|spec| spec.common().name.as_str()) {
         if let Some(tool) = entry.tools_of(name).find(|tool| !tool.is_intact()) {
             return Some(format!("the definition of tool {} of skill {name} was changed by hand", tool.name));
         }
-        let told = entry.skills.get(name).and_then(|skill| skill.tools_digest.as_ref());
-        if told != Some(&entry.digest_of_tools(name)) {
+        let written = entry.skills.get(name).and_then(|skill| skill.tools_digest.as_ref());
+        if written != Some(&entry.digest_of_tools(name)) {
             return Some(format!("the tools of skill {name} are not those that were written: something is missing"));
         }
     }
     None
 }
 
-/// What differs between an entry without digests, made by the original, and the configuration, as far as it matters for
-/// what tools there are.
+/// The first difference between an entry of the original, which has no digests, and the configuration, as far as it
+/// decides which tools exist.
 fn visible_difference(entry: &LockedExpert, definition: &Definition<'_>) -> Option<String> {
     let skills = &definition.expert.skills;
     if let Some(gone) = entry.skills.keys().find(|name| !skills.contains_key(*name)) {

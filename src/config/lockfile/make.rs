@@ -1,4 +1,5 @@
-//! Entries made from experts and the tools that were found.
+//! Entries made from experts and their discovered tools. `install` calls it; starting the skills is left to the
+//! runtime.
 
 use std::path::Path;
 
@@ -11,22 +12,22 @@ use super::{Lock, VERSION};
 use crate::expert::{Expert, SkillSpec};
 use crate::tool::{ToolKind, ToolSpec};
 
-/// What an entry is made from: an expert as it is configured.
+/// An expert as it is configured: the input of an entry.
 #[derive(Debug, Clone, Copy)]
 pub struct Definition<'a> {
     pub expert: &'a Expert,
-    /// `perstackBaseSkillCommand`, which serves in the place of the built-in base skill.
+    /// `perstackBaseSkillCommand`, which replaces the built-in base skill.
     pub base_command: Option<&'a [String]>,
 }
 
-/// What was found when an expert's skills were opened.
+/// The tools found when an expert's skills were opened.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DiscoveredTools {
     /// Every tool that the expert would see.
     pub tools: Vec<ToolSpec>,
     /// By skill: the protocol version negotiated with its server.
     pub protocols: IndexMap<String, String>,
-    /// What the owner should know; no lock holds it.
+    /// Warnings to show; not part of the lock.
     pub warnings: Vec<String>,
 }
 
@@ -36,18 +37,19 @@ impl<'a> Definition<'a> {
         Self { expert, base_command }
     }
 
-    /// The digest of everything that is configured of the expert.
+    /// The digest of the expert's whole configuration.
     pub fn digest(&self) -> String {
-        // The shape has no map with other keys than strings, and no number that JSON does not know.
+        // Cannot fail: the type has string keys only, and no number that JSON lacks.
         let expert = serde_json::to_value(self.expert).unwrap_or(Value::Null);
-        // Of two tools with one name the skill that comes first has it, so the order matters.
+        // The canonical form sorts keys, but the order of skills matters: of two tools with one name the first skill's
+        // is offered.
         let skills: Vec<&String> = self.expert.skills.keys().collect();
         let has_base = self.expert.skills.values().any(SkillSpec::is_built_in_base);
         let base_command = self.base_command.filter(|_| has_base);
         digest(&json!({ "expert": expert, "skills": skills, "baseSkillCommand": base_command }))
     }
 
-    /// The skills that a server must be started or reached for: those that a lock can stand in for.
+    /// The skills that need a server to be started or reached: those that a lock can replace.
     pub fn servers(&self) -> impl Iterator<Item = &'a SkillSpec> {
         let is_replaced = self.base_command.is_some();
         self.expert.skills.values().filter(move |spec| match spec {
@@ -60,7 +62,7 @@ impl<'a> Definition<'a> {
     /// The expert's entry.
     pub(super) fn entry(&self, found: &DiscoveredTools) -> LockedExpert {
         let expert = self.expert;
-        // Other experts are declared anew in every run, and so are the loop's own tools where no skill brings them.
+        // Delegates are declared anew in every run, and so are the loop's own tools when no skill brings them.
         let is_kept =
             |tool: &&ToolSpec| tool.kind != ToolKind::Delegate && expert.skills.contains_key(&tool.skill_name);
         let mut entry = LockedExpert {

@@ -1,10 +1,11 @@
-//! `perstack.lock`: experts and the tool definitions of their skills, so that a run starts without starting a server.
+//! [`Lock`], `perstack.lock`: experts and the tool definitions of their skills, so that a run starts without starting a
+//! server. `install` writes it and every job reads it; starting skills is left to the runtime.
 //!
-//! The file is the original's TOML with fields of our own, which the original ignores: digests of what an entry was made
-//! from and of each definition, the negotiated protocol, a tool's kind and hints. Locks of the original are read too.
-//! Says what may be used; starting skills, and finding out what they offer, is the runtime's.
+//! The file is the original's TOML with fields of our own, which the original ignores: digests of what an entry was
+//! made from and of each definition, the negotiated protocol, a tool's kind and hints. Locks of the original are read
+//! too.
 //!
-//! A lock holds nothing that was not in the configuration or told by a server: no variable's value gets here.
+//! A lock holds nothing but what the configuration and the servers contain: no variable's value gets here.
 
 use std::path::{Path, PathBuf};
 
@@ -41,22 +42,22 @@ pub struct Lock {
     pub config_path: String,
     /// By key, in the order of the configuration.
     pub experts: IndexMap<String, LockedExpert>,
-    /// Where it was read from, or will be written to.
+    /// The file it was read from, or will be written to.
     #[serde(skip)]
     path: PathBuf,
 }
 
 impl Lock {
-    /// Where it was read from, or will be written to.
+    /// The file it was read from, or will be written to.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether both say the same, but for the time and the order in which servers list tools and schemas' keys.
-    pub fn says_the_same_as(&self, other: &Self) -> bool {
+    /// Returns whether both are equal, except for the time and the order in which servers list tools and schemas' keys.
+    pub fn is_equivalent_to(&self, other: &Self) -> bool {
         self.config_path == other.config_path
             && self.experts.len() == other.experts.len()
-            && self.experts.iter().zip(&other.experts).all(|((a, one), (b, two))| a == b && one.says_the_same_as(two))
+            && self.experts.iter().zip(&other.experts).all(|((a, one), (b, two))| a == b && one.is_equivalent_to(two))
     }
 }
 

@@ -1,4 +1,4 @@
-//! JSON Schemas in TOML, which knows no `null` and no whole number above 2⁶³−1.
+//! JSON Schemas in TOML, which has no `null` and no whole number above 2⁶³−1. The entries of a lock hold them.
 
 use serde_json::{Map, Number, Value};
 
@@ -7,14 +7,14 @@ use super::digest::{canonical, plain};
 /// A schema as the lock stores it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stored {
-    /// What TOML can hold of it.
+    /// The parts of the schema that TOML can hold.
     pub table: Map<String, Value>,
-    /// The whole of it as JSON text, where TOML cannot hold everything.
+    /// The whole schema as JSON text, when TOML cannot hold everything.
     pub exact: Option<String>,
 }
 
 impl Stored {
-    /// Splits a schema into what TOML can hold, and the text that says all when that is not everything.
+    /// Splits a schema into the parts that TOML can hold, and the whole text when those are not everything.
     pub fn new(schema: &Map<String, Value>) -> Self {
         let table = storable_map(schema);
         let whole = canonical(&Value::Object(schema.clone()));
@@ -27,7 +27,7 @@ fn storable_map(map: &Map<String, Value>) -> Map<String, Value> {
     map.iter().filter_map(|(key, value)| Some((key.clone(), storable(value)?))).collect()
 }
 
-/// The value without what TOML has no word for.
+/// The value without the parts that TOML cannot express.
 fn storable(value: &Value) -> Option<Value> {
     Some(match value {
         Value::Null => return None,
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_toml_cannot_say_is_kept_as_text() {
+    fn parts_that_toml_lacks_are_kept_as_text() {
         let schema = json!({"enum": [null, "a"], "default": null, "maximum": u64::MAX});
         let Stored { table, exact } = stored(&schema);
         assert_eq!(Value::Object(table), json!({"enum": ["a"], "maximum": 18_446_744_073_709_551_615.0}));

@@ -1,4 +1,4 @@
-//! What a lock looks like, what it survives, and when it is used.
+//! Tests of the lock's format, of damage to it, and of its use.
 
 mod changes;
 mod choice;
@@ -107,8 +107,8 @@ fn text(lock: &Lock) -> String {
 }
 
 fn stale(state: LockState<'_>) -> String {
-    let LockState::Stale { why } = state else { panic!("not stale: {state:?}") };
-    why
+    let LockState::Stale { reason } = state else { panic!("not stale: {state:?}") };
+    reason
 }
 
 fn edited(lock: &Lock, from: &str, to: &str) -> Lock {

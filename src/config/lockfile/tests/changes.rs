@@ -1,4 +1,4 @@
-//! How differences are told.
+//! Tests of the lines that show differences.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::originals::original;
 use super::*;
 
 #[test]
-fn drift_is_told_tool_by_tool() {
+fn drift_is_reported_tool_by_tool() {
     let project = project(TOML);
     let lock = lock(&project, 1);
     let entry = &lock.experts["librarian"];

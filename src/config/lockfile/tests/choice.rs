@@ -1,4 +1,4 @@
-//! When an entry is fresh, and what is done when it is not.
+//! Tests of freshness, and of the choice that follows from it.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn an_entry_is_fresh_until_its_expert_changes() {
 }
 
 #[test]
-fn a_checkout_with_other_line_ends_is_as_fresh() {
+fn a_checkout_with_other_line_ends_is_fresh() {
     let lock = lock(&project(TOML), 1);
     let crlf = project(&TOML.replace('\n', "\r\n"));
     assert_eq!(lock.expert(&librarian(&crlf)), LockState::Fresh(&lock.experts["librarian"]));
@@ -52,7 +52,7 @@ fn a_fresh_lock_gives_the_tools_of_servers() {
 }
 
 #[test]
-fn a_stale_lock_is_told_refused_or_used_as_it_is() {
+fn a_stale_lock_is_reported_refused_or_used_as_it_is() {
     let lock = lock(&project(TOML), 1);
     let after = project(&TOML.replace("index.db", "other.db").replace("omit =", "idempotent = [\"count\"]\npick ="));
     let definition = librarian(&after);
@@ -93,19 +93,19 @@ fn without_a_lock_or_an_entry_skills_are_started_unless_the_lock_must_serve() {
     for how in [LockUse::Locked, LockUse::Frozen] {
         assert_eq!(
             refusal(choose(&definition, None, how)),
-            "there is no perstack.lock to take the tools of expert librarian from: run `perstack install`"
+            "there is no perstack.lock with the tools of expert librarian: run `perstack install`"
         );
         assert!(refusal(choose(&definition, Some(&empty), how)).contains("it has no entry"));
     }
 }
 
 #[test]
-fn an_expert_without_servers_is_not_warned_of() {
+fn an_expert_without_servers_gets_no_warning() {
     let project = project(TOML);
     let scribe: &Expert = project.expert("scribe").unwrap();
     let empty = Lock::from_experts(Path::new("/x/perstack.toml"), 1, []);
     assert_eq!(warning(choose(&Definition::new(scribe, None), Some(&empty), LockUse::Auto)), None);
-    // A command in the place of the built-in base skill is a server like any other.
+    // A command that replaces the built-in base skill is a server like any other.
     let command = ["base".to_owned()];
     let definition = Definition::new(scribe, Some(&command));
     assert_eq!(definition.servers().collect::<Vec<_>>(), [&SkillSpec::base()]);

@@ -1,4 +1,4 @@
-//! Files that were changed, cut, or are no lock at all.
+//! Tests of files that were changed, cut, or are no lock at all.
 
 use std::fs;
 
@@ -32,7 +32,7 @@ fn a_truncated_lock_is_never_fresh() {
     let project = project(TOML);
     let lock = lock(&project, 1);
     let text = text(&lock);
-    // What follows is the interactive skill's, which a run takes from the configuration.
+    // The rest is the interactive skill's, which a run takes from the configuration.
     let last_of_servers = "additionalProperties = false";
     let end = text.find(last_of_servers).unwrap() + last_of_servers.len();
     for cut in (0..end).filter(|at| text.is_char_boundary(*at)) {
@@ -43,7 +43,7 @@ fn a_truncated_lock_is_never_fresh() {
 }
 
 #[test]
-fn what_is_no_lock_is_refused_with_its_place() {
+fn a_file_that_is_no_lock_is_refused_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(FILE_NAME);
     let error = |text: &str| {
@@ -53,11 +53,11 @@ fn what_is_no_lock_is_refused_with_its_place() {
     assert_eq!(
         error("version = \"1\"\ngeneratedAt = \n"),
         "L:2:15: not a usable lock: string values must be quoted, expected literal string; run `perstack install` to \
-         make it anew"
+         write it anew"
     );
     assert_eq!(
         error("version = \"1\"\nconfigPath = \"p\"\n[experts]\n"),
-        "L:1:1: not a usable lock: missing field `generatedAt`; run `perstack install` to make it anew"
+        "L:1:1: not a usable lock: missing field `generatedAt`; run `perstack install` to write it anew"
     );
     assert_eq!(
         error("version = \"2\"\nshape = \"other\"\n"),

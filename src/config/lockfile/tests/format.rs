@@ -1,4 +1,4 @@
-//! What is written, and what is read back of it.
+//! Tests of the written file and of reading it back.
 
 use std::fs;
 
@@ -165,7 +165,7 @@ fn the_digest_of_a_definition_stays_the_same_over_versions() {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn a_written_lock_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(FILE_NAME);
     assert_eq!(read(&path).unwrap(), None);
@@ -180,7 +180,7 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn a_file_that_says_the_same_is_left_alone_with_its_time() {
+fn an_equivalent_file_is_left_alone_with_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(FILE_NAME);
     let project = project(TOML);
@@ -224,7 +224,7 @@ proptest! {
         let lock = Lock::from_experts(Path::new("perstack.toml"), 1, [(librarian(&project), &found)]);
         let text = text(&lock);
         let back = file::parse(&text, Path::new("perstack.lock")).unwrap();
-        prop_assert!(back.says_the_same_as(&lock));
+        prop_assert!(back.is_equivalent_to(&lock));
         prop_assert_eq!(&text, &self::text(&back));
         prop_assert!(matches!(back.expert(&librarian(&project)), LockState::Fresh(_)));
         let LockChoice::UseLocked(tools) = choose(&librarian(&project), Some(&back), LockUse::Locked) else {

@@ -1,4 +1,4 @@
-//! Locks that the original wrote.
+//! Tests of locks that the original wrote.
 
 use super::*;
 
