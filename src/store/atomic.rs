@@ -1,8 +1,10 @@
-//! Every write to the storage folder goes through here: files that appear whole or not at all, folders, appended lines.
-//! The system calls themselves are [`door`]'s.
+//! Durable writes: files that appear whole or not at all, folders, appended lines. Everything in `store/` that writes
+//! calls it; the system calls themselves are left to [`door`].
 //!
-//! A file is created under a temporary name in its own folder, written, synced, renamed, and its folder synced. What a
-//! crash leaves behind is named `.{file}.{n}.tmp`, which no reader takes for anything.
+//! A file is created under a temporary name in its own folder, written, synced, renamed, and its folder synced. The
+//! order matters: a rename before the sync could leave, after a power cut, the new name on an empty file in place of
+//! the good old one, and without the folder's sync the rename itself may be lost. A crash in between leaves
+//! `.{file}.{n}.tmp`, which readers ignore.
 //!
 //! Files get the process's usual permissions (0644 and 0755 less the umask): nothing stored here is a secret.
 
@@ -14,7 +16,7 @@ use serde::Serialize;
 
 use super::{StoreError, door};
 
-/// Most temporary names tried for one file: as many leftovers of crashes can lie about before one is in the way.
+/// Most temporary names tried for one file, so that leftovers of crashes are not in the way.
 const MAX_TEMPORARY: u32 = 1000;
 
 /// Largest JSON file that is read, in bytes. (A conversation that fills the largest context windows, with every image
@@ -36,7 +38,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         .and_then(|()| sync(&file, &temporary))
         .and_then(|()| door::rename(&temporary, path).map_err(StoreError::io("rename a temporary file to", path)));
     if let Err(error) = written {
-        // Only tidiness: readers ignore the leftover.
+        // Best effort: readers ignore the leftover.
         let _ = door::remove(&temporary);
         return Err(error);
     }
@@ -57,7 +59,7 @@ fn create_temporary(path: &Path) -> Result<(File, PathBuf), StoreError> {
     Err(StoreError::io("create a temporary file for", path)(taken))
 }
 
-/// Writes all of `bytes` to `file` where it stands.
+/// Writes all of `bytes` to `file` at its position.
 pub fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     door::write(file, path, bytes).map_err(StoreError::io("write to", path))
 }
@@ -67,8 +69,8 @@ pub fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
     door::sync(file, path).map_err(StoreError::io("sync", path))
 }
 
-/// Checks that `path` still leads to `file`: what is written to a file that was moved, replaced or removed is not found
-/// again, however durable it is.
+/// Checks that `path` still leads to `file`: data in a file that was moved, replaced or removed is not found again,
+/// however durable it is.
 #[cfg(unix)]
 pub fn check_place(file: &File, path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::MetadataExt;
@@ -101,23 +103,23 @@ pub fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     door::sync_folder(folder).map_err(StoreError::io("sync", folder))
 }
 
-/// Makes `folder` and those above it that are missing. Not durable until the folders above are synced.
+/// Creates `folder` and those above it that are missing. Not durable until the folders above are synced.
 pub fn create_folder(folder: &Path) -> Result<(), StoreError> {
-    // From the top down, one by one: each is a change of its own to the disk.
+    // One by one, from the top down: each is an operation of its own, at which a test may make the process fail.
     let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !is_there(folder)).collect();
     missing.into_iter().rev().try_for_each(|folder| match door::create_folder(folder) {
-        // Somebody else was faster.
+        // Another process was faster.
         Err(_) if folder.is_dir() => Ok(()),
         made => made.map_err(StoreError::io("create", folder)),
     })
 }
 
-/// The current folder, which the empty path stands for, is.
+/// Returns whether `folder` exists. The empty path is the current folder.
 fn is_there(folder: &Path) -> bool {
     folder.as_os_str().is_empty() || folder.is_dir()
 }
 
-/// Removes `folder` with all that is in it; one that does not exist is fine.
+/// Removes `folder` with its contents; does nothing when it does not exist.
 pub fn remove_folder(folder: &Path) -> Result<(), StoreError> {
     match door::remove_folder(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", folder)(error)),
@@ -127,7 +129,7 @@ pub fn remove_folder(folder: &Path) -> Result<(), StoreError> {
 
 /// Opens a file to read it. Devices and pipes, which could block for ever, are refused.
 pub fn open(path: &Path) -> Result<File, StoreError> {
-    // Looked at before it is opened: opening a pipe without a writer already blocks.
+    // Checked before opening: opening a pipe without a writer blocks.
     let metadata = fs::metadata(path).map_err(StoreError::io("read", path))?;
     if !metadata.is_file() {
         return Err(StoreError::damaged(path, None, "it is not a file"));
@@ -135,7 +137,7 @@ pub fn open(path: &Path) -> Result<File, StoreError> {
     File::open(path).map_err(StoreError::io("read", path))
 }
 
-/// The whole of a file of at most 512 MiB.
+/// Reads a whole file of at most 512 MiB.
 pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;

@@ -1,11 +1,11 @@
-//! What can go wrong with stored state, and what to do then.
+//! [`StoreError`]: the faults of stored state, each with a way on.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::id::{JobId, RunId};
 
-/// Why state could not be stored, read or found.
+/// The reason why state could not be stored, read or found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -20,7 +20,7 @@ pub enum StoreError {
         "{} has format version {version}, this perstack reads up to {supported}: use a newer perstack", path.display()
     )]
     Newer { path: PathBuf, version: u64, supported: u32 },
-    /// A file is not what it should be.
+    /// A file has other contents than it should have.
     #[error(
         "{}{} is damaged: {what}{}", path.display(), at_line(*line), newest.as_deref().map(continue_from).unwrap_or_default()
     )]
@@ -32,11 +32,11 @@ pub enum StoreError {
         /// The newest checkpoint of the same job that can be read.
         newest: Option<PathBuf>,
     },
-    /// A log holds a kind of fact that this version does not know: a later one wrote it. What follows from it is unknown
-    /// here, so nothing may be done that builds on it.
+    /// A log holds a kind of fact that this version does not know: a later one wrote it. Its consequences are unknown
+    /// here, so the Run must not go on from it.
     #[error(
-        "{}, line {line}, holds a fact {kind:?} that this perstack does not know: a newer one wrote it; go on with that \
-         one", path.display()
+        "{}, line {line}, holds a fact {kind:?} that this perstack does not know: a newer one wrote it; continue with \
+         that one", path.display()
     )]
     UnknownFact {
         path: PathBuf,
@@ -57,7 +57,7 @@ pub enum StoreError {
     /// A Run of that id has been started before.
     #[error("run {run} exists already in job {job}: open it instead")]
     RunExists { job: JobId, run: RunId },
-    /// There is nothing of that name.
+    /// Nothing has the given name.
     #[error("{what}{}", suggestion.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     NotFound { what: String, suggestion: Option<String> },
     /// A prefix fits several checkpoints.
@@ -71,23 +71,23 @@ pub enum StoreError {
         prefix: String,
         candidates: Vec<String>,
     },
-    /// A file that is being written to is not where it was.
+    /// A file that is being written was moved.
     #[error(
         "{} was moved, replaced or removed while the job was writing to it: put it back, then resume", path.display()
     )]
     Displaced { path: PathBuf },
     /// An earlier write to the log failed, so nothing may be written behind the hole.
-    #[error("{} takes no more facts after a failed write: resume the job to go on from what was stored", path.display())]
+    #[error("{} takes no more facts after a failed write: resume the job to continue from the stored state", path.display())]
     Poisoned { path: PathBuf },
 }
 
 impl StoreError {
-    /// Another process holds the job.
+    /// Returns whether another process holds the job.
     pub fn is_locked(&self) -> bool {
         matches!(self, Self::Locked { .. })
     }
 
-    /// What was asked for does not exist.
+    /// Returns whether the requested file or id does not exist.
     pub fn is_not_found(&self) -> bool {
         match self {
             Self::NotFound { .. } => true,
@@ -96,12 +96,12 @@ impl StoreError {
         }
     }
 
-    /// The name that was given fits several things.
+    /// Returns whether the given name fits several jobs, Runs or checkpoints.
     pub fn is_ambiguous(&self) -> bool {
         matches!(self, Self::Ambiguous { .. } | Self::AmbiguousName { .. })
     }
 
-    /// A file was read, but holds something else than it should.
+    /// Returns whether a file was read and has other contents than it should have.
     pub fn is_damaged(&self) -> bool {
         matches!(self, Self::Damaged { .. })
     }

@@ -1,4 +1,5 @@
-//! Finding what a user names: a file, a checkpoint, a Run, a job, or `latest`.
+//! [`Store::find`]: resolves a user's name for a file, a checkpoint, a Run, a job, or `latest`. `resume` and `log` call
+//! it; reading the files is left to `list` and `snapshot`.
 
 use std::fs;
 use std::io;
@@ -18,26 +19,26 @@ const MAX_CANDIDATES: usize = 8;
 /// Most edits between a name that was given and one that is offered instead.
 const MAX_EDITS: usize = 2;
 
-/// What a name stands for.
+/// The result of resolving a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// A checkpoint file outside of the storage; only a self-contained one resumes.
+    /// A checkpoint file outside the storage; only a self-contained one can be resumed.
     File(PathBuf),
-    /// A stored checkpoint that was asked for itself: what came after it in its Run is not wanted.
+    /// A stored checkpoint that was named itself, so later steps of its Run are not wanted.
     Checkpoint(CheckpointEntry),
-    /// A Run that was asked for as such, or by its job, or as the latest: its log tells how far it came, which is at
-    /// least as far as its newest checkpoint. There is none when it was killed in its first step.
+    /// A Run that was named itself, or by its job, or as the latest. Its log reaches at least as far as its newest
+    /// checkpoint, which is absent when the Run was killed in its first step.
     Run { job: JobId, run: RunId, checkpoint: Option<CheckpointEntry> },
 }
 
 impl Store {
-    /// Finds what a user typed: a file's path (whatever has a separator, ends in `.json` or is a file), `latest`, the
-    /// id of a checkpoint, job or Run, or at least four characters that one checkpoint's id begins with.
+    /// Resolves a user's input: a file's path (anything that has a separator, ends in `.json` or is a file), `latest`,
+    /// the id of a checkpoint, job or Run, or at least four characters that one checkpoint's id begins with.
     ///
-    /// A job stands for its newest Run that is not a delegate's; `latest` for the job with the newest Run.
+    /// A job means its newest Run that is not a delegate's; `latest` means the job with the newest Run.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] with what to try instead, [`StoreError::Ambiguous`] with the candidates, or the
+    /// [`StoreError::NotFound`] with a suggestion, [`StoreError::Ambiguous`] with the candidates, or the
     /// system's error.
     pub fn find(&self, target: &str) -> Result<Found, StoreError> {
         if target == "latest" {
@@ -72,12 +73,12 @@ impl Store {
         Some(self.layout.checkpoint(job, &head.run_id, head.step_number, &head.id)).filter(|path| path.is_file())
     }
 
-    /// Where a job goes on: its newest Run that is not a delegate's.
+    /// The point where a job continues: its newest Run that is not a delegate's.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] or the system's error.
     pub fn find_job(&self, job: &JobId) -> Result<Found, StoreError> {
-        self.newest(job)?.ok_or_else(|| self.not_found(format!("job {job} holds nothing to go on with")))
+        self.newest(job)?.ok_or_else(|| self.not_found(format!("job {job} holds nothing to continue from")))
     }
 
     fn find_latest(&self) -> Result<Found, StoreError> {
@@ -90,13 +91,13 @@ impl Store {
         Err(StoreError::NotFound { what, suggestion: Some("start one, or name a checkpoint file".to_owned()) })
     }
 
-    /// All jobs, that which was worked on last first.
+    /// All jobs, the one that was worked on last first.
     ///
     /// # Errors
     /// The system's error.
     pub fn jobs_by_work(&self) -> Result<Vec<JobId>, StoreError> {
         let mut jobs: Vec<(u64, JobId)> = Vec::new();
-        // By its Runs: a `job.json` that cannot be read must not make an older job the latest.
+        // By the start of its Runs: a damaged `job.json` must not make an older job the latest.
         for job in self.job_ids()? {
             let run = self.runs(&job)?.last().map_or(0, |run| run.started_at);
             let began = self.job(&job).map_or(0, |job| job.started_at);
@@ -106,10 +107,10 @@ impl Store {
         Ok(jobs.into_iter().rev().map(|(_, job)| job).collect())
     }
 
-    /// The job that a user typed: its id, or the beginning of it that no other job's has.
+    /// The job of a user's input: its id, or a prefix of it that no other job's id has.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] with what to try instead, [`StoreError::AmbiguousName`], or the system's error.
+    /// [`StoreError::NotFound`] with a suggestion, [`StoreError::AmbiguousName`], or the system's error.
     pub fn find_job_id(&self, text: &str) -> Result<JobId, StoreError> {
         let ids = self.job_ids()?;
         if let Some(id) = beginning_with(text, "jobs", ids.iter().map(|id| (id, id.as_str())))? {
@@ -201,7 +202,7 @@ impl Store {
         })
     }
 
-    /// Whether `id` names another job than `job`, or a Run or a checkpoint of another.
+    /// Returns whether `id` names another job than `job`, or a Run or a checkpoint of another.
     ///
     /// # Errors
     /// The system's error when a folder cannot be read.
@@ -243,14 +244,14 @@ impl Store {
         Ok(names)
     }
 
-    /// A "not found" that points at the newest job there is.
+    /// A [`StoreError::NotFound`] that suggests the newest job.
     pub(super) fn not_found(&self, what: String) -> StoreError {
         let newest = self.jobs().ok().and_then(|jobs| jobs.into_iter().next());
         let suggestion = newest.map(|job| format!("the newest job is {}", job.id));
         StoreError::NotFound { what, suggestion }
     }
 
-    /// The newest checkpoint that can be read, of the job whose checkpoint `path` is.
+    /// The newest readable checkpoint of the job that the checkpoint at `path` belongs to.
     pub(super) fn newest_good_beside(&self, path: &Path) -> Option<PathBuf> {
         let root = fs::canonicalize(self.layout.root()).ok()?;
         let place = Layout::new(&root).checkpoint_place(&fs::canonicalize(path).ok()?)?;
@@ -259,33 +260,33 @@ impl Store {
     }
 }
 
-/// The one thing whose name `text` is, or begins; `None` when there is none.
+/// The one item whose name equals or begins with `text`; `None` when there is none.
 ///
 /// # Errors
-/// [`StoreError::AmbiguousName`] when it begins several; `what` is their kind, in the plural.
+/// [`StoreError::AmbiguousName`] when several begin with it; `kind` is their kind, in the plural.
 pub fn beginning_with<'a, T>(
     text: &str,
-    what: &'static str,
+    kind: &'static str,
     all: impl Iterator<Item = (T, &'a str)>,
 ) -> Result<Option<T>, StoreError> {
     let mut found: Vec<(T, &str)> = Vec::new();
-    for (thing, name) in all {
+    for (item, name) in all {
         if name == text {
-            return Ok(Some(thing));
+            return Ok(Some(item));
         }
         if !text.is_empty() && name.starts_with(text) {
-            found.push((thing, name));
+            found.push((item, name));
         }
     }
     if found.len() < 2 {
-        return Ok(found.pop().map(|(thing, _)| thing));
+        return Ok(found.pop().map(|(item, _)| item));
     }
     let more = found.len().saturating_sub(MAX_CANDIDATES);
     let mut candidates: Vec<String> = found.iter().take(MAX_CANDIDATES).map(|(_, name)| (*name).to_owned()).collect();
     if more > 0 {
         candidates.push(format!("and {more} more"));
     }
-    Err(StoreError::AmbiguousName { what, prefix: text.to_owned(), candidates })
+    Err(StoreError::AmbiguousName { what: kind, prefix: text.to_owned(), candidates })
 }
 
 /// All names in a storage.
@@ -296,7 +297,7 @@ struct Names {
     checkpoints: Vec<Named>,
 }
 
-/// A checkpoint file; without an entry when it is one of the original's, which tell their step only when read.
+/// A checkpoint file; without an entry when it is one of the original's, whose names do not contain the step.
 struct Named {
     job: JobId,
     id: CheckpointId,
@@ -311,7 +312,7 @@ impl Named {
 }
 
 impl Names {
-    /// The name that `text` is most likely a slip for.
+    /// The name that is most likely meant by a mistyped `text`.
     fn nearest(&self, text: &str) -> Option<&str> {
         let jobs = self.jobs.iter().map(JobId::as_str);
         let runs = self.runs.iter().map(|(_, run)| run.as_str());

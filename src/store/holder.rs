@@ -1,7 +1,7 @@
-//! Who works on a job, found out without touching the job's lock.
+//! [`Holder`]: the process that works on a job, found without touching the job's lock. `log` and `resume` show it.
 //!
-//! Trying the lock, even shared and for an instant, could turn away a process that comes to take it. So the kernel's
-//! own list is read where there is one (Linux), and elsewhere the process that the lock file names is looked for.
+//! Trying the lock, even shared and for an instant, could turn away a process that is about to take it. So the kernel's
+//! own list of locks is read where there is one (Linux); elsewhere the process named in the lock file is looked up.
 
 use std::fs;
 use std::path::Path;
@@ -17,17 +17,17 @@ pub struct Holder {
 }
 
 impl Store {
-    /// The process that works on a job now; `None` when nobody does. Takes no lock and does not wait.
+    /// The process that works on a job now; `None` when none does. Takes no lock and does not wait.
     ///
-    /// Where the system does not list its locks, a process that has died and whose id another has by now is taken for
-    /// the one that works on the job.
+    /// Where the system does not list its locks, a dead process whose id was given to another one counts as working on
+    /// the job.
     pub fn holder(&self, job: &JobId) -> Option<Holder> {
         let path = self.layout.lock(job);
         let text = match atomic::read(&path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => return unreadable(error.is_not_found()),
         };
-        // Whoever lets go of the lock empties the file; one that was killed leaves its id.
+        // A process that releases the lock empties the file; one that was killed leaves its id.
         let pid: u32 = text.trim().parse().ok()?;
         is_held(&path, pid).then_some(Holder { pid: Some(pid) })
     }
@@ -56,17 +56,17 @@ fn is_held(path: &Path, pid: u32) -> bool {
 
 #[cfg(not(unix))]
 fn is_held(_path: &Path, _pid: u32) -> bool {
-    // It could be read, so nobody has it locked.
+    // The file could be read, so no process holds its lock.
     false
 }
 
-/// Whether a line of `/proc/locks` is an exclusive lock that the process holds on the file:
+/// Returns whether a line of `/proc/locks` is an exclusive lock that the process holds on the file:
 /// `1: FLOCK  ADVISORY  WRITE 5269 fe:00:6242852 0 EOF`. The device is not compared: it is not that of `stat` on every
 /// file system.
 #[cfg(unix)]
 fn is_lock(line: &str, pid: u32, inode: u64) -> bool {
     let mut fields = line.split_whitespace().skip(1);
-    // One that waits has an arrow in its second field.
+    // A lock that is waited for has an arrow in its second field.
     fields.next() == Some("FLOCK")
         && fields.nth(1) == Some("WRITE")
         && fields.next() == Some(pid.to_string().as_str())
@@ -77,7 +77,7 @@ fn is_lock(line: &str, pid: u32, inode: u64) -> bool {
 fn is_alive(pid: u32) -> bool {
     use rustix::process::{Pid, test_kill_process};
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    // A process of somebody else is alive, too.
+    // A process of another user is alive, too.
     pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
 }
 
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_process_holds_nothing() {
+    fn a_dead_process_holds_no_lock() {
         let world = World::new();
         drop(world.store.create_job(&super::super::tests::job("j1", 1)).unwrap());
         let id = "j1".parse().unwrap();

@@ -1,4 +1,5 @@
-//! Writing: a job that this process holds, and the Runs in it.
+//! [`JobStore`] and [`RunStore`]: writing of a job that this process holds, and of its Runs. The runtime decides when a
+//! fact or checkpoint is written; the durable write of one file is left to `atomic` and `log`.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek};
@@ -13,8 +14,8 @@ use crate::job::Job;
 use crate::message::Message;
 use crate::setting::RunSetting;
 
-/// A job that this process, and no other, writes to. The lock is released when it and all its [`RunStore`]s are
-/// dropped, and by the kernel when the process dies.
+/// A job that this process alone writes to. The lock is released when it and all its [`RunStore`]s are dropped, and by
+/// the kernel when the process dies.
 pub struct JobStore {
     layout: Layout,
     id: JobId,
@@ -42,7 +43,7 @@ impl JobStore {
         Ok(Self { lock: Lock::take(&layout, job)?, layout, id: job.clone() })
     }
 
-    /// Whether there is something to go on with: more than a start that was interrupted before its first fact.
+    /// Returns whether the job holds more than a start that was interrupted before its first fact.
     fn has_begun(&self) -> Result<bool, StoreError> {
         let store = self.storage();
         if !store.original_checkpoints(&self.id)?.is_empty() {
@@ -53,10 +54,10 @@ impl JobStore {
             match first {
                 Ok(None) => {}
                 Err(error) if error.is_not_found() => {}
-                // A log that cannot be read is somebody's work too.
+                // A log that cannot be read may hold work and must not be overwritten.
                 Ok(Some(_)) | Err(_) => return Ok(true),
             }
-            // A Run that was taken in from elsewhere has a checkpoint and no fact.
+            // A Run that was imported has a checkpoint and no fact.
             if !store.run_checkpoints(&self.id, &run)?.is_empty() {
                 return Ok(true);
             }
@@ -74,8 +75,8 @@ impl JobStore {
         Store { layout: self.layout.clone() }
     }
 
-    /// Replaces `job.json`. On return its contents are durable; the name of a new job's folder is with the first
-    /// [`RunStore::sync`].
+    /// Replaces `job.json`. On return its contents are durable; the name of a new job's folder becomes durable with the
+    /// first [`RunStore::sync`].
     ///
     /// # Errors
     /// The system's error.
@@ -83,8 +84,8 @@ impl JobStore {
         atomic::write_json(&self.layout.job_file(&self.id), job)
     }
 
-    /// Begins a Run: its folder, `run-setting.json` and an empty log. What an earlier attempt left that came to no fact
-    /// is taken over. Durable with the first [`RunStore::sync`].
+    /// Starts a Run: its folder, `run-setting.json` and an empty log. Leftovers of an earlier attempt that recorded no
+    /// fact are reused. Durable with the first [`RunStore::sync`].
     ///
     /// # Errors
     /// [`StoreError::RunExists`] when the Run's log holds a fact, or the system's error.
@@ -100,7 +101,7 @@ impl JobStore {
         Ok(store)
     }
 
-    /// Opens a Run to go on with it; a torn last line of its log is cut off.
+    /// Opens a Run to continue it; a torn last line of its log is cut off.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
@@ -125,7 +126,7 @@ impl JobStore {
     }
 }
 
-/// A Run that is being written. All calls block until the disk has done its part.
+/// A Run that is being written. All calls block until the disk is done.
 pub struct RunStore {
     layout: Layout,
     job: JobId,
@@ -142,22 +143,23 @@ impl RunStore {
         &self.run
     }
 
-    /// Appends a fact to the log: it outlives this process from here on, and a power cut after [`RunStore::sync`].
+    /// Appends a fact to the log: it survives this process from here on, and a power cut after [`RunStore::sync`].
     ///
     /// # Errors
-    /// The system's error; after one, nothing more is taken.
+    /// The system's error; after one, further facts are refused.
     pub fn append(&mut self, fact: &Fact) -> Result<(), StoreError> {
         self.log.append(fact)
     }
 
-    /// Waits until all that was appended is durable, and the Run's folder with it.
+    /// Waits until all appended facts are durable, and the Run's folder with them.
     ///
     /// # Errors
-    /// The system's error; after one of the log, nothing more is taken.
+    /// The system's error; after one of the log, further facts are refused.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.log.sync()?;
         if !self.folders_synced {
-            // Any of them may be new, and a name is durable only when all names above it are.
+            // Any of these folders may be new, and a name is durable only when all names above it are. Once is enough:
+            // a Run's folder is not renamed, and files within it sync the folder themselves.
             let run = self.layout.run(&self.job, &self.run);
             for folder in run.ancestors().take_while(|folder| folder.starts_with(self.layout.root())) {
                 atomic::sync_folder(folder)?;
@@ -172,8 +174,8 @@ impl RunStore {
         self.log.position()
     }
 
-    /// Writes the checkpoint of a Run that goes on: it refers to the log as it is now. Syncs the log first, so that no
-    /// checkpoint is ahead of its facts.
+    /// Writes the checkpoint of a Run that goes on, which refers to the log as it is now. Syncs the log first: after a
+    /// power cut a checkpoint must not refer to facts that were lost.
     ///
     /// # Errors
     /// The system's error.
@@ -184,7 +186,7 @@ impl RunStore {
         Ok(entry)
     }
 
-    /// Writes the checkpoint that the Run stops with: messages and setting included, so that the file can be taken
+    /// Writes the checkpoint that the Run stops with: messages and setting included, so that the file can be moved
     /// elsewhere. Syncs the log first.
     ///
     /// # Errors
@@ -219,7 +221,7 @@ impl RunStore {
         LogReader::open(&self.layout.log(&self.job, &self.run))?.read_all()
     }
 
-    /// What the Run was started with.
+    /// The setting that the Run was started with.
     ///
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
@@ -236,14 +238,14 @@ impl RunStore {
     }
 }
 
-/// Makes the storage folder if it is missing, and its name durable.
+/// Creates the storage folder if it is missing, and makes its name durable.
 fn create_storage(root: &Path) -> Result<(), StoreError> {
     let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
     atomic::create_folder(root)?;
     if missing.is_empty() {
-        // A process that died may have made it and come no further.
+        // A process that died may have created it without syncing its name.
         return root.parent().map_or(Ok(()), |parent| match atomic::sync_folder(parent) {
-            // Who may not look into a folder has made nothing there.
+            // This process could not have created the folder in a parent that it may not read.
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             synced => synced,
         });
@@ -251,8 +253,8 @@ fn create_storage(root: &Path) -> Result<(), StoreError> {
     missing.iter().filter_map(|folder| folder.parent()).try_for_each(atomic::sync_folder)
 }
 
-/// The kernel's exclusive lock on a job's `lock` file, which holds the owner's process id for people and for messages.
-/// The file stays when the lock goes: removing it would let two processes lock two files of one name.
+/// The kernel's exclusive lock on a job's `lock` file, which holds the owner's process id for people and messages. The
+/// file stays when the lock is released: removing it would let two processes lock two files of one name.
 struct Lock {
     file: File,
     path: PathBuf,
@@ -260,10 +262,10 @@ struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Nobody's process id is left behind: two replays leave the same bytes. What stays is read only while locked.
+        // No process id is left behind, so that two replays leave the same bytes.
         let _ = door::truncate(&self.file, &self.path, 0);
-        // Closing alone would leave the lock to a child that was forked meanwhile and has not come to its exec yet.
-        // When it fails, closing the last copy still releases it.
+        // Unlocked explicitly: a child between fork and exec has a copy of the descriptor, so closing ours alone would
+        // keep the lock. When this fails, closing the last copy still releases it.
         let _ = self.file.unlock();
     }
 }

@@ -1,4 +1,5 @@
-//! Names of files and folders, both ways: from typed ids to paths, and from names found on disk to ids.
+//! [`Layout`]: the names of files and folders, from typed ids to paths and from names on disk back to ids. Everything
+//! that reads or writes the storage asks it for paths.
 //!
 //! Only validated ids become part of a path, so no path made here leaves the storage folder.
 
@@ -7,19 +8,19 @@ use std::path::{Path, PathBuf};
 use crate::count;
 use crate::id::{CheckpointId, JobId, RunId};
 
-/// Where everything is, below one storage folder.
+/// The paths below one storage folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     root: PathBuf,
 }
 
-/// Which checkpoint a path names.
+/// The checkpoint that a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointPlace {
     pub job: JobId,
-    /// `None` in the original's layout, whose file names do not tell.
+    /// `None` in the original's layout, whose paths do not contain it.
     pub run: Option<RunId>,
-    /// `None` in the original's layout, whose file names do not tell.
+    /// `None` in the original's layout, whose paths do not contain it.
     pub step: Option<u64>,
     pub id: CheckpointId,
 }
@@ -80,7 +81,7 @@ impl Layout {
         self.run(job, run).join(format!("checkpoint-{step}-{id}.json"))
     }
 
-    /// `jobs/{job}/runs/{run}/outputs/`, with what was too long for the model.
+    /// `jobs/{job}/runs/{run}/outputs/`, with the outputs that were too long for the model.
     pub fn outputs(&self, job: &JobId, run: &RunId) -> PathBuf {
         self.run(job, run).join("outputs")
     }
@@ -90,8 +91,8 @@ impl Layout {
         self.job(job).join("checkpoints")
     }
 
-    /// Which checkpoint the file at `path` is, if it lies where this storage keeps checkpoints. Looks at names only:
-    /// both paths have to be spelled alike (both canonical, say).
+    /// The checkpoint that the file at `path` is, if it lies where this storage keeps checkpoints. Compares names only,
+    /// so both paths must be spelled alike (both canonical, for example).
     pub fn checkpoint_place(&self, path: &Path) -> Option<CheckpointPlace> {
         let below = path.strip_prefix(self.jobs()).ok()?;
         let names: Vec<&str> = below.iter().map(|name| name.to_str()).collect::<Option<_>>()?;
@@ -115,7 +116,7 @@ impl Layout {
 pub fn parse_checkpoint_name(file: &str) -> Option<(u64, CheckpointId)> {
     let (step, id) = file.strip_prefix("checkpoint-")?.strip_suffix(".json")?.split_once('-')?;
     let number: u64 = step.parse().ok()?;
-    // `+1` and `01` parse too, but no file is ever named so.
+    // `+1` and `01` parse too, but are not names that this program writes.
     if number > count::MAX || number.to_string() != step {
         return None;
     }

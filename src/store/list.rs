@@ -1,5 +1,6 @@
-//! What is there: jobs, Runs and checkpoints, read without a lock. Listing is tolerant: what cannot be read is passed
-//! over, and a job without a good `job.json` is described from its Runs and checkpoints.
+//! Listing of jobs, Runs and checkpoints, without a lock. `log`, `find` and the runtime's history call it. It is
+//! tolerant: unreadable entries are skipped, and a job without a good `job.json` is described from its Runs and
+//! checkpoints.
 
 use std::collections::HashSet;
 use std::fs;
@@ -35,7 +36,7 @@ pub struct CheckpointEntry {
 pub struct RunEntry {
     pub job: JobId,
     pub id: RunId,
-    /// Milliseconds since the epoch; 0 when nothing tells.
+    /// Milliseconds since the epoch; 0 when unknown.
     pub started_at: u64,
     /// `None` when `run-setting.json` is missing or cannot be read.
     pub setting: Option<RunSetting>,
@@ -52,10 +53,10 @@ impl Store {
         Ok(jobs)
     }
 
-    /// One job: its `job.json`, or, without a good one, what its Runs and checkpoints tell.
+    /// One job: its `job.json`, or, without a good one, a description from its Runs and checkpoints.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Newer`]; what is wrong with `job.json` when nothing else is there.
+    /// [`StoreError::NotFound`]; [`StoreError::Newer`]; the fault of `job.json` when the job holds nothing else.
     pub fn job(&self, id: &JobId) -> Result<Job, StoreError> {
         self.read_job(id)?
             .ok_or_else(|| self.not_found(format!("there is no job {id} in {}", self.layout.root().display())))
@@ -116,8 +117,8 @@ impl Store {
         Ok(entries)
     }
 
-    /// Whether a Run answers a delegating expert's call, by the first fact of its log or of the Run it continues. No by
-    /// default: a Run that cannot be read is not hidden from its user.
+    /// Returns whether a Run answers a delegating expert's call, by the first fact of its log or of the Run it
+    /// continues. `false` for a Run that cannot be read, so that it is not hidden from its user.
     pub(super) fn is_delegated(&self, job: &JobId, run: &RunId) -> bool {
         let mut run = run.clone();
         let mut seen = HashSet::new();
@@ -134,7 +135,7 @@ impl Store {
         false
     }
 
-    /// Whether a Run came to a fact. One whose log cannot be read did: somebody's work is in it.
+    /// Returns whether a Run recorded a fact. `true` for a log that cannot be read, as it may hold work.
     pub(super) fn has_facts(&self, job: &JobId, run: &RunId) -> bool {
         match LogReader::open(&self.layout.log(job, run)).and_then(|mut log| log.next_entry()) {
             Ok(first) => first.is_some(),
@@ -265,7 +266,7 @@ pub(super) fn original_entry(job: &JobId, head: &CheckpointHead, path: PathBuf) 
     }
 }
 
-/// Milliseconds since the epoch at which a file was last written; 0 when the system does not tell.
+/// The time of a file's last write in milliseconds since the epoch; 0 when the system does not provide it.
 fn modified_at(path: &Path) -> u64 {
     fs::metadata(path)
         .and_then(|metadata| metadata.modified())
@@ -275,7 +276,8 @@ fn modified_at(path: &Path) -> u64 {
         .unwrap_or(0)
 }
 
-/// The names in `folder`, sorted; none when it does not exist. Names that are not Unicode are nobody's ids.
+/// The names in `folder`, sorted; none when it does not exist. Names that are not Unicode cannot be ids and are
+/// skipped.
 pub(super) fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -1,7 +1,9 @@
-//! `log.jsonl`: a header line, then one [`Fact`] a line, appended and never changed.
+//! [`LogWriter`] and [`LogReader`] of `log.jsonl`: a header line, then one [`Fact`] a line, appended and never changed.
+//! `job` writes and the runtime's history reads; the meaning of facts is left to the machine.
 //!
-//! A line that a crash cut short at the very end was never acknowledged: readers pass over it, and the next writer cuts
-//! it off before it appends. Damage anywhere else is an error that names the line.
+//! A torn last line is no damage: its write was never acknowledged, so nothing that follows from it has left the
+//! process. Readers skip it, and the next writer cuts it off before it appends, as a fact behind half a line could not
+//! be read. Damage anywhere else is an error that names the line.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -52,7 +54,7 @@ impl Tally {
 
     fn position(&self) -> LogPosition {
         let sha256 = self.digest.clone().finalize().iter().fold(String::new(), |mut hex, byte| {
-            // Writing to a string cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(hex, "{byte:02x}");
             hex
         });
@@ -60,19 +62,19 @@ impl Tally {
     }
 }
 
-/// Appends facts to one log. There must be one writer at a time; the job's lock sees to it.
+/// Appends facts to one log. There must be one writer at a time; the job's lock ensures it.
 pub struct LogWriter {
     path: PathBuf,
     file: File,
     tally: Tally,
     /// Something was written since the last sync.
     unsynced: bool,
-    /// A write or sync failed: what the file holds from here on is unknown.
+    /// A write or sync failed, so the file's end is unknown.
     poisoned: bool,
 }
 
 impl LogWriter {
-    /// Opens the log at `path`, making it when it does not exist and cutting off a torn last line.
+    /// Opens the log at `path`, creating it when it does not exist and cutting off a torn last line.
     ///
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
@@ -82,6 +84,7 @@ impl LogWriter {
         while reader.next_fact()?.is_some() {}
         let tally = reader.tally;
         let len = file.metadata().map_err(StoreError::io("read", path))?.len();
+        // Unsynced from the start: facts that an earlier process appended may not have reached the disk yet.
         let mut writer = Self { path: path.to_owned(), file, tally, unsynced: true, poisoned: false };
         if len > writer.tally.bytes {
             atomic::truncate(&writer.file, path, writer.tally.bytes)?;
@@ -92,10 +95,10 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// Hands one fact to the system; it survives this process, and, after [`LogWriter::sync`], the machine.
+    /// Hands one fact to the system; it survives this process, and after [`LogWriter::sync`] a power cut.
     ///
     /// # Errors
-    /// The system's error; after one, nothing more is taken ([`StoreError::Poisoned`]).
+    /// The system's error; after one, further facts are refused ([`StoreError::Poisoned`]).
     pub fn append(&mut self, fact: &Fact) -> Result<(), StoreError> {
         self.write_line(fact)?;
         self.tally.facts += 1;
@@ -106,6 +109,7 @@ impl LogWriter {
         self.check()?;
         let mut line =
             serde_json::to_vec(value).map_err(|source| StoreError::Encode { path: self.path.clone(), source })?;
+        // One write for the whole line: a crash can tear this line, but not mix it with another.
         line.push(b'\n');
         self.unsynced = true;
         let written = atomic::append(&mut self.file, &self.path, &line);
@@ -118,7 +122,8 @@ impl LogWriter {
     /// Waits until all facts are durable, and checks that the log is still where it was.
     ///
     /// # Errors
-    /// The system's error; after one, nothing more is taken: what a failed sync left on the disk is unknown.
+    /// The system's error; after one, further facts are refused: the disk's state after a failed sync is unknown, and
+    /// the kernel may report success on the next sync without having written the data.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.check()?;
         if self.unsynced {
@@ -204,7 +209,7 @@ impl LogReader {
         })
     }
 
-    /// The next line, for readers that can pass over what they do not know; `None` as for [`LogReader::next_fact`].
+    /// The next line, for readers that can skip unknown facts; `None` as for [`LogReader::next_fact`].
     ///
     /// # Errors
     /// [`StoreError::Damaged`], naming the line, or the system's error.
@@ -234,8 +239,7 @@ impl LogReader {
         Ok(facts)
     }
 
-    /// The facts before `position`, after a check that they are those the position was taken of. What follows is not
-    /// looked at.
+    /// The facts before `position`, after a check that they are those it was taken of. Later facts are not read.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when the log ends before, or differs; else as [`LogReader::next_fact`].
@@ -267,7 +271,7 @@ impl LogReader {
         self.line
     }
 
-    /// The next line with what it says; `None` at the end and at a torn last line.
+    /// The next line and its JSON; `None` at the end and at a torn last line.
     fn next_line(&mut self) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
         if self.ended {
             return Ok(None);
@@ -281,6 +285,8 @@ impl LogReader {
         }
         match serde_json::from_slice(&line) {
             Ok(value) => Ok(Some((line, value))),
+            // After a power cut a file may have its new length and zeros for its data: then the last line is torn too,
+            // although it ends in a newline.
             Err(_) if self.input.fill_buf().map_err(StoreError::io("read", &self.path))?.is_empty() => {
                 self.ended = true;
                 Ok(None)
@@ -410,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_may_pass_over_what_it_does_not_know() {
+    fn a_reader_may_skip_unknown_facts() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
         write(&path, &facts(1));
@@ -426,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_log_and_no_log_are_told_apart() {
+    fn a_newer_log_and_no_log_are_different_errors() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
         fs::write(&path, "{\"format\":\"perstack-log\",\"version\":7}\n{}\n").unwrap();
@@ -461,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failed_write_nothing_is_taken() {
+    fn after_a_failed_write_further_facts_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
         write(&path, &facts(1));

@@ -1,18 +1,18 @@
-//! State on disk: jobs, their Runs, logs and checkpoints below one storage folder.
+//! [`Store`]: jobs, their Runs, logs and checkpoints below one storage folder.
 //!
 //! ```text
 //! jobs/{job}/job.json                      a Job
 //! jobs/{job}/lock                          held by the process that works on the job
-//! jobs/{job}/runs/{run}/run-setting.json   what the Run was started with
-//! jobs/{job}/runs/{run}/log.jsonl          a Fact a line: the truth; everything else can be made from it again
+//! jobs/{job}/runs/{run}/run-setting.json   the setting that the Run was started with
+//! jobs/{job}/runs/{run}/log.jsonl          a Fact a line, from which everything else can be rebuilt
 //! jobs/{job}/runs/{run}/checkpoint-{step}-{id}.json
 //! jobs/{job}/runs/{run}/outputs/           tools' outputs that were too long for the model; written by the skills
 //! jobs/{job}/checkpoints/{id}.json         the original's checkpoints, read only
 //! jobs/{job}/runs/{run}/event-{at}-{step}-{type}.json   the original's events, read only
 //! ```
 //!
-//! Writing takes the job's lock ([`JobStore`]); reading ([`Store`]) takes none and may go on beside a writer. Facts are
-//! stored and read, never interpreted: what they lead to is the machine's business, when they are written the runtime's.
+//! Writing takes the job's lock ([`JobStore`]); reading ([`Store`]) takes none and may happen beside a writer. Facts
+//! are stored and read, never interpreted: their meaning is left to the machine, the time of writing to the runtime.
 
 mod atomic;
 mod disk;
@@ -28,7 +28,7 @@ mod log;
 mod original;
 mod snapshot;
 
-/// Where `store/` reaches the disk through.
+/// The functions through which `store/` changes the disk.
 #[cfg(not(feature = "fault-injection"))]
 use disk as door;
 #[cfg(feature = "fault-injection")]
@@ -60,7 +60,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The storage in `root`, the folder that holds `jobs/`. It is made when the first job is created.
+    /// The storage in `root`, the folder that holds `jobs/`. It is created with the first job.
     pub fn new(root: &Path) -> Self {
         Self { layout: Layout::new(root) }
     }
@@ -70,7 +70,7 @@ impl Store {
         &self.layout
     }
 
-    /// Begins a job and takes its lock. A job that came of replaying a cassette gives way to another such.
+    /// Creates a job and takes its lock. A job that came from a replay may be replaced by another replay.
     ///
     /// # Errors
     /// [`StoreError::JobExists`], [`StoreError::Locked`] or the system's error.
@@ -78,7 +78,7 @@ impl Store {
         JobStore::create(self.layout.clone(), job)
     }
 
-    /// Takes the lock of a job, to go on with it.
+    /// Takes the lock of a job, to continue it.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Locked`] or the system's error.
@@ -105,7 +105,7 @@ impl Store {
         LogReader::open(&self.layout.log(job, run))?.read_to(position)
     }
 
-    /// What a Run was started with.
+    /// The setting that a Run was started with.
     ///
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.

@@ -1,4 +1,5 @@
-//! Events as the original stored them: a JSON file each, beside our logs.
+//! [`OriginalEvent`]: events as the original stored them, a JSON file each beside our logs. `log` reads them; nothing
+//! writes them.
 
 use std::path::{Path, PathBuf};
 
@@ -22,8 +23,8 @@ pub struct OriginalEvent {
 }
 
 impl Store {
-    /// The files of the original's events of a Run, in the order in which they were told as far as names say it, with
-    /// their times in milliseconds since the epoch.
+    /// The files of the original's events of a Run with their times in milliseconds since the epoch, in the order that
+    /// their names give.
     ///
     /// # Errors
     /// The system's error when the folder cannot be read.

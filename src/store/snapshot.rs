@@ -1,4 +1,5 @@
-//! Checkpoint files, in the two forms that are written and the one that the original wrote.
+//! [`StoredCheckpoint`]: checkpoint files, in the two forms that are written and the one that the original wrote. `job`
+//! writes them, `find` and `list` read them.
 //!
 //! A mid-run checkpoint refers to its Run's log for the messages, so that a step costs no more than what is new in it.
 //! The checkpoint that a Run stops with holds them itself, and the Run's setting too: that one file resumes anywhere.
@@ -19,11 +20,12 @@ use crate::setting::RunSetting;
 pub struct StoredCheckpoint {
     pub head: CheckpointHead,
     pub body: CheckpointBody,
-    /// What the Run was started with. Absent in mid-run checkpoints, which lie beside it, and in the original's files.
+    /// The setting that the Run was started with. Absent in mid-run checkpoints, which lie beside it, and in the
+    /// original's files.
     pub setting: Option<RunSetting>,
 }
 
-/// Where a checkpoint's messages are.
+/// The place of a checkpoint's messages.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CheckpointBody {
     /// In the checkpoint: the complete history.
@@ -32,7 +34,7 @@ pub enum CheckpointBody {
     Log(LogPosition),
 }
 
-/// The written form; one of `messages` and `log` is there.
+/// The written form, with either `messages` or `log`.
 #[derive(Serialize)]
 struct Written<'a> {
     #[serde(flatten)]
@@ -60,7 +62,7 @@ pub(super) fn write_final(
     atomic::write_json(path, &Written { head, messages: Some(messages), log: None, setting: Some(setting) })
 }
 
-/// Reads a checkpoint of any form. Keys that are not known are passed over.
+/// Reads a checkpoint of any form. Unknown keys are ignored.
 pub(super) fn read_checkpoint(path: &Path) -> Result<StoredCheckpoint, StoreError> {
     let mut object = read_object(path)?;
     let messages = take::<Vec<Message>>(&mut object, "messages", path)?;

@@ -14,7 +14,7 @@ use crate::job::JobStatus;
 use crate::message::Message;
 use crate::usage::Usage;
 
-/// A fact that is told from others by its time.
+/// A fact that differs from others by its time.
 pub(super) fn fact(at: u64) -> Fact {
     let failed = json!({"at": at, "seed": u64::MAX, "fact": "generationFailed", "failure": {
         "kind": "provider", "message": "överloaded\n", "isRetryable": true}});
@@ -218,7 +218,7 @@ fn a_job_has_one_writer_until_its_last_run_is_dropped() {
 }
 
 #[test]
-fn nothing_that_has_begun_is_begun_again() {
+fn a_job_or_run_with_facts_is_not_created_again() {
     let world = World::new();
     let job_store = world.store.create_job(&job("j1", 1)).unwrap();
     drop(World::run(&job_store, "r1", 1, &fact(1), &[]));
@@ -229,7 +229,7 @@ fn nothing_that_has_begun_is_begun_again() {
 }
 
 #[test]
-fn what_came_to_no_fact_is_begun_again() {
+fn a_job_or_run_without_a_fact_is_created_again() {
     let world = World::new();
     let job_store = world.store.create_job(&job("j1", 1)).unwrap();
     drop(job_store.create_run(&setting("j1", "r1", 1)).unwrap());
@@ -338,7 +338,7 @@ fn names_find_files_checkpoints_runs_and_jobs() {
 }
 
 #[test]
-fn what_cannot_be_found_says_what_could_be() {
+fn a_missing_name_gets_a_suggestion() {
     let world = World::new();
     assert!(world.store.find("latest").unwrap_err().is_not_found());
     let job_store = world.store.create_job(&job("j1", 1)).unwrap();
@@ -367,7 +367,7 @@ fn a_run_killed_in_its_first_step_is_found() {
 }
 
 #[test]
-fn a_job_stands_for_its_coordinators_newest_run() {
+fn a_job_means_its_coordinators_newest_run() {
     let world = World::new();
     let job_store = world.store.create_job(&job("j1", 1)).unwrap();
     drop(World::run(&job_store, "r1", 10, &started("r1", false), &[(1, "c1")]));

@@ -1,6 +1,7 @@
-//! What is written and not synced: what a power cut may undo.
+//! [`Ledger`]: the changes that are not synced, which a simulated power cut undoes. The fault door records each
+//! operation in it.
 //!
-//! The disk is taken at its word and no more. The data of a file is safe from its last sync on. A name that was made,
+//! The model promises no more than POSIX. The data of a file is safe from its last sync on. A name that was created,
 //! changed or removed is safe from the next sync of its folder on; syncing the file alone does not save its name. Names
 //! are lost in the order that journals lose them: with one, all that were changed after it.
 
@@ -8,11 +9,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is not safe yet. Everything that was there before the process began is.
+/// The changes that are not safe yet. Everything older than the process is safe.
 #[derive(Default)]
 pub struct Ledger {
     data: Vec<Data>,
-    /// In the order of their making.
+    /// In the order of the changes.
     names: Vec<Name>,
 }
 
@@ -25,7 +26,7 @@ struct Data {
 
 /// A change of names that was not synced.
 enum Name {
-    /// A file or folder was made.
+    /// A file or folder was created.
     Created {
         path: PathBuf,
     },
@@ -60,11 +61,11 @@ impl Name {
     }
 }
 
-/// How much of what is not safe goes.
+/// The share of unsafe changes that is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     All,
-    /// As chance has it, from this seed.
+    /// Pseudo-random, from this seed.
     Some(u64),
 }
 
@@ -84,13 +85,13 @@ impl Chance {
 }
 
 impl Ledger {
-    /// A file or folder was made at `path`.
+    /// A file or folder was created at `path`.
     pub fn created(&mut self, path: &Path) {
         self.names.push(Name::Created { path: path.to_owned() });
         self.data.retain(|data| data.path != path);
     }
 
-    /// `from` is called `to` now; `replaced` is what was called so before.
+    /// `from` was renamed to `to`; `replaced` holds the contents of the file that had that name before.
     pub fn renamed(&mut self, from: &Path, to: &Path, replaced: Option<Vec<u8>>) {
         self.data.retain(|data| data.path != to);
         for data in self.data.iter_mut().filter(|data| data.path == from) {
@@ -127,13 +128,13 @@ impl Ledger {
         self.names.retain(|name| !name.path().parent().is_some_and(|parent| is_same(parent, path)));
     }
 
-    /// Nothing below `path` is there any more.
+    /// Everything below `path` was removed.
     pub fn forget(&mut self, path: &Path) {
         self.data.retain(|data| !data.path.starts_with(path));
         self.names.retain(|name| !name.path().starts_with(path));
     }
 
-    /// The power goes: what is not safe is undone.
+    /// Simulates a power cut: undoes changes that are not safe.
     ///
     /// # Errors
     /// When it cannot be undone.
@@ -155,7 +156,7 @@ impl Ledger {
     }
 }
 
-/// What a file may hold after a power cut, which held `safe` at its last sync and `written` since.
+/// Possible contents after a power cut of a file that held `safe` at its last sync and `written` since.
 fn left_of(safe: Vec<u8>, written: Vec<u8>, chance: &mut Chance) -> Vec<u8> {
     let Some(new) = written.strip_prefix(safe.as_slice()) else {
         return if chance.up_to(1) == 0 { safe } else { written };
@@ -164,7 +165,7 @@ fn left_of(safe: Vec<u8>, written: Vec<u8>, chance: &mut Chance) -> Vec<u8> {
     match chance.up_to(3) {
         0 => safe,
         1 => written,
-        // Its length came, its data only in part.
+        // The length reached the disk, the data only in part: file systems journal the one before the other.
         2 => {
             let zeros = std::iter::repeat_n(0, new.len() - come);
             written.iter().take(safe.len() + come).copied().chain(zeros).collect()
@@ -173,7 +174,7 @@ fn left_of(safe: Vec<u8>, written: Vec<u8>, chance: &mut Chance) -> Vec<u8> {
     }
 }
 
-/// What the file at `path` holds; `None` when there is none.
+/// The contents of the file at `path`; `None` when there is none.
 pub fn contents(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -182,7 +183,7 @@ pub fn contents(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Whether both paths are the same folder; the empty path is the current one.
+/// Returns whether both paths are the same folder; the empty path is the current one.
 fn is_same(one: &Path, other: &Path) -> bool {
     one == other || (one.as_os_str().is_empty() && other == Path::new("."))
 }

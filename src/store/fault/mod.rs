@@ -1,9 +1,9 @@
-//! The door to the disk in a build for tests (feature `fault-injection`): does what [`disk`] does, counts it, traces it,
-//! and at the operations that a plan names fails or dies in the middle of it.
+//! The door to the disk in a build for tests (feature `fault-injection`): calls [`disk`], counts and traces the
+//! operations, and at those that a plan names fails or dies in the middle.
 //!
-//! The plan comes in the environment (`plan.rs`), the trace goes to a file (`trace.rs`), and what a power cut would
-//! undo is kept in mind (`ledger.rs`). One lock is held throughout each operation, so that they have an order, and
-//! nothing of the storage changes any more once the process has begun to die.
+//! The plan comes from the environment (`plan.rs`), the trace goes to a file (`trace.rs`), and `ledger.rs` records what
+//! a power cut would undo. One lock is held throughout each operation, so that they have an order, and so that the
+//! storage does not change any more once the process has begun to die.
 
 mod ledger;
 mod plan;
@@ -19,7 +19,7 @@ use self::plan::{Fault, FaultPlan};
 use self::trace::{Trace, TraceEntry};
 use super::disk;
 
-/// This process's door: operations are counted from its start, whoever asks for them.
+/// This process's door: operations are counted from the process's start.
 static DOOR: LazyLock<Mutex<Door>> = LazyLock::new(|| Mutex::new(Door::new(FaultPlan::from_environment())));
 
 struct Door {
@@ -30,12 +30,12 @@ struct Door {
     ledger: Ledger,
 }
 
-/// What an operation is.
+/// One operation on the disk.
 #[derive(Clone, Copy)]
 struct Operation<'a> {
     name: &'static str,
     path: &'a Path,
-    /// What is written.
+    /// The bytes to be written.
     bytes: &'a [u8],
 }
 
@@ -55,8 +55,8 @@ impl Door {
         DOOR.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts and traces an operation, and meets the fault that is planned for it. `write` writes a part of what was to
-    /// be written.
+    /// Counts and traces an operation, and performs the fault that is planned for it. `write` writes a part of the
+    /// operation's bytes.
     fn begin(&mut self, operation: Operation<'_>, write: impl FnOnce(&[u8]) -> io::Result<()>) -> io::Result<Fate> {
         let plan = self.plan.as_ref().map_err(|wrong| io::Error::new(io::ErrorKind::InvalidInput, wrong.clone()))?;
         self.count += 1;
@@ -91,7 +91,7 @@ impl Door {
     }
 }
 
-/// Whether the process goes on after an operation.
+/// The fate of the process after an operation.
 #[derive(Clone, Copy)]
 enum Fate {
     Live,
@@ -107,14 +107,14 @@ impl Fate {
     }
 }
 
-/// Ends the process as `kill -9` does: nothing is unwound, closed or tidied up.
+/// Ends the process as `kill -9` does: nothing is unwound, closed or cleaned up.
 fn die() -> ! {
     // Cannot fail: a process may always signal itself. If it did, what follows ends it too.
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     std::process::abort()
 }
 
-/// Writes into the trace that something other than an operation begins here.
+/// Writes a mark into the trace: something other than an operation begins here.
 pub fn mark(what: &'static str, of: &str) {
     // A trace that cannot be written fails the next operation.
     let _ = Door::enter().trace.add(&TraceEntry::Mark { what, of });
@@ -138,7 +138,7 @@ pub fn open_to_lock(path: &Path) -> io::Result<File> {
     open(path, disk::open_to_lock)
 }
 
-/// Opening is an operation where it makes the file.
+/// Opening changes the disk when it creates the file.
 fn open(path: &Path, open: impl FnOnce(&Path) -> io::Result<File>) -> io::Result<File> {
     let mut door = Door::enter();
     let is_new = !path.exists();

@@ -1,5 +1,5 @@
-//! What is to go wrong, and when: a list of `NUMBER=FAULT` in `PERSTACK_FAULT`, separated by commas. `NUMBER` counts the
-//! operations of the process from 1; with a `+` behind it, all from there on are meant. `FAULT` is one of
+//! [`FaultPlan`]: the faults to inject, from a list of `NUMBER=FAULT` in `PERSTACK_FAULT`, separated by commas. `NUMBER`
+//! counts the operations of the process from 1; a `+` behind it means all from there on. `FAULT` is one of
 //!
 //! | fault | does |
 //! | --- | --- |
@@ -7,15 +7,15 @@
 //! | `short`, `short:BYTES` | a write writes half, or so many bytes, then fails with `enospc` |
 //! | `crash-before` `crash-after` | the process dies at once, before or after the operation |
 //! | `crash-torn`, `crash-torn:BYTES` | a write writes half, or so many bytes, then the process dies |
-//! | `power` | the power goes before the operation: whatever is not synced is undone, then the process dies |
-//! | `power:SEED` | the same, but chance decides how much of what is not synced is undone |
+//! | `power` | a power cut before the operation: all unsynced changes are undone, then the process dies |
+//! | `power:SEED` | the same, but a pseudo-random part of the unsynced changes is undone |
 //!
 //! `PERSTACK_FAULT_TRACE` names a file that every operation is appended to.
 
 use std::io;
 use std::path::PathBuf;
 
-/// What is to go wrong.
+/// The faults to inject.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct FaultPlan {
     faults: Vec<(When, Fault)>,
@@ -28,7 +28,7 @@ enum When {
     From(u64),
 }
 
-/// One thing that goes wrong.
+/// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     Error(Errno),
@@ -63,7 +63,7 @@ impl FaultPlan {
     /// The plan of this process, from its environment; no faults when it has none.
     ///
     /// # Errors
-    /// What cannot be understood.
+    /// A list that cannot be parsed.
     pub fn from_environment() -> Result<Self, String> {
         #[expect(clippy::disallowed_methods, reason = "in builds for tests only, and the one place that reads these")]
         let variable = |name: &str| std::env::var_os(name);
@@ -83,7 +83,7 @@ impl FaultPlan {
         Ok(Self { faults: faults.collect::<Result<_, _>>()?, trace: None })
     }
 
-    /// What goes wrong at the operation `number`, counted from 1. The first that fits counts.
+    /// The fault at the operation `number`, counted from 1: the first that fits.
     pub fn fault_at(&self, number: u64) -> Option<Fault> {
         let fits = |when: &When| match when {
             When::At(at) => *at == number,
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_says_what_goes_wrong_when() {
+    fn a_plan_names_faults_by_operation() {
         let plan = FaultPlan::parse("3=crash-torn:7,5+=enospc,9=power").unwrap();
         assert_eq!(plan.fault_at(2), None);
         assert_eq!(plan.fault_at(3), Some(Fault::CrashTorn(Some(7))));

@@ -1,4 +1,4 @@
-//! The trace: every operation as it begins, and marks of what happens between them, a JSON object a line.
+//! [`Trace`]: every operation as it begins, and marks between them, a JSON object a line. The tests read it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -8,15 +8,15 @@ use serde_json::json;
 
 use super::plan::Fault;
 
-/// Where to, if anywhere.
+/// The trace's destination.
 pub enum Trace {
     Off,
     To(File),
-    /// It cannot be opened: the first to write to it is told.
+    /// The file cannot be opened; the first write to it returns the error.
     Broken(Option<io::Error>),
 }
 
-/// A line.
+/// A line of the trace.
 pub enum TraceEntry<'a> {
     Operation { number: u64, name: &'static str, path: &'a Path, bytes: usize, fault: Option<Fault> },
     Mark { what: &'static str, of: &'a str },
