@@ -1,4 +1,4 @@
-//! The cassette's lines, and reading them.
+//! [`Cassette`]: the lines of a cassette, and reading them. `record` writes the lines, `play` answers from them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,19 +16,19 @@ use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 const FORMAT: &str = "perstack-cassette";
-/// 2: what servers offered is recorded too.
+/// Version 2 records the tools that servers offer too.
 const VERSION: u32 = 2;
 
 /// Largest cassette that is read, in bytes: exchanges of a long job with all its images stay well below.
 const MAX_FILE: u64 = 1 << 30;
 
-/// What a cassette was recorded with.
+/// The provider, model and start of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CassetteHeader {
     pub provider: ProviderName,
     /// Empty when none was configured.
     pub model: String,
-    /// It was asked for, for every expert; otherwise an expert's own tier came before it.
+    /// The model was requested for every expert; otherwise an expert's own tier takes precedence.
     pub model_is_explicit: bool,
     /// Time and randomness of the recording's start: all other stamps follow from it.
     pub started: Stamp,
@@ -42,7 +42,7 @@ struct HeaderLine {
     version: u32,
     provider: ProviderName,
     model: String,
-    /// Absent in older cassettes, which held to their model for every expert.
+    /// Absent in older cassettes, which used their model for every expert.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     model_is_explicit: bool,
     /// Milliseconds since the epoch.
@@ -87,7 +87,7 @@ impl CassetteHeader {
         Ok(Self { provider: line.provider, model: line.model, model_is_explicit: line.model_is_explicit, started })
     }
 
-    /// Whether `line` begins a cassette, of whatever version.
+    /// Returns whether `line` is the first line of a cassette, of any version.
     pub(super) fn is_header(line: &[u8]) -> bool {
         !matches!(Self::of_line(line, Path::new("")), Err(ReplayError::NoCassette { .. }))
     }
@@ -102,7 +102,7 @@ pub(super) enum Record {
     Offer(Offer),
 }
 
-/// A request to a model and what came of it.
+/// A request to a model and its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Exchange {
     pub request: RecordedRequest,
@@ -110,7 +110,7 @@ pub(super) struct Exchange {
     pub answer: RecordedAnswer,
 }
 
-/// What tells requests apart.
+/// The parts of a request by which it is found again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct RecordedRequest {
     /// The address's path: no scheme, host or query.
@@ -130,12 +130,12 @@ pub(super) enum RecordedAnswer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct RecordedResponse {
     pub status: u16,
-    /// Those that say how to read the body, and when to try again.
+    /// The headers needed to read the body, and to know when to try again.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
     #[serde(flatten)]
     pub body: RecordedBody,
-    /// How the body broke off, if it did.
+    /// The error that cut the body short, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<TransportError>,
 }
@@ -153,8 +153,8 @@ pub(super) enum RecordedBody {
 }
 
 impl RecordedBody {
-    /// The body as it is recorded. One that its type calls binary stays so even if its bytes happen to be text, since
-    /// text is changed: the workspace's path is taken out of it.
+    /// The body as it is recorded. A body of a binary type is stored as base64 even if its bytes happen to be text,
+    /// since text is changed: the workspace's path is removed from it.
     pub fn new(bytes: Vec<u8>, content_type: &str) -> Self {
         if is_binary(content_type) {
             return Self::Base64(STANDARD.encode(bytes));
@@ -165,7 +165,7 @@ impl RecordedBody {
         }
     }
 
-    /// The body's bytes; `restore` undoes what was done to text.
+    /// The body's bytes; `restore` undoes the changes to text.
     pub fn bytes(&self, restore: impl FnOnce(&str) -> String) -> Result<Vec<u8>, base64::DecodeError> {
         match self {
             Self::Text(text) => Ok(restore(text).into_bytes()),
@@ -174,7 +174,7 @@ impl RecordedBody {
     }
 }
 
-/// Whether a type is that of messages with lengths and checksums, which only whole bytes keep right.
+/// Returns whether the type is of messages with lengths and checksums, which any change of bytes would break.
 fn is_binary(content_type: &str) -> bool {
     content_type.trim_start().to_ascii_lowercase().starts_with("application/vnd.amazon.eventstream")
 }
@@ -186,14 +186,14 @@ pub(super) struct ToolExchange {
     pub result: ToolResult,
 }
 
-/// What the servers of an expert offered when they were started.
+/// The tools that the servers of an expert offered when they were started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Offer {
     pub expert: ExpertKey,
     pub tools: Vec<ToolSpec>,
 }
 
-/// A cassette that was read.
+/// A cassette in memory.
 #[derive(Debug)]
 pub struct Cassette {
     pub(super) path: PathBuf,
@@ -204,12 +204,12 @@ pub struct Cassette {
 }
 
 impl Cassette {
-    /// Reads a cassette. A last line that was cut short is passed over.
+    /// Reads a cassette. A torn last line is skipped.
     ///
     /// # Errors
     /// [`ReplayError::NoCassette`], [`ReplayError::Newer`], [`ReplayError::Damaged`] or the system's error.
     pub fn load(path: &Path) -> Result<Self, ReplayError> {
-        // Looked at before it is read: a device or pipe might never end.
+        // Checked before reading: a device or pipe might never end.
         let metadata = fs::metadata(path).map_err(ReplayError::io("read", path))?;
         if !metadata.is_file() || metadata.len() > MAX_FILE {
             return Err(ReplayError::NoCassette { path: path.to_owned() });
@@ -225,7 +225,7 @@ impl Cassette {
                 Ok(Record::Exchange(exchange)) => cassette.exchanges.push(exchange),
                 Ok(Record::Tool(tool)) => cassette.tools.push(tool),
                 Ok(Record::Offer(offer)) => cassette.offers.push(offer),
-                // Whole lines end in a newline, so what is behind the last one is empty or torn.
+                // Whole lines end in a newline, so the part behind the last one is empty or torn.
                 Err(_) if lines.peek().is_none() => {}
                 Err(error) => return Err(damaged(path, number, &error)),
             }
@@ -233,7 +233,7 @@ impl Cassette {
         Ok(cassette)
     }
 
-    /// What the cassette was recorded with.
+    /// The provider, model and start of the recording.
     pub fn header(&self) -> &CassetteHeader {
         &self.header
     }

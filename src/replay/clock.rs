@@ -1,4 +1,4 @@
-//! Time and randomness of recorded and replayed jobs.
+//! [`CassetteClock`]: time and randomness of recorded and replayed jobs. The runtime uses it in place of its own clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A clock that gives the same stamps to every job with the same cassette: the header's time and a millisecond more
 /// with every stamp, seeds derived from the header's. Recording uses it too, since ids that the runtime makes are part
-/// of requests: with a clock of its own, no replay would ask what was asked then.
+/// of requests: with another clock, no replay would send the recorded requests.
 #[derive(Debug)]
 pub struct CassetteClock {
     started: Stamp,
@@ -24,7 +24,7 @@ impl CassetteClock {
         Self { started: header.started, given: AtomicU64::new(0) }
     }
 
-    /// The clock of one Run of the job: the same for the same Run, whatever goes on beside it.
+    /// The clock of one Run of the job: the same for the same Run, whatever other Runs do meanwhile.
     pub fn of_run(header: &CassetteHeader, run: &RunId) -> Self {
         // FNV-1a, 64 bits: enough to keep the seeds of a job's Runs apart.
         let hash = run

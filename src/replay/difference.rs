@@ -1,4 +1,4 @@
-//! Where two JSON values differ, for people to read.
+//! Differences between two JSON values, for people to read. `play` adds them to its errors.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ struct Difference<'a> {
     now: Option<&'a Value>,
 }
 
-/// The first places where `now` differs from `recorded`, a line each; empty when they are equal.
+/// The first differences between `now` and `recorded`, a line each; empty when they are equal.
 pub(super) fn describe(recorded: &Value, now: &Value) -> String {
     let mut found = Vec::new();
     collect(String::new(), Some(recorded), Some(now), &mut found);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn long_values_are_shown_around_what_differs_and_long_lists_are_counted() {
+    fn long_values_are_shown_around_the_difference_and_long_lists_are_counted() {
         let recorded = json!(["é".repeat(100) + "old" + &"x".repeat(100), 1, 2, 3, 4]);
         let now = json!(["é".repeat(100) + "new" + &"x".repeat(100), 0, 0, 0, 0]);
         let (lead, tail) = ("é".repeat(15), "x".repeat(42));

@@ -1,4 +1,5 @@
-//! Cassettes: a job's model exchanges and tool results in one file, from which it can be run again without a network.
+//! [`Cassette`]s: a job's model exchanges and tool results in one file, from which it can be run again without a
+//! network. The runtime's tape calls the recorder and the player; the meaning of requests is left to the providers.
 //!
 //! A cassette is JSON Lines: a [`CassetteHeader`], then one record a line, written as it happens.
 //!
@@ -9,11 +10,11 @@
 //! {"record":"offer","expert":"librarian","tools":[…]}
 //! ```
 //!
-//! Request headers and the query of an address, where credentials travel, are never recorded; known secrets are taken
-//! out of the rest. The workspace's path is written as `{workspace}` and read back as the path of the workspace at hand,
-//! so that a cassette plays in any folder. (A path that a model's answer brings in pieces stays as it was recorded.)
+//! Request headers and the query of an address, which carry credentials, are never recorded; known secrets are removed
+//! from the rest. The workspace's path is written as `{workspace}` and read back as the path of the current workspace,
+//! so that a cassette plays in any folder. (A path that a model's answer contains in pieces stays as it was recorded.)
 //!
-//! What vendors' bodies mean is not known here: a request is the one recorded when its path and its JSON are the same.
+//! Vendors' bodies are not interpreted: a request equals a recorded one when its path and its JSON are the same.
 
 mod cassette;
 mod clock;
@@ -30,10 +31,10 @@ pub use clock::CassetteClock;
 pub use play::{ReplayTools, ReplayTransport};
 pub use record::{CassetteRecorder, RecordingTransport};
 
-/// What [`ReplayError::Io`] calls adding to a cassette.
+/// The action of [`ReplayError::Io`] when a record cannot be written.
 const WRITE: &str = "write to";
 
-/// Why a cassette could not be written, read or followed.
+/// The reason why a cassette could not be written, read or followed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
@@ -43,19 +44,19 @@ pub enum ReplayError {
     /// A record has no JSON form.
     #[error("cannot write to cassette {} as JSON", path.display())]
     Encode { path: PathBuf, source: serde_json::Error },
-    /// A file that is something else would be overwritten.
+    /// A file that is no cassette would be overwritten.
     #[error("{} exists and is no cassette: record to another file, or remove it", path.display())]
     WouldOverwrite { path: PathBuf },
-    /// The file to be replayed is something else.
+    /// The file to be replayed is no cassette.
     #[error("{} is no cassette: name a file that was made by recording", path.display())]
     NoCassette { path: PathBuf },
     /// The cassette was written by a later version.
     #[error("cassette {} has version {version}, this perstack reads up to {supported}: use a newer perstack", path.display())]
     Newer { path: PathBuf, version: u64, supported: u32 },
-    /// A line is not what it should be.
+    /// A line holds no record.
     #[error("cassette {}, line {line}, is damaged: {what}", path.display())]
     Damaged { path: PathBuf, line: u64, what: String },
-    /// What is done now is not what was done when the cassette was recorded.
+    /// The job does something else than when the cassette was recorded.
     #[error("{0}")]
     Mismatch(String),
     /// An earlier write failed, so the cassette has a hole already.
@@ -64,7 +65,7 @@ pub enum ReplayError {
 }
 
 impl ReplayError {
-    /// Whether something could not be written, as opposed to a mistake in what was asked for.
+    /// Returns whether the cassette could not be written, as opposed to a wrong file or a difference.
     pub fn is_write_failure(&self) -> bool {
         matches!(self, Self::Io { action: WRITE, .. } | Self::Broken { .. })
     }

@@ -1,8 +1,8 @@
-//! Replaying: answers out of a cassette.
+//! [`ReplayTransport`] and [`ReplayTools`]: answers from a cassette, in place of a network and of tools.
 //!
-//! A request is answered by the first recorded exchange that has not been used yet and asks the same, so that Runs
-//! beside each other may ask in another order than they did; a request that none fits is an error that tells how it
-//! differs from the next one recorded.
+//! A request is answered by the first unused exchange whose request is equal, not simply by the next one: Runs beside
+//! each other may send theirs in another order than they did. A request that none fits is an error that lists how it
+//! differs from the next recorded one.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,10 +21,10 @@ use crate::provider::http::transport::{
 };
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
-/// What to do about a difference.
+/// The advice about a difference.
 const REMEDY: &str = "record the cassette again if this is intended";
 
-/// Which of a list of records have been used.
+/// The records of a list that were not used yet.
 struct Unused(Mutex<Vec<bool>>);
 
 impl Unused {
@@ -32,7 +32,7 @@ impl Unused {
         Self(Mutex::new(vec![true; count]))
     }
 
-    /// Uses up the first unused one of `records` that fits; else gives the unused ones, by index.
+    /// Uses up the first unused record that fits; otherwise returns the unused ones, by index.
     fn take<'a, T>(&self, records: &'a [T], fits: impl Fn(&T) -> bool) -> Result<&'a T, Vec<(usize, &'a T)>> {
         let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (record, flag) in records.iter().zip(unused.iter_mut()) {
@@ -67,11 +67,11 @@ impl ReplayTransport {
 
     fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, TransportError> {
         let RecordedRequest { path, body } = RecordedRequest::new(request);
-        let asked = RecordedRequest { path, body: map_strings(body, &|text| self.workspace.hide(text)) };
+        let request = RecordedRequest { path, body: map_strings(body, &|text| self.workspace.hide(text)) };
         let exchange = self
             .unused
-            .take(&self.cassette.exchanges, |exchange| exchange.request == asked)
-            .map_err(|unused| no_answer(&self.mismatch(&asked, unused.first().copied())))?;
+            .take(&self.cassette.exchanges, |exchange| exchange.request == request)
+            .map_err(|unused| no_answer(&self.mismatch(&request, unused.first().copied())))?;
         match &exchange.answer {
             RecordedAnswer::Failure(error) => Err(error.clone()),
             RecordedAnswer::Response(response) => self.respond(response),
@@ -150,11 +150,11 @@ impl ReplayTools {
         Self { cassette, workspace: WorkspacePaths::new(workspace), unused, unused_offers }
     }
 
-    /// What the servers of `expert` offered, for one Run after the other; the last serves all further ones. None where
-    /// nothing was recorded of it, as in cassettes of the first version.
+    /// The tools that the servers of `expert` offered, for one Run after the other; the last offer serves all further
+    /// Runs. `None` when none was recorded, as in cassettes of the first version.
     ///
     /// # Errors
-    /// [`ReplayError::Mismatch`] when what was recorded cannot be used.
+    /// [`ReplayError::Mismatch`] when the record cannot be used.
     pub fn offer(&self, expert: &ExpertKey) -> Result<Option<Vec<ToolSpec>>, ReplayError> {
         let offers = &self.cassette.offers;
         let next = self.unused_offers.take(offers, |offer| offer.expert == *expert).ok();
@@ -167,13 +167,13 @@ impl ReplayTools {
         })
     }
 
-    /// A recorded value for the workspace at hand.
+    /// A recorded value with the path of the current workspace.
     fn shown<T: Serialize + DeserializeOwned>(&self, recorded: &T) -> serde_json::Result<T> {
         let value = map_strings(serde_json::to_value(recorded)?, &|text| self.workspace.show(text));
         serde_json::from_value(value)
     }
 
-    /// The result that was recorded of `call`: of the same id, tool and arguments. Each recorded result is given once.
+    /// The recorded result of `call`: of the same id, tool and arguments. Each recorded result is used once.
     ///
     /// # Errors
     /// [`ReplayError::Mismatch`] when there is none.

@@ -1,4 +1,4 @@
-//! Recording: what goes to the model and comes back, and what tools return, into a cassette.
+//! [`CassetteRecorder`]: records requests, answers and tool results into a cassette. The runtime's tape calls it.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,35 +21,35 @@ use crate::provider::http::transport::{
 use crate::redact::Redactor;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
-/// The response headers that are recorded: those that say how to read the body and when to try again. Others may hold
-/// account names and the like.
+/// The response headers that are recorded: those needed to read the body and to know when to try again. Others may hold
+/// account names.
 const KEPT_HEADERS: [&str; 2] = ["content-type", "retry-after"];
 
-/// Longest first line that is looked at to tell a cassette from another file, in bytes.
+/// Most bytes of a first line that are read to recognise a cassette.
 const MAX_HEADER: u64 = 64 << 10;
 
-/// Writes one cassette. Shared by the transport and the tools of a job; each record is one write, whole or torn at the
-/// file's end.
+/// The writer of one cassette, shared by the transport and the tools of a job. Each record is one write, so that a
+/// crash can tear only the last line.
 pub struct CassetteRecorder {
     path: PathBuf,
     workspace: WorkspacePaths,
     redactor: Redactor,
-    /// The one thing shared: exchanges end on the tasks of several Runs.
+    /// Behind a lock, as exchanges end on the tasks of several Runs.
     tape: Mutex<Tape>,
 }
 
 struct Tape {
     file: File,
-    /// The first failure, until [`CassetteRecorder::finish`] tells it.
+    /// The first failure, until [`CassetteRecorder::finish`] returns it.
     failure: Option<ReplayError>,
     is_broken: bool,
 }
 
 impl CassetteRecorder {
-    /// Begins a cassette at `path`, in place of an earlier one. Its folder must exist.
+    /// Starts a cassette at `path`, replacing an earlier one. Its folder must exist.
     ///
     /// # Errors
-    /// [`ReplayError::WouldOverwrite`] when there is a file with something else in it, or the system's error.
+    /// [`ReplayError::WouldOverwrite`] when the file is no cassette, or the system's error.
     pub fn create(
         path: &Path,
         header: &CassetteHeader,
@@ -67,8 +67,8 @@ impl CassetteRecorder {
         Ok(Self { path: path.to_owned(), workspace: WorkspacePaths::new(workspace), redactor, tape })
     }
 
-    /// Records a tool's result. That it could not be recorded is told by [`CassetteRecorder::finish`]: the result itself is good,
-    /// and the job goes on with it.
+    /// Records a tool's result. A failure to record is returned by [`CassetteRecorder::finish`]: the result itself is
+    /// good, and the job goes on with it.
     pub fn note_tool(&self, call: &ToolCall, result: &ToolResult) {
         let exchange = ToolExchange { call: call.clone(), result: result.clone() };
         if let Err(error) = self.write(&Record::Tool(exchange)) {
@@ -76,7 +76,7 @@ impl CassetteRecorder {
         }
     }
 
-    /// Records what the servers of `expert` offer, as they were started for one of its Runs. A failure is told as of
+    /// Records the tools that the servers of `expert` offer, as started for one of its Runs. A failure is handled as by
     /// [`CassetteRecorder::note_tool`].
     pub fn note_offer(&self, expert: &ExpertKey, tools: Vec<ToolSpec>) {
         if let Err(error) = self.write(&Record::Offer(Offer { expert: expert.clone(), tools })) {
@@ -84,11 +84,11 @@ impl CassetteRecorder {
         }
     }
 
-    /// Tells the first failure that could not be told when it happened: a caller that stopped listening to an answer
-    /// is not there to hear that recording it failed.
+    /// Returns the first failure that could not be returned when it happened: a caller that dropped an answer cannot
+    /// learn that recording it failed.
     ///
     /// # Errors
-    /// That failure.
+    /// The kept failure.
     pub fn finish(&self) -> Result<(), ReplayError> {
         let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
         tape.failure.take().map_or(Ok(()), Err)
@@ -102,9 +102,9 @@ impl CassetteRecorder {
         let encode = |source| ReplayError::Encode { path: self.path.clone(), source };
         let mut value = serde_json::to_value(record).map_err(encode)?;
         for (key, part) in value.as_object_mut().into_iter().flatten() {
-            // The tag is ours; all else may hold paths and secrets.
+            // The tag is ours; everything else may hold paths and secrets.
             if key != "record" {
-                // Base64 is no text: a path found in it is none, and without it the bytes would be others.
+                // Base64 is left alone: a match in it is a coincidence, and replacing it would change the bytes.
                 let binary = part.get_mut(BINARY_BODY).map(Value::take);
                 *part = map_strings(part.take(), &|text| self.clean(text));
                 if let (Some(binary), Some(slot)) = (binary, part.get_mut(BINARY_BODY)) {
@@ -150,7 +150,7 @@ fn may_overwrite(path: &Path) -> Result<bool, ReplayError> {
 }
 
 impl RecordedRequest {
-    /// What a request is known by.
+    /// The parts of a request by which it is found again.
     pub(super) fn new(request: &HttpRequest) -> Self {
         let body = serde_json::from_slice(&request.body)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&request.body).into_owned()));
@@ -172,7 +172,7 @@ pub struct RecordingTransport {
 }
 
 impl RecordingTransport {
-    /// Records what `inner` sends and gets.
+    /// Records the requests and answers of `inner`.
     pub fn new(inner: Arc<dyn Transport>, recorder: Arc<CassetteRecorder>) -> Self {
         Self { inner, recorder }
     }
@@ -198,13 +198,13 @@ impl Transport for RecordingTransport {
         })
     }
 
-    /// Passed on and not recorded: it is about credentials.
+    /// Passed on and not recorded, as it fetches credentials.
     fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<FetchResponse, TransportError>> {
         self.inner.fetch(request)
     }
 }
 
-/// What came of an answer so far.
+/// The part of an answer that was received so far.
 struct Part {
     request: RecordedRequest,
     status: u16,
@@ -212,7 +212,7 @@ struct Part {
     bytes: Vec<u8>,
 }
 
-/// A body that is recorded when it ends, breaks off, or is given up.
+/// A body that is recorded when it ends, breaks off, or is dropped.
 struct RecordingBody {
     inner: Box<dyn Body>,
     /// `None` once it is recorded.
@@ -233,8 +233,8 @@ impl RecordingBody {
 impl Body for RecordingBody {
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, TransportError>> {
         Box::pin(async move {
-            let came = self.inner.chunk().await;
-            match &came {
+            let chunk = self.inner.chunk().await;
+            match &chunk {
                 Ok(Some(bytes)) => {
                     if let Some(part) = &mut self.part {
                         part.bytes.extend_from_slice(bytes);
@@ -243,21 +243,21 @@ impl Body for RecordingBody {
                 Ok(None) => self.record(None).map_err(|error| not_recorded(&error))?,
                 Err(error) => self.record(Some(error.clone())).map_err(|error| not_recorded(&error))?,
             }
-            came
+            chunk
         })
     }
 }
 
 impl Drop for RecordingBody {
     fn drop(&mut self) {
-        // A reader that has what it wants need not wait for the end.
+        // A reader may stop before the end of the body, once the answer is complete.
         if let Err(error) = self.record(None) {
             self.recorder.keep_failure(error);
         }
     }
 }
 
-/// A hole in the cassette stops the Run: it could not be replayed beyond it.
+/// The error for an exchange that was not recorded. It stops the Run, which could not be replayed beyond the gap.
 fn not_recorded(error: &ReplayError) -> TransportError {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     TransportError { kind: TransportErrorKind::Replay, message: format!("{error}{cause}") }
@@ -292,18 +292,18 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failed_write_nothing_is_recorded() {
+    fn after_a_failed_write_further_records_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let recorder = broken(&folder.path().join("cassette.jsonl"));
         let result = ToolResult::new(&call(), Vec::new());
         recorder.note_tool(&call(), &result);
         recorder.note_tool(&call(), &result);
-        assert!(matches!(recorder.finish(), Err(ReplayError::Io { action: "write to", .. })), "the first is told");
+        assert!(matches!(recorder.finish(), Err(ReplayError::Io { action: "write to", .. })), "the first is returned");
         assert!(recorder.finish().is_ok(), "once");
     }
 
     #[test]
-    fn a_failure_that_nobody_was_there_to_hear_is_told_at_the_end() {
+    fn a_failure_after_the_reader_has_gone_is_returned_at_the_end() {
         struct Silent;
         impl Body for Silent {
             fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, TransportError>> {

@@ -1,4 +1,4 @@
-//! Recording, then replaying.
+//! Tests that record, then replay.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -22,7 +22,8 @@ use crate::provider::http::transport::{
 use crate::redact::Redactor;
 use crate::tool::{ToolCall, ToolHints, ToolKind, ToolResult, ToolSpec};
 
-/// What a fake server does with one request: no answer, or status and pieces of a body, the last of which may be a cut.
+/// The behaviour of a fake server for one request: no answer, or status and pieces of a body, the last of which may be
+/// a cut.
 type Scripted = Result<(u16, Vec<Result<Vec<u8>, TransportError>>), TransportError>;
 
 struct Fake(Mutex<VecDeque<Scripted>>);
@@ -47,7 +48,7 @@ impl Body for FakeBody {
     }
 }
 
-/// What a caller sees of one exchange.
+/// The caller's view of one exchange.
 #[derive(Debug, PartialEq)]
 struct Seen {
     status: u16,
@@ -157,7 +158,7 @@ impl Transport for Binary {
     fn send(&self, _request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
         let bytes = self.0.lock().unwrap().pop_front().unwrap();
         let headers = vec![("content-type".to_owned(), "application/vnd.amazon.eventstream".to_owned())];
-        // In pieces, cut where no character ends.
+        // In pieces, cut within characters.
         let pieces = bytes.chunks(3).map(|piece| Ok(piece.to_vec())).collect();
         Box::pin(async { Ok(HttpResponse { status: 200, headers, body: Box::new(FakeBody(pieces)) }) })
     }
@@ -168,9 +169,9 @@ async fn binary_answers_replay_byte_for_byte() {
     let studio = Studio::new();
     let bodies = [
         b"\0\0\0\x10\0\0\0\0\x05\xc2\x48\xeb\x7d\x98\xc8\xff".to_vec(),
-        // Text by chance, which the workspace's path would be taken out of.
+        // Text by coincidence, which the workspace's path would be taken out of.
         b"in /home/me/work".to_vec(),
-        // That path by chance, in base64.
+        // The path by coincidence, in base64.
         STANDARD.decode("/home/me/work///").unwrap(),
     ];
     let live = RecordingTransport::new(Arc::new(Binary(Mutex::new(bodies.to_vec().into()))), studio.recorder());
@@ -237,7 +238,7 @@ async fn requests_in_another_order_find_their_answers() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_not_recorded_is_told_by_its_differences() {
+async fn an_unrecorded_request_is_refused_with_its_differences() {
     let studio = Studio::new();
     let live = studio.recording(vec![Ok((200, pieces(&["1"])))]);
     exchange(&live, r#"{"model": "m-1", "messages": ["hello"]}"#).await.unwrap();
@@ -284,7 +285,7 @@ fn tool_results_are_found_by_their_call() {
 }
 
 #[test]
-fn what_servers_offered_is_given_run_by_run_and_then_again() {
+fn offers_are_returned_run_by_run_and_the_last_again() {
     let studio = Studio::new();
     let tool = |description: &str| ToolSpec {
         skill_name: "s".to_owned(),
@@ -305,7 +306,7 @@ fn what_servers_offered_is_given_run_by_run_and_then_again() {
 }
 
 #[test]
-fn a_cassette_of_the_first_version_offers_nothing() {
+fn a_cassette_of_the_first_version_has_no_offers() {
     let studio = Studio::new();
     let call = call("t1", "a");
     studio.recorder().note_tool(&call, &result(&call, "one"));

@@ -1,4 +1,4 @@
-//! The workspace's path, out of recorded text and into replayed text.
+//! [`WorkspacePaths`]: replaces the workspace's path in recorded text, and puts it back into replayed text.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 const PLACEHOLDER: &str = "{workspace}";
 
-/// Knows the path that `{workspace}` stands for.
+/// The path that `{workspace}` replaces.
 #[derive(Debug, Clone)]
 pub(super) struct WorkspacePaths {
     path: String,
@@ -18,10 +18,10 @@ impl WorkspacePaths {
         Self { path: path.trim_end_matches(['/', '\\']).to_owned() }
     }
 
-    /// `text` with the placeholder for the path, wherever it is the whole path or the beginning of a longer one:
-    /// not in the `/work` of `/workshop`.
+    /// `text` with the placeholder for the path, where it is the whole path or the beginning of a longer one: not in
+    /// the `/work` of `/workshop`.
     pub fn hide(&self, text: &str) -> String {
-        // The root folder has an empty path here, and is part of every path.
+        // The root folder's path is empty here and would match everywhere.
         if self.path.is_empty() {
             return text.to_owned();
         }
@@ -43,7 +43,7 @@ impl WorkspacePaths {
     }
 }
 
-/// `value` with `change` done to every string in it; keys stay.
+/// `value` with `change` applied to every string in it; keys stay.
 pub(super) fn map_strings(value: Value, change: &dyn Fn(&str) -> String) -> Value {
     match value {
         Value::String(text) => Value::String(change(&text)),
