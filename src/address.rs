@@ -1,13 +1,14 @@
-//! Which network addresses a configuration may name and a connection may go to. Judges texts and addresses; names are
-//! resolved, and the results judged again, where connections are made.
+//! Rules for the network addresses that a configuration may name and a connection may go to. The configuration and the
+//! skills' connections call it. Texts and addresses are judged here; resolving names, and judging the results again, is
+//! left to the code that connects.
 
 // Addresses only; nothing here opens a socket.
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-// The parser that requests are sent with: what is judged here is what is connected to.
+// The HTTP client's own parser: two parsers that read one text differently would let an address past the rules.
 use url::Url;
 
-/// What kind of machine the host of a URL is, as far as its text tells.
+/// The kind of machine that the host of a URL is, by its text alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Host {
     /// This machine, or an address of a private network.
@@ -28,7 +29,7 @@ const LOCAL_SUFFIXES: [&str; 4] = [".local", ".internal", ".home.arpa", ".lan"];
 impl Host {
     /// The host of `url`; `None` when it has none.
     pub fn from_url(url: &Url) -> Option<Self> {
-        // Brackets surround IPv6 addresses; a final dot only says that a name is complete.
+        // IPv6 addresses are in brackets; a final dot only marks a name as complete.
         let host = url.host_str()?.trim_matches(['[', ']']);
         if let Ok(address) = host.parse() {
             return Some(Self::of_address(address));
@@ -46,7 +47,7 @@ impl Host {
         })
     }
 
-    /// What kind of machine `address` is.
+    /// The kind of machine that `address` is.
     pub fn of_address(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(v4) => Self::of_v4(v4),
@@ -93,7 +94,8 @@ impl Host {
     }
 }
 
-/// The IPv4 address that an IPv6 one leads to: mapped, compatible, NAT64 (`64:ff9b::/96`) or 6to4 (`2002::/16`).
+/// The IPv4 address that an IPv6 one leads to: mapped, compatible, NAT64 (`64:ff9b::/96`) or 6to4 (`2002::/16`). It is
+/// judged in place of the outer one, since packets end up there.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
@@ -103,8 +105,8 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// What is wrong with `text` as the base URL of a model provider, if anything. `keyless` providers send no
-/// credentials, so names of the local network will do for them too.
+/// The fault of `text` as the base URL of a model provider, if any. `keyless` providers send no credentials, so they
+/// may use names of the local network over plain HTTP too.
 pub fn base_url_fault(text: &str, keyless: bool) -> Option<&'static str> {
     let Some((url, host)) = parsed(text) else {
         return Some("Invalid URL: write an absolute address, such as https://host/path");
@@ -117,13 +119,13 @@ pub fn base_url_fault(text: &str, keyless: bool) -> Option<&'static str> {
     }
 }
 
-/// What is wrong with `text` as the address of a remote skill, if anything.
+/// The fault of `text` as the address of a remote skill, if any.
 pub fn endpoint_fault(text: &str, private_allowed: bool) -> Option<&'static str> {
     const FAULT: &str = "SSE endpoint must be a public HTTPS URL";
     const FAULT_PRIVATE: &str =
         "SSE endpoint must be a public HTTPS URL, or with allowPrivateEndpoint an http URL of a private address";
     let sound = parsed(text).is_some_and(|(url, host)| match (url.scheme(), host) {
-        // A local name may have a public address; who connects looks.
+        // A local name may have a public address; the code that connects checks it.
         ("https", Host::Public | Host::LocalName) => true,
         ("https" | "http", Host::Private | Host::LinkLocal | Host::LocalName) => private_allowed,
         _ => false,
@@ -135,7 +137,7 @@ pub fn endpoint_fault(text: &str, private_allowed: bool) -> Option<&'static str>
     }
 }
 
-/// What is wrong with `text` as an entry of `allowedDomains`, if anything.
+/// The fault of `text` as an entry of `allowedDomains`, if any.
 pub fn domain_fault(text: &str) -> Option<&'static str> {
     let is_label = |label: &str| {
         let bytes = label.as_bytes();

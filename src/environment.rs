@@ -1,13 +1,14 @@
-//! The variables a run may use: the process's, merged with `.env` files. Never written back to the process.
+//! [`Environment`]: the variables that a run may use, those of the process merged with `.env` files. Everything below
+//! the command line reads variables from it; they are never written back to the process.
 //!
 //! A variable keeps its source. A folder's own `.env` may set few of them (`config` decides which); the others reach
-//! nothing but the skills that name them.
+//! only the skills that name them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Variables that every child may see (`getFilteredEnv` of the original): what programs need to be found, to find
-/// their user, and to reach the network. No keys.
+/// Variables that every child may see (`getFilteredEnv` of the original): those with which programs are found, find
+/// their user, and reach the network. No keys.
 pub const SAFE_VARIABLES: [&str; 14] = [
     "PATH",
     "HOME",
@@ -25,8 +26,8 @@ pub const SAFE_VARIABLES: [&str; 14] = [
     "NPM_CONFIG_HTTPS_PROXY",
 ];
 
-/// Variables that nobody but the user may set, compared in upper case (the original's list): each decides which code
-/// a child runs.
+/// Variables that only the user may set, compared in upper case (the original's list): each decides which code a child
+/// runs.
 pub const PROTECTED_VARIABLES: [&str; 12] = [
     "PATH",
     "HOME",
@@ -43,7 +44,7 @@ pub const PROTECTED_VARIABLES: [&str; 12] = [
 ];
 
 /// Names, in upper case, that a folder may not set even for a skill that requires them: besides the protected and the
-/// safe ones, those that start other code, replace what is fetched, or change whom a child trusts on the network.
+/// safe ones, those that start other code, replace what is fetched, or change which servers a child trusts.
 const FOLDER_MAY_NOT_SET: [&str; 20] = [
     "ALL_PROXY",
     "BASH_ENV",
@@ -67,10 +68,10 @@ const FOLDER_MAY_NOT_SET: [&str; 20] = [
     "ZDOTDIR",
 ];
 
-/// Beginnings of such names, in upper case: settings of the loader, of git, and of what fetches packages.
+/// Prefixes of such names, in upper case: settings of the loader, of git, and of package managers.
 const FOLDER_MAY_NOT_BEGIN: [&str; 7] = ["LD_", "DYLD_", "GIT_CONFIG", "GIT_SSH", "NPM_CONFIG_", "PIP_", "UV_"];
 
-/// Whether a variable is the user's alone: a folder's `.env` sets it for no program and no skill.
+/// Returns whether a variable is the user's alone: a folder's `.env` sets it for no program and no skill.
 pub fn is_users_own(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     PROTECTED_VARIABLES.contains(&name.as_str())
@@ -86,7 +87,7 @@ pub enum VariableSource {
     User,
     /// A file of the folder, which may set it.
     Folder,
-    /// A file of the folder, which may not set it for this program: only a skill that names it is given it.
+    /// A file of the folder, which may not set it for this program: only a skill that names it gets it.
     FolderForSkills,
 }
 
@@ -100,7 +101,7 @@ impl Environment {
         self.entry(name).filter(|(_, source)| *source != VariableSource::FolderForSkills).map(|(value, _)| value)
     }
 
-    /// The value that the user gave `name`, not the folder.
+    /// The value of `name` that is the user's own, not a folder's.
     pub fn users(&self, name: &str) -> Option<&str> {
         self.entry(name).filter(|(_, source)| *source == VariableSource::User).map(|(value, _)| value)
     }
@@ -138,7 +139,7 @@ impl Environment {
 }
 
 impl FromIterator<(String, String)> for Environment {
-    /// Variables of the user's own.
+    /// Collects variables of the user's own.
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
         Self(pairs.into_iter().map(|(name, value)| (name, (value, VariableSource::User))).collect())
     }
@@ -157,9 +158,10 @@ pub type AddressCheck = Box<dyn Fn(&str, &str) -> bool>;
 pub struct VendorVariables {
     /// Sets of variables that are a key together; most have one member.
     pub keys: Vec<Vec<&'static str>>,
-    /// What may be set beside a key: address, region, project, resource, version.
+    /// The variables that may be set beside a key: address, region, project, resource, version.
     pub beside: Vec<&'static str>,
-    /// The user's alone: files and profiles of credentials, and the servers that credentials are shown to or come from.
+    /// Variables that only the user may set: files and profiles of credentials, and the servers that credentials are
+    /// sent to or come from.
     pub users_own: Vec<&'static str>,
     /// Whether this value of a variable in `beside` needs no key: an address on this machine, of a vendor without one.
     pub needs_no_key: AddressCheck,

@@ -1,4 +1,5 @@
-//! Which proxy requests go through: one that is named for all, or what the usual variables say.
+//! [`ProxySettings`]: the proxies that requests go through, from an explicit setting or the usual variables. The model
+//! transport and the skills' HTTP clients use it; connecting is left to them.
 
 use core::fmt;
 
@@ -8,15 +9,15 @@ use url::Url;
 
 use crate::environment::Environment;
 
-/// What is never behind a proxy but on this machine.
+/// Names and addresses of this machine, which no proxy can reach.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// A proxy's address that cannot be used. Does not repeat it: it may hold a password.
+/// The error for a proxy's address that cannot be used. It does not quote the address, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the proxy's address cannot be used: write http://host:port, https://host:port or socks5://host:port")]
 pub struct InvalidProxy;
 
-/// Which proxy requests go through.
+/// The proxies that requests go through.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ProxySettings {
     http: Option<String>,
@@ -43,12 +44,12 @@ impl ProxySettings {
         }
     }
 
-    /// The proxy that both settings name, when `explicit` names one; else what `environment` says.
+    /// The proxy named by `explicit` for both schemes, otherwise those of `environment`.
     pub fn settle(explicit: Option<&str>, environment: &Environment) -> Self {
         explicit.map_or_else(|| Self::of_environment(environment), Self::explicit)
     }
 
-    /// What the HTTP client takes. Nothing is connected to.
+    /// The proxies in the HTTP client's form. Opens no connection.
     ///
     /// # Errors
     /// An address that cannot be used.
@@ -85,7 +86,7 @@ impl ProxySettings {
     }
 }
 
-/// Proxy addresses may hold a password, so `Debug` shows which are set.
+/// Shows only which proxies are set: their addresses may hold a password.
 impl fmt::Debug for ProxySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxySettings")
@@ -96,7 +97,7 @@ impl fmt::Debug for ProxySettings {
     }
 }
 
-/// What reqwest takes, so that a misspelled scheme is no proxy that is silently not used.
+/// Parses an address as reqwest does, and refuses schemes that reqwest would silently ignore.
 fn address(url: &str) -> Result<Url, InvalidProxy> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let parsed = Url::parse(&with_scheme).map_err(|_| InvalidProxy)?;

@@ -1,6 +1,7 @@
-//! The one funnel that keeps known secrets out of everything that is stored, shown or sent back to a model.
+//! [`Redactor`]: keeps known secrets out of everything that is stored, shown or sent back to a model. The runtime, the
+//! skills and the command line pass their texts through it.
 //!
-//! A secret is known in the forms that programs write it in (`forms`), and found in a text that comes in pieces too
+//! A secret is known in the forms that programs write it in (`forms`), and also found in a text that arrives in pieces
 //! (`pieces`).
 
 mod forms;
@@ -16,24 +17,24 @@ use crate::content::Content;
 use crate::environment::Environment;
 use crate::generation::{Arguments, FinishReason, GeneratedPart, Generation};
 
-/// Shorter values are not treated as secrets: they would blank out ordinary text.
+/// Shortest value that is treated as a secret, in bytes: masking shorter ones would mask ordinary text.
 const MIN_SECRET: usize = 8;
 
-/// What stands in a secret's place.
+/// The text that replaces a secret.
 const MASK: &str = "[redacted]";
 
-/// Knows the secrets of this process. Clones learn from each other.
+/// The known secrets of this process. Clones learn from each other.
 #[derive(Clone, Default)]
 pub struct Redactor {
-    /// Every form of every secret, longest first, so that one that contains another goes whole.
+    /// Every form of every secret, longest first, so that a secret that contains another is masked whole.
     secrets: Vec<String>,
-    /// Those that came up later (tokens are fetched and renewed in mid-run), known to all clones.
+    /// The secrets learned later (tokens are fetched and renewed in mid-run), shared by all clones.
     learned: Arc<RwLock<Vec<String>>>,
 }
 
 impl Redactor {
-    /// Takes for secret every variable whose name says so (`…_API_KEY`, `…_TOKEN`, `…_SECRET…`, `…PASSWORD…`), and the
-    /// password in every variable that is an address.
+    /// Treats as secret every variable whose name marks one (`…_API_KEY`, `…_TOKEN`, `…_SECRET…`, `…PASSWORD…`), and
+    /// the password in every variable that is an address.
     pub fn of_environment(environment: &Environment) -> Self {
         let mut redactor = Self::default();
         for (name, value) in environment.known() {
@@ -49,7 +50,7 @@ impl Redactor {
         redactor
     }
 
-    /// The same secrets; and from now on what either learns, the other knows too.
+    /// The same secrets, with the learned ones shared with `other` from now on.
     #[must_use]
     pub fn learning_with(self, other: &Self) -> Self {
         Self { learned: Arc::clone(&other.learned), ..self }
@@ -60,7 +61,7 @@ impl Redactor {
         insert(&mut self.secrets, secret);
     }
 
-    /// Takes for secret from now on, here and in all clones, what came up while they were at work.
+    /// Adds a secret here and in all clones, in the middle of a run.
     pub fn learn(&self, secret: &str) {
         insert(&mut self.learned.write().unwrap_or_else(PoisonError::into_inner), secret);
     }
@@ -97,7 +98,7 @@ impl Redactor {
         }
     }
 
-    /// Takes secrets out of text parts.
+    /// Masks secrets in text parts.
     pub fn contents(&self, contents: &mut [Content]) {
         for part in contents {
             if let Content::TextPart { text, .. } = part {
@@ -106,8 +107,8 @@ impl Redactor {
         }
     }
 
-    /// Takes secrets out of a model's answer: what it thinks and says, and what it calls tools with. A provider may
-    /// refuse thinking that was changed; nothing here shows a model a secret that it could think about.
+    /// Masks secrets in a model's answer: thinking, text, and the arguments of calls. A provider may refuse thinking
+    /// that was changed; that is rare, as no secret is sent to a model in the first place.
     pub fn generation(&self, generation: &mut Generation) {
         for part in &mut generation.parts {
             match part {
@@ -132,9 +133,9 @@ impl Redactor {
     }
 }
 
-/// Longest first, so that a secret that contains another goes whole.
+/// Inserts the forms of a secret, keeping the longest first.
 fn insert(secrets: &mut Vec<String>, secret: &str) {
-    // What is around it is no part of it: headers and files bring line ends along.
+    // Values from headers and files often end in a line end that is no part of the secret.
     let secret = secret.trim();
     if secret.len() < MIN_SECRET {
         return;
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_learns_its_clones_know() {
+    fn clones_share_learned_secrets() {
         let session = Redactor::default();
         let clone = session.clone();
         let mut skill = Redactor::default().learning_with(&session);
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_base64_is_found_wherever_it_stands() {
+    fn a_secret_in_base64_is_found_at_any_offset() {
         use base64::Engine as _;
         let secret = "sk-ant-0123456789";
         let mut redactor = Redactor::default();
@@ -211,7 +212,7 @@ mod tests {
                 let text = base64::engine::general_purpose::STANDARD.encode(&whole);
                 let clean = redactor.text(&text);
                 assert!(clean.contains(MASK), "{whole}: {text} -> {clean}");
-                // What is left does not give it back.
+                // The rest does not give the secret away.
                 let left: String = clean.replace(MASK, "");
                 assert!(left.len() <= text.len() - secret.len(), "{clean}");
             }
@@ -237,14 +238,14 @@ mod tests {
     fn an_answer_that_repeats_a_secret_is_cleaned() {
         let mut redactor = Redactor::default();
         redactor.add("sk-ant-0123456789");
-        let said = |text: &str| GeneratedPart::Text { text: text.to_owned() };
+        let prose = |text: &str| GeneratedPart::Text { text: text.to_owned() };
         let called = |text: &str| GeneratedPart::ToolCall {
             id: "c".to_owned(),
             name: "exec".to_owned(),
             arguments: Arguments::parse(&serde_json::json!({ "args": ["-c", text] }).to_string()),
         };
         let answer = |text: &str| Generation {
-            parts: vec![said(text), called(text)],
+            parts: vec![prose(text), called(text)],
             finish: FinishReason::Stop,
             usage: None,
             context_tokens: None,

@@ -1,4 +1,4 @@
-//! The forms that programs write a secret in: as it is, in a JSON string, in an address, in base64.
+//! The forms in which programs write a secret: plain, in a JSON string, in an address, in base64.
 
 use std::fmt::Write as _;
 
