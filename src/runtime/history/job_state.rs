@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::id::JobId;
 use crate::job::{Job, JobStatus};
-use crate::runtime::RunError;
+use crate::runtime::error::RunError;
 use crate::store::{Holder, Store, StoreError};
 
 /// Whether a job goes on.

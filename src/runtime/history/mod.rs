@@ -18,7 +18,7 @@ use std::path::Path;
 use crate::checkpoint::Checkpoint;
 use crate::id::{JobId, RunId};
 use crate::job::Job;
-use crate::runtime::RunError;
+use crate::runtime::error::RunError;
 use crate::store::{CheckpointEntry, Store, StoreError, beginning_with};
 
 pub use job_state::{JobEntry, JobState, jobs};

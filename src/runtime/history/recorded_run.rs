@@ -9,7 +9,7 @@ use crate::expert::ExpertRef;
 use crate::fact::{Fact, FactBody, ParentCheckpoint};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::{Action, IllegalInput, Input, RunMachine, Save};
-use crate::runtime::RunError;
+use crate::runtime::error::RunError;
 use crate::store::{CheckpointBody, CheckpointEntry, LogReader, Store};
 
 /// Most mid-run checkpoints that may build on each other: each is a fork of a Run that was itself a fork. Far beyond

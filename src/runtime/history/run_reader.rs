@@ -9,7 +9,7 @@ use crate::event::{Event, EventBody};
 use crate::fact::{Fact, FactBody};
 use crate::id::{JobId, RunId, ToolCallId};
 use crate::machine::{Action, RunMachine};
-use crate::runtime::RunError;
+use crate::runtime::error::RunError;
 use crate::runtime::history::logged_event::EventOrigin;
 use crate::runtime::history::recorded_run;
 use crate::runtime::history::{Durations, HistoryItem, LoggedEvent, ReadProblem, ReadProblemKind};

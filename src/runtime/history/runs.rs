@@ -6,7 +6,7 @@ use crate::checkpoint::{CheckpointHead, DelegatedBy};
 use crate::expert::ExpertKey;
 use crate::fact::{Fact, FactBody, ParentCheckpoint};
 use crate::id::{JobId, RunId};
-use crate::runtime::RunError;
+use crate::runtime::error::RunError;
 use crate::store::{LogEntry, LogReader, RunEntry, Store};
 
 /// Levels of the tree that are told apart: beyond what delegation allows, so that only damaged files come near.

@@ -16,8 +16,9 @@ use crate::replay::{
     Cassette, CassetteClock, CassetteHeader, CassetteRecorder, RecordingTransport, ReplayTools, ReplayTransport,
 };
 use crate::runtime::clock::SystemClock;
+use crate::runtime::error::RunError;
+use crate::runtime::options::{CassetteMode, Options};
 use crate::runtime::run::scope::collect;
-use crate::runtime::{CassetteMode, Options, RunError};
 use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 

@@ -17,10 +17,11 @@ use crate::fact::{Clock, IdGenerator};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::runtime::clock::SystemClock;
+use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run;
 use crate::runtime::job::resume::check_request;
+use crate::runtime::options::{Options, ResumeInput};
 use crate::runtime::run::scope::collect;
-use crate::runtime::{Options, ResumeInput, RunError};
 use crate::setting::{ProviderConfig, ProviderName, ProviderSetting, RunSetting};
 use crate::store::{CheckpointBody, CheckpointEntry, Found, JobStore, Store, StoreError};
 

@@ -19,15 +19,16 @@ use crate::fact::IdGenerator;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::runtime::budget::{self, BudgetServer};
+use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::spending::JobSpending;
 use crate::runtime::job::tree::{Root, TreeEnd};
+use crate::runtime::options::{Options, Outcome, RunInput};
 use crate::runtime::run::scope::find_expert;
 use crate::runtime::run::start::JobContext;
 use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::open::open_tools;
-use crate::runtime::{Options, Outcome, RunError, RunInput};
 use crate::store::Store;
 use crate::usage::Usage;
 

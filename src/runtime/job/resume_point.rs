@@ -3,9 +3,10 @@
 use crate::checkpoint::{Checkpoint, CheckpointHead, Status};
 use crate::id::{JobId, RunId};
 use crate::job::JobStatus;
+use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::job::import::import;
-use crate::runtime::{Options, ResumeFrom, ResumeInput, RunError};
+use crate::runtime::options::{Options, ResumeFrom, ResumeInput};
 use crate::setting::RunSetting;
 use crate::store::{CheckpointEntry, Found, JobStore, Store, StoreError};
 

@@ -10,7 +10,7 @@ use crate::cost::Spend;
 use crate::id::{JobId, RunId};
 use crate::job::{JobBudget, JobStatus};
 use crate::machine::RunTotals;
-use crate::runtime::RunError;
+use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run;
 use crate::store::Store;
 use crate::usage::Usage;

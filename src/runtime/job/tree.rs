@@ -11,11 +11,11 @@ use crate::fact::{IdGenerator, ParentCheckpoint};
 use crate::id::RunId;
 use crate::machine::{JobAction, JobInput, JobMachine, RunEnd, RunTotals, TreeLimits};
 use crate::runtime::budget::{BudgetRequests, BudgetServer};
+use crate::runtime::error::{ErrorClass, RunError};
 use crate::runtime::history::recorded_run;
 use crate::runtime::run::start::JobContext;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::tools::Toolset;
-use crate::runtime::{ErrorClass, RunError};
 
 /// What the coordinator begins with.
 pub enum Root {

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fact::{Fact, FactBody};
 use crate::machine::{Action, Input, RunMachine};
+use crate::runtime::error::RunError;
+use crate::runtime::options::InDoubt;
 use crate::runtime::run::RunContext;
-use crate::runtime::{InDoubt, RunError};
 use crate::skill::SkillSet;
 use crate::tool::{ToolCall, ToolResult};
 

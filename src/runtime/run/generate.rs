@@ -10,7 +10,7 @@ use crate::generation::{
 };
 use crate::machine::RunMachine;
 use crate::provider::retry;
-use crate::runtime::RunError;
+use crate::runtime::error::RunError;
 use crate::runtime::run::RunContext;
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::window::{self, PromptSize};

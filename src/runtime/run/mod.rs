@@ -26,13 +26,14 @@ use crate::machine::{Action, Input, ReservationOutcome, ReservationRequest, RunM
 use crate::provider::Provider;
 use crate::redact::Redactor;
 use crate::runtime::budget::BudgetHandle;
+use crate::runtime::error::RunError;
 use crate::runtime::job::backends::Tape;
+use crate::runtime::options::InDoubt;
 use crate::runtime::run::calls::Calls;
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::window::WindowGauge;
 use crate::runtime::stop::StopSignal;
-use crate::runtime::{InDoubt, RunError};
 use crate::setting::ReasoningBudget;
 use crate::skill::SkillSet;
 use crate::tool::ToolSpec;

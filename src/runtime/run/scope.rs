@@ -8,7 +8,7 @@ use crate::cost::Price;
 use crate::expert::{Expert, ExpertKey};
 use crate::fact::RunParameters;
 use crate::id::RunId;
-use crate::runtime::RunError;
+use crate::runtime::error::RunError;
 use crate::runtime::run::start::JobContext;
 use crate::runtime::tools::Toolset;
 use crate::setting::{ProviderConfig, RunSetting};

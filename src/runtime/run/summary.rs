@@ -10,7 +10,7 @@ use crate::fact::{Fact, FactBody};
 use crate::generation::{FailureKind, GenerateRequest, GeneratedPart, Generation, GenerationFailure, NativeTools};
 use crate::machine::{RunMachine, messages_bound};
 use crate::message::Message;
-use crate::runtime::RunError;
+use crate::runtime::error::RunError;
 use crate::runtime::run::generate::{BrokenOff, ask, failed, occasion};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::window::PromptSize;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::config::lockfile::{Definition, LockChoice, LockUse, LockedExpert, choose};
 use crate::expert::{Expert, SkillCommon};
-use crate::runtime::{Options, RunError};
+use crate::runtime::error::RunError;
+use crate::runtime::options::Options;
 use crate::skill::mcp::{Locked, OnDrift, ToolDrift};
 use crate::tool::ToolSpec;
 

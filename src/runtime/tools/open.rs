@@ -4,10 +4,11 @@ use crate::config::lockfile::{Definition, LockUse};
 use crate::expert::Expert;
 use crate::proxy::ProxySettings;
 use crate::redact::Redactor;
+use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
+use crate::runtime::options::Options;
 use crate::runtime::tools::lock;
 use crate::runtime::tools::{self, ToolSource, Toolset, ToolsetOptions};
-use crate::runtime::{Options, RunError};
 use crate::skill::mcp::Network;
 use crate::tool::LONGEST_NAME;
 

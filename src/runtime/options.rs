@@ -1,0 +1,167 @@
+//! [`Options`] of a job, its input ([`RunInput`], [`ResumeInput`]) and its [`Outcome`]. Callers of the library fill and read
+//! these; the drivers of this folder obey them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use tokio_util::sync::CancellationToken;
+
+use crate::budget::{Budgets, Reached, Spent};
+use crate::checkpoint::{Checkpoint, Status};
+use crate::config::Settings;
+use crate::config::lockfile::{Lock, LockUse};
+use crate::cost::Spend;
+use crate::environment::Environment;
+use crate::event::{Event, EventSink};
+use crate::expert::{Expert, ExpertKey};
+use crate::id::{CheckpointId, JobId};
+use crate::message::Message;
+use crate::model::Catalogue;
+use crate::provider::catalog;
+use crate::skill::mcp::AskPerson;
+use crate::usage::Usage;
+
+/// Everything around a job but the question itself.
+#[derive(Clone)]
+pub struct Options {
+    pub settings: Settings,
+    pub experts: IndexMap<ExpertKey, Expert>,
+    /// `perstackBaseSkillCommand`, when not empty.
+    pub base_skill_command: Option<Vec<String>>,
+    pub environment: Environment,
+    /// The folder that experts work in.
+    pub workspace: PathBuf,
+    /// The folder that holds `jobs/`.
+    pub storage: PathBuf,
+    /// An HTTP(S) or SOCKS proxy for requests to models and remote skills; overrides the usual variables.
+    pub proxy: Option<String>,
+    /// The folder that keeps people's logins to remote skills; without one, none is known.
+    pub logins: Option<PathBuf>,
+    pub sink: Arc<dyn EventSink>,
+    /// Fires to stop the job gracefully: what was done is recorded, and it can be resumed.
+    pub cancel: CancellationToken,
+    pub in_doubt: InDoubt,
+    pub cassette: CassetteMode,
+    /// How `lockfile` is to be used.
+    pub lock: LockUse,
+    /// The lock beside the configuration, when there is one.
+    pub lockfile: Option<Arc<Lock>>,
+    /// What is known of models: tiers, context windows, prices.
+    pub catalogue: Arc<Catalogue>,
+    /// Asks a person what an MCP server wants to know in the middle of a call; without it, servers are told that nobody
+    /// answers. A question is withdrawn by dropping its future.
+    pub person: Option<AskPerson>,
+}
+
+impl Options {
+    /// `experts` at work in `workspace`, with nothing else said: built-in settings and catalogue, no variables (and so no key), jobs
+    /// stored in the workspace's `perstack` folder, nobody listening.
+    pub fn new(experts: IndexMap<ExpertKey, Expert>, workspace: PathBuf) -> Self {
+        Self {
+            settings: Settings::default(),
+            experts,
+            base_skill_command: None,
+            environment: Environment::default(),
+            storage: workspace.join("perstack"),
+            workspace,
+            proxy: None,
+            logins: None,
+            sink: Arc::new(|_: &Event, _: &[Message]| {}),
+            cancel: CancellationToken::new(),
+            in_doubt: InDoubt::default(),
+            cassette: CassetteMode::default(),
+            lock: LockUse::default(),
+            lockfile: None,
+            catalogue: catalog::built_in(),
+            person: None,
+        }
+    }
+}
+
+/// What to do with calls of which nobody knows whether they happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum InDoubt {
+    /// Tell the model: interrupted, effect unknown.
+    #[default]
+    Report,
+    /// Make them again.
+    Retry,
+    /// Do not go on.
+    Stop,
+}
+
+/// Whether a backends is recorded or replayed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CassetteMode {
+    #[default]
+    None,
+    /// Write every model exchange and tool result to this file.
+    Record(PathBuf),
+    /// Answer from this file, without network or key.
+    Replay {
+        file: PathBuf,
+        /// Take tool results from it too, instead of running tools, and what servers offer, instead of starting them.
+        tools: bool,
+    },
+}
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub struct RunInput {
+    pub expert: ExpertKey,
+    pub query: String,
+    /// Chosen by the caller; made up when absent.
+    pub job_id: Option<JobId>,
+}
+
+/// Where to go on from.
+#[derive(Debug, Clone)]
+pub enum ResumeFrom {
+    /// The newest checkpoint of the newest job.
+    Latest,
+    /// The newest checkpoint of this job.
+    Job(JobId),
+    /// This checkpoint of this job.
+    Checkpoint(JobId, CheckpointId),
+    /// What a user typed: a file's path, a checkpoint id or unique prefix, a job id, or `latest`.
+    Named(String),
+}
+
+/// How to go on.
+#[derive(Debug, Clone)]
+pub struct ResumeInput {
+    pub from: ResumeFrom,
+    /// The expert the checkpoint must belong to, when the caller named one.
+    pub expert: Option<ExpertKey>,
+    /// A further message; or, where the run waits for a person, the answer.
+    pub query: Option<String>,
+    /// The query answers a call that waits, and is nothing else: where none waits, it is not taken for a message.
+    pub is_answer: bool,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The checkpoint that the coordinator stopped with.
+    pub checkpoint: Checkpoint,
+    /// How the job ended: the checkpoint's status, but for a job that was stopped while delegates were at work, where
+    /// the coordinator waits for them.
+    pub status: Status,
+    /// The checkpoint's file.
+    pub path: PathBuf,
+    /// Milliseconds from start to end of this invocation.
+    pub duration_ms: u64,
+    /// Steps that this invocation had a part in, delegates' included.
+    pub steps: u64,
+    /// Of all Runs of the job, over all invocations.
+    pub usage: Usage,
+    /// What that cost.
+    pub spend: Spend,
+    /// What the job may spend.
+    pub budgets: Budgets,
+    /// What its budgets count as spent.
+    pub spent: Spent,
+    /// The budget that the job was stopped by.
+    pub budget: Option<Reached>,
+}
