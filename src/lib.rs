@@ -14,6 +14,7 @@ pub mod message;
 pub mod tool;
 pub mod token_estimate;
 pub mod expert;
+pub mod expert_map;
 pub mod environment;
 pub mod address;
 pub mod proxy;

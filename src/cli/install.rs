@@ -142,7 +142,7 @@ fn whole(found: Found, process: &Process) -> Result<Vec<(ExpertKey, DiscoveredTo
 fn lock(config: &Path, found: &[(ExpertKey, DiscoveredTools)], options: &Options) -> Lock {
     let base_command = options.base_skill_command.as_deref();
     let entries = found.iter().filter_map(|(key, found)| {
-        let expert = options.experts.get(key)?;
+        let expert = options.experts.get(key).ok()?;
         Some((Definition::new(expert, base_command), found))
     });
     Lock::from_experts(config, SystemClock.stamp().at, entries)

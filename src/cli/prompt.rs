@@ -69,7 +69,7 @@ impl Questions {
             let setting = Store::new(&self.options.storage).setting(&head.job_id, &head.run_id).ok()?;
             setting.experts.into_values().find(|expert| expert.key == *key)
         };
-        let expert = self.options.experts.get(key).cloned().or_else(kept)?;
+        let expert = self.options.experts.get(key).ok().cloned().or_else(kept)?;
         match expert.skills.get(&call.skill_name)? {
             SkillSpec::InteractiveSkill { tools, .. } => tools.get(&call.tool_name).cloned(),
             SkillSpec::McpStdioSkill { .. } | SkillSpec::McpSseSkill { .. } => None,

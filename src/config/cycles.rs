@@ -35,14 +35,14 @@ impl Project {
         let mut path = vec![(start, 0)];
         mark(seen, start, Seen::OnPath);
         while let Some((expert, visited)) = path.last_mut() {
-            let delegate = self.experts.get_index(*expert).and_then(|(_, expert)| expert.delegates.get(*visited));
+            let delegate = self.experts.at(*expert).and_then(|expert| expert.delegates.get(*visited));
             let Some(delegate) = delegate else {
                 mark(seen, *expert, Seen::Done);
                 path.pop();
                 continue;
             };
             *visited += 1;
-            let Some(next) = self.experts.get_index_of(delegate) else { continue };
+            let Some(next) = self.experts.index_of(delegate) else { continue };
             match seen.get(next) {
                 Some(Seen::No) => {
                     mark(seen, next, Seen::OnPath);
@@ -50,7 +50,7 @@ impl Project {
                 }
                 Some(Seen::OnPath) if cycles.len() < MAX_CYCLES => {
                     let cycle = path.iter().skip_while(|(expert, _)| *expert != next);
-                    let keys = cycle.filter_map(|(expert, _)| Some(self.experts.get_index(*expert)?.0.clone()));
+                    let keys = cycle.filter_map(|(expert, _)| Some(self.experts.at(*expert)?.key.clone()));
                     cycles.push(keys.collect());
                 }
                 _ => {}

@@ -170,6 +170,7 @@ fn delegates(table: &Table<'_>, diagnostics: &mut Diagnostics) -> Vec<(SourceSpa
 
 #[cfg(test)]
 mod tests {
+    use crate::expert_map::ExpertMap;
 
     use std::path::Path;
 
@@ -203,7 +204,7 @@ mod tests {
             provider_tool_options: None,
         };
         let project = read("[experts.hello]\ninstruction = \"Greet.\"\n").unwrap();
-        assert_eq!(project.experts, IndexMap::from([(expected.key.clone(), expected)]));
+        assert_eq!(project.experts, ExpertMap::from([expected]));
     }
 
     #[test]

@@ -4,8 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use indexmap::IndexMap;
-
 use super::error::ConfigError;
 use super::include::{Includes, warn_ignored};
 use super::read_file::{is_absence, read_text};
@@ -13,6 +11,7 @@ use super::reader::{Diagnostics, MAX_NUMBER, Node, Table};
 use super::{Overrides, Project, experts, graph, provider};
 use crate::budget::{Budgets, MIN_TOOL_REPETITIONS, Span};
 use crate::cost::Cost;
+use crate::expert_map::ExpertMap;
 use crate::setting::{DEFAULT_API_BASE_URL, MIN_TOOL_OUTPUT, ProviderSetting, ReasoningBudget};
 
 /// The file's name.
@@ -132,7 +131,7 @@ fn empty() -> Project {
         context_limit: None,
         api_base_url: DEFAULT_API_BASE_URL.to_owned(),
         base_skill_command: None,
-        experts: IndexMap::new(),
+        experts: ExpertMap::default(),
         warnings: Vec::new(),
         unknown_keys: Vec::new(),
     }

@@ -9,6 +9,7 @@ use super::reader::Diagnostics;
 use super::suggest::nearest;
 use super::{ConfigError, Project};
 use crate::expert::{Expert, ExpertKey, SkillSpec};
+use crate::expert_map::ExpertMap;
 use crate::tool::{BASE_SKILL, BASE_TOOLS, CONVERSATION_TOOLS};
 
 /// The tag that every defined version has, as each expert is defined once.
@@ -21,7 +22,7 @@ impl Project {
     /// Only experts of these files are found; the error suggests the nearest and lists those that are defined.
     pub fn expert(&self, key: &str) -> Result<&Expert, ConfigError> {
         let parsed: Option<ExpertKey> = key.parse().ok();
-        let named = parsed.and_then(|key| Some((self.experts.get(&key.without_version())?, key)));
+        let named = parsed.and_then(|key| Some((self.experts.get(&key.without_version()).ok()?, key)));
         if let Some((expert, key)) = named {
             if is_asked_for(&expert.version, &key) {
                 return Ok(expert);
@@ -78,13 +79,13 @@ pub(super) struct Declaration {
 
 /// Merges the experts of all files and connects each to its delegates. Reports experts that are declared twice, and
 /// delegates that are not declared, that newer runtimes refuse, or whose tool would be hidden by another.
-pub(super) fn connect(declarations: Vec<Declaration>, diagnostics: &mut Diagnostics) -> IndexMap<ExpertKey, Expert> {
+pub(super) fn connect(declarations: Vec<Declaration>, diagnostics: &mut Diagnostics) -> ExpertMap {
     let known = Known::collect(&declarations, diagnostics);
     let delegates: Vec<Vec<ExpertKey>> =
         declarations.iter().map(|declaration| known.delegates(declaration, diagnostics)).collect();
     let experts = declarations.into_iter().zip(delegates).filter_map(|(declaration, delegates)| {
         let expert = declaration.expert?;
-        Some((expert.key.clone(), Expert { delegates, ..expert }))
+        Some(Expert { delegates, ..expert })
     });
     experts.collect()
 }

@@ -7,10 +7,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use indexmap::IndexMap;
-
 use crate::budget::Budgets;
-use crate::expert::{ContextLimit, Expert, ExpertKey};
+use crate::expert::ContextLimit;
+use crate::expert_map::ExpertMap;
 use crate::setting::{
     DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting, ReasoningBudget,
 };
@@ -77,7 +76,7 @@ pub struct Project {
     pub base_skill_command: Option<Vec<String>>,
     /// By key, in the order of the file, followed by those of the included files. Every delegate of every expert is one
     /// of these keys.
-    pub experts: IndexMap<ExpertKey, Expert>,
+    pub experts: ExpertMap,
     /// Findings that do not stop a run, ready to print and in the order of the files: ignored keys with their place and
     /// the nearest known key, delegations that newer runtimes refuse.
     pub warnings: Vec<String>,

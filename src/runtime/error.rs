@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::budget::Reached;
 use crate::config::ConfigError;
 use crate::expert::ExpertKey;
+use crate::expert_map::{UnknownDelegate, UnknownExpert, listed};
 use crate::id::{CheckpointId, JobId};
 use crate::machine::IllegalInput;
 use crate::provider::ProviderError;
@@ -22,14 +23,14 @@ pub enum RunError {
     #[error("the query is empty: say what the expert is to do")]
     EmptyQuery,
     /// No expert of that key is defined.
-    #[error("no expert {key} is defined{}", known_experts(known))]
-    UnknownExpert { key: ExpertKey, known: Vec<String> },
+    #[error(transparent)]
+    UnknownExpert(#[from] UnknownExpert),
     /// A file from elsewhere belongs to an expert that is not defined here.
     #[error(
         "{} is a checkpoint of expert {key}, which is not defined here{}: a file from elsewhere does not bring its \
-         experts; define {key} in perstack.toml, or resume where it is defined", path.display(), known_experts(known)
+         experts; define {key} in perstack.toml, or resume where it is defined", path.display(), listed(known)
     )]
-    ExpertOfFile { path: PathBuf, key: ExpertKey, known: Vec<String> },
+    ExpertOfFile { path: PathBuf, key: ExpertKey, known: Vec<ExpertKey> },
     /// A checkpoint belongs to another expert than the one named.
     #[error(
         "Checkpoint expert key {checkpoint} does not match input expert key {given}: name {checkpoint}, or no expert"
@@ -79,8 +80,8 @@ pub enum RunError {
     )]
     UnknownPrice { model: String, provider: ProviderName },
     /// An expert delegates to one that is not defined.
-    #[error("expert {expert} delegates to {delegate}, which is not defined: define it, or take it out of delegates")]
-    UnknownDelegate { expert: ExpertKey, delegate: ExpertKey },
+    #[error(transparent)]
+    UnknownDelegate(#[from] UnknownDelegate),
     /// A delegate's checkpoint cannot be resumed by itself: its parent waits for it.
     #[error("checkpoint {checkpoint} belongs to the delegate {expert}: resume its job, {job}, which goes on with it")]
     DelegatesCheckpoint { checkpoint: CheckpointId, expert: ExpertKey, job: JobId },
@@ -140,8 +141,4 @@ impl RunError {
             _ => ErrorClass::Usage,
         }
     }
-}
-
-fn known_experts(known: &[String]) -> String {
-    if known.is_empty() { String::new() } else { format!(": there are {}", known.join(", ")) }
 }

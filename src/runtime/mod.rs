@@ -56,7 +56,7 @@ pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec
 /// # Errors
 /// As [`tools`].
 pub async fn list(expert: &ExpertKey, options: &Options) -> Result<DiscoveredTools, RunError> {
-    let found = tools::lock::find(run::scope::find_expert(expert, &options.experts)?, options)?;
+    let found = tools::lock::find(options.experts.get(expert)?, options)?;
     let source = found.lock.as_ref().map_or(ToolSource::Servers, |lock| ToolSource::Definitions(lock.tools()));
     let mut listed = look(expert, options, source).await?;
     listed.warnings.extend(found.warning);
@@ -74,7 +74,7 @@ pub async fn discover_tools(expert: &ExpertKey, options: &Options) -> Result<Dis
 
 /// Opens the skills of `expert`, looks at them, and closes them again.
 async fn look(expert: &ExpertKey, options: &Options, source: ToolSource<'_>) -> Result<DiscoveredTools, RunError> {
-    let expert = run::scope::find_expert(expert, &options.experts)?;
+    let expert = options.experts.get(expert)?;
     let network = tools::open::network(options, &Redactor::default());
     let place = ToolsetOptions { source, ..tools::open::place(options, &network) };
     let toolset = tools::open(expert, &options.experts, place).await?;

@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budgets, Reached, Spent};
@@ -14,7 +13,8 @@ use crate::config::lockfile::{Lock, LockUse};
 use crate::cost::Spend;
 use crate::environment::Environment;
 use crate::event::{Event, EventSink};
-use crate::expert::{Expert, ExpertKey};
+use crate::expert::ExpertKey;
+use crate::expert_map::ExpertMap;
 use crate::id::{CheckpointId, JobId};
 use crate::message::Message;
 use crate::model::Catalogue;
@@ -26,7 +26,7 @@ use crate::usage::Usage;
 #[derive(Clone)]
 pub struct Options {
     pub settings: Settings,
-    pub experts: IndexMap<ExpertKey, Expert>,
+    pub experts: ExpertMap,
     /// `perstackBaseSkillCommand`, when not empty.
     pub base_skill_command: Option<Vec<String>>,
     pub environment: Environment,
@@ -57,7 +57,7 @@ pub struct Options {
 impl Options {
     /// `experts` at work in `workspace`, with nothing else said: built-in settings and catalogue, no variables (and so no key), jobs
     /// stored in the workspace's `perstack` folder, nobody listening.
-    pub fn new(experts: IndexMap<ExpertKey, Expert>, workspace: PathBuf) -> Self {
+    pub fn new(experts: ExpertMap, workspace: PathBuf) -> Self {
         Self {
             settings: Settings::default(),
             experts,

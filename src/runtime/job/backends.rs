@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
-
 use crate::config::{Settings, nearest};
 use crate::expert::{Expert, ExpertKey, ModelTier};
 use crate::fact::Clock;
@@ -18,7 +16,6 @@ use crate::replay::{
 use crate::runtime::clock::SystemClock;
 use crate::runtime::error::RunError;
 use crate::runtime::options::{CassetteMode, Options};
-use crate::runtime::run::scope::collect;
 use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
@@ -158,10 +155,9 @@ impl JobBackends {
     ///
     /// # Errors
     /// As [`JobBackends::model_for`].
-    pub fn doubtful_models(&self, expert: &Expert, options: &Options) -> Result<Vec<String>, ProviderError> {
-        let mut experts = IndexMap::new();
-        collect(expert, &options.experts, &mut experts);
-        let models = experts.values().map(|expert| self.model_for(expert, &options.settings));
+    pub fn doubtful_models(&self, expert: &Expert, options: &Options) -> Result<Vec<String>, RunError> {
+        let experts = options.experts.reachable(&expert.key)?;
+        let models = experts.into_iter().map(|expert| self.model_for(expert, &options.settings));
         let models = models.collect::<Result<BTreeSet<String>, _>>()?;
         Ok(models.iter().filter_map(|model| self.doubt_about(model)).collect())
     }
@@ -175,10 +171,8 @@ impl JobBackends {
         if options.settings.budgets.max_cost.is_none() {
             return Ok(());
         }
-        let mut experts = IndexMap::new();
-        collect(expert, &options.experts, &mut experts);
         let now = self.clock.stamp().at;
-        for expert in experts.values() {
+        for expert in options.experts.reachable(&expert.key)? {
             let model = self.model_for(expert, &options.settings)?;
             if self.provider.model(&model).and_then(|known| known.price_at(now)).is_none() {
                 return Err(RunError::UnknownPrice { model, provider: self.provider.name() });

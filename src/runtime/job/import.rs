@@ -13,6 +13,7 @@ use indexmap::IndexMap;
 
 use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION};
 use crate::expert::ExpertKey;
+use crate::expert_map::UnknownExpert;
 use crate::fact::{Clock, IdGenerator};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
@@ -21,7 +22,6 @@ use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run;
 use crate::runtime::job::resume::check_request;
 use crate::runtime::options::{Options, ResumeInput};
-use crate::runtime::run::scope::collect;
 use crate::setting::{ProviderConfig, ProviderName, ProviderSetting, RunSetting};
 use crate::store::{CheckpointBody, CheckpointEntry, Found, JobStore, Store, StoreError};
 
@@ -81,16 +81,13 @@ fn stored_copy(store: &Store, imported: &Checkpoint) -> Option<CheckpointEntry> 
 
 /// Checks that the expert, and all that it can reach, are defined by the configuration at hand.
 fn check_experts(key: &ExpertKey, path: &Path, options: &Options) -> Result<(), RunError> {
-    let Some(expert) = options.experts.get(key) else {
-        let known = options.experts.keys().map(|key| key.as_str().to_owned()).collect();
-        return Err(RunError::ExpertOfFile { path: path.to_owned(), key: key.clone(), known });
-    };
-    let mut reachable = IndexMap::new();
-    collect(expert, &options.experts, &mut reachable);
-    for expert in reachable.values() {
-        if let Some(delegate) = expert.delegates.iter().find(|key| !options.experts.contains_key(*key)) {
-            return Err(RunError::UnknownDelegate { expert: expert.key.clone(), delegate: delegate.clone() });
-        }
+    let reachable = options.experts.reachable(key).map_err(|UnknownExpert { key, known }| RunError::ExpertOfFile {
+        path: path.to_owned(),
+        key,
+        known,
+    })?;
+    for expert in reachable {
+        options.experts.delegates(expert)?;
     }
     Ok(())
 }

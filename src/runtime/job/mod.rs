@@ -24,7 +24,6 @@ use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::spending::JobSpending;
 use crate::runtime::job::tree::{Root, TreeEnd};
 use crate::runtime::options::{Options, Outcome, RunInput};
-use crate::runtime::run::scope::find_expert;
 use crate::runtime::run::start::JobContext;
 use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::stop::StopSignal;
@@ -38,7 +37,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     if input.query.trim().is_empty() {
         return Err(RunError::EmptyQuery);
     }
-    let expert = find_expert(&input.expert, &options.experts)?;
+    let expert = options.experts.get(&input.expert)?;
     let backends = JobBackends::open(options).await?;
     let query = backends.redactor.text(&input.query);
     let doubts = backends.doubtful_models(expert, options)?;

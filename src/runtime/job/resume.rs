@@ -19,7 +19,6 @@ use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
 use crate::runtime::job::{in_time, stop_signal, work};
 use crate::runtime::options::{Options, Outcome, ResumeInput};
-use crate::runtime::run::scope::find_expert;
 use crate::runtime::run::start::JobContext;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::tools::open::open_tools;
@@ -43,7 +42,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let before = stored.as_ref().map(|setting| setting.model.clone());
     let adopted = adopted(&point.head().expert.key, options, stored);
     let mut options = adopted.unwrap_or_else(|| options.clone());
-    let expert = find_expert(&point.head().expert.key, &options.experts)?.clone();
+    let expert = options.experts.get(&point.head().expert.key)?.clone();
     let spending = spending::JobSpending::read(&store, job_store.id())?;
     let backends = JobBackends::open(&options).await?;
     let mut job = job_to_continue(&store, job_store.id(), &point, &backends)?;
@@ -63,7 +62,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let root = match root_of(point, query, &context)? {
         Start::RunTask(task) => {
             let (key, is_delegate) = task.expert();
-            let expert = find_expert(key, &options.experts)?;
+            let expert = options.experts.get(key)?;
             let doubts = context.backends.doubtful_models(expert, options)?;
             let is_as_before = before == context.backends.model_for(expert, &options.settings).ok();
             let tools = open_tools(expert, options, &context.backends, is_delegate);
@@ -172,11 +171,11 @@ fn check_expert(wanted: Option<&ExpertKey>, head: &CheckpointHead) -> Result<(),
 /// and provider and model unless the caller named any. `None` when the caller's own serve.
 fn adopted(key: &ExpertKey, options: &Options, stored: Option<RunSetting>) -> Option<Options> {
     let stored = stored.filter(|setting| setting.experts.contains_key(key.as_str()))?;
-    if options.experts.contains_key(key) {
+    if options.experts.contains(key) {
         return None;
     }
     let mut adopted = options.clone();
-    adopted.experts = stored.experts.into_values().map(|expert| (expert.key.clone(), expert)).collect();
+    adopted.experts = stored.experts.into_values().collect();
     let settings = &mut adopted.settings;
     let is_other = settings.provider.is_some_and(|provider| provider != stored.provider_config.provider_name);
     if !is_other {

@@ -4,9 +4,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use indexmap::IndexMap;
-
-use crate::expert::{Expert, ExpertKey};
+use crate::expert::Expert;
+use crate::expert_map::ExpertMap;
 
 /// What an instruction message is made of, besides the experts themselves.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +34,7 @@ const COORDINATION: &str = "- Calls that do not depend on each other belong in o
     say what is wanted, where to find it, and what to return.";
 
 /// Composes the message for `expert`; `experts` are those it may find its delegates among.
-pub fn compose(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, scene: InstructionContext<'_>) -> String {
+pub fn compose(expert: &Expert, experts: &ExpertMap, scene: InstructionContext<'_>) -> String {
     let mut text = format!("{IDENTITY}\n\n{LOOP}\n");
     if !scene.is_delegate {
         let _ = writeln!(text, "{COORDINATION}");
@@ -55,7 +54,7 @@ pub fn compose(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, scene: In
     }
     let _ = write!(text, "\n---\nThe following experts can be called as tools:\n");
     for key in &expert.delegates {
-        if let Some(delegate) = experts.get(key) {
+        if let Ok(delegate) = experts.get(key) {
             let about = delegate.description.as_deref().unwrap_or("(no description)");
             let _ = write!(text, "\n{} ({}): {}\n", delegate.name, key.tool_name(), about.trim());
         }
@@ -72,8 +71,10 @@ fn iso_utc(at_ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use indexmap::IndexMap;
+
     use super::*;
-    use crate::expert::{SkillCommon, SkillSpec};
+    use crate::expert::{ExpertKey, SkillCommon, SkillSpec};
 
     fn expert(key: &str) -> Expert {
         let key: ExpertKey = key.parse().unwrap();
@@ -113,7 +114,7 @@ mod tests {
             },
         );
         let helper = expert("@lead/helper");
-        let experts = IndexMap::from([(helper.key.clone(), helper)]);
+        let experts = ExpertMap::from([helper]);
         let scene = InstructionContext {
             started_at: 1_771_000_000_000,
             workspace: Path::new("/work/here"),

@@ -1,11 +1,9 @@
 //! What a Run is done with: its expert and those within reach, its setting as it is written down, its parameters as
 //! its machine knows them.
 
-use indexmap::IndexMap;
-
 use crate::checkpoint::FORMAT_VERSION;
 use crate::cost::Price;
-use crate::expert::{Expert, ExpertKey};
+use crate::expert::Expert;
 use crate::fact::RunParameters;
 use crate::id::RunId;
 use crate::runtime::error::RunError;
@@ -19,8 +17,8 @@ impl JobContext {
     pub fn setting(&self, expert: &Expert, run: &RunId) -> Result<RunSetting, RunError> {
         let settings = &self.options.settings;
         let now = self.backends.clock_of(run).stamp().at;
-        let mut experts = IndexMap::new();
-        collect(expert, &self.options.experts, &mut experts);
+        let reachable = self.options.experts.reachable(&expert.key)?.into_iter();
+        let experts = reachable.map(|expert| (expert.key.as_str().to_owned(), expert.clone())).collect();
         Ok(RunSetting {
             format_version: FORMAT_VERSION,
             model: self.backends.model_for(expert, settings)?,
@@ -63,28 +61,5 @@ impl JobContext {
     /// What the model of a Run costs, by the time at which it was set up.
     pub fn price(&self, setting: &RunSetting) -> Option<Price> {
         self.backends.provider.model(&setting.model).and_then(|model| model.price_at(setting.updated_at))
-    }
-}
-
-/// The expert `key` of `experts`.
-///
-/// # Errors
-/// [`RunError::UnknownExpert`].
-pub fn find_expert<'a>(key: &ExpertKey, experts: &'a IndexMap<ExpertKey, Expert>) -> Result<&'a Expert, RunError> {
-    experts.get(key).ok_or_else(|| RunError::UnknownExpert {
-        key: key.clone(),
-        known: experts.keys().map(|key| key.as_str().to_owned()).collect(),
-    })
-}
-
-/// `expert` and all experts that it can reach.
-pub fn collect(expert: &Expert, experts: &IndexMap<ExpertKey, Expert>, into: &mut IndexMap<String, Expert>) {
-    if into.insert(expert.key.as_str().to_owned(), expert.clone()).is_some() {
-        return;
-    }
-    for delegate in expert.delegates.iter().filter_map(|key| experts.get(key)) {
-        if !into.contains_key(delegate.key.as_str()) {
-            collect(delegate, experts, into);
-        }
     }
 }

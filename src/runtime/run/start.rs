@@ -26,7 +26,6 @@ use crate::runtime::run::events::EventEmitter;
 use crate::runtime::run::generate::native_tools;
 use crate::runtime::run::instruction::{self, InstructionContext};
 use crate::runtime::run::recorder::Recorder;
-use crate::runtime::run::scope::find_expert;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::run::{RunContext, drive};
 use crate::runtime::stop::StopSignal;
@@ -351,7 +350,7 @@ impl JobContext {
     /// # Errors
     /// [`RunError::UnknownExpert`].
     pub fn expert(&self, key: &ExpertKey) -> Result<&Expert, RunError> {
-        find_expert(key, &self.options.experts)
+        Ok(self.options.experts.get(key)?)
     }
 
     fn recorder(&self, setting: &RunSetting) -> Result<Recorder, RunError> {

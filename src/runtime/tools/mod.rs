@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environment;
 use crate::event::ServerInfo;
-use crate::expert::{Expert, ExpertKey, ExpertRef, SkillSpec};
+use crate::expert::{Expert, ExpertRef, SkillSpec};
+use crate::expert_map::ExpertMap;
 use crate::runtime::VERSION;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::Tape;
@@ -83,13 +83,8 @@ pub struct Toolset {
 ///
 /// # Errors
 /// A delegate that is not defined, a skill that cannot be opened, or [`RunError::StoppedAtStart`].
-pub async fn open(
-    expert: &Expert,
-    experts: &IndexMap<ExpertKey, Expert>,
-    place: ToolsetOptions<'_>,
-) -> Result<Toolset, RunError> {
-    let delegates: Vec<&Expert> =
-        expert.delegates.iter().map(|key| delegate(expert, key, experts)).collect::<Result<_, _>>()?;
+pub async fn open(expert: &Expert, experts: &ExpertMap, place: ToolsetOptions<'_>) -> Result<Toolset, RunError> {
+    let delegates = experts.delegates(expert)?;
     let person = place.person.map(|ask| withdrawn_at(place.cancel.clone(), Arc::clone(ask)));
     let place = ToolsetOptions { person: person.as_ref(), ..place };
     let mut toolset = Toolset {
@@ -171,15 +166,6 @@ pub async fn open(
     let tools = delegates.into_iter().map(declare::delegate).collect();
     toolset.warnings.extend(toolset.skills.declare(tools));
     Ok(toolset)
-}
-
-/// The expert `key`, to which `expert` delegates.
-fn delegate<'a>(
-    expert: &Expert,
-    key: &ExpertKey,
-    experts: &'a IndexMap<ExpertKey, Expert>,
-) -> Result<&'a Expert, RunError> {
-    experts.get(key).ok_or_else(|| RunError::UnknownDelegate { expert: expert.key.clone(), delegate: key.clone() })
 }
 
 impl Toolset {
