@@ -8,20 +8,17 @@ mod job;
 mod options;
 mod run;
 mod stop;
+mod tape;
 mod tools;
 
 use crate::config::lockfile::DiscoveredTools;
 use crate::expert::ExpertKey;
-use crate::redact::Redactor;
-use crate::runtime::tools::{ToolSource, ToolsetOptions};
+use crate::runtime::tools::open::ToolSource;
 use crate::tool::ToolSpec;
 
 pub use clock::SystemClock;
 pub use error::{ErrorClass, RunError};
-pub use options::{CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput};
-
-/// This runtime's version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub use options::{CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION};
 
 /// Runs a job: a fresh run of `input.expert`.
 ///
@@ -56,10 +53,10 @@ pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec
 /// # Errors
 /// As [`tools`].
 pub async fn list(expert: &ExpertKey, options: &Options) -> Result<DiscoveredTools, RunError> {
-    let found = tools::lock::find(options.experts.get(expert)?, options)?;
-    let source = found.lock.as_ref().map_or(ToolSource::Servers, |lock| ToolSource::Definitions(lock.tools()));
-    let mut listed = look(expert, options, source).await?;
-    listed.warnings.extend(found.warning);
+    let lock = tools::lock::choose(options.experts.get(expert)?, options)?;
+    let source = lock.servers.as_ref().map_or(ToolSource::Servers, |lock| ToolSource::Definitions(lock.tools()));
+    let mut listed = tools::open::discover(expert, options, source).await?;
+    listed.warnings.extend(lock.warning);
     Ok(listed)
 }
 
@@ -69,22 +66,5 @@ pub async fn list(expert: &ExpertKey, options: &Options) -> Result<DiscoveredToo
 /// # Errors
 /// As [`tools`].
 pub async fn discover_tools(expert: &ExpertKey, options: &Options) -> Result<DiscoveredTools, RunError> {
-    look(expert, options, ToolSource::Servers).await
-}
-
-/// Opens the skills of `expert`, looks at them, and closes them again.
-async fn look(expert: &ExpertKey, options: &Options, source: ToolSource<'_>) -> Result<DiscoveredTools, RunError> {
-    let expert = options.experts.get(expert)?;
-    let network = tools::open::network(options, &Redactor::default());
-    let place = ToolsetOptions { source, ..tools::open::place(options, &network) };
-    let toolset = tools::open(expert, &options.experts, place).await?;
-    let skills = toolset.skills.skills();
-    let protocols = skills.iter().filter_map(|skill| Some((skill.name().to_owned(), skill.protocol()?))).collect();
-    let found = DiscoveredTools { tools: toolset.skills.tools().to_vec(), protocols, warnings: toolset.warnings };
-    tools::close(&toolset.skills).await;
-    // A run can do without a skill that starts late; who asks for the tools wants all of them.
-    match toolset.missing.into_iter().next() {
-        Some(error) => Err(error.into()),
-        None => Ok(found),
-    }
+    tools::open::discover(expert, options, ToolSource::Servers).await
 }

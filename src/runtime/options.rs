@@ -22,6 +22,9 @@ use crate::provider::catalog;
 use crate::skill::mcp::AskPerson;
 use crate::usage::Usage;
 
+/// This runtime's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Everything around a job but the question itself.
 #[derive(Clone)]
 pub struct Options {

@@ -5,6 +5,7 @@
 //! memory than the conversations of Runs that were at work at the same time.
 
 mod run_reader;
+mod item;
 mod logged_event;
 pub(in crate::runtime) mod recorded_run;
 mod runs;
@@ -21,9 +22,9 @@ use crate::job::Job;
 use crate::runtime::error::RunError;
 use crate::store::{CheckpointEntry, Store, StoreError, beginning_with};
 
+pub use item::{HistoryItem, ReadProblem, ReadProblemKind, RunProgress};
 pub use job_state::{JobEntry, JobState, jobs};
 pub use logged_event::{Durations, LoggedEvent};
-pub use run_reader::RunProgress;
 pub use runs::{Descent, Run};
 
 use run_reader::RunReader;
@@ -42,35 +43,6 @@ pub struct JobLog {
     store: Store,
     entry: JobEntry,
     runs: Vec<Run>,
-}
-
-/// What is heard while a record is read.
-#[derive(Debug, Clone, Copy)]
-pub enum HistoryItem<'a> {
-    /// Something happened in a Run.
-    Event(LoggedEvent<'a>),
-    /// A Run's record ends here.
-    End { run: &'a RunId, left: &'a RunProgress },
-}
-
-/// Something that kept a Run from being read whole.
-#[derive(Debug)]
-pub struct ReadProblem {
-    pub run: RunId,
-    pub kind: ReadProblemKind,
-}
-
-/// What kept a Run from being read whole.
-#[derive(Debug)]
-pub enum ReadProblemKind {
-    /// Facts that a later version wrote were passed over.
-    Unknown {
-        facts: u64,
-        /// The first of them.
-        first: StoreError,
-    },
-    /// The record could not be read, or not beyond a place.
-    Broken(RunError),
 }
 
 /// Opens the record of a job; `None` when the storage holds no jobs and the latest was asked for.

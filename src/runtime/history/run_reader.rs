@@ -4,30 +4,16 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use crate::checkpoint::Status;
 use crate::event::{Event, EventBody};
 use crate::fact::{Fact, FactBody};
 use crate::id::{JobId, RunId, ToolCallId};
 use crate::machine::{Action, RunMachine};
 use crate::runtime::error::RunError;
-use crate::runtime::history::logged_event::EventOrigin;
+use crate::runtime::history::item::{HistoryItem, ReadProblem, ReadProblemKind, RunProgress};
+use crate::runtime::history::logged_event::{Durations, EventOrigin, LoggedEvent};
 use crate::runtime::history::recorded_run;
-use crate::runtime::history::{Durations, HistoryItem, LoggedEvent, ReadProblem, ReadProblemKind};
 use crate::store::{LogEntry, LogReader, OriginalEvent, Store, StoreError};
 use crate::tool::ToolCall;
-
-/// What a Run's record leaves it with.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RunProgress {
-    /// It has ended.
-    Ended(Status),
-    /// The model's answer is not on record.
-    AskingModel,
-    /// These calls' results are not on record.
-    Calling(Vec<ToolCall>),
-    /// Its record does not tell.
-    Unknown,
-}
 
 /// A Run's record and how far it was read.
 pub(super) struct RunReader {

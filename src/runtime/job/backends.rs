@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::{Settings, nearest};
-use crate::expert::{Expert, ExpertKey, ModelTier};
+use crate::expert::{Expert, ModelTier};
 use crate::fact::Clock;
 use crate::id::RunId;
 use crate::provider::http::transport::{HttpTransport, Transport};
@@ -16,8 +16,8 @@ use crate::replay::{
 use crate::runtime::clock::SystemClock;
 use crate::runtime::error::RunError;
 use crate::runtime::options::{CassetteMode, Options};
+use crate::runtime::tape::Tape;
 use crate::setting::ProviderName;
-use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 /// One invocation's ways to the outside.
 pub struct JobBackends {
@@ -30,17 +30,6 @@ pub struct JobBackends {
     pub tape: Tape,
     /// The model that a replayed backends was recorded with, and whether it was asked for.
     recorded_model: Option<(String, bool)>,
-}
-
-/// What is written down of a backends, or read from one.
-#[derive(Clone)]
-pub enum Tape {
-    /// A live backends.
-    Off,
-    /// Everything is written to a cassette.
-    Recording(Arc<CassetteRecorder>),
-    /// The model's answers come from a cassette; tool results too, if wanted.
-    Replaying { tools: Option<Arc<ReplayTools>> },
 }
 
 impl JobBackends {
@@ -203,62 +192,4 @@ fn http(options: &Options) -> Result<Arc<dyn Transport>, RunError> {
 async fn provider_name(options: &Options, http: &dyn Transport) -> Result<ProviderName, RunError> {
     let settings = &options.settings;
     Ok(find(settings.provider, &settings.provider_setting, &options.environment, http).await?)
-}
-
-impl Tape {
-    /// Whether every exchange is written down.
-    pub fn is_recording(&self) -> bool {
-        matches!(self, Self::Recording(_))
-    }
-
-    /// Whether answers come from a cassette.
-    pub fn is_replay(&self) -> bool {
-        matches!(self, Self::Replaying { .. })
-    }
-
-    /// The recorded result of `call`, when tools are replayed too; a call that was not recorded is answered by the
-    /// difference.
-    pub fn recorded_result(&self, call: &ToolCall) -> Option<ToolResult> {
-        let Self::Replaying { tools: Some(tools) } = self else { return None };
-        Some(tools.result(call).unwrap_or_else(|error| ToolResult::error(call, error.to_string())))
-    }
-
-    /// What the servers of `expert` offered in the recorded backends, when tools are replayed too and that was recorded.
-    ///
-    /// # Errors
-    /// What was recorded cannot be used.
-    pub fn recorded_offer(&self, expert: &ExpertKey) -> Result<Option<Vec<ToolSpec>>, RunError> {
-        let Self::Replaying { tools: Some(tools) } = self else { return Ok(None) };
-        Ok(tools.offer(expert)?)
-    }
-
-    /// Whether no tool is run.
-    pub fn replays_tools(&self) -> bool {
-        matches!(self, Self::Replaying { tools: Some(_) })
-    }
-
-    /// Writes down what the servers of `expert` offer. A failure is told by [`Tape::finish`].
-    pub fn record_offer(&self, expert: &ExpertKey, tools: impl FnOnce() -> Vec<ToolSpec>) {
-        if let Self::Recording(recorder) = self {
-            recorder.note_offer(expert, tools());
-        }
-    }
-
-    /// Writes down what a tool returned. A failure is told by [`Tape::finish`].
-    pub fn record_result(&self, call: &ToolCall, result: &ToolResult) {
-        if let Self::Recording(recorder) = self {
-            recorder.note_tool(call, result);
-        }
-    }
-
-    /// Tells whether everything could be written down.
-    ///
-    /// # Errors
-    /// The first failure.
-    pub fn finish(&self) -> Result<(), RunError> {
-        match self {
-            Self::Recording(recorder) => Ok(recorder.finish()?),
-            Self::Off | Self::Replaying { .. } => Ok(()),
-        }
-    }
 }

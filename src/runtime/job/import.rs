@@ -20,7 +20,7 @@ use crate::job::{Job, JobBudget, JobStatus};
 use crate::runtime::clock::SystemClock;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run;
-use crate::runtime::job::resume::check_request;
+use crate::runtime::job::request::check_request;
 use crate::runtime::options::{Options, ResumeInput};
 use crate::setting::{ProviderConfig, ProviderName, ProviderSetting, RunSetting};
 use crate::store::{CheckpointBody, CheckpointEntry, Found, JobStore, Store, StoreError};

@@ -1,7 +1,9 @@
 //! A job from the outside in: what it needs is checked and opened, its Runs are driven, its end is written down.
 
 pub mod backends;
+pub mod context;
 pub mod import;
+pub mod request;
 pub mod resume;
 pub mod resume_point;
 pub mod spending;
@@ -10,7 +12,6 @@ pub mod tree;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::budget::Spent;
 use crate::checkpoint::FORMAT_VERSION;
@@ -21,12 +22,12 @@ use crate::job::{Job, JobBudget, JobStatus};
 use crate::runtime::budget::{self, BudgetServer};
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
+use crate::runtime::job::context::JobContext;
 use crate::runtime::job::spending::JobSpending;
 use crate::runtime::job::tree::{Root, TreeEnd};
 use crate::runtime::options::{Options, Outcome, RunInput};
-use crate::runtime::run::start::JobContext;
 use crate::runtime::run::task::{RunTask, StoppedRun};
-use crate::runtime::stop::StopSignal;
+use crate::runtime::stop::{StopReason, StopSignal};
 use crate::runtime::tools::open::open_tools;
 use crate::store::Store;
 use crate::usage::Usage;
@@ -42,10 +43,9 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let query = backends.redactor.text(&input.query);
     let doubts = backends.doubtful_models(expert, options)?;
     backends.check_prices(expert, options)?;
-    let (why, cancel) = stop_signal(options, &options.cancel, &backends, Spent::default(), began);
-    let options = &Options { cancel, ..options.clone() };
+    let stop = stop_signal(options, &backends, Spent::default(), began);
     // A job whose tools cannot be had is not begun.
-    let mut tools = in_time(&why, &options.cancel, open_tools(expert, options, &backends, false)).await?;
+    let mut tools = in_time(&stop, open_tools(expert, options, &backends, &stop, false)).await?;
     tools.warnings.extend(doubts);
 
     let stamp = backends.clock.stamp();
@@ -71,42 +71,31 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let store = Store::new(&options.storage);
     let task = RunTask::Start { run: RunId::from(ids.uuid()), expert: input.expert, query, by: None, first_step: 1 };
     let context =
-        JobContext { options: options.clone(), backends, job: store.create_job(&job)?, store, why, budget: None };
+        JobContext { options: options.clone(), backends, job: store.create_job(&job)?, store, stop, budget: None };
     work(context, job, Root::Task(Box::new(task), Box::new(tools)), JobSpending::default(), began).await
 }
 
-/// What stops a job that has spent this much, and what fires then.
-pub fn stop_signal(
-    options: &Options,
-    owner: &CancellationToken,
-    backends: &JobBackends,
-    spent: Spent,
-    began: Instant,
-) -> (StopSignal, CancellationToken) {
-    // A replay takes none of the time that it tells of.
+/// The signal that stops a job which has spent this much.
+pub fn stop_signal(options: &Options, backends: &JobBackends, spent: Spent, began: Instant) -> StopSignal {
+    // A replay takes none of the time that its record accounts for.
     let limit_ms = options.settings.budgets.max_duration_ms.filter(|_| !backends.tape.is_replay());
-    (StopSignal::new(owner.clone(), limit_ms, spent.active_ms, began), owner.child_token())
+    StopSignal::new(&options.cancel, limit_ms, spent.active_ms, began)
 }
 
-/// Does what comes before the first Run within the job's time.
+/// Performs what comes before the first Run within the job's time.
 ///
 /// # Errors
 /// Those of `start`, or [`RunError::TimeUpAtStart`].
-pub async fn in_time<T>(
-    why: &StopSignal,
-    halt: &CancellationToken,
-    start: impl Future<Output = Result<T, RunError>>,
-) -> Result<T, RunError> {
+pub async fn in_time<T>(stop: &StopSignal, start: impl Future<Output = Result<T, RunError>>) -> Result<T, RunError> {
     let mut start = std::pin::pin!(start);
     tokio::select! {
         biased;
         started = &mut start => return started,
-        () = why.time_is_up() => halt.cancel(),
+        () = stop.time_is_up() => stop.fire(),
     }
-    match (start.await, why.reached()) {
-        (Err(RunError::StoppedAtStart), Some(reached)) if !why.owner().is_cancelled() => {
-            Err(RunError::TimeUpAtStart { reached })
-        }
+    // The start sees the signal, closes what it has opened, and returns.
+    match (start.await, stop.reason()) {
+        (Err(RunError::StoppedAtStart), StopReason::Budget(reached)) => Err(RunError::TimeUpAtStart { reached }),
         (started, _) => started,
     }
 }

@@ -1,12 +1,10 @@
 //! Going on from where [`point`] found the job. A Run that was killed goes on as itself; one that stopped, or any older
 //! checkpoint, is continued by a new Run that names it as its parent.
 
-use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION, Status};
+use crate::checkpoint::{FORMAT_VERSION, Status};
 use crate::cost::Spend;
-use crate::event::InteractiveAnswer;
 use crate::expert::ExpertKey;
 use crate::fact::IdGenerator;
 use crate::id::{JobId, RunId};
@@ -14,23 +12,23 @@ use crate::job::{Job, JobBudget, JobStatus};
 use crate::machine::RunTotals;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
+use crate::runtime::job::context::JobContext;
+use crate::runtime::job::request::{check_expert, message_or_answer};
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
 use crate::runtime::job::{in_time, stop_signal, work};
 use crate::runtime::options::{Options, Outcome, ResumeInput};
-use crate::runtime::run::start::JobContext;
+use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::tools::open::open_tools;
 use crate::setting::RunSetting;
 use crate::store::{Found, Store, StoreError};
-use crate::tool::ToolCall;
 use crate::usage::Usage;
 
 /// Continues a job.
 pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, RunError> {
     let began = Instant::now();
-    let owner = &options.cancel;
     let store = Store::new(&options.storage);
     let found = resume_point::find(&store, &input.from)?;
     let (job_store, found) = resume_point::lock_job(&store, found, &input, options)?;
@@ -54,9 +52,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
         JobBudget { limits: budgets, spent: Some(spending.spent), active_since: Some(backends.clock.stamp().at) };
     (job.usage, job.spend) = (spending.usage, spending.spend);
     backends.check_prices(&expert, &options)?;
-    let (why, cancel) = stop_signal(&options, owner, &backends, spending.spent, began);
-    options.cancel = cancel;
-    let context = JobContext { options, backends, store, job: job_store, why, budget: None };
+    let stop = stop_signal(&options, &backends, spending.spent, began);
+    let context = JobContext { options, backends, store, job: job_store, stop, budget: None };
     let options = &context.options;
     let query = input.query.map(|query| context.backends.redactor.text(&query));
     let root = match root_of(point, query, &context)? {
@@ -65,8 +62,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
             let expert = options.experts.get(key)?;
             let doubts = context.backends.doubtful_models(expert, options)?;
             let is_as_before = before == context.backends.model_for(expert, &options.settings).ok();
-            let tools = open_tools(expert, options, &context.backends, is_delegate);
-            let mut tools = in_time(&context.why, &options.cancel, tools).await?;
+            let tools = open_tools(expert, options, &context.backends, &context.stop, is_delegate);
+            let mut tools = in_time(&context.stop, tools).await?;
             tools.warnings.extend(doubts.into_iter().filter(|_| !is_as_before));
             Root::Task(Box::new(task), Box::new(tools))
         }
@@ -91,7 +88,7 @@ fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> R
         }
         ResumePoint::Interrupted { past, .. } => {
             // It had come to its end, but not to its last checkpoint: now it does, and is told.
-            let stopped = context.on_record(*past, true)?;
+            let stopped = on_record(context, *past, true)?;
             let is_answer =
                 matches!(stopped.checkpoint.head.status, Status::Completed | Status::StoppedByInteractiveTool);
             if query.is_none() && is_answer {
@@ -111,7 +108,7 @@ fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> R
                 Box::new(StoppedRun { checkpoint, path, steps: 0, on_record: true, totals: RunTotals::default() });
             return Ok(Start::Root(Root::Stopped { stopped, query, is_fork }));
         }
-        _ => words(&checkpoint, query)?,
+        _ => message_or_answer(&checkpoint, query)?,
     };
     Ok(Start::RunTask(RunTask::Continue(Box::new(ContinueFrom {
         run: RunId::from(IdGenerator::new(context.backends.clock.stamp()).uuid()),
@@ -123,48 +120,6 @@ fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> R
         delegated_usage: Usage::default(),
         delegated_spend: Spend::default(),
     }))))
-}
-
-/// Checks that a Run can go on from `checkpoint` as `input` wants.
-///
-/// # Errors
-/// A checkpoint of another expert or of a delegate; an answer to no question, or none to a question; nothing to do.
-pub fn check_request(input: &ResumeInput, checkpoint: &Checkpoint) -> Result<(), RunError> {
-    check_expert(input.expert.as_ref(), &checkpoint.head)?;
-    if input.is_answer && checkpoint.head.status != Status::StoppedByInteractiveTool {
-        return Err(RunError::NothingAsked { job: checkpoint.head.job_id.clone() });
-    }
-    words(checkpoint, input.query.clone()).map(|_| ())
-}
-
-/// The user's words as the checkpoint takes them: a further message, or the answer to a question.
-fn words(
-    checkpoint: &Checkpoint,
-    query: Option<String>,
-) -> Result<(Option<String>, Option<InteractiveAnswer>), RunError> {
-    let head = &checkpoint.head;
-    match head.status {
-        Status::StoppedByInteractiveTool if !head.pending_tool_calls.is_empty() => {
-            Ok((None, Some(answer_of(checkpoint, query)?)))
-        }
-        Status::Completed if query.is_none() => Err(RunError::NothingToDo { job: head.job_id.clone() }),
-        Status::Init => Err(RunError::NeverBegan { checkpoint: head.id.clone() }),
-        _ => Ok((query, None)),
-    }
-}
-
-fn check_expert(wanted: Option<&ExpertKey>, head: &CheckpointHead) -> Result<(), RunError> {
-    let actual = &head.expert.key;
-    if head.delegated_by.is_some() {
-        let (checkpoint, job) = (head.id.clone(), head.job_id.clone());
-        return Err(RunError::DelegatesCheckpoint { checkpoint, expert: actual.clone(), job });
-    }
-    match wanted {
-        Some(wanted) if wanted != actual => {
-            Err(RunError::OtherExpert { checkpoint: actual.clone(), given: wanted.clone() })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The options with what the Run was set up with, where the caller's configuration does not know its expert: experts,
@@ -212,45 +167,4 @@ fn job_to_continue(store: &Store, id: &JobId, point: &ResumePoint, backends: &Jo
     job.finished_at = None;
     job.replayed &= backends.tape.is_replay();
     Ok(job)
-}
-
-/// The JSON form of an answer, which names its call.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct NamedAnswer {
-    tool_call_id: String,
-    tool_name: String,
-    skill_name: String,
-    text: String,
-}
-
-/// What the user answers, and to which call: the first that waits, or the one that the JSON form names.
-fn answer_of(checkpoint: &Checkpoint, query: Option<String>) -> Result<InteractiveAnswer, RunError> {
-    let pending = &checkpoint.head.pending_tool_calls;
-    let Some(text) = query else {
-        return Err(RunError::AnswerNeeded { questions: pending.iter().map(question).collect() });
-    };
-    if let Ok(named) = serde_json::from_str::<NamedAnswer>(&text) {
-        if !pending.iter().any(|call| call.id == named.tool_call_id) {
-            return Err(RunError::NoSuchCall { id: named.tool_call_id });
-        }
-        return Ok(InteractiveAnswer {
-            tool_call_id: named.tool_call_id,
-            tool_name: named.tool_name,
-            skill_name: named.skill_name,
-            text: named.text,
-        });
-    }
-    let first = pending.first().ok_or_else(|| RunError::NothingToDo { job: checkpoint.head.job_id.clone() })?;
-    Ok(InteractiveAnswer {
-        tool_call_id: first.id.clone(),
-        tool_name: first.tool_name.clone(),
-        skill_name: first.skill_name.clone(),
-        text,
-    })
-}
-
-/// A call as a person reads it.
-fn question(call: &ToolCall) -> String {
-    format!("{} {}", call.tool_name, serde_json::Value::Object(call.args.clone()))
 }

@@ -13,8 +13,10 @@ use crate::machine::{JobAction, JobInput, JobMachine, RunEnd, RunTotals, TreeLim
 use crate::runtime::budget::{BudgetRequests, BudgetServer};
 use crate::runtime::error::{ErrorClass, RunError};
 use crate::runtime::history::recorded_run;
-use crate::runtime::run::start::JobContext;
+use crate::runtime::job::context::JobContext;
+use crate::runtime::run::start::run_task;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
+use crate::runtime::stop::StopReason;
 use crate::runtime::tools::Toolset;
 
 /// What the coordinator begins with.
@@ -47,12 +49,6 @@ pub struct TreeEnd {
     pub used: RunTotals,
 }
 
-/// Why a job stops before it is done.
-enum Stop {
-    Cancelled,
-    Budget(Reached),
-}
-
 type Returned = (RunId, Result<StoppedRun, RunError>);
 
 struct Tree {
@@ -72,7 +68,8 @@ struct Tree {
     /// The job's account.
     budget_server: BudgetServer,
     requests: BudgetRequests,
-    stop: Option<Stop>,
+    /// The reason for which it stops early.
+    stop: Option<StopReason>,
 }
 
 /// Drives a job to its end.
@@ -123,9 +120,9 @@ pub async fn drive(
 
 impl Tree {
     async fn run(mut self, mut actions: Vec<JobAction>) -> Result<TreeEnd, RunError> {
-        let (halt, why) = (self.context.options.cancel.clone(), self.context.why.clone());
+        let stop = self.context.stop.clone();
         let mut is_cancelled = false;
-        let mut time_is_up = std::pin::pin!(why.time_is_up());
+        let mut time_is_up = std::pin::pin!(stop.time_is_up());
         loop {
             for action in actions {
                 match action {
@@ -155,16 +152,14 @@ impl Tree {
             actions = tokio::select! {
                 // The stop first: Runs that it ended may be back already, and then nothing else would be left to hear of.
                 biased;
-                () = why.owner().cancelled(), if !is_cancelled => {
+                () = stop.cancelled(), if !is_cancelled => {
                     is_cancelled = true;
-                    self.stop.get_or_insert(Stop::Cancelled);
+                    self.stop.get_or_insert(StopReason::Cancelled);
                     self.machine.advance(JobInput::Interrupted)?
                 }
-                () = &mut time_is_up, if !halt.is_cancelled() => {
-                    halt.cancel();
-                    if self.stop.is_none() {
-                        self.stop = why.reached().map(Stop::Budget);
-                    }
+                () = &mut time_is_up, if !stop.is_fired() => {
+                    stop.fire();
+                    self.stop.get_or_insert(stop.reason());
                     self.machine.advance(JobInput::Interrupted)?
                 }
                 Some(request) = self.requests.recv() => {
@@ -192,7 +187,7 @@ impl Tree {
     fn spawn(&mut self, task: RunTask, tools: Option<Toolset>) {
         let context = Arc::clone(&self.context);
         let run = task.run().clone();
-        self.tasks.spawn(async move { (run, context.run_task(task, tools).await) });
+        self.tasks.spawn(async move { (run, run_task(context, task, tools).await) });
     }
 
     /// Which Run is to continue from `from`: the derived one, or a new one when the user forks there.
@@ -220,7 +215,7 @@ impl Tree {
                 return Ok(self.machine.advance(JobInput::RunFailed { run, message: error.to_string() })?);
             }
             // It was to begin when the job was stopped already.
-            Err(RunError::StoppedAtStart) if !is_root && self.context.options.cancel.is_cancelled() => {
+            Err(RunError::StoppedAtStart) if !is_root && self.context.stop.is_fired() => {
                 return Ok(self.machine.advance(JobInput::RunPostponed { run })?);
             }
             Err(error) => return Err(error),
@@ -230,7 +225,7 @@ impl Tree {
             && reached.ends_job()
         {
             self.budget_server.close(reached.clone());
-            self.stop.get_or_insert(Stop::Budget(reached));
+            self.stop.get_or_insert(StopReason::Budget(reached));
         }
         let head = &stopped.checkpoint.head;
         self.steps = self.steps.saturating_add(stopped.steps);
@@ -249,8 +244,10 @@ impl Tree {
         let root = self.root.ok_or_else(|| RunError::Internal("a job has ended without its coordinator".to_owned()))?;
         let head = &root.checkpoint.head;
         let (status, budget) = match (head.status, self.stop) {
-            (Status::StoppedByDelegate, Some(Stop::Cancelled)) => (Status::StoppedByCancellation, None),
-            (Status::StoppedByDelegate, Some(Stop::Budget(reached))) => (Status::for_budget(&reached), Some(reached)),
+            (Status::StoppedByDelegate, Some(StopReason::Cancelled)) => (Status::StoppedByCancellation, None),
+            (Status::StoppedByDelegate, Some(StopReason::Budget(reached))) => {
+                (Status::for_budget(&reached), Some(reached))
+            }
             (status, _) => (status, head.budget.clone()),
         };
         let (steps, reached_step, used) = (self.steps, self.reached_step, self.used);

@@ -12,7 +12,7 @@ use crate::fact::{Fact, FactBody};
 use crate::machine::{Action, Input, RunMachine};
 use crate::runtime::error::RunError;
 use crate::runtime::options::InDoubt;
-use crate::runtime::run::RunContext;
+use crate::runtime::run::context::RunContext;
 use crate::skill::SkillSet;
 use crate::tool::{ToolCall, ToolResult};
 
@@ -71,7 +71,7 @@ impl<'a> Calls<'a> {
         let (again, doubtful): (Vec<ToolCall>, Vec<ToolCall>) =
             calls.into_iter().partition(|call| !in_doubt || may_repeat(self.context, skills, call));
         self.arrived.extend(doubtful.iter().map(effect_unknown));
-        if self.context.tape.is_replay() {
+        if self.context.job.backends.tape.is_replay() {
             self.order = again.iter().map(|call| call.id.clone()).collect();
         }
         for call in again {
@@ -80,7 +80,7 @@ impl<'a> Calls<'a> {
     }
 
     fn spawn(&mut self, call: ToolCall, skills: &SkillSet) {
-        if let Some(result) = self.context.tape.recorded_result(&call) {
+        if let Some(result) = self.context.job.backends.tape.recorded_result(&call) {
             self.arrived.push_back(result);
             return;
         }
@@ -100,18 +100,18 @@ impl<'a> Calls<'a> {
     pub async fn next(&mut self) -> Fact {
         loop {
             if let Some(mut result) = self.take_arrived() {
-                self.context.redactor.contents(&mut result.result);
+                self.context.job.backends.redactor.contents(&mut result.result);
                 return self.context.fact(FactBody::ToolReturned { result });
             }
             let until = match self.stopping {
                 Stopping::No => None,
                 Stopping::Grace(until) | Stopping::LastGrace(until) => Some(until),
-                Stopping::Ended => return self.context.halted(),
+                Stopping::Ended => return self.context.stopped(),
             };
             let time_is_up = async {
                 match until {
                     Some(until) => tokio::time::sleep_until(until).await,
-                    None => self.context.halt.cancelled().await,
+                    None => self.context.job.stop.fired().await,
                 }
             };
             tokio::select! {
@@ -119,7 +119,7 @@ impl<'a> Calls<'a> {
                 joined = self.running.join_next_with_id() => match joined {
                     Some(joined) => self.arrive(joined),
                     // Nothing runs, nothing came: the turn can only be given up.
-                    None => return self.context.halted(),
+                    None => return self.context.stopped(),
                 },
                 () = time_is_up => match self.stopping {
                     Stopping::No => self.stopping = Stopping::Grace(Instant::now() + GRACE),
@@ -157,7 +157,7 @@ impl<'a> Calls<'a> {
         let result = outcome.unwrap_or_else(|_| {
             ToolResult::error(&call, format!("{} failed in an unforeseen way; its effect is unknown", call.tool_name))
         });
-        self.context.tape.record_result(&call, &result);
+        self.context.job.backends.tape.record_result(&call, &result);
         self.arrived.push_back(result);
     }
 
@@ -182,7 +182,7 @@ pub fn check_doubts(
     context: &RunContext,
     skills: &SkillSet,
 ) -> Result<(), RunError> {
-    if context.in_doubt != InDoubt::Stop {
+    if context.job.options.in_doubt != InDoubt::Stop {
         return Ok(());
     }
     let mut ahead = machine.clone();
@@ -198,7 +198,8 @@ pub fn check_doubts(
 
 /// Whether a call that may have been made may be made again.
 fn may_repeat(context: &RunContext, skills: &SkillSet, call: &ToolCall) -> bool {
-    context.in_doubt == InDoubt::Retry || skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())
+    context.job.options.in_doubt == InDoubt::Retry
+        || skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())
 }
 
 fn effect_unknown(call: &ToolCall) -> ToolResult {
@@ -217,55 +218,60 @@ mod tests {
     use super::*;
     use crate::environment::Environment;
     use crate::event::Event;
-    use crate::expert::Expert;
+    use crate::expert_map::ExpertMap;
+    use crate::job::{Job, JobStatus};
     use crate::message::Message;
-    use crate::provider::http::transport::HttpTransport;
-    use crate::provider::{Provider, ProxySettings};
-    use crate::redact::Redactor;
-    use crate::runtime::clock::SystemClock;
-    use crate::runtime::job::backends::Tape;
+    use crate::runtime::job::backends::JobBackends;
+    use crate::runtime::job::context::JobContext;
+    use crate::runtime::options::Options;
     use crate::runtime::run::events::EventEmitter;
     use crate::runtime::stop::StopSignal;
-    use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
+    use crate::setting::ProviderName;
     use crate::skill::testing::Deaf;
+    use crate::store::Store;
 
-    fn context() -> RunContext {
-        let transport = Arc::new(HttpTransport::new(&ProxySettings::default()).unwrap());
-        let (setting, environment) = (ProviderSetting::default(), Environment::default());
-        let provider = Provider::connect_without_key(ProviderName::OpenAi, &setting, &environment, transport).unwrap();
-        let expert: Expert = serde_json::from_value(serde_json::json!({
+    async fn context(folder: &std::path::Path) -> RunContext {
+        let expert: crate::expert::Expert = serde_json::from_value(serde_json::json!({
             "key": "owl", "name": "owl", "version": "1.0.0", "instruction": "Wait.", "skills": {},
         }))
         .unwrap();
-        let clock = Arc::new(SystemClock);
-        RunContext {
-            emitter: EventEmitter {
-                sink: Arc::new(|_: &Event, _: &[Message]| {}),
-                clock: clock.clone(),
-                job_id: "j".parse().unwrap(),
-                run_id: "r".parse().unwrap(),
-                expert: expert.key.clone(),
-            },
-            expert,
-            provider: Arc::new(provider),
-            model: "m".to_owned(),
-            price: None,
-            max_output_tokens: None,
-            reasoning: ReasoningBudget::None,
-            timeout: Duration::from_secs(1),
-            clock,
-            redactor: Redactor::default(),
-            halt: CancellationToken::new(),
-            why: StopSignal::new(CancellationToken::new(), None, 0, tokio::time::Instant::now()),
-            budget: None,
-            in_doubt: InDoubt::Report,
-            tape: Tape::Off,
-        }
+        let mut options = Options::new(ExpertMap::from([expert.clone()]), folder.to_owned());
+        options.settings.provider = Some(ProviderName::OpenAi);
+        options.environment = Environment::from_iter([("OPENAI_API_KEY".to_owned(), "k".to_owned())]);
+        let backends = JobBackends::open(&options).await.unwrap();
+        let store = Store::new(&options.storage);
+        let job = Job {
+            format_version: crate::checkpoint::FORMAT_VERSION,
+            id: "j".parse().unwrap(),
+            status: JobStatus::Running,
+            coordinator_expert_key: expert.key.clone(),
+            total_steps: 0,
+            max_steps: None,
+            usage: crate::usage::Usage::default(),
+            spend: crate::cost::Spend::default(),
+            started_at: 0,
+            finished_at: None,
+            replayed: false,
+            budget: crate::job::JobBudget::default(),
+        };
+        let stop = StopSignal::new(&options.cancel, None, 0, Instant::now());
+        let job = store.create_job(&job).unwrap();
+        let job = Arc::new(JobContext { options, backends, store, job, stop, budget: None });
+        let emitter = EventEmitter {
+            sink: Arc::new(|_: &Event, _: &[Message]| {}),
+            clock: Arc::clone(&job.backends.clock),
+            job_id: "j".parse().unwrap(),
+            run_id: "r".parse().unwrap(),
+            expert: expert.key.clone(),
+        };
+        let setting = Arc::new(job.setting(&expert, &emitter.run_id).unwrap());
+        RunContext { job, expert, setting, emitter }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_tool_that_hears_nothing_is_ended_in_time_and_leaves_no_result() {
-        let context = context();
+    async fn a_tool_that_ignores_its_token_is_ended_in_time_and_leaves_no_result() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = context(folder.path()).await;
         let mut skills = SkillSet::default();
         skills.add(Arc::new(Deaf));
         let mut calls = Calls::new(&context);
@@ -276,7 +282,7 @@ mod tests {
             args: serde_json::Map::new(),
         };
         calls.start(vec![call], false, &skills);
-        context.halt.cancel();
+        context.job.stop.fire();
         let began = Instant::now();
         let fact = calls.next().await;
         assert_eq!((fact.body, began.elapsed()), (FactBody::Interrupted, GRACE + LAST_GRACE));

@@ -18,7 +18,7 @@ use crate::store::{RunStore, StoreError};
 /// Records one Run.
 pub struct Recorder {
     run: RunStore,
-    setting: RunSetting,
+    setting: Arc<RunSetting>,
     sink: Arc<dyn EventSink>,
     /// The latest step's checkpoint, while it is not on disk.
     owed: Option<Save>,
@@ -28,7 +28,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// Records to `run`, tells `sink`.
-    pub fn new(run: RunStore, setting: RunSetting, sink: Arc<dyn EventSink>) -> Self {
+    pub fn new(run: RunStore, setting: Arc<RunSetting>, sink: Arc<dyn EventSink>) -> Self {
         Self { run, setting, sink, owed: None, newest: None }
     }
 

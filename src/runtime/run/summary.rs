@@ -6,15 +6,11 @@
 use std::fmt::Write as _;
 
 use crate::content::{Content, ExpertPart, ResultPart};
-use crate::fact::{Fact, FactBody};
-use crate::generation::{FailureKind, GenerateRequest, GeneratedPart, Generation, GenerationFailure, NativeTools};
+use crate::fact::FactBody;
+use crate::generation::{FailureKind, GeneratedPart, Generation, GenerationFailure};
 use crate::machine::{RunMachine, messages_bound};
 use crate::message::Message;
-use crate::runtime::error::RunError;
-use crate::runtime::run::generate::{BrokenOff, ask, failed, occasion};
-use crate::runtime::run::recorder::Recorder;
-use crate::runtime::run::window::PromptSize;
-use crate::runtime::run::{RunContext, reserve};
+use crate::setting::ReasoningBudget;
 use crate::token_estimate::{message_tokens, text_tokens, tools_tokens};
 use crate::tool::ToolSpec;
 
@@ -45,60 +41,8 @@ const INSTRUCTION: &str = "You keep the memory of an agent that works on a task 
     - what remains to be done.\n\
     Answer with the summary and nothing else.";
 
-/// Asks for a summary once, or first the job's account for what that may take. `size`: of the request that does not fit,
-/// with `tools`.
-///
-/// # Errors
-/// What cannot be stored; every failure of the model is a fact.
-pub async fn summarize(
-    machine: &RunMachine,
-    recorder: &mut Recorder,
-    context: &RunContext,
-    tools: &[ToolSpec],
-    size: PromptSize,
-) -> Result<Fact, RunError> {
-    if context.halt.is_cancelled() {
-        return Ok(context.halted());
-    }
-    let tokens = size.tokens;
-    let window = machine.parameters().context_window.unwrap_or(tokens);
-    let scale = Scale::new(machine.messages(), tools, tokens);
-    let Some(plan) = Plan::new(machine.messages(), machine.opening(), window, scale) else {
-        recorder.settle()?;
-        return Ok(failed(context, BrokenOff::unsent(nothing_to_gain()), 0));
-    };
-    let messages = [
-        Message::InstructionMessage { id: String::new(), contents: vec![Content::text(INSTRUCTION)], cache: false },
-        Message::UserMessage { id: String::new(), contents: vec![Content::text(plan.text.clone())], cache: false },
-    ];
-    let limit = SUMMARY_TOKENS.saturating_add(context.reasoning.tokens().unwrap_or(0));
-    let most = context.provider.output_bound(&context.model, context.reasoning).min(limit);
-    let bound = || messages_bound(&messages).min(machine.parameters().context_window.unwrap_or(u64::MAX));
-    if let Some(fact) = reserve(machine, context, bound, most).await {
-        return Ok(fact);
-    }
-    let limit_sent = machine.reserved().map(|held| held.output_tokens).or(context.max_output_tokens);
-    let request = GenerateRequest {
-        model: &context.model,
-        messages: &messages,
-        tools: &[],
-        reasoning: context.reasoning,
-        max_output_tokens: limit_sent.map(|most| most.min(limit)),
-        native: NativeTools::default(),
-        occasion: occasion(machine),
-    };
-    Ok(match ask(recorder, context, &request, &mut |_| {}).await? {
-        None => context.halted(),
-        Some(Ok(generation)) => {
-            let tokens_after = plan.tokens_after(tokens, scale.up(summary_tokens(&generation)));
-            let replaced = plan.replaced;
-            context.fact(FactBody::Summarized { generation, replaced, tokens_before: tokens, tokens_after })
-        }
-        Some(Err(broken)) => failed(context, broken, 0),
-    })
-}
-
-fn nothing_to_gain() -> GenerationFailure {
+/// The failure of a summary that cannot be made.
+pub fn nothing_to_gain() -> GenerationFailure {
     GenerationFailure {
         kind: FailureKind::ContextOverflow,
         message: "nothing is older than the latest steps, or it does not fit even when shortened".to_owned(),
@@ -142,9 +86,57 @@ fn all_tokens(messages: &[Message]) -> u64 {
     messages.iter().map(message_tokens).fold(0, u64::saturating_add)
 }
 
-/// What is to be summarised.
+/// A summary to be made: the steps that it replaces, and the request for it.
+pub struct SummaryPlan {
+    steps: OlderSteps,
+    messages: [Message; 2],
+    scale: Scale,
+    /// Tokens of the request that does not fit.
+    tokens: u64,
+    /// `None` where it is not known: then the provider alone found the conversation too long.
+    window: Option<u64>,
+}
+
+impl SummaryPlan {
+    /// A plan for the conversation of `machine`, whose next request with `tools` has so many `tokens`. `None` when there is
+    /// nothing to gain, or nothing that fits.
+    pub fn new(machine: &RunMachine, tools: &[ToolSpec], tokens: u64) -> Option<Self> {
+        let window = machine.parameters().context_window;
+        let scale = Scale::new(machine.messages(), tools, tokens);
+        let steps = OlderSteps::new(machine.messages(), machine.opening(), window.unwrap_or(tokens), scale)?;
+        let messages = [
+            Message::InstructionMessage { id: String::new(), contents: vec![Content::text(INSTRUCTION)], cache: false },
+            Message::UserMessage { id: String::new(), contents: vec![Content::text(steps.text.clone())], cache: false },
+        ];
+        Some(Self { steps, messages, scale, tokens, window })
+    }
+
+    /// The messages of the request for the summary.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// The most tokens that the request for the summary can have.
+    pub fn prompt_bound(&self) -> u64 {
+        messages_bound(&self.messages).min(self.window.unwrap_or(u64::MAX))
+    }
+
+    /// The most tokens of the answer.
+    pub fn answer_limit(&self, reasoning: ReasoningBudget) -> u64 {
+        SUMMARY_TOKENS.saturating_add(reasoning.tokens().unwrap_or(0))
+    }
+
+    /// The summary as a fact.
+    pub fn summarized(&self, generation: Generation) -> FactBody {
+        let summary = self.scale.up(summary_tokens(&generation));
+        let tokens_after = self.tokens.saturating_sub(self.steps.tokens).saturating_add(summary);
+        FactBody::Summarized { generation, replaced: self.steps.replaced, tokens_before: self.tokens, tokens_after }
+    }
+}
+
+/// The steps that a summary replaces.
 #[derive(Debug, PartialEq, Eq)]
-struct Plan {
+struct OlderSteps {
     /// Messages behind the opening that the summary replaces.
     replaced: usize,
     /// Their tokens.
@@ -153,8 +145,7 @@ struct Plan {
     text: String,
 }
 
-impl Plan {
-    /// `None` when there is nothing to gain, or nothing that fits.
+impl OlderSteps {
     fn new(messages: &[Message], opening: usize, window: u64, scale: Scale) -> Option<Self> {
         let cut = first_kept(messages, opening, window / KEPT_SHARE, scale);
         let older = messages.get(opening..cut).filter(|older| !older.is_empty())?;
@@ -165,11 +156,6 @@ impl Plan {
             .map(|limit| shown(question, older, limit))
             .find(|text| text_tokens(INSTRUCTION).saturating_add(scale.up(text_tokens(text))) <= most)?;
         Some(Self { replaced: older.len(), tokens: scale.up(all_tokens(older)), text })
-    }
-
-    /// Tokens of the request of so many when the summary stands in place of what it replaces.
-    fn tokens_after(&self, tokens: u64, summary: u64) -> u64 {
-        tokens.saturating_sub(self.tokens).saturating_add(summary)
     }
 }
 
@@ -326,7 +312,7 @@ mod tests {
     #[test]
     fn steps_are_shown_as_text_and_shortened_until_they_fit() {
         let messages = conversation(3, &"o".repeat(4000));
-        let plan = |window| Plan::new(&messages, 2, window, AS_ESTIMATED);
+        let plan = |window| OlderSteps::new(&messages, 2, window, AS_ESTIMATED);
         let whole = plan(4600).unwrap();
         assert_eq!((whole.replaced, whole.tokens), (4, 2 * 1027));
         assert!(whole.text.starts_with("<task>\nWhich owls?\n</task>\n\n<steps>\n\nAgent: Reading."), "{}", whole.text);

@@ -7,7 +7,6 @@ use crate::checkpoint::MeasuredTokens;
 use crate::expert::ContextLimit;
 use crate::generation::{FailureKind, Generation, GenerationFailure};
 use crate::machine::RunMachine;
-use crate::runtime::run::RunContext;
 use crate::setting::ReasoningBudget;
 use crate::token_estimate::{message_tokens, tools_tokens};
 use crate::tool::ToolSpec;
@@ -68,46 +67,52 @@ impl WindowGauge {
     }
 }
 
-/// Tokens that must be left for an answer.
-fn room(window: u64, reasoning: ReasoningBudget) -> u64 {
-    LEAST_ANSWER.saturating_add(reasoning.tokens().unwrap_or(0)).min(window / ROOM_SHARE)
+/// The limits of a model on a request and its answer, in tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelLimits {
+    /// The context window; `None` where it is not known.
+    pub window: Option<u64>,
+    pub reasoning: ReasoningBudget,
+    /// The most that may be asked for: what is set aside for the answer, or else the model's own limit.
+    pub most_answer: Option<u64>,
+    /// The most that the answer can have if no limit is sent.
+    pub answer_bound: u64,
 }
 
-/// The failure of a request that cannot fit and is not sent. `None` where the window is not known.
-pub fn overflow(machine: &RunMachine, context: &RunContext, size: PromptSize) -> Option<GenerationFailure> {
-    no_room(machine.parameters().context_window?, context.reasoning, size)
-}
-
-fn no_room(window: u64, reasoning: ReasoningBudget, size: PromptSize) -> Option<GenerationFailure> {
-    let room = room(window, reasoning);
-    if size.tokens.saturating_add(room) <= window {
-        return None;
+impl ModelLimits {
+    /// The failure of a request that cannot fit and is not sent. `None` where the window is not known.
+    pub fn overflow(&self, size: PromptSize) -> Option<GenerationFailure> {
+        let window = self.window?;
+        let room = self.room(window);
+        if size.tokens.saturating_add(room) <= window {
+            return None;
+        }
+        let message = format!(
+            "about {} tokens, and at least {room} for the answer, are more than the {window} that it has ({} % full)",
+            size.tokens,
+            percent(size.tokens, window)
+        );
+        Some(GenerationFailure {
+            kind: FailureKind::ContextOverflow,
+            message,
+            status_code: None,
+            is_retryable: false,
+            retry_after_ms: None,
+        })
     }
-    let message = format!(
-        "about {} tokens, and at least {room} for the answer, are more than the {window} that it has ({} % full)",
-        size.tokens,
-        percent(size.tokens, window)
-    );
-    Some(GenerationFailure {
-        kind: FailureKind::ContextOverflow,
-        message,
-        status_code: None,
-        is_retryable: false,
-        retry_after_ms: None,
-    })
-}
 
-/// The limit on the answer to send: what is set aside for it or else the model's own, and no more than the window has
-/// room for, as providers refuse that.
-pub fn answer_limit(machine: &RunMachine, context: &RunContext, size: PromptSize) -> Option<u64> {
-    let most = machine.reserved().map(|held| held.output_tokens).or(context.max_output_tokens)?;
-    let Some(window) = machine.parameters().context_window else { return Some(most) };
-    Some(limited(most, window, context.reasoning, size))
-}
+    /// The limit on the answer to send: no more than the window has room for, as providers refuse that.
+    pub fn answer(&self, size: PromptSize) -> Option<u64> {
+        let most = self.most_answer?;
+        let Some(window) = self.window else { return Some(most) };
+        let left = window.saturating_sub(size.tokens).saturating_sub(size.estimated / DOUBT);
+        Some(most.min(left.max(self.room(window))))
+    }
 
-fn limited(most: u64, window: u64, reasoning: ReasoningBudget, size: PromptSize) -> u64 {
-    let left = window.saturating_sub(size.tokens).saturating_sub(size.estimated / DOUBT);
-    most.min(left.max(room(window, reasoning)))
+    /// Tokens that must be left for an answer.
+    fn room(&self, window: u64) -> u64 {
+        LEAST_ANSWER.saturating_add(self.reasoning.tokens().unwrap_or(0)).min(window / ROOM_SHARE)
+    }
 }
 
 /// Said once, when an answer takes the conversation past [`WARNING_PERCENT`]; again only after a summary.
@@ -140,8 +145,13 @@ mod tests {
         PromptSize { tokens, estimated: 0 }
     }
 
+    fn limits(window: u64, reasoning: ReasoningBudget) -> ModelLimits {
+        ModelLimits { window: Some(window), reasoning, most_answer: Some(64_000), answer_bound: 64_000 }
+    }
+
     #[test]
     fn an_answer_needs_room_for_itself_and_its_reasoning_but_never_much_of_a_small_window() {
+        let room = |window, reasoning| limits(window, reasoning).room(window);
         assert_eq!(room(200_000, ReasoningBudget::None), 4096);
         assert_eq!(room(200_000, ReasoningBudget::High), 14_096);
         assert_eq!(room(8_000, ReasoningBudget::High), 1000);
@@ -149,10 +159,11 @@ mod tests {
 
     #[test]
     fn a_request_fits_as_long_as_there_is_room_for_an_answer() {
-        let fits = |tokens| no_room(200_000, ReasoningBudget::None, measured(tokens)).is_none();
+        let limits = limits(200_000, ReasoningBudget::None);
+        let fits = |tokens| limits.overflow(measured(tokens)).is_none();
         assert!(fits(195_904));
         assert!(!fits(195_905));
-        let failure = no_room(200_000, ReasoningBudget::None, measured(240_000)).unwrap();
+        let failure = limits.overflow(measured(240_000)).unwrap();
         assert_eq!(
             failure.message,
             "about 240000 tokens, and at least 4096 for the answer, are more than the 200000 that it has (120 % full)"
@@ -162,11 +173,11 @@ mod tests {
 
     #[test]
     fn an_answer_may_be_as_long_as_the_window_leaves_room_for() {
-        let limit =
-            |tokens, estimated| limited(64_000, 200_000, ReasoningBudget::None, PromptSize { tokens, estimated });
-        assert_eq!(limit(136_000, 0), 64_000);
-        assert_eq!(limit(150_000, 0), 50_000);
-        assert_eq!(limit(150_000, 8_000), 48_000);
-        assert_eq!(limit(195_000, 8_000), 4096);
+        let limits = limits(200_000, ReasoningBudget::None);
+        let limit = |tokens, estimated| limits.answer(PromptSize { tokens, estimated });
+        assert_eq!(limit(136_000, 0), Some(64_000));
+        assert_eq!(limit(150_000, 0), Some(50_000));
+        assert_eq!(limit(150_000, 8_000), Some(48_000));
+        assert_eq!(limit(195_000, 8_000), Some(4096));
     }
 }

@@ -1,50 +1,50 @@
-//! The lock at run time: asked for each expert before its skills are opened. With it, no server is started before one of
-//! its tools is called.
+//! The lock at run time ([`choose`]): whether it serves for an expert, asked before the expert's skills are opened. With
+//! it, no server is started before one of its tools is called. What makes a lock fresh is the configuration's.
 
 use std::sync::Arc;
 
-use crate::config::lockfile::{Definition, LockChoice, LockUse, LockedExpert, choose};
+use crate::config::lockfile::{self, Definition, LockUse, LockedExpert};
 use crate::expert::{Expert, SkillCommon};
 use crate::runtime::error::RunError;
 use crate::runtime::options::Options;
 use crate::skill::mcp::{Locked, OnDrift, ToolDrift};
 use crate::tool::ToolSpec;
 
-/// How the tools of an expert's servers are found.
+/// The choice between an expert's lock and its servers.
 #[derive(Default)]
-pub struct LockedTools {
-    /// From the lock; else the servers are asked.
-    pub lock: Option<LockedServers>,
-    /// Why the lock does not serve, when it should have.
+pub struct LockUsage {
+    /// The locked servers; `None` when the servers are asked.
+    pub servers: Option<LockedServers>,
+    /// The reason for which the lock does not serve, when it should have.
     pub warning: Option<String>,
 }
 
-/// What the lock says of the servers of one expert.
+/// The lock's entry of the servers of one expert.
 pub struct LockedServers {
     tools: Vec<ToolSpec>,
     entry: Arc<LockedExpert>,
     on_drift: OnDrift,
 }
 
-/// Asks whether the lock may serve for `expert`.
+/// Decides whether the lock serves for `expert`.
 ///
 /// # Errors
-/// When the lock must serve and cannot.
-pub fn find(expert: &Expert, options: &Options) -> Result<LockedTools, RunError> {
+/// The lock must serve and cannot.
+pub fn choose(expert: &Expert, options: &Options) -> Result<LockUsage, RunError> {
     let definition = Definition::new(expert, options.base_skill_command.as_deref());
-    match choose(&definition, options.lockfile.as_deref(), options.lock) {
-        LockChoice::UseLocked(tools) => {
+    match lockfile::choose(&definition, options.lockfile.as_deref(), options.lock) {
+        lockfile::LockChoice::UseLocked(tools) => {
             let entry = options.lockfile.as_ref().and_then(|lock| lock.experts.get(expert.key.as_str()));
             let entry = entry.ok_or_else(|| RunError::Internal(format!("no entry of {} in its lock", expert.key)))?;
             let on_drift = match options.lock {
                 LockUse::Locked => OnDrift::Refuse,
                 LockUse::Auto | LockUse::Frozen => OnDrift::Warn,
             };
-            let lock = LockedServers { tools, entry: Arc::new(entry.clone()), on_drift };
-            Ok(LockedTools { lock: Some(lock), warning: None })
+            let servers = LockedServers { tools, entry: Arc::new(entry.clone()), on_drift };
+            Ok(LockUsage { servers: Some(servers), warning: None })
         }
-        LockChoice::Discover { warning } => Ok(LockedTools { lock: None, warning }),
-        LockChoice::Refuse(error) => Err(error.into()),
+        lockfile::LockChoice::Discover { warning } => Ok(LockUsage { servers: None, warning }),
+        lockfile::LockChoice::Refuse(error) => Err(error.into()),
     }
 }
 
@@ -60,12 +60,12 @@ impl LockedServers {
         self.tools.iter().filter(is_of_it).cloned().collect()
     }
 
-    /// What stands in for the server of one skill.
+    /// The stand-in for the server of one skill, until it is started.
     pub fn for_skill(&self, skill: &SkillCommon) -> Locked {
         let (entry, common) = (Arc::clone(&self.entry), skill.clone());
         let compare = move |live: &[ToolSpec]| {
             let differences = entry.drift(&common.name, live).into_iter();
-            // A lock that is used unasked may hold what `pick` and `omit` leave out by now.
+            // A lock that is used without being asked for may hold what `pick` and `omit` leave out by now.
             let seen = differences.filter(|difference| common.admits(&difference.tool));
             seen.map(|difference| ToolDrift { text: difference.to_string(), tool: difference.tool }).collect()
         };

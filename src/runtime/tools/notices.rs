@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::event::EventBody;
 use crate::fact::{Clock, Stamp};
-use crate::runtime::job::backends::Tape;
 use crate::runtime::run::events::EventEmitter;
+use crate::runtime::tape::Tape;
 use crate::skill::mcp::{Notices, SkillNotice};
 
 /// Most notices kept for a Run that is not there yet; a start lasts a minute.

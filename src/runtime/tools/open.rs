@@ -1,72 +1,273 @@
-//! Where the tools of a Run come from: its servers, the lock, or a recorded backends.
+//! [`ToolsetBuilder`]: opens the skills of an expert. Servers are started all at once, before anything is added, and added
+//! in the order of the configuration, so that the same tool wins whichever server is up first.
 
-use crate::config::lockfile::{Definition, LockUse};
-use crate::expert::Expert;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::lockfile::{Definition, DiscoveredTools, LockUse};
+use crate::event::ServerInfo;
+use crate::expert::{Expert, ExpertKey, SkillSpec};
 use crate::proxy::ProxySettings;
 use crate::redact::Redactor;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
-use crate::runtime::options::Options;
-use crate::runtime::tools::lock;
-use crate::runtime::tools::{self, ToolSource, Toolset, ToolsetOptions};
-use crate::skill::mcp::Network;
-use crate::tool::LONGEST_NAME;
+use crate::runtime::options::{Options, VERSION};
+use crate::runtime::stop::StopSignal;
+use crate::runtime::tools::lock::{self, LockedServers};
+use crate::runtime::tools::notices::NoticeBoard;
+use crate::runtime::tools::servers::{OpenedServer, OpenedServers, ServerSetup, Servers, server_spec, skills};
+use crate::runtime::tools::{Toolset, close, close_all};
+use crate::skill::base::{BaseSkill, conversation_tools};
+use crate::skill::mcp::{AskPerson, Network, Reply, SkillNotice, Timings};
+use crate::skill::output::Outputs;
+use crate::skill::{Skill, SkillSet, declare};
+use crate::tool::{LONGEST_NAME, ToolSpec};
 
-/// Where a coordinator's tools work.
-pub fn place<'a>(options: &'a Options, network: &'a Network) -> ToolsetOptions<'a> {
-    ToolsetOptions {
-        workspace: &options.workspace,
-        environment: &options.environment,
-        base_command: options.base_skill_command.as_deref(),
-        max_tool_output: options.settings.max_tool_output,
-        cancel: &options.cancel,
-        is_delegate: false,
-        person: options.person.as_ref(),
-        source: ToolSource::Servers,
-        network,
-    }
+/// The original's text.
+const REQUIRED_ENV_IGNORED: &str =
+    "[perstack] requiredEnv is ignored for bundled @perstack/base. Pin a version to enable it.";
+
+/// The source of the tools of servers.
+#[derive(Clone, Copy)]
+pub enum ToolSource<'a> {
+    /// All servers are started and asked.
+    Servers,
+    /// The lock; a server is started when one of its tools is called.
+    Lock(&'a LockedServers),
+    /// These definitions: no server is started, ever.
+    Definitions(&'a [ToolSpec]),
 }
 
-/// How servers elsewhere are reached; what comes up there is kept out where `redactor` keeps things out.
-pub fn network(options: &Options, redactor: &Redactor) -> Network {
-    Network {
-        proxy: ProxySettings::settle(options.proxy.as_deref(), &options.environment),
-        logins: options.logins.clone(),
-        redactor: redactor.clone(),
-    }
-}
-
-/// Opens the tools of `expert` for a Run; with a lock that serves, no server is started for it, and none at all where
-/// `backends` has what their calls return.
+/// Opens the tools of `expert` for a Run. With a lock that serves, no server is started before it is called; and none at
+/// all where the tape has the results of their calls.
 ///
 /// # Errors
-/// As [`tools::open`], or the lock must serve and cannot.
+/// As [`ToolsetBuilder::open`], or the lock must serve and cannot.
 pub async fn open_tools(
     expert: &Expert,
     options: &Options,
     backends: &JobBackends,
+    stop: &StopSignal,
     is_delegate: bool,
 ) -> Result<Toolset, RunError> {
     let tape = &backends.tape;
     let recorded = tape.recorded_offer(&expert.key)?;
-    let found = match &recorded {
-        Some(_) if options.lock == LockUse::Auto => lock::LockedTools::default(),
-        _ => lock::find(expert, options)?,
+    let lock = match &recorded {
+        // What was recorded comes first, unless the lock is asked for: then a stale one is an error in a replay as well.
+        Some(_) if options.lock == LockUse::Auto => lock::LockUsage::default(),
+        _ => lock::choose(expert, options)?,
     };
-    let source = match (&recorded, &found.lock) {
+    let source = match (&recorded, &lock.servers) {
         (Some(tools), _) => ToolSource::Definitions(tools),
         (None, Some(lock)) if tape.replays_tools() => ToolSource::Definitions(lock.tools()),
         (None, Some(lock)) => ToolSource::Lock(lock),
         (None, None) => ToolSource::Servers,
     };
-    let network = network(options, &backends.redactor);
-    let place = ToolsetOptions { is_delegate, source, ..place(options, &network) };
-    let mut toolset = tools::open(expert, &options.experts, place).await?;
-    toolset.warnings.extend(found.warning);
+    let builder = ToolsetBuilder::new(expert, options, stop.token(), &backends.redactor);
+    let mut toolset = builder.source(source).for_delegate(is_delegate).open().await?;
+    toolset.warnings.extend(lock.warning);
     toolset.warnings.extend(toolset.skills.limit_names(LONGEST_NAME));
     let base_command = options.base_skill_command.as_deref();
     if Definition::new(expert, base_command).servers().next().is_some() {
-        tape.record_offer(&expert.key, || tools::offer(expert, base_command, &toolset.skills));
+        tape.record_offer(&expert.key, || server_tools(expert, base_command, &toolset.skills));
     }
     Ok(toolset)
+}
+
+/// The tools of those of `skills` that are servers.
+fn server_tools(expert: &Expert, base_command: Option<&[String]>, skills: &SkillSet) -> Vec<ToolSpec> {
+    let is_server = |skill: &&Arc<dyn Skill>| {
+        expert.skills.get(skill.name()).is_some_and(|spec| server_spec(spec, base_command).is_some())
+    };
+    skills.skills().iter().filter(is_server).flat_map(|skill| skill.tools()).collect()
+}
+
+/// Opens the skills of `expert`, notes what they offer, and closes them again.
+///
+/// # Errors
+/// As [`ToolsetBuilder::open`], or a skill that a Run would do without: a list is of all tools.
+pub async fn discover(
+    expert: &ExpertKey,
+    options: &Options,
+    source: ToolSource<'_>,
+) -> Result<DiscoveredTools, RunError> {
+    let expert = options.experts.get(expert)?;
+    let builder = ToolsetBuilder::new(expert, options, &options.cancel, &Redactor::default());
+    let toolset = builder.source(source).open().await?;
+    let protocol_of = |skill: &Arc<dyn Skill>| Some((skill.name().to_owned(), skill.protocol()?));
+    let protocols = toolset.skills.skills().iter().filter_map(protocol_of).collect();
+    let found = DiscoveredTools { tools: toolset.skills.tools().to_vec(), protocols, warnings: toolset.warnings };
+    close(&toolset.skills).await;
+    match toolset.missing.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => Ok(found),
+    }
+}
+
+/// Opens the skills of one expert.
+pub struct ToolsetBuilder<'a> {
+    expert: &'a Expert,
+    options: &'a Options,
+    /// Fires to give up waiting for servers.
+    cancel: CancellationToken,
+    source: ToolSource<'a>,
+    is_delegate: bool,
+    setup: Arc<ServerSetup>,
+    toolset: Toolset,
+}
+
+impl<'a> ToolsetBuilder<'a> {
+    /// The tools of `expert` as a coordinator, from its servers. `redactor`: of what comes up on the way to a server.
+    pub fn new(expert: &'a Expert, options: &'a Options, cancel: &CancellationToken, redactor: &Redactor) -> Self {
+        let outputs = Outputs::new(options.settings.max_tool_output);
+        let setup = ServerSetup {
+            workspace: options.workspace.clone(),
+            environment: options.environment.clone(),
+            outputs: Arc::clone(&outputs),
+            person: options.person.clone().map(|ask| withdrawn_at(cancel.clone(), ask)),
+            network: Network {
+                proxy: ProxySettings::settle(options.proxy.as_deref(), &options.environment),
+                logins: options.logins.clone(),
+                redactor: redactor.clone(),
+            },
+        };
+        let toolset = Toolset {
+            skills: SkillSet::default(),
+            delegates: Vec::new(),
+            warnings: Vec::new(),
+            missing: Vec::new(),
+            notices: NoticeBoard::default(),
+            outputs,
+        };
+        let (cancel, source) = (cancel.clone(), ToolSource::Servers);
+        Self { expert, options, cancel, source, is_delegate: false, setup: Arc::new(setup), toolset }
+    }
+
+    /// Takes the tools of servers from `source`.
+    #[must_use]
+    pub fn source(self, source: ToolSource<'a>) -> Self {
+        Self { source, ..self }
+    }
+
+    /// With `is_delegate`, another expert called this one: no person is there for its questions.
+    #[must_use]
+    pub fn for_delegate(self, is_delegate: bool) -> Self {
+        Self { is_delegate, ..self }
+    }
+
+    /// Opens all skills. With the first that fails all others are closed again, unless it is one that may come late
+    /// (`lazyInit`): its tools are missing then.
+    ///
+    /// # Errors
+    /// A delegate that is not defined, a skill that cannot be opened, or [`RunError::StoppedAtStart`].
+    pub async fn open(mut self) -> Result<Toolset, RunError> {
+        // First, so that no server is started for an expert that cannot run.
+        let delegates = self.options.experts.delegates(self.expert)?;
+        let servers = self.start_servers()?;
+        let mut opened = servers.wait(&self.cancel).await?;
+        if let Err(error) = self.add_skills(&mut opened) {
+            close(&self.toolset.skills).await;
+            close_all(skills(opened)).await;
+            return Err(error);
+        }
+        self.add_delegates(delegates);
+        Ok(self.toolset)
+    }
+
+    fn base_command(&self) -> Option<&'a [String]> {
+        self.options.base_skill_command.as_deref()
+    }
+
+    /// Starts the servers among the skills, or what the source has in their place.
+    fn start_servers(&self) -> Result<Servers, RunError> {
+        let mut servers = Servers::default();
+        for (at, (name, spec)) in self.expert.skills.iter().enumerate() {
+            let Some(spec) = server_spec(spec, self.base_command()) else { continue };
+            let notices = self.toolset.notices.for_skill(name);
+            match self.source {
+                ToolSource::Servers => servers.start(at, spec, &self.setup, notices),
+                ToolSource::Lock(lock) => servers.prepare(at, &spec, &self.setup, notices, lock)?,
+                ToolSource::Definitions(tools) => {
+                    let common = spec.common();
+                    let is_of_it = |tool: &&ToolSpec| tool.skill_name == common.name && common.admits(&tool.name);
+                    servers.declare(at, tools.iter().filter(is_of_it).cloned().collect());
+                }
+            }
+        }
+        Ok(servers)
+    }
+
+    fn add_skills(&mut self, servers: &mut OpenedServers) -> Result<(), RunError> {
+        let mut has_base = false;
+        for (at, (name, spec)) in self.expert.skills.iter().enumerate() {
+            if spec.is_base() && !std::mem::replace(&mut has_base, true) {
+                self.add_loop_tools(spec);
+            }
+            match (servers.remove(&at), spec) {
+                (Some(server), _) => self.add_server(server),
+                (None, SkillSpec::InteractiveSkill { .. }) => self.add_interactive(spec)?,
+                (None, _) => self.add_built_in_base(name, spec)?,
+            }
+        }
+        if !has_base {
+            // Files and commands must be asked for; the tools that the loop handles are always there.
+            self.declare(conversation_tools());
+        }
+        Ok(())
+    }
+
+    /// Declares the tools that the loop itself handles, where the base skill is a server: that one's are left out.
+    fn add_loop_tools(&mut self, base: &SkillSpec) {
+        if !base.is_built_in_base() || self.base_command().is_some() {
+            let admitted = conversation_tools().into_iter().filter(|tool| base.common().admits(&tool.name));
+            self.declare(admitted.collect());
+        }
+    }
+
+    fn add_server(&mut self, server: OpenedServer) {
+        match server {
+            OpenedServer::Skill(skill) => self.toolset.warnings.extend(self.toolset.skills.add(skill)),
+            OpenedServer::Missing(error) => self.toolset.missing.push(error),
+            OpenedServer::Declared(tools) => self.declare(tools),
+        }
+    }
+
+    fn add_interactive(&mut self, spec: &SkillSpec) -> Result<(), RunError> {
+        if !self.is_delegate {
+            self.declare(declare::interactive(spec)?);
+        }
+        Ok(())
+    }
+
+    fn add_built_in_base(&mut self, name: &str, spec: &SkillSpec) -> Result<(), RunError> {
+        if matches!(spec, SkillSpec::McpStdioSkill { required_env, .. } if !required_env.is_empty()) {
+            self.toolset.warnings.push(REQUIRED_ENV_IGNORED.to_owned());
+        }
+        let (workspace, environment) = (&self.options.workspace, &self.options.environment);
+        let base = BaseSkill::open(spec.common(), workspace, environment, &self.toolset.outputs)?;
+        self.toolset.warnings.extend(self.toolset.skills.add(base));
+        self.toolset.notices.for_skill(name)(SkillNotice::Connected {
+            server: Some(ServerInfo { name: name.to_owned(), version: VERSION.to_owned() }),
+            timings: Timings::default(),
+        });
+        Ok(())
+    }
+
+    fn add_delegates(&mut self, delegates: Vec<&Expert>) {
+        self.toolset.delegates = delegates.iter().map(|delegate| delegate.reference()).collect();
+        self.declare(delegates.into_iter().map(declare::delegate).collect());
+    }
+
+    fn declare(&mut self, tools: Vec<ToolSpec>) {
+        self.toolset.warnings.extend(self.toolset.skills.declare(tools));
+    }
+}
+
+/// As `ask`, but a question is withdrawn when `cancel` fires.
+fn withdrawn_at(cancel: CancellationToken, ask: AskPerson) -> AskPerson {
+    Arc::new(move |asked| {
+        let (cancel, reply) = (cancel.clone(), ask(asked));
+        Box::pin(async move { cancel.run_until_cancelled_owned(reply).await.unwrap_or(Reply::Cancelled) })
+    })
 }

@@ -1,0 +1,8 @@
+//! The job's account as Runs reach it: a [`BudgetHandle`] in each Run, one [`BudgetServer`] beside the job's tree. What is
+//! granted and what is refused is decided by [`crate::machine::JobAccount`].
+
+mod handle;
+mod server;
+
+pub use handle::{BudgetHandle, BudgetRequests, open};
+pub use server::BudgetServer;

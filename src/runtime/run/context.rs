@@ -1,0 +1,45 @@
+//! [`RunContext`]: all that one Run works with. [`start`](super::start) makes it; the loop, the requests to the model and
+//! the calls borrow it.
+
+use std::sync::Arc;
+
+use crate::expert::Expert;
+use crate::fact::{Fact, FactBody};
+use crate::generation::NativeTools;
+use crate::runtime::job::context::JobContext;
+use crate::runtime::run::events::EventEmitter;
+use crate::runtime::stop::StopReason;
+use crate::setting::RunSetting;
+
+/// All that one Run works with.
+pub struct RunContext {
+    pub job: Arc<JobContext>,
+    pub expert: Expert,
+    pub setting: Arc<RunSetting>,
+    /// The Run's events and clock.
+    pub emitter: EventEmitter,
+}
+
+impl RunContext {
+    /// A fact of now.
+    pub fn fact(&self, body: FactBody) -> Fact {
+        Fact { stamp: self.emitter.clock.stamp(), body }
+    }
+
+    /// The reason for which the Run stops, as a fact of now.
+    pub fn stopped(&self) -> Fact {
+        self.fact(match self.job.stop.reason() {
+            StopReason::Cancelled => FactBody::Interrupted,
+            StopReason::Budget(reached) => FactBody::BudgetReached { reached },
+        })
+    }
+
+    /// The tools that the provider itself is to run for the expert.
+    pub fn native_tools(&self) -> NativeTools<'_> {
+        NativeTools {
+            tools: &self.expert.provider_tools,
+            options: self.expert.provider_tool_options.as_ref(),
+            skills: self.expert.provider_skills.as_ref(),
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! [`ModelRequests`]: the requests of one Run to its model, from the reservation to the answer or failure as a fact. The
+//! Run's loop calls it; how an answer is streamed, sent again and priced is the provider's and the machine's.
+//!
+//! The order of one request: wait if it is made again; set aside what it may take (a fact of its own, so that the machine
+//! comes back here with the reservation in its log); send it, and write the owed checkpoint meanwhile; settle once the
+//! machine has charged it.
+
+use std::time::Duration;
+
+use crate::budget::Charge;
+use crate::event::EventBody;
+use crate::fact::{Fact, FactBody};
+use crate::generation::{
+    Delta, FinishReason, GenerateRequest, GeneratedPart, Generation, GenerationFailure, NativeTools, Occasion,
+};
+use crate::machine::{Input, ReservationOutcome, ReservationRequest, RunMachine};
+use crate::provider::retry;
+use crate::runtime::error::RunError;
+use crate::runtime::run::context::RunContext;
+use crate::runtime::run::recorder::Recorder;
+use crate::runtime::run::summary::{self, SummaryPlan};
+use crate::runtime::run::window::{self, ModelLimits, PromptSize, WindowGauge};
+use crate::skill::SkillSet;
+use crate::store::StoreError;
+use crate::tool::ToolSpec;
+
+/// The requests of one Run to its model.
+pub struct ModelRequests<'a> {
+    context: &'a RunContext,
+    gauge: WindowGauge,
+    /// The Run's charges before the request for which something is set aside.
+    charged_before: Option<Charge>,
+}
+
+/// A request without an answer.
+struct BrokenOff {
+    failure: GenerationFailure,
+    /// The bytes of text that came before it broke off; `None` when the answer had not begun.
+    received_bytes: Option<u64>,
+}
+
+impl<'a> ModelRequests<'a> {
+    /// No request yet.
+    pub fn new(context: &'a RunContext) -> Self {
+        Self { context, gauge: WindowGauge::default(), charged_before: None }
+    }
+
+    /// Follows the Run after each transition: settles a request that has ended, and forgets what a summary replaced.
+    pub async fn follow(&mut self, input: &Input, machine: &RunMachine) {
+        match input {
+            Input::Fact(Fact { body: FactBody::Reserved { .. }, .. }) => {
+                self.charged_before = Some(machine.totals().charged);
+                return;
+            }
+            Input::Fact(Fact { body: FactBody::Summarized { .. }, .. }) => self.gauge = WindowGauge::default(),
+            _ => {}
+        }
+        if machine.reserved().is_none()
+            && let (Some(budget), Some(before)) = (&self.context.job.budget, self.charged_before.take())
+        {
+            // The machine has charged the request by now: the account is to have exactly what the log has.
+            budget.settle(&machine.head().run_id, machine.totals().charged.minus(before)).await;
+        }
+    }
+
+    /// Makes the next request, or first what has to precede it: other tools, a reservation. The fact is what came of it.
+    ///
+    /// # Errors
+    /// What cannot be stored; every failure of the model is a fact.
+    pub async fn generate(
+        &mut self,
+        machine: &RunMachine,
+        recorder: &mut Recorder,
+        skills: &mut SkillSet,
+        after_ms: u64,
+    ) -> Result<Fact, RunError> {
+        // A request that is made again is the same request, with the same tools.
+        if after_ms == 0
+            && machine.reserved().is_none()
+            && let Some(changed) = self.refresh_tools(skills)
+        {
+            return Ok(changed);
+        }
+        self.wait(recorder, after_ms).await?;
+        let tools = skills.tools();
+        let most = self.limits(machine).answer_bound;
+        if let Some(fact) = self.reserve(machine, || machine.prompt_bound(tools), most).await {
+            return Ok(fact);
+        }
+        let size = self.gauge.read(machine, tools);
+        self.send(machine, recorder, tools, size).await
+    }
+
+    /// Sends the request, if the conversation fits the model's window.
+    async fn send(
+        &self,
+        machine: &RunMachine,
+        recorder: &mut Recorder,
+        tools: &[ToolSpec],
+        size: PromptSize,
+    ) -> Result<Fact, RunError> {
+        let context = self.context;
+        if context.job.stop.is_fired() {
+            return Ok(context.stopped());
+        }
+        let limits = self.limits(machine);
+        if let Some(failure) = limits.overflow(size) {
+            // Nothing is sent, so that nothing else writes the owed checkpoint; it must be where the log is now.
+            recorder.settle()?;
+            return Ok(self.failed(BrokenOff { failure, received_bytes: None }, machine.head().retry_count));
+        }
+        let request = GenerateRequest {
+            model: &context.setting.model,
+            messages: machine.messages(),
+            tools,
+            reasoning: context.setting.reasoning_budget,
+            max_output_tokens: limits.answer(size),
+            native: context.native_tools(),
+            occasion: occasion(machine),
+        };
+        let mut stream = context.emitter.answer(machine.head().step_number, &context.job.backends.redactor);
+        let outcome = self.ask(recorder, &request, &mut |delta| stream.delta(delta)).await;
+        stream.end();
+        Ok(match outcome? {
+            None => context.stopped(),
+            Some(Ok(generation)) => {
+                // Before the warnings, which take stamps of their own: in a replay each has to get the same again.
+                let stamp = context.emitter.clock.stamp();
+                for message in [doubt_about(&generation), window::warning(machine, &generation)].into_iter().flatten() {
+                    context.emitter.emit(EventBody::RuntimeWarning { message });
+                }
+                Fact { stamp, body: FactBody::Generated { generation } }
+            }
+            Some(Err(broken)) => self.failed(broken, machine.head().retry_count),
+        })
+    }
+
+    /// Has the model summarise older steps of a conversation that no longer fits its window, or first sets aside what that
+    /// may take.
+    ///
+    /// # Errors
+    /// What cannot be stored; every failure of the model is a fact.
+    pub async fn summarize(
+        &mut self,
+        machine: &RunMachine,
+        recorder: &mut Recorder,
+        tools: &[ToolSpec],
+        after_ms: u64,
+    ) -> Result<Fact, RunError> {
+        self.wait(recorder, after_ms).await?;
+        let context = self.context;
+        let size = self.gauge.read(machine, tools);
+        if context.job.stop.is_fired() {
+            return Ok(context.stopped());
+        }
+        let Some(plan) = SummaryPlan::new(machine, tools, size.tokens) else {
+            recorder.settle()?;
+            return Ok(self.failed(BrokenOff { failure: summary::nothing_to_gain(), received_bytes: None }, 0));
+        };
+        let limits = self.limits(machine);
+        let limit = plan.answer_limit(limits.reasoning);
+        let reserved = self.reserve(machine, || plan.prompt_bound(), limits.answer_bound.min(limit)).await;
+        if let Some(fact) = reserved {
+            return Ok(fact);
+        }
+        let request = GenerateRequest {
+            model: &context.setting.model,
+            messages: plan.messages(),
+            tools: &[],
+            reasoning: context.setting.reasoning_budget,
+            max_output_tokens: limits.most_answer.map(|most| most.min(limit)),
+            native: NativeTools::default(),
+            occasion: occasion(machine),
+        };
+        Ok(match self.ask(recorder, &request, &mut |_| {}).await? {
+            None => context.stopped(),
+            Some(Ok(generation)) => context.fact(plan.summarized(generation)),
+            Some(Err(broken)) => self.failed(broken, 0),
+        })
+    }
+
+    /// Waits before a request is made again. The owed checkpoint is written first, since the wait may be long.
+    async fn wait(&self, recorder: &mut Recorder, after_ms: u64) -> Result<(), RunError> {
+        if after_ms > 0 {
+            recorder.settle()?;
+            // No server is spared by a replay that waits.
+            let wait = if self.context.job.backends.tape.is_replay() { 0 } else { after_ms };
+            tokio::select! {
+                biased;
+                () = self.context.job.stop.fired() => {}
+                () = tokio::time::sleep(Duration::from_millis(wait)) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets aside what the next request may take, where the job has an account and this was not done yet. `None`: the
+    /// request may be sent. `prompt` counts the most tokens that it can have; `most` are those of its answer.
+    async fn reserve(&self, machine: &RunMachine, prompt: impl FnOnce() -> u64, most: u64) -> Option<Fact> {
+        let context = self.context;
+        let budget = context.job.budget.as_ref().filter(|_| machine.reserved().is_none())?;
+        let run = &machine.head().run_id;
+        let request = ReservationRequest {
+            steps: machine.uncounted_steps(),
+            prompt_tokens: prompt(),
+            max_output_tokens: most,
+            price: context.job.price(&context.setting),
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = context.job.stop.fired() => None,
+            outcome = budget.reserve(run, request) => outcome,
+        };
+        match outcome {
+            Some(ReservationOutcome::Granted(reservation)) => {
+                reservation.map(|reservation| context.fact(FactBody::Reserved { reservation }))
+            }
+            Some(ReservationOutcome::Refused(reached)) => Some(context.fact(FactBody::BudgetReached { reached })),
+            None => {
+                budget.withdraw(run).await;
+                Some(context.stopped())
+            }
+        }
+    }
+
+    /// Asks once, and writes the owed checkpoint meanwhile. `None` when the Run is to stop.
+    async fn ask(
+        &self,
+        recorder: &mut Recorder,
+        request: &GenerateRequest<'_>,
+        on_delta: &mut (dyn FnMut(&Delta) + Send),
+    ) -> Result<Option<Result<Generation, BrokenOff>>, RunError> {
+        let backends = &self.context.job.backends;
+        let timeout = Duration::from_millis(self.context.setting.timeout);
+        let mut received_bytes: Option<u64> = None;
+        let mut count = |delta: &Delta| {
+            received_bytes = Some(received_bytes.unwrap_or(0).saturating_add(bytes_of(delta)));
+            on_delta(delta);
+        };
+        let asked = async {
+            let answer = async {
+                #[cfg(feature = "fault-injection")]
+                crate::store::mark("request", request.occasion.run);
+                Ok::<_, StoreError>(backends.provider.generate(request, timeout, &mut count).await)
+            };
+            // Polled in this order, and then the connection's own task gets its turn: the request has left when the disk
+            // is waited for, which blocks this thread. A disk that fails ends the request at once.
+            tokio::try_join!(answer, async {
+                tokio::task::yield_now().await;
+                recorder.settle()
+            })
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = asked => Some(outcome),
+            () = self.context.job.stop.fired() => None,
+        };
+        let Some(outcome) = outcome else { return Ok(None) };
+        let (answer, ()) = outcome?;
+        Ok(Some(match answer {
+            Ok(mut generation) => {
+                backends.redactor.generation(&mut generation);
+                Ok(generation)
+            }
+            Err(mut failure) => {
+                failure.message = backends.redactor.text(&failure.message);
+                Err(BrokenOff { failure, received_bytes })
+            }
+        }))
+    }
+
+    /// A failure as a fact, with the decision on another attempt. `failures`: those before it.
+    fn failed(&self, broken: BrokenOff, failures: u32) -> Fact {
+        let BrokenOff { failure, received_bytes } = broken;
+        let stamp = self.context.emitter.clock.stamp();
+        let retry_in_ms = retry::delay(failures, &failure, stamp.seed)
+            .map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        Fact { stamp, body: FactBody::GenerationFailed { failure, retry_in_ms, received_bytes } }
+    }
+
+    /// What servers have changed of their tools since the last request. Between two steps only: within one, the model's
+    /// calls are of the tools that it was shown.
+    fn refresh_tools(&self, skills: &mut SkillSet) -> Option<Fact> {
+        for message in skills.refresh()? {
+            self.context.emitter.emit(EventBody::RuntimeWarning { message });
+        }
+        let tools = skills.tools().iter().map(ToolSpec::route).collect();
+        Some(self.context.fact(FactBody::ToolsChanged { tools }))
+    }
+
+    /// The limits of the Run's model on the next request.
+    fn limits(&self, machine: &RunMachine) -> ModelLimits {
+        let (provider, setting) = (&self.context.job.backends.provider, &self.context.setting);
+        let reserved = machine.reserved().map(|held| held.output_tokens);
+        ModelLimits {
+            window: machine.parameters().context_window,
+            reasoning: setting.reasoning_budget,
+            most_answer: reserved.or_else(|| provider.max_output_tokens(&setting.model, setting.reasoning_budget)),
+            answer_bound: provider.output_bound(&setting.model, setting.reasoning_budget),
+        }
+    }
+}
+
+/// The Run and time that a request is made for.
+fn occasion(machine: &RunMachine) -> Occasion<'_> {
+    Occasion { run: machine.head().run_id.as_str(), at: machine.now() }
+}
+
+/// The bytes of text in a piece of an answer: what output tokens are charged for.
+fn bytes_of(delta: &Delta) -> u64 {
+    let text = match delta {
+        Delta::Text { text, .. } | Delta::Thinking { text, .. } => text,
+        Delta::ToolArguments { json, .. } => json,
+        _ => return 0,
+    };
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
+}
+
+/// The reason for which an answer without calls, which ends the Run, may be incomplete.
+fn doubt_about(generation: &Generation) -> Option<String> {
+    let has = |wanted: fn(&GeneratedPart) -> bool| generation.parts.iter().any(wanted);
+    let is_last = has(|part| matches!(part, GeneratedPart::Text { .. }))
+        && !has(|part| matches!(part, GeneratedPart::ToolCall { .. }));
+    let reason = match &generation.finish {
+        FinishReason::Length => "it was cut off at the model's output limit",
+        FinishReason::ContentFilter => "the provider's content filter, or the model itself, ended it",
+        FinishReason::Other(reason) => {
+            return is_last.then(|| format!("the answer may be incomplete: it ended with {reason:?}"));
+        }
+        // It is not taken for an answer.
+        FinishReason::ContextWindow | FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Pause => {
+            return None;
+        }
+    };
+    is_last.then(|| format!("the answer may be incomplete: {reason}"))
+}

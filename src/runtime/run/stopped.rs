@@ -1,0 +1,54 @@
+//! Runs that stopped in an earlier process: [`on_record`] completes on disk what that process may not have written, and
+//! emits what it may not have shown. Called where a job goes on from such a Run.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::machine::RunTotals;
+use crate::runtime::error::RunError;
+use crate::runtime::history::recorded_run::RecordedRun;
+use crate::runtime::job::context::JobContext;
+use crate::runtime::run::recorder::Recorder;
+use crate::runtime::run::task::StoppedRun;
+use crate::setting::RunSetting;
+
+/// The Run as stopped. Its last checkpoint is written if it is missing; its ending is emitted if it was, or if wanted.
+///
+/// # Errors
+/// What cannot be stored.
+pub fn on_record(job: &JobContext, past: RecordedRun, emit_again: bool) -> Result<StoppedRun, RunError> {
+    let stored = job.store.stored_checkpoint(job.job_id(), past.machine.head());
+    if emit_again || stored.is_none() {
+        for event in &past.events {
+            job.options.sink.emit(event, past.machine.messages());
+        }
+    }
+    let path = match stored {
+        Some(path) => path,
+        None => store_end(job, &past)?,
+    };
+    Ok(StoppedRun {
+        checkpoint: past.machine.into_checkpoint(),
+        path,
+        steps: 0,
+        on_record: true,
+        totals: RunTotals::default(),
+    })
+}
+
+/// Writes the checkpoint that a Run stopped with, from its log; returns its file.
+fn store_end(job: &JobContext, past: &RecordedRun) -> Result<PathBuf, RunError> {
+    let head = past.machine.head();
+    let setting = match job.store.setting(job.job_id(), &head.run_id) {
+        Ok(setting) => setting,
+        // It can be made again from what is at hand.
+        Err(_) => {
+            let expert = job.options.experts.get(&head.expert.key)?;
+            RunSetting { started_at: past.began_at, ..job.setting(expert, &head.run_id)? }
+        }
+    };
+    let run_store = job.job.open_run(&head.run_id)?;
+    let mut recorder = Recorder::new(run_store, Arc::new(setting), Arc::clone(&job.options.sink));
+    recorder.keep(past.last_save.as_ref(), &past.machine)?;
+    Ok(recorder.newest().cloned().unwrap_or_default())
+}
