@@ -1,5 +1,5 @@
-//! [`ExpertMap`]: the experts of a configuration by their keys, and the graph of their delegations. Configuration makes it,
-//! drivers look experts up in it; checks of the graph with places in a file are the configuration's.
+//! [`ExpertMap`]: the experts of a configuration by their keys, and the graph of their delegations. Configuration makes
+//! it, drivers look experts up in it; checks of the graph with places in a file are the configuration's.
 
 use std::collections::HashSet;
 
@@ -53,8 +53,8 @@ impl ExpertMap {
         expert.delegates.iter().map(delegate).collect()
     }
 
-    /// The expert `key` and all that it can reach by delegation, each before those that it leads to. Delegates that are not
-    /// defined are left out.
+    /// The expert `key` and all that it can reach by delegation, each before those that it leads to. Delegates that are
+    /// not defined are left out.
     ///
     /// # Errors
     /// [`UnknownExpert`] for `key`.

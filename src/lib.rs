@@ -45,7 +45,7 @@ pub use runtime::VERSION;
 use checkpoint::Checkpoint;
 use runtime::{Options, ResumeInput, RunError, RunInput};
 
-/// Runs a job and returns the checkpoint that it ended with; [`runtime::run`] tells more.
+/// Runs a job and returns the checkpoint that it ended with; see [`runtime::run`].
 ///
 /// # Errors
 /// [`RunError`] when the job cannot start or cannot be stored. A job that stops by error, at its step limit or for an

@@ -1,4 +1,4 @@
-//! The one place that reads the time and draws randomness.
+//! [`SystemClock`]: the one place that reads the time and draws randomness. Everything else is given stamps.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,5 +1,5 @@
-//! [`RunError`]: the reasons for which a job cannot begin or go on. Every driver of this folder returns it; exit codes and
-//! remedies are the command line's.
+//! [`RunError`]: the reasons for which a job cannot begin or go on. Every driver of this folder returns it; exit codes
+//! and remedies are the command line's.
 
 use std::path::PathBuf;
 
@@ -15,12 +15,12 @@ use crate::setting::ProviderName;
 use crate::skill::SkillError;
 use crate::store::StoreError;
 
-/// Why a job could not be run or went on no further. What was recorded before stays on disk.
+/// A failure that keeps a job from beginning or going on. What was recorded before stays on disk.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// Nothing was asked.
-    #[error("the query is empty: say what the expert is to do")]
+    /// The query is empty.
+    #[error("the query is empty: give the expert something to do")]
     EmptyQuery,
     /// No expert of that key is defined.
     #[error(transparent)]
@@ -66,10 +66,10 @@ pub enum RunError {
         tools.join(", ")
     )]
     CallsInDoubt { tools: Vec<String> },
-    /// The caller gave up while servers were being started. Nothing was begun.
+    /// The job was cancelled while servers were being started. No Run was begun.
     #[error("stopped while the skills were being started: nothing was begun")]
     StoppedAtStart,
-    /// The job's time was up while servers were being started. Nothing was begun.
+    /// The job's time was up while servers were being started. No Run was begun.
     #[error("{reached}: the skills were still being started, and nothing was begun. Allow more time (maxDuration)")]
     TimeUpAtStart { reached: Reached },
     /// The cost cannot be bounded.
@@ -85,7 +85,7 @@ pub enum RunError {
     /// A delegate's checkpoint cannot be resumed by itself: its parent waits for it.
     #[error("checkpoint {checkpoint} belongs to the delegate {expert}: resume its job, {job}, which goes on with it")]
     DelegatesCheckpoint { checkpoint: CheckpointId, expert: ExpertKey, job: JobId },
-    /// The lock must serve, and cannot.
+    /// The lock must be used, and cannot.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The provider cannot be used.
@@ -97,23 +97,23 @@ pub enum RunError {
     /// Something could not be stored, read back or found, or another process holds the job.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A backends could not be recorded or replayed.
+    /// A cassette could not be written or replayed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// A task of this program failed in a way that it should not.
     #[error("internal error: {0}. What was done before is on disk")]
     Internal(String),
-    /// The recorded facts, or this program, do not keep to the state machine.
+    /// The recorded facts, or this program, violate the state machine.
     #[error(transparent)]
     Machine(#[from] IllegalInput),
 }
 
-/// What kind of failure a [`RunError`] is, for exit codes.
+/// The kind of a [`RunError`], for exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// The caller asked for something that cannot be, or the configuration does not allow it.
+    /// The caller asked for something impossible, or the configuration does not allow it.
     Usage,
-    /// A budget was used up before anything was begun.
+    /// A budget was used up before a Run was begun.
     Budget,
     /// State could not be stored, or is held by another process.
     Storage,
@@ -122,10 +122,11 @@ pub enum ErrorClass {
 }
 
 impl RunError {
-    /// What kind of failure this is.
+    /// The kind of the failure.
     pub fn class(&self) -> ErrorClass {
         match self {
-            // What the caller named is not there, or is there already; a file that should be is another matter.
+            // The caller's mistake: what was named is not there, or is there already. A file that should be there and
+            // is not is the storage's.
             Self::Store(
                 StoreError::NotFound { .. }
                 | StoreError::Ambiguous { .. }

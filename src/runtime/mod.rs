@@ -1,4 +1,5 @@
-//! The library's door: [`run`] and [`resume`], and the drivers behind it.
+//! The library's door: [`run`] and [`resume`], with their [`Options`]. Embedding programs and the command line call
+//! them; the folders behind it drive jobs, Runs and tools, and leave decisions about a Run to [`crate::machine`].
 
 mod budget;
 mod clock;
@@ -20,7 +21,7 @@ pub use clock::SystemClock;
 pub use error::{ErrorClass, RunError};
 pub use options::{CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION};
 
-/// Runs a job: a fresh run of `input.expert`.
+/// Runs a new job: `input.expert` on `input.query`.
 ///
 /// # Errors
 /// [`RunError`]; a Run that stops by error, at its step limit or for an answer is no error but an [`Outcome`].
@@ -30,8 +31,8 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
 
 /// Continues a job from a checkpoint.
 ///
-/// A Run that was killed goes on as itself: what is on record is not done again. Otherwise a new Run begins that names
-/// the checkpoint as its parent and leaves everything before as it is.
+/// A Run that was killed is recovered as itself: what is on record is not done again. Otherwise a new Run begins that
+/// names the checkpoint as its parent and leaves everything before as it is.
 ///
 /// # Errors
 /// As [`run`].
@@ -39,16 +40,16 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     Box::pin(job::resume::resume(input, options)).await
 }
 
-/// The tools that `expert` would see: those of servers from `options.lockfile` where it serves, else as the servers tell
-/// now.
+/// The tools that `expert` would see: those of servers from `options.lockfile` where it serves, else as the servers
+/// list them now.
 ///
 /// # Errors
-/// When the expert is not defined, a skill of it cannot be opened, or the lock must serve and cannot.
+/// The expert is not defined, a skill of it cannot be opened, or the lock must serve and cannot.
 pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec>, RunError> {
     Ok(list(expert, options).await?.tools)
 }
 
-/// As [`tools`], with what the owner should know; no server is spoken to where the lock serves.
+/// As [`tools`], with warnings; no server is started where the lock serves.
 ///
 /// # Errors
 /// As [`tools`].
@@ -60,7 +61,7 @@ pub async fn list(expert: &ExpertKey, options: &Options) -> Result<DiscoveredToo
     Ok(listed)
 }
 
-/// What a lock holds of `expert`: its tools, and how its servers are spoken to. Every skill is opened for it, lock or
+/// The tools of `expert` and the protocols of its servers, as a lock holds them. Every skill is opened for it, lock or
 /// not.
 ///
 /// # Errors

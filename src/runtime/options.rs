@@ -1,5 +1,5 @@
-//! [`Options`] of a job, its input ([`RunInput`], [`ResumeInput`]) and its [`Outcome`]. Callers of the library fill and read
-//! these; the drivers of this folder obey them.
+//! [`Options`] of a job, its input ([`RunInput`], [`ResumeInput`]) and its [`Outcome`]. Callers of the library fill and
+//! read these; the drivers of this folder obey them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::usage::Usage;
 /// This runtime's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Everything around a job but the question itself.
+/// Everything around a job except its query.
 #[derive(Clone)]
 pub struct Options {
     pub settings: Settings,
@@ -46,20 +46,20 @@ pub struct Options {
     pub cancel: CancellationToken,
     pub in_doubt: InDoubt,
     pub cassette: CassetteMode,
-    /// How `lockfile` is to be used.
+    /// The use of `lockfile`.
     pub lock: LockUse,
     /// The lock beside the configuration, when there is one.
     pub lockfile: Option<Arc<Lock>>,
-    /// What is known of models: tiers, context windows, prices.
+    /// Tiers, context windows and prices of models.
     pub catalogue: Arc<Catalogue>,
-    /// Asks a person what an MCP server wants to know in the middle of a call; without it, servers are told that nobody
-    /// answers. A question is withdrawn by dropping its future.
+    /// Asks a person for what an MCP server wants to know in the middle of a call; without it, servers get the answer
+    /// that nobody is there. A question is withdrawn by dropping its future.
     pub person: Option<AskPerson>,
 }
 
 impl Options {
-    /// `experts` at work in `workspace`, with nothing else said: built-in settings and catalogue, no variables (and so no key), jobs
-    /// stored in the workspace's `perstack` folder, nobody listening.
+    /// Options for `experts` that work in `workspace`: built-in settings and catalogue, no variables (and so no key),
+    /// jobs stored in the workspace's `perstack` folder, events dropped.
     pub fn new(experts: ExpertMap, workspace: PathBuf) -> Self {
         Self {
             settings: Settings::default(),
@@ -82,19 +82,19 @@ impl Options {
     }
 }
 
-/// What to do with calls of which nobody knows whether they happened.
+/// The treatment of calls in doubt: those that may have taken effect and have no recorded result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum InDoubt {
-    /// Tell the model: interrupted, effect unknown.
+    /// Report them to the model: interrupted, effect unknown.
     #[default]
     Report,
     /// Make them again.
     Retry,
-    /// Do not go on.
+    /// Do not resume.
     Stop,
 }
 
-/// Whether a backends is recorded or replayed.
+/// The recording or replay of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum CassetteMode {
     #[default]
@@ -104,21 +104,21 @@ pub enum CassetteMode {
     /// Answer from this file, without network or key.
     Replay {
         file: PathBuf,
-        /// Take tool results from it too, instead of running tools, and what servers offer, instead of starting them.
+        /// Take tool results from it too, instead of running tools, and the tools of servers, instead of starting them.
         tools: bool,
     },
 }
 
-/// What to do.
+/// The beginning of a job.
 #[derive(Debug, Clone)]
 pub struct RunInput {
     pub expert: ExpertKey,
     pub query: String,
-    /// Chosen by the caller; made up when absent.
+    /// Chosen by the caller; generated when absent.
     pub job_id: Option<JobId>,
 }
 
-/// Where to go on from.
+/// The checkpoint that a job is resumed from.
 #[derive(Debug, Clone)]
 pub enum ResumeFrom {
     /// The newest checkpoint of the newest job.
@@ -127,43 +127,43 @@ pub enum ResumeFrom {
     Job(JobId),
     /// This checkpoint of this job.
     Checkpoint(JobId, CheckpointId),
-    /// What a user typed: a file's path, a checkpoint id or unique prefix, a job id, or `latest`.
+    /// Text from a user: a file's path, a checkpoint id or unique prefix, a job id, or `latest`.
     Named(String),
 }
 
-/// How to go on.
+/// The resumption of a job.
 #[derive(Debug, Clone)]
 pub struct ResumeInput {
     pub from: ResumeFrom,
     /// The expert the checkpoint must belong to, when the caller named one.
     pub expert: Option<ExpertKey>,
-    /// A further message; or, where the run waits for a person, the answer.
+    /// A further message; or, where the Run waits for a person, the answer.
     pub query: Option<String>,
-    /// The query answers a call that waits, and is nothing else: where none waits, it is not taken for a message.
+    /// The query is the answer to a call that waits: where none waits, it is an error and not a message.
     pub is_answer: bool,
 }
 
-/// How a job ended.
+/// The end of a job.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// The checkpoint that the coordinator stopped with.
     pub checkpoint: Checkpoint,
-    /// How the job ended: the checkpoint's status, but for a job that was stopped while delegates were at work, where
-    /// the coordinator waits for them.
+    /// The job's status: the checkpoint's, except of a job that was stopped while delegates were at work, where the
+    /// coordinator waits for them.
     pub status: Status,
     /// The checkpoint's file.
     pub path: PathBuf,
     /// Milliseconds from start to end of this invocation.
     pub duration_ms: u64,
-    /// Steps that this invocation had a part in, delegates' included.
+    /// Steps that this invocation had a part in, those of delegates included.
     pub steps: u64,
     /// Of all Runs of the job, over all invocations.
     pub usage: Usage,
-    /// What that cost.
+    /// The cost of that.
     pub spend: Spend,
-    /// What the job may spend.
+    /// The job's budgets.
     pub budgets: Budgets,
-    /// What its budgets count as spent.
+    /// The part of its budgets that is spent.
     pub spent: Spent,
     /// The budget that the job was stopped by.
     pub budget: Option<Reached>,

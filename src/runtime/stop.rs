@@ -1,5 +1,5 @@
-//! [`StopSignal`]: the one signal that ends a job early, whether its owner asked for that or its time is up. The tree of
-//! Runs fires it; Runs, calls and skills watch it.
+//! [`StopSignal`]: the one signal that ends a job early, whether its owner asked for that or its time is up. The tree
+//! of Runs fires it; Runs, calls and skills watch it.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl StopSignal {
         self.token.cancelled().await;
     }
 
-    /// Whether the job is to stop.
+    /// Returns whether the job is to stop.
     pub fn is_fired(&self) -> bool {
         self.token.is_cancelled()
     }
@@ -79,8 +79,8 @@ impl StopSignal {
         }
     }
 
-    /// The reason for the stop, once the signal has fired. An owner who asked comes first, also after the time is up: it
-    /// is the answer to what was asked.
+    /// The reason for the stop, once the signal has fired. An owner who asked comes first, also after the time is up:
+    /// it is the answer to what was asked.
     pub fn reason(&self) -> StopReason {
         match self.deadline {
             Some(deadline) if !self.owner.is_cancelled() => StopReason::Budget(deadline.reached()),

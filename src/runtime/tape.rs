@@ -1,5 +1,5 @@
-//! [`Tape`]: the cassette that a job writes or reads, if any. Drivers ask it for recorded answers and hand it new ones; the
-//! file and its format are [`crate::replay`]'s.
+//! [`Tape`]: the cassette that a job writes or reads, if any. Drivers ask it for recorded answers and hand it new ones;
+//! the file and its format are [`crate::replay`]'s.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::replay::{CassetteRecorder, ReplayTools};
 use crate::runtime::error::RunError;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
-/// What is written down of a backends, or read from one.
+/// The cassette that a job writes or reads, if any.
 #[derive(Clone)]
 pub enum Tape {
-    /// A live backends.
+    /// None.
     Off,
     /// Everything is written to a cassette.
     Recording(Arc<CassetteRecorder>),
@@ -20,12 +20,12 @@ pub enum Tape {
 }
 
 impl Tape {
-    /// Whether every exchange is written down.
+    /// Returns whether a cassette is written.
     pub fn is_recording(&self) -> bool {
         matches!(self, Self::Recording(_))
     }
 
-    /// Whether answers come from a cassette.
+    /// Returns whether the model's answers come from a cassette.
     pub fn is_replay(&self) -> bool {
         matches!(self, Self::Replaying { .. })
     }
@@ -37,38 +37,39 @@ impl Tape {
         Some(tools.result(call).unwrap_or_else(|error| ToolResult::error(call, error.to_string())))
     }
 
-    /// What the servers of `expert` offered in the recorded backends, when tools are replayed too and that was recorded.
+    /// The tools that the servers of `expert` offered when the cassette was recorded, when tools are replayed too and
+    /// that was recorded.
     ///
     /// # Errors
-    /// What was recorded cannot be used.
+    /// The recording cannot be used.
     pub fn recorded_offer(&self, expert: &ExpertKey) -> Result<Option<Vec<ToolSpec>>, RunError> {
         let Self::Replaying { tools: Some(tools) } = self else { return Ok(None) };
         Ok(tools.offer(expert)?)
     }
 
-    /// Whether no tool is run.
+    /// Returns whether tool results come from a cassette, so that no tool is run.
     pub fn replays_tools(&self) -> bool {
         matches!(self, Self::Replaying { tools: Some(_) })
     }
 
-    /// Writes down what the servers of `expert` offer. A failure is told by [`Tape::finish`].
+    /// Records the tools that the servers of `expert` offer. A failure is returned by [`Tape::finish`].
     pub fn record_offer(&self, expert: &ExpertKey, tools: impl FnOnce() -> Vec<ToolSpec>) {
         if let Self::Recording(recorder) = self {
             recorder.note_offer(expert, tools());
         }
     }
 
-    /// Writes down what a tool returned. A failure is told by [`Tape::finish`].
+    /// Records the result of a call. A failure is returned by [`Tape::finish`].
     pub fn record_result(&self, call: &ToolCall, result: &ToolResult) {
         if let Self::Recording(recorder) = self {
             recorder.note_tool(call, result);
         }
     }
 
-    /// Tells whether everything could be written down.
+    /// Completes the recording.
     ///
     /// # Errors
-    /// The first failure.
+    /// The first failure to write it.
     pub fn finish(&self) -> Result<(), RunError> {
         match self {
             Self::Recording(recorder) => Ok(recorder.finish()?),

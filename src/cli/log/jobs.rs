@@ -63,12 +63,12 @@ fn table(shown: &[JobEntry], total: usize, page: &mut Page) -> io::Result<()> {
 }
 
 fn row(entry: &JobEntry) -> [String; 7] {
-    let (id, status) = (entry.id.to_string(), status(entry.standing));
+    let (id, status) = (entry.id.to_string(), status(entry.state));
     let Ok(job) = &entry.job else {
         let unknown = || "?".to_owned();
         return [id, status, unknown(), unknown(), unknown(), unknown(), unknown()];
     };
-    let end = match entry.standing {
+    let end = match entry.state {
         JobState::Running(_) => Some(SystemClock.stamp().at),
         _ => job.finished_at,
     };
@@ -121,6 +121,6 @@ fn object(entry: &JobEntry) -> Map<String, Value> {
             Map::from_iter([("id".to_owned(), json!(entry.id)), ("error".to_owned(), json!(error.to_string()))])
         }
     };
-    object.extend(state_fields(entry.standing));
+    object.extend(state_fields(entry.state));
     object
 }

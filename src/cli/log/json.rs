@@ -56,7 +56,7 @@ pub fn write(
     object.field("storagePath", record.storage().display().to_string())?;
     object.field("totalEventsBeforeLimit", sums.matched)?;
     object.field("matchedAfterPagination", request.range.shown(sums.matched))?;
-    for (key, value) in state_fields(record.entry().standing) {
+    for (key, value) in state_fields(record.entry().state) {
         object.field(&key, value)?;
     }
     let job = record.entry().job.as_ref().err();
@@ -105,7 +105,7 @@ fn write_events(
     })?;
     let mut chooser = chooser(request);
     let (mut sums, mut written) = (Sums::default(), Ok(()));
-    let found = record.tell(request.run.as_ref(), &mut |item| {
+    let found = record.visit(request.run.as_ref(), &mut |item| {
         sums.figures.add(&item);
         let HistoryItem::Event(event) = item else { return ControlFlow::Continue(()) };
         let mut show = |(mark, json): (Mark, serde_json::Result<Map<String, Value>>)| {

@@ -97,7 +97,7 @@ impl RunFigures {
                 // For records that have no facts; the end item of one that has is more exact.
                 figures.left = event.ends_run().map(RunProgress::Ended);
             }
-            HistoryItem::End { run, left } => {
+            HistoryItem::End { run, progress: left } => {
                 let figures = self.0.entry((*run).clone()).or_default();
                 if **left != RunProgress::Unknown || figures.left.is_none() {
                     figures.left = Some((*left).clone());

@@ -69,7 +69,7 @@ impl Count {
     fn read(record: &JobLog, request: &LogRequest, problems: &mut Vec<ReadProblem>) -> Self {
         let mut chooser = chooser(request);
         let (mut figures, mut summary) = (RunFigures::default(), Summary::default());
-        let found = record.tell(request.run.as_ref(), &mut |item| {
+        let found = record.visit(request.run.as_ref(), &mut |item| {
             figures.add(&item);
             if let HistoryItem::Event(event) = item {
                 let mut count = |mark| {
@@ -86,7 +86,7 @@ impl Count {
 }
 
 fn job_lines(record: &JobLog) -> Vec<String> {
-    let mut lines = vec![format!("Job: {} ({})", record.id(), status(record.entry().standing))];
+    let mut lines = vec![format!("Job: {} ({})", record.id(), status(record.entry().state))];
     let Some(job) = record.job() else { return lines };
     lines.push(format!("Expert: {}", visible(job.coordinator_expert_key.as_str())));
     lines.push(format!("Started: {}", date(job.started_at)));
@@ -198,7 +198,7 @@ fn write_runs(record: &JobLog, request: &LogRequest, figures: &RunFigures, page:
     let forks = forked(record.runs());
     page.line("Runs:")?;
     for (depth, run) in tree.iter().take(most) {
-        page.line(&run_line(*depth, run, record.entry().standing, figures, &forks))?;
+        page.line(&run_line(*depth, run, record.entry().state, figures, &forks))?;
     }
     if tree.len() > most {
         page.line(&format!("  (showing {most} of {} runs, use --take 0 for all)", tree.len()))?;
@@ -299,7 +299,7 @@ fn write_chosen(record: &JobLog, request: &LogRequest, style: Style, page: &mut 
     let mut chooser = chooser(request);
     let (mut shown, mut written) = (0, Ok(()));
     // The first reading has already reported the problems.
-    record.tell(request.run.as_ref(), &mut |item| {
+    record.visit(request.run.as_ref(), &mut |item| {
         if let HistoryItem::Event(event) = item {
             let mut show = |excerpt: Excerpt| {
                 shown += 1;

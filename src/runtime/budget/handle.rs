@@ -45,7 +45,8 @@ impl BudgetHandle {
 
     /// Charges a request that has ended.
     pub async fn settle(&self, run: &RunId, charge: Charge) {
-        // Without a receiver the job is being abandoned; the charge is in the Run's log, from which a resumption reads it.
+        // Without a receiver the job is being abandoned; the charge is in the Run's log, from which a resumption reads
+        // it.
         let _ = self.requests.send(BudgetRequest::Settle { run: run.clone(), charge }).await;
     }
 

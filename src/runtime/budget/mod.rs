@@ -1,5 +1,5 @@
-//! The job's account as Runs reach it: a [`BudgetHandle`] in each Run, one [`BudgetServer`] beside the job's tree. What is
-//! granted and what is refused is decided by [`crate::machine::JobAccount`].
+//! The job's account as Runs reach it: a [`BudgetHandle`] in each Run, one [`BudgetServer`] beside the job's tree. What
+//! is granted and what is refused is decided by [`crate::machine::JobAccount`].
 
 mod handle;
 mod server;

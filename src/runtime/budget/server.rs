@@ -1,5 +1,5 @@
-//! [`BudgetServer`]: the job's account and the Runs that wait for it. The tree's driver owns it, so that reservations need
-//! no lock and are granted in the order in which they arrive.
+//! [`BudgetServer`]: the job's account and the Runs that wait for it. The tree's driver owns it, so that reservations
+//! need no lock and are granted in the order in which they arrive.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! [`HistoryItem`]: what a reader of a record gets, and [`ReadProblem`]: what kept a Run from being read whole.
+//! [`HistoryItem`]: one item of a record as its reader visits it, and [`ReadProblem`]: a part that could not be read.
 
 use crate::checkpoint::Status;
 use crate::id::RunId;
@@ -7,26 +7,26 @@ use crate::runtime::history::logged_event::LoggedEvent;
 use crate::store::StoreError;
 use crate::tool::ToolCall;
 
-/// What is heard while a record is read.
+/// One item of a record.
 #[derive(Debug, Clone, Copy)]
 pub enum HistoryItem<'a> {
-    /// Something happened in a Run.
+    /// An event of a Run.
     Event(LoggedEvent<'a>),
     /// A Run's record ends here.
-    End { run: &'a RunId, left: &'a RunProgress },
+    End { run: &'a RunId, progress: &'a RunProgress },
 }
 
-/// Something that kept a Run from being read whole.
+/// A problem that kept a Run from being read whole.
 #[derive(Debug)]
 pub struct ReadProblem {
     pub run: RunId,
     pub kind: ReadProblemKind,
 }
 
-/// What kept a Run from being read whole.
+/// The kind of a [`ReadProblem`].
 #[derive(Debug)]
 pub enum ReadProblemKind {
-    /// Facts that a later version wrote were passed over.
+    /// Facts that a later version wrote were skipped.
     Unknown {
         facts: u64,
         /// The first of them.
@@ -36,7 +36,7 @@ pub enum ReadProblemKind {
     Broken(RunError),
 }
 
-/// What a Run's record leaves it with.
+/// The point at which a Run's record ends.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunProgress {
     /// It has ended.
@@ -45,6 +45,6 @@ pub enum RunProgress {
     AskingModel,
     /// These calls' results are not on record.
     Calling(Vec<ToolCall>),
-    /// Its record does not tell.
+    /// Its record does not show it.
     Unknown,
 }

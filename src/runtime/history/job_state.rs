@@ -1,4 +1,5 @@
-//! How jobs stand: what their files say, and whether anybody works on them.
+//! [`JobEntry`]: a job as a list shows it, with its [`JobState`]: the state by its files, and by whether a process
+//! works on it.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use crate::job::{Job, JobStatus};
 use crate::runtime::error::RunError;
 use crate::store::{Holder, Store, StoreError};
 
-/// Whether a job goes on.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobState {
     /// A process works on it.
@@ -16,7 +17,7 @@ pub enum JobState {
     Interrupted,
     /// It has stopped.
     Stopped(JobStatus),
-    /// Its files do not tell.
+    /// Its files cannot be read.
     Unknown,
 }
 
@@ -24,10 +25,10 @@ pub enum JobState {
 #[derive(Debug)]
 pub struct JobEntry {
     pub id: JobId,
-    /// As its file has it, or, without a good one, as its Runs tell. While it is not over, steps and usage are those of
-    /// the coordinator's newest checkpoint.
+    /// As its file has it, or, without a good one, as follows from its Runs. While it is not over, steps and usage are
+    /// those of the coordinator's newest checkpoint.
     pub job: Result<Job, StoreError>,
-    pub standing: JobState,
+    pub state: JobState,
 }
 
 /// All jobs of a storage, the last started first; those of which nothing can be read are at the end.
@@ -47,22 +48,22 @@ impl JobEntry {
         let mut holder = store.holder(&id);
         let mut job = store.job(&id);
         if holder.is_none() && is_running(&job) {
-            // A process may have begun, or ended, between the two looks.
+            // A process may have begun, or ended, between the two reads.
             holder = store.holder(&id);
             job = store.job(&id);
         }
-        let standing = match (&job, holder) {
+        let state = match (&job, holder) {
             (_, Some(holder)) => JobState::Running(holder),
             (Ok(job), None) if job.status == JobStatus::Running => JobState::Interrupted,
             (Ok(job), None) => JobState::Stopped(job.status),
             (Err(_), None) => JobState::Unknown,
         };
-        if matches!(standing, JobState::Running(_) | JobState::Interrupted)
+        if matches!(state, JobState::Running(_) | JobState::Interrupted)
             && let Ok(job) = &mut job
         {
             bring_up_to_date(store, job);
         }
-        Self { id, job, standing }
+        Self { id, job, state }
     }
 }
 
@@ -70,7 +71,8 @@ fn is_running(job: &Result<Job, StoreError>) -> bool {
     job.as_ref().is_ok_and(|job| job.status == JobStatus::Running)
 }
 
-/// The job's file is written when it begins and when it ends.
+/// Raises the counters of a job that is not over to its newest checkpoint's: the job's file is written only when it
+/// begins and when it ends.
 fn bring_up_to_date(store: &Store, job: &mut Job) {
     if let Ok(Some(head)) = store.newest_head(&job.id) {
         job.total_steps = job.total_steps.max(head.step_number);

@@ -1,4 +1,5 @@
-//! One event of a record, whoever wrote it.
+//! [`LoggedEvent`]: one event of a record, derived from facts or stored by the original. Readers of a record get it,
+//! and print it or fold it.
 
 use std::collections::HashMap;
 
@@ -11,11 +12,11 @@ use crate::message::Message;
 use crate::store::OriginalEvent;
 use crate::usage::Usage;
 
-/// How long calls took, in milliseconds: from when they were asked for to when their results came. Calls whose results
-/// came from elsewhere (delegates, people) are not among them.
+/// The durations of calls in milliseconds: from the model's answer to the result. Calls with results from elsewhere
+/// (delegates, people) are not among them.
 pub type Durations = HashMap<ToolCallId, u64>;
 
-/// An event that is told again.
+/// One event of a record.
 #[derive(Debug, Clone, Copy)]
 pub struct LoggedEvent<'a> {
     pub(super) source: EventOrigin<'a>,
@@ -61,7 +62,7 @@ impl<'a> LoggedEvent<'a> {
         self.run
     }
 
-    /// How long the calls of its step took, as far as is known by now.
+    /// The durations of its step's calls, as far as they are known by now.
     pub fn durations(&self) -> &'a Durations {
         self.durations
     }
@@ -74,7 +75,7 @@ impl<'a> LoggedEvent<'a> {
         }
     }
 
-    /// Whether a step ends with it.
+    /// Returns whether a step ends with it.
     pub fn ends_step(&self) -> bool {
         match self.source {
             EventOrigin::Derived(event, _) => step_of(&event.body).is_some(),
@@ -82,10 +83,10 @@ impl<'a> LoggedEvent<'a> {
         }
     }
 
-    /// How its Run ends with it, if it does.
+    /// The status that its Run ends with, if this is its end.
     pub fn ends_run(&self) -> Option<Status> {
         match self.source {
-            EventOrigin::Derived(event, _) => event.body.ending().map(|told| told.head.status),
+            EventOrigin::Derived(event, _) => event.body.ending().map(|ending| ending.head.status),
             EventOrigin::Stored(event) => {
                 let status = event.json.get("checkpoint")?.get("status")?;
                 serde_json::from_value(status.clone()).ok().filter(|status: &Status| status.is_terminal())
@@ -93,7 +94,7 @@ impl<'a> LoggedEvent<'a> {
         }
     }
 
-    /// Its JSON form with all messages of checkpoints counted: what it costs does not grow with the history.
+    /// Its JSON form, with the messages of checkpoints only counted: its cost does not grow with the history.
     ///
     /// # Errors
     /// As [`Event::to_json`].

@@ -1,8 +1,9 @@
-//! What was recorded, told again: a storage's jobs, a job's Runs, and the events that follow from their facts.
+//! Records read back ([`JobLog`]): a storage's jobs, a job's Runs, and the events that follow from their facts. The
+//! command line's `log` and embedding programs call it; `recorded_run` reads Runs for the drivers as well.
 //!
-//! Reads only. Takes no lock, waits for nobody, and goes on beside a process that works on the job: what is not whole
-//! yet is not there yet. What cannot be read is named and hides nothing else. A Run is read line by line; no more is in
-//! memory than the conversations of Runs that were at work at the same time.
+//! Nothing is written or locked, so that a record can be read beside a process that works on the job; a line that is
+//! not whole yet is not read yet. A part that cannot be read is named, and hides no other. A Run is read line by line:
+//! in memory are only the conversations of Runs that were at work at the same time.
 
 mod run_reader;
 mod item;
@@ -29,7 +30,7 @@ pub use runs::{Descent, Run};
 
 use run_reader::RunReader;
 
-/// Which job is meant.
+/// A choice of one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobSelector<'a> {
     /// The one that was worked on last.
@@ -38,7 +39,7 @@ pub enum JobSelector<'a> {
     Named(&'a str),
 }
 
-/// One job's record, opened to be read.
+/// One job's record, opened for reading.
 pub struct JobLog {
     store: Store,
     entry: JobEntry,
@@ -73,12 +74,12 @@ impl JobLog {
         self.store.layout().root()
     }
 
-    /// The job and how it stands.
+    /// The job and its state.
     pub fn entry(&self) -> &JobEntry {
         &self.entry
     }
 
-    /// The job; `None` when neither its file nor its Runs tell.
+    /// The job; `None` when neither its file nor its Runs can be read.
     pub fn job(&self) -> Option<&Job> {
         self.entry.job.as_ref().ok()
     }
@@ -88,13 +89,13 @@ impl JobLog {
         &self.runs
     }
 
-    /// Its Runs as a tree, with their depths: a Run stands below the one that it answers, and beside the one that it
+    /// Its Runs as a tree, with their depths: a Run is below the one that it answers, and beside the one that it
     /// continues, after all that came between.
     pub fn tree(&self) -> Vec<(usize, &Run)> {
         runs::in_tree_order(&self.runs)
     }
 
-    /// The Run that a user typed: its id, or the beginning of it that no other Run of the job has.
+    /// The Run that a user named by its id, or by a beginning of it that no other Run of the job has.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] or [`StoreError::AmbiguousName`].
@@ -103,7 +104,7 @@ impl JobLog {
         Ok(found.ok_or_else(|| self.not_found(format!("run not found: {text}"), "run"))?)
     }
 
-    /// The checkpoint that a user typed: its id, or the beginning of it that no other checkpoint of the job has.
+    /// The checkpoint that a user named by its id, or by a beginning of it that no other checkpoint of the job has.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::AmbiguousName`] or the system's error.
@@ -129,47 +130,47 @@ impl JobLog {
     /// A checkpoint with its messages.
     ///
     /// # Errors
-    /// What cannot be read, or a log that does not lead to it.
+    /// A failure to read, or a log that does not lead to it.
     pub fn checkpoint(&self, entry: &CheckpointEntry) -> Result<Checkpoint, RunError> {
         recorded_run::read_checkpoint(&self.store, entry)
     }
 
-    /// Tells the events of all Runs, or of one, by their times, until there are no more or `hear` breaks off. Returns
-    /// what kept Runs from being read whole.
-    pub fn tell(
+    /// Visits the events of all Runs, or of one, by their times, until there are no more or `visit` breaks off. Returns
+    /// the problems that kept Runs from being read whole.
+    pub fn visit(
         &self,
         only: Option<&RunId>,
-        hear: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
     ) -> Vec<ReadProblem> {
-        let mut troubles = Vec::new();
+        let mut problems = Vec::new();
         let runs: Vec<&Run> = self.runs.iter().filter(|run| only.is_none_or(|only| run.id == *only)).collect();
         let mut open: Vec<Option<RunReader>> = Vec::with_capacity(runs.len());
         open.resize_with(runs.len(), || None);
-        // When each Run's next event came; before a Run is opened, when it began.
+        // The time of each Run's next event; before a Run is opened, that of its beginning.
         let mut next: BinaryHeap<Reverse<(u64, usize)>> =
             runs.iter().enumerate().map(|(at, run)| Reverse((run.began_at, at))).collect();
         while let Some(Reverse((_, at))) = next.pop() {
             let (Some(run), Some(slot)) = (runs.get(at), open.get_mut(at)) else { continue };
-            if let Some(cursor) = slot {
-                if cursor.tell(hear).is_break() {
+            if let Some(reader) = slot {
+                if reader.visit(visit).is_break() {
                     break;
                 }
             } else {
                 *slot = Some(RunReader::open(&self.store, self.id(), &run.id));
             }
-            let Some(cursor) = slot else { continue };
-            if let Some(due) = cursor.due() {
+            let Some(reader) = slot else { continue };
+            if let Some(due) = reader.due() {
                 next.push(Reverse((due, at)));
                 continue;
             }
-            let told = hear(HistoryItem::End { run: &run.id, left: cursor.left() });
-            // Its conversation is not needed any more.
-            troubles.extend(slot.take().into_iter().flat_map(RunReader::troubles));
-            if told.is_break() {
+            let flow = visit(HistoryItem::End { run: &run.id, progress: reader.progress() });
+            // Dropped here: its conversation is not needed any more.
+            problems.extend(slot.take().into_iter().flat_map(RunReader::problems));
+            if flow.is_break() {
                 break;
             }
         }
-        troubles.extend(open.into_iter().flatten().flat_map(RunReader::troubles));
-        troubles
+        problems.extend(open.into_iter().flatten().flat_map(RunReader::problems));
+        problems
     }
 }

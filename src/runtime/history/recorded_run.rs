@@ -1,7 +1,8 @@
-//! Reading a Run back: its facts sent through the machine again.
+//! [`RecordedRun`]: a Run read back, by sending its facts through the machine again. Resumption and the log call it.
 //!
-//! There is no second way to know what a half-done step meant. A mid-run checkpoint is the moment at which the facts
-//! before it made the machine ask for it; a killed Run is where its last fact leads.
+//! There is no second way to know what a half-done step meant: code that guesses would drift from the machine. A
+//! mid-run checkpoint is the moment at which the facts before it made the machine ask for it; a killed Run is where its
+//! last fact leads.
 
 use crate::checkpoint::{Checkpoint, Status};
 use crate::event::Event;
@@ -19,22 +20,22 @@ const MAX_FORKS: usize = 1000;
 /// A Run read back as far as its log goes.
 pub struct RecordedRun {
     pub machine: RunMachine,
-    /// When the Run's first fact came, in milliseconds since the epoch.
+    /// The time of the Run's first fact, in milliseconds since the epoch.
     pub began_at: u64,
-    /// When its last fact came.
+    /// The time of its last fact.
     pub last_at: u64,
-    /// Told since the last stored checkpoint: possibly never heard.
+    /// The events since the last stored checkpoint, which the process that died may not have emitted.
     pub events: Vec<Event>,
-    /// The last checkpoint that was asked for: possibly not stored.
+    /// The last checkpoint that the machine asked for, which may not be stored.
     pub last_save: Option<Save>,
     /// The last checkpoint of the log whose file is there.
     pub last_stored: Option<CheckpointId>,
-    /// Whether facts follow the last checkpoint.
+    /// Facts follow the last checkpoint.
     pub goes_beyond_save: bool,
 }
 
 impl RecordedRun {
-    /// How the Run ended, if it did.
+    /// The Run's status, if it has ended.
     pub fn status(&self) -> Option<Status> {
         match self.machine.outstanding() {
             Action::Stop(status) => Some(status),
@@ -46,7 +47,7 @@ impl RecordedRun {
 /// Reads the Run `run` of `job` back, all of it; `None` when it came to no fact.
 ///
 /// # Errors
-/// What cannot be read, or facts that do not follow from each other.
+/// A failure to read, or facts that do not follow from each other.
 pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<RecordedRun>, RunError> {
     let facts = store.read_facts(job, run)?;
     let Some(first) = facts.first() else { return Ok(None) };
@@ -64,12 +65,12 @@ pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<Record
         past.last_at = past.last_at.max(fact.stamp.at);
         let (events, last_save, beyond) = (&mut past.events, &mut past.last_save, &mut past.goes_beyond_save);
         let last_stored = &mut past.last_stored;
-        let mut seen = |told, save: Option<Save>, _: &RunMachine| {
-            events.extend(told);
+        let mut follow = |emitted, save: Option<Save>, _: &RunMachine| {
+            events.extend(emitted);
             if let Some(save) = save {
                 if store.stored_checkpoint(job, &save.head).is_some() {
                     *last_stored = Some(save.head.id.clone());
-                    // A step's end is told before its checkpoint is stored, a Run's end after.
+                    // A step's end is emitted before its checkpoint is stored, a Run's end after.
                     if !save.head.status.is_terminal() {
                         events.clear();
                     }
@@ -79,12 +80,12 @@ pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<Record
             }
             false
         };
-        feed(&mut past.machine, fact, &mut seen).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
+        feed(&mut past.machine, fact, &mut follow).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
     }
     Ok(Some(past))
 }
 
-/// `run` and the Runs that it continues, the nearest first, as far as their logs tell.
+/// `run` and the Runs that it continues, the nearest first, as far as their logs go.
 pub fn lineage(store: &Store, job: &JobId, run: &RunId) -> Vec<RunId> {
     let parent = |run: &RunId| {
         let first = LogReader::open(&store.layout().log(job, run)).ok()?.next_fact().ok()??;
@@ -96,10 +97,10 @@ pub fn lineage(store: &Store, job: &JobId, run: &RunId) -> Vec<RunId> {
     std::iter::successors(Some(run.clone()), parent).take(MAX_FORKS).collect()
 }
 
-/// Makes a stored checkpoint whole.
+/// A stored checkpoint with its messages.
 ///
 /// # Errors
-/// What cannot be read, or a log that does not lead to it.
+/// A failure to read, or a log that does not lead to it.
 pub fn read_checkpoint(store: &Store, entry: &CheckpointEntry) -> Result<Checkpoint, RunError> {
     whole(store, entry, 0)
 }
@@ -132,14 +133,14 @@ fn follow(
     let mut machine = first_state(store, job, run, first, depth)?;
     let mut found = None;
     for fact in facts {
-        let mut seen = |_, save: Option<Save>, machine: &RunMachine| {
+        let mut stop = |_, save: Option<Save>, machine: &RunMachine| {
             if let Some(save) = save.filter(|save| save.head.id == *id) {
                 let messages = save.messages_of(machine.messages()).to_vec();
                 found = Some(Checkpoint { head: *save.head, messages });
             }
             found.is_some()
         };
-        feed(&mut machine, fact, &mut seen).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
+        feed(&mut machine, fact, &mut stop).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
         if found.is_some() {
             break;
         }
@@ -150,7 +151,7 @@ fn follow(
 /// The machine before `first`, the first fact of `run`, which `depth` Runs so far continue from.
 ///
 /// # Errors
-/// What cannot be read of the Run that it continues, or a fact that begins no Run.
+/// A failure to read the Run that it continues, or a fact that begins no Run.
 pub fn first_state(
     store: &Store,
     job: &JobId,
@@ -197,25 +198,25 @@ fn broken(store: &Store, job: &JobId, run: &RunId, what: String) -> RunError {
 
 /// A machine for a Run that begins.
 pub fn fresh(job: &JobId, run: &RunId, expert: ExpertRef) -> RunMachine {
-    // The name of the state before the first step, which is never stored.
-    let nowhere = CheckpointId::from(uuid::Uuid::nil());
-    RunMachine::new(job.clone(), run.clone(), expert, nowhere)
+    // The id of the state before the first step, which is never stored.
+    let unused = CheckpointId::from(uuid::Uuid::nil());
+    RunMachine::new(job.clone(), run.clone(), expert, unused)
 }
 
-/// Gets what follows from an input; answers whether it has seen enough.
-pub type TransitionSink<'a> = dyn FnMut(Vec<Event>, Option<Save>, &RunMachine) -> bool + 'a;
+/// A function that is given each transition's events and checkpoint, with the machine behind it; returns whether to
+/// stop.
+pub type FollowTransition<'a> = dyn FnMut(Vec<Event>, Option<Save>, &RunMachine) -> bool + 'a;
 
-/// Tells `fact` and proceeds as far as the machine goes by itself; `seen` gets every transition's events and
-/// checkpoint, and ends it early by answering true.
+/// Gives `fact` to the machine and proceeds as far as the machine goes by itself, until `follow` returns true.
 ///
 /// # Errors
-/// When the machine cannot take the fact; it is unchanged then.
-pub fn feed(machine: &mut RunMachine, fact: Fact, seen: &mut TransitionSink<'_>) -> Result<(), IllegalInput> {
+/// The machine cannot accept the fact; it is unchanged then.
+pub fn feed(machine: &mut RunMachine, fact: Fact, follow: &mut FollowTransition<'_>) -> Result<(), IllegalInput> {
     let mut input = Input::Fact(fact);
     loop {
         let transition = machine.advance(&input)?;
         let proceeds = transition.action == Action::Proceed;
-        if seen(transition.events, transition.save, machine) || !proceeds {
+        if follow(transition.events, transition.save, machine) || !proceeds {
             return Ok(());
         }
         input = Input::Proceed;

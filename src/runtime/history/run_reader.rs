@@ -1,4 +1,5 @@
-//! One Run's record, read event by event: its facts through the machine, or the original's event files.
+//! [`RunReader`]: one Run's record, read event by event, from its facts through the machine or from the original's
+//! event files. [`JobLog`](super::JobLog) reads all Runs of a job with it, side by side.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
@@ -15,13 +16,13 @@ use crate::runtime::history::recorded_run;
 use crate::store::{LogEntry, LogReader, OriginalEvent, Store, StoreError};
 use crate::tool::ToolCall;
 
-/// A Run's record and how far it was read.
+/// A Run's record, read up to some place.
 pub(super) struct RunReader {
     run: RunId,
     record: Record,
-    /// Read, not told yet.
+    /// Read, not visited yet.
     ready: VecDeque<Ready>,
-    left: RunProgress,
+    progress: RunProgress,
     broken: Option<RunError>,
 }
 
@@ -54,12 +55,13 @@ impl RunReader {
             Ok(record) => (record, None),
             Err(error) => (Record::None, Some(error)),
         };
-        let mut cursor = Self { run: run.clone(), record, ready: VecDeque::new(), left: RunProgress::Unknown, broken };
-        cursor.read_on();
-        cursor
+        let mut reader =
+            Self { run: run.clone(), record, ready: VecDeque::new(), progress: RunProgress::Unknown, broken };
+        reader.read_on();
+        reader
     }
 
-    /// When the next event came, in milliseconds since the epoch; `None` when there is none.
+    /// The time of the next event, in milliseconds since the epoch; `None` when there is none.
     pub(super) fn due(&self) -> Option<u64> {
         self.ready.front().map(|ready| match ready {
             Ready::Derived(event) => event.timestamp,
@@ -67,8 +69,8 @@ impl RunReader {
         })
     }
 
-    /// Tells the next event and reads on to the one after it.
-    pub(super) fn tell(&mut self, hear: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+    /// Visits the next event and reads on to the one after it.
+    pub(super) fn visit(&mut self, visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
         let none = Durations::new();
         let (history, durations) = match &self.record {
             Record::Facts(replay) => {
@@ -76,28 +78,28 @@ impl RunReader {
             }
             _ => (&[][..], &none),
         };
-        let told = match self.ready.pop_front() {
+        let flow = match self.ready.pop_front() {
             Some(Ready::Derived(event)) => {
                 let source = EventOrigin::Derived(&event, history);
-                hear(HistoryItem::Event(LoggedEvent { source, run: &self.run, durations }))
+                visit(HistoryItem::Event(LoggedEvent { source, run: &self.run, durations }))
             }
             Some(Ready::Stored(event)) => {
                 let source = EventOrigin::Stored(&event);
-                hear(HistoryItem::Event(LoggedEvent { source, run: &self.run, durations }))
+                visit(HistoryItem::Event(LoggedEvent { source, run: &self.run, durations }))
             }
             None => ControlFlow::Continue(()),
         };
         self.read_on();
-        told
+        flow
     }
 
-    /// What the Run is left with, once there is nothing more to tell.
-    pub(super) fn left(&self) -> &RunProgress {
-        &self.left
+    /// The point at which the record ends, once all events are visited.
+    pub(super) fn progress(&self) -> &RunProgress {
+        &self.progress
     }
 
-    /// What kept it from being read whole.
-    pub(super) fn troubles(self) -> Vec<ReadProblem> {
+    /// The problems that kept it from being read whole.
+    pub(super) fn problems(self) -> Vec<ReadProblem> {
         let unknown = match self.record {
             Record::Facts(replay) => replay.unknown,
             _ => None,
@@ -107,14 +109,15 @@ impl RunReader {
         unknown.into_iter().chain(broken).map(|kind| ReadProblem { run: self.run.clone(), kind }).collect()
     }
 
-    /// Reads until there is something to tell, or nothing left. The rest of a record that is broken is not read.
+    /// Reads until there is an event, or nothing left. The rest of a record that is broken is not read: facts behind a
+    /// gap would mislead.
     fn read_on(&mut self) {
         while self.ready.is_empty() && self.broken.is_none() {
             match self.record.read(&self.run) {
                 Ok(Some(found)) => self.ready.extend(found),
                 Ok(None) => {
                     if let Record::Facts(replay) = &self.record {
-                        self.left = replay.left();
+                        self.progress = replay.progress();
                     }
                     return;
                 }
@@ -140,7 +143,7 @@ impl Record {
         }
     }
 
-    /// What comes next, which may be nothing to tell; `None` at the end.
+    /// The next events, of which there may be none; `None` at the end.
     fn read(&mut self, run: &RunId) -> Result<Option<Vec<Ready>>, RunError> {
         match self {
             Self::Facts(replay) => replay.read(run),
@@ -170,8 +173,8 @@ impl Replay {
             None => recorded_run::first_state(&self.store, &self.job, run, &fact, 0)?,
         };
         let at = fact.stamp.at;
-        let taken_over = matches!(fact.body, FactBody::Resumed { .. });
-        self.watch.hear(&fact);
+        let is_resumed = matches!(fact.body, FactBody::Resumed { .. });
+        self.watch.read(&fact);
         let mut ready = Vec::new();
         let fed = recorded_run::feed(&mut machine, fact, &mut |events, _, _| {
             ready.extend(events.into_iter().map(|event| Ready::Derived(Box::new(event))));
@@ -183,15 +186,15 @@ impl Replay {
             let what = format!("line {} does not follow from what is before it ({illegal})", self.log.line());
             return Err(RunError::History { place, what });
         }
-        self.watch.see(&ready, at);
-        if taken_over && let Action::CallTools { calls, .. } = machine.outstanding() {
+        self.watch.start_called(&ready, at);
+        if is_resumed && let Action::CallTools { calls, .. } = machine.outstanding() {
             self.watch.start(&calls, at);
         }
         self.machine = Some(machine);
         Ok(Some(ready))
     }
 
-    fn left(&self) -> RunProgress {
+    fn progress(&self) -> RunProgress {
         match self.machine.as_ref().map(RunMachine::outstanding) {
             Some(Action::Stop(status)) => RunProgress::Ended(status),
             Some(Action::Generate { .. }) => RunProgress::AskingModel,
@@ -209,9 +212,9 @@ struct Stopwatch {
 }
 
 impl Stopwatch {
-    fn hear(&mut self, fact: &Fact) {
+    fn read(&mut self, fact: &Fact) {
         match &fact.body {
-            // Another turn.
+            // Another turn begins.
             FactBody::Generated { .. } => {
                 self.asked_at.clear();
                 self.durations.clear();
@@ -225,8 +228,8 @@ impl Stopwatch {
         }
     }
 
-    fn see(&mut self, told: &[Ready], at: u64) {
-        for ready in told {
+    fn start_called(&mut self, events: &[Ready], at: u64) {
+        for ready in events {
             if let Ready::Derived(event) = ready
                 && let EventBody::CallTools { tool_calls, .. } = &event.body
             {

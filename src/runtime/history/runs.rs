@@ -1,4 +1,5 @@
-//! A job's Runs and how they hang together.
+//! [`Run`]: one Run of a job by its beginning, and the tree that a job's Runs make. The job's log reads them when it is
+//! opened.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,24 +10,24 @@ use crate::id::{JobId, RunId};
 use crate::runtime::error::RunError;
 use crate::store::{LogEntry, LogReader, RunEntry, Store};
 
-/// Levels of the tree that are told apart: beyond what delegation allows, so that only damaged files come near.
+/// The levels of the tree that are kept apart: beyond what delegation allows, so that only damaged files come near.
 const MAX_DEPTH: usize = 32;
 
 /// A Run by its beginning.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
     pub id: RunId,
-    /// `None` when nothing that can be read tells.
+    /// `None` when it can be read from nothing.
     pub expert: Option<ExpertKey>,
     pub descent: Descent,
-    /// Milliseconds since the epoch; 0 when nothing tells.
+    /// Milliseconds since the epoch; 0 when it is not known.
     pub began_at: u64,
 }
 
-/// Where a Run comes from.
+/// The origin of a Run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Descent {
-    /// The job began with it, or nothing tells.
+    /// The job began with it, or its origin is not known.
     Root,
     /// It answers a call of another Run.
     Delegate(Box<DelegatedBy>),
@@ -154,7 +155,7 @@ fn place<'a>(
 }
 
 /// The Run whose call `run` answers, by itself or in continuation of one that does. `None` for the coordinator's, and
-/// where the files do not tell.
+/// where it is not known.
 fn caller<'a>(run: &'a Run, by_id: &HashMap<&'a RunId, &'a Run>) -> Option<&'a RunId> {
     let mut run = run;
     let mut seen = HashSet::new();
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn delegates_stand_below_their_caller_and_continuations_beside_what_they_continue() {
+    fn delegates_are_below_their_caller_and_continuations_beside_what_they_continue() {
         let runs = [
             run("a", 1, Descent::Root),
             run("a1", 2, called_by("a")),
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn every_run_has_a_place_whatever_the_files_say() {
+    fn every_run_has_a_place_whatever_the_files_hold() {
         let runs = [run("a", 1, continues("b")), run("b", 2, continues("a")), run("c", 3, called_by("gone"))];
         assert_eq!(order(&runs), [(0, "a"), (0, "b"), (0, "c")]);
         let runs = [run("a", 1, called_by("b")), run("b", 2, called_by("a"))];

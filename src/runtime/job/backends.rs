@@ -1,4 +1,5 @@
-//! What a job reaches the outside through: provider, clock and tape; live, recorded or replayed.
+//! [`JobBackends`]: the provider, clock and tape of a job; live, recorded or replayed. A job opens them once, and its
+//! Runs reach the outside through nothing else but their skills.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,22 +20,22 @@ use crate::runtime::options::{CassetteMode, Options};
 use crate::runtime::tape::Tape;
 use crate::setting::ProviderName;
 
-/// One invocation's ways to the outside.
+/// The provider, clock and tape of one invocation.
 pub struct JobBackends {
     pub provider: Arc<Provider>,
     /// The job's own clock; Runs have theirs, see [`JobBackends::clock_of`].
     pub clock: Arc<dyn Clock>,
-    /// What the clocks of a recorded or replayed backends start from.
+    /// The start of the clocks of a recorded or replayed job.
     header: Option<CassetteHeader>,
     pub redactor: Redactor,
     pub tape: Tape,
-    /// The model that a replayed backends was recorded with, and whether it was asked for.
+    /// The model that a replayed job was recorded with, and whether it was asked for.
     recorded_model: Option<(String, bool)>,
 }
 
 impl JobBackends {
-    /// Opens what `options` ask for. Nothing is sent yet, but for a look whether a local server is there when nothing
-    /// else says which provider to use.
+    /// Opens what `options` ask for. Nothing is sent yet, except to see whether a local server is there when nothing
+    /// else decides on the provider.
     ///
     /// # Errors
     /// No provider to use, or a cassette that cannot be used.
@@ -112,8 +113,8 @@ impl JobBackends {
         })
     }
 
-    /// The clock of a Run. In a recorded or replayed backends each Run has its own, so that Runs beside each other do not
-    /// take each other's stamps.
+    /// The clock of a Run. In a recorded or replayed job each Run has its own: Runs beside each other draw from one
+    /// clock in an order that no replay would repeat.
     pub fn clock_of(&self, run: &RunId) -> Arc<dyn Clock> {
         match &self.header {
             Some(header) => Arc::new(CassetteClock::of_run(header, run)),
@@ -125,7 +126,7 @@ impl JobBackends {
     /// else the provider's middle one. A replay keeps to what was recorded.
     ///
     /// # Errors
-    /// When none is named and the provider has no default.
+    /// None is named and the provider has no default.
     pub fn model_for(&self, expert: &Expert, settings: &Settings) -> Result<String, ProviderError> {
         let (configured, is_explicit) = match &self.recorded_model {
             Some((model, is_explicit)) => (Some(model), *is_explicit),
@@ -140,7 +141,7 @@ impl JobBackends {
         self.provider.default_model(tier).map(str::to_owned)
     }
 
-    /// What to say of models that the experts reachable from `expert` are to use and that the catalogue does not have.
+    /// Warnings about models that the experts reachable from `expert` are to use and that the catalogue does not have.
     ///
     /// # Errors
     /// As [`JobBackends::model_for`].
@@ -151,7 +152,7 @@ impl JobBackends {
         Ok(models.iter().filter_map(|model| self.doubt_about(model)).collect())
     }
 
-    /// Checks that the cost of every model that the experts reachable from `expert` are to use is known, if it is
+    /// Checks that the cost of every model that the experts reachable from `expert` are to use is known, if cost is
     /// limited.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
-//! Checkpoint files from outside the storage: each becomes a job of this storage. Called by [`point`] before anything
-//! is started; the loop then goes on from the imported checkpoint as from any other.
+//! Checkpoint files from outside the storage: [`import`] makes each a job of this storage. Called by [`resume_point`]
+//! before anything is started; the imported checkpoint is then resumed from like any other.
 //!
 //! A file gives its conversation, its counters and its names. Experts, commands, addresses, budgets and the instruction
 //! are those of the caller's configuration, and calls that are open in it are never made: the imported checkpoint is
 //! marked for that (`from_elsewhere`), so that it also holds for whoever resumes it later.
 //!
-//! [`point`]: super::resume_point
+//! [`resume_point`]: super::resume_point
 
 use std::path::Path;
 
@@ -29,8 +29,8 @@ use crate::store::{CheckpointBody, CheckpointEntry, Found, JobStore, Store, Stor
 /// [`crate::count::MAX`] that the steps that follow can be stored.
 const MAX_STEP: u64 = 1 << 32;
 
-/// Imports the checkpoint file at `path` and locks its job. A file that is a copy of a checkpoint stored here stands
-/// for that one. Nothing is written before `input` has been found possible.
+/// Imports the checkpoint file at `path` and locks its job. A file that is a copy of a checkpoint stored here is
+/// taken for that one. Nothing is written before `input` has been checked.
 ///
 /// # Errors
 /// A file that holds no history, or of an expert that is not defined here; a request that the checkpoint cannot meet;
@@ -153,7 +153,7 @@ fn setting_here(head: &CheckpointHead, options: &Options) -> RunSetting {
         max_retries: settings.limits.max_retries,
         timeout: settings.timeout_ms,
         budgets: settings.budgets,
-        // Before every run that continues it, whatever the clock of a replay says.
+        // Before every Run that continues it, also by the clock of a replay, which starts in the past.
         started_at: 0,
         updated_at: 0,
     }

@@ -1,4 +1,5 @@
-//! A job from the outside in: what it needs is checked and opened, its Runs are driven, its end is written down.
+//! A new job ([`run`]): what it needs is checked and opened, its Runs are driven, its end is stored. The library's door
+//! calls it; [`resume`] does the same for a job that is continued, and [`tree`] drives the Runs.
 
 pub mod backends;
 pub mod context;
@@ -100,7 +101,7 @@ pub async fn in_time<T>(stop: &StopSignal, start: impl Future<Output = Result<T,
     }
 }
 
-/// Drives a job from `root` and writes its end down. `before`: what was spent on it before.
+/// Drives a job from `root` and stores its end. `before`: what was spent on it before.
 ///
 /// # Errors
 /// As [`tree::drive`].
@@ -127,7 +128,7 @@ pub async fn work(
     let is_open = matches!(job.status, JobStatus::Running | JobStatus::StoppedByInteractiveTool);
     job.finished_at = (!is_open).then(|| context.backends.clock.stamp().at);
     context.job.write_job(&job)?;
-    // The job is whole on disk, whether or not all of it could be recorded.
+    // Last: the job is whole on disk, also when its cassette is not.
     context.backends.tape.finish()?;
     let (StoppedRun { checkpoint, path, .. }, budgets) = (root, job.budget.limits);
     Ok(Outcome { checkpoint, status, path, duration_ms, steps, usage, spend, budgets, spent, budget })

@@ -1,5 +1,5 @@
-//! The request of a resumption against the checkpoint that it goes on from: whether the two fit ([`check_request`]), and
-//! whether its query is a message or an answer. Called for stored and for imported checkpoints.
+//! The request of a resumption against the checkpoint that it goes on from: whether the two fit ([`check_request`]),
+//! and whether its query is a message or an answer. Called for stored and for imported checkpoints.
 
 use serde::Deserialize;
 
@@ -69,7 +69,7 @@ struct NamedAnswer {
     text: String,
 }
 
-/// What the user answers, and to which call: the first that waits, or the one that the JSON form names.
+/// The user's answer, to the first call that waits, or to the one that the JSON form names.
 fn answer_of(checkpoint: &Checkpoint, query: Option<String>) -> Result<InteractiveAnswer, RunError> {
     let pending = &checkpoint.head.pending_tool_calls;
     let Some(text) = query else {

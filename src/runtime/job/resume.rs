@@ -1,5 +1,6 @@
-//! Going on from where [`point`] found the job. A Run that was killed goes on as itself; one that stopped, or any older
-//! checkpoint, is continued by a new Run that names it as its parent.
+//! [`resume`]: continues a job. A Run that was killed is recovered as itself; one that stopped, or any older
+//! checkpoint, is continued by a new Run that names it as its parent. What to resume from is [`resume_point`]'s,
+//! driving the Runs the tree's.
 
 use tokio::time::Instant;
 
@@ -73,21 +74,21 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     work(context, job, root, spending, began).await
 }
 
-/// What there is to do first.
+/// The first thing to do.
 enum Start {
     /// A Run to be driven, once its tools are open.
     RunTask(RunTask),
     Root(Root),
 }
 
-/// What the coordinator begins with, given where it stands and what the user says.
+/// The coordinator's beginning, from its state and the user's query.
 fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> Result<Start, RunError> {
     let checkpoint = match point {
         ResumePoint::Interrupted { past, run } if past.status().is_none() => {
             return Ok(Start::RunTask(RunTask::Recover { run, past, query }));
         }
         ResumePoint::Interrupted { past, .. } => {
-            // It had come to its end, but not to its last checkpoint: now it does, and is told.
+            // It had ended, but its process died before the end was stored and reported: both is done now.
             let stopped = on_record(context, *past, true)?;
             let is_answer =
                 matches!(stopped.checkpoint.head.status, Status::Completed | Status::StoppedByInteractiveTool);
@@ -122,7 +123,7 @@ fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> R
     }))))
 }
 
-/// The options with what the Run was set up with, where the caller's configuration does not know its expert: experts,
+/// The options with parts of the Run's setting, where the caller's configuration does not define its expert: experts,
 /// and provider and model unless the caller named any. `None` when the caller's own serve.
 fn adopted(key: &ExpertKey, options: &Options, stored: Option<RunSetting>) -> Option<Options> {
     let stored = stored.filter(|setting| setting.experts.contains_key(key.as_str()))?;
@@ -142,7 +143,7 @@ fn adopted(key: &ExpertKey, options: &Options, stored: Option<RunSetting>) -> Op
     Some(adopted)
 }
 
-/// `job.json` as this invocation goes on with it; made anew where nothing can be read.
+/// The job's record as this invocation continues it; a new one where none can be read.
 fn job_to_continue(store: &Store, id: &JobId, point: &ResumePoint, backends: &JobBackends) -> Result<Job, StoreError> {
     let mut job = match store.job(id) {
         Ok(job) => job,

@@ -1,4 +1,5 @@
-//! Where to go on: what the caller named is found, its job is locked, and what is on disk is read back.
+//! [`ResumePoint`]: the state that a job is resumed from. It is found by what the caller named, its job is locked, and
+//! it is read back from disk; what is done with it is [`resume`](super::resume)'s.
 
 use crate::checkpoint::{Checkpoint, CheckpointHead, Status};
 use crate::id::{JobId, RunId};
@@ -10,16 +11,16 @@ use crate::runtime::options::{Options, ResumeFrom, ResumeInput};
 use crate::setting::RunSetting;
 use crate::store::{CheckpointEntry, Found, JobStore, Store, StoreError};
 
-/// Where to go on.
+/// The state that a job is resumed from.
 pub enum ResumePoint {
-    /// A Run whose process died before the job's end was written down: its log leads on.
+    /// A Run whose process died before the job's end was stored: its log leads on.
     Interrupted { past: Box<RecordedRun>, run: RunId },
     /// A checkpoint to continue from.
     Checkpoint(Box<Checkpoint>),
 }
 
 impl ResumePoint {
-    /// How the Run ended, if it did.
+    /// The Run's status, if it has ended.
     pub fn status(&self) -> Option<Status> {
         match self {
             Self::Interrupted { past, .. } => past.status(),
@@ -39,7 +40,7 @@ impl ResumePoint {
 /// Finds what the caller named.
 ///
 /// # Errors
-/// What is not found or cannot be read.
+/// Nothing is found, or it cannot be read.
 pub fn find(store: &Store, from: &ResumeFrom) -> Result<Found, RunError> {
     Ok(match from {
         ResumeFrom::Latest => store.find("latest")?,
@@ -49,8 +50,8 @@ pub fn find(store: &Store, from: &ResumeFrom) -> Result<Found, RunError> {
     })
 }
 
-/// Locks the job of what was found. A file from elsewhere is imported first, so that the job can be resumed from here on
-/// like any other.
+/// Locks the job of what was found. A file from elsewhere is imported first, so that the job can be resumed from here
+/// on like any other.
 ///
 /// # Errors
 /// The job is held by another process; a file that cannot be imported; what cannot be read or stored.
@@ -67,10 +68,10 @@ pub fn lock_job(
     }
 }
 
-/// Reads back where the job stands, and what it was set up with.
+/// Reads back the state of the job, and what its Run was set up with.
 ///
 /// # Errors
-/// What cannot be read. A log that cannot is never passed over when more than its newest checkpoint may be in it.
+/// A failure to read. A damaged log is an error as long as it may hold more than its newest checkpoint.
 pub fn load(store: &Store, job: &JobId, found: &Found) -> Result<(ResumePoint, Option<RunSetting>), RunError> {
     match found {
         Found::Run { run, checkpoint, .. } => {
@@ -126,15 +127,15 @@ fn resume_point_of_run(
     })
 }
 
-/// Whether `run` has ended, and all of its end is written down.
+/// Returns whether `run` has ended, and all of its end is stored.
 fn is_over(store: &Store, job: &JobId, run: &RunId, past: &RecordedRun) -> bool {
     let is_stored = past.last_save.as_ref().is_some_and(|save| store.stored_checkpoint(job, &save.head).is_some());
-    past.status().is_some() && is_stored && is_told(store, job, run)
+    past.status().is_some() && is_stored && is_reported(store, job, run)
 }
 
-/// Whether the end of `run`, which has ended, was written down as the job's and so could be told to the user. That of
-/// an older Run was.
-fn is_told(store: &Store, job: &JobId, run: &RunId) -> bool {
+/// Returns whether the end of `run`, which has ended, was stored as the job's, after which a process reports it to its
+/// user. That of an older Run was: otherwise the newer one could not have begun.
+fn is_reported(store: &Store, job: &JobId, run: &RunId) -> bool {
     let is_newest = matches!(store.find_job(job), Ok(Found::Run { run: newest, .. }) if newest == *run);
     !is_newest || store.job(job).is_ok_and(|job| job.status != JobStatus::Running)
 }
@@ -151,8 +152,8 @@ fn with_newest_good_checkpoint(store: &Store, job: &JobId, run: &RunId, error: R
     }
 }
 
-/// What a Run was set up with: as it lies beside the log, else as the checkpoint carries it. `None` when neither can be
-/// read; what only a newer version can read is an error.
+/// The setting of a Run, from beside its log, else from the checkpoint. `None` when neither can be read; what only a
+/// newer version can read is an error.
 fn setting_of(
     store: &Store,
     job: &JobId,

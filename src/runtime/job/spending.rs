@@ -1,5 +1,5 @@
-//! What a job has spent so far, by what is on record: `job.json` where an invocation came to its end, else the logs of all
-//! Runs. What killed Runs had under way is among it.
+//! What a job has spent so far, by what is on record: `job.json` where an invocation came to its end, else the logs of
+//! all Runs. What killed Runs had under way is among it.
 
 use std::collections::HashSet;
 
@@ -15,18 +15,18 @@ use crate::runtime::history::recorded_run;
 use crate::store::Store;
 use crate::usage::Usage;
 
-/// What a job has spent.
+/// The spending of a job.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct JobSpending {
-    /// As its budgets count.
+    /// As its budgets count it.
     pub spent: Spent,
-    /// As providers told.
+    /// As providers reported it.
     pub usage: Usage,
     pub spend: Spend,
 }
 
 impl JobSpending {
-    /// Adds up what is on record of `job`. A Run whose log cannot be read counts by its newest checkpoint.
+    /// Adds up the records of `job`. A Run whose log cannot be read counts by its newest checkpoint.
     ///
     /// # Errors
     /// A folder that cannot be read.
@@ -57,7 +57,7 @@ impl JobSpending {
         Ok(Self::default().plus(total, before.saturating_add(active_ms)))
     }
 
-    /// With what further Runs came to, and the time that this took.
+    /// The sum with what further Runs spent, and the time that they took.
     #[must_use]
     pub fn plus(self, totals: RunTotals, active_ms: u64) -> Self {
         Self {
@@ -73,15 +73,15 @@ impl JobSpending {
     }
 }
 
-/// The last checkpoint of Runs that came without a log: from another machine, or from the original. It holds what led
-/// to it.
+/// The last checkpoint of Runs that came without a log: from another machine, or from the original. Its counters
+/// include all that led to it.
 fn newest_of_others(store: &Store, job: &JobId, known: &HashSet<RunId>) -> Result<Option<CheckpointHead>, RunError> {
     let entries = store.checkpoints(job)?;
     let others = entries.into_iter().rev().filter(|entry| entry.run.as_ref().is_none_or(|run| !known.contains(run)));
     Ok(others.filter_map(|entry| store.read_checkpoint(&entry.path).ok()).map(|stored| stored.head).next())
 }
 
-/// The budgets of a job that is continued: its own, but for what a flag says now, or where it had none.
+/// The budgets of a job that is continued: its own, except those that a flag sets now, or that it did not have.
 pub fn budgets_on_resume(settings: &Settings, own: &Budgets) -> Budgets {
     let (now, origins) = (&settings.budgets, &settings.origins);
     Budgets {
@@ -93,7 +93,7 @@ pub fn budgets_on_resume(settings: &Settings, own: &Budgets) -> Budgets {
     }
 }
 
-/// One of them.
+/// One of the budgets.
 fn choose<T>(own: Option<T>, now: Option<T>, origin: Origin) -> Option<T> {
     if origin == Origin::Flag { now.or(own) } else { own.or(now) }
 }

@@ -1,4 +1,5 @@
-//! Drives the tree of a job's Runs: a task each, started and continued as the job's machine says.
+//! Drives the tree of a job's Runs ([`drive`]): a task each, started and continued as the job's machine decides. Serves
+//! the job's account meanwhile, and fires the stop signal when the time is up.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,21 +20,21 @@ use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::stop::StopReason;
 use crate::runtime::tools::Toolset;
 
-/// What the coordinator begins with.
+/// The beginning of the coordinator.
 pub enum Root {
     /// Its Run is to be driven, with these tools.
     Task(Box<RunTask>, Box<Toolset>),
     /// Its Run stopped in an earlier process: for delegates, or at the job's end.
     Stopped {
         stopped: Box<StoppedRun>,
-        /// What the user says in addition, once the delegates have answered.
+        /// The user's further message, given to the Run once the delegates have answered.
         query: Option<String>,
         /// Continue in a new Run even if one has continued from there before.
         is_fork: bool,
     },
 }
 
-/// How a job's tree ended.
+/// The end of a job's tree.
 pub struct TreeEnd {
     /// The coordinator's last Run.
     pub root: StoppedRun,
@@ -45,7 +46,7 @@ pub struct TreeEnd {
     pub steps: u64,
     /// The highest step number reached.
     pub reached_step: u64,
-    /// What all Runs came to in this process.
+    /// The totals of all Runs in this process.
     pub used: RunTotals,
 }
 
@@ -75,7 +76,7 @@ struct Tree {
 /// Drives a job to its end.
 ///
 /// # Errors
-/// What keeps the coordinator from beginning, or anything from being stored. What was recorded stays.
+/// A failure that keeps the coordinator from beginning, or a failure to store. What was recorded stays.
 pub async fn drive(
     context: Arc<JobContext>,
     root: Root,
@@ -84,8 +85,8 @@ pub async fn drive(
 ) -> Result<TreeEnd, RunError> {
     let tape = &context.backends.tape;
     let limits = if tape.is_replay() || (tape.is_recording() && context.budget.is_some()) {
-        // One at a time, so that two replays tell the same in the same order. What is left of a budget, and with it what is
-        // sent, depends on the order too, so that it has to be recorded in this one.
+        // One at a time, so that two replays emit the same events in the same order. The rest of a budget, and with it
+        // the limits that are sent, depends on the order too, so that a recording with a budget needs the same.
         TreeLimits { max_running: 1, ..TreeLimits::default() }
     } else {
         TreeLimits::default()
@@ -150,7 +151,7 @@ impl Tree {
                 }
             }
             actions = tokio::select! {
-                // The stop first: Runs that it ended may be back already, and then nothing else would be left to hear of.
+                // The stop first: Runs that it ended may be back already, and the job would end without its reason.
                 biased;
                 () = stop.cancelled(), if !is_cancelled => {
                     is_cancelled = true;
@@ -175,7 +176,7 @@ impl Tree {
         }
     }
 
-    /// What a Run that waited for delegates stopped with.
+    /// The checkpoint of a Run that waited for delegates.
     fn checkpoint_of(&mut self, from: &ParentCheckpoint) -> Result<Checkpoint, RunError> {
         if let Some(checkpoint) = self.waiting.remove(&from.run_id) {
             return Ok(checkpoint);
@@ -190,7 +191,7 @@ impl Tree {
         self.tasks.spawn(async move { (run, run_task(context, task, tools).await) });
     }
 
-    /// Which Run is to continue from `from`: the derived one, or a new one when the user forks there.
+    /// The Run that continues from `from`: the derived one, or a new one when the user forks there.
     fn lineage(&mut self, run: RunId, from: &RunId) -> RunId {
         if !self.root_runs.contains(from) {
             return run;
@@ -214,7 +215,7 @@ impl Tree {
             Err(error) if !is_root && error.class() == ErrorClass::Usage => {
                 return Ok(self.machine.advance(JobInput::RunFailed { run, message: error.to_string() })?);
             }
-            // It was to begin when the job was stopped already.
+            // It was about to begin when the job was stopped. A resumption starts it.
             Err(RunError::StoppedAtStart) if !is_root && self.context.stop.is_fired() => {
                 return Ok(self.machine.advance(JobInput::RunPostponed { run })?);
             }

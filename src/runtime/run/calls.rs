@@ -1,4 +1,5 @@
-//! The tool calls under way: started together, each answered by a fact, ended in time when the job is to stop.
+//! [`Calls`]: the tool calls of one turn, started together, each answered by a fact. The Run's loop calls it; when the
+//! job is to stop, tools get time to end, and are then ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,13 +17,13 @@ use crate::runtime::run::context::RunContext;
 use crate::skill::SkillSet;
 use crate::tool::{ToolCall, ToolResult};
 
-/// How long running tools may go on after the job was told to stop, before they are told too. Our own choice: long
+/// The time that running tools have after the job is to stop, before they are asked to end too. Our own choice: long
 /// enough for a file to be written, short enough for a person who waits.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long they then have to end by themselves, before they are ended: the base skill's own limit for a command
+/// The time that they then have to end by themselves, before they are ended: the base skill's own limit for a command
 /// that was asked to end, and a second more.
 const LAST_GRACE: Duration = Duration::from_secs(3);
-/// How long ending them may take: they stop at their next wait. One that never waits is left behind.
+/// The time that ending them may take: they stop at their next wait. One that never waits is left behind.
 const END: Duration = Duration::from_secs(1);
 
 /// The calls of one turn.
@@ -31,11 +32,11 @@ pub struct Calls<'a> {
     running: JoinSet<ToolResult>,
     /// The call behind each task.
     asked: HashMap<Id, ToolCall>,
-    /// Results that are there and not told yet.
+    /// Results that have arrived and are no facts yet.
     arrived: VecDeque<ToolResult>,
-    /// Ids in call order, when results are to be told in it.
+    /// Ids in call order, when results are to become facts in it.
     order: VecDeque<String>,
-    /// Tells the tools to end.
+    /// Asks the tools to end.
     end: CancellationToken,
     stopping: Stopping,
 }
@@ -43,9 +44,9 @@ pub struct Calls<'a> {
 #[derive(Clone, Copy)]
 enum Stopping {
     No,
-    /// The job was told to stop; tools go on until then.
+    /// The job is to stop; tools go on until then.
     Grace(Instant),
-    /// The tools were told to end; they are ended then.
+    /// The tools were asked to end; they are ended then.
     LastGrace(Instant),
     /// The tools were ended.
     Ended,
@@ -65,8 +66,8 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Starts `calls`, in order. Those in doubt are made again only if that is safe, or the user said so; else they are
-    /// answered by the doubt.
+    /// Starts `calls`, in order. Those in doubt are made again only if that is safe, or the user wants it; else their
+    /// result is the doubt.
     pub fn start(&mut self, calls: Vec<ToolCall>, in_doubt: bool, skills: &SkillSet) {
         let (again, doubtful): (Vec<ToolCall>, Vec<ToolCall>) =
             calls.into_iter().partition(|call| !in_doubt || may_repeat(self.context, skills, call));
@@ -90,13 +91,13 @@ impl<'a> Calls<'a> {
         };
         #[cfg(feature = "fault-injection")]
         crate::store::mark("tool", &call.id);
-        // The skill is told of the call here and now, so that it knows the order of the calls.
+        // The skill gets the call here and now, not in its task, so that it knows the order of the calls.
         let answer = Arc::clone(skill).call(call.clone(), self.end.clone());
         let task = self.running.spawn(answer);
         self.asked.insert(task.id(), call);
     }
 
-    /// The next thing that happens: a result, or that the job was stopped.
+    /// The next fact: a result, or the stop of the job.
     pub async fn next(&mut self) -> Fact {
         loop {
             if let Some(mut result) = self.take_arrived() {
@@ -118,7 +119,7 @@ impl<'a> Calls<'a> {
                 biased;
                 joined = self.running.join_next_with_id() => match joined {
                     Some(joined) => self.arrive(joined),
-                    // Nothing runs, nothing came: the turn can only be given up.
+                    // Nothing runs and nothing came: a task was lost, and the turn can only be given up.
                     None => return self.context.stopped(),
                 },
                 () = time_is_up => match self.stopping {
@@ -161,7 +162,7 @@ impl<'a> Calls<'a> {
         self.arrived.push_back(result);
     }
 
-    /// Live, results are told as they come; in a replay in call order, so that every replay is the same.
+    /// Live, results become facts as they arrive; in a replay in call order, so that every replay is the same.
     fn take_arrived(&mut self) -> Option<ToolResult> {
         let Some(next) = self.order.front() else { return self.arrived.pop_front() };
         let at = self.arrived.iter().position(|result| result.id == *next || !self.order.contains(&result.id))?;
@@ -171,8 +172,8 @@ impl<'a> Calls<'a> {
     }
 }
 
-/// Checks whether going on by `first` leads to calls whose effect is unknown, where the user wants to decide about them.
-/// Nothing is recorded or started.
+/// Checks whether `first` leads to calls whose effect is unknown, where the user wants to decide about them. Nothing is
+/// recorded or started.
 ///
 /// # Errors
 /// [`RunError::CallsInDoubt`], or a fact that does not fit.
@@ -185,10 +186,11 @@ pub fn check_doubts(
     if context.job.options.in_doubt != InDoubt::Stop {
         return Ok(());
     }
-    let mut ahead = machine.clone();
-    let mut transition = ahead.advance(first)?;
+    // On a copy: the caller's machine must take `first` only once it is in the log.
+    let mut copy = machine.clone();
+    let mut transition = copy.advance(first)?;
     while transition.action == Action::Proceed {
-        transition = ahead.advance(&Input::Proceed)?;
+        transition = copy.advance(&Input::Proceed)?;
     }
     let Action::CallTools { calls, in_doubt: true } = transition.action else { return Ok(()) };
     let doubtful = calls.into_iter().filter(|call| !may_repeat(context, skills, call));
@@ -196,7 +198,7 @@ pub fn check_doubts(
     if tools.is_empty() { Ok(()) } else { Err(RunError::CallsInDoubt { tools }) }
 }
 
-/// Whether a call that may have been made may be made again.
+/// Returns whether a call that may have been made may be made again.
 fn may_repeat(context: &RunContext, skills: &SkillSet, call: &ToolCall) -> bool {
     context.job.options.in_doubt == InDoubt::Retry
         || skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())

@@ -1,5 +1,5 @@
-//! [`RunContext`]: all that one Run works with. [`start`](super::start) makes it; the loop, the requests to the model and
-//! the calls borrow it.
+//! [`RunContext`]: all that one Run works with. [`start`](super::start) makes it; the loop, the requests to the model
+//! and the calls borrow it.
 
 use std::sync::Arc;
 

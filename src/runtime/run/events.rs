@@ -1,4 +1,6 @@
-//! Events that no machine makes: about the process, and pieces of an answer as they stream in.
+//! [`EventEmitter`]: events that no machine derives, about the process and of an answer as it streams in
+//! ([`AnswerStream`]). They are in no log; events that follow from facts are the
+//! [`Recorder`](super::recorder::Recorder)'s.
 
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use crate::generation::Delta;
 use crate::id::{JobId, RunId};
 use crate::redact::{Pieces, Redactor};
 
-/// Tells events of one Run.
+/// Emits events of one Run.
 #[derive(Clone)]
 pub struct EventEmitter {
     pub sink: Arc<dyn EventSink>,
@@ -20,7 +22,7 @@ pub struct EventEmitter {
 }
 
 impl EventEmitter {
-    /// Tells an event about the process.
+    /// Emits an event about the process.
     pub fn emit(&self, body: EventBody) {
         self.emit_in(body, None);
     }
@@ -41,13 +43,13 @@ impl EventEmitter {
         self.sink.emit(&event, &[]);
     }
 
-    /// Begins to tell one answer of the model in step `step`, without the secrets that `redactor` knows.
+    /// The stream of one answer of the model in step `step`, without the secrets that `redactor` knows.
     pub fn answer<'a>(&'a self, step: u64, redactor: &'a Redactor) -> AnswerStream<'a> {
         AnswerStream { emitter: self, redactor, step, reasoning: None, text: None }
     }
 }
 
-/// Tells the pieces of one answer: reasoning, then text, each with a beginning and an end.
+/// Emits the pieces of one answer: reasoning, then text, each with a beginning and an end.
 pub struct AnswerStream<'a> {
     emitter: &'a EventEmitter,
     redactor: &'a Redactor,
@@ -56,7 +58,7 @@ pub struct AnswerStream<'a> {
     text: Option<Strand>,
 }
 
-/// What was sent of reasoning or text, and what is held back because it may be the beginning of a secret.
+/// Reasoning or text that was emitted, and what is held back because it may be the beginning of a secret.
 #[derive(Default)]
 struct Strand {
     sent: String,
@@ -64,7 +66,7 @@ struct Strand {
 }
 
 impl AnswerStream<'_> {
-    /// Tells what `delta` adds, if it is for eyes.
+    /// Emits the reasoning or text in `delta`.
     pub fn delta(&mut self, delta: &Delta) {
         match delta {
             Delta::Thinking { text, .. } if !text.is_empty() => {
@@ -90,7 +92,7 @@ impl AnswerStream<'_> {
         }
     }
 
-    /// Ends what was begun; also when the answer broke off.
+    /// Ends what was begun, also when the answer broke off.
     pub fn end(mut self) {
         self.end_reasoning();
         if let Some(strand) = self.text.take() {

@@ -1,5 +1,6 @@
-//! The text of a Run's instruction message: who the model is, how the loop works, where and when it is, then the
-//! expert's own instruction, its skills' rules and its delegates.
+//! [`compose`]: the text of a Run's instruction message. It has the model's role, how the loop works, place and time,
+//! then the expert's own instruction, its skills' rules and its delegates. Called once as a Run begins; the machine
+//! keeps the message.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,13 +8,13 @@ use std::path::Path;
 use crate::expert::Expert;
 use crate::expert_map::ExpertMap;
 
-/// What an instruction message is made of, besides the experts themselves.
+/// The parts of an instruction message besides the experts themselves.
 #[derive(Debug, Clone, Copy)]
 pub struct InstructionContext<'a> {
     /// The Run's start, in milliseconds since the epoch.
     pub started_at: u64,
     pub workspace: &'a Path,
-    /// Whether another expert called this one.
+    /// Another expert called this one.
     pub is_delegate: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The loop of one Run ([`drive`]): gives the machine what happened, records what follows, and performs what the machine
-//! asks for. [`start`] calls it; requests to the model and tool calls have files of their own.
+//! The loop of one Run ([`drive`]): gives the machine what happened, records what follows, and performs what the
+//! machine asks for. [`start`] calls it; requests to the model and tool calls have files of their own.
 
 pub mod calls;
 pub mod context;
@@ -24,7 +24,7 @@ use crate::skill::SkillSet;
 /// Drives `machine` from `input` until it stops; returns the first step that it had a part in.
 ///
 /// # Errors
-/// What cannot be stored. What was recorded stays.
+/// A failure to store. What was recorded stays.
 pub async fn drive(
     machine: &mut RunMachine,
     mut input: Input,

@@ -1,7 +1,7 @@
-//! Facts to the log, events to the sink, checkpoints to the store; in that order, and each as durable as the next
-//! thing needs it to be.
+//! [`Recorder`]: writes what happens in one Run. Facts go to the log, then checkpoints to the store, then events to the
+//! sink; each as durable as what follows needs it to be. The Run's loop calls it after every transition.
 //!
-//! - A fact is in the log before anything that follows from it is told or done.
+//! - A fact is in the log before anything that follows from it is emitted or done.
 //! - A tool's result is durable on arrival; everything is durable before tools start and before a Run stops.
 //! - A step's checkpoint is remembered when the step ends and written by [`Recorder::settle`], while the next request
 //!   to the model is under way, and at the latest before the next tools start.
@@ -27,19 +27,20 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Records to `run`, tells `sink`.
+    /// A recorder that writes to `run` and emits to `sink`.
     pub fn new(run: RunStore, setting: Arc<RunSetting>, sink: Arc<dyn EventSink>) -> Self {
         Self { run, setting, sink, owed: None, newest: None }
     }
 
-    /// Records what `input` was and what it led to.
+    /// Records an input and what it led to.
     ///
     /// # Errors
-    /// What cannot be stored; the Run must not go on then.
+    /// A failure to store; the Run must not go on then.
     pub fn record(&mut self, input: &Input, transition: &Transition, machine: &RunMachine) -> Result<(), StoreError> {
         if let Input::Fact(fact) = input {
             self.run.append(fact)?;
             if matches!(fact.body, FactBody::ToolReturned { .. }) {
+                // A tool's effect cannot be had again: its result must not be lost, also to a power failure.
                 self.run.sync()?;
             }
         }
@@ -52,10 +53,11 @@ impl Recorder {
         Ok(())
     }
 
-    /// Takes a checkpoint in. One that a Run stops with is durable before its event is told.
+    /// Accepts a checkpoint. One that a Run stops with is durable before its event is emitted: who sees the event may
+    /// read the file. Others wait for [`Recorder::settle`], since a killed Run follows from its log without them.
     ///
     /// # Errors
-    /// What cannot be stored.
+    /// A failure to store.
     pub fn keep(&mut self, save: Option<&Save>, machine: &RunMachine) -> Result<(), StoreError> {
         let Some(save) = save else { return Ok(()) };
         self.settle()?;
@@ -74,11 +76,11 @@ impl Recorder {
         self.newest = Some(path);
     }
 
-    /// Writes the checkpoint that is owed, if any. Since it was taken in, the log has grown at most by what precedes a
-    /// request: other tools, a reservation.
+    /// Writes the owed checkpoint, if any. Since it was accepted, the log has grown at most by what precedes a request:
+    /// other tools, a reservation.
     ///
     /// # Errors
-    /// What cannot be stored.
+    /// A failure to store.
     pub fn settle(&mut self) -> Result<(), StoreError> {
         if let Some(save) = self.owed.take() {
             self.newest = Some(self.run.write_checkpoint_mid(&save.head)?.path);
@@ -89,7 +91,7 @@ impl Recorder {
     /// Waits until everything recorded is durable.
     ///
     /// # Errors
-    /// What cannot be stored.
+    /// A failure to store.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.settle()?;
         self.run.sync()

@@ -1,9 +1,9 @@
-//! [`ModelRequests`]: the requests of one Run to its model, from the reservation to the answer or failure as a fact. The
-//! Run's loop calls it; how an answer is streamed, sent again and priced is the provider's and the machine's.
+//! [`ModelRequests`]: the requests of one Run to its model, from the reservation to the answer or failure as a fact.
+//! The Run's loop calls it; how an answer is streamed, sent again and priced is the provider's and the machine's.
 //!
-//! The order of one request: wait if it is made again; set aside what it may take (a fact of its own, so that the machine
-//! comes back here with the reservation in its log); send it, and write the owed checkpoint meanwhile; settle once the
-//! machine has charged it.
+//! The order of one request: wait if it is made again; set aside what it may take (a fact of its own, so that the
+//! machine comes back here with the reservation in its log); send it, and write the owed checkpoint meanwhile; settle
+//! once the machine has charged it.
 
 use std::time::Duration;
 
@@ -63,10 +63,11 @@ impl<'a> ModelRequests<'a> {
         }
     }
 
-    /// Makes the next request, or first what has to precede it: other tools, a reservation. The fact is what came of it.
+    /// Makes the next request, or first what has to precede it: other tools, a reservation. The fact is what came of
+    /// it.
     ///
     /// # Errors
-    /// What cannot be stored; every failure of the model is a fact.
+    /// A failure to store; every failure of the model is a fact.
     pub async fn generate(
         &mut self,
         machine: &RunMachine,
@@ -135,11 +136,11 @@ impl<'a> ModelRequests<'a> {
         })
     }
 
-    /// Has the model summarise older steps of a conversation that no longer fits its window, or first sets aside what that
-    /// may take.
+    /// Has the model summarise older steps of a conversation that no longer fits its window, or first sets aside what
+    /// that may take.
     ///
     /// # Errors
-    /// What cannot be stored; every failure of the model is a fact.
+    /// A failure to store; every failure of the model is a fact.
     pub async fn summarize(
         &mut self,
         machine: &RunMachine,
@@ -243,8 +244,8 @@ impl<'a> ModelRequests<'a> {
                 crate::store::mark("request", request.occasion.run);
                 Ok::<_, StoreError>(backends.provider.generate(request, timeout, &mut count).await)
             };
-            // Polled in this order, and then the connection's own task gets its turn: the request has left when the disk
-            // is waited for, which blocks this thread. A disk that fails ends the request at once.
+            // Polled in this order, and then the connection's own task gets its turn: the request has left when the
+            // disk is waited for, which blocks this thread. A disk that fails ends the request at once.
             tokio::try_join!(answer, async {
                 tokio::task::yield_now().await;
                 recorder.settle()
@@ -278,8 +279,8 @@ impl<'a> ModelRequests<'a> {
         Fact { stamp, body: FactBody::GenerationFailed { failure, retry_in_ms, received_bytes } }
     }
 
-    /// What servers have changed of their tools since the last request. Between two steps only: within one, the model's
-    /// calls are of the tools that it was shown.
+    /// The changes that servers made to their tools since the last request. Between two steps only: within one, the
+    /// model's calls are of the tools that it was shown.
     fn refresh_tools(&self, skills: &mut SkillSet) -> Option<Fact> {
         for message in skills.refresh()? {
             self.context.emitter.emit(EventBody::RuntimeWarning { message });

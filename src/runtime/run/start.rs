@@ -1,5 +1,5 @@
-//! One Run from its beginning, or from where its log ends, to its stop ([`run_task`]): its tools are opened, its record is
-//! opened, it is driven, and all is closed again. The tree of Runs calls it, in a task for each Run.
+//! One Run from its beginning, or from where its log ends, to its stop ([`run_task`]): its tools are opened, its record
+//! is opened, it is driven, and all is closed again. The tree of Runs calls it, in a task for each Run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,15 +32,15 @@ use crate::skill::SkillSet;
 use crate::tool::ToolResult;
 use crate::usage::Usage;
 
-/// How long skills may take to end after a Run. Our own choice: a server asked to end gets a few seconds, and the Run's
-/// result is stored by then.
+/// The time that skills may take to end after a Run. Our own choice: a server asked to end gets a few seconds, and the
+/// Run's result is stored by then.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// Performs a task, with the tools of its expert if they are open already. A Run that is on disk already is not begun
 /// again: it is recovered, or has stopped.
 ///
 /// # Errors
-/// What keeps the Run from beginning, or its facts from being stored.
+/// A failure that keeps the Run from beginning, or a failure to store.
 pub async fn run_task(job: Arc<JobContext>, task: RunTask, tools: Option<Toolset>) -> Result<StoppedRun, RunError> {
     let task = match task {
         RunTask::Recover { .. } => task,

@@ -15,7 +15,7 @@ use crate::setting::RunSetting;
 /// The Run as stopped. Its last checkpoint is written if it is missing; its ending is emitted if it was, or if wanted.
 ///
 /// # Errors
-/// What cannot be stored.
+/// A failure to store.
 pub fn on_record(job: &JobContext, past: RecordedRun, emit_again: bool) -> Result<StoppedRun, RunError> {
     let stored = job.store.stored_checkpoint(job.job_id(), past.machine.head());
     if emit_again || stored.is_none() {

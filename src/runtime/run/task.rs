@@ -1,4 +1,5 @@
-//! What is to be done with a Run, and how it stopped.
+//! [`RunTask`]: what is to be done with a Run, and [`StoppedRun`]: what became of it. The tree hands the one to a task,
+//! which returns the other.
 
 use std::path::PathBuf;
 
@@ -12,25 +13,25 @@ use crate::runtime::history::recorded_run::RecordedRun;
 use crate::tool::ToolResult;
 use crate::usage::Usage;
 
-/// What is to be done with a Run.
+/// Something to be done with a Run.
 pub enum RunTask {
-    /// Begin it.
+    /// Start it.
     Start { run: RunId, expert: ExpertKey, query: String, by: Option<Box<DelegatedBy>>, first_step: u64 },
-    /// Begin it where another stopped.
+    /// Start it where another stopped.
     Continue(Box<ContinueFrom>),
-    /// Go on with it: the process that drove it died.
+    /// Recover it: the process that drove it died.
     Recover { run: RunId, past: Box<RecordedRun>, query: Option<String> },
 }
 
-/// How a Run begins where another stopped.
+/// The start of a Run where another stopped.
 pub struct ContinueFrom {
     pub run: RunId,
     pub from: Checkpoint,
-    /// What the user says in addition.
+    /// The user's further message.
     pub query: Option<String>,
-    /// What the user answers.
+    /// The user's answer to a question.
     pub answer: Option<InteractiveAnswer>,
-    /// What delegates answered, how far they came, and what they used.
+    /// The delegates' answers, their highest step, and their usage.
     pub answers: Vec<ToolResult>,
     pub reached_step: u64,
     pub delegated_usage: Usage,
@@ -46,7 +47,7 @@ pub struct StoppedRun {
     pub steps: u64,
     /// It had stopped before this process began.
     pub on_record: bool,
-    /// What it came to in this process.
+    /// Its totals in this process.
     pub totals: RunTotals,
 }
 

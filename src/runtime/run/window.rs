@@ -1,7 +1,8 @@
-//! How full the model's context window is: what the next request takes, whether that can fit, and a warning in time.
+//! [`WindowGauge`]: the size of the next request against the model's context window, and [`ModelLimits`], which it must
+//! keep. [`ModelRequests`](super::requests::ModelRequests) asks before each request; what follows from a conversation
+//! that does not fit is the machine's.
 //!
-//! What a conversation takes is told by the provider with every answer; what came behind it is estimated. What follows
-//! from a conversation that does not fit is the machine's matter.
+//! The provider reports with every answer what the conversation took; what came after it is estimated.
 
 use crate::checkpoint::MeasuredTokens;
 use crate::expert::ContextLimit;
@@ -16,20 +17,20 @@ use crate::tool::ToolSpec;
 const LEAST_ANSWER: u64 = 4096;
 /// The most of the window that this room may be, as its divisor: small models have small windows.
 const ROOM_SHARE: u64 = 8;
-/// How full the window may be before that is told, in percent.
+/// The part of the window that may be full before a warning, in percent.
 const WARNING_PERCENT: u64 = 80;
-/// What is kept free where tokens are estimated, as a divisor of the estimate.
+/// The part kept free where tokens are estimated, as a divisor of the estimate.
 const DOUBT: u64 = 4;
 
 /// The size of a request, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PromptSize {
     pub tokens: u64,
-    /// How many of them are estimated.
+    /// The estimated ones among them.
     pub estimated: u64,
 }
 
-/// Counts what a conversation takes. Each message is looked at once.
+/// Counts the tokens of a conversation. Each message is counted once.
 #[derive(Debug, Default)]
 pub struct WindowGauge {
     measured: Option<MeasuredTokens>,
@@ -43,7 +44,7 @@ pub struct WindowGauge {
 }
 
 impl WindowGauge {
-    /// What the next request takes.
+    /// The size of the next request.
     pub fn read(&mut self, machine: &RunMachine, tools: &[ToolSpec]) -> PromptSize {
         let measured = machine.head().context;
         let defined = tools_tokens(tools);
@@ -115,7 +116,7 @@ impl ModelLimits {
     }
 }
 
-/// Said once, when an answer takes the conversation past [`WARNING_PERCENT`]; again only after a summary.
+/// A warning when an answer takes the conversation past [`WARNING_PERCENT`]; once, and again only after a summary.
 pub fn warning(machine: &RunMachine, generation: &Generation) -> Option<String> {
     let (head, parameters) = (machine.head(), machine.parameters());
     let (window, tokens) = (parameters.context_window?, generation.context_tokens?);

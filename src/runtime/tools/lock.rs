@@ -1,5 +1,5 @@
-//! The lock at run time ([`choose`]): whether it serves for an expert, asked before the expert's skills are opened. With
-//! it, no server is started before one of its tools is called. What makes a lock fresh is the configuration's.
+//! The lock at run time ([`choose`]): whether it serves for an expert, asked before the expert's skills are opened.
+//! With it, no server is started before one of its tools is called. What makes a lock fresh is the configuration's.
 
 use std::sync::Arc;
 

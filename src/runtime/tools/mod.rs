@@ -1,5 +1,5 @@
-//! [`Toolset`]: the tools that an expert sees. [`open`] makes it, for a Run or for those who only list the tools; the Run's
-//! loop calls them, and closes them at its end.
+//! [`Toolset`]: the tools that an expert sees. [`open`] makes it, for a Run or for those who only list the tools; the
+//! Run's loop calls them, and closes them at its end.
 
 pub mod lock;
 pub mod notices;
@@ -22,11 +22,11 @@ pub struct Toolset {
     pub skills: SkillSet,
     /// The experts behind the delegate tools.
     pub delegates: Vec<ExpertRef>,
-    /// What the owner should know: tools that another of the same name hides, settings that do not apply.
+    /// Warnings for the owner: tools that another of the same name hides, settings that do not apply.
     pub warnings: Vec<String>,
     /// The failures of skills that the expert does without.
     pub missing: Vec<SkillError>,
-    /// What the skills report of themselves.
+    /// The skills' reports of themselves.
     pub notices: NoticeBoard,
     /// The results that are too long for the model; kept once the Run has a folder for them.
     pub outputs: Arc<Outputs>,

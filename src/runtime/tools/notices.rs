@@ -1,8 +1,8 @@
-//! What skills say of themselves, as events of the Run that uses them.
+//! [`NoticeBoard`]: what skills report of themselves, as events of the Run that uses them. Skills write to it; a Run
+//! attaches itself and closes it.
 //!
-//! Skills start before their Run is there to be told of; what they say until then is kept. In a recorded backends they
-//! draw no stamps from the Run's clock, since nobody knows how much a server says; a replay tells only what every replay
-//! has in common.
+//! Skills start before their Run begins; what they report until then is kept. In a recorded job they draw no stamps
+//! from the Run's clock, since the number of their reports varies; a replay emits only what every replay has in common.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ const MAX_WAITING: usize = 10_000;
 /// Keeps the stamps of one answer apart: an odd number, so that it reaches all seeds.
 const STRIDE: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// Takes the notices of an expert's skills.
+/// The notices of an expert's skills, on their way to the Run's events.
 #[derive(Clone, Default)]
 pub struct NoticeBoard(Arc<Mutex<State>>);
 
@@ -29,24 +29,24 @@ pub struct NoticeBoard(Arc<Mutex<State>>);
 struct State {
     publisher: Option<NoticePublisher>,
     waiting: VecDeque<(String, SkillNotice)>,
-    /// Skills that are up, in the order they came.
+    /// Skills that are up, in the order in which they came.
     connected: Vec<String>,
 }
 
-/// Who tells, and how much.
+/// The Run's emitter, once there is one.
 struct NoticePublisher {
     emitter: EventEmitter,
     is_replay: bool,
 }
 
 impl NoticeBoard {
-    /// Where the skill `name` leaves its notices.
+    /// The function by which the skill `name` leaves its notices.
     pub fn for_skill(&self, name: &str) -> Notices {
         let (board, name) = (self.clone(), name.to_owned());
         Arc::new(move |notice| board.state().take(&name, notice))
     }
 
-    /// Tells what was kept, and everything from now on. A replay tells skills in the order of `order`.
+    /// Emits what was kept, and everything from now on. A replay emits skills in the order of `order`.
     pub fn attach(&self, emitter: &EventEmitter, tape: &Tape, order: &[String]) {
         let mut state = self.state();
         let mut emitter = emitter.clone();
@@ -60,18 +60,18 @@ impl NoticeBoard {
             state.connected.sort_by_key(place);
         }
         for (name, notice) in std::mem::take(&mut state.waiting) {
-            publisher.tell(&name, notice, false);
+            publisher.publish(&name, notice, false);
         }
         state.publisher = Some(publisher);
     }
 
-    /// Tells that all skills are gone that did not say so themselves.
+    /// Emits the end of all skills that did not report it themselves.
     pub fn conclude(&self) {
         let mut state = self.state();
         let connected = std::mem::take(&mut state.connected);
         if let Some(publisher) = &state.publisher {
             for name in &connected {
-                publisher.tell(name, SkillNotice::Disconnected, false);
+                publisher.publish(name, SkillNotice::Disconnected, false);
             }
         }
     }
@@ -84,14 +84,14 @@ impl NoticeBoard {
 impl State {
     fn take(&mut self, name: &str, notice: SkillNotice) {
         match &notice {
-            // Not told in a replay, and so its end is not either.
+            // Not emitted in a replay, and so its end is not either.
             SkillNotice::Connected { .. } if self.publisher.as_ref().is_some_and(|publisher| publisher.is_replay) => {}
             SkillNotice::Connected { .. } => {
                 self.connected.retain(|other| other != name);
                 self.connected.push(name.to_owned());
             }
             SkillNotice::Disconnected => {
-                // Told when all end: a replay must not depend on when exactly each one did.
+                // Emitted when all end: a replay must not depend on when exactly each one did.
                 if self.publisher.as_ref().is_some_and(|publisher| publisher.is_replay) {
                     return;
                 }
@@ -100,7 +100,7 @@ impl State {
             _ => {}
         }
         match &self.publisher {
-            Some(publisher) => publisher.tell(name, notice, true),
+            Some(publisher) => publisher.publish(name, notice, true),
             None if self.waiting.len() < MAX_WAITING => self.waiting.push_back((name.to_owned(), notice)),
             None => {}
         }
@@ -108,9 +108,10 @@ impl State {
 }
 
 impl NoticePublisher {
-    fn tell(&self, name: &str, notice: SkillNotice, is_late: bool) {
-        let is_chance = is_late || matches!(notice, SkillNotice::Stderr { .. });
-        if self.is_replay && is_chance {
+    fn publish(&self, name: &str, notice: SkillNotice, is_late: bool) {
+        // The time of these differs from replay to replay.
+        let varies = is_late || matches!(notice, SkillNotice::Stderr { .. });
+        if self.is_replay && varies {
             return;
         }
         self.emitter.emit(self.event(name.to_owned(), notice));
@@ -145,7 +146,7 @@ impl NoticePublisher {
     }
 }
 
-/// Stamps of its own, from one of the Run's.
+/// A clock that derives all its stamps from one of the Run's.
 struct NoticeClock {
     base: Stamp,
     given: AtomicU64,
@@ -166,9 +167,9 @@ mod tests {
     use crate::skill::mcp::Timings;
 
     #[derive(Default)]
-    struct Ear(Mutex<Vec<(String, u64)>>);
+    struct Collector(Mutex<Vec<(String, u64)>>);
 
-    impl EventSink for Ear {
+    impl EventSink for Collector {
         fn emit(&self, event: &Event, _history: &[Message]) {
             self.0.lock().unwrap().push((serde_json::to_string(&event.body).unwrap(), event.timestamp));
         }
@@ -194,11 +195,12 @@ mod tests {
         SkillNotice::Connected { server: None, timings }
     }
 
-    /// What is told of two skills, `b` being up first, and of `c`, which is started by a call; and how many stamps it took.
-    fn told(tape: &Tape) -> (Vec<String>, u64) {
-        let (ear, clock) = (Arc::new(Ear::default()), Arc::new(Counter::default()));
+    /// The events of two skills, `b` being up first, and of `c`, which is started by a call; and the stamps that they
+    /// took.
+    fn emitted(tape: &Tape) -> (Vec<String>, u64) {
+        let (collector, clock) = (Arc::new(Collector::default()), Arc::new(Counter::default()));
         let emitter = EventEmitter {
-            sink: Arc::clone(&ear) as Arc<dyn EventSink>,
+            sink: Arc::clone(&collector) as Arc<dyn EventSink>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             job_id: "j".parse().unwrap(),
             run_id: "r".parse().unwrap(),
@@ -214,8 +216,8 @@ mod tests {
         board.for_skill("c")(connected());
         b(SkillNotice::Disconnected);
         board.conclude();
-        let told = ear.0.lock().unwrap().iter().map(|(event, _)| event.clone()).collect();
-        (told, clock.0.load(Ordering::Relaxed))
+        let events = collector.0.lock().unwrap().iter().map(|(event, _)| event.clone()).collect();
+        (events, clock.0.load(Ordering::Relaxed))
     }
 
     fn event(kind: &str, skill: &str, milliseconds: Option<u64>) -> String {
@@ -230,9 +232,9 @@ mod tests {
     }
 
     #[test]
-    fn notices_are_told_as_they_came_once_somebody_listens() {
+    fn notices_are_emitted_as_they_came_once_a_run_is_attached() {
         let line = |text: &str| format!("{{\"type\":\"skillStderr\",\"skillName\":\"a\",\"message\":\"{text}\"}}");
-        let (events, stamps) = told(&Tape::Off);
+        let (events, stamps) = emitted(&Tape::Off);
         let expected = [
             event("skillConnected", "b", Some(1)),
             line("early"),
@@ -248,8 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_tells_what_every_replay_has_in_common_and_draws_one_stamp() {
-        let (events, stamps) = told(&Tape::Replaying { tools: None });
+    fn a_replay_emits_what_every_replay_has_in_common_and_draws_one_stamp() {
+        let (events, stamps) = emitted(&Tape::Replaying { tools: None });
         let expected = [
             event("skillConnected", "a", Some(0)),
             event("skillConnected", "b", Some(0)),

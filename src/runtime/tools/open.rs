@@ -1,5 +1,5 @@
-//! [`ToolsetBuilder`]: opens the skills of an expert. Servers are started all at once, before anything is added, and added
-//! in the order of the configuration, so that the same tool wins whichever server is up first.
+//! [`ToolsetBuilder`]: opens the skills of an expert. Servers are started all at once, before anything is added, and
+//! added in the order of the configuration, so that the same tool wins whichever server is up first.
 
 use std::sync::Arc;
 
@@ -39,8 +39,8 @@ pub enum ToolSource<'a> {
     Definitions(&'a [ToolSpec]),
 }
 
-/// Opens the tools of `expert` for a Run. With a lock that serves, no server is started before it is called; and none at
-/// all where the tape has the results of their calls.
+/// Opens the tools of `expert` for a Run. With a lock that serves, no server is started before it is called; and none
+/// at all where the tape has the results of their calls.
 ///
 /// # Errors
 /// As [`ToolsetBuilder::open`], or the lock must serve and cannot.
@@ -54,7 +54,8 @@ pub async fn open_tools(
     let tape = &backends.tape;
     let recorded = tape.recorded_offer(&expert.key)?;
     let lock = match &recorded {
-        // What was recorded comes first, unless the lock is asked for: then a stale one is an error in a replay as well.
+        // What was recorded comes first, unless the lock is asked for: then a stale one is an error in a replay as
+        // well.
         Some(_) if options.lock == LockUse::Auto => lock::LockUsage::default(),
         _ => lock::choose(expert, options)?,
     };

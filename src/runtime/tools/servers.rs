@@ -1,5 +1,5 @@
-//! [`Servers`]: the MCP servers of one expert on their way up, all at once. The builder of a toolset starts them; what they
-//! are connected by is the skill's.
+//! [`Servers`]: the MCP servers of one expert on their way up, all at once. The builder of a toolset starts them; what
+//! they are connected by is the skill's.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::skill::mcp::{AskPerson, McpContext, McpSkill, Network, Notices};
 use crate::skill::output::Outputs;
 use crate::tool::ToolSpec;
 
-/// What all servers of an expert are given. Owned, since each is started in a task of its own.
+/// The setup that all servers of an expert share. Owned, since each is started in a task of its own.
 pub struct ServerSetup {
     pub workspace: PathBuf,
     pub environment: Environment,
@@ -41,7 +41,7 @@ impl ServerSetup {
     }
 }
 
-/// A server once it is up, or what stands in for it.
+/// A server once it is up, or its replacement.
 pub enum OpenedServer {
     /// It runs, or is started by its first call.
     Skill(Arc<McpSkill>),
@@ -71,7 +71,7 @@ impl Servers {
     /// Prepares a server that is started by its first call.
     ///
     /// # Errors
-    /// What is wrong with its configuration or environment, unless it may be missing.
+    /// A mistake in its configuration or environment, unless it may be missing.
     pub fn prepare(
         &mut self,
         at: usize,
@@ -136,8 +136,8 @@ fn opened(spec: &SkillSpec, outcome: Result<Arc<McpSkill>, SkillError>) -> Resul
     }
 }
 
-/// The server to start for `spec`, when it is one. A base skill of another make (`perstackBaseSkillCommand`, or a pinned
-/// version) is a server like others, without the tools that the loop itself handles.
+/// The server to start for `spec`, when it is one. A base skill of another make (`perstackBaseSkillCommand`, or a
+/// pinned version) is a server like others, without the tools that the loop itself handles.
 pub fn server_spec(spec: &SkillSpec, base_command: Option<&[String]>) -> Option<SkillSpec> {
     let mut spec = spec.clone();
     let is_built_in = spec.is_built_in_base();
