@@ -22,6 +22,7 @@ mod example;
 mod foreign_state;
 mod lockfile;
 mod long_output;
+mod help;
 mod include;
 mod interactive;
 mod interop;

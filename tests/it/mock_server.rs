@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use client::{Client, PROTOCOLS, Received, ask, assert_refused, joined, question, server, types};
 
-use crate::support::{Answer, Gate, Protocol, Stop, Test, Tokens, call, raw_call, settled};
+use crate::support::settle::settled;
+use crate::support::{Answer, Gate, Protocol, Stop, Test, Tokens, call, raw_call};
 
 mod client;
 mod converse;

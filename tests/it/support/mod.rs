@@ -27,7 +27,6 @@ pub use gate::Gate;
 pub use render::error::tells_wait;
 pub use request::{Protocol, Request};
 pub use server::Server;
-pub use settle::settled;
 pub use world::{Provider, Test};
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
 use super::PATIENCE;
+use super::settle::assert_snapshot;
 use super::storage::Storage;
 use super::world::World;
 
@@ -29,6 +30,8 @@ pub enum Stdin {
 
 /// A process that has not been waited for. Dropped early, it is killed with its group.
 pub struct Running {
+    /// As it would be typed.
+    command: String,
     pid: Pid,
     exit: mpsc::Receiver<ExitStatus>,
     stdout: Capture,
@@ -43,6 +46,7 @@ impl Running {
     pub(super) fn start(mut command: Command, stdin: &Stdin, world: &Arc<World>) -> Self {
         let input = if matches!(stdin, Stdin::Closed) { Stdio::null() } else { Stdio::piped() };
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let typed = as_typed(&command);
         let mut child = command.spawn().expect("the built binary");
         let pid = Pid::from_child(&child);
         let stdout = Capture::start(child.stdout.take().expect("a pipe"));
@@ -66,7 +70,7 @@ impl Running {
                 let _ = ended.send(status);
             }
         });
-        Self { pid, exit, stdout, stderr, stdin: pipe, world: Arc::clone(world), has_ended }
+        Self { command: typed, pid, exit, stdout, stderr, stdin: pipe, world: Arc::clone(world), has_ended }
     }
 
     /// The process's id.
@@ -128,6 +132,7 @@ impl Running {
             panic!("the process hangs\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
         };
         Ran {
+            command: self.command.clone(),
             code: status.code(),
             signal: status.signal(),
             stdout: self.stdout.all(),
@@ -206,8 +211,20 @@ impl Capture {
     }
 }
 
+/// A command as a person would type it.
+fn as_typed(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args()).map(|word| {
+        let word = word.to_string_lossy();
+        let is_plain = |c: char| c.is_alphanumeric() || "-_./:=,".contains(c);
+        if !word.is_empty() && word.chars().all(is_plain) { word.into_owned() } else { format!("{word:?}") }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// A process that has ended.
 pub struct Ran {
+    command: String,
     /// Absent when a signal ended it.
     pub code: Option<i32>,
     /// The signal that ended it.
@@ -236,6 +253,24 @@ impl Ran {
         for text in texts {
             assert!(self.stderr.contains(text), "no {text:?} on standard error:\n{}", self.stderr);
         }
+        self
+    }
+
+    /// Holds the command, its exit code and its output against `tests/it/snapshots/NAME.snap`. `NAME` is
+    /// `subject/case`; what differs from run to run is filtered out.
+    #[track_caller]
+    pub fn snapshot(self, name: &str) -> Self {
+        let code = match (self.code, self.signal) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, signal) => format!("signal {}", signal.unwrap_or_default()),
+        };
+        let mut text = format!("$ {}\n{code}\n", self.command);
+        for (stream, content) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !content.is_empty() {
+                text.push_str(&format!("--- {stream}\n{}", content.replace('\r', "\\r")));
+            }
+        }
+        assert_snapshot(self.world.root(), name, &text);
         self
     }
 

@@ -1,6 +1,17 @@
-//! The one filter that makes output comparable: what differs from run to run becomes a word in brackets.
+//! Snapshots through the one filter that makes output comparable: what differs from run to run becomes a word in
+//! brackets.
 
 use std::path::Path;
+
+/// Holds a text from a test's folder against `tests/it/snapshots/NAME.snap`, where `NAME` is `subject/case`.
+#[track_caller]
+pub fn assert_snapshot(root: &Path, name: &str, text: &str) {
+    let (subject, case) = name.split_once('/').expect("a name of the form subject/case");
+    let mut settings = settled(root);
+    settings.set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/snapshots").join(subject));
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(case, text));
+}
 
 /// Settings for snapshots of anything that came from a test's folder: ids, times, durations, paths and ports settle.
 pub fn settled(root: &Path) -> insta::Settings {
