@@ -66,7 +66,7 @@ fn steps_and_runs_have_their_cost_in_events_checkpoints_and_words() {
 
     // What was spent before a job is continued stays on its account.
     let ran = test.run(["resume", "latest", "How many?"]).assert_code(0);
-    ran.assert_stderr(["tokens, $0.0018"]);
+    ran.snapshot("cost/steps-and-runs-have-their-cost-in-events-checkpoints-and-words");
     assert_cost(&read_json(test.storage().checkpoints().last().unwrap()), 3.0 * USUAL);
 }
 

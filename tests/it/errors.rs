@@ -8,7 +8,7 @@ use crate::support::{Answer, Gate, KEY, Provider, Test, call, raw_call};
 #[test]
 fn an_unknown_expert_gets_a_suggestion() {
     let ran = Test::with(Provider::Anthropic).run(["run", "librarain", "q"]).assert_code(2);
-    ran.assert_stderr(["librarain", "librarian"]);
+    ran.snapshot("errors/an-unknown-expert-gets-a-suggestion");
 }
 
 #[test]
@@ -16,46 +16,46 @@ fn an_unknown_option_gets_a_suggestion() {
     Test::with(Provider::Anthropic)
         .run(["run", "librarian", "q", "--max-step", "3"])
         .assert_code(2)
-        .assert_stderr(["--max-steps"]);
+        .snapshot("errors/an-unknown-option-gets-a-suggestion");
 }
 
 #[test]
 fn an_empty_query_is_refused() {
-    for query in ["", " \n"] {
+    for (query, name) in [("", "empty"), (" \n", "blank")] {
         let ran = Test::with(Provider::Anthropic).run(["run", "librarian", query]).assert_code(2);
-        ran.assert_stderr(["query is empty"]);
+        ran.snapshot(&format!("errors/an-empty-query-is-refused-{name}"));
     }
 }
 
 #[test]
 fn a_missing_configuration_is_named() {
     let ran = Test::new().provider(Provider::Anthropic).run(["run", "librarian", "q"]).assert_code(2);
-    ran.assert_stderr(["perstack.toml not found"]);
+    ran.snapshot("errors/a-missing-configuration-is-named");
 }
 
 #[test]
 fn a_malformed_configuration_is_shown_with_its_place() {
     let toml = "[experts.librarian]\ninstruction = \n";
     let ran = Test::new().toml(toml).provider(Provider::Anthropic).run(["run", "librarian", "q"]).assert_code(2);
-    ran.assert_stderr(["perstack.toml:2:"]);
+    ran.snapshot("errors/a-malformed-configuration-is-shown-with-its-place");
 }
 
 #[test]
 fn a_huge_configuration_is_refused() {
     let test = Test::new().file("perstack.toml", "# owls\n".repeat(10 << 20)).provider(Provider::Anthropic);
-    test.run(["run", "librarian", "q"]).assert_code(2).assert_stderr(["perstack.toml", "larger than"]);
+    test.run(["run", "librarian", "q"]).assert_code(2).snapshot("errors/a-huge-configuration-is-refused");
 }
 
 #[test]
 fn a_missing_key_is_named() {
     let test = Test::with(Provider::Anthropic).env("ANTHROPIC_API_KEY", "");
-    test.run(["run", "librarian", "q"]).assert_code(2).assert_stderr(["ANTHROPIC_API_KEY"]);
+    test.run(["run", "librarian", "q"]).assert_code(2).snapshot("errors/a-missing-key-is-named");
 }
 
 #[test]
 fn a_silent_standard_input_does_not_hold_the_program() {
     let ran = Test::with(Provider::Anthropic).silent_stdin().run(["run", "librarian"]).assert_code(2);
-    ran.assert_stderr(["standard input"]);
+    ran.snapshot("errors/a-silent-standard-input-does-not-hold-the-program");
 }
 
 #[test]
@@ -88,7 +88,10 @@ fn a_refused_key_stops_at_once_and_is_not_shown() {
 fn a_page_instead_of_an_answer_is_shown_shortened() {
     let page = format!("<html><body><h1>No models here</h1>{}</body></html>", "<p>filler</p>".repeat(10_000));
     let test = Test::with(Provider::Anthropic).answers([Answer::html(404, &page)]);
-    let ran = test.run(["run", "librarian", "q"]).assert_code(1).assert_stderr(["404"]);
+    let ran = test
+        .run(["run", "librarian", "q"])
+        .assert_code(1)
+        .snapshot("errors/a-page-instead-of-an-answer-is-shown-shortened");
     assert!(ran.stderr.len() < 4096, "{} bytes on standard error", ran.stderr.len());
 }
 
@@ -138,7 +141,7 @@ fn a_damaged_checkpoint_points_to_the_newest_good_one() {
     let whole = std::fs::read(last).unwrap();
     std::fs::write(last, &whole[..whole.len() / 2]).unwrap();
     let ran = test.run(["resume", last.to_str().unwrap(), "Go on.", "--max-steps", "9"]).assert_code(6);
-    ran.assert_stderr(["damaged", checkpoint_id(good)]);
+    ran.snapshot("errors/a-damaged-checkpoint-points-to-the-newest-good-one");
 }
 
 #[test]
@@ -149,7 +152,7 @@ fn a_job_in_work_is_locked() {
     let first = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
     first.wait_for_request(3);
     let second = test.run(["resume", "nest", "Me too."]).assert_code(6);
-    second.assert_stderr(["nest", &first.pid().to_string()]);
+    second.snapshot("errors/a-job-in-work-is-locked");
     gate.open();
     first.finish().assert_code(0);
 }

@@ -122,7 +122,7 @@ fn a_file_does_not_bring_its_experts() {
     theirs["setting"] = setting("stranger", &mark);
     let path = put(&test, &theirs);
     let ran = resume(&test, &path, "Go on.").assert_code(2);
-    let ran = ran.assert_stderr(["stranger", "is not defined here", "theirs.json", "perstack.toml"]);
+    let ran = ran.snapshot("foreign-state/a-file-does-not-bring-its-experts");
     assert!(ran.stderr.lines().count() <= 3, "{}", ran.stderr);
     assert!(!mark.exists() && test.server().requests().is_empty() && test.storage().jobs().is_empty());
 }
@@ -214,7 +214,7 @@ fn a_question_of_a_file_can_be_answered() {
         let path = put(&test, &theirs);
         let path = path.to_str().unwrap();
         // Without an answer nothing happens, and so nothing stands in the way of the next try.
-        test.run(["resume", path]).assert_code(2).assert_stderr(["Which owl?"]);
+        test.run(["resume", path]).assert_code(2).snapshot("foreign-state/a-question-of-a-file-is-not-asked");
         assert!(test.storage().jobs().is_empty());
         test.server().script([Answer::text("I see.")]);
         assert_eq!(test.run(["resume", path, answer[0], answer[1]]).assert_code(0).stdout, "I see.\n");
@@ -225,7 +225,9 @@ fn a_question_of_a_file_can_be_answered() {
     let test = library();
     let write = json!({"path": "notes.txt", "text": "by a stranger"});
     let path = put(&test, &stopped_in("proceeding", &[("c1", "writeTextFile", write), ("c2", "askUser", question)]));
-    test.run(["resume", path.to_str().unwrap()]).assert_code(4).assert_stderr(["Which owl?"]);
+    test.run(["resume", path.to_str().unwrap()])
+        .assert_code(4)
+        .snapshot("foreign-state/a-question-of-a-file-can-be-answered");
     test.server().script([Answer::text("I see.")]);
     test.run(["resume", "latest", "The night owl."]).assert_code(0);
     let results = test.server().requests().remove(0).results();
@@ -309,11 +311,17 @@ fn a_delegates_file_and_a_pointless_request_leave_nothing_behind() {
         "toolCallId": "c1", "toolName": "librarian", "checkpointId": "c", "runId": "r",
     });
     let path = put(&test, &delegates);
-    resume(&test, &path, "Go on.").assert_code(2).assert_stderr(["delegate"]);
+    resume(&test, &path, "Go on.")
+        .assert_code(2)
+        .snapshot("foreign-state/a-delegates-file-and-a-pointless-request-leave-nothing-behind-1");
     let path = put(&test, &foreign());
     let path = path.to_str().unwrap();
-    test.run(["resume", path]).assert_code(2).assert_stderr(["completed"]);
-    test.run(["resume", path, "An answer.", "-i"]).assert_code(2).assert_stderr(["waits for an answer"]);
+    test.run(["resume", path])
+        .assert_code(2)
+        .snapshot("foreign-state/a-delegates-file-and-a-pointless-request-leave-nothing-behind-2");
+    test.run(["resume", path, "An answer.", "-i"])
+        .assert_code(2)
+        .snapshot("foreign-state/a-delegates-file-and-a-pointless-request-leave-nothing-behind-3");
     assert!(test.storage().jobs().is_empty());
 }
 
@@ -340,7 +348,7 @@ fn a_link_counts_as_the_place_it_leads_to() {
     let inside = own.with_file_name(format!("checkpoint-1-{ID}.json"));
     symlink(path, &inside).unwrap();
     assert_eq!(checkpoint_id(&inside), ID);
-    resume(&test, &inside, "Go on.").assert_code(2).assert_stderr(["is not defined here"]);
+    resume(&test, &inside, "Go on.").assert_code(2).snapshot("foreign-state/a-link-counts-as-the-place-it-leads-to");
     assert!(!mark.exists());
 }
 
@@ -397,7 +405,7 @@ fn numbers_beyond_all_measure_are_damage() {
     let mut theirs = numbered();
     theirs["stepNumber"] = json!((1_u64 << 32) + 1);
     let path = put(&test, &theirs);
-    resume(&test, &path, "Go on.").assert_code(6).assert_stderr(["step number", "out of range"]);
+    resume(&test, &path, "Go on.").assert_code(6).snapshot("foreign-state/numbers-beyond-all-measure-are-damage");
     assert!(test.server().requests().is_empty() && test.storage().jobs().is_empty());
 }
 
@@ -446,6 +454,8 @@ fn such_numbers_are_damage_in_a_log_and_a_cassette_too() {
     let run = test.storage().runs().remove(0);
     fs::remove_file(test.storage().last_checkpoint()).unwrap();
     spoil(&run.join("log.jsonl"), "\"at\":");
-    test.run(["resume", "latest", "Go on."]).assert_code(6).assert_stderr(["log.jsonl", "damaged"]);
+    test.run(["resume", "latest", "Go on."])
+        .assert_code(6)
+        .snapshot("foreign-state/such-numbers-are-damage-in-a-log-and-a-cassette-too");
     assert_eq!(test.server().requests().len(), before);
 }

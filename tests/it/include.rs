@@ -32,7 +32,7 @@ fn an_expert_of_an_included_file_runs_by_any_form_of_its_key() {
 fn another_version_is_refused_before_anything_is_asked() {
     let test = team();
     let ran = test.run(["run", "owls@9.0.0", "q"]).assert_code(2);
-    ran.assert_stderr(["owls@9.0.0", "defined as version 1.2.3", "Perstack API"]);
+    ran.snapshot("include/another-version-is-refused-before-anything-is-asked");
     assert_eq!(test.server().requests().len(), 0);
     assert_eq!(test.storage().jobs(), Vec::<std::path::PathBuf>::new());
 }
@@ -40,14 +40,16 @@ fn another_version_is_refused_before_anything_is_asked() {
 #[test]
 fn a_mistake_in_an_included_file_is_shown_with_its_place() {
     let test = team().file("experts/owls.toml", "[experts.owls]\n\ninstruction = 3\n");
-    test.run(["run", "owls", "q"]).assert_code(2).assert_stderr(["experts/owls.toml:3:15: experts.owls.instruction"]);
+    test.run(["run", "owls", "q"])
+        .assert_code(2)
+        .snapshot("include/a-mistake-in-an-included-file-is-shown-with-its-place");
 }
 
 #[test]
 fn an_included_file_that_is_not_there_is_shown_where_it_is_named() {
     let test = Test::new().toml("include = [\"nowhere.toml\"]\n").provider(Provider::Anthropic);
     let ran = test.run(["run", "owls", "q"]).assert_code(2);
-    ran.assert_stderr(["perstack.toml:1:12: include.0:", "nowhere.toml does not exist"]);
+    ran.snapshot("include/an-included-file-that-is-not-there-is-shown-where-it-is-named");
 }
 
 #[test]

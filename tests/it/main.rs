@@ -20,6 +20,7 @@ mod docs;
 mod errors;
 mod example;
 mod foreign_state;
+mod guidance;
 mod lockfile;
 mod long_output;
 mod help;
@@ -41,7 +42,7 @@ mod run;
 mod secrets;
 mod signals;
 mod streams;
-mod telling;
+
 mod tidy;
 mod trust;
 mod vendors;

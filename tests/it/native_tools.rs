@@ -103,5 +103,5 @@ fn a_refusal_says_why() {
         .replace("Searching the web.", "")
         .replace("More to come.", "");
     let test = Test::with(Provider::Anthropic).answers([Answer::raw_sse(refused)]);
-    test.run(["run", "librarian", "q"]).assert_code(1).assert_stderr(["refused to answer: Not that."]);
+    test.run(["run", "librarian", "q"]).assert_code(1).snapshot("native-tools/a-refusal-says-why");
 }

@@ -15,7 +15,10 @@ fn note(id: &str) -> Answer {
 #[test]
 fn text_output_is_the_answer_alone() {
     let test = Test::with(Provider::Anthropic).answers([note("c1"), Answer::text("Owls.\n\nTwo of them.")]);
-    let ran = test.run(["run", "librarian", "Which birds?"]).assert_code(0).assert_stderr(["writeTextFile"]);
+    let ran = test
+        .run(["run", "librarian", "Which birds?"])
+        .assert_code(0)
+        .snapshot("output/text-output-is-the-answer-alone");
     assert_eq!(ran.stdout, "Owls.\n\nTwo of them.\n");
     assert!(!ran.stderr.contains('\u{1b}'), "colours without a terminal: {:?}", ran.stderr);
 }

@@ -135,7 +135,7 @@ fn what_a_newer_version_wrote_is_refused_and_left_alone() {
         fs::copy(&file, test.workspace().join("copied.json")).unwrap();
         let target = if name == "checkpoint" { "copied.json" } else { "latest" };
         let ran = test.run(["resume", target]).assert_code(6);
-        ran.assert_stderr(["format version 99", "newer perstack"]);
+        ran.snapshot(&format!("recovery/a-newer-version-wrote-{name}"));
         assert_eq!(contents(&test.storage().jobs()[0]), before, "{name}");
     }
 }
@@ -150,7 +150,7 @@ fn a_log_damaged_behind_its_checkpoint_is_not_passed_over() {
     fs::write(&log, format!("{}{}", &facts[..damaged], facts[damaged..].replacen("{\"at\"", "{at", 1))).unwrap();
     let checkpoints = test.storage().checkpoints();
     let ran = test.run(["resume", "latest"]).assert_code(6);
-    ran.assert_stderr(["log.jsonl, line ", "is damaged", checkpoint_id(&checkpoints[0])]);
+    ran.snapshot("recovery/a-log-damaged-behind-its-checkpoint-is-not-passed-over");
     assert_eq!(test.storage().runs().len(), 1, "nothing was begun");
     // Going on from before the damage is the user's own decision.
     test.server().script([Answer::text("One.")]);
@@ -253,7 +253,7 @@ fn a_file_from_elsewhere_resumes_twice() {
     assert_eq!(away.storage().runs().len(), 3);
     assert!(!away.server().requests().pop().unwrap().says("One."), "the second does not know of the first");
     let taken = away.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(2);
-    taken.assert_stderr(["exists already"]);
+    taken.snapshot("recovery/a-file-from-elsewhere-resumes-twice");
 }
 
 #[test]
@@ -368,7 +368,9 @@ fn a_job_killed_before_its_first_fact_has_nothing_to_go_on_with() {
     for checkpoint in test.storage().checkpoints() {
         fs::remove_file(checkpoint).unwrap();
     }
-    test.run(["resume", "nest"]).assert_code(2).assert_stderr(["nest"]);
+    test.run(["resume", "nest"])
+        .assert_code(2)
+        .snapshot("recovery/a-job-killed-before-its-first-fact-has-nothing-to-go-on-with");
     // Nothing was done under the id, so it is free.
     test.server().script([Answer::text("Fresh.")]);
     assert_eq!(test.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(0).stdout, "Fresh.\n");
@@ -411,7 +413,7 @@ fn a_storage_that_goes_away_ends_the_job_at_once() {
         ])
         .may_leave_answers();
     let ran = test.run(["run", "librarian", "q"]).assert_code(6);
-    ran.assert_stderr(["log.jsonl", "was moved"]);
+    ran.snapshot("recovery/a-storage-that-goes-away-ends-the-job-at-once");
     gate.open();
     fs::rename(test.workspace().join("gone"), test.workspace().join("perstack")).unwrap();
     test.server().script([Answer::text("Back.")]);

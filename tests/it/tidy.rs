@@ -6,6 +6,7 @@ mod circles;
 mod english;
 mod layers;
 mod names;
+mod snapshots;
 mod source;
 
 use std::fs;

@@ -79,7 +79,7 @@ fn older_steps_give_way_to_a_summary() {
 fn a_job_goes_on_behind_its_summary_and_forks_before_it() {
     let test = filled(Provider::Anthropic).answers([Answer::text(SUMMARY), Answer::text("Owls.")]);
     let ran = test.run(["run", "librarian", "Which?"]).assert_code(0);
-    ran.assert_stderr(["summarised 6 messages: 18"]);
+    ran.snapshot("context-summary/a-job-goes-on-behind-its-summary-and-forks-before-it");
     test.server().script([Answer::text("Three.")]);
     test.run(["resume", "latest", "How many?"]).assert_code(0);
     let request = test.server().requests().pop().unwrap();
@@ -168,7 +168,9 @@ fn a_summary_that_fails_is_tried_once_more() {
 #[test]
 fn a_failure_that_cannot_pass_ends_the_try_at_once() {
     let test = filled(Provider::Anthropic).answers([Answer::status(400).message("No.")]);
-    test.run(["run", "librarian", "Which?"]).assert_code(1).assert_stderr(["could not be summarised: No."]);
+    test.run(["run", "librarian", "Which?"])
+        .assert_code(1)
+        .snapshot("context-summary/a-failure-that-cannot-pass-ends-the-try-at-once");
     assert_eq!(test.server().requests().len(), 5);
 }
 
@@ -196,7 +198,7 @@ fn a_summary_that_the_budget_has_no_room_for_is_not_asked_for() {
     // The first is of no use, and paid for.
     let test = filled(Provider::Anthropic).answers([full(Answer::text(" "), 9_500)]);
     let ran = test.run(["run", "librarian", "Which?", "--max-tokens", "62000"]).assert_code(5);
-    ran.assert_stderr(["the token budget of 62000 is reached: 49500 spent"]);
+    ran.snapshot("context-summary/a-summary-that-the-budget-has-no-room-for-is-not-asked-for");
     assert_eq!(test.server().requests().len(), 5);
     test.server().script([Answer::text(SUMMARY).when(asks_for_summary), Answer::text("Owls.")]);
     let ran = test.run(["resume", "latest", "--max-tokens", "500000"]).assert_code(0);
@@ -255,7 +257,7 @@ fn a_summary_can_be_interrupted() {
     let running = test.spawn(["run", "librarian", "Which?"]);
     running.wait_for_request(5);
     running.signal(Signal::INT);
-    running.finish().assert_code(130).assert_stderr(["perstack resume"]);
+    running.finish().assert_code(130).snapshot("context-summary/a-summary-can-be-interrupted");
     gate.open();
     // A larger model needs no summary.
     test.server().script([Answer::text("Owls.")]);

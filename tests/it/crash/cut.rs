@@ -157,7 +157,7 @@ fn an_ending_that_was_stored_and_never_told_is_told() {
         assert_eq!(finished.test.server().requests().len(), requests);
     }
     let again = finished.test.run(["resume", "latest"]).assert_code(2);
-    again.assert_stderr(["is completed: give a further query"]);
+    again.snapshot("crash-cut/an-ending-that-was-stored-and-never-told-is-told");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn calls_in_doubt_stop_the_job_when_the_user_says_so_and_nothing_is_recorded() {
     finished.cut(len, Left::Due);
     for _ in 0..2 {
         let ran = finished.test.run(["resume", "latest", "More.", "--in-doubt", "stop"]).assert_code(1);
-        ran.assert_stderr(["appendTextFile", "perstack resume"]);
+        ran.snapshot("crash-cut/calls-in-doubt-stop-the-job-when-the-user-asks-for-it");
         assert_eq!(fs::read(&finished.log).unwrap(), &finished.bytes()[..len]);
     }
     finished.test.run(["resume", "latest", "--in-doubt", "report"]).assert_code(0);

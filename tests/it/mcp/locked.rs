@@ -171,7 +171,9 @@ fn a_server_that_left_the_locked_revision_is_drift() {
     fs::write(test.workspace().join("server.sh"), polite("sessions")).unwrap();
     let differs = "owls: its server differs from perstack.lock (protocol 2026-07-28 is now 2025-11-25)";
     let test = test.answers(script_of_echo());
-    test.run(["run", "librarian", "Look."]).assert_code(0).assert_stderr([differs]);
+    test.run(["run", "librarian", "Look."])
+        .assert_code(0)
+        .snapshot("mcp-locked/a-server-that-left-the-locked-revision-is-drift");
     assert_eq!(told(&test.server().requests()[1]), [("echo: owl".to_owned(), false)]);
     test.server().script(script_of_echo());
     test.run(["run", "librarian", "Look.", "--locked"]).assert_code(0);
@@ -198,7 +200,7 @@ fn list_tools_starts_nothing_while_the_lock_is_fresh_unless_it_is_to_ask() {
     let test = test.toml(&format!("[experts.librarian]\ninstruction = \"You look for owls.\"\n{skill}"));
     let stale = test.run(["list-tools"]).assert_code(0);
     assert!(stale.stdout.contains("hoot"), "{}", stale.stdout);
-    stale.assert_stderr(["perstack.lock is stale for expert librarian", "perstack install"]);
+    stale.snapshot("mcp-locked/list-tools-starts-nothing-while-the-lock-is-fresh-unless-it-is-to-ask");
 }
 
 #[test]

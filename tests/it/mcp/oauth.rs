@@ -82,7 +82,7 @@ fn log_in(test: &Test) {
     let back = opened(&page(&login));
     let answer = visit(&back);
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    login.finish().assert_code(0).assert_stderr(["logged in to skill owls"]);
+    login.finish().assert_code(0).snapshot("mcp-oauth/log-in");
 }
 
 /// The file of the login.
@@ -157,9 +157,9 @@ fn a_person_logs_in_once_and_out_again() {
     let (test, requests) = calling(test, [("echo", json!({"text": "BEARER"}))]);
     assert_eq!(told(&requests[1])[0].0, "echo: [redacted]");
     assert!(!stored(&test).contains("access-"));
-    test.run(["login", "owls", "--logout"]).assert_code(0).assert_stderr(["logged out of skill owls"]);
+    test.run(["login", "owls", "--logout"]).assert_code(0).snapshot("mcp-oauth/a-person-logs-in-once-and-out-again-1");
     assert!(!kept.exists());
-    test.run(["login", "owls", "--logout"]).assert_code(0).assert_stderr(["there was no login"]);
+    test.run(["login", "owls", "--logout"]).assert_code(0).snapshot("mcp-oauth/a-person-logs-in-once-and-out-again-2");
     assert_refused(&test.run(["run", "librarian", "Look."]), &["run `perstack login owls`"]);
 }
 
@@ -218,13 +218,13 @@ fn a_login_that_is_refused_says_so() {
     let test = at(&server, "");
     let login = test.spawn(["login", "owls"]);
     visit(&opened(&page(&login)));
-    login.finish().assert_code(1).assert_stderr(["its authorization server refused: access_denied"]);
+    login.finish().assert_code(1).snapshot("mcp-oauth/a-login-that-is-refused-says-so");
 }
 
 #[test]
 fn a_client_is_registered_or_named() {
     let server = HttpServer::start(["guarded", "closed"]);
-    at(&server, "").run(["login", "owls"]).assert_code(2).assert_stderr(["registers no clients", "oauth.clientId"]);
+    at(&server, "").run(["login", "owls"]).assert_code(2).snapshot("mcp-oauth/a-client-is-registered-or-named");
     let test = at(&server, "oauth = { clientId = \"known-client\", scopes = [\"owls.feed\"] }\n");
     let login = test.spawn(["login", "owls"]);
     let page = page(&login);
@@ -256,12 +256,12 @@ fn an_authorization_server_leads_nowhere_that_the_skill_may_not_go() {
 #[test]
 fn who_cannot_log_in_is_told_why() {
     let server = HttpServer::start(["guarded"]);
-    at(&server, CLIENT).run(["login", "owls"]).assert_code(2).assert_stderr(["nobody logs in"]);
+    at(&server, CLIENT).run(["login", "owls"]).assert_code(2).snapshot("mcp-oauth/who-cannot-log-in-is-told-why-1");
     let test = at(&server, "authorizationEnv = \"OWL_PASS\"\n");
-    test.run(["login", "owls"]).assert_code(2).assert_stderr(["from the variable OWL_PASS"]);
-    test.run(["login", "owl"]).assert_code(2).assert_stderr(["there is no skill \"owl\"", "owls"]);
+    test.run(["login", "owls"]).assert_code(2).snapshot("mcp-oauth/who-cannot-log-in-is-told-why-2");
+    test.run(["login", "owl"]).assert_code(2).snapshot("mcp-oauth/who-cannot-log-in-is-told-why-3");
     let polite = HttpServer::start(["status", "404"]);
-    at(&polite, "").run(["login", "owls"]).assert_code(2).assert_stderr(["names no authorization server"]);
+    at(&polite, "").run(["login", "owls"]).assert_code(2).snapshot("mcp-oauth/who-cannot-log-in-is-told-why-4");
 }
 
 #[test]

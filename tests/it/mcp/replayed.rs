@@ -67,7 +67,9 @@ fn an_older_cassette_asks_the_lock_and_else_the_servers() {
 fn a_lock_that_must_serve_must_do_so_in_a_replay_too() {
     let test = recorded();
     broken(&test);
-    replay(&test, "one", "--locked").assert_code(2).assert_stderr(["no perstack.lock"]);
+    replay(&test, "one", "--locked")
+        .assert_code(2)
+        .snapshot("mcp-replayed/a-lock-that-must-serve-must-do-so-in-a-replay-too");
 }
 
 #[test]

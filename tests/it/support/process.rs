@@ -211,11 +211,14 @@ impl Capture {
     }
 }
 
-/// A command as a person would type it.
+/// A command as a person would type it, long words cut off.
 fn as_typed(command: &Command) -> String {
-    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
-    let words = std::iter::once(program).chain(command.get_args()).map(|word| {
-        let word = word.to_string_lossy();
+    const LONGEST: usize = 200;
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|word| {
+        let word = if word == env!("CARGO_BIN_EXE_perstack") { "perstack".into() } else { word.to_string_lossy() };
+        if word.len() > LONGEST {
+            return format!("{:?}…", word.chars().take(20).collect::<String>());
+        }
         let is_plain = |c: char| c.is_alphanumeric() || "-_./:=,".contains(c);
         if !word.is_empty() && word.chars().all(is_plain) { word.into_owned() } else { format!("{word:?}") }
     });

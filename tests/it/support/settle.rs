@@ -27,7 +27,15 @@ pub fn settled(root: &Path) -> insta::Settings {
     settings.add_filter(r"\b1\d{12}\b", "[time]");
     settings.add_filter(r#""([a-zA-Z]*[dD]uration(?:Ms)?)": ?\d+(\.\d+)?"#, r#""$1":[duration]"#);
     settings.add_filter(r"\b(?:\d+m )?\d+(\.\d+)? ?(?:ms|s)\b", "[duration]");
-    settings.add_filter(r"\bpid \d+", "pid [pid]");
+    settings.add_filter(r"\b\d{2}:\d{2}:\d{2}\b", "[time]");
+    settings.add_filter(r"\b(pid|process) \d+", "$1 [pid]");
+    // Logins: what protects one, and the file named for its server, port and all.
+    settings.add_filter(r"\b(state|code_challenge)=[\w-]+", "$1=[random]");
+    settings.add_filter(r"127\.0\.0\.1%3A\d+", "127.0.0.1%3A[port]");
+    settings.add_filter(r"127\.0\.0\.1-[0-9a-f]{16}", "127.0.0.1-[hash]");
+    // Counts of bytes in texts that hold the workspace's path.
+    settings.add_filter(r"at line \d+ column \d+", "at line [line] column [column]");
+    settings.add_filter(r"\b(about|may take) \d+", "$1 [count]");
     settings
 }
 

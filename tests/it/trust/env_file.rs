@@ -83,7 +83,9 @@ fn a_key_of_blanks_opens_no_way_for_the_users_login() {
     let test = Test::with(Provider::Bedrock).unset(variable).env("HTTPS_PROXY", NOBODY);
     let file = format!("AWS_BEARER_TOKEN_BEDROCK=\" \"\n{}", address_line(&test, Provider::Bedrock));
     let test = test.file(".env", file);
-    test.run(["run", "librarian", "q", "--max-retries", "0"]).assert_code(1).assert_stderr([variable]);
+    test.run(["run", "librarian", "q", "--max-retries", "0"])
+        .assert_code(1)
+        .snapshot("trust-env-file/a-key-of-blanks-opens-no-way-for-the-users-login");
     assert_eq!(test.server().requests().len(), 0);
 }
 
@@ -108,7 +110,7 @@ fn no_command_is_started_and_no_provider_chosen() {
                 AWS_EC2_METADATA_DISABLED=true\n";
     let test = test.file(".env", file);
     let ran = test.run(["run", "librarian", "q"]).assert_code(0);
-    ran.assert_stderr(["AWS_CONFIG_FILE, AWS_EC2_METADATA_DISABLED, AWS_REGION, PERSTACK_PROVIDER", "--env-path .env"]);
+    ran.snapshot("trust-env-file/no-command-is-started-and-no-provider-chosen");
     assert!(!test.workspace().join("ran").exists());
     // The user may: the same file, named.
     test.run(["run", "librarian", "q", "--max-retries", "0", "--env-path", ".env"]).assert_code(1);
@@ -119,7 +121,7 @@ fn no_command_is_started_and_no_provider_chosen() {
 fn proxies_are_the_users_business() {
     let file = format!("HTTP_PROXY={NOBODY}\nhttp_proxy={NOBODY}\nALL_PROXY={NOBODY}\n");
     let test = Test::with(Provider::OpenAi).file(".env", file).answers([Answer::text("Owls.")]);
-    test.run(["run", "librarian", "q"]).assert_code(0).assert_stderr(["ALL_PROXY, HTTP_PROXY, http_proxy"]);
+    test.run(["run", "librarian", "q"]).assert_code(0).snapshot("trust-env-file/proxies-are-the-users-business");
     test.run(["run", "librarian", "q", "--max-retries", "0", "--env-path", ".env"]).assert_code(1);
     assert_eq!(test.server().requests().len(), 1);
 }
@@ -128,7 +130,7 @@ fn proxies_are_the_users_business() {
 fn a_named_file_sets_everything() {
     let file = "PERSTACK_PROXY_URL=http://127.0.0.1:1\n";
     let test = Test::with(Provider::OpenAi).file(".env", file).answers([Answer::text("Owls.")]);
-    test.run(["run", "librarian", "q"]).assert_code(0).assert_stderr(["PERSTACK_PROXY_URL"]);
+    test.run(["run", "librarian", "q"]).assert_code(0).snapshot("trust-env-file/a-named-file-sets-everything");
     test.run(["run", "librarian", "q", "--max-retries", "0", "--env-path", ".env"]).assert_code(1);
 }
 
@@ -166,7 +168,9 @@ fn a_skill_gets_what_it_requires_unless_it_is_the_users_own() {
 
     let test =
         librarian(&format!("{skill}requiredEnv = [\"NODE_OPTIONS\"]\n")).file(".env", "NODE_OPTIONS=--require=x\n");
-    test.run(["run", "librarian", "q"]).assert_code(2).assert_stderr(["ignored NODE_OPTIONS"]);
+    test.run(["run", "librarian", "q"])
+        .assert_code(2)
+        .snapshot("trust-env-file/a-skill-gets-what-it-requires-unless-it-is-the-users-own");
     let ran = test.run(["check"]).assert_code(2);
     assert!(ran.stdout.contains("NODE_OPTIONS is not set: set it in the environment\n"), "{}", ran.stdout);
 }
@@ -196,7 +200,7 @@ fn limits_are_tightened_and_not_loosened() {
     let more = || Answer::calls([call("c1", "listDirectory", arguments.clone())]);
     let test = Test::with(Provider::Anthropic).env("PERSTACK_CONFIG_DIR", "settings").answers([more()]);
     let test = test.file("settings/config.toml", "maxSteps = 1\n").file(".env", "PERSTACK_MAX_STEPS=50\n");
-    test.run(["run", "librarian", "q"]).assert_code(3).assert_stderr(["ignored PERSTACK_MAX_STEPS"]);
+    test.run(["run", "librarian", "q"]).assert_code(3).snapshot("trust-env-file/limits-are-tightened-and-not-loosened");
     let test = Test::with(Provider::Anthropic).file(".env", "PERSTACK_MAX_STEPS=1\n").answers([more()]);
     test.run(["run", "librarian", "q"]).assert_code(3);
 }

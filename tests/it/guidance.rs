@@ -1,4 +1,4 @@
-//! What a person is told: where a job stands, what to do next, and what is not as asked for.
+//! Guidance: where a job is, what to do next, and what differs from the request.
 
 use std::fs;
 
@@ -33,14 +33,14 @@ fn a_continued_job_counts_the_steps_that_it_took() {
     assert_eq!(steps(test.run(["resume", "latest", "And?", "--output", "json"])), 1);
     test.server().script([check("c1"), Answer::text("Four.")]);
     let ran = test.run(["resume", "latest", "And?"]).assert_code(0);
-    ran.assert_stderr(["completed: 2 steps; in all 4 steps"]);
+    ran.snapshot("guidance/a-continued-job-counts-the-steps-that-it-took");
 }
 
 #[test]
 fn what_the_last_step_of_a_stopped_job_did_is_told() {
     let test = Test::with(Provider::Anthropic).answers([check("c1")]);
     let ran = test.run(["run", "librarian", "q", "--max-steps", "1"]).assert_code(3);
-    ran.assert_stderr(["✓ step 1  healthCheck"]);
+    ran.snapshot("guidance/what-the-last-step-of-a-stopped-job-did-is-told");
 }
 
 #[test]
@@ -60,7 +60,9 @@ fn a_question_is_told_to_a_quiet_user_too() {
 fn an_answer_where_nothing_was_asked_is_refused() {
     let test = Test::with(Provider::Anthropic).answers([Answer::text("One.")]);
     test.run(["run", "librarian", "q"]).assert_code(0);
-    test.run(["resume", "latest", "The barn owl.", "-i"]).assert_code(2).assert_stderr(["waits for an answer"]);
+    test.run(["resume", "latest", "The barn owl.", "-i"])
+        .assert_code(2)
+        .snapshot("guidance/an-answer-where-nothing-was-asked-is-refused");
     test.run(["run", "librarian", "The barn owl.", "--continue", "-i"]).assert_code(2);
 }
 
@@ -125,7 +127,7 @@ fn on_a_terminal_a_person_decides_about_calls_in_doubt() {
 fn the_command_after_a_stop_in_doubt_goes_on() {
     let test = killed_in_a_call();
     let ran = test.run(["resume", "latest", "--in-doubt", "stop"]).assert_code(1);
-    let ran = ran.assert_stderr(["exec", "--in-doubt retry"]);
+    let ran = ran.snapshot("guidance/the-command-after-a-stop-in-doubt-goes-on");
     let line = ran.stderr.lines().last().unwrap();
     let id = line.strip_prefix("perstack resume ").unwrap_or_else(|| panic!("{line}"));
     test.server().script([Answer::text("Checked.")]);
@@ -137,14 +139,18 @@ fn the_command_after_a_stop_in_doubt_goes_on() {
 fn an_id_in_use_is_a_mistake_of_the_command() {
     let test = Test::with(Provider::Anthropic).answers([Answer::text("One.")]);
     test.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(0);
-    test.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(2).assert_stderr(["perstack resume nest"]);
+    test.run(["run", "librarian", "q", "--job-id", "nest"])
+        .assert_code(2)
+        .snapshot("guidance/an-id-in-use-is-a-mistake-of-the-command");
 }
 
 #[test]
 fn a_replay_beside_its_recording_is_told_where_to_go() {
     let test = Test::with(Provider::Anthropic).answers([check("c1"), Answer::text("One.")]);
     test.run(["run", "librarian", "q", "--record", "c.cassette"]).assert_code(0);
-    test.run(["run", "librarian", "q", "--replay", "c.cassette"]).assert_code(2).assert_stderr(["--storage"]);
+    test.run(["run", "librarian", "q", "--replay", "c.cassette"])
+        .assert_code(2)
+        .snapshot("guidance/a-replay-beside-its-recording-is-told-where-to-go");
     let mut stored = Vec::new();
     for storage in ["a", "b"] {
         let ran = test.run(["run", "librarian", "q", "--replay", "c.cassette", "--replay-tools", "--storage", storage]);
@@ -197,5 +203,5 @@ fn a_copied_checkpoint_goes_on_with_the_provider_and_model_of_the_place() {
 fn a_file_in_the_way_of_the_storage_is_told() {
     let test = Test::with(Provider::Anthropic).file("taken", "");
     let ran = test.run(["run", "librarian", "q", "--storage", "taken"]).assert_code(6);
-    ran.assert_stderr(["a file is in the way"]);
+    ran.snapshot("guidance/a-file-in-the-way-of-the-storage-is-told");
 }
