@@ -14,7 +14,6 @@ mod auth;
 mod builder;
 pub mod catalog;
 #[cfg(test)]
-#[path = "../../tests/it/support/event_stream.rs"]
 mod event_stream;
 mod failure;
 mod generate;
