@@ -16,4 +16,6 @@ pub mod reported_error;
 #[cfg(test)]
 mod sample_requests;
 pub mod schema;
+mod text_message;
+mod turn;
 mod typed_event;

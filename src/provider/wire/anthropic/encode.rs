@@ -9,19 +9,15 @@ use crate::content::{Content, ExpertPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::wire::schema;
+use crate::provider::wire::turn::{self, CACHED_USER_TURNS, Turn, TurnRole};
 use crate::tool::ToolSpec;
-
-/// User turns with a cache breakpoint: the last, so that the next request finds all of this one cached, and the one
-/// before, where this request finds what the previous one wrote even when more blocks came in between than the
-/// provider looks back (20). With the last tool and the system prompt that makes four, the protocol's limit.
-const CACHED_USER_TURNS: usize = 2;
 
 /// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
 /// conversation begins with the earlier one's messages, as prompt caching needs it.
 pub(super) fn body(request: &GenerateRequest<'_>, asked: RequestedNative) -> Value {
     let (system, mut turns) = conversation(request.messages);
     let plan = thinking::plan(request, is_thinking_continued(&turns));
-    for turn in turns.iter_mut().rev().filter(|turn| turn.role == Role::User).take(CACHED_USER_TURNS) {
+    for turn in turns.iter_mut().rev().filter(|turn| turn.role == TurnRole::User).take(CACHED_USER_TURNS) {
         turn.blocks.last_mut().map(mark_cached);
     }
 
@@ -44,28 +40,6 @@ pub(super) fn body(request: &GenerateRequest<'_>, asked: RequestedNative) -> Val
     Value::Object(body)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    User,
-    Assistant,
-}
-
-/// One message of the body; the protocol wants the roles to alternate.
-struct Turn {
-    role: Role,
-    blocks: Vec<Value>,
-}
-
-impl Turn {
-    fn into_value(self) -> Value {
-        let role = match self.role {
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        };
-        json!({"role": role, "content": self.blocks})
-    }
-}
-
 /// The system blocks and the turns, neither with an empty one.
 fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<Turn>) {
     let mut system = Vec::new();
@@ -73,29 +47,27 @@ fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<Turn>) {
     let mut turns: Vec<Turn> = Vec::new();
     let pairs = Pairs::new(messages);
     for (at, message) in messages.iter().enumerate() {
-        let (role, blocks): (Role, Vec<Value>) = match message {
+        let (role, blocks): (TurnRole, Vec<Value>) = match message {
             Message::InstructionMessage { contents, cache, .. } => {
                 let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
                 system.extend(text_block(&texts.join("\n")));
                 is_system_cached |= *cache;
                 continue;
             }
-            Message::UserMessage { contents, .. } => (Role::User, contents.iter().filter_map(content_block).collect()),
-            Message::ExpertMessage { contents, .. } => (Role::Assistant, expert_blocks(contents, &pairs, at)),
-            Message::ToolMessage { contents, .. } => (Role::User, contents.iter().map(result_block).collect()),
+            Message::UserMessage { contents, .. } => {
+                (TurnRole::User, contents.iter().filter_map(content_block).collect())
+            }
+            Message::ExpertMessage { contents, .. } => (TurnRole::Assistant, expert_blocks(contents, &pairs, at)),
+            Message::ToolMessage { contents, .. } => (TurnRole::User, contents.iter().map(result_block).collect()),
         };
-        match turns.last_mut() {
-            _ if blocks.is_empty() => {}
-            Some(last) if last.role == role => last.blocks.extend(blocks),
-            _ => turns.push(Turn { role, blocks }),
-        }
+        turn::add(&mut turns, role, blocks);
     }
     system.last_mut().filter(|_| is_system_cached).map(mark_cached);
     for turn in &mut turns {
         // Results of tools must come first in their turn.
         turn.blocks.sort_by_key(|block| !is_of_type(block, &["tool_result"]));
     }
-    trim_final_answer(&mut turns);
+    turn::trim_final_answer(&mut turns);
     (system, turns)
 }
 
@@ -118,22 +90,14 @@ fn expert_blocks(contents: &[ExpertPart], pairs: &Pairs<'_>, at: usize) -> Vec<V
     blocks
 }
 
-/// Trims a text at the end of the conversation: it counts as the beginning of the answer, and must not end in white
-/// space.
-fn trim_final_answer(turns: &mut [Turn]) {
-    let Some(Turn { role: Role::Assistant, blocks }) = turns.last_mut() else { return };
-    if let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text")) {
-        text.truncate(text.trim_end().len());
-    }
-}
-
 /// Returns true when thinking can continue: a turn that called tools must have begun with thinking if it is to continue
 /// with it. It has not when another provider (or an imitator, without a signature) made it.
 fn is_thinking_continued(turns: &[Turn]) -> bool {
-    let is_asked =
-        |turn: &Turn| turn.role == Role::User && !turn.blocks.iter().any(|block| is_of_type(block, &["tool_result"]));
+    let is_asked = |turn: &Turn| {
+        turn.role == TurnRole::User && !turn.blocks.iter().any(|block| is_of_type(block, &["tool_result"]))
+    };
     let start = turns.iter().rposition(is_asked).map_or(0, |asked| asked.saturating_add(1));
-    let answer = turns.iter().skip(start).find(|turn| turn.role == Role::Assistant);
+    let answer = turns.iter().skip(start).find(|turn| turn.role == TurnRole::Assistant);
     answer.is_none_or(|turn| {
         turn.blocks.first().is_some_and(|block| is_of_type(block, &["thinking", "redacted_thinking"]))
     })

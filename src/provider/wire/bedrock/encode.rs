@@ -10,12 +10,8 @@ use crate::message::Message;
 use crate::provider::tool_names;
 use crate::provider::wire::anthropic::{self, ThinkingMode};
 use crate::provider::wire::schema;
+use crate::provider::wire::turn::{self, CACHED_USER_TURNS, Turn, TurnRole};
 use crate::tool::ToolSpec;
-
-/// User turns with a cache point: the last, so that the next request finds all of this one cached, and the one before,
-/// where this request finds what the previous one wrote. With the tools and the system prompt that makes four, the
-/// most that models take.
-const CACHED_USER_TURNS: usize = 2;
 
 /// The user's message that is put before a conversation that begins with an answer, which the provider refuses.
 const OPENING: &str = "Go on.";
@@ -79,30 +75,8 @@ impl Reasoning {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    User,
-    Assistant,
-}
-
-/// One message of the body; the protocol wants the roles to alternate.
-struct Turn {
-    role: Role,
-    blocks: Vec<Value>,
-}
-
-impl Turn {
-    fn has(&self, kind: &str) -> bool {
-        self.blocks.iter().any(|block| is(block, kind))
-    }
-
-    fn into_value(self) -> Value {
-        let role = match self.role {
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        };
-        json!({"role": role, "content": self.blocks})
-    }
+fn has(turn: &Turn, kind: &str) -> bool {
+    turn.blocks.iter().any(|block| is(block, kind))
 }
 
 /// The system blocks and the turns, none of them empty, the first the user's.
@@ -112,59 +86,46 @@ fn conversation(messages: &[Message], family: Family) -> (Vec<Value>, Vec<Turn>)
     let mut turns: Vec<Turn> = Vec::new();
     let mut written = Blocks::new(family);
     for message in messages {
-        let (role, blocks): (Role, Vec<Value>) = match message {
+        let (role, blocks): (TurnRole, Vec<Value>) = match message {
             Message::InstructionMessage { contents, cache, .. } => {
                 let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
                 system.extend(text_block(&texts.join("\n")));
                 is_system_cached |= *cache;
                 continue;
             }
-            Message::UserMessage { contents, .. } => (Role::User, written.user(contents)),
+            Message::UserMessage { contents, .. } => (TurnRole::User, written.user(contents)),
             Message::ExpertMessage { contents, .. } => {
-                (Role::Assistant, contents.iter().filter_map(|part| written.expert(part)).collect())
+                (TurnRole::Assistant, contents.iter().filter_map(|part| written.expert(part)).collect())
             }
             Message::ToolMessage { contents, .. } => {
                 let (results, others): (Vec<Value>, Vec<Vec<Value>>) =
                     contents.iter().map(|part| written.result(part)).unzip();
-                (Role::User, results.into_iter().chain(others.into_iter().flatten()).collect())
+                (TurnRole::User, results.into_iter().chain(others.into_iter().flatten()).collect())
             }
         };
-        match turns.last_mut() {
-            _ if blocks.is_empty() => {}
-            Some(last) if last.role == role => last.blocks.extend(blocks),
-            _ => turns.push(Turn { role, blocks }),
-        }
+        turn::add(&mut turns, role, blocks);
     }
     if is_system_cached && family.caches() && !system.is_empty() {
         system.push(cache_point());
     }
-    if turns.first().is_none_or(|turn| turn.role != Role::User) {
-        turns.insert(0, Turn { role: Role::User, blocks: text_block(OPENING).into_iter().collect() });
+    if turns.first().is_none_or(|turn| turn.role != TurnRole::User) {
+        turns.insert(0, Turn { role: TurnRole::User, blocks: text_block(OPENING).into_iter().collect() });
     }
     for turn in &mut turns {
         // Results of tools must come first in their turn.
         turn.blocks.sort_by_key(|block| !is(block, "toolResult"));
         explain_documents(&mut turn.blocks);
     }
-    trim_final_answer(&mut turns);
+    turn::trim_final_answer(&mut turns);
     (system, turns)
-}
-
-/// Trims a text at the end of the conversation: it counts as the beginning of the answer, and must not end in white
-/// space.
-fn trim_final_answer(turns: &mut [Turn]) {
-    let Some(Turn { role: Role::Assistant, blocks }) = turns.last_mut() else { return };
-    if let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text")) {
-        text.truncate(text.trim_end().len());
-    }
 }
 
 /// Returns true when Claude's reasoning can continue: a turn that called tools must have begun with reasoning if it is
 /// to continue with it. It has not when another provider made it.
 fn is_reasoning_continued(turns: &[Turn]) -> bool {
-    let is_asked = |turn: &Turn| turn.role == Role::User && !turn.has("toolResult");
+    let is_asked = |turn: &Turn| turn.role == TurnRole::User && !has(turn, "toolResult");
     let start = turns.iter().rposition(is_asked).map_or(0, |asked| asked.saturating_add(1));
-    let answer = turns.iter().skip(start).find(|turn| turn.role == Role::Assistant);
+    let answer = turns.iter().skip(start).find(|turn| turn.role == TurnRole::Assistant);
     answer.is_none_or(|turn| turn.blocks.first().is_some_and(|block| is(block, "reasoningContent")))
 }
 
@@ -174,10 +135,10 @@ fn set_cache_points(turns: &mut [Turn], family: Family) {
         return;
     }
     let may_end = |turn: &Turn| match family {
-        Family::Nova { .. } => !turn.has("toolResult") && turn.blocks.last().is_some_and(|block| is(block, "text")),
+        Family::Nova { .. } => !has(turn, "toolResult") && turn.blocks.last().is_some_and(|block| is(block, "text")),
         _ => true,
     };
-    let users = turns.iter_mut().rev().filter(|turn| turn.role == Role::User && may_end(turn));
+    let users = turns.iter_mut().rev().filter(|turn| turn.role == TurnRole::User && may_end(turn));
     for turn in users.take(CACHED_USER_TURNS) {
         turn.blocks.push(cache_point());
     }

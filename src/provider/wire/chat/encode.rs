@@ -9,9 +9,7 @@ use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::tool_names;
 use crate::provider::wire::media::Media;
-use crate::provider::wire::openai::ERROR_NOTE;
-use crate::provider::wire::schema;
-use crate::tool::ToolSpec;
+use crate::provider::wire::text_message;
 
 /// The note in a result in place of an image or a file: tool messages are text.
 const MOVED_NOTE: &str = "[an image or a file of this result is in the next user message]";
@@ -29,7 +27,10 @@ pub(super) fn body(request: &GenerateRequest<'_>, dialect: Dialect) -> Value {
     }
     body.extend(dialect.fields(request));
     if !request.tools.is_empty() {
-        body.insert("tools".into(), request.tools.iter().map(tool).collect());
+        body.insert(
+            "tools".into(),
+            request.tools.iter().map(|spec| text_message::function(spec, &tool_names::short(&spec.name))).collect(),
+        );
         // The word, not the object form, which some servers ignore.
         body.insert("tool_choice".into(), json!("auto"));
     }
@@ -38,31 +39,17 @@ pub(super) fn body(request: &GenerateRequest<'_>, dialect: Dialect) -> Value {
     Value::Object(body)
 }
 
-fn tool(spec: &ToolSpec) -> Value {
-    let mut function = Map::new();
-    function.insert("name".into(), json!(tool_names::short(&spec.name)));
-    if let Some(description) = &spec.description {
-        function.insert("description".into(), json!(description));
-    }
-    let parameters = schema::parameters(&spec.input_schema, schema::any_name);
-    function.insert("parameters".into(), Value::Object(parameters));
-    json!({"type": "function", "function": function})
-}
-
 fn messages(messages: &[Message], dialect: Dialect, sent: SentReasoning) -> Value {
     let mut items = Vec::new();
     for (at, message) in messages.iter().enumerate() {
         match message {
-            Message::InstructionMessage { contents, .. } => {
-                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
-                items.push(json!({"role": "system", "content": texts.join("\n")}));
-            }
+            Message::InstructionMessage { contents, .. } => items.push(text_message::instruction(contents)),
             Message::UserMessage { contents, .. } => {
                 let parts = contents.iter().map(|content| sendable(content, dialect)).collect();
                 items.extend(user_content(parts).map(|content| json!({"role": "user", "content": content})));
             }
             Message::ExpertMessage { contents, .. } => {
-                items.extend(assistant(contents, reasoning_form(messages, at, sent)))
+                items.extend(assistant(contents, reasoning_form(messages, at, sent)));
             }
             Message::ToolMessage { contents, .. } => results(contents, dialect, &mut items),
         }
@@ -188,28 +175,13 @@ fn assistant(contents: &[ExpertPart], reasoning_form: Reasoning) -> Option<Value
     Some(Value::Object(message))
 }
 
-/// All results follow the calls at once; what is no text comes after them, in one user message.
+/// All results follow the calls at once; parts that are not text come after them, in one user message.
 fn results(parts: &[ResultPart], dialect: Dialect, items: &mut Vec<Value>) {
     let mut moved = Vec::new();
-    for ResultPart::ToolResultPart { tool_call_id, tool_name, contents, is_error, .. } in parts {
-        let mut lines = Vec::new();
-        if *is_error {
-            lines.push(ERROR_NOTE.to_owned());
-        }
-        let mut is_first = true;
-        for content in contents {
-            match sendable(content, dialect) {
-                Media::Text(text) => lines.push(text.into_owned()),
-                other => {
-                    if std::mem::take(&mut is_first) {
-                        lines.push(MOVED_NOTE.to_owned());
-                        moved.push(Media::Text(format!("From the result of {tool_name} ({tool_call_id}):").into()));
-                    }
-                    moved.push(other);
-                }
-            }
-        }
-        items.push(json!({"role": "tool", "tool_call_id": tool_call_id, "content": lines.join("\n")}));
+    for part in parts {
+        let ResultPart::ToolResultPart { tool_call_id, .. } = part;
+        let text = text_message::result_text(part, |content| sendable(content, dialect), MOVED_NOTE, &mut moved);
+        items.push(json!({"role": "tool", "tool_call_id": tool_call_id, "content": text}));
     }
     items.extend(user_content(moved).map(|content| json!({"role": "user", "content": content})));
 }
@@ -219,7 +191,9 @@ mod tests {
     use super::*;
     use crate::content::Thinking;
     use crate::generation::{NativeTools, Occasion};
+    use crate::provider::wire::openai::ERROR_NOTE;
     use crate::setting::ReasoningBudget;
+    use crate::tool::ToolSpec;
     use crate::tool::{BASE_SKILL, ToolHints, ToolKind};
 
     fn encode(dialect: Dialect, model: &str, messages: &[Message], tools: &[ToolSpec]) -> Value {

@@ -8,9 +8,7 @@ use crate::content::{Content, ExpertPart, ResultPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::wire::media::Media;
-use crate::provider::wire::openai::ERROR_NOTE;
-use crate::provider::wire::schema;
-use crate::tool::ToolSpec;
+use crate::provider::wire::text_message;
 
 /// The note in a result in place of an image: tool messages are text.
 const MOVED_NOTE: &str = "[an image of this result is in the next user message]";
@@ -34,21 +32,13 @@ pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
         body.insert("options".into(), json!({"num_predict": limit}));
     }
     if !request.tools.is_empty() {
-        body.insert("tools".into(), request.tools.iter().map(tool).collect());
+        body.insert(
+            "tools".into(),
+            request.tools.iter().map(|spec| text_message::function(spec, &spec.name)).collect(),
+        );
     }
     body.insert("messages".into(), messages(request.messages));
     Value::Object(body)
-}
-
-fn tool(spec: &ToolSpec) -> Value {
-    let mut function = Map::new();
-    function.insert("name".into(), json!(spec.name));
-    if let Some(description) = &spec.description {
-        function.insert("description".into(), json!(description));
-    }
-    let parameters = schema::parameters(&spec.input_schema, schema::any_name);
-    function.insert("parameters".into(), Value::Object(parameters));
-    json!({"type": "function", "function": function})
 }
 
 fn messages(messages: &[Message]) -> Value {
@@ -56,12 +46,9 @@ fn messages(messages: &[Message]) -> Value {
     let mut items = Vec::new();
     for (at, message) in messages.iter().enumerate() {
         match message {
-            Message::InstructionMessage { contents, .. } => {
-                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
-                items.push(json!({"role": "system", "content": texts.join("\n")}));
-            }
+            Message::InstructionMessage { contents, .. } => items.push(text_message::instruction(contents)),
             Message::UserMessage { contents, .. } => {
-                let parts = contents.iter().map(Sendable::from_content).collect();
+                let parts = contents.iter().map(sendable).collect();
                 items.extend(user(parts));
             }
             Message::ExpertMessage { contents, .. } => items.extend(assistant(contents, at > turn)),
@@ -71,38 +58,30 @@ fn messages(messages: &[Message]) -> Value {
     Value::Array(items)
 }
 
-/// A content part as the protocol takes it.
-enum Sendable<'a> {
-    Text(String),
-    /// Base64.
-    Image(&'a str),
-}
-
-impl<'a> Sendable<'a> {
-    fn from_content(content: &'a Content) -> Self {
-        match Media::from_content(content) {
-            Media::Text(text) => Self::Text(text.into_owned()),
-            Media::Image { mime_type: "image/gif", .. } => {
-                Self::Text("[a GIF image was left out: only JPEG, PNG and WebP images can be sent]".to_owned())
-            }
-            Media::Image { data, .. } => Self::Image(data),
-            Media::ImageUrl(url) => Self::Text(format!("[an image that was not sent: {url}]")),
-            Media::PdfUrl(url) => Self::Text(format!("[a PDF file that was not sent: {url}]")),
-            Media::Pdf { .. } => {
-                Self::Text("[a PDF file was left out: only text and images can be sent to this model]".to_owned())
-            }
+/// A part as text or as an image, the only ones that the protocol takes.
+fn sendable(content: &Content) -> Media<'_> {
+    let note = match Media::from_content(content) {
+        Media::Image { mime_type: "image/gif", .. } => {
+            "[a GIF image was left out: only JPEG, PNG and WebP images can be sent]".to_owned()
         }
-    }
+        Media::ImageUrl(url) => format!("[an image that was not sent: {url}]"),
+        Media::PdfUrl(url) => format!("[a PDF file that was not sent: {url}]"),
+        Media::Pdf { .. } => "[a PDF file was left out: only text and images can be sent to this model]".to_owned(),
+        other @ (Media::Text(_) | Media::Image { .. }) => return other,
+    };
+    Media::Text(note.into())
 }
 
 /// A user message; `None` for nothing at all.
-fn user(parts: Vec<Sendable<'_>>) -> Option<Value> {
+fn user(parts: Vec<Media<'_>>) -> Option<Value> {
     let (mut texts, mut images) = (Vec::new(), Vec::new());
     for part in parts {
         match part {
-            Sendable::Text(text) if text.is_empty() => {}
-            Sendable::Text(text) => texts.push(text),
-            Sendable::Image(data) => images.push(data),
+            Media::Text(text) if text.is_empty() => {}
+            Media::Text(text) => texts.push(text),
+            Media::Image { data, .. } => images.push(data),
+            // Not made by `sendable`.
+            Media::ImageUrl(_) | Media::PdfUrl(_) | Media::Pdf { .. } => {}
         }
     }
     match (texts.is_empty(), images.is_empty()) {
@@ -147,27 +126,10 @@ fn assistant(contents: &[ExpertPart], is_of_turn: bool) -> Option<Value> {
 /// All results follow the calls at once; their images come after them, in one user message.
 fn results(parts: &[ResultPart], items: &mut Vec<Value>) {
     let mut moved = Vec::new();
-    for ResultPart::ToolResultPart { tool_call_id, tool_name, contents, is_error, .. } in parts {
-        let mut lines = Vec::new();
-        if *is_error {
-            lines.push(ERROR_NOTE.to_owned());
-        }
-        let mut is_first = true;
-        for content in contents {
-            match Sendable::from_content(content) {
-                Sendable::Text(text) => lines.push(text),
-                image @ Sendable::Image(_) => {
-                    if std::mem::take(&mut is_first) {
-                        lines.push(MOVED_NOTE.to_owned());
-                        moved.push(Sendable::Text(format!("From the result of {tool_name} ({tool_call_id}):")));
-                    }
-                    moved.push(image);
-                }
-            }
-        }
-        items.push(json!({
-            "role": "tool", "tool_name": tool_name, "tool_call_id": tool_call_id, "content": lines.join("\n"),
-        }));
+    for part in parts {
+        let ResultPart::ToolResultPart { tool_call_id, tool_name, .. } = part;
+        let text = text_message::result_text(part, sendable, MOVED_NOTE, &mut moved);
+        items.push(json!({"role": "tool", "tool_name": tool_name, "tool_call_id": tool_call_id, "content": text}));
     }
     items.extend(user(moved));
 }
@@ -176,7 +138,9 @@ fn results(parts: &[ResultPart], items: &mut Vec<Value>) {
 mod tests {
     use super::*;
     use crate::generation::{NativeTools, Occasion};
+    use crate::provider::wire::openai::ERROR_NOTE;
     use crate::setting::ReasoningBudget;
+    use crate::tool::ToolSpec;
     use crate::tool::{ToolHints, ToolKind};
 
     fn encode(model: &str, messages: Value, tools: &[ToolSpec], max_output_tokens: Option<u64>) -> Value {
