@@ -25,49 +25,38 @@ pub const MIN_TOOL_OUTPUT: usize = 1_000;
 /// The Perstack API (the original's default).
 pub const DEFAULT_API_BASE_URL: &str = "https://api.perstack.ai";
 
-/// The eight model providers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProviderName {
-    Anthropic,
-    Google,
-    #[serde(rename = "openai")]
-    OpenAi,
-    Ollama,
-    #[serde(rename = "azure-openai")]
-    AzureOpenAi,
-    AmazonBedrock,
-    GoogleVertex,
-    #[serde(rename = "deepseek")]
-    DeepSeek,
+/// Declares [`ProviderName`]: each provider's variant with its name, in one list.
+macro_rules! provider_names {
+    ($($variant:ident = $name:literal,)*) => {
+        /// The model providers, in the order in which keys are looked for when no provider is named.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum ProviderName {
+            $(#[serde(rename = $name)] $variant,)*
+        }
+
+        impl ProviderName {
+            /// All providers.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
+
+            /// The name in configuration and on the command line.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
 }
 
-impl ProviderName {
-    /// All, in the order in which keys are looked for when no provider is named.
-    pub const ALL: [Self; 8] = [
-        Self::Anthropic,
-        Self::OpenAi,
-        Self::Google,
-        Self::DeepSeek,
-        Self::AzureOpenAi,
-        Self::AmazonBedrock,
-        Self::GoogleVertex,
-        Self::Ollama,
-    ];
-
-    /// The name in configuration and on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Anthropic => "anthropic",
-            Self::Google => "google",
-            Self::OpenAi => "openai",
-            Self::Ollama => "ollama",
-            Self::AzureOpenAi => "azure-openai",
-            Self::AmazonBedrock => "amazon-bedrock",
-            Self::GoogleVertex => "google-vertex",
-            Self::DeepSeek => "deepseek",
-        }
-    }
+provider_names! {
+    Anthropic = "anthropic",
+    OpenAi = "openai",
+    Google = "google",
+    DeepSeek = "deepseek",
+    AzureOpenAi = "azure-openai",
+    AmazonBedrock = "amazon-bedrock",
+    GoogleVertex = "google-vertex",
+    Ollama = "ollama",
 }
 
 impl fmt::Display for ProviderName {
@@ -78,10 +67,17 @@ impl fmt::Display for ProviderName {
 
 /// A text that names no provider.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown provider {0:?}: use anthropic, openai, google, deepseek, azure-openai, amazon-bedrock, google-vertex or ollama"
-)]
+#[error("unknown provider {0:?}: use {names}", names = listed(&ProviderName::ALL))]
 pub struct UnknownProvider(String);
+
+/// `a, b or c`.
+fn listed(providers: &[ProviderName]) -> String {
+    let names: Vec<&str> = providers.iter().map(|provider| provider.as_str()).collect();
+    match names.split_last() {
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
 
 impl FromStr for ProviderName {
     type Err = UnknownProvider;

@@ -11,9 +11,6 @@ use crate::setting::{OpenAiApi, ProviderName, ProviderSetting};
 /// The keys of `[provider.setting]` that `provider` reads.
 fn setting_keys(provider: ProviderName) -> &'static [&'static str] {
     match provider {
-        ProviderName::Anthropic | ProviderName::Google | ProviderName::Ollama | ProviderName::DeepSeek => {
-            &["baseUrl", "headers"]
-        }
         ProviderName::OpenAi => &["baseUrl", "organization", "project", "name", "headers", "api"],
         ProviderName::AzureOpenAi => {
             &["resourceName", "apiVersion", "baseUrl", "headers", "useDeploymentBasedUrls", "api"]
@@ -21,6 +18,7 @@ fn setting_keys(provider: ProviderName) -> &'static [&'static str] {
         // The original has the region alone; a gateway needs an address and headers too.
         ProviderName::AmazonBedrock => &["region", "baseUrl", "headers"],
         ProviderName::GoogleVertex => &["project", "location", "baseUrl", "headers"],
+        _ => &["baseUrl", "headers"],
     }
 }
 

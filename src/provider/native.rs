@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::generation::NativeTools;
-use crate::provider::Provider;
+use crate::provider::{Provider, vendor};
 use crate::setting::ProviderName;
 
 /// The tools and skills that requests in a protocol can ask for.
@@ -34,7 +34,7 @@ fn warnings(provider: ProviderName, support: NativeSupport, native: NativeTools<
             warnings.push(format!(
                 "{} fileSearch tool requires vectorStoreIds. Set providerToolOptions.fileSearch.vectorStoreIds to use \
                  this tool.",
-                title(provider)
+                vendor::vendor(provider).title
             ));
         }
     }
@@ -83,20 +83,6 @@ impl CustomSkill {
             ));
         };
         Ok(Some(Self { id: id.to_owned(), version: field("version").unwrap_or("latest").to_owned() }))
-    }
-}
-
-/// The name in the original's warnings.
-fn title(provider: ProviderName) -> &'static str {
-    match provider {
-        ProviderName::Anthropic => "Anthropic",
-        ProviderName::Google => "Google",
-        ProviderName::OpenAi => "OpenAI",
-        ProviderName::DeepSeek => "DeepSeek",
-        ProviderName::Ollama => "Ollama",
-        ProviderName::AzureOpenAi => "Azure OpenAI",
-        ProviderName::AmazonBedrock => "Amazon Bedrock",
-        ProviderName::GoogleVertex => "Google Vertex",
     }
 }
 

@@ -26,6 +26,8 @@ pub type ProtocolOf = fn(&ProviderSetting, &BaseUrl) -> Box<dyn Protocol>;
 /// A vendor's row.
 pub struct Vendor {
     pub name: ProviderName,
+    /// The name in warnings about its tools, as the original writes it.
+    pub title: &'static str,
     /// Returns the address, version segment included: the user's, else made of settings, else the vendor's own.
     pub address: fn(EndpointInputs<'_>) -> Result<BaseUrl, ProviderError>,
     /// The domain of its own servers; `None` where every user has their own models.
@@ -107,17 +109,23 @@ impl Vendor {
 
 /// The row of `name`.
 pub fn vendor(name: ProviderName) -> &'static Vendor {
-    match name {
-        ProviderName::Anthropic => &rows::ANTHROPIC,
-        ProviderName::OpenAi => &rows::OPENAI,
-        ProviderName::Google => &rows::GOOGLE,
-        ProviderName::DeepSeek => &rows::DEEPSEEK,
-        ProviderName::AzureOpenAi => &rows::AZURE_OPENAI,
-        ProviderName::AmazonBedrock => &rows::AMAZON_BEDROCK,
-        ProviderName::GoogleVertex => &rows::GOOGLE_VERTEX,
-        ProviderName::Ollama => &rows::OLLAMA,
-    }
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "there is a row for each name, in the order of the names: checked below"
+    )]
+    &VENDORS[name as usize]
 }
+
+// Checked when this is compiled, so that a row that is missing or out of order is an error there.
+const _: () = {
+    let mut at = 0;
+    while at < VENDORS.len() {
+        #[expect(clippy::indexing_slicing, reason = "the loop ends at the length")]
+        let (vendor, name) = (&VENDORS[at], ProviderName::ALL[at]);
+        assert!(vendor.name as usize == at && name as usize == at, "rows are in the order of the names");
+        at += 1;
+    }
+};
 
 /// The first provider whose key is in the environment, in the order of [`ProviderName::ALL`]; the user's own keys come
 /// before those of a folder's `.env`. [`find`](crate::provider::find) looks for a local server too.
@@ -128,7 +136,7 @@ pub fn choose(environment: &Environment) -> Result<ProviderName, ProviderError> 
     let users = VENDORS.iter().find(|vendor| vendor.is_ready_for_user(environment));
     users.or_else(|| VENDORS.iter().find(|vendor| vendor.is_ready(environment))).map(|vendor| vendor.name).ok_or_else(
         || {
-            let wanted: Vec<String> = VENDORS.iter().filter_map(|vendor| vendor.wanted()).collect();
+            let wanted: Vec<String> = VENDORS.iter().filter_map(Vendor::wanted).collect();
             ProviderError::NothingToUse { variables: listed(wanted.iter().map(String::as_str)) }
         },
     )
@@ -172,7 +180,7 @@ mod tests {
     #[test]
     fn a_vendors_other_variables_count_too() {
         assert_eq!(choose(&environment(&["AZURE_OPENAI_API_KEY"])), Ok(ProviderName::AzureOpenAi));
-        let is_ready = |names: &[&str]| rows::AMAZON_BEDROCK.is_ready(&environment(names));
+        let is_ready = |names: &[&str]| vendor(ProviderName::AmazonBedrock).is_ready(&environment(names));
         assert!(is_ready(&["AWS_BEARER_TOKEN_BEDROCK"]));
         assert!(is_ready(&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]));
         assert!(!is_ready(&["AWS_ACCESS_KEY_ID", "AWS_REGION"]));

@@ -12,7 +12,7 @@ use super::{Vendor, WithoutKey};
 
 /// The variables of every vendor.
 pub fn vendor_variables() -> Vec<VendorVariables> {
-    VENDORS.into_iter().map(of_vendor).collect()
+    VENDORS.iter().map(of_vendor).collect()
 }
 
 fn of_vendor(vendor: &'static Vendor) -> VendorVariables {
