@@ -419,7 +419,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__models)
-            opts="-h --json --help anthropic openai google deepseek azure-openai amazon-bedrock google-vertex ollama"
+            opts="-h --json --help anthropic openai google deepseek fireworks azure-openai amazon-bedrock google-vertex ollama"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -440,7 +440,7 @@ _perstack() {
             fi
             case "${prev}" in
                 --provider)
-                    COMPREPLY=($(compgen -W "anthropic openai google deepseek azure-openai amazon-bedrock google-vertex ollama" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "anthropic openai google deepseek fireworks azure-openai amazon-bedrock google-vertex ollama" -- "${cur}"))
                     return 0
                     ;;
                 --model)
@@ -542,7 +542,7 @@ _perstack() {
                     return 0
                     ;;
                 --provider)
-                    COMPREPLY=($(compgen -W "anthropic openai google deepseek azure-openai amazon-bedrock google-vertex ollama" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "anthropic openai google deepseek fireworks azure-openai amazon-bedrock google-vertex ollama" -- "${cur}"))
                     return 0
                     ;;
                 --model)

@@ -53,6 +53,7 @@ provider_names! {
     OpenAi = "openai",
     Google = "google",
     DeepSeek = "deepseek",
+    Fireworks = "fireworks",
     AzureOpenAi = "azure-openai",
     AmazonBedrock = "amazon-bedrock",
     GoogleVertex = "google-vertex",

@@ -327,7 +327,7 @@ mod tests {
             (
                 "PERSTACK_PROVIDER",
                 "gogle",
-                "PERSTACK_PROVIDER: unknown provider \"gogle\": use anthropic, openai, google, deepseek, azure-openai, \
+                "PERSTACK_PROVIDER: unknown provider \"gogle\": use anthropic, openai, google, deepseek, fireworks, azure-openai, \
                  amazon-bedrock, google-vertex or ollama; did you mean \"google\"?",
             ),
         ] {

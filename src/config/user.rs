@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "1:12: provider: expected one of \"anthropic\", \"openai\", \"google\", \"deepseek\", \"azure-openai\", \
+                "1:12: provider: expected one of \"anthropic\", \"openai\", \"google\", \"deepseek\", \"fireworks\", \"azure-openai\", \
                  \"amazon-bedrock\", \"google-vertex\", \"ollama\", received \"opnai\"; did you mean \"openai\"?",
                 "2:1: maxstep: unknown key; did you mean \"maxSteps\"?",
             ]

@@ -51,6 +51,15 @@ fn deepseek_speaks_chat_with_a_key() {
 }
 
 #[test]
+fn fireworks_has_chat_completions_with_a_key() {
+    let test = with("fireworks").answers([Answer::text("Owls.")]);
+    let base_url = test.server().base_url();
+    let test = test.env("FIREWORKS_API_KEY", KEY).env("FIREWORKS_BASE_URL", &base_url);
+    assert_eq!(test.run(["run", "librarian", "q"]).assert_code(0).stdout, "Owls.\n");
+    assert_eq!(test.server().requests()[0].body["model"], "accounts/fireworks/models/gpt-oss-120b");
+}
+
+#[test]
 fn a_key_in_the_environment_is_enough() {
     let test = Test::new().toml(EXPERT).answers([Answer::text("Owls.")]);
     let base_url = test.server().base_url();
@@ -87,6 +96,7 @@ fn what_is_missing_is_named_with_what_to_set() {
     };
     missing(with("azure-openai"), "azure-resource");
     missing(with("deepseek"), "deepseek-key");
+    missing(with("fireworks"), "fireworks-key");
     missing(with("google-vertex"), "vertex-project");
     missing(with("amazon-bedrock"), "bedrock-region");
     missing(Test::new().toml(EXPERT), "every-key");

@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(
             error,
             "no model provider can be used: no key is set, and no Ollama server answers; set ANTHROPIC_API_KEY, OPENAI_API_KEY, \
-             GOOGLE_GENERATIVE_AI_API_KEY, DEEPSEEK_API_KEY, AZURE_API_KEY, AWS_BEARER_TOKEN_BEDROCK or \
+             GOOGLE_GENERATIVE_AI_API_KEY, DEEPSEEK_API_KEY, FIREWORKS_API_KEY, AZURE_API_KEY, AWS_BEARER_TOKEN_BEDROCK or \
              GOOGLE_APPLICATION_CREDENTIALS in the environment or in .env"
         );
     }

@@ -112,6 +112,23 @@ pub static VENDORS: [Vendor; ProviderName::ALL.len()] = [
         fallback_max_output_tokens: None,
         protocol: |_, _| Box::new(ChatCompletions { dialect: Dialect::DeepSeek }),
     },
+    // Fireworks.
+    Vendor {
+        name: ProviderName::Fireworks,
+        title: "Fireworks",
+        address: |inputs| inputs.at("https://api.fireworks.ai/inference/v1", &["FIREWORKS_BASE_URL"]),
+        example: "https://api.fireworks.ai/inference/v1",
+        home: Some("fireworks.ai"),
+        keys: &[KeyVariable("FIREWORKS_API_KEY", BEARER)],
+        signs: &[],
+        key_sets: &[],
+        place: &["FIREWORKS_BASE_URL"],
+        users_own: &[],
+        without_key: WithoutKey::Fails,
+        headers: &[],
+        fallback_max_output_tokens: None,
+        protocol: |_, _| Box::new(ChatCompletions { dialect: Dialect::Compatible }),
+    },
     // OpenAI's models on Azure.
     Vendor {
         name: ProviderName::AzureOpenAi,
