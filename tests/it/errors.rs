@@ -141,7 +141,8 @@ fn a_damaged_checkpoint_points_to_the_newest_good_one() {
     let whole = std::fs::read(last).unwrap();
     std::fs::write(last, &whole[..whole.len() / 2]).unwrap();
     let ran = test.run(["resume", last.to_str().unwrap(), "Go on.", "--max-steps", "9"]).assert_code(6);
-    ran.snapshot("errors/a-damaged-checkpoint-points-to-the-newest-good-one");
+    let ran = ran.snapshot("errors/a-damaged-checkpoint-points-to-the-newest-good-one");
+    assert!(ran.stderr.contains(checkpoint_id(good)), "{}", ran.stderr);
 }
 
 #[test]
@@ -152,7 +153,8 @@ fn a_job_in_work_is_locked() {
     let first = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
     first.wait_for_request(3);
     let second = test.run(["resume", "nest", "Me too."]).assert_code(6);
-    second.snapshot("errors/a-job-in-work-is-locked");
+    let second = second.snapshot("errors/a-job-in-work-is-locked");
+    assert!(second.stderr.contains(&format!("process {}:", first.pid())), "{}", second.stderr);
     gate.open();
     first.finish().assert_code(0);
 }

@@ -184,8 +184,9 @@ pub fn on_terminal(test: &Test, args: &str) -> Option<Running> {
         eprintln!("skipped: `script` of util-linux is not here, so there is no terminal to test on");
         return None;
     }
+    test.binary();
     let mut command = Command::new("script");
-    let line = format!("'{}' {args}", env!("CARGO_BIN_EXE_perstack"));
+    let line = format!("stty cols 80 rows 24; exec '{}' {args}", env!("CARGO_BIN_EXE_perstack"));
     command.args(["--quiet", "--return", "--echo", "always", "--command", &line, "/dev/null"]);
     Some(test.start(command))
 }

@@ -20,6 +20,7 @@ mod docs;
 mod errors;
 mod example;
 mod foreign_state;
+mod forms;
 mod guidance;
 mod lockfile;
 mod long_output;

@@ -150,7 +150,8 @@ fn a_log_damaged_behind_its_checkpoint_is_not_passed_over() {
     fs::write(&log, format!("{}{}", &facts[..damaged], facts[damaged..].replacen("{\"at\"", "{at", 1))).unwrap();
     let checkpoints = test.storage().checkpoints();
     let ran = test.run(["resume", "latest"]).assert_code(6);
-    ran.snapshot("recovery/a-log-damaged-behind-its-checkpoint-is-not-passed-over");
+    let ran = ran.snapshot("recovery/a-log-damaged-behind-its-checkpoint-is-not-passed-over");
+    assert!(ran.stderr.contains(checkpoint_id(&checkpoints[0])), "{}", ran.stderr);
     assert_eq!(test.storage().runs().len(), 1, "nothing was begun");
     // Going on from before the damage is the user's own decision.
     test.server().script([Answer::text("One.")]);

@@ -3,6 +3,7 @@
 //! Every rule is one test here or in a module below; `source` reads the files that all of them look at.
 
 mod circles;
+mod documents;
 mod english;
 mod layers;
 mod names;

@@ -14,6 +14,7 @@ pub mod process;
 pub mod render;
 pub mod request;
 mod saved;
+pub mod screen;
 pub mod server;
 pub mod settle;
 pub mod signpost;
