@@ -1,16 +1,17 @@
 //! The screen of a terminal, from the bytes that it was sent: what a person sees in the end.
 
 /// Lines of text with a cursor. It knows the controls that progress needs, and shows every other as it came.
-#[derive(Default)]
 struct Screen {
+    /// In columns: what is longer goes on in the next line.
+    width: usize,
     lines: Vec<Vec<char>>,
     row: usize,
     column: usize,
 }
 
-/// The lines that are left when all of this was written to a terminal; colours are left out.
-pub fn last_screen(bytes: &str) -> String {
-    let mut screen = Screen::default();
+/// The lines that are left when all of this was written to a terminal of this width; colours are left out.
+pub fn last_screen(bytes: &str, width: usize) -> String {
+    let mut screen = Screen { width, lines: Vec::new(), row: 0, column: 0 };
     let mut rest = bytes.chars();
     while let Some(c) = rest.next() {
         match c {
@@ -37,6 +38,9 @@ impl Screen {
     }
 
     fn put(&mut self, c: char) {
+        if self.column == self.width {
+            (self.row, self.column) = (self.row + 1, 0);
+        }
         let column = self.column;
         let line = self.line();
         if line.len() <= column {
@@ -69,5 +73,6 @@ impl Screen {
 #[test]
 fn what_was_drawn_over_is_gone() {
     let drawn = "one\r\n\u{1b}[32mtwo\u{1b}[0m\r\nthree\r\u{1b}[1A\u{1b}[2Kzwei\r\n\u{1b}[Jdrei\u{1b}[?25h\r\n";
-    assert_eq!(last_screen(drawn), "one\nzwei\ndrei\n");
+    assert_eq!(last_screen(drawn, 80), "one\nzwei\ndrei\n");
+    assert_eq!(last_screen("abcde\rf", 3), "abc\nfe\n", "a line that is too long goes on in the next");
 }
