@@ -78,15 +78,21 @@ impl Host {
         if let Some(inner) = embedded_v4(address) {
             return Self::of_v4(inner);
         }
-        let [first, second, ..] = address.segments();
-        // fec0::/10 was the site-local range; 100::/64 discards, 2001:db8::/32 documents.
+        let [first, second, third, ..] = address.segments();
+        // fec0::/10 was the site-local range. 64:ff9b:1::/48 is NAT64 within one network (RFC 8215), whose operator
+        // decides where in it an IPv4 address is.
         let site_local = (first & 0xffc0) == 0xfec0;
-        let unserved = first == 0x0100 || (first, second) == (0x2001, 0x0db8);
-        if address.is_unique_local() || site_local {
+        let local_translation = (first, second, third) == (0x0064, 0xff9b, 0x0001);
+        // Public are 2000::/3 alone, and of it neither the protocol assignments 2001::/23 (Teredo, benchmarks, ORCHID) nor
+        // what documents: 2001:db8::/32, 3fff::/20 (IANA's special registry).
+        let is_global = (first & 0xe000) == 0x2000;
+        let assigned = first == 0x2001 && second < 0x0200;
+        let documents = (first, second) == (0x2001, 0x0db8) || (first == 0x3fff && second < 0x1000);
+        if address.is_unique_local() || site_local || local_translation {
             Self::Private
         } else if address.is_unicast_link_local() {
             Self::LinkLocal
-        } else if address.is_multicast() || unserved {
+        } else if !is_global || assigned || documents {
             Self::Special
         } else {
             Self::Public
@@ -94,13 +100,17 @@ impl Host {
     }
 }
 
-/// The IPv4 address that an IPv6 one leads to: mapped, compatible, NAT64 (`64:ff9b::/96`) or 6to4 (`2002::/16`). It is
+/// The IPv4 address that an IPv6 one leads to: mapped, compatible, translated (`::ffff:0:0:0/96`), NAT64
+/// (`64:ff9b::/96`), 6to4 (`2002::/16`) or ISATAP (an interface identifier that begins with `0:5efe` or `200:5efe`). It is
 /// judged in place of the outer one, since packets end up there.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] => address.to_ipv4(),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(join(high, low)),
+        [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..]
+        | [_, _, _, _, 0 | 0x0200, 0x5efe, high, low] => Some(join(high, low)),
         _ => None,
     }
 }
@@ -172,6 +182,9 @@ mod tests {
             "HTTPS://cluster.example.com:8443/sse?tenant=a",
             "https://8.8.8.8/",
             "https://[2606:4700::1111]/sse",
+            "https://[2001:4860:4860::8888]/",
+            "https://[64:ff9b::808:808]/",
+            "https://[2a00:1450:4001::5efe:808:808]/",
             "https://[::ffff:8.8.8.8]/",
             "https://172.32.0.1/",
             "https://127.0.0.1.example.com/",
@@ -212,6 +225,17 @@ mod tests {
             "https://[::7f00:1]/",
             "https://[64:ff9b::a00:1]/",
             "https://[2002:7f00:1::]/",
+            "https://[64:ff9b:1::7f00:1]/",
+            "https://[64:ff9b:1:7f00:0:100::]/",
+            "https://[::ffff:0:7f00:1]/",
+            "https://[2606:4700::5efe:7f00:1]/",
+            "https://[2606:4700::200:5efe:a00:1]/",
+            "https://[2001:0:7f00:1::1]/",
+            "https://[2001:20::1]/",
+            "https://[3fff::1]/",
+            "https://[5f00::1]/",
+            "https://[100:0:0:1::1]/",
+            "https://[4000::1]/",
             "https://user@127.0.0.1:443/",
         ] {
             assert_eq!(endpoint_fault(bad, false), Some("SSE endpoint must be a public HTTPS URL"), "{bad}");

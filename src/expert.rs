@@ -229,6 +229,10 @@ pub struct SkillCommon {
     /// How long a server may take to start and to list its tools, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timeout_ms: Option<u64>,
+    /// Whether a server is given the workspace as its root. A server of files works on the roots in place of the folders
+    /// that its own arguments name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub roots: bool,
     /// How long a server may stay silent on a call, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_timeout_ms: Option<u64>,

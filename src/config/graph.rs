@@ -130,8 +130,9 @@ impl<'a> Known<'a> {
                 None => {
                     if let Some(skill) = from.expert.as_ref().and_then(|expert| skill_with(tool, expert)) {
                         let (tool, skill) = (quoted(tool), quoted(skill));
-                        let message =
-                            format!("hidden by the tool {tool} of {skill}: rename the expert, or omit the tool");
+                        let message = format!(
+                            "{skill} has a tool {tool} too, so one of them is offered by a longer name: rename the expert, or omit the tool"
+                        );
                         diagnostics.warning(spot.clone(), message);
                     }
                     delegates.insert(tool.to_owned(), key);
@@ -314,14 +315,16 @@ mod tests {
     }
 
     #[test]
-    fn delegates_that_an_own_tool_hides_are_reported() {
+    fn delegates_with_the_name_of_an_own_tool_are_reported() {
         let warnings = |skills: &str| {
             let experts = team(&[("todo", &[]), ("exec", &[]), ("ask", &[])]);
             let a = "[experts.a]\ninstruction = \"i\"\ndelegates = [\"todo\", \"exec\", \"ask\"]\n";
             project(&format!("{experts}{a}{skills}")).unwrap().warnings
         };
         let hidden = |place: &str, tool: &str, skill: &str| {
-            format!("p.toml:12:{place}: hidden by the tool {tool:?} of {skill:?}: rename the expert, or omit the tool")
+            format!(
+                "p.toml:12:{place}: {skill:?} has a tool {tool:?} too, so one of them is offered by a longer name: rename the expert, or omit the tool"
+            )
         };
         let todo = hidden("14: experts.a.delegates.0", "todo", BASE_SKILL);
         let exec = hidden("22: experts.a.delegates.1", "exec", BASE_SKILL);

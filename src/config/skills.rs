@@ -14,10 +14,27 @@ use crate::expert::{Grant, InteractiveTool, MAX_SKILL_TIMEOUT_MS, OAuth, SkillCo
 
 /// Keys that every kind of skill has.
 const COMMON: [&str; 6] = ["type", "description", "rule", "pick", "omit", "idempotent"];
-const STDIO: [&str; 8] =
-    ["command", "packageName", "args", "requiredEnv", "lazyInit", "allowedDomains", "startTimeout", "callTimeout"];
-const SSE: [&str; 7] =
-    ["endpoint", "allowedDomains", "allowPrivateEndpoint", "authorizationEnv", "oauth", "startTimeout", "callTimeout"];
+const STDIO: [&str; 9] = [
+    "command",
+    "packageName",
+    "args",
+    "requiredEnv",
+    "lazyInit",
+    "allowedDomains",
+    "roots",
+    "startTimeout",
+    "callTimeout",
+];
+const SSE: [&str; 8] = [
+    "endpoint",
+    "allowedDomains",
+    "roots",
+    "allowPrivateEndpoint",
+    "authorizationEnv",
+    "oauth",
+    "startTimeout",
+    "callTimeout",
+];
 const OAUTH: [&str; 5] = ["grant", "clientId", "clientIdEnv", "clientSecretEnv", "scopes"];
 const INTERACTIVE: [&str; 1] = ["tools"];
 
@@ -62,8 +79,8 @@ fn skill(key: &Key<'_>, table: &Table<'_>, endpoints: Endpoints, diagnostics: &m
     table.warn_unknown(&[&COMMON, own].concat(), diagnostics);
     let common = common(key.name, table, diagnostics);
     match kind {
-        Kind::Stdio => stdio(timed(common, table, diagnostics), table, diagnostics),
-        Kind::Sse => sse(timed(common, table, diagnostics), table, endpoints, diagnostics),
+        Kind::Stdio => stdio(server(common, table, diagnostics), table, diagnostics),
+        Kind::Sse => sse(server(common, table, diagnostics), table, endpoints, diagnostics),
         Kind::Interactive => interactive(common, table, diagnostics),
     }
 }
@@ -80,10 +97,11 @@ fn common(name: &str, table: &Table<'_>, diagnostics: &mut Diagnostics) -> Skill
     }
 }
 
-/// The time limits of a server.
-fn timed(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) -> SkillCommon {
+/// The keys that servers of both kinds have: time limits, and whether they are given the workspace as their root.
+fn server(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) -> SkillCommon {
+    let roots = boolean(table, "roots", diagnostics);
     let mut limit = |name| table.get(name).and_then(|node| node.whole(1, MAX_SKILL_TIMEOUT_MS, diagnostics));
-    SkillCommon { start_timeout_ms: limit("startTimeout"), call_timeout_ms: limit("callTimeout"), ..common }
+    SkillCommon { roots, start_timeout_ms: limit("startTimeout"), call_timeout_ms: limit("callTimeout"), ..common }
 }
 
 fn stdio(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) -> Option<SkillSpec> {
@@ -239,6 +257,7 @@ mod tests {
             requiredEnv = ["TOKEN"]
             lazyInit = true
             allowedDomains = ["*.example.com"]
+            roots = true
             startTimeout = 5000
             callTimeout = 120000
         "#;
@@ -249,6 +268,7 @@ mod tests {
             pick: words(&["p"]),
             omit: words(&["o"]),
             idempotent: words(&["i"]),
+            roots: true,
             start_timeout_ms: Some(5_000),
             call_timeout_ms: Some(120_000),
         };

@@ -21,7 +21,7 @@ mod set;
 #[cfg(test)]
 pub mod testing;
 
-pub use set::SkillSet;
+pub use set::{NameClaim, SkillSet, ToolsChange};
 
 /// A source of tools that run.
 pub trait Skill: Send + Sync {

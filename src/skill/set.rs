@@ -1,18 +1,47 @@
-//! All tools of one expert, and the skill behind each.
+//! [`SkillSet`]: all tools of one expert under the names that its model calls them by, and the skill behind each.
+//!
+//! `runtime/tools` fills it, and a Run calls tools through it. A name that models do not take, or that is taken, is
+//! replaced here and translated back in calls; shortening for a provider's own limit is left to `provider`.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::skill::Skill;
-use crate::tool::ToolSpec;
+use tokio_util::sync::CancellationToken;
 
-/// Tools in the order they were added; of two with one name the first counts.
+use crate::future::BoxFuture;
+use crate::skill::Skill;
+use crate::tool::{CONVERSATION_TOOLS, LONGEST_NAME, ToolCall, ToolKind, ToolResult, ToolSpec};
+
+/// The claim that a source of running tools has to their names. The loop's own tools go before all others, then
+/// delegates, then questions, whatever their source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NameClaim {
+    /// The base skill.
+    Base,
+    /// A server; those that were added earlier go first.
+    Server,
+}
+
+/// The tools of an expert in the order they were added, each under a name of its own.
 #[derive(Clone, Default)]
 pub struct SkillSet {
-    sources: Vec<Source>,
+    sources: Vec<(NameClaim, Source)>,
     skills: Vec<Arc<dyn Skill>>,
+    /// Under the names that are offered.
     tools: Vec<ToolSpec>,
-    /// Most characters of a name, where that is limited.
-    longest_name: Option<usize>,
+    /// The offered name of every tool that there ever was, by its skill and own name. A name stays with its tool when
+    /// servers change theirs: a server that adds a tool in the middle of a Run must not get the calls meant for another.
+    names: HashMap<(String, String), String>,
+    warnings: Vec<String>,
+}
+
+/// A change of the tools that skills offer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ToolsChange {
+    /// The skills whose tools are others now.
+    pub skills: Vec<String>,
+    /// The warnings that are new with it.
+    pub warnings: Vec<String>,
 }
 
 /// A source of tools.
@@ -24,134 +53,334 @@ enum Source {
 }
 
 impl SkillSet {
-    /// Adds a skill that runs, with its tools. Returns a warning for each tool whose name was taken.
-    pub fn add(&mut self, skill: Arc<dyn Skill>) -> Vec<String> {
+    /// Adds a skill that runs, with its tools.
+    pub fn add(&mut self, skill: Arc<dyn Skill>, claim: NameClaim) {
         self.skills.push(Arc::clone(&skill));
-        self.add_source(Source::Skill(skill))
+        self.add_source(claim, Source::Skill(skill));
     }
 
-    /// Adds tools that nothing here runs. Returns a warning for each whose name was taken.
-    pub fn declare(&mut self, tools: Vec<ToolSpec>) -> Vec<String> {
-        self.add_source(Source::Declared(tools))
+    /// Adds tools that nothing here runs.
+    pub fn declare(&mut self, tools: Vec<ToolSpec>, claim: NameClaim) {
+        self.add_source(claim, Source::Declared(tools));
     }
 
-    fn add_source(&mut self, source: Source) -> Vec<String> {
-        let mut warnings = Vec::new();
-        take_in(&source, self.longest_name, &mut self.tools, &mut warnings);
-        self.sources.push(source);
-        warnings
+    fn add_source(&mut self, claim: NameClaim, source: Source) {
+        self.sources.push((claim, source));
+        // From the beginning: a source that comes later may have the better claim.
+        self.names.clear();
+        self.assign();
     }
 
-    /// Leaves out tools whose names have more characters, from now on. Returns a warning for each that is left out.
-    pub fn limit_names(&mut self, longest: usize) -> Vec<String> {
-        self.longest_name = Some(longest);
-        let (fits, too_long): (Vec<ToolSpec>, _) =
-            std::mem::take(&mut self.tools).into_iter().partition(|tool| tool.name.len() <= longest);
-        self.tools = fits;
-        too_long.iter().map(|tool| too_long_name(tool, longest)).collect()
-    }
-
-    /// Reads the skills' tools anew. Returns a warning for each tool whose name is taken, or `None` when nothing
-    /// has changed.
-    pub fn refresh(&mut self) -> Option<Vec<String>> {
-        let (mut tools, mut warnings) = (Vec::new(), Vec::new());
-        for source in &self.sources {
-            take_in(source, self.longest_name, &mut tools, &mut warnings);
-        }
+    /// Reads the skills' tools anew. `None` when no tool has changed.
+    pub fn refresh(&mut self) -> Option<ToolsChange> {
+        let tools = std::mem::take(&mut self.tools);
+        let warnings = std::mem::take(&mut self.warnings);
+        self.assign();
         if tools == self.tools {
             return None;
         }
-        self.tools = tools;
-        Some(warnings)
+        let of = |tools: &[ToolSpec], skill: &str| -> Vec<ToolSpec> {
+            tools.iter().filter(|tool| tool.skill_name == skill).cloned().collect()
+        };
+        let skills = self.skills.iter().map(|skill| skill.name());
+        let changed = skills.filter(|skill| of(&tools, skill) != of(&self.tools, skill));
+        Some(ToolsChange {
+            skills: changed.map(str::to_owned).collect(),
+            warnings: self.warnings.iter().filter(|warning| !warnings.contains(warning)).cloned().collect(),
+        })
     }
 
-    /// All tools.
+    /// A warning for each tool that is offered under another name than its own, or left out.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// All tools, under the names that are offered.
     pub fn tools(&self) -> &[ToolSpec] {
         &self.tools
     }
 
-    /// The tool called `name`.
+    /// All tools under their own names, as a lock keeps them.
+    pub fn own_tools(&self) -> Vec<ToolSpec> {
+        self.sources.iter().flat_map(|(_, source)| source.tools()).collect()
+    }
+
+    /// The tool offered as `name`.
     pub fn tool(&self, name: &str) -> Option<&ToolSpec> {
         self.tools.iter().find(|tool| tool.name == name)
     }
 
-    /// The skill that runs the tool called `name`.
-    pub fn skill_of(&self, name: &str) -> Option<&Arc<dyn Skill>> {
-        let tool = self.tool(name)?;
-        self.skills.iter().find(|skill| skill.name() == tool.skill_name)
+    /// Starts a call of a tool by its offered name; `None` when nothing here runs it. The call begins at once, not when
+    /// its future is first polled.
+    pub fn call(&self, call: &ToolCall, cancel: CancellationToken) -> Option<BoxFuture<'static, ToolResult>> {
+        let tool = self.tool(&call.tool_name)?;
+        let skill = self.skills.iter().find(|skill| skill.name() == tool.skill_name)?;
+        let offered = call.tool_name.clone();
+        let own = self.names.iter().find(|((skill, _), name)| *skill == tool.skill_name && **name == offered);
+        let own = own.map_or_else(|| offered.clone(), |((_, own), _)| own.clone());
+        let answer = Arc::clone(skill).call(ToolCall { tool_name: own, ..call.clone() }, cancel);
+        Some(Box::pin(async move { ToolResult { tool_name: offered, ..answer.await } }))
     }
 
     /// The skills that run.
     pub fn skills(&self) -> &[Arc<dyn Skill>] {
         &self.skills
     }
-}
 
-fn too_long_name(tool: &ToolSpec, longest: usize) -> String {
-    format!(
-        "tool {} of {} is left out: its name has more than the {longest} characters that a tool may have; rename it",
-        tool.name, tool.skill_name
-    )
-}
-
-/// Adds the tools of `source` whose names are free and not too long.
-fn take_in(source: &Source, longest: Option<usize>, tools: &mut Vec<ToolSpec>, warnings: &mut Vec<String>) {
-    let offered = match source {
-        Source::Skill(skill) => skill.tools(),
-        Source::Declared(tools) => tools.clone(),
-    };
-    for tool in offered {
-        if let Some(longest) = longest.filter(|longest| tool.name.len() > *longest) {
-            warnings.push(too_long_name(&tool, longest));
-            continue;
+    /// Gives every tool a name, those with the better claim first, and lists the tools in the order of their sources.
+    fn assign(&mut self) {
+        let mut warnings = Vec::new();
+        let mut tools: Vec<(usize, NameClaim, ToolSpec)> = Vec::new();
+        let mut seen = HashSet::new();
+        for (claim, source) in &self.sources {
+            for tool in source.tools() {
+                if seen.insert((tool.skill_name.clone(), tool.name.clone())) {
+                    tools.push((tools.len(), *claim, tool));
+                } else {
+                    warnings
+                        .push(format!("{} lists its tool {} twice; the first one is used", tool.skill_name, tool.name));
+                }
+            }
         }
-        match tools.iter().find(|known| known.name == tool.name) {
-            Some(known) => warnings.push(format!(
-                "tool {} of {} is hidden by the one of {}: use pick or omit to choose",
-                tool.name, tool.skill_name, known.skill_name
-            )),
-            None => tools.push(tool),
+        // The sort is stable: of equal claims the earlier goes first. A name that fits as it is goes before one that has
+        // to be rewritten.
+        tools.sort_by_key(|(_, claim, tool)| (rank(tool.kind), *claim, tool.name != accepted(&tool.name)));
+        let mut taken: HashMap<String, String> =
+            self.names.iter().map(|((skill, _), name)| (name.clone(), skill.clone())).collect();
+        for (_, _, tool) in &mut tools {
+            let key = (tool.skill_name.clone(), tool.name.clone());
+            let name = match self.names.get(&key) {
+                Some(name) => name.clone(),
+                None => free_name(tool, &taken),
+            };
+            if name != tool.name {
+                warnings.push(renamed(tool, &name, &taken));
+            }
+            taken.insert(name.clone(), tool.skill_name.clone());
+            self.names.insert(key, name.clone());
+            tool.name = name;
+        }
+        tools.sort_by_key(|(at, ..)| *at);
+        self.tools = tools.into_iter().map(|(_, _, tool)| tool).collect();
+        self.warnings = warnings;
+    }
+}
+
+impl Source {
+    fn tools(&self) -> Vec<ToolSpec> {
+        match self {
+            Self::Skill(skill) => skill.tools(),
+            Self::Declared(tools) => tools.clone(),
         }
     }
+}
+
+fn rank(kind: ToolKind) -> u8 {
+    match kind {
+        ToolKind::Conversation => 0,
+        ToolKind::Delegate => 1,
+        ToolKind::Interactive => 2,
+        ToolKind::Mcp => 3,
+    }
+}
+
+/// `name` as models take it: letters, digits, `_` and `-` alone, at most [`LONGEST_NAME`] of them.
+fn accepted(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let name: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).take(LONGEST_NAME).collect();
+    if name.is_empty() { "tool".to_owned() } else { name }
+}
+
+/// The name that `tool` is offered by: its own if that is free, else one that begins with its skill's.
+fn free_name(tool: &ToolSpec, taken: &HashMap<String, String>) -> String {
+    // The machine knows the loop's own tools by these names, so they are nobody else's even where they are omitted.
+    let is_reserved = |name: &str| tool.kind != ToolKind::Conversation && CONVERSATION_TOOLS.contains(&name);
+    let is_free = |name: &str| !taken.contains_key(name) && !is_reserved(name);
+    let own = accepted(&tool.name);
+    if is_free(&own) {
+        return own;
+    }
+    let skill = accepted(&tool.skill_name);
+    let skill = skill.trim_matches('_');
+    for number in 1_u32.. {
+        let end = if number == 1 { String::new() } else { format!("_{number}") };
+        let longer = format!("{skill}_{own}{end}");
+        let name = match longer.len().checked_sub(LONGEST_NAME) {
+            None | Some(0) => longer,
+            // Of a long name the beginning of the skill's is kept, and as much of the tool's as there is room for.
+            Some(excess) => {
+                let skill = skill.get(..skill.len().saturating_sub(excess).max(1)).unwrap_or("s");
+                let own = own.get(..LONGEST_NAME - skill.len() - 1 - end.len()).unwrap_or(&own);
+                format!("{skill}_{own}{end}")
+            }
+        };
+        if is_free(&name) {
+            return name;
+        }
+    }
+    own
+}
+
+fn renamed(tool: &ToolSpec, name: &str, taken: &HashMap<String, String>) -> String {
+    let (own, skill) = (&tool.name, &tool.skill_name);
+    let reason = match taken.get(&accepted(own)) {
+        _ if *own != accepted(own) => "models take only letters, digits, _ and - in a name".to_owned(),
+        Some(other) if other != skill => format!("{other} has a tool of that name; omit one of them to choose"),
+        _ => "the name is taken".to_owned(),
+    };
+    format!("tool {own} of {skill} is offered as {name}: {reason}")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::tool::{ToolHints, ToolKind};
+    use std::sync::Mutex;
 
-    fn tool(skill: &str, name: &str) -> ToolSpec {
+    use serde_json::Map;
+
+    use super::*;
+    use crate::content::Content;
+    use crate::tool::{BASE_SKILL, ToolHints};
+
+    fn tool(skill: &str, name: &str, kind: ToolKind) -> ToolSpec {
         ToolSpec {
             skill_name: skill.to_owned(),
             name: name.to_owned(),
             description: None,
-            input_schema: serde_json::Map::new(),
-            kind: ToolKind::Interactive,
+            input_schema: Map::new(),
+            kind,
             hints: ToolHints::default(),
         }
     }
 
-    #[test]
-    fn of_two_tools_with_one_name_the_first_counts_and_the_second_is_reported() {
+    /// A server that answers with its own name and that of the tool it was called by.
+    struct Echo(&'static str, Mutex<Vec<&'static str>>);
+
+    impl Echo {
+        fn new(name: &'static str, tools: &[&'static str]) -> Arc<Self> {
+            Arc::new(Self(name, Mutex::new(tools.to_vec())))
+        }
+    }
+
+    impl Skill for Echo {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        fn tools(&self) -> Vec<ToolSpec> {
+            self.1.lock().unwrap().iter().map(|name| tool(self.0, name, ToolKind::Mcp)).collect()
+        }
+
+        fn call(self: Arc<Self>, call: ToolCall, _: CancellationToken) -> BoxFuture<'static, ToolResult> {
+            let answer = Content::text(format!("{} {}", self.0, call.tool_name));
+            Box::pin(async move { ToolResult::new(&call, vec![answer]) })
+        }
+
+        fn close(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    fn names(set: &SkillSet) -> Vec<&str> {
+        set.tools().iter().map(|tool| tool.name.as_str()).collect()
+    }
+
+    /// The name in the result of a call, and what answered it.
+    async fn called(set: &SkillSet, name: &str) -> (String, String) {
+        let call = ToolCall {
+            id: "c".to_owned(),
+            skill_name: set.tool(name).unwrap().skill_name.clone(),
+            tool_name: name.to_owned(),
+            args: Map::new(),
+        };
+        let result = set.call(&call, CancellationToken::new()).unwrap().await;
+        (result.tool_name.clone(), result.result[0].as_text().unwrap().to_owned())
+    }
+
+    #[tokio::test]
+    async fn of_two_tools_with_one_name_both_can_be_called() {
         let mut set = SkillSet::default();
-        assert_eq!(set.declare(vec![tool("a", "x"), tool("a", "y")]), Vec::<String>::new());
+        set.add(Echo::new("a", &["x", "exec"]), NameClaim::Server);
+        set.add(Echo::new("b/c", &["x"]), NameClaim::Server);
+        set.add(Echo::new(BASE_SKILL, &["exec"]), NameClaim::Base);
+        assert_eq!(names(&set), ["x", "a_exec", "b_c_x", "exec"]);
         assert_eq!(
-            set.declare(vec![tool("b", "x")]),
-            ["tool x of b is hidden by the one of a: use pick or omit to choose"]
+            set.warnings(),
+            [
+                "tool exec of a is offered as a_exec: @perstack/base has a tool of that name; omit one of them to choose",
+                "tool x of b/c is offered as b_c_x: a has a tool of that name; omit one of them to choose",
+            ]
         );
-        assert_eq!(set.tool("x").map(|tool| tool.skill_name.as_str()), Some("a"));
-        assert_eq!(set.tools().len(), 2);
+        for (name, answer) in [("x", "a x"), ("b_c_x", "b/c x"), ("exec", "@perstack/base exec"), ("a_exec", "a exec")]
+        {
+            assert_eq!(called(&set, name).await, (name.to_owned(), answer.to_owned()));
+        }
+        assert_eq!(
+            set.own_tools().iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(),
+            ["x", "exec", "x", "exec"]
+        );
     }
 
     #[test]
-    fn names_that_are_too_long_are_left_out_now_and_later() {
-        let warning = "tool long of a is left out: its name has more than the 3 characters that a tool may have; \
-                       rename it";
+    fn the_loops_own_tools_then_delegates_then_questions_have_their_names() {
         let mut set = SkillSet::default();
-        set.declare(vec![tool("a", "long"), tool("a", "x")]);
-        assert_eq!(set.limit_names(3), [warning]);
-        assert_eq!(set.declare(vec![tool("b", "other"), tool("b", "y")]).len(), 1);
-        assert_eq!(set.tools().iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["x", "y"]);
-        assert_eq!(set.refresh(), None, "nothing has changed");
+        set.add(Echo::new("s", &["todo", "helper", "ask", "attemptCompletion"]), NameClaim::Server);
+        set.declare(
+            vec![tool("q", "helper", ToolKind::Interactive), tool("q", "ask", ToolKind::Interactive)],
+            NameClaim::Server,
+        );
+        set.declare(vec![tool("@org/helper", "helper", ToolKind::Delegate)], NameClaim::Server);
+        set.declare(vec![tool(BASE_SKILL, "todo", ToolKind::Conversation)], NameClaim::Base);
+        assert_eq!(
+            names(&set),
+            ["s_todo", "s_helper", "s_ask", "s_attemptCompletion", "q_helper", "ask", "helper", "todo"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_changes_its_tools_takes_no_name_over() {
+        let first = Echo::new("a", &["x"]);
+        let mut set = SkillSet::default();
+        set.add(Arc::clone(&first) as Arc<dyn Skill>, NameClaim::Server);
+        set.add(Echo::new("b", &["y"]), NameClaim::Server);
+        assert_eq!(set.refresh(), None);
+        *first.1.lock().unwrap() = vec!["y", "x"];
+        let warning = "tool y of a is offered as a_y: b has a tool of that name; omit one of them to choose";
+        let changed = |warnings: &[&str]| ToolsChange {
+            skills: vec!["a".to_owned()],
+            warnings: warnings.iter().map(|warning| (*warning).to_owned()).collect(),
+        };
+        assert_eq!(set.refresh(), Some(changed(&[warning])));
+        assert_eq!(names(&set), ["a_y", "x", "y"]);
+        assert_eq!(called(&set, "y").await.1, "b y");
+        // A tool that went away and comes back has its name again.
+        *first.1.lock().unwrap() = vec!["x"];
+        assert_eq!(set.refresh(), Some(changed(&[])));
+        *first.1.lock().unwrap() = vec!["y"];
+        set.refresh().unwrap();
+        assert_eq!(names(&set), ["a_y", "y"]);
+    }
+
+    #[tokio::test]
+    async fn names_that_models_do_not_take_are_rewritten_reversibly() {
+        let long: &'static str = "n".repeat(LONGEST_NAME + 5).leak();
+        let mut set = SkillSet::default();
+        set.add(
+            Echo::new("s", &["repo.list", "repo/list", "repo_list", "ö", long, "twice", "twice"]),
+            NameClaim::Server,
+        );
+        assert_eq!(names(&set)[..4], ["s_repo_list", "s_repo_list_2", "repo_list", "_"]);
+        assert!(names(&set).iter().all(|name| name.len() <= LONGEST_NAME));
+        for (name, own) in
+            [("s_repo_list", "s repo.list"), ("s_repo_list_2", "s repo/list"), ("repo_list", "s repo_list")]
+        {
+            assert_eq!(called(&set, name).await.1, own);
+        }
+        assert_eq!(set.warnings()[0], "s lists its tool twice twice; the first one is used");
+        // Two long names that collide stay within the limit too.
+        let mut set = SkillSet::default();
+        for skill in ["one", "two", "three"] {
+            set.add(Echo::new(skill, &[long]), NameClaim::Server);
+        }
+        assert!(names(&set).iter().all(|name| name.len() == LONGEST_NAME), "{:?}", names(&set));
     }
 }

@@ -100,7 +100,7 @@ fn everything_over_the_older_transport() {
 #[test]
 fn filesystem_reads_where_it_may() {
     let Some(servers) = servers() else { return };
-    // Once the server has asked for the client's roots, they are all it may read: the workspace, here both.
+    // Roots are not announced, so it reads the folders of its own arguments.
     let skill = command_skill("files", "node", &[&node(&servers, "server-filesystem"), "."]);
     let test = librarian(&skill).file("owls.txt", "tawny\n");
     let calls = [("read_text_file", json!({"path": "owls.txt"})), ("read_text_file", json!({"path": "/etc/passwd"}))];

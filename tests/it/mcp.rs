@@ -11,6 +11,7 @@ use crate::support::{Answer, PATIENCE, Test, call};
 mod events;
 mod listing;
 mod locked;
+mod names;
 mod oauth;
 mod processes;
 mod proxy;

@@ -2,7 +2,6 @@
 //! job is to stop, tools get time to end, and are then ended.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
@@ -85,14 +84,13 @@ impl<'a> Calls<'a> {
             self.arrived.push_back(result);
             return;
         }
-        let Some(skill) = skills.skill_of(&call.tool_name) else {
+        // The skill gets the call here and now, not in its task, so that it knows the order of the calls.
+        let Some(answer) = skills.call(&call, self.end.clone()) else {
             self.arrived.push_back(ToolResult::error(&call, format!("nothing here runs {}", call.tool_name)));
             return;
         };
         #[cfg(feature = "fault-injection")]
         crate::store::mark("tool", &call.id);
-        // The skill gets the call here and now, not in its task, so that it knows the order of the calls.
-        let answer = Arc::clone(skill).call(call.clone(), self.end.clone());
         let task = self.running.spawn(answer);
         self.asked.insert(task.id(), call);
     }
@@ -217,6 +215,8 @@ fn effect_unknown(call: &ToolCall) -> ToolResult {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::environment::Environment;
     use crate::event::Event;
@@ -229,6 +229,7 @@ mod tests {
     use crate::runtime::run::events::EventEmitter;
     use crate::runtime::stop::StopSignal;
     use crate::setting::ProviderName;
+    use crate::skill::NameClaim;
     use crate::skill::testing::Deaf;
     use crate::store::Store;
 
@@ -275,7 +276,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let context = context(folder.path()).await;
         let mut skills = SkillSet::default();
-        skills.add(Arc::new(Deaf));
+        skills.add(Arc::new(Deaf), NameClaim::Server);
         let mut calls = Calls::new(&context);
         let call = ToolCall {
             id: "c1".to_owned(),

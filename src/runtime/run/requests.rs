@@ -28,6 +28,8 @@ use crate::tool::ToolSpec;
 pub struct ModelRequests<'a> {
     context: &'a RunContext,
     gauge: WindowGauge,
+    /// Set once a request has been sent, and a model has seen the tools.
+    has_sent: bool,
     /// The Run's charges before the request for which something is set aside.
     charged_before: Option<Charge>,
 }
@@ -42,7 +44,7 @@ struct BrokenOff {
 impl<'a> ModelRequests<'a> {
     /// No request yet.
     pub fn new(context: &'a RunContext) -> Self {
-        Self { context, gauge: WindowGauge::default(), charged_before: None }
+        Self { context, gauge: WindowGauge::default(), has_sent: false, charged_before: None }
     }
 
     /// Follows the Run after each transition: settles a request that has ended, and forgets what a summary replaced.
@@ -89,6 +91,7 @@ impl<'a> ModelRequests<'a> {
             return Ok(fact);
         }
         let size = self.gauge.read(machine, tools);
+        self.has_sent = true;
         self.send(machine, recorder, tools, size).await
     }
 
@@ -282,7 +285,12 @@ impl<'a> ModelRequests<'a> {
     /// The changes that servers made to their tools since the last request. Between two steps only: within one, the
     /// model's calls are of the tools that it was shown.
     fn refresh_tools(&self, skills: &mut SkillSet) -> Option<Fact> {
-        for message in skills.refresh()? {
+        let change = skills.refresh()?;
+        // Before the first request a change is no news: some servers report one right after they have started.
+        let changed = change.skills.iter().filter(|_| self.has_sent);
+        let changed =
+            changed.map(|skill| format!("skill {skill}: its tools have changed; this step goes on with the new ones"));
+        for message in changed.chain(change.warnings) {
             self.context.emitter.emit(EventBody::RuntimeWarning { message });
         }
         let tools = skills.tools().iter().map(ToolSpec::route).collect();

@@ -32,9 +32,9 @@ use crate::skill::SkillSet;
 use crate::tool::ToolResult;
 use crate::usage::Usage;
 
-/// The time that skills may take to end after a Run. Our own choice: a server asked to end gets a few seconds, and the
-/// Run's result is stored by then.
-const CLOSING: Duration = Duration::from_secs(5);
+/// The time that skills may take to end after a Run. Our own choice: a connection gets 2 s to close, a server 2 s to
+/// exit and 2 s after SIGTERM, and the Run's result is stored by then.
+const CLOSING: Duration = Duration::from_secs(8);
 
 /// Performs a task, with the tools of its expert if they are open already. A Run that is on disk already is not begun
 /// again: it is recovered, or has stopped.
@@ -292,6 +292,7 @@ mod tests {
     use super::*;
     use crate::message::Message;
     use crate::runtime::clock::SystemClock;
+    use crate::skill::NameClaim;
     use crate::skill::testing::Deaf;
 
     #[tokio::test(start_paused = true)]
@@ -308,7 +309,7 @@ mod tests {
             expert: "owl".parse().unwrap(),
         };
         let mut skills = SkillSet::default();
-        skills.add(Arc::new(Deaf));
+        skills.add(Arc::new(Deaf), NameClaim::Server);
         let began = Instant::now();
         close(&skills, &emitter).await;
         assert_eq!(began.elapsed(), CLOSING);

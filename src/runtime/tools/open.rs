@@ -21,8 +21,8 @@ use crate::runtime::tools::{Toolset, close, close_all};
 use crate::skill::base::{BaseSkill, conversation_tools};
 use crate::skill::mcp::{AskPerson, Network, Reply, SkillNotice, Timings};
 use crate::skill::output::Outputs;
-use crate::skill::{Skill, SkillSet, declare};
-use crate::tool::{LONGEST_NAME, ToolSpec};
+use crate::skill::{NameClaim, Skill, SkillSet, declare};
+use crate::tool::ToolSpec;
 
 /// The original's text.
 const REQUIRED_ENV_IGNORED: &str =
@@ -68,7 +68,6 @@ pub async fn open_tools(
     let builder = ToolsetBuilder::new(expert, options, stop.token(), &backends.redactor);
     let mut toolset = builder.source(source).for_delegate(is_delegate).open().await?;
     toolset.warnings.extend(lock.warning);
-    toolset.warnings.extend(toolset.skills.limit_names(LONGEST_NAME));
     let base_command = options.base_skill_command.as_deref();
     if Definition::new(expert, base_command).servers().next().is_some() {
         tape.record_offer(&expert.key, || server_tools(expert, base_command, &toolset.skills));
@@ -98,7 +97,7 @@ pub async fn discover(
     let toolset = builder.source(source).open().await?;
     let protocol_of = |skill: &Arc<dyn Skill>| Some((skill.name().to_owned(), skill.protocol()?));
     let protocols = toolset.skills.skills().iter().filter_map(protocol_of).collect();
-    let found = DiscoveredTools { tools: toolset.skills.tools().to_vec(), protocols, warnings: toolset.warnings };
+    let found = DiscoveredTools { tools: toolset.skills.own_tools(), protocols, warnings: toolset.warnings };
     close(&toolset.skills).await;
     match toolset.missing.into_iter().next() {
         Some(error) => Err(error.into()),
@@ -206,14 +205,14 @@ impl<'a> ToolsetBuilder<'a> {
                 self.add_loop_tools(spec);
             }
             match (servers.remove(&at), spec) {
-                (Some(server), _) => self.add_server(server),
+                (Some(server), _) => self.add_server(server, spec),
                 (None, SkillSpec::InteractiveSkill { .. }) => self.add_interactive(spec)?,
                 (None, _) => self.add_built_in_base(name, spec)?,
             }
         }
         if !has_base {
             // Files and commands must be asked for; the tools that the loop handles are always there.
-            self.declare(conversation_tools());
+            self.declare(conversation_tools(), NameClaim::Base);
         }
         Ok(())
     }
@@ -222,21 +221,22 @@ impl<'a> ToolsetBuilder<'a> {
     fn add_loop_tools(&mut self, base: &SkillSpec) {
         if !base.is_built_in_base() || self.base_command().is_some() {
             let admitted = conversation_tools().into_iter().filter(|tool| base.common().admits(&tool.name));
-            self.declare(admitted.collect());
+            self.declare(admitted.collect(), NameClaim::Base);
         }
     }
 
-    fn add_server(&mut self, server: OpenedServer) {
+    fn add_server(&mut self, server: OpenedServer, spec: &SkillSpec) {
+        let claim = if spec.is_base() { NameClaim::Base } else { NameClaim::Server };
         match server {
-            OpenedServer::Skill(skill) => self.toolset.warnings.extend(self.toolset.skills.add(skill)),
+            OpenedServer::Skill(skill) => self.toolset.skills.add(skill, claim),
             OpenedServer::Missing(error) => self.toolset.missing.push(error),
-            OpenedServer::Declared(tools) => self.declare(tools),
+            OpenedServer::Declared(tools) => self.declare(tools, claim),
         }
     }
 
     fn add_interactive(&mut self, spec: &SkillSpec) -> Result<(), RunError> {
         if !self.is_delegate {
-            self.declare(declare::interactive(spec)?);
+            self.declare(declare::interactive(spec)?, NameClaim::Server);
         }
         Ok(())
     }
@@ -247,7 +247,7 @@ impl<'a> ToolsetBuilder<'a> {
         }
         let (workspace, environment) = (&self.options.workspace, &self.options.environment);
         let base = BaseSkill::open(spec.common(), workspace, environment, &self.toolset.outputs)?;
-        self.toolset.warnings.extend(self.toolset.skills.add(base));
+        self.toolset.skills.add(base, NameClaim::Base);
         self.toolset.notices.for_skill(name)(SkillNotice::Connected {
             server: Some(ServerInfo { name: name.to_owned(), version: VERSION.to_owned() }),
             timings: Timings::default(),
@@ -257,11 +257,12 @@ impl<'a> ToolsetBuilder<'a> {
 
     fn add_delegates(&mut self, delegates: Vec<&Expert>) {
         self.toolset.delegates = delegates.iter().map(|delegate| delegate.reference()).collect();
-        self.declare(delegates.into_iter().map(declare::delegate).collect());
+        self.declare(delegates.into_iter().map(declare::delegate).collect(), NameClaim::Server);
+        self.toolset.warnings.extend_from_slice(self.toolset.skills.warnings());
     }
 
-    fn declare(&mut self, tools: Vec<ToolSpec>) {
-        self.toolset.warnings.extend(self.toolset.skills.declare(tools));
+    fn declare(&mut self, tools: Vec<ToolSpec>, claim: NameClaim) {
+        self.toolset.skills.declare(tools, claim);
     }
 }
 

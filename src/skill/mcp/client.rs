@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rmcp::model::{
-    ClientCapabilities, ClientConfig, ElicitRequestParams, ElicitResult, ElicitationCapability,
+    ClientCapabilities, ClientConfig, ElicitRequestParams, ElicitResult, ElicitationCapability, ErrorCode,
     FormElicitationCapability, Implementation, ListRootsResult, LoggingMessageNotificationParam,
     ProgressNotificationParam, ProgressToken, ProtocolVersion, RootsCapabilities, UrlElicitationCapability,
 };
@@ -49,7 +49,7 @@ impl Client {
     /// offer must not depend on where a job runs.
     pub(super) fn new(skill: &str, reporter: Arc<Reporter>, replies: Arc<Replies>) -> Self {
         let mut capabilities = ClientCapabilities::default();
-        capabilities.roots = Some(RootsCapabilities::default());
+        capabilities.roots = replies.roots().map(|_| RootsCapabilities::default());
         let (form, url) = (FormElicitationCapability::new(), UrlElicitationCapability::new());
         capabilities.elicitation = Some(ElicitationCapability::new().with_form(form).with_url(url));
         let info = Implementation::new(format!("{skill}-mcp-client"), CLIENT_VERSION);
@@ -82,7 +82,8 @@ impl Client {
 
 impl ClientHandler for Client {
     async fn list_roots(&self, _context: RequestContext<RoleClient>) -> Result<ListRootsResult, ErrorData> {
-        Ok(self.replies.roots())
+        let refused = || ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "roots are not offered to this server", None);
+        self.replies.roots().ok_or_else(refused)
     }
 
     async fn create_elicitation(

@@ -190,7 +190,11 @@ impl McpSkill {
         Ok(Arc::new(Self {
             common: spec.common().clone(),
             origin,
-            replies: Arc::new(Replies::new(&spec.common().name, &workspace, place.person.cloned())),
+            replies: Arc::new(Replies::new(
+                &spec.common().name,
+                spec.common().roots.then_some(&*workspace),
+                place.person.cloned(),
+            )),
             workspace,
             outputs: Arc::clone(place.outputs),
             reporter: Arc::new(Reporter::new(notices, redactor)),

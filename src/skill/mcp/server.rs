@@ -15,12 +15,12 @@ use super::notice::{MAX_LINE, Reporter};
 use crate::skill::SkillError;
 use crate::skill::process::{Child, ChildInput, ChildSpec, Cwd, spawn};
 
-/// How long a server has to end by itself once its input has been closed, as the protocol asks. Servers that notice
-/// need milliseconds.
-const QUIET_END: Duration = Duration::from_millis(500);
+/// How long a server has to end by itself once its input has been closed, as the protocol asks. Servers that notice need
+/// milliseconds, unless they still have work to save.
+const QUIET_END: Duration = Duration::from_secs(2);
 
 /// From SIGTERM to SIGKILL.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How long to wait for the last lines on stderr: a stray grandchild may hold it open.
 const LAST_LINES: Duration = Duration::from_millis(200);
@@ -64,7 +64,8 @@ impl Server {
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take();
         let stop = CancellationToken::new();
-        let keeper = tokio::spawn(keep(child, stderr, reporter, health, stop.clone()));
+        let streams = Streams { stdout: second_reader(&stdout), stderr };
+        let keeper = tokio::spawn(keep(child, streams, reporter, health, stop.clone()));
         Ok(Started { server: Self { stop, keeper }, stdin, stdout })
     }
 
@@ -84,13 +85,49 @@ impl Drop for Server {
     }
 }
 
+/// The output of a server, as far as its keeper reads it.
+struct Streams {
+    /// Read only once the server is to end: before, its messages are the transport's.
+    stdout: Option<std::fs::File>,
+    stderr: Option<ChildStderr>,
+}
+
+/// Another handle on a server's standard output. A server that still prints while it ends would otherwise be killed by
+/// SIGPIPE, with its work unsaved, once the transport is gone.
+#[cfg(unix)]
+fn second_reader(stdout: &ChildStdout) -> Option<std::fs::File> {
+    use std::os::fd::AsFd;
+    stdout.as_fd().try_clone_to_owned().ok().map(std::fs::File::from)
+}
+
+#[cfg(not(unix))]
+fn second_reader(_: &ChildStdout) -> Option<std::fs::File> {
+    None
+}
+
+/// Reads a server's output to its end and drops it.
+#[cfg(unix)]
+async fn drain(stdout: Option<std::fs::File>) {
+    use tokio::io::AsyncReadExt;
+    let Some(stdout) = stdout else { return };
+    let stdout = std::process::ChildStdout::from(std::os::fd::OwnedFd::from(stdout));
+    let Ok(mut stdout) = ChildStdout::from_std(stdout) else { return };
+    let mut buffer = [0; 8 << 10];
+    // A stream that cannot be read has ended.
+    while stdout.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+}
+
+#[cfg(not(unix))]
+async fn drain(_: Option<std::fs::File>) {}
+
 async fn keep(
     mut child: Child,
-    stderr: Option<ChildStderr>,
+    streams: Streams,
     reporter: Arc<Reporter>,
     health: Arc<Health>,
     stop: CancellationToken,
 ) {
+    let Streams { mut stdout, stderr } = streams;
     let mut listening = std::pin::pin!(listen(stderr, &reporter));
     let mut is_silent = false;
     loop {
@@ -105,8 +142,11 @@ async fn keep(
                     }
                 };
                 tokio::pin!(ending);
+                let mut draining = std::pin::pin!(drain(stdout.take()));
+                let mut is_drained = false;
                 loop {
                     tokio::select! {
+                        () = &mut draining, if !is_drained => is_drained = true,
                         () = &mut listening, if !is_silent => is_silent = true,
                         () = &mut ending => break,
                     }

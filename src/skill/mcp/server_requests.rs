@@ -1,4 +1,5 @@
-//! [`Replies`]: the answers to a server's own requests: a person's reply, or a refusal; the workspace as its root.
+//! [`Replies`]: the answers to a server's own requests: a person's reply, or a refusal; the workspace as its
+//! root, where its skill asks for that.
 //! Requests to a model are declined: which models are asked, and what it costs, is the Run's own business.
 #![expect(deprecated, reason = "roots, which servers of the session-based revisions ask for")]
 
@@ -21,7 +22,8 @@ const LONGEST_ANSWER: Duration = Duration::from_mins(5);
 /// Answers the questions of one server.
 pub(super) struct Replies {
     skill: String,
-    roots: Vec<Root>,
+    /// None for a server that is not given any: it keeps to the folders that its own arguments name.
+    roots: Option<Vec<Root>>,
     person: Option<AskPerson>,
     /// How many questions a person is being asked. While there is one, a silent server is no sign of trouble.
     open: watch::Sender<usize>,
@@ -32,20 +34,22 @@ pub(super) struct Replies {
 pub(super) enum NoReply {
     #[error("it asks for a text by a model (sampling), which is declined here: try without, or use another tool")]
     Sampling,
+    #[error("it asks for roots, which its skill does not give it: set roots = true for that")]
+    NoRoots,
     #[error("it asks for input of a kind that is not known here")]
     Unknown,
 }
 
 impl Replies {
-    /// Answers for the skill `skill`, which works in `workspace`. Without a `person`, questions are declined.
-    pub(super) fn new(skill: &str, workspace: &Path, person: Option<AskPerson>) -> Self {
-        let (roots, open) = (root(workspace).into_iter().collect(), watch::Sender::new(0));
-        Self { skill: skill.to_owned(), roots, person, open }
+    /// Answers for the skill `skill`, whose root is `workspace` if it has one. Without a `person`, questions are declined.
+    pub(super) fn new(skill: &str, workspace: Option<&Path>, person: Option<AskPerson>) -> Self {
+        let roots = workspace.map(|workspace| root(workspace).into_iter().collect());
+        Self { skill: skill.to_owned(), roots, person, open: watch::Sender::new(0) }
     }
 
-    /// The folders that a server should work in.
-    pub(super) fn roots(&self) -> ListRootsResult {
-        ListRootsResult::new(self.roots.clone())
+    /// The folders that a server should work in; none where its skill gives it no roots.
+    pub(super) fn roots(&self) -> Option<ListRootsResult> {
+        self.roots.clone().map(ListRootsResult::new)
     }
 
     /// Follows how many questions are open.
@@ -92,7 +96,7 @@ impl Replies {
         for (key, request) in requests {
             let reply = match request {
                 InputRequest::Elicitation(request) => serde_json::to_value(self.elicit(&request.params, cancel).await),
-                InputRequest::ListRoots(_) => serde_json::to_value(self.roots()),
+                InputRequest::ListRoots(_) => serde_json::to_value(self.roots().ok_or(NoReply::NoRoots)?),
                 _ => return Err(NoReply::Unknown),
             };
             responses.insert(key, reply.map_err(|_| NoReply::Unknown)?);

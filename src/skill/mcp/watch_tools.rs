@@ -25,13 +25,11 @@ impl McpSkill {
         Ok(())
     }
 
-    /// Reports changed tools. Locked ones remain what the expert sees, and the new ones are compared with them.
+    /// Compares changed tools with the locked ones, which remain what the expert sees. Without a lock, the Run sees the new
+    /// ones at its next step and reports them.
     fn changed(&self) {
         let skill = &self.common.name;
-        let Some(locked) = &self.locked else {
-            let message = format!("skill {skill}: its tools have changed; the next step goes on with the new ones");
-            return self.reporter.warn(message);
-        };
+        let Some(locked) = &self.locked else { return };
         // Copied, since warnings leave by the owner's own code, which may look at this skill.
         let before = self.state().drift.clone();
         let live = self.state().tools.clone();

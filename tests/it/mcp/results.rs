@@ -128,8 +128,12 @@ fn questions_to_the_user_are_declined() {
 }
 
 #[test]
-fn the_workspace_is_the_clients_root() {
+fn the_workspace_is_the_clients_root_where_the_skill_asks_for_that() {
     let test = librarian(&stdio_skill("owls", ["rough"]));
+    let (_test, requests) = calling(test, [("roots", json!({}))]);
+    let answer = &told(&requests[1])[0].0;
+    assert!(answer.contains("-32601") && !answer.contains("file://"), "{answer}");
+    let test = librarian(&format!("{}roots = true\n", stdio_skill("owls", ["rough"])));
     let (test, requests) = calling(test, [("roots", json!({}))]);
     let workspace = std::fs::canonicalize(test.workspace()).unwrap();
     let answer = &told(&requests[1])[0].0;

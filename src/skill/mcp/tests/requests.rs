@@ -60,7 +60,7 @@ pub(super) fn open(
     let health = Arc::new(Health::default());
     let (reader, writer) = tokio::io::split(ours);
     let transport = StdioTransport::new(reader, writer, Arc::clone(&reporter), Arc::clone(&health));
-    let replies = Arc::new(Replies::new("s", Path::new("/work/place"), person));
+    let replies = Arc::new(Replies::new("s", Some(Path::new("/work/place")), person));
     let client = Client::new("s", reporter, replies);
     (Connection::open(client, era, transport, None, health), other, seen)
 }
