@@ -134,6 +134,11 @@ impl Provider {
         self.vendor.name
     }
 
+    /// The name that its makers write.
+    pub(super) fn title(&self) -> &'static str {
+        self.vendor.title
+    }
+
     /// The name of its wire protocol, e.g. `anthropic-messages`.
     pub fn protocol_name(&self) -> &'static str {
         self.protocol.name()
@@ -274,17 +279,6 @@ fn google(_: &Vendor, place: EndpointInputs<'_>, transport: &Arc<dyn Transport>)
 fn google(vendor: &Vendor, _: EndpointInputs<'_>, _: &Arc<dyn Transport>) -> Result<Credentials, ProviderError> {
     let remedy = "build with it, or put a token into headers";
     Err(ProviderError::FeatureMissing { provider: vendor.name, feature: "google-cloud", remedy })
-}
-
-/// The project that Google's credentials belong to, when a file names it.
-#[cfg(feature = "google-cloud")]
-pub(super) fn project_of_credentials(environment: &Environment) -> Option<String> {
-    auth::google::project(environment)
-}
-
-#[cfg(not(feature = "google-cloud"))]
-pub(super) fn project_of_credentials(_: &Environment) -> Option<String> {
-    None
 }
 
 fn is_valid_header((name, value): &(String, String)) -> bool {

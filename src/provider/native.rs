@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::generation::NativeTools;
-use crate::provider::{Provider, vendor};
+use crate::provider::Provider;
 use crate::setting::ProviderName;
 
 /// The tools and skills that requests in a protocol can ask for.
@@ -20,11 +20,11 @@ pub struct NativeSupport {
 impl Provider {
     /// Returns a sentence for each part of `native` that requests will leave out, to be shown once, before the first.
     pub fn native_warnings(&self, native: NativeTools<'_>) -> Vec<String> {
-        warnings(self.name(), self.protocol.native_support(), native)
+        warnings(self.name(), self.title(), self.protocol.native_support(), native)
     }
 }
 
-fn warnings(provider: ProviderName, support: NativeSupport, native: NativeTools<'_>) -> Vec<String> {
+fn warnings(provider: ProviderName, title: &str, support: NativeSupport, native: NativeTools<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     for name in native.tools {
         if !support.tools.contains(&name.as_str()) {
@@ -32,9 +32,8 @@ fn warnings(provider: ProviderName, support: NativeSupport, native: NativeTools<
         } else if name == "fileSearch" && vector_stores(native.options).is_none() {
             // The original's words.
             warnings.push(format!(
-                "{} fileSearch tool requires vectorStoreIds. Set providerToolOptions.fileSearch.vectorStoreIds to use \
-                 this tool.",
-                vendor::vendor(provider).title
+                "{title} fileSearch tool requires vectorStoreIds. Set providerToolOptions.fileSearch.vectorStoreIds to \
+                 use this tool.",
             ));
         }
     }
@@ -97,7 +96,7 @@ mod tests {
     fn warned(support: NativeSupport, tools: &[&str], options: &Value, skills: &Value) -> Vec<String> {
         let tools: Vec<String> = tools.iter().map(|name| (*name).to_owned()).collect();
         let native = NativeTools { tools: &tools, options: Some(options), skills: Some(skills) };
-        warnings(ProviderName::OpenAi, support, native)
+        warnings(ProviderName::OpenAi, "OpenAI", support, native)
     }
 
     #[test]

@@ -135,6 +135,17 @@ pub(super) fn secrets(request: &HttpRequest) -> impl Iterator<Item = &str> {
     headers.map(|(_, value)| value.strip_prefix("Bearer ").unwrap_or(value))
 }
 
+/// The project that Google's credentials belong to, when a file names it.
+#[cfg(feature = "google-cloud")]
+pub fn project_of_credentials(environment: &Environment) -> Option<String> {
+    google::project(environment)
+}
+
+#[cfg(not(feature = "google-cloud"))]
+pub fn project_of_credentials(_: &Environment) -> Option<String> {
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -203,7 +203,7 @@ pub static VENDORS: [Vendor; ProviderName::ALL.len()] = [
     Vendor {
         name: ProviderName::GoogleVertex,
         title: "Google Vertex",
-        address: |inputs| inputs.vertex(|| crate::provider::builder::project_of_credentials(inputs.environment)),
+        address: |inputs| inputs.vertex(|| crate::provider::auth::project_of_credentials(inputs.environment)),
         example: "https://aiplatform.googleapis.com/v1beta1/projects/project/locations/global/publishers/google",
         home: Some("googleapis.com"),
         keys: &[],

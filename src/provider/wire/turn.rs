@@ -1,4 +1,4 @@
-//! [`Turn`]: a message of the protocols whose messages are lists of content blocks in alternating roles, Anthropic's and
+//! [`BlockTurn`]: a message of the protocols whose messages are lists of content blocks in alternating roles, Anthropic's and
 //! Bedrock's.
 //!
 //! Called by their encoders, to which the blocks are left.
@@ -17,12 +17,12 @@ pub enum TurnRole {
 }
 
 /// One message of the body.
-pub struct Turn {
+pub struct BlockTurn {
     pub role: TurnRole,
     pub blocks: Vec<Value>,
 }
 
-impl Turn {
+impl BlockTurn {
     pub fn into_value(self) -> Value {
         let role = match self.role {
             TurnRole::User => "user",
@@ -34,18 +34,18 @@ impl Turn {
 
 /// Adds a message's blocks: to the last turn when that has the same role, since roles must alternate, else as a turn of
 /// their own. A message without blocks is skipped.
-pub fn add(turns: &mut Vec<Turn>, role: TurnRole, blocks: Vec<Value>) {
+pub fn add(turns: &mut Vec<BlockTurn>, role: TurnRole, blocks: Vec<Value>) {
     match turns.last_mut() {
         _ if blocks.is_empty() => {}
         Some(last) if last.role == role => last.blocks.extend(blocks),
-        _ => turns.push(Turn { role, blocks }),
+        _ => turns.push(BlockTurn { role, blocks }),
     }
 }
 
 /// Trims a text at the end of the conversation: it counts as the beginning of the answer, and must not end in white
 /// space.
-pub fn trim_final_answer(turns: &mut [Turn]) {
-    let Some(Turn { role: TurnRole::Assistant, blocks }) = turns.last_mut() else { return };
+pub fn trim_final_answer(turns: &mut [BlockTurn]) {
+    let Some(BlockTurn { role: TurnRole::Assistant, blocks }) = turns.last_mut() else { return };
     if let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text")) {
         text.truncate(text.trim_end().len());
     }

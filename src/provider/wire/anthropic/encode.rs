@@ -9,7 +9,7 @@ use crate::content::{Content, ExpertPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::wire::schema;
-use crate::provider::wire::turn::{self, CACHED_USER_TURNS, Turn, TurnRole};
+use crate::provider::wire::turn::{self, CACHED_USER_TURNS, BlockTurn, TurnRole};
 use crate::tool::ToolSpec;
 
 /// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
@@ -36,15 +36,15 @@ pub(super) fn body(request: &GenerateRequest<'_>, asked: RequestedNative) -> Val
         body.insert("tools".into(), tools(request.tools, asked.tools));
         body.insert("tool_choice".into(), json!({"type": "auto"}));
     }
-    body.insert("messages".into(), turns.into_iter().map(Turn::into_value).collect());
+    body.insert("messages".into(), turns.into_iter().map(BlockTurn::into_value).collect());
     Value::Object(body)
 }
 
 /// The system blocks and the turns, neither with an empty one.
-fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<Turn>) {
+fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<BlockTurn>) {
     let mut system = Vec::new();
     let mut is_system_cached = false;
-    let mut turns: Vec<Turn> = Vec::new();
+    let mut turns: Vec<BlockTurn> = Vec::new();
     let pairs = Pairs::new(messages);
     for (at, message) in messages.iter().enumerate() {
         let (role, blocks): (TurnRole, Vec<Value>) = match message {
@@ -92,8 +92,8 @@ fn expert_blocks(contents: &[ExpertPart], pairs: &Pairs<'_>, at: usize) -> Vec<V
 
 /// Returns true when thinking can continue: a turn that called tools must have begun with thinking if it is to continue
 /// with it. It has not when another provider (or an imitator, without a signature) made it.
-fn is_thinking_continued(turns: &[Turn]) -> bool {
-    let is_asked = |turn: &Turn| {
+fn is_thinking_continued(turns: &[BlockTurn]) -> bool {
+    let is_asked = |turn: &BlockTurn| {
         turn.role == TurnRole::User && !turn.blocks.iter().any(|block| is_of_type(block, &["tool_result"]))
     };
     let start = turns.iter().rposition(is_asked).map_or(0, |asked| asked.saturating_add(1));

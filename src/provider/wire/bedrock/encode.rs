@@ -10,7 +10,7 @@ use crate::message::Message;
 use crate::provider::tool_names;
 use crate::provider::wire::anthropic::{self, ThinkingMode};
 use crate::provider::wire::schema;
-use crate::provider::wire::turn::{self, CACHED_USER_TURNS, Turn, TurnRole};
+use crate::provider::wire::turn::{self, CACHED_USER_TURNS, BlockTurn, TurnRole};
 use crate::tool::ToolSpec;
 
 /// The user's message that is put before a conversation that begins with an answer, which the provider refuses.
@@ -36,7 +36,7 @@ pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
     if !request.tools.is_empty() || has_calls {
         body.insert("toolConfig".into(), json!({"tools": tools(request.tools, family)}));
     }
-    body.insert("messages".into(), turns.into_iter().map(Turn::into_value).collect());
+    body.insert("messages".into(), turns.into_iter().map(BlockTurn::into_value).collect());
     if let Some(tokens) = reasoning.max_tokens {
         body.insert("inferenceConfig".into(), json!({"maxTokens": tokens}));
     }
@@ -55,7 +55,7 @@ struct Reasoning {
 
 impl Reasoning {
     /// Models whose documentation names no field get none; those that reason use their own default.
-    fn new(request: &GenerateRequest<'_>, family: Family, turns: &[Turn]) -> Self {
+    fn new(request: &GenerateRequest<'_>, family: Family, turns: &[BlockTurn]) -> Self {
         let max_tokens = request.max_output_tokens;
         match (family, request.reasoning.effort()) {
             (Family::Claude { .. }, _) => {
@@ -75,15 +75,15 @@ impl Reasoning {
     }
 }
 
-fn has(turn: &Turn, kind: &str) -> bool {
+fn has(turn: &BlockTurn, kind: &str) -> bool {
     turn.blocks.iter().any(|block| is(block, kind))
 }
 
 /// The system blocks and the turns, none of them empty, the first the user's.
-fn conversation(messages: &[Message], family: Family) -> (Vec<Value>, Vec<Turn>) {
+fn conversation(messages: &[Message], family: Family) -> (Vec<Value>, Vec<BlockTurn>) {
     let mut system = Vec::new();
     let mut is_system_cached = false;
-    let mut turns: Vec<Turn> = Vec::new();
+    let mut turns: Vec<BlockTurn> = Vec::new();
     let mut written = Blocks::new(family);
     for message in messages {
         let (role, blocks): (TurnRole, Vec<Value>) = match message {
@@ -109,7 +109,7 @@ fn conversation(messages: &[Message], family: Family) -> (Vec<Value>, Vec<Turn>)
         system.push(cache_point());
     }
     if turns.first().is_none_or(|turn| turn.role != TurnRole::User) {
-        turns.insert(0, Turn { role: TurnRole::User, blocks: text_block(OPENING).into_iter().collect() });
+        turns.insert(0, BlockTurn { role: TurnRole::User, blocks: text_block(OPENING).into_iter().collect() });
     }
     for turn in &mut turns {
         // Results of tools must come first in their turn.
@@ -122,19 +122,19 @@ fn conversation(messages: &[Message], family: Family) -> (Vec<Value>, Vec<Turn>)
 
 /// Returns true when Claude's reasoning can continue: a turn that called tools must have begun with reasoning if it is
 /// to continue with it. It has not when another provider made it.
-fn is_reasoning_continued(turns: &[Turn]) -> bool {
-    let is_asked = |turn: &Turn| turn.role == TurnRole::User && !has(turn, "toolResult");
+fn is_reasoning_continued(turns: &[BlockTurn]) -> bool {
+    let is_asked = |turn: &BlockTurn| turn.role == TurnRole::User && !has(turn, "toolResult");
     let start = turns.iter().rposition(is_asked).map_or(0, |asked| asked.saturating_add(1));
     let answer = turns.iter().skip(start).find(|turn| turn.role == TurnRole::Assistant);
     answer.is_none_or(|turn| turn.blocks.first().is_some_and(|block| is(block, "reasoningContent")))
 }
 
 /// Sets the cache points. Nova caches only text, and refuses a cache point behind a tool's result.
-fn set_cache_points(turns: &mut [Turn], family: Family) {
+fn set_cache_points(turns: &mut [BlockTurn], family: Family) {
     if !family.caches() {
         return;
     }
-    let may_end = |turn: &Turn| match family {
+    let may_end = |turn: &BlockTurn| match family {
         Family::Nova { .. } => !has(turn, "toolResult") && turn.blocks.last().is_some_and(|block| is(block, "text")),
         _ => true,
     };
