@@ -9,7 +9,7 @@ use crate::content::{Content, ExpertPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::wire::schema;
-use crate::provider::wire::turn::{self, CACHED_USER_TURNS, BlockTurn, TurnRole};
+use crate::provider::wire::turn::{self, BlockTurn, CACHED_USER_TURNS, TurnRole};
 use crate::tool::ToolSpec;
 
 /// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a

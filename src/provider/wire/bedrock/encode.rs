@@ -10,7 +10,7 @@ use crate::message::Message;
 use crate::provider::tool_names;
 use crate::provider::wire::anthropic::{self, ThinkingMode};
 use crate::provider::wire::schema;
-use crate::provider::wire::turn::{self, CACHED_USER_TURNS, BlockTurn, TurnRole};
+use crate::provider::wire::turn::{self, BlockTurn, CACHED_USER_TURNS, TurnRole};
 use crate::tool::ToolSpec;
 
 /// The user's message that is put before a conversation that begins with an answer, which the provider refuses.
