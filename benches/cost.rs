@@ -159,7 +159,7 @@ fn job(steps: usize) -> (u64, Duration) {
     options.settings = config::settle(&nothing, &nothing, Some(&project), &nothing).unwrap();
     options.settings.limits.max_steps = u64::MAX;
     options.environment = server.variables().into_iter().collect::<Environment>();
-    let input = RunInput { expert: "librarian".parse().unwrap(), query: "Which owls?".to_owned(), job_id: None };
+    let input = RunInput::new("librarian".parse().unwrap(), "Which owls?");
     let began = Instant::now();
     let outcome = tokio::runtime::Runtime::new().unwrap().block_on(runtime::run(input, &options)).unwrap();
     let took = began.elapsed();

@@ -362,7 +362,7 @@ _perstack() {
                     return 0
                     ;;
                 --type)
-                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning attemptCompletion callDelegate callInteractiveTool finishAllToolCalls resumeToolCalls" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingText streamText completeStreamingText startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning attemptCompletion callDelegate callInteractiveTool completeReasoning dockerBuildProgress dockerContainerStatus errorRun finishAllToolCalls finishRun finishStep proxyAccess resumeToolCalls startReasoning startRunResult" -- "${cur}"))
                     return 0
                     ;;
                 --filter)
@@ -433,7 +433,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__resume)
-            opts="-i -q -v -h --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help"
+            opts="-i -q -v -h --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -460,6 +460,10 @@ _perstack() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-total-steps)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -500,7 +504,7 @@ _perstack() {
                     return 0
                     ;;
                 --filter)
-                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingText streamText completeStreamingText startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning attemptCompletion callDelegate callInteractiveTool completeReasoning dockerBuildProgress dockerContainerStatus errorRun finishAllToolCalls finishRun finishStep proxyAccess resumeToolCalls startReasoning startRunResult" -- "${cur}"))
                     return 0
                     ;;
                 --in-doubt)
@@ -523,7 +527,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__run)
-            opts="-i -q -v -h --job-id --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help"
+            opts="-i -q -v -h --job-id --ensure --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -565,6 +569,10 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --max-total-steps)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-cost)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -602,7 +610,7 @@ _perstack() {
                     return 0
                     ;;
                 --filter)
-                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "startRun resumeFromStop startGeneration retry contextSummarized callTools resolveToolResults finishToolCall continueToNextStep completeRun stopRunByInteractiveTool stopRunByDelegate stopRunByExceededMaxSteps stopRunByError stopRunByCancellation stopRunByBudget startStreamingReasoning streamReasoning completeStreamingReasoning startStreamingText streamText completeStreamingText startStreamingRunResult streamRunResult completeStreamingRunResult initializeRuntime skillStarting skillConnected skillStderr skillDisconnected skillProgress runtimeWarning attemptCompletion callDelegate callInteractiveTool completeReasoning dockerBuildProgress dockerContainerStatus errorRun finishAllToolCalls finishRun finishStep proxyAccess resumeToolCalls startReasoning startRunResult" -- "${cur}"))
                     return 0
                     ;;
                 --in-doubt)

@@ -50,9 +50,10 @@ google-vertex\t''
 ollama\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l model -d 'Model, as the provider spells it' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l reasoning-budget -d 'Reasoning of the model: none, minimal, low, medium, high or a number of tokens' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-steps -d 'Steps of the whole job, delegates included [default: the configuration\'s, else 100 for each chain of experts that call each other]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-steps -d 'Steps of each chain of experts that call each other [default: the configuration\'s, else 100]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-retries -d 'Repeats of a failed model call [default: the configuration\'s, else 5]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l timeout -d 'Time limit for one model call, in milliseconds [default: the configuration\'s, else 300000]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-total-steps -d 'Steps of all experts together' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-cost -d 'US dollars. The most that a request can cost is set aside before it is sent, so that no more is spent' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-tokens -d 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-duration -d 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped' -r
@@ -83,6 +84,9 @@ stopRunByBudget\t''
 startStreamingReasoning\t''
 streamReasoning\t''
 completeStreamingReasoning\t''
+startStreamingText\t''
+streamText\t''
+completeStreamingText\t''
 startStreamingRunResult\t''
 streamRunResult\t''
 completeStreamingRunResult\t''
@@ -92,12 +96,27 @@ skillConnected\t''
 skillStderr\t''
 skillDisconnected\t''
 skillProgress\t''
-runtimeWarning\t''"
+runtimeWarning\t''
+attemptCompletion\t''
+callDelegate\t''
+callInteractiveTool\t''
+completeReasoning\t''
+dockerBuildProgress\t''
+dockerContainerStatus\t''
+errorRun\t''
+finishAllToolCalls\t''
+finishRun\t''
+finishStep\t''
+proxyAccess\t''
+resumeToolCalls\t''
+startReasoning\t''
+startRunResult\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l in-doubt -d 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]' -r -f -a "report\t''
 retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l record -d 'Record every model exchange and tool result in this file' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay -d 'Answer from this recorded session, without network or key' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l ensure -d 'Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l continue -d 'Continue the latest job from its latest checkpoint'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s i -l interactive-tool-call-result -d 'The query is the answer to an interactive call'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l json -d 'Same as --output jsonl'
@@ -120,9 +139,10 @@ google-vertex\t''
 ollama\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l model -d 'Model, as the provider spells it' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l reasoning-budget -d 'Reasoning of the model: none, minimal, low, medium, high or a number of tokens' -r
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-steps -d 'Steps of the whole job, delegates included [default: the configuration\'s, else 100 for each chain of experts that call each other]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-steps -d 'Steps of each chain of experts that call each other [default: the configuration\'s, else 100]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-retries -d 'Repeats of a failed model call [default: the configuration\'s, else 5]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l timeout -d 'Time limit for one model call, in milliseconds [default: the configuration\'s, else 300000]' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-total-steps -d 'Steps of all experts together' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-cost -d 'US dollars. The most that a request can cost is set aside before it is sent, so that no more is spent' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-tokens -d 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-duration -d 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped' -r
@@ -153,6 +173,9 @@ stopRunByBudget\t''
 startStreamingReasoning\t''
 streamReasoning\t''
 completeStreamingReasoning\t''
+startStreamingText\t''
+streamText\t''
+completeStreamingText\t''
 startStreamingRunResult\t''
 streamRunResult\t''
 completeStreamingRunResult\t''
@@ -162,7 +185,21 @@ skillConnected\t''
 skillStderr\t''
 skillDisconnected\t''
 skillProgress\t''
-runtimeWarning\t''"
+runtimeWarning\t''
+attemptCompletion\t''
+callDelegate\t''
+callInteractiveTool\t''
+completeReasoning\t''
+dockerBuildProgress\t''
+dockerContainerStatus\t''
+errorRun\t''
+finishAllToolCalls\t''
+finishRun\t''
+finishStep\t''
+proxyAccess\t''
+resumeToolCalls\t''
+startReasoning\t''
+startRunResult\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l in-doubt -d 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]' -r -f -a "report\t''
 retry\t''
 stop\t''"
@@ -220,6 +257,9 @@ stopRunByBudget\t''
 startStreamingReasoning\t''
 streamReasoning\t''
 completeStreamingReasoning\t''
+startStreamingText\t''
+streamText\t''
+completeStreamingText\t''
 startStreamingRunResult\t''
 streamRunResult\t''
 completeStreamingRunResult\t''
@@ -233,8 +273,17 @@ runtimeWarning\t''
 attemptCompletion\t''
 callDelegate\t''
 callInteractiveTool\t''
+completeReasoning\t''
+dockerBuildProgress\t''
+dockerContainerStatus\t''
+errorRun\t''
 finishAllToolCalls\t''
-resumeToolCalls\t''"
+finishRun\t''
+finishStep\t''
+proxyAccess\t''
+resumeToolCalls\t''
+startReasoning\t''
+startRunResult\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l filter -d 'Events whose JSON matches `.path OP value`' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l take -d 'At most this many; 0 for all [default: 100]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l offset -d 'Skip this many first [default: 0]' -r

@@ -27,11 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         cassette: CassetteMode::Replay { file: here.join("examples/researcher.cassette"), tools: false },
         ..Options::new(project.experts, here.to_owned())
     };
-    let input = RunInput {
-        expert: "researcher".parse()?,
-        query: "Which owls in examples/library hunt at night?".to_owned(),
-        job_id: None,
-    };
+    let input = RunInput::new("researcher".parse()?, "Which owls in examples/library hunt at night?");
     let checkpoint = perstack::run(input, &options).await?;
     println!("\n{}", checkpoint.text().unwrap_or_default());
     std::fs::remove_dir_all(storage)?;

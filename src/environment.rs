@@ -116,6 +116,11 @@ impl Environment {
         self.0.get(name).map(|(value, source)| (value.as_str(), *source)).filter(|(value, _)| !value.is_empty())
     }
 
+    /// Sets `name` to a value of the user's own, whatever it was before.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.insert(name.into(), (value.into(), VariableSource::User));
+    }
+
     /// Sets `name` unless it has a value already.
     pub fn set_if_absent(&mut self, name: impl Into<String>, value: impl Into<String>, source: VariableSource) {
         let name = name.into();

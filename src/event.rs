@@ -220,6 +220,16 @@ pub enum EventBody {
     CompleteStreamingReasoning {
         text: String,
     },
+    /// Text of an answer, of which it is not known yet whether it is the Run's result.
+    StartStreamingText,
+    StreamText {
+        delta: String,
+    },
+    /// The text was not the Run's result: its turn ends in calls, or was cut and is asked for again.
+    CompleteStreamingText {
+        text: String,
+    },
+    /// The Run's result, whole and once it is known to be that; right before [`EventBody::CompleteRun`].
     StartStreamingRunResult,
     StreamRunResult {
         delta: String,

@@ -16,6 +16,18 @@ pub struct UnknownExpert {
     pub known: Vec<ExpertKey>,
 }
 
+/// An expert that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExpertError {
+    #[error(transparent)]
+    Unknown(#[from] UnknownExpert),
+    /// It has mistakes in its definition.
+    #[error("expert {key} cannot be used:\n{mistakes}")]
+    Unusable { key: ExpertKey, mistakes: String },
+    #[error(transparent)]
+    Delegate(#[from] UnknownDelegate),
+}
+
 /// A delegate of an expert that is not defined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expert {expert} delegates to {delegate}, which is not defined: define it, or take it out of delegates")]
@@ -26,39 +38,56 @@ pub struct UnknownDelegate {
 
 /// Experts by their keys, in the order of their configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ExpertMap(IndexMap<ExpertKey, Expert>);
+pub struct ExpertMap {
+    experts: IndexMap<ExpertKey, Expert>,
+    /// Experts with mistakes in their definitions, which are not among the others.
+    unusable: IndexMap<ExpertKey, String>,
+}
 
 impl ExpertMap {
     /// The expert `key`.
     ///
     /// # Errors
-    /// [`UnknownExpert`], with the keys that are defined.
-    pub fn get(&self, key: &ExpertKey) -> Result<&Expert, UnknownExpert> {
-        self.0.get(key).ok_or_else(|| UnknownExpert { key: key.clone(), known: self.keys().cloned().collect() })
+    /// No expert of that key is defined, or it is unusable.
+    pub fn get(&self, key: &ExpertKey) -> Result<&Expert, ExpertError> {
+        if let Some(mistakes) = self.unusable.get(key) {
+            return Err(ExpertError::Unusable { key: key.clone(), mistakes: mistakes.clone() });
+        }
+        let unknown = || UnknownExpert { key: key.clone(), known: self.keys().cloned().collect() };
+        Ok(self.experts.get(key).ok_or_else(unknown)?)
     }
 
-    /// Whether an expert `key` is defined.
+    /// Returns whether an expert `key` is defined, be it unusable.
     pub fn contains(&self, key: &ExpertKey) -> bool {
-        self.0.contains_key(key)
+        self.experts.contains_key(key) || self.unusable.contains_key(key)
+    }
+
+    /// Makes the expert `key` unusable because of `mistakes` in its definition.
+    pub fn set_unusable(&mut self, key: ExpertKey, mistakes: String) {
+        self.experts.shift_remove(&key);
+        self.unusable.insert(key, mistakes);
     }
 
     /// The experts that `expert` delegates to, in its order.
     ///
     /// # Errors
-    /// [`UnknownDelegate`].
-    pub fn delegates(&self, expert: &Expert) -> Result<Vec<&Expert>, UnknownDelegate> {
-        let delegate = |key: &ExpertKey| {
-            self.0.get(key).ok_or_else(|| UnknownDelegate { expert: expert.key.clone(), delegate: key.clone() })
+    /// One of them is not defined, or unusable.
+    pub fn delegates(&self, expert: &Expert) -> Result<Vec<&Expert>, ExpertError> {
+        let delegate = |key: &ExpertKey| match self.get(key) {
+            Err(ExpertError::Unknown(_)) => {
+                Err(UnknownDelegate { expert: expert.key.clone(), delegate: key.clone() }.into())
+            }
+            found => found,
         };
         expert.delegates.iter().map(delegate).collect()
     }
 
-    /// The expert `key` and all that it can reach by delegation, each before those that it leads to. Delegates that are
-    /// not defined are left out.
+    /// The expert `key` and all that it can reach by delegation, each before those that it leads to. Delegates that are not
+    /// defined are left out.
     ///
     /// # Errors
-    /// [`UnknownExpert`] for `key`.
-    pub fn reachable(&self, key: &ExpertKey) -> Result<Vec<&Expert>, UnknownExpert> {
+    /// The expert `key` is not defined, or one of them is unusable.
+    pub fn reachable(&self, key: &ExpertKey) -> Result<Vec<&Expert>, ExpertError> {
         // Without recursion: a file may hold a very long chain.
         let mut next = vec![self.get(key)?];
         let mut seen = HashSet::new();
@@ -66,7 +95,9 @@ impl ExpertMap {
         while let Some(expert) = next.pop() {
             if seen.insert(&expert.key) {
                 reached.push(expert);
-                next.extend(expert.delegates.iter().rev().filter_map(|key| self.0.get(key)));
+                for key in expert.delegates.iter().rev().filter(|key| self.contains(key)) {
+                    next.push(self.get(key)?);
+                }
             }
         }
         Ok(reached)
@@ -74,39 +105,40 @@ impl ExpertMap {
 
     /// The keys, in order.
     pub fn keys(&self) -> impl Iterator<Item = &ExpertKey> {
-        self.0.keys()
+        self.experts.keys()
     }
 
     /// The experts, in order.
     pub fn values(&self) -> impl Iterator<Item = &Expert> {
-        self.0.values()
+        self.experts.values()
     }
 
     /// The number of experts.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.experts.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.experts.is_empty()
     }
 
     /// The expert at a place in the order.
     pub fn at(&self, index: usize) -> Option<&Expert> {
-        self.0.get_index(index).map(|(_, expert)| expert)
+        self.experts.get_index(index).map(|(_, expert)| expert)
     }
 
     /// The place of the expert `key` in the order.
     pub fn index_of(&self, key: &ExpertKey) -> Option<usize> {
-        self.0.get_index_of(key)
+        self.experts.get_index_of(key)
     }
 }
 
 /// Of experts with the same key, the last counts.
 impl FromIterator<Expert> for ExpertMap {
     fn from_iter<I: IntoIterator<Item = Expert>>(experts: I) -> Self {
-        Self(experts.into_iter().map(|expert| (expert.key.clone(), expert)).collect())
+        let experts = experts.into_iter().map(|expert| (expert.key.clone(), expert)).collect();
+        Self { experts, unusable: IndexMap::new() }
     }
 }
 
@@ -160,8 +192,22 @@ mod tests {
         let map = ExpertMap::from([expert("lead", &["a", "gone"]), expert("a", &[])]);
         let delegates = |key: &str| map.delegates(map.get(&key.parse().unwrap()).unwrap());
         assert_eq!(delegates("a"), Ok(vec![]));
-        let error = delegates("lead").unwrap_err();
-        assert_eq!((error.expert.as_str(), error.delegate.as_str()), ("lead", "gone"));
+        assert_eq!(
+            delegates("lead").unwrap_err().to_string(),
+            "expert lead delegates to gone, which is not defined: define it, or take it out of delegates"
+        );
+    }
+
+    #[test]
+    fn an_unusable_expert_stops_those_that_reach_it_and_no_other() {
+        let key = |key: &str| key.parse::<ExpertKey>().unwrap();
+        let mut map = ExpertMap::from([expert("lead", &["a"]), expert("a", &["bad"]), expert("alone", &[])]);
+        map.set_unusable(key("bad"), "p.toml:9:1: experts.bad: wrong".to_owned());
+        let reached = |from: &str| map.reachable(&key(from)).map(|experts| keys(&experts)).map_err(|e| e.to_string());
+        assert_eq!(reached("alone"), Ok(vec!["alone"]));
+        let error = "expert bad cannot be used:\np.toml:9:1: experts.bad: wrong".to_owned();
+        assert_eq!([reached("lead"), reached("bad")], [Err(error.clone()), Err(error)]);
+        assert!(map.contains(&key("bad")) && map.len() == 3);
     }
 
     #[test]

@@ -1,5 +1,58 @@
 //! Runs declarative AI experts: loads them, drives the loop through a deterministic state machine, streams events and
 //! writes a checkpoint at every step, so that a job continues from any of them.
+//!
+//! A program makes [`Options`](runtime::Options) from experts and settings, and a [`RunInput`](runtime::RunInput) from an
+//! expert's key and a query; [`run`] does the rest, and [`resume`] continues it later, also after a crash. The example
+//! replays the recorded session that comes with perstack, so it needs neither key nor network:
+//!
+//! ```
+//! use std::path::Path;
+//! use std::sync::Arc;
+//!
+//! use perstack::config::{self, Overrides};
+//! use perstack::event::Event;
+//! use perstack::message::Message;
+//! use perstack::runtime::{CassetteMode, Options, RunInput};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! # let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+//! # let storage = std::env::temp_dir().join(format!("perstack-doc-{}", std::process::id()));
+//! // The experts of a perstack.toml, with its settings.
+//! let project = config::load(&here.join("perstack.toml.example"))?;
+//! let nothing = Overrides::default();
+//! let options = Options {
+//!     settings: config::settle(&nothing, &nothing, Some(&project), &nothing)?,
+//!     storage: storage.clone(),
+//!     // Every event, as it happens.
+//!     sink: Arc::new(|event: &Event, _: &[Message]| println!("{}", event.body.type_name())),
+//!     // Without this line, the provider whose key is in `environment` is asked.
+//!     cassette: CassetteMode::Replay { file: here.join("examples/researcher.cassette"), tools: false },
+//!     ..Options::new(project.experts, here.to_owned())
+//! };
+//! let input = RunInput::new("researcher".parse()?, "Which owls in examples/library hunt at night?");
+//! let checkpoint = perstack::run(input, &options).await?;
+//! assert!(checkpoint.text().is_some_and(|answer| answer.contains("owl")));
+//! # std::fs::remove_dir_all(storage)?;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! Names of the TypeScript runtime, and what takes their place:
+//!
+//! | `@perstack/runtime` | here |
+//! | --- | --- |
+//! | `run(runInput, options)` | [`run`]; [`resume`] for `setting.checkpoint`; [`runtime::run`] and [`runtime::resume`] return the whole [`Outcome`](runtime::Outcome) |
+//! | `setting.jobId`, `setting.runId` | [`RunInput::job_id`](runtime::RunInput::job_id), [`RunInput::run_id`](runtime::RunInput::run_id) |
+//! | `setting.providerConfig`, `setting.model` | [`Options::with_provider`](runtime::Options::with_provider) |
+//! | `setting.experts` | [`ExpertMap`](expert_map::ExpertMap) |
+//! | `eventListener` | [`Options::sink`](runtime::Options::sink), an [`EventSink`](event::EventSink) |
+//! | `storeCheckpoint`, `storeEvent` | [`Options::storage`](runtime::Options::storage); read back by [`runtime::history`] |
+//! | `runtimeVersion` | [`VERSION`] |
+//! | `runtimeStateMachine` | [`machine::RunMachine`] |
+//! | `collectToolDefinitionsForExpert` | [`runtime::discover_tools`] |
+//! | `getLockfileExpertToolDefinitions` | [`runtime::list`] with [`Options::lockfile`](runtime::Options::lockfile) |
 
 // Nouns: each imports only those above it.
 pub mod future;

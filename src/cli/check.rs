@@ -104,6 +104,9 @@ fn unreadable(failure: &Failure, findings: &mut Findings) {
 
 fn check(setup: &Setup, process: &Process, findings: &mut Findings) {
     let Some(project) = &setup.project else { return };
+    if !project.mistakes.is_empty() {
+        unreadable(&Failure::usage(project.mistakes.error(&project.path)), findings);
+    }
     let experts = match project.experts.len() {
         1 => "1 expert".to_owned(),
         count => format!("{count} experts"),

@@ -53,7 +53,7 @@ pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.config.place(), &ModelArgs::default(), ProjectNeed::Required)?;
     setup.print_warnings(process, args.quiet);
     let config = setup.project.as_ref().map(|project| project.path.clone()).unwrap_or_default();
-    let experts = setup.experts();
+    let experts = setup.experts()?;
     let cancel = CancellationToken::new();
     let options = Arc::new(setup.options(process, Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None));
     let runtime = async_runtime()?;

@@ -22,7 +22,7 @@ use super::options::{Format, JobArgs};
 use super::outcome::{FAREWELL, JobEnd, JobReporter};
 use super::prompt::{self, Answer, Questions, is_in_background};
 use super::render::{Screen, result, visible};
-use super::setup::Setup;
+use super::setup::{Setup, warn};
 use super::signals::{Signal, Signals};
 use super::{Exit, Process};
 
@@ -37,6 +37,7 @@ const WORKERS: usize = 2;
 #[derive(Clone)]
 pub enum JobCommand {
     Run(RunInput),
+    Ensure(RunInput),
     Resume(ResumeInput),
 }
 
@@ -65,6 +66,11 @@ pub fn run(
     live: &CommandLine,
 ) -> Result<Exit, Failure> {
     let format = args.output.format()?;
+    for kind in args.output.once_known_types() {
+        let warning =
+            format!("--filter {kind}: only the TypeScript version emits this type, so that no event matches it");
+        warn(process, args.output.quiet, &warning);
+    }
     let cancel = CancellationToken::new();
     let screen = Arc::new(Screen::new(process, &args.output, format, &cancel));
     let cassette = args.session.cassette(&process.folder);
@@ -86,8 +92,7 @@ pub fn run(
         screen.info(&format!("replaying a recorded session from {file}; to run it live: {live}"));
     }
     let questions = Questions::new(asks, options.clone());
-    let max_steps = options.settings.limits.max_steps;
-    let reporter = Arc::new(JobReporter { args: args.clone(), screen, max_steps, questions });
+    let reporter = Arc::new(JobReporter { args: args.clone(), screen, questions });
     let workers = async_runtime()?;
     // A sink may block a worker (a stalled pipe), and with it the workers' own timers and signals. So the loop has a
     // runtime of its own, on this thread.
@@ -253,6 +258,7 @@ async fn attempt(
     let mut job = workers.spawn(async move {
         match command {
             JobCommand::Run(input) => runtime::run(input, &options).await,
+            JobCommand::Ensure(input) => runtime::ensure(input, &options).await,
             JobCommand::Resume(input) => runtime::resume(input, &options).await,
         }
     });

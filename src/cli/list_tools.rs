@@ -72,7 +72,7 @@ pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = if args.live { setup } else { setup.with_lock(LockArgs::default(), process, args.quiet)? };
     let experts = match &args.expert {
         Some(expert) => vec![setup.expert(expert)?],
-        None => setup.experts(),
+        None => setup.experts()?,
     };
     let cancel = CancellationToken::new();
     let options = setup.options(process, Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None);

@@ -26,6 +26,7 @@ use perstack::store::CheckpointEntry;
 use self::page::Page;
 use self::selection::{Chooser, Criteria, EventGroup, Range};
 use super::failure::Failure;
+use super::options::ONCE_KNOWN_TYPES;
 use super::render::Paint;
 use super::setup::{storage_folder, warn};
 use super::{Exit, Process};
@@ -35,10 +36,6 @@ const DEFAULT_TAKE: u64 = 100;
 
 /// Most events around each shown one: they are held in memory until it is known whether they are shown.
 const MAX_CONTEXT: u64 = 10_000;
-
-/// Event types of the original that this program does not emit.
-const ORIGINAL_TYPES: [&str; 5] =
-    ["attemptCompletion", "callDelegate", "callInteractiveTool", "finishAllToolCalls", "resumeToolCalls"];
 
 const AFTER_HELP: &str = "\
 Filters combine with AND; --offset and --take count what they leave. Filter expressions:
@@ -178,7 +175,7 @@ impl FormArgs {
 }
 
 fn types() -> PossibleValuesParser {
-    PossibleValuesParser::new(TYPES.iter().copied().chain(ORIGINAL_TYPES))
+    PossibleValuesParser::new(TYPES.iter().copied().chain(ONCE_KNOWN_TYPES))
 }
 
 /// Events or steps.

@@ -9,6 +9,7 @@ mod in_doubt;
 mod job_runner;
 mod outcome;
 mod failure;
+mod gone;
 #[cfg(unix)]
 mod elicitation_form;
 mod input;
@@ -90,7 +91,7 @@ Environment:
   PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml, models,
                        models.toml, and logins
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
-  PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT, PERSTACK_MAX_COST, PERSTACK_MAX_TOKENS,
+  PERSTACK_MAX_TOTAL_STEPS, PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT, PERSTACK_MAX_COST, PERSTACK_MAX_TOKENS,
   PERSTACK_MAX_DURATION, PERSTACK_MAX_TOOL_REPETITIONS  the values of the flags of these names, where those are absent
   NO_COLOR, CLICOLOR_FORCE are honoured.";
 
@@ -149,6 +150,10 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(asked) => {
+            if let Some(failure) = gone::explain(&asked) {
+                failure.print(render::Paint::plain());
+                return failure.exit().into();
+            }
             // Help and version go to stdout, everything else to stderr. A reader that has gone away is no error.
             let _ = asked.print();
             return if asked.use_stderr() { Exit::Usage.into() } else { Exit::Completed.into() };

@@ -15,6 +15,24 @@ use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::lock::LockArgs;
 
+/// Event types of the original that this program does not emit, its older versions' included.
+pub const ONCE_KNOWN_TYPES: [&str; 14] = [
+    "attemptCompletion",
+    "callDelegate",
+    "callInteractiveTool",
+    "completeReasoning",
+    "dockerBuildProgress",
+    "dockerContainerStatus",
+    "errorRun",
+    "finishAllToolCalls",
+    "finishRun",
+    "finishStep",
+    "proxyAccess",
+    "resumeToolCalls",
+    "startReasoning",
+    "startRunResult",
+];
+
 /// The options of paths and proxy.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PlaceArgs {
@@ -62,8 +80,7 @@ pub struct ModelArgs {
     /// Reasoning of the model: none, minimal, low, medium, high or a number of tokens
     #[arg(long, value_name = "BUDGET", allow_negative_numbers = true)]
     pub reasoning_budget: Option<ReasoningBudget>,
-    /// Steps of the whole job, delegates included [default: the configuration's, else 100 for each chain of experts that
-    /// call each other]
+    /// Steps of each chain of experts that call each other [default: the configuration's, else 100]
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub max_steps: Option<u64>,
     /// Repeats of a failed model call [default: the configuration's, else 5]
@@ -80,6 +97,9 @@ pub struct ModelArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[expect(clippy::struct_field_names, reason = "they are the flags' names")]
 pub struct BudgetArgs {
+    /// Steps of all experts together
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    pub max_total_steps: Option<u64>,
     /// US dollars. The most that a request can cost is set aside before it is sent, so that no more is spent
     #[arg(long, value_name = "USD", value_parser = budget::dollars, allow_negative_numbers = true)]
     pub max_cost: Option<Cost>,
@@ -105,7 +125,7 @@ pub struct OutputArgs {
     #[arg(long, conflicts_with = "output")]
     pub json: bool,
     /// Only events of these types, separated by commas; implies --output jsonl
-    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = PossibleValuesParser::new(TYPES),
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = PossibleValuesParser::new(TYPES.iter().copied().chain(ONCE_KNOWN_TYPES)),
           hide_possible_values = true)]
     pub filter: Vec<String>,
     /// Every event with its whole messages and checkpoints; implies --output jsonl
@@ -224,6 +244,7 @@ impl ModelArgs {
             .value("--max-steps", self.max_steps)
             .value("--max-retries", self.max_retries)
             .value("--timeout", self.timeout)
+            .value("--max-total-steps", self.budgets.max_total_steps)
             .value("--max-cost", self.budgets.max_cost.map(Cost::usd))
             .value("--max-tokens", self.budgets.max_tokens)
             .value("--max-duration", self.budgets.max_duration)
@@ -243,7 +264,7 @@ impl ModelArgs {
                 max_cost: self.budgets.max_cost,
                 max_tokens: self.budgets.max_tokens,
                 max_duration_ms: self.budgets.max_duration.map(Span::ms),
-                max_steps: None,
+                max_steps: self.budgets.max_total_steps,
                 max_tool_repetitions: self.budgets.max_tool_repetitions,
             },
         }
@@ -274,6 +295,11 @@ impl OutputArgs {
             None if wants_events => Ok(Format::Jsonl),
             None => Ok(Format::Text),
         }
+    }
+
+    /// The types in `--filter` that only the original emits.
+    pub fn once_known_types(&self) -> impl Iterator<Item = &str> {
+        self.filter.iter().map(String::as_str).filter(|kind| ONCE_KNOWN_TYPES.contains(kind))
     }
 
     /// The amount of history that events repeat.

@@ -33,7 +33,6 @@ pub struct JobReporter {
     pub args: JobArgs,
     pub screen: Arc<Screen>,
     /// Of this invocation.
-    pub max_steps: u64,
     pub questions: Questions,
 }
 
@@ -88,7 +87,7 @@ impl JobReporter {
             (Exit::Completed, Some(failure)) => failure.exit(),
             (Exit::Completed, None) => Exit::Completed,
             (exit, _) => {
-                print_continuation(&self.screen, Some(&continuation(outcome, &self.args, self.max_steps)));
+                print_continuation(&self.screen, Some(&continuation(outcome, &self.args)));
                 exit
             }
         }
@@ -145,10 +144,7 @@ impl JobReporter {
             }
             Status::StoppedByExceededMaxSteps | Status::StoppedByBudget => {
                 let reason = outcome.budget.as_ref().map_or_else(
-                    || {
-                        let limit = outcome.budgets.max_steps.unwrap_or(self.max_steps);
-                        format!("the maximum of {} is reached", steps(limit))
-                    },
+                    || format!("the maximum of {} is reached", steps(outcome.max_steps)),
                     |reached| visible(&reached.to_string()),
                 );
                 self.screen.info(&format!("stopped: {reason}"));
@@ -231,15 +227,15 @@ fn cost_of(outcome: &Outcome) -> Option<String> {
 
 /// The command that continues from a checkpoint, with the flags that were given and those that the stop asks for: a
 /// larger budget, or an answer.
-fn continuation(outcome: &Outcome, args: &JobArgs, max_steps: u64) -> CommandLine {
+fn continuation(outcome: &Outcome, args: &JobArgs) -> CommandLine {
     let head = &outcome.checkpoint.head;
     let mut words = CommandLine::new(["perstack", "resume", head.id.as_str()]);
     let mut args = args.clone();
     match (&outcome.budget, outcome.status) {
         (Some(reached), _) => raise(&mut args, reached, &outcome.spent),
         (None, Status::StoppedByExceededMaxSteps) => {
-            let (taken, limit) = (head.step_number.max(outcome.spent.steps), outcome.budgets.max_steps);
-            args.model.max_steps = Some(taken.saturating_add(limit.unwrap_or(max_steps).max(DEFAULT_MAX_STEPS)));
+            let more = outcome.max_steps.max(DEFAULT_MAX_STEPS);
+            args.model.max_steps = Some(head.step_number.saturating_add(more));
         }
         (None, Status::StoppedByInteractiveTool) => {
             words.word("ANSWER").word("-i");
@@ -269,7 +265,7 @@ fn raise(args: &mut JobArgs, reached: &Reached, spent: &Spent) {
                 Some(Span::from_ms(limit_ms.saturating_mul(2).max(spent.active_ms.saturating_mul(2))));
         }
         Reached::Steps { limit, .. } => {
-            args.model.max_steps = Some(spent.steps.saturating_add((*limit).max(DEFAULT_MAX_STEPS)));
+            budgets.max_total_steps = Some(spent.steps.saturating_add((*limit).max(DEFAULT_MAX_STEPS)));
         }
         Reached::ToolRepetitions { limit, .. } => budgets.max_tool_repetitions = Some(limit.saturating_mul(2)),
     }
@@ -331,7 +327,7 @@ mod tests {
             outcome.checkpoint.head.step_number = 5;
             outcome
         };
-        let line = |status| continuation(&at_step_5(status), &args, 3).to_string();
+        let line = |status| continuation(&at_step_5(status), &args).to_string();
         assert_eq!(line(Status::StoppedByError), "perstack resume c1 --model m --max-steps 3");
         assert_eq!(line(Status::StoppedByExceededMaxSteps), "perstack resume c1 --model m --max-steps 105");
         assert_eq!(line(Status::StoppedByInteractiveTool), "perstack resume c1 ANSWER -i --model m --max-steps 3");
@@ -344,7 +340,7 @@ mod tests {
             let mut outcome = outcome(Status::StoppedByBudget, "");
             outcome.spent = Spent { tokens: 900, cost: usd(0.04), steps: 7, active_ms: 61_000 };
             outcome.budget = Some(reached);
-            continuation(&outcome, &JobArgs::default(), 100).to_string()
+            continuation(&outcome, &JobArgs::default()).to_string()
         };
         let cost = |next| Reached::Cost { limit: usd(0.05), spent: usd(0.04), next: usd(next) };
         assert_eq!(line(cost(0.02)), "perstack resume c1 --max-cost 0.1");
@@ -353,7 +349,7 @@ mod tests {
         assert_eq!(line(tokens), "perstack resume c1 --max-tokens 4900");
         let duration = Reached::Duration { limit_ms: 60_000, spent_ms: 60_000 };
         assert_eq!(line(duration), "perstack resume c1 --max-duration 2m2s");
-        assert_eq!(line(Reached::Steps { limit: 7, spent: 7 }), "perstack resume c1 --max-steps 107");
+        assert_eq!(line(Reached::Steps { limit: 7, spent: 7 }), "perstack resume c1 --max-total-steps 107");
         let repetitions = Reached::ToolRepetitions { limit: 3, tool_name: "t".to_owned() };
         assert_eq!(line(repetitions), "perstack resume c1 --max-tool-repetitions 6");
     }

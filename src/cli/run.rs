@@ -30,14 +30,17 @@ pub struct RunArgs {
     /// Id of the new job [default: a new one]
     #[arg(long, value_name = "ID")]
     job_id: Option<JobId>,
+    /// Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed
+    #[arg(long, requires = "job_id", conflicts_with_all = ["continued", "resume_from", "interactive_tool_call_result"])]
+    ensure: bool,
     /// Continue the latest job from its latest checkpoint
-    #[arg(long = "continue", conflicts_with = "continue_job")]
+    #[arg(long = "continue", group = "continued")]
     continue_latest: bool,
     /// Continue this job from its latest checkpoint
-    #[arg(long, value_name = "JOB")]
+    #[arg(long, value_name = "JOB", group = "continued")]
     continue_job: Option<JobId>,
     /// Continue from this checkpoint of the job
-    #[arg(long, value_name = "CHECKPOINT", requires = "continue_job")]
+    #[arg(long, value_name = "CHECKPOINT", requires = "continued")]
     resume_from: Option<CheckpointId>,
     /// The query is the answer to an interactive call
     #[arg(long, short)]
@@ -52,8 +55,9 @@ impl RunArgs {
         match (&self.continue_job, &self.resume_from) {
             (Some(job), Some(checkpoint)) => Some(ResumeFrom::Checkpoint(job.clone(), checkpoint.clone())),
             (Some(job), None) => Some(ResumeFrom::Job(job.clone())),
-            (None, _) if self.continue_latest => Some(ResumeFrom::Latest),
-            (None, _) => None,
+            (None, Some(checkpoint)) => Some(ResumeFrom::LatestAt(checkpoint.clone())),
+            (None, None) if self.continue_latest => Some(ResumeFrom::Latest),
+            (None, None) => None,
         }
     }
 
@@ -63,7 +67,10 @@ impl RunArgs {
                 let is_answer = self.interactive_tool_call_result;
                 JobCommand::Resume(ResumeInput { from, expert: Some(expert), query: Some(query), is_answer })
             }
-            None => JobCommand::Run(RunInput { expert, query, job_id: self.job_id.clone() }),
+            None => {
+                let input = RunInput { expert, query, job_id: self.job_id.clone(), run_id: None };
+                if self.ensure { JobCommand::Ensure(input) } else { JobCommand::Run(input) }
+            }
         }
     }
 
@@ -75,6 +82,7 @@ impl RunArgs {
         }
         words
             .value("--job-id", self.job_id.as_ref())
+            .switch("--ensure", self.ensure)
             .switch("--continue", self.continue_latest)
             .value("--continue-job", self.continue_job.as_ref())
             .value("--resume-from", self.resume_from.as_ref())
@@ -123,7 +131,10 @@ mod tests {
 
     #[test]
     fn the_originals_options_choose_the_checkpoint() {
-        assert_eq!(asked("expert q --job-id j1"), r#"RunInput { expert: expert, query: "q", job_id: Some(j1) }"#);
+        assert_eq!(
+            asked("expert q --job-id j1"),
+            r#"RunInput { expert: expert, query: "q", job_id: Some(j1), run_id: None }"#
+        );
         let resume = |from: &str, is_answer: bool| {
             format!(r#"ResumeInput {{ from: {from}, expert: Some(expert), query: Some("q"), is_answer: {is_answer} }}"#)
         };

@@ -105,8 +105,18 @@ impl Setup {
 impl Setup {
     /// Prints the parts of the configuration that are ignored, and [`Setup::env_file_warnings`], unless `quiet`.
     pub fn print_warnings(&self, process: &Process, quiet: bool) {
-        let ignored = self.project.iter().flat_map(|p| &p.warnings).cloned();
-        for warning in ignored.chain(self.env_file_warnings()) {
+        // A run goes on without an unknown key; to `check` and --locked it is an error.
+        let as_ignored = |project: &Project, warning: &String| {
+            if project.unknown_keys.contains(warning) { format!("{warning}; ignored") } else { warning.clone() }
+        };
+        let ignored =
+            self.project.iter().flat_map(|project| project.warnings.iter().map(|warning| as_ignored(project, warning)));
+        let unusable = self.project.iter().filter(|project| !project.mistakes.is_empty()).map(|project| {
+            let names: Vec<&str> = project.mistakes.by_expert().into_keys().collect();
+            let (names, path) = (names.join(", "), project.path.display());
+            format!("{path}: mistakes in experts that cannot be used: {names}; `perstack check` shows them")
+        });
+        for warning in ignored.chain(unusable).chain(self.env_file_warnings()) {
             warn(process, quiet, &warning);
         }
     }
@@ -137,8 +147,15 @@ impl Setup {
     }
 
     /// All experts of the configuration, in its order.
-    pub fn experts(&self) -> Vec<ExpertKey> {
-        self.project.iter().flat_map(|project| project.experts.keys().cloned()).collect()
+    ///
+    /// # Errors
+    /// When one of them has a mistake.
+    pub fn experts(&self) -> Result<Vec<ExpertKey>, Failure> {
+        let Some(project) = &self.project else { return Ok(Vec::new()) };
+        if !project.mistakes.is_empty() {
+            return Err(Failure::usage(project.mistakes.error(&project.path)));
+        }
+        Ok(project.experts.keys().cloned().collect())
     }
 
     /// The options for the library.
@@ -210,6 +227,14 @@ fn add_folder_files(
 fn config_path(process: &Process, place: &PlaceArgs, need: ProjectNeed) -> Result<Option<PathBuf>, Failure> {
     let named = place.config.as_deref().or_else(|| process.variable("PERSTACK_CONFIG").map(Path::new));
     if let Some(path) = named {
+        // The original fetches such a file; here a configuration, which starts programs, comes from the user's disk alone.
+        if path.to_str().is_some_and(|path| path.starts_with("https://") || path.starts_with("http://")) {
+            let path = path.display();
+            return Err(Failure::usage(anyhow::anyhow!(
+                "{path} is an address, and the configuration is read from a file"
+            ))
+            .help("save it, read it, and name its path"));
+        }
         return Ok(Some(process.folder.join(path)));
     }
     match config::discover(&process.folder) {

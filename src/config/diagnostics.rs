@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use toml::de::DeTable;
 
-use super::ConfigError;
 use super::error::{Problem, position, quoted};
 use super::reader::{Document, Key};
 use super::suggest::nearest;
+use super::{ConfigError, ExpertMistakes};
 
 /// Most problems, and most warnings, that are shown.
 const MAX_SHOWN: usize = 100;
@@ -20,6 +20,8 @@ pub(super) struct Diagnostics {
     /// The files in the order they were read: positions are counted in their texts.
     sources: Vec<Source>,
     problems: Vec<Finding>,
+    /// The expert whose table is being read: its problems are its own.
+    expert: Option<String>,
     warnings: Vec<Finding>,
     unknown_keys: Vec<Finding>,
 }
@@ -44,6 +46,17 @@ pub(super) struct SourceSpan {
 struct Finding {
     spot: SourceSpan,
     message: String,
+    /// The expert that it is about, if it concerns no other.
+    expert: Option<String>,
+}
+
+/// The findings in files that can be used, be it without some of their experts.
+pub(super) struct Conclusion {
+    /// Ready to print.
+    pub(super) warnings: Vec<String>,
+    /// Those among the warnings that are about unknown keys.
+    pub(super) unknown_keys: Vec<String>,
+    pub(super) mistakes: ExpertMistakes,
 }
 
 impl Diagnostics {
@@ -61,20 +74,40 @@ impl Diagnostics {
         Document { table: document.into_inner(), file, is_sound }
     }
 
-    /// Adds a problem, which makes the configuration unusable.
+    /// Makes the problems that follow those of one expert, or of the whole configuration again.
+    pub fn set_expert(&mut self, name: Option<&str>) {
+        self.expert = name.map(str::to_owned);
+    }
+
+    /// Adds a problem. One of an expert makes that expert unusable, any other the whole configuration.
     pub fn problem(&mut self, spot: SourceSpan, message: impl Into<String>) {
-        self.problems.push(Finding { spot, message: message.into() });
+        self.problems.push(Finding { spot, message: message.into(), expert: self.expert.clone() });
     }
 
     /// Adds a warning, which stops no run.
     pub fn warning(&mut self, spot: SourceSpan, message: impl Into<String>) {
-        self.warnings.push(Finding { spot, message: message.into() });
+        self.warnings.push(Finding { spot, message: message.into(), expert: None });
     }
 
     /// Adds a warning about a key without a meaning here.
     pub fn unknown_key(&mut self, key: &Key<'_>, known: &[&str], reason: &str) {
         let hint = self.hint(key.name, known.iter().copied());
-        let finding = Finding { spot: key.spot(), message: format!("{reason}, ignored{hint}") };
+        let finding = Finding { spot: key.spot(), message: format!("{reason}{hint}"), expert: None };
+        self.unknown_keys.push(finding.clone());
+        self.warnings.push(finding);
+    }
+
+    /// Adds a warning about a word that fits nothing, such as the name of a tool that a skill does not have. Like a key
+    /// without a meaning, it is a mistake to whoever checks the file.
+    pub fn unfit_word<'a>(
+        &mut self,
+        spot: SourceSpan,
+        word: &str,
+        known: impl IntoIterator<Item = &'a str>,
+        reason: &str,
+    ) {
+        let hint = self.hint(word, known);
+        let finding = Finding { spot, message: format!("{reason}{hint}"), expert: None };
         self.unknown_keys.push(finding.clone());
         self.warnings.push(finding);
     }
@@ -100,17 +133,18 @@ impl Diagnostics {
 
     /// The place as `file:line:column`.
     pub fn place(&self, spot: &SourceSpan) -> String {
-        let Problem { file, line, column, .. } = self.located(Finding { spot: spot.clone(), message: String::new() });
+        let Problem { file, line, column, .. } =
+            self.located(Finding { spot: spot.clone(), message: String::new(), expert: None });
         format!("{}:{line}:{column}", file.display())
     }
 
-    /// Returns the warnings as lines, and separately those about unknown keys; or all problems, when there are any.
-    /// `file`: the configuration's first file.
-    pub fn conclude(mut self, file: &Path) -> Result<(Vec<String>, Vec<String>), ConfigError> {
+    /// Concludes the reading: all problems, when one of them is not an expert's own. `file`: the configuration's first.
+    pub fn conclude(mut self, file: &Path) -> Result<Conclusion, ConfigError> {
         let problems = std::mem::take(&mut self.problems);
-        if !problems.is_empty() {
-            let omitted = problems.len().saturating_sub(MAX_SHOWN);
-            return Err(ConfigError::Invalid { path: file.to_owned(), problems: self.first(problems), omitted });
+        let is_general = problems.iter().any(|problem| problem.expert.is_none());
+        let mistakes = self.mistakes(problems);
+        if is_general {
+            return Err(mistakes.error(file));
         }
         let (warnings, unknown_keys) = (std::mem::take(&mut self.warnings), std::mem::take(&mut self.unknown_keys));
         let omitted = warnings.len().saturating_sub(MAX_SHOWN);
@@ -119,7 +153,21 @@ impl Diagnostics {
         if omitted > 0 {
             warnings.push(format!("{}: and {omitted} more warnings", file.display()));
         }
-        Ok((warnings, lines(unknown_keys)))
+        Ok(Conclusion { warnings, unknown_keys: lines(unknown_keys), mistakes })
+    }
+
+    fn mistakes(&self, mut problems: Vec<Finding>) -> ExpertMistakes {
+        problems.sort_by_key(|finding| (finding.spot.file, finding.spot.at));
+        let mut mistakes = ExpertMistakes::default();
+        for finding in problems {
+            let name = finding.expert.clone().unwrap_or_default();
+            if mistakes.problems.len() < MAX_SHOWN {
+                mistakes.problems.push((name, self.located(finding)));
+            } else {
+                mistakes.omitted.push(name);
+            }
+        }
+        mistakes
     }
 
     /// The first diagnostics, in the order of the files and of their texts.
@@ -129,7 +177,7 @@ impl Diagnostics {
         diagnostics.into_iter().map(|finding| self.located(finding)).collect()
     }
 
-    fn located(&self, Finding { spot, message }: Finding) -> Problem {
+    fn located(&self, Finding { spot, message, .. }: Finding) -> Problem {
         let source = self.sources.get(spot.file);
         let (line, column) = position(source.map(|source| &*source.text).unwrap_or_default(), spot.at);
         let file = source.map(|source| source.path.clone()).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Origin;
 use crate::expert::ExpertKey;
+use crate::expert_map::ExpertError;
 
 /// Most experts that an error lists.
 const EXPERTS_LISTED: usize = 20;
@@ -50,8 +51,14 @@ pub enum ConfigError {
     #[error("{name}: {reason}")]
     Variable { name: &'static str, reason: String },
     /// A limit that allows no first step.
+    #[error("timeout is 0 in {origin}: use a whole number of milliseconds, of at least 1")]
+    NoTime { origin: Origin },
+    /// No step may be taken.
     #[error("maxSteps is 0 in {origin}: use a whole number of at least 1")]
     NoSteps { origin: Origin },
+    /// An expert that has mistakes in its definition is needed.
+    #[error(transparent)]
+    Expert(#[from] ExpertError),
     /// Unknown keys, where none are allowed; a line each.
     #[error("{}", keys.join("\n"))]
     UnknownKeys { keys: Vec<String> },

@@ -19,6 +19,9 @@ const DESCRIPTION: std::ops::Range<usize> = 1..2049;
 /// Characters of an instruction (the original's limits).
 const INSTRUCTION: std::ops::Range<usize> = 1..20_481;
 
+/// This runtime on the original's scale of runtime versions, which `minRuntimeVersion` is on. (Its packages count from 0.0.)
+const RUNTIME_VERSION: [u64; 3] = [1, 0, 0];
+
 /// The values of `defaultModelTier`.
 const TIERS: [(&str, ModelTier); 3] =
     [("low", ModelTier::Low), ("middle", ModelTier::Middle), ("high", ModelTier::High)];
@@ -48,12 +51,14 @@ pub(super) fn experts(root: &Table<'_>, endpoints: Endpoints, diagnostics: &mut 
     let mut declarations = Vec::new();
     let Some(table) = root.get("experts").and_then(|node| node.table(diagnostics)) else { return declarations };
     for (key, node) in table.iter() {
+        diagnostics.set_expert(Some(key.name));
         let expert_key = expert_key(&key, diagnostics);
         let Some(table) = node.table(diagnostics) else { continue };
         let delegates = delegates(&table, diagnostics);
         let expert = expert(expert_key, &table, endpoints, diagnostics);
         declarations.push(Declaration { name: key.name.to_owned(), spot: key.spot(), expert, delegates });
     }
+    diagnostics.set_expert(None);
     declarations
 }
 
@@ -86,8 +91,7 @@ fn expert(
         .and_then(|node| node.text(INSTRUCTION, diagnostics))
         .map(str::to_owned);
     let description = table.get("description").and_then(|node| node.text(DESCRIPTION, diagnostics)).map(str::to_owned);
-    let min_runtime_version =
-        table.get("minRuntimeVersion").and_then(|node| node.string(diagnostics)).map(str::to_owned);
+    let min_runtime_version = table.get("minRuntimeVersion").and_then(|node| min_runtime_version(&node, diagnostics));
     let default_model_tier = table.get("defaultModelTier").and_then(|node| node.choice(&TIERS, diagnostics));
     let context_limit = table.get("contextLimit").and_then(|node| context_limit(&node, diagnostics));
     let version = table.get("version").and_then(|node| version(&node, diagnostics));
@@ -124,6 +128,23 @@ fn expert(
 /// `contextLimit`, of an expert or of all.
 pub(super) fn context_limit(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<ContextLimit> {
     node.choice(&CONTEXT_LIMITS, diagnostics)
+}
+
+/// The version of the original's scale that an expert needs. A higher one than this runtime's is a mistake.
+fn min_runtime_version(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<String> {
+    let text = node.string(diagnostics)?;
+    let numbers = text.strip_prefix('v').unwrap_or(text).split('.').map(|part| part.parse::<u64>().ok());
+    match numbers.collect::<Option<Vec<u64>>>() {
+        // Shorter ones compare right as they are: 1 is less than 1.0.
+        Some(wanted) if wanted.as_slice() > RUNTIME_VERSION.as_slice() => {
+            let [major, minor, _] = RUNTIME_VERSION;
+            let message = format!("needs a runtime of version {}, and this one is v{major}.{minor}", quoted(text));
+            node.problem(message, diagnostics);
+        }
+        Some(_) => {}
+        None => node.warning(format!("{} is no version such as \"v1.0\", ignored", quoted(text)), diagnostics),
+    }
+    Some(text.to_owned())
 }
 
 fn version(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<String> {

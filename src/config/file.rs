@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::diagnostics::Conclusion;
 use super::error::ConfigError;
 use super::include::{Includes, warn_ignored};
 use super::read_file::{is_absence, read_text};
 use super::reader::{Diagnostics, MAX_NUMBER, Node, Table};
-use super::{Overrides, Project, experts, graph, provider};
+use super::{ExpertMistakes, Overrides, Project, experts, graph, provider};
 use crate::budget::{Budgets, MIN_TOOL_REPETITIONS, Span};
 use crate::cost::Cost;
 use crate::expert_map::ExpertMap;
@@ -18,11 +19,12 @@ use crate::setting::{DEFAULT_API_BASE_URL, MIN_TOOL_OUTPUT, ProviderSetting, Rea
 const FILE_NAME: &str = "perstack.toml";
 
 /// The keys at the top of a file.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "include",
     "model",
     "reasoningBudget",
     "maxSteps",
+    "maxTotalSteps",
     "maxRetries",
     "timeout",
     "maxToolOutput",
@@ -38,7 +40,7 @@ const KEYS: [&str; 17] = [
     "perstackBaseSkillCommand",
 ];
 
-/// The budgets among the keys at the top, without `maxSteps`.
+/// The budgets among the keys at the top.
 pub(super) const BUDGET_KEYS: [&str; 4] = ["maxCost", "maxTokens", "maxDuration", "maxToolRepetitions"];
 
 /// The largest `maxToolOutput`, in bytes. Our own choice: twice what the largest context windows hold.
@@ -75,10 +77,11 @@ pub fn discover(start: &Path) -> Result<PathBuf, ConfigError> {
 
 /// Reads the file at `path` (at most 4 MiB of UTF-8) and those that it includes, with public endpoints only.
 pub fn load(path: &Path) -> Result<Project, ConfigError> {
-    load_with(path, Endpoints::PublicOnly)
+    load_with(path, Endpoints::PublicOnly)?.sound()
 }
 
-/// Reads the file at `path` (at most 4 MiB of UTF-8) and those that it includes.
+/// Reads the file at `path` (at most 4 MiB of UTF-8) and those that it includes. Mistakes of single experts are left in the
+/// project ([`Project::mistakes`]): they stop only runs that reach these experts.
 pub fn load_with(path: &Path, endpoints: Endpoints) -> Result<Project, ConfigError> {
     let text = read_text(path)?.ok_or_else(|| ConfigError::Missing { path: path.to_owned() })?;
     parse_with(&text, path, endpoints)
@@ -87,7 +90,7 @@ pub fn load_with(path: &Path, endpoints: Endpoints) -> Result<Project, ConfigErr
 /// Reads the text of a file, with public endpoints only. `path` is for messages and for finding included files. The
 /// error lists every mistake, not only the first.
 pub fn parse(text: &str, path: &Path) -> Result<Project, ConfigError> {
-    parse_with(text, path, Endpoints::PublicOnly)
+    parse_with(text, path, Endpoints::PublicOnly)?.sound()
 }
 
 fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, ConfigError> {
@@ -115,8 +118,15 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
     if is_whole && !includes.has_gaps() {
         project.experts = graph::connect(declarations, &mut diagnostics);
     }
-    let (warnings, unknown_keys) = diagnostics.conclude(path)?;
-    Ok(Project { path: path.to_owned(), included: includes.into_read(), warnings, unknown_keys, ..project })
+    let Conclusion { warnings, unknown_keys, mistakes } = diagnostics.conclude(path)?;
+    for (name, mistakes) in mistakes.by_expert() {
+        // A name that is no key cannot be reached.
+        if let Ok(key) = name.parse() {
+            project.experts.set_unusable(key, mistakes);
+        }
+    }
+    let (path, included) = (path.to_owned(), includes.into_read());
+    Ok(Project { path, included, mistakes, warnings, unknown_keys, ..project })
 }
 
 /// The project of an empty file.
@@ -132,6 +142,7 @@ fn empty() -> Project {
         api_base_url: DEFAULT_API_BASE_URL.to_owned(),
         base_skill_command: None,
         experts: ExpertMap::default(),
+        mistakes: ExpertMistakes::default(),
         warnings: Vec::new(),
         unknown_keys: Vec::new(),
     }
@@ -175,7 +186,7 @@ pub(super) fn limits(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Overrid
             .get("maxRetries")
             .and_then(|node| node.whole(0, u32::MAX.into(), diagnostics))
             .and_then(|number| number.try_into().ok()),
-        timeout_ms: root.get("timeout").and_then(|node| node.whole(0, MAX_NUMBER, diagnostics)),
+        timeout_ms: root.get("timeout").and_then(|node| node.whole(1, MAX_NUMBER, diagnostics)),
         budgets: budgets(root, diagnostics),
     }
 }
@@ -185,7 +196,7 @@ fn budgets(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Budgets {
         max_cost: root.get("maxCost").and_then(|node| dollars(&node, diagnostics)),
         max_tokens: root.get("maxTokens").and_then(|node| node.whole(1, MAX_NUMBER, diagnostics)),
         max_duration_ms: root.get("maxDuration").and_then(|node| length_of_time(&node, diagnostics)),
-        max_steps: None,
+        max_steps: root.get("maxTotalSteps").and_then(|node| node.whole(1, MAX_NUMBER, diagnostics)),
         max_tool_repetitions: root
             .get("maxToolRepetitions")
             .and_then(|node| node.whole(MIN_TOOL_REPETITIONS, MAX_NUMBER, diagnostics)),
@@ -333,7 +344,7 @@ mod tests {
                 "p.toml:3:19: reasoningBudget: expected one of \"none\", \"minimal\", \"low\", \"medium\", \"high\" or a \
                  number of tokens, received \"hihg\"; did you mean \"high\"?",
                 "p.toml:4:14: maxRetries: expected a whole number from 0 to 4294967295, received another number",
-                "p.toml:5:11: timeout: expected a whole number from 0 to 9007199254740991, received another number",
+                "p.toml:5:11: timeout: expected a whole number from 1 to 9007199254740991, received another number",
                 "p.toml:6:22: perstackApiBaseUrl: perstackApiBaseUrl must use HTTPS",
                 "p.toml:7:12: envPath.0: expected string, received number",
                 "p.toml:8:28: perstackBaseSkillCommand: expected the name of a program first",
@@ -364,8 +375,8 @@ mod tests {
             project.warnings,
             [
                 "p.toml:1:1: runtime: no longer used, ignored",
-                "p.toml:2:1: temperature: unknown key, ignored",
-                "p.toml:3:1: maxStep: unknown key, ignored; did you mean \"maxSteps\"?",
+                "p.toml:2:1: temperature: unknown key",
+                "p.toml:3:1: maxStep: unknown key; did you mean \"maxSteps\"?",
             ]
         );
         assert_eq!(project.unknown_keys, project.warnings[1..]);

@@ -9,7 +9,7 @@ use super::reader::Diagnostics;
 use super::suggest::nearest;
 use super::{ConfigError, Project};
 use crate::expert::{Expert, ExpertKey, SkillSpec};
-use crate::expert_map::ExpertMap;
+use crate::expert_map::{ExpertError, ExpertMap};
 use crate::tool::{BASE_SKILL, BASE_TOOLS, CONVERSATION_TOOLS};
 
 /// The tag that every defined version has, as each expert is defined once.
@@ -22,9 +22,15 @@ impl Project {
     /// Only experts of these files are found; the error suggests the nearest and lists those that are defined.
     pub fn expert(&self, key: &str) -> Result<&Expert, ConfigError> {
         let parsed: Option<ExpertKey> = key.parse().ok();
-        let named = parsed.and_then(|key| Some((self.experts.get(&key.without_version()).ok()?, key)));
+        let named = parsed.and_then(|key| match self.experts.get(&key.without_version()) {
+            Err(ExpertError::Unknown(_)) => None,
+            found => Some((found, key)),
+        });
         if let Some((expert, key)) = named {
+            let expert = expert?;
             if is_asked_for(&expert.version, &key) {
+                // The whole run is refused before it costs anything, not when the delegate is called.
+                self.experts.reachable(&expert.key)?;
                 return Ok(expert);
             }
             return Err(ConfigError::OtherVersion { key, path: self.path.clone(), version: expert.version.clone() });
@@ -81,8 +87,12 @@ pub(super) struct Declaration {
 /// delegates that are not declared, that newer runtimes refuse, or whose tool would be hidden by another.
 pub(super) fn connect(declarations: Vec<Declaration>, diagnostics: &mut Diagnostics) -> ExpertMap {
     let known = Known::collect(&declarations, diagnostics);
-    let delegates: Vec<Vec<ExpertKey>> =
-        declarations.iter().map(|declaration| known.delegates(declaration, diagnostics)).collect();
+    let delegates = declarations.iter().map(|declaration| {
+        diagnostics.set_expert(Some(&declaration.name));
+        known.delegates(declaration, diagnostics)
+    });
+    let delegates: Vec<Vec<ExpertKey>> = delegates.collect();
+    diagnostics.set_expert(None);
     let experts = declarations.into_iter().zip(delegates).filter_map(|(declaration, delegates)| {
         let expert = declaration.expert?;
         Some(Expert { delegates, ..expert })
@@ -100,6 +110,7 @@ impl<'a> Known<'a> {
             let first = *known.entry(&declaration.name).or_insert(declaration);
             if !std::ptr::eq(first, declaration) {
                 let place = diagnostics.place(&first.spot);
+                diagnostics.set_expert(Some(&declaration.name));
                 diagnostics.problem(
                     declaration.spot.clone(),
                     format!("already defined at {place}: rename one of them, or leave one out"),

@@ -357,9 +357,9 @@ mod tests {
             ("a.toml", &format!("model = \"other\"\nexprts = 1\n{}tag = 1\n", expert("a"))),
         ]);
         let expected = [
-            "a.toml:1:1: model: belongs in the configuration's first file, ignored",
-            "a.toml:2:1: exprts: unknown key in an included file, ignored; did you mean \"experts\"?",
-            "a.toml:5:1: experts.a.tag: unknown key, ignored; did you mean \"tags\"?",
+            "a.toml:1:1: model: belongs in the configuration's first file",
+            "a.toml:2:1: exprts: unknown key in an included file; did you mean \"experts\"?",
+            "a.toml:5:1: experts.a.tag: unknown key; did you mean \"tags\"?",
         ];
         assert_eq!(folder.warnings(), expected);
         let project = folder.load().unwrap();

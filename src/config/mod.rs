@@ -5,7 +5,9 @@
 //! the command line, and the providers' own variables to the provider layer.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
 
 use crate::budget::Budgets;
 use crate::expert::ContextLimit;
@@ -51,8 +53,56 @@ pub struct Overrides {
     pub max_retries: Option<u32>,
     /// Milliseconds for one generation.
     pub timeout_ms: Option<u64>,
-    /// The job's budgets, without [`Budgets::max_steps`], which is `max_steps` here.
+    /// The job's budgets. [`Budgets::max_steps`] is `maxTotalSteps`; the `max_steps` above bounds each line of Runs.
     pub budgets: Budgets,
+}
+
+/// Mistakes of single experts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExpertMistakes {
+    /// Each with its expert's name, in the order of the files.
+    problems: Vec<(String, Problem)>,
+    /// The experts' names of those beyond a limit.
+    omitted: Vec<String>,
+}
+
+impl ExpertMistakes {
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// All of them as an error of the configuration at `file`.
+    pub fn error(&self, file: &Path) -> ConfigError {
+        let problems = self.problems.iter().map(|(_, problem)| problem.clone()).collect();
+        ConfigError::Invalid { path: file.to_owned(), problems, omitted: self.omitted.len() }
+    }
+
+    /// The experts with mistakes, each with its own as text.
+    pub fn by_expert(&self) -> IndexMap<&str, String> {
+        let mut texts: IndexMap<&str, String> = IndexMap::new();
+        for (name, problem) in &self.problems {
+            let text = texts.entry(name).or_default();
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&problem.to_string());
+        }
+        for name in &self.omitted {
+            texts.entry(name).or_insert_with(|| "has mistakes: `perstack check` lists the first of all".to_owned());
+        }
+        texts
+    }
+}
+
+impl Project {
+    /// The project, if no expert has a mistake.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with all mistakes.
+    pub fn sound(self) -> Result<Self, ConfigError> {
+        if self.mistakes.is_empty() { Ok(self) } else { Err(self.mistakes.error(&self.path)) }
+    }
 }
 
 /// A read and validated `perstack.toml`.
@@ -74,9 +124,11 @@ pub struct Project {
     pub api_base_url: String,
     /// `perstackBaseSkillCommand`, when not empty.
     pub base_skill_command: Option<Vec<String>>,
-    /// By key, in the order of the file, followed by those of the included files. Every delegate of every expert is one
-    /// of these keys.
+    /// By key, in the order of the file, followed by those of the included files. Experts with mistakes are in it as
+    /// unusable.
     pub experts: ExpertMap,
+    /// The mistakes of single experts, which stop only runs that reach them.
+    pub mistakes: ExpertMistakes,
     /// Findings that do not stop a run, ready to print and in the order of the files: ignored keys with their place and
     /// the nearest known key, delegations that newer runtimes refuse.
     pub warnings: Vec<String>,
@@ -140,6 +192,7 @@ pub struct Origins {
     pub max_cost: Origin,
     pub max_tokens: Origin,
     pub max_duration: Origin,
+    pub max_total_steps: Origin,
     pub max_tool_repetitions: Origin,
 }
 

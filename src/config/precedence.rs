@@ -16,7 +16,7 @@ use crate::setting::{
 
 impl Overrides {
     /// The values of the variables `PERSTACK_PROVIDER`, `PERSTACK_MODEL`, `PERSTACK_REASONING_BUDGET`,
-    /// `PERSTACK_MAX_STEPS`, `PERSTACK_MAX_RETRIES`, `PERSTACK_TIMEOUT` (milliseconds), `PERSTACK_MAX_COST` (US
+    /// `PERSTACK_MAX_STEPS`, `PERSTACK_MAX_TOTAL_STEPS`, `PERSTACK_MAX_RETRIES`, `PERSTACK_TIMEOUT` (milliseconds), `PERSTACK_MAX_COST` (US
     /// dollars), `PERSTACK_MAX_TOKENS`, `PERSTACK_MAX_DURATION` (`10m`) and `PERSTACK_MAX_TOOL_REPETITIONS`. Empty ones
     /// count as not set.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
@@ -26,7 +26,7 @@ impl Overrides {
             reasoning_budget: parsed(environment, "PERSTACK_REASONING_BUDGET", ToString::to_string)?,
             max_steps: number(environment, "PERSTACK_MAX_STEPS", 1)?,
             max_retries: number(environment, "PERSTACK_MAX_RETRIES", 0)?,
-            timeout_ms: number(environment, "PERSTACK_TIMEOUT", 0)?,
+            timeout_ms: number(environment, "PERSTACK_TIMEOUT", 1)?,
             budgets: budgets(environment)?,
         })
     }
@@ -41,6 +41,7 @@ impl Overrides {
         let (here, there) = (&self.budgets, &user.budgets);
         let limits = [
             ("PERSTACK_MAX_STEPS", is_looser(self.max_steps, user.max_steps)),
+            ("PERSTACK_MAX_TOTAL_STEPS", is_looser(here.max_steps, there.max_steps)),
             ("PERSTACK_MAX_RETRIES", is_looser(self.max_retries, user.max_retries)),
             ("PERSTACK_TIMEOUT", is_looser(self.timeout_ms, user.timeout_ms)),
             ("PERSTACK_MAX_COST", is_looser(here.max_cost, there.max_cost)),
@@ -63,7 +64,7 @@ fn budgets(environment: &Environment) -> Result<Budgets, ConfigError> {
         max_cost,
         max_tokens: number(environment, "PERSTACK_MAX_TOKENS", 1)?,
         max_duration_ms: parsed::<Span>(environment, "PERSTACK_MAX_DURATION", ToString::to_string)?.map(Span::ms),
-        max_steps: None,
+        max_steps: number(environment, "PERSTACK_MAX_TOTAL_STEPS", 1)?,
         max_tool_repetitions: number(environment, "PERSTACK_MAX_TOOL_REPETITIONS", MIN_TOOL_REPETITIONS)?,
     })
 }
@@ -130,9 +131,13 @@ pub fn settle(
     let (max_cost, max_cost_origin) = levels.strongest(|level| level.budgets.max_cost);
     let (max_tokens, max_tokens_origin) = levels.strongest(|level| level.budgets.max_tokens);
     let (max_duration_ms, max_duration_origin) = levels.strongest(|level| level.budgets.max_duration_ms);
+    let (max_total_steps, max_total_steps_origin) = levels.strongest(|level| level.budgets.max_steps);
     let (max_tool_repetitions, repetitions_origin) = levels.strongest(|level| level.budgets.max_tool_repetitions);
     if max_steps == Some(0) {
         return Err(ConfigError::NoSteps { origin: max_steps_origin });
+    }
+    if timeout_ms == Some(0) {
+        return Err(ConfigError::NoTime { origin: timeout_origin });
     }
     let provider_setting = project.filter(|project| fits(&project.overrides)).map(|project| &project.provider_setting);
     Ok(Settings {
@@ -145,7 +150,7 @@ pub fn settle(
             max_steps: max_steps.unwrap_or(DEFAULT_MAX_STEPS),
             max_retries: max_retries.unwrap_or(DEFAULT_MAX_RETRIES),
         },
-        budgets: Budgets { max_cost, max_tokens, max_duration_ms, max_steps, max_tool_repetitions },
+        budgets: Budgets { max_cost, max_tokens, max_duration_ms, max_steps: max_total_steps, max_tool_repetitions },
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
         max_tool_output: project.and_then(|project| project.max_tool_output).unwrap_or(DEFAULT_MAX_TOOL_OUTPUT),
         context_limit: project.and_then(|project| project.context_limit).unwrap_or_default(),
@@ -159,6 +164,7 @@ pub fn settle(
             max_cost: max_cost_origin,
             max_tokens: max_tokens_origin,
             max_duration: max_duration_origin,
+            max_total_steps: max_total_steps_origin,
             max_tool_repetitions: repetitions_origin,
         },
     })
@@ -215,7 +221,7 @@ mod tests {
         let expected = Settings {
             reasoning_budget: ReasoningBudget::High,
             limits: Limits { max_steps: 1, max_retries: 2 },
-            budgets: Budgets { max_steps: Some(1), ..Budgets::default() },
+            budgets: Budgets::default(),
             timeout_ms: 3,
             max_tool_output: 3000,
             context_limit: ContextLimit::Summarize,
@@ -317,7 +323,7 @@ mod tests {
                 "PERSTACK_MAX_DURATION: \"10\" is no length of time: write a number with h, m, s or ms, such as 90s, 10m or \
                  1h30m",
             ),
-            ("PERSTACK_TIMEOUT", "5m", "PERSTACK_TIMEOUT: expected a whole number of at least 0, received \"5m\""),
+            ("PERSTACK_TIMEOUT", "5m", "PERSTACK_TIMEOUT: expected a whole number of at least 1, received \"5m\""),
             (
                 "PERSTACK_REASONING_BUDGET",
                 "huge",

@@ -160,8 +160,8 @@ mod tests {
         assert_eq!(
             project.warnings,
             [
-                "p.toml:4:1: provider.setting.region: no setting of anthropic, ignored",
-                "p.toml:5:1: provider.setting.baseurl: unknown key, ignored; did you mean \"baseUrl\"?",
+                "p.toml:4:1: provider.setting.region: no setting of anthropic",
+                "p.toml:5:1: provider.setting.baseurl: unknown key; did you mean \"baseUrl\"?",
             ]
         );
     }

@@ -192,10 +192,20 @@ impl<'a> Node<'a> {
     }
 
     pub fn list(&self, diagnostics: &mut Diagnostics) -> Option<Vec<Node<'a>>> {
-        let Some(items) = self.value.as_array() else {
+        if self.value.as_array().is_none() {
             self.mismatch("array", diagnostics);
             return None;
-        };
+        }
+        Some(self.items())
+    }
+
+    /// The text, if it is one.
+    pub fn as_str(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
+
+    /// The items of a list; none of anything else.
+    pub fn items(&self) -> Vec<Node<'a>> {
         let item = |(index, value): (usize, &'a Spanned<DeValue<'a>>)| Node {
             value: value.get_ref(),
             spot: SourceSpan {
@@ -204,7 +214,7 @@ impl<'a> Node<'a> {
                 path: format!("{}.{index}", self.spot.path),
             },
         };
-        Some(items.iter().enumerate().map(item).collect())
+        self.value.as_array().into_iter().flatten().enumerate().map(item).collect()
     }
 
     pub fn strings(&self, diagnostics: &mut Diagnostics) -> Option<Vec<String>> {

@@ -6,11 +6,12 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::error::shown;
+use super::error::{quoted, shown};
 use super::file::Endpoints;
 use super::reader::{Diagnostics, Key, Node, Table};
 use crate::address::{domain_fault, endpoint_fault};
 use crate::expert::{Grant, InteractiveTool, MAX_SKILL_TIMEOUT_MS, OAuth, SkillCommon, SkillSpec};
+use crate::tool::BASE_TOOLS;
 
 /// Keys that every kind of skill has.
 const COMMON: [&str; 6] = ["type", "description", "rule", "pick", "omit", "idempotent"];
@@ -78,10 +79,35 @@ fn skill(key: &Key<'_>, table: &Table<'_>, endpoints: Endpoints, diagnostics: &m
     };
     table.warn_unknown(&[&COMMON, own].concat(), diagnostics);
     let common = common(key.name, table, diagnostics);
-    match kind {
+    let spec = match kind {
         Kind::Stdio => stdio(server(common, table, diagnostics), table, diagnostics),
         Kind::Sse => sse(server(common, table, diagnostics), table, endpoints, diagnostics),
         Kind::Interactive => interactive(common, table, diagnostics),
+    };
+    if let Some(tools) = spec.as_ref().and_then(known_tools) {
+        for node in ["pick", "omit"].into_iter().filter_map(|key| table.get(key)) {
+            check_names(&node, &tools, diagnostics);
+        }
+    }
+    spec
+}
+
+/// The tools of a skill without a server of its own. Those of servers are known when they are started.
+fn known_tools(spec: &SkillSpec) -> Option<Vec<&str>> {
+    match spec {
+        SkillSpec::InteractiveSkill { tools, .. } => Some(tools.keys().map(String::as_str).collect()),
+        spec => spec.is_built_in_base().then(|| BASE_TOOLS.to_vec()),
+    }
+}
+
+/// Reports names in `pick` or `omit` that no tool has: what they were meant to admit or to keep away is not.
+fn check_names(node: &Node<'_>, tools: &[&str], diagnostics: &mut Diagnostics) {
+    // Items that are no strings are reported already.
+    for item in node.items() {
+        if let Some(name) = item.as_str().filter(|name| !tools.contains(name)) {
+            let reason = format!("the skill has no tool {}", quoted(name));
+            diagnostics.unfit_word(item.spot(), name, tools.iter().copied(), &reason);
+        }
     }
 }
 
@@ -311,10 +337,7 @@ mod tests {
         let (login, warnings) = oauth("oauth = { clientId = \"c\", scopes = [\"read\"], scope = 1 }").unwrap();
         let expected = OAuth { client_id: Some("c".to_owned()), scopes: vec!["read".to_owned()], ..OAuth::default() };
         assert_eq!(login, expected);
-        assert_eq!(
-            warnings,
-            ["p.toml:6:46: experts.e.skills.s.oauth.scope: unknown key, ignored; did you mean \"scopes\"?"]
-        );
+        assert_eq!(warnings, ["p.toml:6:46: experts.e.skills.s.oauth.scope: unknown key; did you mean \"scopes\"?"]);
         let keys = "oauth = { grant = \"clientCredentials\", clientIdEnv = \"ID\", clientSecretEnv = \"SECRET\" }";
         let (machine, _) = oauth(keys).unwrap();
         assert_eq!(machine.grant, Grant::ClientCredentials);
@@ -362,7 +385,7 @@ mod tests {
         };
         let tools: Vec<_> = tools.into_iter().collect();
         assert_eq!(tools, [("second".to_owned(), tool(None)), ("first".to_owned(), tool(Some("d")))]);
-        assert_eq!(warnings, ["p.toml:9:13: experts.e.skills.s.tools.first.name: unknown key, ignored"]);
+        assert_eq!(warnings, ["p.toml:9:13: experts.e.skills.s.tools.first.name: unknown key"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::reader::Diagnostics;
 use crate::model::Catalogue;
 use crate::setting::ProviderName;
 
-const KEYS: [&str; 6] = ["provider", "model", "reasoningBudget", "maxSteps", "maxRetries", "timeout"];
+const KEYS: [&str; 7] = ["provider", "model", "reasoningBudget", "maxSteps", "maxTotalSteps", "maxRetries", "timeout"];
 
 /// Reads the user's defaults at `path`: the run options of `perstack.toml`, with `provider` as a plain name. An absent
 /// file sets none. Unknown keys are errors, as no older program wrote such a file.

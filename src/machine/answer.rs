@@ -4,7 +4,7 @@ use crate::checkpoint::{RunFailure, Status};
 use crate::cost::Spend;
 use crate::event::EventBody;
 use crate::generation::{FinishReason, GeneratedPart, Generation};
-use crate::machine::calls::{AskedCall, Turn};
+use crate::machine::calls::{AskedCall, Turn, is_asked_for_result};
 use crate::machine::data::RunData;
 use crate::machine::failed::CallUsage;
 use crate::machine::messages;
@@ -94,6 +94,9 @@ impl RunData {
     }
 
     fn call(&mut self, generation: &Generation, asked: &[AskedCall<'_>], said: &str, used: CallUsage) -> Reaction {
+        // Asked once: a model that has nothing to add must come to an end.
+        let said =
+            Some(said).filter(|said| !said.trim().is_empty() || is_asked_for_result(self.conversation.messages()));
         let turn =
             Turn::new(asked, said, &self.parameters, &mut self.head.todos, self.conversation.call_ids(), &mut self.ids);
         let message = messages::expert(generation, &turn.calls(), &mut self.ids);
@@ -164,7 +167,8 @@ impl RunData {
         let mut todos = self.head.todos.clone();
         let first = asked.get(..1).unwrap_or(asked);
         let calls =
-            Turn::new(first, "", &self.parameters, &mut todos, self.conversation.call_ids(), &mut self.ids).calls();
+            Turn::new(first, Some(""), &self.parameters, &mut todos, self.conversation.call_ids(), &mut self.ids)
+                .calls();
         let results: Vec<ToolResult> = calls.iter().map(|call| ToolResult::error(call, CUT_OFF)).collect();
         let said = messages::expert(generation, &calls, &mut self.ids);
         let answered = messages::tool_results(&results, &mut self.ids);

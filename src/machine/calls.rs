@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::checkpoint::{CheckpointHead, TodoList};
-use crate::content::ExpertPart;
+use crate::content::{Content, ExpertPart, ResultPart};
 use crate::fact::{IdGenerator, RunParameters};
 use crate::generation::Arguments;
 use crate::machine::messages;
@@ -20,6 +20,18 @@ const SHOWN_ARGUMENTS: usize = 500;
 /// The answer of calls that were open in a checkpoint from elsewhere.
 const NOT_MADE: &str = "not made: the conversation continues here from a file, and calls that were open in it are not \
     made. Their effect where the file comes from is unknown. Call again what is still needed";
+
+/// The answer of a completion that brings no result, the first time.
+const NO_RESULT: &str = "The task is not completed yet: `result` is empty, and there is no text beside the call. Reply \
+    with your final answer to the user as plain text";
+
+/// Returns whether the conversation ends with a completion that was asked for its result.
+pub fn is_asked_for_result(messages: &[Message]) -> bool {
+    let Some(Message::ToolMessage { contents, .. }) = messages.last() else { return false };
+    contents.iter().any(|ResultPart::ToolResultPart { contents, .. }| {
+        contents.iter().any(|part| part.as_text() == Some(NO_RESULT))
+    })
+}
 
 /// The calls of one model answer, in the order MCP, delegates, interactive (stable otherwise).
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -48,10 +60,11 @@ impl Turn {
     /// Takes up what the model asked for: gives every call a unique id and its skill, and answers at once what needs
     /// nobody outside (unknown tools, broken arguments, the conversation's own tools, which work on `todos`).
     ///
-    /// `said` is the text beside the calls, the final answer when `attemptCompletion` brings none.
+    /// `said` is the text beside the calls: the final answer when `attemptCompletion` brings none. Without it, the model
+    /// is asked for one.
     pub fn new(
         asked: &[AskedCall<'_>],
-        said: &str,
+        said: Option<&str>,
         parameters: &RunParameters,
         todos: &mut TodoList,
         used_ids: &HashSet<String>,
@@ -77,7 +90,7 @@ impl Turn {
         turn
     }
 
-    fn answer_conversation_tools(&mut self, said: &str, todos: &mut TodoList) {
+    fn answer_conversation_tools(&mut self, said: Option<&str>, todos: &mut TodoList) {
         for slot in self.slots.iter_mut().filter(|slot| slot.is_open(ToolKind::Conversation)) {
             if slot.call.tool_name != ATTEMPT_COMPLETION {
                 slot.answer = Some(todo::answer(&slot.call, todos));
@@ -86,8 +99,13 @@ impl Turn {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_open(ToolKind::Conversation)) else { return };
         match todo::attempt_completion(&slot.call, todos) {
             Completion::Accepted { answer, text } => {
-                slot.answer = Some(answer);
-                self.completion = Some(text.unwrap_or_else(|| said.trim().to_owned()));
+                let result =
+                    text.filter(|text| !text.trim().is_empty()).or_else(|| said.map(|said| said.trim().to_owned()));
+                slot.answer = Some(match result {
+                    Some(_) => answer,
+                    None => ToolResult::new(&slot.call, vec![Content::text(NO_RESULT)]),
+                });
+                self.completion = result;
             }
             Completion::Refused(answer) => slot.answer = Some(answer),
         }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::budget::Reached;
 use crate::config::ConfigError;
 use crate::expert::ExpertKey;
-use crate::expert_map::{UnknownDelegate, UnknownExpert, listed};
-use crate::id::{CheckpointId, JobId};
+use crate::expert_map::{ExpertError, listed};
+use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::IllegalInput;
 use crate::provider::ProviderError;
 use crate::replay::ReplayError;
@@ -22,9 +22,9 @@ pub enum RunError {
     /// The query is empty.
     #[error("the query is empty: give the expert something to do")]
     EmptyQuery,
-    /// No expert of that key is defined.
+    /// An expert is not defined, or has mistakes in its definition.
     #[error(transparent)]
-    UnknownExpert(#[from] UnknownExpert),
+    Expert(#[from] ExpertError),
     /// A file from elsewhere belongs to an expert that is not defined here.
     #[error(
         "{} is a checkpoint of expert {key}, which is not defined here{}: a file from elsewhere does not bring its \
@@ -36,6 +36,14 @@ pub enum RunError {
         "Checkpoint expert key {checkpoint} does not match input expert key {given}: name {checkpoint}, or no expert"
     )]
     OtherExpert { checkpoint: ExpertKey, given: ExpertKey },
+    /// The id that the caller chose for a Run names something else.
+    #[error("the run id {run} names something in this storage already: choose another, or leave it out")]
+    RunIdTaken { run: RunId },
+    /// A job of the id is there, and about something else.
+    #[error(
+        "job {job} was started with another query: choose another job id, or continue the job with a further query"
+    )]
+    OtherQuery { job: JobId },
     /// The job is over, and nothing further was asked.
     #[error("job {job} is completed: give a further query to continue it")]
     NothingToDo { job: JobId },
@@ -79,9 +87,6 @@ pub enum RunError {
          million tokens), or limit maxTokens instead"
     )]
     UnknownPrice { model: String, provider: ProviderName },
-    /// An expert delegates to one that is not defined.
-    #[error(transparent)]
-    UnknownDelegate(#[from] UnknownDelegate),
     /// A delegate's checkpoint cannot be resumed by itself: its parent waits for it.
     #[error("checkpoint {checkpoint} belongs to the delegate {expert}: resume its job, {job}, which goes on with it")]
     DelegatesCheckpoint { checkpoint: CheckpointId, expert: ExpertKey, job: JobId },

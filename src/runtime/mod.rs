@@ -40,6 +40,15 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     Box::pin(job::resume::resume(input, options)).await
 }
 
+/// Brings a job to its end: starts it, continues it, or returns the answer on record when it has completed. The job is that of
+/// `input.job_id`; without one, a new job is run. For supervisors, and for CI steps that are run again.
+///
+/// # Errors
+/// As [`run`] and [`resume`], or a job of that id is there with another query.
+pub async fn ensure(input: RunInput, options: &Options) -> Result<Outcome, RunError> {
+    Box::pin(job::ensure::ensure(input, options)).await
+}
+
 /// The tools that `expert` would see: those of servers from `options.lockfile` where it serves, else as the servers
 /// list them now.
 ///

@@ -15,10 +15,11 @@ use crate::environment::Environment;
 use crate::event::{Event, EventSink};
 use crate::expert::ExpertKey;
 use crate::expert_map::ExpertMap;
-use crate::id::{CheckpointId, JobId};
+use crate::id::{CheckpointId, JobId, RunId};
 use crate::message::Message;
 use crate::model::Catalogue;
-use crate::provider::catalog;
+use crate::provider::{catalog, key_variable};
+use crate::setting::ProviderName;
 use crate::skill::mcp::AskPerson;
 use crate::usage::Usage;
 
@@ -80,6 +81,18 @@ impl Options {
             person: None,
         }
     }
+
+    /// With a provider, one of its models, and the key to it: a program need not have them in its environment. Providers
+    /// that take no key (Ollama on this machine) or sign their requests (Bedrock, Vertex AI) are given an empty one.
+    #[must_use]
+    pub fn with_provider(mut self, provider: ProviderName, model: impl Into<String>, key: &str) -> Self {
+        self.settings.provider = Some(provider);
+        self.settings.model = Some(model.into());
+        if let Some(variable) = key_variable(provider).filter(|_| !key.is_empty()) {
+            self.environment.set(variable, key);
+        }
+        self
+    }
 }
 
 /// The treatment of calls in doubt: those that may have taken effect and have no recorded result.
@@ -116,6 +129,15 @@ pub struct RunInput {
     pub query: String,
     /// Chosen by the caller; generated when absent.
     pub job_id: Option<JobId>,
+    /// The id of the coordinator's Run; generated when absent.
+    pub run_id: Option<RunId>,
+}
+
+impl RunInput {
+    /// A job of `expert` under generated ids.
+    pub fn new(expert: ExpertKey, query: impl Into<String>) -> Self {
+        Self { expert, query: query.into(), job_id: None, run_id: None }
+    }
 }
 
 /// The checkpoint that a job is resumed from.
@@ -123,6 +145,8 @@ pub struct RunInput {
 pub enum ResumeFrom {
     /// The newest checkpoint of the newest job.
     Latest,
+    /// This checkpoint of the newest job.
+    LatestAt(CheckpointId),
     /// The newest checkpoint of this job.
     Job(JobId),
     /// This checkpoint of this job.
@@ -161,6 +185,8 @@ pub struct Outcome {
     pub usage: Usage,
     /// The cost of that.
     pub spend: Spend,
+    /// The most steps of each line of Runs that call each other.
+    pub max_steps: u64,
     /// The job's budgets.
     pub budgets: Budgets,
     /// The part of its budgets that is spent.

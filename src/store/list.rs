@@ -179,7 +179,15 @@ impl Store {
         let setting = self.setting(job, &id).ok();
         let started_at = match &setting {
             Some(setting) => setting.started_at,
-            None => self.first_fact(job, &id).map_or(0, |fact| fact.stamp.at),
+            None => match self.first_fact(job, &id) {
+                Some(fact) => fact.stamp.at,
+                // The original's Runs have no facts, but a file for each event, with its time in the name.
+                None => self
+                    .original_events(job, &id)
+                    .ok()
+                    .and_then(|events| events.first().map(|(at, _)| *at))
+                    .unwrap_or(0),
+            },
         };
         RunEntry { job: job.clone(), id, started_at, setting }
     }

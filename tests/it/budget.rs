@@ -256,12 +256,27 @@ fn what_a_failed_delegate_spent_stays_on_the_account() {
 #[test]
 fn steps_are_counted_over_all_delegates() {
     let test = busy_team(3);
-    let ran = test.run(["run", "lead", "Go.", "--max-steps", "10", "--output", "json"]).assert_code(3);
+    let ran = test.run(["run", "lead", "Go.", "--max-total-steps", "10", "--output", "json"]).assert_code(3);
     assert_eq!(test.server().requests().len(), 10);
     assert_eq!(job(&test)["status"], "stoppedByMaxSteps");
     assert_told(&ran, &["the budget of 10 steps is reached"]);
     test.server().answer_by(|_| Answer::text("Done."));
     assert_eq!(go_on(&test, &ran).assert_code(0).object()["text"], "Done.");
+}
+
+#[test]
+fn delegates_side_by_side_have_each_their_own_line_of_steps() {
+    let test = Test::new().toml(TEAM).provider(Provider::Anthropic);
+    test.server().answer_by(|request| match request.results().len() {
+        0 if request.says("You lead.") => Answer::calls((0..3).map(task).collect::<Vec<_>>()).usage(TURN),
+        3 if request.says("You lead.") => Answer::text("All done."),
+        taken if taken < 4 => todo(taken),
+        _ => Answer::text("Done."),
+    });
+    test.run(["run", "lead", "Go.", "--max-steps", "10"]).assert_code(0);
+    assert_eq!(test.server().requests().len(), 1 + 3 * 5 + 1);
+    test.run(["run", "lead", "Go.", "--max-steps", "10", "--max-total-steps", "9"]).assert_code(3);
+    assert_eq!(test.server().requests().len(), 17 + 9);
 }
 
 #[test]

@@ -252,7 +252,7 @@ fn the_check_tells_everything_that_is_wrong_at_once() {
     let configuration = configuration.display();
     let lines: Vec<String> =
         ran.stdout.lines().skip(1).map(|line| line.replace(&configuration.to_string(), "P")).collect();
-    assert_eq!(lines[0], "✗ configuration: P:1:1: maxStep: unknown key, ignored; did you mean \"maxSteps\"?");
+    assert_eq!(lines[0], "✗ configuration: P:1:1: maxStep: unknown key; did you mean \"maxSteps\"?");
     assert!(lines[1].starts_with("! configuration: P:5:14: experts.librarian.delegates.0: "), "{}", lines[1]);
     assert_eq!(
         lines[2..],

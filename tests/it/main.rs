@@ -22,6 +22,7 @@ mod example;
 mod foreign_state;
 mod forms;
 mod guidance;
+mod from_original;
 mod lockfile;
 mod long_output;
 mod help;

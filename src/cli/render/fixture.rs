@@ -147,6 +147,7 @@ pub fn outcome(status: Status, text: &str) -> Outcome {
     let usage = Usage { input_tokens: 1200, output_tokens: 34, total_tokens: 1234, ..Usage::default() };
     let spend = Spend::known(Cost::from_picodollars(4_110_000_000));
     Outcome {
+        max_steps: 3,
         checkpoint: Checkpoint {
             head: CheckpointHead { status, usage, spend, ..head("r1", 2) },
             messages: vec![Message::ExpertMessage { id: String::new(), contents: vec![part], cache: false }],

@@ -129,11 +129,13 @@ impl View {
         match body {
             EventBody::StartGeneration { .. } => "asking the model".clone_into(&mut run.activity),
             EventBody::StartStreamingReasoning => run.start_stream("reasoning"),
-            EventBody::StartStreamingRunResult => run.start_stream("answering"),
-            EventBody::StreamReasoning { delta } | EventBody::StreamRunResult { delta } if verbose => {
+            EventBody::StartStreamingText => run.start_stream("answering"),
+            EventBody::StreamReasoning { delta } | EventBody::StreamText { delta } if verbose => {
                 lines = run.stream(delta);
             }
-            EventBody::CompleteStreamingReasoning { text } | EventBody::CompleteStreamingRunResult { text }
+            EventBody::CompleteStreamingReasoning { text }
+            | EventBody::CompleteStreamingText { text }
+            | EventBody::CompleteStreamingRunResult { text }
                 if verbose =>
             {
                 lines = run.end_stream(text);

@@ -4,15 +4,20 @@
 //! and no row lists.
 
 use crate::environment::{Environment, VendorVariables};
-use crate::setting::ProviderSetting;
+use crate::setting::{ProviderName, ProviderSetting};
 
 use super::endpoint::EndpointInputs;
 use super::rows::VENDORS;
-use super::{Vendor, WithoutKey};
+use super::{Vendor, WithoutKey, vendor};
 
 /// The variables of every vendor.
 pub fn vendor_variables() -> Vec<VendorVariables> {
     VENDORS.iter().map(of_vendor).collect()
+}
+
+/// The variable that holds the key to a provider; the first, where it has several. `None` for one without keys.
+pub fn key_variable(provider: ProviderName) -> Option<&'static str> {
+    vendor(provider).keys.first().map(|key| key.0)
 }
 
 fn of_vendor(vendor: &'static Vendor) -> VendorVariables {

@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 
 use crate::checkpoint::{Checkpoint, CheckpointHead, FORMAT_VERSION};
 use crate::expert::ExpertKey;
-use crate::expert_map::UnknownExpert;
+use crate::expert_map::{ExpertError, UnknownExpert};
 use crate::fact::{Clock, IdGenerator};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
@@ -81,10 +81,11 @@ fn stored_copy(store: &Store, imported: &Checkpoint) -> Option<CheckpointEntry> 
 
 /// Checks that the expert, and all that it can reach, are defined by the configuration at hand.
 fn check_experts(key: &ExpertKey, path: &Path, options: &Options) -> Result<(), RunError> {
-    let reachable = options.experts.reachable(key).map_err(|UnknownExpert { key, known }| RunError::ExpertOfFile {
-        path: path.to_owned(),
-        key,
-        known,
+    let reachable = options.experts.reachable(key).map_err(|error| match error {
+        ExpertError::Unknown(UnknownExpert { key, known }) => {
+            RunError::ExpertOfFile { path: path.to_owned(), key, known }
+        }
+        error => error.into(),
     })?;
     for expert in reachable {
         options.experts.delegates(expert)?;

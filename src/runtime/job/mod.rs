@@ -3,6 +3,7 @@
 
 pub mod backends;
 pub mod context;
+pub mod ensure;
 pub mod import;
 pub mod request;
 pub mod resume;
@@ -27,9 +28,9 @@ use crate::runtime::job::context::JobContext;
 use crate::runtime::job::spending::JobSpending;
 use crate::runtime::job::tree::{Root, TreeEnd};
 use crate::runtime::options::{Options, Outcome, RunInput};
+use crate::runtime::run::prepare::{JobBasis, prepare};
 use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::stop::{StopReason, StopSignal};
-use crate::runtime::tools::open::open_tools;
 use crate::store::Store;
 use crate::usage::Usage;
 
@@ -45,10 +46,6 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let doubts = backends.doubtful_models(expert, options)?;
     backends.check_prices(expert, options)?;
     let stop = stop_signal(options, &backends, Spent::default(), began);
-    // A job whose tools cannot be had is not begun.
-    let mut tools = in_time(&stop, open_tools(expert, options, &backends, &stop, false)).await?;
-    tools.warnings.extend(doubts);
-
     let stamp = backends.clock.stamp();
     let mut ids = IdGenerator::new(stamp);
     let job = Job {
@@ -70,10 +67,19 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         },
     };
     let store = Store::new(&options.storage);
-    let task = RunTask::Start { run: RunId::from(ids.uuid()), expert: input.expert, query, by: None, first_step: 1 };
+    let run = match input.run_id {
+        // Resumption finds Runs by their ids alone, so that each has to be the only one of its name.
+        Some(run) if store.is_taken_outside(&job.id, run.as_str())? => return Err(RunError::RunIdTaken { run }),
+        Some(run) => run,
+        None => RunId::from(ids.uuid()),
+    };
+    let task = RunTask::Start { run, expert: input.expert, query, by: None, first_step: 1 };
+    // Before the job's folder: a job whose tools cannot be opened is not begun.
+    let basis = JobBasis { options, backends: &backends, stop: &stop, job_id: &job.id };
+    let prepared = in_time(&stop, prepare(basis, &task, expert, doubts)).await?;
     let context =
         JobContext { options: options.clone(), backends, job: store.create_job(&job)?, store, stop, budget: None };
-    work(context, job, Root::Task(Box::new(task), Box::new(tools)), JobSpending::default(), began).await
+    work(context, job, Root::Task(Box::new(task), Box::new(prepared)), JobSpending::default(), began).await
 }
 
 /// The signal that stops a job which has spent this much.
@@ -130,6 +136,7 @@ pub async fn work(
     context.job.write_job(&job)?;
     // Last: the job is whole on disk, also when its cassette is not.
     context.backends.tape.finish()?;
-    let (StoppedRun { checkpoint, path, .. }, budgets) = (root, job.budget.limits);
-    Ok(Outcome { checkpoint, status, path, duration_ms, steps, usage, spend, budgets, spent, budget })
+    let StoppedRun { checkpoint, path, .. } = root;
+    let (budgets, max_steps) = (job.budget.limits, context.options.settings.limits.max_steps);
+    Ok(Outcome { checkpoint, status, path, duration_ms, steps, usage, spend, max_steps, budgets, spent, budget })
 }

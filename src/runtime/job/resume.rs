@@ -20,9 +20,9 @@ use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
 use crate::runtime::job::{in_time, stop_signal, work};
 use crate::runtime::options::{Options, Outcome, ResumeInput};
+use crate::runtime::run::prepare::{JobBasis, prepare};
 use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
-use crate::runtime::tools::open::open_tools;
 use crate::setting::RunSetting;
 use crate::store::{Found, Store, StoreError};
 use crate::usage::Usage;
@@ -47,7 +47,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let mut job = job_to_continue(&store, job_store.id(), &point, &backends)?;
     let budgets = spending::budgets_on_resume(&options.settings, &job.budget.limits);
     options.settings.budgets = budgets;
-    options.settings.limits.max_steps = budgets.max_steps.unwrap_or(options.settings.limits.max_steps);
+    options.settings.limits.max_steps = spending::max_steps_on_resume(&options.settings, job.max_steps);
     job.max_steps = Some(options.settings.limits.max_steps);
     job.budget =
         JobBudget { limits: budgets, spent: Some(spending.spent), active_since: Some(backends.clock.stamp().at) };
@@ -59,14 +59,12 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let query = input.query.map(|query| context.backends.redactor.text(&query));
     let root = match root_of(point, query, &context)? {
         Start::RunTask(task) => {
-            let (key, is_delegate) = task.expert();
-            let expert = options.experts.get(key)?;
+            let expert = options.experts.get(task.expert().0)?;
             let doubts = context.backends.doubtful_models(expert, options)?;
             let is_as_before = before == context.backends.model_for(expert, &options.settings).ok();
-            let tools = open_tools(expert, options, &context.backends, &context.stop, is_delegate);
-            let mut tools = in_time(&context.stop, tools).await?;
-            tools.warnings.extend(doubts.into_iter().filter(|_| !is_as_before));
-            Root::Task(Box::new(task), Box::new(tools))
+            let doubts = if is_as_before { Vec::new() } else { doubts };
+            let prepared = in_time(&context.stop, prepare(JobBasis::of(&context), &task, expert, doubts)).await?;
+            Root::Task(Box::new(task), Box::new(prepared))
         }
         Start::Root(root) => root,
     };

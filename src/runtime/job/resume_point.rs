@@ -44,6 +44,7 @@ impl ResumePoint {
 pub fn find(store: &Store, from: &ResumeFrom) -> Result<Found, RunError> {
     Ok(match from {
         ResumeFrom::Latest => store.find("latest")?,
+        ResumeFrom::LatestAt(id) => Found::Checkpoint(store.find_checkpoint(&latest_job(store)?, id)?),
         ResumeFrom::Job(job) => store.find_job(job)?,
         ResumeFrom::Checkpoint(job, id) => Found::Checkpoint(store.find_checkpoint(job, id)?),
         ResumeFrom::Named(name) => store.find(name)?,
@@ -164,5 +165,14 @@ fn setting_of(
         Ok(setting) => Ok(Some(setting)),
         Err(newer @ StoreError::Newer { .. }) => Err(newer.into()),
         Err(_) => Ok(checkpoint.and_then(|entry| store.read_checkpoint(&entry.path).ok()?.setting)),
+    }
+}
+
+/// The job with the newest Run.
+fn latest_job(store: &Store) -> Result<JobId, RunError> {
+    match store.find("latest")? {
+        Found::Run { job, .. } => Ok(job),
+        Found::Checkpoint(entry) => Ok(entry.job),
+        Found::File(path) => Err(RunError::NotSelfContained { path }),
     }
 }

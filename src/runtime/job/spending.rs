@@ -12,6 +12,7 @@ use crate::job::{JobBudget, JobStatus};
 use crate::machine::RunTotals;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run;
+use crate::setting::DEFAULT_MAX_STEPS;
 use crate::store::Store;
 use crate::usage::Usage;
 
@@ -88,9 +89,17 @@ pub fn budgets_on_resume(settings: &Settings, own: &Budgets) -> Budgets {
         max_cost: choose(own.max_cost, now.max_cost, origins.max_cost),
         max_tokens: choose(own.max_tokens, now.max_tokens, origins.max_tokens),
         max_duration_ms: choose(own.max_duration_ms, now.max_duration_ms, origins.max_duration),
-        max_steps: choose(own.max_steps, now.max_steps, origins.max_steps),
+        max_steps: choose(own.max_steps, now.max_steps, origins.max_total_steps),
         max_tool_repetitions: choose(own.max_tool_repetitions, now.max_tool_repetitions, origins.max_tool_repetitions),
     }
+}
+
+/// The most steps of each line of Runs in a job that is continued. `own`: the job's, of which the default does not count
+/// as chosen.
+pub fn max_steps_on_resume(settings: &Settings, own: Option<u64>) -> u64 {
+    let (now, origin) = (settings.limits.max_steps, settings.origins.max_steps);
+    let own = own.filter(|steps| *steps != DEFAULT_MAX_STEPS);
+    choose(own, (origin != Origin::BuiltIn).then_some(now), origin).unwrap_or(now)
 }
 
 /// One of the budgets.

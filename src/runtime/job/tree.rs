@@ -15,15 +15,15 @@ use crate::runtime::budget::{BudgetRequests, BudgetServer};
 use crate::runtime::error::{ErrorClass, RunError};
 use crate::runtime::history::recorded_run;
 use crate::runtime::job::context::JobContext;
+use crate::runtime::run::prepare::PreparedRun;
 use crate::runtime::run::start::run_task;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::stop::StopReason;
-use crate::runtime::tools::Toolset;
 
 /// The beginning of the coordinator.
 pub enum Root {
-    /// Its Run is to be driven, with these tools.
-    Task(Box<RunTask>, Box<Toolset>),
+    /// Its Run is to be driven.
+    Task(Box<RunTask>, Box<PreparedRun>),
     /// Its Run stopped in an earlier process: for delegates, or at the job's end.
     Stopped {
         stopped: Box<StoppedRun>,
@@ -113,7 +113,7 @@ pub async fn drive(
     };
     let mut actions = tree.machine.advance(JobInput::Began { run: run.clone() })?;
     match root {
-        Root::Task(task, tools) => tree.spawn(*task, Some(*tools)),
+        Root::Task(task, prepared) => tree.spawn(*task, Some(*prepared)),
         Root::Stopped { stopped, .. } => actions = tree.returned(run, Ok(*stopped))?,
     }
     tree.run(actions).await
@@ -185,10 +185,10 @@ impl Tree {
         recorded_run::read_checkpoint(store, &store.find_checkpoint(self.context.job_id(), &from.checkpoint_id)?)
     }
 
-    fn spawn(&mut self, task: RunTask, tools: Option<Toolset>) {
+    fn spawn(&mut self, task: RunTask, prepared: Option<PreparedRun>) {
         let context = Arc::clone(&self.context);
         let run = task.run().clone();
-        self.tasks.spawn(async move { (run, run_task(context, task, tools).await) });
+        self.tasks.spawn(async move { (run, run_task(context, task, prepared).await) });
     }
 
     /// The Run that continues from `from`: the derived one, or a new one when the user forks there.

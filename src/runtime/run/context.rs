@@ -33,13 +33,13 @@ impl RunContext {
             StopReason::Budget(reached) => FactBody::BudgetReached { reached },
         })
     }
+}
 
-    /// The tools that the provider itself is to run for the expert.
-    pub fn native_tools(&self) -> NativeTools<'_> {
-        NativeTools {
-            tools: &self.expert.provider_tools,
-            options: self.expert.provider_tool_options.as_ref(),
-            skills: self.expert.provider_skills.as_ref(),
-        }
+/// The tools that the provider itself is to run for `expert`.
+pub fn native_tools(expert: &Expert) -> NativeTools<'_> {
+    NativeTools {
+        tools: &expert.provider_tools,
+        options: expert.provider_tool_options.as_ref(),
+        skills: expert.provider_skills.as_ref(),
     }
 }

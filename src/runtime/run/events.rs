@@ -43,6 +43,22 @@ impl EventEmitter {
         self.sink.emit(&event, &[]);
     }
 
+    /// Ends the text of an answer, given the events that follow from the answer: as the Run's result, or as something else.
+    /// Called before those events are emitted. A result that was no text of the answer is emitted as well.
+    pub fn conclude_text(&self, open: Option<OpenText>, events: &[Event]) {
+        let result = events.iter().find_map(|event| match &event.body {
+            EventBody::CompleteRun { text, .. } if !text.is_empty() => Some((event.step_number, text)),
+            _ => None,
+        });
+        if let Some((step, text)) = result {
+            self.emit_in(EventBody::StartStreamingRunResult, step);
+            self.emit_in(EventBody::StreamRunResult { delta: text.clone() }, step);
+            self.emit_in(EventBody::CompleteStreamingRunResult { text: text.clone() }, step);
+        } else if let Some(OpenText { step, text }) = open {
+            self.emit_in(EventBody::CompleteStreamingText { text }, Some(step));
+        }
+    }
+
     /// The stream of one answer of the model in step `step`, without the secrets that `redactor` knows.
     pub fn answer<'a>(&'a self, step: u64, redactor: &'a Redactor) -> AnswerStream<'a> {
         AnswerStream { emitter: self, redactor, step, reasoning: None, text: None }
@@ -56,6 +72,12 @@ pub struct AnswerStream<'a> {
     step: u64,
     reasoning: Option<Strand>,
     text: Option<Strand>,
+}
+
+/// Text of an answer that was emitted, and may be the Run's result.
+pub struct OpenText {
+    step: u64,
+    text: String,
 }
 
 /// Reasoning or text that was emitted, and what is held back because it may be the beginning of a secret.
@@ -81,7 +103,7 @@ impl AnswerStream<'_> {
             Delta::Text { text, .. } if !text.is_empty() => {
                 self.end_reasoning();
                 if self.text.is_none() {
-                    self.emit(EventBody::StartStreamingRunResult);
+                    self.emit(EventBody::StartStreamingText);
                 }
                 let strand = self.text.get_or_insert_default();
                 let delta = strand.pieces.push(self.redactor, text);
@@ -92,15 +114,15 @@ impl AnswerStream<'_> {
         }
     }
 
-    /// Ends what was begun, also when the answer broke off.
-    pub fn end(mut self) {
+    /// Ends what was begun, also when the answer broke off. The text stays open until the machine has decided what the
+    /// answer is.
+    pub fn end(mut self) -> Option<OpenText> {
         self.end_reasoning();
-        if let Some(strand) = self.text.take() {
-            let rest = strand.pieces.finish(self.redactor);
-            let text = strand.sent + &rest;
-            self.emit_text(rest);
-            self.emit(EventBody::CompleteStreamingRunResult { text });
-        }
+        let strand = self.text.take()?;
+        let rest = strand.pieces.finish(self.redactor);
+        let text = strand.sent + &rest;
+        self.emit_text(rest);
+        Some(OpenText { step: self.step, text })
     }
 
     fn end_reasoning(&mut self) {
@@ -120,7 +142,7 @@ impl AnswerStream<'_> {
 
     fn emit_text(&self, delta: String) {
         if !delta.is_empty() {
-            self.emit(EventBody::StreamRunResult { delta });
+            self.emit(EventBody::StreamText { delta });
         }
     }
 

@@ -47,20 +47,27 @@ pub fn compose(expert: &Expert, experts: &ExpertMap, scene: InstructionContext<'
         scene.workspace.display()
     );
     let _ = write!(text, "\n---\nYour task as the expert {}:\n\n{}\n", expert.name, expert.instruction.trim());
-    let _ = write!(text, "\n---\nRules for your skills:\n");
-    for (name, skill) in &expert.skills {
-        if let Some(rule) = &skill.common().rule {
-            let _ = write!(text, "\n\"{name}\" skill rules:\n{}\n", rule.trim());
-        }
-    }
-    let _ = write!(text, "\n---\nThe following experts can be called as tools:\n");
-    for key in &expert.delegates {
-        if let Ok(delegate) = experts.get(key) {
-            let about = delegate.description.as_deref().unwrap_or("(no description)");
-            let _ = write!(text, "\n{} ({}): {}\n", delegate.name, key.tool_name(), about.trim());
-        }
-    }
+    let rules = expert.skills.iter().filter_map(|(name, skill)| Some((name, skill.common().rule.as_deref()?.trim())));
+    let rules = rules.filter(|(_, rule)| !rule.is_empty());
+    section(&mut text, "Rules for your skills:", rules.map(|(name, rule)| format!("\"{name}\" skill rules:\n{rule}")));
+    let delegates = expert.delegates.iter().filter_map(|key| Some((key, experts.get(key).ok()?)));
+    let delegates = delegates.map(|(key, delegate)| {
+        let about = delegate.description.as_deref().unwrap_or("(no description)");
+        format!("{} ({}): {}", delegate.name, key.tool_name(), about.trim())
+    });
+    section(&mut text, "The following experts can be called as tools:", delegates);
     text
+}
+
+/// Adds a heading with its entries; without entries nothing, since a model takes an empty heading for a mistake.
+fn section(text: &mut String, heading: &str, entries: impl Iterator<Item = String>) {
+    let mut entries = entries.peekable();
+    if entries.peek().is_some() {
+        let _ = write!(text, "\n---\n{heading}\n");
+    }
+    for entry in entries {
+        let _ = write!(text, "\n{entry}\n");
+    }
 }
 
 /// ISO 8601 in UTC with milliseconds, e.g. `2026-02-13T16:26:40.000Z`.
@@ -133,5 +140,16 @@ mod tests {
         ];
         let places: Vec<Option<usize>> = order.iter().map(|part| text.find(part)).collect();
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{text}");
+    }
+
+    #[test]
+    fn a_section_without_entries_has_no_heading() {
+        let scene = InstructionContext { started_at: 0, workspace: Path::new("/work"), is_delegate: false };
+        let mut alone = expert("alone");
+        let blank = SkillCommon { name: "web".to_owned(), rule: Some(" \n".to_owned()), ..SkillCommon::default() };
+        alone.skills.insert("web".to_owned(), SkillSpec::InteractiveSkill { common: blank, tools: IndexMap::new() });
+        alone.delegates = vec!["gone".parse().unwrap()];
+        let text = compose(&alone, &ExpertMap::default(), scene);
+        assert!(text.ends_with("Your task as the expert alone:\n\nBe alone.\n"), "{text}");
     }
 }

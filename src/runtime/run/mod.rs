@@ -5,6 +5,7 @@ pub mod calls;
 pub mod context;
 pub mod events;
 pub mod instruction;
+pub mod prepare;
 pub mod recorder;
 pub mod requests;
 pub mod start;
@@ -38,7 +39,7 @@ pub async fn drive(
     loop {
         // Pure: nothing has left the process yet, so that an input which the machine refuses leaves no trace.
         let transition = machine.advance(&input)?;
-        recorder.record(&input, &transition, machine)?;
+        recorder.record(&input, &transition, machine, |events| requests.conclude_text(events))?;
         requests.follow(&input, machine).await;
         let first_step = *first_step.get_or_insert(machine.head().step_number);
         input = match transition.action {

@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::event::EventSink;
+use crate::event::{Event, EventSink};
 use crate::fact::FactBody;
 use crate::machine::{Input, RunMachine, Save, Transition};
 use crate::setting::RunSetting;
@@ -32,11 +32,17 @@ impl Recorder {
         Self { run, setting, sink, owed: None, newest: None }
     }
 
-    /// Records an input and what it led to.
+    /// Records an input and what it led to. `before_events` is called once all is stored, before the events are emitted.
     ///
     /// # Errors
     /// A failure to store; the Run must not go on then.
-    pub fn record(&mut self, input: &Input, transition: &Transition, machine: &RunMachine) -> Result<(), StoreError> {
+    pub fn record(
+        &mut self,
+        input: &Input,
+        transition: &Transition,
+        machine: &RunMachine,
+        before_events: impl FnOnce(&[Event]),
+    ) -> Result<(), StoreError> {
         if let Input::Fact(fact) = input {
             self.run.append(fact)?;
             if matches!(fact.body, FactBody::ToolReturned { .. }) {
@@ -45,6 +51,7 @@ impl Recorder {
             }
         }
         self.keep(transition.save.as_ref(), machine)?;
+        before_events(&transition.events);
         for event in &transition.events {
             #[cfg(feature = "fault-injection")]
             crate::store::mark("told", event.body.type_name());

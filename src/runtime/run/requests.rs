@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::budget::Charge;
-use crate::event::EventBody;
+use crate::event::{Event, EventBody};
 use crate::fact::{Fact, FactBody};
 use crate::generation::{
     Delta, FinishReason, GenerateRequest, GeneratedPart, Generation, GenerationFailure, NativeTools, Occasion,
@@ -16,7 +16,8 @@ use crate::generation::{
 use crate::machine::{Input, ReservationOutcome, ReservationRequest, RunMachine};
 use crate::provider::retry;
 use crate::runtime::error::RunError;
-use crate::runtime::run::context::RunContext;
+use crate::runtime::run::context::{RunContext, native_tools};
+use crate::runtime::run::events::OpenText;
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::summary::{self, SummaryPlan};
 use crate::runtime::run::window::{self, ModelLimits, PromptSize, WindowGauge};
@@ -32,6 +33,8 @@ pub struct ModelRequests<'a> {
     has_sent: bool,
     /// The Run's charges before the request for which something is set aside.
     charged_before: Option<Charge>,
+    /// Text of the latest answer, until the machine has decided what it is.
+    open_text: Option<OpenText>,
 }
 
 /// A request without an answer.
@@ -44,7 +47,12 @@ struct BrokenOff {
 impl<'a> ModelRequests<'a> {
     /// No request yet.
     pub fn new(context: &'a RunContext) -> Self {
-        Self { context, gauge: WindowGauge::default(), has_sent: false, charged_before: None }
+        Self { context, gauge: WindowGauge::default(), charged_before: None, has_sent: false, open_text: None }
+    }
+
+    /// Ends the text of the latest answer, given the events that follow from it.
+    pub fn conclude_text(&mut self, events: &[Event]) {
+        self.context.emitter.conclude_text(self.open_text.take(), events);
     }
 
     /// Follows the Run after each transition: settles a request that has ended, and forgets what a summary replaced.
@@ -91,13 +99,12 @@ impl<'a> ModelRequests<'a> {
             return Ok(fact);
         }
         let size = self.gauge.read(machine, tools);
-        self.has_sent = true;
         self.send(machine, recorder, tools, size).await
     }
 
     /// Sends the request, if the conversation fits the model's window.
     async fn send(
-        &self,
+        &mut self,
         machine: &RunMachine,
         recorder: &mut Recorder,
         tools: &[ToolSpec],
@@ -119,12 +126,13 @@ impl<'a> ModelRequests<'a> {
             tools,
             reasoning: context.setting.reasoning_budget,
             max_output_tokens: limits.answer(size),
-            native: context.native_tools(),
+            native: native_tools(&context.expert),
             occasion: occasion(machine),
         };
+        self.has_sent = true;
         let mut stream = context.emitter.answer(machine.head().step_number, &context.job.backends.redactor);
         let outcome = self.ask(recorder, &request, &mut |delta| stream.delta(delta)).await;
-        stream.end();
+        self.open_text = stream.end();
         Ok(match outcome? {
             None => context.stopped(),
             Some(Ok(generation)) => {

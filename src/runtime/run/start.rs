@@ -17,16 +17,15 @@ use crate::machine::{Input, RunMachine};
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::job::context::JobContext;
-use crate::runtime::options::VERSION;
 use crate::runtime::run::calls::check_doubts;
 use crate::runtime::run::context::RunContext;
 use crate::runtime::run::drive;
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::run::instruction::{self, InstructionContext};
+use crate::runtime::run::prepare::{JobBasis, PreparedRun, prepare};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
-use crate::runtime::tools::open::open_tools;
 use crate::runtime::tools::{self, Toolset};
 use crate::skill::SkillSet;
 use crate::tool::ToolResult;
@@ -36,12 +35,16 @@ use crate::usage::Usage;
 /// exit and 2 s after SIGTERM, and the Run's result is stored by then.
 const CLOSING: Duration = Duration::from_secs(8);
 
-/// Performs a task, with the tools of its expert if they are open already. A Run that is on disk already is not begun
+/// Performs a task, prepared already or not. A Run that is on disk already is not begun
 /// again: it is recovered, or has stopped.
 ///
 /// # Errors
 /// A failure that keeps the Run from beginning, or a failure to store.
-pub async fn run_task(job: Arc<JobContext>, task: RunTask, tools: Option<Toolset>) -> Result<StoppedRun, RunError> {
+pub async fn run_task(
+    job: Arc<JobContext>,
+    task: RunTask,
+    prepared: Option<PreparedRun>,
+) -> Result<StoppedRun, RunError> {
     let task = match task {
         RunTask::Recover { .. } => task,
         other => match read_back(&job, other.run())? {
@@ -52,14 +55,14 @@ pub async fn run_task(job: Arc<JobContext>, task: RunTask, tools: Option<Toolset
             None => other,
         },
     };
-    let (key, is_delegate) = task.expert();
-    let expert = job.options.experts.get(key)?.clone();
-    let toolset = match tools {
-        Some(toolset) => toolset,
-        None => open_tools(&expert, &job.options, &job.backends, &job.stop, is_delegate).await?,
+    let expert = job.options.experts.get(task.expert().0)?.clone();
+    let prepared = match prepared {
+        Some(prepared) => prepared,
+        None => prepare(JobBasis::of(&job), &task, &expert, Vec::new()).await?,
     };
-    keep_outputs(&job, &toolset, &task);
-    RunStart::new(&job, task, expert, &toolset)?.drive(toolset).await
+    keep_outputs(&job, &prepared.toolset, &task);
+    let PreparedRun { emitter, toolset } = prepared;
+    RunStart::new(&job, task, expert, emitter, &toolset)?.drive(toolset).await
 }
 
 /// The Run as its log has it; `None` when it never began.
@@ -89,25 +92,22 @@ struct RunStart {
     machine: RunMachine,
     first: FactBody,
     recorder: Recorder,
-    query: Option<String>,
-    answer: Option<InteractiveAnswer>,
     /// Events of the Run's past that a process which died may not have shown.
     overdue: Vec<Event>,
 }
 
 impl RunStart {
-    fn new(job: &Arc<JobContext>, task: RunTask, expert: Expert, toolset: &Toolset) -> Result<Self, RunError> {
+    fn new(
+        job: &Arc<JobContext>,
+        task: RunTask,
+        expert: Expert,
+        emitter: EventEmitter,
+        toolset: &Toolset,
+    ) -> Result<Self, RunError> {
         let mut setting = job.setting(&expert, task.run())?;
         if let RunTask::Recover { past, .. } = &task {
             setting.started_at = past.began_at;
         }
-        let emitter = EventEmitter {
-            sink: Arc::clone(&job.options.sink),
-            clock: job.backends.clock_of(task.run()),
-            job_id: job.job_id().clone(),
-            run_id: task.run().clone(),
-            expert: expert.key.clone(),
-        };
         let context = RunContext { job: Arc::clone(job), expert, setting: Arc::new(setting), emitter };
         match task {
             RunTask::Start { query, by, first_step, .. } => Self::begin(context, toolset, query, by, first_step),
@@ -136,8 +136,8 @@ impl RunStart {
             delegated_by: by.map(|by| *by),
             parameters: context.job.parameters(&context.expert, toolset, &context.setting),
         };
-        let first = FactBody::Started { spec: Box::new(spec), input: vec![Content::text(query.clone())] };
-        Ok(Self { context, machine, first, recorder, query: Some(query), answer: None, overdue: Vec::new() })
+        let first = FactBody::Started { spec: Box::new(spec), input: vec![Content::text(query)] };
+        Ok(Self { context, machine, first, recorder, overdue: Vec::new() })
     }
 
     fn continue_from(context: RunContext, toolset: &Toolset, from: ContinueFrom) -> Result<Self, RunError> {
@@ -148,7 +148,7 @@ impl RunStart {
         let resumption = Resumption {
             run_id: run,
             parent: Some(ParentCheckpoint { run_id: from.head.run_id.clone(), checkpoint_id: from.head.id.clone() }),
-            query: query.clone(),
+            query,
             answers,
             reached_step,
             delegated_usage,
@@ -159,7 +159,7 @@ impl RunStart {
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let machine = RunMachine::restore(from);
-        Ok(Self { context, machine, first, recorder, query, answer, overdue: Vec::new() })
+        Ok(Self { context, machine, first, recorder, overdue: Vec::new() })
     }
 
     fn recover(
@@ -186,7 +186,7 @@ impl RunStart {
         let resumption = Resumption {
             run_id: run,
             parent: None,
-            query: query.clone(),
+            query,
             answers: Vec::new(),
             reached_step: 0,
             delegated_usage: Usage::default(),
@@ -198,12 +198,14 @@ impl RunStart {
         let mut machine = past.machine;
         // What was spent before this process is the job's account's already.
         machine.restart_totals();
-        Ok(Self { context, machine, first, recorder, query, answer: None, overdue: past.events })
+        Ok(Self { context, machine, first, recorder, overdue: past.events })
     }
 
-    async fn drive(mut self, toolset: Toolset) -> Result<StoppedRun, RunError> {
-        self.announce(&toolset);
-        let Self { context, mut machine, first, mut recorder, .. } = self;
+    async fn drive(self, toolset: Toolset) -> Result<StoppedRun, RunError> {
+        let Self { context, mut machine, first, mut recorder, overdue } = self;
+        for event in &overdue {
+            context.emitter.sink.emit(event, machine.messages());
+        }
         let notices = toolset.notices.clone();
         let mut skills = toolset.skills;
         let input = Input::Fact(context.fact(first));
@@ -219,36 +221,6 @@ impl RunStart {
         let path = recorder.newest().cloned().unwrap_or_default();
         let totals = machine.totals();
         Ok(StoppedRun { checkpoint: machine.into_checkpoint(), path, steps, on_record: false, totals })
-    }
-
-    /// Emits the events before a Run's first.
-    fn announce(&mut self, toolset: &Toolset) {
-        let RunContext { job, expert, setting, emitter } = &self.context;
-        emitter.emit(EventBody::InitializeRuntime {
-            runtime_version: VERSION.to_owned(),
-            runtime: "local".to_owned(),
-            expert_name: expert.name.clone(),
-            experts: setting.experts.keys().cloned().collect(),
-            provider: setting.provider_config.provider_name.as_str().to_owned(),
-            model: setting.model.clone(),
-            max_steps: setting.max_steps,
-            max_retries: setting.max_retries,
-            timeout: setting.timeout,
-            query: self.query.take(),
-            interactive_tool_call: self.answer.take(),
-            context_window: job.backends.provider.context_window(&setting.model),
-        });
-        let not_run = job.backends.provider.native_warnings(self.context.native_tools());
-        for message in toolset.warnings.iter().chain(&not_run) {
-            emitter.emit(EventBody::RuntimeWarning { message: message.clone() });
-        }
-        for error in &toolset.missing {
-            emitter.emit(EventBody::RuntimeWarning { message: format!("{error}; its tools are missing") });
-        }
-        toolset.announce(emitter, &job.backends.tape);
-        for event in &self.overdue {
-            job.options.sink.emit(event, self.machine.messages());
-        }
     }
 }
 

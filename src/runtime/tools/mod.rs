@@ -11,8 +11,6 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::expert::ExpertRef;
-use crate::runtime::run::events::EventEmitter;
-use crate::runtime::tape::Tape;
 use crate::runtime::tools::notices::NoticeBoard;
 use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError, SkillSet};
@@ -33,10 +31,10 @@ pub struct Toolset {
 }
 
 impl Toolset {
-    /// Emits what happened to the skills so far, and from now on what happens to them.
-    pub fn announce(&self, emitter: &EventEmitter, tape: &Tape) {
+    /// Ends the start of the skills, for their notices.
+    fn release_notices(&self) {
         let order: Vec<String> = self.skills.skills().iter().map(|skill| skill.name().to_owned()).collect();
-        self.notices.attach(emitter, tape, &order);
+        self.notices.release(&order);
     }
 }
 

@@ -37,6 +37,8 @@ struct State {
 struct NoticePublisher {
     emitter: EventEmitter,
     is_replay: bool,
+    /// The skills are being started.
+    is_starting: bool,
 }
 
 impl NoticeBoard {
@@ -46,23 +48,32 @@ impl NoticeBoard {
         Arc::new(move |notice| board.state().take(&name, notice))
     }
 
-    /// Emits what was kept, and everything from now on. A replay emits skills in the order of `order`.
-    pub fn attach(&self, emitter: &EventEmitter, tape: &Tape, order: &[String]) {
-        let mut state = self.state();
+    /// Emits everything from now on, also while the skills start. A replay keeps what they report until [`Self::release`].
+    pub fn attach(&self, emitter: &EventEmitter, tape: &Tape) {
         let mut emitter = emitter.clone();
         if !matches!(tape, Tape::Off) {
+            // Drawn here in a recording and in its replay alike, so that both go on with the same stamps.
             emitter.clock = Arc::new(NoticeClock { base: emitter.clock.stamp(), given: AtomicU64::new(0) });
         }
-        let publisher = NoticePublisher { emitter, is_replay: tape.is_replay() };
+        let is_replay = tape.is_replay();
+        self.state().publisher = Some(NoticePublisher { emitter, is_replay, is_starting: true });
+    }
+
+    /// Ends the start of the skills. A replay emits what it kept, in the order of `order`: servers that start together are
+    /// up in another order each time.
+    pub fn release(&self, order: &[String]) {
+        let mut state = self.state();
+        let place = |name: &String| order.iter().position(|other| other == name);
+        let mut waiting = std::mem::take(&mut state.waiting);
+        waiting.make_contiguous().sort_by_key(|(name, _)| place(name));
+        let State { publisher: Some(publisher), connected, .. } = &mut *state else { return };
         if publisher.is_replay {
-            let place = |name: &String| order.iter().position(|other| other == name);
-            state.waiting.make_contiguous().sort_by_key(|(name, _)| place(name));
-            state.connected.sort_by_key(place);
+            connected.sort_by_key(place);
         }
-        for (name, notice) in std::mem::take(&mut state.waiting) {
-            publisher.publish(&name, notice, false);
+        for (name, notice) in waiting {
+            publisher.publish(&name, notice);
         }
-        state.publisher = Some(publisher);
+        publisher.is_starting = false;
     }
 
     /// Emits the end of all skills that did not report it themselves.
@@ -71,7 +82,7 @@ impl NoticeBoard {
         let connected = std::mem::take(&mut state.connected);
         if let Some(publisher) = &state.publisher {
             for name in &connected {
-                publisher.publish(name, SkillNotice::Disconnected, false);
+                publisher.publish(name, SkillNotice::Disconnected);
             }
         }
     }
@@ -83,35 +94,29 @@ impl NoticeBoard {
 
 impl State {
     fn take(&mut self, name: &str, notice: SkillNotice) {
+        // Whatever happens to a skill in the middle of a replay happens at another time in the next.
+        if self.publisher.as_ref().is_some_and(|publisher| publisher.is_replay && !publisher.is_starting) {
+            return;
+        }
         match &notice {
-            // Not emitted in a replay, and so its end is not either.
-            SkillNotice::Connected { .. } if self.publisher.as_ref().is_some_and(|publisher| publisher.is_replay) => {}
             SkillNotice::Connected { .. } => {
                 self.connected.retain(|other| other != name);
                 self.connected.push(name.to_owned());
             }
-            SkillNotice::Disconnected => {
-                // Emitted when all end: a replay must not depend on when exactly each one did.
-                if self.publisher.as_ref().is_some_and(|publisher| publisher.is_replay) {
-                    return;
-                }
-                self.connected.retain(|other| other != name);
-            }
+            SkillNotice::Disconnected => self.connected.retain(|other| other != name),
             _ => {}
         }
         match &self.publisher {
-            Some(publisher) => publisher.publish(name, notice, true),
-            None if self.waiting.len() < MAX_WAITING => self.waiting.push_back((name.to_owned(), notice)),
-            None => {}
+            Some(publisher) if !publisher.is_replay => publisher.publish(name, notice),
+            _ if self.waiting.len() < MAX_WAITING => self.waiting.push_back((name.to_owned(), notice)),
+            _ => {}
         }
     }
 }
 
 impl NoticePublisher {
-    fn publish(&self, name: &str, notice: SkillNotice, is_late: bool) {
-        // The time of these differs from replay to replay.
-        let varies = is_late || matches!(notice, SkillNotice::Stderr { .. });
-        if self.is_replay && varies {
+    fn publish(&self, name: &str, notice: SkillNotice) {
+        if self.is_replay && matches!(notice, SkillNotice::Stderr { .. }) {
             return;
         }
         self.emitter.emit(self.event(name.to_owned(), notice));
@@ -207,11 +212,12 @@ mod tests {
             expert: "e".parse().unwrap(),
         };
         let board = NoticeBoard::default();
+        board.attach(&emitter, tape);
         let [a, b] = ["a", "b"].map(|name| board.for_skill(name));
         b(connected());
         a(SkillNotice::Stderr { line: "early".to_owned() });
         a(connected());
-        board.attach(&emitter, tape, &["a".to_owned(), "b".to_owned()]);
+        board.release(&["a".to_owned(), "b".to_owned()]);
         a(SkillNotice::Stderr { line: "late".to_owned() });
         board.for_skill("c")(connected());
         b(SkillNotice::Disconnected);

@@ -13,6 +13,7 @@ use crate::redact::Redactor;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::options::{Options, VERSION};
+use crate::runtime::run::events::EventEmitter;
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::lock::{self, LockedServers};
 use crate::runtime::tools::notices::NoticeBoard;
@@ -49,6 +50,7 @@ pub async fn open_tools(
     options: &Options,
     backends: &JobBackends,
     stop: &StopSignal,
+    emitter: &EventEmitter,
     is_delegate: bool,
 ) -> Result<Toolset, RunError> {
     let tape = &backends.tape;
@@ -66,7 +68,10 @@ pub async fn open_tools(
         (None, None) => ToolSource::Servers,
     };
     let builder = ToolsetBuilder::new(expert, options, stop.token(), &backends.redactor);
-    let mut toolset = builder.source(source).for_delegate(is_delegate).open().await?;
+    let notices = NoticeBoard::default();
+    notices.attach(emitter, tape);
+    let mut toolset = builder.source(source).for_delegate(is_delegate).notices(notices).open().await?;
+    toolset.release_notices();
     toolset.warnings.extend(lock.warning);
     let base_command = options.base_skill_command.as_deref();
     if Definition::new(expert, base_command).servers().next().is_some() {
@@ -154,6 +159,13 @@ impl<'a> ToolsetBuilder<'a> {
     #[must_use]
     pub fn for_delegate(self, is_delegate: bool) -> Self {
         Self { is_delegate, ..self }
+    }
+
+    /// Has the skills report to `notices`.
+    #[must_use]
+    pub fn notices(mut self, notices: NoticeBoard) -> Self {
+        self.toolset.notices = notices;
+        self
     }
 
     /// Opens all skills. With the first that fails all others are closed again, unless it is one that may come late

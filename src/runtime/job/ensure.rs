@@ -1,0 +1,85 @@
+//! [`ensure`]: one verb for supervisors and retried CI steps. It starts a job, continues it, or returns the answer that is
+//! on record, by the state that the job of the given id is in.
+
+use crate::checkpoint::{Checkpoint, Status};
+use crate::event::{Event, EventBody};
+use crate::id::JobId;
+use crate::message::Message;
+use crate::redact::Redactor;
+use crate::runtime::error::RunError;
+use crate::runtime::history::recorded_run;
+use crate::runtime::job::request::check_expert;
+use crate::runtime::job::spending::JobSpending;
+use crate::runtime::job::{resume, run};
+use crate::runtime::options::{Options, Outcome, ResumeFrom, ResumeInput, RunInput};
+use crate::setting::DEFAULT_MAX_STEPS;
+use crate::store::{Found, Store, StoreError};
+
+/// Brings the job `input.job_id` to its end. Without an id, or without a record of that job, it is started.
+pub async fn ensure(input: RunInput, options: &Options) -> Result<Outcome, RunError> {
+    let Some(id) = input.job_id.clone() else { return run(input, options).await };
+    let store = Store::new(&options.storage);
+    match store.find_job(&id) {
+        Ok(Found::Run { run, checkpoint: Some(entry), .. }) => {
+            let checkpoint = recorded_run::read_checkpoint(&store, &entry)?;
+            check_query(&id, &input, &checkpoint, options)?;
+            let status = checkpoint.head.status;
+            // A question is asked again by whoever can; to continue without its answer is not possible.
+            let is_at_rest = matches!(status, Status::Completed | Status::StoppedByInteractiveTool)
+                && store.job(&id).is_ok_and(|job| job.status == status.into());
+            if is_at_rest {
+                check_expert(Some(&input.expert), &checkpoint.head)?;
+                for event in recorded_run::read_run(&store, &id, &run)?.into_iter().flat_map(|past| past.events) {
+                    emit_end(&event, &checkpoint, options);
+                }
+                return recorded(&store, &id, checkpoint, entry.path);
+            }
+        }
+        Ok(_) => {}
+        Err(StoreError::NotFound { .. }) => return run(input, options).await,
+        Err(error) => return Err(error.into()),
+    }
+    let from = ResumeFrom::Job(id);
+    let input = ResumeInput { from, expert: Some(input.expert), query: None, is_answer: false };
+    Box::pin(resume::resume(input, options)).await
+}
+
+/// Checks that the job is about the same query: another one would be dropped without a trace.
+fn check_query(id: &JobId, input: &RunInput, checkpoint: &Checkpoint, options: &Options) -> Result<(), RunError> {
+    let asked = checkpoint.messages.iter().find_map(|message| match message {
+        Message::UserMessage { contents, .. } => contents.first()?.as_text(),
+        _ => None,
+    });
+    // As it is recorded.
+    let query = Redactor::of_environment(&options.environment).text(&input.query);
+    match asked {
+        Some(asked) if asked != query => Err(RunError::OtherQuery { job: id.clone() }),
+        _ => Ok(()),
+    }
+}
+
+/// Emits the end of the Run again, so that a reader of events sees what a reader of the answer sees.
+fn emit_end(event: &Event, checkpoint: &Checkpoint, options: &Options) {
+    if matches!(event.body, EventBody::CompleteRun { .. } | EventBody::StopRunByInteractiveTool { .. }) {
+        options.sink.emit(event, &checkpoint.messages);
+    }
+}
+
+/// The end of a job that came to rest in an earlier process.
+fn recorded(store: &Store, id: &JobId, checkpoint: Checkpoint, path: std::path::PathBuf) -> Result<Outcome, RunError> {
+    let job = store.job(id)?;
+    let JobSpending { spent, usage, spend } = JobSpending::read(store, id)?;
+    Ok(Outcome {
+        status: checkpoint.head.status,
+        checkpoint,
+        path,
+        duration_ms: 0,
+        steps: 0,
+        usage,
+        spend,
+        max_steps: job.max_steps.unwrap_or(DEFAULT_MAX_STEPS),
+        budgets: job.budget.limits,
+        spent,
+        budget: None,
+    })
+}
