@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::storage::{checkpoint_id, read_json};
 use crate::support::{Answer, Provider, Test, call};
+use crate::trust::{attack, neighbour};
 
 const JOB: &str = "theirs";
 const RUN: &str = "01a217ab-23c1-7000-9726-24049b7b0dd7";
@@ -115,6 +116,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn a_file_does_not_bring_its_experts() {
+    attack("a checkpoint with an expert of its own");
     let test = library();
     let mark = test.root().join("mark");
     let mut theirs = foreign();
@@ -129,6 +131,8 @@ fn a_file_does_not_bring_its_experts() {
 
 #[test]
 fn of_a_file_s_setting_nothing_is_used() {
+    attack("a checkpoint with commands, a model and an address");
+    neighbour("the conversation of that checkpoint");
     let test = library();
     let mark = test.root().join("mark");
     let mut theirs = foreign();
@@ -149,6 +153,7 @@ fn of_a_file_s_setting_nothing_is_used() {
 
 #[test]
 fn open_calls_of_a_file_are_reported_as_not_made() {
+    attack("open calls that write and run");
     let write = json!({"path": "notes.txt", "text": "by a stranger"});
     let shell = json!({
         "command": "sh", "args": ["-c", "touch notes.txt"], "env": {}, "cwd": ".", "stdout": true, "stderr": true,
@@ -176,6 +181,7 @@ fn open_calls_of_a_file_are_reported_as_not_made() {
 
 #[test]
 fn a_call_is_not_made_under_the_name_of_a_question() {
+    attack("a call under the name of a question");
     let test = library();
     let write = json!({"path": "notes.txt", "text": "by a stranger"});
     let calls = [("c1", "writeTextFile", write.clone()), ("c2", "writeTextFile", write)];
@@ -190,6 +196,7 @@ fn a_call_is_not_made_under_the_name_of_a_question() {
 
 #[test]
 fn delegates_of_a_file_are_not_asked() {
+    attack("an open delegation");
     let test = library();
     let mut theirs = stopped_in("stoppedByDelegate", &[("c1", "scribe", json!({"query": "Write it down."}))]);
     theirs["pendingToolCalls"] = json!([]);
@@ -207,6 +214,7 @@ fn delegates_of_a_file_are_not_asked() {
 
 #[test]
 fn a_question_of_a_file_can_be_answered() {
+    neighbour("a question that waits in a file");
     let question = json!({"question": "Which owl?"});
     let theirs = stopped_in("stoppedByInteractiveTool", &[("c1", "askUser", question.clone())]);
     for answer in [["The night owl.", "-i"], ["The night owl.", "--quiet"]] {
@@ -237,6 +245,7 @@ fn a_question_of_a_file_can_be_answered() {
 
 #[test]
 fn a_job_on_record_is_not_joined() {
+    attack("the id of a job on record");
     let test = library().answers([Answer::text("Mine."), Answer::text("Fine.")]);
     test.run(["run", "librarian", "q", "--job-id", JOB]).assert_code(0);
     let own = test.storage().jobs().remove(0);
@@ -249,6 +258,7 @@ fn a_job_on_record_is_not_joined() {
 
 #[test]
 fn an_altered_copy_of_an_own_checkpoint_gets_a_job_of_its_own() {
+    attack("an altered copy of an own checkpoint");
     let test = library().answers([Answer::text("Mine."), Answer::text("Fine.")]);
     test.run(["run", "librarian", "q", "--job-id", JOB]).assert_code(0);
     let own = test.storage().jobs().remove(0);
@@ -269,6 +279,7 @@ fn an_altered_copy_of_an_own_checkpoint_gets_a_job_of_its_own() {
 
 #[test]
 fn a_file_does_not_take_the_name_of_a_job() {
+    attack("a checkpoint with the name of a job");
     let test = library().answers([Answer::text("Mine."), Answer::text("Fine."), Answer::text("Still mine.")]);
     test.run(["run", "librarian", "An own question.", "--job-id", "nest"]).assert_code(0);
     let mut theirs = foreign();
@@ -281,6 +292,7 @@ fn a_file_does_not_take_the_name_of_a_job() {
 
 #[test]
 fn an_exact_copy_of_an_own_checkpoint_is_that_checkpoint() {
+    neighbour("an exact copy of an own checkpoint");
     let test = library().file("owls.txt", "").answers([
         Answer::calls([call("c1", "askUser", json!({"question": "Which owl?"}))]),
         Answer::text("First."),
@@ -295,6 +307,7 @@ fn an_exact_copy_of_an_own_checkpoint_is_that_checkpoint() {
 
 #[test]
 fn a_file_is_imported_once() {
+    neighbour("the same file twice");
     let test = library().answers([Answer::text("First."), Answer::text("Second.")]);
     let path = put(&test, &foreign());
     resume(&test, &path, "One.").assert_code(0);
@@ -330,6 +343,8 @@ fn a_delegates_file_and_a_pointless_request_leave_nothing_behind() {
 fn a_link_counts_as_the_place_it_leads_to() {
     use std::os::unix::fs::symlink;
 
+    attack("a link out of the storage");
+    neighbour("a link into the storage");
     // Into the storage: one's own.
     let test = library().answers([Answer::text("Mine."), Answer::text("Still mine.")]);
     test.run(["run", "librarian", "q"]).assert_code(0);
@@ -370,6 +385,7 @@ fn numbered() -> Value {
 
 #[test]
 fn numbers_beyond_all_measure_are_damage() {
+    attack("numbers out of range");
     let pointers = [
         "/stepNumber",
         "/usage/inputTokens",
@@ -411,6 +427,7 @@ fn numbers_beyond_all_measure_are_damage() {
 
 #[test]
 fn the_largest_numbers_are_taken_and_added_up_without_harm() {
+    neighbour("the largest numbers in range");
     let most = (1_u64 << 53) - 1;
     let test = library();
     let mut theirs = numbered();
@@ -439,6 +456,7 @@ fn the_largest_numbers_are_taken_and_added_up_without_harm() {
 
 #[test]
 fn such_numbers_are_damage_in_a_log_and_a_cassette_too() {
+    attack("numbers out of range in a log and a cassette");
     let test = library().answers([Answer::text("Mine.")]);
     test.run(["run", "librarian", "q", "--record", "c.cassette"]).assert_code(0);
     let before = test.server().requests().len();

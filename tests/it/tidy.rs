@@ -8,7 +8,7 @@ mod english;
 mod layers;
 mod names;
 mod snapshots;
-mod source;
+pub mod source;
 
 use std::fs;
 use std::path::Path;

@@ -1,3 +1,18 @@
 //! The limits of what a folder, a file, a server or a model may decide: each attack beside what must go on working.
+//!
+//! A test here begins with [`attack`] or [`neighbour`], or both; [`table`] counts them.
 
 mod env_file;
+mod table;
+
+/// Names the attack that a test makes: shown when it fails, and counted.
+#[expect(clippy::print_stdout, reason = "the test runner keeps it for a test that fails")]
+pub fn attack(what: &str) {
+    println!("attack: {what}");
+}
+
+/// Names the honest neighbour of an attack, which must go on working: shown when it fails, and counted.
+#[expect(clippy::print_stdout, reason = "the test runner keeps it for a test that fails")]
+pub fn neighbour(what: &str) {
+    println!("honest neighbour: {what}");
+}

@@ -9,6 +9,7 @@ use crate::support::Test;
 use crate::support::process::Running;
 use crate::support::storage::files_with;
 use crate::support::tool_server::{librarian, lines, stdio_skill};
+use crate::trust::{attack, neighbour};
 
 /// What the server sees of its parameters.
 #[track_caller]
@@ -20,6 +21,7 @@ fn parameters(test: Test) -> (Test, Value) {
 
 #[test]
 fn a_server_sees_no_key_and_nothing_else_that_it_was_not_promised() {
+    attack("a server that reads its environment");
     let test = librarian(&stdio_skill("owls", ["polite"])).env("OWL", "grey").env("OPENAI_API_KEY", "other");
     let (test, seen) = parameters(test);
     let variables = seen["variables"].as_object().unwrap();
@@ -31,6 +33,8 @@ fn a_server_sees_no_key_and_nothing_else_that_it_was_not_promised() {
 
 #[test]
 fn what_a_skill_requires_it_gets_unless_it_is_protected() {
+    attack("a skill that requires a protected variable");
+    neighbour("a skill that requires its own");
     let skill = stdio_skill("owls", ["polite"]);
     let test = librarian(&format!("{skill}requiredEnv = [\"OWL_TOKEN\", \"LD_PRELOAD\"]\n"))
         .env("OWL_TOKEN", "grey-7261")
@@ -65,6 +69,8 @@ fn hanging(fault: &str) -> (Test, Running, [u32; 2]) {
 
 #[test]
 fn a_run_that_ends_leaves_neither_server_nor_grandchild() {
+    attack("a server that stays");
+    neighbour("a server that ends");
     for fault in ["stderr=0", "stubborn"] {
         let test = librarian(&stdio_skill("owls", ["rough", "processes=ids", fault]));
         let (test, _requests) = calling(test, [("echo", json!({"text": "owl"}))]);
@@ -74,6 +80,7 @@ fn a_run_that_ends_leaves_neither_server_nor_grandchild() {
 
 #[test]
 fn killing_the_runner_leaves_neither_server_nor_grandchild() {
+    attack("a server that outlives a killed runner");
     for fault in ["stderr=0", "stubborn"] {
         let (_test, running, ids) = hanging(fault);
         running.signal(Signal::KILL);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::mcp::{calling, told};
 use crate::support::tool_server::{HttpServer, command_skill, librarian, program, remote_skill};
 use crate::support::{Answer, Provider, Test, call};
+use crate::trust::{attack, neighbour};
 
 /// A proxy at a port where nobody listens: nothing of a test leaves this machine.
 const NOBODY: &str = "http://127.0.0.1:1";
@@ -20,6 +21,7 @@ fn address_line(test: &Test, provider: Provider) -> String {
 
 #[test]
 fn an_address_without_its_key_takes_no_request() {
+    attack("an address for the user's own key");
     Provider::each(|provider| {
         let (variable, _) = provider.address();
         let test =
@@ -35,6 +37,7 @@ fn an_address_without_its_key_takes_no_request() {
 
 #[test]
 fn key_and_address_of_one_folder_belong_together() {
+    neighbour("a key and its address in one file");
     Provider::each(|provider| {
         if provider == Provider::Vertex {
             // It has no key, only files of credentials.
@@ -55,6 +58,7 @@ fn key_and_address_of_one_folder_belong_together() {
 
 #[test]
 fn a_key_alone_goes_to_the_address_of_the_user() {
+    neighbour("a key for the address that the user chose");
     let (name, key) = Provider::OpenAi.credentials()[0];
     let test = Test::with(Provider::OpenAi).unset(name).file(".env", format!("{name}={key}\n"));
     test.answers([Answer::text("Owls.")]).run(["run", "librarian", "q"]).assert_code(0);
@@ -62,6 +66,7 @@ fn a_key_alone_goes_to_the_address_of_the_user() {
 
 #[test]
 fn the_users_other_variable_for_an_address_stays_in_force() {
+    attack("an address under another of the vendor's names");
     let pairs = [
         (Provider::OpenAi, "OPENAI_API_BASE"),
         (Provider::Google, "GOOGLE_GEMINI_BASE_URL"),
@@ -79,6 +84,7 @@ fn the_users_other_variable_for_an_address_stays_in_force() {
 
 #[test]
 fn a_key_of_blanks_opens_no_way_for_the_users_login() {
+    attack("a blank key that opens the way for an address");
     let (variable, _) = Provider::Bedrock.address();
     let test = Test::with(Provider::Bedrock).unset(variable).env("HTTPS_PROXY", NOBODY);
     let file = format!("AWS_BEARER_TOKEN_BEDROCK=\" \"\n{}", address_line(&test, Provider::Bedrock));
@@ -91,6 +97,7 @@ fn a_key_of_blanks_opens_no_way_for_the_users_login() {
 
 #[test]
 fn the_users_key_decides_on_the_provider() {
+    attack("a key that would choose the provider");
     let test = Test::new().toml("[experts.librarian]\ninstruction = \"You find things.\"\n");
     let (name, key) = Provider::DeepSeek.credentials()[0];
     let test = test.env(name, key);
@@ -103,6 +110,8 @@ fn the_users_key_decides_on_the_provider() {
 
 #[test]
 fn no_command_is_started_and_no_provider_chosen() {
+    attack("a profile with a command");
+    neighbour("the same file, named by the user");
     let test = Test::with(Provider::Anthropic).file("awscfg", "[default]\ncredential_process = sh theirs.sh\n");
     let test = test.file("theirs.sh", "env > ran\nexit 1\n").answers([Answer::text("Owls.")]);
     let test = test.env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", NOBODY);
@@ -119,6 +128,8 @@ fn no_command_is_started_and_no_provider_chosen() {
 
 #[test]
 fn proxies_are_the_users_business() {
+    attack("a proxy in the way");
+    neighbour("a proxy in a file that the user names");
     let file = format!("HTTP_PROXY={NOBODY}\nhttp_proxy={NOBODY}\nALL_PROXY={NOBODY}\n");
     let test = Test::with(Provider::OpenAi).file(".env", file).answers([Answer::text("Owls.")]);
     test.run(["run", "librarian", "q"]).assert_code(0).snapshot("trust-env-file/proxies-are-the-users-business");
@@ -128,6 +139,8 @@ fn proxies_are_the_users_business() {
 
 #[test]
 fn a_named_file_sets_everything() {
+    attack("a proxy of the program's own");
+    neighbour("the same in a file that the user names");
     let file = "PERSTACK_PROXY_URL=http://127.0.0.1:1\n";
     let test = Test::with(Provider::OpenAi).file(".env", file).answers([Answer::text("Owls.")]);
     test.run(["run", "librarian", "q"]).assert_code(0).snapshot("trust-env-file/a-named-file-sets-everything");
@@ -136,6 +149,8 @@ fn a_named_file_sets_everything() {
 
 #[test]
 fn private_addresses_are_opened_by_the_user_alone() {
+    attack("private addresses opened by a folder");
+    neighbour("private addresses opened by the user");
     let server = HttpServer::start(["polite-http"]);
     let test = librarian(&remote_skill("owls", server.url()));
     let test = test.file(".env", "PERSTACK_ALLOW_PRIVATE_ENDPOINTS=1\n").answers([Answer::text("Owls.")]);
@@ -146,6 +161,7 @@ fn private_addresses_are_opened_by_the_user_alone() {
 
 #[test]
 fn a_command_of_the_model_sees_nothing_of_the_file() {
+    attack("variables for the commands of the model");
     let arguments = json!({"command": "env", "args": [], "env": {}, "cwd": ".", "stdout": true, "stderr": true});
     let file =
         "NODE_PATH=./owl-modules\nSHELL=/owl-shell\nTERM=owl\nNPM_CONFIG_PROXY=http://127.0.0.1:9/owl\nOTHER=owl\n";
@@ -157,6 +173,8 @@ fn a_command_of_the_model_sees_nothing_of_the_file() {
 
 #[test]
 fn a_skill_gets_what_it_requires_unless_it_is_the_users_own() {
+    attack("code loaded into a server");
+    neighbour("a variable that a skill requires");
     let skill = command_skill("owls", program(), &["polite"]);
     let required = "requiredEnv = [\"OWL_COLOUR\", \"AWS_PROFILE\"]\n";
     let test = librarian(&format!("{skill}{required}")).file(".env", "OWL_COLOUR=grey\nAWS_PROFILE=barn\nOTHER=x\n");
@@ -177,6 +195,7 @@ fn a_skill_gets_what_it_requires_unless_it_is_the_users_own() {
 
 #[test]
 fn what_is_required_for_a_skill_is_not_used_for_the_model() {
+    attack("a protected variable named as a skill's");
     let skill = command_skill("owls", program(), &["polite"]);
     let toml = format!("{skill}requiredEnv = [\"ALL_PROXY\", \"ANTHROPIC_BASE_URL\", \"PERSTACK_PROVIDER\"]\n");
     let test = librarian(&toml).unset("ANTHROPIC_BASE_URL").env("HTTPS_PROXY", NOBODY).env("ALL_PROXY", NOBODY);
@@ -188,6 +207,7 @@ fn what_is_required_for_a_skill_is_not_used_for_the_model() {
 
 #[test]
 fn a_login_of_a_skill_may_be_in_the_file() {
+    neighbour("the token of a skill");
     let skill = format!("{}authorizationEnv = \"OWL_TOKEN\"\n", remote_skill("owls", "https://owls.example.com/mcp"));
     let test = librarian(&skill).file(".env", "OWL_TOKEN=owl-0123456789\n");
     let ran = test.run(["check"]);
@@ -196,6 +216,8 @@ fn a_login_of_a_skill_may_be_in_the_file() {
 
 #[test]
 fn limits_are_tightened_and_not_loosened() {
+    attack("a limit above the user's");
+    neighbour("a limit below the user's");
     let arguments = json!({"path": "."});
     let more = || Answer::calls([call("c1", "listDirectory", arguments.clone())]);
     let test = Test::with(Provider::Anthropic).env("PERSTACK_CONFIG_DIR", "settings").answers([more()]);
