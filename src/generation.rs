@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::content::{Opaque, Thinking};
 use crate::cost::BilledTokens;
+use crate::json_text;
 use crate::message::Message;
 use crate::setting::ReasoningBudget;
 use crate::tool::ToolSpec;
@@ -130,14 +131,21 @@ pub enum Arguments {
 }
 
 impl Arguments {
-    /// Reads what a model wrote; nothing at all stands for `{}`.
+    /// Reads what a model wrote. Nothing at all, `null` and the empty list that some servers write for an empty object
+    /// stand for `{}`; a text within the text is read once more, since some servers quote the arguments twice.
     pub fn parse(text: &str) -> Self {
         if text.trim().is_empty() {
             return Self::Valid(Map::new());
         }
-        match serde_json::from_str::<Map<String, Value>>(text) {
-            Ok(map) => Self::Valid(map),
-            Err(_) => Self::Invalid(text.to_owned()),
+        let value = json_text::parse(text).map(|value| match value {
+            Value::String(inner) => json_text::parse(&inner).unwrap_or(Value::String(inner)),
+            value => value,
+        });
+        match value {
+            Ok(Value::Object(map)) => Self::Valid(map),
+            Ok(Value::Null) => Self::Valid(Map::new()),
+            Ok(Value::Array(list)) if list.is_empty() => Self::Valid(Map::new()),
+            _ => Self::Invalid(text.to_owned()),
         }
     }
 }
@@ -288,6 +296,20 @@ mod tests {
 
     fn generation(usage: Option<Usage>, context_tokens: Option<u64>) -> Generation {
         Generation { parts: Vec::new(), finish: FinishReason::Stop, usage, context_tokens }
+    }
+
+    #[test]
+    fn arguments_whose_meaning_is_clear_are_an_object() {
+        for text in ["", " ", "null", "[]", "{}", "\"{}\"", "\"null\""] {
+            assert_eq!(Arguments::parse(text), Arguments::Valid(Map::new()), "{text:?}");
+        }
+        let expected = Map::from_iter([("q".to_owned(), Value::from("a\u{fffd}"))]);
+        for text in [r#"{"q": "a\ud83d"}"#, r#""{\"q\": \"a\\ud83d\"}""#] {
+            assert_eq!(Arguments::parse(text), Arguments::Valid(expected.clone()), "{text:?}");
+        }
+        for text in ["7", "[1]", "{\"q", "\"owl\"", "{} {}"] {
+            assert_eq!(Arguments::parse(text), Arguments::Invalid(text.to_owned()), "{text:?}");
+        }
     }
 
     #[test]

@@ -56,6 +56,7 @@
 
 // Nouns: each imports only those above it.
 pub mod future;
+pub mod json_text;
 pub mod allowance;
 pub mod id;
 pub mod count;

@@ -1,0 +1,96 @@
+//! JSON text from outside whose strings may not be Unicode: a `\ud83d` without its other half, which JSON's grammar
+//! allows and no Rust string holds.
+//!
+//! `provider` and `skill` read their servers' JSON with it. Bytes that are not UTF-8 are left to them.
+
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
+use serde::de::DeserializeOwned;
+
+const HIGH: RangeInclusive<u16> = 0xD800..=0xDBFF;
+const LOW: RangeInclusive<u16> = 0xDC00..=0xDFFF;
+
+/// Bytes of an escape, `\ud83d`.
+const ESCAPE: usize = 6;
+
+/// Parses JSON; each unpaired half of a character becomes U+FFFD.
+///
+/// # Errors
+/// As [`serde_json::from_str`].
+pub fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    // Some programs put a byte order mark in front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    serde_json::from_str(text).or_else(|error| match replace_halves(text, |_| char::REPLACEMENT_CHARACTER) {
+        Cow::Owned(mended) => serde_json::from_str(&mended),
+        Cow::Borrowed(_) => Err(error),
+    })
+}
+
+/// `text` with each unpaired half's escape replaced by the character that `replacement` makes of the half.
+pub fn replace_halves(text: &str, replacement: impl Fn(u16) -> char) -> Cow<'_, str> {
+    let mut mended: Option<String> = None;
+    let mut kept = 0;
+    let mut at = 0;
+    while let Some(found) = text.get(at..).and_then(|rest| rest.find('\\')) {
+        at += found;
+        match unit(text, at) {
+            // An escape of another kind, `\\` above all.
+            None => at = text.len().min(text.ceil_char_boundary(at + 2)),
+            Some(high) if HIGH.contains(&high) && unit(text, at + ESCAPE).is_some_and(|low| LOW.contains(&low)) => {
+                at += 2 * ESCAPE;
+            }
+            Some(half) if HIGH.contains(&half) || LOW.contains(&half) => {
+                let mended = mended.get_or_insert_default();
+                mended.push_str(text.get(kept..at).unwrap_or_default());
+                mended.push(replacement(half));
+                at += ESCAPE;
+                kept = at;
+            }
+            Some(_) => at += ESCAPE,
+        }
+    }
+    match mended {
+        None => Cow::Borrowed(text),
+        Some(mut mended) => {
+            mended.push_str(text.get(kept..).unwrap_or_default());
+            Cow::Owned(mended)
+        }
+    }
+}
+
+/// The UTF-16 unit of the escape at `at`; `None` for anything else.
+fn unit(text: &str, at: usize) -> Option<u16> {
+    let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+    if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) { u16::from_str_radix(digits, 16).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn halves_of_characters_are_replaced_and_pairs_stay() {
+        let cases = [
+            (r#""\ud83d\ude00""#, json!("😀")),
+            (r#""a\ud83d""#, json!("a\u{fffd}")),
+            (r#""\ude00\ud83d b""#, json!("\u{fffd}\u{fffd} b")),
+            (r#""\uD83D\uD83D\uDE00""#, json!("\u{fffd}😀")),
+            (r#"{"\ud83d": ["\u00e4\\ud83d", "\"\udfff\""]}"#, json!({"\u{fffd}": ["ä\\ud83d", "\"\u{fffd}\""]})),
+            ("\u{feff}[1]", json!([1])),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse::<Value>(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_faults_stay_faults() {
+        for text in ["", "{", r#""\ud83"#, r#""\ud83d"#, r#""\u12""#, "\"\\", r#"["\ud83d", }"#, r#""\é""#] {
+            assert!(parse::<Value>(text).is_err(), "{text}");
+        }
+        assert!(matches!(replace_halves(r#"{"a": "\n\u0041\\"}"#, |_| '?'), Cow::Borrowed(_)));
+    }
+}
