@@ -10,7 +10,7 @@ use url::Url;
 use crate::environment::Environment;
 
 /// Names and addresses of this machine, which no proxy can reach.
-const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+const LOOPBACK: &str = "localhost,127.0.0.0/8,0.0.0.0,::1,::,::ffff:127.0.0.0/104";
 
 /// The error for a proxy's address that cannot be used. It does not quote the address, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -137,6 +137,8 @@ fn no_key_is_told_or_stored_by_any_command() {
     test.server().script([Answer::status(401).message(&format!("invalid key {KEY}, {TOKEN}"))]);
     assert_silent(&test.run(["run", "librarian", &query, "--json"]).assert_code(1), "a refused key");
     let address = format!("http://user:{KEY}@127.0.0.1:1");
+    // No proxy is used for this machine.
+    let test = test.env("ANTHROPIC_BASE_URL", "https://owls.invalid/v1");
     let proxied = test.run(["run", "librarian", "q", "--proxy", &address, "--max-retries", "0", "-v"]).assert_code(1);
     assert_silent(&proxied, "a proxy");
     let test = test.env("ANTHROPIC_BASE_URL", &format!("{address}/v1"));
