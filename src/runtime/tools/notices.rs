@@ -76,6 +76,16 @@ impl NoticeBoard {
         publisher.is_starting = false;
     }
 
+    /// The warnings that wait for a Run, e.g. of a tool that is left out.
+    pub fn warnings(&self) -> Vec<String> {
+        let state = self.state();
+        let warning = |(_, notice): &(String, SkillNotice)| match notice {
+            SkillNotice::Warning { message } => Some(message.clone()),
+            _ => None,
+        };
+        state.waiting.iter().filter_map(warning).collect()
+    }
+
     /// Emits the end of all skills that did not report it themselves.
     pub fn conclude(&self) {
         let mut state = self.state();

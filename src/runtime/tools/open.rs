@@ -102,7 +102,9 @@ pub async fn discover(
     let toolset = builder.source(source).open().await?;
     let protocol_of = |skill: &Arc<dyn Skill>| Some((skill.name().to_owned(), skill.protocol()?));
     let protocols = toolset.skills.skills().iter().filter_map(protocol_of).collect();
-    let found = DiscoveredTools { tools: toolset.skills.own_tools(), protocols, warnings: toolset.warnings };
+    // A Run shows these as events; here there is none.
+    let warnings = toolset.warnings.into_iter().chain(toolset.notices.warnings()).collect();
+    let found = DiscoveredTools { tools: toolset.skills.own_tools(), protocols, warnings };
     close(&toolset.skills).await;
     match toolset.missing.into_iter().next() {
         Some(error) => Err(error.into()),

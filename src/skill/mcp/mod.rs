@@ -49,6 +49,7 @@ mod result;
 mod input_rounds;
 mod network;
 mod schema;
+mod schema_mend;
 mod server;
 mod sse;
 mod stdio;
