@@ -23,12 +23,19 @@ const ACCOUNT_CODES: [&str; 4] =
 pub const DAILY_QUOTA: &str = "daily_quota";
 
 /// Error codes for a conversation that does not fit the model's context window.
-const OVERFLOW_NAMES: [&str; 3] =
-    ["context_length_exceeded", "exceed_context_size_error", "model_context_window_exceeded"];
-/// Fragments, in lower case, of the messages of such refusals where no code shows it: Anthropic (twice: the prompt
-/// alone, the prompt and `max_tokens`), Bedrock, OpenAI, OpenAI and most of its imitators, Gemini, llama.cpp, xAI,
-/// Groq, Mistral.
-const OVERFLOW_MESSAGES: [&str; 10] = [
+const OVERFLOW_NAMES: [&str; 6] = [
+    "context_length_exceeded",
+    "exceed_context_size_error",
+    "model_context_window_exceeded",
+    "model_max_prompt_tokens_exceeded",
+    "context_window_exceeded",
+    // Z.ai's number.
+    "1261",
+];
+/// Fragments, in lower case, of the messages of such refusals where no code shows it: Anthropic (twice: the prompt alone,
+/// the prompt and `max_tokens`), Bedrock, OpenAI, OpenAI and most of its imitators, Gemini, llama.cpp, xAI, Groq,
+/// Mistral; then Ollama, TGI, Cohere, Qwen, MiniMax, Moonshot, llama-cpp-python, vLLM.
+const OVERFLOW_MESSAGES: [&str; 20] = [
     "prompt is too long",
     "exceed context limit",
     "input is too long for requested model",
@@ -39,6 +46,46 @@ const OVERFLOW_MESSAGES: [&str; 10] = [
     "maximum prompt length",
     "reduce the length of the messages",
     "too large for model with",
+    "prompt too long",
+    "`max_new_tokens` must be",
+    "too many tokens: total number of tokens in the prompt",
+    "range of input length should be",
+    "context window exceeds limit",
+    "exceeded model token limit",
+    "exceed context window",
+    "prompt exceeds max length",
+    "maximum model length",
+    "context size has been exceeded",
+];
+
+/// Parts of messages that name the size of a conversation, in lower case, and words for an excess. A message with one of
+/// each is about an overflow. The limit on an answer is named by other words.
+const SIZES: [&str; 14] = [
+    "context length",
+    "context window",
+    "context size",
+    "context limit",
+    "prompt length",
+    "input length",
+    "input tokens",
+    "prompt tokens",
+    "prompt token count",
+    "token limit of the model",
+    "model token limit",
+    "tokens in the prompt",
+    "tokens to keep from the initial prompt",
+    "sequence length",
+];
+const EXCESSES: [&str; 9] = [
+    "exceed",
+    "too long",
+    "too large",
+    "longer than",
+    "greater than",
+    "larger than",
+    "too many",
+    "must be less than",
+    "is over",
 ];
 
 /// Returns true when a request was refused because the conversation does not fit the model's context window. For
@@ -47,6 +94,37 @@ pub fn is_context_overflow<'a>(names: impl IntoIterator<Item = &'a str>, message
     let message = message.to_ascii_lowercase();
     names.into_iter().any(|name| OVERFLOW_NAMES.contains(&name))
         || OVERFLOW_MESSAGES.iter().any(|part| message.contains(part))
+        || (has_any(&message, &SIZES) && has_any(&message, &EXCESSES) && !message.contains("max_tokens"))
+}
+
+fn has_any(message: &str, parts: &[&str]) -> bool {
+    parts.iter().any(|part| message.contains(part))
+}
+
+/// The kind of failure that an error's code shows to be one of load, which a retry may cure, whatever its status: gateways
+/// answer 400 or 403 where others answer 429. The code is compared without its separators.
+pub fn load_of_code(code: &str) -> Option<FailureKind> {
+    let code: String = code.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let is = |parts: &[&str]| has_any(&code, parts);
+    if is(&["ratelimit", "toomanyrequests", "throttl", "resourceexhausted", "slowdown"]) {
+        Some(FailureKind::RateLimit)
+    } else if is(&["overload", "serverbusy", "capacityexceeded", "serviceunavailable", "modelnotready"]) {
+        Some(FailureKind::Provider)
+    } else {
+        None
+    }
+}
+
+/// The same for a message, of which only plain words count.
+fn load_of_message(message: &str) -> Option<FailureKind> {
+    let message = message.to_ascii_lowercase();
+    if has_any(&message, &["rate limit", "rate-limit", "too many requests", "throttl", "slow down"]) {
+        Some(FailureKind::RateLimit)
+    } else if has_any(&message, &["overloaded", "server is busy", "temporarily unavailable"]) {
+        Some(FailureKind::Provider)
+    } else {
+        None
+    }
 }
 
 /// A failure that a retry may cure.
@@ -86,7 +164,7 @@ pub fn of_status<'a>(
 ) -> GenerationFailure {
     let code = reported.as_ref().and_then(|error| error.code.clone());
     let asked_ms = reported.as_ref().and_then(|error| error.retry_after_ms);
-    let (kind, is_retryable) = kind_of_status(status, code.as_deref());
+    let is_silent = reported.is_none() && body.iter().all(u8::is_ascii_whitespace);
     let mut message = match reported.map(|error| error.message).filter(|message| !message.trim().is_empty()) {
         Some(message) => message,
         None => match raw_text(body) {
@@ -94,9 +172,12 @@ pub fn of_status<'a>(
             None => format!("HTTP status {status} without an explanation"),
         },
     };
+    let (kind, is_retryable) = kind_of_status(status, code.as_deref(), &message);
+    // A gateway's limit on the size of a request, mostly in front of a model with a smaller one.
+    let is_silent_413 = status == 413 && is_silent;
     // Some servers fail with 500 on an overflow instead of refusing it; a retry would fail again.
     let may_overflow = matches!(kind, FailureKind::InvalidRequest) || status == 500;
-    let (kind, is_retryable) = if may_overflow && is_context_overflow(code.as_deref(), &message) {
+    let (kind, is_retryable) = if is_silent_413 || (may_overflow && is_context_overflow(code.as_deref(), &message)) {
         (FailureKind::ContextOverflow, false)
     } else {
         (kind, is_retryable)
@@ -104,6 +185,12 @@ pub fn of_status<'a>(
     if let (300..=399, Some(to)) = (status, header("location")) {
         message = format!("the server redirects to {to}, which is not followed: set that address as the base URL");
     }
+    // OpenAI's and Anthropic's servers know better than their status.
+    let is_retryable = match header("x-should-retry").map(str::trim) {
+        Some("true") => kind != FailureKind::ContextOverflow,
+        Some("false") => false,
+        _ => is_retryable,
+    };
     let retry_after_ms = retry_after_ms(&header).or(asked_ms);
     let longest_ms = u64::try_from(LONGEST_DELAY.as_millis()).unwrap_or(u64::MAX);
     if let Some(ms) = retry_after_ms.filter(|ms| *ms > longest_ms) {
@@ -127,15 +214,20 @@ pub fn shortened(text: &str, limit: usize) -> String {
     }
 }
 
-fn kind_of_status(status: u16, code: Option<&str>) -> (FailureKind, bool) {
+fn kind_of_status(status: u16, code: Option<&str>, message: &str) -> (FailureKind, bool) {
+    let is_of_account = code.is_some_and(|code| ACCOUNT_CODES.contains(&code));
+    let load = || code.and_then(load_of_code).or_else(|| load_of_message(message));
     match status {
+        400 | 403 | 409 | 422 if !is_of_account && load().is_some() => (load().unwrap_or(FailureKind::Provider), true),
+        // Groq's code for a call that its parser could not read; the next answer mostly has one that it can.
+        400 if code == Some("tool_use_failed") => (FailureKind::Malformed, true),
         401 | 403 => (FailureKind::Authentication, false),
         // Google's code for a wrong key.
         400 if code == Some("API_KEY_INVALID") => (FailureKind::Authentication, false),
         402 => (FailureKind::RateLimit, false),
         404 => (FailureKind::NotFound, false),
         408 => (FailureKind::Timeout, true),
-        429 => (FailureKind::RateLimit, !code.is_some_and(|code| ACCOUNT_CODES.contains(&code))),
+        429 => (FailureKind::RateLimit, !is_of_account),
         // 424 is Bedrock's status for a model that failed on an accepted request.
         409 | 424 | 500.. => (FailureKind::Provider, true),
         _ => (FailureKind::InvalidRequest, false),
@@ -290,6 +382,68 @@ mod tests {
                 FailureKind::ContextOverflow,
                 "{message}"
             );
+        }
+    }
+
+    #[test]
+    fn a_code_or_message_of_load_beats_the_status() {
+        for (status, message, code, kind) in [
+            (400, "Rate limit exceeded", "rate_limit_exceeded", FailureKind::RateLimit),
+            (403, "no", "RateLimitReached", FailureKind::RateLimit),
+            (400, "no", "ThrottlingException", FailureKind::RateLimit),
+            (403, "You have exceeded a secondary rate limit.", "e", FailureKind::RateLimit),
+            (400, "The engine is currently overloaded", "e", FailureKind::Provider),
+            (400, "Failed to call a function.", "tool_use_failed", FailureKind::Malformed),
+        ] {
+            let failure = failure_for(status, &[], "", Some(reported(message, code)));
+            assert_eq!((failure.kind, failure.is_retryable), (kind, true), "{status} {message} {code}");
+        }
+        for (status, message, code) in
+            [(403, "no access", "e"), (400, "bad tool", "e"), (400, "paid up?", "insufficient_quota")]
+        {
+            assert!(!failure_for(status, &[], "", Some(reported(message, code))).is_retryable, "{message}");
+        }
+    }
+
+    #[test]
+    fn the_servers_own_word_on_a_retry_beats_its_status() {
+        let retries = |status, word| failure_for(status, &[("x-should-retry", word)], "", None).is_retryable;
+        assert_eq!([retries(400, "true"), retries(529, "false"), retries(500, "maybe")], [true, false, true]);
+    }
+
+    #[test]
+    fn a_413_without_a_body_is_an_overflow() {
+        assert_eq!(failure_for(413, &[], "", None).kind, FailureKind::ContextOverflow);
+        assert_eq!(failure_for(413, &[], "<html>too large</html>", None).kind, FailureKind::InvalidRequest);
+    }
+
+    #[test]
+    fn an_overflow_is_recognised_in_the_words_of_imitators() {
+        for message in [
+            "prompt too long; exceeded max context length by 100 tokens",
+            "input length exceeds the context length",
+            "The number of tokens to keep from the initial prompt is greater than the context length (n_keep: 9000>= n_ctx: 4096).",
+            "Invalid request: Your request exceeded model token limit: 262144 (requested: 270000)",
+            "invalid params, context window exceeds limit (2013)",
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+            "too many tokens: total number of tokens in the prompt cannot exceed 128000 - received 150000",
+            "Prompt exceeds max length",
+            "Requested tokens (5000) exceed context window of 4096",
+            "The input (8000 tokens) is longer than the model's context length (4096 tokens).",
+            "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+            "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 129024]",
+            "prompt token count of 130000 exceeds the limit of 128000",
+        ] {
+            let failure = failure_for(400, &[], "", Some(reported(message, "e")));
+            assert_eq!((failure.kind, failure.is_retryable), (FailureKind::ContextOverflow, false), "{message}");
+        }
+        for message in [
+            "Invalid 'tools[0].description': string too long. Expected a string with maximum length 1024.",
+            "image exceeds 5 MB maximum",
+            "Too many tools: 200",
+        ] {
+            let failure = failure_for(400, &[], "", Some(reported(message, "e")));
+            assert_eq!(failure.kind, FailureKind::InvalidRequest, "{message}");
         }
     }
 

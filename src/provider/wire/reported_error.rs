@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::generation::{FailureKind, GenerationFailure};
 use crate::provider::ErrorBody;
-use crate::provider::failure::{DAILY_QUOTA, is_context_overflow};
+use crate::provider::failure::{DAILY_QUOTA, is_context_overflow, load_of_code};
 
 /// Longest message kept, in characters: failures are written to the log, and providers' longest useful messages
 /// (schema complaints) are about a thousand.
@@ -115,7 +115,9 @@ fn classify(name: &str) -> Option<(FailureKind, bool)> {
         | "misalignment_policy_violation"
         | "data_residency_mismatch"
         | "failed_to_download_image" => (FailureKind::InvalidRequest, false),
+        "tool_use_failed" => (FailureKind::Malformed, true),
         image if is_image_complaint(image) => (FailureKind::InvalidRequest, false),
+        name if let Some(kind) = load_of_code(name) => (kind, true),
         status => classify_status(status.parse().ok()?)?,
     })
 }
