@@ -2,7 +2,7 @@
 //!
 //! Called by `runtime` for each provider that experts use. Sending and reading an answer is left to `generate`.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use secrecy::SecretString;
 
@@ -16,6 +16,7 @@ use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
 use crate::provider::auth::{self, Credentials};
 use crate::provider::catalog;
 use crate::provider::http::transport::{HttpRequest, Transport};
+use crate::provider::repair::Repairs;
 use crate::provider::timeouts::GenerationTimeouts;
 use crate::provider::vendor::base_url::BaseUrl;
 use crate::provider::vendor::endpoint::EndpointInputs;
@@ -39,6 +40,8 @@ pub struct Provider {
     pub(super) credentials: Credentials,
     /// The vendor's own and the user's, the user's last.
     headers: Vec<(String, String)>,
+    /// Parts of conversations that the provider refused.
+    pub(super) repairs: Mutex<Repairs>,
 }
 
 impl Provider {
@@ -126,6 +129,7 @@ impl Provider {
             base_url,
             credentials,
             headers,
+            repairs: Mutex::default(),
         })
     }
 

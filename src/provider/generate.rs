@@ -3,18 +3,22 @@
 //! Called by `runtime` for every generation. Whether a failed request is sent again is left to the caller
 //! ([`retry::delay`](crate::provider::retry::delay)).
 
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use crate::generation::{Delta, FailureKind, GenerateRequest, Generation, GenerationFailure};
 
+use crate::json_text;
 use crate::provider::assemble::Assembler;
+use crate::provider::halves::{self, HalfJoiner};
 use crate::provider::http::frame::{FRAME_LIMIT, FrameError, Framer};
-use crate::provider::http::transport::{Body, HttpResponse};
+use crate::provider::http::transport::{Body, HttpResponse, TransportError};
+use crate::provider::repair::{self, REPAIR_LIMIT, Repairs};
 use crate::provider::timeouts::Watch;
 use crate::provider::wire::reported_error::ReportedError;
-use crate::provider::{Decoder, Framing, Protocol, Provider, failure, tool_names};
+use crate::provider::{Decoder, Frame, Framing, Protocol, Provider, failure, tool_names};
 
 /// Most bytes of an error body that are read; providers' errors have a few hundred.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
@@ -37,9 +41,29 @@ impl Provider {
         timeout: Duration,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
     ) -> Result<Generation, GenerationFailure> {
-        self.attempt(request, Watch::start(timeout, self.limits), on_delta)
-            .await
-            .map_err(|failure| GenerationFailure { message: self.redacted(&failure.message), ..failure })
+        let mut repaired = 0;
+        loop {
+            let messages = self.repairs().apply(request.messages);
+            let attempt = GenerateRequest { messages: &messages, ..*request };
+            let refused = match self.attempt(&attempt, Watch::start(timeout, self.limits), on_delta).await {
+                Ok(generation) => return Ok(generation),
+                Err(refused) => refused,
+            };
+            let RefusedAttempt { failure, code } = refused;
+            // Nothing has streamed when a request is refused, so that another one gives no piece twice.
+            let body = || self.protocol.encode(&attempt).body;
+            let is_repaired = repaired < REPAIR_LIMIT
+                && repair::is_about_a_part(&failure, code.as_deref())
+                && self.repairs().learn(attempt.messages, &body(), &failure, code.as_deref());
+            if !is_repaired {
+                return Err(GenerationFailure { message: self.redacted(&failure.message), ..failure });
+            }
+            repaired += 1;
+        }
+    }
+
+    fn repairs(&self) -> MutexGuard<'_, Repairs> {
+        self.repairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn attempt(
@@ -47,54 +71,59 @@ impl Provider {
         request: &GenerateRequest<'_>,
         mut watch: Watch,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
-    ) -> Result<Generation, GenerationFailure> {
+    ) -> Result<Generation, RefusedAttempt> {
         let http = watch.within(self.authorized(self.protocol.encode(request))).await??;
         let mut response = watch.within(self.transport.send(http)).await??;
         if !(200..300).contains(&response.status) {
             return Err(self.refusal(&mut response, request.model).await);
         }
-        if let Some(failure) = self.no_stream(&mut response).await {
-            return Err(failure);
+        if is_page(response.header("content-type").unwrap_or_default(), self.protocol.framing()) {
+            let body = error_body(response.body.as_mut()).await;
+            return Err(failure::of_page(response.status, &body).into());
         }
-        let answer = Reading::new(self.protocol.as_ref(), watch).read(response.body.as_mut(), on_delta).await?;
+        let reading = Reading::new(self.protocol.as_ref(), watch);
+        let answer = reading.read(response.status, response.body.as_mut(), on_delta).await?;
         Ok(tool_names::restored(answer, request.tools))
     }
 
     /// The failure for an error status, with a remedy where one is known.
-    async fn refusal(&self, response: &mut HttpResponse, model: &str) -> GenerationFailure {
+    async fn refusal(&self, response: &mut HttpResponse, model: &str) -> RefusedAttempt {
         let body = error_body(response.body.as_mut()).await;
         let reported = self.protocol.read_error(&body);
+        let code = reported.as_ref().and_then(|error| error.code.clone());
         let failure = failure::of_status(response.status, |name| response.header(name), &body, reported);
         let message = match failure.kind {
             FailureKind::Authentication => format!("{} (check {})", failure.message, self.credentials.hint()),
             FailureKind::NotFound => format!("{} (check the model {model} and the base URL)", failure.message),
             _ => failure.message,
         };
-        GenerationFailure { message, ..failure }
+        RefusedAttempt { failure: GenerationFailure { message, ..failure }, code }
     }
+}
 
-    /// The failure of an answer whose content type shows that it is no stream.
-    async fn no_stream(&self, response: &mut HttpResponse) -> Option<GenerationFailure> {
-        let content_type = response.header("content-type").unwrap_or_default().to_ascii_lowercase();
-        let framing = self.protocol.framing();
-        let is_json = content_type.starts_with("application/json") && framing != Framing::Ndjson;
-        let is_page = content_type.starts_with("text/html")
-            || (content_type.starts_with("text/") && framing == Framing::AwsEventStream);
-        if !is_json && !is_page {
-            return None;
-        }
-        let body = error_body(response.body.as_mut()).await;
-        if !is_json {
-            return Some(failure::of_page(response.status, &body));
-        }
-        Some(match serde_json::from_slice(&body) {
-            Ok(value) if self.protocol.read_error(&body).is_some() => ReportedError::from_value(&value).into_failure(),
-            _ => failure::lasting(
-                FailureKind::Malformed,
-                format!("the server answered with one JSON document instead of a stream of {}", self.protocol_name()),
-            ),
-        })
+/// An attempt without an answer.
+struct RefusedAttempt {
+    failure: GenerationFailure,
+    /// The provider's code, when it refused the request.
+    code: Option<String>,
+}
+
+impl From<GenerationFailure> for RefusedAttempt {
+    fn from(failure: GenerationFailure) -> Self {
+        Self { failure, code: None }
     }
+}
+
+impl From<TransportError> for RefusedAttempt {
+    fn from(error: TransportError) -> Self {
+        GenerationFailure::from(error).into()
+    }
+}
+
+/// Returns true for a content type that no server of models gives an answer.
+fn is_page(content_type: &str, framing: Framing) -> bool {
+    let content_type = content_type.to_ascii_lowercase();
+    content_type.starts_with("text/html") || (content_type.starts_with("text/") && framing == Framing::AwsEventStream)
 }
 
 /// The first bytes of a body, as many as come in time.
@@ -113,19 +142,33 @@ async fn error_body(body: &mut dyn Body) -> Vec<u8> {
 }
 
 /// The reading of one answer.
-struct Reading {
+struct Reading<'a> {
+    protocol: &'a dyn Protocol,
     framer: Framer,
     decoder: Box<dyn Decoder>,
+    halves: HalfJoiner,
     assembler: Assembler,
     watch: Watch,
     received: usize,
 }
 
-impl Reading {
-    fn new(protocol: &dyn Protocol, watch: Watch) -> Self {
+/// The form of a body, by its first character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BodyForm {
+    Stream,
+    /// One JSON document.
+    Document,
+    /// A page, not an answer.
+    Page,
+}
+
+impl<'a> Reading<'a> {
+    fn new(protocol: &'a dyn Protocol, watch: Watch) -> Self {
         Self {
+            protocol,
             framer: Framer::new(protocol.framing(), FRAME_LIMIT),
             decoder: protocol.decoder(),
+            halves: HalfJoiner::default(),
             assembler: Assembler::new(protocol.name()),
             watch,
             received: 0,
@@ -134,9 +177,15 @@ impl Reading {
 
     async fn read(
         mut self,
+        status: u16,
         body: &mut dyn Body,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
     ) -> Result<Generation, GenerationFailure> {
+        let (form, beginning) = self.beginning(body).await?;
+        if form != BodyForm::Stream {
+            return self.read_whole(form, status, beginning, body, on_delta).await;
+        }
+        self.take(&beginning, on_delta)?;
         while !self.assembler.has_ended() {
             let chunk = self.watch.within(body.chunk()).await;
             match chunk {
@@ -156,11 +205,74 @@ impl Reading {
         self.assembler.finish()
     }
 
+    /// The bytes up to the first that shows the form of the body, whatever its content type: gateways label streams as
+    /// JSON, and send whole documents in place of streams.
+    async fn beginning(&mut self, body: &mut dyn Body) -> Result<(BodyForm, Vec<u8>), GenerationFailure> {
+        let mut bytes = Vec::new();
+        loop {
+            let text = bytes.strip_prefix(b"\xEF\xBB\xBF".as_slice()).unwrap_or(&bytes);
+            let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+            let form = match (first, self.protocol.framing()) {
+                (None, _) => None,
+                (Some(b'<'), _) => Some(BodyForm::Page),
+                (Some(b'{' | b'['), Framing::Sse | Framing::AwsEventStream) => Some(BodyForm::Document),
+                (Some(_), _) => Some(BodyForm::Stream),
+            };
+            if let Some(form) = form {
+                return Ok((form, bytes));
+            }
+            if bytes.len() > ERROR_BODY_LIMIT {
+                return Ok((BodyForm::Stream, bytes));
+            }
+            match self.watch.within(body.chunk()).await?? {
+                Some(chunk) => bytes.extend(chunk),
+                None => return Ok((BodyForm::Stream, bytes)),
+            }
+        }
+    }
+
+    /// Reads a body that is no stream.
+    async fn read_whole(
+        mut self,
+        form: BodyForm,
+        status: u16,
+        mut bytes: Vec<u8>,
+        body: &mut dyn Body,
+        on_delta: &mut (dyn FnMut(&Delta) + Send),
+    ) -> Result<Generation, GenerationFailure> {
+        if form == BodyForm::Page {
+            bytes.extend(error_body(body).await);
+            return Err(failure::of_page(status, &bytes));
+        }
+        while let Some(chunk) = self.watch.within(body.chunk()).await?? {
+            bytes.extend(chunk);
+            if bytes.len() > ANSWER_LIMIT {
+                return Err(too_long());
+            }
+        }
+        let document: serde_json::Value = json_text::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| {
+            let message = format!("the server answered with a damaged JSON document instead of a stream: {error}");
+            failure::retryable(FailureKind::Malformed, message)
+        })?;
+        if self.protocol.read_error(&bytes).is_some() {
+            return Err(ReportedError::from_value(&document).into_failure());
+        }
+        let frames = self.protocol.whole_answer(document);
+        if frames.is_empty() {
+            let name = self.protocol.name();
+            let message = format!("the server answered with one JSON document instead of a stream of {name}");
+            return Err(failure::lasting(FailureKind::Malformed, message));
+        }
+        for frame in frames {
+            self.decode(&frame, on_delta)?;
+        }
+        self.assembler.finish()
+    }
+
     fn take(&mut self, chunk: &[u8], on_delta: &mut (dyn FnMut(&Delta) + Send)) -> Result<(), GenerationFailure> {
         self.received = self.received.saturating_add(chunk.len());
         if self.received > ANSWER_LIMIT {
-            let message = format!("the answer is longer than {ANSWER_LIMIT} bytes");
-            return Err(failure::lasting(FailureKind::Malformed, message));
+            return Err(too_long());
         }
         for frame in self.framer.push(chunk).map_err(damaged)? {
             self.decode(&frame, on_delta)?;
@@ -172,18 +284,21 @@ impl Reading {
         Ok(())
     }
 
-    fn decode(
-        &mut self,
-        frame: &crate::provider::Frame,
-        on_delta: &mut (dyn FnMut(&Delta) + Send),
-    ) -> Result<(), GenerationFailure> {
-        for delta in self.decoder.frame(frame)? {
-            on_delta(&delta);
-            self.watch.saw(&delta);
-            self.assembler.push(delta);
+    fn decode(&mut self, frame: &Frame, on_delta: &mut (dyn FnMut(&Delta) + Send)) -> Result<(), GenerationFailure> {
+        let marked = halves::with_marks(frame);
+        for delta in self.decoder.frame(marked.as_ref().unwrap_or(frame))? {
+            for delta in self.halves.pass(delta, marked.is_some()) {
+                on_delta(&delta);
+                self.watch.saw(&delta);
+                self.assembler.push(delta);
+            }
         }
         Ok(())
     }
+}
+
+fn too_long() -> GenerationFailure {
+    failure::lasting(FailureKind::Malformed, format!("the answer is longer than {ANSWER_LIMIT} bytes"))
 }
 
 fn damaged(error: FrameError) -> GenerationFailure {
@@ -204,7 +319,7 @@ mod tests {
     use super::*;
     use crate::generation::{Arguments, FinishReason, GeneratedPart};
     use crate::generation::{NativeTools, Occasion};
-    use crate::provider::http::transport::{TransportError, TransportErrorKind};
+    use crate::provider::http::transport::TransportErrorKind;
     use crate::provider::testing::{Chunk, Script, ScriptedReply, environment};
     use crate::provider::wire::bedrock::BedrockConverse;
     use crate::provider::{GenerationTimeouts, event_stream};

@@ -17,8 +17,10 @@ pub mod catalog;
 mod event_stream;
 mod failure;
 mod generate;
+mod halves;
 pub mod http;
 mod native;
+mod repair;
 pub mod retry;
 #[cfg(test)]
 mod testing;
@@ -48,6 +50,12 @@ pub trait Protocol: Send + Sync {
 
     /// A fresh decoder for one answer.
     fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// The frames of an answer that came as one JSON document although a stream was asked for; none for a document that
+    /// is no answer.
+    fn whole_answer(&self, _document: serde_json::Value) -> Vec<Frame> {
+        Vec::new()
+    }
 
     /// The tools that the provider itself can run when a request in this protocol asks for them.
     fn native_support(&self) -> NativeSupport {

@@ -2,8 +2,10 @@
 //!
 //! Used by Azure's row around another protocol, which encodes and decodes.
 
+use serde_json::Value;
+
 use crate::generation::GenerateRequest;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};
+use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, NativeSupport, Protocol};
 
 /// A protocol whose paths lie below `/deployments/NAME`.
 pub struct AzureDeployments(pub Box<dyn Protocol>);
@@ -25,6 +27,10 @@ impl Protocol for AzureDeployments {
 
     fn decoder(&self) -> Box<dyn Decoder> {
         self.0.decoder()
+    }
+
+    fn whole_answer(&self, document: Value) -> Vec<Frame> {
+        self.0.whole_answer(document)
     }
 
     fn native_support(&self) -> NativeSupport {

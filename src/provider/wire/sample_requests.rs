@@ -19,9 +19,9 @@ fn messages() -> Vec<Message> {
     let text = |text: &str| json!({"type": "textPart", "id": "p", "text": text});
     let media = json!([
         text("See:"),
-        {"type": "imageInlinePart", "id": "p", "encodedData": "aW1n", "mimeType": "image/png"},
+        {"type": "imageInlinePart", "id": "p", "encodedData": "iVBORw0KGgo=", "mimeType": "image/png"},
         {"type": "imageUrlPart", "id": "p", "url": "https://x.example/y.png", "mimeType": "image/png"},
-        {"type": "fileInlinePart", "id": "p", "encodedData": "cGRm", "mimeType": "application/pdf"},
+        {"type": "fileInlinePart", "id": "p", "encodedData": "JVBERi0=", "mimeType": "application/pdf"},
         {"type": "fileUrlPart", "id": "p", "url": "https://x.example/y.pdf", "mimeType": "application/pdf"},
         {"type": "fileInlinePart", "id": "p", "encodedData": "aGk=", "mimeType": "text/plain"},
         {"type": "fileInlinePart", "id": "p", "encodedData": "b2dn", "mimeType": "audio/ogg"},
@@ -61,7 +61,7 @@ fn messages() -> Vec<Message> {
             opaque(openai, json!({"type": "code_interpreter_call", "id": "ci_1", "status": "completed", "code": "1",
                                   "container_id": "c_1", "outputs": [{"type": "logs", "logs": "1"}]})),
             opaque(openai, json!({"type": "image_generation_call", "id": "ig_1", "status": "completed",
-                                  "result": "aW1n", "revised_prompt": "an owl"})),
+                                  "result": "iVBORw0KGgo=", "revised_prompt": "an owl"})),
             text("Looking."),
             opaque(anthropic, json!({"type": "text", "citations": [citation]})),
             opaque(openai, json!({"type": "message", "phase": "commentary"})),

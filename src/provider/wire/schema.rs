@@ -8,6 +8,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::provider::tool_names;
+
 /// Keywords that providers refuse at the top of a schema.
 const REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "enum", "const", "not"];
 
@@ -21,23 +23,14 @@ const ALTERNATIVES_LIMIT: usize = 64;
 const QUOTE_LIMIT: usize = 500;
 
 /// The schema of a tool's parameters. `is_name` accepts the names of properties that the provider takes; a property of
-/// another name is left out and named in the description, because one of them makes the provider refuse the request.
+/// another name is sent under one that stands for it ([`tool_names::property`]).
 pub fn parameters(schema: &Map<String, Value>, is_name: fn(&str) -> bool) -> Map<String, Value> {
     let flat = Flat::new(schema, schema, DEPTH_LIMIT);
-    let mut notes = flat.notes;
-    let mut properties = Map::new();
-    let mut left_out = Vec::new();
-    for (name, property) in flat.properties {
-        if is_name(&name) {
-            properties.insert(name, explicit(property));
-        } else {
-            left_out.push(name);
-        }
-    }
-    let required: Vec<String> = flat.required.into_iter().filter(|name| !left_out.contains(name)).collect();
-    if !left_out.is_empty() {
-        notes.push(format!("Not available here, because of their names: {}.", left_out.join(", ")));
-    }
+    let notes = flat.notes;
+    let sent = |name: String| if is_name(&name) { name } else { tool_names::property(&name) };
+    let mut properties: Map<String, Value> =
+        flat.properties.into_iter().map(|(name, property)| (sent(name), explicit(property))).collect();
+    let required: Vec<String> = flat.required.into_iter().map(sent).collect();
 
     let mut converted = Map::new();
     for (key, value) in schema {
@@ -319,11 +312,13 @@ mod tests {
     }
 
     #[test]
-    fn a_property_with_a_refused_name_is_left_out_and_described() {
-        let schema = json!({"type": "object", "properties": {"a": {}, "$b": {}}, "required": ["a", "$b"]});
+    fn a_property_with_a_refused_name_is_sent_under_another() {
+        let schema =
+            json!({"type": "object", "properties": {"a": {}, "$b": {"type": "string"}}, "required": ["a", "$b"]});
         let sent = parameters(schema.as_object().unwrap(), |name| !name.starts_with('$'));
-        let expected = json!({"type": "object", "properties": {"a": {}}, "required": ["a"],
-                              "description": "Not available here, because of their names: $b."});
+        let name = tool_names::property("$b");
+        let expected =
+            json!({"type": "object", "properties": {"a": {}, &name: {"type": "string"}}, "required": ["a", name]});
         assert_eq!(Value::Object(sent), expected);
     }
 }

@@ -26,8 +26,6 @@ pub(super) struct LineFramer {
     line: Vec<u8>,
     /// A carriage return ended the last line: a line feed right after it belongs to the same line end.
     after_carriage_return: bool,
-    /// No line has ended yet, so a byte order mark may come first.
-    at_start: bool,
     event: Option<String>,
     /// The data lines of the event so far; `None` until there is one (an empty one counts).
     data: Option<String>,
@@ -36,16 +34,7 @@ pub(super) struct LineFramer {
 
 impl LineFramer {
     pub(super) fn new(kind: LineKind, limit: usize) -> Self {
-        Self {
-            kind,
-            limit,
-            line: Vec::new(),
-            after_carriage_return: false,
-            at_start: true,
-            event: None,
-            data: None,
-            keep_alives: 0,
-        }
+        Self { kind, limit, line: Vec::new(), after_carriage_return: false, event: None, data: None, keep_alives: 0 }
     }
 
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
@@ -105,10 +94,13 @@ impl LineFramer {
 
     fn end_line(&mut self) -> Result<Option<Frame>, FrameError> {
         let mut bytes = std::mem::take(&mut self.line);
-        if std::mem::take(&mut self.at_start) && bytes.starts_with(BYTE_ORDER_MARK) {
+        // Also in mid-stream, where a gateway joins several bodies.
+        if bytes.starts_with(BYTE_ORDER_MARK) {
             bytes.drain(..BYTE_ORDER_MARK.len());
         }
-        let line = String::from_utf8(bytes).map_err(|_| FrameError::NotUtf8)?;
+        // A stray byte costs a character, not the answer: a retry would be paid for, and often have the same byte.
+        let line =
+            String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         Ok(match self.kind {
             LineKind::Fields => self.end_event_line(&line),
             LineKind::Json => self.end_json_line(line),
@@ -188,12 +180,6 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_counts_only_in_front() {
-        assert_eq!(sse("\u{feff}data: 1\n\n"), Ok(vec![frame(None, "1")]));
-        assert_eq!(sse("data: 1\n\n\u{feff}data: 2\n\n"), Ok(vec![frame(None, "1")]));
-    }
-
-    #[test]
     fn comments_and_events_without_data_are_no_frames() {
         let mut framer = Framer::new(Framing::Sse, 1024);
         let found = framer.push(b": keep-alive\n\nevent: ping\n\nid: 7\nretry: 5\n\n:\n\ndata: 1\n\n");
@@ -207,9 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn invalid_utf_8_is_an_error() {
-        assert_eq!(frames_of(Framing::Sse, [b"data: \xff\n\n".as_slice()]), Err(FrameError::NotUtf8));
-        assert_eq!(frames_of(Framing::Ndjson, [b"\"\xc3\"\n".as_slice()]), Err(FrameError::NotUtf8));
+    fn bytes_that_are_not_utf_8_become_replacement_characters() {
+        let found = |framing, bytes: &[u8]| frames_of(framing, [bytes]);
+        assert_eq!(found(Framing::Sse, b"data: a\xff b\n\n"), Ok(vec![frame(None, "a\u{fffd} b")]));
+        assert_eq!(found(Framing::Ndjson, b"\"\xc3\"\n"), Ok(vec![frame(None, "\"\u{fffd}\"")]));
+    }
+
+    #[test]
+    fn a_byte_order_mark_may_begin_any_line() {
+        let bytes = b"\xef\xbb\xbfdata: 1\n\n\xef\xbb\xbfdata: 2\n\n";
+        assert_eq!(frames_of(Framing::Sse, [bytes.as_slice()]), Ok(vec![frame(None, "1"), frame(None, "2")]));
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl<'a> Message<'a> {
 
     fn into_frame(self) -> Result<Frame, FrameError> {
         let headers = Headers::read(self.headers)?;
-        let data = std::str::from_utf8(self.payload).map_err(|_| FrameError::NotUtf8)?.to_owned();
+        let data = String::from_utf8_lossy(self.payload).into_owned();
         Ok(match headers.message_type {
             Some("exception") => Frame { event: owned(headers.exception_type), data, is_failure: true },
             Some("error") => {
@@ -237,8 +237,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_an_error() {
-        assert_eq!(frames_of([message(&[], b"\xff").as_slice()]), Err(FrameError::NotUtf8));
+    fn a_header_that_is_no_text_is_an_error_and_a_payload_is_mended() {
+        let frames = frames_of([message(&[], b"\xff").as_slice()]).unwrap();
+        assert_eq!(frames, [Frame::event(None, "\u{fffd}".to_owned())]);
         let headers = b"\x0b:event-type\x07\0\x01\xff";
         assert_eq!(frames_of([framed(headers, b"").as_slice()]), Err(FrameError::NotUtf8));
     }

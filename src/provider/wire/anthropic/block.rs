@@ -4,9 +4,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::NAME;
+use super::{NAME, is_property};
 use crate::content::{Content, ExpertPart, ResultPart, Thinking};
-use crate::provider::wire::media::Media;
+use crate::provider::tool_names;
+use crate::provider::wire::media::{Media, MediaLimits};
+
+/// Anthropic's limits: 5 MiB and 8000 pixels for an image, 32 MiB for a whole request.
+const LIMITS: MediaLimits = MediaLimits { image: 5 << 20, side: 8000, pdf: 30 << 20 };
 
 /// The block of an answer's part; `None` for one that cannot be sent back. Whether a block of the provider's own can be
 /// is left to [`Pairs`](super::native::Pairs).
@@ -16,7 +20,7 @@ pub(super) fn expert_block(part: &ExpertPart) -> Option<Value> {
         ExpertPart::TextPart { text, .. } => text_block(text),
         ExpertPart::OpaquePart { opaque, .. } => Some(opaque.block.clone()).filter(|_| opaque.protocol == NAME),
         ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
-            let input = if args.is_object() { args.clone() } else { json!({}) };
+            let input = tool_names::sent_arguments(args, is_property);
             Some(json!({"type": "tool_use", "id": wire_id(tool_call_id), "name": tool_name, "input": input}))
         }
     }
@@ -62,7 +66,7 @@ pub(super) fn text_block(text: &str) -> Option<Value> {
 
 /// Text or media; `None` for empty text.
 pub(super) fn content_block(content: &Content) -> Option<Value> {
-    let (kind, source) = match Media::from_content(content) {
+    let (kind, source) = match Media::from_content(content, LIMITS) {
         Media::Text(text) => return text_block(&text),
         Media::ImageUrl(url) => ("image", json!({"type": "url", "url": url})),
         Media::PdfUrl(url) => ("document", json!({"type": "url", "url": url})),

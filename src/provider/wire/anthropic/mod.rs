@@ -12,9 +12,12 @@ mod thinking;
 pub(super) use encode::is_property;
 pub(super) use thinking::{ThinkingMode, can_think, plan};
 
+use serde_json::Value;
+
 use super::reported_error::ReportedError;
 use crate::generation::GenerateRequest;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};
+use crate::provider::wire::whole_answer;
+use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, NativeSupport, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "anthropic-messages";
@@ -50,6 +53,10 @@ impl Protocol for AnthropicMessages {
 
     fn native_support(&self) -> NativeSupport {
         native::SUPPORT
+    }
+
+    fn whole_answer(&self, document: Value) -> Vec<Frame> {
+        whole_answer::messages(&document)
     }
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {

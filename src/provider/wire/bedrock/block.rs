@@ -11,7 +11,7 @@ use super::NAME;
 use super::family::Family;
 use crate::content::{Content, ExpertPart, ResultPart, Thinking};
 use crate::provider::tool_names;
-use crate::provider::wire::media::Media;
+use crate::provider::wire::media::{Media, MediaLimits};
 use crate::provider::wire::openai::ERROR_NOTE;
 
 /// Most letters of a call's id and of a tool's name (`ToolUseId`, `ToolName` in the service's model).
@@ -25,6 +25,9 @@ const DOCUMENT_NOTE: &str = "See the attached document.";
 const EMPTY_NOTE: &str = "[no output]";
 /// The note in a result in place of an image or a document, which the model takes only from the user.
 const MOVED_NOTE: &str = "[an image or a file of this result follows behind the results]";
+
+/// Converse's limits, in base64: 3.75 MiB and 8000 pixels for an image, 4.5 MiB for a document.
+const LIMITS: MediaLimits = MediaLimits { image: 5 << 20, side: 8000, pdf: 6 << 20 };
 
 /// Writes the blocks of one request.
 pub(super) struct Blocks {
@@ -51,7 +54,7 @@ impl Blocks {
             // Another protocol's.
             ExpertPart::OpaquePart { .. } => None,
             ExpertPart::ToolCallPart { tool_call_id, tool_name, args, .. } => {
-                let input = if args.is_object() { args.clone() } else { json!({}) };
+                let input = tool_names::sent_arguments(args, self.family.property_rule());
                 let (id, name) = (wire_name(tool_call_id), wire_name(&tool_names::short(tool_name)));
                 Some(json!({"toolUse": {"toolUseId": id, "name": name, "input": input}}))
             }
@@ -121,7 +124,7 @@ impl Blocks {
         if let Some((format, data)) = office_file(content) {
             return Some(self.document(format, data));
         }
-        match Media::from_content(content) {
+        match Media::from_content(content, LIMITS) {
             Media::Text(text) => text_block(&text),
             // The protocol takes only addresses in Amazon's own storage.
             Media::ImageUrl(url) => text_block(&format!("[an image that was not sent: {url}]")),
@@ -130,7 +133,7 @@ impl Blocks {
                 let format = mime_type.strip_prefix("image/").unwrap_or(mime_type);
                 Some(json!({"image": {"format": format, "source": {"bytes": data}}}))
             }
-            Media::Pdf { data } => Some(self.document("pdf", data)),
+            Media::Pdf { data } => Some(self.document("pdf", &data)),
         }
     }
 

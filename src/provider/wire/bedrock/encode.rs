@@ -160,8 +160,7 @@ fn tools(tools: &[ToolSpec], family: Family) -> Value {
 }
 
 fn tool(spec: &ToolSpec, family: Family) -> Value {
-    let is_name = if matches!(family, Family::Claude { .. }) { anthropic::is_property } else { schema::any_name };
-    let mut schema = schema::parameters(&spec.input_schema, is_name);
+    let mut schema = schema::parameters(&spec.input_schema, family.property_rule());
     if matches!(family, Family::Nova { .. }) {
         // The only keywords that Nova's documentation allows at the top of a schema.
         schema.retain(|key, _| ["type", "properties", "required"].contains(&key.as_str()));

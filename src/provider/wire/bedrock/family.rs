@@ -2,7 +2,8 @@
 //!
 //! Read by `encode` and `block`.
 
-use crate::provider::wire::anthropic::can_think;
+use crate::provider::wire::anthropic::{can_think, is_property};
+use crate::provider::wire::schema;
 
 /// The maker of a model. Ids have regions in front (`us.anthropic.claude-..`) or are ARNs that end in one; the id of an
 /// application's own profile or of an imported model shows no maker.
@@ -34,6 +35,11 @@ impl Family {
         } else {
             Self::Other
         }
+    }
+
+    /// The rule for names of a tool's properties.
+    pub(super) fn property_rule(self) -> fn(&str) -> bool {
+        if matches!(self, Self::Claude { .. }) { is_property } else { schema::any_name }
     }
 
     /// Returns true when cache points are allowed behind the system prompt and in messages.

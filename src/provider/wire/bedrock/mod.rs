@@ -9,8 +9,11 @@ mod encode;
 mod failure;
 mod family;
 
+use serde_json::Value;
+
 use crate::generation::GenerateRequest;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
+use crate::provider::wire::whole_answer;
+use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "bedrock-converse";
@@ -38,6 +41,10 @@ impl Protocol for BedrockConverse {
 
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(decode::ConverseDecoder::default())
+    }
+
+    fn whole_answer(&self, document: Value) -> Vec<Frame> {
+        whole_answer::converse(&document)
     }
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {

@@ -1,6 +1,8 @@
 //! [`ChatCompletionsDecoder`]: a Chat Completions stream to deltas.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::attached;
 
 use crate::generation::{Delta, FailureKind, FinishReason, GenerationFailure};
 use crate::provider::wire::reported_error::ReportedError;
@@ -14,6 +16,11 @@ const DONE_MARK: &str = "[DONE]";
 const THINKING_INDEX: u64 = 0;
 const TEXT_INDEX: u64 = 1;
 const FIRST_CALL_INDEX: u64 = 2;
+/// The index of fields attached to the message, among thinking parts.
+const ATTACHED_INDEX: u64 = 1;
+
+/// The names of the field for reasoning.
+const REASONING_FIELDS: [&str; 4] = ["reasoning_content", "reasoning", "reasoning_text", "thinking"];
 
 /// Most calls in one answer; models make a handful, and each chunk is looked up among them.
 const CALL_LIMIT: usize = 1024;
@@ -23,6 +30,8 @@ const CALL_LIMIT: usize = 1024;
 pub(super) struct ChatCompletionsDecoder {
     /// In order of first appearance.
     calls: Vec<Call>,
+    /// Fields of the message that its server wants back.
+    attached: Map<String, Value>,
 }
 
 /// A call, as far as it has arrived.
@@ -32,6 +41,10 @@ struct Call {
     number: Option<u64>,
     id: String,
     name: String,
+    /// The JSON of its arguments so far.
+    arguments: String,
+    /// Fields of the call that its server wants back.
+    attached: Map<String, Value>,
 }
 
 impl Decoder for ChatCompletionsDecoder {
@@ -59,21 +72,30 @@ impl Decoder for ChatCompletionsDecoder {
 impl ChatCompletionsDecoder {
     fn choice(&mut self, choice: &Value, deltas: &mut Vec<Delta>) -> Result<(), GenerationFailure> {
         let delta = choice.get("delta").unwrap_or(&Value::Null);
-        // DeepSeek's name for reasoning, and that of newer servers. Those that send both send the same twice.
-        let reasoning = [delta.get("reasoning_content"), delta.get("reasoning")].into_iter().flatten();
-        if let Some(text) = reasoning.filter_map(Value::as_str).find(|text| !text.is_empty()) {
-            deltas.push(Delta::Thinking { index: THINKING_INDEX, text: text.to_owned() });
+        // DeepSeek's name for reasoning, and those of newer servers. Those that send several send the same in each.
+        let reasoning = REASONING_FIELDS.iter().filter_map(|key| delta.get(*key));
+        if let Some(text) = reasoning.map(prose).map(|prose| prose.whole()).find(|text| !text.is_empty()) {
+            deltas.push(Delta::Thinking { index: THINKING_INDEX, text });
         }
         for key in ["content", "refusal"] {
-            match delta.get(key) {
-                None | Some(Value::Null) => {}
-                Some(Value::String(text)) if text.is_empty() => {}
-                Some(Value::String(text)) => deltas.push(Delta::Text { index: TEXT_INDEX, text: text.clone() }),
-                Some(_) => return Err(malformed(&format!("{key} that is no text"))),
+            let Prose { thinking, text } = delta.get(key).map(prose).unwrap_or_default();
+            if !thinking.is_empty() {
+                deltas.push(Delta::Thinking { index: THINKING_INDEX, text: thinking });
+            }
+            if !text.is_empty() {
+                deltas.push(Delta::Text { index: TEXT_INDEX, text });
             }
         }
+        let mut is_attached = attached::collect(&mut self.attached, delta, &attached::OF_MESSAGE);
         for call in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
-            self.call(call, deltas)?;
+            is_attached |= self.call(call, deltas)?;
+        }
+        if is_attached {
+            let block = attached::block(&self.attached, self.calls.iter().map(|call| &call.attached));
+            deltas.push(Delta::ThinkingOpaque { index: ATTACHED_INDEX, block });
+        }
+        if let Some(error) = choice.get("error").filter(|error| error.is_object()) {
+            return Err(ReportedError::from_value(error).into_failure());
         }
         if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str).filter(|reason| !reason.is_empty()) {
             deltas.push(Delta::Finish(finish(reason)?));
@@ -81,11 +103,16 @@ impl ChatCompletionsDecoder {
         Ok(())
     }
 
-    fn call(&mut self, chunk: &Value, deltas: &mut Vec<Delta>) -> Result<(), GenerationFailure> {
+    /// Reads a piece of a call; true when the server attached a field to it.
+    fn call(&mut self, chunk: &Value, deltas: &mut Vec<Delta>) -> Result<bool, GenerationFailure> {
         let text = |pointer: &str| chunk.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let (id, name) = (text("/id"), text("/function/name"));
-        let number = chunk.get("index").and_then(Value::as_u64);
-        let at = self.position(number, id, name);
+        let piece = Piece {
+            number: chunk.get("index").and_then(Value::as_u64),
+            id: text("/id"),
+            name: text("/function/name"),
+            arguments: text("/function/arguments"),
+        };
+        let at = self.position(&piece);
         let index = FIRST_CALL_INDEX.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
         let Some(call) = self.calls.get_mut(at).filter(|_| at < CALL_LIMIT) else {
             return Err(malformed(&format!("more than {CALL_LIMIT} calls")));
@@ -93,48 +120,129 @@ impl ChatCompletionsDecoder {
         // Some servers repeat id and name in every chunk: they are assigned, never appended.
         let is_new = call.id.is_empty() && call.name.is_empty();
         let before = (call.id.clone(), call.name.clone());
-        if !id.is_empty() && (call.id.is_empty() || !name.is_empty()) {
-            id.clone_into(&mut call.id);
+        if !piece.id.is_empty() && (call.id.is_empty() || !piece.name.is_empty()) {
+            piece.id.clone_into(&mut call.id);
         }
-        if !name.is_empty() {
-            name.clone_into(&mut call.name);
+        if !piece.name.is_empty() {
+            piece.name.clone_into(&mut call.name);
         }
         if is_new || before != (call.id.clone(), call.name.clone()) {
             deltas.push(Delta::ToolCall { index, id: call.id.clone(), name: call.name.clone() });
         }
         match chunk.pointer("/function/arguments") {
+            // Some servers send all of the arguments once more at the end.
+            Some(Value::String(json)) if call.is_complete() && json.trim() == call.arguments.trim() => {}
             Some(Value::String(json)) if !json.is_empty() => {
+                call.arguments.push_str(json);
                 deltas.push(Delta::ToolArguments { index, json: json.clone() });
             }
             // Some servers send the arguments as an object, not as its text.
             Some(whole @ Value::Object(_)) => {
+                call.arguments = whole.to_string();
                 deltas.push(Delta::ToolArgumentsWhole { index, json: whole.to_string() });
             }
             _ => {}
         }
-        Ok(())
+        Ok(attached::collect(&mut call.attached, chunk, &attached::OF_CALL))
     }
 
-    /// The place of the call that a chunk belongs to; a new call gets a new place.
+    /// The place of the call that a piece belongs to; a new call gets a new place.
     ///
-    /// The number identifies it, unless the chunk begins another call under the same number (some servers number all
+    /// The number identifies it, unless the piece begins another call under the same number (some servers number all
     /// calls 0). Without a number the id does, and without either it is the last call.
-    fn position(&mut self, number: Option<u64>, id: &str, name: &str) -> usize {
-        let begins_another = |call: &Call| !id.is_empty() && !name.is_empty() && !call.id.is_empty() && call.id != id;
+    fn position(&mut self, piece: &Piece<'_>) -> usize {
+        let Piece { number, id, name, .. } = *piece;
         let found = match number {
             Some(_) => self
                 .calls
                 .iter()
                 .rposition(|call| call.number == number)
-                .filter(|at| !self.calls.get(*at).is_some_and(begins_another)),
+                .filter(|at| !self.calls.get(*at).is_some_and(|call| call.is_ended_by(piece))),
             None if id.is_empty() && name.is_empty() => self.calls.len().checked_sub(1),
             None if id.is_empty() => None,
             None => self.calls.iter().rposition(|call| call.id == id),
         };
         found.unwrap_or_else(|| {
-            self.calls.push(Call { number, id: String::new(), name: String::new() });
+            self.calls.push(Call {
+                number,
+                id: String::new(),
+                name: String::new(),
+                arguments: String::new(),
+                attached: Map::new(),
+            });
             self.calls.len() - 1
         })
+    }
+}
+
+/// A chunk's part of a call. Missing texts are empty.
+struct Piece<'a> {
+    number: Option<u64>,
+    id: &'a str,
+    name: &'a str,
+    arguments: &'a str,
+}
+
+impl Call {
+    /// Returns true when `piece`, which has the same number, begins another call: it has another id, or, where ids are
+    /// missing, another name, or arguments of its own behind complete ones.
+    fn is_ended_by(&self, piece: &Piece<'_>) -> bool {
+        if piece.name.is_empty() || self.name.is_empty() {
+            return false;
+        }
+        if !piece.id.is_empty() && !self.id.is_empty() {
+            return piece.id != self.id;
+        }
+        piece.name != self.name || (!piece.arguments.trim().is_empty() && self.is_complete())
+    }
+
+    /// Returns true when the arguments are a whole JSON object.
+    fn is_complete(&self) -> bool {
+        self.arguments.trim_end().ends_with('}')
+            && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
+    }
+}
+
+/// Text and reasoning of one field.
+#[derive(Debug, Default)]
+struct Prose {
+    thinking: String,
+    text: String,
+}
+
+impl Prose {
+    fn whole(self) -> String {
+        self.thinking + &self.text
+    }
+}
+
+/// Reads a text, or a list of chunks with a type, as Mistral's reasoning models send it. Chunks of other types (images,
+/// references to sources) have no text.
+fn prose(value: &Value) -> Prose {
+    match value {
+        Value::String(text) => Prose { thinking: String::new(), text: text.clone() },
+        Value::Array(chunks) => {
+            let mut all = Prose::default();
+            for chunk in chunks {
+                let Prose { thinking, text } = prose(chunk);
+                all.thinking.push_str(&thinking);
+                all.text.push_str(&text);
+            }
+            all
+        }
+        Value::Object(chunk) => {
+            let kind = chunk.get("type").and_then(Value::as_str).unwrap_or("text");
+            let is_thinking = matches!(kind, "thinking" | "reasoning" | "reasoning_content");
+            let fields =
+                ["thinking", "reasoning", "text", "content", "refusal"].iter().filter_map(|key| chunk.get(*key));
+            let text = fields.map(|field| prose(field).whole()).find(|text| !text.is_empty()).unwrap_or_default();
+            if is_thinking {
+                Prose { thinking: text, text: String::new() }
+            } else {
+                Prose { thinking: String::new(), text }
+            }
+        }
+        _ => Prose::default(),
     }
 }
 
@@ -145,18 +253,25 @@ fn is_error(chunk: &Value, frame: &Frame) -> bool {
     has_error || is_error_object || frame.event.as_deref() == Some("error")
 }
 
+/// The reason to stop. Imitators use the words of other protocols and engines.
 fn finish(reason: &str) -> Result<FinishReason, GenerationFailure> {
-    Ok(match reason {
-        "stop" => FinishReason::Stop,
-        "tool_calls" | "function_call" => FinishReason::ToolCalls,
-        "length" => FinishReason::Length,
-        "content_filter" => FinishReason::ContentFilter,
+    Ok(match reason.to_ascii_lowercase().as_str() {
+        "stop" | "eos" | "eos_token" | "end_turn" | "stop_sequence" | "complete" | "completed" => FinishReason::Stop,
+        "tool_calls" | "tool_call" | "tool_use" | "function_call" | "function_calls" => FinishReason::ToolCalls,
+        "length" | "max_tokens" | "max_output_tokens" | "max_length" | "model_length" => FinishReason::Length,
+        "content_filter" | "content_filtered" | "safety" | "sensitive" => FinishReason::ContentFilter,
         // DeepSeek's reason for an answer that was broken off because it lacked machines.
         "insufficient_system_resource" => {
             let message = "the provider broke the answer off: insufficient system resource";
             return Err(failure::retryable(FailureKind::Provider, message));
         }
-        other => FinishReason::Other(other.to_owned()),
+        // The answer so far is half a text: vLLM and SGLang abort it, gateways end it by an error of their upstream.
+        "abort" | "aborted" | "error" | "cancelled" | "canceled" | "network_error" | "engine_error" | "failed"
+        | "timeout" => {
+            let message = format!("the provider broke the answer off (it ended with {reason:?})");
+            return Err(failure::retryable(FailureKind::Connection, message));
+        }
+        _ => FinishReason::Other(reason.to_owned()),
     })
 }
 
@@ -286,6 +401,54 @@ mod tests {
     }
 
     #[test]
+    fn parallel_calls_of_one_number_are_distinguished_without_ids() {
+        let chunk = |id: Option<&str>, name: &str, json: &str| {
+            let mut chunk = json!({"index": 0, "function": {"name": name, "arguments": json}});
+            chunk["id"] = json!(id);
+            calls(&json!([chunk]))
+        };
+        for id in [None, Some("")] {
+            let deltas = decode(&[chunk(id, "x", "{\"a\":1}"), chunk(id, "x", "{\"a\":2}"), chunk(id, "y", "{}")]);
+            let expected = vec![
+                call(2, "", "x"),
+                arguments(2, "{\"a\":1}"),
+                call(3, "", "x"),
+                arguments(3, "{\"a\":2}"),
+                call(4, "", "y"),
+                arguments(4, "{}"),
+            ];
+            assert_eq!(deltas, Ok(expected), "{id:?}");
+        }
+        // One call whose name comes with every piece, and once more as a whole.
+        let deltas = decode(&[chunk(None, "x", "{\"a\""), chunk(None, "x", ":1}"), chunk(Some("i"), "", "{\"a\":1}")]);
+        let expected = vec![call(2, "", "x"), arguments(2, "{\"a\""), arguments(2, ":1}"), call(2, "i", "x")];
+        assert_eq!(deltas, Ok(expected));
+    }
+
+    #[test]
+    fn content_may_be_a_list_of_chunks() {
+        let thinking = json!([{"type": "thinking", "thinking": [{"type": "text", "text": "A greeting."}]}]);
+        let deltas = decode(&[
+            choice(&json!({"content": thinking})),
+            choice(&json!({"content": [{"type": "text", "text": "Hello "}, {"type": "reference", "ids": [1]}]})),
+            choice(&json!({"content": "there", "reasoning_content": [{"text": "hm"}]})),
+            choice(&json!({"content": [7], "reasoning": {}})),
+        ]);
+        let text = |text: &str| Delta::Text { index: TEXT_INDEX, text: text.to_owned() };
+        let thought = |text: &str| Delta::Thinking { index: THINKING_INDEX, text: text.to_owned() };
+        assert_eq!(deltas, Ok(vec![thought("A greeting."), text("Hello "), thought("hm"), text("there")]));
+    }
+
+    #[test]
+    fn an_answer_that_is_broken_off_is_retryable() {
+        for reason in ["abort", "error", "network_error"] {
+            let chunk = json!({"choices": [{"delta": {}, "finish_reason": reason}]});
+            let failure = decode(&[chunk]).unwrap_err();
+            assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Connection, true), "{reason}");
+        }
+    }
+
+    #[test]
     fn arguments_that_come_as_an_object_are_whole() {
         let deltas = decode(&[calls(&json!([{"id": "a", "function": {"name": "x", "arguments": {"q": 1}}}]))]);
         let whole = Delta::ToolArgumentsWhole { index: 2, json: "{\"q\":1}".to_owned() };
@@ -382,7 +545,9 @@ mod tests {
             ("length", FinishReason::Length),
             ("tool_calls", FinishReason::ToolCalls),
             ("content_filter", FinishReason::ContentFilter),
-            ("eos", FinishReason::Other("eos".to_owned())),
+            ("EOS", FinishReason::Stop),
+            ("max_tokens", FinishReason::Length),
+            ("odd", FinishReason::Other("odd".to_owned())),
         ];
         for (reason, finish) in expected {
             assert_eq!(of(reason), Ok(vec![Delta::Finish(finish)]));
@@ -411,9 +576,7 @@ mod tests {
         let frame = |data: &str| ChatCompletionsDecoder::default().frame(&Frame::event(None, data.to_owned()));
         assert_eq!(frame(" [DONE]"), Ok(vec![Delta::End]));
         assert_eq!(frame(""), Ok(Vec::new()));
-        for damaged in ["{\"choices\":", "{\"choices\":[{\"delta\":{\"content\":[1]}}]}"] {
-            let failure = frame(damaged).unwrap_err();
-            assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Malformed, true));
-        }
+        let failure = frame("{\"choices\":").unwrap_err();
+        assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Malformed, true));
     }
 }

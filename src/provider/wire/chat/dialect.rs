@@ -66,6 +66,11 @@ impl Dialect {
         }
     }
 
+    /// Returns true when servers may attach fields to messages and want them back. The others refuse unknown fields.
+    pub(super) fn attaches_fields(self) -> bool {
+        self == Self::Compatible
+    }
+
     /// Returns true when images can be sent; DeepSeek takes only text.
     pub(super) fn takes_images(self) -> bool {
         self != Self::DeepSeek

@@ -3,12 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::NAME;
+use super::attached;
+use super::call_id::CallIds;
 use super::dialect::{Dialect, SentReasoning};
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::tool_names;
-use crate::provider::wire::media::Media;
+use crate::provider::wire::media::{Media, MediaLimits};
 use crate::provider::wire::text_message;
 
 /// The note in a result in place of an image or a file: tool messages are text.
@@ -35,11 +37,12 @@ pub(super) fn body(request: &GenerateRequest<'_>, dialect: Dialect) -> Value {
         body.insert("tool_choice".into(), json!("auto"));
     }
     let sent = dialect.reasoning(request);
-    body.insert("messages".into(), messages(request.messages, dialect, sent));
+    let ids = CallIds::for_model(request.model);
+    body.insert("messages".into(), messages(request.messages, dialect, ids, sent));
     Value::Object(body)
 }
 
-fn messages(messages: &[Message], dialect: Dialect, sent: SentReasoning) -> Value {
+fn messages(messages: &[Message], dialect: Dialect, ids: CallIds, sent: SentReasoning) -> Value {
     let mut items = Vec::new();
     for (at, message) in messages.iter().enumerate() {
         match message {
@@ -49,9 +52,9 @@ fn messages(messages: &[Message], dialect: Dialect, sent: SentReasoning) -> Valu
                 items.extend(user_content(parts).map(|content| json!({"role": "user", "content": content})));
             }
             Message::ExpertMessage { contents, .. } => {
-                items.extend(assistant(contents, reasoning_form(messages, at, sent)));
+                items.extend(assistant(contents, dialect, ids, reasoning_form(messages, at, sent)));
             }
-            Message::ToolMessage { contents, .. } => results(contents, dialect, &mut items),
+            Message::ToolMessage { contents, .. } => results(contents, dialect, ids, &mut items),
         }
     }
     Value::Array(items)
@@ -59,7 +62,7 @@ fn messages(messages: &[Message], dialect: Dialect, sent: SentReasoning) -> Valu
 
 /// A part, or a note in its place where the server does not take it.
 fn sendable(content: &Content, dialect: Dialect) -> Media<'_> {
-    match Media::from_content(content) {
+    match Media::from_content(content, MediaLimits::USUAL) {
         Media::Image { mime_type, .. } if !dialect.takes_images() => {
             Media::Text(format!("[an image ({mime_type}) was left out: only text can be sent to this model]").into())
         }
@@ -142,7 +145,7 @@ fn image_part(url: &str) -> Value {
 }
 
 /// `None` for an answer of which nothing can be sent.
-fn assistant(contents: &[ExpertPart], reasoning_form: Reasoning) -> Option<Value> {
+fn assistant(contents: &[ExpertPart], dialect: Dialect, ids: CallIds, form: Reasoning) -> Option<Value> {
     let (mut texts, mut reasoning, mut calls) = (Vec::new(), String::new(), Vec::new());
     for part in contents {
         match part {
@@ -155,7 +158,7 @@ fn assistant(contents: &[ExpertPart], reasoning_form: Reasoning) -> Option<Value
                 // Servers answer 500 to arguments that are no JSON object, each time the conversation is sent.
                 let arguments = if args.is_object() { args.to_string() } else { "{}".to_owned() };
                 let function = json!({"name": tool_names::short(tool_name), "arguments": arguments});
-                calls.push(json!({"id": tool_call_id, "type": "function", "function": function}));
+                calls.push(json!({"id": ids.wire(tool_call_id), "type": "function", "function": function}));
             }
         }
     }
@@ -166,8 +169,18 @@ fn assistant(contents: &[ExpertPart], reasoning_form: Reasoning) -> Option<Value
     message.insert("role".into(), json!("assistant"));
     // Empty, not null and not absent: those are a 500 on some servers.
     message.insert("content".into(), json!(texts.join("\n")));
-    if reasoning_form == Reasoning::Always || (reasoning_form == Reasoning::IfThere && !reasoning.is_empty()) {
+    if form == Reasoning::Always || (form == Reasoning::IfThere && !reasoning.is_empty()) {
         message.insert("reasoning_content".into(), json!(reasoning));
+    }
+    if dialect.attaches_fields() {
+        for part in contents {
+            if let ExpertPart::ThinkingPart { thinking, .. } = part
+                && thinking.protocol.as_deref() == Some(NAME)
+                && let Some(block) = &thinking.opaque
+            {
+                attached::restore(block, &mut message, &mut calls);
+            }
+        }
     }
     if !calls.is_empty() {
         message.insert("tool_calls".into(), Value::Array(calls));
@@ -176,12 +189,12 @@ fn assistant(contents: &[ExpertPart], reasoning_form: Reasoning) -> Option<Value
 }
 
 /// All results follow the calls at once; parts that are not text come after them, in one user message.
-fn results(parts: &[ResultPart], dialect: Dialect, items: &mut Vec<Value>) {
+fn results(parts: &[ResultPart], dialect: Dialect, ids: CallIds, items: &mut Vec<Value>) {
     let mut moved = Vec::new();
     for part in parts {
         let ResultPart::ToolResultPart { tool_call_id, .. } = part;
         let text = text_message::result_text(part, |content| sendable(content, dialect), MOVED_NOTE, &mut moved);
-        items.push(json!({"role": "tool", "tool_call_id": tool_call_id, "content": text}));
+        items.push(json!({"role": "tool", "tool_call_id": ids.wire(tool_call_id), "content": text}));
     }
     items.extend(user_content(moved).map(|content| json!({"role": "user", "content": content})));
 }
@@ -257,7 +270,7 @@ mod tests {
     fn image() -> Content {
         Content::ImageInlinePart {
             id: String::new(),
-            encoded_data: "aGk=".to_owned(),
+            encoded_data: "iVBORw0KGgo=".to_owned(),
             mime_type: "image/png".to_owned(),
         }
     }
@@ -341,7 +354,7 @@ mod tests {
             {"role": "user", "content": "a\nb"},
             {"role": "user", "content": [
                 {"type": "text", "text": "see"},
-                {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
             ]},
         ]);
         assert_eq!(sent(&messages), expected);
@@ -426,7 +439,7 @@ mod tests {
     fn what_a_server_does_not_take_is_replaced_by_a_note() {
         let pdf = || Content::FileInlinePart {
             id: String::new(),
-            encoded_data: "cGRm".to_owned(),
+            encoded_data: "JVBERi0=".to_owned(),
             mime_type: "application/pdf".to_owned(),
         };
         let url = Content::FileUrlPart {
@@ -435,9 +448,9 @@ mod tests {
             mime_type: "application/pdf".to_owned(),
         };
         let content = |dialect| sent_to(dialect, &[user(vec![image(), pdf(), url.clone()])])[0]["content"].take();
-        let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}});
+        let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
         let file = json!({"type": "file", "file": {"filename": "file.pdf",
-                          "file_data": "data:application/pdf;base64,cGRm"}});
+                          "file_data": "data:application/pdf;base64,JVBERi0="}});
         let text = |text: &str| json!({"type": "text", "text": text});
         let (no_file, no_url) = (
             text("[a PDF file was left out: this provider does not take files]"),
@@ -462,7 +475,7 @@ mod tests {
             result("c2", vec![Content::text("two")], true),
             result("c3", Vec::new(), false),
         ]);
-        let url = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}});
+        let url = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
         let expected = json!([
             {"role": "tool", "tool_call_id": "c1", "content": format!("one\n{MOVED_NOTE}")},
             {"role": "tool", "tool_call_id": "c2", "content": format!("{ERROR_NOTE}\ntwo")},

@@ -3,15 +3,22 @@
 //! Documentation: <https://developers.openai.com/api/docs/api-reference/chat>. Differences of imitators are handled
 //! where they show, in `encode` and `decode`. Addresses and credentials are left to the vendor table.
 
+mod attached;
+mod call_id;
 mod decode;
 mod dialect;
 mod encode;
+#[cfg(test)]
+mod servers;
 
 pub use dialect::Dialect;
 
+use serde_json::Value;
+
 use super::reported_error::ReportedError;
 use crate::generation::GenerateRequest;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
+use crate::provider::wire::whole_answer;
+use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "openai-chat";
@@ -41,6 +48,10 @@ impl Protocol for ChatCompletions {
 
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(decode::ChatCompletionsDecoder::default())
+    }
+
+    fn whole_answer(&self, document: Value) -> Vec<Frame> {
+        whole_answer::chat(document)
     }
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {

@@ -11,7 +11,7 @@ use super::layout::{ContentLayout, LayoutPart, Placed};
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::message::Message;
 use crate::provider::tool_names;
-use crate::provider::wire::media::Media;
+use crate::provider::wire::media::{Media, MediaLimits};
 
 /// The signature that Google documents for calls that another model made, which have no signature
 /// (<https://ai.google.dev/gemini-api/docs/thought-signatures>). Of its two values, the one that Vertex AI documents
@@ -236,14 +236,14 @@ enum Part<'a> {
 
 impl<'a> Part<'a> {
     fn from_content(content: &'a Content) -> Self {
-        match Media::from_content(content) {
+        match Media::from_content(content, MediaLimits::USUAL) {
             Media::Text(text) => Self::Text(text),
             // Every other type of image that is known here is one of Gemini's, too.
             Media::Image { mime_type: "image/gif", .. } => {
                 Self::Text("[an image of type image/gif was left out: Gemini takes JPEG, PNG and WebP]".into())
             }
-            Media::Image { mime_type, data } => Self::Inline(inline(mime_type, data)),
-            Media::Pdf { data } => Self::Inline(inline("application/pdf", data)),
+            Media::Image { mime_type, data } => Self::Inline(inline(mime_type, &data)),
+            Media::Pdf { data } => Self::Inline(inline("application/pdf", &data)),
             Media::ImageUrl(url) => Self::File(file(image_type(content, url), url)),
             Media::PdfUrl(url) => Self::File(file(Some("application/pdf"), url)),
         }

@@ -13,10 +13,13 @@ mod model;
 mod native;
 mod schema;
 
+use serde_json::Value;
+
 use std::fmt::Write as _;
 
 use crate::generation::GenerateRequest;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};
+use crate::provider::wire::whole_answer;
+use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, NativeSupport, Protocol};
 
 /// The protocol's name in thinking parts and cassettes, the same for both services: a conversation may move.
 const NAME: &str = "google-gemini";
@@ -57,6 +60,10 @@ impl Protocol for GeminiGenerateContent {
         native::GEMINI_API
     }
 
+    fn whole_answer(&self, document: Value) -> Vec<Frame> {
+        whole_answer::gemini(&document)
+    }
+
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
         error::from_body(body)
     }
@@ -81,6 +88,10 @@ impl Protocol for VertexGenerateContent {
 
     fn native_support(&self) -> NativeSupport {
         native::VERTEX_AI
+    }
+
+    fn whole_answer(&self, document: Value) -> Vec<Frame> {
+        whole_answer::gemini(&document)
     }
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {

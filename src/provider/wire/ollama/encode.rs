@@ -7,7 +7,7 @@ use super::think::think;
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
-use crate::provider::wire::media::Media;
+use crate::provider::wire::media::{Media, MediaLimits};
 use crate::provider::wire::text_message;
 
 /// The note in a result in place of an image: tool messages are text.
@@ -60,7 +60,7 @@ fn messages(messages: &[Message]) -> Value {
 
 /// A part as text or as an image, the only ones that the protocol takes.
 fn sendable(content: &Content) -> Media<'_> {
-    let note = match Media::from_content(content) {
+    let note = match Media::from_content(content, MediaLimits::USUAL) {
         Media::Image { mime_type: "image/gif", .. } => {
             "[a GIF image was left out: only JPEG, PNG and WebP images can be sent]".to_owned()
         }
@@ -263,13 +263,13 @@ mod tests {
 
     #[test]
     fn images_are_sent_and_other_files_are_noted() {
-        let image = |kind: &str| json!({"type": "imageInlinePart", "encodedData": "aW1n", "mimeType": kind});
+        let image = |kind: &str, data: &str| json!({"type": "imageInlinePart", "encodedData": data, "mimeType": kind});
         let parts = json!([
             text("See:"),
-            image("image/png"),
-            image("image/gif"),
+            image("image/png", "iVBORw0KGgo="),
+            image("image/gif", "R0lGODlh"),
             {"type": "imageUrlPart", "url": "https://x/y.png", "mimeType": "image/png"},
-            {"type": "fileInlinePart", "encodedData": "cGRm", "mimeType": "application/pdf"},
+            {"type": "fileInlinePart", "encodedData": "JVBERi0=", "mimeType": "application/pdf"},
             {"type": "fileUrlPart", "url": "https://x/y.pdf", "mimeType": "application/pdf"},
             {"type": "fileBinaryPart", "data": "aGk=", "mimeType": "text/plain"},
         ]);
@@ -278,13 +278,16 @@ mod tests {
                      [a PDF file was left out: only text and images can be sent to this model]\n\
                      [a PDF file that was not sent: https://x/y.pdf]\nhi";
         let question = sent(json!([user(&parts)]));
-        assert_eq!(question, json!([{"role": "user", "content": format!("See:\n{notes}"), "images": ["aW1n"]}]));
+        assert_eq!(
+            question,
+            json!([{"role": "user", "content": format!("See:\n{notes}"), "images": ["iVBORw0KGgo="]}])
+        );
         let results = json!([result("c1", &parts, false), result("c2", &json!([text("no")]), true)]);
         let expected = json!([
             {"role": "tool", "tool_name": "search", "tool_call_id": "c1",
              "content": format!("See:\n{MOVED_NOTE}\n{notes}")},
             {"role": "tool", "tool_name": "search", "tool_call_id": "c2", "content": format!("{ERROR_NOTE}\nno")},
-            {"role": "user", "content": "From the result of search (c1):", "images": ["aW1n"]},
+            {"role": "user", "content": "From the result of search (c1):", "images": ["iVBORw0KGgo="]},
         ]);
         assert_eq!(sent(json!([{"type": "toolMessage", "id": "t", "contents": results}])), expected);
     }

@@ -7,7 +7,7 @@ use super::{NAME, string};
 use crate::content::{Content, ExpertPart, ResultPart, Thinking};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
-use crate::provider::wire::media::Media;
+use crate::provider::wire::media::{Media, MediaLimits};
 use crate::provider::wire::schema;
 use crate::tool::ToolSpec;
 
@@ -196,7 +196,7 @@ fn result_item(part: &ResultPart) -> Value {
 }
 
 fn input_part(content: &Content) -> Option<Value> {
-    match Media::from_content(content) {
+    match Media::from_content(content, MediaLimits::USUAL) {
         Media::Text(text) if text.is_empty() => None,
         Media::Text(text) => Some(json!({"type": "input_text", "text": text})),
         Media::ImageUrl(url) => Some(image_part(url)),

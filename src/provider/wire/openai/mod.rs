@@ -15,7 +15,8 @@ pub(super) use encode::{ERROR_NOTE, cache_key, is_reasoning_model};
 
 use super::reported_error::ReportedError;
 use crate::generation::GenerateRequest;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, NativeSupport, Protocol};
+use crate::provider::wire::whole_answer;
+use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, NativeSupport, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "openai-responses";
@@ -43,6 +44,10 @@ impl Protocol for OpenAiResponses {
 
     fn native_support(&self) -> NativeSupport {
         native::SUPPORT
+    }
+
+    fn whole_answer(&self, document: Value) -> Vec<Frame> {
+        whole_answer::responses(&document)
     }
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {

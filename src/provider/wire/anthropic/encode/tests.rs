@@ -195,16 +195,16 @@ fn failed_results_are_marked() {
 #[test]
 fn images_and_documents_go_along_in_questions_and_results() {
     let parts = json!([
-        {"type": "imageInlinePart", "encodedData": "aW1n", "mimeType": "image/png"},
+        {"type": "imageInlinePart", "encodedData": "iVBORw0KGgo=", "mimeType": "image/png"},
         {"type": "imageUrlPart", "url": "https://x/y.png", "mimeType": "image/png"},
-        {"type": "fileInlinePart", "encodedData": "cGRm", "mimeType": "application/pdf"},
+        {"type": "fileInlinePart", "encodedData": "JVBERi0=", "mimeType": "application/pdf"},
         {"type": "fileUrlPart", "url": "https://x/y.pdf", "mimeType": "application/pdf"},
         {"type": "fileBinaryPart", "data": "aGk=", "mimeType": "text/plain"},
     ]);
     let blocks = json!([
-        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aW1n"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}},
         {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}},
-        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "cGRm"}},
+        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}},
         {"type": "document", "source": {"type": "url", "url": "https://x/y.pdf"}},
         text("hi"),
     ]);

@@ -167,7 +167,7 @@ fn other_models_get_no_cache_points_no_status_and_no_question_to_reason() {
         expert(&json!([call("t1"), call("t2")])),
         results(&json!([
             failed("t1", "No such file."),
-            result("t2", &json!([{"type": "imageInlinePart", "encodedData": "aW1n", "mimeType": "image/png"}])),
+            result("t2", &json!([{"type": "imageInlinePart", "encodedData": "iVBORw0KGgo=", "mimeType": "image/png"}])),
         ])),
     ]);
     let schema = &tool("search", None).input_schema;
@@ -184,7 +184,7 @@ fn other_models_get_no_cache_points_no_status_and_no_question_to_reason() {
                 ]}},
                 {"toolResult": {"toolUseId": "t2", "content": moved}},
                 {"text": "From the result of search (t2):"},
-                {"image": {"format": "png", "source": {"bytes": "aW1n"}}},
+                {"image": {"format": "png", "source": {"bytes": "iVBORw0KGgo="}}},
             ]},
         ],
     });
@@ -343,9 +343,9 @@ fn the_last_two_questions_are_cached_up_to() {
 fn images_and_documents_go_along_in_questions_and_results() {
     let docx = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
     let parts = json!([
-        {"type": "imageInlinePart", "encodedData": "aW1n", "mimeType": "image/jpeg"},
+        {"type": "imageInlinePart", "encodedData": "/9j/", "mimeType": "image/jpeg"},
         {"type": "imageUrlPart", "url": "https://x/y.png", "mimeType": "image/png"},
-        {"type": "fileInlinePart", "encodedData": "cGRm", "mimeType": "application/pdf"},
+        {"type": "fileInlinePart", "encodedData": "JVBERi0=", "mimeType": "application/pdf"},
         {"type": "fileBinaryPart", "data": "ZG9j", "mimeType": docx},
         {"type": "fileUrlPart", "url": "https://x/y.pdf", "mimeType": "application/pdf"},
         {"type": "fileBinaryPart", "data": "aGk=", "mimeType": "text/markdown"},
@@ -353,9 +353,9 @@ fn images_and_documents_go_along_in_questions_and_results() {
     let document = |format: &str, number: u8, data: &str| json!({"document": {"format": format, "name": format!("document-{number}"), "source": {"bytes": data}}});
     let blocks = |first: u8| {
         json!([
-            {"image": {"format": "jpeg", "source": {"bytes": "aW1n"}}},
+            {"image": {"format": "jpeg", "source": {"bytes": "/9j/"}}},
             {"text": "[an image that was not sent: https://x/y.png]"},
-            document("pdf", first, "cGRm"),
+            document("pdf", first, "JVBERi0="),
             document("docx", first + 1, "ZG9j"),
             {"text": "[a PDF file that was not sent: https://x/y.pdf]"},
             {"text": "hi"},
@@ -369,8 +369,8 @@ fn images_and_documents_go_along_in_questions_and_results() {
 
 #[test]
 fn a_document_alone_gets_a_text_beside_it() {
-    let pdf = json!([{"type": "fileInlinePart", "encodedData": "cGRm", "mimeType": "application/pdf"}]);
-    let document = |name: &str| json!({"document": {"format": "pdf", "name": name, "source": {"bytes": "cGRm"}}});
+    let pdf = json!([{"type": "fileInlinePart", "encodedData": "JVBERi0=", "mimeType": "application/pdf"}]);
+    let document = |name: &str| json!({"document": {"format": "pdf", "name": name, "source": {"bytes": "JVBERi0="}}});
     let note = json!({"text": "See the attached document."});
     let messages = json!([user_turn(&pdf), expert(&json!([call("a")])), results(&json!([result("a", &pdf)]))]);
     let encoded = encode_messages(messages);
@@ -392,7 +392,10 @@ fn schemas_and_names_are_what_models_take() {
     let claude = sent("anthropic.claude-3-haiku-20240307-v1:0");
     assert_eq!(claude["name"].as_str().unwrap().len(), 64);
     let schema = &claude["inputSchema"]["json"];
-    assert_eq!((&schema["anyOf"], &schema["properties"]), (&Value::Null, &json!({"q": {}})));
+    assert_eq!(
+        (&schema["anyOf"], &schema["properties"]),
+        (&Value::Null, &json!({"q": {}, tool_names::property("q q"): {}}))
+    );
     let nova = sent("amazon.nova-pro-v1:0");
     let keys: Vec<&String> = nova["inputSchema"]["json"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["type", "properties", "required"]);

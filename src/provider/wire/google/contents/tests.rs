@@ -256,14 +256,14 @@ fn thoughts_alone_and_empty_texts_are_not_sent_and_answers_in_a_row_are_one() {
 fn media_stand_within_results_or_behind_all_of_them() {
     let media = json!([
         {"type": "textPart", "text": "See:"},
-        {"type": "imageInlinePart", "encodedData": "aW1n", "mimeType": "image/png"},
-        {"type": "fileInlinePart", "encodedData": "cGRm", "mimeType": "application/pdf"},
+        {"type": "imageInlinePart", "encodedData": "iVBORw0KGgo=", "mimeType": "image/png"},
+        {"type": "fileInlinePart", "encodedData": "JVBERi0=", "mimeType": "application/pdf"},
     ]);
     let calls = [call_part("a", "look", &json!({})), call_part("b", "now", &json!({}))];
     let noon = json!([{"type": "textPart", "text": "noon"}]);
     let messages = json!([expert(&json!(calls)), results(&[result("a", "look", &media), result("b", "now", &noon)]),]);
-    let image = json!({"inlineData": {"mimeType": "image/png", "data": "aW1n"}});
-    let pdf = json!({"inlineData": {"mimeType": "application/pdf", "data": "cGRm"}});
+    let image = json!({"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}});
+    let pdf = json!({"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0="}});
     let within = json!([
         {"functionResponse": {"name": "look", "response": {"output": "See:"}, "parts": [image, pdf]}},
         output("now", "noon"),
@@ -291,8 +291,8 @@ fn results_note_that_the_tool_failed() {
 #[test]
 fn images_and_files_of_users_are_sent_whatever_form_they_are_stored_in() {
     let parts = json!([
-        {"type": "imageBinaryPart", "data": "aW1n", "mimeType": "image/jpeg"},
-        {"type": "imageInlinePart", "encodedData": "aW1n", "mimeType": "image/gif"},
+        {"type": "imageBinaryPart", "data": "/9j/", "mimeType": "image/jpeg"},
+        {"type": "imageInlinePart", "encodedData": "R0lGODlh", "mimeType": "image/gif"},
         {"type": "imageUrlPart", "url": "https://x/y.webp?z", "mimeType": ""},
         {"type": "imageUrlPart", "url": "https://x/y", "mimeType": "image/png"},
         {"type": "imageUrlPart", "url": "https://x/y", "mimeType": ""},
@@ -300,7 +300,7 @@ fn images_and_files_of_users_are_sent_whatever_form_they_are_stored_in() {
         {"type": "fileBinaryPart", "data": "aGk=", "mimeType": "text/plain"},
     ]);
     let expected = json!([
-        {"inlineData": {"mimeType": "image/jpeg", "data": "aW1n"}},
+        {"inlineData": {"mimeType": "image/jpeg", "data": "/9j/"}},
         {"text": "[an image of type image/gif was left out: Gemini takes JPEG, PNG and WebP]"},
         {"fileData": {"mimeType": "image/webp", "fileUri": "https://x/y.webp?z"}},
         {"fileData": {"mimeType": "image/png", "fileUri": "https://x/y"}},

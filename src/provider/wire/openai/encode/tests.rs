@@ -184,17 +184,17 @@ fn reasoning_models_are_known_by_name() {
 fn images_and_documents_go_along_in_questions_and_results() {
     let parts = json!([
         text_part("See:"),
-        {"type": "imageInlinePart", "encodedData": "aW1n", "mimeType": "image/png"},
+        {"type": "imageInlinePart", "encodedData": "iVBORw0KGgo=", "mimeType": "image/png"},
         {"type": "imageUrlPart", "url": "https://x/y.png", "mimeType": "image/png"},
-        {"type": "fileInlinePart", "encodedData": "cGRm", "mimeType": "application/pdf"},
+        {"type": "fileInlinePart", "encodedData": "JVBERi0=", "mimeType": "application/pdf"},
         {"type": "fileUrlPart", "url": "https://x/y.pdf", "mimeType": "application/pdf"},
         {"type": "fileBinaryPart", "data": "aGk=", "mimeType": "text/plain"},
     ]);
     let expected = json!([
         {"type": "input_text", "text": "See:"},
-        {"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64,aW1n"},
+        {"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64,iVBORw0KGgo="},
         {"type": "input_image", "detail": "auto", "image_url": "https://x/y.png"},
-        {"type": "input_file", "filename": "file.pdf", "file_data": "data:application/pdf;base64,cGRm"},
+        {"type": "input_file", "filename": "file.pdf", "file_data": "data:application/pdf;base64,JVBERi0="},
         {"type": "input_file", "file_url": "https://x/y.pdf"},
         {"type": "input_text", "text": "hi"},
     ]);
