@@ -1,7 +1,7 @@
 //! [`CassetteRecorder`]: records requests, answers and tool results into a cassette. The runtime's tape calls it.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -61,7 +61,7 @@ impl CassetteRecorder {
         }
         let mut line = header.to_line().map_err(|source| ReplayError::Encode { path: path.to_owned(), source })?;
         line.push(b'\n');
-        let mut file = File::create(path).map_err(ReplayError::io("create", path))?;
+        let mut file = create_for_owner(path).map_err(ReplayError::io("create", path))?;
         file.write_all(&line).map_err(ReplayError::io(super::WRITE, path))?;
         let tape = Mutex::new(Tape { file, failure: None, is_broken: false });
         Ok(Self { path: path.to_owned(), workspace: WorkspacePaths::new(workspace), redactor, tape })
@@ -132,6 +132,19 @@ impl CassetteRecorder {
         let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
         tape.failure.get_or_insert(error);
     }
+}
+
+/// Opens the file at `path` empty. A new one is for its owner alone, as it holds a whole conversation. A link that a
+/// downloaded folder brings along is not followed.
+fn create_for_owner(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600),
+        libc::O_NOFOLLOW,
+    );
+    options.open(path)
 }
 
 /// A file that does not exist, is empty or is a cassette.

@@ -6,15 +6,15 @@
 //! the good old one, and without the folder's sync the rename itself may be lost. A crash in between leaves
 //! `.{file}.{n}.tmp`, which readers ignore.
 //!
-//! Files get the process's usual permissions (0644 and 0755 less the umask): nothing stored here is a secret.
+//! Files and folders are for their owner alone (0600, 0700): conversations hold what tools read.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{StoreError, door};
+use super::{StoreError, disk, door, no_links};
 
 /// Most temporary names tried for one file, so that leftovers of crashes are not in the way.
 const MAX_TEMPORARY: u32 = 1000;
@@ -73,9 +73,10 @@ pub fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
 /// however durable it is.
 #[cfg(unix)]
 pub fn check_place(file: &File, path: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::MetadataExt;
+    use cap_std::fs::MetadataExt as _;
+    use std::os::unix::fs::MetadataExt as _;
     let held = file.metadata().map_err(StoreError::io("read", path))?;
-    match fs::metadata(path) {
+    match disk::metadata(path) {
         Ok(found) if (found.dev(), found.ino()) == (held.dev(), held.ino()) => Ok(()),
         Ok(_) => Err(StoreError::Displaced { path: path.to_owned() }),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -98,25 +99,29 @@ pub fn truncate(file: &File, path: &Path, len: u64) -> Result<(), StoreError> {
 
 /// Waits until the names in `folder` are durable.
 pub fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    // A relative path of one name has the empty path as its parent.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     door::sync_folder(folder).map_err(StoreError::io("sync", folder))
 }
 
 /// Creates `folder` and those above it that are missing. Not durable until the folders above are synced.
 pub fn create_folder(folder: &Path) -> Result<(), StoreError> {
     // One by one, from the top down: each is an operation of its own, at which a test may make the process fail.
-    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !is_there(folder)).collect();
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !disk::is_folder(folder)).collect();
     missing.into_iter().rev().try_for_each(|folder| match door::create_folder(folder) {
         // Another process was faster.
-        Err(_) if folder.is_dir() => Ok(()),
+        Err(_) if disk::is_folder(folder) => Ok(()),
         made => made.map_err(StoreError::io("create", folder)),
     })
 }
 
-/// Returns whether `folder` exists. The empty path is the current folder.
-fn is_there(folder: &Path) -> bool {
-    folder.as_os_str().is_empty() || folder.is_dir()
+/// Returns whether `folder` exists.
+///
+/// # Errors
+/// [`StoreError::Link`] when it is a link, or below one.
+pub fn is_folder(folder: &Path) -> Result<bool, StoreError> {
+    match no_links::link_in(folder) {
+        Some(link) => Err(StoreError::Link { path: link.to_owned() }),
+        None => Ok(disk::is_folder(folder)),
+    }
 }
 
 /// Removes `folder` with its contents; does nothing when it does not exist.
@@ -127,20 +132,33 @@ pub fn remove_folder(folder: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Opens a file to read it. Devices and pipes, which could block for ever, are refused.
+/// Opens a stored file to read it. Devices and pipes, which could block for ever, are refused.
 pub fn open(path: &Path) -> Result<File, StoreError> {
-    // Checked before opening: opening a pipe without a writer blocks.
-    let metadata = fs::metadata(path).map_err(StoreError::io("read", path))?;
-    if !metadata.is_file() {
-        return Err(StoreError::damaged(path, None, "it is not a file"));
-    }
-    File::open(path).map_err(StoreError::io("read", path))
+    regular(disk::open_to_read(path), path)
 }
 
-/// Reads a whole file of at most 512 MiB.
+fn regular(opened: io::Result<File>, path: &Path) -> Result<File, StoreError> {
+    let file = opened.map_err(StoreError::io("read", path))?;
+    if !file.metadata().map_err(StoreError::io("read", path))?.is_file() {
+        return Err(StoreError::damaged(path, None, "it is not a file"));
+    }
+    Ok(file)
+}
+
+/// Reads a whole stored file of at most 512 MiB.
 pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
+    read_all(open(path)?, path)
+}
+
+/// Reads a whole file of at most 512 MiB outside the storage, where links are the user's own.
+pub fn read_elsewhere(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let real = std::path::absolute(path).and_then(std::fs::canonicalize).map_err(StoreError::io("read", path))?;
+    read_all(regular(disk::open_to_read(&real), path)?, path)
+}
+
+fn read_all(file: File, path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
-    open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
     if u64::try_from(bytes.len()).is_ok_and(|len| len <= MAX_FILE) {
         Ok(bytes)
     } else {
@@ -150,6 +168,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::no_links::link_in;
 use crate::id::{JobId, RunId};
 
 /// The reason why state could not be stored, read or found.
@@ -76,6 +77,18 @@ pub enum StoreError {
         "{} was moved, replaced or removed while the job was writing to it: put it back, then resume", path.display()
     )]
     Displaced { path: PathBuf },
+    /// A link in the storage, through which a write would change something elsewhere.
+    #[error(
+        "{} is a link, and nothing in a storage folder may be one, as writes would go where it leads: remove it, or \
+         choose another storage folder", path.display()
+    )]
+    Link { path: PathBuf },
+    /// A file of the storage with a second name, under which a write would change it too.
+    #[error(
+        "{} has another name (a hard link), and would be changed there too: replace it by a copy of its own, or choose \
+         another storage folder", path.display()
+    )]
+    HardLink { path: PathBuf },
     /// An earlier write to the log failed, so nothing may be written behind the hole.
     #[error("{} takes no more facts after a failed write: resume the job to continue from the stored state", path.display())]
     Poisoned { path: PathBuf },
@@ -107,7 +120,23 @@ impl StoreError {
     }
 
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.to_owned(), source }
+        move |source| match Self::for_link(path, &source) {
+            Some(link) => link,
+            None => Self::Io { action, path: path.to_owned(), source },
+        }
+    }
+
+    /// The error when the system refused a link: it reports a loop, or that something else than a folder is there.
+    fn for_link(path: &Path, source: &io::Error) -> Option<Self> {
+        #[cfg(unix)]
+        match source.raw_os_error() {
+            Some(libc::EMLINK) => return Some(Self::HardLink { path: path.to_owned() }),
+            Some(libc::ELOOP | libc::EEXIST | libc::ENOTDIR) => {}
+            _ => return None,
+        }
+        #[cfg(not(unix))]
+        let _ = source;
+        link_in(path).map(|link| Self::Link { path: link.to_owned() })
     }
 
     pub(super) fn damaged(path: &Path, line: Option<u64>, what: impl Into<String>) -> Self {

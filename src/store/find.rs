@@ -159,7 +159,11 @@ impl Store {
         }
         let place =
             fs::canonicalize(self.layout.root()).ok().and_then(|root| Layout::new(&root).checkpoint_place(&real));
-        let Some(place) = place else { return Ok(Found::File(path.to_owned())) };
+        let Some(place) = place else {
+            // A link in the storage that leads out of it was named by the user: the file it leads to is meant.
+            let is_link_here = std::path::absolute(path).is_ok_and(|path| path.starts_with(self.layout.root()));
+            return Ok(Found::File(if is_link_here { real } else { path.to_owned() }));
+        };
         match place.step {
             Some(step) => {
                 let (job, run, id) = (place.job, place.run, place.id);

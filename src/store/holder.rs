@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Store, atomic};
+use super::{Store, atomic, disk};
 use crate::id::JobId;
 
 /// The process that works on a job.
@@ -46,8 +46,8 @@ fn unreadable(is_missing: bool) -> Option<Holder> {
 
 #[cfg(unix)]
 fn is_held(path: &Path, pid: u32) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(inode) = fs::metadata(path).map(|metadata| metadata.ino()) else { return false };
+    use cap_std::fs::MetadataExt as _;
+    let Ok(inode) = disk::metadata(path).map(|metadata| metadata.ino()) else { return false };
     match fs::read_to_string("/proc/locks") {
         Ok(locks) => locks.lines().any(|line| is_lock(line, pid, inode)),
         Err(_) => is_alive(pid),

@@ -3,13 +3,12 @@
 //! checkpoints.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::layout::{parse_checkpoint_name, parse_original_checkpoint_name};
-use super::{LogReader, Store, StoreError, snapshot};
+use super::{LogReader, Store, StoreError, disk, snapshot};
 use crate::budget::Budgets;
 use crate::checkpoint::{CheckpointHead, FORMAT_VERSION};
 use crate::cost::Spend;
@@ -156,7 +155,13 @@ impl Store {
     }
 
     pub(super) fn run_ids(&self, job: &JobId) -> Result<Vec<RunId>, StoreError> {
-        Ok(names(&self.layout.runs(job))?.iter().filter_map(|name| name.parse().ok()).collect())
+        let folder = self.layout.runs(job);
+        let found = entries(&folder)?;
+        // A Run that was passed over would be taken for one that never was, and its job be begun anew.
+        if let Some((name, _)) = found.iter().find(|(name, is_link)| *is_link && name.parse::<RunId>().is_ok()) {
+            return Err(StoreError::Link { path: folder.join(name) });
+        }
+        Ok(found.iter().filter_map(|(name, _)| name.parse().ok()).collect())
     }
 
     /// Ids and files of the original's checkpoints, not yet read.
@@ -276,29 +281,33 @@ pub(super) fn original_entry(job: &JobId, head: &CheckpointHead, path: PathBuf) 
 
 /// The time of a file's last write in milliseconds since the epoch; 0 when the system does not provide it.
 fn modified_at(path: &Path) -> u64 {
-    fs::metadata(path)
+    disk::metadata(path)
         .and_then(|metadata| metadata.modified())
         .ok()
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .and_then(|time| time.into_std().duration_since(UNIX_EPOCH).ok())
         .and_then(|since| u64::try_from(since.as_millis()).ok())
         .unwrap_or(0)
 }
 
-/// The names in `folder`, sorted; none when it does not exist. Names that are not Unicode cannot be ids and are
-/// skipped.
+/// The names in `folder`, sorted; none when it does not exist. Links and names that are not Unicode cannot be stored
+/// and are skipped.
 pub(super) fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
+    let mut names = entries(folder)?;
+    names.retain(|(_, is_link)| !is_link);
+    Ok(names.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The names in `folder`, sorted, and whether each is a link.
+fn entries(folder: &Path) -> Result<Vec<(String, bool)>, StoreError> {
+    let found = match disk::names(folder) {
+        Ok(found) => found,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(Vec::new());
         }
         Err(error) => return Err(StoreError::io("read", folder)(error)),
     };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(StoreError::io("read", folder))?;
-        names.extend(entry.file_name().into_string().ok());
-    }
+    let mut names: Vec<(String, bool)> =
+        found.into_iter().filter_map(|(name, is_link)| Some((name.into_string().ok()?, is_link))).collect();
     names.sort();
     Ok(names)
 }

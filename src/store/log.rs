@@ -466,6 +466,18 @@ mod tests {
         assert!(short.to_string().contains("it ends after"), "{short}");
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_log_with_a_second_name_is_not_opened_to_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("log.jsonl"), folder.path().join("other"));
+        LogWriter::open(&path).unwrap();
+        std::fs::hard_link(&path, &other).unwrap();
+        assert!(matches!(LogWriter::open(&path), Err(StoreError::HardLink { .. })));
+        std::fs::remove_file(&other).unwrap();
+        assert!(LogWriter::open(&path).is_ok());
+    }
+
     #[test]
     fn after_a_failed_write_further_facts_are_refused() {
         let folder = tempfile::tempdir().unwrap();

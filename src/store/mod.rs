@@ -25,6 +25,7 @@ mod job;
 mod layout;
 mod list;
 mod log;
+mod no_links;
 mod original;
 mod snapshot;
 
@@ -60,9 +61,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// The storage in `root`, the folder that holds `jobs/`. It is created with the first job.
+    /// The storage in `root`, the folder that holds `jobs/`. It is created with the first job. `root` itself may be
+    /// reached through links; nothing below it may be one.
     pub fn new(root: &Path) -> Self {
-        Self { layout: Layout::new(root) }
+        Self { layout: Layout::new(&no_links::real_root(root)) }
     }
 
     /// The names of files and folders.
@@ -83,7 +85,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Locked`] or the system's error.
     pub fn open_job(&self, job: &JobId) -> Result<JobStore, StoreError> {
-        if !self.layout.job(job).is_dir() {
+        if !atomic::is_folder(&self.layout.job(job))? {
             return Err(self.not_found(format!("there is no job {job} in {}", self.layout.root().display())));
         }
         JobStore::open(self.layout.clone(), job)
@@ -119,7 +121,12 @@ impl Store {
     /// [`StoreError::Damaged`], which names the newest good checkpoint of the same job; [`StoreError::Newer`]; the
     /// system's error.
     pub fn read_checkpoint(&self, path: &Path) -> Result<StoredCheckpoint, StoreError> {
-        snapshot::read_checkpoint(path).map_err(|error| match error {
+        let read = if path.starts_with(self.layout.root()) {
+            snapshot::read_checkpoint(path)
+        } else {
+            snapshot::read_checkpoint_elsewhere(path)
+        };
+        read.map_err(|error| match error {
             StoreError::Damaged { path, line, what, newest: None } => {
                 let newest = self.newest_good_beside(&path);
                 StoreError::Damaged { path, line, what, newest }

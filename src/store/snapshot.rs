@@ -64,7 +64,16 @@ pub(super) fn write_final(
 
 /// Reads a checkpoint of any form. Unknown keys are ignored.
 pub(super) fn read_checkpoint(path: &Path) -> Result<StoredCheckpoint, StoreError> {
-    let mut object = read_object(path)?;
+    checkpoint(&atomic::read(path)?, path)
+}
+
+/// Reads a checkpoint outside the storage, where links are the user's own.
+pub(super) fn read_checkpoint_elsewhere(path: &Path) -> Result<StoredCheckpoint, StoreError> {
+    checkpoint(&atomic::read_elsewhere(path)?, path)
+}
+
+fn checkpoint(bytes: &[u8], path: &Path) -> Result<StoredCheckpoint, StoreError> {
+    let mut object = object(bytes, path)?;
     let messages = take::<Vec<Message>>(&mut object, "messages", path)?;
     let log = take::<LogPosition>(&mut object, "log", path)?;
     let setting = take::<RunSetting>(&mut object, "setting", path)?;
@@ -78,12 +87,11 @@ pub(super) fn read_checkpoint(path: &Path) -> Result<StoredCheckpoint, StoreErro
 
 /// Reads a file that is one versioned JSON object: `job.json`, `run-setting.json`.
 pub(super) fn read_versioned<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, StoreError> {
-    decode(Value::Object(read_object(path)?), path)
+    decode(Value::Object(object(&atomic::read(path)?, path)?), path)
 }
 
-fn read_object(path: &Path) -> Result<Map<String, Value>, StoreError> {
-    let bytes = atomic::read(path)?;
-    let object: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| {
+fn object(bytes: &[u8], path: &Path) -> Result<Map<String, Value>, StoreError> {
+    let object: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| {
         let what = if bytes.is_empty() { "it is empty".to_owned() } else { format!("it is no JSON object ({error})") };
         StoreError::damaged(path, None, what)
     })?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, DirBuilder, OpenOptions};
 
 /// Largest file kept, in bytes. Our own choice: what a tool can return at most is of this order.
 pub const MAX_OUTPUT_FILE: u64 = 50 << 20;
@@ -86,6 +86,8 @@ impl Folder {
         #[cfg(unix)]
         cap_std::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = open.handle.open_with(name, &options)?;
+        #[cfg(unix)]
+        file.set_permissions(cap_std::fs::PermissionsExt::from_mode(0o600))?;
         if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
             // The first failure is the one to report.
             let _ = open.handle.remove_file(name);
@@ -111,9 +113,17 @@ impl Folder {
 impl Open {
     fn create(path: &Path) -> io::Result<Self> {
         let (run, name) = run_folder(path)?;
-        match run.create_dir(name) {
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        match run.create_dir_with(name, &builder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+            Err(_) => {}
+            // Whatever the umask took.
+            #[cfg(unix)]
+            Ok(()) => run.set_permissions(name, cap_std::fs::PermissionsExt::from_mode(0o700))?,
+            #[cfg(not(unix))]
+            Ok(()) => {}
         }
         let handle = open_folder(&run, name)?;
         let (mut bytes, mut files) = (0_u64, 0);
