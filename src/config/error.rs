@@ -80,6 +80,12 @@ pub enum ConfigError {
     /// A lock that the format cannot hold.
     #[error("cannot store {}: {reason}", path.display())]
     LockUnwritable { path: PathBuf, reason: String },
+    /// A lock that would be written through a link.
+    #[error(
+        "{} is a link, and a lock is not written through one: remove it, or run `perstack install` beside the file that \
+         it leads to", path.display()
+    )]
+    LockIsLink { path: PathBuf },
     /// A lock that the file system refuses to write.
     #[error("cannot write {}: check that its folder may be written to and has room", path.display())]
     LockNotWritten { path: PathBuf, source: io::Error },

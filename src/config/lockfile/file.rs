@@ -68,7 +68,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, ConfigError> {
 }
 
 /// Writes `lock` to `path`, unless the file there is equivalent already; then it is left as it is, with its time. On
-/// return the file is durable; on failure it is as it was. A damaged file is replaced.
+/// return the file is durable; on failure it is as it was. A damaged file is replaced, a link never followed.
 ///
 /// # Errors
 /// When the file there is of another version, or the lock cannot be written.
@@ -77,6 +77,11 @@ pub fn write(path: &Path, lock: &Lock) -> Result<Written, ConfigError> {
         Ok(Some(known)) if known.is_equivalent_to(lock) => return Ok(Written::UpToDate),
         Ok(_) | Err(ConfigError::LockDamaged { .. } | ConfigError::NotUtf8 { .. }) => {}
         Err(error) => return Err(error),
+    }
+    // A link is neither followed, as a downloaded folder may lead it to any file of the user's, nor replaced by a file,
+    // as the folder that shares its lock so would silently go on with the old one.
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+        return Err(ConfigError::LockIsLink { path: path.to_owned() });
     }
     let unwritable = |reason: String| ConfigError::LockUnwritable { path: path.to_owned(), reason };
     let text = toml::to_string_pretty(lock).map_err(|error| unwritable(error.to_string()))?;
@@ -92,9 +97,8 @@ pub fn write(path: &Path, lock: &Lock) -> Result<Written, ConfigError> {
     Ok(Written::Replaced)
 }
 
-/// Puts a file with these bytes in the place of another, durably. A link stays one: what it leads to is replaced.
+/// Puts a file with these bytes in the place of another, durably.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let (mut file, temporary) = create_temporary(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
