@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use perstack::config::lockfile::{Lock, LockUse};
+use perstack::config::lockfile::{self, Lock, LockUse};
 use perstack::config::{self, ConfigError, Endpoints, FolderFiles, LeftOut, Overrides, Project, Settings};
 use perstack::environment::Environment;
 use perstack::event::EventSink;
@@ -13,6 +13,7 @@ use perstack::expert::ExpertKey;
 use perstack::model::Catalogue;
 use perstack::provider::{catalog, vendor_variables};
 use perstack::runtime::{CassetteMode, InDoubt, Options};
+use perstack::skill::base::OffLimits;
 use tokio_util::sync::CancellationToken;
 
 use super::Process;
@@ -38,6 +39,8 @@ pub struct Setup {
     pub settings: Settings,
     /// The folder that holds `jobs/`; absolute.
     pub storage: PathBuf,
+    /// The files of this job's configuration and keys, which the file tools refuse.
+    off_limits: OffLimits,
     pub proxy: Option<String>,
     /// The folder that keeps people's logins to remote skills.
     pub logins: Option<PathBuf>,
@@ -79,11 +82,12 @@ impl Setup {
         } else {
             Vec::new()
         };
+        let off_limits = off_limits(process, place, project.as_ref());
         let catalogue = catalogue(process)?;
         let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
         let settings =
             config::settle(&model.overrides(), &variables, project.as_ref(), &user).map_err(Failure::usage)?;
-        let storage = storage_folder(process, place.storage.as_deref());
+        let storage = storage_folder(process, place.storage.as_deref())?;
         // From the user alone: a project must not redirect its user's requests.
         let proxy = place.proxy.clone().or_else(|| environment.users("PERSTACK_PROXY_URL").map(str::to_owned));
         Ok(Self {
@@ -93,6 +97,7 @@ impl Setup {
             storage,
             missing_env_files: missing_env_files.collect(),
             left_out,
+            off_limits,
             proxy,
             logins: user_folder.map(|folder| folder.join("logins")),
             lock: LockUse::default(),
@@ -176,6 +181,7 @@ impl Setup {
             environment: self.environment,
             workspace: process.folder.clone(),
             storage: self.storage,
+            off_limits: self.off_limits,
             proxy: self.proxy,
             logins: self.logins,
             sink,
@@ -191,11 +197,22 @@ impl Setup {
 }
 
 /// The folder that jobs are stored in: named by a flag, else by the environment, else the default. Absolute.
-pub fn storage_folder(process: &Process, flag: Option<&Path>) -> PathBuf {
+///
+/// # Errors
+/// With the exit code for usage, when the default is a link that a downloaded folder may have brought along.
+pub fn storage_folder(process: &Process, flag: Option<&Path>) -> Result<PathBuf, Failure> {
     let named = flag
         .or_else(|| process.variable("PERSTACK_STORAGE").map(Path::new))
         .or_else(|| process.variable("PERSTACK_STORAGE_PATH").map(Path::new));
-    process.folder.join(named.unwrap_or(Path::new(DEFAULT_STORAGE)))
+    let folder = process.folder.join(named.unwrap_or(Path::new(DEFAULT_STORAGE)));
+    if named.is_none() && folder.is_symlink() {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "{} is a link, and jobs are stored through one only where you name it: --storage {DEFAULT_STORAGE}, or \
+             PERSTACK_STORAGE={DEFAULT_STORAGE}; or remove it",
+            folder.display()
+        )));
+    }
+    Ok(folder)
 }
 
 /// Writes a warning to stderr, unless `quiet`.
@@ -214,13 +231,32 @@ fn add_folder_files(
     project: Option<&Project>,
     user: &Overrides,
 ) -> Result<Vec<LeftOut>, Failure> {
-    let named = project.and_then(|project| project.env_path.clone());
-    let files = named.unwrap_or_else(|| config::DEFAULT_ENV_FILES.iter().map(PathBuf::from).collect());
+    let files = folder_files(project);
     let skills =
         || project.into_iter().flat_map(|project| project.experts.values()).flat_map(|expert| expert.skills.values());
     let is_named_by_skill = |name: &str| skills().any(|skill| skill.variables().contains(&name));
     let rules = FolderFiles { vendors: &vendor_variables(), user, is_named_by_skill: &is_named_by_skill };
     rules.add_to(environment, &process.folder, &files).map_err(Failure::usage)
+}
+
+/// The folder's own environment files: those that the configuration names, else the usual ones.
+fn folder_files(project: Option<&Project>) -> Vec<PathBuf> {
+    let named = project.and_then(|project| project.env_path.clone());
+    named.unwrap_or_else(|| config::DEFAULT_ENV_FILES.iter().map(PathBuf::from).collect())
+}
+
+/// The files that decide what this job and the next may do, or hold its keys.
+fn off_limits(process: &Process, place: &PlaceArgs, project: Option<&Project>) -> OffLimits {
+    let here = |path: &Path| process.folder.join(path);
+    let files = if place.env_path.is_empty() { folder_files(project) } else { place.env_path.clone() };
+    // `.env` is also a usual name for a folder, which is not loaded.
+    let closed = files.iter().map(|file| here(file)).filter(|file| file.is_file()).collect();
+    let mut read_only: Vec<PathBuf> = Vec::new();
+    if let Some(project) = project {
+        read_only.extend([here(&project.path), here(&lockfile::find(&project.path))]);
+        read_only.extend(project.included.iter().map(|file| here(file)));
+    }
+    OffLimits { hidden: Vec::new(), closed, read_only }
 }
 
 /// The configuration file: named, or found from the current folder upwards.

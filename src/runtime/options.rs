@@ -20,6 +20,7 @@ use crate::message::Message;
 use crate::model::Catalogue;
 use crate::provider::{catalog, key_variable};
 use crate::setting::ProviderName;
+use crate::skill::base::OffLimits;
 use crate::skill::mcp::AskPerson;
 use crate::usage::Usage;
 
@@ -38,6 +39,8 @@ pub struct Options {
     pub workspace: PathBuf,
     /// The folder that holds `jobs/`.
     pub storage: PathBuf,
+    /// Files and folders that the file tools refuse, besides the storage and the cassette.
+    pub off_limits: OffLimits,
     /// An HTTP(S) or SOCKS proxy for requests to models and remote skills; overrides the usual variables.
     pub proxy: Option<String>,
     /// The folder that keeps people's logins to remote skills; without one, none is known.
@@ -69,6 +72,7 @@ impl Options {
             environment: Environment::default(),
             storage: workspace.join("perstack"),
             workspace,
+            off_limits: OffLimits::default(),
             proxy: None,
             logins: None,
             sink: Arc::new(|_: &Event, _: &[Message]| {}),
@@ -92,6 +96,17 @@ impl Options {
             self.environment.set(variable, key);
         }
         self
+    }
+
+    /// Everything that the file tools refuse.
+    pub(in crate::runtime) fn all_off_limits(&self) -> OffLimits {
+        let mut all = self.off_limits.clone();
+        all.hidden.push(self.storage.clone());
+        match &self.cassette {
+            CassetteMode::None => {}
+            CassetteMode::Record(file) | CassetteMode::Replay { file, .. } => all.closed.push(file.clone()),
+        }
+        all
     }
 }
 

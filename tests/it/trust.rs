@@ -3,6 +3,9 @@
 //! A test here begins with [`attack`] or [`neighbour`], or both; [`table`] counts them.
 
 mod env_file;
+mod off_limits;
+#[cfg(unix)]
+mod store;
 mod table;
 
 /// Names the attack that a test makes: shown when it fails, and counted.

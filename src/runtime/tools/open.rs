@@ -260,7 +260,8 @@ impl<'a> ToolsetBuilder<'a> {
             self.toolset.warnings.push(REQUIRED_ENV_IGNORED.to_owned());
         }
         let (workspace, environment) = (&self.options.workspace, &self.options.environment);
-        let base = BaseSkill::open(spec.common(), workspace, environment, &self.toolset.outputs)?;
+        let off_limits = self.options.all_off_limits();
+        let base = BaseSkill::open(spec.common(), workspace, environment, off_limits, &self.toolset.outputs)?;
         self.toolset.skills.add(base, NameClaim::Base);
         self.toolset.notices.for_skill(name)(SkillNotice::Connected {
             server: Some(ServerInfo { name: name.to_owned(), version: VERSION.to_owned() }),

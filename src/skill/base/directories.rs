@@ -67,7 +67,7 @@ pub(super) fn list(workspace: &Workspace, args: &DirectoryArgs) -> Result<Value,
 
 /// Creates one directory; its parent must exist.
 pub(super) fn create(workspace: &Workspace, args: &DirectoryArgs) -> Result<Value, FileFailure> {
-    let place = workspace.resolve(&args.path, LastLink::Follow)?;
+    let place = workspace.resolve_to_change(&args.path, LastLink::Follow)?;
     let exists = || FileFailure::DirectoryExists(args.path.clone());
     if place.metadata().is_some() {
         return Err(exists());
@@ -86,7 +86,7 @@ pub(super) fn create(workspace: &Workspace, args: &DirectoryArgs) -> Result<Valu
 /// Deletes an empty directory, or with `recursive` all that is in it. Links in it are deleted, not followed.
 pub(super) fn delete(workspace: &Workspace, args: &DeleteArgs) -> Result<Value, FileFailure> {
     workspace.resolve(&args.path, LastLink::Follow)?;
-    let place = workspace.resolve(&args.path, LastLink::Keep)?;
+    let place = workspace.resolve_to_change(&args.path, LastLink::Keep)?;
     let metadata = place.metadata().ok_or_else(|| FileFailure::NoDirectory(args.path.clone()))?;
     if place.is_workspace() {
         return Err(FileFailure::IsWorkspace(args.path.clone()));

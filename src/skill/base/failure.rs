@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 pub(super) enum FileFailure {
     #[error("Access denied - perstack directory is not allowed")]
     Protected,
+    #[error("Access denied - {0} holds keys or a recording of this run, and is off limits")]
+    Closed(String),
+    #[error("Access denied - {0} decides or records what this run does: its owner changes it, not a tool")]
+    ReadOnly(String),
     #[error("Access denied - path outside allowed directories: {} not in {}", path.display(), workspace.display())]
     Outside { path: PathBuf, workspace: PathBuf },
     #[error("Access denied - symlink target outside allowed directories")]

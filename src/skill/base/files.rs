@@ -29,7 +29,7 @@ pub(super) fn rename(workspace: &Workspace, args: &MoveArgs) -> Result<Value, Fi
     if !metadata.is_symlink() && !is_writable(metadata) {
         return Err(FileFailure::SourceNotWritable(args.source.clone()));
     }
-    let destination = workspace.resolve(&args.destination, LastLink::Keep)?;
+    let destination = workspace.resolve_to_change(&args.destination, LastLink::Keep)?;
     let exists = || FileFailure::DestinationExists(args.destination.clone());
     if destination.metadata().is_some() {
         return Err(exists());
@@ -86,7 +86,7 @@ pub(super) fn info(workspace: &Workspace, args: &FileArgs) -> Result<Value, File
 /// The place of `path`, not following a last link; but one that leads outside is refused like everywhere.
 fn itself(workspace: &Workspace, path: &str) -> Result<WorkspacePath, FileFailure> {
     workspace.resolve(path, LastLink::Follow)?;
-    let place = workspace.resolve(path, LastLink::Keep)?;
+    let place = workspace.resolve_to_change(path, LastLink::Keep)?;
     if place.is_workspace() { Err(FileFailure::IsWorkspace(path.to_owned())) } else { Ok(place) }
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::failure::FileFailure;
+pub use self::off_limits::OffLimits;
 use self::order::{Order, Ticket};
 use self::request::{BaseRequest, FileRequest};
 use self::workspace::Workspace;
@@ -33,6 +34,7 @@ mod failure;
 mod files;
 mod health;
 mod media;
+mod off_limits;
 mod order;
 mod request;
 mod text;
@@ -62,7 +64,7 @@ pub(in crate::skill) fn media(tool: &str, workspace: &Path, path: &str) -> Optio
         "readPdfFile" => media::read_pdf,
         _ => return None,
     };
-    let opened = Workspace::open(workspace, None).map_err(|error| error.to_string());
+    let opened = Workspace::open(workspace, None, OffLimits::default()).map_err(|error| error.to_string());
     Some(
         opened.and_then(|workspace| {
             read(&workspace, &media::MediaArgs::new(path)).map_err(|failure| failure.to_string())
@@ -92,9 +94,10 @@ impl BaseSkill {
         common: &SkillCommon,
         workspace: &Path,
         environment: &Environment,
+        off_limits: OffLimits,
         outputs: &Arc<Outputs>,
     ) -> Result<Arc<Self>, SkillError> {
-        let opened = Workspace::open(workspace, environment.get("HOME"))
+        let opened = Workspace::open(workspace, environment.get("HOME"), off_limits)
             .map_err(|source| SkillError::Workspace { path: workspace.to_owned(), source })?;
         let mut tools = tools::conversation(&common.name);
         tools.extend(tools::running(&common.name));

@@ -33,7 +33,9 @@ impl World {
         let workspace = folder.path().join("workspace");
         let outputs = Outputs::new(DEFAULT_LIMIT);
         outputs.keep_in(folder.path().join("workspace/perstack/outputs"), Vec::new(), Redactor::default());
-        let skill = BaseSkill::open(&common, &workspace, &environment.into_iter().collect(), &outputs).unwrap();
+        let skill =
+            BaseSkill::open(&common, &workspace, &environment.into_iter().collect(), OffLimits::default(), &outputs)
+                .unwrap();
         Self { folder, skill }
     }
 
@@ -149,8 +151,16 @@ fn tools_are_picked_and_every_schema_is_an_object() {
         ..SkillCommon::default()
     };
     let folder = tempfile::tempdir().unwrap();
-    let open =
-        |common| BaseSkill::open(common, folder.path(), &Environment::default(), &Outputs::new(DEFAULT_LIMIT)).unwrap();
+    let open = |common| {
+        BaseSkill::open(
+            common,
+            folder.path(),
+            &Environment::default(),
+            OffLimits::default(),
+            &Outputs::new(DEFAULT_LIMIT),
+        )
+        .unwrap()
+    };
     assert_eq!(open(&common).tools().iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["todo"]);
     let all = open(&SkillCommon::default()).tools();
     assert_eq!(all.len(), 17);

@@ -63,7 +63,7 @@ pub(super) fn read(workspace: &Workspace, outputs: &Outputs, args: &ReadArgs) ->
 
 /// Creates or overwrites a file.
 pub(super) fn write(workspace: &Workspace, args: &WriteArgs) -> Result<Value, FileFailure> {
-    let place = workspace.resolve(&args.path, LastLink::Follow)?;
+    let place = workspace.resolve_to_change(&args.path, LastLink::Follow)?;
     contents::check_writable(&place, &args.path)?;
     contents::replace(&place, &args.path, args.text.as_bytes())?;
     Ok(json!({ "path": args.path, "text": echo(&args.text) }))
@@ -95,7 +95,7 @@ fn echo(text: &str) -> String {
 
 /// The place of a file that exists and may be written to.
 fn existing(workspace: &Workspace, path: &str) -> Result<WorkspacePath, FileFailure> {
-    let place = workspace.resolve(path, LastLink::Follow)?;
+    let place = workspace.resolve_to_change(path, LastLink::Follow)?;
     contents::check_writable(&place, path)?;
     if place.metadata().is_none() {
         return Err(FileFailure::NoFile(path.to_owned()));

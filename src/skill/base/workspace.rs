@@ -13,6 +13,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions};
 
 use super::failure::FileFailure;
+use super::off_limits::{OffLimits, OnDisk, is_same};
 
 /// The runner's own directory in the workspace, off limits to the tools.
 const PROTECTED: &str = "perstack";
@@ -30,6 +31,7 @@ pub(super) struct Workspace {
     given: PathBuf,
     /// The directory that `~` means.
     home: Option<PathBuf>,
+    off_limits: OffLimits,
 }
 
 /// The treatment of a link that a path ends in.
@@ -57,11 +59,11 @@ pub(super) struct WorkspacePath {
 
 impl Workspace {
     /// Opens the directory at `path`. `home` is the user's home directory.
-    pub(super) fn open(path: &Path, home: Option<&str>) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, home: Option<&str>, off_limits: OffLimits) -> io::Result<Self> {
         let given = without_dots(&std::path::absolute(path)?);
         let real = std::fs::canonicalize(path)?;
         let root = Dir::open_ambient_dir(&real, ambient_authority())?;
-        Ok(Self { root, real, given, home: home.map(PathBuf::from) })
+        Ok(Self { root, real, given, home: home.map(PathBuf::from), off_limits })
     }
 
     /// The workspace's path, without links.
@@ -73,12 +75,11 @@ impl Workspace {
     /// must exist.
     pub(super) fn resolve(&self, path: &str, last: LastLink) -> Result<WorkspacePath, FileFailure> {
         let relative = self.beneath(path)?;
-        // Under another name (a case-folding file system's, a link's) it is still the same directory.
-        let protected = self.root.metadata(PROTECTED).ok();
         let mut walk = Walk {
             workspace: self,
             path,
-            protected,
+            protected: self.root.metadata(PROTECTED).ok(),
+            off_limits: self.off_limits.on_disk(),
             inner: Vec::new(),
             remaining: Vec::new(),
             links: 0,
@@ -87,6 +88,16 @@ impl Workspace {
         };
         walk.push_names(&relative);
         walk.run(last)
+    }
+
+    /// Finds the place of `path`, as [`Workspace::resolve`] does, to create, change, move or delete what is there.
+    pub(super) fn resolve_to_change(&self, path: &str, last: LastLink) -> Result<WorkspacePath, FileFailure> {
+        let place = self.resolve(path, last)?;
+        let is_read_only = |metadata: &Metadata| self.off_limits.on_disk().is_read_only(metadata);
+        if place.metadata.as_ref().is_some_and(is_read_only) || self.off_limits.forbids_change(&place.absolute) {
+            return Err(FileFailure::ReadOnly(path.to_owned()));
+        }
+        Ok(place)
     }
 
     /// `path` as a path from the workspace, `.` and `..` taken out of the text as the original did.
@@ -134,22 +145,12 @@ pub(super) fn is_protected(name: &OsStr) -> bool {
     name.to_lowercase() == PROTECTED
 }
 
-#[cfg(unix)]
-fn is_same(a: &Metadata, b: &Metadata) -> bool {
-    use cap_std::fs::MetadataExt;
-    a.dev() == b.dev() && a.ino() == b.ino()
-}
-
-#[cfg(not(unix))]
-fn is_same(_: &Metadata, _: &Metadata) -> bool {
-    false
-}
-
 /// A path being walked.
 struct Walk<'a> {
     workspace: &'a Workspace,
     path: &'a str,
     protected: Option<Metadata>,
+    off_limits: OnDisk,
     /// The directories gone into, with their names.
     inner: Vec<(OsString, Dir)>,
     /// The names still to be walked, the next one last.
@@ -191,9 +192,7 @@ impl Walk<'_> {
                 self.follow(&name)?;
                 continue;
             }
-            if self.protected.as_ref().is_some_and(|protected| is_same(protected, &metadata)) {
-                return Err(FileFailure::Protected);
-            }
+            self.check(&metadata)?;
             if is_last {
                 return self.place(name, Some(metadata));
             }
@@ -203,6 +202,15 @@ impl Walk<'_> {
             self.enter(name)?;
         }
         self.current_folder()
+    }
+
+    /// Refuses what is off limits, under whatever name it was met.
+    fn check(&self, met: &Metadata) -> Result<(), FileFailure> {
+        let is_protected = self.protected.as_ref().is_some_and(|protected| is_same(protected, met));
+        if is_protected || self.off_limits.is_hidden(met) {
+            return Err(FileFailure::Protected);
+        }
+        if self.off_limits.is_closed(met) { Err(FileFailure::Closed(self.path.to_owned())) } else { Ok(()) }
     }
 
     fn folder(&self) -> &Dir {
@@ -226,9 +234,7 @@ impl Walk<'_> {
     fn enter(&mut self, name: OsString) -> Result<(), FileFailure> {
         let folder = open_folder(self.folder(), &name).map_err(FileFailure::io("open", self.path))?;
         let opened = folder.dir_metadata().map_err(FileFailure::io("look at", self.path))?;
-        if self.protected.as_ref().is_some_and(|protected| is_same(protected, &opened)) {
-            return Err(FileFailure::Protected);
-        }
+        self.check(&opened)?;
         self.inner.push((name, folder));
         Ok(())
     }

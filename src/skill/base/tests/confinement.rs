@@ -191,8 +191,14 @@ async fn a_workspace_opened_through_a_link_takes_absolute_paths_by_both_names() 
     let world = World::new();
     let alias = world.folder.path().join("alias");
     symlink("workspace", &alias).unwrap();
-    let skill =
-        BaseSkill::open(&SkillCommon::default(), &alias, &Environment::default(), &Outputs::new(1_000)).unwrap();
+    let skill = BaseSkill::open(
+        &SkillCommon::default(),
+        &alias,
+        &Environment::default(),
+        OffLimits::default(),
+        &Outputs::new(1_000),
+    )
+    .unwrap();
     for path in [alias.join("a"), world.path("a")] {
         let write = call("writeTextFile", json!({ "path": path, "text": "x" }));
         let result = Arc::clone(&skill).call(write, CancellationToken::new()).await;
