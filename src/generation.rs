@@ -9,7 +9,7 @@ use crate::json_text;
 use crate::message::Message;
 use crate::setting::ReasoningBudget;
 use crate::tool::ToolSpec;
-use crate::usage::Usage;
+use crate::usage::{Usage, UsageReport};
 
 /// One question to a model: the whole conversation and the tools it may call.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +78,11 @@ impl Generation {
         let (cached_input, cache_write) = (usage.cached_input_tokens, usage.cache_write_input_tokens);
         let cached = cached_input.saturating_add(cache_write);
         let input = match self.context_tokens {
-            Some(context) => context.saturating_sub(output).saturating_sub(cached),
+            // The results of a provider's own tools are in the input alone, and are charged as well.
+            Some(context) => {
+                let of_context = context.saturating_sub(output).saturating_sub(cached);
+                of_context.max(usage.input_tokens.saturating_sub(cached))
+            }
             None if cached == 0 => usage.input_tokens,
             None => return None,
         };
@@ -204,8 +208,8 @@ pub enum Delta {
     ToolArguments { index: u64, json: String },
     /// The whole JSON text of call `index`'s arguments, replacing what had streamed.
     ToolArgumentsWhole { index: u64, json: String },
-    /// What is known of usage so far; a later one replaces it.
-    Usage { usage: Usage, context_tokens: Option<u64> },
+    /// A report on usage; later ones add to it.
+    Usage(UsageReport),
     /// The model stopped.
     Finish(FinishReason),
     /// The protocol's end-of-stream mark came: nothing follows, and nothing is missing.

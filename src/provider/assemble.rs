@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::content::{Opaque, Thinking};
 use crate::generation::{Arguments, Delta, FailureKind, FinishReason, GeneratedPart, Generation, GenerationFailure};
-use crate::usage::Usage;
+use crate::usage::UsageReport;
 
 use crate::provider::failure;
 
@@ -17,8 +17,7 @@ pub struct Assembler {
     protocol: &'static str,
     /// In order of first appearance.
     parts: IndexMap<PartKey, Part>,
-    usage: Option<Usage>,
-    context_tokens: Option<u64>,
+    usage: UsageReport,
     finish: Option<FinishReason>,
     ended: bool,
 }
@@ -46,7 +45,7 @@ impl Assembler {
     /// Returns an empty answer; `protocol` is the [`crate::provider::Protocol::name`] that thinking parts are marked
     /// with.
     pub fn new(protocol: &'static str) -> Self {
-        Self { protocol, parts: IndexMap::new(), usage: None, context_tokens: None, finish: None, ended: false }
+        Self { protocol, parts: IndexMap::new(), usage: UsageReport::default(), finish: None, ended: false }
     }
 
     /// Adds the next delta.
@@ -66,10 +65,7 @@ impl Assembler {
             }
             Delta::ToolArguments { index, json } => self.part(PartKey::Call(index)).text.push_str(&json),
             Delta::ToolArgumentsWhole { index, json } => self.part(PartKey::Call(index)).text = json,
-            Delta::Usage { usage, context_tokens } => {
-                self.usage = Some(usage);
-                self.context_tokens = context_tokens;
-            }
+            Delta::Usage(report) => self.usage.merge(report),
             Delta::Finish(reason) => self.finish = Some(reason),
             Delta::End => self.ended = true,
         }
@@ -106,7 +102,8 @@ impl Assembler {
         if parts.iter().any(|part| matches!(part, GeneratedPart::ToolCall { name, .. } if name.is_empty())) {
             return Err(failure::retryable(FailureKind::Malformed, "the answer has a tool call without a name"));
         }
-        Ok(Generation { parts, finish, usage: self.usage, context_tokens: self.context_tokens })
+        let (usage, context_tokens) = self.usage.resolve(!parts.is_empty()).unzip();
+        Ok(Generation { parts, finish, usage, context_tokens })
     }
 
     fn part(&mut self, key: PartKey) -> &mut Part {
@@ -255,19 +252,17 @@ mod tests {
     }
 
     #[test]
-    fn the_last_usage_counts() {
-        let usage = |output_tokens| Usage { output_tokens, ..Usage::default() };
-        let answer = assemble([
-            Delta::Usage { usage: usage(1), context_tokens: Some(10) },
-            Delta::Usage { usage: usage(5), context_tokens: Some(15) },
-            Delta::Finish(FinishReason::Stop),
-        ]);
-        let expected = Generation {
-            usage: Some(usage(5)),
-            context_tokens: Some(15),
-            ..generation(Vec::new(), FinishReason::Stop)
+    fn reports_of_usage_add_up_and_one_that_contradicts_the_answer_is_unknown() {
+        let report = |input, output| UsageReport { input: Some(input), output: Some(output), ..UsageReport::default() };
+        let used = |reports: &[UsageReport]| {
+            let reports = reports.iter().map(|report| Delta::Usage(*report));
+            let deltas = [text(0, "Owls.")].into_iter().chain(reports).chain([Delta::Finish(FinishReason::Stop)]);
+            let generation = assemble(deltas).unwrap();
+            (generation.usage.map(|usage| usage.total_tokens), generation.context_tokens)
         };
-        assert_eq!(answer, Ok(expected));
+        assert_eq!(used(&[report(9, 1), report(0, 6)]), (Some(15), Some(15)));
+        assert_eq!(used(&[report(9, 0)]), (None, None));
+        assert_eq!(used(&[]), (None, None));
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Watch {
     pub(super) fn saw(&mut self, delta: &Delta) {
         let limit = match delta {
             // Usage is in the first event of some protocols, long before the model's first word.
-            Delta::Usage { .. } | Delta::End => return,
+            Delta::Usage(_) | Delta::End => return,
             Delta::Finish(_) => self.limits.after_finish,
             // A tool that the provider runs may work in silence.
             Delta::Opaque { .. } => self.limits.first_data.max(self.timeout / 2),

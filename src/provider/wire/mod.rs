@@ -20,4 +20,5 @@ pub mod schema;
 mod text_message;
 mod turn;
 mod typed_event;
+mod usage_counts;
 mod whole_answer;

@@ -9,8 +9,9 @@ use super::native::{CONTAINER, is_native};
 use crate::generation::{Delta, FinishReason, GenerationFailure};
 use crate::provider::wire::reported_error::ReportedError;
 use crate::provider::wire::typed_event::TypedEvent;
+use crate::provider::wire::usage_counts::UsageCounts;
 use crate::provider::{Decoder, Frame};
-use crate::usage::Usage;
+use crate::usage::UsageReport;
 
 /// The indices of data beside the content blocks: the container, and the reason for a refusal.
 const CONTAINER_INDEX: u64 = u64::MAX;
@@ -25,8 +26,6 @@ pub(super) struct MessagesDecoder {
     text: Option<u64>,
     /// The citations of the text under way.
     citations: Vec<Value>,
-    /// Counts so far: the stream's start has the prompt's, its end the answer's.
-    usage: Usage,
 }
 
 /// The state of a content block that has started.
@@ -50,14 +49,14 @@ impl Decoder for MessagesDecoder {
         Ok(match event.name() {
             "message_start" => {
                 let container = container(event.at("/message/container"));
-                self.usage(event.at("/message/usage")).into_iter().chain(container).collect()
+                usage(event.at("/message/usage"), true).into_iter().chain(container).collect()
             }
             "content_block_start" => self.start(&event),
             "content_block_delta" => self.delta(&event).into_iter().collect(),
             "content_block_stop" => self.stop(&event).into_iter().collect(),
             "message_delta" => {
                 let beside = [container(event.at("/delta/container")), refusal(event.at("/delta/stop_details"))];
-                let usage = self.usage(event.at("/usage"));
+                let usage = usage(event.at("/usage"), false);
                 let stop = event.at("/delta/stop_reason").and_then(Value::as_str).map(finish);
                 beside.into_iter().flatten().chain(usage).chain(stop.map(Delta::Finish)).collect()
             }
@@ -165,27 +164,22 @@ impl MessagesDecoder {
             _ => None,
         }
     }
+}
 
-    /// Takes over the counts of an event; `None` when it has none.
-    fn usage(&mut self, counts: Option<&Value>) -> Option<Delta> {
-        let reported = counts.filter(|counts| counts.is_object())?;
-        let usage = &mut self.usage;
-        let counts = [
-            ("/input_tokens", &mut usage.input_tokens),
-            ("/output_tokens", &mut usage.output_tokens),
-            ("/output_tokens_details/thinking_tokens", &mut usage.reasoning_tokens),
-            ("/cache_read_input_tokens", &mut usage.cached_input_tokens),
-            ("/cache_creation_input_tokens", &mut usage.cache_write_input_tokens),
-        ];
-        for (pointer, count) in counts {
-            if let Some(value) = reported.pointer(pointer).and_then(Value::as_u64) {
-                *count = value;
-            }
-        }
-        usage.total_tokens = usage.input_tokens.saturating_add(usage.output_tokens);
-        let cached = usage.cached_input_tokens.saturating_add(usage.cache_write_input_tokens);
-        Some(Delta::Usage { usage: *usage, context_tokens: Some(usage.total_tokens.saturating_add(cached)) })
-    }
+/// The counts of an event; `None` when it has none. `is_start`: the answer has only begun.
+fn usage(reported: Option<&Value>, is_start: bool) -> Option<Delta> {
+    let mut counts = UsageCounts::new(reported)?;
+    let report = UsageReport {
+        input: counts.get_unless_contradicted("/input_tokens", "/prompt_tokens"),
+        output: counts.get_unless_contradicted("/output_tokens", "/completion_tokens"),
+        reasoning: counts.get("/output_tokens_details/thinking_tokens"),
+        cached_input: counts.get("/cache_read_input_tokens"),
+        cache_write_input: counts.get("/cache_creation_input_tokens"),
+        has_cache_beside: true,
+        is_early: is_start,
+        ..UsageReport::default()
+    };
+    Some(Delta::Usage(counts.into_report(report)))
 }
 
 /// The container that tools work in, for the next request.

@@ -10,8 +10,9 @@ use super::failure;
 use crate::generation::{Delta, FailureKind, FinishReason, GenerationFailure};
 use crate::provider::failure::retryable;
 use crate::provider::wire::typed_event::TypedEvent;
+use crate::provider::wire::usage_counts::UsageCounts;
 use crate::provider::{Decoder, Frame};
-use crate::usage::Usage;
+use crate::usage::UsageReport;
 
 /// Decodes one answer. A part's index is its content block's.
 #[derive(Default)]
@@ -40,7 +41,7 @@ impl Decoder for ConverseDecoder {
             "contentBlockDelta" => self.delta(&event)?,
             "messageStop" => vec![Delta::Finish(finish(event.text("/stopReason"))?)],
             // The last event.
-            "metadata" => event.at("/usage").map(usage).into_iter().chain([Delta::End]).collect(),
+            "metadata" => event.at("/usage").and_then(usage).into_iter().chain([Delta::End]).collect(),
             _ => Vec::new(),
         })
     }
@@ -113,20 +114,18 @@ fn finish(stop_reason: &str) -> Result<FinishReason, GenerationFailure> {
 }
 
 /// `inputTokens` are those that were neither read from the cache nor written to it.
-fn usage(reported: &Value) -> Delta {
-    let count = |key: &str| reported.get(key).and_then(Value::as_u64);
-    let usage = Usage {
-        input_tokens: count("inputTokens").unwrap_or_default(),
-        output_tokens: count("outputTokens").unwrap_or_default(),
-        reasoning_tokens: 0,
-        total_tokens: 0,
-        cached_input_tokens: count("cacheReadInputTokens").unwrap_or_default(),
-        cache_write_input_tokens: count("cacheWriteInputTokens").unwrap_or_default(),
+fn usage(reported: &Value) -> Option<Delta> {
+    let mut counts = UsageCounts::new(Some(reported))?;
+    let report = UsageReport {
+        input: counts.get("/inputTokens"),
+        output: counts.get("/outputTokens"),
+        cached_input: counts.get("/cacheReadInputTokens"),
+        cache_write_input: counts.get("/cacheWriteInputTokens"),
+        total: counts.get("/totalTokens"),
+        has_cache_beside: true,
+        ..UsageReport::default()
     };
-    let sum = usage.input_tokens.saturating_add(usage.output_tokens);
-    let context = sum.saturating_add(usage.cached_input_tokens).saturating_add(usage.cache_write_input_tokens);
-    let total_tokens = count("totalTokens").unwrap_or(sum);
-    Delta::Usage { usage: Usage { total_tokens, ..usage }, context_tokens: Some(context) }
+    Some(Delta::Usage(counts.into_report(report)))
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use super::attached;
 
 use crate::generation::{Delta, FailureKind, FinishReason, GenerationFailure};
 use crate::provider::wire::reported_error::ReportedError;
+use crate::provider::wire::usage_counts::UsageCounts;
 use crate::provider::{Decoder, Frame, failure};
-use crate::usage::Usage;
+use crate::usage::UsageReport;
 
 /// The end mark of a stream; it is not JSON.
 const DONE_MARK: &str = "[DONE]";
@@ -277,23 +278,23 @@ fn finish(reason: &str) -> Result<FinishReason, GenerationFailure> {
 
 /// Usage comes in a last chunk without choices, in every chunk, or not at all.
 fn usage(chunk: &Value) -> Option<Delta> {
-    let usage = chunk.get("usage").filter(|usage| usage.is_object())?;
-    let number = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
-    let input_tokens = number("/prompt_tokens").unwrap_or(0);
-    let output_tokens = number("/completion_tokens").unwrap_or(0);
-    let spent = input_tokens.saturating_add(output_tokens);
-    let cached = number("/prompt_tokens_details/cached_tokens").or_else(|| number("/prompt_cache_hit_tokens"));
-    Some(Delta::Usage {
-        usage: Usage {
-            input_tokens,
-            output_tokens,
-            reasoning_tokens: number("/completion_tokens_details/reasoning_tokens").unwrap_or(0),
-            total_tokens: number("/total_tokens").unwrap_or(spent),
-            cached_input_tokens: cached.unwrap_or(0),
-            cache_write_input_tokens: 0,
-        },
-        context_tokens: Some(spent),
-    })
+    let mut counts = UsageCounts::new(chunk.get("usage"))?;
+    let report = UsageReport {
+        input: counts.get_unless_contradicted("/prompt_tokens", "/input_tokens"),
+        output: counts.get_unless_contradicted("/completion_tokens", "/output_tokens"),
+        reasoning: counts.get("/completion_tokens_details/reasoning_tokens"),
+        // OpenAI's name, DeepSeek's, Moonshot's; a server that has two of them means one thing.
+        cached_input: counts.largest(&[
+            "/prompt_tokens_details/cached_tokens",
+            "/prompt_cache_hit_tokens",
+            "/cached_tokens",
+        ]),
+        // OpenRouter's, for models that charge for writing.
+        cache_write_input: counts.get("/prompt_tokens_details/cache_write_tokens"),
+        total: counts.get("/total_tokens"),
+        ..UsageReport::default()
+    };
+    Some(Delta::Usage(counts.into_report(report)))
 }
 
 fn malformed(problem: &str) -> GenerationFailure {
@@ -462,35 +463,33 @@ mod tests {
             "prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 3},
         });
         let deepseek = json!({"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 4});
-        let usage = |reasoning_tokens| Delta::Usage {
-            usage: Usage {
-                input_tokens: 10,
-                output_tokens: 5,
-                reasoning_tokens,
-                total_tokens: 15,
-                cached_input_tokens: 4,
-                cache_write_input_tokens: 0,
-            },
-            context_tokens: Some(15),
+        let usage = UsageReport {
+            input: Some(10),
+            output: Some(5),
+            reasoning: Some(3),
+            cached_input: Some(4),
+            total: Some(15),
+            ..UsageReport::default()
         };
+        let bare = UsageReport { reasoning: None, total: None, ..usage };
         let deltas = decode(&[
             json!({"choices": [], "usage": details}),
             json!({"choices": [{"delta": {}}], "usage": deepseek}),
             json!({"choices": [], "usage": null}),
         ]);
-        assert_eq!(deltas, Ok(vec![usage(3), usage(0)]));
+        assert_eq!(deltas, Ok(vec![Delta::Usage(usage), Delta::Usage(bare)]));
     }
 
     #[test]
     fn a_stream_of_deepseeks_is_read_whole() {
         let recording = include_str!("../../../../tests/data/openai-chat/deepseek-reasoner.sse");
-        let usage = Usage {
-            input_tokens: 330,
-            output_tokens: 61,
-            reasoning_tokens: 24,
-            total_tokens: 391,
-            cached_input_tokens: 320,
-            cache_write_input_tokens: 0,
+        let usage = UsageReport {
+            input: Some(330),
+            output: Some(61),
+            reasoning: Some(24),
+            cached_input: Some(320),
+            total: Some(391),
+            ..UsageReport::default()
         };
         let expected = vec![
             Delta::Thinking { index: THINKING_INDEX, text: "Owls are ".to_owned() },
@@ -500,7 +499,7 @@ mod tests {
             arguments(2, "{\"q\": "),
             arguments(2, "\"owl\"}"),
             Delta::Finish(FinishReason::ToolCalls),
-            Delta::Usage { usage, context_tokens: Some(391) },
+            Delta::Usage(usage),
             Delta::End,
         ];
         assert_eq!(recorded::deltas(&ChatCompletions::default(), recording), expected);

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::error;
 use super::layout::{ContentLayout, LayoutPart};
 use crate::generation::{Delta, FailureKind, FinishReason, GenerationFailure};
+use crate::provider::wire::usage_counts::UsageCounts;
 use crate::provider::{Decoder, Frame, failure};
-use crate::usage::Usage;
+use crate::usage::UsageReport;
 
 /// The end mark that gateways add to streams; it is not JSON.
 const DONE_MARK: &str = "[DONE]";
@@ -189,21 +190,24 @@ fn finish(candidate: &Value) -> Option<Result<FinishReason, GenerationFailure>> 
 /// Counts so far. Google counts thoughts beside the answer (`candidates`), and the input of its own tools beside the
 /// prompt; here `output_tokens` includes the thoughts and `input_tokens` the tools' results, as both are paid for.
 fn usage(chunk: &Value) -> Option<Delta> {
-    let reported = chunk.get("usageMetadata").filter(|counts| counts.is_object())?;
-    let count = |key: &str| reported.get(key).and_then(Value::as_u64).unwrap_or_default();
-    let (prompt, thoughts) = (count("promptTokenCount"), count("thoughtsTokenCount"));
-    let input_tokens = prompt.saturating_add(count("toolUsePromptTokenCount"));
-    let output_tokens = count("candidatesTokenCount").saturating_add(thoughts);
-    let sum = input_tokens.saturating_add(output_tokens);
-    let usage = Usage {
-        input_tokens,
-        output_tokens,
-        reasoning_tokens: thoughts,
-        total_tokens: reported.get("totalTokenCount").and_then(Value::as_u64).unwrap_or(sum),
-        cached_input_tokens: count("cachedContentTokenCount"),
-        cache_write_input_tokens: 0,
+    let mut counts = UsageCounts::new(chunk.get("usageMetadata"))?;
+    let prompt = counts.get("/promptTokenCount");
+    let tools = counts.get("/toolUsePromptTokenCount").unwrap_or(0);
+    let reasoning = counts.get("/thoughtsTokenCount");
+    // Absent until the answer has begun, and in one that consists of thoughts alone.
+    let answer = counts.get("/candidatesTokenCount");
+    let output = answer.or(reasoning).map(|_| answer.unwrap_or(0).saturating_add(reasoning.unwrap_or(0)));
+    let report = UsageReport {
+        input: prompt.map(|prompt| prompt.saturating_add(tools)),
+        output,
+        reasoning,
+        cached_input: counts.get("/cachedContentTokenCount"),
+        total: counts.get("/totalTokenCount"),
+        // The results of Google's own tools do not stay in the conversation.
+        passing_input: tools,
+        ..UsageReport::default()
     };
-    Some(Delta::Usage { usage, context_tokens: Some(prompt.saturating_add(output_tokens)) })
+    Some(Delta::Usage(counts.into_report(report)))
 }
 
 fn string<'a>(value: &'a Value, key: &str) -> Option<&'a str> {

@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::with_remedy;
 use crate::generation::{Delta, FailureKind, FinishReason, GenerationFailure};
 use crate::provider::wire::reported_error::ReportedError;
+use crate::provider::wire::usage_counts::UsageCounts;
 use crate::provider::{Decoder, Frame, failure};
-use crate::usage::Usage;
+use crate::usage::UsageReport;
 
 /// Reasoning and text are one part each; calls follow in the order in which they come.
 const THINKING_INDEX: u64 = 0;
@@ -79,17 +80,14 @@ fn finish(reason: &str) -> FinishReason {
     }
 }
 
-/// The counts of the last line; a server that kept the whole prompt from before may leave out the prompt's.
+/// The counts of the last line. A server that kept the whole prompt from before may leave out the prompt's, which is
+/// unknown then.
 fn usage(line: &Value) -> Option<Delta> {
-    let number = |key: &str| line.get(key).and_then(Value::as_u64);
-    let (input, output) = (number("prompt_eval_count"), number("eval_count"));
-    if input.is_none() && output.is_none() {
-        return None;
-    }
-    let (input_tokens, output_tokens) = (input.unwrap_or(0), output.unwrap_or(0));
-    let total_tokens = input_tokens.saturating_add(output_tokens);
-    let usage = Usage { input_tokens, output_tokens, total_tokens, ..Usage::default() };
-    Some(Delta::Usage { usage, context_tokens: input.map(|_| total_tokens) })
+    let mut counts = UsageCounts::new(Some(line))?;
+    let input = counts.get("/prompt_eval_count");
+    let output = counts.get("/eval_count");
+    let report = counts.into_report(UsageReport { input, output, ..UsageReport::default() });
+    (report != UsageReport::default()).then_some(Delta::Usage(report))
 }
 
 fn malformed(problem: &str) -> GenerationFailure {
@@ -135,10 +133,8 @@ mod tests {
         [Delta::ToolCall { index, id: id.into(), name: name.into() }, whole]
     }
 
-    fn usage(input_tokens: u64, output_tokens: u64) -> Delta {
-        let total_tokens = input_tokens + output_tokens;
-        let usage = Usage { input_tokens, output_tokens, total_tokens, ..Usage::default() };
-        Delta::Usage { usage, context_tokens: Some(total_tokens) }
+    fn usage(input: u64, output: u64) -> Delta {
+        Delta::Usage(UsageReport { input: Some(input), output: Some(output), ..UsageReport::default() })
     }
 
     fn ended(usage: Delta, reason: FinishReason) -> [Delta; 3] {
@@ -204,8 +200,7 @@ mod tests {
         let loaded = vec![Delta::Finish(FinishReason::Other("load".into())), Delta::End];
         assert_eq!(of(&json!({"done": true, "done_reason": "load"})), Ok(loaded));
         let cached = of(&json!({"done": true, "done_reason": "stop", "eval_count": 4})).unwrap();
-        let usage = Usage { output_tokens: 4, total_tokens: 4, ..Usage::default() };
-        assert_eq!(cached[0], Delta::Usage { usage, context_tokens: None });
+        assert_eq!(cached[0], Delta::Usage(UsageReport { output: Some(4), ..UsageReport::default() }));
         let calls = json!({"message": {"tool_calls": [
             {"function": {"name": "a", "arguments": "{\"q\":1}"}}, {"function": {"name": "b"}},
         ]}});

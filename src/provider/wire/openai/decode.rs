@@ -10,8 +10,9 @@ use super::string;
 use crate::generation::{Delta, FinishReason, GenerationFailure};
 use crate::provider::wire::reported_error::ReportedError;
 use crate::provider::wire::typed_event::TypedEvent;
+use crate::provider::wire::usage_counts::UsageCounts;
 use crate::provider::{Decoder, Frame};
-use crate::usage::Usage;
+use crate::usage::UsageReport;
 
 /// Decodes one answer.
 #[derive(Default)]
@@ -135,7 +136,7 @@ impl ResponsesDecoder {
                 deltas.extend(self.item_done(item, Some(number)));
             }
         }
-        deltas.extend(event.at("/response/usage").filter(|usage| usage.is_object()).map(usage));
+        deltas.extend(usage(event.at("/response/usage")));
         deltas.push(Delta::Finish(self.finish(event)));
         deltas.push(Delta::End);
         deltas
@@ -199,20 +200,18 @@ fn parts<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-fn usage(reported: &Value) -> Delta {
-    let count = |pointer: &str| reported.pointer(pointer).and_then(Value::as_u64);
-    let input_tokens = count("/input_tokens").unwrap_or_default();
-    let output_tokens = count("/output_tokens").unwrap_or_default();
-    let sum = input_tokens.saturating_add(output_tokens);
-    let usage = Usage {
-        input_tokens,
-        output_tokens,
-        reasoning_tokens: count("/output_tokens_details/reasoning_tokens").unwrap_or_default(),
-        total_tokens: count("/total_tokens").unwrap_or(sum),
-        cached_input_tokens: count("/input_tokens_details/cached_tokens").unwrap_or_default(),
-        cache_write_input_tokens: count("/input_tokens_details/cache_write_tokens").unwrap_or_default(),
+fn usage(reported: Option<&Value>) -> Option<Delta> {
+    let mut counts = UsageCounts::new(reported)?;
+    let report = UsageReport {
+        input: counts.get_unless_contradicted("/input_tokens", "/prompt_tokens"),
+        output: counts.get_unless_contradicted("/output_tokens", "/completion_tokens"),
+        reasoning: counts.get("/output_tokens_details/reasoning_tokens"),
+        cached_input: counts.get("/input_tokens_details/cached_tokens"),
+        cache_write_input: counts.get("/input_tokens_details/cache_write_tokens"),
+        total: counts.get("/total_tokens"),
+        ..UsageReport::default()
     };
-    Delta::Usage { usage, context_tokens: Some(sum) }
+    Some(Delta::Usage(counts.into_report(report)))
 }
 
 #[cfg(test)]

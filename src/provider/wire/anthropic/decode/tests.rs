@@ -31,11 +31,22 @@ fn whole_arguments(index: u64, json: &str) -> Delta {
     Delta::ToolArgumentsWhole { index, json: json.into() }
 }
 
-/// The usage after so many tokens of the answer; all recordings but one have the same prompt.
-fn usage(output_tokens: u64) -> Delta {
-    let total_tokens = 472 + output_tokens;
-    let usage = Usage { input_tokens: 472, output_tokens, total_tokens, ..Usage::default() };
-    Delta::Usage { usage, context_tokens: Some(total_tokens) }
+/// The counts that an answer begins with; all recordings but one have the same prompt.
+fn started() -> Delta {
+    Delta::Usage(UsageReport {
+        input: Some(472),
+        output: Some(2),
+        cached_input: Some(0),
+        cache_write_input: Some(0),
+        has_cache_beside: true,
+        is_early: true,
+        ..UsageReport::default()
+    })
+}
+
+/// The counts that it ends with.
+fn usage(output: u64) -> Delta {
+    Delta::Usage(UsageReport { output: Some(output), has_cache_beside: true, ..UsageReport::default() })
 }
 
 fn deltas(recording: &str) -> Vec<Delta> {
@@ -45,7 +56,7 @@ fn deltas(recording: &str) -> Vec<Delta> {
 #[test]
 fn text_streams_between_the_counts() {
     let expected = vec![
-        usage(2),
+        started(),
         text(0, "The owl file "),
         text(0, "is birds.md."),
         usage(14),
@@ -58,7 +69,7 @@ fn text_streams_between_the_counts() {
 #[test]
 fn characters_of_many_bytes_come_through() {
     let expected = vec![
-        usage(2),
+        started(),
         text(0, "Grüße, "),
         text(0, "梟"),
         text(0, "は🦉"),
@@ -72,19 +83,20 @@ fn characters_of_many_bytes_come_through() {
 
 #[test]
 fn thinking_keeps_its_signature_and_the_counts_their_parts() {
-    let usage = |output_tokens: u64, reasoning_tokens: u64| Delta::Usage {
-        usage: Usage {
-            input_tokens: 5,
-            output_tokens,
-            reasoning_tokens,
-            total_tokens: 5 + output_tokens,
-            cached_input_tokens: 1800,
-            cache_write_input_tokens: 96,
-        },
-        context_tokens: Some(5 + 1800 + 96 + output_tokens),
+    let usage = |output: u64, reasoning: Option<u64>| {
+        Delta::Usage(UsageReport {
+            input: Some(5),
+            output: Some(output),
+            reasoning,
+            cached_input: Some(1800),
+            cache_write_input: Some(96),
+            has_cache_beside: true,
+            is_early: reasoning.is_none(),
+            ..UsageReport::default()
+        })
     };
     let expected = vec![
-        usage(2, 0),
+        usage(2, None),
         Delta::Thinking { index: 0, text: "Owls are birds, ".into() },
         Delta::Thinking { index: 0, text: "so look there.".into() },
         Delta::ThinkingSignature { index: 0, signature: "EqQBCgIYAhIM".into() },
@@ -93,7 +105,7 @@ fn thinking_keeps_its_signature_and_the_counts_their_parts() {
         call(2, "toolu_01A", "search"),
         arguments(2, r#"{"q": "o"#),
         arguments(2, r#"wl"}"#),
-        usage(88, 40),
+        usage(88, Some(40)),
         Delta::Finish(FinishReason::ToolCalls),
         Delta::End,
     ];
@@ -103,7 +115,7 @@ fn thinking_keeps_its_signature_and_the_counts_their_parts() {
 #[test]
 fn redacted_thinking_is_kept_to_be_sent_back() {
     let expected = vec![
-        usage(2),
+        started(),
         Delta::ThinkingOpaque { index: 0, block: json!({"type": "redacted_thinking", "data": "EmwKAhgBEgy3va3p"}) },
         text(1, "Done."),
         usage(30),
@@ -116,7 +128,7 @@ fn redacted_thinking_is_kept_to_be_sent_back() {
 #[test]
 fn parallel_calls_keep_apart() {
     let expected = vec![
-        usage(2),
+        started(),
         text(0, "Both at once."),
         call(1, "toolu_01A", "search"),
         arguments(1, r#"{"q":"owl"}"#),
@@ -140,19 +152,19 @@ fn an_error_in_mid_stream_is_the_providers_own() {
         is_retryable: true,
         retry_after_ms: None,
     };
-    let expected = (vec![usage(2), text(0, "The owl")], Some(failure));
+    let expected = (vec![started(), text(0, "The owl")], Some(failure));
     assert_eq!(recorded::decode(&AnthropicMessages, recording!("overloaded")), expected);
 }
 
 #[test]
 fn a_cut_stream_has_no_end() {
-    assert_eq!(deltas(recording!("cut")), vec![usage(2), text(0, "The owl file is")]);
+    assert_eq!(deltas(recording!("cut")), vec![started(), text(0, "The owl file is")]);
 }
 
 #[test]
 fn arguments_cut_by_the_limit_stay_as_they_came() {
     let expected = vec![
-        usage(2),
+        started(),
         call(0, "toolu_01A", "writeTextFile"),
         arguments(0, r#"{"path": "owl.md", "te"#),
         arguments(0, r#"xt": "Owls hun"#),
@@ -166,7 +178,7 @@ fn arguments_cut_by_the_limit_stay_as_they_came() {
 #[test]
 fn a_refusal_is_a_content_filter() {
     let expected = vec![
-        usage(2),
+        started(),
         text(0, "I cannot help with that."),
         opaque(u64::MAX - 1, json!({"type": "refusal", "category": "bio", "explanation": null})),
         usage(9),
@@ -181,7 +193,7 @@ fn a_paused_turn_is_a_pause_and_what_the_provider_ran_is_kept() {
     let call =
         |input: Value| json!({"type": "server_tool_use", "id": "srvtoolu_01", "name": "web_search", "input": input});
     let expected = vec![
-        usage(2),
+        started(),
         text(0, "Searching the web."),
         opaque(1, call(json!({}))),
         opaque(1, call(json!({"query": "owl"}))),
@@ -206,7 +218,7 @@ fn a_text_with_citations_is_one_text_and_the_container_is_kept() {
     let result = json!({"type": "bash_code_execution_tool_result", "tool_use_id": "srvtoolu_01", "content":
         {"type": "bash_code_execution_result", "stdout": "42", "stderr": "", "return_code": 0, "content": []}});
     let expected = vec![
-        usage(2),
+        started(),
         opaque(0, run(json!({}))),
         opaque(0, run(json!({"command": "echo 42"}))),
         opaque(1, result),
@@ -227,8 +239,13 @@ fn a_text_with_citations_is_one_text_and_the_container_is_kept() {
 
 #[test]
 fn events_deltas_and_reasons_of_the_future_do_no_harm() {
-    let expected =
-        vec![usage(2), text(0, "Owls."), usage(3), Delta::Finish(FinishReason::Other("astonished".into())), Delta::End];
+    let expected = vec![
+        started(),
+        text(0, "Owls."),
+        usage(3),
+        Delta::Finish(FinishReason::Other("astonished".into())),
+        Delta::End,
+    ];
     assert_eq!(deltas(recording!("unknown-events")), expected);
 }
 

@@ -12,6 +12,7 @@ use crate::provider::http::frame::{FRAME_LIMIT, Framer};
 use crate::provider::wire::bedrock::{BedrockConverse, NAME};
 use crate::provider::wire::recorded;
 use crate::provider::{Framing, event_stream};
+use crate::usage::Usage;
 
 macro_rules! recording {
     ($name:literal) => {
@@ -33,9 +34,13 @@ fn arguments(index: u64, json: &str) -> Delta {
 
 /// The usage of so many tokens of answer; all recordings but one have the same prompt.
 fn usage(output_tokens: u64) -> Delta {
-    let total_tokens = 472 + output_tokens;
-    let usage = Usage { input_tokens: 472, output_tokens, total_tokens, ..Usage::default() };
-    Delta::Usage { usage, context_tokens: Some(total_tokens) }
+    Delta::Usage(UsageReport {
+        input: Some(472),
+        output: Some(output_tokens),
+        total: Some(472 + output_tokens),
+        has_cache_beside: true,
+        ..UsageReport::default()
+    })
 }
 
 fn thinking_usage() -> Usage {
@@ -46,6 +51,18 @@ fn thinking_usage() -> Usage {
         total_tokens: 1989,
         cached_input_tokens: 1800,
         cache_write_input_tokens: 96,
+    }
+}
+
+fn thinking_report() -> UsageReport {
+    UsageReport {
+        input: Some(5),
+        output: Some(88),
+        cached_input: Some(1800),
+        cache_write_input: Some(96),
+        total: Some(1989),
+        has_cache_beside: true,
+        ..UsageReport::default()
     }
 }
 
@@ -94,7 +111,7 @@ fn thinking_keeps_its_signature_and_the_context_counts_what_is_cached() {
         arguments(2, r#"{"q": "o"#),
         arguments(2, r#"wl"}"#),
         Delta::Finish(FinishReason::ToolCalls),
-        Delta::Usage { usage: thinking_usage(), context_tokens: Some(5 + 88 + 1800 + 96) },
+        Delta::Usage(thinking_report()),
         Delta::End,
     ];
     assert_eq!(deltas(recording!("thinking")), expected);

@@ -36,15 +36,14 @@ fn layout(parts: &Value) -> Delta {
 
 /// The counts after so many tokens; all recordings but one have the same prompt.
 fn usage(answer: u64, thoughts: u64, cached: u64) -> Delta {
-    let usage = Usage {
-        input_tokens: 311,
-        output_tokens: answer + thoughts,
-        reasoning_tokens: thoughts,
-        total_tokens: 311 + answer + thoughts,
-        cached_input_tokens: cached,
-        cache_write_input_tokens: 0,
-    };
-    Delta::Usage { usage, context_tokens: Some(311 + answer + thoughts) }
+    Delta::Usage(UsageReport {
+        input: Some(311),
+        output: Some(answer + thoughts),
+        reasoning: (thoughts > 0).then_some(thoughts),
+        cached_input: (cached > 0).then_some(cached),
+        total: Some(311 + answer + thoughts),
+        ..UsageReport::default()
+    })
 }
 
 fn deltas(recording: &str) -> Vec<Delta> {
@@ -244,9 +243,13 @@ fn code_that_google_ran_keeps_its_place_and_its_files_are_noted() {
         {"text": note.len() + 18},
     ]);
     let usage_of = |output_tokens: u64, tools: u64| {
-        let total_tokens = 311 + output_tokens + tools;
-        let usage = Usage { input_tokens: 311 + tools, output_tokens, total_tokens, ..Usage::default() };
-        Delta::Usage { usage, context_tokens: Some(311 + output_tokens) }
+        Delta::Usage(UsageReport {
+            input: Some(311 + tools),
+            output: Some(output_tokens),
+            total: Some(311 + output_tokens + tools),
+            passing_input: tools,
+            ..UsageReport::default()
+        })
     };
     let all = deltas(recording!("code"));
     let expected_texts = [text(0, "Let me count."), text(1, note), text(2, "There are 42 owls.")];

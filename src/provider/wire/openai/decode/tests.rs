@@ -35,15 +35,15 @@ fn whole_arguments(index: u64, json: &str) -> Delta {
 
 /// The usage that all recordings but the imitators' end with.
 fn usage() -> Delta {
-    let usage = Usage {
-        input_tokens: 311,
-        output_tokens: 57,
-        reasoning_tokens: 32,
-        total_tokens: 368,
-        cached_input_tokens: 256,
-        cache_write_input_tokens: 0,
-    };
-    Delta::Usage { usage, context_tokens: Some(368) }
+    Delta::Usage(UsageReport {
+        input: Some(311),
+        output: Some(57),
+        reasoning: Some(32),
+        cached_input: Some(256),
+        cache_write_input: Some(0),
+        total: Some(368),
+        ..UsageReport::default()
+    })
 }
 
 fn failure(kind: FailureKind, message: &str) -> GenerationFailure {
@@ -229,7 +229,7 @@ fn items_that_were_only_announced_come_from_the_response() {
 
 #[test]
 fn items_without_ids_and_indices_are_distinguished() {
-    let usage = Usage { input_tokens: 20, output_tokens: 8, total_tokens: 28, ..Usage::default() };
+    let usage = UsageReport { input: Some(20), output: Some(8), ..UsageReport::default() };
     let expected = vec![
         text(0, "Look"),
         text(0, "ing."),
@@ -238,7 +238,7 @@ fn items_without_ids_and_indices_are_distinguished() {
         whole_arguments(1, r#"{"q":"owl"}"#),
         call(2, "fc_b", "now"),
         whole_arguments(2, "{}"),
-        Delta::Usage { usage, context_tokens: Some(28) },
+        Delta::Usage(usage),
         Delta::Finish(FinishReason::ToolCalls),
         Delta::End,
     ];
