@@ -107,6 +107,9 @@ pub struct CheckpointHead {
     /// Failed generations in a row.
     #[serde(default)]
     pub retry_count: u32,
+    /// The answer that the model's output limit cut off, as far as it came before the last message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_answer: Option<CutAnswer>,
     /// It was read from a file outside the storage: the calls open in it are never made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub from_elsewhere: bool,
@@ -141,10 +144,20 @@ impl CheckpointHead {
             error: None,
             budget: None,
             retry_count: 0,
+            cut_answer: None,
             from_elsewhere: false,
             metadata: Map::new(),
         }
     }
+}
+
+/// An answer in pieces: the model's output limit cut it off, and the model is asked to go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutAnswer {
+    /// The pieces so far, joined.
+    pub text: String,
+    /// How often the model was asked to go on.
+    pub continuations: u32,
 }
 
 /// Tokens that the provider counted in a conversation, up to one of its messages.
@@ -167,12 +180,17 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The final text of a completed Run: that of its last expert message.
+    /// The final text of a completed Run: that of its last expert message, behind the pieces of an answer that came in
+    /// several.
     pub fn text(&self) -> Option<String> {
         if self.head.status != Status::Completed {
             return None;
         }
-        self.messages.iter().rev().find_map(Message::expert_text)
+        let last = self.messages.iter().rev().find_map(Message::expert_text)?;
+        Some(match &self.head.cut_answer {
+            Some(begun) => format!("{}{last}", begun.text),
+            None => last,
+        })
     }
 }
 

@@ -92,7 +92,7 @@ impl Content {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum ExpertPart {
-    /// Reasoning, sent back unchanged to the protocol that made it and dropped for any other.
+    /// Reasoning, sent back unchanged to the model that made it and left out for any other.
     ThinkingPart {
         id: String,
         #[serde(flatten)]
@@ -124,6 +124,10 @@ pub struct Thinking {
     /// Absent in the original's files, where a signature means Anthropic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
+    /// The provider and the model that made the block, `anthropic/claude-sonnet-4-5`: no other can read it. Absent in
+    /// files of versions that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
     /// The provider's own block, to be sent back as it came: redacted thinking, an OpenAI reasoning item, the order
     /// and signatures of a Gemini answer's parts.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -19,6 +19,11 @@ const NOTHING_SAID: &str = r#"{"error":"Error: No tool call or text generated","
 /// Sent to a model whose calls were cut off (the original's).
 const CUT_OFF: &str =
     r#"{"error":"Error: Tool call generation failed","message":"Generation length exceeded. Try again."}"#;
+/// Sent to a model whose answer was cut off. (The original takes what came for the whole answer.)
+const GO_ON: &str = r#"{"error":"Error: Answer cut off","message":"Your answer was cut off at the output limit. Continue exactly where it ended, without repeating any of it."}"#;
+/// How often a model is asked to go on with one answer. Our own choice: an answer four times the output limit is rarer
+/// than a model that repeats itself without end.
+const MAX_CONTINUATIONS: u32 = 3;
 /// Sent to observers when the provider paused a long turn; the conversation needs nothing added.
 const PAUSED: &str = r#"{"error":"Paused","message":"The provider paused a long turn; it goes on in the next step."}"#;
 
@@ -51,6 +56,7 @@ impl RunData {
                 failures: 0,
             }),
             (FinishReason::Pause, true, _) => self.paused(generation, used),
+            (FinishReason::Length, true, false) => self.cut_answer(generation, &said, used),
             (_, true, false) => self.complete(generation, said, used),
             (FinishReason::ContentFilter, true, true) => self.stop_by_error(RunFailure {
                 name: "ContentFilterError".to_owned(),
@@ -84,7 +90,8 @@ impl RunData {
     pub(super) fn record(&mut self, generation: &Generation) -> CallUsage {
         let usage = generation.usage.unwrap_or_default();
         let spend = Spend::for_usage(self.parameters.price.as_ref(), generation.billed());
-        let tokens = generation.context_tokens.or(generation.usage.map(|usage| usage.total_tokens));
+        // The larger of the two: the total has what does not stay in the window, the window's count what is cached.
+        let tokens = generation.context_tokens.max(generation.usage.map(|usage| usage.total_tokens));
         self.step.add_usage(usage);
         self.head.usage = self.head.usage.plus(usage);
         self.account.count_step(self.head.step_number);
@@ -101,6 +108,7 @@ impl RunData {
             Turn::new(asked, said, &self.parameters, &mut self.head.todos, self.conversation.call_ids(), &mut self.ids);
         let message = messages::expert(generation, &turn.calls(), &mut self.ids);
         self.head.retry_count = 0;
+        self.head.cut_answer = None;
         self.step.set_calls(turn.calls());
         self.add_new(message.clone());
         let CallUsage { usage, spend } = used;
@@ -114,6 +122,10 @@ impl RunData {
         let message = messages::expert(generation, &[], &mut self.ids);
         self.head.retry_count = 0;
         self.add_new(message);
+        let text = match &self.head.cut_answer {
+            Some(begun) => format!("{}{text}", begun.text),
+            None => text,
+        };
         let CallUsage { usage, spend } = used;
         self.stop(Status::Completed, |checkpoint, step| EventBody::CompleteRun { checkpoint, step, text, usage, spend })
     }
@@ -129,6 +141,45 @@ impl RunData {
         self.add_new(message.clone());
         let event = self.retry(PAUSED.to_owned(), vec![message], Vec::new(), used, None);
         self.head.retry_count = 0;
+        Reaction::proceed(State::FinishingStep, vec![event])
+    }
+
+    /// The answer was cut off at the output limit: the model is asked to go on with it, or the Run stops after too many
+    /// pieces. Either way the pieces and the request to go on are in the conversation, so that a resumed Run goes on.
+    fn cut_answer(&mut self, generation: &Generation, said: &str, used: CallUsage) -> Reaction {
+        let piece = messages::expert(generation, &[], &mut self.ids);
+        let go_on = messages::user_text(GO_ON, &mut self.ids);
+        for message in [&piece, &go_on] {
+            self.add_new(message.clone());
+        }
+        let answer = self.head.cut_answer.get_or_insert_default();
+        answer.text.push_str(said);
+        if answer.continuations >= MAX_CONTINUATIONS {
+            let pieces = answer.continuations.saturating_add(1);
+            return self.stop_by_error(RunFailure {
+                name: "AnswerCutOffError".to_owned(),
+                message: format!(
+                    "the answer was cut off at the model's output limit {pieces} times: continue the job for more of \
+                     it, ask for less at once, or use a model that answers with more"
+                ),
+                status_code: None,
+                is_retryable: true,
+            });
+        }
+        answer.continuations = answer.continuations.saturating_add(1);
+        let continuations = answer.continuations;
+        self.head.retry_count = 0;
+        let CallUsage { usage, spend } = used;
+        let event = EventBody::Retry {
+            reason: GO_ON.to_owned(),
+            new_messages: vec![piece, go_on],
+            tool_calls: Vec::new(),
+            tool_results: Vec::new(),
+            usage,
+            spend,
+            delay_ms: None,
+            retry_count: continuations,
+        };
         Reaction::proceed(State::FinishingStep, vec![event])
     }
 
@@ -173,6 +224,7 @@ impl RunData {
         let said = messages::expert(generation, &calls, &mut self.ids);
         let answered = messages::tool_results(&results, &mut self.ids);
         self.step.set_calls(calls);
+        self.head.cut_answer = None;
         (CUT_OFF, vec![said, answered], results)
     }
 }
@@ -188,4 +240,127 @@ pub(super) fn text_of(generation: &Generation) -> String {
         })
         .collect();
     texts.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Content;
+    use crate::fact::{Fact, FactBody, Resumption, RunParameters, RunSpec, Stamp};
+    use crate::machine::{Input, RunMachine};
+    use crate::setting::Limits;
+
+    fn fact(body: FactBody) -> Input {
+        Input::Fact(Fact { stamp: Stamp { at: 1, seed: 1 }, body })
+    }
+
+    /// Feeds `body`, proceeds until the outside is needed, and returns what is asked for then and the events.
+    fn feed(machine: &mut RunMachine, body: FactBody) -> (Action, Vec<EventBody>) {
+        let mut events = Vec::new();
+        let mut input = fact(body);
+        loop {
+            let transition = machine.advance(&input).unwrap();
+            events.extend(transition.events.into_iter().map(|event| event.body));
+            if transition.action != Action::Proceed {
+                return (transition.action, events);
+            }
+            input = Input::Proceed;
+        }
+    }
+
+    fn started() -> RunMachine {
+        let expert =
+            crate::expert::ExpertRef { key: "owl".parse().unwrap(), name: "owl".into(), version: "1.0.0".into() };
+        let mut machine =
+            RunMachine::new("j".parse().unwrap(), "r".parse().unwrap(), expert.clone(), "c".parse().unwrap());
+        let spec = RunSpec {
+            job_id: "j".parse().unwrap(),
+            run_id: "r".parse().unwrap(),
+            expert,
+            instruction: "be good".to_owned(),
+            first_step: 1,
+            delegated_by: None,
+            parameters: RunParameters {
+                limits: Limits { max_steps: 20, ..Limits::default() },
+                ..RunParameters::default()
+            },
+        };
+        let input = vec![Content::text("q")];
+        feed(&mut machine, FactBody::Started { spec: Box::new(spec), input });
+        machine
+    }
+
+    fn text(text: &str, finish: FinishReason) -> FactBody {
+        let parts = vec![GeneratedPart::Text { text: text.to_owned() }];
+        FactBody::Generated { generation: Generation { parts, finish, usage: None, context_tokens: None } }
+    }
+
+    #[test]
+    fn an_answer_in_pieces_is_one_answer() {
+        let mut machine = started();
+        let (action, events) = feed(&mut machine, text("Owls ", FinishReason::Length));
+        assert_eq!(action, Action::Generate { after_ms: 0 });
+        assert!(matches!(&events[..], [EventBody::Retry { retry_count: 1, .. }, ..]), "{events:?}");
+        feed(&mut machine, text("are ", FinishReason::Length));
+        let (action, events) = feed(&mut machine, text("birds.", FinishReason::Stop));
+        assert_eq!(action, Action::Stop(Status::Completed));
+        assert!(matches!(&events[..], [EventBody::CompleteRun { text, .. }] if text == "Owls are birds."));
+        let roles: Vec<bool> =
+            machine.messages().iter().map(|message| matches!(message, Message::ExpertMessage { .. })).collect();
+        assert_eq!(roles, [false, false, true, false, true, false, true], "the roles alternate");
+        let checkpoint = machine.into_checkpoint();
+        assert_eq!(checkpoint.text().as_deref(), Some("Owls are birds."));
+        let stored = serde_json::to_string(&checkpoint).unwrap();
+        assert_eq!(serde_json::from_str::<crate::checkpoint::Checkpoint>(&stored).unwrap(), checkpoint);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_off_again_and_again_stops_the_run_and_can_go_on() {
+        let mut machine = started();
+        for piece in ["a", "b", "c"] {
+            assert_eq!(feed(&mut machine, text(piece, FinishReason::Length)).0, Action::Generate { after_ms: 0 });
+        }
+        assert_eq!(feed(&mut machine, text("d", FinishReason::Length)).0, Action::Stop(Status::StoppedByError));
+        let checkpoint = machine.into_checkpoint();
+        assert_eq!(checkpoint.text(), None);
+        assert_eq!(checkpoint.head.error.as_ref().map(|error| error.name.as_str()), Some("AnswerCutOffError"));
+        for (query, expected) in [(None, "abcde"), (Some("Shorter."), "e")] {
+            let mut machine = RunMachine::restore(checkpoint.clone());
+            let resumption = Resumption {
+                run_id: "next".parse().unwrap(),
+                parent: None,
+                query: query.map(str::to_owned),
+                answers: Vec::new(),
+                reached_step: 0,
+                delegated_usage: crate::usage::Usage::default(),
+                delegated_spend: Spend::default(),
+                instruction: None,
+                parameters: RunParameters {
+                    limits: Limits { max_steps: 20, ..Limits::default() },
+                    ..RunParameters::default()
+                },
+            };
+            feed(&mut machine, FactBody::Resumed { resumption: Box::new(resumption) });
+            feed(&mut machine, text("e", FinishReason::Stop));
+            assert_eq!(machine.into_checkpoint().text().as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn text_before_a_call_is_no_piece_of_the_answer() {
+        let mut machine = started();
+        feed(&mut machine, text("Let me ", FinishReason::Length));
+        let parts = vec![
+            GeneratedPart::Text { text: "look.".to_owned() },
+            GeneratedPart::ToolCall {
+                id: "c".to_owned(),
+                name: "no-such-tool".to_owned(),
+                arguments: crate::generation::Arguments::parse(""),
+            },
+        ];
+        let generation = Generation { parts, finish: FinishReason::ToolCalls, usage: None, context_tokens: None };
+        feed(&mut machine, FactBody::Generated { generation });
+        feed(&mut machine, text("Owls.", FinishReason::Stop));
+        assert_eq!(machine.into_checkpoint().text().as_deref(), Some("Owls."));
+    }
 }

@@ -520,6 +520,13 @@ fn check_terminal(played: &Played) {
     let last = played.events.last().unwrap();
     assert_eq!(last.body.ending().map(|told| told.head.status), Some(*status));
     if *status == Status::Completed {
+        // Nothing that was cut off is taken for whole: the end of the answer came with another reason.
+        let finish = played.facts.iter().rev().find_map(|fact| match &fact.body {
+            FactBody::Generated { generation } => Some(&generation.finish),
+            _ => None,
+        });
+        let by_tool = matches!(played.facts.last().map(|fact| &fact.body), Some(FactBody::ToolReturned { .. }));
+        assert!(by_tool || finish != Some(&FinishReason::Length));
         assert!(played.machine.messages().last().unwrap().expert_text().is_some());
     }
 }

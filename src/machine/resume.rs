@@ -1,6 +1,6 @@
 //! How a Run goes on: from a checkpoint, or in another process after the one before it died.
 
-use crate::checkpoint::{FORMAT_VERSION, Status};
+use crate::checkpoint::{CutAnswer, FORMAT_VERSION, Status};
 use crate::event::EventBody;
 use crate::fact::Resumption;
 use crate::id::CheckpointId;
@@ -36,6 +36,13 @@ impl RunData {
         head.error = None;
         head.budget = None;
         head.retry_count = 0;
+        head.cut_answer = match head.cut_answer.take() {
+            // A cut answer goes on where it ended, as often again, unless there is something new to answer.
+            Some(begun) if head.status != Status::Completed && resumption.query.is_none() => {
+                Some(CutAnswer { continuations: 0, ..begun })
+            }
+            _ => None,
+        };
         // Who resumes a Run that a summary did not help wants another try.
         head.summarized_at = None;
         head.delegate_to.clear();
@@ -82,6 +89,7 @@ impl RunData {
             measured.tools_changed();
         }
         if let Some(query) = &resumption.query {
+            self.head.cut_answer = None;
             let message = messages::user_text(query, &mut self.ids);
             self.add_input(message);
         }

@@ -92,6 +92,9 @@ impl Assembler {
             self.parts.into_iter().filter_map(|(key, part)| part.finish(key, protocol)).collect();
         let has_calls = parts.iter().any(|part| matches!(part, GeneratedPart::ToolCall { .. }));
         let finish = match self.finish {
+            Some(FinishReason::Other(reason)) if is_broken_off(&reason) => {
+                return Err(too_soon(&format!("the provider broke the answer off: it ended with {reason:?}")));
+            }
             Some(reason) => reason,
             None if !ended => return Err(too_soon("the stream ended too soon: the answer has no end")),
             None if parts.is_empty() => return Err(too_soon("the stream ended too soon: the answer is empty")),
@@ -123,6 +126,7 @@ impl Part {
                     thinking: self.text,
                     signature: Some(self.signature).filter(|signature| !signature.is_empty()),
                     protocol: Some(protocol.to_owned()),
+                    made_by: None,
                     opaque: self.opaque,
                 },
             }),
@@ -135,6 +139,14 @@ impl Part {
             }
         }
     }
+}
+
+/// Whether an answer that ended with this reason is only a part of one, by a fault that passes. vLLM and SGLang end with
+/// `abort` what they drop, gateways with `error` what their upstream did not finish, Z.ai with `network_error`.
+fn is_broken_off(reason: &str) -> bool {
+    const REASONS: [&str; 9] =
+        ["abort", "aborted", "cancelled", "canceled", "engine_error", "error", "failed", "network_error", "timeout"];
+    REASONS.iter().any(|known| known.eq_ignore_ascii_case(reason))
 }
 
 fn too_soon(message: &str) -> GenerationFailure {
@@ -196,6 +208,7 @@ mod tests {
             thinking: "hm".to_owned(),
             signature: Some("sig".to_owned()),
             protocol: Some("test-protocol".to_owned()),
+            made_by: None,
             opaque: None,
         };
         let expected = vec![
@@ -271,6 +284,17 @@ mod tests {
             let failure = assemble(deltas).unwrap_err();
             assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Connection, true));
         }
+    }
+
+    #[test]
+    fn what_was_broken_off_is_cut_off_and_any_other_reason_is_not() {
+        let ended = |reason: &str| assemble([text(0, "half"), Delta::Finish(FinishReason::Other(reason.to_owned()))]);
+        for reason in ["abort", "error", "ERROR", "network_error"] {
+            let failure = ended(reason).unwrap_err();
+            assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Connection, true), "{reason}");
+            assert!(failure.message.contains(reason), "{failure}");
+        }
+        assert!(ended("recitation").is_ok());
     }
 
     #[test]

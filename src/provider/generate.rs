@@ -18,7 +18,7 @@ use crate::provider::http::transport::{Body, HttpResponse, TransportError};
 use crate::provider::repair::{self, REPAIR_LIMIT, Repairs};
 use crate::provider::timeouts::Watch;
 use crate::provider::wire::reported_error::ReportedError;
-use crate::provider::{Decoder, Frame, Framing, Protocol, Provider, failure, tool_names};
+use crate::provider::{Decoder, Frame, Framing, Protocol, Provider, failure, thinking, tool_names};
 
 /// Most bytes of an error body that are read; providers' errors have a few hundred.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
@@ -41,9 +41,10 @@ impl Provider {
         timeout: Duration,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
     ) -> Result<Generation, GenerationFailure> {
+        let own = thinking::without_foreign(request.messages, &self.origin(request));
         let mut repaired = 0;
         loop {
-            let messages = self.repairs().apply(request.messages);
+            let messages = self.repairs().apply(&own);
             let attempt = GenerateRequest { messages: &messages, ..*request };
             let refused = match self.attempt(&attempt, Watch::start(timeout, self.limits), on_delta).await {
                 Ok(generation) => return Ok(generation),
@@ -60,6 +61,11 @@ impl Provider {
             }
             repaired += 1;
         }
+    }
+
+    /// The provider and the model, as thinking is marked with.
+    fn origin(&self, request: &GenerateRequest<'_>) -> String {
+        format!("{}/{}", self.vendor.name, request.model)
     }
 
     fn repairs(&self) -> MutexGuard<'_, Repairs> {
@@ -83,7 +89,7 @@ impl Provider {
         }
         let reading = Reading::new(self.protocol.as_ref(), watch);
         let answer = reading.read(response.status, response.body.as_mut(), on_delta).await?;
-        Ok(tool_names::restored(answer, request.tools))
+        Ok(thinking::marked(tool_names::restored(answer, request.tools), &self.origin(request)))
     }
 
     /// The failure for an error status, with a remedy where one is known.

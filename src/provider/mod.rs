@@ -24,6 +24,7 @@ mod repair;
 pub mod retry;
 #[cfg(test)]
 mod testing;
+mod thinking;
 mod timeouts;
 mod tool_names;
 pub mod vendor;

@@ -67,18 +67,29 @@ fn an_answer_where_nothing_was_asked_is_refused() {
 }
 
 #[test]
-fn an_answer_that_was_cut_off_is_not_taken_for_a_whole_one() {
+fn an_answer_that_a_filter_ended_is_not_taken_for_a_whole_one() {
     Provider::each(|provider| {
-        for stop in [Stop::Length, Stop::Filtered] {
-            if stop == Stop::Filtered && !provider.has_filter() {
-                continue;
-            }
-            let test = Test::with(provider).answers([Answer::text("Owls are").stop_reason(stop)]);
+        if provider.has_filter() {
+            let test = Test::with(provider).answers([Answer::text("Owls are").stop_reason(Stop::Filtered)]);
             let ran = test.run(["run", "librarian", "q"]).assert_code(0);
             ran.assert_stderr(["the answer may be incomplete"]);
         }
         let test = Test::with(provider).answers([Answer::text("Owls.")]);
         assert!(!test.run(["run", "librarian", "q"]).assert_code(0).stderr.contains("incomplete"));
+    });
+}
+
+#[test]
+fn an_answer_that_is_cut_off_each_time_is_no_result() {
+    Provider::each(|provider| {
+        let test = Test::with(provider);
+        test.server().answer_by(|_| Answer::text("and so on ").stop_reason(Stop::Length));
+        let ran = test.run(["run", "librarian", "q", "--output", "json"]).assert_code(1);
+        assert_eq!(ran.object()["status"], "stoppedByError", "{provider:?}");
+        assert_eq!(test.server().requests().len(), 4, "{provider:?}");
+        test.server().script([Answer::text("to the end.")]);
+        let whole = format!("{}to the end.\n", "and so on ".repeat(4));
+        assert_eq!(test.run(["resume", "latest"]).assert_code(0).stdout, whole, "{provider:?}");
     });
 }
 

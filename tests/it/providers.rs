@@ -90,6 +90,18 @@ fn streams_may_be_split_anywhere() {
 }
 
 #[test]
+fn thinking_goes_back_only_to_the_model_that_made_it() {
+    for (next, is_sent) in [("claude-sonnet-4-5", true), ("claude-opus-4-5", false)] {
+        let thought = Answer::text("Owls.").thinking("Hm.", "c2ln");
+        let test = Test::with(Provider::Anthropic).answers([thought, Answer::text("More.")]);
+        test.run(["run", "librarian", "q", "--reasoning-budget", "low", "--model", "claude-sonnet-4-5"]).assert_code(0);
+        test.run(["resume", "latest", "Go on.", "--reasoning-budget", "low", "--model", next]).assert_code(0);
+        let request = test.server().requests().remove(1);
+        assert_eq!((request.says("c2ln"), request.says("Owls.")), (is_sent, true), "{next}: {}", request.body);
+    }
+}
+
+#[test]
 fn answers_without_usage_are_answers() {
     Provider::each(|provider| {
         let test = Test::with(provider).answers([Answer::text("Owls.").without_usage()]);

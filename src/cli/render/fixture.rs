@@ -41,6 +41,7 @@ pub fn head(run: &str, step_number: u64) -> CheckpointHead {
         error: None,
         budget: None,
         retry_count: 0,
+        cut_answer: None,
         from_elsewhere: false,
         metadata: Map::new(),
     }

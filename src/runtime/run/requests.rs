@@ -339,13 +339,16 @@ fn doubt_about(generation: &Generation) -> Option<String> {
     let is_last = has(|part| matches!(part, GeneratedPart::Text { .. }))
         && !has(|part| matches!(part, GeneratedPart::ToolCall { .. }));
     let reason = match &generation.finish {
-        FinishReason::Length => "it was cut off at the model's output limit",
         FinishReason::ContentFilter => "the provider's content filter, or the model itself, ended it",
         FinishReason::Other(reason) => {
             return is_last.then(|| format!("the answer may be incomplete: it ended with {reason:?}"));
         }
-        // It is not taken for an answer.
-        FinishReason::ContextWindow | FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Pause => {
+        // One that was cut off is not taken for an answer.
+        FinishReason::Length
+        | FinishReason::ContextWindow
+        | FinishReason::Stop
+        | FinishReason::ToolCalls
+        | FinishReason::Pause => {
             return None;
         }
     };

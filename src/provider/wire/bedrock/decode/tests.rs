@@ -255,6 +255,7 @@ fn thoughtful_answer() -> Generation {
         thinking: "Owls are birds, so look there.".into(),
         signature: Some("EqQBCgIYAhIMx7Yq==".into()),
         protocol: Some(NAME.into()),
+        made_by: None,
         opaque: None,
     };
     Generation {
