@@ -1,7 +1,7 @@
 //! Time that may be spent on something, counted while this process runs. A process that is stopped (Ctrl-Z, a debugger)
 //! spends none: what was waited for may have come long ago, and must not be given up on the moment the process goes on.
 //!
-//! Who waits does so in short stretches and says how long each took; one that took far longer than it should was
+//! A waiting task waits in short stretches and states how long each took; one that took far longer than it should was
 //! spent asleep. Nothing here waits or reads a clock.
 
 use std::time::Duration;
@@ -9,11 +9,11 @@ use std::time::Duration;
 /// The longest stretch of waiting. Also what a stretch counts for that was slept through.
 const STRETCH: Duration = Duration::from_secs(1);
 
-/// How much longer than [`STRETCH`] a stretch may take and still count in full: more than a busy machine lets a process
+/// The time beyond [`STRETCH`] that a stretch may take and still count in full: more than a busy machine lets a process
 /// wait for its turn, less than a person takes to stop a program and go on with it.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// What is left of a time limit.
+/// The rest of a time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Allowance {
     left: Duration,
@@ -25,7 +25,7 @@ impl Allowance {
         Self { left: limit }
     }
 
-    /// How long to wait at most before the next [`Allowance::spend`].
+    /// The longest wait before the next [`Allowance::spend`].
     pub fn stretch(&self) -> Duration {
         self.left.min(STRETCH)
     }
@@ -35,13 +35,13 @@ impl Allowance {
         self.left = self.left.saturating_sub(awake(took));
     }
 
-    /// Whether nothing is left.
+    /// Returns true if nothing is left.
     pub fn is_spent(&self) -> bool {
         self.left.is_zero()
     }
 }
 
-/// How much of a stretch that took this long the process was awake, as far as can be told.
+/// The part of a stretch of this length in which the process was awake, as far as can be known.
 fn awake(took: Duration) -> Duration {
     if took > STRETCH + DELAY { STRETCH } else { took }
 }

@@ -14,7 +14,7 @@ pub const MIN_TOOL_REPETITIONS: u64 = 2;
 /// Milliseconds of the units that a duration is written in.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
-/// What a job may spend, all its Runs together, over all invocations. Absent: no limit.
+/// The limits of what a job may spend, all its Runs together, over all invocations. Absent: no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Budgets {
@@ -27,10 +27,10 @@ pub struct Budgets {
     /// Time that processes have worked on the job.
     #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub max_duration_ms: Option<u64>,
-    /// Steps of all Runs, where somebody said so. ([`crate::setting::Limits::max_steps`] bounds each line of Runs.)
+    /// Steps of all Runs, where a limit was given. ([`crate::setting::Limits::max_steps`] bounds each line of Runs.)
     #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
-    /// How many times in a row the same call with the same result ends a Run; at least [`MIN_TOOL_REPETITIONS`].
+    /// The number of times in a row that the same call with the same result ends a Run; at least [`MIN_TOOL_REPETITIONS`].
     #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub max_tool_repetitions: Option<u64>,
 }
@@ -41,18 +41,18 @@ impl Budgets {
         *self == Self::default()
     }
 
-    /// Whether a request needs something set aside before it is sent.
+    /// Returns true if a request needs something set aside before it is sent.
     pub fn are_reserved(&self) -> bool {
         self.max_cost.is_some() || self.max_tokens.is_some()
     }
 
-    /// Whether a request needs to be asked for.
+    /// Returns true if a request needs to be asked for.
     pub fn are_shared(&self) -> bool {
         self.are_reserved() || self.max_steps.is_some()
     }
 }
 
-/// What a job has spent, as its budgets count it: where the provider did not tell, what was set aside.
+/// The amounts that a job has spent, as its budgets count it: where the provider did not report, what was set aside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Spent {
@@ -68,7 +68,7 @@ pub struct Spent {
     pub active_ms: u64,
 }
 
-/// What one or more requests are charged with.
+/// The charge of one or more requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Charge {
     pub tokens: u64,
@@ -82,7 +82,7 @@ impl Charge {
         Self { tokens: self.tokens.saturating_add(other.tokens), cost: self.cost.plus(other.cost) }
     }
 
-    /// What is left without `other`; never below nothing.
+    /// The difference to `other`; never below nothing.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
         let cost = self.cost.picodollars().saturating_sub(other.cost.picodollars());
@@ -90,7 +90,7 @@ impl Charge {
     }
 }
 
-/// What is set aside for one request: the most that it can use.
+/// The amounts set aside for one request: the most that it can use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reservation {
@@ -158,7 +158,7 @@ pub enum Reached {
 }
 
 impl Reached {
-    /// Whether it ends the whole job; a repetition is the matter of the Run that made it.
+    /// Returns true if it ends the whole job; a repetition is the matter of the Run that made it.
     pub fn ends_job(&self) -> bool {
         !matches!(self, Self::ToolRepetitions { .. })
     }

@@ -14,7 +14,7 @@ use crate::usage::Usage;
 /// Version of every stored file's format. Files without one (0) are the original's; newer ones are refused.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// How a Run stands.
+/// The status of a Run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::EnumIter, strum::IntoStaticStr)]
 #[serde(rename_all = "camelCase")]
 #[strum(serialize_all = "camelCase")]
@@ -37,7 +37,7 @@ impl Status {
         self.into()
     }
 
-    /// How a Run ends that has reached a budget.
+    /// The status of a Run that has reached a budget.
     pub fn for_budget(reached: &Reached) -> Self {
         match reached {
             Reached::Steps { .. } => Self::StoppedByExceededMaxSteps,
@@ -45,7 +45,7 @@ impl Status {
         }
     }
 
-    /// Whether the Run has ended (it may be continued by another).
+    /// Returns true if the Run has ended (it may be continued by another).
     pub fn is_terminal(self) -> bool {
         !matches!(self, Self::Init | Self::Proceeding)
     }
@@ -72,16 +72,16 @@ pub struct CheckpointHead {
     pub delegated_by: Option<DelegatedBy>,
     /// Summed over the Run and those it continues.
     pub usage: Usage,
-    /// What that cost.
+    /// The cost of that.
     #[serde(flatten)]
     pub spend: Spend,
     /// The model's context window in tokens.
     #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
-    /// How full the window was after the latest answer: 0 to 1. (The original divides the *accumulated* usage.)
+    /// The share of the window that was taken after the latest answer: 0 to 1. (The original divides the *accumulated* usage.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_window_usage: Option<f64>,
-    /// What the conversation was last measured to take.
+    /// The last measured size of the conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<MeasuredTokens>,
     /// The step in which older ones were last summarised.
@@ -93,7 +93,7 @@ pub struct CheckpointHead {
     /// Answers not in a message yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partial_tool_results: Vec<ToolResult>,
-    /// What the user said while a turn was open: joins the conversation when the turn's answers have.
+    /// Messages of the user from while a turn was open: they join the conversation behind the turn's answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queued_messages: Vec<String>,
     /// The conversation's task list.
@@ -156,7 +156,7 @@ impl CheckpointHead {
 pub struct CutAnswer {
     /// The pieces so far, joined.
     pub text: String,
-    /// How often the model was asked to go on.
+    /// The number of times that the model was asked to go on.
     pub continuations: u32,
 }
 
@@ -165,7 +165,7 @@ pub struct CutAnswer {
 pub struct MeasuredTokens {
     #[serde(with = "crate::count")]
     pub tokens: u64,
-    /// How many messages these are, the answer that told it included.
+    /// The number of these messages, the answer that reported it included.
     pub messages: usize,
 }
 
@@ -224,7 +224,7 @@ pub struct DelegatedBy {
     pub run_id: RunId,
 }
 
-/// Why a Run stopped by error.
+/// The error that a Run stopped by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunFailure {

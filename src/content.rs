@@ -43,7 +43,7 @@ pub enum Content {
         url: String,
         mime_type: String,
     },
-    /// A file (a PDF, say) as base64.
+    /// A file, a PDF for example, as base64.
     FileInlinePart {
         #[serde(default)]
         id: String,
@@ -100,7 +100,7 @@ pub enum ExpertPart {
     },
     /// Text.
     TextPart { id: String, text: String },
-    /// What only the provider that made it reads.
+    /// A block that only the provider reads that made it.
     OpaquePart {
         id: String,
         #[serde(flatten)]
@@ -135,7 +135,7 @@ pub struct Thinking {
 }
 
 /// A block of an answer that a provider wants back as it came, and for which there is no other part: a call of a tool
-/// that it ran itself, what that tool found, what else it said of the text before it. It has no effect on the run, is
+/// that it ran itself, what that tool found, or citations of the text before it. It has no effect on the run, is
 /// sent back to the protocol that made it and dropped for any other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -156,7 +156,7 @@ pub enum ResultPart {
         tool_call_id: String,
         tool_name: String,
         contents: Vec<Content>,
-        /// The tool said that it failed; the model is told so.
+        /// The tool reported that it failed; the model sees that.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
     },

@@ -65,7 +65,7 @@ impl Rates {
     }
 }
 
-/// What a model's tokens cost.
+/// The price of a model's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Price {
@@ -84,7 +84,7 @@ pub struct LongPrompts {
 }
 
 impl Price {
-    /// What one call costs that used `tokens`.
+    /// The cost of one call that used `tokens`.
     pub fn cost(&self, tokens: &BilledTokens) -> Cost {
         self.rates_of(tokens.prompt()).cost(tokens)
     }
@@ -187,7 +187,7 @@ impl<'de> Deserialize<'de> for Cost {
     }
 }
 
-/// What model calls cost together, as far as it is known.
+/// The cost of model calls together, as far as it is known.
 ///
 /// JSON: `cost`, and `costIsComplete: false` where it is not; neither where nothing is known. To be flattened into the
 /// object that it belongs to.
@@ -230,7 +230,7 @@ impl Spend {
         Self { cost: self.cost.plus(other.cost), is_complete: self.is_complete && other.is_complete }
     }
 
-    /// Whether there is no amount to tell.
+    /// Returns true if nothing of the amount is known.
     pub fn is_unknown(self) -> bool {
         self == Self::UNKNOWN
     }
@@ -322,14 +322,14 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_told_with_the_digits_that_matter() {
-        let told = |picodollars| Cost::from_picodollars(picodollars).to_string();
-        assert_eq!(told(0), "$0");
-        assert_eq!(told(1), "<$0.000001");
-        assert_eq!(told(45_000_000), "$0.000045");
-        assert_eq!(told(12_345_000_000), "$0.0123");
-        assert_eq!(told(999_900_000_000), "$0.9999");
-        assert_eq!(told(12_340_000_000_000), "$12.34");
+    fn amounts_are_shown_with_the_digits_that_matter() {
+        let shown = |picodollars| Cost::from_picodollars(picodollars).to_string();
+        assert_eq!(shown(0), "$0");
+        assert_eq!(shown(1), "<$0.000001");
+        assert_eq!(shown(45_000_000), "$0.000045");
+        assert_eq!(shown(12_345_000_000), "$0.0123");
+        assert_eq!(shown(999_900_000_000), "$0.9999");
+        assert_eq!(shown(12_340_000_000_000), "$12.34");
         let spend = Spend::known(Cost::from_picodollars(12_345_000_000));
         assert_eq!(spend.to_string(), "$0.0123");
         assert_eq!(spend.plus(Spend::UNKNOWN).to_string(), "≥$0.0123");

@@ -150,6 +150,13 @@ impl FromIterator<(String, String)> for Environment {
     }
 }
 
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    /// Variables given in code, an API key for example, as the user's own.
+    fn from(pairs: [(&str, &str); N]) -> Self {
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+}
+
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
@@ -168,7 +175,7 @@ pub struct VendorVariables {
     /// Variables that only the user may set: files and profiles of credentials, and the servers that credentials are
     /// sent to or come from.
     pub users_own: Vec<&'static str>,
-    /// Whether this value of a variable in `beside` needs no key: an address on this machine, of a vendor without one.
+    /// Returns true if this value of a variable in `beside` needs no key: an address on this machine, of a vendor without one.
     pub needs_no_key: AddressCheck,
 }
 

@@ -1,6 +1,6 @@
-//! What a run reports while it happens: the original's events and JSON shapes, with a schema version and a number.
+//! The events that a Run reports while it happens: the original's events and JSON shapes, with a schema version and a number.
 //!
-//! Inside events, messages that were told before are replaced by their count; [`Event::to_json`] puts them back where
+//! Inside events, messages of earlier events are replaced by their count; [`Event::to_json`] puts them back where
 //! a whole checkpoint is wanted.
 
 use serde::Serialize;
@@ -81,7 +81,7 @@ pub struct Step {
     pub partial_tool_results: Vec<ToolResult>,
     /// Of this step only.
     pub usage: Usage,
-    /// What this step cost.
+    /// The cost of this step.
     #[serde(flatten)]
     pub spend: Spend,
     /// Milliseconds since the epoch.
@@ -129,7 +129,7 @@ pub enum EventBody {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         tool_results: Vec<ToolResult>,
         usage: Usage,
-        /// What the call cost.
+        /// The cost of the call.
         #[serde(flatten)]
         spend: Spend,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,8 +137,8 @@ pub enum EventBody {
         /// Failures in a row, this one included.
         retry_count: u32,
     },
-    /// Older steps were summarised, because the conversation no longer fitted the context window. `newMessage` stands
-    /// where the messages behind the first question were, up to the latest steps. Tokens are those of the whole
+    /// Older steps were summarised, because the conversation no longer fitted the context window. `newMessage` takes
+    /// the place where the messages behind the first question were, up to the latest steps. Tokens are those of the whole
     /// request, as estimated. Not in the original.
     ContextSummarized {
         new_message: Message,
@@ -147,7 +147,7 @@ pub enum EventBody {
         tokens_before: u64,
         tokens_after: u64,
         usage: Usage,
-        /// What the summary cost.
+        /// The cost of the summary.
         #[serde(flatten)]
         spend: Spend,
     },
@@ -156,7 +156,7 @@ pub enum EventBody {
         new_message: Message,
         tool_calls: Vec<ToolCall>,
         usage: Usage,
-        /// What the call cost.
+        /// The cost of the call.
         #[serde(flatten)]
         spend: Spend,
     },
@@ -281,13 +281,13 @@ pub enum EventBody {
     SkillDisconnected {
         skill_name: String,
     },
-    /// How far a call is, as its server tells; at most some ten of a call a second. Not in the original.
+    /// The progress of a call, as its server reports it; at most some ten of a call a second. Not in the original.
     SkillProgress {
         skill_name: String,
         tool_name: String,
         /// Rises; its unit is the server's.
         progress: f64,
-        /// What `progress` rises to, when the server knows.
+        /// The value that `progress` rises to, when the server knows.
         #[serde(skip_serializing_if = "Option::is_none")]
         total: Option<f64>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -299,7 +299,7 @@ pub enum EventBody {
     },
 }
 
-/// Who a tool server says it is.
+/// The name and version that a tool server gives itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServerInfo {
     pub name: String,
@@ -330,7 +330,7 @@ impl EventBody {
     }
 }
 
-/// How much of the history an event's JSON repeats.
+/// The part of the history that an event's JSON repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     /// Counts instead of messages, but for the event a Run ends with.

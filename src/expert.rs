@@ -35,6 +35,12 @@ pub struct ExpertKey {
 }
 
 impl ExpertKey {
+    /// The key of an expert whose JSON has none.
+    fn of_nameless() -> Self {
+        let text = String::from("expert");
+        Self { name_len: text.len(), text }
+    }
+
     /// The whole key.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -45,7 +51,7 @@ impl ExpertKey {
         self.text.get(..self.name_len).unwrap_or(&self.text)
     }
 
-    /// What follows the name's `@`: a version or a tag.
+    /// The part behind the name's `@`: a version or a tag.
     pub fn version_or_tag(&self) -> Option<&str> {
         self.text.get(self.name_len + 1..).filter(|rest| !rest.is_empty())
     }
@@ -70,7 +76,7 @@ fn is_word(text: &str) -> bool {
         && text.bytes().all(|b| plain(b) || matches!(b, b'_' | b'.' | b'-'))
 }
 
-/// Whether `text` is a semantic version: `MAJOR.MINOR.PATCH`, then optionally `-pre` and `+build`.
+/// Returns true if `text` is a semantic version: `MAJOR.MINOR.PATCH`, then optionally `-pre` and `+build`.
 pub fn is_version(text: &str) -> bool {
     let label =
         |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
@@ -140,7 +146,7 @@ pub struct ExpertRef {
     pub version: String,
 }
 
-/// How capable a model an expert wants, of those its provider has.
+/// The capability of the model that an expert wants, of those its provider has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ModelTier {
@@ -149,7 +155,7 @@ pub enum ModelTier {
     High,
 }
 
-/// What is to happen when a conversation no longer fits the model's context window.
+/// The reaction to a conversation that no longer fits the model's context window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ContextLimit {
@@ -161,46 +167,120 @@ pub enum ContextLimit {
 }
 
 impl ContextLimit {
-    /// Whether it is the default.
+    /// Returns true if it is the default.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// A declared role.
+/// A declared role. [`Expert::new`] makes one in code, and its JSON needs only `instruction`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", from = "ExpertJson")]
 pub struct Expert {
     pub key: ExpertKey,
     pub name: String,
     pub version: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_runtime_version: Option<String>,
-    /// What the expert is for; experts that may delegate to it see this.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The expert's purpose; experts that may delegate to it see this.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     pub instruction: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub default_model_tier: Option<ModelTier>,
-    /// Absent: as the configuration says for all experts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Absent: as the configuration has it for all experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub context_limit: Option<ContextLimit>,
     /// By name, in the order of the file.
     pub skills: IndexMap<String, SkillSpec>,
-    #[serde(default)]
     pub delegates: Vec<ExpertKey>,
-    #[serde(default)]
     pub tags: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub provider_tools: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_skills: Option<Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_tool_options: Option<Value>,
 }
 
+/// An expert's JSON as it is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExpertJson {
+    key: Option<ExpertKey>,
+    name: Option<String>,
+    version: Option<String>,
+    min_runtime_version: Option<String>,
+    description: Option<String>,
+    instruction: String,
+    default_model_tier: Option<ModelTier>,
+    context_limit: Option<ContextLimit>,
+    skills: Option<IndexMap<String, SkillSpec>>,
+    #[serde(default)]
+    delegates: Vec<ExpertKey>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    provider_tools: Vec<String>,
+    provider_skills: Option<Value>,
+    provider_tool_options: Option<Value>,
+}
+
+impl From<ExpertJson> for Expert {
+    fn from(json: ExpertJson) -> Self {
+        let expert = Self::new(json.key.unwrap_or_else(ExpertKey::of_nameless), json.instruction);
+        Self {
+            name: json.name.unwrap_or(expert.name),
+            version: json.version.unwrap_or(expert.version),
+            min_runtime_version: json.min_runtime_version,
+            description: json.description,
+            default_model_tier: json.default_model_tier,
+            context_limit: json.context_limit,
+            skills: json.skills.unwrap_or(expert.skills),
+            delegates: json.delegates,
+            tags: json.tags,
+            provider_tools: json.provider_tools,
+            provider_skills: json.provider_skills,
+            provider_tool_options: json.provider_tool_options,
+            key: expert.key,
+            instruction: expert.instruction,
+        }
+    }
+}
+
 impl Expert {
+    /// An expert with the base skill, no delegates, and everything else as in a file that has only `instruction`.
+    ///
+    /// ```
+    /// use perstack::expert::Expert;
+    ///
+    /// let owl = Expert {
+    ///     description: Some("Knows owls.".to_owned()),
+    ///     ..Expert::new("owl".parse()?, "You know owls. Answer in one sentence.")
+    /// };
+    /// assert_eq!((owl.name.as_str(), owl.version.as_str()), ("owl", "1.0.0"));
+    /// # Ok::<(), perstack::expert::InvalidExpertKey>(())
+    /// ```
+    pub fn new(key: ExpertKey, instruction: impl Into<String>) -> Self {
+        Self {
+            name: key.as_str().to_owned(),
+            key,
+            version: DEFAULT_VERSION.to_owned(),
+            min_runtime_version: None,
+            description: None,
+            instruction: instruction.into(),
+            default_model_tier: None,
+            context_limit: None,
+            skills: IndexMap::from([(BASE_SKILL.to_owned(), SkillSpec::base())]),
+            delegates: Vec::new(),
+            tags: Vec::new(),
+            provider_tools: Vec::new(),
+            provider_skills: None,
+            provider_tool_options: None,
+        }
+    }
+
     /// The short form for checkpoints and events.
     pub fn reference(&self) -> ExpertRef {
         ExpertRef { key: self.key.clone(), name: self.name.clone(), version: self.version.clone() }
@@ -217,29 +297,29 @@ pub struct SkillCommon {
     /// Text added to the instruction, on how to use the skill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// When not empty: only these tools. Unknown names are ignored.
+    /// Only these tools, unless it is empty. Unknown names are ignored.
     #[serde(default)]
     pub pick: Vec<String>,
     /// Never these tools; applied before `pick`.
     #[serde(default)]
     pub omit: Vec<String>,
-    /// Tools that may safely be called again after an interruption, whatever the server says of them.
+    /// Tools that may safely be called again after an interruption, whatever the server declares of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub idempotent: Vec<String>,
-    /// How long a server may take to start and to list its tools, in milliseconds.
+    /// The time that a server may take to start and to list its tools, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timeout_ms: Option<u64>,
-    /// Whether a server is given the workspace as its root. A server of files works on the roots in place of the folders
-    /// that its own arguments name.
+    /// Gives the server the workspace as its root. A server of files works on the roots in place of the folders that its
+    /// own arguments name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub roots: bool,
-    /// How long a server may stay silent on a call, in milliseconds.
+    /// The time that a server may stay silent on a call, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_timeout_ms: Option<u64>,
 }
 
 impl SkillCommon {
-    /// Whether the tool `name` passes `omit` and `pick`.
+    /// Returns true if the tool `name` passes `omit` and `pick`.
     pub fn admits(&self, name: &str) -> bool {
         !self.omit.iter().any(|n| n == name) && (self.pick.is_empty() || self.pick.iter().any(|n| n == name))
     }
@@ -277,7 +357,7 @@ pub enum SkillSpec {
         /// The variable that holds the token sent as `Authorization: Bearer`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         authorization_env: Option<String>,
-        /// How a token is obtained by OAuth. Without it: by a person's login, where there is one.
+        /// The way to obtain a token by OAuth. Without it: by a person's login, where there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         oauth: Option<OAuth>,
     },
@@ -289,7 +369,7 @@ pub enum SkillSpec {
     },
 }
 
-/// How a remote skill's token is obtained by OAuth. Secrets are named by the variables that hold them.
+/// The way to obtain a remote skill's token by OAuth. Secrets are named by the variables that hold them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OAuth {
@@ -304,7 +384,7 @@ pub struct OAuth {
     /// The variable that holds the client's secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret_env: Option<String>,
-    /// What is asked for; when empty, what the server says that it takes.
+    /// The scopes to ask for; when empty, those that the server lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
 }
@@ -316,7 +396,7 @@ impl OAuth {
     }
 }
 
-/// By what a token is obtained.
+/// The kind of OAuth grant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Grant {
@@ -375,7 +455,7 @@ impl SkillSpec {
         }
     }
 
-    /// Whether this is the base skill that runs within this process: the package without a pinned version.
+    /// Returns true if this is the base skill that runs within this process: the package without a pinned version.
     pub fn is_built_in_base(&self) -> bool {
         match self.base_packages().first() {
             Some(package) => *package == BASE_SKILL,
@@ -383,7 +463,7 @@ impl SkillSpec {
         }
     }
 
-    /// Whether this is the base skill, built in or of a pinned version.
+    /// Returns true if this is the base skill, built in or of a pinned version.
     pub fn is_base(&self) -> bool {
         let Self::McpStdioSkill { common, package_name, args, .. } = self else { return false };
         !self.base_packages().is_empty() || (common.name == BASE_SKILL && package_name.is_none() && args.is_empty())
@@ -400,6 +480,18 @@ impl SkillSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_experts_json_needs_only_its_instruction() {
+        let read = |json: serde_json::Value| serde_json::from_value::<Expert>(json).unwrap();
+        let bare = read(serde_json::json!({"instruction": "Be good."}));
+        assert_eq!(bare, Expert::new("expert".parse().unwrap(), "Be good."));
+        assert!(bare.skills.get(BASE_SKILL).is_some_and(SkillSpec::is_built_in_base));
+        let keyed = read(serde_json::json!({"key": "@a/owl", "instruction": "Be good.", "skills": {}}));
+        assert_eq!((keyed.name.as_str(), keyed.skills.len()), ("@a/owl", 0));
+        assert_eq!(read(serde_json::to_value(&keyed).unwrap()), keyed);
+        assert!(serde_json::from_value::<Expert>(serde_json::json!({"key": "owl"})).is_err());
+    }
 
     #[test]
     fn keys_split_into_name_and_version() {

@@ -118,7 +118,7 @@ impl ExpertMap {
         self.experts.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there is none.
     pub fn is_empty(&self) -> bool {
         self.experts.is_empty()
     }

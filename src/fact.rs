@@ -1,4 +1,4 @@
-//! What the outside told a Run. The log holds a line per fact; everything else follows from them.
+//! [`Fact`]: what came to a Run from outside. The log holds a line per fact; everything else follows from them.
 
 use serde::{Deserialize, Serialize};
 use strum::VariantNames as _;
@@ -14,7 +14,7 @@ use crate::setting::Limits;
 use crate::tool::{ToolResult, ToolRoute};
 use crate::usage::Usage;
 
-/// When a fact came, and the randomness that came with it: the only way either enters a machine.
+/// The time of a fact, and the randomness that came with it: the only way either enters a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     /// Milliseconds since the epoch.
@@ -24,7 +24,7 @@ pub struct Stamp {
     pub seed: u64,
 }
 
-/// Where stamps come from.
+/// The source of stamps.
 pub trait Clock: Send + Sync {
     /// A new stamp.
     fn stamp(&self) -> Stamp;
@@ -96,12 +96,12 @@ pub enum FactBody {
     Resumed { resumption: Box<Resumption> },
     /// The model answered.
     Generated { generation: Generation },
-    /// The model call failed. `retry_in_ms`: the policy's verdict, the wait before the next try, absent for "give up".
+    /// The model call failed. `retry_in_ms`: the wait before the next try, absent when there is to be none.
     GenerationFailed {
         failure: GenerationFailure,
         #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
-        /// How many bytes of text the answer had when it broke off; absent when it had not begun.
+        /// The bytes of text that the answer had when it broke off; absent when it had not begun.
         #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
         received_bytes: Option<u64>,
     },
@@ -123,7 +123,7 @@ pub enum FactBody {
     Reserved { reservation: Reservation },
     /// A budget of the job is used up.
     BudgetReached { reached: Reached },
-    /// The Run was told to stop (a signal, an embedding program).
+    /// The Run is to stop: by a signal, or by an embedding program.
     Interrupted,
 }
 
@@ -155,7 +155,7 @@ pub struct RunSpec {
     pub parameters: RunParameters,
 }
 
-/// What a Run works with and may find changed when it is resumed.
+/// The parameters of a Run, which may be others when it is resumed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunParameters {
@@ -167,10 +167,10 @@ pub struct RunParameters {
     /// The model's context window in tokens, when known.
     #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
-    /// What is to happen when the conversation no longer fits the window.
+    /// The reaction to a conversation that no longer fits the window.
     #[serde(default, skip_serializing_if = "ContextLimit::is_default")]
     pub context_limit: ContextLimit,
-    /// What the model costs, when known.
+    /// The price of the model, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
     /// [`crate::budget::Budgets::max_tool_repetitions`].
@@ -178,7 +178,7 @@ pub struct RunParameters {
     pub max_tool_repetitions: Option<u64>,
 }
 
-/// How a Run goes on.
+/// The way a Run goes on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resumption {
@@ -187,7 +187,7 @@ pub struct Resumption {
     /// The checkpoint continued from, and its Run. Absent when the same Run goes on after a crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentCheckpoint>,
-    /// What the user says in addition.
+    /// A message that the user adds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// Answers to calls that the checkpoint has pending: from people, from delegates.
@@ -196,10 +196,10 @@ pub struct Resumption {
     /// The highest step number that the delegates behind the answers reached; the next step has one above it.
     #[serde(default, with = "crate::count")]
     pub reached_step: u64,
-    /// What those delegates used.
+    /// The usage of those delegates.
     #[serde(default)]
     pub delegated_usage: Usage,
-    /// What those delegates cost.
+    /// The cost of those delegates.
     #[serde(default)]
     pub delegated_spend: Spend,
     /// The text that replaces the checkpoint's instruction message, of a checkpoint that was read from a file outside
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn minted_ids_are_version_7_sorted_and_reproducible() {
+    fn made_ids_are_version_7_sorted_and_reproducible() {
         let stamp = Stamp { at: 1_771_000_000_000, seed: 42 };
         let make = || {
             let mut ids = IdGenerator::new(stamp);

@@ -1,4 +1,4 @@
-//! What is asked of a model and what it gives: the language between the loop and the provider layer.
+//! Requests to a model and its answers: the language between the loop and the provider layer.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -21,15 +21,15 @@ pub struct GenerateRequest<'a> {
     pub reasoning: ReasoningBudget,
     /// Most tokens to answer with, reasoning included; absent where neither the protocol nor a budget asks for a limit.
     pub max_output_tokens: Option<u64>,
-    /// What the provider is to run itself.
+    /// The tools that the provider is to run itself.
     pub native: NativeTools<'a>,
     pub occasion: Occasion<'a>,
 }
 
-/// Whose question it is and when it is asked; in a replay the same as in the recording.
+/// The Run and the time of a request; in a replay the same as in the recording.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Occasion<'a> {
-    /// The Run's id; empty for none. Requests of one Run begin alike, which some providers want to be told.
+    /// The Run's id; empty for none. Requests of one Run begin alike, which some providers take a key for.
     pub run: &'a str,
     /// The time of the latest fact, in milliseconds since the epoch; 0 for none.
     pub at: u64,
@@ -50,10 +50,10 @@ pub struct NativeTools<'a> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Generation {
-    /// What it said, in the order it came.
+    /// Its parts, in the order in which they came.
     pub parts: Vec<GeneratedPart>,
     pub finish: FinishReason,
-    /// As reported; `None` when the provider told nothing (unknown is not zero).
+    /// As reported; `None` when that is not known, which is not zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// Tokens that the whole conversation now takes up in the context window: the prompt with all its cached parts,
@@ -63,12 +63,12 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Whether it asks for tools to be called.
+    /// Returns true if it asks for tools to be called.
     pub fn has_calls(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, GeneratedPart::ToolCall { .. }))
     }
 
-    /// The tokens by what they are charged as; `None` when the provider told too little.
+    /// The tokens by what they are charged as; `None` when the provider reported too little.
     ///
     /// [`Usage::input_tokens`] holds the cached ones with some providers and not with others, so the prompt's size is
     /// taken from [`Generation::context_tokens`], which is the same thing for all.
@@ -89,7 +89,7 @@ impl Generation {
         Some(BilledTokens { input, cached_input, cache_write, output })
     }
 
-    /// Why the provider refused, in its words, from a block of type `refusal` with an `explanation` or a `category`.
+    /// The reason of a refusal in the provider's words, from a block of type `refusal` with an `explanation` or a `category`.
     pub fn refusal(&self) -> Option<&str> {
         let of_type = |block: &&Value| block.get("type").and_then(Value::as_str) == Some("refusal");
         let mut blocks = self.parts.iter().filter_map(|part| match part {
@@ -136,7 +136,7 @@ pub enum Arguments {
 
 impl Arguments {
     /// Reads what a model wrote. Nothing at all, `null` and the empty list that some servers write for an empty object
-    /// stand for `{}`; a text within the text is read once more, since some servers quote the arguments twice.
+    /// are `{}`; a text within the text is read once more, since some servers quote the arguments twice.
     pub fn parse(text: &str) -> Self {
         if text.trim().is_empty() {
             return Self::Valid(Map::new());
@@ -154,13 +154,13 @@ impl Arguments {
     }
 }
 
-/// Why a model stopped.
+/// The reason for which a model stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FinishReason {
-    /// It had said what it wanted.
+    /// The answer is complete.
     Stop,
-    /// It wants tools called.
+    /// The model wants tools called.
     ToolCalls,
     /// The output limit was reached.
     Length,
@@ -188,7 +188,7 @@ impl std::fmt::Display for FinishReason {
     }
 }
 
-/// A piece of an answer as it streams in. `index` tells parts of one answer apart; any number will do as long as all
+/// A piece of an answer as it streams in. `index` distinguishes the parts of one answer; any number will do as long as all
 /// deltas of a part share it and no other part does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delta {
@@ -216,7 +216,7 @@ pub enum Delta {
     End,
 }
 
-/// Why no answer came. Serialized into the log, so it holds no secret and no unbounded body.
+/// The reason for which no answer came. Serialized into the log, so it holds no secret and no unbounded body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "camelCase")]
 #[error("{message}")]
@@ -227,15 +227,15 @@ pub struct GenerationFailure {
     /// The HTTP status, when there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_code: Option<u16>,
-    /// Whether the same request may succeed later.
+    /// True if the same request may succeed later.
     pub is_retryable: bool,
-    /// How long the provider asked to wait, in milliseconds.
+    /// The wait that the provider asked for, in milliseconds.
     #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
 impl GenerationFailure {
-    /// Whether the provider may charge for the call all the same, nobody knows how much: it was at work when the answer
+    /// Returns true if the provider may charge an unknown amount for the call: it was at work when the answer
     /// broke off. A request that it refused costs nothing, nor does one that was not sent.
     pub fn may_be_charged(&self) -> bool {
         let was_refused = self.status_code.is_some_and(|status| status >= 400);
@@ -259,7 +259,7 @@ pub enum FailureKind {
     NotFound,
     /// The request was refused as it is (400, 413, 422).
     InvalidRequest,
-    /// The conversation does not fit the model's context window: so the provider says, or so it was estimated before
+    /// The conversation does not fit the model's context window: as the provider reports, or as was estimated before
     /// anything was sent.
     ContextOverflow,
     /// Too many requests or an exhausted quota (429, 402).
@@ -270,7 +270,7 @@ pub enum FailureKind {
     Connection,
     /// A time limit passed.
     Timeout,
-    /// The reply was not what the protocol says: HTML, broken SSE, wrong JSON.
+    /// The reply is not what the protocol defines: HTML, broken SSE, wrong JSON.
     Malformed,
     /// A replayed session has no answer to this request.
     Replay,
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_provider_did_not_tell_is_not_guessed() {
+    fn what_the_provider_did_not_report_is_not_guessed() {
         let cached = Usage { input_tokens: 9, cached_input_tokens: 3, ..Usage::default() };
         let plain = Usage { input_tokens: 9, output_tokens: 1, ..Usage::default() };
         assert_eq!(generation(None, Some(7)).billed(), None);

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// What an id may look like, in words for error messages.
+/// The form of an id, in words for error messages.
 pub const ALLOWED: &str = "1 to 128 of the characters A-Z a-z 0-9 _ - , the first a letter or digit";
 
 /// Longest id, in bytes: leaves room for the rest of a file name within the usual 255.

@@ -9,7 +9,7 @@ use crate::expert::ExpertKey;
 use crate::id::JobId;
 use crate::usage::Usage;
 
-/// How a job stands.
+/// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum JobStatus {
@@ -54,7 +54,7 @@ pub struct Job {
     pub max_steps: Option<u64>,
     /// Of all its Runs.
     pub usage: Usage,
-    /// What that cost.
+    /// The cost of that.
     #[serde(flatten)]
     pub spend: Spend,
     /// Milliseconds since the epoch.
@@ -66,23 +66,23 @@ pub struct Job {
     /// Made by replaying a cassette, and by nothing else since: may be replaced by the next replay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
-    /// What it may spend, and what its budgets count as spent.
+    /// Its limits, and what they count as spent.
     #[serde(default)]
     pub budget: JobBudget,
 }
 
 /// A job's account. Between the beginning and the end of an invocation it is as it was at the beginning; the Runs' logs
-/// tell the rest.
+/// have the rest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct JobBudget {
-    /// Hold for later invocations too, unless those say otherwise.
+    /// Hold for later invocations too, unless those are given others.
     #[serde(skip_serializing_if = "Budgets::is_empty")]
     pub limits: Budgets,
-    /// Absent where nobody has counted: the Runs' logs tell all of it.
+    /// Absent where nobody has counted: the Runs' logs have all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spent: Option<Spent>,
-    /// When the invocation under way began, in milliseconds since the epoch.
+    /// The start of the invocation under way, in milliseconds since the epoch.
     #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub active_since: Option<u64>,
 }

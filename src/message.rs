@@ -16,14 +16,14 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         cache: bool,
     },
-    /// What the user (or a delegating expert, or the loop itself as a nudge) says.
+    /// A message of the user, of a delegating expert, or of the loop itself as a nudge.
     UserMessage {
         id: String,
         contents: Vec<Content>,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         cache: bool,
     },
-    /// What the model answered.
+    /// An answer of the model.
     ExpertMessage {
         id: String,
         contents: Vec<ExpertPart>,

@@ -1,4 +1,4 @@
-//! What is known of models: how much they take and give, what they cost, which one stands for a tier.
+//! [`Catalogue`]: what is known of models, that is how much they take and give, their prices, and which one a tier means.
 //!
 //! Read from catalogues in TOML: one comes with the program, another may be the user's. Any other model may be used as
 //! well; nothing is known of it then.
@@ -14,10 +14,10 @@ use crate::cost::Price;
 use crate::expert::ModelTier;
 use crate::setting::ProviderName;
 
-/// Regions of Amazon Bedrock that stand before a model's id (AWS, "Inference profiles").
+/// Regions of Amazon Bedrock that precede a model's id (AWS, "Inference profiles").
 const REGIONS: [&str; 9] = ["us", "eu", "apac", "jp", "au", "ca", "sa", "us-gov", "global"];
 
-/// What a model can do beyond text.
+/// The abilities of a model beyond text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Ability {
@@ -27,7 +27,7 @@ pub enum Ability {
     Reasoning,
 }
 
-/// What is known of a model. What is absent is not known.
+/// The facts about a model. What is absent is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     /// As the provider spells it.
@@ -36,15 +36,15 @@ pub struct Model {
     pub context_window: Option<u64>,
     /// Tokens that an answer may have, reasoning included.
     pub max_output_tokens: Option<u64>,
-    /// What it costs, unless [`Model::later`] applies.
+    /// The price, unless [`Model::later`] applies.
     pub price: Option<Price>,
     /// Another price from a day on.
     pub later: Option<LaterPrice>,
     pub abilities: Vec<Ability>,
     pub note: Option<String>,
-    /// Where the numbers are from: an address, or a file.
+    /// The source of the numbers: an address, or a file.
     pub source: String,
-    /// When they were last compared with it: `2026-11-22`.
+    /// The day on which they were last compared with it: `2026-11-22`.
     pub checked: Option<String>,
 }
 
@@ -59,7 +59,7 @@ pub struct LaterPrice {
 }
 
 impl Model {
-    /// What the model costs at a time in milliseconds since the epoch.
+    /// The price of the model at a time in milliseconds since the epoch.
     pub fn price_at(&self, at: u64) -> Option<Price> {
         match &self.later {
             Some(later) if at >= later.from_ms => Some(later.price),
@@ -68,7 +68,7 @@ impl Model {
     }
 }
 
-/// All models that are known, and which stand for tiers.
+/// All models that are known, and those of the tiers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalogue {
     shelves: IndexMap<ProviderName, Shelf>,
@@ -78,7 +78,7 @@ pub struct Catalogue {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Shelf {
     tiers: Tiers,
-    /// Whose models are to be had here too.
+    /// Another provider, all of whose models are available here too.
     like: Option<ProviderName>,
     models: IndexMap<String, Model>,
 }
@@ -90,7 +90,7 @@ impl Shelf {
     }
 }
 
-/// The models that stand for low, middle and high.
+/// The models of the tiers low, middle and high.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Tiers {
     low: Option<String>,
@@ -109,7 +109,7 @@ impl Tiers {
     }
 }
 
-/// Why a text is no catalogue.
+/// The reason for which a text is no catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct CatalogueError {
@@ -119,7 +119,7 @@ pub struct CatalogueError {
 }
 
 impl Catalogue {
-    /// Reads a catalogue; its own first lines say what one looks like. `origin` is the source of models that name none.
+    /// Reads a catalogue; its own first lines describe the form. `origin` is the source of models that name none.
     ///
     /// # Errors
     /// [`CatalogueError`], for the first mistake.
@@ -141,7 +141,7 @@ impl Catalogue {
         self
     }
 
-    /// What is known of `id`: spelled as in the catalogue; or with another date (`-20250929`, `-2025-08-07`, `-latest`)
+    /// The model `id`: spelled as in the catalogue; or with another date (`-20250929`, `-2025-08-07`, `-latest`)
     /// or, where the provider has such, another version or region.
     pub fn model(&self, provider: ProviderName, id: &str) -> Option<&Model> {
         let (own, shared) = self.shelves_of(provider);
@@ -161,8 +161,8 @@ impl Catalogue {
         self.shelves.get(&provider)?.like
     }
 
-    /// The id of the model that stands for `tier`, or of the middle one where there is none for it. `None` where
-    /// nothing can be said: a provider whose models are named by their owner.
+    /// The id of the model of `tier`, or of the middle one where there is none for it. `None` where
+    /// nothing is known: a provider whose models are named by their owner.
     pub fn tier(&self, provider: ProviderName, tier: ModelTier) -> Option<&str> {
         let (own, shared) = self.shelves_of(provider);
         let shared = shared.filter(|_| names_are_shared(provider));
@@ -176,7 +176,7 @@ impl Catalogue {
     }
 }
 
-/// Whether a provider spells its models as the one that it has them from.
+/// True if a provider spells its models as the one that it has them from.
 fn names_are_shared(provider: ProviderName) -> bool {
     provider != ProviderName::AzureOpenAi
 }
@@ -190,7 +190,7 @@ fn spellings(provider: ProviderName, id: &str) -> impl Iterator<Item = &str> {
     std::iter::once(id).chain(elsewhere)
 }
 
-/// `id` without what tells versions of one model apart.
+/// `id` without what distinguishes versions of one model.
 fn plain(provider: ProviderName, id: &str) -> &str {
     match provider {
         // `-v1:0`, `:0:48k`

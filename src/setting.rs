@@ -1,4 +1,4 @@
-//! What a Run is to be done with: provider, model, limits. Every default with its source.
+//! [`RunSetting`]: what a Run works with, that is provider, model and limits. Every default has its source.
 
 use std::fmt;
 use std::str::FromStr;
@@ -115,7 +115,7 @@ pub struct ProviderSetting {
     pub region: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
-    /// OpenAI and Azure: which of OpenAI's two protocols to speak. Absent: Responses at OpenAI's own address, Chat
+    /// OpenAI and Azure: which of OpenAI's two protocols to use. Absent: Responses at OpenAI's own address, Chat
     /// Completions anywhere else, at Azure too. (Not in the original.)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api: Option<OpenAiApi>,
@@ -129,7 +129,7 @@ pub enum OpenAiApi {
     Chat,
 }
 
-/// How much a model may think before it answers.
+/// The amount of thinking that a model may do before it answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReasoningBudget {
     /// Not at all (`"none"`, `0`).
@@ -230,7 +230,7 @@ impl<'de> Deserialize<'de> for ReasoningBudget {
     }
 }
 
-/// How far a Run may go.
+/// The limits of a Run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
@@ -248,7 +248,7 @@ impl Default for Limits {
     }
 }
 
-/// What a Run was started with, as `run-setting.json` keeps it (no keys, no headers, no environment).
+/// The settings that a Run was started with, as `run-setting.json` keeps it (no keys, no headers, no environment).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunSetting {

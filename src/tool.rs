@@ -36,7 +36,7 @@ pub const BASE_TOOLS: [&str; 17] = [
     "deleteDirectory",
 ];
 
-/// Who answers a call of a tool.
+/// The kind of a tool, by what answers its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ToolKind {
@@ -51,7 +51,7 @@ pub enum ToolKind {
     Interactive,
 }
 
-/// What a tool promises about its effects (MCP's annotations).
+/// The promises of a tool about its effects (MCP's annotations).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(clippy::struct_excessive_bools, reason = "MCP's four independent hints")]
@@ -67,7 +67,7 @@ pub struct ToolHints {
 }
 
 impl ToolHints {
-    /// Whether a call that may or may not have happened can simply be made again.
+    /// Returns true if a call that may or may not have happened can simply be made again.
     pub fn is_repeatable(self) -> bool {
         self.read_only || self.idempotent
     }
@@ -91,7 +91,7 @@ pub struct ToolSpec {
 }
 
 impl ToolSpec {
-    /// What the machine needs to know of the tool.
+    /// The part of the tool that the machine needs to know.
     pub fn route(&self) -> ToolRoute {
         ToolRoute { name: self.name.clone(), skill_name: self.skill_name.clone(), kind: self.kind }
     }
@@ -142,7 +142,7 @@ impl ToolResult {
         }
     }
 
-    /// A result for `call` that tells the model what went wrong.
+    /// A result for `call` that shows the model what went wrong.
     pub fn error(call: &ToolCall, message: impl Into<String>) -> Self {
         Self { is_error: true, ..Self::new(call, vec![Content::text(message)]) }
     }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Tokens of one or more model calls, as the provider reported them.
 ///
-/// Whether `input_tokens` includes the cached ones differs between providers (Anthropic: no, OpenAI: yes) and is kept
-/// as reported; [`crate::generation::Generation::context_tokens`] is the same thing for all.
+/// In some providers' counts `input_tokens` includes the cached ones (OpenAI), in others' not (Anthropic); it is kept as
+/// reported. [`crate::generation::Generation::context_tokens`] is the same thing for all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Usage {

@@ -7,7 +7,7 @@ use crate::cost::{Cost, Spend};
 use crate::generation::FinishReason;
 use crate::usage::Usage;
 
-/// What a Run's own requests came to, from its first fact on: nothing of the Runs that it continues, nothing of its
+/// The sums of a Run's own requests, from its first fact on: nothing of the Runs that it continues, nothing of its
 /// delegates. Sums over the Runs of a job are the job's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunTotals {

@@ -1,4 +1,6 @@
-//! What a model's answer leads to: calls, completion, another try, or a stop.
+//! The consequences of a model's answer: calls, completion, another try, or a stop.
+//!
+//! Part of the handlers of [`RunData`]; failed model calls are in `failed`, summaries in `context`.
 
 use crate::checkpoint::{RunFailure, Status};
 use crate::cost::Spend;
@@ -15,19 +17,19 @@ use crate::message::Message;
 use crate::tool::{ToolKind, ToolResult};
 
 /// Sent to a model that gave neither text nor a call (the original's nudge).
-const NOTHING_SAID: &str = r#"{"error":"Error: No tool call or text generated","message":"You must generate a tool call or provide a response. Try again."}"#;
+const EMPTY_ANSWER: &str = r#"{"error":"Error: No tool call or text generated","message":"You must generate a tool call or provide a response. Try again."}"#;
 /// Sent to a model whose calls were cut off (the original's).
 const CUT_OFF: &str =
     r#"{"error":"Error: Tool call generation failed","message":"Generation length exceeded. Try again."}"#;
 /// Sent to a model whose answer was cut off. (The original takes what came for the whole answer.)
 const GO_ON: &str = r#"{"error":"Error: Answer cut off","message":"Your answer was cut off at the output limit. Continue exactly where it ended, without repeating any of it."}"#;
-/// How often a model is asked to go on with one answer. Our own choice: an answer four times the output limit is rarer
+/// The number of times that a model is asked to go on with one answer. Our own choice: an answer four times the output limit is rarer
 /// than a model that repeats itself without end.
 const MAX_CONTINUATIONS: u32 = 3;
 /// Sent to observers when the provider paused a long turn; the conversation needs nothing added.
 const PAUSED: &str = r#"{"error":"Paused","message":"The provider paused a long turn; it goes on in the next step."}"#;
 
-/// What is said of an answer that nobody gave.
+/// The error of a refusal.
 const REFUSED: &str = "the provider's content filter, or the model itself, refused to answer";
 
 impl RunData {
@@ -38,8 +40,8 @@ impl RunData {
             // Nothing of it goes into the conversation: the same request is made again when there is room.
             return self.stop_by_budget(reached);
         }
-        let said = text_of(generation);
-        self.measure(generation, &said);
+        let text = text_of(generation);
+        self.measure(generation, &text);
         let asked: Vec<AskedCall<'_>> = generation
             .parts
             .iter()
@@ -48,31 +50,31 @@ impl RunData {
                 _ => None,
             })
             .collect();
-        match (&generation.finish, asked.is_empty(), said.trim().is_empty()) {
-            // What it had said is cut off anywhere, and leaves no room to say it again.
+        match (&generation.finish, asked.is_empty(), text.trim().is_empty()) {
+            // Its text is cut off at any place, and there is no room to repeat it.
             (FinishReason::ContextWindow, ..) => self.overflowed(Overflow {
-                what: "the answer was cut off where the window ended".to_owned(),
+                message: "the answer was cut off where the window ended".to_owned(),
                 status_code: None,
                 failures: 0,
             }),
             (FinishReason::Pause, true, _) => self.paused(generation, used),
-            (FinishReason::Length, true, false) => self.cut_answer(generation, &said, used),
-            (_, true, false) => self.complete(generation, said, used),
+            (FinishReason::Length, true, false) => self.cut_answer(generation, &text, used),
+            (_, true, false) => self.complete(generation, text, used),
             (FinishReason::ContentFilter, true, true) => self.stop_by_error(RunFailure {
                 name: "ContentFilterError".to_owned(),
                 message: match generation.refusal() {
-                    Some(why) => format!("{REFUSED}: {why}"),
+                    Some(reason) => format!("{REFUSED}: {reason}"),
                     None => REFUSED.to_owned(),
                 },
                 status_code: None,
                 is_retryable: false,
             }),
             (_, true, true) => self.try_again("No tool call or text generated", used, |machine| {
-                let nudge = messages::user_text(NOTHING_SAID, &mut machine.ids);
-                (NOTHING_SAID, vec![nudge], Vec::new())
+                let nudge = messages::user_text(EMPTY_ANSWER, &mut machine.ids);
+                (EMPTY_ANSWER, vec![nudge], Vec::new())
             }),
             (FinishReason::ToolCalls | FinishReason::Stop | FinishReason::Pause, false, _) => {
-                self.call(generation, &asked, &said, used)
+                self.call(generation, &asked, &text, used)
             }
             (FinishReason::Length, false, _) => {
                 self.try_again("Generation length exceeded", used, |machine| machine.cut_off(generation, &asked))
@@ -100,12 +102,18 @@ impl RunData {
         CallUsage { usage, spend }
     }
 
-    fn call(&mut self, generation: &Generation, asked: &[AskedCall<'_>], said: &str, used: CallUsage) -> Reaction {
+    fn call(&mut self, generation: &Generation, asked: &[AskedCall<'_>], text: &str, used: CallUsage) -> Reaction {
         // Asked once: a model that has nothing to add must come to an end.
-        let said =
-            Some(said).filter(|said| !said.trim().is_empty() || is_asked_for_result(self.conversation.messages()));
-        let turn =
-            Turn::new(asked, said, &self.parameters, &mut self.head.todos, self.conversation.call_ids(), &mut self.ids);
+        let beside =
+            Some(text).filter(|text| !text.trim().is_empty() || is_asked_for_result(self.conversation.messages()));
+        let turn = Turn::new(
+            asked,
+            beside,
+            &self.parameters,
+            &mut self.head.todos,
+            self.conversation.call_ids(),
+            &mut self.ids,
+        );
         let message = messages::expert(generation, &turn.calls(), &mut self.ids);
         self.head.retry_count = 0;
         self.head.cut_answer = None;
@@ -134,8 +142,8 @@ impl RunData {
         let message = messages::expert(generation, &[], &mut self.ids);
         if matches!(&message, Message::ExpertMessage { contents, .. } if contents.is_empty()) {
             return self.try_again("No tool call or text generated", used, |machine| {
-                let nudge = messages::user_text(NOTHING_SAID, &mut machine.ids);
-                (NOTHING_SAID, vec![nudge], Vec::new())
+                let nudge = messages::user_text(EMPTY_ANSWER, &mut machine.ids);
+                (EMPTY_ANSWER, vec![nudge], Vec::new())
             });
         }
         self.add_new(message.clone());
@@ -146,14 +154,14 @@ impl RunData {
 
     /// The answer was cut off at the output limit: the model is asked to go on with it, or the Run stops after too many
     /// pieces. Either way the pieces and the request to go on are in the conversation, so that a resumed Run goes on.
-    fn cut_answer(&mut self, generation: &Generation, said: &str, used: CallUsage) -> Reaction {
+    fn cut_answer(&mut self, generation: &Generation, text: &str, used: CallUsage) -> Reaction {
         let piece = messages::expert(generation, &[], &mut self.ids);
         let go_on = messages::user_text(GO_ON, &mut self.ids);
         for message in [&piece, &go_on] {
             self.add_new(message.clone());
         }
         let answer = self.head.cut_answer.get_or_insert_default();
-        answer.text.push_str(said);
+        answer.text.push_str(text);
         if answer.continuations >= MAX_CONTINUATIONS {
             let pieces = answer.continuations.saturating_add(1);
             return self.stop_by_error(RunFailure {
@@ -221,11 +229,11 @@ impl RunData {
             Turn::new(first, Some(""), &self.parameters, &mut todos, self.conversation.call_ids(), &mut self.ids)
                 .calls();
         let results: Vec<ToolResult> = calls.iter().map(|call| ToolResult::error(call, CUT_OFF)).collect();
-        let said = messages::expert(generation, &calls, &mut self.ids);
-        let answered = messages::tool_results(&results, &mut self.ids);
+        let answer = messages::expert(generation, &calls, &mut self.ids);
+        let refusals = messages::tool_results(&results, &mut self.ids);
         self.step.set_calls(calls);
         self.head.cut_answer = None;
-        (CUT_OFF, vec![said, answered], results)
+        (CUT_OFF, vec![answer, refusals], results)
     }
 }
 

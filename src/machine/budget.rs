@@ -1,10 +1,10 @@
-//! The account of a job's budgets: what is spent, what is set aside for requests under way, who waits for some of that
-//! to come back.
+//! [`JobAccount`]: the account of a job's budgets, with what is spent, what is set aside for requests under way, and the
+//! Runs that wait for some of that to come back. The runtime's budget server owns one and passes requests to it.
 //!
 //! No request is sent without its worst case set aside, so that together they never pass a limit. A Run that asks for
 //! more than there is waits while others hold something, since each of them will use less than was set aside. It is
 //! never held up for ever: who waits holds nothing, every holder has one request under way, and requests end; when the
-//! last has, the first who waits gets what there is, or is refused. One refusal ends the job: later askers hear it too.
+//! last has, the first who waits gets what there is, or is refused. One refusal ends the job: later requests get the same refusal.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,7 +19,7 @@ pub const MIN_OUTPUT: u64 = 1024;
 /// choice: few answers are longer.
 const AMPLE_OUTPUT: u64 = 16_384;
 
-/// What a Run asks for before it sends a request.
+/// The most that a request can use, as a Run states it before it sends one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReservationRequest {
     /// Steps that the Run has begun and that were not counted yet.
@@ -32,28 +32,28 @@ pub struct ReservationRequest {
     pub price: Option<Price>,
 }
 
-/// What a Run is answered.
+/// The answer to a [`ReservationRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReservationOutcome {
     /// The request may be sent. With what was set aside, where anything has to be.
     Granted(Option<Reservation>),
-    /// It may not, nor any other.
+    /// The request may not be sent, nor any other.
     Refused(Reached),
 }
 
-/// Whom it is for, and what.
+/// An answer, with the Run that it is for.
 pub type ReservationDecision = (RunId, ReservationOutcome);
 
-/// Why nothing is set aside.
+/// The reason for which nothing is set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReservationRefusal {
-    /// It would fit if others gave back what they will not use.
+    /// The request would fit if others gave back what they will not use.
     Later,
-    /// It does not fit.
+    /// The request does not fit.
     Never(Reached),
 }
 
-/// See the module's documentation.
+/// The account of one job. Runs ask, hold what they are granted, and settle; decisions come in the order of requests.
 #[derive(Debug, Clone)]
 pub struct JobAccount {
     limits: Budgets,
@@ -69,28 +69,28 @@ impl JobAccount {
         Self { limits, spent, held: BTreeMap::new(), waiting: VecDeque::new(), closed: None }
     }
 
-    /// What is spent. What is set aside is not among it.
+    /// The sum of what is spent, without what is set aside.
     pub fn spent(&self) -> Spent {
         self.spent
     }
 
-    /// What is set aside for requests under way.
+    /// The sum of what is set aside for requests under way.
     pub fn reserved(&self) -> Charge {
         self.held.values().copied().fold(Charge::default(), Charge::plus)
     }
 
-    /// How many Runs wait for others.
+    /// The number of Runs that wait for others.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// A Run asks; it holds nothing. The decisions may be for others, or none yet.
+    /// Takes in the request of a Run that holds nothing. The decisions may be for others, or none yet.
     pub fn ask(&mut self, run: RunId, request: ReservationRequest) -> Vec<ReservationDecision> {
         self.waiting.push_back((run, request));
         self.decide()
     }
 
-    /// The request of a Run has ended and is charged. What was set aside for it is free again.
+    /// Charges the request of a Run, which has ended. What was set aside for it is free again.
     pub fn settle(&mut self, run: &RunId, charge: Charge) -> Vec<ReservationDecision> {
         self.held.remove(run);
         self.spent.tokens = self.spent.tokens.saturating_add(charge.tokens);
@@ -98,14 +98,14 @@ impl JobAccount {
         self.decide()
     }
 
-    /// A Run sends no request after all: it no longer waits, and what it holds is free again.
+    /// Forgets the request of a Run that sends none after all: it no longer waits, and what it holds is free again.
     pub fn release(&mut self, run: &RunId) -> Vec<ReservationDecision> {
         self.held.remove(run);
         self.waiting.retain(|(other, _)| other != run);
         self.decide()
     }
 
-    /// Nothing is granted from here on.
+    /// Grants nothing from here on.
     pub fn close(&mut self, reached: Reached) -> Vec<ReservationDecision> {
         self.closed.get_or_insert(reached);
         self.decide()
@@ -136,7 +136,7 @@ impl JobAccount {
         decisions
     }
 
-    /// What can be set aside for `request` now.
+    /// The reservation for `request` as things are now.
     fn reserve(&self, request: &ReservationRequest) -> Result<Option<Reservation>, ReservationRefusal> {
         if let Some(reached) = &self.closed {
             return Err(ReservationRefusal::Never(reached.clone()));
@@ -177,7 +177,7 @@ impl JobAccount {
         }))
     }
 
-    /// What is left of each limit when `used` is gone; as much as there can be where there is no limit.
+    /// The rest of each limit when `used` is gone; as much as there can be where there is no limit.
     fn room(&self, used: Charge) -> Charge {
         let most = Charge { tokens: u64::MAX, cost: Cost::from_picodollars(u64::MAX) };
         Charge {
@@ -320,7 +320,7 @@ mod tests {
                 (kind, Some(reservation)) => {
                     held.remove(&who);
                     let whole = reservation.whole();
-                    // All of it, some of it, the estimate where usage was not told, the prompt of a broken answer.
+                    // All of it, some of it, the estimate where usage was not reported, the prompt of a broken answer.
                     let charge = match kind {
                         1..=3 => whole,
                         4 => reservation.prompt(),

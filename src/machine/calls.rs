@@ -1,4 +1,6 @@
-//! One turn's calls: which are answered, which are next, and the answers in call order.
+//! [`Turn`]: one turn's calls, with the answers that have come, in call order.
+//!
+//! The machine's states hold it. Calls that need nobody outside are answered here; the others are the driver's.
 
 use std::collections::HashSet;
 
@@ -60,11 +62,11 @@ impl Turn {
     /// Takes up what the model asked for: gives every call a unique id and its skill, and answers at once what needs
     /// nobody outside (unknown tools, broken arguments, the conversation's own tools, which work on `todos`).
     ///
-    /// `said` is the text beside the calls: the final answer when `attemptCompletion` brings none. Without it, the model
+    /// `text` is the text beside the calls: the final answer when `attemptCompletion` brings none. Without it, the model
     /// is asked for one.
     pub fn new(
         asked: &[AskedCall<'_>],
-        said: Option<&str>,
+        text: Option<&str>,
         parameters: &RunParameters,
         todos: &mut TodoList,
         used_ids: &HashSet<String>,
@@ -86,11 +88,11 @@ impl Turn {
             ToolKind::Interactive => 2,
         });
         let mut turn = Self { slots, completion: None };
-        turn.answer_conversation_tools(said, todos);
+        turn.answer_conversation_tools(text, todos);
         turn
     }
 
-    fn answer_conversation_tools(&mut self, said: Option<&str>, todos: &mut TodoList) {
+    fn answer_conversation_tools(&mut self, beside: Option<&str>, todos: &mut TodoList) {
         for slot in self.slots.iter_mut().filter(|slot| slot.is_open(ToolKind::Conversation)) {
             if slot.call.tool_name != ATTEMPT_COMPLETION {
                 slot.answer = Some(todo::answer(&slot.call, todos));
@@ -99,8 +101,9 @@ impl Turn {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_open(ToolKind::Conversation)) else { return };
         match todo::attempt_completion(&slot.call, todos) {
             Completion::Accepted { answer, text } => {
-                let result =
-                    text.filter(|text| !text.trim().is_empty()).or_else(|| said.map(|said| said.trim().to_owned()));
+                let result = text
+                    .filter(|text| !text.trim().is_empty())
+                    .or_else(|| beside.map(|beside| beside.trim().to_owned()));
                 slot.answer = Some(match result {
                     Some(_) => answer,
                     None => ToolResult::new(&slot.call, vec![Content::text(NO_RESULT)]),
@@ -109,7 +112,7 @@ impl Turn {
             }
             Completion::Refused(answer) => slot.answer = Some(answer),
         }
-        // As in the original, completion stands alone; unlike it, the other calls are answered, so that no id is
+        // As in the original, completion is the only call; unlike it, the other calls are answered, so that no id is
         // left open.
         for slot in self.slots.iter_mut().filter(|slot| slot.answer.is_none()) {
             slot.answer = Some(ToolResult::error(
@@ -166,7 +169,7 @@ impl Turn {
         Self { slots, completion: None }
     }
 
-    /// Whether there was no call at all.
+    /// Returns true if there is no call at all.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -181,7 +184,7 @@ impl Turn {
         self.slots.iter().filter(|slot| slot.is_open(kind)).map(|slot| slot.call.clone()).collect()
     }
 
-    /// Whether a call of `kind` has no answer.
+    /// Returns true if a call of `kind` has no answer.
     pub fn has_open(&self, kind: ToolKind) -> bool {
         self.slots.iter().any(|slot| slot.is_open(kind))
     }
@@ -196,7 +199,7 @@ impl Turn {
         self.slots.iter().filter_map(|slot| slot.answer.clone()).collect()
     }
 
-    /// Whether `id` is an MCP call still waiting for its answer.
+    /// Returns true if `id` is an MCP call still waiting for its answer.
     pub fn awaits(&self, id: &str) -> bool {
         self.slots.iter().any(|slot| slot.is_open(ToolKind::Mcp) && slot.call.id == id)
     }

@@ -1,4 +1,5 @@
-//! What happens when a conversation no longer fits the model's context window: a summary of older steps, or a stop.
+//! The consequences of a conversation that no longer fits the model's context window: a summary of older steps, or a
+//! stop.
 //!
 //! Nothing is measured here. That a conversation does not fit is a fact, from the provider or from an estimate made
 //! before the request; so is which messages a summary replaces.
@@ -26,19 +27,19 @@ const STEPS_BETWEEN: u64 = 4;
 const MAX_FAILURES: u32 = 2;
 
 impl Overflow {
-    /// As a failure tells it.
+    /// As a failure reports it.
     pub(super) fn new(failure: &GenerationFailure) -> Self {
-        Self { what: failure.message.clone(), status_code: failure.status_code, failures: 0 }
+        Self { message: failure.message.clone(), status_code: failure.status_code, failures: 0 }
     }
 }
 
 impl RunData {
-    /// Notes how full the window is by what an answer tells. `said`: its text.
-    pub(super) fn measure(&mut self, generation: &Generation, said: &str) {
+    /// Notes how full the window is, as an answer reports it. `text`: that of the answer.
+    pub(super) fn measure(&mut self, generation: &Generation, text: &str) {
         let Some(tokens) = generation.context_tokens else { return };
         self.measured = Some(KnownPrompt::new(tokens, self.conversation.messages().len()));
-        // An answer that says nothing, or is cut off by the window, does not join the conversation.
-        let joins = generation.finish != FinishReason::ContextWindow && (!said.is_empty() || generation.has_calls());
+        // An empty answer, or one that is cut off by the window, does not join the conversation.
+        let joins = generation.finish != FinishReason::ContextWindow && (!text.is_empty() || generation.has_calls());
         self.head.context =
             Some(MeasuredTokens { tokens, messages: self.conversation.messages().len() + usize::from(joins) });
         self.head.context_window_usage = self.head.context_window.map(|window| share(tokens, window));
@@ -171,16 +172,16 @@ impl RunData {
     }
 
     fn stop_by_overflow(&mut self, overflow: &Overflow, remedy: &str) -> Reaction {
-        let what = overflow.what.trim_end_matches('.');
+        let message = overflow.message.trim_end_matches('.');
         self.stop_by_error(RunFailure {
             name: FailureKind::ContextOverflow.name().to_owned(),
-            message: format!("the conversation no longer fits the model's context window: {what}. {remedy}"),
+            message: format!("the conversation no longer fits the model's context window: {message}. {remedy}"),
             status_code: overflow.status_code,
             is_retryable: false,
         })
     }
 
-    /// What stands in place of the messages that a summary replaces. The tasks, which they told of, are the Run's own.
+    /// The message that takes the place of those that a summary replaces. The tasks in it are the Run's own list.
     fn summary_message(&mut self, replaced: usize, summary: &str) -> Message {
         let mut text = format!(
             "(The {replaced} messages that followed were replaced by this summary of them, to make room. What they did \
@@ -200,7 +201,7 @@ impl RunData {
     }
 }
 
-/// How much of the window is taken: 0 to 1, and above where an estimate says so.
+/// The share of the window that is taken: 0 to 1, and above where an estimate comes to more.
 #[expect(clippy::cast_precision_loss, reason = "a ratio for display; windows are far below 2^52")]
 fn share(tokens: u64, window: u64) -> f64 {
     tokens as f64 / window.max(1) as f64

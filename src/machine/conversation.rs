@@ -52,7 +52,7 @@ impl Conversation {
         instructions + usize::from(is_question)
     }
 
-    /// Whether this many messages behind the opening can give way to a summary: no call may lose its answer.
+    /// Returns true if this many messages behind the opening can give way to a summary: no call may lose its answer.
     pub fn can_replace(&self, replaced: usize) -> bool {
         let end = self.opening().saturating_add(replaced);
         replaced > 0

@@ -10,7 +10,7 @@ use crate::machine::step::OpenStep;
 use crate::machine::token_bound::KnownPrompt;
 use crate::message::Message;
 
-/// What a Run's machine holds beside its state. Each part keeps its own fields to itself.
+/// All that a Run's machine holds beside its state. Each part keeps its own fields to itself.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct RunData {
     pub head: CheckpointHead,

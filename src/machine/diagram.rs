@@ -6,13 +6,13 @@ use strum::IntoEnumIterator as _;
 
 use crate::checkpoint::Status;
 
-/// One arrow: in this state, told this, the machine goes there and tells these events.
+/// One arrow: a state, an input, the state that follows, and the event that reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Arrow {
     pub from: &'static str,
     pub input: &'static str,
     pub to: &'static str,
-    /// The event told on the way; empty for a silent hand-over.
+    /// The event that reports it; empty where there is none.
     pub event: &'static str,
 }
 
@@ -72,16 +72,120 @@ pub const ARROWS: [Arrow; 48] = [
     arrow("FinishingStep", "proceed", "stoppedByBudget", "stopRunByBudget"),
 ];
 
-/// The arrows as a Mermaid state diagram. Labels: the input, then the event it leads to.
-pub fn mermaid() -> String {
-    let mut text = String::from("stateDiagram-v2\n    [*] --> Init\n");
-    for arrow in &ARROWS {
-        let event = if arrow.event.is_empty() { String::new() } else { format!(" / {}", arrow.event) };
+/// Every arrow of a job as a whole. They report no events: those of a job are its Runs'.
+pub const JOB_ARROWS: [Arrow; 17] = [
+    arrow("Init", "began", "Working", ""),
+    arrow("Init", "interrupted", "Finished", ""),
+    arrow("Working", "runEnded", "Working", ""),
+    arrow("Working", "runEnded", "Stopping", ""),
+    arrow("Working", "runEnded", "Finished", ""),
+    arrow("Working", "runFailed", "Working", ""),
+    arrow("Working", "runFailed", "Finished", ""),
+    arrow("Working", "runPostponed", "Stopping", ""),
+    arrow("Working", "runPostponed", "Finished", ""),
+    arrow("Working", "interrupted", "Stopping", ""),
+    arrow("Stopping", "interrupted", "Stopping", ""),
+    arrow("Stopping", "runEnded", "Stopping", ""),
+    arrow("Stopping", "runEnded", "Finished", ""),
+    arrow("Stopping", "runFailed", "Stopping", ""),
+    arrow("Stopping", "runFailed", "Finished", ""),
+    arrow("Stopping", "runPostponed", "Stopping", ""),
+    arrow("Stopping", "runPostponed", "Finished", ""),
+];
+
+/// A state of the diagram, explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateNote {
+    pub name: &'static str,
+    /// The original has it, by this name or another.
+    pub is_original: bool,
+    pub text: &'static str,
+}
+
+const fn note(name: &'static str, text: &'static str) -> StateNote {
+    StateNote { name, is_original: true, text }
+}
+
+const fn own(name: &'static str, text: &'static str) -> StateNote {
+    StateNote { name, is_original: false, text }
+}
+
+/// Every state of a Run.
+pub const STATE_NOTES: [StateNote; 17] = [
+    note("Init", "The Run has not begun; a restored one holds its checkpoint."),
+    own("ResumingFromStop", "A stopped turn goes on with its open calls."),
+    note("PreparingForStep", "A step begins."),
+    note("GeneratingToolCall", "The model is asked, and asked again after failures that pass."),
+    own("SummarizingContext", "The model is asked to summarise older steps, as the conversation no longer fits."),
+    note("CallingMcpTools", "The turn's MCP calls are under way; their results are recorded one by one."),
+    note("CallingDelegates", "The turn's delegates are next: the Run stops for them, and a new one continues it."),
+    note("CallingInteractiveTools", "The turn's questions to people are next: the Run stops for them."),
+    note("ResolvingToolResult", "Every call is answered, and the answers go into the conversation."),
+    note("FinishingStep", "The step is over, and the limits of steps and repetitions are checked."),
+    note("completed", "The Run has an answer."),
+    note("stoppedByInteractiveTool", "The Run waits for people's answers."),
+    note("stoppedByDelegate", "The Run waits for its delegates' answers."),
+    note("stoppedByExceededMaxSteps", "The limit of steps is reached."),
+    note("stoppedByError", "The model could not be asked, or gave nothing that can be used."),
+    note("stoppedByCancellation", "The user, or the program around, stopped the Run."),
+    own("stoppedByBudget", "A budget of the job is used up, or the Run repeats itself."),
+];
+
+/// Every state of a job as a whole; the original has no machine for it.
+pub const JOB_STATE_NOTES: [StateNote; 4] = [
+    own("Init", "Nothing has begun."),
+    own("Working", "Runs are driven, and others start as they are called for."),
+    own("Stopping", "The Runs under way come to their ends, and none starts."),
+    own("Finished", "The job is over."),
+];
+
+/// The states as a Markdown table; those that the original has not are marked.
+pub fn state_table(notes: &[StateNote]) -> String {
+    let mut text = String::from("| State | Meaning |\n| --- | --- |\n");
+    for StateNote { name, is_original, text: meaning } in notes {
+        let mark = if *is_original { "" } else { " †" };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "    {} --> {} : {}{}", arrow.from, arrow.to, arrow.input, event);
-    }
-    for status in Status::iter().filter(|status| status.is_terminal()) {
-        let _ = writeln!(text, "    {} --> [*]", status.name());
+        let _ = writeln!(text, "| `{name}`{mark} | {meaning} |");
     }
     text
+}
+
+/// A Run's arrows as a Mermaid state diagram. Labels: the input, then the event that reports the arrow.
+pub fn mermaid() -> String {
+    let last = Status::iter().filter(|status| status.is_terminal()).map(Status::name);
+    drawing(&ARROWS, &last.collect::<Vec<_>>())
+}
+
+/// A job's arrows as a Mermaid state diagram.
+pub fn job_mermaid() -> String {
+    drawing(&JOB_ARROWS, &["Finished"])
+}
+
+fn drawing(arrows: &[Arrow], last: &[&str]) -> String {
+    let mut text = String::from("stateDiagram-v2\n    [*] --> Init\n");
+    for arrow in arrows {
+        let event = if arrow.event.is_empty() { String::new() } else { format!(" / {}", arrow.event) };
+        let _ = writeln!(text, "    {} --> {} : {}{}", arrow.from, arrow.to, arrow.input, event);
+    }
+    for state in last {
+        let _ = writeln!(text, "    {state} --> [*]");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_state_is_explained() {
+        for (arrows, notes) in [(&ARROWS[..], &STATE_NOTES[..]), (&JOB_ARROWS, &JOB_STATE_NOTES)] {
+            let drawn: BTreeSet<&str> = arrows.iter().flat_map(|arrow| [arrow.from, arrow.to]).collect();
+            let explained: BTreeSet<&str> = notes.iter().map(|note| note.name).collect();
+            assert_eq!(drawn, explained);
+            assert_eq!(explained.len(), notes.len());
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What a failed model call leads to: the same request again, or a stop.
+//! The consequences of a failed model call: the same request again, or a stop.
 
 use crate::checkpoint::RunFailure;
 use crate::cost::Spend;
@@ -11,7 +11,7 @@ use crate::message::Message;
 use crate::tool::ToolResult;
 use crate::usage::Usage;
 
-/// What one model call took.
+/// The tokens and cost of one model call.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CallUsage {
     pub usage: Usage,

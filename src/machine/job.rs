@@ -1,6 +1,6 @@
-//! The machine of one Job: which Runs there are, who waits for whom, and what is to be started next.
+//! [`JobMachine`]: the machine of one Job, which knows its Runs, which of them wait for which, and what starts next.
 //!
-//! It hears how Runs end and answers with Runs to start, Runs to continue, or the job's end. Run ids derive from the
+//! The runtime passes in how Runs end, and gets back Runs to start, Runs to continue, or the job's end. Run ids derive from the
 //! call, or the checkpoint, that made the Run necessary: a job that is taken up again asks for the same Runs as before,
 //! and the driver finds on disk those that have ended already. Nothing else is needed for recovery.
 
@@ -21,9 +21,9 @@ use crate::usage::Usage;
 /// Bounds of a job's tree of Runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeLimits {
-    /// How deep delegation may go; the coordinator is at depth 0.
+    /// The depth to which delegation may go; the coordinator is at depth 0.
     pub max_depth: usize,
-    /// How many Runs may be driven at a time; at least 1.
+    /// The number of Runs that may be driven at a time; at least 1.
     pub max_running: usize,
 }
 
@@ -35,14 +35,15 @@ impl Default for TreeLimits {
     }
 }
 
-/// One thing told to the machine.
-#[derive(Debug, Clone, PartialEq)]
+/// One input of the machine.
+#[derive(Debug, Clone, PartialEq, strum::IntoStaticStr)]
+#[strum(serialize_all = "camelCase")]
 pub enum JobInput {
     /// The coordinator's Run is being driven, or is on record.
     Began { run: RunId },
     /// A Run stopped.
     RunEnded(Box<RunEnd>),
-    /// A Run could not begin: a skill did not start, say.
+    /// A Run could not begin, because a skill did not start for example.
     RunFailed { run: RunId, message: String },
     /// A Run did not begin because the job is to stop; its parent goes on waiting, on disk.
     RunPostponed { run: RunId },
@@ -50,7 +51,21 @@ pub enum JobInput {
     Interrupted,
 }
 
-/// How a Run stopped.
+/// The state of a job as a whole. Each expert at work has a state of its own beside it: it runs, waits for delegates, or
+/// waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+pub enum JobPhase {
+    /// Nothing has begun.
+    Init,
+    /// Runs are driven, and others are started as they are called for.
+    Working,
+    /// The job is to stop: the Runs under way come to their ends, and none is started.
+    Stopping,
+    /// The job is over.
+    Finished,
+}
+
+/// The end of a Run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunEnd {
     pub head: CheckpointHead,
@@ -73,17 +88,17 @@ pub enum JobAction {
         answers: Vec<ToolResult>,
         /// The highest step number that its delegates reached.
         reached_step: u64,
-        /// What its delegates used.
+        /// The usage of its delegates.
         delegated_usage: Usage,
-        /// What its delegates cost.
+        /// The cost of its delegates.
         delegated_spend: Spend,
     },
     /// The job is over: the coordinator's last Run stopped so, or the job was interrupted and nothing is running.
     Finish,
 }
 
-/// See the module's documentation.
-#[derive(Debug, Clone)]
+/// The tree of a job's Runs. Ids of Runs are derived, so that a recovered job asks for the same Runs again.
+#[derive(Debug, Clone, PartialEq)]
 pub struct JobMachine {
     limits: TreeLimits,
     nodes: Vec<Node>,
@@ -96,7 +111,7 @@ pub struct JobMachine {
 }
 
 /// One expert at work: its Run, and the Runs that continue it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Node {
     /// The node that waits for it, and for which of its calls.
     parent: Option<(usize, usize)>,
@@ -105,7 +120,7 @@ struct Node {
     waits: Option<Waiting>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Waiting {
     at: CheckpointHead,
     answers: Vec<Option<ToolResult>>,
@@ -128,14 +143,24 @@ impl JobMachine {
         }
     }
 
-    /// Takes one input in, and answers with what is to be done now, in this order.
+    /// The present state of the job as a whole.
+    pub fn phase(&self) -> JobPhase {
+        match (self.is_over, self.is_stopping, self.nodes.is_empty()) {
+            (true, ..) => JobPhase::Finished,
+            (_, true, _) => JobPhase::Stopping,
+            (_, _, true) => JobPhase::Init,
+            _ => JobPhase::Working,
+        }
+    }
+
+    /// Takes one input, and returns what is to be done now, in this order.
     ///
     /// # Errors
     /// [`IllegalInput`] for a Run that is not being waited for, or after the end; the machine is unchanged.
     pub fn advance(&mut self, input: JobInput) -> Result<Vec<JobAction>, IllegalInput> {
-        let illegal = |input| Err(IllegalInput { state: "job", input });
+        let illegal = IllegalInput { state: self.phase().into(), input: (&input).into() };
         if self.is_over {
-            return illegal("anything after its end");
+            return Err(illegal);
         }
         match input {
             JobInput::Began { run } if self.nodes.is_empty() => {
@@ -144,23 +169,18 @@ impl JobMachine {
                 self.running = 1;
                 return Ok(Vec::new());
             }
-            JobInput::Began { .. } => return illegal("Began twice"),
+            JobInput::Began { .. } => return Err(illegal),
             JobInput::Interrupted => self.stop(),
             JobInput::RunPostponed { run } => {
-                if self.node_of.remove(&run).is_none() {
-                    return illegal("RunPostponed");
-                }
-                self.running -= 1;
+                self.end_run(&run).ok_or(illegal)?;
                 self.stop();
             }
             JobInput::RunEnded(end) => {
-                let Some(node) = self.node_of.remove(&end.head.run_id) else { return illegal("RunEnded") };
-                self.running -= 1;
+                let node = self.end_run(&end.head.run_id).ok_or(illegal)?;
                 self.ended(node, *end);
             }
             JobInput::RunFailed { run, message } => {
-                let Some(node) = self.node_of.remove(&run) else { return illegal("RunFailed") };
-                self.running -= 1;
+                let node = self.end_run(&run).ok_or(illegal)?;
                 match self.nodes.get(node).and_then(|node| node.parent) {
                     Some(parent) => self.answer(parent, Err(message), None),
                     None => self.is_over = true,
@@ -168,6 +188,13 @@ impl JobMachine {
             }
         }
         Ok(self.next())
+    }
+
+    /// The node of a Run that is no longer driven; `None`, and nothing changed, for one that is not known.
+    fn end_run(&mut self, run: &RunId) -> Option<usize> {
+        let node = self.node_of.remove(run)?;
+        self.running = self.running.saturating_sub(1);
+        Some(node)
     }
 
     /// Has the Run that was asked for as `asked` be known as `run`: a user may want a new Run where the derived one
@@ -183,7 +210,7 @@ impl JobMachine {
         self.ready.clear();
     }
 
-    /// What may be started now.
+    /// The actions that may be started now.
     fn next(&mut self) -> Vec<JobAction> {
         let mut actions = Vec::new();
         while !self.is_over && !self.is_stopping && self.running < self.limits.max_running.max(1) {
@@ -313,7 +340,7 @@ impl JobMachine {
     }
 }
 
-/// What a Run that ended means to the expert that called it.
+/// The outcome of a Run as the expert gets it that called it.
 fn outcome_of(end: &RunEnd) -> Result<String, String> {
     match end.head.status {
         // An expert may finish without a word.

@@ -1,7 +1,7 @@
 //! The state machine of a Run, open for study: deterministic, without I/O, clock or randomness.
 //!
 //! ```text
-//!  facts ──▶ RunMachine::advance ──▶ events (to be told)
+//!  facts ──▶ RunMachine::advance ──▶ events (to be emitted)
 //!                                    a checkpoint (to be stored)
 //!                                    one Action (to be carried out; its outcome is the next fact)
 //! ```
@@ -43,8 +43,10 @@ pub use budget::{
     JobAccount, MIN_OUTPUT, ReservationDecision, ReservationOutcome, ReservationRefusal, ReservationRequest,
 };
 pub use calls::Turn;
-pub use diagram::{ARROWS, Arrow, mermaid};
-pub use job::{JobAction, JobInput, JobMachine, RunEnd, TreeLimits};
+pub use diagram::{
+    ARROWS, Arrow, JOB_ARROWS, JOB_STATE_NOTES, STATE_NOTES, StateNote, job_mermaid, mermaid, state_table,
+};
+pub use job::{JobAction, JobInput, JobMachine, JobPhase, RunEnd, TreeLimits};
 pub use run::RunMachine;
 pub use state::{Overflow, State};
 pub use token_bound::{messages_bound, text_tokens};

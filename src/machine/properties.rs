@@ -20,10 +20,10 @@ use crate::setting::Limits;
 use crate::tool::{BASE_SKILL, ToolKind, ToolResult, ToolRoute};
 use crate::usage::Usage;
 
-/// What users say in addition.
+/// A message that users add.
 const MORE: &str = "more";
 
-/// Where a world's decisions come from; ends in zeros.
+/// The source of a world's decisions; ends in zeros.
 struct Choices<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -155,17 +155,17 @@ fn is_summary(event: &Event) -> bool {
 struct Played {
     facts: Vec<Fact>,
     events: Vec<Event>,
-    /// What the machine asked for after each fact (and the `Proceed`s that follow from it).
+    /// The actions that the machine asked for after each fact (and the `Proceed`s that follow from it).
     asked: Vec<Action>,
     machine: RunMachine,
     arrows: BTreeSet<Arrow>,
     saved: Vec<Checkpoint>,
-    /// What users said in addition and a summary has replaced.
+    /// Messages that users added and a summary has replaced.
     forgotten: usize,
 }
 
-/// Tells `input`, then proceeds as long as the machine does; checks every arrow.
-fn tell(played: &mut Played, fact: Fact) {
+/// Feeds `input`, then proceeds as long as the machine does; checks every arrow.
+fn feed(played: &mut Played, fact: Fact) {
     let mut input = Input::Fact(fact.clone());
     played.facts.push(fact);
     loop {
@@ -203,13 +203,13 @@ fn check_arrow(before: &RunMachine, after: &RunMachine) {
     assert!(rise <= 1, "steps rise by one");
 }
 
-/// What is entered was told by the provider, or is within what was set aside; a reservation ends in the totals or in
+/// What is recorded was reported by the provider, or is within what was set aside; a reservation ends in the totals or in
 /// nothing.
 fn check_ledgers(before: &RunMachine, after: &RunMachine) {
     let (old, new) = (before.totals(), after.totals());
     assert!(old.charged.tokens <= new.charged.tokens && old.charged.cost <= new.charged.cost);
     assert!(new.steps >= old.steps && new.steps <= after.head().step_number);
-    assert!(new.charged.tokens >= new.usage.total_tokens, "budgets count no less than was told");
+    assert!(new.charged.tokens >= new.usage.total_tokens, "budgets count no less than was reported");
     if let Some(held) = before.reserved()
         && after.reserved().is_none()
     {
@@ -222,7 +222,7 @@ fn check_ledgers(before: &RunMachine, after: &RunMachine) {
     }
 }
 
-/// History is only added to, but for a summary: it stands in place of messages behind the opening, with all around it
+/// History is only added to, but for a summary: it takes the place of messages behind the opening, with all around it
 /// as it was. How many additional messages of users it replaces.
 fn check_history(before: &RunMachine, after: &RunMachine, is_summarized: bool) -> usize {
     let (old, new) = (before.messages(), after.messages());
@@ -236,7 +236,7 @@ fn check_history(before: &RunMachine, after: &RunMachine, is_summarized: bool) -
     assert!(matches!(new[opening], Message::UserMessage { .. }));
     assert!(old.ends_with(kept) && opening + kept.len() < old.len());
     assert_eq!(after.head().todos, before.head().todos);
-    heard(&old[opening..old.len() - kept.len()], &[])
+    added_messages(&old[opening..old.len() - kept.len()], &[])
 }
 
 /// Every call is answered once, directly behind it and in call order, before the model is asked again; a stopped
@@ -438,18 +438,18 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
     Some(Fact { stamp: stamp(n), body })
 }
 
-/// Plays until the Run ends, or a fact was told at each of these times.
+/// Plays until the Run ends, or a fact was fed at each of these times.
 fn play(played: &mut Played, choices: &mut Choices<'_>, times: std::ops::Range<usize>) {
     for n in times {
         let Some(fact) = next_fact(played, choices, n) else { break };
-        tell(played, fact);
+        feed(played, fact);
     }
 }
 
 fn replay(facts: &[Fact]) -> Played {
     let mut played = fresh();
     for fact in facts {
-        tell(&mut played, fact.clone());
+        feed(&mut played, fact.clone());
     }
     played
 }
@@ -457,7 +457,7 @@ fn replay(facts: &[Fact]) -> Played {
 fn check_world(bytes: &[u8]) -> BTreeSet<Arrow> {
     let mut choices = Choices { bytes, at: 0 };
     let mut first = fresh();
-    tell(&mut first, started(1 + choices.below(12) as u64));
+    feed(&mut first, started(1 + choices.below(12) as u64));
     play(&mut first, &mut choices, 1..60);
     check_replay(&first);
     check_terminal(&first);
@@ -470,7 +470,7 @@ fn check_world(bytes: &[u8]) -> BTreeSet<Arrow> {
     if !first.saved.is_empty() {
         let from = first.saved[choices.below(first.saved.len())].clone();
         let mut second = Played { machine: RunMachine::restore(from.clone()), ..fresh() };
-        tell(&mut second, resumed("run-1", Some(&from), &mut choices, 900));
+        feed(&mut second, resumed("run-1", Some(&from), &mut choices, 900));
         play(&mut second, &mut choices, 901..940);
         let is_summarized = second.events.iter().any(is_summary);
         assert!(is_summarized || second.machine.messages().starts_with(&from.messages));
@@ -478,7 +478,7 @@ fn check_world(bytes: &[u8]) -> BTreeSet<Arrow> {
         check_terminal(&second);
         check_numbers(&second);
         check_summaries(&second);
-        check_queries(&second, heard(&from.messages, &from.head.queued_messages));
+        check_queries(&second, added_messages(&from.messages, &from.head.queued_messages));
         arrows.extend(second.arrows);
     }
     arrows
@@ -518,7 +518,7 @@ fn check_terminal(played: &Played) {
     }
     assert_eq!(machine.into_checkpoint(), played.machine.clone().into_checkpoint());
     let last = played.events.last().unwrap();
-    assert_eq!(last.body.ending().map(|told| told.head.status), Some(*status));
+    assert_eq!(last.body.ending().map(|checkpoint| checkpoint.head.status), Some(*status));
     if *status == Status::Completed {
         // Nothing that was cut off is taken for whole: the end of the answer came with another reason.
         let finish = played.facts.iter().rev().find_map(|fact| match &fact.body {
@@ -531,17 +531,20 @@ fn check_terminal(played: &Played) {
     }
 }
 
-/// What users said in addition is in the conversation, or waits in the checkpoint for the turn's end.
+/// What users added is in the conversation, or waits in the checkpoint for the turn's end.
 fn check_queries(played: &Played, before: usize) {
-    let said = played
+    let queries = played
         .facts
         .iter()
         .filter(|fact| matches!(&fact.body, FactBody::Resumed { resumption } if resumption.query.is_some()));
     let machine = &played.machine;
-    assert_eq!(heard(machine.messages(), &machine.head().queued_messages) + played.forgotten, before + said.count());
+    assert_eq!(
+        added_messages(machine.messages(), &machine.head().queued_messages) + played.forgotten,
+        before + queries.count()
+    );
 }
 
-fn heard(messages: &[Message], queued: &[String]) -> usize {
+fn added_messages(messages: &[Message], queued: &[String]) -> usize {
     let is_more = |message: &&Message| match message {
         Message::UserMessage { contents, .. } => contents.iter().any(|part| part.as_text() == Some(MORE)),
         _ => false,
@@ -556,8 +559,8 @@ fn check_summaries(played: &Played) {
     assert!(steps.windows(2).all(|pair| pair[1] >= pair[0] + 4), "summaries in steps {steps:?}");
     // What is set aside for a summary is no try at it.
     let is_reserved = |fact: &Fact| matches!(fact.body, FactBody::Reserved { .. });
-    let told = played.facts.iter().zip(&played.asked).filter(|(fact, _)| !is_reserved(fact));
-    let asked: Vec<bool> = told.map(|(_, action)| matches!(action, Action::Summarize { .. })).collect();
+    let tries = played.facts.iter().zip(&played.asked).filter(|(fact, _)| !is_reserved(fact));
+    let asked: Vec<bool> = tries.map(|(_, action)| matches!(action, Action::Summarize { .. })).collect();
     for three in asked.windows(3) {
         assert!(three.contains(&false), "a third try at a summary");
     }
@@ -583,7 +586,7 @@ proptest! {
     fn an_illegal_input_is_an_error_that_changes_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut choices = Choices { bytes: &bytes, at: 0 };
         let mut played = fresh();
-        tell(&mut played, started(20));
+        feed(&mut played, started(20));
         play(&mut played, &mut choices, 1..12);
         let stray = ToolResult {
             id: "nobody asked".to_owned(),
@@ -618,7 +621,7 @@ proptest! {
     }
 }
 
-/// The worlds above take every arrow of the diagram (and, by [`tell`], no other).
+/// The worlds above take every arrow of the diagram (and, by [`feed`], no other).
 #[test]
 fn every_arrow_of_the_diagram_is_taken() {
     let mut arrows = BTreeSet::new();

@@ -45,7 +45,7 @@ struct AnsweredCall<'a> {
 }
 
 impl AnsweredCall<'_> {
-    /// Whether all is the same but the ids.
+    /// Returns true if all is the same but the ids.
     fn equals(&self, other: &Self) -> bool {
         let without_ids = |contents: &[Content]| {
             let mut contents = contents.to_vec();

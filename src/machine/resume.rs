@@ -1,4 +1,4 @@
-//! How a Run goes on: from a checkpoint, or in another process after the one before it died.
+//! The resumption of a Run: from a checkpoint, or in another process after the one before it died.
 
 use crate::checkpoint::{CutAnswer, FORMAT_VERSION, Status};
 use crate::event::EventBody;
@@ -43,7 +43,7 @@ impl RunData {
             }
             _ => None,
         };
-        // Who resumes a Run that a summary did not help wants another try.
+        // Whoever resumes a Run that a summary did not help wants another try.
         head.summarized_at = None;
         head.delegate_to.clear();
         head.pending_tool_calls = turn.unanswered();
@@ -74,6 +74,7 @@ impl RunData {
     /// Another process goes on with this Run, whose tools were being called.
     pub(super) fn take_over_calls(&mut self, mut turn: Turn, resumption: &Resumption) -> Reaction {
         let event = self.take_over(resumption);
+        // The providers want a turn's answers directly behind its calls, so that what the user adds waits for them.
         self.head.queued_messages.extend(resumption.query.clone());
         turn.adapt(&self.parameters);
         let action = Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true };
@@ -107,6 +108,8 @@ impl RunData {
         self.head.pending_tool_calls.clear();
         self.head.partial_tool_results.clear();
         if turn.has_open(ToolKind::Mcp) {
+            // A checkpoint does not record which of its open calls had begun: the process may have died, or been
+            // cancelled, in the middle of any of them. So all are in doubt.
             let action = Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true };
             Reaction::call_tools(turn, Vec::new(), action)
         } else if turn.has_open(ToolKind::Delegate) {

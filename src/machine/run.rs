@@ -29,7 +29,7 @@ pub struct RunMachine {
     sequence: u64,
 }
 
-/// What an arrow leads to: the next state, the events, the checkpoint to store, and what to ask for.
+/// The consequences of an arrow: the next state, the events, the checkpoint to store, and what to ask for.
 pub(super) struct Reaction {
     pub state: State,
     pub events: Vec<EventBody>,
@@ -226,7 +226,7 @@ impl RunMachine {
         Ok(self.follow(reaction))
     }
 
-    /// Whether `input` is legal now: the diagram has an arrow for it, and a fact fits the conversation.
+    /// Returns true if `input` is legal now: the diagram has an arrow for it, and a fact fits the conversation.
     pub fn accepts(&self, input: &Input) -> bool {
         arrow_for(&mut self.state.clone(), &self.data, input).is_some()
     }
@@ -236,7 +236,7 @@ impl RunMachine {
         self.data.ids.at()
     }
 
-    /// What the machine still asks for: after its facts were replayed, this is where the driver takes over. Calls
+    /// The action that the machine still asks for: after its facts were replayed, this is where the driver takes over. Calls
     /// among it may have been made before.
     pub fn outstanding(&self) -> Action {
         match &self.state {
@@ -257,7 +257,7 @@ impl RunMachine {
         }
     }
 
-    /// Where the Run stands.
+    /// The present state.
     pub fn state(&self) -> &State {
         &self.state
     }
@@ -267,7 +267,7 @@ impl RunMachine {
         self.data.conversation.messages()
     }
 
-    /// What the Run works with.
+    /// The parameters that the Run works with.
     pub fn parameters(&self) -> &RunParameters {
         &self.data.parameters
     }
@@ -287,7 +287,7 @@ impl RunMachine {
         self.data.conversation.opening()
     }
 
-    /// Whether this many messages behind the opening can give way to a summary: no call may lose its answer.
+    /// Returns true if this many messages behind the opening can give way to a summary: no call may lose its answer.
     #[cfg(test)]
     pub(super) fn can_replace(&self, replaced: usize) -> bool {
         self.data.conversation.can_replace(replaced)
@@ -300,7 +300,7 @@ impl RunMachine {
         bound.min(self.data.head.context_window.unwrap_or(u64::MAX))
     }
 
-    /// What the Run's own requests came to so far.
+    /// The sums of the Run's own requests so far.
     pub fn totals(&self) -> RunTotals {
         self.data.account.totals()
     }
@@ -315,7 +315,7 @@ impl RunMachine {
         self.data.account.restart();
     }
 
-    /// What is set aside for the request that the machine asks for.
+    /// The reservation for the request that the machine asks for.
     pub fn reserved(&self) -> Option<&Reservation> {
         self.data.account.reserved()
     }

@@ -4,10 +4,10 @@ use crate::checkpoint::Status;
 use crate::machine::calls::Turn;
 use crate::tool::ToolResult;
 
-/// Where a Run stands.
+/// The state of a Run.
 #[derive(Debug, Clone, PartialEq, strum::IntoStaticStr)]
 pub enum State {
-    /// Nothing was told yet; a restored machine holds its checkpoint.
+    /// There was no input yet; a restored machine holds its checkpoint.
     Init,
     /// A step begins.
     PreparingForStep,
@@ -31,11 +31,11 @@ pub enum State {
     Stopped(Status),
 }
 
-/// How a conversation was found not to fit.
+/// The finding that a conversation does not fit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overflow {
-    /// In words: the provider's, or those of the estimate.
-    pub what: String,
+    /// The provider's message, or that of the estimate.
+    pub message: String,
     pub status_code: Option<u16>,
     /// Summaries that have failed since.
     pub failures: u32,

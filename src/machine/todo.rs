@@ -7,7 +7,7 @@ use crate::checkpoint::{Todo, TodoList};
 use crate::content::Content;
 use crate::tool::{ToolCall, ToolResult};
 
-/// Adds tasks, marks tasks done, tells the list.
+/// Adds tasks, marks tasks done, returns the list.
 pub const ADD_TASKS: &str = "todo";
 /// Empties the list.
 pub const CLEAR_TASKS: &str = "clearTodo";
@@ -38,11 +38,11 @@ pub fn answer(call: &ToolCall, list: &mut TodoList) -> ToolResult {
     result(call, &json!({ "todos": list.todos }))
 }
 
-/// What `attemptCompletion` leads to.
+/// The outcome of `attemptCompletion`.
 pub enum Completion {
     /// The Run may end; the text is the call's `result`, if it had one.
     Accepted { answer: ToolResult, text: Option<String> },
-    /// Tasks are open, or the arguments are wrong: the model is told.
+    /// Tasks are open, or the arguments are wrong: the model gets the reason.
     Refused(ToolResult),
 }
 
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_arguments_change_nothing_and_are_told() {
+    fn wrong_arguments_change_nothing_and_are_reported() {
         let mut list = TodoList::default();
         let refused = answer(&call(ADD_TASKS, json!({ "newTodos": ["a"], "completedTodos": "0" })), &mut list);
         assert!(refused.is_error);

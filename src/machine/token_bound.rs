@@ -1,6 +1,6 @@
 //! A bound of the tokens that a request may have, before it is sent: never fewer than the provider will count.
 //!
-//! What an answer's usage reported is taken as it is; only what came after it is counted here, by its bytes.
+//! The tokens that an answer's usage reported are taken as they are; only what came after it is counted here, by bytes.
 
 use serde_json::{Map, Value};
 

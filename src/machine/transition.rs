@@ -1,4 +1,4 @@
-//! What goes into a machine and what comes out.
+//! The inputs of a Run's machine, and the transitions that it returns.
 
 use crate::checkpoint::{CheckpointHead, Status};
 use crate::event::Event;
@@ -6,7 +6,7 @@ use crate::fact::Fact;
 use crate::message::Message;
 use crate::tool::ToolCall;
 
-/// One thing told to a machine.
+/// One input of a machine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// Nothing new from outside: do what the present state does by itself.
@@ -25,14 +25,14 @@ impl Input {
     }
 }
 
-/// What follows from one input.
+/// The consequences of one input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transition {
-    /// To be told, in this order.
+    /// To be emitted, in this order.
     pub events: Vec<Event>,
     /// A checkpoint to be stored.
     pub save: Option<Save>,
-    /// What the machine asks for next.
+    /// The action that the machine asks for next.
     pub action: Action,
 }
 
@@ -40,7 +40,7 @@ pub struct Transition {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Save {
     pub head: Box<CheckpointHead>,
-    /// How many of the machine's messages belong to it.
+    /// The number of the machine's messages that belong to it.
     pub messages: usize,
 }
 

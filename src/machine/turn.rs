@@ -1,4 +1,4 @@
-//! How a turn's calls are answered: by tools, by delegates, by people, or not at all.
+//! The answers of a turn's calls: by tools, by delegates, by people, or by none.
 
 use crate::checkpoint::{DelegateTo, Status};
 use crate::event::EventBody;

@@ -12,17 +12,17 @@ const DEAREST: f64 = 1_000_000.0;
 
 /// The shelves that `text` describes. `origin` is the source of models that name none.
 pub(super) fn read(text: &str, origin: &str) -> Result<IndexMap<ProviderName, Shelf>, CatalogueError> {
-    let told: IndexMap<ProviderName, ToldShelf> = toml::from_str(text).map_err(|error| CatalogueError {
+    let stored: IndexMap<ProviderName, StoredShelf> = toml::from_str(text).map_err(|error| CatalogueError {
         message: error.message().to_owned(),
         span: error.span().unwrap_or_default(),
     })?;
-    told.into_iter().map(|(name, told)| Ok((name, told.shelf(origin)?))).collect()
+    stored.into_iter().map(|(name, stored)| Ok((name, stored.shelf(origin)?))).collect()
 }
 
-/// A provider's table, as it stands in the file.
+/// A provider's table, as it is in the file.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ToldShelf {
+struct StoredShelf {
     low: Option<String>,
     middle: Option<String>,
     high: Option<String>,
@@ -30,16 +30,16 @@ struct ToldShelf {
     source: Option<String>,
     checked: Option<String>,
     #[serde(default)]
-    models: IndexMap<String, ToldModel>,
+    models: IndexMap<String, StoredModel>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ToldModel {
+struct StoredModel {
     context_window: Option<toml::Spanned<u64>>,
     max_output: Option<toml::Spanned<u64>>,
-    price: Option<ToldPrice>,
-    later: Option<ToldLater>,
+    price: Option<StoredPrice>,
+    later: Option<StoredLater>,
     #[serde(default)]
     can: Vec<Ability>,
     note: Option<String>,
@@ -47,17 +47,17 @@ struct ToldModel {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ToldPrice {
+struct StoredPrice {
     input: toml::Spanned<f64>,
     cached_input: Option<toml::Spanned<f64>>,
     cache_write: Option<toml::Spanned<f64>>,
     output: toml::Spanned<f64>,
-    long_prompts: Option<ToldLongPrompts>,
+    long_prompts: Option<StoredLongPrompts>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ToldLongPrompts {
+struct StoredLongPrompts {
     over: u64,
     input: toml::Spanned<f64>,
     cached_input: Option<toml::Spanned<f64>>,
@@ -67,23 +67,23 @@ struct ToldLongPrompts {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ToldLater {
+struct StoredLater {
     from: toml::Spanned<String>,
-    price: ToldPrice,
+    price: StoredPrice,
 }
 
-impl ToldShelf {
+impl StoredShelf {
     fn shelf(self, origin: &str) -> Result<Shelf, CatalogueError> {
         let (source, checked) = (self.source.as_deref().unwrap_or(origin), self.checked);
-        let model = |(id, told): (String, ToldModel)| -> Result<(String, Model), CatalogueError> {
+        let model = |(id, stored): (String, StoredModel)| -> Result<(String, Model), CatalogueError> {
             let model = Model {
                 id: id.clone(),
-                context_window: told.context_window.map(tokens).transpose()?,
-                max_output_tokens: told.max_output.map(tokens).transpose()?,
-                price: told.price.map(ToldPrice::price).transpose()?,
-                later: told.later.map(ToldLater::later).transpose()?,
-                abilities: told.can,
-                note: told.note,
+                context_window: stored.context_window.map(tokens).transpose()?,
+                max_output_tokens: stored.max_output.map(tokens).transpose()?,
+                price: stored.price.map(StoredPrice::price).transpose()?,
+                later: stored.later.map(StoredLater::later).transpose()?,
+                abilities: stored.can,
+                note: stored.note,
                 source: source.to_owned(),
                 checked: checked.clone(),
             };
@@ -94,7 +94,7 @@ impl ToldShelf {
     }
 }
 
-impl ToldPrice {
+impl StoredPrice {
     fn price(self) -> Result<Price, CatalogueError> {
         let long_prompts = self.long_prompts.map(|long| {
             let rates = rates(&long.input, long.cached_input.as_ref(), long.cache_write.as_ref(), &long.output)?;
@@ -107,7 +107,7 @@ impl ToldPrice {
     }
 }
 
-impl ToldLater {
+impl StoredLater {
     fn later(self) -> Result<LaterPrice, CatalogueError> {
         let wrong =
             || CatalogueError { message: "expected a day as in \"2027-01-01\"".to_owned(), span: self.from.span() };
@@ -161,21 +161,21 @@ mod tests {
 
     #[test]
     fn prices_are_picodollars_a_token_and_absent_rates_are_those_of_the_input() {
-        let told = "price = { input = 1.25, output = 10, longPrompts = { over = 200_000, input = 2.5, cachedInput = 0.25, \
+        let stored = "price = { input = 1.25, output = 10, longPrompts = { over = 200_000, input = 2.5, cachedInput = 0.25, \
                     cacheWrite = 3, output = 15 } }";
         let rates = Rates { input: 1_250_000, cached_input: 1_250_000, cache_write: None, output: 10_000_000 };
         let long = Rates { input: 2_500_000, cached_input: 250_000, cache_write: Some(3_000_000), output: 15_000_000 };
         let long_prompts = Some(LongPrompts { over: 200_000, rates: long });
-        assert_eq!(model(told).price, Some(Price { rates, long_prompts }));
+        assert_eq!(model(stored).price, Some(Price { rates, long_prompts }));
         assert_eq!(model("price = { input = 0.0028, output = 0 }").price.map(|p| p.rates.input), Some(2_800));
         assert_eq!(model("can = [\"pdf\"]").price, None);
     }
 
     #[test]
     fn a_later_price_holds_from_the_beginning_of_its_day() {
-        let told =
+        let stored =
             "price = { input = 1, output = 1 }, later = { from = \"2027-01-01\", price = { input = 2, output = 2 } }";
-        let model = model(told);
+        let model = model(stored);
         // 2027-01-01T00:00:00Z
         let new_year = 1_798_761_600_000;
         let input_at = |at| model.price_at(at).map(|price| price.rates.input);

@@ -6,13 +6,23 @@ use std::path::Path;
 /// `docs/state-machine.md`. `UPDATE_DOCS=1 cargo test --test it docs` writes it anew.
 #[test]
 fn the_state_diagram_is_current() {
+    use perstack::machine::{JOB_STATE_NOTES, STATE_NOTES, job_mermaid, mermaid, state_table};
     let page = format!(
-        "# The state machine of a Run\n\n\
-         Generated from `perstack::machine::ARROWS`; a test keeps it current \
+        "# The state machines\n\n\
+         Generated from `perstack::machine`; a test keeps it current \
          (`UPDATE_DOCS=1 cargo test --test it docs` writes it anew).\n\n\
-         States that need nothing from outside answer `Proceed`; the other inputs are facts, one line each in a \
-         Run's log. Behind the `/` stands the event that is told.\n\n```mermaid\n{}```\n",
-        perstack::machine::mermaid()
+         ## A Run\n\n\
+         States that need nothing from outside answer `proceed`; the other inputs are facts, one line each in a \
+         Run's log. Behind the `/` is the event that reports the arrow. States marked † are not the original's.\n\n\
+         {}\n```mermaid\n{}```\n\n\
+         ## A job\n\n\
+         The machine of a job starts the Runs of delegates and continues those that waited for them. Its inputs are \
+         the ends of Runs and the request to stop.\n\n\
+         {}\n```mermaid\n{}```\n",
+        state_table(&STATE_NOTES),
+        mermaid(),
+        state_table(&JOB_STATE_NOTES),
+        job_mermaid()
     );
     current("docs/state-machine.md", &page);
 }

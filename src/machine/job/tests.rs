@@ -1,6 +1,6 @@
 //! A job in any legal world: delegates, failures, kills; and what is asked for then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -8,6 +8,7 @@ use super::*;
 use crate::cost::Cost;
 use crate::expert::ExpertRef;
 use crate::id::JobId;
+use crate::machine::{Arrow, JOB_ARROWS};
 
 fn expert() -> ExpertRef {
     ExpertRef { key: "e".parse().unwrap(), name: "e".to_owned(), version: "1.0.0".to_owned() }
@@ -24,8 +25,8 @@ fn number(run: &RunId) -> u8 {
     run.as_str().bytes().fold(7_u8, |n, byte| n.wrapping_mul(31).wrapping_add(byte))
 }
 
-/// What a Run does in the world of a test: nothing but its id decides, so that it does the same again.
-fn live(run: &RunId, first_step: u64, heard: &[ToolResult], usage: Usage, depth_left: u8) -> RunEnd {
+/// The end of a Run in the world of a test: nothing but its id decides, so that it does the same again.
+fn live(run: &RunId, first_step: u64, answers: &[ToolResult], usage: Usage, depth_left: u8) -> RunEnd {
     let n = number(run);
     let mut end = head(run, first_step + u64::from(n % 3), Status::Completed);
     end.usage = end.usage.plus(usage);
@@ -45,8 +46,8 @@ fn live(run: &RunId, first_step: u64, heard: &[ToolResult], usage: Usage, depth_
     } else if n.is_multiple_of(7) {
         end.status = Status::StoppedByExceededMaxSteps;
     }
-    let heard: Vec<&str> = heard.iter().filter_map(|r| r.result.first()?.as_text()).collect();
-    let text = format!("{}({})", n, heard.join(","));
+    let answers: Vec<&str> = answers.iter().filter_map(|r| r.result.first()?.as_text()).collect();
+    let text = format!("{}({})", n, answers.join(","));
     RunEnd { head: end, text: Some(text), on_record: false }
 }
 
@@ -55,9 +56,9 @@ type Disk = BTreeMap<RunId, RunEnd>;
 
 struct World {
     disk: Disk,
-    /// How often each Run was done to its end.
+    /// The number of times that each Run was done to its end.
     done: BTreeMap<RunId, usize>,
-    /// How many more times each lineage may delegate, by Run.
+    /// The number of times that each lineage may still delegate, by Run.
     depth_left: BTreeMap<RunId, u8>,
     newest_root: RunId,
     /// The coordinator's Runs.
@@ -67,7 +68,7 @@ struct World {
 impl World {
     /// Does a Run to its end and records it.
     fn perform(&mut self, run: &RunId, action: &JobAction) -> RunEnd {
-        let (first_step, heard, usage) = match action {
+        let (first_step, answers, usage) = match action {
             JobAction::Start { first_step, .. } => (*first_step, Vec::new(), Usage::default()),
             JobAction::Continue { answers, reached_step, delegated_usage, delegated_spend, from, .. } => {
                 assert_eq!(delegated_spend.cost.picodollars(), delegated_usage.total_tokens);
@@ -77,7 +78,7 @@ impl World {
             JobAction::Finish => unreachable!("the end is no Run"),
         };
         let depth_left = self.depth_left.get(run).copied().unwrap_or(0);
-        let end = live(run, first_step, &heard, usage, depth_left);
+        let end = live(run, first_step, &answers, usage, depth_left);
         *self.done.entry(run.clone()).or_default() += 1;
         self.disk.insert(run.clone(), end.clone());
         if self.root_runs.contains(run) {
@@ -87,7 +88,7 @@ impl World {
     }
 }
 
-/// Drives the job from its newest root Run until it ends (true), or until `kill` says so before a Run is recorded.
+/// Drives the job from its newest root Run until it ends (true), or until `kill` returns true before a Run is recorded.
 fn drive(world: &mut World, pick: &mut dyn FnMut(usize) -> usize, kill: &mut dyn FnMut() -> bool) -> bool {
     let mut machine = JobMachine::new(TreeLimits { max_depth: 3, max_running: 3 });
     let root = world.newest_root.clone();
@@ -304,4 +305,87 @@ fn too_deep_a_delegation_is_an_answer_not_a_run() {
     let [JobAction::Continue { answers, .. }] = &actions[..] else { panic!("{actions:?}") };
     assert!(answers[0].is_error);
     assert!(machine.advance(JobInput::Began { run: root }).is_err());
+}
+
+/// Decisions of a world, reproducible from its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = crate::fact::split_mix(self.0);
+        usize::try_from(self.0 >> 33).unwrap() % n
+    }
+}
+
+/// Ends a Run in one of the ways there are.
+fn any_end(run: &RunId, dice: &mut Dice) -> RunEnd {
+    let status = match dice.below(6) {
+        0 | 1 => Status::StoppedByDelegate,
+        2 => Status::StoppedByBudget,
+        3 => Status::StoppedByError,
+        _ => Status::Completed,
+    };
+    let mut end = head(run, 1, status);
+    if status == Status::StoppedByBudget {
+        end.budget = Some(Reached::Tokens { limit: 1, spent: 1, next: 1 });
+    }
+    if status == Status::StoppedByDelegate {
+        let call = |n| DelegateTo {
+            expert: expert(),
+            tool_call_id: format!("c{n}"),
+            tool_name: "e".to_owned(),
+            query: "q".to_owned(),
+        };
+        end.delegate_to = (0..=dice.below(2)).map(call).collect();
+    }
+    RunEnd { head: end, text: None, on_record: false }
+}
+
+#[test]
+fn every_arrow_of_the_jobs_diagram_is_taken_and_an_illegal_input_changes_nothing() {
+    let mut taken = BTreeSet::new();
+    for seed in 0..3000 {
+        let mut dice = Dice(seed);
+        let mut machine = JobMachine::new(TreeLimits { max_depth: 3, max_running: 1 + dice.below(3) });
+        let root: RunId = "root".parse().unwrap();
+        let mut running: Vec<RunId> = Vec::new();
+        for _ in 0..20 {
+            let run = running.get(dice.below(running.len().max(1))).cloned();
+            let stranger = || "stranger".parse().unwrap();
+            let (input, is_own) = match (dice.below(12), run) {
+                (0, _) => (JobInput::Interrupted, None),
+                (1, run) => (JobInput::RunPostponed { run: run.clone().unwrap_or_else(stranger) }, run),
+                (2, run) => {
+                    let input = JobInput::RunFailed { run: run.clone().unwrap_or_else(stranger), message: "m".into() };
+                    (input, run)
+                }
+                (3, _) => (JobInput::RunEnded(Box::new(any_end(&stranger(), &mut dice))), None),
+                (4, _) | (_, None) => (JobInput::Began { run: root.clone() }, Some(root.clone())),
+                (_, Some(run)) => (JobInput::RunEnded(Box::new(any_end(&run, &mut dice))), Some(run)),
+            };
+            let before = machine.clone();
+            let name: &'static str = (&input).into();
+            let has_begun = matches!(input, JobInput::Began { .. });
+            match machine.advance(input) {
+                Ok(actions) => {
+                    let (from, to) = (before.phase().into(), machine.phase().into());
+                    taken.insert(Arrow { from, input: name, to, event: "" });
+                    if has_begun {
+                        running.push(root.clone())
+                    } else {
+                        running.retain(|run| Some(run) != is_own.as_ref())
+                    }
+                    running.extend(actions.into_iter().filter_map(|action| match action {
+                        JobAction::Start { run, .. } | JobAction::Continue { run, .. } => Some(run),
+                        JobAction::Finish => None,
+                    }));
+                }
+                Err(illegal) => {
+                    assert_eq!((illegal.state, illegal.input), (before.phase().into(), name));
+                    assert_eq!(machine, before);
+                }
+            }
+        }
+    }
+    assert_eq!(taken, BTreeSet::from(JOB_ARROWS));
 }
