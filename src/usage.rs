@@ -209,7 +209,9 @@ mod tests {
     fn a_later_zero_erases_nothing_and_a_fall_is_doubtful() {
         let merged = |reports: &[UsageReport]| {
             let mut all = UsageReport::default();
-            reports.iter().for_each(|report| all.merge(*report));
+            for report in reports {
+                all.merge(*report);
+            }
             counts(all)
         };
         assert_eq!(merged(&[report(10, 1), report(10, 5)]), Some((10, 5, 15, 15)));

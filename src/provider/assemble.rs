@@ -141,8 +141,9 @@ impl Part {
     }
 }
 
-/// Whether an answer that ended with this reason is only a part of one, by a fault that passes. vLLM and SGLang end with
-/// `abort` what they drop, gateways with `error` what their upstream did not finish, Z.ai with `network_error`.
+/// Returns true if an answer that ended with this reason is only a part of one, by a fault that passes. The engines
+/// `vLLM` and `SGLang` end with `abort` what they drop, gateways with `error` what their upstream did not finish, `Z.ai`
+/// with `network_error`.
 fn is_broken_off(reason: &str) -> bool {
     const REASONS: [&str; 9] =
         ["abort", "aborted", "cancelled", "canceled", "engine_error", "error", "failed", "network_error", "timeout"];

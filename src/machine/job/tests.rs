@@ -371,9 +371,9 @@ fn every_arrow_of_the_jobs_diagram_is_taken_and_an_illegal_input_changes_nothing
                     let (from, to) = (before.phase().into(), machine.phase().into());
                     taken.insert(Arrow { from, input: name, to, event: "" });
                     if has_begun {
-                        running.push(root.clone())
+                        running.push(root.clone());
                     } else {
-                        running.retain(|run| Some(run) != is_own.as_ref())
+                        running.retain(|run| Some(run) != is_own.as_ref());
                     }
                     running.extend(actions.into_iter().filter_map(|action| match action {
                         JobAction::Start { run, .. } | JobAction::Continue { run, .. } => Some(run),
