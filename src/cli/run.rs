@@ -126,6 +126,7 @@ mod tests {
         match parse(line).command("expert".parse().unwrap(), "q".to_owned()) {
             JobCommand::Run(input) => format!("{input:?}"),
             JobCommand::Resume(input) => format!("{input:?}"),
+            JobCommand::Ensure(input) => format!("{input:?}"),
         }
     }
 
