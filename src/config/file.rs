@@ -125,8 +125,9 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
             project.experts.set_unusable(key, mistakes);
         }
     }
-    let (path, included) = (path.to_owned(), includes.into_read());
-    Ok(Project { path, included, mistakes, warnings, unknown_keys, ..project })
+    path.clone_into(&mut project.path);
+    project.included = includes.into_read();
+    Ok(Project { mistakes, warnings, unknown_keys, ..project })
 }
 
 /// The project of an empty file.

@@ -170,7 +170,7 @@ impl<'a> ModelRequests<'a> {
             return Ok(self.failed(BrokenOff { failure: summary::nothing_to_gain(), received_bytes: None }, 0));
         };
         let limits = self.limits(machine);
-        let limit = plan.answer_limit(limits.reasoning);
+        let limit = SummaryPlan::answer_limit(limits.reasoning);
         let reserved = self.reserve(machine, || plan.prompt_bound(), limits.answer_bound.min(limit)).await;
         if let Some(fact) = reserved {
             return Ok(fact);

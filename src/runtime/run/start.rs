@@ -269,8 +269,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_skill_that_does_not_close_is_left_behind_with_a_warning() {
-        let emitted: Arc<Mutex<Vec<EventBody>>> = Arc::default();
-        let sink = Arc::clone(&emitted);
+        let events: Arc<Mutex<Vec<EventBody>>> = Arc::default();
+        let sink = Arc::clone(&events);
         let emitter = EventEmitter {
             sink: Arc::new(move |event: &Event, _: &[Message]| {
                 sink.lock().unwrap_or_else(PoisonError::into_inner).push(event.body.clone());
@@ -285,8 +285,8 @@ mod tests {
         let began = Instant::now();
         close(&skills, &emitter).await;
         assert_eq!(began.elapsed(), CLOSING);
-        let emitted = emitted.lock().unwrap();
-        let [EventBody::RuntimeWarning { message }] = emitted.as_slice() else { panic!("{emitted:?}") };
+        let events = events.lock().unwrap();
+        let [EventBody::RuntimeWarning { message }] = events.as_slice() else { panic!("{events:?}") };
         assert!(message.contains("left behind"), "{message}");
     }
 }

@@ -39,13 +39,12 @@ pub fn on_record(job: &JobContext, past: RecordedRun, emit_again: bool) -> Resul
 /// Writes the checkpoint that a Run stopped with, from its log; returns its file.
 fn store_end(job: &JobContext, past: &RecordedRun) -> Result<PathBuf, RunError> {
     let head = past.machine.head();
-    let setting = match job.store.setting(job.job_id(), &head.run_id) {
-        Ok(setting) => setting,
+    let setting = if let Ok(setting) = job.store.setting(job.job_id(), &head.run_id) {
+        setting
+    } else {
         // It can be made again from what is at hand.
-        Err(_) => {
-            let expert = job.options.experts.get(&head.expert.key)?;
-            RunSetting { started_at: past.began_at, ..job.setting(expert, &head.run_id)? }
-        }
+        let expert = job.options.experts.get(&head.expert.key)?;
+        RunSetting { started_at: past.began_at, ..job.setting(expert, &head.run_id)? }
     };
     let run_store = job.job.open_run(&head.run_id)?;
     let mut recorder = Recorder::new(run_store, Arc::new(setting), Arc::clone(&job.options.sink));

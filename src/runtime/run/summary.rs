@@ -120,8 +120,8 @@ impl SummaryPlan {
         messages_bound(&self.messages).min(self.window.unwrap_or(u64::MAX))
     }
 
-    /// The most tokens of the answer.
-    pub fn answer_limit(&self, reasoning: ReasoningBudget) -> u64 {
+    /// The most tokens of a summary and its reasoning.
+    pub fn answer_limit(reasoning: ReasoningBudget) -> u64 {
         SUMMARY_TOKENS.saturating_add(reasoning.tokens().unwrap_or(0))
     }
 
