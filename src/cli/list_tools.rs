@@ -71,7 +71,11 @@ pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
     setup.print_warnings(process, args.quiet);
     let setup = if args.live { setup } else { setup.with_lock(LockArgs::default(), process, args.quiet)? };
     let experts = match &args.expert {
-        Some(expert) => vec![setup.expert(expert)?],
+        Some(expert) => {
+            let expert = setup.expert(expert)?;
+            setup.print_unusable(process, args.quiet);
+            vec![expert]
+        }
         None => setup.experts()?,
     };
     let cancel = CancellationToken::new();

@@ -99,6 +99,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::Required)?;
     setup.print_warnings(process, args.job.output.quiet);
     let expert = setup.expert(&args.expert)?;
+    setup.print_unusable(process, args.job.output.quiet);
     let setup = setup.with_lock(args.job.lock, process, args.job.output.quiet)?;
     let query = input::required(args.query.as_deref())?;
     let live = args.live();
@@ -125,6 +126,7 @@ mod tests {
     fn asked(line: &str) -> String {
         match parse(line).command("expert".parse().unwrap(), "q".to_owned()) {
             JobCommand::Run(input) => format!("{input:?}"),
+            JobCommand::Ensure(input) => format!("Ensure {input:?}"),
             JobCommand::Resume(input) => format!("{input:?}"),
             JobCommand::Ensure(input) => format!("{input:?}"),
         }
@@ -139,7 +141,9 @@ mod tests {
         let resume = |from: &str, is_answer: bool| {
             format!(r#"ResumeInput {{ from: {from}, expert: Some(expert), query: Some("q"), is_answer: {is_answer} }}"#)
         };
+        assert!(asked("expert q --job-id j1 --ensure").starts_with("Ensure RunInput"));
         assert_eq!(asked("expert q --continue"), resume("Latest", false));
+        assert_eq!(asked("expert q --continue --resume-from c1"), resume("LatestAt(c1)", false));
         assert_eq!(asked("expert q --continue-job j1"), resume("Job(j1)", false));
         assert_eq!(asked("expert q --continue-job j1 --resume-from c1 -i"), resume("Checkpoint(j1, c1)", true));
     }

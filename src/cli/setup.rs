@@ -112,16 +112,22 @@ impl Setup {
     pub fn print_warnings(&self, process: &Process, quiet: bool) {
         // A run goes on without an unknown key; to `check` and --locked it is an error.
         let as_ignored = |project: &Project, warning: &String| {
-            if project.unknown_keys.contains(warning) { format!("{warning}; ignored") } else { warning.clone() }
+            if project.unknown_keys.contains(warning) { format!("{warning} (ignored)") } else { warning.clone() }
         };
         let ignored =
             self.project.iter().flat_map(|project| project.warnings.iter().map(|warning| as_ignored(project, warning)));
-        let unusable = self.project.iter().filter(|project| !project.mistakes.is_empty()).map(|project| {
+        for warning in ignored.chain(self.env_file_warnings()) {
+            warn(process, quiet, &warning);
+        }
+    }
+
+    /// Prints the names of experts that have mistakes, unless `quiet`: this command does without them.
+    pub fn print_unusable(&self, process: &Process, quiet: bool) {
+        for project in self.project.iter().filter(|project| !project.mistakes.is_empty()) {
             let names: Vec<&str> = project.mistakes.by_expert().into_keys().collect();
             let (names, path) = (names.join(", "), project.path.display());
-            format!("{path}: mistakes in experts that cannot be used: {names}; `perstack check` shows them")
-        });
-        for warning in ignored.chain(unusable).chain(self.env_file_warnings()) {
+            let warning =
+                format!("{path}: mistakes in experts that cannot be used: {names}; `perstack check` shows them");
             warn(process, quiet, &warning);
         }
     }

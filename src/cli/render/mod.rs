@@ -134,7 +134,10 @@ struct Fanout {
 
 impl EventSink for Fanout {
     fn emit(&self, event: &Event, history: &[Message]) {
-        self.job.get_or_init(|| event.job_id.clone());
+        // Events about the process come before anything is stored; of a step, after.
+        if event.step_number.is_some() {
+            self.job.get_or_init(|| event.job_id.clone());
+        }
         for sink in &self.sinks {
             sink.emit(event, history);
         }

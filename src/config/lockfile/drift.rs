@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::Lock;
 use super::digest::canonical;
 use super::entry::{LockedExpert, LockedSkill, LockedTool};
-use super::fresh::changed_parts;
+use super::fresh::{changed_parts, difference_of_sources};
 use super::schema::Stored;
-use crate::tool::ToolSpec;
+use crate::tool::{BASE_SKILL, ToolSpec};
 
 /// Most differences that are shown of one tool.
 const MAX_DETAILS: usize = 6;
@@ -137,6 +137,27 @@ fn shown(value: &Value) -> String {
     text.chars().take(MAX_SHOWN).chain(['…']).collect()
 }
 
+/// The differences of an entry of the original, by the rule of [`LockState`](super::LockState) for these: the sources of the
+/// tools, and the tools of servers. The rest of such an entry decides nothing, and lacks what this program would write.
+fn original_entry(before: &LockedExpert, after: &LockedExpert) -> Vec<String> {
+    let mut lines: Vec<String> = difference_of_sources(before, &after.skills).into_iter().collect();
+    let is_base = |skill: &LockedSkill| {
+        skill.name == BASE_SKILL || skill.package_name.as_deref().is_some_and(|package| package == BASE_SKILL)
+    };
+    for skill in after.skills.values().filter(|skill| skill.kind != "interactiveSkill" && !is_base(skill)) {
+        // The original keeps definitions that `omit` leaves out.
+        let is_admitted = |tool: &&LockedTool| {
+            let has = |names: &Option<Vec<String>>| names.as_ref().is_some_and(|names| names.contains(&tool.name));
+            let picks = skill.pick.as_ref().is_some_and(|names| !names.is_empty());
+            !has(&skill.omit) && (!picks || has(&skill.pick))
+        };
+        let old: Vec<&LockedTool> = before.tools_of(&skill.name).filter(is_admitted).collect();
+        let found = compare(&old, &after.tools_of(&skill.name).collect::<Vec<_>>());
+        lines.extend(found.iter().map(ToString::to_string));
+    }
+    lines
+}
+
 /// The differences between a lock and the one that would be written now, a line each; none when both are equivalent.
 pub fn differences(old: &Lock, new: &Lock) -> Vec<String> {
     if old.is_equivalent_to(new) {
@@ -148,13 +169,17 @@ pub fn differences(old: &Lock, new: &Lock) -> Vec<String> {
     }
     for (key, before) in &old.experts {
         match new.experts.get(key) {
-            Some(after) => lines.extend(entry(before, after).into_iter().map(|line| format!("expert {key}: {line}"))),
+            Some(after) => {
+                let found = if before.digest.is_some() { entry(before, after) } else { original_entry(before, after) };
+                lines.extend(found.into_iter().map(|line| format!("expert {key}: {line}")));
+            }
             None => lines.push(format!("expert {key} removed")),
         }
     }
     let added = new.experts.keys().filter(|key| !old.experts.contains_key(*key));
     lines.extend(added.map(|key| format!("expert {key} added")));
-    if lines.is_empty() {
+    let is_original = old.experts.values().all(|entry| entry.digest.is_none());
+    if lines.is_empty() && !is_original {
         lines.push("experts or skills are in another order".to_owned());
     }
     if lines.len() > MAX_DIFFERENCES {
@@ -167,13 +192,11 @@ pub fn differences(old: &Lock, new: &Lock) -> Vec<String> {
 
 fn entry(old: &LockedExpert, new: &LockedExpert) -> Vec<String> {
     let mut lines = Vec::new();
-    match (&old.digest, &new.digest) {
-        (None, Some(_)) => lines.push("the entry has no digests".to_owned()),
-        (before, after) if before != after => match changed_parts(old, new) {
+    if old.digest != new.digest {
+        match changed_parts(old, new) {
             parts if parts.is_empty() => lines.push("its definition changed".to_owned()),
             parts => lines.push(format!("changed: {}", parts.join(", "))),
-        },
-        _ => {}
+        }
     }
     let both = old.skills.iter().filter_map(|(name, before)| Some((name, before, new.skills.get(name)?)));
     lines.extend(both.filter_map(|(name, before, after)| protocol(name, before, after)));

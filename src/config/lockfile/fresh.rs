@@ -1,6 +1,8 @@
 //! [`choose`]: decides whether an entry may be used, by comparing it with the configuration and with its own digests.
 //! The runtime calls it before it opens an expert's tools.
 
+use indexmap::IndexMap;
+
 use super::entry::{LockedExpert, LockedSkill};
 use super::{Definition, DiscoveredTools, Lock};
 use crate::config::ConfigError;
@@ -169,16 +171,19 @@ fn damage(entry: &LockedExpert, definition: &Definition<'_>) -> Option<String> {
 /// The first difference between an entry of the original, which has no digests, and the configuration, as far as it
 /// decides which tools exist.
 fn visible_difference(entry: &LockedExpert, definition: &Definition<'_>) -> Option<String> {
-    let skills = &definition.expert.skills;
+    let skills = definition.expert.skills.iter().map(|(name, spec)| (name.clone(), LockedSkill::new(spec)));
+    difference_of_sources(entry, &skills.collect())
+}
+
+/// The first difference between the skills of an entry and those of now, as far as it decides which tools exist.
+pub(super) fn difference_of_sources(entry: &LockedExpert, skills: &IndexMap<String, LockedSkill>) -> Option<String> {
     if let Some(gone) = entry.skills.keys().find(|name| !skills.contains_key(*name)) {
         return Some(format!("skill {gone} is no longer there"));
     }
-    for (name, spec) in skills {
+    for (name, now) in skills {
         match entry.skills.get(name) {
             None => return Some(format!("skill {name} is new")),
-            Some(skill) if !skill.has_the_source_of(&LockedSkill::new(spec)) => {
-                return Some(format!("skill {name} changed"));
-            }
+            Some(skill) if !skill.has_the_source_of(now) => return Some(format!("skill {name} changed")),
             Some(_) => {}
         }
     }
