@@ -146,6 +146,8 @@ impl Process {
 
 /// Parses the arguments and runs the command they name.
 pub fn main() -> ExitCode {
+    // First of all, while there is one thread.
+    perstack::skill::process::wipe_environment_block();
     hardening::hide_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -53,12 +53,6 @@ pub enum SkillError {
     /// A child process could not be started.
     #[error("cannot start {program:?}: check that it is installed, executable and on PATH")]
     Spawn { program: String, source: io::Error },
-    /// The process that ends skills together with the runner could not be started, so no child may be.
-    #[error("cannot start the watcher that ends child processes with the runner: check the limit of processes")]
-    Watcher { source: io::Error },
-    /// As many children run as the watcher can keep track of.
-    #[error("cannot start {program:?}: {limit} child processes are running already, let some end first")]
-    TooManyChildren { program: String, limit: u32 },
     /// An MCP server cannot be used.
     #[error(transparent)]
     Mcp(#[from] mcp::McpError),

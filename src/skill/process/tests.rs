@@ -1,6 +1,7 @@
 //! Children, as skills use them.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,11 +23,14 @@ fn written_pid(file: &Path) -> i32 {
     within_limit(|| std::fs::read_to_string(file).ok()?.trim().parse().ok())
 }
 
+/// True when the process is gone or a zombie.
+fn has_ended(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z")
+}
+
 fn wait_until_gone(pid: i32) {
-    within_limit(|| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        (stat.is_empty() || stat.contains(") Z")).then_some(())
-    });
+    within_limit(|| has_ended(pid).then_some(()));
 }
 
 fn within_limit<T>(look: impl Fn() -> Option<T>) -> T {
@@ -90,11 +94,106 @@ async fn dropping_a_child_kills_its_group() {
 }
 
 #[tokio::test]
-async fn failed_starts_give_their_places_back() {
-    let start = || ChildSpec { program: "/no/such/program".to_owned(), ..spec(Path::new("/"), "") };
-    for _ in 0..=MAX_CHILDREN {
-        let error = spawn(start()).await.unwrap_err();
-        assert!(matches!(error, SkillError::Spawn { source, .. } if source.kind() == io::ErrorKind::NotFound));
+async fn a_program_that_cannot_be_started_is_an_error_at_once() {
+    let start = |program: &str| ChildSpec { program: program.to_owned(), ..spec(Path::new("/"), "") };
+    for (program, kind) in [
+        ("/no/such/program", io::ErrorKind::NotFound),
+        ("no-such-program", io::ErrorKind::NotFound),
+        ("/etc/passwd", io::ErrorKind::PermissionDenied),
+        ("nul\0", io::ErrorKind::InvalidInput),
+    ] {
+        let error = spawn(start(program)).await.unwrap_err();
+        assert!(matches!(&error, SkillError::Spawn { source, .. } if source.kind() == kind), "{program}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_is_killed_shows_by_its_status() {
+    let mut child = spawn(spec(Path::new("/"), "kill -9 $$")).await.unwrap();
+    let status = child.wait().await.unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+}
+
+/// Scripts that leave a process behind in another session, with its id in the file `pid`.
+const DESERTERS: [&str; 3] = [
+    "setsid sh -c 'echo $$ > new; mv new pid; exec sleep 600' &",
+    "(setsid sh -c 'setsid sh -c \"echo \\$\\$ > new; mv new pid; exec sleep 600\" & exit' &)",
+    "(trap '' TERM HUP INT; setsid sh -c 'exec >&- 2>&- <&-; echo $$ > new; mv new pid; exec sleep 600' &)",
+];
+
+#[tokio::test]
+async fn what_leaves_its_session_ends_with_the_child() {
+    for script in DESERTERS {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = spawn(spec(folder.path(), &format!("{script}\nread line"))).await.unwrap();
+        let pid = written_pid(&folder.path().join("pid"));
+        drop(child.stdin.take());
+        child.wait().await.unwrap();
+        // The keeper has ended by now, and nothing outlives it.
+        assert!(has_ended(pid), "{script}");
+        let child = spawn(spec(folder.path(), &format!("rm pid; {script}\nsleep 600"))).await.unwrap();
+        let pid = written_pid(&folder.path().join("pid"));
+        drop(child);
+        wait_until_gone(pid);
+    }
+}
+
+#[tokio::test]
+async fn what_a_child_leaves_may_go_on_until_its_end_is_taken_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child =
+        spawn(spec(folder.path(), "setsid sh -c 'echo $$ > new; mv new pid; exec sleep 600' &")).await.unwrap();
+    let pid = written_pid(&folder.path().join("pid"));
+    child.ended().await.unwrap();
+    assert!(!has_ended(pid));
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    assert!(has_ended(pid));
+}
+
+#[tokio::test]
+async fn a_killed_keeper_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("echo $PPID > new; mv new keeper; {}\nsleep 600", DESERTERS[0]);
+    let mut child = spawn(spec(folder.path(), &script)).await.unwrap();
+    let (pid, keeper) = (written_pid(&folder.path().join("pid")), written_pid(&folder.path().join("keeper")));
+    tree::kill(keeper);
+    assert!(!child.wait().await.unwrap().success());
+    wait_until_gone(pid);
+}
+
+/// The output of a script, and whether it succeeded.
+async fn output(script: &str) -> (String, bool) {
+    let mut child = spawn(spec(Path::new("/"), script)).await.unwrap();
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
+    (text, child.wait().await.unwrap().success())
+}
+
+#[tokio::test]
+async fn a_child_cannot_signal_those_that_see_to_its_end() {
+    let runner = std::process::id();
+    let script = format!(
+        "for target in $PPID -$PPID {runner} -1; do kill -9 -- $target 2>/dev/null && echo $target; done\n\
+         kill -STOP $PPID 2>/dev/null && echo stopped; echo done"
+    );
+    assert_eq!(output(&script).await, ("done\n".to_owned(), true));
+    // Its own processes it may end, and groups.
+    let script = "sleep 600 & kill $!; wait $!; timeout 0.05 sleep 600; echo fine";
+    assert_eq!(output(script).await, ("fine\n".to_owned(), true));
+}
+
+#[tokio::test]
+async fn a_child_has_no_terminal_and_gains_no_privileges() {
+    let script = "(: < /dev/tty) 2>/dev/null && echo terminal; grep -E '^NoNewPrivs' /proc/self/status";
+    assert_eq!(output(script).await.0, "NoNewPrivs:\t1\n");
+}
+
+#[tokio::test]
+async fn children_of_root_go_without_the_capabilities_that_lead_around() {
+    let (text, _) = output("grep -E '^CapEff' /proc/self/status").await;
+    let effective = u64::from_str_radix(text.trim_start_matches("CapEff:").trim(), 16).unwrap();
+    for capability in [12, 13, 19, 21, 27, 38] {
+        assert_eq!(effective >> capability & 1, 0, "{capability} of {effective:x}");
     }
 }
 
@@ -102,8 +201,8 @@ async fn failed_starts_give_their_places_back() {
 #[tokio::test]
 #[ignore = "started by the next test"]
 async fn a_runner() {
-    let script = "(sleep 60 & echo $! > new; mv new pid; wait); true";
-    spawn(spec(Path::new("."), script)).await.unwrap().wait().await.unwrap();
+    let script = format!("{}\nsleep 60", DESERTERS[1]);
+    spawn(spec(Path::new("."), &script)).await.unwrap().wait().await.unwrap();
 }
 
 #[test]
