@@ -25,13 +25,16 @@ pub struct TreeLimits {
     pub max_depth: usize,
     /// The number of Runs that may be driven at a time; at least 1.
     pub max_running: usize,
+    /// The number of delegates that may be started, over all of the tree.
+    pub max_delegates: usize,
 }
 
 impl Default for TreeLimits {
     /// Ten levels are more than any sensible division of work has; eight Runs at a time stay within the usual limits
-    /// of providers. (The original bounds neither.)
+    /// of providers; 256 delegates are many, but experts that call each other do not multiply without end. (The
+    /// original bounds none of these.)
     fn default() -> Self {
-        Self { max_depth: 10, max_running: 8 }
+        Self { max_depth: 10, max_running: 8, max_delegates: 256 }
     }
 }
 
@@ -262,6 +265,15 @@ impl JobMachine {
                 let message = format!(
                     "delegation is {} levels deep, which is the limit: do this task without delegating it",
                     self.limits.max_depth
+                );
+                self.answer((index, slot), Err(message), None);
+                continue;
+            }
+            // All nodes but the coordinator's are delegates.
+            if self.nodes.len() > self.limits.max_delegates {
+                let message = format!(
+                    "the job has started {} delegates, which is the limit: do this task without delegating it",
+                    self.limits.max_delegates
                 );
                 self.answer((index, slot), Err(message), None);
                 continue;

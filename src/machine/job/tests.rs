@@ -90,7 +90,7 @@ impl World {
 
 /// Drives the job from its newest root Run until it ends (true), or until `kill` returns true before a Run is recorded.
 fn drive(world: &mut World, pick: &mut dyn FnMut(usize) -> usize, kill: &mut dyn FnMut() -> bool) -> bool {
-    let mut machine = JobMachine::new(TreeLimits { max_depth: 3, max_running: 3 });
+    let mut machine = JobMachine::new(TreeLimits { max_depth: 3, max_running: 3, ..TreeLimits::default() });
     let root = world.newest_root.clone();
     machine.advance(JobInput::Began { run: root.clone() }).unwrap();
     let mut running: Vec<(RunId, JobAction)> = vec![(
@@ -289,8 +289,42 @@ fn nothing_is_started_once_a_job_is_to_stop() {
 }
 
 #[test]
+fn a_job_starts_only_so_many_delegates_and_the_next_call_is_answered_with_the_limit() {
+    let mut machine = JobMachine::new(TreeLimits { max_delegates: 2, ..TreeLimits::default() });
+    let root: RunId = "root".parse().unwrap();
+    machine.advance(JobInput::Began { run: root.clone() }).unwrap();
+    let mut stop = head(&root, 1, Status::StoppedByDelegate);
+    let call = |n| DelegateTo {
+        expert: expert(),
+        tool_call_id: format!("c{n}"),
+        tool_name: "e".to_owned(),
+        query: "q".to_owned(),
+    };
+    stop.delegate_to = (0..3).map(call).collect();
+    let end = |head| JobInput::RunEnded(Box::new(RunEnd { head, text: Some("done".to_owned()), on_record: false }));
+    let started: Vec<RunId> = machine
+        .advance(end(stop))
+        .unwrap()
+        .into_iter()
+        .map(|action| match action {
+            JobAction::Start { run, .. } => run,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(started.len(), 2);
+    let mut actions = Vec::new();
+    for run in &started {
+        actions = machine.advance(end(head(run, 2, Status::Completed))).unwrap();
+    }
+    let [JobAction::Continue { answers, .. }] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(answers.iter().map(|answer| answer.is_error).collect::<Vec<_>>(), [false, false, true]);
+    let refused = answers[2].result[0].as_text().unwrap();
+    assert!(refused.contains("2 delegates, which is the limit"), "{refused}");
+}
+
+#[test]
 fn too_deep_a_delegation_is_an_answer_not_a_run() {
-    let mut machine = JobMachine::new(TreeLimits { max_depth: 0, max_running: 1 });
+    let mut machine = JobMachine::new(TreeLimits { max_depth: 0, max_running: 1, ..TreeLimits::default() });
     let root: RunId = "root".parse().unwrap();
     machine.advance(JobInput::Began { run: root.clone() }).unwrap();
     let mut stop = head(&root, 1, Status::StoppedByDelegate);
@@ -346,7 +380,8 @@ fn every_arrow_of_the_jobs_diagram_is_taken_and_an_illegal_input_changes_nothing
     let mut taken = BTreeSet::new();
     for seed in 0..3000 {
         let mut dice = Dice(seed);
-        let mut machine = JobMachine::new(TreeLimits { max_depth: 3, max_running: 1 + dice.below(3) });
+        let mut machine =
+            JobMachine::new(TreeLimits { max_depth: 3, max_running: 1 + dice.below(3), ..TreeLimits::default() });
         let root: RunId = "root".parse().unwrap();
         let mut running: Vec<RunId> = Vec::new();
         for _ in 0..20 {
