@@ -194,6 +194,8 @@ pub struct LogRequest {
     /// Only this Run.
     pub run: Option<RunId>,
     pub checkpoint: Option<CheckpointEntry>,
+    /// The storage that was named.
+    pub storage: Option<PathBuf>,
     /// To be listed.
     pub checkpoints: Vec<CheckpointEntry>,
     /// No job was named.
@@ -236,6 +238,7 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
         unit: if args.view.steps { Unit::Steps } else { Unit::Events },
         run,
         checkpoint,
+        storage: args.storage.clone(),
         checkpoints: if lists_checkpoints { record.checkpoints()? } else { Vec::new() },
         is_default: named.is_none(),
         shows_messages: args.messages,

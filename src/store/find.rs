@@ -10,6 +10,9 @@ use super::{CheckpointEntry, Layout, RunEntry, Store, StoreError, snapshot};
 use crate::checkpoint::CheckpointHead;
 use crate::id::{CheckpointId, JobId, RunId};
 
+/// Shortest end of a job's id that is looked for.
+const MIN_SUFFIX: usize = 6;
+
 /// Shortest prefix of a checkpoint id that is looked for: shorter ones are more likely a slip than a choice.
 const MIN_PREFIX: usize = 4;
 
@@ -107,13 +110,16 @@ impl Store {
         Ok(jobs.into_iter().rev().map(|(_, job)| job).collect())
     }
 
-    /// The job of a user's input: its id, or a prefix of it that no other job's id has.
+    /// The job of a user's input: its id, or a beginning or an end of it that no other job's id has.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] with a suggestion, [`StoreError::AmbiguousName`], or the system's error.
     pub fn find_job_id(&self, text: &str) -> Result<JobId, StoreError> {
         let ids = self.job_ids()?;
         if let Some(id) = beginning_with(text, "jobs", ids.iter().map(|id| (id, id.as_str())))? {
+            return Ok(id.clone());
+        }
+        if let Some(id) = ending_with(text, &ids) {
             return Ok(id.clone());
         }
         let what = format!("there is no job {text:?} in {}", self.layout.root().display());
@@ -197,6 +203,9 @@ impl Store {
             if !begin.is_empty() {
                 return self.only(id, &begin);
             }
+        }
+        if let Some(job) = ending_with(id, &names.jobs) {
+            return self.find_job(job);
         }
         let root = self.layout.root().display();
         let what = format!("{id:?} names no checkpoint, run or job in {root}");
@@ -291,6 +300,12 @@ pub fn beginning_with<'a, T>(
         candidates.push(format!("and {more} more"));
     }
     Err(StoreError::AmbiguousName { what: kind, prefix: text.to_owned(), candidates })
+}
+
+/// The only job whose id ends with `text`. Ids begin with the time, so that jobs of one minute differ in their ends.
+fn ending_with<'a>(text: &str, jobs: &'a [JobId]) -> Option<&'a JobId> {
+    let mut found = jobs.iter().filter(|job| text.len() >= MIN_SUFFIX && job.as_str().ends_with(text));
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// All names in a storage.

@@ -216,3 +216,42 @@ fn a_file_in_the_way_of_the_storage_is_told() {
     let ran = test.run(["run", "librarian", "q", "--storage", "taken"]).assert_code(6);
     ran.snapshot("guidance/a-file-in-the-way-of-the-storage-is-told");
 }
+
+#[test]
+fn a_resumption_without_a_name_means_the_latest_job() {
+    let test = Test::with(Provider::Anthropic);
+    test.run(["resume"]).assert_code(2).snapshot("guidance/nothing-to-resume");
+    test.server().script([check("c1"), Answer::text("One.")]);
+    test.run(["run", "librarian", "q", "--max-steps", "1"]).assert_code(3);
+    assert_eq!(test.run(["resume", "--max-steps", "5"]).assert_code(0).stdout, "One.\n");
+}
+
+#[test]
+fn the_end_of_its_id_names_a_job() {
+    let test = Test::with(Provider::Anthropic).answers([Answer::text("One."), Answer::text("Two.")]);
+    test.run(["run", "librarian", "q"]).assert_code(0);
+    test.run(["run", "librarian", "q"]).assert_code(0);
+    for job in test.storage().jobs() {
+        let id = job.file_name().unwrap().to_str().unwrap().to_owned();
+        let short = &id[id.len() - 8..];
+        assert_eq!(test.run(["log", short, "--json"]).assert_code(0).object()["job"]["id"], id);
+        test.server().script([Answer::text("More.")]);
+        let object = test.run(["resume", short, "And?", "--output", "json"]).assert_code(0).object();
+        assert_eq!(object["jobId"], id);
+    }
+    // An end that is shared, or too short to be meant, names nothing.
+    test.run(["run", "librarian", "q", "--job-id", "barn-owlets", "--max-steps", "0"]).assert_code(2);
+    test.run(["log", "7"]).assert_code(2);
+}
+
+#[test]
+fn a_history_has_the_way_on_and_the_cost() {
+    let test = killed_in_a_call();
+    let ran = test.run(["log"]).assert_code(0);
+    let id = test.storage().job_id();
+    assert!(ran.stdout.contains(&format!("\nTo continue: perstack resume {id}\n")), "{}", ran.stdout);
+    test.server().script([Answer::text("Checked.")]);
+    test.run(["resume", &id]).assert_code(0);
+    let ran = test.run(["log"]).assert_code(0);
+    assert!(ran.stdout.contains("\nCost: ") && !ran.stdout.contains("To continue"), "{}", ran.stdout);
+}

@@ -20,5 +20,4 @@ fn a_command_line_that_is_not_one_is_answered_with_help() {
     Test::new().run([]).assert_code(2).snapshot("help/no-command");
     Test::new().run(["runn"]).assert_code(2).snapshot("help/unknown-command");
     Test::new().run(["run"]).assert_code(2).snapshot("help/no-expert");
-    Test::new().run(["resume"]).assert_code(2).snapshot("help/no-checkpoint");
 }

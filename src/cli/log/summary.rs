@@ -14,7 +14,7 @@ use super::selection::EventGroup;
 pub struct Mark {
     step: u64,
     is_error: bool,
-    is_tool_call: bool,
+    tool_calls: u64,
     is_delegation: bool,
 }
 
@@ -25,13 +25,14 @@ impl Mark {
         Self {
             step: event.step_number(),
             is_error: has(EventGroup::Errors),
-            is_tool_call: has(EventGroup::Tools),
+            tool_calls: event.tool_call_count() as u64,
             is_delegation: has(EventGroup::Delegations),
         }
     }
 }
 
-/// Counts of events that are shown (the original's names).
+/// Counts of events that are shown (the original's names). Tool calls are counted as such; the original counted the
+/// events about them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -61,7 +62,7 @@ impl Summary {
     pub fn add(&mut self, mark: Mark) {
         self.total_events += 1;
         self.error_count += u64::from(mark.is_error);
-        self.tool_call_count += u64::from(mark.is_tool_call);
+        self.tool_call_count += mark.tool_calls;
         self.delegation_count += u64::from(mark.is_delegation);
         self.step_range = Some(StepRange::with(self.step_range, mark.step));
     }

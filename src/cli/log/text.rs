@@ -5,6 +5,7 @@ use std::io;
 
 use perstack::checkpoint::Checkpoint;
 use perstack::content::{ExpertPart, ResultPart};
+use perstack::job::JobStatus;
 use perstack::message::Message;
 use perstack::runtime::history::{
     Descent, HistoryItem, JobLog, JobState, ReadProblem, ReadProblemKind, Run, RunProgress,
@@ -15,7 +16,8 @@ use super::jobs::status;
 use super::page::Page;
 use super::summary::{Mark, RunFigures, Summary};
 use super::{LogRequest, Unit, chooser, flow};
-use crate::cli::render::{count, duration, visible};
+use crate::cli::command_line::CommandLine;
+use crate::cli::render::{count, duration, money, visible};
 
 /// Columns of the rule around the events (the original's).
 const RULE: usize = 50;
@@ -40,6 +42,9 @@ pub fn write(
     page.line(&format!("Storage: {}", record.storage().display()))?;
     page.line("")?;
     for line in job_lines(record) {
+        page.line(&line)?;
+    }
+    if let Some(line) = way_on(record, request) {
         page.line(&line)?;
     }
     page.line("")?;
@@ -101,7 +106,24 @@ fn job_lines(record: &JobLog) -> Vec<String> {
     };
     let (input, output) = (count(usage.input_tokens), count(usage.output_tokens));
     lines.push(format!("Tokens: {} ({input} in, {output} out{cached})", count(usage.total_tokens)));
+    lines.extend(money(job.spend).map(|cost| format!("Cost: {cost}")));
     lines
+}
+
+/// The command that continues a job which did not complete.
+fn way_on(record: &JobLog, request: &LogRequest) -> Option<String> {
+    let answer = match record.entry().state {
+        JobState::Interrupted => None,
+        JobState::Stopped(JobStatus::StoppedByInteractiveTool) => Some("ANSWER"),
+        JobState::Stopped(status) if status != JobStatus::Completed => None,
+        JobState::Running(_) | JobState::Stopped(_) | JobState::Unknown => return None,
+    };
+    let mut words = CommandLine::new(["perstack", "resume", record.id().as_str()]);
+    if let Some(answer) = answer {
+        words.word(answer).word("-i");
+    }
+    words.path("--storage", request.storage.as_deref());
+    Some(format!("To continue: {words}"))
 }
 
 fn write_checkpoint(

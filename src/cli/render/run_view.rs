@@ -207,6 +207,13 @@ fn call_in_words(call: &ToolCall) -> String {
         .iter()
         .find_map(|key| call.args.get(*key).and_then(Value::as_str))
         .or_else(|| call.args.values().find_map(Value::as_str));
+    // A command is not known by its program alone.
+    let words = call.args.get("args").and_then(Value::as_array).filter(|_| call.args.contains_key("command"));
+    let command = words.filter(|words| !words.is_empty()).map(|words| {
+        let words = words.iter().filter_map(Value::as_str);
+        main_argument.into_iter().chain(words).collect::<Vec<_>>().join(" ")
+    });
+    let main_argument = command.as_deref().or(main_argument);
     match main_argument.map(visible).filter(|text| !text.is_empty()) {
         Some(text) => format!("{name} {}", shortened(&text, ARGUMENT_WIDTH)),
         None => name,

@@ -83,6 +83,18 @@ impl<'a> LoggedEvent<'a> {
         }
     }
 
+    /// The number of tool calls that the model asked for with it.
+    pub fn tool_call_count(&self) -> usize {
+        match self.source {
+            EventOrigin::Derived(Event { body: EventBody::CallTools { tool_calls, .. }, .. }, _) => tool_calls.len(),
+            EventOrigin::Derived(..) => 0,
+            EventOrigin::Stored(event) if event.kind == "callTools" => {
+                event.json.get("toolCalls").and_then(Value::as_array).map_or(0, Vec::len)
+            }
+            EventOrigin::Stored(_) => 0,
+        }
+    }
+
     /// The status that its Run ends with, if this is its end.
     pub fn ends_run(&self) -> Option<Status> {
         match self.source {

@@ -35,7 +35,7 @@ pub fn settled(root: &Path) -> insta::Settings {
     settings.add_filter(r"127\.0\.0\.1-[0-9a-f]{16}", "127.0.0.1-[hash]");
     // Counts of bytes in texts that hold the workspace's path.
     settings.add_filter(r"at line \d+ column \d+", "at line [line] column [column]");
-    settings.add_filter(r"\b(about|may take|--max-tokens) \d{4,}", "$1 [count]");
+    settings.add_filter(r"(\babout|\bmay take|--max-tokens) \d{4,}", "$1 [count]");
     settings.add_filter(r#""next":( ?)\d+"#, r#""next":$1[count]"#);
     settings.add_filter(r#""activeMs":( ?)\d+"#, r#""activeMs":$1[duration]"#);
     // The instruction is the same in every event that has it.
