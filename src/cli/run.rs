@@ -128,7 +128,6 @@ mod tests {
             JobCommand::Run(input) => format!("{input:?}"),
             JobCommand::Ensure(input) => format!("Ensure {input:?}"),
             JobCommand::Resume(input) => format!("{input:?}"),
-            JobCommand::Ensure(input) => format!("{input:?}"),
         }
     }
 

@@ -81,7 +81,7 @@ pub struct FolderFiles<'a> {
     pub vendors: &'a [VendorVariables],
     /// The user's own defaults, whose limits no folder loosens.
     pub user: &'a Overrides,
-    /// Whether a skill of the configuration names this variable.
+    /// A skill of the configuration names this variable.
     pub is_named_by_skill: &'a dyn Fn(&str) -> bool,
 }
 

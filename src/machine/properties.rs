@@ -203,7 +203,7 @@ fn check_arrow(before: &RunMachine, after: &RunMachine) {
     assert!(rise <= 1, "steps rise by one");
 }
 
-/// What is recorded was reported by the provider, or is within what was set aside; a reservation ends in the totals or in
+/// All that is recorded was reported by the provider, or is within what was set aside; a reservation ends in the totals or in
 /// nothing.
 fn check_ledgers(before: &RunMachine, after: &RunMachine) {
     let (old, new) = (before.totals(), after.totals());
@@ -531,7 +531,7 @@ fn check_terminal(played: &Played) {
     }
 }
 
-/// What users added is in the conversation, or waits in the checkpoint for the turn's end.
+/// All that users added is in the conversation, or waits in the checkpoint for the turn's end.
 fn check_queries(played: &Played, before: usize) {
     let queries = played
         .facts

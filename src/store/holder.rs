@@ -19,7 +19,7 @@ pub struct Holder {
 impl Store {
     /// The process that works on a job now; `None` when none does. Takes no lock and does not wait.
     ///
-    /// Where the system does not list its locks, a dead process whose id was given to another one counts as working on
+    /// If the system does not list its locks, a dead process whose id was given to another one counts as working on
     /// the job.
     pub fn holder(&self, job: &JobId) -> Option<Holder> {
         let path = self.layout.lock(job);

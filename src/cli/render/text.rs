@@ -70,7 +70,7 @@ impl Paint {
     }
 }
 
-/// Whether a character acts on a terminal, or on the order in which text is read, instead of being seen.
+/// Returns true for a character that acts on a terminal, or on the order in which text is read, instead of being seen.
 fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,4 +1,4 @@
-//! What a job has spent so far, by what is on record: `job.json` where an invocation came to its end, else the logs of
+//! The spending of a job so far, from its records: `job.json` where an invocation came to its end, else the logs of
 //! all Runs. What killed Runs had under way is among it.
 
 use std::collections::HashSet;

@@ -4,10 +4,10 @@
 
 use super::source::Source;
 
-/// Doc lines of `src/` that begin with a word of `QUESTIONS`. The aim is none.
-const DOC_LINES: usize = 126;
-/// Lines of `src/` with a word of `SPEECH`, code and comments alike. The aim is fewer than 40.
-const SPOKEN_LINES: usize = 105;
+/// Doc lines of `src/` that begin with a word of `QUESTIONS`.
+const DOC_LINES: usize = 0;
+/// Lines of `src/` with a word of `SPEECH`, code and comments alike. The one is a mark in traces of faults.
+const SPOKEN_LINES: usize = 1;
 
 /// A doc line is a noun phrase or a sentence in the third person, not half a question.
 const QUESTIONS: [&str; 6] = ["What", "Who", "Whom", "Whose", "Whether", "Where"];

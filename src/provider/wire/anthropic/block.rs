@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{NAME, is_property};
+use super::NAME;
 use crate::content::{Content, ExpertPart, ResultPart, Thinking};
 use crate::provider::tool_names;
 use crate::provider::wire::media::{Media, MediaLimits};
@@ -86,4 +86,10 @@ pub(super) fn mark_cached(block: &mut Value) {
     if let Value::Object(block) = block {
         block.insert("cache_control".into(), json!({"type": "ephemeral"}));
     }
+}
+
+/// Returns true for a property's name that the provider accepts.
+pub(in crate::provider) fn is_property(name: &str) -> bool {
+    let is_taken = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    (1..=64).contains(&name.len()) && name.bytes().all(is_taken)
 }

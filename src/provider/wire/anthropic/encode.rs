@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::block::{content_block, expert_block, is_of_type, mark_cached, result_block, text_block};
+use super::block::{content_block, expert_block, is_of_type, is_property, mark_cached, result_block, text_block};
 use super::native::{Pairs, RequestedNative};
 use super::thinking;
 use crate::content::{Content, ExpertPart};
@@ -117,12 +117,6 @@ fn tool(spec: &ToolSpec) -> Value {
     }
     tool.insert("input_schema".into(), Value::Object(schema::parameters(&spec.input_schema, is_property)));
     Value::Object(tool)
-}
-
-/// Returns true for a property's name that the provider accepts.
-pub(in crate::provider) fn is_property(name: &str) -> bool {
-    let is_taken = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    (1..=64).contains(&name.len()) && name.bytes().all(is_taken)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod encode;
 mod native;
 mod thinking;
 
-pub(super) use encode::is_property;
+pub(super) use block::is_property;
 pub(super) use thinking::{ThinkingMode, can_think, plan};
 
 use serde_json::Value;
