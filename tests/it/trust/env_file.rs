@@ -133,8 +133,8 @@ fn proxies_are_the_users_business() {
     let file = format!("HTTP_PROXY={NOBODY}\nhttp_proxy={NOBODY}\nALL_PROXY={NOBODY}\n");
     let test = Test::with(Provider::OpenAi).file(".env", file).answers([Answer::text("Owls.")]);
     test.run(["run", "librarian", "q"]).assert_code(0).snapshot("trust-env-file/proxies-are-the-users-business");
-    test.run(["run", "librarian", "q", "--max-retries", "0", "--env-path", ".env"]).assert_code(1);
     assert_eq!(test.server().requests().len(), 1);
+    assert_goes_by_proxy(test);
 }
 
 #[test]
@@ -144,7 +144,14 @@ fn a_named_file_sets_everything() {
     let file = "PERSTACK_PROXY_URL=http://127.0.0.1:1\n";
     let test = Test::with(Provider::OpenAi).file(".env", file).answers([Answer::text("Owls.")]);
     test.run(["run", "librarian", "q"]).assert_code(0).snapshot("trust-env-file/a-named-file-sets-everything");
-    test.run(["run", "librarian", "q", "--max-retries", "0", "--env-path", ".env"]).assert_code(1);
+    assert_goes_by_proxy(test);
+}
+
+/// A request goes by the proxy of the file when its model is not on this machine.
+fn assert_goes_by_proxy(test: Test) {
+    let test = test.env("OPENAI_BASE_URL", "http://10.0.0.1:9/v1");
+    let ran = test.run(["run", "librarian", "q", "--max-retries", "0", "--env-path", ".env"]).assert_code(1);
+    assert!(ran.stderr.contains("10.0.0.1:9 (a proxy is set)"), "{}", ran.stderr);
 }
 
 #[test]
