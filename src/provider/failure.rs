@@ -34,7 +34,7 @@ const OVERFLOW_NAMES: [&str; 6] = [
 ];
 /// Fragments, in lower case, of the messages of such refusals where no code shows it: Anthropic (twice: the prompt alone,
 /// the prompt and `max_tokens`), Bedrock, OpenAI, OpenAI and most of its imitators, Gemini, llama.cpp, xAI, Groq,
-/// Mistral; then Ollama, TGI, Cohere, Qwen, MiniMax, Moonshot, llama-cpp-python, vLLM.
+/// Mistral; then Ollama, TGI, Cohere, Qwen, `MiniMax`, Moonshot, llama-cpp-python, vLLM.
 const OVERFLOW_MESSAGES: [&str; 20] = [
     "prompt is too long",
     "exceed context limit",

@@ -204,7 +204,7 @@ impl<'a> Reading<'a> {
             }
         }
         if !self.assembler.has_ended()
-            && let Some(frame) = self.framer.finish().map_err(damaged)?
+            && let Some(frame) = self.framer.finish()
         {
             self.decode(&frame, on_delta)?;
         }
@@ -321,6 +321,7 @@ mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
     use crate::generation::{Arguments, FinishReason, GeneratedPart};
@@ -563,6 +564,65 @@ mod tests {
         let document = answer(reply("application/json", "{\"choices\":[]}")).await;
         let message = "the server answered with one JSON document instead of a stream of openai-chat";
         assert_eq!(document, Err(failure::lasting(FailureKind::Malformed, message)));
+    }
+
+    #[tokio::test]
+    async fn a_stream_and_a_whole_answer_are_read_under_any_label() {
+        for kind in ["application/json", "text/plain", "text/event-stream"] {
+            let reply = |chunks: Vec<Chunk>| ScriptedReply::new(200, &[("content-type", kind)], chunks);
+            let stream = answer(reply(vec![Chunk::text("\n "), Chunk::text("\n"), Chunk::text(STREAM)])).await;
+            assert_eq!(stream, Ok(whole_answer()), "{kind}");
+            let call = json!({"id": "c1", "function": {"name": "see", "arguments": "{\"ü\":1}"}});
+            let message = json!({"content": "Eulen 🦉 höchst", "tool_calls": [call]});
+            let usage = json!({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5});
+            let document = json!({"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": usage});
+            let document = answer(reply(vec![Chunk::text("\u{feff}"), Chunk::text(&document.to_string())])).await;
+            assert_eq!(document, Ok(whole_answer()), "{kind}");
+        }
+        let cut = answer(ScriptedReply::stream([Chunk::text("{\"choices\":")])).await.unwrap_err();
+        assert_eq!((cut.kind, cut.is_retryable), (FailureKind::Malformed, true));
+    }
+
+    #[tokio::test]
+    async fn halves_of_a_character_in_two_chunks_are_joined() {
+        let chunk = |content: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{content}\"}}}}]}}\n\n");
+        let stream = [chunk("Hi \\ud83d"), chunk("\\ude00 \\ud83d"), "data: [DONE]\n\n".to_owned()].concat();
+        let parts = answer(ScriptedReply::stream([Chunk::text(&stream)])).await.unwrap().parts;
+        assert_eq!(parts, [GeneratedPart::Text { text: "Hi 😀 \u{fffd}".to_owned() }]);
+    }
+
+    #[tokio::test]
+    async fn a_refused_image_is_left_out_of_this_request_and_of_later_ones() {
+        let refusal = "{\"error\":{\"message\":\"Could not process image\",\"type\":\"invalid_request_error\"}}";
+        let replies = [
+            ScriptedReply::new(400, &[], [Chunk::text(refusal)]),
+            ScriptedReply::stream([Chunk::text(STREAM)]),
+            ScriptedReply::stream([Chunk::text(STREAM)]),
+            ScriptedReply::new(400, &[], [Chunk::text(refusal)]),
+        ];
+        let transport = Arc::new(Script::from_replies(replies));
+        let environment = environment(&[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")]);
+        let setting = ProviderSetting::default();
+        let provider = Provider::connect(ProviderName::OpenAi, &setting, &environment, transport.clone()).unwrap();
+        let messages: Vec<crate::message::Message> = serde_json::from_value(json!([{
+            "type": "userMessage", "id": "u", "contents": [
+                {"type": "textPart", "id": "p", "text": "See:"},
+                {"type": "imageInlinePart", "id": "p", "encodedData": "iVBORw0KGgo=", "mimeType": "image/png"},
+            ],
+        }]))
+        .unwrap();
+        let request = GenerateRequest { messages: &messages, ..request() };
+        for _ in 0..2 {
+            assert_eq!(provider.generate(&request, AMPLE, &mut |_| {}).await, Ok(whole_answer()));
+        }
+        let bodies: Vec<String> =
+            transport.requests().iter().map(|sent| String::from_utf8(sent.body.clone()).unwrap()).collect();
+        let has_image = bodies.iter().map(|body| body.contains("iVBORw0KGgo=")).collect::<Vec<_>>();
+        assert_eq!(has_image, [true, false, false]);
+        assert!(bodies[1].contains("the model's provider refused it: Could not process image"), "{}", bodies[1]);
+        // A refusal about nothing that is left is final.
+        let failure = provider.generate(&request, AMPLE, &mut |_| {}).await.unwrap_err();
+        assert_eq!((failure.kind, transport.requests().len()), (FailureKind::InvalidRequest, 4));
     }
 
     /// Asks in Converse.

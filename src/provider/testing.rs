@@ -49,15 +49,20 @@ impl ScriptedReply {
     }
 }
 
-/// Answers the first request with its reply, leaves the others without an answer, and records them all.
+/// Answers requests with its replies in turn, leaves the others without an answer, and records them all.
 pub struct Script {
-    reply: Mutex<Option<HttpResponse>>,
+    replies: Mutex<VecDeque<Option<HttpResponse>>>,
     requests: Mutex<Vec<HttpRequest>>,
 }
 
 impl Script {
-    pub fn from_reply(ScriptedReply(reply): ScriptedReply) -> Self {
-        Self { reply: Mutex::new(reply), requests: Mutex::new(Vec::new()) }
+    pub fn from_reply(reply: ScriptedReply) -> Self {
+        Self::from_replies([reply])
+    }
+
+    pub fn from_replies(replies: impl IntoIterator<Item = ScriptedReply>) -> Self {
+        let replies = replies.into_iter().map(|ScriptedReply(reply)| reply).collect();
+        Self { replies: Mutex::new(replies), requests: Mutex::new(Vec::new()) }
     }
 
     pub fn silent() -> Self {
@@ -72,7 +77,7 @@ impl Script {
 impl Transport for Script {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        let reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let reply = self.replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front().flatten();
         match reply {
             Some(reply) => Box::pin(async { Ok(reply) }),
             None => Box::pin(std::future::pending()),

@@ -35,9 +35,6 @@ const OTHER_NAMES: [(&str, &str); 20] = [
     ("nil", "null"),
 ];
 
-/// Names of types that mean any.
-const ANY: [&str; 4] = ["any", "mixed", "unknown", "*"];
-
 /// The standard's types.
 const TYPES: [&str; 7] = ["null", "boolean", "object", "array", "number", "integer", "string"];
 
@@ -72,7 +69,9 @@ fn mend_schema(schema: &mut Value, depth: usize) {
         // `"a": "string"` in place of `"a": {"type": "string"}`.
         Value::String(name) => {
             if let Some(kind) = known_type(name) {
-                *schema = kind.map_or_else(|| json!({}), |kind| json!({"type": kind}));
+                *schema = json!({ "type": kind });
+            } else if name.trim().eq_ignore_ascii_case("any") {
+                *schema = json!({});
             }
         }
         _ => {}
@@ -120,14 +119,11 @@ fn mend_object(schema: &mut Map<String, Value>, depth: usize) {
     }
 }
 
-/// The standard's name of a type, `None` within for any; none for an unknown name.
-fn known_type(name: &str) -> Option<Option<&'static str>> {
+/// The standard's name of a type; `None` for one that means any, and for an unknown one.
+fn known_type(name: &str) -> Option<&'static str> {
     let name = name.trim().to_ascii_lowercase();
-    if ANY.contains(&name.as_str()) {
-        return Some(None);
-    }
     let known = TYPES.iter().find(|known| **known == name).copied();
-    known.or_else(|| OTHER_NAMES.iter().find(|(other, _)| *other == name).map(|(_, known)| *known)).map(Some)
+    known.or_else(|| OTHER_NAMES.iter().find(|(other, _)| *other == name).map(|(_, known)| *known))
 }
 
 /// Other names of types, and types as they are written outside JSON Schema. A type that means nothing is left out.
@@ -135,10 +131,10 @@ fn mend_type(schema: &mut Map<String, Value>) {
     let Some(kind) = schema.get("type") else { return };
     let mended = match kind {
         // One of some other language, which the description may explain, is left out like one that means any.
-        Value::String(name) => known_type(name).flatten().map(|known| json!(known)),
+        Value::String(name) => known_type(name).map(|known| json!(known)),
         Value::Array(names) => {
             let known: Option<Vec<&str>> =
-                names.iter().map(|name| known_type(name.as_str().unwrap_or_default()).flatten()).collect();
+                names.iter().map(|name| known_type(name.as_str().unwrap_or_default())).collect();
             let mut known = known.unwrap_or_default();
             known.sort_unstable();
             known.dedup();

@@ -3,6 +3,7 @@
 //! Called by [`Framer`](super::Framer). Server-sent events follow the WHATWG HTML standard, "Server-sent events"
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
+use crate::json_text;
 use crate::provider::Frame;
 use crate::provider::http::frame::FrameError;
 
@@ -54,7 +55,7 @@ impl LineFramer {
                 [] => rest,
             };
             self.after_carriage_return = rest == b"\r";
-            if let Some(frame) = self.end_line()? {
+            if let Some(frame) = self.end_line() {
                 frames.push(frame);
             }
         }
@@ -65,11 +66,11 @@ impl LineFramer {
     /// The frame that the end of the bytes completes: a last line of JSON without its line feed. An event that was cut
     /// off before its blank line is dropped, as the standard requires, and so is half a line of JSON: the missing end
     /// of the answer is then the error.
-    pub(super) fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub(super) fn finish(&mut self) -> Option<Frame> {
         match self.kind {
-            LineKind::Fields => Ok(None),
+            LineKind::Fields => None,
             LineKind::Json => {
-                Ok(self.end_line()?.filter(|frame| serde_json::from_str::<serde::de::IgnoredAny>(&frame.data).is_ok()))
+                self.end_line().filter(|frame| json_text::parse::<serde::de::IgnoredAny>(&frame.data).is_ok())
             }
         }
     }
@@ -92,7 +93,7 @@ impl LineFramer {
         Ok(())
     }
 
-    fn end_line(&mut self) -> Result<Option<Frame>, FrameError> {
+    fn end_line(&mut self) -> Option<Frame> {
         let mut bytes = std::mem::take(&mut self.line);
         // Also in mid-stream, where a gateway joins several bodies.
         if bytes.starts_with(BYTE_ORDER_MARK) {
@@ -101,10 +102,10 @@ impl LineFramer {
         // A stray byte costs a character, not the answer: a retry would be paid for, and often have the same byte.
         let line =
             String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        Ok(match self.kind {
+        match self.kind {
             LineKind::Fields => self.end_event_line(&line),
             LineKind::Json => self.end_json_line(line),
-        })
+        }
     }
 
     fn end_event_line(&mut self, line: &str) -> Option<Frame> {
@@ -153,7 +154,7 @@ mod tests {
         for chunk in chunks {
             found.extend(framer.push(chunk)?);
         }
-        found.extend(framer.finish()?);
+        found.extend(framer.finish());
         Ok(found)
     }
 

@@ -191,7 +191,7 @@ mod tests {
         for chunk in chunks {
             found.extend(framer.push(chunk)?);
         }
-        found.extend(framer.finish()?);
+        found.extend(framer.finish());
         Ok(found)
     }
 
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(frames_of([&bytes[..bytes.len() - 1]]), Ok(vec![frame("a", "1")]));
     }
 
-    /// MessageFramer of all kinds.
+    /// Messages of all kinds.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let one = ("[a-z]{0,9}", "[a-zé🦉]{0,30}", 0..3).prop_map(|(name, text, kind)| match kind {
             0 => event(&name, &json!({"text": text})),

@@ -59,13 +59,10 @@ impl Framer {
 
     /// The frame that the end of the bytes completes. A frame cut off in its middle is dropped: the missing end of the
     /// answer is then the error, which helps more than a parser's message.
-    ///
-    /// # Errors
-    /// As [`Framer::push`].
-    pub fn finish(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub fn finish(&mut self) -> Option<Frame> {
         match &mut self.0 {
             Kind::Lines(lines) => lines.finish(),
-            Kind::Messages(_) => Ok(None),
+            Kind::Messages(_) => None,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// Fields of a message: OpenRouter's, Google's, LiteLLM's and Copilot's.
+/// Fields of a message: those of `OpenRouter`, Google, `LiteLLM` and Copilot.
 pub const OF_MESSAGE: [&str; 5] =
     ["reasoning_details", "extra_content", "thinking_blocks", "provider_specific_fields", "reasoning_opaque"];
 

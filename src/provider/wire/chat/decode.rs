@@ -75,7 +75,7 @@ impl ChatCompletionsDecoder {
         let delta = choice.get("delta").unwrap_or(&Value::Null);
         // DeepSeek's name for reasoning, and those of newer servers. Those that send several send the same in each.
         let reasoning = REASONING_FIELDS.iter().filter_map(|key| delta.get(*key));
-        if let Some(text) = reasoning.map(prose).map(|prose| prose.whole()).find(|text| !text.is_empty()) {
+        if let Some(text) = reasoning.map(prose).map(Prose::whole).find(|text| !text.is_empty()) {
             deltas.push(Delta::Thinking { index: THINKING_INDEX, text });
         }
         for key in ["content", "refusal"] {

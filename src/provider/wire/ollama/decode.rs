@@ -216,7 +216,7 @@ mod tests {
         for pair in cuts.windows(2) {
             lines.extend(framer.push(&recording.as_bytes()[pair[0]..pair[1]]).unwrap());
         }
-        lines.extend(framer.finish().unwrap());
+        lines.extend(framer.finish());
         let mut decoder = OllamaChat.decoder();
         let mut assembler = Assembler::new(OllamaChat.name());
         for line in lines {
