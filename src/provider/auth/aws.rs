@@ -76,9 +76,12 @@ impl Signer {
         let config = aws_config::defaults(BehaviorVersion::latest())
             .env(Env::from(pairs.collect::<HashMap<String, String>>()))
             .http_client(AwsHttp::new(Arc::clone(&self.transport)))
-            .region(Region::new(self.region.clone()))
-            .load()
-            .await;
+            .region(Region::new(self.region.clone()));
+        let config = match super::aws_files::without_keys(&self.environment) {
+            Some(files) => config.profile_files(files),
+            None => config,
+        };
+        let config = config.load().await;
         let nothing = |tried: String| AuthError::NothingFound { provider: "amazon-bedrock", tried, remedy: REMEDY };
         let Some(provider) = config.credentials_provider() else {
             return Err(nothing("AWS's own chain has no source here".to_owned()));

@@ -15,7 +15,7 @@ use crate::environment::Environment;
 /// Most bytes read of each stream; a token has a few kilobytes.
 const OUTPUT_LIMIT: u64 = 256 * 1024;
 /// The variables that such a program sees: folders and the way to the network, never a key.
-const PASSED: [&str; 22] = [
+const PASSED: [&str; 37] = [
     "PATH",
     "HOME",
     "USERPROFILE",
@@ -38,7 +38,28 @@ const PASSED: [&str; 22] = [
     "no_proxy",
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
+    // Where helpers keep a login, and the agents that unlock it.
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "SSH_AUTH_SOCK",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_CA_BUNDLE",
 ];
+
+/// The variables of the user's own that such a program gets.
+pub fn passed(environment: &Environment) -> impl Iterator<Item = (&'static str, &str)> {
+    PASSED.into_iter().filter_map(|name| Some((name, environment.users(name)?)))
+}
 
 /// Returns the standard output of `program`; `None` when there is no such program.
 ///
@@ -53,7 +74,7 @@ pub async fn output(
     let name = format!("the command {program}");
     let mut command = Command::new(program);
     command.args(arguments).env_clear().kill_on_drop(true);
-    command.envs(PASSED.into_iter().filter_map(|name| Some((name, environment.get(name)?))));
+    command.envs(passed(environment));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     #[cfg(unix)]
     command.process_group(0);

@@ -15,6 +15,8 @@ mod answer;
 #[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "aws")]
+mod aws_files;
+#[cfg(feature = "aws")]
 mod aws_http;
 mod cache;
 mod command;

@@ -13,17 +13,23 @@ const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 /// The region of the profile that `AWS_PROFILE` names, or of the default one.
 pub fn region(environment: &Environment) -> Option<String> {
     let profile = environment.get("AWS_PROFILE").unwrap_or("default");
+    files(environment).into_iter().flatten().find_map(|path| region_of(&text(&path)?, profile))
+}
+
+/// The paths of AWS's configuration and credentials.
+pub fn files(environment: &Environment) -> [Option<PathBuf>; 2] {
     let home = environment.get("HOME").or_else(|| environment.get("USERPROFILE")).map(PathBuf::from);
     let file = |variable: &str, name: &str| {
         let of_home = || home.as_deref().map(|home| home.join(".aws").join(name));
         environment.get(variable).map(|path| expanded(path, home.as_deref())).or_else(of_home)
     };
-    let files = [file("AWS_CONFIG_FILE", "config"), file("AWS_SHARED_CREDENTIALS_FILE", "credentials")];
-    files.into_iter().flatten().find_map(|path| {
-        let is_sound = std::fs::metadata(&path).is_ok_and(|it| it.is_file() && it.len() <= FILE_LIMIT);
-        let text = is_sound.then(|| std::fs::read_to_string(&path).ok())??;
-        region_of(&text, profile)
-    })
+    [file("AWS_CONFIG_FILE", "config"), file("AWS_SHARED_CREDENTIALS_FILE", "credentials")]
+}
+
+/// The text of a regular file of a sensible size.
+pub fn text(path: &Path) -> Option<String> {
+    let is_sound = std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() <= FILE_LIMIT);
+    is_sound.then(|| std::fs::read_to_string(path).ok())?
 }
 
 fn expanded(path: &str, home: Option<&Path>) -> PathBuf {
