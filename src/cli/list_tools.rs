@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::job_runner::async_runtime;
 use super::lock::LockArgs;
 use super::options::{ModelArgs, PlaceArgs};
-use super::render::{Paint, shortened, visible};
+use super::render::{Paint, json_for, shortened, visible};
 use super::setup::{ProjectNeed, Setup, warn};
 use super::signals::Signals;
 use super::{Exit, Process};
@@ -147,7 +147,7 @@ fn write(collected: &Collected, format: Format, paint: Paint) -> Result<Exit, Fa
     let rows: Vec<Row<'_>> =
         collected.found.iter().flat_map(|(expert, tools)| tools.iter().map(|tool| row(expert, tool))).collect();
     let text = match format {
-        Format::Json => json(&rows)?,
+        Format::Json => json_for(&json(&rows)?, io::stdout().is_terminal()).into_owned(),
         Format::Table(width) => table(&rows, width),
     };
     match io::stdout().lock().write_all(text.as_bytes()) {

@@ -1,6 +1,6 @@
 //! `perstack models`: the models that are known, with their limits and prices.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use clap::Args;
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::options::provider_parser;
-use super::render::visible;
+use super::render::{json_for, visible};
 use super::setup::{catalogue, models_file};
 use super::{Exit, Process};
 
@@ -50,7 +50,7 @@ pub fn run(args: &ModelsArgs, process: &Process) -> Result<Exit, Failure> {
     let catalogue = catalogue(process)?;
     let providers: Vec<ProviderName> = args.provider.map_or_else(|| ProviderName::ALL.to_vec(), |only| vec![only]);
     let text = if args.json {
-        json(&catalogue, &providers)?
+        json_for(&json(&catalogue, &providers)?, io::stdout().is_terminal()).into_owned()
     } else {
         let now = SystemClock.stamp().at;
         let users = models_file(process);

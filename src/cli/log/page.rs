@@ -1,13 +1,13 @@
 //! Standard output as the log's commands write it: buffered, lines cut to a terminal's width, quietly ended by a reader
 //! that goes away.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use console::truncate_str;
 
 use crate::cli::failure::Failure;
 use crate::cli::list_tools::width;
-use crate::cli::render::Paint;
+use crate::cli::render::{Paint, json_for};
 use crate::cli::{Exit, Process};
 
 /// The output of results.
@@ -16,6 +16,7 @@ pub struct Page {
     /// Columns of the terminal; `None` where nothing is cut.
     width: Option<usize>,
     paint: Paint,
+    is_terminal: bool,
 }
 
 impl Page {
@@ -25,13 +26,14 @@ impl Page {
             out: Box::new(BufWriter::new(io::stdout().lock())),
             width: width(process),
             paint: Paint::of_stdout(process),
+            is_terminal: io::stdout().is_terminal(),
         }
     }
 
     /// A page without colours that keeps to a width.
     #[cfg(test)]
     pub fn to(out: impl Write + 'static, width: Option<usize>) -> Self {
-        Self { out: Box::new(out), width, paint: Paint::plain() }
+        Self { out: Box::new(out), width, paint: Paint::plain(), is_terminal: false }
     }
 
     /// The colours of stdout.
@@ -50,12 +52,12 @@ impl Page {
         }
     }
 
-    /// Writes text as it is.
+    /// Writes JSON; on a terminal, characters that act on it are escapes.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn raw(&mut self, text: &str) -> io::Result<()> {
-        self.out.write_all(text.as_bytes())
+        self.out.write_all(json_for(text, self.is_terminal).as_bytes())
     }
 
     /// Writes what is buffered. A reader that has gone away is no error.

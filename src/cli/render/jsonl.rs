@@ -8,11 +8,14 @@ use perstack::event::{Detail, Event, EventSink};
 use perstack::message::Message;
 use tokio_util::sync::CancellationToken;
 
+use super::text::json_for;
+
 /// Writes events until their reader goes away; then stops the job.
 pub struct JsonLines<W> {
     /// Empty: all types.
     filter: HashSet<String>,
     detail: Detail,
+    is_terminal: bool,
     cancel: CancellationToken,
     state: Mutex<State<W>>,
 }
@@ -28,7 +31,13 @@ impl<W: Write> JsonLines<W> {
     /// Writes events of the types in `filter`, or all when it is empty, to `out`, usually stdout.
     pub fn new(out: W, filter: &[String], detail: Detail, cancel: CancellationToken) -> Self {
         let state = Mutex::new(State { out, failed: false, error: None });
-        Self { filter: filter.iter().cloned().collect(), detail, cancel, state }
+        Self { filter: filter.iter().cloned().collect(), detail, is_terminal: false, cancel, state }
+    }
+
+    /// With `is_terminal`, characters that act on a terminal are escapes.
+    #[must_use]
+    pub fn escaped(self, is_terminal: bool) -> Self {
+        Self { is_terminal, ..self }
     }
 
     /// The first failure to write, once.
@@ -47,7 +56,8 @@ impl<W: Write + Send> EventSink for JsonLines<W> {
             return;
         }
         let written = event.to_json(history, self.detail).map_err(io::Error::from).and_then(|line| {
-            state.out.write_all((line + "\n").as_bytes())?;
+            let line = json_for(&line, self.is_terminal).into_owned() + "\n";
+            state.out.write_all(line.as_bytes())?;
             state.out.flush()
         });
         if let Err(error) = written {

@@ -13,6 +13,7 @@ mod run_view;
 mod terminal;
 mod text;
 mod tree;
+mod unseen;
 mod view;
 
 use std::io::{self, IsTerminal, Write};
@@ -24,7 +25,7 @@ use perstack::message::Message;
 use tokio_util::sync::CancellationToken;
 
 pub use self::question::Question;
-pub use self::text::{Paint, count, duration, money, shortened, steps, visible, visible_lines};
+pub use self::text::{Paint, count, duration, json_for, money, shortened, steps, visible, visible_lines};
 
 use self::jsonl::JsonLines;
 use self::lines::PlainLines;
@@ -53,8 +54,12 @@ impl Screen {
         // Events on a terminal are what is looked at; progress would be drawn over them.
         let hidden = output.quiet || (format == Format::Jsonl && io::stdout().is_terminal());
         let progress = (draws && !hidden).then(|| Arc::new(Progress::new(View::new(verbosity), paint)));
-        let events = (format == Format::Jsonl)
-            .then(|| Arc::new(JsonLines::new(io::stdout(), &output.filter, output.detail(), cancel.clone())));
+        let events = (format == Format::Jsonl).then(|| {
+            Arc::new(
+                JsonLines::new(io::stdout(), &output.filter, output.detail(), cancel.clone())
+                    .escaped(io::stdout().is_terminal()),
+            )
+        });
         let mut sinks: Vec<Arc<dyn EventSink>> = Vec::new();
         match &progress {
             Some(progress) => sinks.push(progress.clone()),

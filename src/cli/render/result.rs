@@ -10,7 +10,7 @@ use perstack::tool::ToolCall;
 use perstack::usage::Usage;
 use serde::Serialize;
 
-use super::text::safe;
+use super::text::{json_for, safe};
 use crate::cli::options::Format;
 
 /// The object of `--output json`.
@@ -59,7 +59,7 @@ pub fn write(outcome: &Outcome, format: Format, out: &mut dyn Write, is_terminal
             Some(text) => text,
             None => return Ok(()),
         },
-        Format::Json => serde_json::to_string_pretty(&report(outcome))?,
+        Format::Json => json_for(&serde_json::to_string_pretty(&report(outcome))?, is_terminal).into_owned(),
         // The events carried it.
         Format::Jsonl => return Ok(()),
     };

@@ -1,10 +1,11 @@
 //! Text made fit to be shown: without characters that act on a terminal, short, and in colour where that is wanted.
 
-use std::fmt::Write;
+use std::borrow::Cow;
 use std::io::IsTerminal;
 
 use perstack::cost::{Cost, Spend};
 
+use super::unseen::{spelt, spelt_json};
 use crate::cli::Process;
 
 /// A choice of colours or none.
@@ -70,22 +71,17 @@ impl Paint {
     }
 }
 
-/// Returns true for a character that acts on a terminal, or on the order in which text is read, instead of being seen.
-fn acts(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Shows what cannot be seen, on one line: white space becomes single spaces, other acting characters are spelt out.
+/// `text` on one line: white space becomes single spaces, characters that cannot be seen are escapes.
 pub fn visible(text: &str) -> String {
     text.split_whitespace().map(spelt).collect::<Vec<_>>().join(" ")
 }
 
-/// The lines of `text`, each shown as it is but for acting characters.
+/// The lines of `text`, with characters that cannot be seen as escapes.
 pub fn visible_lines(text: &str) -> Vec<String> {
     text.lines().map(|line| spelt(&line.replace('\t', "    "))).collect()
 }
 
-/// `text` for a terminal: lines and tabs stay, other acting characters are spelt out.
+/// `text` for a terminal: lines and tabs stay, other characters that cannot be seen are escapes.
 pub fn safe(text: &str) -> String {
     let parts = text.split_inclusive(['\n', '\t']).map(|part| match part.strip_suffix(['\n', '\t']) {
         Some(head) => spelt(head) + part.get(head.len()..).unwrap_or_default(),
@@ -94,17 +90,9 @@ pub fn safe(text: &str) -> String {
     parts.collect()
 }
 
-fn spelt(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        // Writing to a String does not fail.
-        let _ = match c {
-            c if !acts(c) => shown.write_char(c),
-            c if c.is_ascii() => write!(shown, "\\x{:02x}", c as u32),
-            c => write!(shown, "\\u{{{:x}}}", c as u32),
-        };
-    }
-    shown
+/// JSON for stdout: on a terminal, characters that act on it are JSON's escapes; a file or pipe gets the text as it is.
+pub fn json_for(json: &str, is_terminal: bool) -> Cow<'_, str> {
+    if is_terminal { Cow::Owned(spelt_json(json)) } else { Cow::Borrowed(json) }
 }
 
 /// At most `width` characters, the last an ellipsis when something was left out.
