@@ -438,6 +438,16 @@ impl SkillSpec {
         }
     }
 
+    /// The domains that its server may reach, where it names any.
+    pub fn allowed_domains(&self) -> Option<&[String]> {
+        match self {
+            Self::McpStdioSkill { allowed_domains, .. } | Self::McpSseSkill { allowed_domains, .. } => {
+                allowed_domains.as_deref()
+            }
+            Self::InteractiveSkill { .. } => None,
+        }
+    }
+
     /// The base skill as an expert without a `skills` table has it.
     pub fn base() -> Self {
         Self::McpStdioSkill {

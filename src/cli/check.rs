@@ -1,6 +1,6 @@
 //! `perstack check`: the mistakes that can be found without asking a model or starting a skill.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use clap::Args;
@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::job_runner::async_runtime;
 use super::options::{ConfigArgs, ModelArgs};
 use super::program::{self, StartProblem};
-use super::render::{Paint, visible};
+use super::render::{Paint, json_for, visible};
 use super::setup::{ProjectNeed, Setup};
 use super::{Exit, Process};
 
@@ -85,7 +85,11 @@ pub fn run(args: &CheckArgs, process: &Process) -> Result<Exit, Failure> {
         Err(failure) => unreadable(&failure, &mut findings),
         Ok(setup) => check(&setup, process, &mut findings),
     }
-    let text = if args.json { json(&findings)? } else { lines(&findings, Paint::of_stdout(process)) };
+    let text = if args.json {
+        json_for(&json(&findings)?, io::stdout().is_terminal()).into_owned()
+    } else {
+        lines(&findings, Paint::of_stdout(process))
+    };
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::other(anyhow::Error::new(error).context("cannot write to standard output")))
@@ -119,6 +123,9 @@ fn check(setup: &Setup, process: &Process, findings: &mut Findings) {
     }
     for warning in setup.env_file_warnings() {
         findings.add(Level::Warning, "environment", warning);
+    }
+    for warning in setup.unenforced_lists() {
+        findings.add(Level::Warning, "configuration", warning);
     }
     delegates(project, findings);
     let place = Place { process, environment: &setup.environment };

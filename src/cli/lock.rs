@@ -35,7 +35,7 @@ impl Setup {
     /// Adds the lock beside the configuration. One that cannot be read gives a warning, unless it is required or `quiet`.
     ///
     /// # Errors
-    /// When the lock must serve and cannot be read, or the configuration has unknown keys and must not.
+    /// With `--locked`, for unknown keys and lists that are not enforced; and when the lock must serve and cannot be read.
     pub fn with_lock(mut self, args: LockArgs, process: &Process, quiet: bool) -> Result<Self, Failure> {
         self.lock = args.lock_use();
         let Some(project) = &self.project else { return Ok(self) };
@@ -43,6 +43,11 @@ impl Setup {
             let keys = project.unknown_keys.clone();
             return Err(Failure::usage(ConfigError::UnknownKeys { keys })
                 .help("correct or remove them, or run without --locked"));
+        }
+        if let Some(unenforced) = self.unenforced_lists().first().filter(|_| self.lock == LockUse::Locked) {
+            return Err(
+                Failure::usage(anyhow::anyhow!("{unenforced}")).help("remove allowedDomains, or run without --locked")
+            );
         }
         match lockfile::read(&lockfile::find(&project.path)) {
             Ok(lock) => self.lockfile = lock.map(Arc::new),

@@ -9,7 +9,7 @@ use perstack::config::lockfile::{self, Lock, LockUse};
 use perstack::config::{self, ConfigError, Endpoints, FolderFiles, LeftOut, Overrides, Project, Settings};
 use perstack::environment::Environment;
 use perstack::event::EventSink;
-use perstack::expert::ExpertKey;
+use perstack::expert::{Expert, ExpertKey, SkillSpec};
 use perstack::model::Catalogue;
 use perstack::provider::{catalog, vendor_variables};
 use perstack::runtime::{CassetteMode, InDoubt, Options};
@@ -108,7 +108,8 @@ impl Setup {
 }
 
 impl Setup {
-    /// Prints the parts of the configuration that are ignored, and [`Setup::env_file_warnings`], unless `quiet`.
+    /// Prints the parts of the configuration that are ignored or not enforced, and [`Setup::env_file_warnings`], unless
+    /// `quiet`.
     pub fn print_warnings(&self, process: &Process, quiet: bool) {
         // A run goes on without an unknown key; to `check` and --locked it is an error.
         let as_ignored = |project: &Project, warning: &String| {
@@ -116,7 +117,7 @@ impl Setup {
         };
         let ignored =
             self.project.iter().flat_map(|project| project.warnings.iter().map(|warning| as_ignored(project, warning)));
-        for warning in ignored.chain(self.env_file_warnings()) {
+        for warning in ignored.chain(self.env_file_warnings()).chain(self.unenforced_lists()) {
             warn(process, quiet, &warning);
         }
     }
@@ -144,6 +145,21 @@ impl Setup {
             )
         });
         missing.chain(left_out).collect()
+    }
+
+    /// The skills with `allowedDomains`, which nothing enforces yet.
+    pub fn unenforced_lists(&self) -> Vec<String> {
+        let experts = self.project.iter().flat_map(|project| project.experts.values());
+        let skills = experts.flat_map(|expert| expert.skills.values().map(move |skill| (expert, skill)));
+        let listed = skills.filter(|(_, skill)| skill.allowed_domains().is_some());
+        let warning = |(expert, skill): (&Expert, &SkillSpec)| {
+            format!(
+                "expert {}, skill {}: allowedDomains is not enforced: the skill can reach any address",
+                expert.key,
+                skill.common().name
+            )
+        };
+        listed.map(warning).collect()
     }
 
     /// The expert that the configuration has by this key.
