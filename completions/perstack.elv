@@ -30,6 +30,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand models 'Lists the known models: context, output, prices, abilities, tiers'
             cand log 'Shows the history of jobs: runs, steps, calls, events'
             cand login 'Logs in to a remote skill whose server requires it'
+            cand trust 'Trusts this folder: what its configuration starts, sends and gives away'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -61,6 +62,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --continue 'Continue the latest job from its latest checkpoint'
             cand -i 'The query is the answer to an interactive call'
             cand --interactive-tool-call-result 'The query is the answer to an interactive call'
+            cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand --json 'Same as --output jsonl'
             cand --full-events 'Every event with its whole messages and checkpoints; implies --output jsonl'
             cand -q 'Show errors only'
@@ -97,6 +99,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --replay 'Answer from this recorded session, without network or key'
             cand -i 'The query is the answer to an interactive call'
             cand --interactive-tool-call-result 'The query is the answer to an interactive call'
+            cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand --json 'Same as --output jsonl'
             cand --full-events 'Every event with its whole messages and checkpoints; implies --output jsonl'
             cand -q 'Show errors only'
@@ -119,6 +122,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --live 'Start the skills and ask them, even if perstack.lock is fresh'
             cand -q 'Show errors only'
             cand --quiet 'Show errors only'
+            cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand -h 'Print help'
             cand --help 'Print help'
         }
@@ -128,6 +132,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --check 'Write nothing; print how perstack.lock differs from the skills, and fail if it does'
             cand -q 'Show errors only'
             cand --quiet 'Show errors only'
+            cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand -h 'Print help'
             cand --help 'Print help'
         }
@@ -135,6 +140,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --json 'One JSON object with all findings'
+            cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand -h 'Print help'
             cand --help 'Print help'
         }
@@ -175,6 +181,16 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --logout 'Forget the login instead'
+            cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'perstack;trust'= {
+            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --show 'Show what there is to trust, and its digest; ask nothing'
+            cand --revoke 'Take back what was agreed to for this folder'
+            cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand -h 'Print help'
             cand --help 'Print help'
         }
@@ -191,6 +207,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand models 'Lists the known models: context, output, prices, abilities, tiers'
             cand log 'Shows the history of jobs: runs, steps, calls, events'
             cand login 'Logs in to a remote skill whose server requires it'
+            cand trust 'Trusts this folder: what its configuration starts, sends and gives away'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -209,6 +226,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;help;log'= {
         }
         &'perstack;help;login'= {
+        }
+        &'perstack;help;trust'= {
         }
         &'perstack;help;completions'= {
         }

@@ -34,6 +34,7 @@ complete -c perstack -n "__fish_perstack_needs_command" -f -a "check" -d 'Checks
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "models" -d 'Lists the known models: context, output, prices, abilities, tiers'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "log" -d 'Shows the history of jobs: runs, steps, calls, events'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "login" -d 'Logs in to a remote skill whose server requires it'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "trust" -d 'Trusts this folder: what its configuration starts, sends and gives away'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "completions" -d 'Prints the completion script for a shell'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l job-id -d 'Id of the new job [default: a new one]' -r
@@ -119,6 +120,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay -d 'Ans
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l ensure -d 'Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l continue -d 'Continue the latest job from its latest checkpoint'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s i -l interactive-tool-call-result -d 'The query is the answer to an interactive call'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l json -d 'Same as --output jsonl'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l full-events -d 'Every event with its whole messages and checkpoints; implies --output jsonl'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s q -l quiet -d 'Show errors only'
@@ -206,6 +208,7 @@ stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l record -d 'Record every model exchange and tool result in this file' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay -d 'Answer from this recorded session, without network or key' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s i -l interactive-tool-call-result -d 'The query is the answer to an interactive call'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l json -d 'Same as --output jsonl'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l full-events -d 'Every event with its whole messages and checkpoints; implies --output jsonl'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s q -l quiet -d 'Show errors only'
@@ -222,15 +225,18 @@ complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l proxy -
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l json -d 'An array of JSON objects, with each tool\'s input schema'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l live -d 'Start the skills and ask them, even if perstack.lock is fresh'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s q -l quiet -d 'Show errors only'
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l check -d 'Write nothing; print how perstack.lock differs from the skills, and fail if it does'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -s q -l quiet -d 'Show errors only'
+complete -c perstack -n "__fish_perstack_using_subcommand install" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l json -d 'One JSON object with all findings'
+complete -c perstack -n "__fish_perstack_using_subcommand check" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand check" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand models" -l json -d 'An array of JSON objects, with all prices and the sources of the numbers'
 complete -c perstack -n "__fish_perstack_using_subcommand models" -s h -l help -d 'Print help'
@@ -305,15 +311,23 @@ complete -c perstack -n "__fish_perstack_using_subcommand login" -l port -d 'The
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l logout -d 'Forget the login instead'
+complete -c perstack -n "__fish_perstack_using_subcommand login" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand login" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand trust" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand trust" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand trust" -l show -d 'Show what there is to trust, and its digest; ask nothing'
+complete -c perstack -n "__fish_perstack_using_subcommand trust" -l revoke -d 'Take back what was agreed to for this folder'
+complete -c perstack -n "__fish_perstack_using_subcommand trust" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
+complete -c perstack -n "__fish_perstack_using_subcommand trust" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "run" -d 'Runs a job'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "resume" -d 'Continues a job from a checkpoint'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "models" -d 'Lists the known models: context, output, prices, abilities, tiers'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "log" -d 'Shows the history of jobs: runs, steps, calls, events'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "login" -d 'Logs in to a remote skill whose server requires it'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "completions" -d 'Prints the completion script for a shell'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust completions help" -f -a "run" -d 'Runs a job'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust completions help" -f -a "resume" -d 'Continues a job from a checkpoint'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust completions help" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust completions help" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust completions help" -f -a "models" -d 'Lists the known models: context, output, prices, abilities, tiers'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust completions help" -f -a "log" -d 'Shows the history of jobs: runs, steps, calls, events'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust completions help" -f -a "login" -d 'Logs in to a remote skill whose server requires it'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust completions help" -f -a "trust" -d 'Trusts this folder: what its configuration starts, sends and gives away'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust completions help" -f -a "completions" -d 'Prints the completion script for a shell'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

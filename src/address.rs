@@ -100,6 +100,13 @@ impl Host {
     }
 }
 
+/// Returns true if `text` is a URL of this machine itself, judged without a name look-up.
+pub fn is_loopback_url(text: &str) -> bool {
+    let Ok(url) = Url::parse(text.trim()) else { return false };
+    let Some(host) = url.host_str().map(|host| host.trim_matches(['[', ']'])) else { return false };
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 /// The IPv4 address that an IPv6 one leads to: mapped, compatible, translated (`::ffff:0:0:0/96`), NAT64
 /// (`64:ff9b::/96`), 6to4 (`2002::/16`) or ISATAP (an interface identifier that begins with `0:5efe` or `200:5efe`). It is
 /// judged in place of the outer one, since packets end up there.

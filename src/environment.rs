@@ -106,6 +106,11 @@ impl Environment {
         self.entry(name).filter(|(_, source)| *source == VariableSource::User).map(|(value, _)| value)
     }
 
+    /// The value that a folder's own file gave `name`, for this program to use.
+    pub fn folders(&self, name: &str) -> Option<&str> {
+        self.entry(name).filter(|(_, source)| *source == VariableSource::Folder).map(|(value, _)| value)
+    }
+
     /// The value of `name` for a skill that names it (`requiredEnv`, `authorizationEnv`, `oauth`).
     pub fn for_skill(&self, name: &str) -> Option<&str> {
         let may_have = |source| source != VariableSource::FolderForSkills || !is_users_own(name);

@@ -132,8 +132,25 @@ fn check(setup: &Setup, process: &Process, findings: &mut Findings) {
     for expert in project.experts.values() {
         skills(Definition::new(expert, project.base_skill_command.as_deref()), place, findings);
     }
+    trust(setup, process, findings);
     provider(setup, findings);
     lock(project, findings);
+}
+
+/// The dangerous parts of the folder. They are no mistake, so the check passes.
+fn trust(setup: &Setup, process: &Process, findings: &mut Findings) {
+    match super::trust::summary(setup, process) {
+        Ok(None) => {}
+        Ok(Some(summary)) => {
+            let level = if summary.is_trusted { Level::Ok } else { Level::Warning };
+            for line in summary.lines {
+                findings.add(level, "trust", line);
+            }
+            let state = if summary.is_trusted { "trusted" } else { "not trusted yet, see `perstack trust`" };
+            findings.add(level, "trust", format!("this folder is {state} (digest {})", summary.digest));
+        }
+        Err(failure) => findings.add(Level::Error, "trust", failure.lines().join(" ")),
+    }
 }
 
 fn delegates(project: &Project, findings: &mut Findings) {

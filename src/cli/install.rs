@@ -21,6 +21,7 @@ use super::options::{ConfigArgs, ModelArgs};
 use super::render::{Paint, visible};
 use super::setup::{ProjectNeed, Setup, warn};
 use super::signals::Signals;
+use super::trust::{self, ProjectUse};
 use super::{Exit, Process};
 
 /// Experts whose skills are open at one time: servers take memory, and starting them takes the processor.
@@ -54,6 +55,8 @@ pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
     setup.print_warnings(process, args.quiet);
     let config = setup.project.as_ref().map(|project| project.path.clone()).unwrap_or_default();
     let experts = setup.experts()?;
+    let project_use = ProjectUse { experts: &experts, asks_models: false, may_ask: true };
+    trust::require(&setup, process, args.config.place().trust, &project_use)?;
     let cancel = CancellationToken::new();
     let options = Arc::new(setup.options(process, Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None));
     let runtime = async_runtime()?;

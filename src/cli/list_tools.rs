@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::job_runner::async_runtime;
-use super::lock::LockArgs;
-use super::options::{ModelArgs, PlaceArgs};
+use super::options::{LockArgs, ModelArgs, PlaceArgs};
 use super::render::{Paint, json_for, shortened, visible};
 use super::setup::{ProjectNeed, Setup, warn};
 use super::signals::Signals;
+use super::trust::{self, ProjectUse};
 use super::{Exit, Process};
 
 /// Fewest columns for a description that is shortened.
@@ -69,7 +69,8 @@ impl EventSink for NoEvents {
 pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.place, &ModelArgs::default(), ProjectNeed::Required)?;
     setup.print_warnings(process, args.quiet);
-    let setup = if args.live { setup } else { setup.with_lock(LockArgs::default(), process, args.quiet)? };
+    let setup =
+        if args.live { setup } else { setup.with_lock(LockArgs::default(), process, &args.place, args.quiet)? };
     let experts = match &args.expert {
         Some(expert) => {
             let expert = setup.expert(expert)?;
@@ -78,6 +79,8 @@ pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
         }
         None => setup.experts()?,
     };
+    let project_use = ProjectUse { experts: &experts, asks_models: false, may_ask: true };
+    trust::require(&setup, process, args.place.trust, &project_use)?;
     let cancel = CancellationToken::new();
     let options = setup.options(process, Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None);
     let runtime = async_runtime()?;

@@ -208,7 +208,7 @@ pub struct LogRequest {
 
 /// Runs the command.
 pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
-    let storage = storage_folder(process, args.storage.as_deref())?;
+    let storage = storage_folder(process, args.storage.as_deref(), false)?;
     let range = args.page.range()?;
     let mut page = Page::stdout(process);
     let form = args.form.form();

@@ -17,6 +17,7 @@ use super::options::{ConfigArgs, ModelArgs};
 use super::render::{Paint, visible};
 use super::setup::{ProjectNeed, Setup};
 use super::signals::Signals;
+use super::trust::{self, ProjectUse};
 use super::{Exit, Process};
 
 /// The time that a person has to log in: authorization servers forget their pages sooner.
@@ -51,6 +52,9 @@ pub fn run(args: &LoginArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.config.place(), &ModelArgs::default(), ProjectNeed::Required)?;
     setup.print_warnings(process, false);
     let spec = find(args, &setup)?;
+    let holders = setup.experts_with(&spec);
+    let project_use = ProjectUse { experts: &holders, asks_models: false, may_ask: true };
+    trust::require(&setup, process, args.config.place().trust, &project_use)?;
     let network = Network {
         proxy: ProxySettings::settle(setup.proxy.as_deref(), &setup.environment),
         logins: setup.logins.clone(),

@@ -8,6 +8,7 @@ mod completions;
 mod in_doubt;
 mod job_runner;
 mod outcome;
+mod owners;
 mod failure;
 mod gone;
 #[cfg(unix)]
@@ -28,6 +29,7 @@ mod resume;
 mod run;
 mod setup;
 mod signals;
+mod trust;
 mod command_line;
 
 use std::path::PathBuf;
@@ -88,6 +90,7 @@ Environment:
   PERSTACK_PROXY_URL   proxy for models and remote skills, unless --proxy is given
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY  proxies, where none is named for all
   PERSTACK_NO_INTERACTIVE  1: never ask on the terminal, as --no-interactive
+  PERSTACK_TRUST       1: trust every folder, as --trust; a digest: only that state of a folder
   PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml, models,
                        models.toml, and logins
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
@@ -113,6 +116,7 @@ enum Command {
     Models(models::ModelsArgs),
     Log(log::LogArgs),
     Login(login::LoginArgs),
+    Trust(trust::show::TrustCommandArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -177,6 +181,7 @@ pub fn main() -> ExitCode {
         Command::Models(args) => models::run(&args, &process),
         Command::Log(args) => log::run(&args, &process),
         Command::Login(args) => login::run(&args, &process),
+        Command::Trust(args) => trust::show::run(&args, &process),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match ended {

@@ -6,6 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use perstack::budget::{self, Budgets, MIN_TOOL_REPETITIONS, Span};
 use perstack::config::Overrides;
+use perstack::config::lockfile::LockUse;
 use perstack::cost::Cost;
 use perstack::event::{Detail, TYPES};
 use perstack::runtime::{CassetteMode, InDoubt};
@@ -13,7 +14,6 @@ use perstack::setting::{ProviderName, ReasoningBudget};
 
 use super::command_line::CommandLine;
 use super::failure::Failure;
-use super::lock::LockArgs;
 
 /// Event types of the original that this program does not emit, its older versions' included.
 pub const ONCE_KNOWN_TYPES: [&str; 14] = [
@@ -48,6 +48,9 @@ pub struct PlaceArgs {
     /// HTTP(S) or SOCKS proxy for requests to models and remote skills
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
+    /// Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)
+    #[arg(long)]
+    pub trust: bool,
 }
 
 /// The options of the configuration, for commands that run no job.
@@ -59,12 +62,20 @@ pub struct ConfigArgs {
     /// File with environment variables (repeatable); without it, the configuration's, else .env and .env.local
     #[arg(long, value_name = "PATH")]
     env_path: Vec<PathBuf>,
+    /// Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)
+    #[arg(long)]
+    trust: bool,
 }
 
 impl ConfigArgs {
     /// The same as options of a job.
     pub fn place(&self) -> PlaceArgs {
-        PlaceArgs { config: self.config.clone(), env_path: self.env_path.clone(), ..PlaceArgs::default() }
+        PlaceArgs {
+            config: self.config.clone(),
+            env_path: self.env_path.clone(),
+            trust: self.trust,
+            ..PlaceArgs::default()
+        }
     }
 }
 
@@ -160,6 +171,28 @@ pub struct SessionArgs {
     pub no_interactive: bool,
 }
 
+/// The options of the lock.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct LockArgs {
+    /// Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)
+    #[arg(long)]
+    pub locked: bool,
+    /// Use perstack.lock as it is, without checking that it is fresh
+    #[arg(long, conflicts_with = "locked")]
+    pub frozen: bool,
+}
+
+impl LockArgs {
+    /// The use of the lock that the flags ask for.
+    pub fn lock_use(self) -> LockUse {
+        match (self.locked, self.frozen) {
+            (true, _) => LockUse::Locked,
+            (false, true) => LockUse::Frozen,
+            (false, false) => LockUse::Auto,
+        }
+    }
+}
+
 /// The options of `run` and `resume`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct JobArgs {
@@ -232,6 +265,7 @@ impl PlaceArgs {
         words.path("--storage", self.storage.as_deref());
         // A proxy's address may hold a password, which must not end up in a build's log.
         words.value("--proxy", self.proxy.as_ref().filter(|url| !url.contains('@')));
+        words.switch("--trust", self.trust);
     }
 }
 

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::job_runner::{self, JobCommand};
 use super::options::JobArgs;
 use super::setup::{ProjectNeed, Setup};
-use super::{Exit, Process, input};
+use super::{Exit, Process, input, trust};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,7 +52,10 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     // The checkpoint may carry its experts, so a configuration is used when there is one.
     let setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::IfFound)?;
     setup.print_warnings(process, args.job.output.quiet);
-    let setup = setup.with_lock(args.job.lock, process, args.job.output.quiet)?;
+    let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
+    // The checkpoint's expert is not known yet, so all of them count.
+    let experts: Vec<_> = setup.project.iter().flat_map(|project| project.experts.keys().cloned()).collect();
+    trust::require_for_job(&setup, process, &args.job, &experts)?;
     let query = input::optional(args.query.as_deref())?;
     let live = args.live();
     let input = ResumeInput {

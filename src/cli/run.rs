@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::job_runner::{self, JobCommand};
 use super::options::JobArgs;
 use super::setup::{ProjectNeed, Setup};
-use super::{Exit, Process, input};
+use super::{Exit, Process, input, trust};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -100,7 +100,8 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     setup.print_warnings(process, args.job.output.quiet);
     let expert = setup.expert(&args.expert)?;
     setup.print_unusable(process, args.job.output.quiet);
-    let setup = setup.with_lock(args.job.lock, process, args.job.output.quiet)?;
+    let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
+    trust::require_for_job(&setup, process, &args.job, std::slice::from_ref(&expert))?;
     let query = input::required(args.query.as_deref())?;
     let live = args.live();
     job_runner::run(process, &args.job, setup, args.command(expert, query), &live)

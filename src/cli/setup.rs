@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use perstack::config::lockfile::{self, Lock, LockUse};
-use perstack::config::{self, ConfigError, Endpoints, FolderFiles, LeftOut, Overrides, Project, Settings};
+use perstack::config::{
+    self, ConfigError, Endpoints, FileOwner, FolderFiles, LeftOut, Overrides, Project, Settings, UserDefaults,
+};
 use perstack::environment::Environment;
 use perstack::event::EventSink;
 use perstack::expert::{Expert, ExpertKey, SkillSpec};
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::Process;
 use super::failure::Failure;
 use super::options::{ModelArgs, PlaceArgs};
+use super::owners::OwnerCheck;
 use super::render::{Paint, visible};
 
 /// The folder in the workspace that holds `jobs/` (the original's).
@@ -44,12 +47,18 @@ pub struct Setup {
     pub proxy: Option<String>,
     /// The folder that keeps people's logins to remote skills.
     pub logins: Option<PathBuf>,
+    /// The user's own configuration folder.
+    pub user_folder: Option<PathBuf>,
+    /// Folders that the user's configuration trusts with all beneath them.
+    pub trust_folders: Vec<String>,
     pub lock: LockUse,
     pub lockfile: Option<Arc<Lock>>,
     /// The models that come with the program, and the user's.
     pub catalogue: Arc<Catalogue>,
     /// Environment files that were named by a flag and are not there.
     missing_env_files: Vec<PathBuf>,
+    /// The environment files of the folder, or those that its configuration names.
+    pub env_files: Vec<PathBuf>,
     /// The variables that a folder's own environment files may not set.
     left_out: Vec<LeftOut>,
 }
@@ -67,27 +76,26 @@ impl Setup {
             Some("1") => Endpoints::PrivateToo,
             _ => Endpoints::PublicOnly,
         };
+        let owners = OwnerCheck::new(process, place.trust);
         let project = match config_path(process, place, need)? {
-            Some(path) => Some(config::load_with(&path, endpoints).map_err(Failure::usage)?),
+            Some(path) => Some(load(&path, endpoints, &owners, is_config_named(process, place))?),
             None => None,
         };
         let missing_env_files = place.env_path.iter().filter(|path| !process.folder.join(path).exists()).cloned();
         let user_folder = user_folder(process);
         let user = match &user_folder {
             Some(folder) => config::user_defaults(&folder.join("config.toml")).map_err(Failure::usage)?,
-            None => Overrides::default(),
+            None => UserDefaults::default(),
         };
-        let left_out = if place.env_path.is_empty() {
-            add_folder_files(&mut environment, process, project.as_ref(), &user)?
-        } else {
-            Vec::new()
-        };
+        let env_files = if place.env_path.is_empty() { folder_files(project.as_ref()) } else { Vec::new() };
+        let left_out =
+            add_folder_files(&mut environment, process, project.as_ref(), &env_files, &user.overrides, &owners)?;
         let off_limits = off_limits(process, place, project.as_ref());
         let catalogue = catalogue(process)?;
         let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
-        let settings =
-            config::settle(&model.overrides(), &variables, project.as_ref(), &user).map_err(Failure::usage)?;
-        let storage = storage_folder(process, place.storage.as_deref())?;
+        let settings = config::settle(&model.overrides(), &variables, project.as_ref(), &user.overrides)
+            .map_err(Failure::usage)?;
+        let storage = storage_folder(process, place.storage.as_deref(), place.trust)?;
         // From the user alone: a project must not redirect its user's requests.
         let proxy = place.proxy.clone().or_else(|| environment.users("PERSTACK_PROXY_URL").map(str::to_owned));
         Ok(Self {
@@ -96,10 +104,13 @@ impl Setup {
             settings,
             storage,
             missing_env_files: missing_env_files.collect(),
+            env_files,
             left_out,
             off_limits,
             proxy,
-            logins: user_folder.map(|folder| folder.join("logins")),
+            logins: user_folder.as_ref().map(|folder| folder.join("logins")),
+            user_folder,
+            trust_folders: user.trust_folders,
             lock: LockUse::default(),
             lockfile: None,
             catalogue,
@@ -173,6 +184,13 @@ impl Setup {
         }
     }
 
+    /// The experts that have this skill.
+    pub fn experts_with(&self, skill: &SkillSpec) -> Vec<ExpertKey> {
+        let experts = self.project.iter().flat_map(|project| project.experts.values());
+        let has = |expert: &&Expert| expert.skills.values().any(|other| other == skill);
+        experts.filter(has).map(|expert| expert.key.clone()).collect()
+    }
+
     /// All experts of the configuration, in its order.
     ///
     /// # Errors
@@ -221,8 +239,9 @@ impl Setup {
 /// The folder that jobs are stored in: named by a flag, else by the environment, else the default. Absolute.
 ///
 /// # Errors
-/// With the exit code for usage, when the default is a link that a downloaded folder may have brought along.
-pub fn storage_folder(process: &Process, flag: Option<&Path>) -> Result<PathBuf, Failure> {
+/// With the exit code for usage, when nothing names it and it is a link, which a downloaded folder may have brought along,
+/// or belongs to another user.
+pub fn storage_folder(process: &Process, flag: Option<&Path>, trust: bool) -> Result<PathBuf, Failure> {
     let named = flag
         .or_else(|| process.variable("PERSTACK_STORAGE").map(Path::new))
         .or_else(|| process.variable("PERSTACK_STORAGE_PATH").map(Path::new));
@@ -233,6 +252,9 @@ pub fn storage_folder(process: &Process, flag: Option<&Path>) -> Result<PathBuf,
              PERSTACK_STORAGE={DEFAULT_STORAGE}; or remove it",
             folder.display()
         )));
+    }
+    if named.is_none() {
+        OwnerCheck::new(process, trust).accept_path(&folder, "name it with --storage")?;
     }
     Ok(folder)
 }
@@ -246,19 +268,51 @@ pub fn warn(process: &Process, quiet: bool, warning: &str) {
     }
 }
 
-/// Adds what the folder's own environment files may set: those that the configuration names, else the usual ones.
+/// Adds the variables that these files of the folder may set.
 fn add_folder_files(
     environment: &mut Environment,
     process: &Process,
     project: Option<&Project>,
+    files: &[PathBuf],
     user: &Overrides,
+    owners: &OwnerCheck,
 ) -> Result<Vec<LeftOut>, Failure> {
-    let files = folder_files(project);
     let skills =
         || project.into_iter().flat_map(|project| project.experts.values()).flat_map(|expert| expert.skills.values());
     let is_named_by_skill = |name: &str| skills().any(|skill| skill.variables().contains(&name));
-    let rules = FolderFiles { vendors: &vendor_variables(), user, is_named_by_skill: &is_named_by_skill };
-    rules.add_to(environment, &process.folder, &files).map_err(Failure::usage)
+    let is_trusted_owner = |owner| owners.trusts(owner);
+    let rules = FolderFiles {
+        vendors: &vendor_variables(),
+        user,
+        is_named_by_skill: &is_named_by_skill,
+        is_trusted_owner: &is_trusted_owner,
+    };
+    rules.add_to(environment, &process.folder, files).map_err(|error| match error {
+        ConfigError::ForeignOwner { .. } => Failure::usage(error)
+            .help("if it can be trusted, name it with --env-path, or use --trust or PERSTACK_TRUST=1"),
+        other => Failure::usage(other),
+    })
+}
+
+/// Reads the project, and accepts its files unless they are another user's and nothing names them.
+fn load(path: &Path, endpoints: Endpoints, owners: &OwnerCheck, is_named: bool) -> Result<Project, Failure> {
+    let way_on = "name it with --config";
+    if !is_named {
+        // Before it is parsed: mistakes in another's file are none of the user's.
+        owners.accept_path(path, way_on)?;
+    }
+    let project = config::load_with(path, endpoints).map_err(Failure::usage)?;
+    if !is_named {
+        for FileOwner { path, owner } in &project.owners {
+            owners.accept(path, *owner, way_on)?;
+        }
+    }
+    Ok(project)
+}
+
+/// Returns true if the user named the configuration: a flag or a variable of the process.
+pub fn is_config_named(process: &Process, place: &PlaceArgs) -> bool {
+    place.config.is_some() || process.variable("PERSTACK_CONFIG").is_some()
 }
 
 /// The folder's own environment files: those that the configuration names, else the usual ones.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use super::Overrides;
 use super::dotenv::parse;
 use super::error::ConfigError;
-use super::read_file::read_text;
+use super::read_file::{OwnedText, read_owned};
+use super::trust::owner::user_name;
 use crate::environment::{Environment, VariableSource, VendorVariables, is_users_own};
 
 /// The files that are read unless others are named (the original's).
@@ -52,10 +53,15 @@ pub fn environment(
 }
 
 fn pairs(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+    Ok(owned_pairs(path)?.0)
+}
+
+/// The variables of a file, with its owner; those of an absent one have none.
+fn owned_pairs(path: &Path) -> Result<(BTreeMap<String, String>, Option<u32>), ConfigError> {
     if path.is_dir() || path == Path::new("/dev/null") {
-        return Ok(BTreeMap::new());
+        return Ok((BTreeMap::new(), None));
     }
-    let Some(text) = read_text(path)? else { return Ok(BTreeMap::new()) };
+    let Some(OwnedText { text, owner }) = read_owned(path)? else { return Ok((BTreeMap::new(), None)) };
     let fault = |fault: super::dotenv::DotenvError| ConfigError::EnvFile {
         path: path.to_owned(),
         line: fault.line,
@@ -64,7 +70,7 @@ fn pairs(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
     let pairs = parse(&text).map_err(fault)?;
     // Collecting keeps the last value of a name; emptiness is judged after that, so that a last `NAME=` unsets it.
     let pairs: BTreeMap<String, String> = pairs.into_iter().collect();
-    Ok(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+    Ok((pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect(), owner))
 }
 
 /// The variables of a folder's file that it may not set.
@@ -83,6 +89,8 @@ pub struct FolderFiles<'a> {
     pub user: &'a Overrides,
     /// A skill of the configuration names this variable.
     pub is_named_by_skill: &'a dyn Fn(&str) -> bool,
+    /// Returns true if files of this owner are used.
+    pub is_trusted_owner: &'a dyn Fn(Option<u32>) -> bool,
 }
 
 impl FolderFiles<'_> {
@@ -90,14 +98,14 @@ impl FolderFiles<'_> {
     /// Variables that only skills may have are kept for them. Returns what was left out, an entry for each file.
     ///
     /// # Errors
-    /// As [`environment()`], and a limit of the wrong kind.
+    /// As [`environment()`], a limit of the wrong kind, and a file of another user.
     pub fn add_to(
         &self,
         environment: &mut Environment,
         folder: &Path,
         files: &[PathBuf],
     ) -> Result<Vec<LeftOut>, ConfigError> {
-        let read = files.iter().map(|file| Ok((file, pairs(&folder.join(file))?)));
+        let read = files.iter().map(|file| Ok((file, self.pairs(&folder.join(file))?)));
         let read = read.collect::<Result<Vec<_>, ConfigError>>()?;
         let mut values = BTreeMap::new();
         for (name, value) in read.iter().flat_map(|(_, pairs)| pairs) {
@@ -122,6 +130,15 @@ impl FolderFiles<'_> {
             environment.set_if_absent(name, value, source);
         }
         Ok(left_out)
+    }
+
+    fn pairs(&self, path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+        let (pairs, owner) = owned_pairs(path)?;
+        if (self.is_trusted_owner)(owner) {
+            return Ok(pairs);
+        }
+        let owner = owner.map(user_name).unwrap_or_default();
+        Err(ConfigError::ForeignOwner { path: path.to_owned(), owner })
     }
 
     /// The variables of `values`, which the user does not set, that this program may use.
@@ -245,6 +262,7 @@ mod tests {
             vendors: &vendors(),
             user: &user,
             is_named_by_skill: &|name| name.starts_with("SKILL_") || name == "PROFILE_A",
+            is_trusted_owner: &|_| true,
         };
         let left_out = rules.add_to(&mut all, folder.path(), &defaults()).unwrap();
         let names = all.iter().filter(|(name, _)| all.users(name).is_none()).map(|(name, _)| name.to_owned());
@@ -321,7 +339,8 @@ mod tests {
         std::fs::write(folder.path().join(".env.local"), "KEY_A=k\nPATH=p\nHOME=h\n").unwrap();
         let mut all: Environment = pairs(&[("HOME", "/home")]).into_iter().collect();
         let (vendors, user) = (vendors(), Overrides::default());
-        let rules = FolderFiles { vendors: &vendors, user: &user, is_named_by_skill: &|_| false };
+        let rules =
+            FolderFiles { vendors: &vendors, user: &user, is_named_by_skill: &|_| false, is_trusted_owner: &|_| true };
         let left_out = rules.add_to(&mut all, folder.path(), &defaults()).unwrap();
         assert_eq!((all.get("ADDRESS_A"), all.get("KEY_A"), all.get("PATH")), (Some("a"), Some("k"), None));
         let expected = [".env", ".env.local"].map(|file| LeftOut { file: file.into(), names: owned(&["PATH"]) });

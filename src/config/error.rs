@@ -99,6 +99,9 @@ pub enum ConfigError {
         nearest: Option<String>,
         known: Vec<String>,
     },
+    /// A file or folder that belongs to another user of this machine.
+    #[error("{} belongs to {owner}, not to you: it is not used", path.display())]
+    ForeignOwner { path: PathBuf, owner: String },
     /// A version or tag of an expert that the configuration defines otherwise.
     #[error("expert {} is not defined in {}: {}", quoted(key.as_str()), path.display(), other_version(key, version))]
     OtherVersion {

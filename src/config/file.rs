@@ -7,9 +7,9 @@ use std::rc::Rc;
 use super::diagnostics::Conclusion;
 use super::error::ConfigError;
 use super::include::{Includes, warn_ignored};
-use super::read_file::{is_absence, read_text};
+use super::read_file::{OwnedText, is_absence, read_owned};
 use super::reader::{Diagnostics, MAX_NUMBER, Node, Table};
-use super::{ExpertMistakes, Overrides, Project, experts, graph, provider};
+use super::{ExpertMistakes, FileOwner, Overrides, Project, experts, graph, provider};
 use crate::budget::{Budgets, MIN_TOOL_REPETITIONS, Span};
 use crate::cost::Cost;
 use crate::expert_map::ExpertMap;
@@ -83,8 +83,10 @@ pub fn load(path: &Path) -> Result<Project, ConfigError> {
 /// Reads the file at `path` (at most 4 MiB of UTF-8) and those that it includes. Mistakes of single experts are left in the
 /// project ([`Project::mistakes`]): they stop only runs that reach these experts.
 pub fn load_with(path: &Path, endpoints: Endpoints) -> Result<Project, ConfigError> {
-    let text = read_text(path)?.ok_or_else(|| ConfigError::Missing { path: path.to_owned() })?;
-    parse_with(&text, path, endpoints)
+    let OwnedText { text, owner } = read_owned(path)?.ok_or_else(|| ConfigError::Missing { path: path.to_owned() })?;
+    let mut project = parse_with(&text, path, endpoints)?;
+    project.owners.insert(0, FileOwner { path: path.to_owned(), owner });
+    Ok(project)
 }
 
 /// Reads the text of a file, with public endpoints only. `path` is for messages and for finding included files. The
@@ -126,7 +128,8 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
         }
     }
     path.clone_into(&mut project.path);
-    project.included = includes.into_read();
+    project.owners = includes.into_read();
+    project.included = project.owners.iter().map(|file| file.path.clone()).collect();
     Ok(Project { mistakes, warnings, unknown_keys, ..project })
 }
 
@@ -135,6 +138,7 @@ fn empty() -> Project {
     Project {
         path: PathBuf::new(),
         included: Vec::new(),
+        owners: Vec::new(),
         overrides: Overrides::default(),
         provider_setting: ProviderSetting::default(),
         env_path: None,

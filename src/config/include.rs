@@ -7,10 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::FileOwner;
 use super::diagnostics::SourceSpan;
 use super::error::quoted;
 use super::glob;
-use super::read_file::{is_absence, read_text};
+use super::read_file::{OwnedText, is_absence, read_owned};
 use super::reader::{Diagnostics, Node, Table};
 
 /// The keys that an included file may have at its top.
@@ -29,7 +30,7 @@ pub(super) struct Includes {
     waiting: VecDeque<Waiting>,
     /// Every file that was named, by its canonical path: two spellings of one file are one file.
     known: HashSet<PathBuf>,
-    read: Vec<PathBuf>,
+    read: Vec<FileOwner>,
     bytes: usize,
     has_gaps: bool,
 }
@@ -100,8 +101,8 @@ impl Includes {
     /// Reads the next file. Files that cannot be read are reported and skipped.
     pub fn next(&mut self, diagnostics: &mut Diagnostics) -> Option<Included> {
         while let Some(Waiting { path, depth, spot }) = self.waiting.pop_front() {
-            let text = match read_text(&path) {
-                Ok(Some(text)) => text,
+            let OwnedText { text, owner } = match read_owned(&path) {
+                Ok(Some(read)) => read,
                 Ok(None) => {
                     self.gap(spot, unreachable(&path, &io::ErrorKind::NotFound.into()), diagnostics);
                     continue;
@@ -118,7 +119,7 @@ impl Includes {
                 self.gap(spot, format!("the included files have more than {MAX_BYTES} bytes: name fewer"), diagnostics);
                 return None;
             }
-            self.read.push(path.clone());
+            self.read.push(FileOwner { path: path.clone(), owner });
             return Some(Included { path, text: text.into(), depth });
         }
         None
@@ -136,7 +137,7 @@ impl Includes {
     }
 
     /// The files that were read, in the order of reading.
-    pub fn into_read(self) -> Vec<PathBuf> {
+    pub fn into_read(self) -> Vec<FileOwner> {
         self.read
     }
 }

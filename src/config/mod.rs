@@ -34,6 +34,7 @@ mod provider;
 mod reader;
 mod precedence;
 mod skills;
+pub mod trust;
 mod user;
 
 pub use env::{DEFAULT_ENV_FILES, FolderFiles, LeftOut, environment};
@@ -41,7 +42,7 @@ pub use error::{ConfigError, Problem};
 pub use file::{Endpoints, discover, load, load_with, parse};
 pub use precedence::settle;
 pub use suggest::nearest;
-pub use user::{user_defaults, user_models};
+pub use user::{UserDefaults, user_defaults, user_models};
 
 /// The run options that one source (flags, environment, a file) sets. `None`: not set there.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -105,6 +106,14 @@ impl Project {
     }
 }
 
+/// A file that was read, with the user that it belonged to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOwner {
+    pub path: PathBuf,
+    /// The user's number; `None` where files have no owner.
+    pub owner: Option<u32>,
+}
+
 /// A read and validated `perstack.toml`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Project {
@@ -112,6 +121,8 @@ pub struct Project {
     pub path: PathBuf,
     /// The files that it includes, and those that they include, in the order they were read.
     pub included: Vec<PathBuf>,
+    /// The owners of the files that were read, the first one's first; empty for text that came from no file.
+    pub owners: Vec<FileOwner>,
     pub overrides: Overrides,
     /// `[provider.setting]`.
     pub provider_setting: ProviderSetting,

@@ -10,6 +10,13 @@ use super::error::{ConfigError, position};
 /// Most bytes of a configuration or environment file; generous, as hand-written files have a few thousand.
 pub(super) const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
+/// The text of a file, with the user that the file belonged to when it was read.
+pub(super) struct OwnedText {
+    pub(super) text: String,
+    /// `None` where files have no owner.
+    pub(super) owner: Option<u32>,
+}
+
 /// The text of the regular file at `path`; `None` when there is none.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
     read_text_within(path, MAX_FILE_BYTES)
@@ -17,6 +24,15 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
 
 /// The text of the regular file at `path`, which may have `limit` bytes; `None` when there is none.
 pub(super) fn read_text_within(path: &Path, limit: u64) -> Result<Option<String>, ConfigError> {
+    Ok(read_owned_within(path, limit)?.map(|read| read.text))
+}
+
+/// As [`read_text`], with the file's owner. It is asked of the open file: the path may lead to another by now.
+pub(super) fn read_owned(path: &Path) -> Result<Option<OwnedText>, ConfigError> {
+    read_owned_within(path, MAX_FILE_BYTES)
+}
+
+fn read_owned_within(path: &Path, limit: u64) -> Result<Option<OwnedText>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let file = match open(path) {
         Ok(file) => file,
@@ -29,7 +45,8 @@ pub(super) fn read_text_within(path: &Path, limit: u64) -> Result<Option<String>
             });
         }
     };
-    if !file.metadata().map_err(unreadable)?.is_file() {
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
         return Err(ConfigError::NotAFile { path: path.to_owned() });
     }
     let mut bytes = Vec::new();
@@ -37,7 +54,8 @@ pub(super) fn read_text_within(path: &Path, limit: u64) -> Result<Option<String>
     if bytes.len() as u64 > limit {
         return Err(ConfigError::TooLarge { path: path.to_owned(), limit });
     }
-    String::from_utf8(bytes).map(Some).map_err(|error| {
+    let owner = owner(&metadata);
+    String::from_utf8(bytes).map(|text| Some(OwnedText { text, owner })).map_err(|error| {
         let sound = error.utf8_error().valid_up_to();
         let before = String::from_utf8_lossy(error.as_bytes().get(..sound).unwrap_or_default());
         let (line, column) = position(&before, sound);
@@ -48,6 +66,18 @@ pub(super) fn read_text_within(path: &Path, limit: u64) -> Result<Option<String>
 /// Returns whether an error of the file system means that nothing is there.
 pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "other systems have no such number")]
+fn owner(metadata: &std::fs::Metadata) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some(metadata.uid())
+}
+
+#[cfg(not(unix))]
+fn owner(_metadata: &std::fs::Metadata) -> Option<u32> {
+    None
 }
 
 /// Opens without waiting: a pipe would otherwise block until another process writes to it, and a terminal would become

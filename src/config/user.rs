@@ -11,16 +11,25 @@ use super::reader::Diagnostics;
 use crate::model::Catalogue;
 use crate::setting::ProviderName;
 
-const KEYS: [&str; 7] = ["provider", "model", "reasoningBudget", "maxSteps", "maxTotalSteps", "maxRetries", "timeout"];
+const KEYS: [&str; 8] =
+    ["provider", "model", "reasoningBudget", "maxSteps", "maxTotalSteps", "maxRetries", "timeout", "trustFolders"];
+
+/// The user's `config.toml`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UserDefaults {
+    pub overrides: Overrides,
+    /// `trustFolders`: folders that are trusted with all beneath them, as they are written (`~/work`).
+    pub trust_folders: Vec<String>,
+}
 
 /// Reads the user's defaults at `path`: the run options of `perstack.toml`, with `provider` as a plain name. An absent
 /// file sets none. Unknown keys are errors, as no older program wrote such a file.
-pub fn user_defaults(path: &Path) -> Result<Overrides, ConfigError> {
-    let Some(text) = read_text(path)? else { return Ok(Overrides::default()) };
+pub fn user_defaults(path: &Path) -> Result<UserDefaults, ConfigError> {
+    let Some(text) = read_text(path)? else { return Ok(UserDefaults::default()) };
     let mut diagnostics = Diagnostics::default();
     let text = text.into();
     let document = diagnostics.document(path, &text);
-    let mut overrides = Overrides::default();
+    let mut defaults = UserDefaults::default();
     if let Some(root) = document.root() {
         for (key, _) in root.iter() {
             let known = || KEYS.into_iter().chain(BUDGET_KEYS);
@@ -28,12 +37,14 @@ pub fn user_defaults(path: &Path) -> Result<Overrides, ConfigError> {
                 key.problem(format!("unknown key{}", diagnostics.hint(key.name, known())), &mut diagnostics);
             }
         }
-        overrides = limits(&root, &mut diagnostics);
+        let mut overrides = limits(&root, &mut diagnostics);
         let names = ProviderName::ALL.map(|name| (name.as_str(), name));
         overrides.provider = root.get("provider").and_then(|node| node.choice(&names, &mut diagnostics));
+        let folders = root.get("trustFolders").and_then(|node| node.strings(&mut diagnostics));
+        defaults = UserDefaults { overrides, trust_folders: folders.unwrap_or_default() };
     }
     diagnostics.conclude(path)?;
-    Ok(overrides)
+    Ok(defaults)
 }
 
 /// Reads the user's own catalogue of models at `path`; `None` when there is none.
@@ -52,7 +63,7 @@ mod tests {
     use crate::budget::Budgets;
     use crate::setting::ReasoningBudget;
 
-    fn read(text: &str) -> Result<Overrides, ConfigError> {
+    fn read(text: &str) -> Result<UserDefaults, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         std::fs::write(&path, text).unwrap();
@@ -62,7 +73,7 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let text = "provider = \"openai\"\nmodel = \"m\"\nreasoningBudget = \"high\"\n\
-                    maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\nmaxTokens = 9\n";
+                    maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\nmaxTokens = 9\ntrustFolders = [\"~/w\"]\n";
         let expected = Overrides {
             provider: Some(ProviderName::OpenAi),
             model: Some("m".to_owned()),
@@ -72,13 +83,14 @@ mod tests {
             timeout_ms: Some(1000),
             budgets: Budgets { max_tokens: Some(9), ..Budgets::default() },
         };
-        assert_eq!(read(text).unwrap(), expected);
+        let trust_folders = vec!["~/w".to_owned()];
+        assert_eq!(read(text).unwrap(), UserDefaults { overrides: expected, trust_folders });
     }
 
     #[test]
     fn an_absent_file_sets_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(user_defaults(&folder.path().join("config.toml")).unwrap(), Overrides::default());
+        assert_eq!(user_defaults(&folder.path().join("config.toml")).unwrap(), UserDefaults::default());
     }
 
     #[test]

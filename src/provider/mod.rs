@@ -36,6 +36,7 @@ pub use native::NativeSupport;
 pub use timeouts::GenerationTimeouts;
 pub use vendor::choose;
 pub use vendor::detect::find;
+pub use vendor::trust::{is_own_address, users_credential};
 pub use vendor::variables::{key_variable, vendor_variables};
 
 /// One wire protocol: pure functions between this crate's types and a server's bytes.

@@ -176,17 +176,22 @@ fn without_a_terminal_nobody_is_asked_however_stdin_is() {
     }
 }
 
-/// Starts the binary on a terminal of its own; `None`, with the reason printed, where no program here makes one.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
+/// Starts the binary on a terminal of its own, in a folder that is trusted; `None`, with the reason printed, where no
+/// program here makes one.
 pub fn on_terminal(test: &Test, args: &str) -> Option<Running> {
+    at_new_terminal(test, &format!("PERSTACK_TRUST=1 exec '{}' {args}", test.binary().display()))
+}
+
+/// Runs a line of the shell on a terminal of its own; `None` as above.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
+pub fn at_new_terminal(test: &Test, line: &str) -> Option<Running> {
     let version = Command::new("script").arg("--version").output();
     if !version.is_ok_and(|ran| String::from_utf8_lossy(&ran.stdout).contains("util-linux")) {
         eprintln!("skipped: `script` of util-linux is not here, so there is no terminal to test on");
         return None;
     }
-    test.binary();
     let mut command = Command::new("script");
-    let line = format!("stty cols 80 rows 24; exec '{}' {args}", env!("CARGO_BIN_EXE_perstack"));
+    let line = format!("stty cols 80 rows 24; {line}");
     command.args(["--quiet", "--return", "--echo", "always", "--command", &line, "/dev/null"]);
     Some(test.start(command))
 }

@@ -2,8 +2,14 @@
 //!
 //! A test here begins with [`attack`] or [`neighbour`], or both; [`table`] counts them.
 
+#[cfg(feature = "aws")]
+mod credentials;
 mod env_file;
+mod folder;
 mod off_limits;
+#[cfg(unix)]
+mod owner;
+mod screen;
 #[cfg(unix)]
 mod store;
 mod table;

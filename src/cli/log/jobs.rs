@@ -10,8 +10,8 @@ use perstack::runtime::history::{JobEntry, JobState};
 use serde_json::{Map, Value, json};
 
 use super::Form;
-use super::json::laid_out;
-use super::page::Page;
+
+use super::page::{Page, laid_out};
 use super::selection::Range;
 use crate::cli::Exit;
 use crate::cli::render::{count, duration, visible};

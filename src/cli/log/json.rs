@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::jobs::state_fields;
-use super::page::Page;
+use super::page::{Page, laid_out};
 use super::summary::{Figures, Mark, RunFigures, Summary};
 use super::{Form, LogRequest, Unit, chooser, flow};
 
@@ -174,17 +174,6 @@ fn problem_object(trouble: &ReadProblem) -> Value {
         ReadProblemKind::Broken(error) => ("unreadable", error.to_string()),
     };
     json!({"runId": trouble.run, "kind": kind, "message": message})
-}
-
-/// A value as text, without a line end. Strings hold no line breaks in JSON, so that lines can be indented further.
-///
-/// # Errors
-/// When the value has no JSON form.
-pub fn laid_out(value: &impl Serialize, form: Form) -> io::Result<String> {
-    Ok(match form {
-        Form::PrettyJson => serde_json::to_string_pretty(value)?,
-        Form::Text | Form::Json => serde_json::to_string(value)?,
-    })
 }
 
 /// A JSON object that is written field by field.

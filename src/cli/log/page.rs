@@ -4,7 +4,9 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use console::truncate_str;
+use serde::Serialize;
 
+use super::Form;
 use crate::cli::failure::Failure;
 use crate::cli::list_tools::width;
 use crate::cli::render::{Paint, json_for};
@@ -71,4 +73,15 @@ impl Page {
             Err(error) => Err(Failure::other(anyhow::Error::new(error).context("cannot write to standard output"))),
         }
     }
+}
+
+/// A value as text, without a line end. Strings hold no line breaks in JSON, so that lines can be indented further.
+///
+/// # Errors
+/// When the value has no JSON form.
+pub fn laid_out(value: &impl Serialize, form: Form) -> io::Result<String> {
+    Ok(match form {
+        Form::PrettyJson => serde_json::to_string_pretty(value)?,
+        Form::Text | Form::Json => serde_json::to_string(value)?,
+    })
 }

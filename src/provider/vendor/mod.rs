@@ -9,6 +9,7 @@ pub mod base_url;
 pub mod detect;
 pub mod endpoint;
 pub mod rows;
+pub mod trust;
 pub mod variables;
 
 use crate::environment::Environment;

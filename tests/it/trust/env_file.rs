@@ -218,7 +218,7 @@ fn a_login_of_a_skill_may_be_in_the_file() {
     let skill = format!("{}authorizationEnv = \"OWL_TOKEN\"\n", remote_skill("owls", "https://owls.example.com/mcp"));
     let test = librarian(&skill).file(".env", "OWL_TOKEN=owl-0123456789\n");
     let ran = test.run(["check"]);
-    assert!(!ran.stdout.contains("OWL_TOKEN"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("OWL_TOKEN is not set"), "{}", ran.stdout);
 }
 
 #[test]

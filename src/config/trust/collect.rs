@@ -1,0 +1,318 @@
+//! Finds the dangerous parts of a project: where models are asked, what is sent, and what is started.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use url::Url;
+
+use super::programs::{self, program_name};
+use super::{DangerousParts, PartKind, TrustPart, hex_digest};
+use crate::address::is_loopback_url;
+use crate::config::{Project, Settings};
+use crate::environment::{Environment, VendorVariables};
+use crate::expert::SkillSpec;
+use crate::setting::{ProviderName, ProviderSetting};
+
+/// The provider layer's knowledge of the vendors.
+#[derive(Clone, Copy)]
+pub struct VendorRules<'a> {
+    pub variables: &'a [VendorVariables],
+    /// Returns true if an address is one of the vendor's own servers.
+    pub is_own_address: fn(ProviderName, &str) -> bool,
+    /// The user's own credential that a request to the vendor would carry; none if there is none, or the folder's.
+    pub users_credential: fn(ProviderName, &Environment) -> Option<&'static str>,
+}
+
+/// A project and its surroundings.
+pub struct TrustInputs<'a> {
+    pub project: &'a Project,
+    pub settings: &'a Settings,
+    pub environment: &'a Environment,
+    pub vendors: VendorRules<'a>,
+    /// The folder that commands are started in.
+    pub workspace: &'a Path,
+    /// The `.env` files that were found, or that the project names; none that the command line names.
+    pub env_files: &'a [PathBuf],
+}
+
+impl TrustInputs<'_> {
+    /// All dangerous parts.
+    pub fn parts(&self) -> DangerousParts {
+        let mut parts = self.provider();
+        parts.extend(self.outside_files().map(|path| {
+            let text = format!("takes variables from {}", path.display());
+            part(PartKind::Variable, text, &path.to_string_lossy())
+        }));
+        parts.extend(self.environment_files());
+        parts.extend(self.exec());
+        for expert in self.project.experts.values() {
+            for spec in expert.skills.values() {
+                let skill = self.skill(spec).into_iter();
+                parts.extend(skill.map(|part| TrustPart { experts: vec![expert.key.clone()], ..part }));
+            }
+        }
+        DangerousParts::new(parts)
+    }
+
+    /// The `.env` files outside of the project: they hold variables that the project did not bring along.
+    fn outside_files(&self) -> impl Iterator<Item = PathBuf> {
+        let root = self.root().canonicalize().ok();
+        let real = self.env_files.iter().filter_map(|path| self.workspace.join(path).canonicalize().ok());
+        real.filter(move |path| path.is_file() && root.as_ref().is_none_or(|root| !path.starts_with(root)))
+    }
+
+    fn root(&self) -> &Path {
+        self.project.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// Returns true if a variable's value is the user's, not the project's own.
+    fn is_users(&self, name: &str) -> bool {
+        self.environment.users(name).is_some()
+            || (self.environment.for_skill(name).is_some() && self.outside_files().next().is_some())
+    }
+
+    /// The user's own credential that a request to the vendor would carry.
+    fn credential(&self, name: ProviderName) -> Option<&'static str> {
+        let keys = || self.vendors.variables.iter().flat_map(|vendor| vendor.keys.iter().flatten().copied());
+        let from_outside = || keys().find(|key| self.environment.folders(key).is_some() && self.is_users(key));
+        (self.vendors.users_credential)(name, self.environment).or_else(from_outside)
+    }
+
+    /// The address of the models, its parts, and headers.
+    fn provider(&self) -> Vec<TrustPart> {
+        let Some(name) = self.project.overrides.provider else { return Vec::new() };
+        let ProviderSetting { base_url, headers, resource_name, project, region, location, .. } =
+            &self.project.provider_setting;
+        let mut parts = Vec::new();
+        if let Some(url) = base_url.as_deref().filter(|url| !is_loopback_url(url)) {
+            let shown = shown_address(url);
+            let is_own = (self.vendors.is_own_address)(name, url);
+            let text = match name {
+                _ if is_own => format!("asks {name} models at {shown}"),
+                // Most Ollama servers are sent no key.
+                ProviderName::Ollama => format!("sends prompts to {shown}"),
+                _ => format!("sends prompts and your {name} key to {shown}"),
+            };
+            let mut address = part(PartKind::Address, text, url);
+            // Another provider may have been chosen, and then the address has no use.
+            let is_used = self.settings.provider == Some(name) && self.settings.provider_setting.base_url.is_some();
+            let credential = self.credential(name).filter(|_| is_used && !is_own);
+            address.refusal = credential.map(|credential| format!("baseUrl sends {credential} to {shown}"));
+            parts.push(address);
+        }
+        let pieces = [
+            ("resourceName", resource_name),
+            ("project", project),
+            ("region", region),
+            ("location", location),
+            ("model", &self.project.overrides.model),
+        ];
+        for (key, value) in pieces {
+            let Some(value) = value.as_deref() else { continue };
+            // Only a model named by a resource of an account says whose it is.
+            let is_place = match key {
+                "model" => value.starts_with("arn:") || value.starts_with("projects/"),
+                "project" => name == ProviderName::GoogleVertex,
+                _ => true,
+            };
+            if is_place {
+                parts.push(part(PartKind::Address, format!("asks {name} models of {key} {value}"), value));
+            }
+        }
+        for (header, value) in headers {
+            parts.push(part(PartKind::Header, format!("sends the header {header} to {name}"), value));
+        }
+        parts
+    }
+
+    /// The models' keys and addresses that a `.env` of the folder sets.
+    fn environment_files(&self) -> Vec<TrustPart> {
+        let mut parts = Vec::new();
+        for vendor in self.vendors.variables {
+            for name in vendor.keys.iter().flatten() {
+                let Some(value) = self.environment.folders(name) else { continue };
+                let text = format!("brings the model key {name}: what experts read goes to its account");
+                parts.push(part(PartKind::Key, text, value));
+            }
+            for name in &vendor.beside {
+                let Some(value) = self.environment.folders(name).filter(|value| !is_loopback_url(value)) else {
+                    continue;
+                };
+                parts.push(part(PartKind::Address, format!("sets {name} to {}", shown_address(value)), value));
+            }
+        }
+        parts
+    }
+
+    /// The experts whose base skill runs any command.
+    fn exec(&self) -> Option<TrustPart> {
+        let may_run = |spec: &SkillSpec| spec.is_base() && spec.common().admits("exec");
+        let experts = self.project.experts.values().filter(|expert| expert.skills.values().any(may_run));
+        let names: Vec<&str> = experts.map(|expert| expert.key.as_str()).collect();
+        let text = match names.as_slice() {
+            [] => return None,
+            [one] => format!("expert {one} may run commands (exec)"),
+            more => format!("experts {} may run commands (exec)", more.join(", ")),
+        };
+        Some(part(PartKind::Exec, text, ""))
+    }
+
+    fn skill(&self, spec: &SkillSpec) -> Vec<TrustPart> {
+        match spec {
+            SkillSpec::McpStdioSkill { command, package_name, args, required_env, .. } => {
+                let given: Vec<String> = std::iter::once(command).chain(package_name).chain(args).cloned().collect();
+                match (&self.project.base_skill_command, spec.is_built_in_base()) {
+                    (Some(replaced), true) => self.command(replaced, required_env),
+                    // It runs within this process.
+                    (None, true) => Vec::new(),
+                    (_, false) => self.command(&given, required_env),
+                }
+            }
+            SkillSpec::McpSseSkill { endpoint, .. } => self.remote(spec, endpoint),
+            SkillSpec::InteractiveSkill { .. } => Vec::new(),
+        }
+    }
+
+    fn command(&self, words: &[String], required: &[String]) -> Vec<TrustPart> {
+        let shown = shown_command(words);
+        let published = if has_no_version(words) { " (no version: whatever is published that day)" } else { "" };
+        let exact = json!([words, required]).to_string();
+        let mut parts = vec![part(PartKind::Command, format!("starts {shown}{published}"), &exact)];
+        if !required.is_empty() {
+            let mut given =
+                part(PartKind::Variable, format!("gives {} to {shown}", required.join(", ")), &required.join("\n"));
+            let keys: Vec<&str> = required.iter().map(String::as_str).filter(|name| self.is_users_key(name)).collect();
+            if !keys.is_empty() {
+                given.refusal = Some(format!("requiredEnv gives {}, the key of a model, to {shown}", keys.join(", ")));
+            }
+            parts.push(given);
+        }
+        for (path, digest) in programs::files(words, self.workspace, self.root()) {
+            let text = format!("runs or reads {path}");
+            parts.push(TrustPart { digest, ..part(PartKind::File, text, "") });
+        }
+        parts
+    }
+
+    fn remote(&self, spec: &SkillSpec, endpoint: &str) -> Vec<TrustPart> {
+        let shown = shown_address(endpoint);
+        let is_here = is_loopback_url(endpoint);
+        let mut parts = Vec::new();
+        if !is_here {
+            parts.push(part(PartKind::Address, format!("connects to {shown}"), endpoint));
+        }
+        let names = spec.variables();
+        if !names.is_empty() {
+            let listed = names.join(", ");
+            let exact = format!("{endpoint}\n{listed}");
+            let mut sent = part(PartKind::Variable, format!("sends {listed} to {shown}"), &exact);
+            let is_refused = |name: &&&str| self.is_users_key(name) || (!is_here && self.is_users(name));
+            let refused: Vec<&str> = names.iter().filter(is_refused).copied().collect();
+            if !refused.is_empty() {
+                let name = &spec.common().name;
+                sent.refusal = Some(format!("skill {name} sends {} to {shown}", refused.join(", ")));
+            }
+            parts.push(sent);
+        }
+        parts
+    }
+
+    /// Returns true for the name of a model's key that the user set.
+    fn is_users_key(&self, name: &str) -> bool {
+        let mut keys = self.vendors.variables.iter().flat_map(|vendor| vendor.keys.iter().flatten());
+        keys.any(|key| *key == name) && self.is_users(name)
+    }
+}
+
+fn part(kind: PartKind, text: String, exact: &str) -> TrustPart {
+    TrustPart { kind, text, digest: hex_digest(exact.as_bytes()), experts: Vec::new(), refusal: None }
+}
+
+/// An address without what may be a secret: user, password, query and fragment.
+fn shown_address(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text.trim()) else { return text.to_owned() };
+    let has_more = url.query().is_some() || url.fragment().is_some();
+    // Addresses without a host have no user to remove.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    let end = if has_more { "?…" } else { "" };
+    format!("{url}{end}")
+}
+
+/// Parts of the names of options whose values are secrets.
+const SECRET_NAMES: [&str; 6] = ["key", "token", "secret", "password", "passwd", "auth"];
+
+/// A command as a shell would take it, without the values of options that are named for secrets.
+fn shown_command(words: &[String]) -> String {
+    let is_secret = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        SECRET_NAMES.iter().any(|part| name.contains(part))
+    };
+    let mut hides_next = false;
+    let shown = words.iter().map(|word| {
+        let hides = std::mem::take(&mut hides_next) && !word.starts_with('-');
+        match word.split_once('=') {
+            _ if hides => "…".to_owned(),
+            Some((name, value)) if is_secret(name) && !value.is_empty() => format!("{}=…", quoted(name)),
+            _ => {
+                hides_next = word.starts_with('-') && !word.contains('=') && is_secret(word);
+                quoted(word)
+            }
+        }
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:@=+,%^~".contains(c);
+    if word.is_empty() || !word.chars().all(is_plain) {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    } else {
+        word.to_owned()
+    }
+}
+
+/// Returns true if the words fetch a package from a registry without naming its version.
+fn has_no_version(words: &[String]) -> bool {
+    let Some((command, arguments)) = words.split_first() else { return false };
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (name, rest) = (program_name(command), arguments.as_slice());
+    let rest = match (name, rest) {
+        ("npx" | "bunx" | "pnpx" | "uvx", rest)
+        | ("npm", ["exec" | "x", rest @ ..])
+        | ("pnpm" | "yarn", ["dlx", rest @ ..])
+        | ("bun", ["x", rest @ ..])
+        | ("uv", ["tool", "run", rest @ ..])
+        | ("pipx" | "deno", ["run", rest @ ..]) => rest,
+        _ => return false,
+    };
+    let named = rest
+        .iter()
+        .zip(rest.iter().skip(1))
+        .find(|(flag, _)| matches!(**flag, "--from" | "-p" | "--package" | "--spec"));
+    let package = match named {
+        Some((_, package)) => Some(*package),
+        None => rest.iter().find_map(|word| {
+            let value = word.strip_prefix("--package=").or_else(|| word.strip_prefix("--from="));
+            value.or(Some(*word).filter(|word| !word.starts_with('-')))
+        }),
+    };
+    package.is_some_and(|package| !names_version(package))
+}
+
+/// Returns true for `name@1.2.3`, `name==1.2.3`, a file or an address with a revision.
+fn names_version(package: &str) -> bool {
+    if package.starts_with(['.', '/']) {
+        return true;
+    }
+    let version = package.rsplit_once("==").or_else(|| package.rsplit_once('@').filter(|(name, _)| !name.is_empty()));
+    version.is_some_and(|(_, version)| {
+        let version = version.trim_start_matches('v');
+        let parts: Vec<&str> = version.split(['.', '-', '+']).collect();
+        let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let is_revision = version.len() >= 40 && version.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_revision || (parts.len() >= 3 && parts.iter().take(3).all(is_number))
+    })
+}
