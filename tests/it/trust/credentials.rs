@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::{attack, neighbour};
 use crate::support::{Answer, Provider, Test};
+use crate::trust::{attack, neighbour};
 
 #[test]
 fn a_credential_process_gets_what_programs_need_and_no_key() {

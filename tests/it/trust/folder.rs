@@ -3,11 +3,11 @@
 
 use std::fs;
 
-use super::{attack, neighbour};
 use crate::interactive::at_new_terminal;
 use crate::support::process::{Ran, Running};
 use crate::support::tool_server::{HttpServer, command_skill, librarian, program, remote_skill};
 use crate::support::{Answer, Provider, Test};
+use crate::trust::{attack, neighbour};
 
 /// The mark that the project's command leaves where it was started.
 const MARK: &str = "started";

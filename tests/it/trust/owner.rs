@@ -6,9 +6,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::{attack, neighbour};
 use crate::support::process::Ran;
 use crate::support::{Answer, Provider, Test};
+use crate::trust::{attack, neighbour};
 
 /// The user that runs the binary, and another one.
 const RUNNER: u32 = 65_534;

@@ -1,8 +1,8 @@
 //! Text of models on a terminal: nothing acts on it, and nothing is hidden from the person who reads.
 
-use super::{attack, neighbour};
 use crate::interactive::on_terminal;
 use crate::support::{Answer, Provider, Test};
+use crate::trust::{attack, neighbour};
 
 /// A control sequence, direction overrides and DEL, none of which JSON must escape.
 const ACTING: &str = "a\u{9b}31mb\u{202e}c\u{2066}d\u{7f}e";
