@@ -109,7 +109,7 @@ impl TrustInputs<'_> {
         ];
         for (key, value) in pieces {
             let Some(value) = value.as_deref() else { continue };
-            // Only a model named by a resource of an account says whose it is.
+            // Only a model named by a resource shows its account.
             let is_place = match key {
                 "model" => value.starts_with("arn:") || value.starts_with("projects/"),
                 "project" => name == ProviderName::GoogleVertex,
