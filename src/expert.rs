@@ -306,6 +306,12 @@ pub struct SkillCommon {
     /// Tools that may safely be called again after an interruption, whatever the server declares of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub idempotent: Vec<String>,
+    /// Required variables whose values are secret, whatever they look like.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_env: Vec<String>,
+    /// Required variables whose values are no secret, whatever their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub public_env: Vec<String>,
     /// The time that a server may take to start and to list its tools, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timeout_ms: Option<u64>,
@@ -446,6 +452,23 @@ impl SkillSpec {
             }
             Self::InteractiveSkill { .. } => None,
         }
+    }
+
+    /// The variables that are secret by their role: tokens, a client's secret, and those of `secretEnv`.
+    pub fn secret_variables(&self) -> Vec<&str> {
+        match self {
+            Self::McpSseSkill { authorization_env, oauth, .. } => {
+                let client = oauth.iter().filter_map(|oauth| oauth.client_secret_env.as_deref());
+                authorization_env.as_deref().into_iter().chain(client).collect()
+            }
+            skill => skill.common().secret_env.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// The required variables whose values are no secret: those of `publicEnv`.
+    pub fn public_variables(&self) -> impl Iterator<Item = &str> {
+        let required = self.variables();
+        self.common().public_env.iter().map(String::as_str).filter(move |name| required.contains(name))
     }
 
     /// The base skill as an expert without a `skills` table has it.

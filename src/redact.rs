@@ -4,17 +4,26 @@
 //! A secret is known in the forms that programs write it in (`forms`), and also found in a text that arrives in pieces
 //! (`pieces`).
 
+mod broken;
 mod forms;
+mod judge;
 mod pieces;
 
 pub use pieces::Pieces;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use url::Url;
+
+use self::judge::{is_place, looks_secret, marks_secret};
 
 use crate::content::Content;
 use crate::environment::Environment;
+use crate::expert::SkillSpec;
 use crate::generation::{Arguments, FinishReason, GeneratedPart, Generation};
 
 /// Shortest value that is treated as a secret, in bytes: masking shorter ones would mask ordinary text.
@@ -22,6 +31,9 @@ const MIN_SECRET: usize = 8;
 
 /// The text that replaces a secret.
 const MASK: &str = "[redacted]";
+
+/// The text that replaces a secret in the name of a tool.
+const MASKED_NAME: &str = "redacted";
 
 /// The known secrets of this process. Clones learn from each other.
 #[derive(Clone, Default)]
@@ -33,21 +45,95 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// Treats as secret every variable whose name marks one (`…_API_KEY`, `…_TOKEN`, `…_SECRET…`, `…PASSWORD…`), and
-    /// the password in every variable that is an address.
+    /// The secrets of variables alone: those whose name marks a secret, and the userinfo of addresses.
     pub fn of_environment(environment: &Environment) -> Self {
+        Self::for_skills(environment, &[], &[])
+    }
+
+    /// The secrets of a session with these skills, by role and name: `model_keys`, tokens and clients' secrets always;
+    /// required variables when the name marks one, the value looks like one or `secretEnv` lists it; other variables
+    /// when the name marks one; and those that the declarations themselves contain, in arguments and addresses.
+    /// `publicEnv` exempts a variable that its skill requires, but none that is secret by its role.
+    pub fn for_skills(environment: &Environment, skills: &[&SkillSpec], model_keys: &[&str]) -> Self {
+        let secret = skills.iter().flat_map(|skill| skill.secret_variables()).chain(model_keys.iter().copied());
+        let secret: BTreeSet<&str> = secret.collect();
+        let public = skills.iter().flat_map(|skill| skill.public_variables()).filter(|name| !secret.contains(name));
+        let public: BTreeSet<&str> = public.collect();
         let mut redactor = Self::default();
         for (name, value) in environment.known() {
-            let name = name.to_ascii_uppercase();
-            if ["API_KEY", "APIKEY", "ACCESS_KEY", "SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL"]
-                .iter()
-                .any(|mark| name.contains(mark))
-            {
+            if marks_secret(name) && !is_place(value) && !public.contains(name) {
                 redactor.add(value);
             }
             redactor.add_address(value);
         }
+        for name in secret {
+            environment.for_skill(name).into_iter().for_each(|value| redactor.add(value));
+        }
+        for skill in skills {
+            for name in skill.variables().into_iter().filter(|name| !public.contains(name)) {
+                environment
+                    .for_skill(name)
+                    .filter(|value| looks_secret(value))
+                    .into_iter()
+                    .for_each(|value| redactor.add(value));
+            }
+            redactor.add_declaration(skill);
+        }
         redactor
+    }
+
+    /// The secrets that a skill's declaration itself contains.
+    pub fn of_declaration(skill: &SkillSpec) -> Self {
+        let mut redactor = Self::default();
+        redactor.add_declaration(skill);
+        redactor
+    }
+
+    fn add_declaration(&mut self, skill: &SkillSpec) {
+        match skill {
+            SkillSpec::McpStdioSkill { args, .. } => {
+                let mut before = "";
+                for arg in args {
+                    self.add_argument(before, arg);
+                    before = arg;
+                }
+            }
+            SkillSpec::McpSseSkill { endpoint, .. } => self.add_address(endpoint),
+            SkillSpec::InteractiveSkill { .. } => {}
+        }
+    }
+
+    /// Adds the secret in an argument, if it has one: `--token=X`, `X` after `--token`, `Authorization: Bearer X`.
+    fn add_argument(&mut self, before: &str, arg: &str) {
+        self.add_address(arg);
+        if before.starts_with('-')
+            && !before.contains('=')
+            && marks_secret(before)
+            && !arg.starts_with('-')
+            && !is_place(arg)
+        {
+            self.add(arg);
+        }
+        match arg.split_once(['=', ':']) {
+            Some((name, value)) if self.add_named(name, value) => {}
+            _ if looks_secret(arg) => self.add(arg),
+            _ => {}
+        }
+    }
+
+    /// Adds the value of a header, option or parameter when it is a secret; returns whether it is.
+    pub fn add_named(&mut self, name: &str, value: &str) -> bool {
+        let value = value.trim();
+        let secret = value.split_once(' ').map_or(value, |(scheme, rest)| match scheme {
+            "Bearer" | "Basic" | "Token" | "bearer" | "basic" | "token" => rest,
+            _ => value,
+        });
+        let is_secret = (marks_secret(name) || name.trim().eq_ignore_ascii_case("authorization")) && !is_place(secret)
+            || looks_secret(secret);
+        if is_secret {
+            self.add(secret);
+        }
+        is_secret
     }
 
     /// The same secrets, with the learned ones shared with `other` from now on.
@@ -66,23 +152,45 @@ impl Redactor {
         insert(&mut self.learned.write().unwrap_or_else(PoisonError::into_inner), secret);
     }
 
-    /// Adds the password in an address such as `http://user:password@proxy:8080`, if it has one.
+    /// Adds the secrets in an address such as `http://user:password@proxy:8080/?key=…`, if it has any: the password, a
+    /// user that looks like a token, and parts of path and query that are secret by name or look.
     pub fn add_address(&mut self, address: &str) {
         let Some((_, rest)) = address.split_once("://") else { return };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-        if let Some((_, password)) = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
-            self.add(password);
-            if let Some(plain) = forms::percent_decoded(password) {
-                self.add(&plain);
+        if let Some((user, _)) = authority.rsplit_once('@') {
+            match user.split_once(':') {
+                Some((_, password)) => self.add_encoded(password),
+                None if looks_secret(user) => self.add_encoded(user),
+                None => {}
             }
+        }
+        let Ok(url) = Url::parse(address) else { return };
+        for pair in url.query().unwrap_or_default().split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or(("", pair));
+            if marks_secret(name) || looks_secret(value) {
+                self.add_encoded(value);
+            }
+        }
+        for segment in url.path().split('/').filter(|segment| looks_secret(segment)) {
+            self.add_encoded(segment);
+        }
+    }
+
+    /// Adds a part of an address as it is written and as it is meant.
+    fn add_encoded(&mut self, part: &str) {
+        self.add(part);
+        if let Some(plain) = forms::percent_decoded(part) {
+            self.add(&plain);
         }
     }
 
     /// `text` without secrets.
     pub fn text(&self, text: &str) -> String {
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
+        let has_breaks = broken::has_breaks(text);
         learned.iter().chain(&self.secrets).fold(text.to_owned(), |text, secret| {
-            if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASK) } else { text }
+            let text = if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASK) } else { text };
+            if has_breaks { broken::replaced(text, secret, MASK) } else { text }
         })
     }
 
@@ -98,6 +206,18 @@ impl Redactor {
         }
     }
 
+    /// Returns whether no secret is known.
+    pub fn is_empty(&self) -> bool {
+        self.secrets.is_empty() && self.learned.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// A copy of `item` without secrets in any of its texts.
+    pub fn masked<T: Serialize + DeserializeOwned + Clone>(&self, item: &T) -> T {
+        let masked = serde_json::to_value(item).map(|value| self.value(value)).and_then(serde_json::from_value);
+        // Such types are read as they are written; only a secret in the place of a keyword could make it another.
+        masked.unwrap_or_else(|_| item.clone())
+    }
+
     /// Masks secrets in text parts.
     pub fn contents(&self, contents: &mut [Content]) {
         for part in contents {
@@ -111,6 +231,10 @@ impl Redactor {
     /// that was changed; that is rare, as no secret is sent to a model in the first place.
     pub fn generation(&self, generation: &mut Generation) {
         for part in &mut generation.parts {
+            if let GeneratedPart::ToolCall { name, .. } = part {
+                // Without the brackets, which no vendor allows in a name.
+                *name = self.text(name).replace(MASK, MASKED_NAME);
+            }
             match part {
                 GeneratedPart::Thinking { thinking } => {
                     thinking.thinking = self.text(&thinking.thinking);

@@ -10,6 +10,7 @@ use perstack::environment::{Environment, is_users_own};
 use perstack::expert::{Expert, ExpertKey, OAuth, SkillSpec};
 use perstack::provider::http::transport::HttpTransport;
 use perstack::provider::{Provider, ProviderError, find};
+use perstack::redact::Redactor;
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -201,7 +202,7 @@ fn skills(definition: Definition<'_>, place: Place<'_>, findings: &mut Findings)
                         findings.add(Level::Error, subject.as_str(), unset(name));
                     }
                 }
-                let message = format!("the address {endpoint} is allowed");
+                let message = format!("the address {} is allowed", Redactor::of_declaration(spec).text(endpoint));
                 findings.ok_unless_more_than(before, subject, message);
             }
             SkillSpec::InteractiveSkill { .. } => {}

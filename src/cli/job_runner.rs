@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use perstack::checkpoint::Status;
-use perstack::redact::Redactor;
 use perstack::runtime::{self, CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunError, RunInput};
 use perstack::skill::mcp::AskPerson;
 use tokio::runtime::Handle;
@@ -88,7 +87,7 @@ pub fn run(
     if let CassetteMode::Replay { file, .. } = &options.cassette {
         let file = visible(&file.display().to_string());
         // The query may hold a key.
-        let live = Redactor::of_environment(&options.environment).text(&live.to_string());
+        let live = options.redactor().text(&live.to_string());
         screen.info(&format!("replaying a recorded session from {file}; to run it live: {live}"));
     }
     let questions = Questions::new(asks, options.clone());

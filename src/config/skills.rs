@@ -15,11 +15,13 @@ use crate::tool::BASE_TOOLS;
 
 /// Keys that every kind of skill has.
 const COMMON: [&str; 6] = ["type", "description", "rule", "pick", "omit", "idempotent"];
-const STDIO: [&str; 9] = [
+const STDIO: [&str; 11] = [
     "command",
     "packageName",
     "args",
     "requiredEnv",
+    "secretEnv",
+    "publicEnv",
     "lazyInit",
     "allowedDomains",
     "roots",
@@ -144,10 +146,29 @@ fn stdio(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) 
         table.problem(format!("Skill {} {fault}", shown(&common.name)), diagnostics);
     }
     let required_env = strings(table, "requiredEnv", diagnostics);
+    let [secret_env, public_env] =
+        ["secretEnv", "publicEnv"].map(|key| declared(table, key, &required_env, diagnostics));
+    for name in public_env.iter().filter(|name| secret_env.contains(name)) {
+        table.problem(format!("{name} is in both secretEnv and publicEnv: leave out one of the two"), diagnostics);
+    }
+    let common = SkillCommon { secret_env, public_env, ..common };
     let lazy_init = boolean(table, "lazyInit", diagnostics);
     let allowed_domains = allowed_domains(table, diagnostics);
     let command = command?.to_owned();
     Some(SkillSpec::McpStdioSkill { common, command, package_name, args, required_env, lazy_init, allowed_domains })
+}
+
+/// The names in `secretEnv` or `publicEnv`, which `requiredEnv` must list too.
+fn declared(table: &Table<'_>, key: &str, required: &[String], diagnostics: &mut Diagnostics) -> Vec<String> {
+    let mut names = Vec::new();
+    for item in table.get(key).and_then(|node| node.list(diagnostics)).unwrap_or_default() {
+        let Some(name) = item.string(diagnostics) else { continue };
+        if !required.iter().any(|other| other == name) {
+            item.problem(format!("{} is not in requiredEnv: add it there too", shown(name)), diagnostics);
+        }
+        names.push(name.to_owned());
+    }
+    names
 }
 
 fn sse(
@@ -297,6 +318,7 @@ mod tests {
             roots: true,
             start_timeout_ms: Some(5_000),
             call_timeout_ms: Some(120_000),
+            ..SkillCommon::default()
         };
         let spec = SkillSpec::McpStdioSkill {
             common,

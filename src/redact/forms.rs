@@ -1,4 +1,5 @@
-//! The forms in which programs write a secret: plain, in a JSON string, in an address, in base64.
+//! The forms in which programs write a secret: plain, in a JSON string, in an address, in base64, in
+//! hexadecimal digits.
 
 use std::fmt::Write as _;
 
@@ -16,6 +17,8 @@ pub fn forms(secret: &str) -> Vec<String> {
     let lower = percent_encoded(secret, "0123456789abcdef");
     let spaces = upper.replace("%20", "+");
     let mut forms = vec![secret.to_owned(), in_json(secret), upper, lower, spaces];
+    forms.push(hexadecimal(secret, false));
+    forms.push(hexadecimal(secret, true));
     for before in 0..BYTES {
         let plain = [vec![0; before], secret.as_bytes().to_vec()].concat();
         forms.push(own_part(STANDARD_NO_PAD.encode(&plain), before, plain.len()));
@@ -24,6 +27,14 @@ pub fn forms(secret: &str) -> Vec<String> {
     forms.sort();
     forms.dedup();
     forms
+}
+
+fn hexadecimal(secret: &str, is_upper: bool) -> String {
+    secret.bytes().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = if is_upper { write!(text, "{byte:02X}") } else { write!(text, "{byte:02x}") };
+        text
+    })
 }
 
 /// The text between the quotes of a JSON string.

@@ -3,7 +3,7 @@
 
 use std::sync::PoisonError;
 
-use super::Redactor;
+use super::{Redactor, broken};
 
 /// Holds back text that may be the beginning of a secret until more of it has arrived.
 #[derive(Debug, Clone, Default)]
@@ -32,8 +32,13 @@ impl Redactor {
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
         let secrets = || learned.iter().chain(&self.secrets);
         let mut safe = secrets().map(|secret| text.len() - overlap(text, secret)).min().unwrap_or(text.len());
+        let cut = secrets().filter_map(|secret| {
+            broken::occurrences(text, secret).find(|(_, end)| end.is_none()).map(|(start, _)| start)
+        });
+        safe = cut.min().map_or(safe, |start| start.min(safe));
         // The cut must not split a whole secret either: its first half would be shown unmasked.
-        while let Some(earlier) = secrets().filter_map(|secret| straddles(text, secret, safe)).min() {
+        let crossing = |at| secrets().filter_map(move |secret| straddles(text, secret, at)).min();
+        while let Some(earlier) = crossing(safe) {
             safe = earlier;
         }
         safe
@@ -51,7 +56,9 @@ fn overlap(text: &str, secret: &str) -> usize {
 /// as they are replaced: a secret may overlap with itself.
 fn straddles(text: &str, secret: &str, at: usize) -> Option<usize> {
     let mut found = text.match_indices(secret).map(|(start, _)| start);
-    found.find(|start| *start < at && start + secret.len() > at)
+    let whole = found.find(|start| *start < at && start + secret.len() > at);
+    let mut with_breaks = broken::occurrences(text, secret).filter_map(|(start, end)| Some((start, end?)));
+    whole.or_else(|| with_breaks.find(|(start, end)| *start < at && *end > at).map(|(start, _)| start))
 }
 
 #[cfg(test)]

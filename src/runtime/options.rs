@@ -14,11 +14,13 @@ use crate::cost::Spend;
 use crate::environment::Environment;
 use crate::event::{Event, EventSink};
 use crate::expert::ExpertKey;
+use crate::expert::SkillSpec;
 use crate::expert_map::ExpertMap;
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::message::Message;
 use crate::model::Catalogue;
-use crate::provider::{catalog, key_variable};
+use crate::provider::{catalog, key_variable, vendor_variables};
+use crate::redact::Redactor;
 use crate::setting::ProviderName;
 use crate::skill::base::OffLimits;
 use crate::skill::mcp::AskPerson;
@@ -96,6 +98,22 @@ impl Options {
             self.environment.set(variable, key);
         }
         self
+    }
+
+    /// The secrets of a session with these options: what is secret for one skill is secret for all, and for every output.
+    pub fn redactor(&self) -> Redactor {
+        let skills: Vec<&SkillSpec> = self.experts.values().flat_map(|expert| expert.skills.values()).collect();
+        let vendors = vendor_variables();
+        let keys: Vec<&str> = vendors.iter().flat_map(|vendor| vendor.keys.iter().flatten().copied()).collect();
+        let mut redactor = Redactor::for_skills(&self.environment, &skills, &keys);
+        let setting = &self.settings.provider_setting;
+        for (name, value) in &setting.headers {
+            redactor.add_named(name, value);
+        }
+        for address in setting.base_url.iter().chain(&self.proxy) {
+            redactor.add_address(address);
+        }
+        redactor
     }
 
     /// Everything that the file tools refuse.

@@ -7,6 +7,7 @@ mod credentials;
 mod env_file;
 mod folder;
 mod off_limits;
+mod secrets;
 #[cfg(unix)]
 mod owner;
 mod screen;

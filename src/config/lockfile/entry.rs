@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::digest::digest;
 use super::schema::Stored;
 use crate::expert::{InteractiveTool, SkillSpec};
+use crate::redact::Redactor;
 use crate::tool::{ToolHints, ToolKind, ToolSpec};
 
 /// An expert's entry.
@@ -154,6 +155,8 @@ impl LockedSkill {
     /// The skill as it is configured.
     pub(super) fn new(spec: &SkillSpec) -> Self {
         let common = spec.common();
+        // A lock is committed and shared; a key that the configuration contains must not travel with it.
+        let redactor = Redactor::of_declaration(spec);
         let mut skill = Self {
             kind: String::new(),
             name: common.name.clone(),
@@ -180,13 +183,13 @@ impl LockedSkill {
                 "mcpStdioSkill".clone_into(&mut skill.kind);
                 skill.command = Some(command.clone());
                 skill.package_name.clone_from(package_name);
-                skill.args = Some(args.clone());
+                skill.args = Some(args.iter().map(|arg| redactor.text(arg)).collect());
                 skill.required_env = Some(required_env.clone());
                 skill.lazy_init = Some(*lazy_init);
             }
             SkillSpec::McpSseSkill { endpoint, .. } => {
                 "mcpSseSkill".clone_into(&mut skill.kind);
-                skill.endpoint = Some(endpoint.clone());
+                skill.endpoint = Some(redactor.text(endpoint));
             }
             SkillSpec::InteractiveSkill { tools, .. } => {
                 "interactiveSkill".clone_into(&mut skill.kind);

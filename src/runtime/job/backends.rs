@@ -40,13 +40,7 @@ impl JobBackends {
     /// # Errors
     /// No provider to use, or a cassette that cannot be used.
     pub async fn open(options: &Options) -> Result<Self, RunError> {
-        let mut redactor = Redactor::of_environment(&options.environment);
-        for value in options.settings.provider_setting.headers.values() {
-            redactor.add(value);
-        }
-        if let Some(proxy) = &options.proxy {
-            redactor.add_address(proxy);
-        }
+        let redactor = options.redactor();
         match &options.cassette {
             CassetteMode::None => Self::live(options, redactor).await,
             CassetteMode::Record(path) => {

@@ -41,17 +41,20 @@ impl JobContext {
         let settings = &self.options.settings;
         let now = self.backends.clock_of(run).stamp().at;
         let reachable = self.options.experts.reachable(&expert.key)?.into_iter();
+        let redactor = &self.backends.redactor;
+        // What is stored and shown is without the secrets that the configuration itself contains.
+        let without_secrets = |expert: &Expert| redactor.masked(expert);
         Ok(RunSetting {
             format_version: FORMAT_VERSION,
             model: self.backends.model_for(expert, settings)?,
             provider_config: ProviderConfig {
                 provider_name: self.backends.provider.name(),
-                setting: settings.provider_setting.clone(),
+                setting: redactor.masked(&settings.provider_setting),
             },
             job_id: self.job_id().clone(),
             run_id: run.clone(),
             expert_key: expert.key.clone(),
-            experts: reachable.map(|expert| (expert.key.as_str().to_owned(), expert.clone())).collect(),
+            experts: reachable.map(|expert| (expert.key.as_str().to_owned(), without_secrets(expert))).collect(),
             reasoning_budget: settings.reasoning_budget,
             max_steps: settings.limits.max_steps,
             max_retries: settings.limits.max_retries,

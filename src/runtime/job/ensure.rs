@@ -5,7 +5,6 @@ use crate::checkpoint::{Checkpoint, Status};
 use crate::event::{Event, EventBody};
 use crate::id::JobId;
 use crate::message::Message;
-use crate::redact::Redactor;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run;
 use crate::runtime::job::request::check_expert;
@@ -51,7 +50,7 @@ fn check_query(id: &JobId, input: &RunInput, checkpoint: &Checkpoint, options: &
         _ => None,
     });
     // As it is recorded.
-    let query = Redactor::of_environment(&options.environment).text(&input.query);
+    let query = options.redactor().text(&input.query);
     match asked {
         Some(asked) if asked != query => Err(RunError::OtherQuery { job: id.clone() }),
         _ => Ok(()),

@@ -98,7 +98,7 @@ pub async fn discover(
     source: ToolSource<'_>,
 ) -> Result<DiscoveredTools, RunError> {
     let expert = options.experts.get(expert)?;
-    let builder = ToolsetBuilder::new(expert, options, &options.cancel, &Redactor::default());
+    let builder = ToolsetBuilder::new(expert, options, &options.cancel, &options.redactor());
     let toolset = builder.source(source).open().await?;
     let protocol_of = |skill: &Arc<dyn Skill>| Some((skill.name().to_owned(), skill.protocol()?));
     let protocols = toolset.skills.skills().iter().filter_map(protocol_of).collect();

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use super::McpError;
 use crate::environment::Environment;
 use crate::expert::SkillSpec;
-use crate::redact::Redactor;
 use crate::skill::process::child_environment;
 
 /// A server's process, to be started.
@@ -20,16 +19,11 @@ pub(super) struct Launch {
 }
 
 impl Launch {
-    /// The process that `spec` declares. The values of required variables are added to `redactor`.
+    /// The process that `spec` declares. Which of its variables are secret is left to the caller.
     ///
     /// # Errors
     /// A required variable without a value, or both a package and arguments.
-    pub(super) fn new(
-        spec: &SkillSpec,
-        workspace: PathBuf,
-        environment: &Environment,
-        redactor: &mut Redactor,
-    ) -> Result<Self, McpError> {
+    pub(super) fn new(spec: &SkillSpec, workspace: PathBuf, environment: &Environment) -> Result<Self, McpError> {
         let skill = || spec.common().name.clone();
         let SkillSpec::McpStdioSkill { command, package_name, args, required_env, .. } = spec else {
             return Err(McpError::NoServer { skill: skill() });
@@ -39,7 +33,6 @@ impl Launch {
             let value = environment
                 .for_skill(variable)
                 .ok_or_else(|| McpError::MissingVariable { skill: skill(), variable: variable.clone() })?;
-            redactor.add(value);
             required.push((variable.clone(), value.to_owned()));
         }
         let mut args = match (package_name, args.is_empty()) {
@@ -79,7 +72,7 @@ mod tests {
         };
         let pairs = [("PATH", "/bin"), ("API_KEY", "k"), ("GIVEN", "g"), ("LD_PRELOAD", "x"), ("EMPTY", "")];
         let environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
-        let launch = Launch::new(&spec, PathBuf::from("/w"), &environment, &mut Redactor::default());
+        let launch = Launch::new(&spec, PathBuf::from("/w"), &environment);
         launch.map(|launch| (launch.args, launch.env.into_keys().collect())).map_err(|error| error.to_string())
     }
 

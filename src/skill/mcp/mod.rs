@@ -173,11 +173,15 @@ impl McpSkill {
         notices: Notices,
         locked: Option<Locked>,
     ) -> Result<Arc<Self>, SkillError> {
-        let mut redactor = Redactor::of_environment(place.environment).learning_with(&place.network.redactor);
+        // A skill that is opened outside of a session has its own secrets alone.
+        let mut redactor = match &place.network.redactor {
+            none if none.is_empty() => Redactor::for_skills(place.environment, &[spec], &[]).learning_with(none),
+            session => session.clone(),
+        };
         let origin = match spec {
             SkillSpec::McpStdioSkill { .. } => {
                 let workspace = place.workspace.to_owned();
-                Origin::Local(Launch::new(spec, workspace, place.environment, &mut redactor)?)
+                Origin::Local(Launch::new(spec, workspace, place.environment)?)
             }
             SkillSpec::McpSseSkill { .. } => {
                 Origin::Remote(Remote::new(spec, place.environment, place.network, &mut redactor)?)
