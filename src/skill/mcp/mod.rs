@@ -34,6 +34,8 @@ mod connection;
 mod elicitation;
 mod error;
 mod form_field;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod watch_tools;
 mod guard;
 mod health;

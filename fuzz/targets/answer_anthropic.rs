@@ -1,0 +1,8 @@
+//! Anthropic Messages: an answer, from its bytes to a generation.
+#![no_main]
+
+use perstack::setting::{ProviderName, ProviderSetting};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    perstack_fuzz::answer(ProviderName::Anthropic, &ProviderSetting::default(), "text/event-stream", bytes);
+});

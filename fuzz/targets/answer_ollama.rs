@@ -1,0 +1,8 @@
+//! Ollama chat: an answer, from its bytes to a generation.
+#![no_main]
+
+use perstack::setting::{ProviderName, ProviderSetting};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    perstack_fuzz::answer(ProviderName::Ollama, &ProviderSetting::default(), "application/x-ndjson", bytes);
+});

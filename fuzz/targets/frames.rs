@@ -1,0 +1,41 @@
+//! The three framers: server-sent events, lines of JSON, AWS event streams. The first byte chooses one, the second the
+//! size of the pieces; any split of the rest must give the same frames.
+#![no_main]
+
+use perstack::provider::http::frame::Framer;
+use perstack::provider::{Frame, Framing};
+
+/// Most bytes of one frame: small, so that the fuzzer reaches it.
+const LIMIT: usize = 4096;
+
+fn frames<'a>(framing: Framing, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<String>) {
+    let mut framer = Framer::new(framing, LIMIT);
+    let mut frames = Vec::new();
+    for piece in pieces {
+        match framer.push(piece) {
+            Ok(more) => frames.extend(more),
+            Err(error) => return (frames, Some(error.to_string())),
+        }
+    }
+    match framer.finish() {
+        Ok(last) => frames.extend(last),
+        Err(error) => return (frames, Some(error.to_string())),
+    }
+    (frames, None)
+}
+
+libfuzzer_sys::fuzz_target!(|input: (u8, u8, &[u8])| {
+    let (kind, size, bytes) = input;
+    let framing = match kind % 3 {
+        0 => Framing::Sse,
+        1 => Framing::Ndjson,
+        _ => Framing::AwsEventStream,
+    };
+    let whole = frames(framing, std::iter::once(bytes));
+    let split = frames(framing, bytes.chunks(usize::from(size) + 1));
+    // With an error, a whole piece may lose the frames before it.
+    assert_eq!(whole.1, split.1);
+    if whole.1.is_none() {
+        assert_eq!(whole.0, split.0);
+    }
+});
