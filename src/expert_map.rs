@@ -22,7 +22,7 @@ pub enum ExpertError {
     #[error(transparent)]
     Unknown(#[from] UnknownExpert),
     /// It has mistakes in its definition.
-    #[error("expert {key} cannot be used:\n{mistakes}")]
+    #[error("{mistakes}\nso that expert {key} cannot be used")]
     Unusable { key: ExpertKey, mistakes: String },
     #[error(transparent)]
     Delegate(#[from] UnknownDelegate),
@@ -205,7 +205,7 @@ mod tests {
         map.set_unusable(key("bad"), "p.toml:9:1: experts.bad: wrong".to_owned());
         let reached = |from: &str| map.reachable(&key(from)).map(|experts| keys(&experts)).map_err(|e| e.to_string());
         assert_eq!(reached("alone"), Ok(vec!["alone"]));
-        let error = "expert bad cannot be used:\np.toml:9:1: experts.bad: wrong".to_owned();
+        let error = "p.toml:9:1: experts.bad: wrong\nso that expert bad cannot be used".to_owned();
         assert_eq!([reached("lead"), reached("bad")], [Err(error.clone()), Err(error)]);
         assert!(map.contains(&key("bad")) && map.len() == 3);
     }

