@@ -138,9 +138,9 @@ fn stdio(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) 
     // The original treats an empty name as absent.
     let package_name = text(table, "packageName", diagnostics).filter(|name| !name.is_empty());
     let fault = match (&package_name, args.len()) {
-        (None, 0) => Some("has no packageName or args. Please provide one of them."),
+        (None, 0) if table.get("args").is_none() => Some("has no packageName or args. Please provide one of them."),
         (Some(_), 1..) => Some("has both packageName and args. Please provide only one of them."),
-        (None, 1..) | (Some(_), 0) => None,
+        (None, _) | (Some(_), 0) => None,
     };
     if let Some(fault) = fault {
         table.problem(format!("Skill {} {fault}", shown(&common.name)), diagnostics);
@@ -430,7 +430,11 @@ mod tests {
         let with = |keys: &str| problem(&format!("type = \"mcpStdioSkill\"\ncommand = \"npx\"\n{keys}"));
         let none = "p.toml:3:19: experts.e.skills.s: Skill s has no packageName or args. Please provide one of them.";
         assert_eq!(with(""), none);
-        assert_eq!(with("packageName = \"\"\nargs = []"), none);
+        assert_eq!(with("packageName = \"\""), none);
+        assert!(
+            skill("type = \"mcpStdioSkill\"\ncommand = \"server\"\nargs = []").is_ok(),
+            "a command alone, by intent"
+        );
         assert_eq!(
             with("packageName = \"p\"\nargs = [\"a\"]"),
             "p.toml:3:19: experts.e.skills.s: Skill s has both packageName and args. Please provide only one of them."

@@ -67,7 +67,7 @@ fn assert_refused(ran: &Ran, words: &[&str]) {
 
 /// Waits for a condition that another process brings about.
 #[track_caller]
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "{what} did not come about");
@@ -87,7 +87,7 @@ fn processes(test: &Test, file: &str) -> [u32; 2] {
 
 /// Whether a process that was this program or `sleep` still runs. Without `/proc`, nobody does: such systems run the
 /// tests for the rest.
-fn is_running(id: u32) -> bool {
+pub fn is_running(id: u32) -> bool {
     // `ID (COMMAND) STATE ...`; a process that has ended and waits to be collected is in state Z.
     let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     let Some((command, rest)) = status.split_once(" (").and_then(|(_, rest)| rest.rsplit_once(") ")) else {

@@ -11,6 +11,7 @@ mod secrets;
 #[cfg(unix)]
 mod owner;
 mod screen;
+mod processes;
 #[cfg(unix)]
 mod store;
 mod table;

@@ -7,20 +7,75 @@ use serde_json::{Map, Value};
 
 /// Reads `args` by the schema.
 ///
-/// `null` for a field that may be left out counts as left out; fields that the schema does not name are ignored.
+/// Small models write numbers as text, lists as JSON text and numbers where a text is due: where the meaning is plain it is
+/// taken. `null` for a field that may be left out counts as left out; fields that the schema does not name are ignored
+/// ([`unknown`] names them).
 ///
 /// # Errors
 /// The first field that does not fit the schema, with the expected and the received type.
 pub(super) fn read<T: DeserializeOwned>(schema: &Map<String, Value>, args: &Map<String, Value>) -> Result<T, String> {
-    let properties = schema.get("properties").and_then(Value::as_object);
-    for (field, expected) in properties.into_iter().flatten() {
+    let mut args = args.clone();
+    for (field, expected) in properties(schema) {
+        if !is_required(schema, field) && args.get(field).is_some_and(Value::is_null) {
+            args.shift_remove(field);
+        }
+        if let Some(value) = args.get_mut(field) {
+            mend(expected, value);
+        }
         match args.get(field) {
             None | Some(Value::Null) if !is_required(schema, field) => {}
             None => return Err(format!("{field} is required: expected {}", describe(expected))),
             Some(value) => check(field, expected, value)?,
         }
     }
-    serde_json::from_value(Value::Object(args.clone())).map_err(|error| error.to_string())
+    serde_json::from_value(Value::Object(args)).map_err(|error| error.to_string())
+}
+
+/// A note on arguments that the schema does not name; none when all are known.
+pub(super) fn unknown(schema: &Map<String, Value>, args: &Map<String, Value>) -> Option<String> {
+    let known: Vec<&str> = properties(schema).map(|(name, _)| name.as_str()).collect();
+    let unknown: Vec<&str> = args.keys().map(String::as_str).filter(|name| !known.contains(name)).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    (!unknown.is_empty())
+        .then(|| format!("Note: unknown arguments were ignored: {}. This tool takes: {known}.", unknown.join(", ")))
+}
+
+fn properties(schema: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+/// Gives `value` the type that is expected, where it plainly means one of it.
+fn mend(expected: &Value, value: &mut Value) {
+    let meant = match (type_of(expected), &*value) {
+        ("string", Value::Number(number)) => Some(Value::from(number.to_string())),
+        ("integer" | "boolean" | "array" | "object", Value::String(text)) => serde_json::from_str(text.trim()).ok(),
+        // As `1.0`.
+        ("integer", Value::Number(number)) => whole(number.as_f64()),
+        _ => None,
+    };
+    if let Some(mut meant) = meant {
+        if let ("integer", Value::Number(number)) = (type_of(expected), &meant)
+            && number.as_u64().is_none()
+            && let Some(number) = whole(number.as_f64())
+        {
+            meant = number;
+        }
+        if check("", expected, &meant).is_ok() || matches!(meant, Value::Array(_) | Value::Object(_)) {
+            *value = meant;
+        }
+    }
+    match (expected.get("items"), expected.get("additionalProperties"), value) {
+        (Some(items), _, Value::Array(values)) => values.iter_mut().for_each(|value| mend(items, value)),
+        (_, Some(each), Value::Object(values)) => values.values_mut().for_each(|value| mend(each, value)),
+        _ => {}
+    }
+}
+
+/// A number without a fraction, as an integer.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and in range")]
+fn whole(number: Option<f64>) -> Option<Value> {
+    let number = number.filter(|number| number.fract() == 0.0 && (0.0..9.0e15).contains(number))?;
+    Some(Value::from(number as u64))
 }
 
 fn is_required(schema: &Map<String, Value>, field: &str) -> bool {
@@ -110,9 +165,17 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_fit_are_read_with_unknown_and_null_ones_let_be() {
+    fn arguments_that_fit_are_read_without_null_ones() {
         let args = json!({ "path": "a", "from": null, "args": [], "env": { "A": "b" }, "timeout": 9, "other": 1 });
-        assert_eq!(outcome(&args), Ok(args));
+        let read = json!({ "path": "a", "args": [], "env": { "A": "b" }, "timeout": 9, "other": 1 });
+        assert_eq!(outcome(&args), Ok(read));
+    }
+
+    #[test]
+    fn what_is_plainly_meant_is_taken() {
+        let args = json!({ "path": 5, "from": "3", "args": "[\"x\", 1]", "env": { "A": 1.5 }, "timeout": 2.0 });
+        let read = json!({ "path": "5", "from": 3, "args": ["x", "1"], "env": { "A": "1.5" }, "timeout": 2 });
+        assert_eq!(outcome(&args), Ok(read));
     }
 
     #[test]
@@ -120,9 +183,10 @@ mod tests {
         for (args, message) in [
             (json!({}), "path is required: expected a string"),
             (json!({ "path": null }), "path: expected a string, received null"),
-            (json!({ "path": 5 }), "path: expected a string, received the number 5"),
+            (json!({ "path": [5] }), "path: expected a string, received an array"),
+            (json!({ "path": "", "from": "three" }), "from: expected an integer from 0 up, received a string"),
             (json!({ "path": "", "args": "x" }), "args: expected an array, each item a string, received a string"),
-            (json!({ "path": "", "args": ["x", 1] }), "args[1]: expected a string, received the number 1"),
+            (json!({ "path": "", "args": ["x", true] }), "args[1]: expected a string, received a boolean"),
             (json!({ "path": "", "env": { "A": true } }), "env.A: expected a string, received a boolean"),
             (json!({ "path": "", "from": -1 }), "from: expected an integer from 0 up, received the number -1"),
             (json!({ "path": "", "timeout": 10 }), "timeout: expected an integer from 1 to 9, received the number 10"),

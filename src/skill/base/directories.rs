@@ -16,7 +16,13 @@ const MAX_ENTRIES: usize = 1_000;
 /// `listDirectory`, `createDirectory`.
 #[derive(Debug, Deserialize)]
 pub(super) struct DirectoryArgs {
+    /// Required of all but `listDirectory`, by their schemas.
+    #[serde(default = "here")]
     path: String,
+}
+
+fn here() -> String {
+    ".".to_owned()
 }
 
 /// `deleteDirectory`.

@@ -46,13 +46,28 @@ const HINT: &str = "write the output to a file and read parts of it to see more"
 #[derive(Debug, Deserialize)]
 pub(super) struct Exec {
     command: String,
+    #[serde(default)]
     args: Vec<String>,
+    #[serde(default)]
     env: BTreeMap<String, String>,
+    #[serde(default = "here")]
     cwd: String,
+    #[serde(default = "wanted")]
     stdout: bool,
+    #[serde(default = "wanted")]
     stderr: bool,
     /// Milliseconds.
     timeout: Option<u64>,
+}
+
+/// The workspace, for a call that names no directory.
+fn here() -> String {
+    ".".to_owned()
+}
+
+/// A stream is returned unless the call says otherwise.
+fn wanted() -> bool {
+    true
 }
 
 /// Why the program is no longer waited for.

@@ -83,10 +83,16 @@ fn image_type(path: &str) -> Option<&'static str> {
 
 /// Returns true when the first bytes are those of the type: providers refuse a whole request for one mislabelled image.
 fn is_image_of(mime_type: &str, bytes: &[u8]) -> bool {
-    match mime_type {
+    sniffed_type(bytes) == Some(mime_type)
+}
+
+/// The type of an image by its first bytes; none for other files.
+pub(super) fn sniffed_type(bytes: &[u8]) -> Option<&'static str> {
+    let is_of = |mime_type: &str| match mime_type {
         "image/png" => bytes.starts_with(b"\x89PNG\r\n\x1a\n"),
         "image/jpeg" => bytes.starts_with(b"\xff\xd8\xff"),
         "image/gif" => bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a"),
         _ => bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
-    }
+    };
+    ["image/png", "image/jpeg", "image/gif", "image/webp"].into_iter().find(|mime_type| is_of(mime_type))
 }

@@ -72,6 +72,11 @@ pub(in crate::skill) fn media(tool: &str, workspace: &Path, path: &str) -> Optio
     )
 }
 
+/// The type of an image by its first bytes, where it is one that models take.
+pub(in crate::skill) fn image_type(bytes: &[u8]) -> Option<&'static str> {
+    media::sniffed_type(bytes)
+}
+
 /// The base skill of one expert.
 #[derive(Debug)]
 pub struct BaseSkill {
@@ -147,8 +152,8 @@ impl Skill for BaseSkill {
     }
 
     fn call(self: Arc<Self>, call: ToolCall, cancel: CancellationToken) -> BoxFuture<'static, ToolResult> {
-        let (request, is_reading) = match self.read(&call) {
-            Ok((request, tool)) => (request, tool.hints.read_only),
+        let (request, is_reading, note) = match self.read(&call) {
+            Ok((request, tool)) => (request, tool.hints.read_only, arguments::unknown(&tool.input_schema, &call.args)),
             Err(message) => return Box::pin(async move { ToolResult::error(&call, message) }),
         };
         // Here, and not in the future: the order of calls is the order of effects. A program only waits for the
@@ -159,7 +164,7 @@ impl Skill for BaseSkill {
         };
         // Numbers follow the order of the calls too.
         let output = self.outputs.of_call(&call.tool_name, &Redactor::default());
-        Box::pin(async move {
+        let answered = async move {
             match request {
                 BaseRequest::HealthCheck => {
                     answer(&call, Ok(Content::text(health::check(&self.workspace, self.opened).to_string())))
@@ -177,6 +182,11 @@ impl Skill for BaseSkill {
                     }
                 }
             }
+        };
+        Box::pin(async move {
+            let mut result = answered.await;
+            result.result.extend(note.map(Content::text));
+            result
         })
     }
 

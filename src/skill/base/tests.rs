@@ -93,13 +93,13 @@ fn with(mut args: Value, name: &str, value: Value) -> Value {
 #[tokio::test]
 async fn arguments_that_do_not_fit_are_refused_by_tool_and_field() {
     let world = World::new();
-    let result = world.result("readTextFile", json!({ "path": 5 })).await;
+    let result = world.result("readTextFile", json!({ "path": [5] })).await;
     assert_eq!(
         result,
         ToolResult::error(
             &call("readTextFile", json!({})),
             "Error calling tool readTextFile: MCP error -32602: Invalid arguments for tool readTextFile: \
-             path: expected a string, received the number 5"
+             path: expected a string, received an array"
         )
     );
     let unknown = world.result("nothing", json!({})).await;

@@ -76,16 +76,37 @@ pub(super) fn append(workspace: &Workspace, args: &WriteArgs) -> Result<Value, F
     Ok(json!({ "path": args.path, "text": echo(&args.text) }))
 }
 
-/// Replaces the first match of a text. Line ends become LF.
+/// Replaces the first match of a text. A line end matches any other; those outside the match stay as they are, and new
+/// ones are written like those that they replace.
 pub(super) fn edit(workspace: &Workspace, args: &EditArgs) -> Result<Value, FileFailure> {
     let place = existing(workspace, &args.path)?;
-    let [text, old, new] =
-        [&read_text(&place, &args.path)?, &args.old_text, &args.new_text].map(|text| text.replace("\r\n", "\n"));
-    if !text.contains(&old) {
-        return Err(FileFailure::NoMatch(place.absolute().to_owned()));
-    }
-    contents::replace(&place, &args.path, text.replacen(&old, &new, 1).as_bytes())?;
+    let text = read_text(&place, &args.path)?;
+    let [plain, old, new] = [&text, &args.old_text, &args.new_text].map(|text| text.replace("\r\n", "\n"));
+    let from = plain.find(&old).ok_or_else(|| FileFailure::NoMatch(place.absolute().to_owned()))?;
+    let (from, to) = (place_in(&text, from), place_in(&text, from + old.len()));
+    let (before, rest) = text.split_at(from);
+    let (replaced, after) = rest.split_at(to - from);
+    let sample = if replaced.contains('\n') { replaced } else { &text };
+    let is_crlf = sample.find('\n').is_some_and(|at| sample.get(..at).is_some_and(|line| line.ends_with('\r')));
+    let new = if is_crlf { new.replace('\n', "\r\n") } else { new };
+    contents::replace(&place, &args.path, [before, &new, after].concat().as_bytes())?;
     Ok(json!({ "path": args.path, "newText": echo(&args.new_text), "oldText": echo(&args.old_text) }))
+}
+
+/// The place in `text` of what is at `at` once all its CR LF are LF.
+fn place_in(text: &str, at: usize) -> usize {
+    let (mut raw, mut plain) = (0, 0);
+    while plain < at {
+        raw += if text.get(raw..).is_some_and(|rest| rest.starts_with("\r\n")) {
+            plain += 1;
+            2
+        } else {
+            let width = text.get(raw..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
+            plain += width;
+            width
+        };
+    }
+    raw
 }
 
 /// The model's own text, returned to it, bounded.

@@ -23,7 +23,7 @@ pub(super) fn conversation(skill_name: &str) -> Vec<ToolSpec> {
     };
     let mut completion = tool(
         "attemptCompletion",
-        "Say that the task is finished, with the final answer in result. While todos are open, they are returned \
+        "Finish the task, with the final answer in result. While todos are open, they are returned \
          instead and the task goes on.",
         json!({ "result": { "type": "string", "description": "The final answer." } }),
     );
@@ -69,15 +69,15 @@ fn processes() -> Vec<Row> {
             ANYTHING,
             json!({
                 "command": { "type": "string", "description": "The program: a name on PATH, or a path." },
-                "args": { "type": "array", "items": { "type": "string" }, "description": "Its arguments, one by one." },
+                "args": { "type": "array", "items": { "type": "string" }, "description": "Its arguments, one by one; none when left out." },
                 "env": {
                     "type": "object",
                     "additionalProperties": { "type": "string" },
-                    "description": "Variables to add to its environment; {} for none.",
+                    "description": "Variables to add to its environment; none when left out.",
                 },
-                "cwd": { "type": "string", "description": "The directory to run in; . is the workspace." },
-                "stdout": { "type": "boolean", "description": "Whether to return its standard output." },
-                "stderr": { "type": "boolean", "description": "Whether to return its standard error." },
+                "cwd": { "type": "string", "description": "The directory to run in; the workspace when left out." },
+                "stdout": { "type": "boolean", "description": "Whether to return its standard output; true when left out." },
+                "stderr": { "type": "boolean", "description": "Whether to return its standard error; true when left out." },
                 "timeout": {
                     "type": "integer",
                     "minimum": 1,
@@ -85,11 +85,11 @@ fn processes() -> Vec<Row> {
                     "description": format!("Milliseconds; {DEFAULT_TIMEOUT_MS} when left out."),
                 },
             }),
-            &["command", "args", "env", "cwd", "stdout", "stderr"],
+            &["command"],
         ),
         (
             "healthCheck",
-            "Tell whether the tools work: the workspace, how long they have run, memory, process id.",
+            "Check that the tools work; returns the workspace, how long they have run, memory and process id.",
             READS,
             json!({}),
             &[],
@@ -128,7 +128,7 @@ fn text() -> Vec<Row> {
         (
             "editTextFile",
             "Replace the first place in a text file that matches oldText exactly, white space included. Line ends \
-             become LF.",
+             stay as they are in the file.",
             DESTROYS,
             json!({
                 "path": path("The file."),
@@ -165,7 +165,7 @@ fn files() -> Vec<Row> {
         ("deleteFile", "Delete a file.", DESTROYS, json!({ "path": path("The file.") }), &["path"]),
         (
             "getFileInfo",
-            "Tell a file's or directory's type, size, times and permissions.",
+            "Return a file's or directory's type, size, times and permissions.",
             READS,
             json!({ "path": path("The file or directory.") }),
             &["path"],
@@ -179,8 +179,8 @@ fn directories() -> Vec<Row> {
             "listDirectory",
             "List what is in a directory, by name.",
             READS,
-            json!({ "path": path("The directory; . is the workspace.") }),
-            &["path"],
+            json!({ "path": path("The directory; the workspace when left out.") }),
+            &[],
         ),
         (
             "createDirectory",

@@ -1,6 +1,7 @@
 //! One connection to a server, from the handshake to its end: requests with limits of time, cancelled where nobody
 //! waits any more.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -197,6 +198,7 @@ impl Connection {
     pub(super) async fn tools(&self, patience: Patience) -> Result<Listing, CallFailure> {
         let mut tools = Vec::new();
         let mut cursor: Option<String> = None;
+        let mut seen = HashSet::new();
         for _ in 0..MAX_PAGES {
             let params = cursor.take().map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
             let request = ListToolsRequest { params, ..ListToolsRequest::default() };
@@ -206,7 +208,9 @@ impl Connection {
                 return Err(CallFailure::Refused { code: -32603, message: "its list of tools is no list".to_owned() });
             };
             tools.extend(listed);
-            cursor = page.get("nextCursor").and_then(Value::as_str).map(str::to_owned);
+            // An empty cursor, or one that came before, leads to nothing new.
+            let next = page.get("nextCursor").and_then(Value::as_str).filter(|next| !next.is_empty());
+            cursor = next.filter(|next| seen.insert((*next).to_owned())).map(str::to_owned);
             if cursor.is_none() || tools.len() > MAX_TOOLS {
                 break;
             }

@@ -31,6 +31,7 @@ use crate::tool::{ToolCall, ToolResult, ToolSpec};
 mod call;
 mod client;
 mod connection;
+mod dialect;
 mod elicitation;
 mod error;
 mod form_field;

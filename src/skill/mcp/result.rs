@@ -29,16 +29,26 @@ pub(super) fn read(call: &ToolCall, result: &Value, output: &CallOutput, workspa
             format!("{} asks for input from a person or a model, which is declined here", call.tool_name),
         );
     }
-    let blocks = result.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let blocks = match result.get("content") {
+        Some(Value::Array(blocks)) => blocks.as_slice(),
+        // One block that is in no list.
+        Some(block @ (Value::Object(_) | Value::String(_))) => std::slice::from_ref(block),
+        _ => &[],
+    };
     let mut parts: Vec<Content> = blocks.iter().take(MAX_PARTS).map(part).collect();
     if blocks.len() > MAX_PARTS {
         parts.push(Content::text(format!("[{} further parts were left out; {HINT}]", blocks.len() - MAX_PARTS)));
     }
     if parts.is_empty() {
-        parts.push(match result.get("structuredContent") {
+        parts.push(match result.get("structuredContent").or_else(|| bare(result)) {
             Some(structured) if !structured.is_null() => Content::text(structured.to_string()),
             _ => Content::text(nothing(call)),
         });
+    } else if let Some(structured) = result.get("structuredContent").filter(|structured| !structured.is_null()) {
+        // Servers should repeat it as text; those that only summarize it would keep the data from the model.
+        if !parts.iter().any(|part| is_same_data(part, structured)) {
+            parts.push(Content::text(structured.to_string()));
+        }
     }
     if let Some(workspace) = workspace {
         for part in &mut parts {
@@ -64,6 +74,22 @@ fn named_file(tool: &str, text: &str, workspace: &Path) -> Option<Content> {
     Some(read.unwrap_or_else(|why| Content::text(format!("Failed to read file \"{path}\": {why}"))))
 }
 
+/// The whole result, where it is an object of the server's own making.
+fn bare(result: &Value) -> Option<&Value> {
+    const KNOWN: [&str; 5] = ["content", "structuredContent", "isError", "_meta", "resultType"];
+    let members = result.as_object()?;
+    members.keys().any(|name| !KNOWN.contains(&name.as_str())).then_some(result)
+}
+
+/// Returns true when `part` is `data` as JSON text, or a text that stands in it.
+fn is_same_data(part: &Content, data: &Value) -> bool {
+    let Some(text) = part.as_text() else { return false };
+    let is_it = |value: &Value| value.as_str() == Some(text);
+    serde_json::from_str::<Value>(text).is_ok_and(|value| value == *data)
+        || is_it(data)
+        || data.as_object().is_some_and(|data| data.len() == 1 && data.values().any(is_it))
+}
+
 /// The original's text.
 fn nothing(call: &ToolCall) -> String {
     let arguments = Value::Object(call.args.clone()).to_string();
@@ -71,6 +97,9 @@ fn nothing(call: &ToolCall) -> String {
 }
 
 fn part(block: &Value) -> Content {
+    if let Value::String(text) = block {
+        return Content::text(text.clone());
+    }
     let text = |key: &str| block.get(key).and_then(Value::as_str);
     match text("type") {
         Some("text") => Content::text(match text("text") {
@@ -112,21 +141,56 @@ fn resource(resource: &Value) -> Content {
 
 /// A file as base64. One that no provider would take is described instead: it would spoil every later request.
 fn file(data: &str, mime_type: &str, name: &str) -> Content {
-    let why_not = match STANDARD.decode(data) {
-        Err(_) => Some("is no valid base64".to_owned()),
-        Ok(bytes) if bytes.is_empty() => Some("is empty".to_owned()),
-        Ok(bytes) if bytes.len() > MAX_FILE => Some(format!("has {} bytes, more than 30 MiB", bytes.len())),
-        Ok(_) => None,
+    let left_out = |why: &str| Content::text(format!("[{name} of type {mime_type} was left out: it {why}]"));
+    // Some servers break the lines of their base64.
+    let data: String = data.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let bytes = match STANDARD.decode(&data) {
+        Err(_) => return left_out("is no valid base64"),
+        Ok(bytes) if bytes.is_empty() => return left_out("is empty"),
+        Ok(bytes) if bytes.len() > MAX_FILE => {
+            return left_out(&format!("has {} bytes, more than 30 MiB", bytes.len()));
+        }
+        Ok(bytes) => bytes,
     };
-    if let Some(why_not) = why_not {
-        return Content::text(format!("[{name} of type {mime_type} was left out: it {why_not}]"));
-    }
-    let (id, encoded_data, mime_type) = (String::new(), data.to_owned(), mime_type.to_owned());
+    let (id, encoded_data) = (String::new(), data);
+    let mut mime_type = mime_type.trim().to_ascii_lowercase();
     if mime_type.starts_with("image/") {
-        Content::ImageInlinePart { id, encoded_data, mime_type }
-    } else {
-        Content::FileInlinePart { id, encoded_data, mime_type }
+        // Providers refuse a whole request for one image that is not of its type, so the bytes decide.
+        match (base::image_type(&bytes), String::from_utf8(bytes)) {
+            (Some(sniffed), _) => sniffed.clone_into(&mut mime_type),
+            (None, Ok(text)) if mime_type.contains("svg") => return Content::text(text),
+            (None, _) => return left_out("is no PNG, JPEG, GIF or WebP image"),
+        }
+        return Content::ImageInlinePart { id, encoded_data, mime_type };
     }
+    if is_text(&mime_type)
+        && let Ok(text) = String::from_utf8(bytes)
+    {
+        return Content::text(text);
+    }
+    Content::FileInlinePart { id, encoded_data, mime_type }
+}
+
+/// Returns true for the types of texts, whatever they describe.
+fn is_text(mime_type: &str) -> bool {
+    let kind = mime_type.split(';').next().unwrap_or_default().trim();
+    let is_known = matches!(
+        kind,
+        "application/json"
+            | "application/xml"
+            | "application/yaml"
+            | "application/x-yaml"
+            | "application/javascript"
+            | "application/toml"
+            | "application/sql"
+            | "application/graphql"
+            | "application/x-ndjson"
+    );
+    kind.starts_with("text/")
+        || is_known
+        || kind.ends_with("+json")
+        || kind.ends_with("+xml")
+        || kind.ends_with("+yaml")
 }
 
 /// Bounds all texts and all files together. Earlier ones come first.
@@ -160,6 +224,9 @@ mod tests {
     use super::*;
     use crate::redact::Redactor;
     use crate::skill::output::{DEFAULT_LIMIT, Outputs};
+
+    /// The beginning of a PNG file.
+    const PNG: &str = "iVBORw0KGgpvd2w=";
 
     fn call() -> ToolCall {
         ToolCall {
@@ -223,7 +290,7 @@ mod tests {
     fn every_kind_of_content_has_a_part() {
         let image = Content::ImageInlinePart {
             id: String::new(),
-            encoded_data: "AAAA".to_owned(),
+            encoded_data: PNG.to_owned(),
             mime_type: "image/png".to_owned(),
         };
         let pdf = Content::FileInlinePart {
@@ -233,10 +300,10 @@ mod tests {
         };
         let blocks = json!([
             {"type": "text", "text": "hello"},
-            {"type": "image", "data": "AAAA", "mimeType": "image/png"},
+            {"type": "image", "data": PNG, "mimeType": "image/png"},
             {"type": "resource", "resource": {"uri": "f:///a", "text": "inside", "blob": "AAAA"}},
             {"type": "resource", "resource": {"uri": "f:///b", "blob": "AAAA", "mimeType": "application/pdf"}},
-            {"type": "resource", "resource": {"uri": "f:///c", "blob": "AAAA", "mimeType": "image/png"}},
+            {"type": "resource", "resource": {"uri": "f:///c", "blob": PNG, "mimeType": "image/png"}},
         ]);
         assert_eq!(contents(&blocks), [Content::text("hello"), image.clone(), Content::text("inside"), pdf, image]);
     }
@@ -272,11 +339,50 @@ mod tests {
     fn structured_content_counts_where_there_is_no_other() {
         let one = read(&call(), &json!({"structuredContent": {"x": 1}}));
         assert_eq!(one.result, [Content::text("{\"x\":1}")]);
-        let both =
-            read(&call(), &json!({"content": [{"type": "text", "text": "x is 1"}], "structuredContent": {"x": 1}}));
-        assert_eq!(both.result, [Content::text("x is 1")]);
+        let both = |text: &str| {
+            read(&call(), &json!({"content": [{"type": "text", "text": text}], "structuredContent": {"x": 1}}))
+        };
+        assert_eq!(both("x is 1").result, [Content::text("x is 1"), Content::text("{\"x\":1}")]);
+        assert_eq!(both("{ \"x\": 1 }").result.len(), 1, "the data once");
         let none = read(&call(), &json!({"content": [], "structuredContent": null}));
         assert_eq!(none.result, [Content::text("Tool t returned nothing with arguments: {\"a\":1}")]);
+    }
+
+    #[test]
+    fn what_a_server_returned_in_no_list_is_shown() {
+        for (result, expected) in [
+            (json!({"messageId": "7"}), "{\"messageId\":\"7\"}"),
+            (json!({"content": "sent"}), "sent"),
+            (json!({"content": {"type": "text", "text": "sent"}}), "sent"),
+            (json!({"content": ["sent"]}), "sent"),
+        ] {
+            assert_eq!(read(&call(), &result).result, [Content::text(expected)], "{result}");
+        }
+    }
+
+    #[test]
+    fn files_are_what_their_bytes_are() {
+        let blob = |mime_type: &str, bytes: &[u8]| {
+            let blob = STANDARD.encode(bytes);
+            contents(&json!([{"type": "resource", "resource": {"uri": "f:///a", "blob": blob, "mimeType": mime_type}}]))
+                .remove(0)
+        };
+        for mime_type in ["application/json", "text/csv; charset=utf-8", "application/ld+json", "image/svg+xml"] {
+            assert_eq!(blob(mime_type, b"{}"), Content::text("{}"), "{mime_type}");
+        }
+        let image = |mime_type: &str| Content::ImageInlinePart {
+            id: String::new(),
+            encoded_data: PNG.to_owned(),
+            mime_type: mime_type.to_owned(),
+        };
+        for written in ["image/jpeg", "IMAGE/PNG", "image/x-png"] {
+            assert_eq!(blob(written, &STANDARD.decode(PNG).unwrap()), image("image/png"), "{written}");
+        }
+        let broken =
+            json!([{"type": "image", "data": format!("{}\n{}", &PNG[..4], &PNG[4..]), "mimeType": "image/png"}]);
+        assert_eq!(contents(&broken), [image("image/png")]);
+        let note = "[f:///a of type image/png was left out: it is no PNG, JPEG, GIF or WebP image]";
+        assert_eq!(blob("image/png", b"<html>"), Content::text(note));
     }
 
     #[test]
@@ -293,7 +399,7 @@ mod tests {
         let blocks: Vec<Value> = (0..MAX_PARTS + 10).map(|_| json!({"type": "text", "text": long})).collect();
         let all: usize = texts(&Value::Array(blocks)).iter().map(String::len).sum();
         assert!(all < DEFAULT_LIMIT + (MAX_PARTS + 1) * 200, "{all} bytes");
-        let half = "A".repeat(24 << 20);
+        let half = format!("{}{}", &PNG[..12], "A".repeat(24 << 20));
         let blocks = json!([
             {"type": "image", "data": half, "mimeType": "image/png"},
             {"type": "image", "data": half, "mimeType": "image/png"},

@@ -89,7 +89,7 @@ impl Transport<RoleClient> for SseTransport {
             }
             match self.events.next().await {
                 Some(Ok((kind, data))) if kind.as_deref().is_none_or(|kind| kind == "message") => {
-                    self.waiting.extend(super::stdio::messages(data.as_bytes()));
+                    self.waiting.extend(super::dialect::messages(data.as_bytes()));
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {

@@ -8,12 +8,12 @@ use std::io;
 use std::sync::Arc;
 
 use rmcp::RoleClient;
-use rmcp::model::{ClientJsonRpcMessage, ErrorData, RequestId, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
-use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 
+use super::dialect::messages;
 use super::health::Health;
 use super::lines::{Line, LineReader};
 use super::notice::Reporter;
@@ -122,28 +122,6 @@ where
         }
         Ok(())
     }
-}
-
-/// The messages that a line holds: one, those of a batch (revision 2025-03-26), or none.
-pub(super) fn messages(bytes: &[u8]) -> Vec<ServerJsonRpcMessage> {
-    if let Ok(message) = serde_json::from_slice(bytes) {
-        return vec![message];
-    }
-    match serde_json::from_slice::<Value>(bytes) {
-        Ok(Value::Array(batch)) => batch.into_iter().filter_map(message).collect(),
-        Ok(value) => message(value).into_iter().collect(),
-        Err(_) => Vec::new(),
-    }
-}
-
-/// The message that `value` is. An answer that keeps to no known shape becomes an error, so that nobody waits for it.
-fn message(value: Value) -> Option<ServerJsonRpcMessage> {
-    let is_answer = value.get("method").is_none() && (value.get("result").is_some() || value.get("error").is_some());
-    let id: Option<RequestId> = value.get("id").and_then(|id| serde_json::from_value(id.clone()).ok());
-    serde_json::from_value(value).ok().or_else(|| {
-        let error = ErrorData::internal_error("the server's answer is no JSON-RPC 2.0 response", None);
-        is_answer.then_some(id?).map(|id| ServerJsonRpcMessage::error(error, Some(id)))
-    })
 }
 
 #[cfg(test)]

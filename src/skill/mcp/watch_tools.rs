@@ -6,13 +6,21 @@ use std::time::Duration;
 use super::connection::{CallFailure, Connection, Listing, Patience};
 use super::{McpError, McpSkill, tools};
 
+/// How long a server that announces no tools may take to list some.
+const UNANNOUNCED: Duration = Duration::from_secs(5);
+
 impl McpSkill {
     /// Reads the server's tools anew.
     pub(super) async fn list(&self, connection: &Connection, limit: Duration) -> Result<(), CallFailure> {
-        let mut listing = if connection.has_tools() {
-            connection.tools(Patience { silence: limit, total: limit }).await?
-        } else {
-            Listing { tools: Vec::new(), is_cut: false }
+        let limit = if connection.has_tools() { limit } else { limit.min(UNANNOUNCED) };
+        let mut listing = match connection.tools(Patience { silence: limit, total: limit }).await {
+            Ok(listing) => listing,
+            // Some servers have tools and do not announce them, so they are asked; one that has none may refuse.
+            Err(CallFailure::Refused { .. } | CallFailure::TimedOut(_)) if !connection.has_tools() => {
+                self.reporter.warn(format!("skill {}: its server announces no tools and lists none", self.common.name));
+                Listing { tools: Vec::new(), is_cut: false }
+            }
+            Err(fault) => return Err(fault),
         };
         // Definitions are shown, stored in the lock and sent to the model.
         let redactor = self.reporter.redactor();

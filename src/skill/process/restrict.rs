@@ -20,8 +20,8 @@ const KEEPER: i32 = 0x7065_7273;
 /// Most threads of the runner that a filter names: each is a few instructions, of which a filter has 4,096 at most.
 const MAX_THREADS: usize = 64;
 
-/// The capabilities that root's children go without (`linux/capability.h`): NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN,
-/// MKNOD, PERFMON.
+/// The capabilities that root's children go without (`linux/capability.h`): `NET_ADMIN`, `NET_RAW`, `SYS_PTRACE`,
+/// `SYS_ADMIN`, `MKNOD`, `PERFMON`.
 const DROPPED_CAPABILITIES: [libc::c_int; 6] = [12, 13, 19, 21, 27, 38];
 
 /// The calls of Landlock, alike on all architectures, and its flag for signals (ABI 6, Linux 6.12).

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::{Source, assert_none};
 
 /// Names that more than one file may use, and why.
-const SHARED: [(&str, &str); 1] = [("Group", "a platform's process group: the build holds one of the two")];
+const SHARED: [(&str, &str); 1] = [("Kept", "a platform's hold on a child: the build holds one of the two")];
 
 /// The types that code makes visible outside its file. Test modules are left out.
 fn visible_types(code: &str) -> Vec<&str> {

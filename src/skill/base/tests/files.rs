@@ -30,11 +30,20 @@ async fn text_files_are_written_appended_edited_and_read_by_lines() {
 }
 
 #[tokio::test]
-async fn editing_takes_the_first_match_and_makes_line_ends_lf() {
+async fn editing_takes_the_first_match_and_keeps_line_ends() {
     let world = World::new();
     fs::write(world.path("a.txt"), "x\r\ny\r\nx\r\ny\r\n").unwrap();
     world.ok("editTextFile", json!({ "path": "a.txt", "newText": "z", "oldText": "x\r\ny" })).await;
-    assert_eq!(fs::read_to_string(world.path("a.txt")).unwrap(), "z\nx\ny\n");
+    assert_eq!(fs::read_to_string(world.path("a.txt")).unwrap(), "z\r\nx\r\ny\r\n");
+    for (text, old, new, edited) in [
+        ("one\r\ntwo\r\nthree\n", "one\ntwo", "1\n2", "1\r\n2\r\nthree\n"),
+        ("one\ntwo\n", "one\r\ntwo", "1\r\n2", "1\n2\n"),
+        ("ä\r\nö\nü\r\n", "ö", "o\no", "ä\r\no\r\no\nü\r\n"),
+    ] {
+        fs::write(world.path("b.txt"), text).unwrap();
+        world.ok("editTextFile", json!({ "path": "b.txt", "newText": new, "oldText": old })).await;
+        assert_eq!(fs::read_to_string(world.path("b.txt")).unwrap(), edited);
+    }
     assert_eq!(
         world.refusal("editTextFile", json!({ "path": "a.txt", "newText": "z", "oldText": "nowhere" })).await,
         format!("Could not find exact match for oldText in file {}", world.path("a.txt").display())

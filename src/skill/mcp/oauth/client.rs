@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, StatusCode, Url};
-use rmcp::model::ClientJsonRpcMessage;
+use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::common::client_side_sse::BoxedSseResponse;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse};
 
@@ -108,7 +108,7 @@ impl StreamableHttpClient for HttpClient {
             let (uri, message, session) = (Arc::clone(&uri), message.clone(), session.clone());
             self.client.post_message_with_max_sse_event_size(uri, message, session, token, headers.clone(), limit)
         };
-        self.authorized(send).await
+        understood(&message, session.is_some(), self.authorized(send).await)
     }
 
     async fn delete_session(
@@ -147,5 +147,33 @@ impl StreamableHttpClient for HttpClient {
             self.client.get_stream_with_max_sse_event_size(uri, session, last, token, headers.clone(), limit)
         };
         self.authorized(send).await
+    }
+}
+
+/// The answer to a posted message, where servers answer in ways of their own.
+fn understood(
+    message: &ClientJsonRpcMessage,
+    has_session: bool,
+    answer: Result<StreamableHttpPostResponse, Failed>,
+) -> Result<StreamableHttpPostResponse, Failed> {
+    match (message, answer) {
+        // Nobody waits for the answer to a notification, so a refusal of one ends nothing.
+        (
+            JsonRpcMessage::Notification(_),
+            Err(StreamableHttpError::UnexpectedServerResponse(_) | StreamableHttpError::HttpStatus(_))
+            | Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(_), _)),
+        ) => Ok(StreamableHttpPostResponse::Accepted),
+        // It answers the request that was posted, whatever id it has; left as it is, the request would wait for its limit.
+        (
+            JsonRpcMessage::Request(request),
+            Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(mut error), session)),
+        ) if error.id.as_ref() != Some(&request.id) => {
+            if has_session && error.error.message.to_lowercase().contains("session") {
+                return Err(StreamableHttpError::SessionExpired);
+            }
+            error.id = Some(request.id.clone());
+            Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(error), session))
+        }
+        (_, answer) => answer,
     }
 }

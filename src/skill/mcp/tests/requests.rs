@@ -84,14 +84,26 @@ async fn all_pages_of_a_list_are_read_and_no_endless_one() {
     assert_eq!((tools.tools.len(), tools.is_cut), (2, false));
     let served = async {
         let mut page = listing(&["a"]);
-        page["nextCursor"] = json!("again");
-        for _ in 0..100 {
+        for number in 0..100 {
+            page["nextCursor"] = json!(number.to_string());
             other.answer("tools/list", &page).await;
         }
     };
     let (tools, ()) = tokio::join!(connection.tools(patience(5, 5)), served);
     let tools = tools.unwrap();
     assert_eq!((tools.tools.len(), tools.is_cut), (100, true));
+    for (cursor, pages) in [("", 1), ("again", 2)] {
+        let served = async {
+            let mut page = listing(&["a"]);
+            page["nextCursor"] = json!(cursor);
+            for _ in 0..pages {
+                other.answer("tools/list", &page).await;
+            }
+        };
+        let (tools, ()) = tokio::join!(connection.tools(patience(5, 5)), served);
+        let tools = tools.unwrap();
+        assert_eq!((tools.tools.len(), tools.is_cut), (pages, false), "{cursor:?}");
+    }
 }
 
 #[tokio::test]
