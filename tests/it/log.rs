@@ -117,7 +117,7 @@ fn a_completed_job_is_told_as_it_was_told_while_it_ran() {
     assert_eq!(object["job"], read_json(&test.storage().jobs()[0].join("job.json")));
     assert_eq!((&object["isLatestJob"], &object["standing"]), (&json!(true), &json!("stopped")));
     assert_eq!((&object["totalEventsBeforeLimit"], &object["matchedAfterPagination"]), (&json!(13), &json!(13)));
-    let expected = json!({"totalEvents": 13, "errorCount": 0, "toolCallCount": 4, "delegationCount": 0,
+    let expected = json!({"totalEvents": 13, "errorCount": 0, "toolCallCount": 3, "delegationCount": 0,
         "stepRange": {"min": 1, "max": 3}});
     assert_eq!(object["summary"], expected);
     assert_eq!(object["runs"][0]["status"], "completed");
@@ -199,7 +199,7 @@ fn filters_combine_and_pages_are_cut_from_what_they_leave() {
     let paged = test.run(["log", "--tools", "--take", "1", "--context", "1", "--summary"]).assert_code(0);
     assert_has(
         &paged,
-        ["Summary:\n  Total Events: 3\n  Errors: 0\n  Tool Calls: 2\n  Delegations: 0\n  Step Range: 1 - 1\n"],
+        ["Summary:\n  Total Events: 3\n  Errors: 0\n  Tool Calls: 1\n  Delegations: 0\n  Step Range: 1 - 1\n"],
     );
     let cut =
         "(showing 1 of 4 matched events (+2 context))\nUse --take and --offset to paginate, or --take 0 for all\n";

@@ -257,7 +257,7 @@ unsafe fn next_request(changes: RawFd) -> Option<u8> {
     unsafe {
         libc::poll(watched.as_mut_ptr(), 2, wait);
         let mut space = [0_u8; 128];
-        // Emptied: what it tells is looked up by `reap`.
+        // Emptied: what it reports is looked up by `reap`.
         while changes >= 0 && libc::read(changes, space.as_mut_ptr().cast(), space.len()) > 0 {}
         let [asked, _] = watched;
         if asked.revents == 0 {

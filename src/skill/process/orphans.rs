@@ -1,6 +1,6 @@
 //! The processes that a killed keeper leaves to the runner: found, and killed.
 //!
-//! The runner is their reaper, next after the keeper. It tells them from children of its own making by the session: no
+//! The runner is their reaper, next after the keeper. It distinguishes them from children of its own making by the session: no
 //! process comes back into the runner's session that has left it, and every child is started in another.
 
 use std::collections::HashSet;
