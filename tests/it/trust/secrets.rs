@@ -17,9 +17,9 @@ fn traces(test: &Test, ran: &crate::support::process::Ran) -> String {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path)
+                folders.push(path);
             } else {
-                all += &String::from_utf8_lossy(&std::fs::read(path).unwrap())
+                all += &String::from_utf8_lossy(&std::fs::read(path).unwrap());
             }
         }
     }
