@@ -132,7 +132,7 @@ enum Next {
     Retry(InDoubt),
     /// A further command, which carries a person's answer.
     Continue(JobCommand),
-    Done(JobEnd),
+    Done(Box<JobEnd>),
 }
 
 /// Runs the job on `workers`, and again after each answer of a person, until no question is left.
@@ -157,16 +157,16 @@ async fn run_until_done(
         match after_attempt(job, signal, &reporter, &mut signals, asks_of_doubts).await {
             Next::Retry(in_doubt) => options = Arc::new(Options { in_doubt, ..Options::clone(&options) }),
             Next::Continue(next) => command = next,
-            Next::Done(end) => break end,
+            Next::Done(end) => break *end,
         }
     };
     // Printing may block (a stalled pipe), and a signal must end the program even then.
-    let reported = tokio::task::spawn_blocking({
+    let exit = tokio::task::spawn_blocking({
         let reporter = reporter.clone();
         move || report(end, &reporter, format)
     });
     tokio::select! {
-        exit = reported => Ok(exit?),
+        exit = exit => Ok(exit?),
         next = signals.next() => Ok(reporter.forced(Some(next))),
     }
 }
@@ -195,7 +195,7 @@ async fn after_attempt(
     signals: &mut Signals,
     asks_of_doubts: bool,
 ) -> Next {
-    let done = |job, signal| Next::Done(JobEnd { job, signal, unanswered: None });
+    let done = |job, signal| Next::Done(Box::new(JobEnd { job, signal, unanswered: None }));
     match job {
         job if signal.is_some() => done(job, signal),
         Ok(outcome) if outcome.status == Status::StoppedByInteractiveTool => {
@@ -221,7 +221,7 @@ async fn after_attempt(
 async fn ask_question(outcome: Outcome, reporter: &JobReporter, signals: &mut Signals) -> Next {
     let head = &outcome.checkpoint.head;
     let Some(call) = reporter.questions.to_ask(head) else {
-        return Next::Done(JobEnd { job: Ok(outcome), signal: None, unanswered: None });
+        return Next::Done(Box::new(JobEnd { job: Ok(outcome), signal: None, unanswered: None }));
     };
     let question = reporter.questions.question(head, call);
     let answered = tokio::select! {
@@ -241,7 +241,7 @@ async fn ask_question(outcome: Outcome, reporter: &JobReporter, signals: &mut Si
         Err(signal) => Some(signal),
     };
     let unanswered = Some(call.id.clone());
-    Next::Done(JobEnd { job: Ok(outcome), signal, unanswered })
+    Next::Done(Box::new(JobEnd { job: Ok(outcome), signal, unanswered }))
 }
 
 /// Runs one attempt. The first signal gives it [`GRACE`] to stop; the second ends the program at once.

@@ -51,6 +51,7 @@ impl OwnerCheck {
 }
 
 #[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "other systems have none")]
 fn of_process(process: &Process) -> Option<FileOwners> {
     Some(FileOwners::of_process(&process.folder, process.variable("SUDO_UID")))
 }

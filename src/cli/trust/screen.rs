@@ -1,5 +1,6 @@
 //! The text of the question of trust: one screen at 80 columns, the costly parts first. Pure.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use perstack::config::trust::record::Agreement;
@@ -32,18 +33,20 @@ pub fn question(folder: &Path, config: &str, parts: &DangerousParts, earlier: Op
     let left_out = lines.len().saturating_sub(MAX_LINES);
     let mut text = head;
     for line in lines.iter().take(MAX_LINES) {
-        text.push_str(&format!("  {}\n", shortened(line, WIDTH)));
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "  {}", shortened(line, WIDTH));
     }
     if left_out > 0 {
-        text.push_str(&format!("  … and {left_out} more (all shows them)\n"));
+        let _ = writeln!(text, "  … and {left_out} more (all shows them)");
     }
     text
 }
 
 /// All parts, whole, with the digest.
 pub fn everything(parts: &DangerousParts) -> String {
-    let lines: String = parts.parts().iter().map(|part| format!("  {}\n", visible(&part.text))).collect();
-    format!("{lines}digest: {}\n", parts.digest())
+    let lines = parts.parts().iter().map(|part| format!("  {}", visible(&part.text)));
+    let lines = lines.chain([format!("digest: {}\n", parts.digest())]);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn change_line(change: &PartChange) -> String {

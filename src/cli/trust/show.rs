@@ -79,7 +79,8 @@ fn unkept(error: io::Error, trust: &ProjectTrust) -> Failure {
 
 /// Writes to stdout, with acting characters shown.
 fn print(text: &str) -> Result<Exit, Failure> {
-    let text: String = text.lines().map(|line| format!("{}{}\n", indent(line), visible(line))).collect();
+    let lines = text.lines().map(|line| format!("{}{}", indent(line), visible(line)));
+    let text = lines.collect::<Vec<_>>().join("\n") + "\n";
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::other(anyhow::Error::new(error).context("cannot write to standard output")))

@@ -279,14 +279,14 @@ fn has_no_version(words: &[String]) -> bool {
     let Some((command, arguments)) = words.split_first() else { return false };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (name, rest) = (program_name(command), arguments.as_slice());
-    let rest = match (name, rest) {
-        ("npx" | "bunx" | "pnpx" | "uvx", rest)
-        | ("npm", ["exec" | "x", rest @ ..])
-        | ("pnpm" | "yarn", ["dlx", rest @ ..])
-        | ("bun", ["x", rest @ ..])
-        | ("uv", ["tool", "run", rest @ ..])
-        | ("pipx" | "deno", ["run", rest @ ..]) => rest,
-        _ => return false,
+    let (("npx" | "bunx" | "pnpx" | "uvx", rest)
+    | ("npm", ["exec" | "x", rest @ ..])
+    | ("pnpm" | "yarn", ["dlx", rest @ ..])
+    | ("bun", ["x", rest @ ..])
+    | ("uv", ["tool", "run", rest @ ..])
+    | ("pipx" | "deno", ["run", rest @ ..])) = (name, rest)
+    else {
+        return false;
     };
     let named = rest
         .iter()

@@ -125,8 +125,8 @@ fn a_changed_script_is_asked_about_again_with_the_difference() {
     // An instruction is no dangerous part, and what was agreed to before still is.
     fs::write(&script, honest).unwrap();
     let toml = test.workspace().join("perstack.toml");
-    let text = fs::read_to_string(&toml).unwrap();
-    fs::write(&toml, text.replace("instruction = \"", "instruction = \"Be brief. ")).unwrap();
+    let configuration = fs::read_to_string(&toml).unwrap();
+    fs::write(&toml, configuration.replace("instruction = \"", "instruction = \"Be brief. ")).unwrap();
     let ran = at_new_terminal(&test, &perstack("run librarian q")).unwrap().finish();
     assert!(!ran.stdout.contains(QUESTION), "{}", ran.stdout);
     ran.assert_code(0);
