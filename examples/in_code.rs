@@ -3,7 +3,11 @@
 //! Neither key nor network is needed: the tools of two experts are listed and locked, and the lock is used. With
 //! `ANTHROPIC_API_KEY` in the environment, the lead is asked a question as well.
 
-#![expect(clippy::print_stdout, reason = "a program that shows what happens")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program that shows what happens, with a key of its own"
+)]
 
 use std::error::Error;
 use std::path::Path;

@@ -77,8 +77,9 @@ mod tests {
 
     #[test]
     fn each_type_is_known_by_its_first_bytes_with_its_size() {
-        let jpeg: &[u8] = b"\xff\xd8\xff\xe0\0\x04xx\xff\xff\xc4\0\x02\xff\xc2\0\x0b\x08\0\x02\x01\x03\x01";
         type Case = (&'static [u8], &'static str, Option<(u32, u32)>);
+
+        let jpeg: &[u8] = b"\xff\xd8\xff\xe0\0\x04xx\xff\xff\xc4\0\x02\xff\xc2\0\x0b\x08\0\x02\x01\x03\x01";
         let cases: [Case; 9] = [
             (b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x01\x02\0\0\0\x03", "image/png", Some((258, 3))),
             (b"\x89PNG\r\n\x1a\n", "image/png", None),

@@ -87,11 +87,10 @@ impl<'a> LoggedEvent<'a> {
     pub fn tool_call_count(&self) -> usize {
         match self.source {
             EventOrigin::Derived(Event { body: EventBody::CallTools { tool_calls, .. }, .. }, _) => tool_calls.len(),
-            EventOrigin::Derived(..) => 0,
             EventOrigin::Stored(event) if event.kind == "callTools" => {
                 event.json.get("toolCalls").and_then(Value::as_array).map_or(0, Vec::len)
             }
-            EventOrigin::Stored(_) => 0,
+            EventOrigin::Derived(..) | EventOrigin::Stored(_) => 0,
         }
     }
 
