@@ -62,16 +62,12 @@ impl RunArgs {
     }
 
     fn command(&self, expert: ExpertKey, query: String) -> JobCommand {
-        match self.resume_from() {
-            Some(from) => {
-                let is_answer = self.interactive_tool_call_result;
-                JobCommand::Resume(ResumeInput { from, expert: Some(expert), query: Some(query), is_answer })
-            }
-            None => {
-                let input = RunInput { expert, query, job_id: self.job_id.clone(), run_id: None };
-                if self.ensure { JobCommand::Ensure(input) } else { JobCommand::Run(input) }
-            }
+        if let Some(from) = self.resume_from() {
+            let is_answer = self.interactive_tool_call_result;
+            return JobCommand::Resume(ResumeInput { from, expert: Some(expert), query: Some(query), is_answer });
         }
+        let input = RunInput { expert, query, job_id: self.job_id.clone(), run_id: None };
+        if self.ensure { JobCommand::Ensure(input) } else { JobCommand::Run(input) }
     }
 
     /// The same command without its recorded session.

@@ -179,9 +179,12 @@ fn what_streams_as_the_result_is_the_result() {
     let result = ["startStreamingRunResult", "streamRunResult", "completeStreamingRunResult", "completeRun"];
     let thinking = ["startStreamingText", "streamText", "completeStreamingText"];
     assert_eq!(of_types(&events, &TEXT), [&thinking[..], &result[..]].concat());
-    let text = |kind: &str, field: &str| events.iter().find(|event| event["type"] == kind).unwrap()[field].clone();
-    assert_eq!(text("completeStreamingText", "text"), "Thinking.");
-    assert_eq!([text("streamRunResult", "delta"), text("completeStreamingRunResult", "text")], ["The answer."; 2]);
+    let field_of = |kind: &str, field: &str| events.iter().find(|event| event["type"] == kind).unwrap()[field].clone();
+    assert_eq!(field_of("completeStreamingText", "text"), "Thinking.");
+    assert_eq!(
+        [field_of("streamRunResult", "delta"), field_of("completeStreamingRunResult", "text")],
+        ["The answer."; 2]
+    );
 
     let test = Test::with(Provider::Anthropic).answers([Answer::text("Owls.")]);
     let events = test.run(["run", "librarian", "q", "--output", "jsonl"]).assert_code(0).events();

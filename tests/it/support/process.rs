@@ -270,7 +270,7 @@ impl Ran {
         let mut text = format!("$ {}\n{code}\n", self.command);
         for (stream, content) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             if !content.is_empty() {
-                text.push_str(&format!("--- {stream}\n{}", content.replace('\r', "\\r")));
+                text.extend(["--- ", stream, "\n", &content.replace('\r', "\\r")]);
             }
         }
         assert_snapshot(self.world.root(), name, &text);

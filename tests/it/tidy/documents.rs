@@ -17,7 +17,9 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 fn is_path(word: &str) -> bool {
     let within = ["src/", "tests/", "docs/", "examples/", "completions/", "benches/", ".ci/"];
     let is_whole = |c: char| c.is_alphanumeric() || "/._-".contains(c);
-    word.chars().all(is_whole) && (word.ends_with(".rs") || within.iter().any(|folder| word.starts_with(folder)))
+    word.chars().all(is_whole)
+        && (Path::new(word).extension().is_some_and(|end| end == "rs")
+            || within.iter().any(|folder| word.starts_with(folder)))
 }
 
 #[test]

@@ -26,11 +26,11 @@ fn traces(test: &Test, ran: &crate::support::process::Ran) -> String {
     all
 }
 
-/// The traces of a run that reads a file with `text` in it and repeats it.
-fn repeated(variables: &[(&str, &str)], text: &str) -> String {
+/// The traces of a run that reads a file with `secret` in it and repeats it.
+fn repeated(variables: &[(&str, &str)], secret: &str) -> String {
     let read = call("c1", "readTextFile", json!({"path": "notes.txt"}));
-    let test = Test::with(Provider::Anthropic).answers([Answer::calls([read]), Answer::text(text)]);
-    let test = variables.iter().fold(test.file("notes.txt", text), |test, (name, value)| test.env(name, value));
+    let test = Test::with(Provider::Anthropic).answers([Answer::calls([read]), Answer::text(secret)]);
+    let test = variables.iter().fold(test.file("notes.txt", secret), |test, (name, value)| test.env(name, value));
     let ran = test.run(["run", "librarian", "q", "--output", "jsonl", "--full-events"]).assert_code(0);
     traces(&test, &ran)
 }

@@ -22,10 +22,10 @@ fn attacks_and_honest_neighbours_are_counted() {
         }
         let (bad, good) = (named(&source, "attack"), named(&source, "neighbour"));
         assert_eq!(bad.is_empty(), good.is_empty(), "{}: an attack has an honest neighbour", source.path);
-        let mut texts: Vec<_> = bad.iter().chain(&good).collect();
-        texts.sort_unstable();
-        texts.dedup();
-        assert_eq!(texts.len(), bad.len() + good.len(), "{} names a case twice", source.path);
+        let mut names: Vec<_> = bad.iter().chain(&good).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), bad.len() + good.len(), "{} names a case twice", source.path);
         let count = source.text.matches("#[test]").count();
         (tests, attacks, neighbours) = (tests + count, attacks + bad.len(), neighbours + good.len());
         lines.push(row(source.path.trim_end_matches(".rs"), count, bad.len(), good.len()));
