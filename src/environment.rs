@@ -45,10 +45,12 @@ pub const PROTECTED_VARIABLES: [&str; 12] = [
 
 /// Names, in upper case, that a folder may not set even for a skill that requires them: besides the protected and the
 /// safe ones, those that start other code, replace what is fetched, or change which servers a child trusts.
-const FOLDER_MAY_NOT_SET: [&str; 20] = [
+const FOLDER_MAY_NOT_SET: [&str; 23] = [
     "ALL_PROXY",
+    "AWS_CA_BUNDLE",
     "BASH_ENV",
     "CURL_CA_BUNDLE",
+    "DBUS_SESSION_BUS_ADDRESS",
     "ENV",
     "GIT_ASKPASS",
     "GIT_EDITOR",
@@ -62,14 +64,16 @@ const FOLDER_MAY_NOT_SET: [&str; 20] = [
     "PYTHONSTARTUP",
     "REQUESTS_CA_BUNDLE",
     "RUBYOPT",
+    "SSH_AUTH_SOCK",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
     "USERPROFILE",
     "ZDOTDIR",
 ];
 
-/// Prefixes of such names, in upper case: settings of the loader, of git, and of package managers.
-const FOLDER_MAY_NOT_BEGIN: [&str; 7] = ["LD_", "DYLD_", "GIT_CONFIG", "GIT_SSH", "NPM_CONFIG_", "PIP_", "UV_"];
+/// Prefixes of such names, in upper case: settings of the loader, of git, of package managers, and of where
+/// programs keep theirs.
+const FOLDER_MAY_NOT_BEGIN: [&str; 8] = ["LD_", "DYLD_", "GIT_CONFIG", "GIT_SSH", "NPM_CONFIG_", "PIP_", "UV_", "XDG_"];
 
 /// Returns whether a variable is the user's alone: a folder's `.env` sets it for no program and no skill.
 pub fn is_users_own(name: &str) -> bool {
