@@ -17,10 +17,7 @@ fn frames<'a>(framing: Framing, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<
             Err(error) => return (frames, Some(error.to_string())),
         }
     }
-    match framer.finish() {
-        Ok(last) => frames.extend(last),
-        Err(error) => return (frames, Some(error.to_string())),
-    }
+    frames.extend(framer.finish());
     (frames, None)
 }
 

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::connection::Listing;
-use super::{result, stdio, tools};
+use super::{dialect, result, tools};
 use crate::expert::SkillCommon;
 use crate::redact::Redactor;
 use crate::skill::output::Outputs;
@@ -17,7 +17,7 @@ const MAX_OUTPUT: usize = 256;
 pub fn messages(bytes: &[u8]) {
     let outputs = Outputs::new(MAX_OUTPUT);
     let common = SkillCommon { name: "server".to_owned(), ..SkillCommon::default() };
-    for message in bytes.split(|byte| *byte == b'\n').flat_map(stdio::messages) {
+    for message in bytes.split(|byte| *byte == b'\n').flat_map(dialect::messages) {
         let Ok(Value::Object(message)) = serde_json::to_value(&message) else { continue };
         let Some(answer) = message.get("result") else { continue };
         if let Some(Value::Array(listed)) = answer.get("tools") {
