@@ -65,7 +65,7 @@ fn here() -> String {
     ".".to_owned()
 }
 
-/// A stream is returned unless the call says otherwise.
+/// A stream is returned unless the call leaves it out.
 fn wanted() -> bool {
     true
 }
