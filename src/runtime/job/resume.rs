@@ -63,7 +63,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
             let doubts = context.backends.doubtful_models(expert, options)?;
             let is_as_before = before == context.backends.model_for(expert, &options.settings).ok();
             let doubts = if is_as_before { Vec::new() } else { doubts };
-            let prepared = in_time(&context.stop, prepare(JobBasis::of(&context), &task, expert, doubts)).await?;
+            let prepared =
+                in_time(&context.stop, prepare(JobBasis::from_context(&context), &task, expert, doubts)).await?;
             Root::Task(Box::new(task), Box::new(prepared))
         }
         Start::Root(root) => root,

@@ -29,7 +29,7 @@ pub struct JobBasis<'a> {
 
 impl<'a> JobBasis<'a> {
     /// The basis of a job that has a folder.
-    pub fn of(job: &'a JobContext) -> Self {
+    pub fn from_context(job: &'a JobContext) -> Self {
         Self { options: &job.options, backends: &job.backends, stop: &job.stop, job_id: job.job_id() }
     }
 }

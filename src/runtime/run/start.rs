@@ -58,7 +58,7 @@ pub async fn run_task(
     let expert = job.options.experts.get(task.expert().0)?.clone();
     let prepared = match prepared {
         Some(prepared) => prepared,
-        None => prepare(JobBasis::of(&job), &task, &expert, Vec::new()).await?,
+        None => prepare(JobBasis::from_context(&job), &task, &expert, Vec::new()).await?,
     };
     keep_outputs(&job, &prepared.toolset, &task);
     let PreparedRun { emitter, toolset } = prepared;
