@@ -1,7 +1,7 @@
 //! Runs declarative AI experts: loads them, drives the loop through a deterministic state machine, streams events and
 //! writes a checkpoint at every step, so that a job continues from any of them.
 //!
-//! A program makes [`Options`](runtime::Options) from experts and settings, and a [`RunInput`](runtime::RunInput) from an
+//! A program makes [`Options`] from experts and settings, and a [`RunInput`] from an
 //! expert's key and a query; [`run`] does the rest, and [`resume`] continues it later, also after a crash. The example
 //! replays the recorded session that comes with perstack, so it needs neither key nor network:
 //!

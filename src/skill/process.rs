@@ -1,9 +1,9 @@
 //! [`Child`]: a program that a skill started, which ends with everything that it started itself, whatever that does to
 //! its session and group.
 //!
-//! Between the runner and each child stands a [`keeper`](self::keeper), a bare fork of the runner that is the reaper of
+//! Between the runner and each child stands a `keeper`, a bare fork of the runner that is the reaper of
 //! all its descendants. It kills them when the runner lets go of it, and when the runner is gone, `kill -9` included. A
-//! keeper that is killed itself takes the child along, and the runner kills the rest ([`orphans`](self::orphans)). Both
+//! keeper that is killed itself takes the child along, and the runner kills the rest (`orphans`). Both
 //! hold one end of a socket, whose end is how each learns of the other's.
 //!
 //! Skills start children here; what to run and what is made of its output is left to them. This folder is the only one

@@ -1,7 +1,7 @@
 //! [`DangerousParts`]: the parts of a project that can do harm, and their digest. A person agrees to them once per folder.
 //!
 //! Called by the command line, which asks, and keeps the answer by [`record`]. The parts are taken from the project as it
-//! was parsed, never from a second reading; only the files that commands name are read here ([`programs`]). Asking and
+//! was parsed, never from a second reading; only the files that commands name are read here (`programs.rs`). Asking and
 //! refusing are left to the caller.
 
 mod collect;

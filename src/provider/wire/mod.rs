@@ -1,6 +1,6 @@
 //! The wire protocols: pure codecs between a generation's request and the bytes of a model's server.
 //!
-//! Called by [`crate::provider::generate`] through [`Protocol`](crate::provider::Protocol). Which vendor uses which
+//! Called by [`Provider::generate`](crate::provider::Provider::generate) through [`Protocol`](crate::provider::Protocol). Which vendor uses which
 //! protocol is left to [`crate::provider::vendor`], sending to [`crate::provider::http`].
 
 pub mod anthropic;

@@ -2,7 +2,7 @@
 //! `{"type":"error","error":{..}}`, OpenAI's `{"error":{..}}` and bare form, and imitators' variants of both.
 //!
 //! Called by the decoders and by their protocols' `read_error`. The meaning of an HTTP status is left to
-//! [`failure`](crate::provider::failure).
+//! `provider/failure.rs`.
 
 use serde_json::Value;
 

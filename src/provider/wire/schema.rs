@@ -23,7 +23,7 @@ const ALTERNATIVES_LIMIT: usize = 64;
 const QUOTE_LIMIT: usize = 500;
 
 /// The schema of a tool's parameters. `is_name` accepts the names of properties that the provider takes; a property of
-/// another name is sent under one that stands for it ([`tool_names::property`]).
+/// another name is sent under one that stands for it (see `provider/tool_names.rs`).
 pub fn parameters(schema: &Map<String, Value>, is_name: fn(&str) -> bool) -> Map<String, Value> {
     let flat = Flat::new(schema, schema, DEPTH_LIMIT);
     let notes = flat.notes;
