@@ -24,10 +24,11 @@ fn as_user() -> Option<Test> {
     let test = Test::with(Provider::OpenAi).answers([Answer::text("Owls.")]).may_leave_answers();
     test.binary();
     give(test.root(), RUNNER);
-    // The folder of the build may be closed to others.
+    // The folder of the build may be closed to others. Copied by a process of its own: a child that another test starts
+    // meanwhile would inherit the descriptor that writes, and a file that is open for writing cannot be executed.
     let binary = test.root().join("perstack-binary");
-    fs::copy(env!("CARGO_BIN_EXE_perstack"), &binary).unwrap();
-    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let copied = Command::new("install").args(["-m", "755", env!("CARGO_BIN_EXE_perstack")]).arg(&binary).status();
+    assert!(copied.unwrap().success(), "the binary is copied");
     Some(test)
 }
 
