@@ -203,7 +203,8 @@ pub fn drop_typed_ahead() {}
 /// Returns true while the terminal belongs to another job of the shell: reading from it would stop the process.
 #[cfg(unix)]
 pub fn is_in_background() -> bool {
-    rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground != rustix::process::getpgrp())
+    // Both are 0 where terminal and group come from outside this namespace of processes.
+    nix::unistd::tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground != nix::unistd::getpgrp())
 }
 
 #[cfg(not(unix))]

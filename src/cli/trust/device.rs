@@ -27,7 +27,8 @@ mod unix {
     use std::io::{BufReader, Write as _};
 
     use anyhow::Context as _;
-    use rustix::termios::{QueueSelector, tcflush, tcgetpgrp};
+    use nix::unistd::{getpgrp, tcgetpgrp};
+    use rustix::termios::{QueueSelector, tcflush};
 
     use super::{Failure, Reply, reply};
     use crate::cli::prompt::read;
@@ -41,7 +42,7 @@ mod unix {
     /// Returns true if there is a terminal and this process is in its foreground group: reading from it in the
     /// background would stop the process.
     pub fn is_ours() -> bool {
-        open().is_ok_and(|device| tcgetpgrp(&device).is_ok_and(|foreground| foreground == rustix::process::getpgrp()))
+        open().is_ok_and(|device| tcgetpgrp(&device).is_ok_and(|foreground| foreground == getpgrp()))
     }
 
     /// Shows `question` and waits for yes or no; `everything` is shown on request.

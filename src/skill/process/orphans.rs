@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, WaitOptions, getpid, getsid, set_child_subreaper, waitpid};
+use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, waitpid};
 use tokio::process::Command;
 
 use super::tree::{self, ProcessStat};
@@ -47,10 +47,12 @@ pub(super) fn keeper_ended(id: u32, was_killed: bool) {
 }
 
 fn end_orphans(keepers: &HashSet<u32>) {
-    let (runner, session) = (getpid(), getsid(None).ok());
+    let runner = getpid();
+    // 0 where the session was begun outside this namespace of processes, which rustix takes for impossible.
+    let session = nix::unistd::getsid(None).ok().map(nix::unistd::Pid::as_raw);
     let is_orphan = |stat: &ProcessStat| {
         stat.parent == runner.as_raw_nonzero().get()
-            && Some(stat.session) != session.map(|session| session.as_raw_nonzero().get())
+            && Some(stat.session) != session
             && !u32::try_from(stat.id).is_ok_and(|id| keepers.contains(&id))
     };
     for _ in 0..MAX_LOOKS {

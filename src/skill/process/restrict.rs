@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use rustix::process::{geteuid, getpgrp, getpid};
+use rustix::process::{geteuid, getpid};
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
     sock_filter,
@@ -112,7 +112,9 @@ fn filter(architecture: TargetArch) -> Result<Vec<sock_filter>, seccompiler::Bac
     let processes = [runner, KEEPER];
     // A signal to any thread may end the whole process.
     let threads: Vec<i32> = threads().into_iter().chain(processes).collect();
-    let groups = [-getpgrp().as_raw_nonzero().get(), -runner, -KEEPER, -1];
+    // 0 where the group is outside this namespace of processes: no child can name it, and 0 would mean the child's own.
+    let group = Some(-nix::unistd::getpgrp().as_raw()).filter(|group| *group != 0);
+    let groups = group.into_iter().chain([-runner, -KEEPER, -1]);
     let mut rules = Rules::new();
     for target in threads.iter().copied().chain(groups) {
         // Signal 0 asks whether a process is there; servers watch their parent by it.
