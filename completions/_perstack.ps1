@@ -39,6 +39,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;run' {
+            [CompletionResult]::new('--file', '--file', [CompletionResultType]::ParameterName, 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF')
             [CompletionResult]::new('--job-id', '--job-id', [CompletionResultType]::ParameterName, 'Id of the new job [default: a new one]')
             [CompletionResult]::new('--continue-job', '--continue-job', [CompletionResultType]::ParameterName, 'Continue this job from its latest checkpoint')
             [CompletionResult]::new('--resume-from', '--resume-from', [CompletionResultType]::ParameterName, 'Continue from this checkpoint of the job')
@@ -62,10 +63,11 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--in-doubt', '--in-doubt', [CompletionResultType]::ParameterName, 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]')
             [CompletionResult]::new('--record', '--record', [CompletionResultType]::ParameterName, 'Record every model exchange and tool result in this file')
             [CompletionResult]::new('--replay', '--replay', [CompletionResultType]::ParameterName, 'Answer from this recorded session, without network or key')
+            [CompletionResult]::new('--no-stdin', '--no-stdin', [CompletionResultType]::ParameterName, 'Leave standard input alone. Without it, what is piped in is sent behind the query')
             [CompletionResult]::new('--ensure', '--ensure', [CompletionResultType]::ParameterName, 'Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed')
             [CompletionResult]::new('--continue', '--continue', [CompletionResultType]::ParameterName, 'Continue the latest job from its latest checkpoint')
-            [CompletionResult]::new('-i', '-i', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call')
-            [CompletionResult]::new('--interactive-tool-call-result', '--interactive-tool-call-result', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call')
+            [CompletionResult]::new('-i', '-i', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call, and is sent as it is')
+            [CompletionResult]::new('--interactive-tool-call-result', '--interactive-tool-call-result', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call, and is sent as it is')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Same as --output jsonl')
             [CompletionResult]::new('--full-events', '--full-events', [CompletionResultType]::ParameterName, 'Every event with its whole messages and checkpoints; implies --output jsonl')
@@ -82,6 +84,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;resume' {
+            [CompletionResult]::new('--file', '--file', [CompletionResultType]::ParameterName, 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF')
             [CompletionResult]::new('--provider', '--provider', [CompletionResultType]::ParameterName, 'Model provider')
             [CompletionResult]::new('--model', '--model', [CompletionResultType]::ParameterName, 'Model, as the provider spells it')
             [CompletionResult]::new('--reasoning-budget', '--reasoning-budget', [CompletionResultType]::ParameterName, 'Reasoning of the model: none, minimal, low, medium, high or a number of tokens')
@@ -102,8 +105,9 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--in-doubt', '--in-doubt', [CompletionResultType]::ParameterName, 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]')
             [CompletionResult]::new('--record', '--record', [CompletionResultType]::ParameterName, 'Record every model exchange and tool result in this file')
             [CompletionResult]::new('--replay', '--replay', [CompletionResultType]::ParameterName, 'Answer from this recorded session, without network or key')
-            [CompletionResult]::new('-i', '-i', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call')
-            [CompletionResult]::new('--interactive-tool-call-result', '--interactive-tool-call-result', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call')
+            [CompletionResult]::new('--no-stdin', '--no-stdin', [CompletionResultType]::ParameterName, 'Leave standard input alone. Without it, what is piped in is sent behind the query')
+            [CompletionResult]::new('-i', '-i', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call, and is sent as it is')
+            [CompletionResult]::new('--interactive-tool-call-result', '--interactive-tool-call-result', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call, and is sent as it is')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Same as --output jsonl')
             [CompletionResult]::new('--full-events', '--full-events', [CompletionResultType]::ParameterName, 'Every event with its whole messages and checkpoints; implies --output jsonl')

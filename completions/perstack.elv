@@ -35,6 +35,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'perstack;run'= {
+            cand --file 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF'
             cand --job-id 'Id of the new job [default: a new one]'
             cand --continue-job 'Continue this job from its latest checkpoint'
             cand --resume-from 'Continue from this checkpoint of the job'
@@ -58,10 +59,11 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --in-doubt 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]'
             cand --record 'Record every model exchange and tool result in this file'
             cand --replay 'Answer from this recorded session, without network or key'
+            cand --no-stdin 'Leave standard input alone. Without it, what is piped in is sent behind the query'
             cand --ensure 'Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed'
             cand --continue 'Continue the latest job from its latest checkpoint'
-            cand -i 'The query is the answer to an interactive call'
-            cand --interactive-tool-call-result 'The query is the answer to an interactive call'
+            cand -i 'The query is the answer to an interactive call, and is sent as it is'
+            cand --interactive-tool-call-result 'The query is the answer to an interactive call, and is sent as it is'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand --json 'Same as --output jsonl'
             cand --full-events 'Every event with its whole messages and checkpoints; implies --output jsonl'
@@ -77,6 +79,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'perstack;resume'= {
+            cand --file 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF'
             cand --provider 'Model provider'
             cand --model 'Model, as the provider spells it'
             cand --reasoning-budget 'Reasoning of the model: none, minimal, low, medium, high or a number of tokens'
@@ -97,8 +100,9 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --in-doubt 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]'
             cand --record 'Record every model exchange and tool result in this file'
             cand --replay 'Answer from this recorded session, without network or key'
-            cand -i 'The query is the answer to an interactive call'
-            cand --interactive-tool-call-result 'The query is the answer to an interactive call'
+            cand --no-stdin 'Leave standard input alone. Without it, what is piped in is sent behind the query'
+            cand -i 'The query is the answer to an interactive call, and is sent as it is'
+            cand --interactive-tool-call-result 'The query is the answer to an interactive call, and is sent as it is'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand --json 'Same as --output jsonl'
             cand --full-events 'Every event with its whole messages and checkpoints; implies --output jsonl'

@@ -37,6 +37,7 @@ complete -c perstack -n "__fish_perstack_needs_command" -f -a "login" -d 'Logs i
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "trust" -d 'Trusts this folder: what its configuration starts, sends and gives away'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "completions" -d 'Prints the completion script for a shell'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l file -d 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l job-id -d 'Id of the new job [default: a new one]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l continue-job -d 'Continue this job from its latest checkpoint' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l resume-from -d 'Continue from this checkpoint of the job' -r
@@ -117,9 +118,10 @@ retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l record -d 'Record every model exchange and tool result in this file' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay -d 'Answer from this recorded session, without network or key' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l no-stdin -d 'Leave standard input alone. Without it, what is piped in is sent behind the query'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l ensure -d 'Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l continue -d 'Continue the latest job from its latest checkpoint'
-complete -c perstack -n "__fish_perstack_using_subcommand run" -s i -l interactive-tool-call-result -d 'The query is the answer to an interactive call'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -s i -l interactive-tool-call-result -d 'The query is the answer to an interactive call, and is sent as it is'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l json -d 'Same as --output jsonl'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l full-events -d 'Every event with its whole messages and checkpoints; implies --output jsonl'
@@ -130,6 +132,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand run" -l no-interactive
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l locked -d 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l frozen -d 'Use perstack.lock as it is, without checking that it is fresh'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l file -d 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l provider -d 'Model provider' -r -f -a "anthropic\t''
 openai\t''
 google\t''
@@ -207,7 +210,8 @@ retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l record -d 'Record every model exchange and tool result in this file' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay -d 'Answer from this recorded session, without network or key' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -s i -l interactive-tool-call-result -d 'The query is the answer to an interactive call'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l no-stdin -d 'Leave standard input alone. Without it, what is piped in is sent behind the query'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -s i -l interactive-tool-call-result -d 'The query is the answer to an interactive call, and is sent as it is'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l json -d 'Same as --output jsonl'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l full-events -d 'Every event with its whole messages and checkpoints; implies --output jsonl'

@@ -5,10 +5,11 @@ use perstack::runtime::{ResumeFrom, ResumeInput};
 
 use super::command_line::CommandLine;
 use super::failure::Failure;
+use super::input::{InputArgs, InputSources};
 use super::job_runner::{self, JobCommand};
 use super::options::JobArgs;
 use super::setup::{ProjectNeed, Setup};
-use super::{Exit, Process, input, trust};
+use super::{Exit, Process, trust};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,9 +25,15 @@ pub struct ResumeArgs {
     /// A checkpoint's file, its id or a unique prefix of it, a job's id or an end of it, or `latest`
     #[arg(default_value = "latest")]
     checkpoint: String,
-    /// A further message, or the answer the job waits for; read from stdin when it is `-`
+    /// A further message, or the answer the job waits for; read from stdin when it is `-`. What is piped in beside a
+    /// message is sent behind it
     query: Option<String>,
-    /// The query is the answer to an interactive call
+    /// Send standard input behind the query, however long it takes
+    #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true)]
+    with_stdin: Option<String>,
+    #[command(flatten)]
+    input: InputArgs,
+    /// The query is the answer to an interactive call, and is sent as it is
     #[arg(long, short, requires = "query")]
     interactive_tool_call_result: bool,
     #[command(flatten)]
@@ -40,6 +47,10 @@ impl ResumeArgs {
         if let Some(query) = &self.query {
             words.word(query);
         }
+        if let Some(stdin) = &self.with_stdin {
+            words.word(stdin);
+        }
+        self.input.add_to(&mut words);
         words.switch("-i", self.interactive_tool_call_result);
         self.job.add_to(&mut words);
         words
@@ -56,7 +67,16 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     // The checkpoint's expert is not known yet, so all of them count.
     let experts: Vec<_> = setup.project.iter().flat_map(|project| project.experts.keys().cloned()).collect();
     trust::require_for_job(&setup, process, &args.job, &experts)?;
-    let query = input::optional(args.query.as_deref())?;
+    let sources = InputSources {
+        query: args.query.as_deref(),
+        with_stdin: args.with_stdin.is_some(),
+        is_answer: args.interactive_tool_call_result,
+        args: &args.input,
+        folder: &process.folder,
+        quiet: args.job.output.quiet,
+    };
+    let sent = sources.optional()?;
+    let query = sent.map(|input| input.check_has_no_media().map(|()| input.query)).transpose()?;
     let live = args.live();
     let input = ResumeInput {
         from: ResumeFrom::Named(args.checkpoint.clone()),

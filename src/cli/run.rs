@@ -7,15 +7,17 @@ use perstack::runtime::{ResumeFrom, ResumeInput, RunInput};
 
 use super::command_line::CommandLine;
 use super::failure::Failure;
+use super::input::{InputArgs, InputSources, QueryInput};
 use super::job_runner::{self, JobCommand};
 use super::options::JobArgs;
 use super::setup::{ProjectNeed, Setup};
-use super::{Exit, Process, input, trust};
+use super::{Exit, Process, trust};
 
 const EXAMPLES: &str = "\
 Examples:
   perstack run researcher \"Which owls hunt at night?\"
-  git diff | perstack run reviewer --output json
+  git diff | perstack run reviewer \"Review this\"
+  perstack run reviewer \"Compare the two\" --file old.png --file new.png
   perstack run researcher \"And which by day?\" --continue";
 
 /// Runs a job
@@ -25,8 +27,14 @@ pub struct RunArgs {
     /// The expert that starts the job
     expert: String,
     /// The question or task; read from stdin if it is `-`, or absent while stdin is no terminal (reading a silent stdin
-    /// ends after 10 seconds, with `-` after 60)
+    /// ends after 10 seconds, with `-` after 60). What is piped in beside it is sent behind it
     query: Option<String>,
+    /// Send standard input behind the query, however long it takes. Without it, a pipe that is silent for 10 seconds is
+    /// not waited for, and standard input that the calling shell reads too (a `while read` loop) is left alone
+    #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true)]
+    with_stdin: Option<String>,
+    #[command(flatten)]
+    input: InputArgs,
     /// Id of the new job [default: a new one]
     #[arg(long, value_name = "ID")]
     job_id: Option<JobId>,
@@ -42,7 +50,7 @@ pub struct RunArgs {
     /// Continue from this checkpoint of the job
     #[arg(long, value_name = "CHECKPOINT", requires = "continued")]
     resume_from: Option<CheckpointId>,
-    /// The query is the answer to an interactive call
+    /// The query is the answer to an interactive call, and is sent as it is
     #[arg(long, short)]
     interactive_tool_call_result: bool,
     #[command(flatten)]
@@ -61,12 +69,13 @@ impl RunArgs {
         }
     }
 
-    fn command(&self, expert: ExpertKey, query: String) -> JobCommand {
+    fn command(&self, expert: ExpertKey, input: QueryInput) -> JobCommand {
+        let QueryInput { query, attached } = input;
         if let Some(from) = self.resume_from() {
             let is_answer = self.interactive_tool_call_result;
             return JobCommand::Resume(ResumeInput { from, expert: Some(expert), query: Some(query), is_answer });
         }
-        let input = RunInput { expert, query, job_id: self.job_id.clone(), run_id: None };
+        let input = RunInput { expert, query, attached, job_id: self.job_id.clone(), run_id: None };
         if self.ensure { JobCommand::Ensure(input) } else { JobCommand::Run(input) }
     }
 
@@ -76,6 +85,10 @@ impl RunArgs {
         if let Some(query) = &self.query {
             words.word(query);
         }
+        if let Some(stdin) = &self.with_stdin {
+            words.word(stdin);
+        }
+        self.input.add_to(&mut words);
         words
             .value("--job-id", self.job_id.as_ref())
             .switch("--ensure", self.ensure)
@@ -98,9 +111,20 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     setup.print_unusable(process, args.job.output.quiet);
     let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
     trust::require_for_job(&setup, process, &args.job, std::slice::from_ref(&expert))?;
-    let query = input::required(args.query.as_deref())?;
+    let sources = InputSources {
+        query: args.query.as_deref(),
+        with_stdin: args.with_stdin.is_some(),
+        is_answer: args.interactive_tool_call_result,
+        args: &args.input,
+        folder: &process.folder,
+        quiet: args.job.output.quiet,
+    };
+    let input = sources.required()?;
+    if args.resume_from().is_some() {
+        input.check_has_no_media()?;
+    }
     let live = args.live();
-    job_runner::run(process, &args.job, setup, args.command(expert, query), &live)
+    job_runner::run(process, &args.job, setup, args.command(expert, input), &live)
 }
 
 #[cfg(test)]
@@ -121,7 +145,8 @@ mod tests {
     }
 
     fn asked(line: &str) -> String {
-        match parse(line).command("expert".parse().unwrap(), "q".to_owned()) {
+        let input = QueryInput { query: "q".to_owned(), attached: Vec::new() };
+        match parse(line).command("expert".parse().unwrap(), input) {
             JobCommand::Run(input) => format!("{input:?}"),
             JobCommand::Ensure(input) => format!("Ensure {input:?}"),
             JobCommand::Resume(input) => format!("{input:?}"),
@@ -132,7 +157,7 @@ mod tests {
     fn the_originals_options_choose_the_checkpoint() {
         assert_eq!(
             asked("expert q --job-id j1"),
-            r#"RunInput { expert: expert, query: "q", job_id: Some(j1), run_id: None }"#
+            r#"RunInput { expert: expert, query: "q", attached: [], job_id: Some(j1), run_id: None }"#
         );
         let resume = |from: &str, is_answer: bool| {
             format!(r#"ResumeInput {{ from: {from}, expert: Some(expert), query: Some("q"), is_answer: {is_answer} }}"#)
@@ -146,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_live_command_is_the_same_without_the_recorded_session() {
-        let args = parse("expert why? --replay a.jsonl --replay-tools --model m -i --continue-job j1");
-        assert_eq!(args.live().to_string(), "perstack run expert 'why?' --continue-job j1 -i --model m");
+        let args = parse("expert why? - --file a --replay a.jsonl --replay-tools --model m -i --continue-job j1");
+        assert_eq!(args.live().to_string(), "perstack run expert 'why?' - --file a --continue-job j1 -i --model m");
     }
 }

@@ -10,6 +10,7 @@ use crate::budget::{Budgets, Reached, Spent};
 use crate::checkpoint::{Checkpoint, Status};
 use crate::config::Settings;
 use crate::config::lockfile::{Lock, LockUse};
+use crate::content::Content;
 use crate::cost::Spend;
 use crate::environment::Environment;
 use crate::event::{Event, EventSink};
@@ -160,6 +161,8 @@ pub enum CassetteMode {
 pub struct RunInput {
     pub expert: ExpertKey,
     pub query: String,
+    /// Images and files that are sent with the query, behind it.
+    pub attached: Vec<Content>,
     /// Chosen by the caller; generated when absent.
     pub job_id: Option<JobId>,
     /// The id of the coordinator's Run; generated when absent.
@@ -169,7 +172,7 @@ pub struct RunInput {
 impl RunInput {
     /// A job of `expert` under generated ids.
     pub fn new(expert: ExpertKey, query: impl Into<String>) -> Self {
-        Self { expert, query: query.into(), job_id: None, run_id: None }
+        Self { expert, query: query.into(), attached: Vec::new(), job_id: None, run_id: None }
     }
 }
 

@@ -169,7 +169,7 @@ fn a_tools_result_is_kept_while_a_question_waits() {
 fn without_a_terminal_nobody_is_asked_however_stdin_is() {
     for output in ["text", "json", "jsonl"] {
         let test = asking().silent_stdin().answers([Answer::calls([which("c1")])]);
-        let ran = test.run(["run", "librarian", "q", "--output", output]).assert_code(4);
+        let ran = test.run(["run", "librarian", "q", "--output", output, "--no-stdin"]).assert_code(4);
         assert!(!ran.stderr.contains("> "), "{}", ran.stderr);
         let test = asking().stdin("1\n").answers([Answer::calls([which("c1")])]);
         test.run(["run", "librarian", "q", "--output", output]).assert_code(4);

@@ -27,6 +27,7 @@ mod lockfile;
 mod long_output;
 mod help;
 mod include;
+mod input;
 mod interactive;
 mod interop;
 mod locking;

@@ -73,7 +73,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
         Some(run) => run,
         None => RunId::from(ids.uuid()),
     };
-    let task = RunTask::Start { run, expert: input.expert, query, by: None, first_step: 1 };
+    let task = RunTask::Start { run, expert: input.expert, query, attached: input.attached, by: None, first_step: 1 };
     // Before the job's folder: a job whose tools cannot be opened is not begun.
     let basis = JobBasis { options, backends: &backends, stop: &stop, job_id: &job.id };
     let prepared = in_time(&stop, prepare(basis, &task, expert, doubts)).await?;

@@ -130,7 +130,10 @@ impl Tree {
                     JobAction::Finish => return self.finish(),
                     JobAction::Start { run, to, by, first_step } => {
                         let (expert, query) = (to.expert.key, to.query);
-                        self.spawn(RunTask::Start { run, expert, query, by: Some(by), first_step }, None);
+                        self.spawn(
+                            RunTask::Start { run, expert, query, attached: Vec::new(), by: Some(by), first_step },
+                            None,
+                        );
                     }
                     JobAction::Continue { run, from, answers, reached_step, delegated_usage, delegated_spend } => {
                         let run = self.lineage(run, &from.run_id);

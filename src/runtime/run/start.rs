@@ -110,7 +110,10 @@ impl RunStart {
         }
         let context = RunContext { job: Arc::clone(job), expert, setting: Arc::new(setting), emitter };
         match task {
-            RunTask::Start { query, by, first_step, .. } => Self::begin(context, toolset, query, by, first_step),
+            RunTask::Start { query, attached, by, first_step, .. } => {
+                let input = std::iter::once(Content::text(query)).chain(attached).collect();
+                Self::begin(context, toolset, input, by, first_step)
+            }
             RunTask::Continue(start) => Self::continue_from(context, toolset, *start),
             RunTask::Recover { past, query, .. } => Self::recover(context, toolset, *past, query),
         }
@@ -119,7 +122,7 @@ impl RunStart {
     fn begin(
         context: RunContext,
         toolset: &Toolset,
-        query: String,
+        input: Vec<Content>,
         by: Option<Box<DelegatedBy>>,
         first_step: u64,
     ) -> Result<Self, RunError> {
@@ -136,7 +139,7 @@ impl RunStart {
             delegated_by: by.map(|by| *by),
             parameters: context.job.parameters(&context.expert, toolset, &context.setting),
         };
-        let first = FactBody::Started { spec: Box::new(spec), input: vec![Content::text(query)] };
+        let first = FactBody::Started { spec: Box::new(spec), input };
         Ok(Self { context, machine, first, recorder, overdue: Vec::new() })
     }
 

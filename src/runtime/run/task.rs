@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use crate::checkpoint::{Checkpoint, DelegatedBy};
+use crate::content::Content;
 use crate::cost::Spend;
 use crate::event::InteractiveAnswer;
 use crate::expert::ExpertKey;
@@ -16,7 +17,15 @@ use crate::usage::Usage;
 /// Something to be done with a Run.
 pub enum RunTask {
     /// Start it.
-    Start { run: RunId, expert: ExpertKey, query: String, by: Option<Box<DelegatedBy>>, first_step: u64 },
+    Start {
+        run: RunId,
+        expert: ExpertKey,
+        query: String,
+        /// Images and files behind the query.
+        attached: Vec<Content>,
+        by: Option<Box<DelegatedBy>>,
+        first_step: u64,
+    },
     /// Start it where another stopped.
     Continue(Box<ContinueFrom>),
     /// Recover it: the process that drove it died.

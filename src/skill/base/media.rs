@@ -11,10 +11,10 @@ use super::workspace::{LastLink, Workspace};
 use crate::content::Content;
 
 /// Largest image, in bytes (the original's limit).
-const MAX_IMAGE: u64 = 15 << 20;
+pub const MAX_IMAGE: u64 = 15 << 20;
 
 /// Largest PDF file, in bytes (the original's limit).
-const MAX_PDF: u64 = 30 << 20;
+pub const MAX_PDF: u64 = 30 << 20;
 
 /// How far into a PDF file its header may begin, in bytes (what readers in use accept).
 const PDF_HEADER_WITHIN: usize = 1024;
@@ -57,7 +57,7 @@ pub(super) fn read_pdf(workspace: &Workspace, args: &MediaArgs) -> Result<Conten
     }
     let bytes =
         contents::read(&file, &args.path, MAX_PDF)?.map_err(|size| FileFailure::PdfTooLarge(megabytes(size)))?;
-    if !bytes.windows(5).take(PDF_HEADER_WITHIN).any(|window| window == b"%PDF-") {
+    if !is_pdf(&bytes) {
         return Err(FileFailure::NotPdf(args.path.clone()));
     }
     Ok(Content::FileInlinePart {
@@ -65,6 +65,16 @@ pub(super) fn read_pdf(workspace: &Workspace, args: &MediaArgs) -> Result<Conten
         encoded_data: STANDARD.encode(bytes),
         mime_type: "application/pdf".to_owned(),
     })
+}
+
+/// Returns true if the first bytes are those of a PDF file.
+fn is_pdf(bytes: &[u8]) -> bool {
+    bytes.windows(5).take(PDF_HEADER_WITHIN).any(|window| window == b"%PDF-")
+}
+
+/// The type of a file that models take as it is, by its first bytes: an image or a PDF; `None` for others.
+pub fn media_type(bytes: &[u8]) -> Option<&'static str> {
+    sniffed_type(bytes).or_else(|| is_pdf(bytes).then_some("application/pdf"))
 }
 
 fn extension(path: &str) -> String {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::failure::FileFailure;
+pub use self::media::{MAX_IMAGE, MAX_PDF, media_type};
 pub use self::off_limits::OffLimits;
 use self::order::{Order, Ticket};
 use self::request::{BaseRequest, FileRequest};

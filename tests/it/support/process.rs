@@ -1,6 +1,8 @@
 //! The binary as a process: started in a group of its own, bounded in time, its output read as it comes.
 
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
@@ -24,6 +26,8 @@ pub enum Stdin {
     Closed,
     /// This, then its end.
     Text(String),
+    /// This, then its end, over a socket instead of a pipe.
+    Socket(String),
     /// Open for as long as the process lives, without a byte.
     Silent,
 }
@@ -44,7 +48,15 @@ pub struct Running {
 
 impl Running {
     pub(super) fn start(mut command: Command, stdin: &Stdin, world: &Arc<World>) -> Self {
-        let input = if matches!(stdin, Stdin::Closed) { Stdio::null() } else { Stdio::piped() };
+        let input = match stdin {
+            Stdin::Closed => Stdio::null(),
+            Stdin::Text(_) | Stdin::Silent => Stdio::piped(),
+            Stdin::Socket(text) => {
+                let (mut ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+                ours.write_all(text.as_bytes()).expect("a socket with room");
+                Stdio::from(OwnedFd::from(theirs))
+            }
+        };
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let typed = as_typed(&command);
         let mut child = command.spawn().expect("the built binary");
@@ -88,6 +100,11 @@ impl Running {
     pub fn type_in(&self, text: &str) {
         let mut stdin = self.stdin.as_ref().expect("a standard input that is open");
         stdin.write_all(text.as_bytes()).expect("a process that can be written to");
+    }
+
+    /// Ends a standard input that was silent so far.
+    pub fn end_stdin(&mut self) {
+        self.stdin = None;
     }
 
     /// Waits until the server has had this many requests.

@@ -277,6 +277,12 @@ impl Test {
         self
     }
 
+    /// What standard input, a socket, holds.
+    pub fn stdin_socket(mut self, text: &str) -> Self {
+        self.stdin = Stdin::Socket(text.to_owned());
+        self
+    }
+
     /// The server must have refused something by the end.
     pub fn expecting_violations(self) -> Self {
         self.world.expects_violations.store(true, Ordering::Relaxed);
