@@ -34,6 +34,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('log', 'log', [CompletionResultType]::ParameterValue, 'Shows the history of jobs: runs, steps, calls, events')
             [CompletionResult]::new('login', 'login', [CompletionResultType]::ParameterValue, 'Logs in to a remote skill whose server requires it')
             [CompletionResult]::new('trust', 'trust', [CompletionResultType]::ParameterValue, 'Trusts this folder: what its configuration starts, sends and gives away')
+            [CompletionResult]::new('schema', 'schema', [CompletionResultType]::ParameterValue, 'Prints the JSON Schema of perstack.toml')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Prints the completion script for a shell')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
@@ -211,6 +212,11 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
+        'perstack;schema' {
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
         'perstack;completions' {
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -226,6 +232,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('log', 'log', [CompletionResultType]::ParameterValue, 'Shows the history of jobs: runs, steps, calls, events')
             [CompletionResult]::new('login', 'login', [CompletionResultType]::ParameterValue, 'Logs in to a remote skill whose server requires it')
             [CompletionResult]::new('trust', 'trust', [CompletionResultType]::ParameterValue, 'Trusts this folder: what its configuration starts, sends and gives away')
+            [CompletionResult]::new('schema', 'schema', [CompletionResultType]::ParameterValue, 'Prints the JSON Schema of perstack.toml')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Prints the completion script for a shell')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
@@ -255,6 +262,9 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;help;trust' {
+            break
+        }
+        'perstack;help;schema' {
             break
         }
         'perstack;help;completions' {

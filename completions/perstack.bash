@@ -46,6 +46,9 @@ _perstack() {
             perstack,run)
                 cmd="perstack__subcmd__run"
                 ;;
+            perstack,schema)
+                cmd="perstack__subcmd__schema"
+                ;;
             perstack,trust)
                 cmd="perstack__subcmd__trust"
                 ;;
@@ -79,6 +82,9 @@ _perstack() {
             perstack__subcmd__help,run)
                 cmd="perstack__subcmd__help__subcmd__run"
                 ;;
+            perstack__subcmd__help,schema)
+                cmd="perstack__subcmd__help__subcmd__schema"
+                ;;
             perstack__subcmd__help,trust)
                 cmd="perstack__subcmd__help__subcmd__trust"
                 ;;
@@ -89,7 +95,7 @@ _perstack() {
 
     case "${cmd}" in
         perstack)
-            opts="-h -V --help --version run resume list-tools install check models log login trust completions help"
+            opts="-h -V --help --version run resume list-tools install check models log login trust schema completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -139,7 +145,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help)
-            opts="run resume list-tools install check models log login trust completions help"
+            opts="run resume list-tools install check models log login trust schema completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -279,6 +285,20 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__help__subcmd__schema)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -653,6 +673,20 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__schema)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

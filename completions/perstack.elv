@@ -31,6 +31,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand log 'Shows the history of jobs: runs, steps, calls, events'
             cand login 'Logs in to a remote skill whose server requires it'
             cand trust 'Trusts this folder: what its configuration starts, sends and gives away'
+            cand schema 'Prints the JSON Schema of perstack.toml'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -198,6 +199,10 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'perstack;schema'= {
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'perstack;completions'= {
             cand -h 'Print help'
             cand --help 'Print help'
@@ -212,6 +217,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand log 'Shows the history of jobs: runs, steps, calls, events'
             cand login 'Logs in to a remote skill whose server requires it'
             cand trust 'Trusts this folder: what its configuration starts, sends and gives away'
+            cand schema 'Prints the JSON Schema of perstack.toml'
             cand completions 'Prints the completion script for a shell'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -232,6 +238,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;help;login'= {
         }
         &'perstack;help;trust'= {
+        }
+        &'perstack;help;schema'= {
         }
         &'perstack;help;completions'= {
         }

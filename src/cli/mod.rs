@@ -27,6 +27,7 @@ mod prompt;
 mod render;
 mod resume;
 mod run;
+mod schema;
 mod setup;
 mod signals;
 mod trust;
@@ -117,6 +118,7 @@ enum Command {
     Log(log::LogArgs),
     Login(login::LoginArgs),
     Trust(trust::show::TrustCommandArgs),
+    Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -182,6 +184,7 @@ pub fn main() -> ExitCode {
         Command::Log(args) => log::run(&args, &process),
         Command::Login(args) => login::run(&args, &process),
         Command::Trust(args) => trust::show::run(&args, &process),
+        Command::Schema(_) => schema::run(),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match ended {

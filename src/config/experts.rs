@@ -7,44 +7,15 @@ use super::diagnostics::SourceSpan;
 use super::error::{quoted, shown};
 use super::file::Endpoints;
 use super::graph::Declaration;
+use super::keys::tables::EXPERT;
+use super::keys::values::{CONTEXT_LIMITS, DESCRIPTION, INSTRUCTION, MAX_NAME, TIERS};
 use super::reader::{Diagnostics, Key, Node, Table};
 use super::{native, skills};
-use crate::expert::{ContextLimit, DEFAULT_VERSION, Expert, ExpertKey, ModelTier, SkillSpec, is_version};
+use crate::expert::{ContextLimit, DEFAULT_VERSION, Expert, ExpertKey, SkillSpec, is_version};
 use crate::tool::BASE_SKILL;
-
-/// Most characters of an expert's name, version and tags (the original's limits).
-const MAX_NAME: usize = 255;
-/// Characters of a description (the original's limits).
-const DESCRIPTION: std::ops::Range<usize> = 1..2049;
-/// Characters of an instruction (the original's limits).
-const INSTRUCTION: std::ops::Range<usize> = 1..20_481;
 
 /// This runtime on the original's scale of runtime versions, which `minRuntimeVersion` is on. (Its packages count from 0.0.)
 const RUNTIME_VERSION: [u64; 3] = [1, 0, 0];
-
-/// The values of `defaultModelTier`.
-const TIERS: [(&str, ModelTier); 3] =
-    [("low", ModelTier::Low), ("middle", ModelTier::Middle), ("high", ModelTier::High)];
-
-/// The values of `contextLimit`.
-const CONTEXT_LIMITS: [(&str, ContextLimit); 2] =
-    [("stop", ContextLimit::Stop), ("summarize", ContextLimit::Summarize)];
-
-/// The keys of an expert's table.
-const KEYS: [&str; 12] = [
-    "version",
-    "minRuntimeVersion",
-    "description",
-    "instruction",
-    "defaultModelTier",
-    "contextLimit",
-    "skills",
-    "delegates",
-    "tags",
-    "providerTools",
-    "providerSkills",
-    "providerToolOptions",
-];
 
 /// Reads the experts of one file. Delegates are resolved when all files are read.
 pub(super) fn experts(root: &Table<'_>, endpoints: Endpoints, diagnostics: &mut Diagnostics) -> Vec<Declaration> {
@@ -85,12 +56,12 @@ fn expert(
     endpoints: Endpoints,
     diagnostics: &mut Diagnostics,
 ) -> Option<Expert> {
-    table.warn_unknown(&KEYS, diagnostics);
+    table.warn_unknown(&EXPERT, diagnostics);
     let instruction = table
         .required("instruction", "string", diagnostics)
-        .and_then(|node| node.text(INSTRUCTION, diagnostics))
+        .and_then(|node| node.text(&INSTRUCTION, diagnostics))
         .map(str::to_owned);
-    let description = table.get("description").and_then(|node| node.text(DESCRIPTION, diagnostics)).map(str::to_owned);
+    let description = table.get("description").and_then(|node| node.text(&DESCRIPTION, diagnostics)).map(str::to_owned);
     let min_runtime_version = table.get("minRuntimeVersion").and_then(|node| min_runtime_version(&node, diagnostics));
     let default_model_tier = table.get("defaultModelTier").and_then(|node| node.choice(&TIERS, diagnostics));
     let context_limit = table.get("contextLimit").and_then(|node| context_limit(&node, diagnostics));
@@ -197,6 +168,7 @@ mod tests {
 
     use super::super::{ConfigError, Project, parse};
     use super::*;
+    use crate::expert::ModelTier;
 
     fn read(text: &str) -> Result<Project, ConfigError> {
         parse(text, Path::new("p.toml"))

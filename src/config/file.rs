@@ -7,47 +7,18 @@ use std::rc::Rc;
 use super::diagnostics::Conclusion;
 use super::error::ConfigError;
 use super::include::{Includes, warn_ignored};
+use super::keys::tables::TOP;
+use super::keys::values::{COUNT, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, TOOL_OUTPUT};
 use super::read_file::{OwnedText, is_absence, read_owned};
-use super::reader::{Diagnostics, MAX_NUMBER, Node, Table};
+use super::reader::{Diagnostics, Node, Table};
 use super::{ExpertMistakes, FileOwner, Overrides, Project, experts, graph, provider};
-use crate::budget::{Budgets, MIN_TOOL_REPETITIONS, Span};
+use crate::budget::{Budgets, Span};
 use crate::cost::Cost;
 use crate::expert_map::ExpertMap;
-use crate::setting::{DEFAULT_API_BASE_URL, MIN_TOOL_OUTPUT, ProviderSetting, ReasoningBudget};
+use crate::setting::{DEFAULT_API_BASE_URL, ProviderSetting, ReasoningBudget};
 
 /// The file's name.
 const FILE_NAME: &str = "perstack.toml";
-
-/// The keys at the top of a file.
-const KEYS: [&str; 18] = [
-    "include",
-    "model",
-    "reasoningBudget",
-    "maxSteps",
-    "maxTotalSteps",
-    "maxRetries",
-    "timeout",
-    "maxToolOutput",
-    "maxCost",
-    "maxTokens",
-    "maxDuration",
-    "maxToolRepetitions",
-    "contextLimit",
-    "envPath",
-    "provider",
-    "experts",
-    "perstackApiBaseUrl",
-    "perstackBaseSkillCommand",
-];
-
-/// The budgets among the keys at the top.
-pub(super) const BUDGET_KEYS: [&str; 4] = ["maxCost", "maxTokens", "maxDuration", "maxToolRepetitions"];
-
-/// The largest `maxToolOutput`, in bytes. Our own choice: twice what the largest context windows hold.
-const MAX_TOOL_OUTPUT: u64 = 10_000_000;
-
-/// Keys at the top that older versions of the original read.
-const OBSOLETE_KEYS: [&str; 1] = ["runtime"];
 
 /// The addresses that remote skills may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -112,7 +83,7 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
         let document = diagnostics.document(&file.path, &file.text);
         is_whole &= document.is_sound;
         let Some(root) = document.root() else { continue };
-        warn_ignored(&root, &KEYS, &mut diagnostics);
+        warn_ignored(&root, &mut diagnostics);
         declarations.extend(experts::experts(&root, endpoints, &mut diagnostics));
         includes.add(&root, &file.path, file.depth, &mut diagnostics);
     }
@@ -155,13 +126,7 @@ fn empty() -> Project {
 
 /// Reads everything of the first file except its experts and includes.
 fn settings(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Project {
-    for (key, _) in root.iter() {
-        if OBSOLETE_KEYS.contains(&key.name) {
-            diagnostics.obsolete_key(&key);
-        } else if !KEYS.contains(&key.name) {
-            diagnostics.unknown_key(&key, &KEYS, "unknown key");
-        }
-    }
+    root.warn_unknown(&TOP, diagnostics);
     let mut project = empty();
     project.overrides = limits(root, diagnostics);
     if let Some((name, setting)) = root.get("provider").and_then(|node| provider::provider(&node, diagnostics)) {
@@ -186,12 +151,12 @@ pub(super) fn limits(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Overrid
         provider: None,
         model: root.get("model").and_then(|node| node.filled(diagnostics)).map(str::to_owned),
         reasoning_budget: root.get("reasoningBudget").and_then(|node| reasoning_budget(&node, diagnostics)),
-        max_steps: root.get("maxSteps").and_then(|node| node.whole(1, MAX_NUMBER, diagnostics)),
+        max_steps: root.get("maxSteps").and_then(|node| node.whole(&COUNT, diagnostics)),
         max_retries: root
             .get("maxRetries")
-            .and_then(|node| node.whole(0, u32::MAX.into(), diagnostics))
+            .and_then(|node| node.whole(&RETRIES, diagnostics))
             .and_then(|number| number.try_into().ok()),
-        timeout_ms: root.get("timeout").and_then(|node| node.whole(1, MAX_NUMBER, diagnostics)),
+        timeout_ms: root.get("timeout").and_then(|node| node.whole(&COUNT, diagnostics)),
         budgets: budgets(root, diagnostics),
     }
 }
@@ -199,12 +164,10 @@ pub(super) fn limits(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Overrid
 fn budgets(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Budgets {
     Budgets {
         max_cost: root.get("maxCost").and_then(|node| dollars(&node, diagnostics)),
-        max_tokens: root.get("maxTokens").and_then(|node| node.whole(1, MAX_NUMBER, diagnostics)),
+        max_tokens: root.get("maxTokens").and_then(|node| node.whole(&COUNT, diagnostics)),
         max_duration_ms: root.get("maxDuration").and_then(|node| length_of_time(&node, diagnostics)),
-        max_steps: root.get("maxTotalSteps").and_then(|node| node.whole(1, MAX_NUMBER, diagnostics)),
-        max_tool_repetitions: root
-            .get("maxToolRepetitions")
-            .and_then(|node| node.whole(MIN_TOOL_REPETITIONS, MAX_NUMBER, diagnostics)),
+        max_steps: root.get("maxTotalSteps").and_then(|node| node.whole(&COUNT, diagnostics)),
+        max_tool_repetitions: root.get("maxToolRepetitions").and_then(|node| node.whole(&REPETITIONS, diagnostics)),
     }
 }
 
@@ -228,22 +191,14 @@ fn length_of_time(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<u64>
 }
 
 fn max_tool_output(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<usize> {
-    let least = u64::try_from(MIN_TOOL_OUTPUT).unwrap_or(u64::MAX);
-    node.whole(least, MAX_TOOL_OUTPUT, diagnostics).and_then(|bytes| bytes.try_into().ok())
+    node.whole(&TOOL_OUTPUT, diagnostics).and_then(|bytes| bytes.try_into().ok())
 }
 
 fn reasoning_budget(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<ReasoningBudget> {
     if node.is_number() {
-        return node.whole(0, MAX_NUMBER, diagnostics).map(ReasoningBudget::from_tokens);
+        return node.whole(&REASONING_TOKENS, diagnostics).map(ReasoningBudget::from_tokens);
     }
-    let words = [
-        ("none", ReasoningBudget::None),
-        ("minimal", ReasoningBudget::Minimal),
-        ("low", ReasoningBudget::Low),
-        ("medium", ReasoningBudget::Medium),
-        ("high", ReasoningBudget::High),
-    ];
-    node.choice_or("a number of tokens", &words, diagnostics)
+    node.choice_or("a number of tokens", &REASONING, diagnostics)
 }
 
 fn api_base_url(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<String> {

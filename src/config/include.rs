@@ -11,11 +11,10 @@ use super::FileOwner;
 use super::diagnostics::SourceSpan;
 use super::error::quoted;
 use super::glob;
+use super::keys::tables::{INCLUDED, TOP};
 use super::read_file::{OwnedText, is_absence, read_owned};
 use super::reader::{Diagnostics, Node, Table};
 
-/// The keys that an included file may have at its top.
-const KEYS: [&str; 2] = ["experts", "include"];
 /// Most files that one configuration may include.
 const MAX_FILES: usize = 1000;
 /// Most files in a row, each of which includes the next.
@@ -143,12 +142,12 @@ impl Includes {
 }
 
 /// Warns of keys at the top of an included file that only the first file may have.
-pub(super) fn warn_ignored(root: &Table<'_>, first_file_keys: &[&str], diagnostics: &mut Diagnostics) {
-    for (key, _) in root.iter().filter(|(key, _)| !KEYS.contains(&key.name)) {
-        if first_file_keys.contains(&key.name) {
+pub(super) fn warn_ignored(root: &Table<'_>, diagnostics: &mut Diagnostics) {
+    for (key, _) in root.iter().filter(|(key, _)| INCLUDED.get(key.name).is_none()) {
+        if TOP.names().contains(&key.name) {
             diagnostics.unknown_key(&key, &[], "belongs in the configuration's first file");
         } else {
-            diagnostics.unknown_key(&key, &KEYS, "unknown key in an included file");
+            diagnostics.unknown_key(&key, &INCLUDED.names(), "unknown key in an included file");
         }
     }
 }

@@ -4,33 +4,20 @@
 use serde_json::{Map, Value, json};
 
 use super::error::quoted;
-use super::reader::{Diagnostics, MAX_NUMBER, Node, Table};
-
-/// Every tool that any provider runs (the original's lists, joined).
-const TOOLS: [&str; 11] = [
-    "webSearch",
-    "webFetch",
-    "codeExecution",
-    "fileSearch",
-    "codeInterpreter",
-    "imageGeneration",
-    "googleSearch",
-    "urlContext",
-    "googleMaps",
-    "webSearchPreview",
-    "enterpriseWebSearch",
-];
-
-/// The kinds of documents that Anthropic's own skills write.
-const BUILTIN_SKILLS: [(&str, &str); 4] = [("pdf", "pdf"), ("docx", "docx"), ("pptx", "pptx"), ("xlsx", "xlsx")];
+use super::keys::KeyTable;
+use super::keys::provider_tool_tables::{
+    FILE_SEARCH, PROVIDER_SKILL, TOOL_OPTIONS, WEB_FETCH, WEB_SEARCH, provider_skill,
+};
+use super::keys::values::{BUILTIN_SKILLS, COUNT, PROVIDER_SKILL_KINDS, PROVIDER_TOOLS};
+use super::reader::{Diagnostics, Node, Table};
 
 /// The names in `providerTools`. One that no provider knows gets a warning and is kept: a newer model may have it.
 pub(super) fn tools(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for item in node.list(diagnostics)? {
         let Some(name) = item.string(diagnostics) else { continue };
-        if !TOOLS.contains(&name) {
-            let hint = diagnostics.hint(name, TOOLS);
+        if !PROVIDER_TOOLS.contains(&name) {
+            let hint = diagnostics.hint(name, PROVIDER_TOOLS);
             item.warning(format!("no provider has a tool {}, ignored{hint}", quoted(name)), diagnostics);
         }
         names.push(name.to_owned());
@@ -46,17 +33,16 @@ pub(super) fn skills(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<V
 
 fn skill(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
     let table = node.table(diagnostics)?;
-    let kinds = [("builtin", false), ("custom", true)];
-    let is_custom =
-        table.required("type", "one of \"builtin\", \"custom\"", diagnostics)?.choice(&kinds, diagnostics)?;
+    let is_custom = table
+        .required("type", "one of \"builtin\", \"custom\"", diagnostics)?
+        .choice(&PROVIDER_SKILL_KINDS, diagnostics)?;
+    table.warn_unknown_beside(&[PROVIDER_SKILL.tag], provider_skill(is_custom), diagnostics);
     if is_custom {
-        table.warn_unknown(&["type", "name", "definition"], diagnostics);
         let name = table.required("name", "non-empty string", diagnostics).and_then(|node| node.filled(diagnostics));
         let definition =
             table.required("definition", "JSON text", diagnostics).and_then(|node| definition(&node, diagnostics));
         Some(json!({ "type": "custom", "name": name?, "definition": definition? }))
     } else {
-        table.warn_unknown(&["type", "skillId"], diagnostics);
         let id = table.required("skillId", "string", diagnostics)?.choice(&BUILTIN_SKILLS, diagnostics)?;
         Some(json!({ "type": "builtin", "skillId": id }))
     }
@@ -74,26 +60,31 @@ fn definition<'a>(node: &Node<'a>, diagnostics: &mut Diagnostics) -> Option<&'a 
 /// The tables of `providerToolOptions`.
 pub(super) fn tool_options(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Value> {
     let table = node.table(diagnostics)?;
-    table.warn_unknown(&["webSearch", "webFetch", "fileSearch"], diagnostics);
+    table.warn_unknown(&TOOL_OPTIONS, diagnostics);
     let mut options = Map::new();
-    let mut read = |tool: &str, count: &str, list: Option<&str>| {
+    let mut read = |tool: &str, known: &KeyTable, count: &str, list: Option<&str>| {
         let tool_table = table.get(tool).and_then(|node| node.table(diagnostics));
         if let Some(tool_table) = tool_table {
-            options.insert(tool.to_owned(), one_tool(&tool_table, count, list, diagnostics));
+            options.insert(tool.to_owned(), one_tool(&tool_table, known, count, list, diagnostics));
         }
     };
-    read("webSearch", "maxUses", Some("allowedDomains"));
-    read("webFetch", "maxUses", None);
-    read("fileSearch", "maxNumResults", Some("vectorStoreIds"));
+    read("webSearch", &WEB_SEARCH, "maxUses", Some("allowedDomains"));
+    read("webFetch", &WEB_FETCH, "maxUses", None);
+    read("fileSearch", &FILE_SEARCH, "maxNumResults", Some("vectorStoreIds"));
     Some(Value::Object(options))
 }
 
 /// A tool's options: a number greater than 0, and for some a list of strings.
-fn one_tool(table: &Table<'_>, count: &str, list: Option<&str>, diagnostics: &mut Diagnostics) -> Value {
-    let known: Vec<&str> = [count].into_iter().chain(list).collect();
-    table.warn_unknown(&known, diagnostics);
+fn one_tool(
+    table: &Table<'_>,
+    known: &KeyTable,
+    count: &str,
+    list: Option<&str>,
+    diagnostics: &mut Diagnostics,
+) -> Value {
+    table.warn_unknown(known, diagnostics);
     let mut options = Map::new();
-    if let Some(number) = table.get(count).and_then(|node| node.whole(1, MAX_NUMBER, diagnostics)) {
+    if let Some(number) = table.get(count).and_then(|node| node.whole(&COUNT, diagnostics)) {
         options.insert(count.to_owned(), number.into());
     }
     let strings = list.and_then(|name| Some((name, table.get(name)?.strings(diagnostics)?)));

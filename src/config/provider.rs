@@ -4,32 +4,20 @@
 use http::header::{HeaderName, HeaderValue};
 use indexmap::IndexMap;
 
+use super::keys::provider_tables::{PROVIDER, provider_setting, provider_table};
+use super::keys::values::OPENAI_APIS;
 use super::reader::{Diagnostics, Node, Table};
 use crate::address::base_url_fault;
-use crate::setting::{OpenAiApi, ProviderName, ProviderSetting};
-
-/// The keys of `[provider.setting]` that `provider` reads.
-fn setting_keys(provider: ProviderName) -> &'static [&'static str] {
-    match provider {
-        ProviderName::OpenAi => &["baseUrl", "organization", "project", "name", "headers", "api"],
-        ProviderName::AzureOpenAi => {
-            &["resourceName", "apiVersion", "baseUrl", "headers", "useDeploymentBasedUrls", "api"]
-        }
-        // The original has the region alone; a gateway needs an address and headers too.
-        ProviderName::AmazonBedrock => &["region", "baseUrl", "headers"],
-        ProviderName::GoogleVertex => &["project", "location", "baseUrl", "headers"],
-        _ => &["baseUrl", "headers"],
-    }
-}
+use crate::setting::{ProviderName, ProviderSetting};
 
 /// Reads `[provider]`. Settings of another provider are left out, as all unknown keys are.
 pub(super) fn provider(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<(ProviderName, ProviderSetting)> {
     let table = node.table(diagnostics)?;
-    table.warn_unknown(&["providerName", "setting"], diagnostics);
     let names = ProviderName::ALL.map(|name| (name.as_str(), name));
     let name = table
         .required("providerName", "a provider, such as \"anthropic\"", diagnostics)?
         .choice(&names, diagnostics)?;
+    table.warn_unknown_beside(&[PROVIDER.tag], provider_table(name), diagnostics);
     let setting = match table.get("setting").map(|node| node.table(diagnostics)) {
         Some(table) => setting(&table?, name, diagnostics),
         None => ProviderSetting::default(),
@@ -38,23 +26,22 @@ pub(super) fn provider(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option
 }
 
 fn setting(table: &Table<'_>, provider: ProviderName, diagnostics: &mut Diagnostics) -> ProviderSetting {
-    let known = setting_keys(provider);
+    let known = provider_setting(provider);
     for (key, _) in table.iter() {
-        if known.contains(&key.name) {
+        if known.get(key.name).is_some() {
             continue;
         }
-        if ProviderName::ALL.iter().any(|other| setting_keys(*other).contains(&key.name)) {
+        if ProviderName::ALL.iter().any(|other| provider_setting(*other).get(key.name).is_some()) {
             diagnostics.unknown_key(&key, &[], &format!("no setting of {provider}"));
         } else {
-            diagnostics.unknown_key(&key, known, "unknown key");
+            diagnostics.unknown_key(&key, &known.names(), "unknown key");
         }
     }
-    let get = |name: &str| table.get(name).filter(|_| known.contains(&name));
+    let get = |name: &str| table.get(name).filter(|_| known.get(name).is_some());
     let base_url = get("baseUrl").and_then(|node| base_url(&node, provider, diagnostics));
     let headers = get("headers").and_then(|node| headers(&node, diagnostics)).unwrap_or_default();
     let use_deployment_based_urls = get("useDeploymentBasedUrls").and_then(|node| node.boolean(diagnostics));
-    let api = get("api")
-        .and_then(|node| node.choice(&[("responses", OpenAiApi::Responses), ("chat", OpenAiApi::Chat)], diagnostics));
+    let api = get("api").and_then(|node| node.choice(&OPENAI_APIS, diagnostics));
     let mut text = |name: &str| get(name).and_then(|node| node.string(diagnostics)).map(str::to_owned);
     ProviderSetting {
         base_url,
@@ -104,6 +91,7 @@ mod tests {
 
     use super::super::{ConfigError, Project, parse};
     use super::*;
+    use crate::setting::OpenAiApi;
 
     fn read(text: &str) -> Result<Project, ConfigError> {
         parse(text, Path::new("p.toml"))

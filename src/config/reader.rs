@@ -4,7 +4,7 @@
 //! adds the reason to [`Diagnostics`]. The meaning of the values is left to the callers. Values are quoted only where
 //! they must be one of a few words: any other may be a secret.
 
-use std::ops::Range;
+use std::ops::RangeInclusive;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -12,9 +12,7 @@ use toml::de::{DeTable, DeValue};
 pub(super) use super::diagnostics::Diagnostics;
 use super::diagnostics::SourceSpan;
 use super::error::{quoted, shown};
-
-/// The largest number that the original could count to (JavaScript's safe integers).
-pub(super) const MAX_NUMBER: u64 = 9_007_199_254_740_991;
+use super::keys::{KeyTable, Presence};
 
 /// The text of a file, parsed.
 pub(super) struct Document<'a> {
@@ -88,14 +86,14 @@ impl<'a> Node<'a> {
     }
 
     /// A string whose number of characters is within `length`.
-    pub fn text(&self, length: Range<usize>, diagnostics: &mut Diagnostics) -> Option<&'a str> {
+    pub fn text(&self, length: &RangeInclusive<usize>, diagnostics: &mut Diagnostics) -> Option<&'a str> {
         let text = self.string(diagnostics)?;
         let characters = text.chars().count();
         if length.contains(&characters) {
             return Some(text);
         }
-        let most = length.end.saturating_sub(1);
-        self.problem(format!("expected {} to {most} characters, received {characters}", length.start), diagnostics);
+        let (least, most) = (length.start(), length.end());
+        self.problem(format!("expected {least} to {most} characters, received {characters}"), diagnostics);
         None
     }
 
@@ -117,14 +115,14 @@ impl<'a> Node<'a> {
         flag
     }
 
-    /// A whole number from `least` to `most`; `40.0` is one too, as in the original.
-    pub fn whole(&self, least: u64, most: u64, diagnostics: &mut Diagnostics) -> Option<u64> {
-        let expected = || format!("a whole number from {least} to {most}");
+    /// A whole number of `range`; `40.0` is one too, as in the original.
+    pub fn whole(&self, range: &RangeInclusive<u64>, diagnostics: &mut Diagnostics) -> Option<u64> {
+        let expected = || format!("a whole number from {} to {}", range.start(), range.end());
         let Some(number) = self.number() else {
             self.mismatch(&expected(), diagnostics);
             return None;
         };
-        let found = number.ok().filter(|number| (least..=most).contains(number));
+        let found = number.ok().filter(|number| range.contains(number));
         if found.is_none() {
             self.problem(format!("expected {}, received another number", expected()), diagnostics);
         }
@@ -256,11 +254,18 @@ impl<'a> Table<'a> {
         self.entries.iter().map(|(key, value)| self.entry(key, value))
     }
 
-    /// Warns of every key that is not among `known`.
-    pub fn warn_unknown(&self, known: &[&str], diagnostics: &mut Diagnostics) {
-        for (key, _) in self.iter() {
-            if !known.contains(&key.name) {
-                diagnostics.unknown_key(&key, known, "unknown key");
+    /// Warns of every key that is not among `known`, and of those without a use.
+    pub fn warn_unknown(&self, known: &KeyTable, diagnostics: &mut Diagnostics) {
+        self.warn_unknown_beside(&[], known, diagnostics);
+    }
+
+    /// Warns of every key that is neither among `known` nor `tag`, by which several tables differ.
+    pub fn warn_unknown_beside(&self, tag: &[&str], known: &KeyTable, diagnostics: &mut Diagnostics) {
+        for (key, _) in self.iter().filter(|(key, _)| !tag.contains(&key.name)) {
+            match known.get(key.name) {
+                Some(known) if known.presence == Presence::Obsolete => diagnostics.obsolete_key(&key),
+                Some(_) => {}
+                None => diagnostics.unknown_key(&key, &[tag, &known.names()].concat(), "unknown key"),
             }
         }
     }

@@ -8,53 +8,12 @@ use serde_json::Value;
 
 use super::error::{quoted, shown};
 use super::file::Endpoints;
+use super::keys::skill_tables::{OAUTH, QUESTION, SKILL, skill as keys_of};
+use super::keys::values::{GRANTS, SKILL_KINDS, SKILL_TIMEOUT, SkillKind};
 use super::reader::{Diagnostics, Key, Node, Table};
 use crate::address::{domain_fault, endpoint_fault};
-use crate::expert::{Grant, InteractiveTool, MAX_SKILL_TIMEOUT_MS, OAuth, SkillCommon, SkillSpec};
+use crate::expert::{Grant, InteractiveTool, OAuth, SkillCommon, SkillSpec};
 use crate::tool::BASE_TOOLS;
-
-/// Keys that every kind of skill has.
-const COMMON: [&str; 6] = ["type", "description", "rule", "pick", "omit", "idempotent"];
-const STDIO: [&str; 11] = [
-    "command",
-    "packageName",
-    "args",
-    "requiredEnv",
-    "secretEnv",
-    "publicEnv",
-    "lazyInit",
-    "allowedDomains",
-    "roots",
-    "startTimeout",
-    "callTimeout",
-];
-const SSE: [&str; 8] = [
-    "endpoint",
-    "allowedDomains",
-    "roots",
-    "allowPrivateEndpoint",
-    "authorizationEnv",
-    "oauth",
-    "startTimeout",
-    "callTimeout",
-];
-const OAUTH: [&str; 5] = ["grant", "clientId", "clientIdEnv", "clientSecretEnv", "scopes"];
-const INTERACTIVE: [&str; 1] = ["tools"];
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Stdio,
-    Sse,
-    Interactive,
-}
-
-/// The values of `type`.
-const KINDS: [(&str, Kind); 3] =
-    [("mcpStdioSkill", Kind::Stdio), ("mcpSseSkill", Kind::Sse), ("interactiveSkill", Kind::Interactive)];
-
-/// The values of `oauth.grant`.
-const GRANTS: [(&str, Grant); 2] =
-    [("authorizationCode", Grant::AuthorizationCode), ("clientCredentials", Grant::ClientCredentials)];
 
 /// Reads a `skills` table, by name and in the order of the file.
 pub(super) fn skills(
@@ -73,18 +32,13 @@ pub(super) fn skills(
 
 fn skill(key: &Key<'_>, table: &Table<'_>, endpoints: Endpoints, diagnostics: &mut Diagnostics) -> Option<SkillSpec> {
     let expected = "one of \"mcpStdioSkill\", \"mcpSseSkill\", \"interactiveSkill\"";
-    let kind = table.required("type", expected, diagnostics)?.choice(&KINDS, diagnostics)?;
-    let own: &[&str] = match kind {
-        Kind::Stdio => &STDIO,
-        Kind::Sse => &SSE,
-        Kind::Interactive => &INTERACTIVE,
-    };
-    table.warn_unknown(&[&COMMON, own].concat(), diagnostics);
+    let kind = table.required("type", expected, diagnostics)?.choice(&SKILL_KINDS, diagnostics)?;
+    table.warn_unknown_beside(&[SKILL.tag], keys_of(kind), diagnostics);
     let common = common(key.name, table, diagnostics);
     let spec = match kind {
-        Kind::Stdio => stdio(server(common, table, diagnostics), table, diagnostics),
-        Kind::Sse => sse(server(common, table, diagnostics), table, endpoints, diagnostics),
-        Kind::Interactive => interactive(common, table, diagnostics),
+        SkillKind::Stdio => stdio(server(common, table, diagnostics), table, diagnostics),
+        SkillKind::Sse => sse(server(common, table, diagnostics), table, endpoints, diagnostics),
+        SkillKind::Interactive => interactive(common, table, diagnostics),
     };
     if let Some(tools) = spec.as_ref().and_then(known_tools) {
         for node in ["pick", "omit"].into_iter().filter_map(|key| table.get(key)) {
@@ -128,7 +82,7 @@ fn common(name: &str, table: &Table<'_>, diagnostics: &mut Diagnostics) -> Skill
 /// The keys that servers of both kinds have: time limits, and whether they are given the workspace as their root.
 fn server(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) -> SkillCommon {
     let roots = boolean(table, "roots", diagnostics);
-    let mut limit = |name| table.get(name).and_then(|node| node.whole(1, MAX_SKILL_TIMEOUT_MS, diagnostics));
+    let mut limit = |name| table.get(name).and_then(|node| node.whole(&SKILL_TIMEOUT, diagnostics));
     SkillCommon { roots, start_timeout_ms: limit("startTimeout"), call_timeout_ms: limit("callTimeout"), ..common }
 }
 
@@ -228,7 +182,7 @@ fn interactive(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnos
 
 fn question(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<InteractiveTool> {
     let table = node.table(diagnostics)?;
-    table.warn_unknown(&["description", "inputJsonSchema"], diagnostics);
+    table.warn_unknown(&QUESTION, diagnostics);
     let description = text(&table, "description", diagnostics);
     let node = table.required("inputJsonSchema", "a JSON Schema as JSON text", diagnostics)?;
     let schema = node.string(diagnostics)?;

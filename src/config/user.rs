@@ -5,14 +5,12 @@ use std::path::Path;
 
 use super::Overrides;
 use super::error::{ConfigError, Problem, position};
-use super::file::{BUDGET_KEYS, limits};
+use super::file::limits;
+use super::keys::tables::USER;
 use super::read_file::read_text;
 use super::reader::Diagnostics;
 use crate::model::Catalogue;
 use crate::setting::ProviderName;
-
-const KEYS: [&str; 8] =
-    ["provider", "model", "reasoningBudget", "maxSteps", "maxTotalSteps", "maxRetries", "timeout", "trustFolders"];
 
 /// The user's `config.toml`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,9 +30,8 @@ pub fn user_defaults(path: &Path) -> Result<UserDefaults, ConfigError> {
     let mut defaults = UserDefaults::default();
     if let Some(root) = document.root() {
         for (key, _) in root.iter() {
-            let known = || KEYS.into_iter().chain(BUDGET_KEYS);
-            if !known().any(|name| name == key.name) {
-                key.problem(format!("unknown key{}", diagnostics.hint(key.name, known())), &mut diagnostics);
+            if USER.get(key.name).is_none() {
+                key.problem(format!("unknown key{}", diagnostics.hint(key.name, USER.names())), &mut diagnostics);
             }
         }
         let mut overrides = limits(&root, &mut diagnostics);

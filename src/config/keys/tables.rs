@@ -1,0 +1,168 @@
+//! The keys at the top of `perstack.toml` and of the user's `config.toml`, and those of experts.
+
+use super::KeyKind::{Choice, ChoiceOrWhole, Dollars, Form, List, Map, Suggestion, Table, Tagged, Text, Whole};
+use super::provider_tables::PROVIDER;
+use super::provider_tool_tables::{PROVIDER_SKILL, TOOL_OPTIONS};
+use super::skill_tables::SKILL;
+use super::values::{
+    CONTEXT_LIMITS, COUNT, DELEGATE, DESCRIPTION, EXPERT_NAME, FILES, HTTPS_URL, INSTRUCTION, PROVIDER_TOOLS,
+    REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, SPAN, TAG, TIERS, TOOL_OUTPUT, VERSION, provider_names, words,
+};
+use super::{ConfigKey, FILLED, KeyKind, KeyTable, Presence, TEXT};
+
+/// Kinds that lists and tables hold; constants of their own, as a reference to them must last.
+const AN_EXPERT: KeyKind = Table(&EXPERT);
+const A_SKILL: KeyKind = Tagged(&SKILL);
+const A_PROVIDER_SKILL: KeyKind = Tagged(&PROVIDER_SKILL);
+
+// The keys at the top of perstack.toml.
+
+const INCLUDE: ConfigKey =
+    ConfigKey::new("include", List(&Form(&FILES)), "Further files with experts, relative to the file that names them.");
+const EXPERTS: ConfigKey =
+    ConfigKey::new("experts", Map(Some(&EXPERT_NAME), &AN_EXPERT), "The experts, each a table under its name.");
+const CONTEXT_LIMIT: ConfigKey = ConfigKey::new(
+    "contextLimit",
+    Choice(|| words(&CONTEXT_LIMITS)),
+    "The reaction to a conversation that no longer fits the model's context window: stop, or summarize older steps.",
+)
+.or("\"stop\"");
+
+/// The options of a run, which `perstack.toml` and the user's `config.toml` share.
+const RUN: &[ConfigKey] = &[
+    ConfigKey::new(
+        "model",
+        FILLED,
+        "The model's name, as its provider writes it. Without one: the provider's default.",
+    ),
+    ConfigKey::new(
+        "reasoningBudget",
+        ChoiceOrWhole(|| words(&REASONING), REASONING_TOKENS),
+        "How much the model may think before it answers: a word, or a number of tokens.",
+    ),
+    ConfigKey::new(
+        "maxSteps",
+        Whole(COUNT),
+        "Most steps of a line of experts that call each other. The job stops with exit code 3.",
+    )
+    .or("100"),
+    ConfigKey::new(
+        "maxTotalSteps",
+        Whole(COUNT),
+        "Most steps of all experts of a job together. The job stops with exit code 3.",
+    ),
+    ConfigKey::new("maxRetries", Whole(RETRIES), "Repeats of a request to the model whose failure can pass.").or("5"),
+    ConfigKey::new("timeout", Whole(COUNT), "Milliseconds for one answer of the model.").or("300000"),
+    ConfigKey::new("maxCost", Dollars, "Most US dollars that the job may cost. It stops with exit code 5."),
+    ConfigKey::new(
+        "maxTokens",
+        Whole(COUNT),
+        "Most tokens of the job, prompts and answers together. It stops with exit code 5.",
+    ),
+    ConfigKey::new(
+        "maxDuration",
+        Form(&SPAN),
+        "The longest time that processes may work on the job. It stops with exit code 5.",
+    ),
+    ConfigKey::new(
+        "maxToolRepetitions",
+        Whole(REPETITIONS),
+        "The number of times in a row that the same call with the same result ends a run.",
+    ),
+];
+
+const TOP_ONLY: &[ConfigKey] = &[
+    INCLUDE,
+    EXPERTS,
+    ConfigKey::new("provider", Tagged(&PROVIDER), "The provider of the model, and how to reach it."),
+    CONTEXT_LIMIT,
+    ConfigKey::new(
+        "maxToolOutput",
+        Whole(TOOL_OUTPUT),
+        "Most bytes of one tool result that the model is shown. All of it is kept in a file.",
+    )
+    .or("100000"),
+    ConfigKey::new("envPath", List(&TEXT), "The files with environment variables, relative to this file.")
+        .or("[\".env\", \".env.local\"]"),
+    ConfigKey::new("perstackApiBaseUrl", Form(&HTTPS_URL), "The original's registry. It is checked, and never asked.")
+        .or("\"https://api.perstack.ai\""),
+    ConfigKey::new(
+        "perstackBaseSkillCommand",
+        List(&TEXT),
+        "A program with its arguments that replaces the built-in base skill.",
+    ),
+    ConfigKey::new("runtime", TEXT, "No longer used, ignored.").is(Presence::Obsolete),
+];
+
+/// `perstack.toml`.
+pub(in crate::config) static TOP: KeyTable = KeyTable::new("perstack.toml", &[TOP_ONLY, RUN]);
+
+/// The keys at the top of an included file.
+pub(in crate::config) static INCLUDED: KeyTable = KeyTable::new("an included file", &[&[EXPERTS, INCLUDE]]);
+
+/// The user's `config.toml`.
+pub(in crate::config) static USER: KeyTable = KeyTable::new(
+    "config.toml",
+    &[
+        &[
+            ConfigKey::new("provider", Choice(provider_names), "The provider of the model."),
+            ConfigKey::new(
+                "trustFolders",
+                List(&TEXT),
+                "Folders that are trusted with all beneath them; `~/` stands for the home folder.",
+            ),
+        ],
+        RUN,
+    ],
+);
+
+/// `[experts."NAME"]`.
+pub(in crate::config) static EXPERT: KeyTable = KeyTable::new(
+    "experts.NAME",
+    &[&[
+        ConfigKey::new(
+            "instruction",
+            Text(INSTRUCTION),
+            "The expert's role and rules: the beginning of every conversation with the model.",
+        )
+        .is(Presence::Required),
+        ConfigKey::new(
+            "description",
+            Text(DESCRIPTION),
+            "What the expert does and needs to be given, for the experts that may delegate to it.",
+        ),
+        ConfigKey::new("version", Form(&VERSION), "The expert's version.").or("\"1.0.0\""),
+        ConfigKey::new(
+            "minRuntimeVersion",
+            TEXT,
+            "The lowest version of the runtime, on the original's scale, that the expert needs; this one is v1.0.",
+        ),
+        ConfigKey::new(
+            "defaultModelTier",
+            Choice(|| words(&TIERS)),
+            "The class of the provider's models that is used unless a model is named on the command line.",
+        ),
+        CONTEXT_LIMIT,
+        ConfigKey::new(
+            "skills",
+            Map(None, &A_SKILL),
+            "The expert's skills, each a table under its name. Without this table the expert has the whole base skill; \
+             with it, the base skill only where `@perstack/base` is among them.",
+        ),
+        ConfigKey::new("delegates", List(&Form(&DELEGATE)), "The experts that this one may call, each as a tool.")
+            .or("[]"),
+        ConfigKey::new("tags", List(&Form(&TAG)), "Words to find the expert by.").or("[]"),
+        ConfigKey::new(
+            "providerTools",
+            List(&Suggestion(|| PROVIDER_TOOLS.to_vec())),
+            "Tools that the model's provider runs itself. Those that it lacks are left out with a warning.",
+        )
+        .or("[]"),
+        ConfigKey::new(
+            "providerSkills",
+            List(&A_PROVIDER_SKILL),
+            "Skills that the model's provider runs itself (Anthropic).",
+        ),
+        ConfigKey::new("providerToolOptions", Table(&TOOL_OPTIONS), "Options of the tools in `providerTools`."),
+    ]],
+);
