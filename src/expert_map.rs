@@ -1,11 +1,13 @@
 //! [`ExpertMap`]: the experts of a configuration by their keys, and the graph of their delegations. Configuration makes
 //! it, drivers look experts up in it; checks of the graph with places in a file are the configuration's.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use indexmap::IndexMap;
 
 use crate::expert::{Expert, ExpertKey};
+use crate::hint::ErrorHint;
 
 /// A key of no expert.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,10 +32,25 @@ pub enum ExpertError {
 
 /// A delegate of an expert that is not defined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expert {expert} delegates to {delegate}, which is not defined: define it, or take it out of delegates")]
+#[error("expert {expert} delegates to {delegate}, which is not defined")]
 pub struct UnknownDelegate {
     pub expert: ExpertKey,
     pub delegate: ExpertKey,
+}
+
+impl ErrorHint for ExpertError {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Delegate(error) => error.hint(),
+            Self::Unknown(_) | Self::Unusable { .. } => None,
+        }
+    }
+}
+
+impl ErrorHint for UnknownDelegate {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some("define it, or take it out of delegates".into())
+    }
 }
 
 /// Experts by their keys, in the order of their configuration.
@@ -193,8 +210,8 @@ mod tests {
         let delegates = |key: &str| map.delegates(map.get(&key.parse().unwrap()).unwrap());
         assert_eq!(delegates("a"), Ok(vec![]));
         assert_eq!(
-            delegates("lead").unwrap_err().to_string(),
-            "expert lead delegates to gone, which is not defined: define it, or take it out of delegates"
+            delegates("lead").unwrap_err().with_hint(),
+            "expert lead delegates to gone, which is not defined; define it, or take it out of delegates"
         );
     }
 

@@ -39,6 +39,23 @@
 //! # }
 //! ```
 //!
+//! An error has its remedy apart from its text, as a program may show it elsewhere, or know a better one; [`hint()`] finds
+//! it, also behind an error of the program's own:
+//!
+//! ```
+//! use perstack::runtime::{Options, RunInput};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let options = Options::new(Default::default(), std::env::temp_dir());
+//! let error = perstack::run(RunInput::new("librarian".parse()?, ""), &options).await.expect_err("nothing is asked");
+//! assert_eq!(error.to_string(), "the query is empty");
+//! assert_eq!(perstack::hint(&error).as_deref(), Some("give the expert something to do"));
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
 //! Names of the TypeScript runtime, and what takes their place:
 //!
 //! | `@perstack/runtime` | here |
@@ -55,6 +72,7 @@
 //! | `getLockfileExpertToolDefinitions` | [`runtime::list`] with [`Options::lockfile`](runtime::Options::lockfile) |
 
 // Nouns: each imports only those above it.
+pub mod hint;
 pub mod future;
 pub mod json_text;
 pub mod allowance;
@@ -94,7 +112,7 @@ pub mod store;
 pub mod replay;
 pub mod runtime;
 
-pub use runtime::VERSION;
+pub use runtime::{VERSION, hint};
 
 use checkpoint::Checkpoint;
 use runtime::{Options, ResumeInput, RunError, RunInput};

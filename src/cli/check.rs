@@ -101,7 +101,7 @@ pub fn run(args: &CheckArgs, process: &Process) -> Result<Exit, Failure> {
 
 /// A configuration, or something beside it, that cannot even be read.
 fn unreadable(failure: &Failure, findings: &mut Findings) {
-    let errors = failure.mistakes().unwrap_or_else(|| vec![failure.lines().join(" ")]);
+    let errors = failure.mistakes().unwrap_or_else(|| vec![failure.line()]);
     for error in errors {
         findings.add(Level::Error, "configuration", error);
     }
@@ -150,7 +150,7 @@ fn trust(setup: &Setup, process: &Process, findings: &mut Findings) {
             let state = if summary.is_trusted { "trusted" } else { "not trusted yet, see `perstack trust`" };
             findings.add(level, "trust", format!("this folder is {state} (digest {})", summary.digest));
         }
-        Err(failure) => findings.add(Level::Error, "trust", failure.lines().join(" ")),
+        Err(failure) => findings.add(Level::Error, "trust", failure.line()),
     }
 }
 
@@ -229,9 +229,9 @@ fn provider(setup: &Setup, findings: &mut Findings) {
         Ok(Ok(provider)) => findings.add(Level::Ok, "provider", format!("{} can be used", provider.name())),
         Ok(Err(error)) => {
             let level = if error.is_about_environment() { Level::Warning } else { Level::Error };
-            findings.add(level, "provider", Failure::usage(error).lines().join(" "));
+            findings.add(level, "provider", Failure::usage(error).line());
         }
-        Err(failure) => findings.add(Level::Error, "provider", failure.lines().join(" ")),
+        Err(failure) => findings.add(Level::Error, "provider", failure.line()),
     }
 }
 
@@ -250,7 +250,7 @@ fn connect(setup: &Setup) -> Result<Result<Provider, ProviderError>, Failure> {
 fn lock(project: &Project, findings: &mut Findings) {
     let subject = lockfile::FILE_NAME;
     match lockfile::read(&lockfile::find(&project.path)) {
-        Err(error) => findings.add(Level::Error, subject, Failure::usage(error).lines().join(" ")),
+        Err(error) => findings.add(Level::Error, subject, Failure::usage(error).line()),
         Ok(None) => findings.add(Level::Ok, subject, "there is none: every run starts its skills"),
         Ok(Some(lock)) => entries(&lock, project, findings),
     }

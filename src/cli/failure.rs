@@ -48,7 +48,7 @@ impl Failure {
         self.exit
     }
 
-    /// The message, then its causes in one line; a cause that the text before it already contains is left out.
+    /// The message, then its causes on one line; a cause that the text before it already contains is left out.
     pub fn lines(&self) -> Vec<String> {
         let message = self.error.to_string();
         let mut shown = message.clone();
@@ -69,6 +69,20 @@ impl Failure {
         lines
     }
 
+    /// The error with its causes and what to do on one line, for a list or a warning.
+    pub fn line(&self) -> String {
+        let text = self.lines().join(" ");
+        match self.remedy() {
+            Some(remedy) => format!("{text}; {remedy}"),
+            None => text,
+        }
+    }
+
+    /// The advice: the command's own, which has its options in it, or else the library's.
+    fn remedy(&self) -> Option<String> {
+        self.help.clone().or_else(|| perstack::hint(self.error.as_ref()).map(|hint| visible(&hint)))
+    }
+
     /// The mistakes of a configuration file, a line each, if the error is about them.
     pub fn mistakes(&self) -> Option<Vec<String>> {
         let error = self.error.downcast_ref::<ConfigError>()?;
@@ -83,7 +97,7 @@ impl Failure {
 
     /// The lines, each with its end.
     pub fn text(&self, paint: Paint) -> String {
-        let help = self.help.iter().map(|help| format!("{} {help}", paint.cyan("help:")));
+        let help = self.remedy().map(|help| format!("{} {help}", paint.cyan("help:")));
         let lines: Vec<String> = self.lines().into_iter().chain(help).collect();
         format!("{} {}\n", paint.red("error:"), lines.join("\n  "))
     }
@@ -118,6 +132,19 @@ mod tests {
             "error: cannot read perstack.toml\n  because: no such file\n  help: create it, or name another with --config\n"
         );
         assert_eq!(failure.exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn the_librarys_remedy_is_shown_unless_the_command_has_its_own() {
+        let failure = || Failure::from(RunError::EmptyQuery);
+        let text = "error: the query is empty\n  help: give the expert something to do\n";
+        assert_eq!(failure().text(Paint::plain()), text);
+        assert_eq!(failure().line(), "the query is empty; give the expert something to do");
+        let own = failure().help("perstack run EXPERT QUERY");
+        assert_eq!(own.text(Paint::plain()), "error: the query is empty\n  help: perstack run EXPERT QUERY\n");
+        let behind = anyhow::Error::new(RunError::EmptyQuery).context("cannot run owl");
+        let text = "error: cannot run owl\n  because: the query is empty\n  help: give the expert something to do\n";
+        assert_eq!(Failure::other(behind).text(Paint::plain()), text);
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Setup {
         match lockfile::read(&path) {
             Ok(lock) => self.lockfile = lock.map(Arc::new),
             Err(error) if self.lock == LockUse::Auto => {
-                let error = Failure::usage(error).lines().join(" ");
+                let error = Failure::usage(error).line();
                 warn(process, quiet, &format!("{error}; skills are started instead"));
             }
             Err(error) => return Err(Failure::usage(error)),

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use perstack::event::{Detail, TYPES};
+use perstack::hint::ErrorHint as _;
 use perstack::id::RunId;
 use perstack::runtime::history::{self, JobLog, JobSelector, ReadProblem, ReadProblemKind};
 use perstack::store::CheckpointEntry;
@@ -260,7 +261,7 @@ fn report_problems(record: &JobLog, problems: Vec<ReadProblem>, process: &Proces
     let paint = Paint::of_stderr(process);
     let (mut unknown, mut first_unknown, mut exit) = (0, None, None);
     if let Err(error) = &record.entry().job {
-        Failure::usage(anyhow::anyhow!("{error}")).print(paint);
+        Failure::usage(anyhow::anyhow!("{}", error.with_hint())).print(paint);
         exit = Some(Exit::Storage);
     }
     for problem in problems {
@@ -270,14 +271,15 @@ fn report_problems(record: &JobLog, problems: Vec<ReadProblem>, process: &Proces
                 first_unknown.get_or_insert(first);
             }
             ReadProblemKind::Broken(error) => {
-                let help = format!("this is in run {}; the records before it and other runs are shown", problem.run);
+                let shown = format!("this is in run {}; the records before it and other runs are shown", problem.run);
+                let help = error.hint().into_iter().chain([shown.into()]).collect::<Vec<_>>().join("; ");
                 Failure::from(error).help(help).print(paint);
                 exit = Some(Exit::Storage);
             }
         }
     }
     if let Some(first) = first_unknown {
-        warn(process, false, &format!("{unknown} facts were skipped: {first}"));
+        warn(process, false, &format!("{unknown} facts were skipped: {}", first.with_hint()));
     }
     exit
 }
@@ -338,7 +340,7 @@ mod tests {
 
     #[test]
     fn numbers_are_refused_with_the_originals_wording() {
-        let wrong = |text| number("--take", Some(text), 100).err().map(|failure| failure.lines().join(" "));
+        let wrong = |text| number("--take", Some(text), 100).err().map(|failure| failure.line());
         assert_eq!(wrong("x").as_deref(), Some("Invalid value for --take: \"x\" is not a valid number"));
         assert_eq!(wrong("-1").as_deref(), Some("Invalid value for --take: \"-1\" must be non-negative"));
         assert_eq!(wrong("101").as_deref(), Some("Invalid value for --take: \"101\" must be at most 100"));

@@ -1,6 +1,7 @@
-//! [`ConfigError`]: the faults of a configuration. Every text names the place and the way on; the command line adds
-//! which of its options help.
+//! [`ConfigError`]: the faults of a configuration. Every text names the place, and [`ErrorHint`] the way on; the command
+//! line adds which of its options help.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::Origin;
 use crate::expert::ExpertKey;
 use crate::expert_map::ExpertError;
+use crate::hint::ErrorHint;
 
 /// Most experts that an error lists.
 const EXPERTS_LISTED: usize = 20;
@@ -16,25 +18,22 @@ const EXPERTS_LISTED: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// No `perstack.toml` in the folder or any above it.
-    #[error(
-        "perstack.toml not found. Create one or specify --config path. (looked in {} and every folder above it)",
-        start.display()
-    )]
+    #[error("perstack.toml not found (looked in {} and every folder above it)", start.display())]
     NotFound { start: PathBuf },
     /// The named file does not exist.
-    #[error("Given config path \"{}\" is not found: check its spelling and the current folder", path.display())]
+    #[error("Given config path \"{}\" is not found", path.display())]
     Missing { path: PathBuf },
     /// The file exists, but cannot be read.
-    #[error("cannot read {}: check its permissions", path.display())]
+    #[error("cannot read {}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     /// A folder, pipe or device in a file's place.
-    #[error("cannot read {}: it is no regular file; name a file", path.display())]
+    #[error("cannot read {}: it is no regular file", path.display())]
     NotAFile { path: PathBuf },
     /// More bytes than any sensible configuration has.
-    #[error("cannot read {}: it is larger than {limit} bytes; is it the right file?", path.display())]
+    #[error("cannot read {}: it is larger than {limit} bytes", path.display())]
     TooLarge { path: PathBuf, limit: u64 },
     /// Bytes that are no text. Line and column count from 1, columns in characters.
-    #[error("{}:{line}:{column}: not UTF-8 text; save the file as UTF-8", path.display())]
+    #[error("{}:{line}:{column}: not UTF-8 text", path.display())]
     NotUtf8 { path: PathBuf, line: usize, column: usize },
     /// TOML with mistakes, in the file at `path` or in those that it includes; all of them, in the order of the files.
     #[error("{}", listed(path, problems, *omitted))]
@@ -51,10 +50,10 @@ pub enum ConfigError {
     #[error("{name}: {reason}")]
     Variable { name: &'static str, reason: String },
     /// A limit that allows no first step.
-    #[error("timeout is 0 in {origin}: use a whole number of milliseconds, of at least 1")]
+    #[error("timeout is 0 in {origin}")]
     NoTime { origin: Origin },
     /// No step may be taken.
-    #[error("maxSteps is 0 in {origin}: use a whole number of at least 1")]
+    #[error("maxSteps is 0 in {origin}")]
     NoSteps { origin: Origin },
     /// An expert that has mistakes in its definition is needed.
     #[error(transparent)]
@@ -63,34 +62,28 @@ pub enum ConfigError {
     #[error("{}", keys.join("\n"))]
     UnknownKeys { keys: Vec<String> },
     /// The lock that must be used does not exist.
-    #[error("there is no perstack.lock with the tools of expert {expert}: run `perstack install`")]
+    #[error("there is no perstack.lock with the tools of expert {expert}")]
     LockMissing { expert: String },
     /// A file that is no lock, or only part of one.
-    #[error("{}:{line}:{column}: not a usable lock: {reason}; run `perstack install` to write it anew", path.display())]
+    #[error("{}:{line}:{column}: not a usable lock: {reason}", path.display())]
     LockDamaged { path: PathBuf, line: usize, column: usize, reason: String },
     /// A lock of another format.
-    #[error(
-        "{} has version {}, and this program reads version \"1\": use a newer program, or remove the file and run \
-         `perstack install`", path.display(), quoted(version)
-    )]
+    #[error("{} has version {}, and this program reads version \"1\"", path.display(), quoted(version))]
     LockVersion { path: PathBuf, version: String },
     /// A lock that differs from the configuration, where it must not.
-    #[error("{} is stale for expert {expert} ({reason}): run `perstack install` to renew it", path.display())]
+    #[error("{} is stale for expert {expert} ({reason})", path.display())]
     LockStale { path: PathBuf, expert: String, reason: String },
     /// A lock that the format cannot hold.
     #[error("cannot store {}: {reason}", path.display())]
     LockUnwritable { path: PathBuf, reason: String },
     /// A lock that would be written through a link.
-    #[error(
-        "{} is a link, and a lock is not written through one: remove it, or run `perstack install` beside the file that \
-         it leads to", path.display()
-    )]
+    #[error("{} is a link, and a lock is not written through one", path.display())]
     LockIsLink { path: PathBuf },
     /// A lock that the file system refuses to write.
-    #[error("cannot write {}: check that its folder may be written to and has room", path.display())]
+    #[error("cannot write {}", path.display())]
     LockNotWritten { path: PathBuf, source: io::Error },
     /// An expert that the configuration does not define.
-    #[error("{}", unknown_expert(key, path, *included, nearest.as_deref(), known))]
+    #[error("{}", unknown_expert(key, path, *included, nearest.is_some(), known))]
     UnknownExpert {
         key: String,
         path: PathBuf,
@@ -103,13 +96,50 @@ pub enum ConfigError {
     #[error("{} belongs to {owner}, not to you: it is not used", path.display())]
     ForeignOwner { path: PathBuf, owner: String },
     /// A version or tag of an expert that the configuration defines otherwise.
-    #[error("expert {} is not defined in {}: {}", quoted(key.as_str()), path.display(), other_version(key, version))]
+    #[error(
+        "expert {} is not defined in {}: {}", quoted(key.as_str()), path.display(), defined_version(key, version)
+    )]
     OtherVersion {
         key: ExpertKey,
         path: PathBuf,
         /// The one that is defined.
         version: String,
     },
+}
+
+impl ErrorHint for ConfigError {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        let hint = match self {
+            Self::NotFound { .. } => "create one or specify --config path",
+            Self::Missing { .. } => "check its spelling and the current folder",
+            Self::Unreadable { .. } => "check its permissions",
+            Self::NotAFile { .. } => "name a file",
+            Self::TooLarge { .. } => "is it the right file?",
+            Self::NotUtf8 { .. } => "save the file as UTF-8",
+            Self::NoTime { .. } => "use a whole number of milliseconds, of at least 1",
+            Self::NoSteps { .. } => "use a whole number of at least 1",
+            Self::LockMissing { .. } => "run `perstack install`",
+            Self::LockDamaged { .. } => "run `perstack install` to write it anew",
+            Self::LockVersion { .. } => "use a newer program, or remove the file and run `perstack install`",
+            Self::LockStale { .. } => "run `perstack install` to renew it",
+            Self::LockIsLink { .. } => "remove it, or run `perstack install` beside the file that it leads to",
+            Self::LockNotWritten { .. } => "check that its folder may be written to and has room",
+            Self::UnknownExpert { nearest: Some(nearest), .. } => {
+                return Some(format!("did you mean {}?", quoted(nearest)).into());
+            }
+            Self::UnknownExpert { known, .. } if known.is_empty() => "add [experts.\"NAME\"] with an instruction",
+            Self::OtherVersion { key, version, .. } => return Some(name_version(key, version).into()),
+            Self::Expert(error) => return error.hint(),
+            Self::Invalid { .. }
+            | Self::EnvFile { .. }
+            | Self::Variable { .. }
+            | Self::UnknownKeys { .. }
+            | Self::LockUnwritable { .. }
+            | Self::UnknownExpert { .. }
+            | Self::ForeignOwner { .. } => return None,
+        };
+        Some(hint.into())
+    }
 }
 
 /// One mistake in a file; as text `file:line:column: path: message`.
@@ -143,7 +173,7 @@ fn listed(file: &Path, problems: &[Problem], omitted: usize) -> String {
     lines.join("\n")
 }
 
-fn unknown_expert(key: &str, file: &Path, included: usize, nearest: Option<&str>, known: &[String]) -> String {
+fn unknown_expert(key: &str, file: &Path, included: usize, is_near: bool, known: &[String]) -> String {
     let mut text = format!("expert {} is not defined in {}", quoted(key), file.display());
     match included {
         0 => {}
@@ -152,13 +182,11 @@ fn unknown_expert(key: &str, file: &Path, included: usize, nearest: Option<&str>
             let _ = write!(text, " or the {included} files that it includes");
         }
     }
-    if let Some(nearest) = nearest {
-        let _ = write!(text, "; did you mean {}?", quoted(nearest));
-    } else {
+    if !is_near {
         text.push_str(unpublished(key));
     }
     if known.is_empty() {
-        text.push_str("; no experts are defined, add [experts.\"NAME\"] with an instruction");
+        text.push_str("; no experts are defined");
     } else {
         let some: Vec<&str> = known.iter().take(EXPERTS_LISTED).map(String::as_str).collect();
         let _ = write!(text, " (defined: {}", some.join(", "));
@@ -181,11 +209,17 @@ pub(super) fn unpublished(key: &str) -> &'static str {
 
 /// The advice for a `key` with another version or tag than the one that is defined.
 pub(super) fn other_version(key: &ExpertKey, version: &str) -> String {
+    format!("{}; {}", defined_version(key, version), name_version(key, version))
+}
+
+fn defined_version(key: &ExpertKey, version: &str) -> String {
+    format!("{} is defined as version {version}", quoted(key.name()))
+}
+
+fn name_version(key: &ExpertKey, version: &str) -> String {
     let name = key.name();
     format!(
-        "{} is defined as version {version}; write {} or {} (this version does not ask the Perstack API for other \
-         versions and tags)",
-        quoted(name),
+        "write {} or {} (this version does not ask the Perstack API for other versions and tags)",
         quoted(name),
         quoted(&format!("{name}@{version}"))
     )

@@ -229,6 +229,7 @@ mod tests {
 
     use super::*;
     use crate::expert::ContextLimit;
+    use crate::hint::ErrorHint as _;
     use crate::setting::ProviderName;
 
     fn read(text: &str) -> Result<Project, ConfigError> {
@@ -421,7 +422,7 @@ mod tests {
         std::fs::create_dir_all(below.join(FILE_NAME)).unwrap();
         let path = discover(&below).unwrap();
         assert_eq!(
-            load(&path).unwrap_err().to_string(),
+            load(&path).unwrap_err().with_hint(),
             format!("cannot read {}: it is no regular file; name a file", path.display())
         );
     }
@@ -431,8 +432,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none.toml");
         assert_eq!(
-            load(&path).unwrap_err().to_string(),
-            format!("Given config path \"{}\" is not found: check its spelling and the current folder", path.display())
+            load(&path).unwrap_err().with_hint(),
+            format!("Given config path \"{}\" is not found; check its spelling and the current folder", path.display())
         );
     }
 

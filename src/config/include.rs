@@ -14,6 +14,7 @@ use super::glob;
 use super::keys::tables::{INCLUDED, TOP};
 use super::read_file::{OwnedText, is_absence, read_owned};
 use super::reader::{Diagnostics, Node, Table};
+use crate::hint::ErrorHint as _;
 
 /// Most files that one configuration may include.
 const MAX_FILES: usize = 1000;
@@ -108,7 +109,7 @@ impl Includes {
                 }
                 Err(error) => {
                     let cause = error.source().map(|cause| format!(" ({cause})")).unwrap_or_default();
-                    self.gap(spot, format!("{error}{cause}"), diagnostics);
+                    self.gap(spot, format!("{}{cause}", error.with_hint()), diagnostics);
                     continue;
                 }
             };

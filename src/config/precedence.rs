@@ -189,6 +189,7 @@ mod tests {
     use super::*;
     use crate::cost::Cost;
     use crate::expert::ContextLimit;
+    use crate::hint::ErrorHint as _;
     use crate::setting::ReasoningBudget;
 
     fn at_level(provider: Option<ProviderName>, model: Option<&str>) -> Overrides {
@@ -268,7 +269,7 @@ mod tests {
     fn a_job_needs_a_step() {
         let flags = Overrides { max_steps: Some(0), ..none() };
         let error = settle(&flags, &none(), None, &none()).unwrap_err();
-        assert_eq!(error.to_string(), "maxSteps is 0 in the options given: use a whole number of at least 1");
+        assert_eq!(error.with_hint(), "maxSteps is 0 in the options given; use a whole number of at least 1");
     }
 
     #[test]

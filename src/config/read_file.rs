@@ -96,6 +96,7 @@ fn open(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::ErrorHint as _;
 
     #[test]
     fn absence_is_no_error() {
@@ -108,7 +109,7 @@ mod tests {
     #[test]
     fn folders_and_pipes_are_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let folder_error = read_text(folder.path()).unwrap_err().to_string();
+        let folder_error = read_text(folder.path()).unwrap_err().with_hint();
         assert!(folder_error.ends_with("it is no regular file; name a file"), "{folder_error}");
         #[cfg(target_os = "linux")]
         {

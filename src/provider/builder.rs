@@ -307,6 +307,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::hint::ErrorHint as _;
     use crate::provider::testing::{Script, environment};
 
     fn connect(
@@ -333,7 +334,7 @@ mod tests {
     fn a_missing_key_names_its_variable_and_what_to_do() {
         let error = connect(ProviderName::Anthropic, &ProviderSetting::default(), &[("ANTHROPIC_API_KEY", "")]);
         assert_eq!(
-            error.map(|_| ()).unwrap_err().to_string(),
+            error.map(|_| ()).unwrap_err().with_hint(),
             "ANTHROPIC_API_KEY is not set: provider anthropic needs a key; set it in the environment or in .env"
         );
     }

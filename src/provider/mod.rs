@@ -6,7 +6,10 @@
 //! `runtime` calls it, one request per call. Waiting and sending again ([`retry`]) is left to the caller, which reports
 //! it to the user.
 
+use std::borrow::Cow;
+
 use crate::generation::{Delta, GenerateRequest, GenerationFailure};
+use crate::hint::ErrorHint;
 use crate::setting::ProviderName;
 
 mod assemble;
@@ -131,33 +134,31 @@ pub struct ErrorBody {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProviderError {
-    #[error("{variable} is not set: provider {provider} needs a key; set it in the environment or in .env")]
+    #[error("{variable} is not set: provider {provider} needs a key")]
     MissingKey { variable: &'static str, provider: ProviderName },
     /// No model was named, and the provider has none for the tier that is asked for.
-    #[error("provider {provider} has no default model: name one (model in perstack.toml, or PERSTACK_MODEL)")]
+    #[error("provider {provider} has no default model")]
     NoDefaultModel { provider: ProviderName },
-    #[error(
-        "no model provider can be used: no key is set, and no Ollama server answers; set {variables} in the environment or in .env"
-    )]
+    #[error("no model provider can be used: no key is set, and no Ollama server answers")]
     NothingToUse { variables: String },
     /// A part of the address that the user must give.
-    #[error("{name} is not set: {reason}; {remedy}")]
+    #[error("{name} is not set: {reason}")]
     MissingPlace { name: &'static str, reason: &'static str, remedy: &'static str },
     /// A part of the address that would lead to another host.
-    #[error("{origin} is {value:?}, which cannot be a part of an address; use letters, digits and -")]
+    #[error("{origin} is {value:?}, which cannot be a part of an address")]
     InvalidPlace { origin: &'static str, value: String },
     /// Does not show the key.
-    #[error("{variable} holds a line break or another character that cannot be sent; correct it")]
+    #[error("{variable} holds a line break or another character that cannot be sent")]
     InvalidKey { variable: &'static str },
-    #[error("provider {provider} needs the feature {feature}, which this program was built without; {remedy}")]
+    #[error("provider {provider} needs the feature {feature}, which this program was built without")]
     FeatureMissing { provider: ProviderName, feature: &'static str, remedy: &'static str },
     /// `origin` is the key or variable that holds the address.
     #[error("{origin} {reason}")]
-    InvalidBaseUrl { origin: &'static str, reason: String },
-    #[error("header {name:?} for the model provider has a name or value that HTTP does not allow; correct it")]
+    InvalidBaseUrl { origin: &'static str, reason: String, remedy: &'static str },
+    #[error("header {name:?} for the model provider has a name or value that HTTP does not allow")]
     InvalidHeader { name: String },
     /// Does not show the address: it may hold a password.
-    #[error("the proxy's address cannot be used; write it as http://host:port or socks5://host:port")]
+    #[error("the proxy's address cannot be used")]
     InvalidProxy,
 }
 
@@ -165,5 +166,25 @@ impl ProviderError {
     /// Returns true for a missing variable, as where keys are kept out of a check on purpose.
     pub fn is_about_environment(&self) -> bool {
         matches!(self, Self::MissingKey { .. } | Self::NothingToUse { .. } | Self::MissingPlace { .. })
+    }
+}
+
+impl ErrorHint for ProviderError {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        let hint = match self {
+            Self::MissingKey { .. } => "set it in the environment or in .env",
+            Self::NoDefaultModel { .. } => "name one (model in perstack.toml, or PERSTACK_MODEL)",
+            Self::NothingToUse { variables } => {
+                return Some(format!("set {variables} in the environment or in .env").into());
+            }
+            Self::InvalidPlace { .. } => "use letters, digits and -",
+            Self::MissingPlace { remedy, .. }
+            | Self::FeatureMissing { remedy, .. }
+            | Self::InvalidBaseUrl { remedy, .. } => remedy,
+            Self::InvalidKey { .. } => "set it to the key alone, without a line break",
+            Self::InvalidHeader { .. } => "correct it under headers in [provider.setting]",
+            Self::InvalidProxy => "write it as http://host:port or socks5://host:port",
+        };
+        Some(hint.into())
     }
 }

@@ -23,8 +23,11 @@ mod play;
 mod record;
 mod workspace;
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::hint::ErrorHint;
 
 pub use cassette::{Cassette, CassetteHeader};
 pub use clock::CassetteClock;
@@ -45,13 +48,13 @@ pub enum ReplayError {
     #[error("cannot write to cassette {} as JSON", path.display())]
     Encode { path: PathBuf, source: serde_json::Error },
     /// A file that is no cassette would be overwritten.
-    #[error("{} exists and is no cassette: record to another file, or remove it", path.display())]
+    #[error("{} exists and is no cassette", path.display())]
     WouldOverwrite { path: PathBuf },
     /// The file to be replayed is no cassette.
-    #[error("{} is no cassette: name a file that was made by recording", path.display())]
+    #[error("{} is no cassette", path.display())]
     NoCassette { path: PathBuf },
     /// The cassette was written by a later version.
-    #[error("cassette {} has version {version}, this perstack reads up to {supported}: use a newer perstack", path.display())]
+    #[error("cassette {} has version {version}, this perstack reads up to {supported}", path.display())]
     Newer { path: PathBuf, version: u64, supported: u32 },
     /// A line holds no record.
     #[error("cassette {}, line {line}, is damaged: {what}", path.display())]
@@ -72,6 +75,19 @@ impl ReplayError {
 
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+}
+
+impl ErrorHint for ReplayError {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        let hint = match self {
+            Self::WouldOverwrite { .. } => "record to another file, or remove it",
+            Self::NoCassette { .. } => "name a file that was made by recording",
+            Self::Newer { .. } => "use a newer perstack",
+            Self::Mismatch(_) => "record the cassette again if this is intended",
+            Self::Io { .. } | Self::Encode { .. } | Self::Damaged { .. } | Self::Broken { .. } => return None,
+        };
+        Some(hint.into())
     }
 }
 

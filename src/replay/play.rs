@@ -16,13 +16,11 @@ use super::workspace::{WorkspacePaths, map_strings};
 use super::{Cassette, ReplayError, difference};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
+use crate::hint::ErrorHint as _;
 use crate::provider::http::transport::{
     Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
 };
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
-
-/// The advice about a difference.
-const REMEDY: &str = "record the cassette again if this is intended";
 
 /// The records of a list that were not used yet.
 struct Unused(Mutex<Vec<bool>>);
@@ -93,7 +91,7 @@ impl ReplayTransport {
             let count = self.cassette.exchanges.len();
             let path = &asked.path;
             return ReplayError::Mismatch(format!(
-                "a request to {path} follows the last of {count} in cassette {name}: {REMEDY}"
+                "a request to {path} follows the last of {count} in cassette {name}"
             ));
         };
         let recorded = &exchange.request;
@@ -103,7 +101,7 @@ impl ReplayTransport {
             format!("\n  path: recorded {}, now {}", recorded.path, asked.path)
         };
         let number = index + 1;
-        ReplayError::Mismatch(format!("a request differs from number {number} in cassette {name}: {REMEDY}{lines}"))
+        ReplayError::Mismatch(format!("a request differs from number {number} in cassette {name}:{lines}"))
     }
 }
 
@@ -114,7 +112,7 @@ impl Transport for ReplayTransport {
 }
 
 fn no_answer(error: &ReplayError) -> TransportError {
-    TransportError { kind: TransportErrorKind::Replay, message: error.to_string() }
+    TransportError { kind: TransportErrorKind::Replay, message: error.with_hint() }
 }
 
 /// A recorded body, in one piece, and then the end that it had.
@@ -202,11 +200,11 @@ impl ReplayTools {
         let same_id = unused.iter().find(|(_, tool)| tool.call.id == asked.id);
         let same_tool = unused.iter().find(|(_, tool)| tool.call.tool_name == asked.tool_name);
         let Some((_, near)) = same_id.or(same_tool) else {
-            return ReplayError::Mismatch(format!("cassette {name} holds no further result of {tool}: {REMEDY}"));
+            return ReplayError::Mismatch(format!("cassette {name} holds no further result of {tool}"));
         };
         let show = |call: &ToolCall| json!({"id": call.id, "toolName": call.tool_name, "args": call.args});
         let lines = difference::describe(&show(&near.call), &show(asked));
-        ReplayError::Mismatch(format!("a call of {tool} differs from that in cassette {name}: {REMEDY}{lines}"))
+        ReplayError::Mismatch(format!("a call of {tool} differs from that in cassette {name}:{lines}"))
     }
 }
 

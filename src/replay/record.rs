@@ -14,6 +14,7 @@ use super::workspace::{WorkspacePaths, map_strings};
 use super::{CassetteHeader, ReplayError};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
+use crate::hint::ErrorHint as _;
 use crate::provider::http::fetch::{Fetch, FetchResponse};
 use crate::provider::http::transport::{
     Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
@@ -273,7 +274,7 @@ impl Drop for RecordingBody {
 /// The error for an exchange that was not recorded. It stops the Run, which could not be replayed beyond the gap.
 fn not_recorded(error: &ReplayError) -> TransportError {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    TransportError { kind: TransportErrorKind::Replay, message: format!("{error}{cause}") }
+    TransportError { kind: TransportErrorKind::Replay, message: format!("{}{cause}", error.with_hint()) }
 }
 
 #[cfg(test)]

@@ -246,14 +246,14 @@ async fn an_unrecorded_request_is_refused_with_its_differences() {
     let differs = exchange(&replay, r#"{"model": "m-1", "messages": ["goodbye"]}"#).await.unwrap_err();
     let file = studio.file.display();
     let expected = format!(
-        "a request differs from number 1 in cassette {file}: record the cassette again if this is intended\
-         \n  /messages/0: recorded \"hello\", now \"goodbye\""
+        "a request differs from number 1 in cassette {file}:\n  /messages/0: recorded \"hello\", now \"goodbye\"\n\
+         record the cassette again if this is intended"
     );
     assert_eq!(differs, TransportError { kind: TransportErrorKind::Replay, message: expected });
     exchange(&replay, r#"{"model": "m-1", "messages": ["hello"]}"#).await.unwrap();
     let more = exchange(&replay, r#"{"model": "m-1", "messages": ["hello"]}"#).await.unwrap_err();
     let expected = format!(
-        "a request to /v1/messages follows the last of 1 in cassette {file}: record the cassette again if this is intended"
+        "a request to /v1/messages follows the last of 1 in cassette {file}; record the cassette again if this is intended"
     );
     assert_eq!(more.message, expected);
 }

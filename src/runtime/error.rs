@@ -1,18 +1,22 @@
 //! [`RunError`]: the reasons for which a job cannot begin or go on. Every driver of this folder returns it; exit codes
-//! and remedies are the command line's.
+//! are the command line's.
 
+use std::borrow::Cow;
+use std::error::Error;
 use std::path::PathBuf;
 
 use crate::budget::Reached;
 use crate::config::ConfigError;
 use crate::expert::ExpertKey;
-use crate::expert_map::{ExpertError, listed};
+use crate::expert_map::{ExpertError, UnknownDelegate, listed};
+use crate::hint::ErrorHint;
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::IllegalInput;
 use crate::provider::ProviderError;
 use crate::replay::ReplayError;
 use crate::setting::ProviderName;
 use crate::skill::SkillError;
+use crate::skill::mcp::McpError;
 use crate::store::StoreError;
 
 /// A failure that keeps a job from beginning or going on. What was recorded before stays on disk.
@@ -20,75 +24,62 @@ use crate::store::StoreError;
 #[non_exhaustive]
 pub enum RunError {
     /// The query is empty.
-    #[error("the query is empty: give the expert something to do")]
+    #[error("the query is empty")]
     EmptyQuery,
     /// An expert is not defined, or has mistakes in its definition.
     #[error(transparent)]
     Expert(#[from] ExpertError),
     /// A file from elsewhere belongs to an expert that is not defined here.
     #[error(
-        "{} is a checkpoint of expert {key}, which is not defined here{}: a file from elsewhere does not bring its \
-         experts; define {key} in perstack.toml, or resume where it is defined", path.display(), listed(known)
+        "{} is a checkpoint of expert {key}, which is not defined here{}: a file from elsewhere does not bring its experts",
+        path.display(),
+        listed(known)
     )]
     ExpertOfFile { path: PathBuf, key: ExpertKey, known: Vec<ExpertKey> },
     /// A checkpoint belongs to another expert than the one named.
-    #[error(
-        "Checkpoint expert key {checkpoint} does not match input expert key {given}: name {checkpoint}, or no expert"
-    )]
+    #[error("Checkpoint expert key {checkpoint} does not match input expert key {given}")]
     OtherExpert { checkpoint: ExpertKey, given: ExpertKey },
     /// The id that the caller chose for a Run names something else.
-    #[error("the run id {run} names something in this storage already: choose another, or leave it out")]
+    #[error("the run id {run} names something in this storage already")]
     RunIdTaken { run: RunId },
     /// A job of the id is there, and about something else.
-    #[error(
-        "job {job} was started with another query: choose another job id, or continue the job with a further query"
-    )]
+    #[error("job {job} was started with another query")]
     OtherQuery { job: JobId },
     /// The job is over, and nothing further was asked.
-    #[error("job {job} is completed: give a further query to continue it")]
+    #[error("job {job} is completed")]
     NothingToDo { job: JobId },
     /// A checkpoint from before a Run's first step.
-    #[error("checkpoint {checkpoint} is of a run that never began: start it again")]
+    #[error("checkpoint {checkpoint} is of a run that never began")]
     NeverBegan { checkpoint: CheckpointId },
     /// The run waits for a person.
-    #[error("the run waits for an answer to: {}. Give the answer as the query", questions.join("; "))]
+    #[error("the run waits for an answer to: {}", questions.join("; "))]
     AnswerNeeded { questions: Vec<String> },
     /// An answer, but nothing was asked.
-    #[error("nothing in job {job} waits for an answer: give the query as a message")]
+    #[error("nothing in job {job} waits for an answer")]
     NothingAsked { job: JobId },
     /// An answer names a call that does not wait.
-    #[error("no call {id:?} waits for an answer: leave the call out to answer the first that waits")]
+    #[error("no call {id:?} waits for an answer")]
     NoSuchCall { id: String },
     /// A file holds a checkpoint whose messages are elsewhere.
-    #[error(
-        "{} refers to its run's log, which is not here: take the checkpoint that the run stopped with, or the job's \
-         whole folder", path.display()
-    )]
+    #[error("{} refers to its run's log, which is not here", path.display())]
     NotSelfContained { path: PathBuf },
     /// Stored facts do not fit together.
-    #[error("{} cannot be followed: {what}. Continue from an older checkpoint", place.display())]
+    #[error("{} cannot be followed: {what}", place.display())]
     History { place: PathBuf, what: String },
     /// Calls may or may not have taken effect, and the caller wants to decide.
-    #[error(
-        "interrupted calls whose effect is unknown: {}. Resume with these reported to the model, or made again",
-        tools.join(", ")
-    )]
+    #[error("interrupted calls whose effect is unknown: {}", tools.join(", "))]
     CallsInDoubt { tools: Vec<String> },
     /// The job was cancelled while servers were being started. No Run was begun.
     #[error("stopped while the skills were being started: nothing was begun")]
     StoppedAtStart,
     /// The job's time was up while servers were being started. No Run was begun.
-    #[error("{reached}: the skills were still being started, and nothing was begun. Allow more time (maxDuration)")]
+    #[error("{reached}: the skills were still being started, and nothing was begun")]
     TimeUpAtStart { reached: Reached },
     /// The cost cannot be bounded.
-    #[error(
-        "the cost of model {model} of {provider} is not known, so that maxCost cannot hold: add its price to the user's \
-         models.toml ([{provider}.models] \"{model}\" = {{ price = {{ input = 1.0, output = 2.0 }} }}, US dollars per \
-         million tokens), or limit maxTokens instead"
-    )]
+    #[error("the cost of model {model} of {provider} is not known, so that maxCost cannot hold")]
     UnknownPrice { model: String, provider: ProviderName },
     /// A delegate's checkpoint cannot be resumed by itself: its parent waits for it.
-    #[error("checkpoint {checkpoint} belongs to the delegate {expert}: resume its job, {job}, which goes on with it")]
+    #[error("checkpoint {checkpoint} belongs to the delegate {expert}")]
     DelegatesCheckpoint { checkpoint: CheckpointId, expert: ExpertKey, job: JobId },
     /// The lock must be used, and cannot.
     #[error(transparent)]
@@ -106,7 +97,7 @@ pub enum RunError {
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// A task of this program failed in a way that it should not.
-    #[error("internal error: {0}. What was done before is on disk")]
+    #[error("internal error: {0}")]
     Internal(String),
     /// The recorded facts, or this program, violate the state machine.
     #[error(transparent)]
@@ -147,4 +138,70 @@ impl RunError {
             _ => ErrorClass::Usage,
         }
     }
+}
+
+impl ErrorHint for RunError {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        let hint = match self {
+            Self::EmptyQuery => "give the expert something to do",
+            Self::ExpertOfFile { key, .. } => {
+                return Some(format!("define {key} in perstack.toml, or resume where it is defined").into());
+            }
+            Self::OtherExpert { checkpoint, .. } => return Some(format!("name {checkpoint}, or no expert").into()),
+            Self::RunIdTaken { .. } => "choose another, or leave it out",
+            Self::OtherQuery { .. } => "choose another job id, or continue the job with a further query",
+            Self::NothingToDo { .. } => "give a further query to continue it",
+            Self::NeverBegan { .. } => "start it again",
+            Self::AnswerNeeded { .. } => "give the answer as the query",
+            Self::NothingAsked { .. } => "give the query as a message",
+            Self::NoSuchCall { .. } => "leave the call out to answer the first that waits",
+            Self::NotSelfContained { .. } => "take the checkpoint that the run stopped with, or the job's whole folder",
+            Self::History { .. } => "continue from an older checkpoint",
+            Self::CallsInDoubt { .. } => "resume with these reported to the model, or made again",
+            Self::TimeUpAtStart { .. } => "allow more time (maxDuration)",
+            Self::UnknownPrice { model, provider } => {
+                return Some(
+                    format!(
+                        "add its price to the user's models.toml ([{provider}.models] \"{model}\" = {{ price = {{ input = \
+                         1.0, output = 2.0 }} }}, US dollars per million tokens), or limit maxTokens instead"
+                    )
+                    .into(),
+                );
+            }
+            Self::DelegatesCheckpoint { job, .. } => {
+                return Some(format!("resume its job, {job}, which goes on with it").into());
+            }
+            Self::Internal(_) => "resume the job; what was done before is on disk",
+            Self::Expert(error) => return error.hint(),
+            Self::Config(error) => return error.hint(),
+            Self::Provider(error) => return error.hint(),
+            Self::Skill(error) => return error.hint(),
+            Self::Store(error) => return error.hint(),
+            Self::Replay(error) => return error.hint(),
+            Self::StoppedAtStart | Self::Machine(_) => return None,
+        };
+        Some(hint.into())
+    }
+}
+
+/// The remedy of `error`, or of the first among its causes that has one: what the command line prints behind `help:`.
+///
+/// Errors of this library have it apart from their text, as a program may have another way to the same end. An error of
+/// another type that has one of the library's as its [`source`](Error::source) is looked through.
+pub fn hint<'a>(error: &'a (dyn Error + 'static)) -> Option<Cow<'a, str>> {
+    fn of<'a, E: ErrorHint + 'static>(error: &'a (dyn Error + 'static)) -> Option<Cow<'a, str>> {
+        error.downcast_ref::<E>()?.hint()
+    }
+    std::iter::successors(Some(error), |&error| error.source()).find_map(|error| {
+        // Those that others contain transparently are not their `source`, and are asked by them.
+        of::<RunError>(error)
+            .or_else(|| of::<ConfigError>(error))
+            .or_else(|| of::<ExpertError>(error))
+            .or_else(|| of::<UnknownDelegate>(error))
+            .or_else(|| of::<ProviderError>(error))
+            .or_else(|| of::<SkillError>(error))
+            .or_else(|| of::<McpError>(error))
+            .or_else(|| of::<StoreError>(error))
+            .or_else(|| of::<ReplayError>(error))
+    })
 }

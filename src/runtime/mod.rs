@@ -18,7 +18,7 @@ use crate::runtime::tools::open::ToolSource;
 use crate::tool::ToolSpec;
 
 pub use clock::SystemClock;
-pub use error::{ErrorClass, RunError};
+pub use error::{ErrorClass, RunError, hint};
 pub use options::{CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION};
 
 /// Runs a new job: `input.expert` on `input.query`.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::expert::ExpertKey;
+use crate::hint::ErrorHint as _;
 use crate::replay::{CassetteRecorder, ReplayTools};
 use crate::runtime::error::RunError;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
@@ -34,7 +35,7 @@ impl Tape {
     /// difference.
     pub fn recorded_result(&self, call: &ToolCall) -> Option<ToolResult> {
         let Self::Replaying { tools: Some(tools) } = self else { return None };
-        Some(tools.result(call).unwrap_or_else(|error| ToolResult::error(call, error.to_string())))
+        Some(tools.result(call).unwrap_or_else(|error| ToolResult::error(call, error.with_hint())))
     }
 
     /// The tools that the servers of `expert` offered when the cassette was recorded, when tools are replayed too and

@@ -2,6 +2,7 @@
 //! [`SkillSet`], all tools of one expert. A Run opens them by `runtime/tools` and calls them in `runtime/run`. Interactive
 //! and delegate tools are only declared here: the machine turns a call of one into a stop.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::future::BoxFuture;
+use crate::hint::ErrorHint;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 pub mod base;
@@ -48,10 +50,10 @@ pub trait Skill: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum SkillError {
     /// The workspace is missing, no directory, or may not be read.
-    #[error("cannot open the workspace {}: run in an existing directory that you may read", path.display())]
+    #[error("cannot open the workspace {}", path.display())]
     Workspace { path: PathBuf, source: io::Error },
     /// A child process could not be started.
-    #[error("cannot start {program:?}: check that it is installed, executable and on PATH")]
+    #[error("cannot start {program:?}")]
     Spawn { program: String, source: io::Error },
     /// An MCP server cannot be used.
     #[error(transparent)]
@@ -59,4 +61,15 @@ pub enum SkillError {
     /// A tool's schema in the configuration is no JSON object.
     #[error("skill {skill}: the inputJsonSchema of tool {tool} is no JSON object")]
     InvalidSchema { skill: String, tool: String, source: serde_json::Error },
+}
+
+impl ErrorHint for SkillError {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Workspace { .. } => Some("run in an existing directory that you may read".into()),
+            Self::Spawn { .. } => Some("check that it is installed, executable and on PATH".into()),
+            Self::Mcp(error) => error.hint(),
+            Self::InvalidSchema { .. } => None,
+        }
+    }
 }

@@ -1,9 +1,11 @@
-//! [`StoreError`]: the faults of stored state, each with a way on.
+//! [`StoreError`]: the faults of stored state, each with a way on as its [`ErrorHint`].
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::no_links::link_in;
+use crate::hint::ErrorHint;
 use crate::id::{JobId, RunId};
 
 /// The reason why state could not be stored, read or found.
@@ -11,20 +13,16 @@ use crate::id::{JobId, RunId};
 #[non_exhaustive]
 pub enum StoreError {
     /// The system refused; the cause is `source()`.
-    #[error("cannot {action} {}{}", path.display(), remedy(source))]
+    #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// A value has no JSON form.
     #[error("cannot write {} as JSON", path.display())]
     Encode { path: PathBuf, source: serde_json::Error },
     /// A file was written by a later version.
-    #[error(
-        "{} has format version {version}, this perstack reads up to {supported}: use a newer perstack", path.display()
-    )]
+    #[error("{} has format version {version}, this perstack reads up to {supported}", path.display())]
     Newer { path: PathBuf, version: u64, supported: u32 },
     /// A file has other contents than it should have.
-    #[error(
-        "{}{} is damaged: {what}{}", path.display(), at_line(*line), newest.as_deref().map(continue_from).unwrap_or_default()
-    )]
+    #[error("{}{} is damaged: {what}", path.display(), at_line(*line))]
     Damaged {
         path: PathBuf,
         /// From 1; absent when the file is one value.
@@ -35,10 +33,7 @@ pub enum StoreError {
     },
     /// A log holds a kind of fact that this version does not know: a later one wrote it. Its consequences are unknown
     /// here, so the Run must not go on from it.
-    #[error(
-        "{}, line {line}, holds a fact {kind:?} that this perstack does not know: a newer one wrote it; continue with \
-         that one", path.display()
-    )]
+    #[error("{}, line {line}, holds a fact {kind:?} that this perstack does not know: a newer one wrote it", path.display())]
     UnknownFact {
         path: PathBuf,
         /// From 1.
@@ -46,26 +41,26 @@ pub enum StoreError {
         kind: String,
     },
     /// Another process writes to the job.
-    #[error("job {job} is being worked on by {}: wait for it to end, or stop it", owner(*pid))]
+    #[error("job {job} is being worked on by {}", owner(*pid))]
     Locked {
         job: JobId,
         /// The owner's process id, when it could be read.
         pid: Option<u32>,
     },
     /// A job of that id has been started before.
-    #[error("job {job} exists already: resume it, or choose another id")]
+    #[error("job {job} exists already")]
     JobExists { job: JobId },
     /// A Run of that id has been started before.
-    #[error("run {run} exists already in job {job}: open it instead")]
+    #[error("run {run} exists already in job {job}")]
     RunExists { job: JobId, run: RunId },
     /// Nothing has the given name.
-    #[error("{what}{}", suggestion.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    #[error("{what}")]
     NotFound { what: String, suggestion: Option<String> },
     /// A prefix fits several checkpoints.
-    #[error("{prefix:?} fits several checkpoints: {}; give more of the id, or the file's path", candidates.join(", "))]
+    #[error("{prefix:?} fits several checkpoints: {}", candidates.join(", "))]
     Ambiguous { prefix: String, candidates: Vec<String> },
     /// A prefix fits several things of another kind.
-    #[error("{prefix:?} fits several {what}: {}; give more of the id", candidates.join(", "))]
+    #[error("{prefix:?} fits several {what}: {}", candidates.join(", "))]
     AmbiguousName {
         /// The kind, in the plural.
         what: &'static str,
@@ -73,24 +68,16 @@ pub enum StoreError {
         candidates: Vec<String>,
     },
     /// A file that is being written was moved.
-    #[error(
-        "{} was moved, replaced or removed while the job was writing to it: put it back, then resume", path.display()
-    )]
+    #[error("{} was moved, replaced or removed while the job was writing to it", path.display())]
     Displaced { path: PathBuf },
     /// A link in the storage, through which a write would change something elsewhere.
-    #[error(
-        "{} is a link, and nothing in a storage folder may be one, as writes would go where it leads: remove it, or \
-         choose another storage folder", path.display()
-    )]
+    #[error("{} is a link, and nothing in a storage folder may be one, as writes would go where it leads", path.display())]
     Link { path: PathBuf },
     /// A file of the storage with a second name, under which a write would change it too.
-    #[error(
-        "{} has another name (a hard link), and would be changed there too: replace it by a copy of its own, or choose \
-         another storage folder", path.display()
-    )]
+    #[error("{} has another name (a hard link), and would be changed there too", path.display())]
     HardLink { path: PathBuf },
     /// An earlier write to the log failed, so nothing may be written behind the hole.
-    #[error("{} takes no more facts after a failed write: resume the job to continue from the stored state", path.display())]
+    #[error("{} takes no more facts after a failed write", path.display())]
     Poisoned { path: PathBuf },
 }
 
@@ -144,25 +131,49 @@ impl StoreError {
     }
 }
 
-fn remedy(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (free some space, then resume)",
-        io::ErrorKind::FileTooLarge => " (raise the limit on the size of files, ulimit -f, then resume)",
-        io::ErrorKind::PermissionDenied => " (check the permissions of the storage folder)",
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-            " (a file is in the way: choose another storage folder)"
-        }
-        io::ErrorKind::ReadOnlyFilesystem => " (choose a storage folder that can be written to)",
-        _ => "",
+impl ErrorHint for StoreError {
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        let hint = match self {
+            Self::Io { source, .. } => remedy(source)?,
+            Self::Newer { .. } => "use a newer perstack",
+            Self::Damaged { newest, .. } => {
+                let newest = newest.as_deref()?;
+                return Some(
+                    format!("continue from the newest good checkpoint of this job, {}", newest.display()).into(),
+                );
+            }
+            Self::UnknownFact { .. } => "continue with that newer perstack",
+            Self::Locked { .. } => "wait for it to end, or stop it",
+            Self::JobExists { .. } => "resume it, or choose another id",
+            Self::RunExists { .. } => "open it instead",
+            Self::NotFound { suggestion, .. } => return suggestion.as_deref().map(Cow::Borrowed),
+            Self::Ambiguous { .. } => "give more of the id, or the file's path",
+            Self::AmbiguousName { .. } => "give more of the id",
+            Self::Displaced { .. } => "put it back, then resume",
+            Self::Link { .. } => "remove it, or choose another storage folder",
+            Self::HardLink { .. } => "replace it by a copy of its own, or choose another storage folder",
+            Self::Poisoned { .. } => "resume the job to continue from the stored state",
+            Self::Encode { .. } => return None,
+        };
+        Some(hint.into())
     }
+}
+
+fn remedy(source: &io::Error) -> Option<&'static str> {
+    Some(match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space, then resume",
+        io::ErrorKind::FileTooLarge => "raise the limit on the size of files (ulimit -f), then resume",
+        io::ErrorKind::PermissionDenied => "check the permissions of the storage folder",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "a file is in the way: choose another storage folder"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "choose a storage folder that can be written to",
+        _ => return None,
+    })
 }
 
 fn at_line(line: Option<u64>) -> String {
     line.map(|line| format!(", line {line},")).unwrap_or_default()
-}
-
-fn continue_from(newest: &Path) -> String {
-    format!("; the newest good checkpoint of this job is {}", newest.display())
 }
 
 fn owner(pid: Option<u32>) -> String {

@@ -1,5 +1,6 @@
 //! The storage as a whole; each file's own behaviour is tested beside it.
 
+use crate::hint::ErrorHint as _;
 use std::fs;
 use std::path::PathBuf;
 
@@ -126,7 +127,7 @@ impl World {
             }
             Ok(Found::Checkpoint(entry)) => Ok(("checkpoint".to_owned(), Some(entry.id.to_string()))),
             Ok(Found::File(path)) => Ok((format!("file {}", path.display()), None)),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.with_hint()),
         }
     }
 
@@ -192,11 +193,11 @@ fn a_newer_checkpoint_is_refused_and_a_damaged_one_points_at_the_newest_good_one
     fs::write(&second.path, &torn[..torn.len() / 2]).unwrap();
     let error = world.store.read_checkpoint(&third.path).unwrap_err();
     let expected = format!(
-        "{} is damaged: it is empty; the newest good checkpoint of this job is {}",
+        "{} is damaged: it is empty; continue from the newest good checkpoint of this job, {}",
         third.path.display(),
         first.path.display()
     );
-    assert_eq!(error.to_string(), expected);
+    assert_eq!(error.with_hint(), expected);
     fs::write(&first.path, r#"{"formatVersion": 99}"#).unwrap();
     assert!(matches!(world.store.read_checkpoint(&first.path), Err(StoreError::Newer { version: 99, .. })));
 }
@@ -305,7 +306,7 @@ fn jobs_are_named_by_their_id_or_its_beginning() {
     for id in ["nest", "nest-2", "burrow"] {
         drop(world.store.create_job(&job(id, 1)).unwrap());
     }
-    let found = |text: &str| world.store.find_job_id(text).map(|id| id.to_string()).map_err(|error| error.to_string());
+    let found = |text: &str| world.store.find_job_id(text).map(|id| id.to_string()).map_err(|error| error.with_hint());
     assert_eq!(found("nest"), Ok("nest".to_owned()));
     assert_eq!(found("b"), Ok("burrow".to_owned()));
     assert_eq!(found("ne"), Err("\"ne\" fits several jobs: nest, nest-2; give more of the id".to_owned()));
@@ -346,10 +347,10 @@ fn a_missing_name_gets_a_suggestion() {
     let root = world.store.layout().root().display().to_string();
     for (target, expected) in [
         ("c111", "\"c111\" fits several checkpoints: c1111a (job j1), c1112b (job j1); give more of the id, or the file's path".to_owned()),
-        ("c11", format!("\"c11\" names no checkpoint, run or job in {root}: the newest job is j1")),
-        ("run-b", format!("\"run-b\" names no checkpoint, run or job in {root}: did you mean run-a?")),
-        ("../j1", "there is no file ../j1: the newest job is j1".to_owned()),
-        ("gone.json", "there is no file gone.json: the newest job is j1".to_owned()),
+        ("c11", format!("\"c11\" names no checkpoint, run or job in {root}; the newest job is j1")),
+        ("run-b", format!("\"run-b\" names no checkpoint, run or job in {root}; did you mean run-a?")),
+        ("../j1", "there is no file ../j1; the newest job is j1".to_owned()),
+        ("gone.json", "there is no file gone.json; the newest job is j1".to_owned()),
     ] {
         assert_eq!(world.found(target), Err(expected), "{target}");
     }

@@ -154,7 +154,7 @@ fn a_job_in_work_is_locked() {
     first.wait_for_request(3);
     let second = test.run(["resume", "nest", "Me too."]).assert_code(6);
     let second = second.snapshot("errors/a-job-in-work-is-locked");
-    assert!(second.stderr.contains(&format!("process {}:", first.pid())), "{}", second.stderr);
+    assert!(second.stderr.contains(&format!("process {}\n", first.pid())), "{}", second.stderr);
     gate.open();
     first.finish().assert_code(0);
 }

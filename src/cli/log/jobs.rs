@@ -4,6 +4,7 @@ use std::io;
 
 use console::{Alignment, measure_text_width, pad_str};
 use perstack::fact::Clock;
+use perstack::hint::ErrorHint as _;
 use perstack::job::JobStatus;
 use perstack::runtime::SystemClock;
 use perstack::runtime::history::{JobEntry, JobState};
@@ -54,7 +55,7 @@ fn table(shown: &[JobEntry], total: usize, page: &mut Page) -> io::Result<()> {
         page.line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     for (entry, error) in shown.iter().filter_map(|entry| Some((entry, entry.job.as_ref().err()?))) {
-        page.line(&format!("! {}: {}", entry.id, visible(&error.to_string())))?;
+        page.line(&format!("! {}: {}", entry.id, visible(&error.with_hint())))?;
     }
     if shown.len() < total {
         page.line(&format!("(showing {} of {total} jobs)", shown.len()))?;
@@ -118,7 +119,7 @@ fn object(entry: &JobEntry) -> Map<String, Value> {
         Ok(Ok(Value::Object(job))) => job,
         Ok(_) => Map::new(),
         Err(error) => {
-            Map::from_iter([("id".to_owned(), json!(entry.id)), ("error".to_owned(), json!(error.to_string()))])
+            Map::from_iter([("id".to_owned(), json!(entry.id)), ("error".to_owned(), json!(error.with_hint()))])
         }
     };
     object.extend(state_fields(entry.state));

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use perstack::hint::ErrorHint as _;
 use perstack::runtime::history::{
     Descent, HistoryItem, JobLog, LoggedEvent, ReadProblem, ReadProblemKind, Run, RunProgress,
 };
@@ -60,7 +61,7 @@ pub fn write(
         object.field(&key, value)?;
     }
     let job = record.entry().job.as_ref().err();
-    let job = job.map(|error| json!({"kind": "unreadable", "message": error.to_string()}));
+    let job = job.map(|error| json!({"kind": "unreadable", "message": error.with_hint()}));
     let problems: Vec<Value> = job.into_iter().chain(problems.iter().map(problem_object)).collect();
     if !problems.is_empty() {
         object.field("problems", problems)?;
@@ -169,9 +170,9 @@ fn run_object(run: &Run, figures: &Figures) -> Value {
 fn problem_object(trouble: &ReadProblem) -> Value {
     let (kind, message) = match &trouble.kind {
         ReadProblemKind::Unknown { facts, first } => {
-            ("unknownFacts", format!("{facts} facts were passed over: {first}"))
+            ("unknownFacts", format!("{facts} facts were passed over: {}", first.with_hint()))
         }
-        ReadProblemKind::Broken(error) => ("unreadable", error.to_string()),
+        ReadProblemKind::Broken(error) => ("unreadable", error.with_hint()),
     };
     json!({"runId": trouble.run, "kind": kind, "message": message})
 }

@@ -7,8 +7,10 @@ use std::net::IpAddr;
 use url::Url;
 
 use crate::address::Host;
-
 use crate::provider::ProviderError;
+
+/// The advice for what is no address at all.
+const FORM: &str = "write it as https://host/v1";
 
 /// A base URL, version segment included, without a slash at its end: paths are appended to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,26 +48,29 @@ impl BaseUrl {
         origin: &'static str,
         may_be_plain: impl Fn(&str) -> bool,
     ) -> Result<Self, ProviderError> {
-        let invalid = |reason: &str| ProviderError::InvalidBaseUrl { origin, reason: reason.to_owned() };
-        let url = Url::parse(text.trim())
-            .map_err(|error| invalid(&format!("is no URL ({error}); write it as https://host/v1")))?;
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid("names no host"))?;
+        let invalid = |reason: &str, remedy: &'static str| ProviderError::InvalidBaseUrl {
+            origin,
+            reason: reason.to_owned(),
+            remedy,
+        };
+        let url = Url::parse(text.trim()).map_err(|error| invalid(&format!("is no URL ({error})"), FORM))?;
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid("names no host", FORM))?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid("holds credentials; put them into the key variable or into headers"));
+            return Err(invalid("holds credentials", "put them into the key variable or into headers"));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid("must end with its path, without ? or #"));
+            return Err(invalid("has ? or # behind its path", "end it with the path"));
         }
         match url.scheme() {
             "https" => {}
             "http" if may_be_plain(host) => {}
             "http" => {
-                return Err(invalid(&format!(
-                    "is plain http to {host}, which would show the key to everyone on the way; use https (plain http \
-                     is for localhost and private addresses)"
-                )));
+                return Err(invalid(
+                    &format!("is plain http to {host}, which would show the key to everyone on the way"),
+                    "use https (plain http is for localhost and private addresses)",
+                ));
             }
-            other => return Err(invalid(&format!("has the scheme {other:?}; use https"))),
+            other => return Err(invalid(&format!("has the scheme {other:?}"), "use https")),
         }
         let text = url.as_str().trim_end_matches('/').to_owned();
         Ok(Self { text, host: host.to_owned(), query: String::new() })

@@ -189,6 +189,7 @@ fn checked<'a>(value: &'a str, origin: &'static str, more: &str) -> Result<&'a s
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::ErrorHint as _;
     use crate::provider::testing::environment;
 
     type Address = fn(EndpointInputs<'_>) -> Result<BaseUrl, ProviderError>;
@@ -200,7 +201,7 @@ mod tests {
     fn joined(setting: &ProviderSetting, pairs: &[(&str, &str)], address: Address) -> Result<String, String> {
         let environment = environment(pairs);
         let place = EndpointInputs { setting, environment: &environment };
-        address(place).map(|base| base.join("/p")).map_err(|error| error.to_string())
+        address(place).map(|base| base.join("/p")).map_err(|error| error.with_hint())
     }
 
     fn of_variables(pairs: &[(&str, &str)], address: Address) -> Result<String, String> {

@@ -157,6 +157,7 @@ fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
 mod tests {
     use super::*;
     use crate::environment::VariableSource;
+    use crate::hint::ErrorHint as _;
 
     fn environment(names: &[&str]) -> Environment {
         names.iter().map(|name| ((*name).to_owned(), "value".to_owned())).collect()
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn without_name_or_key_the_error_lists_what_would_work() {
-        let error = choose(&environment(&["PATH"])).unwrap_err().to_string();
+        let error = choose(&environment(&["PATH"])).unwrap_err().with_hint();
         assert_eq!(
             error,
             "no model provider can be used: no key is set, and no Ollama server answers; set ANTHROPIC_API_KEY, OPENAI_API_KEY, \

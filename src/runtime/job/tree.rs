@@ -9,6 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::budget::Reached;
 use crate::checkpoint::{Checkpoint, Status};
 use crate::fact::{IdGenerator, ParentCheckpoint};
+use crate::hint::ErrorHint as _;
 use crate::id::RunId;
 use crate::machine::{JobAction, JobInput, JobMachine, RunEnd, RunTotals, TreeLimits};
 use crate::runtime::budget::{BudgetRequests, BudgetServer};
@@ -216,7 +217,7 @@ impl Tree {
         let stopped = match outcome {
             Ok(stopped) => stopped,
             Err(error) if !is_root && error.class() == ErrorClass::Usage => {
-                return Ok(self.machine.advance(JobInput::RunFailed { run, message: error.to_string() })?);
+                return Ok(self.machine.advance(JobInput::RunFailed { run, message: error.with_hint() })?);
             }
             // It was about to begin when the job was stopped. A resumption starts it.
             Err(RunError::StoppedAtStart) if !is_root && self.context.stop.is_fired() => {

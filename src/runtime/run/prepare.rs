@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::event::{EventBody, InteractiveAnswer};
 use crate::expert::Expert;
+use crate::hint::ErrorHint as _;
 use crate::id::JobId;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
@@ -66,7 +67,7 @@ pub async fn prepare(
         emitter.emit(EventBody::RuntimeWarning { message });
     }
     for error in &toolset.missing {
-        emitter.emit(EventBody::RuntimeWarning { message: format!("{error}; its tools are missing") });
+        emitter.emit(EventBody::RuntimeWarning { message: format!("{}; its tools are missing", error.with_hint()) });
     }
     Ok(PreparedRun { emitter, toolset })
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{CallFailure, Patience};
 use super::{DEFAULT_CALL_TIMEOUT, MAX_CALL, McpSkill, Origin, result};
+use crate::hint::ErrorHint as _;
 use crate::skill::Skill as _;
 use crate::skill::output::CallOutput;
 use crate::tool::{ToolCall, ToolResult};
@@ -64,7 +65,7 @@ impl McpSkill {
                     Ok(connection) => connection,
                     Err(error) => {
                         let before = lost.map(|lost| format!("{lost}; ")).unwrap_or_default();
-                        return failed(&format!("{before}{error}"));
+                        return failed(&format!("{before}{}", error.with_hint()));
                     }
                 },
             };
@@ -79,7 +80,7 @@ impl McpSkill {
             }
             // Judged once the server runs, since a lazy start is what finds the differences.
             if let Some(refusal) = self.refusal(&call.tool_name) {
-                return failed(&refusal.to_string());
+                return failed(&refusal.with_hint());
             }
             let answer = connection.call(&call.tool_name, call.args.clone(), self.patience(), &cancel).await;
             match answer {

@@ -53,6 +53,7 @@ impl Launch {
 mod tests {
     use super::*;
     use crate::expert::SkillCommon;
+    use crate::hint::ErrorHint as _;
 
     fn launch(
         command: &str,
@@ -73,7 +74,7 @@ mod tests {
         let pairs = [("PATH", "/bin"), ("API_KEY", "k"), ("GIVEN", "g"), ("LD_PRELOAD", "x"), ("EMPTY", "")];
         let environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
         let launch = Launch::new(&spec, PathBuf::from("/w"), &environment);
-        launch.map(|launch| (launch.args, launch.env.into_keys().collect())).map_err(|error| error.to_string())
+        launch.map(|launch| (launch.args, launch.env.into_keys().collect())).map_err(|error| error.with_hint())
     }
 
     #[test]
@@ -95,10 +96,10 @@ mod tests {
     fn what_is_missing_is_named() {
         for missing in ["EMPTY", "NONE"] {
             let expected =
-                format!("Skill s requires environment variable {missing}: set it, or put it into an .env file");
+                format!("Skill s requires environment variable {missing}; set it, or put it into an .env file");
             assert_eq!(launch("x", None, &["a"], &["GIVEN", missing]), Err(expected));
         }
-        let both = "Skill s has both packageName and args. Please provide only one of them.";
+        let both = "Skill s has both packageName and args; provide only one of them";
         assert_eq!(launch("x", Some("p"), &["a"], &[]), Err(both.to_owned()));
     }
 }

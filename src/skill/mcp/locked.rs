@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::McpError;
 use super::notice::Reporter;
+use crate::hint::ErrorHint as _;
 use crate::tool::ToolSpec;
 
 /// Most differences reported at one time. Our own choice: more than anybody reads, and a bound for a server that renamed all.
@@ -74,7 +75,7 @@ impl Locked {
         match self.on_drift {
             OnDrift::Refuse => Err(error),
             OnDrift::Warn => {
-                reporter.warn(error.to_string());
+                reporter.warn(error.with_hint());
                 Ok(drift)
             }
         }
@@ -85,7 +86,7 @@ impl Locked {
     pub(super) fn check_again(&self, skill: &str, before: &Drift, live: &[ToolSpec], reporter: &Reporter) -> Drift {
         let drift = Drift((self.compare)(live));
         if !drift.0.is_empty() && drift != *before {
-            reporter.warn(drift_error(skill, drift.texts().collect(), reporter).to_string());
+            reporter.warn(drift_error(skill, drift.texts().collect(), reporter).with_hint());
         }
         drift
     }

@@ -172,6 +172,7 @@ fn follow(attempt: Attempt<'_>, endpoint: &Url) -> reqwest::redirect::Action {
 mod tests {
     use super::*;
     use crate::expert::SkillCommon;
+    use crate::hint::ErrorHint as _;
 
     fn remote(endpoint: &str, private: bool, pairs: &[(&str, &str)]) -> Result<Remote, String> {
         let spec = SkillSpec::McpSseSkill {
@@ -185,7 +186,7 @@ mod tests {
         let token = [("REMOTE_TOKEN", "t-0123456789")];
         let pairs = token.iter().chain(pairs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Remote::new(&spec, &pairs.collect(), &Network::default(), &mut Redactor::default())
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.with_hint())
     }
 
     #[test]
@@ -203,7 +204,7 @@ mod tests {
     #[test]
     fn a_token_is_demanded_by_its_variables_name() {
         let error = remote("https://example.com/mcp", false, &[("REMOTE_TOKEN", "")]).err().unwrap();
-        assert_eq!(error, "Skill s requires environment variable REMOTE_TOKEN: set it, or put it into an .env file");
+        assert_eq!(error, "Skill s requires environment variable REMOTE_TOKEN; set it, or put it into an .env file");
         let error = remote("https://example.com/mcp", false, &[("REMOTE_TOKEN", "line\nbreak")]).err().unwrap();
         assert!(error.contains("holds characters that no header may") && !error.contains("break"), "{error}");
     }

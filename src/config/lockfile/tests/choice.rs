@@ -1,6 +1,7 @@
 //! Tests of freshness, and of the choice that follows from it.
 
 use super::*;
+use crate::hint::ErrorHint as _;
 
 #[test]
 fn an_entry_is_fresh_until_its_expert_changes() {
@@ -38,7 +39,7 @@ fn warning(choice: LockChoice) -> Option<String> {
 
 fn refusal(choice: LockChoice) -> String {
     let LockChoice::Refuse(error) = choice else { panic!("no refusal: {choice:?}") };
-    error.to_string()
+    error.with_hint()
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn a_stale_lock_is_reported_refused_or_used_as_it_is() {
     );
     assert_eq!(
         refusal(choose(&definition, Some(&lock), LockUse::Locked)),
-        "/x/perstack.lock is stale for expert librarian (changed since: skill index): run `perstack install` to renew it"
+        "/x/perstack.lock is stale for expert librarian (changed since: skill index); run `perstack install` to renew it"
     );
     let LockChoice::UseLocked(tools) = choose(&definition, Some(&lock), LockUse::Frozen) else { panic!("not used") };
     assert_eq!(tools, [], "the current pick applies");
@@ -79,7 +80,7 @@ fn a_frozen_lock_must_know_every_skill() {
     let after = project(&TOML.replace("skills.index]", "skills.catalog]"));
     assert_eq!(
         refusal(choose(&librarian(&after), Some(&lock), LockUse::Frozen)),
-        "/x/perstack.lock is stale for expert librarian (it has no skill catalog): run `perstack install` to renew it"
+        "/x/perstack.lock is stale for expert librarian (it has no skill catalog); run `perstack install` to renew it"
     );
 }
 
@@ -93,7 +94,7 @@ fn without_a_lock_or_an_entry_skills_are_started_unless_the_lock_must_serve() {
     for how in [LockUse::Locked, LockUse::Frozen] {
         assert_eq!(
             refusal(choose(&definition, None, how)),
-            "there is no perstack.lock with the tools of expert librarian: run `perstack install`"
+            "there is no perstack.lock with the tools of expert librarian; run `perstack install`"
         );
         assert!(refusal(choose(&definition, Some(&empty), how)).contains("it has no entry"));
     }

@@ -1,5 +1,6 @@
 //! Tests of files that were changed, cut, or are no lock at all.
 
+use crate::hint::ErrorHint as _;
 use std::fs;
 
 use serde_json::json;
@@ -48,7 +49,7 @@ fn a_file_that_is_no_lock_is_refused_with_its_place() {
     let path = folder.path().join(FILE_NAME);
     let error = |text: &str| {
         fs::write(&path, text).unwrap();
-        read(&path).unwrap_err().to_string().replace(&format!("{}", path.display()), "L")
+        read(&path).unwrap_err().with_hint().replace(&format!("{}", path.display()), "L")
     };
     assert_eq!(
         error("version = \"1\"\ngeneratedAt = \n"),
@@ -61,7 +62,7 @@ fn a_file_that_is_no_lock_is_refused_with_its_place() {
     );
     assert_eq!(
         error("version = \"2\"\nshape = \"other\"\n"),
-        "L has version \"2\", and this program reads version \"1\": use a newer program, or remove the file and run \
+        "L has version \"2\", and this program reads version \"1\"; use a newer program, or remove the file and run \
          `perstack install`"
     );
     assert!(error("version = 2\n").contains("not a usable lock"));

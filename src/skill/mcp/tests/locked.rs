@@ -106,7 +106,7 @@ async fn a_call_that_is_cancelled_does_not_wait_for_the_start() {
 
 #[tokio::test]
 async fn drift_is_told_or_refuses_the_call() {
-    let words = "skill s: its server differs from perstack.lock (tool u added): run `perstack install` to lock it as it \
+    let words = "skill s: its server differs from perstack.lock (tool u added); run `perstack install` to lock it as it \
                  is now, or put back the one that was locked";
     let (skill, seen) = prepare(&answering(1), lock(&["t"], OnDrift::Warn));
     assert_eq!(texts(&ask(&skill, "t").await), "hi");
@@ -150,7 +150,7 @@ async fn a_server_is_spoken_to_in_the_way_that_is_locked() {
 
 #[tokio::test]
 async fn a_way_that_is_not_spoken_any_more_is_drift() {
-    let differs = "skill s: its server differs from perstack.lock (protocol 2026-07-28 is now 2025-06-18): run \
+    let differs = "skill s: its server differs from perstack.lock (protocol 2026-07-28 is now 2025-06-18); run \
                    `perstack install` to lock it as it is now, or put back the one that was locked";
     let refused = r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32601,"message":"Method not found"}}"#;
     let sessions = script("", &format!("read d; {}; read e", answer(2, "hi")));
@@ -186,7 +186,7 @@ fn growing() -> String {
 async fn tools_that_change_after_the_start_are_held_against_the_lock() {
     let words = |difference: &str| {
         format!(
-            "skill s: its server differs from perstack.lock ({difference}): run `perstack install` to lock it as it is \
+            "skill s: its server differs from perstack.lock ({difference}); run `perstack install` to lock it as it is \
              now, or put back the one that was locked"
         )
     };
