@@ -1,11 +1,13 @@
 //! Messages as servers write them, mended into those that the protocol has: nothing as `null` or as an empty list, halves
-//! of characters, a name without a version. Both kinds of transport before Streamable HTTP read through here.
+//! of characters, a name without a version, an error that is a text. Every transport reads through here.
 
-use rmcp::model::{ErrorData, RequestId, ServerJsonRpcMessage};
-use serde_json::{Map, Value};
+use rmcp::model::{ErrorCode, ErrorData, RequestId, ServerJsonRpcMessage};
+use serde_json::{Map, Value, json};
 
 /// The messages that a text holds: one, those of a batch (revision 2025-03-26), or none.
 pub(super) fn messages(bytes: &[u8]) -> Vec<ServerJsonRpcMessage> {
+    // A byte order mark may open a stream.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let parsed = serde_json::from_slice(bytes).or_else(|_| serde_json::from_str(&whole_characters(bytes)));
     match parsed {
         Ok(Value::Array(batch)) => batch.into_iter().filter_map(message).collect(),
@@ -33,9 +35,33 @@ fn mend(message: &mut Value) {
             message.shift_remove(one);
         }
     }
+    if let Some(error) = message.get_mut("error") {
+        mend_error(error);
+    }
     let Some(result) = message.get_mut("result").and_then(Value::as_object_mut) else { return };
     if result.contains_key("protocolVersion") {
         mend_greeting(result);
+    }
+}
+
+/// The reason in an error: its text, or whatever is in its place.
+fn mend_error(error: &mut Value) {
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let Some(object) = error.as_object_mut() else {
+        *error = json!({"code": ErrorCode::INTERNAL_ERROR, "message": text(error.take())});
+        return;
+    };
+    let code = object.get("code").and_then(|code| match code {
+        Value::String(digits) => digits.trim().parse().ok(),
+        number => number.as_i64().and_then(|number| i32::try_from(number).ok()),
+    });
+    object.insert("code".to_owned(), code.unwrap_or(ErrorCode::INTERNAL_ERROR.0).into());
+    if !object.get("message").is_some_and(Value::is_string) {
+        let words = object.get_mut("message").map_or_else(|| "no reason given".to_owned(), |words| text(words.take()));
+        object.insert("message".to_owned(), words.into());
     }
 }
 
@@ -61,8 +87,7 @@ fn mend_greeting(greeting: &mut Map<String, Value>) {
                 }
             }
         }
-        Some(_) => drop(greeting.shift_remove("serverInfo")),
-        None => {}
+        _ => drop(greeting.insert("serverInfo".to_owned(), json!({"name": "unknown", "version": "unknown"}))),
     }
 }
 
@@ -138,6 +163,22 @@ mod tests {
     }
 
     #[test]
+    fn an_error_keeps_its_reason_however_it_is_written() {
+        for (error, expected) in [
+            (json!("oops"), json!({"code": -32603, "message": "oops"})),
+            (json!({"message": "oops"}), json!({"message": "oops", "code": -32603})),
+            (json!({"code": "-32601", "message": "oops"}), json!({"code": -32601, "message": "oops"})),
+            (json!({"code": 5e9, "message": {"why": 1}}), json!({"code": -32603, "message": r#"{"why":1}"#})),
+            (json!({"code": 7}), json!({"code": 7, "message": "no reason given"})),
+            (json!([1]), json!({"code": -32603, "message": "[1]"})),
+            (json!({"code": 7, "message": "m", "data": 1}), json!({"code": 7, "message": "m", "data": 1})),
+        ] {
+            let found = read(&json!({"jsonrpc": "2.0", "id": 1, "error": error}).to_string());
+            assert_eq!(found, [json!({"jsonrpc": "2.0", "id": 1, "error": expected})], "{error}");
+        }
+    }
+
+    #[test]
     fn greetings_are_read_whatever_they_leave_out() {
         for (capabilities, expected) in [
             (json!({"tools": []}), json!({"tools": {}})),
@@ -152,5 +193,8 @@ mod tests {
             assert_eq!(found["capabilities"], expected, "{capabilities}");
             assert_eq!(found["serverInfo"]["version"], "unknown");
         }
+        let greeting = r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18"}}"#;
+        let found = read(greeting).remove(0)["result"].clone();
+        assert_eq!(found["serverInfo"], json!({"name": "unknown", "version": "unknown"}));
     }
 }

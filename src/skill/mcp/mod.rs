@@ -40,6 +40,7 @@ pub mod fuzzing;
 mod watch_tools;
 mod guard;
 mod health;
+mod http;
 mod launch;
 mod lines;
 mod locked;

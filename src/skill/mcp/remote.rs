@@ -1,6 +1,7 @@
 //! Servers on the network: where they may be, and the client that goes nowhere else.
 //!
-//! Streamable HTTP is the protocol library's; the transport before it is in `sse.rs`.
+//! The sessions of Streamable HTTP are the protocol library's, its requests are in `http/`; the transport before it is in
+//! `sse.rs`.
 
 use std::sync::Arc;
 
@@ -12,9 +13,9 @@ use rmcp::transport::common::client_side_sse::ExponentialBackoff;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 
 use super::McpError;
+use super::http::{HttpClient, MAX_MESSAGE};
 use super::network::{Network, Route};
 use super::oauth::LoginAccount;
-use super::oauth::client::HttpClient;
 use super::oauth::tokens::Tokens;
 use crate::address::endpoint_fault;
 use crate::environment::Environment;
@@ -29,9 +30,6 @@ const MAX_REDIRECTS: usize = 5;
 
 /// How often a broken event stream is resumed.
 const MAX_RESUMPTIONS: usize = 3;
-
-/// Most bytes of one event, as of one message of a local server.
-pub(super) const MAX_EVENT: usize = 64 << 20;
 
 /// A server on the network.
 #[derive(Clone)]
@@ -79,7 +77,7 @@ impl Remote {
         let client = route
             .client(&endpoint, headers, redirects)
             .map_err(|error| refused(format!("TLS cannot be set up: {}", super::connection::chain(&error))))?;
-        let client = HttpClient { client, tokens };
+        let client = HttpClient { client, tokens, is_without_stream: Arc::default() };
         Ok(Self { endpoint, client, route, variable: variable.clone() })
     }
 
@@ -127,11 +125,13 @@ impl Remote {
     /// A Streamable HTTP transport that is not connected yet.
     pub(super) fn streamable(&self) -> StreamableHttpClientTransport<HttpClient> {
         let mut config =
-            StreamableHttpClientTransportConfig::with_uri(self.endpoint.as_str()).max_sse_event_size(MAX_EVENT);
+            StreamableHttpClientTransportConfig::with_uri(self.endpoint.as_str()).max_sse_event_size(MAX_MESSAGE);
         let mut retry = ExponentialBackoff::default();
         retry.max_times = Some(MAX_RESUMPTIONS);
         config.retry_config = Arc::new(retry);
-        StreamableHttpClientTransport::with_client(self.client.clone(), config)
+        // Of this connection's session alone.
+        let client = HttpClient { is_without_stream: Arc::default(), ..self.client.clone() };
+        StreamableHttpClientTransport::with_client(client, config)
     }
 }
 

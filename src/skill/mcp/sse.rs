@@ -3,7 +3,7 @@
 //!
 //! <https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse>
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use reqwest::Url;
 use rmcp::RoleClient;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
-use rmcp::transport::streamable_http_client::{SseError, StreamableHttpClient, StreamableHttpError};
+use rmcp::transport::streamable_http_client::SseError;
 
 use super::connection::{ConnectionFailure, chain, http_failure};
 use super::health::Health;
-use super::oauth::client::HttpClient;
-use super::remote::{MAX_EVENT, Remote};
+use super::http::{HttpClient, MAX_MESSAGE};
+use super::remote::Remote;
 
 /// How long a server may take to acknowledge a message; the answer itself comes by the event stream.
 const POST_TIMEOUT: Duration = Duration::from_mins(1);
@@ -43,18 +43,8 @@ impl SseTransport {
     /// There is no such stream, or nobody is let in.
     pub(super) async fn open(remote: &Remote, health: Arc<Health>) -> Result<Self, ConnectionFailure> {
         let broken = |why: &str| ConnectionFailure::Broken(why.to_owned());
-        let stream = remote
-            .client
-            .get_stream_with_max_sse_event_size(
-                remote.endpoint.as_str().into(),
-                None,
-                None,
-                None,
-                std::collections::HashMap::new(),
-                MAX_EVENT,
-            )
-            .await
-            .map_err(|error: StreamableHttpError<reqwest::Error>| http_failure(&error))?;
+        let opened = remote.client.events(remote.endpoint.as_str(), None, None, &HashMap::new(), MAX_MESSAGE).await;
+        let stream = opened.map_err(|error| http_failure(&error))?;
         let mut events = stream.map(|event| event.map(|event| (event.event, event.data.unwrap_or_default()))).boxed();
         let messages = loop {
             match events.next().await {

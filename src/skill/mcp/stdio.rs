@@ -55,8 +55,7 @@ impl<R: AsyncRead + Unpin, W> StdioTransport<R, W> {
         if line.is_cut {
             return Err(format!("it sent a message of more than {} MiB", MAX_MESSAGE >> 20));
         }
-        // A byte order mark may open the stream.
-        let bytes = line.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line.bytes);
+        let bytes = line.bytes.as_slice();
         if bytes.trim_ascii().is_empty() {
             return Ok(());
         }
@@ -167,12 +166,10 @@ mod tests {
 {"jsonrpc":"2.0","id":4}
 "#;
         let (messages, seen, _) = received(stream).await;
-        let failed = |id: u8| {
-            format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32603,"message":"the server's answer is no JSON-RPC 2.0 response"}}}}"#
-            )
-        };
-        assert_eq!(messages, [r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.to_owned(), failed(2), failed(3)]);
+        let failed =
+            |id: u8, why: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32603,"message":"{why}"}}}}"#);
+        let no_response = failed(2, "the server's answer is no JSON-RPC 2.0 response");
+        assert_eq!(messages, [r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, &no_response, &failed(3, "oops")]);
         assert_eq!(seen.len(), 1);
     }
 

@@ -23,6 +23,8 @@ pub(super) fn read(listing: Listing, common: &SkillCommon) -> (Vec<ToolSpec>, Ve
     }
     for tool in listing.tools.into_iter().take(MAX_TOOLS) {
         match spec(tool, common) {
+            // A list whose last page leads back to one before it has the same tools again.
+            Ok(Some(tool)) if tools.contains(&tool) => {}
             Ok(Some(tool)) => tools.push(tool),
             Ok(None) => {}
             Err(why) => warnings.push(format!("skill {}: {why}; the tool is left out", common.name)),
@@ -137,6 +139,15 @@ mod tests {
             warnings[3],
             "skill s: the input schema of tool list is not of type \"object\"; the tool is left out"
         );
+    }
+
+    #[test]
+    fn a_tool_that_is_listed_again_as_it_was_is_one_tool() {
+        let listed = vec![json!({"name": "a"}), json!({"name": "b"}), json!({"name": "a"})];
+        let (tools, warnings) = read(whole(listed), &common());
+        assert_eq!((tools.len(), warnings), (2, Vec::new()));
+        let listed = vec![json!({"name": "a"}), json!({"name": "a", "description": "Another."})];
+        assert_eq!(read(whole(listed), &common()).0.len(), 2);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Discovery, registration and the token requests are the protocol library's; every one of them goes through
 //! `http.rs`, which judges addresses as for the skill itself. What is kept of a login is in `file.rs`; `tokens.rs`
-//! gives out tokens while a skill is used, `client.rs` sends them, `login.rs` has a person agree.
+//! gives out tokens while a skill is used, `../http/` sends them, `login.rs` has a person agree.
 //! <https://modelcontextprotocol.io/specification/2025-11-25/basic/authorization>
 
 use std::sync::Arc;
@@ -21,7 +21,6 @@ use crate::expert::{Grant, OAuth};
 use crate::redact::Redactor;
 
 mod callback;
-pub(super) mod client;
 mod file;
 mod http;
 mod login;

@@ -106,6 +106,127 @@ async fn a_streamable_server_is_called_with_its_token() {
     skill.close().await;
 }
 
+/// A server that writes its answers in the way of `dialect`, which gets an answer and returns status, type and body.
+async fn speaking(dialect: impl Fn(Value) -> (&'static str, &'static str, String) + Clone + Send + 'static) -> String {
+    let address = serve(move |mut stream| {
+        let dialect = dialect.clone();
+        async move {
+            while let Some(request) = request(&mut stream).await {
+                if !request.line.starts_with("post ") {
+                    reply(&mut stream, "405 Method Not Allowed", "text/plain", "").await;
+                } else if let Some(result) = result_of(&request.body) {
+                    let answer = json!({"jsonrpc": "2.0", "id": request.body["id"], "result": result});
+                    let (status, kind, body) = dialect(answer);
+                    reply(&mut stream, status, kind, &body).await;
+                } else {
+                    reply(&mut stream, "202 Accepted", "text/plain", "").await;
+                }
+            }
+        }
+    });
+    format!("{}/mcp", address.await)
+}
+
+/// A change to an answer that a server makes in its own way.
+type Habit = (&'static str, fn(&mut Value));
+
+const HABITS: [Habit; 10] = [
+    ("as it should be", |_| {}),
+    ("an error that is null", |answer| answer["error"] = Value::Null),
+    ("an id as a text", |answer| answer["id"] = answer["id"].to_string().into()),
+    ("an id as a fraction", |answer| answer["id"] = answer["id"].as_f64().into()),
+    ("an answer in a list", |answer| *answer = json!([answer.take()])),
+    ("a change of tools before the answer", |answer| {
+        *answer = json!([{"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}},
+            answer.take()]);
+    }),
+    ("no name of its own", |answer| drop(answer["result"].as_object_mut().unwrap().remove("serverInfo"))),
+    ("a name without a version", |answer| {
+        if answer["result"].get("serverInfo").is_some() {
+            answer["result"]["serverInfo"] = json!({"name": "odd"});
+        }
+    }),
+    ("capabilities as lists", |answer| {
+        if answer["result"].get("capabilities").is_some() {
+            answer["result"]["capabilities"] = json!({"tools": [], "prompts": [], "logging": true});
+        }
+    }),
+    ("a page that leads to itself", |answer| {
+        if answer["result"].get("tools").is_some() {
+            answer["result"]["nextCursor"] = json!("again");
+        }
+    }),
+];
+
+#[tokio::test]
+async fn every_habit_of_a_local_server_is_understood_from_afar() {
+    const KINDS: [(&str, bool); 6] = [
+        ("application/json", false),
+        ("Application/JSON; Charset=UTF-8", false),
+        ("", false),
+        ("TEXT/Event-Stream; charset=utf-8", true),
+        ("", true),
+        ("text/event-stream", false),
+    ];
+    for (name, habit) in HABITS {
+        for (kind, is_stream) in KINDS {
+            let endpoint = speaking(move |mut answer| {
+                habit(&mut answer);
+                let body = if is_stream { format!("data: {answer}\n\n") } else { format!("\u{feff}{answer}") };
+                ("200 OK", kind, body)
+            });
+            let skill = start(&endpoint.await, true).await.unwrap_or_else(|why| panic!("{name}, {kind}: {why}"));
+            assert_eq!(names(&skill.tools()), ["t"], "{name}, {kind}");
+            assert_eq!(texts(&ask(&skill, "t").await), "from afar", "{name}, {kind}");
+            skill.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn halves_of_characters_and_texts_for_errors_are_read_from_afar_too() {
+    for (kind, before, after) in [("application/json", "", ""), ("text/event-stream", "data: ", "\n\n")] {
+        let endpoint = speaking(move |answer| {
+            let text = answer.to_string().replace("from afar", "a \\ud83d b");
+            ("200 OK", kind, format!("{before}{text}{after}"))
+        });
+        let skill = start(&endpoint.await, true).await.unwrap();
+        assert_eq!(texts(&ask(&skill, "t").await), "a \u{fffd} b");
+        skill.close().await;
+        let endpoint = speaking(move |answer| {
+            let text = match answer["result"].get("content") {
+                Some(_) => json!({"jsonrpc": "2.0", "id": null, "error": "the shelf is empty"}),
+                None => answer,
+            };
+            ("200 OK", kind, format!("{before}{text}{after}"))
+        });
+        let skill = start(&endpoint.await, true).await.unwrap();
+        let result = texts(&ask(&skill, "t").await);
+        assert!(result.contains("the shelf is empty"), "{result}");
+        skill.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_answered_ends_at_once_with_the_reason() {
+    for (status, kind, body, expected) in [
+        ("200 OK", "application/json", "", "without an answer"),
+        ("202 Accepted", "text/plain", "", "without an answer"),
+        ("200 OK", "text/html", "<html>Down</html>", "text/html"),
+        ("200 OK", "text/event-stream", ": nothing\n\n", "the connection was lost"),
+        ("400 Bad Request", "text/plain", "no shelf", "no shelf"),
+    ] {
+        let endpoint = speaking(move |answer| match answer["result"].get("content") {
+            Some(_) => (status, kind, body.to_owned()),
+            None => ("200 OK", "application/json", answer.to_string()),
+        });
+        let skill = start(&endpoint.await, true).await.unwrap();
+        let result = ask(&skill, "t").await;
+        assert!(texts(&result).contains(expected), "{status} {kind}: {result:?}");
+        skill.close().await;
+    }
+}
+
 #[tokio::test]
 async fn a_server_of_the_older_transport_is_spoken_to_in_its_own_way() {
     let (events, queue) = mpsc::channel::<String>(8);
