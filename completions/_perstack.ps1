@@ -21,6 +21,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
 
     $completions = @(switch ($command) {
         'perstack' {
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
@@ -64,6 +65,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--in-doubt', '--in-doubt', [CompletionResultType]::ParameterName, 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]')
             [CompletionResult]::new('--record', '--record', [CompletionResultType]::ParameterName, 'Record every model exchange and tool result in this file')
             [CompletionResult]::new('--replay', '--replay', [CompletionResultType]::ParameterName, 'Answer from this recorded session, without network or key')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--no-stdin', '--no-stdin', [CompletionResultType]::ParameterName, 'Leave standard input alone. Without it, what is piped in is sent behind the query')
             [CompletionResult]::new('--ensure', '--ensure', [CompletionResultType]::ParameterName, 'Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed')
             [CompletionResult]::new('--continue', '--continue', [CompletionResultType]::ParameterName, 'Continue the latest job from its latest checkpoint')
@@ -74,8 +76,11 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--full-events', '--full-events', [CompletionResultType]::ParameterName, 'Every event with its whole messages and checkpoints; implies --output jsonl')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Show errors only')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Show errors only')
-            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
-            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show more: reasoning and skills'' messages as they come, the text beside calls, edits and the head of outputs')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show more: reasoning and skills'' messages as they come, the text beside calls, edits and the head of outputs')
+            [CompletionResult]::new('--stream', '--stream', [CompletionResultType]::ParameterName, 'Print the answer as it comes, in a pipe too. It is for eyes: it may hold text beside calls, and pieces of a try that is repeated, each of which is a line on stderr. Without it, a pipe gets the answer alone, at the end')
+            [CompletionResult]::new('--plain', '--plain', [CompletionResultType]::ParameterName, 'On a terminal, print the answer as the model wrote it: neither word-wrapped nor Markdown shown as styles')
+            [CompletionResult]::new('--bell', '--bell', [CompletionResultType]::ParameterName, 'Ring the terminal''s bell at the end of a job that took more than a minute')
             [CompletionResult]::new('--replay-tools', '--replay-tools', [CompletionResultType]::ParameterName, 'Take tool results from the recorded session too, instead of running tools')
             [CompletionResult]::new('--no-interactive', '--no-interactive', [CompletionResultType]::ParameterName, 'Never ask on the terminal: a question stops the job with exit code 4')
             [CompletionResult]::new('--locked', '--locked', [CompletionResultType]::ParameterName, 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)')
@@ -106,6 +111,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--in-doubt', '--in-doubt', [CompletionResultType]::ParameterName, 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]')
             [CompletionResult]::new('--record', '--record', [CompletionResultType]::ParameterName, 'Record every model exchange and tool result in this file')
             [CompletionResult]::new('--replay', '--replay', [CompletionResultType]::ParameterName, 'Answer from this recorded session, without network or key')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--no-stdin', '--no-stdin', [CompletionResultType]::ParameterName, 'Leave standard input alone. Without it, what is piped in is sent behind the query')
             [CompletionResult]::new('-i', '-i', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call, and is sent as it is')
             [CompletionResult]::new('--interactive-tool-call-result', '--interactive-tool-call-result', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call, and is sent as it is')
@@ -114,8 +120,11 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--full-events', '--full-events', [CompletionResultType]::ParameterName, 'Every event with its whole messages and checkpoints; implies --output jsonl')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Show errors only')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Show errors only')
-            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
-            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show reasoning, text and skills'' messages as they come')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show more: reasoning and skills'' messages as they come, the text beside calls, edits and the head of outputs')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show more: reasoning and skills'' messages as they come, the text beside calls, edits and the head of outputs')
+            [CompletionResult]::new('--stream', '--stream', [CompletionResultType]::ParameterName, 'Print the answer as it comes, in a pipe too. It is for eyes: it may hold text beside calls, and pieces of a try that is repeated, each of which is a line on stderr. Without it, a pipe gets the answer alone, at the end')
+            [CompletionResult]::new('--plain', '--plain', [CompletionResultType]::ParameterName, 'On a terminal, print the answer as the model wrote it: neither word-wrapped nor Markdown shown as styles')
+            [CompletionResult]::new('--bell', '--bell', [CompletionResultType]::ParameterName, 'Ring the terminal''s bell at the end of a job that took more than a minute')
             [CompletionResult]::new('--replay-tools', '--replay-tools', [CompletionResultType]::ParameterName, 'Take tool results from the recorded session too, instead of running tools')
             [CompletionResult]::new('--no-interactive', '--no-interactive', [CompletionResultType]::ParameterName, 'Never ask on the terminal: a question stops the job with exit code 4')
             [CompletionResult]::new('--locked', '--locked', [CompletionResultType]::ParameterName, 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)')
@@ -129,6 +138,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
             [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack]')
             [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'HTTP(S) or SOCKS proxy for requests to models and remote skills')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'An array of JSON objects, with each tool''s input schema')
             [CompletionResult]::new('--live', '--live', [CompletionResultType]::ParameterName, 'Start the skills and ask them, even if perstack.lock is fresh')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Show errors only')
@@ -141,6 +151,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
         'perstack;install' {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Write nothing; print how perstack.lock differs from the skills, and fail if it does')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Show errors only')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Show errors only')
@@ -152,6 +163,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
         'perstack;check' {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object with all findings')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
@@ -159,6 +171,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;models' {
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'An array of JSON objects, with all prices and the sources of the numbers')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -175,6 +188,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--offset', '--offset', [CompletionResultType]::ParameterName, 'Skip this many first [default: 0]')
             [CompletionResult]::new('--context', '--context', [CompletionResultType]::ParameterName, 'Also this many events before and after each match')
             [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--jobs', '--jobs', [CompletionResultType]::ParameterName, 'All jobs, the last started first')
             [CompletionResult]::new('--list', '--list', [CompletionResultType]::ParameterName, 'All jobs, the last started first')
             [CompletionResult]::new('--messages', '--messages', [CompletionResultType]::ParameterName, 'With --checkpoint: its messages')
@@ -196,6 +210,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--logout', '--logout', [CompletionResultType]::ParameterName, 'Forget the login instead')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
@@ -205,6 +220,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
         'perstack;trust' {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--show', '--show', [CompletionResultType]::ParameterName, 'Show what there is to trust, and its digest; ask nothing')
             [CompletionResult]::new('--revoke', '--revoke', [CompletionResultType]::ParameterName, 'Take back what was agreed to for this folder')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
@@ -213,11 +229,13 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;schema' {
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
         'perstack;completions' {
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break

@@ -95,12 +95,16 @@ _perstack() {
 
     case "${cmd}" in
         perstack)
-            opts="-h -V --help --version run resume list-tools install check models log login trust schema completions help"
+            opts="-h -V --color --help --version run resume list-tools install check models log login trust schema completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -109,7 +113,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__check)
-            opts="-h --json --config --env-path --trust --help"
+            opts="-h --json --config --env-path --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -123,6 +127,10 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -131,12 +139,16 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__completions)
-            opts="-h --help bash elvish fish powershell zsh"
+            opts="-h --color --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -327,7 +339,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__install)
-            opts="-q -h --check --quiet --config --env-path --trust --help"
+            opts="-q -h --check --quiet --config --env-path --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -341,6 +353,10 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -349,7 +365,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__list__subcmd__tools)
-            opts="-q -h --json --live --quiet --config --env-path --storage --proxy --trust --help"
+            opts="-q -h --json --live --quiet --config --env-path --storage --proxy --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -371,6 +387,10 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -379,7 +399,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__log)
-            opts="-v -h --job --list --jobs --run --checkpoint --messages --step --type --errors --tools --delegations --filter --take --offset --context --steps --summary --verbose --full-events --json --pretty --storage --help"
+            opts="-v -h --job --list --jobs --run --checkpoint --messages --step --type --errors --tools --delegations --filter --take --offset --context --steps --summary --verbose --full-events --json --pretty --storage --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -425,6 +445,10 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -433,7 +457,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__login)
-            opts="-h --logout --port --config --env-path --trust --help"
+            opts="-h --logout --port --config --env-path --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -451,6 +475,10 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -459,12 +487,16 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__models)
-            opts="-h --json --help anthropic openai google deepseek fireworks azure-openai amazon-bedrock google-vertex ollama"
+            opts="-h --json --color --help anthropic openai google deepseek fireworks azure-openai amazon-bedrock google-vertex ollama"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -473,7 +505,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__resume)
-            opts="-i -q -v -h --file --no-stdin --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help -"
+            opts="-i -q -v -h --file --no-stdin --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --stream --plain --bell --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --color --help -"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -563,6 +595,10 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -571,7 +607,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__run)
-            opts="-i -q -v -h --file --no-stdin --job-id --ensure --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help -"
+            opts="-i -q -v -h --file --no-stdin --job-id --ensure --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --stream --plain --bell --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --color --help -"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -673,6 +709,10 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -681,12 +721,16 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__schema)
-            opts="-h --help"
+            opts="-h --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -695,7 +739,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__trust)
-            opts="-h --show --revoke --config --env-path --trust --help"
+            opts="-h --show --revoke --config --env-path --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -707,6 +751,10 @@ _perstack() {
                     ;;
                 --env-path)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -18,6 +18,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
     }
     var completions = [
         &'perstack'= {
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand -h 'Print help'
             cand --help 'Print help'
             cand -V 'Print version'
@@ -60,6 +61,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --in-doubt 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]'
             cand --record 'Record every model exchange and tool result in this file'
             cand --replay 'Answer from this recorded session, without network or key'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --no-stdin 'Leave standard input alone. Without it, what is piped in is sent behind the query'
             cand --ensure 'Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed'
             cand --continue 'Continue the latest job from its latest checkpoint'
@@ -70,8 +72,11 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --full-events 'Every event with its whole messages and checkpoints; implies --output jsonl'
             cand -q 'Show errors only'
             cand --quiet 'Show errors only'
-            cand -v 'Show reasoning, text and skills'' messages as they come'
-            cand --verbose 'Show reasoning, text and skills'' messages as they come'
+            cand -v 'Show more: reasoning and skills'' messages as they come, the text beside calls, edits and the head of outputs'
+            cand --verbose 'Show more: reasoning and skills'' messages as they come, the text beside calls, edits and the head of outputs'
+            cand --stream 'Print the answer as it comes, in a pipe too. It is for eyes: it may hold text beside calls, and pieces of a try that is repeated, each of which is a line on stderr. Without it, a pipe gets the answer alone, at the end'
+            cand --plain 'On a terminal, print the answer as the model wrote it: neither word-wrapped nor Markdown shown as styles'
+            cand --bell 'Ring the terminal''s bell at the end of a job that took more than a minute'
             cand --replay-tools 'Take tool results from the recorded session too, instead of running tools'
             cand --no-interactive 'Never ask on the terminal: a question stops the job with exit code 4'
             cand --locked 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
@@ -101,6 +106,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --in-doubt 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]'
             cand --record 'Record every model exchange and tool result in this file'
             cand --replay 'Answer from this recorded session, without network or key'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --no-stdin 'Leave standard input alone. Without it, what is piped in is sent behind the query'
             cand -i 'The query is the answer to an interactive call, and is sent as it is'
             cand --interactive-tool-call-result 'The query is the answer to an interactive call, and is sent as it is'
@@ -109,8 +115,11 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --full-events 'Every event with its whole messages and checkpoints; implies --output jsonl'
             cand -q 'Show errors only'
             cand --quiet 'Show errors only'
-            cand -v 'Show reasoning, text and skills'' messages as they come'
-            cand --verbose 'Show reasoning, text and skills'' messages as they come'
+            cand -v 'Show more: reasoning and skills'' messages as they come, the text beside calls, edits and the head of outputs'
+            cand --verbose 'Show more: reasoning and skills'' messages as they come, the text beside calls, edits and the head of outputs'
+            cand --stream 'Print the answer as it comes, in a pipe too. It is for eyes: it may hold text beside calls, and pieces of a try that is repeated, each of which is a line on stderr. Without it, a pipe gets the answer alone, at the end'
+            cand --plain 'On a terminal, print the answer as the model wrote it: neither word-wrapped nor Markdown shown as styles'
+            cand --bell 'Ring the terminal''s bell at the end of a job that took more than a minute'
             cand --replay-tools 'Take tool results from the recorded session too, instead of running tools'
             cand --no-interactive 'Never ask on the terminal: a question stops the job with exit code 4'
             cand --locked 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
@@ -123,6 +132,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --storage 'Folder that jobs are stored in [default: perstack]'
             cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --json 'An array of JSON objects, with each tool''s input schema'
             cand --live 'Start the skills and ask them, even if perstack.lock is fresh'
             cand -q 'Show errors only'
@@ -134,6 +144,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;install'= {
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --check 'Write nothing; print how perstack.lock differs from the skills, and fail if it does'
             cand -q 'Show errors only'
             cand --quiet 'Show errors only'
@@ -144,12 +155,14 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;check'= {
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --json 'One JSON object with all findings'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand -h 'Print help'
             cand --help 'Print help'
         }
         &'perstack;models'= {
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --json 'An array of JSON objects, with all prices and the sources of the numbers'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -165,6 +178,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --offset 'Skip this many first [default: 0]'
             cand --context 'Also this many events before and after each match'
             cand --storage 'Folder that jobs are stored in [default: perstack]'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --jobs 'All jobs, the last started first'
             cand --list 'All jobs, the last started first'
             cand --messages 'With --checkpoint: its messages'
@@ -185,6 +199,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --port 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]'
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --logout 'Forget the login instead'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand -h 'Print help'
@@ -193,6 +208,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;trust'= {
             cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --show 'Show what there is to trust, and its digest; ask nothing'
             cand --revoke 'Take back what was agreed to for this folder'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
@@ -200,10 +216,12 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --help 'Print help'
         }
         &'perstack;schema'= {
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand -h 'Print help'
             cand --help 'Print help'
         }
         &'perstack;completions'= {
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand -h 'Print help'
             cand --help 'Print help'
         }

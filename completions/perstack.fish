@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_perstack_global_optspecs
-    string join \n h/help V/version
+    string join \n color= h/help V/version
 end
 
 function __fish_perstack_needs_command
@@ -24,6 +24,9 @@ function __fish_perstack_using_subcommand
     contains -- $cmd[1] $argv
 end
 
+complete -c perstack -n "__fish_perstack_needs_command" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_needs_command" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_needs_command" -s V -l version -d 'Print version'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "run" -d 'Runs a job'
@@ -119,6 +122,9 @@ retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l record -d 'Record every model exchange and tool result in this file' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay -d 'Answer from this recorded session, without network or key' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l no-stdin -d 'Leave standard input alone. Without it, what is piped in is sent behind the query'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l ensure -d 'Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l continue -d 'Continue the latest job from its latest checkpoint'
@@ -127,7 +133,10 @@ complete -c perstack -n "__fish_perstack_using_subcommand run" -l trust -d 'Trus
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l json -d 'Same as --output jsonl'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l full-events -d 'Every event with its whole messages and checkpoints; implies --output jsonl'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -s q -l quiet -d 'Show errors only'
-complete -c perstack -n "__fish_perstack_using_subcommand run" -s v -l verbose -d 'Show reasoning, text and skills\' messages as they come'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -s v -l verbose -d 'Show more: reasoning and skills\' messages as they come, the text beside calls, edits and the head of outputs'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l stream -d 'Print the answer as it comes, in a pipe too. It is for eyes: it may hold text beside calls, and pieces of a try that is repeated, each of which is a line on stderr. Without it, a pipe gets the answer alone, at the end'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l plain -d 'On a terminal, print the answer as the model wrote it: neither word-wrapped nor Markdown shown as styles'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l bell -d 'Ring the terminal\'s bell at the end of a job that took more than a minute'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay-tools -d 'Take tool results from the recorded session too, instead of running tools'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l no-interactive -d 'Never ask on the terminal: a question stops the job with exit code 4'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l locked -d 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
@@ -211,13 +220,19 @@ retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l record -d 'Record every model exchange and tool result in this file' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay -d 'Answer from this recorded session, without network or key' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l no-stdin -d 'Leave standard input alone. Without it, what is piped in is sent behind the query'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s i -l interactive-tool-call-result -d 'The query is the answer to an interactive call, and is sent as it is'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l json -d 'Same as --output jsonl'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l full-events -d 'Every event with its whole messages and checkpoints; implies --output jsonl'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s q -l quiet -d 'Show errors only'
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -s v -l verbose -d 'Show reasoning, text and skills\' messages as they come'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -s v -l verbose -d 'Show more: reasoning and skills\' messages as they come, the text beside calls, edits and the head of outputs'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l stream -d 'Print the answer as it comes, in a pipe too. It is for eyes: it may hold text beside calls, and pieces of a try that is repeated, each of which is a line on stderr. Without it, a pipe gets the answer alone, at the end'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l plain -d 'On a terminal, print the answer as the model wrote it: neither word-wrapped nor Markdown shown as styles'
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l bell -d 'Ring the terminal\'s bell at the end of a job that took more than a minute'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay-tools -d 'Take tool results from the recorded session too, instead of running tools'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l no-interactive -d 'Never ask on the terminal: a question stops the job with exit code 4'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l locked -d 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
@@ -227,6 +242,9 @@ complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l config 
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l json -d 'An array of JSON objects, with each tool\'s input schema'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l live -d 'Start the skills and ask them, even if perstack.lock is fresh'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s q -l quiet -d 'Show errors only'
@@ -234,15 +252,24 @@ complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l trust -
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand install" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l check -d 'Write nothing; print how perstack.lock differs from the skills, and fail if it does'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand check" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l json -d 'One JSON object with all findings'
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand check" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand models" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand models" -l json -d 'An array of JSON objects, with all prices and the sources of the numbers'
 complete -c perstack -n "__fish_perstack_using_subcommand models" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l job -d 'Same as JOB' -r
@@ -300,6 +327,9 @@ complete -c perstack -n "__fish_perstack_using_subcommand log" -l take -d 'At mo
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l offset -d 'Skip this many first [default: 0]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l context -d 'Also this many events before and after each match' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand log" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l jobs -l list -d 'All jobs, the last started first'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l messages -d 'With --checkpoint: its messages'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l errors -d 'stopRunByError and retry'
@@ -315,16 +345,28 @@ complete -c perstack -n "__fish_perstack_using_subcommand log" -s h -l help -d '
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l port -d 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand login" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l logout -d 'Forget the login instead'
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand login" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand trust" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l show -d 'Show what there is to trust, and its digest; ask nothing'
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l revoke -d 'Take back what was agreed to for this folder'
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand schema" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand schema" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand completions" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust schema completions help" -f -a "run" -d 'Runs a job'
 complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log login trust schema completions help" -f -a "resume" -d 'Continues a job from a checkpoint'

@@ -47,7 +47,7 @@ pub struct Job {
     pub id: JobId,
     pub status: JobStatus,
     pub coordinator_expert_key: ExpertKey,
-    /// Step number of the latest run end.
+    /// Steps of all its Runs; of jobs that the original stored, the number of the latest step.
     #[serde(with = "crate::count")]
     pub total_steps: u64,
     #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]

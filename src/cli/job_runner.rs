@@ -3,9 +3,9 @@
 //! Starts the async runtimes, watches for signals, asks a person and continues with the answer, and writes the result.
 //! The report of the end is left to [`super::outcome`].
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use perstack::checkpoint::Status;
@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::in_doubt;
-use super::options::{Format, JobArgs};
+use super::options::JobArgs;
 use super::outcome::{FAREWELL, JobEnd, JobReporter};
 use super::prompt::{self, Answer, Questions, is_in_background};
-use super::render::{Screen, result, visible};
+use super::render::{Screen, visible};
 use super::setup::{Setup, warn};
 use super::signals::{Signal, Signals};
 use super::{Exit, Process};
@@ -91,7 +91,8 @@ pub fn run(
         screen.info(&format!("replaying a recorded session from {file}; to run it live: {live}"));
     }
     let questions = Questions::new(asks, options.clone());
-    let reporter = Arc::new(JobReporter { args: args.clone(), screen, questions });
+    let reporter =
+        Arc::new(JobReporter { args: args.clone(), screen, questions, color: process.color, began: Instant::now() });
     let workers = async_runtime()?;
     // A sink may block a worker (a stalled pipe), and with it the workers' own timers and signals. So the loop has a
     // runtime of its own, on this thread.
@@ -100,7 +101,7 @@ pub fn run(
         .build()
         .context("cannot start the async runtime")
         .map_err(Failure::other)?;
-    let exit = control.block_on(run_until_done(command, options, workers.handle(), reporter, format, asks_of_doubts));
+    let exit = control.block_on(run_until_done(command, options, workers.handle(), reporter, asks_of_doubts));
     // Threads that still block must not keep the program from ending.
     control.shutdown_background();
     workers.shutdown_background();
@@ -141,7 +142,6 @@ async fn run_until_done(
     mut options: Arc<Options>,
     workers: &Handle,
     reporter: Arc<JobReporter>,
-    format: Format,
     asks_of_doubts: bool,
 ) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
@@ -163,7 +163,7 @@ async fn run_until_done(
     // Printing may block (a stalled pipe), and a signal must end the program even then.
     let exit = tokio::task::spawn_blocking({
         let reporter = reporter.clone();
-        move || report(end, &reporter, format)
+        move || report(end, &reporter)
     });
     tokio::select! {
         exit = exit => Ok(exit?),
@@ -290,15 +290,12 @@ async fn attempt(
 
 /// Writes the result to stdout, then the report of the end to stderr. The order matters: stderr ends with the command
 /// that continues the job.
-fn report(end: JobEnd, reporter: &JobReporter, format: Format) -> Exit {
+fn report(end: JobEnd, reporter: &JobReporter) -> Exit {
     reporter.screen.close();
     if end.signal.is_some() && end.unanswered.is_some() {
         // The cursor is behind the text that the person was typing.
         let _ = writeln!(io::stderr().lock());
     }
-    let written = end.job.as_ref().map_or(Ok(()), |outcome| {
-        let stdout = io::stdout();
-        result::write(outcome, format, &mut stdout.lock(), stdout.is_terminal())
-    });
+    let written = end.job.as_ref().map_or(Ok(()), |outcome| reporter.screen.write_result(outcome));
     reporter.returned(end, written)
 }

@@ -37,7 +37,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 
 use self::failure::Failure;
 
@@ -61,11 +61,13 @@ impl From<Exit> for ExitCode {
     }
 }
 
-const AFTER_HELP: &str = "\
+const AFTER_HELP: &str = concat!(
+    "\
 Streams:
   stdout carries the result and nothing else: the final text, one JSON object, or an event
-  a line (--output). stderr carries progress, warnings and errors. A closed stdout stops
-  the job gracefully: exit code 0 when it had completed, else 1.
+  a line (--output). On a terminal the text streams as it comes; elsewhere it is printed at
+  the end, unless --stream. stderr carries progress, warnings and errors. A closed stdout
+  stops the job gracefully: exit code 0 when it had completed, else 1.
 
 Exit codes:
     0  completed
@@ -97,12 +99,19 @@ Environment:
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
   PERSTACK_MAX_TOTAL_STEPS, PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT, PERSTACK_MAX_COST, PERSTACK_MAX_TOKENS,
   PERSTACK_MAX_DURATION, PERSTACK_MAX_TOOL_REPETITIONS  the values of the flags of these names, where those are absent
-  NO_COLOR, CLICOLOR_FORCE are honoured.";
+  NO_COLOR, CLICOLOR_FORCE are honoured, unless --color is given.
+
+Documentation: ",
+    env!("CARGO_PKG_HOMEPAGE"),
+);
 
 /// Runs declarative AI experts, and never loses work.
 #[derive(Debug, Parser)]
 #[command(name = "perstack", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 struct Cli {
+    /// Colours: always, never, or by the terminal and the environment
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_default_value = true)]
+    color: ColorChoice,
     #[command(subcommand)]
     command: Command,
 }
@@ -129,11 +138,13 @@ pub struct Process {
     pub variables: Vec<(String, String)>,
     /// The current folder: the workspace.
     pub folder: PathBuf,
+    /// The colours that the command line asks for.
+    pub color: ColorChoice,
 }
 
 impl Process {
     /// Reads environment and current folder, once.
-    fn read() -> anyhow::Result<Self> {
+    fn read(color: ColorChoice) -> anyhow::Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the process's environment")]
         let variables = std::env::vars_os();
         Ok(Self {
@@ -141,6 +152,7 @@ impl Process {
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
             folder: std::env::current_dir().context("cannot find the current folder")?,
+            color,
         })
     }
 
@@ -167,7 +179,7 @@ pub fn main() -> ExitCode {
             return if asked.use_stderr() { Exit::Usage.into() } else { Exit::Completed.into() };
         }
     };
-    let process = match Process::read() {
+    let process = match Process::read(cli.color) {
         Ok(process) => process,
         Err(error) => {
             Failure::usage(error).print(render::Paint::plain());

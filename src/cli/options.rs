@@ -145,9 +145,19 @@ pub struct OutputArgs {
     /// Show errors only
     #[arg(long, short, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Show reasoning, text and skills' messages as they come
+    /// Show more: reasoning and skills' messages as they come, the text beside calls, edits and the head of outputs
     #[arg(long, short)]
     pub verbose: bool,
+    /// Print the answer as it comes, in a pipe too. It is for eyes: it may hold text beside calls, and pieces of a try
+    /// that is repeated, each of which is a line on stderr. Without it, a pipe gets the answer alone, at the end
+    #[arg(long)]
+    pub stream: bool,
+    /// On a terminal, print the answer as the model wrote it: neither word-wrapped nor Markdown shown as styles
+    #[arg(long)]
+    pub plain: bool,
+    /// Ring the terminal's bell at the end of a job that took more than a minute
+    #[arg(long)]
+    pub bell: bool,
 }
 
 /// The options of recording, replaying and questions.
@@ -312,6 +322,7 @@ impl OutputArgs {
         words.switch("--json", self.json);
         words.value("--filter", (!self.filter.is_empty()).then(|| self.filter.join(",")));
         words.switch("--full-events", self.full_events).switch("--quiet", self.quiet).switch("--verbose", self.verbose);
+        words.switch("--stream", self.stream).switch("--plain", self.plain).switch("--bell", self.bell);
     }
 
     /// The form of stdout that was asked for.
@@ -320,6 +331,10 @@ impl OutputArgs {
     /// When options for events are given together with another format.
     pub fn format(&self) -> Result<Format, Failure> {
         let wants_events = self.json || self.full_events || !self.filter.is_empty();
+        if self.stream && (wants_events || !matches!(self.output, None | Some(Format::Text))) {
+            return Err(Failure::usage(anyhow::anyhow!("--stream is for text"))
+                .help("events come as they happen with --output jsonl; leave out one of the two"));
+        }
         match self.output {
             Some(Format::Text | Format::Json) if wants_events => {
                 Err(Failure::usage(anyhow::anyhow!("--json, --filter and --full-events are for events"))
@@ -354,8 +369,14 @@ impl SessionArgs {
 }
 
 impl JobArgs {
-    /// Adds the flags that were given, but for those about recording and replaying: the command is meant to be run
-    /// live, and a recording must not be overwritten by what follows it.
+    /// Adds the flags that were given, for a command that continues the job. A recording alone is left out: it must not be
+    /// overwritten by what follows it.
+    pub fn add_to_continuation(&self, words: &mut CommandLine) {
+        self.add_to(words);
+        words.path("--replay", self.session.replay.as_deref()).switch("--replay-tools", self.session.replay_tools);
+    }
+
+    /// Adds the flags that were given, for a command that is run live: without a recorded session.
     pub fn add_to(&self, words: &mut CommandLine) {
         self.model.add_to(words);
         self.place.add_to(words);

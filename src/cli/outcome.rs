@@ -1,11 +1,12 @@
 //! [`JobReporter`]: the report of a job's end on stderr, its exit code, and the command that continues it. Called by
 //! `job_runner`; the result on stdout is left to `render::result`.
 
-use std::io;
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use clap::ColorChoice;
 use perstack::budget::{Reached, Span, Spent};
 use perstack::checkpoint::{CheckpointHead, Status};
 use perstack::cost::Cost;
@@ -25,6 +26,9 @@ use super::signals::Signal;
 /// The time that the terminal has to be cleared when the program ends at once.
 pub const FAREWELL: Duration = Duration::from_millis(500);
 
+/// The time of a job from which on its end rings the bell.
+const RINGS_AFTER: Duration = Duration::from_mins(1);
+
 /// Most lines of an error's details: a replay's differences with room to spare.
 const MAX_ERROR_LINES: usize = 6;
 
@@ -34,6 +38,10 @@ pub struct JobReporter {
     pub screen: Arc<Screen>,
     /// Of this invocation.
     pub questions: Questions,
+    /// The colours that the command line asks for.
+    pub color: ColorChoice,
+    /// The time at which the job began.
+    pub began: Instant,
 }
 
 /// The end of the work on a job.
@@ -49,10 +57,27 @@ impl JobReporter {
     /// Reports a job that returned; `written` is the outcome of writing its result.
     pub fn returned(&self, end: JobEnd, written: io::Result<()>) -> Exit {
         let JobEnd { job, signal, unanswered } = end;
-        match job {
+        let exit = match job {
             Ok(outcome) => self.with_outcome(&outcome, written, signal, unanswered.as_ref()),
             Err(error) => self.without_outcome(error, signal),
+        };
+        self.ring();
+        exit
+    }
+
+    /// Rings the terminal's bell if that is asked for, and the person may have turned away meanwhile.
+    fn ring(&self) {
+        if self.args.output.bell && self.began.elapsed() > RINGS_AFTER && io::stderr().is_terminal() {
+            // A terminal that is gone needs no bell.
+            let _ = io::stderr().lock().write_all(b"\x07");
         }
+    }
+
+    /// Adds the colours that were asked for to a command that continues the job.
+    fn colored(&self, mut words: CommandLine) -> CommandLine {
+        let color = Some(self.color).filter(|color| *color != ColorChoice::Auto);
+        words.value("--color", color);
+        words
     }
 
     /// Reports that the program ends before the job has returned. The terminal may be the cause, so it has a limit too.
@@ -87,7 +112,7 @@ impl JobReporter {
             (Exit::Completed, Some(failure)) => failure.exit(),
             (Exit::Completed, None) => Exit::Completed,
             (exit, _) => {
-                print_continuation(&self.screen, Some(&continuation(outcome, &self.args)));
+                print_continuation(&self.screen, Some(&self.colored(continuation(outcome, &self.args))));
                 exit
             }
         }
@@ -133,13 +158,12 @@ impl JobReporter {
         let head = &outcome.checkpoint.head;
         match outcome.status {
             Status::Completed => {
-                let all = if outcome.steps < head.step_number {
-                    format!("; in all {}", steps(head.step_number))
-                } else {
-                    String::new()
-                };
-                let used = [Some(tokens_of(outcome)), cost_of(outcome)].into_iter().flatten();
+                // The numbers of steps go on from one Run to the next; those of delegates at work together are the same.
+                let in_all = head.step_number.max(outcome.spent.steps);
+                let all = if outcome.steps < in_all { format!("; in all {}", steps(in_all)) } else { String::new() };
+                let used = [tokens_of(outcome), cost_of(outcome)].into_iter().flatten();
                 let used = used.collect::<Vec<_>>().join(", ");
+                let used = if used.is_empty() { "the provider reported no usage".to_owned() } else { used };
                 self.screen.info(&format!("completed: {}{all}, {used}", steps(outcome.steps)));
             }
             Status::StoppedByExceededMaxSteps | Status::StoppedByBudget => {
@@ -181,7 +205,7 @@ impl JobReporter {
 
     /// The failure to write to stdout. A reader that has gone away is no error: the program ends quietly.
     fn output_failure(&self, written: io::Result<()>, outcome: &Outcome) -> Option<Failure> {
-        let error = written.err().or_else(|| self.screen.events_error())?;
+        let error = written.err().or_else(|| self.screen.stream_error())?;
         if error.kind() == io::ErrorKind::BrokenPipe {
             return None;
         }
@@ -192,8 +216,8 @@ impl JobReporter {
     /// The command that continues a job that left no checkpoint here, if it had begun.
     fn job_continuation(&self, args: &JobArgs) -> Option<CommandLine> {
         let mut words = CommandLine::new(["perstack", "resume", self.screen.job()?.as_str()]);
-        args.add_to(&mut words);
-        Some(words)
+        args.add_to_continuation(&mut words);
+        Some(self.colored(words))
     }
 }
 
@@ -209,11 +233,12 @@ fn exit_of(status: Status, signal: Option<Signal>) -> Exit {
     }
 }
 
-/// Tokens, of how many where that is limited.
-fn tokens_of(outcome: &Outcome) -> String {
+/// Tokens, of how many where that is limited; none if none were reported, since no answer takes none.
+fn tokens_of(outcome: &Outcome) -> Option<String> {
     match outcome.budgets.max_tokens {
-        Some(limit) => format!("{} of {} tokens", count(outcome.spent.tokens), count(limit)),
-        None => format!("{} tokens", count(outcome.usage.total_tokens)),
+        Some(limit) => Some(format!("{} of {} tokens", count(outcome.spent.tokens), count(limit))),
+        None if outcome.usage.total_tokens == 0 => None,
+        None => Some(format!("{} tokens", count(outcome.usage.total_tokens))),
     }
 }
 
@@ -242,7 +267,7 @@ fn continuation(outcome: &Outcome, args: &JobArgs) -> CommandLine {
         }
         _ => {}
     }
-    args.add_to(&mut words);
+    args.add_to_continuation(&mut words);
     words
 }
 
@@ -331,6 +356,21 @@ mod tests {
         assert_eq!(line(Status::StoppedByError), "perstack resume c1 --model m --max-steps 3");
         assert_eq!(line(Status::StoppedByExceededMaxSteps), "perstack resume c1 --model m --max-steps 105");
         assert_eq!(line(Status::StoppedByInteractiveTool), "perstack resume c1 ANSWER -i --model m --max-steps 3");
+    }
+
+    #[test]
+    fn the_continuation_of_a_replay_is_one_too() {
+        let mut args = JobArgs::default();
+        args.session.replay = Some("a b.jsonl".into());
+        args.session.replay_tools = true;
+        args.output.stream = true;
+        let outcome = outcome(Status::StoppedByError, "");
+        let line = continuation(&outcome, &args).to_string();
+        assert_eq!(line, "perstack resume c1 --stream --replay 'a b.jsonl' --replay-tools");
+        args.session.replay = None;
+        args.session.replay_tools = false;
+        args.session.record = Some("c.jsonl".into());
+        assert_eq!(continuation(&outcome, &args).to_string(), "perstack resume c1 --stream");
     }
 
     #[test]

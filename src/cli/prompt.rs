@@ -294,6 +294,6 @@ mod tests {
     #[test]
     fn an_answer_names_its_call() {
         let text = named_answer(&call("c1", "askUser", "question", "q"), "a \"b\"");
-        assert_eq!(text, r#"{"toolCallId":"c1","toolName":"askUser","skillName":"skill","text":"a \"b\""}"#);
+        assert_eq!(text, r#"{"toolCallId":"c1","toolName":"askUser","skillName":"@perstack/base","text":"a \"b\""}"#);
     }
 }

@@ -398,6 +398,7 @@ mod tests {
                 .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
                 .collect(),
             folder: folder.clone(),
+            color: clap::ColorChoice::Auto,
         };
         let storage = |process: &Process, flag: Option<&str>| {
             let place = PlaceArgs { storage: flag.map(PathBuf::from), ..PlaceArgs::default() };

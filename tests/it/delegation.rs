@@ -58,7 +58,7 @@ fn delegates_answer_in_call_order_however_many_there_are() {
         assert_eq!(test.storage().runs().len(), n + 2);
         let job = read_json(&test.storage().jobs()[0].join("job.json"));
         assert_eq!(job["usage"]["inputTokens"], json!(100 * (n + 2)));
-        assert_eq!((&job["status"], &job["totalSteps"]), (&json!("completed"), &json!(4)));
+        assert_eq!((&job["status"], &job["totalSteps"]), (&json!("completed"), &json!(n + 3)));
     }
 }
 

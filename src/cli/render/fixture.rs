@@ -8,7 +8,7 @@ use perstack::event::{Event, EventBody, EventCheckpoint, SCHEMA_VERSION, Step};
 use perstack::expert::ExpertRef;
 use perstack::message::Message;
 use perstack::runtime::Outcome;
-use perstack::tool::ToolCall;
+use perstack::tool::{BASE_SKILL, ToolCall};
 use perstack::usage::Usage;
 use serde_json::{Map, Value};
 
@@ -134,7 +134,7 @@ pub fn initialize(name: &str) -> EventBody {
 /// A call with one argument.
 pub fn call(id: &str, tool: &str, argument: &str, value: &str) -> ToolCall {
     let args = Map::from_iter([(argument.to_owned(), Value::from(value))]);
-    ToolCall { id: id.to_owned(), skill_name: "skill".to_owned(), tool_name: tool.to_owned(), args }
+    ToolCall { id: id.to_owned(), skill_name: BASE_SKILL.to_owned(), tool_name: tool.to_owned(), args }
 }
 
 /// A step in which these calls were made.

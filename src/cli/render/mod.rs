@@ -1,14 +1,19 @@
 //! [`Screen`]: everything that a command prints while a job runs; the result on stdout, everything else on stderr.
 //!
-//! [`view`] folds events into lines of text; [`progress`] shows them on a terminal, [`lines`] anywhere else; [`jsonl`] and
+//! [`view`] folds events into lines of text; [`progress`] shows them on a terminal or anywhere else; [`jsonl`] and
 //! [`result`] write stdout. Called by `job_runner`; the text of a job's end is left to `outcome`.
 
+mod activity;
+mod answer;
+mod call_text;
 mod fit;
 mod jsonl;
-mod lines;
+mod layout;
+mod markdown;
+mod note;
 mod progress;
 mod question;
-pub mod result;
+mod result;
 mod run_view;
 mod terminal;
 mod text;
@@ -22,15 +27,17 @@ use std::sync::{Arc, OnceLock};
 use perstack::event::{Event, EventSink};
 use perstack::id::JobId;
 use perstack::message::Message;
+use perstack::runtime::Outcome;
 use tokio_util::sync::CancellationToken;
 
 pub use self::question::Question;
 pub use self::text::{Paint, count, duration, json_for, money, shortened, steps, visible, visible_lines};
 
+use self::answer::AnswerWriter;
 use self::jsonl::JsonLines;
-use self::lines::PlainLines;
+use self::markdown::TextForm;
 use self::progress::Progress;
-use self::view::{Note, NoteKind, Verbosity, View};
+use self::view::{Verbosity, View};
 use super::Process;
 use super::options::{Format, OutputArgs};
 
@@ -41,6 +48,9 @@ pub struct Screen {
     progress: Option<Arc<Progress>>,
     events: Option<Arc<JsonLines<io::Stdout>>>,
     fanout: Arc<Fanout>,
+    format: Format,
+    /// The form of text on standard output, where that is a terminal.
+    form: Option<TextForm>,
 }
 
 impl Screen {
@@ -53,7 +63,23 @@ impl Screen {
         let draws = is_terminal && format != Format::Jsonl;
         // Events on a terminal are what is looked at; progress would be drawn over them.
         let hidden = output.quiet || (format == Format::Jsonl && io::stdout().is_terminal());
-        let progress = (draws && !hidden).then(|| Arc::new(Progress::new(View::new(verbosity), paint)));
+        let form = io::stdout().is_terminal().then(|| match output.plain {
+            true => TextForm::Raw,
+            false if Paint::of_stdout(process).is_on() => TextForm::Styled,
+            false => TextForm::Wrapped,
+        });
+        let answer = match form {
+            _ if format != Format::Text => None,
+            Some(form) => Some(AnswerWriter::to_terminal(io::stdout(), form, process.variable("TERM") != Some("dumb"))),
+            None => output.stream.then(|| AnswerWriter::to_pipe(io::stdout(), cancel.clone())),
+        };
+        let view = View::new(verbosity);
+        let progress = match (hidden, answer) {
+            (true, None) => None,
+            (true, Some(answer)) => Some(Progress::quiet(view, paint, answer)),
+            (false, answer) if draws => Some(Progress::drawn(view, paint, answer)),
+            (false, answer) => Some(Progress::plain(view, paint, io::stderr(), answer)),
+        };
         let events = (format == Format::Jsonl).then(|| {
             Arc::new(
                 JsonLines::new(io::stdout(), &output.filter, output.detail(), cancel.clone())
@@ -61,16 +87,14 @@ impl Screen {
             )
         });
         let mut sinks: Vec<Arc<dyn EventSink>> = Vec::new();
-        match &progress {
-            Some(progress) => sinks.push(progress.clone()),
-            None if hidden => {}
-            None => sinks.push(Arc::new(PlainLines::new(io::stderr(), View::new(verbosity), paint))),
+        if let Some(progress) = &progress {
+            sinks.push(progress.clone());
         }
         if let Some(events) = &events {
             sinks.push(events.clone());
         }
         let fanout = Arc::new(Fanout { job: OnceLock::new(), sinks });
-        Self { paint, quiet: output.quiet, progress, events, fanout }
+        Self { paint, quiet: output.quiet, progress, events, fanout, format, form }
     }
 
     /// The sink for the job's events.
@@ -88,9 +112,22 @@ impl Screen {
         self.paint
     }
 
-    /// The first failure to write events to stdout.
-    pub fn events_error(&self) -> Option<io::Error> {
-        self.events.as_ref().and_then(|events| events.take_error())
+    /// The first failure to write events, or the answer as it came, to stdout.
+    pub fn stream_error(&self) -> Option<io::Error> {
+        let of_events = self.events.as_ref().and_then(|events| events.take_error());
+        of_events.or_else(|| self.progress.as_ref().and_then(|progress| progress.answer_error()))
+    }
+
+    /// Writes the result of the job to stdout, unless it is there already.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_result(&self, outcome: &Outcome) -> io::Result<()> {
+        if self.progress.as_ref().is_some_and(|progress| progress.has_delivered()) {
+            return Ok(());
+        }
+        let columns = usize::from(console::Term::stdout().size().1);
+        result::write(outcome, self.format, &mut io::stdout().lock(), self.form.map(|form| (form, columns)))
     }
 
     /// Writes a line that is no error to stderr; nothing with `--quiet`.
@@ -146,27 +183,6 @@ impl EventSink for Fanout {
         for sink in &self.sinks {
             sink.emit(event, history);
         }
-    }
-}
-
-/// A note as one line.
-fn note_line(note: &Note, paint: Paint) -> String {
-    let indent = "  ".repeat(note.depth);
-    let mark = match note.kind {
-        NoteKind::Begun => paint.cyan("▸"),
-        NoteKind::Done => paint.green("✓"),
-        NoteKind::Retrying => paint.yellow("↻"),
-        NoteKind::Warning => paint.yellow("!"),
-        NoteKind::Stopped => paint.red("✗"),
-        NoteKind::Detail => paint.dim("·"),
-    };
-    let text = match note.kind {
-        NoteKind::Detail => paint.dim(&note.text),
-        _ => note.text.clone(),
-    };
-    match &note.expert {
-        Some(expert) => format!("{indent}{mark} {}  {text}", paint.cyan(expert)),
-        None => format!("{indent}{mark} {text}"),
     }
 }
 

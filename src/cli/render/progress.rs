@@ -1,45 +1,64 @@
-//! Progress on a terminal: a line per active Run at the bottom, finished steps scrolling above.
+//! [`Progress`]: a job as it is watched on standard error: on a terminal a line per active Run at the bottom and what
+//! is done above it, elsewhere the latter alone. The stream of the answer on standard output is part of it, since both
+//! may share a terminal.
+//!
+//! Takes the job's events from [`Screen`](super::Screen)'s fan-out. A thread of its own moves the spinner and the times,
+//! and reports long waits where no line is drawn.
 
-use std::collections::HashMap;
-use std::io::{self, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use console::Term;
 use perstack::event::{Event, EventSink};
-use perstack::id::RunId;
 use perstack::message::Message;
 
-use super::note_line;
-use super::terminal::{MARGIN, Terminal};
-use super::text::Paint;
+use super::activity::seconds;
+use super::answer::{AnswerNote, AnswerWriter, Room};
+use super::note::{Note, NoteKind, PLAIN_WIDTH};
+use super::terminal::{LiveLines, MARGIN, Stderr};
+use super::text::{Paint, visible_lines};
 use super::view::View;
 
-/// The interval at which spinner and elapsed time move: often enough to look alive, rarely enough to cost nothing.
-const TICK: Duration = Duration::from_millis(125);
+/// The interval at which spinner and elapsed time move: often enough to look alive, rarely enough to cost nothing. Also the
+/// time after which a line is drawn although nothing has happened yet.
+const TICK: Duration = Duration::from_millis(100);
 
-/// Redraws per second at most (indicatif's own default).
-const REDRAWS: u8 = 20;
+/// The interval at which long waits are looked for where no line is drawn.
+const SLOW_TICK: Duration = Duration::from_secs(1);
 
-/// Columns that a line needs besides the view's words: spinner, elapsed time (`59s`, `100m`), what parts them, and the
-/// margin.
-const SURROUNDINGS: usize = 10;
+/// The spinner's pictures.
+const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
-/// Draws a job.
+/// Columns that a Run's line needs besides the view's words: spinner, a blank, and the margin.
+const SURROUNDINGS: usize = 2 + MARGIN;
+
+/// Shows a job.
 pub struct Progress {
-    bars: MultiProgress,
-    /// The terminal it is drawn on; `None` when nothing is drawn.
-    terminal: Option<Terminal>,
     paint: Paint,
+    began: Instant,
     state: Mutex<State>,
 }
 
 struct State {
     view: View,
-    /// The Runs as they are drawn, from the top.
-    drawn: Vec<RunId>,
-    lines: HashMap<RunId, ProgressBar>,
+    output: Output,
+    /// The stream of the answer to standard output, if it has one.
+    answer: Option<AnswerWriter>,
     shown: Shown,
+    /// An event has come.
+    has_begun: bool,
+    /// The picture of the spinner.
+    spin: usize,
+}
+
+/// The place where lines go.
+enum Output {
+    Terminal(LiveLines),
+    /// One write for each line, so that other processes' lines on the same stream do not cut it.
+    Plain(Box<dyn Write + Send>),
+    /// Nothing of the job is shown; what has to be printed goes to standard error.
+    Quiet,
 }
 
 /// The use of the terminal's lowest lines.
@@ -53,42 +72,60 @@ enum Shown {
 }
 
 impl Progress {
-    /// Draws on stderr, from the first event on.
-    pub fn new(view: View, paint: Paint) -> Self {
-        Self::on(Some(Terminal::stderr()), view, paint)
+    /// Draws on standard error, which is a terminal, from the first moment on.
+    pub fn drawn(view: View, paint: Paint, answer: Option<AnswerWriter>) -> Arc<Self> {
+        Self::start(view, paint, Output::Terminal(LiveLines::new(Stderr)), answer, TICK)
     }
 
-    fn on(terminal: Option<Terminal>, view: View, paint: Paint) -> Self {
-        let target = match &terminal {
-            Some(terminal) => ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), REDRAWS),
-            None => ProgressDrawTarget::hidden(),
-        };
-        let state = State { view, drawn: Vec::new(), lines: HashMap::new(), shown: Shown::Live };
-        Self { bars: MultiProgress::with_draw_target(target), terminal, paint, state: Mutex::new(state) }
+    /// Writes plain lines to `out`, usually standard error.
+    pub fn plain(
+        view: View,
+        paint: Paint,
+        out: impl Write + Send + 'static,
+        answer: Option<AnswerWriter>,
+    ) -> Arc<Self> {
+        Self::start(view, paint, Output::Plain(Box::new(out)), answer, SLOW_TICK)
     }
 
-    /// Columns for the view's words.
-    fn width(&self) -> usize {
-        self.terminal.as_ref().map_or(usize::MAX, |terminal| usize::from(terminal.width()).saturating_sub(SURROUNDINGS))
+    /// Shows the answer alone.
+    pub fn quiet(view: View, paint: Paint, answer: AnswerWriter) -> Arc<Self> {
+        Arc::new(Self::new(view, paint, Output::Quiet, Some(answer)))
+    }
+
+    fn start(view: View, paint: Paint, output: Output, answer: Option<AnswerWriter>, tick: Duration) -> Arc<Self> {
+        let progress = Arc::new(Self::new(view, paint, output, answer));
+        let weak = Arc::downgrade(&progress);
+        // Without a thread nothing moves, and everything else is shown.
+        let _ = std::thread::Builder::new().name("progress".to_owned()).spawn(move || keep_moving(&weak, tick));
+        progress
+    }
+
+    fn new(view: View, paint: Paint, output: Output, answer: Option<AnswerWriter>) -> Self {
+        let view = view.beside_answer_stream(answer.is_some());
+        let state = State { view, output, answer, shown: Shown::Live, has_begun: false, spin: 0 };
+        Self { paint, began: Instant::now(), state: Mutex::new(state) }
+    }
+
+    /// Returns true if the whole answer is on standard output.
+    pub fn has_delivered(&self) -> bool {
+        self.state().answer.as_ref().is_some_and(AnswerWriter::is_delivered)
+    }
+
+    /// The first failure to write the answer, once.
+    pub fn answer_error(&self) -> Option<io::Error> {
+        self.state().answer.as_mut().and_then(AnswerWriter::take_error)
     }
 
     /// Writes a line above the active Runs; while they are taken away, at the cursor.
     pub fn print(&self, text: &str) {
-        self.write(self.state().shown, text);
-    }
-
-    fn write(&self, shown: Shown, text: &str) {
-        // With the terminal gone there is no place left to report to.
-        let _ = match shown {
-            Shown::Live => self.bars.println(text),
-            Shown::Aside | Shown::Closed => writeln!(io::stderr().lock(), "{text}"),
-        };
+        let mut state = self.state();
+        self.write(&mut state, &format!("{text}\n"));
     }
 
     /// Takes the active Runs' lines away, and shows nothing of the job from here on.
     pub fn close(&self) {
         let mut state = self.state();
-        self.take_away(&mut state);
+        state.take_away();
         state.shown = Shown::Closed;
     }
 
@@ -96,7 +133,7 @@ impl Progress {
     pub fn set_aside(&self) {
         let mut state = self.state();
         if state.shown == Shown::Live {
-            self.take_away(&mut state);
+            state.take_away();
             state.shown = Shown::Aside;
         }
     }
@@ -106,66 +143,144 @@ impl Progress {
         let mut state = self.state();
         if state.shown == Shown::Aside {
             state.shown = Shown::Live;
-            self.draw(&mut state);
+            self.write(&mut state, "");
         }
     }
 
-    fn take_away(&self, state: &mut State) {
-        state.drawn.clear();
-        for (_, line) in state.lines.drain() {
-            line.finish_and_clear();
-            self.bars.remove(&line);
-        }
-        // As in `write`.
-        let _ = self.bars.clear();
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings what is drawn in line with the view.
-    fn draw(&self, state: &mut State) {
-        let active: Vec<RunId> = state.view.active().cloned().collect();
-        let width = self.width();
-        let gone: Vec<RunId> = state.drawn.extract_if(.., |id| !active.contains(id)).collect();
-        for line in gone.iter().filter_map(|id| state.lines.remove(id)) {
-            line.finish_and_clear();
-            self.bars.remove(&line);
-        }
-        for (at, id) in active.iter().enumerate() {
-            if state.drawn.get(at) != Some(id) {
-                self.place(state, at, id);
+    /// Writes whole lines above the active Runs, and draws those anew.
+    fn write(&self, state: &mut State, text: &str) {
+        let lines = if state.shown == Shown::Live { self.lines(state) } else { Vec::new() };
+        let State { output, answer, .. } = state;
+        match output {
+            Output::Terminal(live) => {
+                live.draw(text, &lines);
+                if let Some(answer) = answer.as_mut().filter(|_| !text.is_empty()) {
+                    answer.disturbed();
+                }
             }
-            if let (Some(line), Some(text)) = (state.lines.get(id), state.view.line(id, width))
-                && line.message() != text
-            {
-                line.set_message(text);
+            Output::Plain(_) | Output::Quiet if text.is_empty() => {}
+            Output::Plain(out) => {
+                if let Some(answer) = answer.as_mut().filter(|_| io::stderr().is_terminal()) {
+                    answer.break_row();
+                }
+                // With the stream gone there is no place left to report to: the job is worth more than its progress.
+                drop(out.write_all(text.as_bytes()));
+            }
+            Output::Quiet => {
+                if let Some(answer) = answer.as_mut().filter(|_| io::stderr().is_terminal()) {
+                    answer.break_row();
+                }
+                drop(io::stderr().lock().write_all(text.as_bytes()));
             }
         }
     }
 
-    /// Puts a Run's line at its place, a new one or one that was elsewhere.
-    fn place(&self, state: &mut State, at: usize, id: &RunId) {
-        let line = if let Some(line) = state.lines.remove(id) {
-            state.drawn.retain(|other| other != id);
-            self.bars.remove(&line);
-            self.bars.insert(at, line)
-        } else {
-            let line = self.bars.insert(at, ProgressBar::new_spinner().with_style(style(self.paint)));
-            line.enable_steady_tick(TICK);
-            line
+    /// Writes what an event adds to the answer; returns the lines for standard error that follow from it.
+    fn stream(&self, state: &mut State, event: &Event) -> Vec<Note> {
+        if !state.answer.as_ref().is_some_and(|answer| answer.concerns(event)) {
+            return Vec::new();
+        }
+        let lines = if state.shown == Shown::Live { self.lines(state) } else { Vec::new() };
+        let State { output, answer, .. } = state;
+        let Some(answer) = answer.as_mut() else { return Vec::new() };
+        let note = match output {
+            Output::Terminal(live) => {
+                let (columns, rows) = live.size();
+                let room = Room { columns, rows: rows.saturating_sub(lines.len() + 1) };
+                live.around(&lines, || {
+                    let note = answer.apply(event, room);
+                    (answer.column(), note)
+                })
+            }
+            Output::Plain(_) | Output::Quiet => {
+                let (rows, columns) = Term::stdout().size();
+                answer.apply(event, Room { columns: usize::from(columns), rows: usize::from(rows).saturating_sub(1) })
+            }
         };
-        state.lines.insert(id.clone(), line);
-        state.drawn.insert(at.min(state.drawn.len()), id.clone());
+        let detail = |text: String| Note { kind: NoteKind::Detail, text, ..Note::default() };
+        match note {
+            None => Vec::new(),
+            Some(AnswerNote::BesideCalls(text)) => {
+                visible_lines(&text).into_iter().filter(|line| !line.trim().is_empty()).map(detail).collect()
+            }
+            Some(AnswerNote::NotTheAnswer) => vec![detail("the text above is not part of the answer".to_owned())],
+        }
+    }
+
+    /// The active Runs' lines.
+    fn lines(&self, state: &State) -> Vec<String> {
+        let Output::Terminal(live) = &state.output else { return Vec::new() };
+        let (now, width) = (self.now(), live.size().0.saturating_sub(SURROUNDINGS).max(1));
+        let spinner = self.paint.cyan(SPINNER.get(state.spin % SPINNER.len()).copied().unwrap_or_default());
+        let mut lines: Vec<String> = state.view.active().filter_map(|id| state.view.line(id, now, width)).collect();
+        if lines.is_empty() && !state.has_begun {
+            let waited = if now < 1_000 { String::new() } else { format!(" {}", seconds(now)) };
+            lines.push(format!("getting ready{waited}"));
+        }
+        lines.into_iter().map(|line| format!("{spinner} {line}")).collect()
+    }
+
+    fn note_lines(&self, state: &State, notes: &[Note]) -> String {
+        let width = match &state.output {
+            Output::Terminal(live) => live.size().0,
+            Output::Plain(_) => PLAIN_WIDTH,
+            Output::Quiet => return String::new(),
+        };
+        notes.iter().map(|note| note.line(self.paint, width) + "\n").collect()
+    }
+
+    /// Moves what moves with time. Returns false once nothing will move any more.
+    fn tick(&self) -> bool {
+        let mut state = self.state();
+        if state.shown != Shown::Live {
+            return state.shown == Shown::Aside;
+        }
+        match &state.output {
+            Output::Terminal(_) => {
+                state.spin = state.spin.wrapping_add(1);
+                self.write(&mut state, "");
+            }
+            Output::Quiet => {}
+            Output::Plain(_) => {
+                let notes = state.view.overdue(self.now());
+                if !notes.is_empty() {
+                    let text = self.note_lines(&state, &notes);
+                    self.write(&mut state, &text);
+                }
+            }
+        }
+        true
     }
 }
 
-/// Spinner, the view's line cut to the terminal's width, elapsed time.
-fn style(paint: Paint) -> ProgressStyle {
-    let template =
-        if paint.is_on() { "{spinner:.cyan} {wide_msg} {elapsed:.dim}" } else { "{spinner} {wide_msg} {elapsed}" };
-    ProgressStyle::with_template(&format!("{template}{MARGIN}")).unwrap_or_else(|_| ProgressStyle::default_spinner())
+impl State {
+    fn take_away(&mut self) {
+        if let Output::Terminal(live) = &mut self.output {
+            live.clear();
+            live.end_open_line();
+        }
+        if let Some(answer) = &mut self.answer {
+            answer.end_line();
+        }
+    }
+}
+
+/// Ticks until the progress is gone or closed.
+fn keep_moving(progress: &Weak<Progress>, tick: Duration) {
+    loop {
+        std::thread::sleep(tick);
+        if !progress.upgrade().is_some_and(|progress| progress.tick()) {
+            return;
+        }
+    }
 }
 
 impl EventSink for Progress {
@@ -174,12 +289,12 @@ impl EventSink for Progress {
         if state.shown == Shown::Closed {
             return;
         }
-        for note in state.view.apply(event) {
-            self.write(state.shown, &note_line(&note, self.paint));
-        }
-        if state.shown == Shown::Live {
-            self.draw(&mut state);
-        }
+        state.has_begun = true;
+        let mut notes = self.stream(&mut state, event);
+        let now = self.now();
+        notes.extend(state.view.apply(event, now));
+        let text = self.note_lines(&state, &notes);
+        self.write(&mut state, &text);
     }
 }
 
@@ -187,27 +302,41 @@ impl EventSink for Progress {
 mod tests {
     use perstack::event::EventBody;
 
-    use super::super::fixture::{delegated, event, event_checkpoint, head, initialize, step};
+    use super::super::fixture::{call, delegated, event, event_checkpoint, head, initialize, step};
+    use super::super::terminal::fake::FakeTerminal;
     use super::super::view::Verbosity;
     use super::*;
 
-    fn hidden() -> Progress {
-        Progress::on(None, View::new(Verbosity::Normal), Paint::plain())
+    fn on(terminal: &FakeTerminal) -> Progress {
+        let output = Output::Terminal(LiveLines::new(terminal.clone()));
+        Progress::new(View::new(Verbosity::Normal), Paint::plain(), output, None)
     }
 
     fn start(head: perstack::checkpoint::CheckpointHead) -> EventBody {
         EventBody::StartRun { initial_checkpoint: event_checkpoint(head), input_messages: Vec::new() }
     }
 
-    /// The lines that are drawn, from the top.
+    /// The lines that are drawn, from the top, without their spinners.
     fn lines(progress: &Progress) -> Vec<String> {
         let state = progress.state();
-        state.drawn.iter().filter_map(|id| state.lines.get(id)).map(ProgressBar::message).collect()
+        let lines = if state.shown == Shown::Live { progress.lines(&state) } else { Vec::new() };
+        lines.iter().map(|line| line.chars().skip(2).collect()).collect()
     }
 
     #[test]
-    fn a_delegates_line_stands_below_its_parents() {
-        let progress = hidden();
+    fn a_line_is_drawn_before_anything_happens() {
+        let terminal = FakeTerminal::new(80, 24);
+        let progress = on(&terminal);
+        assert!(progress.tick());
+        assert_eq!(terminal.take(), "⠙ getting ready");
+        progress.close();
+        assert_eq!(terminal.take(), "\r\x1b[J");
+        assert!(!progress.tick());
+    }
+
+    #[test]
+    fn a_delegates_line_is_below_its_parents() {
+        let progress = on(&FakeTerminal::new(80, 24));
         let emit = |run: &str, body| progress.emit(&event(run, body), &[]);
         emit("r1", initialize("researcher"));
         emit("r1", start(head("r1", 1)));
@@ -220,7 +349,7 @@ mod tests {
 
     #[test]
     fn lines_of_runs_that_ended_are_taken_away() {
-        let progress = hidden();
+        let progress = on(&FakeTerminal::new(80, 24));
         let emit = |run: &str, body| progress.emit(&event(run, body), &[]);
         emit("r1", start(head("r1", 1)));
         emit("r2", start(delegated(head("r2", 1), "reader", "r1")));
@@ -236,7 +365,7 @@ mod tests {
 
     #[test]
     fn lines_make_room_for_a_question_and_come_back() {
-        let progress = hidden();
+        let progress = on(&FakeTerminal::new(80, 24));
         let emit = |run: &str, body| progress.emit(&event(run, body), &[]);
         emit("r1", start(head("r1", 1)));
         progress.set_aside();
@@ -244,9 +373,35 @@ mod tests {
         emit("r2", initialize("reader"));
         assert_eq!(lines(&progress), [""; 0]);
         progress.come_back();
-        assert_eq!(lines(&progress), ["researcher  step 1", "reader  starting skills"]);
+        assert_eq!(lines(&progress), ["researcher  step 1", "reader  getting ready"]);
         progress.close();
         progress.come_back();
         assert_eq!(lines(&progress), [""; 0]);
+    }
+
+    #[test]
+    fn without_a_terminal_steps_are_plain_lines() {
+        #[derive(Clone, Default)]
+        struct Shared(Arc<Mutex<Vec<u8>>>);
+        impl Write for Shared {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().extend(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let written = Shared::default();
+        let progress = Progress::plain(View::new(Verbosity::Normal), Paint::plain(), written.clone(), None);
+        let emit = |body| progress.emit(&event("r1", body), &[]);
+        emit(start(head("r1", 1)));
+        emit(EventBody::ContinueToNextStep {
+            checkpoint: event_checkpoint(head("r1", 1)),
+            step: step(1, vec![call("c1", "readTextFile", "path", "notes/a.md")]),
+            next_checkpoint: event_checkpoint(head("r1", 2)),
+        });
+        let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(written, "▸ researcher\n✓ step 1  readTextFile  notes/a.md\n");
     }
 }

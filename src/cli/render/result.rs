@@ -10,7 +10,8 @@ use perstack::tool::ToolCall;
 use perstack::usage::Usage;
 use serde::Serialize;
 
-use super::text::{json_for, safe};
+use super::markdown::{MarkdownWriter, TextForm};
+use super::text::json_for;
 use crate::cli::options::Format;
 
 /// The object of `--output json`.
@@ -48,18 +49,29 @@ struct Report<'a> {
     duration_ms: u64,
 }
 
-/// Writes the result. Text for a terminal is rid of characters that act on it; a file or pipe gets it as it is.
+/// Writes the result. With `terminal`, its form there and its columns, text is made ready for it, without characters that
+/// act on it; a file or pipe gets it as it is.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(outcome: &Outcome, format: Format, out: &mut dyn Write, is_terminal: bool) -> io::Result<()> {
+pub fn write(
+    outcome: &Outcome,
+    format: Format,
+    out: &mut dyn Write,
+    terminal: Option<(TextForm, usize)>,
+) -> io::Result<()> {
     let mut text = match format {
         Format::Text => match outcome.checkpoint.text() {
-            Some(text) if is_terminal => safe(&text),
-            Some(text) => text,
+            Some(text) => match terminal {
+                Some((form, columns)) => {
+                    let mut writer = MarkdownWriter::new(form, columns);
+                    writer.push(&text, columns) + &writer.finish()
+                }
+                None => text,
+            },
             None => return Ok(()),
         },
-        Format::Json => json_for(&serde_json::to_string_pretty(&report(outcome))?, is_terminal).into_owned(),
+        Format::Json => json_for(&serde_json::to_string_pretty(&report(outcome))?, terminal.is_some()).into_owned(),
         // The events carried it.
         Format::Jsonl => return Ok(()),
     };
@@ -98,7 +110,7 @@ mod tests {
 
     fn written(outcome: &Outcome, format: Format, is_terminal: bool) -> String {
         let mut out = Vec::new();
-        write(outcome, format, &mut out, is_terminal).unwrap();
+        write(outcome, format, &mut out, is_terminal.then_some((TextForm::Raw, 80))).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -2,22 +2,25 @@
 
 use perstack::checkpoint::CheckpointHead;
 use perstack::cost::Spend;
-use perstack::id::RunId;
-use perstack::tool::{ToolCall, ToolResult};
+use perstack::id::{RunId, ToolCallId};
+use perstack::skill::base::DEFAULT_EXEC_TIMEOUT_MS;
+use perstack::tool::{BASE_SKILL, CONVERSATION_TOOLS, ToolCall, ToolResult};
 use perstack::usage::Usage;
 use serde_json::Value;
 
+use super::activity::{Activity, Doing};
+use super::call_text::CallText;
 use super::fit::fitted;
 use super::text::{count, money, shortened, visible};
 
-/// Most characters of a tool call's argument.
+/// Most characters of a tool call's argument within a Run's line.
 const ARGUMENT_WIDTH: usize = 40;
 
 /// Most tool calls of a step, or delegates of a Run, that are named.
 const NAMED: usize = 6;
 
-/// Most bytes of streamed text that wait for their line's end.
-const LINE_LIMIT: usize = 2_000;
+/// Most bytes of streamed reasoning that wait for their line's end.
+const LINE_LIMIT: usize = 100;
 
 /// One active Run.
 #[derive(Debug, Default)]
@@ -30,13 +33,18 @@ pub struct RunView {
     pub call: Option<String>,
     pub step: u64,
     pub max_steps: u64,
+    /// The limit of a request to the model, in milliseconds.
+    pub timeout_ms: u64,
+    /// The Run's own, and that of its delegates which have ended.
     pub usage: Usage,
     pub spend: Spend,
-    pub activity: String,
+    pub activity: Activity,
     pub calls: Vec<ToolCall>,
     pub waiting: Option<Waiting>,
+    /// The time of the Run's first event, in milliseconds.
+    pub began: u64,
     context: Option<f64>,
-    failed_calls: Vec<String>,
+    results: Vec<ToolResult>,
     /// The reported progress of a tool's calls, by its name.
     progress: Vec<(String, String)>,
     /// Streamed text of which the line's end has not come yet.
@@ -70,24 +78,35 @@ impl RunView {
         Self { label: label.to_owned(), parent: parent.cloned(), call: call.cloned(), ..Self::default() }
     }
 
-    /// The Run's line, `depth` places below the top, in at most `width` columns.
-    pub fn line(&self, depth: usize, width: usize) -> String {
+    /// The Run's line at the time `now`, `depth` places below the top, in at most `width` columns. `used` is what it and
+    /// its active delegates have used.
+    pub fn line(&self, depth: usize, (usage, spend): (Usage, Spend), now: u64, width: usize) -> String {
         let step = match (self.step, self.max_steps) {
             (0, _) => String::new(),
             (step, 0) => format!("  step {step}"),
             (step, max) => format!("  step {step}/{max}"),
         };
         let head = format!("{}{}{step}", "  ".repeat(depth), self.label);
-        let activity = self.waiting.as_ref().map_or_else(|| self.activity.clone(), Waiting::in_words);
+        let (activity, lasted) = match &self.waiting {
+            Some(waiting) => (waiting.in_words(), String::new()),
+            None => self.activity.text(now),
+        };
         let mut figures = Vec::new();
-        if self.usage.total_tokens > 0 {
-            figures.push(format!("{} tokens", count(self.usage.total_tokens)));
+        if usage.total_tokens > 0 {
+            figures.push(format!("{} tokens", count(usage.total_tokens)));
         }
-        figures.extend(money(self.spend));
+        figures.extend(money(spend));
         if let Some(context) = self.context.filter(|context| *context > 0.0) {
             figures.push(format!("context {:.0}%", context * 100.0));
         }
-        fitted(&head, &activity, &figures, width)
+        figures.extend(elapsed(now.saturating_sub(self.began)));
+        fitted(&head, (&activity, &lasted), &figures, width)
+    }
+
+    /// The name of the delegate that answers `call`, while it is waited for.
+    pub fn label_of(&self, call: &ToolCallId) -> Option<String> {
+        let awaited = &self.waiting.as_ref()?.awaited;
+        awaited.iter().find(|awaited| awaited.call == *call).map(|awaited| awaited.label.clone())
     }
 
     /// Takes over the usage that a checkpoint has of the whole Run.
@@ -98,11 +117,15 @@ impl RunView {
     }
 
     /// The model wants these calls made.
-    pub fn start_calls(&mut self, calls: &[ToolCall]) {
+    pub fn start_calls(&mut self, calls: &[ToolCall], now: u64) {
         calls.clone_into(&mut self.calls);
-        self.failed_calls.clear();
+        self.results.clear();
         self.progress.clear();
-        self.activity = self.calls_in_words();
+        let limit = match calls {
+            [call] => limit_of(call),
+            _ => None,
+        };
+        self.activity.begin(Doing::Calling { calls: self.calls_in_words(), limit }, now);
     }
 
     /// Records the progress that a server reports of a call of `tool`.
@@ -117,40 +140,40 @@ impl RunView {
         };
         self.progress.retain(|(other, _)| other != tool);
         self.progress.push((tool.to_owned(), words));
-        self.activity = self.calls_in_words();
+        let words = self.calls_in_words();
+        self.activity.calls_got_on(words);
     }
 
     /// The calls are answered.
     pub fn resolve(&mut self, results: &[ToolResult]) {
-        self.failed_calls = results.iter().filter(|r| r.is_error).map(|r| r.id.clone()).collect();
+        results.clone_into(&mut self.results);
     }
 
-    /// Ends the step and returns the text of its calls.
-    pub fn end_step(&mut self, calls: &[ToolCall]) -> String {
-        if self.calls.is_empty() {
-            calls.clone_into(&mut self.calls);
+    /// Ends the step, of which these are the calls and results as far as its event has them; returns the calls with what
+    /// came of them.
+    pub fn end_step(&mut self, calls: &[ToolCall], results: &[ToolResult]) -> Vec<(ToolCall, Option<ToolResult>)> {
+        let mut made = std::mem::take(&mut self.calls);
+        if !calls.is_empty() {
+            calls.clone_into(&mut made);
         }
+        let known = std::mem::take(&mut self.results);
         self.progress.clear();
-        let words = self.calls_in_words();
-        self.calls.clear();
-        self.failed_calls.clear();
-        self.activity.clear();
-        words
+        self.activity.end();
+        let result = |call: &ToolCall| results.iter().chain(&known).find(|result| result.id == call.id).cloned();
+        made.into_iter().map(|call| (result(&call), call)).map(|(result, call)| (call, result)).collect()
     }
 
     fn calls_in_words(&self) -> String {
         let words = self.calls.iter().map(|call| {
-            let failed = if self.failed_calls.contains(&call.id) { " (failed)" } else { "" };
             let far = self.progress.iter().find(|(tool, _)| *tool == call.tool_name);
             let far = far.map(|(_, words)| format!(" {words}")).unwrap_or_default();
-            call_in_words(call) + &far + failed
+            call_in_words(call) + &far
         });
         enumerated(words)
     }
 
     /// Streamed text begins.
-    pub fn start_stream(&mut self, activity: &str) {
-        activity.clone_into(&mut self.activity);
+    pub fn start_stream(&mut self) {
         self.partial_line.clear();
         self.streamed = false;
     }
@@ -164,8 +187,13 @@ impl RunView {
             lines.push(visible(line));
             self.partial_line = rest.to_owned();
         }
-        if self.partial_line.len() > LINE_LIMIT {
-            lines.push(visible(&std::mem::take(&mut self.partial_line)));
+        while self.partial_line.len() > LINE_LIMIT {
+            // A text without spaces, or in a script that has none, is cut anywhere.
+            let space = self.partial_line.char_indices().filter(|(_, c)| *c == ' ').map(|(at, _)| at);
+            let at = space.take_while(|at| *at <= LINE_LIMIT).last().filter(|at| *at > 0);
+            let at = at.unwrap_or_else(|| self.partial_line.floor_char_boundary(LINE_LIMIT));
+            let rest = self.partial_line.split_off(at);
+            lines.push(visible(&std::mem::replace(&mut self.partial_line, rest.trim_start().to_owned())));
         }
         lines.retain(|line| !line.is_empty());
         lines
@@ -174,7 +202,7 @@ impl RunView {
     /// Ends streamed text and returns its last line, or all of it if none had streamed.
     pub fn end_stream(&mut self, text: &str) -> Vec<String> {
         let rest = if self.streamed { std::mem::take(&mut self.partial_line) } else { text.to_owned() };
-        self.start_stream("");
+        self.start_stream();
         rest.lines().map(visible).filter(|line| !line.is_empty()).collect()
     }
 }
@@ -200,23 +228,33 @@ pub fn enumerated(words: impl ExactSizeIterator<Item = String>) -> String {
     named.join(", ")
 }
 
-/// A call as text: its tool and its main argument.
+/// A call within a Run's line: its tool and its main argument.
 fn call_in_words(call: &ToolCall) -> String {
-    let name = visible(&call.tool_name);
-    let main_argument = ["path", "query", "command", "url", "source", "name", "title"]
-        .iter()
-        .find_map(|key| call.args.get(*key).and_then(Value::as_str))
-        .or_else(|| call.args.values().find_map(Value::as_str));
-    // A command is not known by its program alone.
-    let words = call.args.get("args").and_then(Value::as_array).filter(|_| call.args.contains_key("command"));
-    let command = words.filter(|words| !words.is_empty()).map(|words| {
-        let words = words.iter().filter_map(Value::as_str);
-        main_argument.into_iter().chain(words).collect::<Vec<_>>().join(" ")
-    });
-    let main_argument = command.as_deref().or(main_argument);
-    match main_argument.map(visible).filter(|text| !text.is_empty()) {
-        Some(text) => format!("{name} {}", shortened(&text, ARGUMENT_WIDTH)),
-        None => name,
+    let CallText { tool, argument, .. } = CallText::new(call);
+    if argument.is_empty() { tool } else { format!("{tool} {}", shortened(&argument, ARGUMENT_WIDTH)) }
+}
+
+/// The limit of a call in milliseconds, as far as it is known, and the key that raises it.
+fn limit_of(call: &ToolCall) -> Option<(Option<u64>, &'static str)> {
+    if CONVERSATION_TOOLS.contains(&call.tool_name.as_str()) {
+        None
+    } else if call.skill_name != BASE_SKILL {
+        Some((None, "callTimeout"))
+    } else if call.tool_name == "exec" {
+        let given = call.args.get("timeout").and_then(Value::as_u64);
+        Some((Some(given.unwrap_or(DEFAULT_EXEC_TIMEOUT_MS)), "the call's timeout"))
+    } else {
+        None
+    }
+}
+
+/// A time in a few characters: `12s`, `3m05s`; none below a second.
+fn elapsed(ms: u64) -> Option<String> {
+    match ms / 1_000 {
+        0 => None,
+        seconds @ 1..60 => Some(format!("{seconds}s")),
+        seconds @ 60..3_600 => Some(format!("{}m{:02}s", seconds / 60, seconds % 60)),
+        seconds => Some(format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60)),
     }
 }
 
@@ -234,12 +272,16 @@ mod tests {
         };
         let calls = [call("1", "dig"), call("2", "fly")];
         let mut run = RunView { label: "owl".to_owned(), step: 1, ..RunView::default() };
-        run.start_calls(&calls);
+        run.start_calls(&calls, 0);
         run.progress("fly", 2.0, Some(5.0), Some("over the\nhill"));
-        assert_eq!(run.line(0, 80), "owl  step 1  dig, fly 2/5 over the hill");
+        let line = |run: &RunView| run.line(0, (run.usage, run.spend), 1_500, 80);
+        assert_eq!(line(&run), "owl  step 1  s.dig, s.fly 2/5 over the hill 1 s  1s");
         run.progress("fly", 2.5, None, None);
-        assert_eq!(run.line(0, 80), "owl  step 1  dig, fly 2.5");
-        assert_eq!(run.end_step(&calls), "dig, fly");
+        assert_eq!(line(&run), "owl  step 1  s.dig, s.fly 2.5 1 s  1s");
+        let result = ToolResult::error(&calls[1], "no");
+        run.resolve(std::slice::from_ref(&result));
+        assert_eq!(run.end_step(&calls, &[]), [(calls[0].clone(), None), (calls[1].clone(), Some(result))]);
+        assert_eq!(line(&run), "owl  step 1  1s");
     }
 
     #[test]
@@ -253,10 +295,11 @@ mod tests {
         let waiting = Waiting { delegates: 3, awaited: (1..=3).map(awaited).collect() };
         let usage = Usage { total_tokens: 1_500, ..Usage::default() };
         let run = RunView { label: "lead".to_owned(), step: 2, waiting: Some(waiting), usage, ..RunView::default() };
+        let line = |width| run.line(1, (run.usage, run.spend), 75_000, width);
         assert_eq!(
-            run.line(1, usize::MAX),
-            "  lead  step 2  waits for 3 of 3: reader #1, reader #2, reader #3  1.5k tokens"
+            line(usize::MAX),
+            "  lead  step 2  waits for 3 of 3: reader #1, reader #2, reader #3  1.5k tokens  1m15s"
         );
-        assert_eq!(run.line(1, 50), "  lead  step 2  waits for 3 of 3: re…  1.5k tokens");
+        assert_eq!(line(50), "  lead  step 2  waits for 3 of 3: re…  1.5k tokens");
     }
 }

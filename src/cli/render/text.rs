@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::IsTerminal;
 
+use clap::ColorChoice;
 use perstack::cost::{Cost, Spend};
 
 use super::unseen::{spelt, spelt_json};
@@ -20,7 +21,7 @@ impl Paint {
         Self { on: false }
     }
 
-    /// Colours on stderr: `NO_COLOR` forbids them, `CLICOLOR_FORCE` demands them, else a terminal has them.
+    /// Colours on stderr: `--color` decides, else `NO_COLOR` forbids them, `CLICOLOR_FORCE` demands them, else a terminal has them.
     pub fn of_stderr(process: &Process) -> Self {
         Self::new(process, std::io::stderr().is_terminal())
     }
@@ -31,6 +32,11 @@ impl Paint {
     }
 
     fn new(process: &Process, is_terminal: bool) -> Self {
+        match process.color {
+            ColorChoice::Always => return Self { on: true },
+            ColorChoice::Never => return Self { on: false },
+            ColorChoice::Auto => {}
+        }
         let set = |name| process.variable(name).is_some_and(|value| value != "0");
         let refused = process.variable("CLICOLOR") == Some("0") || process.variable("TERM") == Some("dumb");
         Self { on: process.variable("NO_COLOR").is_none() && (set("CLICOLOR_FORCE") || (is_terminal && !refused)) }
@@ -79,15 +85,6 @@ pub fn visible(text: &str) -> String {
 /// The lines of `text`, with characters that cannot be seen as escapes.
 pub fn visible_lines(text: &str) -> Vec<String> {
     text.lines().map(|line| spelt(&line.replace('\t', "    "))).collect()
-}
-
-/// `text` for a terminal: lines and tabs stay, other characters that cannot be seen are escapes.
-pub fn safe(text: &str) -> String {
-    let parts = text.split_inclusive(['\n', '\t']).map(|part| match part.strip_suffix(['\n', '\t']) {
-        Some(head) => spelt(head) + part.get(head.len()..).unwrap_or_default(),
-        None => spelt(part),
-    });
-    parts.collect()
 }
 
 /// JSON for stdout: on a terminal, characters that act on it are JSON's escapes; a file or pipe gets the text as it is.
@@ -142,8 +139,6 @@ mod tests {
     #[test]
     fn characters_that_act_on_a_terminal_are_spelt_out() {
         assert_eq!(visible("a\x1b[2Jb\u{7}\u{9b}\u{202e}c\n\t d"), r"a\x1b[2Jb\x07\u{9b}\u{202e}c d");
-        assert_eq!(safe("a\tb\n\rc\x1b]0;x"), "a\tb\n\\x0dc\\x1b]0;x");
-        assert_eq!(safe("über\n"), "über\n");
         assert_eq!(visible_lines("a\n\tb\x08\r\n"), ["a", "    b\\x08"]);
     }
 
@@ -157,15 +152,18 @@ mod tests {
 
     #[test]
     fn colours_follow_the_variables_before_the_terminal() {
-        let paint = |pairs: &[(&str, &str)], is_terminal| {
+        let colored = |color, pairs: &[(&str, &str)], is_terminal| {
             let variables = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-            Paint::new(&Process { variables, folder: "/".into() }, is_terminal).is_on()
+            Paint::new(&Process { variables, folder: "/".into(), color }, is_terminal).is_on()
         };
+        let paint = |pairs: &[(&str, &str)], is_terminal| colored(ColorChoice::Auto, pairs, is_terminal);
         assert!(paint(&[], true));
         assert!(!paint(&[], false));
         assert!(!paint(&[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], true));
         assert!(paint(&[("CLICOLOR_FORCE", "1")], false));
         assert!(!paint(&[("CLICOLOR_FORCE", "0")], false));
         assert!(!paint(&[("TERM", "dumb")], true));
+        assert!(colored(ColorChoice::Always, &[("NO_COLOR", "1")], false));
+        assert!(!colored(ColorChoice::Never, &[("CLICOLOR_FORCE", "1")], true));
     }
 }

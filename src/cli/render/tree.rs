@@ -2,7 +2,9 @@
 
 use indexmap::IndexMap;
 use perstack::checkpoint::{CheckpointHead, DelegateTo};
+use perstack::cost::Spend;
 use perstack::id::RunId;
+use perstack::usage::Usage;
 
 use super::run_view::{Awaited, RunView, Waiting};
 use super::text::visible;
@@ -40,6 +42,17 @@ impl Tree {
         std::iter::successors(parent_of(id), |parent| parent_of(parent)).take(self.runs.len()).count()
     }
 
+    /// The usage of a Run, with that of its delegates.
+    pub fn used(&self, id: &RunId) -> (Usage, Spend) {
+        let Some(run) = self.runs.get(id) else { return (Usage::default(), Spend::default()) };
+        let is_below = |other: &RunId| {
+            let parent_of = |id: &RunId| self.runs.get(id).and_then(|run| run.parent.as_ref());
+            std::iter::successors(parent_of(other), |parent| parent_of(parent)).take(self.runs.len()).any(|up| up == id)
+        };
+        let delegates = self.runs.iter().filter(|(other, _)| *other != id && is_below(other)).map(|(_, run)| run);
+        delegates.fold((run.usage, run.spend), |(usage, spend), run| (usage.plus(run.usage), spend.plus(run.spend)))
+    }
+
     /// Adds a Run of `expert` that gets ready. Its caller is only known when it begins, so until then it is shown below
     /// a Run that waits for such an expert, or beside the one that it seems to continue.
     pub fn announce(&mut self, id: &RunId, expert: &str) -> &mut RunView {
@@ -70,6 +83,19 @@ impl Tree {
         };
         let continued = self.runs.values().find(continued)?;
         Some(RunView::answering(&continued.label, continued.parent.as_ref(), continued.call.as_ref()))
+    }
+
+    /// Returns true if a Run with this state answers a Run that waits for it, or goes on as one that waited.
+    pub fn is_awaited(&self, head: &CheckpointHead) -> bool {
+        let by = head.delegated_by.as_ref();
+        let is_asked = by
+            .and_then(|by| Some((by, self.runs.get(&by.run_id)?.waiting.as_ref()?)))
+            .is_some_and(|(by, waiting)| waiting.awaited.iter().any(|awaited| awaited.call == by.tool_call_id));
+        let expert = visible(&head.expert.name);
+        let goes_on = |run: &RunView| {
+            run.waiting.is_some() && run.expert == expert && run.call.as_ref() == by.map(|by| &by.tool_call_id)
+        };
+        is_asked || self.runs.values().any(goes_on)
     }
 
     /// A Run begins or goes on. One that waited for its delegates may go on as a new Run, which then takes its place.
@@ -110,7 +136,7 @@ impl Tree {
         run.parent = parent;
         run.call = call;
         run.waiting = None;
-        run.activity.clear();
+        run.activity.end();
         run.take(head);
         if !is_placed {
             self.move_below_parent(id);
@@ -140,8 +166,11 @@ impl Tree {
     /// Removes a Run that has ended.
     pub fn end(&mut self, id: &RunId) {
         let Some(run) = self.runs.shift_remove(id) else { return };
-        let waiting = run.parent.and_then(|parent| self.runs.get_mut(&parent)).and_then(|run| run.waiting.as_mut());
-        if let Some(waiting) = waiting {
+        let Some(parent) = run.parent.and_then(|parent| self.runs.get_mut(&parent)) else { return };
+        // Until the parent goes on, whose own account then has it.
+        parent.usage = parent.usage.plus(run.usage);
+        parent.spend = parent.spend.plus(run.spend);
+        if let Some(waiting) = &mut parent.waiting {
             waiting.awaited.retain(|awaited| Some(&awaited.call) != run.call.as_ref());
         }
     }
@@ -178,7 +207,6 @@ mod tests {
     use perstack::usage::Usage;
 
     use super::super::fixture::{awaiting, call, child, event, event_checkpoint, head, initialize, retry, step};
-    use super::super::note_line;
     use super::super::text::Paint;
     use super::super::view::{Verbosity, View};
 
@@ -191,8 +219,8 @@ mod tests {
         }
 
         fn see(&mut self, run: &str, body: EventBody) {
-            let notes = self.0.apply(&event(run, body));
-            self.1.extend(notes.iter().map(|note| note_line(note, Paint::plain())));
+            let notes = self.0.apply(&event(run, body), 0);
+            self.1.extend(notes.iter().map(|note| note.line(Paint::plain(), usize::MAX)));
         }
 
         fn start(&mut self, head: &CheckpointHead) {
@@ -231,7 +259,7 @@ mod tests {
         }
 
         fn lines(&self) -> Vec<String> {
-            self.0.active().filter_map(|id| self.0.line(id, usize::MAX)).collect()
+            self.0.active().filter_map(|id| self.0.line(id, 0, usize::MAX)).collect()
         }
     }
 
@@ -252,9 +280,9 @@ mod tests {
             job.lines(),
             [
                 "researcher  step 1/100  waits for 3 of 3: reader, writer, checker",
-                "  checker  starting skills",
-                "  reader  starting skills",
-                "  writer  starting skills",
+                "  checker  getting ready",
+                "  reader  getting ready",
+                "  writer  getting ready",
             ],
             "a delegate is below its parent before it begins"
         );
@@ -277,16 +305,16 @@ mod tests {
                 "  reader  step 2/100  waits for 2 of 2: scanner #1, scanner #2",
                 "    scanner #2  step 3  asking the model",
                 "    scanner #1  step 3",
-                "  writer  step 2/100  retry 2 in 3.2 s",
+                "  writer  step 2/100  retry 2 in 4 s",
             ]
         );
         job.complete(&second);
         job.complete(&first);
-        assert_eq!(job.lines()[1], "  reader  step 2/100  has its delegates' answers");
+        assert_eq!(job.lines()[1], "  reader  step 2/100  has its delegates' answers  2.4k tokens");
         let reader_on = child("r7", 4, "reader", ("r1", "a"));
         job.see("r7", initialize("reader"));
         job.resume(reader_on.clone());
-        assert_eq!(job.lines()[1..], ["  reader  step 4/100", "  writer  step 2/100  retry 2 in 3.2 s"]);
+        assert_eq!(job.lines()[1..], ["  reader  step 4/100", "  writer  step 2/100  retry 2 in 4 s"]);
         job.complete(&reader_on);
         job.complete(&writer);
         job.resume(head("r8", 5));
@@ -295,21 +323,17 @@ mod tests {
             job.1,
             [
                 "▸ researcher, at most 100 steps",
-                "▸ step 1  delegated to reader, writer, checker",
-                "  ▸ checker  started at step 2",
-                "  ▸ reader  started at step 2",
-                "  ▸ writer  started at step 2",
-                "  ▸ reader  step 2  delegated to scanner, scanner",
-                "    ▸ scanner #2  started at step 3",
-                "    ▸ scanner #1  started at step 3",
+                "▸ step 1  delegated to reader  \"q\"",
+                "▸ step 1  delegated to writer  \"q\"",
+                "▸ step 1  delegated to checker  \"q\"",
+                "  ▸ reader  step 2  delegated to scanner #1  \"q\"",
+                "  ▸ reader  step 2  delegated to scanner #2  \"q\"",
                 "  ↻ writer  retry 2 in 3.2 s: slow down",
-                "  ✗ checker  stopped by error: no key  0 tokens",
-                "    ✓ scanner #2  completed at step 3  1.2k tokens",
-                "    ✓ scanner #1  completed at step 3  1.2k tokens",
-                "  ▸ reader  resumed at step 4",
-                "  ✓ reader  completed at step 4  1.2k tokens",
-                "  ✓ writer  completed at step 2  1.2k tokens",
-                "▸ resumed at step 5",
+                "  ✗ checker  stopped by error: no key",
+                "    ✓ scanner #2  answered  1.2k tokens",
+                "    ✓ scanner #1  answered  1.2k tokens",
+                "  ✓ reader  answered  1.2k tokens",
+                "  ✓ writer  answered  1.2k tokens",
             ]
         );
     }
@@ -343,7 +367,7 @@ mod tests {
         job.start(&top);
         job.wait(&top, &[("a", "reader")]);
         job.see("r2", initialize("reader"));
-        assert_eq!(job.lines()[1], "  reader  starting skills");
+        assert_eq!(job.lines()[1], "  reader  getting ready");
         job.resume(head("r3", 2));
         assert_eq!(job.lines(), ["researcher  step 2"]);
     }
@@ -358,7 +382,7 @@ mod tests {
         job.start(&child("r2", 2, "reader", ("r1", "a")));
         job.see("r1", EventBody::RuntimeWarning { message: "two".to_owned() });
         assert_eq!(job.1[1], "! one");
-        assert_eq!(job.1[4], "! researcher  two");
+        assert_eq!(job.1[3], "! researcher  two");
     }
 
     #[test]
@@ -381,6 +405,6 @@ mod tests {
         );
         assert_eq!(job.lines(), ["  reader  step 3  readTextFile a.md"]);
         job.fail(&orphan, "no key");
-        assert_eq!(job.1, ["  ▸ reader  resumed at step 3", "  ✗ reader  stopped by error: no key  0 tokens"]);
+        assert_eq!(job.1, ["  ▸ reader  goes on at step 3", "  ✗ reader  stopped by error: no key"]);
     }
 }

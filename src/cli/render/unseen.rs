@@ -61,7 +61,7 @@ fn acts(c: char) -> bool {
 
 /// Returns true if a character has no width of its own and is no accent: Unicode's `Default_Ignorable_Code_Point`, and
 /// the annotation marks.
-fn is_unseen(c: char) -> bool {
+pub fn is_unseen(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'

@@ -1,46 +1,28 @@
 //! [`View`]: a pure fold of a job's events into notes (lines that stay) and a line for each active Run.
 //!
-//! Knows no terminal. All text of models, tools and servers leaves here on one line and without control characters. The
-//! end of the job as a whole is left to `outcome`, which prints it afterwards.
+//! Knows no terminal and no clock. All text of models, tools and servers leaves here on one line and without control
+//! characters. The end of the job as a whole is left to `outcome`, which prints it afterwards; the text of its answer to
+//! `answer`.
+
+use std::collections::HashSet;
 
 use perstack::event::{Event, EventBody, EventCheckpoint, Step};
-use perstack::id::RunId;
+use perstack::id::{RunId, ToolCallId};
+use perstack::tool::{ToolCall, ToolResult};
 use serde_json::Value;
 
-use super::run_view::enumerated;
+use super::activity::Doing;
+use super::call_text::{CallText, DetailLine, details, failure_text, query_text};
+use super::note::{Note, NoteKind};
+use super::run_view::RunView;
 use super::text::{count, duration, money, shortened, steps, visible};
 use super::tree::Tree;
 
 /// Most characters of a reason.
 const REASON_WIDTH: usize = 200;
 
-/// A line that stays.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    pub kind: NoteKind,
-    /// The number of callers between its Run and the user.
-    pub depth: usize,
-    /// The Run's expert, where it is not the only one at work.
-    pub expert: Option<String>,
-    pub text: String,
-}
-
-/// The kind of a note, shown as its mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoteKind {
-    /// Something begins or goes on.
-    Begun,
-    /// Something was done.
-    Done,
-    /// Something will be tried again.
-    Retrying,
-    /// Something that does not stop the run, but should be known.
-    Warning,
-    /// Something stopped.
-    Stopped,
-    /// Streamed reasoning or text, a skill's own output.
-    Detail,
-}
+/// The tool whose text is the answer, which is shown as that.
+const COMPLETION: &str = "attemptCompletion";
 
 /// The amount of detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,12 +36,24 @@ pub enum Verbosity {
 pub struct View {
     verbosity: Verbosity,
     tree: Tree,
+    /// Calls that have a note although their step has not ended: the Run stopped in the middle of it.
+    noted: HashSet<ToolCallId>,
+    /// The time of the latest event, in milliseconds.
+    now: u64,
+    /// The coordinator's text beside calls is shown elsewhere.
+    has_answer_stream: bool,
 }
 
 impl View {
     /// Nothing has happened yet.
     pub fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, tree: Tree::default() }
+        Self { verbosity, tree: Tree::default(), noted: HashSet::new(), now: 0, has_answer_stream: false }
+    }
+
+    /// With `has_answer_stream`, the text of the coordinator is left to the stream of the answer.
+    #[must_use]
+    pub fn beside_answer_stream(self, has_answer_stream: bool) -> Self {
+        Self { has_answer_stream, ..self }
     }
 
     /// The active Runs, a delegate after its parent.
@@ -67,40 +61,61 @@ impl View {
         self.tree.ids()
     }
 
-    /// A Run's line, in at most `width` columns.
-    pub fn line(&self, run_id: &RunId, width: usize) -> Option<String> {
+    /// A Run's line at the time `now` in milliseconds, in at most `width` columns.
+    pub fn line(&self, run_id: &RunId, now: u64, width: usize) -> Option<String> {
         let run = self.tree.get(run_id)?;
-        Some(run.line(self.tree.depth(run_id), width))
+        Some(run.line(self.tree.depth(run_id), self.tree.used(run_id), now, width))
     }
 
-    /// Applies one event and returns the notes it leads to, in order.
-    pub fn apply(&mut self, event: &Event) -> Vec<Note> {
+    /// The waits that have become so long by now that they are to be shown where no line shows them.
+    pub fn overdue(&mut self, now: u64) -> Vec<Note> {
+        let ids: Vec<RunId> = self.tree.ids().cloned().collect();
+        let mut notes = Vec::new();
+        for id in ids {
+            let Some(run) = self.tree.get_mut(&id).filter(|run| run.waiting.is_none()) else { continue };
+            if let Some(text) = run.activity.overdue(now) {
+                let step = if run.step > 0 { format!("step {}  ", run.step) } else { String::new() };
+                notes.push(self.note(&id, NoteKind::Waiting, step + &text));
+            }
+        }
+        notes
+    }
+
+    /// Applies one event that came at the time `now`, in milliseconds, and returns the notes it leads to, in order.
+    pub fn apply(&mut self, event: &Event, now: u64) -> Vec<Note> {
+        self.now = now;
         let id = &event.run_id;
         match &event.body {
-            EventBody::InitializeRuntime { expert_name, provider, model, max_steps, .. } => {
-                self.initialize(id, expert_name, provider, model, *max_steps)
+            EventBody::InitializeRuntime { expert_name, provider, model, max_steps, timeout, .. } => {
+                self.initialize(id, expert_name, (provider, model), *max_steps, *timeout)
             }
-            EventBody::StartRun { initial_checkpoint, .. } => self.begin(event, initial_checkpoint, "started"),
-            EventBody::ResumeFromStop { checkpoint } => self.begin(event, checkpoint, "resumed"),
+            EventBody::StartRun { initial_checkpoint, .. } => self.begin(event, initial_checkpoint, true),
+            EventBody::ResumeFromStop { checkpoint } => self.begin(event, checkpoint, false),
             EventBody::ContinueToNextStep { checkpoint, step, next_checkpoint } => {
                 self.next_step(id, checkpoint, step, next_checkpoint.head.step_number)
             }
-            EventBody::CompleteRun { checkpoint, .. } => self.complete(id, checkpoint),
+            EventBody::CompleteRun { checkpoint, step, .. } => self.complete(id, checkpoint, step),
             EventBody::StopRunByDelegate { checkpoint, step } => self.delegate(id, checkpoint, step),
-            EventBody::StopRunByInteractiveTool { checkpoint, .. } => {
-                self.end_of_delegate(id, checkpoint, "waits for an answer from a person")
+            EventBody::StopRunByInteractiveTool { checkpoint, step } => {
+                let mut notes = self.answered_calls(id, step);
+                notes.extend(self.end_of_delegate(id, checkpoint, "waits for an answer from a person"));
+                notes
             }
             EventBody::StopRunByExceededMaxSteps { checkpoint, step } => {
                 let mut notes = self.last_step(id, checkpoint, step);
                 notes.extend(self.end_of_delegate(id, checkpoint, "reached the maximum of steps"));
                 notes
             }
-            EventBody::StopRunByError { checkpoint, error, .. } => {
+            EventBody::StopRunByError { checkpoint, step, error } => {
                 let reason = shortened(&visible(&error.message), REASON_WIDTH);
-                self.end_of_delegate(id, checkpoint, &format!("stopped by error: {reason}"))
+                let mut notes = self.answered_calls(id, step);
+                notes.extend(self.end_of_delegate(id, checkpoint, &format!("stopped by error: {reason}")));
+                notes
             }
-            EventBody::StopRunByCancellation { checkpoint, .. } => {
-                self.end_of_delegate(id, checkpoint, "was cancelled")
+            EventBody::StopRunByCancellation { checkpoint, step } => {
+                let mut notes = self.answered_calls(id, step);
+                notes.extend(self.end_of_delegate(id, checkpoint, "was cancelled"));
+                notes
             }
             EventBody::StopRunByBudget { checkpoint, step, .. } => {
                 let mut notes = self.last_step(id, checkpoint, step);
@@ -108,6 +123,9 @@ impl View {
                 notes
             }
             EventBody::SkillConnected { skill_name, total_duration_ms, .. } => {
+                if let Some(run) = self.tree.get_mut(id) {
+                    run.activity.skill_is_up(skill_name);
+                }
                 let took = duration(*total_duration_ms);
                 self.detail(id, format!("skill {} connected in {took}", visible(skill_name)))
             }
@@ -123,34 +141,36 @@ impl View {
 
     /// Applies an event that changes a Run's line or gives details of its work.
     fn within_step(&mut self, id: &RunId, body: &EventBody) -> Vec<Note> {
-        let verbose = self.verbosity == Verbosity::Verbose;
+        let (now, verbose) = (self.now, self.verbosity == Verbosity::Verbose);
+        // The coordinator's answer is written to standard output.
+        let is_result_shown = !self.is_delegate(id);
+        let is_text_shown = is_result_shown && self.has_answer_stream;
         let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
+        let limit_ms = run.timeout_ms;
         let mut lines = Vec::new();
         match body {
-            EventBody::StartGeneration { .. } => "asking the model".clone_into(&mut run.activity),
-            EventBody::StartStreamingReasoning => run.start_stream("reasoning"),
-            EventBody::StartStreamingText => run.start_stream("answering"),
-            EventBody::StreamReasoning { delta } | EventBody::StreamText { delta } if verbose => {
-                lines = run.stream(delta);
+            EventBody::StartGeneration { .. } => run.activity.begin(Doing::Asking { retries: 0, limit_ms }, now),
+            EventBody::StartStreamingReasoning => {
+                run.activity.begin(Doing::Reasoning, now);
+                run.start_stream();
             }
-            EventBody::CompleteStreamingReasoning { text }
-            | EventBody::CompleteStreamingText { text }
-            | EventBody::CompleteStreamingRunResult { text }
-                if verbose =>
-            {
-                lines = run.end_stream(text);
-            }
+            EventBody::StartStreamingText => run.activity.begin(Doing::Answering, now),
+            EventBody::StreamReasoning { delta } if verbose => lines = run.stream(delta),
+            EventBody::CompleteStreamingReasoning { text } if verbose => lines = run.end_stream(text),
+            EventBody::CompleteStreamingText { text } if verbose && !is_text_shown => lines = text_lines(text),
+            EventBody::CompleteStreamingRunResult { text } if verbose && !is_result_shown => lines = text_lines(text),
             EventBody::CallTools { tool_calls, usage, spend, .. } => {
                 run.usage = run.usage.plus(*usage);
                 run.spend = run.spend.plus(*spend);
-                run.start_calls(tool_calls);
+                run.start_calls(tool_calls, now);
             }
             EventBody::ResolveToolResults { tool_results } => run.resolve(tool_results),
             EventBody::SkillProgress { tool_name, progress, total, message, .. } => {
                 run.progress(tool_name, *progress, *total, message.as_deref());
             }
-            EventBody::SkillStarting { skill_name, .. } => {
-                run.activity = format!("starting skill {}", visible(skill_name));
+            EventBody::SkillStarting { skill_name, command, args } => {
+                let words = std::iter::once(command).chain(args).map(String::as_str).collect::<Vec<_>>();
+                run.activity.skill_starts(skill_name, &words.join(" "), now);
             }
             EventBody::ContextSummarized {
                 messages_before,
@@ -163,7 +183,7 @@ impl View {
             } => {
                 run.usage = run.usage.plus(*usage);
                 run.spend = run.spend.plus(*spend);
-                "asking the model".clone_into(&mut run.activity);
+                run.activity.begin(Doing::Asking { retries: 0, limit_ms }, now);
                 // One message has taken their place.
                 let replaced = messages_before.saturating_sub(*messages_after).saturating_add(1);
                 let (before, after) = (count(*tokens_before), count(*tokens_after));
@@ -176,7 +196,8 @@ impl View {
                 let when = retry_in_words(*delay_ms, *retry_count);
                 let text = format!("{when}: {}", reason_in_words(reason));
                 // The reason stays above the line.
-                run.activity = when;
+                let at = now.saturating_add(delay_ms.unwrap_or_default());
+                run.activity.begin(Doing::AskingAgain { retries: *retry_count, at, limit_ms }, now);
                 return vec![self.note(id, NoteKind::Retrying, text)];
             }
             _ => {}
@@ -184,24 +205,41 @@ impl View {
         lines.into_iter().map(|line| self.note(id, NoteKind::Detail, line)).collect()
     }
 
-    fn initialize(&mut self, id: &RunId, expert: &str, provider: &str, model: &str, max_steps: u64) -> Vec<Note> {
+    fn initialize(
+        &mut self,
+        id: &RunId,
+        expert: &str,
+        (provider, model): (&str, &str),
+        max_steps: u64,
+        timeout_ms: u64,
+    ) -> Vec<Note> {
+        let now = self.now;
         let run = self.tree.announce(id, expert);
         run.max_steps = max_steps;
-        "starting skills".clone_into(&mut run.activity);
+        run.timeout_ms = timeout_ms;
+        run.began = now;
+        run.activity.begin(Doing::Starting(Vec::new()), now);
         let text = format!("{}  {}/{}", visible(expert), visible(provider), visible(model));
         self.detail(id, text)
     }
 
-    fn begin(&mut self, event: &Event, checkpoint: &EventCheckpoint, how: &str) -> Vec<Note> {
+    fn begin(&mut self, event: &Event, checkpoint: &EventCheckpoint, is_new: bool) -> Vec<Note> {
         let head = &checkpoint.head;
         let id = &event.run_id;
+        let awaited = self.tree.is_awaited(head);
         let run = self.tree.begin(id, head);
         run.step = event.step_number.unwrap_or(head.step_number);
         let (expert, step, max_steps) = (run.expert.clone(), run.step, run.max_steps);
-        if self.tree.depth(id) == 0 && how == "started" && head.step_number <= 1 {
+        if self.tree.depth(id) == 0 && is_new && head.step_number <= 1 {
             let limit = if max_steps > 0 { format!(", at most {}", steps(max_steps)) } else { String::new() };
-            return vec![Note { kind: NoteKind::Begun, depth: 0, expert: None, text: format!("{expert}{limit}") }];
+            let note = Note { kind: NoteKind::Begun, depth: 0, expert: None, text: expert + &limit, ..Note::default() };
+            return vec![note];
         }
+        // What was delegated has a note, and what comes of the answers gets one.
+        if awaited {
+            return Vec::new();
+        }
+        let how = if is_new { "begins" } else { "goes on" };
         vec![self.note(id, NoteKind::Begun, format!("{how} at step {step}"))]
     }
 
@@ -221,40 +259,94 @@ impl View {
         self.finish_step(id, checkpoint, step)
     }
 
-    /// The note of a finished step: the tools it called.
+    /// The notes of a finished step: the calls it made.
     fn finish_step(&mut self, id: &RunId, checkpoint: &EventCheckpoint, step: &Step) -> Vec<Note> {
         let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
         run.take(&checkpoint.head);
-        let did = run.end_step(&step.tool_calls);
-        let did = if did.is_empty() { "no tool called".to_owned() } else { did };
-        vec![self.note(id, NoteKind::Done, format!("step {}  {did}", step.step_number))]
+        let made = run.end_step(&step.tool_calls, &step.tool_results);
+        if made.is_empty() {
+            return vec![self.note(id, NoteKind::Done, format!("step {}  no tool called", step.step_number))];
+        }
+        self.call_notes(id, step.step_number, made)
+    }
+
+    /// The notes of the calls that were answered before a Run stopped in the middle of a step.
+    fn answered_calls(&mut self, id: &RunId, step: &Step) -> Vec<Note> {
+        let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
+        let results: Vec<ToolResult> = step.tool_results.iter().chain(&step.partial_tool_results).cloned().collect();
+        let mut made = run.end_step(&step.tool_calls, &results);
+        made.retain(|(call, result)| result.is_some() && call.tool_name != COMPLETION);
+        let answered: Vec<ToolCallId> = made.iter().map(|(call, _)| call.id.clone()).collect();
+        let notes = self.call_notes(id, step.step_number, made);
+        self.noted.extend(answered);
+        notes
+    }
+
+    /// A note for each call, and with `-v` what came of it.
+    fn call_notes(&mut self, id: &RunId, step: u64, made: Vec<(ToolCall, Option<ToolResult>)>) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for (call, result) in made {
+            // A step that goes on after a stop has all its calls again.
+            if self.noted.remove(&call.id) {
+                continue;
+            }
+            let CallText { tool, argument, extra } = CallText::new(&call);
+            let failure = result.as_ref().filter(|result| result.is_error).map(failure_text);
+            let kind = if failure.is_some() { NoteKind::Failed } else { NoteKind::Done };
+            let note = self.note(id, kind, format!("step {step}  {tool}"));
+            notes.push(Note { argument, extra: failure.unwrap_or(extra), ..note });
+            if self.verbosity == Verbosity::Verbose {
+                let depth = self.tree.depth(id);
+                notes.extend(details(&call, result.as_ref()).into_iter().map(|line| {
+                    let (kind, text) = match line {
+                        DetailLine::Plain(text) => (NoteKind::Output, text),
+                        DetailLine::Added(text) => (NoteKind::Added, text),
+                        DetailLine::Removed(text) => (NoteKind::Removed, text),
+                    };
+                    Note { kind, depth, text, ..Note::default() }
+                }));
+            }
+        }
+        notes
     }
 
     fn delegate(&mut self, id: &RunId, checkpoint: &EventCheckpoint, step: &Step) -> Vec<Note> {
+        let mut notes = self.answered_calls(id, step);
         self.tree.wait(id, &checkpoint.head.delegate_to);
-        let Some(run) = self.tree.get_mut(id) else { return Vec::new() };
+        let Some(run) = self.tree.get_mut(id) else { return notes };
         run.take(&checkpoint.head);
-        let names = checkpoint.head.delegate_to.iter().map(|to| visible(&to.expert.name));
-        let text = format!("step {}  delegated to {}", step.step_number, enumerated(names));
-        vec![self.note(id, NoteKind::Begun, text)]
+        for to in &checkpoint.head.delegate_to {
+            let label = self.tree.get(id).and_then(|run| RunView::label_of(run, &to.tool_call_id));
+            let name = label.unwrap_or_else(|| visible(&to.expert.name));
+            let note = self.note(id, NoteKind::Begun, format!("step {}  delegated to {name}", step.step_number));
+            notes.push(Note { argument: query_text(&to.query), ..note });
+        }
+        notes
     }
 
-    fn complete(&mut self, id: &RunId, checkpoint: &EventCheckpoint) -> Vec<Note> {
-        let step = checkpoint.head.step_number;
-        let text =
-            if self.is_delegate(id) { format!("completed at step {step}") } else { format!("step {step}  answered") };
-        self.end(id, checkpoint, NoteKind::Done, &text)
+    fn complete(&mut self, id: &RunId, checkpoint: &EventCheckpoint, step: &Step) -> Vec<Note> {
+        let mut notes = self.answered_calls(id, step);
+        let number = checkpoint.head.step_number;
+        let text = if self.is_delegate(id) { "answered".to_owned() } else { format!("step {number}  answered") };
+        notes.extend(self.end(id, checkpoint, NoteKind::Done, &text));
+        notes
     }
 
     /// Ends a Run. Its usage is shown for delegates only: the job's total is printed at the end.
     fn end(&mut self, id: &RunId, checkpoint: &EventCheckpoint, kind: NoteKind, text: &str) -> Vec<Note> {
-        let used = if self.is_delegate(id) {
-            let cost = money(checkpoint.head.spend).map(|cost| format!("  {cost}")).unwrap_or_default();
-            format!("  {} tokens{cost}", count(checkpoint.head.usage.total_tokens))
-        } else {
-            String::new()
-        };
-        let note = self.note(id, kind, format!("{text}{used}"));
+        let head = &checkpoint.head;
+        if let Some(run) = self.tree.get_mut(id) {
+            run.take(head);
+        }
+        let mut figures = Vec::new();
+        if self.is_delegate(id) {
+            // No tokens at all are none that were reported.
+            let tokens = (head.usage.total_tokens > 0).then(|| format!("{} tokens", count(head.usage.total_tokens)));
+            figures.extend(tokens.into_iter().chain(money(head.spend)));
+        }
+        let note = Note { extra: figures.join("  "), ..self.note(id, kind, text.to_owned()) };
+        // The call that it answers needs no further note.
+        self.noted.extend(self.tree.get(id).and_then(|run| run.call.clone()));
         self.tree.end(id);
         vec![note]
     }
@@ -282,15 +374,27 @@ impl View {
         let depth = self.tree.depth(id);
         let is_named = depth > 0 || self.tree.len() > 1;
         let expert = self.tree.get(id).filter(|_| is_named).map(|run| run.label.clone());
-        Note { kind, depth, expert, text }
+        Note { kind, depth, expert, text, ..Note::default() }
     }
 }
 
-/// The reason of a retry. It may be the original's JSON form, of which only the message is of use to a reader.
+/// The lines of a text that is shown whole.
+fn text_lines(text: &str) -> Vec<String> {
+    text.lines().map(visible).filter(|line| !line.is_empty()).collect()
+}
+
+/// The reason of a retry. It may be the original's JSON form: its message is for the model, or the provider's.
 fn reason_in_words(reason: &str) -> String {
     let parsed = serde_json::from_str::<Value>(reason).ok();
-    let message = parsed.as_ref().and_then(|json| json.get("message")).and_then(Value::as_str).unwrap_or(reason);
-    shortened(&visible(message), REASON_WIDTH)
+    let part = |key: &str| parsed.as_ref().and_then(|json| json.get(key)).and_then(Value::as_str);
+    match part("error") {
+        Some("Error: Answer cut off") => {
+            "the answer was cut off at the model's output limit; asking for the rest".to_owned()
+        }
+        Some("Error: Tool call generation failed") => "a call was cut off at the model's output limit".to_owned(),
+        Some("Error: No tool call or text generated") => "the model's answer was empty".to_owned(),
+        _ => shortened(&visible(part("message").unwrap_or(reason)), REASON_WIDTH),
+    }
 }
 
 /// The number of a retry and the wait before it.
@@ -310,7 +414,6 @@ mod tests {
     use perstack::usage::Usage;
 
     use super::super::fixture::{awaiting, call, delegated, event, event_checkpoint, head, initialize, retry, step};
-    use super::super::note_line;
     use super::super::text::Paint;
     use super::*;
 
@@ -323,12 +426,12 @@ mod tests {
         }
 
         fn see(&mut self, run: &str, body: EventBody) {
-            let notes = self.0.apply(&event(run, body));
-            self.1.extend(notes.iter().map(|note| note_line(note, Paint::plain())));
+            let notes = self.0.apply(&event(run, body), 0);
+            self.1.extend(notes.iter().map(|note| note.line(Paint::plain(), usize::MAX)));
         }
 
         fn lines(&self) -> Vec<String> {
-            self.0.active().filter_map(|id| self.0.line(id, usize::MAX)).collect()
+            self.0.active().filter_map(|id| self.0.line(id, 0, usize::MAX)).collect()
         }
     }
 
@@ -348,13 +451,13 @@ mod tests {
     fn a_step_is_a_line_while_it_lasts_and_a_note_when_it_is_over() {
         let mut seen = Watched::new(Verbosity::Normal);
         seen.see("r1", initialize("researcher"));
-        assert_eq!(seen.lines(), ["researcher  starting skills"]);
+        assert_eq!(seen.lines(), ["researcher  getting ready"]);
         seen.see("r1", start(head("r1", 1)));
         seen.see("r1", EventBody::StartGeneration { messages: 2 });
         assert_eq!(seen.lines(), ["researcher  step 1/100  asking the model"]);
         let made = vec![call("c1", "readTextFile", "path", "notes/a.md"), call("c2", "todo", "n", "x")];
         seen.see("r1", calls(made.clone(), 1_500));
-        assert_eq!(seen.lines(), ["researcher  step 1/100  readTextFile notes/a.md, todo x  1.5k tokens  $0.0015"]);
+        assert_eq!(seen.lines(), ["researcher  step 1/100  readTextFile notes/a.md, todo  1.5k tokens  $0.0015"]);
         seen.see("r1", EventBody::ResolveToolResults { tool_results: vec![ToolResult::error(&made[1], "no")] });
         let usage = Usage { total_tokens: 1_600, ..Usage::default() };
         let spend = Spend { cost: Cost::from_picodollars(1_600_000_000), is_complete: false };
@@ -362,7 +465,10 @@ mod tests {
         let (step, next_checkpoint) = (step(1, made), event_checkpoint(head("r1", 2)));
         seen.see("r1", EventBody::ContinueToNextStep { checkpoint: event_checkpoint(after), step, next_checkpoint });
         assert_eq!(seen.lines(), ["researcher  step 2/100  1.6k tokens  ≥$0.0016  context 14%"]);
-        assert_eq!(seen.1, ["▸ researcher, at most 100 steps", "✓ step 1  readTextFile notes/a.md, todo x (failed)"]);
+        assert_eq!(
+            seen.1,
+            ["▸ researcher, at most 100 steps", "✓ step 1  readTextFile  notes/a.md", "✗ step 1  todo  no"]
+        );
     }
 
     #[test]
@@ -383,7 +489,7 @@ mod tests {
         let mut seen = Watched::new(Verbosity::Normal);
         seen.see("r1", start(head("r1", 1)));
         seen.see("r1", retry(r#"{"error":"RateLimitError","message":"slow down"}"#, Some(3_200)));
-        assert_eq!(seen.lines(), ["researcher  step 1  retry 2 in 3.2 s"]);
+        assert_eq!(seen.lines(), ["researcher  step 1  retry 2 in 4 s"]);
         seen.see("r1", retry("empty answer", None));
         assert_eq!(seen.1, ["▸ researcher", "↻ retry 2 in 3.2 s: slow down", "↻ retry 2: empty answer"]);
     }
@@ -417,18 +523,12 @@ mod tests {
         assert_eq!(seen.lines(), ["researcher  step 2"]);
         assert_eq!(
             seen.1,
-            [
-                "▸ researcher",
-                "▸ step 1  delegated to reader",
-                "  ▸ reader  started at step 1",
-                "  ✗ reader  stopped by error: no key  0 tokens",
-                "▸ resumed at step 2",
-            ]
+            ["▸ researcher", "▸ step 1  delegated to reader  \"q\"", "  ✗ reader  stopped by error: no key",]
         );
     }
 
     #[test]
-    fn streamed_text_is_shown_line_by_line_when_asked_for() {
+    fn reasoning_is_shown_as_it_comes_and_text_once_it_is_known_to_be_no_answer() {
         let stream = |verbosity| {
             let mut seen = Watched::new(verbosity);
             seen.see("r1", start(head("r1", 1)));
@@ -437,11 +537,98 @@ mod tests {
                 seen.see("r1", EventBody::StreamReasoning { delta: delta.to_owned() });
             }
             seen.see("r1", EventBody::CompleteStreamingReasoning { text: "I should\nsearch".to_owned() });
-            seen.see("r1", EventBody::CompleteStreamingRunResult { text: "never streamed".to_owned() });
+            seen.see("r1", EventBody::StartStreamingText);
+            seen.see("r1", EventBody::StreamText { delta: "I look.".to_owned() });
+            seen.see("r1", EventBody::CompleteStreamingText { text: "I look.".to_owned() });
+            seen.see("r1", EventBody::StreamText { delta: "Owls.".to_owned() });
+            seen.see("r1", EventBody::CompleteStreamingRunResult { text: "Owls.".to_owned() });
             seen.1
         };
         assert_eq!(stream(Verbosity::Normal), ["▸ researcher"]);
-        assert_eq!(stream(Verbosity::Verbose), ["▸ researcher", "· I should", "· search", "· never streamed"]);
+        assert_eq!(stream(Verbosity::Verbose), ["▸ researcher", "· I should", "· search", "· I look."]);
+    }
+
+    #[test]
+    fn long_reasoning_without_lines_is_shown_in_pieces() {
+        let mut seen = Watched::new(Verbosity::Verbose);
+        seen.see("r1", start(head("r1", 1)));
+        seen.see("r1", EventBody::StartStreamingReasoning);
+        seen.see("r1", EventBody::StreamReasoning { delta: "owl ".repeat(30) + &"日".repeat(34) });
+        let owls = |count| format!("· {}", vec!["owl"; count].join(" "));
+        assert_eq!(seen.1[1..], [owls(25), owls(5), format!("· {}", "日".repeat(33))]);
+    }
+
+    #[test]
+    fn calls_that_were_made_before_a_stop_are_shown_once() {
+        let mut seen = Watched::new(Verbosity::Normal);
+        seen.see("r1", start(head("r1", 1)));
+        let made = vec![call("c1", "exec", "command", "make"), call("c2", "askUser", "question", "Which?")];
+        seen.see("r1", calls(made.clone(), 0));
+        let stopped =
+            Step { partial_tool_results: vec![ToolResult::new(&made[0], Vec::new())], ..step(1, made.clone()) };
+        seen.see(
+            "r1",
+            EventBody::StopRunByInteractiveTool { checkpoint: event_checkpoint(head("r1", 1)), step: stopped },
+        );
+        seen.see("r2", EventBody::ResumeFromStop { checkpoint: event_checkpoint(head("r2", 1)) });
+        let results = made.iter().map(|call| ToolResult::new(call, Vec::new())).collect();
+        let step = Step { tool_results: results, ..step(1, made) };
+        let (checkpoint, next_checkpoint) = (event_checkpoint(head("r2", 1)), event_checkpoint(head("r2", 2)));
+        seen.see("r2", EventBody::ContinueToNextStep { checkpoint, step, next_checkpoint });
+        assert_eq!(
+            seen.1,
+            ["▸ researcher", "✓ step 1  exec  make", "▸ goes on at step 1", "✓ step 1  askUser  \"Which?\""]
+        );
+    }
+
+    #[test]
+    fn more_is_shown_of_a_call_when_asked_for() {
+        let mut seen = Watched::new(Verbosity::Verbose);
+        seen.see("r1", start(head("r1", 1)));
+        let mut edit = call("c1", "editTextFile", "path", "a.rs");
+        edit.args.insert("oldText".to_owned(), Value::from("one\ntwo"));
+        edit.args.insert("newText".to_owned(), Value::from("one\n2\n3"));
+        let list = call("c2", "exec", "command", "ls");
+        let result = ToolResult::new(&list, vec![perstack::content::Content::text("{\"output\":\"a\\nb\\n\"}")]);
+        let results = vec![ToolResult::new(&edit, Vec::new()), result];
+        let step = Step { tool_results: results, ..step(1, vec![edit, list]) };
+        let (checkpoint, next_checkpoint) = (event_checkpoint(head("r1", 1)), event_checkpoint(head("r1", 2)));
+        seen.see("r1", EventBody::ContinueToNextStep { checkpoint, step, next_checkpoint });
+        assert_eq!(
+            seen.1,
+            [
+                "▸ researcher",
+                "✓ step 1  editTextFile  a.rs  +2 −1",
+                "  − two",
+                "  + 2",
+                "  + 3",
+                "✓ step 1  exec  ls",
+                "  │ a",
+                "  │ b",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_long_wait_is_a_note_where_it_is_asked_for() {
+        let mut seen = Watched::new(Verbosity::Normal);
+        seen.see("r1", initialize("researcher"));
+        seen.see(
+            "r1",
+            EventBody::SkillStarting {
+                skill_name: "web".to_owned(),
+                command: "npx".to_owned(),
+                args: vec!["web".to_owned()],
+            },
+        );
+        assert_eq!(
+            seen.0.line(&"r1".parse().unwrap(), 4_200, 80).unwrap(),
+            "researcher  starting skill web: npx web 4 s  4s"
+        );
+        assert_eq!(seen.0.overdue(9_000), []);
+        let note = |notes: Vec<Note>| notes.iter().map(|note| note.line(Paint::plain(), 80)).collect::<Vec<_>>();
+        assert_eq!(note(seen.0.overdue(10_000)), ["· starting skill web: npx web 10 s (limit: startTimeout)"]);
+        assert_eq!(seen.0.overdue(11_000), []);
     }
 
     #[test]
@@ -452,6 +639,6 @@ mod tests {
             (event_checkpoint(head("r1", 1)), step(1, vec![call("c1", "readTextFile", "path", "notes/a.md")]));
         seen.see("r1", EventBody::StopRunByExceededMaxSteps { checkpoint, step });
         assert_eq!(seen.lines(), [""; 0]);
-        assert_eq!(seen.1, ["▸ researcher", "✓ step 1  readTextFile notes/a.md"]);
+        assert_eq!(seen.1, ["▸ researcher", "✓ step 1  readTextFile  notes/a.md"]);
     }
 }

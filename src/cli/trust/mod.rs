@@ -248,6 +248,7 @@ mod tests {
         let process = |value: &str| Process {
             variables: vec![("PERSTACK_TRUST".to_owned(), value.to_owned())],
             folder: "/".into(),
+            color: clap::ColorChoice::Auto,
         };
         let read = |value: &str| TrustVariable::read(&process(value)).map(|it| format!("{it:?}")).ok();
         assert_eq!(read("").as_deref(), Some("Unset"));

@@ -128,7 +128,7 @@ pub async fn work(
     let active_ms = if context.backends.tape.is_replay() { 0 } else { duration_ms };
     let JobSpending { spent, usage, spend } = before.plus(used, active_ms);
     job.status = status.into();
-    job.total_steps = job.total_steps.max(reached_step);
+    job.total_steps = job.total_steps.max(reached_step).max(spent.steps);
     (job.usage, job.spend) = (usage, spend);
     (job.budget.spent, job.budget.active_since) = (Some(spent), None);
     let is_open = matches!(job.status, JobStatus::Running | JobStatus::StoppedByInteractiveTool);

@@ -22,7 +22,7 @@ use crate::skill::output::{CallOutput, bound};
 use crate::skill::process::{Child, ChildInput, ChildSpec, Cwd, child_environment, spawn};
 
 /// How long a program may run when the call gives no `timeout`, in milliseconds (the original's).
-pub(super) const DEFAULT_TIMEOUT_MS: u64 = 60_000;
+pub const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 
 /// The longest time a call may ask for, in milliseconds: a day, so that nothing hangs for ever.
 pub(super) const MAX_TIMEOUT_MS: u64 = 86_400_000;

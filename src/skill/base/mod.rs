@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+pub use self::exec::DEFAULT_TIMEOUT_MS as DEFAULT_EXEC_TIMEOUT_MS;
 use self::failure::FileFailure;
 pub use self::media::{MAX_IMAGE, MAX_PDF, media_type};
 pub use self::off_limits::OffLimits;
