@@ -1,0 +1,146 @@
+//! [`Played`]: a Run in a random world, every arrow of which is checked as it is taken.
+
+use std::collections::BTreeSet;
+
+use crate::budget::Reached;
+use crate::checkpoint::Checkpoint;
+use crate::content::Content;
+use crate::event::Event;
+use crate::fact::{Fact, FactBody};
+use crate::generation::{FailureKind, GenerationFailure};
+use crate::machine::{ARROWS, Action, Arrow, Input, RunMachine, State};
+use crate::tool::ToolResult;
+
+use super::invariants::{check_arrow, check_conversation, check_history, is_summary};
+use super::world::{Choices, expert, generation, parameters, reservation, resumed, stamp, summarized};
+
+/// Everything that happened to one Run.
+#[derive(Clone)]
+pub(super) struct Played {
+    pub(super) facts: Vec<Fact>,
+    pub(super) events: Vec<Event>,
+    /// The actions that the machine asked for after each fact (and the `Proceed`s that follow from it).
+    pub(super) asked: Vec<Action>,
+    pub(super) machine: RunMachine,
+    pub(super) arrows: BTreeSet<Arrow>,
+    pub(super) saved: Vec<Checkpoint>,
+    /// Messages that users added and a summary has replaced.
+    pub(super) forgotten: usize,
+}
+
+pub(super) fn fresh() -> Played {
+    let id = "run-0";
+    let machine = RunMachine::new("job".parse().unwrap(), id.parse().unwrap(), expert("e"), "none".parse().unwrap());
+    Played {
+        facts: Vec::new(),
+        events: Vec::new(),
+        asked: Vec::new(),
+        machine,
+        arrows: BTreeSet::new(),
+        saved: Vec::new(),
+        forgotten: 0,
+    }
+}
+
+/// Feeds `input`, then proceeds as long as the machine does; checks every arrow.
+pub(super) fn feed(played: &mut Played, fact: Fact) {
+    let mut input = Input::Fact(fact.clone());
+    played.facts.push(fact);
+    loop {
+        let before = played.machine.clone();
+        let transition = played.machine.advance(&input).unwrap();
+        let event = transition.events.first().map_or("", |event| event.body.type_name());
+        assert!(transition.events.len() <= 1);
+        let arrow =
+            Arrow { from: before.state().name(), input: input.name(), to: played.machine.state().name(), event };
+        assert!(ARROWS.contains(&arrow), "not in the diagram: {arrow:?}");
+        played.arrows.insert(arrow);
+        check_arrow(&before, &played.machine);
+        played.forgotten += check_history(&before, &played.machine, transition.events.iter().any(is_summary));
+        if let Some(save) = transition.save {
+            let messages = played.machine.messages()[..save.messages].to_vec();
+            played.saved.push(Checkpoint { head: *save.head, messages });
+        }
+        played.events.extend(transition.events);
+        input = Input::Proceed;
+        if transition.action != Action::Proceed {
+            check_conversation(&played.machine, &transition.action);
+            played.asked.push(transition.action);
+            return;
+        }
+    }
+}
+
+/// The next fact that the world could bring, given what the machine asked for last.
+fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fact> {
+    let odd = choices.below(24);
+    let body = match &played.machine.outstanding() {
+        Action::Stop(_) => return None,
+        _ if odd == 0 => FactBody::Interrupted,
+        _ if odd == 1 => return Some(resumed("run-0", None, choices, n)),
+        Action::Generate { .. } | Action::Summarize { .. } if odd < 5 => FactBody::GenerationFailed {
+            failure: GenerationFailure {
+                kind: FailureKind::Provider,
+                message: "overloaded".to_owned(),
+                status_code: Some(529),
+                is_retryable: odd != 2,
+                retry_after_ms: None,
+            },
+            retry_in_ms: (odd != 2).then_some(10),
+            received_bytes: (odd == 3).then_some(40),
+        },
+        asked @ (Action::Generate { .. } | Action::Summarize { .. })
+            if odd == 6 || odd == 7 || odd < 16 && matches!(asked, Action::Summarize { .. }) =>
+        {
+            let duration = Reached::Duration { limit_ms: 9, spent_ms: 10 };
+            match choices.below(8) {
+                0 => FactBody::BudgetReached { reached: duration },
+                1 => FactBody::BudgetReached { reached: Reached::Steps { limit: 9, spent: 9 } },
+                n if played.machine.reserved().is_none() => FactBody::Reserved { reservation: reservation(n % 2 == 0) },
+                _ if matches!(played.machine.state(), State::SummarizingContext(_)) => {
+                    summarized(&played.machine, choices)
+                }
+                _ => FactBody::Generated { generation: generation(choices, n) },
+            }
+        }
+        Action::CallTools { .. } if odd == 6 => {
+            FactBody::BudgetReached { reached: Reached::Duration { limit_ms: 9, spent_ms: 10 } }
+        }
+        Action::Generate { .. } if odd == 5 => FactBody::ToolsChanged { tools: parameters(1).tools },
+        Action::Generate { .. } if odd == 8 || odd == 9 => FactBody::GenerationFailed {
+            failure: GenerationFailure {
+                kind: FailureKind::ContextOverflow,
+                message: "too much".to_owned(),
+                status_code: (odd == 8).then_some(400),
+                is_retryable: false,
+                retry_after_ms: None,
+            },
+            retry_in_ms: None,
+            received_bytes: None,
+        },
+        Action::Summarize { .. } => summarized(&played.machine, choices),
+        Action::Generate { .. } => FactBody::Generated { generation: generation(choices, n) },
+        Action::CallTools { calls, .. } => {
+            let call = &calls[choices.below(calls.len())];
+            FactBody::ToolReturned { result: ToolResult::new(call, vec![Content::text("result")]) }
+        }
+        Action::Proceed | Action::Wait => unreachable!("the driver never waits here"),
+    };
+    Some(Fact { stamp: stamp(n), body })
+}
+
+/// Plays until the Run ends, or a fact was fed at each of these times.
+pub(super) fn play(played: &mut Played, choices: &mut Choices<'_>, times: std::ops::Range<usize>) {
+    for n in times {
+        let Some(fact) = next_fact(played, choices, n) else { break };
+        feed(played, fact);
+    }
+}
+
+pub(super) fn replay(facts: &[Fact]) -> Played {
+    let mut played = fresh();
+    for fact in facts {
+        feed(&mut played, fact.clone());
+    }
+    played
+}
