@@ -8,7 +8,7 @@ use reqwest::Certificate;
 
 use crate::environment::Environment;
 
-use crate::provider::http::transport::{TransportError, TransportErrorKind};
+use crate::provider::http::error::{TransportError, TransportErrorKind};
 
 /// The usual variable (OpenSSL's). Where the system's own certificates are files, the system's store is replaced by
 /// this file; elsewhere the file is added to it.

@@ -10,10 +10,8 @@ use reqwest::Url;
 
 use crate::address::Host;
 
-use crate::provider::http::transport::{Body, TransportError, TransportErrorKind};
-
 /// Most bytes of an answer. Tokens have a few kilobytes.
-const ANSWER_LIMIT: usize = 1024 * 1024;
+pub(super) const ANSWER_LIMIT: usize = 1024 * 1024;
 /// Hosts of the metadata of Google's machines; its libraries use the short form too.
 const METADATA_HOSTS: [&str; 2] = ["metadata.google.internal", "metadata"];
 
@@ -100,19 +98,6 @@ pub fn is_metadata(url: &Url) -> bool {
     // fd00:ec2::/32 is Amazon's, link-local in all but name.
     Host::from_url(url) == Some(Host::LinkLocal)
         || url.host_str().is_some_and(|host| METADATA_HOSTS.contains(&host) || host.starts_with("[fd00:ec2:"))
-}
-
-/// The whole of a body, bounded.
-pub async fn whole(body: &mut dyn Body, host: &str) -> Result<Vec<u8>, TransportError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.chunk().await? {
-        bytes.extend(chunk);
-        if bytes.len() > ANSWER_LIMIT {
-            let message = format!("the answer of {host} is longer than {ANSWER_LIMIT} bytes");
-            return Err(TransportError { kind: TransportErrorKind::Unusable, message });
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! to [`crate::provider::wire`].
 
 mod ca_certificates;
+mod error;
 pub mod fetch;
 pub mod frame;
 pub mod transport;

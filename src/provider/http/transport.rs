@@ -4,24 +4,21 @@
 //! content of requests, the meaning of answers and time limits on answers are left to the callers. A replayed job has
 //! another [`Transport`], which answers from its cassette.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Proxy, Url};
-use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
 use crate::future::BoxFuture;
 
 use crate::provider::http::ca_certificates::ExtraRoots;
+use crate::provider::http::error::{CONNECT_TIMEOUT, causes, send_error, unusable};
 use crate::provider::http::fetch::{self, Fetch, FetchResponse, Method};
 use crate::provider::{ProviderError, ProxySettings};
 
-/// Time for name look-up, TCP, proxy and TLS together. Enough on a bad line, and a dead address is reported soon.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub use crate::provider::http::error::{TransportError, TransportErrorKind};
 
 /// Sends a request and returns the answer's head; the body follows piece by piece.
 pub trait Transport: Send + Sync {
@@ -75,29 +72,6 @@ impl fmt::Debug for HttpRequest {
             .field("body", &format_args!("{} bytes", self.body.len()))
             .finish()
     }
-}
-
-/// The reason why no answer, or no more of it, arrived.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct TransportError {
-    pub kind: TransportErrorKind,
-    /// Names the host and the cause; never a header's value or an address's query.
-    pub message: String,
-}
-
-/// The kinds of [`TransportError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum TransportErrorKind {
-    /// No connection, or a connection cut: the next attempt may succeed.
-    Connection,
-    /// The server's certificate is not trusted, or TLS could not be agreed on.
-    Certificate,
-    /// The request cannot be sent as it is.
-    Unusable,
-    /// A recorded session has no answer to this request.
-    Replay,
 }
 
 /// Requests over HTTP/1.1 and HTTP/2 with TLS by rustls and the system's certificates.
@@ -221,7 +195,7 @@ impl Transport for HttpTransport {
                 let response = sent.await.map_err(|error| send_error(&host, &error))?;
                 let (status, headers) = (response.status().as_u16(), visible_headers(&response));
                 let mut body = HttpBody { response, host: host.clone() };
-                Ok(FetchResponse { status, headers, body: fetch::whole(&mut body, &host).await? })
+                Ok(FetchResponse { status, headers, body: whole(&mut body, &host).await? })
             };
             tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| {
                 let message = format!("no answer from {host} within {limit:?}");
@@ -256,6 +230,19 @@ impl Body for HttpBody {
     }
 }
 
+/// The whole of a body, bounded.
+async fn whole(body: &mut dyn Body, host: &str) -> Result<Vec<u8>, TransportError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.chunk().await? {
+        bytes.extend(chunk);
+        if bytes.len() > fetch::ANSWER_LIMIT {
+            let message = format!("the answer of {host} is longer than {} bytes", fetch::ANSWER_LIMIT);
+            return Err(unusable(message));
+        }
+    }
+    Ok(bytes)
+}
+
 fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, TransportError> {
     let mut map = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
@@ -273,64 +260,6 @@ fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, TransportError>
 fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-fn unusable(message: String) -> TransportError {
-    TransportError { kind: TransportErrorKind::Unusable, message }
-}
-
-fn send_error(host: &str, error: &reqwest::Error) -> TransportError {
-    let causes = causes(error);
-    if let Some(cause) = tls_cause(error) {
-        let remedy = match cause {
-            rustls::Error::InvalidCertificate(_) => {
-                "; if a proxy of your network stands between, set SSL_CERT_FILE to its certificate authority's PEM file"
-            }
-            _ => "",
-        };
-        let message = format!("no secure connection to {host}: {causes}{remedy}");
-        return TransportError { kind: TransportErrorKind::Certificate, message };
-    }
-    if error.is_builder() {
-        return unusable(format!("the request to {host} cannot be sent: {causes}"));
-    }
-    let message = if error.is_connect() && error.is_timeout() {
-        format!("cannot connect to {host}: no answer within {} s", CONNECT_TIMEOUT.as_secs())
-    } else if error.is_connect() {
-        format!("cannot connect to {host}: {causes}")
-    } else {
-        format!("the connection to {host} was cut before it answered: {causes}")
-    };
-    TransportError { kind: TransportErrorKind::Connection, message }
-}
-
-/// The messages below `error`, from the outside in. The error's own message is left out: it holds the whole address.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    for message in chain(error).map(ToString::to_string) {
-        // Some messages end with that of their cause; the HTTP client's own names only the layer.
-        if !text.ends_with(&message) && !message.starts_with("client error (") {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&message);
-        }
-    }
-    if text.is_empty() { "unknown cause".to_owned() } else { text }
-}
-
-fn tls_cause(error: &reqwest::Error) -> Option<&rustls::Error> {
-    chain(error).find_map(<dyn Error>::downcast_ref::<rustls::Error>)
-}
-
-/// The errors below `error`, from the outside in.
-fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |cause| {
-        let cause = *cause;
-        // `source` of an I/O error that wraps another error skips the one it wraps.
-        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        wrapped.map(|error| error as &(dyn Error + 'static)).or_else(move || cause.source())
-    })
 }
 
 #[cfg(test)]

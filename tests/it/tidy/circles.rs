@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::{Source, assert_none};
 
 /// Files that may need each other, and why.
-const ALLOWED: [(&[&str], &str); 3] = [
+const ALLOWED: [(&[&str], &str); 2] = [
     (&["config/diagnostics.rs", "config/reader.rs"], "to be mended"),
     (&["config/experts.rs", "config/file.rs", "config/skills.rs"], "to be mended"),
-    (&["provider/http/ca_certificates.rs", "provider/http/fetch.rs", "provider/http/transport.rs"], "to be mended"),
 ];
 
 /// A path in code as its segments, and whether it is re-exported.
