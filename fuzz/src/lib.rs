@@ -11,7 +11,6 @@ use perstack::generation::{Generation, GenerationFailure, GenerateRequest, Nativ
 use perstack::provider::Provider;
 use perstack::provider::http::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError};
 use perstack::setting::{ProviderName, ProviderSetting, ReasoningBudget};
-use serde_json::Value;
 
 /// Most bytes of an answer in one piece.
 const LARGEST_PIECE: usize = 64;
@@ -71,37 +70,6 @@ fn generation(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(provider.generate(&request, LIMIT, &mut |_| {}))
-}
-
-/// The AWS event stream of readable lines, `{"event": name, "payload": ..}`; other lines go in as they are. The
-/// framing itself is fuzzed by a target of its own.
-pub fn event_stream(lines: &[u8]) -> Vec<u8> {
-    lines.split(|byte| *byte == b'\n').flat_map(message).collect()
-}
-
-fn message(line: &[u8]) -> Vec<u8> {
-    let Ok(value) = serde_json::from_slice::<Value>(line) else { return line.to_vec() };
-    let name = value["event"].as_str().or(value["exception"].as_str()).unwrap_or_default();
-    let kind = if value["exception"].is_string() { "exception" } else { "event" };
-    let type_header = if kind == "exception" { ":exception-type" } else { ":event-type" };
-    let mut headers = Vec::new();
-    for (key, text) in [(type_header, name), (":message-type", kind)] {
-        let Ok(length) = u16::try_from(text.len()) else { return line.to_vec() };
-        headers.push(u8::try_from(key.len()).expect("a short name"));
-        headers.extend(key.as_bytes());
-        headers.push(7);
-        headers.extend(length.to_be_bytes());
-        headers.extend(text.as_bytes());
-    }
-    let payload = value["payload"].to_string();
-    let total = u32::try_from(16 + headers.len() + payload.len()).expect("a small message");
-    let mut message = total.to_be_bytes().to_vec();
-    message.extend(u32::try_from(headers.len()).expect("short headers").to_be_bytes());
-    message.extend(crc32fast::hash(&message).to_be_bytes());
-    message.extend(headers);
-    message.extend(payload.as_bytes());
-    message.extend(crc32fast::hash(&message).to_be_bytes());
-    message
 }
 
 /// A file of this process that holds `bytes`. The same one each time.

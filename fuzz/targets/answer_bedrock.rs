@@ -4,7 +4,7 @@
 use perstack::setting::{ProviderName, ProviderSetting};
 
 libfuzzer_sys::fuzz_target!(|lines: &[u8]| {
-    let bytes = perstack_fuzz::event_stream(lines);
+    let bytes = perstack::provider::event_stream::stream(lines);
     let content_type = "application/vnd.amazon.eventstream";
     perstack_fuzz::answer(ProviderName::AmazonBedrock, &ProviderSetting::default(), content_type, &bytes);
 });

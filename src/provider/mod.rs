@@ -12,12 +12,14 @@ use crate::generation::{Delta, GenerateRequest, GenerationFailure};
 use crate::hint::ErrorHint;
 use crate::setting::ProviderName;
 
+use wire::reported_error::ReportedError;
+
 mod assemble;
 mod auth;
 mod builder;
 pub mod catalog;
-#[cfg(test)]
-mod event_stream;
+#[doc(hidden)]
+pub mod event_stream;
 mod failure;
 mod generate;
 mod halves;
@@ -50,8 +52,10 @@ pub trait Protocol: Send + Sync {
     /// Returns the request to send: path below the base URL, extra headers, JSON body.
     fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest;
 
-    /// The way the answer's bytes are cut into frames.
-    fn framing(&self) -> Framing;
+    /// The way the answer's bytes are cut into frames: as server-sent events, unless the protocol has another.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
 
     /// A fresh decoder for one answer.
     fn decoder(&self) -> Box<dyn Decoder>;
@@ -67,8 +71,11 @@ pub trait Protocol: Send + Sync {
         NativeSupport::default()
     }
 
-    /// Reads the body of an HTTP error: the provider's own message and code, if the body has them.
-    fn read_error(&self, body: &[u8]) -> Option<ErrorBody>;
+    /// Reads the body of an HTTP error: the provider's own message and code, if the body has them. In the usual form
+    /// unless the protocol has another.
+    fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
+        ReportedError::from_body(body)
+    }
 }
 
 /// Turns one answer's frames into deltas.

@@ -5,12 +5,27 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::environment::Environment;
 use crate::future::BoxFuture;
+use crate::generation::{GenerateRequest, NativeTools, Occasion};
+use crate::setting::ReasoningBudget;
 
 use crate::provider::http::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError};
 
 /// An environment of these pairs.
 pub fn environment(pairs: &[(&str, &str)]) -> Environment {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A request of `model` without messages and tools.
+pub fn bare_request(model: &str) -> GenerateRequest<'_> {
+    GenerateRequest {
+        model,
+        messages: &[],
+        tools: &[],
+        reasoning: ReasoningBudget::None,
+        max_output_tokens: None,
+        native: NativeTools::default(),
+        occasion: Occasion::default(),
+    }
 }
 
 /// The result of one read of a body.

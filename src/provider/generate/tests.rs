@@ -6,12 +6,11 @@ use serde_json::json;
 
 use super::*;
 use crate::generation::{Arguments, FinishReason, GeneratedPart};
-use crate::generation::{NativeTools, Occasion};
 use crate::provider::http::transport::TransportErrorKind;
-use crate::provider::testing::{Chunk, Script, ScriptedReply, environment};
+use crate::provider::testing::{Chunk, Script, ScriptedReply, bare_request, environment};
 use crate::provider::wire::bedrock::BedrockConverse;
 use crate::provider::{GenerationTimeouts, event_stream};
-use crate::setting::{ProviderName, ProviderSetting, ReasoningBudget};
+use crate::setting::{ProviderName, ProviderSetting};
 use crate::usage::Usage;
 
 const KEY: &str = "sk-very-secret-key";
@@ -48,15 +47,7 @@ fn whole_answer() -> Generation {
 }
 
 fn request() -> GenerateRequest<'static> {
-    GenerateRequest {
-        model: "owl-1",
-        messages: &[],
-        tools: &[],
-        reasoning: ReasoningBudget::None,
-        max_output_tokens: None,
-        native: NativeTools::default(),
-        occasion: Occasion::default(),
-    }
+    bare_request("owl-1")
 }
 
 /// Asks a provider whose transport answers with `reply`.
@@ -315,7 +306,7 @@ async fn converse(reply: ScriptedReply) -> Result<Generation, GenerationFailure>
 
 #[tokio::test]
 async fn binary_messages_are_read_and_a_damaged_one_is_asked_for_again() {
-    let stream = event_stream::stream(include_str!("../../../tests/data/bedrock/text.jsonl"));
+    let stream = event_stream::stream(include_bytes!("../../../tests/data/bedrock/text.jsonl"));
     let reply = |bytes| ScriptedReply::new(200, &[("content-type", event_stream::CONTENT_TYPE)], [Chunk::Bytes(bytes)]);
     let answer = converse(reply(stream.clone())).await.unwrap();
     assert_eq!(answer.parts, [GeneratedPart::Text { text: "The owl file is birds.md.".to_owned() }]);

@@ -9,7 +9,7 @@ use crate::provider::{Frame, Framing, Protocol, event_stream};
 fn frames(framing: Framing, recording: &str) -> Vec<Frame> {
     match framing {
         Framing::AwsEventStream => {
-            return Framer::new(framing, FRAME_LIMIT).push(&event_stream::stream(recording)).unwrap();
+            return Framer::new(framing, FRAME_LIMIT).push(&event_stream::stream(recording.as_bytes())).unwrap();
         }
         Framing::Ndjson => return recording.lines().map(|line| Frame::event(None, line.to_owned())).collect(),
         Framing::Sse => {}

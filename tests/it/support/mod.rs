@@ -7,7 +7,6 @@ pub mod answer;
 pub mod conversation;
 pub mod credentials;
 pub mod endpoint;
-pub mod event_stream;
 pub mod gate;
 pub mod http;
 pub mod process;

@@ -14,10 +14,9 @@ pub(super) use thinking::{ThinkingMode, can_think, plan};
 
 use serde_json::Value;
 
-use super::reported_error::ReportedError;
 use crate::generation::GenerateRequest;
 use crate::provider::wire::whole_answer;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, NativeSupport, Protocol};
+use crate::provider::{Decoder, EncodedRequest, Frame, NativeSupport, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "anthropic-messages";
@@ -43,10 +42,6 @@ impl Protocol for AnthropicMessages {
         EncodedRequest { path: "/messages".to_owned(), headers, body: encode::body(request, asked) }
     }
 
-    fn framing(&self) -> Framing {
-        Framing::Sse
-    }
-
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(decode::MessagesDecoder::default())
     }
@@ -58,35 +53,20 @@ impl Protocol for AnthropicMessages {
     fn whole_answer(&self, document: Value) -> Vec<Frame> {
         whole_answer::messages(&document)
     }
-
-    fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
-        ReportedError::from_body(body)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::{NativeTools, Occasion};
-    use crate::setting::ReasoningBudget;
+    use crate::provider::testing::bare_request;
 
     #[test]
     fn requests_go_to_messages_with_the_protocols_version() {
-        let reasoning = ReasoningBudget::None;
-        let request = GenerateRequest {
-            model: "m",
-            messages: &[],
-            tools: &[],
-            reasoning,
-            max_output_tokens: None,
-            native: NativeTools::default(),
-            occasion: Occasion::default(),
-        };
         let expected = EncodedRequest {
             path: "/messages".into(),
             headers: vec![("anthropic-version".into(), "2023-06-01".into())],
             body: serde_json::json!({"model": "m", "max_tokens": 4096, "stream": true, "messages": []}),
         };
-        assert_eq!(AnthropicMessages.encode(&request), expected);
+        assert_eq!(AnthropicMessages.encode(&bare_request("m")), expected);
     }
 }

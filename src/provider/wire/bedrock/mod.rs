@@ -65,19 +65,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::generation::{NativeTools, Occasion};
-    use crate::setting::ReasoningBudget;
+    use crate::provider::testing::bare_request;
 
     fn encode(model: &str) -> EncodedRequest {
-        BedrockConverse.encode(&GenerateRequest {
-            model,
-            messages: &[],
-            tools: &[],
-            reasoning: ReasoningBudget::None,
-            max_output_tokens: None,
-            native: NativeTools::default(),
-            occasion: Occasion::default(),
-        })
+        BedrockConverse.encode(&bare_request(model))
     }
 
     #[test]

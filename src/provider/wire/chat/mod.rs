@@ -15,10 +15,9 @@ pub use dialect::Dialect;
 
 use serde_json::Value;
 
-use super::reported_error::ReportedError;
 use crate::generation::GenerateRequest;
 use crate::provider::wire::whole_answer;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, Protocol};
+use crate::provider::{Decoder, EncodedRequest, Frame, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "openai-chat";
@@ -42,19 +41,11 @@ impl Protocol for ChatCompletions {
         }
     }
 
-    fn framing(&self) -> Framing {
-        Framing::Sse
-    }
-
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(decode::ChatCompletionsDecoder::default())
     }
 
     fn whole_answer(&self, document: Value) -> Vec<Frame> {
         whole_answer::chat(document)
-    }
-
-    fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
-        ReportedError::from_body(body)
     }
 }

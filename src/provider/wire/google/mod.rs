@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 
 use crate::generation::GenerateRequest;
 use crate::provider::wire::whole_answer;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, NativeSupport, Protocol};
+use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, NativeSupport, Protocol};
 
 /// The protocol's name in thinking parts and cassettes, the same for both services: a conversation may move.
 const NAME: &str = "google-gemini";
@@ -48,10 +48,6 @@ impl Protocol for GeminiGenerateContent {
         encoded(request, Service::GeminiApi)
     }
 
-    fn framing(&self) -> Framing {
-        Framing::Sse
-    }
-
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(decode::GeminiDecoder::default())
     }
@@ -76,10 +72,6 @@ impl Protocol for VertexGenerateContent {
 
     fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
         encoded(request, Service::VertexAi)
-    }
-
-    fn framing(&self) -> Framing {
-        GeminiGenerateContent.framing()
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -127,20 +119,11 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::{NativeTools, Occasion};
-    use crate::setting::ReasoningBudget;
+    use crate::provider::testing::bare_request;
 
     #[test]
     fn requests_go_to_the_models_own_address() {
-        let request = GenerateRequest {
-            model: "gemini-2.0-flash",
-            messages: &[],
-            tools: &[],
-            reasoning: ReasoningBudget::None,
-            max_output_tokens: None,
-            native: NativeTools::default(),
-            occasion: Occasion::default(),
-        };
+        let request = bare_request("gemini-2.0-flash");
         let expected = EncodedRequest {
             path: "/models/gemini-2.0-flash:streamGenerateContent?alt=sse".into(),
             headers: vec![],

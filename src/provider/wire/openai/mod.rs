@@ -13,10 +13,9 @@ use serde_json::Value;
 
 pub(super) use encode::{ERROR_NOTE, cache_key, is_reasoning_model};
 
-use super::reported_error::ReportedError;
 use crate::generation::GenerateRequest;
 use crate::provider::wire::whole_answer;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, NativeSupport, Protocol};
+use crate::provider::{Decoder, EncodedRequest, Frame, NativeSupport, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "openai-responses";
@@ -34,10 +33,6 @@ impl Protocol for OpenAiResponses {
         EncodedRequest { path: "/responses".to_owned(), headers: Vec::new(), body: encode::body(request) }
     }
 
-    fn framing(&self) -> Framing {
-        Framing::Sse
-    }
-
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(decode::ResponsesDecoder::default())
     }
@@ -49,10 +44,6 @@ impl Protocol for OpenAiResponses {
     fn whole_answer(&self, document: Value) -> Vec<Frame> {
         whole_answer::responses(&document)
     }
-
-    fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
-        ReportedError::from_body(body)
-    }
 }
 
 /// The string under a key, empty when there is none.
@@ -63,26 +54,15 @@ fn string<'a>(value: &'a Value, key: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::{NativeTools, Occasion};
-    use crate::setting::ReasoningBudget;
+    use crate::provider::testing::bare_request;
 
     #[test]
     fn requests_go_to_responses() {
-        let reasoning = ReasoningBudget::None;
-        let request = GenerateRequest {
-            model: "m",
-            messages: &[],
-            tools: &[],
-            reasoning,
-            max_output_tokens: None,
-            native: NativeTools::default(),
-            occasion: Occasion::default(),
-        };
         let expected = EncodedRequest {
             path: "/responses".into(),
             headers: vec![],
             body: serde_json::json!({"model": "m", "stream": true, "store": false, "input": []}),
         };
-        assert_eq!(OpenAiResponses.encode(&request), expected);
+        assert_eq!(OpenAiResponses.encode(&bare_request("m")), expected);
     }
 }

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::super::answer::{Stop, Tokens, Turn};
-use super::super::event_stream::{event, exception};
 use super::deltas;
+use perstack::provider::event_stream::{event, exception};
 
 pub(super) fn stream(turn: &Turn) -> Vec<u8> {
     // Every event is filled up to hide the length of its text.

@@ -10,12 +10,12 @@ mod responses;
 
 use std::fmt::Write as _;
 
+use perstack::provider::event_stream;
 use serde_json::Value;
 
 use super::answer::{Plain, Turn};
 use super::credentials;
 use super::endpoint::Service;
-use super::event_stream;
 use super::http::Response;
 use super::request::{Protocol, Request};
 

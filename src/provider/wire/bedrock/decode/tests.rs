@@ -276,7 +276,7 @@ fn thoughtful_answer() -> Generation {
 
 #[test]
 fn a_stream_cut_in_two_at_any_byte_gives_the_same_answer() {
-    let bytes = event_stream::stream(recording!("thinking"));
+    let bytes = event_stream::stream(recording!("thinking").as_bytes());
     for end in 0..=bytes.len() {
         let (first, second) = bytes.split_at(end);
         assert_eq!(assemble([first, second]), Ok(thoughtful_answer()), "{end}");
@@ -285,7 +285,7 @@ fn a_stream_cut_in_two_at_any_byte_gives_the_same_answer() {
 
 #[test]
 fn a_stream_that_ends_before_its_reason_is_a_failure_that_can_pass() {
-    let bytes = event_stream::stream(recording!("cut"));
+    let bytes = event_stream::stream(recording!("cut").as_bytes());
     for end in 0..=bytes.len() {
         let failure = assemble([&bytes[..end]]).unwrap_err();
         assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Connection, true), "{end}");
@@ -295,7 +295,7 @@ fn a_stream_that_ends_before_its_reason_is_a_failure_that_can_pass() {
 proptest! {
     #[test]
     fn any_split_of_the_bytes_gives_the_same_answer(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..40)) {
-        let bytes = event_stream::stream(recording!("thinking"));
+        let bytes = event_stream::stream(recording!("thinking").as_bytes());
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
