@@ -34,22 +34,27 @@ impl ReportedError {
         }
     }
 
-    /// Reads an object that is an error or has one under `error`. Missing fields stay empty.
+    /// Reads an object that is an error or has one under `error` or `errors`, or a list that begins with such an object.
+    /// Missing fields stay empty.
     pub fn from_value(value: &Value) -> Self {
-        let error = match value.get("error") {
+        let value = value.get(0).unwrap_or(value);
+        let error = match value.get("error").or_else(|| value.pointer("/errors/0")) {
             Some(error @ (Value::Object(_) | Value::String(_))) => error,
             _ => value,
         };
-        let message = [Some(error), error.get("message"), error.get("detail")];
-        let message = message.into_iter().flatten().find_map(Value::as_str).unwrap_or_default();
-        let message = match filters(error) {
-            Some(filters) => format!("{} (blocked by the content filter: {filters})", message.trim()),
-            None => message.to_owned(),
+        let at = |pointer: &str| error.pointer(pointer);
+        let message = [Some(error), at("/message"), at("/detail"), at("/detail/0/msg")];
+        let message = message.into_iter().flatten().find_map(Value::as_str).unwrap_or_default().trim();
+        let message = match (filters(error), of_upstream(error)) {
+            (Some(filters), _) => format!("{message} (blocked by the content filter: {filters})"),
+            (None, Some(upstream)) => format!("{message}: {upstream}"),
+            (None, None) => message.to_owned(),
         };
         let code = error.get("code");
         let text = code.and_then(Value::as_str).filter(|code| !code.is_empty()).map(str::to_owned);
         let kind = error.get("type").and_then(Value::as_str).filter(|kind| *kind != "error").map(str::to_owned);
-        let number = code.and_then(Value::as_u64).map(|code| code.to_string());
+        let numbers = [code, at("/status"), at("/status_code")];
+        let number = numbers.into_iter().flatten().find_map(Value::as_u64).map(|number| number.to_string());
         Self {
             message: message.trim().chars().take(MAX_MESSAGE_CHARS).collect(),
             names: [text, kind, number].into_iter().flatten().collect(),
@@ -75,6 +80,14 @@ impl ReportedError {
         };
         GenerationFailure { kind, message, status_code: None, is_retryable, retry_after_ms: None }
     }
+}
+
+/// The message of the server behind a gateway, whose own only says that there is one (`OpenRouter`'s form).
+fn of_upstream(error: &Value) -> Option<String> {
+    let raw = error.pointer("/metadata/raw")?;
+    let parsed = raw.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let message = ReportedError::from_value(parsed.as_ref().unwrap_or(raw)).message;
+    Some(message).filter(|message| !message.is_empty())
 }
 
 /// The filters that Azure's error names as blocking, e.g. `violence (medium), jailbreak`: one report in Chat
@@ -195,6 +208,22 @@ mod tests {
             (json!({"error": "model not found"}), expected("model not found", None)),
             (json!({"message": "Forbidden", "code": "forbidden"}), expected("Forbidden", Some("forbidden"))),
             (json!({"detail": "Not Found"}), expected("Not Found", None)),
+            (json!({"detail": [{"loc": ["body"], "msg": "Field required"}]}), expected("Field required", None)),
+            (
+                json!([{"error": {"code": 429, "message": "Slow down", "status": "X"}}]),
+                expected("Slow down", Some("429")),
+            ),
+            (json!({"success": false, "errors": [{"code": 7, "message": "No"}]}), expected("No", Some("7"))),
+            (json!({"error": {"message": "No", "status": 429}}), expected("No", Some("429"))),
+            (
+                json!({"error": {"message": "Provider returned error", "code": 400,
+                                 "metadata": {"raw": "{\"error\":{\"message\":\"prompt is too long\"}}"}}}),
+                expected("Provider returned error: prompt is too long", Some("400")),
+            ),
+            (
+                json!({"error": {"message": "Provider returned error", "metadata": {"raw": "busy"}}}),
+                expected("Provider returned error: busy", None),
+            ),
             (json!({"error": {"type": "api_error"}}), None),
             (json!([1, 2]), None),
             (json!({}), None),

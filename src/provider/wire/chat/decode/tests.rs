@@ -259,7 +259,10 @@ fn errors_in_mid_stream_are_failures_in_every_form() {
     assert_eq!(of(json!({"error": {"message": "no", "code": 400}, "choices": []})), expected(false));
     assert_eq!(of(json!({"error": "no"})), expected(true));
     assert_eq!(of(json!({"object": "error", "message": "no", "type": "invalid_request_error"})), expected(false));
+    assert_eq!(of(json!({"message": "no", "code": 502})), expected(true));
+    assert_eq!(of(json!({"detail": "no"})), expected(true));
     assert_eq!(decode(&[json!({"error": null, "choices": []})]), Ok(Vec::new()));
+    assert_eq!(decode(&[json!({"message": "all is well", "choices": []})]), Ok(Vec::new()));
 }
 
 #[test]
@@ -269,4 +272,115 @@ fn what_is_no_chunk_is_a_failure_and_the_mark_is_the_end() {
     assert_eq!(frame(""), Ok(Vec::new()));
     let failure = frame("{\"choices\":").unwrap_err();
     assert_eq!((failure.kind, failure.is_retryable), (FailureKind::Malformed, true));
+}
+
+/// The calls of a stream as id, name and arguments.
+fn whole_calls(chunks: &[Value]) -> Vec<(String, String, String)> {
+    let mut whole: Vec<(u64, (String, String, String))> = Vec::new();
+    for delta in decode(chunks).unwrap() {
+        let index = match &delta {
+            Delta::ToolCall { index, .. } | Delta::ToolArguments { index, .. } => *index,
+            Delta::ToolArgumentsWhole { index, .. } => *index,
+            _ => continue,
+        };
+        let at = whole.iter().position(|(known, _)| *known == index).unwrap_or_else(|| {
+            whole.push((index, Default::default()));
+            whole.len() - 1
+        });
+        let (id, name, json) = &mut whole[at].1;
+        match delta {
+            Delta::ToolCall { id: new_id, name: new_name, .. } => (*id, *name) = (new_id, new_name),
+            Delta::ToolArguments { json: piece, .. } => json.push_str(&piece),
+            Delta::ToolArgumentsWhole { json: all, .. } => *json = all,
+            _ => {}
+        }
+    }
+    whole.into_iter().map(|(_, call)| call).collect()
+}
+
+fn triples(calls: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
+    calls.iter().map(|(id, name, json)| ((*id).to_owned(), (*name).to_owned(), (*json).to_owned())).collect()
+}
+
+#[test]
+fn pieces_with_a_name_alone_are_put_together() {
+    let chunk = |name: &str, arguments: Value| calls(&json!([{"function": {"name": name, "arguments": arguments}}]));
+    for arguments in ["{}", "{\"q\":1}"] {
+        let (start, end) = arguments.split_at(1);
+        let chunks =
+            [chunk("x", json!(start)), chunk("x", json!(end)), chunk("x", json!(arguments)), chunk("y", json!("{}"))];
+        let expected = [("", "x", arguments), ("", "x", arguments), ("", "y", "{}")];
+        assert_eq!(whole_calls(&chunks), triples(&expected));
+    }
+    let objects = [chunk("x", json!({"q": 1})), chunk("x", json!({"q": 2}))];
+    assert_eq!(whole_calls(&objects), triples(&[("", "x", "{\"q\":1}"), ("", "x", "{\"q\":2}")]));
+}
+
+#[test]
+fn numbers_may_be_texts_and_empty_pieces_are_no_calls() {
+    let chunks = [
+        calls(
+            &json!([{}, null, {"index": 0, "function": null}, {"index": 1, "function": {"name": "", "arguments": ""}}]),
+        ),
+        calls(&json!([{"index": "0", "id": "a", "function": {"name": "x", "arguments": "{"}}])),
+        calls(&json!([{"index": "1", "id": "b", "function": {"name": "y", "arguments": "{"}}])),
+        calls(&json!([{"index": "0", "function": {"arguments": "}"}}, {"index": "1", "function": {"arguments": "}"}}])),
+    ];
+    assert_eq!(whole_calls(&chunks), triples(&[("a", "x", "{}"), ("b", "y", "{}")]));
+}
+
+#[test]
+fn the_form_before_tools_is_one_call() {
+    let function = |function: Value| choice(&json!({ "function_call": function }));
+    let chunks = [
+        function(json!({"name": "x", "arguments": ""})),
+        function(json!({"arguments": "{\"q\""})),
+        function(json!({"arguments": ":1}"})),
+        json!({"choices": [{"delta": {}, "finish_reason": "function_call"}]}),
+    ];
+    assert_eq!(whole_calls(&chunks), triples(&[("", "x", "{\"q\":1}")]));
+    // Both forms of one call are one call.
+    let both = json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "x", "arguments": "{}"}}],
+                      "function_call": {"name": "x", "arguments": "{}"}});
+    assert_eq!(whole_calls(&[choice(&both)]), triples(&[("a", "x", "{}")]));
+}
+
+#[test]
+fn arguments_of_another_type_are_the_models_to_correct() {
+    for arguments in [json!([1]), json!(7), json!(true)] {
+        let chunk = calls(&json!([{"index": 0, "id": "a", "function": {"name": "x", "arguments": arguments}}]));
+        assert_eq!(whole_calls(&[chunk]), triples(&[("a", "x", &arguments.to_string())]));
+    }
+}
+
+#[test]
+fn an_answer_in_one_event_is_read_and_one_behind_its_pieces_is_not_read_twice() {
+    let message = json!({"choices": [{"message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}]});
+    let text = Delta::Text { index: TEXT_INDEX, text: "a".to_owned() };
+    let whole = vec![text.clone(), Delta::Finish(FinishReason::Stop)];
+    assert_eq!(decode(&[message.clone()]), Ok(whole.clone()));
+    assert_eq!(decode(&[choice(&json!({"content": "a"})), message]), Ok(whole));
+}
+
+#[test]
+fn a_refusal_beside_no_content_is_the_text() {
+    let chunks =
+        [choice(&json!({"content": null, "refusal": "I "})), choice(&json!({"content": null, "refusal": "won't."}))];
+    let text = |text: &str| Delta::Text { index: TEXT_INDEX, text: text.to_owned() };
+    assert_eq!(decode(&chunks), Ok(vec![text("I "), text("won't.")]));
+}
+
+#[test]
+fn usage_is_found_in_each_servers_place() {
+    let counts = json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15});
+    let expected = UsageReport { input: Some(10), output: Some(5), total: Some(15), ..UsageReport::default() };
+    for chunk in [
+        json!({"choices": [], "usage": counts}),
+        json!({"choices": [{"delta": {}}], "usage": null, "x_groq": {"id": "r", "usage": counts}}),
+        json!({"choices": [{"delta": {}, "usage": counts}]}),
+        json!({"choices": [{"delta": {"usage": counts}}]}),
+        json!({"usage": counts}),
+    ] {
+        assert_eq!(decode(&[chunk.clone()]), Ok(vec![Delta::Usage(expected)]), "{chunk}");
+    }
 }
