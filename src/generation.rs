@@ -214,6 +214,8 @@ pub enum Delta {
     Finish(FinishReason),
     /// The protocol's end-of-stream mark came: nothing follows, and nothing is missing.
     End,
+    /// Something about the request that its owner should know; no part of the answer.
+    Warning { message: String },
 }
 
 /// The reason for which no answer came. Serialized into the log, so it holds no secret and no unbounded body.

@@ -66,8 +66,11 @@ impl Assembler {
             Delta::ToolArguments { index, json } => self.part(PartKey::Call(index)).text.push_str(&json),
             Delta::ToolArgumentsWhole { index, json } => self.part(PartKey::Call(index)).text = json,
             Delta::Usage(report) => self.usage.merge(report),
+            // Some servers end once more, for their usage. What was cut off stays so.
+            Delta::Finish(FinishReason::Stop) if self.is_cut() => {}
             Delta::Finish(reason) => self.finish = Some(reason),
             Delta::End => self.ended = true,
+            Delta::Warning { .. } => {}
         }
     }
 
@@ -107,6 +110,11 @@ impl Assembler {
         }
         let (usage, context_tokens) = self.usage.resolve(!parts.is_empty()).unzip();
         Ok(Generation { parts, finish, usage, context_tokens })
+    }
+
+    fn is_cut(&self) -> bool {
+        use FinishReason::{ContentFilter, ContextWindow, Length};
+        matches!(self.finish, Some(Length | ContentFilter | ContextWindow))
     }
 
     fn part(&mut self, key: PartKey) -> &mut Part {
@@ -187,6 +195,19 @@ mod tests {
 
     fn object(value: &Value) -> Arguments {
         Arguments::parse(&value.to_string())
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_stays_so_when_its_end_comes_twice() {
+        use FinishReason::{ContentFilter, Length, Stop};
+        let finish = |reasons: &[FinishReason]| {
+            let reasons = reasons.iter().cloned().map(Delta::Finish);
+            assemble([text(0, "a")].into_iter().chain(reasons)).map(|answer| answer.finish)
+        };
+        assert_eq!(finish(&[Length, Stop]), Ok(Length));
+        assert_eq!(finish(&[ContentFilter, Stop, Stop]), Ok(ContentFilter));
+        assert_eq!(finish(&[Stop, Length]), Ok(Length));
+        assert_eq!(finish(&[Stop, Stop]), Ok(Stop));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::provider::repair::Repairs;
 use crate::provider::timeouts::GenerationTimeouts;
 use crate::provider::vendor::base_url::BaseUrl;
 use crate::provider::vendor::endpoint::EndpointInputs;
+use crate::provider::vendor::server_address::ServerAddress;
 use crate::provider::vendor::{self, KeyVariable, Vendor, WithoutKey};
 use crate::provider::{EncodedRequest, Protocol, ProviderError};
 
@@ -36,7 +37,7 @@ pub struct Provider {
     redactor: RwLock<Redactor>,
     pub(super) limits: GenerationTimeouts,
     catalogue: Arc<Catalogue>,
-    base_url: BaseUrl,
+    pub(super) server: ServerAddress,
     pub(super) credentials: Credentials,
     /// The vendor's own and the user's, the user's last.
     headers: Vec<(String, String)>,
@@ -119,6 +120,9 @@ impl Provider {
         for (_, value) in &headers {
             redactor.add(value);
         }
+        // As Anthropic's own programs do it; and no vendor's own server is anywhere else.
+        let is_at_home = vendor.home.is_some_and(|domain| base_url.is_within(domain));
+        let adds_version = is_at_home || vendor.name == ProviderName::Anthropic;
         Ok(Self {
             vendor,
             protocol: (vendor.protocol)(setting, &base_url),
@@ -126,7 +130,7 @@ impl Provider {
             redactor: RwLock::new(redactor),
             limits: GenerationTimeouts::default(),
             catalogue: catalog::built_in(),
-            base_url,
+            server: ServerAddress::new(base_url, vendor.version, adds_version),
             credentials,
             headers,
             repairs: Mutex::default(),
@@ -169,7 +173,7 @@ impl Provider {
 
     /// Returns true when the address is the vendor's own.
     pub fn is_at_home(&self) -> bool {
-        self.vendor.home.is_some_and(|domain| self.base_url.is_within(domain))
+        self.vendor.home.is_some_and(|domain| self.server.first().is_within(domain))
     }
 
     /// The ids of the models in the catalogue.
@@ -200,12 +204,16 @@ impl Provider {
             .unwrap_or_else(|| UNKNOWN_MAX_OUTPUT.saturating_add(reasoning.tokens().unwrap_or(0)))
     }
 
-    /// Adds address, headers and credentials.
+    /// Adds the address below `place`, headers and credentials.
     ///
     /// # Errors
     /// [`AuthError`](crate::provider::auth::AuthError), as a failure.
-    pub(super) async fn authorized(&self, encoded: EncodedRequest) -> Result<HttpRequest, GenerationFailure> {
-        let mut request = self.address(encoded);
+    pub(super) async fn authorized(
+        &self,
+        encoded: EncodedRequest,
+        place: &BaseUrl,
+    ) -> Result<HttpRequest, GenerationFailure> {
+        let mut request = self.address(encoded, place);
         self.credentials.authorize(&mut request).await?;
         let mut redactor = self.redactor.write().unwrap_or_else(PoisonError::into_inner);
         auth::secrets(&request).for_each(|secret| redactor.add(secret));
@@ -218,14 +226,14 @@ impl Provider {
         self.redactor.read().unwrap_or_else(PoisonError::into_inner).text(text)
     }
 
-    fn address(&self, encoded: EncodedRequest) -> HttpRequest {
+    fn address(&self, encoded: EncodedRequest, place: &BaseUrl) -> HttpRequest {
         let mut headers = vec![
             ("content-type".to_owned(), "application/json".to_owned()),
             ("user-agent".to_owned(), concat!("perstack/", env!("CARGO_PKG_VERSION")).to_owned()),
         ];
         headers.extend(encoded.headers);
         headers.extend(self.headers.iter().cloned());
-        HttpRequest { url: self.base_url.join(&encoded.path), headers, body: encoded.body.to_string().into_bytes() }
+        HttpRequest { url: place.join(&encoded.path), headers, body: encoded.body.to_string().into_bytes() }
     }
 }
 
@@ -296,7 +304,7 @@ impl std::fmt::Debug for Provider {
         f.debug_struct("Provider")
             .field("name", &self.name())
             .field("protocol", &self.protocol_name())
-            .field("base_url", &self.base_url)
+            .field("base_url", self.server.first())
             .finish_non_exhaustive()
     }
 }
@@ -347,7 +355,8 @@ mod tests {
             &Environment::default(),
             Arc::new(Script::silent()),
         );
-        assert_eq!(provider.map(|provider| header(&provider.address(encoded()), "x-api-key").len()), Ok(0));
+        let sent = provider.map(|provider| provider.address(encoded(), provider.server.first()));
+        assert_eq!(sent.map(|request| header(&request, "x-api-key").len()), Ok(0));
         let nowhere = Provider::connect_without_key(
             ProviderName::AzureOpenAi,
             &ProviderSetting::default(),
@@ -372,7 +381,7 @@ mod tests {
             ("OPENAI_ORGANIZATION", "org"),
         ];
         let provider = connect(ProviderName::OpenAi, &setting, &pairs).unwrap();
-        let request = provider.authorized(encoded()).await.unwrap();
+        let request = provider.authorized(encoded(), provider.server.first()).await.unwrap();
         assert_eq!(request.url, "http://127.0.0.1:9/v1/messages");
         assert_eq!(request.body, br#"{"model":"m"}"#);
         assert_eq!(header(&request, "authorization"), ["Bearer sk-0123456789"]);
@@ -442,7 +451,7 @@ mod tests {
         };
         for key in ["", "k-0123456789"] {
             let provider = connect(ProviderName::OpenAi, &setting, &[("OPENAI_API_KEY", key)]).unwrap();
-            let request = provider.authorized(encoded()).await.unwrap();
+            let request = provider.authorized(encoded(), provider.server.first()).await.unwrap();
             assert_eq!(header(&request, "authorization"), ["Bearer gateway"], "{key}");
         }
     }
@@ -452,7 +461,7 @@ mod tests {
         let place = ("AZURE_RESOURCE_NAME", "owls");
         let authorized = async |pairs: &[(&str, &str)]| {
             let provider = connect(ProviderName::AzureOpenAi, &ProviderSetting::default(), pairs).unwrap();
-            let request = provider.authorized(encoded()).await.unwrap();
+            let request = provider.authorized(encoded(), provider.server.first()).await.unwrap();
             let get = |name| header(&request, name).concat();
             (get("api-key"), get("authorization"))
         };

@@ -1,7 +1,8 @@
 //! [`CallIds`]: ids of calls in the form that a server takes.
 //!
-//! A conversation keeps the ids of whichever server made its calls; another may refuse their form. `encode` rewrites call
-//! and result alike, always in the same way, so that they fit each other in every request.
+//! A conversation keeps the ids of whichever server made its calls; another may refuse their form. Call and result are
+//! rewritten alike, always in the same way, so that they fit each other in every request: by the encoder of Chat
+//! Completions for models whose form is known, by `repair` once a server has refused the usual one.
 
 use std::borrow::Cow;
 
@@ -15,7 +16,7 @@ const USUAL_LENGTH: usize = 40;
 
 /// The form of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallIds {
+pub(super) enum CallIds {
     Usual,
     /// Nine letters and digits.
     Mistral,
@@ -23,14 +24,14 @@ pub enum CallIds {
 
 impl CallIds {
     /// The form for a model, by its name: gateways pass ids on to the model's own servers.
-    pub fn for_model(model: &str) -> Self {
+    pub(super) fn for_model(model: &str) -> Self {
         let name = model.to_ascii_lowercase();
         let families = ["mistral", "mixtral", "magistral", "ministral", "codestral", "devstral", "pixtral", "voxtral"];
         if families.iter().any(|family| name.contains(family)) { Self::Mistral } else { Self::Usual }
     }
 
     /// The id to send.
-    pub fn wire(self, id: &str) -> Cow<'_, str> {
+    pub(super) fn wire(self, id: &str) -> Cow<'_, str> {
         match self {
             Self::Usual if id.len() <= USUAL_LENGTH => Cow::Borrowed(id),
             Self::Usual => Cow::Owned(format!("call_{}", letters(id, 2 * MISTRAL_LENGTH))),

@@ -202,7 +202,7 @@ pub fn of_status<'a>(
 /// The failure for an answer that is a web page.
 pub fn of_page(status: u16, body: &[u8]) -> GenerationFailure {
     let page = raw_text(body).unwrap_or_else(|| "an empty page".to_owned());
-    let message = format!("the server answered with {page}; check the base URL");
+    let message = format!("the server answered with {page}");
     GenerationFailure { status_code: Some(status), ..lasting(FailureKind::Malformed, message) }
 }
 

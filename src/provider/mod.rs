@@ -17,6 +17,7 @@ use wire::reported_error::ReportedError;
 mod assemble;
 mod auth;
 mod builder;
+mod call_ids;
 pub mod catalog;
 #[doc(hidden)]
 pub mod event_stream;

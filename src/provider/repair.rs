@@ -1,8 +1,8 @@
-//! [`Repairs`]: parts of a conversation that the provider refused, and which requests therefore leave out.
+//! [`Repairs`]: what a provider refused of a conversation, and which requests therefore leave out or write otherwise.
 //!
-//! A provider refuses a whole request for one part: an image that it cannot read, reasoning that it cannot decrypt. The
-//! part would be in every later request of the conversation too. `generate` asks here after a refusal whether a request
-//! without the part is worth sending, and sends it.
+//! A provider refuses a whole request for one part: an image that it cannot read, reasoning that it cannot decrypt, ids
+//! of calls in another server's form. The part would be in every later request of the conversation too. `generate` asks
+//! here after a refusal whether another request is worth sending, and sends it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::generation::{FailureKind, GenerationFailure};
 use crate::message::Message;
+use crate::provider::call_ids::CallIds;
 use crate::provider::failure::shortened;
 
 /// Most repairs of one request; each leaves out something more.
@@ -21,21 +22,34 @@ pub(super) const REPAIR_LIMIT: usize = 4;
 /// Most characters of the provider's reason in a note.
 const REASON_LIMIT: usize = 200;
 
-/// Parts that were refused, by a hash of their data, with the note that replaces them.
+/// The refusals so far.
 #[derive(Debug, Default)]
-pub(super) struct Repairs(HashMap<u64, String>);
+pub(super) struct Repairs {
+    /// Parts, by a hash of their data, with the note that replaces them.
+    parts: HashMap<u64, String>,
+    /// Ids of calls are sent as nine letters and digits, which every server takes.
+    has_short_ids: bool,
+}
+
+/// A reason to send a refused request once more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Repair {
+    /// Something is lost to the model, which the owner of the run should know.
+    pub(super) warning: Option<String>,
+}
 
 /// The kind of part that a refusal is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Complaint {
     Media,
     Reasoning,
+    CallIds,
 }
 
 impl Repairs {
     /// The messages without refused parts.
     pub(super) fn apply<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {
-        if self.0.is_empty() || !messages.iter().any(|message| self.has_refused(message)) {
+        if !self.has_short_ids && !messages.iter().any(|message| self.has_refused(message)) {
             return Cow::Borrowed(messages);
         }
         let mut messages = messages.to_vec();
@@ -48,46 +62,71 @@ impl Repairs {
                     }
                 }
                 Message::ExpertMessage { contents, .. } => {
-                    contents.retain(|part| reasoning(part).is_none_or(|key| !self.0.contains_key(&key)));
+                    contents.retain(|part| reasoning(part).is_none_or(|key| !self.parts.contains_key(&key)));
                 }
                 Message::InstructionMessage { .. } => {}
+            }
+            if self.has_short_ids {
+                ids(message).for_each(|id| *id = CallIds::Mistral.wire(id).into_owned());
             }
         }
         Cow::Owned(messages)
     }
 
-    /// Learns from a refusal which parts to leave out; false when it is about no part, or none more can be left out.
-    /// `body` is the refused request, in which the refusal may name a place; `code` is the provider's.
+    /// Learns from a refusal what to leave out or write otherwise; `None` when it is about nothing of that kind, or
+    /// nothing more can be done. `body` is the refused request, in which the refusal may name a place; `code` is the
+    /// provider's.
     pub(super) fn learn(
         &mut self,
         messages: &[Message],
         body: &Value,
         failure: &GenerationFailure,
         code: Option<&str>,
-    ) -> bool {
-        let Some(complaint) = complaint(failure, code) else { return false };
-        let refused: Vec<u64> = match complaint {
+    ) -> Option<Repair> {
+        let refused: Vec<u64> = match complaint(failure, code)? {
+            Complaint::CallIds => return self.learn_ids(messages),
             Complaint::Reasoning => parts(messages).filter_map(reasoning).collect(),
             Complaint::Media => self.suspects(messages, body, &failure.message),
         };
+        let refused: Vec<u64> = refused.into_iter().filter(|key| !self.parts.contains_key(key)).collect();
+        if refused.is_empty() {
+            return None;
+        }
         let reason = shortened(failure.message.lines().next().unwrap_or_default(), REASON_LIMIT);
+        let lost: Vec<&str> = contents(messages)
+            .filter(|content| media(content).is_some_and(|data| refused.contains(&key(data))))
+            .map(kind)
+            .collect();
         let note = format!("[a file was left out: the model's provider refused it: {reason}]");
-        let before = self.0.len();
-        self.0.extend(refused.into_iter().map(|key| (key, note.clone())));
-        self.0.len() > before
+        self.parts.extend(refused.into_iter().map(|key| (key, note.clone())));
+        let warning = (!lost.is_empty()).then(|| {
+            format!("the model's provider refused {}, so the model gets a note instead: {reason}", lost.join(", "))
+        });
+        Some(Repair { warning })
+    }
+
+    /// `None` when the ids have the form already.
+    fn learn_ids(&mut self, messages: &[Message]) -> Option<Repair> {
+        let mut ids = messages.iter().flat_map(Message::call_ids);
+        let has_others = ids.any(|id| CallIds::Mistral.wire(id) != id);
+        if self.has_short_ids || !has_others {
+            return None;
+        }
+        self.has_short_ids = true;
+        Some(Repair { warning: None })
     }
 
     /// The media that a refusal may be about: that at the place it names, else those since the last answer, which the
     /// provider has not accepted before, else all.
     fn suspects(&self, messages: &[Message], body: &Value, message: &str) -> Vec<u64> {
         let sent = |messages: &[Message]| -> Vec<u64> {
-            contents(messages).filter_map(media).map(key).filter(|key| !self.0.contains_key(key)).collect()
+            contents(messages).filter_map(media).map(key).filter(|key| !self.parts.contains_key(key)).collect()
         };
         if let Some(place) = named_place(body, message) {
             let text = place.to_string();
             let named: Vec<u64> =
                 contents(messages).filter_map(media).filter(|data| text.contains(*data)).map(key).collect();
-            if named.iter().any(|key| !self.0.contains_key(key)) {
+            if named.iter().any(|key| !self.parts.contains_key(key)) {
                 return named;
             }
         }
@@ -102,12 +141,12 @@ impl Repairs {
             .filter_map(media)
             .map(key)
             .chain(parts(message).filter_map(reasoning))
-            .any(|key| self.0.contains_key(&key))
+            .any(|key| self.parts.contains_key(&key))
     }
 
     fn replace(&self, contents: &mut [Content]) {
         for content in contents {
-            if let Some(note) = media(content).and_then(|data| self.0.get(&key(data))) {
+            if let Some(note) = media(content).and_then(|data| self.parts.get(&key(data))) {
                 *content = Content::text(note.clone());
             }
         }
@@ -120,6 +159,10 @@ pub(super) fn is_about_a_part(failure: &GenerationFailure, code: Option<&str>) -
 }
 
 fn complaint(failure: &GenerationFailure, code: Option<&str>) -> Option<Complaint> {
+    // Under any status: templates of open models raise it as an error of the server's own.
+    if failure.status_code.is_some() && is_about_ids(&failure.message.to_ascii_lowercase()) {
+        return Some(Complaint::CallIds);
+    }
     let is_refusal = failure.kind == FailureKind::InvalidRequest && !failure.is_retryable;
     let status = failure.status_code.filter(|_| is_refusal)?;
     let message = failure.message.to_ascii_lowercase();
@@ -146,6 +189,18 @@ fn complaint(failure: &GenerationFailure, code: Option<&str>) -> Option<Complain
             "inlinedata",
         ]);
     is_media.then_some(Complaint::Media)
+}
+
+/// Returns true for a message about the form of calls' ids, in lower case: Mistral's own, those of the templates and of the
+/// library of its open models, and the patterns of others. A missing or unknown id is another matter.
+fn is_about_ids(message: &str) -> bool {
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    let names_ids = has(&["tool call id", "tool_call_id", "toolcallid", "tool-call id", "tool_use.id", "tool_use_id"])
+        || has(&["tooluseid"])
+        || (message.contains("tool_calls") && has(&["].id", ".id:", ".id'"]));
+    let names_form = has(&["length of 9", "length 9", "9 character", "nine character", "alphanumeric"])
+        || has(&["a-z0-9", "a-z, 0-9", "match pattern", "expression pattern"]);
+    names_ids && names_form
 }
 
 /// The value at the place that a message begins with or names, such as `messages.2.content.0.image` or
@@ -183,6 +238,28 @@ fn parts(messages: &[Message]) -> impl Iterator<Item = &ExpertPart> {
         Message::ExpertMessage { contents, .. } => contents.as_slice(),
         _ => &[],
     })
+}
+
+/// The ids of calls, and of results for them.
+fn ids(message: &mut Message) -> Box<dyn Iterator<Item = &mut String> + '_> {
+    match message {
+        Message::ExpertMessage { contents, .. } => Box::new(contents.iter_mut().filter_map(|part| match part {
+            ExpertPart::ToolCallPart { tool_call_id, .. } => Some(tool_call_id),
+            _ => None,
+        })),
+        Message::ToolMessage { contents, .. } => {
+            Box::new(contents.iter_mut().map(|ResultPart::ToolResultPart { tool_call_id, .. }| tool_call_id))
+        }
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+/// The kind of a part that is not text, for a person.
+fn kind(content: &Content) -> &'static str {
+    match content {
+        Content::ImageUrlPart { .. } | Content::ImageInlinePart { .. } | Content::ImageBinaryPart { .. } => "an image",
+        _ => "a document",
+    }
 }
 
 /// The data or address of a part that is not text.
@@ -254,13 +331,16 @@ mod tests {
         let mut repairs = Repairs::default();
         let failure =
             refusal("messages.2.content.0.tool_result.content.1.image.source.base64: Could not process image");
-        assert!(repairs.learn(&messages, &body, &failure, None));
+        let warning = "the model's provider refused an image, so the model gets a note instead: \
+                       messages.2.content.0.tool_result.content.1.image.source.base64: Could not process image";
+        let repair = repairs.learn(&messages, &body, &failure, None);
+        assert_eq!(repair, Some(Repair { warning: Some(warning.to_owned()) }));
         assert_eq!(left(&repairs, &messages), ["OLD", "NEW-1"]);
         // The same complaint again is about the other one.
-        assert!(repairs.learn(&messages, &body, &failure, None));
+        assert!(repairs.learn(&messages, &body, &failure, None).is_some());
         assert_eq!(left(&repairs, &messages), ["OLD"]);
-        assert!(repairs.learn(&messages, &body, &failure, None));
-        assert!(!repairs.learn(&messages, &body, &failure, None));
+        assert!(repairs.learn(&messages, &body, &failure, None).is_some());
+        assert!(repairs.learn(&messages, &body, &failure, None).is_none());
         let Message::ToolMessage { contents, .. } = &repairs.apply(&messages)[2] else { panic!("no results") };
         let ResultPart::ToolResultPart { contents, .. } = &contents[0];
         assert!(contents[1].as_text().unwrap().contains("Could not process image"));
@@ -270,7 +350,7 @@ mod tests {
     fn without_a_place_the_files_since_the_last_answer_are_left_out() {
         let messages = conversation(&json!([image("NEW")]));
         let mut repairs = Repairs::default();
-        assert!(repairs.learn(&messages, &json!({}), &refusal("bad"), Some("image_parse_error")));
+        assert!(repairs.learn(&messages, &json!({}), &refusal("bad"), Some("image_parse_error")).is_some());
         assert_eq!(left(&repairs, &messages), ["OLD"]);
     }
 
@@ -278,10 +358,42 @@ mod tests {
     fn reasoning_that_cannot_be_decrypted_is_left_out_and_the_answer_stays() {
         let messages = conversation(&json!([]));
         let mut repairs = Repairs::default();
-        assert!(repairs.learn(&messages, &json!({}), &refusal("no"), Some("invalid_encrypted_content")));
+        let repair = repairs.learn(&messages, &json!({}), &refusal("no"), Some("invalid_encrypted_content"));
+        assert_eq!(repair, Some(Repair { warning: None }));
         let repaired = repairs.apply(&messages);
         assert_eq!(parts(&repaired).count(), 1);
         assert_eq!(left(&repairs, &messages), ["OLD"]);
+    }
+
+    #[test]
+    fn ids_of_another_form_are_rewritten_alike_in_call_and_result() {
+        let messages: Vec<Message> = serde_json::from_value(json!([
+            {"type": "expertMessage", "id": "e", "contents": [
+                {"type": "toolCallPart", "id": "p", "toolCallId": "toolu_01Vp", "toolName": "x", "args": {}},
+                {"type": "toolCallPart", "id": "p", "toolCallId": "aB3456789", "toolName": "x", "args": {}}]},
+            {"type": "toolMessage", "id": "t", "contents": [
+                {"type": "toolResultPart", "id": "p", "toolCallId": "toolu_01Vp", "toolName": "x", "contents": []},
+                {"type": "toolResultPart", "id": "p", "toolCallId": "aB3456789", "toolName": "x", "contents": []}]},
+        ]))
+        .unwrap();
+        for (status, words) in [
+            (400, "Tool call id was toolu_01Vp but must be a-z, A-Z, 0-9, with a length of 9."),
+            (500, "Tool call IDs should be alphanumeric strings with length 9!"),
+            (400, "messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"),
+        ] {
+            let failure = GenerationFailure { status_code: Some(status), ..refusal(words) };
+            let mut repairs = Repairs::default();
+            assert_eq!(repairs.learn(&messages, &json!({}), &failure, None), Some(Repair { warning: None }), "{words}");
+            let repaired = repairs.apply(&messages);
+            let ids: Vec<&str> = repaired[0].call_ids().collect();
+            let Message::ToolMessage { contents, .. } = &repaired[1] else { panic!("no results") };
+            let of_results: Vec<&str> =
+                contents.iter().map(|ResultPart::ToolResultPart { tool_call_id, .. }| tool_call_id.as_str()).collect();
+            assert_eq!(ids, of_results);
+            assert!(ids[0].len() == 9 && ids[0] != "toolu_01V" && ids[1] == "aB3456789", "{ids:?}");
+            // Nothing else can be done about them.
+            assert_eq!(repairs.learn(&messages, &json!({}), &failure, None), None);
+        }
     }
 
     #[test]
@@ -289,11 +401,13 @@ mod tests {
         let messages = conversation(&json!([image("NEW")]));
         for failure in [
             refusal("tools.0: invalid schema"),
+            refusal("Invalid parameter: 'tool_call_id' of 'c' not found in 'tool_calls' of previous message."),
+            refusal("messages[2].tool_calls[0].function.name: must be alphanumeric"),
             GenerationFailure { is_retryable: true, ..refusal("image service busy") },
             GenerationFailure { kind: FailureKind::Authentication, ..refusal("no image for you") },
             lasting(FailureKind::InvalidRequest, "an image, without a status"),
         ] {
-            assert!(!Repairs::default().learn(&messages, &json!({}), &failure, None), "{failure}");
+            assert!(Repairs::default().learn(&messages, &json!({}), &failure, None).is_none(), "{failure}");
         }
         assert!(matches!(Repairs::default().apply(&messages), Cow::Borrowed(_)));
     }

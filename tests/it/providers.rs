@@ -5,7 +5,10 @@ use serde_json::json;
 use crate::support::{Answer, Provider, Stop, Test, call, raw_call};
 
 mod doors;
+mod habits;
+mod repairs;
 mod rows;
+mod servers;
 mod table;
 mod trouble;
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use crate::generation::{Delta, FailureKind, Generation, GenerationFailure};
@@ -20,6 +21,8 @@ use crate::provider::{Decoder, Frame, Framing, Protocol, failure};
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
 /// Time for an error body: its message is not worth a longer wait.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The mark that some servers put in front.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Most bytes of one answer. One of 128000 tokens, each in a chunk of its own of some 300 bytes, has about 40 MB.
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 
@@ -67,22 +70,19 @@ impl<'a> Reading<'a> {
         if form != BodyForm::Stream {
             return self.read_whole(form, status, beginning, body, on_delta).await;
         }
-        self.take(&beginning, on_delta)?;
-        while !self.assembler.has_ended() {
-            let chunk = self.watch.within(body.chunk()).await;
-            match chunk {
+        let mut is_over = self.take(&beginning, on_delta)?;
+        while !is_over {
+            is_over = match self.watch.within(body.chunk()).await {
                 Ok(Ok(Some(chunk))) => self.take(&chunk, on_delta)?,
-                Ok(Ok(None)) => break,
+                Ok(Ok(None)) => {
+                    self.take_last(on_delta)?;
+                    true
+                }
                 // The whole answer is there: paying for it again would be a waste.
-                Ok(Err(_)) | Err(_) if self.assembler.has_finished() => break,
+                Ok(Err(_)) | Err(_) if self.assembler.has_finished() => true,
                 Ok(Err(error)) => return Err(error.into()),
                 Err(expired) => return Err(expired),
-            }
-        }
-        if !self.assembler.has_ended()
-            && let Some(frame) = self.framer.finish()
-        {
-            self.decode(&frame, on_delta)?;
+            };
         }
         self.assembler.finish()
     }
@@ -92,19 +92,8 @@ impl<'a> Reading<'a> {
     async fn beginning(&mut self, body: &mut dyn Body) -> Result<(BodyForm, Vec<u8>), GenerationFailure> {
         let mut bytes = Vec::new();
         loop {
-            let text = bytes.strip_prefix(b"\xEF\xBB\xBF".as_slice()).unwrap_or(&bytes);
-            let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
-            let form = match (first, self.protocol.framing()) {
-                (None, _) => None,
-                (Some(b'<'), _) => Some(BodyForm::Page),
-                (Some(b'{' | b'['), Framing::Sse | Framing::AwsEventStream) => Some(BodyForm::Document),
-                (Some(_), _) => Some(BodyForm::Stream),
-            };
-            if let Some(form) = form {
+            if let Some(form) = form_of(&bytes, self.protocol.framing()) {
                 return Ok((form, bytes));
-            }
-            if bytes.len() > ERROR_BODY_LIMIT {
-                return Ok((BodyForm::Stream, bytes));
             }
             match self.watch.within(body.chunk()).await?? {
                 Some(chunk) => bytes.extend(chunk),
@@ -124,6 +113,7 @@ impl<'a> Reading<'a> {
     ) -> Result<Generation, GenerationFailure> {
         if form == BodyForm::Page {
             bytes.extend(error_body(body).await);
+            bytes.truncate(ERROR_BODY_LIMIT);
             return Err(failure::of_page(status, &bytes));
         }
         while let Some(chunk) = self.watch.within(body.chunk()).await?? {
@@ -132,14 +122,23 @@ impl<'a> Reading<'a> {
                 return Err(too_long());
             }
         }
-        let document: serde_json::Value = json_text::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| {
+        let text = String::from_utf8_lossy(&bytes);
+        let documents = documents(&text).map_err(|error| {
             let message = format!("the server answered with a damaged JSON document instead of a stream: {error}");
             failure::retryable(FailureKind::Malformed, message)
         })?;
-        if self.protocol.read_error(&bytes).is_some() {
-            return Err(ReportedError::from_value(&document).into_failure());
+        let mut frames = Vec::new();
+        for document in &documents {
+            let of_document = self.protocol.whole_answer(document.clone());
+            if of_document.is_empty() && self.protocol.read_error(document.to_string().as_bytes()).is_some() {
+                return Err(ReportedError::from_value(document).into_failure());
+            }
+            if of_document.is_empty() {
+                frames.clear();
+                break;
+            }
+            frames.extend(of_document);
         }
-        let frames = self.protocol.whole_answer(document);
         if frames.is_empty() {
             let name = self.protocol.name();
             let message = format!("the server answered with one JSON document instead of a stream of {name}");
@@ -147,23 +146,54 @@ impl<'a> Reading<'a> {
         }
         for frame in frames {
             self.decode(&frame, on_delta)?;
+            if self.assembler.has_ended() {
+                break;
+            }
         }
         self.assembler.finish()
     }
 
-    fn take(&mut self, chunk: &[u8], on_delta: &mut (dyn FnMut(&Delta) + Send)) -> Result<(), GenerationFailure> {
+    /// Reads a piece of a stream; true when the answer is over.
+    fn take(&mut self, chunk: &[u8], on_delta: &mut (dyn FnMut(&Delta) + Send)) -> Result<bool, GenerationFailure> {
+        let read = self.read_frames(chunk, on_delta);
+        self.forgive(read)
+    }
+
+    /// Reads what is complete by the end of the stream.
+    fn take_last(&mut self, on_delta: &mut (dyn FnMut(&Delta) + Send)) -> Result<bool, GenerationFailure> {
+        let read = self.framer.finish().map_or(Ok(()), |frame| self.decode(&frame, on_delta));
+        self.forgive(read)
+    }
+
+    /// Passes a failure on, unless it is damage behind an answer that is there as a whole: it costs the usage at most.
+    /// True when the answer is over.
+    fn forgive(&self, read: Result<(), GenerationFailure>) -> Result<bool, GenerationFailure> {
+        match read {
+            Ok(()) => Ok(self.assembler.has_ended()),
+            Err(failure) if failure.kind == FailureKind::Malformed && self.assembler.has_finished() => Ok(true),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn read_frames(
+        &mut self,
+        chunk: &[u8],
+        on_delta: &mut (dyn FnMut(&Delta) + Send),
+    ) -> Result<(), GenerationFailure> {
         self.received = self.received.saturating_add(chunk.len());
         if self.received > ANSWER_LIMIT {
             return Err(too_long());
         }
-        for frame in self.framer.push(chunk).map_err(damaged)? {
+        let mut frames = Vec::new();
+        let read = self.framer.push(chunk, &mut frames);
+        for frame in frames {
             self.decode(&frame, on_delta)?;
             if self.assembler.has_ended() {
                 return Ok(());
             }
         }
         self.watch.has_keep_alives = self.framer.keep_alives() > 0;
-        Ok(())
+        read.map_err(damaged)
     }
 
     fn decode(&mut self, frame: &Frame, on_delta: &mut (dyn FnMut(&Delta) + Send)) -> Result<(), GenerationFailure> {
@@ -176,6 +206,32 @@ impl<'a> Reading<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// The form of a body that begins with these bytes; `None` while nothing shows it.
+fn form_of(bytes: &[u8], framing: Framing) -> Option<BodyForm> {
+    let text = bytes.get(..ERROR_BODY_LIMIT).unwrap_or(bytes);
+    let text = text.trim_ascii_start();
+    // A byte order mark may come in pieces, too.
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).trim_ascii_start();
+    match text.first() {
+        _ if BYTE_ORDER_MARK.starts_with(text) => (bytes.len() > ERROR_BODY_LIMIT).then_some(BodyForm::Stream),
+        Some(b'<') => Some(BodyForm::Page),
+        Some(b'{' | b'[') if framing != Framing::Ndjson => Some(BodyForm::Document),
+        _ => Some(BodyForm::Stream),
+    }
+}
+
+/// The JSON documents of a body: one, a list of them, or one a line.
+fn documents(text: &str) -> serde_json::Result<Vec<Value>> {
+    match json_text::parse(text.trim_start()) {
+        Ok(Value::Array(documents)) => Ok(documents),
+        Ok(document) => Ok(vec![document]),
+        Err(error) => {
+            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            lines.map(json_text::parse).collect::<Result<Vec<Value>, _>>().map_err(|_| error)
+        }
     }
 }
 

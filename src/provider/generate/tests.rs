@@ -1,15 +1,18 @@
+//! Streams as a scripted server sends them, and the answers that they make.
+
+mod bodies;
+mod refusals;
+
 use std::future::Future;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::*;
 use crate::generation::{Arguments, FinishReason, GeneratedPart};
+use crate::provider::GenerationTimeouts;
 use crate::provider::http::transport::TransportErrorKind;
 use crate::provider::testing::{Chunk, Script, ScriptedReply, bare_request, environment};
-use crate::provider::wire::bedrock::BedrockConverse;
-use crate::provider::{GenerationTimeouts, event_stream};
 use crate::setting::{ProviderName, ProviderSetting};
 use crate::usage::Usage;
 
@@ -189,154 +192,11 @@ async fn the_whole_ends_at_its_limit_though_data_comes() {
 }
 
 #[tokio::test]
-async fn refusals_show_the_providers_message_and_what_to_check_but_no_key() {
-    let body = format!("{{\"error\":{{\"message\":\"Wrong key {KEY}\",\"code\":\"invalid_api_key\"}}}}");
-    let failure = answer(ScriptedReply::new(401, &[], [Chunk::text(&body)])).await.unwrap_err();
-    let message = "Wrong key [redacted] (check OPENAI_API_KEY)";
-    let expected =
-        GenerationFailure { status_code: Some(401), ..failure::lasting(FailureKind::Authentication, message) };
-    assert_eq!(failure, expected);
-    let body = "{\"error\":{\"message\":\"No such model.\"}}";
-    let failure = answer(ScriptedReply::new(404, &[], [Chunk::text(body)])).await.unwrap_err();
-    assert_eq!(failure.message, "No such model. (check the model owl-1 and the base URL)");
-}
-
-#[tokio::test]
-async fn a_busy_provider_is_retried_after_the_wait_it_asks_for() {
-    let body = Chunk::text("{\"error\":{\"message\":\"Slow down\",\"code\":\"rate_limit_exceeded\"}}");
-    let failure = answer(ScriptedReply::new(429, &[("retry-after", "7")], [body])).await.unwrap_err();
-    let expected = GenerationFailure {
-        status_code: Some(429),
-        retry_after_ms: Some(7000),
-        ..failure::retryable(FailureKind::RateLimit, "Slow down")
-    };
-    assert_eq!(failure, expected);
-}
-
-#[tokio::test]
-async fn an_error_body_is_read_so_far_and_no_further() {
-    let failure = answer(ScriptedReply::new(500, &[], [Chunk::Forever("too much to show ")])).await.unwrap_err();
-    assert!(failure.message.starts_with("HTTP status 500: too much to show"));
-    let failure = answer(ScriptedReply::new(500, &[], [Chunk::text("broken"), cut()])).await.unwrap_err();
-    assert_eq!(failure.message, "HTTP status 500: broken");
-}
-
-#[tokio::test]
-async fn an_answer_labelled_as_no_stream_is_not_read_as_one() {
-    let reply = |kind, body| ScriptedReply::new(200, &[("content-type", kind)], [Chunk::text(body)]);
-    let page = answer(reply("text/html; charset=utf-8", "<title>Log in</title>")).await.unwrap_err();
-    let message = "the server answered with an HTML page titled \"Log in\"; check the base URL";
-    let expected = GenerationFailure { status_code: Some(200), ..failure::lasting(FailureKind::Malformed, message) };
-    assert_eq!(page, expected);
-    let error = answer(reply("application/json", "{\"error\":{\"message\":\"Loading\",\"code\":503}}")).await;
-    assert_eq!(error, Err(failure::retryable(FailureKind::Provider, "Loading")));
-    let document = answer(reply("application/json", "{\"choices\":[]}")).await;
-    let message = "the server answered with one JSON document instead of a stream of openai-chat";
-    assert_eq!(document, Err(failure::lasting(FailureKind::Malformed, message)));
-}
-
-#[tokio::test]
-async fn a_stream_and_a_whole_answer_are_read_under_any_label() {
-    for kind in ["application/json", "text/plain", "text/event-stream"] {
-        let reply = |chunks: Vec<Chunk>| ScriptedReply::new(200, &[("content-type", kind)], chunks);
-        let stream = answer(reply(vec![Chunk::text("\n "), Chunk::text("\n"), Chunk::text(STREAM)])).await;
-        assert_eq!(stream, Ok(whole_answer()), "{kind}");
-        let call = json!({"id": "c1", "function": {"name": "see", "arguments": "{\"ü\":1}"}});
-        let message = json!({"content": "Eulen 🦉 höchst", "tool_calls": [call]});
-        let usage = json!({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5});
-        let document = json!({"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": usage});
-        let document = answer(reply(vec![Chunk::text("\u{feff}"), Chunk::text(&document.to_string())])).await;
-        assert_eq!(document, Ok(whole_answer()), "{kind}");
-    }
-    let cut = answer(ScriptedReply::stream([Chunk::text("{\"choices\":")])).await.unwrap_err();
-    assert_eq!((cut.kind, cut.is_retryable), (FailureKind::Malformed, true));
-}
-
-#[tokio::test]
 async fn halves_of_a_character_in_two_chunks_are_joined() {
     let chunk = |content: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{content}\"}}}}]}}\n\n");
     let stream = [chunk("Hi \\ud83d"), chunk("\\ude00 \\ud83d"), "data: [DONE]\n\n".to_owned()].concat();
     let parts = answer(ScriptedReply::stream([Chunk::text(&stream)])).await.unwrap().parts;
     assert_eq!(parts, [GeneratedPart::Text { text: "Hi 😀 \u{fffd}".to_owned() }]);
-}
-
-#[tokio::test]
-async fn a_refused_image_is_left_out_of_this_request_and_of_later_ones() {
-    let refusal = "{\"error\":{\"message\":\"Could not process image\",\"type\":\"invalid_request_error\"}}";
-    let replies = [
-        ScriptedReply::new(400, &[], [Chunk::text(refusal)]),
-        ScriptedReply::stream([Chunk::text(STREAM)]),
-        ScriptedReply::stream([Chunk::text(STREAM)]),
-        ScriptedReply::new(400, &[], [Chunk::text(refusal)]),
-    ];
-    let transport = Arc::new(Script::from_replies(replies));
-    let environment = environment(&[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")]);
-    let setting = ProviderSetting::default();
-    let provider = Provider::connect(ProviderName::OpenAi, &setting, &environment, transport.clone()).unwrap();
-    let messages: Vec<crate::message::Message> = serde_json::from_value(json!([{
-        "type": "userMessage", "id": "u", "contents": [
-            {"type": "textPart", "id": "p", "text": "See:"},
-            {"type": "imageInlinePart", "id": "p", "encodedData": "iVBORw0KGgo=", "mimeType": "image/png"},
-        ],
-    }]))
-    .unwrap();
-    let request = GenerateRequest { messages: &messages, ..request() };
-    for _ in 0..2 {
-        assert_eq!(provider.generate(&request, AMPLE, &mut |_| {}).await, Ok(whole_answer()));
-    }
-    let bodies: Vec<String> =
-        transport.requests().iter().map(|sent| String::from_utf8(sent.body.clone()).unwrap()).collect();
-    let has_image = bodies.iter().map(|body| body.contains("iVBORw0KGgo=")).collect::<Vec<_>>();
-    assert_eq!(has_image, [true, false, false]);
-    assert!(bodies[1].contains("the model's provider refused it: Could not process image"), "{}", bodies[1]);
-    // A refusal about nothing that is left is final.
-    let failure = provider.generate(&request, AMPLE, &mut |_| {}).await.unwrap_err();
-    assert_eq!((failure.kind, transport.requests().len()), (FailureKind::InvalidRequest, 4));
-}
-
-/// Asks in Converse.
-async fn converse(reply: ScriptedReply) -> Result<Generation, GenerationFailure> {
-    let environment = environment(&[("OPENAI_API_KEY", KEY)]);
-    let transport = Arc::new(Script::from_reply(reply));
-    let mut provider =
-        Provider::connect(ProviderName::OpenAi, &ProviderSetting::default(), &environment, transport).unwrap();
-    provider.protocol = Box::new(BedrockConverse);
-    provider.generate(&request(), AMPLE, &mut |_| {}).await
-}
-
-#[tokio::test]
-async fn binary_messages_are_read_and_a_damaged_one_is_asked_for_again() {
-    let stream = event_stream::stream(include_bytes!("../../../tests/data/bedrock/text.jsonl"));
-    let reply = |bytes| ScriptedReply::new(200, &[("content-type", event_stream::CONTENT_TYPE)], [Chunk::Bytes(bytes)]);
-    let answer = converse(reply(stream.clone())).await.unwrap();
-    assert_eq!(answer.parts, [GeneratedPart::Text { text: "The owl file is birds.md.".to_owned() }]);
-    let mut damaged = stream;
-    damaged[200] ^= 1;
-    let message = "the provider's stream is damaged: the checksum of a message is wrong";
-    assert_eq!(converse(reply(damaged)).await, Err(failure::retryable(FailureKind::Malformed, message)));
-}
-
-#[tokio::test]
-async fn text_in_place_of_binary_messages_is_no_stream() {
-    let reply = |kind, body| ScriptedReply::new(200, &[("content-type", kind)], [Chunk::text(body)]);
-    let text = converse(reply("text/event-stream", "data: {}\n\n")).await.unwrap_err();
-    assert_eq!(
-        (text.message.as_str(), text.is_retryable),
-        ("the server answered with data: {}; check the base URL", false)
-    );
-    let json = converse(reply("application/json", "{\"output\":{}}")).await.unwrap_err();
-    let message = "the server answered with one JSON document instead of a stream of bedrock-converse";
-    assert_eq!(json, failure::lasting(FailureKind::Malformed, message));
-}
-
-#[tokio::test]
-async fn a_refusal_in_bedrocks_words_is_classified_by_its_status() {
-    let body = Chunk::text("{\"message\":\"Too many tokens.\"}");
-    let failure =
-        converse(ScriptedReply::new(429, &[("x-amzn-errortype", "ThrottlingException:http://x/")], [body])).await;
-    let expected =
-        GenerationFailure { status_code: Some(429), ..failure::retryable(FailureKind::RateLimit, "Too many tokens.") };
-    assert_eq!(failure, Err(expected));
 }
 
 #[tokio::test]

@@ -106,6 +106,24 @@ impl BaseUrl {
         bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
+    /// Returns true when a segment of the path is a version, such as `v1` or `v1beta`.
+    pub fn has_version(&self) -> bool {
+        let is_version = |segment: &str| {
+            segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+        };
+        self.path().split('/').any(is_version)
+    }
+
+    /// Returns true when the address is more than a host.
+    pub fn has_path(&self) -> bool {
+        !self.path().is_empty()
+    }
+
+    fn path(&self) -> &str {
+        let behind_scheme = self.text.split_once("://").map_or("", |(_, rest)| rest);
+        behind_scheme.split_once('/').map_or("", |(_, path)| path)
+    }
+
     /// Returns true when the host is `domain` or below it.
     pub fn is_within(&self, domain: &str) -> bool {
         self.host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))

@@ -9,6 +9,7 @@ pub mod base_url;
 pub mod detect;
 pub mod endpoint;
 pub mod rows;
+pub mod server_address;
 pub mod trust;
 pub mod variables;
 
@@ -31,6 +32,8 @@ pub struct Vendor {
     pub title: &'static str,
     /// Returns the address, version segment included: the user's, else made of settings, else the vendor's own.
     pub address: fn(EndpointInputs<'_>) -> Result<BaseUrl, ProviderError>,
+    /// The version segment of its addresses, which users may leave out; `None` where it is no part of what they write.
+    pub version: Option<&'static str>,
     /// The domain of its own servers; `None` where every user has their own models.
     pub home: Option<&'static str>,
     /// An example of such an address, used where nothing is sent.

@@ -27,6 +27,7 @@ pub static VENDORS: [Vendor; ProviderName::ALL.len()] = [
         title: "Anthropic",
         address: |inputs| inputs.at("https://api.anthropic.com/v1", &["ANTHROPIC_BASE_URL"]),
         example: "https://api.anthropic.com/v1",
+        version: Some("/v1"),
         home: Some("anthropic.com"),
         keys: &[
             KeyVariable("ANTHROPIC_API_KEY", AuthScheme::Header("x-api-key")),
@@ -49,6 +50,7 @@ pub static VENDORS: [Vendor; ProviderName::ALL.len()] = [
         title: "OpenAI",
         address: |inputs| inputs.at("https://api.openai.com/v1", &["OPENAI_BASE_URL", "OPENAI_API_BASE"]),
         example: "https://api.openai.com/v1",
+        version: Some("/v1"),
         home: Some("openai.com"),
         keys: &[KeyVariable("OPENAI_API_KEY", BEARER)],
         signs: &[],
@@ -80,6 +82,7 @@ pub static VENDORS: [Vendor; ProviderName::ALL.len()] = [
             inputs.at("https://generativelanguage.googleapis.com/v1beta", variables)
         },
         example: "https://generativelanguage.googleapis.com/v1beta",
+        version: Some("/v1beta"),
         home: Some("googleapis.com"),
         keys: &[
             KeyVariable("GOOGLE_GENERATIVE_AI_API_KEY", AuthScheme::Header("x-goog-api-key")),
@@ -101,6 +104,7 @@ pub static VENDORS: [Vendor; ProviderName::ALL.len()] = [
         title: "DeepSeek",
         address: |inputs| inputs.at("https://api.deepseek.com/v1", &["DEEPSEEK_BASE_URL"]),
         example: "https://api.deepseek.com/v1",
+        version: Some("/v1"),
         home: Some("deepseek.com"),
         keys: &[KeyVariable("DEEPSEEK_API_KEY", BEARER)],
         signs: &[],
@@ -118,6 +122,7 @@ pub static VENDORS: [Vendor; ProviderName::ALL.len()] = [
         title: "Fireworks",
         address: |inputs| inputs.at("https://api.fireworks.ai/inference/v1", &["FIREWORKS_BASE_URL"]),
         example: "https://api.fireworks.ai/inference/v1",
+        version: Some("/v1"),
         home: Some("fireworks.ai"),
         keys: &[KeyVariable("FIREWORKS_API_KEY", BEARER)],
         signs: &[],
@@ -135,6 +140,7 @@ pub static VENDORS: [Vendor; ProviderName::ALL.len()] = [
         title: "Azure OpenAI",
         address: |inputs| inputs.azure(),
         example: "https://resource.openai.azure.com/openai/v1",
+        version: None,
         home: None,
         keys: &[
             KeyVariable("AZURE_API_KEY", AuthScheme::Header("api-key")),
@@ -164,6 +170,7 @@ pub static VENDORS: [Vendor; ProviderName::ALL.len()] = [
         title: "Amazon Bedrock",
         address: |inputs| inputs.bedrock(),
         example: "https://bedrock-runtime.us-east-1.amazonaws.com",
+        version: None,
         home: Some("amazonaws.com"),
         keys: &[KeyVariable("AWS_BEARER_TOKEN_BEDROCK", BEARER)],
         signs: &[&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]],
@@ -205,6 +212,7 @@ pub static VENDORS: [Vendor; ProviderName::ALL.len()] = [
         title: "Google Vertex",
         address: |inputs| inputs.vertex(|| crate::provider::auth::project_of_credentials(inputs.environment)),
         example: "https://aiplatform.googleapis.com/v1beta1/projects/project/locations/global/publishers/google",
+        version: None,
         home: Some("googleapis.com"),
         keys: &[],
         signs: &[&["GOOGLE_APPLICATION_CREDENTIALS"], &["GOOGLE_VERTEX_PROJECT"]],
@@ -228,6 +236,7 @@ pub static VENDORS: [Vendor; ProviderName::ALL.len()] = [
         title: "Ollama",
         address: |inputs| inputs.ollama(),
         example: "http://127.0.0.1:11434/api",
+        version: None,
         home: None,
         // For Ollama's own cloud.
         keys: &[KeyVariable("OLLAMA_API_KEY", BEARER)],

@@ -9,7 +9,10 @@ use crate::provider::{Frame, Framing, Protocol, event_stream};
 fn frames(framing: Framing, recording: &str) -> Vec<Frame> {
     match framing {
         Framing::AwsEventStream => {
-            return Framer::new(framing, FRAME_LIMIT).push(&event_stream::stream(recording.as_bytes())).unwrap();
+            let mut frames = Vec::new();
+            let bytes = event_stream::stream(recording.as_bytes());
+            Framer::new(framing, FRAME_LIMIT).push(&bytes, &mut frames).unwrap();
+            return frames;
         }
         Framing::Ndjson => return recording.lines().map(|line| Frame::event(None, line.to_owned())).collect(),
         Framing::Sse => {}

@@ -82,7 +82,7 @@ impl ReportedError {
     }
 }
 
-/// The message of the server behind a gateway, whose own only says that there is one (`OpenRouter`'s form).
+/// The message of the server behind a gateway, whose own only reports that there is one (`OpenRouter`'s form).
 fn of_upstream(error: &Value) -> Option<String> {
     let raw = error.pointer("/metadata/raw")?;
     let parsed = raw.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());

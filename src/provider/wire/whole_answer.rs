@@ -15,12 +15,14 @@ fn named(event: &str, payload: &Value) -> Frame {
     Frame::event(Some(event.to_owned()), payload.to_string())
 }
 
-/// Chat Completions: the message stands for one delta with everything.
+/// Chat Completions: the message stands for one delta with everything. A chunk of a stream is a frame as it is.
 pub fn chat(mut document: Value) -> Vec<Frame> {
-    let choices = document.get_mut("choices").and_then(Value::as_array_mut).filter(|choices| !choices.is_empty());
-    let Some(choices) = choices else { return Vec::new() };
+    let has_usage = document.get("usage").is_some_and(Value::is_object);
+    let choices = document.get_mut("choices").and_then(Value::as_array_mut);
+    let Some(choices) = choices.filter(|choices| !choices.is_empty() || has_usage) else { return Vec::new() };
+    let mut is_whole = false;
     for choice in choices.iter_mut().filter_map(Value::as_object_mut) {
-        let mut message = choice.shift_remove("message").unwrap_or_default();
+        let Some(mut message) = choice.shift_remove("message") else { continue };
         let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten();
         for (at, call) in calls.enumerate() {
             if let Value::Object(call) = call {
@@ -28,8 +30,10 @@ pub fn chat(mut document: Value) -> Vec<Frame> {
             }
         }
         choice.insert("delta".into(), message);
+        is_whole = true;
     }
-    vec![frame(&document), Frame::event(None, "[DONE]".to_owned())]
+    let end = is_whole.then(|| Frame::event(None, "[DONE]".to_owned()));
+    std::iter::once(frame(&document)).chain(end).collect()
 }
 
 /// Anthropic Messages: each block starts whole.

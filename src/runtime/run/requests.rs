@@ -131,20 +131,22 @@ impl<'a> ModelRequests<'a> {
         };
         self.has_sent = true;
         let mut stream = context.emitter.answer(machine.head().step_number, &context.job.backends.redactor);
-        let outcome = self.ask(recorder, &request, &mut |delta| stream.delta(delta)).await;
+        let mut warnings = Vec::new();
+        let outcome = self.ask(recorder, &request, &mut warnings, &mut |delta| stream.delta(delta)).await;
         self.open_text = stream.end();
-        Ok(match outcome? {
+        // Before the warnings, which take stamps of their own: in a replay each has to get the same again.
+        let fact = match outcome? {
             None => context.stopped(),
             Some(Ok(generation)) => {
-                // Before the warnings, which take stamps of their own: in a replay each has to get the same again.
                 let stamp = context.emitter.clock.stamp();
-                for message in [doubt_about(&generation), window::warning(machine, &generation)].into_iter().flatten() {
-                    context.emitter.emit(EventBody::RuntimeWarning { message });
-                }
+                warnings.extend(doubt_about(&generation));
+                warnings.extend(window::warning(machine, &generation));
                 Fact { stamp, body: FactBody::Generated { generation } }
             }
             Some(Err(broken)) => self.failed(broken, machine.head().retry_count),
-        })
+        };
+        self.warn(warnings);
+        Ok(fact)
     }
 
     /// Has the model summarise older steps of a conversation that no longer fits its window, or first sets aside what
@@ -184,11 +186,20 @@ impl<'a> ModelRequests<'a> {
             native: NativeTools::default(),
             occasion: occasion(machine),
         };
-        Ok(match self.ask(recorder, &request, &mut |_| {}).await? {
+        let mut warnings = Vec::new();
+        let fact = match self.ask(recorder, &request, &mut warnings, &mut |_| {}).await? {
             None => context.stopped(),
             Some(Ok(generation)) => context.fact(plan.summarized(generation)),
             Some(Err(broken)) => self.failed(broken, 0),
-        })
+        };
+        self.warn(warnings);
+        Ok(fact)
+    }
+
+    fn warn(&self, warnings: Vec<String>) {
+        for message in warnings {
+            self.context.emitter.emit(EventBody::RuntimeWarning { message });
+        }
     }
 
     /// Waits before a request is made again. The owed checkpoint is written first, since the wait may be long.
@@ -235,17 +246,23 @@ impl<'a> ModelRequests<'a> {
         }
     }
 
-    /// Asks once, and writes the owed checkpoint meanwhile. `None` when the Run is to stop.
+    /// Asks once, and writes the owed checkpoint meanwhile. `None` when the Run is to stop. The provider's warnings are
+    /// added to `warnings`.
     async fn ask(
         &self,
         recorder: &mut Recorder,
         request: &GenerateRequest<'_>,
+        warnings: &mut Vec<String>,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
     ) -> Result<Option<Result<Generation, BrokenOff>>, RunError> {
         let backends = &self.context.job.backends;
         let timeout = Duration::from_millis(self.context.setting.timeout);
         let mut received_bytes: Option<u64> = None;
         let mut count = |delta: &Delta| {
+            if let Delta::Warning { message } = delta {
+                warnings.push(message.clone());
+                return;
+            }
             received_bytes = Some(received_bytes.unwrap_or(0).saturating_add(bytes_of(delta)));
             on_delta(delta);
         };

@@ -71,3 +71,31 @@ fn an_ollama_that_wants_a_key_is_understood() {
         .assert_code(1)
         .snapshot("providers-doors/an-ollama-that-wants-a-key-is-understood");
 }
+
+#[test]
+fn an_address_is_understood_with_its_version_and_without() {
+    let cases = [
+        (Provider::Anthropic, "", "/v1", true),
+        (Provider::OpenAi, "", "/v1", false),
+        (Provider::OpenAiChat, "/", "/v1/", false),
+        (Provider::Google, "", "/v1beta", false),
+        (Provider::DeepSeek, "/deepseek", "/deepseek/v1", false),
+    ];
+    for (provider, without, with, is_tried_first) in cases {
+        for path in [without, with] {
+            let test = Test::with(provider).answers(two_steps());
+            let url = test.server().url(path);
+            let test = test.env(provider.address().0, &url);
+            // What is not there is a 404, which the server takes down.
+            let test = if path == with || is_tried_first { test } else { test.expecting_violations() };
+            completed(&test);
+            assert_eq!(test.server().requests().len(), 2, "{provider:?} {path}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_is_named_with_its_address() {
+    let test = Test::with(Provider::Anthropic).answers([Answer::status(404).message("Not Found")]);
+    test.run(["run", "librarian", "q"]).assert_code(1).snapshot("providers-doors/what-is-not-there-is-named");
+}

@@ -24,6 +24,7 @@ pub mod world;
 
 pub use answer::{Answer, Call, Stop, Tokens, call, raw_call};
 pub use gate::Gate;
+pub use process::Ran;
 pub use render::error::tells_wait;
 pub use request::{Protocol, Request};
 pub use server::Server;

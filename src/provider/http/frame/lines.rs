@@ -38,8 +38,7 @@ impl LineFramer {
         Self { kind, limit, line: Vec::new(), after_carriage_return: false, event: None, data: None, keep_alives: 0 }
     }
 
-    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
-        let mut frames = Vec::new();
+    pub(super) fn push(&mut self, mut bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), FrameError> {
         if std::mem::take(&mut self.after_carriage_return) {
             match bytes {
                 [b'\n', rest @ ..] => bytes = rest,
@@ -55,12 +54,9 @@ impl LineFramer {
                 [] => rest,
             };
             self.after_carriage_return = rest == b"\r";
-            if let Some(frame) = self.end_line() {
-                frames.push(frame);
-            }
+            frames.extend(self.end_line());
         }
-        self.extend_line(bytes)?;
-        Ok(frames)
+        self.extend_line(bytes)
     }
 
     /// The frame that the end of the bytes completes: a last line of JSON without its line feed. An event that was cut
@@ -147,19 +143,17 @@ mod tests {
     use super::*;
     use crate::provider::Framing;
     use crate::provider::http::frame::Framer;
+    use crate::provider::http::frame::tests::{frames_of, pieces};
 
-    fn frames_of<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Frame>, FrameError> {
-        let mut framer = Framer::new(framing, 1024);
-        let mut found = Vec::new();
-        for chunk in chunks {
-            found.extend(framer.push(chunk)?);
-        }
-        found.extend(framer.finish());
-        Ok(found)
+    const LIMIT: usize = 1024;
+
+    fn sse(text: &str) -> (Vec<Frame>, Option<FrameError>) {
+        frames_of(Framing::Sse, LIMIT, [text.as_bytes()])
     }
 
-    fn sse(text: &str) -> Result<Vec<Frame>, FrameError> {
-        frames_of(Framing::Sse, [text.as_bytes()])
+    /// The frames of a stream without an error.
+    fn whole(frames: impl Into<Vec<Frame>>) -> (Vec<Frame>, Option<FrameError>) {
+        (frames.into(), None)
     }
 
     fn frame(event: Option<&str>, data: &str) -> Frame {
@@ -168,7 +162,7 @@ mod tests {
 
     #[test]
     fn every_line_end_ends_a_line() {
-        let expected = Ok(vec![frame(Some("a"), "1"), frame(None, "2")]);
+        let expected = whole([frame(Some("a"), "1"), frame(None, "2")]);
         assert_eq!(sse("event: a\ndata: 1\n\ndata: 2\n\n"), expected);
         assert_eq!(sse("event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n"), expected);
         assert_eq!(sse("event: a\rdata: 1\r\rdata: 2\r\r"), expected);
@@ -176,34 +170,35 @@ mod tests {
 
     #[test]
     fn data_lines_are_joined_and_only_one_space_is_taken_off() {
-        assert_eq!(sse("data:one\ndata:  two\ndata\n\n"), Ok(vec![frame(None, "one\n two\n")]));
-        assert_eq!(sse("data:\n\n"), Ok(vec![frame(None, "")]));
+        assert_eq!(sse("data:one\ndata:  two\ndata\n\n"), whole([frame(None, "one\n two\n")]));
+        assert_eq!(sse("data:\n\n"), whole([frame(None, "")]));
     }
 
     #[test]
     fn comments_and_events_without_data_are_no_frames() {
-        let mut framer = Framer::new(Framing::Sse, 1024);
-        let found = framer.push(b": keep-alive\n\nevent: ping\n\nid: 7\nretry: 5\n\n:\n\ndata: 1\n\n");
-        assert_eq!(found, Ok(vec![frame(None, "1")]));
+        let mut framer = Framer::new(Framing::Sse, LIMIT);
+        let mut found = Vec::new();
+        let read = framer.push(b": keep-alive\n\nevent: ping\n\nid: 7\nretry: 5\n\n:\n\ndata: 1\n\n", &mut found);
+        assert_eq!((read, found), (Ok(()), vec![frame(None, "1")]));
         assert_eq!(framer.keep_alives(), 2);
     }
 
     #[test]
     fn an_event_without_its_blank_line_is_dropped() {
-        assert_eq!(sse("data: 1\n\ndata: 2\n"), Ok(vec![frame(None, "1")]));
+        assert_eq!(sse("data: 1\n\ndata: 2\n"), whole([frame(None, "1")]));
     }
 
     #[test]
     fn bytes_that_are_not_utf_8_become_replacement_characters() {
-        let found = |framing, bytes: &[u8]| frames_of(framing, [bytes]);
-        assert_eq!(found(Framing::Sse, b"data: a\xff b\n\n"), Ok(vec![frame(None, "a\u{fffd} b")]));
-        assert_eq!(found(Framing::Ndjson, b"\"\xc3\"\n"), Ok(vec![frame(None, "\"\u{fffd}\"")]));
+        let found = |framing, bytes: &[u8]| frames_of(framing, LIMIT, [bytes]);
+        assert_eq!(found(Framing::Sse, b"data: a\xff b\n\n"), whole([frame(None, "a\u{fffd} b")]));
+        assert_eq!(found(Framing::Ndjson, b"\"\xc3\"\n"), whole([frame(None, "\"\u{fffd}\"")]));
     }
 
     #[test]
     fn a_byte_order_mark_may_begin_any_line() {
         let bytes = b"\xef\xbb\xbfdata: 1\n\n\xef\xbb\xbfdata: 2\n\n";
-        assert_eq!(frames_of(Framing::Sse, [bytes.as_slice()]), Ok(vec![frame(None, "1"), frame(None, "2")]));
+        assert_eq!(frames_of(Framing::Sse, LIMIT, [bytes.as_slice()]), whole([frame(None, "1"), frame(None, "2")]));
     }
 
     #[test]
@@ -211,15 +206,27 @@ mod tests {
         let one = format!("data: {}", "x".repeat(2000));
         let many = "data: 0123456789\n".repeat(200);
         for text in [one, many] {
-            assert_eq!(sse(&text), Err(FrameError::TooLarge { limit: 1024 }));
+            assert_eq!(sse(&text), (Vec::new(), Some(FrameError::TooLarge { limit: LIMIT })));
         }
     }
 
     #[test]
     fn json_lines_are_frames_and_the_last_needs_no_line_feed() {
         let lines = b"{\"a\":1}\r\n\n{\"b\":2}".as_slice();
-        assert_eq!(frames_of(Framing::Ndjson, [lines]), Ok(vec![frame(None, "{\"a\":1}\r"), frame(None, "{\"b\":2}")]));
-        assert_eq!(frames_of(Framing::Ndjson, [b"{\"a\":1}\n{\"b\"".as_slice()]), Ok(vec![frame(None, "{\"a\":1}")]));
+        assert_eq!(
+            frames_of(Framing::Ndjson, LIMIT, [lines]),
+            whole([frame(None, "{\"a\":1}\r"), frame(None, "{\"b\":2}")])
+        );
+        assert_eq!(
+            frames_of(Framing::Ndjson, LIMIT, [b"{\"a\":1}\n{\"b\"".as_slice()]),
+            whole([frame(None, "{\"a\":1}")])
+        );
+    }
+
+    #[test]
+    fn the_frames_before_a_frame_beyond_the_limit_are_delivered() {
+        let text = format!("data: 1\n\n{}", "x".repeat(LIMIT + 1));
+        assert_eq!(sse(&text), (vec![frame(None, "1")], Some(FrameError::TooLarge { limit: LIMIT })));
     }
 
     /// Bytes that are likely to be events: words, line ends and a character of several bytes, in any order.
@@ -244,17 +251,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_of_the_bytes_gives_the_same_frames(
+        fn any_split_of_the_bytes_gives_the_same_frames_and_the_same_end(
             bytes in stream(),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
         ) {
-            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            cuts.extend([0, bytes.len()]);
-            cuts.sort_unstable();
-            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
-            for framing in [Framing::Sse, Framing::Ndjson] {
-                prop_assert_eq!(frames_of(framing, chunks.iter().copied()), frames_of(framing, [bytes.as_slice()]));
-                prop_assert_eq!(frames_of(framing, bytes.chunks(1)), frames_of(framing, [bytes.as_slice()]));
+            // Some streams reach this limit, with frames before and behind.
+            for (framing, limit) in [(Framing::Sse, LIMIT), (Framing::Ndjson, LIMIT), (Framing::Sse, 12), (Framing::Ndjson, 12)] {
+                let whole = frames_of(framing, limit, [bytes.as_slice()]);
+                prop_assert_eq!(&frames_of(framing, limit, pieces(&bytes, &cuts)), &whole);
+                prop_assert_eq!(&frames_of(framing, limit, bytes.chunks(1)), &whole);
             }
         }
     }

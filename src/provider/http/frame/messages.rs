@@ -38,17 +38,22 @@ impl MessageFramer {
         Self { limit, held: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+    pub(super) fn push(&mut self, bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), FrameError> {
         self.held.extend_from_slice(bytes);
         let mut rest = self.held.as_slice();
-        let mut frames = Vec::new();
-        while let Some(message) = Message::take(&mut rest, self.limit)? {
-            frames.push(message.into_frame()?);
-        }
+        let read = take_frames(&mut rest, self.limit, frames);
         let done = self.held.len() - rest.len();
         self.held.drain(..done);
-        Ok(frames)
+        read
     }
+}
+
+/// Takes all whole messages off the front of `bytes`.
+fn take_frames(bytes: &mut &[u8], limit: usize, frames: &mut Vec<Frame>) -> Result<(), FrameError> {
+    while let Some(message) = Message::take(bytes, limit)? {
+        frames.push(message.into_frame()?);
+    }
+    Ok(())
 }
 
 /// A whole message whose checksums are right.
@@ -181,18 +186,14 @@ mod tests {
     use super::*;
     use crate::provider::Framing;
     use crate::provider::event_stream::{error, event, exception, framed, message};
-    use crate::provider::http::frame::Framer;
+    use crate::provider::http::frame::tests::{frames_of, pieces};
 
     const LIMIT: usize = 4096;
 
-    fn frames_of<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Frame>, FrameError> {
-        let mut framer = Framer::new(Framing::AwsEventStream, LIMIT);
-        let mut found = Vec::new();
-        for chunk in chunks {
-            found.extend(framer.push(chunk)?);
-        }
-        found.extend(framer.finish());
-        Ok(found)
+    /// The frames of a stream, or its error.
+    fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Frame>, FrameError> {
+        let (frames, error) = frames_of(Framing::AwsEventStream, LIMIT, chunks);
+        error.map_or(Ok(frames), Err)
     }
 
     fn frame(event: &str, data: &str) -> Frame {
@@ -215,7 +216,7 @@ mod tests {
             failure("InternalFailure", r#"{"message":"Oh \"no\"."}"#),
             Frame::event(None, "bare".to_owned()),
         ];
-        assert_eq!(frames_of([bytes.as_slice()]), Ok(expected));
+        assert_eq!(read([bytes.as_slice()]), Ok(expected));
     }
 
     #[test]
@@ -226,22 +227,22 @@ mod tests {
             b"\x01t\x08\0\0\0\0\0\0\0\0\x01u\x09\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         ]
         .concat();
-        assert_eq!(frames_of([framed(&headers, b"{}").as_slice()]), Ok(vec![frame("x", "{}")]));
+        assert_eq!(read([framed(&headers, b"{}").as_slice()]), Ok(vec![frame("x", "{}")]));
         // Cut short at every place, or of a type that does not exist.
         let ends: Vec<usize> = [3, 6, 10, 15, 22, 33, 40, 56, 67, 86].into();
         for end in 1..headers.len() {
-            let read = frames_of([framed(&headers[..end], b"{}").as_slice()]);
-            assert_eq!(read.is_ok(), ends.contains(&end), "{end}: {read:?}");
+            let found = read([framed(&headers[..end], b"{}").as_slice()]);
+            assert_eq!(found.is_ok(), ends.contains(&end), "{end}: {found:?}");
         }
-        assert_eq!(frames_of([framed(b"\x01a\x0a", b"").as_slice()]), Err(BAD_HEADERS));
+        assert_eq!(read([framed(b"\x01a\x0a", b"").as_slice()]), Err(BAD_HEADERS));
     }
 
     #[test]
     fn a_header_that_is_no_text_is_an_error_and_a_payload_is_mended() {
-        let frames = frames_of([message(&[], b"\xff").as_slice()]).unwrap();
+        let frames = read([message(&[], b"\xff").as_slice()]).unwrap();
         assert_eq!(frames, [Frame::event(None, "\u{fffd}".to_owned())]);
         let headers = b"\x0b:event-type\x07\0\x01\xff";
-        assert_eq!(frames_of([framed(headers, b"").as_slice()]), Err(FrameError::NotUtf8));
+        assert_eq!(read([framed(headers, b"").as_slice()]), Err(FrameError::NotUtf8));
     }
 
     #[test]
@@ -249,7 +250,7 @@ mod tests {
         let prelude = |whole: u32, headers: u32| {
             let mut bytes = [whole.to_be_bytes(), headers.to_be_bytes()].concat();
             bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
-            frames_of([bytes.as_slice()])
+            read([bytes.as_slice()])
         };
         assert_eq!(prelude(4096, 0), Ok(Vec::new()));
         assert_eq!(prelude(4097, 0), Err(FrameError::TooLarge { limit: LIMIT }));
@@ -257,13 +258,23 @@ mod tests {
         for (whole, headers) in [(0, 0), (15, 0), (16, 1), (20, 5), (16, u32::MAX)] {
             assert_eq!(prelude(whole, headers), Err(BAD_LENGTHS), "{whole} {headers}");
         }
-        assert_eq!(frames_of([b"event: message_start\n".as_slice()]), Err(BAD_PRELUDE));
+        assert_eq!(read([b"event: message_start\n".as_slice()]), Err(BAD_PRELUDE));
     }
 
     #[test]
     fn a_message_that_was_cut_off_is_dropped() {
         let bytes = [event("a", &json!(1)), event("b", &json!(2))].concat();
-        assert_eq!(frames_of([&bytes[..bytes.len() - 1]]), Ok(vec![frame("a", "1")]));
+        assert_eq!(read([&bytes[..bytes.len() - 1]]), Ok(vec![frame("a", "1")]));
+    }
+
+    #[test]
+    fn the_messages_before_a_fault_are_delivered() {
+        let good = event("a", &json!(1));
+        for (bad, error) in [(b"event: x\n\n\n\n".as_slice(), BAD_PRELUDE), (&framed(b"\x01a\x0a", b""), BAD_HEADERS)] {
+            let bytes = [&good, bad, &good].concat();
+            let found = frames_of(Framing::AwsEventStream, LIMIT, [bytes.as_slice()]);
+            assert_eq!(found, (vec![frame("a", "1")], Some(error)));
+        }
     }
 
     /// Messages of all kinds.
@@ -278,26 +289,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_of_the_bytes_gives_the_same_frames(
+        fn any_split_of_the_bytes_gives_the_same_frames_and_the_same_end(
             bytes in stream(),
+            // A fault at any place, or none.
+            fault in prop::option::of((any::<prop::sample::Index>(), 1_u8..)),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
         ) {
-            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            cuts.extend([0, bytes.len()]);
-            cuts.sort_unstable();
-            let whole = frames_of([bytes.as_slice()]);
-            prop_assert!(whole.is_ok());
-            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
-            prop_assert_eq!(&frames_of(chunks.iter().copied()), &whole);
-            prop_assert_eq!(&frames_of(bytes.chunks(1)), &whole);
+            let mut bytes = bytes;
+            if let Some((at, change)) = fault {
+                *at.get_mut(&mut bytes) ^= change;
+            }
+            let whole = frames_of(Framing::AwsEventStream, LIMIT, [bytes.as_slice()]);
+            prop_assert_eq!(whole.1.is_some(), fault.is_some());
+            prop_assert_eq!(&frames_of(Framing::AwsEventStream, LIMIT, pieces(&bytes, &cuts)), &whole);
+            prop_assert_eq!(&frames_of(Framing::AwsEventStream, LIMIT, bytes.chunks(1)), &whole);
         }
 
         #[test]
         fn any_changed_byte_is_noticed(bytes in stream(), at in any::<prop::sample::Index>(), change in 1_u8..) {
             let mut bytes = bytes;
             *at.get_mut(&mut bytes) ^= change;
-            let read = frames_of([bytes.as_slice()]);
-            prop_assert!(matches!(read, Err(FrameError::Damaged { .. })), "{:?}", read);
+            let found = read([bytes.as_slice()]);
+            prop_assert!(matches!(found, Err(FrameError::Damaged { .. })), "{:?}", found);
         }
 
         #[test]
@@ -305,8 +318,8 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..200),
             headers in prop::collection::vec(0_u8..12, 0..60),
         ) {
-            prop_assert_eq!(frames_of(bytes.chunks(7)), frames_of([bytes.as_slice()]));
-            prop_assert_eq!(frames_of(framed(&headers, &bytes).chunks(5)), frames_of([framed(&headers, &bytes).as_slice()]));
+            prop_assert_eq!(read(bytes.chunks(7)), read([bytes.as_slice()]));
+            prop_assert_eq!(read(framed(&headers, &bytes).chunks(5)), read([framed(&headers, &bytes).as_slice()]));
         }
     }
 }

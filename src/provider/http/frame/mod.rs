@@ -26,7 +26,8 @@ pub enum FrameError {
     Damaged { problem: &'static str },
 }
 
-/// Takes bytes as they arrive and returns the frames they complete. Any split of the same bytes gives the same frames.
+/// Takes bytes as they arrive and returns the frames they complete. Any split of the same bytes gives the same frames
+/// and the same error behind them.
 #[derive(Debug)]
 pub struct Framer(Kind);
 
@@ -46,14 +47,15 @@ impl Framer {
         })
     }
 
-    /// The frames that `bytes` complete, in order.
+    /// Adds the frames that `bytes` complete to `frames`, in order. On an error these are the frames before the fault,
+    /// which count: the answer may have ended with them. Nothing can be read behind a fault.
     ///
     /// # Errors
-    /// [`FrameError`]; the frames before the fault are lost, as the answer is.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
+    /// [`FrameError`], the same for any split of the bytes.
+    pub fn push(&mut self, bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), FrameError> {
         match &mut self.0 {
-            Kind::Lines(lines) => lines.push(bytes),
-            Kind::Messages(messages) => messages.push(bytes),
+            Kind::Lines(lines) => lines.push(bytes, frames),
+            Kind::Messages(messages) => messages.push(bytes, frames),
         }
     }
 
@@ -72,5 +74,35 @@ impl Framer {
             Kind::Lines(lines) => lines.keep_alives(),
             Kind::Messages(_) => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The frames of a stream that comes in these pieces, and the error behind them.
+    pub(super) fn frames_of<'a>(
+        framing: Framing,
+        limit: usize,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> (Vec<Frame>, Option<FrameError>) {
+        let mut framer = Framer::new(framing, limit);
+        let mut found = Vec::new();
+        for piece in pieces {
+            if let Err(error) = framer.push(piece, &mut found) {
+                return (found, Some(error));
+            }
+        }
+        found.extend(framer.finish());
+        (found, None)
+    }
+
+    /// The bytes, cut at these places.
+    pub(super) fn pieces<'a>(bytes: &'a [u8], cuts: &[proptest::sample::Index]) -> Vec<&'a [u8]> {
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
     }
 }

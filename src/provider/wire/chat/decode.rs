@@ -7,7 +7,7 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-use calls::Calls;
+use calls::StreamedCalls;
 use prose::{Prose, prose};
 
 use super::attached;
@@ -33,7 +33,7 @@ const REASONING_FIELDS: [&str; 4] = ["reasoning_content", "reasoning", "reasonin
 /// Turns one stream's frames into deltas.
 #[derive(Debug, Default)]
 pub(super) struct ChatCompletionsDecoder {
-    calls: Calls,
+    calls: StreamedCalls,
     /// Fields of the message that its server wants back.
     attached: Map<String, Value>,
     /// A piece of the answer has come.

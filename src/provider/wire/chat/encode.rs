@@ -4,11 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::NAME;
 use super::attached;
-use super::call_id::CallIds;
 use super::dialect::{Dialect, SentReasoning};
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
+use crate::provider::call_ids::CallIds;
 use crate::provider::tool_names;
 use crate::provider::wire::media::{Media, MediaLimits};
 use crate::provider::wire::text_message;

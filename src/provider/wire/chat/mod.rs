@@ -4,12 +4,9 @@
 //! where they show, in `encode` and `decode`. Addresses and credentials are left to the vendor table.
 
 mod attached;
-mod call_id;
 mod decode;
 mod dialect;
 mod encode;
-#[cfg(test)]
-mod servers;
 
 pub use dialect::Dialect;
 

@@ -214,7 +214,7 @@ mod tests {
         let mut framer = Framer::new(Framing::Ndjson, FRAME_LIMIT);
         let mut lines = Vec::new();
         for pair in cuts.windows(2) {
-            lines.extend(framer.push(&recording.as_bytes()[pair[0]..pair[1]]).unwrap());
+            framer.push(&recording.as_bytes()[pair[0]..pair[1]], &mut lines).unwrap();
         }
         lines.extend(framer.finish());
         let mut decoder = OllamaChat.decoder();

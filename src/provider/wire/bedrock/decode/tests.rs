@@ -243,7 +243,9 @@ fn assemble<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Generation
     let (mut framer, mut decoder) = (Framer::new(Framing::AwsEventStream, FRAME_LIMIT), ConverseDecoder::default());
     let mut assembler = Assembler::new(NAME);
     for chunk in chunks {
-        for frame in framer.push(chunk).unwrap() {
+        let mut complete = Vec::new();
+        framer.push(chunk, &mut complete).unwrap();
+        for frame in complete {
             decoder.frame(&frame)?.into_iter().for_each(|delta| assembler.push(delta));
         }
     }

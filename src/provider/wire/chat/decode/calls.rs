@@ -1,4 +1,4 @@
-//! [`Calls`]: the calls of one stream, whose pieces are put together by number, id or order.
+//! [`StreamedCalls`]: the calls of one stream, whose pieces are put together by number, id or order.
 //!
 //! Called by the decoder for each delta. Servers differ in which of number, id and name a piece has.
 
@@ -17,7 +17,7 @@ const LIMIT: usize = 1024;
 
 /// The calls so far, in order of first appearance.
 #[derive(Debug, Default)]
-pub(super) struct Calls(Vec<Call>);
+pub(super) struct StreamedCalls(Vec<Call>);
 
 /// A call, as far as it has arrived.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ struct Piece<'a> {
     arguments: &'a Value,
 }
 
-impl Calls {
+impl StreamedCalls {
     /// Reads the pieces of calls in a delta; true when the server attached a field to one.
     pub(super) fn read(&mut self, delta: &Value, deltas: &mut Vec<Delta>) -> Result<bool, GenerationFailure> {
         let mut is_attached = false;

@@ -1,3 +1,5 @@
+//! Chunks, and the deltas that they make.
+
 use serde_json::json;
 
 use super::*;
@@ -279,8 +281,9 @@ fn whole_calls(chunks: &[Value]) -> Vec<(String, String, String)> {
     let mut whole: Vec<(u64, (String, String, String))> = Vec::new();
     for delta in decode(chunks).unwrap() {
         let index = match &delta {
-            Delta::ToolCall { index, .. } | Delta::ToolArguments { index, .. } => *index,
-            Delta::ToolArgumentsWhole { index, .. } => *index,
+            Delta::ToolCall { index, .. }
+            | Delta::ToolArguments { index, .. }
+            | Delta::ToolArgumentsWhole { index, .. } => *index,
             _ => continue,
         };
         let at = whole.iter().position(|(known, _)| *known == index).unwrap_or_else(|| {
@@ -358,7 +361,7 @@ fn an_answer_in_one_event_is_read_and_one_behind_its_pieces_is_not_read_twice() 
     let message = json!({"choices": [{"message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}]});
     let text = Delta::Text { index: TEXT_INDEX, text: "a".to_owned() };
     let whole = vec![text.clone(), Delta::Finish(FinishReason::Stop)];
-    assert_eq!(decode(&[message.clone()]), Ok(whole.clone()));
+    assert_eq!(decode(std::slice::from_ref(&message)), Ok(whole.clone()));
     assert_eq!(decode(&[choice(&json!({"content": "a"})), message]), Ok(whole));
 }
 
@@ -381,6 +384,6 @@ fn usage_is_found_in_each_servers_place() {
         json!({"choices": [{"delta": {"usage": counts}}]}),
         json!({"usage": counts}),
     ] {
-        assert_eq!(decode(&[chunk.clone()]), Ok(vec![Delta::Usage(expected)]), "{chunk}");
+        assert_eq!(decode(std::slice::from_ref(&chunk)), Ok(vec![Delta::Usage(expected)]), "{chunk}");
     }
 }
