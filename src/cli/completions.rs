@@ -48,7 +48,7 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    /// To renew: `for shell in bash zsh fish powershell elvish`, `perstack completions $shell` into the file named here.
+    /// `UPDATE_DOCS=1 cargo test --bins cli::` writes them anew.
     #[test]
     fn the_scripts_in_the_repository_are_current() {
         for (shell, file) in [
@@ -59,8 +59,11 @@ mod tests {
             (Shell::Elvish, "perstack.elv"),
         ] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("completions").join(file);
-            let kept = std::fs::read_to_string(&path).unwrap_or_default();
             let made = String::from_utf8(script(shell, &mut Cli::command())).unwrap();
+            if std::env::var_os("UPDATE_DOCS").is_some() {
+                std::fs::write(&path, &made).unwrap();
+            }
+            let kept = std::fs::read_to_string(&path).unwrap_or_default();
             assert!(kept == made, "{} is not what `perstack completions {shell}` prints", path.display());
         }
     }

@@ -24,6 +24,8 @@ mod options;
 mod hardening;
 mod program;
 mod prompt;
+#[cfg(test)]
+mod reference;
 mod render;
 mod resume;
 mod run;

@@ -1,4 +1,9 @@
-//! Documents that are made from the code, kept current.
+//! Documents that are made from the code or that repeat it, kept current, and the book as a whole.
+
+mod book;
+mod errors;
+mod getting_started;
+mod readme;
 
 use std::fs;
 use std::path::Path;

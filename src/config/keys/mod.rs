@@ -16,6 +16,8 @@ pub(super) mod skill_tables;
 pub(super) mod tables;
 pub(super) mod values;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod tests;
 
 /// The largest number that the original could count to (JavaScript's safe integers).
