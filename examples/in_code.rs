@@ -16,14 +16,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use perstack::config::lockfile::{self, Definition, Lock, LockUse};
 use perstack::event::{Event, EventSink};
-use perstack::expert::Expert;
+use perstack::expert::{Expert, InvalidExpertKey};
 use perstack::expert_map::ExpertMap;
 use perstack::message::Message;
 use perstack::runtime::{self, Options, RunInput};
 use perstack::setting::ProviderName;
-use serde_json::json;
 
-/// Counts events, and prints the text of an answer as it streams.
+/// Counts events, and prints the kind of each.
 #[derive(Default)]
 struct Counter(AtomicUsize);
 
@@ -34,19 +33,25 @@ impl EventSink for Counter {
     }
 }
 
-fn expert(key: &str, instruction: &str, delegates: &[&str]) -> Result<Expert, serde_json::Error> {
-    serde_json::from_value(json!({"key": key, "name": key, "version": "1.0.0", "instruction": instruction,
-        "description": instruction, "skills": {}, "delegates": delegates}))
+/// A lead with a poet to delegate to. Neither has a table of skills, so that both have the base skill.
+fn experts() -> Result<ExpertMap, InvalidExpertKey> {
+    let poet = Expert {
+        description: Some("Writes one line about a subject.".to_owned()),
+        ..Expert::new("poet".parse()?, "Write one line about the subject you are given.")
+    };
+    let lead = Expert {
+        delegates: vec![poet.key.clone()],
+        ..Expert::new("lead".parse()?, "Ask the poet for a line, and answer with it.")
+    };
+    Ok(ExpertMap::from([lead, poet]))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("perstack-in-code-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let lead = expert("lead", "Ask the poet for a line, and answer with it.", &["poet"])?;
-    let poet = expert("poet", "Write one line about owls.", &[])?;
     let sink = Arc::new(Counter::default());
-    let options = Options { sink: sink.clone(), ..Options::new(ExpertMap::from([lead, poet]), folder.clone()) };
+    let options = Options { sink: sink.clone(), ..Options::new(experts()?, folder.clone()) };
 
     let lock = lock(&options, &folder.join("perstack.toml")).await?;
     let options = Options { lock: LockUse::Locked, lockfile: Some(Arc::new(lock)), ..options };
@@ -57,7 +62,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     if let Ok(key) = std::env::var("ANTHROPIC_API_KEY") {
         let options = options.with_provider(ProviderName::Anthropic, "claude-sonnet-4-5", &key);
-        let answer = perstack::run(RunInput::new("lead".parse()?, "A line, please."), &options).await?;
+        // The ids are the caller's to choose; without them, both are made anew.
+        let input = RunInput::new("lead".parse()?, "A line about owls, please.");
+        let input = RunInput { job_id: Some("poem".parse()?), run_id: Some("poem-1".parse()?), ..input };
+        let answer = perstack::run(input, &options).await?;
         println!("{}", answer.text().unwrap_or_default());
     }
     println!("{} events", sink.0.load(Ordering::Relaxed));

@@ -19,7 +19,27 @@ use crate::usage::Usage;
 /// Version of the events' JSON shape; a field is only ever added within one version.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Receives events. Must not block for long: the loop waits for it.
+/// Receives events. Must not block for long: the loop waits for it. A closure is one, too.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// use perstack::event::{Event, EventSink};
+/// use perstack::message::Message;
+///
+/// /// Counts the events of a job.
+/// #[derive(Default)]
+/// struct Counter(AtomicUsize);
+///
+/// impl EventSink for Counter {
+///     fn emit(&self, _event: &Event, _history: &[Message]) {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///     }
+/// }
+///
+/// let mut options = perstack::runtime::Options::new(Default::default(), std::env::temp_dir());
+/// options.sink = std::sync::Arc::new(Counter::default());
+/// ```
 pub trait EventSink: Send + Sync {
     /// Takes one event. `history` holds the Run's messages so far; empty for events that belong to no Run's state.
     fn emit(&self, event: &Event, history: &[Message]);

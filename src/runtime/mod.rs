@@ -52,6 +52,22 @@ pub async fn ensure(input: RunInput, options: &Options) -> Result<Outcome, RunEr
 /// The tools that `expert` would see: those of servers from `options.lockfile` where it serves, else as the servers
 /// list them now.
 ///
+/// ```
+/// use perstack::expert::Expert;
+/// use perstack::expert_map::ExpertMap;
+/// use perstack::runtime::{self, Options};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let owl = Expert::new("owl".parse()?, "You know owls.");
+/// let options = Options::new(ExpertMap::from([owl]), std::env::temp_dir());
+/// let tools = runtime::tools(&"owl".parse()?, &options).await?;
+/// assert!(tools.iter().any(|tool| tool.name == "readTextFile"));
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+///
 /// # Errors
 /// The expert is not defined, a skill of it cannot be opened, or the lock must serve and cannot.
 pub async fn tools(expert: &ExpertKey, options: &Options) -> Result<Vec<ToolSpec>, RunError> {

@@ -91,6 +91,15 @@ impl Options {
 
     /// With a provider, one of its models, and the key to it: a program need not have them in its environment. Providers
     /// that take no key (Ollama on this machine) or sign their requests (Bedrock, Vertex AI) are given an empty one.
+    ///
+    /// ```
+    /// use perstack::runtime::Options;
+    /// use perstack::setting::ProviderName;
+    ///
+    /// let options = Options::new(Default::default(), std::env::temp_dir());
+    /// let options = options.with_provider(ProviderName::Anthropic, "claude-sonnet-4-5", "a key from a vault");
+    /// assert_eq!(options.environment.get("ANTHROPIC_API_KEY"), Some("a key from a vault"));
+    /// ```
     #[must_use]
     pub fn with_provider(mut self, provider: ProviderName, model: impl Into<String>, key: &str) -> Self {
         self.settings.provider = Some(provider);
@@ -157,6 +166,18 @@ pub enum CassetteMode {
 }
 
 /// The beginning of a job.
+///
+/// ```
+/// use perstack::runtime::RunInput;
+///
+/// let input = RunInput {
+///     job_id: Some("nightly".parse()?),
+///     run_id: Some("nightly-1".parse()?),
+///     ..RunInput::new("owl".parse()?, "Which owls hunt at night?")
+/// };
+/// # let _ = input;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct RunInput {
     pub expert: ExpertKey,
