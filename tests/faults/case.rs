@@ -7,11 +7,9 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::chance::Chance;
 use crate::job::{ID, Job};
-use crate::left;
-use crate::story::Story;
 use crate::support::Test;
+use crate::support::crash::{Chance, Story, assert_consistent, effects_of, facts, has_completed};
 use crate::support::process::Ran;
 use crate::support::storage::{checkpoint_id, read_json};
 use crate::trace::{self, Entry};
@@ -50,7 +48,7 @@ impl Kind {
     }
 }
 
-/// An error as the plan names it, from when on it comes, and what the user must be told.
+/// An error as the plan names it, from when on it comes, and the text that the user must see.
 const ERRORS: [(&str, &str, &str); 4] = [
     ("", "eio", "Input/output error"),
     ("+", "enospc", "No space left on device"),
@@ -65,8 +63,8 @@ pub struct Fault {
     pub number: u64,
     /// As the binary takes it.
     plan: String,
-    /// What the user must be told, when it is an error.
-    told: &'static str,
+    /// The text that the user must see, when it is an error.
+    shown: &'static str,
 }
 
 impl Fault {
@@ -74,7 +72,7 @@ impl Fault {
     pub fn new(kind: Kind, number: u64, bytes: u64, chance: &mut Chance) -> Self {
         // The first byte, half, all but the end of the line.
         let part = chance.one_of(&[1.min(bytes), bytes / 2, bytes.saturating_sub(1)]);
-        let (lasting, error, told) = chance.one_of(&ERRORS);
+        let (lasting, error, shown) = chance.one_of(&ERRORS);
         let plan = match kind {
             Kind::Error => format!("{number}{lasting}={error}"),
             Kind::Short => format!("{number}=short:{part}"),
@@ -84,8 +82,8 @@ impl Fault {
             Kind::PowerAll => format!("{number}=power"),
             Kind::PowerSome => format!("{number}=power:{}", chance.below(u64::MAX)),
         };
-        let told = if kind == Kind::Short { "No space left on device" } else { told };
-        Self { kind, number, plan, told }
+        let shown = if kind == Kind::Short { "No space left on device" } else { shown };
+        Self { kind, number, plan, shown }
     }
 }
 
@@ -125,17 +123,17 @@ pub struct Outcome {
     pub effects: [usize; 3],
 }
 
-/// Runs the job to its end without a fault; its story, and what it did to the disk.
+/// Runs the job to its end without a fault; its conversations, and what it did to the disk.
 /// # Panics
 /// When it does not end well.
-pub fn undisturbed(job: Job) -> (Story, Vec<Entry>) {
+pub fn undisturbed(job: Job) -> (Vec<Story>, Vec<Entry>) {
     let test = job.place();
     let ran = run(&test, None, job.command()).0.assert_code(0);
     assert_eq!(ran.stdout, format!("{}\n", job.answer()));
-    left::check(&test, job);
-    let story = Story::read(&test);
-    assert_eq!(story.in_doubt, [""; 0]);
-    (story, trace::read(&trace_file(&test)))
+    assert_consistent(&test, job.effects());
+    let stories = Story::all(&test);
+    assert_eq!(Story::all_in_doubt(&stories), [""; 0]);
+    (stories, trace::read(&trace_file(&test)))
 }
 
 /// What the job did to the disk until it was killed after the operation `number`, and what it did then to its end.
@@ -148,7 +146,7 @@ pub fn killed_after(job: Job, number: u64) -> [Vec<Entry>; 2] {
     let (ran, _) = run(&test, Some(&fault), job.command());
     assert_eq!(ran.signal, Some(Signal::KILL.as_raw()), "{}", ran.stderr);
     let first = trace::read(&trace_file(&test));
-    let has_begun = !left::facts(&test).is_empty();
+    let has_begun = !facts(&test).is_empty();
     let command = if has_begun { &["resume", "latest"][..] } else { job.command() };
     run(&test, None, command).0.assert_code(0);
     [first, trace::read(&trace_file(&test))]
@@ -159,7 +157,7 @@ impl Case {
     ///
     /// # Panics
     /// When anything is not as it must be.
-    pub fn play(&self, expected: &Story) -> Outcome {
+    pub fn play(&self, expected: &[Story]) -> Outcome {
         let test = self.job.place();
         let mut outcome = Outcome::default();
         let mut faults = vec![&self.fault];
@@ -173,7 +171,7 @@ impl Case {
             outcome.resumes += usize::from(words != self.job.command());
             let (ran, met) = run(&test, fault, &words);
             outcome.faults += usize::from(met.is_some());
-            left::check(&test, self.job);
+            assert_consistent(&test, self.job.effects());
             if self.is_at_its_end(&test, ran, fault, met) {
                 break;
             }
@@ -184,7 +182,7 @@ impl Case {
 
     /// Starts the job, or goes on with it.
     fn command(&self, test: &Test) -> Vec<String> {
-        if left::facts(test).is_empty() {
+        if facts(test).is_empty() {
             return self.job.command().iter().map(|word| (*word).to_owned()).collect();
         }
         let newest = || test.storage().checkpoints().pop().map(|file| checkpoint_id(&file).to_owned());
@@ -211,29 +209,28 @@ impl Case {
                 assert_eq!(ran.assert_code(0).stdout, format!("{}\n", self.job.answer()));
                 return true;
             }
-            let ran = ran.assert_code(6).assert_stderr(["error: cannot ", fault.told]);
+            let ran = ran.assert_code(6).assert_stderr(["error: cannot ", fault.shown]);
             let is_named = path.ancestors().any(|path| ran.stderr.contains(path.to_str().unwrap()));
             assert!(is_named, "{} is not named:\n{}", path.display(), ran.stderr);
-            assert_eq!(ran.stdout, "", "nothing is told that is not stored");
+            assert_eq!(ran.stdout, "", "nothing is printed that is not stored");
         } else {
             assert_eq!(ran.signal, Some(Signal::KILL.as_raw()), "{}", ran.stderr);
         }
-        // It died between its last word to the disk and its end: all is on record, and it counts as told.
+        // It died between its last write and its end: all is on record, and the answer counts as given.
         has_completed(test)
     }
 
-    fn check_end(&self, test: &Test, expected: &Story, outcome: &mut Outcome) {
-        let story = Story::read(test);
+    fn check_end(&self, test: &Test, expected: &[Story], outcome: &mut Outcome) {
+        let stories = Story::all(test);
+        let in_doubt = Story::all_in_doubt(&stories);
         for id in self.job.effects() {
-            let times = left::effects_of(test, id);
+            let times = effects_of(test, id);
             outcome.effects[times.min(2)] += 1;
-            let is_in_doubt = story.in_doubt.iter().any(|doubt| doubt == id);
-            assert!(times == 1 || is_in_doubt, "{id} took effect {times} times and nobody is told");
+            assert!(times == 1 || in_doubt.contains(id), "{id} took effect {times} times, which is not reported");
         }
-        let repeatable: Vec<_> =
-            story.in_doubt.iter().filter(|id| !self.job.effects().contains(&id.as_str())).collect();
+        let repeatable: Vec<_> = in_doubt.iter().filter(|id| !self.job.effects().contains(id)).collect();
         assert!(repeatable.is_empty(), "could have been made again: {repeatable:?}");
-        story.assert_is(expected);
+        Story::assert_all(&stories, expected);
         let job = read_json(&test.storage().jobs()[0].join("job.json"));
         assert_eq!(job["status"], "completed");
     }
@@ -251,12 +248,6 @@ fn is_idle(ran: &Ran, name: &str, path: &Path) -> bool {
         "sync-folder" => is_fine && path == ran.workspace(),
         _ => false,
     }
-}
-
-fn has_completed(test: &Test) -> bool {
-    let jobs = test.storage().jobs();
-    let files = jobs.iter().map(|job| job.join("job.json")).filter(|file| file.exists());
-    files.into_iter().any(|file| read_json(&file)["status"] == "completed")
 }
 
 fn trace_file(test: &Test) -> PathBuf {

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 
 use crate::support::answer::Call;
+use crate::support::crash::calls::{append, read, shell, write};
 use crate::support::request::Request;
 use crate::support::tool_server::program;
 use crate::support::{Answer, Provider, Test, call};
@@ -96,18 +97,6 @@ fn moved() -> &'static [u8] {
     })
 }
 
-fn append(id: &str) -> Call {
-    call(id, "appendTextFile", json!({"path": "lines.txt", "text": format!("{id}\n")}))
-}
-
-fn write(id: &str, text: &str) -> Call {
-    call(id, "writeTextFile", json!({"path": "notes.txt", "text": text}))
-}
-
-fn read(id: &str, path: &str) -> Call {
-    call(id, "readTextFile", json!({"path": path}))
-}
-
 /// A call of the server's tools.
 fn remote(id: &str, tool: &str) -> Call {
     call(id, tool, json!({"text": id}))
@@ -121,13 +110,7 @@ fn alone_says(results: usize) -> Answer {
         2 => Answer::calls([read("r2", "notes.txt"), append("a2"), read("l2", "shelf.md")]),
         5 => Answer::calls([call("t3", "todo", json!({"newTodos": ["look again"]}))]),
         6 => Answer::calls([remote("m4", "add"), append("b4")]),
-        8 => {
-            let arguments = json!({
-                "command": "sh", "args": ["-c", "echo e5 >> lines.txt; echo heard"], "env": {}, "cwd": ".",
-                "stdout": true, "stderr": true,
-            });
-            Answer::calls([call("e5", "exec", arguments)])
-        }
+        8 => Answer::calls([shell("e5")]),
         9 => Answer::calls([remote("q6", "look")]),
         10 => Answer::calls([remote("p7", "put"), remote("m8", "add")]),
         12 => Answer::calls([write("w9", "barn"), append("a9")]),

@@ -16,11 +16,8 @@
 mod support;
 
 mod case;
-mod chance;
 mod every;
 mod job;
-mod left;
 mod order;
-mod story;
 mod tally;
 mod trace;

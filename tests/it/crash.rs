@@ -4,18 +4,13 @@
 mod cut;
 mod flock;
 mod owls;
-mod story;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use self::story::Story;
+use crate::support::crash::{Chance, Story, assert_consistent, effects, effects_of, facts, has_completed};
 use crate::support::process::{Ran, Running};
-use crate::support::storage::read_json;
 use crate::support::{Answer, Gate, Provider, Test};
 
 /// How many kills all tests of this file make at least, unless `PERSTACK_CRASH_KILLS` says otherwise.
@@ -38,37 +33,25 @@ pub struct Job {
     turns: &'static [usize],
 }
 
-/// The effects so far.
-fn lines(test: &Test) -> Vec<String> {
-    let file = fs::read_to_string(test.workspace().join("lines.txt")).unwrap();
-    file.lines().map(str::to_owned).collect()
-}
-
-/// How often a call took effect.
-fn effects_of(test: &Test, id: &str) -> usize {
-    lines(test).iter().filter(|line| *line == id).count()
-}
-
 impl Job {
     /// The stories of the job when nothing comes in between.
     fn undisturbed(&self, provider: Provider) -> Vec<Story> {
         let test = (self.place)(provider);
         let ran = test.run(self.words).assert_code(0);
         assert_eq!(ran.stdout, format!("{}\n", self.answer));
-        let mut effects = lines(&test);
+        let mut effects = effects(&test);
         effects.sort();
         let mut expected = self.effects.to_vec();
         expected.sort_unstable();
         assert_eq!(effects, expected);
         let stories = Story::all(&test);
-        assert!(stories.iter().all(|story| story.in_doubt.is_empty()));
+        assert_eq!(Story::all_in_doubt(&stories), [""; 0]);
         stories
     }
 
     /// Starts the job, or goes on with it.
     fn go_on(&self, test: &Test) -> Running {
-        let has_begun = test.storage().log_lines().iter().any(|lines| lines.len() > 1);
-        if has_begun { test.spawn(["resume", "latest"]) } else { test.spawn(self.words) }
+        if facts(test).is_empty() { test.spawn(self.words) } else { test.spawn(["resume", "latest"]) }
     }
 }
 
@@ -111,70 +94,19 @@ enum Moment {
     Effect,
 }
 
-/// Numbers that look random and are the same in every test run (`SplitMix64`).
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % limit
-    }
-
+impl Moment {
     /// The next moment for a job that has had this many answers of its model.
-    fn moment(&mut self, job: &Job, answers: usize) -> Moment {
+    fn next(chance: &mut Chance, job: &Job, answers: usize) -> Self {
         // One of the next few, so that a job is killed more than once.
         let ahead: Vec<usize> = job.turns.iter().copied().skip(answers).take(4).collect();
-        match self.below(5) {
-            0 if !ahead.is_empty() => Moment::Asked(ahead[usize::try_from(self.below(ahead.len() as u64)).unwrap()]),
-            1 => Moment::Effect,
-            2 => Moment::Checkpoints(usize::try_from(self.below(3)).unwrap() + 1),
+        match chance.below(5) {
+            0 if !ahead.is_empty() => Self::Asked(chance.one_of(&ahead)),
+            1 => Self::Effect,
+            2 => Self::Checkpoints(usize::try_from(chance.below(3)).unwrap() + 1),
             // A fact takes some hundred bytes, the first some thousand.
-            _ => Moment::Grown(self.below(2500)),
+            _ => Self::Grown(chance.below(2500)),
         }
     }
-}
-
-/// The results on record: each call's, and whether the runner knew it.
-#[track_caller]
-fn results(test: &Test) -> BTreeMap<String, bool> {
-    let mut results = BTreeMap::new();
-    for fact in test.storage().log_lines().concat().iter().filter(|fact| fact["fact"] == "toolReturned") {
-        let result = &fact["result"];
-        let id = result["id"].as_str().unwrap().to_owned();
-        let twice = results.insert(id.clone(), result["isError"] != true);
-        assert_eq!(twice, None, "two results of {id}");
-    }
-    results
-}
-
-/// What must hold after a kill, whenever it came.
-#[track_caller]
-fn check_what_is_left(job: &Job, test: &Test) {
-    for file in stored_files(&test.workspace().join("perstack")) {
-        let name = file.file_name().unwrap().to_str().unwrap();
-        match file.extension().and_then(|extension| extension.to_str()) {
-            Some("json") => drop(read_json(&file)),
-            Some("tmp") => assert!(name.starts_with('.'), "{name} may be taken for something"),
-            _ => assert!(matches!(name, "log.jsonl" | "lock"), "{}", file.display()),
-        }
-    }
-    let known = results(test);
-    for id in job.effects {
-        let times = effects_of(test, id);
-        match known.get(*id) {
-            Some(true) => assert_eq!(times, 1, "{id} is on record"),
-            Some(false) | None => assert!(times <= 1, "{id} took effect {times} times"),
-        }
-    }
-}
-
-fn stored_files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths.flat_map(|path| if path.is_dir() { stored_files(&path) } else { vec![path] }).collect()
 }
 
 /// Lets the process come as far as the moment, then kills it; it may have ended before.
@@ -196,8 +128,8 @@ fn kill_at(test: &Test, running: Running, moment: &Moment, gate: &Gate) -> Ran {
             running.poll(GLANCE, || storage.checkpoints().len() >= goal);
         }
         Moment::Effect => {
-            let before = lines(test).len();
-            running.poll(GLANCE, || lines(test).len() > before);
+            let before = effects(test).len();
+            running.poll(GLANCE, || effects(test).len() > before);
         }
     }
     running.kill();
@@ -207,54 +139,46 @@ fn kill_at(test: &Test, running: Running, moment: &Moment, gate: &Gate) -> Ran {
 }
 
 /// Kills one job until it has completed.
-fn kill_until_complete(job: &Job, provider: Provider, seeded: &mut Seeded, expected: &[Story], tally: &mut Tally) {
+fn kill_until_complete(job: &Job, provider: Provider, chance: &mut Chance, expected: &[Story], tally: &mut Tally) {
     let test = (job.place)(provider);
     tally.jobs += 1;
     loop {
-        let facts = test.storage().log_lines().concat();
-        let moment = seeded.moment(job, facts.iter().filter(|fact| fact["fact"] == "generated").count());
+        let facts = facts(&test);
+        let moment = Moment::next(chance, job, facts.iter().filter(|fact| fact["fact"] == "generated").count());
         tally.resumes += usize::from(!facts.is_empty());
         let ran = kill_at(&test, job.go_on(&test), &moment, &Gate::new());
-        check_what_is_left(job, &test);
+        assert_consistent(&test, job.effects);
         if ran.signal.is_none() {
             assert_eq!(ran.assert_code(0).stdout, format!("{}\n", job.answer), "{moment:?}");
             break;
         }
         assert_eq!(ran.signal, Some(Signal::KILL.as_raw()), "{moment:?}: {}", ran.stderr);
         tally.kills += 1;
-        let jobs = test.storage().jobs();
-        if jobs.last().is_some_and(|job| job.join("job.json").exists() && has_completed(job)) {
-            // Killed between its last word to the disk and its end.
+        if has_completed(&test) {
+            // Killed between its last write and its end.
             break;
         }
     }
     let stories = Story::all(&test);
-    let in_doubt: Vec<&String> = stories.iter().flat_map(|story| &story.in_doubt).collect();
-    assert!(in_doubt.iter().all(|id| job.effects.contains(&id.as_str())), "repeatable, but reported: {in_doubt:?}");
+    let in_doubt = Story::all_in_doubt(&stories);
+    assert!(in_doubt.iter().all(|id| job.effects.contains(id)), "repeatable, but reported: {in_doubt:?}");
     for id in job.effects {
         let times = effects_of(&test, id);
-        let is_in_doubt = in_doubt.iter().any(|doubt| doubt == id);
+        let is_in_doubt = in_doubt.contains(id);
         assert!(times == 1 || (times == 0 && is_in_doubt), "{id} took effect {times} times");
         tally.effects[times.min(2)] += 1;
     }
     tally.in_doubt += in_doubt.len();
-    assert_eq!(stories.len(), expected.len());
-    for (story, expected) in stories.iter().zip(expected) {
-        story.assert_is(expected);
-    }
-}
-
-fn has_completed(job: &Path) -> bool {
-    read_json(&job.join("job.json"))["status"] == "completed"
+    Story::assert_all(&stories, expected);
 }
 
 fn assert_survives_kills(name: &str, job: &Job, provider: Provider, seed: u64) {
     #[expect(clippy::disallowed_methods, reason = "a knob for people and nightly builds")]
     let wanted = std::env::var("PERSTACK_CRASH_KILLS").ok().and_then(|number| number.parse().ok()).unwrap_or(KILLS);
     let expected = job.undisturbed(provider);
-    let (mut seeded, mut tally) = (Seeded(seed), Tally::default());
+    let (mut chance, mut tally) = (Chance(seed), Tally::default());
     while tally.kills < wanted.div_ceil(TESTS) {
-        kill_until_complete(job, provider, &mut seeded, &expected, &mut tally);
+        kill_until_complete(job, provider, &mut chance, &expected, &mut tally);
     }
     tally.print(name);
 }

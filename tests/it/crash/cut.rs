@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::owls::{self, ANSWER, EFFECTS};
-use super::story::Story;
-use super::{effects_of, lines, stored_files};
+use crate::support::crash::{Story, effects, effects_of, stored_files};
 use crate::support::storage::{checkpoint_id, read_json};
 use crate::support::{Provider, Test};
 
@@ -167,7 +166,7 @@ fn calls_in_doubt_are_made_again_when_the_user_says_so() {
     finished.cut(len, Left::Due);
     let ran = finished.test.run(["resume", "latest", "--in-doubt", "retry"]).assert_code(0);
     assert_eq!(ran.stdout, format!("{ANSWER}\n"));
-    assert_eq!(lines(&finished.test), EFFECTS);
+    assert_eq!(effects(&finished.test), EFFECTS);
     assert_eq!(Story::read(&finished.test), finished.story);
 }
 

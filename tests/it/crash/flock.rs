@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Job;
-use crate::support::answer::Call;
+use crate::support::crash::calls::{append, read, shell};
 use crate::support::request::Request;
 use crate::support::{Answer, Provider, Test, call};
 
@@ -27,17 +27,6 @@ fn place(provider: Provider) -> Test {
     test
 }
 
-fn append(id: &str) -> Call {
-    call(id, "appendTextFile", json!({"path": "lines.txt", "text": format!("{id}\n")}))
-}
-
-fn shell(id: &str) -> Call {
-    let script = format!("echo {id} >> lines.txt; echo heard");
-    let arguments =
-        json!({"command": "sh", "args": ["-c", script], "env": {}, "cwd": ".", "stdout": true, "stderr": true});
-    call(id, "exec", arguments)
-}
-
 fn answer(request: &Request) -> Answer {
     let results = request.results().len();
     if request.says("You lead.") {
@@ -56,7 +45,7 @@ fn answer(request: &Request) -> Answer {
     match results {
         0 if shelf % 2 == 0 => Answer::calls([append(&id)]),
         0 => Answer::calls([shell(&id)]),
-        1 => Answer::calls([call(&format!("r{shelf}"), "readTextFile", json!({"path": "shelf.md"}))]),
+        1 => Answer::calls([read(&format!("r{shelf}"), "shelf.md")]),
         _ => Answer::text(&format!("Shelf {shelf}: one owl.")),
     }
 }

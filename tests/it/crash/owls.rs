@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Job;
+use crate::support::crash::calls::{append, read, shell, write};
 use crate::support::{Answer, Provider, Test, call};
 
 /// The whole of it.
@@ -20,16 +21,6 @@ const TURNS: [usize; 12] = [0, 1, 2, 5, 6, 8, 9, 11, 12, 14, 15, 17];
 
 /// What the model says after this many results.
 fn answer(results: usize) -> Answer {
-    let append = |id: &str| call(id, "appendTextFile", json!({"path": "lines.txt", "text": format!("{id}\n")}));
-    let write = |id: &str, text: &str| call(id, "writeTextFile", json!({"path": "notes.txt", "text": text}));
-    let read = |id: &str, path: &str| call(id, "readTextFile", json!({"path": path}));
-    let shell = |id: &str| {
-        let script = format!("echo {id} >> lines.txt; echo heard");
-        let arguments = json!({
-            "command": "sh", "args": ["-c", script], "env": {}, "cwd": ".", "stdout": true, "stderr": true,
-        });
-        call(id, "exec", arguments)
-    };
     match results {
         0 => Answer::calls([write("w0", "tawny")]),
         1 => Answer::calls([append("a1")]).and_text("I take notes."),

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod conversation;
+pub mod crash;
 pub mod credentials;
 pub mod endpoint;
 pub mod gate;

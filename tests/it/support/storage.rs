@@ -45,7 +45,9 @@ impl Storage {
     #[track_caller]
     pub fn log_lines(&self) -> Vec<Vec<Value>> {
         let read = |run: PathBuf| {
-            let text = fs::read_to_string(run.join("log.jsonl")).unwrap_or_default();
+            // A torn line may end within a character.
+            let bytes = fs::read(run.join("log.jsonl")).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
             let whole = text.rfind('\n').map_or("", |end| &text[..end]);
             whole.lines().map(|line| serde_json::from_str(line).expect("JSON in a whole line")).collect()
         };

@@ -1,4 +1,10 @@
-//! What must hold of the files that a fault leaves, whichever it was.
+//! Jobs that are killed, or whose disk fails, and go on: their calls, what must hold of the files that are left, and the
+//! comparison with a job that nothing disturbed. The tests that kill at any instant and those that make the store fail
+//! both use it.
+
+pub mod calls;
+mod chance;
+mod story;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,42 +13,49 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::job::Job;
-use crate::support::Test;
-use crate::support::storage::read_json;
+use super::Test;
+use super::storage::read_json;
+
+pub use chance::Chance;
+pub use story::Story;
+
+/// The calls that took effect, in order.
+pub fn effects(test: &Test) -> Vec<String> {
+    let file = fs::read_to_string(test.workspace().join("lines.txt")).unwrap();
+    file.lines().map(str::to_owned).collect()
+}
+
+/// The number of times that a call took effect.
+pub fn effects_of(test: &Test, id: &str) -> usize {
+    effects(test).iter().filter(|line| *line == id).count()
+}
 
 /// The facts of every log: its whole lines but for the header. A torn last line is no fact.
 #[track_caller]
 pub fn facts(test: &Test) -> Vec<Value> {
-    let logs = test.storage().runs().into_iter().map(|run| fs::read(run.join("log.jsonl")).unwrap_or_default());
-    let facts = |log: Vec<u8>| {
-        let whole = log.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let lines = log[..whole].split_inclusive(|byte| *byte == b'\n').skip(1);
-        lines.map(|line| serde_json::from_slice(line).expect("JSON in a whole line")).collect::<Vec<Value>>()
-    };
-    logs.flat_map(facts).collect()
+    test.storage().log_lines().into_iter().flat_map(|lines| lines.into_iter().skip(1)).collect()
 }
 
-/// How often a call took effect.
-pub fn effects_of(test: &Test, id: &str) -> usize {
-    let file = fs::read_to_string(test.workspace().join("lines.txt")).unwrap();
-    file.lines().filter(|line| *line == id).count()
+/// Returns true if a job is on record as completed.
+pub fn has_completed(test: &Test) -> bool {
+    let files = test.storage().jobs().into_iter().map(|job| job.join("job.json"));
+    files.filter(|file| file.exists()).any(|file| read_json(&file)["status"] == "completed")
 }
 
-/// Fails unless all files are whole, all checkpoints have their facts, and every call took effect as often as is on
+/// Fails unless all files are whole, all checkpoints have their facts, and each of the calls took effect as often as is on
 /// record.
 #[track_caller]
-pub fn check(test: &Test, job: Job) {
-    for file in files(&test.workspace().join("perstack")) {
+pub fn assert_consistent(test: &Test, calls: &[&str]) {
+    for file in stored_files(&test.workspace().join("perstack")) {
         let name = file.file_name().unwrap().to_str().unwrap();
         match file.extension().and_then(|extension| extension.to_str()) {
-            Some("json") => check_checkpoint(&file, &read_json(&file)),
+            Some("json") => assert_has_its_log(&file, &read_json(&file)),
             Some("tmp") => assert!(name.starts_with('.'), "{name} may be taken for something"),
             _ => assert!(matches!(name, "log.jsonl" | "lock"), "{}", file.display()),
         }
     }
     let known = results(test);
-    for id in job.effects() {
+    for id in calls {
         let times = effects_of(test, id);
         match known.get(*id) {
             Some(true) => assert_eq!(times, 1, "{id} is on record"),
@@ -51,7 +64,7 @@ pub fn check(test: &Test, job: Job) {
     }
 }
 
-/// The results on record: each call's, and whether the runner knew it.
+/// The results on record, by call, and whether the runtime knew each.
 #[track_caller]
 fn results(test: &Test) -> BTreeMap<String, bool> {
     let mut results = BTreeMap::new();
@@ -64,9 +77,9 @@ fn results(test: &Test) -> BTreeMap<String, bool> {
     results
 }
 
-/// A checkpoint that refers to its log is of that log.
+/// Fails if the file is a checkpoint that refers to its log, and the log does not begin as it did then.
 #[track_caller]
-fn check_checkpoint(file: &Path, json: &Value) {
+fn assert_has_its_log(file: &Path, json: &Value) {
     let Some(bytes) = json["log"]["bytes"].as_u64() else { return };
     let log = fs::read(file.with_file_name("log.jsonl")).unwrap();
     let before = log.get(..usize::try_from(bytes).unwrap());
@@ -75,8 +88,9 @@ fn check_checkpoint(file: &Path, json: &Value) {
     assert_eq!(json["log"]["sha256"], sha256.concat().as_str(), "{}", file.display());
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// Every file below a folder; none when there is no such folder.
+pub fn stored_files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
-    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    paths.flat_map(|path| if path.is_dir() { stored_files(&path) } else { vec![path] }).collect()
 }

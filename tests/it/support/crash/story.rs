@@ -1,18 +1,18 @@
-//! What a job's conversations say, whenever and however often it was killed.
+//! [`Story`]: the conversation of a Run that has completed, for comparison with that of a Run that nothing disturbed.
 
 use serde_json::{Value, json};
 
 use crate::support::Test;
 use crate::support::storage::read_json;
 
-/// How an answer of the runner begins that stands for a result nobody knows.
+/// The beginning of a result that the runtime puts in the place of one it does not know.
 const IN_DOUBT: &str = "interrupted: ";
 
-/// A conversation without what differs between runs of the same job.
+/// A conversation without what differs between Runs of the same job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Story {
-    pub messages: Vec<Value>,
-    /// The calls whose effect the runner did not know, in order.
+    messages: Vec<Value>,
+    /// The calls whose effect the runtime did not know, in order.
     pub in_doubt: Vec<String>,
 }
 
@@ -22,23 +22,28 @@ impl Story {
     pub fn read(test: &Test) -> Self {
         let last = read_json(&test.storage().last_checkpoint());
         assert_eq!(last["status"], "completed");
-        Self::told_by(&last)
+        Self::from_checkpoint(&last)
     }
 
-    /// The conversations of all runs that have completed, in an order that does not depend on time.
+    /// The conversations of all Runs that have completed, in an order that does not depend on time.
     #[track_caller]
     pub fn all(test: &Test) -> Vec<Self> {
         let checkpoints = test.storage().checkpoints().into_iter().map(|file| read_json(&file));
         let completed = checkpoints.filter(|checkpoint| checkpoint["status"] == "completed");
-        let mut stories: Vec<Self> = completed.map(|checkpoint| Self::told_by(&checkpoint)).collect();
+        let mut stories: Vec<Self> = completed.map(|checkpoint| Self::from_checkpoint(&checkpoint)).collect();
         stories.sort_by_key(|story| story.messages[0].to_string());
         stories
     }
 
-    fn told_by(last: &Value) -> Self {
+    /// The calls in doubt of all these conversations.
+    pub fn all_in_doubt(stories: &[Self]) -> Vec<&str> {
+        stories.iter().flat_map(|story| &story.in_doubt).map(String::as_str).collect()
+    }
+
+    fn from_checkpoint(checkpoint: &Value) -> Self {
         let mut story = Self { messages: Vec::new(), in_doubt: Vec::new() };
         // The first message names the folder and the time.
-        for message in last["messages"].as_array().unwrap().iter().skip(1) {
+        for message in checkpoint["messages"].as_array().unwrap().iter().skip(1) {
             let parts = message["contents"].as_array().unwrap().iter().map(|part| story.part(part)).collect::<Vec<_>>();
             story.messages.push(json!({"type": message["type"], "contents": parts}));
         }
@@ -59,6 +64,15 @@ impl Story {
             object.insert("contents".to_owned(), text.into());
         }
         part
+    }
+
+    /// Fails unless these are the expected conversations, but for the results that were in doubt here.
+    #[track_caller]
+    pub fn assert_all(stories: &[Self], expected: &[Self]) {
+        assert_eq!(stories.len(), expected.len(), "conversations that have completed");
+        for (story, expected) in stories.iter().zip(expected) {
+            story.assert_is(expected);
+        }
     }
 
     /// Fails unless the other story is the same, but for the results that were in doubt here.

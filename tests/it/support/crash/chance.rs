@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same in every test run (`SplitMix64`).
+//! [`Chance`]: numbers that look random and are the same in every test run (`SplitMix64`).
 
 pub struct Chance(pub u64);
 
@@ -15,12 +15,5 @@ impl Chance {
     /// One of these.
     pub fn one_of<T: Copy>(&mut self, choice: &[T]) -> T {
         choice[usize::try_from(self.below(choice.len() as u64)).unwrap()]
-    }
-
-    /// The same in another order.
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, usize::try_from(self.below(last as u64 + 1)).unwrap());
-        }
     }
 }
