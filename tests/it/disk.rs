@@ -51,8 +51,7 @@ fn a_storage_that_is_changed_under_a_job_stops_it_and_it_goes_on_when_mended() {
         let test = Test::with(Provider::Anthropic)
             .answers([check("c1"), Answer::calls([shell("c2", &format!("echo x >> owls.txt; {trouble}"))])]);
         let ran = test.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(6);
-        let ran = ran.assert_stderr(["log.jsonl was moved", "perstack resume nest"]);
-        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        ran.snapshot("disk/a-storage-that-is-changed-under-a-job");
         assert_eq!(test.server().requests().len(), 2, "nothing was begun that could not be recorded: {trouble}");
         sh(&test, mending);
         test.server().script([Answer::text("Done.")]);
@@ -75,7 +74,7 @@ fn a_step_whose_checkpoint_cannot_be_written_is_not_followed_by_another() {
         .answers([Answer::calls([shell("c1", trouble)]), check("c2")])
         .may_leave_answers();
     let ran = test.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(6);
-    ran.assert_stderr(["checkpoint-1-", "permissions"]);
+    assert!(ran.stderr.contains("checkpoint-1-") && ran.stderr.contains("permissions"), "{}", ran.stderr);
     sh(&test, "chmod 0700 perstack/jobs/nest/runs/*");
     test.server().script([Answer::text("Done.")]);
     assert_eq!(test.run(["resume", "nest"]).assert_code(0).stdout, "Done.\n");
@@ -129,8 +128,8 @@ fn a_file_system_without_room_stops_the_job_and_it_goes_on_when_there_is_some() 
     let ran = test.start(command).finish().assert_code(0);
     assert_eq!(ran.stdout, "Done.\n");
     assert_eq!(fs::read_to_string(test.workspace().join("code")).unwrap(), "6\n", "{}", ran.stderr);
-    let ran = ran.assert_stderr(["free some space, then resume", "perstack resume nest"]);
-    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("help: free some space, then resume\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("perstack resume nest") && !ran.stderr.contains("panicked"), "{}", ran.stderr);
     let results = test.server().requests().pop().unwrap().results();
     assert_eq!(results.len(), 9);
     let owls = owls(&test);

@@ -18,16 +18,18 @@ fn a_job_in_work_keeps_other_writers_out_and_names_its_own() {
     let first = test.spawn(["run", "librarian", "q", "--job-id", "nest"]);
     first.wait_for_request(2);
     let pid = format!("process {}", first.pid());
-    for words in [
-        &["resume", "nest", "Me too."][..],
-        &["resume", "latest", "Me too."],
-        &["run", "librarian", "Me too.", "--continue-job", "nest"],
-        &["run", "librarian", "Me too.", "--continue"],
-        &["run", "librarian", "Me too.", "--job-id", "nest"],
+    for (words, name) in [
+        (&["resume", "nest", "Me too."][..], "resume-job"),
+        (&["resume", "latest", "Me too."], "resume-latest"),
+        (&["run", "librarian", "Me too.", "--continue-job", "nest"], "continue-job"),
+        (&["run", "librarian", "Me too.", "--continue"], "continue"),
+        (&["run", "librarian", "Me too.", "--job-id", "nest"], "job-id"),
     ] {
         let mut command = std::process::Command::new(test.binary());
         command.args(words);
-        test.start(command).finish().assert_code(6).assert_stderr([&pid, "nest"]);
+        let ran = test.start(command).finish().assert_code(6);
+        assert!(ran.stderr.contains(&pid), "{}", ran.stderr);
+        ran.snapshot(&format!("locking/in-work-{name}"));
     }
     gate.open();
     assert_eq!(first.finish().assert_code(0).stdout, "Done.\n");

@@ -29,6 +29,9 @@ pub fn settled(root: &Path) -> insta::Settings {
     settings.add_filter(r"\b(?:\d+m )?\d+(\.\d+)? ?(?:ms|s)\b", "[duration]");
     settings.add_filter(r"\b\d{2}:\d{2}:\d{2}\b", "[time]");
     settings.add_filter(r"\b(pid|process) \d+", "$1 [pid]");
+    settings.add_filter(r"\b[0-9a-f]{64}\b", "[digest]");
+    // The tests' own server, wherever it was built.
+    settings.add_filter(r"/\S+/examples/mcp_server", "[mcp_server]");
     // Logins: what protects one, and the file named for its server, port and all.
     settings.add_filter(r"\b(state|code_challenge)=[\w-]+", "$1=[random]");
     settings.add_filter(r"127\.0\.0\.1%3A\d+", "127.0.0.1%3A[port]");

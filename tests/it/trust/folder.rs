@@ -156,7 +156,7 @@ fn trust_is_shown_given_and_revoked() {
     let shown = test.run(["trust", "--show"]).assert_code(0).stdout;
     assert!(shown.starts_with("not trusted yet: ") && shown.contains("  starts sh serve.sh\n"), "{shown}");
     assert!(!is_started(&test));
-    test.run(["trust"]).assert_code(2).assert_stderr(["there is no terminal to ask on", "PERSTACK_TRUST="]);
+    test.run(["trust"]).assert_code(2).snapshot("trust-folder/no-terminal-to-ask-on");
     let Some(ran) = answered(&test, "trust", "yes\n") else { return };
     ran.assert_code(0);
     assert!(test.run(["trust", "--show"]).assert_code(0).stdout.starts_with("trusted: "));
@@ -196,13 +196,11 @@ fn elsewhere_no_command_gets_the_key_of_a_model() {
     let (key, _) = Provider::Anthropic.credentials()[0];
     let skill = command_skill("owls", "sh", &["serve.sh"]) + &format!("requiredEnv = [\"{key}\"]\n");
     let test = librarian(&skill).file("serve.sh", format!("touch {MARK}\n"));
-    let refused = |ran: Ran| {
-        let ran = ran.assert_code(2).assert_stderr([key, "requiredEnv", "--trust"]);
-        assert!(!ran.stderr.contains("sk-"), "no value is printed: {}", ran.stderr);
-    };
-    refused(test.run(["run", "librarian", "q"]));
-    refused(test.run(["list-tools"]));
-    refused(test.run(["install"]));
+    for command in [&["run", "librarian", "q"][..], &["list-tools"], &["install"]] {
+        let mut program = std::process::Command::new(test.binary());
+        program.args(command);
+        test.start(program).finish().assert_code(2).snapshot(&format!("trust-folder/required-key-{}", command[0]));
+    }
     assert!(!is_started(&test));
     assert_eq!(test.server().requests().len(), 0);
     // A variable that is no model's key is given, as before.
@@ -228,7 +226,7 @@ fn a_digest_trusts_one_state_of_a_folder() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_perstack"));
     command.args(["run", "librarian", "q"]);
     let ran = test.start(command).finish().assert_code(2);
-    ran.assert_stderr(["another state of this folder"]);
+    assert!(ran.stderr.contains("another state of this folder"), "{}", ran.stderr);
     test.env("PERSTACK_TRUST", "yes").run(["run", "librarian", "q"]).assert_code(2);
 }
 
@@ -238,7 +236,7 @@ fn a_folders_env_file_cannot_trust_the_folder() {
     let (key, _) = Provider::Anthropic.credentials()[0];
     let skill = command_skill("owls", program(), &["polite"]) + &format!("requiredEnv = [\"{key}\"]\n");
     let test = librarian(&skill).file(".env", "PERSTACK_TRUST=1\n");
-    test.run(["run", "librarian", "q"]).assert_code(2).assert_stderr(["refused in a folder that is not trusted"]);
+    test.run(["run", "librarian", "q"]).assert_code(2).snapshot("trust-folder/an-env-file-cannot-trust");
 }
 
 /// An address where nothing answers and no name is looked up.
@@ -258,7 +256,8 @@ fn elsewhere_no_address_of_the_folder_takes_the_users_key() {
         let (key, _) = provider.credentials()[0];
         let test =
             Test::new().toml(&toml(ELSEWHERE)).env(key, "sk-users-own-key").env("HTTPS_PROXY", "http://127.0.0.1:1");
-        test.run(["run", "librarian", "q"]).assert_code(2).assert_stderr(["baseUrl sends", key, ELSEWHERE, "--trust"]);
+        let ran = test.run(["run", "librarian", "q"]).assert_code(2);
+        ran.snapshot(&format!("trust-folder/address-takes-key-{name}"));
         assert_eq!(test.storage().jobs().len(), 0);
         // Listing tools asks no model, and trusted it is tried.
         test.run(["list-tools"]).assert_code(0);
@@ -280,7 +279,7 @@ fn elsewhere_no_remote_skill_takes_a_variable_of_the_user() {
     neighbour("authorizationEnv is for a server on this machine");
     let skill = remote_skill("owls", "https://owls.example.com/mcp") + "authorizationEnv = \"OWL_TOKEN\"\n";
     let test = librarian(&skill).env("OWL_TOKEN", "hoot-hoot-hoot");
-    test.run(["run", "librarian", "q"]).assert_code(2).assert_stderr(["skill owls sends OWL_TOKEN", "--trust"]);
+    test.run(["run", "librarian", "q"]).assert_code(2).snapshot("trust-folder/remote-skill-takes-variable");
     // Here it is the user's own server.
     let server = HttpServer::start(["guarded"]);
     let skill = remote_skill("owls", server.url()) + "allowPrivateEndpoint = true\nauthorizationEnv = \"OWL_TOKEN\"\n";
@@ -295,11 +294,11 @@ fn a_list_of_domains_warns_that_it_is_not_enforced() {
     let skill = command_skill("owls", program(), &["polite"]) + "allowedDomains = [\"owls.example\"]\n";
     let test = librarian(&skill).answers([Answer::text("Owls.")]);
     let warning = "skill owls: allowedDomains is not enforced";
-    test.run(["run", "librarian", "q"]).assert_code(0).assert_stderr([warning]);
-    test.run(["list-tools"]).assert_code(0).assert_stderr([warning]);
+    test.run(["run", "librarian", "q"]).assert_code(0).snapshot("trust-folder/domains-run");
+    test.run(["list-tools"]).assert_code(0).snapshot("trust-folder/domains-list-tools");
     assert!(test.run(["check"]).stdout.contains(warning));
     test.run(["install"]).assert_code(0);
-    test.run(["run", "librarian", "q", "--locked"]).assert_code(2).assert_stderr([warning, "--locked"]);
+    test.run(["run", "librarian", "q", "--locked"]).assert_code(2).snapshot("trust-folder/domains-locked");
 }
 
 #[test]
@@ -311,7 +310,7 @@ fn an_env_file_outside_of_the_folder_is_the_users_own() {
     let test = Test::new().toml(&toml).provider(Provider::Anthropic);
     fs::create_dir(test.root().join("other")).unwrap();
     fs::write(test.root().join("other/.env"), "OWL_TOKEN=hoot-hoot-hoot\n").unwrap();
-    test.run(["run", "librarian", "q"]).assert_code(2).assert_stderr(["skill owls sends OWL_TOKEN", "--trust"]);
+    test.run(["run", "librarian", "q"]).assert_code(2).snapshot("trust-folder/env-file-elsewhere");
     // In the folder it is the folder's own token.
     let test = test.toml(&toml.replace("../other/.env", ".env")).file(".env", "OWL_TOKEN=hoot-hoot-hoot\n");
     let ran = test.env("HTTPS_PROXY", "http://127.0.0.1:1").run(["list-tools"]);

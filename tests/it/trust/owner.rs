@@ -60,7 +60,7 @@ fn a_configuration_of_another_user_is_used_only_when_it_is_named() {
     test.server().script([Answer::text("Owls."), Answer::text("Owls.")]);
     chown(&theirs, Some(OTHER), Some(OTHER)).unwrap();
     let ran = run(&test, RUNNER, &["run", "librarian", "q"]).assert_code(2);
-    ran.assert_stderr(["perstack.toml belongs to user 1234", "--config", "--trust"]);
+    ran.snapshot("trust-owner/configuration");
     run(&test, RUNNER, &["check"]);
     assert_eq!(test.server().requests().len(), 1);
     run(&test, RUNNER, &["run", "librarian", "q", "--config", "perstack.toml"]).assert_code(0);
@@ -79,7 +79,8 @@ fn an_included_file_an_env_file_and_a_storage_of_another_user_are_not_used() {
         let path = test.workspace().join(name);
         fs::write(&path, text).unwrap();
         chown(&path, Some(OTHER), Some(OTHER)).unwrap();
-        run(&test, RUNNER, &["run", "librarian", "q"]).assert_code(2).assert_stderr([name, "belongs to user 1234"]);
+        let ran = run(&test, RUNNER, &["run", "librarian", "q"]).assert_code(2);
+        ran.snapshot(&format!("trust-owner/env-file{}", name.replace('.', "-")));
         fs::remove_file(&path).unwrap();
     }
     let storage = test.workspace().join("perstack");
@@ -87,7 +88,7 @@ fn an_included_file_an_env_file_and_a_storage_of_another_user_are_not_used() {
     fs::set_permissions(&storage, fs::Permissions::from_mode(0o777)).unwrap();
     chown(&storage, Some(OTHER), Some(OTHER)).unwrap();
     for args in [&["run", "librarian", "q"][..], &["log"]] {
-        run(&test, RUNNER, args).assert_code(2).assert_stderr(["perstack belongs to user 1234", "--storage"]);
+        run(&test, RUNNER, args).assert_code(2).snapshot(&format!("trust-owner/storage-{}", args[0]));
     }
     assert_eq!(test.server().requests().len(), 0);
 }
@@ -102,5 +103,5 @@ fn root_of_a_container_works_in_a_folder_of_another_user() {
     // A file that another user has put into root's own folder is not that user's folder.
     test.server().script([Answer::text("Owls.")]);
     chown(test.workspace(), Some(0), Some(0)).unwrap();
-    run(&test, 0, &["run", "librarian", "q"]).assert_code(2).assert_stderr(["perstack.toml belongs to user 1234"]);
+    run(&test, 0, &["run", "librarian", "q"]).assert_code(2).snapshot("trust-owner/in-roots-folder");
 }

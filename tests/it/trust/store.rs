@@ -67,7 +67,7 @@ fn a_storage_that_is_a_link_is_refused_unless_it_is_named() {
     fs::create_dir(&elsewhere).unwrap();
     symlink(&elsewhere, test.workspace().join("perstack")).unwrap();
     for arguments in [["run", "librarian", "q"], ["resume", "latest", "more"], ["log", "--job", "latest"]] {
-        test.run(arguments).assert_code(2).assert_stderr(["is a link", "--storage perstack"]);
+        test.run(arguments).assert_code(2).snapshot(&format!("trust-store/linked-storage-{}", arguments[0]));
     }
     assert_eq!(all(&elsewhere).len(), 1);
     assert_eq!(test.server().requests().len(), 0);
@@ -136,7 +136,7 @@ fn a_file_with_a_second_name_is_not_changed_in_place() {
     let (path, other) = (test.workspace().join("perstack/jobs/j1/lock"), test.root().join("other"));
     fs::hard_link(&path, &other).unwrap();
     fs::write(&other, "precious").unwrap();
-    test.run(["resume", "latest", "more"]).assert_code(6).assert_stderr(["has another name (a hard link)"]);
+    test.run(["resume", "latest", "more"]).assert_code(6).snapshot("trust-store/a-second-name");
     assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
     fs::remove_file(&other).unwrap();
     test.run(["resume", "latest", "more"]).assert_code(0);
@@ -156,7 +156,7 @@ fn a_lock_that_is_a_link_is_read_and_never_written_through() {
     test.run(["install", "--check"]).assert_code(0);
     test.run(["install"]).assert_code(0);
     fs::write(&shared, "precious").unwrap();
-    test.run(["install"]).assert_code(2).assert_stderr(["is a link, and a lock is not written through one"]);
+    test.run(["install"]).assert_code(2).snapshot("trust-store/a-linked-lock");
     assert_eq!(fs::read_to_string(&shared).unwrap(), "precious");
     // A second name is no way to it either: the file is replaced, not changed.
     fs::remove_file(&lock).unwrap();
