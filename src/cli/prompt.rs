@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_leaves_the_question_unanswered() {
+    fn an_empty_line_leaves_the_question_unanswered() {
         for typed in [&b"\n"[..], b" \t\n", b"\\\n\n", b"", b"half a li", b"one\\\n"] {
             assert_eq!(converse_over(typed).0, Answer::Left, "{:?}", String::from_utf8_lossy(typed));
         }

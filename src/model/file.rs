@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_place() {
+    fn mistakes_are_reported_with_their_place() {
         for (text, place, message) in [
             ("[antropic]\n", "antropic", "unknown variant `antropic`"),
             ("[openai]\nlaw = \"m\"\n", "law", "unknown field `law`"),

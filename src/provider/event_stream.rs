@@ -78,7 +78,7 @@ pub fn framed(headers: &[u8], payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn messages_are_as_the_format_says() {
+fn messages_are_as_the_format_has_them() {
     use serde_json::json;
 
     // The smallest message there is.

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn longer_text_keeps_head_and_tail_and_says_what_is_missing() {
+    fn longer_text_keeps_head_and_tail_and_notes_what_is_missing() {
         let text = "ab\ncd\nef\ngh\nij\nkl\n".to_owned();
         assert_eq!(
             bound(text, 9, "use less"),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_that_cannot_be_kept_says_so() {
+    fn a_cut_that_cannot_be_kept_is_noted() {
         let run = tempfile::tempdir().unwrap();
         let nowhere = kept(&run.path().join("missing"), &[]);
         let note = cut(&nowhere, "a", &lines(1000));
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expert_that_cannot_read_files_is_told_how_else_to_go_on() {
+    fn an_expert_that_cannot_read_files_is_shown_another_way() {
         let run = tempfile::tempdir().unwrap();
         let outputs = Outputs::new(1_000);
         outputs.keep_in(folder_of(run.path()), Vec::new(), Redactor::default());

@@ -10,7 +10,7 @@ use crate::support::crash::{Chance, Story};
 use crate::tally::Tally;
 use crate::trace::Entry;
 
-/// How many cases are tried unless `PERSTACK_FAULTS` says otherwise: two busy cores take two minutes for them.
+/// How many cases are tried unless `PERSTACK_FAULTS` has another number: two busy cores take two minutes for them.
 const CASES: usize = 500;
 
 /// Cases at a time: each waits for the disk as much as for the processor.

@@ -64,8 +64,8 @@ impl Job {
         let test = test.toml(&toml).provider(Provider::Anthropic).file("lines.txt", "").file("shelf.md", "tawny\n");
         let test = if self == Self::Moved { test.file("moved.json", moved()) } else { test };
         test.server().answer_by(match self {
-            Self::Alone | Self::Moved => |request: &Request| alone_says(request.results().len()),
-            Self::Team => team_says,
+            Self::Alone | Self::Moved => |request: &Request| alone_answers(request.results().len()),
+            Self::Team => team_answers,
         });
         test
     }
@@ -102,8 +102,8 @@ fn remote(id: &str, tool: &str) -> Call {
     call(id, tool, json!({"text": id}))
 }
 
-/// What the lone expert's model says after this many results.
-fn alone_says(results: usize) -> Answer {
+/// The answer of the lone expert's model after this many results.
+fn alone_answers(results: usize) -> Answer {
     match results {
         0 => Answer::calls([write("w0", "tawny")]),
         1 => Answer::calls([append("a1")]).and_text("I take notes."),
@@ -126,7 +126,7 @@ fn task(n: usize) -> Call {
     call(&format!("d{n}"), "worker", query)
 }
 
-fn team_says(request: &Request) -> Answer {
+fn team_answers(request: &Request) -> Answer {
     let results = request.results().len();
     if request.says("You lead.") {
         return match results {

@@ -36,7 +36,7 @@ impl Unsynced {
 }
 
 #[test]
-fn everything_is_durable_before_a_tool_starts_and_before_an_end_is_told() {
+fn everything_is_durable_before_a_tool_starts_and_before_an_end_is_reported() {
     let (_, trace) = case::undisturbed(Job::Alone);
     let (mut unsynced, mut tools) = (Unsynced::default(), 0);
     for entry in &trace {
@@ -54,9 +54,9 @@ fn everything_is_durable_before_a_tool_starts_and_before_an_end_is_told() {
     assert_eq!(unsynced.all(), [""; 0], "at the end");
 }
 
-/// Whether tools may start, and a Run's end may be told.
+/// Whether tools may start, and a Run's end may be reported.
 fn is_promise(what: &str, of: &str) -> bool {
-    what == "tool" || (what == "told" && of == "completeRun")
+    what == "tool" || (what == "reported" && of == "completeRun")
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the binary says it did to the disk.
+//! [`Entry`]: an operation on the disk, or a mark between two, as the binary traces them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

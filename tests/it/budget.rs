@@ -117,7 +117,7 @@ fn without_a_budget_no_limit_is_sent_that_was_not_before() {
 fn a_token_budget_stops_and_its_command_goes_on() {
     let test = Test::with(Provider::Anthropic).answers([todo(0), todo(1)]);
     let ran = test.run(["run", "librarian", "Owls?", "--max-tokens", "27000"]).assert_code(5);
-    assert_told(&ran, &["the token budget of 27000 is reached: 18000 spent", "to continue:"]);
+    assert_reported(&ran, &["the token budget of 27000 is reached: 18000 spent", "to continue:"]);
     assert_eq!(job(&test)["budget"]["spent"]["tokens"], 18_000);
     test.server().script([Answer::text("Owls.").usage(TURN)]);
     let done = go_on(&test, &ran).assert_code(0);
@@ -126,7 +126,7 @@ fn a_token_budget_stops_and_its_command_goes_on() {
 }
 
 #[track_caller]
-fn assert_told(ran: &Ran, texts: &[&str]) {
+fn assert_reported(ran: &Ran, texts: &[&str]) {
     for text in texts {
         assert!(ran.stderr.contains(text), "no {text:?} in:\n{}", ran.stderr);
     }
@@ -145,14 +145,14 @@ fn a_budget_that_no_request_fits_into_sends_none() {
 fn a_cost_that_cannot_be_known_is_refused_before_anything_is_begun() {
     let test = Test::with(Provider::OpenAiChat);
     let ran = test.run(["run", "librarian", "Owls?", "--max-cost", "1", "--model", "house-blend"]).assert_code(2);
-    assert_told(&ran, &["house-blend", "openai", "models.toml", "price"]);
+    assert_reported(&ran, &["house-blend", "openai", "models.toml", "price"]);
     assert_eq!((test.server().requests().len(), test.storage().jobs().len()), (0, 0));
     test.server().script([Answer::text("Owls.")]);
     test.run(["run", "librarian", "Owls?", "--max-tokens", "100000", "--model", "house-blend"]).assert_code(0);
 }
 
 #[test]
-fn usage_that_is_not_told_is_charged_as_set_aside() {
+fn usage_that_is_not_reported_is_charged_as_set_aside() {
     let test = Test::with(Provider::OpenAiChat).answers([
         Answer::calls([call("c1", "todo", json!({"newTodos": ["read"]}))]).without_usage(),
         Answer::text("Owls."),
@@ -259,7 +259,7 @@ fn steps_are_counted_over_all_delegates() {
     let ran = test.run(["run", "lead", "Go.", "--max-total-steps", "10", "--output", "json"]).assert_code(3);
     assert_eq!(test.server().requests().len(), 10);
     assert_eq!(job(&test)["status"], "stoppedByMaxSteps");
-    assert_told(&ran, &["the budget of 10 steps is reached"]);
+    assert_reported(&ran, &["the budget of 10 steps is reached"]);
     test.server().answer_by(|_| Answer::text("Done."));
     assert_eq!(go_on(&test, &ran).assert_code(0).object()["text"], "Done.");
 }
@@ -304,7 +304,7 @@ fn the_same_call_with_the_same_result_ends_the_run() {
     ]);
     let ran =
         test.run(["run", "librarian", "Owls?", "--max-tool-repetitions", "3", "--output", "jsonl"]).assert_code(5);
-    assert_told(&ran, &["readTextFile was called 3 times in a row", "--max-tool-repetitions 6"]);
+    assert_reported(&ran, &["readTextFile was called 3 times in a row", "--max-tool-repetitions 6"]);
     let events = ran.events();
     let end = events.iter().find(|event| event["type"] == "stopRunByBudget").unwrap();
     assert_eq!(end["reached"], json!({"kind": "toolRepetitions", "limit": 3, "toolName": "readTextFile"}));
@@ -335,7 +335,7 @@ fn time_that_is_up_ends_a_silent_model_and_a_running_tool() {
     for answer in [Answer::silence(), Answer::calls([call("s1", "exec", sleep)])] {
         let test = Test::with(Provider::Anthropic).answers([answer]);
         let ran = test.run(["run", "librarian", "Owls?", "--max-duration", "1s", "--output", "json"]).assert_code(5);
-        assert_told(&ran, &["the time budget of 1s is reached"]);
+        assert_reported(&ran, &["the time budget of 1s is reached"]);
         assert_eq!(ran.object()["budget"]["kind"], "duration");
         let active = job(&test)["budget"]["spent"]["activeMs"].as_u64().unwrap();
         assert!(active >= 1000 && u128::from(active) < PATIENCE.as_millis(), "{active}");

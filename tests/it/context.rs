@@ -1,4 +1,4 @@
-//! A conversation that fills the model's context window: told in time, then stopped or summarised, never lost.
+//! A conversation that fills the model's context window: reported in time, then stopped or summarised, never lost.
 
 mod summary;
 
@@ -50,13 +50,13 @@ fn warnings(ran: &Ran) -> Vec<&str> {
     ran.stderr.lines().filter(|line| line.contains("context window is")).collect()
 }
 
-/// What the newest checkpoint says went wrong.
+/// The failure in the newest checkpoint.
 fn error(test: &Test) -> Value {
     read_json(&test.storage().last_checkpoint())["error"].clone()
 }
 
 #[test]
-fn a_window_that_fills_up_is_told_of_once() {
+fn a_window_that_fills_up_is_reported_once() {
     for (limit, what) in [("", "the run stops"), ("contextLimit = \"summarize\"", "older steps are summarised")] {
         let test = place(Provider::Anthropic, limit);
         let todo = |id: &str, tokens| full(Answer::calls([call(id, "todo", serde_json::json!({}))]), tokens);

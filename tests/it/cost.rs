@@ -127,7 +127,7 @@ fn a_call_that_may_be_charged_for_without_being_known_makes_the_cost_a_minimum()
 }
 
 #[test]
-fn usage_that_is_not_told_is_not_taken_for_zero() {
+fn usage_that_is_not_reported_is_not_taken_for_zero() {
     let test = Test::with(Provider::OpenAiChat).answers([todo("c1"), Answer::text("Owls.").without_usage()]);
     let ran = test.run(["run", "librarian", "Birds?", "--model", "gpt-5", "--output", "json"]).assert_code(0);
     let object = ran.object();

@@ -13,13 +13,13 @@ use crate::support::crash::{Chance, Story, assert_consistent, effects, effects_o
 use crate::support::process::{Ran, Running};
 use crate::support::{Answer, Gate, Provider, Test};
 
-/// How many kills all tests of this file make at least, unless `PERSTACK_CRASH_KILLS` says otherwise.
+/// How many kills all tests of this file make at least, unless `PERSTACK_CRASH_KILLS` has another number.
 const KILLS: usize = 212;
 
 /// Among how many tests they are shared out.
 const TESTS: usize = 4;
 
-/// A job, and how to tell whether it went as it should.
+/// A job, and how it should go.
 pub struct Job {
     /// Its folder and its model.
     place: fn(Provider) -> Test,

@@ -94,7 +94,7 @@ fn a_failed_delegate_is_an_error_result_of_its_parent() {
 fn delegation_goes_deep_and_is_bounded() {
     let toml = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"lead\"]\n";
     let test = Test::new().toml(toml).provider(Provider::Anthropic);
-    // The coordinator and ten levels below it delegate; the last is told that it goes no deeper.
+    // The coordinator and ten levels below it delegate; the last gets the result that it goes no deeper.
     let down =
         (0..11).map(|n| Answer::calls([call(&format!("c{n}"), "lead", json!({"query": format!("Level {n}.")}))]));
     test.server().script(down);

@@ -1,4 +1,4 @@
-//! What a person is told when something is wrong, and the exit code a script gets.
+//! Errors: the text that a person reads, and the exit code that a script gets.
 
 use serde_json::json;
 

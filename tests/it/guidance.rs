@@ -37,14 +37,14 @@ fn a_continued_job_counts_the_steps_that_it_took() {
 }
 
 #[test]
-fn what_the_last_step_of_a_stopped_job_did_is_told() {
+fn what_the_last_step_of_a_stopped_job_did_is_shown() {
     let test = Test::with(Provider::Anthropic).answers([check("c1")]);
     let ran = test.run(["run", "librarian", "q", "--max-steps", "1"]).assert_code(3);
-    ran.snapshot("guidance/what-the-last-step-of-a-stopped-job-did-is-told");
+    ran.snapshot("guidance/what-the-last-step-of-a-stopped-job-did-is-shown");
 }
 
 #[test]
-fn a_question_is_told_to_a_quiet_user_too() {
+fn a_question_is_shown_to_a_quiet_user_too() {
     let test = Test::new().toml(ASKING).provider(Provider::Anthropic);
     test.server().script([Answer::calls([question("c1", "Which owl?"), question("c2", "How many?")])]);
     let ran = test.run(["run", "librarian", "q", "--quiet"]).assert_code(4);
@@ -94,7 +94,7 @@ fn an_answer_that_is_cut_off_each_time_is_no_result() {
 }
 
 #[test]
-fn an_environment_file_that_was_named_and_is_missing_is_told() {
+fn an_environment_file_that_was_named_and_is_missing_is_an_error() {
     let test = Test::with(Provider::Anthropic).file("here.env", "").answers([Answer::text("One.")]);
     let ran = test.run(["run", "librarian", "q", "--env-path", "here.env", "--env-path", "gone.env"]).assert_code(0);
     assert!(ran.stderr.contains("warning: --env-path gone.env") && !ran.stderr.contains("here.env"), "{}", ran.stderr);
@@ -156,12 +156,12 @@ fn an_id_in_use_is_a_mistake_of_the_command() {
 }
 
 #[test]
-fn a_replay_beside_its_recording_is_told_where_to_go() {
+fn a_replay_beside_its_recording_is_sent_to_another_storage() {
     let test = Test::with(Provider::Anthropic).answers([check("c1"), Answer::text("One.")]);
     test.run(["run", "librarian", "q", "--record", "c.cassette"]).assert_code(0);
     test.run(["run", "librarian", "q", "--replay", "c.cassette"])
         .assert_code(2)
-        .snapshot("guidance/a-replay-beside-its-recording-is-told-where-to-go");
+        .snapshot("guidance/a-replay-beside-its-recording-is-sent-to-another-storage");
     let mut stored = Vec::new();
     for storage in ["a", "b"] {
         let ran = test.run(["run", "librarian", "q", "--replay", "c.cassette", "--replay-tools", "--storage", storage]);
@@ -189,7 +189,7 @@ fn files(folder: &std::path::Path) -> std::collections::BTreeMap<std::path::Path
 }
 
 #[test]
-fn a_replays_differences_stand_on_lines_of_their_own() {
+fn a_replays_differences_have_lines_of_their_own() {
     let test = Test::with(Provider::Anthropic).answers([Answer::text("One.")]);
     test.run(["run", "librarian", "Which owl?", "--record", "c.cassette"]).assert_code(0);
     let ran = test.run(["run", "librarian", "Which bee?", "--replay", "c.cassette", "--storage", "a"]).assert_code(1);
@@ -211,10 +211,10 @@ fn a_copied_checkpoint_goes_on_with_the_provider_and_model_of_the_place() {
 }
 
 #[test]
-fn a_file_in_the_way_of_the_storage_is_told() {
+fn a_file_in_the_way_of_the_storage_is_named() {
     let test = Test::with(Provider::Anthropic).file("taken", "");
     let ran = test.run(["run", "librarian", "q", "--storage", "taken"]).assert_code(6);
-    ran.snapshot("guidance/a-file-in-the-way-of-the-storage-is-told");
+    ran.snapshot("guidance/a-file-in-the-way-of-the-storage-is-named");
 }
 
 #[test]

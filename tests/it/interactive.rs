@@ -1,4 +1,4 @@
-//! Questions to a person: asked on a terminal, told where there is none, and answered whenever the person likes.
+//! Questions to a person: asked on a terminal, printed where there is none, and answered whenever the person likes.
 
 use std::process::Command;
 
@@ -42,7 +42,7 @@ fn how_many(id: &str) -> Call {
     call(id, "askUser", json!({"question": "How many?"}))
 }
 
-/// What the model was told of its latest calls.
+/// The results of the model's latest calls.
 fn results(test: &Test) -> Vec<(String, String)> {
     test.server().requests().pop().unwrap().results()
 }
@@ -59,7 +59,7 @@ fn pending(test: &Test) -> Vec<Value> {
 }
 
 #[test]
-fn a_question_without_a_terminal_stops_the_job_and_says_how_to_answer() {
+fn a_question_without_a_terminal_stops_the_job_and_shows_how_to_answer() {
     let test = asking().answers([Answer::calls([which("c1"), how_many("c2")])]);
     let ran = test.run(["run", "librarian", "q"]).assert_code(4);
     let id = checkpoint_id(&test.storage().last_checkpoint()).to_owned();
@@ -106,10 +106,12 @@ fn the_originals_options_answer_too_and_take_the_text_as_it_is() {
 }
 
 #[test]
-fn resuming_without_an_answer_says_what_is_asked() {
+fn resuming_without_an_answer_shows_what_is_asked() {
     let test = asking().answers([Answer::calls([which("c1")])]);
     test.run(["run", "librarian", "q"]).assert_code(4);
-    test.run(["resume", "latest"]).assert_code(2).snapshot("interactive/resuming-without-an-answer-says-what-is-asked");
+    test.run(["resume", "latest"])
+        .assert_code(2)
+        .snapshot("interactive/resuming-without-an-answer-shows-what-is-asked");
     assert_eq!(pending(&test), ["c1"], "nothing was lost");
 }
 
@@ -167,7 +169,7 @@ fn a_tools_result_is_kept_while_a_question_waits() {
 }
 
 #[test]
-fn without_a_terminal_nobody_is_asked_however_stdin_is() {
+fn without_a_terminal_no_question_is_asked_whatever_stdin_is() {
     for output in ["text", "json", "jsonl"] {
         let test = asking().silent_stdin().answers([Answer::calls([which("c1")])]);
         let ran = test.run(["run", "librarian", "q", "--output", output, "--no-stdin"]).assert_code(4);
@@ -184,7 +186,7 @@ pub fn on_terminal(test: &Test, args: &str) -> Option<Running> {
 }
 
 /// Runs a line of the shell on a terminal of its own; `None` as above.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
+#[expect(clippy::print_stderr, reason = "a test that is skipped prints why")]
 pub fn at_new_terminal(test: &Test, line: &str) -> Option<Running> {
     let version = Command::new("script").arg("--version").output();
     if !version.is_ok_and(|ran| String::from_utf8_lossy(&ran.stdout).contains("util-linux")) {
@@ -225,7 +227,7 @@ fn on_a_terminal_questions_are_answered_without_leaving() {
 }
 
 #[test]
-fn one_object_tells_of_a_job_that_was_asked_in_between() {
+fn one_object_describes_a_job_that_was_asked_in_between() {
     let test = at_terminal().answers([Answer::calls([how_many("c1")]), Answer::text("So be it.")]);
     let Some(running) = on_terminal(&test, "run librarian q --output json > result.json") else { return };
     running.wait_for_stdout(PROMPT);
@@ -257,7 +259,7 @@ fn an_empty_line_or_the_inputs_end_leaves_the_question() {
 }
 
 #[test]
-fn an_interrupt_leaves_the_question_and_tells_it_was_one() {
+fn an_interrupt_leaves_the_question_and_is_reported_as_one() {
     let Some(ran) = leave("half a li\u{3}", 130) else { return };
     assert!(ran.stdout.contains("stopped by SIGINT"), "{}", ran.stdout);
 }

@@ -1,4 +1,4 @@
-//! MCP servers that others made, as skills. `.ci/interop` installs them and says where; without it these tests prove
+//! MCP servers that others made, as skills. `.ci/interop` installs them and sets where they are; without it these tests prove
 //! nothing, and say so.
 
 use std::io::{BufRead, BufReader};
@@ -111,7 +111,7 @@ fn filesystem_reads_where_it_may() {
 }
 
 #[test]
-fn memory_keeps_what_it_is_told() {
+fn memory_keeps_what_it_is_given() {
     let Some(servers) = servers() else { return };
     let skill = command_skill("memory", "node", &[&node(&servers, "server-memory")]);
     let test = librarian(&format!("{skill}requiredEnv = [\"MEMORY_FILE_PATH\"]\n"));
@@ -146,7 +146,7 @@ fn time_is_converted() {
 }
 
 #[test]
-fn git_tells_the_status_of_a_repository() {
+fn git_returns_the_status_of_a_repository() {
     let Some(servers) = servers() else { return };
     let test = Test::new();
     let repository = test.root().join("repository");

@@ -89,17 +89,17 @@ fn install_again_changes_no_byte() {
 }
 
 #[test]
-fn install_says_nothing_when_quiet() {
+fn install_prints_nothing_when_quiet() {
     let ran = test().run(["install", "--quiet"]).assert_code(0);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
 }
 
 #[test]
-fn install_check_writes_nothing_and_tells_what_differs() {
+fn install_check_writes_nothing_and_prints_what_differs() {
     let test = test();
     test.run(["install", "--check"])
         .assert_code(2)
-        .snapshot("lockfile/install-check-writes-nothing-and-tells-what-differs-1");
+        .snapshot("lockfile/install-check-writes-nothing-and-prints-what-differs-1");
     assert!(!lock(&test).exists());
     test.run(["install"]).assert_code(0);
     let fresh = text(&test);
@@ -110,7 +110,7 @@ fn install_check_writes_nothing_and_tells_what_differs() {
     let ran = test
         .run(["install", "--check"])
         .assert_code(2)
-        .snapshot("lockfile/install-check-writes-nothing-and-tells-what-differs-2");
+        .snapshot("lockfile/install-check-writes-nothing-and-prints-what-differs-2");
     assert_eq!(
         ran.stdout,
         "expert librarian: changed: instruction\nexpert reader: changed: skill @perstack/base\n\
@@ -157,7 +157,7 @@ fn a_locked_run_needs_a_fresh_lock_and_a_clean_configuration() {
 }
 
 #[test]
-fn a_lock_that_cannot_be_read_is_told_in_a_line_and_refused_when_it_must_serve() {
+fn a_lock_that_cannot_be_read_is_a_warning_and_refused_when_it_must_serve() {
     for (broken, case) in
         [("version = \"1\"\n[experts", "no-toml"), ("version = \"7\"\n", "newer"), ("generatedAt = 1\n", "no-lock")]
     {
@@ -240,7 +240,7 @@ fn a_sound_configuration_passes_the_check() {
 }
 
 #[test]
-fn the_check_tells_everything_that_is_wrong_at_once() {
+fn the_check_reports_everything_that_is_wrong_at_once() {
     let test = test();
     test.run(["install"]).assert_code(0);
     let toml =

@@ -36,7 +36,7 @@ fn a_job_in_work_keeps_other_writers_out_and_names_its_own() {
 }
 
 #[test]
-fn a_job_in_work_is_in_nobody_elses_way() {
+fn a_job_in_work_does_not_hinder_others() {
     let gate = Gate::new();
     let test = Test::with(Provider::Anthropic);
     test.server().script([Answer::text("Other.")]);

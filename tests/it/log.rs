@@ -1,4 +1,4 @@
-//! `perstack log`: what is told of jobs that completed, run, or were killed; [`damaged`] of those whose files are not whole.
+//! `perstack log`: what it shows of jobs that completed, run, or were killed; [`damaged`] of those whose files are not whole.
 
 mod damaged;
 
@@ -29,7 +29,7 @@ fn shell(id: &str, script: &str) -> Call {
     call(id, "exec", arguments)
 }
 
-/// Three steps, the second with a call that fails; what `run` told of them.
+/// Three steps, the second with a call that fails; what `run` printed of them.
 fn completed() -> (Test, Ran) {
     let missing = call("c2", "readTextFile", json!({"path": "missing.txt"}));
     let test = Test::with(Provider::Anthropic).file("owls.txt", "").answers([
@@ -108,7 +108,7 @@ fn assert_has<const N: usize>(ran: &Ran, texts: [&str; N]) {
 }
 
 #[test]
-fn a_completed_job_is_told_as_it_was_told_while_it_ran() {
+fn a_completed_job_is_logged_as_it_was_shown_while_it_ran() {
     let (test, ran) = completed();
     let told: Vec<Value> = ran.events().into_iter().filter(|event| event["sequence"].is_u64()).collect();
     let before = contents(&test.storage().jobs()[0]);
@@ -280,7 +280,7 @@ fn a_broken_configuration_is_in_nobodys_way() {
 }
 
 #[test]
-fn delegates_stand_below_their_caller() {
+fn delegates_are_below_their_caller() {
     let test = team();
     let ran = test.run(["log", "--delegations"]).assert_code(0);
     let tree = ran.stdout.split_once("Runs:\n").unwrap().1.split_once("\n\n").unwrap().0;

@@ -1,4 +1,4 @@
-//! Tool output too long for the model: what it is told, and how it reads the rest.
+//! Tool output too long for the model: what it is sent, and how it reads the rest.
 
 use std::fs;
 

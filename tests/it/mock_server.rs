@@ -106,7 +106,7 @@ fn chat_turns_have_the_chunks_of_the_real_ones() {
 }
 
 #[test]
-fn usage_is_left_out_when_told_or_not_asked_for() {
+fn usage_is_left_out_when_scripted_or_not_asked_for() {
     let server = server([Answer::text("one").without_usage(), Answer::text("two")]);
     let mut body = question(Protocol::Chat);
     assert!(!ask(&server, Protocol::Chat, &body).body().contains("prompt_tokens"));
@@ -115,7 +115,7 @@ fn usage_is_left_out_when_told_or_not_asked_for() {
 }
 
 #[test]
-fn turns_end_as_told() {
+fn turns_end_as_scripted() {
     for (protocol, pointer, reasons) in [
         (Protocol::Messages, "/delta/stop_reason", ["end_turn", "max_tokens", "refusal"]),
         (Protocol::Responses, "/response/incomplete_details/reason", ["", "max_output_tokens", "content_filter"]),
@@ -207,7 +207,7 @@ fn gates_hold_answers_back_until_they_are_opened() {
 }
 
 #[test]
-fn broken_deliveries_break_where_they_are_told_to() {
+fn broken_deliveries_break_where_they_are_scripted_to() {
     let server = server([
         Answer::text("gone").cut_after(20),
         Answer::hang_up(),
@@ -237,7 +237,7 @@ fn broken_deliveries_break_where_they_are_told_to() {
 }
 
 #[test]
-fn requests_tell_tools_and_results_in_every_protocol() {
+fn tools_and_results_are_read_from_requests_of_every_protocol() {
     for protocol in PROTOCOLS {
         let server = server([Answer::text("Fine.")]);
         ask(&server, protocol, &question(protocol));

@@ -30,7 +30,7 @@ fn models_are_listed_without_configuration_or_key() {
 }
 
 #[test]
-fn json_tells_prices_with_their_source_and_day() {
+fn json_has_prices_with_their_source_and_day() {
     let rows = rows(&Test::new());
     let row = rows.iter().find(|row| row["id"] == "claude-sonnet-4-5").unwrap();
     assert_eq!(row["provider"], "anthropic");
@@ -56,14 +56,14 @@ fn the_users_own_models_are_listed_and_used() {
 }
 
 #[test]
-fn a_mistake_in_the_users_models_is_told_with_its_place() {
+fn a_mistake_in_the_users_models_is_reported_with_its_place() {
     let broken = OWN.replace("output = 10", "outptu = 10");
     let test = with_models(Test::with(Provider::Anthropic), &broken);
     for args in [&["models"][..], &["run", "librarian", "Birds?"], &["check"]] {
         let mut command = std::process::Command::new(test.binary());
         command.args(args);
         let ran = test.start(command).finish().assert_code(2);
-        // A check tells its findings on standard output.
+        // A check prints its findings on standard output.
         let told = ran.stdout + &ran.stderr;
         assert!(told.contains("models.toml:5:") && told.contains("outptu"), "{told}");
     }

@@ -1,4 +1,4 @@
-//! Tools that the model's provider runs itself: asked for, told of, and sent back where they stood.
+//! Tools that the model's provider runs itself: asked for, reported, and sent back where they were.
 
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ fn what_a_run_found_is_there_when_it_is_resumed() {
 }
 
 #[test]
-fn what_the_provider_does_not_run_is_told_once_and_not_asked_for() {
+fn what_the_provider_does_not_run_is_a_warning_and_not_asked_for() {
     let answers = || [Answer::calls([crate::support::call("c1", "todo", json!({}))]), Answer::text("Owls.")];
     for (provider, names, told) in [
         (Provider::Anthropic, "[\"codeInterpreter\"]", "provider anthropic does not run the tool codeInterpreter here"),
@@ -97,7 +97,7 @@ fn what_the_provider_does_not_run_is_told_once_and_not_asked_for() {
 }
 
 #[test]
-fn a_refusal_says_why() {
+fn a_refusal_has_its_reason() {
     let refused = PAUSED
         .replace("\"stop_reason\":\"pause_turn\"", "\"stop_reason\":\"refusal\",\"stop_details\":{\"type\":\"refusal\",\"category\":\"bio\",\"explanation\":\"Not that.\"}")
         .replace("Searching the web.", "")

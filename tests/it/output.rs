@@ -24,7 +24,7 @@ fn text_output_is_the_answer_alone() {
 }
 
 #[test]
-fn quiet_runs_say_nothing_else() {
+fn quiet_runs_print_nothing_else() {
     let test = Test::with(Provider::Anthropic).answers([note("c1"), Answer::text("Owls.")]);
     let ran = test.run(["run", "librarian", "Which birds?", "--quiet"]).assert_code(0);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("Owls.\n", ""));

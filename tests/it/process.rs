@@ -1,4 +1,4 @@
-//! The builder holds to its own word: what a program is started with, and what is told of it.
+//! The builder of tests: what it starts a program with, and what it reports of it.
 
 use std::process::Command;
 

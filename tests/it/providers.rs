@@ -12,7 +12,7 @@ mod servers;
 mod table;
 mod trouble;
 
-/// The run completes although the first answer fails in this way; two requests tell the same story.
+/// The run completes although the first answer fails in this way; both requests are the same.
 #[track_caller]
 fn assert_survived(failure: &Answer) {
     Provider::each(|provider| {
@@ -70,11 +70,11 @@ fn each_retry_is_an_event() {
 }
 
 #[test]
-fn nobody_listening_is_a_failure_with_an_address() {
+fn a_refused_connection_is_a_failure_with_an_address() {
     let test = Test::with(Provider::OpenAiChat).nobody_listens();
     test.run(["run", "librarian", "q", "--max-retries", "0"])
         .assert_code(1)
-        .snapshot("providers/nobody-listening-is-a-failure-with-an-address");
+        .snapshot("providers/a-refused-connection-is-a-failure-with-an-address");
 }
 
 #[test]

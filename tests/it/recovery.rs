@@ -130,7 +130,7 @@ fn what_a_newer_version_wrote_is_refused_and_left_alone() {
             set(&file, "formatVersion", json!(99));
         }
         let before = contents(&test.storage().jobs()[0]);
-        // The newest checkpoint of a killed run is only a place in its log, which has all that it says: its version
+        // The newest checkpoint of a killed run is only a place in its log, which has all that is in it: its version
         // matters when it is asked for itself, as a file from elsewhere.
         fs::copy(&file, test.workspace().join("copied.json")).unwrap();
         let target = if name == "checkpoint" { "copied.json" } else { "latest" };

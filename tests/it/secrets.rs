@@ -1,4 +1,4 @@
-//! No key reaches disk or streams, whatever is run, and in whatever form it is told.
+//! No key reaches disk or streams, whatever is run, and in whatever form it is given.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ fn all_forms() -> Vec<String> {
     [KEY, TOKEN, FILED].into_iter().flat_map(forms).collect()
 }
 
-/// Fails when a secret was told. Pieces of a stream of events are put together first.
+/// Fails when a secret was printed. Pieces of a stream of events are put together first.
 #[track_caller]
 fn assert_silent(ran: &Ran, what: &str) {
     let mut told = format!("{}\n{}\n", ran.stdout, ran.stderr);
@@ -82,7 +82,7 @@ fn place() -> Test {
         .file(".env", format!("FILED_API_KEY={FILED}\n"))
 }
 
-/// A session in which everybody who can tell a secret does.
+/// A session in which everything that can print a secret does.
 fn session() -> Vec<Answer> {
     let lead = |answer: Answer| answer.when(|request| request.says("You look."));
     vec![
@@ -105,7 +105,7 @@ fn session() -> Vec<Answer> {
 }
 
 #[test]
-fn no_key_is_told_or_stored_by_any_command() {
+fn no_key_is_printed_or_stored_by_any_command() {
     let test = place();
     program();
     let query = format!("Look with {KEY} and {TOKEN}.");

@@ -92,7 +92,7 @@ fn a_reader_that_leaves_ends_the_program_quietly_and_loses_nothing() {
 }
 
 #[test]
-fn progress_that_nobody_reads_does_not_stop_the_job() {
+fn unread_progress_does_not_stop_the_job() {
     for flags in ["", "--verbose"] {
         let (test, _) = with_reader_that_leaves(flags, "stderr", 0);
         assert_eq!(std::fs::read_to_string(test.workspace().join("answer")).unwrap(), "Owls.\n");
@@ -100,7 +100,7 @@ fn progress_that_nobody_reads_does_not_stop_the_job() {
 }
 
 #[test]
-fn a_signal_ends_a_program_whose_answer_nobody_takes() {
+fn a_signal_ends_a_program_whose_answer_is_not_read() {
     let test = Test::with(Provider::Anthropic).answers([Answer::text(&long_text())]);
     let pipe = unread(&test, "pipe");
     let running = by_shell(&test, "exec \"$0\" run librarian q > pipe");
@@ -111,7 +111,7 @@ fn a_signal_ends_a_program_whose_answer_nobody_takes() {
 }
 
 #[test]
-fn the_second_signal_ends_a_program_whose_events_nobody_takes() {
+fn the_second_signal_ends_a_program_whose_events_are_not_read() {
     let test = Test::with(Provider::Anthropic).answers([Answer::text(&long_text())]);
     let pipe = unread(&test, "pipe");
     let running = by_shell(&test, "exec \"$0\" run librarian q --json > pipe");
@@ -119,7 +119,7 @@ fn the_second_signal_ends_a_program_whose_events_nobody_takes() {
     running.signal(Signal::INT);
     running.wait_for_stderr("once more to stop at once");
     running.signal(Signal::INT);
-    running.finish().assert_code(130).snapshot("streams/the-second-signal-ends-a-program-whose-events-nobody-takes");
+    running.finish().assert_code(130).snapshot("streams/the-second-signal-ends-a-program-whose-events-are-not-read");
     test.server().script([Answer::text("Owls.")]);
     assert_eq!(test.run(["resume", "latest"]).assert_code(0).stdout, "Owls.\n");
 }

@@ -120,7 +120,7 @@ fn files_are_rooms_with_names() {
             wrong.push(format!("{} has {lines} lines", source.path));
         }
         if source.module().iter().any(|name| EMPTY_NAMES.contains(name)) {
-            wrong.push(format!("{} says nothing by its name", source.path));
+            wrong.push(format!("{} has a name without content", source.path));
         }
         if source.path != "main.rs" && !source.text.starts_with("//! ") {
             wrong.push(format!("{} does not open with what it is for", source.path));

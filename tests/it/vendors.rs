@@ -42,7 +42,7 @@ fn token_server(token: &str) -> (String, mpsc::Receiver<String>) {
 }
 
 #[test]
-fn deepseek_speaks_chat_with_a_key() {
+fn deepseek_is_asked_in_chat_with_a_key() {
     let test = with("deepseek").answers([Answer::text("Owls.")]);
     let base_url = test.server().base_url();
     let test = test.env("DEEPSEEK_API_KEY", KEY).env("DEEPSEEK_BASE_URL", &base_url);

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_says_who_is_waited_for() {
+    fn a_stop_names_what_it_waits_for() {
         let to = json!({"type": "stopRunByDelegate", "checkpoint": {"delegateTo": [
             {"expert": {"key": "@team/reader"}}, {"expert": {"key": "writer"}}]}});
         assert!(lines(to, STYLE).ends_with("\n  Delegate to: @team/reader\n  Delegate to: writer\n"));
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_nobody_knows_is_shown_by_its_head() {
+    fn an_unknown_type_is_shown_by_its_head() {
         let dreamt = json!({"type": "dreamtOfOwls", "dream": 1});
         assert_eq!(lines(dreamt, STYLE), "[Step 2] dreamtOfOwls            16:26:40\n");
     }

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn context_is_of_all_events_and_told_once() {
+    fn context_is_of_all_events_and_shown_once() {
         let context = Range { context: 2, ..ALL };
         assert_eq!(shown(&[5], context).0, [3, 4, 5, 6, 7]);
         assert_eq!(shown(&[5, 7], context).0, [3, 4, 5, 6, 7, 8, 9]);

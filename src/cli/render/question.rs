@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_cut_and_says_so() {
+    fn a_flood_is_cut_with_a_note() {
         let lines = Question::new(&call(&json!({"plan": "x\n".repeat(1_000)})), None).listed();
         assert_eq!(lines.len(), MAX_LINES + 1);
         assert_eq!(lines.last().map(String::as_str), Some("  … 801 more lines: the checkpoint has them all"));

@@ -54,7 +54,7 @@ impl Recorder {
         before_events(&transition.events);
         for event in &transition.events {
             #[cfg(feature = "fault-injection")]
-            crate::store::mark("told", event.body.type_name());
+            crate::store::mark("reported", event.body.type_name());
             self.sink.emit(event, machine.messages());
         }
         Ok(())

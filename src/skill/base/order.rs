@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_dropped_before_it_ran_holds_nobody_up() {
+    fn a_call_that_is_dropped_before_it_ran_holds_no_other_up() {
         let order = Order::default();
         let (first, dropped, mut last) = (order.mutating(), order.mutating(), Some(order.reading()));
         drop(dropped);

@@ -85,7 +85,7 @@ impl Finished {
         self.unconclude();
         let lines: Vec<String> = self.effects(len).1.iter().map(|id| format!("{id}\n")).collect();
         fs::write(self.test.workspace().join("lines.txt"), lines.concat()).unwrap();
-        // What it said when it was last read.
+        // Its text when it was last read.
         fs::write(self.test.workspace().join("notes.txt"), "tawny").unwrap();
     }
 
@@ -145,7 +145,7 @@ fn a_log_torn_within_a_fact_leads_to_the_same_end() {
 }
 
 #[test]
-fn an_ending_that_was_stored_and_never_told_is_told() {
+fn an_ending_that_was_stored_and_never_printed_is_printed() {
     let finished = Finished::new();
     let requests = finished.test.server().requests().len();
     let last = finished.test.storage().last_checkpoint();
@@ -156,11 +156,11 @@ fn an_ending_that_was_stored_and_never_told_is_told() {
         assert_eq!(finished.test.server().requests().len(), requests);
     }
     let again = finished.test.run(["resume", "latest"]).assert_code(2);
-    again.snapshot("crash-cut/an-ending-that-was-stored-and-never-told-is-told");
+    again.snapshot("crash-cut/an-ending-that-was-stored-and-never-printed-is-printed");
 }
 
 #[test]
-fn calls_in_doubt_are_made_again_when_the_user_says_so() {
+fn calls_in_doubt_are_made_again_when_the_user_asks_for_it() {
     let finished = Finished::new();
     let len = finished.end_with_doubt();
     finished.cut(len, Left::Due);
@@ -171,7 +171,7 @@ fn calls_in_doubt_are_made_again_when_the_user_says_so() {
 }
 
 #[test]
-fn calls_in_doubt_stop_the_job_when_the_user_says_so_and_nothing_is_recorded() {
+fn calls_in_doubt_stop_the_job_when_the_user_asks_for_it_and_nothing_is_recorded() {
     let finished = Finished::new();
     let len = finished.end_with_doubt();
     finished.cut(len, Left::Due);

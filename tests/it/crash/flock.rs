@@ -10,7 +10,7 @@ use crate::support::{Answer, Provider, Test, call};
 const TEAM: &str = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"worker\"]\n\
                     [experts.worker]\ninstruction = \"You work.\"\ndescription = \"Counts one shelf.\"\n";
 
-/// The whole of it. Its delegates ask the model in any order, so that no turns are told.
+/// The whole of it. Its delegates ask the model in any order, so that there is no list of turns.
 pub const JOB: Job = Job {
     place,
     words: ["run", "lead", "Count all shelves."],

@@ -19,7 +19,7 @@ pub const EFFECTS: [&str; 8] = ["a1", "a2", "a4", "b4", "e5", "a6", "a9", "e10"]
 /// How many results the conversation holds before each answer of the model.
 const TURNS: [usize; 12] = [0, 1, 2, 5, 6, 8, 9, 11, 12, 14, 15, 17];
 
-/// What the model says after this many results.
+/// The model's answer after this many results.
 fn answer(results: usize) -> Answer {
     match results {
         0 => Answer::calls([write("w0", "tawny")]),

@@ -1,4 +1,4 @@
-//! What is told of a job whose files are missing, damaged or of a newer version, and that nothing is lost by it.
+//! `perstack log` of a job whose files are missing, damaged or of a newer version: nothing is lost by it.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn insert_line(file: &Path, number: usize, text: &str) {
 }
 
 #[test]
-fn a_job_without_its_own_file_is_told_by_its_runs() {
+fn a_job_without_its_own_file_is_shown_by_its_runs() {
     for (test, status) in [(completed().0, "completed"), (killed(), "interrupted, can be resumed")] {
         for torn in [None, Some(""), Some("{\"id\": \"ne")] {
             let file = test.storage().jobs()[0].join("job.json");
@@ -44,7 +44,7 @@ fn a_job_without_its_own_file_is_told_by_its_runs() {
 }
 
 #[test]
-fn a_job_of_which_only_the_log_is_left_is_told() {
+fn a_job_of_which_only_the_log_is_left_is_shown() {
     let test = killed();
     for file in [test.storage().jobs()[0].join("job.json"), run_file(&test, "run-setting.json")] {
         fs::remove_file(file).unwrap();
@@ -157,7 +157,7 @@ fn what_a_newer_version_wrote_is_named_and_hides_nothing_else() {
 }
 
 #[test]
-fn a_continued_run_is_told_although_the_checkpoint_before_it_is_gone_or_empty() {
+fn a_continued_run_is_shown_although_the_checkpoint_before_it_is_gone_or_empty() {
     for is_emptied in [true, false] {
         let gate = Gate::new();
         let (test, _) = completed();

@@ -47,7 +47,7 @@ fn a_server_starts_connects_and_disconnects() {
 }
 
 #[test]
-fn lines_on_standard_error_are_told_without_their_escapes() {
+fn lines_on_standard_error_are_shown_without_their_escapes() {
     let skill = stdio_skill("owls", ["rough", "stderr=3"]);
     let test = librarian(&skill).answers(script([("echo", json!({"text": "owl"}))]));
     let events = test.run(["run", "librarian", "Look.", "--output", "jsonl"]).assert_code(0).events();
@@ -58,7 +58,7 @@ fn lines_on_standard_error_are_told_without_their_escapes() {
 }
 
 #[test]
-fn how_far_a_call_is_is_told_of_the_call() {
+fn progress_is_reported_of_its_call() {
     let test = librarian(&stdio_skill("owls", ["rough"])).answers(script([("slow", json!({"steps": 3}))]));
     let events = test.run(["run", "librarian", "Look.", "--output", "jsonl"]).assert_code(0).events();
     let told = of_kind(&events, "skillProgress");
@@ -83,7 +83,7 @@ fn a_remote_server_connects_without_a_start() {
 }
 
 #[test]
-fn a_start_that_fails_is_told_as_events_too() {
+fn a_start_that_fails_is_reported_as_events_too() {
     let test = librarian(&stdio_skill("owls", ["rough", "start=exit", "stderr=1"]));
     let ran = test.run(["run", "librarian", "Look.", "--output", "jsonl"]);
     super::assert_refused(&ran, &["owls", "no database at owls.db"]);

@@ -69,7 +69,7 @@ fn pick_and_omit_choose() {
 }
 
 #[test]
-fn of_two_tools_with_one_name_the_first_counts_and_the_other_is_told() {
+fn of_two_tools_with_one_name_the_first_counts_and_the_other_is_named() {
     let skills = format!(
         "{}pick = [\"count\", \"echo\"]\n{}",
         stdio_skill("numbers", ["polite"]),
@@ -110,7 +110,7 @@ fn growing(last: &str) -> Vec<crate::support::request::Request> {
 }
 
 #[test]
-fn a_server_that_says_its_tools_changed_is_asked_again() {
+fn a_server_that_reports_changed_tools_is_asked_again() {
     let requests = growing("echo");
     assert_eq!(told(&requests[4]).pop().unwrap(), ("echo: c".to_owned(), false));
 }
@@ -140,7 +140,7 @@ fn list_tools_shows_them() {
 }
 
 #[test]
-fn list_tools_says_which_server_fails_and_leaves_none_behind() {
+fn list_tools_names_the_server_that_fails_and_leaves_none_behind() {
     let skills = format!("{}startTimeout = 1000\n", stdio_skill("owls", ["rough", "start=hang", "processes=ids"]));
     let test = librarian(&skills);
     super::assert_refused(&test.run(["list-tools"]), &["owls"]);

@@ -96,7 +96,7 @@ fn login_file(test: &Test) -> PathBuf {
 }
 
 #[test]
-fn a_client_with_a_secret_gets_its_own_token_which_nobody_sees() {
+fn a_client_with_a_secret_gets_its_own_token_which_is_not_shown() {
     let server = HttpServer::start(["guarded"]);
     let calls = [("echo", json!({"text": "owl"})), ("echo", json!({"text": "of BEARER"}))];
     let test = at(&server, CLIENT).answers(script(calls));
@@ -125,7 +125,7 @@ fn tokens_that_expire_are_fetched_again() {
 }
 
 #[test]
-fn a_wrong_secret_is_told_without_it() {
+fn a_wrong_secret_is_reported_without_it() {
     let server = HttpServer::start(["guarded"]);
     let test = at(&server, CLIENT).env("OWL_PASS", "wrong-secret-0123456789");
     let ran = test.run(["run", "librarian", "Look."]);
@@ -137,7 +137,7 @@ fn a_wrong_secret_is_told_without_it() {
 }
 
 #[test]
-fn who_has_not_logged_in_is_told_how() {
+fn a_missing_login_is_an_error_that_shows_how() {
     let server = HttpServer::start(["guarded"]);
     let ran = at(&server, "").run(["run", "librarian", "Look."]);
     assert_refused(&ran, &["skill owls", "HTTP status 401", "run `perstack login owls`"]);
@@ -213,12 +213,12 @@ fn a_login_that_cannot_be_renewed_asks_for_another() {
 }
 
 #[test]
-fn a_login_that_is_refused_says_so() {
+fn a_login_that_is_refused_is_reported() {
     let server = HttpServer::start(["guarded", "denied"]);
     let test = at(&server, "");
     let login = test.spawn(["login", "owls"]);
     visit(&opened(&page(&login)));
-    login.finish().assert_code(1).snapshot("mcp-oauth/a-login-that-is-refused-says-so");
+    login.finish().assert_code(1).snapshot("mcp-oauth/a-login-that-is-refused-is-reported");
 }
 
 #[test]
@@ -254,14 +254,20 @@ fn an_authorization_server_leads_nowhere_that_the_skill_may_not_go() {
 }
 
 #[test]
-fn who_cannot_log_in_is_told_why() {
+fn a_login_that_cannot_begin_has_its_reason() {
     let server = HttpServer::start(["guarded"]);
-    at(&server, CLIENT).run(["login", "owls"]).assert_code(2).snapshot("mcp-oauth/who-cannot-log-in-is-told-why-1");
+    at(&server, CLIENT)
+        .run(["login", "owls"])
+        .assert_code(2)
+        .snapshot("mcp-oauth/a-login-that-cannot-begin-has-its-reason-1");
     let test = at(&server, "authorizationEnv = \"OWL_PASS\"\n");
-    test.run(["login", "owls"]).assert_code(2).snapshot("mcp-oauth/who-cannot-log-in-is-told-why-2");
-    test.run(["login", "owl"]).assert_code(2).snapshot("mcp-oauth/who-cannot-log-in-is-told-why-3");
+    test.run(["login", "owls"]).assert_code(2).snapshot("mcp-oauth/a-login-that-cannot-begin-has-its-reason-2");
+    test.run(["login", "owl"]).assert_code(2).snapshot("mcp-oauth/a-login-that-cannot-begin-has-its-reason-3");
     let polite = HttpServer::start(["status", "404"]);
-    at(&polite, "").run(["login", "owls"]).assert_code(2).snapshot("mcp-oauth/who-cannot-log-in-is-told-why-4");
+    at(&polite, "")
+        .run(["login", "owls"])
+        .assert_code(2)
+        .snapshot("mcp-oauth/a-login-that-cannot-begin-has-its-reason-4");
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn a_server_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn nobody_at_the_address_is_told() {
+fn a_missing_server_is_reported() {
     // Port 1 is reserved, and no service uses it.
     assert_refused(&at("http://127.0.0.1:1/mcp").run(["run", "librarian", "Look."]), &["owls"]);
 }

@@ -32,7 +32,7 @@ fn a_result_reaches_the_models_next_request_with_every_protocol() {
 }
 
 #[test]
-fn both_kinds_of_revision_are_spoken() {
+fn both_kinds_of_revision_work() {
     for args in [["polite", "sessions"].as_slice(), &["polite", "newest"], &["polite"], &["rough"]] {
         let skill = crate::support::tool_server::command_skill("owls", crate::support::tool_server::program(), args);
         let (_test, requests) = calling(librarian(&skill), [("echo", json!({"text": "owl"}))]);
@@ -61,14 +61,14 @@ fn an_error_of_the_tool_is_marked_as_one() {
 }
 
 #[test]
-fn an_error_of_the_protocol_is_told_to_the_model() {
+fn an_error_of_the_protocol_is_shown_to_the_model() {
     let (text, is_error) = result_of("refuse", json!({}));
     assert!(is_error && text.contains("refuse") && text.contains("-32602"), "{text}");
     assert!(text.contains("shelf must be a number"), "{text}");
 }
 
 #[test]
-fn a_tool_that_nobody_has_is_told_to_the_model() {
+fn an_unknown_tool_is_reported_to_the_model() {
     let (text, is_error) = result_of("fly", json!({}));
     assert!(is_error && text.contains("fly"), "{text}");
 }
@@ -82,7 +82,7 @@ fn an_image_reaches_the_model_as_one() {
 }
 
 #[test]
-fn resources_links_and_sounds_are_told_of() {
+fn resources_links_and_sounds_are_described() {
     let (text, is_error) = result_of("resource", json!({}));
     assert!(!is_error && text.contains("tawny\nbarn\n"), "{text}");
     let (text, _) = result_of("link", json!({}));
@@ -108,7 +108,7 @@ fn structured_content_reaches_the_model_beside_its_summary() {
 }
 
 #[test]
-fn no_content_is_said_in_words() {
+fn no_content_is_put_in_words() {
     let (text, is_error) = result_of("nothing", json!({"text": "owl"}));
     assert_eq!((text.as_str(), is_error), (r#"Tool nothing returned nothing with arguments: {"text":"owl"}"#, false));
 }

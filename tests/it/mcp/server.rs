@@ -118,7 +118,7 @@ fn the_polite_server_returns_every_kind_of_content() {
 }
 
 #[test]
-fn the_polite_server_speaks_the_newest_revision_too() {
+fn the_polite_server_offers_the_newest_revision_too() {
     let mut client = Client::start(["polite"]);
     let meta = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -138,7 +138,7 @@ fn the_polite_server_speaks_the_newest_revision_too() {
 }
 
 #[test]
-fn starts_go_wrong_as_told() {
+fn starts_go_wrong_as_scripted() {
     let (status, stderr) = Client::start(["rough", "start=exit"]).end();
     assert_eq!((status.code(), stderr.as_str()), (Some(7), "no database at owls.db\n"));
     let mut noisy = Client::start(["rough", "start=noise"]);
@@ -156,7 +156,7 @@ fn starts_go_wrong_as_told() {
 }
 
 #[test]
-fn listings_go_wrong_as_told() {
+fn listings_go_wrong_as_scripted() {
     let list = |args: [&str; 2], cursor: Value| Client::start(args).ask("tools/list", &json!({"cursor": cursor}));
     let first = list(["rough", "list=pages"], Value::Null);
     assert_eq!((names(&first), &first["result"]["nextCursor"]), (vec!["echo"], &json!("second")));
@@ -174,7 +174,7 @@ fn listings_go_wrong_as_told() {
 }
 
 #[test]
-fn calls_go_wrong_as_told() {
+fn calls_go_wrong_as_scripted() {
     let mut client = Client::start(["rough", "diary=diary"]);
     assert_eq!(words(&client.call("flood", &json!({"bytes": 50_000_000}))).len(), 50_000_008);
     assert_eq!(client.call("refuse", &json!({}))["error"]["message"], "no such owl");
@@ -214,7 +214,7 @@ fn a_server_that_dies_once_works_the_next_time() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_stubborn_server_and_its_grandchild_stay_when_nobody_kills_them() {
+fn a_stubborn_server_and_its_grandchild_stay_unless_killed() {
     let mut client = Client::start(["rough", "stubborn", "processes=ids"]);
     client.ask("initialize", &hello());
     let written = std::fs::read_to_string(client.folder.path().join("ids")).unwrap();

@@ -58,7 +58,7 @@ fn a_refusal_is_quoted() {
 }
 
 #[test]
-fn a_revision_that_nobody_speaks_is_named() {
+fn an_unknown_revision_is_named() {
     let (test, ran) = start("start=version");
     assert_refused(&ran, &["owls", "1999-12-31"]);
     assert_gone(processes(&test, "ids"));

@@ -1,4 +1,4 @@
-//! Servers that go wrong in a call: the model is told, the run goes on.
+//! Servers that go wrong in a call: the model gets an error, the run goes on.
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ fn asked(test: &Test, tool: &str) -> usize {
 }
 
 #[test]
-fn a_call_that_hangs_ends_within_its_limit_and_the_server_is_told() {
+fn a_call_that_hangs_ends_within_its_limit_and_the_server_is_informed() {
     let (test, requests) = calling(rough(500), [("hang", json!({})), ("echo", json!({"text": "owl"}))]);
     let results = told(&requests[2]);
     let (result, is_error) = &results[0];

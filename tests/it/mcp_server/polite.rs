@@ -99,9 +99,9 @@ impl ServerHandler for Polite {
         let arguments = Value::Object(request.arguments.clone().unwrap_or_default());
         let text = arguments["text"].as_str().unwrap_or_default();
         let result = match request.name.as_ref() {
-            "echo" => told(&format!("echo: {text}")),
+            "echo" => text_result(&format!("echo: {text}")),
             "count" => return count(arguments["to"].as_u64().unwrap_or_default(), &context).await,
-            "environment" => told(&parameters()),
+            "environment" => text_result(&parameters()),
             "fail" => CallToolResult::error(vec![ContentBlock::text("no owl on shelf 3")]),
             "refuse" => return Err(ErrorData::invalid_params("shelf must be a number", None)),
             "image" => {
@@ -119,7 +119,7 @@ impl ServerHandler for Polite {
             )]),
             "structured" => without_content(json!({"owls": 2, "grey": [true, false]})),
             "both" => {
-                let mut result = told("two owls");
+                let mut result = text_result("two owls");
                 result.structured_content = Some(json!({"owls": 2}));
                 result
             }
@@ -136,7 +136,7 @@ fn schema() -> Arc<JsonObject> {
     Arc::new(schema.as_object().expect("an object").clone())
 }
 
-fn told(text: &str) -> CallToolResult {
+fn text_result(text: &str) -> CallToolResult {
     CallToolResult::success(vec![ContentBlock::text(text)])
 }
 
@@ -156,7 +156,7 @@ async fn count(to: u64, context: &RequestContext<RoleServer>) -> Result<CallTool
             let _ = context.peer.notify_progress(progress).await;
         }
     }
-    Ok(told(&format!("counted to {to}")).into())
+    Ok(text_result(&format!("counted to {to}")).into())
 }
 
 /// The variables and the working directory, as JSON.
@@ -168,7 +168,7 @@ fn parameters() -> String {
 /// In the newest revision a question is a result that asks for the call to be repeated with an answer.
 fn ask(request: &CallToolRequestParams) -> CallToolResponse {
     if let Some(answers) = &request.input_responses {
-        return told(&format!("the client said {}", json!(answers))).into();
+        return text_result(&format!("the client said {}", json!(answers))).into();
     }
     let schema = json!({"type": "object", "properties": {"name": {"type": "string"}}});
     let params = json!({"mode": "form", "message": "Who?", "requestedSchema": schema});

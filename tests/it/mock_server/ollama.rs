@@ -24,7 +24,7 @@ fn turns_have_the_lines_of_the_real_ones() {
 }
 
 #[test]
-fn arguments_that_are_no_value_cannot_be_said() {
+fn arguments_that_are_no_value_cannot_be_written() {
     let server = server([Answer::calls([raw_call("c1", "search", "{\"q\": tru")])]);
     assert_eq!(ask(&server, Protocol::Ollama, &question(Protocol::Ollama)).status, 400);
     assert!(server.violations()[0].contains("Ollama has no words for the call"), "{:?}", server.violations());

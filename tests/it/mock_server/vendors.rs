@@ -113,7 +113,7 @@ fn deepseek_takes_text_and_its_reasoning_back() {
 }
 
 #[test]
-fn azure_tells_of_its_filter_before_the_answer() {
+fn azure_reports_its_filter_before_the_answer() {
     let (_, path, protocol, (header, key)) = doors()[3].clone();
     let server = server([Answer::text("So.")]);
     let events = ask(&server, &path, (header, &key), &question(protocol)).0.events();

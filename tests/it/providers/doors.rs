@@ -27,7 +27,7 @@ fn azure_is_asked_below_a_deployment() {
 }
 
 #[test]
-fn azure_is_asked_in_responses_when_told() {
+fn azure_is_asked_in_responses_when_configured() {
     let test = with_setting(Provider::Azure, "api = \"responses\"").answers(two_steps());
     completed(&test);
     let protocols: Vec<Protocol> = test.server().requests().into_iter().map(|request| request.protocol).collect();

@@ -10,7 +10,7 @@ use crate::support::{Answer, Call, Provider, Request, Stop, Test, Tokens, call};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cell {
     Does,
-    /// The provider cannot take it, and the model is told so.
+    /// The provider cannot take it, and the model is sent a note.
     Told,
     /// The provider has no such thing.
     Lacks,
@@ -144,7 +144,7 @@ fn thinker(provider: Provider) -> &'static str {
     }
 }
 
-/// Two turns of calls, each with its thoughts, and what the last request says of them.
+/// Two turns of calls, each with its thoughts, and what the last request holds of them.
 fn thought(provider: Provider, first: Answer, second: Answer) -> (String, Request) {
     let test = Test::with(provider).file("a.txt", "tawny owl").answers([first, second, Answer::text("Owls.")]);
     let ran = match thinker(provider) {

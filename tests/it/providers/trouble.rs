@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::rows::{Cell, completed, events_of};
-use crate::support::{Answer, KEY, Provider, Test, tells_wait};
+use crate::support::{Answer, KEY, Provider, Test, reports_wait};
 
-/// The run completes although the first answer fails in this way; two requests tell the same story.
+/// The run completes although the first answer fails in this way; both requests are the same.
 fn survived(provider: Provider, failure: Answer) -> Cell {
     let test = Test::with(provider).answers([failure, Answer::text("Owls.")]);
     completed(&test);
@@ -15,7 +15,7 @@ fn survived(provider: Provider, failure: Answer) -> Cell {
     Cell::Does
 }
 
-/// An answer that says nothing is asked for again.
+/// An empty answer is asked for again.
 pub fn empty(provider: Provider) -> Cell {
     let test = Test::with(provider).answers([Answer::text(""), Answer::text("Owls.")]);
     completed(&test);
@@ -47,7 +47,7 @@ pub fn busy(provider: Provider) -> Cell {
     let retries = events_of(&events, "retry");
     assert_eq!(retries.len(), 1);
     let delay = retries[0]["delayMs"].as_u64().unwrap();
-    let expected = if tells_wait(test.server().requests()[0].service) { 3000..=3000 } else { 1000..=2000 };
+    let expected = if reports_wait(test.server().requests()[0].service) { 3000..=3000 } else { 1000..=2000 };
     assert!(expected.contains(&delay), "{delay} ms");
     Cell::Does
 }

@@ -1,4 +1,4 @@
-//! What the mock model says. An [`Answer`] is written once and rendered to whichever protocol the request used.
+//! The mock model's answers. An [`Answer`] is written once and rendered to whichever protocol the request used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::gate::Gate;
 use super::request::Request;
 
-/// One response: what is said, how it is delivered, and to which request.
+/// One response: what it holds, how it is delivered, and to which request.
 #[derive(Clone)]
 pub struct Answer {
     pub(super) body: Body,
@@ -57,7 +57,7 @@ pub struct Plain {
     pub headers: Vec<(String, String)>,
     /// The message of the vendor's own error body.
     pub message: String,
-    /// How long the vendor asks to wait, where it says so at all.
+    /// How long the vendor asks to wait, where it asks at all.
     pub retry_ms: Option<u64>,
     /// The status is the vendor's own for a key that it does not know.
     pub refuses_key: bool,
@@ -123,7 +123,7 @@ pub enum Stop {
 /// What a turn cost, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tokens {
-    /// Including `cached`, as OpenAI counts; Anthropic is told the rest.
+    /// Including `cached`, as OpenAI counts; Anthropic gets the rest.
     pub input: u64,
     pub cached: u64,
     /// Including `reasoning`.
@@ -160,12 +160,12 @@ impl Answer {
         Self::new(Body::Plain(Plain::new(status, format!("the mock server answers {status}"))))
     }
 
-    /// The vendor does not know the key, and says so in its own status.
+    /// The vendor does not know the key, and answers with its own status.
     pub fn refused_key(message: &str) -> Self {
         Self::status(401).message(message).with_plain(|plain| plain.refuses_key = true)
     }
 
-    /// Too many requests; the vendor says how long to wait if it ever does.
+    /// Too many requests; the vendor asks to wait if it ever does.
     pub fn busy(milliseconds: u64) -> Self {
         Self::status(429).with_plain(|plain| plain.retry_ms = Some(milliseconds))
     }
@@ -206,12 +206,12 @@ impl Answer {
         self.with_turn(|turn| text.clone_into(&mut turn.text))
     }
 
-    /// What the turn is said to have cost.
+    /// The usage that is reported for the turn.
     pub fn usage(self, tokens: Tokens) -> Self {
         self.with_turn(|turn| turn.tokens = Some(tokens))
     }
 
-    /// Never says what the turn cost, as some compatible servers do.
+    /// Never reports what the turn cost, as some compatible servers do.
     pub fn without_usage(self) -> Self {
         self.with_turn(|turn| turn.tokens = None)
     }
@@ -343,7 +343,7 @@ impl Delivery {
 }
 
 impl Turn {
-    /// Why the turn ended: as told, else as its content implies.
+    /// Why the turn ended: as set, else as its content implies.
     pub(super) fn ending(&self) -> Stop {
         self.stop.unwrap_or(if self.calls.is_empty() { Stop::End } else { Stop::Calls })
     }

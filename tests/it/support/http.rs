@@ -73,7 +73,7 @@ pub fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Option<RawRequest>>
     Ok(Some(request))
 }
 
-/// Writes a response as its delivery says. `false`: the connection is at its end.
+/// Writes a response as its delivery has it. `false`: the connection is at its end.
 pub fn write(stream: &mut TcpStream, response: &Response, delivery: &Delivery) -> io::Result<bool> {
     let mut head = format!("HTTP/1.1 {} {}\r\n", response.status, reason(response.status));
     for (name, value) in &response.headers {

@@ -1,7 +1,7 @@
-//! What the binary's tests stand on: a builder that gives each test its own folder, home, environment and mock model
+//! The ground of the binary's tests: a builder that gives each test its own folder, home, environment and mock model
 //! server, and readers of what a run leaves behind.
 //!
-//! Says nothing about any subject; those are the modules beside it.
+//! It knows no subject; those are the modules beside it.
 
 pub mod answer;
 pub mod conversation;
@@ -26,7 +26,7 @@ pub mod world;
 pub use answer::{Answer, Call, Stop, Tokens, call, raw_call};
 pub use gate::Gate;
 pub use process::Ran;
-pub use render::error::tells_wait;
+pub use render::error::reports_wait;
 pub use request::{Protocol, Request};
 pub use server::Server;
 pub use world::{Provider, Test};
@@ -40,7 +40,7 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// The one key that the mock server accepts. Tests look for it wherever it must not be.
 pub const KEY: &str = "test-key-4f1d9c27b0";
 
-/// Says on standard error why a test proves nothing here.
+/// Prints on standard error why a test proves nothing here.
 #[expect(clippy::print_stderr, reason = "a test that is left out must not look like one that passed")]
 pub fn skipped(why: &str) {
     eprintln!("skipped: {why}");

@@ -59,7 +59,7 @@ pub struct Request {
     pub body: Value,
     /// The body as it came.
     pub bytes: Arc<[u8]>,
-    /// The ids of the calls in it that tell none, in order.
+    /// The ids of the calls in it that have none, in order.
     unnamed: Vec<String>,
 }
 
@@ -102,7 +102,7 @@ impl Request {
         self.model.starts_with("gemini-3")
     }
 
-    /// Whether DeepSeek's model thinks: it does unless told not to.
+    /// Whether DeepSeek's model thinks: it does unless asked not to.
     pub fn is_deepseek_thinking(&self) -> bool {
         self.body["thinking"]["type"] != "disabled" && self.model != "deepseek-chat"
     }

@@ -31,7 +31,7 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What a model says that decides by the conversation.
+/// The answers of a model that decides by the conversation.
 type Mind = Box<dyn Fn(&Request) -> Answer + Send>;
 
 #[derive(Default)]

@@ -259,7 +259,7 @@ impl Test {
         self.env(variable, &format!("http://127.0.0.1:1{path}"))
     }
 
-    /// What the model says, in this order.
+    /// The answers of the model, in this order.
     pub fn answers(self, answers: impl IntoIterator<Item = Answer>) -> Self {
         self.world.server.script(answers);
         self
@@ -271,7 +271,7 @@ impl Test {
         self
     }
 
-    /// Standard input stays open and says nothing.
+    /// Standard input stays open and silent.
     pub fn silent_stdin(mut self) -> Self {
         self.stdin = Stdin::Silent;
         self

@@ -121,7 +121,7 @@ fn imports_are_read_out_of_paths_and_trees() {
 }
 
 #[test]
-fn layers_allow_what_the_house_says() {
+fn layers_allow_what_the_table_has() {
     let layers = ["id", "tool", "machine", "provider", "store", "replay", "runtime"].map(str::to_owned);
     let allowed = |room: &str| {
         let others = layers.iter().filter(|other| may_import(&layers, room, other));

@@ -133,7 +133,7 @@ fn a_changed_script_is_asked_about_again_with_the_difference() {
 }
 
 #[test]
-fn what_the_user_says_ahead_is_not_asked() {
+fn what_the_user_decides_ahead_is_not_asked() {
     neighbour("--trust, trustFolders and CI ask nothing");
     let test = project().answers((0..3).map(|_| Answer::text("Owls.")));
     let Some(ran) = unasked(&test, "run librarian q --trust") else { return };

@@ -131,7 +131,7 @@ async fn failures_have_the_originals_texts() {
 }
 
 #[tokio::test]
-async fn files_and_directories_are_moved_deleted_and_told_about() {
+async fn files_and_directories_are_moved_deleted_and_described() {
     let world = World::new();
     world.ok("createDirectory", json!({ "path": "sub" })).await;
     world.ok("writeTextFile", json!({ "path": "sub/a.json", "text": "{}" })).await;

@@ -122,7 +122,7 @@ async fn a_program_that_is_missing_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_at_once_is_told_with_its_last_words() {
+async fn a_server_that_ends_at_once_is_reported_with_its_last_lines() {
     let (skill, seen) = start("echo first >&2; echo key t-0123456789 >&2; exit 3").await;
     assert_eq!(
         skill.err().unwrap(),
@@ -224,7 +224,7 @@ pub(super) fn stateless(greetings: &Path, rest: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_server_without_sessions_is_spoken_to_in_its_own_way_and_that_is_remembered() {
+async fn a_server_without_sessions_is_used_without_and_that_is_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let greetings = folder.path().join("greetings");
     // Each process answers one call.

@@ -52,7 +52,7 @@ fn answering(calls: u8) -> String {
 }
 
 #[tokio::test]
-async fn a_skill_that_is_never_called_starts_and_tells_nothing() {
+async fn a_skill_that_is_never_called_starts_and_reports_nothing() {
     let (skill, seen) = prepare("exit 1", lock(&["t", "gone"], OnDrift::Refuse));
     assert_eq!(names(&skill.tools()), ["t", "gone"]);
     skill.close().await;
@@ -105,7 +105,7 @@ async fn a_call_that_is_cancelled_does_not_wait_for_the_start() {
 }
 
 #[tokio::test]
-async fn drift_is_told_or_refuses_the_call() {
+async fn drift_is_reported_or_refuses_the_call() {
     let words = "skill s: its server differs from perstack.lock (tool u added); run `perstack install` to lock it as it \
                  is now, or put back the one that was locked";
     let (skill, seen) = prepare(&answering(1), lock(&["t"], OnDrift::Warn));
@@ -129,7 +129,7 @@ fn lock_of(revision: &str, on_drift: OnDrift) -> Locked {
 }
 
 #[tokio::test]
-async fn a_server_is_spoken_to_in_the_way_that_is_locked() {
+async fn a_server_is_greeted_in_the_locked_revision() {
     let folder = tempfile::tempdir().unwrap();
     let greetings = folder.path().join("greetings");
     let calls = format!("read c; {}; read d", answer(2, "modern"));
@@ -149,7 +149,7 @@ async fn a_server_is_spoken_to_in_the_way_that_is_locked() {
 }
 
 #[tokio::test]
-async fn a_way_that_is_not_spoken_any_more_is_drift() {
+async fn a_revision_that_is_no_longer_offered_is_drift() {
     let differs = "skill s: its server differs from perstack.lock (protocol 2026-07-28 is now 2025-06-18); run \
                    `perstack install` to lock it as it is now, or put back the one that was locked";
     let refused = r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32601,"message":"Method not found"}}"#;

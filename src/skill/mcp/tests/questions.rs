@@ -52,7 +52,7 @@ async fn a_persons_reply_is_passed_on_and_time_to_think_is_no_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_waited_for_without_end() {
+async fn a_person_is_not_waited_for_without_end() {
     let (answer, result) = elicited(person(Duration::from_hours(1), named("owl")), form()).await;
     assert_eq!(answer, json!({"action": "cancel"}));
     assert_eq!(result.unwrap(), text_result("done"));

@@ -228,7 +228,7 @@ async fn a_call_that_is_not_answered_ends_at_once_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_server_of_the_older_transport_is_spoken_to_in_its_own_way() {
+async fn a_server_of_the_older_transport_is_used_by_it() {
     let (events, queue) = mpsc::channel::<String>(8);
     let queue = Arc::new(tokio::sync::Mutex::new(queue));
     let address = serve(move |mut stream| {
@@ -317,7 +317,7 @@ async fn private_addresses_are_refused_in_the_text_and_after_resolution() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_told_at_once() {
+async fn an_address_without_a_server_fails_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);

@@ -217,7 +217,7 @@ impl Conversation<'_> {
         review.demand(is_known || signatures.is_empty(), || format!("the signature of {id:?} is another's"));
     }
 
-    /// What a person said, or results, as many as calls, and behind them what goes with them.
+    /// A person's message, or results, as many as calls, and behind them what goes with them.
     fn user(&mut self, content: &Value, review: &mut Review, place: &str) {
         let parts = list(&content["parts"]);
         let mut others = false;

@@ -17,14 +17,14 @@ use serde_json::Value;
 use super::answer::{Call, Thinking, Turn};
 use super::request::{Protocol, Request, list, text_at};
 
-/// What the model has given so far that comes back, or tells what comes back.
+/// What the model has given so far that comes back, or shows what comes back.
 #[derive(Default)]
 pub struct Given {
     /// The thinking that came with each call, which its vendor may want back unchanged.
     thoughts: HashMap<String, Thinking>,
     /// Of calls by tool and arguments. Of calls side by side only the first has a signature.
     signatures: HashMap<(String, String), Vec<String>>,
-    /// Of calls by tool and arguments, for protocols that do not tell them.
+    /// Of calls by tool and arguments, for protocols that do not send them.
     ids: HashMap<(String, String), Vec<String>>,
 }
 
@@ -78,7 +78,7 @@ pub fn check(request: &Request, given: &Given) -> Vec<String> {
         "the content type is not application/json".to_owned()
     });
     review.demand(!request.model.is_empty(), || "no model is named".to_owned());
-    // Elsewhere the address says so.
+    // Elsewhere it is in the address.
     let is_told = !matches!(request.protocol, Protocol::Gemini | Protocol::Converse);
     review.demand(!is_told || body["stream"] == true, || "the request is not for a stream".to_owned());
     match request.protocol {
@@ -224,7 +224,7 @@ fn refused_words(protocol: Protocol) -> &'static [&'static str] {
     }
 }
 
-/// Letters that a tool's name may have. Ollama says nothing of it.
+/// Letters that a tool's name may have. Ollama documents nothing.
 fn longest_name(protocol: Protocol) -> usize {
     match protocol {
         Protocol::Messages | Protocol::Responses | Protocol::Ollama => 128,

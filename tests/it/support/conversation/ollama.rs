@@ -66,7 +66,7 @@ pub(super) fn check(request: &Request, review: &mut Review) {
     review.demand(last != "assistant", || "the last message is the assistant's".to_owned());
 }
 
-/// Calls need no ids: without them results are told by the tool's name and their place.
+/// Calls need no ids: without them results are matched by the tool's name and their place.
 fn assistant(number: usize, message: &Value, open: &mut VecDeque<(String, String)>, review: &mut Review, place: &str) {
     let calls = list(&message["tool_calls"]);
     if calls.is_empty() {

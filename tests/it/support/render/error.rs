@@ -29,8 +29,8 @@ pub(super) fn answer(service: Service, plain: &Plain) -> (Vec<(String, String)>,
     (headers, body)
 }
 
-/// Whether the vendor says with a 429 how long to wait, so that the program can know.
-pub fn tells_wait(service: Service) -> bool {
+/// Returns true if the vendor sends with a 429 how long to wait, so that the program can know.
+pub fn reports_wait(service: Service) -> bool {
     matches!(service, Service::Anthropic | Service::OpenAi | Service::Azure | Service::Gemini | Service::Vertex)
 }
 
