@@ -1,7 +1,7 @@
 //! Hand-made events for the renderers' tests.
 
 use perstack::budget::{Budgets, Spent};
-use perstack::checkpoint::{Checkpoint, CheckpointHead, DelegateTo, DelegatedBy, Status, TodoList};
+use perstack::checkpoint::{Checkpoint, CheckpointHead, DelegateTo, DelegatedBy, Status};
 use perstack::content::ExpertPart;
 use perstack::cost::{Cost, Spend};
 use perstack::event::{Event, EventBody, EventCheckpoint, SCHEMA_VERSION, Step};
@@ -18,33 +18,9 @@ fn expert(name: &str) -> ExpertRef {
 
 /// The state of `researcher`'s Run, proceeding.
 pub fn head(run: &str, step_number: u64) -> CheckpointHead {
-    CheckpointHead {
-        format_version: 1,
-        id: "c1".parse().unwrap(),
-        job_id: "j1".parse().unwrap(),
-        run_id: run.parse().unwrap(),
-        status: Status::Proceeding,
-        step_number,
-        expert: expert("researcher"),
-        delegate_to: Vec::new(),
-        delegated_by: None,
-        usage: Usage::default(),
-        spend: Spend::default(),
-        context_window: None,
-        context_window_usage: None,
-        context: None,
-        summarized_at: None,
-        pending_tool_calls: Vec::new(),
-        partial_tool_results: Vec::new(),
-        queued_messages: Vec::new(),
-        todos: TodoList::default(),
-        error: None,
-        budget: None,
-        retry_count: 0,
-        cut_answer: None,
-        from_elsewhere: false,
-        metadata: Map::new(),
-    }
+    let fresh =
+        CheckpointHead::fresh("c1".parse().unwrap(), "j1".parse().unwrap(), run.parse().unwrap(), expert("researcher"));
+    CheckpointHead { status: Status::Proceeding, step_number, ..fresh }
 }
 
 /// The same for an expert that `parent` called.

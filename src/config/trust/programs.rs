@@ -4,11 +4,12 @@
 //! Called by `collect`. A file is named here when it exists; a command that fetches its program from elsewhere names none.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
+
+use crate::config::read_file::open;
 
 /// Most words of one command that are looked at, and most files that are read for it.
 const MAX_WORDS: usize = 2_000;
@@ -127,18 +128,6 @@ fn digest(path: &Path) -> io::Result<Option<String>> {
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Opens without waiting: a pipe would otherwise block until it is written to.
-#[cfg(unix)]
-fn open(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
-}
-
-#[cfg(not(unix))]
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).open(path)
 }
 
 #[cfg(test)]

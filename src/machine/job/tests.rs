@@ -21,6 +21,17 @@ fn head(run: &RunId, step: u64, status: Status) -> CheckpointHead {
     CheckpointHead { status, step_number: step, usage, ..CheckpointHead::fresh(id, job, run.clone(), expert()) }
 }
 
+fn delegation(call: &str) -> DelegateTo {
+    DelegateTo { expert: expert(), tool_call_id: call.to_owned(), tool_name: "e".to_owned(), query: "q".to_owned() }
+}
+
+/// The end of `run` by these calls to delegates.
+fn delegating(run: &RunId, step: u64, calls: &[&str]) -> CheckpointHead {
+    let mut head = head(run, step, Status::StoppedByDelegate);
+    head.delegate_to = calls.iter().map(|call| delegation(call)).collect();
+    head
+}
+
 fn number(run: &RunId) -> u8 {
     run.as_str().bytes().fold(7_u8, |n, byte| n.wrapping_mul(31).wrapping_add(byte))
 }
@@ -35,14 +46,7 @@ fn live(run: &RunId, first_step: u64, answers: &[ToolResult], usage: Usage, dept
     let children = if depth_left == 0 { 0 } else { n % 4 };
     if children > 0 {
         end.status = Status::StoppedByDelegate;
-        end.delegate_to = (0..children)
-            .map(|i| DelegateTo {
-                expert: expert(),
-                tool_call_id: format!("c{i}"),
-                tool_name: "e".to_owned(),
-                query: "q".to_owned(),
-            })
-            .collect();
+        end.delegate_to = (0..children).map(|i| delegation(&format!("c{i}"))).collect();
     } else if n.is_multiple_of(7) {
         end.status = Status::StoppedByExceededMaxSteps;
     }
@@ -185,13 +189,7 @@ fn a_job_that_is_stopped_lets_its_runs_end_and_goes_on_from_there() {
     let mut machine = JobMachine::new(TreeLimits::default());
     let root: RunId = "root".parse().unwrap();
     machine.advance(JobInput::Began { run: root.clone() }).unwrap();
-    let mut stop = head(&root, 4, Status::StoppedByDelegate);
-    stop.delegate_to = vec![DelegateTo {
-        expert: expert(),
-        tool_call_id: "c".to_owned(),
-        tool_name: "e".to_owned(),
-        query: "q".to_owned(),
-    }];
+    let stop = delegating(&root, 4, &["c"]);
     let end = |head: CheckpointHead, on_record| {
         JobInput::RunEnded(Box::new(RunEnd { head, text: Some("t".to_owned()), on_record }))
     };
@@ -216,14 +214,7 @@ fn a_job_that_is_stopped_lets_its_runs_end_and_goes_on_from_there() {
 #[test]
 fn a_delegate_that_ends_the_job_by_its_budget_goes_on_later_and_one_that_repeats_itself_has_failed() {
     let root: RunId = "root".parse().unwrap();
-    let mut stop = head(&root, 4, Status::StoppedByDelegate);
-    let call = |id: &str| DelegateTo {
-        expert: expert(),
-        tool_call_id: id.to_owned(),
-        tool_name: "e".to_owned(),
-        query: "q".to_owned(),
-    };
-    stop.delegate_to = vec![call("a"), call("b")];
+    let stop = delegating(&root, 4, &["a", "b"]);
     let end = |head: CheckpointHead, on_record| {
         JobInput::RunEnded(Box::new(RunEnd { head, text: Some("t".to_owned()), on_record }))
     };
@@ -257,13 +248,7 @@ fn a_run_that_did_not_begin_leaves_its_parent_waiting() {
     let mut machine = JobMachine::new(TreeLimits::default());
     let root: RunId = "root".parse().unwrap();
     machine.advance(JobInput::Began { run: root.clone() }).unwrap();
-    let mut stop = head(&root, 1, Status::StoppedByDelegate);
-    stop.delegate_to = vec![DelegateTo {
-        expert: expert(),
-        tool_call_id: "c".to_owned(),
-        tool_name: "e".to_owned(),
-        query: "q".to_owned(),
-    }];
+    let stop = delegating(&root, 1, &["c"]);
     let end = RunEnd { head: stop, text: None, on_record: false };
     let actions = machine.advance(JobInput::RunEnded(Box::new(end))).unwrap();
     let [JobAction::Start { run, .. }] = &actions[..] else { panic!("{actions:?}") };
@@ -277,13 +262,7 @@ fn nothing_is_started_once_a_job_is_to_stop() {
     let root: RunId = "root".parse().unwrap();
     machine.advance(JobInput::Began { run: root.clone() }).unwrap();
     assert_eq!(machine.advance(JobInput::Interrupted).unwrap(), []);
-    let mut stop = head(&root, 1, Status::StoppedByDelegate);
-    stop.delegate_to = vec![DelegateTo {
-        expert: expert(),
-        tool_call_id: "c".to_owned(),
-        tool_name: "e".to_owned(),
-        query: "q".to_owned(),
-    }];
+    let stop = delegating(&root, 1, &["c"]);
     let end = RunEnd { head: stop, text: None, on_record: false };
     assert_eq!(machine.advance(JobInput::RunEnded(Box::new(end))).unwrap(), [JobAction::Finish]);
 }
@@ -293,14 +272,7 @@ fn a_job_starts_only_so_many_delegates_and_the_next_call_is_answered_with_the_li
     let mut machine = JobMachine::new(TreeLimits { max_delegates: 2, ..TreeLimits::default() });
     let root: RunId = "root".parse().unwrap();
     machine.advance(JobInput::Began { run: root.clone() }).unwrap();
-    let mut stop = head(&root, 1, Status::StoppedByDelegate);
-    let call = |n| DelegateTo {
-        expert: expert(),
-        tool_call_id: format!("c{n}"),
-        tool_name: "e".to_owned(),
-        query: "q".to_owned(),
-    };
-    stop.delegate_to = (0..3).map(call).collect();
+    let stop = delegating(&root, 1, &["c0", "c1", "c2"]);
     let end = |head| JobInput::RunEnded(Box::new(RunEnd { head, text: Some("done".to_owned()), on_record: false }));
     let started: Vec<RunId> = machine
         .advance(end(stop))
@@ -327,13 +299,7 @@ fn too_deep_a_delegation_is_an_answer_not_a_run() {
     let mut machine = JobMachine::new(TreeLimits { max_depth: 0, max_running: 1, ..TreeLimits::default() });
     let root: RunId = "root".parse().unwrap();
     machine.advance(JobInput::Began { run: root.clone() }).unwrap();
-    let mut stop = head(&root, 1, Status::StoppedByDelegate);
-    stop.delegate_to = vec![DelegateTo {
-        expert: expert(),
-        tool_call_id: "c".to_owned(),
-        tool_name: "e".to_owned(),
-        query: "q".to_owned(),
-    }];
+    let stop = delegating(&root, 1, &["c"]);
     let end = RunEnd { head: stop, text: None, on_record: false };
     let actions = machine.advance(JobInput::RunEnded(Box::new(end))).unwrap();
     let [JobAction::Continue { answers, .. }] = &actions[..] else { panic!("{actions:?}") };
@@ -364,13 +330,7 @@ fn any_end(run: &RunId, dice: &mut Dice) -> RunEnd {
         end.budget = Some(Reached::Tokens { limit: 1, spent: 1, next: 1 });
     }
     if status == Status::StoppedByDelegate {
-        let call = |n| DelegateTo {
-            expert: expert(),
-            tool_call_id: format!("c{n}"),
-            tool_name: "e".to_owned(),
-            query: "q".to_owned(),
-        };
-        end.delegate_to = (0..=dice.below(2)).map(call).collect();
+        end.delegate_to = (0..=dice.below(2)).map(|n| delegation(&format!("c{n}"))).collect();
     }
     RunEnd { head: end, text: None, on_record: false }
 }
