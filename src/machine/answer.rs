@@ -69,15 +69,15 @@ impl RunData {
                 status_code: None,
                 is_retryable: false,
             }),
-            (_, true, true) => self.try_again("No tool call or text generated", used, |machine| {
-                let nudge = messages::user_text(EMPTY_ANSWER, &mut machine.ids);
+            (_, true, true) => self.try_again("No tool call or text generated", used, |data| {
+                let nudge = messages::user_text(EMPTY_ANSWER, &mut data.ids);
                 (EMPTY_ANSWER, vec![nudge], Vec::new())
             }),
             (FinishReason::ToolCalls | FinishReason::Stop | FinishReason::Pause, false, _) => {
                 self.call(generation, &asked, &text, used)
             }
             (FinishReason::Length, false, _) => {
-                self.try_again("Generation length exceeded", used, |machine| machine.cut_off(generation, &asked))
+                self.try_again("Generation length exceeded", used, |data| data.cut_off(generation, &asked))
             }
             (other, false, _) => self.stop_by_error(RunFailure {
                 name: "UnexpectedFinishReason".to_owned(),
@@ -141,8 +141,8 @@ impl RunData {
     fn paused(&mut self, generation: &Generation, used: CallUsage) -> Reaction {
         let message = messages::expert(generation, &[], &mut self.ids);
         if matches!(&message, Message::ExpertMessage { contents, .. } if contents.is_empty()) {
-            return self.try_again("No tool call or text generated", used, |machine| {
-                let nudge = messages::user_text(EMPTY_ANSWER, &mut machine.ids);
+            return self.try_again("No tool call or text generated", used, |data| {
+                let nudge = messages::user_text(EMPTY_ANSWER, &mut data.ids);
                 (EMPTY_ANSWER, vec![nudge], Vec::new())
             });
         }
