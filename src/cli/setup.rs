@@ -352,6 +352,9 @@ fn config_path(process: &Process, place: &PlaceArgs, need: ProjectNeed) -> Resul
     match config::discover(&process.folder) {
         Ok(path) => Ok(Some(path)),
         Err(ConfigError::NotFound { .. }) if need == ProjectNeed::IfFound => Ok(None),
+        Err(error @ ConfigError::NotFound { .. }) => {
+            Err(Failure::usage(error).help("create one or specify --config path"))
+        }
         Err(error) => Err(Failure::usage(error)),
     }
 }

@@ -110,7 +110,7 @@ pub enum ConfigError {
 impl ErrorHint for ConfigError {
     fn hint(&self) -> Option<Cow<'_, str>> {
         let hint = match self {
-            Self::NotFound { .. } => "create one or specify --config path",
+            Self::NotFound { .. } => "create one, or name the file",
             Self::Missing { .. } => "check its spelling and the current folder",
             Self::Unreadable { .. } => "check its permissions",
             Self::NotAFile { .. } => "name a file",
