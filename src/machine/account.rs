@@ -74,7 +74,7 @@ impl RunAccount {
         step.saturating_sub(self.counted_step)
     }
 
-    /// The model is asked in `step`, or has been.
+    /// Counts the steps up to `step`, in which the model is asked.
     pub fn count_step(&mut self, step: u64) {
         self.totals.steps = self.totals.steps.saturating_add(self.uncounted_steps(step));
         self.counted_step = step;
@@ -99,7 +99,8 @@ impl RunAccount {
         self.totals.spend = self.totals.spend.plus(spend);
     }
 
-    /// The request ended without an answer. `received`: the bytes of one that had come, `None` when it had not begun.
+    /// Charges a request that ended without an answer. `received`: the bytes of one that had come,
+    /// `None` when it had not begun.
     pub fn break_off(&mut self, received: Option<u64>) {
         let Some(reserved) = self.reserved.take() else { return };
         let Some(bytes) = received else { return };

@@ -23,8 +23,8 @@ const CUT_OFF: &str =
     r#"{"error":"Error: Tool call generation failed","message":"Generation length exceeded. Try again."}"#;
 /// Sent to a model whose answer was cut off. (The original takes what came for the whole answer.)
 const GO_ON: &str = r#"{"error":"Error: Answer cut off","message":"Your answer was cut off at the output limit. Continue exactly where it ended, without repeating any of it."}"#;
-/// The number of times that a model is asked to go on with one answer. Our own choice: an answer four times the output limit is rarer
-/// than a model that repeats itself without end.
+/// The number of times that a model is asked to go on with one answer. Our own choice: an answer four times
+/// the output limit is rarer than a model that repeats itself without end.
 const MAX_CONTINUATIONS: u32 = 3;
 /// Sent to observers when the provider paused a long turn; the conversation needs nothing added.
 const PAUSED: &str = r#"{"error":"Paused","message":"The provider paused a long turn; it goes on in the next step."}"#;
@@ -152,7 +152,7 @@ impl RunData {
         Reaction::proceed(State::FinishingStep, vec![event])
     }
 
-    /// The answer was cut off at the output limit: the model is asked to go on with it, or the Run stops after too many
+    /// Asks the model to go on with an answer that was cut off at the output limit, or stops the Run after too many
     /// pieces. Either way the pieces and the request to go on are in the conversation, so that a resumed Run goes on.
     fn cut_answer(&mut self, generation: &Generation, text: &str, used: CallUsage) -> Reaction {
         let piece = messages::expert(generation, &[], &mut self.ids);
@@ -191,7 +191,7 @@ impl RunData {
         Reaction::proceed(State::FinishingStep, vec![event])
     }
 
-    /// Another step with what `mend` adds to the conversation, or a stop when there were too many of them in a row.
+    /// Begins another step with what `mend` adds to the conversation, or stops the Run after too many of them in a row.
     fn try_again(
         &mut self,
         problem: &str,

@@ -59,7 +59,7 @@ pub struct AskedCall<'a> {
 }
 
 impl Turn {
-    /// Takes up what the model asked for: gives every call a unique id and its skill, and answers at once what needs
+    /// Reads the calls of an answer: gives each a unique id and its skill, and answers at once what needs
     /// nobody outside (unknown tools, broken arguments, the conversation's own tools, which work on `todos`).
     ///
     /// `text` is the text beside the calls: the final answer when `attemptCompletion` brings none. Without it, the model
@@ -258,7 +258,7 @@ impl Slot {
     }
 }
 
-/// A delegate needs a query, and must be one of the experts known.
+/// The error for a call of a delegate without a query, or of an expert that is not known.
 fn delegate_problem(call: &ToolCall, parameters: &RunParameters) -> Option<ToolResult> {
     let has_query = call.args.get("query").and_then(|q| q.as_str()).is_some_and(|q| !q.trim().is_empty());
     let is_known = parameters.delegates.iter().any(|expert| expert.key.as_str() == call.skill_name);

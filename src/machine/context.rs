@@ -45,7 +45,7 @@ impl RunData {
         self.head.context_window_usage = self.head.context_window.map(|window| share(tokens, window));
     }
 
-    /// The Run goes on with what may be another model.
+    /// Adopts the window of the model that the Run goes on with, which may be another.
     pub(super) fn change_window(&mut self) {
         let head = &mut self.head;
         if head.context_window != self.parameters.context_window {
@@ -60,7 +60,7 @@ impl RunData {
         };
     }
 
-    /// The conversation does not fit: older steps are summarised, if that is wanted and may help.
+    /// Has older steps of a conversation that does not fit summarised, if that is wanted and may help, or stops the Run.
     pub(super) fn overflowed(&mut self, overflow: Overflow) -> Reaction {
         let since = self.head.summarized_at.map(|step| self.head.step_number.saturating_sub(step));
         let remedy = match self.parameters.context_limit {
@@ -81,7 +81,8 @@ impl RunData {
         self.stop_by_overflow(&overflow, remedy)
     }
 
-    /// The model has summarised the `replaced` messages behind the opening. `tokens`: of the request, before and after.
+    /// Puts the model's summary in the place of the `replaced` messages behind the opening. `tokens`: of the request,
+    /// before and after.
     pub(super) fn summarized(
         &mut self,
         overflow: Overflow,
@@ -129,7 +130,7 @@ impl RunData {
         Reaction::generate(vec![event])
     }
 
-    /// The model could not be asked for a summary, or gave none.
+    /// Handles a summary that the model could not be asked for, or did not give.
     pub(super) fn summary_failed(
         &mut self,
         overflow: Overflow,
@@ -141,7 +142,7 @@ impl RunData {
         self.summarize_again(overflow, failure.kind.name(), &failure.message, used, retry_in_ms)
     }
 
-    /// One more try after the wait, or a stop where there was one already or another would not help.
+    /// Makes one more try after the wait, or stops the Run where there was one already or another would not help.
     fn summarize_again(
         &mut self,
         overflow: Overflow,

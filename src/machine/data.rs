@@ -65,7 +65,7 @@ impl RunData {
         self.head.spend = self.head.spend.plus(spend);
     }
 
-    /// The request under way is given up; the provider may charge for it.
+    /// Gives up the request under way, which the provider may charge for.
     pub fn give_up(&mut self) {
         self.account.break_off(Some(0));
         self.charge(Spend::UNKNOWN);

@@ -355,7 +355,7 @@ impl JobMachine {
 /// The outcome of a Run as the expert gets it that called it.
 fn outcome_of(end: &RunEnd) -> Result<String, String> {
     match end.head.status {
-        // An expert may finish without a word.
+        // An expert may complete without any text.
         Status::Completed => Ok(end.text.clone().unwrap_or_default()),
         Status::StoppedByError => Err(end
             .head

@@ -40,7 +40,7 @@ impl RunData {
         Reaction::generate(vec![EventBody::StartGeneration { messages: self.conversation.messages().len() }])
     }
 
-    /// The model is about to be asked, and may call other tools than before.
+    /// Replaces the tools that the model may call; it is about to be asked.
     pub(super) fn change_tools(&mut self, tools: &[ToolRoute]) -> Reaction {
         self.parameters.tools = tools.to_vec();
         if let Some(measured) = &mut self.measured {
@@ -49,7 +49,7 @@ impl RunData {
         Reaction::generate(Vec::new())
     }
 
-    /// Part of the budgets is set aside for the request that is sent next.
+    /// Records what is set aside for the request that is sent next.
     pub(super) fn reserve(&mut self, reservation: &Reservation) {
         self.account.count_step(self.head.step_number);
         self.account.reserve(reservation);
@@ -97,7 +97,7 @@ impl RunData {
         self.stop(Status::StoppedByError, |checkpoint, step| EventBody::StopRunByError { checkpoint, step, error })
     }
 
-    /// The user, or the program around, stops the Run. `turn`: the calls that were being answered.
+    /// Stops the Run, as the user or the program around it wants. `turn`: the calls that were being answered.
     pub(super) fn cancel(&mut self, turn: &Turn) -> Reaction {
         self.leave_open(turn);
         self.stop(Status::StoppedByCancellation, |checkpoint, step| EventBody::StopRunByCancellation {
@@ -106,7 +106,7 @@ impl RunData {
         })
     }
 
-    /// A budget of the job is used up while the model is asked, or is to be.
+    /// Stops the Run, as a budget of the job is used up while the model is asked or is to be.
     pub(super) fn reach_while_asking(&mut self, reached: &Reached) -> Reaction {
         // Time passes while a request is under way; everything else is reached before one is sent.
         if self.account.reserved().is_some() || matches!(reached, Reached::Duration { .. }) {
@@ -115,7 +115,7 @@ impl RunData {
         self.reach(reached, &Turn::default())
     }
 
-    /// A budget of the job is used up. `turn`: the calls that were being answered.
+    /// Stops the Run, as a budget of the job is used up. `turn`: the calls that were being answered.
     pub(super) fn reach(&mut self, reached: &Reached, turn: &Turn) -> Reaction {
         self.leave_open(turn);
         self.stop_by_budget(reached.clone())

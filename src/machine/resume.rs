@@ -71,7 +71,7 @@ impl RunData {
         }
     }
 
-    /// Another process goes on with this Run, whose tools were being called.
+    /// Lets another process go on with this Run, whose tools were being called.
     pub(super) fn take_over_calls(&mut self, mut turn: Turn, resumption: &Resumption) -> Reaction {
         let event = self.take_over(resumption);
         // The providers want a turn's answers directly behind its calls, so that what the user adds waits for them.
@@ -81,7 +81,7 @@ impl RunData {
         Reaction::call_tools(turn, vec![event], action)
     }
 
-    /// Another process goes on with this Run, whose model was being asked, for an answer or for a summary.
+    /// Lets another process go on with this Run, whose model was being asked, for an answer or for a summary.
     pub(super) fn take_over_request(&mut self, resumption: &Resumption) -> Reaction {
         let event = self.take_over(resumption);
         // The dead process was waiting for an answer, which the provider may charge for.
