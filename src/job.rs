@@ -47,7 +47,7 @@ pub struct Job {
     pub id: JobId,
     pub status: JobStatus,
     pub coordinator_expert_key: ExpertKey,
-    /// Steps of all its Runs; of jobs that the original stored, the number of the latest step.
+    /// Steps of all its Runs, as its budgets count them; in older files, the number of its last step.
     #[serde(with = "crate::count")]
     pub total_steps: u64,
     #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]

@@ -56,10 +56,10 @@ pub enum StoreError {
     /// Nothing has the given name.
     #[error("{what}")]
     NotFound { what: String, suggestion: Option<String> },
-    /// A prefix fits several checkpoints.
+    /// A beginning or an end fits several checkpoints.
     #[error("{prefix:?} fits several checkpoints: {}", candidates.join(", "))]
     Ambiguous { prefix: String, candidates: Vec<String> },
-    /// A prefix fits several things of another kind.
+    /// A beginning or an end fits several things of another kind, or of several kinds.
     #[error("{prefix:?} fits several {what}: {}", candidates.join(", "))]
     AmbiguousName {
         /// The kind, in the plural.

@@ -6,18 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::list::original_entry;
+use super::name::{candidates, is_part, named};
 use super::{CheckpointEntry, Layout, RunEntry, Store, StoreError, snapshot};
 use crate::checkpoint::CheckpointHead;
 use crate::id::{CheckpointId, JobId, RunId};
-
-/// Shortest end of a job's id that is looked for.
-const MIN_SUFFIX: usize = 6;
-
-/// Shortest prefix of a checkpoint id that is looked for: shorter ones are more likely a slip than a choice.
-const MIN_PREFIX: usize = 4;
-
-/// Most candidates that a message lists.
-const MAX_CANDIDATES: usize = 8;
 
 /// Most edits between a name that was given and one that is offered instead.
 const MAX_EDITS: usize = 2;
@@ -36,9 +28,10 @@ pub enum Found {
 
 impl Store {
     /// Resolves a user's input: a file's path (anything that has a separator, ends in `.json` or is a file), `latest`,
-    /// the id of a checkpoint, job or Run, or at least four characters that one checkpoint's id begins with.
+    /// the id of a checkpoint, job or Run, or a beginning or an end that one of them alone has.
     ///
-    /// A job means its newest Run that is not a delegate's; `latest` means the job with the newest Run.
+    /// A job means its newest Run that is not a delegate's; `latest` means the job with the newest Run. A text that fits
+    /// a job and only what is in it means the job, and a Run likewise: they begin in the same moment.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] with a suggestion, [`StoreError::Ambiguous`] with the candidates, or the
@@ -74,6 +67,16 @@ impl Store {
     /// The file of the checkpoint `head` of a Run of `job`, if it is stored.
     pub fn stored_checkpoint(&self, job: &JobId, head: &CheckpointHead) -> Option<PathBuf> {
         Some(self.layout.checkpoint(job, &head.run_id, head.step_number, &head.id)).filter(|path| path.is_file())
+    }
+
+    /// The checkpoint of `job` that a user named by its id, or by a beginning or an end that no other has.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::AmbiguousName`] or the system's error.
+    pub fn find_checkpoint_of(&self, job: &JobId, text: &str) -> Result<CheckpointEntry, StoreError> {
+        let all = self.checkpoints(job)?;
+        let found = named(text, "checkpoints", all.iter().map(|entry| (entry, entry.id.as_str())))?;
+        found.cloned().ok_or_else(|| self.not_found(format!("there is no checkpoint {text} in job {job}")))
     }
 
     /// The point where a job continues: its newest Run that is not a delegate's.
@@ -116,10 +119,7 @@ impl Store {
     /// [`StoreError::NotFound`] with a suggestion, [`StoreError::AmbiguousName`], or the system's error.
     pub fn find_job_id(&self, text: &str) -> Result<JobId, StoreError> {
         let ids = self.job_ids()?;
-        if let Some(id) = beginning_with(text, "jobs", ids.iter().map(|id| (id, id.as_str())))? {
-            return Ok(id.clone());
-        }
-        if let Some(id) = ending_with(text, &ids) {
+        if let Some(id) = named(text, "jobs", ids.iter().map(|id| (id, id.as_str())))? {
             return Ok(id.clone());
         }
         let what = format!("there is no job {text:?} in {}", self.layout.root().display());
@@ -194,18 +194,10 @@ impl Store {
             return self.find_job(job);
         }
         if let Some((job, run)) = names.runs.iter().find(|(_, run)| run.as_str() == id) {
-            let checkpoint = self.run_checkpoints(job, run)?.pop();
-            return Ok(Found::Run { job: job.clone(), run: run.clone(), checkpoint });
+            return self.find_run(job, run);
         }
-        if id.len() >= MIN_PREFIX {
-            let begin: Vec<&Named> =
-                names.checkpoints.iter().filter(|named| named.id.as_str().starts_with(id)).collect();
-            if !begin.is_empty() {
-                return self.only(id, &begin);
-            }
-        }
-        if let Some(job) = ending_with(id, &names.jobs) {
-            return self.find_job(job);
+        if let Some(found) = self.find_part(id, &names)? {
+            return Ok(found);
         }
         let root = self.layout.root().display();
         let what = format!("{id:?} names no checkpoint, run or job in {root}");
@@ -226,15 +218,51 @@ impl Store {
             || names.checkpoints.iter().any(|named| named.job != *job && named.id.as_str() == id))
     }
 
-    fn only(&self, prefix: &str, found: &[&Named]) -> Result<Found, StoreError> {
-        let [one] = found else {
-            let more = found.len().saturating_sub(MAX_CANDIDATES);
-            let mut candidates: Vec<String> =
-                found.iter().take(MAX_CANDIDATES).map(|named| format!("{} (job {})", named.id, named.job)).collect();
-            if more > 0 {
-                candidates.push(format!("and {more} more"));
+    /// The job, Run or checkpoint that alone has this beginning or end.
+    fn find_part(&self, text: &str, names: &Names) -> Result<Option<Found>, StoreError> {
+        let jobs: Vec<&JobId> = names.jobs.iter().filter(|job| is_part(text, job.as_str())).collect();
+        let runs: Vec<&(JobId, RunId)> = names.runs.iter().filter(|(_, run)| is_part(text, run.as_str())).collect();
+        let checkpoints: Vec<&Named> =
+            names.checkpoints.iter().filter(|named| is_part(text, named.id.as_str())).collect();
+        if let [job] = jobs[..]
+            && runs.iter().all(|(other, _)| other == job)
+            && checkpoints.iter().all(|named| named.job == *job)
+        {
+            return self.find_job(job).map(Some);
+        }
+        if let ([], [(job, run)]) = (&jobs[..], &runs[..])
+            && checkpoints.iter().all(|named| named.run() == Some(run))
+        {
+            return self.find_run(job, run).map(Some);
+        }
+        match (jobs.len() + runs.len(), checkpoints.len()) {
+            (0, 0) => Ok(None),
+            (0, _) => self.only(text, &checkpoints).map(Some),
+            (..) => {
+                let jobs = jobs.iter().map(|job| format!("job {job}"));
+                let runs = runs.iter().map(|(job, run)| format!("run {run} (job {job})"));
+                let checkpoints =
+                    checkpoints.iter().map(|named| format!("checkpoint {} (job {})", named.id, named.job));
+                let all: Vec<String> = jobs.chain(runs).chain(checkpoints).collect();
+                let what = "jobs, runs and checkpoints";
+                Err(StoreError::AmbiguousName {
+                    what,
+                    prefix: text.to_owned(),
+                    candidates: candidates(all.into_iter()),
+                })
             }
-            return Err(StoreError::Ambiguous { prefix: prefix.to_owned(), candidates });
+        }
+    }
+
+    fn find_run(&self, job: &JobId, run: &RunId) -> Result<Found, StoreError> {
+        let checkpoint = self.run_checkpoints(job, run)?.pop();
+        Ok(Found::Run { job: job.clone(), run: run.clone(), checkpoint })
+    }
+
+    fn only(&self, text: &str, found: &[&Named]) -> Result<Found, StoreError> {
+        let [one] = found else {
+            let candidates = candidates(found.iter().map(|named| format!("{} (job {})", named.id, named.job)));
+            return Err(StoreError::Ambiguous { prefix: text.to_owned(), candidates });
         };
         match &one.entry {
             Some(entry) => Ok(Found::Checkpoint(entry.clone())),
@@ -273,41 +301,6 @@ impl Store {
     }
 }
 
-/// The one item whose name equals or begins with `text`; `None` when there is none.
-///
-/// # Errors
-/// [`StoreError::AmbiguousName`] when several begin with it; `kind` is their kind, in the plural.
-pub fn beginning_with<'a, T>(
-    text: &str,
-    kind: &'static str,
-    all: impl Iterator<Item = (T, &'a str)>,
-) -> Result<Option<T>, StoreError> {
-    let mut found: Vec<(T, &str)> = Vec::new();
-    for (item, name) in all {
-        if name == text {
-            return Ok(Some(item));
-        }
-        if !text.is_empty() && name.starts_with(text) {
-            found.push((item, name));
-        }
-    }
-    if found.len() < 2 {
-        return Ok(found.pop().map(|(item, _)| item));
-    }
-    let more = found.len().saturating_sub(MAX_CANDIDATES);
-    let mut candidates: Vec<String> = found.iter().take(MAX_CANDIDATES).map(|(_, name)| (*name).to_owned()).collect();
-    if more > 0 {
-        candidates.push(format!("and {more} more"));
-    }
-    Err(StoreError::AmbiguousName { what: kind, prefix: text.to_owned(), candidates })
-}
-
-/// The only job whose id ends with `text`. Ids begin with the time, so that jobs of one minute differ in their ends.
-fn ending_with<'a>(text: &str, jobs: &'a [JobId]) -> Option<&'a JobId> {
-    let mut found = jobs.iter().filter(|job| text.len() >= MIN_SUFFIX && job.as_str().ends_with(text));
-    found.next().filter(|_| found.next().is_none())
-}
-
 /// All names in a storage.
 #[derive(Default)]
 struct Names {
@@ -327,6 +320,10 @@ struct Named {
 impl Named {
     fn stored(entry: CheckpointEntry) -> Self {
         Self { job: entry.job.clone(), id: entry.id.clone(), path: entry.path.clone(), entry: Some(entry) }
+    }
+
+    fn run(&self) -> Option<&RunId> {
+        self.entry.as_ref()?.run.as_ref()
     }
 }
 

@@ -281,6 +281,13 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
         }
+        // The job may have been removed in between: a lock in a folder that is gone keeps nobody out.
+        atomic::check_place(&file, &path).map_err(|error| match error {
+            StoreError::Displaced { .. } => {
+                StoreError::NotFound { what: format!("job {job} was removed just now"), suggestion: None }
+            }
+            other => other,
+        })?;
         write_pid(&mut file, &path)?;
         Ok(Arc::new(Self { file, path }))
     }

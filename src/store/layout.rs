@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::count;
 use crate::id::{CheckpointId, JobId, RunId};
 
+/// The end of the name of a job's folder that is being removed.
+const REMOVED: &str = ".removed";
+
 /// The paths below one storage folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -44,6 +47,11 @@ impl Layout {
     /// `jobs/{job}/`.
     pub fn job(&self, job: &JobId) -> PathBuf {
         self.jobs().join(job.as_str())
+    }
+
+    /// `jobs/.{job}.removed/`: a job on its way out. The name is no id, so that readers pass it over.
+    pub fn removed(&self, job: &JobId) -> PathBuf {
+        self.jobs().join(format!(".{job}{REMOVED}"))
     }
 
     /// `jobs/{job}/job.json`.
@@ -112,6 +120,11 @@ impl Layout {
     }
 }
 
+/// Returns true if a folder in `jobs/` is a job that was being removed when its process ended.
+pub fn is_removed(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(REMOVED)
+}
+
 /// Step and id of a file named `checkpoint-{step}-{id}.json`.
 pub fn parse_checkpoint_name(file: &str) -> Option<(u64, CheckpointId)> {
     let (step, id) = file.strip_prefix("checkpoint-")?.strip_suffix(".json")?.split_once('-')?;
@@ -141,6 +154,9 @@ mod tests {
         assert_eq!(path, Path::new("/w/perstack/jobs/job-1/runs/run-1/checkpoint-12-0192-ab.json"));
         let place = CheckpointPlace { job: job.clone(), run: Some(run), step: Some(12), id: id.clone() };
         assert_eq!(layout.checkpoint_place(&path), Some(place));
+        let removed = layout.removed(&job);
+        let name = removed.file_name().and_then(|name| name.to_str()).unwrap();
+        assert!(is_removed(name) && name.parse::<JobId>().is_err(), "{name}");
         let original = layout.original_checkpoints(&job).join("0192-ab.json");
         let place = CheckpointPlace { job, run: None, step: None, id };
         assert_eq!(layout.checkpoint_place(&original), Some(place));

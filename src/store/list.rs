@@ -154,7 +154,11 @@ impl Store {
         Ok(names(&self.layout.jobs())?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    pub(super) fn run_ids(&self, job: &JobId) -> Result<Vec<RunId>, StoreError> {
+    /// The ids of a job's Runs, by name.
+    ///
+    /// # Errors
+    /// A link among them, or the system's error.
+    pub fn run_ids(&self, job: &JobId) -> Result<Vec<RunId>, StoreError> {
         let folder = self.layout.runs(job);
         let found = entries(&folder)?;
         // A Run that was passed over would be taken for one that never was, and its job be begun anew.

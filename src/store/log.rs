@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -227,6 +227,27 @@ impl LogReader {
         Ok(Some(entry))
     }
 
+    /// Continues behind the last whole line, for facts that were appended since the end was reached.
+    ///
+    /// # Errors
+    /// As [`LogReader::open`].
+    pub fn read_again(&mut self) -> Result<(), StoreError> {
+        if !self.ended {
+            return Ok(());
+        }
+        // A torn line may since have been cut off, and another written in its place.
+        self.input.seek(SeekFrom::Start(self.tally.bytes)).map_err(StoreError::io("read", &self.path))?;
+        self.ended = false;
+        self.line = self.line.saturating_sub(1);
+        if self.tally.bytes == 0
+            && let Some((line, value)) = self.next_line()?
+        {
+            self.check_header(&value)?;
+            self.tally.add(&line);
+        }
+        Ok(())
+    }
+
     /// The rest of the facts.
     ///
     /// # Errors
@@ -320,6 +341,32 @@ mod tests {
 
     fn read(path: &Path) -> Result<Vec<Fact>, StoreError> {
         LogReader::open(path)?.read_all()
+    }
+
+    #[test]
+    fn a_reader_at_the_end_reads_on_when_there_is_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        fs::write(&path, "").unwrap();
+        let mut reader = LogReader::open(&path).unwrap();
+        assert_eq!(reader.next_fact().unwrap(), None);
+        write(&path, &facts(2));
+        reader.read_again().unwrap();
+        assert_eq!((reader.next_fact().unwrap(), reader.next_fact().unwrap()), (Some(fact(1)), Some(fact(2))));
+        // Half a line, that the next writer cuts off and replaces.
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], b"{\"at\":3,\"se"].concat()).unwrap();
+        reader.read_again().unwrap();
+        assert_eq!(reader.next_fact().unwrap(), None);
+        write(&path, &[fact(7)]);
+        reader.read_again().unwrap();
+        assert_eq!((reader.next_fact().unwrap(), reader.next_fact().unwrap()), (Some(fact(7)), None));
+        assert_eq!(reader.position(), {
+            let mut whole = LogReader::open(&path).unwrap();
+            while whole.next_fact().unwrap().is_some() {}
+            whole.position()
+        });
+        assert_eq!(reader.line(), 5, "the line that is waited for");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! jobs/{job}/job.json                      a Job
+//! jobs/.{job}.removed/                     a job whose removal was cut short
 //! jobs/{job}/lock                          held by the process that works on the job
 //! jobs/{job}/runs/{run}/run-setting.json   the setting that the Run was started with
 //! jobs/{job}/runs/{run}/log.jsonl          a Fact a line, from which everything else can be rebuilt
@@ -25,8 +26,10 @@ mod job;
 mod layout;
 mod list;
 mod log;
+mod name;
 mod no_links;
 mod original;
+mod remove;
 mod snapshot;
 
 /// The functions through which `store/` changes the disk.
@@ -38,12 +41,13 @@ use fault as door;
 pub use error::StoreError;
 #[cfg(feature = "fault-injection")]
 pub use fault::mark;
-pub use find::{Found, beginning_with};
+pub use find::Found;
 pub use holder::Holder;
 pub use job::{JobStore, RunStore};
 pub use layout::Layout;
 pub use list::{CheckpointEntry, RunEntry};
 pub use log::{LogEntry, LogPosition, LogReader, LogWriter};
+pub use name::{named, short_id};
 pub use original::OriginalEvent;
 pub use snapshot::{CheckpointBody, StoredCheckpoint};
 

@@ -64,7 +64,7 @@ pub(super) fn job(id: &str, started_at: u64) -> Job {
     }
 }
 
-fn setting(job: &str, run: &str, started_at: u64) -> RunSetting {
+pub(super) fn setting(job: &str, run: &str, started_at: u64) -> RunSetting {
     serde_json::from_value(json!({
         "formatVersion": 1, "model": "m", "providerConfig": {"providerName": "anthropic"}, "jobId": job, "runId": run,
         "expertKey": "librarian", "experts": {}, "reasoningBudget": "low", "maxSteps": 100, "maxRetries": 5,
@@ -301,7 +301,7 @@ fn a_run_whose_log_cannot_be_read_is_not_passed_over() {
 }
 
 #[test]
-fn jobs_are_named_by_their_id_or_its_beginning() {
+fn jobs_are_named_by_their_id_its_beginning_or_its_end() {
     let world = World::new();
     for id in ["nest", "nest-2", "burrow"] {
         drop(world.store.create_job(&job(id, 1)).unwrap());
@@ -309,6 +309,7 @@ fn jobs_are_named_by_their_id_or_its_beginning() {
     let found = |text: &str| world.store.find_job_id(text).map(|id| id.to_string()).map_err(|error| error.with_hint());
     assert_eq!(found("nest"), Ok("nest".to_owned()));
     assert_eq!(found("b"), Ok("burrow".to_owned()));
+    assert_eq!(found("row"), Ok("burrow".to_owned()));
     assert_eq!(found("ne"), Err("\"ne\" fits several jobs: nest, nest-2; give more of the id".to_owned()));
     assert!(found("burow").unwrap_err().ends_with("did you mean burrow?"));
     assert!(found("").unwrap_err().starts_with("there is no job \"\" in "));
@@ -324,6 +325,9 @@ fn names_find_files_checkpoints_runs_and_jobs() {
     for (target, expected) in [
         ("c9", checkpoint("c9")),
         ("c1111", checkpoint("c1111a")),
+        ("11a", checkpoint("c1111a")),
+        ("1", run("run-a", Some("c1112b"))),
+        ("n-a", run("run-a", Some("c1112b"))),
         ("j1", run("run-a", Some("c1112b"))),
         ("run-a", run("run-a", Some("c1112b"))),
         ("latest", run("run-a", Some("c1112b"))),
@@ -339,6 +343,22 @@ fn names_find_files_checkpoints_runs_and_jobs() {
 }
 
 #[test]
+fn a_text_that_fits_a_job_and_what_is_in_it_means_the_job() {
+    let world = World::new();
+    let one = world.store.create_job(&job("0192-one", 1)).unwrap();
+    drop(World::run(&one, "0192-run-a", 1, &started("0192-run-a", false), &[(1, "0193-c-a"), (2, "0193-c-b")]));
+    assert_eq!(world.found("0192"), Ok(("run 0192-run-a".to_owned(), Some("0193-c-b".to_owned()))));
+    assert_eq!(world.found("0192-r"), world.found("0192"));
+    let several = world.found("0193").unwrap_err();
+    assert!(several.contains("fits several checkpoints: 0193-c-a (job 0192-one), 0193-c-b"), "{several}");
+    let two = world.store.create_job(&job("0192-two", 1)).unwrap();
+    drop(World::run(&two, "run-b", 1, &started("run-b", false), &[]));
+    let several = world.found("0192").unwrap_err();
+    let all = "job 0192-one, job 0192-two, run 0192-run-a (job 0192-one)";
+    assert_eq!(several, format!("\"0192\" fits several jobs, runs and checkpoints: {all}; give more of the id"));
+}
+
+#[test]
 fn a_missing_name_gets_a_suggestion() {
     let world = World::new();
     assert!(world.store.find("latest").unwrap_err().is_not_found());
@@ -347,7 +367,7 @@ fn a_missing_name_gets_a_suggestion() {
     let root = world.store.layout().root().display().to_string();
     for (target, expected) in [
         ("c111", "\"c111\" fits several checkpoints: c1111a (job j1), c1112b (job j1); give more of the id, or the file's path".to_owned()),
-        ("c11", format!("\"c11\" names no checkpoint, run or job in {root}; the newest job is j1")),
+        ("111", format!("\"111\" names no checkpoint, run or job in {root}; the newest job is j1")),
         ("run-b", format!("\"run-b\" names no checkpoint, run or job in {root}; did you mean run-a?")),
         ("../j1", "there is no file ../j1; the newest job is j1".to_owned()),
         ("gone.json", "there is no file gone.json; the newest job is j1".to_owned()),

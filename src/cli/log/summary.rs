@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use perstack::cost::Spend;
 use perstack::id::RunId;
 use perstack::runtime::history::{HistoryItem, LoggedEvent, RunProgress};
 use perstack::usage::Usage;
@@ -73,8 +74,11 @@ impl Summary {
 pub struct Figures {
     /// Steps that had an event.
     pub steps: Option<StepRange>,
-    /// Of the steps that ended in this Run, without delegates'.
+    /// Of this Run, without its delegates.
     pub usage: Usage,
+    /// The cost of that.
+    pub spend: Spend,
+    pub tool_calls: u64,
     /// The first and the last event, in milliseconds since the epoch.
     pub span: Option<(u64, u64)>,
     /// `None` until the end of its record was read.
@@ -94,17 +98,26 @@ impl RunFigures {
                 let at = event.timestamp();
                 figures.steps = Some(StepRange::with(figures.steps, event.step_number()));
                 figures.span = Some(figures.span.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
-                figures.usage = figures.usage.plus(event.step_usage().unwrap_or_default());
+                figures.tool_calls += event.tool_call_count() as u64;
                 // For records that have no facts; the end item of one that has is more exact.
+                figures.usage = figures.usage.plus(event.step_usage().unwrap_or_default());
                 figures.left = event.ends_run().map(RunProgress::Ended);
             }
-            HistoryItem::End { run, progress: left } => {
+            HistoryItem::End { run, progress: left, totals } => {
                 let figures = self.0.entry((*run).clone()).or_default();
+                if let Some(totals) = totals {
+                    (figures.usage, figures.spend) = (totals.usage, totals.spend);
+                }
                 if **left != RunProgress::Unknown || figures.left.is_none() {
                     figures.left = Some((*left).clone());
                 }
             }
         }
+    }
+
+    /// The tool calls of all Runs.
+    pub fn tool_calls(&self) -> u64 {
+        self.0.values().map(|figures| figures.tool_calls).sum()
     }
 
     /// A Run's figures; empty if nothing was read of it.

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::Status;
 use crate::id::RunId;
+use crate::machine::RunTotals;
 use crate::runtime::error::RunError;
 use crate::runtime::history::logged_event::LoggedEvent;
 use crate::store::StoreError;
@@ -12,8 +13,8 @@ use crate::tool::ToolCall;
 pub enum HistoryItem<'a> {
     /// An event of a Run.
     Event(LoggedEvent<'a>),
-    /// A Run's record ends here.
-    End { run: &'a RunId, progress: &'a RunProgress },
+    /// A Run's record ends here. `totals` are its own, without its delegates'; `None` where no facts count them.
+    End { run: &'a RunId, progress: &'a RunProgress, totals: Option<RunTotals> },
 }
 
 /// A problem that kept a Run from being read whole.

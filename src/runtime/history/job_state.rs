@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::id::JobId;
 use crate::job::{Job, JobStatus};
 use crate::runtime::error::RunError;
+use crate::runtime::job::spending::JobSpending;
 use crate::store::{Holder, Store, StoreError};
 
 /// The state of a job.
@@ -25,8 +26,8 @@ pub enum JobState {
 #[derive(Debug)]
 pub struct JobEntry {
     pub id: JobId,
-    /// As its file has it, or, without a good one, as follows from its Runs. While it is not over, steps and usage are
-    /// those of the coordinator's newest checkpoint.
+    /// As its file has it, or, without a good one, as follows from its Runs. Steps, usage and cost are those of all its
+    /// Runs, delegates included, as its budgets count them; while it is not over, so far.
     pub job: Result<Job, StoreError>,
     pub state: JobState,
 }
@@ -45,37 +46,45 @@ pub fn jobs(storage: &Path) -> Result<Vec<JobEntry>, RunError> {
 
 impl JobEntry {
     pub(super) fn read(store: &Store, id: JobId) -> Self {
-        let mut holder = store.holder(&id);
-        let mut job = store.job(&id);
-        if holder.is_none() && is_running(&job) {
-            // A process may have begun, or ended, between the two reads.
-            holder = store.holder(&id);
-            job = store.job(&id);
-        }
-        let state = match (&job, holder) {
-            (_, Some(holder)) => JobState::Running(holder),
-            (Ok(job), None) if job.status == JobStatus::Running => JobState::Interrupted,
-            (Ok(job), None) => JobState::Stopped(job.status),
-            (Err(_), None) => JobState::Unknown,
-        };
-        if matches!(state, JobState::Running(_) | JobState::Interrupted)
-            && let Ok(job) = &mut job
-        {
-            bring_up_to_date(store, job);
+        let (mut job, state) = state_of(store, &id);
+        if let Ok(job) = &mut job {
+            count_whole(store, job);
         }
         Self { id, job, state }
     }
+}
+
+/// A job as its file has it, and its state.
+pub(super) fn state_of(store: &Store, id: &JobId) -> (Result<Job, StoreError>, JobState) {
+    let mut holder = store.holder(id);
+    let mut job = store.job(id);
+    if holder.is_none() && is_running(&job) {
+        // A process may have begun, or ended, between the two reads.
+        holder = store.holder(id);
+        job = store.job(id);
+    }
+    let state = match (&job, holder) {
+        (_, Some(holder)) => JobState::Running(holder),
+        (Ok(job), None) if job.status == JobStatus::Running => JobState::Interrupted,
+        (Ok(job), None) => JobState::Stopped(job.status),
+        (Err(_), None) => JobState::Unknown,
+    };
+    (job, state)
 }
 
 fn is_running(job: &Result<Job, StoreError>) -> bool {
     job.as_ref().is_ok_and(|job| job.status == JobStatus::Running)
 }
 
-/// Raises the counters of a job that is not over to its newest checkpoint's: the job's file is written only when it
-/// begins and when it ends.
-fn bring_up_to_date(store: &Store, job: &mut Job) {
-    if let Ok(Some(head)) = store.newest_head(&job.id) {
-        job.total_steps = job.total_steps.max(head.step_number);
-        job.usage = if head.usage.total_tokens > job.usage.total_tokens { head.usage } else { job.usage };
+/// Sets the counters of a job to those of all its Runs: its file is written only when it begins and when it ends, and
+/// counts the coordinator's steps. Of the original's jobs, which keep no account, the file has all there is.
+fn count_whole(store: &Store, job: &mut Job) {
+    if job.format_version == 0 && job.status != JobStatus::Running {
+        return;
+    }
+    if let Ok(JobSpending { spent, usage, spend }) = JobSpending::read(store, &job.id)
+        && spent.steps > 0
+    {
+        (job.total_steps, job.usage, job.spend) = (spent.steps, usage, spend);
     }
 }

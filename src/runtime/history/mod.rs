@@ -5,6 +5,8 @@
 //! not whole yet is not read yet. A part that cannot be read is named, and hides no other. A Run is read line by line:
 //! in memory are only the conversations of Runs that were at work at the same time.
 
+mod conversation;
+mod follow;
 mod run_reader;
 mod item;
 mod logged_event;
@@ -21,8 +23,10 @@ use crate::checkpoint::Checkpoint;
 use crate::id::{JobId, RunId};
 use crate::job::Job;
 use crate::runtime::error::RunError;
-use crate::store::{CheckpointEntry, Store, StoreError, beginning_with};
+use crate::store::{CheckpointEntry, Store, StoreError, named};
 
+pub use conversation::{query, read_state};
+pub use follow::JobFollower;
 pub use item::{HistoryItem, ReadProblem, ReadProblemKind, RunProgress};
 pub use job_state::{JobEntry, JobState, jobs};
 pub use logged_event::{Durations, LoggedEvent};
@@ -35,7 +39,7 @@ use run_reader::RunReader;
 pub enum JobSelector<'a> {
     /// The one that was worked on last.
     Latest,
-    /// By its id or the beginning of it that no other job's has.
+    /// By its id, or by a beginning or an end of it that no other job's has.
     Named(&'a str),
 }
 
@@ -95,22 +99,22 @@ impl JobLog {
         runs::in_tree_order(&self.runs)
     }
 
-    /// The Run that a user named by its id, or by a beginning of it that no other Run of the job has.
+    /// The Run that a user named by its id, or by a beginning or an end of it that no other Run of the job has.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] or [`StoreError::AmbiguousName`].
     pub fn find_run(&self, text: &str) -> Result<&Run, RunError> {
-        let found = beginning_with(text, "runs", self.runs.iter().map(|run| (run, run.id.as_str())))?;
+        let found = named(text, "runs", self.runs.iter().map(|run| (run, run.id.as_str())))?;
         Ok(found.ok_or_else(|| self.not_found(format!("run not found: {text}"), "run"))?)
     }
 
-    /// The checkpoint that a user named by its id, or by a beginning of it that no other checkpoint of the job has.
+    /// The checkpoint that a user named by its id, or by a beginning or an end of it that no other of the job has.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::AmbiguousName`] or the system's error.
     pub fn find_checkpoint(&self, text: &str) -> Result<CheckpointEntry, RunError> {
         let all = self.checkpoints()?;
-        let found = beginning_with(text, "checkpoints", all.iter().map(|entry| (entry, entry.id.as_str())))?;
+        let found = named(text, "checkpoints", all.iter().map(|entry| (entry, entry.id.as_str())))?;
         Ok(found.cloned().ok_or_else(|| self.not_found(format!("checkpoint not found: {text}"), "checkpoint"))?)
     }
 
@@ -133,6 +137,21 @@ impl JobLog {
     /// A failure to read, or a log that does not lead to it.
     pub fn checkpoint(&self, entry: &CheckpointEntry) -> Result<Checkpoint, RunError> {
         recorded_run::read_checkpoint(&self.store, entry)
+    }
+
+    /// The text of the question that the job was started with; `None` when it cannot be read.
+    pub fn query(&self) -> Option<String> {
+        conversation::of_job(&self.store, self.id())
+    }
+
+    /// The state that the job came to: that of its newest Run which is no delegate's. `None` when it cannot be read.
+    pub fn latest(&self) -> Option<Checkpoint> {
+        conversation::latest(&self.store, self.id())
+    }
+
+    /// A reader of the job's record, or of one Run's, that reads on as it grows.
+    pub fn follow(&self, only: Option<RunId>) -> JobFollower {
+        JobFollower::new(self.store.clone(), self.id().clone(), only)
     }
 
     /// Visits the events of all Runs, or of one, by their times, until there are no more or `visit` breaks off. Returns
@@ -163,7 +182,8 @@ impl JobLog {
                 next.push(Reverse((due, at)));
                 continue;
             }
-            let flow = visit(HistoryItem::End { run: &run.id, progress: reader.progress() });
+            let end = HistoryItem::End { run: &run.id, progress: reader.progress(), totals: reader.totals() };
+            let flow = visit(end);
             // Dropped here: its conversation is not needed any more.
             problems.extend(slot.take().into_iter().flat_map(RunReader::problems));
             if flow.is_break() {

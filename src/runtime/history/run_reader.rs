@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::event::{Event, EventBody};
 use crate::fact::{Fact, FactBody};
 use crate::id::{JobId, RunId, ToolCallId};
-use crate::machine::{Action, RunMachine};
+use crate::machine::{Action, RunMachine, RunTotals};
 use crate::runtime::error::RunError;
 use crate::runtime::history::item::{HistoryItem, ReadProblem, ReadProblemKind, RunProgress};
 use crate::runtime::history::logged_event::{Durations, EventOrigin, LoggedEvent};
@@ -93,9 +93,29 @@ impl RunReader {
         flow
     }
 
+    /// Reads what was appended since the end was reached. A record that is broken stays so.
+    pub(super) fn read_again(&mut self) {
+        if self.broken.is_none()
+            && let Record::Facts(replay) = &mut self.record
+        {
+            match replay.log.read_again() {
+                Ok(()) => self.read_on(),
+                Err(error) => self.broken = Some(error.into()),
+            }
+        }
+    }
+
     /// The point at which the record ends, once all events are visited.
     pub(super) fn progress(&self) -> &RunProgress {
         &self.progress
+    }
+
+    /// The Run's own sums so far; `None` for the original's.
+    pub(super) fn totals(&self) -> Option<RunTotals> {
+        match &self.record {
+            Record::Facts(replay) => replay.machine.as_ref().map(RunMachine::totals_at_rest),
+            Record::Files(_) | Record::None => None,
+        }
     }
 
     /// The problems that kept it from being read whole.

@@ -83,7 +83,7 @@ fn read(store: &Store, job: &JobId, entry: RunEntry) -> Run {
     run
 }
 
-fn first_fact(store: &Store, job: &JobId, run: &RunId) -> Option<Fact> {
+pub(super) fn first_fact(store: &Store, job: &JobId, run: &RunId) -> Option<Fact> {
     match LogReader::open(&store.layout().log(job, run)).ok()?.next_entry().ok()?? {
         LogEntry::Fact(fact) => Some(fact),
         LogEntry::Unknown { .. } => None,

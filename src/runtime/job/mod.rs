@@ -122,13 +122,13 @@ pub async fn work(
     context.budget = budget;
     let context = Arc::new(context);
     let budget_server = BudgetServer::new(job.budget.limits, before.spent);
-    let TreeEnd { root, status, budget, steps, reached_step, used } =
+    let TreeEnd { root, status, budget, steps, used } =
         tree::drive(Arc::clone(&context), root, budget_server, requests).await?;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let active_ms = if context.backends.tape.is_replay() { 0 } else { duration_ms };
     let JobSpending { spent, usage, spend } = before.plus(used, active_ms);
     job.status = status.into();
-    job.total_steps = job.total_steps.max(reached_step).max(spent.steps);
+    job.total_steps = spent.steps;
     (job.usage, job.spend) = (usage, spend);
     (job.budget.spent, job.budget.active_since) = (Some(spent), None);
     let is_open = matches!(job.status, JobStatus::Running | JobStatus::StoppedByInteractiveTool);

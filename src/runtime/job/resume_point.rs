@@ -44,9 +44,11 @@ impl ResumePoint {
 pub fn find(store: &Store, from: &ResumeFrom) -> Result<Found, RunError> {
     Ok(match from {
         ResumeFrom::Latest => store.find("latest")?,
-        ResumeFrom::LatestAt(id) => Found::Checkpoint(store.find_checkpoint(&latest_job(store)?, id)?),
-        ResumeFrom::Job(job) => store.find_job(job)?,
-        ResumeFrom::Checkpoint(job, id) => Found::Checkpoint(store.find_checkpoint(job, id)?),
+        ResumeFrom::LatestAt(id) => Found::Checkpoint(store.find_checkpoint_of(&latest_job(store)?, id.as_str())?),
+        ResumeFrom::Job(job) => store.find_job(&store.find_job_id(job.as_str())?)?,
+        ResumeFrom::Checkpoint(job, id) => {
+            Found::Checkpoint(store.find_checkpoint_of(&store.find_job_id(job.as_str())?, id.as_str())?)
+        }
         ResumeFrom::Named(name) => store.find(name)?,
     })
 }

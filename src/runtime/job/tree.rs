@@ -45,8 +45,6 @@ pub struct TreeEnd {
     pub budget: Option<Reached>,
     /// Steps taken in this process, by all Runs.
     pub steps: u64,
-    /// The highest step number reached.
-    pub reached_step: u64,
     /// The totals of all Runs in this process.
     pub used: RunTotals,
 }
@@ -65,7 +63,6 @@ struct Tree {
     query: Option<String>,
     is_fork: bool,
     steps: u64,
-    reached_step: u64,
     used: RunTotals,
     /// The job's account.
     budget_server: BudgetServer,
@@ -106,7 +103,6 @@ pub async fn drive(
         query,
         is_fork,
         steps: 0,
-        reached_step: 0,
         used: RunTotals::default(),
         budget_server,
         requests,
@@ -234,7 +230,6 @@ impl Tree {
         }
         let head = &stopped.checkpoint.head;
         self.steps = self.steps.saturating_add(stopped.steps);
-        self.reached_step = self.reached_step.max(head.step_number);
         let end = RunEnd { head: head.clone(), text: stopped.checkpoint.text(), on_record: stopped.on_record };
         if head.status == Status::StoppedByDelegate {
             self.waiting.insert(run, stopped.checkpoint.clone());
@@ -255,8 +250,8 @@ impl Tree {
             }
             (status, _) => (status, head.budget.clone()),
         };
-        let (steps, reached_step, used) = (self.steps, self.reached_step, self.used);
-        Ok(TreeEnd { root, status, budget, steps, reached_step, used })
+        let (steps, used) = (self.steps, self.used);
+        Ok(TreeEnd { root, status, budget, steps, used })
     }
 }
 
