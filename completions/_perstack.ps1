@@ -32,7 +32,8 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Starts every skill once and writes perstack.lock')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill')
             [CompletionResult]::new('models', 'models', [CompletionResultType]::ParameterValue, 'Lists the known models: context, output, prices, abilities, tiers')
-            [CompletionResult]::new('log', 'log', [CompletionResultType]::ParameterValue, 'Shows the history of jobs: runs, steps, calls, events')
+            [CompletionResult]::new('log', 'log', [CompletionResultType]::ParameterValue, 'Shows recent jobs, or one: runs, steps, calls, events')
+            [CompletionResult]::new('job', 'job', [CompletionResultType]::ParameterValue, 'Compares recorded jobs, or removes them')
             [CompletionResult]::new('login', 'login', [CompletionResultType]::ParameterValue, 'Logs in to a remote skill whose server requires it')
             [CompletionResult]::new('trust', 'trust', [CompletionResultType]::ParameterValue, 'Trusts this folder: what its configuration starts, sends and gives away')
             [CompletionResult]::new('schema', 'schema', [CompletionResultType]::ParameterValue, 'Prints the JSON Schema of perstack.toml')
@@ -43,8 +44,8 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
         'perstack;run' {
             [CompletionResult]::new('--file', '--file', [CompletionResultType]::ParameterName, 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF')
             [CompletionResult]::new('--job-id', '--job-id', [CompletionResultType]::ParameterName, 'Id of the new job [default: a new one]')
-            [CompletionResult]::new('--continue-job', '--continue-job', [CompletionResultType]::ParameterName, 'Continue this job from its latest checkpoint')
-            [CompletionResult]::new('--resume-from', '--resume-from', [CompletionResultType]::ParameterName, 'Continue from this checkpoint of the job')
+            [CompletionResult]::new('--continue-job', '--continue-job', [CompletionResultType]::ParameterName, 'Continue this job (its id, or a beginning or an end of it) from its latest checkpoint')
+            [CompletionResult]::new('--resume-from', '--resume-from', [CompletionResultType]::ParameterName, 'Continue from this checkpoint of the job (named in the same way)')
             [CompletionResult]::new('--provider', '--provider', [CompletionResultType]::ParameterName, 'Model provider')
             [CompletionResult]::new('--model', '--model', [CompletionResultType]::ParameterName, 'Model, as the provider spells it')
             [CompletionResult]::new('--reasoning-budget', '--reasoning-budget', [CompletionResultType]::ParameterName, 'Reasoning of the model: none, minimal, low, medium, high or a number of tokens')
@@ -179,11 +180,14 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
         }
         'perstack;log' {
             [CompletionResult]::new('--job', '--job', [CompletionResultType]::ParameterName, 'Same as JOB')
-            [CompletionResult]::new('--run', '--run', [CompletionResultType]::ParameterName, 'Only this run (its id or the beginning of it)')
-            [CompletionResult]::new('--checkpoint', '--checkpoint', [CompletionResultType]::ParameterName, 'This checkpoint (its id or the beginning of it) and its run')
-            [CompletionResult]::new('--step', '--step', [CompletionResultType]::ParameterName, 'Steps: 5, >5, >=5, <5, <=5 or 1-10')
+            [CompletionResult]::new('--run', '--run', [CompletionResultType]::ParameterName, 'Only this run')
+            [CompletionResult]::new('--checkpoint', '--checkpoint', [CompletionResultType]::ParameterName, 'This checkpoint and its run')
+            [CompletionResult]::new('--step', '--step', [CompletionResultType]::ParameterName, 'Steps: 5, >5, >=5, <5, <=5 or 1-10; alone, these steps whole')
             [CompletionResult]::new('--type', '--type', [CompletionResultType]::ParameterName, 'Events of this type')
             [CompletionResult]::new('--filter', '--filter', [CompletionResultType]::ParameterName, 'Events whose JSON matches `.path OP value`')
+            [CompletionResult]::new('--since', '--since', [CompletionResultType]::ParameterName, 'Jobs started, or events, since then')
+            [CompletionResult]::new('--grep', '--grep', [CompletionResultType]::ParameterName, 'Jobs or events that hold this text, in large or small letters')
+            [CompletionResult]::new('--last', '--last', [CompletionResultType]::ParameterName, 'The last N jobs or events')
             [CompletionResult]::new('--take', '--take', [CompletionResultType]::ParameterName, 'At most this many; 0 for all [default: 100]')
             [CompletionResult]::new('--offset', '--offset', [CompletionResultType]::ParameterName, 'Skip this many first [default: 0]')
             [CompletionResult]::new('--context', '--context', [CompletionResultType]::ParameterName, 'Also this many events before and after each match')
@@ -195,15 +199,64 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--errors', '--errors', [CompletionResultType]::ParameterName, 'stopRunByError and retry')
             [CompletionResult]::new('--tools', '--tools', [CompletionResultType]::ParameterName, 'callTools, resolveToolResults and callInteractiveTool')
             [CompletionResult]::new('--delegations', '--delegations', [CompletionResultType]::ParameterName, 'callDelegate and stopRunByDelegate')
+            [CompletionResult]::new('--events', '--events', [CompletionResultType]::ParameterName, 'Events, as they happened')
             [CompletionResult]::new('--steps', '--steps', [CompletionResultType]::ParameterName, 'Steps with their calls, instead of events')
+            [CompletionResult]::new('--text', '--text', [CompletionResultType]::ParameterName, 'The job''s answer and nothing else')
+            [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Go on until the job ends, over crashes and resumptions; with --json, an event a line')
+            [CompletionResult]::new('--follow', '--follow', [CompletionResultType]::ParameterName, 'Go on until the job ends, over crashes and resumptions; with --json, an event a line')
             [CompletionResult]::new('--summary', '--summary', [CompletionResultType]::ParameterName, 'Counts of what is shown')
-            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Arguments of calls in full')
-            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Arguments of calls in full')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Arguments of calls and answers in full')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Arguments of calls and answers in full')
             [CompletionResult]::new('--full-events', '--full-events', [CompletionResultType]::ParameterName, 'In JSON: every event with its whole messages and checkpoints')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object (with --jobs, an array)')
             [CompletionResult]::new('--pretty', '--pretty', [CompletionResultType]::ParameterName, 'The same, indented')
+            [CompletionResult]::new('--no-pager', '--no-pager', [CompletionResultType]::ParameterName, 'Print at once, without a pager')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'perstack;job' {
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('diff', 'diff', [CompletionResultType]::ParameterValue, 'Compares two checkpoints or jobs, message by message')
+            [CompletionResult]::new('rm', 'rm', [CompletionResultType]::ParameterValue, 'Removes jobs with all that is stored of them')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'perstack;job;diff' {
+            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object (with --jobs, an array)')
+            [CompletionResult]::new('--pretty', '--pretty', [CompletionResultType]::ParameterName, 'The same, indented')
+            [CompletionResult]::new('--no-pager', '--no-pager', [CompletionResultType]::ParameterName, 'Print at once, without a pager')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'perstack;job;rm' {
+            [CompletionResult]::new('--older-than', '--older-than', [CompletionResultType]::ParameterName, 'All jobs on which nothing was done for this long, such as 12h, 30d or 8w')
+            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
+            [CompletionResult]::new('-y', '-y', [CompletionResultType]::ParameterName, 'Remove without asking')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Remove without asking')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'perstack;job;help' {
+            [CompletionResult]::new('diff', 'diff', [CompletionResultType]::ParameterValue, 'Compares two checkpoints or jobs, message by message')
+            [CompletionResult]::new('rm', 'rm', [CompletionResultType]::ParameterValue, 'Removes jobs with all that is stored of them')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'perstack;job;help;diff' {
+            break
+        }
+        'perstack;job;help;rm' {
+            break
+        }
+        'perstack;job;help;help' {
             break
         }
         'perstack;login' {
@@ -247,7 +300,8 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Starts every skill once and writes perstack.lock')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill')
             [CompletionResult]::new('models', 'models', [CompletionResultType]::ParameterValue, 'Lists the known models: context, output, prices, abilities, tiers')
-            [CompletionResult]::new('log', 'log', [CompletionResultType]::ParameterValue, 'Shows the history of jobs: runs, steps, calls, events')
+            [CompletionResult]::new('log', 'log', [CompletionResultType]::ParameterValue, 'Shows recent jobs, or one: runs, steps, calls, events')
+            [CompletionResult]::new('job', 'job', [CompletionResultType]::ParameterValue, 'Compares recorded jobs, or removes them')
             [CompletionResult]::new('login', 'login', [CompletionResultType]::ParameterValue, 'Logs in to a remote skill whose server requires it')
             [CompletionResult]::new('trust', 'trust', [CompletionResultType]::ParameterValue, 'Trusts this folder: what its configuration starts, sends and gives away')
             [CompletionResult]::new('schema', 'schema', [CompletionResultType]::ParameterValue, 'Prints the JSON Schema of perstack.toml')
@@ -274,6 +328,17 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;help;log' {
+            break
+        }
+        'perstack;help;job' {
+            [CompletionResult]::new('diff', 'diff', [CompletionResultType]::ParameterValue, 'Compares two checkpoints or jobs, message by message')
+            [CompletionResult]::new('rm', 'rm', [CompletionResultType]::ParameterValue, 'Removes jobs with all that is stored of them')
+            break
+        }
+        'perstack;help;job;diff' {
+            break
+        }
+        'perstack;help;job;rm' {
             break
         }
         'perstack;help;login' {

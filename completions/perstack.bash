@@ -28,6 +28,9 @@ _perstack() {
             perstack,install)
                 cmd="perstack__subcmd__install"
                 ;;
+            perstack,job)
+                cmd="perstack__subcmd__job"
+                ;;
             perstack,list-tools)
                 cmd="perstack__subcmd__list__subcmd__tools"
                 ;;
@@ -64,6 +67,9 @@ _perstack() {
             perstack__subcmd__help,install)
                 cmd="perstack__subcmd__help__subcmd__install"
                 ;;
+            perstack__subcmd__help,job)
+                cmd="perstack__subcmd__help__subcmd__job"
+                ;;
             perstack__subcmd__help,list-tools)
                 cmd="perstack__subcmd__help__subcmd__list__subcmd__tools"
                 ;;
@@ -88,6 +94,30 @@ _perstack() {
             perstack__subcmd__help,trust)
                 cmd="perstack__subcmd__help__subcmd__trust"
                 ;;
+            perstack__subcmd__help__subcmd__job,diff)
+                cmd="perstack__subcmd__help__subcmd__job__subcmd__diff"
+                ;;
+            perstack__subcmd__help__subcmd__job,rm)
+                cmd="perstack__subcmd__help__subcmd__job__subcmd__rm"
+                ;;
+            perstack__subcmd__job,diff)
+                cmd="perstack__subcmd__job__subcmd__diff"
+                ;;
+            perstack__subcmd__job,help)
+                cmd="perstack__subcmd__job__subcmd__help"
+                ;;
+            perstack__subcmd__job,rm)
+                cmd="perstack__subcmd__job__subcmd__rm"
+                ;;
+            perstack__subcmd__job__subcmd__help,diff)
+                cmd="perstack__subcmd__job__subcmd__help__subcmd__diff"
+                ;;
+            perstack__subcmd__job__subcmd__help,help)
+                cmd="perstack__subcmd__job__subcmd__help__subcmd__help"
+                ;;
+            perstack__subcmd__job__subcmd__help,rm)
+                cmd="perstack__subcmd__job__subcmd__help__subcmd__rm"
+                ;;
             *)
                 ;;
         esac
@@ -95,7 +125,7 @@ _perstack() {
 
     case "${cmd}" in
         perstack)
-            opts="-h -V --color --help --version run resume list-tools install check models log login trust schema completions help"
+            opts="-h -V --color --help --version run resume list-tools install check models log job login trust schema completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -157,7 +187,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help)
-            opts="run resume list-tools install check models log login trust schema completions help"
+            opts="run resume list-tools install check models log job login trust schema completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -215,6 +245,48 @@ _perstack() {
         perstack__subcmd__help__subcmd__install)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__help__subcmd__job)
+            opts="diff rm"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__help__subcmd__job__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__help__subcmd__job__subcmd__rm)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -364,6 +436,128 @@ _perstack() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        perstack__subcmd__job)
+            opts="-h --color --help diff rm help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__job__subcmd__diff)
+            opts="-h --json --pretty --no-pager --storage --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --storage)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__job__subcmd__help)
+            opts="diff rm help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__job__subcmd__help__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__job__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__job__subcmd__help__subcmd__rm)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__job__subcmd__rm)
+            opts="-y -h --older-than --yes --storage --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --older-than)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --storage)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         perstack__subcmd__list__subcmd__tools)
             opts="-q -h --json --live --quiet --config --env-path --storage --proxy --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -399,7 +593,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__log)
-            opts="-v -h --job --list --jobs --run --checkpoint --messages --step --type --errors --tools --delegations --filter --take --offset --context --steps --summary --verbose --full-events --json --pretty --storage --color --help"
+            opts="-f -v -h --job --list --jobs --run --checkpoint --messages --step --type --errors --tools --delegations --filter --since --grep --last --take --offset --context --events --steps --text --follow --summary --verbose --full-events --json --pretty --no-pager --storage --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -426,6 +620,18 @@ _perstack() {
                     return 0
                     ;;
                 --filter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --grep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --last)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -29,7 +29,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
             cand models 'Lists the known models: context, output, prices, abilities, tiers'
-            cand log 'Shows the history of jobs: runs, steps, calls, events'
+            cand log 'Shows recent jobs, or one: runs, steps, calls, events'
+            cand job 'Compares recorded jobs, or removes them'
             cand login 'Logs in to a remote skill whose server requires it'
             cand trust 'Trusts this folder: what its configuration starts, sends and gives away'
             cand schema 'Prints the JSON Schema of perstack.toml'
@@ -39,8 +40,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;run'= {
             cand --file 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF'
             cand --job-id 'Id of the new job [default: a new one]'
-            cand --continue-job 'Continue this job from its latest checkpoint'
-            cand --resume-from 'Continue from this checkpoint of the job'
+            cand --continue-job 'Continue this job (its id, or a beginning or an end of it) from its latest checkpoint'
+            cand --resume-from 'Continue from this checkpoint of the job (named in the same way)'
             cand --provider 'Model provider'
             cand --model 'Model, as the provider spells it'
             cand --reasoning-budget 'Reasoning of the model: none, minimal, low, medium, high or a number of tokens'
@@ -169,11 +170,14 @@ set edit:completion:arg-completer[perstack] = {|@words|
         }
         &'perstack;log'= {
             cand --job 'Same as JOB'
-            cand --run 'Only this run (its id or the beginning of it)'
-            cand --checkpoint 'This checkpoint (its id or the beginning of it) and its run'
-            cand --step 'Steps: 5, >5, >=5, <5, <=5 or 1-10'
+            cand --run 'Only this run'
+            cand --checkpoint 'This checkpoint and its run'
+            cand --step 'Steps: 5, >5, >=5, <5, <=5 or 1-10; alone, these steps whole'
             cand --type 'Events of this type'
             cand --filter 'Events whose JSON matches `.path OP value`'
+            cand --since 'Jobs started, or events, since then'
+            cand --grep 'Jobs or events that hold this text, in large or small letters'
+            cand --last 'The last N jobs or events'
             cand --take 'At most this many; 0 for all [default: 100]'
             cand --offset 'Skip this many first [default: 0]'
             cand --context 'Also this many events before and after each match'
@@ -185,15 +189,57 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --errors 'stopRunByError and retry'
             cand --tools 'callTools, resolveToolResults and callInteractiveTool'
             cand --delegations 'callDelegate and stopRunByDelegate'
+            cand --events 'Events, as they happened'
             cand --steps 'Steps with their calls, instead of events'
+            cand --text 'The job''s answer and nothing else'
+            cand -f 'Go on until the job ends, over crashes and resumptions; with --json, an event a line'
+            cand --follow 'Go on until the job ends, over crashes and resumptions; with --json, an event a line'
             cand --summary 'Counts of what is shown'
-            cand -v 'Arguments of calls in full'
-            cand --verbose 'Arguments of calls in full'
+            cand -v 'Arguments of calls and answers in full'
+            cand --verbose 'Arguments of calls and answers in full'
             cand --full-events 'In JSON: every event with its whole messages and checkpoints'
             cand --json 'One JSON object (with --jobs, an array)'
             cand --pretty 'The same, indented'
+            cand --no-pager 'Print at once, without a pager'
             cand -h 'Print help'
             cand --help 'Print help'
+        }
+        &'perstack;job'= {
+            cand --color 'Colours: always, never, or by the terminal and the environment'
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand diff 'Compares two checkpoints or jobs, message by message'
+            cand rm 'Removes jobs with all that is stored of them'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'perstack;job;diff'= {
+            cand --storage 'Folder that jobs are stored in [default: perstack]'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
+            cand --json 'One JSON object (with --jobs, an array)'
+            cand --pretty 'The same, indented'
+            cand --no-pager 'Print at once, without a pager'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'perstack;job;rm'= {
+            cand --older-than 'All jobs on which nothing was done for this long, such as 12h, 30d or 8w'
+            cand --storage 'Folder that jobs are stored in [default: perstack]'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
+            cand -y 'Remove without asking'
+            cand --yes 'Remove without asking'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'perstack;job;help'= {
+            cand diff 'Compares two checkpoints or jobs, message by message'
+            cand rm 'Removes jobs with all that is stored of them'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'perstack;job;help;diff'= {
+        }
+        &'perstack;job;help;rm'= {
+        }
+        &'perstack;job;help;help'= {
         }
         &'perstack;login'= {
             cand --port 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]'
@@ -232,7 +278,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
             cand models 'Lists the known models: context, output, prices, abilities, tiers'
-            cand log 'Shows the history of jobs: runs, steps, calls, events'
+            cand log 'Shows recent jobs, or one: runs, steps, calls, events'
+            cand job 'Compares recorded jobs, or removes them'
             cand login 'Logs in to a remote skill whose server requires it'
             cand trust 'Trusts this folder: what its configuration starts, sends and gives away'
             cand schema 'Prints the JSON Schema of perstack.toml'
@@ -252,6 +299,14 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;help;models'= {
         }
         &'perstack;help;log'= {
+        }
+        &'perstack;help;job'= {
+            cand diff 'Compares two checkpoints or jobs, message by message'
+            cand rm 'Removes jobs with all that is stored of them'
+        }
+        &'perstack;help;job;diff'= {
+        }
+        &'perstack;help;job;rm'= {
         }
         &'perstack;help;login'= {
         }

@@ -3,18 +3,27 @@
 //! The library reads the events; this module selects and prints them. Text is made by reading the record twice, because
 //! the lines above the events count all of them; JSON is written in one reading.
 
-mod selection;
 mod event_text;
 mod expression;
-mod jobs;
+mod follow;
+pub mod head;
+pub mod jobs;
 mod json;
-mod page;
+pub mod local_time;
+mod overview;
+pub mod page;
+mod pager;
+mod selection;
 mod step_filter;
+pub mod step_text;
 mod summary;
 mod text;
+pub mod tree;
+pub mod values;
+mod wrap;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -24,11 +33,12 @@ use perstack::id::RunId;
 use perstack::runtime::history::{self, JobLog, JobSelector, ReadProblem, ReadProblemKind};
 use perstack::store::CheckpointEntry;
 
+use self::jobs::{JobCriteria, JobList};
 use self::page::Page;
-use self::selection::{Chooser, Criteria, EventGroup, Range};
+use self::selection::{Chooser, Criteria, EventGroup, Range, Word};
 use super::failure::Failure;
 use super::options::ONCE_KNOWN_TYPES;
-use super::render::Paint;
+use super::render::{Paint, visible_lines};
 use super::setup::{storage_folder, warn};
 use super::{Exit, Process};
 
@@ -39,27 +49,40 @@ const DEFAULT_TAKE: u64 = 100;
 const MAX_CONTEXT: u64 = 10_000;
 
 const AFTER_HELP: &str = "\
-Filters combine with AND; --offset and --take count what they leave. Filter expressions:
+Without a job: the recent jobs, and the latest one's answer in brief. With an option that looks
+into a job: the latest. With JOB alone: its runs as a tree with their costs, its answer, the way
+on. With --step alone: the step whole, its messages, calls, arguments, results.
+
+JOB, --run and --checkpoint take an id, or a beginning or an end of it that no other has; jobs
+and runs are shown by such an end.
+
+Filters combine with AND; --offset, --take and --last count what they leave. Filter expressions:
   .stepNumber >= 3        .error.name == \"provider\"        .toolCalls[].toolName == exec
   == and != compare booleans, numbers and texts strictly, < <= > >= numbers only; a field that
   is missing never matches; [] means any element.
+TIME is an age such as 90m, 12h, 2d or 3w, or a local date such as 2026-02-13 or
+2026-02-13T16:30. Times are shown in the zone of the system.
 
-A running job is shown up to its last record, without waiting. Records that cannot be read are
-named on stderr, all others are shown, and the exit code is 6. Facts written by a newer perstack
-are skipped with a warning.
+A running job is shown up to its last record, without waiting; --follow goes on until it ends.
+Records that cannot be read are named on stderr, all others are shown, and the exit code is 6.
+Facts written by a newer perstack are skipped with a warning.
+
+On a terminal, what is longer than the screen goes through PERSTACK_PAGER or PAGER, else less.
 
 Examples:
   perstack log
-  perstack log --jobs
-  perstack log 01a20244 --steps
+  perstack log 0244ac3f
+  perstack log 0244ac3f --step 2
+  perstack log --text
+  perstack log --since 2d --grep owl
   perstack log latest --errors --context 3
   perstack log --filter '.toolCalls[].toolName == exec' --json --pretty";
 
-/// Shows the history of jobs: runs, steps, calls, events
+/// Shows recent jobs, or one: runs, steps, calls, events
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct LogArgs {
-    /// A job's id, the beginning of one, or `latest`; without it, the job that ran last
+    /// A job's id, a beginning or an end of it, or `latest`; without it, the recent jobs or the latest one
     #[arg(value_name = "JOB")]
     job: Option<String>,
     /// Same as JOB
@@ -68,10 +91,10 @@ pub struct LogArgs {
     /// All jobs, the last started first
     #[arg(long, visible_alias = "list", conflicts_with_all = ["job", "named_job", "run", "checkpoint", "ChoiceArgs", "ViewArgs"])]
     jobs: bool,
-    /// Only this run (its id or the beginning of it)
+    /// Only this run
     #[arg(long, value_name = "ID")]
     run: Option<String>,
-    /// This checkpoint (its id or the beginning of it) and its run
+    /// This checkpoint and its run
     #[arg(long, value_name = "ID", conflicts_with = "run")]
     checkpoint: Option<String>,
     /// With --checkpoint: its messages
@@ -79,12 +102,17 @@ pub struct LogArgs {
     messages: bool,
     #[command(flatten, next_help_heading = "Choice")]
     choice: ChoiceArgs,
+    #[command(flatten)]
+    narrow: NarrowArgs,
     #[command(flatten, next_help_heading = "Page")]
     page: PageArgs,
     #[command(flatten, next_help_heading = "Output")]
     view: ViewArgs,
     #[command(flatten)]
     form: FormArgs,
+    /// Print at once, without a pager
+    #[arg(long)]
+    no_pager: bool,
     /// Folder that jobs are stored in [default: perstack]
     #[arg(long, value_name = "PATH")]
     storage: Option<PathBuf>,
@@ -93,7 +121,7 @@ pub struct LogArgs {
 /// The options that select events.
 #[derive(Debug, Args)]
 struct ChoiceArgs {
-    /// Steps: 5, >5, >=5, <5, <=5 or 1-10
+    /// Steps: 5, >5, >=5, <5, <=5 or 1-10; alone, these steps whole
     #[arg(long, value_name = "STEP")]
     step: Option<String>,
     /// Events of this type
@@ -111,6 +139,20 @@ struct ChoiceArgs {
     /// Events whose JSON matches `.path OP value`
     #[arg(long, value_name = "EXPRESSION")]
     filter: Option<String>,
+}
+
+/// The options that select jobs or, where one is looked into, its events.
+#[derive(Debug, Args)]
+struct NarrowArgs {
+    /// Jobs started, or events, since then
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Jobs or events that hold this text, in large or small letters
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
+    /// The last N jobs or events
+    #[arg(long, value_name = "N", allow_hyphen_values = true, conflicts_with_all = ["take", "offset"])]
+    last: Option<String>,
 }
 
 /// The options of paging.
@@ -131,13 +173,23 @@ struct PageArgs {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct ViewArgs {
+    /// Events, as they happened
+    #[arg(long, conflicts_with = "steps")]
+    events: bool,
     /// Steps with their calls, instead of events
     #[arg(long, conflicts_with_all = ["type", "errors", "tools", "delegations", "filter", "context", "summary"])]
     steps: bool,
+    /// The job's answer and nothing else
+    #[arg(long, conflicts_with_all = ["ChoiceArgs", "NarrowArgs", "PageArgs", "FormArgs", "run", "checkpoint", "events", "steps",
+          "follow", "summary", "verbose", "full_events"])]
+    text: bool,
+    /// Go on until the job ends, over crashes and resumptions; with --json, an event a line
+    #[arg(long, short, conflicts_with_all = ["PageArgs", "last", "checkpoint", "summary", "pretty"])]
+    follow: bool,
     /// Counts of what is shown
     #[arg(long)]
     summary: bool,
-    /// Arguments of calls in full
+    /// Arguments of calls and answers in full
     #[arg(long, short)]
     verbose: bool,
     /// In JSON: every event with its whole messages and checkpoints
@@ -166,7 +218,8 @@ pub enum Form {
 }
 
 impl FormArgs {
-    fn form(self) -> Form {
+    /// The form that the flags ask for.
+    pub fn form(self) -> Form {
         match self {
             Self { pretty: true, .. } => Form::PrettyJson,
             Self { json: true, .. } => Form::Json,
@@ -191,6 +244,8 @@ pub enum Unit {
 pub struct LogRequest {
     pub criteria: Criteria,
     pub range: Range,
+    /// Of the tree; `None` for all.
+    pub most_runs: Option<u64>,
     pub unit: Unit,
     /// Only this Run.
     pub run: Option<RunId>,
@@ -207,19 +262,70 @@ pub struct LogRequest {
     pub detail: Detail,
 }
 
+/// The view that the options ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LogView {
+    /// All jobs.
+    Jobs,
+    /// Recent jobs.
+    Recent,
+    /// One job at a glance.
+    Overview,
+    /// Its answer.
+    Text,
+    /// Steps whole.
+    Steps,
+    /// Events as they come.
+    Follow,
+    /// Events, steps, a checkpoint.
+    Record,
+}
+
+impl LogArgs {
+    fn named(&self) -> Option<&str> {
+        self.job.as_deref().or(self.named_job.as_deref())
+    }
+
+    fn view(&self) -> LogView {
+        let has_narrowing = self.narrow.since.is_some() || self.narrow.grep.is_some() || self.narrow.last.is_some();
+        let looks_into = self.run.is_some()
+            || self.checkpoint.is_some()
+            || self.choice.is_any()
+            || self.page.is_any()
+            || self.view.is_any()
+            || self.form.form() != Form::Text;
+        let is_step_alone = self.choice.is_step_alone()
+            && self.form.form() == Form::Text
+            && self.checkpoint.is_none()
+            && !has_narrowing
+            && !self.page.is_any()
+            && !self.view.is_any();
+        match self.named() {
+            _ if self.jobs => LogView::Jobs,
+            _ if self.view.text => LogView::Text,
+            _ if self.view.follow => LogView::Follow,
+            _ if is_step_alone => LogView::Steps,
+            None if !looks_into => LogView::Recent,
+            Some(_) if !looks_into && !has_narrowing => LogView::Overview,
+            _ => LogView::Record,
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
     let storage = storage_folder(process, args.storage.as_deref(), false)?;
-    let range = args.page.range()?;
-    let mut page = Page::stdout(process);
+    let view = args.view();
+    let is_direct = args.no_pager || view == LogView::Follow || args.form.form() != Form::Text;
+    let mut page = if is_direct { Page::stdout(process) } else { Page::paged(process) };
     let form = args.form.form();
-    if args.jobs {
-        let exit = jobs::write(&history::jobs(&storage)?, range, form, &mut page);
-        return page.close(exit);
+    let range = args.page.range()?;
+    let last = number("--last", args.narrow.last.as_deref(), u64::MAX)?;
+    let criteria = args.criteria(&page)?;
+    if matches!(view, LogView::Jobs | LogView::Recent) {
+        return list_jobs(args, view, &storage, (criteria, range, last), page);
     }
-    let criteria = args.choice.criteria(args.view.steps)?;
-    let named = args.job.as_deref().or(args.named_job.as_deref());
-    let which = named.filter(|name| *name != "latest").map_or(JobSelector::Latest, JobSelector::Named);
+    let which = args.named().filter(|name| *name != "latest").map_or(JobSelector::Latest, JobSelector::Named);
     let Some(record) = history::open(&storage, which)? else {
         let written = match form {
             Form::Text => page.line("No data found"),
@@ -227,33 +333,113 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
         };
         return page.close(written.map(|()| Exit::Completed));
     };
-    let checkpoint = args.checkpoint.as_deref().map(|name| record.find_checkpoint(name)).transpose()?;
-    let run = match &checkpoint {
-        Some(checkpoint) => checkpoint.run.clone(),
-        None => args.run.as_deref().map(|name| record.find_run(name)).transpose()?.map(|run| run.id.clone()),
-    };
-    let lists_checkpoints = form != Form::Text && named.is_some() && run.is_none();
-    let request = LogRequest {
-        criteria,
-        range,
-        unit: if args.view.steps { Unit::Steps } else { Unit::Events },
-        run,
-        checkpoint,
-        storage: args.storage.clone(),
-        checkpoints: if lists_checkpoints { record.checkpoints()? } else { Vec::new() },
-        is_default: named.is_none(),
-        shows_messages: args.messages,
-        shows_summary: args.view.summary,
-        shows_arguments: args.view.verbose,
-        detail: if args.view.full_events { Detail::Full } else { Detail::New },
-    };
+    if view == LogView::Text {
+        return write_answer(&record, args.storage.as_deref(), page);
+    }
+    let mut request = args.request(&record, criteria, range)?;
+    if let Some(last) = last {
+        // The problems of reading are reported by the reading that shows it.
+        request.range = Range { take: None, ..range };
+        let matched = text::EventCount::read(&record, &request, &mut Vec::new()).matched;
+        request.range = range.last(last, matched);
+    }
     let mut problems = Vec::new();
-    let written = match form {
-        Form::Text => text::write(&record, &request, &mut page, &mut problems),
-        Form::Json | Form::PrettyJson => json::write(&record, &request, form, &mut page, &mut problems),
+    let written = match (view, form) {
+        (LogView::Follow, _) => follow::write(&record, &request, form, &mut page, &mut problems)?,
+        (LogView::Overview, _) => overview::write_job(&record, &request, &mut page, &mut problems),
+        (LogView::Steps, _) => step_text::write(&record, &request, &mut page, &mut problems),
+        (_, Form::Text) => text::write(&record, &request, &mut page, &mut problems),
+        (_, Form::Json | Form::PrettyJson) => json::write(&record, &request, form, &mut page, &mut problems),
     };
     let exit = page.close(written.map(|()| Exit::Completed))?;
     Ok(report_problems(&record, problems, process).unwrap_or(exit))
+}
+
+/// Shows all jobs or the recent ones.
+fn list_jobs(
+    args: &LogArgs,
+    view: LogView,
+    storage: &Path,
+    (criteria, range, last): (Criteria, Range, Option<u64>),
+    mut page: Page,
+) -> Result<Exit, Failure> {
+    let is_narrowed = criteria.since.is_some() || criteria.word.is_some();
+    let jobs = JobList::read(storage, &JobCriteria { since: criteria.since, word: criteria.word.clone() })?;
+    if view == LogView::Jobs {
+        let range = last.map_or(range, |last| Range { take: Some(last), offset: 0, ..range });
+        let exit = jobs.write(range, args.form.form(), &mut page);
+        return page.close(exit);
+    }
+    let latest = if is_narrowed { None } else { history::open(storage, JobSelector::Latest)? };
+    let request = LogRequest {
+        criteria,
+        range: overview::recent_page(last),
+        most_runs: None,
+        unit: Unit::Events,
+        run: None,
+        checkpoint: None,
+        storage: args.storage.clone(),
+        checkpoints: Vec::new(),
+        is_default: true,
+        shows_messages: false,
+        shows_summary: false,
+        shows_arguments: false,
+        detail: Detail::New,
+    };
+    let exit = overview::write_recent(&jobs, latest.as_ref(), &request, &mut page);
+    page.close(exit)
+}
+
+/// Writes the answer of a job that has completed, as it was printed when it did.
+fn write_answer(record: &JobLog, storage: Option<&Path>, mut page: Page) -> Result<Exit, Failure> {
+    let Some(text) = record.latest().and_then(|latest| latest.text()) else {
+        let state = head::status(record.entry().state);
+        let failure = Failure::other(anyhow::anyhow!("job {} has no answer: {state}", record.id()));
+        let on = head::way_on(record, record.latest().map(|latest| latest.head).as_ref(), storage);
+        return Err(match on {
+            Some(head::WayOn { command, .. }) => failure.help(command.to_string()),
+            None => failure,
+        });
+    };
+    let text = if page.is_terminal() { visible_lines(&text).join("\n") } else { text };
+    let written = page.whole_line(text.strip_suffix('\n').unwrap_or(&text));
+    page.close(written.map(|()| Exit::Completed))
+}
+
+impl LogArgs {
+    /// The conditions on events or jobs.
+    fn criteria(&self, page: &Page) -> Result<Criteria, Failure> {
+        let since = self.narrow.since.as_deref().map(|text| page.local().moment(text)).transpose();
+        Ok(Criteria {
+            since: since.map_err(Failure::usage)?,
+            word: self.narrow.grep.as_deref().map(Word::new),
+            ..self.choice.criteria(self.view.steps)?
+        })
+    }
+
+    fn request(&self, record: &JobLog, criteria: Criteria, range: Range) -> Result<LogRequest, Failure> {
+        let checkpoint = self.checkpoint.as_deref().map(|name| record.find_checkpoint(name)).transpose()?;
+        let run = match &checkpoint {
+            Some(checkpoint) => checkpoint.run.clone(),
+            None => self.run.as_deref().map(|name| record.find_run(name)).transpose()?.map(|run| run.id.clone()),
+        };
+        let lists_checkpoints = self.form.form() != Form::Text && self.named().is_some() && run.is_none();
+        Ok(LogRequest {
+            criteria,
+            range,
+            most_runs: range.take,
+            unit: if self.view.steps { Unit::Steps } else { Unit::Events },
+            run,
+            checkpoint,
+            storage: self.storage.clone(),
+            checkpoints: if lists_checkpoints { record.checkpoints()? } else { Vec::new() },
+            is_default: self.named().is_none(),
+            shows_messages: self.messages,
+            shows_summary: self.view.summary,
+            shows_arguments: self.view.verbose,
+            detail: if self.view.full_events { Detail::Full } else { Detail::New },
+        })
+    }
 }
 
 /// Prints the problems of reading; returns the exit code they lead to, if any.
@@ -285,6 +471,18 @@ fn report_problems(record: &JobLog, problems: Vec<ReadProblem>, process: &Proces
 }
 
 impl ChoiceArgs {
+    fn is_any(&self) -> bool {
+        self.step.is_some() || self.is_any_but_step()
+    }
+
+    fn is_step_alone(&self) -> bool {
+        self.step.is_some() && !self.is_any_but_step()
+    }
+
+    fn is_any_but_step(&self) -> bool {
+        self.r#type.is_some() || self.errors || self.tools || self.delegations || self.filter.is_some()
+    }
+
     fn criteria(&self, steps: bool) -> Result<Criteria, Failure> {
         let groups = [
             (self.errors, EventGroup::Errors),
@@ -297,11 +495,22 @@ impl ChoiceArgs {
             groups: groups.into_iter().filter(|(given, _)| *given).map(|(_, group)| group).collect(),
             expression: self.filter.as_deref().map(str::parse).transpose().map_err(Failure::usage)?,
             ends_step: steps,
+            ..Criteria::default()
         })
     }
 }
 
+impl ViewArgs {
+    fn is_any(&self) -> bool {
+        self.events || self.steps || self.text || self.follow || self.summary || self.verbose || self.full_events
+    }
+}
+
 impl PageArgs {
+    fn is_any(&self) -> bool {
+        self.take.is_some() || self.offset.is_some() || self.context.is_some()
+    }
+
     fn range(&self) -> Result<Range, Failure> {
         let take = number("--take", self.take.as_deref(), u64::MAX)?.unwrap_or(DEFAULT_TAKE);
         let offset = number("--offset", self.offset.as_deref(), u64::MAX)?.unwrap_or(0);

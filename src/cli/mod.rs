@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod in_doubt;
+mod job;
 mod job_runner;
 mod outcome;
 mod owners;
@@ -32,6 +33,7 @@ mod run;
 mod schema;
 mod setup;
 mod signals;
+mod text_diff;
 mod trust;
 mod command_line;
 
@@ -101,6 +103,7 @@ Environment:
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
   PERSTACK_MAX_TOTAL_STEPS, PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT, PERSTACK_MAX_COST, PERSTACK_MAX_TOKENS,
   PERSTACK_MAX_DURATION, PERSTACK_MAX_TOOL_REPETITIONS  the values of the flags of these names, where those are absent
+  PERSTACK_PAGER, PAGER  the pager of `log` and `job diff`: cat or nothing for none
   NO_COLOR, CLICOLOR_FORCE are honoured, unless --color is given.
 
 Documentation: ",
@@ -127,6 +130,7 @@ enum Command {
     Check(check::CheckArgs),
     Models(models::ModelsArgs),
     Log(log::LogArgs),
+    Job(job::JobCommandArgs),
     Login(login::LoginArgs),
     Trust(trust::show::TrustCommandArgs),
     Schema(schema::SchemaArgs),
@@ -196,6 +200,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, &process),
         Command::Models(args) => models::run(&args, &process),
         Command::Log(args) => log::run(&args, &process),
+        Command::Job(args) => job::run(&args, &process),
         Command::Login(args) => login::run(&args, &process),
         Command::Trust(args) => trust::show::run(&args, &process),
         Command::Schema(_) => schema::run(),

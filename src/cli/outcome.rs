@@ -272,7 +272,7 @@ fn continuation(outcome: &Outcome, args: &JobArgs) -> CommandLine {
 }
 
 /// Doubles the budget that was reached, and more if that is not enough for the next request.
-fn raise(args: &mut JobArgs, reached: &Reached, spent: &Spent) {
+pub fn raise(args: &mut JobArgs, reached: &Reached, spent: &Spent) {
     let budgets = &mut args.model.budgets;
     match reached {
         Reached::Cost { limit, next, .. } => {

@@ -14,7 +14,7 @@ use super::{Exit, Process, trust};
 const EXAMPLES: &str = "\
 Examples:
   perstack resume
-  perstack resume 01a20244-7d8b \"Look at the bees too.\"
+  perstack resume 0244ac3f \"Look at the bees too.\"
   perstack resume latest \"The night owl.\" -i
   perstack resume ./checkpoint-2-01a20244-7d8b-7008-bd08-3365e99a00b3.json --max-steps 20";
 
@@ -22,7 +22,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", super::AFTER_HELP))]
 pub struct ResumeArgs {
-    /// A checkpoint's file, its id or a unique prefix of it, a job's id or an end of it, or `latest`
+    /// A checkpoint's file, the id of a checkpoint, a run or a job, a beginning or an end that one of them alone has, or
+    /// `latest`
     #[arg(default_value = "latest")]
     checkpoint: String,
     /// A further message, or the answer the job waits for; read from stdin when it is `-`. What is piped in beside a

@@ -44,10 +44,10 @@ pub struct RunArgs {
     /// Continue the latest job from its latest checkpoint
     #[arg(long = "continue", group = "continued")]
     continue_latest: bool,
-    /// Continue this job from its latest checkpoint
+    /// Continue this job (its id, or a beginning or an end of it) from its latest checkpoint
     #[arg(long, value_name = "JOB", group = "continued")]
     continue_job: Option<JobId>,
-    /// Continue from this checkpoint of the job
+    /// Continue from this checkpoint of the job (named in the same way)
     #[arg(long, value_name = "CHECKPOINT", requires = "continued")]
     resume_from: Option<CheckpointId>,
     /// The query is the answer to an interactive call, and is sent as it is

@@ -79,7 +79,12 @@ fn a_configuration_is_checked() {
 #[test]
 fn a_job_is_looked_back_on() {
     let test = completed();
-    test.run(["log"]).assert_code(0).snapshot("log-forms/events");
+    test.run(["log"]).assert_code(0).snapshot("log-forms/recent");
+    test.run(["log", "nest"]).assert_code(0).snapshot("log-forms/job");
+    test.run(["log", "nest", "--step", "2"]).assert_code(0).snapshot("log-forms/step");
+    test.run(["log", "--events"]).assert_code(0).snapshot("log-forms/events");
+    test.run(["log", "--last", "2"]).assert_code(0).snapshot("log-forms/last-jobs");
+    test.run(["log", "nest", "--last", "2"]).assert_code(0).snapshot("log-forms/last-events");
     test.run(["log", "--jobs"]).assert_code(0).snapshot("log-forms/jobs");
     test.run(["log", "--jobs", "--json", "--pretty"]).assert_code(0).snapshot("log-forms/jobs-json");
     test.run(["log", "--steps"]).assert_code(0).snapshot("log-forms/steps");

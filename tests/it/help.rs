@@ -13,6 +13,9 @@ fn every_command_explains_itself() {
     for name in names.filter(|name| *name != "help") {
         Test::new().run([name, "--help"]).assert_code(0).snapshot(&format!("help/{name}"));
     }
+    for action in ["diff", "rm"] {
+        Test::new().run(["job", action, "--help"]).assert_code(0).snapshot(&format!("help/job-{action}"));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `perstack log`: what it shows of jobs that completed, run, or were killed; [`damaged`] of those whose files are not whole.
 
 mod damaged;
+mod views;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -128,9 +129,12 @@ fn a_completed_job_is_logged_as_it_was_shown_while_it_ran() {
 #[test]
 fn text_shows_the_job_its_runs_and_its_events() {
     let (test, _) = completed();
-    let ran = test.run(["log"]).assert_code(0);
+    let ran = test.run(["log", "--events"]).assert_code(0);
     assert!(ran.stdout.starts_with("(showing latest job)\n\nStorage: "), "{}", ran.stdout);
-    assert_has(&ran, ["\n\nJob: nest (completed)\nExpert: librarian\nStarted: 20", "\nSteps: 3\nFinished: 20"]);
+    assert_has(
+        &ran,
+        ["\n\nJob: nest (completed)\nExpert: librarian\nQuery: ", "\nStarted: 20", "\nSteps: 3\nTool calls: 3\n"],
+    );
     assert_has(
         &ran,
         ["\nTokens: 360 (300 in, 60 out)\n", "\n\nRuns:\n  ", "  librarian  completed  steps 1-3  360 tokens  "],
@@ -147,7 +151,7 @@ fn text_shows_the_job_its_runs_and_its_events() {
     assert!(ran.stdout.ends_with("  Result: Two owls.\n\n──────────────────────────────────────────────────\n"));
     assert!(!ran.stdout.contains('\u{1b}') && ran.stderr.is_empty(), "{}", ran.stderr);
     assert_eq!(heads(&ran).len(), 13);
-    let named = test.run(["log", "ne"]).assert_code(0);
+    let named = test.run(["log", "ne", "--events"]).assert_code(0);
     assert!(
         named.stdout.starts_with("Storage: ") && named.stdout.contains("Job: nest (completed)"),
         "{}",
@@ -249,9 +253,11 @@ fn jobs_are_listed_newest_first() {
     test.run(["run", "librarian", "q", "--job-id", "burrow", "--max-steps", "1"]).assert_code(0);
     let ran = test.run(["log", "--jobs"]).assert_code(0);
     let rows: Vec<Vec<&str>> = ran.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["JOB", "STATUS", "EXPERT", "STEPS", "TOKENS", "STARTED", "DURATION"]);
-    assert_eq!(rows[1][..5], ["burrow", "completed", "librarian", "1", "120"]);
-    assert_eq!(rows[2][..5], ["nest", "completed", "librarian", "3", "360"]);
+    assert_eq!(rows[0], ["JOB", "AGE", "STATUS", "EXPERT", "QUERY", "STEPS", "COST"]);
+    assert_eq!(rows[1][0], "burrow");
+    assert_eq!(rows[1][rows[1].len() - 5..], ["completed", "librarian", "q", "1", "$0.000600"]);
+    assert_eq!(rows[2][0], "nest");
+    assert_eq!(rows[2][rows[2].len() - 6..], ["completed", "librarian", "Count", "owls.", "3", "$0.0018"]);
     let page = test.run(["log", "--list", "--take", "1", "--offset", "1"]).assert_code(0);
     assert!(page.stdout.contains("\nnest ") && page.stdout.ends_with("(showing 1 of 2 jobs)\n"), "{}", page.stdout);
     let all = test.run(["log", "--jobs", "--json"]).assert_code(0).object();
@@ -263,7 +269,7 @@ fn jobs_are_listed_newest_first() {
 #[test]
 fn a_storage_without_jobs_has_nothing_to_show() {
     let test = Test::new();
-    assert_eq!(test.run(["log"]).assert_code(0).stdout, "No data found\n");
+    assert_eq!(test.run(["log", "--events"]).assert_code(0).stdout, "No data found\n");
     assert_eq!(test.run(["log", "--jobs"]).assert_code(0).stdout, "No data found\n");
     assert_eq!(test.run(["log", "--jobs", "--json"]).assert_code(0).object(), json!([]));
     assert_eq!(test.run(["log", "latest", "--pretty"]).assert_code(0).object()["events"], json!([]));
@@ -275,7 +281,7 @@ fn a_broken_configuration_is_in_nobodys_way() {
     let (test, _) = completed();
     fs::write(test.workspace().join("perstack.toml"), "experts = nonsense [").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_perstack"));
-    command.args(["log", "--storage", "perstack"]);
+    command.args(["log", "latest", "--storage", "perstack"]);
     assert_has(&test.start(command).finish().assert_code(0), ["Job: nest (completed)"]);
 }
 
@@ -292,7 +298,7 @@ fn delegates_are_below_their_caller() {
         .collect();
     let shape: Vec<(usize, &str, &str)> = rows.iter().map(|(indent, parts)| (*indent, parts[0], parts[1])).collect();
     let expected = [
-        (2, "lead", "stoppedByDelegate"),
+        (2, "lead", "handed to delegates"),
         (4, "worker", "completed"),
         (4, "worker", "completed"),
         (2, "lead", "completed"),
@@ -320,7 +326,7 @@ fn a_checkpoint_is_shown_with_its_messages_and_its_run() {
     let first = test.storage().checkpoints().remove(0);
     let id = checkpoint_id(&first);
     let ran = test.run(["log", "--checkpoint", id, "--messages", "--type", "startRun"]).assert_code(0);
-    assert_has(&ran, [&format!("Checkpoint: {id}\nStatus: proceeding\nStep: 1\nExpert: librarian\n\nMessages:\n")]);
+    assert_has(&ran, [&format!("Checkpoint: {id}\nStatus: under way\nStep: 1\nExpert: librarian\n\nMessages:\n")]);
     assert_has(&ran, ["  [userMessage] Count owls.\n", "  [expertMessage] calls appendTextFile\n", "  [toolMessage] "]);
     assert_eq!(heads(&ran), ["[Step 1] startRun"]);
     let object = test.run(["log", "--checkpoint", id, "--json"]).assert_code(0).object();
@@ -335,18 +341,19 @@ fn a_job_that_runs_is_shown_without_disturbing_it() {
         .answers([Answer::calls([append("c1", "a")]), Answer::text("Done.").delay(&gate)]);
     let running = test.spawn(["run", "librarian", "Count owls.", "--job-id", "nest"]);
     running.wait_for_request(2);
-    let ran = test.run(["log"]).assert_code(0);
+    let ran = test.run(["log", "--events"]).assert_code(0);
     assert_has(
         &ran,
         [&format!("Job: nest (running, process {})\n", running.pid()), "  running: asking the model  steps 1-2  "],
     );
     assert_eq!(heads(&ran).last().map(String::as_str), Some("[Step 2] startGeneration"));
-    assert_has(&test.run(["log", "--jobs"]).assert_code(0), [&format!("running, process {}", running.pid())]);
+    assert_has(&test.run(["log", "--jobs"]).assert_code(0), [" running "]);
+    assert_has(&test.run(["log", "nest"]).assert_code(0), ["\nTo watch:  ", "perstack log nest --follow\n"]);
     let object = test.run(["log", "--json"]).assert_code(0).object();
     assert_eq!((&object["standing"], &object["pid"]), (&json!("running"), &json!(running.pid())));
     gate.open();
     running.finish().assert_code(0);
-    assert_has(&test.run(["log"]).assert_code(0), ["Job: nest (completed)\n"]);
+    assert_has(&test.run(["log", "--events"]).assert_code(0), ["Job: nest (completed)\n"]);
 }
 
 #[test]
@@ -357,14 +364,14 @@ fn a_killed_job_is_interrupted_and_shown_up_to_where_it_came() {
     torn.extend(b"{\"at\":177100000");
     fs::write(&log, torn).unwrap();
     let before = contents(&test.storage().jobs()[0]);
-    let ran = test.run(["log"]).assert_code(0);
+    let ran = test.run(["log", "--events"]).assert_code(0);
     assert_has(
         &ran,
-        ["Job: nest (interrupted, can be resumed)\n", "\nTokens: 120 ", "  interrupted: calling exec  steps 1-2  "],
+        ["Job: nest (interrupted, can be resumed)\n", "\nTokens: 240 ", "  interrupted: calling exec  steps 1-2  "],
     );
     assert_eq!(heads(&ran).last().map(String::as_str), Some("[Step 2] callTools"));
     assert!(ran.stderr.is_empty(), "{}", ran.stderr);
-    assert_has(&test.run(["log", "--jobs"]).assert_code(0), ["interrupted, can be resumed"]);
+    assert_has(&test.run(["log", "--jobs"]).assert_code(0), [" interrupted "]);
     let object = test.run(["log", "--json"]).assert_code(0).object();
     assert_eq!((&object["standing"], &object["pid"]), (&json!("interrupted"), &Value::Null));
     assert_eq!(object["runs"][0]["openToolCalls"][0]["toolName"], "exec");
@@ -372,7 +379,7 @@ fn a_killed_job_is_interrupted_and_shown_up_to_where_it_came() {
     // And it can.
     test.server().script([Answer::text("One.")]);
     test.run(["resume", "latest"]).assert_code(0);
-    let ran = test.run(["log"]).assert_code(0);
+    let ran = test.run(["log", "--events"]).assert_code(0);
     assert_has(&ran, ["Job: nest (completed)\n", "resumeFromStop", "  ✗ exec: "]);
 }
 
@@ -405,7 +412,7 @@ fn the_originals_jobs_are_shown_with_their_events() {
         let name = format!("event-{}-1-{}.json", event["timestamp"], event["type"].as_str().unwrap());
         test = test.file(&format!("perstack/jobs/j7d2k9/runs/r4m1x8/{name}"), event.to_string());
     }
-    let ran = test.run(["log"]).assert_code(0);
+    let ran = test.run(["log", "--events"]).assert_code(0);
     assert_has(
         &ran,
         [
@@ -426,7 +433,7 @@ fn the_originals_jobs_are_shown_with_their_events() {
     assert_has(&test.run(["log", "--checkpoint", "c9", "--messages"]).assert_code(0), ["  [userMessage] Which owl?\n"]);
     fs::write(test.workspace().join("perstack/jobs/j7d2k9/runs/r4m1x8/event-1771000000100-1-callTools.json"), "{")
         .unwrap();
-    test.run(["log"]).assert_code(6).snapshot("log/the-originals-jobs-are-shown-with-their-events");
+    test.run(["log", "--events"]).assert_code(6).snapshot("log/the-originals-jobs-are-shown-with-their-events");
 }
 
 #[test]

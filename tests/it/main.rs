@@ -30,6 +30,7 @@ mod include;
 mod input;
 mod interactive;
 mod interop;
+mod job;
 mod locking;
 mod log;
 mod mcp;

@@ -1,11 +1,11 @@
 //! Events and steps as text, in the original's form.
 
-use jiff::Timestamp;
 use perstack::runtime::history::{Durations, LoggedEvent};
 use perstack::usage::Usage;
 use serde_json::{Map, Value};
 
-use crate::cli::render::{Paint, count, duration, visible};
+use super::local_time::LocalTime;
+use crate::cli::render::{Paint, count, duration, visible, visible_lines};
 
 /// Columns that a type takes, at least.
 const KIND_WIDTH: usize = 24;
@@ -27,9 +27,10 @@ pub struct Excerpt {
 
 /// The options of the text form.
 #[derive(Debug, Clone, Copy)]
-pub struct Style {
+pub struct Style<'a> {
     pub paint: Paint,
-    /// Arguments in full.
+    pub local: &'a LocalTime,
+    /// Arguments and answers in full.
     pub is_verbose: bool,
     /// Experts are named: there are several.
     pub names_experts: bool,
@@ -49,13 +50,13 @@ impl Excerpt {
     }
 
     /// The event's lines; an empty one ends them.
-    pub fn event_lines(&self, style: Style) -> Vec<String> {
+    pub fn event_lines(&self, style: Style<'_>) -> Vec<String> {
         let head = format!("[Step {}] {}", self.step, padded(&visible(&self.kind)));
         let expert = match self.json.get("expertKey").and_then(Value::as_str) {
             Some(expert) if style.names_experts => format!("  {}", visible(expert)),
             _ => String::new(),
         };
-        let mut lines = vec![format!("{head}{}{expert}", time(self.at))];
+        let mut lines = vec![format!("{head}{}{expert}", style.local.time(self.at))];
         match self.kind.as_str() {
             "startRun" => lines.extend(self.query()),
             "callTools" | "callInteractiveTool" => lines.extend(self.calls(style)),
@@ -68,7 +69,7 @@ impl Excerpt {
                 let waiting = self.checkpoint("pendingToolCalls");
                 lines.extend(waiting.map(|call| format!("  Waiting for: {} {}", name(call), arguments(call))));
             }
-            "completeRun" => lines.push(format!("  Result: {}", cut(self.text("text"), ANSWER))),
+            "completeRun" => lines.extend(self.answer(style)),
             "retry" => lines.push(format!("  Reason: {}", visible(self.text("reason")))),
             _ => {}
         }
@@ -77,13 +78,17 @@ impl Excerpt {
     }
 
     /// The lines of the step that ended with the event; an empty one ends them.
-    pub fn step_lines(&self, style: Style) -> Vec<String> {
+    pub fn step_lines(&self, style: Style<'_>) -> Vec<String> {
         let none = Map::new();
         let step = self.json.get("step").and_then(Value::as_object).unwrap_or(&none);
         let number = |key: &str| step.get(key).and_then(Value::as_u64);
         let began = number("startedAt").unwrap_or(self.at);
-        let mut lines =
-            vec![format!("[Step {}] {}{}", self.step, padded(&visible(self.text("expertKey"))), time(began))];
+        let mut lines = vec![format!(
+            "[Step {}] {}{}",
+            self.step,
+            padded(&visible(self.text("expertKey"))),
+            style.local.time(began)
+        )];
         let results: Vec<&Value> = elements(step, "toolResults").chain(elements(step, "partialToolResults")).collect();
         for call in elements(step, "toolCalls") {
             let shown = if style.is_verbose { full_arguments(call) } else { arguments(call) };
@@ -100,7 +105,7 @@ impl Excerpt {
         match self.kind.as_str() {
             "stopRunByError" => lines.extend(self.error(style.paint)),
             "stopRunByDelegate" => lines.extend(self.delegates()),
-            "completeRun" => lines.push(format!("  Result: {}", cut(self.text("text"), ANSWER))),
+            "completeRun" => lines.extend(self.answer(style)),
             _ => {}
         }
         let usage: Usage =
@@ -110,6 +115,19 @@ impl Excerpt {
         lines.push(style.paint.dim(&format!("  {} tokens{took}", count(usage.total_tokens))));
         lines.push(String::new());
         lines
+    }
+
+    /// The answer that a Run ended with: its beginning, or all of it.
+    fn answer(&self, style: Style<'_>) -> Vec<String> {
+        let text = self.text("text");
+        let lines = visible_lines(text);
+        if !style.is_verbose || lines.len() < 2 {
+            let most = if style.is_verbose { usize::MAX } else { ANSWER };
+            return vec![format!("  Result: {}", cut(text, most))];
+        }
+        std::iter::once("  Result:".to_owned())
+            .chain(lines.iter().map(|line| format!("    {line}").trim_end().to_owned()))
+            .collect()
     }
 
     fn text(&self, key: &str) -> &str {
@@ -131,7 +149,7 @@ impl Excerpt {
         Some(format!("  Query: \"{}\"", cut(&first_text(message.get("contents")), QUERY)))
     }
 
-    fn calls(&self, style: Style) -> Vec<String> {
+    fn calls(&self, style: Style<'_>) -> Vec<String> {
         let calls: Vec<&Value> = self.list("toolCalls").chain(self.json.get("toolCall")).collect();
         if !style.is_verbose {
             return vec![format!("  Tools: {}", calls.iter().map(|call| name(call)).collect::<Vec<_>>().join(", "))];
@@ -226,29 +244,19 @@ pub fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// `2026-02-13 16:26:40`, UTC.
-pub fn date(at: u64) -> String {
-    stamp(at, "%Y-%m-%d %H:%M:%S")
-}
-
-/// `16:26:40`, UTC.
-fn time(at: u64) -> String {
-    stamp(at, "%H:%M:%S")
-}
-
-fn stamp(at: u64, format: &str) -> String {
-    let moment = i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
-    // A number that is no time of the calendar is shown as it is.
-    moment.map_or_else(|| at.to_string(), |moment| moment.strftime(format).to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use serde_json::json;
 
     use super::*;
 
-    const STYLE: Style = Style { paint: Paint::plain(), is_verbose: false, names_experts: false };
+    static UTC: LazyLock<LocalTime> = LazyLock::new(|| LocalTime::utc(1_771_000_000_500));
+
+    fn style() -> Style<'static> {
+        Style { paint: Paint::plain(), local: &UTC, is_verbose: false, names_experts: false }
+    }
 
     fn excerpt(json: Value) -> Excerpt {
         let Value::Object(json) = json else { panic!("an object") };
@@ -261,7 +269,7 @@ mod tests {
         }
     }
 
-    fn lines(json: Value, style: Style) -> String {
+    fn lines(json: Value, style: Style<'_>) -> String {
         excerpt(json).event_lines(style).join("\n")
     }
 
@@ -273,8 +281,8 @@ mod tests {
 
     #[test]
     fn calls_are_named_and_with_verbose_shown_with_their_arguments() {
-        assert_eq!(lines(calls(), STYLE), "[Step 2] callTools               16:26:40\n  Tools: readTextFile, get\n");
-        let verbose = Style { is_verbose: true, names_experts: true, ..STYLE };
+        assert_eq!(lines(calls(), style()), "[Step 2] callTools               16:26:40\n  Tools: readTextFile, get\n");
+        let verbose = Style { is_verbose: true, names_experts: true, ..style() };
         assert_eq!(
             lines(calls(), verbose),
             "[Step 2] callTools               16:26:40  librarian\n  [@perstack/base] readTextFile\n    \
@@ -290,7 +298,7 @@ mod tests {
         };
         let results =
             [result("c1", "fine", false), result("c2", "ERROR: no", false), result("c3", &"ü".repeat(41), true)];
-        let shown = lines(json!({"type": "resolveToolResults", "toolResults": results}), STYLE);
+        let shown = lines(json!({"type": "resolveToolResults", "toolResults": results}), style());
         let expected = format!(
             "[Step 2] resolveToolResults      16:26:40\n  ✓ t: fine (80 ms)\n  ✗ t: ERROR: no\n  ✗ t: {}...\n",
             "ü".repeat(40)
@@ -303,33 +311,37 @@ mod tests {
         let user = json!({"type": "userMessage", "contents": [{"type": "textPart", "text": "Which\nowl?"}]});
         let start =
             json!({"type": "startRun", "inputMessages": [{"type": "instructionMessage", "contents": []}, user]});
-        assert_eq!(lines(start, STYLE), "[Step 2] startRun                16:26:40\n  Query: \"Which owl?\"\n");
+        assert_eq!(lines(start, style()), "[Step 2] startRun                16:26:40\n  Query: \"Which owl?\"\n");
         let end = json!({"type": "completeRun", "text": "x".repeat(81)});
-        assert!(lines(end, STYLE).ends_with(&format!("  Result: {}...\n", "x".repeat(80))));
+        assert!(lines(end.clone(), style()).ends_with(&format!("  Result: {}...\n", "x".repeat(80))));
+        let verbose = Style { is_verbose: true, ..style() };
+        assert!(lines(end, verbose).ends_with(&format!("  Result: {}\n", "x".repeat(81))));
+        let several = json!({"type": "completeRun", "text": "One.\n\n  Two\x1b."});
+        assert!(lines(several, verbose).ends_with("  Result:\n    One.\n\n      Two\\x1b.\n"));
         let error = json!({"type": "stopRunByError", "error": {"name": "auth", "message": "no\x1b[1m key", "isRetryable": false}});
         assert_eq!(
-            lines(error, STYLE),
+            lines(error, style()),
             "[Step 2] stopRunByError          16:26:40\n  Error: auth\n  Message: no\\x1b[1m key\n  Retryable: false\n"
         );
         let retry = json!({"type": "retry", "reason": "{\"error\":\"rate\"}"});
-        assert!(lines(retry, STYLE).ends_with("\n  Reason: {\"error\":\"rate\"}\n"));
+        assert!(lines(retry, style()).ends_with("\n  Reason: {\"error\":\"rate\"}\n"));
     }
 
     #[test]
     fn a_stop_names_what_it_waits_for() {
         let to = json!({"type": "stopRunByDelegate", "checkpoint": {"delegateTo": [
             {"expert": {"key": "@team/reader"}}, {"expert": {"key": "writer"}}]}});
-        assert!(lines(to, STYLE).ends_with("\n  Delegate to: @team/reader\n  Delegate to: writer\n"));
+        assert!(lines(to, style()).ends_with("\n  Delegate to: @team/reader\n  Delegate to: writer\n"));
         let asked = json!({"type": "stopRunByInteractiveTool", "checkpoint": {"pendingToolCalls": [
             {"toolName": "ask", "args": {"question": "Which?"}}]}});
         let expected = "[Step 2] stopRunByInteractiveTool 16:26:40\n  Waiting for: ask question=Which?\n";
-        assert_eq!(lines(asked, STYLE), expected);
+        assert_eq!(lines(asked, style()), expected);
     }
 
     #[test]
     fn an_unknown_type_is_shown_by_its_head() {
         let dreamt = json!({"type": "dreamtOfOwls", "dream": 1});
-        assert_eq!(lines(dreamt, STYLE), "[Step 2] dreamtOfOwls            16:26:40\n");
+        assert_eq!(lines(dreamt, style()), "[Step 2] dreamtOfOwls            16:26:40\n");
     }
 
     #[test]
@@ -341,15 +353,9 @@ mod tests {
             {"id": "c1", "toolName": "readTextFile", "result": [{"type": "textPart", "text": "Owls."}]}],
             "usage": {"totalTokens": 1500}, "startedAt": 1_771_000_000_000_u64, "finishedAt": 1_771_000_002_500_u64});
         assert_eq!(
-            excerpt(event).step_lines(STYLE).join("\n"),
+            excerpt(event).step_lines(style()).join("\n"),
             "[Step 2] librarian               16:26:40\n  ✓ readTextFile path=a b n=[1]: Owls. (80 ms)\n  \
              … get: no result in this run\n  1.5k tokens, 2.5 s\n"
         );
-    }
-
-    #[test]
-    fn times_are_of_the_calendar_or_numbers() {
-        assert_eq!(date(1_771_000_000_500), "2026-02-13 16:26:40");
-        assert_eq!(date(u64::MAX), u64::MAX.to_string());
     }
 }

@@ -265,7 +265,7 @@ mod tests {
 
     fn written(form: Form) -> String {
         let out = Shared::default();
-        let mut page = Page::to(out.clone(), None);
+        let mut page = Page::to(out.clone(), None, 0);
         let mut object = Object::begin(&mut page, form).unwrap();
         object.field("job", json!({"id": "j\n1", "tags": []})).unwrap();
         object.begin_array("none").unwrap();

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use perstack::event::Detail;
 use perstack::runtime::history::LoggedEvent;
 
+use serde_json::Value;
+
 use super::expression::Expression;
 use super::step_filter::StepFilter;
 
@@ -17,6 +19,40 @@ pub struct Criteria {
     pub expression: Option<Expression>,
     /// A step ends with it.
     pub ends_step: bool,
+    /// It happened then or later; milliseconds since the epoch.
+    pub since: Option<u64>,
+    pub word: Option<Word>,
+}
+
+/// A word that is looked for, in large and small letters alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word(String);
+
+impl Word {
+    /// Looks for this text.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_lowercase())
+    }
+
+    /// Returns true if a text holds the word.
+    pub fn is_in(&self, text: &str) -> bool {
+        text.to_lowercase().contains(&self.0)
+    }
+
+    /// Returns true if any text of an event holds the word: of its messages, calls, results, error.
+    pub fn is_in_event(&self, event: &LoggedEvent<'_>) -> bool {
+        event.to_outline().is_ok_and(|json| json.iter().any(|(key, value)| self.is_in_value(key, value)))
+    }
+
+    fn is_in_value(&self, key: &str, value: &Value) -> bool {
+        match value {
+            // Ids are not what a person looks for, and their letters are found everywhere.
+            Value::String(text) => !key.ends_with("id") && !key.ends_with("Id") && self.is_in(text),
+            Value::Array(all) => all.iter().any(|value| self.is_in_value(key, value)),
+            Value::Object(fields) => fields.iter().any(|(key, value)| self.is_in_value(key, value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
 }
 
 /// Types of event that belong together, as the original has them.
@@ -46,6 +82,8 @@ impl Criteria {
             && self.kind.as_deref().is_none_or(|wanted| wanted == kind)
             && self.groups.iter().all(|group| group.has(kind))
             && (!self.ends_step || event.ends_step())
+            && self.since.is_none_or(|since| event.timestamp() >= since)
+            && self.word.as_ref().is_none_or(|word| word.is_in_event(event))
             && self
                 .expression
                 .as_ref()
@@ -69,6 +107,12 @@ impl Range {
     pub fn shown(self, count: u64) -> u64 {
         let left = count.saturating_sub(self.offset);
         self.take.map_or(left, |take| take.min(left))
+    }
+
+    /// The page with the last `number` of `count` matches.
+    #[must_use]
+    pub fn last(self, number: u64, count: u64) -> Self {
+        Self { take: Some(number), offset: count.saturating_sub(number), ..self }
     }
 
     /// The things of a list that are on the page.
@@ -226,6 +270,21 @@ mod tests {
         assert_eq!(members(EventGroup::Errors), ["retry", "stopRunByError"]);
         assert_eq!(members(EventGroup::Tools), ["callTools", "resolveToolResults", "callInteractiveTool"]);
         assert_eq!(members(EventGroup::Delegations), ["stopRunByDelegate", "callDelegate"]);
+    }
+
+    #[test]
+    fn a_word_is_found_in_any_text_but_ids() {
+        let word = Word::new("Owl");
+        let found = |value: Value| word.is_in_value("", &value);
+        assert!(found(serde_json::json!({"messages": [{"id": "x", "text": "three OWLS"}]})));
+        assert!(!found(serde_json::json!({"id": "owl", "runId": "owl", "owl": 1, "text": "bees"})));
+    }
+
+    #[test]
+    fn the_last_of_a_list_are_a_page() {
+        let all = Range { take: None, offset: 0, context: 1 };
+        assert_eq!(all.last(2, 5), Range { take: Some(2), offset: 3, context: 1 });
+        assert_eq!(all.last(9, 5), Range { take: Some(9), offset: 0, context: 1 });
     }
 
     #[test]

@@ -1,23 +1,20 @@
-//! A job's record as text: the job, its Runs as a tree, a checkpoint, counts, and the events or steps.
+//! A job's record as text: the job, its Runs as a tree, a checkpoint, counts, and the events or steps. The head and the
+//! tree are left to `head` and `tree`.
 
-use std::collections::HashSet;
 use std::io;
 
 use perstack::checkpoint::Checkpoint;
 use perstack::content::{ExpertPart, ResultPart};
-use perstack::job::JobStatus;
 use perstack::message::Message;
-use perstack::runtime::history::{
-    Descent, HistoryItem, JobLog, JobState, ReadProblem, ReadProblemKind, Run, RunProgress,
-};
+use perstack::runtime::history::{HistoryItem, JobLog, ReadProblem, ReadProblemKind};
 
-use super::event_text::{Excerpt, Style, cut, date};
-use super::jobs::status;
+use super::event_text::{Excerpt, Style, cut};
+use super::head::{WayOn, job_lines, way_on};
 use super::page::Page;
 use super::summary::{Mark, RunFigures, Summary};
+use super::tree::{status_text, tree_lines};
 use super::{LogRequest, Unit, chooser, flow};
-use crate::cli::command_line::CommandLine;
-use crate::cli::render::{count, duration, money, visible};
+use crate::cli::render::visible;
 
 /// Columns of the rule around the events (the original's).
 const RULE: usize = 50;
@@ -41,17 +38,20 @@ pub fn write(
     }
     page.line(&format!("Storage: {}", record.storage().display()))?;
     page.line("")?;
-    for line in job_lines(record) {
+    let count = EventCount::read(record, request, problems);
+    let tool_calls = request.run.is_none().then(|| count.figures.tool_calls());
+    for line in job_lines(record, tool_calls, page.local()) {
         page.line(&line)?;
     }
-    if let Some(line) = way_on(record, request) {
-        page.line(&line)?;
+    if let Some(WayOn { title, command }) =
+        way_on(record, record.latest().map(|latest| latest.head).as_ref(), request.storage.as_deref())
+    {
+        page.whole_line(&format!("{title}: {command}"))?;
     }
     page.line("")?;
     write_checkpoint(record, request, page, problems)?;
-    let count = Count::read(record, request, problems);
     if request.run.is_none() {
-        write_runs(record, request, &count.figures, page)?;
+        write_tree(record, request.most_runs, &count.figures, page)?;
     }
     if request.shows_summary {
         for line in summary_lines(count.summary) {
@@ -62,16 +62,30 @@ pub fn write(
     write_events(record, request, &count, page)
 }
 
-/// The result of the first reading.
-struct Count {
-    figures: RunFigures,
-    summary: Summary,
-    /// Events that fit.
-    matched: u64,
+/// Writes the Runs as a tree, and an empty line.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_tree(record: &JobLog, most: Option<u64>, figures: &RunFigures, page: &mut Page) -> io::Result<()> {
+    let lines = tree_lines(record, most, figures, page.width());
+    if lines.is_empty() {
+        return Ok(());
+    }
+    lines.iter().try_for_each(|line| page.line(line))?;
+    page.line("")
 }
 
-impl Count {
-    fn read(record: &JobLog, request: &LogRequest, problems: &mut Vec<ReadProblem>) -> Self {
+/// The result of the first reading.
+pub struct EventCount {
+    pub figures: RunFigures,
+    pub summary: Summary,
+    /// Events that fit.
+    pub matched: u64,
+}
+
+impl EventCount {
+    /// Reads the record.
+    pub fn read(record: &JobLog, request: &LogRequest, problems: &mut Vec<ReadProblem>) -> Self {
         let mut chooser = chooser(request);
         let (mut figures, mut summary) = (RunFigures::default(), Summary::default());
         let found = record.visit(request.run.as_ref(), &mut |item| {
@@ -88,42 +102,6 @@ impl Count {
         problems.extend(found);
         Self { figures, summary, matched: chooser.matched() }
     }
-}
-
-fn job_lines(record: &JobLog) -> Vec<String> {
-    let mut lines = vec![format!("Job: {} ({})", record.id(), status(record.entry().state))];
-    let Some(job) = record.job() else { return lines };
-    lines.push(format!("Expert: {}", visible(job.coordinator_expert_key.as_str())));
-    lines.push(format!("Started: {}", date(job.started_at)));
-    lines.push(format!("Steps: {}", job.total_steps));
-    if let Some(finished_at) = job.finished_at {
-        lines.push(format!("Finished: {}", date(finished_at)));
-    }
-    let usage = job.usage;
-    let cached = match usage.cached_input_tokens {
-        0 => String::new(),
-        cached => format!(", {} cached", count(cached)),
-    };
-    let (input, output) = (count(usage.input_tokens), count(usage.output_tokens));
-    lines.push(format!("Tokens: {} ({input} in, {output} out{cached})", count(usage.total_tokens)));
-    lines.extend(money(job.spend).map(|cost| format!("Cost: {cost}")));
-    lines
-}
-
-/// The command that continues a job which did not complete.
-fn way_on(record: &JobLog, request: &LogRequest) -> Option<String> {
-    let answer = match record.entry().state {
-        JobState::Interrupted => None,
-        JobState::Stopped(JobStatus::StoppedByInteractiveTool) => Some("ANSWER"),
-        JobState::Stopped(status) if status != JobStatus::Completed => None,
-        JobState::Running(_) | JobState::Stopped(_) | JobState::Unknown => return None,
-    };
-    let mut words = CommandLine::new(["perstack", "resume", record.id().as_str()]);
-    if let Some(answer) = answer {
-        words.word(answer).word("-i");
-    }
-    words.path("--storage", request.storage.as_deref());
-    Some(format!("To continue: {words}"))
 }
 
 fn write_checkpoint(
@@ -153,7 +131,7 @@ fn checkpoint_lines(checkpoint: &Checkpoint, shows_messages: bool) -> Vec<String
     let head = &checkpoint.head;
     let mut lines = vec![
         format!("Checkpoint: {}", head.id),
-        format!("Status: {}", name_of(head.status)),
+        format!("Status: {}", status_text(head.status)),
         format!("Step: {}", head.step_number),
         format!("Expert: {}", visible(head.expert.key.as_str())),
     ];
@@ -211,78 +189,7 @@ fn summary_lines(summary: Summary) -> Vec<String> {
     lines
 }
 
-fn write_runs(record: &JobLog, request: &LogRequest, figures: &RunFigures, page: &mut Page) -> io::Result<()> {
-    let tree = record.tree();
-    if tree.is_empty() {
-        return Ok(());
-    }
-    let most = request.range.take.map_or(tree.len(), |take| usize::try_from(take).unwrap_or(usize::MAX));
-    let forks = forked(record.runs());
-    page.line("Runs:")?;
-    for (depth, run) in tree.iter().take(most) {
-        page.line(&run_line(*depth, run, record.entry().state, figures, &forks))?;
-    }
-    if tree.len() > most {
-        page.line(&format!("  (showing {most} of {} runs, use --take 0 for all)", tree.len()))?;
-    }
-    page.line("")
-}
-
-/// Runs that continue one that another continues too.
-fn forked(runs: &[Run]) -> HashSet<&str> {
-    let parent = |run: &Run| match &run.descent {
-        Descent::Continues(parent) => Some(parent.run_id.clone()),
-        _ => None,
-    };
-    let mut seen = HashSet::new();
-    let again =
-        runs.iter().filter_map(|run| Some((run, parent(run)?))).filter(|(_, parent)| !seen.insert(parent.clone()));
-    again.map(|(run, _)| run.id.as_str()).collect()
-}
-
-fn run_line(depth: usize, run: &Run, job: JobState, figures: &RunFigures, forks: &HashSet<&str>) -> String {
-    let figures = figures.figures(&run.id);
-    let mut parts = vec![
-        run.id.to_string(),
-        run.expert.as_ref().map_or_else(|| "?".to_owned(), |expert| visible(expert.as_str())),
-        state_text(figures.left.as_ref(), job),
-    ];
-    parts.extend(figures.steps.map(|steps| match steps.max {
-        max if max == steps.min => format!("step {max}"),
-        max => format!("steps {}-{max}", steps.min),
-    }));
-    if figures.usage.total_tokens > 0 {
-        parts.push(format!("{} tokens", count(figures.usage.total_tokens)));
-    }
-    parts.extend(figures.span.map(|(first, last)| duration(last.saturating_sub(first))));
-    if let Descent::Continues(parent) = &run.descent {
-        let how = if forks.contains(run.id.as_str()) { "forks" } else { "continues" };
-        parts.push(format!("{how} {}", parent.run_id));
-    }
-    format!("{}{}", "  ".repeat(depth + 1), parts.join("  "))
-}
-
-/// The state of a Run as text. One that has not ended is running as long as its job is.
-fn state_text(left: Option<&RunProgress>, job: JobState) -> String {
-    let activity = match left {
-        Some(RunProgress::Ended(status)) => return name_of(*status),
-        Some(RunProgress::AskingModel) => "asking the model".to_owned(),
-        Some(RunProgress::Calling(calls)) => {
-            let names: Vec<String> = calls.iter().map(|call| visible(&call.tool_name)).collect();
-            format!("calling {}", names.join(", "))
-        }
-        Some(RunProgress::Unknown) | None => return "unknown".to_owned(),
-    };
-    let state = if matches!(job, JobState::Running(_)) { "running" } else { "interrupted" };
-    format!("{state}: {activity}")
-}
-
-/// A status by the name that its JSON form has.
-fn name_of(status: perstack::checkpoint::Status) -> String {
-    serde_json::to_value(status).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-fn write_events(record: &JobLog, request: &LogRequest, count: &Count, page: &mut Page) -> io::Result<()> {
+fn write_events(record: &JobLog, request: &LogRequest, count: &EventCount, page: &mut Page) -> io::Result<()> {
     let (title, unit) = match request.unit {
         Unit::Events => ("Events:", "events"),
         Unit::Steps => ("Steps:", "steps"),
@@ -294,12 +201,12 @@ fn write_events(record: &JobLog, request: &LogRequest, count: &Count, page: &mut
             matched => page.line(&format!("({matched} {unit} available, use --offset to view)")),
         };
     }
-    let mut experts = record.runs().iter().filter_map(|run| run.expert.as_ref());
-    let first = experts.next();
+    let local = page.local().clone();
     let style = Style {
         paint: page.paint(),
+        local: &local,
         is_verbose: request.shows_arguments,
-        names_experts: experts.any(|expert| Some(expert) != first),
+        names_experts: has_several_experts(record),
     };
     page.line(title)?;
     page.line(&"─".repeat(RULE))?;
@@ -316,8 +223,15 @@ fn write_events(record: &JobLog, request: &LogRequest, count: &Count, page: &mut
     Ok(())
 }
 
+/// Returns true if the Runs are of more than one expert.
+pub fn has_several_experts(record: &JobLog) -> bool {
+    let mut experts = record.runs().iter().filter_map(|run| run.expert.as_ref());
+    let first = experts.next();
+    experts.any(|expert| Some(expert) != first)
+}
+
 /// The second reading; returns how many were written.
-fn write_chosen(record: &JobLog, request: &LogRequest, style: Style, page: &mut Page) -> io::Result<u64> {
+fn write_chosen(record: &JobLog, request: &LogRequest, style: Style<'_>, page: &mut Page) -> io::Result<u64> {
     let mut chooser = chooser(request);
     let (mut shown, mut written) = (0, Ok(()));
     // The first reading has already reported the problems.
@@ -329,7 +243,10 @@ fn write_chosen(record: &JobLog, request: &LogRequest, style: Style, page: &mut 
                     Unit::Events => excerpt.event_lines(style),
                     Unit::Steps => excerpt.step_lines(style),
                 };
-                lines.iter().try_for_each(|line| page.line(line))
+                // What is asked for in full is not cut.
+                lines
+                    .iter()
+                    .try_for_each(|line| if style.is_verbose { page.wrapped_line(line) } else { page.line(line) })
             };
             written = chooser.take(&event, Excerpt::new, &mut show);
             if chooser.is_done() {

@@ -36,9 +36,10 @@ fn a_job_without_its_own_file_is_shown_by_its_runs() {
                 None => drop(fs::remove_file(file)),
                 Some(rest) => fs::write(file, rest).unwrap(),
             }
-            let ran = test.run(["log"]).assert_code(0);
-            assert_has(&ran, [&format!("Job: nest ({status})\nExpert: librarian\nStarted: 20"), "[Step 1] startRun "]);
-            assert_has(&test.run(["log", "--jobs"]).assert_code(0), ["nest", status, "librarian"]);
+            let ran = test.run(["log", "--events"]).assert_code(0);
+            assert_has(&ran, [&format!("Job: nest ({status})\nExpert: librarian\nQuery: "), "[Step 1] startRun "]);
+            let short = status.split(',').next().unwrap();
+            assert_has(&test.run(["log", "--jobs"]).assert_code(0), ["nest", short, "librarian"]);
         }
     }
 }
@@ -52,7 +53,7 @@ fn a_job_of_which_only_the_log_is_left_is_shown() {
     for checkpoint in test.storage().checkpoints() {
         fs::write(checkpoint, "").unwrap();
     }
-    let ran = test.run(["log"]).assert_code(0);
+    let ran = test.run(["log", "--events"]).assert_code(0);
     assert_has(&ran, ["Job: nest (interrupted, can be resumed)\nExpert: librarian\n", "[Step 2] callTools "]);
     test.server().script([Answer::text("One.")]);
     assert_eq!(test.run(["resume", "latest"]).assert_code(0).stdout, "One.\n");
@@ -63,7 +64,7 @@ fn a_damaged_checkpoint_hides_no_events() {
     let (test, _) = completed();
     let last = test.storage().last_checkpoint();
     fs::write(&last, "").unwrap();
-    assert_eq!(heads(&test.run(["log"]).assert_code(0)).len(), 13);
+    assert_eq!(heads(&test.run(["log", "--events"]).assert_code(0)).len(), 13);
     let ran = test.run(["log", "--checkpoint", checkpoint_id(&last)]).assert_code(6);
     assert_has(&ran, [&format!("Checkpoint: {}\nStep: 3\n", checkpoint_id(&last)), "[Step 3] completeRun "]);
     ran.snapshot("log-damaged/a-damaged-checkpoint-hides-no-events");
@@ -75,7 +76,7 @@ fn a_damaged_line_is_named_and_what_is_before_it_shown() {
     let log = run_file(&test, "log.jsonl");
     // The header, the start, the first answer, its result, and then the second answer.
     set_line(&log, 5, "{\"at\":177100000");
-    let ran = test.run(["log"]).assert_code(6);
+    let ran = test.run(["log", "--events"]).assert_code(6);
     assert_eq!(heads(&ran).last().map(String::as_str), Some("[Step 2] startGeneration"));
     ran.snapshot("log-damaged/a-damaged-line-is-named-and-what-is-before-it-shown-1");
     let ran = test.run(["log", "--json"]).assert_code(6);
@@ -88,7 +89,9 @@ fn a_damaged_line_is_named_and_what_is_before_it_shown() {
         5,
         "{\"at\":1771000000000,\"seed\":1,\"fact\":\"toolReturned\",\"result\":{\"id\":\"c9\",\"skillName\":\"s\",\"toolName\":\"t\",\"result\":[]}}",
     );
-    test.run(["log"]).assert_code(6).snapshot("log-damaged/a-damaged-line-is-named-and-what-is-before-it-shown-2");
+    test.run(["log", "--events"])
+        .assert_code(6)
+        .snapshot("log-damaged/a-damaged-line-is-named-and-what-is-before-it-shown-2");
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn facts_of_a_newer_version_are_passed_over_with_one_warning() {
         insert_line(&log, line, DREAM);
     }
     let before = contents(&test.storage().jobs()[0]);
-    let ran = test.run(["log"]).assert_code(0);
+    let ran = test.run(["log", "--events"]).assert_code(0);
     assert_eq!(heads(&ran).len(), 13, "all that is known is shown");
     assert_eq!(ran.stderr.matches("warning: ").count(), 1);
     ran.snapshot("log-damaged/facts-of-a-newer-version-are-passed-over-with-one-warning");
@@ -142,7 +145,7 @@ fn what_a_newer_version_wrote_is_named_and_hides_nothing_else() {
     let mut newer = read_json(&job);
     newer["formatVersion"] = json!(99);
     fs::write(&job, newer.to_string()).unwrap();
-    let ran = test.run(["log"]).assert_code(6);
+    let ran = test.run(["log", "--events"]).assert_code(6);
     assert_eq!(heads(&ran).len(), 13);
     ran.snapshot("log-damaged/what-a-newer-version-wrote-is-named-and-hides-nothing-else-1");
     let object = test.run(["log", "--json"]).assert_code(6).object();
@@ -151,7 +154,7 @@ fn what_a_newer_version_wrote_is_named_and_hides_nothing_else() {
 
     let (test, _) = completed();
     set_line(&run_file(&test, "log.jsonl"), 1, "{\"format\":\"perstack-log\",\"version\":99}");
-    let ran = test.run(["log"]).assert_code(6);
+    let ran = test.run(["log", "--events"]).assert_code(6);
     assert_has(&ran, ["Job: nest (completed)"]);
     ran.snapshot("log-damaged/what-a-newer-version-wrote-is-named-and-hides-nothing-else-2");
 }
@@ -173,7 +176,7 @@ fn a_continued_run_is_shown_although_the_checkpoint_before_it_is_gone_or_empty()
         } else {
             fs::remove_file(&parent).unwrap();
         }
-        let ran = test.run(["log"]).assert_code(0);
+        let ran = test.run(["log", "--events"]).assert_code(0);
         assert_has(&ran, ["Job: nest (interrupted, can be resumed)", "  Query: \"And bats?\"\n", "  continues "]);
         test.server().script([Answer::text("No bats.")]);
         assert_eq!(test.run(["resume", "latest"]).assert_code(0).stdout, "No bats.\n");

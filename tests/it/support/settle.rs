@@ -22,12 +22,15 @@ pub fn settled(root: &Path) -> insta::Settings {
     settings.add_filter(&literally(&format!("/private{root}")), "[root]");
     settings.add_filter(&literally(root), "[root]");
     settings.add_filter(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "[id]");
+    // The short form of an id: its end.
+    settings.add_filter(r"\b[0-9a-f]{8}\b", "[short]");
     settings.add_filter(r"127\.0\.0\.1:\d{2,}", "127.0.0.1:[port]");
     settings.add_filter(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?Z?", "[time]");
     settings.add_filter(r"\b1\d{12}\b", "[time]");
     settings.add_filter(r#""([a-zA-Z]*[dD]uration(?:Ms)?)": ?\d+(\.\d+)?"#, r#""$1":[duration]"#);
     settings.add_filter(r"\b(?:\d+m )?\d+(\.\d+)? ?(?:ms|s)\b", "[duration]");
     settings.add_filter(r"\b\d{2}:\d{2}:\d{2}\b", "[time]");
+    settings.add_filter(r"\b\d+(\.\d)? kB\b", "[size]");
     settings.add_filter(r"\b(pid|process) \d+", "$1 [pid]");
     settings.add_filter(r"\b[0-9a-f]{64}\b", "[digest]");
     // The tests' own server, wherever it was built.

@@ -1,0 +1,161 @@
+//! The facts about a job that its views begin with, its answer in brief, and the way on.
+
+use std::path::Path;
+
+use perstack::checkpoint::{Checkpoint, CheckpointHead};
+use perstack::cost::Spend;
+use perstack::id::JobId;
+use perstack::job::{Job, JobStatus};
+use perstack::runtime::history::{JobLog, JobState};
+use perstack::setting::DEFAULT_MAX_STEPS;
+use perstack::store::{Store, short_id};
+use perstack::tool::ToolCall;
+
+use super::local_time::LocalTime;
+use super::wrap::wrapped;
+use crate::cli::command_line::CommandLine;
+use crate::cli::options::JobArgs;
+use crate::cli::outcome::raise;
+use crate::cli::render::{count, money, visible};
+
+/// Columns of a text where there is no terminal.
+const PLAIN_WIDTH: usize = 100;
+
+/// Most columns of a query in the head.
+const QUERY: usize = 200;
+
+/// The short form of a job's id in its storage.
+pub fn short_job_id(storage: &Path, id: &JobId) -> String {
+    let ids = Store::new(storage).job_ids().unwrap_or_default();
+    short_id(id.as_str(), ids.iter().map(JobId::as_str)).to_owned()
+}
+
+/// The job, its question, times and counts. `tool_calls`: of all its Runs, if they were counted.
+pub fn job_lines(record: &JobLog, tool_calls: Option<u64>, local: &LocalTime) -> Vec<String> {
+    let mut lines = vec![format!("Job: {} ({})", record.id(), status(record.entry().state))];
+    let Some(job) = record.job() else { return lines };
+    lines.push(format!("Expert: {}", visible(job.coordinator_expert_key.as_str())));
+    lines.extend(
+        record.query().map(|query| format!("Query: {}", crate::cli::render::shortened(&visible(&query), QUERY))),
+    );
+    lines.push(format!("Started: {} ({})", local.date(job.started_at), local.age(job.started_at)));
+    lines.extend(job.finished_at.map(|finished_at| format!("Finished: {}", local.date(finished_at))));
+    lines.push(format!("Steps: {}", job.total_steps));
+    lines.extend(tool_calls.map(|calls| format!("Tool calls: {calls}")));
+    let usage = job.usage;
+    let cached = match usage.cached_input_tokens {
+        0 => String::new(),
+        cached => format!(", {} cached", count(cached)),
+    };
+    let (input, output) = (count(usage.input_tokens), count(usage.output_tokens));
+    lines.push(format!("Tokens: {} ({input} in, {output} out{cached})", count(usage.total_tokens)));
+    lines.extend(spent(job.spend).map(|cost| format!("Cost: {cost}")));
+    lines
+}
+
+/// The amount spent; none if it is zero or unknown.
+pub fn spent(spend: Spend) -> Option<String> {
+    money(spend)
+}
+
+/// The state of a job in words.
+pub fn status(state: JobState) -> String {
+    let text = match state {
+        JobState::Running(holder) => match holder.pid {
+            Some(pid) => return format!("running, process {pid}"),
+            None => "running",
+        },
+        JobState::Interrupted => "interrupted, can be resumed",
+        JobState::Unknown => "unknown",
+        JobState::Stopped(status) => match status {
+            JobStatus::Running => "running",
+            JobStatus::Completed => "completed",
+            JobStatus::StoppedByMaxSteps => "stopped at the maximum of steps",
+            JobStatus::StoppedByInteractiveTool => "waiting for an answer",
+            JobStatus::StoppedByError => "stopped by an error",
+            JobStatus::StoppedByCancellation => "stopped by a signal",
+            JobStatus::StoppedByBudget => "stopped by a budget",
+        },
+    };
+    text.to_owned()
+}
+
+/// The end of a job as a title and lines of text: its answer, its error, the question that it waits for.
+pub fn ending(state: JobState, latest: &Checkpoint, width: Option<usize>) -> Option<(String, Vec<String>)> {
+    let width = width.map_or(PLAIN_WIDTH, |width| width.saturating_sub(2).max(20));
+    let head = &latest.head;
+    match state {
+        JobState::Stopped(JobStatus::Completed) => Some(("Answer:".to_owned(), wrapped(&latest.text()?, width))),
+        JobState::Stopped(JobStatus::StoppedByError) => {
+            let error = head.error.as_ref()?;
+            Some((format!("Error: {}", visible(&error.name)), wrapped(error.message.trim(), width)))
+        }
+        JobState::Stopped(JobStatus::StoppedByInteractiveTool) => {
+            let calls = head.pending_tool_calls.iter().map(question);
+            Some(("Waiting for:".to_owned(), calls.flat_map(|call| wrapped(&call, width)).collect()))
+        }
+        JobState::Stopped(_) => {
+            let reached = head.budget.as_ref()?;
+            Some(("Stopped:".to_owned(), wrapped(&reached.to_string(), width)))
+        }
+        JobState::Running(_) | JobState::Interrupted | JobState::Unknown => None,
+    }
+}
+
+fn question(call: &ToolCall) -> String {
+    let values = call.args.iter().map(|(key, value)| match value.as_str() {
+        Some(text) => format!("{key}: {text}"),
+        None => format!("{key}: {value}"),
+    });
+    format!("{}  {}", call.tool_name, values.collect::<Vec<_>>().join("  "))
+}
+
+/// The command that goes on with a job, and its title.
+pub struct WayOn {
+    pub title: &'static str,
+    pub command: CommandLine,
+}
+
+/// The way on from a job in this state. `named_storage`: the storage that was named on the command line.
+pub fn way_on(record: &JobLog, latest: Option<&CheckpointHead>, named_storage: Option<&Path>) -> Option<WayOn> {
+    let id = short_job_id(record.storage(), record.id());
+    let mut args = JobArgs::default();
+    args.place.storage = named_storage.map(Path::to_owned);
+    let mut command = CommandLine::new(["perstack", "resume", &id]);
+    let title = match record.entry().state {
+        JobState::Running(_) => {
+            let mut command = CommandLine::new(["perstack", "log", &id, "--follow"]);
+            command.path("--storage", named_storage);
+            return Some(WayOn { title: "To watch", command });
+        }
+        JobState::Unknown => return None,
+        JobState::Stopped(JobStatus::Completed) => {
+            command.word("QUERY");
+            "To ask further"
+        }
+        JobState::Stopped(JobStatus::StoppedByInteractiveTool) => {
+            command.word("ANSWER").word("-i");
+            "To answer"
+        }
+        JobState::Interrupted | JobState::Stopped(_) => {
+            if let (Some(job), Some(head)) = (record.job(), latest) {
+                make_room(&mut args, job, head);
+            }
+            "To continue"
+        }
+    };
+    args.add_to(&mut command);
+    Some(WayOn { title, command })
+}
+
+/// Raises the limit that stopped the job: without that it would stop at the same place.
+fn make_room(args: &mut JobArgs, job: &Job, head: &CheckpointHead) {
+    match &head.budget {
+        Some(reached) => raise(args, reached, &job.budget.spent.unwrap_or_default()),
+        None if job.status == JobStatus::StoppedByMaxSteps => {
+            let more = job.max_steps.unwrap_or(DEFAULT_MAX_STEPS).max(DEFAULT_MAX_STEPS);
+            args.model.max_steps = Some(head.step_number.saturating_add(more));
+        }
+        None => {}
+    }
+}
