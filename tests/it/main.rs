@@ -43,6 +43,7 @@ mod providers;
 mod recovery;
 mod resume;
 mod run;
+mod screens;
 mod secrets;
 mod signals;
 mod streams;

@@ -137,7 +137,8 @@ impl AnswerWriter {
             EventBody::Retry { .. } => {
                 let has_text = !self.shown.is_empty();
                 let is_gone = self.drop_try(room);
-                (has_text && !is_gone).then_some(AnswerNote::NotTheAnswer)
+                let is_seen = has_text && !is_gone && matches!(self.target, Target::Terminal(_));
+                is_seen.then_some(AnswerNote::NotTheAnswer)
             }
             EventBody::CompleteStreamingRunResult { text } => self.deliver(text, room),
             EventBody::StopRunByError { .. }
@@ -295,6 +296,11 @@ impl AnswerWriter {
             Target::Terminal(terminal) => terminal.writer.column(),
             Target::Pipe => 0,
         }
+    }
+
+    /// Returns true if the answer was cut off within a line on a terminal, and goes on in the same line.
+    pub fn goes_on_in_line(&self) -> bool {
+        self.shown.is_empty() && !self.kept.is_empty() && self.column() > 0
     }
 
     /// Returns true if the whole answer was written.
@@ -479,7 +485,9 @@ mod tests {
             seen.text("Two ow");
             seen.see(EventBody::CompleteStreamingText { text: "Two ow".to_owned() });
             seen.see(retry(r#"{"error":"Error: AnswerWriter cut off","message":"Go on."}"#, None));
+            assert_eq!(seen.0.goes_on_in_line(), seen.0.column() > 0);
             seen.text("ls.");
+            assert!(!seen.0.goes_on_in_line());
             seen.result("Two owls.");
             assert_eq!((seen.written().as_str(), seen.2), ("Two owls.\n", Vec::new()));
         }

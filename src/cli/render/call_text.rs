@@ -273,9 +273,10 @@ pub fn details(call: &ToolCall, result: Option<&ToolResult>) -> Vec<DetailLine> 
     }
     let Some(result) = result else { return Vec::new() };
     let lines = visible_lines(&result_text(result)).into_iter().filter(|line| !line.trim().is_empty());
-    // The first line of a failure is on the call's own line.
-    let lines = lines.skip(usize::from(has_failed)).map(DetailLine::Plain);
-    cut(lines.collect(), HEAD_LINES)
+    // The line of a failure that is on the call's own line, and the command line of `exec`, which is there too.
+    let own = if has_failed { failure_text(result) } else { String::new() };
+    let is_there = |line: &str| has_failed && (visible(line) == own || line.starts_with("Command failed: "));
+    cut(lines.filter(|line| !is_there(line)).map(DetailLine::Plain).collect(), HEAD_LINES)
 }
 
 fn cut(mut lines: Vec<DetailLine>, most: usize) -> Vec<DetailLine> {

@@ -293,6 +293,10 @@ impl EventSink for Progress {
         let mut notes = self.stream(&mut state, event);
         let now = self.now();
         notes.extend(state.view.apply(event, now));
+        // A line in the middle of an answer would tear it; the Run's own line shows that it is asked for the rest.
+        if state.answer.as_ref().is_some_and(AnswerWriter::goes_on_in_line) {
+            notes.clear();
+        }
         let text = self.note_lines(&state, &notes);
         self.write(&mut state, &text);
     }

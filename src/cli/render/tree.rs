@@ -180,17 +180,28 @@ impl Tree {
         waiting.awaited.iter_mut().find(|awaited| Some(&awaited.call) == call)
     }
 
-    /// Puts a delegate behind its parent and that one's other delegates.
+    /// The place of a Run among the delegates that its parent waits for, by the order of the calls.
+    fn rank(&self, run: &RunView) -> Option<usize> {
+        let waiting = self.runs.get(run.parent.as_ref()?)?.waiting.as_ref()?;
+        waiting.awaited.iter().position(|awaited| Some(&awaited.call) == run.call.as_ref())
+    }
+
+    /// Puts a delegate behind its parent and those of its other delegates that were called before it.
     fn move_below_parent(&mut self, id: &RunId) {
         let Some(from) = self.runs.get_index_of(id) else { return };
         let Some(parent) = self.runs.get(id).and_then(|run| run.parent.clone()) else { return };
         let Some(parent_at) = self.runs.get_index_of(&parent) else { return };
         let parent_depth = self.depth(&parent);
+        let rank = self.runs.get(id).and_then(|run| self.rank(run));
+        let is_later = |other: &RunId| {
+            let other = self.runs.get(other).filter(|run| run.parent.as_ref() == Some(&parent));
+            matches!((other.and_then(|run| self.rank(run)), rank), (Some(other), Some(own)) if other > own)
+        };
         let family = self
             .runs
             .keys()
             .skip(parent_at + 1)
-            .take_while(|other| *other != id && self.depth(other) > parent_depth)
+            .take_while(|other| *other != id && self.depth(other) > parent_depth && !is_later(other))
             .count();
         let to = parent_at + 1 + family;
         if to < from {
@@ -280,9 +291,9 @@ mod tests {
             job.lines(),
             [
                 "researcher  step 1/100  waits for 3 of 3: reader, writer, checker",
-                "  checker  getting ready",
                 "  reader  getting ready",
                 "  writer  getting ready",
+                "  checker  getting ready",
             ],
             "a delegate is below its parent before it begins"
         );
@@ -303,8 +314,8 @@ mod tests {
             [
                 "researcher  step 1/100  waits for 2 of 3: reader, writer",
                 "  reader  step 2/100  waits for 2 of 2: scanner #1, scanner #2",
-                "    scanner #2  step 3  asking the model",
                 "    scanner #1  step 3",
+                "    scanner #2  step 3  asking the model",
                 "  writer  step 2/100  retry 2 in 4 s",
             ]
         );

@@ -39,7 +39,8 @@ impl McpSkill {
                 (i32::from(*status), format!("Its server demands authorization{remedy}"))
             }
             CallFailure::TimedOut(after) => {
-                (REQUEST_TIMEOUT, format!("Request timed out after {} s without an answer", after.as_secs()))
+                let after = after.as_secs();
+                (REQUEST_TIMEOUT, format!("Request timed out after {after} s without an answer (limit: callTimeout)"))
             }
             CallFailure::Cancelled => (CONNECTION_CLOSED, "The call was cancelled; its effect is unknown".to_owned()),
             CallFailure::Lost(why) => (CONNECTION_CLOSED, format!("Connection closed: {why}")),
