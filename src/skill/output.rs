@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn folder_of(run: &Path) -> PathBuf {
-        run.join("outputs")
+        run.canonicalize().unwrap_or_else(|_| run.to_owned()).join("outputs")
     }
 
     fn kept(run: &Path, earlier: &[&Path]) -> Arc<Outputs> {

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use cap_std::ambient_authority;
@@ -150,12 +150,40 @@ fn existing(path: &Path) -> io::Result<Dir> {
     open_folder(&run, name)
 }
 
-/// The open folder of the Run, which the storage made, and the name of the outputs' folder in it.
+/// The open folder of the Run, which the storage made beneath its real path, and the name of the outputs' folder in it.
+/// A link in the path was put there since, and is not followed.
 fn run_folder(path: &Path) -> io::Result<(Dir, &OsStr)> {
     let (Some(run), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    Ok((Dir::open_ambient_dir(run, ambient_authority())?, name))
+    Ok((without_links(run)?, name))
+}
+
+#[cfg(unix)]
+fn without_links(path: &Path) -> io::Result<Dir> {
+    use rustix::fs::{Mode, OFlags, openat};
+    /// Access that names in a folder need; others' folders on the way may not be readable.
+    #[cfg(target_os = "linux")]
+    const SEARCH: OFlags = OFlags::PATH;
+    #[cfg(not(target_os = "linux"))]
+    const SEARCH: OFlags = OFlags::RDONLY;
+    let flags = SEARCH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut folder = Dir::open_ambient_dir(if path.is_absolute() { "/" } else { "." }, ambient_authority())?;
+    for component in path.components() {
+        match component {
+            Component::RootDir | Component::CurDir => {}
+            Component::Normal(name) => {
+                folder = Dir::from_std_file(File::from(openat(&folder, name, flags, Mode::empty())?));
+            }
+            Component::ParentDir | Component::Prefix(_) => return Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+    Ok(folder)
+}
+
+#[cfg(not(unix))]
+fn without_links(path: &Path) -> io::Result<Dir> {
+    Dir::open_ambient_dir(path, ambient_authority())
 }
 
 /// Opens a folder that is no link.
@@ -193,7 +221,7 @@ mod tests {
     use super::*;
 
     fn opened(run: &Path, bytes: u64, files: usize) -> Folder {
-        let folder = Folder::new(run.join("outputs"), Vec::new());
+        let folder = Folder::new(run.canonicalize().unwrap().join("outputs"), Vec::new());
         *folder.open.lock().unwrap() = Some(Open { bytes, files, ..Open::create(&folder.path).unwrap() });
         folder
     }
@@ -217,7 +245,7 @@ mod tests {
         full.write("0003-a.txt", b"two").unwrap();
         assert!(matches!(opened(run.path(), 0, MAX_FILES).write("0004-a.txt", b""), Err(NotKept::TooManyFiles)));
         // What is there already counts.
-        assert_eq!(Open::create(&run.path().join("outputs")).unwrap().bytes, 3);
+        assert_eq!(Open::create(&full.path).unwrap().bytes, 3);
     }
 
     #[cfg(unix)]
@@ -232,5 +260,17 @@ mod tests {
         symlink(".", run.path().join("linked")).unwrap();
         let linked = Folder::new(run.path().join("linked"), Vec::new());
         assert!(linked.open("0001-a.txt").is_err() && linked.write("0002-a.txt", b"x").is_err());
+        // The Run's own folder, put in place of the one that was there, and a folder above it.
+        let jobs = tempfile::tempdir().unwrap();
+        let jobs = jobs.path().canonicalize().unwrap();
+        symlink(run.path(), jobs.join("run")).unwrap();
+        symlink(&jobs, jobs.join("above")).unwrap();
+        for path in ["run/outputs", "above/run/outputs", "../jobs/run/outputs"] {
+            let linked = Folder::new(jobs.join(path), Vec::new());
+            assert!(linked.write("0003-a.txt", b"x").is_err() && linked.open("0001-a.txt").is_err(), "{path}");
+            assert_eq!(linked.highest_number(), 0, "{path}");
+        }
+        folder.write("0004-a.txt", b"x").unwrap();
+        assert_eq!(folder.highest_number(), 4);
     }
 }
