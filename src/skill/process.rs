@@ -4,7 +4,11 @@
 //! Between the runner and each child stands a `keeper`, a bare fork of the runner that is the reaper of
 //! all its descendants. It kills them when the runner lets go of it, and when the runner is gone, `kill -9` included. A
 //! keeper that is killed itself takes the child along, and the runner kills the rest (`orphans`). Both
-//! hold one end of a socket, whose end is how each learns of the other's.
+//! hold one end of a socket, whose end is how each learns of the other's. It serves as a pidfd would: no other process has
+//! either end, since a keeper closes all that it inherits and every program is executed without them; it carries the
+//! child's status and requests as well, and is there on every Unix. A keeper that was stopped is resumed when its child is
+//! to end, and by the kernel when the runner does. In a storm of forks the keeper goes on killing for as long as it takes,
+//! also after the runner has given up waiting.
 //!
 //! Skills start children here; what to run and what is made of its output is left to them. This folder is the only one
 //! with unsafe code.

@@ -85,6 +85,7 @@ pub(super) fn install(command: &mut Command, program: Program, link: OwnedFd) ->
                 return Err(io::Error::last_os_error());
             }
             let [reader, writer] = started;
+            libc::fcntl(reader, libc::F_SETFD, libc::FD_CLOEXEC);
             libc::fcntl(writer, libc::F_SETFD, libc::FD_CLOEXEC);
             let mut all: libc::sigset_t = std::mem::zeroed();
             libc::sigfillset(&raw mut all);
@@ -121,7 +122,8 @@ pub(super) fn install(command: &mut Command, program: Program, link: OwnedFd) ->
     Ok(())
 }
 
-/// Makes this process the parent of all orphans among its descendants, and closes it to others' eyes.
+/// Makes this process the parent of all orphans among its descendants, and closes it to others' eyes. Stopped by somebody,
+/// it goes on when the runner ends.
 ///
 /// # Safety
 /// Only for a process that is to become a keeper.
@@ -131,6 +133,8 @@ unsafe fn become_reaper() {
     unsafe {
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
         libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
+        // Sent when the thread that forked it ends, too; to one that runs it means nothing.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGCONT, 0, 0, 0);
     }
 }
 

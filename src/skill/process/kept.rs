@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -53,14 +54,25 @@ impl Kept {
         Ok(())
     }
 
+    /// Has a keeper go on that somebody has stopped: it would neither report the child's end nor kill what is left.
+    fn wake_keeper(&self) {
+        let keeper = self.id.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(keeper) = keeper {
+            // Fails when the keeper is gone already.
+            let _ = kill_process(keeper, Signal::CONT);
+        }
+    }
+
     /// Has the keeper send SIGTERM to the child's group.
     pub(super) async fn ask_to_end(&mut self) {
+        self.wake_keeper();
         // Fails only when the keeper is gone, and the child with it.
         let _ = self.link.write_all(&[keeper::TERMINATE]).await;
     }
 
     /// Kills all that is left, and returns how the child ended.
     pub(super) async fn end(&mut self) -> io::Result<ExitStatus> {
+        self.wake_keeper();
         // Fails when the keeper is gone already.
         let _ = self.link.shutdown().await;
         // At the latest the kill makes the child's status known.
@@ -85,6 +97,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
+        self.wake_keeper();
         // The link ends with this, and the child by that. A keeper that was killed shows by its link's end.
         let was_killed = self.status.len() < STATUS && self.is_over;
         self.forget(was_killed);

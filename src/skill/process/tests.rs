@@ -93,6 +93,27 @@ async fn dropping_a_child_kills_its_group() {
     wait_until_gone(pid);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_keeper_that_was_stopped_goes_on_when_its_child_is_to_end() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for is_dropped in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let leave = "setsid sh -c 'echo $$ > new; mv new pid; exec sleep 600' &";
+        let script = format!("echo $PPID > k; mv k keeper; {leave} wait");
+        let mut child = spawn(spec(folder.path(), &script)).await.unwrap();
+        let [keeper, left] = ["keeper", "pid"].map(|file| written_pid(&folder.path().join(file)));
+        kill_process(Pid::from_raw(keeper).unwrap(), Signal::STOP).unwrap();
+        if is_dropped {
+            drop(child);
+        } else {
+            child.terminate(Duration::from_secs(20)).await.unwrap();
+        }
+        wait_until_gone(left);
+        wait_until_gone(keeper);
+    }
+}
+
 #[tokio::test]
 async fn a_program_that_cannot_be_started_is_an_error_at_once() {
     let start = |program: &str| ChildSpec { program: program.to_owned(), ..spec(Path::new("/"), "") };

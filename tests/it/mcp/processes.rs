@@ -90,6 +90,18 @@ fn killing_the_runner_leaves_neither_server_nor_grandchild() {
 }
 
 #[test]
+fn killing_the_runner_of_a_stopped_keeper_leaves_neither_server_nor_grandchild() {
+    attack("a keeper that is stopped before its runner is killed");
+    let (_test, running, ids) = hanging("stubborn");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", ids[0])).unwrap();
+    let parent: i32 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(parent).unwrap(), Signal::STOP).unwrap();
+    running.signal(Signal::KILL);
+    assert_eq!(running.finish().signal, Some(9));
+    assert_gone(ids);
+}
+
+#[test]
 fn interrupting_the_runner_leaves_neither_server_nor_grandchild() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         for fault in ["stderr=0", "stubborn"] {
