@@ -261,6 +261,7 @@ fn entries(lock: &Lock, project: &Project, findings: &mut Findings) {
     let before = findings.0.len();
     let renew = "run `perstack install` to renew it";
     for expert in project.experts.values() {
+        server_tools(lock, Definition::new(expert, project.base_skill_command.as_deref()), findings);
         match lock.expert(&Definition::new(expert, project.base_skill_command.as_deref())) {
             LockState::Fresh(_) => {}
             LockState::Stale { reason } => {
@@ -276,6 +277,21 @@ fn entries(lock: &Lock, project: &Project, findings: &mut Findings) {
         findings.add(Level::Warning, subject, format!("has an entry for {key}, which is not defined: {renew}"));
     }
     findings.ok_unless_more_than(before, subject, "fresh");
+}
+
+/// The names that fit no tool of a server, and the tools that are left out, as far as the lock knows the server's tools.
+fn server_tools(lock: &Lock, definition: Definition<'_>, findings: &mut Findings) {
+    let expert = &definition.expert.key;
+    let Some(entry) = lock.experts.get(expert.as_str()) else { return };
+    let subject = format!("expert {expert}");
+    for spec in definition.servers() {
+        for line in entry.unmatched(spec) {
+            findings.add(Level::Error, subject.as_str(), line);
+        }
+        for line in entry.left_out(&spec.common().name) {
+            findings.add(Level::Warning, subject.as_str(), line.as_str());
+        }
+    }
 }
 
 fn json(findings: &Findings) -> Result<String, Failure> {

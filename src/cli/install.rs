@@ -73,6 +73,9 @@ pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
         Ok(found) => found,
         Err(exit) => return Ok(exit),
     };
+    if let Some(failure) = unmatched(&found) {
+        return Err(failure);
+    }
     let print = |text: &str| print_line(args.quiet, text);
     for (expert, found) in &found {
         for warning in &found.warnings {
@@ -140,6 +143,16 @@ fn whole(found: Found, process: &Process) -> Result<Vec<(ExpertKey, DiscoveredTo
             Err(exit)
         }
     }
+}
+
+/// The failure of a lock that would hold names in `pick` and `omit` that fit no tool.
+fn unmatched(found: &[(ExpertKey, DiscoveredTools)]) -> Option<Failure> {
+    let lines = found.iter().flat_map(|(expert, found)| found.unmatched.iter().map(move |line| (expert, line)));
+    let lines: Vec<String> = lines.map(|(expert, line)| format!("expert {expert}: {line}")).collect();
+    let failure = Failure::usage(anyhow::anyhow!("{}", lines.join("\n")));
+    (!lines.is_empty()).then(|| {
+        failure.help("nothing was written: correct the names in perstack.toml, then run `perstack install` again")
+    })
 }
 
 fn lock(config: &Path, found: &[(ExpertKey, DiscoveredTools)], options: &Options) -> Lock {

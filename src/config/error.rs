@@ -73,6 +73,9 @@ pub enum ConfigError {
     /// A lock that differs from the configuration, where it must not.
     #[error("{} is stale for expert {expert} ({reason})", path.display())]
     LockStale { path: PathBuf, expert: String, reason: String },
+    /// Names in `pick` and `omit` that fit no locked tool, where the lock must be as it is configured.
+    #[error("expert {expert}: {names} (the tools are those of {})", path.display())]
+    UnmatchedTools { path: PathBuf, expert: String, names: String },
     /// A lock that the format cannot hold.
     #[error("cannot store {}: {reason}", path.display())]
     LockUnwritable { path: PathBuf, reason: String },
@@ -122,6 +125,7 @@ impl ErrorHint for ConfigError {
             Self::LockDamaged { .. } => "run `perstack install` to write it anew",
             Self::LockVersion { .. } => "use a newer program, or remove the file and run `perstack install`",
             Self::LockStale { .. } => "run `perstack install` to renew it",
+            Self::UnmatchedTools { .. } => "correct the names in perstack.toml",
             Self::LockIsLink { .. } => "remove it, or run `perstack install` beside the file that it leads to",
             Self::LockNotWritten { .. } => "check that its folder may be written to and has room",
             Self::UnknownExpert { nearest: Some(nearest), .. } => {

@@ -82,7 +82,8 @@ pub async fn list(expert: &ExpertKey, options: &Options) -> Result<DiscoveredToo
     let lock = tools::lock::choose(options.experts.get(expert)?, options)?;
     let source = lock.servers.as_ref().map_or(ToolSource::Servers, |lock| ToolSource::Definitions(lock.tools()));
     let mut listed = tools::open::discover(expert, options, source).await?;
-    listed.warnings.extend(lock.warning);
+    listed.warnings.extend(std::mem::take(&mut listed.unmatched));
+    listed.warnings.extend(lock.warnings);
     Ok(listed)
 }
 

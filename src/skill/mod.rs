@@ -38,6 +38,16 @@ pub trait Skill: Send + Sync {
         None
     }
 
+    /// The names of all tools that its server lists, before `omit` and `pick`; `None` where they are not all known.
+    fn listed(&self) -> Option<Vec<String>> {
+        None
+    }
+
+    /// The reasons why tools of its server are left out, in words.
+    fn left_out(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Answers one call. Every failure is a result marked as error, for the model to see. When `cancel` fires, the
     /// call should end soon; dropping the future ends it at once, with everything it started.
     fn call(self: Arc<Self>, call: ToolCall, cancel: CancellationToken) -> BoxFuture<'static, ToolResult>;

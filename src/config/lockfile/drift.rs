@@ -160,6 +160,7 @@ fn original_entry(before: &LockedExpert, after: &LockedExpert) -> Vec<String> {
 
 /// The differences between a lock and the one that would be written now, a line each; none when both are equivalent.
 pub fn differences(old: &Lock, new: &Lock) -> Vec<String> {
+    let (old, new) = (&as_offered(old), &as_offered(new));
     if old.is_equivalent_to(new) {
         return Vec::new();
     }
@@ -188,6 +189,15 @@ pub fn differences(old: &Lock, new: &Lock) -> Vec<String> {
         lines.push(format!("and {more} more"));
     }
     lines
+}
+
+/// A lock without what it knows of tools that no expert sees: whatever becomes of them changes no run.
+fn as_offered(lock: &Lock) -> Lock {
+    let mut lock = lock.clone();
+    for skill in lock.experts.values_mut().flat_map(|expert| expert.skills.values_mut()) {
+        (skill.other_tools, skill.left_out) = (None, Vec::new());
+    }
+    lock
 }
 
 fn entry(old: &LockedExpert, new: &LockedExpert) -> Vec<String> {

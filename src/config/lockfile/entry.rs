@@ -65,6 +65,13 @@ pub struct LockedSkill {
     /// The digest of the digests of its tools; none in locks of the original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools_digest: Option<String>,
+    /// The names of the tools that its server has and the entry does not, since `pick` and `omit` keep them away or no
+    /// model could use them; none in locks of the original, where the server's list had no end, and where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_tools: Option<Vec<String>>,
+    /// The reasons why tools that no model could use are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// The questions of an interactive skill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<IndexMap<String, LockedQuestion>>,
@@ -172,6 +179,8 @@ impl LockedSkill {
             endpoint: None,
             protocol: None,
             tools_digest: None,
+            other_tools: None,
+            left_out: Vec::new(),
             tools: None,
         };
         if !matches!(spec, SkillSpec::InteractiveSkill { .. }) {
@@ -199,21 +208,31 @@ impl LockedSkill {
         skill
     }
 
-    /// Returns whether both name the same server and pass the same of its tools.
-    pub(super) fn has_the_source_of(&self, other: &Self) -> bool {
+    /// Returns whether both name the same server.
+    pub(super) fn has_the_server_of(&self, other: &Self) -> bool {
         let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
         self.kind == other.kind
             && self.command == other.command
             && self.package_name == other.package_name
             && self.endpoint == other.endpoint
             && list(&self.args) == list(&other.args)
-            && list(&self.pick) == list(&other.pick)
-            && list(&self.omit) == list(&other.omit)
+    }
+
+    /// Returns whether both name the same server and pass the same of its tools.
+    pub(super) fn has_the_source_of(&self, other: &Self) -> bool {
+        let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+        self.has_the_server_of(other) && list(&self.pick) == list(&other.pick) && list(&self.omit) == list(&other.omit)
     }
 
     /// Returns whether both are configured alike, whatever their servers reported.
     pub(super) fn is_configured_as(&self, other: &Self) -> bool {
-        let configured = |skill: &Self| Self { protocol: None, tools_digest: None, ..skill.clone() };
+        let configured = |skill: &Self| Self {
+            protocol: None,
+            tools_digest: None,
+            other_tools: None,
+            left_out: Vec::new(),
+            ..skill.clone()
+        };
         configured(self) == configured(other)
     }
 }

@@ -35,9 +35,13 @@ pub enum LockState<'a> {
 /// The source of an expert's tools.
 #[derive(Debug)]
 pub enum LockChoice {
-    /// From the lock: these are the tools of the skills that have servers ([`Definition::servers`]), in the order of
+    /// From the lock: `tools` are those of the skills that have servers ([`Definition::servers`]), in the order of
     /// the configuration. Skills within this process are opened as always.
-    UseLocked(Vec<ToolSpec>),
+    UseLocked {
+        tools: Vec<ToolSpec>,
+        /// The tools that are left out, and names that fit none, a line each.
+        warnings: Vec<String>,
+    },
     /// By starting the skills.
     Discover {
         /// The reason why an existing lock is not used.
@@ -78,7 +82,7 @@ pub fn choose(definition: &Definition<'_>, lock: Option<&Lock>, lock_use: LockUs
     };
     let reason = match state {
         LockState::Fresh(entry) => match missing_skill(entry, definition) {
-            None => return LockChoice::UseLocked(locked_tools(entry, definition)),
+            None => return used(lock, entry, definition, lock_use),
             Some(skill) => format!("it has no skill {skill}"),
         },
         LockState::Stale { reason } => reason,
@@ -98,6 +102,18 @@ pub fn choose(definition: &Definition<'_>, lock: Option<&Lock>, lock_use: LockUs
             LockChoice::Refuse(ConfigError::LockStale { path, expert, reason })
         }
     }
+}
+
+/// The choice of an entry that serves. Names that fit no tool are refused where the lock must be as it is configured.
+fn used(lock: &Lock, entry: &LockedExpert, definition: &Definition<'_>, lock_use: LockUse) -> LockChoice {
+    let unmatched: Vec<String> = definition.servers().flat_map(|spec| entry.unmatched(spec)).collect();
+    if lock_use == LockUse::Locked && !unmatched.is_empty() {
+        let (path, expert) = (lock.path().to_owned(), definition.expert.key.as_str().to_owned());
+        return LockChoice::Refuse(ConfigError::UnmatchedTools { path, expert, names: unmatched.join("; ") });
+    }
+    let left_out = definition.servers().flat_map(|spec| entry.left_out(&spec.common().name)).cloned();
+    let warnings = left_out.chain(unmatched).collect();
+    LockChoice::UseLocked { tools: locked_tools(entry, definition), warnings }
 }
 
 /// A skill with a server that the entry lacks.

@@ -27,6 +27,12 @@ pub struct DiscoveredTools {
     pub tools: Vec<ToolSpec>,
     /// By skill: the protocol version negotiated with its server.
     pub protocols: IndexMap<String, String>,
+    /// By skill: the names of all tools of its server, where they are known.
+    pub listed: IndexMap<String, Vec<String>>,
+    /// By skill: the reasons why tools of its server are left out.
+    pub left_out: IndexMap<String, Vec<String>>,
+    /// The names in `pick` and `omit` that fit no tool, a line each; not part of the lock.
+    pub unmatched: Vec<String>,
     /// Warnings to show; not part of the lock.
     pub warnings: Vec<String>,
 }
@@ -81,6 +87,14 @@ impl<'a> Definition<'a> {
         for ((name, skill), digest) in entry.skills.iter_mut().zip(digests) {
             skill.tools_digest = Some(digest);
             skill.protocol = found.protocols.get(name).cloned();
+            let is_offered =
+                |tool: &str| found.tools.iter().any(|known| known.skill_name == *name && known.name == tool);
+            let others = |listed: &Vec<String>| listed.iter().filter(|tool| !is_offered(tool)).cloned().collect();
+            let others: Option<Vec<String>> = found.listed.get(name).map(others);
+            let chooses = [&skill.pick, &skill.omit].into_iter().flatten().any(|names| !names.is_empty());
+            // Without a choice, all that is there is known.
+            skill.other_tools = others.filter(|others| chooses || !others.is_empty());
+            skill.left_out = found.left_out.get(name).cloned().unwrap_or_default();
         }
         entry
     }

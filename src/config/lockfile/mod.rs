@@ -18,6 +18,7 @@ mod entry;
 mod file;
 mod fresh;
 mod make;
+mod names;
 mod schema;
 
 pub use drift::{Change, ToolDifference, differences};
@@ -25,6 +26,7 @@ pub use entry::{LockedExpert, LockedSkill, LockedTool};
 pub use file::{Written, find, read, write};
 pub use fresh::{LockChoice, LockState, LockUse, choose};
 pub use make::{Definition, DiscoveredTools};
+pub use names::unmatched;
 
 /// The file's name.
 pub const FILE_NAME: &str = "perstack.lock";

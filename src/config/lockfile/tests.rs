@@ -90,7 +90,7 @@ fn found() -> DiscoveredTools {
             delegate,
         ],
         protocols: [("index".to_owned(), "2025-06-18".to_owned())].into(),
-        warnings: Vec::new(),
+        ..DiscoveredTools::default()
     }
 }
 

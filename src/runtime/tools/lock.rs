@@ -15,8 +15,8 @@ use crate::tool::ToolSpec;
 pub struct LockUsage {
     /// The locked servers; `None` when the servers are asked.
     pub servers: Option<LockedServers>,
-    /// The reason for which the lock does not serve, when it should have.
-    pub warning: Option<String>,
+    /// The reason for which the lock does not serve, when it should have; else what it knows of tools that are not offered.
+    pub warnings: Vec<String>,
 }
 
 /// The lock's entry of the servers of one expert.
@@ -33,7 +33,7 @@ pub struct LockedServers {
 pub fn choose(expert: &Expert, options: &Options) -> Result<LockUsage, RunError> {
     let definition = Definition::new(expert, options.base_skill_command.as_deref());
     match lockfile::choose(&definition, options.lockfile.as_deref(), options.lock) {
-        lockfile::LockChoice::UseLocked(tools) => {
+        lockfile::LockChoice::UseLocked { tools, warnings } => {
             let entry = options.lockfile.as_ref().and_then(|lock| lock.experts.get(expert.key.as_str()));
             let entry = entry.ok_or_else(|| RunError::Internal(format!("no entry of {} in its lock", expert.key)))?;
             let on_drift = match options.lock {
@@ -41,9 +41,11 @@ pub fn choose(expert: &Expert, options: &Options) -> Result<LockUsage, RunError>
                 LockUse::Auto | LockUse::Frozen => OnDrift::Warn,
             };
             let servers = LockedServers { tools, entry: Arc::new(entry.clone()), on_drift };
-            Ok(LockUsage { servers: Some(servers), warning: None })
+            Ok(LockUsage { servers: Some(servers), warnings })
         }
-        lockfile::LockChoice::Discover { warning } => Ok(LockUsage { servers: None, warning }),
+        lockfile::LockChoice::Discover { warning } => {
+            Ok(LockUsage { servers: None, warnings: warning.into_iter().collect() })
+        }
         lockfile::LockChoice::Refuse(error) => Err(error.into()),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::lockfile::{Definition, DiscoveredTools, LockUse};
+use crate::config::lockfile::{self, Definition, DiscoveredTools, LockUse};
 use crate::event::ServerInfo;
 use crate::expert::{Expert, ExpertKey, SkillSpec};
 use crate::proxy::ProxySettings;
@@ -72,12 +72,22 @@ pub async fn open_tools(
     notices.attach(emitter, tape);
     let mut toolset = builder.source(source).for_delegate(is_delegate).notices(notices).open().await?;
     toolset.release_notices();
-    toolset.warnings.extend(lock.warning);
+    toolset.warnings.extend(unmatched(expert, &toolset.skills));
+    toolset.warnings.extend(lock.warnings);
     let base_command = options.base_skill_command.as_deref();
     if Definition::new(expert, base_command).servers().next().is_some() {
         tape.record_offer(&expert.key, || server_tools(expert, base_command, &toolset.skills));
     }
     Ok(toolset)
+}
+
+/// The names in `pick` and `omit` that fit no tool of a server that was asked, a line each.
+fn unmatched(expert: &Expert, skills: &SkillSet) -> Vec<String> {
+    let lines = |skill: &Arc<dyn Skill>| {
+        let (spec, listed) = expert.skills.get(skill.name()).zip(skill.listed())?;
+        Some(lockfile::unmatched(spec.common(), listed.iter().map(String::as_str)))
+    };
+    skills.skills().iter().filter_map(lines).flatten().collect()
 }
 
 /// The tools of those of `skills` that are servers.
@@ -104,7 +114,16 @@ pub async fn discover(
     let protocols = toolset.skills.skills().iter().filter_map(protocol_of).collect();
     // A Run shows these as events; here there is none.
     let warnings = toolset.warnings.into_iter().chain(toolset.notices.warnings()).collect();
-    let found = DiscoveredTools { tools: toolset.skills.own_tools(), protocols, warnings };
+    let skills = toolset.skills.skills();
+    let named = |skill: &Arc<dyn Skill>| skill.name().to_owned();
+    let found = DiscoveredTools {
+        tools: toolset.skills.own_tools(),
+        protocols,
+        listed: skills.iter().filter_map(|skill| Some((named(skill), skill.listed()?))).collect(),
+        left_out: skills.iter().map(|skill| (named(skill), skill.left_out())).collect(),
+        unmatched: unmatched(expert, &toolset.skills),
+        warnings,
+    };
     close(&toolset.skills).await;
     match toolset.missing.into_iter().next() {
         Some(error) => Err(error.into()),

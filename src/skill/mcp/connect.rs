@@ -142,7 +142,7 @@ impl McpSkill {
             return Err(failed(format!("its tools cannot be listed: {}", self.words(&fault))));
         }
         if let Some(locked) = &self.locked {
-            let live = self.state().tools.clone();
+            let live = self.state().list.tools.clone();
             match locked.check(&self.common.name, connection.protocol().as_deref(), &live, &self.reporter) {
                 Ok(drift) => self.state().drift = drift,
                 Err(drift) => {

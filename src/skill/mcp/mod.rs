@@ -20,6 +20,7 @@ use self::locked::Drift;
 use self::notice::Reporter;
 use self::remote::Remote;
 use self::server_requests::Replies;
+use self::tools::ToolList;
 use crate::environment::Environment;
 use crate::expert::{MAX_SKILL_TIMEOUT_MS, SkillCommon, SkillSpec};
 use crate::future::BoxFuture;
@@ -119,7 +120,7 @@ struct ConnectionState {
     live: Option<LiveConnection>,
     /// The mode that worked last, or that a lock implies.
     mode: Option<SessionMode>,
-    tools: Vec<ToolSpec>,
+    list: ToolList,
     /// How the running server differs from its lock.
     drift: Drift,
     failed_starts: u64,
@@ -228,7 +229,16 @@ impl Skill for McpSkill {
         if let Some(locked) = &self.locked {
             return locked.tools.clone();
         }
-        self.state().tools.clone()
+        self.state().list.tools.clone()
+    }
+
+    fn listed(&self) -> Option<Vec<String>> {
+        self.state().list.names.clone()
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        let left_out = self.state().list.left_out.clone();
+        left_out.iter().map(|why| self.reporter.fit(why)).collect()
     }
 
     fn protocol(&self) -> Option<String> {

@@ -13,11 +13,25 @@ const LONGEST_OWN_NAME: usize = 4 * LONGEST_NAME;
 /// Most bytes of a tool's description.
 const MAX_DESCRIPTION: usize = 32 << 10;
 
-/// Reads a list of tools. The second part is a warning for each tool that was left out.
-pub(super) fn read(listing: Listing, common: &SkillCommon) -> (Vec<ToolSpec>, Vec<String>) {
+/// A server's list, read.
+#[derive(Debug, Default)]
+pub(super) struct ToolList {
+    /// The tools that are offered.
+    pub tools: Vec<ToolSpec>,
+    /// The names of all tools, also of those that are not offered; `None` of a list that is cut.
+    pub names: Option<Vec<String>>,
+    /// A warning for each tool that was left out.
+    pub left_out: Vec<String>,
+}
+
+/// Reads a list of tools.
+pub(super) fn read(listing: Listing, common: &SkillCommon) -> ToolList {
     let mut tools = Vec::new();
     let mut warnings = Vec::new();
-    if listing.is_cut || listing.tools.len() > MAX_TOOLS {
+    let is_cut = listing.is_cut || listing.tools.len() > MAX_TOOLS;
+    let name = |tool: &Value| tool.get("name").and_then(Value::as_str).map(str::to_owned);
+    let names = (!is_cut).then(|| listing.tools.iter().filter_map(name).collect());
+    if is_cut {
         let used = listing.tools.len().min(MAX_TOOLS);
         warnings.push(format!("skill {}: its list of tools is too long; the first {used} are used", common.name));
     }
@@ -30,7 +44,7 @@ pub(super) fn read(listing: Listing, common: &SkillCommon) -> (Vec<ToolSpec>, Ve
             Err(why) => warnings.push(format!("skill {}: {why}; the tool is left out", common.name)),
         }
     }
-    (tools, warnings)
+    ToolList { tools, names, left_out: warnings }
 }
 
 /// One tool; none when the skill does not admit it.
@@ -87,9 +101,11 @@ mod tests {
     #[test]
     fn a_list_that_is_cut_is_reported() {
         let tools = vec![json!({"name": "a", "inputSchema": {}})];
-        let (tools, warnings) = read(Listing { tools, is_cut: true }, &common());
+        let ToolList { tools, names, left_out: warnings } = read(Listing { tools, is_cut: true }, &common());
         assert_eq!(tools.len(), 1);
         assert_eq!(warnings, ["skill s: its list of tools is too long; the first 1 are used"]);
+        let whole = read(whole(vec![json!({"name": "a"}), json!({"name": ""}), json!({})]), &common());
+        assert_eq!((names, whole.names), (None, Some(vec!["a".to_owned(), String::new()])));
     }
 
     #[test]
@@ -102,7 +118,8 @@ mod tests {
                 "annotations": {"idempotentHint": true, "destructiveHint": false}}),
             json!({"name": "again", "inputSchema": {"type": "object"}}),
         ];
-        let (tools, warnings) = read(whole(listed), &SkillCommon { idempotent: vec!["again".to_owned()], ..common() });
+        let ToolList { tools, left_out: warnings, .. } =
+            read(whole(listed), &SkillCommon { idempotent: vec!["again".to_owned()], ..common() });
         assert_eq!(warnings, Vec::<String>::new());
         let look = ToolSpec {
             skill_name: "s".to_owned(),
@@ -132,7 +149,7 @@ mod tests {
             json!({"name": "none"}),
             json!({"name": "type", "inputSchema": {"type": "object", "properties": {"a": {"type": "text"}}}}),
         ];
-        let (tools, warnings) = read(whole(listed), &common());
+        let ToolList { tools, left_out: warnings, .. } = read(whole(listed), &common());
         assert_eq!(tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["fine", "none", "type"]);
         assert_eq!(warnings.len(), 6);
         assert_eq!(
@@ -144,10 +161,10 @@ mod tests {
     #[test]
     fn a_tool_that_is_listed_again_as_it_was_is_one_tool() {
         let listed = vec![json!({"name": "a"}), json!({"name": "b"}), json!({"name": "a"})];
-        let (tools, warnings) = read(whole(listed), &common());
+        let ToolList { tools, left_out: warnings, .. } = read(whole(listed), &common());
         assert_eq!((tools.len(), warnings), (2, Vec::new()));
         let listed = vec![json!({"name": "a"}), json!({"name": "a", "description": "Another."})];
-        assert_eq!(read(whole(listed), &common()).0.len(), 2);
+        assert_eq!(read(whole(listed), &common()).tools.len(), 2);
     }
 
     #[test]
@@ -157,7 +174,7 @@ mod tests {
             json!({"name": "a", "description": "Does.", "inputSchema": schema}),
             json!({"name": "b", "inputSchema": schema}),
         ];
-        let (tools, warnings) = read(whole(listed), &common());
+        let ToolList { tools, left_out: warnings, .. } = read(whole(listed), &common());
         assert_eq!(warnings, Vec::<String>::new());
         let rules = format!("The arguments must also fit this JSON Schema: {schema}");
         assert_eq!(tools[0].description, Some(format!("Does.\n{rules}")));
@@ -168,7 +185,7 @@ mod tests {
     fn tools_that_are_not_wanted_are_left_out_in_silence() {
         let listed = ["a", "b", "bad name"].map(|name| json!({"name": name, "inputSchema": {}}));
         let common = SkillCommon { pick: vec!["a".to_owned()], ..common() };
-        let (tools, warnings) = read(whole(listed.into()), &common);
+        let ToolList { tools, left_out: warnings, .. } = read(whole(listed.into()), &common);
         assert_eq!((tools.len(), warnings), (1, Vec::new()));
     }
 }

@@ -25,11 +25,11 @@ impl McpSkill {
         // Definitions are shown, stored in the lock and sent to the model.
         let redactor = self.reporter.redactor();
         listing.tools = listing.tools.into_iter().map(|tool| redactor.value(tool)).collect();
-        let (tools, warnings) = tools::read(listing, &self.common);
-        for warning in warnings {
-            self.reporter.warn(warning);
+        let list = tools::read(listing, &self.common);
+        for warning in &list.left_out {
+            self.reporter.warn(warning.clone());
         }
-        self.state().tools = tools;
+        self.state().list = list;
         Ok(())
     }
 
@@ -40,7 +40,7 @@ impl McpSkill {
         let Some(locked) = &self.locked else { return };
         // Copied, since warnings leave by the owner's own code, which may look at this skill.
         let before = self.state().drift.clone();
-        let live = self.state().tools.clone();
+        let live = self.state().list.tools.clone();
         let drift = locked.check_again(skill, &before, &live, &self.reporter);
         self.state().drift = drift;
     }

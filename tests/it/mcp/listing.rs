@@ -69,6 +69,57 @@ fn pick_and_omit_choose() {
 }
 
 #[test]
+fn a_name_that_fits_no_tool_is_a_warning_and_a_mistake_for_install_and_check() {
+    let skill = |lists: &str| librarian(&format!("{}{lists}", stdio_skill("owls", ["polite"])));
+    let misspelt = "pick = [\"ecko\", \"image\"]\nomit = [\"fial\"]\n";
+    let words = [
+        "pick names \"ecko\", which is no tool of its server: did you mean \"echo\"?",
+        "omit names \"fial\", which is no tool of its server: did you mean \"fail\"?",
+    ];
+    let (tools, stderr) = offered(skill(misspelt));
+    assert_eq!(tools, ["image"]);
+    let test = skill(misspelt);
+    let listed = test.run(["list-tools"]).assert_code(0).stderr;
+    let refused = test.run(["install"]).assert_code(2).stderr;
+    assert!(!test.workspace().join("perstack.lock").exists());
+    for word in words {
+        for text in [&stderr, &listed, &refused] {
+            assert!(text.contains(word), "no {word}:\n{text}");
+        }
+    }
+    let right = skill("pick = [\"echo\", \"image\"]\nomit = [\"fail\"]\n");
+    let installed = right.run(["install"]).assert_code(0).stderr;
+    let checked = right.run(["check"]).assert_code(0).stdout;
+    let listed = right.run(["list-tools"]).assert_code(0).stderr;
+    for text in [installed, checked, listed] {
+        assert!(!text.contains("no tool of its server"), "{text}");
+    }
+    // The names are corrected, locked, and misspelt again.
+    let lock = |test: &Test| test.workspace().join("perstack.lock");
+    std::fs::copy(lock(&right), lock(&test)).unwrap();
+    let checked = test.run(["check"]).assert_code(2).stdout;
+    for word in words {
+        assert!(checked.contains(word), "no {word}:\n{checked}");
+    }
+}
+
+#[test]
+fn tools_that_are_left_out_are_reported_wherever_they_would_be_listed() {
+    let test = librarian(&stdio_skill("owls", ["rough", "list=odd"])).answers([Answer::text("Done.")]);
+    let live = test.run(["list-tools", "--live"]).assert_code(0).stderr;
+    let installed = test.run(["install"]).assert_code(0).stderr;
+    let listed = test.run(["list-tools"]).assert_code(0).stderr;
+    let checked = test.run(["check"]).assert_code(0).stdout;
+    let ran = test.run(["run", "--locked", "librarian", "Look."]).assert_code(0).stderr;
+    for text in [live, installed, listed, checked, ran] {
+        for word in ["the input schema of tool untyped is not of type \"object\"; the tool is left out", "tool listed"]
+        {
+            assert!(text.contains(word), "no {word}:\n{text}");
+        }
+    }
+}
+
+#[test]
 fn of_two_tools_with_one_name_the_first_counts_and_the_other_is_named() {
     let skills = format!(
         "{}pick = [\"count\", \"echo\"]\n{}",

@@ -47,7 +47,9 @@ fn a_fresh_lock_gives_the_tools_of_servers() {
     let project = project(TOML);
     let lock = lock(&project, 1);
     for how in [LockUse::Auto, LockUse::Locked, LockUse::Frozen] {
-        let LockChoice::UseLocked(tools) = choose(&librarian(&project), Some(&lock), how) else { panic!("{how:?}") };
+        let LockChoice::UseLocked { tools, .. } = choose(&librarian(&project), Some(&lock), how) else {
+            panic!("{how:?}")
+        };
         assert_eq!(tools, found().tools[1..3], "{how:?}");
     }
 }
@@ -66,11 +68,13 @@ fn a_stale_lock_is_reported_refused_or_used_as_it_is() {
         refusal(choose(&definition, Some(&lock), LockUse::Locked)),
         "/x/perstack.lock is stale for expert librarian (changed since: skill index); run `perstack install` to renew it"
     );
-    let LockChoice::UseLocked(tools) = choose(&definition, Some(&lock), LockUse::Frozen) else { panic!("not used") };
+    let LockChoice::UseLocked { tools, .. } = choose(&definition, Some(&lock), LockUse::Frozen) else {
+        panic!("not used")
+    };
     assert_eq!(tools, [], "the current pick applies");
     let idempotent = project(&TOML.replace("omit =", "idempotent = [\"count\"]\nomit ="));
     let choice = choose(&librarian(&idempotent), Some(&lock), LockUse::Frozen);
-    let LockChoice::UseLocked(tools) = choice else { panic!("not used") };
+    let LockChoice::UseLocked { tools, .. } = choice else { panic!("not used") };
     assert_eq!(tools.iter().map(|tool| tool.hints.idempotent).collect::<Vec<_>>(), [false, true]);
 }
 

@@ -227,7 +227,7 @@ proptest! {
         prop_assert!(back.is_equivalent_to(&lock));
         prop_assert_eq!(&text, &self::text(&back));
         prop_assert!(matches!(back.expert(&librarian(&project)), LockState::Fresh(_)));
-        let LockChoice::UseLocked(tools) = choose(&librarian(&project), Some(&back), LockUse::Locked) else {
+        let LockChoice::UseLocked { tools, .. } = choose(&librarian(&project), Some(&back), LockUse::Locked) else {
             panic!("not used")
         };
         prop_assert_eq!(back.experts["librarian"].drift("index", &found.tools), []);

@@ -79,7 +79,9 @@ fn a_lock_of_the_original_is_used_while_its_skills_are_those_configured() {
     let (lock, project) = (original(), project(TOML));
     let definition = librarian(&project);
     let LockState::Fresh(entry) = lock.expert(&definition) else { panic!("not usable") };
-    let LockChoice::UseLocked(tools) = choose(&definition, Some(&lock), LockUse::Locked) else { panic!("not used") };
+    let LockChoice::UseLocked { tools, .. } = choose(&definition, Some(&lock), LockUse::Locked) else {
+        panic!("not used")
+    };
     let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
     assert_eq!(names, ["search"], "only what a server offers, after the current omit");
     assert!(!tools[0].hints.is_repeatable(), "nothing is promised of it");
