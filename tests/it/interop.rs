@@ -12,15 +12,22 @@ use crate::mcp::{calling, told};
 use crate::support::tool_server::{command_skill, librarian, remote_skill};
 use crate::support::{Test, skipped};
 
+mod popular;
+
 /// The variable that names the folder of the installed servers.
 const SERVERS: &str = "PERSTACK_INTEROP_SERVERS";
 
 /// The folder of the installed servers, if there is one.
-#[expect(clippy::disallowed_methods, reason = "a setting of these tests alone")]
 fn servers() -> Option<PathBuf> {
-    let folder = std::env::var_os(SERVERS).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    folder_in(SERVERS, ".ci/interop")
+}
+
+/// The folder that a variable names, which `command` sets.
+#[expect(clippy::disallowed_methods, reason = "a setting of these tests alone")]
+fn folder_in(variable: &str, command: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty()).map(PathBuf::from);
     if folder.is_none() {
-        skipped(&format!("{SERVERS} names no folder; .ci/interop sets it"));
+        skipped(&format!("{variable} names no folder; {command} sets it"));
     }
     folder
 }
