@@ -57,6 +57,7 @@ fn manual_pages(root: &Command) -> BTreeMap<String, String> {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "asks for the file to be written anew")]
 fn the_reference_of_commands_is_current() {
     let (file, page) = (in_repository("docs/reference/commands.md"), page(&command()));
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -66,6 +67,7 @@ fn the_reference_of_commands_is_current() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "asks for the file to be written anew")]
 fn the_manual_pages_are_current() {
     let (folder, pages) = (in_repository("man"), manual_pages(&command()));
     if std::env::var_os("UPDATE_DOCS").is_some() {

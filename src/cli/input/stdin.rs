@@ -152,7 +152,7 @@ fn collect(
                 *shown = true;
             }
             next = match limit {
-                Some(limit) => chunks.recv_timeout(limit - quiet),
+                Some(limit) => chunks.recv_timeout(limit.saturating_sub(quiet)),
                 None => chunks.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
         }

@@ -13,6 +13,7 @@ use crate::setting::ProviderName;
 
 /// `docs/reference/keys.md`. `UPDATE_DOCS=1 cargo test --lib config::keys` writes it anew.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "asks for the file to be written anew")]
 fn the_reference_of_keys_is_current() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/keys.md");
     let page = page();
