@@ -161,7 +161,8 @@ impl<'a> Reading<'a> {
 
     /// Reads what is complete by the end of the stream.
     fn take_last(&mut self, on_delta: &mut (dyn FnMut(&Delta) + Send)) -> Result<bool, GenerationFailure> {
-        let read = self.framer.finish().map_or(Ok(()), |frame| self.decode(&frame, on_delta));
+        let frames = self.framer.finish();
+        let read = frames.iter().try_for_each(|frame| self.decode(frame, on_delta));
         self.forgive(read)
     }
 

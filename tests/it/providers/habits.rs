@@ -48,6 +48,10 @@ habits! {
     "no reason for the end", ["llama.cpp", "LM Studio"], text, vec![stream(&[says("Owls.")])];
     "no mark of the end", ["LiteLLM", "Gemini"], text,
         vec![Answer::raw_sse(events(&[says("Owls."), end("stop")]))];
+    "no blank line behind the last event", ["LM Studio", "LiteLLM"], text,
+        vec![Answer::raw_sse(events(&[says("Owls."), end("stop")]).trim_end().to_owned())];
+    "no blank lines between events", ["LM Studio", "Z.ai"], text,
+        vec![Answer::raw_sse(stream_text(&[says("Owls."), end("stop")]).replace("\n\n", "\n"))];
     "comments between events", ["OpenRouter"], text,
         vec![Answer::raw_sse(format!(
             ": OPENROUTER PROCESSING\n\n{}: x\n\n{}data: [DONE]\n\n", events(&[says("Owls.")]), events(&[end("stop")])

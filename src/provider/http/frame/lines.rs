@@ -9,6 +9,9 @@ use crate::provider::http::frame::FrameError;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
+/// The end mark of Chat Completions, which is not JSON.
+const DONE_MARK: &str = "[DONE]";
+
 /// The content of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineKind {
@@ -59,16 +62,16 @@ impl LineFramer {
         self.extend_line(bytes)
     }
 
-    /// The frame that the end of the bytes completes: a last line of JSON without its line feed. An event that was cut
-    /// off before its blank line is dropped, as the standard requires, and so is half a line of JSON: the missing end
-    /// of the answer is then the error.
-    pub(super) fn finish(&mut self) -> Option<Frame> {
-        match self.kind {
-            LineKind::Fields => None,
-            LineKind::Json => {
-                self.end_line().filter(|frame| json_text::parse::<serde::de::IgnoredAny>(&frame.data).is_ok())
-            }
+    /// The frames that the end of the bytes completes: a last line of JSON without its line feed, an event without its
+    /// blank line. The standard drops such an event, but servers end with one; it counts when its data is whole. Half of
+    /// it is dropped: the missing end of the answer is then the error.
+    pub(super) fn finish(&mut self) -> Vec<Frame> {
+        let mut frames: Vec<Frame> = self.end_line().into_iter().collect();
+        if self.kind == LineKind::Fields {
+            frames.extend(self.end_event_line(""));
         }
+        frames.retain(|frame| is_whole(&frame.data));
+        frames
     }
 
     /// The number of comments and blank lines of JSON: keep-alives, which carry no data.
@@ -114,6 +117,11 @@ impl LineFramer {
         match field {
             "" => self.keep_alives += 1,
             "event" => self.event = Some(value.to_owned()).filter(|name| !name.is_empty()),
+            // Servers that leave the blank line out write one event after the other.
+            "data" if self.data.as_deref().is_some_and(is_whole) => {
+                let event = self.event.take();
+                return self.data.replace(value.to_owned()).map(|data| Frame::event(event, data));
+            }
             "data" => match &mut self.data {
                 Some(data) => {
                     data.push('\n');
@@ -134,6 +142,12 @@ impl LineFramer {
         }
         Some(Frame::event(None, line))
     }
+}
+
+/// Returns true for data that is whole: a JSON object, or the mark of an end.
+fn is_whole(data: &str) -> bool {
+    let data = data.trim();
+    data == DONE_MARK || (data.starts_with('{') && json_text::parse::<serde::de::IgnoredAny>(data).is_ok())
 }
 
 #[cfg(test)]
@@ -184,8 +198,22 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_its_blank_line_is_dropped() {
-        assert_eq!(sse("data: 1\n\ndata: 2\n"), whole([frame(None, "1")]));
+    fn a_last_event_without_its_blank_line_counts_when_it_is_whole() {
+        let one = frame(None, "1");
+        for end in ["data: {\"a\":2}\n", "data: {\"a\":2}", "data: {\"a\":2}\r"] {
+            assert_eq!(sse(&format!("data: 1\n\n{end}")), whole([one.clone(), frame(None, "{\"a\":2}")]), "{end:?}");
+        }
+        assert_eq!(sse("data: 1\n\ndata: [DONE]"), whole([one.clone(), frame(None, "[DONE]")]));
+        for half in ["data: {\"a\":2\n", "data: {\"a\"", "data: 2\n", "data", "event: x\n", ": x"] {
+            assert_eq!(sse(&format!("data: 1\n\n{half}")), whole([one.clone()]), "{half:?}");
+        }
+    }
+
+    #[test]
+    fn events_without_blank_lines_are_distinguished_by_their_data() {
+        let text = "event: x\ndata: {\"a\":1}\ndata: {\"a\":\ndata: 2}\ndata: {\"b\":3}\ndata: [DONE]\n";
+        let data = ["{\"a\":\n2}", "{\"b\":3}", "[DONE]"].map(|data| frame(None, data));
+        assert_eq!(sse(text), whole([&[frame(Some("x"), "{\"a\":1}")], data.as_slice()].concat()));
     }
 
     #[test]

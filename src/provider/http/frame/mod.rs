@@ -59,12 +59,12 @@ impl Framer {
         }
     }
 
-    /// The frame that the end of the bytes completes. A frame cut off in its middle is dropped: the missing end of the
+    /// The frames that the end of the bytes completes. A frame cut off in its middle is dropped: the missing end of the
     /// answer is then the error, which helps more than a parser's message.
-    pub fn finish(&mut self) -> Option<Frame> {
+    pub fn finish(&mut self) -> Vec<Frame> {
         match &mut self.0 {
             Kind::Lines(lines) => lines.finish(),
-            Kind::Messages(_) => None,
+            Kind::Messages(_) => Vec::new(),
         }
     }
 
