@@ -65,6 +65,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-cost -d 'U
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-tokens -d 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-duration -d 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-tool-repetitions -d 'Stop a run that makes the same call with the same result this many times in a row' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-delegates -d 'Delegates that the job may start [default: the configuration\'s, else 256]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
@@ -122,7 +123,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand run" -l in-doubt -d 'C
 retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l record -d 'Record every model exchange and tool result in this file' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay -d 'Answer from this recorded session, without network or key' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay -d 'Answer from this recorded session, without network or key. Calls that write or run are made only in a trusted folder, else answered from it too' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"
@@ -163,6 +164,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-cost -d
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-tokens -d 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-duration -d 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-tool-repetitions -d 'Stop a run that makes the same call with the same result this many times in a row' -r
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-delegates -d 'Delegates that the job may start [default: the configuration\'s, else 256]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
@@ -220,7 +222,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand resume" -l in-doubt -d
 retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l record -d 'Record every model exchange and tool result in this file' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay -d 'Answer from this recorded session, without network or key' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay -d 'Answer from this recorded session, without network or key. Calls that write or run are made only in a trusted folder, else answered from it too' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"

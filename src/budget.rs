@@ -33,6 +33,9 @@ pub struct Budgets {
     /// The number of times in a row that the same call with the same result ends a Run; at least [`MIN_TOOL_REPETITIONS`].
     #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub max_tool_repetitions: Option<u64>,
+    /// The number of delegates that the job may start; absent: [`crate::machine::TreeLimits`]'s default.
+    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    pub max_delegates: Option<u64>,
 }
 
 impl Budgets {

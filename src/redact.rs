@@ -212,10 +212,11 @@ impl Redactor {
     }
 
     /// A copy of `item` without secrets in any of its texts.
-    pub fn masked<T: Serialize + DeserializeOwned + Clone>(&self, item: &T) -> T {
-        let masked = serde_json::to_value(item).map(|value| self.value(value)).and_then(serde_json::from_value);
-        // Such types are read as they are written; only a secret in the place of a keyword could make it another.
-        masked.unwrap_or_else(|_| item.clone())
+    ///
+    /// # Errors
+    /// A secret is in the place of a name or a keyword, so that nothing is left without it.
+    pub fn masked<T: Serialize + DeserializeOwned>(&self, item: &T) -> serde_json::Result<T> {
+        serde_json::from_value(self.value(serde_json::to_value(item)?))
     }
 
     /// Masks secrets in text parts.

@@ -36,6 +36,8 @@ pub struct CheckArgs {
 #[serde(rename_all = "camelCase")]
 enum Level {
     Ok,
+    /// No matter of right or wrong.
+    Note,
     /// Worth knowing; the check passes.
     Warning,
     /// The check fails.
@@ -84,7 +86,7 @@ pub fn run(args: &CheckArgs, process: &Process) -> Result<Exit, Failure> {
     let mut findings = Findings::default();
     match Setup::read(process, &args.config.place(), &ModelArgs::default(), ProjectNeed::Required) {
         Err(failure) => unreadable(&failure, &mut findings),
-        Ok(setup) => check(&setup, process, &mut findings),
+        Ok(setup) => check(&setup, process, args.config.place().trust, &mut findings),
     }
     let text = if args.json {
         json_for(&json(&findings)?, io::stdout().is_terminal()).into_owned()
@@ -107,7 +109,7 @@ fn unreadable(failure: &Failure, findings: &mut Findings) {
     }
 }
 
-fn check(setup: &Setup, process: &Process, findings: &mut Findings) {
+fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Findings) {
     let Some(project) = &setup.project else { return };
     if !project.mistakes.is_empty() {
         unreadable(&Failure::usage(project.mistakes.error(&project.path)), findings);
@@ -133,25 +135,35 @@ fn check(setup: &Setup, process: &Process, findings: &mut Findings) {
     for expert in project.experts.values() {
         skills(Definition::new(expert, project.base_skill_command.as_deref()), place, findings);
     }
-    trust(setup, process, findings);
+    trust(setup, process, trust_flag, findings);
     provider(setup, findings);
     lock(project, findings);
 }
 
 /// The dangerous parts of the folder. They are no mistake, so the check passes.
-fn trust(setup: &Setup, process: &Process, findings: &mut Findings) {
-    match super::trust::summary(setup, process) {
-        Ok(None) => {}
-        Ok(Some(summary)) => {
-            let level = if summary.is_trusted { Level::Ok } else { Level::Warning };
-            for line in summary.lines {
-                findings.add(level, "trust", line);
-            }
-            let state = if summary.is_trusted { "trusted" } else { "not trusted yet, see `perstack trust`" };
-            findings.add(level, "trust", format!("this folder is {state} (digest {})", summary.digest));
+fn trust(setup: &Setup, process: &Process, flag: bool, findings: &mut Findings) {
+    let summary = match super::trust::summary(setup, process, flag) {
+        Ok(Some(summary)) => summary,
+        Ok(None) => return,
+        Err(failure) => return findings.add(Level::Error, "trust", failure.line()),
+    };
+    let warnings = summary.refusals.iter().map(|refusal| format!("refused until the folder is trusted: {refusal}"));
+    if !summary.is_trusted {
+        for warning in warnings.chain(setup.budget_warning()) {
+            findings.add(Level::Warning, "trust", warning);
         }
-        Err(failure) => findings.add(Level::Error, "trust", failure.line()),
     }
+    if summary.lines.is_empty() {
+        return;
+    }
+    for line in summary.lines {
+        findings.add(Level::Note, "trust", line);
+    }
+    let (level, state) = match summary.is_trusted {
+        true => (Level::Ok, "trusted"),
+        false => (Level::Note, "not trusted yet, see `perstack trust`"),
+    };
+    findings.add(level, "trust", format!("this folder is {state} (digest {})", summary.digest));
 }
 
 fn delegates(project: &Project, findings: &mut Findings) {
@@ -303,6 +315,7 @@ fn lines(findings: &Findings, paint: Paint) -> String {
     let line = |Finding { level, subject, message }: &Finding| {
         let mark = match level {
             Level::Ok => paint.green("✓"),
+            Level::Note => paint.dim("·"),
             Level::Warning => paint.yellow("!"),
             Level::Error => paint.red("✗"),
         };

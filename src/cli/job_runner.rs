@@ -23,6 +23,7 @@ use super::prompt::{self, Answer, Questions, is_in_background};
 use super::render::{Screen, visible};
 use super::setup::{Setup, warn};
 use super::signals::{Signal, Signals};
+use super::trust::cassettes;
 use super::{Exit, Process};
 
 /// The time that a job has to record its state after it was asked to stop: more than the six seconds that its tools
@@ -72,7 +73,9 @@ pub fn run(
     }
     let cancel = CancellationToken::new();
     let screen = Arc::new(Screen::new(process, &args.output, format, &cancel));
-    let cassette = args.session.cassette(&process.folder);
+    let replayed = args.session.replay.as_ref().map(|file| process.folder.join(file));
+    let contained = replayed.and_then(|file| cassettes::reason_to_contain(&setup, process, &file));
+    let cassette = args.session.cassette(&process.folder, contained.is_none());
     let asks = prompt::may_ask(process, args, format, &cassette);
     // If a person can be asked, a call in doubt stops the job for the question.
     let asks_of_doubts = asks && args.session.in_doubt.is_none();
@@ -81,6 +84,7 @@ pub fn run(
         None if asks_of_doubts => InDoubt::Stop,
         None => InDoubt::Report,
     };
+    let user_folder = setup.user_folder.clone();
     let mut options = setup.options(process, screen.sink(), cancel, in_doubt, cassette);
     options.person = person(asks, &screen);
     let options = Arc::new(options);
@@ -89,6 +93,9 @@ pub fn run(
         // The query may hold a key.
         let live = options.redactor().text(&live.to_string());
         screen.info(&format!("replaying a recorded session from {file}; to run it live: {live}"));
+        if let Some(reason) = contained.filter(|_| !args.session.replay_tools) {
+            screen.info(&format!("calls that write or run are answered from it, not made: {reason}"));
+        }
     }
     let questions = Questions::new(asks, options.clone());
     let reporter =
@@ -101,7 +108,14 @@ pub fn run(
         .build()
         .context("cannot start the async runtime")
         .map_err(Failure::other)?;
+    let recorded = match &options.cassette {
+        CassetteMode::Record(file) => Some(file.clone()),
+        CassetteMode::None | CassetteMode::Replay { .. } => None,
+    };
     let exit = control.block_on(run_until_done(command, options, workers.handle(), reporter, asks_of_doubts));
+    if let Some(file) = recorded {
+        cassettes::remember(user_folder.as_deref(), process, args.output.quiet, &file);
+    }
     // Threads that still block must not keep the program from ending.
     control.shutdown_background();
     workers.shutdown_background();

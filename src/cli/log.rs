@@ -38,6 +38,7 @@ use self::page::Page;
 use self::selection::{Chooser, Criteria, EventGroup, Range, Word};
 use super::failure::Failure;
 use super::options::ONCE_KNOWN_TYPES;
+use super::owners::OwnerCheck;
 use super::render::{Paint, visible_lines};
 use super::setup::{storage_folder, warn};
 use super::{Exit, Process};
@@ -314,7 +315,7 @@ impl LogArgs {
 
 /// Runs the command.
 pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
-    let storage = storage_folder(process, args.storage.as_deref(), false)?;
+    let storage = storage_folder(process, args.storage.as_deref(), &OwnerCheck::without_flag(process))?;
     let view = args.view();
     let is_direct = args.no_pager || view == LogView::Follow || args.form.form() != Form::Text;
     let mut page = if is_direct { Page::stdout(process) } else { Page::paged(process) };

@@ -102,7 +102,8 @@ Environment:
                        models.toml, and logins
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
   PERSTACK_MAX_TOTAL_STEPS, PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT, PERSTACK_MAX_COST, PERSTACK_MAX_TOKENS,
-  PERSTACK_MAX_DURATION, PERSTACK_MAX_TOOL_REPETITIONS  the values of the flags of these names, where those are absent
+  PERSTACK_MAX_DURATION, PERSTACK_MAX_TOOL_REPETITIONS,
+  PERSTACK_MAX_DELEGATES  the values of the flags of these names, where those are absent
   PERSTACK_PAGER, PAGER  the pager of `log` and `job diff`: cat or nothing for none
   NO_COLOR, CLICOLOR_FORCE are honoured, unless --color is given.
 

@@ -123,6 +123,9 @@ pub struct BudgetArgs {
     /// Stop a run that makes the same call with the same result this many times in a row
     #[arg(long, value_name = "N", value_parser = repetitions, allow_negative_numbers = true)]
     pub max_tool_repetitions: Option<u64>,
+    /// Delegates that the job may start [default: the configuration's, else 256]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
+    pub max_delegates: Option<u64>,
 }
 
 /// The options of the output.
@@ -170,7 +173,8 @@ pub struct SessionArgs {
     /// Record every model exchange and tool result in this file
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     pub record: Option<PathBuf>,
-    /// Answer from this recorded session, without network or key
+    /// Answer from this recorded session, without network or key. Calls that write or run are made only in a trusted
+    /// folder, else answered from it too
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
     /// Take tool results from the recorded session too, instead of running tools
@@ -292,7 +296,8 @@ impl ModelArgs {
             .value("--max-cost", self.budgets.max_cost.map(Cost::usd))
             .value("--max-tokens", self.budgets.max_tokens)
             .value("--max-duration", self.budgets.max_duration)
-            .value("--max-tool-repetitions", self.budgets.max_tool_repetitions);
+            .value("--max-tool-repetitions", self.budgets.max_tool_repetitions)
+            .value("--max-delegates", self.budgets.max_delegates);
     }
 
     /// The settings that the flags give.
@@ -310,6 +315,7 @@ impl ModelArgs {
                 max_duration_ms: self.budgets.max_duration.map(Span::ms),
                 max_steps: self.budgets.max_total_steps,
                 max_tool_repetitions: self.budgets.max_tool_repetitions,
+                max_delegates: self.budgets.max_delegates,
             },
         }
     }
@@ -358,10 +364,11 @@ impl OutputArgs {
 }
 
 impl SessionArgs {
-    /// Recording or replay of the session; paths are relative to `folder`.
-    pub fn cassette(&self, folder: &Path) -> CassetteMode {
+    /// Recording or replay of the session; paths are relative to `folder`. With `effects`, a replay makes calls that
+    /// write or run.
+    pub fn cassette(&self, folder: &Path, effects: bool) -> CassetteMode {
         match (&self.record, &self.replay) {
-            (_, Some(file)) => CassetteMode::Replay { file: folder.join(file), tools: self.replay_tools },
+            (_, Some(file)) => CassetteMode::Replay { file: folder.join(file), tools: self.replay_tools, effects },
             (Some(file), None) => CassetteMode::Record(folder.join(file)),
             (None, None) => CassetteMode::None,
         }

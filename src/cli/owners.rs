@@ -13,6 +13,8 @@ use super::failure::Failure;
 pub struct OwnerCheck {
     /// `None` where every owner is accepted.
     owners: Option<FileOwners>,
+    /// The way on that every file has.
+    general_way: &'static str,
 }
 
 impl OwnerCheck {
@@ -20,7 +22,12 @@ impl OwnerCheck {
     pub fn new(process: &Process, trust: bool) -> Self {
         let accepts_all = trust || process.variable("PERSTACK_TRUST") == Some("1");
         let owners = (!accepts_all).then(|| of_process(process)).flatten();
-        Self { owners }
+        Self { owners, general_way: "use --trust or PERSTACK_TRUST=1" }
+    }
+
+    /// As [`OwnerCheck::new`], for a command without `--trust`.
+    pub fn without_flag(process: &Process) -> Self {
+        Self { general_way: "set PERSTACK_TRUST=1", ..Self::new(process, false) }
     }
 
     /// Returns true if files of `owner` are used.
@@ -38,7 +45,7 @@ impl OwnerCheck {
         }
         let owner = owner.map(user_name).unwrap_or_default();
         Err(Failure::usage(ConfigError::ForeignOwner { path: path.to_owned(), owner })
-            .help(format!("if it can be trusted, {way_on}, or use --trust or PERSTACK_TRUST=1")))
+            .help(format!("if it can be trusted, {way_on}, or {}", self.general_way)))
     }
 
     /// Accepts a file or folder by its owner now; one that is not there is no matter.

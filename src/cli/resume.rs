@@ -67,7 +67,8 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
     // The checkpoint's expert is not known yet, so all of them count.
     let experts: Vec<_> = setup.project.iter().flat_map(|project| project.experts.keys().cloned()).collect();
-    trust::require_for_job(&setup, process, &args.job, &experts)?;
+    let trust = trust::require_for_job(&setup, process, &args.job, &experts)?;
+    let setup = setup.with_trust(trust, process, args.job.output.quiet);
     let sources = InputSources {
         query: args.query.as_deref(),
         with_stdin: args.with_stdin.is_some(),

@@ -110,7 +110,8 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let expert = setup.expert(&args.expert)?;
     setup.print_unusable(process, args.job.output.quiet);
     let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
-    trust::require_for_job(&setup, process, &args.job, std::slice::from_ref(&expert))?;
+    let trust = trust::require_for_job(&setup, process, &args.job, std::slice::from_ref(&expert))?;
+    let setup = setup.with_trust(trust, process, args.job.output.quiet);
     let sources = InputSources {
         query: args.query.as_deref(),
         with_stdin: args.with_stdin.is_some(),

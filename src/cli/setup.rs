@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use perstack::config::lockfile::{self, Lock, LockUse};
 use perstack::config::{
-    self, ConfigError, Endpoints, FileOwner, FolderFiles, LeftOut, Overrides, Project, Settings, UserDefaults,
+    self, ConfigError, Endpoints, FileOwner, FolderFiles, FolderTrust, LeftOut, Overrides, Project, Settings,
+    UserDefaults,
 };
 use perstack::environment::Environment;
 use perstack::event::EventSink;
@@ -39,12 +40,18 @@ pub enum ProjectNeed {
 pub struct Setup {
     pub project: Option<Project>,
     pub environment: Environment,
+    /// Those of a folder that is not trusted, until [`Setup::trust`].
     pub settings: Settings,
+    /// Those of the same folder once it is trusted.
+    trusted_settings: Settings,
+    pub trust: FolderTrust,
     /// The folder that holds `jobs/`; absolute.
     pub storage: PathBuf,
     /// The files of this job's configuration and keys, which the file tools refuse.
     off_limits: OffLimits,
     pub proxy: Option<String>,
+    /// The keys of the folder's budgets above the user's own.
+    looser_budgets: Vec<&'static str>,
     /// The folder that keeps people's logins to remote skills.
     pub logins: Option<PathBuf>,
     /// The user's own configuration folder.
@@ -93,15 +100,23 @@ impl Setup {
         let off_limits = off_limits(process, place, project.as_ref());
         let catalogue = catalogue(process)?;
         let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
-        let settings = config::settle(&model.overrides(), &variables, project.as_ref(), &user.overrides)
-            .map_err(Failure::usage)?;
-        let storage = storage_folder(process, place.storage.as_deref(), place.trust)?;
+        let settle = |trust| {
+            config::settle_in_folder(&model.overrides(), &variables, project.as_ref(), &user.overrides, trust)
+                .map_err(Failure::usage)
+        };
+        let (settings, trusted_settings) = (settle(FolderTrust::Untrusted)?, settle(FolderTrust::Trusted)?);
+        let looser_budgets = project.as_ref().map(|project| project.overrides.budgets_looser_than(&user.overrides));
+        let looser_budgets = looser_budgets.unwrap_or_default();
+        let storage = storage_folder(process, place.storage.as_deref(), &owners)?;
         // From the user alone: a project must not redirect its user's requests.
         let proxy = place.proxy.clone().or_else(|| environment.users("PERSTACK_PROXY_URL").map(str::to_owned));
         Ok(Self {
             project,
             environment,
             settings,
+            trusted_settings,
+            trust: FolderTrust::Untrusted,
+            looser_budgets,
             storage,
             missing_env_files: missing_env_files.collect(),
             env_files,
@@ -131,6 +146,33 @@ impl Setup {
         for warning in ignored.chain(self.env_file_warnings()).chain(self.unenforced_lists()) {
             warn(process, quiet, &warning);
         }
+    }
+
+    /// Takes the decision about the folder: in one that is trusted its own budgets hold, else a warning names those that
+    /// do not, unless `quiet`.
+    #[must_use]
+    pub fn with_trust(mut self, trust: FolderTrust, process: &Process, quiet: bool) -> Self {
+        self.trust = trust;
+        match (trust, self.budget_warning()) {
+            (FolderTrust::Trusted, _) => self.settings = self.trusted_settings.clone(),
+            (FolderTrust::Untrusted, Some(warning)) => warn(process, quiet, &warning),
+            (FolderTrust::Untrusted, None) => {}
+        }
+        self
+    }
+
+    /// The folder's budgets that exceed the user's own, and do not hold before the folder is trusted.
+    pub fn budget_warning(&self) -> Option<String> {
+        let path = &self.project.as_ref()?.path;
+        if self.looser_budgets.is_empty() {
+            return None;
+        }
+        let keys = self.looser_budgets.join(", ");
+        Some(format!(
+            "{}: ignored {keys}: above those of your config.toml, in a folder that is not trusted; set them by flags, or \
+             use --trust",
+            path.display()
+        ))
     }
 
     /// Prints the names of experts that have mistakes, unless `quiet`: this command does without them.
@@ -241,7 +283,7 @@ impl Setup {
 /// # Errors
 /// With the exit code for usage, when nothing names it and it is a link, which a downloaded folder may have brought along,
 /// or belongs to another user.
-pub fn storage_folder(process: &Process, flag: Option<&Path>, trust: bool) -> Result<PathBuf, Failure> {
+pub fn storage_folder(process: &Process, flag: Option<&Path>, owners: &OwnerCheck) -> Result<PathBuf, Failure> {
     let named = flag
         .or_else(|| process.variable("PERSTACK_STORAGE").map(Path::new))
         .or_else(|| process.variable("PERSTACK_STORAGE_PATH").map(Path::new));
@@ -254,7 +296,7 @@ pub fn storage_folder(process: &Process, flag: Option<&Path>, trust: bool) -> Re
         )));
     }
     if named.is_none() {
-        OwnerCheck::new(process, trust).accept_path(&folder, "name it with --storage")?;
+        owners.accept_path(&folder, "name it with --storage")?;
     }
     Ok(folder)
 }

@@ -4,10 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use toml::de::DeTable;
-
 use super::error::{Problem, position, quoted};
-use super::reader::{Document, Key};
 use super::suggest::nearest;
 use super::{ConfigError, ExpertMistakes};
 
@@ -60,18 +57,10 @@ pub(super) struct Conclusion {
 }
 
 impl Diagnostics {
-    /// Parses the text of the file at `path`. All mistakes of syntax are found; none is quoted, as the text may hold a
-    /// secret.
-    pub fn document<'a>(&mut self, path: &Path, text: &'a Rc<str>) -> Document<'a> {
-        let file = self.sources.len();
+    /// Adds the file at `path`, which is read now; returns its number in the order of reading.
+    pub fn add_source(&mut self, path: &Path, text: &Rc<str>) -> usize {
         self.sources.push(Source { path: path.to_owned(), text: Rc::clone(text) });
-        let (document, errors) = DeTable::parse_recoverable(text);
-        let is_sound = errors.is_empty();
-        for error in errors {
-            let at = error.span().map_or(text.len(), |span| span.start);
-            self.problem(SourceSpan { file, at, path: String::new() }, error.message());
-        }
-        Document { table: document.into_inner(), file, is_sound }
+        self.sources.len() - 1
     }
 
     /// Makes the problems that follow those of one expert, or of the whole configuration again.
@@ -89,16 +78,8 @@ impl Diagnostics {
         self.warnings.push(Finding { spot, message: message.into(), expert: None });
     }
 
-    /// Adds a warning about a key without a meaning here.
-    pub fn unknown_key(&mut self, key: &Key<'_>, known: &[&str], reason: &str) {
-        let hint = self.hint(key.name, known.iter().copied());
-        let finding = Finding { spot: key.spot(), message: format!("{reason}{hint}"), expert: None };
-        self.unknown_keys.push(finding.clone());
-        self.warnings.push(finding);
-    }
-
-    /// Adds a warning about a word that fits nothing, such as the name of a tool that a skill does not have. Like a key
-    /// without a meaning, it is a mistake to whoever checks the file.
+    /// Adds a warning about a word that fits nothing: a key without a meaning, or the name of a tool that a skill does not
+    /// have. It is a mistake to whoever checks the file.
     pub fn unfit_word<'a>(
         &mut self,
         spot: SourceSpan,
@@ -110,11 +91,6 @@ impl Diagnostics {
         let finding = Finding { spot, message: format!("{reason}{hint}"), expert: None };
         self.unknown_keys.push(finding.clone());
         self.warnings.push(finding);
-    }
-
-    /// Adds a warning about a key of older versions, which old files still have.
-    pub fn obsolete_key(&mut self, key: &Key<'_>) {
-        self.warning(key.spot(), "no longer used, ignored");
     }
 
     /// `; did you mean "X"?` when a known word is near, otherwise nothing.

@@ -5,12 +5,11 @@ use indexmap::IndexMap;
 
 use super::diagnostics::SourceSpan;
 use super::error::{quoted, shown};
-use super::file::Endpoints;
 use super::graph::Declaration;
 use super::keys::tables::EXPERT;
 use super::keys::values::{CONTEXT_LIMITS, DESCRIPTION, INSTRUCTION, MAX_NAME, TIERS};
 use super::reader::{Diagnostics, Key, Node, Table};
-use super::{native, skills};
+use super::{Endpoints, native, skills};
 use crate::expert::{ContextLimit, DEFAULT_VERSION, Expert, ExpertKey, SkillSpec, is_version};
 use crate::tool::BASE_SKILL;
 

@@ -10,8 +10,8 @@ use super::include::{Includes, warn_ignored};
 use super::keys::tables::TOP;
 use super::keys::values::{COUNT, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, TOOL_OUTPUT};
 use super::read_file::{OwnedText, is_absence, read_owned};
-use super::reader::{Diagnostics, Node, Table};
-use super::{ExpertMistakes, FileOwner, Overrides, Project, experts, graph, provider};
+use super::reader::{Diagnostics, Document, Node, Table};
+use super::{Endpoints, ExpertMistakes, FileOwner, Overrides, Project, experts, graph, provider};
 use crate::budget::{Budgets, Span};
 use crate::cost::Cost;
 use crate::expert_map::ExpertMap;
@@ -19,16 +19,6 @@ use crate::setting::{DEFAULT_API_BASE_URL, ProviderSetting, ReasoningBudget};
 
 /// The file's name.
 const FILE_NAME: &str = "perstack.toml";
-
-/// The addresses that remote skills may have.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Endpoints {
-    /// Public ones; others only for skills with `allowPrivateEndpoint = true`.
-    #[default]
-    PublicOnly,
-    /// Private ones too, for every skill (`PERSTACK_ALLOW_PRIVATE_ENDPOINTS=1`).
-    PrivateToo,
-}
 
 /// Finds `perstack.toml` in `start` or in the nearest folder above it. A file that exists but cannot be read is an
 /// error: going on to the next folder would run another project. `start` should be absolute and without `..`.
@@ -72,7 +62,7 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
     let mut includes = Includes::default();
     let mut declarations = Vec::new();
     let text = Rc::from(text);
-    let document = diagnostics.document(path, &text);
+    let document = Document::parse(path, &text, &mut diagnostics);
     let mut is_whole = document.is_sound;
     if let Some(root) = document.root() {
         project = settings(&root, &mut diagnostics);
@@ -80,7 +70,7 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
         includes.add(&root, path, 0, &mut diagnostics);
     }
     while let Some(file) = includes.next(&mut diagnostics) {
-        let document = diagnostics.document(&file.path, &file.text);
+        let document = Document::parse(&file.path, &file.text, &mut diagnostics);
         is_whole &= document.is_sound;
         let Some(root) = document.root() else { continue };
         warn_ignored(&root, &mut diagnostics);
@@ -168,6 +158,7 @@ fn budgets(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Budgets {
         max_duration_ms: root.get("maxDuration").and_then(|node| length_of_time(&node, diagnostics)),
         max_steps: root.get("maxTotalSteps").and_then(|node| node.whole(&COUNT, diagnostics)),
         max_tool_repetitions: root.get("maxToolRepetitions").and_then(|node| node.whole(&REPETITIONS, diagnostics)),
+        max_delegates: root.get("maxDelegates").and_then(|node| node.whole(&COUNT, diagnostics)),
     }
 }
 
@@ -260,6 +251,7 @@ mod tests {
             maxTokens = 500_000
             maxDuration = "1h30m"
             maxToolRepetitions = 4
+            maxDelegates = 12
             perstackApiBaseUrl = "https://api.example"
             perstackBaseSkillCommand = ["base", "--quiet"]
             [provider]
@@ -280,6 +272,7 @@ mod tests {
                     max_duration_ms: Some(5_400_000),
                     max_steps: None,
                     max_tool_repetitions: Some(4),
+                    max_delegates: Some(12),
                 },
             },
             max_tool_output: Some(5000),

@@ -146,9 +146,9 @@ impl Includes {
 pub(super) fn warn_ignored(root: &Table<'_>, diagnostics: &mut Diagnostics) {
     for (key, _) in root.iter().filter(|(key, _)| INCLUDED.get(key.name).is_none()) {
         if TOP.names().contains(&key.name) {
-            diagnostics.unknown_key(&key, &[], "belongs in the configuration's first file");
+            key.unknown(&[], "belongs in the configuration's first file", diagnostics);
         } else {
-            diagnostics.unknown_key(&key, &INCLUDED.names(), "unknown key in an included file");
+            key.unknown(&INCLUDED.names(), "unknown key in an included file", diagnostics);
         }
     }
 }

@@ -40,9 +40,9 @@ mod user;
 
 pub use env::{DEFAULT_ENV_FILES, FolderFiles, LeftOut, environment};
 pub use error::{ConfigError, Problem};
-pub use file::{Endpoints, discover, load, load_with, parse};
+pub use file::{discover, load, load_with, parse};
 pub use keys::schema::{DOCUMENTATION, SCHEMA_FILE, SCHEMA_LINE, schema};
-pub use precedence::settle;
+pub use precedence::{settle, settle_in_folder};
 pub use suggest::nearest;
 pub use user::{UserDefaults, user_defaults, user_models};
 
@@ -172,6 +172,15 @@ pub struct Settings {
     pub context_limit: ContextLimit,
     /// The source of each value.
     pub origins: Origins,
+    /// The limits that neither a folder's file nor a stored job exceeds: the user's own, in a folder that is not trusted.
+    pub ceilings: Ceilings,
+}
+
+/// The most that limits may be, where nothing stronger than a file sets them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ceilings {
+    pub budgets: Budgets,
+    pub max_steps: Option<u64>,
 }
 
 impl Default for Settings {
@@ -189,6 +198,7 @@ impl Default for Settings {
             max_tool_output: DEFAULT_MAX_TOOL_OUTPUT,
             context_limit: ContextLimit::default(),
             origins: Origins::default(),
+            ceilings: Ceilings::default(),
         }
     }
 }
@@ -207,6 +217,26 @@ pub struct Origins {
     pub max_duration: Origin,
     pub max_total_steps: Origin,
     pub max_tool_repetitions: Origin,
+    pub max_delegates: Origin,
+}
+
+/// The addresses that remote skills may have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Endpoints {
+    /// Public ones; others only for skills with `allowPrivateEndpoint = true`.
+    #[default]
+    PublicOnly,
+    /// Private ones too, for every skill (`PERSTACK_ALLOW_PRIVATE_ENDPOINTS=1`).
+    PrivateToo,
+}
+
+/// The trust that a project's folder has of its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderTrust {
+    /// The user agreed to it, or named it.
+    Trusted,
+    /// Its budgets do not exceed the user's own.
+    Untrusted,
 }
 
 /// A source of run options, strongest first.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::error::{ConfigError, quoted};
 use super::suggest::nearest;
-use super::{Origin, Origins, Overrides, Project, Settings};
+use super::{Ceilings, FolderTrust, Origin, Origins, Overrides, Project, Settings};
 use crate::budget::{self, Budgets, MIN_TOOL_REPETITIONS, Span};
 use crate::environment::Environment;
 use crate::setting::{
@@ -32,24 +32,97 @@ impl Overrides {
     }
 }
 
+/// A limit that several sources may set.
+struct Limit {
+    /// Its key in `perstack.toml`; none for limits that are no budget, which the file sets as it likes.
+    key: Option<&'static str>,
+    variable: &'static str,
+    amount: fn(&Overrides) -> Option<u128>,
+    clear: fn(&mut Overrides),
+}
+
+const LIMITS: [Limit; 9] = [
+    Limit {
+        key: Some("maxSteps"),
+        variable: "PERSTACK_MAX_STEPS",
+        amount: |all| all.max_steps.map(u128::from),
+        clear: |all| all.max_steps = None,
+    },
+    Limit {
+        key: Some("maxTotalSteps"),
+        variable: "PERSTACK_MAX_TOTAL_STEPS",
+        amount: |all| all.budgets.max_steps.map(u128::from),
+        clear: |all| all.budgets.max_steps = None,
+    },
+    Limit {
+        key: None,
+        variable: "PERSTACK_MAX_RETRIES",
+        amount: |all| all.max_retries.map(u128::from),
+        clear: |all| all.max_retries = None,
+    },
+    Limit {
+        key: None,
+        variable: "PERSTACK_TIMEOUT",
+        amount: |all| all.timeout_ms.map(u128::from),
+        clear: |all| all.timeout_ms = None,
+    },
+    Limit {
+        key: Some("maxCost"),
+        variable: "PERSTACK_MAX_COST",
+        amount: |all| all.budgets.max_cost.map(|cost| u128::from(cost.picodollars())),
+        clear: |all| all.budgets.max_cost = None,
+    },
+    Limit {
+        key: Some("maxTokens"),
+        variable: "PERSTACK_MAX_TOKENS",
+        amount: |all| all.budgets.max_tokens.map(u128::from),
+        clear: |all| all.budgets.max_tokens = None,
+    },
+    Limit {
+        key: Some("maxDuration"),
+        variable: "PERSTACK_MAX_DURATION",
+        amount: |all| all.budgets.max_duration_ms.map(u128::from),
+        clear: |all| all.budgets.max_duration_ms = None,
+    },
+    Limit {
+        key: Some("maxToolRepetitions"),
+        variable: "PERSTACK_MAX_TOOL_REPETITIONS",
+        amount: |all| all.budgets.max_tool_repetitions.map(u128::from),
+        clear: |all| all.budgets.max_tool_repetitions = None,
+    },
+    Limit {
+        key: Some("maxDelegates"),
+        variable: "PERSTACK_MAX_DELEGATES",
+        amount: |all| all.budgets.max_delegates.map(u128::from),
+        clear: |all| all.budgets.max_delegates = None,
+    },
+];
+
+impl Limit {
+    fn is_looser(&self, here: &Overrides, user: &Overrides) -> bool {
+        (self.amount)(here).zip((self.amount)(user)).is_some_and(|(here, user)| here > user)
+    }
+}
+
 impl Overrides {
     /// The variables of the limits that are looser here than those of `user`.
     pub(super) fn looser_than(&self, user: &Self) -> Vec<&'static str> {
-        fn is_looser<T: PartialOrd>(here: Option<T>, user: Option<T>) -> bool {
-            here.zip(user).is_some_and(|(here, user)| here > user)
+        LIMITS.iter().filter(|limit| limit.is_looser(self, user)).map(|limit| limit.variable).collect()
+    }
+
+    /// The keys of the budgets that are looser here than those of `user`.
+    pub fn budgets_looser_than(&self, user: &Self) -> Vec<&'static str> {
+        LIMITS.iter().filter(|limit| limit.is_looser(self, user)).filter_map(|limit| limit.key).collect()
+    }
+
+    /// The same without the budgets that are looser than those of `user`.
+    fn within_budgets_of(mut self, user: &Self) -> Self {
+        for limit in LIMITS.iter().filter(|limit| limit.key.is_some()) {
+            if limit.is_looser(&self, user) {
+                (limit.clear)(&mut self);
+            }
         }
-        let (here, there) = (&self.budgets, &user.budgets);
-        let limits = [
-            ("PERSTACK_MAX_STEPS", is_looser(self.max_steps, user.max_steps)),
-            ("PERSTACK_MAX_TOTAL_STEPS", is_looser(here.max_steps, there.max_steps)),
-            ("PERSTACK_MAX_RETRIES", is_looser(self.max_retries, user.max_retries)),
-            ("PERSTACK_TIMEOUT", is_looser(self.timeout_ms, user.timeout_ms)),
-            ("PERSTACK_MAX_COST", is_looser(here.max_cost, there.max_cost)),
-            ("PERSTACK_MAX_TOKENS", is_looser(here.max_tokens, there.max_tokens)),
-            ("PERSTACK_MAX_DURATION", is_looser(here.max_duration_ms, there.max_duration_ms)),
-            ("PERSTACK_MAX_TOOL_REPETITIONS", is_looser(here.max_tool_repetitions, there.max_tool_repetitions)),
-        ];
-        limits.into_iter().filter(|(_, is_looser)| *is_looser).map(|(name, _)| name).collect()
+        self
     }
 }
 
@@ -66,6 +139,7 @@ fn budgets(environment: &Environment) -> Result<Budgets, ConfigError> {
         max_duration_ms: parsed::<Span>(environment, "PERSTACK_MAX_DURATION", ToString::to_string)?.map(Span::ms),
         max_steps: number(environment, "PERSTACK_MAX_TOTAL_STEPS", 1)?,
         max_tool_repetitions: number(environment, "PERSTACK_MAX_TOOL_REPETITIONS", MIN_TOOL_REPETITIONS)?,
+        max_delegates: number(environment, "PERSTACK_MAX_DELEGATES", 1)?,
     })
 }
 
@@ -108,17 +182,40 @@ fn parsed<T: FromStr>(
 ///
 /// A model and `[provider.setting]` belong to a provider: the setting applies only when the file's provider is the one
 /// chosen, and a model is skipped when its source also names a provider that a stronger source overrides.
+///
+/// # Errors
+/// A limit of nothing.
 pub fn settle(
     flags: &Overrides,
     environment: &Overrides,
     project: Option<&Project>,
     user: &Overrides,
 ) -> Result<Settings, ConfigError> {
-    let none = Overrides::default();
+    settle_in_folder(flags, environment, project, user, FolderTrust::Trusted)
+}
+
+/// As [`settle`], but budgets of a folder that is not trusted count only where they are tighter than the user's own.
+///
+/// # Errors
+/// As [`settle`].
+pub fn settle_in_folder(
+    flags: &Overrides,
+    environment: &Overrides,
+    project: Option<&Project>,
+    user: &Overrides,
+    trust: FolderTrust,
+) -> Result<Settings, ConfigError> {
+    let of_file = project.map(|project| project.overrides.clone()).unwrap_or_default();
+    let (of_file, ceilings) = match trust {
+        FolderTrust::Trusted => (of_file, Ceilings::default()),
+        FolderTrust::Untrusted => {
+            (of_file.within_budgets_of(user), Ceilings { budgets: user.budgets, max_steps: user.max_steps })
+        }
+    };
     let levels = Levels([
         (Origin::Flag, flags),
         (Origin::Environment, environment),
-        (Origin::File, project.map_or(&none, |project| &project.overrides)),
+        (Origin::File, &of_file),
         (Origin::User, user),
     ]);
     let (provider, provider_origin) = levels.strongest(|level| level.provider);
@@ -133,6 +230,7 @@ pub fn settle(
     let (max_duration_ms, max_duration_origin) = levels.strongest(|level| level.budgets.max_duration_ms);
     let (max_total_steps, max_total_steps_origin) = levels.strongest(|level| level.budgets.max_steps);
     let (max_tool_repetitions, repetitions_origin) = levels.strongest(|level| level.budgets.max_tool_repetitions);
+    let (max_delegates, delegates_origin) = levels.strongest(|level| level.budgets.max_delegates);
     if max_steps == Some(0) {
         return Err(ConfigError::NoSteps { origin: max_steps_origin });
     }
@@ -150,7 +248,14 @@ pub fn settle(
             max_steps: max_steps.unwrap_or(DEFAULT_MAX_STEPS),
             max_retries: max_retries.unwrap_or(DEFAULT_MAX_RETRIES),
         },
-        budgets: Budgets { max_cost, max_tokens, max_duration_ms, max_steps: max_total_steps, max_tool_repetitions },
+        budgets: Budgets {
+            max_cost,
+            max_tokens,
+            max_duration_ms,
+            max_steps: max_total_steps,
+            max_tool_repetitions,
+            max_delegates,
+        },
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
         max_tool_output: project.and_then(|project| project.max_tool_output).unwrap_or(DEFAULT_MAX_TOOL_OUTPUT),
         context_limit: project.and_then(|project| project.context_limit).unwrap_or_default(),
@@ -166,7 +271,9 @@ pub fn settle(
             max_duration: max_duration_origin,
             max_total_steps: max_total_steps_origin,
             max_tool_repetitions: repetitions_origin,
+            max_delegates: delegates_origin,
         },
+        ceilings,
     })
 }
 
@@ -266,6 +373,34 @@ mod tests {
     }
 
     #[test]
+    fn budgets_of_a_folder_that_is_not_trusted_are_tighter_than_the_users_or_none() {
+        let budgets = |amount: u64| Budgets {
+            max_cost: Some(Cost::from_picodollars(amount)),
+            max_tokens: Some(amount),
+            max_duration_ms: Some(amount * 1000),
+            max_steps: Some(amount),
+            max_tool_repetitions: Some(amount),
+            max_delegates: Some(amount),
+        };
+        let user = Overrides { max_steps: Some(5), budgets: budgets(5), ..none() };
+        let settled = |amount: u64, flags: Overrides, trust| {
+            let file = Overrides { max_steps: Some(amount), budgets: budgets(amount), ..none() };
+            let project = Project { overrides: file, ..parse("", Path::new("perstack.toml")).unwrap() };
+            let settings = settle_in_folder(&flags, &none(), Some(&project), &user, trust).unwrap();
+            (settings.limits.max_steps, settings.budgets)
+        };
+        assert_eq!(settled(9, none(), FolderTrust::Untrusted), (5, budgets(5)));
+        assert_eq!(settled(3, none(), FolderTrust::Untrusted), (3, budgets(3)));
+        assert_eq!(settled(9, none(), FolderTrust::Trusted), (9, budgets(9)));
+        let flags = Overrides { max_steps: Some(7), budgets: budgets(7), ..none() };
+        assert_eq!(settled(9, flags, FolderTrust::Untrusted), (7, budgets(7)));
+        // What the user does not limit, the folder may.
+        let project = parse("maxTokens = 9\n", Path::new("perstack.toml")).unwrap();
+        let settings = settle_in_folder(&none(), &none(), Some(&project), &none(), FolderTrust::Untrusted).unwrap();
+        assert_eq!(settings.budgets.max_tokens, Some(9));
+    }
+
+    #[test]
     fn a_job_needs_a_step() {
         let flags = Overrides { max_steps: Some(0), ..none() };
         let error = settle(&flags, &none(), None, &none()).unwrap_err();
@@ -289,6 +424,7 @@ mod tests {
             ("PERSTACK_MAX_TOKENS", "1000"),
             ("PERSTACK_MAX_DURATION", "10m"),
             ("PERSTACK_MAX_TOOL_REPETITIONS", "3"),
+            ("PERSTACK_MAX_DELEGATES", "4"),
         ];
         let expected = Overrides {
             provider: Some(ProviderName::Ollama),
@@ -303,6 +439,7 @@ mod tests {
                 max_duration_ms: Some(600_000),
                 max_steps: None,
                 max_tool_repetitions: Some(3),
+                max_delegates: Some(4),
             },
         };
         assert_eq!(variables(&all), Ok(expected));

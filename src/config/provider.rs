@@ -32,9 +32,9 @@ fn setting(table: &Table<'_>, provider: ProviderName, diagnostics: &mut Diagnost
             continue;
         }
         if ProviderName::ALL.iter().any(|other| provider_setting(*other).get(key.name).is_some()) {
-            diagnostics.unknown_key(&key, &[], &format!("no setting of {provider}"));
+            key.unknown(&[], &format!("no setting of {provider}"), diagnostics);
         } else {
-            diagnostics.unknown_key(&key, &known.names(), "unknown key");
+            key.unknown(&known.names(), "unknown key", diagnostics);
         }
     }
     let get = |name: &str| table.get(name).filter(|_| known.get(name).is_some());

@@ -5,6 +5,8 @@
 //! they must be one of a few words: any other may be a secret.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
+use std::rc::Rc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -19,6 +21,21 @@ pub(super) struct Document<'a> {
     pub(super) table: DeTable<'a>,
     pub(super) file: usize,
     pub(super) is_sound: bool,
+}
+
+impl<'a> Document<'a> {
+    /// Parses the text of the file at `path`. All mistakes of syntax are found; none is quoted, as the text may hold a
+    /// secret.
+    pub fn parse(path: &Path, text: &'a Rc<str>, diagnostics: &mut Diagnostics) -> Self {
+        let file = diagnostics.add_source(path, text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        let is_sound = errors.is_empty();
+        for error in errors {
+            let at = error.span().map_or(text.len(), |span| span.start);
+            diagnostics.problem(SourceSpan { file, at, path: String::new() }, error.message());
+        }
+        Self { table: document.into_inner(), file, is_sound }
+    }
 }
 
 impl Document<'_> {
@@ -39,6 +56,16 @@ impl Key<'_> {
     /// The key's place.
     pub fn spot(&self) -> SourceSpan {
         self.spot.clone()
+    }
+
+    /// Adds a warning that the key has no meaning here.
+    pub fn unknown(&self, known: &[&str], reason: &str, diagnostics: &mut Diagnostics) {
+        diagnostics.unfit_word(self.spot(), self.name, known.iter().copied(), reason);
+    }
+
+    /// Adds a warning that the key is of older versions, which old files still have.
+    pub fn obsolete(&self, diagnostics: &mut Diagnostics) {
+        diagnostics.warning(self.spot(), "no longer used, ignored");
     }
 
     /// Reports a problem with the key itself.
@@ -263,9 +290,9 @@ impl<'a> Table<'a> {
     pub fn warn_unknown_beside(&self, tag: &[&str], known: &KeyTable, diagnostics: &mut Diagnostics) {
         for (key, _) in self.iter().filter(|(key, _)| !tag.contains(&key.name)) {
             match known.get(key.name) {
-                Some(known) if known.presence == Presence::Obsolete => diagnostics.obsolete_key(&key),
+                Some(known) if known.presence == Presence::Obsolete => key.obsolete(diagnostics),
                 Some(_) => {}
-                None => diagnostics.unknown_key(&key, &[tag, &known.names()].concat(), "unknown key"),
+                None => key.unknown(&[tag, &known.names()].concat(), "unknown key", diagnostics),
             }
         }
     }

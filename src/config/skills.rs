@@ -6,8 +6,8 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::Endpoints;
 use super::error::{quoted, shown};
-use super::file::Endpoints;
 use super::keys::skill_tables::{OAUTH, QUESTION, SKILL, skill as keys_of};
 use super::keys::values::{GRANTS, SKILL_KINDS, SKILL_TIMEOUT, SkillKind};
 use super::reader::{Diagnostics, Key, Node, Table};

@@ -8,7 +8,7 @@ use super::error::{ConfigError, Problem, position};
 use super::file::limits;
 use super::keys::tables::USER;
 use super::read_file::read_text;
-use super::reader::Diagnostics;
+use super::reader::{Diagnostics, Document};
 use crate::model::Catalogue;
 use crate::setting::ProviderName;
 
@@ -26,7 +26,7 @@ pub fn user_defaults(path: &Path) -> Result<UserDefaults, ConfigError> {
     let Some(text) = read_text(path)? else { return Ok(UserDefaults::default()) };
     let mut diagnostics = Diagnostics::default();
     let text = text.into();
-    let document = diagnostics.document(path, &text);
+    let document = Document::parse(path, &text, &mut diagnostics);
     let mut defaults = UserDefaults::default();
     if let Some(root) = document.root() {
         for (key, _) in root.iter() {

@@ -4,7 +4,7 @@
 //! call, or the checkpoint, that made the Run necessary: a job that is taken up again asks for the same Runs as before,
 //! and the driver finds on disk those that have ended already. Nothing else is needed for recovery.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use sha2::{Digest, Sha256};
 
@@ -104,6 +104,8 @@ pub enum JobAction {
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobMachine {
     limits: TreeLimits,
+    /// The first Runs of all delegates that were ever started, in earlier processes too.
+    started: HashSet<RunId>,
     nodes: Vec<Node>,
     /// The node that a Run belongs to.
     node_of: HashMap<RunId, usize>,
@@ -137,6 +139,7 @@ impl JobMachine {
     pub fn new(limits: TreeLimits) -> Self {
         Self {
             limits,
+            started: HashSet::new(),
             nodes: Vec::new(),
             node_of: HashMap::new(),
             ready: VecDeque::new(),
@@ -144,6 +147,12 @@ impl JobMachine {
             is_stopping: false,
             is_over: false,
         }
+    }
+
+    /// The same, in a job whose delegates' Runs of earlier processes are `started`.
+    #[must_use]
+    pub fn with_started(self, started: HashSet<RunId>) -> Self {
+        Self { started, ..self }
     }
 
     /// The present state of the job as a whole.
@@ -269,16 +278,18 @@ impl JobMachine {
                 self.answer((index, slot), Err(message), None);
                 continue;
             }
-            // All nodes but the coordinator's are delegates.
-            if self.nodes.len() > self.limits.max_delegates {
+            let run = derived(&by_checkpoint, &[by_run.as_str(), by_checkpoint.as_str(), &to.tool_call_id]);
+            // One that was started in an earlier process is not started again.
+            if !self.started.contains(&run) && self.started.len() >= self.limits.max_delegates {
                 let message = format!(
-                    "the job has started {} delegates, which is the limit: do this task without delegating it",
+                    "the job has started {} delegates, and may start {} (maxDelegates): do this task without delegating it",
+                    self.started.len(),
                     self.limits.max_delegates
                 );
                 self.answer((index, slot), Err(message), None);
                 continue;
             }
-            let run = derived(&by_checkpoint, &[by_run.as_str(), by_checkpoint.as_str(), &to.tool_call_id]);
+            self.started.insert(run.clone());
             self.node_of.insert(run.clone(), self.nodes.len());
             self.nodes.push(Node { parent: Some((index, slot)), depth: depth + 1, waits: None });
             let by = DelegatedBy {

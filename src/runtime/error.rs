@@ -36,6 +36,21 @@ pub enum RunError {
         listed(known)
     )]
     ExpertOfFile { path: PathBuf, key: ExpertKey, known: Vec<ExpertKey> },
+    /// A job on record belongs to an expert that is not defined here.
+    #[error(
+        "job {job} is of expert {key}, which is not defined here{}: a recorded job does not bring its experts",
+        listed(known)
+    )]
+    ExpertOfJob { job: JobId, key: ExpertKey, known: Vec<ExpertKey> },
+    /// A record names a delegate that its caller does not have.
+    #[error("expert {expert} does not delegate to {delegate}")]
+    NoDelegate { expert: ExpertKey, delegate: ExpertKey },
+    /// The setting of a Run cannot be stored without the secrets in it.
+    #[error(
+        "expert {key} cannot be run: a secret variable's value is also a name or a word in its definition or in the \
+         provider's setting, which cannot be stored without the secret"
+    )]
+    SecretInSetting { key: ExpertKey, source: serde_json::Error },
     /// A checkpoint belongs to another expert than the one named.
     #[error("Checkpoint expert key {checkpoint} does not match input expert key {given}")]
     OtherExpert { checkpoint: ExpertKey, given: ExpertKey },
@@ -144,7 +159,11 @@ impl ErrorHint for RunError {
     fn hint(&self) -> Option<Cow<'_, str>> {
         let hint = match self {
             Self::EmptyQuery => "give the expert something to do",
-            Self::ExpertOfFile { key, .. } => {
+            Self::NoDelegate { expert, .. } => {
+                return Some(format!("add it to the delegates of {expert}, if it should").into());
+            }
+            Self::SecretInSetting { .. } => "rename it, or choose another secret",
+            Self::ExpertOfFile { key, .. } | Self::ExpertOfJob { key, .. } => {
                 return Some(format!("define {key} in perstack.toml, or resume where it is defined").into());
             }
             Self::OtherExpert { checkpoint, .. } => return Some(format!("name {checkpoint}, or no expert").into()),

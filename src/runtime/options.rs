@@ -162,6 +162,9 @@ pub enum CassetteMode {
         file: PathBuf,
         /// Take tool results from it too, instead of running tools, and the tools of servers, instead of starting them.
         tools: bool,
+        /// Calls may have effects. Without it, those that write or run are answered from the file too, and no server is
+        /// started: for folders and cassettes that are not trusted.
+        effects: bool,
     },
 }
 

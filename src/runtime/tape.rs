@@ -16,8 +16,18 @@ pub enum Tape {
     Off,
     /// Everything is written to a cassette.
     Recording(Arc<CassetteRecorder>),
-    /// The model's answers come from a cassette; tool results too, if wanted.
-    Replaying { tools: Option<Arc<ReplayTools>> },
+    /// The model's answers come from a cassette; results of tools too, if wanted.
+    Replaying { answers: Option<RecordedAnswers> },
+}
+
+/// The results of tools in a cassette, and the calls that are answered by them.
+#[derive(Clone)]
+pub struct RecordedAnswers {
+    pub tools: Arc<ReplayTools>,
+    /// All calls; else those alone that write or run.
+    pub are_all: bool,
+    /// Servers may be started where the cassette does not have their tools.
+    pub may_start: bool,
 }
 
 impl Tape {
@@ -31,11 +41,18 @@ impl Tape {
         matches!(self, Self::Replaying { .. })
     }
 
-    /// The recorded result of `call`, when tools are replayed too; a call that was not recorded is answered by the
-    /// difference.
-    pub fn recorded_result(&self, call: &ToolCall) -> Option<ToolResult> {
-        let Self::Replaying { tools: Some(tools) } = self else { return None };
-        Some(tools.result(call).unwrap_or_else(|error| ToolResult::error(call, error.with_hint())))
+    fn answers(&self) -> Option<&RecordedAnswers> {
+        match self {
+            Self::Replaying { answers } => answers.as_ref(),
+            Self::Off | Self::Recording(_) => None,
+        }
+    }
+
+    /// The recorded result of `call`, when its kind is replayed too; a call that was not recorded is answered by the
+    /// difference. `only_reads`: the call is of a tool within this process that changes nothing.
+    pub fn recorded_result(&self, call: &ToolCall, only_reads: bool) -> Option<ToolResult> {
+        let answers = self.answers().filter(|answers| answers.are_all || !only_reads)?;
+        Some(answers.tools.result(call).unwrap_or_else(|error| ToolResult::error(call, error.with_hint())))
     }
 
     /// The tools that the servers of `expert` offered when the cassette was recorded, when tools are replayed too and
@@ -44,13 +61,18 @@ impl Tape {
     /// # Errors
     /// The recording cannot be used.
     pub fn recorded_offer(&self, expert: &ExpertKey) -> Result<Option<Vec<ToolSpec>>, RunError> {
-        let Self::Replaying { tools: Some(tools) } = self else { return Ok(None) };
-        Ok(tools.offer(expert)?)
+        let Some(answers) = self.answers() else { return Ok(None) };
+        Ok(answers.tools.offer(expert)?)
     }
 
-    /// Returns whether tool results come from a cassette, so that no tool is run.
-    pub fn replays_tools(&self) -> bool {
-        matches!(self, Self::Replaying { tools: Some(_) })
+    /// Returns whether servers may be started.
+    pub fn may_start_servers(&self) -> bool {
+        self.answers().is_none_or(|answers| answers.may_start)
+    }
+
+    /// Returns whether the results of servers' tools come from a cassette.
+    pub fn replays_servers(&self) -> bool {
+        self.answers().is_some()
     }
 
     /// Records the tools that the servers of `expert` offer. A failure is returned by [`Tape::finish`].

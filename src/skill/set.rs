@@ -110,6 +110,12 @@ impl SkillSet {
         self.tools.iter().find(|tool| tool.name == name)
     }
 
+    /// Returns true for a tool that runs here and changes nothing outside, as it declares itself.
+    pub fn only_reads(&self, name: &str) -> bool {
+        let runs_here = |tool: &&ToolSpec| self.skills.iter().any(|skill| skill.name() == tool.skill_name);
+        self.tool(name).filter(runs_here).is_some_and(|tool| tool.hints.read_only)
+    }
+
     /// Starts a call of a tool by its offered name; `None` when nothing here runs it. The call begins at once, not when
     /// its future is first polled.
     pub fn call(&self, call: &ToolCall, cancel: CancellationToken) -> Option<BoxFuture<'static, ToolResult>> {

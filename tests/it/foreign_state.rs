@@ -317,6 +317,7 @@ fn a_file_is_imported_once() {
 
 #[test]
 fn a_delegates_file_and_a_pointless_request_leave_nothing_behind() {
+    attack("a delegate's checkpoint");
     let test = library();
     let mut delegates = foreign();
     delegates["delegatedBy"] = json!({

@@ -152,7 +152,18 @@ fn replays_name_the_same_files() {
         Answer::text("Done."),
     ]);
     test.run(["run", "librarian", "Look.", "--record", "owls.cassette"]).assert_code(0);
-    let replay = ["run", "librarian", "Look.", "--replay", "owls.cassette", "--output", "jsonl", "--storage", "again"];
+    let replay = [
+        "run",
+        "librarian",
+        "Look.",
+        "--replay",
+        "owls.cassette",
+        "--output",
+        "jsonl",
+        "--storage",
+        "again",
+        "--trust",
+    ];
     let events = |ran: Ran| ran.assert_code(0).stdout;
     let first = events(test.run(replay));
     assert!(first.contains("perstack-output/0001-exec.txt") && first.contains("slow\\\\nslow"));

@@ -11,6 +11,7 @@ use crate::support::process::Ran;
 use crate::support::storage::files_with;
 use crate::support::tool_server::{program, stdio_skill};
 use crate::support::{Answer, KEY, Provider, Test, call};
+use crate::trust::{attack, neighbour};
 
 /// A skill's own secret, with characters that every way of writing changes.
 const TOKEN: &str = "ow/l+\"9\\ é&x-7261==";
@@ -106,6 +107,8 @@ fn session() -> Vec<Answer> {
 
 #[test]
 fn no_key_is_printed_or_stored_by_any_command() {
+    attack("a key in what any command prints, sends or stores");
+    neighbour("every command works with its keys");
     let test = place();
     program();
     let query = format!("Look with {KEY} and {TOKEN}.");

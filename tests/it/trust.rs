@@ -6,7 +6,9 @@
 mod credentials;
 mod env_file;
 mod folder;
+mod limits;
 mod off_limits;
+mod recorded;
 mod secrets;
 #[cfg(unix)]
 mod owner;

@@ -20,6 +20,7 @@ use crate::cli::log::step_text::contents_lines;
 use crate::cli::log::tree::status_text;
 use crate::cli::log::values::argument_lines;
 use crate::cli::log::{Form, FormArgs};
+use crate::cli::owners::OwnerCheck;
 use crate::cli::render::{Paint, count, visible};
 use crate::cli::setup::storage_folder;
 use crate::cli::text_diff::difference;
@@ -54,7 +55,7 @@ pub struct DiffArgs {
 
 /// Runs the command.
 pub fn run(args: &DiffArgs, process: &Process) -> Result<Exit, Failure> {
-    let storage = storage_folder(process, args.storage.as_deref(), false)?;
+    let storage = storage_folder(process, args.storage.as_deref(), &OwnerCheck::without_flag(process))?;
     let a = history::read_state(&storage, &args.a)?;
     let b = history::read_state(&storage, &args.b)?;
     let parts = compare(&a.messages, &b.messages);

@@ -13,6 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::log::jobs::{JobCriteria, JobList};
 use crate::cli::log::local_time::{LocalTime, ago};
 use crate::cli::log::page::Page;
+use crate::cli::owners::OwnerCheck;
 use crate::cli::prompt::{drop_typed_ahead, is_in_background};
 use crate::cli::render::Paint;
 use crate::cli::setup::storage_folder;
@@ -55,7 +56,7 @@ fn age(text: &str) -> Result<u64, String> {
 
 /// Runs the command.
 pub fn run(args: &RmArgs, process: &Process) -> Result<Exit, Failure> {
-    let storage = storage_folder(process, args.storage.as_deref(), false)?;
+    let storage = storage_folder(process, args.storage.as_deref(), &OwnerCheck::without_flag(process))?;
     let store = Store::new(&storage);
     let mut list = JobList::read(&storage, &JobCriteria::default())?;
     select(args, &store, &mut list)?;

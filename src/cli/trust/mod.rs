@@ -4,6 +4,7 @@
 //! The parts that can do harm, their digest and the record of agreements are the library's; this module decides who is
 //! asked, and refuses where nobody can be.
 
+pub mod cassettes;
 mod device;
 mod screen;
 pub mod show;
@@ -13,6 +14,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use perstack::config::FolderTrust;
 use perstack::config::trust::record::TrustRecord;
 use perstack::config::trust::{DangerousParts, TrustInputs, VendorRules};
 use perstack::expert::ExpertKey;
@@ -20,7 +22,7 @@ use perstack::provider;
 
 use super::Process;
 use super::failure::Failure;
-use super::options::{JobArgs, SessionArgs};
+use super::options::JobArgs;
 use super::setup::{Setup, warn};
 
 /// The folder of the records in the user's configuration folder.
@@ -57,7 +59,7 @@ impl<'a> TrustVariable<'a> {
 pub struct ProjectUse<'a> {
     /// The experts that it starts with.
     pub experts: &'a [ExpertKey],
-    /// False for commands that ask no model, and for replays.
+    /// False for commands that ask no model.
     pub asks_models: bool,
     /// False with `--no-interactive`.
     pub may_ask: bool,
@@ -155,81 +157,114 @@ fn can_ask(process: &Process) -> bool {
     process.variable("CI").is_none() && std::io::stderr().is_terminal() && device::is_ours()
 }
 
+/// The trust that a command line, a variable or an earlier answer gives to the folder.
+enum Standing {
+    /// Nothing is left to ask about.
+    Decided(FolderTrust),
+    /// The user has decided nothing yet.
+    Open(ProjectTrust),
+}
+
+/// # Errors
+/// With the exit code for usage, when the variable names another state of the folder.
+fn standing(setup: &Setup, process: &Process, flag: bool) -> Result<Standing, Failure> {
+    let variable = TrustVariable::read(process)?;
+    if flag || variable == TrustVariable::All {
+        return Ok(Standing::Decided(FolderTrust::Trusted));
+    }
+    // Without a project, all is the user's.
+    let Some(trust) = ProjectTrust::read(setup, process)? else { return Ok(Standing::Decided(FolderTrust::Trusted)) };
+    let digest = trust.parts.digest();
+    if let TrustVariable::Digest(given) = variable {
+        if given.eq_ignore_ascii_case(&digest) {
+            return Ok(Standing::Decided(FolderTrust::Trusted));
+        }
+        if !trust.parts.is_empty() {
+            return Err(Failure::usage(anyhow!("PERSTACK_TRUST is the digest of another state of this folder"))
+                .help(format!("read `perstack trust --show`; the digest of this state is {digest}")));
+        }
+    }
+    if trust.is_agreed_to(setup, process) {
+        return Ok(Standing::Decided(FolderTrust::Trusted));
+    }
+    if trust.parts.is_empty() {
+        return Ok(Standing::Decided(FolderTrust::Untrusted));
+    }
+    Ok(Standing::Open(trust))
+}
+
 /// Lets a command go on with the project, once its folder is trusted. On a terminal a person is asked once for each state
 /// of the dangerous parts. Elsewhere commands are started unasked, as `make` does, but what sends the user's own
 /// credentials away is refused.
 ///
 /// # Errors
 /// With the exit code for usage, when the folder is not trusted.
-pub fn require(setup: &Setup, process: &Process, flag: bool, project_use: &ProjectUse<'_>) -> Result<(), Failure> {
-    let variable = TrustVariable::read(process)?;
-    if flag || variable == TrustVariable::All {
-        return Ok(());
-    }
-    let Some(trust) = ProjectTrust::read(setup, process)? else { return Ok(()) };
-    let digest = trust.parts.digest();
-    if let TrustVariable::Digest(given) = variable {
-        if given.eq_ignore_ascii_case(&digest) || trust.parts.is_empty() {
-            return Ok(());
-        }
-        return Err(Failure::usage(anyhow!("PERSTACK_TRUST is the digest of another state of this folder"))
-            .help(format!("read `perstack trust --show`; the digest of this state is {digest}")));
-    }
-    if trust.parts.is_empty() || trust.is_agreed_to(setup, process) {
-        return Ok(());
-    }
+pub fn require(
+    setup: &Setup,
+    process: &Process,
+    flag: bool,
+    project_use: &ProjectUse<'_>,
+) -> Result<FolderTrust, Failure> {
+    let trust = match standing(setup, process, flag)? {
+        Standing::Decided(trust) => return Ok(trust),
+        Standing::Open(trust) => trust,
+    };
     if project_use.may_ask && can_ask(process) {
-        return trust.ask(process);
+        trust.ask(process)?;
+        return Ok(FolderTrust::Trusted);
     }
     let refusals = trust.parts.refusals(&reachable(setup, project_use.experts), project_use.asks_models);
     if refusals.is_empty() {
-        return Ok(());
+        return Ok(FolderTrust::Untrusted);
     }
+    let digest = trust.parts.digest();
     Err(Failure::usage(anyhow!("refused in a folder that is not trusted: {}", refusals.join("; "))).help(format!(
         "to allow it, set PERSTACK_TRUST={digest} (this state alone), or use --trust or PERSTACK_TRUST=1 (any state), or \
          agree once on a terminal with `perstack trust`"
     )))
 }
 
-/// As [`require`], for `run` and `resume`. A replay sends nothing to models, and one with recorded tools starts nothing
-/// either.
+/// As [`require`], for `run` and `resume`. A replay asks nothing: it sends nothing to models, and where the folder is not
+/// trusted it starts and changes nothing either.
 ///
 /// # Errors
 /// As [`require`].
-pub fn require_for_job(setup: &Setup, process: &Process, args: &JobArgs, experts: &[ExpertKey]) -> Result<(), Failure> {
-    let SessionArgs { replay, replay_tools, no_interactive, .. } = &args.session;
-    if *replay_tools {
-        return Ok(());
+pub fn require_for_job(
+    setup: &Setup,
+    process: &Process,
+    args: &JobArgs,
+    experts: &[ExpertKey],
+) -> Result<FolderTrust, Failure> {
+    if args.session.replay.is_some() {
+        return Ok(match standing(setup, process, args.place.trust)? {
+            Standing::Decided(trust) => trust,
+            Standing::Open(_) => FolderTrust::Untrusted,
+        });
     }
     let refuses_questions = process.variable("PERSTACK_NO_INTERACTIVE").is_some_and(|value| value != "0");
-    let may_ask = !no_interactive && !refuses_questions;
-    require(setup, process, args.place.trust, &ProjectUse { experts, asks_models: replay.is_none(), may_ask })
+    let may_ask = !args.session.no_interactive && !refuses_questions;
+    require(setup, process, args.place.trust, &ProjectUse { experts, asks_models: true, may_ask })
 }
 
 /// The dangerous parts of a project, for `check`.
 pub struct TrustSummary {
     pub is_trusted: bool,
     pub lines: Vec<String>,
+    /// The parts that are refused where nobody is asked.
+    pub refusals: Vec<String>,
     pub digest: String,
 }
 
-/// Lists the dangerous parts; `None` if there are none. Asks nothing.
+/// Lists the dangerous parts; `None` without a project. Asks nothing.
 ///
 /// # Errors
-/// With the exit code for usage, when the folder has no real path.
-pub fn summary(setup: &Setup, process: &Process) -> Result<Option<TrustSummary>, Failure> {
-    let variable = TrustVariable::read(process)?;
-    let Some(trust) = ProjectTrust::read(setup, process)?.filter(|trust| !trust.parts.is_empty()) else {
-        return Ok(None);
-    };
-    let digest = trust.parts.digest();
-    let is_trusted = match variable {
-        TrustVariable::All => true,
-        TrustVariable::Digest(given) => given.eq_ignore_ascii_case(&digest),
-        TrustVariable::Unset => trust.is_agreed_to(setup, process),
-    };
+/// With the exit code for usage, when the folder has no real path, or the variable names another state of it.
+pub fn summary(setup: &Setup, process: &Process, flag: bool) -> Result<Option<TrustSummary>, Failure> {
+    let is_trusted = matches!(standing(setup, process, flag)?, Standing::Decided(FolderTrust::Trusted));
+    let Some(trust) = ProjectTrust::read(setup, process)? else { return Ok(None) };
     let lines = trust.parts.parts().iter().map(|part| part.text.clone()).collect();
-    Ok(Some(TrustSummary { is_trusted, lines, digest }))
+    let refusals = trust.parts.parts().iter().filter_map(|part| part.refusal.clone()).collect();
+    Ok(Some(TrustSummary { is_trusted, lines, refusals, digest: trust.parts.digest() }))
 }
 
 /// The experts that `roots` lead to by delegation, themselves included.

@@ -69,6 +69,7 @@ const RUN: &[ConfigKey] = &[
         Whole(REPETITIONS),
         "The number of times in a row that the same call with the same result ends a run.",
     ),
+    ConfigKey::new("maxDelegates", Whole(COUNT), "Most delegates that the job starts, over all resumptions.").or("256"),
 ];
 
 const TOP_ONLY: &[ConfigKey] = &[

@@ -54,11 +54,13 @@ impl TrustInputs<'_> {
         DangerousParts::new(parts)
     }
 
-    /// The `.env` files outside of the project: they hold variables that the project did not bring along.
+    /// The `.env` files outside of the project, and those that have another name (a hard link), which may be there: they
+    /// hold variables that the project did not bring along.
     fn outside_files(&self) -> impl Iterator<Item = PathBuf> {
         let root = self.root().canonicalize().ok();
         let real = self.env_files.iter().filter_map(|path| self.workspace.join(path).canonicalize().ok());
-        real.filter(move |path| path.is_file() && root.as_ref().is_none_or(|root| !path.starts_with(root)))
+        let is_outside = move |path: &Path| root.as_ref().is_none_or(|root| !path.starts_with(root));
+        real.filter(move |path| path.is_file() && (is_outside(path) || has_other_name(path)))
     }
 
     fn root(&self) -> &Path {
@@ -222,6 +224,19 @@ impl TrustInputs<'_> {
         let mut keys = self.vendors.variables.iter().flat_map(|vendor| vendor.keys.iter().flatten());
         keys.any(|key| *key == name) && self.is_users(name)
     }
+}
+
+/// Returns true for a file with more than one name (a hard link).
+#[cfg(unix)]
+fn has_other_name(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    path.metadata().is_ok_and(|metadata| metadata.nlink() > 1)
+}
+
+/// False: this system's files are not asked for their names.
+#[cfg(not(unix))]
+fn has_other_name(_path: &Path) -> bool {
+    false
 }
 
 fn part(kind: PartKind, text: String, exact: &str) -> TrustPart {

@@ -4,6 +4,7 @@
 //! was parsed, never from a second reading; only the files that commands name are read here (`programs.rs`). Asking and
 //! refusing are left to the caller.
 
+pub mod cassettes;
 mod collect;
 pub mod owner;
 mod programs;

@@ -113,7 +113,7 @@ fn bare_package(package: &str) -> &str {
 }
 
 /// The digest of a regular file's contents; `None` if there is no such file.
-fn digest(path: &Path) -> io::Result<Option<String>> {
+pub(super) fn digest(path: &Path) -> io::Result<Option<String>> {
     let mut file = open(path)?;
     if !file.metadata()?.is_file() {
         return Ok(None);

@@ -1,6 +1,6 @@
 //! A job in any legal world: delegates, failures, kills; and what is asked for then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use proptest::prelude::*;
 
@@ -291,7 +291,35 @@ fn a_job_starts_only_so_many_delegates_and_the_next_call_is_answered_with_the_li
     let [JobAction::Continue { answers, .. }] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!(answers.iter().map(|answer| answer.is_error).collect::<Vec<_>>(), [false, false, true]);
     let refused = answers[2].result[0].as_text().unwrap();
-    assert!(refused.contains("2 delegates, which is the limit"), "{refused}");
+    assert!(refused.contains("has started 2 delegates, and may start 2 (maxDelegates)"), "{refused}");
+}
+
+#[test]
+fn delegates_of_earlier_processes_count_and_are_asked_for_again() {
+    let root: RunId = "root".parse().unwrap();
+    let mut stop = head(&root, 1, Status::StoppedByDelegate);
+    let call = |n| DelegateTo {
+        expert: expert(),
+        tool_call_id: format!("c{n}"),
+        tool_name: "e".to_owned(),
+        query: "q".to_owned(),
+    };
+    stop.delegate_to = (0..3).map(call).collect();
+    let start = |max_delegates, started: HashSet<RunId>| -> Vec<RunId> {
+        let limits = TreeLimits { max_delegates, ..TreeLimits::default() };
+        let mut machine = JobMachine::new(limits).with_started(started);
+        machine.advance(JobInput::Began { run: root.clone() }).unwrap();
+        let end = RunEnd { head: stop.clone(), text: None, on_record: true };
+        let actions = machine.advance(JobInput::RunEnded(Box::new(end))).unwrap();
+        let run = |action| if let JobAction::Start { run, .. } = action { Some(run) } else { None };
+        actions.into_iter().filter_map(run).collect()
+    };
+    let first = start(2, HashSet::new());
+    assert_eq!(first.len(), 2);
+    assert_eq!(start(2, first.iter().cloned().collect()), first, "those on record, and no further one");
+    let others = ["a", "b"].map(|id| id.parse().unwrap());
+    assert_eq!(start(2, others.clone().into()), [], "those of another branch count too");
+    assert_eq!(start(3, others.into()).len(), 1);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! mid-run checkpoint is the moment at which the facts before it made the machine ask for it; a killed Run is where its
 //! last fact leads.
 
+use std::collections::HashSet;
+
 use crate::checkpoint::{Checkpoint, Status};
 use crate::event::Event;
 use crate::expert::ExpertRef;
@@ -95,6 +97,18 @@ pub fn lineage(store: &Store, job: &JobId, run: &RunId) -> Vec<RunId> {
         }
     };
     std::iter::successors(Some(run.clone()), parent).take(MAX_FORKS).collect()
+}
+
+/// The first Runs of the delegates that `job` has started, as far as their logs can be read.
+///
+/// # Errors
+/// The job's folder cannot be read.
+pub fn started_delegates(store: &Store, job: &JobId) -> Result<HashSet<RunId>, RunError> {
+    let is_delegate = |run: &RunId| {
+        let first = LogReader::open(&store.layout().log(job, run)).ok().and_then(|mut log| log.next_fact().ok()?);
+        first.is_some_and(|fact| matches!(fact.body, FactBody::Started { spec, .. } if spec.delegated_by.is_some()))
+    };
+    Ok(store.runs(job)?.into_iter().map(|entry| entry.id).filter(is_delegate).collect())
 }
 
 /// A stored checkpoint with its messages.

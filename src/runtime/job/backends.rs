@@ -17,7 +17,7 @@ use crate::replay::{
 use crate::runtime::clock::SystemClock;
 use crate::runtime::error::RunError;
 use crate::runtime::options::{CassetteMode, Options};
-use crate::runtime::tape::Tape;
+use crate::runtime::tape::{RecordedAnswers, Tape};
 use crate::setting::ProviderName;
 
 /// The provider, clock and tape of one invocation.
@@ -69,7 +69,7 @@ impl JobBackends {
                     recorded_model: None,
                 })
             }
-            CassetteMode::Replay { file, tools } => {
+            CassetteMode::Replay { file, tools, effects } => {
                 let cassette = Arc::new(Cassette::load(file)?);
                 let header = cassette.header();
                 let transport = Arc::new(ReplayTransport::new(Arc::clone(&cassette), &options.workspace));
@@ -77,13 +77,17 @@ impl JobBackends {
                 let provider =
                     Provider::connect_without_key(header.provider, setting, &options.environment, transport)?
                         .with_catalogue(Arc::clone(&options.catalogue));
-                let tools = tools.then(|| Arc::new(ReplayTools::new(Arc::clone(&cassette), &options.workspace)));
+                let answers = (*tools || !effects).then(|| RecordedAnswers {
+                    tools: Arc::new(ReplayTools::new(Arc::clone(&cassette), &options.workspace)),
+                    are_all: *tools,
+                    may_start: *effects,
+                });
                 Ok(Self {
                     provider: Arc::new(provider),
                     clock: Arc::new(CassetteClock::new(header)),
                     header: Some(header.clone()),
                     redactor,
-                    tape: Tape::Replaying { tools },
+                    tape: Tape::Replaying { answers },
                     recorded_model: Some((header.model.clone(), header.model_is_explicit))
                         .filter(|(model, _)| !model.is_empty()),
                 })

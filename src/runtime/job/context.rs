@@ -1,5 +1,7 @@
 //! [`JobContext`]: all that the Runs of a job share. A job's start and resumption make it; each Run's context holds it.
 
+use indexmap::IndexMap;
+
 use crate::checkpoint::FORMAT_VERSION;
 use crate::cost::Price;
 use crate::expert::Expert;
@@ -11,7 +13,7 @@ use crate::runtime::job::backends::JobBackends;
 use crate::runtime::options::Options;
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::Toolset;
-use crate::setting::{ProviderConfig, RunSetting};
+use crate::setting::{ProviderConfig, ProviderSetting, RunSetting};
 use crate::store::{JobStore, Store};
 use crate::tool::ToolSpec;
 
@@ -36,25 +38,19 @@ impl JobContext {
     /// The setting of the Run `run` of `expert`, as it is stored beside its log.
     ///
     /// # Errors
-    /// No model is named for the expert, and its provider has no default.
+    /// No model is named for the expert, and its provider has no default; or nothing is left of it without the secrets.
     pub fn setting(&self, expert: &Expert, run: &RunId) -> Result<RunSetting, RunError> {
         let settings = &self.options.settings;
         let now = self.backends.clock_of(run).stamp().at;
-        let reachable = self.options.experts.reachable(&expert.key)?.into_iter();
-        let redactor = &self.backends.redactor;
-        // What is stored and shown is without the secrets that the configuration itself contains.
-        let without_secrets = |expert: &Expert| redactor.masked(expert);
+        let (experts, provider_setting) = without_secrets(&self.options, &self.backends, expert)?;
         Ok(RunSetting {
             format_version: FORMAT_VERSION,
             model: self.backends.model_for(expert, settings)?,
-            provider_config: ProviderConfig {
-                provider_name: self.backends.provider.name(),
-                setting: redactor.masked(&settings.provider_setting),
-            },
+            provider_config: ProviderConfig { provider_name: self.backends.provider.name(), setting: provider_setting },
             job_id: self.job_id().clone(),
             run_id: run.clone(),
             expert_key: expert.key.clone(),
-            experts: reachable.map(|expert| (expert.key.as_str().to_owned(), without_secrets(expert))).collect(),
+            experts,
             reasoning_budget: settings.reasoning_budget,
             max_steps: settings.limits.max_steps,
             max_retries: settings.limits.max_retries,
@@ -84,4 +80,22 @@ impl JobContext {
     pub fn price(&self, setting: &RunSetting) -> Option<Price> {
         self.backends.provider.model(&setting.model).and_then(|model| model.price_at(setting.updated_at))
     }
+}
+
+/// The definitions that a Run of `expert` is stored with, and the provider's setting, without the secrets that they
+/// themselves contain.
+///
+/// # Errors
+/// [`RunError::SecretInSetting`], or an expert that is unusable.
+pub fn without_secrets(
+    options: &Options,
+    backends: &JobBackends,
+    expert: &Expert,
+) -> Result<(IndexMap<String, Expert>, ProviderSetting), RunError> {
+    let in_setting = |source| RunError::SecretInSetting { key: expert.key.clone(), source };
+    let masked = |other: &Expert| Ok((other.key.as_str().to_owned(), backends.redactor.masked(other)?));
+    let reachable = options.experts.reachable(&expert.key)?.into_iter();
+    let experts = reachable.map(masked).collect::<serde_json::Result<_>>().map_err(in_setting)?;
+    let provider_setting = backends.redactor.masked(&options.settings.provider_setting).map_err(in_setting)?;
+    Ok((experts, provider_setting))
 }

@@ -24,7 +24,7 @@ use crate::job::{Job, JobBudget, JobStatus};
 use crate::runtime::budget::{self, BudgetServer};
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
-use crate::runtime::job::context::JobContext;
+use crate::runtime::job::context::{JobContext, without_secrets};
 use crate::runtime::job::spending::JobSpending;
 use crate::runtime::job::tree::{Root, TreeEnd};
 use crate::runtime::options::{Options, Outcome, RunInput};
@@ -45,6 +45,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
     let query = backends.redactor.text(&input.query);
     let doubts = backends.doubtful_models(expert, options)?;
     backends.check_prices(expert, options)?;
+    without_secrets(options, &backends, expert)?;
     let stop = stop_signal(options, &backends, Spent::default(), began);
     let stamp = backends.clock.stamp();
     let mut ids = IdGenerator::new(stamp);

@@ -6,14 +6,15 @@ use tokio::time::Instant;
 
 use crate::checkpoint::{FORMAT_VERSION, Status};
 use crate::cost::Spend;
-use crate::expert::ExpertKey;
+use crate::expert::{Expert, ExpertKey};
+use crate::expert_map::{ExpertError, UnknownExpert};
 use crate::fact::IdGenerator;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::machine::RunTotals;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
-use crate::runtime::job::context::JobContext;
+use crate::runtime::job::context::{JobContext, without_secrets};
 use crate::runtime::job::request::{check_expert, message_or_answer};
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
@@ -23,7 +24,6 @@ use crate::runtime::options::{Options, Outcome, ResumeInput};
 use crate::runtime::run::prepare::{JobBasis, prepare};
 use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
-use crate::setting::RunSetting;
 use crate::store::{Found, Store, StoreError};
 use crate::usage::Usage;
 
@@ -39,9 +39,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
         return Err(RunError::NothingAsked { job: job_store.id().clone() });
     }
     let before = stored.as_ref().map(|setting| setting.model.clone());
-    let adopted = adopted(&point.head().expert.key, options, stored);
-    let mut options = adopted.unwrap_or_else(|| options.clone());
-    let expert = options.experts.get(&point.head().expert.key)?.clone();
+    let mut options = options.clone();
+    let expert = expert_here(&point.head().expert.key, job_store.id(), &options)?.clone();
     let spending = spending::JobSpending::read(&store, job_store.id())?;
     let backends = JobBackends::open(&options).await?;
     let mut job = job_to_continue(&store, job_store.id(), &point, &backends)?;
@@ -53,6 +52,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
         JobBudget { limits: budgets, spent: Some(spending.spent), active_since: Some(backends.clock.stamp().at) };
     (job.usage, job.spend) = (spending.usage, spending.spend);
     backends.check_prices(&expert, &options)?;
+    without_secrets(&options, &backends, &expert)?;
     let stop = stop_signal(&options, &backends, spending.spent, began);
     let context = JobContext { options, backends, store, job: job_store, stop, budget: None };
     let options = &context.options;
@@ -122,24 +122,12 @@ fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> R
     }))))
 }
 
-/// The options with parts of the Run's setting, where the caller's configuration does not define its expert: experts,
-/// and provider and model unless the caller named any. `None` when the caller's own serve.
-fn adopted(key: &ExpertKey, options: &Options, stored: Option<RunSetting>) -> Option<Options> {
-    let stored = stored.filter(|setting| setting.experts.contains_key(key.as_str()))?;
-    if options.experts.contains(key) {
-        return None;
-    }
-    let mut adopted = options.clone();
-    adopted.experts = stored.experts.into_values().collect();
-    let settings = &mut adopted.settings;
-    let is_other = settings.provider.is_some_and(|provider| provider != stored.provider_config.provider_name);
-    if !is_other {
-        settings.provider = Some(stored.provider_config.provider_name);
-        settings.model = settings.model.take().or(Some(stored.model)).filter(|model| !model.is_empty());
-        // Never an address: what is stored must not decide where the user's key is sent.
-        settings.provider_setting.api = settings.provider_setting.api.or(stored.provider_config.setting.api);
-    }
-    Some(adopted)
+/// The expert by the configuration at hand. A storage may have come with a folder: what it has on record starts nothing.
+fn expert_here<'a>(key: &ExpertKey, job: &JobId, options: &'a Options) -> Result<&'a Expert, RunError> {
+    options.experts.get(key).map_err(|error| match error {
+        ExpertError::Unknown(UnknownExpert { key, known }) => RunError::ExpertOfJob { job: job.clone(), key, known },
+        error => error.into(),
+    })
 }
 
 /// The job's record as this invocation continues it; a new one where none can be read.

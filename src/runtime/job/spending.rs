@@ -82,15 +82,22 @@ fn newest_of_others(store: &Store, job: &JobId, known: &HashSet<RunId>) -> Resul
     Ok(others.filter_map(|entry| store.read_checkpoint(&entry.path).ok()).map(|stored| stored.head).next())
 }
 
-/// The budgets of a job that is continued: its own, except those that a flag sets now, or that it did not have.
+/// The budgets of a job that is continued: its own, except those that a flag sets now, or that it did not have. They stay
+/// below the settings' ceilings: the record may have come with a folder that is not trusted.
 pub fn budgets_on_resume(settings: &Settings, own: &Budgets) -> Budgets {
-    let (now, origins) = (&settings.budgets, &settings.origins);
+    let (now, origins, most) = (&settings.budgets, &settings.origins, &settings.ceilings.budgets);
     Budgets {
-        max_cost: choose(own.max_cost, now.max_cost, origins.max_cost),
-        max_tokens: choose(own.max_tokens, now.max_tokens, origins.max_tokens),
-        max_duration_ms: choose(own.max_duration_ms, now.max_duration_ms, origins.max_duration),
-        max_steps: choose(own.max_steps, now.max_steps, origins.max_total_steps),
-        max_tool_repetitions: choose(own.max_tool_repetitions, now.max_tool_repetitions, origins.max_tool_repetitions),
+        max_cost: choose(own.max_cost, now.max_cost, origins.max_cost, most.max_cost),
+        max_tokens: choose(own.max_tokens, now.max_tokens, origins.max_tokens, most.max_tokens),
+        max_duration_ms: choose(own.max_duration_ms, now.max_duration_ms, origins.max_duration, most.max_duration_ms),
+        max_steps: choose(own.max_steps, now.max_steps, origins.max_total_steps, most.max_steps),
+        max_tool_repetitions: choose(
+            own.max_tool_repetitions,
+            now.max_tool_repetitions,
+            origins.max_tool_repetitions,
+            most.max_tool_repetitions,
+        ),
+        max_delegates: choose(own.max_delegates, now.max_delegates, origins.max_delegates, most.max_delegates),
     }
 }
 
@@ -99,10 +106,35 @@ pub fn budgets_on_resume(settings: &Settings, own: &Budgets) -> Budgets {
 pub fn max_steps_on_resume(settings: &Settings, own: Option<u64>) -> u64 {
     let (now, origin) = (settings.limits.max_steps, settings.origins.max_steps);
     let own = own.filter(|steps| *steps != DEFAULT_MAX_STEPS);
-    choose(own, (origin != Origin::BuiltIn).then_some(now), origin).unwrap_or(now)
+    choose(own, (origin != Origin::BuiltIn).then_some(now), origin, settings.ceilings.max_steps).unwrap_or(now)
 }
 
-/// One of the budgets.
-fn choose<T>(own: Option<T>, now: Option<T>, origin: Origin) -> Option<T> {
-    if origin == Origin::Flag { now.or(own) } else { own.or(now) }
+/// One of the budgets. A ceiling gives way to a variable that the user sets above it.
+fn choose<T: Ord + Copy>(own: Option<T>, now: Option<T>, origin: Origin, ceiling: Option<T>) -> Option<T> {
+    if origin == Origin::Flag {
+        return now.or(own);
+    }
+    let of_variable = now.filter(|_| origin == Origin::Environment);
+    let most = ceiling.map(|most| of_variable.map_or(most, |variable| variable.max(most)));
+    let chosen = own.or(now)?;
+    Some(most.map_or(chosen, |most| chosen.min(most)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jobs_own_budget_counts_below_the_ceiling_and_what_the_user_sets_now() {
+        let choose = |own, now, origin, ceiling| choose::<u64>(own, now, origin, ceiling);
+        assert_eq!(choose(Some(5), Some(1), Origin::User, None), Some(5));
+        assert_eq!(choose(Some(5), Some(1), Origin::User, Some(1)), Some(1));
+        assert_eq!(choose(Some(5), Some(9), Origin::Flag, Some(1)), Some(9));
+        assert_eq!(choose(Some(5), Some(9), Origin::Environment, Some(1)), Some(5));
+        assert_eq!(choose(Some(99), Some(9), Origin::Environment, Some(1)), Some(9));
+        // A folder's own variable is below the user's limit, and lifts nothing.
+        assert_eq!(choose(Some(99), Some(1), Origin::Environment, Some(3)), Some(3));
+        assert_eq!(choose(None, Some(2), Origin::File, None), Some(2));
+        assert_eq!(choose(None, None, Origin::BuiltIn, None), None);
+    }
 }

@@ -82,20 +82,24 @@ pub async fn drive(
     requests: BudgetRequests,
 ) -> Result<TreeEnd, RunError> {
     let tape = &context.backends.tape;
+    let most = context.options.settings.budgets.max_delegates.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+    let limits = TreeLimits::default();
+    let limits = TreeLimits { max_delegates: most.unwrap_or(limits.max_delegates), ..limits };
     let limits = if tape.is_replay() || (tape.is_recording() && context.budget.is_some()) {
         // One at a time, so that two replays emit the same events in the same order. The rest of a budget, and with it
         // the limits that are sent, depends on the order too, so that a recording with a budget needs the same.
-        TreeLimits { max_running: 1, ..TreeLimits::default() }
+        TreeLimits { max_running: 1, ..limits }
     } else {
-        TreeLimits::default()
+        limits
     };
+    let started = recorded_run::started_delegates(&context.store, context.job_id())?;
     let (run, query, is_fork) = match &root {
         Root::Task(task, _) => (task.run().clone(), None, false),
         Root::Stopped { stopped, query, is_fork } => (stopped.checkpoint.head.run_id.clone(), query.clone(), *is_fork),
     };
     let mut tree = Tree {
         context,
-        machine: JobMachine::new(limits),
+        machine: JobMachine::new(limits).with_started(started),
         tasks: JoinSet::new(),
         root_runs: HashSet::from([run.clone()]),
         root: None,

@@ -80,7 +80,8 @@ impl<'a> Calls<'a> {
     }
 
     fn spawn(&mut self, call: ToolCall, skills: &SkillSet) {
-        if let Some(result) = self.context.job.backends.tape.recorded_result(&call) {
+        if let Some(result) = self.context.job.backends.tape.recorded_result(&call, skills.only_reads(&call.tool_name))
+        {
             self.arrived.push_back(result);
             return;
         }

@@ -45,9 +45,18 @@ pub async fn run_task(
     task: RunTask,
     prepared: Option<PreparedRun>,
 ) -> Result<StoppedRun, RunError> {
+    if let RunTask::Start { expert, by: Some(by), .. } = &task
+        && !job.options.experts.get(&by.expert.key)?.delegates.contains(expert)
+    {
+        return Err(RunError::NoDelegate { expert: by.expert.key.clone(), delegate: expert.clone() });
+    }
     let task = match task {
         RunTask::Recover { .. } => task,
         other => match read_back(&job, other.run())? {
+            Some(past) if past.machine.head().expert.key != *other.expert().0 => {
+                let what = format!("it is not of expert {}, whose run it continues or is", other.expert().0);
+                return Err(RunError::History { place: job.store.layout().log(job.job_id(), other.run()), what });
+            }
             Some(past) => match past.status() {
                 Some(_) => return on_record(&job, past, false),
                 None => RunTask::Recover { run: other.run().clone(), past: Box::new(past), query: None },

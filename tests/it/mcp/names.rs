@@ -4,9 +4,11 @@ use serde_json::json;
 
 use super::{calling, told};
 use crate::support::tool_server::{librarian, lines, stdio_skill};
+use crate::trust::{attack, neighbour};
 
 #[test]
 fn a_second_server_with_the_same_tools_is_called_by_longer_names() {
+    neighbour("two servers with the same tools");
     let skills = ["owls", "bats"].map(|name| stdio_skill(name, ["rough", &format!("diary={name}")])).concat();
     let (test, requests) =
         calling(librarian(&skills), [("echo", json!({"text": "hoo"})), ("bats_echo", json!({"text": "eek"}))]);
@@ -19,6 +21,7 @@ fn a_second_server_with_the_same_tools_is_called_by_longer_names() {
 
 #[test]
 fn a_server_takes_neither_the_base_skills_tools_nor_the_loops_own() {
+    attack("a server names its tools as the base skill and the loop name theirs");
     let skills = format!(
         "{}[experts.\"librarian\".skills.\"@perstack/base\"]\ntype = \"mcpStdioSkill\"\ncommand = \"npx\"\n\
          packageName = \"@perstack/base\"\n",

@@ -11,6 +11,7 @@ use super::{assert_refused, calling, script, told};
 use crate::support::process::Running;
 use crate::support::tool_server::{HttpServer, librarian, remote_skill};
 use crate::support::{Answer, Test};
+use crate::trust::{attack, neighbour};
 
 /// How a CI job gets its token.
 const CLIENT: &str =
@@ -97,6 +98,7 @@ fn login_file(test: &Test) -> PathBuf {
 
 #[test]
 fn a_client_with_a_secret_gets_its_own_token_which_is_not_shown() {
+    neighbour("a client with a secret of its own");
     let server = HttpServer::start(["guarded"]);
     let calls = [("echo", json!({"text": "owl"})), ("echo", json!({"text": "of BEARER"}))];
     let test = at(&server, CLIENT).answers(script(calls));
@@ -147,6 +149,7 @@ fn a_missing_login_is_an_error_that_shows_how() {
 
 #[test]
 fn a_person_logs_in_once_and_out_again() {
+    neighbour("a person logs in");
     let server = HttpServer::start(["guarded"]);
     let test = at(&server, "");
     log_in(&test);
@@ -235,6 +238,7 @@ fn a_client_is_registered_or_named() {
 
 #[test]
 fn an_authorization_server_leads_nowhere_that_the_skill_may_not_go() {
+    attack("an authorization server that leads to a private address");
     // Whoever connects here has been led astray.
     let trap = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     trap.set_nonblocking(true).unwrap();
@@ -272,6 +276,7 @@ fn a_login_that_cannot_begin_has_its_reason() {
 
 #[test]
 fn a_lock_holds_no_secret() {
+    attack("a token in the lock");
     let server = HttpServer::start(["guarded"]);
     let test = at(&server, CLIENT).answers([Answer::text("Done.")]);
     test.run(["install"]).assert_code(0);

@@ -48,6 +48,7 @@ fn what_a_skill_requires_it_gets_unless_it_is_protected() {
 
 #[test]
 fn a_required_value_is_stored_nowhere() {
+    attack("a value that a server requires is stored");
     let skill = stdio_skill("owls", ["polite"]);
     let test = librarian(&format!("{skill}requiredEnv = [\"OWL_TOKEN\"]\n")).env("OWL_TOKEN", "grey-7261-owl");
     // The server itself tells it.
@@ -115,6 +116,7 @@ fn interrupting_the_runner_leaves_neither_server_nor_grandchild() {
 
 #[test]
 fn killing_the_runner_while_servers_start_leaves_none() {
+    attack("a server that is starting outlives a runner that is killed");
     let skill = stdio_skill("owls", ["rough", "processes=ids", "start=hang", "stubborn"]);
     let test = librarian(&skill);
     let running = test.spawn(["run", "librarian", "Look."]);

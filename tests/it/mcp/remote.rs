@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{assert_refused, calling, script, told};
 use crate::support::tool_server::{HttpServer, librarian, remote_skill};
 use crate::support::{Test, skipped};
+use crate::trust::{attack, neighbour};
 
 /// An expert with a server at this address, private ones allowed.
 fn at(url: &str) -> Test {
@@ -16,6 +17,7 @@ fn at(url: &str) -> Test {
 
 #[test]
 fn every_transport_carries_calls() {
+    neighbour("servers of every transport");
     for args in [["polite-http"].as_slice(), &["polite-http", "sessions"], &["polite-http", "newest"], &["rough-sse"]] {
         let server = match args {
             [kind] => HttpServer::start([kind]),
@@ -47,6 +49,7 @@ fn progress_and_questions_come_over_the_wire() {
 
 #[test]
 fn a_skill_may_allow_its_own_private_address() {
+    neighbour("a private address that its skill allows");
     let server = HttpServer::start(["polite-http"]);
     let skill = format!("{}allowPrivateEndpoint = true\n", remote_skill("owls", server.url()));
     let (_test, requests) = calling(librarian(&skill), [("echo", json!({"text": "owl"}))]);
@@ -55,6 +58,7 @@ fn a_skill_may_allow_its_own_private_address() {
 
 #[test]
 fn private_addresses_are_refused_unless_allowed() {
+    attack("a skill at an address of this network");
     let server = HttpServer::start(["polite-http"]);
     let port = server.url().rsplit_once(':').unwrap().1;
     let hosts =
@@ -69,6 +73,7 @@ fn private_addresses_are_refused_unless_allowed() {
 
 #[test]
 fn plain_http_to_the_outside_is_refused_even_then() {
+    attack("a skill at a public address by plain http");
     // Refused before the name, which nobody can have, is looked up.
     let test = at("http://owls.example/mcp");
     assert_refused(&test.run(["run", "librarian", "Look."]), &["endpoint"]);
@@ -90,6 +95,7 @@ fn name_that_leads_inward() -> Option<String> {
 
 #[test]
 fn a_name_that_leads_inward_is_refused_when_it_is_looked_up() {
+    attack("a name that is looked up to a private address");
     let Some(name) = name_that_leads_inward() else {
         skipped("no name of this machine leads inward");
         return;
@@ -102,6 +108,7 @@ fn a_name_that_leads_inward_is_refused_when_it_is_looked_up() {
 
 #[test]
 fn a_redirect_to_where_no_skill_may_go_is_not_followed() {
+    attack("a redirect to where no skill may go");
     for target in ["http://192.0.2.1/mcp", "file:///etc/passwd"] {
         let server = HttpServer::start(["elsewhere", target]);
         assert_refused(&at(server.url()).run(["run", "librarian", "Look."]), &["owls"]);
@@ -117,6 +124,7 @@ fn a_redirect_that_never_ends_ends() {
 
 #[test]
 fn the_older_transport_writes_to_its_own_server_only() {
+    attack("an older server names another server to write to");
     let other = HttpServer::start(["rough-sse"]);
     let address = format!("endpoint={}", other.url().replace("/sse", "/messages?session=owl-1"));
     for endpoint in [address.as_str(), "endpoint=http://192.0.2.1/messages", "endpoint=file:///etc/passwd"] {

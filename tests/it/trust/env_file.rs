@@ -236,6 +236,7 @@ fn limits_are_tightened_and_not_loosened() {
 
 #[test]
 fn every_command_names_the_file_and_the_variables_but_no_value() {
+    attack("a value of .env in a warning");
     let toml = "envPath = [\"keys.env\"]\n[experts.librarian]\ninstruction = \"You find things in books.\"\n";
     let file = "HTTPS_PROXY=http://owl.invalid:9\nSSL_CERT_FILE=owl.pem\nDATABASE_URL=owl\n";
     let test = Test::new().toml(toml).provider(Provider::Anthropic).file("keys.env", file);
@@ -249,4 +250,61 @@ fn every_command_names_the_file_and_the_variables_but_no_value() {
     assert_warned(&test.run(["check"]).assert_code(0).stdout);
     assert_warned(&test.run(["run", "librarian", "q"]).assert_code(0).stderr);
     assert_warned(&test.run(["resume", "nowhere"]).stderr);
+}
+
+#[test]
+fn no_way_to_write_a_variable_diverts_the_users_key() {
+    attack("an address behind a byte order mark, an export, a colon, other line ends or an empty key");
+    neighbour("a key behind the same");
+    let (variable, _) = Provider::OpenAi.address();
+    let (key, value) = Provider::OpenAi.credentials()[0];
+    let ways = [
+        "\u{feff}{}\r\n",
+        "export {}\r",
+        "\n\t export\t{}",
+        "A='x\ny'\n{}\n",
+        "OPENAI_API_KEY=\nOTHER=1\n{}\n",
+        "OPENAI_API_KEY=   # none\n{}\n",
+    ];
+    for way in ways {
+        let test = Test::with(Provider::OpenAi).unset(variable).env("HTTPS_PROXY", NOBODY);
+        let file = way.replace("{}", address_line(&test, Provider::OpenAi).trim_end());
+        let ran = test.file(".env", file).run(["run", "librarian", "q", "--max-retries", "0"]).assert_code(1);
+        assert!(ran.stderr.contains(&format!("ignored {variable}")), "{way:?}: {}", ran.stderr);
+        let file = way.replace("OPENAI_API_KEY=", "OWL=").replace("{}", &format!("{key}={value}"));
+        let test = Test::with(Provider::OpenAi).unset(key).file(".env", file).answers([Answer::text("Owls.")]);
+        test.run(["run", "librarian", "q"]).assert_code(0);
+    }
+    let colon = format!("{variable}: {NOBODY}\n{variable}={NOBODY}\n");
+    let test = Test::with(Provider::OpenAi).unset(variable).env("HTTPS_PROXY", NOBODY).file(".env", colon);
+    test.run(["run", "librarian", "q", "--max-retries", "0"]).assert_code(1).assert_stderr(["ignored", variable]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_at_once() {
+    attack("a pipe or a device in the place of a file of the folder");
+    neighbour("a folder in the place of .env");
+    for name in [".env", "perstack.toml", "perstack.lock", "more.toml", "c.cassette"] {
+        let test = Test::new().toml("include = [\"more.toml\"]\n[experts.librarian]\ninstruction = \"x\"\n");
+        let test = test.provider(Provider::OpenAi).file("more.toml", "");
+        test.binary();
+        let path = test.workspace().join(name);
+        let _ = std::fs::remove_file(&path);
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        // As `Test::run`, without the test's own perstack.toml.
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_perstack"));
+        command.args(["run", "librarian", "q"]);
+        if name == "c.cassette" {
+            command.args(["--replay", name]);
+        } else if name == "perstack.lock" {
+            command.arg("--locked");
+        }
+        let ran = test.start(command).finish().assert_code(2);
+        assert!(ran.stderr.contains(name), "{name}: {}", ran.stderr);
+        assert_eq!(test.server().requests().len(), 0);
+    }
+    let test = Test::with(Provider::OpenAi).file(".env/pyvenv.cfg", "").answers([Answer::text("Owls.")]);
+    test.run(["run", "librarian", "q"]).assert_code(0);
 }

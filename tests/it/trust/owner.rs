@@ -90,7 +90,12 @@ fn an_included_file_an_env_file_and_a_storage_of_another_user_are_not_used() {
     for args in [&["run", "librarian", "q"][..], &["log"]] {
         run(&test, RUNNER, args).assert_code(2).snapshot(&format!("trust-owner/storage-{}", args[0]));
     }
+    // The way on is one that the command has.
+    let ran = run(&test, RUNNER, &["log"]).assert_code(2).assert_stderr(["set PERSTACK_TRUST=1"]);
+    assert!(!ran.stderr.contains("--trust"), "{}", ran.stderr);
+    run(&test, RUNNER, &["log", "--jobs", "--storage", "perstack"]).assert_code(0);
     assert_eq!(test.server().requests().len(), 0);
+    run(&test.env("PERSTACK_TRUST", "1"), RUNNER, &["log", "--jobs"]).assert_code(0);
 }
 
 #[test]

@@ -68,6 +68,7 @@ fn a_secret_is_found_in_hexadecimal_digits_and_wrapped_base64() {
 
 #[test]
 fn a_skill_declares_only_variables_that_it_requires() {
+    attack("secretEnv lists a variable that the skill does not require");
     let toml = |extra: &str| {
         let text = command_skill("s", program(), &["stdio"]);
         format!("[experts.librarian]\ninstruction = \"i\"\n{text}{extra}")
@@ -81,4 +82,45 @@ fn a_skill_declares_only_variables_that_it_requires() {
     assert!(wrong.contains("B is not in requiredEnv: add it there too"), "{wrong}");
     let (_, both) = check("requiredEnv = [\"A\"]\nsecretEnv = [\"A\"]\npublicEnv = [\"A\"]\n");
     assert!(both.contains("A is in both secretEnv and publicEnv"), "{both}");
+}
+
+#[test]
+fn public_env_never_unmasks_the_key_of_a_model() {
+    attack("publicEnv lists the key of a model");
+    neighbour("publicEnv lists a variable that looks like a secret");
+    let (key, _) = Provider::Anthropic.credentials()[0];
+    let secret = "sk-users-own-0123456789";
+    let skill = |name: &str| {
+        command_skill("owls", program(), &["polite"])
+            + &format!("requiredEnv = [\"{name}\"]\npublicEnv = [\"{name}\"]\n")
+    };
+    let all = |name: &str, value: &str| {
+        let toml = format!("[experts.librarian]\ninstruction = \"i\"\n{}", skill(name));
+        let test = Test::new().toml(&toml).provider(Provider::Anthropic).env(name, value);
+        let test = test.answers([Answer::text(value)]);
+        let ran = test.run(["run", "librarian", "q", "--trust", "--output", "jsonl", "--full-events"]);
+        traces(&test, &ran)
+    };
+    // The mock server takes one key only, so that another model's is used here.
+    let (other, _) = Provider::OpenAi.credentials()[0];
+    assert_ne!(key, other);
+    let told = all(other, secret);
+    assert!(told.contains("[redacted]") && !told.contains(secret));
+    assert!(all("OWL_TOKEN", "owl-0123456789abcdef").contains("owl-0123456789abcdef"));
+}
+
+#[test]
+fn a_setting_that_is_nothing_without_its_secret_is_not_stored() {
+    attack("a secret in the place of a name, so that a setting would be stored as it is");
+    neighbour("a secret in a definition's text, which is stored masked");
+    let test = Test::with(Provider::Anthropic).env("OWL_TOKEN", "librarian");
+    let ran = test.run(["run", "librarian", "q"]).assert_code(2);
+    ran.assert_stderr(["expert librarian cannot be run", "is also a name"]);
+    assert!(test.storage().jobs().is_empty());
+    assert_eq!(test.server().requests().len(), 0);
+    let test = Test::new().toml("[experts.librarian]\ninstruction = \"Use hoot-hoot-0123.\"\n");
+    let test = test.provider(Provider::Anthropic).env("OWL_TOKEN", "hoot-hoot-0123").answers([Answer::text("Owls.")]);
+    test.run(["run", "librarian", "q"]).assert_code(0);
+    let setting = std::fs::read_to_string(test.storage().runs()[0].join("run-setting.json")).unwrap();
+    assert!(setting.contains("Use [redacted].") && !setting.contains("hoot-hoot"), "{setting}");
 }

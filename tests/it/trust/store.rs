@@ -165,3 +165,31 @@ fn a_lock_that_is_a_link_is_read_and_never_written_through() {
     assert_eq!(fs::read_to_string(&shared).unwrap(), "precious");
     assert_ne!(lock.metadata().unwrap().ino(), shared.metadata().unwrap().ino());
 }
+
+#[test]
+fn a_cassette_is_not_recorded_through_a_link() {
+    attack("a link in the place of the cassette to be recorded");
+    neighbour("a cassette that is recorded again, and one in a linked folder that the user names");
+    let test = library().answers((0..3).map(|_| Answer::text("Owls.")));
+    let record =
+        |storage: &str, file: &str| test.run(["run", "librarian", "q", "--record", file, "--storage", storage]);
+    record("one", "tape").assert_code(0);
+    record("two", "tape").assert_code(0);
+    let (cassette, precious) = (test.root().join("cassette"), test.root().join("precious"));
+    fs::copy(test.workspace().join("tape"), &cassette).unwrap();
+    fs::write(&precious, "precious").unwrap();
+    // A cassette too is not replaced through one: the link may be the folder's.
+    for target in [&cassette, &precious, &test.root().join("absent")] {
+        let before = fs::read(target).ok();
+        link(&test.workspace().join("link"), target);
+        let ran = record("three", "link");
+        assert_ne!(ran.code, Some(0), "{}", ran.stderr);
+        assert_eq!(fs::read(target).ok(), before);
+    }
+    assert_eq!(test.server().requests().len(), 2);
+    let folder = test.root().join("tapes");
+    fs::create_dir(&folder).unwrap();
+    symlink(&folder, test.workspace().join("tapes")).unwrap();
+    record("four", "tapes/tape").assert_code(0);
+    assert!(folder.join("tape").is_file());
+}
