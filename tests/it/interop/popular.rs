@@ -25,6 +25,7 @@ fn node(servers: &Path, program: &str) -> String {
 
 /// Makes these calls, each of which must succeed and show its text; the last request. Prints the server's row.
 #[track_caller]
+#[expect(clippy::print_stdout, reason = "the table is for whoever asks to see what tests print")]
 fn used<const N: usize>(server: &str, test: Test, calls: [(&str, Value); N], shows: [&str; N]) -> Request {
     let (_test, mut requests) = calling(test, calls);
     let own = ["attemptCompletion", "todo", "clearTodo"];
@@ -153,12 +154,11 @@ fn pdf(line: &str) -> String {
         format!("<</Length {}>>stream\n{drawing}\nendstream", drawing.len()),
         "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>".to_owned(),
     ];
-    let mut text = "%PDF-1.4\n".to_owned();
-    let mut table = "0000000000 65535 f \n".to_owned();
+    let (mut text, mut table) = ("%PDF-1.4\n".to_owned(), vec!["0000000000 65535 f \n".to_owned()]);
     for (number, object) in objects.iter().enumerate() {
-        table.push_str(&format!("{:010} 00000 n \n", text.len()));
-        text.push_str(&format!("{} 0 obj\n{object}\nendobj\n", number + 1));
+        table.push(format!("{:010} 00000 n \n", text.len()));
+        text = format!("{text}{} 0 obj\n{object}\nendobj\n", number + 1);
     }
-    let start = text.len();
+    let (start, table) = (text.len(), table.concat());
     format!("{text}xref\n0 6\n{table}trailer<</Size 6/Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n")
 }
