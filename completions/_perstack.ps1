@@ -31,6 +31,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('list-tools', 'list-tools', [CompletionResultType]::ParameterValue, 'Lists the tools that experts would see')
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Starts every skill once and writes perstack.lock')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill')
+            [CompletionResult]::new('info', 'info', [CompletionResultType]::ParameterValue, 'Shows where everything is and what is in force: configuration, storage, provider, model, trust, sandbox')
             [CompletionResult]::new('models', 'models', [CompletionResultType]::ParameterValue, 'Lists the known models: context, output, prices, abilities, tiers')
             [CompletionResult]::new('log', 'log', [CompletionResultType]::ParameterValue, 'Shows recent jobs, or one: runs, steps, calls, events')
             [CompletionResult]::new('job', 'job', [CompletionResultType]::ParameterValue, 'Compares recorded jobs, or removes them')
@@ -57,16 +58,16 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--max-tokens', '--max-tokens', [CompletionResultType]::ParameterName, 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way')
             [CompletionResult]::new('--max-duration', '--max-duration', [CompletionResultType]::ParameterName, 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped')
             [CompletionResult]::new('--max-tool-repetitions', '--max-tool-repetitions', [CompletionResultType]::ParameterName, 'Stop a run that makes the same call with the same result this many times in a row')
-            [CompletionResult]::new('--max-delegates', '--max-delegates', [CompletionResultType]::ParameterName, 'Delegates that the job may start [default: the configuration''s, else 256]')
-            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
-            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack]')
+            [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
+            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack in the project''s root]')
             [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'HTTP(S) or SOCKS proxy for requests to models and remote skills')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON')
             [CompletionResult]::new('--filter', '--filter', [CompletionResultType]::ParameterName, 'Only events of these types, separated by commas; implies --output jsonl')
             [CompletionResult]::new('--in-doubt', '--in-doubt', [CompletionResultType]::ParameterName, 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]')
             [CompletionResult]::new('--record', '--record', [CompletionResultType]::ParameterName, 'Record every model exchange and tool result in this file')
-            [CompletionResult]::new('--replay', '--replay', [CompletionResultType]::ParameterName, 'Answer from this recorded session, without network or key. Calls that write or run are made only in a trusted folder, else answered from it too')
+            [CompletionResult]::new('--replay', '--replay', [CompletionResultType]::ParameterName, 'Answer from this recorded session, without network or key')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--no-stdin', '--no-stdin', [CompletionResultType]::ParameterName, 'Leave standard input alone. Without it, what is piped in is sent behind the query')
             [CompletionResult]::new('--ensure', '--ensure', [CompletionResultType]::ParameterName, 'Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed')
@@ -104,16 +105,16 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--max-tokens', '--max-tokens', [CompletionResultType]::ParameterName, 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way')
             [CompletionResult]::new('--max-duration', '--max-duration', [CompletionResultType]::ParameterName, 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped')
             [CompletionResult]::new('--max-tool-repetitions', '--max-tool-repetitions', [CompletionResultType]::ParameterName, 'Stop a run that makes the same call with the same result this many times in a row')
-            [CompletionResult]::new('--max-delegates', '--max-delegates', [CompletionResultType]::ParameterName, 'Delegates that the job may start [default: the configuration''s, else 256]')
-            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
-            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack]')
+            [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
+            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack in the project''s root]')
             [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'HTTP(S) or SOCKS proxy for requests to models and remote skills')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON')
             [CompletionResult]::new('--filter', '--filter', [CompletionResultType]::ParameterName, 'Only events of these types, separated by commas; implies --output jsonl')
             [CompletionResult]::new('--in-doubt', '--in-doubt', [CompletionResultType]::ParameterName, 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]')
             [CompletionResult]::new('--record', '--record', [CompletionResultType]::ParameterName, 'Record every model exchange and tool result in this file')
-            [CompletionResult]::new('--replay', '--replay', [CompletionResultType]::ParameterName, 'Answer from this recorded session, without network or key. Calls that write or run are made only in a trusted folder, else answered from it too')
+            [CompletionResult]::new('--replay', '--replay', [CompletionResultType]::ParameterName, 'Answer from this recorded session, without network or key')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--no-stdin', '--no-stdin', [CompletionResultType]::ParameterName, 'Leave standard input alone. Without it, what is piped in is sent behind the query')
             [CompletionResult]::new('-i', '-i', [CompletionResultType]::ParameterName, 'The query is the answer to an interactive call, and is sent as it is')
@@ -137,9 +138,10 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;list-tools' {
-            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
-            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack]')
+            [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
+            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack in the project''s root]')
             [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'HTTP(S) or SOCKS proxy for requests to models and remote skills')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'An array of JSON objects, with each tool''s input schema')
@@ -152,9 +154,10 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;install' {
-            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
+            [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
             [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Write nothing; print how perstack.lock differs from the skills, and fail if it does')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Show errors only')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Show errors only')
@@ -164,10 +167,23 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;check' {
-            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
+            [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object with all findings')
+            [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'perstack;info' {
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
+            [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
+            [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
+            [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack in the project''s root]')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'HTTP(S) or SOCKS proxy for requests to models and remote skills')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -263,9 +279,10 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
         }
         'perstack;login' {
             [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]')
-            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
+            [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
             [CompletionResult]::new('--logout', '--logout', [CompletionResultType]::ParameterName, 'Forget the login instead')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
@@ -273,9 +290,10 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;trust' {
-            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml in this folder or the nearest one above')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
+            [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
             [CompletionResult]::new('--show', '--show', [CompletionResultType]::ParameterName, 'Show what there is to trust, and its digest; ask nothing')
             [CompletionResult]::new('--revoke', '--revoke', [CompletionResultType]::ParameterName, 'Take back what was agreed to for this folder')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
@@ -301,6 +319,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('list-tools', 'list-tools', [CompletionResultType]::ParameterValue, 'Lists the tools that experts would see')
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Starts every skill once and writes perstack.lock')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill')
+            [CompletionResult]::new('info', 'info', [CompletionResultType]::ParameterValue, 'Shows where everything is and what is in force: configuration, storage, provider, model, trust, sandbox')
             [CompletionResult]::new('models', 'models', [CompletionResultType]::ParameterValue, 'Lists the known models: context, output, prices, abilities, tiers')
             [CompletionResult]::new('log', 'log', [CompletionResultType]::ParameterValue, 'Shows recent jobs, or one: runs, steps, calls, events')
             [CompletionResult]::new('job', 'job', [CompletionResultType]::ParameterValue, 'Compares recorded jobs, or removes them')
@@ -324,6 +343,9 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;help;check' {
+            break
+        }
+        'perstack;help;info' {
             break
         }
         'perstack;help;models' {

@@ -25,11 +25,11 @@ _perstack() {
             perstack,help)
                 cmd="perstack__subcmd__help"
                 ;;
+            perstack,info)
+                cmd="perstack__subcmd__info"
+                ;;
             perstack,install)
                 cmd="perstack__subcmd__install"
-                ;;
-            perstack,job)
-                cmd="perstack__subcmd__job"
                 ;;
             perstack,list-tools)
                 cmd="perstack__subcmd__list__subcmd__tools"
@@ -64,11 +64,11 @@ _perstack() {
             perstack__subcmd__help,help)
                 cmd="perstack__subcmd__help__subcmd__help"
                 ;;
+            perstack__subcmd__help,info)
+                cmd="perstack__subcmd__help__subcmd__info"
+                ;;
             perstack__subcmd__help,install)
                 cmd="perstack__subcmd__help__subcmd__install"
-                ;;
-            perstack__subcmd__help,job)
-                cmd="perstack__subcmd__help__subcmd__job"
                 ;;
             perstack__subcmd__help,list-tools)
                 cmd="perstack__subcmd__help__subcmd__list__subcmd__tools"
@@ -94,30 +94,6 @@ _perstack() {
             perstack__subcmd__help,trust)
                 cmd="perstack__subcmd__help__subcmd__trust"
                 ;;
-            perstack__subcmd__help__subcmd__job,diff)
-                cmd="perstack__subcmd__help__subcmd__job__subcmd__diff"
-                ;;
-            perstack__subcmd__help__subcmd__job,rm)
-                cmd="perstack__subcmd__help__subcmd__job__subcmd__rm"
-                ;;
-            perstack__subcmd__job,diff)
-                cmd="perstack__subcmd__job__subcmd__diff"
-                ;;
-            perstack__subcmd__job,help)
-                cmd="perstack__subcmd__job__subcmd__help"
-                ;;
-            perstack__subcmd__job,rm)
-                cmd="perstack__subcmd__job__subcmd__rm"
-                ;;
-            perstack__subcmd__job__subcmd__help,diff)
-                cmd="perstack__subcmd__job__subcmd__help__subcmd__diff"
-                ;;
-            perstack__subcmd__job__subcmd__help,help)
-                cmd="perstack__subcmd__job__subcmd__help__subcmd__help"
-                ;;
-            perstack__subcmd__job__subcmd__help,rm)
-                cmd="perstack__subcmd__job__subcmd__help__subcmd__rm"
-                ;;
             *)
                 ;;
         esac
@@ -125,7 +101,8 @@ _perstack() {
 
     case "${cmd}" in
         perstack)
-            opts="-h -V --color --help --version run resume list-tools install check models log job login trust schema completions help"
+            opts="-h -V --color --help --version run resume list-tools install check models log login trust schema completions help"
+            opts="-h -V --help --version run resume list-tools install check info models log login trust schema completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -144,6 +121,7 @@ _perstack() {
             ;;
         perstack__subcmd__check)
             opts="-h --json --config --env-path --trust --color --help"
+            opts="-h --json --config --env-path --workspace --trust --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -159,6 +137,8 @@ _perstack() {
                     ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                --workspace)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)
@@ -187,7 +167,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help)
-            opts="run resume list-tools install check models log job login trust schema completions help"
+            opts="run resume list-tools install check info models log login trust schema completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -242,51 +222,23 @@ _perstack() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        perstack__subcmd__help__subcmd__info)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         perstack__subcmd__help__subcmd__install)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        perstack__subcmd__help__subcmd__job)
-            opts="diff rm"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        perstack__subcmd__help__subcmd__job__subcmd__diff)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        perstack__subcmd__help__subcmd__job__subcmd__rm)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -412,6 +364,8 @@ _perstack() {
             ;;
         perstack__subcmd__install)
             opts="-q -h --check --quiet --config --env-path --trust --color --help"
+        perstack__subcmd__info)
+            opts="-h --json --config --env-path --workspace --storage --proxy --trust --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -427,6 +381,16 @@ _perstack() {
                     ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                --workspace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --storage)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)
@@ -436,119 +400,23 @@ _perstack() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        perstack__subcmd__job)
-            opts="-h --color --help diff rm help"
+        perstack__subcmd__install)
+            opts="-q -h --check --quiet --config --env-path --workspace --trust --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        perstack__subcmd__job__subcmd__diff)
-            opts="-h --json --pretty --no-pager --storage --color --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --storage)
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        perstack__subcmd__job__subcmd__help)
-            opts="diff rm help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        perstack__subcmd__job__subcmd__help__subcmd__diff)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        perstack__subcmd__job__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        perstack__subcmd__job__subcmd__help__subcmd__rm)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        perstack__subcmd__job__subcmd__rm)
-            opts="-y -h --older-than --yes --storage --color --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --older-than)
+                --env-path)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --storage)
+                --workspace)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -560,6 +428,7 @@ _perstack() {
             ;;
         perstack__subcmd__list__subcmd__tools)
             opts="-q -h --json --live --quiet --config --env-path --storage --proxy --trust --color --help"
+            opts="-q -h --json --live --quiet --config --env-path --workspace --storage --proxy --trust --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -570,6 +439,10 @@ _perstack() {
                     return 0
                     ;;
                 --env-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --workspace)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -593,7 +466,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__log)
-            opts="-f -v -h --job --list --jobs --run --checkpoint --messages --step --type --errors --tools --delegations --filter --since --grep --last --take --offset --context --events --steps --text --follow --summary --verbose --full-events --json --pretty --no-pager --storage --color --help"
+            opts="-v -h --job --list --jobs --run --checkpoint --messages --step --type --errors --tools --delegations --filter --take --offset --context --steps --summary --verbose --full-events --json --pretty --storage --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -620,18 +493,6 @@ _perstack() {
                     return 0
                     ;;
                 --filter)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --since)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --grep)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --last)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -664,6 +525,7 @@ _perstack() {
             ;;
         perstack__subcmd__login)
             opts="-h --logout --port --config --env-path --trust --color --help"
+            opts="-h --logout --port --config --env-path --workspace --trust --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -683,6 +545,8 @@ _perstack() {
                     ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                --workspace)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)
@@ -711,7 +575,8 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__resume)
-            opts="-i -q -v -h --file --no-stdin --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --max-delegates --config --env-path --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --stream --plain --bell --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --color --help -"
+            opts="-i -q -v -h --file --no-stdin --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --stream --plain --bell --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --color --help -"
+            opts="-i -q -v -h --file --no-stdin --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --workspace --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help -"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -765,15 +630,15 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --max-delegates)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --env-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --workspace)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -817,7 +682,8 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__run)
-            opts="-i -q -v -h --file --no-stdin --job-id --ensure --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --max-delegates --config --env-path --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --stream --plain --bell --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --color --help -"
+            opts="-i -q -v -h --file --no-stdin --job-id --ensure --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --stream --plain --bell --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --color --help -"
+            opts="-i -q -v -h --file --no-stdin --job-id --ensure --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --workspace --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help -"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -883,15 +749,15 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --max-delegates)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --env-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --workspace)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -954,6 +820,7 @@ _perstack() {
             ;;
         perstack__subcmd__trust)
             opts="-h --show --revoke --config --env-path --trust --color --help"
+            opts="-h --show --revoke --config --env-path --workspace --trust --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -969,6 +836,8 @@ _perstack() {
                     ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                --workspace)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

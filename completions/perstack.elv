@@ -28,6 +28,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand list-tools 'Lists the tools that experts would see'
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+            cand info 'Shows where everything is and what is in force: configuration, storage, provider, model, trust, sandbox'
             cand models 'Lists the known models: context, output, prices, abilities, tiers'
             cand log 'Shows recent jobs, or one: runs, steps, calls, events'
             cand job 'Compares recorded jobs, or removes them'
@@ -53,16 +54,16 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --max-tokens 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way'
             cand --max-duration 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped'
             cand --max-tool-repetitions 'Stop a run that makes the same call with the same result this many times in a row'
-            cand --max-delegates 'Delegates that the job may start [default: the configuration''s, else 256]'
-            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
-            cand --storage 'Folder that jobs are stored in [default: perstack]'
+            cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
+            cand --storage 'Folder that jobs are stored in [default: perstack in the project''s root]'
             cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
             cand --output 'Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON'
             cand --filter 'Only events of these types, separated by commas; implies --output jsonl'
             cand --in-doubt 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]'
             cand --record 'Record every model exchange and tool result in this file'
-            cand --replay 'Answer from this recorded session, without network or key. Calls that write or run are made only in a trusted folder, else answered from it too'
+            cand --replay 'Answer from this recorded session, without network or key'
             cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --no-stdin 'Leave standard input alone. Without it, what is piped in is sent behind the query'
             cand --ensure 'Bring the job of this id to its end: start it, continue it, or print its answer again if it has completed'
@@ -99,16 +100,16 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --max-tokens 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way'
             cand --max-duration 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped'
             cand --max-tool-repetitions 'Stop a run that makes the same call with the same result this many times in a row'
-            cand --max-delegates 'Delegates that the job may start [default: the configuration''s, else 256]'
-            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
-            cand --storage 'Folder that jobs are stored in [default: perstack]'
+            cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
+            cand --storage 'Folder that jobs are stored in [default: perstack in the project''s root]'
             cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
             cand --output 'Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON'
             cand --filter 'Only events of these types, separated by commas; implies --output jsonl'
             cand --in-doubt 'Calls that were interrupted before their result was recorded: report them to the model, retry them, or stop [default: ask on a terminal, else report]'
             cand --record 'Record every model exchange and tool result in this file'
-            cand --replay 'Answer from this recorded session, without network or key. Calls that write or run are made only in a trusted folder, else answered from it too'
+            cand --replay 'Answer from this recorded session, without network or key'
             cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --no-stdin 'Leave standard input alone. Without it, what is piped in is sent behind the query'
             cand -i 'The query is the answer to an interactive call, and is sent as it is'
@@ -131,9 +132,10 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'perstack;list-tools'= {
-            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
-            cand --storage 'Folder that jobs are stored in [default: perstack]'
+            cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
+            cand --storage 'Folder that jobs are stored in [default: perstack in the project''s root]'
             cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
             cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --json 'An array of JSON objects, with each tool''s input schema'
@@ -145,9 +147,10 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --help 'Print help'
         }
         &'perstack;install'= {
-            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --color 'Colours: always, never, or by the terminal and the environment'
+            cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
             cand --check 'Write nothing; print how perstack.lock differs from the skills, and fail if it does'
             cand -q 'Show errors only'
             cand --quiet 'Show errors only'
@@ -156,10 +159,22 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --help 'Print help'
         }
         &'perstack;check'= {
-            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --color 'Colours: always, never, or by the terminal and the environment'
+            cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
             cand --json 'One JSON object with all findings'
+            cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'perstack;info'= {
+            cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
+            cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
+            cand --storage 'Folder that jobs are stored in [default: perstack in the project''s root]'
+            cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
+            cand --json 'One JSON object'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand -h 'Print help'
             cand --help 'Print help'
@@ -245,18 +260,20 @@ set edit:completion:arg-completer[perstack] = {|@words|
         }
         &'perstack;login'= {
             cand --port 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]'
-            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --color 'Colours: always, never, or by the terminal and the environment'
+            cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
             cand --logout 'Forget the login instead'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand -h 'Print help'
             cand --help 'Print help'
         }
         &'perstack;trust'= {
-            cand --config 'Configuration file; without it, perstack.toml in this folder or the nearest one above'
+            cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
             cand --color 'Colours: always, never, or by the terminal and the environment'
+            cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
             cand --show 'Show what there is to trust, and its digest; ask nothing'
             cand --revoke 'Take back what was agreed to for this folder'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
@@ -279,6 +296,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand list-tools 'Lists the tools that experts would see'
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+            cand info 'Shows where everything is and what is in force: configuration, storage, provider, model, trust, sandbox'
             cand models 'Lists the known models: context, output, prices, abilities, tiers'
             cand log 'Shows recent jobs, or one: runs, steps, calls, events'
             cand job 'Compares recorded jobs, or removes them'
@@ -297,6 +315,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;help;install'= {
         }
         &'perstack;help;check'= {
+        }
+        &'perstack;help;info'= {
         }
         &'perstack;help;models'= {
         }

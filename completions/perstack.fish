@@ -34,9 +34,9 @@ complete -c perstack -n "__fish_perstack_needs_command" -f -a "resume" -d 'Conti
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "list-tools" -d 'Lists the tools that experts would see'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "info" -d 'Shows where everything is and what is in force: configuration, storage, provider, model, trust, sandbox'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "models" -d 'Lists the known models: context, output, prices, abilities, tiers'
-complete -c perstack -n "__fish_perstack_needs_command" -f -a "log" -d 'Shows recent jobs, or one: runs, steps, calls, events'
-complete -c perstack -n "__fish_perstack_needs_command" -f -a "job" -d 'Compares recorded jobs, or removes them'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "log" -d 'Shows the history of jobs: runs, steps, calls, events'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "login" -d 'Logs in to a remote skill whose server requires it'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "trust" -d 'Trusts this folder: what its configuration starts, sends and gives away'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "schema" -d 'Prints the JSON Schema of perstack.toml'
@@ -44,8 +44,8 @@ complete -c perstack -n "__fish_perstack_needs_command" -f -a "completions" -d '
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l file -d 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l job-id -d 'Id of the new job [default: a new one]' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l continue-job -d 'Continue this job (its id, or a beginning or an end of it) from its latest checkpoint' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l resume-from -d 'Continue from this checkpoint of the job (named in the same way)' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l continue-job -d 'Continue this job from its latest checkpoint' -r
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l resume-from -d 'Continue from this checkpoint of the job' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l provider -d 'Model provider' -r -f -a "anthropic\t''
 openai\t''
 google\t''
@@ -65,10 +65,10 @@ complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-cost -d 'U
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-tokens -d 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-duration -d 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-tool-repetitions -d 'Stop a run that makes the same call with the same result this many times in a row' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l max-delegates -d 'Delegates that the job may start [default: the configuration\'s, else 256]' -r
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l storage -d 'Folder that jobs are stored in [default: perstack in the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l output -d 'Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON' -r -f -a "text\t''
 json\t''
@@ -123,7 +123,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand run" -l in-doubt -d 'C
 retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l record -d 'Record every model exchange and tool result in this file' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay -d 'Answer from this recorded session, without network or key. Calls that write or run are made only in a trusted folder, else answered from it too' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l replay -d 'Answer from this recorded session, without network or key' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"
@@ -164,10 +164,10 @@ complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-cost -d
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-tokens -d 'Tokens of all prompts, cached parts included, and of all answers; set aside in the same way' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-duration -d 'Working time, such as 90s, 10m or 1h30m. Requests and tools that still run then are stopped' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-tool-repetitions -d 'Stop a run that makes the same call with the same result this many times in a row' -r
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l max-delegates -d 'Delegates that the job may start [default: the configuration\'s, else 256]' -r
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l storage -d 'Folder that jobs are stored in [default: perstack in the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l output -d 'Content of stdout: the final text, one JSON object at the end, or every event as a line of JSON' -r -f -a "text\t''
 json\t''
@@ -222,7 +222,7 @@ complete -c perstack -n "__fish_perstack_using_subcommand resume" -l in-doubt -d
 retry\t''
 stop\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l record -d 'Record every model exchange and tool result in this file' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay -d 'Answer from this recorded session, without network or key. Calls that write or run are made only in a trusted folder, else answered from it too' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand resume" -l replay -d 'Answer from this recorded session, without network or key' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"
@@ -241,9 +241,10 @@ complete -c perstack -n "__fish_perstack_using_subcommand resume" -l no-interact
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l locked -d 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l frozen -d 'Use perstack.lock as it is, without checking that it is fresh'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l storage -d 'Folder that jobs are stored in [default: perstack in the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
@@ -253,16 +254,17 @@ complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l live -d
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand install" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand install" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand install" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l check -d 'Write nothing; print how perstack.lock differs from the skills, and fail if it does'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand check" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand check" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
@@ -273,12 +275,24 @@ complete -c perstack -n "__fish_perstack_using_subcommand check" -s h -l help -d
 complete -c perstack -n "__fish_perstack_using_subcommand models" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand check" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand check" -l json -d 'One JSON object with all findings'
+complete -c perstack -n "__fish_perstack_using_subcommand check" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
+complete -c perstack -n "__fish_perstack_using_subcommand check" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand info" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand info" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand info" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand info" -l storage -d 'Folder that jobs are stored in [default: perstack in the project\'s root]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand info" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
+complete -c perstack -n "__fish_perstack_using_subcommand info" -l json -d 'One JSON object'
+complete -c perstack -n "__fish_perstack_using_subcommand info" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
+complete -c perstack -n "__fish_perstack_using_subcommand info" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand models" -l json -d 'An array of JSON objects, with all prices and the sources of the numbers'
 complete -c perstack -n "__fish_perstack_using_subcommand models" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l job -d 'Same as JOB' -r
-complete -c perstack -n "__fish_perstack_using_subcommand log" -l run -d 'Only this run' -r
-complete -c perstack -n "__fish_perstack_using_subcommand log" -l checkpoint -d 'This checkpoint and its run' -r
-complete -c perstack -n "__fish_perstack_using_subcommand log" -l step -d 'Steps: 5, >5, >=5, <5, <=5 or 1-10; alone, these steps whole' -r
+complete -c perstack -n "__fish_perstack_using_subcommand log" -l run -d 'Only this run (its id or the beginning of it)' -r
+complete -c perstack -n "__fish_perstack_using_subcommand log" -l checkpoint -d 'This checkpoint (its id or the beginning of it) and its run' -r
+complete -c perstack -n "__fish_perstack_using_subcommand log" -l step -d 'Steps: 5, >5, >=5, <5, <=5 or 1-10' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l type -d 'Events of this type' -r -f -a "startRun\t''
 resumeFromStop\t''
 startGeneration\t''
@@ -326,9 +340,6 @@ resumeToolCalls\t''
 startReasoning\t''
 startRunResult\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l filter -d 'Events whose JSON matches `.path OP value`' -r
-complete -c perstack -n "__fish_perstack_using_subcommand log" -l since -d 'Jobs started, or events, since then' -r
-complete -c perstack -n "__fish_perstack_using_subcommand log" -l grep -d 'Jobs or events that hold this text, in large or small letters' -r
-complete -c perstack -n "__fish_perstack_using_subcommand log" -l last -d 'The last N jobs or events' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l take -d 'At most this many; 0 for all [default: 100]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l offset -d 'Skip this many first [default: 0]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l context -d 'Also this many events before and after each match' -r
@@ -341,56 +352,29 @@ complete -c perstack -n "__fish_perstack_using_subcommand log" -l messages -d 'W
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l errors -d 'stopRunByError and retry'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l tools -d 'callTools, resolveToolResults and callInteractiveTool'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l delegations -d 'callDelegate and stopRunByDelegate'
-complete -c perstack -n "__fish_perstack_using_subcommand log" -l events -d 'Events, as they happened'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l steps -d 'Steps with their calls, instead of events'
-complete -c perstack -n "__fish_perstack_using_subcommand log" -l text -d 'The job\'s answer and nothing else'
-complete -c perstack -n "__fish_perstack_using_subcommand log" -s f -l follow -d 'Go on until the job ends, over crashes and resumptions; with --json, an event a line'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l summary -d 'Counts of what is shown'
-complete -c perstack -n "__fish_perstack_using_subcommand log" -s v -l verbose -d 'Arguments of calls and answers in full'
+complete -c perstack -n "__fish_perstack_using_subcommand log" -s v -l verbose -d 'Arguments of calls in full'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l full-events -d 'In JSON: every event with its whole messages and checkpoints'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l json -d 'One JSON object (with --jobs, an array)'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l pretty -d 'The same, indented'
-complete -c perstack -n "__fish_perstack_using_subcommand log" -l no-pager -d 'Print at once, without a pager'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and not __fish_seen_subcommand_from diff rm help" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
-always\t''
-never\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand job; and not __fish_seen_subcommand_from diff rm help" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and not __fish_seen_subcommand_from diff rm help" -f -a "diff" -d 'Compares two checkpoints or jobs, message by message'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and not __fish_seen_subcommand_from diff rm help" -f -a "rm" -d 'Removes jobs with all that is stored of them'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and not __fish_seen_subcommand_from diff rm help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from diff" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from diff" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
-always\t''
-never\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from diff" -l json -d 'One JSON object (with --jobs, an array)'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from diff" -l pretty -d 'The same, indented'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from diff" -l no-pager -d 'Print at once, without a pager'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from rm" -l older-than -d 'All jobs on which nothing was done for this long, such as 12h, 30d or 8w' -r
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from rm" -l storage -d 'Folder that jobs are stored in [default: perstack]' -r -F
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from rm" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
-always\t''
-never\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from rm" -s y -l yes -d 'Remove without asking'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from help" -f -a "diff" -d 'Compares two checkpoints or jobs, message by message'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from help" -f -a "rm" -d 'Removes jobs with all that is stored of them'
-complete -c perstack -n "__fish_perstack_using_subcommand job; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l port -d 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]' -r
-complete -c perstack -n "__fish_perstack_using_subcommand login" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand login" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand login" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l logout -d 'Forget the login instead'
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand login" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand trust" -l config -d 'Configuration file; without it, perstack.toml in this folder or the nearest one above' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand trust" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand trust" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l show -d 'Show what there is to trust, and its digest; ask nothing'
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l revoke -d 'Take back what was agreed to for this folder'
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
@@ -403,18 +387,16 @@ complete -c perstack -n "__fish_perstack_using_subcommand completions" -l color 
 always\t''
 never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "run" -d 'Runs a job'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "resume" -d 'Continues a job from a checkpoint'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "models" -d 'Lists the known models: context, output, prices, abilities, tiers'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "log" -d 'Shows recent jobs, or one: runs, steps, calls, events'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "job" -d 'Compares recorded jobs, or removes them'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "login" -d 'Logs in to a remote skill whose server requires it'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "trust" -d 'Trusts this folder: what its configuration starts, sends and gives away'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "schema" -d 'Prints the JSON Schema of perstack.toml'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "completions" -d 'Prints the completion script for a shell'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check models log job login trust schema completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and __fish_seen_subcommand_from job" -f -a "diff" -d 'Compares two checkpoints or jobs, message by message'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and __fish_seen_subcommand_from job" -f -a "rm" -d 'Removes jobs with all that is stored of them'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "run" -d 'Runs a job'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "resume" -d 'Continues a job from a checkpoint'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "info" -d 'Shows where everything is and what is in force: configuration, storage, provider, model, trust, sandbox'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "models" -d 'Lists the known models: context, output, prices, abilities, tiers'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "log" -d 'Shows the history of jobs: runs, steps, calls, events'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "login" -d 'Logs in to a remote skill whose server requires it'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "trust" -d 'Trusts this folder: what its configuration starts, sends and gives away'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "schema" -d 'Prints the JSON Schema of perstack.toml'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "completions" -d 'Prints the completion script for a shell'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

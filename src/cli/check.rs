@@ -1,6 +1,7 @@
 //! `perstack check`: the mistakes that can be found without asking a model or starting a skill.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -131,7 +132,7 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
         findings.add(Level::Warning, "configuration", warning);
     }
     delegates(project, findings);
-    let place = Place { process, environment: &setup.environment };
+    let place = Place { folder: &setup.workspace, environment: &setup.environment };
     for expert in project.experts.values() {
         skills(Definition::new(expert, project.base_skill_command.as_deref()), place, findings);
     }
@@ -188,7 +189,7 @@ fn unset(name: &str) -> String {
 /// The folder and environment that programs and variables are looked for in.
 #[derive(Clone, Copy)]
 struct Place<'a> {
-    process: &'a Process,
+    folder: &'a Path,
     environment: &'a Environment,
 }
 
@@ -223,7 +224,7 @@ fn skills(definition: Definition<'_>, place: Place<'_>, findings: &mut Findings)
 }
 
 fn program(command: &str, subject: &str, place: Place<'_>, findings: &mut Findings) {
-    let message = match program::find(command, &place.process.folder, place.environment.get("PATH")) {
+    let message = match program::find(command, place.folder, place.environment.get("PATH")) {
         Ok(_) => return,
         Err(StartProblem::Missing) => {
             format!("the command {command} is not found: install it, or correct its name or PATH")

@@ -58,7 +58,7 @@ pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
     let project_use = ProjectUse { experts: &experts, asks_models: false, may_ask: true };
     trust::require(&setup, process, args.config.place().trust, &project_use)?;
     let cancel = CancellationToken::new();
-    let options = Arc::new(setup.options(process, Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None));
+    let options = Arc::new(setup.options(Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None));
     let runtime = async_runtime()?;
     let bar = bar(experts.len(), process, args.quiet);
     let discovered = runtime.block_on(discover(experts, &options, &bar));

@@ -85,7 +85,7 @@ pub fn run(
         None => InDoubt::Report,
     };
     let user_folder = setup.user_folder.clone();
-    let mut options = setup.options(process, screen.sink(), cancel, in_doubt, cassette);
+    let mut options = setup.options(screen.sink(), cancel, in_doubt, cassette);
     options.person = person(asks, &screen);
     let options = Arc::new(options);
     if let CassetteMode::Replay { file, .. } = &options.cassette {

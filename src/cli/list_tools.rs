@@ -82,7 +82,7 @@ pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
     let project_use = ProjectUse { experts: &experts, asks_models: false, may_ask: true };
     trust::require(&setup, process, args.place.trust, &project_use)?;
     let cancel = CancellationToken::new();
-    let options = setup.options(process, Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None);
+    let options = setup.options(Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None);
     let runtime = async_runtime()?;
     let format = if args.json { Format::Json } else { Format::Table(width(process)) };
     let mut warnings = Vec::new();

@@ -10,8 +10,10 @@ mod job;
 mod job_runner;
 mod outcome;
 mod owners;
+mod places;
 mod failure;
 mod gone;
+mod info;
 #[cfg(unix)]
 mod elicitation_form;
 mod input;
@@ -129,6 +131,7 @@ enum Command {
     ListTools(list_tools::ListToolsArgs),
     Install(install::InstallArgs),
     Check(check::CheckArgs),
+    Info(info::InfoArgs),
     Models(models::ModelsArgs),
     Log(log::LogArgs),
     Job(job::JobCommandArgs),
@@ -143,7 +146,7 @@ enum Command {
 pub struct Process {
     /// The environment's variables, but for those that are no UTF-8.
     pub variables: Vec<(String, String)>,
-    /// The current folder: the workspace.
+    /// The current folder. Paths on the command line are relative to it.
     pub folder: PathBuf,
     /// The colours that the command line asks for.
     pub color: ColorChoice,
@@ -199,6 +202,7 @@ pub fn main() -> ExitCode {
         Command::ListTools(args) => list_tools::run(&args, &process),
         Command::Install(args) => install::run(&args, &process),
         Command::Check(args) => check::run(&args, &process),
+        Command::Info(args) => info::run(&args, &process),
         Command::Models(args) => models::run(&args, &process),
         Command::Log(args) => log::run(&args, &process),
         Command::Job(args) => job::run(&args, &process),

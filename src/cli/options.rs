@@ -36,13 +36,17 @@ pub const ONCE_KNOWN_TYPES: [&str; 14] = [
 /// The options of paths and proxy.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PlaceArgs {
-    /// Configuration file; without it, perstack.toml in this folder or the nearest one above
+    /// Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the
+    /// project's root: .env, jobs and experts' work are there
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
     /// File with environment variables (repeatable); without it, the configuration's, else .env and .env.local
     #[arg(long, value_name = "PATH")]
     pub env_path: Vec<PathBuf>,
-    /// Folder that jobs are stored in [default: perstack]
+    /// Folder that experts work in [default: the configuration's, else the project's root]
+    #[arg(long, value_name = "PATH")]
+    pub workspace: Option<PathBuf>,
+    /// Folder that jobs are stored in [default: perstack in the project's root]
     #[arg(long, value_name = "PATH")]
     pub storage: Option<PathBuf>,
     /// HTTP(S) or SOCKS proxy for requests to models and remote skills
@@ -56,12 +60,16 @@ pub struct PlaceArgs {
 /// The options of the configuration, for commands that run no job.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
-    /// Configuration file; without it, perstack.toml in this folder or the nearest one above
+    /// Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the
+    /// project's root: .env, jobs and experts' work are there
     #[arg(long, value_name = "PATH")]
     config: Option<PathBuf>,
     /// File with environment variables (repeatable); without it, the configuration's, else .env and .env.local
     #[arg(long, value_name = "PATH")]
     env_path: Vec<PathBuf>,
+    /// Folder that experts work in [default: the configuration's, else the project's root]
+    #[arg(long, value_name = "PATH")]
+    workspace: Option<PathBuf>,
     /// Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)
     #[arg(long)]
     trust: bool,
@@ -73,6 +81,7 @@ impl ConfigArgs {
         PlaceArgs {
             config: self.config.clone(),
             env_path: self.env_path.clone(),
+            workspace: self.workspace.clone(),
             trust: self.trust,
             ..PlaceArgs::default()
         }
@@ -276,6 +285,7 @@ impl PlaceArgs {
         for path in &self.env_path {
             words.path("--env-path", Some(path));
         }
+        words.path("--workspace", self.workspace.as_deref());
         words.path("--storage", self.storage.as_deref());
         // A proxy's address may hold a password, which must not end up in a build's log.
         words.value("--proxy", self.proxy.as_ref().filter(|url| !url.contains('@')));

@@ -35,6 +35,11 @@ impl OwnerCheck {
         self.owners.as_ref().is_none_or(|owners| owners.trusts(owner))
     }
 
+    /// Returns true if a file or folder is used, by its owner now.
+    pub fn trusts_path(&self, path: &Path) -> bool {
+        self.trusts(owner(path))
+    }
+
     /// Accepts a file by the owner that it had when it was read.
     ///
     /// # Errors

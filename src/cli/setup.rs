@@ -23,18 +23,9 @@ use super::Process;
 use super::failure::Failure;
 use super::options::{ModelArgs, PlaceArgs};
 use super::owners::OwnerCheck;
+use super::places::{PlaceOrigin, Places};
+pub use super::places::{ProjectNeed, storage_folder};
 use super::render::{Paint, visible};
-
-/// The folder in the workspace that holds `jobs/` (the original's).
-const DEFAULT_STORAGE: &str = "perstack";
-
-/// A command's need of a configuration file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProjectNeed {
-    Required,
-    /// A file that is named must be there; one that is only looked for need not.
-    IfFound,
-}
 
 /// Configuration, environment and flags, settled.
 pub struct Setup {
@@ -45,8 +36,14 @@ pub struct Setup {
     /// Those of the same folder once it is trusted.
     trusted_settings: Settings,
     pub trust: FolderTrust,
+    /// Configuration and root.
+    pub places: Places,
+    /// The folder that experts work in; absolute.
+    pub workspace: PathBuf,
+    pub workspace_origin: PlaceOrigin,
     /// The folder that holds `jobs/`; absolute.
     pub storage: PathBuf,
+    pub storage_origin: PlaceOrigin,
     /// The files of this job's configuration and keys, which the file tools refuse.
     off_limits: OffLimits,
     pub proxy: Option<String>,
@@ -84,8 +81,9 @@ impl Setup {
             _ => Endpoints::PublicOnly,
         };
         let owners = OwnerCheck::new(process, place.trust);
-        let project = match config_path(process, place, need)? {
-            Some(path) => Some(load(&path, endpoints, &owners, is_config_named(process, place))?),
+        let places = Places::find(process, place.config.as_deref(), need)?;
+        let project = match &places.config {
+            Some(path) => Some(load(path, endpoints, &owners, is_config_named(process, place))?),
             None => None,
         };
         let missing_env_files = place.env_path.iter().filter(|path| !process.folder.join(path).exists()).cloned();
@@ -94,10 +92,11 @@ impl Setup {
             Some(folder) => config::user_defaults(&folder.join("config.toml")).map_err(Failure::usage)?,
             None => UserDefaults::default(),
         };
-        let env_files = if place.env_path.is_empty() { folder_files(project.as_ref()) } else { Vec::new() };
+        let env_files =
+            if place.env_path.is_empty() { folder_files(process, &places, project.as_ref()) } else { Vec::new() };
         let left_out =
             add_folder_files(&mut environment, process, project.as_ref(), &env_files, &user.overrides, &owners)?;
-        let off_limits = off_limits(process, place, project.as_ref());
+        let off_limits = off_limits(process, place, &places, project.as_ref());
         let catalogue = catalogue(process)?;
         let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
         let settle = |trust| {
@@ -107,7 +106,8 @@ impl Setup {
         let (settings, trusted_settings) = (settle(FolderTrust::Untrusted)?, settle(FolderTrust::Trusted)?);
         let looser_budgets = project.as_ref().map(|project| project.overrides.budgets_looser_than(&user.overrides));
         let looser_budgets = looser_budgets.unwrap_or_default();
-        let storage = storage_folder(process, place.storage.as_deref(), &owners)?;
+        let (workspace, workspace_origin) = places.workspace(process, place, project.as_ref())?;
+        let (storage, storage_origin) = places.storage(process, place.storage.as_deref(), &owners)?;
         // From the user alone: a project must not redirect its user's requests.
         let proxy = place.proxy.clone().or_else(|| environment.users("PERSTACK_PROXY_URL").map(str::to_owned));
         Ok(Self {
@@ -117,7 +117,11 @@ impl Setup {
             trusted_settings,
             trust: FolderTrust::Untrusted,
             looser_budgets,
+            places,
+            workspace,
+            workspace_origin,
             storage,
+            storage_origin,
             missing_env_files: missing_env_files.collect(),
             env_files,
             left_out,
@@ -248,7 +252,6 @@ impl Setup {
     /// The options for the library.
     pub fn options(
         self,
-        process: &Process,
         sink: Arc<dyn EventSink>,
         cancel: CancellationToken,
         in_doubt: InDoubt,
@@ -261,7 +264,7 @@ impl Setup {
             experts,
             base_skill_command,
             environment: self.environment,
-            workspace: process.folder.clone(),
+            workspace: self.workspace,
             storage: self.storage,
             off_limits: self.off_limits,
             proxy: self.proxy,
@@ -276,29 +279,6 @@ impl Setup {
             person: None,
         }
     }
-}
-
-/// The folder that jobs are stored in: named by a flag, else by the environment, else the default. Absolute.
-///
-/// # Errors
-/// With the exit code for usage, when nothing names it and it is a link, which a downloaded folder may have brought along,
-/// or belongs to another user.
-pub fn storage_folder(process: &Process, flag: Option<&Path>, owners: &OwnerCheck) -> Result<PathBuf, Failure> {
-    let named = flag
-        .or_else(|| process.variable("PERSTACK_STORAGE").map(Path::new))
-        .or_else(|| process.variable("PERSTACK_STORAGE_PATH").map(Path::new));
-    let folder = process.folder.join(named.unwrap_or(Path::new(DEFAULT_STORAGE)));
-    if named.is_none() && folder.is_symlink() {
-        return Err(Failure::usage(anyhow::anyhow!(
-            "{} is a link, and jobs are stored through one only where you name it: --storage {DEFAULT_STORAGE}, or \
-             PERSTACK_STORAGE={DEFAULT_STORAGE}; or remove it",
-            folder.display()
-        )));
-    }
-    if named.is_none() {
-        owners.accept_path(&folder, "name it with --storage")?;
-    }
-    Ok(folder)
 }
 
 /// Writes a warning to stderr, unless `quiet`.
@@ -357,16 +337,21 @@ pub fn is_config_named(process: &Process, place: &PlaceArgs) -> bool {
     place.config.is_some() || process.variable("PERSTACK_CONFIG").is_some()
 }
 
-/// The folder's own environment files: those that the configuration names, else the usual ones.
-fn folder_files(project: Option<&Project>) -> Vec<PathBuf> {
+/// The environment files in the root: those that the configuration names, else the usual ones. Relative where the root is
+/// the current folder.
+fn folder_files(process: &Process, places: &Places, project: Option<&Project>) -> Vec<PathBuf> {
     let named = project.and_then(|project| project.env_path.clone());
-    named.unwrap_or_else(|| config::DEFAULT_ENV_FILES.iter().map(PathBuf::from).collect())
+    let files = named.unwrap_or_else(|| config::DEFAULT_ENV_FILES.iter().map(PathBuf::from).collect());
+    if places.root == process.folder {
+        return files;
+    }
+    files.into_iter().map(|file| places.root.join(file)).collect()
 }
 
 /// The files that decide what this job and the next may do, or hold its keys.
-fn off_limits(process: &Process, place: &PlaceArgs, project: Option<&Project>) -> OffLimits {
+fn off_limits(process: &Process, place: &PlaceArgs, places: &Places, project: Option<&Project>) -> OffLimits {
     let here = |path: &Path| process.folder.join(path);
-    let files = if place.env_path.is_empty() { folder_files(project) } else { place.env_path.clone() };
+    let files = if place.env_path.is_empty() { folder_files(process, places, project) } else { place.env_path.clone() };
     // `.env` is also a usual name for a folder, which is not loaded.
     let closed = files.iter().map(|file| here(file)).filter(|file| file.is_file()).collect();
     let mut read_only: Vec<PathBuf> = Vec::new();
@@ -375,30 +360,6 @@ fn off_limits(process: &Process, place: &PlaceArgs, project: Option<&Project>) -
         read_only.extend(project.included.iter().map(|file| here(file)));
     }
     OffLimits { hidden: Vec::new(), closed, read_only }
-}
-
-/// The configuration file: named, or found from the current folder upwards.
-fn config_path(process: &Process, place: &PlaceArgs, need: ProjectNeed) -> Result<Option<PathBuf>, Failure> {
-    let named = place.config.as_deref().or_else(|| process.variable("PERSTACK_CONFIG").map(Path::new));
-    if let Some(path) = named {
-        // The original fetches such a file; here a configuration, which starts programs, comes from the user's disk alone.
-        if path.to_str().is_some_and(|path| path.starts_with("https://") || path.starts_with("http://")) {
-            let path = path.display();
-            return Err(Failure::usage(anyhow::anyhow!(
-                "{path} is an address, and the configuration is read from a file"
-            ))
-            .help("save it, read it, and name its path"));
-        }
-        return Ok(Some(process.folder.join(path)));
-    }
-    match config::discover(&process.folder) {
-        Ok(path) => Ok(Some(path)),
-        Err(ConfigError::NotFound { .. }) if need == ProjectNeed::IfFound => Ok(None),
-        Err(error @ ConfigError::NotFound { .. }) => {
-            Err(Failure::usage(error).help("create one or specify --config path"))
-        }
-        Err(error) => Err(Failure::usage(error)),
-    }
 }
 
 /// The models that come with the program, and those of the user's own `models.toml`.
@@ -426,33 +387,5 @@ fn user_folder(process: &Process) -> Option<PathBuf> {
     match process.variable("PERSTACK_CONFIG_DIR") {
         Some(folder) => Some(process.folder.join(folder)),
         None => Some(directories::ProjectDirs::from("", "", "perstack")?.config_dir().to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_come_from_flags_then_variables_then_defaults() {
-        let folder = PathBuf::from("/work");
-        let process = |pairs: &[(&str, &str)]| Process {
-            variables: pairs
-                .iter()
-                .chain(&[("PERSTACK_CONFIG_DIR", "/nowhere")])
-                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                .collect(),
-            folder: folder.clone(),
-            color: clap::ColorChoice::Auto,
-        };
-        let storage = |process: &Process, flag: Option<&str>| {
-            let place = PlaceArgs { storage: flag.map(PathBuf::from), ..PlaceArgs::default() };
-            Setup::read(process, &place, &ModelArgs::default(), ProjectNeed::IfFound).ok().map(|s| s.storage)
-        };
-        let both = process(&[("PERSTACK_STORAGE_PATH", "old"), ("PERSTACK_STORAGE", "/new")]);
-        assert_eq!(storage(&both, Some("flag")), Some("/work/flag".into()));
-        assert_eq!(storage(&both, None), Some("/new".into()));
-        assert_eq!(storage(&process(&[("PERSTACK_STORAGE_PATH", "old")]), None), Some("/work/old".into()));
-        assert_eq!(storage(&process(&[("PERSTACK_STORAGE", "")]), None), Some("/work/perstack".into()));
     }
 }

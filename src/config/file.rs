@@ -1,5 +1,5 @@
-//! `perstack.toml`: finds it, reads it with its includes, and checks the whole. The command line and the library's
-//! users call [`discover`] and [`load`]; the tables within are read by the other files of this folder.
+//! `perstack.toml`: reads it with its includes, and checks the whole. The command line and the library's
+//! users call [`load`]; the tables within are read by the other files of this folder.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use super::error::ConfigError;
 use super::include::{Includes, warn_ignored};
 use super::keys::tables::TOP;
 use super::keys::values::{COUNT, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, TOOL_OUTPUT};
-use super::read_file::{OwnedText, is_absence, read_owned};
+use super::read_file::{OwnedText, read_owned};
 use super::reader::{Diagnostics, Document, Node, Table};
 use super::{Endpoints, ExpertMistakes, FileOwner, Overrides, Project, experts, graph, provider};
 use crate::budget::{Budgets, Span};
@@ -17,23 +17,6 @@ use crate::cost::Cost;
 use crate::expert_map::ExpertMap;
 use crate::setting::{DEFAULT_API_BASE_URL, ProviderSetting, ReasoningBudget};
 
-/// The file's name.
-const FILE_NAME: &str = "perstack.toml";
-
-/// Finds `perstack.toml` in `start` or in the nearest folder above it. A file that exists but cannot be read is an
-/// error: going on to the next folder would run another project. `start` should be absolute and without `..`.
-pub fn discover(start: &Path) -> Result<PathBuf, ConfigError> {
-    let folder =
-        std::path::absolute(start).map_err(|source| ConfigError::Unreadable { path: start.to_owned(), source })?;
-    for folder in folder.ancestors() {
-        let path = folder.join(FILE_NAME);
-        match std::fs::symlink_metadata(&path) {
-            Ok(_) => return Ok(path),
-            Err(error) if is_absence(&error) => {}
-            Err(source) => return Err(ConfigError::Unreadable { path, source }),
-        }
-    }
-    Err(ConfigError::NotFound { start: folder })
 }
 
 /// Reads the file at `path` (at most 4 MiB of UTF-8) and those that it includes, with public endpoints only.
@@ -103,6 +86,7 @@ fn empty() -> Project {
         overrides: Overrides::default(),
         provider_setting: ProviderSetting::default(),
         env_path: None,
+        workspace: None,
         max_tool_output: None,
         context_limit: None,
         api_base_url: DEFAULT_API_BASE_URL.to_owned(),
@@ -125,6 +109,7 @@ fn settings(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Project {
     }
     let env_path = root.get("envPath").and_then(|node| node.strings(diagnostics));
     project.env_path = env_path.map(|files| files.into_iter().map(PathBuf::from).collect());
+    project.workspace = root.get("workspace").and_then(|node| node.filled(diagnostics)).map(PathBuf::from);
     project.max_tool_output = root.get("maxToolOutput").and_then(|node| max_tool_output(&node, diagnostics));
     project.context_limit = root.get("contextLimit").and_then(|node| experts::context_limit(&node, diagnostics));
     if let Some(url) = root.get("perstackApiBaseUrl").and_then(|node| api_base_url(&node, diagnostics)) {
@@ -396,31 +381,6 @@ mod tests {
     ];
 
     #[test]
-    fn the_nearest_file_above_is_found() {
-        let top = tempfile::tempdir().unwrap();
-        let deep = top.path().join("a/b");
-        std::fs::create_dir_all(&deep).unwrap();
-        let file = top.path().join("a").join(FILE_NAME);
-        std::fs::write(&file, "").unwrap();
-        std::fs::write(top.path().join(FILE_NAME), "").unwrap();
-        assert_eq!(discover(&deep).unwrap(), file);
-        assert_eq!(discover(top.path()).unwrap(), top.path().join(FILE_NAME));
-    }
-
-    #[test]
-    fn what_is_there_but_unreadable_is_not_passed_over() {
-        let top = tempfile::tempdir().unwrap();
-        std::fs::write(top.path().join(FILE_NAME), "").unwrap();
-        let below = top.path().join("below");
-        std::fs::create_dir_all(below.join(FILE_NAME)).unwrap();
-        let path = discover(&below).unwrap();
-        assert_eq!(
-            load(&path).unwrap_err().with_hint(),
-            format!("cannot read {}: it is no regular file; name a file", path.display())
-        );
-    }
-
-    #[test]
     fn a_file_that_does_not_exist_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none.toml");
@@ -433,7 +393,7 @@ mod tests {
     #[test]
     fn a_read_file_remembers_its_path() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(FILE_NAME);
+        let path = folder.path().join("perstack.toml");
         std::fs::write(&path, "\u{feff}model = \"m\"\r\n").unwrap();
         let project = load(&path).unwrap();
         assert_eq!((project.path, project.overrides.model.as_deref()), (path, Some("m")));

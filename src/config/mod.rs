@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use serde::Serialize;
 
 use crate::budget::Budgets;
 use crate::expert::ContextLimit;
@@ -34,15 +35,17 @@ mod suggest;
 mod provider;
 mod reader;
 mod precedence;
+mod root;
 mod skills;
 pub mod trust;
 mod user;
 
 pub use env::{DEFAULT_ENV_FILES, FolderFiles, LeftOut, environment};
 pub use error::{ConfigError, Problem};
-pub use file::{discover, load, load_with, parse};
+pub use file::{load, load_with, parse};
 pub use keys::schema::{DOCUMENTATION, SCHEMA_FILE, SCHEMA_LINE, schema};
 pub use precedence::{settle, settle_in_folder};
+pub use root::{Discovered, discover};
 pub use suggest::nearest;
 pub use user::{UserDefaults, user_defaults, user_models};
 
@@ -130,6 +133,8 @@ pub struct Project {
     pub provider_setting: ProviderSetting,
     /// `envPath`; absent means the default files.
     pub env_path: Option<Vec<PathBuf>>,
+    /// `workspace`: the folder that experts work in, relative to the file's; absent means the root.
+    pub workspace: Option<PathBuf>,
     /// `maxToolOutput`: most bytes of one tool result's text that reach the model.
     pub max_tool_output: Option<usize>,
     /// `contextLimit`, for experts without one of their own.
@@ -240,7 +245,8 @@ pub enum FolderTrust {
 }
 
 /// A source of run options, strongest first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Origin {
     /// Options of this one invocation.
     Flag,

@@ -25,6 +25,7 @@ use self::kept::Kept;
 use crate::environment::{Environment, PROTECTED_VARIABLES, SAFE_VARIABLES};
 use crate::skill::SkillError;
 
+mod ability;
 mod block;
 #[cfg(unix)]
 mod keeper;
@@ -40,6 +41,7 @@ mod restrict;
 #[cfg(target_os = "linux")]
 mod tree;
 
+pub use ability::KernelAbility;
 pub use block::wipe_environment_block;
 
 /// The environment of a child: the safe variables of `environment`, and `added` without the protected names.

@@ -42,6 +42,7 @@ mod process;
 mod providers;
 mod recovery;
 mod resume;
+mod root;
 mod run;
 mod screens;
 mod secrets;

@@ -80,6 +80,7 @@ impl ProjectTrust {
     fn read(setup: &Setup, process: &Process) -> Result<Option<Self>, Failure> {
         let Some(project) = &setup.project else { return Ok(None) };
         let variables = provider::vendor_variables();
+        let env_files: Vec<PathBuf> = setup.env_files.iter().map(|file| process.folder.join(file)).collect();
         let inputs = TrustInputs {
             project,
             settings: &setup.settings,
@@ -89,8 +90,8 @@ impl ProjectTrust {
                 is_own_address: provider::is_own_address,
                 users_credential: provider::users_credential,
             },
-            workspace: &process.folder,
-            env_files: &setup.env_files,
+            workspace: &setup.workspace,
+            env_files: &env_files,
         };
         let folder = project.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = folder

@@ -85,6 +85,11 @@ const TOP_ONLY: &[ConfigKey] = &[
     .or("100000"),
     ConfigKey::new("envPath", List(&TEXT), "The files with environment variables, relative to this file.")
         .or("[\".env\", \".env.local\"]"),
+    ConfigKey::new(
+        "workspace",
+        FILLED,
+        "The folder that experts work in, beneath the folder of this file. Without it: the project's root.",
+    ),
     ConfigKey::new("perstackApiBaseUrl", Form(&HTTPS_URL), "The original's registry. It is checked, and never asked.")
         .or("\"https://api.perstack.ai\""),
     ConfigKey::new(

@@ -1,0 +1,405 @@
+//! `perstack info`: where everything of a project is and what is in force, with the origin of each.
+//!
+//! Starts nothing and asks no model. As a run would, it looks for a local Ollama server where no provider is named and no
+//! key is set.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use perstack::checkpoint::FORMAT_VERSION;
+use perstack::config::lockfile;
+use perstack::config::{Origin, Project};
+use perstack::environment::Environment;
+use perstack::expert::ModelTier;
+use perstack::provider::http::transport::HttpTransport;
+use perstack::provider::vendor::vendor;
+use perstack::provider::{Provider, ProviderError, find};
+use perstack::runtime::VERSION;
+use perstack::setting::ProviderName;
+use perstack::skill::process::KernelAbility;
+use perstack::store::Store;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::job_runner::async_runtime;
+use super::options::{ModelArgs, PlaceArgs};
+use super::places::PlaceOrigin;
+use super::render::{json_for, visible};
+use super::setup::{ProjectNeed, Setup};
+use super::{Exit, Process, trust};
+
+/// Shows where everything is and what is in force: configuration, storage, provider, model, trust, sandbox
+#[derive(Debug, Args)]
+pub struct InfoArgs {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// All that is shown. The names are those of the JSON form, which only grows.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info {
+    configuration: Option<Configuration>,
+    root: PathBuf,
+    workspace: Place,
+    storage: Storage,
+    /// The files that variables were read from.
+    environment_files: Vec<PathBuf>,
+    lock: Option<PathBuf>,
+    user_folder: Option<UserFolder>,
+    provider: Chosen,
+    model: Chosen,
+    /// An address without what may be secret in it.
+    proxy: Option<String>,
+    trust: Trust,
+    sandbox: Sandbox,
+    versions: Versions,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Configuration {
+    path: PathBuf,
+    origin: PlaceOrigin,
+    included: Vec<PathBuf>,
+    experts: usize,
+    /// Experts that cannot be used.
+    mistaken: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Place {
+    path: PathBuf,
+    origin: PlaceOrigin,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Storage {
+    path: PathBuf,
+    origin: PlaceOrigin,
+    jobs: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UserFolder {
+    path: PathBuf,
+    origin: PlaceOrigin,
+    /// Those of its files that are there.
+    files: Vec<&'static str>,
+}
+
+/// A provider or a model, and the reason for it.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Chosen {
+    name: Option<String>,
+    /// The source that names it; `builtIn` where none does.
+    origin: Origin,
+    /// The variable that holds the provider's key, and whether it is the environment's or a file's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Key>,
+    /// The reason why there is none, or why it cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Key {
+    variable: &'static str,
+    origin: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Trust {
+    /// `nothingToTrust`, `trusted` or `notTrusted`.
+    state: &'static str,
+    digest: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Sandbox {
+    /// Files and network of tools are confined.
+    contained: bool,
+    landlock_abi: Option<u32>,
+    seccomp: bool,
+    user_namespaces: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Versions {
+    perstack: &'static str,
+    /// The format of stored files.
+    storage_format: u32,
+    system: String,
+}
+
+/// The files of the user's folder.
+const USER_FILES: [&str; 4] = ["config.toml", "models.toml", "logins", "trust"];
+
+/// Columns of the names.
+const NAMES: usize = 14;
+
+/// Runs the command.
+pub fn run(args: &InfoArgs, process: &Process) -> Result<Exit, Failure> {
+    let setup = Setup::read(process, &args.place, &ModelArgs::default(), ProjectNeed::IfFound)?;
+    let info = collect(&setup, process)?;
+    let text = if args.json {
+        let text = serde_json::to_string_pretty(&info).map_err(Failure::other)? + "\n";
+        json_for(&text, io::stdout().is_terminal()).into_owned()
+    } else {
+        lines(&info)
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::other(anyhow::Error::new(error).context("cannot write to standard output")))
+        }
+        _ => Ok(Exit::Completed),
+    }
+}
+
+fn collect(setup: &Setup, process: &Process) -> Result<Info, Failure> {
+    let (provider, model) = chosen(setup)?;
+    let ability = KernelAbility::read();
+    let env_files = setup.env_files.iter().map(|file| process.folder.join(file)).filter(|file| file.is_file());
+    let project = setup.project.as_ref();
+    Ok(Info {
+        configuration: project.map(|project| configuration(project, setup)),
+        root: setup.places.root.clone(),
+        workspace: Place { path: setup.workspace.clone(), origin: setup.workspace_origin },
+        storage: Storage {
+            path: setup.storage.clone(),
+            origin: setup.storage_origin,
+            jobs: Store::new(&setup.storage).job_ids().map_or(0, |jobs| jobs.len()),
+        },
+        environment_files: env_files.collect(),
+        lock: project.map(|project| lockfile::find(&project.path)).filter(|path| path.exists()),
+        user_folder: setup.user_folder.as_ref().map(|folder| user_folder(folder, process)),
+        provider,
+        model,
+        proxy: setup.proxy.as_ref().map(|proxy| without_user(proxy)),
+        trust: trust_state(setup, process)?,
+        sandbox: Sandbox {
+            contained: false,
+            landlock_abi: ability.landlock,
+            seccomp: ability.seccomp,
+            user_namespaces: ability.user_namespaces,
+        },
+        versions: Versions {
+            perstack: VERSION,
+            storage_format: FORMAT_VERSION,
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        },
+    })
+}
+
+fn configuration(project: &Project, setup: &Setup) -> Configuration {
+    Configuration {
+        path: project.path.clone(),
+        origin: setup.places.origin,
+        included: project.included.clone(),
+        experts: project.experts.len(),
+        mistaken: project.mistakes.by_expert().into_keys().map(str::to_owned).collect(),
+    }
+}
+
+fn user_folder(folder: &Path, process: &Process) -> UserFolder {
+    let is_named = process.variable("PERSTACK_CONFIG_DIR").is_some();
+    UserFolder {
+        path: folder.to_owned(),
+        origin: if is_named { PlaceOrigin::Environment } else { PlaceOrigin::BuiltIn },
+        files: USER_FILES.into_iter().filter(|file| folder.join(file).exists()).collect(),
+    }
+}
+
+fn trust_state(setup: &Setup, process: &Process) -> Result<Trust, Failure> {
+    Ok(match trust::summary(setup, process)? {
+        None => Trust { state: "nothingToTrust", digest: None },
+        Some(summary) => {
+            Trust { state: if summary.is_trusted { "trusted" } else { "notTrusted" }, digest: Some(summary.digest) }
+        }
+    })
+}
+
+/// The provider and the model that a run would use.
+fn chosen(setup: &Setup) -> Result<(Chosen, Chosen), Failure> {
+    let (settings, environment) = (&setup.settings, &setup.environment);
+    let setting = &settings.provider_setting;
+    let mut model = Chosen { name: settings.model.clone(), origin: settings.origins.model, ..Chosen::default() };
+    let mut provider = Chosen { origin: settings.origins.provider, ..Chosen::default() };
+    let runtime = async_runtime()?;
+    let found = HttpTransport::of_environment(setup.proxy.as_deref(), environment).and_then(|transport| {
+        let name = runtime.block_on(find(settings.provider, setting, environment, &transport))?;
+        Ok((name, Arc::new(transport)))
+    });
+    let (name, transport) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            provider.error = Some(in_a_line(error));
+            return Ok((provider, model));
+        }
+    };
+    provider.name = Some(name.as_str().to_owned());
+    provider.key = key(name, environment);
+    match Provider::connect(name, setting, environment, transport) {
+        Ok(connected) if model.name.is_none() => {
+            let connected = connected.with_catalogue(Arc::clone(&setup.catalogue));
+            match connected.default_model(ModelTier::Middle) {
+                Ok(default) => model.name = Some(default.to_owned()),
+                Err(error) => model.error = Some(in_a_line(error)),
+            }
+        }
+        Ok(_) => {}
+        Err(error) => provider.error = Some(in_a_line(error)),
+    }
+    Ok((provider, model))
+}
+
+fn key(provider: ProviderName, environment: &Environment) -> Option<Key> {
+    let variable = vendor(provider).key(environment)?.0.0;
+    let origin = if environment.users(variable).is_some() { "environment" } else { "file" };
+    Some(Key { variable, origin })
+}
+
+fn in_a_line(error: ProviderError) -> String {
+    Failure::usage(error).line()
+}
+
+/// An address without name and password.
+fn without_user(address: &str) -> String {
+    match (address.split_once("://"), address.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{place}"),
+        _ => address.to_owned(),
+    }
+}
+
+/// The form for people: a line for each thing.
+fn lines(info: &Info) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{name:NAMES$}  {}", visible(&value));
+    };
+    line(
+        "perstack",
+        format!(
+            "{}, {}, storage format {}",
+            info.versions.perstack, info.versions.system, info.versions.storage_format
+        ),
+    );
+    line(
+        "configuration",
+        info.configuration.as_ref().map_or_else(|| "none: `perstack init` writes one".to_owned(), configuration_text),
+    );
+    line("root", info.root.display().to_string());
+    line("workspace", format!("{}{}", info.workspace.path.display(), because(info.workspace.origin, "--workspace")));
+    let jobs = if info.storage.jobs == 1 { "1 job".to_owned() } else { format!("{} jobs", info.storage.jobs) };
+    line("storage", format!("{}: {jobs}{}", info.storage.path.display(), because(info.storage.origin, "--storage")));
+    line("variables", listed(&info.environment_files, "from the environment alone"));
+    line("lock", info.lock.as_ref().map_or_else(|| "none".to_owned(), |lock| lock.display().to_string()));
+    line("user folder", info.user_folder.as_ref().map_or_else(|| "none".to_owned(), user_folder_text));
+    line("provider", provider_text(&info.provider));
+    line("model", model_text(&info.model));
+    if let Some(proxy) = &info.proxy {
+        line("proxy", proxy.clone());
+    }
+    line("trust", trust_text(&info.trust));
+    line("sandbox", sandbox_text(&info.sandbox));
+    text
+}
+
+fn configuration_text(configuration: &Configuration) -> String {
+    let Configuration { path, origin, included, experts, mistaken } = configuration;
+    let experts = if *experts == 1 { "1 expert".to_owned() } else { format!("{experts} experts") };
+    let files = if included.is_empty() { String::new() } else { format!(" in {} files", included.len() + 1) };
+    let mistaken = match mistaken.as_slice() {
+        [] => String::new(),
+        names => format!("; mistakes in {}", names.join(", ")),
+    };
+    format!("{}: {experts}{files}{mistaken}{}", path.display(), because(*origin, "--config"))
+}
+
+/// The origin of a place, where it is not the usual one.
+fn because(origin: PlaceOrigin, flag: &str) -> String {
+    match origin {
+        PlaceOrigin::Flag => format!(" (by {flag})"),
+        PlaceOrigin::Environment => " (by the environment)".to_owned(),
+        PlaceOrigin::File => " (by perstack.toml)".to_owned(),
+        PlaceOrigin::Found | PlaceOrigin::BuiltIn => String::new(),
+    }
+}
+
+fn listed(files: &[PathBuf], otherwise: &str) -> String {
+    match files {
+        [] => otherwise.to_owned(),
+        files => files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn user_folder_text(folder: &UserFolder) -> String {
+    let files = if folder.files.is_empty() { "nothing there".to_owned() } else { folder.files.join(", ") };
+    format!("{}: {files}{}", folder.path.display(), because(folder.origin, ""))
+}
+
+fn provider_text(provider: &Chosen) -> String {
+    let error = || provider.error.clone().unwrap_or_default();
+    let Some(name) = &provider.name else { return format!("none: {}", error()) };
+    let origin = match (provider.origin, &provider.key) {
+        (Origin::BuiltIn, Some(_)) => "by its key".to_owned(),
+        (Origin::BuiltIn, None) => "found on this machine".to_owned(),
+        (origin, _) => format!("by {origin}"),
+    };
+    let key = match &provider.key {
+        Some(Key { variable, origin }) => format!("; key {variable} from the {origin}"),
+        None if provider.error.is_some() => format!("; {}", error()),
+        None => String::new(),
+    };
+    format!("{name} ({origin}{key})")
+}
+
+fn model_text(model: &Chosen) -> String {
+    match (&model.name, model.origin) {
+        (Some(name), Origin::BuiltIn) => format!("{name} (the provider's default; experts may ask for another)"),
+        (Some(name), origin) => format!("{name} (by {origin})"),
+        (None, _) => format!("none{}", model.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default()),
+    }
+}
+
+fn trust_text(trust: &Trust) -> String {
+    let state = match trust.state {
+        "trusted" => "trusted",
+        "notTrusted" => "not trusted yet: `perstack trust --show` lists what there is to trust",
+        _ => "nothing to trust",
+    };
+    trust.digest.as_ref().map_or_else(|| state.to_owned(), |digest| format!("{state} (digest {digest})"))
+}
+
+fn sandbox_text(sandbox: &Sandbox) -> String {
+    let landlock = sandbox.landlock_abi.map_or_else(|| "no Landlock".to_owned(), |abi| format!("Landlock ABI {abi}"));
+    let seccomp = if sandbox.seccomp { "seccomp" } else { "no seccomp" };
+    let namespaces = if sandbox.user_namespaces { "user namespaces" } else { "no user namespaces" };
+    format!("tools' files and network are not confined; this system has {landlock}, {seccomp}, {namespaces}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxys_password_is_not_shown() {
+        assert_eq!(without_user("http://me:secret@proxy:3128"), "http://proxy:3128");
+        assert_eq!(without_user("http://proxy:3128"), "http://proxy:3128");
+    }
+}

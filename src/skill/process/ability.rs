@@ -1,0 +1,42 @@
+//! [`KernelAbility`]: the means of containment that this system offers. Read for people (`perstack info`); nothing is decided
+//! by it.
+#![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "Landlock is reached by a system call"))]
+
+/// The means of containment of the kernel, as far as they can be known without using them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KernelAbility {
+    /// The version of Landlock's interface; `None` where there is none.
+    pub landlock: Option<u32>,
+    /// Filters of system calls can be set.
+    pub seccomp: bool,
+    /// The system's settings let ordinary users make namespaces.
+    pub user_namespaces: bool,
+}
+
+impl KernelAbility {
+    /// Reads them.
+    #[cfg(target_os = "linux")]
+    pub fn read() -> Self {
+        /// `landlock_create_ruleset`, alike on all architectures, with its flag that asks for the version.
+        const LANDLOCK_CREATE_RULESET: libc::c_long = 444;
+        const VERSION: u32 = 1;
+        // SAFETY: a system call with plain arguments.
+        let version = unsafe { libc::syscall(LANDLOCK_CREATE_RULESET, std::ptr::null::<u8>(), 0_usize, VERSION) };
+        let setting = |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).ok();
+        let number = |name: &str| setting(name).and_then(|text| text.trim().parse::<u64>().ok());
+        Self {
+            landlock: u32::try_from(version).ok().filter(|version| *version > 0),
+            seccomp: setting("kernel/seccomp/actions_avail").is_some(),
+            // The last two are settings of Debian and of Ubuntu.
+            user_namespaces: number("user/max_user_namespaces").is_some_and(|most| most > 0)
+                && number("kernel/unprivileged_userns_clone") != Some(0)
+                && number("kernel/apparmor_restrict_unprivileged_userns").is_none_or(|restricts| restricts == 0),
+        }
+    }
+
+    /// Returns none: the means are Linux's.
+    #[cfg(not(target_os = "linux"))]
+    pub fn read() -> Self {
+        Self::default()
+    }
+}
