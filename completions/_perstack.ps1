@@ -28,6 +28,8 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Runs a job')
             [CompletionResult]::new('resume', 'resume', [CompletionResultType]::ParameterValue, 'Continues a job from a checkpoint')
+            [CompletionResult]::new('init', 'init', [CompletionResultType]::ParameterValue, 'Writes a first perstack.toml into this folder, with comments')
+            [CompletionResult]::new('experts', 'experts', [CompletionResultType]::ParameterValue, 'Lists the experts with their descriptions')
             [CompletionResult]::new('list-tools', 'list-tools', [CompletionResultType]::ParameterValue, 'Lists the tools that experts would see')
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Starts every skill once and writes perstack.lock')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill')
@@ -43,6 +45,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;run' {
+            [CompletionResult]::new('--instruction', '--instruction', [CompletionResultType]::ParameterName, 'Run an expert with this instruction and the built-in tools, which no configuration has to define')
             [CompletionResult]::new('--file', '--file', [CompletionResultType]::ParameterName, 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF')
             [CompletionResult]::new('--job-id', '--job-id', [CompletionResultType]::ParameterName, 'Id of the new job [default: a new one]')
             [CompletionResult]::new('--continue-job', '--continue-job', [CompletionResultType]::ParameterName, 'Continue this job (its id, or a beginning or an end of it) from its latest checkpoint')
@@ -137,6 +140,25 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'perstack;init' {
+            [CompletionResult]::new('--expert', '--expert', [CompletionResultType]::ParameterName, 'Name of the expert')
+            [CompletionResult]::new('--provider', '--provider', [CompletionResultType]::ParameterName, 'Model provider [default: none is named, and each run takes the first whose key is set]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'perstack;experts' {
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
+            [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
+            [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'An array of JSON objects, with skills and delegates')
+            [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
         'perstack;list-tools' {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
@@ -156,8 +178,8 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
         'perstack;install' {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
-            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Write nothing; print how perstack.lock differs from the skills, and fail if it does')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Show errors only')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Show errors only')
@@ -169,8 +191,8 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
         'perstack;check' {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
-            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object with all findings')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
@@ -183,6 +205,7 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
             [CompletionResult]::new('--storage', '--storage', [CompletionResultType]::ParameterName, 'Folder that jobs are stored in [default: perstack in the project''s root]')
             [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'HTTP(S) or SOCKS proxy for requests to models and remote skills')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'One JSON object')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
@@ -281,8 +304,8 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
-            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--logout', '--logout', [CompletionResultType]::ParameterName, 'Forget the login instead')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
@@ -292,8 +315,8 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
         'perstack;trust' {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there')
             [CompletionResult]::new('--env-path', '--env-path', [CompletionResultType]::ParameterName, 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local')
-            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--workspace', '--workspace', [CompletionResultType]::ParameterName, 'Folder that experts work in [default: the configuration''s, else the project''s root]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours: always, never, or by the terminal and the environment')
             [CompletionResult]::new('--show', '--show', [CompletionResultType]::ParameterName, 'Show what there is to trust, and its digest; ask nothing')
             [CompletionResult]::new('--revoke', '--revoke', [CompletionResultType]::ParameterName, 'Take back what was agreed to for this folder')
             [CompletionResult]::new('--trust', '--trust', [CompletionResultType]::ParameterName, 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)')
@@ -316,6 +339,8 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
         'perstack;help' {
             [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Runs a job')
             [CompletionResult]::new('resume', 'resume', [CompletionResultType]::ParameterValue, 'Continues a job from a checkpoint')
+            [CompletionResult]::new('init', 'init', [CompletionResultType]::ParameterValue, 'Writes a first perstack.toml into this folder, with comments')
+            [CompletionResult]::new('experts', 'experts', [CompletionResultType]::ParameterValue, 'Lists the experts with their descriptions')
             [CompletionResult]::new('list-tools', 'list-tools', [CompletionResultType]::ParameterValue, 'Lists the tools that experts would see')
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Starts every skill once and writes perstack.lock')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill')
@@ -334,6 +359,12 @@ Register-ArgumentCompleter -Native -CommandName 'perstack' -ScriptBlock {
             break
         }
         'perstack;help;resume' {
+            break
+        }
+        'perstack;help;init' {
+            break
+        }
+        'perstack;help;experts' {
             break
         }
         'perstack;help;list-tools' {

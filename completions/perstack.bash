@@ -22,11 +22,17 @@ _perstack() {
             perstack,completions)
                 cmd="perstack__subcmd__completions"
                 ;;
+            perstack,experts)
+                cmd="perstack__subcmd__experts"
+                ;;
             perstack,help)
                 cmd="perstack__subcmd__help"
                 ;;
             perstack,info)
                 cmd="perstack__subcmd__info"
+                ;;
+            perstack,init)
+                cmd="perstack__subcmd__init"
                 ;;
             perstack,install)
                 cmd="perstack__subcmd__install"
@@ -61,11 +67,17 @@ _perstack() {
             perstack__subcmd__help,completions)
                 cmd="perstack__subcmd__help__subcmd__completions"
                 ;;
+            perstack__subcmd__help,experts)
+                cmd="perstack__subcmd__help__subcmd__experts"
+                ;;
             perstack__subcmd__help,help)
                 cmd="perstack__subcmd__help__subcmd__help"
                 ;;
             perstack__subcmd__help,info)
                 cmd="perstack__subcmd__help__subcmd__info"
+                ;;
+            perstack__subcmd__help,init)
+                cmd="perstack__subcmd__help__subcmd__init"
                 ;;
             perstack__subcmd__help,install)
                 cmd="perstack__subcmd__help__subcmd__install"
@@ -101,8 +113,7 @@ _perstack() {
 
     case "${cmd}" in
         perstack)
-            opts="-h -V --color --help --version run resume list-tools install check models log login trust schema completions help"
-            opts="-h -V --help --version run resume list-tools install check info models log login trust schema completions help"
+            opts="-h -V --color --help --version run resume init experts list-tools install check info models log login trust schema completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -120,8 +131,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__check)
-            opts="-h --json --config --env-path --trust --color --help"
-            opts="-h --json --config --env-path --workspace --trust --help"
+            opts="-h --json --config --env-path --workspace --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -135,10 +145,12 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                 --workspace)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -166,8 +178,38 @@ _perstack() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        perstack__subcmd__experts)
+            opts="-h --json --config --env-path --workspace --trust --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --workspace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         perstack__subcmd__help)
-            opts="run resume list-tools install check info models log login trust schema completions help"
+            opts="run resume init experts list-tools install check info models log login trust schema completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -208,6 +250,20 @@ _perstack() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        perstack__subcmd__help__subcmd__experts)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         perstack__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -223,6 +279,20 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__help__subcmd__info)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__help__subcmd__init)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -362,10 +432,8 @@ _perstack() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        perstack__subcmd__install)
-            opts="-q -h --check --quiet --config --env-path --trust --color --help"
         perstack__subcmd__info)
-            opts="-h --json --config --env-path --workspace --storage --proxy --trust --help"
+            opts="-h --json --config --env-path --workspace --storage --proxy --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -379,8 +447,6 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                 --workspace)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -393,6 +459,36 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        perstack__subcmd__init)
+            opts="-h --expert --provider --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --expert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --provider)
+                    COMPREPLY=($(compgen -W "anthropic openai google deepseek fireworks azure-openai amazon-bedrock google-vertex ollama" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -401,7 +497,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__install)
-            opts="-q -h --check --quiet --config --env-path --workspace --trust --help"
+            opts="-q -h --check --quiet --config --env-path --workspace --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -419,6 +515,10 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -427,8 +527,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__list__subcmd__tools)
-            opts="-q -h --json --live --quiet --config --env-path --storage --proxy --trust --color --help"
-            opts="-q -h --json --live --quiet --config --env-path --workspace --storage --proxy --trust --help"
+            opts="-q -h --json --live --quiet --config --env-path --workspace --storage --proxy --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -524,8 +623,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__login)
-            opts="-h --logout --port --config --env-path --trust --color --help"
-            opts="-h --logout --port --config --env-path --workspace --trust --help"
+            opts="-h --logout --port --config --env-path --workspace --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -543,10 +641,12 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                 --workspace)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -575,8 +675,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__resume)
-            opts="-i -q -v -h --file --no-stdin --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --stream --plain --bell --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --color --help -"
-            opts="-i -q -v -h --file --no-stdin --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --workspace --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help -"
+            opts="-i -q -v -h --file --no-stdin --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --workspace --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --stream --plain --bell --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --color --help -"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -682,13 +781,16 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__run)
-            opts="-i -q -v -h --file --no-stdin --job-id --ensure --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --stream --plain --bell --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --color --help -"
-            opts="-i -q -v -h --file --no-stdin --job-id --ensure --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --workspace --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --help -"
+            opts="-i -q -v -h --instruction --file --no-stdin --job-id --ensure --continue --continue-job --resume-from --interactive-tool-call-result --provider --model --reasoning-budget --max-steps --max-retries --timeout --max-total-steps --max-cost --max-tokens --max-duration --max-tool-repetitions --config --env-path --workspace --storage --proxy --trust --output --json --filter --full-events --quiet --verbose --stream --plain --bell --in-doubt --record --replay --replay-tools --no-interactive --locked --frozen --color --help -"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --instruction)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -819,8 +921,7 @@ _perstack() {
             return 0
             ;;
         perstack__subcmd__trust)
-            opts="-h --show --revoke --config --env-path --trust --color --help"
-            opts="-h --show --revoke --config --env-path --workspace --trust --help"
+            opts="-h --show --revoke --config --env-path --workspace --trust --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -834,10 +935,12 @@ _perstack() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                 --workspace)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -25,6 +25,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --version 'Print version'
             cand run 'Runs a job'
             cand resume 'Continues a job from a checkpoint'
+            cand init 'Writes a first perstack.toml into this folder, with comments'
+            cand experts 'Lists the experts with their descriptions'
             cand list-tools 'Lists the tools that experts would see'
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
@@ -39,6 +41,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'perstack;run'= {
+            cand --instruction 'Run an expert with this instruction and the built-in tools, which no configuration has to define'
             cand --file 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF'
             cand --job-id 'Id of the new job [default: a new one]'
             cand --continue-job 'Continue this job (its id, or a beginning or an end of it) from its latest checkpoint'
@@ -131,6 +134,23 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
+        &'perstack;init'= {
+            cand --expert 'Name of the expert'
+            cand --provider 'Model provider [default: none is named, and each run takes the first whose key is set]'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'perstack;experts'= {
+            cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
+            cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
+            cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
+            cand --json 'An array of JSON objects, with skills and delegates'
+            cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'perstack;list-tools'= {
             cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
@@ -149,8 +169,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;install'= {
             cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
-            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --check 'Write nothing; print how perstack.lock differs from the skills, and fail if it does'
             cand -q 'Show errors only'
             cand --quiet 'Show errors only'
@@ -161,8 +181,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;check'= {
             cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
-            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --json 'One JSON object with all findings'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand -h 'Print help'
@@ -174,6 +194,7 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
             cand --storage 'Folder that jobs are stored in [default: perstack in the project''s root]'
             cand --proxy 'HTTP(S) or SOCKS proxy for requests to models and remote skills'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --json 'One JSON object'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand -h 'Print help'
@@ -262,8 +283,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
             cand --port 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]'
             cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
-            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --logout 'Forget the login instead'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
             cand -h 'Print help'
@@ -272,8 +293,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;trust'= {
             cand --config 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project''s root: .env, jobs and experts'' work are there'
             cand --env-path 'File with environment variables (repeatable); without it, the configuration''s, else .env and .env.local'
-            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --workspace 'Folder that experts work in [default: the configuration''s, else the project''s root]'
+            cand --color 'Colours: always, never, or by the terminal and the environment'
             cand --show 'Show what there is to trust, and its digest; ask nothing'
             cand --revoke 'Take back what was agreed to for this folder'
             cand --trust 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
@@ -293,6 +314,8 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;help'= {
             cand run 'Runs a job'
             cand resume 'Continues a job from a checkpoint'
+            cand init 'Writes a first perstack.toml into this folder, with comments'
+            cand experts 'Lists the experts with their descriptions'
             cand list-tools 'Lists the tools that experts would see'
             cand install 'Starts every skill once and writes perstack.lock'
             cand check 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
@@ -309,6 +332,10 @@ set edit:completion:arg-completer[perstack] = {|@words|
         &'perstack;help;run'= {
         }
         &'perstack;help;resume'= {
+        }
+        &'perstack;help;init'= {
+        }
+        &'perstack;help;experts'= {
         }
         &'perstack;help;list-tools'= {
         }

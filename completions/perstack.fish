@@ -31,6 +31,8 @@ complete -c perstack -n "__fish_perstack_needs_command" -s h -l help -d 'Print h
 complete -c perstack -n "__fish_perstack_needs_command" -s V -l version -d 'Print version'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "run" -d 'Runs a job'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "resume" -d 'Continues a job from a checkpoint'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "init" -d 'Writes a first perstack.toml into this folder, with comments'
+complete -c perstack -n "__fish_perstack_needs_command" -f -a "experts" -d 'Lists the experts with their descriptions'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "list-tools" -d 'Lists the tools that experts would see'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
@@ -42,6 +44,7 @@ complete -c perstack -n "__fish_perstack_needs_command" -f -a "trust" -d 'Trusts
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "schema" -d 'Prints the JSON Schema of perstack.toml'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "completions" -d 'Prints the completion script for a shell'
 complete -c perstack -n "__fish_perstack_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c perstack -n "__fish_perstack_using_subcommand run" -l instruction -d 'Run an expert with this instruction and the built-in tools, which no configuration has to define' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l file -d 'Send this file along with the query (repeatable): a text, an image (PNG, JPEG, GIF, WebP) or a PDF' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l job-id -d 'Id of the new job [default: a new one]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand run" -l continue-job -d 'Continue this job from its latest checkpoint' -r
@@ -241,6 +244,29 @@ complete -c perstack -n "__fish_perstack_using_subcommand resume" -l no-interact
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l locked -d 'Refuse to run unless perstack.lock is there and fresh, and the configuration has no unknown keys (for CI)'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -l frozen -d 'Use perstack.lock as it is, without checking that it is fresh'
 complete -c perstack -n "__fish_perstack_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c perstack -n "__fish_perstack_using_subcommand init" -l expert -d 'Name of the expert' -r
+complete -c perstack -n "__fish_perstack_using_subcommand init" -l provider -d 'Model provider [default: none is named, and each run takes the first whose key is set]' -r -f -a "anthropic\t''
+openai\t''
+google\t''
+deepseek\t''
+fireworks\t''
+azure-openai\t''
+amazon-bedrock\t''
+google-vertex\t''
+ollama\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand init" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand init" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand experts" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand experts" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand experts" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand experts" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c perstack -n "__fish_perstack_using_subcommand experts" -l json -d 'An array of JSON objects, with skills and delegates'
+complete -c perstack -n "__fish_perstack_using_subcommand experts" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
+complete -c perstack -n "__fish_perstack_using_subcommand experts" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
@@ -256,26 +282,20 @@ complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -l trust -
 complete -c perstack -n "__fish_perstack_using_subcommand list-tools" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand install" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand install" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l check -d 'Write nothing; print how perstack.lock differs from the skills, and fail if it does'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -s q -l quiet -d 'Show errors only'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand install" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand check" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand check" -l json -d 'One JSON object with all findings'
-complete -c perstack -n "__fish_perstack_using_subcommand check" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
-complete -c perstack -n "__fish_perstack_using_subcommand check" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand models" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
-always\t''
-never\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand check" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l json -d 'One JSON object with all findings'
 complete -c perstack -n "__fish_perstack_using_subcommand check" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand check" -s h -l help -d 'Print help'
@@ -284,9 +304,15 @@ complete -c perstack -n "__fish_perstack_using_subcommand info" -l env-path -d '
 complete -c perstack -n "__fish_perstack_using_subcommand info" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand info" -l storage -d 'Folder that jobs are stored in [default: perstack in the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand info" -l proxy -d 'HTTP(S) or SOCKS proxy for requests to models and remote skills' -r
+complete -c perstack -n "__fish_perstack_using_subcommand info" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand info" -l json -d 'One JSON object'
 complete -c perstack -n "__fish_perstack_using_subcommand info" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand info" -s h -l help -d 'Print help'
+complete -c perstack -n "__fish_perstack_using_subcommand models" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand models" -l json -d 'An array of JSON objects, with all prices and the sources of the numbers'
 complete -c perstack -n "__fish_perstack_using_subcommand models" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand log" -l job -d 'Same as JOB' -r
@@ -362,19 +388,19 @@ complete -c perstack -n "__fish_perstack_using_subcommand log" -s h -l help -d '
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l port -d 'The port of this machine that the browser comes back to, where a registered client must name it [default: any]' -r
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand login" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand login" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l logout -d 'Forget the login instead'
 complete -c perstack -n "__fish_perstack_using_subcommand login" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
 complete -c perstack -n "__fish_perstack_using_subcommand login" -s h -l help -d 'Print help'
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l config -d 'Configuration file; without it, perstack.toml of this folder or the nearest one above, which is then the project\'s root: .env, jobs and experts\' work are there' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l env-path -d 'File with environment variables (repeatable); without it, the configuration\'s, else .env and .env.local' -r -F
+complete -c perstack -n "__fish_perstack_using_subcommand trust" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l color -d 'Colours: always, never, or by the terminal and the environment' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c perstack -n "__fish_perstack_using_subcommand trust" -l workspace -d 'Folder that experts work in [default: the configuration\'s, else the project\'s root]' -r -F
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l show -d 'Show what there is to trust, and its digest; ask nothing'
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l revoke -d 'Take back what was agreed to for this folder'
 complete -c perstack -n "__fish_perstack_using_subcommand trust" -l trust -d 'Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)'
@@ -387,16 +413,18 @@ complete -c perstack -n "__fish_perstack_using_subcommand completions" -l color 
 always\t''
 never\t''"
 complete -c perstack -n "__fish_perstack_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "run" -d 'Runs a job'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "resume" -d 'Continues a job from a checkpoint'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "info" -d 'Shows where everything is and what is in force: configuration, storage, provider, model, trust, sandbox'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "models" -d 'Lists the known models: context, output, prices, abilities, tiers'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "log" -d 'Shows the history of jobs: runs, steps, calls, events'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "login" -d 'Logs in to a remote skill whose server requires it'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "trust" -d 'Trusts this folder: what its configuration starts, sends and gives away'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "schema" -d 'Prints the JSON Schema of perstack.toml'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "completions" -d 'Prints the completion script for a shell'
-complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume list-tools install check info models log login trust schema completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "run" -d 'Runs a job'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "resume" -d 'Continues a job from a checkpoint'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "init" -d 'Writes a first perstack.toml into this folder, with comments'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "experts" -d 'Lists the experts with their descriptions'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "list-tools" -d 'Lists the tools that experts would see'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "install" -d 'Starts every skill once and writes perstack.lock'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "check" -d 'Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "info" -d 'Shows where everything is and what is in force: configuration, storage, provider, model, trust, sandbox'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "models" -d 'Lists the known models: context, output, prices, abilities, tiers'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "log" -d 'Shows the history of jobs: runs, steps, calls, events'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "login" -d 'Logs in to a remote skill whose server requires it'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "trust" -d 'Trusts this folder: what its configuration starts, sends and gives away'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "schema" -d 'Prints the JSON Schema of perstack.toml'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "completions" -d 'Prints the completion script for a shell'
+complete -c perstack -n "__fish_perstack_using_subcommand help; and not __fish_seen_subcommand_from run resume init experts list-tools install check info models log login trust schema completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -79,6 +79,12 @@ impl ExpertMap {
         self.experts.contains_key(key) || self.unusable.contains_key(key)
     }
 
+    /// Adds an expert; one of the same key is replaced.
+    pub fn insert(&mut self, expert: Expert) {
+        self.unusable.shift_remove(&expert.key);
+        self.experts.insert(expert.key.clone(), expert);
+    }
+
     /// Makes the expert `key` unusable because of `mistakes` in its definition.
     pub fn set_unusable(&mut self, key: ExpertKey, mistakes: String) {
         self.experts.shift_remove(&key);

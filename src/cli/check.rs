@@ -20,6 +20,7 @@ use super::options::{ConfigArgs, ModelArgs};
 use super::program::{self, StartProblem};
 use super::render::{Paint, json_for, visible};
 use super::setup::{ProjectNeed, Setup};
+use super::tool_names;
 use super::{Exit, Process};
 
 /// Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill
@@ -288,6 +289,9 @@ fn entries(lock: &Lock, project: &Project, findings: &mut Findings) {
     let is_defined = |key: &str| project.experts.values().any(|expert: &Expert| expert.key.as_str() == key);
     for key in lock.experts.keys().filter(|key| !is_defined(key)) {
         findings.add(Level::Warning, subject, format!("has an entry for {key}, which is not defined: {renew}"));
+    }
+    for line in tool_names::unknown_to_lock(project, lock) {
+        findings.add(Level::Warning, subject, line);
     }
     findings.ok_unless_more_than(before, subject, "fresh");
 }

@@ -9,7 +9,8 @@ use super::Process;
 use super::failure::Failure;
 use super::options::{LockArgs, PlaceArgs};
 use super::owners::OwnerCheck;
-use super::setup::{Setup, is_config_named, warn};
+use super::setup::{Setup, warn};
+use super::tool_names;
 
 impl Setup {
     /// Adds the lock beside the configuration. One that cannot be read gives a warning, unless it is required or `quiet`.
@@ -36,12 +37,17 @@ impl Setup {
             );
         }
         let path = lockfile::find(&project.path);
-        if !is_config_named(process, place) {
+        if !self.places.is_named() {
             let owners = OwnerCheck::new(process, place.trust);
             owners.accept_path(&path, "name its configuration with --config")?;
         }
         match lockfile::read(&path) {
-            Ok(lock) => self.lockfile = lock.map(Arc::new),
+            Ok(lock) => {
+                for line in lock.iter().flat_map(|lock| tool_names::unknown_to_lock(project, lock)) {
+                    warn(process, quiet, &line);
+                }
+                self.lockfile = lock.map(Arc::new);
+            }
             Err(error) if self.lock == LockUse::Auto => {
                 let error = Failure::usage(error).line();
                 warn(process, quiet, &format!("{error}; skills are started instead"));

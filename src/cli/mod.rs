@@ -12,8 +12,10 @@ mod outcome;
 mod owners;
 mod places;
 mod failure;
+mod experts;
 mod gone;
 mod info;
+mod init;
 #[cfg(unix)]
 mod elicitation_form;
 mod input;
@@ -36,6 +38,7 @@ mod schema;
 mod setup;
 mod signals;
 mod text_diff;
+mod tool_names;
 mod trust;
 mod command_line;
 
@@ -128,6 +131,8 @@ struct Cli {
 enum Command {
     Run(run::RunArgs),
     Resume(resume::ResumeArgs),
+    Init(init::InitArgs),
+    Experts(experts::ExpertsArgs),
     ListTools(list_tools::ListToolsArgs),
     Install(install::InstallArgs),
     Check(check::CheckArgs),
@@ -199,6 +204,8 @@ pub fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Run(args) => run::run(&args, &process),
         Command::Resume(args) => resume::run(&args, &process),
+        Command::Init(args) => init::run(&args, &process),
+        Command::Experts(args) => experts::run(&args, &process),
         Command::ListTools(args) => list_tools::run(&args, &process),
         Command::Install(args) => install::run(&args, &process),
         Command::Check(args) => check::run(&args, &process),

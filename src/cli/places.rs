@@ -70,8 +70,17 @@ impl Places {
             Err(ConfigError::NotFound { .. }) if need == ProjectNeed::IfFound => {
                 Ok(Self { config: None, origin: PlaceOrigin::BuiltIn, root: here })
             }
+            Err(error @ ConfigError::NotFound { .. }) => Err(Failure::usage(error).help(
+                "`perstack init` writes one; `perstack run --instruction \"You ...\" \"query\"` needs none; --config names \
+                 another",
+            )),
             Err(error) => Err(Failure::usage(error)),
         }
+    }
+
+    /// Returns true if the user named the configuration.
+    pub fn is_named(&self) -> bool {
+        matches!(self.origin, PlaceOrigin::Flag | PlaceOrigin::Environment)
     }
 
     /// The folder that experts work in, and its origin: named by the flag, else by the configuration, else the root.

@@ -1,16 +1,20 @@
 //! `perstack run`: a fresh job, or (by the original's options) a further Run of an existing one.
 
+use anyhow::anyhow;
 use clap::Args;
 use perstack::expert::ExpertKey;
 use perstack::id::{CheckpointId, JobId};
+use perstack::provider::choose;
+use perstack::provider::vendor::vendor;
 use perstack::runtime::{ResumeFrom, ResumeInput, RunInput};
+use perstack::setting::ProviderName;
 
 use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::input::{InputArgs, InputSources, QueryInput};
 use super::job_runner::{self, JobCommand};
 use super::options::JobArgs;
-use super::setup::{ProjectNeed, Setup};
+use super::setup::{ProjectNeed, Setup, warn};
 use super::{Exit, Process, trust};
 
 const EXAMPLES: &str = "\
@@ -18,14 +22,16 @@ Examples:
   perstack run researcher \"Which owls hunt at night?\"
   git diff | perstack run reviewer \"Review this\"
   perstack run reviewer \"Compare the two\" --file old.png --file new.png
+  perstack run --instruction \"You are an editor.\" \"Shorten notes.md\"
   perstack run researcher \"And which by day?\" --continue";
 
 /// Runs a job
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", super::AFTER_HELP))]
 pub struct RunArgs {
-    /// The expert that starts the job
-    expert: String,
+    /// The expert that starts the job; with --instruction there is none, and QUERY comes first
+    #[arg(required_unless_present = "instruction")]
+    expert: Option<String>,
     /// The question or task; read from stdin if it is `-`, or absent while stdin is no terminal (reading a silent stdin
     /// ends after 10 seconds, with `-` after 60). What is piped in beside it is sent behind it
     query: Option<String>,
@@ -33,6 +39,9 @@ pub struct RunArgs {
     /// not waited for, and standard input that the calling shell reads too (a `while read` loop) is left alone
     #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true)]
     with_stdin: Option<String>,
+    /// Run an expert with this instruction and the built-in tools, which no configuration has to define
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["continued", "resume_from"])]
+    instruction: Option<String>,
     #[command(flatten)]
     input: InputArgs,
     /// Id of the new job [default: a new one]
@@ -69,6 +78,45 @@ impl RunArgs {
         }
     }
 
+    /// The places that the query comes from. Without an expert, the words stand one place earlier.
+    fn sources<'a>(&'a self, process: &'a Process) -> Result<InputSources<'a>, Failure> {
+        let (query, with_stdin) = match (&self.instruction, self.query.as_deref()) {
+            (None, query) => (query, self.with_stdin.is_some()),
+            (Some(_), None) => (self.expert.as_deref(), false),
+            (Some(_), Some("-")) if self.with_stdin.is_none() => (self.expert.as_deref(), true),
+            (Some(_), Some(_)) => {
+                return Err(Failure::usage(anyhow!(
+                    "--instruction takes the place of an expert, and two words are given"
+                ))
+                .help("perstack run --instruction TEXT QUERY"));
+            }
+        };
+        Ok(InputSources {
+            query,
+            with_stdin,
+            is_answer: self.interactive_tool_call_result,
+            args: &self.input,
+            folder: &process.folder,
+            quiet: self.job.output.quiet,
+        })
+    }
+
+    /// The expert that is to run: of the configuration, or made of the instruction.
+    fn choose_expert(&self, setup: &mut Setup, process: &Process) -> Result<ExpertKey, Failure> {
+        match &self.instruction {
+            None => setup.expert(self.expert.as_deref().unwrap_or_default()),
+            Some(text) if text.trim().is_empty() => {
+                Err(Failure::usage(anyhow!("--instruction is empty")).help("describe the expert in a sentence or two"))
+            }
+            Some(text) => {
+                if let Some(line) = provider_line(setup).filter(|_| !self.job.output.quiet) {
+                    warn(process, false, &line);
+                }
+                setup.add_own_expert(text)
+            }
+        }
+    }
+
     fn command(&self, expert: ExpertKey, input: QueryInput) -> JobCommand {
         let QueryInput { query, attached } = input;
         if let Some(from) = self.resume_from() {
@@ -81,13 +129,17 @@ impl RunArgs {
 
     /// The same command without its recorded session.
     fn live(&self) -> CommandLine {
-        let mut words = CommandLine::new(["perstack", "run", &self.expert]);
+        let mut words = CommandLine::new(["perstack", "run"]);
+        if let Some(expert) = &self.expert {
+            words.word(expert);
+        }
         if let Some(query) = &self.query {
             words.word(query);
         }
         if let Some(stdin) = &self.with_stdin {
             words.word(stdin);
         }
+        words.value("--instruction", self.instruction.as_ref());
         self.input.add_to(&mut words);
         words
             .value("--job-id", self.job_id.as_ref())
@@ -101,25 +153,30 @@ impl RunArgs {
     }
 }
 
+/// The provider that is taken where several have keys and none is named.
+fn provider_line(setup: &Setup) -> Option<String> {
+    if setup.settings.provider.is_some() {
+        return None;
+    }
+    let has_key = |name: &ProviderName| vendor(*name).key(&setup.environment).is_some();
+    let ready: Vec<&str> = ProviderName::ALL.iter().filter(|name| has_key(name)).map(|name| name.as_str()).collect();
+    let chosen = choose(&setup.environment).ok().filter(|_| ready.len() > 1)?;
+    Some(format!("there are keys of {}: {chosen} is used; --provider chooses another", ready.join(", ")))
+}
+
 /// Runs the command.
 pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     // Mistakes in the command itself are reported before waiting for anything.
     args.job.output.format()?;
-    let setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::Required)?;
+    let sources = args.sources(process)?;
+    let need = if args.instruction.is_some() { ProjectNeed::IfFound } else { ProjectNeed::Required };
+    let mut setup = Setup::read(process, &args.job.place, &args.job.model, need)?;
     setup.print_warnings(process, args.job.output.quiet);
-    let expert = setup.expert(&args.expert)?;
+    let expert = args.choose_expert(&mut setup, process)?;
     setup.print_unusable(process, args.job.output.quiet);
     let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
     let trust = trust::require_for_job(&setup, process, &args.job, std::slice::from_ref(&expert))?;
     let setup = setup.with_trust(trust, process, args.job.output.quiet);
-    let sources = InputSources {
-        query: args.query.as_deref(),
-        with_stdin: args.with_stdin.is_some(),
-        is_answer: args.interactive_tool_call_result,
-        args: &args.input,
-        folder: &process.folder,
-        quiet: args.job.output.quiet,
-    };
     let input = sources.required()?;
     if args.resume_from().is_some() {
         input.check_has_no_media()?;

@@ -27,6 +27,9 @@ use super::places::{PlaceOrigin, Places};
 pub use super::places::{ProjectNeed, storage_folder};
 use super::render::{Paint, visible};
 
+/// The name of an expert that the command line defines.
+const OWN_EXPERT: &str = "assistant";
+
 /// Configuration, environment and flags, settled.
 pub struct Setup {
     pub project: Option<Project>,
@@ -65,6 +68,8 @@ pub struct Setup {
     pub env_files: Vec<PathBuf>,
     /// The variables that a folder's own environment files may not set.
     left_out: Vec<LeftOut>,
+    /// An expert that the command line defines.
+    own_expert: Option<Expert>,
 }
 
 impl Setup {
@@ -83,7 +88,7 @@ impl Setup {
         let owners = OwnerCheck::new(process, place.trust);
         let places = Places::find(process, place.config.as_deref(), need)?;
         let project = match &places.config {
-            Some(path) => Some(load(path, endpoints, &owners, is_config_named(process, place))?),
+            Some(path) => Some(load(path, endpoints, &owners, places.is_named())?),
             None => None,
         };
         let missing_env_files = place.env_path.iter().filter(|path| !process.folder.join(path).exists()).cloned();
@@ -133,6 +138,7 @@ impl Setup {
             lock: LockUse::default(),
             lockfile: None,
             catalogue,
+            own_expert: None,
         })
     }
 }
@@ -230,6 +236,18 @@ impl Setup {
         }
     }
 
+    /// Adds an expert with this instruction and the built-in tools, under a name that the configuration does not use.
+    pub fn add_own_expert(&mut self, instruction: &str) -> Result<ExpertKey, Failure> {
+        let names = std::iter::once(OWN_EXPERT.to_owned()).chain((2..).map(|number| format!("{OWN_EXPERT}-{number}")));
+        let keys = names.filter_map(|name| name.parse::<ExpertKey>().ok());
+        let is_free = |key: &ExpertKey| self.project.iter().all(|project| !project.experts.contains(key));
+        let Some(key) = keys.into_iter().find(is_free) else {
+            return Err(Failure::usage(anyhow::anyhow!("every name for the expert of --instruction is taken")));
+        };
+        self.own_expert = Some(Expert::new(key.clone(), instruction));
+        Ok(key)
+    }
+
     /// The experts that have this skill.
     pub fn experts_with(&self, skill: &SkillSpec) -> Vec<ExpertKey> {
         let experts = self.project.iter().flat_map(|project| project.experts.values());
@@ -257,8 +275,11 @@ impl Setup {
         in_doubt: InDoubt,
         cassette: CassetteMode,
     ) -> Options {
-        let (experts, base_skill_command) =
+        let (mut experts, base_skill_command) =
             self.project.map(|project| (project.experts, project.base_skill_command)).unwrap_or_default();
+        if let Some(expert) = self.own_expert {
+            experts.insert(expert);
+        }
         Options {
             settings: self.settings,
             experts,
@@ -330,11 +351,6 @@ fn load(path: &Path, endpoints: Endpoints, owners: &OwnerCheck, is_named: bool) 
         }
     }
     Ok(project)
-}
-
-/// Returns true if the user named the configuration: a flag or a variable of the process.
-pub fn is_config_named(process: &Process, place: &PlaceArgs) -> bool {
-    place.config.is_some() || process.variable("PERSTACK_CONFIG").is_some()
 }
 
 /// The environment files in the root: those that the configuration names, else the usual ones. Relative where the root is

@@ -17,8 +17,6 @@ use crate::cost::Cost;
 use crate::expert_map::ExpertMap;
 use crate::setting::{DEFAULT_API_BASE_URL, ProviderSetting, ReasoningBudget};
 
-}
-
 /// Reads the file at `path` (at most 4 MiB of UTF-8) and those that it includes, with public endpoints only.
 pub fn load(path: &Path) -> Result<Project, ConfigError> {
     load_with(path, Endpoints::PublicOnly)?.sound()

@@ -52,3 +52,4 @@ mod streams;
 mod tidy;
 mod trust;
 mod vendors;
+mod way_in;

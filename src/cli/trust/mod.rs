@@ -152,6 +152,17 @@ impl ProjectTrust {
     }
 }
 
+/// Agrees to the parts of a configuration that the user has just had written, without asking. If the agreement cannot be
+/// kept, the first run asks.
+pub fn agree_as_written(setup: &Setup, process: &Process) {
+    let Ok(Some(trust)) = ProjectTrust::read(setup, process) else { return };
+    let Some(records) = trust.records.as_ref().filter(|_| !trust.parts.is_empty()) else { return };
+    let kept = TrustRecord::open(records, &trust.folder, &|| {});
+    if let Err(error) = kept.and_then(|mut record| record.agree(&trust.config, &trust.parts)) {
+        warn(process, false, &format!("the first run asks about this folder: {error}"));
+    }
+}
+
 /// Returns true if a person sees questions and can answer them, whatever standard input and output are.
 fn can_ask(process: &Process) -> bool {
     use std::io::IsTerminal as _;
