@@ -3,6 +3,7 @@
 //! - A step of the machine, at histories of ten to ten thousand messages: must not grow with the history.
 //! - Bytes stored by a job, at ten to a thousand steps: must grow with the steps, and no faster.
 //! - The binary's start up to its first request to the model.
+//! - The answer to a shell that completes an expert, and a job among a thousand.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -57,6 +58,39 @@ fn main() {
     starts.sort();
     println!("from start to first request");
     println!("  median {:.2?}, fastest {:.2?}, slowest {:.2?}", starts[STARTS / 2], starts[0], starts[STARTS - 1]);
+    println!("words for a shell, median");
+    let folder = project_of_jobs(1000);
+    for line in [["run", "lib"], ["resume", ""]] {
+        let mut answers: Vec<Duration> = (0..STARTS).map(|_| completion(folder.path(), line)).collect();
+        answers.sort();
+        println!("  {:>10}: {:.2?}", line.join(" "), answers[STARTS / 2]);
+    }
+}
+
+/// A folder with a configuration and this many copies of one job.
+fn project_of_jobs(count: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("perstack.toml"), TOML).unwrap();
+    for number in 0..count {
+        let job = folder.path().join(format!("perstack/jobs/job-{number:04}"));
+        fs::create_dir_all(job.join("runs")).unwrap();
+        let text = format!(
+            r#"{{"formatVersion":1,"id":"job-{number:04}","status":"completed","coordinatorExpertKey":"librarian","totalSteps":1,"usage":{{}},"startedAt":1}}"#
+        );
+        fs::write(job.join("job.json"), text).unwrap();
+    }
+    folder
+}
+
+/// The time from the start to the whole answer.
+fn completion(folder: &Path, line: [&str; 2]) -> Duration {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perstack"));
+    command.args(["--", "perstack"]).args(line).current_dir(folder).env_clear().env("HOME", folder);
+    command.env("PERSTACK_COMPLETE", "fish").stdin(Stdio::null());
+    let began = Instant::now();
+    let answer = command.output().unwrap();
+    assert!(answer.status.success() && !answer.stdout.is_empty());
+    began.elapsed()
 }
 
 /// One step with a tool call, averaged, on top of a history of this many messages.

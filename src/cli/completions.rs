@@ -1,17 +1,39 @@
-//! `perstack completions`: what a shell needs to complete this program's words.
+//! Completion of this program's words by shells: [`answer`] gives a shell the words for a line, `perstack completions` prints
+//! the script that makes a shell ask. What the words are is left to [`candidates`].
+
+pub mod candidates;
 
 use std::io::{self, Write};
 
+use anyhow::anyhow;
 use clap::{Args, Command};
 use clap_complete::Shell;
+use clap_complete::env::{CompleteEnv, Shells};
 
 use super::Exit;
 use super::failure::Failure;
 
+/// The variable by which a shell's script asks for words.
+const VARIABLE: &str = "PERSTACK_COMPLETE";
+
+/// The program's name, by which the script calls it.
+const PROGRAM: &str = "perstack";
+
+/// What a script in zsh's `fpath` has at its end: there it is the body of a function, called for the first line.
+const ZSH_AUTOLOAD: &str = "
+if [ \"${funcstack[1]}\" = \"_perstack\" ]; then
+    _clap_dynamic_completer_perstack \"$@\"
+fi
+";
+
 const EXAMPLES: &str = "\
 Examples:
   perstack completions bash > ~/.local/share/bash-completion/completions/perstack
-  perstack completions fish > ~/.config/fish/completions/perstack.fish";
+  perstack completions fish > ~/.config/fish/completions/perstack.fish
+  perstack completions zsh > ~/.zfunc/_perstack     # a folder of your fpath
+
+The script asks perstack itself for words: experts, jobs with their queries, checkpoints, models,
+skills, files. Nothing is started for that, and no model is asked.";
 
 /// Prints the completion script for a shell
 #[derive(Debug, Args)]
@@ -22,9 +44,20 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
+/// Answers a shell that asks for words, and ends the process then.
+pub fn answer(command: fn() -> Command) {
+    CompleteEnv::with_factory(|| with_models(command())).var(VARIABLE).completer(PROGRAM).complete();
+}
+
+/// The command line with the models that are known for `--model`: the options that commands share know no candidates.
+fn with_models(command: Command) -> Command {
+    let add = |command: Command| command.mut_arg("model", |model| model.add(candidates::models()));
+    ["run", "resume"].into_iter().fold(command, |command, name| command.mut_subcommand(name, add))
+}
+
 /// Writes the script to stdout.
-pub fn run(args: &CompletionsArgs, command: &mut Command) -> Result<Exit, Failure> {
-    match io::stdout().lock().write_all(&script(args.shell, command)) {
+pub fn run(args: &CompletionsArgs) -> Result<Exit, Failure> {
+    match io::stdout().lock().write_all(&script(args.shell)?) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::other(anyhow::Error::new(error).context("cannot write the script to standard output")))
         }
@@ -32,21 +65,25 @@ pub fn run(args: &CompletionsArgs, command: &mut Command) -> Result<Exit, Failur
     }
 }
 
-/// The script. Made in memory first, because the generator panics when its writer fails.
-fn script(shell: Shell, command: &mut Command) -> Vec<u8> {
+/// The script.
+fn script(shell: Shell) -> Result<Vec<u8>, Failure> {
+    let name = shell.to_string();
+    let shells = Shells::builtins();
+    let completer =
+        shells.completer(&name).ok_or_else(|| Failure::usage(anyhow!("{name} is no shell that is known")))?;
     let mut script = Vec::new();
-    clap_complete::generate(shell, command, "perstack", &mut script);
-    script
+    completer.write_registration(VARIABLE, PROGRAM, PROGRAM, PROGRAM, &mut script).map_err(Failure::other)?;
+    if shell == Shell::Zsh {
+        script.extend(ZSH_AUTOLOAD.as_bytes());
+    }
+    Ok(script)
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use clap::CommandFactory;
-
     use super::*;
-    use crate::cli::Cli;
 
     /// `UPDATE_DOCS=1 cargo test --bins cli::` writes them anew.
     #[test]
@@ -60,7 +97,7 @@ mod tests {
             (Shell::Elvish, "perstack.elv"),
         ] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("completions").join(file);
-            let made = String::from_utf8(script(shell, &mut Cli::command())).unwrap();
+            let made = String::from_utf8(script(shell).unwrap()).unwrap();
             if std::env::var_os("UPDATE_DOCS").is_some() {
                 std::fs::write(&path, &made).unwrap();
             }

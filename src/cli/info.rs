@@ -155,7 +155,7 @@ const NAMES: usize = 14;
 /// Runs the command.
 pub fn run(args: &InfoArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = Setup::read(process, &args.place, &ModelArgs::default(), ProjectNeed::IfFound)?;
-    let info = collect(&setup, process)?;
+    let info = collect(&setup, process, args.place.trust)?;
     let text = if args.json {
         let text = serde_json::to_string_pretty(&info).map_err(Failure::other)? + "\n";
         json_for(&text, io::stdout().is_terminal()).into_owned()
@@ -170,7 +170,7 @@ pub fn run(args: &InfoArgs, process: &Process) -> Result<Exit, Failure> {
     }
 }
 
-fn collect(setup: &Setup, process: &Process) -> Result<Info, Failure> {
+fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure> {
     let (provider, model) = chosen(setup)?;
     let ability = KernelAbility::read();
     let env_files = setup.env_files.iter().map(|file| process.folder.join(file)).filter(|file| file.is_file());
@@ -190,7 +190,7 @@ fn collect(setup: &Setup, process: &Process) -> Result<Info, Failure> {
         provider,
         model,
         proxy: setup.proxy.as_ref().map(|proxy| without_user(proxy)),
-        trust: trust_state(setup, process)?,
+        trust: trust_state(setup, process, flag)?,
         sandbox: Sandbox {
             contained: false,
             landlock_abi: ability.landlock,
@@ -224,8 +224,8 @@ fn user_folder(folder: &Path, process: &Process) -> UserFolder {
     }
 }
 
-fn trust_state(setup: &Setup, process: &Process) -> Result<Trust, Failure> {
-    Ok(match trust::summary(setup, process)? {
+fn trust_state(setup: &Setup, process: &Process, flag: bool) -> Result<Trust, Failure> {
+    Ok(match trust::summary(setup, process, flag)? {
         None => Trust { state: "nothingToTrust", digest: None },
         Some(summary) => {
             Trust { state: if summary.is_trusted { "trusted" } else { "notTrusted" }, digest: Some(summary.digest) }

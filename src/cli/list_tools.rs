@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use super::completions::candidates;
 use super::failure::Failure;
 use super::job_runner::async_runtime;
 use super::options::{LockArgs, ModelArgs, PlaceArgs};
@@ -30,6 +31,7 @@ const LEAST_DESCRIPTION: usize = 20;
 #[derive(Debug, Args)]
 pub struct ListToolsArgs {
     /// Only this expert's; without it, every expert's of the configuration
+    #[arg(add = candidates::experts())]
     expert: Option<String>,
     /// An array of JSON objects, with each tool's input schema
     #[arg(long)]

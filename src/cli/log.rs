@@ -84,7 +84,7 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub struct LogArgs {
     /// A job's id, a beginning or an end of it, or `latest`; without it, the recent jobs or the latest one
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", add = super::completions::candidates::jobs())]
     job: Option<String>,
     /// Same as JOB
     #[arg(long = "job", value_name = "ID", conflicts_with = "job")]

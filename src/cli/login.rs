@@ -11,6 +11,7 @@ use perstack::redact::Redactor;
 use perstack::skill::mcp::{self, AuthorizationCode, CallbackOutcome, Login, Network};
 use tokio::sync::mpsc;
 
+use super::completions::candidates;
 use super::failure::Failure;
 use super::job_runner::async_runtime;
 use super::options::{ConfigArgs, ModelArgs};
@@ -34,8 +35,10 @@ on another machine ends at is pasted here. The login is kept in the user's confi
 alone, and renewed as it is used. CI jobs need none: they use oauth.grant = \"clientCredentials\".")]
 pub struct LoginArgs {
     /// The skill's name in the configuration
+    #[arg(add = candidates::remote_skills())]
     skill: String,
     /// The expert that has it, where several have different skills of that name
+    #[arg(add = candidates::experts())]
     expert: Option<String>,
     /// Forget the login instead
     #[arg(long)]

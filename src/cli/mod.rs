@@ -182,6 +182,7 @@ pub fn main() -> ExitCode {
     // First of all, while there is one thread.
     perstack::skill::process::wipe_environment_block();
     hardening::hide_memory();
+    completions::answer(Cli::command);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(asked) => {
@@ -216,7 +217,7 @@ pub fn main() -> ExitCode {
         Command::Login(args) => login::run(&args, &process),
         Command::Trust(args) => trust::show::run(&args, &process),
         Command::Schema(_) => schema::run(),
-        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+        Command::Completions(args) => completions::run(&args),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -4,6 +4,7 @@ use clap::Args;
 use perstack::runtime::{ResumeFrom, ResumeInput};
 
 use super::command_line::CommandLine;
+use super::completions::candidates;
 use super::failure::Failure;
 use super::input::{InputArgs, InputSources};
 use super::job_runner::{self, JobCommand};
@@ -24,7 +25,7 @@ Examples:
 pub struct ResumeArgs {
     /// A checkpoint's file, the id of a checkpoint, a run or a job, a beginning or an end that one of them alone has, or
     /// `latest`
-    #[arg(default_value = "latest")]
+    #[arg(default_value = "latest", add = candidates::resumable())]
     checkpoint: String,
     /// A further message, or the answer the job waits for; read from stdin when it is `-`. What is piped in beside a
     /// message is sent behind it

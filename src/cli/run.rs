@@ -10,6 +10,7 @@ use perstack::runtime::{ResumeFrom, ResumeInput, RunInput};
 use perstack::setting::ProviderName;
 
 use super::command_line::CommandLine;
+use super::completions::candidates;
 use super::failure::Failure;
 use super::input::{InputArgs, InputSources, QueryInput};
 use super::job_runner::{self, JobCommand};
@@ -30,7 +31,7 @@ Examples:
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", super::AFTER_HELP))]
 pub struct RunArgs {
     /// The expert that starts the job; with --instruction there is none, and QUERY comes first
-    #[arg(required_unless_present = "instruction")]
+    #[arg(required_unless_present = "instruction", add = candidates::experts())]
     expert: Option<String>,
     /// The question or task; read from stdin if it is `-`, or absent while stdin is no terminal (reading a silent stdin
     /// ends after 10 seconds, with `-` after 60). What is piped in beside it is sent behind it
@@ -54,10 +55,10 @@ pub struct RunArgs {
     #[arg(long = "continue", group = "continued")]
     continue_latest: bool,
     /// Continue this job (its id, or a beginning or an end of it) from its latest checkpoint
-    #[arg(long, value_name = "JOB", group = "continued")]
+    #[arg(long, value_name = "JOB", group = "continued", add = candidates::jobs())]
     continue_job: Option<JobId>,
     /// Continue from this checkpoint of the job (named in the same way)
-    #[arg(long, value_name = "CHECKPOINT", requires = "continued")]
+    #[arg(long, value_name = "CHECKPOINT", requires = "continued", add = candidates::checkpoints())]
     resume_from: Option<CheckpointId>,
     /// The query is the answer to an interactive call, and is sent as it is
     #[arg(long, short)]

@@ -142,7 +142,8 @@ impl Store {
         }
     }
 
-    pub(super) fn first_fact(&self, job: &JobId, run: &RunId) -> Option<Fact> {
+    /// The fact that a Run began with; `None` if it cannot be read.
+    pub fn first_fact(&self, job: &JobId, run: &RunId) -> Option<Fact> {
         LogReader::open(&self.layout.log(job, run)).ok()?.next_fact().ok()?
     }
 
