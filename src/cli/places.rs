@@ -179,7 +179,10 @@ mod tests {
         let folder = Path::new("/nowhere/work");
         let places = Places { config: None, origin: PlaceOrigin::BuiltIn, root: "/nowhere".into() };
         let storage = |pairs: &[(&str, &str)], flag: Option<&str>| {
-            let (folder, origin) = places.storage(&process(folder, pairs), flag.map(Path::new), false).unwrap();
+            let (folder, origin) = {
+                let process = process(folder, pairs);
+                places.storage(&process, flag.map(Path::new), &OwnerCheck::new(&process, false)).unwrap()
+            };
             (folder.display().to_string(), origin)
         };
         let place = |folder: &str, origin| (folder.to_owned(), origin);
