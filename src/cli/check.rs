@@ -161,9 +161,10 @@ fn trust(setup: &Setup, process: &Process, flag: bool, findings: &mut Findings) 
     for line in summary.lines {
         findings.add(Level::Note, "trust", line);
     }
-    let (level, state) = match summary.is_trusted {
-        true => (Level::Ok, "trusted"),
-        false => (Level::Note, "not trusted yet, see `perstack trust`"),
+    let (level, state) = if summary.is_trusted {
+        (Level::Ok, "trusted")
+    } else {
+        (Level::Note, "not trusted yet, see `perstack trust`")
     };
     findings.add(level, "trust", format!("this folder is {state} (digest {})", summary.digest));
 }

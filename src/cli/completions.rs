@@ -19,7 +19,7 @@ const VARIABLE: &str = "PERSTACK_COMPLETE";
 /// The program's name, by which the script calls it.
 const PROGRAM: &str = "perstack";
 
-/// What a script in zsh's `fpath` has at its end: there it is the body of a function, called for the first line.
+/// The end of a script in zsh's `fpath`, where it is the body of a function, called for the first line.
 const ZSH_AUTOLOAD: &str = "
 if [ \"${funcstack[1]}\" = \"_perstack\" ]; then
     _clap_dynamic_completer_perstack \"$@\"

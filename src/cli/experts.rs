@@ -1,6 +1,7 @@
 //! `perstack experts`: the experts of the configuration. Starts nothing and asks no model.
 
-use std::io::{self, IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 
 use clap::Args;
 use perstack::config::Project;
@@ -100,7 +101,7 @@ fn table(rows: &[ExpertRow<'_>], width: Option<usize>) -> String {
             (None, None) => "-".to_owned(),
         };
         let description = room.map_or_else(|| description.clone(), |room| shortened(&description, room));
-        text.push_str(&format!("{:longest$}  {description}\n", visible(row.key)));
+        let _ = writeln!(text, "{:longest$}  {description}", visible(row.key));
     }
     text
 }

@@ -24,9 +24,8 @@ const NO_REGISTRY: &str = "there is no registry here: share perstack.toml with i
     `include`";
 
 /// Flags of the original, with what to do instead.
-const FLAGS: [(&str, &str); 3] = [
+const FLAGS: [(&str, &str); 2] = [
     ("--runtime", "leave it out: there is one runtime, this program"),
-    ("--workspace", "leave it out and run in the folder that the experts are to work in"),
     (
         "--env",
         "leave it out: a skill gets the variables in its requiredEnv from the environment; --env-path names a file of them",

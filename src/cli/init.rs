@@ -2,8 +2,9 @@
 //!
 //! Writes nothing over anything. What it writes is trusted as written: the user has just asked for it.
 
+use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
@@ -78,16 +79,16 @@ fn place(config: &Path) -> PlaceArgs {
 fn report(args: &InitArgs, process: &Process, config: &Path, has_schema: bool, ignored: &[&str]) -> String {
     let mut text = format!("wrote {FILE_NAME} with the expert {}\n", visible(args.expert.as_str()));
     if has_schema {
-        text.push_str(&format!("wrote {SCHEMA_FILE}, by which editors complete and check it\n"));
+        let _ = writeln!(text, "wrote {SCHEMA_FILE}, by which editors complete and check it");
     }
     if !ignored.is_empty() {
-        text.push_str(&format!("added to {IGNORE_FILE}: {}\n", ignored.join(" ")));
+        let _ = writeln!(text, "added to {IGNORE_FILE}: {}", ignored.join(" "));
     }
     text.push_str("next:\n");
     if let Some(key) = missing_key(args, process, config) {
-        text.push_str(&format!("  export {key}=...   # or as a line in .env\n"));
+        let _ = writeln!(text, "  export {key}=...   # or as a line in .env");
     }
-    text.push_str(&format!("  perstack run {} \"What is in this folder?\"\n", args.expert));
+    let _ = writeln!(text, "  perstack run {} \"What is in this folder?\"", args.expert);
     text
 }
 

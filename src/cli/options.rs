@@ -229,6 +229,10 @@ pub struct JobArgs {
     pub session: SessionArgs,
     #[command(flatten, next_help_heading = "Lock")]
     pub lock: LockArgs,
+    /// Run an expert with this instruction and the built-in tools, which no configuration has to define. What continues
+    /// such a job needs it again
+    #[arg(long, value_name = "TEXT")]
+    pub instruction: Option<String>,
 }
 
 /// The form of stdout.
@@ -402,6 +406,7 @@ impl JobArgs {
         words.value("--in-doubt", choice.as_ref().map(clap::builder::PossibleValue::get_name));
         words.switch("--locked", self.lock.locked).switch("--frozen", self.lock.frozen);
         words.switch("--no-interactive", self.session.no_interactive);
+        words.value("--instruction", self.instruction.as_ref());
     }
 }
 
@@ -424,6 +429,7 @@ mod tests {
                 ..ModelArgs::default()
             },
             lock: LockArgs { locked: true, frozen: false },
+            instruction: Some("You know owls.".to_owned()),
             place: PlaceArgs {
                 env_path: vec!["a.env".into(), "b.env".into()],
                 proxy: Some("http://me:secret@proxy".to_owned()),
@@ -443,7 +449,7 @@ mod tests {
         assert_eq!(
             words.to_string(),
             "--provider openai --model 'gpt x' --max-steps 5 --max-cost 0.25 --max-duration 1m30s --env-path a.env --env-path b.env --output json --quiet \
-             --in-doubt stop --locked --no-interactive"
+             --in-doubt stop --locked --no-interactive --instruction 'You know owls.'"
         );
     }
 

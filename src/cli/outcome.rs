@@ -149,6 +149,9 @@ impl JobReporter {
                 "a replay has the ids of its recording, and job {job} is not a replay; store the replay elsewhere: --storage FOLDER"
             )),
             RunError::Store(StoreError::JobExists { job }) => Some(format!("perstack resume {job} QUERY")),
+            RunError::ExpertOfJob { key, .. } if self.args.instruction.is_none() => Some(format!(
+                "define {key} in perstack.toml, resume where it is defined, or give the --instruction that the job began with"
+            )),
             _ => None,
         }
     }

@@ -101,7 +101,7 @@ impl Places {
         }
         let named = project.and_then(|project| Some((project, project.workspace.as_ref()?)));
         let Some((project, named)) = named else { return Ok((self.root.clone(), self.origin)) };
-        let subject = format!("{}: workspace = {named:?}", project.path.display());
+        let subject = format!("{}: workspace = \"{}\"", project.path.display(), named.display());
         let own = real_folder(project.path.parent().unwrap_or(Path::new("/")), &subject)?;
         let folder = real_folder(&own.join(named), &subject)?;
         if !folder.starts_with(&own) {

@@ -62,8 +62,11 @@ impl ResumeArgs {
 /// Runs the command.
 pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     args.job.output.format()?;
-    // The checkpoint may carry its experts, so a configuration is used when there is one.
-    let setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::IfFound)?;
+    // A job of --instruction needs no configuration.
+    let mut setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::IfFound)?;
+    if let Some(instruction) = &args.job.instruction {
+        setup.add_own_expert(instruction)?;
+    }
     setup.print_warnings(process, args.job.output.quiet);
     let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
     // The checkpoint's expert is not known yet, so all of them count.

@@ -40,9 +40,6 @@ pub struct RunArgs {
     /// not waited for, and standard input that the calling shell reads too (a `while read` loop) is left alone
     #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true)]
     with_stdin: Option<String>,
-    /// Run an expert with this instruction and the built-in tools, which no configuration has to define
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["continued", "resume_from"])]
-    instruction: Option<String>,
     #[command(flatten)]
     input: InputArgs,
     /// Id of the new job [default: a new one]
@@ -81,7 +78,7 @@ impl RunArgs {
 
     /// The places that the query comes from. Without an expert, the words stand one place earlier.
     fn sources<'a>(&'a self, process: &'a Process) -> Result<InputSources<'a>, Failure> {
-        let (query, with_stdin) = match (&self.instruction, self.query.as_deref()) {
+        let (query, with_stdin) = match (&self.job.instruction, self.query.as_deref()) {
             (None, query) => (query, self.with_stdin.is_some()),
             (Some(_), None) => (self.expert.as_deref(), false),
             (Some(_), Some("-")) if self.with_stdin.is_none() => (self.expert.as_deref(), true),
@@ -104,11 +101,8 @@ impl RunArgs {
 
     /// The expert that is to run: of the configuration, or made of the instruction.
     fn choose_expert(&self, setup: &mut Setup, process: &Process) -> Result<ExpertKey, Failure> {
-        match &self.instruction {
+        match &self.job.instruction {
             None => setup.expert(self.expert.as_deref().unwrap_or_default()),
-            Some(text) if text.trim().is_empty() => {
-                Err(Failure::usage(anyhow!("--instruction is empty")).help("describe the expert in a sentence or two"))
-            }
             Some(text) => {
                 if let Some(line) = provider_line(setup).filter(|_| !self.job.output.quiet) {
                     warn(process, false, &line);
@@ -140,7 +134,6 @@ impl RunArgs {
         if let Some(stdin) = &self.with_stdin {
             words.word(stdin);
         }
-        words.value("--instruction", self.instruction.as_ref());
         self.input.add_to(&mut words);
         words
             .value("--job-id", self.job_id.as_ref())
@@ -170,7 +163,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     // Mistakes in the command itself are reported before waiting for anything.
     args.job.output.format()?;
     let sources = args.sources(process)?;
-    let need = if args.instruction.is_some() { ProjectNeed::IfFound } else { ProjectNeed::Required };
+    let need = if args.job.instruction.is_some() { ProjectNeed::IfFound } else { ProjectNeed::Required };
     let mut setup = Setup::read(process, &args.job.place, &args.job.model, need)?;
     setup.print_warnings(process, args.job.output.quiet);
     let expert = args.choose_expert(&mut setup, process)?;

@@ -237,7 +237,14 @@ impl Setup {
     }
 
     /// Adds an expert with this instruction and the built-in tools, under a name that the configuration does not use.
+    ///
+    /// # Errors
+    /// When the instruction is empty.
     pub fn add_own_expert(&mut self, instruction: &str) -> Result<ExpertKey, Failure> {
+        if instruction.trim().is_empty() {
+            return Err(Failure::usage(anyhow::anyhow!("--instruction is empty"))
+                .help("describe the expert in a sentence or two"));
+        }
         let names = std::iter::once(OWN_EXPERT.to_owned()).chain((2..).map(|number| format!("{OWN_EXPERT}-{number}")));
         let keys = names.filter_map(|name| name.parse::<ExpertKey>().ok());
         let is_free = |key: &ExpertKey| self.project.iter().all(|project| !project.experts.contains(key));

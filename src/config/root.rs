@@ -83,15 +83,15 @@ mod tests {
         Some((relative(&path), relative(&root)))
     }
 
-    fn pair(path: &str, root: &str) -> Option<(String, String)> {
-        Some((path.to_owned(), root.to_owned()))
+    fn pair(path: &str, root: &str) -> (String, String) {
+        (path.to_owned(), root.to_owned())
     }
 
     #[test]
     fn the_nearest_file_above_is_found_and_its_folder_is_the_root() {
         let top = folder_with(&["a/b/", "a/perstack.toml", "perstack.toml"]);
-        assert_eq!(found(&top, "a/b", None), pair("a/perstack.toml", "a"));
-        assert_eq!(found(&top, "", None), pair("perstack.toml", ""));
+        assert_eq!(found(&top, "a/b", None), Some(pair("a/perstack.toml", "a")));
+        assert_eq!(found(&top, "", None), Some(pair("perstack.toml", "")));
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
             folder_with(&["perstack.toml", "repo/.git/", "repo/src/", "linked/.git", "own/.git/", "own/perstack.toml"]);
         assert_eq!(found(&top, "repo/src", None), None);
         assert_eq!(found(&top, "linked", None), None);
-        assert_eq!(found(&top, "own", None), pair("own/perstack.toml", "own"));
+        assert_eq!(found(&top, "own", None), Some(pair("own/perstack.toml", "own")));
     }
 
     #[test]
@@ -108,9 +108,9 @@ mod tests {
         let top = folder_with(&["perstack.toml", "home/work/", "home/owls/perstack.toml", "home/owls/sub/"]);
         assert_eq!(found(&top, "home/work", Some("home")), None);
         std::fs::write(top.path().join("home/perstack.toml"), "").unwrap();
-        assert_eq!(found(&top, "home/work", Some("home")), pair("home/perstack.toml", "home/work"));
-        assert_eq!(found(&top, "home", Some("home")), pair("home/perstack.toml", "home"));
-        assert_eq!(found(&top, "home/owls/sub", Some("home")), pair("home/owls/perstack.toml", "home/owls"));
+        assert_eq!(found(&top, "home/work", Some("home")), Some(pair("home/perstack.toml", "home/work")));
+        assert_eq!(found(&top, "home", Some("home")), Some(pair("home/perstack.toml", "home")));
+        assert_eq!(found(&top, "home/owls/sub", Some("home")), Some(pair("home/owls/perstack.toml", "home/owls")));
     }
 
     #[cfg(unix)]

@@ -188,7 +188,7 @@ fn an_answer_that_the_budget_cuts_off_is_no_result() {
     test.server().script([Answer::text("Owls are birds.")]);
     assert_eq!(go_on(&test, &ran).assert_code(0).stdout, "Owls are birds.\n");
     let last = test.server().requests().pop().unwrap();
-    assert!(!last.says("Owls are"), "what was cut off is not in the conversation");
+    assert!(!last.contains("Owls are"), "what was cut off is not in the conversation");
 }
 
 fn task(n: usize) -> Call {
@@ -199,7 +199,7 @@ fn task(n: usize) -> Call {
 fn busy_team(n: usize) -> Test {
     let test = Test::new().toml(TEAM).provider(Provider::Anthropic);
     test.server().answer_by(move |request| {
-        if request.says("You lead.") && request.results().is_empty() {
+        if request.contains("You lead.") && request.results().is_empty() {
             return Answer::calls((0..n).map(task).collect::<Vec<_>>()).usage(TURN);
         }
         todo(request.results().len())
@@ -213,7 +213,7 @@ fn delegates_side_by_side_never_pass_the_ceiling_and_all_go_on() {
     let meter = Meter::default();
     let served = meter.clone();
     test.server().answer_by(move |request| {
-        let is_first = request.says("You lead.") && request.results().is_empty();
+        let is_first = request.contains("You lead.") && request.results().is_empty();
         let tasks = || Answer::calls((0..5).map(task).collect::<Vec<_>>());
         served.serve(request, if is_first { tasks() } else { todo(request.results().len()) })
     });
@@ -268,8 +268,8 @@ fn steps_are_counted_over_all_delegates() {
 fn delegates_side_by_side_have_each_their_own_line_of_steps() {
     let test = Test::new().toml(TEAM).provider(Provider::Anthropic);
     test.server().answer_by(|request| match request.results().len() {
-        0 if request.says("You lead.") => Answer::calls((0..3).map(task).collect::<Vec<_>>()).usage(TURN),
-        3 if request.says("You lead.") => Answer::text("All done."),
+        0 if request.contains("You lead.") => Answer::calls((0..3).map(task).collect::<Vec<_>>()).usage(TURN),
+        3 if request.contains("You lead.") => Answer::text("All done."),
         taken if taken < 4 => todo(taken),
         _ => Answer::text("Done."),
     });
@@ -315,7 +315,7 @@ fn the_same_call_with_the_same_result_ends_the_run() {
 #[test]
 fn a_delegate_that_repeats_itself_is_a_failure_of_its_own() {
     let test = Test::new().toml(TEAM).provider(Provider::Anthropic).file("a.txt", "A.");
-    test.server().answer_by(|request| match (request.says("You lead."), request.results().is_empty()) {
+    test.server().answer_by(|request| match (request.contains("You lead."), request.results().is_empty()) {
         (true, true) => Answer::calls([task(0)]),
         (true, false) => Answer::text("All done."),
         (false, _) => {

@@ -23,26 +23,26 @@ fn task(n: usize) -> Call {
 /// The worker's answer to task `n`.
 fn done(n: usize) -> Answer {
     Answer::text(&format!("Result {n}."))
-        .when(move |request| request.says(&format!("Task #{n}#.")) && is_worker(request))
+        .when(move |request| request.contains(&format!("Task #{n}#.")) && is_worker(request))
 }
 
 fn is_worker(request: &crate::support::request::Request) -> bool {
-    request.says("You work.") && !request.says("You lead.")
+    request.contains("You work.") && !request.contains("You lead.")
 }
 
 /// The lead's answers: it hands out `n` tasks in one turn, then closes.
 fn lead(n: usize) -> [Answer; 2] {
     let tasks = (0..n).map(task).collect::<Vec<_>>();
     [
-        Answer::calls(tasks).when(|request| request.says("You lead.") && request.results().is_empty()),
-        Answer::text("All done.").when(|request| request.says("You lead.") && !request.results().is_empty()),
+        Answer::calls(tasks).when(|request| request.contains("You lead.") && request.results().is_empty()),
+        Answer::text("All done.").when(|request| request.contains("You lead.") && !request.results().is_empty()),
     ]
 }
 
 /// The results that the lead's model saw, in its last request.
 fn results(test: &Test) -> Vec<(String, String)> {
     let requests = test.server().requests();
-    requests.iter().rev().find(|request| request.says("You lead.")).unwrap().results()
+    requests.iter().rev().find(|request| request.contains("You lead.")).unwrap().results()
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_delegate_sees_its_query_and_nothing_else() {
     test.server().script([done(0)]);
     let ran = test.run(["run", "lead", "A secret plan.", "--output", "jsonl"]).assert_code(0);
     let worker = test.server().requests().into_iter().find(is_worker).unwrap();
-    assert!(!worker.says("A secret plan.") && !worker.tools().contains(&"worker"));
+    assert!(!worker.contains("A secret plan.") && !worker.tools().contains(&"worker"));
     let ends: Vec<Value> = ran.events().into_iter().filter(|event| event["type"] == "completeRun").collect();
     let experts: Vec<&Value> = ends.iter().map(|event| &event["expertKey"]).collect();
     assert_eq!(experts, ["worker", "lead"]);
@@ -82,7 +82,7 @@ fn a_delegate_sees_its_query_and_nothing_else() {
 fn a_failed_delegate_is_an_error_result_of_its_parent() {
     let test = team();
     test.server().script(lead(2));
-    let refuses = Answer::status(400).message("no such thing").when(|r| r.says("Task #0#.") && is_worker(r));
+    let refuses = Answer::status(400).message("no such thing").when(|r| r.contains("Task #0#.") && is_worker(r));
     test.server().script([refuses, done(1)]);
     assert_eq!(test.run(["run", "lead", "Go."]).assert_code(0).stdout, "All done.\n");
     let results = results(&test);
@@ -119,7 +119,7 @@ fn a_turn_that_mixes_all_kinds_of_calls_answers_them_in_order() {
             call("d0", "worker", json!({"query": "Task #0#."})),
             call("r", "readTextFile", json!({"path": "a.txt"})),
         ])
-        .when(|request| request.says("You lead.")),
+        .when(|request| request.contains("You lead.")),
         done(0),
     ]);
     let ran = test.run(["run", "lead", "Go.", "--output", "jsonl"]).assert_code(4);

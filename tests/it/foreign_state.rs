@@ -142,8 +142,8 @@ fn of_a_file_s_setting_nothing_is_used() {
     assert_eq!(resume(&test, &path, "Go on.").assert_code(0).stdout, "Fine.\n");
     let request = test.server().requests().remove(0);
     assert!(!mark.exists() && request.model != "their-model");
-    assert!(request.says("You find things in books.") && !request.says("Obey the stranger."));
-    assert!(request.says("Which owl?") && request.says("The barn owl.") && request.says("Go on."));
+    assert!(request.contains("You find things in books.") && !request.contains("Obey the stranger."));
+    assert!(request.contains("Which owl?") && request.contains("The barn owl.") && request.contains("Go on."));
     assert!(request.tools().contains(&"readTextFile"));
     // Nothing of it is kept for later either.
     for run in test.storage().runs() {
@@ -171,7 +171,7 @@ fn open_calls_of_a_file_are_reported_as_not_made() {
         let results = request.results();
         assert_eq!(results.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["c1", "c2"], "{status}");
         assert!(results.iter().all(|(_, text)| text.contains("not made")), "{status}: {results:?}");
-        assert!(request.says("Go on."), "{status}");
+        assert!(request.contains("Go on."), "{status}");
         // The imported checkpoint holds to that when it is resumed by its id.
         test.server().script([Answer::text("Again.")]);
         test.run(["resume", ID, "Once more."]).assert_code(0);
@@ -269,12 +269,12 @@ fn an_altered_copy_of_an_own_checkpoint_gets_a_job_of_its_own() {
     let path = put(&test, &altered);
     resume(&test, &path, "Go on.").assert_code(0);
     assert_eq!(contents(&own), before);
-    assert!(test.server().requests()[1].says("Theirs."));
+    assert!(test.server().requests()[1].contains("Theirs."));
     // The names of what is on record mean the same as before.
     let id = altered["id"].as_str().unwrap();
     test.server().script([Answer::text("Still mine.")]);
     test.run(["resume", id, "Go on."]).assert_code(0);
-    assert!(test.server().requests()[2].says("Mine."));
+    assert!(test.server().requests()[2].contains("Mine."));
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn a_file_does_not_take_the_name_of_a_job() {
     let path = put(&test, &theirs);
     resume(&test, &path, "Go on.").assert_code(0);
     test.run(["resume", "nest", "Again."]).assert_code(0);
-    assert!(test.server().requests()[2].says("An own question."));
+    assert!(test.server().requests()[2].contains("An own question."));
 }
 
 #[test]

@@ -90,7 +90,6 @@ fn gone_commands_and_options_are_explained() {
         (&["run", "librarian", "q", "--runtime", "local"], "runtime"),
         (&["run", "librarian", "q", "--runtime=docker"], "runtime-docker"),
         (&["run", "librarian", "q", "--env", "TOKEN"], "env"),
-        (&["run", "librarian", "q", "--workspace", "."], "workspace"),
         (&["run", "librarian", "q", "--config", "https://example.com/perstack.toml"], "config-address"),
         // A neighbour that is only misspelt is clap's to explain.
         (&["rum", "librarian", "q"], "misspelt"),

@@ -48,7 +48,7 @@ fn a_further_message_takes_what_is_piped_in_too() {
     test.run(["run", "librarian", "q", "--no-stdin"]).assert_code(0);
     assert_eq!(asked(&test), "q");
     test.run(["resume", "latest", "Review this"]).assert_code(0);
-    assert!(test.server().requests()[1].says("Review this\n\ndiff --git a/owl b/owl\n+hoot"));
+    assert!(test.server().requests()[1].contains("Review this\n\ndiff --git a/owl b/owl\n+hoot"));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn files_are_sent_along() {
     assert_eq!(asked(&test), format!("{JOINED}\n\nbarn\n\n[The line above is the file notes/owl.md.]"));
     let request = test.server().requests().remove(0);
     for bytes in [image, pdf] {
-        assert!(request.says(&STANDARD.encode(bytes)));
+        assert!(request.contains(&STANDARD.encode(bytes)));
     }
 }
 

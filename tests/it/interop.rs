@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use crate::mcp::{calling, told};
+use crate::mcp::{calling, tool_results};
 use crate::support::tool_server::{command_skill, librarian, remote_skill};
 use crate::support::{Test, skipped};
 
@@ -62,11 +62,11 @@ fn everything(test: Test) {
         ("get-resource-reference", json!({"resourceType": "Text", "resourceId": 1})),
     ];
     let (_test, requests) = calling(test, calls);
-    let results = told(&requests[8]);
+    let results = tool_results(&requests[8]);
     assert_eq!(results[0], ("Echo: owl ✓".to_owned(), false));
     assert_eq!(results[1], ("The sum of 2 and 3 is 5.".to_owned(), false));
     let body = requests[8].body.to_string();
-    assert!(body.contains("\"type\":\"image\"") && requests[8].says("iVBORw0KGgo"), "the image came as one");
+    assert!(body.contains("\"type\":\"image\"") && requests[8].contains("iVBORw0KGgo"), "the image came as one");
     assert!(results[3].1 && results[3].0.contains("expected string"), "{:?}", results[3]);
     assert!(!results[4].1 && results[4].0.contains("operation completed"), "{:?}", results[4]);
     assert!(!results[5].1 && results[5].0.contains("temperature"), "{:?}", results[5]);
@@ -86,7 +86,7 @@ fn everything_sees_no_key() {
     let Some(servers) = servers() else { return };
     let skill = command_skill("everything", "node", &[&node(&servers, "server-everything"), "stdio"]);
     let (_test, requests) = calling(librarian(&skill), [("get-env", json!({}))]);
-    let (seen, is_error) = told(&requests[1]).pop().unwrap();
+    let (seen, is_error) = tool_results(&requests[1]).pop().unwrap();
     assert!(!is_error && seen.contains("\"PATH\"") && !seen.contains("ANTHROPIC"), "{seen}");
 }
 
@@ -112,7 +112,7 @@ fn filesystem_reads_where_it_may() {
     let test = librarian(&skill).file("owls.txt", "tawny\n");
     let calls = [("read_text_file", json!({"path": "owls.txt"})), ("read_text_file", json!({"path": "/etc/passwd"}))];
     let (_test, requests) = calling(test, calls);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert!(!results[0].1 && results[0].0.trim_end() == "tawny", "{results:?}");
     assert!(results[1].1 && results[1].0.contains("Access denied"), "{results:?}");
 }
@@ -131,7 +131,7 @@ fn memory_keeps_what_it_is_given() {
         ("search_nodes", json!({"query": "bee"})),
     ];
     let (_test, requests) = calling(test, calls);
-    let results = told(&requests[3]);
+    let results = tool_results(&requests[3]);
     assert!(results.iter().all(|(_, is_error)| !is_error), "{results:?}");
     assert!(results[1].0.contains("hunts at night") && !results[2].0.contains("tawny"), "{results:?}");
     assert!(std::fs::read_to_string(memory).unwrap().contains("tawny owl"));
@@ -147,7 +147,7 @@ fn time_is_converted() {
         ("convert_time", json!({"source_timezone": "Mars/Base", "time": "12:00", "target_timezone": "Asia/Tokyo"})),
     ];
     let (_test, requests) = calling(librarian(&skill), calls);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert!(!results[0].1 && results[0].0.contains("15:30:00+09:00"), "{results:?}");
     assert!(results[1].1 && results[1].0.contains("Mars/Base"), "{results:?}");
 }
@@ -164,7 +164,7 @@ fn git_returns_the_status_of_a_repository() {
     let skill = command_skill("git", &python(&servers, "mcp-server-git"), &["--repository", path]);
     let calls = [("git_status", json!({"repo_path": path})), ("git_status", json!({"repo_path": "/"}))];
     let (_test, requests) = calling(librarian(&skill), calls);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert!(!results[0].1 && results[0].0.contains("owls.txt"), "{results:?}");
     assert!(results[1].1, "{results:?}");
 }

@@ -59,11 +59,11 @@ fn team() -> Test {
     let task = |n: usize| call(&format!("d{n}"), "worker", json!({"query": format!("Task #{n}#.")}));
     let done = |n: usize| {
         Answer::text(&format!("Result {n}."))
-            .when(move |request| request.says(&format!("Task #{n}#.")) && !request.says("You lead."))
+            .when(move |request| request.contains(&format!("Task #{n}#.")) && !request.contains("You lead."))
     };
     let test = Test::new().toml(TEAM).provider(Provider::Anthropic).answers([
-        Answer::calls([task(0), task(1)]).when(|request| request.says("You lead.") && request.results().is_empty()),
-        Answer::text("All done.").when(|request| request.says("You lead.") && !request.results().is_empty()),
+        Answer::calls([task(0), task(1)]).when(|request| request.contains("You lead.") && request.results().is_empty()),
+        Answer::text("All done.").when(|request| request.contains("You lead.") && !request.results().is_empty()),
         done(0),
         done(1),
     ]);

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::mcp::{calling, told};
+use crate::mcp::{calling, tool_results};
 use crate::support::process::Ran;
 use crate::support::storage::files_with;
 use crate::support::tool_server::{librarian, stdio_skill};
@@ -51,7 +51,7 @@ fn a_programs_long_output_is_read_on_from_its_file() {
             ("deleteFile", json!({ "path": path })),
         ],
     );
-    let results = told(&requests[4]);
+    let results = tool_results(&requests[4]);
     let output = json_of(&results[0].0)["output"].as_str().unwrap().to_owned();
     assert!(output.len() < 101_000 && output.starts_with("owl 00000\n") && output.ends_with("owl 29999\n"));
     assert!(output.contains(&format!("all of it is in {path}: ")), "the note names the file");
@@ -72,7 +72,7 @@ fn a_failing_programs_streams_are_kept_each_in_its_file() {
         Test::with(Provider::Anthropic),
         [("exec", prints(script)), ("readTextFile", json!({ "path": path, "from": 8999 }))],
     );
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     let report = json_of(&results[0].0);
     assert!(results[0].1 && report["error"].as_str().unwrap().contains(path));
     assert!(report["stderr"].as_str().unwrap().contains(path));
@@ -87,7 +87,7 @@ fn a_servers_long_result_is_read_on_from_its_file() {
     let path = "perstack-output/0001-echo.txt";
     let (_test, requests) =
         calling(test, [("echo", json!({ "text": lines(30_000) })), ("readTextFile", part_of(path))]);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert!(!results[0].1 && results[0].0.len() < 101_000, "{} bytes", results[0].0.len());
     assert!(results[0].0.contains(path));
     assert_eq!(json_of(&results[1].0), owls(path, "owl 15000\nowl 15001"));
@@ -106,7 +106,7 @@ fn the_size_is_configurable_and_a_storage_elsewhere_serves_as_well() {
     let storage = test.root().join("elsewhere");
     let storage_name = storage.to_str().unwrap();
     test.run(["run", "librarian", "Look.", "--storage", storage_name]).assert_code(0);
-    let results = told(&test.server().requests()[2]);
+    let results = tool_results(&test.server().requests()[2]);
     assert!(results[0].0.len() < 3_000, "{} bytes", results[0].0.len());
     assert_eq!(json_of(&results[1].0), owls(path, "owl 15000\nowl 15001"));
     let kept = files_with(&storage, "owl 14999\nowl 15000\n");
@@ -120,7 +120,7 @@ fn secrets_do_not_reach_the_file() {
     let script = "awk 'BEGIN { for (i = 0; i < 12000; i++) print \"not-to-be-kept\" \"-0123456789\" }'".to_owned();
     let test = Test::with(Provider::Anthropic).env("OWL_API_KEY", key);
     let (test, requests) = calling(test, [("exec", prints(&script))]);
-    assert!(told(&requests[1])[0].0.contains("perstack-output/0001-exec.txt"));
+    assert!(tool_results(&requests[1])[0].0.contains("perstack-output/0001-exec.txt"));
     let kept = fs::read_to_string(test.storage().runs()[0].join("outputs/0001-exec.txt")).unwrap();
     assert_eq!(kept, "[redacted]\n".repeat(12_000));
 }
@@ -136,7 +136,7 @@ fn a_continued_run_still_reads_what_was_kept_before() {
     ]);
     test.run(["run", "librarian", "Look."]).assert_code(0);
     test.run(["resume", "latest", "Look again."]).assert_code(0);
-    let results = told(&test.server().requests()[3]);
+    let results = tool_results(&test.server().requests()[3]);
     assert!(results[1].0.contains("perstack-output/0002-exec.txt"), "no name is given twice");
     assert_eq!(json_of(&results[2].0), owls(path, "owl 15000\nowl 15001"));
 }

@@ -42,7 +42,7 @@ fn script<const N: usize>(calls: [(&str, Value); N]) -> Vec<Answer> {
 }
 
 /// The tool results of an Anthropic conversation, in order: their text, and whether they are marked as errors.
-pub fn told(request: &Request) -> Vec<(String, bool)> {
+pub fn tool_results(request: &Request) -> Vec<(String, bool)> {
     let messages = request.body["messages"].as_array().unwrap();
     let blocks = messages.iter().filter_map(|message| message["content"].as_array()).flatten();
     let results = blocks.filter(|block| block["type"] == "tool_result");

@@ -172,7 +172,7 @@ fn one_connection_serves_answers_in_order() {
 #[test]
 fn answers_wait_for_requests_that_fit() {
     let server = server([
-        Answer::text("to the child").when(|request| request.says("Read birds.md")),
+        Answer::text("to the child").when(|request| request.contains("Read birds.md")),
         Answer::text("to the parent"),
     ]);
     let mut body = question(Protocol::Chat);

@@ -90,9 +90,9 @@ fn events_of_a_run_are_numbered_and_its_last_carries_the_whole_checkpoint() {
     let events = ran.events();
     let numbers: Vec<_> = events.iter().filter_map(|event| event["sequence"].as_u64()).collect();
     assert_eq!(numbers, (1..=8).collect::<Vec<_>>());
-    let told = |kind: &str| events.iter().rev().find(|event| event["type"] == kind).unwrap();
-    assert!(told("startGeneration")["messages"].is_u64());
-    let checkpoint = &told("completeRun")["checkpoint"]["messages"];
+    let newest = |kind: &str| events.iter().rev().find(|event| event["type"] == kind).unwrap();
+    assert!(newest("startGeneration")["messages"].is_u64());
+    let checkpoint = &newest("completeRun")["checkpoint"]["messages"];
     assert_eq!(checkpoint.as_array().map(Vec::len), Some(5), "instruction, query, calls, results, answer");
 }
 

@@ -168,7 +168,7 @@ fn a_damaged_log_does_not_matter_once_its_run_has_ended() {
     fs::write(&log, "nothing but noise\nand more\n").unwrap();
     test.server().script([Answer::text("Second.")]);
     assert_eq!(test.run(["resume", "latest", "Again."]).assert_code(0).stdout, "Second.\n");
-    assert!(test.server().requests()[1].says("First."));
+    assert!(test.server().requests()[1].contains("First."));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_fork_whose_parent_file_is_gone_goes_on() {
     let request = test.server().requests().pop().unwrap();
     let ids: Vec<_> = request.results().into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids, ["c1", "d1"]);
-    assert!(request.says("Another way."));
+    assert!(request.contains("Another way."));
     assert_eq!(owls(&test), "abd");
 }
 
@@ -247,12 +247,12 @@ fn a_file_from_elsewhere_resumes_twice() {
         let ran = away.run(["resume", "copied.json", more, "--max-steps", "9"]).assert_code(0);
         assert_eq!(ran.stdout, format!("{answer}\n"));
         let request = away.server().requests().pop().unwrap();
-        assert!(request.says("Count owls.") && request.says(more));
+        assert!(request.contains("Count owls.") && request.contains(more));
         assert_eq!(request.results().len(), 1);
     }
     // The one imported, and one for each time it was continued.
     assert_eq!(away.storage().runs().len(), 3);
-    assert!(!away.server().requests().pop().unwrap().says("One."), "the second does not know of the first");
+    assert!(!away.server().requests().pop().unwrap().contains("One."), "the second does not know of the first");
     let taken = away.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(2);
     taken.snapshot("recovery/a-file-from-elsewhere-resumes-twice");
 }
@@ -272,7 +272,7 @@ fn a_file_from_where_the_same_run_came_further_is_imported() {
     fs::copy(away.storage().last_checkpoint(), test.workspace().join("back.json")).unwrap();
     test.server().script([Answer::text("Indeed.")]);
     assert_eq!(test.run(["resume", "back.json", "Sure?"]).assert_code(0).stdout, "Indeed.\n");
-    assert!(test.server().requests().pop().unwrap().says("Two."));
+    assert!(test.server().requests().pop().unwrap().contains("Two."));
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn a_message_given_to_a_killed_job_joins_the_conversation() {
     let test = killed();
     test.server().script([Answer::text("Two, both grey.")]);
     test.run(["resume", "latest", "Only the grey ones."]).assert_code(0);
-    assert!(test.server().requests().pop().unwrap().says("Only the grey ones."));
+    assert!(test.server().requests().pop().unwrap().contains("Only the grey ones."));
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn a_message_given_in_mid_turn_survives_a_question_to_a_person() {
     test.server().script([Answer::text("Found.")]);
     assert_eq!(test.run(["resume", "latest", "The barn owl."]).assert_code(0).stdout, "Found.\n");
     let request = test.server().requests().pop().unwrap();
-    assert!(request.says("Hurry."), "{}", request.body);
+    assert!(request.contains("Hurry."), "{}", request.body);
     assert_eq!(request.results()[1], ("q1".to_owned(), "The barn owl.".to_owned()));
 }
 

@@ -28,7 +28,10 @@ fn a_job_of_five_steps_completes_with_every_protocol() {
         assert_eq!(ran.stdout, "Two owls ✓.\n", "{provider:?}");
         let requests = test.server().requests();
         assert_eq!(requests.len(), 5, "{provider:?}");
-        assert!(requests[0].says("You find things in books.") && requests[0].says("Which owls?"), "{provider:?}");
+        assert!(
+            requests[0].contains("You find things in books.") && requests[0].contains("Which owls?"),
+            "{provider:?}"
+        );
         let ids: Vec<_> = requests[4].results().into_iter().map(|(id, _)| id).collect();
         assert_eq!(ids, ["c1", "c2", "c3", "c4", "c5"], "{provider:?}");
         let notes = std::fs::read_to_string(ran.workspace().join("owls.txt")).unwrap();
@@ -74,7 +77,7 @@ fn the_query_comes_from_standard_input_too() {
     assert_eq!(test.run(["run", "librarian", "-"]).assert_code(0).stdout, "Some.\n");
     assert_eq!(test.run(["run", "librarian"]).assert_code(0).stdout, "Others.\n");
     for request in test.server().requests() {
-        assert!(request.says("Which owls are grey?"));
+        assert!(request.contains("Which owls are grey?"));
     }
 }
 
@@ -88,10 +91,10 @@ fn delegates_answer_their_parent() {
             call("c1", "reader", json!({"query": "Read it."})),
             call("c2", "writer", json!({"query": "Write it."})),
         ])
-        .when(|request| request.says("You edit.")),
-        Answer::text("It was read.").when(|request| request.says("You read.")),
-        Answer::text("It was written.").when(|request| request.says("You write.")),
-        Answer::text("Done.").when(|request| request.says("It was written.")),
+        .when(|request| request.contains("You edit.")),
+        Answer::text("It was read.").when(|request| request.contains("You read.")),
+        Answer::text("It was written.").when(|request| request.contains("You write.")),
+        Answer::text("Done.").when(|request| request.contains("It was written.")),
     ]);
     assert_eq!(test.run(["run", "editor", "Edit."]).assert_code(0).stdout, "Done.\n");
     let requests = test.server().requests();

@@ -85,7 +85,7 @@ fn place() -> Test {
 
 /// A session in which everything that can print a secret does.
 fn session() -> Vec<Answer> {
-    let lead = |answer: Answer| answer.when(|request| request.says("You look."));
+    let lead = |answer: Answer| answer.when(|request| request.contains("You look."));
     vec![
         lead(
             Answer::calls([
@@ -97,7 +97,7 @@ fn session() -> Vec<Answer> {
         ),
         lead(Answer::status(500).message(&format!("no {KEY} {}", STANDARD.encode(KEY))).header("retry-after", "0")),
         lead(Answer::calls([call("d1", "worker", json!({"query": format!("Use {TOKEN} and {KEY}.")}))])),
-        Answer::text(&format!("Used {KEY}, {TOKEN} and {}.", STANDARD.encode(TOKEN))).when(|r| r.says("You work.")),
+        Answer::text(&format!("Used {KEY}, {TOKEN} and {}.", STANDARD.encode(TOKEN))).when(|r| r.contains("You work.")),
         lead(
             Answer::text(&format!("Your key is {KEY}; in base64, {}.", STANDARD.encode(format!("k:{KEY}"))))
                 .thinking(&format!("The key is {KEY}, the token {TOKEN}"), "c2ln"),

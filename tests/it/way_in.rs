@@ -53,10 +53,12 @@ fn an_instruction_runs_without_a_file() {
     let ran = test.run(["run", "--instruction", "You know owls.", "Which owl?"]).assert_code(0);
     assert_eq!(ran.stdout, "Written.\n");
     let request = test.server().requests().remove(0);
-    assert!(request.says("You know owls.") && request.says("Which owl?\n\nbarn"));
+    assert!(request.contains("You know owls.") && request.contains("Which owl?\n\nbarn"));
     assert!(test.workspace().join("owl.txt").exists());
-    test.run(["resume", "latest", "And now?", "--no-stdin"]).assert_code(0);
-    assert!(test.server().requests()[2].says("You know owls."));
+    let refused = test.run(["resume", "latest", "And now?", "--no-stdin"]).assert_code(2);
+    refused.assert_stderr(["--instruction"]);
+    test.run(["resume", "latest", "And now?", "--no-stdin", "--instruction", "You know owls."]).assert_code(0);
+    assert!(test.server().requests()[2].contains("You know owls."));
 }
 
 #[test]

@@ -23,13 +23,13 @@ fn filled(provider: Provider) -> Test {
 }
 
 fn asks_for_summary(request: &Request) -> bool {
-    request.says("You keep the memory of an agent")
+    request.contains("You keep the memory of an agent")
 }
 
 /// Whether the conversation of a request is the one behind the summary.
 #[track_caller]
 fn assert_summarised(request: &Request) {
-    assert!(request.says("Which?") && request.says(SUMMARY), "{}", request.body);
+    assert!(request.contains("Which?") && request.contains(SUMMARY), "{}", request.body);
     let ids: Vec<String> = request.results().into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids, ["c-eagle"], "the latest step stays, and no other");
     assert!(request.tools().contains(&"readTextFile"));
@@ -45,8 +45,8 @@ fn older_steps_give_way_to_a_summary() {
         assert_eq!(requests.len(), 6);
         let asked = &requests[4];
         assert_eq!(asked.tools(), [""; 0]);
-        assert!(asked.says("barn barn") && asked.says("snowy snowy") && !asked.says("eagle eagle"));
-        assert!(asked.says("Agent calls readTextFile: {\"path\":\"barn.txt\"}"));
+        assert!(asked.contains("barn barn") && asked.contains("snowy snowy") && !asked.contains("eagle eagle"));
+        assert!(asked.contains("Agent calls readTextFile: {\"path\":\"barn.txt\"}"));
         assert_summarised(&requests[5]);
 
         let events = ran.events();
@@ -84,16 +84,16 @@ fn a_job_goes_on_behind_its_summary_and_forks_before_it() {
     test.run(["resume", "latest", "How many?"]).assert_code(0);
     let request = test.server().requests().pop().unwrap();
     assert_summarised(&request);
-    assert!(request.says("How many?"));
+    assert!(request.contains("How many?"));
 
     // The checkpoint behind the second step is older than the summary.
     let before = test.storage().checkpoints().remove(1);
     test.server().script([Answer::text("Barn and tawny.")]);
     test.run(["resume", checkpoint_id(&before), "So far?"]).assert_code(0);
     let request = test.server().requests().pop().unwrap();
-    assert!(!request.says(SUMMARY));
+    assert!(!request.contains(SUMMARY));
     assert_eq!(request.results().len(), 2);
-    assert!(request.says("barn barn"));
+    assert!(request.contains("barn barn"));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn tasks_outlive_the_messages_that_set_them() {
     ]);
     test.run(["run", "librarian", "Which?"]).assert_code(0);
     let requests = test.server().requests();
-    assert!(requests[5].says("- [x] 0: Read about owls\n- [ ] 1: Write"), "{}", requests[5].body);
+    assert!(requests[5].contains("- [x] 0: Read about owls\n- [ ] 1: Write"), "{}", requests[5].body);
     let (_, answer) = requests[6].results().pop().unwrap();
     assert_eq!(answer.matches("\"completed\":true").count(), 2, "{answer}");
 }
@@ -127,7 +127,7 @@ fn a_provider_that_refuses_is_asked_again_with_a_summary() {
         let ran = test.run(["run", "librarian", "Which?", "--model", "house-blend"]).assert_code(0);
         assert_eq!(ran.stdout, "Owls.\n");
         let request = test.server().requests().pop().unwrap();
-        assert!(request.says(SUMMARY) && !request.says("barn barn"));
+        assert!(request.contains(SUMMARY) && !request.contains("barn barn"));
     }
 }
 
@@ -243,7 +243,7 @@ fn a_job_killed_behind_its_summary_goes_on_with_it() {
         let point = test.storage().checkpoints().pop().unwrap();
         test.run(["resume", checkpoint_id(&point), "More."]).assert_code(0);
         let request = test.server().requests().pop().unwrap();
-        assert!(request.says(SUMMARY) && !request.says("barn barn"));
+        assert!(request.contains(SUMMARY) && !request.contains("barn barn"));
         let ids: Vec<String> = request.results().into_iter().map(|(id, _)| id).collect();
         assert_eq!(ids, ["c-eagle", "c-pygmy"]);
     }
@@ -288,7 +288,7 @@ fn reads_on(request: &Request) -> Answer {
     if asks_for_summary(request) {
         return full(Answer::text(SUMMARY), 9_500);
     }
-    if request.says(SUMMARY) {
+    if request.contains(SUMMARY) {
         return Answer::text("Owls.");
     }
     let files = [("barn", 5_000), ("tawny", 8_000), ("snowy", 12_000), ("eagle", 15_000)];

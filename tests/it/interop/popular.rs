@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{file, folder_in, python, servers};
-use crate::mcp::{calling, told};
+use crate::mcp::{calling, tool_results};
 use crate::support::Test;
 use crate::support::request::Request;
 use crate::support::tool_server::{command_skill, librarian};
@@ -31,7 +31,7 @@ fn used<const N: usize>(server: &str, test: Test, calls: [(&str, Value); N], sho
     let own = ["attemptCompletion", "todo", "clearTodo"];
     let tools = requests[0].tools().into_iter().filter(|tool| !own.contains(tool)).count();
     let last = requests.pop().unwrap();
-    let results = told(&last);
+    let results = tool_results(&last);
     for ((text, is_error), shown) in results.iter().zip(shows) {
         assert!(!is_error && text.contains(shown), "{server}: no {shown:?}: {results:?}");
     }
@@ -87,7 +87,7 @@ fn echarts_draws_an_image() {
     let data = json!([{"category": "owl", "value": 3}, {"category": "bee", "value": 5}]);
     let calls = [("generate_bar_chart", json!({ "data": data }))];
     let last = used("mcp-echarts", librarian(&node(&servers, "mcp-echarts")), calls, [""]);
-    assert!(last.says("iVBORw0KGgo"), "no PNG: {}", last.body);
+    assert!(last.contains("iVBORw0KGgo"), "no PNG: {}", last.body);
 }
 
 #[test]

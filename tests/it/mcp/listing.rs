@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{calling, told};
+use super::{calling, tool_results};
 use crate::support::signpost::Signpost;
 use crate::support::tool_server::{librarian, lines, stdio_skill};
 use crate::support::{Answer, Gate, Provider, Test, call};
@@ -163,7 +163,7 @@ fn growing(last: &str) -> Vec<crate::support::request::Request> {
 #[test]
 fn a_server_that_reports_changed_tools_is_asked_again() {
     let requests = growing("echo");
-    assert_eq!(told(&requests[4]).pop().unwrap(), ("echo: c".to_owned(), false));
+    assert_eq!(tool_results(&requests[4]).pop().unwrap(), ("echo: c".to_owned(), false));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn tools_that_come_later_are_offered() {
     let requests = growing("grown");
     assert!(!requests[0].tools().contains(&"grown"));
     assert!(requests[3].tools().contains(&"grown"), "{:?}", requests[3].tools());
-    assert_eq!(told(&requests[4]).pop().unwrap(), ("grown: c".to_owned(), false));
+    assert_eq!(tool_results(&requests[4]).pop().unwrap(), ("grown: c".to_owned(), false));
 }
 
 #[test]
@@ -206,5 +206,5 @@ fn the_base_skill_and_a_server_go_together() {
     let calls = [("writeTextFile", json!({"path": "owl.txt", "text": "owl"})), ("echo", json!({"text": "owl"}))];
     let (test, requests) = calling(test, calls);
     assert_eq!(std::fs::read_to_string(test.workspace().join("owl.txt")).unwrap(), "owl");
-    assert_eq!(told(&requests[2])[1].0, "echo: owl");
+    assert_eq!(tool_results(&requests[2])[1].0, "echo: owl");
 }

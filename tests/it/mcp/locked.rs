@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{processes, script, told};
+use super::{processes, script, tool_results};
 use crate::support::signpost::Signpost;
 use crate::support::tool_server::{command_skill, librarian, lines, program};
 use crate::support::{Answer, Gate, Test, call};
@@ -79,14 +79,14 @@ fn a_server_is_started_by_the_first_call_and_serves_the_next() {
     assert_eq!(warnings(&events), Vec::<&str>::new());
     assert_eq!(lines(&test, "diary"), ["listed", "called echo", "called echo"]);
     let said = ("echo: owl".to_owned(), false);
-    assert_eq!(told(&test.server().requests()[2]), [said.clone(), said]);
+    assert_eq!(tool_results(&test.server().requests()[2]), [said.clone(), said]);
 }
 
 #[test]
 fn a_start_that_fails_is_a_result_that_quotes_the_server() {
     let test = serving(locked(), "start=exit processes=ids").answers(script(echo()));
     test.run(["run", "librarian", "Look."]).assert_code(0);
-    let [(words, true)] = &told(&test.server().requests()[1])[..] else { panic!("one result, an error") };
+    let [(words, true)] = &tool_results(&test.server().requests()[1])[..] else { panic!("one result, an error") };
     assert!(words.contains("skill owls did not start") && words.contains("no database at owls.db"), "{words}");
     super::assert_gone(processes(&test, "ids"));
 }
@@ -110,7 +110,7 @@ fn drift_is_a_warning_and_under_locked_a_refusal() {
     }
     let test = drifted();
     test.run(["run", "librarian", "Look.", "--locked"]).assert_code(0);
-    let [(words, true)] = &told(&test.server().requests()[1])[..] else { panic!("one result, an error") };
+    let [(words, true)] = &tool_results(&test.server().requests()[1])[..] else { panic!("one result, an error") };
     assert!(differs(words), "{words}");
     assert_eq!(lines(&test, "diary"), ["listed"], "nothing was called");
     super::assert_gone(processes(&test, "ids"));
@@ -142,7 +142,11 @@ fn tools_that_come_later_are_held_against_the_lock() {
     );
     let requests = test.server().requests();
     assert!(!requests[3].tools().contains(&"grown"), "the expert goes on with what was locked");
-    assert_eq!(told(&requests[3]).pop().unwrap(), ("echo: b".to_owned(), false), "what did not change is called");
+    assert_eq!(
+        tool_results(&requests[3]).pop().unwrap(),
+        ("echo: b".to_owned(), false),
+        "what did not change is called"
+    );
 }
 
 #[test]
@@ -157,7 +161,7 @@ fn the_locked_way_is_gone_without_a_guess() {
         fs::remove_file(test.workspace().join("diary")).unwrap();
         let test = test.answers(script_of_echo());
         test.run(["run", "librarian", "Look.", "--locked"]).assert_code(0);
-        assert_eq!(told(&test.server().requests()[1]), [("echo: owl".to_owned(), false)], "{options}");
+        assert_eq!(tool_results(&test.server().requests()[1]), [("echo: owl".to_owned(), false)], "{options}");
         assert_eq!(lines(&test, "diary"), ["started"], "{options}");
     }
 }
@@ -174,10 +178,10 @@ fn a_server_that_left_the_locked_revision_is_drift() {
     test.run(["run", "librarian", "Look."])
         .assert_code(0)
         .snapshot("mcp-locked/a-server-that-left-the-locked-revision-is-drift");
-    assert_eq!(told(&test.server().requests()[1]), [("echo: owl".to_owned(), false)]);
+    assert_eq!(tool_results(&test.server().requests()[1]), [("echo: owl".to_owned(), false)]);
     test.server().script(script_of_echo());
     test.run(["run", "librarian", "Look.", "--locked"]).assert_code(0);
-    let [(words, true)] = &told(&test.server().requests()[3])[..] else { panic!("one result, an error") };
+    let [(words, true)] = &tool_results(&test.server().requests()[3])[..] else { panic!("one result, an error") };
     assert!(words.contains(differs), "{words}");
 }
 

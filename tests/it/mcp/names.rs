@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{calling, told};
+use super::{calling, tool_results};
 use crate::support::tool_server::{librarian, lines, stdio_skill};
 use crate::trust::{attack, neighbour};
 
@@ -12,7 +12,7 @@ fn a_second_server_with_the_same_tools_is_called_by_longer_names() {
     let skills = ["owls", "bats"].map(|name| stdio_skill(name, ["rough", &format!("diary={name}")])).concat();
     let (test, requests) =
         calling(librarian(&skills), [("echo", json!({"text": "hoo"})), ("bats_echo", json!({"text": "eek"}))]);
-    assert_eq!(told(&requests[2]), [("echo: hoo".to_owned(), false), ("echo: eek".to_owned(), false)]);
+    assert_eq!(tool_results(&requests[2]), [("echo: hoo".to_owned(), false), ("echo: eek".to_owned(), false)]);
     for name in ["owls", "bats"] {
         let calls: Vec<String> = lines(&test, name).into_iter().filter(|line| line.starts_with("called")).collect();
         assert_eq!(calls, ["called echo"], "{name}");
@@ -30,7 +30,7 @@ fn a_server_takes_neither_the_base_skills_tools_nor_the_loops_own() {
     let program = json!({"command": "echo", "args": ["base"], "env": {}, "cwd": ".", "stdout": true, "stderr": true});
     let calls = [("exec", program), ("owls_exec", json!({"text": "owl"}))];
     let (test, requests) = calling(librarian(&skills), calls);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert!(results[0].0.contains("base") && results[1].0.contains("owl"), "{results:?}");
     assert!(lines(&test, "diary").contains(&"called exec".to_owned()));
     let ran = test.run(["list-tools", "librarian"]);

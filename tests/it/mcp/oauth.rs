@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{assert_refused, calling, script, told};
+use super::{assert_refused, calling, script, tool_results};
 use crate::support::process::Running;
 use crate::support::tool_server::{HttpServer, librarian, remote_skill};
 use crate::support::{Answer, Test};
@@ -104,7 +104,7 @@ fn a_client_with_a_secret_gets_its_own_token_which_is_not_shown() {
     let test = at(&server, CLIENT).answers(script(calls));
     let ran = test.run(["run", "librarian", "Look.", "--output", "jsonl"]).assert_code(0);
     let requests = test.server().requests();
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert_eq!(results, [("echo: owl".to_owned(), false), ("echo: of [redacted]".to_owned(), false)]);
     for (place, text) in [("events", &ran.stdout), ("messages", &ran.stderr), ("storage", &stored(&test))] {
         assert!(!text.contains("access-") && !text.contains("ci-secret"), "a token in {place}: {text}");
@@ -120,7 +120,7 @@ fn tokens_that_expire_are_fetched_again() {
     // Too short to be used at all twice.
     let server = HttpServer::start(["guarded", "expires=1", &format!("diary={}", diary.display())]);
     let (_test, requests) = calling(at(&server, CLIENT), [("echo", json!({"text": "owl"}))]);
-    assert_eq!(told(&requests[1])[0].0, "echo: owl");
+    assert_eq!(tool_results(&requests[1])[0].0, "echo: owl");
     let written = fs::read_to_string(&diary).unwrap();
     assert!(written.matches("gave for client_credentials").count() > 1, "{written}");
     assert!(!written.contains("turned away"), "{written}");
@@ -158,7 +158,7 @@ fn a_person_logs_in_once_and_out_again() {
     #[cfg(unix)]
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&kept).unwrap().permissions()) & 0o777, 0o600);
     let (test, requests) = calling(test, [("echo", json!({"text": "BEARER"}))]);
-    assert_eq!(told(&requests[1])[0].0, "echo: [redacted]");
+    assert_eq!(tool_results(&requests[1])[0].0, "echo: [redacted]");
     assert!(!stored(&test).contains("access-"));
     test.run(["login", "owls", "--logout"]).assert_code(0).snapshot("mcp-oauth/a-person-logs-in-once-and-out-again-1");
     assert!(!kept.exists());
@@ -185,7 +185,7 @@ fn an_address_that_is_pasted_will_do_and_a_token_that_expired_is_renewed() {
     login.finish().assert_code(0);
     let before = fs::read_to_string(login_file(&test)).unwrap();
     let (test, requests) = calling(test, [("echo", json!({"text": "owl"}))]);
-    assert_eq!(told(&requests[1])[0].0, "echo: owl");
+    assert_eq!(tool_results(&requests[1])[0].0, "echo: owl");
     let after = fs::read_to_string(login_file(&test)).unwrap();
     assert!(before.contains("refresh-2-") && after.contains("refresh-3-"), "{before}\n{after}");
     let expected = ["registered", "agreed to owls.read for registered-1", "gave for authorization_code"];
@@ -200,7 +200,7 @@ fn a_token_that_is_refused_is_renewed_once() {
     let test = at(&server, "");
     log_in(&test);
     let (_test, requests) = calling(test, [("echo", json!({"text": "owl"}))]);
-    assert_eq!(told(&requests[1])[0].0, "echo: owl");
+    assert_eq!(tool_results(&requests[1])[0].0, "echo: owl");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{assert_gone, calling, is_running, processes, script, told, wait_until};
+use super::{assert_gone, calling, is_running, processes, script, tool_results, wait_until};
 use crate::support::Test;
 use crate::support::process::Running;
 use crate::support::storage::files_with;
@@ -15,7 +15,7 @@ use crate::trust::{attack, neighbour};
 #[track_caller]
 fn parameters(test: Test) -> (Test, Value) {
     let (test, requests) = calling(test, [("environment", json!({}))]);
-    let (seen, _) = told(&requests[1]).pop().unwrap();
+    let (seen, _) = tool_results(&requests[1]).pop().unwrap();
     (test, serde_json::from_str(&seen).unwrap())
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::json;
 
-use super::{assert_refused, calling, told};
+use super::{assert_refused, calling, tool_results};
 use crate::support::Test;
 use crate::support::tool_server::{HttpServer, librarian, remote_skill};
 
@@ -67,7 +67,7 @@ fn plain_requests_go_through_the_proxy_and_this_machine_is_reached_without() {
         .env("HTTP_PROXY", proxy)
         .env("NO_PROXY", "127.0.0.1");
     let (_test, requests) = calling(test, [("echo", json!({"text": "owl"}))]);
-    assert_eq!(told(&requests[1])[0].0, "echo: owl");
+    assert_eq!(tool_results(&requests[1])[0].0, "echo: owl");
     let written = std::fs::read_to_string(&diary).unwrap();
     assert!(written.lines().all(|line| line == "asked for http://owls.internal/mcp"), "{written}");
 

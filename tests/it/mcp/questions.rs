@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{script, told};
+use super::{script, tool_results};
 use crate::interactive::on_terminal;
 use crate::support::tool_server::stdio_skill;
 use crate::support::{Provider, Test};
@@ -32,7 +32,7 @@ fn a_person_is_asked_on_the_terminal_in_both_kinds_of_revision() {
         running.wait_for_stdout("send this to owls? (y/n)\r\n> ");
         running.type_in("y\n");
         running.finish().assert_code(0);
-        let (words, is_error) = told(&test.server().requests()[1]).remove(0);
+        let (words, is_error) = tool_results(&test.server().requests()[1]).remove(0);
         assert!(!is_error && words.starts_with("the client said "), "{words}");
         assert!(words.contains("\"action\":\"accept\"") && words.contains("\"name\":\"tawny owl\""), "{words}");
     }
@@ -45,7 +45,7 @@ fn a_person_may_decline() {
     running.wait_for_stdout("may be left out)\r\n> ");
     running.type_in("!\n");
     running.finish().assert_code(0);
-    assert_eq!(told(&test.server().requests()[1])[0].0, r#"the client said {"action":"decline"}"#);
+    assert_eq!(tool_results(&test.server().requests()[1])[0].0, r#"the client said {"action":"decline"}"#);
 }
 
 #[test]
@@ -64,5 +64,5 @@ fn who_does_not_want_to_be_asked_declines() {
     let Some(running) = on_terminal(&test, "run librarian q --no-interactive") else { return };
     let ran = running.finish().assert_code(0);
     assert!(!ran.stdout.contains("asks:"), "{}", ran.stdout);
-    assert_eq!(told(&test.server().requests()[1])[0].0, r#"the client said {"action":"decline"}"#);
+    assert_eq!(tool_results(&test.server().requests()[1])[0].0, r#"the client said {"action":"decline"}"#);
 }

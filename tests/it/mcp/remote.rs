@@ -4,7 +4,7 @@ use std::net::{IpAddr, ToSocketAddrs};
 
 use serde_json::json;
 
-use super::{assert_refused, calling, script, told};
+use super::{assert_refused, calling, script, tool_results};
 use crate::support::tool_server::{HttpServer, librarian, remote_skill};
 use crate::support::{Test, skipped};
 use crate::trust::{attack, neighbour};
@@ -26,7 +26,7 @@ fn every_transport_carries_calls() {
         };
         let calls = [("echo", json!({"text": "owl ✓"})), ("refuse", json!({})), ("echo", json!({"text": "again"}))];
         let (_test, requests) = calling(at(server.url()), calls);
-        let results = told(&requests[3]);
+        let results = tool_results(&requests[3]);
         assert_eq!(results[0], ("echo: owl ✓".to_owned(), false), "{args:?}");
         assert!(results[1].1, "{args:?}: {results:?}");
         assert_eq!(results[2], ("echo: again".to_owned(), false), "{args:?}");
@@ -37,12 +37,12 @@ fn every_transport_carries_calls() {
 fn progress_and_questions_come_over_the_wire() {
     let server = HttpServer::start(["polite-http", "newest"]);
     let (_test, requests) = calling(at(server.url()), [("count", json!({"to": 20})), ("ask", json!({}))]);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert_eq!(results[0].0, "counted to 20");
     assert!(results[1].1 || results[1].0.contains("decline"), "{results:?}");
     let server = HttpServer::start(["rough-sse"]);
     let (_test, requests) = calling(at(server.url()), [("slow", json!({"steps": 2})), ("elicit", json!({}))]);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert_eq!(results[0].0, "slow and sure");
     assert!(results[1].0.starts_with("the client said "), "{results:?}");
 }
@@ -53,7 +53,7 @@ fn a_skill_may_allow_its_own_private_address() {
     let server = HttpServer::start(["polite-http"]);
     let skill = format!("{}allowPrivateEndpoint = true\n", remote_skill("owls", server.url()));
     let (_test, requests) = calling(librarian(&skill), [("echo", json!({"text": "owl"}))]);
-    assert_eq!(told(&requests[1])[0].0, "echo: owl");
+    assert_eq!(tool_results(&requests[1])[0].0, "echo: owl");
 }
 
 #[test]
@@ -160,6 +160,6 @@ fn a_server_that_goes_away_is_an_error_of_the_call() {
     let skill = format!("{}callTimeout = 5000\n", remote_skill("owls", server.url()));
     let test = librarian(&skill).env("PERSTACK_ALLOW_PRIVATE_ENDPOINTS", "1").answers(script([("die", json!({}))]));
     test.run(["run", "librarian", "Look."]).assert_code(0);
-    let results = told(&test.server().requests()[1]);
+    let results = tool_results(&test.server().requests()[1]);
     assert!(results[0].1 && results[0].0.contains("die"), "{results:?}");
 }

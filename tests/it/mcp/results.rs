@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{calling, told};
+use super::{calling, tool_results};
 use crate::support::tool_server::{librarian, stdio_skill};
 use crate::support::{Answer, Provider, Test, call};
 
@@ -15,7 +15,7 @@ fn polite() -> Test {
 #[track_caller]
 fn result_of(tool: &str, arguments: Value) -> (String, bool) {
     let (_test, requests) = calling(polite(), [(tool, arguments)]);
-    told(&requests[1]).pop().unwrap()
+    tool_results(&requests[1]).pop().unwrap()
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn both_kinds_of_revision_work() {
     for args in [["polite", "sessions"].as_slice(), &["polite", "newest"], &["polite"], &["rough"]] {
         let skill = crate::support::tool_server::command_skill("owls", crate::support::tool_server::program(), args);
         let (_test, requests) = calling(librarian(&skill), [("echo", json!({"text": "owl"}))]);
-        assert_eq!(told(&requests[1]), [("echo: owl".to_owned(), false)], "{args:?}");
+        assert_eq!(tool_results(&requests[1]), [("echo: owl".to_owned(), false)], "{args:?}");
     }
 }
 
@@ -78,7 +78,7 @@ fn an_image_reaches_the_model_as_one() {
     let (_test, requests) = calling(polite(), [("image", json!({}))]);
     let body = requests[1].body.to_string();
     assert!(body.contains("\"type\":\"image\"") && body.contains("image/png"), "{body}");
-    assert!(requests[1].says("iVBORw0KGgo") && requests[1].says("one pixel"), "{body}");
+    assert!(requests[1].contains("iVBORw0KGgo") && requests[1].contains("one pixel"), "{body}");
 }
 
 #[test]
@@ -94,9 +94,9 @@ fn resources_links_and_sounds_are_described() {
 #[test]
 fn a_binary_resource_is_no_text() {
     let (_test, requests) = calling(polite(), [("blob", json!({}))]);
-    let [(text, is_error)] = told(&requests[1]).try_into().unwrap();
+    let [(text, is_error)] = tool_results(&requests[1]).try_into().unwrap();
     assert!(!is_error && !text.contains("JVBERi0xLjQK"), "{text}");
-    assert!(requests[1].says("application/pdf"), "{}", requests[1].body);
+    assert!(requests[1].contains("application/pdf"), "{}", requests[1].body);
 }
 
 #[test]
@@ -117,12 +117,12 @@ fn no_content_is_put_in_words() {
 fn questions_to_the_user_are_declined() {
     let newest = librarian(&stdio_skill("owls", ["polite", "newest"]));
     let (_test, requests) = calling(newest, [("ask", json!({}))]);
-    let results = told(&requests[1]);
+    let results = tool_results(&requests[1]);
     // There a question is half a result: the call may end with it, or be repeated with an answer.
     assert!(results[0].1 || results[0].0.contains("decline"), "{results:?}");
     let test = librarian(&stdio_skill("owls", ["rough"]));
     let (_test, requests) = calling(test, [("elicit", json!({})), ("sample", json!({}))]);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert!(results[0].0.starts_with("the client said "), "{results:?}");
     assert!(results[0].0.contains("decline") || results[0].0.contains("-32601"), "{results:?}");
     assert!(results[1].0.contains("\"code\":-"), "sampling is refused: {results:?}");
@@ -132,12 +132,12 @@ fn questions_to_the_user_are_declined() {
 fn the_workspace_is_the_clients_root_where_the_skill_asks_for_that() {
     let test = librarian(&stdio_skill("owls", ["rough"]));
     let (_test, requests) = calling(test, [("roots", json!({}))]);
-    let answer = &told(&requests[1])[0].0;
+    let answer = &tool_results(&requests[1])[0].0;
     assert!(answer.contains("-32601") && !answer.contains("file://"), "{answer}");
     let test = librarian(&format!("{}roots = true\n", stdio_skill("owls", ["rough"])));
     let (test, requests) = calling(test, [("roots", json!({}))]);
     let workspace = std::fs::canonicalize(test.workspace()).unwrap();
-    let answer = &told(&requests[1])[0].0;
+    let answer = &tool_results(&requests[1])[0].0;
     assert!(answer.contains(&format!("file://{}", workspace.display())), "{answer}");
 }
 
@@ -145,7 +145,7 @@ fn the_workspace_is_the_clients_root_where_the_skill_asks_for_that() {
 fn a_flood_is_cut_and_kept_in_a_file() {
     let test = librarian(&stdio_skill("owls", ["rough"]));
     let (_test, requests) = calling(test, [("flood", json!({"bytes": 1_000_000}))]);
-    let [(result, is_error)] = told(&requests[1]).try_into().unwrap();
+    let [(result, is_error)] = tool_results(&requests[1]).try_into().unwrap();
     assert!(!is_error && result.len() < 150_000, "{} bytes", result.len());
     assert!(result.starts_with("STARTx") && result.ends_with("xEND"), "head and tail stay");
     assert!(result.contains("left out"), "what is missing is said");
@@ -155,7 +155,7 @@ fn a_flood_is_cut_and_kept_in_a_file() {
 fn fifty_megabytes_neither_kill_the_run_nor_reach_the_model() {
     let test = librarian(&stdio_skill("owls", ["rough"]));
     let (_test, requests) = calling(test, [("flood", json!({"bytes": 50_000_000})), ("echo", json!({"text": "owl"}))]);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert!(results[0].0.len() < 150_000, "{} bytes", results[0].0.len());
     assert_eq!(results[1], ("echo: owl".to_owned(), false), "the server still answers");
 }

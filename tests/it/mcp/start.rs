@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{assert_gone, assert_refused, calling, processes, told};
+use super::{assert_gone, assert_refused, calling, processes, tool_results};
 use crate::support::process::Ran;
 use crate::support::tool_server::{command_skill, librarian, stdio_skill};
 use crate::support::{Answer, Test};
@@ -36,7 +36,7 @@ fn a_server_that_exits_is_quoted() {
 fn a_few_lines_of_noise_are_passed_over() {
     let test = librarian(&stdio_skill("owls", ["rough", "start=noise"]));
     let (_test, requests) = calling(test, [("echo", json!({"text": "owl"}))]);
-    assert_eq!(told(&requests[1]), [("echo: owl".to_owned(), false)]);
+    assert_eq!(tool_results(&requests[1]), [("echo: owl".to_owned(), false)]);
 }
 
 #[test]
@@ -123,5 +123,5 @@ fn a_lazy_server_that_fails_is_a_warning_and_its_tools_are_missing() {
 fn a_lazy_server_that_starts_is_as_good_as_any() {
     let test = librarian(&format!("{}lazyInit = true\n", stdio_skill("owls", ["polite"])));
     let (_test, requests) = calling(test, [("echo", json!({"text": "owl"}))]);
-    assert_eq!(told(&requests[1]), [("echo: owl".to_owned(), false)]);
+    assert_eq!(tool_results(&requests[1]), [("echo: owl".to_owned(), false)]);
 }

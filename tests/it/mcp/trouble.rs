@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{calling, told, wait_until};
+use super::{calling, tool_results, wait_until};
 use crate::support::Test;
 use crate::support::tool_server::{librarian, lines, stdio_skill};
 
@@ -19,7 +19,7 @@ fn asked(test: &Test, tool: &str) -> usize {
 #[test]
 fn a_call_that_hangs_ends_within_its_limit_and_the_server_is_informed() {
     let (test, requests) = calling(rough(500), [("hang", json!({})), ("echo", json!({"text": "owl"}))]);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     let (result, is_error) = &results[0];
     assert!(*is_error && result.contains("hang"), "{result}");
     assert_eq!(results[1].0, "echo: owl", "the server is still there");
@@ -31,7 +31,7 @@ fn a_call_that_hangs_ends_within_its_limit_and_the_server_is_informed() {
 fn progress_extends_the_limit_but_one_sign_of_life_is_not_enough() {
     // Twelve pauses of 200 ms, each far below the limit, together above it.
     let (_test, requests) = calling(rough(1_500), [("slow", json!({"steps": 12})), ("stall", json!({}))]);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert_eq!(results[0], ("slow and sure".to_owned(), false));
     assert!(results[1].1, "{results:?}");
 }
@@ -39,7 +39,7 @@ fn progress_extends_the_limit_but_one_sign_of_life_is_not_enough() {
 #[test]
 fn a_server_that_dies_in_a_call_is_started_again_for_the_next() {
     let (test, requests) = calling(rough(60_000), [("die", json!({})), ("echo", json!({"text": "owl"}))]);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert!(results[0].1 && results[0].0.contains("die"), "{results:?}");
     assert_eq!(results[1], ("echo: owl".to_owned(), false));
     assert_eq!(asked(&test, "die"), 1, "what may have had an effect is not done twice");
@@ -48,7 +48,7 @@ fn a_server_that_dies_in_a_call_is_started_again_for_the_next() {
 #[test]
 fn a_server_that_died_once_works_the_next_time() {
     let (test, requests) = calling(rough(60_000), [("dieOnce", json!({})), ("dieOnce", json!({}))]);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     assert_eq!(results[1], ("alive again".to_owned(), false), "{results:?}");
     assert_eq!(asked(&test, "dieOnce"), 2);
 }
@@ -56,20 +56,20 @@ fn a_server_that_died_once_works_the_next_time() {
 #[test]
 fn a_call_that_only_reads_is_made_again_after_a_death() {
     let (test, requests) = calling(rough(60_000), [("readDyingOnce", json!({}))]);
-    assert_eq!(told(&requests[1]), [("alive again".to_owned(), false)]);
+    assert_eq!(tool_results(&requests[1]), [("alive again".to_owned(), false)]);
     assert_eq!(asked(&test, "readDyingOnce"), 2);
 }
 
 #[test]
 fn lines_that_are_no_messages_do_no_harm() {
     let (_test, requests) = calling(rough(60_000), [("babble", json!({})), ("misaddress", json!({}))]);
-    assert_eq!(told(&requests[2]), [("found it".to_owned(), false), ("yours".to_owned(), false)]);
+    assert_eq!(tool_results(&requests[2]), [("found it".to_owned(), false), ("yours".to_owned(), false)]);
 }
 
 #[test]
 fn contents_of_no_known_kind_leave_the_rest_alone_or_are_an_error() {
     let (_test, requests) = calling(rough(60_000), [("odd", json!({})), ("echo", json!({"text": "owl"}))]);
-    let results = told(&requests[2]);
+    let results = tool_results(&requests[2]);
     let (text, is_error) = &results[0];
     assert!(*is_error || (text.contains("before") && text.contains("after")), "{text}");
     assert_eq!(results[1].0, "echo: owl");

@@ -25,9 +25,9 @@ macro_rules! habits {
 
 habits! {
     "content that is null at first", ["OpenAI", "Azure", "DeepSeek"], text,
-        vec![stream(&[delta(json!({"role": "assistant", "content": null})), says("Owls."), end("stop")])];
+        vec![stream(&[delta(json!({"role": "assistant", "content": null})), content("Owls."), end("stop")])];
     "a first chunk about the prompt", ["Azure"], text,
-        vec![stream(&[json!({"choices": [], "prompt_filter_results": []}), says("Owls."), end("stop")])];
+        vec![stream(&[json!({"choices": [], "prompt_filter_results": []}), content("Owls."), end("stop")])];
     "content as a list of chunks", ["Mistral"], text,
         vec![stream(&[
             delta(json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]})),
@@ -37,46 +37,46 @@ habits! {
     "a refusal beside content that is null", ["OpenAI", "Azure"], text,
         vec![stream(&[delta(json!({"content": null, "refusal": "Owls."})), end("stop")])];
     "reasoning_content", ["DeepSeek", "Moonshot", "Z.ai", "vLLM", "SGLang", "llama.cpp", "xAI", "LiteLLM"], text,
-        vec![stream(&[delta(json!({"content": null, "reasoning_content": "Hm."})), says("Owls."), end("stop")])];
+        vec![stream(&[delta(json!({"content": null, "reasoning_content": "Hm."})), content("Owls."), end("stop")])];
     "reasoning", ["Groq", "OpenRouter", "Together", "vLLM", "LM Studio", "Ollama"], text,
-        vec![stream(&[delta(json!({"content": "", "reasoning": "Hm."})), says("Owls."), end("stop")])];
+        vec![stream(&[delta(json!({"content": "", "reasoning": "Hm."})), content("Owls."), end("stop")])];
     "reasoning under two names", ["OpenRouter", "LiteLLM"], text,
-        vec![stream(&[delta(json!({"reasoning": "Hm.", "reasoning_content": "Hm."})), says("Owls."), end("stop")])];
-    "the end of the text by its token", ["Together"], text, vec![stream(&[says("Owls."), end("eos")])];
+        vec![stream(&[delta(json!({"reasoning": "Hm.", "reasoning_content": "Hm."})), content("Owls."), end("stop")])];
+    "the end of the text by its token", ["Together"], text, vec![stream(&[content("Owls."), end("eos")])];
     "an end that is empty at first", ["Fireworks", "LM Studio"], text,
         vec![stream(&[json!({"choices": [{"delta": {"content": "Owls."}, "finish_reason": ""}]}), end("stop")])];
-    "no reason for the end", ["llama.cpp", "LM Studio"], text, vec![stream(&[says("Owls.")])];
+    "no reason for the end", ["llama.cpp", "LM Studio"], text, vec![stream(&[content("Owls.")])];
     "no mark of the end", ["LiteLLM", "Gemini"], text,
-        vec![Answer::raw_sse(events(&[says("Owls."), end("stop")]))];
+        vec![Answer::raw_sse(events(&[content("Owls."), end("stop")]))];
     "no blank line behind the last event", ["LM Studio", "LiteLLM"], text,
-        vec![Answer::raw_sse(events(&[says("Owls."), end("stop")]).trim_end().to_owned())];
+        vec![Answer::raw_sse(events(&[content("Owls."), end("stop")]).trim_end().to_owned())];
     "no blank lines between events", ["LM Studio", "Z.ai"], text,
-        vec![Answer::raw_sse(stream_text(&[says("Owls."), end("stop")]).replace("\n\n", "\n"))];
+        vec![Answer::raw_sse(stream_text(&[content("Owls."), end("stop")]).replace("\n\n", "\n"))];
     "comments between events", ["OpenRouter"], text,
         vec![Answer::raw_sse(format!(
-            ": OPENROUTER PROCESSING\n\n{}: x\n\n{}data: [DONE]\n\n", events(&[says("Owls.")]), events(&[end("stop")])
+            ": OPENROUTER PROCESSING\n\n{}: x\n\n{}data: [DONE]\n\n", events(&[content("Owls.")]), events(&[end("stop")])
         ))];
     "no space behind data:", ["Z.ai", "Moonshot"], text,
-        vec![Answer::raw_sse(stream_text(&[says("Owls."), end("stop")]).replace("data: ", "data:"))];
+        vec![Answer::raw_sse(stream_text(&[content("Owls."), end("stop")]).replace("data: ", "data:"))];
     "lines that end by carriage return", ["LiteLLM", "LM Studio"], text,
-        vec![Answer::raw_sse(stream_text(&[says("Owls."), end("stop")]).replace('\n', "\r"))];
+        vec![Answer::raw_sse(stream_text(&[content("Owls."), end("stop")]).replace('\n', "\r"))];
     "events with names and numbers", ["LiteLLM"], text,
-        vec![Answer::raw_sse(stream_text(&[says("Owls."), end("stop")]).replace("data: ", "id: 7\nevent: message\ndata: "))];
+        vec![Answer::raw_sse(stream_text(&[content("Owls."), end("stop")]).replace("data: ", "id: 7\nevent: message\ndata: "))];
     "pieces that split a character", ["OpenAI", "vLLM"], text,
-        vec![stream(&[delta(json!({"reasoning_content": "Eulen 🦉, höchst"})), says("Owls."), end("stop")]).in_chunks_of(1)];
+        vec![stream(&[delta(json!({"reasoning_content": "Eulen 🦉, höchst"})), content("Owls."), end("stop")]).in_chunks_of(1)];
     "an answer in one event", ["LiteLLM"], text,
         vec![stream(&[json!({"choices": [{"message": {"content": "Owls."}, "finish_reason": "stop"}]})])];
     "a stream labelled as JSON", ["LiteLLM", "llama.cpp"], text,
-        vec![json_body(&stream_text(&[says("Owls."), end("stop")]))];
+        vec![json_body(&stream_text(&[content("Owls."), end("stop")]))];
     "one document in place of a stream", ["LiteLLM", "Together", "Azure"], text,
         vec![json_body(&json!({"object": "chat.completion", "choices": [
             {"index": 0, "message": {"role": "assistant", "content": "Owls."}, "finish_reason": "stop"}]}).to_string())];
     "a list in place of a stream", ["Gemini"], text,
-        vec![json_body(&json!([says("Owls."), end("stop")]).to_string())];
+        vec![json_body(&json!([content("Owls."), end("stop")]).to_string())];
     "lines of JSON in place of a stream", ["Ollama"], text,
-        vec![json_body(&format!("{}\n{}\n", says("Owls."), end("stop")))];
+        vec![json_body(&format!("{}\n{}\n", content("Owls."), end("stop")))];
     "the model's own limit as the end", ["Mistral"], continued,
-        vec![stream(&[says("Ow"), end("model_length")]), Answer::text("ls.")];
+        vec![stream(&[content("Ow"), end("model_length")]), Answer::text("ls.")];
 
     "a call in one chunk", ["xAI", "Groq", "Mistral", "Gemini", "Ollama"], one_call,
         vec![stream(&[call(json!({"index": 0, "id": "aB3456789"}), arguments()), end("tool_calls")]), owls()];
@@ -153,7 +153,7 @@ habits! {
         ];
 
     "usage behind the choices", ["OpenAI", "Mistral", "vLLM", "OpenRouter"], usage,
-        vec![stream(&[says("Owls."), end("stop"), json!({"choices": [], "usage": counts()})])];
+        vec![stream(&[content("Owls."), end("stop"), json!({"choices": [], "usage": counts()})])];
     "usage in every chunk", ["xAI", "vLLM", "Fireworks"], usage,
         vec![stream(&[
             json!({"choices": [{"delta": {"content": "Owls."}}], "usage": {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}}),
@@ -162,33 +162,33 @@ habits! {
         ])];
     "usage that is zero behind the counts", ["LiteLLM", "SGLang"], usage,
         vec![stream(&[
-            says("Owls."), end("stop"), json!({"choices": [], "usage": counts()}),
+            content("Owls."), end("stop"), json!({"choices": [], "usage": counts()}),
             json!({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}),
         ])];
     "usage in a place of its own", ["Groq"], usage,
-        vec![stream(&[says("Owls."), json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "x_groq": {"usage": counts()}})])];
+        vec![stream(&[content("Owls."), json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "x_groq": {"usage": counts()}})])];
     "usage in the choice", ["Moonshot"], usage,
-        vec![stream(&[says("Owls."), json!({"choices": [{"delta": {}, "finish_reason": "stop", "usage": counts()}]})])];
-    "no usage", ["LM Studio", "Ollama", "llama.cpp"], no_usage, vec![stream(&[says("Owls."), end("stop")])];
+        vec![stream(&[content("Owls."), json!({"choices": [{"delta": {}, "finish_reason": "stop", "usage": counts()}]})])];
+    "no usage", ["LM Studio", "Ollama", "llama.cpp"], no_usage, vec![stream(&[content("Owls."), end("stop")])];
     "usage of zeros alone", ["LiteLLM", "LM Studio"], no_usage,
-        vec![stream(&[says("Owls."), end("stop"), json!({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}})])];
+        vec![stream(&[content("Owls."), end("stop"), json!({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}})])];
 
     "a call that it could not read", ["Groq"], asked_again,
         vec![stream(&[json!({"error": {"message": "Failed to call a function.", "code": "tool_use_failed"}})]), owls()];
     "a call that it could not read, as a 400", ["Groq"], asked_again,
         vec![json_status(400, &json!({"error": {"message": "Failed to call a function.", "code": "tool_use_failed"}})), owls()];
     "an error in mid-stream", ["OpenRouter", "vLLM", "SGLang", "LiteLLM"], asked_again,
-        vec![stream(&[says("Ow"), json!({"error": {"code": 502, "message": "Upstream."}, "choices": [{"delta": {"content": ""}, "finish_reason": "error"}]})]), owls()];
+        vec![stream(&[content("Ow"), json!({"error": {"code": 502, "message": "Upstream."}, "choices": [{"delta": {"content": ""}, "finish_reason": "error"}]})]), owls()];
     "an error without a name in mid-stream", ["Together", "SGLang"], asked_again,
-        vec![stream(&[says("Ow"), json!({"message": "Worker died.", "code": 500})]), owls()];
+        vec![stream(&[content("Ow"), json!({"message": "Worker died.", "code": 500})]), owls()];
     "an error under 200", ["OpenRouter", "Z.ai", "LiteLLM"], asked_again,
         vec![json_body(&json!({"error": {"code": 503, "message": "No instance available."}}).to_string()), owls()];
-    "an answer that is aborted", ["vLLM", "SGLang"], asked_again, vec![stream(&[says("Ow"), end("abort")]), owls()];
+    "an answer that is aborted", ["vLLM", "SGLang"], asked_again, vec![stream(&[content("Ow"), end("abort")]), owls()];
     "no machines left", ["DeepSeek"], asked_again,
-        vec![stream(&[says("Ow"), end("insufficient_system_resource")]), owls()];
-    "a network error as the end", ["Z.ai"], asked_again, vec![stream(&[says("Ow"), end("network_error")]), owls()];
+        vec![stream(&[content("Ow"), end("insufficient_system_resource")]), owls()];
+    "a network error as the end", ["Z.ai"], asked_again, vec![stream(&[content("Ow"), end("network_error")]), owls()];
     "a stream that is cut", ["Together", "Fireworks", "LM Studio"], asked_again,
-        vec![Answer::raw_sse(events(&[says("Ow")])), owls()];
+        vec![Answer::raw_sse(events(&[content("Ow")])), owls()];
     "a 400 that means to slow down", ["Together", "Azure"], asked_again,
         vec![json_status(400, &json!({"error": {"message": "Rate limit exceeded.", "code": "rate_limit_exceeded"}})).header("retry-after", "0"), owls()];
     "a 403 that means to slow down", ["Fireworks"], asked_again,
@@ -220,7 +220,7 @@ fn delta(delta: Value) -> Value {
     json!({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
 }
 
-fn says(text: &str) -> Value {
+fn content(text: &str) -> Value {
     delta(json!({"content": text}))
 }
 

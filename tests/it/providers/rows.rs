@@ -45,7 +45,7 @@ pub fn text(provider: Provider) -> Cell {
     completed(&test);
     let requests = test.server().requests();
     assert_eq!(requests.len(), 1);
-    assert!(requests[0].says("You find things in books.") && requests[0].says("Which birds?"));
+    assert!(requests[0].contains("You find things in books.") && requests[0].contains("Which birds?"));
     Cell::Does
 }
 
@@ -59,7 +59,7 @@ pub fn tools(provider: Provider) -> Cell {
     let results = requests[1].results();
     assert_eq!((results.len(), results[0].0.as_str()), (1, "c1"), "{results:?}");
     assert!(results[0].1.contains("barn owl"), "{results:?}");
-    assert!(requests[1].says("I look."));
+    assert!(requests[1].contains("I look."));
     Cell::Does
 }
 
@@ -101,7 +101,7 @@ pub fn long_name(provider: Provider) -> Cell {
     completed(&test);
     let requests = test.server().requests();
     assert_eq!(requests.len(), 3);
-    assert!(requests[1].says("You know owls.") && requests[1].says("Which?"));
+    assert!(requests[1].contains("You know owls.") && requests[1].contains("Which?"));
     let results = requests[2].results();
     assert!(matches!(results.as_slice(), [(id, told)] if id == "c1" && told.contains("Owls.")), "{results:?}");
     Cell::Does
@@ -126,11 +126,11 @@ pub fn pdf(provider: Provider) -> Cell {
 
 /// Whether a file went out, in place of which the model must be told of it.
 fn shown(request: &Request, data: &str, kind: &str, is_taken: bool) -> Cell {
-    assert_eq!(request.says(data), is_taken);
+    assert_eq!(request.contains(data), is_taken);
     if is_taken {
         return Cell::Does;
     }
-    assert!(request.says(kind), "nothing is said of the {kind}: {}", request.body);
+    assert!(request.contains(kind), "nothing is said of the {kind}: {}", request.body);
     Cell::Told
 }
 
@@ -165,7 +165,7 @@ pub fn reasoning(provider: Provider) -> Cell {
         thought(provider, turn("c1", "Owls hoot.", "Zmlyc3Q="), turn("c2", "Owls fly.", "c2Vjb25k"));
     // Azure's Chat Completions give none; the server does as imitators do.
     assert!(events.contains("Owls hoot."), "{events}");
-    let said = |texts: [&str; 2]| texts.map(|text| request.says(text));
+    let said = |texts: [&str; 2]| texts.map(|text| request.contains(text));
     let (texts, signatures) = (said(["Owls hoot.", "Owls fly."]), said(["Zmlyc3Q=", "c2Vjb25k"]));
     let is_signed = !matches!(provider, Provider::OpenAiChat | Provider::DeepSeek | Provider::Azure | Provider::Ollama);
     assert_eq!(signatures, [is_signed; 2]);
@@ -185,7 +185,7 @@ pub fn hidden_reasoning(provider: Provider) -> Cell {
         Provider::Bedrock => STANDARD.encode(data),
         _ => data.to_owned(),
     });
-    assert!(expected.iter().all(|data| request.says(data)), "{}", request.body);
+    assert!(expected.iter().all(|data| request.contains(data)), "{}", request.body);
     Cell::Does
 }
 

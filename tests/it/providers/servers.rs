@@ -127,7 +127,7 @@ fn calls(ran: &Ran, requests: &[Request], count: usize) {
 /// What the server attached to a call or its message goes back with it.
 pub fn attached(ran: &Ran, requests: &[Request]) {
     one_call(ran, requests);
-    assert!(requests[1].says("U0lHTkVE"), "{}", requests[1].body);
+    assert!(requests[1].contains("U0lHTkVE"), "{}", requests[1].body);
 }
 
 /// The last request has nine letters and digits as ids.

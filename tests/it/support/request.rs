@@ -93,8 +93,8 @@ impl Request {
     }
 
     /// Whether any text in the body contains this.
-    pub fn says(&self, text: &str) -> bool {
-        says(&self.body, text)
+    pub fn contains(&self, text: &str) -> bool {
+        contains_text(&self.body, text)
     }
 
     /// Whether the model is of Gemini 3 or later, whose calls are signed.
@@ -171,11 +171,11 @@ fn text_of(content: &Value) -> String {
     }
 }
 
-fn says(value: &Value, text: &str) -> bool {
+fn contains_text(value: &Value, text: &str) -> bool {
     match value {
         Value::String(string) => string.contains(text),
-        Value::Array(items) => items.iter().any(|item| says(item, text)),
-        Value::Object(fields) => fields.values().any(|field| says(field, text)),
+        Value::Array(items) => items.iter().any(|item| contains_text(item, text)),
+        Value::Object(fields) => fields.values().any(|field| contains_text(field, text)),
         _ => false,
     }
 }

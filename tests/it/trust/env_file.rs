@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::mcp::{calling, told};
+use crate::mcp::{calling, tool_results};
 use crate::support::tool_server::{HttpServer, command_skill, librarian, program, remote_skill};
 use crate::support::{Answer, Provider, Test, call};
 use crate::trust::{attack, neighbour};
@@ -174,7 +174,7 @@ fn a_command_of_the_model_sees_nothing_of_the_file() {
         "NODE_PATH=./owl-modules\nSHELL=/owl-shell\nTERM=owl\nNPM_CONFIG_PROXY=http://127.0.0.1:9/owl\nOTHER=owl\n";
     let test = Test::with(Provider::Anthropic).env("TERM", "grey").file(".env", file);
     let (_test, requests) = calling(test, [("exec", arguments)]);
-    let (seen, _) = told(&requests[1]).pop().unwrap();
+    let (seen, _) = tool_results(&requests[1]).pop().unwrap();
     assert!(seen.contains("PATH=") && seen.contains("TERM=grey") && !seen.contains("owl"), "{seen}");
 }
 
@@ -186,7 +186,7 @@ fn a_skill_gets_what_it_requires_unless_it_is_the_users_own() {
     let required = "requiredEnv = [\"OWL_COLOUR\", \"AWS_PROFILE\"]\n";
     let test = librarian(&format!("{skill}{required}")).file(".env", "OWL_COLOUR=grey\nAWS_PROFILE=barn\nOTHER=x\n");
     let (_test, requests) = calling(test, [("environment", json!({}))]);
-    let (seen, _) = told(&requests[1]).pop().unwrap();
+    let (seen, _) = tool_results(&requests[1]).pop().unwrap();
     let seen: Value = serde_json::from_str(&seen).unwrap();
     assert!(seen["variables"]["OWL_COLOUR"].is_string() && seen["variables"]["AWS_PROFILE"].is_string(), "{seen}");
     assert_eq!(seen["variables"]["OTHER"], Value::Null);

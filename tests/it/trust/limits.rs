@@ -58,7 +58,7 @@ const TEAM: &str = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"
 /// A lead who hands out `tasks` tasks in each of its turns but the last, and workers who do them.
 fn team(toml: &str, turns: usize, tasks: usize) -> Test {
     let test = Test::new().toml(&format!("{toml}{TEAM}")).provider(Provider::Anthropic);
-    let leads = |request: &Request| request.says("You lead.");
+    let leads = |request: &Request| request.contains("You lead.");
     let task = |turn: usize, n: usize| call(&format!("d{turn}-{n}"), "worker", json!({"query": "Work."}));
     for turn in 0..turns {
         let calls: Vec<_> = (0..tasks).map(|n| task(turn, n)).collect();
@@ -71,7 +71,7 @@ fn team(toml: &str, turns: usize, tasks: usize) -> Test {
 /// The results that the lead saw last, refused or not.
 fn refused(test: &Test) -> Vec<bool> {
     let requests = test.server().requests();
-    let last = requests.iter().rev().find(|request| request.says("You lead.")).unwrap().results();
+    let last = requests.iter().rev().find(|request| request.contains("You lead.")).unwrap().results();
     last.iter().map(|(_, text)| text.contains("(maxDelegates)")).collect()
 }
 

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{attack, neighbour};
-use crate::mcp::{calling, is_running, told, wait_until};
+use crate::mcp::{calling, is_running, tool_results, wait_until};
 use crate::support::tool_server::{lines, program};
 use crate::support::{Answer, KEY, Provider, Test, call};
 
@@ -39,8 +39,8 @@ fn what_leaves_its_session_ends_with_its_call() {
         let script = format!("{script}\nwhile [ ! -e pid ]; do sleep 0.01; done; echo $(cat pid)");
         let (test, requests) = calling(worker(), [("exec", sh(&script)), ("exec", sh(look))]);
         let id = deserter(&test);
-        assert!(told(&requests[1])[0].0.contains(&id.to_string()), "it was there during the call");
-        assert!(told(&requests[2])[1].0.contains("gone"), "{script}: {:?}", told(&requests[2]));
+        assert!(tool_results(&requests[1])[0].0.contains(&id.to_string()), "it was there during the call");
+        assert!(tool_results(&requests[2])[1].0.contains("gone"), "{script}: {:?}", tool_results(&requests[2]));
         wait_until("its end", || !is_running(id));
     }
 }
@@ -66,7 +66,7 @@ fn a_background_job_is_there_for_as_long_as_its_call() {
     let script = "(while :; do echo up > state; sleep 0.01; done) & while [ ! -e state ]; do sleep 0.01; done; cat state; \
                   kill $!; wait $!; (sleep 0.2; echo late) &";
     let (_test, requests) = calling(worker(), [("exec", sh(script))]);
-    let (output, is_error) = &told(&requests[1])[0];
+    let (output, is_error) = &tool_results(&requests[1])[0];
     assert!(!is_error && output.contains("up") && output.contains("late"), "{output}");
 }
 
@@ -76,7 +76,7 @@ fn tools_that_use_groups_sessions_and_signals_of_their_own_work() {
     let script = "sleep 1000 & kill $!; timeout -s KILL 0.1 sleep 1000; setsid -w echo apart; \
                   nice -n 5 echo nice; (ulimit -n 64; ulimit -n); sh -c 'kill -TERM $$'; echo done";
     let (_test, requests) = calling(worker(), [("exec", sh(script))]);
-    let (output, is_error) = &told(&requests[1])[0];
+    let (output, is_error) = &tool_results(&requests[1])[0];
     assert!(!is_error, "{output}");
     for line in ["apart", "nice", "64", "done"] {
         assert!(output.contains(line), "no {line}: {output}");
@@ -91,7 +91,7 @@ fn a_tool_signals_neither_the_runner_nor_its_keeper() {
                   prlimit --pid $runner --cpu=1 2>/dev/null && echo starved; prlimit --pid $PPID --nofile=0 2>/dev/null && \
                   echo starved; echo done";
     let (_test, requests) = calling(worker(), [("exec", sh(script))]);
-    let (output, is_error) = &told(&requests[1])[0];
+    let (output, is_error) = &tool_results(&requests[1])[0];
     assert!(!is_error && output.contains("done"), "{output}");
     assert!(!output.contains("reached") && !output.contains("starved"), "{output}");
 }
@@ -102,7 +102,7 @@ fn no_process_shows_the_models_key() {
     let script = "for process in /proc/[0-9]*; do tr '\\0' '\\n' < $process/environ; done 2>/dev/null | \
                   grep -a ANTHROPIC_API_KEY | rev > found; echo done";
     let (test, requests) = calling(worker(), [("exec", sh(script))]);
-    assert!(told(&requests[1])[0].0.contains("done"));
+    assert!(tool_results(&requests[1])[0].0.contains("done"));
     let reversed: String = KEY.chars().rev().collect();
     assert!(!lines(&test, "found").iter().any(|line| line.contains(&reversed)), "found in a process");
     // The program itself still has its variables: the requests carried the key.

@@ -97,7 +97,7 @@ fn a_storage_in_a_folder_names_no_other_delegate() {
     for (delegate, is_asked) in [("worker", true), ("publisher", false)] {
         let test = Test::new().toml(toml).provider(Provider::Anthropic);
         let task = Answer::calls([call("d1", "worker", json!({"query": "Do it."}))]);
-        test.server().script([task, Answer::silence().when(|request| request.says("You work."))]);
+        test.server().script([task, Answer::silence().when(|request| request.contains("You work."))]);
         let running = test.spawn(["run", "lead", "Go."]);
         running.wait_for_request(2);
         running.kill();
@@ -117,8 +117,10 @@ fn a_storage_in_a_folder_names_no_other_delegate() {
             }
             fs::write(run.join("log.jsonl"), log.replace("\"worker\"", &format!("\"{delegate}\""))).unwrap();
         }
-        let (works, leads) =
-            (|r: &crate::support::Request| !r.says("You lead."), |r: &crate::support::Request| r.says("You lead."));
+        let (works, leads) = (
+            |r: &crate::support::Request| !r.contains("You lead."),
+            |r: &crate::support::Request| r.contains("You lead."),
+        );
         test.server().script([Answer::text("Done.").when(works), Answer::text("End.").when(leads)]);
         let test = test.may_leave_answers();
         let before = test.server().requests().len();
