@@ -11,6 +11,7 @@
 mod support;
 
 mod budget;
+mod completion;
 mod delegation;
 mod context;
 mod cost;
