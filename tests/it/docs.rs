@@ -1,6 +1,7 @@
 //! Documents that are made from the code or that repeat it, kept current, and the book as a whole.
 
 mod book;
+mod configurations;
 mod errors;
 mod getting_started;
 mod readme;
