@@ -62,6 +62,39 @@ fn calls_and_their_answer_fit_the_terminal() {
 }
 
 #[test]
+fn a_retry_fits_the_terminal() {
+    for columns in [60, 100, 160] {
+        let busy = Answer::busy(10).message("The owls are asleep.");
+        let test = terminal().answers([busy, Answer::text("Two owls.")]);
+        let Some(running) = at(&test, (columns, 24), "run librarian q") else { return };
+        let stdout = running.finish().assert_code(0).stdout;
+        assert!(stdout.contains("retry 1"), "{stdout}");
+        let screen = last_screen(&stdout, columns);
+        assert!(screen.lines().all(|line| line.chars().count() <= columns), "{screen}");
+        assert_snapshot(test.root(), &format!("screens/retry-{columns}"), &screen);
+    }
+}
+
+#[test]
+fn delegates_fit_the_terminal() {
+    const TEAM: &str = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"reader\"]\n\
+                        [experts.reader]\ninstruction = \"You read.\"\ndescription = \"Reads.\"\n";
+    let query = "Find the sentence about the barn owl in all the books of the library and report where it is.";
+    for columns in [60, 100, 160] {
+        let test = terminal().toml(TEAM).answers([
+            Answer::calls([call("d1", "reader", json!({ "query": query }))]),
+            Answer::calls([call("c1", "readTextFile", json!({"path": "owls.md"}))]),
+            Answer::text("On page 2."),
+            Answer::text("It is on page 2."),
+        ]);
+        let Some(running) = at(&test, (columns, 40), "run lead 'Where is it?'") else { return };
+        let screen = last_screen(&running.finish().assert_code(0).stdout, columns);
+        assert!(screen.lines().all(|line| line.chars().count() <= columns), "{screen}");
+        assert_snapshot(test.root(), &format!("screens/delegate-{columns}"), &screen);
+    }
+}
+
+#[test]
 fn more_is_shown_when_it_is_asked_for_and_the_answer_once() {
     let test = terminal().answers(busy());
     let Some(running) = at(&test, (100, 60), "run librarian q --verbose") else { return };
