@@ -246,25 +246,11 @@ impl<'a> Object<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::cli::render::fixture::KeptOutput;
 
     fn written(form: Form) -> String {
-        let out = Shared::default();
+        let out = KeptOutput::default();
         let mut page = Page::to(out.clone(), None, 0);
         let mut object = Object::begin(&mut page, form).unwrap();
         object.field("job", json!({"id": "j\n1", "tags": []})).unwrap();
@@ -276,8 +262,7 @@ mod tests {
         object.end_array().unwrap();
         object.field("count", 2).unwrap();
         object.end().unwrap();
-        let bytes = out.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        out.text()
     }
 
     #[test]

@@ -338,35 +338,20 @@ fn same_words(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use perstack::checkpoint::CheckpointHead;
     use perstack::cost::Spend;
     use perstack::message::Message;
     use perstack::usage::Usage;
 
-    use super::super::fixture::{child, event, event_checkpoint, head, retry};
+    use super::super::fixture::{KeptOutput, child, event, event_checkpoint, head, retry};
     use super::*;
 
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     /// An answer that is watched: the text written, and the lines that follow.
-    struct Watched(AnswerWriter, Shared, Vec<AnswerNote>);
+    struct Watched(AnswerWriter, KeptOutput, Vec<AnswerNote>);
 
     impl Watched {
-        fn new(make: impl FnOnce(Shared) -> AnswerWriter) -> Self {
-            let out = Shared::default();
+        fn new(make: impl FnOnce(KeptOutput) -> AnswerWriter) -> Self {
+            let out = KeptOutput::default();
             let mut watched = Self(make(out.clone()), out, Vec::new());
             watched.start(head("r1", 1));
             watched
@@ -413,7 +398,7 @@ mod tests {
         }
 
         fn written(&self) -> String {
-            String::from_utf8(self.1.0.lock().unwrap().clone()).unwrap()
+            self.1.text()
         }
     }
 

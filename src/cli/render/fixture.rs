@@ -1,5 +1,8 @@
 //! Hand-made events for the renderers' tests.
 
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
 use perstack::budget::{Budgets, Spent};
 use perstack::checkpoint::{Checkpoint, CheckpointHead, DelegateTo, DelegatedBy, Status};
 use perstack::content::ExpertPart;
@@ -11,6 +14,28 @@ use perstack::runtime::Outcome;
 use perstack::tool::{BASE_SKILL, ToolCall};
 use perstack::usage::Usage;
 use serde_json::{Map, Value};
+
+/// A writer that keeps what is written, to be read while it is in use.
+#[derive(Clone, Default)]
+pub struct KeptOutput(Arc<Mutex<Vec<u8>>>);
+
+impl KeptOutput {
+    /// The text so far.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for KeptOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 fn expert(name: &str) -> ExpertRef {
     ExpertRef { key: name.parse().unwrap(), name: name.to_owned(), version: "1.0.0".to_owned() }

@@ -306,7 +306,7 @@ impl EventSink for Progress {
 mod tests {
     use perstack::event::EventBody;
 
-    use super::super::fixture::{call, delegated, event, event_checkpoint, head, initialize, step};
+    use super::super::fixture::{KeptOutput, call, delegated, event, event_checkpoint, head, initialize, step};
     use super::super::terminal::fake::FakeTerminal;
     use super::super::view::Verbosity;
     use super::*;
@@ -385,18 +385,7 @@ mod tests {
 
     #[test]
     fn without_a_terminal_steps_are_plain_lines() {
-        #[derive(Clone, Default)]
-        struct Shared(Arc<Mutex<Vec<u8>>>);
-        impl Write for Shared {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.lock().unwrap().extend(bytes);
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let written = Shared::default();
+        let written = KeptOutput::default();
         let progress = Progress::plain(View::new(Verbosity::Normal), Paint::plain(), written.clone(), None);
         let emit = |body| progress.emit(&event("r1", body), &[]);
         emit(start(head("r1", 1)));
@@ -405,7 +394,6 @@ mod tests {
             step: step(1, vec![call("c1", "readTextFile", "path", "notes/a.md")]),
             next_checkpoint: event_checkpoint(head("r1", 2)),
         });
-        let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(written, "▸ researcher\n✓ step 1  readTextFile  notes/a.md\n");
+        assert_eq!(written.text(), "▸ researcher\n✓ step 1  readTextFile  notes/a.md\n");
     }
 }
