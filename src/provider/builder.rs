@@ -233,7 +233,7 @@ impl Provider {
         ];
         headers.extend(encoded.headers);
         headers.extend(self.headers.iter().cloned());
-        HttpRequest { url: place.join(&encoded.path), headers, body: encoded.body.to_string().into_bytes() }
+        HttpRequest { url: place.join(&encoded.path), headers, body: encoded.body.to_string().into_bytes().into() }
     }
 }
 
@@ -383,7 +383,7 @@ mod tests {
         let provider = connect(ProviderName::OpenAi, &setting, &pairs).unwrap();
         let request = provider.authorized(encoded(), provider.server.first()).await.unwrap();
         assert_eq!(request.url, "http://127.0.0.1:9/v1/messages");
-        assert_eq!(request.body, br#"{"model":"m"}"#);
+        assert_eq!(request.body.to_vec(), br#"{"model":"m"}"#);
         assert_eq!(header(&request, "authorization"), ["Bearer sk-0123456789"]);
         assert_eq!(header(&request, "openai-project"), ["from-setting"]);
         assert_eq!(header(&request, "openai-organization"), ["org"]);

@@ -166,8 +166,9 @@ fn may_overwrite(path: &Path) -> Result<bool, ReplayError> {
 impl RecordedRequest {
     /// The parts of a request by which it is found again.
     pub(super) fn new(request: &HttpRequest) -> Self {
-        let body = serde_json::from_slice(&request.body)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&request.body).into_owned()));
+        let body = request.body.to_vec();
+        let body = serde_json::from_slice(&body)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
         Self { path: path_of(&request.url).to_owned(), body }
     }
 }

@@ -61,7 +61,7 @@ async fn exchange(transport: &dyn Transport, body: &str) -> Result<Seen, Transpo
     let request = HttpRequest {
         url: "https://models.test/v1/messages?key=sk-query-0123456789".to_owned(),
         headers: vec![("authorization".to_owned(), "Bearer sk-header-0123456789".to_owned())],
-        body: body.as_bytes().to_vec(),
+        body: body.as_bytes().to_vec().into(),
     };
     let mut response = transport.send(request).await?;
     let retry_after = response.headers.iter().find(|(name, _)| name == "retry-after").map(|(_, value)| value.clone());
@@ -213,7 +213,7 @@ async fn no_credential_and_no_path_of_the_workspace_is_recorded() {
 async fn an_answer_that_is_given_up_is_recorded_as_far_as_it_came() {
     let studio = Studio::new();
     let live = studio.recording(vec![Ok((200, pieces(&["wanted", "unwanted"])))]);
-    let request = HttpRequest { url: "http://h/p".to_owned(), headers: Vec::new(), body: b"{}".to_vec() };
+    let request = HttpRequest { url: "http://h/p".to_owned(), headers: Vec::new(), body: b"{}".to_vec().into() };
     let mut response = live.send(request.clone()).await.unwrap();
     assert_eq!(response.body.chunk().await, Ok(Some(b"wanted".to_vec())));
     drop(response);

@@ -5,6 +5,7 @@
 //! HTTP client.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,12 +18,14 @@ use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::identity::Identity;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_types::os_shim_internal::Env;
+use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use super::aws_http::AwsHttp;
 use super::cache::{self, Cache, Fetched};
 use super::error::AuthError;
 use crate::environment::Environment;
+use crate::provider::http::request_body::RequestBody;
 use crate::provider::http::transport::{HttpRequest, Transport};
 
 /// The name that Bedrock's requests are signed for.
@@ -122,10 +125,22 @@ fn signature(
     let is_signed = |name: &str| name == "content-type" || name.starts_with("x-amz");
     let headers = request.headers.iter().filter(|(name, _)| is_signed(name));
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
-    let signable = SignableRequest::new("POST", request.url.as_str(), headers, SignableBody::Bytes(&request.body))
+    let signable = SignableRequest::new("POST", request.url.as_str(), headers, checksum(&request.body))
         .map_err(|error| unusable(&error))?;
     let (instructions, _) = sign(signable, &parameters.into()).map_err(|error| unusable(&error))?.into_parts();
     Ok(instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// The digest of a body, piece by piece.
+fn checksum(body: &RequestBody) -> SignableBody<'static> {
+    let mut hasher = Sha256::new();
+    body.pieces().iter().for_each(|piece| hasher.update(piece));
+    let hex = hasher.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    SignableBody::Precomputed(hex)
 }
 
 #[cfg(test)]
@@ -146,7 +161,7 @@ mod tests {
                 ("content-type".to_owned(), "application/json".to_owned()),
                 ("user-agent".to_owned(), "perstack/0".to_owned()),
             ],
-            body: br#"{"messages":[]}"#.to_vec(),
+            body: br#"{"messages":[]}"#.to_vec().into(),
         }
     }
 

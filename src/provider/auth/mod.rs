@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     async fn headers(credentials: Credentials) -> Vec<(String, String)> {
-        let mut request = HttpRequest { url: String::new(), headers: Vec::new(), body: Vec::new() };
+        let mut request = HttpRequest { url: String::new(), headers: Vec::new(), body: Vec::new().into() };
         credentials.authorize(&mut request).await.unwrap();
         request.headers
     }
@@ -174,7 +174,7 @@ mod tests {
     fn headers_that_authorize_are_secret() {
         let headers = [("authorization", "Bearer t-1"), ("x-amz-security-token", "t-2"), ("accept", "all")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let request = HttpRequest { url: String::new(), headers, body: Vec::new() };
+        let request = HttpRequest { url: String::new(), headers, body: Vec::new().into() };
         assert_eq!(secrets(&request).collect::<Vec<_>>(), ["t-1", "t-2"]);
     }
 }

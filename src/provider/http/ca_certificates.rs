@@ -115,7 +115,7 @@ mod tests {
     async fn ask(environment: &Environment) -> Result<u16, TransportError> {
         let url = format!("https://127.0.0.1:{}/", server());
         let transport = HttpTransport::of_environment(None, environment).unwrap();
-        let request = HttpRequest { url, headers: Vec::new(), body: Vec::new() };
+        let request = HttpRequest { url, headers: Vec::new(), body: Vec::new().into() };
         transport.send(request).await.map(|response| response.status)
     }
 

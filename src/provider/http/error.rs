@@ -38,6 +38,16 @@ pub(super) fn unusable(message: String) -> TransportError {
     TransportError { kind: TransportErrorKind::Unusable, message }
 }
 
+/// Returns true for a request that a server of HTTP/2 gave back without having looked at it: it goes away, or has too
+/// many requests at once (RFC 9113, 8.7).
+pub(super) fn is_untouched(error: &reqwest::Error) -> bool {
+    let reset = chain(error).find_map(<dyn Error>::downcast_ref::<h2::Error>).filter(|error| error.is_remote());
+    reset.is_some_and(|error| {
+        (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
+            || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
+}
+
 /// The failure of a request that had no answer.
 pub(super) fn send_error(host: &str, error: &reqwest::Error) -> TransportError {
     let causes = causes(error);

@@ -14,11 +14,16 @@ use crate::environment::Environment;
 use crate::future::BoxFuture;
 
 use crate::provider::http::ca_certificates::ExtraRoots;
-use crate::provider::http::error::{CONNECT_TIMEOUT, causes, send_error, unusable};
+use crate::provider::http::error::{CONNECT_TIMEOUT, causes, is_untouched, send_error, unusable};
 use crate::provider::http::fetch::{self, Fetch, FetchResponse, Method};
+use crate::provider::http::request_body::RequestBody;
 use crate::provider::{ProviderError, ProxySettings};
 
 pub use crate::provider::http::error::{TransportError, TransportErrorKind};
+
+/// The number of times that a request which a server gave back untouched is sent again at once. The HTTP client's own
+/// number: it does so itself only for bodies in one piece.
+const RESENDS: usize = 2;
 
 /// Sends a request and returns the answer's head; the body follows piece by piece.
 pub trait Transport: Send + Sync {
@@ -39,7 +44,7 @@ pub trait Transport: Send + Sync {
 pub struct HttpRequest {
     pub url: String,
     pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub body: RequestBody,
 }
 
 /// An answer: its head, and its body to be read.
@@ -69,7 +74,7 @@ impl fmt::Debug for HttpRequest {
         f.debug_struct("HttpRequest")
             .field("url", &self.url)
             .field("headers", &names)
-            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("body", &self.body)
             .finish()
     }
 }
@@ -167,9 +172,17 @@ impl Transport for HttpTransport {
             let url = Url::parse(&request.url).map_err(|error| unusable(format!("the address is no URL: {error}")))?;
             let host = host_of(&url);
             let headers = header_map(&request.headers)?;
-            let sent = self.client(&url)?.post(url).headers(headers).body(request.body).send();
+            let client = self.client(&url)?;
+            let post = || client.post(url.clone()).headers(headers.clone()).body(request.body.clone()).send();
+            let mut sent = post().await;
+            for _ in 0..RESENDS {
+                match &sent {
+                    Err(error) if is_untouched(error) => sent = post().await,
+                    _ => break,
+                }
+            }
             let server = if self.has_proxy { format!("{host} (a proxy is set)") } else { host.clone() };
-            let response = sent.await.map_err(|error| send_error(&server, &error))?;
+            let response = sent.map_err(|error| send_error(&server, &error))?;
             Ok(HttpResponse {
                 status: response.status().as_u16(),
                 headers: visible_headers(&response),
@@ -264,6 +277,7 @@ fn host_of(url: &Url) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -285,7 +299,7 @@ mod tests {
     }
 
     fn request(url: String) -> HttpRequest {
-        HttpRequest { url, headers: vec![("x-api-key".to_owned(), "secret".to_owned())], body: b"{}".to_vec() }
+        HttpRequest { url, headers: vec![("x-api-key".to_owned(), "secret".to_owned())], body: b"{}".to_vec().into() }
     }
 
     fn direct() -> HttpTransport {
@@ -313,6 +327,69 @@ mod tests {
         let sent = served.await.unwrap();
         assert!(sent.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{sent}");
         assert!(sent.contains("x-api-key: secret\r\n") && sent.ends_with("{}"), "{sent}");
+    }
+
+    #[tokio::test]
+    async fn a_body_in_pieces_is_one_body_of_a_length_that_is_announced() {
+        let (address, served) = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        let body = RequestBody::new(["{\"a\":", "1", "}"].map(Bytes::from));
+        direct().send(HttpRequest { body, ..request(format!("http://{address}/")) }).await.unwrap();
+        let sent = served.await.unwrap();
+        let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("content-length: 7") && !head.contains("transfer-encoding"), "{sent}");
+        assert_eq!(body, "{\"a\":1}");
+    }
+
+    /// A server of HTTP/2 that gives the first `refused` requests back and answers the next with its own length and body.
+    async fn http2_server(refused: usize) -> (String, tokio::task::JoinHandle<(usize, String)>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let served = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let mut asked = 0;
+            let mut last = String::new();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                asked += 1;
+                if asked <= refused {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                    continue;
+                }
+                let length = request.headers()["content-length"].to_str().unwrap().to_owned();
+                respond.send_response(http::Response::new(()), true).unwrap();
+                tokio::spawn(async move { while connection.accept().await.is_some() {} });
+                let mut body = request.into_body();
+                let mut bytes = Vec::new();
+                while let Some(piece) = body.data().await {
+                    bytes.extend(piece.unwrap());
+                }
+                last = format!("{length} {}", String::from_utf8(bytes).unwrap());
+                break;
+            }
+            (asked, last)
+        });
+        (address, served)
+    }
+
+    #[tokio::test]
+    async fn over_http2_the_length_is_announced_and_a_request_given_back_is_sent_again() {
+        for refused in [0, 2] {
+            let (address, served) = http2_server(refused).await;
+            let transport = direct();
+            // What TLS agrees on elsewhere.
+            let client = Client::builder().tls_certs_only([]).http2_prior_knowledge().no_proxy().build().unwrap();
+            transport.plain.set(Ok(client)).unwrap();
+            let body = RequestBody::new(["{\"a\":", "1", "}"].map(Bytes::from));
+            let sent = transport.send(HttpRequest { body, ..request(format!("http://{address}/")) }).await;
+            assert_eq!(sent.map(|response| response.status), Ok(200));
+            assert_eq!(served.await.unwrap(), (refused + 1, "7 {\"a\":1}".to_owned()));
+        }
+        let (address, _served) = http2_server(3).await;
+        let transport = direct();
+        let client = Client::builder().tls_certs_only([]).http2_prior_knowledge().no_proxy().build().unwrap();
+        transport.plain.set(Ok(client)).unwrap();
+        let error = failure(&transport, request(format!("http://{address}/"))).await;
+        assert_eq!(error.kind, TransportErrorKind::Connection);
     }
 
     #[tokio::test]

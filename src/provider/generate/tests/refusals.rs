@@ -75,7 +75,7 @@ async fn a_refused_image_is_left_out_of_this_request_and_of_later_ones() {
         ["the model's provider refused an image, so the model gets a note instead: Could not process image"]
     );
     let bodies: Vec<String> =
-        transport.requests().iter().map(|sent| String::from_utf8(sent.body.clone()).unwrap()).collect();
+        transport.requests().iter().map(|sent| String::from_utf8(sent.body.to_vec()).unwrap()).collect();
     let has_image = bodies.iter().map(|body| body.contains("iVBORw0KGgo=")).collect::<Vec<_>>();
     assert_eq!(has_image, [true, false, false]);
     assert!(bodies[1].contains("the model's provider refused it: Could not process image"), "{}", bodies[1]);
@@ -99,7 +99,7 @@ async fn ask_at(
     if answer.is_ok() {
         answer = provider.generate(&request, AMPLE, &mut |_| {}).await;
     }
-    let sent = transport.requests().into_iter().map(|sent| (sent.url, String::from_utf8(sent.body).unwrap()));
+    let sent = transport.requests().into_iter().map(|sent| (sent.url, String::from_utf8(sent.body.to_vec()).unwrap()));
     (answer, sent.collect())
 }
 
