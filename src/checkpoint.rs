@@ -7,7 +7,7 @@ use crate::budget::Reached;
 use crate::cost::Spend;
 use crate::expert::ExpertRef;
 use crate::id::{CheckpointId, JobId, RunId, ToolCallId};
-use crate::message::Message;
+use crate::message::{Message, UserInput};
 use crate::tool::{ToolCall, ToolResult};
 use crate::usage::Usage;
 
@@ -95,7 +95,7 @@ pub struct CheckpointHead {
     pub partial_tool_results: Vec<ToolResult>,
     /// Messages of the user from while a turn was open: they join the conversation behind the turn's answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub queued_messages: Vec<String>,
+    pub queued_messages: Vec<UserInput>,
     /// The conversation's task list.
     #[serde(default, skip_serializing_if = "TodoList::is_untouched")]
     pub todos: TodoList,

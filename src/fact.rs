@@ -10,6 +10,7 @@ use crate::cost::{Price, Spend};
 use crate::expert::{ContextLimit, ExpertRef};
 use crate::generation::{Generation, GenerationFailure};
 use crate::id::{CheckpointId, JobId, RunId};
+use crate::message::UserInput;
 use crate::setting::Limits;
 use crate::tool::{ToolResult, ToolRoute};
 use crate::usage::Usage;
@@ -189,7 +190,7 @@ pub struct Resumption {
     pub parent: Option<ParentCheckpoint>,
     /// A message that the user adds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub query: Option<String>,
+    pub query: Option<UserInput>,
     /// Answers to calls that the checkpoint has pending: from people, from delegates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<ToolResult>,

@@ -53,20 +53,6 @@ pub struct QueryInput {
     pub attached: Vec<Content>,
 }
 
-impl QueryInput {
-    /// Checks that the query is all there is: a conversation that goes on takes text alone.
-    ///
-    /// # Errors
-    /// With the exit code for usage, when there are images or PDF files.
-    pub fn check_has_no_media(&self) -> Result<(), Failure> {
-        if self.attached.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::usage(anyhow::anyhow!("--file: images and PDF files can be sent with a new job only"))
-            .help("put them into the workspace and name them in the query: the expert reads them with its tools"))
-    }
-}
-
 /// The places that the input comes from, as the command line names them.
 pub struct InputSources<'a> {
     /// The query's argument.
@@ -91,6 +77,8 @@ enum NoQuery {
     Empty,
     #[error("the query with all that is sent along is longer than {} MiB", MAX_QUERY / 1024 / 1024)]
     TooLong,
+    #[error("--file goes along with a query, and there is none")]
+    OfFiles,
     #[error("`-` asks for standard input, and --no-stdin leaves it alone")]
     Contradiction,
 }
@@ -100,6 +88,7 @@ impl From<NoQuery> for Failure {
         let help = match error {
             NoQuery::TooLong => "send less, or put it into files that the expert reads",
             NoQuery::Contradiction => "leave one of them out",
+            NoQuery::OfFiles => "name the job first: perstack resume latest QUERY --file PATH",
             NoQuery::Missing | NoQuery::Empty => stdin::HELP,
         };
         Self::usage(error).help(help)
@@ -133,7 +122,7 @@ impl InputSources<'_> {
     /// As [`InputSources::required`], for a query that is there; files without one.
     pub fn optional(&self) -> Result<Option<QueryInput>, Failure> {
         if self.query.is_none() && !self.args.files.is_empty() {
-            return Err(NoQuery::Missing.into());
+            return Err(NoQuery::OfFiles.into());
         }
         self.query.map(|_| self.required()).transpose()
     }
@@ -175,7 +164,8 @@ impl InputSources<'_> {
         Ok(joined(query, &text.text, "what was piped in on standard input"))
     }
 
-    /// The query with the files' texts behind it, and the other files beside it.
+    /// The query with the files' texts behind it, and the other files beside it. Beside an answer, which may be an object
+    /// that is read, all files are.
     fn with_files(&self, mut query: String, files: Vec<Attachment>) -> Result<QueryInput, Failure> {
         let mut attached = Vec::new();
         for file in files {
@@ -183,7 +173,12 @@ impl InputSources<'_> {
             match file {
                 Attachment::Text { path, text, mended } => {
                     self.report_mended(mended, &path);
-                    query = joined(&query, &text, &format!("the file {path}"));
+                    let origin = format!("the file {path}");
+                    if self.is_answer {
+                        attached.push(Content::text(marked(&text, &origin)));
+                    } else {
+                        query = joined(&query, &text, &origin);
+                    }
                 }
                 Attachment::Media { content, .. } => attached.push(content),
             }
@@ -214,14 +209,18 @@ fn not_blank(text: String) -> Result<String, NoQuery> {
     if text.trim().is_empty() { Err(NoQuery::Empty) } else { Ok(text) }
 }
 
-/// A query with a text behind it, marked as what it is. The mark counts lines and comes last, so that nothing in the
-/// text can pass for the query.
+/// A query with a text behind it, marked as what it is.
 fn joined(query: &str, text: &str, origin: &str) -> String {
-    let mark = match text.lines().count() {
-        1 => format!("[The line above is {origin}.]"),
-        count => format!("[The {count} lines above are {origin}.]"),
-    };
-    format!("{query}\n\n{text}\n\n{mark}")
+    format!("{query}\n\n{}", marked(text, origin))
+}
+
+/// A text with the mark of what it is. The mark counts lines and comes last, so that nothing in the text can pass for
+/// the query.
+fn marked(text: &str, origin: &str) -> String {
+    match text.lines().count() {
+        1 => format!("{text}\n\n[The line above is {origin}.]"),
+        count => format!("{text}\n\n[The {count} lines above are {origin}.]"),
+    }
 }
 
 /// A number with its unit: `1 line`, `2 lines`.

@@ -248,6 +248,7 @@ async fn ask_question(outcome: Outcome, reporter: &JobReporter, signals: &mut Si
                 from: ResumeFrom::Checkpoint(head.job_id.clone(), head.id.clone()),
                 expert: None,
                 query: Some(prompt::named_answer(call, &text)),
+                attached: Vec::new(),
                 is_answer: true,
             }));
         }

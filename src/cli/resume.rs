@@ -17,6 +17,7 @@ Examples:
   perstack resume
   perstack resume 0244ac3f \"Look at the bees too.\"
   perstack resume latest \"The night owl.\" -i
+  perstack resume latest \"And this one?\" --file owl.png
   perstack resume ./checkpoint-2-01a20244-7d8b-7008-bd08-3365e99a00b3.json --max-steps 20";
 
 /// Continues a job from a checkpoint
@@ -82,12 +83,13 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
         quiet: args.job.output.quiet,
     };
     let sent = sources.optional()?;
-    let query = sent.map(|input| input.check_has_no_media().map(|()| input.query)).transpose()?;
+    let (query, attached) = sent.map_or((None, Vec::new()), |input| (Some(input.query), input.attached));
     let live = args.live();
     let input = ResumeInput {
         from: ResumeFrom::Named(args.checkpoint.clone()),
         expert: None,
         query,
+        attached,
         is_answer: args.interactive_tool_call_result,
     };
     job_runner::run(process, &args.job, setup, JobCommand::Resume(input), &live)

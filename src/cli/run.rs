@@ -116,7 +116,8 @@ impl RunArgs {
         let QueryInput { query, attached } = input;
         if let Some(from) = self.resume_from() {
             let is_answer = self.interactive_tool_call_result;
-            return JobCommand::Resume(ResumeInput { from, expert: Some(expert), query: Some(query), is_answer });
+            let query = Some(query);
+            return JobCommand::Resume(ResumeInput { from, expert: Some(expert), query, attached, is_answer });
         }
         let input = RunInput { expert, query, attached, job_id: self.job_id.clone(), run_id: None };
         if self.ensure { JobCommand::Ensure(input) } else { JobCommand::Run(input) }
@@ -172,9 +173,6 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let trust = trust::require_for_job(&setup, process, &args.job, std::slice::from_ref(&expert))?;
     let setup = setup.with_trust(trust, process, args.job.output.quiet);
     let input = sources.required()?;
-    if args.resume_from().is_some() {
-        input.check_has_no_media()?;
-    }
     let live = args.live();
     job_runner::run(process, &args.job, setup, args.command(expert, input), &live)
 }
@@ -212,7 +210,10 @@ mod tests {
             r#"RunInput { expert: expert, query: "q", attached: [], job_id: Some(j1), run_id: None }"#
         );
         let resume = |from: &str, is_answer: bool| {
-            format!(r#"ResumeInput {{ from: {from}, expert: Some(expert), query: Some("q"), is_answer: {is_answer} }}"#)
+            format!(
+                "ResumeInput {{ from: {from}, expert: Some(expert), query: Some(\"q\"), attached: [], \
+                 is_answer: {is_answer} }}"
+            )
         };
         assert!(asked("expert q --job-id j1 --ensure").starts_with("Ensure RunInput"));
         assert_eq!(asked("expert q --continue"), resume("Latest", false));

@@ -337,7 +337,7 @@ mod tests {
             let resumption = Resumption {
                 run_id: "next".parse().unwrap(),
                 parent: None,
-                query: query.map(str::to_owned),
+                query: query.map(|text| text.to_owned().into()),
                 answers: Vec::new(),
                 reached_step: 0,
                 delegated_usage: crate::usage::Usage::default(),

@@ -57,8 +57,8 @@ impl RunData {
 
     pub(super) fn finish_step(&mut self) -> Reaction {
         // Before the limits: what the user added is kept even when the Run stops here.
-        for text in std::mem::take(&mut self.head.queued_messages) {
-            let message = messages::user_text(text, &mut self.ids);
+        for input in std::mem::take(&mut self.head.queued_messages) {
+            let message = messages::user(input.into_contents(), &mut self.ids);
             self.add_new(message);
         }
         if self.head.step_number >= self.parameters.limits.max_steps {

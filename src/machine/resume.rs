@@ -56,8 +56,8 @@ impl RunData {
         self.head.status = Status::Proceeding;
         self.head.queued_messages.extend(resumption.query.clone());
         if turn.is_empty() {
-            for text in std::mem::take(&mut self.head.queued_messages) {
-                let message = messages::user_text(text, &mut self.ids);
+            for input in std::mem::take(&mut self.head.queued_messages) {
+                let message = messages::user(input.into_contents(), &mut self.ids);
                 self.add_input(message);
             }
             let event = EventBody::StartRun { initial_checkpoint, input_messages: self.step.inputs().to_vec() };
@@ -91,7 +91,7 @@ impl RunData {
         }
         if let Some(query) = &resumption.query {
             self.head.cut_answer = None;
-            let message = messages::user_text(query, &mut self.ids);
+            let message = messages::user(query.clone().into_contents(), &mut self.ids);
             self.add_input(message);
         }
         Reaction::generate(vec![event])

@@ -26,6 +26,9 @@ pub enum RunError {
     /// The query is empty.
     #[error("the query is empty")]
     EmptyQuery,
+    /// Images or files, and no query that they are attached to.
+    #[error("images and files go along with a query, and there is none")]
+    AttachedToNothing,
     /// An expert is not defined, or has mistakes in its definition.
     #[error(transparent)]
     Expert(#[from] ExpertError),
@@ -58,7 +61,7 @@ pub enum RunError {
     #[error("the run id {run} names something in this storage already")]
     RunIdTaken { run: RunId },
     /// A job of the id is there, and about something else.
-    #[error("job {job} was started with another query")]
+    #[error("job {job} was started with another query or other files")]
     OtherQuery { job: JobId },
     /// The job is over, and nothing further was asked.
     #[error("job {job} is completed")]
@@ -159,6 +162,7 @@ impl ErrorHint for RunError {
     fn hint(&self) -> Option<Cow<'_, str>> {
         let hint = match self {
             Self::EmptyQuery => "give the expert something to do",
+            Self::AttachedToNothing => "give a query with them",
             Self::NoDelegate { expert, .. } => {
                 return Some(format!("add it to the delegates of {expert}, if it should").into());
             }

@@ -223,6 +223,8 @@ pub struct ResumeInput {
     pub expert: Option<ExpertKey>,
     /// A further message; or, where the Run waits for a person, the answer.
     pub query: Option<String>,
+    /// Images and files that are sent with the query, behind it; with an answer, they are a part of it.
+    pub attached: Vec<Content>,
     /// The query is the answer to a call that waits: where none waits, it is an error and not a message.
     pub is_answer: bool,
 }

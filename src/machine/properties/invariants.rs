@@ -6,7 +6,7 @@ use crate::checkpoint::Status;
 use crate::content::{ExpertPart, ResultPart};
 use crate::event::{Event, EventBody};
 use crate::machine::{Action, RunMachine, State};
-use crate::message::Message;
+use crate::message::{Message, UserInput};
 
 use super::world::MORE;
 
@@ -109,7 +109,7 @@ pub(super) fn check_conversation(machine: &RunMachine, action: &Action) {
     }
 }
 
-pub(super) fn added_messages(messages: &[Message], queued: &[String]) -> usize {
+pub(super) fn added_messages(messages: &[Message], queued: &[UserInput]) -> usize {
     let is_more = |message: &&Message| match message {
         Message::UserMessage { contents, .. } => contents.iter().any(|part| part.as_text() == Some(MORE)),
         _ => false,

@@ -11,6 +11,7 @@ use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunParameters, R
 use crate::generation::{Arguments, FinishReason, GeneratedPart, Generation};
 use crate::id::RunId;
 use crate::machine::RunMachine;
+use crate::message::UserInput;
 use crate::setting::Limits;
 use crate::tool::{BASE_SKILL, ToolKind, ToolResult, ToolRoute};
 use crate::usage::Usage;
@@ -187,7 +188,7 @@ pub(super) fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choi
             run_id: parent.head.run_id.clone(),
             checkpoint_id: parent.head.id.clone(),
         }),
-        query: (choices.below(3) == 0).then(|| MORE.to_owned()),
+        query: (choices.below(3) == 0).then(|| more(choices)),
         answers,
         reached_step: 0,
         delegated_usage: Usage::default(),
@@ -204,6 +205,14 @@ pub(super) fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choi
         },
     };
     Fact { stamp: stamp(n), body: FactBody::Resumed { resumption: Box::new(resumption) } }
+}
+
+/// A further message of the user, with an image or without.
+fn more(choices: &mut Choices<'_>) -> UserInput {
+    let image =
+        Content::ImageInlinePart { id: String::new(), encoded_data: "b3ds".into(), mime_type: "image/png".into() };
+    let attached = if choices.below(2) == 0 { vec![image] } else { Vec::new() };
+    UserInput { text: MORE.to_owned(), attached }
 }
 
 /// More than any request of these worlds takes.

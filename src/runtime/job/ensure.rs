@@ -4,7 +4,7 @@
 use crate::checkpoint::{Checkpoint, Status};
 use crate::event::{Event, EventBody};
 use crate::id::JobId;
-use crate::message::Message;
+use crate::message::{Message, UserInput};
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run;
 use crate::runtime::job::request::check_expert;
@@ -39,22 +39,22 @@ pub async fn ensure(input: RunInput, options: &Options) -> Result<Outcome, RunEr
         Err(error) => return Err(error.into()),
     }
     let from = ResumeFrom::Job(id);
-    let input = ResumeInput { from, expert: Some(input.expert), query: None, is_answer: false };
+    let input = ResumeInput { from, expert: Some(input.expert), query: None, attached: Vec::new(), is_answer: false };
     Box::pin(resume::resume(input, options)).await
 }
 
-/// Checks that the job is about the same query: another one would be dropped without a trace.
+/// Checks that the job is about the same query and files: others would be dropped without a trace.
 fn check_query(id: &JobId, input: &RunInput, checkpoint: &Checkpoint, options: &Options) -> Result<(), RunError> {
     let asked = checkpoint.messages.iter().find_map(|message| match message {
-        Message::UserMessage { contents, .. } => contents.first()?.as_text(),
+        Message::UserMessage { contents, .. } if contents.first()?.as_text().is_some() => Some(contents.clone()),
         _ => None,
     });
+    let Some(mut asked) = asked else { return Ok(()) };
+    asked.iter_mut().for_each(|part| part.id_mut().clear());
     // As it is recorded.
-    let query = options.redactor().text(&input.query);
-    match asked {
-        Some(asked) if asked != query => Err(RunError::OtherQuery { job: id.clone() }),
-        _ => Ok(()),
-    }
+    let text = options.redactor().text(&input.query);
+    let given = UserInput { text, attached: input.attached.clone() }.into_contents();
+    if asked == given { Ok(()) } else { Err(RunError::OtherQuery { job: id.clone() }) }
 }
 
 /// Emits the end of the Run again, so that a reader of events sees what a reader of the answer sees.

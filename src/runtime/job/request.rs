@@ -1,11 +1,13 @@
 //! The request of a resumption against the checkpoint that it goes on from: whether the two fit ([`check_request`]),
-//! and whether its query is a message or an answer. Called for stored and for imported checkpoints.
+//! and whether its query is a message or an answer ([`reply_to`]). Called for stored and for imported checkpoints.
 
 use serde::Deserialize;
 
 use crate::checkpoint::{Checkpoint, CheckpointHead, Status};
+use crate::content::Content;
 use crate::event::InteractiveAnswer;
 use crate::expert::ExpertKey;
+use crate::message::UserInput;
 use crate::runtime::error::RunError;
 use crate::runtime::options::ResumeInput;
 use crate::tool::ToolCall;
@@ -19,25 +21,44 @@ pub fn check_request(input: &ResumeInput, checkpoint: &Checkpoint) -> Result<(),
     if input.is_answer && checkpoint.head.status != Status::StoppedByInteractiveTool {
         return Err(RunError::NothingAsked { job: checkpoint.head.job_id.clone() });
     }
-    message_or_answer(checkpoint, input.query.clone()).map(|_| ())
+    reply_to(checkpoint, user_input(input)?).map(|_| ())
 }
 
-/// The user's query as the checkpoint takes it: a further message, or the answer to a question.
+/// The user's input, as a checkpoint takes it.
+pub enum UserReply {
+    /// A further message, if there is one.
+    Message(Option<UserInput>),
+    /// The answer to a question, with the images and files that belong to it.
+    Answer(InteractiveAnswer, Vec<Content>),
+}
+
+/// Reads the user's input as what `checkpoint` waits for.
 ///
 /// # Errors
 /// An answer that is missing or names no call that waits; nothing to do.
-pub fn message_or_answer(
-    checkpoint: &Checkpoint,
-    query: Option<String>,
-) -> Result<(Option<String>, Option<InteractiveAnswer>), RunError> {
+pub fn reply_to(checkpoint: &Checkpoint, input: Option<UserInput>) -> Result<UserReply, RunError> {
     let head = &checkpoint.head;
     match head.status {
         Status::StoppedByInteractiveTool if !head.pending_tool_calls.is_empty() => {
-            Ok((None, Some(answer_of(checkpoint, query)?)))
+            let (text, attached) = input.map_or((None, Vec::new()), |it| (Some(it.text), it.attached));
+            Ok(UserReply::Answer(answer_of(checkpoint, text)?, attached))
         }
-        Status::Completed if query.is_none() => Err(RunError::NothingToDo { job: head.job_id.clone() }),
+        Status::Completed if input.is_none() => Err(RunError::NothingToDo { job: head.job_id.clone() }),
         Status::Init => Err(RunError::NeverBegan { checkpoint: head.id.clone() }),
-        _ => Ok((query, None)),
+        _ => Ok(UserReply::Message(input)),
+    }
+}
+
+/// The input of a resumption: its query with what is attached.
+///
+/// # Errors
+/// Something is attached to no query.
+pub fn user_input(input: &ResumeInput) -> Result<Option<UserInput>, RunError> {
+    let attached = input.attached.clone();
+    match input.query.clone() {
+        Some(text) => Ok(Some(UserInput { text, attached })),
+        None if attached.is_empty() => Ok(None),
+        None => Err(RunError::AttachedToNothing),
     }
 }
 

@@ -5,17 +5,20 @@
 use tokio::time::Instant;
 
 use crate::checkpoint::{FORMAT_VERSION, Status};
+use crate::content::Content;
 use crate::cost::Spend;
+use crate::event::InteractiveAnswer;
 use crate::expert::{Expert, ExpertKey};
 use crate::expert_map::{ExpertError, UnknownExpert};
 use crate::fact::IdGenerator;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::machine::RunTotals;
+use crate::message::UserInput;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::context::{JobContext, without_secrets};
-use crate::runtime::job::request::{check_expert, message_or_answer};
+use crate::runtime::job::request::{UserReply, check_expert, reply_to, user_input};
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
@@ -25,12 +28,14 @@ use crate::runtime::run::prepare::{JobBasis, prepare};
 use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::store::{Found, Store, StoreError};
+use crate::tool::ToolResult;
 use crate::usage::Usage;
 
 /// Continues a job.
 pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, RunError> {
     let began = Instant::now();
     let store = Store::new(&options.storage);
+    let sent = user_input(&input)?;
     let found = resume_point::find(&store, &input.from)?;
     let (job_store, found) = resume_point::lock_job(&store, found, &input, options)?;
     let (point, stored) = resume_point::load(&store, job_store.id(), &found)?;
@@ -56,8 +61,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
     let stop = stop_signal(&options, &backends, spending.spent, began);
     let context = JobContext { options, backends, store, job: job_store, stop, budget: None };
     let options = &context.options;
-    let query = input.query.map(|query| context.backends.redactor.text(&query));
-    let root = match root_of(point, query, &context)? {
+    let sent = sent.map(|sent| UserInput { text: context.backends.redactor.text(&sent.text), ..sent });
+    let root = match root_of(point, sent, &context)? {
         Start::RunTask(task) => {
             let expert = options.experts.get(task.expert().0)?;
             let doubts = context.backends.doubtful_models(expert, options)?;
@@ -81,7 +86,7 @@ enum Start {
 }
 
 /// The coordinator's beginning, from its state and the user's query.
-fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> Result<Start, RunError> {
+fn root_of(point: ResumePoint, query: Option<UserInput>, context: &JobContext) -> Result<Start, RunError> {
     let checkpoint = match point {
         ResumePoint::Interrupted { past, run } if past.status().is_none() => {
             return Ok(Start::RunTask(RunTask::Recover { run, past, query }));
@@ -99,7 +104,7 @@ fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> R
         ResumePoint::Checkpoint(checkpoint) => *checkpoint,
     };
     let head = &checkpoint.head;
-    let (query, answer) = match head.status {
+    let (query, answer, answers) = match head.status {
         Status::StoppedByDelegate if !head.from_elsewhere => {
             let newest = context.store.find_job(&head.job_id)?;
             let is_fork = !matches!(newest, Found::Run { run, .. } if run == head.run_id);
@@ -108,18 +113,35 @@ fn root_of(point: ResumePoint, query: Option<String>, context: &JobContext) -> R
                 Box::new(StoppedRun { checkpoint, path, steps: 0, on_record: true, totals: RunTotals::default() });
             return Ok(Start::Root(Root::Stopped { stopped, query, is_fork }));
         }
-        _ => message_or_answer(&checkpoint, query)?,
+        _ => match reply_to(&checkpoint, query)? {
+            UserReply::Message(query) => (query, None, Vec::new()),
+            UserReply::Answer(answer, attached) => {
+                let result = result_of(&answer, attached);
+                (None, Some(answer), vec![result])
+            }
+        },
     };
     Ok(Start::RunTask(RunTask::Continue(Box::new(ContinueFrom {
         run: RunId::from(IdGenerator::new(context.backends.clock.stamp()).uuid()),
         from: checkpoint,
         query,
         answer,
-        answers: Vec::new(),
+        answers,
         reached_step: 0,
         delegated_usage: Usage::default(),
         delegated_spend: Spend::default(),
     }))))
+}
+
+/// An answer of the user as the result of the call that it answers.
+fn result_of(answer: &InteractiveAnswer, attached: Vec<Content>) -> ToolResult {
+    ToolResult {
+        id: answer.tool_call_id.clone(),
+        skill_name: answer.skill_name.clone(),
+        tool_name: answer.tool_name.clone(),
+        result: std::iter::once(Content::text(answer.text.clone())).chain(attached).collect(),
+        is_error: false,
+    }
 }
 
 /// The expert by the configuration at hand. A storage may have come with a folder: what it has on record starts nothing.

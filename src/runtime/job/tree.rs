@@ -12,6 +12,7 @@ use crate::fact::{IdGenerator, ParentCheckpoint};
 use crate::hint::ErrorHint as _;
 use crate::id::RunId;
 use crate::machine::{JobAction, JobInput, JobMachine, RunEnd, RunTotals, TreeLimits};
+use crate::message::UserInput;
 use crate::runtime::budget::{BudgetRequests, BudgetServer};
 use crate::runtime::error::{ErrorClass, RunError};
 use crate::runtime::history::recorded_run;
@@ -29,7 +30,7 @@ pub enum Root {
     Stopped {
         stopped: Box<StoppedRun>,
         /// The user's further message, given to the Run once the delegates have answered.
-        query: Option<String>,
+        query: Option<UserInput>,
         /// Continue in a new Run even if one has continued from there before.
         is_fork: bool,
     },
@@ -60,7 +61,7 @@ struct Tree {
     root: Option<StoppedRun>,
     /// Checkpoints of Runs that wait for delegates.
     waiting: HashMap<RunId, Checkpoint>,
-    query: Option<String>,
+    query: Option<UserInput>,
     is_fork: bool,
     steps: u64,
     used: RunTotals,

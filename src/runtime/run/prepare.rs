@@ -78,8 +78,8 @@ fn initialize(job: JobBasis<'_>, task: &RunTask, expert: &Expert) -> Result<Even
     let reachable = job.options.experts.reachable(&expert.key)?.into_iter();
     let (query, answer): (Option<&String>, Option<&InteractiveAnswer>) = match task {
         RunTask::Start { query, .. } => (Some(query), None),
-        RunTask::Continue(start) => (start.query.as_ref(), start.answer.as_ref()),
-        RunTask::Recover { query, .. } => (query.as_ref(), None),
+        RunTask::Continue(start) => (start.query.as_ref().map(|input| &input.text), start.answer.as_ref()),
+        RunTask::Recover { query, .. } => (query.as_ref().map(|input| &input.text), None),
     };
     Ok(EventBody::InitializeRuntime {
         runtime_version: VERSION.to_owned(),

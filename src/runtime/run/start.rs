@@ -9,11 +9,12 @@ use tokio::time::timeout;
 use crate::checkpoint::DelegatedBy;
 use crate::content::Content;
 use crate::cost::Spend;
-use crate::event::{Event, EventBody, InteractiveAnswer};
+use crate::event::{Event, EventBody};
 use crate::expert::Expert;
 use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec};
 use crate::id::RunId;
 use crate::machine::{Input, RunMachine};
+use crate::message::UserInput;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::job::context::JobContext;
@@ -28,7 +29,6 @@ use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
 use crate::runtime::tools::{self, Toolset};
 use crate::skill::SkillSet;
-use crate::tool::ToolResult;
 use crate::usage::Usage;
 
 /// The time that skills may take to end after a Run. Our own choice: a connection gets 2 s to close, a server 2 s to
@@ -153,10 +153,8 @@ impl RunStart {
     }
 
     fn continue_from(context: RunContext, toolset: &Toolset, from: ContinueFrom) -> Result<Self, RunError> {
-        let ContinueFrom { run, from, query, answer, mut answers, reached_step, delegated_usage, delegated_spend } =
-            from;
+        let ContinueFrom { run, from, query, answers, reached_step, delegated_usage, delegated_spend, .. } = from;
         let recorder = create_record(&context)?;
-        answers.extend(answer.iter().map(result_of));
         let resumption = Resumption {
             run_id: run,
             parent: Some(ParentCheckpoint { run_id: from.head.run_id.clone(), checkpoint_id: from.head.id.clone() }),
@@ -178,7 +176,7 @@ impl RunStart {
         context: RunContext,
         toolset: &Toolset,
         past: RecordedRun,
-        query: Option<String>,
+        query: Option<UserInput>,
     ) -> Result<Self, RunError> {
         let job = &context.job;
         let run = context.emitter.run_id.clone();
@@ -254,16 +252,6 @@ async fn close(skills: &SkillSet, emitter: &EventEmitter) {
     if timeout(CLOSING, tools::close(skills)).await.is_err() {
         let message = format!("some skills did not end within {} s and were left behind", CLOSING.as_secs());
         emitter.emit(EventBody::RuntimeWarning { message });
-    }
-}
-
-fn result_of(answer: &InteractiveAnswer) -> ToolResult {
-    ToolResult {
-        id: answer.tool_call_id.clone(),
-        skill_name: answer.skill_name.clone(),
-        tool_name: answer.tool_name.clone(),
-        result: vec![Content::text(answer.text.clone())],
-        is_error: false,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::event::InteractiveAnswer;
 use crate::expert::ExpertKey;
 use crate::id::RunId;
 use crate::machine::RunTotals;
+use crate::message::UserInput;
 use crate::runtime::history::recorded_run::RecordedRun;
 use crate::tool::ToolResult;
 use crate::usage::Usage;
@@ -29,7 +30,7 @@ pub enum RunTask {
     /// Start it where another stopped.
     Continue(Box<ContinueFrom>),
     /// Recover it: the process that drove it died.
-    Recover { run: RunId, past: Box<RecordedRun>, query: Option<String> },
+    Recover { run: RunId, past: Box<RecordedRun>, query: Option<UserInput> },
 }
 
 /// The start of a Run where another stopped.
@@ -37,10 +38,10 @@ pub struct ContinueFrom {
     pub run: RunId,
     pub from: Checkpoint,
     /// The user's further message.
-    pub query: Option<String>,
-    /// The user's answer to a question.
+    pub query: Option<UserInput>,
+    /// The user's answer to a question; its result is among the `answers`.
     pub answer: Option<InteractiveAnswer>,
-    /// The delegates' answers, their highest step, and their usage.
+    /// Answers to open calls: the user's, or the delegates' with their highest step and their usage.
     pub answers: Vec<ToolResult>,
     pub reached_step: u64,
     pub delegated_usage: Usage,
