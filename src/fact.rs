@@ -1,6 +1,6 @@
 //! [`Fact`]: what came to a Run from outside. The log holds a line per fact; everything else follows from them.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use strum::VariantNames as _;
 
 use crate::budget::{Reached, Reservation};
@@ -77,7 +77,7 @@ pub(crate) fn split_mix(seed: u64) -> u64 {
 }
 
 /// A fact with its stamp: one line of `log.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fact {
     #[serde(flatten)]
     pub stamp: Stamp,
@@ -85,8 +85,80 @@ pub struct Fact {
     pub body: FactBody,
 }
 
+impl<'de> Deserialize<'de> for Fact {
+    /// In one pass, whatever the order of the keys. Serde's own code for a flattened value with a tag first builds a
+    /// tree of all that it holds; a log has a fact for every answer and every result, and is read whole.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let fields = Fields::deserialize(from)?;
+        let stamp = Stamp { at: fields.at, seed: fields.seed };
+        Ok(Self { stamp, body: fields.into_body()? })
+    }
+}
+
+/// The keys of all kinds of fact.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Fields {
+    #[serde(with = "crate::count")]
+    at: u64,
+    seed: u64,
+    fact: Kind,
+    spec: Option<Box<RunSpec>>,
+    input: Option<Vec<Content>>,
+    resumption: Option<Box<Resumption>>,
+    generation: Option<Generation>,
+    failure: Option<GenerationFailure>,
+    #[serde(default, with = "crate::count::optional")]
+    retry_in_ms: Option<u64>,
+    #[serde(default, with = "crate::count::optional")]
+    received_bytes: Option<u64>,
+    replaced: Option<usize>,
+    #[serde(default, with = "crate::count::optional")]
+    tokens_before: Option<u64>,
+    #[serde(default, with = "crate::count::optional")]
+    tokens_after: Option<u64>,
+    result: Option<ToolResult>,
+    tools: Option<Vec<ToolRoute>>,
+    reservation: Option<Reservation>,
+    reached: Option<Reached>,
+}
+
+impl Fields {
+    fn into_body<E: serde::de::Error>(self) -> Result<FactBody, E> {
+        Ok(match self.fact {
+            Kind::Started => {
+                FactBody::Started { spec: needed(self.spec, "spec")?, input: needed(self.input, "input")? }
+            }
+            Kind::Resumed => FactBody::Resumed { resumption: needed(self.resumption, "resumption")? },
+            Kind::Generated => FactBody::Generated { generation: needed(self.generation, "generation")? },
+            Kind::GenerationFailed => FactBody::GenerationFailed {
+                failure: needed(self.failure, "failure")?,
+                retry_in_ms: self.retry_in_ms,
+                received_bytes: self.received_bytes,
+            },
+            Kind::Summarized => FactBody::Summarized {
+                generation: needed(self.generation, "generation")?,
+                replaced: needed(self.replaced, "replaced")?,
+                tokens_before: needed(self.tokens_before, "tokensBefore")?,
+                tokens_after: needed(self.tokens_after, "tokensAfter")?,
+            },
+            Kind::ToolReturned => FactBody::ToolReturned { result: needed(self.result, "result")? },
+            Kind::ToolsChanged => FactBody::ToolsChanged { tools: needed(self.tools, "tools")? },
+            Kind::Reserved => FactBody::Reserved { reservation: needed(self.reservation, "reservation")? },
+            Kind::BudgetReached => FactBody::BudgetReached { reached: needed(self.reached, "reached")? },
+            Kind::Interrupted => FactBody::Interrupted,
+        })
+    }
+}
+
+fn needed<T, E: serde::de::Error>(field: Option<T>, name: &'static str) -> Result<T, E> {
+    field.ok_or_else(|| E::missing_field(name))
+}
+
 /// The kinds of fact.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, strum::IntoStaticStr, strum::VariantNames)]
+#[derive(Debug, Clone, PartialEq, Serialize, strum::IntoStaticStr, strum::EnumDiscriminants)]
+#[strum_discriminants(name(Kind), vis(), derive(Deserialize, strum::VariantNames))]
+#[strum_discriminants(serde(rename_all = "camelCase"), strum(serialize_all = "camelCase"))]
 #[serde(tag = "fact", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[strum(serialize_all = "camelCase")]
 pub enum FactBody {
@@ -129,7 +201,7 @@ pub enum FactBody {
 }
 
 /// The name of every kind of fact, as the log spells it.
-pub const KINDS: &[&str] = FactBody::VARIANTS;
+pub const KINDS: &[&str] = Kind::VARIANTS;
 
 impl FactBody {
     /// The name of the kind, as the log spells it.
@@ -239,11 +311,12 @@ mod tests {
     #[test]
     fn the_kinds_are_those_that_can_be_read() {
         for kind in KINDS {
-            let read = serde_json::from_value::<FactBody>(serde_json::json!({ "fact": kind }));
+            let read = serde_json::from_value::<Fact>(serde_json::json!({ "at": 1, "seed": 2, "fact": kind }));
             let refused = read.err().map(|error| error.to_string()).unwrap_or_default();
             assert!(!refused.contains("unknown variant"), "{kind}: {refused}");
         }
-        let unknown = serde_json::from_value::<FactBody>(serde_json::json!({ "fact": "dreamt" })).unwrap_err();
+        let dreamt = serde_json::json!({ "at": 1, "seed": 2, "fact": "dreamt" });
+        let unknown = serde_json::from_value::<Fact>(dreamt).unwrap_err();
         let listed: Vec<String> = KINDS.iter().map(|kind| format!("`{kind}`")).collect();
         let expected = format!("unknown variant `dreamt`, expected one of {}", listed.join(", "));
         assert_eq!(unknown.to_string(), expected);
@@ -255,5 +328,19 @@ mod tests {
         let text = serde_json::to_string(&fact).unwrap();
         assert_eq!(text, r#"{"at":5,"seed":18446744073709551615,"fact":"interrupted"}"#);
         assert_eq!(serde_json::from_str::<Fact>(&text).unwrap(), fact);
+    }
+
+    #[test]
+    fn a_fact_is_read_whatever_the_order_of_its_keys() {
+        let result = r#"{"id":"c1","skillName":"s","toolName":"t","result":[{"type":"textPart","text":"tawny"}]}"#;
+        let texts = [
+            format!(r#"{{"at":5,"seed":1,"fact":"toolReturned","result":{result},"chain":"ab"}}"#),
+            format!(r#"{{"chain":"ab","result":{result},"fact":"toolReturned","seed":1,"at":5}}"#),
+        ];
+        let facts: Vec<Fact> = texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        assert_eq!(facts[0], facts[1]);
+        assert!(matches!(&facts[0].body, FactBody::ToolReturned { result } if result.id == "c1"), "{:?}", facts[0]);
+        let without = serde_json::from_str::<Fact>(r#"{"at":5,"seed":1,"fact":"toolReturned"}"#).unwrap_err();
+        assert!(without.to_string().starts_with("missing field `result`"), "{without}");
     }
 }

@@ -64,6 +64,20 @@ impl Store {
             .ok_or_else(|| self.not_found(format!("there is no checkpoint {id} in job {job}")))
     }
 
+    /// The checkpoint `id` of the Run `run` of `job`, or, where the Run's folder has none of that id, of the whole job.
+    ///
+    /// # Errors
+    /// As [`Store::find_checkpoint`].
+    pub fn find_checkpoint_in(
+        &self,
+        job: &JobId,
+        run: &RunId,
+        id: &CheckpointId,
+    ) -> Result<CheckpointEntry, StoreError> {
+        let own = self.run_checkpoints(job, run)?.into_iter().find(|entry| entry.id == *id);
+        own.map_or_else(|| self.find_checkpoint(job, id), Ok)
+    }
+
     /// The file of the checkpoint `head` of a Run of `job`, if it is stored.
     pub fn stored_checkpoint(&self, job: &JobId, head: &CheckpointHead) -> Option<PathBuf> {
         Some(self.layout.checkpoint(job, &head.run_id, head.step_number, &head.id)).filter(|path| path.is_file())

@@ -1,35 +1,19 @@
-//! [`LogWriter`] and [`LogReader`] of `log.jsonl`: a header line, then one [`Fact`] a line, appended and never changed.
-//! `job` writes and the runtime's history reads; the meaning of facts is left to the machine.
+//! [`LogWriter`] of `log.jsonl`: a header line, then one [`Fact`] a line, appended and never changed. `job` opens it;
+//! reading is `log_reader`'s, the digests at the lines' ends are `chain`'s.
 //!
 //! A torn last line is no damage: its write was never acknowledged, so nothing that follows from it has left the
 //! process. Readers skip it, and the next writer cuts it off before it appends, as a fact behind half a line could not
 //! be read. Damage anywhere else is an error that names the line.
 
-use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 
+use super::chain::{Chain, LogPosition};
+use super::log_reader::{FORMAT, LOG_VERSION, LogReader};
 use super::{StoreError, atomic, door};
-use crate::checkpoint::FORMAT_VERSION;
-use crate::fact::{Fact, KINDS};
-
-const FORMAT: &str = "perstack-log";
-
-/// A point in a log, and a digest of everything before it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogPosition {
-    /// Facts before this point.
-    pub facts: u64,
-    /// Bytes before this point, the header line included.
-    pub bytes: u64,
-    /// SHA-256 of those bytes, in lower-case hexadecimal.
-    pub sha256: String,
-}
+use crate::fact::Fact;
 
 /// The first line.
 #[derive(Serialize)]
@@ -38,35 +22,14 @@ struct Header {
     version: u32,
 }
 
-/// Counts and digests the lines of a log.
-#[derive(Clone, Default)]
-struct Tally {
-    facts: u64,
-    bytes: u64,
-    digest: Sha256,
-}
-
-impl Tally {
-    fn add(&mut self, line: &[u8]) {
-        self.bytes = self.bytes.saturating_add(line.len() as u64);
-        self.digest.update(line);
-    }
-
-    fn position(&self) -> LogPosition {
-        let sha256 = self.digest.clone().finalize().iter().fold(String::new(), |mut hex, byte| {
-            // Writing to a `String` cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
-        LogPosition { facts: self.facts, bytes: self.bytes, sha256 }
-    }
-}
-
 /// Appends facts to one log. There must be one writer at a time; the job's lock ensures it.
+///
+/// Three calls are all that a log is written by: [`LogWriter::append`] hands over a fact, [`LogWriter::sync`] is a point
+/// at which all of them have to be durable, and [`LogWriter::position`] is the point that a checkpoint refers to.
 pub struct LogWriter {
     path: PathBuf,
     file: File,
-    tally: Tally,
+    chain: Chain,
     /// Something was written since the last sync.
     unsynced: bool,
     /// A write or sync failed, so the file's end is unknown.
@@ -80,17 +43,35 @@ impl LogWriter {
     /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let file = door::open_to_append(path).map_err(StoreError::io("open", path))?;
-        let mut reader = LogReader::open(path)?;
-        while reader.next_fact()?.is_some() {}
-        let tally = reader.tally;
         let len = file.metadata().map_err(StoreError::io("read", path))?.len();
-        // Unsynced from the start: facts that an earlier process appended may not have reached the disk yet.
-        let mut writer = Self { path: path.to_owned(), file, tally, unsynced: true, poisoned: false };
-        if len > writer.tally.bytes {
-            atomic::truncate(&writer.file, path, writer.tally.bytes)?;
+        let chain = if len == 0 { Chain::default() } else { LogReader::open(path)?.read_to_end()? };
+        Self::at(path, file, len, chain)
+    }
+
+    /// Opens the log at `path`, which was read up to `chain`, its last whole line, since the job was locked.
+    ///
+    /// # Errors
+    /// As [`LogWriter::open`].
+    pub fn open_at(path: &Path, chain: Chain) -> Result<Self, StoreError> {
+        let file = door::open_to_append(path).map_err(StoreError::io("open", path))?;
+        let len = file.metadata().map_err(StoreError::io("read", path))?.len();
+        if len < chain.bytes() {
+            return Err(StoreError::damaged(path, None, "it has become shorter since it was read"));
         }
-        if writer.tally.bytes == 0 {
-            writer.write_line(&Header { format: FORMAT, version: FORMAT_VERSION })?;
+        Self::at(path, file, len, chain)
+    }
+
+    fn at(path: &Path, file: File, len: u64, chain: Chain) -> Result<Self, StoreError> {
+        // Unsynced from the start: facts that an earlier process appended may not have reached the disk yet.
+        let mut writer = Self { path: path.to_owned(), file, chain, unsynced: true, poisoned: false };
+        if len > writer.chain.bytes() {
+            atomic::truncate(&writer.file, path, writer.chain.bytes())?;
+        }
+        if writer.chain.bytes() == 0 {
+            let mut header = writer.encode(&Header { format: FORMAT, version: LOG_VERSION })?;
+            header.push(b'\n');
+            writer.write_line(&header)?;
+            writer.chain.add_unchained(&header);
         }
         Ok(writer)
     }
@@ -100,23 +81,24 @@ impl LogWriter {
     /// # Errors
     /// The system's error; after one, further facts are refused ([`StoreError::Poisoned`]).
     pub fn append(&mut self, fact: &Fact) -> Result<(), StoreError> {
-        self.write_line(fact)?;
-        self.tally.facts += 1;
+        let mut line = self.encode(fact)?;
+        self.chain.seal(&mut line);
+        self.write_line(&line)?;
+        self.chain.add_sealed(&line);
         Ok(())
     }
 
-    fn write_line<T: Serialize>(&mut self, value: &T) -> Result<(), StoreError> {
+    fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, StoreError> {
+        serde_json::to_vec(value).map_err(|source| StoreError::Encode { path: self.path.clone(), source })
+    }
+
+    /// One write for the whole line: a crash can tear this line, but not mix it with another.
+    fn write_line(&mut self, line: &[u8]) -> Result<(), StoreError> {
         self.check()?;
-        let mut line =
-            serde_json::to_vec(value).map_err(|source| StoreError::Encode { path: self.path.clone(), source })?;
-        // One write for the whole line: a crash can tear this line, but not mix it with another.
-        line.push(b'\n');
         self.unsynced = true;
-        let written = atomic::append(&mut self.file, &self.path, &line);
+        let written = atomic::append(&mut self.file, &self.path, line);
         self.poisoned = written.is_err();
-        written?;
-        self.tally.add(&line);
-        Ok(())
+        written
     }
 
     /// Waits until all facts are durable, and checks that the log is still where it was.
@@ -139,185 +121,11 @@ impl LogWriter {
 
     /// The end of the log.
     pub fn position(&self) -> LogPosition {
-        self.tally.position()
+        self.chain.position()
     }
 
     fn check(&self) -> Result<(), StoreError> {
         if self.poisoned { Err(StoreError::Poisoned { path: self.path.clone() }) } else { Ok(()) }
-    }
-}
-
-/// A line of a log, as far as this version understands it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum LogEntry {
-    Fact(Fact),
-    /// A kind of fact that a later version added.
-    Unknown {
-        kind: String,
-        /// From 1.
-        line: u64,
-    },
-}
-
-/// Reads the facts of one log, also while another process appends to it.
-pub struct LogReader {
-    path: PathBuf,
-    input: BufReader<File>,
-    tally: Tally,
-    /// Lines read, for messages.
-    line: u64,
-    ended: bool,
-}
-
-impl LogReader {
-    /// Opens the log at `path` and reads its header.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`] when it is no log, [`StoreError::Newer`], or the system's error.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let input = BufReader::new(atomic::open(path)?);
-        let mut reader = Self { path: path.to_owned(), input, tally: Tally::default(), line: 0, ended: false };
-        if let Some((line, value)) = reader.next_line()? {
-            reader.check_header(&value)?;
-            reader.tally.add(&line);
-        }
-        Ok(reader)
-    }
-
-    fn check_header(&self, header: &Value) -> Result<(), StoreError> {
-        let version = header.get("version").and_then(Value::as_u64);
-        match (header.get("format").and_then(Value::as_str), version) {
-            (Some(FORMAT), Some(version)) if version > u64::from(FORMAT_VERSION) => {
-                Err(StoreError::Newer { path: self.path.clone(), version, supported: FORMAT_VERSION })
-            }
-            (Some(FORMAT), Some(_)) => Ok(()),
-            _ => Err(self.damaged("it is not the header of a log")),
-        }
-    }
-
-    /// The next fact; `None` at the end, and where a crash cut the last line short.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`] and [`StoreError::UnknownFact`], naming the line, or the system's error.
-    pub fn next_fact(&mut self) -> Result<Option<Fact>, StoreError> {
-        Ok(match self.next_entry()? {
-            Some(LogEntry::Fact(fact)) => Some(fact),
-            Some(LogEntry::Unknown { kind, line }) => {
-                return Err(StoreError::UnknownFact { path: self.path.clone(), line, kind });
-            }
-            None => None,
-        })
-    }
-
-    /// The next line, for readers that can skip unknown facts; `None` as for [`LogReader::next_fact`].
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`], naming the line, or the system's error.
-    pub fn next_entry(&mut self) -> Result<Option<LogEntry>, StoreError> {
-        let Some((line, value)) = self.next_line()? else { return Ok(None) };
-        let entry = match value.get("fact").and_then(Value::as_str) {
-            Some(kind) if !KINDS.contains(&kind) => LogEntry::Unknown { kind: kind.to_owned(), line: self.line },
-            _ => LogEntry::Fact(
-                serde_json::from_value(value)
-                    .map_err(|error| self.damaged(format!("it is no fact that this perstack knows ({error})")))?,
-            ),
-        };
-        self.tally.add(&line);
-        self.tally.facts += 1;
-        Ok(Some(entry))
-    }
-
-    /// Continues behind the last whole line, for facts that were appended since the end was reached.
-    ///
-    /// # Errors
-    /// As [`LogReader::open`].
-    pub fn read_again(&mut self) -> Result<(), StoreError> {
-        if !self.ended {
-            return Ok(());
-        }
-        // A torn line may since have been cut off, and another written in its place.
-        self.input.seek(SeekFrom::Start(self.tally.bytes)).map_err(StoreError::io("read", &self.path))?;
-        self.ended = false;
-        self.line = self.line.saturating_sub(1);
-        if self.tally.bytes == 0
-            && let Some((line, value)) = self.next_line()?
-        {
-            self.check_header(&value)?;
-            self.tally.add(&line);
-        }
-        Ok(())
-    }
-
-    /// The rest of the facts.
-    ///
-    /// # Errors
-    /// As [`LogReader::next_fact`].
-    pub fn read_all(mut self) -> Result<Vec<Fact>, StoreError> {
-        let mut facts = Vec::new();
-        while let Some(fact) = self.next_fact()? {
-            facts.push(fact);
-        }
-        Ok(facts)
-    }
-
-    /// The facts before `position`, after a check that they are those it was taken of. Later facts are not read.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`] when the log ends before, or differs; else as [`LogReader::next_fact`].
-    pub fn read_to(mut self, position: &LogPosition) -> Result<Vec<Fact>, StoreError> {
-        let mut facts = Vec::new();
-        while self.tally.facts < position.facts && self.tally.bytes < position.bytes {
-            let Some(fact) = self.next_fact()? else {
-                let what =
-                    format!("it ends after {} of the {} facts a checkpoint builds on", facts.len(), position.facts);
-                return Err(StoreError::damaged(&self.path, None, what));
-            };
-            facts.push(fact);
-        }
-        if self.position() == *position {
-            Ok(facts)
-        } else {
-            let what = format!("its first {} facts are not those a checkpoint builds on", position.facts);
-            Err(StoreError::damaged(&self.path, None, what))
-        }
-    }
-
-    /// The point up to which facts were read.
-    pub fn position(&self) -> LogPosition {
-        self.tally.position()
-    }
-
-    /// The number of the line that was read last, from 1.
-    pub fn line(&self) -> u64 {
-        self.line
-    }
-
-    /// The next line and its JSON; `None` at the end and at a torn last line.
-    fn next_line(&mut self) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
-        if self.ended {
-            return Ok(None);
-        }
-        let mut line = Vec::new();
-        self.input.read_until(b'\n', &mut line).map_err(StoreError::io("read", &self.path))?;
-        self.line += 1;
-        if line.last() != Some(&b'\n') {
-            self.ended = true;
-            return Ok(None);
-        }
-        match serde_json::from_slice(&line) {
-            Ok(value) => Ok(Some((line, value))),
-            // After a power cut a file may have its new length and zeros for its data: then the last line is torn too,
-            // although it ends in a newline.
-            Err(_) if self.input.fill_buf().map_err(StoreError::io("read", &self.path))?.is_empty() => {
-                self.ended = true;
-                Ok(None)
-            }
-            Err(error) => Err(self.damaged(format!("it is no JSON ({error})"))),
-        }
-    }
-
-    fn damaged(&self, what: impl Into<String>) -> StoreError {
-        StoreError::damaged(&self.path, Some(self.line), what)
     }
 }
 
@@ -326,7 +134,9 @@ mod tests {
     use std::fs;
 
     use proptest::prelude::*;
+    use sha2::Digest as _;
 
+    use super::super::LogEntry;
     use super::super::tests::{fact, facts};
     use super::*;
 
@@ -337,6 +147,25 @@ mod tests {
         }
         writer.sync().unwrap();
         writer.position()
+    }
+
+    fn read_to(path: &Path, position: &LogPosition) -> Result<Vec<Fact>, StoreError> {
+        let mut log = LogReader::open(path)?;
+        std::iter::from_fn(|| log.next_before(position).transpose()).collect()
+    }
+
+    const DREAMT: &str = "{\"at\":5,\"seed\":1,\"fact\":\"dreamt\"}";
+
+    /// Lines that continue the chain of the log at `path`.
+    fn chained(path: &Path, objects: &[&str]) -> String {
+        let mut chain = LogReader::open(path).unwrap().read_to_end().unwrap();
+        let line = |object: &&str| {
+            let mut line = object.as_bytes().to_vec();
+            chain.seal(&mut line);
+            chain.add_sealed(&line);
+            String::from_utf8(line).unwrap()
+        };
+        objects.iter().map(line).collect()
     }
 
     fn read(path: &Path) -> Result<Vec<Fact>, StoreError> {
@@ -376,7 +205,7 @@ mod tests {
         write(&path, &facts(3));
         assert_eq!(read(&path).unwrap(), facts(3));
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().next(), Some(r#"{"format":"perstack-log","version":1}"#));
+        assert_eq!(text.lines().next(), Some(r#"{"format":"perstack-log","version":2}"#));
     }
 
     #[test]
@@ -393,12 +222,76 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_sha_256_of_the_bytes() {
+    fn the_chain_begins_with_the_header() {
         let folder = tempfile::tempdir().unwrap();
         let position = write(&folder.path().join("log.jsonl"), &[]);
-        // printf '{"format":"perstack-log","version":1}\n' | sha256sum
-        let sha256 = "e711d7741bf4071322ad535302845928796d4421518318be85358f2a7b7f8788".to_owned();
-        assert_eq!(position, LogPosition { facts: 0, bytes: 38, sha256 });
+        // printf '{"format":"perstack-log","version":2}\n' | sha256sum
+        let chain = "be1e80fc5ddc99492d6268084bff81eea76432d8d57dad80c5c794041af1d053".to_owned();
+        assert_eq!(position, LogPosition { facts: 0, bytes: 38, chain });
+    }
+
+    #[test]
+    fn a_log_of_the_version_without_chains_is_read_and_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let line = |at| serde_json::to_string(&fact(at)).unwrap() + "\n";
+        let old = format!("{{\"format\":\"perstack-log\",\"version\":1}}\n{}{}", line(1), line(2));
+        fs::write(&path, &old).unwrap();
+        // As that version named the point: sha256sum of all bytes.
+        let sha256 = sha2::Sha256::digest(&old).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let at_two = serde_json::json!({"facts": 2, "bytes": old.len(), "sha256": sha256});
+        let at_two = serde_json::from_value(at_two).unwrap();
+        let end = write(&path, &facts(3)[2..]);
+        assert_eq!(fs::read_to_string(&path).unwrap()[..old.len()], old);
+        assert_eq!(read(&path).unwrap(), facts(3));
+        assert_eq!(read_to(&path, &at_two).unwrap(), facts(2));
+        assert_eq!(read_to(&path, &end).unwrap(), facts(3));
+        // The version without chains cannot go on with it any more, and a line between the two is nobody's.
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text + &line(4) + &line(5)).unwrap();
+        assert!(matches!(read(&path), Err(StoreError::Damaged { line: Some(5), .. })));
+    }
+
+    #[test]
+    fn a_line_that_was_changed_added_or_removed_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        write(&path, &facts(4));
+        let whole = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = whole.lines().collect();
+        let changed = lines[2].replacen("\"at\":2", "\"at\":9", 1);
+        let unchained = serde_json::to_string(&fact(2)).unwrap();
+        let cases = [
+            ([lines[1], changed.as_str(), lines[3]], 3, "does not fit"),
+            ([lines[1], lines[3], lines[4]], 3, "does not fit"),
+            ([lines[2], lines[3], lines[4]], 2, "does not fit"),
+            ([lines[1], unchained.as_str(), lines[3]], 3, "is missing"),
+            // Also as the last line: what a crash tears is no JSON.
+            ([lines[1], lines[2], changed.as_str()], 4, "does not fit"),
+        ];
+        for (facts, at, what) in cases {
+            fs::write(&path, format!("{}\n{}\n", lines[0], facts.join("\n"))).unwrap();
+            for error in [read(&path).unwrap_err(), LogWriter::open(&path).err().unwrap()] {
+                assert!(matches!(&error, StoreError::Damaged { line: Some(line), .. } if *line == at), "{error}");
+                assert!(error.to_string().contains(what), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_writer_goes_on_where_the_reader_came_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        write(&path, &facts(2));
+        let mut torn = fs::read(&path).unwrap();
+        torn.extend(b"{\"at\":3,\"se");
+        fs::write(&path, torn).unwrap();
+        let end = LogReader::open(&path).unwrap().read_to_end().unwrap();
+        let mut writer = LogWriter::open_at(&path, end.clone()).unwrap();
+        writer.append(&fact(3)).unwrap();
+        assert_eq!(read(&path).unwrap(), facts(3));
+        fs::write(&path, &fs::read(&path).unwrap()[..60]).unwrap();
+        assert!(LogWriter::open_at(&path, end).err().unwrap().is_damaged());
     }
 
     proptest! {
@@ -455,7 +348,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
         write(&path, &facts(1));
-        let text = fs::read_to_string(&path).unwrap() + "{\"at\":5,\"seed\":1,\"fact\":\"dreamt\"}\n";
+        let text = fs::read_to_string(&path).unwrap() + &chained(&path, &[DREAMT]);
         fs::write(&path, &text).unwrap();
         let error = LogWriter::open(&path).err().unwrap();
         assert!(matches!(&error, StoreError::UnknownFact { line: 3, kind, .. } if kind == "dreamt"), "{error}");
@@ -468,9 +361,8 @@ mod tests {
         let path = folder.path().join("log.jsonl");
         write(&path, &facts(1));
         let text = fs::read_to_string(&path).unwrap();
-        let known = text.lines().last().unwrap();
-        fs::write(&path, format!("{text}{{\"at\":5,\"seed\":1,\"fact\":\"dreamt\"}}\n{known}\n{{\"fact\":7}}\n"))
-            .unwrap();
+        let known = serde_json::to_string(&fact(1)).unwrap();
+        fs::write(&path, text + &chained(&path, &[DREAMT, &known, "{\"fact\":7}"])).unwrap();
         let mut reader = LogReader::open(&path).unwrap();
         assert_eq!(reader.next_entry().unwrap(), Some(LogEntry::Fact(fact(1))));
         assert_eq!(reader.next_entry().unwrap(), Some(LogEntry::Unknown { kind: "dreamt".to_owned(), line: 3 }));
@@ -497,7 +389,7 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         bytes.extend(b"noise\nnoise\n");
         fs::write(&path, bytes).unwrap();
-        assert_eq!(LogReader::open(&path).unwrap().read_to(&position).unwrap(), facts(2));
+        assert_eq!(read_to(&path, &position).unwrap(), facts(2));
     }
 
     #[test]
@@ -506,10 +398,10 @@ mod tests {
         let (path, other) = (folder.path().join("a"), folder.path().join("b"));
         let position = write(&path, &facts(3));
         write(&other, &[fact(1), fact(3), fact(2)]);
-        let refused = LogReader::open(&other).unwrap().read_to(&position).unwrap_err();
+        let refused = read_to(&other, &position).unwrap_err();
         assert!(refused.to_string().ends_with("its first 3 facts are not those a checkpoint builds on"), "{refused}");
         fs::write(&path, &fs::read(&path).unwrap()[..60]).unwrap();
-        let short = LogReader::open(&path).unwrap().read_to(&position).unwrap_err();
+        let short = read_to(&path, &position).unwrap_err();
         assert!(short.to_string().contains("it ends after"), "{short}");
     }
 

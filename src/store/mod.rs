@@ -16,6 +16,7 @@
 //! are stored and read, never interpreted: their meaning is left to the machine, the time of writing to the runtime.
 
 mod atomic;
+mod chain;
 mod disk;
 mod error;
 #[cfg(feature = "fault-injection")]
@@ -26,6 +27,7 @@ mod job;
 mod layout;
 mod list;
 mod log;
+mod log_reader;
 mod name;
 mod no_links;
 mod original;
@@ -38,6 +40,7 @@ use disk as door;
 #[cfg(feature = "fault-injection")]
 use fault as door;
 
+pub use chain::{Chain, LogPosition};
 pub use error::StoreError;
 #[cfg(feature = "fault-injection")]
 pub use fault::mark;
@@ -46,7 +49,8 @@ pub use holder::Holder;
 pub use job::{JobStore, RunStore};
 pub use layout::Layout;
 pub use list::{CheckpointEntry, RunEntry};
-pub use log::{LogEntry, LogPosition, LogReader, LogWriter};
+pub use log::LogWriter;
+pub use log_reader::{LogEntry, LogReader};
 pub use name::{named, short_id};
 pub use original::OriginalEvent;
 pub use snapshot::{CheckpointBody, StoredCheckpoint};
@@ -103,12 +107,12 @@ impl Store {
         LogReader::open(&self.layout.log(job, run))?.read_all()
     }
 
-    /// The facts that a mid-run checkpoint builds on, checked against its digest.
+    /// A Run's log, opened for reading.
     ///
     /// # Errors
-    /// As [`Store::read_facts`]; [`StoreError::Damaged`] also when the log is not the one `position` was taken of.
-    pub fn read_facts_to(&self, job: &JobId, run: &RunId, position: &LogPosition) -> Result<Vec<Fact>, StoreError> {
-        LogReader::open(&self.layout.log(job, run))?.read_to(position)
+    /// As [`LogReader::open`].
+    pub fn open_log(&self, job: &JobId, run: &RunId) -> Result<LogReader, StoreError> {
+        LogReader::open(&self.layout.log(job, run))
     }
 
     /// The setting that a Run was started with.

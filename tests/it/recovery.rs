@@ -8,6 +8,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::support::log::{sha256, unchained};
 use crate::support::signpost::Signpost;
 use crate::support::storage::{checkpoint_id, read_json};
 use crate::support::{Answer, Gate, Provider, Test, call};
@@ -125,7 +126,7 @@ fn what_a_newer_version_wrote_is_refused_and_left_alone() {
         };
         if name == "log.jsonl" {
             let facts = fs::read_to_string(&file).unwrap();
-            fs::write(&file, facts.replacen("\"version\":1", "\"version\":99", 1)).unwrap();
+            fs::write(&file, facts.replacen("\"version\":2", "\"version\":99", 1)).unwrap();
         } else {
             set(&file, "formatVersion", json!(99));
         }
@@ -138,6 +139,42 @@ fn what_a_newer_version_wrote_is_refused_and_left_alone() {
         ran.snapshot(&format!("recovery/a-newer-version-wrote-{name}"));
         assert_eq!(contents(&test.storage().jobs()[0]), before, "{name}");
     }
+}
+
+/// Makes the only Run of a job what the version before chains left behind.
+fn make_unchained(test: &Test) {
+    let log = run_file(test, "log.jsonl");
+    let text = fs::read_to_string(&log).unwrap();
+    for checkpoint in test.storage().checkpoints() {
+        let mut json = read_json(&checkpoint);
+        if let Some(bytes) = json["log"]["bytes"].as_u64() {
+            let before = unchained(&text[..usize::try_from(bytes).unwrap()]);
+            json["log"] = json!({"facts": json["log"]["facts"], "bytes": before.len(), "sha256": sha256(&[&before])});
+            fs::write(checkpoint, json.to_string()).unwrap();
+        }
+    }
+    fs::write(log, unchained(&text)).unwrap();
+}
+
+#[test]
+fn a_job_of_the_version_without_chains_goes_on() {
+    let test = killed();
+    make_unchained(&test);
+    let old = fs::read_to_string(run_file(&test, "log.jsonl")).unwrap();
+    let first = test.storage().checkpoints().remove(0);
+    assert!(!old.contains("chain"));
+    test.server().script([append("c3", "c"), Answer::text("Three.")]);
+    assert_eq!(test.run(["resume", "latest"]).assert_code(0).stdout, "Three.\n");
+    let new = fs::read_to_string(run_file(&test, "log.jsonl")).unwrap();
+    let added = new.strip_prefix(&old).unwrap();
+    assert!(!added.is_empty() && added.lines().all(|line| line.contains(",\"chain\":\"")));
+    // From its old checkpoint, and from what was added.
+    for checkpoint in [first, test.storage().last_checkpoint()] {
+        test.server().script([Answer::text("Four.")]);
+        let ran = test.run(["resume", checkpoint_id(&checkpoint), "Go on."]).assert_code(0);
+        assert_eq!(ran.stdout, "Four.\n");
+    }
+    test.run(["log", "--events"]).assert_code(0);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! last fact leads.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use crate::checkpoint::{Checkpoint, Status};
 use crate::event::Event;
@@ -13,11 +14,7 @@ use crate::fact::{Fact, FactBody, ParentCheckpoint};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::{Action, IllegalInput, Input, RunMachine, Save};
 use crate::runtime::error::RunError;
-use crate::store::{CheckpointBody, CheckpointEntry, LogReader, Store};
-
-/// Most mid-run checkpoints that may build on each other: each is a fork of a Run that was itself a fork. Far beyond
-/// what people do; keeps a cycle in damaged files from going round for ever.
-const MAX_FORKS: usize = 1000;
+use crate::store::{Chain, CheckpointBody, CheckpointEntry, LogPosition, Store, StoreError, StoredCheckpoint};
 
 /// A Run read back as far as its log goes.
 pub struct RecordedRun {
@@ -34,6 +31,8 @@ pub struct RecordedRun {
     pub last_stored: Option<CheckpointId>,
     /// Facts follow the last checkpoint.
     pub goes_beyond_save: bool,
+    /// The log up to its last whole line, for a writer that goes on from there.
+    pub log_end: Chain,
 }
 
 impl RecordedRun {
@@ -44,33 +43,16 @@ impl RecordedRun {
             _ => None,
         }
     }
-}
 
-/// Reads the Run `run` of `job` back, all of it; `None` when it came to no fact.
-///
-/// # Errors
-/// A failure to read, or facts that do not follow from each other.
-pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<RecordedRun>, RunError> {
-    let facts = store.read_facts(job, run)?;
-    let Some(first) = facts.first() else { return Ok(None) };
-    let mut past = RecordedRun {
-        machine: first_state(store, job, run, first, 0)?,
-        began_at: first.stamp.at,
-        last_at: first.stamp.at,
-        events: Vec::new(),
-        last_save: None,
-        last_stored: None,
-        goes_beyond_save: false,
-    };
-    for fact in facts {
-        past.goes_beyond_save = true;
-        past.last_at = past.last_at.max(fact.stamp.at);
-        let (events, last_save, beyond) = (&mut past.events, &mut past.last_save, &mut past.goes_beyond_save);
-        let last_stored = &mut past.last_stored;
-        let mut follow = |emitted, save: Option<Save>, _: &RunMachine| {
+    /// Takes in the next fact. `stored`: the checkpoints of which there are files.
+    fn take(&mut self, fact: Fact, stored: &HashSet<CheckpointId>) -> Result<(), IllegalInput> {
+        self.goes_beyond_save = true;
+        self.last_at = self.last_at.max(fact.stamp.at);
+        let Self { machine, events, last_save, last_stored, goes_beyond_save, .. } = self;
+        feed(machine, fact, &mut |emitted, save, _| {
             events.extend(emitted);
             if let Some(save) = save {
-                if store.stored_checkpoint(job, &save.head).is_some() {
+                if stored.contains(&save.head.id) {
                     *last_stored = Some(save.head.id.clone());
                     // A step's end is emitted before its checkpoint is stored, a Run's end after.
                     if !save.head.status.is_terminal() {
@@ -78,25 +60,53 @@ pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<Record
                     }
                 }
                 *last_save = Some(save);
-                *beyond = false;
+                *goes_beyond_save = false;
             }
             false
-        };
-        feed(&mut past.machine, fact, &mut follow).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
+        })
     }
+}
+
+/// Reads the Run `run` of `job` back, all of it; `None` when it came to no fact.
+///
+/// # Errors
+/// A failure to read, or facts that do not follow from each other.
+pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<RecordedRun>, RunError> {
+    let mut log = store.open_log(job, run)?;
+    let Some(first) = log.next_fact()? else { return Ok(None) };
+    let stored: HashSet<CheckpointId> = store.run_checkpoints(job, run)?.into_iter().map(|entry| entry.id).collect();
+    let mut past = RecordedRun {
+        machine: first_state(store, job, run, &first)?,
+        began_at: first.stamp.at,
+        last_at: first.stamp.at,
+        events: Vec::new(),
+        last_save: None,
+        last_stored: None,
+        goes_beyond_save: false,
+        log_end: Chain::default(),
+    };
+    let mut next = Some(first);
+    while let Some(fact) = next {
+        past.take(fact, &stored).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
+        next = log.next_fact()?;
+    }
+    past.log_end = log.chain().clone();
     Ok(Some(past))
 }
 
 /// `run` and the Runs that it continues, the nearest first, as far as their logs go.
 pub fn lineage(store: &Store, job: &JobId, run: &RunId) -> Vec<RunId> {
-    let parent = |run: &RunId| {
-        let first = LogReader::open(&store.layout().log(job, run)).ok()?.next_fact().ok()??;
-        match first.body {
-            FactBody::Resumed { resumption } => resumption.parent.map(|parent| parent.run_id),
-            _ => None,
-        }
+    let mut runs = vec![run.clone()];
+    let mut seen = HashSet::from([run.clone()]);
+    let parent = |run: &RunId| match store.first_fact(job, run)?.body {
+        FactBody::Resumed { resumption } => resumption.parent.map(|parent| parent.run_id),
+        _ => None,
     };
-    std::iter::successors(Some(run.clone()), parent).take(MAX_FORKS).collect()
+    // A circle can only be of damaged files.
+    while let Some(parent) = runs.last().and_then(parent).filter(|parent| seen.insert(parent.clone())) {
+        runs.push(parent);
+    }
+    runs
 }
 
 /// The first Runs of the delegates that `job` has started, as far as their logs can be read.
@@ -105,8 +115,9 @@ pub fn lineage(store: &Store, job: &JobId, run: &RunId) -> Vec<RunId> {
 /// The job's folder cannot be read.
 pub fn started_delegates(store: &Store, job: &JobId) -> Result<HashSet<RunId>, RunError> {
     let is_delegate = |run: &RunId| {
-        let first = LogReader::open(&store.layout().log(job, run)).ok().and_then(|mut log| log.next_fact().ok()?);
-        first.is_some_and(|fact| matches!(fact.body, FactBody::Started { spec, .. } if spec.delegated_by.is_some()))
+        store
+            .first_fact(job, run)
+            .is_some_and(|fact| matches!(fact.body, FactBody::Started { spec, .. } if spec.delegated_by.is_some()))
     };
     Ok(store.runs(job)?.into_iter().map(|entry| entry.id).filter(is_delegate).collect())
 }
@@ -116,93 +127,151 @@ pub fn started_delegates(store: &Store, job: &JobId) -> Result<HashSet<RunId>, R
 /// # Errors
 /// A failure to read, or a log that does not lead to it.
 pub fn read_checkpoint(store: &Store, entry: &CheckpointEntry) -> Result<Checkpoint, RunError> {
-    whole(store, entry, 0)
-}
-
-fn whole(store: &Store, entry: &CheckpointEntry, depth: usize) -> Result<Checkpoint, RunError> {
     let stored = store.read_checkpoint(&entry.path)?;
-    let position = match stored.body {
+    let at = match stored.body {
         CheckpointBody::Inline(messages) => return Ok(Checkpoint { head: stored.head, messages }),
-        CheckpointBody::Log(position) => position,
+        CheckpointBody::Log(at) => at,
     };
     // The log beside the file, also where a job's folder was copied under another name.
-    let run = entry.run.as_ref().unwrap_or(&stored.head.run_id);
-    let facts = store.read_facts_to(&entry.job, run, &position)?;
-    follow(store, &entry.job, run, facts, &stored.head.id, depth)?.ok_or_else(|| RunError::History {
-        place: entry.path.clone(),
-        what: "the facts of its run do not lead to this checkpoint".to_owned(),
-    })
+    let run = entry.run.clone().unwrap_or(stored.head.run_id);
+    let leg = Leg { run, id: stored.head.id, at: Some(at), place: entry.path.clone(), unread: None };
+    follow(store, &entry.job, leg)
 }
 
-/// The checkpoint `id` that the facts of `run` lead to, if they do.
-fn follow(
-    store: &Store,
-    job: &JobId,
-    run: &RunId,
-    facts: Vec<Fact>,
-    id: &CheckpointId,
-    depth: usize,
-) -> Result<Option<Checkpoint>, RunError> {
-    let Some(first) = facts.first() else { return Ok(None) };
-    let mut machine = first_state(store, job, run, first, depth)?;
-    let mut found = None;
-    for fact in facts {
-        let mut stop = |_, save: Option<Save>, machine: &RunMachine| {
-            if let Some(save) = save.filter(|save| save.head.id == *id) {
-                let messages = save.messages_of(machine.messages()).to_vec();
-                found = Some(Checkpoint { head: *save.head, messages });
-            }
-            found.is_some()
-        };
-        feed(&mut machine, fact, &mut stop).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
-        if found.is_some() {
-            break;
-        }
-    }
-    Ok(found)
-}
-
-/// The machine before `first`, the first fact of `run`, which `depth` Runs so far continue from.
+/// The machine before `first`, the first fact of `run`.
 ///
 /// # Errors
 /// A failure to read the Run that it continues, or a fact that begins no Run.
-pub fn first_state(
-    store: &Store,
-    job: &JobId,
-    run: &RunId,
-    first: &Fact,
-    depth: usize,
-) -> Result<RunMachine, RunError> {
-    let broken = |what: &str| broken(store, job, run, what.to_owned());
+pub fn first_state(store: &Store, job: &JobId, run: &RunId, first: &Fact) -> Result<RunMachine, RunError> {
+    Ok(match origin(store, job, run, first)? {
+        Origin::Fresh(machine) => *machine,
+        Origin::Parent(parent) => RunMachine::restore(match find_parent(store, job, parent)? {
+            Ok(checkpoint) => *checkpoint,
+            Err(leg) => follow(store, job, leg)?,
+        }),
+    })
+}
+
+/// A checkpoint that follows from the facts of its Run.
+struct Leg {
+    run: RunId,
+    id: CheckpointId,
+    /// The point in the log that its file names, if there is a file.
+    at: Option<LogPosition>,
+    /// The file, for messages.
+    place: PathBuf,
+    /// The reason why there is nothing to be read from the file.
+    unread: Option<StoreError>,
+}
+
+/// The beginning of a Run.
+enum Origin {
+    Fresh(Box<RunMachine>),
+    Parent(ParentCheckpoint),
+}
+
+fn origin(store: &Store, job: &JobId, run: &RunId, first: &Fact) -> Result<Origin, RunError> {
     match &first.body {
-        FactBody::Started { spec, .. } => Ok(fresh(job, run, spec.expert.clone())),
+        FactBody::Started { spec, .. } => Ok(Origin::Fresh(Box::new(fresh(job, run, spec.expert.clone())))),
         FactBody::Resumed { resumption } => {
-            let parent = resumption
-                .parent
-                .as_ref()
-                .ok_or_else(|| broken("its first fact names no checkpoint to continue from"))?;
-            if depth >= MAX_FORKS {
-                return Err(broken("too many runs continue from each other"));
-            }
-            Ok(RunMachine::restore(whole_parent(store, job, parent, depth + 1)?))
+            resumption.parent.clone().map(Origin::Parent).ok_or_else(|| {
+                broken(store, job, run, "its first fact names no checkpoint to continue from".to_owned())
+            })
         }
-        _ => Err(broken("its first fact begins no run")),
+        _ => Err(broken(store, job, run, "its first fact begins no run".to_owned())),
     }
 }
 
-/// The checkpoint that a Run continues from. One whose file is gone or damaged follows from its own Run's log.
-fn whole_parent(store: &Store, job: &JobId, parent: &ParentCheckpoint, depth: usize) -> Result<Checkpoint, RunError> {
-    let unread = match store.find_checkpoint(job, &parent.checkpoint_id) {
-        Ok(entry) => match whole(store, &entry, depth) {
-            Err(RunError::Store(damaged)) if damaged.is_damaged() => damaged,
-            read => return read,
+/// The checkpoint that a Run continues from: whole, or as a leg. One whose file is gone or damaged follows from its own
+/// Run's log.
+fn find_parent(store: &Store, job: &JobId, parent: ParentCheckpoint) -> Result<Result<Box<Checkpoint>, Leg>, RunError> {
+    let ParentCheckpoint { run_id, checkpoint_id: id } = parent;
+    let unread = match store.find_checkpoint_in(job, &run_id, &id) {
+        Ok(entry) => match store.read_checkpoint(&entry.path) {
+            Ok(StoredCheckpoint { head, body: CheckpointBody::Inline(messages), .. }) => {
+                return Ok(Ok(Box::new(Checkpoint { head, messages })));
+            }
+            Ok(StoredCheckpoint { body: CheckpointBody::Log(at), .. }) => {
+                let run = entry.run.unwrap_or(run_id);
+                return Ok(Err(Leg { run, id, at: Some(at), place: entry.path, unread: None }));
+            }
+            Err(damaged) if damaged.is_damaged() => damaged,
+            Err(error) => return Err(error.into()),
         },
         Err(missing) => missing,
     };
-    match store.read_facts(job, &parent.run_id) {
-        Ok(facts) => follow(store, job, &parent.run_id, facts, &parent.checkpoint_id, depth)?
-            .ok_or_else(|| RunError::from(unread)),
-        Err(_) => Err(unread.into()),
+    let place = store.layout().log(job, &run_id);
+    Ok(Err(Leg { run: run_id, id, at: None, place, unread: Some(unread) }))
+}
+
+/// The checkpoint at the end of `last`. Its Run may continue from a checkpoint that refers to a log too, and so on: the
+/// way back is walked first, then all facts are followed from its beginning.
+fn follow(store: &Store, job: &JobId, last: Leg) -> Result<Checkpoint, RunError> {
+    let mut legs = vec![last];
+    let mut seen = HashSet::new();
+    let mut machine = loop {
+        let Some(leg) = legs.last_mut() else { return Err(RunError::Internal("no way to a checkpoint".to_owned())) };
+        let first = match store.open_log(job, &leg.run).and_then(|mut log| log.next_fact()) {
+            Ok(first) => first,
+            Err(error) => return Err(leg.unread.take().unwrap_or(error).into()),
+        };
+        let Some(first) = first else { return Err(leg.unreached()) };
+        if !seen.insert(leg.id.clone()) {
+            return Err(broken(store, job, &leg.run, "the runs continue from each other".to_owned()));
+        }
+        let parent = match origin(store, job, &leg.run, &first)? {
+            Origin::Fresh(machine) => break *machine,
+            Origin::Parent(parent) => parent,
+        };
+        match find_parent(store, job, parent)? {
+            Ok(checkpoint) => break RunMachine::restore(*checkpoint),
+            Err(leg) => legs.push(leg),
+        }
+    };
+    loop {
+        let Some(leg) = legs.pop() else { return Ok(machine.into_checkpoint()) };
+        let checkpoint = leg.walk(store, job, machine)?;
+        if legs.is_empty() {
+            return Ok(checkpoint);
+        }
+        machine = RunMachine::restore(checkpoint);
+    }
+}
+
+impl Leg {
+    /// The checkpoint, from the machine before the Run's first fact.
+    fn walk(mut self, store: &Store, job: &JobId, mut machine: RunMachine) -> Result<Checkpoint, RunError> {
+        let mut log = store.open_log(job, &self.run)?;
+        let mut found = None;
+        // All facts before the point are read, so that they are known to be those that it was taken of.
+        while let Some(fact) = match &self.at {
+            Some(at) => log.next_before(at)?,
+            None if found.is_some() => None,
+            None => log.next_fact()?,
+        } {
+            if found.is_some() {
+                continue;
+            }
+            let fed = feed(&mut machine, fact, &mut |_, save, _| {
+                found = found.take().or(save.filter(|save| save.head.id == self.id));
+                found.is_some()
+            });
+            fed.map_err(|illegal| broken(store, job, &self.run, illegal.to_string()))?;
+        }
+        let Some(save) = found else { return Err(self.unreached()) };
+        let mut messages = machine.into_checkpoint().messages;
+        messages.truncate(save.messages);
+        Ok(Checkpoint { head: *save.head, messages })
+    }
+
+    fn unreached(&mut self) -> RunError {
+        self.unread.take().map_or_else(
+            || {
+                let what = "the facts of its run do not lead to this checkpoint".to_owned();
+                RunError::History { place: self.place.clone(), what }
+            },
+            RunError::from,
+        )
     }
 }
 

@@ -190,7 +190,7 @@ impl Replay {
         };
         let mut machine = match self.machine.take() {
             Some(machine) => machine,
-            None => recorded_run::first_state(&self.store, &self.job, run, &fact, 0)?,
+            None => recorded_run::first_state(&self.store, &self.job, run, &fact)?,
         };
         let at = fact.stamp.at;
         let is_resumed = matches!(fact.body, FactBody::Resumed { .. });

@@ -8,7 +8,7 @@ use crate::expert::ExpertKey;
 use crate::fact::{Fact, FactBody, ParentCheckpoint};
 use crate::id::{JobId, RunId};
 use crate::runtime::error::RunError;
-use crate::store::{LogEntry, LogReader, RunEntry, Store};
+use crate::store::{LogEntry, RunEntry, Store};
 
 /// The levels of the tree that are kept apart: beyond what delegation allows, so that only damaged files come near.
 const MAX_DEPTH: usize = 32;
@@ -84,7 +84,7 @@ fn read(store: &Store, job: &JobId, entry: RunEntry) -> Run {
 }
 
 pub(super) fn first_fact(store: &Store, job: &JobId, run: &RunId) -> Option<Fact> {
-    match LogReader::open(&store.layout().log(job, run)).ok()?.next_entry().ok()?? {
+    match store.open_log(job, run).ok()?.next_entry().ok()?? {
         LogEntry::Fact(fact) => Some(fact),
         LogEntry::Unknown { .. } => None,
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{assert_has, completed, contents, heads, killed, run_file, team, types};
+use crate::support::log::chained;
 use crate::support::storage::{checkpoint_id, read_json};
 use crate::support::{Answer, Gate};
 
@@ -19,12 +20,12 @@ fn set_line(file: &Path, number: usize, text: &str) {
     fs::write(file, lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
 }
 
-/// Puts a line into a file before another, counted from 1.
+/// Puts a line into a log before another, counted from 1.
 fn insert_line(file: &Path, number: usize, text: &str) {
     let old = fs::read_to_string(file).unwrap();
     let mut lines: Vec<&str> = old.lines().collect();
     lines.insert(number - 1, text);
-    fs::write(file, lines.join("\n") + "\n").unwrap();
+    fs::write(file, chained(&(lines.join("\n") + "\n"))).unwrap();
 }
 
 #[test]
@@ -89,6 +90,7 @@ fn a_damaged_line_is_named_and_what_is_before_it_shown() {
         5,
         "{\"at\":1771000000000,\"seed\":1,\"fact\":\"toolReturned\",\"result\":{\"id\":\"c9\",\"skillName\":\"s\",\"toolName\":\"t\",\"result\":[]}}",
     );
+    fs::write(&log, chained(&fs::read_to_string(&log).unwrap())).unwrap();
     test.run(["log", "--events"])
         .assert_code(6)
         .snapshot("log-damaged/a-damaged-line-is-named-and-what-is-before-it-shown-2");

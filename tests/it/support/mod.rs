@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod endpoint;
 pub mod gate;
 pub mod http;
+pub mod log;
 pub mod process;
 pub mod render;
 pub mod request;

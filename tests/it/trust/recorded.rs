@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::support::log::chained;
 use crate::support::process::Ran;
 use crate::support::storage::read_json;
 use crate::support::tool_server::{command_skill, lines, program};
@@ -115,7 +116,8 @@ fn a_storage_in_a_folder_names_no_other_delegate() {
                     fs::remove_file(path).unwrap();
                 }
             }
-            fs::write(run.join("log.jsonl"), log.replace("\"worker\"", &format!("\"{delegate}\""))).unwrap();
+            let other = chained(&log.replace("\"worker\"", &format!("\"{delegate}\"")));
+            fs::write(run.join("log.jsonl"), other).unwrap();
         }
         let (works, leads) = (
             |r: &crate::support::Request| !r.contains("You lead."),

@@ -11,9 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::Test;
+use super::log;
 use super::storage::read_json;
 
 pub use chance::Chance;
@@ -84,8 +84,8 @@ fn assert_has_its_log(file: &Path, json: &Value) {
     let log = fs::read(file.with_file_name("log.jsonl")).unwrap();
     let before = log.get(..usize::try_from(bytes).unwrap());
     let before = before.unwrap_or_else(|| panic!("{} is ahead of its log", file.display()));
-    let sha256: Vec<String> = Sha256::digest(before).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(json["log"]["sha256"], sha256.concat().as_str(), "{}", file.display());
+    let text = std::str::from_utf8(before).unwrap();
+    assert_eq!(json["log"]["chain"], log::digest(text).as_str(), "{}", file.display());
 }
 
 /// Every file below a folder; none when there is no such folder.
