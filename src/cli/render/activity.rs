@@ -124,16 +124,19 @@ impl Activity {
         }
     }
 
+    /// Its length so far, in milliseconds.
+    pub fn lasted_ms(&self, now: u64) -> u64 {
+        let since = match self.doing {
+            Doing::AskingAgain { at, .. } if now >= at => at,
+            _ => self.since,
+        };
+        now.saturating_sub(since)
+    }
+
     /// The activity in words, if it lasts so long that it is to be reported now where no line shows it; each further
     /// report comes after twice the time.
     pub fn overdue(&mut self, now: u64) -> Option<String> {
-        let since = match self.doing {
-            Doing::Nothing => return None,
-            Doing::AskingAgain { at, .. } if now < at => self.since,
-            Doing::AskingAgain { at, .. } => at,
-            _ => self.since,
-        };
-        if self.report_at == 0 || now.saturating_sub(since) < self.report_at {
+        if self.doing == Doing::Nothing || self.report_at == 0 || self.lasted_ms(now) < self.report_at {
             return None;
         }
         self.report_at = self.report_at.saturating_mul(2);
@@ -154,15 +157,16 @@ fn waited(since: u64, now: u64, limit: Option<(Option<u64>, &str)>) -> String {
     match limit {
         _ if waited < 1_000 => String::new(),
         Some((Some(ms), key)) if waited >= NAMES_LIMIT_MS => format!("{} of {} ({key})", seconds(waited), seconds(ms)),
-        Some((None, key)) if waited >= NAMES_LIMIT_MS => format!("{} (limit: {key})", seconds(waited)),
+        Some((None, key)) if waited >= NAMES_LIMIT_MS => format!("{} ({key})", seconds(waited)),
         _ => seconds(waited),
     }
 }
 
-/// Milliseconds as whole seconds: `4 s`, `2 min 5 s`.
+/// Milliseconds as whole seconds: `4 s`, `2 min 5 s`, `1 h 12 min`.
 pub fn seconds(ms: u64) -> String {
     match ms / 1_000 {
         seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 3_600.. => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
         seconds => match (seconds / 60, seconds % 60) {
             (minutes, 0) => format!("{minutes} min"),
             (minutes, seconds) => format!("{minutes} min {seconds} s"),
@@ -211,7 +215,7 @@ mod tests {
         activity.skill_starts("files", "", 6_000);
         assert_eq!(text(&activity, 10_000), "starting skills web, files 4 s");
         activity.skill_is_up("web");
-        assert_eq!(text(&activity, 20_000), "starting skill files 14 s (limit: startTimeout)");
+        assert_eq!(text(&activity, 20_000), "starting skill files 14 s (startTimeout)");
         activity.skill_is_up("files");
         assert_eq!(text(&activity, 6_500), "getting ready");
     }

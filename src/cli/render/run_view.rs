@@ -8,7 +8,7 @@ use perstack::tool::{BASE_SKILL, CONVERSATION_TOOLS, ToolCall, ToolResult};
 use perstack::usage::Usage;
 use serde_json::Value;
 
-use super::activity::{Activity, Doing};
+use super::activity::{Activity, Doing, seconds};
 use super::call_text::CallText;
 use super::fit::fitted;
 use super::text::{count, money, shortened, visible};
@@ -18,6 +18,9 @@ const ARGUMENT_WIDTH: usize = 40;
 
 /// Most tool calls of a step, or delegates of a Run, that are named.
 const NAMED: usize = 6;
+
+/// The least time of a Run, in milliseconds, that is shown; beside the time of a wait, the least that is not this wait's.
+const LEAST_ELAPSED_MS: u64 = 2_000;
 
 /// Most bytes of streamed reasoning that wait for their line's end.
 const LINE_LIMIT: usize = 100;
@@ -99,7 +102,12 @@ impl RunView {
         if let Some(context) = self.context.filter(|context| *context > 0.0) {
             figures.push(format!("context {:.0}%", context * 100.0));
         }
-        figures.extend(elapsed(now.saturating_sub(self.began)));
+        let elapsed = now.saturating_sub(self.began);
+        // The time of an only wait is there already.
+        let other = if lasted.is_empty() { elapsed } else { elapsed.saturating_sub(self.activity.lasted_ms(now)) };
+        if other >= LEAST_ELAPSED_MS {
+            figures.push(format!("{} in all", seconds(elapsed)));
+        }
         fitted(&head, (&activity, &lasted), &figures, width)
     }
 
@@ -248,16 +256,6 @@ fn limit_of(call: &ToolCall) -> Option<(Option<u64>, &'static str)> {
     }
 }
 
-/// A time in a few characters: `12s`, `3m05s`; none below a second.
-fn elapsed(ms: u64) -> Option<String> {
-    match ms / 1_000 {
-        0 => None,
-        seconds @ 1..60 => Some(format!("{seconds}s")),
-        seconds @ 60..3_600 => Some(format!("{}m{:02}s", seconds / 60, seconds % 60)),
-        seconds => Some(format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,14 +272,14 @@ mod tests {
         let mut run = RunView { label: "owl".to_owned(), step: 1, ..RunView::default() };
         run.start_calls(&calls, 0);
         run.progress("fly", 2.0, Some(5.0), Some("over the\nhill"));
-        let line = |run: &RunView| run.line(0, (run.usage, run.spend), 1_500, 80);
-        assert_eq!(line(&run), "owl  step 1  s.dig, s.fly 2/5 over the hill 1 s  1s");
+        let line = |run: &RunView| run.line(0, (run.usage, run.spend), 2_500, 80);
+        assert_eq!(line(&run), "owl  step 1  s.dig, s.fly 2/5 over the hill 2 s");
         run.progress("fly", 2.5, None, None);
-        assert_eq!(line(&run), "owl  step 1  s.dig, s.fly 2.5 1 s  1s");
+        assert_eq!(line(&run), "owl  step 1  s.dig, s.fly 2.5 2 s");
         let result = ToolResult::error(&calls[1], "no");
         run.resolve(std::slice::from_ref(&result));
         assert_eq!(run.end_step(&calls, &[]), [(calls[0].clone(), None), (calls[1].clone(), Some(result))]);
-        assert_eq!(line(&run), "owl  step 1  1s");
+        assert_eq!(line(&run), "owl  step 1  2 s in all");
     }
 
     #[test]
@@ -298,7 +296,7 @@ mod tests {
         let line = |width| run.line(1, (run.usage, run.spend), 75_000, width);
         assert_eq!(
             line(usize::MAX),
-            "  lead  step 2  waits for 3 of 3: reader #1, reader #2, reader #3  1.5k tokens  1m15s"
+            "  lead  step 2  waits for 3 of 3: reader #1, reader #2, reader #3  1.5k tokens  1 min 15 s in all"
         );
         assert_eq!(line(50), "  lead  step 2  waits for 3 of 3: re…  1.5k tokens");
     }

@@ -623,11 +623,11 @@ mod tests {
         );
         assert_eq!(
             seen.0.line(&"r1".parse().unwrap(), 4_200, 80).unwrap(),
-            "researcher  starting skill web: npx web 4 s  4s"
+            "researcher  starting skill web: npx web 4 s"
         );
         assert_eq!(seen.0.overdue(9_000), []);
         let note = |notes: Vec<Note>| notes.iter().map(|note| note.line(Paint::plain(), 80)).collect::<Vec<_>>();
-        assert_eq!(note(seen.0.overdue(10_000)), ["· starting skill web: npx web 10 s (limit: startTimeout)"]);
+        assert_eq!(note(seen.0.overdue(10_000)), ["· starting skill web: npx web 10 s (startTimeout)"]);
         assert_eq!(seen.0.overdue(11_000), []);
     }
 
