@@ -1,5 +1,7 @@
 //! A running job as a person sees it: on terminals of several widths, in a dumb one and in a pipe.
 
+mod waits;
+
 use serde_json::{Value, json};
 
 use crate::interactive::at_new_terminal;

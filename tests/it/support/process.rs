@@ -135,6 +135,14 @@ impl Running {
         self.stdout.wait_for(text);
     }
 
+    /// Waits until something holds of standard output; all that came so far.
+    #[track_caller]
+    pub fn stdout_when(&self, holds: impl Fn(&str) -> bool) -> String {
+        let (come, is_so) = self.stdout.wait(|captured| holds(&String::from_utf8_lossy(&captured.bytes)));
+        assert!(is_so, "what was waited for did not come, but:\n{come}");
+        come
+    }
+
     /// Waits until standard error contains this; all that came so far.
     #[track_caller]
     pub fn wait_for_stderr(&self, text: &str) -> String {
