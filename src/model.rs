@@ -6,6 +6,7 @@
 mod file;
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ pub enum Ability {
 }
 
 /// The facts about a model. What is absent is not known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Model {
     /// As the provider spells it.
     pub id: String,
@@ -80,15 +81,60 @@ struct Shelf {
     tiers: Tiers,
     /// Another provider, all of whose models are available here too.
     like: Option<ProviderName>,
-    models: IndexMap<String, Model>,
+    models: IndexMap<String, Row>,
 }
 
 impl Shelf {
     fn model(&self, provider: ProviderName, id: &str) -> Option<&Model> {
-        let is_version = |model: &&Model| plain(provider, &model.id) == plain(provider, id);
-        self.models.get(id).or_else(|| self.models.values().find(is_version))
+        let is_version = |(other, _): &(&String, &Row)| plain(provider, other) == plain(provider, id);
+        let version = || self.models.iter().find(is_version).map(|(_, row)| row);
+        self.models.get(id).or_else(version).map(Row::model)
     }
 }
+
+/// A model of a shelf. Those of the program's own catalogue are read when they are first asked for: a job needs one of
+/// them, and reading all takes longer than the rest of its start.
+#[derive(Debug, Clone)]
+struct Row {
+    model: OnceLock<Box<Model>>,
+    unread: UnreadModel,
+}
+
+/// A model as it is in the program's own catalogue.
+#[derive(Debug, Clone, Copy, Default)]
+struct UnreadModel {
+    /// Its line.
+    text: &'static str,
+    source: &'static str,
+    checked: Option<&'static str>,
+}
+
+impl Row {
+    fn model(&self) -> &Model {
+        // A test reads all, so that none is without what its line has.
+        self.model.get_or_init(|| Box::new(file::read_model(self.unread).unwrap_or_default()))
+    }
+}
+
+impl From<Model> for Row {
+    fn from(model: Model) -> Self {
+        Self { model: OnceLock::from(Box::new(model)), unread: UnreadModel::default() }
+    }
+}
+
+impl From<UnreadModel> for Row {
+    fn from(unread: UnreadModel) -> Self {
+        Self { model: OnceLock::new(), unread }
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.model() == other.model()
+    }
+}
+
+impl Eq for Row {}
 
 /// The models of the tiers low, middle and high.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -127,6 +173,12 @@ impl Catalogue {
         file::read(text, origin).map(|shelves| Self { shelves })
     }
 
+    /// The catalogue that comes with the program. It is written with a line for each value and each model, so that a model
+    /// can be read alone.
+    pub(crate) fn built_in(text: &'static str) -> Self {
+        Self { shelves: file::cut(text) }
+    }
+
     /// With what `other` has in addition, and its entries in place of those of the same id.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
@@ -152,8 +204,8 @@ impl Catalogue {
     pub fn models(&self, provider: ProviderName) -> impl Iterator<Item = &Model> {
         let (own, shared) = self.shelves_of(provider);
         let is_own = move |id: &str| own.is_some_and(|own| own.models.contains_key(id));
-        let more = shared.into_iter().flat_map(|shared| shared.models.values()).filter(move |it| !is_own(&it.id));
-        own.into_iter().flat_map(|own| own.models.values()).chain(more)
+        let more = shared.into_iter().flat_map(|shared| &shared.models).filter(move |(id, _)| !is_own(id));
+        own.into_iter().flat_map(|own| &own.models).chain(more).map(|(_, row)| row.model())
     }
 
     /// The provider whose models `provider` has too.

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-use super::{Ability, CatalogueError, LaterPrice, Model, Shelf, Tiers};
+use super::{Ability, CatalogueError, LaterPrice, Model, Row, Shelf, Tiers, UnreadModel};
 use crate::cost::{LongPrompts, Price, Rates};
 use crate::setting::ProviderName;
 
@@ -17,6 +17,43 @@ pub(super) fn read(text: &str, origin: &str) -> Result<IndexMap<ProviderName, Sh
         span: error.span().unwrap_or_default(),
     })?;
     stored.into_iter().map(|(name, stored)| Ok((name, stored.shelf(origin)?))).collect()
+}
+
+/// The shelves of a text with a line for each value and each model, whose models are not read yet.
+pub(super) fn cut(text: &'static str) -> IndexMap<ProviderName, Shelf> {
+    let mut shelves: IndexMap<ProviderName, Shelf> = IndexMap::new();
+    let (mut source, mut checked) = ("", None);
+    for (header, lines) in text.split("\n[").filter_map(|table| table.split_once("]\n")) {
+        let name = header.strip_suffix(".models");
+        let Ok(provider) = name.unwrap_or(header).parse::<ProviderName>() else { continue };
+        let shelf = shelves.entry(provider).or_default();
+        let lines = lines.lines().filter_map(|line| Some((line, line.split_once(" = ")?)));
+        if name.is_some() {
+            let row = |text| Row::from(UnreadModel { text, source, checked });
+            shelf.models.extend(lines.map(|(line, (id, _))| (id.trim_matches('"').to_owned(), row(line))));
+            continue;
+        }
+        (source, checked) = ("", None);
+        for (_, (key, value)) in lines {
+            let value = value.trim_matches('"');
+            match key {
+                "low" => shelf.tiers.low = Some(value.to_owned()),
+                "middle" => shelf.tiers.middle = Some(value.to_owned()),
+                "high" => shelf.tiers.high = Some(value.to_owned()),
+                "like" => shelf.like = value.parse().ok(),
+                "source" => source = value,
+                "checked" => checked = Some(value),
+                _ => {}
+            }
+        }
+    }
+    shelves
+}
+
+/// The model of one line; `None` for a line that is none.
+pub(super) fn read_model(UnreadModel { text, source, checked }: UnreadModel) -> Option<Model> {
+    let models: IndexMap<String, StoredModel> = toml::from_str(text).ok()?;
+    models.into_iter().next().and_then(|(id, stored)| stored.model(id, source, checked).ok())
 }
 
 /// A provider's table, as it is in the file.
@@ -75,22 +112,28 @@ struct StoredLater {
 impl StoredShelf {
     fn shelf(self, origin: &str) -> Result<Shelf, CatalogueError> {
         let (source, checked) = (self.source.as_deref().unwrap_or(origin), self.checked);
-        let model = |(id, stored): (String, StoredModel)| -> Result<(String, Model), CatalogueError> {
-            let model = Model {
-                id: id.clone(),
-                context_window: stored.context_window.map(tokens).transpose()?,
-                max_output_tokens: stored.max_output.map(tokens).transpose()?,
-                price: stored.price.map(StoredPrice::price).transpose()?,
-                later: stored.later.map(StoredLater::later).transpose()?,
-                abilities: stored.can,
-                note: stored.note,
-                source: source.to_owned(),
-                checked: checked.clone(),
-            };
-            Ok((id, model))
+        let row = |(id, stored): (String, StoredModel)| {
+            let model = stored.model(id.clone(), source, checked.as_deref())?;
+            Ok((id, Row::from(model)))
         };
-        let models = self.models.into_iter().map(model).collect::<Result<_, _>>()?;
+        let models = self.models.into_iter().map(row).collect::<Result<_, CatalogueError>>()?;
         Ok(Shelf { tiers: Tiers { low: self.low, middle: self.middle, high: self.high }, like: self.like, models })
+    }
+}
+
+impl StoredModel {
+    fn model(self, id: String, source: &str, checked: Option<&str>) -> Result<Model, CatalogueError> {
+        Ok(Model {
+            id,
+            context_window: self.context_window.map(tokens).transpose()?,
+            max_output_tokens: self.max_output.map(tokens).transpose()?,
+            price: self.price.map(StoredPrice::price).transpose()?,
+            later: self.later.map(StoredLater::later).transpose()?,
+            abilities: self.can,
+            note: self.note,
+            source: source.to_owned(),
+            checked: checked.map(str::to_owned),
+        })
     }
 }
 
