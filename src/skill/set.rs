@@ -53,20 +53,23 @@ enum Source {
 }
 
 impl SkillSet {
-    /// Adds a skill that runs, with its tools.
+    /// Adds a skill that runs, with its tools. They are offered once [`SkillSet::assign_names`] is called.
     pub fn add(&mut self, skill: Arc<dyn Skill>, claim: NameClaim) {
         self.skills.push(Arc::clone(&skill));
         self.add_source(claim, Source::Skill(skill));
     }
 
-    /// Adds tools that nothing here runs.
+    /// Adds tools that nothing here runs; offered as those of [`SkillSet::add`].
     pub fn declare(&mut self, tools: Vec<ToolSpec>, claim: NameClaim) {
         self.add_source(claim, Source::Declared(tools));
     }
 
     fn add_source(&mut self, claim: NameClaim, source: Source) {
         self.sources.push((claim, source));
-        // From the beginning: a source that comes later may have the better claim.
+    }
+
+    /// Names the tools of all sources, after the last was added: one that comes later may have the better claim.
+    pub fn assign_names(&mut self) {
         self.names.clear();
         self.assign();
     }
@@ -308,6 +311,7 @@ mod tests {
         set.add(Echo::new("a", &["x", "exec"]), NameClaim::Server);
         set.add(Echo::new("b/c", &["x"]), NameClaim::Server);
         set.add(Echo::new(BASE_SKILL, &["exec"]), NameClaim::Base);
+        set.assign_names();
         assert_eq!(names(&set), ["x", "a_exec", "b_c_x", "exec"]);
         assert_eq!(
             set.warnings(),
@@ -336,6 +340,7 @@ mod tests {
         );
         set.declare(vec![tool("@org/helper", "helper", ToolKind::Delegate)], NameClaim::Server);
         set.declare(vec![tool(BASE_SKILL, "todo", ToolKind::Conversation)], NameClaim::Base);
+        set.assign_names();
         assert_eq!(
             names(&set),
             ["s_todo", "s_helper", "s_ask", "s_attemptCompletion", "q_helper", "ask", "helper", "todo"]
@@ -348,6 +353,7 @@ mod tests {
         let mut set = SkillSet::default();
         set.add(Arc::clone(&first) as Arc<dyn Skill>, NameClaim::Server);
         set.add(Echo::new("b", &["y"]), NameClaim::Server);
+        set.assign_names();
         assert_eq!(set.refresh(), None);
         *first.1.lock().unwrap() = vec!["y", "x"];
         let warning = "tool y of a is offered as a_y: b has a tool of that name; omit one of them to choose";
@@ -374,6 +380,7 @@ mod tests {
             Echo::new("s", &["repo.list", "repo/list", "repo_list", "ö", long, "twice", "twice"]),
             NameClaim::Server,
         );
+        set.assign_names();
         assert_eq!(names(&set)[..4], ["s_repo_list", "s_repo_list_2", "repo_list", "_"]);
         assert!(names(&set).iter().all(|name| name.len() <= LONGEST_NAME));
         for (name, own) in
@@ -387,6 +394,7 @@ mod tests {
         for skill in ["one", "two", "three"] {
             set.add(Echo::new(skill, &[long]), NameClaim::Server);
         }
+        set.assign_names();
         assert!(names(&set).iter().all(|name| name.len() == LONGEST_NAME), "{:?}", names(&set));
     }
 }

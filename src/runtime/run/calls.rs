@@ -278,6 +278,7 @@ mod tests {
         let context = context(folder.path()).await;
         let mut skills = SkillSet::default();
         skills.add(Arc::new(Deaf), NameClaim::Server);
+        skills.assign_names();
         let mut calls = Calls::new(&context);
         let call = ToolCall {
             id: "c1".to_owned(),

@@ -207,6 +207,8 @@ impl<'a> ToolsetBuilder<'a> {
             return Err(error);
         }
         self.add_delegates(delegates);
+        self.toolset.skills.assign_names();
+        self.toolset.warnings.extend_from_slice(self.toolset.skills.warnings());
         Ok(self.toolset)
     }
 
@@ -294,7 +296,6 @@ impl<'a> ToolsetBuilder<'a> {
     fn add_delegates(&mut self, delegates: Vec<&Expert>) {
         self.toolset.delegates = delegates.iter().map(|delegate| delegate.reference()).collect();
         self.declare(delegates.into_iter().map(declare::delegate).collect(), NameClaim::Server);
-        self.toolset.warnings.extend_from_slice(self.toolset.skills.warnings());
     }
 
     fn declare(&mut self, tools: Vec<ToolSpec>, claim: NameClaim) {
