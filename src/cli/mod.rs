@@ -42,6 +42,7 @@ mod tool_names;
 mod trust;
 mod command_line;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -116,6 +117,9 @@ Documentation: ",
     env!("CARGO_PKG_HOMEPAGE"),
 );
 
+/// The answer to `--version`, as the parser gives it.
+const VERSION_LINE: &str = concat!("perstack ", env!("CARGO_PKG_VERSION"), "\n");
+
 /// Runs declarative AI experts, and never loses work.
 #[derive(Debug, Parser)]
 #[command(name = "perstack", version, arg_required_else_help = true, after_help = AFTER_HELP)]
@@ -177,12 +181,25 @@ impl Process {
     }
 }
 
+/// Returns true if the version is all that is asked for: scripts ask often, and the parser takes longer to be made than to
+/// answer.
+fn is_version_asked() -> bool {
+    let mut words = std::env::args_os().skip(1);
+    let word = words.next();
+    word.is_some_and(|word| word == "--version" || word == "-V") && words.next().is_none()
+}
+
 /// Parses the arguments and runs the command they name.
 pub fn main() -> ExitCode {
     // First of all, while there is one thread.
     perstack::skill::process::wipe_environment_block();
     hardening::hide_memory();
     completions::answer(Cli::command);
+    if is_version_asked() {
+        // A reader that has gone away is no error.
+        let _ = std::io::stdout().write_all(VERSION_LINE.as_bytes());
+        return Exit::Completed.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(asked) => {
@@ -235,6 +252,11 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_is_shown_as_the_parser_shows_it() {
+        assert_eq!(Cli::command().render_version(), VERSION_LINE);
     }
 
     #[test]
