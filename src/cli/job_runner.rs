@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use perstack::checkpoint::Status;
-use perstack::runtime::{self, CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunError, RunInput};
+use perstack::runtime::{
+    self, CassetteMode, InDoubt, Options, Outcome, RecordedEnd, ResumeFrom, ResumeInput, RunError, RunInput,
+};
 use perstack::skill::mcp::AskPerson;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::command_line::CommandLine;
@@ -136,10 +139,13 @@ fn person(_asks: bool, _screen: &Arc<Screen>) -> Option<AskPerson> {
 
 /// The end of one attempt.
 enum Attempt {
-    Returned(Box<Result<Outcome, RunError>>, Option<Signal>),
+    Returned(Box<Result<Outcome, RunError>>, Option<Signal>, EndOfServers),
     /// The job did not return in time; the program ends at once.
     Forced(Exit),
 }
+
+/// Ends with the last server of a job.
+type EndOfServers = JoinHandle<()>;
 
 /// The step after an attempt.
 enum Next {
@@ -160,9 +166,10 @@ async fn run_until_done(
 ) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let mut totals = Totals::default();
-    let end = loop {
-        let (mut job, signal) = match attempt(command.clone(), &options, workers, &reporter, &mut signals).await {
-            Attempt::Returned(job, signal) => (*job, signal),
+    let (end, servers) = loop {
+        let attempted = attempt(command.clone(), &options, workers, &reporter, &mut signals).await;
+        let (mut job, signal, servers) = match attempted {
+            Attempt::Returned(job, signal, servers) => (*job, signal, servers),
             Attempt::Forced(exit) => return Ok(exit),
         };
         if let Ok(outcome) = &mut job {
@@ -170,17 +177,48 @@ async fn run_until_done(
         }
         match after_attempt(job, signal, &reporter, &mut signals, asks_of_doubts).await {
             Next::Retry(in_doubt) => options = Arc::new(Options { in_doubt, ..Options::clone(&options) }),
-            Next::Continue(next) => command = next,
-            Next::Done(end) => break *end,
+            Next::Continue(next) => {
+                // The next attempt may need what the servers of this one hold. They end in time or are left behind.
+                let _ = servers.await;
+                command = next;
+            }
+            Next::Done(end) => break (*end, servers),
         }
     };
-    // Printing may block (a stalled pipe), and a signal must end the program even then.
-    let exit = tokio::task::spawn_blocking({
+    finish(end, servers, reporter, &mut signals).await
+}
+
+/// Prints the result, waits for the servers of the job, and reports the end.
+///
+/// Printing may block (a stalled pipe), and a signal must end the program even then.
+async fn finish(
+    end: JobEnd,
+    mut servers: EndOfServers,
+    reporter: Arc<JobReporter>,
+    signals: &mut Signals,
+) -> anyhow::Result<Exit> {
+    let printed = tokio::task::spawn_blocking({
         let reporter = reporter.clone();
-        move || report(end, &reporter)
+        move || (print_result(&end, &reporter), end)
+    });
+    let (written, mut end) = tokio::select! {
+        printed = printed => printed?,
+        next = signals.next() => return Ok(reporter.forced(Some(next))),
+    };
+    tokio::select! {
+        // A server's end that failed is reported by an event.
+        _ = &mut servers => {}
+        next = signals.next() => {
+            end.signal.get_or_insert(next);
+            servers.abort();
+        }
+    }
+    let reported = tokio::task::spawn_blocking({
+        let reporter = reporter.clone();
+        move || reporter.returned(end, written)
     });
     tokio::select! {
-        exit = exit => Ok(exit?),
+        exit = reported => Ok(exit?),
         next = signals.next() => Ok(reporter.forced(Some(next))),
     }
 }
@@ -271,9 +309,9 @@ async fn attempt(
     let options = options.clone();
     let mut job = workers.spawn(async move {
         match command {
-            JobCommand::Run(input) => runtime::run(input, &options).await,
-            JobCommand::Ensure(input) => runtime::ensure(input, &options).await,
-            JobCommand::Resume(input) => runtime::resume(input, &options).await,
+            JobCommand::Run(input) => runtime::run_to_record(input, &options).await,
+            JobCommand::Ensure(input) => runtime::ensure_to_record(input, &options).await,
+            JobCommand::Resume(input) => runtime::resume_to_record(input, &options).await,
         }
     });
     let mut signal = None;
@@ -300,17 +338,20 @@ async fn attempt(
         }
     };
     let job = returned.unwrap_or_else(|panic| Err(RunError::Internal(panic.to_string())));
-    Attempt::Returned(Box::new(job), signal)
+    let (job, servers) = match job {
+        Ok(RecordedEnd { outcome, servers }) => (Ok(outcome), workers.spawn(servers.closed())),
+        Err(error) => (Err(error), workers.spawn(async {})),
+    };
+    Attempt::Returned(Box::new(job), signal, servers)
 }
 
-/// Writes the result to stdout, then the report of the end to stderr. The order matters: stderr ends with the command
-/// that continues the job.
-fn report(end: JobEnd, reporter: &JobReporter) -> Exit {
+/// Writes the result to stdout, before the report of the end goes to stderr. The order matters: stderr ends with the
+/// command that continues the job.
+fn print_result(end: &JobEnd, reporter: &JobReporter) -> io::Result<()> {
     reporter.screen.close();
     if end.signal.is_some() && end.unanswered.is_some() {
         // The cursor is behind the text that the person was typing.
         let _ = writeln!(io::stderr().lock());
     }
-    let written = end.job.as_ref().map_or(Ok(()), |outcome| reporter.screen.write_result(outcome));
-    reporter.returned(end, written)
+    end.job.as_ref().map_or(Ok(()), |outcome| reporter.screen.write_result(outcome))
 }

@@ -19,6 +19,7 @@ use crate::tool::ToolSpec;
 
 pub use clock::SystemClock;
 pub use error::{ErrorClass, RunError, hint};
+pub use job::{EndingServers, RecordedEnd};
 pub use options::{CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION};
 
 /// Runs a new job: `input.expert` on `input.query`.
@@ -26,6 +27,14 @@ pub use options::{CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInp
 /// # Errors
 /// [`RunError`]; a Run that stops by error, at its step limit or for an answer is no error but an [`Outcome`].
 pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError> {
+    Ok(run_to_record(input, options).await?.closed().await)
+}
+
+/// As [`run`], but does not wait for the servers of the job: its answer can be shown while they end.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_to_record(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
     job::run(input, options).await
 }
 
@@ -37,6 +46,14 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
 /// # Errors
 /// As [`run`].
 pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, RunError> {
+    Ok(resume_to_record(input, options).await?.closed().await)
+}
+
+/// As [`resume`], but does not wait for the servers of the job: see [`run_to_record`].
+///
+/// # Errors
+/// As [`run`].
+pub async fn resume_to_record(input: ResumeInput, options: &Options) -> Result<RecordedEnd, RunError> {
     Box::pin(job::resume::resume(input, options)).await
 }
 
@@ -46,6 +63,14 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
 /// # Errors
 /// As [`run`] and [`resume`], or a job of that id is there with another query.
 pub async fn ensure(input: RunInput, options: &Options) -> Result<Outcome, RunError> {
+    Ok(ensure_to_record(input, options).await?.closed().await)
+}
+
+/// As [`ensure`], but does not wait for the servers of the job: see [`run_to_record`].
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn ensure_to_record(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
     Box::pin(job::ensure::ensure(input, options)).await
 }
 

@@ -9,13 +9,13 @@ use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run;
 use crate::runtime::job::request::check_expert;
 use crate::runtime::job::spending::JobSpending;
-use crate::runtime::job::{resume, run};
+use crate::runtime::job::{RecordedEnd, resume, run};
 use crate::runtime::options::{Options, Outcome, ResumeFrom, ResumeInput, RunInput};
 use crate::setting::DEFAULT_MAX_STEPS;
 use crate::store::{Found, Store, StoreError};
 
 /// Brings the job `input.job_id` to its end. Without an id, or without a record of that job, it is started.
-pub async fn ensure(input: RunInput, options: &Options) -> Result<Outcome, RunError> {
+pub async fn ensure(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
     let Some(id) = input.job_id.clone() else { return run(input, options).await };
     let store = Store::new(&options.storage);
     match store.find_job(&id) {
@@ -31,7 +31,7 @@ pub async fn ensure(input: RunInput, options: &Options) -> Result<Outcome, RunEr
                 for event in recorded_run::read_run(&store, &id, &run)?.into_iter().flat_map(|past| past.events) {
                     emit_end(&event, &checkpoint, options);
                 }
-                return recorded(&store, &id, checkpoint, entry.path);
+                return Ok(recorded(&store, &id, checkpoint, entry.path)?.into());
             }
         }
         Ok(_) => {}

@@ -28,6 +28,7 @@ use crate::runtime::job::context::{JobContext, without_secrets};
 use crate::runtime::job::spending::JobSpending;
 use crate::runtime::job::tree::{Root, TreeEnd};
 use crate::runtime::options::{Options, Outcome, RunInput};
+use crate::runtime::run::closing::OpenSkills;
 use crate::runtime::run::prepare::{JobBasis, prepare};
 use crate::runtime::run::task::{RunTask, StoppedRun};
 use crate::runtime::stop::{StopReason, StopSignal};
@@ -35,7 +36,7 @@ use crate::store::Store;
 use crate::usage::Usage;
 
 /// Runs a job: a fresh Run of `input.expert`.
-pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError> {
+pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
     let began = Instant::now();
     if input.query.trim().is_empty() {
         return Err(RunError::EmptyQuery);
@@ -108,23 +109,79 @@ pub async fn in_time<T>(stop: &StopSignal, start: impl Future<Output = Result<T,
     }
 }
 
+/// The end of a job whose record is whole, while its servers may still be ending.
+///
+/// They are ended at once when this is dropped; [`RecordedEnd::closed`] lets them end by themselves.
+pub struct RecordedEnd {
+    pub outcome: Outcome,
+    pub servers: EndingServers,
+}
+
+/// The servers of a job that has ended. The job stays locked until they are gone.
+#[must_use = "dropped servers are ended at once, without the time to end by themselves"]
+pub struct EndingServers {
+    skills: Option<OpenSkills>,
+    _context: Option<Arc<JobContext>>,
+}
+
+impl RecordedEnd {
+    /// Waits for the servers, for some seconds at most, and returns the outcome.
+    pub async fn closed(self) -> Outcome {
+        self.servers.closed().await;
+        self.outcome
+    }
+}
+
+impl EndingServers {
+    /// Waits for them, for some seconds at most; those that do not end in time are left behind, with a warning.
+    pub async fn closed(self) {
+        if let Some(skills) = self.skills {
+            skills.close().await;
+        }
+    }
+}
+
+impl From<Outcome> for RecordedEnd {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, servers: EndingServers { skills: None, _context: None } }
+    }
+}
+
 /// Drives a job from `root` and stores its end. `before`: what was spent on it before.
 ///
 /// # Errors
 /// As [`tree::drive`].
 pub async fn work(
     mut context: JobContext,
-    mut job: Job,
+    job: Job,
     root: Root,
     before: JobSpending,
     began: Instant,
-) -> Result<Outcome, RunError> {
+) -> Result<RecordedEnd, RunError> {
     let (budget, requests) = budget::open(&job.budget.limits);
     context.budget = budget;
     let context = Arc::new(context);
     let budget_server = BudgetServer::new(job.budget.limits, before.spent);
-    let TreeEnd { root, status, budget, steps, used } =
-        tree::drive(Arc::clone(&context), root, budget_server, requests).await?;
+    let mut end = tree::drive(Arc::clone(&context), root, budget_server, requests).await?;
+    let servers = EndingServers { skills: end.root.skills.take(), _context: Some(Arc::clone(&context)) };
+    match conclude(&context, job, end, before, began) {
+        Ok(outcome) => Ok(RecordedEnd { outcome, servers }),
+        Err(error) => {
+            servers.closed().await;
+            Err(error)
+        }
+    }
+}
+
+/// Stores the end of a job.
+fn conclude(
+    context: &JobContext,
+    mut job: Job,
+    end: TreeEnd,
+    before: JobSpending,
+    began: Instant,
+) -> Result<Outcome, RunError> {
+    let TreeEnd { root, status, budget, steps, used } = end;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let active_ms = if context.backends.tape.is_replay() { 0 } else { duration_ms };
     let JobSpending { spent, usage, spend } = before.plus(used, active_ms);

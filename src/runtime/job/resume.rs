@@ -22,8 +22,8 @@ use crate::runtime::job::request::{UserReply, check_expert, reply_to, user_input
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
-use crate::runtime::job::{in_time, stop_signal, work};
-use crate::runtime::options::{Options, Outcome, ResumeInput};
+use crate::runtime::job::{RecordedEnd, in_time, stop_signal, work};
+use crate::runtime::options::{Options, ResumeInput};
 use crate::runtime::run::prepare::{JobBasis, prepare};
 use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
@@ -32,7 +32,7 @@ use crate::tool::ToolResult;
 use crate::usage::Usage;
 
 /// Continues a job.
-pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, RunError> {
+pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd, RunError> {
     let began = Instant::now();
     let store = Store::new(&options.storage);
     let sent = user_input(&input)?;
@@ -110,8 +110,8 @@ fn root_of(point: ResumePoint, query: Option<UserInput>, context: &JobContext) -
             let is_fork = !matches!(newest, Found::Run { run, .. } if run == head.run_id);
             let path = context.store.layout().checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id);
             let stopped =
-                Box::new(StoppedRun { checkpoint, path, steps: 0, on_record: true, totals: RunTotals::default() });
-            return Ok(Start::Root(Root::Stopped { stopped, query, is_fork }));
+                StoppedRun { checkpoint, path, steps: 0, on_record: true, totals: RunTotals::default(), skills: None };
+            return Ok(Start::Root(Root::Stopped { stopped: Box::new(stopped), query, is_fork }));
         }
         _ => match reply_to(&checkpoint, query)? {
             UserReply::Message(query) => (query, None, Vec::new()),

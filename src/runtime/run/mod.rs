@@ -2,6 +2,7 @@
 //! machine asks for. [`start`] calls it; requests to the model and tool calls have files of their own.
 
 pub mod calls;
+pub mod closing;
 pub mod context;
 pub mod events;
 pub mod instruction;

@@ -2,14 +2,11 @@
 //! is opened, it is driven, and all is closed again. The tree of Runs calls it, in a task for each Run.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::timeout;
-
-use crate::checkpoint::DelegatedBy;
+use crate::checkpoint::{DelegatedBy, Status};
 use crate::content::Content;
 use crate::cost::Spend;
-use crate::event::{Event, EventBody};
+use crate::event::Event;
 use crate::expert::Expert;
 use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec};
 use crate::id::RunId;
@@ -19,6 +16,7 @@ use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::job::context::JobContext;
 use crate::runtime::run::calls::check_doubts;
+use crate::runtime::run::closing::OpenSkills;
 use crate::runtime::run::context::RunContext;
 use crate::runtime::run::drive;
 use crate::runtime::run::events::EventEmitter;
@@ -27,13 +25,8 @@ use crate::runtime::run::prepare::{JobBasis, PreparedRun, prepare};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
-use crate::runtime::tools::{self, Toolset};
-use crate::skill::SkillSet;
+use crate::runtime::tools::Toolset;
 use crate::usage::Usage;
-
-/// The time that skills may take to end after a Run. Our own choice: a connection gets 2 s to close, a server 2 s to
-/// exit and 2 s after SIGTERM, and the Run's result is stored by then.
-const CLOSING: Duration = Duration::from_secs(8);
 
 /// Performs a task, prepared already or not. A Run that is on disk already is not begun
 /// again: it is recovered, or has stopped.
@@ -216,21 +209,27 @@ impl RunStart {
         for event in &overdue {
             context.emitter.sink.emit(event, machine.messages());
         }
-        let notices = toolset.notices.clone();
         let mut skills = toolset.skills;
         let input = Input::Fact(context.fact(first));
         let driven = match check_doubts(&machine, &input, &context, &skills) {
             Ok(()) => drive(&mut machine, input, &mut recorder, &context, &mut skills).await,
             Err(doubts) => Err(doubts),
         };
-        // Also after a failure: servers must not outlive their Run.
-        close(&skills, &context.emitter).await;
-        notices.conclude();
+        let mut skills = Some(OpenSkills::new(skills, context.emitter.clone(), toolset.notices));
+        // The servers of a Run that ends its job can end while the answer is shown. All others have to be gone before the
+        // next Run, which may need what they hold; after a failure too: they must not outlive their Run.
+        let head = machine.head();
+        let ends_job = head.delegated_by.is_none() && head.status != Status::StoppedByDelegate;
+        if (driven.is_err() || !ends_job)
+            && let Some(skills) = skills.take()
+        {
+            skills.close().await;
+        }
         let first_step = driven?;
         let steps = machine.head().step_number.saturating_sub(first_step).saturating_add(1);
         let path = recorder.newest().cloned().unwrap_or_default();
         let totals = machine.totals();
-        Ok(StoppedRun { checkpoint: machine.into_checkpoint(), path, steps, on_record: false, totals })
+        Ok(StoppedRun { checkpoint: machine.into_checkpoint(), path, steps, on_record: false, totals, skills })
     }
 }
 
@@ -245,48 +244,4 @@ fn compose_instruction(context: &RunContext, is_delegate: bool) -> String {
 fn create_record(context: &RunContext) -> Result<Recorder, RunError> {
     let run_store = context.job.job.create_run(&context.setting)?;
     Ok(Recorder::new(run_store, Arc::clone(&context.setting), Arc::clone(&context.job.options.sink)))
-}
-
-/// Closes `skills`; those that do not end in time are left behind, with a warning.
-async fn close(skills: &SkillSet, emitter: &EventEmitter) {
-    if timeout(CLOSING, tools::close(skills)).await.is_err() {
-        let message = format!("some skills did not end within {} s and were left behind", CLOSING.as_secs());
-        emitter.emit(EventBody::RuntimeWarning { message });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{Mutex, PoisonError};
-
-    use tokio::time::Instant;
-
-    use super::*;
-    use crate::message::Message;
-    use crate::runtime::clock::SystemClock;
-    use crate::skill::NameClaim;
-    use crate::skill::testing::Deaf;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_skill_that_does_not_close_is_left_behind_with_a_warning() {
-        let events: Arc<Mutex<Vec<EventBody>>> = Arc::default();
-        let sink = Arc::clone(&events);
-        let emitter = EventEmitter {
-            sink: Arc::new(move |event: &Event, _: &[Message]| {
-                sink.lock().unwrap_or_else(PoisonError::into_inner).push(event.body.clone());
-            }),
-            clock: Arc::new(SystemClock),
-            job_id: "j".parse().unwrap(),
-            run_id: "r".parse().unwrap(),
-            expert: "owl".parse().unwrap(),
-        };
-        let mut skills = SkillSet::default();
-        skills.add(Arc::new(Deaf), NameClaim::Server);
-        let began = Instant::now();
-        close(&skills, &emitter).await;
-        assert_eq!(began.elapsed(), CLOSING);
-        let events = events.lock().unwrap();
-        let [EventBody::RuntimeWarning { message }] = events.as_slice() else { panic!("{events:?}") };
-        assert!(message.contains("left behind"), "{message}");
-    }
 }

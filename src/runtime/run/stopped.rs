@@ -33,6 +33,7 @@ pub fn on_record(job: &JobContext, past: RecordedRun, emit_again: bool) -> Resul
         steps: 0,
         on_record: true,
         totals: RunTotals::default(),
+        skills: None,
     })
 }
 

@@ -12,6 +12,7 @@ use crate::id::RunId;
 use crate::machine::RunTotals;
 use crate::message::UserInput;
 use crate::runtime::history::recorded_run::RecordedRun;
+use crate::runtime::run::closing::OpenSkills;
 use crate::tool::ToolResult;
 use crate::usage::Usage;
 
@@ -59,6 +60,8 @@ pub struct StoppedRun {
     pub on_record: bool,
     /// Its totals in this process.
     pub totals: RunTotals,
+    /// Its skills, which are still to be closed: of a Run that ends its job. Others have closed them.
+    pub skills: Option<OpenSkills>,
 }
 
 impl RunTask {

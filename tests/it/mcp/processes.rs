@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{assert_gone, calling, is_running, processes, script, tool_results, wait_until};
 use crate::support::Test;
 use crate::support::process::Running;
-use crate::support::storage::files_with;
+use crate::support::storage::{files_with, read_json};
 use crate::support::tool_server::{librarian, lines, stdio_skill};
 use crate::trust::{attack, neighbour};
 
@@ -77,6 +77,36 @@ fn a_run_that_ends_leaves_neither_server_nor_grandchild() {
         let (test, _requests) = calling(test, [("echo", json!({"text": "owl"}))]);
         assert_gone(processes(&test, "ids"));
     }
+}
+
+#[test]
+fn the_answer_is_printed_while_a_server_is_still_waited_for() {
+    for signal in [None, Some(Signal::INT)] {
+        let test = librarian(&stdio_skill("owls", ["rough", "processes=ids", "stubborn"]));
+        let test = test.answers(script([("echo", json!({"text": "owl"}))]));
+        let running = test.spawn(["run", "librarian", "Look."]);
+        running.wait_for_stdout("Done.");
+        let ids = processes(&test, "ids");
+        assert!(is_running(ids[0]), "a stubborn server goes on for seconds");
+        // A person need not wait for it: what was answered is on record.
+        signal.into_iter().for_each(|signal| running.signal(signal));
+        let ran = running.finish().assert_code(0);
+        assert_eq!(ran.stdout, "Done.\n");
+        assert_gone(ids);
+        let job = read_json(&test.storage().jobs()[0].join("job.json"));
+        assert_eq!(job["status"], "completed");
+    }
+}
+
+#[test]
+fn a_job_stays_locked_until_its_servers_are_gone() {
+    let test = librarian(&stdio_skill("owls", ["rough", "processes=ids", "stubborn"]));
+    let test = test.answers(script([("echo", json!({"text": "owl"}))]));
+    let running = test.spawn(["run", "librarian", "Look."]);
+    running.wait_for_stdout("Done.");
+    // What the server holds, another Run of the job would need.
+    test.run(["resume", "latest", "More."]).assert_code(6);
+    running.finish().assert_code(0);
 }
 
 #[test]
