@@ -15,6 +15,11 @@ use crate::id::{JobId, RunId};
 pub const DEFAULT_MAX_STEPS: u64 = 100;
 /// Repeats of a failed model call (the original's default).
 pub const DEFAULT_MAX_RETRIES: u32 = 5;
+/// Delegates that work at the same time. Our own choice: within the usual limits of providers on requests side by side.
+pub const DEFAULT_MAX_PARALLEL_DELEGATES: u64 = 8;
+/// The most that [`DEFAULT_MAX_PARALLEL_DELEGATES`] may be replaced by. Each has a connection and servers of its own, and
+/// systems bound the files and processes of one program to some thousands.
+pub const MOST_PARALLEL_DELEGATES: u64 = 1000;
 /// Milliseconds for one whole generation (the original's default).
 pub const DEFAULT_TIMEOUT_MS: u64 = 300_000;
 /// Most bytes of one tool result's text that reach the model. About 25,000 tokens at four bytes each: an eighth of the

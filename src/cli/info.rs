@@ -55,6 +55,7 @@ struct Info {
     user_folder: Option<UserFolder>,
     provider: Chosen,
     model: Chosen,
+    parallel_delegates: ParallelDelegates,
     /// An address without what may be secret in it.
     proxy: Option<String>,
     trust: Trust,
@@ -119,6 +120,14 @@ struct Key {
     origin: &'static str,
 }
 
+/// The delegates that work at the same time.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ParallelDelegates {
+    most: u64,
+    origin: Origin,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Trust {
@@ -172,6 +181,7 @@ pub fn run(args: &InfoArgs, process: &Process) -> Result<Exit, Failure> {
 
 fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure> {
     let (provider, model) = chosen(setup)?;
+    let trust = trust_state(setup, process, flag)?;
     let ability = KernelAbility::read();
     let env_files = setup.env_files.iter().map(|file| process.folder.join(file)).filter(|file| file.is_file());
     let project = setup.project.as_ref();
@@ -190,7 +200,8 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
         provider,
         model,
         proxy: setup.proxy.as_ref().map(|proxy| without_user(proxy)),
-        trust: trust_state(setup, process, flag)?,
+        parallel_delegates: parallel_delegates(setup, &trust),
+        trust,
         sandbox: Sandbox {
             contained: false,
             landlock_abi: ability.landlock,
@@ -267,6 +278,12 @@ fn chosen(setup: &Setup) -> Result<(Chosen, Chosen), Failure> {
     Ok((provider, model))
 }
 
+/// The limit that a run would have: in a folder that is not trusted, one that the folder sets above the user's does not hold.
+fn parallel_delegates(setup: &Setup, trust: &Trust) -> ParallelDelegates {
+    let settings = if trust.state == "trusted" { setup.trusted_settings() } else { &setup.settings };
+    ParallelDelegates { most: settings.max_parallel_delegates, origin: settings.origins.max_parallel_delegates }
+}
+
 fn key(provider: ProviderName, environment: &Environment) -> Option<Key> {
     let variable = vendor(provider).key(environment)?.0.0;
     let origin = if environment.users(variable).is_some() { "environment" } else { "file" };
@@ -312,6 +329,7 @@ fn lines(info: &Info) -> String {
     line("user folder", info.user_folder.as_ref().map_or_else(|| "none".to_owned(), user_folder_text));
     line("provider", provider_text(&info.provider));
     line("model", model_text(&info.model));
+    line("delegates", delegates_text(&info.parallel_delegates));
     if let Some(proxy) = &info.proxy {
         line("proxy", proxy.clone());
     }
@@ -374,6 +392,14 @@ fn model_text(model: &Chosen) -> String {
         (Some(name), Origin::BuiltIn) => format!("{name} (the provider's default; experts may ask for another)"),
         (Some(name), origin) => format!("{name} (by {origin})"),
         (None, _) => format!("none{}", model.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default()),
+    }
+}
+
+fn delegates_text(delegates: &ParallelDelegates) -> String {
+    let text = format!("at most {} at the same time", delegates.most);
+    match delegates.origin {
+        Origin::BuiltIn => text,
+        origin => format!("{text} (by {origin})"),
     }
 }
 

@@ -109,7 +109,7 @@ Environment:
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,
   PERSTACK_MAX_TOTAL_STEPS, PERSTACK_MAX_RETRIES, PERSTACK_TIMEOUT, PERSTACK_MAX_COST, PERSTACK_MAX_TOKENS,
   PERSTACK_MAX_DURATION, PERSTACK_MAX_TOOL_REPETITIONS,
-  PERSTACK_MAX_DELEGATES  the values of the flags of these names, where those are absent
+  PERSTACK_MAX_DELEGATES, PERSTACK_MAX_PARALLEL_DELEGATES  the values of the flags of these names, where those are absent
   PERSTACK_PAGER, PAGER  the pager of `log` and `job diff`: cat or nothing for none
   NO_COLOR, CLICOLOR_FORCE are honoured, unless --color is given.
 
@@ -295,6 +295,8 @@ mod tests {
             &["--max-steps", "-3"],
             &["--max-retries", "x"],
             &["--timeout", "0"],
+            &["--max-parallel-delegates", "0"],
+            &["--max-parallel-delegates", "1001"],
             &["--max-cost", "0"],
             &["--max-cost", "-1"],
             &["--max-tokens", "1.5"],

@@ -10,7 +10,7 @@ use perstack::config::lockfile::LockUse;
 use perstack::cost::Cost;
 use perstack::event::{Detail, TYPES};
 use perstack::runtime::{CassetteMode, InDoubt};
-use perstack::setting::{ProviderName, ReasoningBudget};
+use perstack::setting::{MOST_PARALLEL_DELEGATES, ProviderName, ReasoningBudget};
 
 use super::command_line::CommandLine;
 use super::failure::Failure;
@@ -109,6 +109,9 @@ pub struct ModelArgs {
     /// Time limit for one model call, in milliseconds [default: the configuration's, else 300000]
     #[arg(long, value_name = "MS", value_parser = positive, allow_negative_numbers = true)]
     pub timeout: Option<u64>,
+    /// Delegates that work at the same time, at most 1000 [default: the configuration's, else 8]
+    #[arg(long, value_name = "N", value_parser = parallel_delegates, allow_negative_numbers = true)]
+    pub max_parallel_delegates: Option<u64>,
     #[command(flatten, next_help_heading = "Budgets")]
     pub budgets: BudgetArgs,
 }
@@ -273,6 +276,12 @@ fn repetitions(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|number| *number >= MIN_TOOL_REPETITIONS).ok_or_else(refused)
 }
 
+/// A number of delegates side by side.
+fn parallel_delegates(text: &str) -> Result<u64, String> {
+    let refused = || format!("expected a whole number from 1 to {MOST_PARALLEL_DELEGATES}");
+    text.parse().ok().filter(|number| (1..=MOST_PARALLEL_DELEGATES).contains(number)).ok_or_else(refused)
+}
+
 /// A whole number from 0.
 fn from_zero(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
@@ -306,6 +315,7 @@ impl ModelArgs {
             .value("--max-steps", self.max_steps)
             .value("--max-retries", self.max_retries)
             .value("--timeout", self.timeout)
+            .value("--max-parallel-delegates", self.max_parallel_delegates)
             .value("--max-total-steps", self.budgets.max_total_steps)
             .value("--max-cost", self.budgets.max_cost.map(Cost::usd))
             .value("--max-tokens", self.budgets.max_tokens)
@@ -323,6 +333,7 @@ impl ModelArgs {
             max_steps: self.max_steps,
             max_retries: self.max_retries,
             timeout_ms: self.timeout,
+            max_parallel_delegates: self.max_parallel_delegates,
             budgets: Budgets {
                 max_cost: self.budgets.max_cost,
                 max_tokens: self.budgets.max_tokens,

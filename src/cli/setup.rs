@@ -171,6 +171,11 @@ impl Setup {
         self
     }
 
+    /// The settings of the same folder once it is trusted.
+    pub fn trusted_settings(&self) -> &Settings {
+        &self.trusted_settings
+    }
+
     /// The folder's budgets that exceed the user's own, and do not hold before the folder is trusted.
     pub fn budget_warning(&self) -> Option<String> {
         let path = &self.project.as_ref()?.path;

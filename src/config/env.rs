@@ -19,13 +19,14 @@ use crate::environment::{Environment, VariableSource, VendorVariables, is_users_
 pub const DEFAULT_ENV_FILES: [&str; 2] = [".env", ".env.local"];
 
 /// The run options that a folder's file may set. [`Overrides::looser_than`] bounds the limits among them.
-const FOLDER_OPTIONS: [&str; 11] = [
+const FOLDER_OPTIONS: [&str; 12] = [
     "PERSTACK_MODEL",
     "PERSTACK_REASONING_BUDGET",
     "PERSTACK_MAX_STEPS",
     "PERSTACK_MAX_TOTAL_STEPS",
     "PERSTACK_MAX_RETRIES",
     "PERSTACK_TIMEOUT",
+    "PERSTACK_MAX_PARALLEL_DELEGATES",
     "PERSTACK_MAX_COST",
     "PERSTACK_MAX_TOKENS",
     "PERSTACK_MAX_DURATION",

@@ -52,6 +52,9 @@ pub enum ConfigError {
     /// A limit that allows no first step.
     #[error("timeout is 0 in {origin}")]
     NoTime { origin: Origin },
+    /// No delegate may work, or more than a system carries.
+    #[error("maxParallelDelegates is {number} in {origin}")]
+    ParallelDelegates { number: u64, origin: Origin },
     /// No step may be taken.
     #[error("maxSteps is 0 in {origin}")]
     NoSteps { origin: Origin },
@@ -120,6 +123,7 @@ impl ErrorHint for ConfigError {
             Self::TooLarge { .. } => "is it the right file?",
             Self::NotUtf8 { .. } => "save the file as UTF-8",
             Self::NoTime { .. } => "use a whole number of milliseconds, of at least 1",
+            Self::ParallelDelegates { .. } => "use a whole number from 1 to 1000",
             Self::NoSteps { .. } => "use a whole number of at least 1",
             Self::LockMissing { .. } => "run `perstack install`",
             Self::LockDamaged { .. } => "run `perstack install` to write it anew",

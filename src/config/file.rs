@@ -8,7 +8,7 @@ use super::diagnostics::Conclusion;
 use super::error::ConfigError;
 use super::include::{Includes, warn_ignored};
 use super::keys::tables::TOP;
-use super::keys::values::{COUNT, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, TOOL_OUTPUT};
+use super::keys::values::{COUNT, PARALLEL_DELEGATES, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, TOOL_OUTPUT};
 use super::read_file::{OwnedText, read_owned};
 use super::reader::{Diagnostics, Document, Node, Table};
 use super::{Endpoints, ExpertMistakes, FileOwner, Overrides, Project, experts, graph, provider};
@@ -130,6 +130,9 @@ pub(super) fn limits(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Overrid
             .and_then(|node| node.whole(&RETRIES, diagnostics))
             .and_then(|number| number.try_into().ok()),
         timeout_ms: root.get("timeout").and_then(|node| node.whole(&COUNT, diagnostics)),
+        max_parallel_delegates: root
+            .get("maxParallelDelegates")
+            .and_then(|node| node.whole(&PARALLEL_DELEGATES, diagnostics)),
         budgets: budgets(root, diagnostics),
     }
 }
@@ -235,6 +238,7 @@ mod tests {
             maxDuration = "1h30m"
             maxToolRepetitions = 4
             maxDelegates = 12
+            maxParallelDelegates = 64
             perstackApiBaseUrl = "https://api.example"
             perstackBaseSkillCommand = ["base", "--quiet"]
             [provider]
@@ -249,6 +253,7 @@ mod tests {
                 max_steps: Some(25),
                 max_retries: Some(0),
                 timeout_ms: Some(90_000),
+                max_parallel_delegates: Some(64),
                 budgets: Budgets {
                     max_cost: Cost::from_usd(1.5),
                     max_tokens: Some(500_000),

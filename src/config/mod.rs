@@ -14,7 +14,8 @@ use crate::budget::Budgets;
 use crate::expert::ContextLimit;
 use crate::expert_map::ExpertMap;
 use crate::setting::{
-    DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting, ReasoningBudget,
+    DEFAULT_MAX_PARALLEL_DELEGATES, DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting,
+    ReasoningBudget,
 };
 
 mod read_file;
@@ -59,6 +60,8 @@ pub struct Overrides {
     pub max_retries: Option<u32>,
     /// Milliseconds for one generation.
     pub timeout_ms: Option<u64>,
+    /// Delegates that work at the same time.
+    pub max_parallel_delegates: Option<u64>,
     /// The job's budgets. [`Budgets::max_steps`] is `maxTotalSteps`; the `max_steps` above bounds each line of Runs.
     pub budgets: Budgets,
 }
@@ -171,6 +174,8 @@ pub struct Settings {
     pub budgets: Budgets,
     /// Milliseconds for one generation.
     pub timeout_ms: u64,
+    /// Delegates that work at the same time, over all of the job's tree; at least 1.
+    pub max_parallel_delegates: u64,
     /// Most bytes of one tool result's text that reach the model: the file's, else the built-in.
     pub max_tool_output: usize,
     /// For experts without one of their own: the file's, else the built-in.
@@ -200,6 +205,7 @@ impl Default for Settings {
             limits: Limits::default(),
             budgets: Budgets::default(),
             timeout_ms: DEFAULT_TIMEOUT_MS,
+            max_parallel_delegates: DEFAULT_MAX_PARALLEL_DELEGATES,
             max_tool_output: DEFAULT_MAX_TOOL_OUTPUT,
             context_limit: ContextLimit::default(),
             origins: Origins::default(),
@@ -217,6 +223,7 @@ pub struct Origins {
     pub max_steps: Origin,
     pub max_retries: Origin,
     pub timeout: Origin,
+    pub max_parallel_delegates: Origin,
     pub max_cost: Origin,
     pub max_tokens: Origin,
     pub max_duration: Origin,

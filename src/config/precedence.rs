@@ -10,15 +10,15 @@ use super::{Ceilings, FolderTrust, Origin, Origins, Overrides, Project, Settings
 use crate::budget::{self, Budgets, MIN_TOOL_REPETITIONS, Span};
 use crate::environment::Environment;
 use crate::setting::{
-    DEFAULT_MAX_RETRIES, DEFAULT_MAX_STEPS, DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName,
-    ProviderSetting,
+    DEFAULT_MAX_PARALLEL_DELEGATES, DEFAULT_MAX_RETRIES, DEFAULT_MAX_STEPS, DEFAULT_MAX_TOOL_OUTPUT,
+    DEFAULT_TIMEOUT_MS, Limits, MOST_PARALLEL_DELEGATES, ProviderName, ProviderSetting,
 };
 
 impl Overrides {
     /// The values of the variables `PERSTACK_PROVIDER`, `PERSTACK_MODEL`, `PERSTACK_REASONING_BUDGET`,
     /// `PERSTACK_MAX_STEPS`, `PERSTACK_MAX_TOTAL_STEPS`, `PERSTACK_MAX_RETRIES`, `PERSTACK_TIMEOUT` (milliseconds), `PERSTACK_MAX_COST` (US
-    /// dollars), `PERSTACK_MAX_TOKENS`, `PERSTACK_MAX_DURATION` (`10m`) and `PERSTACK_MAX_TOOL_REPETITIONS`. Empty ones
-    /// count as not set.
+    /// dollars), `PERSTACK_MAX_TOKENS`, `PERSTACK_MAX_DURATION` (`10m`), `PERSTACK_MAX_TOOL_REPETITIONS`,
+    /// `PERSTACK_MAX_DELEGATES` and `PERSTACK_MAX_PARALLEL_DELEGATES`. Empty ones count as not set.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             provider: provider(environment)?,
@@ -27,6 +27,7 @@ impl Overrides {
             max_steps: number(environment, "PERSTACK_MAX_STEPS", 1)?,
             max_retries: number(environment, "PERSTACK_MAX_RETRIES", 0)?,
             timeout_ms: number(environment, "PERSTACK_TIMEOUT", 1)?,
+            max_parallel_delegates: parallel_delegates(environment)?,
             budgets: budgets(environment)?,
         })
     }
@@ -41,7 +42,7 @@ struct Limit {
     clear: fn(&mut Overrides),
 }
 
-const LIMITS: [Limit; 9] = [
+const LIMITS: [Limit; 10] = [
     Limit {
         key: Some("maxSteps"),
         variable: "PERSTACK_MAX_STEPS",
@@ -96,6 +97,12 @@ const LIMITS: [Limit; 9] = [
         amount: |all| all.budgets.max_delegates.map(u128::from),
         clear: |all| all.budgets.max_delegates = None,
     },
+    Limit {
+        key: Some("maxParallelDelegates"),
+        variable: "PERSTACK_MAX_PARALLEL_DELEGATES",
+        amount: |all| all.max_parallel_delegates.map(u128::from),
+        clear: |all| all.max_parallel_delegates = None,
+    },
 ];
 
 impl Limit {
@@ -143,6 +150,17 @@ fn budgets(environment: &Environment) -> Result<Budgets, ConfigError> {
     })
 }
 
+fn parallel_delegates(environment: &Environment) -> Result<Option<u64>, ConfigError> {
+    const NAME: &str = "PERSTACK_MAX_PARALLEL_DELEGATES";
+    match number(environment, NAME, 1)? {
+        Some(number) if number > MOST_PARALLEL_DELEGATES => {
+            let reason = format!("expected a whole number from 1 to {MOST_PARALLEL_DELEGATES}, received \"{number}\"");
+            Err(ConfigError::Variable { name: NAME, reason })
+        }
+        number => Ok(number),
+    }
+}
+
 fn provider(environment: &Environment) -> Result<Option<ProviderName>, ConfigError> {
     const NAME: &str = "PERSTACK_PROVIDER";
     parsed(environment, NAME, |error: &<ProviderName as FromStr>::Err| {
@@ -184,7 +202,7 @@ fn parsed<T: FromStr>(
 /// chosen, and a model is skipped when its source also names a provider that a stronger source overrides.
 ///
 /// # Errors
-/// A limit of nothing.
+/// A limit of nothing, or one that is out of range.
 pub fn settle(
     flags: &Overrides,
     environment: &Overrides,
@@ -225,6 +243,7 @@ pub fn settle_in_folder(
     let (max_steps, max_steps_origin) = levels.strongest(|level| level.max_steps);
     let (max_retries, max_retries_origin) = levels.strongest(|level| level.max_retries);
     let (timeout_ms, timeout_origin) = levels.strongest(|level| level.timeout_ms);
+    let (parallel_delegates, parallel_delegates_origin) = levels.strongest(|level| level.max_parallel_delegates);
     let (max_cost, max_cost_origin) = levels.strongest(|level| level.budgets.max_cost);
     let (max_tokens, max_tokens_origin) = levels.strongest(|level| level.budgets.max_tokens);
     let (max_duration_ms, max_duration_origin) = levels.strongest(|level| level.budgets.max_duration_ms);
@@ -236,6 +255,9 @@ pub fn settle_in_folder(
     }
     if timeout_ms == Some(0) {
         return Err(ConfigError::NoTime { origin: timeout_origin });
+    }
+    if let Some(number) = parallel_delegates.filter(|number| !(1..=MOST_PARALLEL_DELEGATES).contains(number)) {
+        return Err(ConfigError::ParallelDelegates { number, origin: parallel_delegates_origin });
     }
     let provider_setting = project.filter(|project| fits(&project.overrides)).map(|project| &project.provider_setting);
     Ok(Settings {
@@ -257,6 +279,7 @@ pub fn settle_in_folder(
             max_delegates,
         },
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
+        max_parallel_delegates: parallel_delegates.unwrap_or(DEFAULT_MAX_PARALLEL_DELEGATES),
         max_tool_output: project.and_then(|project| project.max_tool_output).unwrap_or(DEFAULT_MAX_TOOL_OUTPUT),
         context_limit: project.and_then(|project| project.context_limit).unwrap_or_default(),
         origins: Origins {
@@ -266,6 +289,7 @@ pub fn settle_in_folder(
             max_steps: max_steps_origin,
             max_retries: max_retries_origin,
             timeout: timeout_origin,
+            max_parallel_delegates: parallel_delegates_origin,
             max_cost: max_cost_origin,
             max_tokens: max_tokens_origin,
             max_duration: max_duration_origin,
@@ -382,18 +406,21 @@ mod tests {
             max_tool_repetitions: Some(amount),
             max_delegates: Some(amount),
         };
-        let user = Overrides { max_steps: Some(5), budgets: budgets(5), ..none() };
-        let settled = |amount: u64, flags: Overrides, trust| {
-            let file = Overrides { max_steps: Some(amount), budgets: budgets(amount), ..none() };
-            let project = Project { overrides: file, ..parse("", Path::new("perstack.toml")).unwrap() };
-            let settings = settle_in_folder(&flags, &none(), Some(&project), &user, trust).unwrap();
-            (settings.limits.max_steps, settings.budgets)
+        let limits = |amount: u64| Overrides {
+            max_steps: Some(amount),
+            max_parallel_delegates: Some(amount),
+            budgets: budgets(amount),
+            ..none()
         };
-        assert_eq!(settled(9, none(), FolderTrust::Untrusted), (5, budgets(5)));
-        assert_eq!(settled(3, none(), FolderTrust::Untrusted), (3, budgets(3)));
-        assert_eq!(settled(9, none(), FolderTrust::Trusted), (9, budgets(9)));
-        let flags = Overrides { max_steps: Some(7), budgets: budgets(7), ..none() };
-        assert_eq!(settled(9, flags, FolderTrust::Untrusted), (7, budgets(7)));
+        let settled = |amount: u64, flags: Overrides, trust| {
+            let project = Project { overrides: limits(amount), ..parse("", Path::new("perstack.toml")).unwrap() };
+            let settings = settle_in_folder(&flags, &none(), Some(&project), &limits(5), trust).unwrap();
+            (settings.limits.max_steps, settings.max_parallel_delegates, settings.budgets)
+        };
+        assert_eq!(settled(9, none(), FolderTrust::Untrusted), (5, 5, budgets(5)));
+        assert_eq!(settled(3, none(), FolderTrust::Untrusted), (3, 3, budgets(3)));
+        assert_eq!(settled(9, none(), FolderTrust::Trusted), (9, 9, budgets(9)));
+        assert_eq!(settled(9, limits(7), FolderTrust::Untrusted), (7, 7, budgets(7)));
         // What the user does not limit, the folder may.
         let project = parse("maxTokens = 9\n", Path::new("perstack.toml")).unwrap();
         let settings = settle_in_folder(&none(), &none(), Some(&project), &none(), FolderTrust::Untrusted).unwrap();
@@ -425,6 +452,7 @@ mod tests {
             ("PERSTACK_MAX_DURATION", "10m"),
             ("PERSTACK_MAX_TOOL_REPETITIONS", "3"),
             ("PERSTACK_MAX_DELEGATES", "4"),
+            ("PERSTACK_MAX_PARALLEL_DELEGATES", "64"),
         ];
         let expected = Overrides {
             provider: Some(ProviderName::Ollama),
@@ -433,6 +461,7 @@ mod tests {
             max_steps: Some(9),
             max_retries: Some(0),
             timeout_ms: None,
+            max_parallel_delegates: Some(64),
             budgets: Budgets {
                 max_cost: Cost::from_usd(0.5),
                 max_tokens: Some(1000),
@@ -449,6 +478,11 @@ mod tests {
                 "PERSTACK_MAX_RETRIES",
                 "-1",
                 "PERSTACK_MAX_RETRIES: expected a whole number of at least 0, received \"-1\"",
+            ),
+            (
+                "PERSTACK_MAX_PARALLEL_DELEGATES",
+                "1001",
+                "PERSTACK_MAX_PARALLEL_DELEGATES: expected a whole number from 1 to 1000, received \"1001\"",
             ),
             (
                 "PERSTACK_MAX_COST",

@@ -70,7 +70,8 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let text = "provider = \"openai\"\nmodel = \"m\"\nreasoningBudget = \"high\"\n\
-                    maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\nmaxTokens = 9\ntrustFolders = [\"~/w\"]\n";
+                    maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\nmaxTokens = 9\nmaxParallelDelegates = 2\n\
+                    trustFolders = [\"~/w\"]\n";
         let expected = Overrides {
             provider: Some(ProviderName::OpenAi),
             model: Some("m".to_owned()),
@@ -78,6 +79,7 @@ mod tests {
             max_steps: Some(7),
             max_retries: Some(0),
             timeout_ms: Some(1000),
+            max_parallel_delegates: Some(2),
             budgets: Budgets { max_tokens: Some(9), ..Budgets::default() },
         };
         let trust_folders = vec!["~/w".to_owned()];

@@ -63,6 +63,56 @@ fn delegates_answer_in_call_order_however_many_there_are() {
 }
 
 #[test]
+fn as_many_delegates_work_at_the_same_time_as_the_limit_allows() {
+    for (toml, variable, flag, most) in [
+        ("maxParallelDelegates = 1\n", "", "--quiet", 1),
+        ("maxParallelDelegates = 9\n", "3", "--quiet", 3),
+        ("maxParallelDelegates = 1\n", "9", "--max-parallel-delegates=3", 3),
+        ("", "", "--quiet", 8),
+    ] {
+        let tasks = most + 3;
+        let test = team().toml(&format!("{toml}{TEAM}")).env("PERSTACK_MAX_PARALLEL_DELEGATES", variable);
+        let gates: Vec<Gate> = (0..tasks).map(|_| Gate::new()).collect();
+        test.server().script(lead(tasks));
+        test.server().script(gates.iter().enumerate().map(|(n, gate)| done(n).delay(gate)));
+        let running = test.spawn(["run", "lead", "Go.", flag]);
+        for (ended, gate) in gates.iter().enumerate() {
+            // The lead's request, one of each that has ended, and one of each that is at work.
+            let expected = 1 + tasks.min(ended + most);
+            running.wait_for_request(expected);
+            assert_eq!(test.server().requests().len(), expected, "{ended} of {tasks} have ended, {most} at a time");
+            gate.open();
+        }
+        assert_eq!(running.finish().assert_code(0).stdout, "All done.\n");
+        assert_eq!(test.storage().runs().len(), tasks + 2, "all are started: {most}");
+    }
+}
+
+#[test]
+fn sixty_four_delegates_can_work_at_the_same_time() {
+    let test = team();
+    let gate = Gate::new();
+    test.server().script(lead(64));
+    test.server().script((0..64).map(|n| done(n).delay(&gate)));
+    let running = test.spawn(["run", "lead", "Go.", "--max-parallel-delegates", "64"]);
+    running.wait_for_request(65);
+    gate.open();
+    assert_eq!(running.finish().assert_code(0).stdout, "All done.\n");
+}
+
+#[test]
+fn a_limit_on_delegates_at_the_same_time_is_refused_out_of_range() {
+    for number in ["0", "1001", "-1", "\"many\""] {
+        let ran = team().toml(&format!("maxParallelDelegates = {number}\n{TEAM}")).run(["check"]).assert_code(2);
+        let expected = "maxParallelDelegates: expected a whole number from 1 to 1000";
+        assert!(ran.stdout.contains(expected), "{number}: {}", ran.stdout);
+    }
+    let ran = team().env("PERSTACK_MAX_PARALLEL_DELEGATES", "1001").run(["run", "lead", "Go."]);
+    ran.assert_code(2).assert_stderr(["PERSTACK_MAX_PARALLEL_DELEGATES: expected a whole number from 1 to 1000"]);
+    team().toml(&format!("maxParallelDelegates = 1000\n{TEAM}")).run(["check"]).assert_code(0);
+}
+
+#[test]
 fn a_delegate_sees_its_query_and_nothing_else() {
     let test = team();
     test.server().script(lead(1));

@@ -5,8 +5,9 @@ use super::provider_tables::PROVIDER;
 use super::provider_tool_tables::{PROVIDER_SKILL, TOOL_OPTIONS};
 use super::skill_tables::SKILL;
 use super::values::{
-    CONTEXT_LIMITS, COUNT, DELEGATE, DESCRIPTION, EXPERT_NAME, FILES, HTTPS_URL, INSTRUCTION, PROVIDER_TOOLS,
-    REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, SPAN, TAG, TIERS, TOOL_OUTPUT, VERSION, provider_names, words,
+    CONTEXT_LIMITS, COUNT, DELEGATE, DESCRIPTION, EXPERT_NAME, FILES, HTTPS_URL, INSTRUCTION, PARALLEL_DELEGATES,
+    PROVIDER_TOOLS, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, SPAN, TAG, TIERS, TOOL_OUTPUT, VERSION,
+    provider_names, words,
 };
 use super::{ConfigKey, FILLED, KeyKind, KeyTable, Presence, TEXT};
 
@@ -70,6 +71,12 @@ const RUN: &[ConfigKey] = &[
         "The number of times in a row that the same call with the same result ends a run.",
     ),
     ConfigKey::new("maxDelegates", Whole(COUNT), "Most delegates that the job starts, over all resumptions.").or("256"),
+    ConfigKey::new(
+        "maxParallelDelegates",
+        Whole(PARALLEL_DELEGATES),
+        "Most delegates that work at the same time; the others wait for their turn.",
+    )
+    .or("8"),
 ];
 
 const TOP_ONLY: &[ConfigKey] = &[

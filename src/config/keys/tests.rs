@@ -14,7 +14,8 @@ use super::tables::TOP;
 use super::{ConfigKey, KeyKind, KeyTable, KeyUnion, MAX_NUMBER, Presence, TextForm};
 use crate::config::parse;
 use crate::setting::{
-    DEFAULT_API_BASE_URL, DEFAULT_MAX_RETRIES, DEFAULT_MAX_STEPS, DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS,
+    DEFAULT_API_BASE_URL, DEFAULT_MAX_PARALLEL_DELEGATES, DEFAULT_MAX_RETRIES, DEFAULT_MAX_STEPS,
+    DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS,
 };
 
 /// A value to try, and whether it is right.
@@ -371,6 +372,7 @@ fn defaults_are_those_that_apply() {
     assert_eq!(default("maxSteps"), DEFAULT_MAX_STEPS.to_string());
     assert_eq!(default("maxRetries"), DEFAULT_MAX_RETRIES.to_string());
     assert_eq!(default("timeout"), DEFAULT_TIMEOUT_MS.to_string());
+    assert_eq!(default("maxParallelDelegates"), DEFAULT_MAX_PARALLEL_DELEGATES.to_string());
     assert_eq!(default("maxToolOutput"), DEFAULT_MAX_TOOL_OUTPUT.to_string());
     assert_eq!(default("perstackApiBaseUrl"), format!("{DEFAULT_API_BASE_URL:?}"));
     assert_eq!(default("envPath"), format!("{:?}", crate::config::DEFAULT_ENV_FILES));

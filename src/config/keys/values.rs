@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::{MAX_NUMBER, TextForm};
 use crate::budget::MIN_TOOL_REPETITIONS;
 use crate::expert::{ContextLimit, Grant, MAX_SKILL_TIMEOUT_MS, ModelTier};
-use crate::setting::{MIN_TOOL_OUTPUT, OpenAiApi, ProviderName, ReasoningBudget};
+use crate::setting::{MIN_TOOL_OUTPUT, MOST_PARALLEL_DELEGATES, OpenAiApi, ProviderName, ReasoningBudget};
 
 // Bounds.
 
@@ -13,6 +13,7 @@ use crate::setting::{MIN_TOOL_OUTPUT, OpenAiApi, ProviderName, ReasoningBudget};
 pub(in crate::config) const COUNT: RangeInclusive<u64> = 1..=MAX_NUMBER;
 pub(in crate::config) const RETRIES: RangeInclusive<u64> = 0..=u32::MAX as u64;
 pub(in crate::config) const REPETITIONS: RangeInclusive<u64> = MIN_TOOL_REPETITIONS..=MAX_NUMBER;
+pub(in crate::config) const PARALLEL_DELEGATES: RangeInclusive<u64> = 1..=MOST_PARALLEL_DELEGATES;
 /// Tokens to think with.
 pub(in crate::config) const REASONING_TOKENS: RangeInclusive<u64> = 0..=MAX_NUMBER;
 /// Bytes. The upper bound is our own choice: twice what the largest context windows hold.

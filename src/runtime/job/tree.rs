@@ -83,8 +83,10 @@ pub async fn drive(
     requests: BudgetRequests,
 ) -> Result<TreeEnd, RunError> {
     let tape = &context.backends.tape;
-    let most = context.options.settings.budgets.max_delegates.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
-    let limits = TreeLimits::default();
+    let settings = &context.options.settings;
+    let number = |most: u64| usize::try_from(most).unwrap_or(usize::MAX);
+    let limits = TreeLimits { max_running: number(settings.max_parallel_delegates), ..TreeLimits::default() };
+    let most = settings.budgets.max_delegates.map(number);
     let limits = TreeLimits { max_delegates: most.unwrap_or(limits.max_delegates), ..limits };
     let limits = if tape.is_replay() || (tape.is_recording() && context.budget.is_some()) {
         // One at a time, so that two replays emit the same events in the same order. The rest of a budget, and with it

@@ -52,6 +52,25 @@ fn a_folders_budget_holds_where_it_is_trusted_and_a_flag_everywhere() {
     assert_eq!(steps(looking("", folders), "--quiet"), 3);
 }
 
+#[test]
+fn a_folder_lets_no_more_delegates_work_at_the_same_time_than_its_user() {
+    attack("maxParallelDelegates in perstack.toml above the user's own");
+    neighbour("maxParallelDelegates in perstack.toml below the user's own, or in a folder that is trusted");
+    let shown = |users: u64, folders: u64, trust: &str| {
+        let file = |most: u64| format!("maxParallelDelegates = {most}\n");
+        let test = looking(&file(users), &file(folders)).env("PERSTACK_TRUST", trust);
+        let ran = test.run(["info", "--json"]).assert_code(0);
+        let delegates = ran.object()["parallelDelegates"].clone();
+        (delegates["most"].as_u64().unwrap(), delegates["origin"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(shown(4, 64, "0"), (4, "user".to_owned()));
+    assert_eq!(shown(64, 4, "0"), (4, "file".to_owned()));
+    assert_eq!(shown(4, 64, "1"), (64, "file".to_owned()));
+    let ran = looking("maxParallelDelegates = 4\n", "maxParallelDelegates = 64\n").run(["check"]).assert_code(0);
+    let warning = "ignored maxParallelDelegates: above those of your config.toml";
+    assert!(ran.stdout.contains(warning), "{}", ran.stdout);
+}
+
 const TEAM: &str = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"worker\"]\n\
                     [experts.worker]\ninstruction = \"You work.\"\ndescription = \"Does one task.\"\n";
 
