@@ -33,7 +33,7 @@ Examples:
   perstack completions zsh > ~/.zfunc/_perstack     # a folder of your fpath
 
 The script asks perstack itself for words: experts, jobs with their queries, checkpoints, models,
-skills, files. Nothing is started for that, and no model is asked.";
+skills, tools, files. Nothing is started for that, and no model is asked.";
 
 /// Prints the completion script for a shell
 #[derive(Debug, Args)]

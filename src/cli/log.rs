@@ -36,6 +36,7 @@ use perstack::store::CheckpointEntry;
 use self::jobs::{JobCriteria, JobList};
 use self::page::Page;
 use self::selection::{Chooser, Criteria, EventGroup, Range, Word};
+use super::completions::candidates;
 use super::failure::Failure;
 use super::options::ONCE_KNOWN_TYPES;
 use super::owners::OwnerCheck;
@@ -84,10 +85,10 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub struct LogArgs {
     /// A job's id, a beginning or an end of it, or `latest`; without it, the recent jobs or the latest one
-    #[arg(value_name = "JOB", add = super::completions::candidates::jobs())]
+    #[arg(value_name = "JOB", add = candidates::jobs())]
     job: Option<String>,
     /// Same as JOB
-    #[arg(long = "job", value_name = "ID", conflicts_with = "job")]
+    #[arg(long = "job", value_name = "ID", conflicts_with = "job", add = candidates::jobs())]
     named_job: Option<String>,
     /// All jobs, the last started first
     #[arg(long, visible_alias = "list", conflicts_with_all = ["job", "named_job", "run", "checkpoint", "ChoiceArgs", "ViewArgs"])]
@@ -96,7 +97,7 @@ pub struct LogArgs {
     #[arg(long, value_name = "ID")]
     run: Option<String>,
     /// This checkpoint and its run
-    #[arg(long, value_name = "ID", conflicts_with = "run")]
+    #[arg(long, value_name = "ID", conflicts_with = "run", add = candidates::checkpoints())]
     checkpoint: Option<String>,
     /// With --checkpoint: its messages
     #[arg(long, requires = "checkpoint")]
@@ -149,7 +150,7 @@ struct NarrowArgs {
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Jobs or events that hold this text, in large or small letters
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", add = candidates::tools_and_skills())]
     grep: Option<String>,
     /// The last N jobs or events
     #[arg(long, value_name = "N", allow_hyphen_values = true, conflicts_with_all = ["take", "offset"])]

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use crate::interactive::at_new_terminal;
 use crate::support::process::Ran;
+use crate::support::tool_server::stdio_skill;
 use crate::support::{Answer, Provider, Test, skipped};
 
 const TOML: &str = "[experts.researcher]\ninstruction = \"Find.\"\ndescription = \"Finds things.\"\n\
@@ -78,8 +79,46 @@ fn models_skills_and_commands_are_offered() {
     let skills = words(&test, &["login", ""]);
     assert_eq!(skills[0], "tickets\tskill of zoologist");
     assert!(skills[1..].iter().all(|word| word.starts_with("--")), "{skills:?}");
+    assert_eq!(words(&test, &["login", "$("]), [""; 0], "nor where it is the only one");
     assert!(words(&test, &["ini"])[0].starts_with("init"));
     assert!(words(&test, &["resume", "perstack.t"]).contains(&"perstack.toml".to_owned()));
+}
+
+#[test]
+fn tools_and_skills_are_offered_where_they_are_looked_for() {
+    let test = project();
+    assert_eq!(words(&test, &["log", "--grep", "readT"]), ["readTextFile\ttool of @perstack/base"]);
+    assert_eq!(words(&test, &["log", "--grep", "tick"]), ["tickets\tskill of zoologist"]);
+    assert_eq!(words(&test, &["log", "--grep", "$("]), [""; 0]);
+    let questions = "[experts.owl]\ninstruction = \"Ask.\"\n[experts.owl.skills.person]\ntype = \"interactiveSkill\"\n\
+                     [experts.owl.skills.person.tools.ask]\ndescription = \"Asks.\"\n\
+                     inputJsonSchema = '{\"type\":\"object\"}'\n";
+    let test = test.toml(&format!("{questions}{}", stdio_skill("diary", ["polite"]).replace("librarian", "owl")));
+    assert_eq!(words(&test, &["log", "--grep", "as"]), ["ask\ttool of person"]);
+    assert_eq!(words(&test, &["log", "--grep", "ech"]), [""; 0], "a server is not started to be asked");
+    let test = test.env("PERSTACK_TRUST", "1");
+    test.run(["install"]).assert_code(0);
+    assert_eq!(words(&test, &["log", "--grep", "ech"]), ["echo\ttool of diary"]);
+}
+
+#[test]
+fn every_place_of_a_job_offers_jobs() {
+    let test = project().answers([Answer::text("Barn.")]);
+    test.run(["run", "researcher", "Which owls?", "--job-id", "job-a"]).assert_code(0);
+    let offered = ["job-a\tresearcher: Which owls?"];
+    let places: [&[&str]; 7] = [
+        &["log", "job"],
+        &["log", "--job", "job"],
+        &["resume", "job"],
+        &["run", "researcher", "q", "--continue-job", "job"],
+        &["job", "rm", "job"],
+        &["job", "diff", "job"],
+        &["job", "diff", "latest", "job"],
+    ];
+    for line in places {
+        assert_eq!(words(&test, line), offered, "{line:?}");
+    }
+    assert_eq!(words(&test, &["log", "--job", "job-a", "--checkpoint", ""]).len(), 1);
 }
 
 #[test]
@@ -112,25 +151,27 @@ fn completes(test: &Test, start: &str, setup: &str, typed: &str, rest: &str) {
 }
 
 #[test]
-fn bash_completes_an_expert() {
+fn bash_completes_an_expert_and_a_tool() {
     if is_there("bash") {
         let setup = "source <(perstack completions bash)";
         let test = project().env("TERM", "xterm").silent_stdin();
         completes(&test, "bash --norc --noprofile -i", setup, "perstack run rese", "archer");
+        completes(&test, "bash --norc --noprofile -i", setup, "perstack log --grep readTe", "xtFile");
     }
 }
 
 #[test]
-fn zsh_completes_an_expert() {
+fn zsh_completes_an_expert_and_a_tool() {
     if is_there("zsh") {
         let setup = "autoload -U compinit; compinit -u -D; source <(perstack completions zsh)";
         let test = project().env("TERM", "xterm").silent_stdin();
         completes(&test, "zsh -f -i", setup, "perstack run rese", "archer");
+        completes(&test, "zsh -f -i", setup, "perstack log --grep readTe", "xtFile");
     }
 }
 
 #[test]
-fn fish_completes_an_expert_and_a_job() {
+fn fish_completes_an_expert_a_job_and_a_tool() {
     if !is_there("fish") {
         return;
     }
@@ -138,11 +179,14 @@ fn fish_completes_an_expert_and_a_job() {
     test.run(["run", "researcher", "Which owls?", "--job-id", "job-a"]).assert_code(0);
     let line = format!(
         "{} exec fish --no-config -c 'perstack completions fish | source; complete -C \"perstack run rese\"; \
-         complete -C \"perstack resume job\"'",
+         complete -C \"perstack resume job\"; complete -C \"perstack log --grep readTe\"'",
         path(&test)
     );
     let mut command = Command::new("sh");
     command.args(["-c", &line]);
     let shown = test.start(command).finish().assert_code(0).stdout;
-    assert_eq!(shown, "researcher\tFinds things.\njob-a\tresearcher: Which owls?\n");
+    assert_eq!(
+        shown,
+        "researcher\tFinds things.\njob-a\tresearcher: Which owls?\nreadTextFile\ttool of @perstack/base\n"
+    );
 }

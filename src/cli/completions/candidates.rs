@@ -1,8 +1,10 @@
-//! The words that a shell may complete: experts, jobs, checkpoints, models and skills. The options name these functions; the
+//! The words that a shell may complete: experts, jobs, checkpoints, models, skills and tools. The options name these functions; the
 //! engine calls them while it answers a shell.
 //!
 //! Nothing is started and no model is asked. Configuration and storage are read where a run would read them, and those of
 //! other users are left alone. What cannot be read gives no words: a shell has no place for an error.
+
+mod tools;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -25,6 +27,8 @@ use crate::cli::places::{Places, ProjectNeed};
 use crate::cli::render::{shortened, visible};
 use crate::cli::setup::{catalogue, storage_folder};
 
+pub use self::tools::tools_and_skills;
+
 /// Most jobs and checkpoints that are offered, the newest first: more is no choice, and each is a file to be read.
 const MOST: usize = 40;
 
@@ -37,7 +41,7 @@ pub fn experts() -> ArgValueCandidates {
         let Some(project) = project() else { return Vec::new() };
         let candidate =
             |expert: &Expert| described(expert.key.as_str(), expert.description.as_deref().unwrap_or_default());
-        project.experts.values().map(candidate).collect()
+        project.experts.values().filter_map(candidate).collect()
     })
 }
 
@@ -52,7 +56,7 @@ pub fn remote_skills() -> ArgValueCandidates {
             if let SkillSpec::McpSseSkill { common, .. } = skill
                 && !words.iter().any(|word| word.get_value() == OsStr::new(&common.name))
             {
-                words.push(described(&common.name, &format!("skill of {}", expert.key)));
+                words.extend(described(&common.name, &format!("skill of {}", expert.key)));
             }
         }
         words
@@ -71,7 +75,7 @@ pub fn models() -> ArgValueCandidates {
         for provider in providers {
             for model in catalogue.models(provider) {
                 if !words.iter().any(|word| word.get_value() == OsStr::new(&model.id)) {
-                    words.push(described(&model.id, provider.as_str()));
+                    words.extend(described(&model.id, provider.as_str()));
                 }
             }
         }
@@ -87,22 +91,22 @@ pub fn jobs() -> ArgValueCandidates {
 /// The checkpoints of the job that the line names, else of the latest.
 pub fn checkpoints() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let named = given("--continue-job").and_then(|job| job.to_str()?.parse().ok());
+        let named = given("--continue-job").or_else(|| given("--job")).and_then(|job| job.to_str()?.parse().ok());
         store().map(|store| checkpoints_of(&store, named)).unwrap_or_default()
     })
 }
 
-/// All that `resume` takes: `latest`, jobs, checkpoints of the latest job, files.
+/// All that `resume` and `job diff` take: `latest`, jobs, checkpoints of the latest job, files.
 pub fn resumable() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let latest = described("latest", "the latest job");
         let of_latest = store().map(|store| checkpoints_of(&store, None)).unwrap_or_default();
-        let words = std::iter::once(latest).chain(latest_jobs()).chain(of_latest);
+        let words = latest.into_iter().chain(latest_jobs()).chain(of_latest);
         let begins = |word: &CompletionCandidate| {
             let (word, current) = (word.get_value().as_encoded_bytes(), current.as_encoded_bytes());
             word.starts_with(current)
         };
-        let mut words: Vec<CompletionCandidate> = words.filter(begins).filter(|word| !word.is_hide_set()).collect();
+        let mut words: Vec<CompletionCandidate> = words.filter(begins).collect();
         if words.is_empty() {
             words = PathCompleter::file().complete(current);
         }
@@ -110,13 +114,15 @@ pub fn resumable() -> ArgValueCompleter {
     })
 }
 
-fn described(word: &str, description: &str) -> CompletionCandidate {
-    let description = shortened(&visible(description), DESCRIPTION);
-    // Shells put a word into the line as it is: one that means something to them is not offered.
+/// A word with its description. Shells put a word into the line as it is: `None` for one that means something to them.
+/// (A hidden candidate would still be offered where it is the only one.)
+fn described(word: &str, description: &str) -> Option<CompletionCandidate> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
-    CompletionCandidate::new(word)
-        .help((!description.is_empty()).then(|| description.into()))
-        .hide(word.is_empty() || !word.chars().all(is_plain))
+    if word.is_empty() || !word.chars().all(is_plain) {
+        return None;
+    }
+    let description = shortened(&visible(description), DESCRIPTION);
+    Some(CompletionCandidate::new(word).help((!description.is_empty()).then(|| description.into())))
 }
 
 fn process() -> Option<Process> {
@@ -125,6 +131,11 @@ fn process() -> Option<Process> {
 
 /// The project, if its file is one that a run would read unasked.
 fn project() -> Option<Project> {
+    trusted_project().map(|(project, _)| project)
+}
+
+/// As [`project`], with the places that it was found by.
+fn trusted_project() -> Option<(Project, Places)> {
     let process = process()?;
     let named = given("--config").map(PathBuf::from);
     let places = Places::find(&process, named.as_deref(), ProjectNeed::IfFound).ok()?;
@@ -133,7 +144,8 @@ fn project() -> Option<Project> {
     if !places.is_named() && !owners.trusts_path(path) {
         return None;
     }
-    config::load_with(path, Endpoints::PrivateToo).ok()
+    let project = config::load_with(path, Endpoints::PrivateToo).ok()?;
+    Some((project, places))
 }
 
 fn store() -> Option<Store> {
@@ -146,7 +158,8 @@ fn store() -> Option<Store> {
 fn latest_jobs() -> Vec<CompletionCandidate> {
     let Some(store) = store() else { return Vec::new() };
     let ids = newest_jobs(&store);
-    ids.iter().take(MOST).enumerate().map(|(at, id)| job(&store, id).display_order(Some(at))).collect()
+    let candidate = |(at, id): (usize, &JobId)| Some(job(&store, id)?.display_order(Some(at)));
+    ids.iter().take(MOST).enumerate().filter_map(candidate).collect()
 }
 
 /// The jobs by their names, which sort by time, the newest first.
@@ -157,7 +170,7 @@ fn newest_jobs(store: &Store) -> Vec<JobId> {
     ids
 }
 
-fn job(store: &Store, id: &JobId) -> CompletionCandidate {
+fn job(store: &Store, id: &JobId) -> Option<CompletionCandidate> {
     let expert = store.job(id).map(|job| job.coordinator_expert_key.to_string()).unwrap_or_default();
     let query = query(store, id).unwrap_or_default();
     described(id.as_str(), &format!("{expert}: {query}"))
@@ -177,9 +190,9 @@ fn checkpoints_of(store: &Store, job: Option<JobId>) -> Vec<CompletionCandidate>
     let mut entries = store.checkpoints(&job).unwrap_or_default();
     entries.reverse();
     let candidate = |(at, entry): (usize, &CheckpointEntry)| {
-        described(entry.id.as_str(), &format!("step {}", entry.step)).display_order(Some(MOST + at))
+        Some(described(entry.id.as_str(), &format!("step {}", entry.step))?.display_order(Some(MOST + at)))
     };
-    entries.iter().take(MOST).enumerate().map(candidate).collect()
+    entries.iter().take(MOST).enumerate().filter_map(candidate).collect()
 }
 
 /// The value of an option on the line that is completed.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use similar::{Algorithm, DiffTag, capture_diff_slices};
 
+use crate::cli::completions::candidates;
 use crate::cli::failure::Failure;
 use crate::cli::log::head::spent;
 use crate::cli::log::page::{Page, laid_out};
@@ -40,8 +41,10 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub struct DiffArgs {
     /// The one that differences are from
+    #[arg(add = candidates::resumable())]
     a: String,
     /// The one that they are to
+    #[arg(add = candidates::resumable())]
     b: String,
     #[command(flatten)]
     form: FormArgs,

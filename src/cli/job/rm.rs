@@ -9,6 +9,7 @@ use perstack::runtime::RunError;
 use perstack::runtime::history::JobEntry;
 use perstack::store::{Store, StoreError};
 
+use crate::cli::completions::candidates;
 use crate::cli::failure::Failure;
 use crate::cli::log::jobs::{JobCriteria, JobList};
 use crate::cli::log::local_time::{LocalTime, ago};
@@ -36,7 +37,7 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub struct RmArgs {
     /// Ids of jobs, or a beginning or an end that no other job's id has
-    #[arg(value_name = "JOB", required_unless_present = "older_than", conflicts_with = "older_than")]
+    #[arg(value_name = "JOB", required_unless_present = "older_than", conflicts_with = "older_than", add = candidates::jobs())]
     jobs: Vec<String>,
     /// All jobs on which nothing was done for this long, such as 12h, 30d or 8w
     #[arg(long, value_name = "TIME", value_parser = age)]
