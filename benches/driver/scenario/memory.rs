@@ -1,0 +1,55 @@
+//! Memory of a job while its last request is under way.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use super::Figures;
+use crate::lab::{Client, Lab, Surroundings};
+use crate::process;
+use crate::server::{Options, Script, Server};
+
+/// Steps and bytes a step of a conversation of 20 megabytes.
+const LARGE_STEPS: usize = 210;
+const LARGE_FILE: usize = 96_000;
+
+/// A job of ten steps.
+pub fn small(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
+    at_last_request(lab, client, 10, &Surroundings::default()).map(Some)
+}
+
+/// A job whose conversation has 20 megabytes at its end.
+pub fn large(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
+    if *client == Client::Floor {
+        // Its files would have two gigabytes.
+        return Ok(None);
+    }
+    let around = Surroundings { file_size: LARGE_FILE, ..Surroundings::endless() };
+    at_last_request(lab, client, LARGE_STEPS, &around).map(Some)
+}
+
+fn at_last_request(lab: &Lab, client: &Client, steps: usize, around: &Surroundings) -> Result<Figures> {
+    let folder = lab.folder(around)?;
+    let server = Server::start(Script::reading(steps), Options { hold: Some(steps), ..Options::default() })?;
+    let mut figures = Figures::new();
+    process::run(&mut lab.job(client, folder.path(), &server, around)?, folder.path(), |process| {
+        server.wait_for(steps)?;
+        let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))
+            .context("memory of a process that is closed to others is root's to read")?;
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let private = kilobytes(&rollup, "Private_Clean:")? + kilobytes(&rollup, "Private_Dirty:")?;
+        figures.insert("private_mb", private / 1e3);
+        figures.insert("resident_mb", kilobytes(&rollup, "Rss:")? / 1e3);
+        figures.insert("peak_mb", kilobytes(&status, "VmHWM:")? / 1e3);
+        server.release();
+        Ok(())
+    })?;
+    Ok(figures)
+}
+
+/// The number of a line of `/proc`.
+pub fn kilobytes(text: &str, name: &str) -> Result<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_ascii_whitespace().next());
+    Ok(number.with_context(|| format!("no {name}"))?.parse::<f64>()? * 1.024)
+}
