@@ -67,9 +67,8 @@ impl JobReporter {
 
     /// Rings the terminal's bell if that is asked for, and the person may have turned away meanwhile.
     fn ring(&self) {
-        if self.args.output.bell && self.began.elapsed() > RINGS_AFTER && io::stderr().is_terminal() {
-            // A terminal that is gone needs no bell.
-            let _ = io::stderr().lock().write_all(b"\x07");
+        if self.args.output.bell && io::stderr().is_terminal() {
+            ring_after(self.began.elapsed(), &mut io::stderr().lock());
         }
     }
 
@@ -221,6 +220,14 @@ impl JobReporter {
         let mut words = CommandLine::new(["perstack", "resume", self.screen.job()?.as_str()]);
         args.add_to_continuation(&mut words);
         Some(self.colored(words))
+    }
+}
+
+/// Rings the bell of `terminal` after a job that took so long.
+fn ring_after(took: Duration, terminal: &mut impl Write) {
+    if took > RINGS_AFTER {
+        // A terminal that is gone needs no bell.
+        let _ = terminal.write_all(b"\x07");
     }
 }
 
@@ -395,6 +402,16 @@ mod tests {
         assert_eq!(line(Reached::Steps { limit: 7, spent: 7 }), "perstack resume c1 --max-total-steps 107");
         let repetitions = Reached::ToolRepetitions { limit: 3, tool_name: "t".to_owned() };
         assert_eq!(line(repetitions), "perstack resume c1 --max-tool-repetitions 6");
+    }
+
+    #[test]
+    fn the_bell_rings_after_more_than_a_minute() {
+        let rung = |seconds| {
+            let mut written = Vec::new();
+            ring_after(Duration::from_secs(seconds), &mut written);
+            written
+        };
+        assert_eq!((rung(0), rung(60), rung(61)), (Vec::new(), Vec::new(), b"\x07".to_vec()));
     }
 
     #[test]
