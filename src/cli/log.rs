@@ -33,6 +33,7 @@ use perstack::id::RunId;
 use perstack::runtime::history::{self, JobLog, JobSelector, ReadProblem, ReadProblemKind};
 use perstack::store::CheckpointEntry;
 
+use self::head::WayPlaces;
 use self::jobs::{JobCriteria, JobList};
 use self::page::Page;
 use self::selection::{Chooser, Criteria, EventGroup, Range, Word};
@@ -40,6 +41,7 @@ use super::completions::candidates;
 use super::failure::Failure;
 use super::options::ONCE_KNOWN_TYPES;
 use super::owners::OwnerCheck;
+use super::places::{Places, ProjectNeed};
 use super::render::{Paint, visible_lines};
 use super::setup::{storage_folder, warn};
 use super::{Exit, Process};
@@ -252,8 +254,7 @@ pub struct LogRequest {
     /// Only this Run.
     pub run: Option<RunId>,
     pub checkpoint: Option<CheckpointEntry>,
-    /// The storage that was named.
-    pub storage: Option<PathBuf>,
+    pub places: WayPlaces,
     /// To be listed.
     pub checkpoints: Vec<CheckpointEntry>,
     /// No job was named.
@@ -317,6 +318,7 @@ impl LogArgs {
 /// Runs the command.
 pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
     let storage = storage_folder(process, args.storage.as_deref(), &OwnerCheck::without_flag(process))?;
+    let places = args.way_places(process);
     let view = args.view();
     let is_direct = args.no_pager || view == LogView::Follow || args.form.form() != Form::Text;
     let mut page = if is_direct { Page::stdout(process) } else { Page::paged(process) };
@@ -325,7 +327,7 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
     let last = number("--last", args.narrow.last.as_deref(), u64::MAX)?;
     let criteria = args.criteria(&page)?;
     if matches!(view, LogView::Jobs | LogView::Recent) {
-        return list_jobs(args, view, &storage, (criteria, range, last), page);
+        return list_jobs(args, view, (&storage, places), (criteria, range, last), page);
     }
     let which = args.named().filter(|name| *name != "latest").map_or(JobSelector::Latest, JobSelector::Named);
     let Some(record) = history::open(&storage, which)? else {
@@ -336,9 +338,9 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
         return page.close(written.map(|()| Exit::Completed));
     };
     if view == LogView::Text {
-        return write_answer(&record, args.storage.as_deref(), page);
+        return write_answer(&record, &places, page);
     }
-    let mut request = args.request(&record, criteria, range)?;
+    let mut request = args.request(&record, places, criteria, range)?;
     if let Some(last) = last {
         // The problems of reading are reported by the reading that shows it.
         request.range = Range { take: None, ..range };
@@ -361,7 +363,7 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
 fn list_jobs(
     args: &LogArgs,
     view: LogView,
-    storage: &Path,
+    (storage, places): (&Path, WayPlaces),
     (criteria, range, last): (Criteria, Range, Option<u64>),
     mut page: Page,
 ) -> Result<Exit, Failure> {
@@ -380,7 +382,7 @@ fn list_jobs(
         unit: Unit::Events,
         run: None,
         checkpoint: None,
-        storage: args.storage.clone(),
+        places,
         checkpoints: Vec::new(),
         is_default: true,
         shows_messages: false,
@@ -393,11 +395,11 @@ fn list_jobs(
 }
 
 /// Writes the answer of a job that has completed, as it was printed when it did.
-fn write_answer(record: &JobLog, storage: Option<&Path>, mut page: Page) -> Result<Exit, Failure> {
+fn write_answer(record: &JobLog, places: &WayPlaces, mut page: Page) -> Result<Exit, Failure> {
     let Some(text) = record.latest().and_then(|latest| latest.text()) else {
         let state = head::status(record.entry().state);
         let failure = Failure::other(anyhow::anyhow!("job {} has no answer: {state}", record.id()));
-        let on = head::way_on(record, record.latest().map(|latest| latest.head).as_ref(), storage);
+        let on = head::way_on(record, record.latest().map(|latest| latest.head).as_ref(), places);
         return Err(match on {
             Some(head::WayOn { command, .. }) => failure.help(command.to_string()),
             None => failure,
@@ -409,6 +411,17 @@ fn write_answer(record: &JobLog, storage: Option<&Path>, mut page: Page) -> Resu
 }
 
 impl LogArgs {
+    /// The places that the ways on depend on.
+    fn way_places(&self, process: &Process) -> WayPlaces {
+        let owners = OwnerCheck::without_flag(process);
+        let found = Places::find(process, None, ProjectNeed::IfFound).ok();
+        let config = found.and_then(|places| {
+            let is_named = places.is_named();
+            places.config.filter(|path| is_named || owners.trusts_path(path))
+        });
+        WayPlaces { storage: self.storage.clone(), config }
+    }
+
     /// The conditions on events or jobs.
     fn criteria(&self, page: &Page) -> Result<Criteria, Failure> {
         let since = self.narrow.since.as_deref().map(|text| page.local().moment(text)).transpose();
@@ -419,7 +432,13 @@ impl LogArgs {
         })
     }
 
-    fn request(&self, record: &JobLog, criteria: Criteria, range: Range) -> Result<LogRequest, Failure> {
+    fn request(
+        &self,
+        record: &JobLog,
+        places: WayPlaces,
+        criteria: Criteria,
+        range: Range,
+    ) -> Result<LogRequest, Failure> {
         let checkpoint = self.checkpoint.as_deref().map(|name| record.find_checkpoint(name)).transpose()?;
         let run = match &checkpoint {
             Some(checkpoint) => checkpoint.run.clone(),
@@ -433,7 +452,7 @@ impl LogArgs {
             unit: if self.view.steps { Unit::Steps } else { Unit::Events },
             run,
             checkpoint,
-            storage: self.storage.clone(),
+            places,
             checkpoints: if lists_checkpoints { record.checkpoints()? } else { Vec::new() },
             is_default: self.named().is_none(),
             shows_messages: self.messages,

@@ -147,7 +147,11 @@ impl JobReporter {
             RunError::Store(StoreError::JobExists { job }) if self.args.session.replay.is_some() => Some(format!(
                 "a replay has the ids of its recording, and job {job} is not a replay; store the replay elsewhere: --storage FOLDER"
             )),
-            RunError::Store(StoreError::JobExists { job }) => Some(format!("perstack resume {job} QUERY")),
+            RunError::Store(StoreError::JobExists { job }) => {
+                let mut words = CommandLine::new(["perstack", "resume", job.as_str(), "QUERY"]);
+                self.args.add_to_continuation(&mut words);
+                Some(self.colored(words).to_string())
+            }
             RunError::ExpertOfJob { key, .. } if self.args.instruction.is_none() => Some(format!(
                 "define {key} in perstack.toml, resume where it is defined, or give the --instruction that the job began with"
             )),
@@ -262,7 +266,7 @@ fn cost_of(outcome: &Outcome) -> Option<String> {
 
 /// The command that continues from a checkpoint, with the flags that were given and those that the stop asks for: a
 /// larger budget, or an answer.
-fn continuation(outcome: &Outcome, args: &JobArgs) -> CommandLine {
+pub fn continuation(outcome: &Outcome, args: &JobArgs) -> CommandLine {
     let head = &outcome.checkpoint.head;
     let mut words = CommandLine::new(["perstack", "resume", head.id.as_str()]);
     let mut args = args.clone();

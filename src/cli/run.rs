@@ -178,6 +178,9 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
 }
 
 #[cfg(test)]
+mod kept_flags;
+
+#[cfg(test)]
 mod tests {
     use clap::{CommandFactory, FromArgMatches, Parser};
 

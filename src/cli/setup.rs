@@ -30,6 +30,16 @@ use super::render::{Paint, visible};
 /// The name of an expert that the command line defines.
 const OWN_EXPERT: &str = "assistant";
 
+/// Returns true if `expert` is as `--instruction` makes one.
+pub fn is_own_expert(expert: &Expert) -> bool {
+    let number = expert.key.as_str().strip_prefix(OWN_EXPERT);
+    let is_so_named = number.is_some_and(|rest| {
+        let number = rest.strip_prefix('-').unwrap_or_default();
+        rest.is_empty() || (!number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+    });
+    is_so_named && *expert == Expert::new(expert.key.clone(), &expert.instruction)
+}
+
 /// Configuration, environment and flags, settled.
 pub struct Setup {
     pub project: Option<Project>,

@@ -1,6 +1,8 @@
 //! The way in: a first configuration, a run without one, the list of experts, and the nearest right word.
 
 use crate::support::{Answer, KEY, Provider, Test, call};
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 /// The model's answers reach the mock server whatever configuration is written.
@@ -59,6 +61,39 @@ fn an_instruction_runs_without_a_file() {
     refused.assert_stderr(["--instruction"]);
     test.run(["resume", "latest", "And now?", "--no-stdin", "--instruction", "You know owls."]).assert_code(0);
     assert!(test.server().requests()[2].contains("You know owls."));
+}
+
+#[test]
+fn the_ways_on_from_a_job_of_an_instruction_have_it() {
+    const INSTRUCTION: &str = "You're an owl.\nHoot $HOME.";
+    const FLAG: &str = r"--instruction $'You\'re an owl.\nHoot $HOME.'";
+    let test = empty().answers([Answer::text("Hoot."), Answer::text("Hoot hoot."), Answer::text("A barn owl.")]);
+    let ran = test.run(["run", "--instruction", INSTRUCTION, "q", "--storage", "jobs", "--no-stdin"]).assert_code(0);
+    assert!(!ran.stderr.contains("--instruction"), "{}", ran.stderr);
+    for view in [
+        ["log", "--storage=jobs"].as_slice(),
+        &["log", "latest", "--storage=jobs"],
+        &["log", "--steps", "--storage=jobs"],
+    ] {
+        let mut command = Command::new(test.binary());
+        command.args(view);
+        let shown = test.start(command).finish().assert_code(0).stdout;
+        let line = shown.lines().find(|line| line.contains("perstack resume")).unwrap_or_default();
+        assert!(line.contains(" QUERY ") && line.contains(FLAG) && line.ends_with(FLAG), "{view:?}: {shown}");
+        assert!(line.contains("--storage jobs"), "{shown}");
+    }
+    // As it is typed: it goes on.
+    let shown = test.run(["log", "--storage", "jobs"]).assert_code(0).stdout;
+    let line =
+        shown.lines().find_map(|line| line.split_once("perstack resume")).unwrap().1.replace("QUERY", "'And now?'");
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("'{}' resume{line} --no-stdin", test.binary().display())]);
+    assert_eq!(test.start(command).finish().assert_code(0).stdout, "Hoot hoot.\n");
+    // An expert of the configuration that looks the same needs no flag.
+    let test = test.toml("[experts.assistant]\ninstruction = \"You know owls.\"\n");
+    test.run(["run", "assistant", "q", "--no-stdin"]).assert_code(0);
+    let shown = test.run(["log"]).assert_code(0).stdout;
+    assert!(!shown.contains("--instruction"), "{shown}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The facts about a job that its views begin with, its answer in brief, and the way on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use perstack::checkpoint::{Checkpoint, CheckpointHead};
+use perstack::config::{Endpoints, load_with};
 use perstack::cost::Spend;
 use perstack::id::JobId;
 use perstack::job::{Job, JobStatus};
@@ -17,6 +18,7 @@ use crate::cli::command_line::CommandLine;
 use crate::cli::options::JobArgs;
 use crate::cli::outcome::raise;
 use crate::cli::render::{count, money, visible};
+use crate::cli::setup::is_own_expert;
 
 /// Columns of a text where there is no terminal.
 const PLAIN_WIDTH: usize = 100;
@@ -116,16 +118,26 @@ pub struct WayOn {
     pub command: CommandLine,
 }
 
-/// The way on from a job in this state. `named_storage`: the storage that was named on the command line.
-pub fn way_on(record: &JobLog, latest: Option<&CheckpointHead>, named_storage: Option<&Path>) -> Option<WayOn> {
+/// The places that a way on depends on.
+#[derive(Debug, Clone, Default)]
+pub struct WayPlaces {
+    /// The storage that was named on the command line.
+    pub storage: Option<PathBuf>,
+    /// The configuration that a command of this folder would read.
+    pub config: Option<PathBuf>,
+}
+
+/// The way on from a job in this state.
+pub fn way_on(record: &JobLog, latest: Option<&CheckpointHead>, places: &WayPlaces) -> Option<WayOn> {
     let id = short_job_id(record.storage(), record.id());
     let mut args = JobArgs::default();
-    args.place.storage = named_storage.map(Path::to_owned);
+    args.place.storage.clone_from(&places.storage);
+    args.instruction = own_instruction(record, places.config.as_deref());
     let mut command = CommandLine::new(["perstack", "resume", &id]);
     let title = match record.entry().state {
         JobState::Running(_) => {
             let mut command = CommandLine::new(["perstack", "log", &id, "--follow"]);
-            command.path("--storage", named_storage);
+            command.path("--storage", places.storage.as_deref());
             return Some(WayOn { title: "To watch", command });
         }
         JobState::Unknown => return None,
@@ -146,6 +158,15 @@ pub fn way_on(record: &JobLog, latest: Option<&CheckpointHead>, named_storage: O
     };
     args.add_to(&mut command);
     Some(WayOn { title, command })
+}
+
+/// The text of `--instruction` that the job was begun with: what continues it needs it again. A configuration that
+/// defines an expert of that name has the job's expert instead.
+fn own_instruction(record: &JobLog, config: Option<&Path>) -> Option<String> {
+    let expert = record.expert().filter(is_own_expert)?;
+    let project = config.and_then(|path| load_with(path, Endpoints::PrivateToo).ok());
+    let is_defined = project.is_some_and(|project| project.experts.contains(&expert.key));
+    (!is_defined).then_some(expert.instruction)
 }
 
 /// Raises the limit that stopped the job: without that it would stop at the same place.

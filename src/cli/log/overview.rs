@@ -52,7 +52,7 @@ pub fn write_job(
         for word in option {
             command.word(*word);
         }
-        command.path("--storage", request.storage.as_deref());
+        command.path("--storage", request.places.storage.as_deref());
         command
     };
     let mut ways = vec![("Its steps", look(&["--steps"])), ("One step whole", look(&["--step", "1"]))];
@@ -83,7 +83,7 @@ pub fn write_recent(
         None => false,
     };
     let mut look = CommandLine::new(["perstack", "log", &id]);
-    look.path("--storage", request.storage.as_deref());
+    look.path("--storage", request.places.storage.as_deref());
     let mut ways = vec![("Look into it", look.clone())];
     if is_cut {
         ways.push(("The whole answer", look.switch("--text", true).clone()));
@@ -117,7 +117,7 @@ fn write_ways(
     ways: Vec<(&'static str, CommandLine)>,
     page: &mut Page,
 ) -> io::Result<()> {
-    let on = way_on(record, latest.map(|latest| &latest.head), request.storage.as_deref());
+    let on = way_on(record, latest.map(|latest| &latest.head), &request.places);
     let on = on.map(|WayOn { title, command }| (title, command));
     let all: Vec<_> = on.into_iter().chain(ways).collect();
     let width = all.iter().map(|(title, _)| title.len()).max().unwrap_or_default() + 1;

@@ -44,7 +44,7 @@ pub fn write(
         page.line(&line)?;
     }
     if let Some(WayOn { title, command }) =
-        way_on(record, record.latest().map(|latest| latest.head).as_ref(), request.storage.as_deref())
+        way_on(record, record.latest().map(|latest| latest.head).as_ref(), &request.places)
     {
         page.whole_line(&format!("{title}: {command}"))?;
     }

@@ -20,6 +20,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::checkpoint::Checkpoint;
+use crate::expert::Expert;
 use crate::id::{JobId, RunId};
 use crate::job::Job;
 use crate::runtime::error::RunError;
@@ -142,6 +143,13 @@ impl JobLog {
     /// The text of the question that the job was started with; `None` when it cannot be read.
     pub fn query(&self) -> Option<String> {
         conversation::of_job(&self.store, self.id())
+    }
+
+    /// The expert that the job was started with, as it is on record; `None` when it cannot be read.
+    pub fn expert(&self) -> Option<Expert> {
+        let key = &self.job()?.coordinator_expert_key;
+        let run = self.runs.iter().find(|run| run.expert.as_ref() == Some(key))?;
+        self.store.setting(self.id(), &run.id).ok()?.experts.swap_remove(key.as_str())
     }
 
     /// The state that the job came to: that of its newest Run which is no delegate's. `None` when it cannot be read.
