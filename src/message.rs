@@ -92,6 +92,16 @@ impl From<StoredInput> for UserInput {
 }
 
 impl Message {
+    /// The message's id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::InstructionMessage { id, .. }
+            | Self::UserMessage { id, .. }
+            | Self::ExpertMessage { id, .. }
+            | Self::ToolMessage { id, .. } => id,
+        }
+    }
+
     /// The texts of an expert message, joined by newlines; `None` for other messages or when there is no text.
     pub fn expert_text(&self) -> Option<String> {
         let Self::ExpertMessage { contents, .. } = self else { return None };

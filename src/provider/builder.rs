@@ -233,7 +233,7 @@ impl Provider {
         ];
         headers.extend(encoded.headers);
         headers.extend(self.headers.iter().cloned());
-        HttpRequest { url: place.join(&encoded.path), headers, body: encoded.body.to_string().into_bytes().into() }
+        HttpRequest { url: place.join(&encoded.path), headers, body: encoded.body }
     }
 }
 
@@ -330,7 +330,7 @@ mod tests {
         EncodedRequest {
             path: "/messages".to_owned(),
             headers: vec![("anthropic-version".to_owned(), "2023-06-01".to_owned())],
-            body: json!({ "model": "m" }),
+            body: json!({ "model": "m" }).into(),
         }
     }
 

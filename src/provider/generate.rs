@@ -16,7 +16,7 @@ use crate::provider::http::transport::{HttpResponse, TransportError};
 use crate::provider::repair::{self, REPAIR_LIMIT, Repairs};
 use crate::provider::timeouts::Watch;
 use crate::provider::vendor::base_url::BaseUrl;
-use crate::provider::{Framing, Provider, failure, thinking, tool_names};
+use crate::provider::{EncodedConversation, EncodedRequest, Framing, Provider, failure, thinking, tool_names};
 
 use reading::{Reading, error_body};
 
@@ -34,20 +34,37 @@ impl Provider {
         timeout: Duration,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
     ) -> Result<Generation, GenerationFailure> {
-        let own = thinking::without_foreign(request.messages, &self.origin(request));
+        self.generate_in(&mut EncodedConversation::default(), request, timeout, on_delta).await
+    }
+
+    /// The same for a conversation of which earlier requests may have been made: only the messages that are new in
+    /// `request` are encoded.
+    ///
+    /// # Errors
+    /// As [`Provider::generate`].
+    pub async fn generate_in(
+        &self,
+        conversation: &mut EncodedConversation,
+        request: &GenerateRequest<'_>,
+        timeout: Duration,
+        on_delta: &mut (dyn FnMut(&Delta) + Send),
+    ) -> Result<Generation, GenerationFailure> {
+        let origin = self.origin(request);
         let mut repaired = 0;
         loop {
-            let messages = self.repairs().apply(&own);
-            let attempt = GenerateRequest { messages: &messages, ..*request };
-            let RefusedAttempt { failure, code, .. } = match self.ask(&attempt, timeout, on_delta).await {
+            let encoded = conversation.request(self.protocol.as_ref(), request, &origin, &self.repairs());
+            let RefusedAttempt { failure, code, .. } = match self.ask(request, &encoded, timeout, on_delta).await {
                 Ok(generation) => return Ok(generation),
                 Err(refused) => refused,
             };
             // Nothing has streamed when a request is refused, so that another one gives no piece twice.
             let is_repairable = repaired < REPAIR_LIMIT && repair::is_about_a_part(&failure, code.as_deref());
             let repair = is_repairable.then(|| {
-                let body = self.protocol.encode(&attempt).body;
-                self.repairs().learn(attempt.messages, &body, &failure, code.as_deref())
+                let own = thinking::without_foreign(request.messages, &origin);
+                let body = serde_json::from_slice(&encoded.body.to_vec()).unwrap_or_default();
+                let mut repairs = self.repairs();
+                let sent = repairs.apply(&own).into_owned();
+                repairs.learn(&sent, &body, &failure, code.as_deref())
             });
             let Some(repair) = repair.flatten() else {
                 return Err(GenerationFailure { message: self.redacted(&failure.message), ..failure });
@@ -63,17 +80,20 @@ impl Provider {
     async fn ask(
         &self,
         request: &GenerateRequest<'_>,
+        encoded: &EncodedRequest,
         timeout: Duration,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
     ) -> Result<Generation, RefusedAttempt> {
         let (first, second) = self.server.places();
         let mut place = first;
         // On the heap: the future of a Run is within those of the job.
-        let mut answer = Box::pin(self.attempt(request, place, Watch::start(timeout, self.limits), on_delta)).await;
+        let mut answer =
+            Box::pin(self.attempt(request, encoded, place, Watch::start(timeout, self.limits), on_delta)).await;
         if let Some(second) = second
             && answer.as_ref().is_err_and(|refused| refused.is_nowhere)
         {
-            let again = Box::pin(self.attempt(request, second, Watch::start(timeout, self.limits), on_delta)).await;
+            let again =
+                Box::pin(self.attempt(request, encoded, second, Watch::start(timeout, self.limits), on_delta)).await;
             // The place that the user named is the one to show.
             if again.as_ref().is_ok() || again.as_ref().is_err_and(RefusedAttempt::is_from_a_server) {
                 (place, answer) = (second, again);
@@ -97,11 +117,12 @@ impl Provider {
     async fn attempt(
         &self,
         request: &GenerateRequest<'_>,
+        encoded: &EncodedRequest,
         place: &BaseUrl,
         mut watch: Watch,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
     ) -> Result<Generation, RefusedAttempt> {
-        let http = watch.within(self.authorized(self.protocol.encode(request), place)).await??;
+        let http = watch.within(self.authorized(encoded.clone(), place)).await??;
         let address = http.url.split('?').next().unwrap_or_default().to_owned();
         let mut response = watch.within(self.transport.send(http)).await??;
         if !(200..300).contains(&response.status) {

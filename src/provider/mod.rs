@@ -10,8 +10,10 @@ use std::borrow::Cow;
 
 use crate::generation::{Delta, GenerateRequest, GenerationFailure};
 use crate::hint::ErrorHint;
+use crate::message::Message;
 use crate::setting::ProviderName;
 
+use http::request_body::RequestBody;
 use wire::reported_error::ReportedError;
 
 mod assemble;
@@ -19,6 +21,7 @@ mod auth;
 mod builder;
 mod call_ids;
 pub mod catalog;
+mod conversation;
 #[doc(hidden)]
 pub mod event_stream;
 mod failure;
@@ -38,6 +41,7 @@ pub mod wire;
 
 pub use crate::proxy::ProxySettings;
 pub use builder::Provider;
+pub use conversation::EncodedConversation;
 pub use native::NativeSupport;
 pub use timeouts::GenerationTimeouts;
 pub use vendor::choose;
@@ -50,8 +54,16 @@ pub trait Protocol: Send + Sync {
     /// The protocol's name in thinking parts and cassettes, e.g. `anthropic-messages`.
     fn name(&self) -> &'static str;
 
-    /// Returns the request to send: path below the base URL, extra headers, JSON body.
-    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest;
+    /// A fresh encoder for the requests of one conversation, which have the model, the reasoning and the tools of `request`
+    /// in common. Its messages are not looked at.
+    fn encoder(&self, request: &GenerateRequest<'_>) -> Box<dyn Encoder>;
+
+    /// Returns the request to send, of a conversation of which no other was encoded.
+    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        let mut encoder = self.encoder(request);
+        request.messages.iter().for_each(|message| encoder.add(message));
+        encoder.request(request)
+    }
 
     /// The way the answer's bytes are cut into frames: as server-sent events, unless the protocol has another.
     fn framing(&self) -> Framing {
@@ -77,6 +89,17 @@ pub trait Protocol: Send + Sync {
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
         ReportedError::from_body(body)
     }
+}
+
+/// Turns the messages of one conversation into requests. Each message is encoded once, however many requests have it, and
+/// a request is the same whether others were made before it or not.
+pub trait Encoder: Send + Sync {
+    /// Adds the conversation's next message.
+    fn add(&mut self, message: &Message);
+
+    /// Returns the request to send for the messages so far, not for those of `request`: path below the base URL, extra
+    /// headers, JSON body.
+    fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest;
 }
 
 /// Turns one answer's frames into deltas.
@@ -119,13 +142,13 @@ impl Frame {
 }
 
 /// A request before address and credentials are added.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedRequest {
     /// Appended to the base URL; starts with `/`.
     pub path: String,
     /// Protocol headers (versions, betas), without credentials.
     pub headers: Vec<(String, String)>,
-    pub body: serde_json::Value,
+    pub body: RequestBody,
 }
 
 /// The content of an error body.

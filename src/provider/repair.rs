@@ -52,7 +52,7 @@ enum Complaint {
 impl Repairs {
     /// The messages without refused parts.
     pub(super) fn apply<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {
-        if !self.has_short_ids && !messages.iter().any(|message| self.has_refused(message)) {
+        if self.count() == 0 || (!self.has_short_ids && !messages.iter().any(|message| self.has_refused(message))) {
             return Cow::Borrowed(messages);
         }
         let mut messages = messages.to_vec();
@@ -74,6 +74,11 @@ impl Repairs {
             }
         }
         Cow::Owned(messages)
+    }
+
+    /// The number of refusals. As long as it is the same, [`Repairs::apply`] does the same.
+    pub(super) fn count(&self) -> usize {
+        self.parts.len().saturating_add(usize::from(self.has_short_ids))
     }
 
     /// Learns from a refusal what to leave out or write otherwise; `None` when it is about nothing of that kind, or

@@ -82,6 +82,21 @@ impl From<Vec<u8>> for RequestBody {
     }
 }
 
+#[cfg(test)]
+impl RequestBody {
+    /// The content of a body that is JSON.
+    pub(in crate::provider) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.to_vec()).unwrap()
+    }
+}
+
+#[cfg(test)]
+impl From<serde_json::Value> for RequestBody {
+    fn from(body: serde_json::Value) -> Self {
+        body.to_string().into_bytes().into()
+    }
+}
+
 impl PartialEq for RequestBody {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.shared_prefix(other) == self.len

@@ -5,7 +5,8 @@
 use serde_json::Value;
 
 use crate::generation::GenerateRequest;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, NativeSupport, Protocol};
+use crate::message::Message;
+use crate::provider::{Decoder, EncodedRequest, Encoder, ErrorBody, Frame, Framing, NativeSupport, Protocol};
 
 /// A protocol whose paths lie below `/deployments/NAME`.
 pub struct AzureDeployments(pub Box<dyn Protocol>);
@@ -15,10 +16,8 @@ impl Protocol for AzureDeployments {
         self.0.name()
     }
 
-    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
-        let encoded = self.0.encode(request);
-        let path = format!("/deployments/{}{}", segment(request.model), encoded.path);
-        EncodedRequest { path, ..encoded }
+    fn encoder(&self, request: &GenerateRequest<'_>) -> Box<dyn Encoder> {
+        Box::new(DeploymentEncoder(self.0.encoder(request)))
     }
 
     fn framing(&self) -> Framing {
@@ -39,6 +38,20 @@ impl Protocol for AzureDeployments {
 
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
         self.0.read_error(body)
+    }
+}
+
+struct DeploymentEncoder(Box<dyn Encoder>);
+
+impl Encoder for DeploymentEncoder {
+    fn add(&mut self, message: &Message) {
+        self.0.add(message);
+    }
+
+    fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        let encoded = self.0.request(request);
+        let path = format!("/deployments/{}{}", segment(request.model), encoded.path);
+        EncodedRequest { path, ..encoded }
     }
 }
 

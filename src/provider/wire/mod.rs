@@ -5,6 +5,7 @@
 
 pub mod anthropic;
 pub mod bedrock;
+mod body_text;
 pub mod chat;
 pub mod google;
 mod image_header;
@@ -17,6 +18,7 @@ pub mod reported_error;
 #[cfg(test)]
 mod sample_requests;
 pub mod schema;
+mod settled_text;
 mod text_message;
 mod turn;
 mod typed_event;

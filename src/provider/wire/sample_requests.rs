@@ -123,7 +123,7 @@ fn request(protocol: &dyn Protocol, model: &str) -> Value {
     });
     let headers: serde_json::Map<_, _> =
         encoded.headers.into_iter().map(|(name, value)| (name, json!(value))).collect();
-    json!({"protocol": protocol.name(), "path": encoded.path, "headers": headers, "body": encoded.body})
+    json!({"protocol": protocol.name(), "path": encoded.path, "headers": headers, "body": encoded.body.json()})
 }
 
 /// Shows what to keep when it is not what is kept.

@@ -1,52 +1,189 @@
-//! [`BlockTurn`]: a message of the protocols whose messages are lists of content blocks in alternating roles, Anthropic's and
-//! Bedrock's.
+//! [`BlockTurns`]: the messages of the protocols whose messages are lists of content blocks in alternating roles,
+//! Anthropic's and Bedrock's.
 //!
-//! Called by their encoders, to which the blocks are left.
+//! Called by their encoders, to which the blocks are left. A turn is text as soon as another follows it; only the last
+//! one can still grow.
 
-use serde_json::{Value, json};
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+use super::body_text::BodyText;
+use super::settled_text::{SettledText, write};
 
 /// User turns with a cache breakpoint: the last, so that the next request finds all of this one cached, and the one
 /// before, where this request finds what the previous one wrote even when more blocks came in between than Anthropic
 /// looks back (20). With the last tool and the system prompt that makes four, the limit of both protocols.
 pub const CACHED_USER_TURNS: usize = 2;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TurnRole {
     User,
     Assistant,
 }
 
 /// One message of the body.
-pub struct BlockTurn {
-    pub role: TurnRole,
-    pub blocks: Vec<Value>,
+#[derive(Debug, Clone)]
+struct BlockTurn {
+    role: TurnRole,
+    blocks: Vec<Value>,
+}
+
+/// The differences between the protocols' blocks.
+pub trait BlockForm: Clone {
+    /// A cache mark, as it is added to the text of a user's turn.
+    const MARK: &'static str;
+    /// The end of a user's turn, which is behind the mark.
+    const BEHIND_MARK: &'static str;
+
+    /// Returns true for a tool's result.
+    fn is_result(block: &Value) -> bool;
+
+    /// Returns true for thinking of the model.
+    fn is_thinking(block: &Value) -> bool;
+
+    /// Adds what a turn of these blocks lacks.
+    fn complete(_blocks: &mut Vec<Value>) {}
+
+    /// Returns true when a user's turn of these blocks can have a cache mark.
+    fn may_be_marked(&self, blocks: &[Value]) -> bool;
+}
+
+/// The turns of a conversation.
+#[derive(Clone)]
+pub struct BlockTurns<F> {
+    form: F,
+    /// The text of the turns that have ended, each with the comma behind it, cut at the latest places of marks.
+    ended: VecDeque<SettledText>,
+    last: Option<BlockTurn>,
+    /// The first answer since the user asked begins with thinking; `None` before it has ended.
+    thinks: Option<bool>,
+}
+
+impl<F: BlockForm> BlockTurns<F> {
+    /// No turn.
+    pub fn new(form: F) -> Self {
+        Self { form, ended: VecDeque::from([SettledText::default()]), last: None, thinks: None }
+    }
+
+    /// The role of the last turn.
+    pub fn role(&self) -> Option<TurnRole> {
+        self.last.as_ref().map(|turn| turn.role)
+    }
+
+    /// Adds a message's blocks: to the last turn when that has the same role, since roles must alternate, else as a turn
+    /// of their own. A message without blocks is skipped.
+    pub fn add(&mut self, role: TurnRole, blocks: Vec<Value>) {
+        match &mut self.last {
+            _ if blocks.is_empty() => {}
+            Some(last) if last.role == role => last.blocks.extend(blocks),
+            last => {
+                if let Some(ended) = last.replace(BlockTurn { role, blocks }) {
+                    self.end(ended);
+                }
+            }
+        }
+    }
+
+    /// Writes the list of turns, with the marks of the last ones.
+    pub fn write(&self, body: &mut BodyText) {
+        let last = self.last.clone().map(|turn| trimmed(complete::<F>(turn)));
+        let is_marked = last.as_ref().is_some_and(|turn| self.may_be_marked(turn));
+        let marked = CACHED_USER_TURNS.saturating_sub(usize::from(is_marked));
+        body.text("[");
+        for (at, text) in self.ended.iter().enumerate() {
+            if at > 0 && at.saturating_add(marked) >= self.ended.len() {
+                body.text(F::MARK);
+            }
+            body.settled(text);
+        }
+        if let Some(last) = last {
+            let mut text = last.to_text();
+            if is_marked {
+                let place = place_of_mark::<F>(&text, 0);
+                text.splice(place..place, F::MARK.bytes());
+            }
+            body.piece(&text.into());
+        }
+        body.text("]");
+    }
+
+    /// Returns true when thinking can continue: a turn that called tools must have begun with thinking if it is to
+    /// continue with it. It has not when another provider (or an imitator, without a signature) made it.
+    pub fn is_thinking_continued(&self) -> bool {
+        let thinks = self.last.clone().map_or(self.thinks, |turn| self.thinks_after(&complete::<F>(turn)));
+        thinks.unwrap_or(true)
+    }
+
+    fn end(&mut self, turn: BlockTurn) {
+        let turn = complete::<F>(turn);
+        self.thinks = self.thinks_after(&turn);
+        let mut text = turn.to_text();
+        text.push(b',');
+        let is_marked = self.may_be_marked(&turn);
+        let behind = text.split_off(if is_marked { place_of_mark::<F>(&text, 1) } else { text.len() });
+        if let Some(ended) = self.ended.back_mut() {
+            ended.push(text);
+        }
+        if is_marked {
+            let mut next = SettledText::default();
+            next.push(behind);
+            self.ended.push_back(next);
+        }
+        // Marks only move on: places behind which there are enough others are none any more.
+        if self.ended.len() > CACHED_USER_TURNS.saturating_add(1)
+            && let (Some(mut first), Some(second)) = (self.ended.pop_front(), self.ended.pop_front())
+        {
+            first.append(second);
+            self.ended.push_front(first);
+        }
+    }
+
+    fn may_be_marked(&self, turn: &BlockTurn) -> bool {
+        turn.role == TurnRole::User && self.form.may_be_marked(&turn.blocks)
+    }
+
+    fn thinks_after(&self, turn: &BlockTurn) -> Option<bool> {
+        match turn.role {
+            TurnRole::User if !turn.blocks.iter().any(F::is_result) => None,
+            TurnRole::User => self.thinks,
+            TurnRole::Assistant => self.thinks.or_else(|| Some(turn.blocks.first().is_some_and(F::is_thinking))),
+        }
+    }
 }
 
 impl BlockTurn {
-    pub fn into_value(self) -> Value {
+    fn to_text(&self) -> Vec<u8> {
         let role = match self.role {
             TurnRole::User => "user",
             TurnRole::Assistant => "assistant",
         };
-        json!({"role": role, "content": self.blocks})
+        let mut text = format!("{{\"role\":\"{role}\",\"content\":").into_bytes();
+        write(&mut text, &self.blocks);
+        text.push(b'}');
+        text
     }
 }
 
-/// Adds a message's blocks: to the last turn when that has the same role, since roles must alternate, else as a turn of
-/// their own. A message without blocks is skipped.
-pub fn add(turns: &mut Vec<BlockTurn>, role: TurnRole, blocks: Vec<Value>) {
-    match turns.last_mut() {
-        _ if blocks.is_empty() => {}
-        Some(last) if last.role == role => last.blocks.extend(blocks),
-        _ => turns.push(BlockTurn { role, blocks }),
-    }
+/// The place of a mark in a turn's text, which has so many bytes of others behind it.
+fn place_of_mark<F: BlockForm>(text: &[u8], others: usize) -> usize {
+    text.len().saturating_sub(F::BEHIND_MARK.len()).saturating_sub(others)
+}
+
+/// The turn as it is sent. Results of tools must come first in their turn.
+fn complete<F: BlockForm>(mut turn: BlockTurn) -> BlockTurn {
+    turn.blocks.sort_by_key(|block| !F::is_result(block));
+    F::complete(&mut turn.blocks);
+    turn
 }
 
 /// Trims a text at the end of the conversation: it counts as the beginning of the answer, and must not end in white
 /// space.
-pub fn trim_final_answer(turns: &mut [BlockTurn]) {
-    let Some(BlockTurn { role: TurnRole::Assistant, blocks }) = turns.last_mut() else { return };
-    if let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text")) {
+fn trimmed(mut turn: BlockTurn) -> BlockTurn {
+    if turn.role == TurnRole::Assistant
+        && let Some(Value::String(text)) = turn.blocks.last_mut().and_then(|block| block.get_mut("text"))
+    {
         text.truncate(text.trim_end().len());
     }
+    turn
 }

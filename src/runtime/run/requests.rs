@@ -14,7 +14,7 @@ use crate::generation::{
     Delta, FinishReason, GenerateRequest, GeneratedPart, Generation, GenerationFailure, NativeTools, Occasion,
 };
 use crate::machine::{Input, ReservationOutcome, ReservationRequest, RunMachine};
-use crate::provider::retry;
+use crate::provider::{EncodedConversation, retry};
 use crate::runtime::error::RunError;
 use crate::runtime::run::context::{RunContext, native_tools};
 use crate::runtime::run::events::OpenText;
@@ -29,6 +29,8 @@ use crate::tool::ToolSpec;
 pub struct ModelRequests<'a> {
     context: &'a RunContext,
     gauge: WindowGauge,
+    /// The conversation as the latest request had it.
+    encoded: EncodedConversation,
     /// Set once a request has been sent, and a model has seen the tools.
     has_sent: bool,
     /// The Run's charges before the request for which something is set aside.
@@ -47,7 +49,14 @@ struct BrokenOff {
 impl<'a> ModelRequests<'a> {
     /// No request yet.
     pub fn new(context: &'a RunContext) -> Self {
-        Self { context, gauge: WindowGauge::default(), charged_before: None, has_sent: false, open_text: None }
+        Self {
+            context,
+            gauge: WindowGauge::default(),
+            encoded: EncodedConversation::default(),
+            charged_before: None,
+            has_sent: false,
+            open_text: None,
+        }
     }
 
     /// Ends the text of the latest answer, given the events that follow from it.
@@ -55,14 +64,21 @@ impl<'a> ModelRequests<'a> {
         self.context.emitter.conclude_text(self.open_text.take(), events);
     }
 
-    /// Follows the Run after each transition: settles a request that has ended, and forgets what a summary replaced.
+    /// Follows the Run after each transition: settles a request that has ended, and forgets what was known of
+    /// a conversation that is another one now.
     pub async fn follow(&mut self, input: &Input, machine: &RunMachine) {
         match input {
             Input::Fact(Fact { body: FactBody::Reserved { .. }, .. }) => {
                 self.charged_before = Some(machine.totals().charged);
                 return;
             }
-            Input::Fact(Fact { body: FactBody::Summarized { .. }, .. }) => self.gauge = WindowGauge::default(),
+            Input::Fact(Fact { body: FactBody::Summarized { .. } | FactBody::Resumed { .. }, .. }) => {
+                self.gauge = WindowGauge::default();
+                self.encoded = EncodedConversation::default();
+            }
+            Input::Fact(Fact { body: FactBody::ToolsChanged { .. }, .. }) => {
+                self.encoded = EncodedConversation::default();
+            }
             _ => {}
         }
         if machine.reserved().is_none()
@@ -132,7 +148,9 @@ impl<'a> ModelRequests<'a> {
         self.has_sent = true;
         let mut stream = context.emitter.answer(machine.head().step_number, &context.job.backends.redactor);
         let mut warnings = Vec::new();
-        let outcome = self.ask(recorder, &request, &mut warnings, &mut |delta| stream.delta(delta)).await;
+        let mut encoded = std::mem::take(&mut self.encoded);
+        let outcome = self.ask(recorder, &mut encoded, &request, &mut warnings, &mut |delta| stream.delta(delta)).await;
+        self.encoded = encoded;
         self.open_text = stream.end();
         // Before the warnings, which take stamps of their own: in a replay each has to get the same again.
         let fact = match outcome? {
@@ -187,7 +205,8 @@ impl<'a> ModelRequests<'a> {
             occasion: occasion(machine),
         };
         let mut warnings = Vec::new();
-        let fact = match self.ask(recorder, &request, &mut warnings, &mut |_| {}).await? {
+        let mut encoded = EncodedConversation::default();
+        let fact = match self.ask(recorder, &mut encoded, &request, &mut warnings, &mut |_| {}).await? {
             None => context.stopped(),
             Some(Ok(generation)) => context.fact(plan.summarized(generation)),
             Some(Err(broken)) => self.failed(broken, 0),
@@ -251,6 +270,7 @@ impl<'a> ModelRequests<'a> {
     async fn ask(
         &self,
         recorder: &mut Recorder,
+        encoded: &mut EncodedConversation,
         request: &GenerateRequest<'_>,
         warnings: &mut Vec<String>,
         on_delta: &mut (dyn FnMut(&Delta) + Send),
@@ -270,7 +290,7 @@ impl<'a> ModelRequests<'a> {
             let answer = async {
                 #[cfg(feature = "fault-injection")]
                 crate::store::mark("request", request.occasion.run);
-                Ok::<_, StoreError>(backends.provider.generate(request, timeout, &mut count).await)
+                Ok::<_, StoreError>(backends.provider.generate_in(encoded, request, timeout, &mut count).await)
             };
             // Polled in this order, and then the connection's own task gets its turn: the request has left when the
             // disk is waited for, which blocks this thread. A disk that fails ends the request at once.

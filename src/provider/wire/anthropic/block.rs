@@ -13,7 +13,7 @@ use crate::provider::wire::media::{Media, MediaLimits};
 const LIMITS: MediaLimits = MediaLimits { image: 5 << 20, side: 8000, pdf: 30 << 20 };
 
 /// The block of an answer's part; `None` for one that cannot be sent back. Whether a block of the provider's own can be
-/// is left to [`Pairs`](super::native::Pairs).
+/// is left to [`NativeCalls`](super::native::NativeCalls).
 pub(super) fn expert_block(part: &ExpertPart) -> Option<Value> {
     match part {
         ExpertPart::ThinkingPart { thinking, .. } => thinking_block(thinking),

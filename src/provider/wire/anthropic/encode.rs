@@ -1,84 +1,146 @@
-//! [`body`]: a request to a Messages body.
+//! [`MessagesEncoder`]: requests to Messages bodies.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::block::{content_block, expert_block, is_of_type, is_property, mark_cached, result_block, text_block};
-use super::native::{Pairs, RequestedNative};
-use super::thinking;
+use super::native::{NativeCalls, RequestedNative, container_block, is_call};
+use super::{VERSION, thinking};
 use crate::content::{Content, ExpertPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
+use crate::provider::wire::body_text::BodyText;
 use crate::provider::wire::schema;
-use crate::provider::wire::turn::{self, BlockTurn, CACHED_USER_TURNS, TurnRole};
+use crate::provider::wire::settled_text::json;
+use crate::provider::wire::turn::{BlockForm, BlockTurns, TurnRole};
+use crate::provider::{EncodedRequest, Encoder};
 use crate::tool::ToolSpec;
 
-/// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
-/// conversation begins with the earlier one's messages, as prompt caching needs it.
-pub(super) fn body(request: &GenerateRequest<'_>, asked: RequestedNative) -> Value {
-    let (system, mut turns) = conversation(request.messages);
-    let plan = thinking::plan(request, is_thinking_continued(&turns));
-    for turn in turns.iter_mut().rev().filter(|turn| turn.role == TurnRole::User).take(CACHED_USER_TURNS) {
-        turn.blocks.last_mut().map(mark_cached);
-    }
-
-    let mut body = Map::new();
-    body.insert("model".into(), json!(request.model));
-    body.insert("max_tokens".into(), json!(plan.max_tokens));
-    body.insert("stream".into(), json!(true));
-    body.extend(plan.mode.fields());
-    if !system.is_empty() {
-        body.insert("system".into(), Value::Array(system));
-    }
-    if let Some(container) = asked.container(request) {
-        body.insert("container".into(), container);
-    }
-    if !(request.tools.is_empty() && asked.tools.is_empty()) {
-        body.insert("tools".into(), tools(request.tools, asked.tools));
-        body.insert("tool_choice".into(), json!({"type": "auto"}));
-    }
-    body.insert("messages".into(), turns.into_iter().map(BlockTurn::into_value).collect());
-    Value::Object(body)
+/// Writes the requests of one conversation. Of equal requests the bodies are equal byte for byte, and a request that goes
+/// on with a conversation begins with the earlier one's messages, as prompt caching needs it.
+pub(super) struct MessagesEncoder {
+    native: RequestedNative,
+    /// The list of tools; `None` without any.
+    tools: Option<Bytes>,
+    system: Vec<Value>,
+    is_system_cached: bool,
+    /// The system blocks as they are sent; `None` without any.
+    instruction: Option<Bytes>,
+    turns: BlockTurns<MessageBlocks>,
+    /// The blocks of messages since a call of the provider's tools that is open: whether it is sent is not settled.
+    held: Vec<(TurnRole, Vec<Value>)>,
+    calls: NativeCalls,
+    /// The block of the latest container of the provider's tools.
+    container: Option<Value>,
 }
 
-/// The system blocks and the turns, neither with an empty one.
-fn conversation(messages: &[Message]) -> (Vec<Value>, Vec<BlockTurn>) {
-    let mut system = Vec::new();
-    let mut is_system_cached = false;
-    let mut turns: Vec<BlockTurn> = Vec::new();
-    let pairs = Pairs::new(messages);
-    for (at, message) in messages.iter().enumerate() {
+impl MessagesEncoder {
+    pub(super) fn new(request: &GenerateRequest<'_>) -> Self {
+        let native = RequestedNative::new(request.native);
+        let tools = tools(request.tools, &native.tools);
+        Self {
+            native,
+            tools: (!tools.is_empty()).then(|| json(&tools).into()),
+            system: Vec::new(),
+            is_system_cached: false,
+            instruction: None,
+            turns: BlockTurns::new(MessageBlocks),
+            held: Vec::new(),
+            calls: NativeCalls::default(),
+            container: None,
+        }
+    }
+
+    fn add_instruction(&mut self, contents: &[Content], cache: bool) {
+        let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
+        self.system.extend(text_block(&texts.join("\n")));
+        self.is_system_cached |= cache;
+        let mut system = self.system.clone();
+        system.last_mut().filter(|_| self.is_system_cached).map(mark_cached);
+        self.instruction = (!system.is_empty()).then(|| json(&system).into());
+    }
+
+    fn settle(&mut self) {
+        for (role, blocks) in self.held.drain(..) {
+            self.turns.add(role, blocks);
+        }
+    }
+
+    /// The turns with those that are not settled.
+    fn all_turns(&self) -> Cow<'_, BlockTurns<MessageBlocks>> {
+        if self.held.is_empty() {
+            return Cow::Borrowed(&self.turns);
+        }
+        let mut turns = self.turns.clone();
+        for (role, blocks) in &self.held {
+            turns.add(*role, blocks.clone());
+        }
+        Cow::Owned(turns)
+    }
+}
+
+impl Encoder for MessagesEncoder {
+    fn add(&mut self, message: &Message) {
         let (role, blocks): (TurnRole, Vec<Value>) = match message {
-            Message::InstructionMessage { contents, cache, .. } => {
-                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
-                system.extend(text_block(&texts.join("\n")));
-                is_system_cached |= *cache;
-                continue;
-            }
+            Message::InstructionMessage { contents, cache, .. } => return self.add_instruction(contents, *cache),
             Message::UserMessage { contents, .. } => {
+                // The provider continues its calls only within their turn.
+                let abandoned = self.calls.abandon();
+                for (_, blocks) in &mut self.held {
+                    blocks.retain(|block| !abandoned.iter().any(|id| is_call(block, id)));
+                }
                 (TurnRole::User, contents.iter().filter_map(content_block).collect())
             }
-            Message::ExpertMessage { contents, .. } => (TurnRole::Assistant, expert_blocks(contents, &pairs, at)),
+            Message::ExpertMessage { contents, .. } => {
+                self.container = container_block(message).cloned().or(self.container.take());
+                (TurnRole::Assistant, expert_blocks(contents, &mut self.calls))
+            }
             Message::ToolMessage { contents, .. } => (TurnRole::User, contents.iter().map(result_block).collect()),
         };
-        turn::add(&mut turns, role, blocks);
+        self.held.push((role, blocks));
+        if !self.calls.is_open() {
+            self.settle();
+        }
     }
-    system.last_mut().filter(|_| is_system_cached).map(mark_cached);
-    for turn in &mut turns {
-        // Results of tools must come first in their turn.
-        turn.blocks.sort_by_key(|block| !is_of_type(block, &["tool_result"]));
+
+    fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        let turns = self.all_turns();
+        let plan = thinking::plan(request, turns.is_thinking_continued());
+        let mut body = BodyText::new();
+        body.field("model", request.model);
+        body.field("max_tokens", &plan.max_tokens);
+        body.field("stream", &true);
+        body.fields(&plan.mode.fields());
+        if let Some(system) = &self.instruction {
+            body.shared("system", system);
+        }
+        if let Some(container) = self.native.container(self.container.as_ref(), request.occasion.at) {
+            body.field("container", &container);
+        }
+        if let Some(tools) = &self.tools {
+            body.shared("tools", tools);
+            body.field("tool_choice", &json!({"type": "auto"}));
+        }
+        body.key("messages");
+        turns.write(&mut body);
+        let mut headers = vec![("anthropic-version".to_owned(), VERSION.to_owned())];
+        if !self.native.betas.is_empty() {
+            headers.push(("anthropic-beta".to_owned(), self.native.betas.join(",")));
+        }
+        EncodedRequest { path: "/messages".to_owned(), headers, body: body.finish() }
     }
-    turn::trim_final_answer(&mut turns);
-    (system, turns)
 }
 
 /// The blocks of an answer. The provider's own blocks keep their places; citations, which arrived beside a text, are
 /// sent back within it.
-fn expert_blocks(contents: &[ExpertPart], pairs: &Pairs<'_>, at: usize) -> Vec<Value> {
+fn expert_blocks(contents: &[ExpertPart], calls: &mut NativeCalls) -> Vec<Value> {
     let mut blocks: Vec<Value> = Vec::new();
     for part in contents {
         let Some(block) = expert_block(part) else { continue };
         let is_opaque = matches!(part, ExpertPart::OpaquePart { .. });
-        if !is_opaque || pairs.admit(&block, at) {
+        if !is_opaque || calls.admit(&block) {
             blocks.push(block);
         } else if is_of_type(&block, &["text"])
             && let (Some(citations), Some(Value::Object(text))) = (block.get("citations"), blocks.last_mut())
@@ -90,23 +152,32 @@ fn expert_blocks(contents: &[ExpertPart], pairs: &Pairs<'_>, at: usize) -> Vec<V
     blocks
 }
 
-/// Returns true when thinking can continue: a turn that called tools must have begun with thinking if it is to continue
-/// with it. It has not when another provider (or an imitator, without a signature) made it.
-fn is_thinking_continued(turns: &[BlockTurn]) -> bool {
-    let is_asked = |turn: &BlockTurn| {
-        turn.role == TurnRole::User && !turn.blocks.iter().any(|block| is_of_type(block, &["tool_result"]))
-    };
-    let start = turns.iter().rposition(is_asked).map_or(0, |asked| asked.saturating_add(1));
-    let answer = turns.iter().skip(start).find(|turn| turn.role == TurnRole::Assistant);
-    answer.is_none_or(|turn| {
-        turn.blocks.first().is_some_and(|block| is_of_type(block, &["thinking", "redacted_thinking"]))
-    })
+/// The form of the protocol's blocks.
+#[derive(Clone, Copy)]
+struct MessageBlocks;
+
+impl BlockForm for MessageBlocks {
+    const MARK: &'static str = r#","cache_control":{"type":"ephemeral"}"#;
+    /// The mark is the last field of the last block.
+    const BEHIND_MARK: &'static str = "}]}";
+
+    fn is_result(block: &Value) -> bool {
+        is_of_type(block, &["tool_result"])
+    }
+
+    fn is_thinking(block: &Value) -> bool {
+        is_of_type(block, &["thinking", "redacted_thinking"])
+    }
+
+    fn may_be_marked(&self, _: &[Value]) -> bool {
+        true
+    }
 }
 
-fn tools(tools: &[ToolSpec], native: Vec<Value>) -> Value {
-    let mut tools: Vec<Value> = native.into_iter().chain(tools.iter().map(tool)).collect();
+fn tools(tools: &[ToolSpec], native: &[Value]) -> Vec<Value> {
+    let mut tools: Vec<Value> = native.iter().cloned().chain(tools.iter().map(tool)).collect();
     tools.last_mut().map(mark_cached);
-    Value::Array(tools)
+    tools
 }
 
 fn tool(spec: &ToolSpec) -> Value {

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::generation::GenerateRequest;
 use crate::provider::wire::whole_answer;
-use crate::provider::{Decoder, EncodedRequest, Frame, NativeSupport, Protocol};
+use crate::provider::{Decoder, Encoder, Frame, NativeSupport, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "anthropic-messages";
@@ -33,13 +33,8 @@ impl Protocol for AnthropicMessages {
         NAME
     }
 
-    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
-        let asked = native::RequestedNative::new(request.native);
-        let mut headers = vec![("anthropic-version".to_owned(), VERSION.to_owned())];
-        if !asked.betas.is_empty() {
-            headers.push(("anthropic-beta".to_owned(), asked.betas.join(",")));
-        }
-        EncodedRequest { path: "/messages".to_owned(), headers, body: encode::body(request, asked) }
+    fn encoder(&self, request: &GenerateRequest<'_>) -> Box<dyn Encoder> {
+        Box::new(encode::MessagesEncoder::new(request))
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -58,6 +53,7 @@ impl Protocol for AnthropicMessages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::EncodedRequest;
     use crate::provider::testing::bare_request;
 
     #[test]
@@ -65,7 +61,7 @@ mod tests {
         let expected = EncodedRequest {
             path: "/messages".into(),
             headers: vec![("anthropic-version".into(), "2023-06-01".into())],
-            body: serde_json::json!({"model": "m", "max_tokens": 4096, "stream": true, "messages": []}),
+            body: serde_json::json!({"model": "m", "max_tokens": 4096, "stream": true, "messages": []}).into(),
         };
         assert_eq!(AnthropicMessages.encode(&bare_request("m")), expected);
     }

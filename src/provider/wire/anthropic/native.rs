@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::NAME;
 use super::block::is_of_type;
 use crate::content::{ExpertPart, Opaque};
-use crate::generation::{GenerateRequest, NativeTools};
+use crate::generation::NativeTools;
 use crate::message::Message;
 use crate::provider::NativeSupport;
 use crate::provider::native::CustomSkill;
@@ -70,9 +70,10 @@ impl RequestedNative {
         asked
     }
 
-    /// The container to use: the conversation's last one while it lasts, with the skills.
-    pub(super) fn container(&self, request: &GenerateRequest<'_>) -> Option<Value> {
-        let id = if self.runs_code { last_container(request.messages, request.occasion.at) } else { None };
+    /// The container to use at `now` (milliseconds since the epoch): the conversation's last one, whose block is `last`,
+    /// while it lasts, with the skills.
+    pub(super) fn container(&self, last: Option<&Value>, now: u64) -> Option<Value> {
+        let id = last.filter(|_| self.runs_code).and_then(|block| lasting(block, now));
         match (id, self.skills.is_empty()) {
             (None, true) => None,
             (Some(id), true) => Some(json!(id)),
@@ -119,48 +120,60 @@ fn blocks(message: &Message) -> impl Iterator<Item = &Value> {
     })
 }
 
-/// The id of the last container, unless it has expired at `now` (milliseconds since the epoch).
-fn last_container(messages: &[Message], now: u64) -> Option<&str> {
-    let containers =
-        messages.iter().rev().flat_map(|message| blocks(message).filter(|block| is_of_type(block, &[CONTAINER])));
-    let container = containers.into_iter().next()?;
+/// The block of the container that an answer was made in.
+pub(super) fn container_block(message: &Message) -> Option<&Value> {
+    blocks(message).find(|block| is_of_type(block, &[CONTAINER]))
+}
+
+/// The id of a container, unless it has expired.
+fn lasting(container: &Value, now: u64) -> Option<&str> {
     let expires_at: Timestamp = container.get("expires_at")?.as_str()?.parse().ok()?;
     let left = expires_at.as_millisecond().saturating_sub(i64::try_from(now).ok()?);
     container.get("id")?.as_str().filter(|_| left > EXPIRY_MARGIN_MS)
 }
 
-/// The calls of the provider's tools and the results that can be sent back: a result needs its call, and a call its
-/// result, unless its turn is still open and the provider continues it.
-pub(super) struct Pairs<'a> {
-    called: HashSet<&'a str>,
-    answered: HashSet<&'a str>,
-    /// The start of the open turn.
-    turn: usize,
+/// The calls of the provider's tools so far. A result needs its call before it, and a call its result, unless its turn is
+/// still open and the provider continues it.
+#[derive(Default)]
+pub(super) struct NativeCalls {
+    called: HashSet<String>,
+    /// Those without a result.
+    open: HashSet<String>,
 }
 
-impl<'a> Pairs<'a> {
-    pub(super) fn new(messages: &'a [Message]) -> Self {
-        let mut pairs = Self { called: HashSet::new(), answered: HashSet::new(), turn: 0 };
-        for (at, message) in messages.iter().enumerate() {
-            if matches!(message, Message::UserMessage { .. }) {
-                pairs.turn = at;
-            }
-            for block in blocks(message) {
-                pairs.called.extend(called(block));
-                pairs.answered.extend(answered(block));
-            }
-        }
-        pairs
-    }
-
-    /// Returns true when `block` of the message at `at` is sent back.
-    pub(super) fn admit(&self, block: &Value, at: usize) -> bool {
+impl NativeCalls {
+    /// Returns true when the next block of an answer is sent back, if it is no call that is abandoned later.
+    pub(super) fn admit(&mut self, block: &Value) -> bool {
         match (called(block), answered(block)) {
-            (Some(id), _) => self.answered.contains(id) || at > self.turn,
-            (None, Some(id)) => self.called.contains(id),
+            (Some(id), _) => {
+                self.called.insert(id.to_owned());
+                self.open.insert(id.to_owned());
+                true
+            }
+            (None, Some(id)) => {
+                self.open.remove(id);
+                self.called.contains(id)
+            }
             (None, None) => is_of_type(block, &["container_upload"]),
         }
     }
+
+    /// Returns true while a call has no result.
+    pub(super) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Ends the turn: the calls that have no result are not sent back any more.
+    pub(super) fn abandon(&mut self) -> HashSet<String> {
+        let abandoned = std::mem::take(&mut self.open);
+        self.called.retain(|id| !abandoned.contains(id));
+        abandoned
+    }
+}
+
+/// Returns true for the call of this id.
+pub(super) fn is_call(block: &Value, id: &str) -> bool {
+    called(block) == Some(id)
 }
 
 /// Returns true for a block type of the provider's own.
@@ -180,8 +193,6 @@ fn answered(block: &Value) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::Occasion;
-    use crate::setting::ReasoningBudget;
 
     fn asked(names: &[&str], options: &Value, skills: &Value) -> RequestedNative {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -190,15 +201,7 @@ mod tests {
 
     fn container(asked: &RequestedNative, messages: Value, at: u64) -> Option<Value> {
         let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
-        asked.container(&GenerateRequest {
-            model: "claude-sonnet-4-5",
-            messages: &messages,
-            tools: &[],
-            reasoning: ReasoningBudget::None,
-            max_output_tokens: None,
-            native: NativeTools::default(),
-            occasion: Occasion { run: "r", at },
-        })
+        asked.container(messages.iter().rev().find_map(container_block), at)
     }
 
     #[test]

@@ -1,16 +1,21 @@
-//! [`body`]: a request to a Converse body.
+//! [`ConverseEncoder`]: requests to Converse bodies.
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::block::{Blocks, cache_point, explain_documents, is, text_block};
 use super::family::Family;
+use super::path_segment;
 use crate::content::Content;
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::tool_names;
 use crate::provider::wire::anthropic::{self, ThinkingMode};
+use crate::provider::wire::body_text::BodyText;
 use crate::provider::wire::schema;
-use crate::provider::wire::turn::{self, BlockTurn, CACHED_USER_TURNS, TurnRole};
+use crate::provider::wire::settled_text::json;
+use crate::provider::wire::turn::{BlockForm, BlockTurns, TurnRole};
+use crate::provider::{EncodedRequest, Encoder};
 use crate::tool::ToolSpec;
 
 /// The user's message that is put before a conversation that begins with an answer, which the provider refuses.
@@ -19,31 +24,136 @@ const OPENING: &str = "Go on.";
 /// The placeholder tool of a request without tools whose conversation has calls: the provider refuses it without tools.
 const NO_TOOL: &str = "no_tool";
 
-/// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
-/// conversation begins with the earlier one's messages, as prompt caching needs it.
-pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
-    let family = Family::from_model(request.model);
-    let (system, mut turns) = conversation(request.messages, family);
-    let reasoning = Reasoning::new(request, family, &turns);
-    let has_calls =
-        turns.iter().flat_map(|turn| &turn.blocks).any(|block| is(block, "toolUse") || is(block, "toolResult"));
-    set_cache_points(&mut turns, family);
+/// Writes the requests of one conversation. Of equal requests the bodies are equal byte for byte, and a request that goes
+/// on with a conversation begins with the earlier one's messages, as prompt caching needs it.
+pub(super) struct ConverseEncoder {
+    family: Family,
+    /// The list of tools; `None` without any.
+    tools: Option<Bytes>,
+    system: Vec<Value>,
+    is_system_cached: bool,
+    /// The system blocks as they are sent; `None` without any.
+    instruction: Option<Bytes>,
+    blocks: Blocks,
+    has_calls: bool,
+    turns: BlockTurns<ConverseBlocks>,
+}
 
-    let mut body = Map::new();
-    if !system.is_empty() {
-        body.insert("system".into(), Value::Array(system));
+impl ConverseEncoder {
+    pub(super) fn new(request: &GenerateRequest<'_>) -> Self {
+        let family = Family::from_model(request.model);
+        Self {
+            family,
+            tools: (!request.tools.is_empty()).then(|| json(&tools(request.tools, family)).into()),
+            system: Vec::new(),
+            is_system_cached: false,
+            instruction: None,
+            blocks: Blocks::new(family),
+            has_calls: false,
+            turns: BlockTurns::new(ConverseBlocks(family)),
+        }
     }
-    if !request.tools.is_empty() || has_calls {
-        body.insert("toolConfig".into(), json!({"tools": tools(request.tools, family)}));
+
+    fn add_instruction(&mut self, contents: &[Content], cache: bool) {
+        let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
+        self.system.extend(text_block(&texts.join("\n")));
+        self.is_system_cached |= cache;
+        let mark = (self.is_system_cached && self.family.caches()).then(cache_point);
+        let system: Vec<&Value> = self.system.iter().chain(&mark).collect();
+        self.instruction = (!self.system.is_empty()).then(|| json(&system).into());
     }
-    body.insert("messages".into(), turns.into_iter().map(BlockTurn::into_value).collect());
-    if let Some(tokens) = reasoning.max_tokens {
-        body.insert("inferenceConfig".into(), json!({"maxTokens": tokens}));
+}
+
+impl Encoder for ConverseEncoder {
+    fn add(&mut self, message: &Message) {
+        let (role, blocks): (TurnRole, Vec<Value>) = match message {
+            Message::InstructionMessage { contents, cache, .. } => return self.add_instruction(contents, *cache),
+            Message::UserMessage { contents, .. } => (TurnRole::User, self.blocks.user(contents)),
+            Message::ExpertMessage { contents, .. } => {
+                (TurnRole::Assistant, contents.iter().filter_map(|part| self.blocks.expert(part)).collect())
+            }
+            Message::ToolMessage { contents, .. } => {
+                let (results, others): (Vec<Value>, Vec<Vec<Value>>) =
+                    contents.iter().map(|part| self.blocks.result(part)).unzip();
+                (TurnRole::User, results.into_iter().chain(others.into_iter().flatten()).collect())
+            }
+        };
+        self.has_calls |= blocks.iter().any(|block| is(block, "toolUse") || is(block, "toolResult"));
+        if self.turns.role().is_none() && role == TurnRole::Assistant && !blocks.is_empty() {
+            self.turns.add(TurnRole::User, opening());
+        }
+        self.turns.add(role, blocks);
     }
-    if !reasoning.fields.is_empty() {
-        body.insert("additionalModelRequestFields".into(), Value::Object(reasoning.fields));
+
+    fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        if self.turns.role().is_none() {
+            let mut opened = BlockTurns::new(ConverseBlocks(self.family));
+            opened.add(TurnRole::User, opening());
+            return self.request_with(request, &opened);
+        }
+        self.request_with(request, &self.turns)
     }
-    Value::Object(body)
+}
+
+impl ConverseEncoder {
+    fn request_with(&self, request: &GenerateRequest<'_>, turns: &BlockTurns<ConverseBlocks>) -> EncodedRequest {
+        let reasoning = Reasoning::new(request, self.family, turns);
+        let mut body = BodyText::new();
+        if let Some(system) = &self.instruction {
+            body.shared("system", system);
+        }
+        if let Some(tools) = &self.tools {
+            body.key("toolConfig");
+            body.text(r#"{"tools":"#);
+            body.piece(tools);
+            body.text("}");
+        } else if self.has_calls {
+            body.field("toolConfig", &json!({"tools": tools(&[], self.family)}));
+        }
+        body.key("messages");
+        turns.write(&mut body);
+        if let Some(tokens) = reasoning.max_tokens {
+            body.field("inferenceConfig", &json!({"maxTokens": tokens}));
+        }
+        if !reasoning.fields.is_empty() {
+            body.field("additionalModelRequestFields", &reasoning.fields);
+        }
+        let path = format!("/model/{}/converse-stream", path_segment(request.model));
+        EncodedRequest { path, headers: Vec::new(), body: body.finish() }
+    }
+}
+
+fn opening() -> Vec<Value> {
+    text_block(OPENING).into_iter().collect()
+}
+
+/// The form of the protocol's blocks.
+#[derive(Clone, Copy)]
+struct ConverseBlocks(Family);
+
+impl BlockForm for ConverseBlocks {
+    const MARK: &'static str = r#",{"cachePoint":{"type":"default"}}"#;
+    /// The mark is a block behind the others.
+    const BEHIND_MARK: &'static str = "]}";
+
+    fn is_result(block: &Value) -> bool {
+        is(block, "toolResult")
+    }
+
+    fn is_thinking(block: &Value) -> bool {
+        is(block, "reasoningContent")
+    }
+
+    fn complete(blocks: &mut Vec<Value>) {
+        explain_documents(blocks);
+    }
+
+    /// Nova caches only text, and refuses a cache point behind a tool's result.
+    fn may_be_marked(&self, blocks: &[Value]) -> bool {
+        let ends_with_text =
+            || !blocks.iter().any(Self::is_result) && blocks.last().is_some_and(|block| is(block, "text"));
+        self.0.caches() && (!matches!(self.0, Family::Nova { .. }) || ends_with_text())
+    }
 }
 
 /// The reasoning that a request asks for, in the fields of the model's maker, and the limit on the answer, which
@@ -55,11 +165,11 @@ struct Reasoning {
 
 impl Reasoning {
     /// Models whose documentation names no field get none; those that reason use their own default.
-    fn new(request: &GenerateRequest<'_>, family: Family, turns: &[BlockTurn]) -> Self {
+    fn new(request: &GenerateRequest<'_>, family: Family, turns: &BlockTurns<ConverseBlocks>) -> Self {
         let max_tokens = request.max_output_tokens;
         match (family, request.reasoning.effort()) {
             (Family::Claude { .. }, _) => {
-                let plan = anthropic::plan(request, is_reasoning_continued(turns));
+                let plan = anthropic::plan(request, turns.is_thinking_continued());
                 // A budget must be below the limit, so the limit is sent with it.
                 let max_tokens = if plan.mode == ThinkingMode::Off { max_tokens } else { Some(plan.max_tokens) };
                 Self { max_tokens, fields: plan.mode.fields() }
@@ -72,75 +182,6 @@ impl Reasoning {
             }
             _ => Self { max_tokens, fields: Map::new() },
         }
-    }
-}
-
-fn has(turn: &BlockTurn, kind: &str) -> bool {
-    turn.blocks.iter().any(|block| is(block, kind))
-}
-
-/// The system blocks and the turns, none of them empty, the first the user's.
-fn conversation(messages: &[Message], family: Family) -> (Vec<Value>, Vec<BlockTurn>) {
-    let mut system = Vec::new();
-    let mut is_system_cached = false;
-    let mut turns: Vec<BlockTurn> = Vec::new();
-    let mut written = Blocks::new(family);
-    for message in messages {
-        let (role, blocks): (TurnRole, Vec<Value>) = match message {
-            Message::InstructionMessage { contents, cache, .. } => {
-                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
-                system.extend(text_block(&texts.join("\n")));
-                is_system_cached |= *cache;
-                continue;
-            }
-            Message::UserMessage { contents, .. } => (TurnRole::User, written.user(contents)),
-            Message::ExpertMessage { contents, .. } => {
-                (TurnRole::Assistant, contents.iter().filter_map(|part| written.expert(part)).collect())
-            }
-            Message::ToolMessage { contents, .. } => {
-                let (results, others): (Vec<Value>, Vec<Vec<Value>>) =
-                    contents.iter().map(|part| written.result(part)).unzip();
-                (TurnRole::User, results.into_iter().chain(others.into_iter().flatten()).collect())
-            }
-        };
-        turn::add(&mut turns, role, blocks);
-    }
-    if is_system_cached && family.caches() && !system.is_empty() {
-        system.push(cache_point());
-    }
-    if turns.first().is_none_or(|turn| turn.role != TurnRole::User) {
-        turns.insert(0, BlockTurn { role: TurnRole::User, blocks: text_block(OPENING).into_iter().collect() });
-    }
-    for turn in &mut turns {
-        // Results of tools must come first in their turn.
-        turn.blocks.sort_by_key(|block| !is(block, "toolResult"));
-        explain_documents(&mut turn.blocks);
-    }
-    turn::trim_final_answer(&mut turns);
-    (system, turns)
-}
-
-/// Returns true when Claude's reasoning can continue: a turn that called tools must have begun with reasoning if it is
-/// to continue with it. It has not when another provider made it.
-fn is_reasoning_continued(turns: &[BlockTurn]) -> bool {
-    let is_asked = |turn: &BlockTurn| turn.role == TurnRole::User && !has(turn, "toolResult");
-    let start = turns.iter().rposition(is_asked).map_or(0, |asked| asked.saturating_add(1));
-    let answer = turns.iter().skip(start).find(|turn| turn.role == TurnRole::Assistant);
-    answer.is_none_or(|turn| turn.blocks.first().is_some_and(|block| is(block, "reasoningContent")))
-}
-
-/// Sets the cache points. Nova caches only text, and refuses a cache point behind a tool's result.
-fn set_cache_points(turns: &mut [BlockTurn], family: Family) {
-    if !family.caches() {
-        return;
-    }
-    let may_end = |turn: &BlockTurn| match family {
-        Family::Nova { .. } => !has(turn, "toolResult") && turn.blocks.last().is_some_and(|block| is(block, "text")),
-        _ => true,
-    };
-    let users = turns.iter_mut().rev().filter(|turn| turn.role == TurnRole::User && may_end(turn));
-    for turn in users.take(CACHED_USER_TURNS) {
-        turn.blocks.push(cache_point());
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::generation::GenerateRequest;
 use crate::provider::wire::whole_answer;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, Framing, Protocol};
+use crate::provider::{Decoder, Encoder, ErrorBody, Frame, Framing, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "bedrock-converse";
@@ -27,12 +27,8 @@ impl Protocol for BedrockConverse {
         NAME
     }
 
-    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
-        EncodedRequest {
-            path: format!("/model/{}/converse-stream", path_segment(request.model)),
-            headers: Vec::new(),
-            body: encode::body(request),
-        }
+    fn encoder(&self, request: &GenerateRequest<'_>) -> Box<dyn Encoder> {
+        Box::new(encode::ConverseEncoder::new(request))
     }
 
     fn framing(&self) -> Framing {
@@ -65,6 +61,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::provider::EncodedRequest;
     use crate::provider::testing::bare_request;
 
     fn encode(model: &str) -> EncodedRequest {
@@ -76,7 +73,7 @@ mod tests {
         let expected = EncodedRequest {
             path: "/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse-stream".into(),
             headers: Vec::new(),
-            body: json!({"messages": [{"role": "user", "content": [{"text": "Go on."}, {"cachePoint": {"type": "default"}}]}]}),
+            body: json!({"messages": [{"role": "user", "content": [{"text": "Go on."}, {"cachePoint": {"type": "default"}}]}]}).into(),
         };
         assert_eq!(encode("anthropic.claude-sonnet-4-5-20250929-v1:0"), expected);
     }

@@ -1,5 +1,6 @@
-//! [`body`]: a request to a Chat Completions body.
+//! [`ChatEncoder`]: requests to Chat Completions bodies.
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::NAME;
@@ -10,54 +11,119 @@ use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::call_ids::CallIds;
 use crate::provider::tool_names;
+use crate::provider::wire::body_text::BodyText;
 use crate::provider::wire::media::{Media, MediaLimits};
+use crate::provider::wire::settled_text::{Edit, SettledText, json};
 use crate::provider::wire::text_message;
+use crate::provider::{EncodedRequest, Encoder};
 
 /// The note in a result in place of an image or a file: tool messages are text.
 const MOVED_NOTE: &str = "[an image or a file of this result is in the next user message]";
 
-/// The request's body. Of equal requests the bodies are equal byte for byte. Two requests of one turn begin alike, as
-/// prompt caching needs it.
-pub(super) fn body(request: &GenerateRequest<'_>, dialect: Dialect) -> Value {
-    let mut body = Map::new();
-    body.insert("model".into(), json!(request.model));
-    body.insert("stream".into(), json!(true));
-    // Without it most servers send no usage at all.
-    body.insert("stream_options".into(), json!({"include_usage": true}));
-    if let Some(limit) = request.max_output_tokens {
-        body.insert(dialect.name_of_limit(request.model).into(), json!(limit));
-    }
-    body.extend(dialect.fields(request));
-    if !request.tools.is_empty() {
-        body.insert(
-            "tools".into(),
-            request.tools.iter().map(|spec| text_message::function(spec, &tool_names::short(&spec.name))).collect(),
-        );
-        // The word, not the object form, which some servers ignore.
-        body.insert("tool_choice".into(), json!("auto"));
-    }
-    let sent = dialect.reasoning(request);
-    let ids = CallIds::for_model(request.model);
-    body.insert("messages".into(), messages(request.messages, dialect, ids, sent));
-    Value::Object(body)
+/// The fields of an answer before its reasoning: role and content.
+const BEFORE_REASONING: usize = 2;
+
+/// Writes the requests of one conversation. Of equal requests the bodies are equal byte for byte. Two requests of one
+/// turn begin alike, as prompt caching needs it. Every message is settled at once, but for the reasoning of the turn
+/// under way.
+pub(super) struct ChatEncoder {
+    dialect: Dialect,
+    ids: CallIds,
+    sent: SentReasoning,
+    /// The list of tools; `None` without any.
+    tools: Option<Bytes>,
+    messages: SettledText,
+    turn: OpenTurn,
 }
 
-fn messages(messages: &[Message], dialect: Dialect, ids: CallIds, sent: SentReasoning) -> Value {
-    let mut items = Vec::new();
-    for (at, message) in messages.iter().enumerate() {
-        match message {
-            Message::InstructionMessage { contents, .. } => items.push(text_message::instruction(contents)),
-            Message::UserMessage { contents, .. } => {
-                let parts = contents.iter().map(|content| sendable(content, dialect)).collect();
-                items.extend(user_content(parts).map(|content| json!({"role": "user", "content": content})));
-            }
-            Message::ExpertMessage { contents, .. } => {
-                items.extend(assistant(contents, dialect, ids, reasoning_form(messages, at, sent)));
-            }
-            Message::ToolMessage { contents, .. } => results(contents, dialect, ids, &mut items),
+/// The turn under way, which is what follows a message of the user.
+#[derive(Default)]
+struct OpenTurn {
+    has_calls: bool,
+    /// The removal of each reasoning when the turn ends, or its insertion when the turn has calls.
+    edits: Vec<Edit>,
+}
+
+impl ChatEncoder {
+    pub(super) fn new(request: &GenerateRequest<'_>, dialect: Dialect) -> Self {
+        let tools = request.tools.iter().map(|spec| text_message::function(spec, &tool_names::short(&spec.name)));
+        let tools: Vec<Value> = tools.collect();
+        Self {
+            dialect,
+            ids: CallIds::for_model(request.model),
+            sent: dialect.reasoning(request),
+            tools: (!tools.is_empty()).then(|| json(&tools).into()),
+            messages: SettledText::default(),
+            turn: OpenTurn::default(),
         }
     }
-    Value::Array(items)
+
+    fn add_answer(&mut self, contents: &[ExpertPart], has_calls: bool) {
+        if has_calls && !self.turn.has_calls {
+            self.turn.has_calls = true;
+            if self.sent == SentReasoning::OfTurnsWithCalls {
+                self.messages.edit(std::mem::take(&mut self.turn.edits));
+            }
+        }
+        let Some((message, reasoning)) = assistant(contents, self.dialect, self.ids) else { return };
+        let field = ("reasoning_content", reasoning.as_str());
+        match self.sent {
+            SentReasoning::OfThisTurn if has_calls && !reasoning.is_empty() => {
+                self.turn.edits.push(self.messages.push_object(&message, BEFORE_REASONING, field));
+            }
+            SentReasoning::OfTurnsWithCalls if self.turn.has_calls => {
+                self.messages.push_object(&message, BEFORE_REASONING, field);
+            }
+            SentReasoning::OfTurnsWithCalls => {
+                self.turn.edits.push(self.messages.push_object_without(&message, BEFORE_REASONING, field));
+            }
+            SentReasoning::OfThisTurn | SentReasoning::Never => self.messages.push_items(&[Value::Object(message)]),
+        }
+    }
+}
+
+impl Encoder for ChatEncoder {
+    fn add(&mut self, message: &Message) {
+        match message {
+            Message::InstructionMessage { contents, .. } => {
+                self.messages.push_items(&[text_message::instruction(contents)]);
+            }
+            Message::UserMessage { contents, .. } => {
+                let ended = std::mem::take(&mut self.turn);
+                if self.sent == SentReasoning::OfThisTurn {
+                    self.messages.edit(ended.edits);
+                }
+                let parts = contents.iter().map(|content| sendable(content, self.dialect)).collect();
+                let item = user_content(parts).map(|content| json!({"role": "user", "content": content}));
+                self.messages.push_items(item.as_slice());
+            }
+            Message::ExpertMessage { contents, .. } => self.add_answer(contents, message.call_ids().next().is_some()),
+            Message::ToolMessage { contents, .. } => {
+                let mut items = Vec::new();
+                results(contents, self.dialect, self.ids, &mut items);
+                self.messages.push_items(&items);
+            }
+        }
+    }
+
+    fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        let mut body = BodyText::new();
+        body.field("model", request.model);
+        body.field("stream", &true);
+        // Without it most servers send no usage at all.
+        body.field("stream_options", &json!({"include_usage": true}));
+        if let Some(limit) = request.max_output_tokens {
+            body.field(self.dialect.name_of_limit(request.model), &limit);
+        }
+        body.fields(&self.dialect.fields(request));
+        if let Some(tools) = &self.tools {
+            body.shared("tools", tools);
+            // The word, not the object form, which some servers ignore.
+            body.field("tool_choice", "auto");
+        }
+        body.list("messages", &self.messages);
+        EncodedRequest { path: "/chat/completions".to_owned(), headers: Vec::new(), body: body.finish() }
+    }
 }
 
 /// A part, or a note in its place where the server does not take it.
@@ -75,33 +141,6 @@ fn sendable(content: &Content, dialect: Dialect) -> Media<'_> {
         // The protocol takes no file by its address.
         Media::PdfUrl(url) => Media::Text(format!("[a PDF file that was not sent: {url}]").into()),
         other => other,
-    }
-}
-
-/// The form in which the reasoning of one answer is sent back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reasoning {
-    Dropped,
-    IfThere,
-    /// As an empty text when there is none.
-    Always,
-}
-
-/// The form for the answer at `at`. Its turn is between two messages of the user.
-fn reasoning_form(messages: &[Message], at: usize, sent: SentReasoning) -> Reasoning {
-    let is_user = |message: &Message| matches!(message, Message::UserMessage { .. });
-    let has_calls = |message: &Message| message.call_ids().next().is_some();
-    let (before, after) = messages.split_at(at);
-    match sent {
-        SentReasoning::Never => Reasoning::Dropped,
-        SentReasoning::OfThisTurn => {
-            let is_of_turn = !after.iter().any(is_user) && after.first().is_some_and(has_calls);
-            if is_of_turn { Reasoning::IfThere } else { Reasoning::Dropped }
-        }
-        SentReasoning::OfTurnsWithCalls => {
-            let turn = before.iter().rev().take_while(|m| !is_user(m)).chain(after.iter().take_while(|m| !is_user(m)));
-            if turn.into_iter().any(has_calls) { Reasoning::Always } else { Reasoning::Dropped }
-        }
     }
 }
 
@@ -144,8 +183,8 @@ fn image_part(url: &str) -> Value {
     json!({"type": "image_url", "image_url": {"url": url}})
 }
 
-/// `None` for an answer of which nothing can be sent.
-fn assistant(contents: &[ExpertPart], dialect: Dialect, ids: CallIds, form: Reasoning) -> Option<Value> {
+/// An answer without its reasoning, and the reasoning. `None` for an answer of which nothing can be sent.
+fn assistant(contents: &[ExpertPart], dialect: Dialect, ids: CallIds) -> Option<(Map<String, Value>, String)> {
     let (mut texts, mut reasoning, mut calls) = (Vec::new(), String::new(), Vec::new());
     for part in contents {
         match part {
@@ -169,9 +208,6 @@ fn assistant(contents: &[ExpertPart], dialect: Dialect, ids: CallIds, form: Reas
     message.insert("role".into(), json!("assistant"));
     // Empty, not null and not absent: those are a 500 on some servers.
     message.insert("content".into(), json!(texts.join("\n")));
-    if form == Reasoning::Always || (form == Reasoning::IfThere && !reasoning.is_empty()) {
-        message.insert("reasoning_content".into(), json!(reasoning));
-    }
     if dialect.attaches_fields() {
         for part in contents {
             if let ExpertPart::ThinkingPart { thinking, .. } = part
@@ -185,7 +221,7 @@ fn assistant(contents: &[ExpertPart], dialect: Dialect, ids: CallIds, form: Reas
     if !calls.is_empty() {
         message.insert("tool_calls".into(), Value::Array(calls));
     }
-    Some(Value::Object(message))
+    Some((message, reasoning))
 }
 
 /// All results follow the calls at once; parts that are not text come after them, in one user message.
@@ -204,10 +240,11 @@ mod tests {
     use super::*;
     use crate::content::Thinking;
     use crate::generation::{NativeTools, Occasion};
+    use crate::provider::Protocol as _;
+    use crate::provider::wire::chat::ChatCompletions;
     use crate::provider::wire::openai::ERROR_NOTE;
     use crate::setting::ReasoningBudget;
-    use crate::tool::ToolSpec;
-    use crate::tool::{BASE_SKILL, ToolHints, ToolKind};
+    use crate::tool::{BASE_SKILL, ToolHints, ToolKind, ToolSpec};
 
     fn encode(dialect: Dialect, model: &str, messages: &[Message], tools: &[ToolSpec]) -> Value {
         let request = GenerateRequest {
@@ -219,7 +256,7 @@ mod tests {
             native: NativeTools::default(),
             occasion: Occasion { run: "run-1", at: 0 },
         };
-        body(&request, dialect)
+        ChatCompletions { dialect }.encode(&request).body.json()
     }
 
     fn sent(messages: &[Message]) -> Value {
@@ -319,18 +356,16 @@ mod tests {
         for (model, name, other) in
             [("gpt-5", "max_completion_tokens", "max_tokens"), ("llama", "max_tokens", "max_completion_tokens")]
         {
-            let body = super::body(
-                &GenerateRequest {
-                    model,
-                    messages: &[],
-                    tools: &[],
-                    reasoning: ReasoningBudget::None,
-                    max_output_tokens: Some(2000),
-                    native: NativeTools::default(),
-                    occasion: Occasion::default(),
-                },
-                Dialect::Compatible,
-            );
+            let request = GenerateRequest {
+                model,
+                messages: &[],
+                tools: &[],
+                reasoning: ReasoningBudget::None,
+                max_output_tokens: Some(2000),
+                native: NativeTools::default(),
+                occasion: Occasion::default(),
+            };
+            let body = ChatCompletions { dialect: Dialect::Compatible }.encode(&request).body.json();
             assert_eq!((&body[name], body.get(other)), (&json!(2000), None));
         }
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::generation::GenerateRequest;
 use crate::provider::wire::whole_answer;
-use crate::provider::{Decoder, EncodedRequest, Frame, Protocol};
+use crate::provider::{Decoder, Encoder, Frame, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "openai-chat";
@@ -30,12 +30,8 @@ impl Protocol for ChatCompletions {
         NAME
     }
 
-    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
-        EncodedRequest {
-            path: "/chat/completions".to_owned(),
-            headers: Vec::new(),
-            body: encode::body(request, self.dialect),
-        }
+    fn encoder(&self, request: &GenerateRequest<'_>) -> Box<dyn Encoder> {
+        Box::new(encode::ChatEncoder::new(request, self.dialect))
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

@@ -1,4 +1,4 @@
-//! [`contents`]: messages to contents, which are turns of parts.
+//! [`Contents`]: messages to contents, which are turns of parts.
 //!
 //! Called by `encode`. The places of an answer's parts come from its [`ContentLayout`].
 
@@ -11,7 +11,9 @@ use super::layout::{ContentLayout, LayoutPart, Placed};
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::message::Message;
 use crate::provider::tool_names;
+use crate::provider::wire::body_text::BodyText;
 use crate::provider::wire::media::{Media, MediaLimits};
+use crate::provider::wire::settled_text::{SettledText, write};
 
 /// The signature that Google documents for calls that another model made, which have no signature
 /// (<https://ai.google.dev/gemini-api/docs/thought-signatures>). Of its two values, the one that Vertex AI documents
@@ -27,33 +29,14 @@ pub(super) struct ContentRules {
     pub(super) takes_tool_parts: bool,
 }
 
-/// The contents, none of them empty.
-pub(super) fn contents(messages: &[Message], rules: ContentRules) -> Vec<Value> {
-    let mut turns: Vec<Turn> = Vec::new();
-    let mut calls = Vec::new();
-    for message in messages {
-        let turn = match message {
-            Message::InstructionMessage { .. } => continue,
-            Message::UserMessage { contents, .. } => {
-                Turn { kind: Kind::User, parts: contents.iter().filter_map(user_part).collect() }
-            }
-            Message::ExpertMessage { contents, .. } => {
-                let (parts, sent) = model_parts(contents, rules);
-                calls = sent;
-                Turn { kind: Kind::Model, parts }
-            }
-            Message::ToolMessage { contents, .. } => {
-                Turn { kind: Kind::Results, parts: result_parts(contents, &calls, rules) }
-            }
-        };
-        match turns.last_mut() {
-            _ if turn.parts.is_empty() => {}
-            // Calls must follow the user's turn directly, in one turn with the text before them.
-            Some(last) if last.kind == turn.kind => last.parts.extend(turn.parts),
-            _ => turns.push(turn),
-        }
-    }
-    turns.into_iter().map(Turn::into_value).collect()
+/// The contents so far, none of them empty.
+pub(super) struct Contents {
+    rules: ContentRules,
+    /// All but the end of the last one, whose list of parts may go on.
+    text: SettledText,
+    last: Option<Kind>,
+    /// The calls of the latest answer.
+    calls: Vec<SentCall>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,27 +47,63 @@ enum Kind {
     Results,
 }
 
-struct Turn {
-    kind: Kind,
-    parts: Vec<Value>,
-}
+impl Contents {
+    /// None yet.
+    pub(super) fn new(rules: ContentRules) -> Self {
+        Self { rules, text: SettledText::default(), last: None, calls: Vec::new() }
+    }
 
-impl Turn {
-    fn into_value(self) -> Value {
-        let role = if self.kind == Kind::Model { "model" } else { "user" };
-        json!({"role": role, "parts": self.parts})
+    /// Adds a message.
+    pub(super) fn add(&mut self, message: &Message) {
+        let rules = self.rules;
+        let (kind, parts) = match message {
+            Message::InstructionMessage { .. } => return,
+            Message::UserMessage { contents, .. } => (Kind::User, contents.iter().filter_map(user_part).collect()),
+            Message::ExpertMessage { contents, .. } => {
+                let (parts, calls) = model_parts(contents, rules);
+                self.calls = calls;
+                (Kind::Model, parts)
+            }
+            Message::ToolMessage { contents, .. } => (Kind::Results, result_parts(contents, &self.calls, rules)),
+        };
+        if parts.is_empty() {
+            return;
+        }
+        let begin = match (kind, self.last.replace(kind)) {
+            // Calls must follow the user's turn directly, in one turn with the text before them.
+            (kind, Some(last)) if kind == last => ",",
+            (Kind::Model, None) => r#"{"role":"model","parts":["#,
+            (Kind::Model, Some(_)) => r#"]},{"role":"model","parts":["#,
+            (_, None) => r#"{"role":"user","parts":["#,
+            (_, Some(_)) => r#"]},{"role":"user","parts":["#,
+        };
+        let mut text = begin.as_bytes().to_vec();
+        for (at, part) in parts.iter().enumerate() {
+            if at > 0 {
+                text.push(b',');
+            }
+            write(&mut text, part);
+        }
+        self.text.push(text);
+    }
+
+    /// Writes the list.
+    pub(super) fn write(&self, body: &mut BodyText) {
+        body.text("[");
+        body.settled(&self.text);
+        body.text(if self.last.is_some() { "]}]" } else { "]" });
     }
 }
 
 /// A call as it was sent: the results follow in this order.
-struct SentCall<'a> {
-    tool_call_id: &'a str,
+struct SentCall {
+    tool_call_id: String,
     /// The id that Google gave it.
     id: Option<String>,
 }
 
 /// An answer's parts in their places, and its calls. Empty for thoughts alone, as of an answer that was cut off.
-fn model_parts(contents: &[ExpertPart], rules: ContentRules) -> (Vec<Value>, Vec<SentCall<'_>>) {
+fn model_parts(contents: &[ExpertPart], rules: ContentRules) -> (Vec<Value>, Vec<SentCall>) {
     let mut answer = Answer::new(contents);
     let mut parts = Vec::new();
     for placed in std::mem::take(&mut answer.layout.parts) {
@@ -114,7 +133,7 @@ struct Answer<'a> {
     texts_sent: usize,
     /// Tool's name as it is sent, id and arguments of calls that were not sent yet.
     calls: Vec<Option<(Cow<'a, str>, &'a str, &'a Value)>>,
-    sent: Vec<SentCall<'a>>,
+    sent: Vec<SentCall>,
 }
 
 impl<'a> Answer<'a> {
@@ -185,7 +204,7 @@ impl<'a> Answer<'a> {
         call.extend(id.as_ref().map(|id| ("id".to_owned(), json!(id))));
         call.insert("name".into(), json!(name));
         call.insert("args".into(), if args.is_object() { args.clone() } else { json!({}) });
-        self.sent.push(SentCall { tool_call_id, id });
+        self.sent.push(SentCall { tool_call_id: tool_call_id.to_owned(), id });
         let mut part = json!({"functionCall": call});
         sign(&mut part, signature);
         Some(part)
@@ -274,7 +293,7 @@ fn image_type<'a>(content: &'a Content, url: &str) -> Option<&'a str> {
 }
 
 /// The results in the order of their calls, followed by the media that cannot be within them.
-fn result_parts(results: &[ResultPart], calls: &[SentCall<'_>], rules: ContentRules) -> Vec<Value> {
+fn result_parts(results: &[ResultPart], calls: &[SentCall], rules: ContentRules) -> Vec<Value> {
     let place = |id: &str| calls.iter().position(|call| call.tool_call_id == id);
     let mut results: Vec<&ResultPart> = results.iter().collect();
     results.sort_by_key(|ResultPart::ToolResultPart { tool_call_id, .. }| place(tool_call_id).unwrap_or(usize::MAX));

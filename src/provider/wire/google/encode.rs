@@ -1,66 +1,102 @@
-//! [`body`]: a request to a `streamGenerateContent` body.
+//! [`GeminiEncoder`]: requests to `streamGenerateContent` bodies.
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::contents::{ContentRules, contents};
+use super::contents::{ContentRules, Contents};
 use super::model::GeminiModel;
-use super::{Service, native, schema};
+use super::{Service, native, path, schema};
 use crate::content::Content;
 use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::tool_names;
+use crate::provider::wire::body_text::BodyText;
+use crate::provider::wire::settled_text::json;
+use crate::provider::{EncodedRequest, Encoder};
 use crate::tool::ToolSpec;
 
-/// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
-/// conversation begins with the earlier one's contents, as implicit caching needs it.
+/// Writes the requests of one conversation. Of equal requests the bodies are equal byte for byte, and a request that goes
+/// on with a conversation begins with the earlier one's contents, as implicit caching needs it.
 ///
 /// Tools that Google runs can be combined with functions since Gemini 3. Older models refuse both at once, and their
 /// error helps more than leaving out a tool that an expert asked for.
-pub(super) fn body(request: &GenerateRequest<'_>, service: Service) -> Value {
-    let model = GeminiModel::from_name(request.model);
-    let native = native::tools(request.native, service);
-    let is_combined = model.is_current && !native.is_empty() && !request.tools.is_empty();
-    // Vertex AI combines them without the field that requests its own calls.
-    let takes_tool_parts = is_combined && service == Service::GeminiApi;
-    let rules = ContentRules { is_current: model.is_current, takes_tool_parts };
-
-    let mut body = Map::new();
-    let system = instructions(request.messages);
-    if !system.is_empty() {
-        body.insert("systemInstruction".into(), json!({"parts": [{"text": system}]}));
-    }
-    body.insert("contents".into(), Value::Array(contents(request.messages, rules)));
-    let mut tools = native;
-    if !request.tools.is_empty() {
-        let functions: Vec<Value> = request.tools.iter().map(function).collect();
-        tools.push(json!({"functionDeclarations": functions}));
-        // `VALIDATED` is what the combination asks for; the model is as free to answer in text as with `AUTO`.
-        let mode = if is_combined { "VALIDATED" } else { "AUTO" };
-        let mut config = json!({"functionCallingConfig": {"mode": mode}});
-        if let (true, Value::Object(config)) = (takes_tool_parts, &mut config) {
-            config.insert("includeServerSideToolInvocations".into(), json!(true));
-        }
-        body.insert("toolConfig".into(), config);
-    }
-    if !tools.is_empty() {
-        body.insert("tools".into(), Value::Array(tools));
-    }
-    let mut config = Map::new();
-    config.extend(request.max_output_tokens.map(|limit| ("maxOutputTokens".into(), json!(limit))));
-    config.extend(model.thinking_config(request.reasoning).map(|thinking| ("thinkingConfig".into(), json!(thinking))));
-    if !config.is_empty() {
-        body.insert("generationConfig".into(), Value::Object(config));
-    }
-    Value::Object(body)
+pub(super) struct GeminiEncoder {
+    model: GeminiModel,
+    /// The list of tools; `None` without any.
+    tools: Option<Bytes>,
+    /// How functions are called; `None` without any.
+    tool_config: Option<Map<String, Value>>,
+    /// The texts of instructions.
+    system: Vec<String>,
+    /// The instruction as it is sent; `None` without one.
+    instruction: Option<Bytes>,
+    contents: Contents,
 }
 
-fn instructions(messages: &[Message]) -> String {
-    let contents = messages.iter().filter_map(|message| match message {
-        Message::InstructionMessage { contents, .. } => Some(contents),
-        _ => None,
-    });
-    let texts: Vec<&str> = contents.flatten().filter_map(Content::as_text).collect();
-    texts.join("\n")
+impl GeminiEncoder {
+    pub(super) fn new(request: &GenerateRequest<'_>, service: Service) -> Self {
+        let model = GeminiModel::from_name(request.model);
+        let mut tools = native::tools(request.native, service);
+        let has_functions = !request.tools.is_empty();
+        let is_combined = model.is_current && !tools.is_empty() && has_functions;
+        // Vertex AI combines them without the field that requests its own calls.
+        let takes_tool_parts = is_combined && service == Service::GeminiApi;
+        let mut config = None;
+        if has_functions {
+            let functions: Vec<Value> = request.tools.iter().map(function).collect();
+            tools.push(json!({"functionDeclarations": functions}));
+            // `VALIDATED` is what the combination asks for; the model is as free to answer in text as with `AUTO`.
+            let mode = if is_combined { "VALIDATED" } else { "AUTO" };
+            let mut fields = Map::from_iter([("functionCallingConfig".to_owned(), json!({"mode": mode}))]);
+            if takes_tool_parts {
+                fields.insert("includeServerSideToolInvocations".into(), json!(true));
+            }
+            config = Some(fields);
+        }
+        Self {
+            model,
+            tools: (!tools.is_empty()).then(|| json(&tools).into()),
+            tool_config: config,
+            system: Vec::new(),
+            instruction: None,
+            contents: Contents::new(ContentRules { is_current: model.is_current, takes_tool_parts }),
+        }
+    }
+}
+
+impl Encoder for GeminiEncoder {
+    fn add(&mut self, message: &Message) {
+        if let Message::InstructionMessage { contents, .. } = message {
+            self.system.extend(contents.iter().filter_map(Content::as_text).map(str::to_owned));
+            let text = self.system.join("\n");
+            self.instruction = (!text.is_empty()).then(|| json(&json!({"parts": [{"text": text}]})).into());
+            return;
+        }
+        self.contents.add(message);
+    }
+
+    fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        let mut body = BodyText::new();
+        if let Some(instruction) = &self.instruction {
+            body.shared("systemInstruction", instruction);
+        }
+        body.key("contents");
+        self.contents.write(&mut body);
+        if let Some(config) = &self.tool_config {
+            body.field("toolConfig", config);
+        }
+        if let Some(tools) = &self.tools {
+            body.shared("tools", tools);
+        }
+        let mut config = Map::new();
+        config.extend(request.max_output_tokens.map(|limit| ("maxOutputTokens".into(), json!(limit))));
+        let thinking = self.model.thinking_config(request.reasoning);
+        config.extend(thinking.map(|thinking| ("thinkingConfig".into(), json!(thinking))));
+        if !config.is_empty() {
+            body.field("generationConfig", &config);
+        }
+        EncodedRequest { path: path(request.model), headers: Vec::new(), body: body.finish() }
+    }
 }
 
 fn function(spec: &ToolSpec) -> Value {
@@ -79,6 +115,8 @@ fn function(spec: &ToolSpec) -> Value {
 mod tests {
     use super::*;
     use crate::generation::{NativeTools, Occasion};
+    use crate::provider::Protocol as _;
+    use crate::provider::wire::google::{GeminiGenerateContent, VertexGenerateContent};
     use crate::setting::ReasoningBudget;
     use crate::tool::{ToolHints, ToolKind};
 
@@ -106,7 +144,10 @@ mod tests {
             native: NativeTools { tools: &native, options: None, skills: None },
             occasion: Occasion::default(),
         };
-        body(&request, service)
+        match service {
+            Service::GeminiApi => GeminiGenerateContent.encode(&request).body.json(),
+            Service::VertexAi => VertexGenerateContent.encode(&request).body.json(),
+        }
     }
 
     fn functions() -> Value {

@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 
 use crate::generation::GenerateRequest;
 use crate::provider::wire::whole_answer;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Frame, NativeSupport, Protocol};
+use crate::provider::{Decoder, Encoder, ErrorBody, Frame, NativeSupport, Protocol};
 
 /// The protocol's name in thinking parts and cassettes, the same for both services: a conversation may move.
 const NAME: &str = "google-gemini";
@@ -44,8 +44,8 @@ impl Protocol for GeminiGenerateContent {
         NAME
     }
 
-    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
-        encoded(request, Service::GeminiApi)
+    fn encoder(&self, request: &GenerateRequest<'_>) -> Box<dyn Encoder> {
+        Box::new(encode::GeminiEncoder::new(request, Service::GeminiApi))
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -70,8 +70,8 @@ impl Protocol for VertexGenerateContent {
         NAME
     }
 
-    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
-        encoded(request, Service::VertexAi)
+    fn encoder(&self, request: &GenerateRequest<'_>) -> Box<dyn Encoder> {
+        Box::new(encode::GeminiEncoder::new(request, Service::VertexAi))
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -89,10 +89,6 @@ impl Protocol for VertexGenerateContent {
     fn read_error(&self, body: &[u8]) -> Option<ErrorBody> {
         GeminiGenerateContent.read_error(body)
     }
-}
-
-fn encoded(request: &GenerateRequest<'_>, service: Service) -> EncodedRequest {
-    EncodedRequest { path: path(request.model), headers: Vec::new(), body: encode::body(request, service) }
 }
 
 /// The endpoint of a model. `models/…` and `tunedModels/…` are resource names already; of anything else every letter
@@ -119,6 +115,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::EncodedRequest;
     use crate::provider::testing::bare_request;
 
     #[test]
@@ -127,7 +124,7 @@ mod tests {
         let expected = EncodedRequest {
             path: "/models/gemini-2.0-flash:streamGenerateContent?alt=sse".into(),
             headers: vec![],
-            body: serde_json::json!({"contents": []}),
+            body: serde_json::json!({"contents": []}).into(),
         };
         assert_eq!(GeminiGenerateContent.encode(&request), expected);
         assert_eq!(VertexGenerateContent.encode(&request), expected);

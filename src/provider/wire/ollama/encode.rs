@@ -1,5 +1,6 @@
-//! [`body`]: a request to a chat body.
+//! [`OllamaEncoder`]: requests to chat bodies.
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::NAME;
@@ -7,56 +8,89 @@ use super::think::think;
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
+use crate::provider::wire::body_text::BodyText;
 use crate::provider::wire::media::{Media, MediaLimits};
+use crate::provider::wire::settled_text::{Edit, SettledText, json};
 use crate::provider::wire::text_message;
+use crate::provider::{EncodedRequest, Encoder};
 
 /// The note in a result in place of an image: tool messages are text.
 const MOVED_NOTE: &str = "[an image of this result is in the next user message]";
 
-/// The request's body. Of equal requests the bodies are equal byte for byte.
+/// Writes the requests of one conversation. Of equal requests the bodies are equal byte for byte. Every message is settled
+/// at once, but for the thinking of the turn under way, which leaves the text when the turn ends.
 ///
 /// The size of the context (`num_ctx`) is left to the server: it depends on the machine's memory and on its owner's
 /// settings, a model's whole window may need more memory than there is, and another size makes the server load the
 /// model again. But the server by default drops what does not fit in silence; `truncate` and `shift` forbid that.
 /// Servers that do not know these two ignore them.
-pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
-    let mut body = Map::new();
-    body.insert("model".into(), json!(request.model));
-    body.insert("stream".into(), json!(true));
-    body.insert("truncate".into(), json!(false));
-    body.insert("shift".into(), json!(false));
-    if let Some(think) = think(request.model, request.reasoning) {
-        body.insert("think".into(), think);
-    }
-    if let Some(limit) = request.max_output_tokens {
-        body.insert("options".into(), json!({"num_predict": limit}));
-    }
-    if !request.tools.is_empty() {
-        body.insert(
-            "tools".into(),
-            request.tools.iter().map(|spec| text_message::function(spec, &spec.name)).collect(),
-        );
-    }
-    body.insert("messages".into(), messages(request.messages));
-    Value::Object(body)
+pub(super) struct OllamaEncoder {
+    /// The list of tools; `None` without any.
+    tools: Option<Bytes>,
+    messages: SettledText,
+    /// The removal of each thinking in the turn under way.
+    removals: Vec<Edit>,
 }
 
-fn messages(messages: &[Message]) -> Value {
-    let turn = messages.iter().rposition(|message| matches!(message, Message::UserMessage { .. })).unwrap_or(0);
-    let mut items = Vec::new();
-    for (at, message) in messages.iter().enumerate() {
+impl Encoder for OllamaEncoder {
+    fn add(&mut self, message: &Message) {
         match message {
-            Message::InstructionMessage { contents, .. } => items.push(text_message::instruction(contents)),
-            Message::UserMessage { contents, .. } => {
-                let parts = contents.iter().map(sendable).collect();
-                items.extend(user(parts));
+            Message::InstructionMessage { contents, .. } => {
+                self.messages.push_items(&[text_message::instruction(contents)]);
             }
-            Message::ExpertMessage { contents, .. } => items.extend(assistant(contents, at > turn)),
-            Message::ToolMessage { contents, .. } => results(contents, &mut items),
+            Message::UserMessage { contents, .. } => {
+                self.messages.edit(std::mem::take(&mut self.removals));
+                let parts = contents.iter().map(sendable).collect();
+                self.messages.push_items(user(parts).as_slice());
+            }
+            Message::ExpertMessage { contents, .. } => self.add_answer(contents),
+            Message::ToolMessage { contents, .. } => {
+                let mut items = Vec::new();
+                results(contents, &mut items);
+                self.messages.push_items(&items);
+            }
         }
     }
-    Value::Array(items)
+
+    fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        let mut body = BodyText::new();
+        body.field("model", request.model);
+        body.field("stream", &true);
+        body.field("truncate", &false);
+        body.field("shift", &false);
+        if let Some(think) = think(request.model, request.reasoning) {
+            body.field("think", &think);
+        }
+        if let Some(limit) = request.max_output_tokens {
+            body.field("options", &json!({"num_predict": limit}));
+        }
+        if let Some(tools) = &self.tools {
+            body.shared("tools", tools);
+        }
+        body.list("messages", &self.messages);
+        EncodedRequest { path: "/chat".to_owned(), headers: Vec::new(), body: body.finish() }
+    }
 }
+
+impl OllamaEncoder {
+    pub(super) fn new(request: &GenerateRequest<'_>) -> Self {
+        let tools: Vec<Value> = request.tools.iter().map(|spec| text_message::function(spec, &spec.name)).collect();
+        let tools = (!tools.is_empty()).then(|| json(&tools).into());
+        Self { tools, messages: SettledText::default(), removals: Vec::new() }
+    }
+
+    /// Thinking goes back only within the turn that made it and with the calls it led to, which is where models want it.
+    fn add_answer(&mut self, contents: &[ExpertPart]) {
+        let Some((message, thinking)) = assistant(contents) else { return };
+        if thinking.is_empty() || !message.contains_key("tool_calls") {
+            return self.messages.push_items(&[Value::Object(message)]);
+        }
+        self.removals.push(self.messages.push_object(&message, BEFORE_THINKING, ("thinking", &thinking)));
+    }
+}
+
+/// The fields of an answer before its thinking: role and content.
+const BEFORE_THINKING: usize = 2;
 
 /// A part as text or as an image, the only ones that the protocol takes.
 fn sendable(content: &Content) -> Media<'_> {
@@ -91,9 +125,8 @@ fn user(parts: Vec<Media<'_>>) -> Option<Value> {
     }
 }
 
-/// Thinking goes back only within the turn that made it and with the calls it led to, which is where models want it.
-/// `None` for an answer of which nothing can be sent.
-fn assistant(contents: &[ExpertPart], is_of_turn: bool) -> Option<Value> {
+/// An answer without its thinking, and the thinking. `None` for an answer of which nothing can be sent.
+fn assistant(contents: &[ExpertPart]) -> Option<(Map<String, Value>, String)> {
     let (mut texts, mut thinking, mut calls) = (Vec::new(), String::new(), Vec::new());
     for part in contents {
         match part {
@@ -108,19 +141,16 @@ fn assistant(contents: &[ExpertPart], is_of_turn: bool) -> Option<Value> {
             }
         }
     }
-    let mut message = Map::new();
-    message.insert("role".into(), json!("assistant"));
-    message.insert("content".into(), json!(texts.join("\n")));
     if texts.is_empty() && calls.is_empty() {
         return None;
     }
-    if is_of_turn && !thinking.is_empty() && !calls.is_empty() {
-        message.insert("thinking".into(), json!(thinking));
-    }
+    let mut message = Map::new();
+    message.insert("role".into(), json!("assistant"));
+    message.insert("content".into(), json!(texts.join("\n")));
     if !calls.is_empty() {
         message.insert("tool_calls".into(), Value::Array(calls));
     }
-    Some(Value::Object(message))
+    Some((message, thinking))
 }
 
 /// All results follow the calls at once; their images come after them, in one user message.
@@ -138,14 +168,15 @@ fn results(parts: &[ResultPart], items: &mut Vec<Value>) {
 mod tests {
     use super::*;
     use crate::generation::{NativeTools, Occasion};
+    use crate::provider::Protocol as _;
+    use crate::provider::wire::ollama::OllamaChat;
     use crate::provider::wire::openai::ERROR_NOTE;
     use crate::setting::ReasoningBudget;
-    use crate::tool::ToolSpec;
-    use crate::tool::{ToolHints, ToolKind};
+    use crate::tool::{ToolHints, ToolKind, ToolSpec};
 
     fn encode(model: &str, messages: Value, tools: &[ToolSpec], max_output_tokens: Option<u64>) -> Value {
         let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
-        body(&GenerateRequest {
+        let request = GenerateRequest {
             model,
             messages: &messages,
             tools,
@@ -153,7 +184,8 @@ mod tests {
             max_output_tokens,
             native: NativeTools::default(),
             occasion: Occasion::default(),
-        })
+        };
+        OllamaChat.encode(&request).body.json()
     }
 
     fn sent(messages: Value) -> Value {

@@ -10,7 +10,7 @@ mod think;
 
 use super::reported_error::ReportedError;
 use crate::generation::GenerateRequest;
-use crate::provider::{Decoder, EncodedRequest, ErrorBody, Framing, Protocol};
+use crate::provider::{Decoder, Encoder, ErrorBody, Framing, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "ollama-chat";
@@ -36,8 +36,8 @@ impl Protocol for OllamaChat {
         NAME
     }
 
-    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
-        EncodedRequest { path: "/chat".to_owned(), headers: Vec::new(), body: encode::body(request) }
+    fn encoder(&self, request: &GenerateRequest<'_>) -> Box<dyn Encoder> {
+        Box::new(encode::OllamaEncoder::new(request))
     }
 
     fn framing(&self) -> Framing {

@@ -1,5 +1,6 @@
-//! A request to a Responses body.
+//! [`ResponsesEncoder`]: requests to Responses bodies.
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::native;
@@ -7,45 +8,74 @@ use super::{NAME, string};
 use crate::content::{Content, ExpertPart, ResultPart, Thinking};
 use crate::generation::GenerateRequest;
 use crate::message::Message;
+use crate::provider::wire::body_text::BodyText;
 use crate::provider::wire::media::{Media, MediaLimits};
 use crate::provider::wire::schema;
+use crate::provider::wire::settled_text::{SettledText, json};
+use crate::provider::{EncodedRequest, Encoder};
 use crate::tool::ToolSpec;
 
 /// The note before the result of a tool that failed: the protocol has no field for it.
 pub(in crate::provider) const ERROR_NOTE: &str = "The tool reported an error:";
 
-/// The request's body. Of equal requests the bodies are equal byte for byte, and a request that goes on with a
-/// conversation begins with the earlier one's input, as prompt caching needs it.
-pub(super) fn body(request: &GenerateRequest<'_>) -> Value {
-    let is_reasoning = is_reasoning_model(request.model);
-    let native = native::tools(request.native);
-    let mut body = Map::new();
-    body.insert("model".into(), json!(request.model));
-    body.insert("stream".into(), json!(true));
-    body.insert("store".into(), json!(false));
-    if let Some(limit) = request.max_output_tokens {
-        body.insert("max_output_tokens".into(), json!(limit));
-    }
-    if !request.occasion.run.is_empty() {
-        body.insert("prompt_cache_key".into(), json!(cache_key(request.occasion.run)));
-    }
-    let mut include = native::include(&native);
-    if is_reasoning {
-        // Also when no effort is asked for: such a model reasons by default, and continues better with its reasoning.
-        include.insert(0, "reasoning.encrypted_content");
-        if let Some(effort) = effort(request) {
-            body.insert("reasoning".into(), json!({"effort": effort, "summary": "auto"}));
+/// Writes the requests of one conversation. Of equal requests the bodies are equal byte for byte, and a request that goes
+/// on with a conversation begins with the earlier one's input, as prompt caching needs it. Every item is settled at once.
+pub(super) struct ResponsesEncoder {
+    is_reasoning: bool,
+    native: Vec<Value>,
+    /// The list of tools; `None` without any.
+    tools: Option<Bytes>,
+    input: SettledText,
+}
+
+impl ResponsesEncoder {
+    pub(super) fn new(request: &GenerateRequest<'_>) -> Self {
+        let native = native::tools(request.native);
+        let tools: Vec<Value> = request.tools.iter().map(tool).chain(native.iter().cloned()).collect();
+        Self {
+            is_reasoning: is_reasoning_model(request.model),
+            native,
+            tools: (!tools.is_empty()).then(|| json(&tools).into()),
+            input: SettledText::default(),
         }
     }
-    if !include.is_empty() {
-        body.insert("include".into(), json!(include));
+}
+
+impl Encoder for ResponsesEncoder {
+    fn add(&mut self, message: &Message) {
+        let system_role = if self.is_reasoning { "developer" } else { "system" };
+        self.input.push_items(&items(message, system_role));
     }
-    if !(request.tools.is_empty() && native.is_empty()) {
-        body.insert("tools".into(), request.tools.iter().map(tool).chain(native).collect());
-        body.insert("tool_choice".into(), json!("auto"));
+
+    fn request(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
+        let mut body = BodyText::new();
+        body.field("model", request.model);
+        body.field("stream", &true);
+        body.field("store", &false);
+        if let Some(limit) = request.max_output_tokens {
+            body.field("max_output_tokens", &limit);
+        }
+        if !request.occasion.run.is_empty() {
+            body.field("prompt_cache_key", cache_key(request.occasion.run));
+        }
+        let mut include = native::include(&self.native);
+        if self.is_reasoning {
+            // Also when no effort is asked for: such a model reasons by default, and continues better with its reasoning.
+            include.insert(0, "reasoning.encrypted_content");
+            if let Some(effort) = effort(request) {
+                body.field("reasoning", &json!({"effort": effort, "summary": "auto"}));
+            }
+        }
+        if !include.is_empty() {
+            body.field("include", &include);
+        }
+        if let Some(tools) = &self.tools {
+            body.shared("tools", tools);
+            body.field("tool_choice", "auto");
+        }
+        body.list("input", &self.input);
+        EncodedRequest { path: "/responses".to_owned(), headers: Vec::new(), body: body.finish() }
     }
-    body.insert("input".into(), input(request.messages, if is_reasoning { "developer" } else { "system" }));
-    Value::Object(body)
 }
 
 /// Most characters of a cache key that OpenAI takes.
@@ -97,25 +127,20 @@ fn tool(spec: &ToolSpec) -> Value {
     Value::Object(tool)
 }
 
-fn input(messages: &[Message], system_role: &str) -> Value {
-    let mut items = Vec::new();
-    for message in messages {
-        match message {
-            Message::InstructionMessage { contents, .. } => {
-                let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
-                items.push(message_item(system_role, &json!(texts.join("\n"))));
-            }
-            Message::UserMessage { contents, .. } => {
-                let parts: Vec<Value> = contents.iter().filter_map(input_part).collect();
-                if !parts.is_empty() {
-                    items.push(message_item("user", &Value::Array(parts)));
-                }
-            }
-            Message::ExpertMessage { contents, .. } => items.extend(expert_items(contents)),
-            Message::ToolMessage { contents, .. } => items.extend(contents.iter().map(result_item)),
+/// The items of a message.
+fn items(message: &Message, system_role: &str) -> Vec<Value> {
+    match message {
+        Message::InstructionMessage { contents, .. } => {
+            let texts: Vec<&str> = contents.iter().filter_map(Content::as_text).collect();
+            vec![message_item(system_role, &json!(texts.join("\n")))]
         }
+        Message::UserMessage { contents, .. } => {
+            let parts: Vec<Value> = contents.iter().filter_map(input_part).collect();
+            if parts.is_empty() { Vec::new() } else { vec![message_item("user", &Value::Array(parts))] }
+        }
+        Message::ExpertMessage { contents, .. } => expert_items(contents),
+        Message::ToolMessage { contents, .. } => contents.iter().map(result_item).collect(),
     }
-    Value::Array(items)
 }
 
 fn message_item(role: &str, content: &Value) -> Value {

@@ -15,7 +15,7 @@ pub(super) use encode::{ERROR_NOTE, cache_key, is_reasoning_model};
 
 use crate::generation::GenerateRequest;
 use crate::provider::wire::whole_answer;
-use crate::provider::{Decoder, EncodedRequest, Frame, NativeSupport, Protocol};
+use crate::provider::{Decoder, Encoder, Frame, NativeSupport, Protocol};
 
 /// The protocol's name in thinking parts and cassettes.
 const NAME: &str = "openai-responses";
@@ -29,8 +29,8 @@ impl Protocol for OpenAiResponses {
         NAME
     }
 
-    fn encode(&self, request: &GenerateRequest<'_>) -> EncodedRequest {
-        EncodedRequest { path: "/responses".to_owned(), headers: Vec::new(), body: encode::body(request) }
+    fn encoder(&self, request: &GenerateRequest<'_>) -> Box<dyn Encoder> {
+        Box::new(encode::ResponsesEncoder::new(request))
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -54,6 +54,7 @@ fn string<'a>(value: &'a Value, key: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::EncodedRequest;
     use crate::provider::testing::bare_request;
 
     #[test]
@@ -61,7 +62,7 @@ mod tests {
         let expected = EncodedRequest {
             path: "/responses".into(),
             headers: vec![],
-            body: serde_json::json!({"model": "m", "stream": true, "store": false, "input": []}),
+            body: serde_json::json!({"model": "m", "stream": true, "store": false, "input": []}).into(),
         };
         assert_eq!(OpenAiResponses.encode(&bare_request("m")), expected);
     }

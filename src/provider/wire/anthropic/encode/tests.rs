@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::generation::{NativeTools, Occasion};
-use crate::provider::wire::anthropic::NAME;
+use crate::provider::Protocol as _;
+use crate::provider::wire::anthropic::{AnthropicMessages, NAME};
 use crate::setting::ReasoningBudget;
 use crate::tool::{ToolHints, ToolKind};
 
 fn request_body(request: &GenerateRequest<'_>) -> Value {
-    body(request, RequestedNative::new(request.native))
+    AnthropicMessages.encode(request).body.json()
 }
 
 fn encode(messages: Value, tools: &[ToolSpec], reasoning: ReasoningBudget) -> Value {

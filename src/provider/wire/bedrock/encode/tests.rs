@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::generation::{NativeTools, Occasion};
-use crate::provider::wire::bedrock::NAME;
+use crate::provider::Protocol as _;
+use crate::provider::wire::bedrock::{BedrockConverse, NAME};
 use crate::setting::ReasoningBudget;
 use crate::tool::{ToolHints, ToolKind};
 
@@ -25,7 +26,7 @@ fn encode_within(
 ) -> Value {
     let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
     let native = NativeTools::default();
-    body(&GenerateRequest {
+    let request = GenerateRequest {
         model,
         messages: &messages,
         tools,
@@ -33,7 +34,8 @@ fn encode_within(
         max_output_tokens,
         native,
         occasion: Occasion::default(),
-    })
+    };
+    BedrockConverse.encode(&request).body.json()
 }
 
 /// The `messages` of a body for a model that neither caches nor is asked to reason.

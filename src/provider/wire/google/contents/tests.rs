@@ -14,6 +14,17 @@ fn sent(messages: &Value, wishes: ContentRules) -> Value {
     Value::Array(contents(&messages, wishes))
 }
 
+fn contents(messages: &[Message], rules: ContentRules) -> Vec<Value> {
+    let mut contents = Contents::new(rules);
+    for message in messages {
+        contents.add(message);
+    }
+    let mut body = BodyText::new();
+    body.key("contents");
+    contents.write(&mut body);
+    serde_json::from_value(body.finish().json()["contents"].take()).unwrap()
+}
+
 fn user(text: &str) -> Value {
     json!({"type": "userMessage", "id": "u", "contents": [{"type": "textPart", "text": text}]})
 }

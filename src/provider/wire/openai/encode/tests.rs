@@ -2,8 +2,14 @@
 
 use super::*;
 use crate::generation::{NativeTools, Occasion};
+use crate::provider::Protocol as _;
+use crate::provider::wire::openai::OpenAiResponses;
 use crate::setting::ReasoningBudget;
 use crate::tool::{ToolHints, ToolKind};
+
+fn body(request: &GenerateRequest<'_>) -> Value {
+    OpenAiResponses.encode(request).body.json()
+}
 
 fn encode(model: &str, messages: Value, tools: &[ToolSpec], reasoning: ReasoningBudget) -> Value {
     let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
