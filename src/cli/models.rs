@@ -91,7 +91,9 @@ fn sources(models: &[&Model]) -> String {
 }
 
 fn table(catalogue: &Catalogue, provider: ProviderName, models: &[&Model], now: u64) -> String {
-    let head = ["MODEL", "CONTEXT", "OUTPUT", "IN", "CACHED", "OUT", "CAN", "TIER", "NOTES"].map(str::to_owned);
+    // The prices with their unit: a legend below a long list is not seen.
+    let head =
+        ["MODEL", "CONTEXT", "OUTPUT", "IN $/M", "CACHED $/M", "OUT $/M", "CAN", "TIER", "NOTES"].map(str::to_owned);
     let rows = models.iter().map(|model| row(catalogue, provider, model, now));
     let cells: Vec<[String; 9]> = std::iter::once(head).filter(|_| !models.is_empty()).chain(rows).collect();
     let mut widths = [0; 9];
@@ -127,7 +129,7 @@ fn row(catalogue: &Catalogue, provider: ProviderName, model: &Model, now: u64) -
 }
 
 fn notes(model: &Model, now: u64) -> Vec<String> {
-    let in_words = |rates: &Rates| format!("{}/{}/{}", usd(rates.input), usd(rates.cached_input), usd(rates.output));
+    let in_words = |rates: &Rates| format!("${}/{}/{}", usd(rates.input), usd(rates.cached_input), usd(rates.output));
     let long = model.price_at(now).and_then(|price| price.long_prompts);
     let long = long.map(|long| format!("prompts over {}: {}", in_short(long.over), in_words(&long.rates)));
     let later = model.later.as_ref().filter(|later| later.from_ms > now);
@@ -136,7 +138,8 @@ fn notes(model: &Model, now: u64) -> Vec<String> {
 }
 
 fn legend(users: Option<&Path>) -> String {
-    let prices = "Prices are US dollars per million tokens, in/cached/out; - where nothing is known.\n";
+    let prices =
+        "$/M: US dollars per million tokens; three prices are those of in/cached/out; - where nothing is known.\n";
     let own = users.map(|path| {
         let is_there = if path.exists() { "" } else { " (not there)" };
         format!("Your own models: {}{is_there}\n", visible(&path.display().to_string()))
@@ -290,9 +293,9 @@ like = "google"
         let providers = [ProviderName::Google, ProviderName::GoogleVertex];
         insta::assert_snapshot!(tables(&catalogue(), &providers, false, BEFORE), @r#"
         google (https://prices.example, 2026-11-22)
-          MODEL  CONTEXT  OUTPUT  IN    CACHED  OUT  CAN        TIER             NOTES
-          g-pro  1M       64k     1.25  0.125   10   tools,pdf  low,middle,high  prompts over 200k: 2.5/2.5/15
-          g-new  -        -       1     1       2                                from 2027-01-01: 3/3/4; a \x1b[31mnote
+          MODEL  CONTEXT  OUTPUT  IN $/M  CACHED $/M  OUT $/M  CAN        TIER             NOTES
+          g-pro  1M       64k     1.25    0.125       10       tools,pdf  low,middle,high  prompts over 200k: $2.5/2.5/15
+          g-new  -        -       1       1           2                                    from 2027-01-01: $3/3/4; a \x1b[31mnote
 
         google-vertex: has the models of google (perstack models google-vertex)
         "#);
