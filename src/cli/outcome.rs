@@ -10,6 +10,7 @@ use clap::ColorChoice;
 use perstack::budget::{Reached, Span, Spent};
 use perstack::checkpoint::{CheckpointHead, Status};
 use perstack::cost::Cost;
+use perstack::generation::FailureKind;
 use perstack::id::ToolCallId;
 use perstack::runtime::{Outcome, RunError};
 use perstack::setting::DEFAULT_MAX_STEPS;
@@ -331,7 +332,11 @@ fn error_of(head: &CheckpointHead) -> Failure {
     let mut lines = error.message.lines().map(visible).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();
     let rest: String = lines.take(MAX_ERROR_LINES).fold(String::new(), |rest, line| rest + &line + "\n");
-    Failure::other(anyhow::anyhow!("{first} {kind}\n{rest}{place}"))
+    let failure = Failure::other(anyhow::anyhow!("{first} {kind}\n{rest}{place}"));
+    if error.name == FailureKind::Timeout.name() {
+        return failure.help("--timeout MS, or `timeout` in perstack.toml, allows more time");
+    }
+    failure
 }
 
 #[cfg(test)]
@@ -431,5 +436,18 @@ mod tests {
             failure.text(super::super::render::Paint::plain()),
             "error: invalid key (AuthenticationError, status 401)\n  and\\x1b[2J why\n  in expert researcher, step 3\n"
         );
+    }
+
+    #[test]
+    fn an_error_of_a_time_out_names_the_flag_that_raises_it() {
+        let error = RunFailure {
+            name: "TimeoutError".to_owned(),
+            message: "timeout: the answer was not complete within 300s; a longer timeout allows more".to_owned(),
+            status_code: None,
+            is_retryable: true,
+        };
+        let failure = error_of(&CheckpointHead { error: Some(error), ..head("r1", 3) });
+        let text = failure.text(super::super::render::Paint::plain());
+        assert!(text.ends_with("\n  help: --timeout MS, or `timeout` in perstack.toml, allows more time\n"), "{text}");
     }
 }

@@ -24,7 +24,7 @@ pub struct GenerationTimeouts {
     /// long prompt in silence, a large model reasons in silence, and a longer time-out for the whole is meant for
     /// that. Never more than the whole.
     pub first_data: Duration,
-    /// Between pieces of content.
+    /// Between pieces of content. A quarter of the whole time-out counts when that is more, for the same reasons.
     pub between_data: Duration,
     /// After the reason to stop, for usage and the end mark. The answer is complete without them.
     pub after_finish: Duration,
@@ -55,11 +55,13 @@ pub(super) struct Watch {
     pub(super) has_keep_alives: bool,
 }
 
-/// The piece that is awaited, and the limit on the wait.
+/// The wait for a piece.
 #[derive(Clone, Copy)]
-enum Awaiting {
-    First(Duration),
-    Next(Duration),
+struct Awaiting {
+    is_first: bool,
+    limit: Duration,
+    /// The limit is at least the whole time-out divided by this.
+    divisor: u32,
 }
 
 impl Watch {
@@ -73,7 +75,7 @@ impl Watch {
             whole: Allowance::new(timeout),
             data: Allowance::new(first),
             counted: Instant::now(),
-            awaiting: Awaiting::First(first),
+            awaiting: Awaiting { is_first: true, limit: first, divisor: 2 },
             has_keep_alives: false,
         }
     }
@@ -107,28 +109,37 @@ impl Watch {
 
     /// Restarts the limit on silence after a delta; the kind of delta decides how long it is.
     pub(super) fn saw(&mut self, delta: &Delta) {
-        let limit = match delta {
+        let (limit, divisor) = match delta {
             // Usage is in the first event of some protocols, long before the model's first word.
             Delta::Usage(_) | Delta::End => return,
-            Delta::Finish(_) => self.limits.after_finish,
+            // The answer is complete: the end of this wait is no failure.
+            Delta::Finish(_) => (self.limits.after_finish, 1),
             // A tool that the provider runs may work in silence.
-            Delta::Opaque { .. } => self.limits.first_data.max(self.timeout / 2),
-            _ => self.limits.between_data,
-        }
-        .min(LONGEST_TIMEOUT);
+            Delta::Opaque { .. } => (self.limits.first_data.max(self.timeout / 2), 2),
+            _ => (self.limits.between_data.max(self.timeout / 4), 4),
+        };
+        let limit = limit.min(LONGEST_TIMEOUT);
         self.count();
         self.data = Allowance::new(limit);
-        self.awaiting = Awaiting::Next(limit);
+        self.awaiting = Awaiting { is_first: false, limit, divisor };
     }
 
     fn expired(&self, of_whole: bool) -> GenerationFailure {
-        let message = match self.awaiting {
+        let Awaiting { is_first, limit, divisor } = self.awaiting;
+        let message = match is_first {
             _ if of_whole => format!("the answer was not complete within {:?}", self.timeout),
-            Awaiting::First(limit) => format!("the provider sent no data within {limit:?}"),
-            Awaiting::Next(limit) => format!("the answer stalled, no data for {limit:?}"),
+            true => format!("the provider sent no data within {limit:?}"),
+            false => format!("the answer stalled, no data for {limit:?}"),
         };
         let alive = if self.has_keep_alives { " (only keep-alives came)" } else { "" };
-        failure::retryable(FailureKind::Timeout, format!("timeout: {message}{alive}"))
+        // The time-out from which on a longer one raises the limit.
+        let raised_from = limit.saturating_mul(divisor);
+        let remedy = if of_whole || limit >= self.timeout || raised_from <= self.timeout {
+            "a longer timeout allows more".to_owned()
+        } else {
+            format!("a timeout above {raised_from:?} allows more")
+        };
+        failure::retryable(FailureKind::Timeout, format!("timeout: {message}{alive}; {remedy}"))
     }
 }
 
@@ -138,11 +149,39 @@ mod tests {
 
     #[tokio::test]
     async fn more_time_for_the_whole_is_more_time_for_the_first_piece() {
-        let first =
-            |timeout: u64| match Watch::start(Duration::from_secs(timeout), GenerationTimeouts::default()).awaiting {
-                Awaiting::First(limit) | Awaiting::Next(limit) => limit.as_secs(),
-            };
+        let first = |timeout: u64| {
+            Watch::start(Duration::from_secs(timeout), GenerationTimeouts::default()).awaiting.limit.as_secs()
+        };
         assert_eq!([first(60), first(200), first(300), first(3600)], [60, 120, 150, 1800]);
         assert_eq!(first(u64::MAX), LONGEST_TIMEOUT.as_secs() / 2);
+    }
+
+    /// The limits behind the first piece of content, and the errors at their ends.
+    fn limits(timeout: u64) -> [(u64, String); 3] {
+        let error = |watch: &Watch, of_whole| watch.expired(of_whole).message;
+        let mut watch = Watch::start(Duration::from_secs(timeout), GenerationTimeouts::default());
+        let first = (watch.awaiting.limit.as_secs(), error(&watch, false));
+        watch.saw(&Delta::Text { index: 0, text: "a".to_owned() });
+        let next = (watch.awaiting.limit.as_secs(), error(&watch, false));
+        [first, next, (timeout, error(&watch, true))]
+    }
+
+    #[tokio::test]
+    async fn every_limit_is_raised_by_the_time_out_and_its_error_names_that() {
+        let [first, next, whole] = limits(200);
+        let message = "timeout: the provider sent no data within 120s; a timeout above 240s allows more";
+        assert_eq!(first, (120, message.to_owned()));
+        let message = "timeout: the answer stalled, no data for 90s; a timeout above 360s allows more";
+        assert_eq!(next, (90, message.to_owned()));
+        let message = "timeout: the answer was not complete within 200s; a longer timeout allows more";
+        assert_eq!(whole, (200, message.to_owned()));
+        let [first, next, _] = limits(3600);
+        let message = "timeout: the provider sent no data within 1800s; a longer timeout allows more";
+        assert_eq!(first, (1800, message.to_owned()));
+        let message = "timeout: the answer stalled, no data for 900s; a longer timeout allows more";
+        assert_eq!(next, (900, message.to_owned()));
+        let [first, ..] = limits(60);
+        let message = "timeout: the provider sent no data within 60s; a longer timeout allows more";
+        assert_eq!(first, (60, message.to_owned()));
     }
 }

@@ -94,7 +94,7 @@ async fn pings_of_a_protocol_are_no_data() {
     let provider = Provider::connect(ProviderName::Anthropic, &setting, &environment, transport).unwrap();
     let timeout = Duration::from_millis(40);
     let failure = provider.with_timeouts(limits).generate(&request(), timeout, &mut |_| {}).await.unwrap_err();
-    let message = "timeout: the provider sent no data within 20ms";
+    let message = "timeout: the provider sent no data within 20ms; a longer timeout allows more";
     assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
 }
 
@@ -164,13 +164,13 @@ async fn silence_ends_at_its_limit_before_and_between_data() {
     let short = Duration::from_millis(20);
     let message = async |reply, timeout, limits| ask(reply, timeout, limits).await.unwrap_err().message;
     let limits = GenerationTimeouts { first_data: short, ..GenerationTimeouts::default() };
-    let first = "timeout: the provider sent no data within 20ms";
+    let first = "timeout: the provider sent no data within 20ms; a longer timeout allows more";
     assert_eq!(message(ScriptedReply::silent(), short * 2, limits).await, first);
     assert_eq!(message(ScriptedReply::stream([Chunk::Never]), short * 2, limits).await, first);
     let limits = GenerationTimeouts { between_data: short, ..GenerationTimeouts::default() };
     let start = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
-    let stalled = "timeout: the answer stalled, no data for 20ms";
-    assert_eq!(message(ScriptedReply::stream([start, Chunk::Never]), AMPLE, limits).await, stalled);
+    let stalled = "timeout: the answer stalled, no data for 20ms; a longer timeout allows more";
+    assert_eq!(message(ScriptedReply::stream([start, Chunk::Never]), short * 4, limits).await, stalled);
 }
 
 #[tokio::test]
@@ -178,8 +178,8 @@ async fn keep_alives_are_no_data_however_many_come() {
     let limits = GenerationTimeouts { between_data: Duration::from_millis(20), ..GenerationTimeouts::default() };
     let start = Chunk::text("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n: keep-alive\n\n");
     let reply = ScriptedReply::stream([start, Chunk::Forever(": keep-alive\n\n")]);
-    let failure = ask(reply, AMPLE, limits).await.unwrap_err();
-    let message = "timeout: the answer stalled, no data for 20ms (only keep-alives came)";
+    let failure = ask(reply, limits.between_data * 4, limits).await.unwrap_err();
+    let message = "timeout: the answer stalled, no data for 20ms (only keep-alives came); a longer timeout allows more";
     assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
 }
 
@@ -187,7 +187,7 @@ async fn keep_alives_are_no_data_however_many_come() {
 async fn the_whole_ends_at_its_limit_though_data_comes() {
     let reply = ScriptedReply::stream([Chunk::Forever("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n")]);
     let failure = ask(reply, Duration::from_millis(20), GenerationTimeouts::default()).await.unwrap_err();
-    let message = "timeout: the answer was not complete within 20ms";
+    let message = "timeout: the answer was not complete within 20ms; a longer timeout allows more";
     assert_eq!(failure, failure::retryable(FailureKind::Timeout, message));
 }
 

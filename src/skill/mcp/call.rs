@@ -40,7 +40,9 @@ impl McpSkill {
             }
             CallFailure::TimedOut(after) => {
                 let after = after.as_secs();
-                (REQUEST_TIMEOUT, format!("Request timed out after {after} s without an answer (limit: callTimeout)"))
+                // What is the most of any call, callTimeout does not raise.
+                let key = if after < MAX_CALL.as_secs() { "callTimeout" } else { "the most for any call" };
+                (REQUEST_TIMEOUT, format!("Request timed out after {after} s without an answer (limit: {key})"))
             }
             CallFailure::Cancelled => (CONNECTION_CLOSED, "The call was cancelled; its effect is unknown".to_owned()),
             CallFailure::Lost(why) => (CONNECTION_CLOSED, format!("Connection closed: {why}")),
