@@ -45,6 +45,12 @@ impl Status {
         }
     }
 
+    /// Returns true if the Run has ended, and nothing goes on behind it: it does not wait for delegates. Its checkpoint
+    /// holds everything.
+    pub fn is_at_rest(self) -> bool {
+        self.is_terminal() && self != Self::StoppedByDelegate
+    }
+
     /// Returns true if the Run has ended (it may be continued by another).
     pub fn is_terminal(self) -> bool {
         !matches!(self, Self::Init | Self::Proceeding)

@@ -6,9 +6,12 @@
 //! the good old one, and without the folder's sync the rename itself may be lost. A crash in between leaves
 //! `.{file}.{n}.tmp`, which readers ignore.
 //!
+//! A file on which nothing depends yet, or of which all can be made again, is renamed unsynced ([`write_unsynced`]): a
+//! process that dies leaves it whole or not at all, a power cut may also leave it torn.
+//!
 //! Files and folders are for their owner alone (0600, 0700): conversations hold what tools read.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -26,23 +29,54 @@ const MAX_FILE: u64 = 512 << 20;
 /// Writes `value` to `path` as indented JSON with a newline at the end, replacing what was there. On return it is
 /// durable; on failure the file is as it was.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
-    let mut bytes =
-        serde_json::to_vec_pretty(value).map_err(|source| StoreError::Encode { path: path.to_owned(), source })?;
-    bytes.push(b'\n');
-    write(path, &bytes)
+    write(path, &indented(path, value)?)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let (mut file, temporary) = create_temporary(path)?;
-    let written = append(&mut file, &temporary, bytes)
-        .and_then(|()| sync(&file, &temporary))
-        .and_then(|()| door::rename(&temporary, path).map_err(StoreError::io("rename a temporary file to", path)));
-    if let Err(error) = written {
-        // Best effort: readers ignore the leftover.
-        let _ = door::remove(&temporary);
-        return Err(error);
-    }
+/// `value` as indented JSON with a newline at the end, for a file that people read.
+pub fn indented<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, StoreError> {
+    end_line(path, serde_json::to_vec_pretty(value))
+}
+
+/// `value` as JSON on one line.
+pub fn on_one_line<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, StoreError> {
+    end_line(path, serde_json::to_vec(value))
+}
+
+fn end_line(path: &Path, json: serde_json::Result<Vec<u8>>) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = json.map_err(|source| StoreError::Encode { path: path.to_owned(), source })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Writes `bytes` to `path`, replacing what was there. On return it is durable; on failure the file is as it was.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    replace(path, bytes, sync)?;
     path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Writes `bytes` to `path`, replacing what was there, and returns the file, to be synced later. Neither its data nor
+/// its name is durable before.
+pub fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<File, StoreError> {
+    replace(path, bytes, |_, _| Ok(()))
+}
+
+fn replace(
+    path: &Path,
+    bytes: &[u8],
+    before_rename: impl FnOnce(&File, &Path) -> Result<(), StoreError>,
+) -> Result<File, StoreError> {
+    let (file, temporary) = create_temporary(path)?;
+    let written = append(&file, &temporary, bytes)
+        .and_then(|()| before_rename(&file, &temporary))
+        .and_then(|()| door::rename(&temporary, path).map_err(StoreError::io("rename a temporary file to", path)));
+    match written {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            // Best effort: readers ignore the leftover.
+            let _ = door::remove(&temporary);
+            Err(error)
+        }
+    }
 }
 
 fn create_temporary(path: &Path) -> Result<(File, PathBuf), StoreError> {
@@ -60,7 +94,7 @@ fn create_temporary(path: &Path) -> Result<(File, PathBuf), StoreError> {
 }
 
 /// Writes all of `bytes` to `file` at its position.
-pub fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+pub fn append(file: &File, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     door::write(file, path, bytes).map_err(StoreError::io("write to", path))
 }
 
@@ -69,27 +103,41 @@ pub fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
     door::sync(file, path).map_err(StoreError::io("sync", path))
 }
 
-/// Checks that `path` still leads to `file`: data in a file that was moved, replaced or removed is not found again,
-/// however durable it is.
-#[cfg(unix)]
-pub fn check_place(file: &File, path: &Path) -> Result<(), StoreError> {
-    use cap_std::fs::MetadataExt as _;
-    use std::os::unix::fs::MetadataExt as _;
-    let held = file.metadata().map_err(StoreError::io("read", path))?;
-    match disk::metadata(path) {
-        Ok(found) if (found.dev(), found.ino()) == (held.dev(), held.ino()) => Ok(()),
-        Ok(_) => Err(StoreError::Displaced { path: path.to_owned() }),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Err(StoreError::Displaced { path: path.to_owned() })
-        }
-        Err(error) => Err(StoreError::io("find", path)(error)),
-    }
-}
+/// An open file among all files of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileIdentity(#[cfg(unix)] u64, #[cfg(unix)] u64);
 
-/// Elsewhere a file that is open can be neither moved nor removed.
-#[cfg(not(unix))]
-pub fn check_place(_file: &File, _path: &Path) -> Result<(), StoreError> {
-    Ok(())
+impl FileIdentity {
+    /// The identity of `file`, which was opened at `path`.
+    pub fn of(file: &File, path: &Path) -> Result<Self, StoreError> {
+        let metadata = file.metadata().map_err(StoreError::io("read", path))?;
+        Ok(Self::from_metadata(&metadata))
+    }
+
+    #[cfg(unix)]
+    fn from_metadata(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        Self(metadata.dev(), metadata.ino())
+    }
+
+    #[cfg(not(unix))]
+    fn from_metadata(_metadata: &Metadata) -> Self {
+        Self()
+    }
+
+    /// Checks that `path` still leads to the file: data in a file that was moved, replaced or removed is not found
+    /// again, however durable it is. Elsewhere than on Unix a file that is open can be neither moved nor removed.
+    pub fn check_place(self, path: &Path) -> Result<(), StoreError> {
+        // By its path alone, in one call: whatever links lead there now, it is the same file or it is not.
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if Self::from_metadata(&found) == self => Ok(()),
+            Ok(_) => Err(StoreError::Displaced { path: path.to_owned() }),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(StoreError::Displaced { path: path.to_owned() })
+            }
+            Err(error) => Err(StoreError::io("find", path)(error)),
+        }
+    }
 }
 
 /// Cuts `file` to its first `len` bytes.
@@ -209,6 +257,15 @@ mod tests {
         assert!(matches!(&error, StoreError::Io { path: named, .. } if *named == path), "{error}");
         assert_eq!(names(folder.path()), ["taken"]);
         assert!(write_json(&folder.path().join("missing/job.json"), &[1]).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn a_file_that_is_not_synced_is_whole_too_once_it_has_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint-1-a.json");
+        let bytes = on_one_line(&path, &[1, 2]).unwrap();
+        write_unsynced(&path, &bytes).unwrap();
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), names(folder.path()).len()), ("[1,2]\n", 1));
     }
 
     #[cfg(unix)]

@@ -37,7 +37,7 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
 }
 
 /// Writes all of `bytes` at the position of `file`.
-pub fn write(file: &mut File, _path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write(mut file: &File, _path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)
 }
 

@@ -158,7 +158,7 @@ impl Store {
             if self.is_delegated(job, &run.id) {
                 continue;
             }
-            let checkpoint = self.run_checkpoints(job, &run.id)?.pop();
+            let checkpoint = self.newest_checkpoint(job, &run.id)?;
             if checkpoint.is_some() || self.has_facts(job, &run.id) {
                 return Ok(Some((run, checkpoint)));
             }
@@ -269,7 +269,7 @@ impl Store {
     }
 
     fn find_run(&self, job: &JobId, run: &RunId) -> Result<Found, StoreError> {
-        let checkpoint = self.run_checkpoints(job, run)?.pop();
+        let checkpoint = self.newest_checkpoint(job, run)?;
         Ok(Found::Run { job: job.clone(), run: run.clone(), checkpoint })
     }
 

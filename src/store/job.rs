@@ -2,12 +2,20 @@
 //! fact or checkpoint is written; the durable write of one file is left to `atomic` and `log`.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, Store, StoreError, atomic, door, snapshot};
-use crate::checkpoint::CheckpointHead;
+use serde::Serialize;
+
+use super::atomic::FileIdentity;
+use super::log::LogFlush;
+use super::unsynced::Unsynced;
+use super::{
+    Chain, CheckpointBody, CheckpointEntry, Layout, LogPosition, LogReader, LogWriter, Store, StoreError, atomic, door,
+    snapshot,
+};
+use crate::checkpoint::{Checkpoint, CheckpointHead};
 use crate::fact::Fact;
 use crate::id::{JobId, RunId};
 use crate::job::Job;
@@ -20,27 +28,49 @@ pub struct JobStore {
     layout: Layout,
     id: JobId,
     lock: Arc<Lock>,
+    unsynced: Arc<Mutex<Unsynced>>,
 }
 
 impl JobStore {
     pub(super) fn create(layout: Layout, job: &Job) -> Result<Self, StoreError> {
-        create_storage(layout.root())?;
+        let mut unsynced = Unsynced::default();
+        create_storage(layout.root(), &mut unsynced)?;
         atomic::create_folder(&layout.job(&job.id))?;
-        let store = Self { lock: Lock::take(&layout, &job.id)?, layout, id: job.id.clone() };
+        let store = Self::new(layout, &job.id, unsynced)?;
+        let job_file = store.layout.job_file(&job.id);
         if store.has_begun()? {
-            let job_file = store.layout.job_file(&job.id);
             let was_replayed = snapshot::read_versioned::<Job>(&job_file).is_ok_and(|old| old.replayed);
             if !(job.replayed && was_replayed) {
                 return Err(StoreError::JobExists { job: job.id.clone() });
             }
             atomic::remove_folder(&store.layout.runs(&job.id))?;
         }
-        store.write_job(job)?;
+        store.begin_file(&job_file, job)?;
         Ok(store)
     }
 
     pub(super) fn open(layout: Layout, job: &JobId) -> Result<Self, StoreError> {
-        Ok(Self { lock: Lock::take(&layout, job)?, layout, id: job.clone() })
+        Self::new(layout, job, Unsynced::default())
+    }
+
+    /// Takes the job's lock. Any of the folders may be new, also of a process that died before it synced their names.
+    fn new(layout: Layout, job: &JobId, mut unsynced: Unsynced) -> Result<Self, StoreError> {
+        let lock = Lock::take(&layout, job)?;
+        for folder in [layout.job(job), layout.jobs(), layout.root().to_owned()] {
+            unsynced.add_folder(&folder);
+        }
+        // It could not have created the storage in a folder that it may not read.
+        if let Some(parent) = layout.root().parent() {
+            unsynced.add_folder_around(parent);
+        }
+        Ok(Self { layout, id: job.clone(), lock, unsynced: Arc::new(Mutex::new(unsynced)) })
+    }
+
+    /// Writes a file that a job or a Run begins with. Durable with the next flush of one of the job's Runs.
+    fn begin_file<T: Serialize>(&self, path: &Path, value: &T) -> Result<(), StoreError> {
+        let file = atomic::write_unsynced(path, &atomic::indented(path, value)?)?;
+        lock(&self.unsynced).add_file(file, path);
+        Ok(())
     }
 
     /// Returns whether the job holds more than a start that was interrupted before its first fact.
@@ -75,8 +105,7 @@ impl JobStore {
         Store { layout: self.layout.clone() }
     }
 
-    /// Replaces `job.json`. On return its contents are durable; the name of a new job's folder becomes durable with the
-    /// first [`RunStore::sync`].
+    /// Replaces `job.json`; durable on return.
     ///
     /// # Errors
     /// The system's error.
@@ -84,8 +113,23 @@ impl JobStore {
         atomic::write_json(&self.layout.job_file(&self.id), job)
     }
 
+    /// Makes the checkpoint of a Run that stopped, and is to be continued from elsewhere too, hold everything; does
+    /// nothing when it does. Durable on return.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn complete_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        let Checkpoint { head, messages } = checkpoint;
+        let path = self.layout.checkpoint(&self.id, &head.run_id, head.step_number, &head.id);
+        if snapshot::read_checkpoint(&path).is_ok_and(|stored| matches!(stored.body, CheckpointBody::Inline(_))) {
+            return Ok(());
+        }
+        let setting = self.storage().setting(&self.id, &head.run_id).ok();
+        atomic::write(&path, &snapshot::whole(&path, head, messages, setting.as_ref())?)
+    }
+
     /// Starts a Run: its folder, `run-setting.json` and an empty log. Leftovers of an earlier attempt that recorded no
-    /// fact are reused. Durable with the first [`RunStore::sync`].
+    /// fact are reused. Durable with the first flush.
     ///
     /// # Errors
     /// [`StoreError::RunExists`] when the Run's log holds a fact, or the system's error.
@@ -96,9 +140,8 @@ impl JobStore {
         if log.position().facts > 0 {
             return Err(StoreError::RunExists { job: self.id.clone(), run: run.clone() });
         }
-        let store = self.run_store(run, log);
-        store.write_setting(setting)?;
-        Ok(store)
+        self.begin_file(&self.layout.setting(&self.id, run), setting)?;
+        Ok(self.run_store(run, log))
     }
 
     /// Opens a Run to continue it; a torn last line of its log is cut off.
@@ -106,35 +149,71 @@ impl JobStore {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
     pub fn open_run(&self, run: &RunId) -> Result<RunStore, StoreError> {
+        Ok(self.run_store(run, LogWriter::open(&self.existing_log(run)?)?))
+    }
+
+    /// Opens a Run whose log this process has read up to `end`, its last whole line, since it holds the job.
+    ///
+    /// # Errors
+    /// As [`JobStore::open_run`].
+    pub fn open_run_at(&self, run: &RunId, end: Chain) -> Result<RunStore, StoreError> {
+        Ok(self.run_store(run, LogWriter::open_at(&self.existing_log(run)?, end)?))
+    }
+
+    fn existing_log(&self, run: &RunId) -> Result<PathBuf, StoreError> {
         let path = self.layout.log(&self.id, run);
-        if !path.exists() {
-            let what = format!("run {run} of job {} has no log", self.id);
-            return Err(StoreError::NotFound { what, suggestion: None });
+        if path.exists() {
+            return Ok(path);
         }
-        Ok(self.run_store(run, LogWriter::open(&path)?))
+        let what = format!("run {run} of job {} has no log", self.id);
+        Err(StoreError::NotFound { what, suggestion: None })
     }
 
     fn run_store(&self, run: &RunId, log: LogWriter) -> RunStore {
+        let mut unsynced = lock(&self.unsynced);
+        unsynced.add_folder(&self.layout.run(&self.id, run));
+        unsynced.add_folder(&self.layout.runs(&self.id));
         RunStore {
             layout: self.layout.clone(),
             job: self.id.clone(),
             run: run.clone(),
             log,
-            folders_synced: false,
-            _lock: Arc::clone(&self.lock),
+            unsynced: Arc::clone(&self.unsynced),
+            lock: Arc::clone(&self.lock),
         }
     }
 }
 
-/// A Run that is being written. All calls block until the disk is done.
+/// A Run that is being written.
 pub struct RunStore {
     layout: Layout,
     job: JobId,
     run: RunId,
     log: LogWriter,
-    folders_synced: bool,
+    unsynced: Arc<Mutex<Unsynced>>,
     /// Held, so that the job stays locked as long as one of its Runs can write.
-    _lock: Arc<Lock>,
+    lock: Arc<Lock>,
+}
+
+/// A wait for the disk, made ready by a Run and performed by any thread.
+pub struct Flush {
+    log: LogFlush,
+    unsynced: Arc<Mutex<Unsynced>>,
+    /// A checkpoint to be written behind it.
+    checkpoint: Option<(PathBuf, Vec<u8>)>,
+}
+
+impl Flush {
+    /// Waits until all is durable. Other Runs of the job wait for what they have in common with this one: the files and
+    /// folders that the job began with.
+    ///
+    /// # Errors
+    /// The system's error; after one of the log, further facts are refused.
+    pub fn perform(self) -> Result<(), StoreError> {
+        lock(&self.unsynced).sync()?;
+        self.log.flush()?;
+        self.checkpoint.map_or(Ok(()), |(path, bytes)| atomic::write(&path, &bytes))
+    }
 }
 
 impl RunStore {
@@ -143,7 +222,13 @@ impl RunStore {
         &self.run
     }
 
-    /// Appends a fact to the log: it survives this process from here on, and a power cut after [`RunStore::sync`].
+    /// Returns whether no other Run of the job is being written by this process, which could be kept waiting.
+    pub fn is_alone(&self) -> bool {
+        // One is the job's.
+        Arc::strong_count(&self.lock) <= 2
+    }
+
+    /// Appends a fact to the log: it survives this process from here on, and a power cut after the next flush.
     ///
     /// # Errors
     /// The system's error; after one, further facts are refused.
@@ -151,22 +236,14 @@ impl RunStore {
         self.log.append(fact)
     }
 
-    /// Waits until all appended facts are durable, and the Run's folder with them.
-    ///
-    /// # Errors
-    /// The system's error; after one of the log, further facts are refused.
-    pub fn sync(&mut self) -> Result<(), StoreError> {
-        self.log.sync()?;
-        if !self.folders_synced {
-            // Any of these folders may be new, and a name is durable only when all names above it are. Once is enough:
-            // a Run's folder is not renamed, and files within it sync the folder themselves.
-            let run = self.layout.run(&self.job, &self.run);
-            for folder in run.ancestors().take_while(|folder| folder.starts_with(self.layout.root())) {
-                atomic::sync_folder(folder)?;
-            }
-            self.folders_synced = true;
-        }
-        Ok(())
+    /// The flush after which all facts appended so far are durable, and the Run's folder and the job's files with them.
+    pub fn flush(&self) -> Flush {
+        Flush { log: self.log.flush_point(), unsynced: Arc::clone(&self.unsynced), checkpoint: None }
+    }
+
+    /// The error of a flush whose thread ended without a result.
+    pub fn lost_flush(&self, cause: std::io::Error) -> StoreError {
+        StoreError::io("sync", &self.layout.log(&self.job, &self.run))(cause)
     }
 
     /// The end of the log.
@@ -174,33 +251,40 @@ impl RunStore {
         self.log.position()
     }
 
-    /// Writes the checkpoint of a Run that goes on, which refers to the log as it is now. Syncs the log first: after a
-    /// power cut a checkpoint must not refer to facts that were lost.
+    /// Writes a checkpoint that refers to the log up to `position`. It holds nothing that the log does not imply, and is
+    /// not synced: readers make one that is missing or torn again from the log. The log is flushed first where a power
+    /// cut could leave the checkpoint and take facts that it refers to.
     ///
     /// # Errors
     /// The system's error.
-    pub fn write_checkpoint_mid(&mut self, head: &CheckpointHead) -> Result<CheckpointEntry, StoreError> {
-        self.sync()?;
+    pub fn write_checkpoint_by_log(
+        &self,
+        head: &CheckpointHead,
+        position: LogPosition,
+    ) -> Result<CheckpointEntry, StoreError> {
+        if self.log.may_lose(&position) {
+            self.flush().perform()?;
+        }
         let entry = self.entry(head);
-        snapshot::write_mid_run(&entry.path, head, self.log.position())?;
+        atomic::write_unsynced(&entry.path, &snapshot::by_log(&entry.path, head, position)?)?;
         Ok(entry)
     }
 
-    /// Writes the checkpoint that the Run stops with: messages and setting included, so that the file can be moved
-    /// elsewhere. Syncs the log first.
+    /// The flush that also writes the checkpoint that the Run stops with: messages and setting included, so that the
+    /// file can be moved elsewhere.
     ///
     /// # Errors
-    /// The system's error.
-    pub fn write_checkpoint_final(
-        &mut self,
+    /// A value without a JSON form.
+    pub fn final_checkpoint(
+        &self,
         head: &CheckpointHead,
         messages: &[Message],
         setting: &RunSetting,
-    ) -> Result<CheckpointEntry, StoreError> {
-        self.sync()?;
+    ) -> Result<(Flush, CheckpointEntry), StoreError> {
         let entry = self.entry(head);
-        snapshot::write_final(&entry.path, head, messages, setting)?;
-        Ok(entry)
+        let bytes = snapshot::whole(&entry.path, head, messages, Some(setting))?;
+        let checkpoint = Some((entry.path.clone(), bytes));
+        Ok((Flush { checkpoint, ..self.flush() }, entry))
     }
 
     fn entry(&self, head: &CheckpointHead) -> CheckpointEntry {
@@ -211,14 +295,6 @@ impl RunStore {
             id: head.id.clone(),
             path: self.layout.checkpoint(&self.job, &self.run, head.step_number, &head.id),
         }
-    }
-
-    /// All facts of the log, from the first.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
-    pub fn read_facts(&self) -> Result<Vec<Fact>, StoreError> {
-        LogReader::open(&self.layout.log(&self.job, &self.run))?.read_all()
     }
 
     /// The setting that the Run was started with.
@@ -238,19 +314,17 @@ impl RunStore {
     }
 }
 
-/// Creates the storage folder if it is missing, and makes its name durable.
-fn create_storage(root: &Path) -> Result<(), StoreError> {
+/// Creates the storage folder if it is missing.
+fn create_storage(root: &Path, unsynced: &mut Unsynced) -> Result<(), StoreError> {
     let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
     atomic::create_folder(root)?;
-    if missing.is_empty() {
-        // A process that died may have created it without syncing its name.
-        return root.parent().map_or(Ok(()), |parent| match atomic::sync_folder(parent) {
-            // This process could not have created the folder in a parent that it may not read.
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            synced => synced,
-        });
-    }
-    missing.iter().filter_map(|folder| folder.parent()).try_for_each(atomic::sync_folder)
+    missing.iter().filter_map(|folder| folder.parent()).for_each(|parent| unsynced.add_folder(parent));
+    Ok(())
+}
+
+fn lock(unsynced: &Mutex<Unsynced>) -> MutexGuard<'_, Unsynced> {
+    // Behind a panic it is as it was: each entry leaves it once it is synced.
+    unsynced.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The kernel's exclusive lock on a job's `lock` file, which holds the owner's process id for people and messages. The
@@ -282,7 +356,7 @@ impl Lock {
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
         }
         // The job may have been removed in between: a lock in a folder that is gone keeps nobody out.
-        atomic::check_place(&file, &path).map_err(|error| match error {
+        FileIdentity::of(&file, &path)?.check_place(&path).map_err(|error| match error {
             StoreError::Displaced { .. } => {
                 StoreError::NotFound { what: format!("job {job} was removed just now"), suggestion: None }
             }

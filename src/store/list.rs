@@ -116,6 +116,23 @@ impl Store {
         Ok(entries)
     }
 
+    /// The last of [`Store::run_checkpoints`].
+    ///
+    /// # Errors
+    /// The system's error when the folder cannot be read.
+    pub fn newest_checkpoint(&self, job: &JobId, run: &RunId) -> Result<Option<CheckpointEntry>, StoreError> {
+        let folder = self.layout.run(job, run);
+        let names = names(&folder)?;
+        let newest = names.iter().filter_map(|name| Some((parse_checkpoint_name(name)?, name))).max();
+        Ok(newest.map(|((step, id), name)| CheckpointEntry {
+            job: job.clone(),
+            run: Some(run.clone()),
+            step,
+            id,
+            path: folder.join(name),
+        }))
+    }
+
     /// Returns whether a Run answers a delegating expert's call, by the first fact of its log or of the Run it
     /// continues. `false` for a Run that cannot be read, so that it is not hidden from its user.
     pub(super) fn is_delegated(&self, job: &JobId, run: &RunId) -> bool {

@@ -7,9 +7,12 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use super::atomic::FileIdentity;
 use super::chain::{Chain, LogPosition};
 use super::log_reader::{FORMAT, LOG_VERSION, LogReader};
 use super::{StoreError, atomic, door};
@@ -24,16 +27,25 @@ struct Header {
 
 /// Appends facts to one log. There must be one writer at a time; the job's lock ensures it.
 ///
-/// Three calls are all that a log is written by: [`LogWriter::append`] hands over a fact, [`LogWriter::sync`] is a point
-/// at which all of them have to be durable, and [`LogWriter::position`] is the point that a checkpoint refers to.
+/// A log is written by three calls alone, whatever it lies in: [`LogWriter::append`] hands over a fact;
+/// [`LogWriter::flush`] is a point at which all of them have to be durable before anything else happens, and what was
+/// appended since the last one may be stored together there; [`LogWriter::position`] is the point that a checkpoint
+/// refers to.
 pub struct LogWriter {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
+    identity: FileIdentity,
     chain: Chain,
-    /// Something was written since the last sync.
-    unsynced: bool,
+    state: Arc<LogState>,
+}
+
+/// The state of a log that its writer and its flushes share.
+#[derive(Debug, Default)]
+struct LogState {
+    /// The bytes from the beginning that are durable.
+    durable: AtomicU64,
     /// A write or sync failed, so the file's end is unknown.
-    poisoned: bool,
+    poisoned: AtomicBool,
 }
 
 impl LogWriter {
@@ -42,8 +54,7 @@ impl LogWriter {
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = door::open_to_append(path).map_err(StoreError::io("open", path))?;
-        let len = file.metadata().map_err(StoreError::io("read", path))?.len();
+        let (file, len) = open_file(path)?;
         let chain = if len == 0 { Chain::default() } else { LogReader::open(path)?.read_to_end()? };
         Self::at(path, file, len, chain)
     }
@@ -53,8 +64,7 @@ impl LogWriter {
     /// # Errors
     /// As [`LogWriter::open`].
     pub fn open_at(path: &Path, chain: Chain) -> Result<Self, StoreError> {
-        let file = door::open_to_append(path).map_err(StoreError::io("open", path))?;
-        let len = file.metadata().map_err(StoreError::io("read", path))?.len();
+        let (file, len) = open_file(path)?;
         if len < chain.bytes() {
             return Err(StoreError::damaged(path, None, "it has become shorter since it was read"));
         }
@@ -62,8 +72,10 @@ impl LogWriter {
     }
 
     fn at(path: &Path, file: File, len: u64, chain: Chain) -> Result<Self, StoreError> {
-        // Unsynced from the start: facts that an earlier process appended may not have reached the disk yet.
-        let mut writer = Self { path: path.to_owned(), file, chain, unsynced: true, poisoned: false };
+        let identity = FileIdentity::of(&file, path)?;
+        // Nothing is durable at first: facts that an earlier process appended may not have reached the disk yet.
+        let state = Arc::default();
+        let mut writer = Self { path: path.to_owned(), file: Arc::new(file), identity, chain, state };
         if len > writer.chain.bytes() {
             atomic::truncate(&writer.file, path, writer.chain.bytes())?;
         }
@@ -76,7 +88,7 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// Hands one fact to the system; it survives this process, and after [`LogWriter::sync`] a power cut.
+    /// Hands one fact to the system; it survives this process, and after [`LogWriter::flush`] a power cut.
     ///
     /// # Errors
     /// The system's error; after one, further facts are refused ([`StoreError::Poisoned`]).
@@ -94,10 +106,9 @@ impl LogWriter {
 
     /// One write for the whole line: a crash can tear this line, but not mix it with another.
     fn write_line(&mut self, line: &[u8]) -> Result<(), StoreError> {
-        self.check()?;
-        self.unsynced = true;
-        let written = atomic::append(&mut self.file, &self.path, line);
-        self.poisoned = written.is_err();
+        self.state.check(&self.path)?;
+        let written = atomic::append(&self.file, &self.path, line);
+        self.state.note(&written);
         written
     }
 
@@ -106,26 +117,78 @@ impl LogWriter {
     /// # Errors
     /// The system's error; after one, further facts are refused: the disk's state after a failed sync is unknown, and
     /// the kernel may report success on the next sync without having written the data.
-    pub fn sync(&mut self) -> Result<(), StoreError> {
-        self.check()?;
-        if self.unsynced {
-            let synced = atomic::sync(&self.file, &self.path);
-            self.poisoned = synced.is_err();
-            synced?;
-            self.unsynced = false;
+    #[cfg(test)]
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.flush_point().flush()
+    }
+
+    /// The point that the log has come to, to be flushed by any thread.
+    pub fn flush_point(&self) -> LogFlush {
+        LogFlush {
+            path: self.path.clone(),
+            file: Arc::clone(&self.file),
+            identity: self.identity,
+            bytes: self.chain.bytes(),
+            state: Arc::clone(&self.state),
         }
-        let found = atomic::check_place(&self.file, &self.path);
-        self.poisoned = found.is_err();
-        found
+    }
+
+    /// Returns whether a power cut may take facts before `position`.
+    pub fn may_lose(&self, position: &LogPosition) -> bool {
+        self.state.durable.load(Ordering::Acquire) < position.bytes
     }
 
     /// The end of the log.
     pub fn position(&self) -> LogPosition {
         self.chain.position()
     }
+}
 
-    fn check(&self) -> Result<(), StoreError> {
-        if self.poisoned { Err(StoreError::Poisoned { path: self.path.clone() }) } else { Ok(()) }
+fn open_file(path: &Path) -> Result<(File, u64), StoreError> {
+    let file = door::open_to_append(path).map_err(StoreError::io("open", path))?;
+    let len = file.metadata().map_err(StoreError::io("read", path))?.len();
+    Ok((file, len))
+}
+
+/// A point of a log that is to be durable.
+pub struct LogFlush {
+    path: PathBuf,
+    file: Arc<File>,
+    identity: FileIdentity,
+    /// The bytes before it.
+    bytes: u64,
+    state: Arc<LogState>,
+}
+
+impl LogFlush {
+    /// Waits until all before the point is durable, and checks that the log is still where it was.
+    ///
+    /// # Errors
+    /// The system's error; after one, further facts are refused: the disk's state after a failed sync is unknown, and
+    /// the kernel may report success on the next sync without having written the data.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.state.check(&self.path)?;
+        if self.state.durable.load(Ordering::Acquire) < self.bytes {
+            let synced = atomic::sync(&self.file, &self.path);
+            self.state.note(&synced);
+            synced?;
+            self.state.durable.fetch_max(self.bytes, Ordering::AcqRel);
+        }
+        let found = self.identity.check_place(&self.path);
+        self.state.note(&found);
+        found
+    }
+}
+
+impl LogState {
+    fn check(&self, path: &Path) -> Result<(), StoreError> {
+        if self.poisoned.load(Ordering::Acquire) { Err(StoreError::Poisoned { path: path.to_owned() }) } else { Ok(()) }
+    }
+
+    fn note(&self, done: &Result<(), StoreError>) {
+        if done.is_err() {
+            self.poisoned.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -145,7 +208,7 @@ mod tests {
         for fact in facts {
             writer.append(fact).unwrap();
         }
-        writer.sync().unwrap();
+        writer.flush().unwrap();
         writer.position()
     }
 
@@ -423,12 +486,12 @@ mod tests {
         let path = folder.path().join("log.jsonl");
         write(&path, &facts(1));
         // A file opened for reading refuses writes, as a full disk does.
-        let mut writer = LogWriter { file: File::open(&path).unwrap(), ..LogWriter::open(&path).unwrap() };
+        let mut writer = LogWriter { file: Arc::new(File::open(&path).unwrap()), ..LogWriter::open(&path).unwrap() };
         let error = writer.append(&fact(2)).unwrap_err();
         assert!(matches!(&error, StoreError::Io { action: "write to", .. }), "{error}");
-        writer.file = door::open_to_append(&path).unwrap();
+        writer.file = Arc::new(door::open_to_append(&path).unwrap());
         assert!(matches!(writer.append(&fact(3)).unwrap_err(), StoreError::Poisoned { .. }));
-        assert!(matches!(writer.sync().unwrap_err(), StoreError::Poisoned { .. }));
+        assert!(matches!(writer.flush().unwrap_err(), StoreError::Poisoned { .. }));
         assert_eq!(read(&path).unwrap(), facts(1));
     }
 }

@@ -33,6 +33,7 @@ mod no_links;
 mod original;
 mod remove;
 mod snapshot;
+mod unsynced;
 
 /// The functions through which `store/` changes the disk.
 #[cfg(not(feature = "fault-injection"))]
@@ -46,7 +47,7 @@ pub use error::StoreError;
 pub use fault::mark;
 pub use find::Found;
 pub use holder::Holder;
-pub use job::{JobStore, RunStore};
+pub use job::{Flush, JobStore, RunStore};
 pub use layout::Layout;
 pub use list::{CheckpointEntry, RunEntry};
 pub use log::LogWriter;

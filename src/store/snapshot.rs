@@ -1,13 +1,14 @@
 //! [`StoredCheckpoint`]: checkpoint files, in the two forms that are written and the one that the original wrote. `job`
 //! writes them, `find` and `list` read them.
 //!
-//! A mid-run checkpoint refers to its Run's log for the messages, so that a step costs no more than what is new in it.
-//! The checkpoint that a Run stops with holds them itself, and the Run's setting too: that one file resumes anywhere.
-//! Both are one JSON object, the fields of [`CheckpointHead`] first.
+//! The checkpoint of a Run that goes on, by itself or behind its delegates, refers to its log for the messages, so that a
+//! step costs no more than what is new in it. The checkpoint that a Run stops with holds them itself, and the Run's
+//! setting too: that one file resumes anywhere. Both are one JSON object, the fields of [`CheckpointHead`] first.
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::{LogPosition, StoreError, atomic};
@@ -47,19 +48,19 @@ struct Written<'a> {
     setting: Option<&'a RunSetting>,
 }
 
-/// Writes the checkpoint of a Run that goes on.
-pub(super) fn write_mid_run(path: &Path, head: &CheckpointHead, log: LogPosition) -> Result<(), StoreError> {
-    atomic::write_json(path, &Written { head, messages: None, log: Some(log), setting: None })
+/// The contents of a checkpoint that refers to its Run's log, to be written at `path`.
+pub(super) fn by_log(path: &Path, head: &CheckpointHead, log: LogPosition) -> Result<Vec<u8>, StoreError> {
+    atomic::on_one_line(path, &Written { head, messages: None, log: Some(log), setting: None })
 }
 
-/// Writes the checkpoint of a Run that stops.
-pub(super) fn write_final(
+/// The contents of a checkpoint that holds everything, to be written at `path`.
+pub(super) fn whole(
     path: &Path,
     head: &CheckpointHead,
     messages: &[Message],
-    setting: &RunSetting,
-) -> Result<(), StoreError> {
-    atomic::write_json(path, &Written { head, messages: Some(messages), log: None, setting: Some(setting) })
+    setting: Option<&RunSetting>,
+) -> Result<Vec<u8>, StoreError> {
+    atomic::on_one_line(path, &Written { head, messages: Some(messages), log: None, setting })
 }
 
 /// Reads a checkpoint of any form. Unknown keys are ignored.
@@ -73,16 +74,76 @@ pub(super) fn read_checkpoint_elsewhere(path: &Path) -> Result<StoredCheckpoint,
 }
 
 fn checkpoint(bytes: &[u8], path: &Path) -> Result<StoredCheckpoint, StoreError> {
-    let mut object = object(bytes, path)?;
-    let messages = take::<Vec<Message>>(&mut object, "messages", path)?;
-    let log = take::<LogPosition>(&mut object, "log", path)?;
-    let setting = take::<RunSetting>(&mut object, "setting", path)?;
+    let mut at = None;
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let parts = Reading(&mut at).deserialize(&mut json).and_then(|parts| json.end().map(|()| parts));
+    let Parts { rest, messages, log, setting } = match parts {
+        Ok(parts) => parts,
+        // Of a file that is whole, the part that cannot be read is named; of a newer one its version.
+        Err(error) => {
+            object(bytes, path)?;
+            let part = at.map_or_else(|| "it".to_owned(), |key| format!("its {key:?}"));
+            return Err(StoreError::damaged(path, None, format!("{part} cannot be read ({error})")));
+        }
+    };
+    check_version(&rest, path)?;
     let body = match (messages, log) {
         (Some(messages), _) => CheckpointBody::Inline(messages),
         (None, Some(log)) => CheckpointBody::Log(log),
         (None, None) => return Err(StoreError::damaged(path, None, "it has neither messages nor a log")),
     };
-    Ok(StoredCheckpoint { head: decode(Value::Object(object), path)?, body, setting })
+    Ok(StoredCheckpoint { head: decode(Value::Object(rest), path)?, body, setting })
+}
+
+/// The keys of a checkpoint's object. Only those of its head go by way of a tree: a history is long.
+#[derive(Default)]
+struct Parts {
+    rest: Map<String, Value>,
+    messages: Option<Vec<Message>>,
+    log: Option<LogPosition>,
+    setting: Option<RunSetting>,
+}
+
+/// Reads [`Parts`], and notes the key of the part that is being read.
+struct Reading<'a>(&'a mut Option<&'static str>);
+
+impl<'de> DeserializeSeed<'de> for Reading<'_> {
+    type Value = Parts;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Parts, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reading<'_> {
+    type Value = Parts;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parts, A::Error> {
+        let mut parts = Parts::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "messages" => {
+                    *self.0 = Some("messages");
+                    parts.messages = map.next_value()?;
+                }
+                "log" => {
+                    *self.0 = Some("log");
+                    parts.log = map.next_value()?;
+                }
+                "setting" => {
+                    *self.0 = Some("setting");
+                    parts.setting = map.next_value()?;
+                }
+                _ => drop(parts.rest.insert(key, map.next_value()?)),
+            }
+            *self.0 = None;
+        }
+        Ok(parts)
+    }
 }
 
 /// Reads a file that is one versioned JSON object: `job.json`, `run-setting.json`.
@@ -95,24 +156,16 @@ fn object(bytes: &[u8], path: &Path) -> Result<Map<String, Value>, StoreError> {
         let what = if bytes.is_empty() { "it is empty".to_owned() } else { format!("it is no JSON object ({error})") };
         StoreError::damaged(path, None, what)
     })?;
+    check_version(&object, path)?;
+    Ok(object)
+}
+
+fn check_version(object: &Map<String, Value>, path: &Path) -> Result<(), StoreError> {
     match object.get("formatVersion").and_then(Value::as_u64) {
         Some(version) if version > u64::from(FORMAT_VERSION) => {
             Err(StoreError::Newer { path: path.to_owned(), version, supported: FORMAT_VERSION })
         }
-        _ => Ok(object),
-    }
-}
-
-fn take<T: for<'de> Deserialize<'de>>(
-    object: &mut Map<String, Value>,
-    key: &str,
-    path: &Path,
-) -> Result<Option<T>, StoreError> {
-    match object.shift_remove(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => serde_json::from_value(value)
-            .map(Some)
-            .map_err(|error| StoreError::damaged(path, None, format!("its {key:?} cannot be read ({error})"))),
+        _ => Ok(()),
     }
 }
 

@@ -115,7 +115,7 @@ impl World {
         let mut run = job.create_run(&setting(job.id().as_str(), id, started_at)).unwrap();
         run.append(first).unwrap();
         for (step, checkpoint) in checkpoints {
-            run.write_checkpoint_mid(&head(id, checkpoint, *step)).unwrap();
+            run.write_checkpoint_by_log(&head(id, checkpoint, *step), run.position()).unwrap();
         }
         run
     }
@@ -149,15 +149,17 @@ fn a_run_is_read_back_as_it_was_written() {
         run.append(&fact).unwrap();
     }
     let at_two = run.position();
-    let mid = run.write_checkpoint_mid(&head("r1", "c1", 1)).unwrap();
     run.append(&fact(3)).unwrap();
-    let last = run.write_checkpoint_final(&head("r1", "c2", 2), &messages(), &setting("j1", "r1", 1)).unwrap();
+    let mid = run.write_checkpoint_by_log(&head("r1", "c1", 1), at_two.clone()).unwrap();
+    let (flush, last) = run.final_checkpoint(&head("r1", "c2", 2), &messages(), &setting("j1", "r1", 1)).unwrap();
+    flush.perform().unwrap();
 
-    assert_eq!(run.read_facts().unwrap(), facts(3));
+    assert_eq!(world.store.read_facts(&mid.job, run.id()).unwrap(), facts(3));
     assert_eq!(run.setting().unwrap(), setting("j1", "r1", 1));
     let body = CheckpointBody::Log(at_two.clone());
     let stored = StoredCheckpoint { head: head("r1", "c1", 1), body, setting: None };
     assert_eq!(world.store.read_checkpoint(&mid.path).unwrap(), stored);
+    assert_eq!(fs::read_to_string(&mid.path).unwrap().lines().count(), 1);
     let mut log = world.store.open_log(&mid.job, run.id()).unwrap();
     let before: Vec<Fact> = std::iter::from_fn(|| log.next_before(&at_two).unwrap()).collect();
     assert_eq!(before, facts(2));
@@ -167,6 +169,40 @@ fn a_run_is_read_back_as_it_was_written() {
     let whole: Checkpoint = serde_json::from_slice(&fs::read(&last.path).unwrap()).unwrap();
     assert_eq!(whole, Checkpoint { head: head("r1", "c2", 2), messages: messages() });
     assert_eq!(world.store.checkpoints(&mid.job).unwrap(), [mid, last]);
+}
+
+#[test]
+fn the_checkpoint_of_a_run_that_waited_is_made_whole_once() {
+    let world = World::new();
+    let job_store = world.store.create_job(&job("j1", 1)).unwrap();
+    let run = World::run(&job_store, "r1", 1, &fact(1), &[(1, "c1")]);
+    let entry = world.store.newest_checkpoint(job_store.id(), run.id()).unwrap().unwrap();
+    let checkpoint = Checkpoint { head: head("r1", "c1", 1), messages: messages() };
+    job_store.complete_checkpoint(&checkpoint).unwrap();
+    let stored = world.store.read_checkpoint(&entry.path).unwrap();
+    assert_eq!((stored.head, stored.body), (checkpoint.head.clone(), CheckpointBody::Inline(messages())));
+    assert_eq!(stored.setting, Some(setting("j1", "r1", 1)));
+    job_store.complete_checkpoint(&Checkpoint { messages: Vec::new(), ..checkpoint }).unwrap();
+    assert_eq!(world.store.read_checkpoint(&entry.path).unwrap().body, CheckpointBody::Inline(messages()));
+}
+
+#[test]
+fn a_damaged_part_of_a_checkpoint_is_named() {
+    let world = World::new();
+    let job_store = world.store.create_job(&job("j1", 1)).unwrap();
+    let _run = World::run(&job_store, "r1", 1, &fact(1), &[(1, "c1")]);
+    let [entry] = &world.store.checkpoints(job_store.id()).unwrap()[..] else { panic!("one") };
+    let whole = fs::read_to_string(&entry.path).unwrap();
+    for (from, to, expected) in [
+        ("\"facts\":1", "\"facts\":true", "is damaged: its \"log\" cannot be read (invalid type: boolean `true`"),
+        ("\"log\":", "\"block\":", "is damaged: it has neither messages nor a log"),
+        ("\"stepNumber\":1", "\"stepNumber\":-1", "is damaged: it cannot be read ("),
+        ("\"stepNumber\":1", "\"stepNumber\"", "is damaged: it is no JSON object ("),
+    ] {
+        fs::write(&entry.path, whole.replacen(from, to, 1)).unwrap();
+        let error = world.store.read_checkpoint(&entry.path).unwrap_err();
+        assert!(error.is_damaged() && error.to_string().contains(expected), "{error}");
+    }
 }
 
 #[test]
@@ -433,6 +469,6 @@ fn facts_are_never_lost_between_an_interruption_and_a_resumption() {
     let mut run = world.store.open_job(&id).unwrap().open_run(&"r1".parse().unwrap()).unwrap();
     let interrupted = Fact { body: FactBody::Interrupted, ..fact(5) };
     run.append(&interrupted).unwrap();
-    run.sync().unwrap();
+    run.flush().perform().unwrap();
     assert_eq!(world.store.read_facts(&id, run.id()).unwrap(), [started("r1", false), interrupted]);
 }

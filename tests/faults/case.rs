@@ -1,5 +1,6 @@
 //! One job that meets a fault or two, and what must come of it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -136,11 +137,22 @@ pub fn undisturbed(job: Job) -> (Vec<Story>, Vec<Entry>) {
     (stories, trace::read(&trace_file(&test)))
 }
 
-/// What the job did to the disk until it was killed after the operation `number`, and what it did then to its end.
+/// What the job did to the disk until its end, and the files that are never synced: checkpoints that follow from a log.
 ///
 /// # Panics
 /// When it does not end well.
-pub fn killed_after(job: Job, number: u64) -> [Vec<Entry>; 2] {
+pub fn traced(job: Job) -> (Vec<Entry>, BTreeSet<PathBuf>) {
+    let test = job.place();
+    run(&test, None, job.command()).0.assert_code(0);
+    (trace::read(&trace_file(&test)), checkpoints_by_log(&test))
+}
+
+/// What the job did to the disk until it was killed after the operation `number`, and what it did then to its end; and
+/// the files that are never synced.
+///
+/// # Panics
+/// When it does not end well.
+pub fn killed_after(job: Job, number: u64) -> ([Vec<Entry>; 2], BTreeSet<PathBuf>) {
     let test = job.place();
     let fault = Fault::new(Kind::CrashAfter, number, 0, &mut Chance(number));
     let (ran, _) = run(&test, Some(&fault), job.command());
@@ -149,7 +161,7 @@ pub fn killed_after(job: Job, number: u64) -> [Vec<Entry>; 2] {
     let has_begun = !facts(&test).is_empty();
     let command = if has_begun { &["resume", "latest"][..] } else { job.command() };
     run(&test, None, command).0.assert_code(0);
-    [first, trace::read(&trace_file(&test))]
+    ([first, trace::read(&trace_file(&test))], checkpoints_by_log(&test))
 }
 
 impl Case {
@@ -248,6 +260,12 @@ fn is_idle(ran: &Ran, name: &str, path: &Path) -> bool {
         "sync-folder" => is_fine && path == ran.workspace(),
         _ => false,
     }
+}
+
+/// The files of checkpoints that refer to a log, and are never synced.
+fn checkpoints_by_log(test: &Test) -> BTreeSet<PathBuf> {
+    let refers = |file: &PathBuf| whole_json(file).is_some_and(|json| json["log"].is_object());
+    test.storage().checkpoints().into_iter().filter(refers).collect()
 }
 
 fn trace_file(test: &Test) -> PathBuf {

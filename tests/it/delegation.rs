@@ -194,6 +194,58 @@ fn a_turn_that_mixes_all_kinds_of_calls_answers_them_in_order() {
     assert_eq!((results[1].1.as_str(), results[2].1.as_str()), ("Result 0.", "That one."));
 }
 
+#[test]
+fn a_checkpoint_that_waits_for_delegates_refers_to_its_log_until_the_job_stops() {
+    let test = team().may_leave_answers();
+    let gate = Gate::new();
+    test.server().script(lead(1));
+    test.server().script([done(0).delay(&gate)]);
+    let running = test.spawn(["run", "lead", "Go."]);
+    running.wait_for_request(2);
+    let waiting = test.storage().last_checkpoint();
+    let json = read_json(&waiting);
+    assert_eq!(json["status"], "stoppedByDelegate");
+    assert!(json["log"].is_object() && json["messages"].is_null(), "{json}");
+    running.signal(Signal::INT);
+    running.finish().assert_code(130);
+    gate.open();
+    // Nothing goes on behind it any more: it can be gone on from elsewhere.
+    let json = read_json(&waiting);
+    assert!(json["log"].is_null() && json["messages"].is_array(), "{json}");
+    let away = team().file("moved.json", std::fs::read(&waiting).unwrap());
+    away.server().script([Answer::text("Without them.")]);
+    assert_eq!(away.run(["resume", "moved.json"]).assert_code(0).stdout, "Without them.\n");
+}
+
+#[test]
+fn delegations_in_turn_write_no_history_again() {
+    const TURNS: usize = 12;
+    let test = team();
+    let filler = "owl ".repeat(500);
+    for n in 0..TURNS {
+        let asks = Answer::calls([task(n)]).and_text(&filler);
+        test.server()
+            .script([asks.when(move |request| request.contains("You lead.") && request.results().len() == n), done(n)]);
+    }
+    test.server().script([
+        Answer::text("All done.").when(|request| request.contains("You lead.") && request.results().len() == TURNS)
+    ]);
+    assert_eq!(test.run(["run", "lead", "Go."]).assert_code(0).stdout, "All done.\n");
+    let waiting = |file: &std::path::PathBuf| read_json(file)["status"] == "stoppedByDelegate";
+    let files: Vec<_> = test.storage().checkpoints().into_iter().filter(waiting).collect();
+    assert_eq!(files.len(), TURNS);
+    for file in files {
+        assert!(std::fs::metadata(&file).unwrap().len() < 2000, "{}", file.display());
+    }
+    assert_eq!(results(&test).len(), TURNS);
+    // Each refers to a log whose beginning is another's end.
+    test.run(["log", "--events"]).assert_code(0);
+    let last = test.storage().checkpoints().into_iter().rev().find(waiting).unwrap();
+    test.server().script([Answer::text("Otherwise.").when(|request| request.contains("Stop."))]);
+    let id = crate::support::storage::checkpoint_id(&last).to_owned();
+    assert_eq!(test.run(["resume", &id, "Stop."]).assert_code(0).stdout, "Otherwise.\n");
+}
+
 /// Waits until `n` delegates have completed on disk.
 fn wait_for_completed(test: &Test, n: usize) {
     let limit = Instant::now() + Duration::from_mins(1);

@@ -141,6 +141,61 @@ fn what_a_newer_version_wrote_is_refused_and_left_alone() {
     }
 }
 
+#[test]
+fn a_checkpoint_whose_file_is_missing_or_torn_follows_from_its_log() {
+    for torn in [None, Some(""), Some("{\"formatVersion\":1,\"id\":\"01")] {
+        let test = killed();
+        let [first, second] = &test.storage().checkpoints()[..] else { panic!("two") };
+        let (one, two) = (checkpoint_id(first), checkpoint_id(second));
+        let before = test.run(["job", "diff", one, two]).assert_code(0).stdout;
+        let shown = test.run(["log", "--checkpoint", one, "--json"]).assert_code(0).object();
+        match torn {
+            None => fs::remove_file(first).unwrap(),
+            Some(rest) => fs::write(first, rest).unwrap(),
+        }
+        assert_eq!(test.run(["job", "diff", one, two]).assert_code(0).stdout, before, "{torn:?}");
+        let again = test.run(["log", "--checkpoint", one, "--json"]).assert_code(0).object();
+        assert_eq!(again["checkpoint"], shown["checkpoint"], "{torn:?}");
+        // By its end, as it is shown, and by a whole id.
+        for name in [&one[one.len() - 8..], one] {
+            test.server().script([Answer::text("One.")]);
+            assert_eq!(test.run(["resume", name, "Stop."]).assert_code(0).stdout, "One.\n", "{torn:?}");
+            assert_eq!(test.server().requests().pop().unwrap().results().len(), 1);
+        }
+        // The fork's own parent is the one without a file.
+        test.server().script([Answer::text("Two.")]);
+        assert_eq!(test.run(["resume", "latest", "And?"]).assert_code(0).stdout, "Two.\n");
+        test.run(["resume", "0192f0c4-none"]).assert_code(2);
+    }
+}
+
+#[test]
+fn checkpoints_that_a_power_cut_took_are_written_again() {
+    let test = killed();
+    let files: Vec<_> = test.storage().checkpoints().into_iter().map(|file| (fs::read(&file).unwrap(), file)).collect();
+    for (_, file) in &files {
+        fs::remove_file(file).unwrap();
+    }
+    assert_goes_on(&test);
+    for (bytes, file) in files {
+        assert_eq!(fs::read(&file).unwrap(), bytes, "as it was: {}", file.display());
+    }
+}
+
+#[test]
+fn the_checkpoint_that_a_run_stopped_with_is_whole_and_damage_to_it_is_reported() {
+    let test = Test::with(Provider::Anthropic).file("owls.txt", "").answers([append("c1", "a")]);
+    test.run(["run", "librarian", "q", "--max-steps", "1"]).assert_code(3);
+    let last = test.storage().last_checkpoint();
+    let text = fs::read_to_string(&last).unwrap();
+    assert!(text.lines().count() == 1 && read_json(&last)["messages"].is_array());
+    fs::write(&last, &text[..text.len() / 2]).unwrap();
+    test.run(["resume", checkpoint_id(&last), "Go on."]).assert_code(6).assert_stderr(["is damaged: it is no JSON"]);
+    // The job's log has all of it.
+    test.server().script([Answer::text("One.")]);
+    assert_eq!(test.run(["resume", "latest", "--max-steps", "9"]).assert_code(0).stdout, "One.\n");
+}
+
 /// Makes the only Run of a job what the version before chains left behind.
 fn make_unchained(test: &Test) {
     let log = run_file(test, "log.jsonl");

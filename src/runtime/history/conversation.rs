@@ -9,7 +9,7 @@ use crate::fact::FactBody;
 use crate::id::{JobId, RunId};
 use crate::message::Message;
 use crate::runtime::error::RunError;
-use crate::runtime::history::{recorded_run, runs};
+use crate::runtime::history::{recorded_run, runs, unstored};
 use crate::store::{CheckpointBody, CheckpointEntry, Found, OriginalEvent, Store, StoreError};
 
 /// The text of the question that a job of this storage was started with; `None` when it cannot be read.
@@ -63,7 +63,7 @@ fn text(contents: &[Content]) -> Option<String> {
 /// Nothing is found, or it cannot be read.
 pub fn read_state(storage: &Path, name: &str) -> Result<Checkpoint, RunError> {
     let store = Store::new(storage);
-    match store.find(name)? {
+    match unstored::find(&store, name)? {
         Found::Checkpoint(entry) => recorded_run::read_checkpoint(&store, &entry),
         Found::Run { job, run, checkpoint } => of_run(&store, &job, &run, checkpoint.as_ref()),
         Found::File(path) => {

@@ -13,6 +13,7 @@ mod logged_event;
 pub(in crate::runtime) mod recorded_run;
 mod runs;
 mod job_state;
+pub(in crate::runtime) mod unstored;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -124,12 +125,15 @@ impl JobLog {
         StoreError::NotFound { what, suggestion }
     }
 
-    /// All checkpoints of the job, by step.
+    /// All checkpoints of the job, by step: those of which there are files, and those that follow from its logs alone.
     ///
     /// # Errors
     /// The system's error.
     pub fn checkpoints(&self) -> Result<Vec<CheckpointEntry>, RunError> {
-        Ok(self.store.checkpoints(self.id())?)
+        let mut entries = self.store.checkpoints(self.id())?;
+        entries.extend(unstored::of_job(&self.store, self.id()));
+        entries.sort_by(|a, b| (a.step, &a.id).cmp(&(b.step, &b.id)));
+        Ok(entries)
     }
 
     /// A checkpoint with its messages.

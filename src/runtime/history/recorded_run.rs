@@ -4,7 +4,7 @@
 //! mid-run checkpoint is the moment at which the facts before it made the machine ask for it; a killed Run is where its
 //! last fact leads.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use crate::checkpoint::{Checkpoint, Status};
@@ -14,7 +14,9 @@ use crate::fact::{Fact, FactBody, ParentCheckpoint};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::{Action, IllegalInput, Input, RunMachine, Save};
 use crate::runtime::error::RunError;
-use crate::store::{Chain, CheckpointBody, CheckpointEntry, LogPosition, Store, StoreError, StoredCheckpoint};
+use crate::store::{
+    Chain, CheckpointBody, CheckpointEntry, LogPosition, LogReader, Store, StoreError, StoredCheckpoint,
+};
 
 /// A Run read back as far as its log goes.
 pub struct RecordedRun {
@@ -27,10 +29,11 @@ pub struct RecordedRun {
     pub events: Vec<Event>,
     /// The last checkpoint that the machine asked for, which may not be stored.
     pub last_save: Option<Save>,
-    /// The last checkpoint of the log whose file is there.
+    /// The last checkpoint of the log whose file is there, and the file.
     pub last_stored: Option<CheckpointId>,
-    /// Facts follow the last checkpoint.
-    pub goes_beyond_save: bool,
+    pub newest_stored: Option<PathBuf>,
+    /// The checkpoints behind it of a Run that has not ended, each with its point in the log.
+    pub unstored: Vec<(Save, LogPosition)>,
     /// The log up to its last whole line, for a writer that goes on from there.
     pub log_end: Chain,
 }
@@ -44,24 +47,35 @@ impl RecordedRun {
         }
     }
 
-    /// Takes in the next fact. `stored`: the checkpoints of which there are files.
-    fn take(&mut self, fact: Fact, stored: &HashSet<CheckpointId>) -> Result<(), IllegalInput> {
-        self.goes_beyond_save = true;
+    /// Returns whether `id` is the newest checkpoint, or the newest of those whose files are there.
+    pub fn is_last(&self, id: &CheckpointId) -> bool {
+        self.last_stored.as_ref() == Some(id) || self.last_save.as_ref().is_some_and(|save| save.head.id == *id)
+    }
+
+    /// Takes in the fact that `log` has just read. `stored`: the checkpoints of which there are files.
+    fn take(
+        &mut self,
+        fact: Fact,
+        log: &LogReader,
+        stored: &HashMap<CheckpointId, PathBuf>,
+    ) -> Result<(), IllegalInput> {
         self.last_at = self.last_at.max(fact.stamp.at);
-        let Self { machine, events, last_save, last_stored, goes_beyond_save, .. } = self;
+        let Self { machine, events, last_save, last_stored, newest_stored, unstored, .. } = self;
         feed(machine, fact, &mut |emitted, save, _| {
             events.extend(emitted);
-            if let Some(save) = save {
-                if stored.contains(&save.head.id) {
-                    *last_stored = Some(save.head.id.clone());
-                    // A step's end is emitted before its checkpoint is stored, a Run's end after.
-                    if !save.head.status.is_terminal() {
-                        events.clear();
-                    }
+            let Some(save) = save else { return false };
+            if let Some(path) = stored.get(&save.head.id) {
+                *last_stored = Some(save.head.id.clone());
+                *newest_stored = Some(path.clone());
+                unstored.clear();
+                // A step's end is emitted before its checkpoint is stored, a Run's end after.
+                if !save.head.status.is_terminal() {
+                    events.clear();
                 }
-                *last_save = Some(save);
-                *goes_beyond_save = false;
+            } else if !save.head.status.is_terminal() {
+                unstored.push((save.clone(), log.position()));
             }
+            *last_save = Some(save);
             false
         })
     }
@@ -72,22 +86,41 @@ impl RecordedRun {
 /// # Errors
 /// A failure to read, or facts that do not follow from each other.
 pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<RecordedRun>, RunError> {
+    read_run_behind(store, job, run, &mut HashMap::new())
+}
+
+/// The same, for a caller that reads one Run after the other. `ends` has the ends of Runs that were read before: one
+/// that this Run continues is taken from there, so that reading a line of Runs costs no more than its length.
+///
+/// # Errors
+/// As [`read_run`].
+pub fn read_run_behind(
+    store: &Store,
+    job: &JobId,
+    run: &RunId,
+    ends: &mut HashMap<CheckpointId, Checkpoint>,
+) -> Result<Option<RecordedRun>, RunError> {
     let mut log = store.open_log(job, run)?;
     let Some(first) = log.next_fact()? else { return Ok(None) };
-    let stored: HashSet<CheckpointId> = store.run_checkpoints(job, run)?.into_iter().map(|entry| entry.id).collect();
+    let files = store.run_checkpoints(job, run)?.into_iter();
+    let stored: HashMap<CheckpointId, PathBuf> = files.map(|entry| (entry.id, entry.path)).collect();
     let mut past = RecordedRun {
-        machine: first_state(store, job, run, &first)?,
+        machine: match parent_of(&first).and_then(|parent| ends.remove(&parent.checkpoint_id)) {
+            Some(end) => RunMachine::restore(end),
+            None => first_state(store, job, run, &first)?,
+        },
         began_at: first.stamp.at,
         last_at: first.stamp.at,
         events: Vec::new(),
         last_save: None,
         last_stored: None,
-        goes_beyond_save: false,
+        newest_stored: None,
+        unstored: Vec::new(),
         log_end: Chain::default(),
     };
     let mut next = Some(first);
     while let Some(fact) = next {
-        past.take(fact, &stored).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
+        past.take(fact, &log, &stored).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
         next = log.next_fact()?;
     }
     past.log_end = log.chain().clone();
@@ -98,15 +131,20 @@ pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<Record
 pub fn lineage(store: &Store, job: &JobId, run: &RunId) -> Vec<RunId> {
     let mut runs = vec![run.clone()];
     let mut seen = HashSet::from([run.clone()]);
-    let parent = |run: &RunId| match store.first_fact(job, run)?.body {
-        FactBody::Resumed { resumption } => resumption.parent.map(|parent| parent.run_id),
-        _ => None,
-    };
+    let parent = |run: &RunId| Some(parent_of(&store.first_fact(job, run)?)?.run_id.clone());
     // A circle can only be of damaged files.
     while let Some(parent) = runs.last().and_then(parent).filter(|parent| seen.insert(parent.clone())) {
         runs.push(parent);
     }
     runs
+}
+
+/// The checkpoint that a Run with this first fact continues from.
+fn parent_of(first: &Fact) -> Option<&ParentCheckpoint> {
+    match &first.body {
+        FactBody::Resumed { resumption } => resumption.parent.as_ref(),
+        _ => None,
+    }
 }
 
 /// The first Runs of the delegates that `job` has started, as far as their logs can be read.
@@ -122,12 +160,21 @@ pub fn started_delegates(store: &Store, job: &JobId) -> Result<HashSet<RunId>, R
     Ok(store.runs(job)?.into_iter().map(|entry| entry.id).filter(is_delegate).collect())
 }
 
-/// A stored checkpoint with its messages.
+/// A stored checkpoint with its messages. One whose file is missing or torn is made again from its Run's log.
 ///
 /// # Errors
-/// A failure to read, or a log that does not lead to it.
+/// A failure to read, or a log that does not lead to it. The file that a Run stopped with was durable: if it cannot be
+/// read, it is damaged.
 pub fn read_checkpoint(store: &Store, entry: &CheckpointEntry) -> Result<Checkpoint, RunError> {
-    let stored = store.read_checkpoint(&entry.path)?;
+    let stored = match store.read_checkpoint(&entry.path) {
+        Ok(stored) => stored,
+        Err(unread) if unread.is_damaged() || unread.is_not_found() => {
+            let made = made_again(store, entry);
+            let is_enough = |made: &Checkpoint| unread.is_not_found() || !made.head.status.is_at_rest();
+            return made.filter(is_enough).ok_or_else(|| unread.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let at = match stored.body {
         CheckpointBody::Inline(messages) => return Ok(Checkpoint { head: stored.head, messages }),
         CheckpointBody::Log(at) => at,
@@ -138,6 +185,24 @@ pub fn read_checkpoint(store: &Store, entry: &CheckpointEntry) -> Result<Checkpo
     follow(store, &entry.job, leg)
 }
 
+/// The checkpoint as the log of its Run has it.
+fn made_again(store: &Store, entry: &CheckpointEntry) -> Option<Checkpoint> {
+    let run = entry.run.clone()?;
+    let leg = Leg { run, id: entry.id.clone(), at: None, place: entry.path.clone(), unread: None };
+    follow(store, &entry.job, leg).ok()
+}
+
+/// The checkpoint that a Run continues from.
+///
+/// # Errors
+/// A failure to read, or a log that does not lead to it.
+pub fn read_parent(store: &Store, job: &JobId, parent: &ParentCheckpoint) -> Result<Checkpoint, RunError> {
+    match find_parent(store, job, parent.clone())? {
+        Ok(checkpoint) => Ok(*checkpoint),
+        Err(leg) => follow(store, job, leg),
+    }
+}
+
 /// The machine before `first`, the first fact of `run`.
 ///
 /// # Errors
@@ -145,10 +210,7 @@ pub fn read_checkpoint(store: &Store, entry: &CheckpointEntry) -> Result<Checkpo
 pub fn first_state(store: &Store, job: &JobId, run: &RunId, first: &Fact) -> Result<RunMachine, RunError> {
     Ok(match origin(store, job, run, first)? {
         Origin::Fresh(machine) => *machine,
-        Origin::Parent(parent) => RunMachine::restore(match find_parent(store, job, parent)? {
-            Ok(checkpoint) => *checkpoint,
-            Err(leg) => follow(store, job, leg)?,
-        }),
+        Origin::Parent(parent) => RunMachine::restore(read_parent(store, job, &parent)?),
     })
 }
 

@@ -57,8 +57,9 @@ pub fn import(
     check_request(input, &checkpoint)?;
     let job_store = create_job(store, &mut checkpoint.head)?;
     let setting = setting_here(&checkpoint.head, options);
-    let entry =
-        job_store.create_run(&setting)?.write_checkpoint_final(&checkpoint.head, &checkpoint.messages, &setting)?;
+    let run_store = job_store.create_run(&setting)?;
+    let (flush, entry) = run_store.final_checkpoint(&checkpoint.head, &checkpoint.messages, &setting)?;
+    flush.perform()?;
     Ok((job_store, Found::Checkpoint(entry)))
 }
 

@@ -2,14 +2,15 @@
 //! it is read back from disk; what is done with it is [`resume`](super::resume)'s.
 
 use crate::checkpoint::{Checkpoint, CheckpointHead, Status};
-use crate::id::{JobId, RunId};
+use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::JobStatus;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
+use crate::runtime::history::unstored;
 use crate::runtime::job::import::import;
 use crate::runtime::options::{Options, ResumeFrom, ResumeInput};
 use crate::setting::RunSetting;
-use crate::store::{CheckpointEntry, Found, JobStore, Store, StoreError};
+use crate::store::{CheckpointBody, CheckpointEntry, Found, JobStore, Store, StoreError};
 
 /// The state that a job is resumed from.
 pub enum ResumePoint {
@@ -42,15 +43,14 @@ impl ResumePoint {
 /// # Errors
 /// Nothing is found, or it cannot be read.
 pub fn find(store: &Store, from: &ResumeFrom) -> Result<Found, RunError> {
-    Ok(match from {
-        ResumeFrom::Latest => store.find("latest")?,
-        ResumeFrom::LatestAt(id) => Found::Checkpoint(store.find_checkpoint_of(&latest_job(store)?, id.as_str())?),
-        ResumeFrom::Job(job) => store.find_job(&store.find_job_id(job.as_str())?)?,
-        ResumeFrom::Checkpoint(job, id) => {
-            Found::Checkpoint(store.find_checkpoint_of(&store.find_job_id(job.as_str())?, id.as_str())?)
-        }
-        ResumeFrom::Named(name) => store.find(name)?,
-    })
+    let of_job = |job: &JobId, id: &CheckpointId| unstored::find_of_job(store, job, id.as_str()).map(Found::Checkpoint);
+    match from {
+        ResumeFrom::Latest => Ok(store.find("latest")?),
+        ResumeFrom::LatestAt(id) => of_job(&latest_job(store)?, id),
+        ResumeFrom::Job(job) => Ok(store.find_job(&store.find_job_id(job.as_str())?)?),
+        ResumeFrom::Checkpoint(job, id) => of_job(&store.find_job_id(job.as_str())?, id),
+        ResumeFrom::Named(name) => unstored::find(store, name),
+    }
 }
 
 /// Locks the job of what was found. A file from elsewhere is imported first, so that the job can be resumed from here
@@ -86,9 +86,13 @@ pub fn load(store: &Store, job: &JobId, found: &Found) -> Result<(ResumePoint, O
                 Some(run) => setting_of(store, job, run, Some(entry))?,
                 None => None,
             };
+            if let Some(end) = entry.run.as_ref().and_then(|run| stored_end(store, job, run, entry)) {
+                return Ok((ResumePoint::Checkpoint(Box::new(end)), setting));
+            }
             if let Some(run) = &entry.run
+                && may_be_last(store, entry, run)?
                 && let Ok(Some(past)) = recorded_run::read_run(store, job, run)
-                && past.last_stored.as_ref() == Some(&entry.id)
+                && past.is_last(&entry.id)
                 && !is_over(store, job, run, &past)
             {
                 // The newest checkpoint of a killed Run: what came after it is on record and is not done twice.
@@ -106,6 +110,9 @@ fn resume_point_of_run(
     run: &RunId,
     checkpoint: Option<&CheckpointEntry>,
 ) -> Result<ResumePoint, RunError> {
+    if let Some(end) = checkpoint.and_then(|entry| stored_end(store, job, run, entry)) {
+        return Ok(ResumePoint::Checkpoint(Box::new(end)));
+    }
     let past = match (recorded_run::read_run(store, job, run), checkpoint) {
         (Ok(Some(past)), _) => past,
         // A Run without facts was imported as a file.
@@ -130,6 +137,27 @@ fn resume_point_of_run(
     })
 }
 
+/// Returns whether a checkpoint may be the last of its Run: nothing is known to be behind it without reading the log.
+fn may_be_last(store: &Store, entry: &CheckpointEntry, run: &RunId) -> Result<bool, RunError> {
+    let newest = store.newest_checkpoint(&entry.job, run)?;
+    Ok(newest.is_none_or(|newest| newest.id == entry.id || newest.step < entry.step))
+}
+
+/// The end of a Run by its newest checkpoint alone, if that holds all of it and it was stored as the job's: nothing
+/// follows a Run's end, so the log need not be read, however long it is.
+fn stored_end(store: &Store, job: &JobId, run: &RunId, newest: &CheckpointEntry) -> Option<Checkpoint> {
+    if !is_reported(store, job, run) {
+        return None;
+    }
+    let stored = store.read_checkpoint(&newest.path).ok()?;
+    match stored.body {
+        CheckpointBody::Inline(messages) if stored.head.status.is_terminal() => {
+            Some(Checkpoint { head: stored.head, messages })
+        }
+        _ => None,
+    }
+}
+
 /// Returns whether `run` has ended, and all of its end is stored.
 fn is_over(store: &Store, job: &JobId, run: &RunId, past: &RecordedRun) -> bool {
     let is_stored = past.last_save.as_ref().is_some_and(|save| store.stored_checkpoint(job, &save.head).is_some());
@@ -139,8 +167,8 @@ fn is_over(store: &Store, job: &JobId, run: &RunId, past: &RecordedRun) -> bool 
 /// Returns whether the end of `run`, which has ended, was stored as the job's, after which a process reports it to its
 /// user. That of an older Run was: otherwise the newer one could not have begun.
 fn is_reported(store: &Store, job: &JobId, run: &RunId) -> bool {
-    let is_newest = matches!(store.find_job(job), Ok(Found::Run { run: newest, .. }) if newest == *run);
-    !is_newest || store.job(job).is_ok_and(|job| job.status != JobStatus::Running)
+    store.job(job).is_ok_and(|job| job.status != JobStatus::Running)
+        || !matches!(store.find_job(job), Ok(Found::Run { run: newest, .. }) if newest == *run)
 }
 
 /// Names the newest checkpoint that can be continued from although the log is damaged behind it.

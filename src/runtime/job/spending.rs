@@ -1,10 +1,10 @@
 //! The spending of a job so far, from its records: `job.json` where an invocation came to its end, else the logs of
 //! all Runs. What killed Runs had under way is among it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::budget::{Budgets, Charge, Spent};
-use crate::checkpoint::CheckpointHead;
+use crate::checkpoint::{CheckpointHead, Status};
 use crate::config::{Origin, Settings};
 use crate::cost::Spend;
 use crate::id::{JobId, RunId};
@@ -42,11 +42,15 @@ impl JobSpending {
         let mut total = RunTotals::default();
         let mut known: HashSet<RunId> = HashSet::new();
         let mut last_at = 0;
+        let mut waiting = HashMap::new();
         for run in store.runs(job)? {
-            if let Ok(Some(past)) = recorded_run::read_run(store, job, &run.id) {
+            if let Ok(Some(past)) = recorded_run::read_run_behind(store, job, &run.id, &mut waiting) {
                 total = total.plus(past.machine.totals_at_rest());
                 last_at = last_at.max(past.last_at);
                 known.insert(run.id);
+                if past.status() == Some(Status::StoppedByDelegate) {
+                    waiting.insert(past.machine.head().id.clone(), past.machine.into_checkpoint());
+                }
             }
         }
         if let Some(head) = newest_of_others(store, job, &known)? {

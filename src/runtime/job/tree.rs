@@ -58,9 +58,12 @@ struct Tree {
     tasks: JoinSet<Returned>,
     /// The coordinator's Runs.
     root_runs: HashSet<RunId>,
+    /// The coordinator's last Run that stopped, unless it waits for delegates.
     root: Option<StoppedRun>,
-    /// Checkpoints of Runs that wait for delegates.
-    waiting: HashMap<RunId, Checkpoint>,
+    /// Runs that wait for delegates.
+    waiting: HashMap<RunId, StoppedRun>,
+    /// The coordinator's Run that waited last.
+    waiting_root: Option<RunId>,
     query: Option<UserInput>,
     is_fork: bool,
     steps: u64,
@@ -107,6 +110,7 @@ pub async fn drive(
         root_runs: HashSet::from([run.clone()]),
         root: None,
         waiting: HashMap::new(),
+        waiting_root: None,
         query,
         is_fork,
         steps: 0,
@@ -185,11 +189,10 @@ impl Tree {
 
     /// The checkpoint of a Run that waited for delegates.
     fn checkpoint_of(&mut self, from: &ParentCheckpoint) -> Result<Checkpoint, RunError> {
-        if let Some(checkpoint) = self.waiting.remove(&from.run_id) {
-            return Ok(checkpoint);
+        match self.waiting.remove(&from.run_id) {
+            Some(stopped) => Ok(stopped.checkpoint),
+            None => recorded_run::read_parent(&self.context.store, self.context.job_id(), from),
         }
-        let store = &self.context.store;
-        recorded_run::read_checkpoint(store, &store.find_checkpoint(self.context.job_id(), &from.checkpoint_id)?)
     }
 
     fn spawn(&mut self, task: RunTask, prepared: Option<PreparedRun>) {
@@ -239,16 +242,24 @@ impl Tree {
         self.steps = self.steps.saturating_add(stopped.steps);
         let end = RunEnd { head: head.clone(), text: stopped.checkpoint.text(), on_record: stopped.on_record };
         if head.status == Status::StoppedByDelegate {
-            self.waiting.insert(run, stopped.checkpoint.clone());
-        }
-        if is_root {
+            // Kept once: a history that is copied at each delegation costs the square of their number.
+            self.waiting_root = if is_root { Some(run.clone()) } else { self.waiting_root.take() };
+            self.waiting.insert(run, stopped);
+        } else if is_root {
             self.root = Some(stopped);
         }
         Ok(self.machine.advance(JobInput::RunEnded(Box::new(end)))?)
     }
 
-    fn finish(self) -> Result<TreeEnd, RunError> {
-        let root = self.root.ok_or_else(|| RunError::Internal("a job has ended without its coordinator".to_owned()))?;
+    fn finish(mut self) -> Result<TreeEnd, RunError> {
+        // Their checkpoints refer to their logs. Now that nothing goes on behind them, they are to resume anywhere.
+        for stopped in self.waiting.values() {
+            self.context.job.complete_checkpoint(&stopped.checkpoint)?;
+        }
+        let waiting_root = self.waiting_root.and_then(|run| self.waiting.remove(&run));
+        let root = waiting_root
+            .or(self.root)
+            .ok_or_else(|| RunError::Internal("a job has ended without its coordinator".to_owned()))?;
         let head = &root.checkpoint.head;
         let (status, budget) = match (head.status, self.stop) {
             (Status::StoppedByDelegate, Some(StopReason::Cancelled)) => (Status::StoppedByCancellation, None),

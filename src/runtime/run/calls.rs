@@ -161,10 +161,23 @@ impl<'a> Calls<'a> {
         self.arrived.push_back(result);
     }
 
-    /// Live, results become facts as they arrive; in a replay in call order, so that every replay is the same.
+    /// Returns whether [`Calls::next`] returns a result at once.
+    pub fn has_arrived(&mut self) -> bool {
+        while let Some(joined) = self.running.try_join_next_with_id() {
+            self.arrive(joined);
+        }
+        self.next_arrived().is_some()
+    }
+
+    /// The place of the next result. Live, results become facts as they arrive; in a replay in call order, so that every
+    /// replay is the same.
+    fn next_arrived(&self) -> Option<usize> {
+        let Some(next) = self.order.front() else { return (!self.arrived.is_empty()).then_some(0) };
+        self.arrived.iter().position(|result| result.id == *next || !self.order.contains(&result.id))
+    }
+
     fn take_arrived(&mut self) -> Option<ToolResult> {
-        let Some(next) = self.order.front() else { return self.arrived.pop_front() };
-        let at = self.arrived.iter().position(|result| result.id == *next || !self.order.contains(&result.id))?;
+        let at = self.next_arrived()?;
         let result = self.arrived.remove(at)?;
         self.order.retain(|id| *id != result.id);
         Some(result)

@@ -40,7 +40,9 @@ pub async fn drive(
     loop {
         // Pure: nothing has left the process yet, so that an input which the machine refuses leaves no trace.
         let transition = machine.advance(&input)?;
-        recorder.record(&input, &transition, machine, |events| requests.conclude_text(events))?;
+        // Only a result that waits for others: what ends the turn is followed by more than a flush.
+        let more_follows = transition.action == Action::Wait && calls.has_arrived();
+        recorder.record(&input, &transition, machine, more_follows, |events| requests.conclude_text(events)).await?;
         requests.follow(&input, machine).await;
         let first_step = *first_step.get_or_insert(machine.head().step_number);
         input = match transition.action {
@@ -51,13 +53,13 @@ pub async fn drive(
             }
             Action::CallTools { calls: wanted, in_doubt } => {
                 // All that led to the calls is durable before one of them can have an effect.
-                recorder.sync()?;
+                recorder.flush().await?;
                 calls.start(wanted, in_doubt, skills);
                 Input::Fact(calls.next().await)
             }
             Action::Wait => Input::Fact(calls.next().await),
             Action::Stop(_) => {
-                recorder.sync()?;
+                recorder.flush().await?;
                 return Ok(first_step);
             }
         };

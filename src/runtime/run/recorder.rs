@@ -2,9 +2,11 @@
 //! sink; each as durable as what follows needs it to be. The Run's loop calls it after every transition.
 //!
 //! - A fact is in the log before anything that follows from it is emitted or done.
-//! - A tool's result is durable on arrival; everything is durable before tools start and before a Run stops.
+//! - The log is flushed twice in a step: with the answer, before its tools start, and with their results, on arrival.
+//!   All is durable before a Run stops.
 //! - A step's checkpoint is remembered when the step ends and written by [`Recorder::settle`], while the next request
-//!   to the model is under way, and at the latest before the next tools start.
+//!   to the model is under way, and at the latest before the next tools start. It refers to the log, from which it can be
+//!   made again: it is not synced.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,15 +15,15 @@ use crate::event::{Event, EventSink};
 use crate::fact::FactBody;
 use crate::machine::{Input, RunMachine, Save, Transition};
 use crate::setting::RunSetting;
-use crate::store::{RunStore, StoreError};
+use crate::store::{Flush, LogPosition, RunStore, StoreError};
 
 /// Records one Run.
 pub struct Recorder {
     run: RunStore,
     setting: Arc<RunSetting>,
     sink: Arc<dyn EventSink>,
-    /// The latest step's checkpoint, while it is not on disk.
-    owed: Option<Save>,
+    /// The latest step's checkpoint, while it is not written, and the point in the log that it follows from.
+    owed: Option<(Save, LogPosition)>,
     /// The newest checkpoint's file.
     newest: Option<PathBuf>,
 }
@@ -32,25 +34,31 @@ impl Recorder {
         Self { run, setting, sink, owed: None, newest: None }
     }
 
-    /// Records an input and what it led to. `before_events` is called once all is stored, before the events are emitted.
+    /// Records an input and what it led to. `more_follows`: another tool's result is at hand, from which nothing has
+    /// followed yet, so that this one can be flushed with it. `before_events` is called once all is stored, before the
+    /// events are emitted.
     ///
     /// # Errors
     /// A failure to store; the Run must not go on then.
-    pub fn record(
+    pub async fn record(
         &mut self,
         input: &Input,
         transition: &Transition,
         machine: &RunMachine,
+        more_follows: bool,
         before_events: impl FnOnce(&[Event]),
     ) -> Result<(), StoreError> {
         if let Input::Fact(fact) = input {
             self.run.append(fact)?;
-            if matches!(fact.body, FactBody::ToolReturned { .. }) {
-                // A tool's effect cannot be had again: its result must not be lost, also to a power failure.
-                self.run.sync()?;
+            // A tool's effect cannot be had again: its result must not be lost, also to a power failure.
+            if matches!(fact.body, FactBody::ToolReturned { .. }) && !(more_follows && transition.events.is_empty()) {
+                self.perform(self.run.flush()).await?;
             }
         }
-        self.keep(transition.save.as_ref(), machine)?;
+        if let Some(flush) = self.keep(transition.save.as_ref(), machine)? {
+            self.perform(flush).await?;
+            self.settle()?;
+        }
         before_events(&transition.events);
         for event in &transition.events {
             #[cfg(feature = "fault-injection")]
@@ -60,22 +68,23 @@ impl Recorder {
         Ok(())
     }
 
-    /// Accepts a checkpoint. One that a Run stops with is durable before its event is emitted: who sees the event may
-    /// read the file. Others wait for [`Recorder::settle`], since a killed Run follows from its log without them.
+    /// Accepts a checkpoint. One that a Run stops with is to be durable before its event is emitted, by the returned
+    /// flush: who sees the event may read the file. Others wait for [`Recorder::settle`], since they follow from the log.
+    /// That of a Run which waits for its delegates does too: it is settled behind the returned flush of the log.
     ///
     /// # Errors
     /// A failure to store.
-    pub fn keep(&mut self, save: Option<&Save>, machine: &RunMachine) -> Result<(), StoreError> {
-        let Some(save) = save else { return Ok(()) };
+    pub fn keep(&mut self, save: Option<&Save>, machine: &RunMachine) -> Result<Option<Flush>, StoreError> {
+        let Some(save) = save else { return Ok(None) };
         self.settle()?;
-        if save.head.status.is_terminal() {
-            let entry =
-                self.run.write_checkpoint_final(&save.head, save.messages_of(machine.messages()), &self.setting)?;
+        if save.head.status.is_at_rest() {
+            let messages = save.messages_of(machine.messages());
+            let (flush, entry) = self.run.final_checkpoint(&save.head, messages, &self.setting)?;
             self.newest = Some(entry.path);
-        } else {
-            self.owed = Some(save.clone());
+            return Ok(Some(flush));
         }
-        Ok(())
+        self.owed = Some((save.clone(), self.run.position()));
+        Ok(save.head.status.is_terminal().then(|| self.run.flush()))
     }
 
     /// Notes that the newest checkpoint is stored already.
@@ -83,25 +92,45 @@ impl Recorder {
         self.newest = Some(path);
     }
 
-    /// Writes the owed checkpoint, if any. Since it was accepted, the log has grown at most by what precedes a request:
-    /// other tools, a reservation.
+    /// Writes a checkpoint of the Run's past that is not stored.
+    ///
+    /// # Errors
+    /// A failure to store.
+    pub fn restore(&mut self, save: &Save, position: LogPosition) -> Result<(), StoreError> {
+        self.newest = Some(self.run.write_checkpoint_by_log(&save.head, position)?.path);
+        Ok(())
+    }
+
+    /// Writes the owed checkpoint, if any.
     ///
     /// # Errors
     /// A failure to store.
     pub fn settle(&mut self) -> Result<(), StoreError> {
-        if let Some(save) = self.owed.take() {
-            self.newest = Some(self.run.write_checkpoint_mid(&save.head)?.path);
+        match self.owed.take() {
+            Some((save, position)) => self.restore(&save, position),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Waits until everything recorded is durable.
     ///
     /// # Errors
     /// A failure to store.
-    pub fn sync(&mut self) -> Result<(), StoreError> {
+    pub async fn flush(&mut self) -> Result<(), StoreError> {
         self.settle()?;
-        self.run.sync()
+        self.perform(self.run.flush()).await
+    }
+
+    /// Waits for the disk: here, where only this Run would go on meanwhile, else in a thread of its own, so that others
+    /// do. Flushes that wait at the same time are one for the disk: file systems write their journal for all of them.
+    async fn perform(&self, flush: Flush) -> Result<(), StoreError> {
+        if self.run.is_alone() {
+            return flush.perform();
+        }
+        match tokio::task::spawn_blocking(move || flush.perform()).await {
+            Ok(performed) => performed,
+            Err(lost) => Err(self.run.lost_flush(lost.into())),
+        }
     }
 
     /// The newest checkpoint's file, when there is one.

@@ -173,18 +173,15 @@ impl RunStart {
     ) -> Result<Self, RunError> {
         let job = &context.job;
         let run = context.emitter.run_id.clone();
-        let run_store = job.job.open_run(&run)?;
+        let run_store = job.job.open_run_at(&run, past.log_end)?;
         run_store.write_setting(&context.setting)?;
         let mut recorder = Recorder::new(run_store, Arc::clone(&context.setting), Arc::clone(&job.options.sink));
-        // The checkpoint that the process which died owed. One that is missing although facts follow it was removed by
-        // somebody, and is not made again: the log has what it held.
-        if let Some(save) = past.last_save.as_ref().filter(|_| !past.goes_beyond_save) {
-            if let Some(path) = job.store.stored_checkpoint(job.job_id(), &save.head) {
-                recorder.found(path);
-            } else {
-                recorder.keep(Some(save), &past.machine)?;
-                recorder.settle()?;
-            }
+        // The checkpoints that the process which died owed, or of which a power cut took the files.
+        if let Some(path) = past.newest_stored {
+            recorder.found(path);
+        }
+        for (save, position) in past.unstored {
+            recorder.restore(&save, position)?;
         }
         let resumption = Resumption {
             run_id: run,

@@ -47,8 +47,11 @@ fn store_end(job: &JobContext, past: &RecordedRun) -> Result<PathBuf, RunError> 
         let expert = job.options.experts.get(&head.expert.key)?;
         RunSetting { started_at: past.began_at, ..job.setting(expert, &head.run_id)? }
     };
-    let run_store = job.job.open_run(&head.run_id)?;
+    let run_store = job.job.open_run_at(&head.run_id, past.log_end.clone())?;
     let mut recorder = Recorder::new(run_store, Arc::new(setting), Arc::clone(&job.options.sink));
-    recorder.keep(past.last_save.as_ref(), &past.machine)?;
+    if let Some(flush) = recorder.keep(past.last_save.as_ref(), &past.machine)? {
+        flush.perform()?;
+        recorder.settle()?;
+    }
     Ok(recorder.newest().cloned().unwrap_or_default())
 }

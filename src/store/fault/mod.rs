@@ -150,7 +150,7 @@ fn open(path: &Path, open: impl FnOnce(&Path) -> io::Result<File>) -> io::Result
 }
 
 /// As [`disk::write`].
-pub fn write(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write(file: &File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut door = Door::enter();
     door.ledger.changes(path)?;
     let fate =

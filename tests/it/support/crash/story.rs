@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use crate::support::Test;
 use crate::support::storage::read_json;
 
+use super::whole_json;
+
 /// The beginning of a result that the runtime puts in the place of one it does not know.
 const IN_DOUBT: &str = "interrupted: ";
 
@@ -28,7 +30,7 @@ impl Story {
     /// The conversations of all Runs that have completed, in an order that does not depend on time.
     #[track_caller]
     pub fn all(test: &Test) -> Vec<Self> {
-        let checkpoints = test.storage().checkpoints().into_iter().map(|file| read_json(&file));
+        let checkpoints = test.storage().checkpoints().into_iter().filter_map(|file| whole_json(&file));
         let completed = checkpoints.filter(|checkpoint| checkpoint["status"] == "completed");
         let mut stories: Vec<Self> = completed.map(|checkpoint| Self::from_checkpoint(&checkpoint)).collect();
         stories.sort_by_key(|story| story.messages[0].to_string());

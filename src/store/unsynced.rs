@@ -1,0 +1,92 @@
+//! [`Unsynced`]: the files and folders of a job whose data or names are not durable yet. `job` notes them as it writes;
+//! the first flush that follows syncs them.
+//!
+//! A job and its Runs begin with files on which nothing depends until something is stored behind them: as long as no
+//! answer is on disk, a power cut may take them, and the job has not begun. So they share the flush of the first answer
+//! in place of one each before the first request.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{StoreError, atomic};
+
+/// The files and folders that are not durable.
+#[derive(Default)]
+pub struct Unsynced {
+    files: Vec<(File, PathBuf)>,
+    folders: BTreeSet<PathBuf>,
+    /// A folder that need not be synced by a process that may not read it, and so has made nothing in it.
+    around: Option<PathBuf>,
+    /// A sync failed, so that the state of the disk is unknown.
+    failed: Option<PathBuf>,
+}
+
+impl Unsynced {
+    /// The data of `file` at `path`, and its name.
+    pub fn add_file(&mut self, file: File, path: &Path) {
+        self.files.push((file, path.to_owned()));
+        self.folders.extend(path.parent().map(Path::to_owned));
+    }
+
+    /// The names in `folder`.
+    pub fn add_folder(&mut self, folder: &Path) {
+        self.folders.insert(folder.to_owned());
+    }
+
+    /// The names in `folder`, if this process may read it.
+    pub fn add_folder_around(&mut self, folder: &Path) {
+        self.around = Some(folder.to_owned());
+    }
+
+    /// Waits until all of it is durable.
+    ///
+    /// # Errors
+    /// The system's error; after one, every further call is refused: the kernel may report success on the next sync
+    /// without having written the data.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        if let Some(path) = &self.failed {
+            return Err(StoreError::Poisoned { path: path.clone() });
+        }
+        while let Some((file, path)) = self.files.pop() {
+            self.note(&path, atomic::sync(&file, &path))?;
+        }
+        // From within to without, as the names further out are longer there.
+        while let Some(folder) = self.folders.pop_last() {
+            self.note(&folder, atomic::sync_folder(&folder))?;
+        }
+        match self.around.take().map(|folder| (atomic::sync_folder(&folder), folder)) {
+            Some((Err(StoreError::Io { source, .. }), _)) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Some((synced, folder)) => self.note(&folder, synced),
+            None => Ok(()),
+        }
+    }
+
+    fn note(&mut self, path: &Path, synced: Result<(), StoreError>) -> Result<(), StoreError> {
+        if synced.is_err() {
+            self.failed = Some(path.to_owned());
+        }
+        synced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn after_a_failed_sync_nothing_counts_as_durable() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("job.json");
+        fs::write(&path, "{}").unwrap();
+        let mut unsynced = Unsynced::default();
+        unsynced.add_file(File::open(&path).unwrap(), &path);
+        unsynced.sync().unwrap();
+        unsynced.add_folder(&folder.path().join("gone"));
+        assert!(matches!(unsynced.sync(), Err(StoreError::Io { action: "sync", .. })));
+        assert!(matches!(unsynced.sync(), Err(StoreError::Poisoned { .. })));
+    }
+}
