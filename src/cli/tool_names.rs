@@ -12,10 +12,15 @@ pub fn unknown_to_lock(project: &Project, lock: &Lock) -> Vec<String> {
     let mut lines = Vec::new();
     for expert in project.experts.values() {
         let definition = Definition::new(expert, project.base_skill_command.as_deref());
-        let LockState::Fresh(locked) = lock.expert(&definition) else { continue };
-        for skill in definition.servers() {
+        let Some(locked) = lock.experts.get(expert.key.as_str()) else { continue };
+        let of_skill = |skill: &SkillSpec| {
             let tools: Vec<&str> = locked.tools_of(&skill.common().name).map(|tool| tool.name.as_str()).collect();
-            lines.extend(unknown(expert, skill, &tools));
+            unknown(expert, skill, &tools)
+        };
+        let found: Vec<String> = definition.servers().flat_map(of_skill).collect();
+        // Asked for last: every definition in the entry is checked for it, and usually there is nothing to report.
+        if !found.is_empty() && matches!(lock.expert(&definition), LockState::Fresh(_)) {
+            lines.extend(found);
         }
     }
     lines

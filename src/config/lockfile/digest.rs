@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Number, Value};
+use serde::Serialize;
+use serde_json::{Map, Number, Value};
 use sha2::{Digest as _, Sha256};
 
 /// Floats below this are whole without doubt (JavaScript's safe integers).
@@ -11,8 +12,30 @@ const MAX_WHOLE: f64 = 9_007_199_254_740_991.0;
 
 /// The digest of a value: `sha256:` and 64 hexadecimal digits.
 pub(super) fn digest(value: &Value) -> String {
-    let mut text = String::new();
+    let mut text = Vec::new();
     write_canonical(value, &mut text);
+    digest_of_text(&text)
+}
+
+/// The digest of an object that has `entries`, in the order of their keys. For large ones, which need not be copied into a
+/// value for it.
+pub(super) fn digest_of_entries<const N: usize>(entries: [(&str, Entry<'_>); N]) -> String {
+    debug_assert!(entries.is_sorted_by_key(|(key, _)| *key));
+    let mut text = Vec::new();
+    write_entries(entries.into_iter(), &mut text, |entry, text| match entry {
+        Entry::Value(value) => write_canonical(&value, text),
+        Entry::Object(object) => write_object(object, text),
+    });
+    digest_of_text(&text)
+}
+
+/// An entry's value.
+pub(super) enum Entry<'a> {
+    Value(Value),
+    Object(&'a Map<String, Value>),
+}
+
+fn digest_of_text(text: &[u8]) -> String {
     let mut digest = "sha256:".to_owned();
     for byte in Sha256::digest(text) {
         // Writing to a String does not fail.
@@ -23,48 +46,67 @@ pub(super) fn digest(value: &Value) -> String {
 
 /// JSON text without white space, keys sorted, whole numbers without a fraction.
 pub(super) fn canonical(value: &Value) -> String {
-    let mut text = String::new();
+    let mut text = Vec::new();
     write_canonical(value, &mut text);
-    text
+    // JSON text is UTF-8.
+    String::from_utf8(text).unwrap_or_default()
 }
 
-fn write_canonical(value: &Value, text: &mut String) {
+fn write_canonical(value: &Value, text: &mut Vec<u8>) {
     match value {
         Value::Array(items) => {
-            text.push('[');
+            text.push(b'[');
             for (at, item) in items.iter().enumerate() {
                 if at > 0 {
-                    text.push(',');
+                    text.push(b',');
                 }
                 write_canonical(item, text);
             }
-            text.push(']');
+            text.push(b']');
         }
-        Value::Object(entries) => {
-            let mut entries: Vec<_> = entries.iter().collect();
-            entries.sort_unstable_by_key(|(key, _)| *key);
-            text.push('{');
-            for (at, (key, value)) in entries.into_iter().enumerate() {
-                if at > 0 {
-                    text.push(',');
-                }
-                write_canonical(&Value::from(key.as_str()), text);
-                text.push(':');
-                write_canonical(value, text);
-            }
-            text.push('}');
-        }
-        Value::Number(number) => {
-            let _ = write!(text, "{}", plain(number));
-        }
+        Value::Object(entries) => write_object(entries, text),
+        Value::Number(number) => write_json(&plain(number), text),
         // Git may convert line ends on checkout; that is no change of the definition.
-        Value::String(string) if string.contains("\r\n") => {
-            let _ = write!(text, "{}", Value::from(string.replace("\r\n", "\n")));
-        }
-        other => {
-            let _ = write!(text, "{other}");
-        }
+        Value::String(string) if string.contains("\r\n") => write_json(&string.replace("\r\n", "\n"), text),
+        other => write_json(other, text),
     }
+}
+
+fn write_object(entries: &Map<String, Value>, text: &mut Vec<u8>) {
+    let mut entries: Vec<(&str, &Value)> = entries.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    entries.sort_unstable_by_key(|(key, _)| *key);
+    write_entries(entries.into_iter(), text, write_canonical);
+}
+
+fn write_entries<'a, V>(
+    entries: impl Iterator<Item = (&'a str, V)>,
+    text: &mut Vec<u8>,
+    write_value: impl Fn(V, &mut Vec<u8>),
+) {
+    text.push(b'{');
+    for (at, (key, value)) in entries.enumerate() {
+        if at > 0 {
+            text.push(b',');
+        }
+        write_canonical_key(key, text);
+        text.push(b':');
+        write_value(value, text);
+    }
+    text.push(b'}');
+}
+
+/// A key has the form of a string.
+fn write_canonical_key(key: &str, text: &mut Vec<u8>) {
+    if key.contains("\r\n") {
+        write_json(&key.replace("\r\n", "\n"), text);
+    } else {
+        write_json(key, text);
+    }
+}
+
+fn write_json<T: Serialize + ?Sized>(value: &T, text: &mut Vec<u8>) {
+    // Writing scalars to memory does not fail.
+    let _ = serde_json::to_writer(text, value);
 }
 
 /// A number as JavaScript would write it: `1.0` is `1`.

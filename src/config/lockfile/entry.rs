@@ -1,10 +1,12 @@
 //! The shapes of the file: an expert, its skills, and the definitions of their tools.
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::digest::digest;
+use super::digest::{Entry, digest, digest_of_entries};
 use super::schema::Stored;
 use crate::expert::{InteractiveTool, SkillSpec};
 use crate::redact::Redactor;
@@ -268,20 +270,26 @@ impl LockedTool {
 
     /// The tool's schema: the exact form where the entry holds both.
     pub fn schema(&self) -> Map<String, Value> {
+        self.schema_here().into_owned()
+    }
+
+    /// [`LockedTool::schema`], copied only where it has to be read from its text.
+    fn schema_here(&self) -> Cow<'_, Map<String, Value>> {
         let exact = self.input_schema_json.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        exact.unwrap_or_else(|| self.input_schema.clone())
+        exact.map_or(Cow::Borrowed(&self.input_schema), Cow::Owned)
     }
 
     /// The digest of the definition as the entry holds it.
     fn computed_digest(&self) -> String {
-        digest(&json!({
-            "skillName": self.skill_name,
-            "name": self.name,
-            "description": self.description,
-            "kind": self.kind,
-            "hints": self.hints,
-            "inputSchema": self.schema(),
-        }))
+        let schema = self.schema_here();
+        digest_of_entries([
+            ("description", Entry::Value(json!(self.description))),
+            ("hints", Entry::Value(json!(self.hints))),
+            ("inputSchema", Entry::Object(&schema)),
+            ("kind", Entry::Value(json!(self.kind))),
+            ("name", Entry::Value(json!(self.name))),
+            ("skillName", Entry::Value(json!(self.skill_name))),
+        ])
     }
 
     /// Returns whether the definition is unchanged since it was written: its digest fits, and both forms of its schema
