@@ -137,6 +137,11 @@ impl Provider {
         })
     }
 
+    /// Gets ready for requests beside other work: certificates take milliseconds to load. Nothing is sent.
+    pub fn prepare(&self) {
+        self.transport.prepare(&self.server.first().join(""));
+    }
+
     /// The provider's name.
     pub fn name(&self) -> ProviderName {
         self.vendor.name

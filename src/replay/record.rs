@@ -194,6 +194,10 @@ impl RecordingTransport {
 }
 
 impl Transport for RecordingTransport {
+    fn prepare(&self, url: &str) {
+        self.inner.prepare(url);
+    }
+
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
         Box::pin(async move {
             let recorded = RecordedRequest::new(&request);

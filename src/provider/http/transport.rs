@@ -5,7 +5,7 @@
 //! another [`Transport`], which answers from its cassette.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Proxy, Url};
@@ -29,6 +29,9 @@ const RESENDS: usize = 2;
 pub trait Transport: Send + Sync {
     /// Sends `request`. Dropping the future, or the body, closes the connection.
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>>;
+
+    /// Gets ready for requests to `url` beside other work; nothing is sent. A failure is that of the first request.
+    fn prepare(&self, _url: &str) {}
 
     /// Carries out a small exchange. Fails by default, for transports without a network.
     fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<FetchResponse, TransportError>> {
@@ -81,6 +84,11 @@ impl fmt::Debug for HttpRequest {
 
 /// Requests over HTTP/1.1 and HTTP/2 with TLS by rustls and the system's certificates.
 pub struct HttpTransport {
+    clients: Arc<Clients>,
+}
+
+/// The clients of a transport, each made when it is first needed.
+struct Clients {
     proxies: Vec<Proxy>,
     /// A proxy may itself be reached by TLS, whatever the request's own scheme.
     has_proxy: bool,
@@ -98,17 +106,22 @@ impl HttpTransport {
     /// # Errors
     /// [`ProviderError::InvalidProxy`].
     pub fn new(proxy: &ProxySettings) -> Result<Self, ProviderError> {
+        Self::with_roots(proxy, ExtraRoots::default())
+    }
+
+    fn with_roots(proxy: &ProxySettings, roots: ExtraRoots) -> Result<Self, ProviderError> {
         // Fails when the program around this library has installed a crypto provider already; that one is then used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let proxies = proxy.proxies_beyond_loopback().map_err(|_| ProviderError::InvalidProxy)?;
-        Ok(Self {
+        let clients = Clients {
             has_proxy: !proxies.is_empty(),
             proxies,
-            roots: ExtraRoots::default(),
+            roots,
             plain: OnceLock::new(),
             secure: OnceLock::new(),
             direct: OnceLock::new(),
-        })
+        };
+        Ok(Self { clients: Arc::new(clients) })
     }
 
     /// Returns a transport configured by the usual variables: proxies, unless `proxy` is set for all requests, and
@@ -118,12 +131,21 @@ impl HttpTransport {
     /// As [`HttpTransport::new`].
     pub fn of_environment(proxy: Option<&str>, environment: &Environment) -> Result<Self, ProviderError> {
         let proxy = ProxySettings::settle(proxy, environment);
-        Ok(Self { roots: ExtraRoots::of_environment(environment), ..Self::new(&proxy)? })
+        Self::with_roots(&proxy, ExtraRoots::of_environment(environment))
+    }
+}
+
+impl Clients {
+    fn needs_certificates(&self, url: &Url) -> bool {
+        url.scheme() != "http" || self.has_proxy
     }
 
     fn client(&self, url: &Url) -> Result<&Client, TransportError> {
-        let is_plain = url.scheme() == "http" && !self.has_proxy;
-        let (cell, kind) = if is_plain { (&self.plain, ClientKind::Plain) } else { (&self.secure, ClientKind::Secure) };
+        let (cell, kind) = if self.needs_certificates(url) {
+            (&self.secure, ClientKind::Secure)
+        } else {
+            (&self.plain, ClientKind::Plain)
+        };
         cell.get_or_init(|| self.build(kind)).as_ref().map_err(Clone::clone)
     }
 
@@ -167,12 +189,24 @@ enum ClientKind {
 }
 
 impl Transport for HttpTransport {
+    fn prepare(&self, url: &str) {
+        let Ok(url) = Url::parse(url) else { return };
+        // A plain client is made faster than a thread is started.
+        if self.clients.needs_certificates(&url) {
+            let clients = Arc::clone(&self.clients);
+            // Without the thread, the first request makes the client.
+            let _ = std::thread::Builder::new().name("certificates".to_owned()).spawn(move || {
+                let _ = clients.client(&url);
+            });
+        }
+    }
+
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
         Box::pin(async move {
             let url = Url::parse(&request.url).map_err(|error| unusable(format!("the address is no URL: {error}")))?;
             let host = host_of(&url);
             let headers = header_map(&request.headers)?;
-            let client = self.client(&url)?;
+            let client = self.clients.client(&url)?;
             let post = || client.post(url.clone()).headers(headers.clone()).body(request.body.clone()).send();
             let mut sent = post().await;
             for _ in 0..RESENDS {
@@ -181,7 +215,7 @@ impl Transport for HttpTransport {
                     _ => break,
                 }
             }
-            let server = if self.has_proxy { format!("{host} (a proxy is set)") } else { host.clone() };
+            let server = if self.clients.has_proxy { format!("{host} (a proxy is set)") } else { host.clone() };
             let response = sent.map_err(|error| send_error(&server, &error))?;
             Ok(HttpResponse {
                 status: response.status().as_u16(),
@@ -197,7 +231,7 @@ impl Transport for HttpTransport {
             let host = host_of(&url);
             let limit = request.limit;
             let exchange = async {
-                let client = self.fetching_client(&url)?;
+                let client = self.clients.fetching_client(&url)?;
                 let method = match request.method {
                     Method::Get => reqwest::Method::GET,
                     Method::Post => reqwest::Method::POST,
@@ -378,7 +412,7 @@ mod tests {
             let transport = direct();
             // What TLS agrees on elsewhere.
             let client = Client::builder().tls_certs_only([]).http2_prior_knowledge().no_proxy().build().unwrap();
-            transport.plain.set(Ok(client)).unwrap();
+            transport.clients.plain.set(Ok(client)).unwrap();
             let body = RequestBody::new(["{\"a\":", "1", "}"].map(Bytes::from));
             let sent = transport.send(HttpRequest { body, ..request(format!("http://{address}/")) }).await;
             assert_eq!(sent.map(|response| response.status), Ok(200));
@@ -387,7 +421,7 @@ mod tests {
         let (address, _served) = http2_server(3).await;
         let transport = direct();
         let client = Client::builder().tls_certs_only([]).http2_prior_knowledge().no_proxy().build().unwrap();
-        transport.plain.set(Ok(client)).unwrap();
+        transport.clients.plain.set(Ok(client)).unwrap();
         let error = failure(&transport, request(format!("http://{address}/"))).await;
         assert_eq!(error.kind, TransportErrorKind::Connection);
     }

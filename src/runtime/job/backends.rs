@@ -57,11 +57,11 @@ impl JobBackends {
                 let recorder = Arc::new(recorder);
                 let transport = Arc::new(RecordingTransport::new(http, Arc::clone(&recorder)));
                 let setting = &options.settings.provider_setting;
+                let provider = Provider::connect(name, setting, &options.environment, transport)?
+                    .with_catalogue(Arc::clone(&options.catalogue));
+                provider.prepare();
                 Ok(Self {
-                    provider: Arc::new(
-                        Provider::connect(name, setting, &options.environment, transport)?
-                            .with_catalogue(Arc::clone(&options.catalogue)),
-                    ),
+                    provider: Arc::new(provider),
                     clock: Arc::new(CassetteClock::new(&header)),
                     header: Some(header),
                     redactor,
@@ -101,6 +101,7 @@ impl JobBackends {
         let setting = &options.settings.provider_setting;
         let provider = Provider::connect(name, setting, &options.environment, http)?
             .with_catalogue(Arc::clone(&options.catalogue));
+        provider.prepare();
         Ok(Self {
             provider: Arc::new(provider),
             clock: Arc::new(SystemClock),
