@@ -192,6 +192,7 @@ fn is_version_asked() -> bool {
 /// Parses the arguments and runs the command they name.
 pub fn main() -> ExitCode {
     // First of all, while there is one thread.
+    perstack::skill::process::share_one_heap();
     perstack::skill::process::wipe_environment_block();
     hardening::hide_memory();
     completions::answer(Cli::command);

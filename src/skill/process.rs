@@ -27,6 +27,7 @@ use crate::skill::SkillError;
 
 mod ability;
 mod block;
+mod heap;
 #[cfg(unix)]
 mod keeper;
 #[cfg(unix)]
@@ -43,6 +44,7 @@ mod tree;
 
 pub use ability::KernelAbility;
 pub use block::wipe_environment_block;
+pub use heap::share_one_heap;
 
 /// The environment of a child: the safe variables of `environment`, and `added` without the protected names.
 ///
