@@ -85,11 +85,32 @@ impl Wait {
 /// # Errors
 /// Silence where a query must come, and text that is too long, none, or cannot be read.
 pub fn read(wait: Wait, show: &dyn Fn(&str)) -> Result<Option<MendedText>, StdinError> {
+    if is_null_device() {
+        // Empty, as reading shows too: in a thread of its own, which takes longer to start than a job to be set up.
+        return Ok(Some(MendedText::default()));
+    }
     let chunks = chunks_of(io::stdin());
     match collect(&chunks, wait, UNEXPLAINED, show)? {
         Some(bytes) => MendedText::new(bytes).map(Some).ok_or(StdinError::NotText),
         None => Ok(None),
     }
+}
+
+/// Returns true for `/dev/null`, which scripts and supervisors give to programs that have no input.
+#[cfg(unix)]
+fn is_null_device() -> bool {
+    use rustix::fs::{FileType, fstat, stat};
+    let is_device = |it: &rustix::fs::Stat| FileType::from_raw_mode(it.st_mode) == FileType::CharacterDevice;
+    match (fstat(io::stdin()), stat("/dev/null")) {
+        (Ok(ours), Ok(null)) => is_device(&ours) && is_device(&null) && ours.st_rdev == null.st_rdev,
+        _ => false,
+    }
+}
+
+/// Returns false: an empty input ends at once here, too.
+#[cfg(not(unix))]
+fn is_null_device() -> bool {
+    false
 }
 
 /// Returns true if nothing will come: the other end is closed, and all was read.
