@@ -13,6 +13,7 @@ use crate::cost::Spend;
 use crate::expert::ExpertKey;
 use crate::id::{JobId, RunId};
 use crate::message::Message;
+use crate::sandbox::SandboxState;
 use crate::tool::{ToolCall, ToolResult};
 use crate::usage::Usage;
 
@@ -277,6 +278,8 @@ pub enum EventBody {
         interactive_tool_call: Option<InteractiveAnswer>,
         #[serde(skip_serializing_if = "Option::is_none")]
         context_window: Option<u64>,
+        /// The containment of started programs. Not in the original.
+        sandbox: SandboxState,
     },
     SkillStarting {
         skill_name: String,

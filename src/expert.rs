@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use crate::tool::BASE_SKILL;
 
+mod access;
 mod key;
 mod skill;
 
+pub use access::{AccessGrant, SkillAccess};
 pub use key::{ExpertKey, InvalidExpertKey, is_version};
 pub use skill::{Grant, InteractiveTool, MAX_SKILL_TIMEOUT_MS, OAuth, SkillCommon, SkillSpec};
 

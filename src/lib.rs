@@ -85,6 +85,7 @@ pub mod content;
 pub mod message;
 pub mod tool;
 pub mod token_estimate;
+pub mod sandbox;
 pub mod expert;
 pub mod expert_map;
 pub mod environment;

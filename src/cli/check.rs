@@ -12,6 +12,8 @@ use perstack::expert::{Expert, ExpertKey, OAuth, SkillSpec};
 use perstack::provider::http::transport::HttpTransport;
 use perstack::provider::{Provider, ProviderError, find};
 use perstack::redact::Redactor;
+use perstack::sandbox::Sandbox;
+use perstack::skill::process::KernelAbility;
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -137,9 +139,37 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
     for expert in project.experts.values() {
         skills(Definition::new(expert, project.base_skill_command.as_deref()), place, findings);
     }
+    sandbox(setup, findings);
     trust(setup, process, trust_flag, findings);
     provider(setup, findings);
     lock(project, findings);
+}
+
+/// The containment that a run would have, and the paths of skills' lists that are not there.
+fn sandbox(setup: &Setup, findings: &mut Findings) {
+    let (setting, subject) = (setup.settings.sandbox, "sandbox");
+    match KernelAbility::lacking() {
+        _ if setting == Sandbox::Off => findings.add(Level::Warning, subject, "off: nothing is contained"),
+        Some(lacking) => {
+            let level = if setting == Sandbox::Required { Level::Error } else { Level::Warning };
+            findings.add(level, subject, format!("{setting}: nothing is contained, as this system lacks {lacking}"));
+        }
+        None => findings.add(Level::Ok, subject, format!("{setting}: this system can contain programs")),
+    }
+    let experts = setup.project.iter().flat_map(|project| project.experts.values());
+    for (expert, skill) in experts.flat_map(|expert| expert.skills.values().map(move |skill| (expert, skill))) {
+        let common = skill.common();
+        let home = setup.environment.users("HOME").map(Path::new);
+        let place = |path: &str| match path.strip_prefix('~') {
+            Some(rest) => home.map(|home| home.join(rest.trim_start_matches('/'))),
+            None => Some(setup.places.root.join(path)),
+        };
+        let is_missing = |path: &&str| place(path).is_none_or(|path| !path.exists());
+        for path in common.access.paths().filter(is_missing) {
+            let message = format!("{path} is not there, so that nothing is allowed by it until it is");
+            findings.add(Level::Warning, format!("expert {}, skill {}", expert.key, common.name), message);
+        }
+    }
 }
 
 /// The dangerous parts of the folder. They are no mistake, so the check passes.

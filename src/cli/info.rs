@@ -18,6 +18,7 @@ use perstack::provider::http::transport::HttpTransport;
 use perstack::provider::vendor::vendor;
 use perstack::provider::{Provider, ProviderError, find};
 use perstack::runtime::VERSION;
+use perstack::sandbox::Sandbox;
 use perstack::setting::ProviderName;
 use perstack::skill::process::KernelAbility;
 use perstack::store::Store;
@@ -59,7 +60,7 @@ struct Info {
     /// An address without what may be secret in it.
     proxy: Option<String>,
     trust: Trust,
-    sandbox: Sandbox,
+    sandbox: SandboxInfo,
     versions: Versions,
 }
 
@@ -138,9 +139,13 @@ struct Trust {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Sandbox {
-    /// Files and network of tools are confined.
+struct SandboxInfo {
+    setting: Sandbox,
+    origin: Origin,
+    /// The files of commands are contained.
     contained: bool,
+    /// The means that the system lacks for it.
+    lacking: Option<&'static str>,
     landlock_abi: Option<u32>,
     seccomp: bool,
     user_namespaces: bool,
@@ -183,6 +188,7 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
     let (provider, model) = chosen(setup)?;
     let trust = trust_state(setup, process, flag)?;
     let ability = KernelAbility::read();
+    let setting = setup.settings.sandbox;
     let env_files = setup.env_files.iter().map(|file| process.folder.join(file)).filter(|file| file.is_file());
     let project = setup.project.as_ref();
     Ok(Info {
@@ -202,8 +208,11 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
         proxy: setup.proxy.as_ref().map(|proxy| without_user(proxy)),
         parallel_delegates: parallel_delegates(setup, &trust),
         trust,
-        sandbox: Sandbox {
-            contained: false,
+        sandbox: SandboxInfo {
+            setting,
+            origin: setup.settings.origins.sandbox,
+            contained: setting != Sandbox::Off && KernelAbility::lacking().is_none(),
+            lacking: KernelAbility::lacking(),
             landlock_abi: ability.landlock,
             seccomp: ability.seccomp,
             user_namespaces: ability.user_namespaces,
@@ -412,11 +421,21 @@ fn trust_text(trust: &Trust) -> String {
     trust.digest.as_ref().map_or_else(|| state.to_owned(), |digest| format!("{state} (digest {digest})"))
 }
 
-fn sandbox_text(sandbox: &Sandbox) -> String {
+fn sandbox_text(sandbox: &SandboxInfo) -> String {
     let landlock = sandbox.landlock_abi.map_or_else(|| "no Landlock".to_owned(), |abi| format!("Landlock ABI {abi}"));
     let seccomp = if sandbox.seccomp { "seccomp" } else { "no seccomp" };
     let namespaces = if sandbox.user_namespaces { "user namespaces" } else { "no user namespaces" };
-    format!("tools' files and network are not confined; this system has {landlock}, {seccomp}, {namespaces}")
+    let contained = match (sandbox.setting, sandbox.lacking) {
+        (Sandbox::Off, _) => "nothing is contained".to_owned(),
+        (_, Some(lacking)) => format!("nothing is contained for want of {lacking}"),
+        (Sandbox::Auto, None) => "files of commands are contained, and of servers that need it".to_owned(),
+        (Sandbox::All | Sandbox::Required, None) => "files of commands and servers are contained".to_owned(),
+    };
+    let origin = match sandbox.origin {
+        Origin::BuiltIn => String::new(),
+        origin => format!(" (by {origin})"),
+    };
+    format!("{}{origin}: {contained}; this system has {landlock}, {seccomp}, {namespaces}", sandbox.setting)
 }
 
 #[cfg(test)]

@@ -104,6 +104,7 @@ Environment:
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY  proxies, where none is named for all
   PERSTACK_NO_INTERACTIVE  1: never ask on the terminal, as --no-interactive
   PERSTACK_TRUST       1: trust every folder, as --trust; a digest: only that state of a folder
+  PERSTACK_SANDBOX     containment of commands and servers, unless --sandbox is given
   PERSTACK_CONFIG_DIR  the folder of the user's own defaults, config.toml, models,
                        models.toml, and logins
   PERSTACK_PROVIDER, PERSTACK_MODEL, PERSTACK_REASONING_BUDGET, PERSTACK_MAX_STEPS,

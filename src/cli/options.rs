@@ -10,6 +10,7 @@ use perstack::config::lockfile::LockUse;
 use perstack::cost::Cost;
 use perstack::event::{Detail, TYPES};
 use perstack::runtime::{CassetteMode, InDoubt};
+use perstack::sandbox::Sandbox;
 use perstack::setting::{MOST_PARALLEL_DELEGATES, ProviderName, ReasoningBudget};
 
 use super::command_line::CommandLine;
@@ -55,6 +56,10 @@ pub struct PlaceArgs {
     /// Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)
     #[arg(long)]
     pub trust: bool,
+    /// Containment of commands and servers: off, auto, all servers, or required (refuses to run without)
+    /// [default: the configuration's, else auto]
+    #[arg(long, value_name = "WORD", value_parser = sandbox_parser())]
+    pub sandbox: Option<Sandbox>,
 }
 
 /// The options of the configuration, for commands that run no job.
@@ -73,6 +78,10 @@ pub struct ConfigArgs {
     /// Trust this folder for this run, with all that its configuration starts and sends (see `perstack trust`)
     #[arg(long)]
     trust: bool,
+    /// Containment of commands and servers: off, auto, all servers, or required (refuses to run without)
+    /// [default: the configuration's, else auto]
+    #[arg(long, value_name = "WORD", value_parser = sandbox_parser())]
+    sandbox: Option<Sandbox>,
 }
 
 impl ConfigArgs {
@@ -83,6 +92,7 @@ impl ConfigArgs {
             env_path: self.env_path.clone(),
             workspace: self.workspace.clone(),
             trust: self.trust,
+            sandbox: self.sandbox,
             ..PlaceArgs::default()
         }
     }
@@ -292,6 +302,10 @@ pub fn provider_parser() -> impl TypedValueParser<Value = ProviderName> {
     PossibleValuesParser::new(ProviderName::ALL.map(ProviderName::as_str)).try_map(|name| name.parse::<ProviderName>())
 }
 
+fn sandbox_parser() -> impl TypedValueParser<Value = Sandbox> {
+    PossibleValuesParser::new(Sandbox::WORDS.map(|(word, _)| word)).try_map(|word| word.parse::<Sandbox>())
+}
+
 impl PlaceArgs {
     fn add_to(&self, words: &mut CommandLine) {
         words.path("--config", self.config.as_deref());
@@ -303,6 +317,7 @@ impl PlaceArgs {
         // A proxy's address may hold a password, which must not end up in a build's log.
         words.value("--proxy", self.proxy.as_ref().filter(|url| !url.contains('@')));
         words.switch("--trust", self.trust);
+        words.value("--sandbox", self.sandbox);
     }
 }
 
@@ -342,6 +357,7 @@ impl ModelArgs {
                 max_tool_repetitions: self.budgets.max_tool_repetitions,
                 max_delegates: self.budgets.max_delegates,
             },
+            sandbox: None,
         }
     }
 }

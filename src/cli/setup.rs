@@ -114,8 +114,9 @@ impl Setup {
         let off_limits = off_limits(process, place, &places, project.as_ref());
         let catalogue = catalogue(process)?;
         let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
+        let flags = Overrides { sandbox: place.sandbox, ..model.overrides() };
         let settle = |trust| {
-            config::settle_in_folder(&model.overrides(), &variables, project.as_ref(), &user.overrides, trust)
+            config::settle_in_folder(&flags, &variables, project.as_ref(), &user.overrides, trust)
                 .map_err(Failure::usage)
         };
         let (settings, trusted_settings) = (settle(FolderTrust::Untrusted)?, settle(FolderTrust::Trusted)?);
@@ -308,6 +309,7 @@ impl Setup {
             base_skill_command,
             environment: self.environment,
             workspace: self.workspace,
+            root: self.places.root,
             storage: self.storage,
             off_limits: self.off_limits,
             proxy: self.proxy,

@@ -15,6 +15,7 @@ use super::{Endpoints, ExpertMistakes, FileOwner, Overrides, Project, experts, g
 use crate::budget::{Budgets, Span};
 use crate::cost::Cost;
 use crate::expert_map::ExpertMap;
+use crate::sandbox::Sandbox;
 use crate::setting::{DEFAULT_API_BASE_URL, ProviderSetting, ReasoningBudget};
 
 /// Reads the file at `path` (at most 4 MiB of UTF-8) and those that it includes, with public endpoints only.
@@ -134,6 +135,7 @@ pub(super) fn limits(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Overrid
             .get("maxParallelDelegates")
             .and_then(|node| node.whole(&PARALLEL_DELEGATES, diagnostics)),
         budgets: budgets(root, diagnostics),
+        sandbox: root.get("sandbox").and_then(|node| node.choice(&Sandbox::WORDS, diagnostics)),
     }
 }
 
@@ -239,6 +241,7 @@ mod tests {
             maxToolRepetitions = 4
             maxDelegates = 12
             maxParallelDelegates = 64
+            sandbox = "all"
             perstackApiBaseUrl = "https://api.example"
             perstackBaseSkillCommand = ["base", "--quiet"]
             [provider]
@@ -262,6 +265,7 @@ mod tests {
                     max_tool_repetitions: Some(4),
                     max_delegates: Some(12),
                 },
+                sandbox: Some(Sandbox::All),
             },
             max_tool_output: Some(5000),
             context_limit: Some(ContextLimit::Summarize),

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::budget::Budgets;
 use crate::expert::ContextLimit;
 use crate::expert_map::ExpertMap;
+use crate::sandbox::Sandbox;
 use crate::setting::{
     DEFAULT_MAX_PARALLEL_DELEGATES, DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting,
     ReasoningBudget,
@@ -64,6 +65,7 @@ pub struct Overrides {
     pub max_parallel_delegates: Option<u64>,
     /// The job's budgets. [`Budgets::max_steps`] is `maxTotalSteps`; the `max_steps` above bounds each line of Runs.
     pub budgets: Budgets,
+    pub sandbox: Option<Sandbox>,
 }
 
 /// Mistakes of single experts.
@@ -176,6 +178,8 @@ pub struct Settings {
     pub timeout_ms: u64,
     /// Delegates that work at the same time, over all of the job's tree; at least 1.
     pub max_parallel_delegates: u64,
+    /// The containment of started programs.
+    pub sandbox: Sandbox,
     /// Most bytes of one tool result's text that reach the model: the file's, else the built-in.
     pub max_tool_output: usize,
     /// For experts without one of their own: the file's, else the built-in.
@@ -206,6 +210,7 @@ impl Default for Settings {
             budgets: Budgets::default(),
             timeout_ms: DEFAULT_TIMEOUT_MS,
             max_parallel_delegates: DEFAULT_MAX_PARALLEL_DELEGATES,
+            sandbox: Sandbox::default(),
             max_tool_output: DEFAULT_MAX_TOOL_OUTPUT,
             context_limit: ContextLimit::default(),
             origins: Origins::default(),
@@ -230,6 +235,7 @@ pub struct Origins {
     pub max_total_steps: Origin,
     pub max_tool_repetitions: Origin,
     pub max_delegates: Origin,
+    pub sandbox: Origin,
 }
 
 /// The addresses that remote skills may have.

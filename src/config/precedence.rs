@@ -9,6 +9,7 @@ use super::suggest::nearest;
 use super::{Ceilings, FolderTrust, Origin, Origins, Overrides, Project, Settings};
 use crate::budget::{self, Budgets, MIN_TOOL_REPETITIONS, Span};
 use crate::environment::Environment;
+use crate::sandbox::Sandbox;
 use crate::setting::{
     DEFAULT_MAX_PARALLEL_DELEGATES, DEFAULT_MAX_RETRIES, DEFAULT_MAX_STEPS, DEFAULT_MAX_TOOL_OUTPUT,
     DEFAULT_TIMEOUT_MS, Limits, MOST_PARALLEL_DELEGATES, ProviderName, ProviderSetting,
@@ -18,7 +19,7 @@ impl Overrides {
     /// The values of the variables `PERSTACK_PROVIDER`, `PERSTACK_MODEL`, `PERSTACK_REASONING_BUDGET`,
     /// `PERSTACK_MAX_STEPS`, `PERSTACK_MAX_TOTAL_STEPS`, `PERSTACK_MAX_RETRIES`, `PERSTACK_TIMEOUT` (milliseconds), `PERSTACK_MAX_COST` (US
     /// dollars), `PERSTACK_MAX_TOKENS`, `PERSTACK_MAX_DURATION` (`10m`), `PERSTACK_MAX_TOOL_REPETITIONS`,
-    /// `PERSTACK_MAX_DELEGATES` and `PERSTACK_MAX_PARALLEL_DELEGATES`. Empty ones count as not set.
+    /// `PERSTACK_MAX_DELEGATES`, `PERSTACK_MAX_PARALLEL_DELEGATES` and `PERSTACK_SANDBOX`. Empty ones count as not set.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             provider: provider(environment)?,
@@ -29,6 +30,7 @@ impl Overrides {
             timeout_ms: number(environment, "PERSTACK_TIMEOUT", 1)?,
             max_parallel_delegates: parallel_delegates(environment)?,
             budgets: budgets(environment)?,
+            sandbox: sandbox(environment)?,
         })
     }
 }
@@ -170,6 +172,32 @@ fn provider(environment: &Environment) -> Result<Option<ProviderName>, ConfigErr
     })
 }
 
+/// The user's own choice: no file of a folder lifts or tightens the containment by a variable.
+fn sandbox(environment: &Environment) -> Result<Option<Sandbox>, ConfigError> {
+    const NAME: &str = "PERSTACK_SANDBOX";
+    let parsed = environment.users(NAME).map(|text| text.trim().parse::<Sandbox>()).transpose();
+    parsed.map_err(|error| ConfigError::Variable { name: NAME, reason: error.to_string() })
+}
+
+/// The containment, and its source. A file tightens that of the user's defaults; it loosens it only in a folder that is
+/// trusted, and only as a whole, by `off`.
+fn settled_sandbox(
+    flags: &Overrides,
+    environment: &Overrides,
+    of_file: Option<Sandbox>,
+    user: &Overrides,
+    trust: FolderTrust,
+) -> (Sandbox, Origin) {
+    let own = user.sandbox.map_or((Sandbox::default(), Origin::BuiltIn), |sandbox| (sandbox, Origin::User));
+    match (flags.sandbox, environment.sandbox, of_file) {
+        (Some(sandbox), _, _) => (sandbox, Origin::Flag),
+        (None, Some(sandbox), _) => (sandbox, Origin::Environment),
+        (None, None, Some(Sandbox::Off)) if trust == FolderTrust::Trusted => (Sandbox::Off, Origin::File),
+        (None, None, Some(sandbox)) if sandbox >= own.0 => (sandbox, Origin::File),
+        (None, None, _) => own,
+    }
+}
+
 fn number<T>(environment: &Environment, name: &'static str, least: T) -> Result<Option<T>, ConfigError>
 where
     T: FromStr + PartialOrd + Display + Copy,
@@ -230,6 +258,7 @@ pub fn settle_in_folder(
             (of_file.within_budgets_of(user), Ceilings { budgets: user.budgets, max_steps: user.max_steps })
         }
     };
+    let (sandbox, sandbox_origin) = settled_sandbox(flags, environment, of_file.sandbox, user, trust);
     let levels = Levels([
         (Origin::Flag, flags),
         (Origin::Environment, environment),
@@ -280,6 +309,7 @@ pub fn settle_in_folder(
         },
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
         max_parallel_delegates: parallel_delegates.unwrap_or(DEFAULT_MAX_PARALLEL_DELEGATES),
+        sandbox,
         max_tool_output: project.and_then(|project| project.max_tool_output).unwrap_or(DEFAULT_MAX_TOOL_OUTPUT),
         context_limit: project.and_then(|project| project.context_limit).unwrap_or_default(),
         origins: Origins {
@@ -296,6 +326,7 @@ pub fn settle_in_folder(
             max_total_steps: max_total_steps_origin,
             max_tool_repetitions: repetitions_origin,
             max_delegates: delegates_origin,
+            sandbox: sandbox_origin,
         },
         ceilings,
     })
@@ -428,6 +459,30 @@ mod tests {
     }
 
     #[test]
+    fn a_file_tightens_the_containment_and_lifts_it_only_when_trusted() {
+        use FolderTrust::{Trusted, Untrusted};
+        use Sandbox::{All, Auto, Off, Required};
+        let settled = |file: &str, flag, variable, user, trust| {
+            let project = parse(&format!("sandbox = \"{file}\"\n"), Path::new("perstack.toml")).unwrap();
+            let [flags, environment, user] = [flag, variable, user].map(|sandbox| Overrides { sandbox, ..none() });
+            let settings = settle_in_folder(&flags, &environment, Some(&project), &user, trust).unwrap();
+            (settings.sandbox, settings.origins.sandbox)
+        };
+        for (file, user, trust, expected) in [
+            ("required", None, Untrusted, (Required, Origin::File)),
+            ("off", None, Untrusted, (Auto, Origin::BuiltIn)),
+            ("off", None, Trusted, (Off, Origin::File)),
+            ("off", Some(All), Untrusted, (All, Origin::User)),
+            ("auto", Some(All), Trusted, (All, Origin::User)),
+            ("auto", Some(Off), Untrusted, (Auto, Origin::File)),
+        ] {
+            assert_eq!(settled(file, None, None, user, trust), expected, "{file} {user:?} {trust:?}");
+        }
+        assert_eq!(settled("required", Some(Off), Some(All), None, Untrusted), (Off, Origin::Flag));
+        assert_eq!(settled("required", None, Some(Off), None, Untrusted), (Off, Origin::Environment));
+    }
+
+    #[test]
     fn a_job_needs_a_step() {
         let flags = Overrides { max_steps: Some(0), ..none() };
         let error = settle(&flags, &none(), None, &none()).unwrap_err();
@@ -453,6 +508,7 @@ mod tests {
             ("PERSTACK_MAX_TOOL_REPETITIONS", "3"),
             ("PERSTACK_MAX_DELEGATES", "4"),
             ("PERSTACK_MAX_PARALLEL_DELEGATES", "64"),
+            ("PERSTACK_SANDBOX", "required"),
         ];
         let expected = Overrides {
             provider: Some(ProviderName::Ollama),
@@ -470,6 +526,7 @@ mod tests {
                 max_tool_repetitions: Some(3),
                 max_delegates: Some(4),
             },
+            sandbox: Some(Sandbox::Required),
         };
         assert_eq!(variables(&all), Ok(expected));
         for (name, value, message) in [

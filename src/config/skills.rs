@@ -12,7 +12,7 @@ use super::keys::skill_tables::{OAUTH, QUESTION, SKILL, skill as keys_of};
 use super::keys::values::{GRANTS, SKILL_KINDS, SKILL_TIMEOUT, SkillKind};
 use super::reader::{Diagnostics, Key, Node, Table};
 use crate::address::{domain_fault, endpoint_fault};
-use crate::expert::{Grant, InteractiveTool, OAuth, SkillCommon, SkillSpec};
+use crate::expert::{AccessGrant, Grant, InteractiveTool, OAuth, SkillAccess, SkillCommon, SkillSpec};
 use crate::tool::BASE_TOOLS;
 
 /// Reads a `skills` table, by name and in the order of the file.
@@ -106,10 +106,47 @@ fn stdio(common: SkillCommon, table: &Table<'_>, diagnostics: &mut Diagnostics) 
         table.problem(format!("{name} is in both secretEnv and publicEnv: leave out one of the two"), diagnostics);
     }
     let common = SkillCommon { secret_env, public_env, ..common };
+    let common = SkillCommon { access: access(table, diagnostics), ..common };
     let lazy_init = boolean(table, "lazyInit", diagnostics);
     let allowed_domains = allowed_domains(table, diagnostics);
     let command = command?.to_owned();
     Some(SkillSpec::McpStdioSkill { common, command, package_name, args, required_env, lazy_init, allowed_domains })
+}
+
+/// The files and sockets that the server is given when it is contained.
+fn access(table: &Table<'_>, diagnostics: &mut Diagnostics) -> SkillAccess {
+    let mut paths = |key| {
+        let items = table.get(key).and_then(|node| node.list(diagnostics)).unwrap_or_default();
+        let path = |item: &Node<'_>| {
+            let path = item.string(diagnostics)?;
+            if let Some(fault) = path_fault(path) {
+                item.problem(fault, diagnostics);
+            }
+            Some(path.to_owned())
+        };
+        items.iter().filter_map(path).collect()
+    };
+    let [reads, writes, unix_sockets] = ["reads", "writes", "unixSockets"].map(&mut paths);
+    let grants = table.get("grants").and_then(|node| node.list(diagnostics)).unwrap_or_default();
+    let grants = grants.iter().filter_map(|item| item.choice(&AccessGrant::WORDS, diagnostics)).collect();
+    SkillAccess { reads, writes, unix_sockets, grants }
+}
+
+/// The mistake in a path of these lists, if there is one. Nothing in it is expanded but the home folder.
+fn path_fault(path: &str) -> Option<String> {
+    let home = path.strip_prefix('~');
+    let fault = if path.is_empty() || path.contains('\0') {
+        "expected a path"
+    } else if path.contains('$') {
+        "variables are not expanded: write the path, or ~/ for the home folder"
+    } else if path.contains(['*', '?']) {
+        "patterns are not expanded: name the folder, which counts with all beneath it"
+    } else if home.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
+        "only one's own home folder can be named, as ~/"
+    } else {
+        return None;
+    };
+    Some(fault.to_owned())
 }
 
 /// The names in `secretEnv` or `publicEnv`, which `requiredEnv` must list too.
@@ -256,6 +293,10 @@ mod tests {
             command = "uvx"
             args = ["server", "--flag"]
             requiredEnv = ["TOKEN"]
+            reads = ["~/.config/owls", "../books"]
+            writes = ["/srv/owls"]
+            unixSockets = ["/run/owls.sock"]
+            grants = ["ssh", "docker"]
             lazyInit = true
             allowedDomains = ["*.example.com"]
             roots = true
@@ -269,6 +310,12 @@ mod tests {
             pick: words(&["p"]),
             omit: words(&["o"]),
             idempotent: words(&["i"]),
+            access: SkillAccess {
+                reads: words(&["~/.config/owls", "../books"]),
+                writes: words(&["/srv/owls"]),
+                unix_sockets: words(&["/run/owls.sock"]),
+                grants: vec![AccessGrant::Ssh, AccessGrant::Docker],
+            },
             roots: true,
             start_timeout_ms: Some(5_000),
             call_timeout_ms: Some(120_000),
@@ -284,6 +331,22 @@ mod tests {
             allowed_domains: Some(words(&["*.example.com"])),
         };
         assert_eq!(skill(keys).unwrap(), (spec, Vec::new()));
+    }
+
+    #[test]
+    fn paths_that_would_be_expanded_elsewhere_are_mistakes() {
+        let problem = |path: &str| {
+            problem(&format!("type = \"mcpStdioSkill\"\ncommand = \"c\"\nargs = [\"a\"]\nreads = [\"{path}\"]"))
+        };
+        let place = "p.toml:7:10: experts.e.skills.s.reads.0: ";
+        for (path, fault) in [
+            ("", "expected a path"),
+            ("$HOME/x", "variables are not expanded: write the path, or ~/ for the home folder"),
+            ("docs/*", "patterns are not expanded: name the folder, which counts with all beneath it"),
+            ("~owl/x", "only one's own home folder can be named, as ~/"),
+        ] {
+            assert_eq!(problem(path), format!("{place}{fault}"));
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let text = "provider = \"openai\"\nmodel = \"m\"\nreasoningBudget = \"high\"\n\
-                    maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\nmaxTokens = 9\nmaxParallelDelegates = 2\n\
+                    maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\nmaxTokens = 9\nmaxParallelDelegates = 2\nsandbox = \"off\"\n\
                     trustFolders = [\"~/w\"]\n";
         let expected = Overrides {
             provider: Some(ProviderName::OpenAi),
@@ -81,6 +81,7 @@ mod tests {
             timeout_ms: Some(1000),
             max_parallel_delegates: Some(2),
             budgets: Budgets { max_tokens: Some(9), ..Budgets::default() },
+            sandbox: Some(crate::sandbox::Sandbox::Off),
         };
         let trust_folders = vec!["~/w".to_owned()];
         assert_eq!(read(text).unwrap(), UserDefaults { overrides: expected, trust_folders });

@@ -4,6 +4,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::access::SkillAccess;
 use crate::tool::BASE_SKILL;
 
 /// The longest time limit a skill may ask for, in milliseconds: ten minutes. Nothing waits longer for a server.
@@ -34,6 +35,9 @@ pub struct SkillCommon {
     /// Required variables whose values are no secret, whatever their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub public_env: Vec<String>,
+    /// The files and sockets that a contained server is given besides those that all are; of the base skill, its commands.
+    #[serde(default, skip_serializing_if = "SkillAccess::is_empty")]
+    pub access: SkillAccess,
     /// The time that a server may take to start and to list its tools, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timeout_ms: Option<u64>,
@@ -164,6 +168,12 @@ impl SkillSpec {
             }
             Self::InteractiveSkill { .. } => Vec::new(),
         }
+    }
+
+    /// The words that its local server is started with, as they are written; none for another kind.
+    pub fn command_words(&self) -> Vec<String> {
+        let Self::McpStdioSkill { command, package_name, args, .. } = self else { return Vec::new() };
+        std::iter::once(command).chain(package_name).chain(args).cloned().collect()
     }
 
     /// The domains that its server may reach, where it names any.

@@ -96,6 +96,9 @@ pub enum RunError {
     /// The cost cannot be bounded.
     #[error("the cost of model {model} of {provider} is not known, so that maxCost cannot hold")]
     UnknownPrice { model: String, provider: ProviderName },
+    /// The containment that the setting requires cannot be had here.
+    #[error("the sandbox is required, and this system lacks {lacking}: nothing was started")]
+    NotContained { lacking: &'static str },
     /// A delegate's checkpoint cannot be resumed by itself: its parent waits for it.
     #[error("checkpoint {checkpoint} belongs to the delegate {expert}")]
     DelegatesCheckpoint { checkpoint: CheckpointId, expert: ExpertKey, job: JobId },
@@ -191,6 +194,7 @@ impl ErrorHint for RunError {
                     .into(),
                 );
             }
+            Self::NotContained { .. } => "run on a system that has it, or without that demand (sandbox = \"auto\")",
             Self::DelegatesCheckpoint { job, .. } => {
                 return Some(format!("resume its job, {job}, which goes on with it").into());
             }

@@ -40,6 +40,8 @@ pub struct Options {
     pub environment: Environment,
     /// The folder that experts work in.
     pub workspace: PathBuf,
+    /// The project's folder, which relative paths of `reads`, `writes` and `unixSockets` begin at.
+    pub root: PathBuf,
     /// The folder that holds `jobs/`.
     pub storage: PathBuf,
     /// Files and folders that the file tools refuse, besides the storage and the cassette.
@@ -74,6 +76,7 @@ impl Options {
             base_skill_command: None,
             environment: Environment::default(),
             storage: workspace.join("perstack"),
+            root: workspace.clone(),
             workspace,
             off_limits: OffLimits::default(),
             proxy: None,

@@ -14,6 +14,7 @@ use crate::hint::ErrorHint;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 pub mod base;
+pub mod contain;
 pub mod declare;
 mod limit;
 pub mod mcp;
@@ -65,6 +66,9 @@ pub enum SkillError {
     /// A child process could not be started.
     #[error("cannot start {program:?}")]
     Spawn { program: String, source: io::Error },
+    /// A child process would have to be contained, and cannot be.
+    #[error("cannot start {program:?} contained")]
+    NotContained { program: String, source: io::Error },
     /// An MCP server cannot be used.
     #[error(transparent)]
     Mcp(#[from] mcp::McpError),
@@ -78,6 +82,9 @@ impl ErrorHint for SkillError {
         match self {
             Self::Workspace { .. } => Some("run in an existing directory that you may read".into()),
             Self::Spawn { .. } => Some("check that it is installed, executable and on PATH".into()),
+            Self::NotContained { .. } => {
+                Some("choose a workspace below the home folder, or lift the containment (sandbox = \"off\")".into())
+            }
             Self::Mcp(error) => error.hint(),
             Self::InvalidSchema { .. } => None,
         }

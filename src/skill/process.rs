@@ -28,6 +28,7 @@ use crate::skill::SkillError;
 mod ability;
 mod block;
 mod heap;
+mod confinement;
 #[cfg(unix)]
 mod keeper;
 #[cfg(unix)]
@@ -38,12 +39,17 @@ mod orphans;
 #[path = "process/plain.rs"]
 mod kept;
 #[cfg(target_os = "linux")]
+mod filter;
+#[cfg(target_os = "linux")]
 mod restrict;
+#[cfg(target_os = "linux")]
+mod system_calls;
 #[cfg(target_os = "linux")]
 mod tree;
 
 pub use ability::KernelAbility;
 pub use block::wipe_environment_block;
+pub use confinement::{Confinement, FileLists, FileRules};
 pub use heap::share_one_heap;
 
 /// The environment of a child: the safe variables of `environment`, and `added` without the protected names.
@@ -90,6 +96,8 @@ pub struct ChildSpec {
     pub env: BTreeMap<String, String>,
     pub cwd: Cwd,
     pub stdin: ChildInput,
+    /// On Linux; elsewhere there are no restrictions.
+    pub confinement: Confinement,
 }
 
 /// A running child. Dropping it kills it at once, with everything that it started.

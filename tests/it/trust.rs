@@ -2,6 +2,7 @@
 //!
 //! A test here begins with [`attack`] or [`neighbour`], or both; [`table`] counts them.
 
+mod contained;
 #[cfg(feature = "aws")]
 mod credentials;
 mod env_file;

@@ -11,6 +11,7 @@ use perstack::event::{Event, EventBody, EventCheckpoint, SCHEMA_VERSION, Step};
 use perstack::expert::ExpertRef;
 use perstack::message::Message;
 use perstack::runtime::Outcome;
+use perstack::sandbox::{Sandbox, SandboxState};
 use perstack::tool::{BASE_SKILL, ToolCall};
 use perstack::usage::Usage;
 use serde_json::{Map, Value};
@@ -129,6 +130,7 @@ pub fn initialize(name: &str) -> EventBody {
         query: None,
         interactive_tool_call: None,
         context_window: None,
+        sandbox: SandboxState { setting: Sandbox::Auto, in_force: true, lacking: None },
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use perstack::event::{Event, EventBody, EventCheckpoint, Step};
 use perstack::id::{RunId, ToolCallId};
+use perstack::sandbox::SandboxState;
 use perstack::tool::{ToolCall, ToolResult};
 use serde_json::Value;
 
@@ -86,8 +87,9 @@ impl View {
         self.now = now;
         let id = &event.run_id;
         match &event.body {
-            EventBody::InitializeRuntime { expert_name, provider, model, max_steps, timeout, .. } => {
-                self.initialize(id, expert_name, (provider, model), *max_steps, *timeout)
+            EventBody::InitializeRuntime { expert_name, provider, model, max_steps, timeout, sandbox, .. } => {
+                let text = format!("{}  {}/{}", visible(expert_name), visible(provider), visible(model));
+                self.initialize(id, expert_name, &(text + &contained(sandbox)), *max_steps, *timeout)
             }
             EventBody::StartRun { initial_checkpoint, .. } => self.begin(event, initial_checkpoint, true),
             EventBody::ResumeFromStop { checkpoint } => self.begin(event, checkpoint, false),
@@ -205,22 +207,14 @@ impl View {
         lines.into_iter().map(|line| self.note(id, NoteKind::Detail, line)).collect()
     }
 
-    fn initialize(
-        &mut self,
-        id: &RunId,
-        expert: &str,
-        (provider, model): (&str, &str),
-        max_steps: u64,
-        timeout_ms: u64,
-    ) -> Vec<Note> {
+    fn initialize(&mut self, id: &RunId, expert: &str, text: &str, max_steps: u64, timeout_ms: u64) -> Vec<Note> {
         let now = self.now;
         let run = self.tree.announce(id, expert);
         run.max_steps = max_steps;
         run.timeout_ms = timeout_ms;
         run.began = now;
         run.activity.begin(Doing::Starting(Vec::new()), now);
-        let text = format!("{}  {}/{}", visible(expert), visible(provider), visible(model));
-        self.detail(id, text)
+        self.detail(id, text.to_owned())
     }
 
     fn begin(&mut self, event: &Event, checkpoint: &EventCheckpoint, is_new: bool) -> Vec<Note> {
@@ -402,6 +396,15 @@ fn retry_in_words(delay_ms: Option<u64>, retry_count: u32) -> String {
     match delay_ms {
         Some(ms) => format!("retry {retry_count} in {}", duration(ms)),
         None => format!("retry {retry_count}"),
+    }
+}
+
+/// The containment behind expert and model in a Run's first line.
+fn contained(sandbox: &SandboxState) -> String {
+    let SandboxState { setting, lacking, .. } = sandbox;
+    match lacking {
+        Some(lacking) => format!("  sandbox {setting} (not in force: no {lacking})"),
+        None => format!("  sandbox {setting}"),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::cli::outcome::continuation;
 use crate::cli::render::fixture::outcome;
 
 /// Flags that are kept, with values that need quotes where any value may stand.
-const KEPT: [&[&str]; 35] = [
+const KEPT: [&[&str]; 36] = [
     &["--provider", "openai"],
     &["--model", "it's \"new\""],
     &["--reasoning-budget", "high"],
@@ -31,6 +31,7 @@ const KEPT: [&[&str]; 35] = [
     &["--storage", "$(jobs)"],
     &["--proxy", "http://proxy:3128"],
     &["--trust"],
+    &["--sandbox", "required"],
     &["--output", "json"],
     &["--json"],
     &["--filter", "completeRun,retry"],

@@ -3,10 +3,12 @@
 use serde_json::json;
 
 use super::KeyKind::{Choice, Flag, Form, List, Map, Table, Whole};
-use super::values::{DOMAIN, GRANTS, OBJECT_SCHEMA, SKILL_KINDS, SKILL_TIMEOUT, SkillKind, URL, words};
+use super::values::{ACCESS_PATH, DOMAIN, GRANTS, OBJECT_SCHEMA, SKILL_KINDS, SKILL_TIMEOUT, SkillKind, URL, words};
 use super::{ConfigKey, FILLED, KeyKind, KeyTable, KeyUnion, Presence, TEXT};
+use crate::expert::AccessGrant;
 
 const A_QUESTION: KeyKind = Table(&QUESTION);
+const A_GRANT: KeyKind = Choice(|| words(&AccessGrant::WORDS));
 
 /// A table in `skills`.
 pub(in crate::config) static SKILL: KeyUnion = KeyUnion {
@@ -67,6 +69,27 @@ static STDIO: KeyTable = KeyTable {
                 .or("[]"),
             ConfigKey::new("publicEnv", List(&TEXT), "Those of `requiredEnv` whose values are shown and kept.")
                 .or("[]"),
+            ConfigKey::new(
+                "reads",
+                List(&Form(&ACCESS_PATH)),
+                "Files and folders that the server, when it is contained, may read besides those that all may; of \
+                 `@perstack/base`, its commands. A server with this list, `writes`, `unixSockets` or `grants` is contained.",
+            )
+            .or("[]"),
+            ConfigKey::new("writes", List(&Form(&ACCESS_PATH)), "The same of files and folders that it may change.")
+                .or("[]"),
+            ConfigKey::new(
+                "unixSockets",
+                List(&Form(&ACCESS_PATH)),
+                "The same of sockets that it may connect to, and folders of such.",
+            )
+            .or("[]"),
+            ConfigKey::new(
+                "grants",
+                List(&A_GRANT),
+                "The same of all that programs of these names need: keys, tokens, sockets. `docker` amounts to everything.",
+            )
+            .or("[]"),
             ConfigKey::new(
                 "lazyInit",
                 Flag,

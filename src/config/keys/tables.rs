@@ -10,6 +10,7 @@ use super::values::{
     provider_names, words,
 };
 use super::{ConfigKey, FILLED, KeyKind, KeyTable, Presence, TEXT};
+use crate::sandbox::Sandbox;
 
 /// Kinds that lists and tables hold; constants of their own, as a reference to them must last.
 const AN_EXPERT: KeyKind = Table(&EXPERT);
@@ -77,6 +78,13 @@ const RUN: &[ConfigKey] = &[
         "Most delegates that work at the same time; the others wait for their turn.",
     )
     .or("8"),
+    ConfigKey::new(
+        "sandbox",
+        Choice(|| words(&Sandbox::WORDS)),
+        "The containment of commands and servers (see Security): none, the usual, that of every server, or that and no run \
+         where the system lacks the means. `off` in a project counts once its folder is trusted.",
+    )
+    .or("\"auto\""),
 ];
 
 const TOP_ONLY: &[ConfigKey] = &[

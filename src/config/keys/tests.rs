@@ -127,6 +127,7 @@ fn forms(form: &TextForm) -> Vec<Sample> {
         ),
         "tag" => (&["a", "0_-"], &["", "A", "-a", "a b"]),
         "path" => (&["none/*.toml", "none-[?].toml"], &["", "https://example.com/x.toml"]),
+        "file" => (&["/a", "~/a b", "~", "../a", "a"], &["", "~a/b", "$HOME/a", "a/*", "a?"]),
         "domain" => (
             &["example.com", "*.example.com", "a-b.c", "xn-.x1"].as_slice()[..3],
             &["", "*", "a.*.com", "x.com:443", "-a.com", "a-.com", "xn--a.com", "a.XN--b.com", "a..b", "https://a.com"],

@@ -157,6 +157,12 @@ pub(super) const DOMAIN: TextForm = TextForm {
     longest: None,
     example: "*.example.com",
 };
+pub(super) const ACCESS_PATH: TextForm = TextForm {
+    words: "file or folder: absolute, beneath the home folder (`~/`), or relative to the project's root",
+    pattern: r"^(~(/[^$*?\u0000]*)?|[^~$*?\u0000][^$*?\u0000]*)$",
+    longest: None,
+    example: "~/.config/owls",
+};
 pub(super) const HEADER_NAME: TextForm = TextForm {
     words: "name of an HTTP header",
     pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",

@@ -1,6 +1,6 @@
 //! Finds the dangerous parts of a project: where models are asked, what is sent, and what is started.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::json;
 use url::Url;
@@ -8,9 +8,10 @@ use url::Url;
 use super::programs::{self, program_name};
 use super::{DangerousParts, PartKind, TrustPart, hex_digest};
 use crate::address::is_loopback_url;
-use crate::config::{Project, Settings};
+use crate::config::{Origin, Project, Settings};
 use crate::environment::{Environment, VendorVariables};
 use crate::expert::SkillSpec;
+use crate::sandbox::Sandbox;
 use crate::setting::{ProviderName, ProviderSetting};
 
 /// The provider layer's knowledge of the vendors.
@@ -45,9 +46,10 @@ impl TrustInputs<'_> {
         }));
         parts.extend(self.environment_files());
         parts.extend(self.exec());
+        parts.extend(self.lifted_sandbox());
         for expert in self.project.experts.values() {
             for spec in expert.skills.values() {
-                let skill = self.skill(spec).into_iter();
+                let skill = self.skill(spec).into_iter().chain(self.access(spec));
                 parts.extend(skill.map(|part| TrustPart { experts: vec![expert.key.clone()], ..part }));
             }
         }
@@ -159,10 +161,51 @@ impl TrustInputs<'_> {
         Some(part(PartKind::Exec, text, ""))
     }
 
+    /// Containment that the file lifts. A user who names a sandbox has decided already.
+    fn lifted_sandbox(&self) -> Option<TrustPart> {
+        if self.project.overrides.sandbox != Some(Sandbox::Off) {
+            return None;
+        }
+        let text = "lifts the containment of commands and servers (sandbox = \"off\")".to_owned();
+        let is_decided = matches!(self.settings.origins.sandbox, Origin::Flag | Origin::Environment);
+        let refusal =
+            (!is_decided).then(|| "sandbox = \"off\" lifts the containment of commands and servers".to_owned());
+        Some(TrustPart { refusal, ..part(PartKind::Access, text, "") })
+    }
+
+    /// The files and sockets that a skill's contained programs are given.
+    fn access(&self, spec: &SkillSpec) -> Vec<TrustPart> {
+        let common = spec.common();
+        let reaches_out = !common.access.grants.is_empty()
+            || !common.access.unix_sockets.is_empty()
+            || common.access.paths().any(|path| !self.is_beneath_root(path));
+        let is_refused = reaches_out && self.settings.sandbox != Sandbox::Off;
+        let name = &common.name;
+        let line = |line: String| TrustPart {
+            refusal: is_refused.then(|| format!("skill {name} may {line}")),
+            ..part(PartKind::Access, format!("lets skill {name} {line}"), "")
+        };
+        common.access.lines().into_iter().map(line).collect()
+    }
+
+    /// Returns true for a path that leads nowhere but beneath the root, also by links.
+    fn is_beneath_root(&self, path: &str) -> bool {
+        let root = self.root().canonicalize().unwrap_or_else(|_| self.root().to_owned());
+        if path.starts_with('~') {
+            return false;
+        }
+        match root.join(path).canonicalize() {
+            Ok(real) => real.starts_with(&root),
+            Err(_) => {
+                !Path::new(path).is_absolute() && !Path::new(path).components().any(|part| part == Component::ParentDir)
+            }
+        }
+    }
+
     fn skill(&self, spec: &SkillSpec) -> Vec<TrustPart> {
         match spec {
-            SkillSpec::McpStdioSkill { command, package_name, args, required_env, .. } => {
-                let given: Vec<String> = std::iter::once(command).chain(package_name).chain(args).cloned().collect();
+            SkillSpec::McpStdioSkill { required_env, .. } => {
+                let given = spec.command_words();
                 match (&self.project.base_skill_command, spec.is_built_in_base()) {
                     (Some(replaced), true) => self.command(replaced, required_env),
                     // It runs within this process.

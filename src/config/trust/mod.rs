@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 use crate::expert::ExpertKey;
 
 pub use collect::{TrustInputs, VendorRules};
+pub use programs::is_found_beneath;
 
 /// The kind of a part; those that cost the most come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub enum PartKind {
     Header,
     /// A model's key that the folder brings: the texts that experts read go to its account.
     Key,
+    /// Containment that is lifted, or files and sockets that contained programs are given.
+    Access,
     /// A command that is started.
     Command,
     /// Experts that may run any command.

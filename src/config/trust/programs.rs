@@ -67,6 +67,47 @@ pub fn files(words: &[String], workspace: &Path, root: &Path) -> Vec<(String, St
     digested.collect()
 }
 
+/// Launchers that look for a package in the folder first, or for settings there that decide which one is run.
+const LOOK_IN_FOLDER: [&str; 11] = ["npx", "npm", "pnpm", "pnpx", "yarn", "bun", "bunx", "uv", "uvx", "pipx", "poetry"];
+
+/// Programs that run a file or a module which their arguments name.
+const INTERPRETERS: [&str; 21] = [
+    "bash", "busybox", "cargo", "dash", "deno", "env", "go", "java", "just", "lua", "make", "node", "perl", "php",
+    "python", "python3", "ruby", "sh", "ts-node", "tsx", "zsh",
+];
+
+/// Returns true if the command of these words, started in `folder`, runs what it finds beneath it: its own file, a script,
+/// a module or a package.
+pub fn is_found_beneath(words: &[String], folder: &Path) -> bool {
+    let Some((command, arguments)) = words.split_first() else { return false };
+    let Ok(folder) = folder.canonicalize() else { return false };
+    let is_beneath = |word: &str| {
+        folder
+            .join(word)
+            .canonicalize()
+            .is_ok_and(|path| path.starts_with(&folder) && (path != folder) && path.is_file())
+    };
+    if command.contains(['/', '\\']) && is_beneath(command) {
+        return true;
+    }
+    let is_python = |name: &str| name.starts_with("python");
+    let name = program_name(command);
+    if LOOK_IN_FOLDER.contains(&name) {
+        return true;
+    }
+    if !INTERPRETERS.contains(&name) && !is_python(name) {
+        return false;
+    }
+    let names_launcher = |word: &str| LOOK_IN_FOLDER.contains(&program_name(word));
+    arguments.iter().flat_map(|word| pieces(word)).any(|word| {
+        // A module is looked for in the folder before the installed ones; a folder is run by its entries.
+        (word == "-m" && is_python(name))
+            || is_beneath(word)
+            || names_launcher(word)
+            || ENTRIES.iter().any(|entry| !matches!(word, "." | "./") && is_beneath(&format!("{word}/{entry}")))
+    })
+}
+
 /// Every path that a command may mean, there or not.
 fn candidates(words: &[String]) -> Vec<PathBuf> {
     let mut paths = Vec::new();
@@ -156,6 +197,35 @@ mod tests {
         );
         assert_eq!(named(&["python", "-m", "owls.server"], &["owls/server.py"]), ["owls/server.py"]);
         assert_eq!(named(&["python3.12", "-m", "owls"], &["owls/__main__.py"]), ["owls/__main__.py"]);
+    }
+
+    #[test]
+    fn what_is_run_from_the_folder_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["s.py", "bin/serve", "dist/index.js", "data.db"] {
+            std::fs::create_dir_all(folder.path().join(file).parent().unwrap()).unwrap();
+            std::fs::write(folder.path().join(file), "x").unwrap();
+        }
+        let absolute = folder.path().join("bin/serve");
+        for command in [
+            "./bin/serve --x",
+            absolute.to_str().unwrap(),
+            "python3 s.py",
+            "python3.12 -m owls",
+            "node dist",
+            "npx -y @org/server@1.0.0",
+            "uvx owls",
+            "env A=1 npx owls",
+            "sh -c ./bin/serve",
+        ] {
+            let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            assert!(is_found_beneath(&words, folder.path()), "{command}");
+        }
+        for command in ["serve", "/bin/sh -c true", "mcp-sqlite data.db", "node /usr/lib/x.js .", "docker run -i x", ""]
+        {
+            let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            assert!(!is_found_beneath(&words, folder.path()), "{command}");
+        }
     }
 
     #[test]

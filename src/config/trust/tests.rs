@@ -209,3 +209,28 @@ fn a_change_is_added_changed_or_removed() {
     );
     assert_eq!(earlier.changes_since(earlier.parts()), []);
 }
+
+#[test]
+fn lifted_containment_and_lists_that_lead_out_are_refused_where_nobody_is_asked() {
+    let none = Environment::default();
+    assert_eq!(
+        lines(&format!("sandbox = \"off\"\n{QUIET}"), &none),
+        [
+            "lifts the containment of commands and servers (sandbox = \"off\") ! sandbox = \"off\" lifts the containment of \
+          commands and servers"
+        ]
+    );
+    assert_eq!(lines(&format!("sandbox = \"required\"\n{QUIET}"), &none), [""; 0]);
+    let text = |lists: &str| skill("s", &format!("type = \"mcpStdioSkill\"\ncommand = \"s\"\nargs = [\"x\"]\n{lists}"));
+    assert_eq!(lines(&text("reads = [\"docs\"]\nwrites = [\"./out\"]"), &none).len(), 3);
+    assert!(lines(&text("reads = [\"docs\"]"), &none).iter().all(|line| !line.contains('!')));
+    for lists in ["reads = [\"~/.ssh\"]", "writes = [\"../x\"]", "reads = [\"/etc\"]", "grants = [\"docker\"]"] {
+        let lines = lines(&text(lists), &none);
+        assert!(
+            lines.iter().any(|line| line.starts_with("lets skill s ") && line.contains(" ! skill s may ")),
+            "{lines:?}"
+        );
+    }
+    let digest = |lists: &str| parts_in(&text(lists), &none).digest();
+    assert_ne!(digest("reads = [\"~/a\"]"), digest("reads = [\"~/b\"]"));
+}

@@ -17,6 +17,7 @@ use crate::runtime::run::events::EventEmitter;
 use crate::runtime::run::task::RunTask;
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::Toolset;
+use crate::runtime::tools::containment;
 use crate::runtime::tools::open::open_tools;
 
 /// The parts of a job that exist before its folder does.
@@ -94,5 +95,6 @@ fn initialize(job: JobBasis<'_>, task: &RunTask, expert: &Expert) -> Result<Even
         timeout: settings.timeout_ms,
         query: query.cloned(),
         interactive_tool_call: answer.cloned(),
+        sandbox: containment::state(settings.sandbox),
     })
 }

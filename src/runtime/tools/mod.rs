@@ -1,6 +1,7 @@
 //! [`Toolset`]: the tools that an expert sees. [`open`] makes it, for a Run or for those who only list the tools; the
 //! Run's loop calls them, and closes them at its end.
 
+pub mod containment;
 pub mod lock;
 pub mod notices;
 pub mod open;

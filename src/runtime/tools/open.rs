@@ -15,6 +15,7 @@ use crate::runtime::job::backends::JobBackends;
 use crate::runtime::options::{Options, VERSION};
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::stop::StopSignal;
+use crate::runtime::tools::containment::{self, SandboxRules};
 use crate::runtime::tools::lock::{self, LockedServers};
 use crate::runtime::tools::notices::NoticeBoard;
 use crate::runtime::tools::servers::{OpenedServer, OpenedServers, ServerSetup, Servers, server_spec, skills};
@@ -74,6 +75,9 @@ pub async fn open_tools(
     notices.attach(emitter, tape);
     let mut toolset = builder.source(source).for_delegate(is_delegate).notices(notices).open().await?;
     toolset.release_notices();
+    if !is_delegate {
+        toolset.warnings.extend(containment::warning(expert, options)?);
+    }
     toolset.warnings.extend(unmatched(expert, &toolset.skills));
     toolset.warnings.extend(lock.warnings);
     let base_command = options.base_skill_command.as_deref();
@@ -151,7 +155,9 @@ impl<'a> ToolsetBuilder<'a> {
         let outputs = Outputs::new(options.settings.max_tool_output);
         let setup = ServerSetup {
             workspace: options.workspace.clone(),
+            root: options.root.clone(),
             environment: options.environment.clone(),
+            sandbox: options.settings.sandbox,
             outputs: Arc::clone(&outputs),
             person: options.person.clone().map(|ask| withdrawn_at(cancel.clone(), ask)),
             network: Network {
@@ -197,6 +203,7 @@ impl<'a> ToolsetBuilder<'a> {
     /// # Errors
     /// A delegate that is not defined, a skill that cannot be opened, or [`RunError::StoppedAtStart`].
     pub async fn open(mut self) -> Result<Toolset, RunError> {
+        containment::require(self.options.settings.sandbox)?;
         // First, so that no server is started for an expert that cannot run.
         let delegates = self.options.experts.delegates(self.expert)?;
         let servers = self.start_servers()?;
@@ -284,7 +291,8 @@ impl<'a> ToolsetBuilder<'a> {
         }
         let (workspace, environment) = (&self.options.workspace, &self.options.environment);
         let off_limits = self.options.all_off_limits();
-        let base = BaseSkill::open(spec.common(), workspace, environment, off_limits, &self.toolset.outputs)?;
+        let programs = SandboxRules::new(self.options).commands(spec);
+        let base = BaseSkill::open(spec.common(), workspace, environment, off_limits, &self.toolset.outputs, programs)?;
         self.toolset.skills.add(base, NameClaim::Base);
         self.toolset.notices.for_skill(name)(SkillNotice::Connected {
             server: Some(ServerInfo { name: name.to_owned(), version: VERSION.to_owned() }),

@@ -12,7 +12,9 @@ use crate::environment::Environment;
 use crate::expert::SkillSpec;
 use crate::runtime::error::RunError;
 use crate::runtime::tools::close_all;
+use crate::runtime::tools::containment::SandboxRules;
 use crate::runtime::tools::lock::LockedServers;
+use crate::sandbox::Sandbox;
 use crate::skill::SkillError;
 use crate::skill::base::conversation_tools;
 use crate::skill::mcp::{AskPerson, McpContext, McpSkill, Network, Notices};
@@ -22,7 +24,10 @@ use crate::tool::ToolSpec;
 /// The setup that all servers of an expert share. Owned, since each is started in a task of its own.
 pub struct ServerSetup {
     pub workspace: PathBuf,
+    /// The project's folder.
+    pub root: PathBuf,
     pub environment: Environment,
+    pub sandbox: Sandbox,
     pub outputs: Arc<Outputs>,
     /// Asks a person for what a server wants to know.
     pub person: Option<AskPerson>,
@@ -30,10 +35,12 @@ pub struct ServerSetup {
 }
 
 impl ServerSetup {
-    fn context(&self) -> McpContext<'_> {
+    fn context(&self, spec: &SkillSpec) -> McpContext<'_> {
+        let Self { sandbox, workspace, root, environment, .. } = self;
         McpContext {
-            workspace: &self.workspace,
-            environment: &self.environment,
+            workspace,
+            environment,
+            programs: SandboxRules { sandbox: *sandbox, workspace, root, environment }.server(spec),
             outputs: &self.outputs,
             person: self.person.as_ref(),
             network: &self.network,
@@ -65,7 +72,8 @@ impl Servers {
     /// Starts the server of the skill at `at`, in a task.
     pub fn start(&mut self, at: usize, spec: SkillSpec, setup: &Arc<ServerSetup>, notices: Notices) {
         let setup = Arc::clone(setup);
-        self.starting.spawn(async move { (at, opened(&spec, McpSkill::start(&spec, setup.context(), notices).await)) });
+        self.starting
+            .spawn(async move { (at, opened(&spec, McpSkill::start(&spec, setup.context(&spec), notices).await)) });
     }
 
     /// Prepares a server that is started by its first call.
@@ -80,7 +88,7 @@ impl Servers {
         notices: Notices,
         lock: &LockedServers,
     ) -> Result<(), RunError> {
-        let prepared = McpSkill::locked(spec, setup.context(), notices, lock.for_skill(spec.common()));
+        let prepared = McpSkill::locked(spec, setup.context(spec), notices, lock.for_skill(spec.common()));
         self.opened.insert(at, opened(spec, prepared)?);
         Ok(())
     }

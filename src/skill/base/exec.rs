@@ -1,6 +1,7 @@
 //! `exec`: runs one program without a shell, within limits of time and output.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::BaseSkill;
 use super::failure::FileFailure;
 use super::order::FileTurn;
 use super::workspace::{LastLink, Workspace};
-use crate::environment::Environment;
 use crate::skill::SkillError;
 use crate::skill::limit;
 use crate::skill::output::{CallOutput, bound};
@@ -79,20 +80,29 @@ enum End {
     Unwaitable(std::io::Error),
 }
 
-/// Runs the program, giving up `turn` once it has started. `Err` holds the whole answer too; the call then counts as
-/// failed.
+/// The end of a call.
+pub(super) struct ExecEnd {
+    /// `Err` holds the whole answer too; the call then counts as failed.
+    pub answer: Result<Value, Value>,
+    /// A line on the containment that the program may have failed by.
+    pub reason: Option<String>,
+}
+
+/// Runs the program, giving up `turn` once it has started.
 pub(super) async fn run(
-    workspace: &Arc<Workspace>,
-    environment: &Environment,
+    skill: &BaseSkill,
     args: Exec,
     output: CallOutput,
     turn: FileTurn,
     cancel: &CancellationToken,
-) -> Result<Value, Value> {
-    let started = start(workspace, environment, &args).await;
+) -> ExecEnd {
+    let started = start(skill, &args).await;
     // Calls made later go on while the program runs.
     drop(turn);
-    let mut child = started.map_err(|message| json!({ "error": message }))?;
+    let (mut child, cwd) = match started {
+        Ok(started) => started,
+        Err(NotStarted { message, reason }) => return ExecEnd { answer: Err(json!({ "error": message })), reason },
+    };
     let mut stdout = Drain::new("stdout", child.stdout.take());
     let mut stderr = Drain::new("stderr", child.stderr.take());
     let limit = args.timeout.unwrap_or(DEFAULT_TIMEOUT_MS);
@@ -119,10 +129,19 @@ pub(super) async fn run(
     };
     // Long output goes to the disk, which is waited for off the runtime's threads.
     let streams = [stdout.whole(), stderr.whole()];
-    let report_end = move || answer(&args, limit, (end, status), streams, &output);
-    tokio::task::spawn_blocking(report_end)
-        .await
-        .unwrap_or_else(|source| Err(json!({ "error": FileFailure::Ended { source }.message() })))
+    let programs = skill.programs.clone();
+    let report_end = move || {
+        // Refusals that a program got over are none of the model's concern.
+        let [stdout, stderr] = &streams;
+        let has_failed = !matches!((&end, &status), (End::Exited, Ok(status)) if status.success());
+        let reason = has_failed.then(|| programs.reason(stderr, &cwd).or_else(|| programs.reason(stdout, &cwd)));
+        ExecEnd { answer: answer(&args, limit, (end, status), streams, &output), reason: reason.flatten() }
+    };
+    let ended = tokio::task::spawn_blocking(report_end).await;
+    ended.unwrap_or_else(|source| ExecEnd {
+        answer: Err(json!({ "error": FileFailure::Ended { source }.message() })),
+        reason: None,
+    })
 }
 
 /// The answer, from how the program ended and what it wrote to stdout and stderr.
@@ -186,41 +205,70 @@ async fn ended(
     }
 }
 
-async fn start(workspace: &Arc<Workspace>, environment: &Environment, args: &Exec) -> Result<Child, String> {
-    let (workspace, path) = (Arc::clone(workspace), args.cwd.clone());
-    let cwd = tokio::task::spawn_blocking(move || working_directory(&workspace, &path))
+/// A program that was not started, in words for the model.
+struct NotStarted {
+    message: String,
+    reason: Option<String>,
+}
+
+impl From<FileFailure> for NotStarted {
+    fn from(failure: FileFailure) -> Self {
+        Self { message: failure.message(), reason: None }
+    }
+}
+
+/// Starts the program; returns it with the path of its working folder.
+async fn start(skill: &BaseSkill, args: &Exec) -> Result<(Child, PathBuf), NotStarted> {
+    let (workspace, path, programs) = (Arc::clone(&skill.workspace), args.cwd.clone(), skill.programs.clone());
+    let prepare = move || Ok((working_directory(&workspace, &path)?, programs.confinement()));
+    let ((cwd, path), confinement) = tokio::task::spawn_blocking(prepare)
         .await
-        .unwrap_or_else(|source| Err(FileFailure::Ended { source }))
-        .map_err(|failure| failure.message())?;
+        .unwrap_or_else(|source| Err(NotStarted::from(FileFailure::Ended { source })))?;
+    let confinement = confinement.map_err(|error| NotStarted { message: not_contained(&error), reason: None })?;
+    let added = args.env.clone().into_iter().chain(skill.granted.iter().cloned());
     let spec = ChildSpec {
         program: args.command.clone(),
         args: args.args.clone(),
-        env: child_environment(environment, args.env.clone()),
+        env: child_environment(&skill.environment, added),
         cwd,
         stdin: ChildInput::Null,
+        confinement,
     };
-    spawn(spec).await.map_err(|error| match error {
-        SkillError::Spawn { program, source } => match source.kind() {
-            std::io::ErrorKind::NotFound => format!("spawn {program} ENOENT"),
-            std::io::ErrorKind::PermissionDenied => format!("spawn {program} EACCES"),
-            _ => format!("spawn {program}: {source}"),
-        },
-        other => other.to_string(),
-    })
+    match spawn(spec).await {
+        Ok(child) => Ok((child, path)),
+        Err(SkillError::Spawn { program, source }) => Err(match source.kind() {
+            std::io::ErrorKind::NotFound => NotStarted { message: format!("spawn {program} ENOENT"), reason: None },
+            std::io::ErrorKind::PermissionDenied => NotStarted {
+                message: format!("spawn {program} EACCES"),
+                reason: skill.programs.reason_for_program(&program, &path),
+            },
+            _ => NotStarted { message: format!("spawn {program}: {source}"), reason: None },
+        }),
+        Err(other) => Err(NotStarted { message: other.to_string(), reason: None }),
+    }
 }
 
-fn working_directory(workspace: &Workspace, path: &str) -> Result<Cwd, FileFailure> {
+/// The answer where containment fails: nothing is started without it.
+fn not_contained(error: &std::io::Error) -> String {
+    format!(
+        "the command was not started: {error}. The user can choose a workspace below, or start perstack with --sandbox off"
+    )
+}
+
+/// The working folder, open, with its path.
+fn working_directory(workspace: &Workspace, path: &str) -> Result<(Cwd, PathBuf), FileFailure> {
     let place = workspace.resolve(path, LastLink::Follow)?;
     match place.metadata() {
         None => return Err(FileFailure::NoDirectory(path.to_owned())),
         Some(metadata) if !metadata.is_dir() => return Err(FileFailure::NotDirectory(path.to_owned())),
         Some(_) => {}
     }
+    let absolute = place.absolute().to_owned();
     if cfg!(unix) {
         let folder = place.open_folder().map_err(FileFailure::io("open", path))?;
-        Ok(Cwd::Handle(folder.into_std_file()))
+        Ok((Cwd::Handle(folder.into_std_file()), absolute))
     } else {
-        Ok(Cwd::Path(place.absolute().to_owned()))
+        Ok((Cwd::Path(absolute.clone()), absolute))
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 pub use self::exec::DEFAULT_TIMEOUT_MS as DEFAULT_EXEC_TIMEOUT_MS;
+use self::exec::ExecEnd;
 use self::failure::FileFailure;
 pub use self::media::{MAX_IMAGE, MAX_PDF, media_type};
 pub use self::off_limits::OffLimits;
@@ -23,6 +24,7 @@ use crate::environment::Environment;
 use crate::expert::SkillCommon;
 use crate::future::BoxFuture;
 use crate::redact::Redactor;
+use crate::skill::contain::{Programs, granted_variables};
 use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError};
 use crate::tool::{BASE_SKILL, ToolCall, ToolKind, ToolResult, ToolSpec};
@@ -86,6 +88,9 @@ pub struct BaseSkill {
     tools: Vec<ToolSpec>,
     workspace: Arc<Workspace>,
     environment: Environment,
+    /// Variables that `exec` hands to programs besides.
+    granted: Vec<(String, String)>,
+    programs: Programs,
     outputs: Arc<Outputs>,
     order: Order,
     opened: Instant,
@@ -93,7 +98,8 @@ pub struct BaseSkill {
 
 impl BaseSkill {
     /// Opens the skill on the directory `workspace`. Of `environment`, programs see the safe variables only, and paths
-    /// use `HOME` for `~`. What is too long for the model goes to `outputs`, and can be read from there.
+    /// use `HOME` for `~`. What is too long for the model goes to `outputs`, and can be read from there. `programs` bounds
+    /// what `exec` starts.
     ///
     /// # Errors
     /// The workspace cannot be opened.
@@ -103,6 +109,7 @@ impl BaseSkill {
         environment: &Environment,
         off_limits: OffLimits,
         outputs: &Arc<Outputs>,
+        programs: Programs,
     ) -> Result<Arc<Self>, SkillError> {
         let opened = Workspace::open(workspace, environment.get("HOME"), off_limits)
             .map_err(|source| SkillError::Workspace { path: workspace.to_owned(), source })?;
@@ -120,6 +127,8 @@ impl BaseSkill {
             tools,
             workspace: Arc::new(opened),
             environment: environment.clone(),
+            granted: granted_variables(&common.access.grants, environment),
+            programs,
             outputs: Arc::clone(outputs),
             order: Order::default(),
             opened: Instant::now(),
@@ -178,10 +187,13 @@ impl Skill for BaseSkill {
                         () = cancel.cancelled() => return answer(&call, Err(FileFailure::Cancelled)),
                         turn = ticket.turn() => turn,
                     };
-                    match exec::run(&self.workspace, &self.environment, args, output, turn, &cancel).await {
+                    let ExecEnd { answer: answered, reason } = exec::run(&self, args, output, turn, &cancel).await;
+                    let mut result = match answered {
                         Ok(output) => answer(&call, Ok(Content::text(output.to_string()))),
                         Err(report) => ToolResult::error(&call, report.to_string()),
-                    }
+                    };
+                    result.result.extend(reason.map(Content::text));
+                    result
                 }
             }
         };

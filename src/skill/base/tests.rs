@@ -33,9 +33,15 @@ impl World {
         let workspace = folder.path().join("workspace");
         let outputs = Outputs::new(DEFAULT_LIMIT);
         outputs.keep_in(folder.path().join("workspace/perstack/outputs"), Vec::new(), Redactor::default());
-        let skill =
-            BaseSkill::open(&common, &workspace, &environment.into_iter().collect(), OffLimits::default(), &outputs)
-                .unwrap();
+        let skill = BaseSkill::open(
+            &common,
+            &workspace,
+            &environment.into_iter().collect(),
+            OffLimits::default(),
+            &outputs,
+            Programs::default(),
+        )
+        .unwrap();
         Self { folder, skill }
     }
 
@@ -158,6 +164,7 @@ fn tools_are_picked_and_every_schema_is_an_object() {
             &Environment::default(),
             OffLimits::default(),
             &Outputs::new(DEFAULT_LIMIT),
+            Programs::default(),
         )
         .unwrap()
     };

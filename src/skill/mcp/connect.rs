@@ -115,11 +115,7 @@ impl McpSkill {
 
     /// Connects and lists the tools, without a limit of its own.
     async fn open(&self, limit: Duration) -> Result<Connection, McpError> {
-        let failed = |why: String| McpError::NotStarted {
-            skill: self.common.name.clone(),
-            why: self.reporter.fit(&why),
-            stderr: self.reporter.last_lines(),
-        };
+        let failed = |why: String| self.not_started(&why);
         let (connection, mode, spawn) = match &self.origin {
             Origin::Local(launch) => self.open_local(launch, limit).await?,
             // Boxed: with the parts that fetch tokens, this future is larger than all others here together.
@@ -156,6 +152,16 @@ impl McpSkill {
         Ok(connection)
     }
 
+    /// The error of a server that did not come up, with the way on where its containment may be why.
+    fn not_started(&self, why: &str) -> McpError {
+        let stderr = self.reporter.last_lines();
+        let remedy = match &self.origin {
+            Origin::Local(launch) => launch.programs.reason(&stderr.join("\n"), &launch.workspace),
+            Origin::Remote(_) => None,
+        };
+        McpError::NotStarted { skill: self.common.name.clone(), why: self.reporter.fit(why), stderr, remedy }
+    }
+
     async fn open_local(
         &self,
         launch: &Launch,
@@ -186,11 +192,7 @@ impl McpSkill {
             let why = first.unwrap_or_else(|| failure.text());
             // Servers of sessions refuse another greeting, or end.
             if is_last || !(is_refused || is_stateless) {
-                return Err(McpError::NotStarted {
-                    skill: self.common.name.clone(),
-                    why: self.reporter.fit(&why),
-                    stderr: self.reporter.last_lines(),
-                });
+                return Err(self.not_started(&why));
             }
             first = Some(why);
         }

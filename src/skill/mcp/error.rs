@@ -38,7 +38,7 @@ pub enum McpError {
     TimedOut { skill: String, seconds: f64, stderr: Vec<String> },
     /// The server ended, or answered with what is no MCP.
     #[error("skill {skill} did not start: {why}{}", last_lines(stderr))]
-    NotStarted { skill: String, why: String, stderr: Vec<String> },
+    NotStarted { skill: String, why: String, stderr: Vec<String>, remedy: Option<String> },
     /// The server differs from its lock: in its tools, or in the revision of the protocol.
     #[error("skill {skill}: its server differs from perstack.lock ({differences})")]
     Drift { skill: String, differences: String },
@@ -56,14 +56,11 @@ impl ErrorHint for McpError {
                 "for development, allowPrivateEndpoint = true permits private addresses and plain http to them"
             }
             Self::Unauthorized { remedy, .. } => remedy,
+            Self::NotStarted { remedy, .. } => return remedy.as_deref().map(Cow::from),
             Self::TimedOut { .. } => "check that its server works, or raise startTimeout",
             Self::Drift { .. } => "run `perstack install` to lock it as it is now, or put back the one that was locked",
             Self::Spawn { .. } => "check that its command is installed, executable and on PATH",
-            Self::NoServer { .. }
-            | Self::Proxy { .. }
-            | Self::Login { .. }
-            | Self::NotStarted { .. }
-            | Self::Closed { .. } => return None,
+            Self::NoServer { .. } | Self::Proxy { .. } | Self::Login { .. } | Self::Closed { .. } => return None,
         };
         Some(hint.into())
     }
@@ -85,6 +82,7 @@ mod tests {
                 skill: "web".to_owned(),
                 why: "its process ended (exit status: 1)".to_owned(),
                 stderr: stderr.iter().map(|line| (*line).to_owned()).collect(),
+                remedy: None,
             }
             .to_string()
         };

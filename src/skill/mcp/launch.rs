@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::McpError;
 use crate::environment::Environment;
 use crate::expert::SkillSpec;
+use crate::skill::contain::{Programs, granted_variables};
 use crate::skill::process::child_environment;
 
 /// A server's process, to be started.
@@ -16,6 +17,7 @@ pub(super) struct Launch {
     /// The safe variables and the required ones, nothing else.
     pub env: BTreeMap<String, String>,
     pub workspace: PathBuf,
+    pub programs: Programs,
 }
 
 impl Launch {
@@ -23,8 +25,14 @@ impl Launch {
     ///
     /// # Errors
     /// A required variable without a value, or both a package and arguments.
-    pub(super) fn new(spec: &SkillSpec, workspace: PathBuf, environment: &Environment) -> Result<Self, McpError> {
+    pub(super) fn new(
+        spec: &SkillSpec,
+        workspace: PathBuf,
+        environment: &Environment,
+        programs: Programs,
+    ) -> Result<Self, McpError> {
         let skill = || spec.common().name.clone();
+        let access = &spec.common().access;
         let SkillSpec::McpStdioSkill { command, package_name, args, required_env, .. } = spec else {
             return Err(McpError::NoServer { skill: skill() });
         };
@@ -35,6 +43,7 @@ impl Launch {
                 .ok_or_else(|| McpError::MissingVariable { skill: skill(), variable: variable.clone() })?;
             required.push((variable.clone(), value.to_owned()));
         }
+        required.extend(granted_variables(&access.grants, environment));
         let mut args = match (package_name, args.is_empty()) {
             (Some(package), true) => vec![package.clone()],
             (Some(_), false) => return Err(McpError::Command { skill: skill() }),
@@ -45,7 +54,7 @@ impl Launch {
         if command == "npx" && !args.iter().any(|arg| arg == "-y") {
             args.insert(0, "-y".to_owned());
         }
-        Ok(Self { command: command.clone(), args, env: child_environment(environment, required), workspace })
+        Ok(Self { command: command.clone(), args, env: child_environment(environment, required), workspace, programs })
     }
 }
 
@@ -73,7 +82,7 @@ mod tests {
         };
         let pairs = [("PATH", "/bin"), ("API_KEY", "k"), ("GIVEN", "g"), ("LD_PRELOAD", "x"), ("EMPTY", "")];
         let environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
-        let launch = Launch::new(&spec, PathBuf::from("/w"), &environment);
+        let launch = Launch::new(&spec, PathBuf::from("/w"), &environment, Programs::default());
         launch.map(|launch| (launch.args, launch.env.into_keys().collect())).map_err(|error| error.with_hint())
     }
 

@@ -25,6 +25,7 @@ use crate::environment::Environment;
 use crate::expert::{MAX_SKILL_TIMEOUT_MS, SkillCommon, SkillSpec};
 use crate::future::BoxFuture;
 use crate::redact::Redactor;
+use crate::skill::contain::Programs;
 use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError};
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
@@ -81,11 +82,13 @@ pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_CALL: Duration = Duration::from_millis(MAX_SKILL_TIMEOUT_MS);
 
 /// The surroundings of a server.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct McpContext<'a> {
     pub workspace: &'a Path,
     /// Of these, a server sees the safe variables and those it requires.
     pub environment: &'a Environment,
+    /// The confinement of a local server.
+    pub programs: Programs,
     /// Receives results that are too long for the model.
     pub outputs: &'a Arc<Outputs>,
     /// Puts a server's questions to a person; without it, they are declined.
@@ -186,7 +189,7 @@ impl McpSkill {
         let origin = match spec {
             SkillSpec::McpStdioSkill { .. } => {
                 let workspace = place.workspace.to_owned();
-                Origin::Local(Launch::new(spec, workspace, place.environment)?)
+                Origin::Local(Launch::new(spec, workspace, place.environment, place.programs)?)
             }
             SkillSpec::McpSseSkill { .. } => {
                 Origin::Remote(Remote::new(spec, place.environment, place.network, &mut redactor)?)

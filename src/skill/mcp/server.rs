@@ -48,12 +48,16 @@ impl Server {
         reporter: Arc<Reporter>,
         health: Arc<Health>,
     ) -> Result<Started, SkillError> {
+        let confinement = launch.programs.confinement();
+        let confinement =
+            confinement.map_err(|source| SkillError::NotContained { program: launch.command.clone(), source })?;
         let mut child = spawn(ChildSpec {
             program: launch.command.clone(),
             args: launch.args.clone(),
             env: launch.env.clone(),
             cwd: Cwd::Path(launch.workspace.clone()),
             stdin: ChildInput::Piped,
+            confinement,
         })
         .await?;
         let missing = || SkillError::Spawn {

@@ -1,5 +1,5 @@
-//! [`KernelAbility`]: the means of containment that this system offers. Read for people (`perstack info`); nothing is decided
-//! by it.
+//! [`KernelAbility`]: the means of containment that this system offers. Read for people (`perstack info`), and by the runtime,
+//! which decides whether programs can be contained.
 #![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "Landlock is reached by a system call"))]
 
 /// The means of containment of the kernel, as far as they can be known without using them.
@@ -13,7 +13,33 @@ pub struct KernelAbility {
     pub user_namespaces: bool,
 }
 
+/// The first interface of Landlock that keeps all changes of files (Linux 6.2).
+#[cfg(target_os = "linux")]
+const LEAST_LANDLOCK: u32 = 3;
+
 impl KernelAbility {
+    /// The means that this system lacks to contain programs; `None` if it has them.
+    #[cfg(target_os = "linux")]
+    pub fn lacking() -> Option<&'static str> {
+        static LACKING: std::sync::OnceLock<Option<&'static str>> = std::sync::OnceLock::new();
+        *LACKING.get_or_init(|| {
+            let ability = Self::read();
+            if ability.landlock.is_none_or(|version| version < LEAST_LANDLOCK) {
+                Some("Landlock of Linux 6.2 or later")
+            } else if !ability.seccomp || seccompiler::TargetArch::try_from(std::env::consts::ARCH).is_err() {
+                Some("filters of system calls (seccomp)")
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Linux: the means are its own.
+    #[cfg(not(target_os = "linux"))]
+    pub fn lacking() -> Option<&'static str> {
+        Some("Landlock, which is Linux's")
+    }
+
     /// Reads them.
     #[cfg(target_os = "linux")]
     pub fn read() -> Self {

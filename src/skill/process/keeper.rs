@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use tokio::process::Command;
 
+use super::confinement::Confinement;
 #[cfg(target_os = "linux")]
 use super::restrict::Restrictions;
 #[cfg(target_os = "linux")]
@@ -58,12 +59,19 @@ impl Texts {
 ///
 /// # Errors
 /// The restrictions of children cannot be prepared.
-pub(super) fn install(command: &mut Command, program: Program, link: OwnedFd) -> io::Result<()> {
+pub(super) fn install(
+    command: &mut Command,
+    program: Program,
+    link: OwnedFd,
+    confinement: Confinement,
+) -> io::Result<()> {
     let Program { file, args, env, folder } = program;
     let args = Texts::new(std::iter::once(file.clone()).chain(args).collect());
     let env = Texts::new(env);
     #[cfg(target_os = "linux")]
-    let mut restrictions = Restrictions::new()?;
+    let mut restrictions = Restrictions::new(confinement)?;
+    #[cfg(not(target_os = "linux"))]
+    drop(confinement);
     let hook = move || {
         // The whole arrays are captured, not their fields, which alone could not be sent.
         let (args, env): (&Texts, &Texts) = (&args, &env);
@@ -157,6 +165,7 @@ unsafe fn prepare(keeper: libc::pid_t, restrict: impl FnOnce() -> io::Result<()>
         if libc::getppid() != keeper {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
+        close_at_exec();
         restrict()?;
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
@@ -297,6 +306,35 @@ unsafe fn end_all(child: libc::pid_t, has_ended: &mut bool) {
     }
 }
 
+/// Has every descriptor but the standard streams closed when the program is executed: those that the runner itself was
+/// started with are none of a child's.
+///
+/// # Safety
+/// As [`prepare`].
+unsafe fn close_at_exec() {
+    // SAFETY: system calls with plain arguments.
+    unsafe {
+        #[cfg(target_os = "linux")]
+        if libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) == 0 {
+            return;
+        }
+        // Before Linux 5.11, and elsewhere.
+        for descriptor in 3..descriptor_limit() {
+            libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+    }
+}
+
+/// The number that all open descriptors are below. The bound keeps an unlimited table from taking minutes.
+///
+/// # Safety
+/// None is broken; `sysconf` is a foreign function.
+unsafe fn descriptor_limit() -> RawFd {
+    // SAFETY: a plain argument.
+    let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) }.clamp(256, 65_536);
+    i32::try_from(limit).unwrap_or(65_536)
+}
+
 /// Closes every descriptor but 0.
 ///
 /// # Safety
@@ -308,9 +346,8 @@ unsafe fn close_all_but_first() {
         if libc::syscall(libc::SYS_close_range, 1_u32, u32::MAX, 0_u32) == 0 {
             return;
         }
-        // Before Linux 5.9, and elsewhere. The bound keeps an unlimited table from taking minutes.
-        let limit = libc::sysconf(libc::_SC_OPEN_MAX).clamp(256, 65_536);
-        for descriptor in 1..i32::try_from(limit).unwrap_or(65_536) {
+        // Before Linux 5.9, and elsewhere.
+        for descriptor in 1..descriptor_limit() {
             libc::close(descriptor);
         }
     }

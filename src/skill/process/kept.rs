@@ -129,7 +129,7 @@ pub(super) fn start(spec: ChildSpec) -> io::Result<Child> {
             Cwd::Handle(folder) => Some(folder),
         },
     };
-    keeper::install(&mut command, program, OwnedFd::from(keepers_end))?;
+    keeper::install(&mut command, program, OwnedFd::from(keepers_end), spec.confinement)?;
     let mut keeper = spawn(&mut command)?;
     // The runner's copy of the keeper's end goes with the command: from here on the end of either is seen by the other.
     drop(command);

@@ -2,17 +2,22 @@
 //!
 //! No new privileges; signals to the runner, its keeper and their groups refused, and changes of their limits and
 //! scheduling; no keys pushed into a terminal; for root, the capabilities dropped that would lead around this. Made before
-//! the fork and applied in the child. A wider containment of files and the network is left to whoever adds it here.
+//! the fork and applied in the child. A contained child has its file rules and the filters of `system_calls` beside them;
+//! one whose restrictions are lifted has none but the capabilities.
 #![expect(unsafe_code, reason = "capabilities and Landlock are reached by system calls")]
 
-use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
 
 use rustix::process::{geteuid, getpid};
 use seccompiler::{
-    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-    sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, TargetArch,
 };
+
+use super::confinement::{Confinement, FileRules};
+use super::filter::{Rules, is, is_not, refuse};
+use super::system_calls;
 
 /// Stands for the keeper's id in a filter, which is made before there is a keeper. No process has such a number.
 const KEEPER: i32 = 0x7065_7273;
@@ -24,6 +29,11 @@ const MAX_THREADS: usize = 64;
 /// `SYS_ADMIN`, `MKNOD`, `PERFMON`.
 const DROPPED_CAPABILITIES: [libc::c_int; 6] = [12, 13, 19, 21, 27, 38];
 
+/// Those that root's contained children go without besides: with each of them, something of the whole machine is changed
+/// that is no file. `LINUX_IMMUTABLE`, `SYS_MODULE`, `SYS_RAWIO`, `SYS_PACCT`, `SYS_BOOT`, `SYS_TIME`, `SYS_TTY_CONFIG`,
+/// `AUDIT_CONTROL`, `MAC_OVERRIDE`, `MAC_ADMIN`, `SYSLOG`, `BPF`, `CHECKPOINT_RESTORE`.
+const DROPPED_WHEN_CONTAINED: [libc::c_int; 13] = [9, 16, 17, 20, 22, 25, 26, 30, 32, 33, 34, 39, 40];
+
 /// The calls of Landlock, alike on all architectures, and its flag for signals (ABI 6, Linux 6.12).
 const LANDLOCK_CREATE_RULESET: libc::c_long = 444;
 const LANDLOCK_RESTRICT_SELF: libc::c_long = 446;
@@ -34,27 +44,44 @@ const TYPES_INTO_TERMINAL: [u64; 2] = [0x5412, 0x541c];
 
 /// The restrictions of one child.
 pub(super) struct Restrictions {
-    /// Empty on an architecture that no filter can be made for.
-    filter: Vec<sock_filter>,
+    /// The first names the keeper. Empty where the restrictions are lifted, and on an architecture that no filter can be
+    /// made for.
+    filters: Vec<BpfProgram>,
     is_root: bool,
+    is_lifted: bool,
+    files: Option<Arc<FileRules>>,
 }
 
 impl Restrictions {
     /// The restrictions of a child of this process.
     ///
     /// # Errors
-    /// The filter cannot be made.
-    pub(super) fn new() -> io::Result<Self> {
-        let filter = match TargetArch::try_from(std::env::consts::ARCH) {
-            Ok(architecture) => filter(architecture).map_err(io::Error::other)?,
-            Err(_) => Vec::new(),
+    /// A filter cannot be made.
+    pub(super) fn new(confinement: Confinement) -> io::Result<Self> {
+        let (is_lifted, files) = match confinement {
+            Confinement::Lifted => (true, None),
+            Confinement::Guarded => (false, None),
+            Confinement::Contained(files) => (false, Some(files)),
         };
-        Ok(Self { filter, is_root: geteuid().is_root() })
+        let mut filters = Vec::new();
+        match TargetArch::try_from(std::env::consts::ARCH) {
+            _ if is_lifted => {}
+            Ok(architecture) => {
+                filters.push(filter(architecture).map_err(io::Error::other)?);
+                if let Some(files) = &files {
+                    let more = system_calls::filters(architecture, files.has_unix_sockets);
+                    filters.extend(more.map_err(io::Error::other)?);
+                }
+            }
+            Err(_) if files.is_none() => {}
+            Err(error) => return Err(io::Error::other(error)),
+        }
+        Ok(Self { filters, is_root: geteuid().is_root(), is_lifted, files })
     }
 
     /// Puts the keeper's id into the filter. Allocates nothing.
     pub(super) fn protect(&mut self, keeper: i32) {
-        for instruction in &mut self.filter {
+        for instruction in self.filters.first_mut().into_iter().flatten() {
             if instruction.k == KEEPER.cast_unsigned() {
                 instruction.k = keeper.cast_unsigned();
             } else if instruction.k == (-KEEPER).cast_unsigned() {
@@ -66,35 +93,42 @@ impl Restrictions {
     /// Restricts this process. Allocates nothing.
     ///
     /// # Errors
-    /// The system refuses what it knows.
+    /// The system refuses what it knows, or anything that contains.
     pub(super) fn apply(&self) -> io::Result<()> {
         // SAFETY: system calls with plain arguments, or ones on this stack.
         unsafe {
             if self.is_root {
-                for capability in DROPPED_CAPABILITIES {
+                let more = if self.files.is_some() { DROPPED_WHEN_CONTAINED.as_slice() } else { &[] };
+                for capability in DROPPED_CAPABILITIES.iter().chain(more) {
                     // Refused for those that the kernel does not know, and to a root that has none to give.
-                    libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+                    libc::prctl(libc::PR_CAPBSET_DROP, *capability, 0, 0, 0);
                 }
+            }
+            if self.is_lifted {
+                return Ok(());
             }
             if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
                 return Err(io::Error::last_os_error());
             }
-            // No access of files or ports is handled: signals alone. Kernels without it refuse, and the filter serves.
-            let rules = [0_u64, 0, LANDLOCK_SCOPE_SIGNAL];
-            let ruleset = libc::syscall(LANDLOCK_CREATE_RULESET, rules.as_ptr(), size_of_val(&rules), 0);
-            if ruleset >= 0 {
-                libc::syscall(LANDLOCK_RESTRICT_SELF, ruleset, 0);
-                libc::close(libc::c_int::try_from(ruleset).unwrap_or(-1));
+            match &self.files {
+                // Signals are among the rules, where the kernel has that.
+                Some(files) => {
+                    if libc::syscall(LANDLOCK_RESTRICT_SELF, files.ruleset.as_raw_fd(), 0) != 0 {
+                        return Err(io::Error::last_os_error());
+                    }
+                }
+                None => scope_signals(),
             }
         }
-        if self.filter.is_empty() {
-            return Ok(());
-        }
-        match seccompiler::apply_filter(&self.filter) {
+        self.filters.iter().try_for_each(|filter| self.apply_filter(filter))
+    }
+
+    fn apply_filter(&self, filter: &BpfProgram) -> io::Result<()> {
+        match seccompiler::apply_filter(filter) {
             Ok(()) => Ok(()),
             // Kernels and sandboxes without filters.
             Err(seccompiler::Error::Seccomp(error))
-                if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) =>
+                if self.files.is_none() && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) =>
             {
                 Ok(())
             }
@@ -104,10 +138,24 @@ impl Restrictions {
     }
 }
 
-/// The rules of one system call, of which one must hold for it to be refused.
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+/// Keeps signals of this process from those outside. No access of files or ports is handled. Kernels without it refuse,
+/// and the filter serves.
+///
+/// # Safety
+/// As [`Restrictions::apply`]: in a process that may be restricted.
+unsafe fn scope_signals() {
+    let rules = [0_u64, 0, LANDLOCK_SCOPE_SIGNAL];
+    // SAFETY: arguments on this stack.
+    unsafe {
+        let ruleset = libc::syscall(LANDLOCK_CREATE_RULESET, rules.as_ptr(), size_of_val(&rules), 0);
+        if ruleset >= 0 {
+            libc::syscall(LANDLOCK_RESTRICT_SELF, ruleset, 0);
+            libc::close(libc::c_int::try_from(ruleset).unwrap_or(-1));
+        }
+    }
+}
 
-fn filter(architecture: TargetArch) -> Result<Vec<sock_filter>, seccompiler::BackendError> {
+fn filter(architecture: TargetArch) -> Result<BpfProgram, seccompiler::BackendError> {
     let runner = getpid().as_raw_nonzero().get();
     let processes = [runner, KEEPER];
     // A signal to any thread may end the whole process.
@@ -149,20 +197,6 @@ fn filter(architecture: TargetArch) -> Result<Vec<sock_filter>, seccompiler::Bac
     }
     let refusal = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     SeccompFilter::new(rules, SeccompAction::Allow, refusal, architecture)?.try_into()
-}
-
-fn refuse(rules: &mut Rules, call: i64, conditions: Vec<SeccompCondition>) -> Result<(), seccompiler::BackendError> {
-    rules.entry(call).or_default().push(SeccompRule::new(conditions)?);
-    Ok(())
-}
-
-/// The argument at `place` is this number, in its lower half: the kernel reads no more of an `int`.
-fn is(place: u8, number: i32) -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(place, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, number.cast_unsigned().into())
-}
-
-fn is_not(place: u8, number: i32) -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(place, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, number.cast_unsigned().into())
 }
 
 /// The runner's threads at present.

@@ -15,6 +15,7 @@ fn spec(cwd: &Path, script: &str) -> ChildSpec {
         env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
         cwd: Cwd::Path(cwd.to_owned()),
         stdin: ChildInput::Piped,
+        confinement: Confinement::default(),
     }
 }
 

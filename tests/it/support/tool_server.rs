@@ -14,15 +14,20 @@ use super::{Provider, Test};
 pub fn program() -> &'static str {
     static PROGRAM: OnceLock<String> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let this = std::env::current_exe().expect("this program's path");
-        let folder = this.ancestors().nth(2).expect("target/PROFILE/deps/PROGRAM");
-        let program = folder.join("examples").join(format!("mcp_server{}", std::env::consts::EXE_SUFFIX));
+        let folder = folder();
+        let program = folder.join(format!("mcp_server{}", std::env::consts::EXE_SUFFIX));
         if changed(&program).is_none_or(|built| newest_source() > built) {
-            build(folder);
+            build(folder.parent().expect("target/PROFILE/examples"));
         }
         assert!(program.is_file(), "not built: {}", program.display());
         program.to_str().expect("a path in UTF-8").to_owned()
     })
+}
+
+/// The folder of the program.
+pub fn folder() -> PathBuf {
+    let this = std::env::current_exe().expect("this program's path");
+    this.ancestors().nth(2).expect("target/PROFILE/deps/PROGRAM").join("examples")
 }
 
 fn build(folder: &Path) {

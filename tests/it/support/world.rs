@@ -342,7 +342,11 @@ impl Test {
         command.current_dir(self.world.workspace()).env_clear().envs(&self.env);
         #[expect(clippy::disallowed_methods, reason = "commands of tests are found where the developer's are")]
         let path = std::env::var_os("PATH");
-        command.env("PATH", path.as_deref().unwrap_or(OsStr::new("/usr/bin:/bin")));
+        let path = path.as_deref().unwrap_or(OsStr::new("/usr/bin:/bin"));
+        // The tests' own programs can be started by contained ones only where installed programs are.
+        let own = super::tool_server::folder();
+        let folders = std::env::split_paths(path).chain([own]);
+        command.env("PATH", std::env::join_paths(folders).expect("folders without a colon"));
         Running::start(command, &self.stdin, &self.world)
     }
 }

@@ -197,6 +197,7 @@ async fn a_workspace_opened_through_a_link_takes_absolute_paths_by_both_names() 
         &Environment::default(),
         OffLimits::default(),
         &Outputs::new(1_000),
+        Programs::default(),
     )
     .unwrap();
     for path in [alias.join("a"), world.path("a")] {

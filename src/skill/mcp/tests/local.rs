@@ -32,6 +32,7 @@ async fn start_with(script: &str, common: SkillCommon) -> (Result<Arc<McpSkill>,
     let place = McpContext {
         workspace: &workspace,
         environment: &environment,
+        programs: Programs::default(),
         outputs: &Outputs::new(DEFAULT_LIMIT),
         person: None,
         network: &Network::default(),
@@ -113,6 +114,7 @@ async fn a_program_that_is_missing_is_named() {
     let place = McpContext {
         workspace: Path::new("/"),
         environment: &environment,
+        programs: Programs::default(),
         outputs: &Outputs::new(DEFAULT_LIMIT),
         person: None,
         network: &Network::default(),

@@ -38,6 +38,7 @@ fn prepare(script: &str, locked: Locked) -> (Arc<McpSkill>, SeenNotices) {
     let place = McpContext {
         workspace: &workspace,
         environment: &environment,
+        programs: Programs::default(),
         outputs: &Outputs::new(DEFAULT_LIMIT),
         person: None,
         network: &Network::default(),

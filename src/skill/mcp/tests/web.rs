@@ -76,6 +76,7 @@ async fn start(endpoint: &str, private: bool) -> Result<Arc<McpSkill>, String> {
     let place = McpContext {
         workspace: Path::new("/"),
         environment: &environment,
+        programs: Programs::default(),
         outputs: &Outputs::new(DEFAULT_LIMIT),
         person: None,
         network: &Network::default(),

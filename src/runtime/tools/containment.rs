@@ -1,0 +1,97 @@
+//! The programs of a skill that are contained, by the setting of the job and the skill's declaration. Called where skills
+//! are opened; what containment keeps from a program is the skill layer's.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::trust::is_found_beneath;
+use crate::environment::Environment;
+use crate::expert::{Expert, SkillSpec};
+use crate::expert_map::ExpertError;
+use crate::runtime::error::RunError;
+use crate::runtime::options::Options;
+use crate::sandbox::{Sandbox, SandboxState};
+use crate::skill::contain::{Containment, ProgramPlace, Programs};
+use crate::skill::process::KernelAbility;
+
+/// The setting of a job, and the place that its programs work in.
+#[derive(Clone, Copy)]
+pub struct SandboxRules<'a> {
+    pub sandbox: Sandbox,
+    pub workspace: &'a Path,
+    /// The project's folder.
+    pub root: &'a Path,
+    pub environment: &'a Environment,
+}
+
+impl<'a> SandboxRules<'a> {
+    /// The rules of a job with these options.
+    pub fn new(options: &'a Options) -> Self {
+        let Options { settings, workspace, root, environment, .. } = options;
+        Self { sandbox: settings.sandbox, workspace, root, environment }
+    }
+
+    /// The confinement of the commands of the base skill.
+    pub fn commands(self, base: &SkillSpec) -> Programs {
+        self.programs(base, true)
+    }
+
+    /// The confinement of a local server.
+    pub fn server(self, spec: &SkillSpec) -> Programs {
+        let is_contained = self.sandbox >= Sandbox::All
+            || spec.is_base()
+            || !spec.common().access.is_empty()
+            || spec.allowed_domains().is_some()
+            || is_found_beneath(&spec.command_words(), self.workspace);
+        self.programs(spec, is_contained)
+    }
+
+    fn programs(self, spec: &SkillSpec, is_contained: bool) -> Programs {
+        if self.sandbox == Sandbox::Off {
+            return Programs::Lifted;
+        }
+        if !is_contained || KernelAbility::lacking().is_some() {
+            return Programs::Guarded;
+        }
+        let common = spec.common();
+        let (Self { workspace, root, environment, .. }, words) = (self, spec.command_words());
+        let place = ProgramPlace { workspace, root, environment, words: &words };
+        match Containment::new(&common.name, place, &common.access) {
+            Ok(containment) => Programs::Contained(Arc::new(containment)),
+            Err(refusal) => Programs::Refused(refusal),
+        }
+    }
+}
+
+/// The containment that is in force with this setting.
+pub fn state(sandbox: Sandbox) -> SandboxState {
+    let lacking = KernelAbility::lacking().filter(|_| sandbox != Sandbox::Off);
+    SandboxState {
+        setting: sandbox,
+        in_force: sandbox != Sandbox::Off && lacking.is_none(),
+        lacking: lacking.map(str::to_owned),
+    }
+}
+
+/// Checks that this system has the means that the setting requires.
+///
+/// # Errors
+/// [`RunError::NotContained`].
+pub fn require(sandbox: Sandbox) -> Result<(), RunError> {
+    match KernelAbility::lacking() {
+        Some(lacking) if sandbox == Sandbox::Required => Err(RunError::NotContained { lacking }),
+        _ => Ok(()),
+    }
+}
+
+/// The warning of a job of `expert` whose programs should be contained and are not.
+///
+/// # Errors
+/// A delegate that is not defined.
+pub fn warning(expert: &Expert, options: &Options) -> Result<Option<String>, ExpertError> {
+    let Some(lacking) = state(options.settings.sandbox).lacking else { return Ok(None) };
+    let starts_programs = |spec: &SkillSpec| matches!(spec, SkillSpec::McpStdioSkill { .. });
+    let experts = options.experts.reachable(&expert.key)?;
+    let is_needed = experts.iter().any(|expert| expert.skills.values().any(starts_programs));
+    Ok(is_needed.then(|| format!("commands and servers are not contained: this system lacks {lacking}")))
+}

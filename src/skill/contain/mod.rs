@@ -1,0 +1,158 @@
+//! [`Containment`]: the files that the contained commands or the server of one skill may reach, and the reason for a
+//! refusal in words.
+//!
+//! The base skill makes one for its commands, the MCP client one for a local server. Which programs are contained is
+//! settled by the runtime; applying the rules to a process is left to [`super::process`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use self::home::Home;
+use crate::environment::Environment;
+use crate::expert::SkillAccess;
+use crate::skill::process::{Confinement, FileLists, FileRules};
+
+mod caches;
+mod denial;
+mod git_folders;
+mod grants;
+mod home;
+mod programs;
+mod system;
+
+pub(in crate::skill) use grants::granted_variables;
+pub use programs::Programs;
+
+/// The reach of contained programs.
+#[derive(Debug)]
+pub struct Containment {
+    home: Option<Home>,
+    /// The name of the skill, for words on what to declare.
+    skill: String,
+    lists: FileLists,
+    /// The rules of the last child, with the identities of the files that they were made of.
+    prepared: Mutex<Option<(Vec<FileIdentity>, Arc<FileRules>)>>,
+}
+
+/// The place that contained programs work in.
+#[derive(Debug, Clone, Copy)]
+pub struct ProgramPlace<'a> {
+    pub workspace: &'a Path,
+    /// The folder that relative paths of the configuration begin at.
+    pub root: &'a Path,
+    /// Of it, the home folder and the search path count, and the sockets that grants name.
+    pub environment: &'a Environment,
+    /// The command that is started, where it is one and the same.
+    pub words: &'a [String],
+}
+
+/// Device and number of a file; `None` where there is none.
+type FileIdentity = Option<(u64, u64)>;
+
+/// A workspace that cannot be contained in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no program can be contained in the workspace {}, as it is or holds the home folder",
+    workspace.display()
+)]
+pub struct WorkspaceTooWide {
+    workspace: PathBuf,
+}
+
+impl Containment {
+    /// The reach of programs of `skill` that work in `place` and have `access` besides. Folders of package managers that are
+    /// to hold what they fetch are made, if they are missing.
+    ///
+    /// # Errors
+    /// A workspace that is the home folder, or above it.
+    pub fn new(skill: &str, place: ProgramPlace<'_>, access: &SkillAccess) -> Result<Self, WorkspaceTooWide> {
+        let ProgramPlace { workspace, root, environment, words } = place;
+        let workspace = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
+        let home = environment.users("HOME").and_then(Home::find);
+        let is_too_wide = workspace.parent().is_none() || home.as_ref().is_some_and(|home| home.is_in(&workspace));
+        if is_too_wide {
+            return Err(WorkspaceTooWide { workspace });
+        }
+        let path = environment.users("PATH").unwrap_or_default();
+        let mut lists = FileLists { devices: system::devices(), ..FileLists::default() };
+        lists.reads.extend(system::reads());
+        lists.reads.extend(system::program_folders(path, home.as_ref()));
+        lists.reads.extend(own_files(words, home.as_ref()));
+        lists.writes.push(workspace.clone());
+        lists.writes.extend(system::temporary());
+        lists.writes.extend(git_folders::outside(&workspace));
+        if let Some(home) = &home {
+            lists.reads.extend(home.toolchains());
+            caches::make(home, path);
+            lists.writes.extend(caches::all(home));
+        }
+        for grant in &access.grants {
+            grants::add(*grant, home.as_ref(), environment, &mut lists);
+        }
+        let resolved = |paths: &[String]| -> Vec<PathBuf> {
+            paths.iter().filter_map(|path| resolve(path, root, home.as_ref())).collect()
+        };
+        lists.reads.extend(resolved(&access.reads));
+        lists.writes.extend(resolved(&access.writes));
+        lists.sockets.extend(resolved(&access.unix_sockets));
+        Ok(Self { home, skill: skill.to_owned(), lists, prepared: Mutex::default() })
+    }
+
+    /// The rules for a child that is started now.
+    ///
+    /// # Errors
+    /// The kernel refuses them, or has none.
+    pub fn confinement(&self) -> io::Result<Confinement> {
+        let identities = self.identities();
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, rules)) = prepared.as_ref().filter(|(made_of, _)| *made_of == identities) {
+            return Ok(Confinement::Contained(Arc::clone(rules)));
+        }
+        let rules = Arc::new(FileRules::new(&self.lists)?);
+        *prepared = Some((identities, Arc::clone(&rules)));
+        Ok(Confinement::Contained(rules))
+    }
+
+    /// The files as they are now: one that has come, or was replaced, needs new rules.
+    fn identities(&self) -> Vec<FileIdentity> {
+        let FileLists { reads, writes, devices: _, sockets } = &self.lists;
+        [reads, writes, sockets].into_iter().flatten().map(|path| identity(path)).collect()
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> FileIdentity {
+    use std::os::unix::fs::MetadataExt as _;
+    path.metadata().ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// None: no rules are made here.
+#[cfg(not(unix))]
+fn identity(_: &Path) -> FileIdentity {
+    None
+}
+
+/// The files among the words of a command, with the folders that they are in: a program is read by itself, and finds its
+/// parts beside it. A folder that has more in it (the home folder, one of its hidden ones) is not given.
+fn own_files(words: &[String], home: Option<&Home>) -> Vec<PathBuf> {
+    let mut own = Vec::new();
+    for word in words.iter().map(Path::new).filter(|word| word.is_absolute()) {
+        let Ok(real) = word.canonicalize() else { continue };
+        if !real.is_file() {
+            continue;
+        }
+        let is_wide = |folder: &&Path| folder.parent().is_none() || home.is_some_and(|home| home.is_private(folder));
+        own.extend(real.parent().filter(|folder| !is_wide(folder)).map(Path::to_owned));
+        own.push(real);
+    }
+    own
+}
+
+/// A path of the configuration: absolute, beneath the home folder by `~/`, or relative to the root.
+fn resolve(path: &str, root: &Path, home: Option<&Home>) -> Option<PathBuf> {
+    match path.strip_prefix('~') {
+        Some(rest) => Some(home?.join(rest.trim_start_matches('/'))),
+        None => Some(root.join(path)),
+    }
+}

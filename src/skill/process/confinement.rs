@@ -1,0 +1,84 @@
+//! [`Confinement`]: the restrictions that a child is started under. Skills choose one; `restrict` applies it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The restrictions of a child.
+#[derive(Debug, Clone, Default)]
+pub enum Confinement {
+    /// None: it may gain privileges, and signal whom its user may.
+    Lifted,
+    /// It gains no privileges and does nothing to the processes that see to its end.
+    #[default]
+    Guarded,
+    /// As [`Confinement::Guarded`], and files and system calls are confined too.
+    Contained(Arc<FileRules>),
+}
+
+/// Files and folders, with all beneath, by what a contained child may do with them. Those that are not there are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileLists {
+    pub reads: Vec<PathBuf>,
+    pub writes: Vec<PathBuf>,
+    /// Devices that are read, written and asked to do things.
+    pub devices: Vec<PathBuf>,
+    /// Sockets of other programs, and folders of such.
+    pub sockets: Vec<PathBuf>,
+}
+
+/// The rules of contained children, ready to be applied to any number of them.
+#[derive(Debug)]
+pub struct FileRules {
+    #[cfg(target_os = "linux")]
+    pub(super) ruleset: std::os::fd::OwnedFd,
+    /// Sockets with a name in the file system can be made and connected to. Kernels before 7.1 cannot bound which.
+    pub(super) has_unix_sockets: bool,
+}
+
+impl FileRules {
+    /// Makes rules of lists. Everything else can be neither read, listed, executed nor changed; sockets without a name in
+    /// the file system and signals reach no process outside, where the kernel has that.
+    ///
+    /// # Errors
+    /// The kernel refuses them, or has no Landlock.
+    #[cfg(target_os = "linux")]
+    pub fn new(lists: &FileLists) -> io::Result<Self> {
+        let ruleset = ruleset(lists).map_err(io::Error::other)?;
+        let ruleset = ruleset.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no Landlock"))?;
+        Ok(Self { ruleset, has_unix_sockets: !lists.sockets.is_empty() })
+    }
+
+    /// Fails: this system has no such rules.
+    #[cfg(not(target_os = "linux"))]
+    pub fn new(_: &FileLists) -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "programs are contained on Linux alone"))
+    }
+}
+
+/// The rules as a descriptor; `None` where the kernel has no Landlock. Rights that it does not know are left out.
+#[cfg(target_os = "linux")]
+fn ruleset(lists: &FileLists) -> Result<Option<std::os::fd::OwnedFd>, landlock::RulesetError> {
+    use landlock::{
+        ABI, Access as _, AccessFs, BitFlags, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, Scope,
+        path_beneath_rules,
+    };
+    let reading = AccessFs::from_read(ABI::V9);
+    // Devices are made by nobody.
+    let no_devices = BitFlags::from(AccessFs::MakeChar) | AccessFs::MakeBlock | AccessFs::IoctlDev;
+    let writing = reading | (AccessFs::from_write(ABI::V9) & !no_devices);
+    let device = BitFlags::from(AccessFs::ReadFile)
+        | AccessFs::ReadDir
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::IoctlDev;
+    let rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(ABI::V9))?
+        .scope(Scope::from_all(ABI::V6))?
+        .create()?
+        .add_rules(path_beneath_rules(&lists.reads, reading))?
+        .add_rules(path_beneath_rules(&lists.writes, writing))?
+        .add_rules(path_beneath_rules(&lists.devices, device))?
+        .add_rules(path_beneath_rules(&lists.sockets, AccessFs::ResolveUnix))?;
+    Ok(rules.into())
+}
