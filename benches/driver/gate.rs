@@ -161,7 +161,7 @@ impl Work {
         let answers = if let Self::Job(steps) = self { steps } else { 1 };
         let server = Server::start(Script::reading(answers), Options::default())?;
         let mut command = lab.ours(at);
-        lab.lead_to(&mut command, &server);
+        Lab::lead_to(&mut command, &server);
         match self {
             Self::Job(_) => command = lab.job(&Client::Ours, at, &server, &around)?,
             Self::Version => _ = command.arg("--version"),

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use serde_json::value::RawValue;
 use tempfile::TempDir;
 
+use crate::peers::Peer;
 use crate::process;
 use crate::scenario::fixtures;
 use crate::server::{Options, Script, Server};
@@ -20,22 +21,33 @@ use crate::server::{Options, Script, Server};
 const LINE: &str = "tawny\n";
 
 /// A program that is measured.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Client {
     /// The floor, with one flushed file a step.
     Floor,
     /// The floor, with two flushed lines of a log a step.
     Log2,
     Ours,
+    /// Another agent.
+    Peer(Peer),
 }
 
 impl Client {
+    /// A script of this many answers, all but the last of which read the small file with a tool that the client has.
+    pub fn reading(&self, answers: usize) -> Script {
+        match self {
+            Self::Peer(peer) => Script::Steps { answers, call: peer.call() },
+            _ => Script::reading(answers),
+        }
+    }
+
     /// The head of its column.
     pub fn name(&self) -> &str {
         match self {
             Self::Floor => "floor",
             Self::Log2 => "log2",
             Self::Ours => "perstack",
+            Self::Peer(peer) => &peer.name,
         }
     }
 }
@@ -114,9 +126,11 @@ impl Lab {
         for number in 0..around.skills {
             let _ = write!(
                 toml,
-                "[experts.librarian.skills.shelf-{number}]\ntype = \"mcpStdioSkill\"\ncommand = {skill:?}\n\
+                "[experts.librarian.skills.shelf-{number}]\ntype = \"mcpStdioSkill\"\ncommand = \"{}\"\n\
                  args = [\"{number}\", \"{}\", \"{}\"]\n",
-                around.tools, around.lingering_ms
+                skill.display(),
+                around.tools,
+                around.lingering_ms
             );
         }
         fs::write(folder.join("perstack.toml"), toml)?;
@@ -176,7 +190,7 @@ impl Lab {
     }
 
     /// Makes our binary ask this server.
-    pub fn lead_to(&self, command: &mut Command, server: &Server) {
+    pub fn lead_to(command: &mut Command, server: &Server) {
         command.env("ANTHROPIC_API_KEY", "none needed");
         command.env("ANTHROPIC_BASE_URL", format!("http://{}/v1", server.address()));
     }
@@ -184,9 +198,10 @@ impl Lab {
     /// The command that runs a job against this server.
     pub fn job(&self, client: &Client, folder: &Path, server: &Server, around: &Surroundings) -> Result<Command> {
         let store = match client {
+            Client::Peer(peer) => return peer.job(folder, server.address()),
             Client::Ours => {
                 let mut command = self.ours(folder);
-                self.lead_to(&mut command, server);
+                Self::lead_to(&mut command, server);
                 command.args(["run", "librarian", "Which owls?"]);
                 return Ok(command);
             }

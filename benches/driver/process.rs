@@ -14,7 +14,7 @@ use nix::sys::time::TimeValLike as _;
 /// A process that has ended.
 pub struct Ended {
     pub started: Instant,
-    pub ended: Instant,
+    pub finished: Instant,
     /// Of the process and of the children that it waited for.
     pub cpu: Duration,
     /// When the first byte of its output came.
@@ -24,7 +24,7 @@ pub struct Ended {
 
 impl Ended {
     pub fn wall(&self) -> Duration {
-        self.ended - self.started
+        self.finished - self.started
     }
 }
 
@@ -53,7 +53,7 @@ pub fn run(command: &mut Command, folder: &Path, meanwhile: impl FnOnce(u32) -> 
         let _ = child.kill();
     }
     let status = child.wait()?;
-    let ended = Instant::now();
+    let finished = Instant::now();
     let cpu = children_cpu()?.saturating_sub(before);
     let (first_output, output_bytes) = reading.join().unwrap_or((None, 0));
     watched?;
@@ -65,7 +65,7 @@ pub fn run(command: &mut Command, folder: &Path, meanwhile: impl FnOnce(u32) -> 
             lines.get(lines.len().saturating_sub(5)..).unwrap_or_default().join("\n")
         );
     }
-    Ok(Ended { started, ended, cpu, first_output, output_bytes })
+    Ok(Ended { started, finished, cpu, first_output, output_bytes })
 }
 
 /// The processor's work of all children so far that were waited for.

@@ -1,6 +1,9 @@
 //! The table as Markdown, from the samples of each client.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::{Value, json};
 
 use crate::lab::Client;
 use crate::rows::{Must, Part, Row};
@@ -8,11 +11,17 @@ use crate::scenario::{Figures, Scenario};
 
 /// All figures of all measured rounds.
 #[derive(Default)]
-pub struct Samples(HashMap<(Scenario, Client), Vec<Figures>>);
+pub struct Samples(BTreeMap<(Scenario, Client), Vec<Figures>>);
 
 impl Samples {
     pub fn add(&mut self, scenario: Scenario, client: &Client, figures: Figures) {
         self.0.entry((scenario, client.clone())).or_default().push(figures);
+    }
+
+    /// All rounds, as JSON.
+    pub fn json(&self) -> Value {
+        let rounds = |((scenario, client), rounds): (&(Scenario, Client), &Vec<Figures>)| json!({"scenario": format!("{scenario:?}"), "client": client.name(), "rounds": rounds});
+        self.0.iter().map(rounds).collect()
     }
 
     /// The median over the rounds.
@@ -22,6 +31,19 @@ impl Samples {
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied()
     }
+}
+
+/// The machine and its load, as a line above the table.
+pub fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let load = read("/proc/loadavg");
+    let load: Vec<&str> = load.split_ascii_whitespace().take(1).collect();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let model = model.trim_start_matches([' ', '\t', ':']);
+    format!("{count} × {model}, Linux {}, load at the start {}\n", kernel.trim(), load.concat())
 }
 
 /// The table, a column for each client. A figure that misses its bound is bold.

@@ -73,14 +73,12 @@ pub fn run(connection: impl Read + Write, host: &str, script: &Script, store: St
 }
 
 fn store_step(store: Store, log: Option<&mut File>, number: usize, body: &[u8], line: &[u8]) -> io::Result<()> {
-    match (store, log) {
-        (Store::Log2, Some(log)) => append(log, line),
-        _ => {
-            let mut file = File::create(format!("step-{number}.json"))?;
-            file.write_all(body)?;
-            file.sync_all()
-        }
+    if let (Store::Log2, Some(log)) = (store, log) {
+        return append(log, line);
     }
+    let mut file = File::create(format!("step-{number}.json"))?;
+    file.write_all(body)?;
+    file.sync_all()
 }
 
 /// Appends a text as one line, and flushes it.

@@ -1,5 +1,7 @@
 //! Delegates that are called at once.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
@@ -20,7 +22,7 @@ pub fn all_ask(lab: &Lab, client: &Client, count: usize) -> Result<Option<Figure
     }
     let mut toml = "maxSteps = 1000\n".to_owned();
     if count > DEFAULT_PARALLEL && lab.knows_key(PARALLEL_KEY)? {
-        toml += &format!("{PARALLEL_KEY} = {count}\n");
+        let _ = writeln!(toml, "{PARALLEL_KEY} = {count}");
     }
     toml += "[experts.librarian]\ninstruction = \"You coordinate.\"\ndelegates = [\"reader\"]\n\
              [experts.reader]\ninstruction = \"You read one book.\"\ndescription = \"Reads a book.\"\n";
@@ -29,7 +31,7 @@ pub fn all_ask(lab: &Lab, client: &Client, count: usize) -> Result<Option<Figure
     let script = Script::Delegates { calls: (0..count).map(call).collect() };
     let server = Server::start(script, Options::default())?;
     let mut command = lab.ours(folder.path());
-    lab.lead_to(&mut command, &server);
+    Lab::lead_to(&mut command, &server);
     process::run(command.args(["run", "librarian", "Which owls?"]), folder.path(), |_| Ok(()))?;
     let arrivals = server.arrivals();
     // One of the coordinator, one of each delegate, and the coordinator's last.

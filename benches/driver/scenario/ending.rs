@@ -22,5 +22,5 @@ pub fn lingering(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
     let ended = process::run(&mut lab.job(client, folder.path(), &server, &around)?, folder.path(), |_| Ok(()))?;
     let answered = server.arrivals().last().and_then(|last| last.answered).context("no last answer")?;
     let printed = ended.first_output.context("no answer was printed")?;
-    Ok(Some(Figures::from([("printed_ms", millis(answered, printed)), ("exit_ms", millis(answered, ended.ended))])))
+    Ok(Some(Figures::from([("printed_ms", millis(answered, printed)), ("exit_ms", millis(answered, ended.finished))])))
 }

@@ -31,7 +31,7 @@ pub fn resume_and_fork(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
 fn go_on(lab: &Lab, folder: &Path, from: &Path) -> Result<(f64, f64)> {
     let server = Server::start(Script::reading(1), Options { hold: Some(1), ..Options::default() })?;
     let mut command = lab.ours(folder);
-    lab.lead_to(&mut command, &server);
+    Lab::lead_to(&mut command, &server);
     command.arg("resume").arg(from).arg("And by day?");
     let before = steps::stored(&folder.join("perstack"))?.1;
     let mut after = before;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::Figures;
 use crate::lab::{Client, Lab, Surroundings};
 use crate::process;
-use crate::server::{Options, Script, Server};
+use crate::server::{Options, Server};
 
 /// Steps and bytes a step of a conversation of 20 megabytes.
 const LARGE_STEPS: usize = 210;
@@ -20,8 +20,8 @@ pub fn small(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
 
 /// A job whose conversation has 20 megabytes at its end.
 pub fn large(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
-    if *client == Client::Floor {
-        // Its files would have two gigabytes.
+    if matches!(client, Client::Floor | Client::Peer(_)) {
+        // The floor's files would have two gigabytes.
         return Ok(None);
     }
     let around = Surroundings { file_size: LARGE_FILE, ..Surroundings::endless() };
@@ -30,7 +30,7 @@ pub fn large(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
 
 fn at_last_request(lab: &Lab, client: &Client, steps: usize, around: &Surroundings) -> Result<Figures> {
     let folder = lab.folder(around)?;
-    let server = Server::start(Script::reading(steps), Options { hold: Some(steps), ..Options::default() })?;
+    let server = Server::start(client.reading(steps), Options { hold: Some(steps), ..Options::default() })?;
     let mut figures = Figures::new();
     process::run(&mut lab.job(client, folder.path(), &server, around)?, folder.path(), |process| {
         server.wait_for(steps)?;

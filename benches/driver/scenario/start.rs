@@ -29,6 +29,7 @@ pub fn version(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
         Client::Floor => lab.program("empty"),
         Client::Log2 => return Ok(None),
         Client::Ours => lab.ours(folder.path()),
+        Client::Peer(peer) => peer.command(folder.path()),
     };
     let ended = process::run(command.arg("--version"), folder.path(), |_| Ok(()))?;
     Ok(Some(Figures::from([("wall_ms", ended.wall().as_secs_f64() * 1e3)])))
@@ -36,6 +37,9 @@ pub fn version(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
 
 /// A job whose expert has ten skills of this many tools each, all of them locked, beside one without skills.
 pub fn locked_skills(lab: &Lab, client: &Client, tools: usize) -> Result<Option<Figures>> {
+    if let Client::Peer(_) = client {
+        return Ok(None);
+    }
     let bare = few_steps(lab, client, &Surroundings::default())?;
     let full = few_steps(lab, client, &Surroundings { skills: SKILLS, tools, ..Surroundings::default() })?;
     Ok(Some(Figures::from([("start_extra_ms", full.0 - bare.0), ("step_extra_ms", full.1 - bare.1)])))
@@ -53,7 +57,7 @@ fn few_steps(lab: &Lab, client: &Client, around: &Surroundings) -> Result<(f64, 
 
 /// The first request over TLS, with an authority of the user's own beside the system's.
 pub fn tls(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
-    if *client == Client::Log2 {
+    if matches!(client, Client::Log2 | Client::Peer(_)) {
         return Ok(None);
     }
     let around = Surroundings::default();

@@ -17,6 +17,9 @@ const LONG: usize = 60;
 const FLUSHES: [&str; 5] = ["fsync", "fdatasync", "sync_file_range", "syncfs", "msync"];
 
 pub fn of_a_step(lab: &Lab, client: &Client) -> Result<Option<Figures>> {
+    if let Client::Peer(_) = client {
+        return Ok(None);
+    }
     let (short, long) = (count(lab, client, SHORT)?, count(lab, client, LONG)?);
     let a_step = |short: u64, long: u64| (long as f64 - short as f64) / (LONG - SHORT) as f64;
     Ok(Some(Figures::from([("calls", a_step(short.0, long.0)), ("flushes", a_step(short.1, long.1))])))
