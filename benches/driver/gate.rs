@@ -3,7 +3,7 @@
 //! The record, `benches/instructions.toml`, keeps a line for each count that was ever agreed to, with its reason; the
 //! last line of a piece of work is the one in force.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ use crate::server::{Options, Script, Server};
 
 /// Shares of the recorded count: more fails, and as much less is worth a record.
 const TOLERANCE: f64 = 0.05;
+/// The share that counts differ by from run to run at most; no line is recorded for less.
+const NOISE: f64 = 0.005;
 /// Measured at a time; valgrind runs one thread of a process at a time.
 const WORKERS: usize = 2;
 const HEADER: &str = "\
@@ -55,31 +57,47 @@ const WORKS: [(&str, Work); 7] = [
 ];
 
 /// A line of the record.
-#[derive(Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 struct Agreed {
     count: u64,
     reason: String,
 }
 
-/// Counts the works of these names, or all. With a reason, the counts are recorded; without one, those above the
-/// record are reported, and false is returned.
+/// The lines of each work, the last of which is in force.
+type Record = BTreeMap<String, Vec<Agreed>>;
+
+/// A count beside the one in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing is on record.
+    Unknown,
+    TooMany,
+    Good,
+    /// Less by so much that a record would keep it.
+    Better,
+}
+
+/// Counts the works of these names, or all. With a reason, counts that differ are recorded; without one, those above
+/// the record are reported, and false is returned.
 pub fn gate(lab: &Lab, names: &[String], reason: Option<&str>, file: &Path, kept: &Path) -> Result<bool> {
-    let works: Vec<_> =
-        WORKS.into_iter().filter(|(name, _)| names.is_empty() || names.iter().any(|n| n == name)).collect();
+    let is_meant = |name: &str| names.is_empty() || names.iter().any(|meant| meant == name);
+    let works: Vec<_> = WORKS.into_iter().filter(|(name, _)| is_meant(name)).collect();
     ensure!(!works.is_empty(), "no such work; there are: {}", WORKS.map(|(name, _)| name).join(", "));
     let text = fs::read_to_string(file).unwrap_or_default();
-    let mut record: HashMap<String, Vec<Agreed>> =
-        toml::from_str(&text).with_context(|| format!("{}", file.display()))?;
+    let mut record: Record = toml::from_str(&text).with_context(|| format!("{}", file.display()))?;
     let counts = count_all(lab, &works, kept)?;
     let mut is_good = true;
-    for (name, _) in &works {
+    for (name, _) in works {
         let count = counts.get(name).copied().with_context(|| format!("{name} was not counted"))?;
-        let lines = record.entry((*name).to_owned()).or_default();
+        let lines = record.entry(name.to_owned()).or_default();
         let agreed = lines.last().map(|line| line.count);
-        println!("{}", verdict(name, count, agreed));
+        let verdict = judge(count, agreed);
+        println!("{}", line(name, count, agreed, verdict));
         if let Some(reason) = reason {
-            lines.push(Agreed { count, reason: reason.to_owned() });
-        } else if agreed.is_none_or(|agreed| share(count, agreed) > TOLERANCE) {
+            if agreed.is_none_or(|agreed| share(count, agreed).abs() > NOISE) {
+                lines.push(Agreed { count, reason: reason.to_owned() });
+            }
+        } else if matches!(verdict, Verdict::TooMany | Verdict::Unknown) {
             is_good = false;
             println!("  by function: callgrind_annotate {}", callgrind_file(kept, name).display());
             println!("  if it is meant: benches/run gate --record \"why it costs more\" {name}");
@@ -92,20 +110,28 @@ pub fn gate(lab: &Lab, names: &[String], reason: Option<&str>, file: &Path, kept
     Ok(is_good)
 }
 
-fn verdict(name: &str, count: u64, agreed: Option<u64>) -> String {
-    let count_m = count as f64 / 1e6;
-    let Some(agreed) = agreed else { return format!("{name}: {count_m:.2} M instructions, none on record") };
-    let share = share(count, agreed);
-    let judged = match share {
-        _ if share > TOLERANCE => "FAILED: too many",
-        _ if share < -TOLERANCE => "ok; record it, so that it stays",
-        _ => "ok",
+fn judge(count: u64, agreed: Option<u64>) -> Verdict {
+    match agreed.map(|agreed| share(count, agreed)) {
+        None => Verdict::Unknown,
+        Some(share) if share > TOLERANCE => Verdict::TooMany,
+        Some(share) if share < -TOLERANCE => Verdict::Better,
+        Some(_) => Verdict::Good,
+    }
+}
+
+fn line(name: &str, count: u64, agreed: Option<u64>, verdict: Verdict) -> String {
+    let millions = |count: u64| count as f64 / 1e6;
+    let against = agreed.map_or_else(
+        || "none on record".to_owned(),
+        |agreed| format!("{:+.1} % to the record of {:.2} M", share(count, agreed) * 100.0, millions(agreed)),
+    );
+    let judged = match verdict {
+        Verdict::Unknown => "FAILED: record it",
+        Verdict::TooMany => "FAILED: too many",
+        Verdict::Good => "ok",
+        Verdict::Better => "ok; record it, so that it stays",
     };
-    format!(
-        "{name}: {count_m:.2} M instructions, {:+.1} % to the record of {:.2} M: {judged}",
-        share * 100.0,
-        agreed as f64 / 1e6
-    )
+    format!("{name}: {:.2} M instructions, {against}: {judged}", millions(count))
 }
 
 /// How much more this is, as a share.
@@ -113,13 +139,11 @@ fn share(count: u64, agreed: u64) -> f64 {
     count as f64 / agreed as f64 - 1.0
 }
 
-fn written(record: &HashMap<String, Vec<Agreed>>) -> String {
+fn written(record: &Record) -> String {
     let mut text = HEADER.to_owned();
-    let mut names: Vec<&String> = record.keys().collect();
-    names.sort();
-    for name in names {
+    for (name, lines) in record {
         let _ = write!(text, "\n{name} = [\n");
-        for line in record.get(name).into_iter().flatten() {
+        for line in lines {
             let reason = toml::Value::from(line.reason.as_str());
             let _ = writeln!(text, "  {{ count = {}, reason = {reason} }},", line.count);
         }
@@ -179,5 +203,28 @@ impl Work {
             }
         }
         instructions::count(&mut instructions::under_valgrind(&command, kept), at, kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_a_twentieth_above_the_record_is_too_many() {
+        assert_eq!(judge(1_051, Some(1_000)), Verdict::TooMany);
+        assert_eq!(judge(1_049, Some(1_000)), Verdict::Good);
+        assert_eq!(judge(951, Some(1_000)), Verdict::Good);
+        assert_eq!(judge(949, Some(1_000)), Verdict::Better);
+        assert_eq!(judge(949, None), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_record_keeps_every_line_and_its_reason() {
+        let line = |count, reason: &str| Agreed { count, reason: reason.to_owned() };
+        let lines = vec![line(10, "first"), line(20, "the \"log\" has digests")];
+        let record = Record::from([("job-10".to_owned(), lines), ("version".to_owned(), vec![line(1, "first")])]);
+        let read: Record = toml::from_str(&written(&record)).unwrap();
+        assert_eq!(read, record);
     }
 }

@@ -253,3 +253,21 @@ fn parts(bodies: &[Vec<u8>]) -> Option<Vec<u8>> {
     let lengths = format!("{} {} {}\n", head.len(), step.len(), tail.len());
     Some([lengths.as_str(), head, &step, tail].concat().into_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_made_of_a_head_steps_and_a_tail() {
+        let body = |messages: &str| format!(r#"{{"model":"m","messages":[{messages}],"tools":[]}}"#).into_bytes();
+        let bodies = [
+            body(r#"{"q":1}"#),
+            body(r#"{"q":1},{"a":1},{"r":1}"#),
+            body(r#"{"q":1},{"a":1},{"r":1},{"a":2},{"r":2}"#),
+        ];
+        let script = String::from_utf8(parts(&bodies).unwrap()).unwrap();
+        let (head, step, tail) = (r#"{"model":"m","messages":[{"q":1}"#, r#",{"a":2},{"r":2}"#, r#"],"tools":[]}"#);
+        assert_eq!(script, format!("{} {} {}\n{head}{step}{tail}", head.len(), step.len(), tail.len()));
+    }
+}

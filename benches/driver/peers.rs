@@ -1,9 +1,9 @@
-//! [`Peer`]: another agent, as a file of `--peers` describes it. `docs/performance.md` has examples.
+//! [`Peer`]: another agent, as a file of `--peers` describes it. `benches/peers.toml` is one.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -20,8 +20,8 @@ const ADDRESS: &str = "{address}";
 pub struct Peer {
     #[serde(skip)]
     pub name: String,
-    /// The program.
-    program: String,
+    /// The program; its path is relative to the file's folder.
+    program: PathBuf,
     /// Its arguments for one job, whose end is the program's.
     run: Vec<String>,
     /// Its environment beside `PATH` and `HOME`, which is the folder that it works in.
@@ -39,10 +39,12 @@ pub struct Peer {
 pub fn read(file: &Path) -> Result<Vec<Peer>> {
     let text = fs::read_to_string(file).with_context(|| format!("no file {}", file.display()))?;
     let peers: toml::Table = text.parse().with_context(|| format!("{}", file.display()))?;
+    let folder = file.canonicalize()?.parent().map(Path::to_owned).unwrap_or_default();
     let peer = |(name, table): (String, toml::Value)| -> Result<Peer> {
         let peer: Peer = table.try_into().with_context(|| format!("{}, {name}", file.display()))?;
         serde_json::from_str::<serde_json::Value>(&peer.arguments).context("arguments of a call are JSON")?;
-        Ok(Peer { name, ..peer })
+        let program = folder.join(&peer.program);
+        Ok(Peer { name, program, ..peer })
     };
     peers.into_iter().map(peer).collect()
 }
@@ -54,7 +56,7 @@ impl Peer {
         Call::new(&self.tool, serde_json::from_str(&self.arguments).unwrap_or_default())
     }
 
-    /// The program in an environment of its own.
+    /// The program in an environment of its own, with the usual folders of programs.
     pub fn command(&self, folder: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.env_clear().env("HOME", folder).env("PATH", "/usr/local/bin:/usr/bin:/bin");

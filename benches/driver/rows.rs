@@ -174,3 +174,17 @@ impl Must {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_may_depend_on_the_floor() {
+        assert!(Must::AtMost(1.0).is_missed(1.1, None) && !Must::AtMost(1.0).is_missed(1.0, None));
+        assert!(Must::AtLeast(1.0).is_missed(0.9, None) && !Must::AtLeast(1.0).is_missed(1.0, None));
+        assert!(Must::TimesFloor(1.5).is_missed(3.1, Some(2.0)) && !Must::TimesFloor(1.5).is_missed(3.0, Some(2.0)));
+        assert!(Must::AboveFloor(2.0).is_missed(4.1, Some(2.0)) && !Must::AboveFloor(2.0).is_missed(4.0, Some(2.0)));
+        assert!(!Must::TimesFloor(1.5).is_missed(3.1, None) && !Must::Free.is_missed(3.1, Some(1.0)));
+    }
+}
