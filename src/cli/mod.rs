@@ -71,8 +71,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-const AFTER_HELP: &str = concat!(
-    "\
+const AFTER_HELP: &str = "\
 Streams:
   stdout carries the result and nothing else: the final text, one JSON object, or an event
   a line (--output). On a terminal the text streams as it comes; elsewhere it is printed at
@@ -114,9 +113,11 @@ Environment:
   PERSTACK_PAGER, PAGER  the pager of `log` and `job diff`: cat or nothing for none
   NO_COLOR, CLICOLOR_FORCE are honoured, unless --color is given.
 
-Documentation: ",
-    env!("CARGO_PKG_HOMEPAGE"),
-);
+Documentation:
+  perstack help COMMAND  a command with all its options and examples; also as manual pages in man/ of the
+                         source (man perstack-run, where they are installed)
+  perstack schema        every key of perstack.toml with its meaning, as a JSON Schema for editors
+  docs/ of the source    the book; docs/getting-started.md is its beginning";
 
 /// The answer to `--version`, as the parser gives it.
 const VERSION_LINE: &str = concat!("perstack ", env!("CARGO_PKG_VERSION"), "\n");

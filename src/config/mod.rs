@@ -45,7 +45,7 @@ mod user;
 pub use env::{DEFAULT_ENV_FILES, FolderFiles, LeftOut, environment};
 pub use error::{ConfigError, Problem};
 pub use file::{load, load_with, parse};
-pub use keys::schema::{DOCUMENTATION, SCHEMA_FILE, SCHEMA_LINE, schema};
+pub use keys::schema::{SCHEMA_FILE, SCHEMA_LINE, schema};
 pub use precedence::{settle, settle_in_folder};
 pub use root::{Discovered, discover};
 pub use suggest::nearest;

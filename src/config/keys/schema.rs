@@ -16,15 +16,12 @@ pub const SCHEMA_FILE: &str = "perstack.schema.json";
 /// The line at a `perstack.toml`'s top by which editors find the schema in a file beside it.
 pub const SCHEMA_LINE: &str = "#:schema ./perstack.schema.json";
 
-/// The address of the documentation, from the package's metadata.
-pub const DOCUMENTATION: &str = env!("CARGO_PKG_HOMEPAGE");
-
 /// The JSON Schema (draft 2020-12) of `perstack.toml`, included files among them. Keys that `perstack check` would refuse
 /// are refused.
 pub fn schema() -> Value {
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "description": format!("Declarative AI experts and how to run them: {DOCUMENTATION}"),
+        "description": "Declarative AI experts and how to run them. docs/reference/keys.md of the source has the same keys.",
     });
     if let (Value::Object(schema), Value::Object(root)) = (&mut schema, table(&TOP, Map::new(), &[])) {
         schema.extend(root);
