@@ -120,9 +120,9 @@ impl Layout {
     }
 }
 
-/// Returns true if a folder in `jobs/` is a job that was being removed when its process ended.
-pub fn is_removed(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(REMOVED)
+/// The job that was being removed when its process ended, of the name of its folder in `jobs/`.
+pub fn removed_job(name: &str) -> Option<JobId> {
+    name.strip_prefix('.')?.strip_suffix(REMOVED)?.parse().ok()
 }
 
 /// Step and id of a file named `checkpoint-{step}-{id}.json`.
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(layout.checkpoint_place(&path), Some(place));
         let removed = layout.removed(&job);
         let name = removed.file_name().and_then(|name| name.to_str()).unwrap();
-        assert!(is_removed(name) && name.parse::<JobId>().is_err(), "{name}");
+        assert!(removed_job(name).as_ref() == Some(&job) && name.parse::<JobId>().is_err(), "{name}");
         let original = layout.original_checkpoints(&job).join("0192-ab.json");
         let place = CheckpointPlace { job, run: None, step: None, id };
         assert_eq!(layout.checkpoint_place(&original), Some(place));

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::layout::is_removed;
+use super::layout::removed_job;
 use super::list::names;
 use super::{JobStore, Store, StoreError, atomic, disk, door};
 use crate::id::JobId;
@@ -19,14 +19,24 @@ impl Store {
         size(&self.layout.job(job))
     }
 
-    /// Removes what was left of jobs whose removal was cut short.
+    /// Removes what was left of jobs whose removal was cut short. Returns the jobs that are gone with that.
     ///
     /// # Errors
-    /// The system's error.
-    pub fn remove_leftovers(&self) -> Result<(), StoreError> {
-        let jobs = self.layout.jobs();
-        let left = names(&jobs)?.into_iter().filter(|name| is_removed(name));
-        left.map(|name| jobs.join(name)).try_for_each(|folder| atomic::remove_folder(&folder))
+    /// The system's error, beside the jobs that are gone all the same.
+    pub fn remove_leftovers(&self) -> (Vec<JobId>, Result<(), StoreError>) {
+        let mut finished = Vec::new();
+        let left = match names(&self.layout.jobs()) {
+            Ok(names) => names.into_iter().filter_map(|name| removed_job(&name)),
+            Err(error) => return (finished, Err(error)),
+        };
+        let mut result = Ok(());
+        for job in left {
+            match atomic::remove_folder(&self.layout.removed(&job)) {
+                Ok(()) => finished.push(job),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        (finished, result)
     }
 }
 
@@ -106,7 +116,8 @@ mod tests {
         world.store.create_job(&job("j1", 2)).unwrap().remove().unwrap();
         assert!(!removed.exists());
         fs::create_dir(&removed).unwrap();
-        world.store.remove_leftovers().unwrap();
+        let (finished, result) = world.store.remove_leftovers();
+        assert_eq!((finished, result.is_ok()), (vec!["j1".parse().unwrap()], true));
         assert!(!removed.exists());
     }
 

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::job::{ID, Job};
 use crate::support::Test;
-use crate::support::crash::{Chance, Story, assert_consistent, effects_of, facts, has_completed};
+use crate::support::crash::{Chance, Story, assert_consistent, effects_of, facts, has_completed, whole_json};
 use crate::support::process::Ran;
 use crate::support::storage::{checkpoint_id, read_json};
 use crate::trace::{self, Entry};
@@ -44,7 +44,7 @@ impl Kind {
         is_write || !matches!(self, Self::Short | Self::CrashTorn)
     }
 
-    fn is_error(self) -> bool {
+    pub fn is_error(self) -> bool {
         matches!(self, Self::Error | Self::Short)
     }
 }
@@ -85,6 +85,11 @@ impl Fault {
         };
         let shown = if kind == Kind::Short { "No space left on device" } else { shown };
         Self { kind, number, plan, shown }
+    }
+
+    /// The text that the user must see, when it is an error.
+    pub fn shown(&self) -> &'static str {
+        self.shown
     }
 }
 
@@ -268,12 +273,13 @@ fn checkpoints_by_log(test: &Test) -> BTreeSet<PathBuf> {
     test.storage().checkpoints().into_iter().filter(refers).collect()
 }
 
-fn trace_file(test: &Test) -> PathBuf {
+/// The file of the trace.
+pub fn trace_file(test: &Test) -> PathBuf {
     test.root().join("trace")
 }
 
 /// Runs the binary; answers with the operation that met the fault, if it came so far.
-fn run(test: &Test, fault: Option<&Fault>, words: &[&str]) -> (Ran, Option<Entry>) {
+pub fn run(test: &Test, fault: Option<&Fault>, words: &[&str]) -> (Ran, Option<Entry>) {
     let file = trace_file(test);
     // There is none before the first.
     let _ = fs::remove_file(&file);

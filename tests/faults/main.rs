@@ -19,5 +19,6 @@ mod case;
 mod every;
 mod job;
 mod order;
+mod removal;
 mod tally;
 mod trace;

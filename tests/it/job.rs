@@ -148,3 +148,19 @@ fn a_job_that_is_worked_on_is_left_alone() {
     gate.open();
     running.finish().assert_code(0);
 }
+
+#[test]
+fn a_removal_that_was_cut_short_is_finished() {
+    let test = two();
+    let jobs = test.workspace().join("perstack/jobs");
+    fs::rename(jobs.join("nest"), jobs.join(".nest.removed")).unwrap();
+    fs::remove_file(jobs.join(".nest.removed/job.json")).unwrap();
+    let ran = test.run(["job", "rm", "nest", "--yes"]).assert_code(0);
+    assert_eq!(ran.stderr, "removed the rest of job nest, whose removal was cut short\n");
+    assert_eq!(fs::read_dir(&jobs).unwrap().count(), 1);
+    test.run(["job", "rm", "nest", "--yes"]).assert_code(2);
+    // A folder that only looks like one is left alone.
+    fs::create_dir(jobs.join(".a b.removed")).unwrap();
+    test.run(["job", "rm", "burrow", "--yes"]).assert_code(0);
+    assert_eq!(fs::read_dir(&jobs).unwrap().count(), 1);
+}

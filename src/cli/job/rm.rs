@@ -59,8 +59,14 @@ fn age(text: &str) -> Result<u64, String> {
 pub fn run(args: &RmArgs, process: &Process) -> Result<Exit, Failure> {
     let storage = storage_folder(process, args.storage.as_deref(), &OwnerCheck::without_flag(process))?;
     let store = Store::new(&storage);
+    // Of removals that were cut short: they were agreed to then.
+    let leftovers = store.remove_leftovers();
+    for job in &leftovers.0 {
+        print(&format!("removed the rest of job {job}, whose removal was cut short"));
+    }
     let mut list = JobList::read(&storage, &JobCriteria::default())?;
-    select(args, &store, &mut list)?;
+    let has_finished = !leftovers.0.is_empty();
+    select(args, &store, leftovers, &mut list)?;
     let (running, idle): (Vec<JobEntry>, Vec<JobEntry>) =
         std::mem::take(&mut list.jobs).into_iter().partition(|entry| store.holder(&entry.id).is_some());
     for entry in &running {
@@ -70,7 +76,9 @@ pub fn run(args: &RmArgs, process: &Process) -> Result<Exit, Failure> {
     let left = if args.jobs.is_empty() { Exit::Completed } else { Exit::Storage };
     let left = if running.is_empty() { Exit::Completed } else { left };
     if idle.is_empty() {
-        print("no job to remove");
+        if !has_finished {
+            print("no job to remove");
+        }
         return Ok(left);
     }
     let total = write_table(&list, &idle, &store, process)?;
@@ -88,8 +96,6 @@ pub fn run(args: &RmArgs, process: &Process) -> Result<Exit, Failure> {
             }
         }
     }
-    // Of removals that were cut short; another process may be at it.
-    let _ = store.remove_leftovers();
     let removed = remove(&idle, &store, process);
     if removed < idle.len() {
         print(&format!("removed {removed} of {}", jobs(idle.len())));
@@ -99,16 +105,32 @@ pub fn run(args: &RmArgs, process: &Process) -> Result<Exit, Failure> {
     Ok(left)
 }
 
-/// Keeps the jobs on the list that the arguments mean.
-fn select(args: &RmArgs, store: &Store, list: &mut JobList<'_>) -> Result<(), Failure> {
+/// Keeps the jobs on the list that the arguments mean. One that is not there may be among the `leftovers`: those that are
+/// gone now, and the error that kept others.
+fn select(
+    args: &RmArgs,
+    store: &Store,
+    (finished, result): (Vec<JobId>, Result<(), StoreError>),
+    list: &mut JobList<'_>,
+) -> Result<(), Failure> {
     if let Some(age) = args.older_than {
         let before = LocalTime::system().now().saturating_sub(age);
         // A job whose times cannot be read is not known to be old.
         list.jobs.retain(|entry| worked_at(store, entry).is_some_and(|at| at < before));
         return Ok(());
     }
-    let named = args.jobs.iter().map(|name| store.find_job_id(name).map_err(RunError::from));
-    let named = named.collect::<Result<Vec<JobId>, RunError>>()?;
+    let is_finished =
+        |name: &str| finished.iter().any(|id| id.as_str().starts_with(name) || id.as_str().ends_with(name));
+    let mut named = Vec::new();
+    for name in &args.jobs {
+        match store.find_job_id(name) {
+            Ok(id) => named.push(id),
+            Err(error) if is_gone(&error) && is_finished(name) => {}
+            Err(error) => {
+                return Err(RunError::from(if is_gone(&error) { result.err().unwrap_or(error) } else { error }).into());
+            }
+        }
+    }
     list.jobs.retain(|entry| named.contains(&entry.id));
     Ok(())
 }

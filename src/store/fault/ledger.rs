@@ -94,8 +94,11 @@ impl Ledger {
     /// `from` was renamed to `to`; `replaced` holds the contents of the file that had that name before.
     pub fn renamed(&mut self, from: &Path, to: &Path, replaced: Option<Vec<u8>>) {
         self.data.retain(|data| data.path != to);
-        for data in self.data.iter_mut().filter(|data| data.path == from) {
-            to.clone_into(&mut data.path);
+        for data in &mut self.data {
+            // Of a folder, all files in it have new paths.
+            if let Ok(below) = data.path.strip_prefix(from) {
+                data.path = if below.as_os_str().is_empty() { to.to_owned() } else { to.join(below) };
+            }
         }
         self.names.push(Name::Renamed { from: from.to_owned(), to: to.to_owned(), replaced });
     }
@@ -144,7 +147,8 @@ impl Ledger {
             Loss::Some(seed) => Some(Chance(seed)),
         };
         for data in std::mem::take(&mut self.data) {
-            let written = contents(&data.path)?.unwrap_or_default();
+            // A file that was removed while it was open has no name to lose.
+            let Some(written) = contents(&data.path)? else { continue };
             let left = match &mut chance {
                 None => data.safe,
                 Some(chance) => left_of(data.safe, written, chance),
@@ -262,6 +266,22 @@ mod tests {
         ledger.folder_synced(&run);
         cut(&mut ledger);
         assert!(!run.exists());
+    }
+
+    #[test]
+    fn a_folder_that_was_renamed_comes_back_with_its_files_as_they_were_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("nest"), folder.path().join("gone"));
+        fs::create_dir(&from).unwrap();
+        fs::write(from.join("lock"), "a").unwrap();
+        let mut ledger = Ledger::default();
+        ledger.changes(&from.join("lock")).unwrap();
+        fs::write(from.join("lock"), "ab").unwrap();
+        fs::rename(&from, &to).unwrap();
+        ledger.renamed(&from, &to, None);
+        cut(&mut ledger);
+        assert_eq!(fs::read_to_string(from.join("lock")).unwrap(), "a");
+        assert!(!to.exists());
     }
 
     #[test]
