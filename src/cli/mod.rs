@@ -42,12 +42,13 @@ mod tool_names;
 mod trust;
 mod command_line;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
+use clap::{Args, ColorChoice, CommandFactory, Parser, Subcommand};
 
 use self::failure::Failure;
 
@@ -126,11 +127,33 @@ const VERSION_LINE: &str = concat!("perstack ", env!("CARGO_PKG_VERSION"), "\n")
 #[derive(Debug, Parser)]
 #[command(name = "perstack", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The same, with no other command than `run`.
+#[derive(Debug, Parser)]
+#[command(name = "perstack", version)]
+struct RunLine {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: RunCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunCommand {
+    Run(run::RunArgs),
+}
+
+/// The options that stand before any command.
+#[derive(Debug, Args)]
+struct GlobalArgs {
     /// Colours: always, never, or by the terminal and the environment
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_default_value = true)]
     color: ColorChoice,
-    #[command(subcommand)]
-    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
@@ -191,6 +214,17 @@ fn is_version_asked() -> bool {
     word.is_some_and(|word| word == "--version" || word == "-V") && words.next().is_none()
 }
 
+/// Parses the arguments, program and all. For `run`, the command that is started most, the parser of all commands is made
+/// only where its own does not take the line: to explain it.
+fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    if words.get(1).is_some_and(|word| word == "run")
+        && let Ok(RunLine { global, command: RunCommand::Run(args) }) = RunLine::try_parse_from(&words)
+    {
+        return Ok(Cli { global, command: Command::Run(args) });
+    }
+    Cli::try_parse_from(words)
+}
+
 /// Parses the arguments and runs the command they name.
 pub fn main() -> ExitCode {
     // First of all, while there is one thread.
@@ -203,7 +237,7 @@ pub fn main() -> ExitCode {
         let _ = std::io::stdout().write_all(VERSION_LINE.as_bytes());
         return Exit::Completed.into();
     }
-    let cli = match Cli::try_parse() {
+    let cli = match parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(asked) => {
             if let Some(failure) = gone::explain(&asked) {
@@ -215,7 +249,7 @@ pub fn main() -> ExitCode {
             return if asked.use_stderr() { Exit::Usage.into() } else { Exit::Completed.into() };
         }
     };
-    let process = match Process::read(cli.color) {
+    let process = match Process::read(cli.global.color) {
         Ok(process) => process,
         Err(error) => {
             Failure::usage(error).print(render::Paint::plain());
@@ -255,6 +289,27 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_line_of_run_is_parsed_as_among_all_commands() {
+        for line in [
+            "perstack run expert query --color never --max-steps 3 --trust",
+            "perstack run --instruction text query -q --file a --file b --replay c",
+            "perstack run expert --ensure --job-id j1 --env-path .env --output json",
+        ] {
+            let words = || line.split(' ').map(OsString::from);
+            let alone = parse(words().collect()).map(|cli| format!("{cli:?}")).map_err(|error| error.to_string());
+            let among_all = Cli::try_parse_from(words()).map(|cli| format!("{cli:?}"));
+            assert_eq!(alone, among_all.map_err(|error| error.to_string()), "{line}");
+            assert!(RunLine::try_parse_from(words()).is_ok(), "{line}");
+        }
+        // What it does not take, all of them explain.
+        for line in ["perstack run --max-step 3", "perstack run --help", "perstack run"] {
+            let words = || line.split(' ').map(OsString::from);
+            let explained = |parsed: Result<Cli, clap::Error>| parsed.err().map(|error| error.to_string());
+            assert_eq!(explained(parse(words().collect())), explained(Cli::try_parse_from(words())), "{line}");
+        }
     }
 
     #[test]
