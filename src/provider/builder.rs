@@ -2,6 +2,7 @@
 //!
 //! Called by `runtime` for each provider that experts use. Sending and reading an answer is left to `generate`.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use secrecy::SecretString;
@@ -28,13 +29,16 @@ use crate::provider::{EncodedRequest, Protocol, ProviderError};
 /// in use, and the original library's number for unknown ones.
 const UNKNOWN_MAX_OUTPUT: u64 = 4096;
 
+/// The latest requests whose signatures are masked. Our own choice: more than a job has under way at once.
+const SIGNED_REQUESTS: usize = 64;
+
 /// A vendor ready for requests: its row, its wire protocol at this address, credentials and transport.
 pub struct Provider {
     pub(super) vendor: &'static Vendor,
     pub(super) protocol: Box<dyn Protocol>,
     pub(super) transport: Arc<dyn Transport>,
-    /// Holds the key and every header value, to mask them in messages; tokens are added as they are fetched.
-    redactor: RwLock<Redactor>,
+    /// Masks the key and every header value in messages, and what authorized the latest requests.
+    secrets: RwLock<KnownSecrets>,
     pub(super) limits: GenerationTimeouts,
     catalogue: Arc<Catalogue>,
     pub(super) server: ServerAddress,
@@ -127,7 +131,7 @@ impl Provider {
             vendor,
             protocol: (vendor.protocol)(setting, &base_url),
             transport,
-            redactor: RwLock::new(redactor),
+            secrets: RwLock::new(KnownSecrets { redactor, latest: VecDeque::new() }),
             limits: GenerationTimeouts::default(),
             catalogue: catalog::built_in(),
             server: ServerAddress::new(base_url, vendor.version, adds_version),
@@ -220,15 +224,17 @@ impl Provider {
     ) -> Result<HttpRequest, GenerationFailure> {
         let mut request = self.address(encoded, place);
         self.credentials.authorize(&mut request).await?;
-        let mut redactor = self.redactor.write().unwrap_or_else(PoisonError::into_inner);
-        auth::secrets(&request).for_each(|secret| redactor.add(secret));
-        drop(redactor);
+        let secrets: Vec<&str> = auth::secrets(&request).collect();
+        let is_known = self.secrets.read().unwrap_or_else(PoisonError::into_inner).has(&secrets);
+        if !is_known {
+            self.secrets.write().unwrap_or_else(PoisonError::into_inner).add(&secrets);
+        }
         Ok(request)
     }
 
     /// `text` with every known secret masked.
     pub(super) fn redacted(&self, text: &str) -> String {
-        self.redactor.read().unwrap_or_else(PoisonError::into_inner).text(text)
+        self.secrets.read().unwrap_or_else(PoisonError::into_inner).masked(text)
     }
 
     fn address(&self, encoded: EncodedRequest, place: &BaseUrl) -> HttpRequest {
@@ -239,6 +245,35 @@ impl Provider {
         headers.extend(encoded.headers);
         headers.extend(self.headers.iter().cloned());
         HttpRequest { url: place.join(&encoded.path), headers, body: encoded.body }
+    }
+}
+
+/// The secrets of a provider and of its latest requests.
+struct KnownSecrets {
+    redactor: Redactor,
+    /// The secrets of a request: the same for most of them, and a signature of its own for each where they are signed.
+    latest: VecDeque<(Vec<String>, Redactor)>,
+}
+
+impl KnownSecrets {
+    fn has(&self, secrets: &[&str]) -> bool {
+        self.latest.iter().any(|(known, _)| known == secrets)
+    }
+
+    fn add(&mut self, secrets: &[&str]) {
+        if self.latest.len() >= SIGNED_REQUESTS {
+            self.latest.pop_front();
+        }
+        let mut redactor = Redactor::default();
+        for secret in secrets {
+            redactor.add(secret);
+        }
+        self.latest.push_back((secrets.iter().map(|secret| (*secret).to_owned()).collect(), redactor));
+    }
+
+    fn masked(&self, text: &str) -> String {
+        let redactors = self.latest.iter().map(|(_, redactor)| redactor).chain([&self.redactor]);
+        redactors.fold(text.to_owned(), |text, redactor| redactor.text(&text))
     }
 }
 
@@ -337,6 +372,22 @@ mod tests {
             headers: vec![("anthropic-version".to_owned(), "2023-06-01".to_owned())],
             body: json!({ "model": "m" }).into(),
         }
+    }
+
+    #[test]
+    fn the_secrets_of_the_latest_requests_are_masked_and_do_not_add_up() {
+        let provider =
+            connect(ProviderName::OpenAi, &ProviderSetting::default(), &[("OPENAI_API_KEY", "k-0123456789")]);
+        let mut known = provider.unwrap().secrets.into_inner().unwrap();
+        for number in 0..1000 {
+            let signature = format!("signature-{number:08}");
+            assert!(!known.has(&[&signature]));
+            known.add(&[&signature]);
+            assert!(known.has(&[&signature]));
+            assert_eq!(known.masked(&format!("k-0123456789 {signature}")), "[redacted] [redacted]");
+        }
+        assert_eq!(known.latest.len(), SIGNED_REQUESTS);
+        assert_eq!(known.masked("signature-00000990 signature-00000007"), "[redacted] signature-00000007");
     }
 
     fn header<'a>(request: &'a HttpRequest, name: &str) -> Vec<&'a str> {
