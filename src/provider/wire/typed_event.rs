@@ -51,7 +51,7 @@ impl TypedEvent {
 
     /// The value at a JSON pointer; `None` also for `null`.
     pub fn at(&self, pointer: &str) -> Option<&Value> {
-        self.value.pointer(pointer).filter(|value| !value.is_null())
+        at(&self.value, pointer).filter(|value| !value.is_null())
     }
 
     /// The string at a JSON pointer, empty when there is none.
@@ -63,6 +63,16 @@ impl TypedEvent {
     pub fn number(&self, pointer: &str) -> Option<u64> {
         self.at(pointer).and_then(Value::as_u64)
     }
+}
+
+/// The value at a JSON pointer without escapes. [`Value::pointer`] looks for them with two copies of every name, and is
+/// asked for dozens of names in each answer.
+pub fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
+    pointer.split('/').skip(1).try_fold(value, |value, name| match value {
+        Value::Object(fields) => fields.get(name),
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        _ => None,
+    })
 }
 
 fn malformed(frame: &Frame, reason: &str) -> GenerationFailure {
@@ -90,6 +100,14 @@ mod tests {
         assert_eq!(read(Some("b"), r#"{"type":"a"}"#), Ok(Some("a".into())));
         assert_eq!(read(Some("b"), "{}"), Ok(Some("b".into())));
         assert_eq!(read(None, "{}"), Ok(Some(String::new())));
+    }
+
+    #[test]
+    fn values_are_found_by_their_place() {
+        let value = serde_json::json!({"a": [{"b": 1}, null], "": 2});
+        for pointer in ["", "/", "/a", "/a/0/b", "/a/1", "/a/2", "/a/b", "/a/0/b/c", "/b", "/a/-1"] {
+            assert_eq!(at(&value, pointer), value.pointer(pointer), "{pointer:?}");
+        }
     }
 
     #[test]

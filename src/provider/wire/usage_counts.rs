@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::provider::wire::typed_event::at;
 use crate::usage::UsageReport;
 
 /// The counts of one usage object. Notes when one of them cannot be read.
@@ -21,7 +22,7 @@ impl<'a> UsageCounts<'a> {
 
     /// The count at `pointer`; absent when it is not there or null.
     pub fn get(&mut self, pointer: &str) -> Option<u64> {
-        let value = self.object.pointer(pointer).filter(|value| !value.is_null())?;
+        let value = at(self.object, pointer).filter(|value| !value.is_null())?;
         let count = value.as_u64().or_else(|| whole(value.as_f64()?));
         self.is_doubtful |= count.is_none();
         count

@@ -14,6 +14,7 @@ use super::attached;
 
 use crate::generation::{Delta, FailureKind, FinishReason, GenerationFailure};
 use crate::provider::wire::reported_error::ReportedError;
+use crate::provider::wire::typed_event::at;
 use crate::provider::wire::usage_counts::UsageCounts;
 use crate::provider::{Decoder, Frame, failure};
 use crate::usage::UsageReport;
@@ -54,7 +55,7 @@ impl Decoder for ChatCompletionsDecoder {
             return Err(ReportedError::from_value(&chunk).into_failure());
         }
         let mut deltas = Vec::new();
-        if let Some(choice) = chunk.pointer("/choices/0") {
+        if let Some(choice) = at(&chunk, "/choices/0") {
             self.choice(choice, &mut deltas)?;
         }
         deltas.extend(usage(&chunk));
@@ -134,7 +135,7 @@ const USAGE_PLACES: [&str; 4] = ["/usage", "/x_groq/usage", "/choices/0/usage", 
 
 /// Usage comes in a last chunk without choices, in every chunk, or not at all.
 fn usage(chunk: &Value) -> Option<Delta> {
-    let reported = USAGE_PLACES.iter().filter_map(|place| chunk.pointer(place)).find(|usage| !usage.is_null());
+    let reported = USAGE_PLACES.iter().filter_map(|place| at(chunk, place)).find(|usage| !usage.is_null());
     let mut counts = UsageCounts::new(reported)?;
     let report = UsageReport {
         input: counts.get_unless_contradicted("/prompt_tokens", "/input_tokens"),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::error;
 use super::layout::{ContentLayout, LayoutPart};
 use crate::generation::{Delta, FailureKind, FinishReason, GenerationFailure};
+use crate::provider::wire::typed_event::at;
 use crate::provider::wire::usage_counts::UsageCounts;
 use crate::provider::{Decoder, Frame, failure};
 use crate::usage::UsageReport;
@@ -52,12 +53,12 @@ impl Decoder for GeminiDecoder {
         if !chunk.is_object() {
             return Err(malformed("no object"));
         }
-        let candidate = chunk.pointer("/candidates/0");
+        let candidate = at(&chunk, "/candidates/0");
         if let (None, Some(failure)) = (candidate, blocked(&chunk)) {
             return Err(failure);
         }
         let mut deltas = Vec::new();
-        let parts = candidate.and_then(|candidate| candidate.pointer("/content/parts")).and_then(Value::as_array);
+        let parts = candidate.and_then(|candidate| at(candidate, "/content/parts")).and_then(Value::as_array);
         for part in parts.into_iter().flatten() {
             self.part(part, &mut deltas);
         }

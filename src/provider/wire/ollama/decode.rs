@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::with_remedy;
 use crate::generation::{Delta, FailureKind, FinishReason, GenerationFailure};
 use crate::provider::wire::reported_error::ReportedError;
+use crate::provider::wire::typed_event::at;
 use crate::provider::wire::usage_counts::UsageCounts;
 use crate::provider::{Decoder, Frame, failure};
 use crate::usage::UsageReport;
@@ -36,14 +37,14 @@ impl Decoder for OllamaDecoder {
             return Err(GenerationFailure { message: with_remedy(&failure.message), ..failure });
         }
         let mut deltas = Vec::new();
-        let text = |pointer: &str| line.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text = |pointer: &str| at(&line, pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
         if let Some(text) = text("/message/thinking") {
             deltas.push(Delta::Thinking { index: THINKING_INDEX, text: text.to_owned() });
         }
         if let Some(text) = text("/message/content") {
             deltas.push(Delta::Text { index: TEXT_INDEX, text: text.to_owned() });
         }
-        for call in line.pointer("/message/tool_calls").and_then(Value::as_array).into_iter().flatten() {
+        for call in at(&line, "/message/tool_calls").and_then(Value::as_array).into_iter().flatten() {
             self.call(call, &mut deltas);
         }
         if line.get("done").and_then(Value::as_bool) == Some(true) {
@@ -60,9 +61,9 @@ impl OllamaDecoder {
     fn call(&mut self, call: &Value, deltas: &mut Vec<Delta>) {
         let index = FIRST_CALL_INDEX.saturating_add(self.calls);
         self.calls = self.calls.saturating_add(1);
-        let text = |pointer: &str| call.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| at(call, pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         deltas.push(Delta::ToolCall { index, id: text("/id"), name: text("/function/name") });
-        let json = match call.pointer("/function/arguments") {
+        let json = match at(call, "/function/arguments") {
             Some(Value::String(json)) => json.clone(),
             Some(arguments) if !arguments.is_null() => arguments.to_string(),
             _ => return,

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::generation::{Delta, GenerationFailure};
 use crate::provider::wire::chat::attached;
+use crate::provider::wire::typed_event::at;
 
 use super::malformed;
 
@@ -117,13 +118,13 @@ impl StreamedCalls {
 
 impl<'a> Piece<'a> {
     fn new(chunk: &'a Value) -> Self {
-        let text = |pointer: &str| chunk.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let text = |pointer: &str| at(chunk, pointer).and_then(Value::as_str).unwrap_or_default();
         let number = chunk.get("index");
         Self {
             number: number.and_then(|number| number.as_u64().or_else(|| number.as_str()?.parse().ok())),
             id: text("/id"),
             name: text("/function/name"),
-            arguments: chunk.pointer("/function/arguments").unwrap_or(&Value::Null),
+            arguments: at(chunk, "/function/arguments").unwrap_or(&Value::Null),
         }
     }
 
