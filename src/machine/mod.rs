@@ -49,5 +49,5 @@ pub use diagram::{
 pub use job::{JobAction, JobInput, JobMachine, JobPhase, RunEnd, TreeLimits};
 pub use run::RunMachine;
 pub use state::{Overflow, State};
-pub use token_bound::{messages_bound, text_tokens};
+pub use token_bound::{PromptBounds, messages_bound, text_tokens};
 pub use transition::{Action, IllegalInput, Input, Save, Transition};

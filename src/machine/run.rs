@@ -11,9 +11,10 @@ use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::account::RunTotals;
 use crate::machine::calls::Turn;
 use crate::machine::data::RunData;
+use crate::machine::repair;
 use crate::machine::state::{Overflow, State};
+use crate::machine::token_bound::PromptBounds;
 use crate::machine::transition::{Action, IllegalInput, Input, Save, Transition};
-use crate::machine::{repair, token_bound};
 use crate::message::Message;
 use crate::tool::{ToolKind, ToolSpec};
 
@@ -293,9 +294,10 @@ impl RunMachine {
         self.data.conversation.can_replace(replaced)
     }
 
-    /// The most tokens that the next request's prompt can have.
-    pub fn prompt_bound(&self, tools: &[ToolSpec]) -> u64 {
-        let bound = token_bound::prompt_bound(self.data.measured.as_ref(), self.messages(), tools);
+    /// The most tokens that the next request's prompt can have. `bounds` are those of this conversation and these tools,
+    /// so far as they were counted.
+    pub fn prompt_bound(&self, bounds: &mut PromptBounds, tools: &[ToolSpec]) -> u64 {
+        let bound = bounds.prompt(self.data.measured.as_ref(), self.messages(), tools);
         // No request can be longer than the window and be answered.
         bound.min(self.data.head.context_window.unwrap_or(u64::MAX))
     }

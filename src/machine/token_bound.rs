@@ -48,15 +48,44 @@ impl KnownPrompt {
     }
 }
 
-/// The most tokens that a request's prompt can have, of which `known` was counted by the provider.
-pub(super) fn prompt_bound(known: Option<&KnownPrompt>, messages: &[Message], tools: &[ToolSpec]) -> u64 {
-    let KnownPrompt { tokens, messages: from, other_tools } =
-        known.copied().unwrap_or(KnownPrompt { tokens: 0, messages: 0, other_tools: true });
-    // The answer that reported is counted in what it reported.
-    let answer = matches!(messages.get(from), Some(Message::ExpertMessage { .. }));
-    let new = messages.get(from.saturating_add(usize::from(answer))..).unwrap_or_default();
-    let bound = tokens.saturating_add(messages_bound(new));
-    if other_tools { bound.saturating_add(tools_tokens(tools)) } else { bound }
+/// The bounds of a conversation's messages and of the tools beside them, each counted once. Its owner begins with new ones
+/// when earlier messages change.
+#[derive(Debug, Default)]
+pub struct PromptBounds {
+    /// For each message, the sum of those up to it.
+    sums: Vec<u64>,
+    /// Of the tools; `None` while they are not counted.
+    tools: Option<u64>,
+}
+
+impl PromptBounds {
+    /// Counts the tools anew at the next request.
+    pub fn tools_changed(&mut self) {
+        self.tools = None;
+    }
+
+    /// The most tokens that a request's prompt can have, of which `known` was counted by the provider.
+    pub(super) fn prompt(&mut self, known: Option<&KnownPrompt>, messages: &[Message], tools: &[ToolSpec]) -> u64 {
+        let KnownPrompt { tokens, messages: from, other_tools } =
+            known.copied().unwrap_or(KnownPrompt { tokens: 0, messages: 0, other_tools: true });
+        // The answer that reported is counted in what it reported.
+        let answer = matches!(messages.get(from), Some(Message::ExpertMessage { .. }));
+        let bound = tokens.saturating_add(self.since(from.saturating_add(usize::from(answer)), messages));
+        if !other_tools {
+            return bound;
+        }
+        bound.saturating_add(*self.tools.get_or_insert_with(|| tools_tokens(tools)))
+    }
+
+    /// The bound of the messages behind the first `from`.
+    fn since(&mut self, from: usize, messages: &[Message]) -> u64 {
+        for message in messages.get(self.sums.len()..).unwrap_or_default() {
+            let sum = self.sums.last().copied().unwrap_or(0);
+            self.sums.push(sum.saturating_add(AtMost::message(message)));
+        }
+        let up_to = |count: usize| count.checked_sub(1).and_then(|at| self.sums.get(at)).copied().unwrap_or(0);
+        up_to(messages.len()).saturating_sub(up_to(from.min(messages.len())))
+    }
 }
 
 /// The most tokens that these messages can have as a prompt of their own, without tools.
@@ -140,6 +169,38 @@ mod tests {
         assert_eq!(text_tokens("1234"), 4);
         assert_eq!(text_tokens("梟"), 2);
         assert_eq!(text_tokens("a 1"), 2);
+    }
+
+    #[test]
+    fn only_what_came_after_the_count_of_the_provider_is_counted_here_and_once() {
+        let user =
+            |text: &str| Message::UserMessage { id: String::new(), contents: vec![Content::text(text)], cache: false };
+        let expert = || Message::ExpertMessage { id: String::new(), contents: Vec::new(), cache: false };
+        let tool = ToolSpec {
+            skill_name: "s".to_owned(),
+            name: "read".to_owned(),
+            description: None,
+            input_schema: Map::new(),
+            kind: crate::tool::ToolKind::Mcp,
+            hints: crate::tool::ToolHints::default(),
+        };
+        let tools = [tool];
+        let messages = [user("owls"), expert(), user("and 7 ibises"), user("")];
+        let mut bounds = PromptBounds::default();
+        let whole = bounds.prompt(None, &messages[..1], &tools);
+        assert_eq!(whole, messages_bound(&messages[..1]) + tools_tokens(&tools));
+        for (known, new) in [
+            (KnownPrompt::new(100, 1), &messages[2..]),
+            (KnownPrompt::new(100, 0), &messages[..]),
+            (KnownPrompt::new(100, 3), &messages[3..]),
+            (KnownPrompt::new(100, 9), &[]),
+        ] {
+            assert_eq!(bounds.prompt(Some(&known), &messages, &tools), 100 + messages_bound(new), "{known:?}");
+        }
+        let mut known = KnownPrompt::new(100, 3);
+        known.tools_changed();
+        bounds.tools_changed();
+        assert_eq!(bounds.prompt(Some(&known), &messages, &[]), 100 + messages_bound(&messages[3..]));
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub trait Skill: Send + Sync {
     /// Its tools, after `omit` and `pick`.
     fn tools(&self) -> Vec<ToolSpec>;
 
+    /// A number that is another one whenever its tools may be others.
+    fn tools_revision(&self) -> u64;
+
     /// The protocol version that was negotiated with its server; none for a skill within this process.
     fn protocol(&self) -> Option<String> {
         None

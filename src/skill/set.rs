@@ -33,6 +33,8 @@ pub struct SkillSet {
     /// servers change theirs: a server that adds a tool in the middle of a Run must not get the calls meant for another.
     names: HashMap<(String, String), String>,
     warnings: Vec<String>,
+    /// The skills' revisions when their tools were read.
+    revisions: Vec<u64>,
 }
 
 /// A change of the tools that skills offer.
@@ -74,8 +76,11 @@ impl SkillSet {
         self.assign();
     }
 
-    /// Reads the skills' tools anew. `None` when no tool has changed.
+    /// Reads the skills' tools anew where they may have changed. `None` when no tool has.
     pub fn refresh(&mut self) -> Option<ToolsChange> {
+        if self.skills.iter().map(|skill| skill.tools_revision()).eq(self.revisions.iter().copied()) {
+            return None;
+        }
         let tools = std::mem::take(&mut self.tools);
         let warnings = std::mem::take(&mut self.warnings);
         self.assign();
@@ -138,6 +143,8 @@ impl SkillSet {
 
     /// Gives every tool a name, those with the better claim first, and lists the tools in the order of their sources.
     fn assign(&mut self) {
+        // Before the tools: a change in between is seen at the next refresh.
+        self.revisions = self.skills.iter().map(|skill| skill.tools_revision()).collect();
         let mut warnings = Vec::new();
         let mut tools: Vec<(usize, NameClaim, ToolSpec)> = Vec::new();
         let mut seen = HashSet::new();
@@ -277,6 +284,11 @@ mod tests {
 
         fn tools(&self) -> Vec<ToolSpec> {
             self.1.lock().unwrap().iter().map(|name| tool(self.0, name, ToolKind::Mcp)).collect()
+        }
+
+        fn tools_revision(&self) -> u64 {
+            let names = self.1.lock().unwrap().join(" ");
+            names.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
         }
 
         fn call(self: Arc<Self>, call: ToolCall, _: CancellationToken) -> BoxFuture<'static, ToolResult> {

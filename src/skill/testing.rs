@@ -29,6 +29,10 @@ impl Skill for Deaf {
         }]
     }
 
+    fn tools_revision(&self) -> u64 {
+        0
+    }
+
     fn call(self: Arc<Self>, _: ToolCall, _: CancellationToken) -> BoxFuture<'static, ToolResult> {
         Box::pin(pending())
     }

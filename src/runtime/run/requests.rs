@@ -13,7 +13,7 @@ use crate::fact::{Fact, FactBody};
 use crate::generation::{
     Delta, FinishReason, GenerateRequest, GeneratedPart, Generation, GenerationFailure, NativeTools, Occasion,
 };
-use crate::machine::{Input, ReservationOutcome, ReservationRequest, RunMachine};
+use crate::machine::{Input, PromptBounds, ReservationOutcome, ReservationRequest, RunMachine};
 use crate::provider::{EncodedConversation, retry};
 use crate::runtime::error::RunError;
 use crate::runtime::run::context::{RunContext, native_tools};
@@ -28,7 +28,11 @@ use crate::tool::ToolSpec;
 /// The requests of one Run to its model.
 pub struct ModelRequests<'a> {
     context: &'a RunContext,
+    /// Tokens that the model may answer with: as a limit to send, and at most.
+    most_answer: Option<u64>,
+    answer_bound: u64,
     gauge: WindowGauge,
+    bounds: PromptBounds,
     /// The conversation as the latest request had it.
     encoded: EncodedConversation,
     /// Set once a request has been sent, and a model has seen the tools.
@@ -49,9 +53,13 @@ struct BrokenOff {
 impl<'a> ModelRequests<'a> {
     /// No request yet.
     pub fn new(context: &'a RunContext) -> Self {
+        let (provider, setting) = (&context.job.backends.provider, &context.setting);
         Self {
             context,
+            most_answer: provider.max_output_tokens(&setting.model, setting.reasoning_budget),
+            answer_bound: provider.output_bound(&setting.model, setting.reasoning_budget),
             gauge: WindowGauge::default(),
+            bounds: PromptBounds::default(),
             encoded: EncodedConversation::default(),
             charged_before: None,
             has_sent: false,
@@ -74,9 +82,12 @@ impl<'a> ModelRequests<'a> {
             }
             Input::Fact(Fact { body: FactBody::Summarized { .. } | FactBody::Resumed { .. }, .. }) => {
                 self.gauge = WindowGauge::default();
+                self.bounds = PromptBounds::default();
                 self.encoded = EncodedConversation::default();
             }
             Input::Fact(Fact { body: FactBody::ToolsChanged { .. }, .. }) => {
+                self.gauge.tools_changed();
+                self.bounds.tools_changed();
                 self.encoded = EncodedConversation::default();
             }
             _ => {}
@@ -111,7 +122,10 @@ impl<'a> ModelRequests<'a> {
         self.wait(recorder, after_ms).await?;
         let tools = skills.tools();
         let most = self.limits(machine).answer_bound;
-        if let Some(fact) = self.reserve(machine, || machine.prompt_bound(tools), most).await {
+        let mut bounds = std::mem::take(&mut self.bounds);
+        let reserved = self.reserve(machine, || machine.prompt_bound(&mut bounds, tools), most).await;
+        self.bounds = bounds;
+        if let Some(fact) = reserved {
             return Ok(fact);
         }
         let size = self.gauge.read(machine, tools);
@@ -344,13 +358,12 @@ impl<'a> ModelRequests<'a> {
 
     /// The limits of the Run's model on the next request.
     fn limits(&self, machine: &RunMachine) -> ModelLimits {
-        let (provider, setting) = (&self.context.job.backends.provider, &self.context.setting);
         let reserved = machine.reserved().map(|held| held.output_tokens);
         ModelLimits {
             window: machine.parameters().context_window,
-            reasoning: setting.reasoning_budget,
-            most_answer: reserved.or_else(|| provider.max_output_tokens(&setting.model, setting.reasoning_budget)),
-            answer_bound: provider.output_bound(&setting.model, setting.reasoning_budget),
+            reasoning: self.context.setting.reasoning_budget,
+            most_answer: reserved.or(self.most_answer),
+            answer_bound: self.answer_bound,
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct PromptSize {
     pub estimated: u64,
 }
 
-/// Counts the tokens of a conversation. Each message is counted once.
+/// Counts the tokens of a conversation. Each message is counted once, and so are the tools until they change.
 #[derive(Debug, Default)]
 pub struct WindowGauge {
     measured: Option<MeasuredTokens>,
@@ -38,16 +38,23 @@ pub struct WindowGauge {
     counted: usize,
     /// Tokens of those that are not measured.
     estimated: u64,
-    /// Tokens of the tools' definitions at the latest request, and at the one that was measured.
+    /// Tokens of the tools' definitions; `None` while they are not counted.
+    defined: Option<u64>,
+    /// The same at the latest request, and at the one that was measured.
     tools: u64,
     measured_tools: u64,
 }
 
 impl WindowGauge {
+    /// Counts the tools anew at the next request.
+    pub fn tools_changed(&mut self) {
+        self.defined = None;
+    }
+
     /// The size of the next request.
     pub fn read(&mut self, machine: &RunMachine, tools: &[ToolSpec]) -> PromptSize {
         let measured = machine.head().context;
-        let defined = tools_tokens(tools);
+        let defined = *self.defined.get_or_insert_with(|| tools_tokens(tools));
         if measured != self.measured {
             let is_first = self.measured.is_none() && self.counted == 0;
             self.measured_tools = if is_first { defined } else { self.tools };

@@ -162,6 +162,10 @@ impl Skill for BaseSkill {
         self.tools.clone()
     }
 
+    fn tools_revision(&self) -> u64 {
+        0
+    }
+
     fn call(self: Arc<Self>, call: ToolCall, cancel: CancellationToken) -> BoxFuture<'static, ToolResult> {
         let (request, is_reading, note) = match self.read(&call) {
             Ok((request, tool)) => (request, tool.hints.read_only, arguments::unknown(&tool.input_schema, &call.args)),

@@ -124,6 +124,8 @@ struct ConnectionState {
     /// The mode that worked last, or that a lock implies.
     mode: Option<SessionMode>,
     list: ToolList,
+    /// The number of times that the list was read.
+    lists_read: u64,
     /// How the running server differs from its lock.
     drift: Drift,
     failed_starts: u64,
@@ -233,6 +235,10 @@ impl Skill for McpSkill {
             return locked.tools.clone();
         }
         self.state().list.tools.clone()
+    }
+
+    fn tools_revision(&self) -> u64 {
+        if self.locked.is_some() { 0 } else { self.state().lists_read }
     }
 
     fn listed(&self) -> Option<Vec<String>> {

@@ -29,7 +29,9 @@ impl McpSkill {
         for warning in &list.left_out {
             self.reporter.warn(warning.clone());
         }
-        self.state().list = list;
+        let mut state = self.state();
+        state.list = list;
+        state.lists_read = state.lists_read.saturating_add(1);
         Ok(())
     }
 
