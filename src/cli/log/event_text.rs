@@ -110,9 +110,13 @@ impl Excerpt {
         }
         let usage: Usage =
             step.get("usage").and_then(|usage| serde_json::from_value(usage.clone()).ok()).unwrap_or_default();
-        let took =
-            number("finishedAt").map(|end| format!(", {}", duration(end.saturating_sub(began)))).unwrap_or_default();
-        lines.push(style.paint.dim(&format!("  {} tokens{took}", count(usage.total_tokens))));
+        // No answer takes none: of such a step nothing is known.
+        let tokens = (usage.total_tokens > 0).then(|| format!("{} tokens", count(usage.total_tokens)));
+        let took = number("finishedAt").map(|end| duration(end.saturating_sub(began)));
+        let figures: Vec<String> = [tokens, took].into_iter().flatten().collect();
+        if !figures.is_empty() {
+            lines.push(style.paint.dim(&format!("  {}", figures.join(", "))));
+        }
         lines.push(String::new());
         lines
     }

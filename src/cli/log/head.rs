@@ -50,7 +50,11 @@ pub fn job_lines(record: &JobLog, tool_calls: Option<u64>, local: &LocalTime) ->
         cached => format!(", {} cached", count(cached)),
     };
     let (input, output) = (count(usage.input_tokens), count(usage.output_tokens));
-    lines.push(format!("Tokens: {} ({input} in, {output} out{cached})", count(usage.total_tokens)));
+    lines.push(match usage.total_tokens {
+        // No answer takes none.
+        0 => "Tokens: none reported".to_owned(),
+        total => format!("Tokens: {} ({input} in, {output} out{cached})", count(total)),
+    });
     lines.extend(spent(job.spend).map(|cost| format!("Cost: {cost}")));
     lines
 }

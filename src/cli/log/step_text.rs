@@ -214,10 +214,13 @@ impl StepRecord {
         let usage = step.and_then(|step| serde_json::from_value::<Usage>(step.get("usage")?.clone()).ok());
         let cost = step.and_then(|step| step.get("cost")?.as_f64()).and_then(perstack::cost::Cost::from_usd);
         let status = status.filter(|_| kind != "continueToNextStep").map(str::to_owned);
-        let tokens = usage.map(|usage| format!("{} tokens", count(usage.total_tokens)));
+        let tokens = usage.filter(|usage| usage.total_tokens > 0);
+        let tokens = tokens.map(|usage| format!("{} tokens", count(usage.total_tokens)));
         let cost = cost.filter(|cost| *cost > perstack::cost::Cost::ZERO).map(|cost| cost.to_string());
         let figures: Vec<String> = [status, tokens, cost].into_iter().flatten().collect();
-        lines.push(paint.dim(&format!("  {}", figures.join(", "))));
+        if !figures.is_empty() {
+            lines.push(paint.dim(&format!("  {}", figures.join(", "))));
+        }
         lines
     }
 }

@@ -217,3 +217,14 @@ fn only_the_users_own_environment_names_a_pager() {
         "{missing}"
     );
 }
+
+#[test]
+fn usage_that_was_not_reported_is_not_zero_tokens() {
+    let look = Answer::calls([call("c1", "healthCheck", json!({}))]).without_usage();
+    let test = Test::with(Provider::OpenAiChat).answers([look, Answer::text("Two owls.").without_usage()]);
+    test.run(["run", "librarian", "q"]).assert_code(0);
+    for view in [["log", "latest"], ["log", "--steps"], ["log", "--events"], ["log", "--step=1"]] {
+        let shown = test.run(view).assert_code(0).stdout;
+        assert!(!shown.contains(" 0 tokens") && !shown.contains("Tokens: 0"), "{shown}");
+    }
+}
