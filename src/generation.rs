@@ -1,6 +1,7 @@
 //! Requests to a model and its answers: the language between the loop and the provider layer.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::content::{Opaque, Thinking};
@@ -102,7 +103,8 @@ impl Generation {
 }
 
 /// A part of an answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, strum::EnumDiscriminants)]
+#[strum_discriminants(name(GeneratedPartKind), vis(), derive(Deserialize), serde(rename_all = "camelCase"))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum GeneratedPart {
     Thinking {
@@ -122,6 +124,55 @@ pub enum GeneratedPart {
         name: String,
         arguments: Arguments,
     },
+}
+
+/// The keys of all kinds of [`GeneratedPart`].
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PartFields {
+    #[serde(rename = "type")]
+    kind: GeneratedPartKind,
+    text: Option<String>,
+    #[serde(default)]
+    thinking: String,
+    signature: Option<String>,
+    protocol: Option<String>,
+    made_by: Option<String>,
+    opaque: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    block: Option<Value>,
+    id: Option<String>,
+    name: Option<String>,
+    arguments: Option<Arguments>,
+}
+
+/// Reads a value that may be `null`, in a field that may be absent.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
+}
+
+impl<'de> Deserialize<'de> for GeneratedPart {
+    /// In one pass, as the parts of messages.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let fields = PartFields::deserialize(from)?;
+        let missing = D::Error::missing_field;
+        Ok(match fields.kind {
+            GeneratedPartKind::Text => Self::Text { text: fields.text.ok_or_else(|| missing("text"))? },
+            GeneratedPartKind::ToolCall => Self::ToolCall {
+                id: fields.id.ok_or_else(|| missing("id"))?,
+                name: fields.name.ok_or_else(|| missing("name"))?,
+                arguments: fields.arguments.ok_or_else(|| missing("arguments"))?,
+            },
+            GeneratedPartKind::Thinking => {
+                let PartFields { thinking, signature, protocol, made_by, opaque, .. } = fields;
+                Self::Thinking { thinking: Thinking { thinking, signature, protocol, made_by, opaque } }
+            }
+            GeneratedPartKind::Opaque => {
+                let protocol = fields.protocol.ok_or_else(|| missing("protocol"))?;
+                Self::Opaque { opaque: Opaque { protocol, block: fields.block.ok_or_else(|| missing("block"))? } }
+            }
+        })
+    }
 }
 
 /// A call's arguments.

@@ -1,13 +1,16 @@
 //! Messages of a conversation, in the original's JSON shape.
 
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::ser::SerializeStruct as _;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::content::{Content, ExpertPart, ResultPart};
 
 /// One message. A Run's history is `instructionMessage`, `userMessage`, then expert and tool messages in turn, with a
 /// user message wherever a query or a nudge came in.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, strum::EnumDiscriminants)]
+#[strum_discriminants(name(MessageKind), vis(), derive(Deserialize), serde(rename_all = "camelCase"))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Message {
     /// The system prompt; `cache` asks providers with explicit caching to cache up to here.
@@ -38,6 +41,94 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         cache: bool,
     },
+}
+
+impl<'de> Deserialize<'de> for Message {
+    /// In one pass where the kind comes first, as it is written. Serde's own code for a value with a tag first builds a
+    /// tree of all that it holds, and a history is long.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Reading)
+    }
+}
+
+/// Reads a [`Message`].
+struct Reading;
+
+/// The keys of a message.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Key {
+    Type,
+    Id,
+    Contents,
+    Cache,
+    #[serde(other)]
+    Unknown,
+}
+
+/// The parts of a message, whose kind may come behind them.
+enum Parts {
+    Given(Vec<Content>),
+    Expert(Vec<ExpertPart>),
+    Results(Vec<ResultPart>),
+    OfUnknown(Value),
+}
+
+impl<'de> Visitor<'de> for Reading {
+    type Value = Message;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a message")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Message, A::Error> {
+        let (mut kind, mut id, mut contents, mut cache) = (None, None, None, false);
+        while let Some(key) = map.next_key()? {
+            match key {
+                Key::Type => kind = Some(map.next_value::<MessageKind>()?),
+                Key::Id => id = Some(map.next_value::<String>()?),
+                Key::Cache => cache = map.next_value()?,
+                Key::Contents => {
+                    contents = Some(match kind {
+                        Some(MessageKind::InstructionMessage | MessageKind::UserMessage) => {
+                            Parts::Given(map.next_value()?)
+                        }
+                        Some(MessageKind::ExpertMessage) => Parts::Expert(map.next_value()?),
+                        Some(MessageKind::ToolMessage) => Parts::Results(map.next_value()?),
+                        None => Parts::OfUnknown(map.next_value()?),
+                    });
+                }
+                Key::Unknown => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let kind = kind.ok_or_else(|| A::Error::missing_field("type"))?;
+        let id = id.ok_or_else(|| A::Error::missing_field("id"))?;
+        let contents = contents.ok_or_else(|| A::Error::missing_field("contents"))?;
+        message(kind, id, contents, cache)
+    }
+}
+
+fn message<E: serde::de::Error>(kind: MessageKind, id: String, parts: Parts, cache: bool) -> Result<Message, E> {
+    let parts = match (kind, parts) {
+        (MessageKind::ExpertMessage, Parts::OfUnknown(value)) => Parts::Expert(typed(value)?),
+        (MessageKind::ToolMessage, Parts::OfUnknown(value)) => Parts::Results(typed(value)?),
+        (_, Parts::OfUnknown(value)) => Parts::Given(typed(value)?),
+        (_, parts) => parts,
+    };
+    match (kind, parts) {
+        (MessageKind::InstructionMessage, Parts::Given(contents)) => {
+            Ok(Message::InstructionMessage { id, contents, cache })
+        }
+        (MessageKind::UserMessage, Parts::Given(contents)) => Ok(Message::UserMessage { id, contents, cache }),
+        (MessageKind::ExpertMessage, Parts::Expert(contents)) => Ok(Message::ExpertMessage { id, contents, cache }),
+        (MessageKind::ToolMessage, Parts::Results(contents)) => Ok(Message::ToolMessage { id, contents, cache }),
+        // A kind that is given twice, with other parts in between.
+        _ => Err(E::duplicate_field("type")),
+    }
+}
+
+fn typed<T: DeserializeOwned, E: serde::de::Error>(value: Value) -> Result<T, E> {
+    serde_json::from_value(value).map_err(E::custom)
 }
 
 /// A message of the user that has not joined the conversation yet: a text, with images and files behind it. Stored as a
@@ -131,6 +222,32 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_read_whatever_the_order_of_its_keys() {
+        let part = r#"{"toolCallId":"c","toolName":"t","args":{},"id":"p","type":"toolCallPart"}"#;
+        for text in [
+            format!(r#"{{"type":"expertMessage","id":"m","contents":[{part}],"more":1}}"#),
+            format!(r#"{{"contents":[{part}],"cache":false,"id":"m","type":"expertMessage"}}"#),
+        ] {
+            let message: Message = serde_json::from_str(&text).unwrap();
+            assert!(matches!(&message, Message::ExpertMessage { id, contents, cache: false }
+                if id == "m" && matches!(&contents[..], [ExpertPart::ToolCallPart { .. }])));
+        }
+        for (text, expected) in [
+            (r#"{"id":"m","contents":[]}"#, "missing field `type`"),
+            (r#"{"type":"userMessage","id":"m"}"#, "missing field `contents`"),
+            (r#"{"type":"dreamMessage"}"#, "unknown variant `dreamMessage`"),
+            (
+                r#"{"type":"userMessage","id":"m","contents":[{"type":"toolCallPart"}]}"#,
+                "unknown variant `toolCallPart`",
+            ),
+            (r#"{"contents":[],"type":"userMessage","id":7}"#, "invalid type: integer `7`, expected a string"),
+        ] {
+            let error = serde_json::from_str::<Message>(text).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
 
     #[test]
     fn an_input_of_the_user_is_stored_as_a_string_unless_something_is_attached() {
