@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use strum::VariantNames as _;
 
-use crate::budget::{Reached, Reservation};
+use crate::budget::{Budgets, Reached, Reservation};
 use crate::checkpoint::DelegatedBy;
 use crate::content::Content;
 use crate::cost::{Price, Spend};
@@ -226,6 +226,9 @@ pub struct RunSpec {
     pub delegated_by: Option<DelegatedBy>,
     #[serde(rename = "surroundings")]
     pub parameters: RunParameters,
+    /// The job's budgets, in case a power cut takes the files that name them before they are synced.
+    #[serde(default, skip_serializing_if = "Budgets::is_empty")]
+    pub budgets: Budgets,
 }
 
 /// The parameters of a Run, which may be others when it is resumed.

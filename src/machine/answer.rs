@@ -292,6 +292,7 @@ mod tests {
                 limits: Limits { max_steps: 20, ..Limits::default() },
                 ..RunParameters::default()
             },
+            budgets: crate::budget::Budgets::default(),
         };
         let input = vec![Content::text("q")];
         feed(&mut machine, FactBody::Started { spec: Box::new(spec), input });

@@ -227,6 +227,14 @@ impl Store {
         }
     }
 
+    /// The budgets and the most steps of a job as the first fact of one of its Runs has them.
+    fn first_limits(&self, job: &JobId, run: &RunId) -> Option<(Budgets, u64)> {
+        match self.first_fact(job, run)?.body {
+            FactBody::Started { spec, .. } => Some((spec.budgets, spec.parameters.limits.max_steps)),
+            _ => None,
+        }
+    }
+
     /// The state of the coordinator's newest checkpoint that can be read.
     ///
     /// # Errors
@@ -255,6 +263,11 @@ impl Store {
         let Some(expert) = expert.or_else(|| runs.iter().find_map(|run| self.first_expert(id, &run.id))) else {
             return Ok(None);
         };
+        // A power cut may take the files that a job begins with, and leave its first facts.
+        let first_limits = match setting {
+            Some(_) => None,
+            None => runs.iter().find_map(|run| self.first_limits(id, &run.id)),
+        };
         let started_at = match runs.first() {
             Some(run) if run.started_at > 0 => run.started_at,
             _ => newest.as_ref().map_or(0, |(_, path)| modified_at(path)),
@@ -265,7 +278,7 @@ impl Store {
             status: head.map_or(JobStatus::Running, |head| head.status.into()),
             coordinator_expert_key: expert,
             total_steps: head.map_or(0, |head| head.step_number),
-            max_steps: setting.map(|setting| setting.max_steps),
+            max_steps: setting.map(|setting| setting.max_steps).or(first_limits.map(|(_, max_steps)| max_steps)),
             usage: head.map_or_else(Usage::default, |head| head.usage),
             spend: head.map_or_else(Spend::default, |head| head.spend),
             started_at,
@@ -276,7 +289,9 @@ impl Store {
                     .iter()
                     .rev()
                     .find_map(|run| run.setting.as_ref())
-                    .map_or_else(Budgets::default, |it| it.budgets),
+                    .map(|setting| setting.budgets)
+                    .or(first_limits.map(|(budgets, _)| budgets))
+                    .unwrap_or_default(),
                 ..JobBudget::default()
             },
         }))

@@ -29,7 +29,7 @@ pub(super) fn facts(count: u64) -> Vec<Fact> {
 
 fn started(run: &str, delegated: bool) -> Fact {
     let mut fact = json!({"at": 1, "seed": 1, "fact": "started", "input": [], "spec": {
-        "jobId": "j1", "runId": run, "instruction": "i", "firstStep": 1,
+        "jobId": "j1", "runId": run, "instruction": "i", "firstStep": 1, "budgets": {"maxTokens": 7},
         "expert": {"key": "librarian", "name": "librarian", "version": "1.0.0"},
         "surroundings": {"tools": [], "limits": {"maxSteps": 3, "maxRetries": 1}}}});
     if delegated {
@@ -326,6 +326,7 @@ fn a_job_is_rebuilt_from_its_newest_readable_checkpoint_or_its_log_alone() {
     fs::remove_file(layout.setting(&id, &"r1".parse().unwrap())).unwrap();
     let rebuilt = world.store.job(&id).unwrap();
     assert_eq!((rebuilt.status, rebuilt.coordinator_expert_key.as_str()), (JobStatus::Running, "librarian"));
+    assert_eq!((rebuilt.budget.limits.max_tokens, rebuilt.max_steps), (Some(7), Some(3)));
 }
 
 #[test]

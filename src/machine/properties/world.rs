@@ -155,6 +155,7 @@ pub(super) fn started(max_steps: u64) -> Fact {
         first_step: 1,
         delegated_by: None,
         parameters: parameters(max_steps),
+        budgets: crate::budget::Budgets::default(),
     };
     Fact { stamp: stamp(0), body: FactBody::Started { spec: Box::new(spec), input: vec![Content::text("question")] } }
 }

@@ -109,8 +109,9 @@ fn root_of(point: ResumePoint, query: Option<UserInput>, context: &JobContext) -
             let newest = context.store.find_job(&head.job_id)?;
             let is_fork = !matches!(newest, Found::Run { run, .. } if run == head.run_id);
             let path = context.store.layout().checkpoint(&head.job_id, &head.run_id, head.step_number, &head.id);
-            let stopped =
-                StoppedRun { checkpoint, path, steps: 0, on_record: true, totals: RunTotals::default(), skills: None };
+            let totals = RunTotals::default();
+            let (skills, with_outputs) = (None, None);
+            let stopped = StoppedRun { checkpoint, path, steps: 0, on_record: true, totals, skills, with_outputs };
             return Ok(Start::Root(Root::Stopped { stopped: Box::new(stopped), query, is_fork }));
         }
         _ => match reply_to(&checkpoint, query)? {
@@ -130,6 +131,7 @@ fn root_of(point: ResumePoint, query: Option<UserInput>, context: &JobContext) -
         reached_step: 0,
         delegated_usage: Usage::default(),
         delegated_spend: Spend::default(),
+        with_outputs: None,
     }))))
 }
 

@@ -145,7 +145,7 @@ impl Tree {
                     }
                     JobAction::Continue { run, from, answers, reached_step, delegated_usage, delegated_spend } => {
                         let run = self.lineage(run, &from.run_id);
-                        let from = self.checkpoint_of(&from)?;
+                        let (from, with_outputs) = self.waited_at(&from)?;
                         let query = if self.root_runs.contains(&run) { self.query.take() } else { None };
                         let start = ContinueFrom {
                             run,
@@ -156,6 +156,7 @@ impl Tree {
                             reached_step,
                             delegated_usage,
                             delegated_spend,
+                            with_outputs,
                         };
                         self.spawn(RunTask::Continue(Box::new(start)), None);
                     }
@@ -187,11 +188,11 @@ impl Tree {
         }
     }
 
-    /// The checkpoint of a Run that waited for delegates.
-    fn checkpoint_of(&mut self, from: &ParentCheckpoint) -> Result<Checkpoint, RunError> {
+    /// The checkpoint of a Run that waited for delegates, and the Runs of its line that have kept outputs.
+    fn waited_at(&mut self, from: &ParentCheckpoint) -> Result<(Checkpoint, Option<Vec<RunId>>), RunError> {
         match self.waiting.remove(&from.run_id) {
-            Some(stopped) => Ok(stopped.checkpoint),
-            None => recorded_run::read_parent(&self.context.store, self.context.job_id(), from),
+            Some(stopped) => Ok((stopped.checkpoint, stopped.with_outputs)),
+            None => Ok((recorded_run::read_parent(&self.context.store, self.context.job_id(), from)?, None)),
         }
     }
 

@@ -62,9 +62,14 @@ pub async fn run_task(
         Some(prepared) => prepared,
         None => prepare(JobBasis::from_context(&job), &task, &expert, Vec::new()).await?,
     };
-    keep_outputs(&job, &prepared.toolset, &task);
+    let mut with_outputs = keep_outputs(&job, &prepared.toolset, &task);
     let PreparedRun { emitter, toolset } = prepared;
-    RunStart::new(&job, task, expert, emitter, &toolset)?.drive(toolset).await
+    let run = task.run().clone();
+    let stopped = RunStart::new(&job, task, expert, emitter, &toolset)?.drive(toolset).await?;
+    if has_outputs(&job, &run) {
+        with_outputs.insert(0, run);
+    }
+    Ok(StoppedRun { with_outputs: Some(with_outputs), ..stopped })
 }
 
 /// The Run as its log has it; `None` when it never began.
@@ -75,17 +80,30 @@ fn read_back(job: &JobContext, run: &RunId) -> Result<Option<RecordedRun>, RunEr
     recorded_run::read_run(&job.store, job.job_id(), run)
 }
 
-/// Gives the toolset the folder for the Run's long outputs, and those of the Runs that its conversation comes from.
-fn keep_outputs(job: &JobContext, toolset: &Toolset, task: &RunTask) {
+/// Gives the toolset the folder for the Run's long outputs, and those of the Runs that its conversation comes from, which
+/// are returned, the nearest first. A line of Runs is as long as the number of delegations in turn: its logs are read once.
+fn keep_outputs(job: &JobContext, toolset: &Toolset, task: &RunTask) -> Vec<RunId> {
     let run = task.run();
+    let lineage = |run: &RunId| recorded_run::lineage(&job.store, job.job_id(), run);
+    let with_outputs = |mut runs: Vec<RunId>| {
+        runs.retain(|run| has_outputs(job, run));
+        runs
+    };
     let earlier = match task {
         RunTask::Start { .. } => Vec::new(),
-        RunTask::Continue(start) => recorded_run::lineage(&job.store, job.job_id(), &start.from.head.run_id),
-        RunTask::Recover { .. } => recorded_run::lineage(&job.store, job.job_id(), run).split_off(1),
+        RunTask::Continue(start) => match &start.with_outputs {
+            Some(known) => known.clone(),
+            None => with_outputs(lineage(&start.from.head.run_id)),
+        },
+        RunTask::Recover { .. } => with_outputs(lineage(run).split_off(1)),
     };
     let folder = |run: &RunId| job.store.layout().outputs(job.job_id(), run);
-    let earlier = earlier.iter().map(folder).collect();
-    toolset.outputs.keep_in(folder(run), earlier, job.backends.redactor.clone());
+    toolset.outputs.keep_in(folder(run), earlier.iter().map(folder).collect(), job.backends.redactor.clone());
+    earlier
+}
+
+fn has_outputs(job: &JobContext, run: &RunId) -> bool {
+    job.store.layout().outputs(job.job_id(), run).is_dir()
 }
 
 /// A Run ready to be driven.
@@ -140,6 +158,7 @@ impl RunStart {
             first_step,
             delegated_by: by.map(|by| *by),
             parameters: context.job.parameters(&context.expert, toolset, &context.setting),
+            budgets: context.setting.budgets,
         };
         let first = FactBody::Started { spec: Box::new(spec), input };
         Ok(Self { context, machine, first, recorder, overdue: Vec::new() })
@@ -226,7 +245,8 @@ impl RunStart {
         let steps = machine.head().step_number.saturating_sub(first_step).saturating_add(1);
         let path = recorder.newest().cloned().unwrap_or_default();
         let totals = machine.totals();
-        Ok(StoppedRun { checkpoint: machine.into_checkpoint(), path, steps, on_record: false, totals, skills })
+        let checkpoint = machine.into_checkpoint();
+        Ok(StoppedRun { checkpoint, path, steps, on_record: false, totals, skills, with_outputs: None })
     }
 }
 

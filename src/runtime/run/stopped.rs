@@ -34,6 +34,7 @@ pub fn on_record(job: &JobContext, past: RecordedRun, emit_again: bool) -> Resul
         on_record: true,
         totals: RunTotals::default(),
         skills: None,
+        with_outputs: None,
     })
 }
 

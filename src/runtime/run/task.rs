@@ -47,6 +47,8 @@ pub struct ContinueFrom {
     pub reached_step: u64,
     pub delegated_usage: Usage,
     pub delegated_spend: Spend,
+    /// The Runs of its line that have kept outputs; `None`: to be found by their logs.
+    pub with_outputs: Option<Vec<RunId>>,
 }
 
 /// A Run that has stopped.
@@ -62,6 +64,8 @@ pub struct StoppedRun {
     pub totals: RunTotals,
     /// Its skills, which are still to be closed: of a Run that ends its job. Others have closed them.
     pub skills: Option<OpenSkills>,
+    /// The Runs of its line that have kept outputs, itself included; `None` when it was not driven by this process.
+    pub with_outputs: Option<Vec<RunId>>,
 }
 
 impl RunTask {
