@@ -8,6 +8,7 @@ use serde_json::Value;
 /// `id` is empty until the machine that takes the part into a conversation gives it one.
 #[derive(Debug, Clone, PartialEq, Serialize, strum::EnumDiscriminants)]
 #[strum_discriminants(name(ContentKind), vis(), derive(Deserialize), serde(rename_all = "camelCase"))]
+#[strum_discriminants(allow(clippy::enum_variant_names, reason = "they are named as the JSON names them"))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Content {
     /// Plain text.
@@ -145,6 +146,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error
 /// calls.
 #[derive(Debug, Clone, PartialEq, Serialize, strum::EnumDiscriminants)]
 #[strum_discriminants(name(ExpertPartKind), vis(), derive(Deserialize), serde(rename_all = "camelCase"))]
+#[strum_discriminants(allow(clippy::enum_variant_names, reason = "they are named as the JSON names them"))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum ExpertPart {
     /// Reasoning, sent back unchanged to the model that made it and left out for any other.
@@ -251,6 +253,7 @@ pub struct Opaque {
 /// A tool's answer within a tool message.
 #[derive(Debug, Clone, PartialEq, Serialize, strum::EnumDiscriminants)]
 #[strum_discriminants(name(ResultPartKind), vis(), derive(Deserialize), serde(rename_all = "camelCase"))]
+#[strum_discriminants(allow(clippy::enum_variant_names, reason = "they are named as the JSON names them"))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum ResultPart {
     /// The only kind there is; the enum carries the `type` tag.

@@ -11,6 +11,7 @@ use crate::content::{Content, ExpertPart, ResultPart};
 /// user message wherever a query or a nudge came in.
 #[derive(Debug, Clone, PartialEq, Serialize, strum::EnumDiscriminants)]
 #[strum_discriminants(name(MessageKind), vis(), derive(Deserialize), serde(rename_all = "camelCase"))]
+#[strum_discriminants(allow(clippy::enum_variant_names, reason = "they are named as the JSON names them"))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Message {
     /// The system prompt; `cache` asks providers with explicit caching to cache up to here.

@@ -206,7 +206,7 @@ mod tests {
             lines.iter().try_for_each(|line| chain.add(line, false)).map(|()| chain.position())
         };
         assert_eq!(read(&[one, two, three]), Ok(chain.position()));
-        let changed = String::from_utf8(two.clone()).unwrap().replacen("2", "3", 1).into_bytes();
+        let changed = String::from_utf8(two.clone()).unwrap().replacen('2', "3", 1).into_bytes();
         for lines in [&[one, &changed][..], &[one, three], &[two], &[one, one]] {
             assert_eq!(read(lines), Err(ChainFault::Wrong), "{lines:?}");
         }

@@ -301,8 +301,8 @@ mod tests {
         let old = format!("{{\"format\":\"perstack-log\",\"version\":1}}\n{}{}", line(1), line(2));
         fs::write(&path, &old).unwrap();
         // As that version named the point: sha256sum of all bytes.
-        let sha256 = sha2::Sha256::digest(&old).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let at_two = serde_json::json!({"facts": 2, "bytes": old.len(), "sha256": sha256});
+        let sha256: Vec<String> = sha2::Sha256::digest(&old).iter().map(|byte| format!("{byte:02x}")).collect();
+        let at_two = serde_json::json!({"facts": 2, "bytes": old.len(), "sha256": sha256.concat()});
         let at_two = serde_json::from_value(at_two).unwrap();
         let end = write(&path, &facts(3)[2..]);
         assert_eq!(fs::read_to_string(&path).unwrap()[..old.len()], old);

@@ -50,7 +50,9 @@ fn check_query(id: &JobId, input: &RunInput, checkpoint: &Checkpoint, options: &
         _ => None,
     });
     let Some(mut asked) = asked else { return Ok(()) };
-    asked.iter_mut().for_each(|part| part.id_mut().clear());
+    for part in &mut asked {
+        part.id_mut().clear();
+    }
     // As it is recorded.
     let text = options.redactor().text(&input.query);
     let given = UserInput { text, attached: input.attached.clone() }.into_contents();

@@ -23,7 +23,7 @@ pub fn chained(text: &str) -> String {
         };
         let body = split(line.trim_end()).map_or(object, |(body, _)| body);
         digest = sha256(&[&digest, body]);
-        chained.push_str(&format!("{body},\"chain\":\"{digest}\"}}\n"));
+        chained.extend([body, ",\"chain\":\"", &digest, "\"}\n"]);
     }
     chained
 }
@@ -43,5 +43,5 @@ fn split(line: &str) -> Option<(&str, &str)> {
 /// SHA-256 of all parts, in hexadecimal.
 pub fn sha256(parts: &[&str]) -> String {
     let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part)).finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
