@@ -213,12 +213,12 @@ async fn finish(
             servers.abort();
         }
     }
-    let reported = tokio::task::spawn_blocking({
+    let exit = tokio::task::spawn_blocking({
         let reporter = reporter.clone();
         move || reporter.returned(end, written)
     });
     tokio::select! {
-        exit = reported => Ok(exit?),
+        exit = exit => Ok(exit?),
         next = signals.next() => Ok(reporter.forced(Some(next))),
     }
 }
