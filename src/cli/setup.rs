@@ -399,7 +399,7 @@ fn off_limits(process: &Process, place: &PlaceArgs, places: &Places, project: Op
         read_only.extend([here(&project.path), here(&lockfile::find(&project.path))]);
         read_only.extend(project.included.iter().map(|file| here(file)));
     }
-    OffLimits { hidden: Vec::new(), closed, read_only }
+    OffLimits { closed, read_only, ..OffLimits::default() }
 }
 
 /// The models that come with the program, and those of the user's own `models.toml`.

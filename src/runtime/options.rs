@@ -135,7 +135,7 @@ impl Options {
         all.hidden.push(self.storage.clone());
         match &self.cassette {
             CassetteMode::None => {}
-            CassetteMode::Record(file) | CassetteMode::Replay { file, .. } => all.closed.push(file.clone()),
+            CassetteMode::Record(file) | CassetteMode::Replay { file, .. } => all.in_use.push(file.clone()),
         }
         all
     }

@@ -20,7 +20,7 @@ use crate::runtime::tools::lock::{self, LockedServers};
 use crate::runtime::tools::notices::NoticeBoard;
 use crate::runtime::tools::servers::{OpenedServer, OpenedServers, ServerSetup, Servers, server_spec, skills};
 use crate::runtime::tools::{Toolset, close, close_all};
-use crate::skill::base::{BaseSkill, conversation_tools};
+use crate::skill::base::{BaseSkill, Warn, conversation_tools};
 use crate::skill::mcp::{AskPerson, Network, Reply, SkillNotice, Timings};
 use crate::skill::output::Outputs;
 use crate::skill::{NameClaim, Skill, SkillSet, declare};
@@ -292,7 +292,10 @@ impl<'a> ToolsetBuilder<'a> {
         let (workspace, environment) = (&self.options.workspace, &self.options.environment);
         let off_limits = self.options.all_off_limits();
         let programs = SandboxRules::new(self.options).commands(spec);
-        let base = BaseSkill::open(spec.common(), workspace, environment, off_limits, &self.toolset.outputs, programs)?;
+        let notices = self.toolset.notices.for_skill(name);
+        let warn: Warn = Arc::new(move |message| notices(SkillNotice::Warning { message }));
+        let outputs = &self.toolset.outputs;
+        let base = BaseSkill::open(spec.common(), workspace, environment, off_limits, outputs, programs, warn)?;
         self.toolset.skills.add(base, NameClaim::Base);
         self.toolset.notices.for_skill(name)(SkillNotice::Connected {
             server: Some(ServerInfo { name: name.to_owned(), version: VERSION.to_owned() }),

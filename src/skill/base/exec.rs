@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::BaseSkill;
 use super::failure::FileFailure;
 use super::order::FileTurn;
+use super::protected::{CommandWatch, Protected};
 use super::workspace::{LastLink, Workspace};
 use crate::skill::SkillError;
 use crate::skill::limit;
@@ -84,7 +85,7 @@ enum End {
 pub(super) struct ExecEnd {
     /// `Err` holds the whole answer too; the call then counts as failed.
     pub answer: Result<Value, Value>,
-    /// A line on the containment that the program may have failed by.
+    /// Lines on protected files that were put back, and on the containment that the program may have failed by.
     pub reason: Option<String>,
 }
 
@@ -99,7 +100,7 @@ pub(super) async fn run(
     let started = start(skill, &args).await;
     // Calls made later go on while the program runs.
     drop(turn);
-    let (mut child, cwd) = match started {
+    let Started { mut child, cwd, watch } = match started {
         Ok(started) => started,
         Err(NotStarted { message, reason }) => return ExecEnd { answer: Err(json!({ "error": message })), reason },
     };
@@ -129,13 +130,18 @@ pub(super) async fn run(
     };
     // Long output goes to the disk, which is waited for off the runtime's threads.
     let streams = [stdout.whole(), stderr.whole()];
-    let programs = skill.programs.clone();
+    let (programs, warn) = (skill.programs.clone(), Arc::clone(&skill.warn));
     let report_end = move || {
+        let put_back = watch.and_then(CommandWatch::end);
+        if let Some(line) = &put_back {
+            warn(line.clone());
+        }
         // Refusals that a program got over are none of the model's concern.
         let [stdout, stderr] = &streams;
         let has_failed = !matches!((&end, &status), (End::Exited, Ok(status)) if status.success());
         let reason = has_failed.then(|| programs.reason(stderr, &cwd).or_else(|| programs.reason(stdout, &cwd)));
-        ExecEnd { answer: answer(&args, limit, (end, status), streams, &output), reason: reason.flatten() }
+        let reason = put_back.into_iter().chain(reason.flatten()).reduce(|lines, line| lines + "\n" + &line);
+        ExecEnd { answer: answer(&args, limit, (end, status), streams, &output), reason }
     };
     let ended = tokio::task::spawn_blocking(report_end).await;
     ended.unwrap_or_else(|source| ExecEnd {
@@ -217,11 +223,23 @@ impl From<FileFailure> for NotStarted {
     }
 }
 
-/// Starts the program; returns it with the path of its working folder.
-async fn start(skill: &BaseSkill, args: &Exec) -> Result<(Child, PathBuf), NotStarted> {
+/// A program that runs.
+struct Started {
+    child: Child,
+    /// Its working folder.
+    cwd: PathBuf,
+    watch: Option<CommandWatch>,
+}
+
+/// Starts the program.
+async fn start(skill: &BaseSkill, args: &Exec) -> Result<Started, NotStarted> {
     let (workspace, path, programs) = (Arc::clone(&skill.workspace), args.cwd.clone(), skill.programs.clone());
-    let prepare = move || Ok((working_directory(&workspace, &path)?, programs.confinement()));
-    let ((cwd, path), confinement) = tokio::task::spawn_blocking(prepare)
+    let protected = skill.protected.clone();
+    let prepare = move || {
+        let folder = working_directory(&workspace, &path)?;
+        Ok((folder, programs.confinement(), protected.as_ref().map(Protected::watch)))
+    };
+    let ((cwd, path), confinement, watch) = tokio::task::spawn_blocking(prepare)
         .await
         .unwrap_or_else(|source| Err(NotStarted::from(FileFailure::Ended { source })))?;
     let confinement = confinement.map_err(|error| NotStarted { message: not_contained(&error), reason: None })?;
@@ -235,7 +253,7 @@ async fn start(skill: &BaseSkill, args: &Exec) -> Result<(Child, PathBuf), NotSt
         confinement,
     };
     match spawn(spec).await {
-        Ok(child) => Ok((child, path)),
+        Ok(child) => Ok(Started { child, cwd: path, watch }),
         Err(SkillError::Spawn { program, source }) => Err(match source.kind() {
             std::io::ErrorKind::NotFound => NotStarted { message: format!("spawn {program} ENOENT"), reason: None },
             std::io::ErrorKind::PermissionDenied => NotStarted {

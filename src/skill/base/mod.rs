@@ -17,6 +17,7 @@ use self::failure::FileFailure;
 pub use self::media::{MAX_IMAGE, MAX_PDF, media_type};
 pub use self::off_limits::OffLimits;
 use self::order::{Order, Ticket};
+use self::protected::Protected;
 use self::request::{BaseRequest, FileRequest};
 use self::workspace::Workspace;
 use crate::content::Content;
@@ -40,6 +41,7 @@ mod health;
 mod media;
 mod off_limits;
 mod order;
+mod protected;
 mod request;
 mod text;
 mod tools;
@@ -81,8 +83,10 @@ pub(in crate::skill) fn image_type(bytes: &[u8]) -> Option<&'static str> {
     media::sniffed_type(bytes)
 }
 
+/// Receives a line that the job's owner should know.
+pub type Warn = Arc<dyn Fn(String) + Send + Sync>;
+
 /// The base skill of one expert.
-#[derive(Debug)]
 pub struct BaseSkill {
     name: String,
     tools: Vec<ToolSpec>,
@@ -91,6 +95,9 @@ pub struct BaseSkill {
     /// Variables that `exec` hands to programs besides.
     granted: Vec<(String, String)>,
     programs: Programs,
+    /// The files that commands may not change; none where the containment is lifted.
+    protected: Option<Protected>,
+    warn: Warn,
     outputs: Arc<Outputs>,
     order: Order,
     opened: Instant,
@@ -99,7 +106,7 @@ pub struct BaseSkill {
 impl BaseSkill {
     /// Opens the skill on the directory `workspace`. Of `environment`, programs see the safe variables only, and paths
     /// use `HOME` for `~`. What is too long for the model goes to `outputs`, and can be read from there. `programs` bounds
-    /// what `exec` starts.
+    /// what `exec` starts, and `warn` receives what its commands did to protected files.
     ///
     /// # Errors
     /// The workspace cannot be opened.
@@ -110,7 +117,9 @@ impl BaseSkill {
         off_limits: OffLimits,
         outputs: &Arc<Outputs>,
         programs: Programs,
+        warn: Warn,
     ) -> Result<Arc<Self>, SkillError> {
+        let kept = off_limits.clone();
         let opened = Workspace::open(workspace, environment.get("HOME"), off_limits)
             .map_err(|source| SkillError::Workspace { path: workspace.to_owned(), source })?;
         let mut tools = tools::conversation(&common.name);
@@ -125,9 +134,11 @@ impl BaseSkill {
         Ok(Arc::new(Self {
             name: common.name.clone(),
             tools,
+            protected: (!matches!(programs, Programs::Lifted)).then(|| Protected::new(opened.path(), &kept)),
             workspace: Arc::new(opened),
             environment: environment.clone(),
             granted: granted_variables(&common.access.grants, environment),
+            warn,
             programs,
             outputs: Arc::clone(outputs),
             order: Order::default(),

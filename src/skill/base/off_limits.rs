@@ -12,8 +12,10 @@ use cap_std::fs::Metadata;
 pub struct OffLimits {
     /// Folders that are neither shown, read nor changed, with everything below: the storage.
     pub hidden: Vec<PathBuf>,
-    /// Files that are neither read nor changed: environment files with keys, the cassette in use.
+    /// Files that are neither read nor changed: environment files with keys.
     pub closed: Vec<PathBuf>,
+    /// Files of that kind that the job itself writes: the cassette in use.
+    pub in_use: Vec<PathBuf>,
     /// Files that may be read and not changed: the configuration with its includes, the lock.
     pub read_only: Vec<PathBuf>,
 }
@@ -31,13 +33,17 @@ impl OffLimits {
     /// Looks the entries up.
     pub(super) fn on_disk(&self) -> OnDisk {
         let found = |paths: &[PathBuf]| paths.iter().filter_map(|path| metadata(path).ok()).collect();
-        OnDisk { hidden: found(&self.hidden), closed: found(&self.closed), read_only: found(&self.read_only) }
+        OnDisk {
+            hidden: found(&self.hidden),
+            closed: [found(&self.closed), found(&self.in_use)].concat(),
+            read_only: found(&self.read_only),
+        }
     }
 
     /// Returns whether the place `absolute`, without links, is an entry that may not be changed, or a folder with one
     /// in it, which may not be moved or deleted.
     pub(super) fn forbids_change(&self, absolute: &Path) -> bool {
-        let all = || self.hidden.iter().chain(&self.closed).chain(&self.read_only);
+        let all = || self.hidden.iter().chain(&self.closed).chain(&self.in_use).chain(&self.read_only);
         // By its own name as well as by the file that a link of this name leads to: replacing either changes it.
         all().any(|path| named(path).starts_with(absolute) || real(path).starts_with(absolute))
     }

@@ -40,6 +40,7 @@ impl World {
             OffLimits::default(),
             &outputs,
             Programs::default(),
+            Arc::new(|_| {}),
         )
         .unwrap();
         Self { folder, skill }
@@ -165,6 +166,7 @@ fn tools_are_picked_and_every_schema_is_an_object() {
             OffLimits::default(),
             &Outputs::new(DEFAULT_LIMIT),
             Programs::default(),
+            Arc::new(|_| {}),
         )
         .unwrap()
     };

@@ -94,7 +94,8 @@ impl Workspace {
     pub(super) fn resolve_to_change(&self, path: &str, last: LastLink) -> Result<WorkspacePath, FileFailure> {
         let place = self.resolve(path, last)?;
         let is_read_only = |metadata: &Metadata| self.off_limits.on_disk().is_read_only(metadata);
-        if place.metadata.as_ref().is_some_and(is_read_only) || self.off_limits.forbids_change(&place.absolute) {
+        let is_read_only = place.metadata.as_ref().is_some_and(is_read_only);
+        if is_read_only || self.off_limits.forbids_change(&place.absolute) || decides_for_git(&place.relative) {
             return Err(FileFailure::ReadOnly(path.to_owned()));
         }
         Ok(place)
@@ -143,6 +144,16 @@ pub(super) fn is_protected(name: &OsStr) -> bool {
     let name =
         if cfg!(windows) { name.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']) } else { &*name };
     name.to_lowercase() == PROTECTED
+}
+
+/// Returns true for what git starts programs by, and for a repository's folder itself, which has it.
+fn decides_for_git(relative: &Path) -> bool {
+    let names = relative.components().map(|part| part.as_os_str().to_string_lossy().to_lowercase());
+    let names: Vec<String> = names.skip_while(|name| name != ".git").skip(1).collect();
+    match names.last() {
+        None => relative.components().next_back().is_some_and(|last| last.as_os_str().eq_ignore_ascii_case(".git")),
+        Some(last) => names.iter().any(|name| name == "hooks") || last == "config" || last == "config.worktree",
+    }
 }
 
 /// A path being walked.

@@ -24,6 +24,13 @@ pub(super) fn outside(workspace: &Path) -> Vec<PathBuf> {
     folders
 }
 
+/// The folders of the repository that the workspace is or is in, without links.
+pub(in crate::skill) fn repositories(workspace: &Path) -> Vec<PathBuf> {
+    let own = workspace.join(".git");
+    let is_own = own.is_dir() && !own.is_symlink();
+    is_own.then_some(own).into_iter().chain(outside(workspace)).collect()
+}
+
 fn is_repository(folder: &Path) -> bool {
     folder.join("HEAD").is_file() && folder.join("objects").is_dir()
 }

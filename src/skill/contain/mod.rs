@@ -21,6 +21,7 @@ mod home;
 mod programs;
 mod system;
 
+pub(in crate::skill) use git_folders::repositories;
 pub(in crate::skill) use grants::granted_variables;
 pub use programs::Programs;
 

@@ -404,3 +404,34 @@ fn what_is_in_force_is_shown() {
     let check = test.run(["check", "--sandbox", "off"]).stdout;
     assert!(check.contains("! sandbox: off: nothing is contained"), "{check}");
 }
+
+#[test]
+fn a_hook_or_a_setting_planted_in_the_repository_does_not_stay() {
+    attack("a command plants a hook or a setting that starts programs in the repository, or writes the configuration");
+    let script = "git init -q . && mkdir -p .git/hooks && echo 'touch /tmp/x' > .git/hooks/pre-commit && \
+                  chmod +x .git/hooks/pre-commit && git config core.fsmonitor ./evil && git config user.name owl && \
+                  echo 'maxSteps = 9' > perstack.toml && echo done";
+    let (test, requests) = calling(Contained::new("").test, [("exec", sh(script))]);
+    let (output, _) = tool_results(&requests[1])[0].clone();
+    assert!(output.contains("done") && output.contains("put back"), "{output}");
+    let read = |path: &str| fs::read_to_string(test.workspace().join(path));
+    assert!(read(".git/hooks/pre-commit").is_err());
+    let settings = read(".git/config").unwrap();
+    assert!(settings.contains("owl") && !settings.contains("fsmonitor"), "{settings}");
+    assert!(read("perstack.toml").unwrap().contains("[experts.librarian]"));
+    assert_eq!(read("perstack.toml.changed").unwrap(), "maxSteps = 9\n");
+}
+
+#[test]
+fn the_file_tools_write_no_hook_and_no_setting_of_git() {
+    attack("a file tool writes a hook");
+    neighbour("a file tool writes a file beside the repository, of a name like git's");
+    let write = |path: &str| ("writeTextFile", json!({"path": path, "text": "x"}));
+    let test =
+        Contained::new("").test.file(".git/hooks/a.sample", "x").file(".git/HEAD", "x").file(".github/hooks/a", "x");
+    let calls = [write(".git/hooks/pre-commit"), write(".git/config"), write(".github/hooks/config")];
+    let (test, requests) = calling(test, calls);
+    let errors: Vec<bool> = tool_results(&requests[3]).into_iter().map(|(_, is_error)| is_error).collect();
+    assert_eq!(errors, [true, true, false]);
+    assert!(!test.workspace().join(".git/hooks/pre-commit").exists());
+}

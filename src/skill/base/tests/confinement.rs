@@ -198,6 +198,7 @@ async fn a_workspace_opened_through_a_link_takes_absolute_paths_by_both_names() 
         OffLimits::default(),
         &Outputs::new(1_000),
         Programs::default(),
+        Arc::new(|_| {}),
     )
     .unwrap();
     for path in [alias.join("a"), world.path("a")] {
