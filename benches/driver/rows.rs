@@ -82,8 +82,12 @@ pub const ROWS: &[Row] = &[
         &[most(Memory, "private_mb", 1.8), most(Memory, "resident_mb", 12.0), most(LargeConversation, "peak_mb", 90.0)],
     ),
     row(
-        "disk for 10,000 steps, MB; files",
-        &[most(LongJob, "stored_mb", 13.0), part(LongJob, "stored_files", Must::Free)],
+        "disk for 10,000 steps, MB; files; a checkpoint, bytes",
+        &[
+            most(LongJob, "stored_mb", 13.0),
+            part(LongJob, "stored_files", Must::Free),
+            most(LongJob, "checkpoint_bytes", 4096.0),
+        ],
     ),
     row(
         "8 / 64 delegates, all first requests sent, ms",

@@ -62,6 +62,9 @@ fn run(lab: &Lab, client: &Client, count: usize, around: &Surroundings) -> Resul
     let (files, bytes) = stored(&folder.path().join("perstack"))?;
     figures.insert("stored_files", files as f64);
     figures.insert("stored_mb", bytes as f64 / 1e6);
+    if let Some(bytes) = median_checkpoint(&folder.path().join("perstack"))? {
+        figures.insert("checkpoint_bytes", bytes as f64);
+    }
     Ok(figures)
 }
 
@@ -83,6 +86,27 @@ fn step_times(arrivals: &[Arrival]) -> Figures {
         ("first_tenth_ms", mean(times.get(..tenth).unwrap_or_default())),
         ("last_tenth_ms", mean(times.get(times.len() - tenth..).unwrap_or_default())),
     ])
+}
+
+/// The median size of the files of checkpoints beneath a folder.
+fn median_checkpoint(path: &Path) -> Result<Option<u64>> {
+    let mut sizes = Vec::new();
+    collect_checkpoints(path, &mut sizes)?;
+    sizes.sort_unstable();
+    Ok(sizes.get(sizes.len() / 2).copied())
+}
+
+fn collect_checkpoints(path: &Path, sizes: &mut Vec<u64>) -> Result<()> {
+    let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            collect_checkpoints(&entry.path(), sizes)?;
+        } else if entry.file_name().to_string_lossy().starts_with("checkpoint-") {
+            sizes.push(entry.metadata()?.len());
+        }
+    }
+    Ok(())
 }
 
 /// Files beneath a folder, and their bytes.
