@@ -1,14 +1,15 @@
-//! [`Cassette`]: the lines of a cassette, and reading them. `record` writes the lines, `play` answers from them.
+//! [`CassetteHeader`] and [`Record`]: the lines of a cassette. `record` writes them, `index` reads them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ReplayError;
+use super::change::{ValueChange, present};
 use crate::expert::ExpertKey;
 use crate::fact::Stamp;
 use crate::provider::http::transport::TransportError;
@@ -16,11 +17,8 @@ use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
 const FORMAT: &str = "perstack-cassette";
-/// Version 2 records the tools that servers offer too.
-const VERSION: u32 = 2;
-
-/// Largest cassette that is read, in bytes: exchanges of a long job with all its images stay well below.
-const MAX_FILE: u64 = 1 << 30;
+/// Version 2 records the tools that servers offer too, version 3 the differences of a request from the one before it.
+const VERSION: u32 = 3;
 
 /// The provider, model and start of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +72,7 @@ impl CassetteHeader {
         })
     }
 
-    fn of_line(line: &[u8], path: &Path) -> Result<Self, ReplayError> {
+    pub(super) fn of_line(line: &[u8], path: &Path) -> Result<Self, ReplayError> {
         let value: Value = serde_json::from_slice(line).unwrap_or_default();
         if value.get("format").and_then(Value::as_str) != Some(FORMAT) {
             return Err(ReplayError::NoCassette { path: path.to_owned() });
@@ -82,7 +80,11 @@ impl CassetteHeader {
         if let Some(version) = value.get("version").and_then(Value::as_u64).filter(|v| *v > u64::from(VERSION)) {
             return Err(ReplayError::Newer { path: path.to_owned(), version, supported: VERSION });
         }
-        let line: HeaderLine = serde_json::from_value(value).map_err(|error| damaged(path, 1, &error))?;
+        let line: HeaderLine = serde_json::from_value(value).map_err(|error| ReplayError::Damaged {
+            path: path.to_owned(),
+            line: 1,
+            what: error.to_string(),
+        })?;
         let started = Stamp { at: line.started_at, seed: line.seed };
         Ok(Self { provider: line.provider, model: line.model, model_is_explicit: line.model_is_explicit, started })
     }
@@ -105,6 +107,9 @@ pub(super) enum Record {
 /// A request to a model and its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Exchange {
+    /// Its place among the exchanges, from 1 on. Absent in versions 1 and 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
     pub request: RecordedRequest,
     #[serde(flatten)]
     pub answer: RecordedAnswer,
@@ -115,8 +120,19 @@ pub(super) struct Exchange {
 pub(super) struct RecordedRequest {
     /// The address's path: no scheme, host or query.
     pub path: String,
+    /// The number of the conversation whose latest request this is now. Absent in versions 1 and 2, where each request
+    /// is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<usize>,
+    /// The conversation from whose latest request this one differs, if not its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<usize>,
     /// The body's JSON; a string when it is none.
-    pub body: Value,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub body: Option<Value>,
+    /// The fields of the body that differ, in the place of a body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<IndexMap<String, ValueChange>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -191,54 +207,4 @@ pub(super) struct ToolExchange {
 pub(super) struct Offer {
     pub expert: ExpertKey,
     pub tools: Vec<ToolSpec>,
-}
-
-/// A cassette in memory.
-#[derive(Debug)]
-pub struct Cassette {
-    pub(super) path: PathBuf,
-    header: CassetteHeader,
-    pub(super) exchanges: Vec<Exchange>,
-    pub(super) tools: Vec<ToolExchange>,
-    pub(super) offers: Vec<Offer>,
-}
-
-impl Cassette {
-    /// Reads a cassette. A torn last line is skipped.
-    ///
-    /// # Errors
-    /// [`ReplayError::NoCassette`], [`ReplayError::Newer`], [`ReplayError::Damaged`] or the system's error.
-    pub fn load(path: &Path) -> Result<Self, ReplayError> {
-        // Checked before reading: a device or pipe might never end.
-        let metadata = fs::metadata(path).map_err(ReplayError::io("read", path))?;
-        if !metadata.is_file() || metadata.len() > MAX_FILE {
-            return Err(ReplayError::NoCassette { path: path.to_owned() });
-        }
-        let bytes = fs::read(path).map_err(ReplayError::io("read", path))?;
-        let mut lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).peekable();
-        let (_, first) = lines.next().unwrap_or_default();
-        let header = CassetteHeader::of_line(first, path)?;
-        let mut cassette =
-            Self { path: path.to_owned(), header, exchanges: Vec::new(), tools: Vec::new(), offers: Vec::new() };
-        while let Some((number, line)) = lines.next() {
-            match serde_json::from_slice(line) {
-                Ok(Record::Exchange(exchange)) => cassette.exchanges.push(exchange),
-                Ok(Record::Tool(tool)) => cassette.tools.push(tool),
-                Ok(Record::Offer(offer)) => cassette.offers.push(offer),
-                // Whole lines end in a newline, so the part behind the last one is empty or torn.
-                Err(_) if lines.peek().is_none() => {}
-                Err(error) => return Err(damaged(path, number, &error)),
-            }
-        }
-        Ok(cassette)
-    }
-
-    /// The provider, model and start of the recording.
-    pub fn header(&self) -> &CassetteHeader {
-        &self.header
-    }
-}
-
-fn damaged(path: &Path, line: u64, error: &serde_json::Error) -> ReplayError {
-    ReplayError::Damaged { path: path.to_owned(), line, what: error.to_string() }
 }

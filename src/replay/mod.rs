@@ -4,11 +4,22 @@
 //! A cassette is JSON Lines: a [`CassetteHeader`], then one record a line, written as it happens.
 //!
 //! ```text
-//! {"format":"perstack-cassette","version":2,"provider":"anthropic","model":"…","startedAt":1771000000000,"seed":42}
-//! {"record":"exchange","request":{"path":"/v1/messages","body":{…}},"response":{"status":200,"headers":[…],"body":"…"}}
-//! {"record":"tool","call":{…},"result":{…}}
+//! {"format":"perstack-cassette","version":3,"provider":"anthropic","model":"…","startedAt":1771000000000,"seed":42}
 //! {"record":"offer","expert":"librarian","tools":[…]}
+//! {"record":"exchange","number":1,"request":{"path":"/v1/messages","conversation":1,"body":{…}},"response":{…}}
+//! {"record":"tool","call":{…},"result":{…}}
+//! {"record":"exchange","number":2,"request":{"path":"/v1/messages","conversation":1,
+//!   "changes":{"messages":{"keep":1,"items":[{"now":{…}},{"now":{…}}]}}},"response":{"status":200,"headers":[…],"body":"…"}}
 //! ```
+//!
+//! The first request of a conversation is whole; a later one has the changes of its body from the one before it, or of a
+//! new conversation from another (`from`). A change of a value is the value (`now`), no value (`gone`), the changes of
+//! some of its `fields`, or the number of a list's first items that stay (`keep`) and the changes of the `items` behind
+//! them; `{}` is none. So a cassette grows with the conversation, and a line is read with those before it alone.
+//!
+//! Time and ids are in the header: all stamps follow from its start and the ids of Runs ([`CassetteClock`]). The records
+//! `question`, `permission` and `delegate` are reserved for a person's answers to calls and for Runs that a Run started
+//! and that ended; none is written yet, and a reader of this version refuses them.
 //!
 //! Request headers and the query of an address, which carry credentials, are never recorded; known secrets are removed
 //! from the rest. The workspace's path is written as `{workspace}` and read back as the path of the current workspace,
@@ -17,10 +28,17 @@
 //! Vendors' bodies are not interpreted: a request equals a recorded one when its path and its JSON are the same.
 
 mod cassette;
+mod change;
 mod clock;
+mod conversations;
 mod difference;
+mod digest;
+mod index;
+mod kept;
+mod outline;
 mod play;
 mod record;
+mod scan;
 mod workspace;
 
 use std::borrow::Cow;
@@ -29,8 +47,9 @@ use std::path::{Path, PathBuf};
 
 use crate::hint::ErrorHint;
 
-pub use cassette::{Cassette, CassetteHeader};
+pub use cassette::CassetteHeader;
 pub use clock::CassetteClock;
+pub use index::Cassette;
 pub use play::{ReplayTools, ReplayTransport};
 pub use record::{CassetteRecorder, RecordingTransport};
 

@@ -4,48 +4,63 @@
 //! each other may send theirs in another order than they did. A request that none fits is an error that lists how it
 //! differs from the next recorded one.
 
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::cassette::{Exchange, RecordedAnswer, RecordedRequest, RecordedResponse, ToolExchange};
+use super::cassette::{Record, RecordedAnswer, RecordedResponse, ToolExchange};
+use super::conversations::Conversations;
+use super::digest::Digest;
+use super::index::{Place, digest_of, shown};
+use super::outline::value_of;
+use super::record::SentRequest;
 use super::workspace::{WorkspacePaths, map_strings};
 use super::{Cassette, ReplayError, difference};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
 use crate::hint::ErrorHint as _;
+use crate::provider::http::request_body::RequestBody;
 use crate::provider::http::transport::{
     Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
 };
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
-/// The records of a list that were not used yet.
-struct Unused(Mutex<Vec<bool>>);
+/// The records of a kind that were not used yet, by their digests.
+struct Unused {
+    queues: HashMap<Digest, VecDeque<usize>>,
+    used: Vec<bool>,
+    /// All before this one are used.
+    first: usize,
+}
 
 impl Unused {
-    fn new(count: usize) -> Self {
-        Self(Mutex::new(vec![true; count]))
+    fn new(records: &[(Place, Digest)]) -> Self {
+        let mut queues: HashMap<Digest, VecDeque<usize>> = HashMap::with_capacity(records.len());
+        for (index, (_, digest)) in records.iter().enumerate() {
+            queues.entry(*digest).or_default().push_back(index);
+        }
+        Self { queues, used: vec![false; records.len()], first: 0 }
     }
 
-    /// Uses up the first unused record that fits; otherwise returns the unused ones, by index.
-    fn take<'a, T>(&self, records: &'a [T], fits: impl Fn(&T) -> bool) -> Result<&'a T, Vec<(usize, &'a T)>> {
-        let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (record, flag) in records.iter().zip(unused.iter_mut()) {
-            if *flag && fits(record) {
-                *flag = false;
-                return Ok(record);
-            }
+    /// Uses up the first unused record with this digest.
+    fn take(&mut self, digest: Digest) -> Option<usize> {
+        let index = self.queues.get_mut(&digest)?.pop_front()?;
+        if let Some(used) = self.used.get_mut(index) {
+            *used = true;
         }
-        Err(records
-            .iter()
-            .enumerate()
-            .zip(unused.iter())
-            .filter(|(_, flag)| **flag)
-            .map(|(record, _)| record)
-            .collect())
+        while self.used.get(self.first) == Some(&true) {
+            self.first = self.first.saturating_add(1);
+        }
+        Some(index)
+    }
+
+    /// The unused records, in their order.
+    fn rest(&self) -> impl Iterator<Item = usize> + '_ {
+        (self.first..self.used.len()).filter(|index| self.used.get(*index) == Some(&false))
     }
 }
 
@@ -53,27 +68,45 @@ impl Unused {
 pub struct ReplayTransport {
     cassette: Arc<Cassette>,
     workspace: WorkspacePaths,
+    asked: Mutex<Asked>,
+}
+
+struct Asked {
+    conversations: Conversations,
     unused: Unused,
 }
 
 impl ReplayTransport {
     /// Answers from `cassette` for a job in `workspace`.
     pub fn new(cassette: Arc<Cassette>, workspace: &Path) -> Self {
-        let unused = Unused::new(cassette.exchanges.len());
-        Self { cassette, workspace: WorkspacePaths::new(workspace), unused }
+        let unused = Unused::new(&cassette.exchanges);
+        let asked = Mutex::new(Asked { conversations: Conversations::default(), unused });
+        Self { cassette, workspace: WorkspacePaths::new(workspace), asked }
     }
 
     fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, TransportError> {
-        let RecordedRequest { path, body } = RecordedRequest::new(request);
-        let request = RecordedRequest { path, body: map_strings(body, &|text| self.workspace.hide(text)) };
-        let exchange = self
-            .unused
-            .take(&self.cassette.exchanges, |exchange| exchange.request == request)
-            .map_err(|unused| no_answer(&self.mismatch(&request, unused.first().copied())))?;
-        match &exchange.answer {
-            RecordedAnswer::Failure(error) => Err(error.clone()),
-            RecordedAnswer::Response(response) => self.respond(response),
+        let SentRequest { path, body } = SentRequest::new(request);
+        let found = {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let digest = asked.conversations.place(&body, &|value| self.hidden(value)).digest.at(&path);
+            asked.unused.take(digest).ok_or_else(|| asked.unused.rest().next())
+        };
+        let index = found.map_err(|next| no_answer(&self.mismatch(&path, &body, next)))?;
+        match self.exchange(index).map_err(|error| no_answer(&error))? {
+            RecordedAnswer::Failure(error) => Err(error),
+            RecordedAnswer::Response(response) => self.respond(&response),
         }
+    }
+
+    fn exchange(&self, index: usize) -> Result<RecordedAnswer, ReplayError> {
+        match self.cassette.exchanges.get(index).map(|(place, _)| self.cassette.record(*place)).transpose()? {
+            Some(Record::Exchange(exchange)) => Ok(exchange.answer),
+            _ => Err(self.cassette.changed()),
+        }
+    }
+
+    fn hidden(&self, value: Value) -> Value {
+        map_strings(value, &|text| self.workspace.hide(text))
     }
 
     fn respond(&self, response: &RecordedResponse) -> Result<HttpResponse, TransportError> {
@@ -85,22 +118,25 @@ impl ReplayTransport {
         Ok(HttpResponse { status: response.status, headers: response.headers.clone(), body: Box::new(body) })
     }
 
-    fn mismatch(&self, asked: &RecordedRequest, next: Option<(usize, &Exchange)>) -> ReplayError {
+    fn mismatch(&self, path: &str, body: &RequestBody, next: Option<usize>) -> ReplayError {
         let name = self.cassette.path.display();
-        let Some((index, exchange)) = next else {
+        let next = next.and_then(|index| Some((index, self.cassette.exchanges.get(index)?.0)));
+        let Some((index, place)) = next else {
             let count = self.cassette.exchanges.len();
-            let path = &asked.path;
             return ReplayError::Mismatch(format!(
                 "a request to {path} follows the last of {count} in cassette {name}"
             ));
         };
-        let recorded = &exchange.request;
-        let lines = if recorded.path == asked.path {
-            difference::describe(&recorded.body, &asked.body)
-        } else {
-            format!("\n  path: recorded {}, now {}", recorded.path, asked.path)
+        let (recorded_path, recorded) = match self.cassette.request(place) {
+            Ok(recorded) => recorded,
+            Err(error) => return error,
         };
-        let number = index + 1;
+        let lines = if recorded_path == path {
+            difference::describe(&recorded, &self.hidden(value_of(body)))
+        } else {
+            format!("\n  path: recorded {recorded_path}, now {path}")
+        };
+        let number = index.saturating_add(1);
         ReplayError::Mismatch(format!("a request differs from number {number} in cassette {name}:{lines}"))
     }
 }
@@ -137,15 +173,16 @@ impl Body for ReplayBody {
 pub struct ReplayTools {
     cassette: Arc<Cassette>,
     workspace: WorkspacePaths,
-    unused: Unused,
-    unused_offers: Unused,
+    unused: Mutex<Unused>,
+    /// The number of offers that were used, by expert.
+    offered: Mutex<HashMap<ExpertKey, usize>>,
 }
 
 impl ReplayTools {
     /// Answers from `cassette` for a job in `workspace`.
     pub fn new(cassette: Arc<Cassette>, workspace: &Path) -> Self {
-        let (unused, unused_offers) = (Unused::new(cassette.tools.len()), Unused::new(cassette.offers.len()));
-        Self { cassette, workspace: WorkspacePaths::new(workspace), unused, unused_offers }
+        let unused = Mutex::new(Unused::new(&cassette.tools));
+        Self { cassette, workspace: WorkspacePaths::new(workspace), unused, offered: Mutex::default() }
     }
 
     /// The tools that the servers of `expert` offered, for one Run after the other; the last offer serves all further
@@ -154,10 +191,16 @@ impl ReplayTools {
     /// # Errors
     /// [`ReplayError::Mismatch`] when the record cannot be used.
     pub fn offer(&self, expert: &ExpertKey) -> Result<Option<Vec<ToolSpec>>, ReplayError> {
-        let offers = &self.cassette.offers;
-        let next = self.unused_offers.take(offers, |offer| offer.expert == *expert).ok();
-        let Some(offer) = next.or_else(|| offers.iter().rfind(|offer| offer.expert == *expert)) else {
-            return Ok(None);
+        let Some(places) = self.cassette.offers.get(expert) else { return Ok(None) };
+        let place = {
+            let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+            let used = offered.entry(expert.clone()).or_default();
+            let place = places.get(*used).or(places.last());
+            *used = used.saturating_add(1);
+            place.copied()
+        };
+        let Some(Record::Offer(offer)) = place.map(|place| self.cassette.record(place)).transpose()? else {
+            return Err(self.cassette.changed());
         };
         self.shown(&offer.tools).map(Some).map_err(|error| {
             let name = self.cassette.path.display();
@@ -182,11 +225,13 @@ impl ReplayTools {
             .map(|(key, value)| (key.clone(), map_strings(value.clone(), &|text| self.workspace.hide(text))))
             .collect();
         let asked = ToolCall { args, ..call.clone() };
-        let found = self
-            .unused
-            .take(&self.cassette.tools, |tool| is_same(&tool.call, &asked))
-            .map_err(|unused| self.mismatch(&asked, &unused))?;
-        self.shown(&found.result).map_err(|error| {
+        let found = {
+            let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
+            unused.take(digest_of(&asked)).ok_or_else(|| unused.rest().collect())
+        };
+        let index = found.map_err(|rest: Vec<usize>| self.mismatch(&asked, &rest))?;
+        let recorded = self.exchange(index)?;
+        self.shown(&recorded.result).map_err(|error| {
             let name = self.cassette.path.display();
             ReplayError::Mismatch(format!(
                 "the result of {} in cassette {name} cannot be used ({error})",
@@ -195,19 +240,34 @@ impl ReplayTools {
         })
     }
 
-    fn mismatch(&self, asked: &ToolCall, unused: &[(usize, &ToolExchange)]) -> ReplayError {
+    fn exchange(&self, index: usize) -> Result<ToolExchange, ReplayError> {
+        match self.cassette.tools.get(index).map(|(place, _)| self.cassette.record(*place)).transpose()? {
+            Some(Record::Tool(exchange)) => Ok(exchange),
+            _ => Err(self.cassette.changed()),
+        }
+    }
+
+    /// The difference from the unused call with the same id, or else the first of the same tool.
+    fn mismatch(&self, asked: &ToolCall, unused: &[usize]) -> ReplayError {
         let (name, tool) = (self.cassette.path.display(), &asked.tool_name);
-        let same_id = unused.iter().find(|(_, tool)| tool.call.id == asked.id);
-        let same_tool = unused.iter().find(|(_, tool)| tool.call.tool_name == asked.tool_name);
-        let Some((_, near)) = same_id.or(same_tool) else {
+        let mut near: Option<ToolCall> = None;
+        for index in unused {
+            let recorded = match self.exchange(*index) {
+                Ok(recorded) => recorded.call,
+                Err(error) => return error,
+            };
+            if recorded.id == asked.id {
+                near = Some(recorded);
+                break;
+            }
+            if near.is_none() && recorded.tool_name == asked.tool_name {
+                near = Some(recorded);
+            }
+        }
+        let Some(near) = near else {
             return ReplayError::Mismatch(format!("cassette {name} holds no further result of {tool}"));
         };
-        let show = |call: &ToolCall| json!({"id": call.id, "toolName": call.tool_name, "args": call.args});
-        let lines = difference::describe(&show(&near.call), &show(asked));
+        let lines = difference::describe(&shown(&near), &shown(asked));
         ReplayError::Mismatch(format!("a call of {tool} differs from that in cassette {name}:{lines}"))
     }
-}
-
-fn is_same(recorded: &ToolCall, asked: &ToolCall) -> bool {
-    recorded.id == asked.id && recorded.tool_name == asked.tool_name && recorded.args == asked.args
 }

@@ -10,12 +10,15 @@ use serde_json::Value;
 use super::cassette::{
     BINARY_BODY, Exchange, Offer, Record, RecordedAnswer, RecordedBody, RecordedRequest, RecordedResponse, ToolExchange,
 };
+use super::conversations::{Conversations, Description, PlacedBody};
+use super::outline::Difference;
 use super::workspace::{WorkspacePaths, map_strings};
 use super::{CassetteHeader, ReplayError};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
 use crate::hint::ErrorHint as _;
 use crate::provider::http::fetch::{Fetch, FetchResponse};
+use crate::provider::http::request_body::RequestBody;
 use crate::provider::http::transport::{
     Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
 };
@@ -27,7 +30,7 @@ use crate::tool::{ToolCall, ToolResult, ToolSpec};
 const KEPT_HEADERS: [&str; 2] = ["content-type", "retry-after"];
 
 /// Most bytes of a first line that are read to recognise a cassette.
-const MAX_HEADER: u64 = 64 << 10;
+pub(super) const MAX_HEADER: u64 = 64 << 10;
 
 /// The writer of one cassette, shared by the transport and the tools of a job. Each record is one write, so that a
 /// crash can tear only the last line.
@@ -41,6 +44,9 @@ pub struct CassetteRecorder {
 
 struct Tape {
     file: File,
+    /// The latest requests that were written: a request is described in the order of the lines.
+    conversations: Conversations,
+    exchanges: u64,
     /// The first failure, until [`CassetteRecorder::finish`] returns it.
     failure: Option<ReplayError>,
     is_broken: bool,
@@ -64,7 +70,13 @@ impl CassetteRecorder {
         line.push(b'\n');
         let mut file = create_for_owner(path).map_err(ReplayError::io("create", path))?;
         file.write_all(&line).map_err(ReplayError::io(super::WRITE, path))?;
-        let tape = Mutex::new(Tape { file, failure: None, is_broken: false });
+        let tape = Mutex::new(Tape {
+            file,
+            conversations: Conversations::default(),
+            exchanges: 0,
+            failure: None,
+            is_broken: false,
+        });
         Ok(Self { path: path.to_owned(), workspace: WorkspacePaths::new(workspace), redactor, tape })
     }
 
@@ -95,27 +107,40 @@ impl CassetteRecorder {
         tape.failure.take().map_or(Ok(()), Err)
     }
 
-    fn record_exchange(&self, request: RecordedRequest, answer: RecordedAnswer) -> Result<(), ReplayError> {
-        self.write(&Record::Exchange(Exchange { request, answer }))
+    fn record_exchange(&self, request: &SentRequest, answer: &RecordedAnswer) -> Result<(), ReplayError> {
+        let mut answer = serde_json::to_value(answer).map_err(self.encode())?;
+        for part in answer.as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
+            // Base64 is left alone: a match in it is a coincidence, and replacing it would change the bytes.
+            let binary = part.get_mut(BINARY_BODY).map(Value::take);
+            *part = self.cleaned(part.take());
+            if let (Some(binary), Some(slot)) = (binary, part.get_mut(BINARY_BODY)) {
+                *slot = binary;
+            }
+        }
+        let answer = serde_json::from_value(answer).map_err(self.encode())?;
+        let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
+        let placed = tape.conversations.place(&request.body, &|value| self.cleaned(value));
+        tape.exchanges = tape.exchanges.saturating_add(1);
+        let request = described(self.clean(&request.path), placed);
+        let exchange = Exchange { number: Some(tape.exchanges), request, answer };
+        let line = serde_json::to_vec(&Record::Exchange(exchange)).map_err(self.encode())?;
+        self.append(&mut tape, line)
     }
 
     fn write(&self, record: &Record) -> Result<(), ReplayError> {
-        let encode = |source| ReplayError::Encode { path: self.path.clone(), source };
-        let mut value = serde_json::to_value(record).map_err(encode)?;
+        let mut value = serde_json::to_value(record).map_err(self.encode())?;
         for (key, part) in value.as_object_mut().into_iter().flatten() {
             // The tag is ours; everything else may hold paths and secrets.
             if key != "record" {
-                // Base64 is left alone: a match in it is a coincidence, and replacing it would change the bytes.
-                let binary = part.get_mut(BINARY_BODY).map(Value::take);
-                *part = map_strings(part.take(), &|text| self.clean(text));
-                if let (Some(binary), Some(slot)) = (binary, part.get_mut(BINARY_BODY)) {
-                    *slot = binary;
-                }
+                *part = self.cleaned(part.take());
             }
         }
-        let mut line = serde_json::to_vec(&value).map_err(encode)?;
+        let line = serde_json::to_vec(&value).map_err(self.encode())?;
+        self.append(&mut self.tape.lock().unwrap_or_else(PoisonError::into_inner), line)
+    }
+
+    fn append(&self, tape: &mut Tape, mut line: Vec<u8>) -> Result<(), ReplayError> {
         line.push(b'\n');
-        let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
         if tape.is_broken {
             return Err(ReplayError::Broken { path: self.path.clone() });
         }
@@ -123,6 +148,15 @@ impl CassetteRecorder {
             tape.is_broken = true;
             ReplayError::io(super::WRITE, &self.path)(source)
         })
+    }
+
+    fn encode(&self) -> impl FnOnce(serde_json::Error) -> ReplayError {
+        let path = self.path.clone();
+        |source| ReplayError::Encode { path, source }
+    }
+
+    fn cleaned(&self, value: Value) -> Value {
+        map_strings(value, &|text| self.clean(text))
     }
 
     fn clean(&self, text: &str) -> String {
@@ -163,14 +197,29 @@ fn may_overwrite(path: &Path) -> Result<bool, ReplayError> {
     Ok(CassetteHeader::is_header(&line))
 }
 
-impl RecordedRequest {
-    /// The parts of a request by which it is found again.
-    pub(super) fn new(request: &HttpRequest) -> Self {
-        let body = request.body.to_vec();
-        let body = serde_json::from_slice(&body)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
-        Self { path: path_of(&request.url).to_owned(), body }
+/// The parts of a request by which it is found again.
+pub(super) struct SentRequest {
+    pub path: String,
+    pub body: RequestBody,
+}
+
+impl SentRequest {
+    pub fn new(request: &HttpRequest) -> Self {
+        Self { path: path_of(&request.url).to_owned(), body: request.body.clone() }
     }
+}
+
+/// A request as it is written.
+fn described(path: String, placed: PlacedBody) -> RecordedRequest {
+    let PlacedBody { conversation, content, .. } = placed;
+    let (from, body, changes) = match content {
+        Description::Whole(body) => (None, Some(body), None),
+        Description::Differences { from, differences } => {
+            let changes = differences.into_iter().map(|(key, difference)| (key, Difference::into_change(difference)));
+            (Some(from).filter(|from| *from != conversation), None, Some(changes.collect()))
+        }
+    };
+    RecordedRequest { path, conversation: Some(conversation), from, body, changes }
 }
 
 /// The path of an address: a query may hold a key.
@@ -200,17 +249,17 @@ impl Transport for RecordingTransport {
 
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
         Box::pin(async move {
-            let recorded = RecordedRequest::new(&request);
+            let sent = SentRequest::new(&request);
             match self.inner.send(request).await {
                 Ok(HttpResponse { status, headers, body }) => {
                     let kept = headers.iter().filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str())).cloned();
-                    let part = Part { request: recorded, status, headers: kept.collect(), bytes: Vec::new() };
+                    let part = Part { request: sent, status, headers: kept.collect(), bytes: Vec::new() };
                     let body = RecordingBody { inner: body, part: Some(part), recorder: Arc::clone(&self.recorder) };
                     Ok(HttpResponse { status, headers, body: Box::new(body) })
                 }
                 Err(error) => {
                     let answer = RecordedAnswer::Failure(error.clone());
-                    self.recorder.record_exchange(recorded, answer).map_err(|error| not_recorded(&error))?;
+                    self.recorder.record_exchange(&sent, &answer).map_err(|error| not_recorded(&error))?;
                     Err(error)
                 }
             }
@@ -225,7 +274,7 @@ impl Transport for RecordingTransport {
 
 /// The part of an answer that was received so far.
 struct Part {
-    request: RecordedRequest,
+    request: SentRequest,
     status: u16,
     headers: Vec<(String, String)>,
     bytes: Vec<u8>,
@@ -245,7 +294,7 @@ impl RecordingBody {
         let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
         let body = RecordedBody::new(bytes, content_type.unwrap_or_default());
         let response = RecordedResponse { status, headers, body, cut };
-        self.recorder.record_exchange(request, RecordedAnswer::Response(response))
+        self.recorder.record_exchange(&request, &RecordedAnswer::Response(response))
     }
 }
 
@@ -331,7 +380,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let recorder = Arc::new(broken(&folder.path().join("cassette.jsonl")));
-        let request = RecordedRequest { path: "/".to_owned(), body: Value::Null };
+        let request = SentRequest { path: "/".to_owned(), body: RequestBody::default() };
         let part = Part { request, status: 200, headers: Vec::new(), bytes: Vec::new() };
         drop(RecordingBody { inner: Box::new(Silent), part: Some(part), recorder: Arc::clone(&recorder) });
         assert!(matches!(recorder.finish(), Err(ReplayError::Io { action: "write to", .. })));

@@ -16,6 +16,7 @@ use crate::environment::Environment;
 use crate::expert::ExpertKey;
 use crate::fact::{Clock, Stamp};
 use crate::future::BoxFuture;
+use crate::provider::http::request_body::RequestBody;
 use crate::provider::http::transport::{
     Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
 };
@@ -58,10 +59,14 @@ struct Seen {
 }
 
 async fn exchange(transport: &dyn Transport, body: &str) -> Result<Seen, TransportError> {
+    exchange_body(transport, body.as_bytes().to_vec().into()).await
+}
+
+async fn exchange_body(transport: &dyn Transport, body: RequestBody) -> Result<Seen, TransportError> {
     let request = HttpRequest {
         url: "https://models.test/v1/messages?key=sk-query-0123456789".to_owned(),
         headers: vec![("authorization".to_owned(), "Bearer sk-header-0123456789".to_owned())],
-        body: body.as_bytes().to_vec().into(),
+        body,
     };
     let mut response = transport.send(request).await?;
     let retry_after = response.headers.iter().find(|(name, _)| name == "retry-after").map(|(_, value)| value.clone());
@@ -311,8 +316,8 @@ fn a_cassette_of_the_first_version_has_no_offers() {
     let call = call("t1", "a");
     studio.recorder().note_tool(&call, &result(&call, "one"));
     let text = studio.text();
-    assert!(text.contains("\"version\":2"), "{text}");
-    fs::write(&studio.file, text.replace("\"version\":2", "\"version\":1")).unwrap();
+    assert!(text.contains("\"version\":3"), "{text}");
+    fs::write(&studio.file, text.replace("\"version\":3", "\"version\":1")).unwrap();
     let tools = ReplayTools::new(studio.cassette(), Path::new("/w"));
     assert_eq!(tools.offer(&"librarian".parse().unwrap()).unwrap(), None);
     assert_eq!(tools.result(&call).unwrap(), result(&call, "one"));
@@ -330,7 +335,7 @@ fn only_cassettes_and_empty_files_are_overwritten() {
     let call = call("t1", "a");
     studio.recorder().note_tool(&call, &result(&call, "one"));
     drop(studio.recorder());
-    let expected = r#"{"format":"perstack-cassette","version":2,"provider":"anthropic","model":"m-1","startedAt":1771000000000,"seed":18446744073709551615}"#;
+    let expected = r#"{"format":"perstack-cassette","version":3,"provider":"anthropic","model":"m-1","startedAt":1771000000000,"seed":18446744073709551615}"#;
     assert_eq!(studio.text(), format!("{expected}\n"));
     assert_eq!(studio.cassette().header(), &header());
 }
@@ -345,7 +350,7 @@ fn a_cassette_is_read_up_to_a_torn_end_and_not_beyond_damage() {
     assert!(ReplayTools::new(studio.cassette(), Path::new("/w")).result(&call).is_ok());
     for (text, expected) in [
         (whole.replacen("\"tool\"", "\"tooth\"", 1), "line 2, is damaged: unknown variant `tooth`"),
-        (whole.replacen("\"version\":2", "\"version\":3", 1), "has version 3, this perstack reads up to 2"),
+        (whole.replacen("\"version\":3", "\"version\":4", 1), "has version 4, this perstack reads up to 3"),
         ("{}\n".to_owned(), "is no cassette"),
         (String::new(), "is no cassette"),
     ] {
@@ -367,3 +372,5 @@ fn all_clocks_of_a_cassette_give_the_same_rising_stamps() {
     assert!(first.seed != second.seed && second.seed != third.seed);
     assert_eq!(stamps(), [first, second, third]);
 }
+
+mod growing;

@@ -251,7 +251,8 @@ fn a_cassette_from_elsewhere_has_no_effects_in_a_trusted_folder() {
     // Any change makes it another's.
     let path = test.root().join("c.cassette");
     let whole = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("{whole}{}\n", whole.lines().last().unwrap())).unwrap();
+    let result = whole.lines().find(|line| line.contains("\"record\":\"tool\"")).unwrap();
+    fs::write(&path, format!("{whole}{result}\n")).unwrap();
     let ran = replay(&test, "../c.cassette", "two", "--trust");
     assert!(ran.stderr.contains(CONTAINED) && ran.stderr.contains("not recorded on this machine"), "{}", ran.stderr);
     assert_eq!(effects(&test), [""; 0]);
