@@ -6,6 +6,7 @@ mod clock;
 mod error;
 pub mod history;
 mod job;
+mod joined_deltas;
 mod options;
 mod run;
 mod stop;
@@ -35,7 +36,8 @@ pub async fn run(input: RunInput, options: &Options) -> Result<Outcome, RunError
 /// # Errors
 /// As [`run`].
 pub async fn run_to_record(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
-    job::run(input, options).await
+    let options = options.joining_deltas();
+    job::run(input, &options).await
 }
 
 /// Continues a job from a checkpoint.
@@ -54,7 +56,8 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<Outcome, Ru
 /// # Errors
 /// As [`run`].
 pub async fn resume_to_record(input: ResumeInput, options: &Options) -> Result<RecordedEnd, RunError> {
-    Box::pin(job::resume::resume(input, options)).await
+    let options = options.joining_deltas();
+    Box::pin(job::resume::resume(input, &options)).await
 }
 
 /// Brings a job to its end: starts it, continues it, or returns the answer on record when it has completed. The job is that of
@@ -71,7 +74,8 @@ pub async fn ensure(input: RunInput, options: &Options) -> Result<Outcome, RunEr
 /// # Errors
 /// As [`ensure`].
 pub async fn ensure_to_record(input: RunInput, options: &Options) -> Result<RecordedEnd, RunError> {
-    Box::pin(job::ensure::ensure(input, options)).await
+    let options = options.joining_deltas();
+    Box::pin(job::ensure::ensure(input, &options)).await
 }
 
 /// The tools that `expert` would see: those of servers from `options.lockfile` where it serves, else as the servers

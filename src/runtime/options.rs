@@ -22,6 +22,7 @@ use crate::message::Message;
 use crate::model::Catalogue;
 use crate::provider::{catalog, key_variable, vendor_variables};
 use crate::redact::Redactor;
+use crate::runtime::joined_deltas::JoinedDeltas;
 use crate::setting::ProviderName;
 use crate::skill::base::OffLimits;
 use crate::skill::mcp::AskPerson;
@@ -127,6 +128,12 @@ impl Options {
             redactor.add_address(address);
         }
         redactor
+    }
+
+    /// The same, with small pieces of streamed answers joined before they come to the sink.
+    pub(in crate::runtime) fn joining_deltas(&self) -> Self {
+        let is_replay = matches!(self.cassette, CassetteMode::Replay { .. });
+        Self { sink: Arc::new(JoinedDeltas::new(Arc::clone(&self.sink), is_replay)), ..self.clone() }
     }
 
     /// Everything that the file tools refuse.
