@@ -260,14 +260,14 @@ proptest! {
 #[test]
 fn what_a_request_adds_to_a_long_conversation_is_all_that_is_new_in_memory() {
     let mut writer = Writer::default();
-    for _ in 0..200 {
+    for _ in 0..2000 {
         writer.message(6, &[0, 23]);
         writer.message(3, &[0]);
     }
     let messages: Vec<Message> = serde_json::from_value(Value::Array(writer.messages)).unwrap();
     for (protocol, model) in protocols() {
         let mut conversation = EncodedConversation::default();
-        let mut bodies = [398, 400].map(|end| {
+        let mut bodies = [3998, 4000].map(|end| {
             let request = request(model, messages.get(..end).unwrap(), &[], &[]);
             conversation.request(protocol.as_ref(), &request, ORIGIN, &Repairs::default()).body
         });

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Bytes of a piece that is not joined with others any more. Our own choice: the pieces of a long conversation are few,
-/// and a copy of one is no work.
-const WHOLE_PIECE: usize = 1 << 20;
+/// Bytes of a piece that is not joined with others any more. Our own choice: the HTTP client takes some 400 KiB at once,
+/// however few pieces they are in, and copies of large texts leave holes in memory.
+const WHOLE_PIECE: usize = 64 << 10;
 
 /// A piece is joined with the one before unless that is this many times as long: so a text of any length has few pieces,
 /// and each byte is copied a few times at most.
@@ -191,10 +191,11 @@ mod tests {
             settled.push(added.into_bytes());
             let is_old = |piece: &&Bytes| before.iter().any(|old| old.as_ptr() == piece.as_ptr());
             copied += settled.pieces().iter().filter(|piece| !is_old(piece)).map(Bytes::len).sum::<usize>();
-            assert!(settled.pieces().len() <= 16, "{}", settled.pieces().len());
+            let most = 16 + 4 * whole.len() / WHOLE_PIECE;
+            assert!(settled.pieces().len() <= most, "{} of {most}", settled.pieces().len());
         }
         assert_eq!((text(&settled), settled.len), (whole.clone(), whole.len()));
-        assert!(copied < 40 * whole.len(), "{copied} bytes for {}", whole.len());
+        assert!(copied < 20 * whole.len(), "{copied} bytes for {}", whole.len());
     }
 
     #[test]
