@@ -46,8 +46,8 @@ fn a_slow_start_fits_the_terminal() {
         for screen in [&screen, &end] {
             assert!(screen.lines().all(|line| line.chars().count() <= columns), "{screen}");
         }
-        let text = format!("--- while the server starts\n{screen}--- at the end\n{end}");
-        assert_snapshot(test.root(), &format!("screens/slow-start-{columns}"), &text);
+        let shown = format!("--- while the server starts\n{screen}--- at the end\n{end}");
+        assert_snapshot(test.root(), &format!("screens/slow-start-{columns}"), &shown);
     }
 }
 
@@ -132,8 +132,8 @@ fn three_delegates_fit_the_terminal() {
         for screen in [&screen, &end] {
             assert!(screen.lines().all(|line| line.chars().count() <= columns), "{screen}");
         }
-        let text = format!("--- while the three are asked\n{screen}--- at the end\n{end}");
-        assert_snapshot(test.root(), &format!("screens/three-delegates-{columns}"), &text);
+        let shown = format!("--- while the three are asked\n{screen}--- at the end\n{end}");
+        assert_snapshot(test.root(), &format!("screens/three-delegates-{columns}"), &shown);
     }
 }
 
