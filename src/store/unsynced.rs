@@ -19,8 +19,8 @@ pub struct Unsynced {
     folders: BTreeSet<PathBuf>,
     /// A folder that need not be synced by a process that may not read it, and so has made nothing in it.
     around: Option<PathBuf>,
-    /// A sync failed, so that the state of the disk is unknown.
-    failed: Option<PathBuf>,
+    /// A sync failed, so that the state of the disk is unknown: of what, and the system's error.
+    failed: Option<(PathBuf, io::Error)>,
 }
 
 impl Unsynced {
@@ -43,11 +43,11 @@ impl Unsynced {
     /// Waits until all of it is durable.
     ///
     /// # Errors
-    /// The system's error; after one, every further call is refused: the kernel may report success on the next sync
-    /// without having written the data.
+    /// The system's error; after one, every further call returns it too: the kernel may report success on the next sync
+    /// without having written the data, and the Run that meets the failure second may be the first to report it.
     pub fn sync(&mut self) -> Result<(), StoreError> {
-        if let Some(path) = &self.failed {
-            return Err(StoreError::Poisoned { path: path.clone() });
+        if let Some((path, error)) = &self.failed {
+            return Err(StoreError::Io { action: "sync", path: path.clone(), source: copy_of(error) });
         }
         while let Some((file, path)) = self.files.pop() {
             self.note(&path, atomic::sync(&file, &path))?;
@@ -64,11 +64,15 @@ impl Unsynced {
     }
 
     fn note(&mut self, path: &Path, synced: Result<(), StoreError>) -> Result<(), StoreError> {
-        if synced.is_err() {
-            self.failed = Some(path.to_owned());
+        if let Err(StoreError::Io { source, .. }) = &synced {
+            self.failed = Some((path.to_owned(), copy_of(source)));
         }
         synced
     }
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
 }
 
 #[cfg(test)]
@@ -86,7 +90,9 @@ mod tests {
         unsynced.add_file(File::open(&path).unwrap(), &path);
         unsynced.sync().unwrap();
         unsynced.add_folder(&folder.path().join("gone"));
-        assert!(matches!(unsynced.sync(), Err(StoreError::Io { action: "sync", .. })));
-        assert!(matches!(unsynced.sync(), Err(StoreError::Poisoned { .. })));
+        for _ in 0..2 {
+            let error = unsynced.sync().unwrap_err();
+            assert!(error.is_not_found() && error.to_string().starts_with("cannot sync "), "{error}");
+        }
     }
 }
