@@ -33,6 +33,9 @@ use super::{Exit, Process};
 /// get in all, and the five that its skills have to close after them.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// Time that the printing of a result has left when a signal comes: far more than it takes, unless its reader is stalled.
+const STALLED: Duration = Duration::from_millis(500);
+
 /// Threads of the async runtime. Work waits for models, tools and disks, so two keep up with any number of Runs.
 const WORKERS: usize = 2;
 
@@ -197,21 +200,32 @@ async fn finish(
     reporter: Arc<JobReporter>,
     signals: &mut Signals,
 ) -> anyhow::Result<Exit> {
-    let printed = tokio::task::spawn_blocking({
+    let mut printed = tokio::task::spawn_blocking({
         let reporter = reporter.clone();
         move || (print_result(&end, &reporter), end)
     });
+    let mut signal = None;
     let (written, mut end) = tokio::select! {
-        printed = printed => printed?,
-        next = signals.next() => return Ok(reporter.forced(Some(next))),
-    };
-    tokio::select! {
-        // A server's end that failed is reported by an event.
-        _ = &mut servers => {}
+        printed = &mut printed => printed?,
         next = signals.next() => {
-            end.signal.get_or_insert(next);
-            servers.abort();
+            // The last byte may be out already: then the signal is about the servers.
+            signal = Some(next);
+            match tokio::time::timeout(STALLED, printed).await {
+                Ok(printed) => printed?,
+                Err(_) => return Ok(reporter.forced(signal)),
+            }
         }
+    };
+    if signal.is_none() {
+        tokio::select! {
+            // A server's end that failed is reported by an event.
+            _ = &mut servers => {}
+            next = signals.next() => signal = Some(next),
+        }
+    }
+    if let Some(signal) = signal {
+        end.signal.get_or_insert(signal);
+        servers.abort();
     }
     let exit = tokio::task::spawn_blocking({
         let reporter = reporter.clone();
