@@ -102,7 +102,7 @@ impl Cassette {
 
     /// The error for a record that is not where it was.
     pub(super) fn changed(&self) -> ReplayError {
-        ReplayError::Mismatch(format!("cassette {} was changed while it was replayed", self.path.display()))
+        ReplayError::Changed { path: self.path.clone() }
     }
 }
 

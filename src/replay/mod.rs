@@ -81,6 +81,9 @@ pub enum ReplayError {
     /// The job does something else than when the cassette was recorded.
     #[error("{0}")]
     Mismatch(String),
+    /// A record is no longer where it was when the replay began.
+    #[error("cassette {} was changed while it was replayed", path.display())]
+    Changed { path: PathBuf },
     /// An earlier write failed, so the cassette has a hole already.
     #[error("cassette {} takes no more records after a failed write", path.display())]
     Broken { path: PathBuf },
@@ -103,6 +106,7 @@ impl ErrorHint for ReplayError {
             Self::WouldOverwrite { .. } => "record to another file, or remove it",
             Self::NoCassette { .. } => "name a file that was made by recording",
             Self::Newer { .. } => "use a newer perstack",
+            Self::Changed { .. } => "replay it again",
             Self::Mismatch(_) => "record the cassette again if this is intended",
             Self::Io { .. } | Self::Encode { .. } | Self::Damaged { .. } | Self::Broken { .. } => return None,
         };
