@@ -139,7 +139,7 @@ fn a_damaged_checkpoint_points_to_the_newest_good_one() {
     let checkpoints = test.storage().checkpoints();
     let [.., good, last] = checkpoints.as_slice() else { panic!("checkpoints: {checkpoints:?}") };
     let whole = std::fs::read(last).unwrap();
-    std::fs::write(last, &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(last, &whole[..1]).unwrap();
     let ran = test.run(["resume", last.to_str().unwrap(), "Go on.", "--max-steps", "9"]).assert_code(6);
     let ran = ran.snapshot("errors/a-damaged-checkpoint-points-to-the-newest-good-one");
     assert!(ran.stderr.contains(checkpoint_id(good)), "{}", ran.stderr);

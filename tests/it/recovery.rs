@@ -187,9 +187,9 @@ fn the_checkpoint_that_a_run_stopped_with_is_whole_and_damage_to_it_is_reported(
     let test = Test::with(Provider::Anthropic).file("owls.txt", "").answers([append("c1", "a")]);
     test.run(["run", "librarian", "q", "--max-steps", "1"]).assert_code(3);
     let last = test.storage().last_checkpoint();
-    let text = fs::read_to_string(&last).unwrap();
-    assert!(text.lines().count() == 1 && read_json(&last)["messages"].is_array());
-    fs::write(&last, &text[..text.len() / 2]).unwrap();
+    let whole = fs::read_to_string(&last).unwrap();
+    assert!(whole.lines().count() == 1 && read_json(&last)["messages"].is_array());
+    fs::write(&last, &whole[..whole.len() / 2]).unwrap();
     test.run(["resume", checkpoint_id(&last), "Go on."]).assert_code(6).assert_stderr(["is damaged: it is no JSON"]);
     // The job's log has all of it.
     test.server().script([Answer::text("One.")]);
@@ -199,16 +199,16 @@ fn the_checkpoint_that_a_run_stopped_with_is_whole_and_damage_to_it_is_reported(
 /// Makes the only Run of a job what the version before chains left behind.
 fn make_unchained(test: &Test) {
     let log = run_file(test, "log.jsonl");
-    let text = fs::read_to_string(&log).unwrap();
+    let log_text = fs::read_to_string(&log).unwrap();
     for checkpoint in test.storage().checkpoints() {
         let mut json = read_json(&checkpoint);
         if let Some(bytes) = json["log"]["bytes"].as_u64() {
-            let before = unchained(&text[..usize::try_from(bytes).unwrap()]);
+            let before = unchained(&log_text[..usize::try_from(bytes).unwrap()]);
             json["log"] = json!({"facts": json["log"]["facts"], "bytes": before.len(), "sha256": sha256(&[&before])});
             fs::write(checkpoint, json.to_string()).unwrap();
         }
     }
-    fs::write(log, unchained(&text)).unwrap();
+    fs::write(log, unchained(&log_text)).unwrap();
 }
 
 #[test]

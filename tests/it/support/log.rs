@@ -42,6 +42,6 @@ fn split(line: &str) -> Option<(&str, &str)> {
 
 /// SHA-256 of all parts, in hexadecimal.
 pub fn sha256(parts: &[&str]) -> String {
-    let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part)).finalize();
+    let digest = parts.iter().fold(Sha256::new(), Sha256::chain_update).finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
