@@ -100,7 +100,7 @@ impl Places {
             return Ok((folder, PlaceOrigin::Flag));
         }
         let named = project.and_then(|project| Some((project, project.workspace.as_ref()?)));
-        let Some((project, named)) = named else { return Ok((self.root.clone(), self.origin)) };
+        let Some((project, named)) = named else { return Ok((self.root.clone(), self.root_origin())) };
         let subject = format!("{}: workspace = \"{}\"", project.path.display(), named.display());
         let own = real_folder(project.path.parent().unwrap_or(Path::new("/")), &subject)?;
         let folder = real_folder(&own.join(named), &subject)?;
@@ -140,7 +140,16 @@ impl Places {
             )));
         }
         owners.accept_path(&folder, "name it with --storage")?;
-        Ok((folder, self.origin))
+        Ok((folder, self.root_origin()))
+    }
+
+    /// The origin of what lies in the root for want of a name.
+    fn root_origin(&self) -> PlaceOrigin {
+        match self.origin {
+            PlaceOrigin::Found => PlaceOrigin::Found,
+            // A configuration that is named moves nothing: its root is the current folder.
+            _ => PlaceOrigin::BuiltIn,
+        }
     }
 }
 
@@ -210,5 +219,10 @@ mod tests {
         assert_eq!(find(&[], Some("../perstack.toml")), expected);
         let expected = Places { config, origin: PlaceOrigin::Environment, root: below.clone() };
         assert_eq!(find(&[("PERSTACK_CONFIG", "../perstack.toml")], None), expected);
+        let process = process(&below, &[]);
+        let storage = expected.storage(&process, None, &OwnerCheck::new(&process, false)).unwrap();
+        assert_eq!(storage, (below.join(DEFAULT_STORAGE), PlaceOrigin::BuiltIn));
+        let workspace = expected.workspace(&process, &PlaceArgs::default(), None).unwrap();
+        assert_eq!(workspace, (below, PlaceOrigin::BuiltIn));
     }
 }
