@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::ReplayError;
 use super::change::{ValueChange, present};
+use super::events::Events;
 use crate::expert::ExpertKey;
 use crate::fact::Stamp;
 use crate::provider::http::transport::TransportError;
@@ -163,6 +164,9 @@ pub(super) const BINARY_BODY: &str = "bodyBase64";
 pub(super) enum RecordedBody {
     #[serde(rename = "body")]
     Text(String),
+    /// The events of a text that streamed in. Absent in versions 1 and 2.
+    #[serde(rename = "bodyEvents")]
+    Events(Events),
     /// A binary body, or one cut in the middle of a character.
     #[serde(rename = "bodyBase64")]
     Base64(String),
@@ -181,11 +185,28 @@ impl RecordedBody {
         }
     }
 
+    /// The same body, as events if it is a text of events. Not before the text is as it is to be: a string of an event
+    /// may be cut where the text is not.
+    #[must_use]
+    pub fn as_events(self) -> Self {
+        match self {
+            Self::Text(text) => Events::of_text(&text).map_or(Self::Text(text), Self::Events),
+            other => other,
+        }
+    }
+
     /// The body's bytes; `restore` undoes the changes to text.
-    pub fn bytes(&self, restore: impl FnOnce(&str) -> String) -> Result<Vec<u8>, base64::DecodeError> {
+    ///
+    /// # Errors
+    /// The reason why the record gives none.
+    pub fn bytes(&self, restore: impl FnOnce(&str) -> String) -> Result<Vec<u8>, String> {
         match self {
             Self::Text(text) => Ok(restore(text).into_bytes()),
-            Self::Base64(text) => STANDARD.decode(text),
+            Self::Events(events) => {
+                let text = events.to_text().ok_or("events whose text is not where they say")?;
+                Ok(restore(&text).into_bytes())
+            }
+            Self::Base64(text) => STANDARD.decode(text).map_err(|error| format!("a body that is no base64 ({error})")),
         }
     }
 }

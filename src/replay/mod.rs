@@ -17,6 +17,10 @@
 //! some of its `fields`, or the number of a list's first items that stay (`keep`) and the changes of the `items` behind
 //! them; `{}` is none. So a cassette grows with the conversation, and a line is read with those before it alone.
 //!
+//! An answer that streamed in has its events as JSON (`bodyEvents`), where these give its text again byte for byte; a list
+//! `["/delta/text",{…},["An"," owl"]]` is a run of events that differ in this string alone. Other text is a `body`, other
+//! bytes are a `bodyBase64`.
+//!
 //! Time and ids are in the header: all stamps follow from its start and the ids of Runs ([`CassetteClock`]). The records
 //! `question`, `permission` and `delegate` are reserved for a person's answers to calls and for Runs that a Run started
 //! and that ended; none is written yet, and a reader of this version refuses them.
@@ -33,6 +37,7 @@ mod clock;
 mod conversations;
 mod difference;
 mod digest;
+mod events;
 mod index;
 mod kept;
 mod outline;

@@ -110,8 +110,8 @@ impl ReplayTransport {
     }
 
     fn respond(&self, response: &RecordedResponse) -> Result<HttpResponse, TransportError> {
-        let bytes = response.body.bytes(|text| self.workspace.show(text)).map_err(|error| {
-            let what = format!("cassette {} holds a body that is no base64 ({error})", self.cassette.path.display());
+        let bytes = response.body.bytes(|text| self.workspace.show(text)).map_err(|what| {
+            let what = format!("cassette {} holds {what}", self.cassette.path.display());
             no_answer(&ReplayError::Mismatch(what))
         })?;
         let body = ReplayBody { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), cut: response.cut.clone() };

@@ -117,7 +117,10 @@ impl CassetteRecorder {
                 *slot = binary;
             }
         }
-        let answer = serde_json::from_value(answer).map_err(self.encode())?;
+        let mut answer: RecordedAnswer = serde_json::from_value(answer).map_err(self.encode())?;
+        if let RecordedAnswer::Response(response) = &mut answer {
+            response.body = response.body.clone().as_events();
+        }
         let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
         let placed = tape.conversations.place(&request.body, &|value| self.cleaned(value));
         tape.exchanges = tape.exchanges.saturating_add(1);

@@ -215,6 +215,26 @@ async fn no_credential_and_no_path_of_the_workspace_is_recorded() {
 }
 
 #[tokio::test]
+async fn an_answer_that_streams_in_has_its_events() {
+    let studio = Studio::new();
+    let texts = ["in ", "/home/me/work", " with sk-secret-0123456789"];
+    let events = texts.map(|text| format!("data: {{\"type\":\"delta\",\"text\":\"{text}\"}}\n\n"));
+    let live = studio.recording(vec![Ok((200, pieces(&events.each_ref().map(String::as_str))))]);
+    exchange(&live, "{}").await.unwrap();
+    let expected =
+        r#""bodyEvents":{"events":[["/text",{"type":"delta","text":""},["in ","{workspace}"," with [redacted]"]]]}"#;
+    assert!(studio.text().contains(expected), "{}", studio.text());
+    let seen = exchange(&studio.replay("/other"), "{}").await.unwrap();
+    let expected = events.concat().replace("/home/me/work", "/other").replace("sk-secret-0123456789", "[redacted]");
+    assert_eq!(String::from_utf8(seen.body).unwrap(), expected);
+
+    let damaged = studio.text().replace("[\"/text\",", "[\"/words/0\",");
+    fs::write(&studio.file, damaged).unwrap();
+    let error = exchange(&studio.replay("/other"), "{}").await.unwrap_err();
+    assert!(error.message.contains("holds events whose text is not where they say"), "{}", error.message);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_given_up_is_recorded_as_far_as_it_came() {
     let studio = Studio::new();
     let live = studio.recording(vec![Ok((200, pieces(&["wanted", "unwanted"])))]);
