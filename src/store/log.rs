@@ -28,8 +28,8 @@ struct Header {
 /// Appends facts to one log. There must be one writer at a time; the job's lock ensures it.
 ///
 /// A log is written by three calls alone, whatever it lies in: [`LogWriter::append`] hands over a fact;
-/// [`LogWriter::flush`] is a point at which all of them have to be durable before anything else happens, and what was
-/// appended since the last one may be stored together there; [`LogWriter::position`] is the point that a checkpoint
+/// [`LogWriter::flush_point`] is a point at which all of them have to be durable before anything else happens, and what
+/// was appended since the last one may be stored together there; [`LogWriter::position`] is the point that a checkpoint
 /// refers to.
 pub struct LogWriter {
     path: PathBuf,
@@ -88,7 +88,7 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// Hands one fact to the system; it survives this process, and after [`LogWriter::flush`] a power cut.
+    /// Hands one fact to the system; it survives this process, and once its [`LogWriter::flush_point`] is flushed, a power cut.
     ///
     /// # Errors
     /// The system's error; after one, further facts are refused ([`StoreError::Poisoned`]).
