@@ -32,9 +32,16 @@ fn unread(test: &Test, name: &str) -> File {
     OpenOptions::new().read(true).write(true).open(path).unwrap()
 }
 
-/// Waits until a pipe takes no more: it holds 64 KiB (`pipe(7)`), less a write that did not fit.
+/// Waits until a pipe takes no more. It has 16 pages (`pipe(7)`), which writes of any length need not fill: so the pipe is
+/// full when it holds a good part of that, and no more for many glances.
 fn wait_until_full(running: &Running, pipe: &File) {
-    running.poll(GLANCE, || rustix::io::ioctl_fionread(pipe).unwrap() > 60_000);
+    let (mut held, mut alike) = (0, 0);
+    running.poll(GLANCE, || {
+        let now = rustix::io::ioctl_fionread(pipe).unwrap();
+        alike = if now == held { alike + 1 } else { 0 };
+        held = now;
+        held > 20_000 && alike > 50
+    });
 }
 
 fn job_status(test: &Test) -> serde_json::Value {

@@ -115,7 +115,7 @@ impl Running {
 
     /// Waits until something about the process's doings holds, or the process has ended.
     #[track_caller]
-    pub fn poll(&self, glance: Duration, holds: impl Fn() -> bool) {
+    pub fn poll(&self, glance: Duration, mut holds: impl FnMut() -> bool) {
         let began = Instant::now();
         while !holds() && !self.has_ended.load(Ordering::SeqCst) {
             assert!(began.elapsed() < PATIENCE, "the process gets nowhere\n{}", self.stderr.so_far());
