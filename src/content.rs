@@ -3,6 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::json_text;
+
 /// Text, an image or a file: what users give and tools return.
 ///
 /// `id` is empty until the machine that takes the part into a conversation gives it one.
@@ -137,11 +139,6 @@ fn needed<T, E: serde::de::Error>(field: Option<T>, name: &'static str) -> Resul
     field.ok_or_else(|| E::missing_field(name))
 }
 
-/// Reads a value that may be `null`, in a field that may be absent.
-fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(from).map(Some)
-}
-
 /// A piece of a model's answer: thinking, text and a provider's own blocks in the order in which they came, then tool
 /// calls.
 #[derive(Debug, Clone, PartialEq, Serialize, strum::EnumDiscriminants)]
@@ -181,11 +178,11 @@ struct ExpertFields {
     protocol: Option<String>,
     made_by: Option<String>,
     opaque: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "json_text::present")]
     block: Option<Value>,
     tool_call_id: Option<String>,
     tool_name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "json_text::present")]
     args: Option<Value>,
 }
 

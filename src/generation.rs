@@ -139,16 +139,11 @@ struct PartFields {
     protocol: Option<String>,
     made_by: Option<String>,
     opaque: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "json_text::present")]
     block: Option<Value>,
     id: Option<String>,
     name: Option<String>,
     arguments: Option<Arguments>,
-}
-
-/// Reads a value that may be `null`, in a field that may be absent.
-fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(from).map(Some)
 }
 
 impl<'de> Deserialize<'de> for GeneratedPart {

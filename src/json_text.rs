@@ -1,5 +1,5 @@
 //! JSON text from outside whose strings may not be Unicode: a `\ud83d` without its other half, which JSON's grammar
-//! allows and no Rust string holds.
+//! allows and no Rust string holds. And fields whose `null` is a value.
 //!
 //! `provider` and `skill` read their servers' JSON with it. Bytes that are not UTF-8 are left to them.
 
@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, Deserializer};
+use serde_json::Value;
 
 const HIGH: RangeInclusive<u16> = 0xD800..=0xDBFF;
 const LOW: RangeInclusive<u16> = 0xDC00..=0xDFFF;
@@ -25,6 +27,14 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
         Cow::Owned(mended) => serde_json::from_str(&mended),
         Cow::Borrowed(_) => Err(error),
     })
+}
+
+/// Reads a value that may be `null`, in a field that may be absent.
+///
+/// # Errors
+/// What is there is no JSON.
+pub fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
 }
 
 /// `text` with each unpaired half's escape replaced by the character that `replacement` makes of the half.

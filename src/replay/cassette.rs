@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ReplayError;
-use super::change::{ValueChange, present};
+use super::change::ValueChange;
 use super::events::Events;
 use crate::expert::ExpertKey;
 use crate::fact::Stamp;
+use crate::json_text;
 use crate::provider::http::transport::TransportError;
 use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
@@ -129,7 +130,7 @@ pub(super) struct RecordedRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<usize>,
     /// The body's JSON; a string when it is none.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "json_text::present", skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
     /// The fields of the body that differ, in the place of a body.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,8 +4,10 @@
 //! to be removed from the strings of a cassette cannot lie across a cut.
 
 use indexmap::IndexMap;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::json_text;
 
 /// Most levels at which differences are looked for; what is below is written whole. A change is nested deeper than its
 /// value, and readers of JSON limit the depth.
@@ -16,7 +18,7 @@ const MAX_DEPTH: usize = 12;
 #[serde(deny_unknown_fields)]
 pub(super) struct ValueChange {
     /// The value, whole.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "json_text::present", skip_serializing_if = "Option::is_none")]
     pub now: Option<Value>,
     /// A field of an object that is no more.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -35,11 +37,6 @@ pub(super) struct ValueChange {
 /// A change that does not fit the value that it is to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Misfit;
-
-/// A value that is there, be it `null`.
-pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
-}
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_false(flag: &bool) -> bool {
