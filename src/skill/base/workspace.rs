@@ -14,6 +14,7 @@ use cap_std::fs::{Dir, Metadata, OpenOptions};
 
 use super::failure::FileFailure;
 use super::off_limits::{OffLimits, OnDisk, is_same};
+use crate::skill::lexical_path::without_dots;
 
 /// The runner's own directory in the workspace, off limits to the tools.
 const PROTECTED: &str = "perstack";
@@ -120,21 +121,6 @@ impl Workspace {
     fn strip<'a>(&self, absolute: &'a Path) -> Option<&'a Path> {
         absolute.strip_prefix(&self.real).or_else(|_| absolute.strip_prefix(&self.given)).ok()
     }
-}
-
-/// Takes `.` and `..` out of an absolute path.
-fn without_dots(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                clean.pop();
-            }
-            other => clean.push(other),
-        }
-    }
-    clean
 }
 
 /// Returns true when `name`, directly in the workspace, is the runner's own directory.

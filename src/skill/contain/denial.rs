@@ -1,9 +1,10 @@
 //! The reason why a contained program failed, guessed from what it printed: the path that it was refused, and the line of
 //! the configuration that would allow it. A hint for the model and its user; nothing is decided by it.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::{Containment, grants};
+use crate::skill::lexical_path::without_dots;
 
 /// Texts of programs that were refused a file: the C library's, Node's, Rust's, Go's.
 const REFUSALS: [&str; 4] = ["permission denied", "eacces", "operation not permitted", "eperm"];
@@ -91,20 +92,6 @@ fn real(path: &Path) -> PathBuf {
         }
     }
     path.to_owned()
-}
-
-fn without_dots(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                clean.pop();
-            }
-            other => clean.push(other),
-        }
-    }
-    clean
 }
 
 /// The parts of a line that look like paths: words with a slash, without the signs that programs put around them.
