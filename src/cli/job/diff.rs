@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use perstack::checkpoint::{Checkpoint, CheckpointHead};
@@ -16,11 +16,11 @@ use similar::{Algorithm, DiffTag, capture_diff_slices};
 use crate::cli::completions::candidates;
 use crate::cli::failure::Failure;
 use crate::cli::log::head::spent;
+use crate::cli::log::options::{Form, FormArgs, RecordsArgs};
 use crate::cli::log::page::{Page, laid_out};
 use crate::cli::log::step_text::contents_lines;
 use crate::cli::log::tree::status_text;
 use crate::cli::log::values::argument_lines;
-use crate::cli::log::{Form, FormArgs};
 use crate::cli::owners::OwnerCheck;
 use crate::cli::render::{Paint, count, visible};
 use crate::cli::setup::storage_folder;
@@ -48,22 +48,19 @@ pub struct DiffArgs {
     b: String,
     #[command(flatten)]
     form: FormArgs,
-    /// Print at once, without a pager
-    #[arg(long)]
-    no_pager: bool,
-    /// Folder that jobs are stored in [default: perstack]
-    #[arg(long, value_name = "PATH")]
-    storage: Option<PathBuf>,
+    #[command(flatten)]
+    records: RecordsArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &DiffArgs, process: &Process) -> Result<Exit, Failure> {
-    let storage = storage_folder(process, args.storage.as_deref(), &OwnerCheck::without_flag(process))?;
+    let storage = storage_folder(process, args.records.storage.as_deref(), &OwnerCheck::without_flag(process))?;
     let a = history::read_state(&storage, &args.a)?;
     let b = history::read_state(&storage, &args.b)?;
     let parts = compare(&a.messages, &b.messages);
     let form = args.form.form();
-    let mut page = if args.no_pager || form != Form::Text { Page::stdout(process) } else { Page::paged(process) };
+    let mut page =
+        if args.records.no_pager || form != Form::Text { Page::stdout(process) } else { Page::paged(process) };
     let written = match form {
         Form::Text => write_text(&storage, &a, &b, &parts, &mut page),
         Form::Json | Form::PrettyJson => {

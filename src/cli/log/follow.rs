@@ -8,9 +8,10 @@ use perstack::runtime::history::{HistoryItem, JobLog, JobState, ReadProblem};
 
 use super::event_text::{Excerpt, Style};
 use super::head::{short_job_id, status};
+use super::options::Form;
 use super::page::{Page, laid_out};
 use super::text::has_several_experts;
-use super::{Form, LogRequest, Unit};
+use super::{LogRequest, Unit};
 use crate::cli::failure::Failure;
 
 /// Between two looks at the files: short for a person, long for a disk.

@@ -13,9 +13,9 @@ use perstack::runtime::history::{self, HistoryItem, JobEntry, JobSelector, JobSt
 use perstack::store::short_id;
 use serde_json::{Map, Value, json};
 
-use super::Form;
 use super::head::spent;
 use super::local_time::LocalTime;
+use super::options::Form;
 use super::page::{Page, laid_out};
 use super::selection::{Range, Word};
 use crate::cli::Exit;

@@ -13,9 +13,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::jobs::state_fields;
+use super::options::Form;
 use super::page::{Page, laid_out};
 use super::summary::{Figures, Mark, RunFigures, Summary};
-use super::{Form, LogRequest, Unit, chooser, flow};
+use super::{LogRequest, Unit, chooser, flow};
 
 /// Writes a record. Problems of reading are added to `problems`.
 ///

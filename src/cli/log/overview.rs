@@ -5,13 +5,14 @@ use std::io;
 use perstack::checkpoint::Checkpoint;
 use perstack::runtime::history::{JobLog, JobState, ReadProblem};
 
+use super::LogRequest;
 use super::head::{WayOn, ending, job_lines, short_job_id, status, way_on};
 use super::jobs::JobList;
+use super::options::Form;
 use super::page::Page;
 use super::selection::Range;
 use super::text::{EventCount, write_tree};
 use super::wrap::head;
-use super::{Form, LogRequest};
 use crate::cli::Exit;
 use crate::cli::command_line::CommandLine;
 
