@@ -189,7 +189,7 @@ impl RecordedBody {
     /// The same body, as events if it is a text of events. Not before the text is as it is to be: a string of an event
     /// may be cut where the text is not.
     #[must_use]
-    pub fn as_events(self) -> Self {
+    pub fn into_events(self) -> Self {
         match self {
             Self::Text(text) => Events::of_text(&text).map_or(Self::Text(text), Self::Events),
             other => other,

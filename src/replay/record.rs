@@ -119,7 +119,8 @@ impl CassetteRecorder {
         }
         let mut answer: RecordedAnswer = serde_json::from_value(answer).map_err(self.encode())?;
         if let RecordedAnswer::Response(response) = &mut answer {
-            response.body = response.body.clone().as_events();
+            let body = std::mem::replace(&mut response.body, RecordedBody::Text(String::new()));
+            response.body = body.into_events();
         }
         let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
         let placed = tape.conversations.place(&request.body, &|value| self.cleaned(value));
