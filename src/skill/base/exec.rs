@@ -100,7 +100,8 @@ pub(super) async fn run(
     let started = start(skill, &args).await;
     // Calls made later go on while the program runs.
     drop(turn);
-    let Started { mut child, cwd, watch } = match started {
+    // Dropped from the last to the first: what a call that is given up changed is put back once its command has ended.
+    let Started { watch, cwd, mut child } = match started {
         Ok(started) => started,
         Err(NotStarted { message, reason }) => return ExecEnd { answer: Err(json!({ "error": message })), reason },
     };

@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use self::git::PutBack;
 use super::off_limits::OffLimits;
@@ -28,8 +29,16 @@ type Snapshot = BTreeMap<PathBuf, Kept>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kept {
-    File { bytes: Vec<u8>, mode: u32 },
+    File {
+        bytes: Vec<u8>,
+        mode: u32,
+    },
     Link(PathBuf),
+    /// Too large to be kept, or not readable. It can be taken away when it is new, and not be put back.
+    Other {
+        len: u64,
+        changed: Option<SystemTime>,
+    },
 }
 
 /// The watched workspaces, each with the number of commands that run in it and the state before the first of them. Experts
@@ -41,6 +50,8 @@ static WATCHED: Mutex<BTreeMap<PathBuf, (usize, Snapshot)>> = Mutex::new(BTreeMa
 pub(super) struct Protected {
     /// Without links.
     workspace: PathBuf,
+    /// Those that the workspace is or is in: a command may hide one behind a folder of its own.
+    repositories: Vec<PathBuf>,
     /// Single files.
     files: Vec<PathBuf>,
 }
@@ -49,12 +60,14 @@ impl Protected {
     /// Those of `off_limits` and of the repository that `workspace`, a path without links, is or is in.
     pub(super) fn new(workspace: &Path, off_limits: &OffLimits) -> Self {
         let named = off_limits.closed.iter().chain(&off_limits.read_only);
-        let files = named.filter_map(|path| {
-            let path = std::path::absolute(path).ok()?;
-            // Its own name, in the folder without links: what is there may become a link.
-            Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
+        let files = named.flat_map(|path| {
+            // Its own name, in the folder without links, as what is there may become a link; and where a link leads now.
+            let own = std::path::absolute(path)
+                .ok()
+                .and_then(|path| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?)));
+            own.into_iter().chain(path.canonicalize().ok())
         });
-        Self { workspace: workspace.to_owned(), files: files.collect() }
+        Self { workspace: workspace.to_owned(), repositories: repositories(workspace), files: files.collect() }
     }
 
     /// Keeps the files as they are now, unless a command runs already.
@@ -72,8 +85,9 @@ impl Protected {
     fn snapshot(&self) -> Snapshot {
         let mut paths = self.files.clone();
         paths.push(self.workspace.join(".git"));
-        for repository in repositories(&self.workspace) {
-            git::control_files(&repository, &mut paths);
+        let now = repositories(&self.workspace);
+        for repository in self.repositories.iter().chain(now.iter().filter(|now| !self.repositories.contains(now))) {
+            git::control_files(repository, &mut paths);
         }
         paths.into_iter().filter_map(|path| Some((path.clone(), kept(&path)?))).collect()
     }
@@ -92,7 +106,10 @@ impl Protected {
             }
             let outcome = match git::treatment(path, was, is) {
                 PutBack::Nothing => continue,
-                PutBack::Text(text) => write(path, &Kept::File { bytes: text.into_bytes(), mode: 0o644 }),
+                PutBack::Text(text) => {
+                    let mode = if let Some(Kept::File { mode, .. }) = is { *mode } else { 0o644 };
+                    set_aside(path).and_then(|()| write(path, &Kept::File { bytes: text.into_bytes(), mode }))
+                }
                 PutBack::Whole => set_aside(path).and_then(|()| was.map_or(Ok(()), |kept| write(path, kept))),
             };
             match outcome {
@@ -105,7 +122,7 @@ impl Protected {
             // Writing to a String does not fail.
             let _ = write!(
                 line,
-                "put back {}: a command had changed what decides on later runs; what it wrote is beside it (*{CHANGED})",
+                "put back {}: a command had changed what decides on later runs; what it wrote, if anything, is beside it (*{CHANGED})",
                 names.join(", ")
             );
         }
@@ -154,16 +171,20 @@ fn watched() -> MutexGuard<'static, BTreeMap<PathBuf, (usize, Snapshot)>> {
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The state of a path; `None` for folders and what cannot be read.
+/// The state of a path; `None` for folders and what is not there.
 fn kept(path: &Path) -> Option<Kept> {
     let metadata = fs::symlink_metadata(path).ok()?;
     if metadata.is_symlink() {
         return fs::read_link(path).ok().map(Kept::Link);
     }
-    if !metadata.is_file() || metadata.len() > MAX_KEPT {
+    if metadata.is_dir() {
         return None;
     }
-    Some(Kept::File { bytes: fs::read(path).ok()?, mode: mode(&metadata) })
+    let other = Kept::Other { len: metadata.len(), changed: metadata.modified().ok() };
+    if !metadata.is_file() || metadata.len() > MAX_KEPT {
+        return Some(other);
+    }
+    Some(fs::read(path).map_or(other, |bytes| Kept::File { bytes, mode: mode(&metadata) }))
 }
 
 #[cfg(unix)]
@@ -185,13 +206,16 @@ fn set_aside(path: &Path) -> io::Result<()> {
     }
     let mut name = path.as_os_str().to_owned();
     name.push(CHANGED);
-    match fs::rename(path, &name) {
-        // A folder of an earlier time has the name.
-        Err(_) if path.is_dir() => {
-            fs::remove_dir_all(&name)?;
-            fs::rename(path, &name)
-        }
-        outcome => outcome,
+    // A command may have taken the name, and may not keep its change by that.
+    if clear(Path::new(&name)).is_err() { clear(path) } else { fs::rename(path, &name) }
+}
+
+/// Removes what has the name, if anything has.
+fn clear(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(_) => Ok(()),
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
     }
 }
 
@@ -203,12 +227,13 @@ fn write(path: &Path, kept: &Kept) -> io::Result<()> {
         Kept::Link(target) => std::os::unix::fs::symlink(target, path),
         #[cfg(not(unix))]
         Kept::Link(_) => Err(io::Error::other("links are not put back here")),
+        Kept::Other { .. } => Err(io::Error::other("it was too large to be kept, or not readable")),
         Kept::File { bytes, mode } => {
             let mut name = path.as_os_str().to_owned();
             name.push(".new");
             let temporary = PathBuf::from(name);
             // Whatever has the name already is not written through.
-            let _ = fs::remove_file(&temporary);
+            clear(&temporary)?;
             let mut options = fs::OpenOptions::new();
             options.write(true).create_new(true);
             #[cfg(unix)]
@@ -336,6 +361,56 @@ mod tests {
         assert!(line.is_some());
         assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
         assert!(!world.root.join(".git").is_symlink());
+    }
+
+    #[test]
+    fn nothing_keeps_a_change_from_being_undone() {
+        let world = World::new();
+        let line = world.after(|root| {
+            // Names that the putting back needs, a hook too large to be kept, and another place for hooks.
+            fs::create_dir(root.join("perstack.toml.changed")).unwrap();
+            fs::write(root.join("perstack.toml"), "b = 2\n").unwrap();
+            fs::create_dir(root.join(".git/config.new")).unwrap();
+            fs::write(root.join(".git/config"), "[core]\n\tbare = false\n[alias]\n\tst = !evil\n").unwrap();
+            let large = usize::try_from(MAX_KEPT).unwrap() + 1;
+            fs::write(root.join(".git/hooks/pre-commit"), vec![b'#'; large]).unwrap();
+            fs::write(root.join(".git/commondir"), "../evil\n").unwrap();
+        });
+        assert!(line.is_some_and(|line| !line.contains("cannot")));
+        assert_eq!(world.text("perstack.toml").as_deref(), Some("a = 1\n"));
+        assert!(!world.text(".git/config").unwrap().contains("evil"));
+        assert_eq!((world.text(".git/hooks/pre-commit"), world.text(".git/commondir")), (None, None));
+    }
+
+    #[test]
+    fn a_repository_above_is_not_hidden_by_one_that_a_command_makes() {
+        let world = World::new();
+        let below = world.root.join("docs");
+        fs::create_dir(&below).unwrap();
+        let watch = Protected::new(&below, &OffLimits::default()).watch();
+        fs::create_dir(below.join(".git")).unwrap();
+        fs::write(world.root.join(".git/hooks/pre-commit"), "planted").unwrap();
+        assert!(watch.end().is_some());
+        assert_eq!(world.text(".git/hooks/pre-commit"), None);
+    }
+
+    #[test]
+    fn a_configuration_behind_a_link_is_put_back() {
+        let world = World::new();
+        fs::rename(world.root.join("perstack.toml"), world.root.join("real.toml")).unwrap();
+        std::os::unix::fs::symlink("real.toml", world.root.join("perstack.toml")).unwrap();
+        assert!(world.after(|root| fs::write(root.join("perstack.toml"), "b = 2\n").unwrap()).is_some());
+        assert_eq!(world.text("perstack.toml").as_deref(), Some("a = 1\n"));
+        assert!(world.root.join("perstack.toml").is_symlink());
+    }
+
+    #[test]
+    fn settings_keep_their_mode() {
+        let world = World::new();
+        let config = world.root.join(".git/config");
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(world.after(|_| fs::write(&config, "[alias]\n\tst = !evil\n").unwrap()).is_some());
+        assert_eq!(config.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

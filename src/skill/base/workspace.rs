@@ -138,7 +138,10 @@ fn decides_for_git(relative: &Path) -> bool {
     let names: Vec<String> = names.skip_while(|name| name != ".git").skip(1).collect();
     match names.last() {
         None => relative.components().next_back().is_some_and(|last| last.as_os_str().eq_ignore_ascii_case(".git")),
-        Some(last) => names.iter().any(|name| name == "hooks") || last == "config" || last == "config.worktree",
+        Some(last) => {
+            let is_control = ["commondir", "config", "config.worktree"].contains(&last.as_str());
+            is_control || names.iter().any(|name| name == "hooks")
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::Kept;
 const MAX_DEPTH: usize = 6;
 
 /// Sections of settings that start programs, name further settings, or lead requests elsewhere.
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 19] = [
     "alias",
     "browser",
     "credential",
@@ -18,8 +18,10 @@ const SECTIONS: [&str; 17] = [
     "filter",
     "gpg",
     "http",
+    "imap",
     "include",
     "includeif",
+    "instaweb",
     "man",
     "mergetool",
     "pager",
@@ -60,7 +62,8 @@ pub(super) fn control_files(repository: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 fn add_control_files(repository: &Path, depth: usize, paths: &mut Vec<PathBuf>) {
-    paths.extend(["config", "config.worktree", "hooks"].map(|name| repository.join(name)));
+    // `commondir` names the folder that git takes settings and hooks from.
+    paths.extend(["commondir", "config", "config.worktree", "hooks"].map(|name| repository.join(name)));
     let is_hook = |path: &PathBuf| path.extension().is_none_or(|ending| ending != "sample" && ending != "changed");
     let hooks = repository.join("hooks");
     // Through no link: what it leads to is not the repository's.
@@ -89,7 +92,10 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// Returns true for a path of [`control_files`].
 pub(super) fn is_control_file(path: &Path) -> bool {
-    is_settings(path) || path.ends_with("hooks") || path.parent().is_some_and(|folder| folder.ends_with("hooks"))
+    is_settings(path)
+        || path.ends_with("commondir")
+        || path.ends_with("hooks")
+        || path.parent().is_some_and(|folder| folder.ends_with("hooks"))
 }
 
 fn is_settings(path: &Path) -> bool {
@@ -119,7 +125,7 @@ pub(super) fn treatment(path: &Path, was: Option<&Kept>, is: Option<&Kept>) -> P
 fn settings_put_back(was: Option<&Kept>, is: Option<&Kept>) -> Option<PutBack> {
     let text = |kept: Option<&Kept>| match kept {
         Some(Kept::File { bytes, .. }) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        Some(Kept::Link(_)) => None,
+        Some(Kept::Link(_) | Kept::Other { .. }) => None,
         None => Some(String::new()),
     };
     let (was, is) = (text(was)?, text(is)?);
