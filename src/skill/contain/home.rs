@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Folders and files of toolchains, and settings without secrets that change what tools do. None holds credentials as its
 /// tool writes them: those of cargo, npm, pip and git are files of other names.
-const TOOLCHAINS: [&str; 53] = [
+const TOOLCHAINS: [&str; 61] = [
     ".asdf",
     ".bun/bin",
     ".bun/install/global",
@@ -21,11 +21,18 @@ const TOOLCHAINS: [&str; 53] = [
     ".conda/envs",
     ".conda/pkgs",
     ".deno/bin",
-    ".dotnet",
+    ".dotnet/dotnet",
+    ".dotnet/host",
+    ".dotnet/packs",
+    ".dotnet/sdk",
+    ".dotnet/shared",
+    ".dotnet/tools",
     ".elan",
     ".fnm",
     ".fonts",
-    ".gem",
+    ".gem/bin",
+    ".gem/ruby",
+    ".gem/specs",
     ".ghcup",
     ".gitattributes",
     ".gitconfig",
@@ -42,7 +49,8 @@ const TOOLCHAINS: [&str; 53] = [
     ".local/share/mise",
     ".local/share/pipx",
     ".local/share/pnpm",
-    ".local/share/uv",
+    ".local/share/uv/python",
+    ".local/share/uv/tools",
     ".local/share/virtualenvs",
     ".nodenv",
     ".npm-global",

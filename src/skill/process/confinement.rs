@@ -46,7 +46,7 @@ impl FileRules {
     pub fn new(lists: &FileLists) -> io::Result<Self> {
         let ruleset = ruleset(lists).map_err(io::Error::other)?;
         let ruleset = ruleset.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no Landlock"))?;
-        Ok(Self { ruleset, has_unix_sockets: !lists.sockets.is_empty() })
+        Ok(Self { ruleset, has_unix_sockets: lists.sockets.iter().any(|socket| socket.exists()) })
     }
 
     /// Fails: this system has no such rules.

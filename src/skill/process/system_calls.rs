@@ -114,6 +114,10 @@ fn sockets(has_unix_sockets: bool) -> Result<Rules, BackendError> {
             add(vec![is(0, family)?, is_type(kind)?, is_not(2, 0)?, is_not(2, protocol)?])?;
         }
     }
+    // One of a pair of datagrams can be led to another socket later. The kernel takes SOCK_RAW for one.
+    for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
+        refuse(&mut rules, libc::SYS_socketpair, vec![is(0, libc::AF_UNIX)?, is_type(kind)?])?;
+    }
     Ok(rules)
 }
 
