@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
-use perstack::config::Project;
 use perstack::config::lockfile::{self, Definition, Lock, LockState};
+use perstack::config::{Project, Settings};
 use perstack::environment::{Environment, is_users_own};
 use perstack::expert::{Expert, ExpertKey, OAuth, SkillSpec};
 use perstack::provider::http::transport::HttpTransport;
@@ -23,6 +23,7 @@ use super::program::{self, StartProblem};
 use super::render::{Paint, json_for, visible};
 use super::setup::{ProjectNeed, Setup};
 use super::tool_names;
+use super::trust::TrustSummary;
 use super::{Exit, Process};
 
 /// Checks configuration, experts, variables, commands and perstack.lock, without calling a model or starting a skill
@@ -139,15 +140,17 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
     for expert in project.experts.values() {
         skills(Definition::new(expert, project.base_skill_command.as_deref()), place, findings);
     }
-    sandbox(setup, findings);
-    trust(setup, process, trust_flag, findings);
+    let summary = super::trust::summary(setup, process, trust_flag);
+    let is_trusted = matches!(&summary, Ok(Some(summary)) if summary.is_trusted);
+    sandbox(setup, if is_trusted { setup.trusted_settings() } else { &setup.settings }, findings);
+    trust(setup, summary, findings);
     provider(setup, findings);
     lock(project, findings);
 }
 
 /// The containment that a run would have, and the paths of skills' lists that are not there.
-fn sandbox(setup: &Setup, findings: &mut Findings) {
-    let (setting, subject) = (setup.settings.sandbox, "sandbox");
+fn sandbox(setup: &Setup, settings: &Settings, findings: &mut Findings) {
+    let (setting, subject) = (settings.sandbox, "sandbox");
     match KernelAbility::lacking() {
         _ if setting == Sandbox::Off => findings.add(Level::Warning, subject, "off: nothing is contained"),
         Some(lacking) => {
@@ -173,8 +176,8 @@ fn sandbox(setup: &Setup, findings: &mut Findings) {
 }
 
 /// The dangerous parts of the folder. They are no mistake, so the check passes.
-fn trust(setup: &Setup, process: &Process, flag: bool, findings: &mut Findings) {
-    let summary = match super::trust::summary(setup, process, flag) {
+fn trust(setup: &Setup, summary: Result<Option<TrustSummary>, Failure>, findings: &mut Findings) {
+    let summary = match summary {
         Ok(Some(summary)) => summary,
         Ok(None) => return,
         Err(failure) => return findings.add(Level::Error, "trust", failure.line()),

@@ -188,7 +188,9 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
     let (provider, model) = chosen(setup)?;
     let trust = trust_state(setup, process, flag)?;
     let ability = KernelAbility::read();
-    let setting = setup.settings.sandbox;
+    // Those that a run would have: what a folder loosens does not hold before it is trusted.
+    let settings = if trust.state == "trusted" { setup.trusted_settings() } else { &setup.settings };
+    let setting = settings.sandbox;
     let env_files = setup.env_files.iter().map(|file| process.folder.join(file)).filter(|file| file.is_file());
     let project = setup.project.as_ref();
     Ok(Info {
@@ -206,11 +208,14 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
         provider,
         model,
         proxy: setup.proxy.as_ref().map(|proxy| without_user(proxy)),
-        parallel_delegates: parallel_delegates(setup, &trust),
+        parallel_delegates: ParallelDelegates {
+            most: settings.max_parallel_delegates,
+            origin: settings.origins.max_parallel_delegates,
+        },
         trust,
         sandbox: SandboxInfo {
             setting,
-            origin: setup.settings.origins.sandbox,
+            origin: settings.origins.sandbox,
             contained: setting != Sandbox::Off && KernelAbility::lacking().is_none(),
             lacking: KernelAbility::lacking(),
             landlock_abi: ability.landlock,
@@ -285,12 +290,6 @@ fn chosen(setup: &Setup) -> Result<(Chosen, Chosen), Failure> {
         Err(error) => provider.error = Some(in_a_line(error)),
     }
     Ok((provider, model))
-}
-
-/// The limit that a run would have: in a folder that is not trusted, one that the folder sets above the user's does not hold.
-fn parallel_delegates(setup: &Setup, trust: &Trust) -> ParallelDelegates {
-    let settings = if trust.state == "trusted" { setup.trusted_settings() } else { &setup.settings };
-    ParallelDelegates { most: settings.max_parallel_delegates, origin: settings.origins.max_parallel_delegates }
 }
 
 fn key(provider: ProviderName, environment: &Environment) -> Option<Key> {
