@@ -265,7 +265,8 @@ impl KnownSecrets {
             self.latest.pop_front();
         }
         let mut redactor = Redactor::default();
-        for secret in secrets {
+        // One that is known is left to the redactor of all: it masks a longer one that holds it first, and whole.
+        for secret in secrets.iter().filter(|secret| self.redactor.text(secret) == **secret) {
             redactor.add(secret);
         }
         self.latest.push_back((secrets.iter().map(|secret| (*secret).to_owned()).collect(), redactor));

@@ -52,13 +52,21 @@ impl Provider {
         let origin = self.origin(request);
         let mut repaired = 0;
         loop {
-            let encoded = conversation.request(self.protocol.as_ref(), request, &origin, &self.repairs());
+            let (encoded, known) = {
+                let repairs = self.repairs();
+                (conversation.request(self.protocol.as_ref(), request, &origin, &repairs), repairs.count())
+            };
             let RefusedAttempt { failure, code, .. } = match self.ask(request, &encoded, timeout, on_delta).await {
                 Ok(generation) => return Ok(generation),
                 Err(refused) => refused,
             };
             // Nothing has streamed when a request is refused, so that another one gives no piece twice.
             let is_repairable = repaired < REPAIR_LIMIT && repair::is_about_a_part(&failure, code.as_deref());
+            if is_repairable && self.repairs().count() != known {
+                // Another Run has learned meanwhile, mostly of the same refusal. This request did not know it.
+                repaired += 1;
+                continue;
+            }
             let repair = is_repairable.then(|| {
                 let own = thinking::without_foreign(request.messages, &origin);
                 let body = serde_json::from_slice(&encoded.body.to_vec()).unwrap_or_default();

@@ -111,8 +111,7 @@ impl<F: BlockForm> BlockTurns<F> {
     /// Returns true when thinking can continue: a turn that called tools must have begun with thinking if it is to
     /// continue with it. It has not when another provider (or an imitator, without a signature) made it.
     pub fn is_thinking_continued(&self) -> bool {
-        let thinks = self.last.clone().map_or(self.thinks, |turn| self.thinks_after(&complete::<F>(turn)));
-        thinks.unwrap_or(true)
+        self.last.as_ref().map_or(self.thinks, |turn| self.thinks_after(turn)).unwrap_or(true)
     }
 
     fn end(&mut self, turn: BlockTurn) {
