@@ -1,6 +1,6 @@
 //! [`ValueChange`]: the difference of a JSON value from an earlier one, as the requests of a cassette have it.
 //!
-//! `record` makes changes, `conversation` applies them. A string is in a change whole or not at all, never cut: what has
+//! `outline` makes changes, `kept` applies them. A string is in a change whole or not at all, never cut: what has
 //! to be removed from the strings of a cassette cannot lie across a cut.
 
 use indexmap::IndexMap;

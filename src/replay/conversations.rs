@@ -18,8 +18,6 @@ pub(super) struct Conversations {
     open: Vec<Open>,
     /// Bodies that were placed so far.
     placed: u64,
-    /// The one that was begun last.
-    latest: Option<usize>,
 }
 
 struct Open {
@@ -49,7 +47,8 @@ pub(super) enum Description {
 impl Conversations {
     /// Makes `body` the latest of the conversation that it goes on with: the one whose pieces it shares, as what encodes
     /// the requests of a conversation keeps its text, and shares it with no other. Without one it begins a conversation,
-    /// which is described by its differences from the one begun before: delegates of one expert have the same tools.
+    /// which is described by its differences from the one that begins most like it: a Run that continues has its own
+    /// history again, and delegates of one expert have the same tools.
     pub fn place(&mut self, body: &RequestBody, clean: Clean<'_>) -> PlacedBody {
         self.placed = self.placed.saturating_add(1);
         let found = self.open.iter().position(|open| open.outline.shares_memory_with(body));
@@ -63,8 +62,8 @@ impl Conversations {
             };
             return PlacedBody { conversation: index.saturating_add(1), digest: open.outline.digest(), content };
         }
-        let model = self.latest.and_then(|index| Some((index, self.open.get(index)?.outline.clone())));
-        let described = model.and_then(|(index, mut outline)| {
+        let nearest = self.open.iter().enumerate().max_by_key(|(_, open)| open.outline.shared_prefix(body));
+        let described = nearest.map(|(index, open)| (index, open.outline.clone())).and_then(|(index, mut outline)| {
             let differences = outline.advance(body, clean)?;
             Some((outline, Description::Differences { from: index.saturating_add(1), differences }))
         });
@@ -74,7 +73,6 @@ impl Conversations {
         });
         let digest = outline.digest();
         let index = self.open(Open { outline, used: self.placed });
-        self.latest = Some(index);
         PlacedBody { conversation: index.saturating_add(1), digest, content }
     }
 

@@ -1,6 +1,6 @@
 //! [`Digest`]: a short name of a JSON value, by which a request finds its equal among those of a cassette.
 //!
-//! `outline` and `conversation` make the digests of requests, of which only what is new is read; `play` and `index` look
+//! `outline` and `kept` make the digests of requests, of which only what is new is read; `play` and `index` look
 //! records up by them. Values that are equal as JSON have the same digest, in whatever order their fields are.
 
 use serde_json::Value;

@@ -129,6 +129,10 @@ impl Outline {
     }
 
     /// Returns whether this body and another have a piece in common, not just one of equal text.
+    pub fn shared_prefix(&self, body: &RequestBody) -> usize {
+        body.shared_prefix(&self.body)
+    }
+
     pub fn shares_memory_with(&self, other: &RequestBody) -> bool {
         let own = self.body.pieces();
         let is_same = |own: &[u8], other: &[u8]| std::ptr::eq(own, other);
