@@ -9,7 +9,7 @@ use crate::fact::FactBody;
 use crate::id::{JobId, RunId};
 use crate::message::Message;
 use crate::runtime::error::RunError;
-use crate::runtime::history::{recorded_run, runs, unstored};
+use crate::runtime::history::{recorded_run, unstored};
 use crate::store::{CheckpointBody, CheckpointEntry, Found, OriginalEvent, Store, StoreError};
 
 /// The text of the question that a job of this storage was started with; `None` when it cannot be read.
@@ -19,7 +19,7 @@ pub fn query(storage: &Path, job: &JobId) -> Option<String> {
 
 pub(super) fn of_job(store: &Store, job: &JobId) -> Option<String> {
     for run in store.runs(job).ok()? {
-        match runs::first_fact(store, job, &run.id).map(|fact| fact.body) {
+        match store.first_fact(job, &run.id).map(|fact| fact.body) {
             Some(FactBody::Started { spec, input }) if spec.delegated_by.is_none() => return text(&input),
             Some(_) => {}
             None => {

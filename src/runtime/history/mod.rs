@@ -115,9 +115,12 @@ impl JobLog {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::AmbiguousName`] or the system's error.
     pub fn find_checkpoint(&self, text: &str) -> Result<CheckpointEntry, RunError> {
-        let all = self.checkpoints()?;
-        let found = named(text, "checkpoints", all.iter().map(|entry| (entry, entry.id.as_str())))?;
-        Ok(found.cloned().ok_or_else(|| self.not_found(format!("checkpoint not found: {text}"), "checkpoint"))?)
+        match unstored::find_of_job(&self.store, self.id(), text) {
+            Err(RunError::Store(StoreError::NotFound { .. })) => {
+                Err(self.not_found(format!("checkpoint not found: {text}"), "checkpoint").into())
+            }
+            found => found,
+        }
     }
 
     fn not_found(&self, what: String, kind: &str) -> StoreError {

@@ -105,10 +105,7 @@ pub fn read_run_behind(
     let files = store.run_checkpoints(job, run)?.into_iter();
     let stored: HashMap<CheckpointId, PathBuf> = files.map(|entry| (entry.id, entry.path)).collect();
     let mut past = RecordedRun {
-        machine: match parent_of(&first).and_then(|parent| ends.remove(&parent.checkpoint_id)) {
-            Some(end) => RunMachine::restore(end),
-            None => first_state(store, job, run, &first)?,
-        },
+        machine: state_behind(store, job, run, &first, ends)?,
         began_at: first.stamp.at,
         last_at: first.stamp.at,
         events: Vec::new(),
@@ -212,6 +209,23 @@ pub fn first_state(store: &Store, job: &JobId, run: &RunId, first: &Fact) -> Res
         Origin::Fresh(machine) => *machine,
         Origin::Parent(parent) => RunMachine::restore(read_parent(store, job, &parent)?),
     })
+}
+
+/// The machine before `first`, the first fact of `run`, from the ends of Runs read before where its own is among them.
+///
+/// # Errors
+/// As [`first_state`].
+pub fn state_behind(
+    store: &Store,
+    job: &JobId,
+    run: &RunId,
+    first: &Fact,
+    ends: &mut HashMap<CheckpointId, Checkpoint>,
+) -> Result<RunMachine, RunError> {
+    match parent_of(first).and_then(|parent| ends.remove(&parent.checkpoint_id)) {
+        Some(end) => Ok(RunMachine::restore(end)),
+        None => first_state(store, job, run, first),
+    }
 }
 
 /// A checkpoint that follows from the facts of its Run.

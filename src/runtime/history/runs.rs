@@ -8,7 +8,7 @@ use crate::expert::ExpertKey;
 use crate::fact::{Fact, FactBody, ParentCheckpoint};
 use crate::id::{JobId, RunId};
 use crate::runtime::error::RunError;
-use crate::store::{LogEntry, RunEntry, Store};
+use crate::store::{RunEntry, Store};
 
 /// The levels of the tree that are kept apart: beyond what delegation allows, so that only damaged files come near.
 const MAX_DEPTH: usize = 32;
@@ -60,7 +60,7 @@ pub(super) fn of_job(store: &Store, job: &JobId) -> Result<Vec<Run>, RunError> {
 fn read(store: &Store, job: &JobId, entry: RunEntry) -> Run {
     let expert = entry.setting.map(|setting| setting.expert_key);
     let mut run = Run { id: entry.id, expert, descent: Descent::Root, began_at: entry.started_at };
-    match first_fact(store, job, &run.id) {
+    match store.first_fact(job, &run.id) {
         Some(Fact { stamp, body: FactBody::Started { spec, .. } }) => {
             run.expert = Some(spec.expert.key);
             run.began_at = stamp.at;
@@ -81,13 +81,6 @@ fn read(store: &Store, job: &JobId, entry: RunEntry) -> Run {
         }
     }
     run
-}
-
-pub(super) fn first_fact(store: &Store, job: &JobId, run: &RunId) -> Option<Fact> {
-    match store.open_log(job, run).ok()?.next_entry().ok()?? {
-        LogEntry::Fact(fact) => Some(fact),
-        LogEntry::Unknown { .. } => None,
-    }
 }
 
 fn from_head(id: RunId, head: Option<CheckpointHead>) -> Run {

@@ -5,13 +5,14 @@
 //! save room. Its log implies it: the entry that is found here has the path that the file would have, and
 //! [`read_checkpoint`](super::recorded_run::read_checkpoint) makes it again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use crate::checkpoint::{Checkpoint, Status};
 use crate::fact::{Fact, FactBody};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::JobStatus;
 use crate::runtime::error::RunError;
-use crate::runtime::history::recorded_run::{feed, first_state};
+use crate::runtime::history::recorded_run::{feed, state_behind};
 use crate::store::{CheckpointEntry, Found, Store, StoreError, named};
 
 /// Resolves a user's name as [`Store::find`] does; what names no file may be a checkpoint without one.
@@ -50,11 +51,19 @@ fn one_of(entries: &[CheckpointEntry], name: &str) -> Result<Option<CheckpointEn
 /// none.
 pub fn of_job(store: &Store, job: &JobId) -> Vec<CheckpointEntry> {
     let has_stopped = store.job(job).is_ok_and(|job| job.status != JobStatus::Running);
-    let runs = store.run_ids(job).unwrap_or_default().into_iter();
-    runs.flat_map(|run| of_run(store, job, &run, has_stopped).unwrap_or_default()).collect()
+    // From the first on, so that a line of Runs is read once: each begins with the end of the one before.
+    let mut ends = HashMap::new();
+    let runs = store.runs(job).unwrap_or_default().into_iter();
+    runs.flat_map(|run| of_run(store, job, &run.id, has_stopped, &mut ends).unwrap_or_default()).collect()
 }
 
-fn of_run(store: &Store, job: &JobId, run: &RunId, has_stopped: bool) -> Result<Vec<CheckpointEntry>, RunError> {
+fn of_run(
+    store: &Store,
+    job: &JobId,
+    run: &RunId,
+    has_stopped: bool,
+    ends: &mut HashMap<CheckpointId, Checkpoint>,
+) -> Result<Vec<CheckpointEntry>, RunError> {
     let files = store.run_checkpoints(job, run)?;
     let mut log = store.open_log(job, run)?;
     let mut entries = Vec::new();
@@ -63,7 +72,7 @@ fn of_run(store: &Store, job: &JobId, run: &RunId, has_stopped: bool) -> Result<
         return Ok(entries);
     }
     let known: HashSet<CheckpointId> = files.into_iter().map(|entry| entry.id).collect();
-    let mut machine = first_state(store, job, run, &first)?;
+    let mut machine = state_behind(store, job, run, &first, ends)?;
     let mut next = Some(first);
     while let Some(fact) = next {
         let fed = feed(&mut machine, fact, &mut |_, save, _| {
@@ -79,6 +88,9 @@ fn of_run(store: &Store, job: &JobId, run: &RunId, has_stopped: bool) -> Result<
         });
         // What is behind a gap cannot be known.
         next = if fed.is_ok() { log.next_fact().unwrap_or_default() } else { None };
+    }
+    if machine.head().status == Status::StoppedByDelegate {
+        ends.insert(machine.head().id.clone(), machine.into_checkpoint());
     }
     Ok(entries)
 }
