@@ -62,6 +62,8 @@ struct Tree {
     root: Option<StoppedRun>,
     /// Runs that wait for delegates.
     waiting: HashMap<RunId, StoppedRun>,
+    /// What Runs that were about to continue come from, until they are back.
+    continuing: HashMap<RunId, ParentCheckpoint>,
     /// The coordinator's Run that waited last.
     waiting_root: Option<RunId>,
     query: Option<UserInput>,
@@ -110,6 +112,7 @@ pub async fn drive(
         root_runs: HashSet::from([run.clone()]),
         root: None,
         waiting: HashMap::new(),
+        continuing: HashMap::new(),
         waiting_root: None,
         query,
         is_fork,
@@ -145,6 +148,7 @@ impl Tree {
                     }
                     JobAction::Continue { run, from, answers, reached_step, delegated_usage, delegated_spend } => {
                         let run = self.lineage(run, &from.run_id);
+                        self.continuing.insert(run.clone(), from.clone());
                         let (from, with_outputs) = self.waited_at(&from)?;
                         let query = if self.root_runs.contains(&run) { self.query.take() } else { None };
                         let start = ContinueFrom {
@@ -221,6 +225,13 @@ impl Tree {
     fn returned(&mut self, run: RunId, outcome: Result<StoppedRun, RunError>) -> Result<Vec<JobAction>, RunError> {
         self.budget_server.run_ended(&run);
         let is_root = self.root_runs.contains(&run);
+        let from = self.continuing.remove(&run);
+        if let (Err(RunError::StoppedAtStart), Some(from)) = (&outcome, from) {
+            // Nothing goes on behind what it comes from, after all.
+            let from = recorded_run::read_parent(&self.context.store, self.context.job_id(), &from)?;
+            self.context.job.complete_checkpoint(&from)?;
+            self.complete_waiting()?;
+        }
         let stopped = match outcome {
             Ok(stopped) => stopped,
             Err(error) if !is_root && error.class() == ErrorClass::Usage => {
@@ -252,11 +263,17 @@ impl Tree {
         Ok(self.machine.advance(JobInput::RunEnded(Box::new(end)))?)
     }
 
-    fn finish(mut self) -> Result<TreeEnd, RunError> {
-        // Their checkpoints refer to their logs. Now that nothing goes on behind them, they are to resume anywhere.
+    /// Completes the checkpoints of Runs that wait, which refer to their logs: now that nothing goes on behind them, they
+    /// are to resume anywhere.
+    fn complete_waiting(&self) -> Result<(), RunError> {
         for stopped in self.waiting.values() {
             self.context.job.complete_checkpoint(&stopped.checkpoint)?;
         }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<TreeEnd, RunError> {
+        self.complete_waiting()?;
         let waiting_root = self.waiting_root.and_then(|run| self.waiting.remove(&run));
         let root = waiting_root
             .or(self.root)
