@@ -146,7 +146,7 @@ impl<'a> ModelRequests<'a> {
         }
         let limits = self.limits(machine);
         if let Some(failure) = limits.overflow(size) {
-            // Nothing is sent, so that nothing else writes the owed checkpoint; it must be where the log is now.
+            // Nothing is sent, so that nothing else writes the owed checkpoint soon.
             recorder.settle()?;
             return Ok(self.failed(BrokenOff { failure, received_bytes: None }, machine.head().retry_count));
         }

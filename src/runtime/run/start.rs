@@ -1,5 +1,5 @@
 //! One Run from its beginning, or from where its log ends, to its stop ([`run_task`]): its tools are opened, its record
-//! is opened, it is driven, and all is closed again. The tree of Runs calls it, in a task for each Run.
+//! is opened, it is driven, and all is closed again; the tools of a Run that ends its job, by the job. The tree of Runs calls it, in a task for each Run.
 
 use std::sync::Arc;
 
