@@ -1,3 +1,5 @@
+//! Tests of which of the sources of a setting wins.
+
 use std::path::Path;
 
 use super::super::parse;

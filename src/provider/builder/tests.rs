@@ -1,3 +1,5 @@
+//! Tests of providers built from settings and keys.
+
 use indexmap::IndexMap;
 use serde_json::json;
 

@@ -62,7 +62,7 @@ struct Tree {
     root: Option<StoppedRun>,
     /// Runs that wait for delegates.
     waiting: HashMap<RunId, StoppedRun>,
-    /// What Runs that were about to continue come from, until they are back.
+    /// The checkpoints before Runs that were about to continue, until these are back.
     continuing: HashMap<RunId, ParentCheckpoint>,
     /// The coordinator's Run that waited last.
     waiting_root: Option<RunId>,

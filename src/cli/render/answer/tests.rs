@@ -1,3 +1,5 @@
+//! Tests of the answer as it is printed while it streams.
+
 use perstack::checkpoint::CheckpointHead;
 use perstack::cost::Spend;
 use perstack::message::Message;

@@ -1,3 +1,5 @@
+//! Tests of the light Markdown of a terminal.
+
 use console::strip_ansi_codes;
 use proptest::prelude::*;
 

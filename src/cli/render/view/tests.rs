@@ -1,3 +1,5 @@
+//! Tests of the progress lines as a person sees them.
+
 use perstack::checkpoint::{CheckpointHead, RunFailure};
 use perstack::cost::{Cost, Spend};
 use perstack::message::Message;

@@ -1,3 +1,5 @@
+//! Tests of requests of Chat Completions.
+
 use super::*;
 use crate::content::Thinking;
 use crate::generation::{NativeTools, Occasion};
