@@ -63,6 +63,10 @@ pub struct Job {
     /// Milliseconds since the epoch; absent while the job can still go on by itself or waits for a person.
     #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<u64>,
+    /// The start of its last Run, in milliseconds since the epoch, as of the end of the last invocation: lists of jobs
+    /// need not look at the Runs then. Means nothing while the job is running; absent in older files.
+    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    pub last_run_at: Option<u64>,
     /// Made by replaying a cassette, and by nothing else since: may be replaced by the next replay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,

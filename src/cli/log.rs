@@ -30,7 +30,7 @@ use clap::Args;
 use perstack::event::Detail;
 use perstack::hint::ErrorHint as _;
 use perstack::id::RunId;
-use perstack::runtime::history::{self, JobLog, JobSelector, ReadProblem, ReadProblemKind};
+use perstack::runtime::history::{self, JobIndex, JobLog, JobSelector, ReadProblem, ReadProblemKind};
 use perstack::store::CheckpointEntry;
 
 use self::head::WayPlaces;
@@ -244,13 +244,14 @@ fn list_jobs(
     mut page: Page,
 ) -> Result<Exit, Failure> {
     let is_narrowed = criteria.since.is_some() || criteria.word.is_some();
-    let jobs = JobList::read(storage, &JobCriteria { since: criteria.since, word: criteria.word.clone() })?;
+    let index = JobIndex::read(storage)?;
+    let jobs = JobList::select(storage, &index, &JobCriteria { since: criteria.since, word: criteria.word.clone() });
     if view == LogView::Jobs {
         let range = last.map_or(range, |last| Range { take: Some(last), offset: 0, ..range });
         let exit = jobs.write(range, args.form.form(), &mut page);
         return page.close(exit);
     }
-    let latest = if is_narrowed { None } else { history::open(storage, JobSelector::Latest)? };
+    let latest = if is_narrowed { None } else { index.open_latest()? };
     let request = LogRequest {
         criteria,
         range: overview::recent_page(last),

@@ -7,12 +7,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use cap_std::fs::{Dir, DirBuilder, Metadata, OpenOptions};
 
-use super::no_links::{open_folder, parent, search_folder};
+use super::no_links::{open_beneath, open_folder, parent, search_folder};
 
 /// Creates a file, which must not exist, for writing.
 pub fn create(path: &Path) -> io::Result<File> {
@@ -106,6 +106,32 @@ pub fn metadata(path: &Path) -> io::Result<Metadata> {
 pub fn names(path: &Path) -> io::Result<Vec<(OsString, bool)>> {
     let entries = open_folder(path)?.entries()?;
     entries.map(|entry| entry.and_then(|entry| Ok((entry.file_name(), entry.file_type()?.is_symlink())))).collect()
+}
+
+/// A folder, opened to read many small files below it.
+pub struct ReadFolder(Dir);
+
+impl ReadFolder {
+    /// Opens the folder at `path`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        search_folder(path).map(Self)
+    }
+
+    /// Reads the file at `path` below the folder into `buffer`.
+    ///
+    /// # Errors
+    /// The system's, also where it has no single call for a path without links; a file that the buffer cannot hold, or
+    /// that is none.
+    pub fn read<'a>(&self, path: &Path, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+        let mut file = open_beneath(&self.0, path)?;
+        let metadata = file.metadata()?;
+        let fits = usize::try_from(metadata.len()).is_ok_and(|len| len < buffer.len());
+        if !metadata.is_file() || !fits {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let len = file.read(buffer)?;
+        Ok(buffer.get(..len).unwrap_or_default())
+    }
 }
 
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {

@@ -111,22 +111,6 @@ impl Store {
         Err(StoreError::NotFound { what, suggestion: Some("start one, or name a checkpoint file".to_owned()) })
     }
 
-    /// All jobs, the one that was worked on last first.
-    ///
-    /// # Errors
-    /// The system's error.
-    pub fn jobs_by_work(&self) -> Result<Vec<JobId>, StoreError> {
-        let mut jobs: Vec<(u64, JobId)> = Vec::new();
-        // By the start of its Runs: a damaged `job.json` must not make an older job the latest.
-        for job in self.job_ids()? {
-            let run = self.runs(&job)?.last().map_or(0, |run| run.started_at);
-            let began = self.job(&job).map_or(0, |job| job.started_at);
-            jobs.push((run.max(began), job));
-        }
-        jobs.sort();
-        Ok(jobs.into_iter().rev().map(|(_, job)| job).collect())
-    }
-
     /// The job of a user's input: its id, or a beginning or an end of it that no other job's id has.
     ///
     /// # Errors
@@ -301,7 +285,7 @@ impl Store {
 
     /// A [`StoreError::NotFound`] that suggests the newest job.
     pub(super) fn not_found(&self, what: String) -> StoreError {
-        let newest = self.jobs().ok().and_then(|jobs| jobs.into_iter().next());
+        let newest = self.job_times().ok().and_then(|jobs| jobs.into_iter().find(|job| job.started_at.is_some()));
         let suggestion = newest.map(|job| format!("the newest job is {}", job.id));
         StoreError::NotFound { what, suggestion }
     }

@@ -42,16 +42,6 @@ pub struct RunEntry {
 }
 
 impl Store {
-    /// All jobs, the last started first.
-    ///
-    /// # Errors
-    /// The system's error when the storage folder cannot be read; one that does not exist holds no jobs.
-    pub fn jobs(&self) -> Result<Vec<Job>, StoreError> {
-        let mut jobs: Vec<Job> = self.job_ids()?.iter().filter_map(|id| self.read_job(id).ok().flatten()).collect();
-        jobs.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
-        Ok(jobs)
-    }
-
     /// One job: its `job.json`, or, without a good one, a description from its Runs and checkpoints.
     ///
     /// # Errors
@@ -61,7 +51,11 @@ impl Store {
             .ok_or_else(|| self.not_found(format!("there is no job {id} in {}", self.layout.root().display())))
     }
 
-    fn read_job(&self, id: &JobId) -> Result<Option<Job>, StoreError> {
+    /// The job, if anything of it can be read.
+    ///
+    /// # Errors
+    /// As [`Store::job`], apart from a job that is not there.
+    pub(super) fn read_job(&self, id: &JobId) -> Result<Option<Job>, StoreError> {
         match snapshot::read_versioned::<Job>(&self.layout.job_file(id)) {
             Ok(job) => Ok(Some(job)),
             Err(error @ StoreError::Newer { .. }) => Err(error),
@@ -283,6 +277,7 @@ impl Store {
             spend: head.map_or_else(Spend::default, |head| head.spend),
             started_at,
             finished_at: None,
+            last_run_at: None,
             replayed: false,
             budget: JobBudget {
                 limits: runs

@@ -30,6 +30,7 @@ mod log;
 mod log_reader;
 mod name;
 mod no_links;
+mod order;
 mod original;
 mod remove;
 mod snapshot;
@@ -52,7 +53,8 @@ pub use layout::Layout;
 pub use list::{CheckpointEntry, RunEntry};
 pub use log::LogWriter;
 pub use log_reader::{LogEntry, LogReader};
-pub use name::{named, short_id};
+pub use name::{ShortIds, named, short_id};
+pub use order::JobTimes;
 pub use original::OriginalEvent;
 pub use snapshot::{CheckpointBody, StoredCheckpoint};
 

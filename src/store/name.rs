@@ -3,6 +3,8 @@
 //!
 //! New ids begin with their time, so that those of one minute begin alike: a short form is the random end.
 
+use std::collections::HashMap;
+
 use super::StoreError;
 
 /// Most candidates that a message lists.
@@ -65,8 +67,44 @@ pub fn short_id<'a>(id: &'a str, all: impl Iterator<Item = &'a str>) -> &'a str 
     ends.find(is_unique).unwrap_or(id)
 }
 
+/// The short forms of many ids among `all`, each as [`short_id`] has it.
+pub struct ShortIds<'a> {
+    all: Vec<&'a str>,
+    /// The number of ids with this beginning or end of [`MIN_END`] characters; one with both counts once.
+    parts: HashMap<&'a str, usize>,
+}
+
+impl<'a> ShortIds<'a> {
+    /// The short forms among these ids.
+    pub fn new(all: impl Iterator<Item = &'a str>) -> Self {
+        let all: Vec<&str> = all.collect();
+        let mut parts = HashMap::with_capacity(2 * all.len());
+        for id in &all {
+            let (first, last) = (id.get(..MIN_END), end_of(id));
+            for part in first.into_iter().chain(last.filter(|last| first != Some(*last))) {
+                *parts.entry(part).or_insert(0) += 1;
+            }
+        }
+        Self { all, parts }
+    }
+
+    /// The short form of `id`, which is one of them.
+    pub fn of<'b>(&'b self, id: &'b str) -> &'b str {
+        match end_of(id) {
+            Some(end) if id.len() > MAX_WHOLE && !end.starts_with('-') && self.parts.get(end) == Some(&1) => end,
+            _ => short_id(id, self.all.iter().copied()),
+        }
+    }
+}
+
+fn end_of(id: &str) -> Option<&str> {
+    id.get(id.len().checked_sub(MIN_END)?..)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::hint::ErrorHint as _;
 
@@ -120,6 +158,17 @@ mod tests {
         ];
         let short = |at: usize| short_id(ids[at], ids.into_iter());
         assert_eq!((short(0), short(1), short(3)), ("abbbbcccc", "bbbbbbcccc", "g-1234567"));
+    }
+
+    proptest! {
+        #[test]
+        fn many_short_forms_are_those_of_one_at_a_time(ids in prop::collection::btree_set("[ab-]{0,2}[ab]{7,13}[ab-]{8}", 0..8)) {
+            let all = || ids.iter().map(String::as_str);
+            let short = ShortIds::new(all());
+            for id in all() {
+                prop_assert_eq!(short.of(id), short_id(id, all()));
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! handle; [`real_root`] takes links out of the storage folder's own path, which its user chose.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,14 @@ pub fn search_folder(path: &Path) -> io::Result<Dir> {
 /// Opens the folder at `path` for listing and syncing.
 pub fn open_folder(path: &Path) -> io::Result<Dir> {
     imp::read(named(path))
+}
+
+/// Opens the file at `path` below `folder` for reading, in one call. Does not wait for the other end of a pipe.
+///
+/// # Errors
+/// The system's, also where it has no such call.
+pub fn open_beneath(folder: &Dir, path: &Path) -> io::Result<File> {
+    imp::open_beneath(folder, path)
 }
 
 /// The empty path is the current folder's.
@@ -85,6 +93,19 @@ mod imp {
         use rustix::fs::{ResolveFlags, openat2};
         let flags = access | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+    }
+
+    #[cfg(target_os = "linux")]
+    pub fn open_beneath(folder: &Dir, path: &Path) -> io::Result<File> {
+        use rustix::fs::{ResolveFlags, openat2};
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        Ok(File::from(openat2(folder, path, flags, Mode::empty(), resolve)?))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn open_beneath(_folder: &Dir, _path: &Path) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -148,6 +169,7 @@ mod imp {
 
 #[cfg(not(unix))]
 mod imp {
+    use std::fs::File;
     use std::io;
     use std::path::Path;
 
@@ -156,6 +178,10 @@ mod imp {
 
     pub fn search(path: &Path) -> io::Result<Dir> {
         Dir::open_ambient_dir(path, ambient_authority())
+    }
+
+    pub fn open_beneath(_folder: &Dir, _path: &Path) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     pub fn read(path: &Path) -> io::Result<Dir> {

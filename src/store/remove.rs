@@ -110,7 +110,7 @@ mod tests {
         drop(job_store);
         fs::rename(world.store.layout().job(&"j1".parse().unwrap()), &removed).unwrap();
         fs::remove_file(removed.join("job.json")).unwrap();
-        assert!(world.store.jobs().unwrap().is_empty() && world.store.jobs_by_work().unwrap().is_empty());
+        assert!(world.store.job_times().unwrap().is_empty() && world.store.jobs_by_work().unwrap().is_empty());
         assert!(world.store.find("latest").unwrap_err().is_not_found());
         // Of another job of the same id.
         world.store.create_job(&job("j1", 2)).unwrap().remove().unwrap();

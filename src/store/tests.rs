@@ -59,6 +59,7 @@ pub(super) fn job(id: &str, started_at: u64) -> Job {
         spend: Spend::default(),
         started_at,
         finished_at: None,
+        last_run_at: None,
         replayed: false,
         budget: crate::job::JobBudget::default(),
     }
@@ -96,6 +97,11 @@ fn head(run: &str, id: &str, step: u64) -> CheckpointHead {
 
 fn messages() -> Vec<Message> {
     serde_json::from_value(original("c1", 1)["messages"].clone()).unwrap()
+}
+
+/// The jobs of which something can be read, in the order of lists.
+fn jobs(world: &World) -> Vec<Job> {
+    world.store.job_times().unwrap().iter().filter_map(|times| world.store.job(&times.id).ok()).collect()
 }
 
 pub(super) struct World {
@@ -275,7 +281,7 @@ fn a_job_or_run_without_a_fact_is_created_again() {
     assert_eq!(job_store.create_run(&setting("j1", "r1", 2)).unwrap().setting().unwrap(), setting("j1", "r1", 2));
     drop(job_store);
     drop(world.store.create_job(&job("j1", 3)).unwrap());
-    assert_eq!(world.store.jobs().unwrap(), [job("j1", 3)]);
+    assert_eq!(jobs(&world), [job("j1", 3)]);
 }
 
 #[test]
@@ -309,7 +315,7 @@ fn jobs_are_listed_newest_first_and_rebuilt_when_their_file_is_gone() {
         spend: Spend::UNKNOWN,
         ..job("j2", 20)
     };
-    assert_eq!(world.store.jobs().unwrap(), [job("j3", 30), rebuilt, job("j1", 10)]);
+    assert_eq!(jobs(&world), [job("j3", 30), rebuilt, job("j1", 10)]);
 }
 
 #[test]

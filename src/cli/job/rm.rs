@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use perstack::id::JobId;
 use perstack::runtime::RunError;
-use perstack::runtime::history::JobEntry;
+use perstack::runtime::history::{JobEntry, JobIndex};
 use perstack::store::{Store, StoreError};
 
 use crate::cli::completions::candidates;
@@ -64,11 +64,12 @@ pub fn run(args: &RmArgs, process: &Process) -> Result<Exit, Failure> {
     for job in &leftovers.0 {
         print(&format!("removed the rest of job {job}, whose removal was cut short"));
     }
-    let mut list = JobList::read(&storage, &JobCriteria::default())?;
+    let index = JobIndex::read(&storage)?;
+    let list = JobList::select(&storage, &index, &JobCriteria::default());
     let has_finished = !leftovers.0.is_empty();
-    select(args, &store, leftovers, &mut list)?;
+    let selected = select(args, &store, leftovers, &list)?;
     let (running, idle): (Vec<JobEntry>, Vec<JobEntry>) =
-        std::mem::take(&mut list.jobs).into_iter().partition(|entry| store.holder(&entry.id).is_some());
+        selected.into_iter().partition(|entry| store.holder(&entry.id).is_some());
     for entry in &running {
         print(&format!("job {} is left alone: a process works on it", entry.id));
     }
@@ -105,19 +106,19 @@ pub fn run(args: &RmArgs, process: &Process) -> Result<Exit, Failure> {
     Ok(left)
 }
 
-/// Keeps the jobs on the list that the arguments mean. One that is not there may be among the `leftovers`: those that are
+/// Reads the jobs on the list that the arguments mean. One that is not there may be among the `leftovers`: those that are
 /// gone now, and the error that kept others.
 fn select(
     args: &RmArgs,
     store: &Store,
     (finished, result): (Vec<JobId>, Result<(), StoreError>),
-    list: &mut JobList<'_>,
-) -> Result<(), Failure> {
+    list: &JobList<'_>,
+) -> Result<Vec<JobEntry>, Failure> {
     if let Some(age) = args.older_than {
         let before = LocalTime::system().now().saturating_sub(age);
         // A job whose times cannot be read is not known to be old.
-        list.jobs.retain(|entry| worked_at(store, entry).is_some_and(|at| at < before));
-        return Ok(());
+        let is_old = |entry: &JobEntry| worked_at(store, entry).is_some_and(|at| at < before);
+        return Ok(list.entries(|_| true).filter(is_old).collect());
     }
     let is_finished =
         |name: &str| finished.iter().any(|id| id.as_str().starts_with(name) || id.as_str().ends_with(name));
@@ -131,14 +132,13 @@ fn select(
             }
         }
     }
-    list.jobs.retain(|entry| named.contains(&entry.id));
-    Ok(())
+    Ok(list.entries(|id| named.contains(id)).collect())
 }
 
 /// The time of the last that is known of a job, in milliseconds since the epoch.
 fn worked_at(store: &Store, entry: &JobEntry) -> Option<u64> {
     let job = entry.job.as_ref().ok()?;
-    let last_run = store.runs(&entry.id).ok()?.last().map_or(0, |run| run.started_at);
+    let last_run = store.last_run_start(&entry.id).ok()?;
     Some(job.started_at.max(job.finished_at.unwrap_or(0)).max(last_run)).filter(|at| *at > 0)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use perstack::runtime::history::{HistoryItem, JobLog, JobState, ReadProblem};
 
 use super::event_text::{Excerpt, Style};
-use super::head::{short_job_id, status};
+use super::head::status;
 use super::options::Form;
 use super::page::{Page, laid_out};
 use super::text::has_several_experts;
@@ -36,7 +36,7 @@ pub fn write(
         is_verbose: request.shows_arguments,
         names_experts: has_several_experts(record),
     };
-    let id = short_job_id(record.storage(), record.id());
+    let id = record.short_id();
     let mut shown: Option<JobState> = None;
     loop {
         // First, so that the end of a job that has stopped is read below.

@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use perstack::checkpoint::{Checkpoint, CheckpointHead};
 use perstack::config::{Endpoints, load_with};
 use perstack::cost::Spend;
-use perstack::id::JobId;
 use perstack::job::{Job, JobStatus};
 use perstack::runtime::history::{JobLog, JobState};
 use perstack::setting::DEFAULT_MAX_STEPS;
-use perstack::store::{Store, short_id};
 use perstack::tool::ToolCall;
 
 use super::local_time::LocalTime;
@@ -25,12 +23,6 @@ const PLAIN_WIDTH: usize = 100;
 
 /// Most columns of a query in the head.
 const QUERY: usize = 200;
-
-/// The short form of a job's id in its storage.
-pub fn short_job_id(storage: &Path, id: &JobId) -> String {
-    let ids = Store::new(storage).job_ids().unwrap_or_default();
-    short_id(id.as_str(), ids.iter().map(JobId::as_str)).to_owned()
-}
 
 /// The job, its question, times and counts. `tool_calls`: of all its Runs, if they were counted.
 pub fn job_lines(record: &JobLog, tool_calls: Option<u64>, local: &LocalTime) -> Vec<String> {
@@ -133,14 +125,14 @@ pub struct WayPlaces {
 
 /// The way on from a job in this state.
 pub fn way_on(record: &JobLog, latest: Option<&CheckpointHead>, places: &WayPlaces) -> Option<WayOn> {
-    let id = short_job_id(record.storage(), record.id());
+    let id = record.short_id();
     let mut args = JobArgs::default();
     args.place.storage.clone_from(&places.storage);
     args.instruction = own_instruction(record, places.config.as_deref());
-    let mut command = CommandLine::new(["perstack", "resume", &id]);
+    let mut command = CommandLine::new(["perstack", "resume", id]);
     let title = match record.entry().state {
         JobState::Running(_) => {
-            let mut command = CommandLine::new(["perstack", "log", &id, "--follow"]);
+            let mut command = CommandLine::new(["perstack", "log", id, "--follow"]);
             command.path("--storage", places.storage.as_deref());
             return Some(WayOn { title: "To watch", command });
         }

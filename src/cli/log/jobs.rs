@@ -8,9 +8,8 @@ use console::{Alignment, measure_text_width, pad_str, truncate_str};
 use perstack::hint::ErrorHint as _;
 use perstack::id::JobId;
 use perstack::job::JobStatus;
-use perstack::runtime::RunError;
-use perstack::runtime::history::{self, HistoryItem, JobEntry, JobSelector, JobState};
-use perstack::store::short_id;
+use perstack::runtime::history::{self, HistoryItem, JobEntry, JobIndex, JobSelector, JobState};
+use perstack::store::{JobTimes, ShortIds};
 use serde_json::{Map, Value, json};
 
 use super::head::spent;
@@ -48,10 +47,12 @@ const GAP: &str = "  ";
 
 /// The jobs to be listed.
 pub struct JobList<'a> {
-    pub storage: &'a Path,
-    pub jobs: Vec<JobEntry>,
-    /// All jobs of the storage, for their short forms.
-    pub ids: Vec<JobId>,
+    storage: &'a Path,
+    /// All jobs of the storage.
+    index: &'a JobIndex,
+    short: ShortIds<'a>,
+    /// Those that meet the conditions.
+    pub jobs: Vec<JobId>,
 }
 
 /// The conditions that a job on the list meets, all of them.
@@ -63,20 +64,20 @@ pub struct JobCriteria {
 }
 
 impl<'a> JobList<'a> {
-    /// Reads the jobs of a storage that meet the conditions, the last started first.
-    ///
-    /// # Errors
-    /// When the storage cannot be read.
-    pub fn read(storage: &'a Path, criteria: &JobCriteria) -> Result<Self, RunError> {
-        let mut jobs = history::jobs(storage)?;
-        let ids = jobs.iter().map(|entry| entry.id.clone()).collect();
-        if let Some(since) = criteria.since {
-            jobs.retain(|entry| entry.job.as_ref().is_ok_and(|job| job.started_at >= since));
-        }
-        if let Some(word) = &criteria.word {
-            jobs.retain(|entry| is_about(storage, entry, word));
-        }
-        Ok(Self { storage, jobs, ids })
+    /// Selects the jobs of a storage that meet the conditions, the last started first.
+    pub fn select(storage: &'a Path, index: &'a JobIndex, criteria: &JobCriteria) -> Self {
+        let all = index.jobs();
+        let is_recent = |job: &&JobTimes| {
+            criteria.since.is_none_or(|since| job.started_at.is_some_and(|started_at| started_at >= since))
+        };
+        let is_about = |id: &JobId| criteria.word.as_ref().is_none_or(|word| is_about(storage, &index.entry(id), word));
+        let jobs = all.iter().filter(is_recent).map(|job| job.id.clone()).filter(is_about).collect();
+        Self { storage, index, short: ShortIds::new(all.iter().map(|job| job.id.as_str())), jobs }
+    }
+
+    /// Reads the jobs of the list that `is_chosen` chooses.
+    pub fn entries(&self, is_chosen: impl Fn(&JobId) -> bool) -> impl Iterator<Item = JobEntry> {
+        self.jobs.iter().filter(move |id| is_chosen(id)).map(|id| self.index.entry(id))
     }
 
     /// Writes the jobs on the page. The exit code is 6 if a job could not be read.
@@ -84,9 +85,9 @@ impl<'a> JobList<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, range: Range, form: Form, page: &mut Page) -> io::Result<Exit> {
-        let shown = range.slice(&self.jobs);
+        let shown: Vec<JobEntry> = range.slice(&self.jobs).iter().map(|id| self.index.entry(id)).collect();
         match form {
-            Form::Text => self.table(shown, page)?,
+            Form::Text => self.table(&shown, page)?,
             Form::Json | Form::PrettyJson => {
                 let all: Vec<Value> = shown.iter().map(|entry| Value::Object(object(entry))).collect();
                 page.raw(&(laid_out(&Value::Array(all), form)? + "\n"))?;
@@ -97,7 +98,7 @@ impl<'a> JobList<'a> {
     }
 
     fn short(&self, id: &JobId) -> String {
-        short_id(id.as_str(), self.ids.iter().map(JobId::as_str)).to_owned()
+        self.short.of(id.as_str()).to_owned()
     }
 
     fn table(&self, shown: &[JobEntry], page: &mut Page) -> io::Result<()> {

@@ -6,7 +6,7 @@ use perstack::checkpoint::Checkpoint;
 use perstack::runtime::history::{JobLog, JobState, ReadProblem};
 
 use super::LogRequest;
-use super::head::{WayOn, ending, job_lines, short_job_id, status, way_on};
+use super::head::{WayOn, ending, job_lines, status, way_on};
 use super::jobs::JobList;
 use super::options::Form;
 use super::page::Page;
@@ -47,9 +47,9 @@ pub fn write_job(
         Some(latest) => write_ending(record.entry().state, latest, GLANCE, page)?,
         None => false,
     };
-    let id = short_job_id(record.storage(), record.id());
+    let id = record.short_id();
     let look = |option: &[&str]| {
-        let mut command = CommandLine::new(["perstack", "log", &id]);
+        let mut command = CommandLine::new(["perstack", "log", id]);
         for word in option {
             command.word(*word);
         }
@@ -76,14 +76,14 @@ pub fn write_recent(
     let exit = list.write(request.range, Form::Text, page)?;
     let Some(record) = latest else { return Ok(exit) };
     page.line("")?;
-    let id = short_job_id(record.storage(), record.id());
+    let id = record.short_id();
     page.line(&format!("Latest: {id} ({})", status(record.entry().state)))?;
     let state = record.latest();
     let is_cut = match &state {
         Some(state) => write_ending(record.entry().state, state, BRIEF, page)?,
         None => false,
     };
-    let mut look = CommandLine::new(["perstack", "log", &id]);
+    let mut look = CommandLine::new(["perstack", "log", id]);
     look.path("--storage", request.places.storage.as_deref());
     let mut ways = vec![("Look into it", look.clone())];
     if is_cut {

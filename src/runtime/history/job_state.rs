@@ -1,13 +1,14 @@
-//! [`JobEntry`]: a job as a list shows it, with its [`JobState`]: the state by its files, and by whether a process
-//! works on it.
+//! [`JobIndex`]: the jobs of a storage in the order of lists, and [`JobEntry`]: a job as a list shows it, with its
+//! [`JobState`]: the state by its files, and by whether a process works on it.
 
 use std::path::Path;
 
 use crate::id::JobId;
 use crate::job::{Job, JobStatus};
 use crate::runtime::error::RunError;
+use crate::runtime::history::JobLog;
 use crate::runtime::job::spending::JobSpending;
-use crate::store::{Holder, Store, StoreError};
+use crate::store::{Holder, JobTimes, Store, StoreError, short_id};
 
 /// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,16 +33,42 @@ pub struct JobEntry {
     pub state: JobState,
 }
 
-/// All jobs of a storage, the last started first; those of which nothing can be read are at the end.
-///
-/// # Errors
-/// The system's error when the storage folder cannot be read; one that does not exist holds no jobs.
-pub fn jobs(storage: &Path) -> Result<Vec<JobEntry>, RunError> {
-    let store = Store::new(storage);
-    let mut jobs: Vec<JobEntry> = store.job_ids()?.into_iter().map(|id| JobEntry::read(&store, id)).collect();
-    let began = |entry: &JobEntry| entry.job.as_ref().map_or(0, |job| job.started_at);
-    jobs.sort_by(|a, b| (began(b), &b.id).cmp(&(began(a), &a.id)));
-    Ok(jobs)
+/// The jobs of a storage, the last started first; those of which nothing can be read are at the end. Each is read when
+/// it is asked for.
+pub struct JobIndex {
+    store: Store,
+    times: Vec<JobTimes>,
+}
+
+impl JobIndex {
+    /// Reads the order of the jobs.
+    ///
+    /// # Errors
+    /// The system's error when the storage folder cannot be read; one that does not exist holds no jobs.
+    pub fn read(storage: &Path) -> Result<Self, RunError> {
+        let store = Store::new(storage);
+        Ok(Self { times: store.job_times()?, store })
+    }
+
+    /// The jobs, in this order.
+    pub fn jobs(&self) -> &[JobTimes] {
+        &self.times
+    }
+
+    /// One of the jobs, as it is now.
+    pub fn entry(&self, id: &JobId) -> JobEntry {
+        JobEntry::read(&self.store, id.clone())
+    }
+
+    /// The record of the job that was worked on last; `None` when there are no jobs.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn open_latest(&self) -> Result<Option<JobLog>, RunError> {
+        let Some(id) = self.store.by_work(&self.times)?.into_iter().next() else { return Ok(None) };
+        let short_id = short_id(id.as_str(), self.times.iter().map(|times| times.id.as_str())).to_owned();
+        JobLog::open(self.store.clone(), id, short_id).map(Some)
+    }
 }
 
 impl JobEntry {

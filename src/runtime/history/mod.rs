@@ -25,12 +25,12 @@ use crate::expert::Expert;
 use crate::id::{JobId, RunId};
 use crate::job::Job;
 use crate::runtime::error::RunError;
-use crate::store::{CheckpointEntry, Store, StoreError, named};
+use crate::store::{CheckpointEntry, Store, StoreError, named, short_id};
 
 pub use conversation::{query, read_state};
 pub use follow::JobFollower;
 pub use item::{HistoryItem, ReadProblem, ReadProblemKind, RunProgress};
-pub use job_state::{JobEntry, JobState, jobs};
+pub use job_state::{JobEntry, JobIndex, JobState};
 pub use logged_event::{Durations, LoggedEvent};
 pub use runs::{Descent, Run};
 
@@ -49,6 +49,7 @@ pub enum JobSelector<'a> {
 pub struct JobLog {
     store: Store,
     entry: JobEntry,
+    short_id: String,
     runs: Vec<Run>,
 }
 
@@ -57,22 +58,31 @@ pub struct JobLog {
 /// # Errors
 /// [`StoreError::NotFound`] or [`StoreError::AmbiguousName`] when no such job is there, or the system's error.
 pub fn open(storage: &Path, which: JobSelector<'_>) -> Result<Option<JobLog>, RunError> {
-    let store = Store::new(storage);
-    let id = match which {
-        JobSelector::Named(text) => store.find_job_id(text)?,
-        JobSelector::Latest => match store.jobs_by_work()?.into_iter().next() {
-            Some(id) => id,
-            None => return Ok(None),
-        },
+    let name = match which {
+        JobSelector::Named(name) => name,
+        JobSelector::Latest => return JobIndex::read(storage)?.open_latest(),
     };
-    let runs = runs::of_job(&store, &id)?;
-    Ok(Some(JobLog { entry: JobEntry::read(&store, id), store, runs }))
+    let store = Store::new(storage);
+    let id = store.find_job_id(name)?;
+    let ids = store.job_ids()?;
+    let short_id = short_id(id.as_str(), ids.iter().map(JobId::as_str)).to_owned();
+    JobLog::open(store, id, short_id).map(Some)
 }
 
 impl JobLog {
+    fn open(store: Store, id: JobId, short_id: String) -> Result<Self, RunError> {
+        let runs = runs::of_job(&store, &id)?;
+        Ok(Self { entry: JobEntry::read(&store, id), short_id, store, runs })
+    }
+
     /// The job's id.
     pub fn id(&self) -> &JobId {
         &self.entry.id
+    }
+
+    /// The short form of the job's id in its storage.
+    pub fn short_id(&self) -> &str {
+        &self.short_id
     }
 
     /// The folder that it is stored in, which holds `jobs/`.

@@ -130,6 +130,7 @@ fn job_of(head: &CheckpointHead, started_at: u64) -> Job {
         spend: head.spend,
         started_at,
         finished_at: None,
+        last_run_at: None,
         replayed: false,
         budget: JobBudget::default(),
     }

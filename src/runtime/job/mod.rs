@@ -61,6 +61,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
         spend: Spend::default(),
         started_at: stamp.at,
         finished_at: None,
+        last_run_at: None,
         replayed: backends.tape.is_replay(),
         budget: JobBudget {
             limits: options.settings.budgets,
@@ -191,6 +192,7 @@ fn conclude(
     (job.budget.spent, job.budget.active_since) = (Some(spent), None);
     let is_open = matches!(job.status, JobStatus::Running | JobStatus::StoppedByInteractiveTool);
     job.finished_at = (!is_open).then(|| context.backends.clock.stamp().at);
+    job.last_run_at = context.store.last_run_start(&job.id).ok();
     context.job.write_job(&job)?;
     // Last: the job is whole on disk, also when its cassette is not.
     context.backends.tape.finish()?;

@@ -170,6 +170,7 @@ fn job_to_continue(store: &Store, id: &JobId, point: &ResumePoint, backends: &Jo
             spend: Spend::default(),
             started_at: backends.clock.stamp().at,
             finished_at: None,
+            last_run_at: None,
             replayed: false,
             budget: JobBudget::default(),
         },
@@ -177,6 +178,7 @@ fn job_to_continue(store: &Store, id: &JobId, point: &ResumePoint, backends: &Jo
     job.format_version = FORMAT_VERSION;
     job.status = JobStatus::Running;
     job.finished_at = None;
+    job.last_run_at = None;
     job.replayed &= backends.tape.is_replay();
     Ok(job)
 }

@@ -268,6 +268,7 @@ mod tests {
             spend: crate::cost::Spend::default(),
             started_at: 0,
             finished_at: None,
+            last_run_at: None,
             replayed: false,
             budget: crate::job::JobBudget::default(),
         };
