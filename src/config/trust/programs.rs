@@ -19,7 +19,7 @@ const ENTRIES: [&str; 7] =
     ["package.json", "index.js", "index.mjs", "index.cjs", "index.ts", "__init__.py", "__main__.py"];
 
 /// Launchers, with the files in their folder that decide what they run.
-const LAUNCHERS: [(&[&str], &[&str]); 7] = [
+const LAUNCHERS: [(&[&str], &[&str]); 12] = [
     (
         &["npx", "npm", "pnpm", "pnpx", "yarn", "bun", "bunx", "node", "corepack", "tsx"],
         &[".npmrc", "package.json", ".yarnrc.yml", ".yarnrc", "pnpm-workspace.yaml", "bunfig.toml"],
@@ -31,6 +31,11 @@ const LAUNCHERS: [(&[&str], &[&str]); 7] = [
     (&["deno"], &["deno.json", "deno.jsonc", ".npmrc"]),
     (&["make", "gmake"], &["GNUmakefile", "makefile", "Makefile"]),
     (&["just"], &["justfile", ".justfile", "Justfile"]),
+    (&["task"], &["Taskfile.yml", "Taskfile.yaml", "taskfile.yml", "taskfile.yaml"]),
+    (&["go"], &["go.mod", "go.work"]),
+    (&["rake", "bundle"], &["Rakefile", "Gemfile"]),
+    (&["gradle"], &["build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts"]),
+    (&["mvn"], &["pom.xml", ".mvn/extensions.xml", ".mvn/jvm.config"]),
     (&["cargo"], &["Cargo.toml", ".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain"]),
     (
         &["docker", "docker-compose", "podman"],
@@ -67,45 +72,230 @@ pub fn files(words: &[String], workspace: &Path, root: &Path) -> Vec<(String, St
     digested.collect()
 }
 
-/// Launchers that look for a package in the folder first, or for settings there that decide which one is run.
-const LOOK_IN_FOLDER: [&str; 11] = ["npx", "npm", "pnpm", "pnpx", "yarn", "bun", "bunx", "uv", "uvx", "pipx", "poetry"];
-
-/// Programs that run a file or a module which their arguments name.
-const INTERPRETERS: [&str; 21] = [
-    "bash", "busybox", "cargo", "dash", "deno", "env", "go", "java", "just", "lua", "make", "node", "perl", "php",
-    "python", "python3", "ruby", "sh", "ts-node", "tsx", "zsh",
+/// Launchers that run what the files of their folder make of it: a package or a task that is looked for there first, a
+/// program that is built from its sources, settings that decide which program is run.
+const LOOK_IN_FOLDER: [&str; 71] = [
+    "ant",
+    "bazel",
+    "bazelisk",
+    "bmake",
+    "bun",
+    "bundle",
+    "bunx",
+    "cabal",
+    "cargo",
+    "cmake",
+    "composer",
+    "conda",
+    "corepack",
+    "dart",
+    "deno",
+    "devbox",
+    "direnv",
+    "dotnet",
+    "fab",
+    "flutter",
+    "foreman",
+    "gem",
+    "gmake",
+    "go",
+    "gradle",
+    "gradlew",
+    "hatch",
+    "invoke",
+    "just",
+    "lein",
+    "lerna",
+    "make",
+    "meson",
+    "micromamba",
+    "mill",
+    "mise",
+    "mix",
+    "mvn",
+    "mvnw",
+    "ninja",
+    "nix",
+    "nix-shell",
+    "nox",
+    "npm",
+    "npx",
+    "nx",
+    "overmind",
+    "pdm",
+    "pipenv",
+    "pipx",
+    "pixi",
+    "pnpm",
+    "pnpx",
+    "poetry",
+    "pre-commit",
+    "rake",
+    "rye",
+    "sbt",
+    "scala-cli",
+    "stack",
+    "swift",
+    "task",
+    "tox",
+    "turbo",
+    "uv",
+    "uvx",
+    "vite-node",
+    "watchexec",
+    "yarn",
+    "yarnpkg",
+    "zig",
 ];
 
-/// Returns true if the command of these words, started in `folder`, runs what it finds beneath it: its own file, a script,
-/// a module or a package.
-pub fn is_found_beneath(words: &[String], folder: &Path) -> bool {
+/// Programs that run a file, a module or a command which their arguments name.
+const INTERPRETERS: [&str; 45] = [
+    "ash",
+    "babel-node",
+    "bash",
+    "busybox",
+    "chrt",
+    "crystal",
+    "dash",
+    "elixir",
+    "env",
+    "erl",
+    "escript",
+    "esno",
+    "fish",
+    "ionice",
+    "java",
+    "jbang",
+    "julia",
+    "kotlin",
+    "ksh",
+    "lua",
+    "luajit",
+    "nice",
+    "node",
+    "nodejs",
+    "nodemon",
+    "nohup",
+    "perl",
+    "php",
+    "pm2",
+    "pypy",
+    "python",
+    "python3",
+    "racket",
+    "ruby",
+    "scala",
+    "setsid",
+    "sh",
+    "stdbuf",
+    "swipl",
+    "time",
+    "timeout",
+    "ts-node",
+    "tsx",
+    "xargs",
+    "zsh",
+];
+
+/// Endings of files that are run, whatever their permissions are.
+const RUN_ENDINGS: [&str; 17] =
+    ["bash", "cjs", "cts", "exs", "jar", "js", "jsx", "lua", "mjs", "mts", "php", "pl", "py", "pyz", "rb", "sh", "ts"];
+
+/// Flags of interpreters whose text or module is run with the folder among the places that modules are looked for in.
+const FOLDER_FLAGS: [(&str, &[&str]); 3] = [
+    ("python", &["-", "-c", "-m"]),
+    ("pypy", &["-", "-c", "-m"]),
+    (
+        "node",
+        &["-", "-e", "-p", "-r", "--eval", "--import", "--loader", "--experimental-loader", "--print", "--require"],
+    ),
+];
+
+/// Returns true if the command of these words, started in `folder`, runs what it finds beneath it: its own file, one of the
+/// search path `path` that leads there, a script, a module, a package, a task or a program that is built there.
+pub fn is_found_beneath(words: &[String], folder: &Path, path: &str) -> bool {
     let Some((command, arguments)) = words.split_first() else { return false };
     let Ok(folder) = folder.canonicalize() else { return false };
-    let is_beneath = |word: &str| {
-        folder
-            .join(word)
-            .canonicalize()
-            .is_ok_and(|path| path.starts_with(&folder) && (path != folder) && path.is_file())
+    let folder = folder.as_path();
+    let is_beneath = |word: &str| beneath(folder, word).is_some_and(|path| path.is_file());
+    let is_own = if command.contains(['/', '\\']) {
+        is_beneath(command)
+    } else {
+        on_path(command, folder, path).is_some_and(|program| program.starts_with(folder))
     };
-    if command.contains(['/', '\\']) && is_beneath(command) {
-        return true;
-    }
-    let is_python = |name: &str| name.starts_with("python");
     let name = program_name(command);
-    if LOOK_IN_FOLDER.contains(&name) {
+    if is_own || is_launcher(name) {
         return true;
     }
-    if !INTERPRETERS.contains(&name) && !is_python(name) {
-        return false;
+    let words = || arguments.iter().flat_map(|word| pieces(word));
+    if !is_interpreter(name) {
+        // A program of another name may start one too: `secrets run -- npx server`, `wrap ./server`.
+        let starts = arguments.iter().skip_while(|word| !matches!(word.as_str(), "--" | "run" | "exec"));
+        let starts_launcher = starts.skip(1).any(|word| is_launcher(program_name(word)));
+        return starts_launcher || words().any(|word| beneath(folder, word).is_some_and(|path| is_run(&path)));
     }
-    let names_launcher = |word: &str| LOOK_IN_FOLDER.contains(&program_name(word));
-    arguments.iter().flat_map(|word| pieces(word)).any(|word| {
-        // A module is looked for in the folder before the installed ones; a folder is run by its entries.
-        (word == "-m" && is_python(name))
-            || is_beneath(word)
-            || names_launcher(word)
-            || ENTRIES.iter().any(|entry| !matches!(word, "." | "./") && is_beneath(&format!("{word}/{entry}")))
+    let has_flag = |word: &str| {
+        let flags = FOLDER_FLAGS.iter().find(|(interpreter, _)| name.starts_with(interpreter));
+        let flag = word.split_once('=').map_or(word, |(flag, _)| flag);
+        flags.is_some_and(|(_, flags)| flags.contains(&flag))
+    };
+    // What follows a script from elsewhere are its arguments: a folder among them is none that is run.
+    let is_before_script = |word: &&str| !folder.join(word).is_file() || is_beneath(word);
+    arguments.iter().map(String::as_str).take_while(is_before_script).any(has_flag)
+        || words().any(|word| is_beneath(word) || is_launcher(program_name(word)))
+        || words().take_while(is_before_script).any(|word| is_run_folder(folder, word))
+}
+
+fn is_launcher(name: &str) -> bool {
+    LOOK_IN_FOLDER.contains(&name)
+}
+
+/// Returns true for an interpreter, with a version behind its name or not.
+fn is_interpreter(name: &str) -> bool {
+    let is_version = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+    INTERPRETERS.iter().any(|known| {
+        name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || is_version(rest.trim_start_matches('-')))
     })
+}
+
+/// The place that `word` names, if it is in `folder`, which is without links.
+fn beneath(folder: &Path, word: &str) -> Option<PathBuf> {
+    let path = folder.join(word).canonicalize().ok()?;
+    (path.starts_with(folder) && path != folder).then_some(path)
+}
+
+/// The file that a bare command is on the search path, without links. An entry of the path that is relative is one of
+/// `folder`, and so is an empty one.
+fn on_path(command: &str, folder: &Path, path: &str) -> Option<PathBuf> {
+    let programs = std::env::split_paths(path).map(|entry| folder.join(entry).join(command));
+    programs.filter(|program| is_executable(program)).find_map(|program| program.canonicalize().ok())
+}
+
+/// Returns true for a file that is a program or a script.
+fn is_run(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    path.is_file() && (ending.is_some_and(|ending| RUN_ENDINGS.contains(&ending)) || is_executable(path))
+}
+
+/// Returns true for a folder with something that an interpreter starts it by; for one of classes or modules too.
+fn is_run_folder(folder: &Path, word: &str) -> bool {
+    let place = folder.join(word);
+    let has_entry = || ENTRIES.iter().any(|entry| place.join(entry).is_file());
+    match beneath(folder, word) {
+        Some(path) => path.is_dir(),
+        None => matches!(word, "." | "./") && has_entry(),
+    }
+}
+
+#[cfg(unix)]
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(path: &Path) -> bool {
+    path.is_file()
 }
 
 /// Every path that a command may mean, there or not.
@@ -200,31 +390,81 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
     fn what_is_run_from_the_folder_is_known() {
-        let folder = tempfile::tempdir().unwrap();
-        for file in ["s.py", "bin/serve", "dist/index.js", "data.db"] {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for file in ["s.py", "bin/serve", "dist/index.js", "package.json", "data.db", "docs/a.md", "bin/own", "noted"] {
             std::fs::create_dir_all(folder.path().join(file).parent().unwrap()).unwrap();
             std::fs::write(folder.path().join(file), "x").unwrap();
         }
-        let absolute = folder.path().join("bin/serve");
+        let runs = |path: PathBuf| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        for program in ["bin/serve", "bin/own"] {
+            runs(folder.path().join(program));
+        }
+        std::fs::write(elsewhere.path().join("installed"), "x").unwrap();
+        std::fs::write(elsewhere.path().join("x.js"), "x").unwrap();
+        runs(elsewhere.path().join("installed"));
+        symlink(folder.path().join("bin/serve"), elsewhere.path().join("linked")).unwrap();
+        let path = format!("{}:bin:/usr/bin", elsewhere.path().display());
+        let is_found = |command: &str| {
+            let command = command
+                .replace("FOLDER", folder.path().to_str().unwrap())
+                .replace("ELSEWHERE", elsewhere.path().to_str().unwrap());
+            let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            is_found_beneath(&words, folder.path(), &path)
+        };
         for command in [
             "./bin/serve --x",
-            absolute.to_str().unwrap(),
+            "FOLDER/bin/serve",
+            "own",
+            "linked",
             "python3 s.py",
             "python3.12 -m owls",
+            "python -c import+owls",
             "node dist",
+            "node .",
+            "node --inspect .",
+            "node --require ./dist/index.js ELSEWHERE/x.js",
+            "node -r owls ELSEWHERE/x.js",
+            "java -cp dist Main",
             "npx -y @org/server@1.0.0",
             "uvx owls",
+            "uv run owls",
+            "npm run serve",
+            "cargo run",
+            "make serve",
+            "just serve",
+            "go run .",
+            "deno task serve",
+            "bun run serve",
+            "gradle run",
             "env A=1 npx owls",
+            "timeout 9 make serve",
             "sh -c ./bin/serve",
+            "sh -c cd;make",
+            "secrets run -- npx owls",
+            "wrap ./bin/serve",
+            "wrap s.py",
         ] {
-            let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
-            assert!(is_found_beneath(&words, folder.path()), "{command}");
+            assert!(is_found(command), "{command}");
         }
-        for command in ["serve", "/bin/sh -c true", "mcp-sqlite data.db", "node /usr/lib/x.js .", "docker run -i x", ""]
-        {
-            let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
-            assert!(!is_found_beneath(&words, folder.path()), "{command}");
+        for command in [
+            "unknown",
+            "installed",
+            "installed --folder .",
+            "installed docs",
+            "/bin/sh -c true",
+            "mcp-sqlite data.db",
+            "mcp-files . docs noted",
+            "node ELSEWHERE/x.js .",
+            "node ELSEWHERE/x.js docs -p 80",
+            "python3 ELSEWHERE/x.js -m",
+            "server --toolset go,make",
+            "docker run -i x",
+            "",
+        ] {
+            assert!(!is_found(command), "{command}");
         }
     }
 

@@ -42,8 +42,14 @@ impl<'a> SandboxRules<'a> {
             || spec.is_base()
             || !spec.common().access.is_empty()
             || spec.allowed_domains().is_some()
-            || is_found_beneath(&spec.command_words(), self.workspace);
+            || self.is_found_in_workspace(spec);
         self.programs(spec, is_contained)
+    }
+
+    /// Returns true if the program of a local server may be one that a command has written.
+    fn is_found_in_workspace(self, spec: &SkillSpec) -> bool {
+        let path = self.environment.get("PATH").unwrap_or_default();
+        is_found_beneath(&spec.command_words(), self.workspace, path)
     }
 
     fn programs(self, spec: &SkillSpec, is_contained: bool) -> Programs {
