@@ -7,8 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{CallFailure, Patience};
 use super::{DEFAULT_CALL_TIMEOUT, MAX_CALL, McpSkill, Origin, result};
+use crate::content::Content;
 use crate::hint::ErrorHint as _;
 use crate::skill::Skill as _;
+use crate::skill::contain::Programs;
 use crate::skill::output::CallOutput;
 use crate::tool::{ToolCall, ToolResult};
 
@@ -92,8 +94,14 @@ impl McpSkill {
                     let (own, redactor) = (call.clone(), self.reporter.redactor().clone());
                     // A server elsewhere does not see this machine's files, and must not name them.
                     let workspace = matches!(self.origin, Origin::Local(_)).then(|| self.workspace.clone());
+                    let programs = self.local_programs();
                     let read = move || {
                         let mut result = result::read(&own, &answer, &output, workspace.as_deref());
+                        if let (true, Some(programs), Some(folder)) = (result.is_error, &programs, &workspace) {
+                            let texts: Vec<&str> = result.result.iter().filter_map(Content::as_text).collect();
+                            let reason = programs.reason(&texts.join("\n"), folder);
+                            result.result.extend(reason.map(Content::text));
+                        }
                         redactor.contents(&mut result.result);
                         result
                     };
@@ -103,8 +111,24 @@ impl McpSkill {
                     };
                 }
                 Err(fault @ CallFailure::Lost(_)) if lost.is_none() => lost = Some(self.words(&fault)),
-                Err(fault) => return failed(&self.words(&fault)),
+                Err(fault) => {
+                    let mut result = failed(&self.words(&fault));
+                    if let CallFailure::Refused { message, .. } = &fault {
+                        let reason =
+                            self.local_programs().and_then(|programs| programs.reason(message, &self.workspace));
+                        result.result.extend(reason.map(Content::text));
+                    }
+                    return result;
+                }
             }
+        }
+    }
+
+    /// The confinement of a local server, which may be why it fails.
+    fn local_programs(&self) -> Option<Programs> {
+        match &self.origin {
+            Origin::Local(launch) => Some(launch.programs.clone()),
+            Origin::Remote(_) => None,
         }
     }
 }
