@@ -64,9 +64,11 @@ fn ruleset(lists: &FileLists) -> Result<Option<std::os::fd::OwnedFd>, landlock::
         path_beneath_rules,
     };
     let reading = AccessFs::from_read(ABI::V9);
-    // Devices are made by nobody.
-    let no_devices = BitFlags::from(AccessFs::MakeChar) | AccessFs::MakeBlock | AccessFs::IoctlDev;
-    let writing = reading | (AccessFs::from_write(ABI::V9) & !no_devices);
+    // Devices are made by nobody. Sockets in temporary folders and in the workspace are other programs' (tmux, agents of
+    // keys, a display); those of the child's own domain need no right.
+    let withheld =
+        BitFlags::from(AccessFs::MakeChar) | AccessFs::MakeBlock | AccessFs::IoctlDev | AccessFs::ResolveUnix;
+    let writing = reading | (AccessFs::from_write(ABI::V9) & !withheld);
     let device = BitFlags::from(AccessFs::ReadFile)
         | AccessFs::ReadDir
         | AccessFs::WriteFile
