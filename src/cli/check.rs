@@ -13,6 +13,7 @@ use perstack::provider::http::transport::HttpTransport;
 use perstack::provider::{Provider, ProviderError, find};
 use perstack::redact::Redactor;
 use perstack::sandbox::Sandbox;
+use perstack::skill::contain::declared_path;
 use perstack::skill::process::KernelAbility;
 use serde::Serialize;
 
@@ -162,11 +163,7 @@ fn sandbox(setup: &Setup, settings: &Settings, findings: &mut Findings) {
     let experts = setup.project.iter().flat_map(|project| project.experts.values());
     for (expert, skill) in experts.flat_map(|expert| expert.skills.values().map(move |skill| (expert, skill))) {
         let common = skill.common();
-        let home = setup.environment.users("HOME").map(Path::new);
-        let place = |path: &str| match path.strip_prefix('~') {
-            Some(rest) => home.map(|home| home.join(rest.trim_start_matches('/'))),
-            None => Some(setup.places.root.join(path)),
-        };
+        let place = |path: &str| declared_path(path, &setup.places.root, &setup.environment);
         let is_missing = |path: &&str| place(path).is_none_or(|path| !path.exists());
         for path in common.access.paths().filter(is_missing) {
             let message = format!("{path} is not there, so that nothing is allowed by it until it is");

@@ -150,6 +150,11 @@ fn own_files(words: &[String], home: Option<&Home>) -> Vec<PathBuf> {
     own
 }
 
+/// The place of a path in a skill's lists. `None` for one beneath a home folder that is not there.
+pub fn declared_path(path: &str, root: &Path, environment: &Environment) -> Option<PathBuf> {
+    resolve(path, root, environment.users("HOME").and_then(Home::find).as_ref())
+}
+
 /// A path of the configuration: absolute, beneath the home folder by `~/`, or relative to the root.
 fn resolve(path: &str, root: &Path, home: Option<&Home>) -> Option<PathBuf> {
     match path.strip_prefix('~') {
