@@ -111,7 +111,6 @@ impl Setup {
             if place.env_path.is_empty() { folder_files(process, &places, project.as_ref()) } else { Vec::new() };
         let left_out =
             add_folder_files(&mut environment, process, project.as_ref(), &env_files, &user.overrides, &owners)?;
-        let off_limits = off_limits(process, place, &places, project.as_ref());
         let catalogue = catalogue(process)?;
         let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
         let flags = Overrides { sandbox: place.sandbox, ..model.overrides() };
@@ -123,6 +122,7 @@ impl Setup {
         let looser_budgets = project.as_ref().map(|project| project.overrides.budgets_looser_than(&user.overrides));
         let looser_budgets = looser_budgets.unwrap_or_default();
         let (workspace, workspace_origin) = places.workspace(process, place, project.as_ref())?;
+        let off_limits = off_limits(process, place, &places, project.as_ref(), &workspace);
         let (storage, storage_origin) = places.storage(process, place.storage.as_deref(), &owners)?;
         // From the user alone: a project must not redirect its user's requests.
         let proxy = place.proxy.clone().or_else(|| environment.users("PERSTACK_PROXY_URL").map(str::to_owned));
@@ -389,17 +389,33 @@ fn folder_files(process: &Process, places: &Places, project: Option<&Project>) -
 }
 
 /// The files that decide what this job and the next may do, or hold its keys.
-fn off_limits(process: &Process, place: &PlaceArgs, places: &Places, project: Option<&Project>) -> OffLimits {
+fn off_limits(
+    process: &Process,
+    place: &PlaceArgs,
+    places: &Places,
+    project: Option<&Project>,
+    workspace: &Path,
+) -> OffLimits {
     let here = |path: &Path| process.folder.join(path);
     let files = if place.env_path.is_empty() { folder_files(process, places, project) } else { place.env_path.clone() };
     // `.env` is also a usual name for a folder, which is not loaded.
-    let closed = files.iter().map(|file| here(file)).filter(|file| file.is_file()).collect();
+    let (closed, mut noticed): (Vec<PathBuf>, Vec<PathBuf>) =
+        files.iter().map(|file| here(file)).partition(|file| file.is_file());
     let mut read_only: Vec<PathBuf> = Vec::new();
+    let mut include_folders: Vec<PathBuf> = Vec::new();
     if let Some(project) = project {
         read_only.extend([here(&project.path), here(&lockfile::find(&project.path))]);
         read_only.extend(project.included.iter().map(|file| here(file)));
+        let folders = project.included.iter().filter_map(|file| file.parent());
+        // Beside the configuration itself lie settings of all kinds.
+        let folders = folders.filter(|folder| Some(*folder) != project.path.parent());
+        include_folders.extend(folders.map(|folder| here(folder)));
     }
-    OffLimits { closed, read_only, ..OffLimits::default() }
+    // A run that starts in the workspace would find these before those in use.
+    let own = [workspace, &places.root].map(|folder| folder.join(config::FILE_NAME));
+    noticed.extend(own.iter().flat_map(|file| [file.clone(), lockfile::find(file)]));
+    noticed.retain(|file| !file.exists());
+    OffLimits { closed, read_only, noticed, include_folders, ..OffLimits::default() }
 }
 
 /// The models that come with the program, and those of the user's own `models.toml`.

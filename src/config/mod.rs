@@ -47,7 +47,7 @@ pub use error::{ConfigError, Problem};
 pub use file::{load, load_with, parse};
 pub use keys::schema::{SCHEMA_FILE, SCHEMA_LINE, schema};
 pub use precedence::{settle, settle_in_folder};
-pub use root::{Discovered, discover};
+pub use root::{Discovered, FILE_NAME, discover};
 pub use suggest::nearest;
 pub use user::{UserDefaults, user_defaults, user_models};
 

@@ -7,7 +7,7 @@ use super::error::ConfigError;
 use super::read_file::is_absence;
 
 /// The configuration's name.
-const FILE_NAME: &str = "perstack.toml";
+pub const FILE_NAME: &str = "perstack.toml";
 
 /// The name of what a repository is known by: a folder, or a file in a work tree that is linked to another.
 const REPOSITORY: &str = ".git";

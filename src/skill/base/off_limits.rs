@@ -18,6 +18,12 @@ pub struct OffLimits {
     pub in_use: Vec<PathBuf>,
     /// Files that may be read and not changed: the configuration with its includes, the lock.
     pub read_only: Vec<PathBuf>,
+    /// Files that are not there and that later runs would read: environment files, a configuration nearer than the one in
+    /// use. They are not refused; one that a command makes is reported.
+    pub noticed: Vec<PathBuf>,
+    /// Folders of included files. A file with the same ending that a command makes there may be included later, and is
+    /// reported.
+    pub include_folders: Vec<PathBuf>,
 }
 
 /// The entries of [`OffLimits`] as they are on the disk now. A file is the same under any of its names: a link's, a

@@ -2,9 +2,10 @@
 //! lock, environment files, the hooks and the dangerous settings of the workspace's repository.
 //!
 //! `exec` watches them while a command runs. The kernel's rules cannot take single files out of a folder, so that a
-//! change is undone after the call, and reported. What a command wrote stays beside the file, under another name.
+//! change is undone after the call, and reported. What a command wrote stays beside the file, under another name. A new
+//! file that later runs would read is reported, and stays: projects make their `.env` by a command.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -24,8 +25,21 @@ const MAX_KEPT: u64 = 4 << 20;
 /// The ending of the name under which a command's version stays.
 const CHANGED: &str = ".changed";
 
-/// Files by their state, as far as they are there.
-type Snapshot = BTreeMap<PathBuf, Kept>;
+/// The ending of the files that a configuration includes.
+const INCLUDED: &str = "toml";
+
+/// The permission of a folder's owner to change what is in it.
+const OWNERS: u32 = 0o700;
+
+/// The protected files as far as they are there.
+#[derive(Debug, Default)]
+struct Snapshot {
+    files: BTreeMap<PathBuf, Kept>,
+    /// The modes of the folders that they are in, those above before those below.
+    folders: BTreeMap<PathBuf, u32>,
+    /// The files there of which only new ones are reported.
+    noticed: BTreeSet<PathBuf>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kept {
@@ -34,6 +48,8 @@ enum Kept {
         mode: u32,
     },
     Link(PathBuf),
+    /// Reached through a link in its path, which had none.
+    BehindLink,
     /// Too large to be kept, or not readable. It can be taken away when it is new, and not be put back.
     Other {
         len: u64,
@@ -41,12 +57,12 @@ enum Kept {
     },
 }
 
-/// The watched workspaces, each with the number of commands that run in it and the state before the first of them. Experts
-/// of one job share a workspace: what one's command plants must not be the other's state before.
-static WATCHED: Mutex<BTreeMap<PathBuf, (usize, Snapshot)>> = Mutex::new(BTreeMap::new());
+/// The watched lists, each with the number of commands that run there and the state before the first of them. Experts of one
+/// job share a workspace: what one's command plants must not be the other's state before.
+static WATCHED: Mutex<BTreeMap<Protected, (usize, Snapshot)>> = Mutex::new(BTreeMap::new());
 
 /// The protected files of a workspace.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Protected {
     /// Without links.
     workspace: PathBuf,
@@ -54,29 +70,35 @@ pub(super) struct Protected {
     repositories: Vec<PathBuf>,
     /// Single files.
     files: Vec<PathBuf>,
+    /// Files that are reported once they are there.
+    noticed: Vec<PathBuf>,
+    /// Folders of which new files with the ending [`INCLUDED`] are.
+    include_folders: Vec<PathBuf>,
 }
 
 impl Protected {
     /// Those of `off_limits` and of the repository that `workspace`, a path without links, is or is in.
     pub(super) fn new(workspace: &Path, off_limits: &OffLimits) -> Self {
         let named = off_limits.closed.iter().chain(&off_limits.read_only);
-        let files = named.flat_map(|path| {
-            // Its own name, in the folder without links, as what is there may become a link; and where a link leads now.
-            let own = std::path::absolute(path)
-                .ok()
-                .and_then(|path| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?)));
-            own.into_iter().chain(path.canonicalize().ok())
-        });
-        Self { workspace: workspace.to_owned(), repositories: repositories(workspace), files: files.collect() }
+        let files: Vec<PathBuf> =
+            named.flat_map(|path| own_place(path).into_iter().chain(path.canonicalize().ok())).collect();
+        let noticed = off_limits.noticed.iter().filter_map(|path| own_place(path));
+        Self {
+            workspace: workspace.to_owned(),
+            repositories: repositories(workspace),
+            noticed: noticed.filter(|path| !files.contains(path)).collect(),
+            files,
+            include_folders: off_limits.include_folders.iter().filter_map(|path| path.canonicalize().ok()).collect(),
+        }
     }
 
     /// Keeps the files as they are now, unless a command runs already.
     pub(super) fn watch(&self) -> CommandWatch {
         let mut watched = watched();
-        match watched.get_mut(&self.workspace) {
+        match watched.get_mut(self) {
             Some((running, _)) => *running += 1,
             None => {
-                watched.insert(self.workspace.clone(), (1, self.snapshot()));
+                watched.insert(self.clone(), (1, self.snapshot()));
             }
         }
         CommandWatch { protected: self.clone(), is_over: false }
@@ -89,18 +111,58 @@ impl Protected {
         for repository in self.repositories.iter().chain(now.iter().filter(|now| !self.repositories.contains(now))) {
             git::control_files(repository, &mut paths);
         }
-        paths.into_iter().filter_map(|path| Some((path.clone(), kept(&path)?))).collect()
+        let is_ours = |folder: &&Path| {
+            folder.starts_with(&self.workspace) || self.repositories.iter().any(|ours| folder.starts_with(ours))
+        };
+        let folders = paths.iter().flat_map(|path| path.ancestors().skip(1).take_while(is_ours));
+        let folders: BTreeSet<&Path> = folders.collect();
+        let folders = folders.into_iter().filter_map(|folder| Some((folder.to_owned(), folder_mode(folder)?)));
+        // Through no link: what it leads to is reported as put back.
+        let folders_now = self.include_folders.iter().filter(|folder| folder_mode(folder).is_some());
+        let included = folders_now.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+        let included =
+            included.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == INCLUDED));
+        let noticed = self.noticed.iter().cloned().chain(included).filter(|path| path.symlink_metadata().is_ok());
+        Snapshot {
+            folders: folders.collect(),
+            noticed: noticed.collect(),
+            files: paths.into_iter().filter_map(|path| Some((path.clone(), kept(&path)?))).collect(),
+        }
+    }
+
+    /// Puts back what differs from `before`; lines for people if anything did, or if there is a new file to be noticed.
+    fn settle(&self, before: &mut Snapshot) -> Option<String> {
+        let closed = open_folders(&before.folders);
+        let after = self.snapshot();
+        let put_back = self.put_back(before, &after);
+        for (folder, mode) in closed.into_iter().rev() {
+            // A folder that cannot be closed again is one that somebody else has changed meanwhile.
+            let _ = set_folder_mode(folder, mode);
+        }
+        let new = after.noticed.difference(&before.noticed).map(|path| self.shown(path));
+        let new = new.reduce(|names, name| names + ", " + &name);
+        // Once is enough, also where other commands still run.
+        before.noticed = after.noticed;
+        let notice = new.map(|names| {
+            format!("noticed {names}: a command has made what later runs read; look at it before the next one")
+        });
+        put_back.into_iter().chain(notice).reduce(|lines, line| lines + "\n" + &line)
+    }
+
+    fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.workspace).unwrap_or(path).display().to_string()
     }
 
     /// Puts back what differs from `before`; a line for people if anything did.
-    fn put_back(&self, before: &Snapshot) -> Option<String> {
-        let after = self.snapshot();
+    fn put_back(&self, before: &Snapshot, after: &Snapshot) -> Option<String> {
+        let (before, after) = (&before.files, &after.files);
         let (mut names, mut failures) = (Vec::new(), Vec::new());
-        let shown = |path: &Path| path.strip_prefix(&self.workspace).unwrap_or(path).display().to_string();
         for path in after.keys().chain(before.keys().filter(|path| !after.contains_key(*path))) {
             let (was, is) = (before.get(path), after.get(path));
             // With its repository, a hook is gone too.
-            let is_gone = git::is_control_file(path) && is.is_none() && !git::repository_is_there(path);
+            let is_gone = git::is_control_file(path)
+                && matches!(is, None | Some(Kept::BehindLink))
+                && !git::repository_is_there(path);
             if was == is || is_gone {
                 continue;
             }
@@ -113,8 +175,8 @@ impl Protected {
                 PutBack::Whole => set_aside(path).and_then(|()| was.map_or(Ok(()), |kept| write(path, kept))),
             };
             match outcome {
-                Ok(()) => names.push(shown(path)),
-                Err(error) => failures.push(format!("{}: {error}", shown(path))),
+                Ok(()) => names.push(self.shown(path)),
+                Err(error) => failures.push(format!("{}: {error}", self.shown(path))),
             }
         }
         let mut line = String::new();
@@ -150,11 +212,11 @@ impl CommandWatch {
             return None;
         }
         let mut watched = watched();
-        let (running, before) = watched.get_mut(&self.protected.workspace)?;
-        let line = self.protected.put_back(before);
+        let (running, before) = watched.get_mut(&self.protected)?;
+        let line = self.protected.settle(before);
         *running = running.saturating_sub(1);
         if *running == 0 {
-            watched.remove(&self.protected.workspace);
+            watched.remove(&self.protected);
         }
         line
     }
@@ -167,13 +229,22 @@ impl Drop for CommandWatch {
     }
 }
 
-fn watched() -> MutexGuard<'static, BTreeMap<PathBuf, (usize, Snapshot)>> {
+fn watched() -> MutexGuard<'static, BTreeMap<Protected, (usize, Snapshot)>> {
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The path of a file by its own name, in the folder without links: what is there may become a link.
+fn own_place(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
 }
 
 /// The state of a path; `None` for folders and what is not there.
 fn kept(path: &Path) -> Option<Kept> {
     let metadata = fs::symlink_metadata(path).ok()?;
+    if path.parent().is_some_and(|folder| folder.canonicalize().is_ok_and(|real| real != folder)) {
+        return Some(Kept::BehindLink);
+    }
     if metadata.is_symlink() {
         return fs::read_link(path).ok().map(Kept::Link);
     }
@@ -198,9 +269,47 @@ fn mode(_: &fs::Metadata) -> u32 {
     0
 }
 
+/// The mode of a folder; `None` for anything else.
+fn folder_mode(folder: &Path) -> Option<u32> {
+    fs::symlink_metadata(folder).ok().filter(fs::Metadata::is_dir).map(|metadata| mode(&metadata))
+}
+
+/// Gives this user back the folders of `folders` that can be neither listed nor changed, so that what is in them can be
+/// put back. Returns them with the modes that they had before.
+fn open_folders(folders: &BTreeMap<PathBuf, u32>) -> Vec<(&Path, u32)> {
+    let mut closed = Vec::new();
+    for (folder, before) in folders {
+        let now = folder_mode(folder).filter(|mode| cfg!(unix) && mode & OWNERS != OWNERS);
+        if let Some(now) = now
+            && set_folder_mode(folder, now | OWNERS).is_ok()
+        {
+            closed.push((&**folder, *before));
+        }
+    }
+    closed
+}
+
+#[cfg(unix)]
+fn set_folder_mode(folder: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if folder_mode(folder).is_none() {
+        return Ok(());
+    }
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn set_folder_mode(_: &Path, _: u32) -> io::Result<()> {
+    Ok(())
+}
+
 /// Moves what is at `path` beside it.
 fn set_aside(path: &Path) -> io::Result<()> {
     in_place(path)?;
+    move_aside(path)
+}
+
+fn move_aside(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path).is_err() {
         return Ok(());
     }
@@ -227,6 +336,7 @@ fn write(path: &Path, kept: &Kept) -> io::Result<()> {
         Kept::Link(target) => std::os::unix::fs::symlink(target, path),
         #[cfg(not(unix))]
         Kept::Link(_) => Err(io::Error::other("links are not put back here")),
+        Kept::BehindLink => Err(io::Error::other("a link led to it before")),
         Kept::Other { .. } => Err(io::Error::other("it was too large to be kept, or not readable")),
         Kept::File { bytes, mode } => {
             let mut name = path.as_os_str().to_owned();
@@ -246,11 +356,21 @@ fn write(path: &Path, kept: &Kept) -> io::Result<()> {
     }
 }
 
-/// Makes the folder of `path` if it is gone, and checks that no link leads elsewhere: its path had none.
+/// Makes the folders of `path` that are gone. What is in the place of one, a link that leads elsewhere perhaps, is moved
+/// aside: the path had none.
 fn in_place(path: &Path) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder)?;
-    if folder.canonicalize()? == folder { Ok(()) } else { Err(io::Error::other("a link leads elsewhere")) }
+    let mut folders: Vec<&Path> = path.ancestors().skip(1).collect();
+    folders.reverse();
+    for folder in folders {
+        match fs::symlink_metadata(folder) {
+            Ok(found) if found.is_dir() => continue,
+            Ok(_) => move_aside(folder)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        fs::create_dir(folder)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -361,6 +481,91 @@ mod tests {
         assert!(line.is_some());
         assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
         assert!(!world.root.join(".git").is_symlink());
+    }
+
+    #[test]
+    fn folders_that_a_command_replaces_or_closes_are_no_way_to_keep_a_change() {
+        let world = World::new();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("pre-push"), "evil").unwrap();
+        fs::create_dir_all(elsewhere.path().join("m")).unwrap();
+        let line = world.after(|root| {
+            fs::rename(root.join(".git/hooks"), root.join("hooks")).unwrap();
+            std::os::unix::fs::symlink(elsewhere.path(), root.join(".git/hooks")).unwrap();
+            fs::rename(root.join(".git/modules"), root.join("modules")).unwrap();
+            std::os::unix::fs::symlink(root.join("modules"), root.join(".git/modules")).unwrap();
+        });
+        assert!(line.is_some_and(|line| line.contains("pre-push") && !line.contains("cannot")));
+        assert_eq!(world.text(".git/hooks/pre-push").as_deref(), Some("mine"));
+        assert_eq!(world.text(".git/modules/m/config").as_deref(), Some("[core]\n"));
+        assert!(!world.root.join(".git/hooks").is_symlink() && !world.root.join(".git/modules").is_symlink());
+        assert_eq!(fs::read_to_string(elsewhere.path().join("pre-push")).unwrap(), "evil");
+        for mode in [0o500, 0o000] {
+            let line = world.after(|root| {
+                fs::write(root.join(".git/hooks/pre-commit"), "planted").unwrap();
+                fs::set_permissions(root.join(".git/hooks"), fs::Permissions::from_mode(mode)).unwrap();
+                fs::set_permissions(root.join(".git"), fs::Permissions::from_mode(mode)).unwrap();
+            });
+            assert!(line.is_some_and(|line| line.contains("pre-commit") && !line.contains("cannot")), "{mode:o}");
+            assert_eq!(world.text(".git/hooks/pre-commit"), None, "{mode:o}");
+            let hooks = world.root.join(".git/hooks").metadata().unwrap();
+            assert_eq!(hooks.permissions().mode() & 0o700, 0o700, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_its_user_closed_stays_so() {
+        let world = World::new();
+        let hooks = world.root.join(".git/hooks");
+        let close = |mode| fs::set_permissions(&hooks, fs::Permissions::from_mode(mode)).unwrap();
+        close(0o555);
+        let line = world.after(|root| {
+            close(0o755);
+            fs::write(root.join(".git/hooks/pre-commit"), "planted").unwrap();
+            close(0o555);
+        });
+        assert!(line.is_some_and(|line| !line.contains("cannot")));
+        assert_eq!(world.text(".git/hooks/pre-commit"), None);
+        assert_eq!(hooks.metadata().unwrap().permissions().mode() & 0o777, 0o555);
+        assert_eq!(world.after(|_| ()), None);
+        close(0o755);
+    }
+
+    #[test]
+    fn new_files_that_later_runs_read_are_noticed_and_stay() {
+        let world = World::new();
+        fs::create_dir(world.root.join("experts")).unwrap();
+        fs::write(world.root.join("experts/a.toml"), "a").unwrap();
+        let off_limits = OffLimits {
+            read_only: vec![world.root.join("experts/a.toml")],
+            noticed: vec![world.root.join(".env"), world.root.join("perstack.lock")],
+            include_folders: vec![world.root.join("experts")],
+            ..OffLimits::default()
+        };
+        let protected = Protected::new(&world.root, &off_limits);
+        let (first, second) = (protected.watch(), protected.watch());
+        fs::write(world.root.join(".env"), "PORT=1").unwrap();
+        fs::write(world.root.join("experts/b.toml"), "b").unwrap();
+        fs::write(world.root.join("experts/notes.md"), "b").unwrap();
+        let line = first.end().unwrap();
+        assert!(line.starts_with("noticed .env, experts/b.toml:"), "{line}");
+        assert_eq!(second.end(), None);
+        assert_eq!(world.text(".env").as_deref(), Some("PORT=1"));
+        let watch = protected.watch();
+        fs::write(world.root.join(".env"), "PORT=2").unwrap();
+        assert_eq!(watch.end(), None, "this run does not read it");
+    }
+
+    #[test]
+    fn lists_of_other_files_have_a_state_of_their_own() {
+        let world = World::new();
+        let watch = |path: &str| {
+            let off_limits = OffLimits { read_only: vec![world.root.join(path)], ..OffLimits::default() };
+            Protected::new(&world.root, &off_limits).watch()
+        };
+        let (first, second) = (watch(".git/HEAD"), watch("perstack.toml"));
+        assert_eq!((second.end(), first.end()), (None, None));
+        assert_eq!(world.text("perstack.toml").as_deref(), Some("a = 1\n"));
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub(super) fn treatment(path: &Path, was: Option<&Kept>, is: Option<&Kept>) -> P
 fn settings_put_back(was: Option<&Kept>, is: Option<&Kept>) -> Option<PutBack> {
     let text = |kept: Option<&Kept>| match kept {
         Some(Kept::File { bytes, .. }) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        Some(Kept::Link(_) | Kept::Other { .. }) => None,
+        Some(Kept::Link(_) | Kept::BehindLink | Kept::Other { .. }) => None,
         None => Some(String::new()),
     };
     let (was, is) = (text(was)?, text(is)?);
