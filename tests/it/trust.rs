@@ -2,6 +2,8 @@
 //!
 //! A test here begins with [`attack`] or [`neighbour`], or both; [`table`] counts them.
 
+#[cfg(target_os = "linux")]
+mod attacks;
 mod contained;
 #[cfg(feature = "aws")]
 mod credentials;
@@ -11,6 +13,8 @@ mod limits;
 mod off_limits;
 mod recorded;
 mod secrets;
+#[cfg(target_os = "linux")]
+mod servers;
 #[cfg(unix)]
 mod owner;
 mod screen;

@@ -8,6 +8,7 @@ use super::{processes, script, tool_results};
 use crate::support::signpost::Signpost;
 use crate::support::tool_server::{command_skill, librarian, lines, program};
 use crate::support::{Answer, Gate, Test, call};
+use crate::trust::{attack, neighbour};
 
 /// A flag that leaves it to the lock whether it serves.
 const FRESH: &str = "--max-steps=9";
@@ -62,6 +63,7 @@ fn a_server_that_is_never_called_is_never_started() {
 
 #[test]
 fn a_server_is_started_by_the_first_call_and_serves_the_next() {
+    neighbour("a server that is as it was locked serves every call");
     let [echo] = echo();
     let test = serving(locked(), "diary=diary").answers(script([echo.clone(), echo]));
     let events = test.run(["run", "librarian", "Look.", "--locked", "--output", "jsonl"]).assert_code(0).events();
@@ -93,6 +95,7 @@ fn a_start_that_fails_is_a_result_that_quotes_the_server() {
 
 #[test]
 fn drift_is_a_warning_and_under_locked_a_refusal() {
+    attack("a server redefines its tools after they were locked");
     let differs = |text: &str| {
         text.contains("owls: its server differs from perstack.lock")
             && text.contains("tool echo removed")

@@ -19,21 +19,27 @@ use crate::mcp::{calling, tool_results};
 use crate::support::{Answer, Provider, Test};
 
 /// The text of a secret file, which no result may hold.
-const SECRET: &str = "owl-secret-4711";
+pub const SECRET: &str = "owl-secret-4711";
 
 /// An expert with the base skill, and a home folder with secrets that is no temporary one: those are within reach.
-struct Contained {
-    test: Test,
-    home: tempfile::TempDir,
+pub struct Contained {
+    pub test: Test,
+    pub home: tempfile::TempDir,
 }
 
 impl Contained {
     /// With these lines in the base skill's table.
-    fn new(lists: &str) -> Self {
+    pub fn new(lists: &str) -> Self {
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        for (path, text) in
-            [(".ssh/id", SECRET), (".bashrc", "# mine\n"), (".config/gh/hosts.yml", SECRET), ("notes/a", SECRET)]
-        {
+        for (path, text) in [
+            (".ssh/id", SECRET),
+            (".bashrc", "# mine\n"),
+            (".config/gh/hosts.yml", SECRET),
+            (".aws/credentials", SECRET),
+            (".kube/config", SECRET),
+            (".netrc", SECRET),
+            ("notes/a", SECRET),
+        ] {
             let path = home.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
@@ -46,16 +52,16 @@ impl Contained {
         Self { test, home }
     }
 
-    fn env(self, name: &str, value: &str) -> Self {
+    pub fn env(self, name: &str, value: &str) -> Self {
         Self { test: self.test.env(name, value), ..self }
     }
 
-    fn home(&self, path: &str) -> PathBuf {
+    pub fn home(&self, path: &str) -> PathBuf {
         self.home.path().join(path)
     }
 
     /// The result of a script that `exec` runs, and whether it is marked as an error.
-    fn run(self, script: &str) -> (Ran, String, bool) {
+    pub fn run(self, script: &str) -> (Ran, String, bool) {
         let (test, requests) = calling(self.test, [("exec", sh(script))]);
         let (output, is_error) = tool_results(&requests[1])[0].clone();
         (Ran { _test: test, home: self.home }, output, is_error)
@@ -63,19 +69,19 @@ impl Contained {
 
     /// The output of a script that succeeds.
     #[track_caller]
-    fn works(self, script: &str) -> (Ran, String) {
+    pub fn works(self, script: &str) -> (Ran, String) {
         let (ran, text, is_error) = self.run(script);
         assert!(!is_error, "{text}");
         (ran, text)
     }
 }
 
-struct Ran {
+pub struct Ran {
     _test: Test,
-    home: tempfile::TempDir,
+    pub home: tempfile::TempDir,
 }
 
-fn sh(script: &str) -> Value {
+pub fn sh(script: &str) -> Value {
     json!({"command": "sh", "args": ["-c", script]})
 }
 
@@ -124,6 +130,7 @@ fn secret_files_are_out_of_reach_by_every_path() {
         "cd ~/.ssh; cat id; cat /proc/self/cwd/id",
         "ls ~/.ssh",
         "cat ~/.config/gh/hosts.yml",
+        "cat ~/.aws/credentials; cat ~/.kube/config; cat ~/.netrc",
         "cat ~/notes/a",
         "exec 3<>~/.ssh/id; cat <&3",
         "tar c -C ~ .ssh",
@@ -180,7 +187,7 @@ fn what_is_lifted_by_the_user_is_lifted() {
 #[test]
 fn nothing_is_planted_outside_of_the_workspace() {
     attack("a command plants what runs later: in a shell's start, on the search path, in another project");
-    let script = "for file in ~/.bashrc ~/.profile ~/.config/autostart/x ~/.local/bin/ls ~/.cargo/bin/cargo ~/.gitconfig; do \
+    let script = "for file in ~/.bashrc ~/.profile ~/.config/autostart/x ~/.config/systemd/user/x.service ~/.local/bin/ls ~/.cargo/bin/cargo ~/.gitconfig; do \
                   mkdir -p $(dirname $file); echo planted >> $file; done; mkdir ~/.ssh/new; rm -rf ~/notes; \
                   truncate -s 0 ~/.bashrc; : > ~/.bashrc; cp /bin/true ~/.bashrc; echo x > /etc/owl; echo x > /usr/owl; \
                   echo x > /proc/sys/kernel/core_pattern; true";
@@ -188,7 +195,7 @@ fn nothing_is_planted_outside_of_the_workspace() {
     let home = ran.home.path();
     assert_eq!(fs::read_to_string(home.join(".bashrc")).unwrap(), "# mine\n");
     assert_eq!(fs::read_to_string(home.join("notes/a")).unwrap(), SECRET);
-    for path in [".profile", ".local", ".gitconfig", ".config/autostart", ".ssh/new"] {
+    for path in [".profile", ".local", ".gitconfig", ".config/autostart", ".config/systemd", ".ssh/new"] {
         assert!(!home.join(path).exists(), "{path}");
     }
     assert!(!Path::new("/etc/owl").exists() && !Path::new("/usr/owl").exists());

@@ -3,8 +3,15 @@
 use crate::tidy::source::Source;
 
 /// Subjects outside this folder whose tests are named in the same way.
-const ELSEWHERE: [&str; 6] =
-    ["foreign_state.rs", "mcp/names.rs", "mcp/oauth.rs", "mcp/processes.rs", "mcp/remote.rs", "secrets.rs"];
+const ELSEWHERE: [&str; 7] = [
+    "foreign_state.rs",
+    "mcp/locked.rs",
+    "mcp/names.rs",
+    "mcp/oauth.rs",
+    "mcp/processes.rs",
+    "mcp/remote.rs",
+    "secrets.rs",
+];
 
 /// The texts that a source gives to a function which names cases.
 fn named<'a>(source: &'a Source, function: &str) -> Vec<&'a str> {
