@@ -20,8 +20,10 @@ use tokio_util::sync::CancellationToken;
 use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::in_doubt;
+use super::job_summary::JobSummary;
 use super::options::JobArgs;
 use super::outcome::{FAREWELL, JobEnd, JobReporter};
+use super::output_file::OutputFiles;
 use super::prompt::{self, Answer, Questions, is_in_background};
 use super::render::{Screen, visible};
 use super::setup::{Setup, warn};
@@ -63,11 +65,12 @@ pub fn async_runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Runs a job. `live` is the command that does the same without a recorded session.
 ///
 /// # Errors
-/// When the runtimes or the signals are refused by the system.
+/// When the runtimes, the signals or a file of the output are refused by the system.
 pub fn run(
     process: &Process,
     args: &JobArgs,
     setup: Setup,
+    files: OutputFiles,
     command: JobCommand,
     live: &CommandLine,
 ) -> Result<Exit, Failure> {
@@ -78,7 +81,7 @@ pub fn run(
         warn(process, args.output.quiet, &warning);
     }
     let cancel = CancellationToken::new();
-    let screen = Arc::new(Screen::new(process, &args.output, format, &cancel));
+    let screen = Arc::new(Screen::new(process, &args.output, format, files.result, &cancel)?);
     let replayed = args.session.replay.as_ref().map(|file| process.folder.join(file));
     let contained = replayed.and_then(|file| cassettes::reason_to_contain(&setup, process, &file));
     let cassette = args.session.cassette(&process.folder, contained.is_none());
@@ -103,9 +106,11 @@ pub fn run(
             screen.info(&format!("calls that write or run are answered from it, not made: {reason}"));
         }
     }
+    let summary = files.summary.map(|file| JobSummary::open(&file, options.redactor())).transpose()?;
     let questions = Questions::new(asks, options.clone());
+    let began = Instant::now();
     let reporter =
-        Arc::new(JobReporter { args: args.clone(), screen, questions, color: process.color, began: Instant::now() });
+        Arc::new(JobReporter { args: args.clone(), screen, summary, questions, color: process.color, began });
     let workers = async_runtime()?;
     // A sink may block a worker (a stalled pipe), and with it the workers' own timers and signals. So the loop has a
     // runtime of its own, on this thread.
@@ -359,7 +364,7 @@ async fn attempt(
     Attempt::Returned(Box::new(job), signal, servers)
 }
 
-/// Writes the result to stdout, before the report of the end goes to stderr. The order matters: stderr ends with the
+/// Writes the result, before the report of the end goes to stderr. The order matters: stderr ends with the
 /// command that continues the job.
 fn print_result(end: &JobEnd, reporter: &JobReporter) -> io::Result<()> {
     reporter.screen.close();

@@ -8,10 +8,13 @@ mod completions;
 mod in_doubt;
 mod job;
 mod job_runner;
+mod job_summary;
 mod outcome;
+mod output_file;
 mod owners;
 mod places;
 mod failure;
+mod exit;
 mod experts;
 mod gone;
 mod info;
@@ -50,45 +53,23 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, ColorChoice, CommandFactory, Parser, Subcommand};
 
+pub use self::exit::Exit;
 use self::failure::Failure;
 
-/// An exit code. The numbers are part of the product's interface and shown by `--help`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    Completed = 0,
-    Failed = 1,
-    Usage = 2,
-    MaxSteps = 3,
-    Interactive = 4,
-    Budget = 5,
-    Storage = 6,
-    Interrupted = 130,
-    Terminated = 143,
+/// The end of the help of the program and of the commands that run jobs.
+fn after_help() -> String {
+    format!("{STREAMS}\n\nExit codes:\n{}{CONTRACT}", exit::help_lines())
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
-
-const AFTER_HELP: &str = "\
+const STREAMS: &str = "\
 Streams:
   stdout carries the result and nothing else: the final text, one JSON object, or an event
   a line (--output). On a terminal the text streams as it comes; elsewhere it is printed at
-  the end, unless --stream. stderr carries progress, warnings and errors. A closed stdout
-  stops the job gracefully: exit code 0 when it had completed, else 1.
+  the end, unless --stream. With --output-file it is empty, and the file has the result.
+  stderr carries progress, warnings and errors. A closed stdout stops the job gracefully:
+  exit code 0 when it had completed, else 1.";
 
-Exit codes:
-    0  completed
-    1  stopped by error
-    2  usage or configuration error
-    3  max steps reached
-    4  waiting for interactive input
-    5  budget reached
-    6  state could not be stored or read, or is locked by another process
-  130  SIGINT
-  143  SIGTERM or SIGHUP
+const CONTRACT: &str = "\
 On every stop but 0 and 2, the last line on stderr is the command that continues the job.
 
 Signals:
@@ -125,7 +106,7 @@ const VERSION_LINE: &str = concat!("perstack ", env!("CARGO_PKG_VERSION"), "\n")
 
 /// Runs declarative AI experts, and never loses work.
 #[derive(Debug, Parser)]
-#[command(name = "perstack", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+#[command(name = "perstack", version, arg_required_else_help = true, after_help = after_help())]
 struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -320,19 +301,7 @@ mod tests {
     #[test]
     fn help_documents_every_exit_code_and_the_streams() {
         let help = Cli::command().render_long_help().to_string();
-        for exit in [
-            Exit::Completed,
-            Exit::Failed,
-            Exit::Usage,
-            Exit::MaxSteps,
-            Exit::Interactive,
-            Exit::Budget,
-            Exit::Storage,
-            Exit::Interrupted,
-            Exit::Terminated,
-        ] {
-            assert!(help.contains(&format!("{:>5}  ", exit as u8)), "{exit:?} is not in:\n{help}");
-        }
+        assert!(help.contains(&format!("Exit codes:\n{}", exit::help_lines())), "{help}");
         assert!(help.contains("stdout carries the result and nothing else"), "{help}");
     }
 

@@ -167,6 +167,15 @@ pub struct OutputArgs {
     /// Every event with its whole messages and checkpoints; implies --output jsonl
     #[arg(long)]
     pub full_events: bool,
+    /// Write to FILE what stdout would have, and nothing to stdout. The answer or the object replaces the file as a whole at
+    /// the end, unless the job failed or was interrupted, which leaves an older file as it was; events are appended as they
+    /// happen
+    #[arg(long, value_name = "FILE", conflicts_with = "stream")]
+    pub output_file: Option<PathBuf>,
+    /// Append a short summary in Markdown to FILE, such as $GITHUB_STEP_SUMMARY: the end, its numbers, the beginning of the
+    /// answer, and the command that continues the job
+    #[arg(long, value_name = "FILE")]
+    pub summary_file: Option<PathBuf>,
     /// Show errors only
     #[arg(long, short, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -368,7 +377,9 @@ impl OutputArgs {
         words.value("--output", format.as_ref().map(clap::builder::PossibleValue::get_name));
         words.switch("--json", self.json);
         words.value("--filter", (!self.filter.is_empty()).then(|| self.filter.join(",")));
-        words.switch("--full-events", self.full_events).switch("--quiet", self.quiet).switch("--verbose", self.verbose);
+        words.switch("--full-events", self.full_events);
+        words.path("--output-file", self.output_file.as_deref());
+        words.switch("--quiet", self.quiet).switch("--verbose", self.verbose);
         words.switch("--stream", self.stream).switch("--plain", self.plain).switch("--bell", self.bell);
     }
 

@@ -19,6 +19,7 @@ use perstack::store::StoreError;
 use super::Exit;
 use super::command_line::CommandLine;
 use super::failure::Failure;
+use super::job_summary::{self, JobSummary};
 use super::options::JobArgs;
 use super::prompt::Questions;
 use super::render::{Screen, count, money, steps, visible};
@@ -37,6 +38,8 @@ const MAX_ERROR_LINES: usize = 6;
 pub struct JobReporter {
     pub args: JobArgs,
     pub screen: Arc<Screen>,
+    /// The file that a summary of the end is appended to.
+    pub summary: Option<JobSummary>,
     /// Of this invocation.
     pub questions: Questions,
     /// The colours that the command line asks for.
@@ -108,13 +111,19 @@ impl JobReporter {
             failure.print(self.screen.paint());
         }
         self.print_status(outcome, signal, unanswered);
-        match (exit_of(outcome.status, signal), output) {
-            (Exit::Completed, Some(failure)) => failure.exit(),
-            (Exit::Completed, None) => Exit::Completed,
-            (exit, _) => {
-                print_continuation(&self.screen, Some(&self.colored(continuation(outcome, &self.args))));
-                exit
-            }
+        if let Some(line) = self.screen.file_line(outcome).filter(|_| output.is_none()) {
+            self.screen.info(&line);
+        }
+        let exit = exit_of(outcome.status, signal);
+        let words = (exit != Exit::Completed).then(|| self.colored(continuation(outcome, &self.args)));
+        let summary = self.append_summary(|| {
+            let questions = head_questions(&self.questions, &outcome.checkpoint.head);
+            job_summary::of_outcome(outcome, &questions, words.as_ref())
+        });
+        print_continuation(&self.screen, words.as_ref());
+        match output.or(summary) {
+            Some(failure) if exit == Exit::Completed => failure.exit(),
+            _ => exit,
         }
     }
 
@@ -135,8 +144,17 @@ impl JobReporter {
             (Exit::Failed, Some(signal)) => signal.exit(),
             (exit, _) => exit,
         };
-        print_continuation(&self.screen, self.job_continuation(&args).as_ref());
+        let words = self.job_continuation(&args);
+        self.append_summary(|| job_summary::of_failure(&failure, words.as_ref()));
+        print_continuation(&self.screen, words.as_ref());
         exit
+    }
+
+    /// Appends a summary to the file that it was asked for in. Returns the failure to, once it is printed.
+    fn append_summary(&self, text: impl FnOnce() -> String) -> Option<Failure> {
+        let failure = self.summary.as_ref()?.append(&text()).err()?;
+        failure.print(self.screen.paint());
+        Some(failure)
     }
 
     /// The remedy for an error, if it has flags in it.
@@ -188,7 +206,7 @@ impl JobReporter {
             }
             Status::StoppedByCancellation => match signal {
                 Some(signal) => self.screen.info(&format!("stopped by {}", signal.name())),
-                None => self.screen.info("stopped: the reader of the events on standard output has gone away"),
+                None => self.screen.info(&format!("stopped: {} takes no more events", self.screen.destination())),
             },
             Status::StoppedByError | Status::Init | Status::Proceeding | Status::StoppedByDelegate => {
                 error_of(head).print(self.screen.paint());
@@ -210,13 +228,13 @@ impl JobReporter {
         }
     }
 
-    /// The failure to write to stdout. A reader that has gone away is no error: the program ends quietly.
+    /// The failure to write the result. A reader that has gone away is no error: the program ends quietly.
     fn output_failure(&self, written: io::Result<()>, outcome: &Outcome) -> Option<Failure> {
         let error = written.err().or_else(|| self.screen.stream_error())?;
         if error.kind() == io::ErrorKind::BrokenPipe {
             return None;
         }
-        let error = anyhow::Error::new(error).context("cannot write to standard output");
+        let error = anyhow::Error::new(error).context(format!("cannot write to {}", self.screen.destination()));
         Some(Failure::other(error).help(format!("the job's result is kept in {}", outcome.path.display())))
     }
 
@@ -226,6 +244,12 @@ impl JobReporter {
         args.add_to_continuation(&mut words);
         Some(self.colored(words))
     }
+}
+
+/// The questions that a job waits for, and their options, a line each.
+fn head_questions(questions: &Questions, head: &CheckpointHead) -> Vec<String> {
+    let questions = head.pending_tool_calls.iter().map(|call| questions.question(head, call));
+    questions.flat_map(|question| std::iter::once(question.title().to_owned()).chain(question.listed())).collect()
 }
 
 /// Rings the bell of `terminal` after a job that took so long.

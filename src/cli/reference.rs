@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Command, CommandFactory};
 
-use super::Cli;
+use super::{Cli, exit};
 
 /// Columns of help in the page.
 const WIDTH: usize = 100;
@@ -64,6 +64,23 @@ fn the_reference_of_commands_is_current() {
         fs::write(&file, &page).unwrap();
     }
     assert!(fs::read_to_string(&file).unwrap_or_default() == page, "UPDATE_DOCS=1 cargo test --bins cli:: renews it");
+}
+
+/// The table of exit codes in `docs/scripts.md`: the first behind their heading.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "asks for the file to be written anew")]
+fn the_table_of_exit_codes_is_current() {
+    let file = in_repository("docs/scripts.md");
+    let text = fs::read_to_string(&file).unwrap();
+    let (before, behind) = text.split_once("## Exit codes\n\n").unwrap();
+    let is_row = |line: &&str| line.starts_with('|');
+    let table: String = behind.split_inclusive('\n').take_while(is_row).collect();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let rest: String = behind.split_inclusive('\n').skip_while(is_row).collect();
+        fs::write(&file, format!("{before}## Exit codes\n\n{}{rest}", exit::markdown())).unwrap();
+        return;
+    }
+    assert_eq!(table, exit::markdown(), "UPDATE_DOCS=1 cargo test --bins cli:: renews it");
 }
 
 #[test]

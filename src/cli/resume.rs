@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::input::{InputArgs, InputSources};
 use super::job_runner::{self, JobCommand};
 use super::options::JobArgs;
+use super::output_file::OutputFiles;
 use super::setup::{ProjectNeed, Setup};
 use super::{Exit, Process, trust};
 
@@ -22,7 +23,7 @@ Examples:
 
 /// Continues a job from a checkpoint
 #[derive(Debug, Args)]
-#[command(after_long_help = format!("{EXAMPLES}\n\n{}", super::AFTER_HELP))]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{}", super::after_help()))]
 pub struct ResumeArgs {
     /// A checkpoint's file, the id of a checkpoint, a run or a job, a beginning or an end that one of them alone has, or
     /// `latest`
@@ -65,6 +66,7 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     args.job.output.format()?;
     // A job of --instruction needs no configuration.
     let mut setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::IfFound)?;
+    let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
     if let Some(instruction) = &args.job.instruction {
         setup.add_own_expert(instruction)?;
     }
@@ -92,5 +94,5 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
         attached,
         is_answer: args.interactive_tool_call_result,
     };
-    job_runner::run(process, &args.job, setup, JobCommand::Resume(input), &live)
+    job_runner::run(process, &args.job, setup, files, JobCommand::Resume(input), &live)
 }

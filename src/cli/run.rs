@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::input::{InputArgs, InputSources, QueryInput};
 use super::job_runner::{self, JobCommand};
 use super::options::JobArgs;
+use super::output_file::OutputFiles;
 use super::setup::{ProjectNeed, Setup, warn};
 use super::{Exit, Process, trust};
 
@@ -28,7 +29,7 @@ Examples:
 
 /// Runs a job
 #[derive(Debug, Args)]
-#[command(after_long_help = format!("{EXAMPLES}\n\n{}", super::AFTER_HELP))]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{}", super::after_help()))]
 pub struct RunArgs {
     /// The expert that starts the job; with --instruction there is none, and QUERY comes first
     #[arg(required_unless_present = "instruction", add = candidates::experts())]
@@ -166,6 +167,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let sources = args.sources(process)?;
     let need = if args.job.instruction.is_some() { ProjectNeed::IfFound } else { ProjectNeed::Required };
     let mut setup = Setup::read(process, &args.job.place, &args.job.model, need)?;
+    let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
     setup.print_warnings(process, args.job.output.quiet);
     let expert = args.choose_expert(&mut setup, process)?;
     setup.print_unusable(process, args.job.output.quiet);
@@ -174,7 +176,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let setup = setup.with_trust(trust, process, args.job.output.quiet);
     let input = sources.required()?;
     let live = args.live();
-    job_runner::run(process, &args.job, setup, args.command(expert, input), &live)
+    job_runner::run(process, &args.job, setup, files, args.command(expert, input), &live)
 }
 
 #[cfg(test)]

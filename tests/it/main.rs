@@ -39,6 +39,7 @@ mod mock_server;
 mod models;
 mod native_tools;
 mod output;
+mod output_file;
 mod process;
 mod providers;
 mod recovery;

@@ -1,7 +1,7 @@
 //! [`Screen`]: everything that a command prints while a job runs; the result on stdout, everything else on stderr.
 //!
 //! [`view`] folds events into lines of text; [`progress`] shows them on a terminal or anywhere else; [`jsonl`] and
-//! [`result`] write stdout. Called by `job_runner`; the text of a job's end is left to `outcome`.
+//! [`result`] write stdout, or the file that takes its place. Called by `job_runner`; the text of a job's end is left to `outcome`.
 
 mod activity;
 mod answer;
@@ -24,6 +24,7 @@ mod view;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
 
+use perstack::checkpoint::Status;
 use perstack::event::{Event, EventSink};
 use perstack::id::JobId;
 use perstack::message::Message;
@@ -39,31 +40,46 @@ use self::markdown::TextForm;
 use self::progress::Progress;
 use self::view::{Verbosity, View};
 use super::Process;
+use super::failure::Failure;
 use super::options::{Format, OutputArgs};
+use super::output_file::OutputFile;
 
 /// The output of one invocation while its job runs.
 pub struct Screen {
     paint: Paint,
     quiet: bool,
     progress: Option<Arc<Progress>>,
-    events: Option<Arc<JsonLines<io::Stdout>>>,
+    events: Option<Arc<JsonLines<Box<dyn Write + Send>>>>,
     fanout: Arc<Fanout>,
     format: Format,
     /// The form of text on standard output, where that is a terminal.
     form: Option<TextForm>,
+    /// The file that the result goes to instead of standard output.
+    file: Option<OutputFile>,
 }
 
 impl Screen {
-    /// Chooses the outputs. `cancel` is fired when the reader of the events has gone away.
-    pub fn new(process: &Process, output: &OutputArgs, format: Format, cancel: &CancellationToken) -> Self {
+    /// Chooses the outputs; with a `file`, standard output is none of them. `cancel` is fired when the reader of the events
+    /// has gone away.
+    ///
+    /// # Errors
+    /// When the file for events cannot be opened.
+    pub fn new(
+        process: &Process,
+        output: &OutputArgs,
+        format: Format,
+        file: Option<OutputFile>,
+        cancel: &CancellationToken,
+    ) -> Result<Self, Failure> {
         let paint = Paint::of_stderr(process);
         let verbosity = if output.verbose { Verbosity::Verbose } else { Verbosity::Normal };
         let is_terminal = io::stderr().is_terminal() && process.variable("TERM") != Some("dumb");
         // Events go to a reader that usually writes to this terminal too, and cannot know of lines that are drawn.
-        let draws = is_terminal && format != Format::Jsonl;
+        let prints_events = format == Format::Jsonl && file.is_none();
+        let draws = is_terminal && !prints_events;
         // Events on a terminal are what is looked at; progress would be drawn over them.
-        let hidden = output.quiet || (format == Format::Jsonl && io::stdout().is_terminal());
-        let form = io::stdout().is_terminal().then(|| match output.plain {
+        let hidden = output.quiet || (prints_events && io::stdout().is_terminal());
+        let form = (file.is_none() && io::stdout().is_terminal()).then(|| match output.plain {
             true => TextForm::Raw,
             false if Paint::of_stdout(process).is_on() => TextForm::Styled,
             false => TextForm::Wrapped,
@@ -80,11 +96,14 @@ impl Screen {
             (false, answer) if draws => Some(Progress::drawn(view, paint, answer)),
             (false, answer) => Some(Progress::plain(view, paint, io::stderr(), answer)),
         };
-        let events = (format == Format::Jsonl).then(|| {
-            Arc::new(
-                JsonLines::new(io::stdout(), &output.filter, output.detail(), cancel.clone())
-                    .escaped(io::stdout().is_terminal()),
-            )
+        let target = match (&file, format) {
+            (_, Format::Text | Format::Json) => None,
+            (None, Format::Jsonl) => Some(Box::new(io::stdout()) as Box<dyn Write + Send>),
+            (Some(file), Format::Jsonl) => Some(events_file(file)?),
+        };
+        let events = target.map(|target| {
+            let lines = JsonLines::new(target, &output.filter, output.detail(), cancel.clone());
+            Arc::new(lines.escaped(file.is_none() && io::stdout().is_terminal()))
         });
         let mut sinks: Vec<Arc<dyn EventSink>> = Vec::new();
         if let Some(progress) = &progress {
@@ -94,7 +113,7 @@ impl Screen {
             sinks.push(events.clone());
         }
         let fanout = Arc::new(Fanout { job: OnceLock::new(), sinks });
-        Self { paint, quiet: output.quiet, progress, events, fanout, format, form }
+        Ok(Self { paint, quiet: output.quiet, progress, events, fanout, format, form, file })
     }
 
     /// The sink for the job's events.
@@ -118,13 +137,46 @@ impl Screen {
         of_events.or_else(|| self.progress.as_ref().and_then(|progress| progress.answer_error()))
     }
 
-    /// Writes the result of the job to stdout, unless it is there already.
+    /// The place of the result, for messages.
+    pub fn destination(&self) -> &str {
+        self.file.as_ref().map_or("standard output", OutputFile::shown)
+    }
+
+    /// The line on what happened to the file that the result was to go to.
+    pub fn file_line(&self, outcome: &Outcome) -> Option<String> {
+        let shown = self.file.as_ref()?.shown();
+        Some(match self.format {
+            Format::Jsonl => format!("the events are in {shown}"),
+            Format::Text | Format::Json if self.replaces_file(outcome) => format!("the result is in {shown}"),
+            Format::Text | Format::Json => format!("there is no result for {shown}, which is left as it was"),
+        })
+    }
+
+    /// Returns true if the result goes to its file: the answer of a job that has completed, the object of one that did not
+    /// fail.
+    fn replaces_file(&self, outcome: &Outcome) -> bool {
+        match self.format {
+            Format::Text => outcome.status == Status::Completed,
+            Format::Json => !matches!(outcome.status, Status::StoppedByError | Status::StoppedByCancellation),
+            Format::Jsonl => false,
+        }
+    }
+
+    /// Writes the result of the job to its file or to stdout, unless it is there already.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write_result(&self, outcome: &Outcome) -> io::Result<()> {
         if self.progress.as_ref().is_some_and(|progress| progress.has_delivered()) {
             return Ok(());
+        }
+        if let Some(file) = &self.file {
+            if !self.replaces_file(outcome) {
+                return Ok(());
+            }
+            let mut bytes = Vec::new();
+            result::write(outcome, self.format, &mut bytes, None)?;
+            return file.replace(&bytes);
         }
         let columns = usize::from(console::Term::stdout().size().1);
         result::write(outcome, self.format, &mut io::stdout().lock(), self.form.map(|form| (form, columns)))
@@ -166,6 +218,13 @@ impl Screen {
             progress.close();
         }
     }
+}
+
+/// The file that events are appended to.
+fn events_file(file: &OutputFile) -> Result<Box<dyn Write + Send>, Failure> {
+    let opened = file.open_to_append();
+    let cannot = |error| anyhow::Error::new(error).context(format!("cannot write to {}", file.shown()));
+    Ok(Box::new(opened.map_err(cannot).map_err(Failure::usage)?))
 }
 
 /// Passes events to every sink, and keeps the id of their job.

@@ -11,7 +11,7 @@ use crate::cli::outcome::continuation;
 use crate::cli::render::fixture::outcome;
 
 /// Flags that are kept, with values that need quotes where any value may stand.
-const KEPT: [&[&str]; 36] = [
+const KEPT: [&[&str]; 37] = [
     &["--provider", "openai"],
     &["--model", "it's \"new\""],
     &["--reasoning-budget", "high"],
@@ -36,6 +36,7 @@ const KEPT: [&[&str]; 36] = [
     &["--json"],
     &["--filter", "completeRun,retry"],
     &["--full-events"],
+    &["--output-file", "the answer.txt"],
     &["--quiet"],
     &["--verbose"],
     &["--stream"],
@@ -51,7 +52,7 @@ const KEPT: [&[&str]; 36] = [
 ];
 
 /// Flags that are not: those of a beginning, of its input, and what must not be written twice or shown.
-const LEFT_OUT: [&[&str]; 9] = [
+const LEFT_OUT: [&[&str]; 10] = [
     &["--file", "owl.png"],
     &["--no-stdin"],
     &["--interactive-tool-call-result"],
@@ -61,6 +62,7 @@ const LEFT_OUT: [&[&str]; 9] = [
     &["--continue-job", "nest"],
     &["--continue", "--resume-from", "c1"],
     &["--record", "session.jsonl"],
+    &["--summary-file", "summary.md"],
 ];
 
 #[derive(Debug, Parser)]
