@@ -217,18 +217,20 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
         return write_answer(&record, &places, page);
     }
     let mut request = args.request(&record, places, criteria, range)?;
-    if let Some(last) = last {
-        // The problems of reading are reported by the reading that shows it.
-        request.range = Range { take: None, ..range };
-        let matched = text::EventCount::read(&record, &request, &mut Vec::new()).matched;
-        request.range = range.last(last, matched);
-    }
     let mut problems = Vec::new();
+    let mut count = None;
+    if let Some(last) = last {
+        request.range = Range { take: None, ..range };
+        let counted = text::EventCount::read(&record, &request);
+        request.range = range.last(last, counted.matched);
+        // The summary is one of the events shown.
+        count = Some(counted).filter(|_| !request.shows_summary);
+    }
     let written = match (view, form) {
         (LogView::Follow, _) => follow::write(&record, &request, form, &mut page, &mut problems)?,
         (LogView::Overview, _) => overview::write_job(&record, &request, &mut page, &mut problems),
         (LogView::Steps, _) => step_text::write(&record, &request, &mut page, &mut problems),
-        (_, Form::Text) => text::write(&record, &request, &mut page, &mut problems),
+        (_, Form::Text) => text::write(&record, &request, count, &mut page, &mut problems),
         (_, Form::Json | Form::PrettyJson) => json::write(&record, &request, form, &mut page, &mut problems),
     };
     let exit = page.close(written.map(|()| Exit::Completed))?;

@@ -144,18 +144,17 @@ impl JobStore {
         Ok(self.run_store(run, log))
     }
 
-    /// Opens a Run to continue it; a torn last line of its log is cut off.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
-    pub fn open_run(&self, run: &RunId) -> Result<RunStore, StoreError> {
+    /// Opens a Run to continue it.
+    #[cfg(test)]
+    pub(super) fn open_run(&self, run: &RunId) -> Result<RunStore, StoreError> {
         Ok(self.run_store(run, LogWriter::open(&self.existing_log(run)?)?))
     }
 
-    /// Opens a Run whose log this process has read up to `end`, its last whole line, since it holds the job.
+    /// Opens a Run to continue it. This process has read its log up to `end`, its last whole line, since it holds the job;
+    /// a torn line behind it is cut off.
     ///
     /// # Errors
-    /// As [`JobStore::open_run`].
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`] or the system's error.
     pub fn open_run_at(&self, run: &RunId, end: Chain) -> Result<RunStore, StoreError> {
         Ok(self.run_store(run, LogWriter::open_at(&self.existing_log(run)?, end)?))
     }

@@ -151,10 +151,8 @@ impl LogReader {
     }
 
     /// The rest of the facts.
-    ///
-    /// # Errors
-    /// As [`LogReader::next_fact`].
-    pub fn read_all(mut self) -> Result<Vec<Fact>, StoreError> {
+    #[cfg(test)]
+    pub(super) fn read_all(mut self) -> Result<Vec<Fact>, StoreError> {
         let mut facts = Vec::new();
         while let Some(fact) = self.next_fact()? {
             facts.push(fact);

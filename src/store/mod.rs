@@ -60,6 +60,7 @@ pub use snapshot::{CheckpointBody, StoredCheckpoint};
 
 use std::path::Path;
 
+#[cfg(test)]
 use crate::fact::Fact;
 use crate::id::{JobId, RunId};
 use crate::job::Job;
@@ -103,10 +104,8 @@ impl Store {
     }
 
     /// All facts of a Run's log.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`], [`StoreError::Newer`] or the system's error.
-    pub fn read_facts(&self, job: &JobId, run: &RunId) -> Result<Vec<Fact>, StoreError> {
+    #[cfg(test)]
+    fn read_facts(&self, job: &JobId, run: &RunId) -> Result<Vec<Fact>, StoreError> {
         LogReader::open(&self.layout.log(job, run))?.read_all()
     }
 

@@ -35,7 +35,8 @@ pub fn write_job(
     page: &mut Page,
     problems: &mut Vec<ReadProblem>,
 ) -> io::Result<()> {
-    let count = EventCount::read(record, request, problems);
+    let mut count = EventCount::read(record, request);
+    problems.append(&mut count.problems);
     for line in job_lines(record, Some(count.figures.tool_calls()), page.local()) {
         page.line(&line)?;
     }

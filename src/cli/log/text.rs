@@ -22,13 +22,14 @@ const RULE: usize = 50;
 /// Most characters of each message that is shown (the original's).
 const MESSAGE: usize = 100;
 
-/// Writes a record. Problems of reading are added to `problems`.
+/// Writes a record. `count`: that of the request, if it was read already. Problems of reading are added to `problems`.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write(
     record: &JobLog,
     request: &LogRequest,
+    count: Option<EventCount>,
     page: &mut Page,
     problems: &mut Vec<ReadProblem>,
 ) -> io::Result<()> {
@@ -38,7 +39,8 @@ pub fn write(
     }
     page.line(&format!("Storage: {}", record.storage().display()))?;
     page.line("")?;
-    let count = EventCount::read(record, request, problems);
+    let mut count = count.unwrap_or_else(|| EventCount::read(record, request));
+    problems.append(&mut count.problems);
     let tool_calls = request.run.is_none().then(|| count.figures.tool_calls());
     for line in job_lines(record, tool_calls, page.local()) {
         page.line(&line)?;
@@ -81,14 +83,16 @@ pub struct EventCount {
     pub summary: Summary,
     /// Events that fit.
     pub matched: u64,
+    /// The problems of reading.
+    pub problems: Vec<ReadProblem>,
 }
 
 impl EventCount {
     /// Reads the record.
-    pub fn read(record: &JobLog, request: &LogRequest, problems: &mut Vec<ReadProblem>) -> Self {
+    pub fn read(record: &JobLog, request: &LogRequest) -> Self {
         let mut chooser = chooser(request);
         let (mut figures, mut summary) = (RunFigures::default(), Summary::default());
-        let found = record.visit(request.run.as_ref(), &mut |item| {
+        let problems = record.visit(request.run.as_ref(), &mut |item| {
             figures.add(&item);
             if let HistoryItem::Event(event) = item {
                 let mut count = |mark| {
@@ -99,8 +103,7 @@ impl EventCount {
             }
             flow(&Ok(()))
         });
-        problems.extend(found);
-        Self { figures, summary, matched: chooser.matched() }
+        Self { figures, summary, matched: chooser.matched(), problems }
     }
 }
 

@@ -76,8 +76,11 @@ pub fn read_state(storage: &Path, name: &str) -> Result<Checkpoint, RunError> {
     }
 }
 
-/// The state that a Run came to: by its log, else by its newest checkpoint.
+/// The state that a Run came to: by the checkpoint that it stopped with, by its log, else by its newest checkpoint.
 fn of_run(store: &Store, job: &JobId, run: &RunId, newest: Option<&CheckpointEntry>) -> Result<Checkpoint, RunError> {
+    if let Some(end) = newest.and_then(|entry| recorded_run::stored_end(store, job, run, entry)) {
+        return Ok(end);
+    }
     let unread = match recorded_run::read_run(store, job, run) {
         Ok(Some(past)) => {
             let status = past.status();

@@ -1,13 +1,15 @@
 //! [`JobFollower`]: a job's record read while it grows, over crashes and resumptions. The command line's `log --follow`
 //! calls it again and again; waiting between the calls is left to it.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::ControlFlow;
 
 use crate::id::{JobId, RunId};
 use crate::runtime::error::RunError;
 use crate::runtime::history::item::{HistoryItem, ReadProblem};
 use crate::runtime::history::job_state::{JobState, state_of};
+use crate::runtime::history::recorded_run::RunEnds;
 use crate::runtime::history::run_reader::RunReader;
 use crate::store::Store;
 
@@ -18,11 +20,12 @@ pub struct JobFollower {
     /// Only this Run.
     only: Option<RunId>,
     readers: BTreeMap<RunId, RunReader>,
+    ends: RunEnds,
 }
 
 impl JobFollower {
     pub(super) fn new(store: Store, job: JobId, only: Option<RunId>) -> Self {
-        Self { store, job, only, readers: BTreeMap::new() }
+        Self { store, job, only, readers: BTreeMap::new(), ends: RunEnds::new() }
     }
 
     /// The job's state now. Read it before [`JobFollower::poll`]: what a stopped job has recorded is then read whole.
@@ -38,22 +41,37 @@ impl JobFollower {
         &mut self,
         visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, RunError> {
-        for reader in self.readers.values_mut() {
-            reader.read_again();
+        // The time of each Run's next event; before a Run is opened, which is behind the events of that moment, that of its
+        // beginning.
+        let mut next = BinaryHeap::new();
+        for (run, reader) in &mut self.readers {
+            reader.read_again(&mut self.ends);
+            next.extend(reader.due().map(|due| Reverse((due, false, run.clone()))));
         }
         for run in self.store.run_ids(&self.job)? {
             let is_wanted = self.only.as_ref().is_none_or(|only| run == *only);
-            if is_wanted && !self.readers.contains_key(&run) && self.has_record(&run)? {
-                self.readers.insert(run.clone(), RunReader::open(&self.store, &self.job, &run));
+            if is_wanted
+                && !self.readers.contains_key(&run)
+                && let Some(began_at) = self.beginning(&run)?
+            {
+                next.push(Reverse((began_at, true, run)));
             }
         }
-        loop {
-            let due = self.readers.values_mut().filter_map(|reader| Some((reader.due()?, reader)));
-            let Some((_, next)) = due.min_by_key(|(at, _)| *at) else { return Ok(ControlFlow::Continue(())) };
-            if next.visit(visit).is_break() {
+        while let Some(Reverse((_, is_new, run))) = next.pop() {
+            if is_new {
+                let reader = RunReader::open(&self.store, &self.job, &run, &mut self.ends);
+                self.readers.insert(run.clone(), reader);
+            }
+            let Some(reader) = self.readers.get_mut(&run) else { continue };
+            if !is_new && reader.visit(visit).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
+            match reader.due() {
+                Some(due) => next.push(Reverse((due, false, run))),
+                None => reader.hand_over(&mut self.ends),
+            }
         }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// The problems that kept Runs from being read whole.
@@ -61,7 +79,11 @@ impl JobFollower {
         self.readers.into_values().flat_map(RunReader::problems).collect()
     }
 
-    fn has_record(&self, run: &RunId) -> Result<bool, RunError> {
-        Ok(self.store.layout().log(&self.job, run).is_file() || !self.store.original_events(&self.job, run)?.is_empty())
+    /// The time at which a Run began; `None` when it has no record yet.
+    fn beginning(&self, run: &RunId) -> Result<Option<u64>, RunError> {
+        if self.store.layout().log(&self.job, run).is_file() {
+            return Ok(Some(self.store.first_fact(&self.job, run).map_or(0, |fact| fact.stamp.at)));
+        }
+        Ok(self.store.original_events(&self.job, run)?.first().map(|(at, _)| *at))
     }
 }

@@ -34,6 +34,7 @@ pub use job_state::{JobEntry, JobIndex, JobState};
 pub use logged_event::{Durations, LoggedEvent};
 pub use runs::{Descent, Run};
 
+use recorded_run::RunEnds;
 use run_reader::RunReader;
 
 /// A choice of one job.
@@ -186,7 +187,7 @@ impl JobLog {
         only: Option<&RunId>,
         visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
     ) -> Vec<ReadProblem> {
-        let mut problems = Vec::new();
+        let (mut problems, mut ends) = (Vec::new(), RunEnds::new());
         let runs: Vec<&Run> = self.runs.iter().filter(|run| only.is_none_or(|only| run.id == *only)).collect();
         let mut open: Vec<Option<RunReader>> = Vec::with_capacity(runs.len());
         open.resize_with(runs.len(), || None);
@@ -200,7 +201,7 @@ impl JobLog {
                     break;
                 }
             } else {
-                *slot = Some(RunReader::open(&self.store, self.id(), &run.id));
+                *slot = Some(RunReader::open(&self.store, self.id(), &run.id, &mut ends));
             }
             let Some(reader) = slot else { continue };
             if let Some(due) = reader.due() {
@@ -209,7 +210,8 @@ impl JobLog {
             }
             let end = HistoryItem::End { run: &run.id, progress: reader.progress(), totals: reader.totals() };
             let flow = visit(end);
-            // Dropped here: its conversation is not needed any more.
+            reader.hand_over(&mut ends);
+            // Dropped here: its conversation is not needed any more, but for the Run that continues it.
             problems.extend(slot.take().into_iter().flat_map(RunReader::problems));
             if flow.is_break() {
                 break;

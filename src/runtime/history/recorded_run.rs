@@ -12,11 +12,16 @@ use crate::event::Event;
 use crate::expert::ExpertRef;
 use crate::fact::{Fact, FactBody, ParentCheckpoint};
 use crate::id::{CheckpointId, JobId, RunId};
+use crate::job::JobStatus;
 use crate::machine::{Action, IllegalInput, Input, RunMachine, Save};
 use crate::runtime::error::RunError;
 use crate::store::{
-    Chain, CheckpointBody, CheckpointEntry, LogPosition, LogReader, Store, StoreError, StoredCheckpoint,
+    Chain, CheckpointBody, CheckpointEntry, Found, LogPosition, LogReader, Store, StoreError, StoredCheckpoint,
 };
+
+/// The ends of Runs that wait for their delegates, for the Runs that continue them: so that reading a line of Runs costs
+/// no more than its length.
+pub type RunEnds = HashMap<CheckpointId, Checkpoint>;
 
 /// A Run read back as far as its log goes.
 pub struct RecordedRun {
@@ -32,8 +37,8 @@ pub struct RecordedRun {
     /// The last checkpoint of the log whose file is there, and the file.
     pub last_stored: Option<CheckpointId>,
     pub newest_stored: Option<PathBuf>,
-    /// The checkpoints behind it of a Run that has not ended, each with its point in the log.
-    pub unstored: Vec<(Save, LogPosition)>,
+    /// The last checkpoint of a Run that has not ended, with its point in the log, if there is no file of it.
+    pub unstored: Option<(Save, LogPosition)>,
     /// The log up to its last whole line, for a writer that goes on from there.
     pub log_end: Chain,
 }
@@ -67,13 +72,13 @@ impl RecordedRun {
             if let Some(path) = stored.get(&save.head.id) {
                 *last_stored = Some(save.head.id.clone());
                 *newest_stored = Some(path.clone());
-                unstored.clear();
+                *unstored = None;
                 // A step's end is emitted before its checkpoint is stored, a Run's end after.
                 if !save.head.status.is_terminal() {
                     events.clear();
                 }
             } else if !save.head.status.is_terminal() {
-                unstored.push((save.clone(), log.position()));
+                *unstored = Some((save.clone(), log.position()));
             }
             *last_save = Some(save);
             false
@@ -86,11 +91,11 @@ impl RecordedRun {
 /// # Errors
 /// A failure to read, or facts that do not follow from each other.
 pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<RecordedRun>, RunError> {
-    read_run_behind(store, job, run, &mut HashMap::new())
+    read_run_behind(store, job, run, &mut RunEnds::new())
 }
 
-/// The same, for a caller that reads one Run after the other. `ends` has the ends of Runs that were read before: one
-/// that this Run continues is taken from there, so that reading a line of Runs costs no more than its length.
+/// The same, for a caller that reads one Run after the other: the end of one that this Run continues is taken from
+/// `ends`.
 ///
 /// # Errors
 /// As [`read_run`].
@@ -98,7 +103,7 @@ pub fn read_run_behind(
     store: &Store,
     job: &JobId,
     run: &RunId,
-    ends: &mut HashMap<CheckpointId, Checkpoint>,
+    ends: &mut RunEnds,
 ) -> Result<Option<RecordedRun>, RunError> {
     let mut log = store.open_log(job, run)?;
     let Some(first) = log.next_fact()? else { return Ok(None) };
@@ -112,7 +117,7 @@ pub fn read_run_behind(
         last_save: None,
         last_stored: None,
         newest_stored: None,
-        unstored: Vec::new(),
+        unstored: None,
         log_end: Chain::default(),
     };
     let mut next = Some(first);
@@ -122,6 +127,28 @@ pub fn read_run_behind(
     }
     past.log_end = log.chain().clone();
     Ok(Some(past))
+}
+
+/// The end of a Run by its newest checkpoint alone, if that holds all of it and it was stored as the job's: nothing
+/// follows a Run's end, so the log need not be read, however long it is.
+pub fn stored_end(store: &Store, job: &JobId, run: &RunId, newest: &CheckpointEntry) -> Option<Checkpoint> {
+    if !is_reported(store, job, run) {
+        return None;
+    }
+    let stored = store.read_checkpoint(&newest.path).ok()?;
+    match stored.body {
+        CheckpointBody::Inline(messages) if stored.head.status.is_terminal() => {
+            Some(Checkpoint { head: stored.head, messages })
+        }
+        _ => None,
+    }
+}
+
+/// Returns whether the end of `run`, which has ended, was stored as the job's, after which a process reports it to its
+/// user. That of an older Run was: otherwise the newer one could not have begun.
+pub fn is_reported(store: &Store, job: &JobId, run: &RunId) -> bool {
+    store.job(job).is_ok_and(|job| job.status != JobStatus::Running)
+        || !matches!(store.find_job(job), Ok(Found::Run { run: newest, .. }) if newest == *run)
 }
 
 /// `run` and the Runs that it continues, the nearest first, as far as their logs go.
@@ -166,9 +193,12 @@ pub fn read_checkpoint(store: &Store, entry: &CheckpointEntry) -> Result<Checkpo
     let stored = match store.read_checkpoint(&entry.path) {
         Ok(stored) => stored,
         Err(unread) if unread.is_damaged() || unread.is_not_found() => {
-            let made = made_again(store, entry);
-            let is_enough = |made: &Checkpoint| unread.is_not_found() || !made.head.status.is_at_rest();
-            return made.filter(is_enough).ok_or_else(|| unread.into());
+            return match made_again(store, entry) {
+                Ok(Some(made)) if unread.is_not_found() || !made.head.status.is_at_rest() => Ok(made),
+                // A file that is missing is no fault by itself: that of the log is.
+                Err(fault) if unread.is_not_found() && !is_not_found(&fault) => Err(fault),
+                Ok(_) | Err(_) => Err(unread.into()),
+            };
         }
         Err(error) => return Err(error.into()),
     };
@@ -182,11 +212,15 @@ pub fn read_checkpoint(store: &Store, entry: &CheckpointEntry) -> Result<Checkpo
     follow(store, &entry.job, leg)
 }
 
-/// The checkpoint as the log of its Run has it.
-fn made_again(store: &Store, entry: &CheckpointEntry) -> Option<Checkpoint> {
-    let run = entry.run.clone()?;
+fn is_not_found(error: &RunError) -> bool {
+    matches!(error, RunError::Store(error) if error.is_not_found())
+}
+
+/// The checkpoint as the log of its Run has it; `None` for one that names no Run.
+fn made_again(store: &Store, entry: &CheckpointEntry) -> Result<Option<Checkpoint>, RunError> {
+    let Some(run) = entry.run.clone() else { return Ok(None) };
     let leg = Leg { run, id: entry.id.clone(), at: None, place: entry.path.clone(), unread: None };
-    follow(store, &entry.job, leg).ok()
+    follow(store, &entry.job, leg).map(Some)
 }
 
 /// The checkpoint that a Run continues from.
@@ -220,7 +254,7 @@ pub fn state_behind(
     job: &JobId,
     run: &RunId,
     first: &Fact,
-    ends: &mut HashMap<CheckpointId, Checkpoint>,
+    ends: &mut RunEnds,
 ) -> Result<RunMachine, RunError> {
     match parent_of(first).and_then(|parent| ends.remove(&parent.checkpoint_id)) {
         Some(end) => Ok(RunMachine::restore(end)),

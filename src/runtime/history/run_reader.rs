@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use crate::checkpoint::Status;
 use crate::event::{Event, EventBody};
 use crate::fact::{Fact, FactBody};
 use crate::id::{JobId, RunId, ToolCallId};
@@ -12,7 +13,7 @@ use crate::machine::{Action, RunMachine, RunTotals};
 use crate::runtime::error::RunError;
 use crate::runtime::history::item::{HistoryItem, ReadProblem, ReadProblemKind, RunProgress};
 use crate::runtime::history::logged_event::{Durations, EventOrigin, LoggedEvent};
-use crate::runtime::history::recorded_run;
+use crate::runtime::history::recorded_run::{self, RunEnds};
 use crate::store::{LogEntry, LogReader, OriginalEvent, Store, StoreError};
 use crate::tool::ToolCall;
 
@@ -24,6 +25,8 @@ pub(super) struct RunReader {
     ready: VecDeque<Ready>,
     progress: RunProgress,
     broken: Option<RunError>,
+    /// Its end was taken: nothing follows it.
+    is_over: bool,
 }
 
 enum Record {
@@ -50,14 +53,15 @@ struct Replay {
 }
 
 impl RunReader {
-    pub(super) fn open(store: &Store, job: &JobId, run: &RunId) -> Self {
+    /// Opens the record of a Run. The end of the Run that it continues is taken from `ends`, if it is there.
+    pub(super) fn open(store: &Store, job: &JobId, run: &RunId, ends: &mut RunEnds) -> Self {
         let (record, broken) = match Record::open(store, job, run) {
             Ok(record) => (record, None),
             Err(error) => (Record::None, Some(error)),
         };
-        let mut reader =
-            Self { run: run.clone(), record, ready: VecDeque::new(), progress: RunProgress::Unknown, broken };
-        reader.read_on();
+        let (ready, progress) = (VecDeque::new(), RunProgress::Unknown);
+        let mut reader = Self { run: run.clone(), record, ready, progress, broken, is_over: false };
+        reader.read_on(ends);
         reader
     }
 
@@ -89,19 +93,34 @@ impl RunReader {
             }
             None => ControlFlow::Continue(()),
         };
-        self.read_on();
+        // It has its machine by now.
+        self.read_on(&mut RunEnds::new());
         flow
     }
 
     /// Reads what was appended since the end was reached. A record that is broken stays so.
-    pub(super) fn read_again(&mut self) {
+    pub(super) fn read_again(&mut self, ends: &mut RunEnds) {
         if self.broken.is_none()
+            && !self.is_over
             && let Record::Facts(replay) = &mut self.record
         {
             match replay.log.read_again() {
-                Ok(()) => self.read_on(),
+                Ok(()) => self.read_on(ends),
                 Err(error) => self.broken = Some(error.into()),
             }
+        }
+    }
+
+    /// Takes the conversation of a Run that waits for its delegates, and whose events are all visited, into `ends`.
+    pub(super) fn hand_over(&mut self, ends: &mut RunEnds) {
+        if self.ready.is_empty()
+            && self.progress == RunProgress::Ended(Status::StoppedByDelegate)
+            && let Record::Facts(replay) = &mut self.record
+            && let Some(machine) = replay.machine.take()
+        {
+            self.is_over = true;
+            let end = machine.into_checkpoint();
+            ends.insert(end.head.id.clone(), end);
         }
     }
 
@@ -131,9 +150,9 @@ impl RunReader {
 
     /// Reads until there is an event, or nothing left. The rest of a record that is broken is not read: facts behind a
     /// gap would mislead.
-    fn read_on(&mut self) {
+    fn read_on(&mut self, ends: &mut RunEnds) {
         while self.ready.is_empty() && self.broken.is_none() {
-            match self.record.read(&self.run) {
+            match self.record.read(&self.run, ends) {
                 Ok(Some(found)) => self.ready.extend(found),
                 Ok(None) => {
                     if let Record::Facts(replay) = &self.record {
@@ -164,9 +183,9 @@ impl Record {
     }
 
     /// The next events, of which there may be none; `None` at the end.
-    fn read(&mut self, run: &RunId) -> Result<Option<Vec<Ready>>, RunError> {
+    fn read(&mut self, run: &RunId, ends: &mut RunEnds) -> Result<Option<Vec<Ready>>, RunError> {
         match self {
-            Self::Facts(replay) => replay.read(run),
+            Self::Facts(replay) => replay.read(run, ends),
             Self::Files(files) => match files.next() {
                 Some((_, path)) => Ok(Some(vec![Ready::Stored(Box::new(OriginalEvent::read(&path)?))])),
                 None => Ok(None),
@@ -177,7 +196,7 @@ impl Record {
 }
 
 impl Replay {
-    fn read(&mut self, run: &RunId) -> Result<Option<Vec<Ready>>, RunError> {
+    fn read(&mut self, run: &RunId, ends: &mut RunEnds) -> Result<Option<Vec<Ready>>, RunError> {
         let fact = match self.log.next_entry()? {
             None => return Ok(None),
             Some(LogEntry::Unknown { kind, line }) => {
@@ -190,7 +209,7 @@ impl Replay {
         };
         let mut machine = match self.machine.take() {
             Some(machine) => machine,
-            None => recorded_run::first_state(&self.store, &self.job, run, &fact)?,
+            None => recorded_run::state_behind(&self.store, &self.job, run, &fact, ends)?,
         };
         let at = fact.stamp.at;
         let is_resumed = matches!(fact.body, FactBody::Resumed { .. });

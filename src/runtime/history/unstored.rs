@@ -5,14 +5,14 @@
 //! save room. Its log implies it: the entry that is found here has the path that the file would have, and
 //! [`read_checkpoint`](super::recorded_run::read_checkpoint) makes it again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use crate::checkpoint::{Checkpoint, Status};
+use crate::checkpoint::Status;
 use crate::fact::{Fact, FactBody};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::JobStatus;
 use crate::runtime::error::RunError;
-use crate::runtime::history::recorded_run::{feed, state_behind};
+use crate::runtime::history::recorded_run::{RunEnds, feed, state_behind};
 use crate::store::{CheckpointEntry, Found, Store, StoreError, named};
 
 /// Resolves a user's name as [`Store::find`] does; what names no file may be a checkpoint without one.
@@ -52,7 +52,7 @@ fn one_of(entries: &[CheckpointEntry], name: &str) -> Result<Option<CheckpointEn
 pub fn of_job(store: &Store, job: &JobId) -> Vec<CheckpointEntry> {
     let has_stopped = store.job(job).is_ok_and(|job| job.status != JobStatus::Running);
     // From the first on, so that a line of Runs is read once: each begins with the end of the one before.
-    let mut ends = HashMap::new();
+    let mut ends = RunEnds::new();
     let runs = store.runs(job).unwrap_or_default().into_iter();
     runs.flat_map(|run| of_run(store, job, &run.id, has_stopped, &mut ends).unwrap_or_default()).collect()
 }
@@ -62,7 +62,7 @@ fn of_run(
     job: &JobId,
     run: &RunId,
     has_stopped: bool,
-    ends: &mut HashMap<CheckpointId, Checkpoint>,
+    ends: &mut RunEnds,
 ) -> Result<Vec<CheckpointEntry>, RunError> {
     let files = store.run_checkpoints(job, run)?;
     let mut log = store.open_log(job, run)?;

@@ -3,14 +3,13 @@
 
 use crate::checkpoint::{Checkpoint, CheckpointHead, Status};
 use crate::id::{CheckpointId, JobId, RunId};
-use crate::job::JobStatus;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::history::unstored;
 use crate::runtime::job::import::import;
 use crate::runtime::options::{Options, ResumeFrom, ResumeInput};
 use crate::setting::RunSetting;
-use crate::store::{CheckpointBody, CheckpointEntry, Found, JobStore, Store, StoreError};
+use crate::store::{CheckpointEntry, Found, JobStore, Store, StoreError};
 
 /// The state that a job is resumed from.
 pub enum ResumePoint {
@@ -86,7 +85,7 @@ pub fn load(store: &Store, job: &JobId, found: &Found) -> Result<(ResumePoint, O
                 Some(run) => setting_of(store, job, run, Some(entry))?,
                 None => None,
             };
-            if let Some(end) = entry.run.as_ref().and_then(|run| stored_end(store, job, run, entry)) {
+            if let Some(end) = entry.run.as_ref().and_then(|run| recorded_run::stored_end(store, job, run, entry)) {
                 return Ok((ResumePoint::Checkpoint(Box::new(end)), setting));
             }
             if let Some(run) = &entry.run
@@ -110,7 +109,7 @@ fn resume_point_of_run(
     run: &RunId,
     checkpoint: Option<&CheckpointEntry>,
 ) -> Result<ResumePoint, RunError> {
-    if let Some(end) = checkpoint.and_then(|entry| stored_end(store, job, run, entry)) {
+    if let Some(end) = checkpoint.and_then(|entry| recorded_run::stored_end(store, job, run, entry)) {
         return Ok(ResumePoint::Checkpoint(Box::new(end)));
     }
     let past = match (recorded_run::read_run(store, job, run), checkpoint) {
@@ -143,32 +142,10 @@ fn may_be_last(store: &Store, entry: &CheckpointEntry, run: &RunId) -> Result<bo
     Ok(newest.is_none_or(|newest| newest.id == entry.id || newest.step < entry.step))
 }
 
-/// The end of a Run by its newest checkpoint alone, if that holds all of it and it was stored as the job's: nothing
-/// follows a Run's end, so the log need not be read, however long it is.
-fn stored_end(store: &Store, job: &JobId, run: &RunId, newest: &CheckpointEntry) -> Option<Checkpoint> {
-    if !is_reported(store, job, run) {
-        return None;
-    }
-    let stored = store.read_checkpoint(&newest.path).ok()?;
-    match stored.body {
-        CheckpointBody::Inline(messages) if stored.head.status.is_terminal() => {
-            Some(Checkpoint { head: stored.head, messages })
-        }
-        _ => None,
-    }
-}
-
 /// Returns whether `run` has ended, and all of its end is stored.
 fn is_over(store: &Store, job: &JobId, run: &RunId, past: &RecordedRun) -> bool {
     let is_stored = past.last_save.as_ref().is_some_and(|save| store.stored_checkpoint(job, &save.head).is_some());
-    past.status().is_some() && is_stored && is_reported(store, job, run)
-}
-
-/// Returns whether the end of `run`, which has ended, was stored as the job's, after which a process reports it to its
-/// user. That of an older Run was: otherwise the newer one could not have begun.
-fn is_reported(store: &Store, job: &JobId, run: &RunId) -> bool {
-    store.job(job).is_ok_and(|job| job.status != JobStatus::Running)
-        || !matches!(store.find_job(job), Ok(Found::Run { run: newest, .. }) if newest == *run)
+    past.status().is_some() && is_stored && recorded_run::is_reported(store, job, run)
 }
 
 /// Names the newest checkpoint that can be continued from although the log is damaged behind it.

@@ -1,7 +1,7 @@
 //! The spending of a job so far, from its records: `job.json` where an invocation came to its end, else the logs of
 //! all Runs. What killed Runs had under way is among it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::budget::{Budgets, Charge, Spent};
 use crate::checkpoint::{CheckpointHead, Status};
@@ -11,7 +11,7 @@ use crate::id::{JobId, RunId};
 use crate::job::{JobBudget, JobStatus};
 use crate::machine::RunTotals;
 use crate::runtime::error::RunError;
-use crate::runtime::history::recorded_run;
+use crate::runtime::history::recorded_run::{self, RunEnds};
 use crate::setting::DEFAULT_MAX_STEPS;
 use crate::store::Store;
 use crate::usage::Usage;
@@ -42,7 +42,7 @@ impl JobSpending {
         let mut total = RunTotals::default();
         let mut known: HashSet<RunId> = HashSet::new();
         let mut last_at = 0;
-        let mut waiting = HashMap::new();
+        let mut waiting = RunEnds::new();
         for run in store.runs(job)? {
             if let Ok(Some(past)) = recorded_run::read_run_behind(store, job, &run.id, &mut waiting) {
                 total = total.plus(past.machine.totals_at_rest());

@@ -195,11 +195,12 @@ impl RunStart {
         let run_store = job.job.open_run_at(&run, past.log_end)?;
         run_store.write_setting(&context.setting)?;
         let mut recorder = Recorder::new(run_store, Arc::clone(&context.setting), Arc::clone(&job.options.sink));
-        // The checkpoints that the process which died owed, or of which a power cut took the files.
+        // The checkpoint that the process which died owed, or of which a power cut took the file. Those before it are made
+        // again by whoever names them.
         if let Some(path) = past.newest_stored {
             recorder.found(path);
         }
-        for (save, position) in past.unstored {
+        if let Some((save, position)) = past.unstored {
             recorder.restore(&save, position)?;
         }
         let resumption = Resumption {
