@@ -75,6 +75,7 @@
 pub mod hint;
 pub mod future;
 pub mod json_text;
+pub mod hex;
 pub mod allowance;
 pub mod id;
 pub mod count;

@@ -165,6 +165,7 @@ fn digits(digest: Sha256) -> LineDigest {
     const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
     let digit = |value: u8| HEXADECIMAL.get(usize::from(value)).copied().unwrap_or_default();
     let mut digits = [0; DIGITS];
+    // Not as text: a line of a log must not cost an allocation.
     for (pair, byte) in digits.chunks_exact_mut(2).zip(digest.finalize()) {
         pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
     }

@@ -1,11 +1,11 @@
 //! Digests: SHA-256 over JSON in one canonical form, so that the order of keys and the spelling of numbers do not
 //! count.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 use sha2::{Digest as _, Sha256};
+
+use crate::hex;
 
 /// Floats below this are whole without doubt (JavaScript's safe integers).
 const MAX_WHOLE: f64 = 9_007_199_254_740_991.0;
@@ -36,12 +36,7 @@ pub(super) enum Entry<'a> {
 }
 
 fn digest_of_text(text: &[u8]) -> String {
-    let mut digest = "sha256:".to_owned();
-    for byte in Sha256::digest(text) {
-        // Writing to a String does not fail.
-        let _ = write!(digest, "{byte:02x}");
-    }
-    digest
+    format!("sha256:{}", hex::digits(&Sha256::digest(text)))
 }
 
 /// JSON text without white space, keys sorted, whole numbers without a fraction.

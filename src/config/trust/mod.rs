@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::expert::ExpertKey;
+use crate::hex;
 
 pub use collect::{TrustInputs, VendorRules};
 pub use programs::is_found_beneath;
@@ -142,15 +143,7 @@ impl DangerousParts {
 
 /// SHA-256 as 64 hexadecimal digits.
 fn hex_digest(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::digits(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::read_file::open;
+use crate::hex;
 
 /// Most words of one command that are looked at, and most files that are read for it.
 const MAX_WORDS: usize = 2_000;
@@ -353,7 +354,7 @@ pub(super) fn digest(path: &Path) -> io::Result<Option<String>> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(Some(super::hex(&hasher.finalize()))),
+            Ok(0) => return Ok(Some(hex::digits(&hasher.finalize()))),
             Ok(count) => hasher.update(buffer.get(..count).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

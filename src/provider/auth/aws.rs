@@ -5,7 +5,6 @@
 //! HTTP client.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +24,7 @@ use super::aws_http::AwsHttp;
 use super::cache::{self, Cache, Fetched};
 use super::error::AuthError;
 use crate::environment::Environment;
+use crate::hex;
 use crate::provider::http::request_body::RequestBody;
 use crate::provider::http::transport::{HttpRequest, Transport};
 
@@ -135,12 +135,7 @@ fn signature(
 fn checksum(body: &RequestBody) -> SignableBody<'static> {
     let mut hasher = Sha256::new();
     body.pieces().iter().for_each(|piece| hasher.update(piece));
-    let hex = hasher.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    SignableBody::Precomputed(hex)
+    SignableBody::Precomputed(hex::digits(&hasher.finalize()))
 }
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 //!
 //! Called by `encode`, which puts them into turns.
 
-use std::fmt::Write as _;
-
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::NAME;
 use super::family::Family;
 use crate::content::{Content, ExpertPart, ResultPart, Thinking};
+use crate::hex;
 use crate::provider::tool_names;
 use crate::provider::wire::media::{Media, MediaLimits};
 use crate::provider::wire::openai::ERROR_NOTE;
@@ -196,10 +195,7 @@ fn wire_name(text: &str) -> String {
     }
     let mut short: String = name.chars().take(LONGEST_NAME - DIGEST - 1).collect();
     short.push('_');
-    for byte in Sha256::digest(text).iter().take(DIGEST / 2) {
-        // Writing to a string cannot fail.
-        let _ = write!(short, "{byte:02x}");
-    }
+    short.extend(hex::digits(&Sha256::digest(text)).chars().take(DIGEST));
     short
 }
 
