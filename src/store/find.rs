@@ -205,6 +205,14 @@ impl Store {
         })
     }
 
+    /// Returns whether `text`, which names nothing, is a few edits away from the name of something.
+    ///
+    /// # Errors
+    /// The system's error when a folder cannot be read.
+    pub fn has_near_name(&self, text: &str) -> Result<bool, StoreError> {
+        Ok(self.all_names()?.nearest(text).is_some())
+    }
+
     /// Returns whether `id` names another job than `job`, or a Run or a checkpoint of another.
     ///
     /// # Errors

@@ -24,7 +24,8 @@ pub fn find(store: &Store, name: &str) -> Result<Found, RunError> {
         Err(missing @ StoreError::NotFound { .. }) => missing,
         found => return Ok(found?),
     };
-    if name.parse::<CheckpointId>().is_err() {
+    // A name that is a slip of the pen away from one that is there is a mistyped one: no log is read for it.
+    if name.parse::<CheckpointId>().is_err() || store.has_near_name(name)? {
         return Err(missing.into());
     }
     let entries: Vec<CheckpointEntry> = store.job_ids()?.iter().flat_map(|job| of_job(store, job)).collect();
@@ -68,7 +69,7 @@ fn of_run(
     let mut log = store.open_log(job, run)?;
     let mut entries = Vec::new();
     let Some(first) = log.next_fact()? else { return Ok(entries) };
-    if has_stopped && is_gapless(store, &files, &first) {
+    if has_stopped && is_gapless(store, job, &files, &first) {
         return Ok(entries);
     }
     let known: HashSet<CheckpointId> = files.into_iter().map(|entry| entry.id).collect();
@@ -97,11 +98,51 @@ fn of_run(
 
 /// Returns whether there is a file for every step of a Run, by their names, its first fact and the last file, so that the
 /// log of most Runs need not be read.
-fn is_gapless(store: &Store, files: &[CheckpointEntry], first: &Fact) -> bool {
-    let (FactBody::Started { spec, .. }, [head, ..], Some(last)) = (&first.body, files, files.last()) else {
-        return false;
-    };
-    head.step == spec.first_step
+fn is_gapless(store: &Store, job: &JobId, files: &[CheckpointEntry], first: &Fact) -> bool {
+    let ([head, ..], Some(last)) = (files, files.last()) else { return false };
+    first_step(store, job, first) == Some(head.step)
         && files.windows(2).all(|pair| matches!(pair, [a, b] if b.step <= a.step.saturating_add(1)))
         && store.read_checkpoint(&last.path).is_ok_and(|stored| stored.head.status.is_terminal())
+}
+
+/// The first step of a Run with this first fact; `None` where it continues a checkpoint of which there is no file.
+fn first_step(store: &Store, job: &JobId, first: &Fact) -> Option<u64> {
+    match &first.body {
+        FactBody::Started { spec, .. } => Some(spec.first_step),
+        FactBody::Resumed { resumption } => {
+            let parent = resumption.parent.as_ref()?;
+            let files = store.run_checkpoints(job, &parent.run_id).ok()?;
+            let step = files.iter().find(|entry| entry.id == parent.checkpoint_id)?.step;
+            step.max(resumption.reached_step).checked_add(1)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The first fact of a Run that continues the checkpoint `c` of the Run `r`, whose delegates reached `reached_step`.
+    fn resumed(reached_step: u64) -> Fact {
+        let fact = json!({"at": 1, "seed": 1, "fact": "resumed", "resumption": {
+            "runId": "s", "parent": {"runId": "r", "checkpointId": "c"}, "reachedStep": reached_step,
+            "surroundings": {"tools": [], "limits": {"maxSteps": 3, "maxRetries": 1}}}});
+        serde_json::from_value(fact).unwrap()
+    }
+
+    #[test]
+    fn a_run_goes_on_behind_the_step_that_it_continues_and_those_of_its_delegates() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let job: JobId = "j".parse().unwrap();
+        assert_eq!(first_step(&store, &job, &resumed(0)), None, "nothing is known of a file that is not there");
+        let path = store.layout().checkpoint(&job, &"r".parse().unwrap(), 4, &"c".parse().unwrap());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+        assert_eq!(first_step(&store, &job, &resumed(0)), Some(5));
+        assert_eq!(first_step(&store, &job, &resumed(7)), Some(8));
+    }
 }
