@@ -139,6 +139,7 @@ struct Trust {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a means of its own that the system has or lacks")]
 struct SandboxInfo {
     setting: Sandbox,
     origin: Origin,
@@ -149,6 +150,8 @@ struct SandboxInfo {
     landlock_abi: Option<u32>,
     seccomp: bool,
     user_namespaces: bool,
+    /// The storage is read-only to contained programs, and to servers git's hooks, by mounts of their own.
+    mounts: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -221,6 +224,7 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
             landlock_abi: ability.landlock,
             seccomp: ability.seccomp,
             user_namespaces: ability.user_namespaces,
+            mounts: KernelAbility::lacking().is_none() && KernelAbility::has_mounts(),
         },
         versions: Versions {
             perstack: VERSION,
@@ -434,7 +438,8 @@ fn sandbox_text(sandbox: &SandboxInfo) -> String {
         Origin::BuiltIn => String::new(),
         origin => format!(" (by {origin})"),
     };
-    format!("{}{origin}: {contained}; this system has {landlock}, {seccomp}, {namespaces}", sandbox.setting)
+    let mounts = if sandbox.mounts { "mounts" } else { "no mounts" };
+    format!("{}{origin}: {contained}; this system has {landlock}, {seccomp}, {namespaces}, {mounts}", sandbox.setting)
 }
 
 #[cfg(test)]

@@ -409,7 +409,7 @@ fn off_limits(
         let folders = project.included.iter().filter_map(|file| file.parent());
         // Beside the configuration itself lie settings of all kinds.
         let folders = folders.filter(|folder| Some(*folder) != project.path.parent());
-        include_folders.extend(folders.map(|folder| here(folder)));
+        include_folders.extend(folders.map(here));
     }
     // A run that starts in the workspace would find these before those in use.
     let own = [workspace, &places.root].map(|folder| folder.join(config::FILE_NAME));

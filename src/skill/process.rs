@@ -41,6 +41,8 @@ mod kept;
 #[cfg(target_os = "linux")]
 mod filter;
 #[cfg(target_os = "linux")]
+mod mounts;
+#[cfg(target_os = "linux")]
 mod restrict;
 #[cfg(target_os = "linux")]
 mod system_calls;
@@ -49,7 +51,7 @@ mod tree;
 
 pub use ability::KernelAbility;
 pub use block::wipe_environment_block;
-pub use confinement::{Confinement, FileLists, FileRules};
+pub use confinement::{Confinement, FileLists, FileRules, PlaceMount};
 pub use heap::share_one_heap;
 
 /// The environment of a child: the safe variables of `environment`, and `added` without the protected names.

@@ -21,19 +21,20 @@ pub struct SandboxRules<'a> {
     pub workspace: &'a Path,
     /// The project's folder.
     pub root: &'a Path,
+    pub storage: &'a Path,
     pub environment: &'a Environment,
 }
 
 impl<'a> SandboxRules<'a> {
     /// The rules of a job with these options.
     pub fn new(options: &'a Options) -> Self {
-        let Options { settings, workspace, root, environment, .. } = options;
-        Self { sandbox: settings.sandbox, workspace, root, environment }
+        let Options { settings, workspace, root, storage, environment, .. } = options;
+        Self { sandbox: settings.sandbox, workspace, root, storage, environment }
     }
 
     /// The confinement of the commands of the base skill.
     pub fn commands(self, base: &SkillSpec) -> Programs {
-        self.programs(base, true)
+        self.programs(base, true, true)
     }
 
     /// The confinement of a local server.
@@ -43,7 +44,7 @@ impl<'a> SandboxRules<'a> {
             || !spec.common().access.is_empty()
             || spec.allowed_domains().is_some()
             || self.is_found_in_workspace(spec);
-        self.programs(spec, is_contained)
+        self.programs(spec, is_contained, false)
     }
 
     /// Returns true if the program of a local server may be one that a command has written.
@@ -52,7 +53,7 @@ impl<'a> SandboxRules<'a> {
         is_found_beneath(&spec.command_words(), self.workspace, path)
     }
 
-    fn programs(self, spec: &SkillSpec, is_contained: bool) -> Programs {
+    fn programs(self, spec: &SkillSpec, is_contained: bool, is_watched: bool) -> Programs {
         if self.sandbox == Sandbox::Off {
             return Programs::Lifted;
         }
@@ -60,8 +61,8 @@ impl<'a> SandboxRules<'a> {
             return Programs::Guarded;
         }
         let common = spec.common();
-        let (Self { workspace, root, environment, .. }, words) = (self, spec.command_words());
-        let place = ProgramPlace { workspace, root, environment, words: &words };
+        let (Self { workspace, root, storage, environment, .. }, words) = (self, spec.command_words());
+        let place = ProgramPlace { workspace, root, storage, environment, words: &words, is_watched };
         match Containment::new(&common.name, place, &common.access) {
             Ok(containment) => Programs::Contained(Arc::new(containment)),
             Err(refusal) => Programs::Refused(refusal),

@@ -156,6 +156,7 @@ impl<'a> ToolsetBuilder<'a> {
         let setup = ServerSetup {
             workspace: options.workspace.clone(),
             root: options.root.clone(),
+            storage: options.storage.clone(),
             environment: options.environment.clone(),
             sandbox: options.settings.sandbox,
             outputs: Arc::clone(&outputs),

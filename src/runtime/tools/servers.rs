@@ -26,6 +26,7 @@ pub struct ServerSetup {
     pub workspace: PathBuf,
     /// The project's folder.
     pub root: PathBuf,
+    pub storage: PathBuf,
     pub environment: Environment,
     pub sandbox: Sandbox,
     pub outputs: Arc<Outputs>,
@@ -36,11 +37,11 @@ pub struct ServerSetup {
 
 impl ServerSetup {
     fn context(&self, spec: &SkillSpec) -> McpContext<'_> {
-        let Self { sandbox, workspace, root, environment, .. } = self;
+        let Self { sandbox, workspace, root, storage, environment, .. } = self;
         McpContext {
             workspace,
             environment,
-            programs: SandboxRules { sandbox: *sandbox, workspace, root, environment }.server(spec),
+            programs: SandboxRules { sandbox: *sandbox, workspace, root, storage, environment }.server(spec),
             outputs: &self.outputs,
             person: self.person.as_ref(),
             network: &self.network,

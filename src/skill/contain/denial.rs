@@ -111,7 +111,14 @@ mod tests {
     fn contained(skill: &str, workspace: &Path, environment: &Environment) -> Result<Containment, WorkspaceTooWide> {
         Containment::new(
             skill,
-            ProgramPlace { workspace, root: workspace, environment, words: &[] },
+            ProgramPlace {
+                workspace,
+                root: workspace,
+                storage: Path::new("none"),
+                environment,
+                words: &[],
+                is_watched: true,
+            },
             &SkillAccess::default(),
         )
     }

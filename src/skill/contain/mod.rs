@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::home::Home;
 use crate::environment::Environment;
-use crate::expert::SkillAccess;
-use crate::skill::process::{Confinement, FileLists, FileRules};
+use crate::expert::{AccessGrant, SkillAccess};
+use crate::skill::process::{Confinement, FileLists, FileRules, PlaceMount};
 
 mod caches;
 mod denial;
@@ -42,10 +42,14 @@ pub struct ProgramPlace<'a> {
     pub workspace: &'a Path,
     /// The folder that relative paths of the configuration begin at.
     pub root: &'a Path,
+    /// The folder of the jobs' records, which no program changes.
+    pub storage: &'a Path,
     /// Of it, the home folder and the search path count, and the sockets that grants name.
     pub environment: &'a Environment,
     /// The command that is started, where it is one and the same.
     pub words: &'a [String],
+    /// Changes of protected files are undone after each program.
+    pub is_watched: bool,
 }
 
 /// Device and number of a file; `None` where there is none.
@@ -68,7 +72,7 @@ impl Containment {
     /// # Errors
     /// A workspace that is the home folder, or above it.
     pub fn new(skill: &str, place: ProgramPlace<'_>, access: &SkillAccess) -> Result<Self, WorkspaceTooWide> {
-        let ProgramPlace { workspace, root, environment, words } = place;
+        let ProgramPlace { workspace, root, storage, environment, words, is_watched } = place;
         let workspace = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
         let home = environment.users("HOME").and_then(Home::find);
         let is_too_wide = workspace.parent().is_none() || home.as_ref().is_some_and(|home| home.is_in(&workspace));
@@ -87,6 +91,10 @@ impl Containment {
             lists.reads.extend(home.toolchains());
             caches::make(home, path);
             lists.writes.extend(caches::all(home));
+        }
+        // In a namespace of users, the system's settings of SSH are nobody's, and it refuses them.
+        if system::is_root() || !access.grants.contains(&AccessGrant::Ssh) {
+            lists.mounts = kept_folders(&workspace, storage, is_watched);
         }
         for grant in &access.grants {
             grants::add(*grant, home.as_ref(), environment, &mut lists);
@@ -117,9 +125,31 @@ impl Containment {
 
     /// The files as they are now: one that has come, or was replaced, needs new rules.
     fn identities(&self) -> Vec<FileIdentity> {
-        let FileLists { reads, writes, devices: _, sockets } = &self.lists;
-        [reads, writes, sockets].into_iter().flatten().map(|path| identity(path)).collect()
+        let FileLists { reads, writes, devices: _, sockets, mounts } = &self.lists;
+        let mounts = mounts.iter().map(|mount| match mount {
+            PlaceMount::Held(path) | PlaceMount::ReadOnly(path) => path,
+        });
+        [reads, writes, sockets].into_iter().flatten().chain(mounts).map(|path| identity(path)).collect()
     }
+}
+
+/// The folders in reach of contained programs that are kept from changes: the storage, and the hooks of git's repositories
+/// unless they are watched: tools that set hooks up while a project is installed fail where they cannot. A repository's
+/// folder is held then, since its hooks could be moved away with it. Files are left out: git replaces those that it
+/// tracks, and fails halfway where it cannot.
+fn kept_folders(workspace: &Path, storage: &Path, is_watched: bool) -> Vec<PlaceMount> {
+    let mut folders = Vec::new();
+    for repository in repositories(workspace).into_iter().filter(|_| !is_watched) {
+        let hooks = repository.join("hooks");
+        if hooks.is_dir() {
+            folders.extend([PlaceMount::Held(repository), PlaceMount::ReadOnly(hooks)]);
+        }
+    }
+    // It may not be there yet.
+    let to_come = || Some(storage.parent()?.canonicalize().ok()?.join(storage.file_name()?));
+    let storage = storage.canonicalize().ok().or_else(to_come).filter(|storage| !workspace.starts_with(storage));
+    folders.extend(storage.map(PlaceMount::ReadOnly));
+    folders
 }
 
 #[cfg(unix)]

@@ -105,7 +105,7 @@ fn public_in(folder: &Path) -> (Vec<PathBuf>, bool) {
 }
 
 #[cfg(unix)]
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
@@ -117,7 +117,7 @@ fn is_public(metadata: &fs::Metadata) -> bool {
 
 /// False: no rules are made here.
 #[cfg(not(unix))]
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     false
 }
 

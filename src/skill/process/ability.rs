@@ -60,6 +60,18 @@ impl KernelAbility {
         }
     }
 
+    /// Returns true if contained programs have mounts of their own, by which folders are kept from changes. Tries it once.
+    #[cfg(target_os = "linux")]
+    pub fn has_mounts() -> bool {
+        super::mounts::can_mount()
+    }
+
+    /// False: the means are Linux's.
+    #[cfg(not(target_os = "linux"))]
+    pub fn has_mounts() -> bool {
+        false
+    }
+
     /// Returns none: the means are Linux's.
     #[cfg(not(target_os = "linux"))]
     pub fn read() -> Self {

@@ -25,6 +25,18 @@ pub struct FileLists {
     pub devices: Vec<PathBuf>,
     /// Sockets of other programs, and folders of such.
     pub sockets: Vec<PathBuf>,
+    /// Folders, those above before those below, that are kept from changes where the system lets a child have mounts of
+    /// its own.
+    pub mounts: Vec<PlaceMount>,
+}
+
+/// A place, and its treatment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlaceMount {
+    /// It can be neither renamed nor removed.
+    Held(PathBuf),
+    /// Nothing in it can be changed.
+    ReadOnly(PathBuf),
 }
 
 /// The rules of contained children, ready to be applied to any number of them.
@@ -34,6 +46,8 @@ pub struct FileRules {
     pub(super) ruleset: std::os::fd::OwnedFd,
     /// Sockets with a name in the file system can be made and connected to. Kernels before 7.1 cannot bound which.
     pub(super) has_unix_sockets: bool,
+    #[cfg(target_os = "linux")]
+    pub(super) mounts: super::mounts::Mounts,
 }
 
 impl FileRules {
@@ -46,7 +60,12 @@ impl FileRules {
     pub fn new(lists: &FileLists) -> io::Result<Self> {
         let ruleset = ruleset(lists).map_err(io::Error::other)?;
         let ruleset = ruleset.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no Landlock"))?;
-        Ok(Self { ruleset, has_unix_sockets: lists.sockets.iter().any(|socket| socket.exists()) })
+        let has_unix_sockets = lists.sockets.iter().any(|socket| socket.exists());
+        let mounts = super::mounts::Mounts::new(lists.mounts.iter().map(|mount| match mount {
+            PlaceMount::Held(path) => (&**path, false),
+            PlaceMount::ReadOnly(path) => (&**path, true),
+        }));
+        Ok(Self { ruleset, has_unix_sockets, mounts })
     }
 
     /// Fails: this system has no such rules.

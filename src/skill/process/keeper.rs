@@ -157,6 +157,9 @@ unsafe fn prepare(keeper: libc::pid_t, restrict: impl FnOnce() -> io::Result<()>
         if libc::setsid() < 0 {
             return Err(io::Error::last_os_error());
         }
+        close_at_exec();
+        restrict()?;
+        // A namespace of users takes the signal back, so that it is asked for afterwards.
         #[cfg(target_os = "linux")]
         if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
             return Err(io::Error::last_os_error());
@@ -165,8 +168,6 @@ unsafe fn prepare(keeper: libc::pid_t, restrict: impl FnOnce() -> io::Result<()>
         if libc::getppid() != keeper {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
-        close_at_exec();
-        restrict()?;
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());

@@ -95,6 +95,10 @@ impl Restrictions {
     /// # Errors
     /// The system refuses what it knows, or anything that contains.
     pub(super) fn apply(&self) -> io::Result<()> {
+        if let Some(files) = &self.files {
+            // Before the rules, which forbid it, and while root may.
+            files.mounts.apply()?;
+        }
         // SAFETY: system calls with plain arguments, or ones on this stack.
         unsafe {
             if self.is_root {

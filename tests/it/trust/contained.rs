@@ -11,12 +11,13 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use perstack::skill::process::KernelAbility;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use serde_json::{Value, json};
 
 use super::{attack, neighbour};
 use crate::mcp::{calling, tool_results};
-use crate::support::{Answer, Provider, Test};
+use crate::support::{Answer, Provider, Test, skipped};
 
 /// The text of a secret file, which no result may hold.
 pub const SECRET: &str = "owl-secret-4711";
@@ -85,6 +86,16 @@ pub fn sh(script: &str) -> Value {
     json!({"command": "sh", "args": ["-c", script]})
 }
 
+/// Returns false, and reports it, where the kernel lacks the means of containment. Attacks are made only behind the wall:
+/// without it they would do what they say.
+pub fn can_contain() -> bool {
+    let lacking = KernelAbility::lacking();
+    if let Some(lacking) = lacking {
+        skipped(&format!("programs cannot be contained here, as this system lacks {lacking}"));
+    }
+    lacking.is_none()
+}
+
 /// Another process of the user's with a secret in its environment, as a shell or an editor is.
 struct Bystander(std::process::Child);
 
@@ -118,6 +129,9 @@ impl Drop for Bystander {
 
 #[test]
 fn secret_files_are_out_of_reach_by_every_path() {
+    if !can_contain() {
+        return;
+    }
     attack("a command reads a key in the home folder, by its path, links, a second name or another root");
     for script in [
         "cat ~/.ssh/id",
@@ -146,6 +160,9 @@ fn secret_files_are_out_of_reach_by_every_path() {
 
 #[test]
 fn a_refusal_names_the_line_that_allows_it_and_the_line_does() {
+    if !can_contain() {
+        return;
+    }
     neighbour("a key that the configuration grants is read, once the folder is trusted");
     let (_ran, text, is_error) = Contained::new("").run("cat ~/.ssh/id");
     let line = "contained: ~/.ssh/id is out of reach here; to allow it, add grants = [\"ssh\"] (skill @perstack/base in \
@@ -164,6 +181,9 @@ fn a_refusal_names_the_line_that_allows_it_and_the_line_does() {
 
 #[test]
 fn lists_that_lead_out_of_the_project_need_trust() {
+    if !can_contain() {
+        return;
+    }
     attack("a folder grants its own commands the user's keys, or lifts their containment");
     let refused = |contained: Contained, word: &str| {
         let ran = contained.test.run(["run", "librarian", "Look."]).assert_code(2);
@@ -178,20 +198,30 @@ fn lists_that_lead_out_of_the_project_need_trust() {
 
 #[test]
 fn what_is_lifted_by_the_user_is_lifted() {
+    if !can_contain() {
+        return;
+    }
     neighbour("a user who lifts the containment has commands as in a shell");
     let script = "cat ~/.ssh/id; grep NoNewPrivs /proc/self/status";
     let (_ran, text) = Contained::new("").env("PERSTACK_SANDBOX", "off").works(script);
-    assert!(text.contains(SECRET) && text.contains("NoNewPrivs:\\t0"), "{text}");
+    // As this test's own, which may have been started without.
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let own = own.lines().find(|line| line.starts_with("NoNewPrivs")).unwrap().replace('\t', "\\t");
+    assert!(text.contains(SECRET) && text.contains(&own), "{text}");
 }
 
 #[test]
 fn nothing_is_planted_outside_of_the_workspace() {
+    if !can_contain() {
+        return;
+    }
     attack("a command plants what runs later: in a shell's start, on the search path, in another project");
     let script = "for file in ~/.bashrc ~/.profile ~/.config/autostart/x ~/.config/systemd/user/x.service ~/.local/bin/ls ~/.cargo/bin/cargo ~/.gitconfig; do \
                   mkdir -p $(dirname $file); echo planted >> $file; done; mkdir ~/.ssh/new; rm -rf ~/notes; \
-                  truncate -s 0 ~/.bashrc; : > ~/.bashrc; cp /bin/true ~/.bashrc; echo x > /etc/owl; echo x > /usr/owl; \
-                  echo x > /proc/sys/kernel/core_pattern; true";
-    let (ran, _, _) = Contained::new("").run(script);
+                  truncate -s 0 ~/.bashrc; (: > ~/.bashrc); cp /bin/true ~/.bashrc; echo x > /etc/owl; echo x > /usr/owl; \
+                  pattern=$(cat /proc/sys/kernel/core_pattern); echo \"$pattern\" > /proc/sys/kernel/core_pattern && echo chan''ged; true";
+    let (ran, text, _) = Contained::new("").run(script);
+    assert!(!text.contains("changed"), "{text}");
     let home = ran.home.path();
     assert_eq!(fs::read_to_string(home.join(".bashrc")).unwrap(), "# mine\n");
     assert_eq!(fs::read_to_string(home.join("notes/a")).unwrap(), SECRET);
@@ -203,6 +233,9 @@ fn nothing_is_planted_outside_of_the_workspace() {
 
 #[test]
 fn daily_work_goes_on() {
+    if !can_contain() {
+        return;
+    }
     neighbour(
         "files of the workspace, temporary files, devices, a repository, a compiler's tools, a pipe, a background job",
     );
@@ -221,6 +254,9 @@ fn daily_work_goes_on() {
 
 #[test]
 fn other_processes_show_no_environment_and_take_no_harm() {
+    if !can_contain() {
+        return;
+    }
     attack("a command reads, traces, signals or slows another process of the user's");
     let mut bystander = Bystander::start();
     let id = bystander.id();
@@ -237,6 +273,9 @@ fn other_processes_show_no_environment_and_take_no_harm() {
 
 #[test]
 fn own_processes_can_be_looked_at_and_ended() {
+    if !can_contain() {
+        return;
+    }
     neighbour("a command sees and ends what it has started, and reads what the system shows of all");
     let script = "OWN=own-4711 sleep 600 & until tr '\\0' '\\n' < /proc/$!/environ | grep OWN; do :; done; kill $!; wait $!; \
                   cat /proc/meminfo /proc/cpuinfo > /dev/null && ls /proc/self/fd | wc -l; ps > /dev/null 2>&1; nproc > /dev/null && \
@@ -247,6 +286,9 @@ fn own_processes_can_be_looked_at_and_ended() {
 
 #[test]
 fn sockets_of_other_programs_are_out_of_reach() {
+    if !can_contain() {
+        return;
+    }
     attack("a command connects to a socket of another program, with a name in the file system or without");
     for lists in ["", "unixSockets = [\"here.sock\"]"] {
         let contained = Contained::new(lists).env("PERSTACK_TRUST", "1");
@@ -272,6 +314,9 @@ fn sockets_of_other_programs_are_out_of_reach() {
 
 #[test]
 fn the_network_stays_open_with_name_resolution() {
+    if !can_contain() {
+        return;
+    }
     neighbour("a command reaches a server over TCP and UDP, listens itself, and lists the machine's addresses");
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let names = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -297,6 +342,9 @@ fn the_network_stays_open_with_name_resolution() {
 
 #[test]
 fn the_kernel_offers_no_way_around() {
+    if !can_contain() {
+        return;
+    }
     attack("a command makes namespaces, opens io_uring, loads programs, or asks for keys of the kernel");
     let mut calls =
         BTreeMap::from([("io_uring_setup", 425), ("clone3", 435), ("setns", 308), ("keyctl", 250), ("bpf", 321)]);
@@ -320,6 +368,9 @@ fn the_kernel_offers_no_way_around() {
 
 #[test]
 fn threads_and_processes_are_made_as_ever() {
+    if !can_contain() {
+        return;
+    }
     neighbour("threads, forks and pseudo-terminals");
     let script = "perl -MPOSIX -e 'for (1..20) { my $p = fork; exit 0 if !$p; waitpid $p, 0 } print \"forked\\n\"; \
                   open(P, \"+<\", \"/dev/ptmx\") or die \"ptmx $!\"; print \"terminal\\n\"' && sh -c 'sh -c \"sh -c echo\"'; \
@@ -332,8 +383,11 @@ fn threads_and_processes_are_made_as_ever() {
 
 #[test]
 fn root_cannot_change_the_machine() {
+    if !can_contain() {
+        return;
+    }
     attack("a command of root's sets the clock, loads a module, makes a device, or mounts");
-    let script = "date -s 2001-01-01 && echo clock; mknod d b 8 0 && echo device; mount -t tmpfs t . && echo mounted; \
+    let script = "date -s @$(date +%s) && echo clock; mknod d b 8 0 && echo device; mount -t tmpfs t . && echo mounted; \
                   head -c 1 /dev/mem && echo memory; cat /etc/shadow && echo shadow; echo done";
     let (_ran, text, _) = Contained::new("").run(script);
     for word in ["clock", "device", "mounted", "memory", "shadow"] {
@@ -343,6 +397,9 @@ fn root_cannot_change_the_machine() {
 
 #[test]
 fn a_workspace_that_is_the_home_folder_is_refused_with_the_way_on() {
+    if !can_contain() {
+        return;
+    }
     attack("a command works in the home folder itself");
     let contained = Contained::new("");
     let home = contained.home.path().to_str().unwrap().to_owned();
@@ -399,6 +456,9 @@ fn a_kernel_without_the_means_is_reported_once_or_refused() {
 
 #[test]
 fn what_is_in_force_is_shown() {
+    if !can_contain() {
+        return;
+    }
     neighbour("a run's first event, its first line with -v, info and check show the containment");
     let test = Contained::new("").test.answers([Answer::text("Done."), Answer::text("Done.")]);
     let events =
@@ -414,6 +474,9 @@ fn what_is_in_force_is_shown() {
 
 #[test]
 fn a_hook_or_a_setting_planted_in_the_repository_does_not_stay() {
+    if !can_contain() {
+        return;
+    }
     attack("a command plants a hook or a setting that starts programs in the repository, or writes the configuration");
     let script = "git init -q . && mkdir -p .git/hooks && echo 'touch /tmp/x' > .git/hooks/pre-commit && \
                   chmod +x .git/hooks/pre-commit && git config core.fsmonitor ./evil && git config user.name owl && \
