@@ -281,3 +281,37 @@ impl Stopwatch {
         self.asked_at.extend(calls.iter().map(|call| (call.id.clone(), at)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::checkpoint::{Checkpoint, CheckpointHead};
+
+    #[test]
+    fn a_run_that_continues_one_just_read_begins_with_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let job = json!({"id": "j", "status": "running", "coordinatorExpertKey": "owl", "totalSteps": 0, "startedAt": 1,
+            "usage": crate::usage::Usage::default()});
+        let setting = json!({"model": "m", "providerConfig": {"providerName": "anthropic"}, "jobId": "j", "runId": "s",
+            "expertKey": "owl", "experts": {}, "reasoningBudget": "low", "maxSteps": 9, "maxRetries": 5,
+            "timeout": 300_000, "startedAt": 1, "updatedAt": 1});
+        let fact = json!({"at": 1, "seed": 1, "fact": "resumed", "resumption": {
+            "runId": "s", "parent": {"runId": "r", "checkpointId": "c"},
+            "surroundings": {"tools": [], "limits": {"maxSteps": 9, "maxRetries": 1}}}});
+        let job_store = store.create_job(&serde_json::from_value(job).unwrap()).unwrap();
+        let mut run_store = job_store.create_run(&serde_json::from_value(setting).unwrap()).unwrap();
+        run_store.append(&serde_json::from_value(fact).unwrap()).unwrap();
+        let (job, run) = ("j".parse().unwrap(), "s".parse().unwrap());
+        // The log of the Run before is not looked at: it is not even there.
+        let expert = serde_json::from_value(json!({"key": "owl", "name": "owl", "version": "1.0.0"})).unwrap();
+        let mut head = CheckpointHead::fresh("c".parse().unwrap(), "j".parse().unwrap(), "r".parse().unwrap(), expert);
+        head.status = Status::StoppedByDelegate;
+        let mut ends = RunEnds::from([(head.id.clone(), Checkpoint { head, messages: Vec::new() })]);
+        let reader = RunReader::open(&store, &job, &run, &mut ends);
+        assert_eq!((reader.due(), ends.len(), reader.problems().len()), (Some(1), 0, 0));
+        assert_eq!(RunReader::open(&store, &job, &run, &mut ends).problems().len(), 1, "nor anything else of it");
+    }
+}
