@@ -99,6 +99,9 @@ pub struct CheckpointHead {
     /// Answers not in a message yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partial_tool_results: Vec<ToolResult>,
+    /// It stopped while its calls were decided, so that none of them was made: those that may be made so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deciding: Option<Vec<ToolCallId>>,
     /// Messages of the user from while a turn was open: they join the conversation behind the turn's answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queued_messages: Vec<UserInput>,
@@ -145,6 +148,7 @@ impl CheckpointHead {
             summarized_at: None,
             pending_tool_calls: Vec::new(),
             partial_tool_results: Vec::new(),
+            deciding: None,
             queued_messages: Vec::new(),
             todos: TodoList::default(),
             error: None,

@@ -13,6 +13,7 @@ use crate::cost::Spend;
 use crate::expert::ExpertKey;
 use crate::id::{JobId, RunId};
 use crate::message::Message;
+use crate::permission::CallDecision;
 use crate::sandbox::SandboxState;
 use crate::tool::{ToolCall, ToolResult};
 use crate::usage::Usage;
@@ -180,6 +181,10 @@ pub enum EventBody {
         /// The cost of the call.
         #[serde(flatten)]
         spend: Spend,
+    },
+    /// Calls were decided, by rules or by a person, before the turn's calls are made. Not in the original.
+    DecideToolCalls {
+        decisions: Vec<CallDecision>,
     },
     /// All calls of the turn are answered.
     ResolveToolResults {

@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::permission::Permissions;
 use crate::tool::BASE_SKILL;
 
 mod access;
@@ -76,6 +77,9 @@ pub struct Expert {
     pub skills: IndexMap<String, SkillSpec>,
     pub delegates: Vec<ExpertKey>,
     pub tags: Vec<String>,
+    /// The calls that it may make; beside those that the project and the command line have for all experts.
+    #[serde(skip_serializing_if = "Permissions::is_empty")]
+    pub permissions: Permissions,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub provider_tools: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,6 +106,8 @@ struct ExpertJson {
     #[serde(default)]
     tags: Vec<String>,
     #[serde(default)]
+    permissions: Permissions,
+    #[serde(default)]
     provider_tools: Vec<String>,
     provider_skills: Option<Value>,
     provider_tool_options: Option<Value>,
@@ -120,6 +126,7 @@ impl From<ExpertJson> for Expert {
             skills: json.skills.unwrap_or(expert.skills),
             delegates: json.delegates,
             tags: json.tags,
+            permissions: json.permissions,
             provider_tools: json.provider_tools,
             provider_skills: json.provider_skills,
             provider_tool_options: json.provider_tool_options,
@@ -155,6 +162,7 @@ impl Expert {
             skills: IndexMap::from([(BASE_SKILL.to_owned(), SkillSpec::base())]),
             delegates: Vec::new(),
             tags: Vec::new(),
+            permissions: Permissions::default(),
             provider_tools: Vec::new(),
             provider_skills: None,
             provider_tool_options: None,

@@ -11,6 +11,7 @@ use crate::expert::{ContextLimit, ExpertRef};
 use crate::generation::{Generation, GenerationFailure};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::message::UserInput;
+use crate::permission::CallDecision;
 use crate::setting::Limits;
 use crate::tool::{ToolResult, ToolRoute};
 use crate::usage::Usage;
@@ -118,6 +119,7 @@ struct Fields {
     #[serde(default, with = "crate::count::optional")]
     tokens_after: Option<u64>,
     result: Option<ToolResult>,
+    decisions: Option<Vec<CallDecision>>,
     tools: Option<Vec<ToolRoute>>,
     reservation: Option<Reservation>,
     reached: Option<Reached>,
@@ -142,6 +144,7 @@ impl Fields {
                 tokens_before: needed(self.tokens_before, "tokensBefore")?,
                 tokens_after: needed(self.tokens_after, "tokensAfter")?,
             },
+            Kind::CallsDecided => FactBody::CallsDecided { decisions: needed(self.decisions, "decisions")? },
             Kind::ToolReturned => FactBody::ToolReturned { result: needed(self.result, "result")? },
             Kind::ToolsChanged => FactBody::ToolsChanged { tools: needed(self.tools, "tools")? },
             Kind::Reserved => FactBody::Reserved { reservation: needed(self.reservation, "reservation")? },
@@ -188,6 +191,8 @@ pub enum FactBody {
         #[serde(with = "crate::count")]
         tokens_after: u64,
     },
+    /// Calls were decided, by rules or by a person: they may be made, or their result is the reason why not.
+    CallsDecided { decisions: Vec<CallDecision> },
     /// A tool answered.
     ToolReturned { result: ToolResult },
     /// A server's tools are others than before. From here on these are the Run's.
@@ -252,6 +257,9 @@ pub struct RunParameters {
     /// [`crate::budget::Budgets::max_tool_repetitions`].
     #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
     pub max_tool_repetitions: Option<u64>,
+    /// There are permissions: every call is decided before the calls of its turn are made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decides_calls: bool,
 }
 
 /// The way a Run goes on.

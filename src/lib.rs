@@ -87,6 +87,7 @@ pub mod message;
 pub mod tool;
 pub mod token_estimate;
 pub mod sandbox;
+pub mod permission;
 pub mod expert;
 pub mod expert_map;
 pub mod environment;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use perstack::config::lockfile::{self, Definition, Lock, LockState};
-use perstack::config::{Project, Settings};
+use perstack::config::{ConfigError, Project, Settings};
 use perstack::environment::{Environment, is_users_own};
 use perstack::expert::{Expert, ExpertKey, OAuth, SkillSpec};
 use perstack::provider::http::transport::HttpTransport;
@@ -20,6 +20,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::job_runner::async_runtime;
 use super::options::{ConfigArgs, ModelArgs};
+use super::permission_check;
 use super::program::{self, StartProblem};
 use super::render::{Paint, json_for, visible};
 use super::setup::{ProjectNeed, Setup};
@@ -146,7 +147,9 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
     sandbox(setup, if is_trusted { setup.trusted_settings() } else { &setup.settings }, findings);
     trust(setup, summary, findings);
     provider(setup, findings);
-    lock(project, findings);
+    let lock = lockfile::read(&lockfile::find(&project.path));
+    permissions(project, lock.as_ref().ok().and_then(Option::as_ref), findings);
+    entries_of(lock, project, findings);
 }
 
 /// The containment that a run would have, and the paths of skills' lists that are not there.
@@ -292,9 +295,19 @@ fn connect(setup: &Setup) -> Result<Result<Provider, ProviderError>, Failure> {
     }))
 }
 
-fn lock(project: &Project, findings: &mut Findings) {
+/// The calls that experts may make, and patterns that name no tool.
+fn permissions(project: &Project, lock: Option<&Lock>, findings: &mut Findings) {
+    for (subject, line) in permission_check::summaries(project, lock) {
+        findings.add(Level::Note, subject, line);
+    }
+    for line in permission_check::unknown_names(project, lock) {
+        findings.add(Level::Warning, "permissions", line);
+    }
+}
+
+fn entries_of(lock: Result<Option<Lock>, ConfigError>, project: &Project, findings: &mut Findings) {
     let subject = lockfile::FILE_NAME;
-    match lockfile::read(&lockfile::find(&project.path)) {
+    match lock {
         Err(error) => findings.add(Level::Error, subject, Failure::usage(error).line()),
         Ok(None) => findings.add(Level::Ok, subject, "there is none: every run starts its skills"),
         Ok(Some(lock)) => entries(&lock, project, findings),

@@ -46,13 +46,21 @@ pub struct CompletionsArgs {
 
 /// Answers a shell that asks for words, and ends the process then.
 pub fn answer(command: fn() -> Command) {
-    CompleteEnv::with_factory(|| with_models(command())).var(VARIABLE).completer(PROGRAM).complete();
+    CompleteEnv::with_factory(|| with_known_words(command())).var(VARIABLE).completer(PROGRAM).complete();
 }
 
-/// The command line with the models that are known for `--model`: the options that commands share know no candidates.
-fn with_models(command: Command) -> Command {
-    let add = |command: Command| command.mut_arg("model", |model| model.add(candidates::models()));
-    ["run", "resume"].into_iter().fold(command, |command, name| command.mut_subcommand(name, add))
+/// The command line with the models that are known for `--model`, and the tools for permissions: the options that commands
+/// share know no candidates.
+fn with_known_words(command: Command) -> Command {
+    let permissions = |command: Command| {
+        ["allow", "ask", "deny"]
+            .into_iter()
+            .fold(command, |command, name| command.mut_arg(name, |arg| arg.add(candidates::permissions())))
+    };
+    let models = |command: Command| command.mut_arg("model", |model| model.add(candidates::models()));
+    let command = ["run", "resume"].into_iter().fold(command, |command, name| command.mut_subcommand(name, models));
+    let deciding = ["run", "resume", "list-tools"].into_iter();
+    deciding.fold(command, |command, name| command.mut_subcommand(name, permissions))
 }
 
 /// Writes the script to stdout.

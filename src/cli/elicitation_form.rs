@@ -1,24 +1,15 @@
 //! [`asker`]: the questions of servers in the middle of a call, asked on the terminal: the message, the fields one by
 //! one, and consent to send the answers.
-//!
-//! Reading is done in short waits, so that a withdrawn question frees the terminal.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::BufRead;
 use std::sync::Arc;
-use std::time::Duration;
 
 use perstack::skill::mcp::{AskPerson, Asked, Choice, Elicitation, Field, FieldKind, Reply};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Map, Value};
-use tokio::sync::{Mutex, oneshot};
-use tokio_util::sync::CancellationToken;
 
-use super::prompt::{drop_typed_ahead, is_in_background, read};
-use super::render::{Screen, shortened, visible};
-
-/// The interval at which a waiting question checks that it was not withdrawn.
-const GLANCE: Duration = Duration::from_millis(100);
+use super::asking::{Asking, line};
+use super::render::{shortened, visible};
 
 /// Most characters of one text of a server.
 const TEXT_WIDTH: usize = 2_000;
@@ -30,76 +21,14 @@ const MAX_SHOWN: usize = 100;
 const REFUSAL: &str = "!";
 
 /// Asks on the terminal, one question at a time, with the progress out of the way.
-pub fn asker(screen: Arc<Screen>) -> AskPerson {
-    let turn = Arc::new(Mutex::new(()));
+pub fn asker(terminal: Asking) -> AskPerson {
     Arc::new(move |asked| {
-        let (screen, turn) = (Arc::clone(&screen), Arc::clone(&turn));
+        let terminal = terminal.clone();
         Box::pin(async move {
-            let turn = turn.lock_owned().await;
-            if is_in_background() {
-                return Reply::Declined;
-            }
-            let (sender, reply) = oneshot::channel();
-            let mut question = Put { withdrawn: CancellationToken::new(), is_answered: false };
-            let withdrawn = question.withdrawn.clone();
-            std::thread::spawn(move || {
-                screen.set_aside();
-                drop_typed_ahead();
-                let reply = converse(&asked, &mut BufReader::new(Typed { withdrawn }), &show);
-                screen.come_back();
-                // The next question may be asked; the receiver of this one may be gone.
-                drop(turn);
-                let _ = sender.send(reply);
-            });
-            let reply = reply.await.unwrap_or(Reply::Cancelled);
-            question.is_answered = true;
-            reply
+            let answered = terminal.ask(|| Reply::Declined, move |input, show| converse(&asked, input, show)).await;
+            answered.unwrap_or(Reply::Cancelled)
         })
     })
-}
-
-/// A question on the terminal. Dropped before it is answered, it is withdrawn.
-struct Put {
-    withdrawn: CancellationToken,
-    is_answered: bool,
-}
-
-impl Drop for Put {
-    fn drop(&mut self) {
-        if !self.is_answered {
-            self.withdrawn.cancel();
-            // Printed here, not by the reading thread: the report of the job's end must come after it.
-            show("\n  (not asked any more)\n");
-        }
-    }
-}
-
-fn show(text: &str) {
-    // When the terminal is gone, reading ends too.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
-}
-
-/// The typed text, until the question is withdrawn.
-struct Typed {
-    withdrawn: CancellationToken,
-}
-
-impl Read for Typed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let stdin = io::stdin();
-        let glance = Timespec { tv_sec: 0, tv_nsec: i64::from(GLANCE.subsec_nanos()) };
-        loop {
-            if self.withdrawn.is_cancelled() {
-                return Ok(0);
-            }
-            match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&glance)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                // The terminal passes on whole lines, so this does not wait.
-                Ok(_) => return Ok(rustix::io::read(&stdin, &mut *buffer)?),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
 }
 
 /// Puts the question and reads until all of it is answered, refused or left.
@@ -153,16 +82,6 @@ fn confirm(question: &str, values: Map<String, Value>, input: &mut impl BufRead,
             "y" | "yes" => return Reply::Accepted(values),
             "n" | "no" | REFUSAL => return Reply::Declined,
             _ => {}
-        }
-    }
-}
-
-/// The typed line; none at the input's end, or when the question is withdrawn.
-fn line(input: &mut impl BufRead, show: &dyn Fn(&str)) -> Option<String> {
-    loop {
-        match read(input, show) {
-            Ok(typed) => return typed,
-            Err(problem) => show(&format!("  {problem}: once more\n> ")),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Starts nothing and asks no model. As a run would, it looks for a local Ollama server where no provider is named and no
 //! key is set.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use perstack::config::lockfile;
 use perstack::config::{Origin, Project};
 use perstack::environment::Environment;
 use perstack::expert::ModelTier;
+use perstack::permission::Permissions;
 use perstack::provider::http::transport::HttpTransport;
 use perstack::provider::vendor::vendor;
 use perstack::provider::{Provider, ProviderError, find};
@@ -60,8 +62,20 @@ struct Info {
     /// An address without what may be secret in it.
     proxy: Option<String>,
     trust: Trust,
+    /// The tables of permissions in `perstack.toml`.
+    permissions: PermissionInfo,
     sandbox: SandboxInfo,
     versions: Versions,
+}
+
+/// The permissions that the configuration has; those of the command line are a run's own.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PermissionInfo {
+    /// Those for all experts.
+    project: Permissions,
+    /// Those of single experts, by key.
+    experts: BTreeMap<String, Permissions>,
 }
 
 #[derive(Debug, Serialize)]
@@ -216,6 +230,7 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
             origin: settings.origins.max_parallel_delegates,
         },
         trust,
+        permissions: permission_info(project),
         sandbox: SandboxInfo {
             setting,
             origin: settings.origins.sandbox,
@@ -232,6 +247,25 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         },
     })
+}
+
+fn permission_info(project: Option<&Project>) -> PermissionInfo {
+    let experts = project.iter().flat_map(|project| project.experts.values());
+    let own = experts.filter(|expert| !expert.permissions.is_empty());
+    PermissionInfo {
+        project: project.map(|project| project.permissions.clone()).unwrap_or_default(),
+        experts: own.map(|expert| (expert.key.to_string(), expert.permissions.clone())).collect(),
+    }
+}
+
+fn permission_text(info: &PermissionInfo) -> String {
+    let lists = |table: &Permissions| {
+        table.patterns().map(|(list, pattern)| format!("{list} {pattern}")).collect::<Vec<_>>().join(", ")
+    };
+    let project = (!info.project.is_empty()).then(|| format!("{} (perstack.toml, all experts)", lists(&info.project)));
+    let experts = info.experts.iter().map(|(key, table)| format!("{} (perstack.toml, expert {key})", lists(table)));
+    let all: Vec<String> = project.into_iter().chain(experts).collect();
+    if all.is_empty() { "every call is allowed (no permissions are set)".to_owned() } else { all.join("; ") }
 }
 
 fn configuration(project: &Project, setup: &Setup) -> Configuration {
@@ -346,6 +380,7 @@ fn lines(info: &Info) -> String {
         line("proxy", proxy.clone());
     }
     line("trust", trust_text(&info.trust));
+    line("permissions", permission_text(&info.permissions));
     line("sandbox", sandbox_text(&info.sandbox));
     text
 }

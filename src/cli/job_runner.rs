@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use perstack::checkpoint::Status;
+use perstack::permission::AskPermission;
 use perstack::runtime::{
     self, CassetteMode, InDoubt, Options, Outcome, RecordedEnd, ResumeFrom, ResumeInput, RunError, RunInput,
 };
@@ -85,7 +86,10 @@ pub fn run(
     let replayed = args.session.replay.as_ref().map(|file| process.folder.join(file));
     let contained = replayed.and_then(|file| cassettes::reason_to_contain(&setup, process, &file));
     let cassette = args.session.cassette(&process.folder, contained.is_none());
-    let asks = prompt::may_ask(process, args, format, &cassette);
+    let asks_during =
+        prompt::may_ask(process, args, format) && matches!(cassette, CassetteMode::None | CassetteMode::Record(_));
+    // A recording stops at a question, because its next part would overwrite it, and a replay never asks.
+    let asks = asks_during && cassette == CassetteMode::None;
     // If a person can be asked, a call in doubt stops the job for the question.
     let asks_of_doubts = asks && args.session.in_doubt.is_none();
     let in_doubt = match args.session.in_doubt {
@@ -95,7 +99,8 @@ pub fn run(
     };
     let user_folder = setup.user_folder.clone();
     let mut options = setup.options(screen.sink(), cancel, in_doubt, cassette);
-    options.person = person(asks, &screen);
+    options.run_permissions = args.permissions.given();
+    (options.person, options.approver) = people(asks, asks_during, &screen);
     let options = Arc::new(options);
     if let CassetteMode::Replay { file, .. } = &options.cassette {
         let file = visible(&file.display().to_string());
@@ -133,16 +138,18 @@ pub fn run(
     exit.map_err(Failure::other)
 }
 
-/// The person that servers may ask in the middle of a call.
+/// The person that servers may ask in the middle of a call, and the one that may permit calls.
 #[cfg(unix)]
-fn person(asks: bool, screen: &Arc<Screen>) -> Option<AskPerson> {
-    asks.then(|| super::elicitation_form::asker(screen.clone()))
+fn people(asks: bool, asks_during: bool, screen: &Arc<Screen>) -> (Option<AskPerson>, Option<AskPermission>) {
+    let terminal = super::asking::Asking::new(Arc::clone(screen));
+    let person = asks.then(|| super::elicitation_form::asker(terminal.clone()));
+    (person, asks_during.then(|| super::permission_question::approver(terminal)))
 }
 
 /// None: this system has no way to withdraw a question from its terminal.
 #[cfg(not(unix))]
-fn person(_asks: bool, _screen: &Arc<Screen>) -> Option<AskPerson> {
-    None
+fn people(_asks: bool, _asks_during: bool, _screen: &Arc<Screen>) -> (Option<AskPerson>, Option<AskPermission>) {
+    (None, None)
 }
 
 /// The end of one attempt.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use perstack::event::{Event, EventSink};
-use perstack::expert::ExpertKey;
+use perstack::expert::{Expert, ExpertKey};
 use perstack::message::Message;
+use perstack::permission::{PermissionRules, PermissionVerdict};
 use perstack::runtime::{self, CassetteMode, InDoubt, Options};
 use perstack::tool::{ToolHints, ToolKind, ToolSpec};
 use serde::Serialize;
@@ -17,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::completions::candidates;
 use super::failure::Failure;
 use super::job_runner::async_runtime;
-use super::options::{LockArgs, ModelArgs, PlaceArgs};
+use super::options::{LockArgs, ModelArgs, PermissionArgs, PlaceArgs};
+use super::permission_check::word;
 use super::render::{Paint, json_for, shortened, visible};
 use super::setup::{ProjectNeed, Setup, warn};
 use super::signals::Signals;
@@ -44,6 +46,8 @@ pub struct ListToolsArgs {
     quiet: bool,
     #[command(flatten)]
     place: PlaceArgs,
+    #[command(flatten, next_help_heading = "Permissions")]
+    permissions: PermissionArgs,
 }
 
 /// One tool of one expert.
@@ -58,6 +62,21 @@ struct Row<'a> {
     input_schema: &'a Map<String, Value>,
     kind: ToolKind,
     hints: ToolHints,
+    permission: Permitted,
+}
+
+/// The permission of a tool.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Permitted {
+    /// `allowed`, `asks` or `denied`.
+    verdict: &'static str,
+    /// The rule behind it, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    /// Some of its calls are decided otherwise, by their arguments.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    by_arguments: bool,
 }
 
 /// A sink that drops events: these commands show none.
@@ -84,7 +103,8 @@ pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
     let project_use = ProjectUse { experts: &experts, asks_models: false, may_ask: true };
     trust::require(&setup, process, args.place.trust, &project_use)?;
     let cancel = CancellationToken::new();
-    let options = setup.options(Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None);
+    let mut options = setup.options(Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None);
+    options.run_permissions = args.permissions.given();
     let runtime = async_runtime()?;
     let format = if args.json { Format::Json } else { Format::Table(width(process)) };
     let mut warnings = Vec::new();
@@ -126,18 +146,30 @@ async fn list(
 
 /// The tools that were found, and the failures of other experts.
 struct Collected {
-    found: Vec<(ExpertKey, Vec<ToolSpec>)>,
+    found: Vec<(ExpertKey, Vec<(ToolSpec, Permitted)>)>,
+    /// There are permissions.
+    decides: bool,
     failures: Vec<Failure>,
 }
 
 /// Asks for each expert's tools in turn. One that fails does not hide the others'.
 async fn collect(experts: &[ExpertKey], options: &Options, warnings: &mut Vec<String>) -> Collected {
-    let mut collected = Collected { found: Vec::new(), failures: Vec::new() };
+    let mut collected = Collected { found: Vec::new(), decides: false, failures: Vec::new() };
     for expert in experts {
         match runtime::list(expert, options).await {
             Ok(listed) => {
                 warnings.extend(listed.warnings.iter().map(|warning| format!("expert {expert}: {warning}")));
-                collected.found.push((expert.clone(), listed.tools));
+                let permitted = options.experts.get(expert).map(|expert| {
+                    let rules = rules(options, expert);
+                    collected.decides |= !rules.is_empty();
+                    listed
+                        .tools
+                        .into_iter()
+                        .map(|tool| (permitted(&rules, &tool), tool))
+                        .map(|(it, tool)| (tool, it))
+                        .collect()
+                });
+                collected.found.push((expert.clone(), permitted.unwrap_or_default()));
             }
             Err(error) => collected.failures.push(Failure::from(error).in_expert(expert)),
         }
@@ -149,11 +181,14 @@ fn write(collected: &Collected, format: Format, paint: Paint) -> Result<Exit, Fa
     for failure in &collected.failures {
         failure.print(paint);
     }
-    let rows: Vec<Row<'_>> =
-        collected.found.iter().flat_map(|(expert, tools)| tools.iter().map(|tool| row(expert, tool))).collect();
+    let rows: Vec<Row<'_>> = collected
+        .found
+        .iter()
+        .flat_map(|(expert, tools)| tools.iter().map(|(tool, permitted)| row(expert, tool, permitted)))
+        .collect();
     let text = match format {
         Format::Json => json_for(&json(&rows)?, io::stdout().is_terminal()).into_owned(),
-        Format::Table(width) => table(&rows, width),
+        Format::Table(width) => table(&rows, width, collected.decides),
     };
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -163,7 +198,24 @@ fn write(collected: &Collected, format: Format, paint: Paint) -> Result<Exit, Fa
     }
 }
 
-fn row<'a>(expert: &'a ExpertKey, tool: &'a ToolSpec) -> Row<'a> {
+/// The rules for the calls of an expert.
+fn rules<'a>(options: &'a Options, expert: &'a Expert) -> PermissionRules<'a> {
+    PermissionRules { run: &options.run_permissions, project: &options.permissions, expert: &expert.permissions }
+}
+
+fn permitted(rules: &PermissionRules<'_>, tool: &ToolSpec) -> Permitted {
+    if tool.kind == ToolKind::Conversation {
+        return Permitted { verdict: "allowed", rule: None, by_arguments: false };
+    }
+    let (verdict, by_arguments) = rules.decide_tool(tool, &tool.name);
+    let rule = match &verdict {
+        PermissionVerdict::Allowed(rule) => rule.clone(),
+        PermissionVerdict::Asks(rule) | PermissionVerdict::Denied(rule) => Some(rule.clone()),
+    };
+    Permitted { verdict: word(&verdict), rule, by_arguments }
+}
+
+fn row<'a>(expert: &'a ExpertKey, tool: &'a ToolSpec, permitted: &Permitted) -> Row<'a> {
     Row {
         expert: expert.as_str(),
         skill: &tool.skill_name,
@@ -172,6 +224,7 @@ fn row<'a>(expert: &'a ExpertKey, tool: &'a ToolSpec) -> Row<'a> {
         input_schema: &tool.input_schema,
         kind: tool.kind,
         hints: tool.hints,
+        permission: permitted.clone(),
     }
 }
 
@@ -179,27 +232,47 @@ fn json(rows: &[Row<'_>]) -> Result<String, Failure> {
     serde_json::to_string_pretty(rows).map(|text| text + "\n").map_err(Failure::other)
 }
 
-/// Columns for people. With a width, descriptions are shortened to fit.
-fn table(rows: &[Row<'_>], width: Option<usize>) -> String {
+/// Columns for people. With a width, descriptions are shortened to fit; with permissions there is a column for them.
+fn table(rows: &[Row<'_>], width: Option<usize>, decides: bool) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let head = ["EXPERT", "SKILL", "TOOL", "DESCRIPTION"].map(str::to_owned);
-    let body = rows.iter().map(|row| {
-        [visible(row.expert), visible(row.skill), visible(row.name), visible(row.description.unwrap_or_default())]
-    });
-    let cells: Vec<[String; 4]> = std::iter::once(head).chain(body).collect();
-    let column = |at: usize| cells.iter().filter_map(|row| row.get(at)).map(|c| c.chars().count()).max().unwrap_or(0);
-    let [expert_width, skill_width, name_width] = [column(0), column(1), column(2)];
-    let room = width.map(|w| w.saturating_sub(expert_width + skill_width + name_width + 6).max(LEAST_DESCRIPTION));
+    let mut lines = vec![(["EXPERT", "SKILL", "TOOL"].map(str::to_owned).to_vec(), "DESCRIPTION".to_owned())];
+    lines.extend(rows.iter().map(|row| {
+        let cells = [row.expert, row.skill, row.name].map(visible).to_vec();
+        (cells, visible(row.description.unwrap_or_default()))
+    }));
+    if decides {
+        let words = std::iter::once("PERMISSION".to_owned()).chain(rows.iter().map(permission_text));
+        for ((cells, _), word) in lines.iter_mut().zip(words) {
+            cells.push(word);
+        }
+    }
+    let length = |text: &String| text.chars().count();
+    let columns = lines.first().map_or(0, |(cells, _)| cells.len());
+    let widths: Vec<usize> = (0..columns)
+        .map(|at| lines.iter().filter_map(|(cells, _)| cells.get(at)).map(length).max().unwrap_or(0))
+        .collect();
+    let taken = widths.iter().sum::<usize>() + 2 * columns;
+    let room = width.map(|width| width.saturating_sub(taken).max(LEAST_DESCRIPTION));
     let mut text = String::new();
-    for [expert, skill, name, description] in &cells {
-        let description = room.map_or_else(|| description.clone(), |room| shortened(description, room));
-        let line = format!("{expert:expert_width$}  {skill:skill_width$}  {name:name_width$}  {description}");
+    for (cells, description) in &lines {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(&widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        line.push_str(&room.map_or_else(|| description.clone(), |room| shortened(description, room)));
         text.push_str(line.trim_end());
         text.push('\n');
     }
     text
+}
+
+/// The permission of a tool in a few words.
+fn permission_text(row: &Row<'_>) -> String {
+    let star = if row.permission.by_arguments { "*" } else { "" };
+    let reads = if row.hints.read_only { ", read-only" } else { "" };
+    format!("{}{star}{reads}", row.permission.verdict)
 }
 
 /// The columns of the terminal that stdout is; `None` where it is none, and nothing needs to be cut.
@@ -236,6 +309,24 @@ mod tests {
         }
     }
 
+    fn allowed() -> Permitted {
+        Permitted { verdict: "allowed", rule: None, by_arguments: false }
+    }
+
+    #[test]
+    fn permissions_have_a_column_where_there_are_any() {
+        let expert: ExpertKey = "reader".parse().unwrap();
+        let tools = [tool("web", "get", "Gets"), tool("web", "find", "Finds")];
+        let asks = Permitted { verdict: "asks", rule: None, by_arguments: true };
+        let rows = [row(&expert, &tools[0], &allowed()), row(&expert, &tools[1], &asks)];
+        assert_eq!(
+            table(&rows, None, true),
+            "EXPERT  SKILL  TOOL  PERMISSION          DESCRIPTION\n\
+             reader  web    get   allowed, read-only  Gets\n\
+             reader  web    find  asks*, read-only    Finds\n"
+        );
+    }
+
     #[test]
     fn the_table_is_cut_to_the_terminal_only() {
         let expert: ExpertKey = "reader".parse().unwrap();
@@ -243,15 +334,15 @@ mod tests {
             tool("@perstack/base", "readTextFile", "Reads a text\nfile with \u{1b}[1mlines"),
             tool("web", "get", "Gets"),
         ];
-        let rows: Vec<Row<'_>> = tools.iter().map(|t| row(&expert, t)).collect();
+        let rows: Vec<Row<'_>> = tools.iter().map(|t| row(&expert, t, &allowed())).collect();
         assert_eq!(
-            table(&rows, None),
+            table(&rows, None, false),
             "EXPERT  SKILL           TOOL          DESCRIPTION\n\
              reader  @perstack/base  readTextFile  Reads a text file with \\x1b[1mlines\n\
              reader  web             get           Gets\n"
         );
         assert_eq!(
-            table(&rows, Some(60)).lines().nth(1),
+            table(&rows, Some(60), false).lines().nth(1),
             Some("reader  @perstack/base  readTextFile  Reads a text file wit…")
         );
     }
@@ -260,7 +351,7 @@ mod tests {
     fn json_holds_the_schema() {
         let expert: ExpertKey = "reader".parse().unwrap();
         let tool = tool("web", "get", "Gets");
-        insta::assert_snapshot!(json(&[row(&expert, &tool)]).unwrap(), @r#"
+        insta::assert_snapshot!(json(&[row(&expert, &tool, &allowed())]).unwrap(), @r#"
         [
           {
             "expert": "reader",
@@ -276,6 +367,9 @@ mod tests {
               "idempotent": false,
               "destructive": false,
               "openWorld": false
+            },
+            "permission": {
+              "verdict": "allowed"
             }
           }
         ]

@@ -20,7 +20,12 @@ mod gone;
 mod info;
 mod init;
 #[cfg(unix)]
+mod asking;
+#[cfg(unix)]
 mod elicitation_form;
+mod permission_check;
+#[cfg(unix)]
+mod permission_question;
 mod input;
 mod install;
 mod list_tools;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use perstack::budget::{self, Budgets, MIN_TOOL_REPETITIONS, Span};
-use perstack::config::Overrides;
 use perstack::config::lockfile::LockUse;
+use perstack::config::{Overrides, nearest};
 use perstack::cost::Cost;
 use perstack::event::{Detail, TYPES};
+use perstack::permission::{InvalidPattern, PermissionPattern, Permissions, RunPermissions};
 use perstack::runtime::{CassetteMode, InDoubt};
 use perstack::sandbox::Sandbox;
 use perstack::setting::{MOST_PARALLEL_DELEGATES, ProviderName, ReasoningBudget};
@@ -216,6 +217,51 @@ pub struct SessionArgs {
     pub no_interactive: bool,
 }
 
+/// The permissions of a run, which hold for all its experts.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PermissionArgs {
+    /// Make the calls of this pattern without a question, such as exec(git status*), writeTextFile(src/**) or web.*
+    /// (repeatable); without --ask, calls of tools that no --allow names are asked about
+    #[arg(long, value_name = "PATTERN", value_parser = permission)]
+    pub allow: Vec<PermissionPattern>,
+    /// Ask a person before each call of this pattern (repeatable); where nobody can be asked it is not made
+    #[arg(long, value_name = "PATTERN", value_parser = permission)]
+    pub ask: Vec<PermissionPattern>,
+    /// Make no call of this pattern (repeatable). It goes before --ask, and --ask before --allow
+    #[arg(long, value_name = "PATTERN", value_parser = permission)]
+    pub deny: Vec<PermissionPattern>,
+    /// Make no call of a tool that may change something
+    #[arg(long)]
+    pub read_only: bool,
+}
+
+impl PermissionArgs {
+    /// The permissions that the flags give.
+    pub fn given(&self) -> RunPermissions {
+        let lists = Permissions { allow: self.allow.clone(), ask: self.ask.clone(), deny: self.deny.clone() };
+        RunPermissions { lists, read_only: self.read_only }
+    }
+
+    fn add_to(&self, words: &mut CommandLine) {
+        for (flag, patterns) in [("--allow", &self.allow), ("--ask", &self.ask), ("--deny", &self.deny)] {
+            for pattern in patterns {
+                words.value(flag, Some(pattern));
+            }
+        }
+        words.switch("--read-only", self.read_only);
+    }
+}
+
+/// A pattern of calls; a misspelt tool gets the nearest name.
+fn permission(text: &str) -> Result<PermissionPattern, String> {
+    text.parse().map_err(|error: InvalidPattern| {
+        let (name, known) = error.unknown.clone().unwrap_or_default();
+        let hint = nearest(&name, known.iter().copied());
+        let hint = hint.map(|hint| format!("; did you mean {hint:?}?")).unwrap_or_default();
+        format!("{error}{hint}")
+    })
+}
+
 /// The options of the lock.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct LockArgs {
@@ -249,6 +295,8 @@ pub struct JobArgs {
     pub output: OutputArgs,
     #[command(flatten, next_help_heading = "Session")]
     pub session: SessionArgs,
+    #[command(flatten, next_help_heading = "Permissions")]
+    pub permissions: PermissionArgs,
     #[command(flatten, next_help_heading = "Lock")]
     pub lock: LockArgs,
     /// Run an expert with this instruction and the built-in tools, which no configuration has to define. What continues
@@ -444,6 +492,7 @@ impl JobArgs {
         words.value("--in-doubt", choice.as_ref().map(clap::builder::PossibleValue::get_name));
         words.switch("--locked", self.lock.locked).switch("--frozen", self.lock.frozen);
         words.switch("--no-interactive", self.session.no_interactive);
+        self.permissions.add_to(words);
         words.value("--instruction", self.instruction.as_ref());
     }
 }
@@ -481,13 +530,14 @@ mod tests {
                 replay_tools: true,
                 ..SessionArgs::default()
             },
+            permissions: PermissionArgs { read_only: true, ..PermissionArgs::default() },
         };
         let mut words = CommandLine::default();
         args.add_to(&mut words);
         assert_eq!(
             words.to_string(),
             "--provider openai --model 'gpt x' --max-steps 5 --max-cost 0.25 --max-duration 1m30s --env-path a.env --env-path b.env --output json --quiet \
-             --in-doubt stop --locked --no-interactive --instruction 'You know owls.'"
+             --in-doubt stop --locked --no-interactive --read-only --instruction 'You know owls.'"
         );
     }
 

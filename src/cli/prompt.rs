@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use perstack::checkpoint::CheckpointHead;
 use perstack::expert::{InteractiveTool, SkillSpec};
-use perstack::runtime::{CassetteMode, Options};
+use perstack::runtime::Options;
 use perstack::store::Store;
 use perstack::tool::ToolCall;
 use serde_json::json;
@@ -77,15 +77,13 @@ impl Questions {
     }
 }
 
-/// Returns true if a person can be asked: the question is seen, an answer can be typed, and no option forbids it. A
-/// recording stops at a question, because its next part would overwrite it, and a replay never asks.
-pub fn may_ask(process: &Process, args: &JobArgs, format: Format, cassette: &CassetteMode) -> bool {
+/// Returns true if a person can be asked: the question is seen, an answer can be typed, and no option forbids it.
+pub fn may_ask(process: &Process, args: &JobArgs, format: Format) -> bool {
     let refused = process.variable("PERSTACK_NO_INTERACTIVE").is_some_and(|value| value != "0");
     matches!(format, Format::Text | Format::Json)
         && !args.output.quiet
         && !args.session.no_interactive
         && !refused
-        && *cassette == CassetteMode::None
         && io::stdin().is_terminal()
         && io::stderr().is_terminal()
 }

@@ -14,6 +14,7 @@ use perstack::environment::Environment;
 use perstack::event::EventSink;
 use perstack::expert::{Expert, ExpertKey, SkillSpec};
 use perstack::model::Catalogue;
+use perstack::permission::RunPermissions;
 use perstack::provider::{catalog, vendor_variables};
 use perstack::runtime::{CassetteMode, InDoubt, Options};
 use perstack::skill::base::OffLimits;
@@ -298,8 +299,8 @@ impl Setup {
         in_doubt: InDoubt,
         cassette: CassetteMode,
     ) -> Options {
-        let (mut experts, base_skill_command) =
-            self.project.map(|project| (project.experts, project.base_skill_command)).unwrap_or_default();
+        let of_project = |project: Project| (project.experts, project.base_skill_command, project.permissions);
+        let (mut experts, base_skill_command, permissions) = self.project.map(of_project).unwrap_or_default();
         if let Some(expert) = self.own_expert {
             experts.insert(expert);
         }
@@ -322,6 +323,9 @@ impl Setup {
             lockfile: self.lockfile,
             catalogue: self.catalogue,
             person: None,
+            permissions,
+            run_permissions: RunPermissions::default(),
+            approver: None,
         }
     }
 }

@@ -6,11 +6,13 @@ use indexmap::IndexMap;
 use super::diagnostics::SourceSpan;
 use super::error::{quoted, shown};
 use super::graph::Declaration;
-use super::keys::tables::EXPERT;
+use super::keys::tables::{EXPERT, PERMISSIONS};
 use super::keys::values::{CONTEXT_LIMITS, DESCRIPTION, INSTRUCTION, MAX_NAME, TIERS};
 use super::reader::{Diagnostics, Key, Node, Table};
+use super::suggest::nearest;
 use super::{Endpoints, native, skills};
 use crate::expert::{ContextLimit, DEFAULT_VERSION, Expert, ExpertKey, SkillSpec, is_version};
+use crate::permission::{PermissionPattern, Permissions};
 use crate::tool::BASE_SKILL;
 
 /// This runtime on the original's scale of runtime versions, which `minRuntimeVersion` is on. (Its packages count from 0.0.)
@@ -70,6 +72,7 @@ fn expert(
         Some(node) => skills::skills(&node, endpoints, diagnostics),
         None => IndexMap::from([(BASE_SKILL.to_owned(), SkillSpec::base())]),
     };
+    let permissions = table.get("permissions").map(|node| permissions(&node, diagnostics)).unwrap_or_default();
     let provider_tools =
         table.get("providerTools").and_then(|node| native::tools(&node, diagnostics)).unwrap_or_default();
     let provider_skills = table.get("providerSkills").and_then(|node| native::skills(&node, diagnostics));
@@ -89,6 +92,7 @@ fn expert(
         // `graph::connect` fills them in when all experts are known.
         delegates: Vec::new(),
         tags,
+        permissions,
         provider_tools,
         provider_skills,
         provider_tool_options,
@@ -115,6 +119,30 @@ fn min_runtime_version(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option
         None => node.warning(format!("{} is no version such as \"v1.0\", ignored", quoted(text)), diagnostics),
     }
     Some(text.to_owned())
+}
+
+/// `permissions`, of an expert or of all.
+pub(super) fn permissions(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Permissions {
+    let Some(table) = node.table(diagnostics) else { return Permissions::default() };
+    table.warn_unknown(&PERMISSIONS, diagnostics);
+    let mut patterns = |key| -> Vec<PermissionPattern> {
+        let items = table.get(key).and_then(|node| node.list(diagnostics)).unwrap_or_default();
+        items.iter().filter_map(|item| pattern(item, diagnostics)).collect()
+    };
+    Permissions { allow: patterns("allow"), ask: patterns("ask"), deny: patterns("deny") }
+}
+
+fn pattern(item: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<PermissionPattern> {
+    match item.string(diagnostics)?.parse::<PermissionPattern>() {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            let (name, known) = error.unknown.clone().unwrap_or_default();
+            let hint = nearest(&name, known.iter().copied());
+            let hint = hint.map(|hint| format!("; did you mean {}?", quoted(hint))).unwrap_or_default();
+            item.problem(format!("{error}{hint}"), diagnostics);
+            None
+        }
+    }
 }
 
 fn version(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<String> {
@@ -191,6 +219,7 @@ mod tests {
             skills: IndexMap::from([("@perstack/base".to_owned(), SkillSpec::base())]),
             delegates: Vec::new(),
             tags: Vec::new(),
+            permissions: Permissions::default(),
             provider_tools: Vec::new(),
             provider_skills: None,
             provider_tool_options: None,
@@ -211,6 +240,7 @@ mod tests {
             contextLimit = "summarize"
             delegates = ["@plan/write", "@plan/write"]
             tags = ["docs", "a_b"]
+            permissions = { allow = ["readTextFile"], ask = ["exec(git *)"], deny = [] }
             skills = {}
             [experts."@plan/write"]
             instruction = "Write."
@@ -228,6 +258,11 @@ mod tests {
             skills: IndexMap::new(),
             delegates: vec!["@plan/write".parse().unwrap()],
             tags: vec!["docs".to_owned(), "a_b".to_owned()],
+            permissions: Permissions {
+                allow: vec!["readTextFile".parse().unwrap()],
+                ask: vec!["exec(git *)".parse().unwrap()],
+                deny: Vec::new(),
+            },
             provider_tools: Vec::new(),
             provider_skills: None,
             provider_tool_options: None,

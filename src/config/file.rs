@@ -15,6 +15,7 @@ use super::{Endpoints, ExpertMistakes, FileOwner, Overrides, Project, experts, g
 use crate::budget::{Budgets, Span};
 use crate::cost::Cost;
 use crate::expert_map::ExpertMap;
+use crate::permission::Permissions;
 use crate::sandbox::Sandbox;
 use crate::setting::{DEFAULT_API_BASE_URL, ProviderSetting, ReasoningBudget};
 
@@ -88,6 +89,7 @@ fn empty() -> Project {
         workspace: None,
         max_tool_output: None,
         context_limit: None,
+        permissions: Permissions::default(),
         api_base_url: DEFAULT_API_BASE_URL.to_owned(),
         base_skill_command: None,
         experts: ExpertMap::default(),
@@ -111,6 +113,8 @@ fn settings(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Project {
     project.workspace = root.get("workspace").and_then(|node| node.filled(diagnostics)).map(PathBuf::from);
     project.max_tool_output = root.get("maxToolOutput").and_then(|node| max_tool_output(&node, diagnostics));
     project.context_limit = root.get("contextLimit").and_then(|node| experts::context_limit(&node, diagnostics));
+    project.permissions =
+        root.get("permissions").map(|node| experts::permissions(&node, diagnostics)).unwrap_or_default();
     if let Some(url) = root.get("perstackApiBaseUrl").and_then(|node| api_base_url(&node, diagnostics)) {
         project.api_base_url = url;
     }

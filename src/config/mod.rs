@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::budget::Budgets;
 use crate::expert::ContextLimit;
 use crate::expert_map::ExpertMap;
+use crate::permission::Permissions;
 use crate::sandbox::Sandbox;
 use crate::setting::{
     DEFAULT_MAX_PARALLEL_DELEGATES, DEFAULT_MAX_TOOL_OUTPUT, DEFAULT_TIMEOUT_MS, Limits, ProviderName, ProviderSetting,
@@ -144,6 +145,8 @@ pub struct Project {
     pub max_tool_output: Option<usize>,
     /// `contextLimit`, for experts without one of their own.
     pub context_limit: Option<ContextLimit>,
+    /// `permissions` of all experts.
+    pub permissions: Permissions,
     pub api_base_url: String,
     /// `perstackBaseSkillCommand`, when not empty.
     pub base_skill_command: Option<Vec<String>>,

@@ -12,9 +12,8 @@ use crate::machine::failed::CallUsage;
 use crate::machine::messages;
 use crate::machine::run::Reaction;
 use crate::machine::state::{Overflow, State};
-use crate::machine::transition::Action;
 use crate::message::Message;
-use crate::tool::{ToolKind, ToolResult};
+use crate::tool::ToolResult;
 
 /// Sent to a model that gave neither text nor a call (the original's nudge).
 const EMPTY_ANSWER: &str = r#"{"error":"Error: No tool call or text generated","message":"You must generate a tool call or provide a response. Try again."}"#;
@@ -121,9 +120,7 @@ impl RunData {
         self.add_new(message.clone());
         let CallUsage { usage, spend } = used;
         let event = EventBody::CallTools { new_message: message, tool_calls: turn.calls(), usage, spend };
-        let open = turn.open(ToolKind::Mcp);
-        let action = if open.is_empty() { Action::Proceed } else { Action::CallTools { calls: open, in_doubt: false } };
-        Reaction::call_tools(turn, vec![event], action)
+        Reaction::decide_or_call(turn, vec![event])
     }
 
     fn complete(&mut self, generation: &Generation, text: String, used: CallUsage) -> Reaction {
@@ -255,7 +252,7 @@ mod tests {
     use super::*;
     use crate::content::Content;
     use crate::fact::{Fact, FactBody, Resumption, RunParameters, RunSpec, Stamp};
-    use crate::machine::{Input, RunMachine};
+    use crate::machine::{Action, Input, RunMachine};
     use crate::setting::Limits;
 
     fn fact(body: FactBody) -> Input {

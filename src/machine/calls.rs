@@ -8,9 +8,11 @@ use crate::checkpoint::{CheckpointHead, TodoList};
 use crate::content::{Content, ExpertPart, ResultPart};
 use crate::fact::{IdGenerator, RunParameters};
 use crate::generation::Arguments;
+use crate::id::ToolCallId;
 use crate::machine::messages;
 use crate::machine::todo::{self, ATTEMPT_COMPLETION, Completion};
 use crate::message::Message;
+use crate::permission::CallDecision;
 use crate::tool::{ToolCall, ToolKind, ToolResult};
 
 /// Skill name of calls to tools that do not exist.
@@ -48,6 +50,8 @@ struct Slot {
     call: ToolCall,
     kind: ToolKind,
     answer: Option<ToolResult>,
+    /// It may be made.
+    is_decided: bool,
 }
 
 /// A call as a model made it.
@@ -164,7 +168,8 @@ impl Turn {
                 }
                 if kind == ToolKind::Delegate { delegate_problem(&call, parameters) } else { None }
             });
-            slots.push(Slot { call, kind, answer });
+            let is_decided = head.deciding.as_ref().is_none_or(|decided| decided.contains(&call.id));
+            slots.push(Slot { call, kind, answer, is_decided });
         }
         Self { slots, completion: None }
     }
@@ -189,6 +194,11 @@ impl Turn {
         self.slots.iter().any(|slot| slot.is_open(kind))
     }
 
+    /// Returns true if a call has no answer.
+    pub fn has_unanswered(&self) -> bool {
+        self.slots.iter().any(|slot| slot.answer.is_none())
+    }
+
     /// All calls without an answer, in order.
     pub fn unanswered(&self) -> Vec<ToolCall> {
         self.slots.iter().filter(|slot| slot.answer.is_none()).map(|slot| slot.call.clone()).collect()
@@ -210,6 +220,38 @@ impl Turn {
         if let Some(slot) = open {
             result.result = messages::with_ids(result.result, ids);
             slot.answer = Some(result);
+        }
+    }
+
+    /// Calls that nobody decided about yet, in order.
+    pub fn undecided(&self) -> Vec<ToolCall> {
+        self.slots.iter().filter(|slot| slot.is_undecided()).map(|slot| slot.call.clone()).collect()
+    }
+
+    /// The ids of the calls that may be made and have no answer.
+    pub fn decided(&self) -> Vec<ToolCallId> {
+        let decided = self.slots.iter().filter(|slot| slot.answer.is_none() && slot.is_decided);
+        decided.map(|slot| slot.call.id.clone()).collect()
+    }
+
+    /// Returns true if `decisions` are about calls that wait for one, and there is one at least.
+    pub fn awaits_all(&self, decisions: &[CallDecision]) -> bool {
+        let awaits = |decision: &CallDecision| {
+            self.slots.iter().any(|slot| slot.is_undecided() && slot.call.id == decision.tool_call_id)
+        };
+        !decisions.is_empty() && decisions.iter().all(awaits)
+    }
+
+    /// Takes a decision: the call may be made, or its reason is the answer.
+    pub fn decide(&mut self, decision: &CallDecision, ids: &mut IdGenerator) {
+        let slot = self.slots.iter_mut().find(|slot| slot.is_undecided() && slot.call.id == decision.tool_call_id);
+        let Some(slot) = slot else { return };
+        slot.is_decided = true;
+        if decision.is_denied() {
+            let reason = decision.reason.clone().unwrap_or_else(|| format!("{} is denied", slot.call.tool_name));
+            let mut refusal = ToolResult::error(&slot.call, reason);
+            refusal.result = messages::with_ids(refusal.result, ids);
+            slot.answer = Some(refusal);
         }
     }
 
@@ -250,11 +292,16 @@ impl Slot {
                 if route.kind == ToolKind::Delegate { delegate_problem(&call, parameters) } else { None }
             }
         };
-        Self { call, kind: route.map_or(ToolKind::Mcp, |route| route.kind), answer }
+        let kind = route.map_or(ToolKind::Mcp, |route| route.kind);
+        Self { call, kind, answer, is_decided: !parameters.decides_calls }
     }
 
     fn is_open(&self, kind: ToolKind) -> bool {
         self.kind == kind && self.answer.is_none()
+    }
+
+    fn is_undecided(&self) -> bool {
+        self.answer.is_none() && !self.is_decided
     }
 }
 

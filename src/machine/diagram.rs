@@ -21,15 +21,17 @@ const fn arrow(from: &'static str, input: &'static str, to: &'static str, event:
 }
 
 /// Every arrow there is.
-pub const ARROWS: [Arrow; 48] = [
+pub const ARROWS: [Arrow; 55] = [
     arrow("Init", "started", "PreparingForStep", "startRun"),
     arrow("Init", "resumed", "PreparingForStep", "startRun"),
     arrow("Init", "resumed", "ResumingFromStop", "resumeFromStop"),
+    arrow("ResumingFromStop", "proceed", "DecidingCalls", ""),
     arrow("ResumingFromStop", "proceed", "CallingMcpTools", ""),
     arrow("ResumingFromStop", "proceed", "CallingDelegates", ""),
     arrow("ResumingFromStop", "proceed", "CallingInteractiveTools", ""),
     arrow("ResumingFromStop", "proceed", "ResolvingToolResult", "resolveToolResults"),
     arrow("PreparingForStep", "proceed", "GeneratingToolCall", "startGeneration"),
+    arrow("GeneratingToolCall", "generated", "DecidingCalls", "callTools"),
     arrow("GeneratingToolCall", "generated", "CallingMcpTools", "callTools"),
     arrow("GeneratingToolCall", "generated", "FinishingStep", "retry"),
     arrow("GeneratingToolCall", "generated", "completed", "completeRun"),
@@ -56,6 +58,11 @@ pub const ARROWS: [Arrow; 48] = [
     arrow("GeneratingToolCall", "reserved", "GeneratingToolCall", ""),
     arrow("GeneratingToolCall", "budgetReached", "stoppedByBudget", "stopRunByBudget"),
     arrow("GeneratingToolCall", "budgetReached", "stoppedByExceededMaxSteps", "stopRunByExceededMaxSteps"),
+    arrow("DecidingCalls", "callsDecided", "DecidingCalls", "decideToolCalls"),
+    arrow("DecidingCalls", "callsDecided", "CallingMcpTools", "decideToolCalls"),
+    arrow("DecidingCalls", "interrupted", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("DecidingCalls", "budgetReached", "stoppedByBudget", "stopRunByBudget"),
+    arrow("DecidingCalls", "resumed", "DecidingCalls", "resumeFromStop"),
     arrow("CallingMcpTools", "toolReturned", "CallingMcpTools", ""),
     arrow("CallingMcpTools", "interrupted", "stoppedByCancellation", "stopRunByCancellation"),
     arrow("CallingMcpTools", "budgetReached", "stoppedByBudget", "stopRunByBudget"),
@@ -111,12 +118,16 @@ const fn own(name: &'static str, text: &'static str) -> StateNote {
 }
 
 /// Every state of a Run.
-pub const STATE_NOTES: [StateNote; 17] = [
+pub const STATE_NOTES: [StateNote; 18] = [
     note("Init", "The Run has not begun; a restored one holds its checkpoint."),
     own("ResumingFromStop", "A stopped turn goes on with its open calls."),
     note("PreparingForStep", "A step begins."),
     note("GeneratingToolCall", "The model is asked, and asked again after failures that pass."),
     own("SummarizingContext", "The model is asked to summarise older steps, as the conversation no longer fits."),
+    own(
+        "DecidingCalls",
+        "There are permissions: rules and people decide about the turn's calls, none of which was made yet.",
+    ),
     note("CallingMcpTools", "The turn's MCP calls are under way; their results are recorded one by one."),
     note("CallingDelegates", "The turn's delegates are next: the Run stops for them, and a new one continues it."),
     note("CallingInteractiveTools", "The turn's questions to people are next: the Run stops for them."),

@@ -21,6 +21,9 @@ impl RunData {
             let instruction = messages::instruction(instruction, &mut self.ids);
             self.conversation.replace_instruction(instruction);
         }
+        if self.head.from_elsewhere {
+            self.head.deciding = None;
+        }
         let mut turn = Turn::rebuild(self.conversation.messages(), &self.head, &resumption.answers, &self.parameters);
         turn.name_answers(&mut self.ids);
         self.measured = self.head.context.map(KnownPrompt::from_checkpoint);
@@ -81,6 +84,13 @@ impl RunData {
         Reaction::call_tools(turn, vec![event], action)
     }
 
+    /// Lets another process go on with this Run, whose calls were being decided: none of them was made.
+    pub(super) fn take_over_decisions(&mut self, turn: Turn, resumption: &Resumption) -> Reaction {
+        let event = self.take_over(resumption);
+        self.head.queued_messages.extend(resumption.query.clone());
+        Reaction::decide_or_call(turn, vec![event])
+    }
+
     /// Lets another process go on with this Run, whose model was being asked, for an answer or for a summary.
     pub(super) fn take_over_request(&mut self, resumption: &Resumption) -> Reaction {
         let event = self.take_over(resumption);
@@ -107,6 +117,9 @@ impl RunData {
     pub(super) fn take_up(&mut self, turn: Turn) -> Reaction {
         self.head.pending_tool_calls.clear();
         self.head.partial_tool_results.clear();
+        if self.head.deciding.take().is_some() && turn.has_unanswered() {
+            return Reaction::decide_or_call(turn, Vec::new());
+        }
         if turn.has_open(ToolKind::Mcp) {
             // A checkpoint does not record which of its open calls had begun: the process may have died, or been
             // cancelled, in the middle of any of them. So all are in doubt.

@@ -67,6 +67,19 @@ impl Reaction {
         Self { state: State::CallingMcpTools(turn), events, save: false, action }
     }
 
+    /// Waits for decisions about the turn's calls, or makes them where none is due.
+    pub(super) fn decide_or_call(turn: Turn, events: Vec<EventBody>) -> Self {
+        let calls = turn.undecided();
+        if calls.is_empty() {
+            let open = turn.open(ToolKind::Mcp);
+            let action =
+                if open.is_empty() { Action::Proceed } else { Action::CallTools { calls: open, in_doubt: false } };
+            return Self::call_tools(turn, events, action);
+        }
+        let action = Action::DecideCalls { calls };
+        Self { state: State::DecidingCalls(turn), events, save: false, action }
+    }
+
     pub(super) fn all_answered(turn: &Turn) -> Self {
         let results = turn.answers();
         let event = EventBody::ResolveToolResults { tool_results: results.clone() };
@@ -98,6 +111,7 @@ fn arrow_without_fact(state: &mut State) -> Option<Arrow<'_>> {
         State::Init
         | State::GeneratingToolCall
         | State::SummarizingContext(_)
+        | State::DecidingCalls(_)
         | State::CallingMcpTools(_)
         | State::Stopped(_) => return None,
     })
@@ -110,6 +124,7 @@ fn arrow_by_fact<'a>(state: &'a mut State, data: &RunData, fact: &'a FactBody) -
         State::SummarizingContext(overflow) => {
             arrow_while_asking(fact).or_else(|| arrow_while_summarizing(overflow, data, fact))
         }
+        State::DecidingCalls(turn) => arrow_while_deciding(turn, fact),
         State::CallingMcpTools(turn) => arrow_while_calling(turn, fact),
         State::PreparingForStep
         | State::ResumingFromStop(_)
@@ -173,6 +188,24 @@ fn arrow_while_asking(fact: &FactBody) -> Option<Arrow<'_>> {
         FactBody::Interrupted => Box::new(|data| {
             data.give_up();
             data.cancel(&Turn::default())
+        }),
+        _ => return None,
+    })
+}
+
+fn arrow_while_deciding<'a>(turn: &'a mut Turn, fact: &'a FactBody) -> Option<Arrow<'a>> {
+    Some(match fact {
+        FactBody::CallsDecided { decisions } if turn.awaits_all(decisions) => {
+            Box::new(|data| data.decided(take(turn), decisions))
+        }
+        FactBody::Resumed { resumption } => Box::new(|data| data.take_over_decisions(take(turn), resumption)),
+        FactBody::BudgetReached { reached: reached @ Reached::Duration { .. } } => Box::new(|data| {
+            data.head.deciding = Some(turn.decided());
+            data.reach(reached, turn)
+        }),
+        FactBody::Interrupted => Box::new(|data| {
+            data.head.deciding = Some(turn.decided());
+            data.cancel(turn)
         }),
         _ => return None,
     })
@@ -244,6 +277,7 @@ impl RunMachine {
             State::Init => Action::Wait,
             State::GeneratingToolCall => Action::Generate { after_ms: 0 },
             State::SummarizingContext(_) => Action::Summarize { after_ms: 0 },
+            State::DecidingCalls(turn) => Action::DecideCalls { calls: turn.undecided() },
             State::CallingMcpTools(turn) if turn.has_open(ToolKind::Mcp) => {
                 Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true }
             }

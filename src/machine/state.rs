@@ -15,6 +15,8 @@ pub enum State {
     GeneratingToolCall,
     /// The model is being asked for a summary of older steps, as the conversation no longer fits its window.
     SummarizingContext(Overflow),
+    /// The turn's calls are being decided; none was made yet.
+    DecidingCalls(Turn),
     /// The turn's MCP calls are being answered.
     CallingMcpTools(Turn),
     /// The turn's delegates are next.

@@ -67,6 +67,8 @@ pub enum Action {
         /// Milliseconds.
         after_ms: u64,
     },
+    /// Decide about these calls, none of which was made yet; come back with `CallsDecided` for some of them.
+    DecideCalls { calls: Vec<ToolCall> },
     /// Call these tools; come back with a `ToolReturned` each.
     CallTools {
         calls: Vec<ToolCall>,

@@ -8,6 +8,7 @@ use crate::machine::messages;
 use crate::machine::run::Reaction;
 use crate::machine::state::State;
 use crate::machine::transition::Action;
+use crate::permission::CallDecision;
 use crate::tool::{ToolKind, ToolResult};
 
 impl RunData {
@@ -15,6 +16,16 @@ impl RunData {
         turn.take(result.clone(), &mut self.ids);
         let action = if turn.has_open(ToolKind::Mcp) { Action::Wait } else { Action::Proceed };
         Reaction::call_tools(turn, Vec::new(), action)
+    }
+
+    /// Takes decisions about calls. The last of them lets the turn's calls be made.
+    pub(super) fn decided(&mut self, mut turn: Turn, decisions: &[CallDecision]) -> Reaction {
+        for decision in decisions {
+            turn.decide(decision, &mut self.ids);
+        }
+        // A process with other parameters may have taken over meanwhile.
+        turn.adapt(&self.parameters);
+        Reaction::decide_or_call(turn, vec![EventBody::DecideToolCalls { decisions: decisions.to_vec() }])
     }
 
     pub(super) fn mcp_done(&mut self, turn: Turn) -> Reaction {

@@ -14,6 +14,7 @@ use super::events::Events;
 use crate::expert::ExpertKey;
 use crate::fact::Stamp;
 use crate::json_text;
+use crate::permission::CallDecision;
 use crate::provider::http::transport::TransportError;
 use crate::setting::ProviderName;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
@@ -104,6 +105,7 @@ pub(super) enum Record {
     Exchange(Exchange),
     Tool(ToolExchange),
     Offer(Offer),
+    Permission(PermissionRecord),
 }
 
 /// A request to a model and its answer.
@@ -222,6 +224,13 @@ fn is_binary(content_type: &str) -> bool {
 pub(super) struct ToolExchange {
     pub call: ToolCall,
     pub result: ToolResult,
+}
+
+/// A call that a person was asked about, and the answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct PermissionRecord {
+    pub call: ToolCall,
+    pub decision: CallDecision,
 }
 
 /// The tools that the servers of an expert offered when they were started.

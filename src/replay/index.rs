@@ -30,6 +30,7 @@ pub struct Cassette {
     pub(super) exchanges: Vec<(Place, Digest)>,
     pub(super) tools: Vec<(Place, Digest)>,
     pub(super) offers: IndexMap<ExpertKey, Vec<Place>>,
+    pub(super) decisions: Vec<(Place, Digest)>,
 }
 
 /// The place of a record.
@@ -47,8 +48,8 @@ impl Cassette {
     pub fn load(path: &Path) -> Result<Self, ReplayError> {
         let (header, mut lines) = Lines::open(path)?;
         let file = Mutex::new(BufReader::new(File::open(path).map_err(ReplayError::io("read", path))?));
-        let (exchanges, tools, offers) = (Vec::new(), Vec::new(), IndexMap::new());
-        let mut cassette = Self { path: path.to_owned(), header, file, exchanges, tools, offers };
+        let (exchanges, tools, offers, decisions) = (Vec::new(), Vec::new(), IndexMap::new(), Vec::new());
+        let mut cassette = Self { path: path.to_owned(), header, file, exchanges, tools, offers, decisions };
         let mut bodies = Bodies::default();
         while let Some((place, record)) = lines.record()? {
             match record {
@@ -57,6 +58,7 @@ impl Cassette {
                     cassette.exchanges.push((place, digest));
                 }
                 Record::Tool(tool) => cassette.tools.push((place, digest_of(&tool.call))),
+                Record::Permission(record) => cassette.decisions.push((place, digest_of(&record.call))),
                 Record::Offer(offer) => cassette.offers.entry(offer.expert).or_default().push(place),
             }
         }

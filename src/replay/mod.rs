@@ -21,9 +21,10 @@
 //! `["/delta/text",{…},["An"," owl"]]` is a run of events that differ in this string alone. Other text is a `body`, other
 //! bytes are a `bodyBase64`.
 //!
-//! Time and ids are in the header: all stamps follow from its start and the ids of Runs ([`CassetteClock`]). The records
-//! `question`, `permission` and `delegate` are reserved for a person's answers to calls and for Runs that a Run started
-//! and that ended; none is written yet, and a reader of this version refuses them.
+//! Time and ids are in the header: all stamps follow from its start and the ids of Runs ([`CassetteClock`]). The record
+//! `permission` has a person's decision about a call. The records `question` and `delegate` are reserved for a person's
+//! answers to calls and for Runs that a Run started and that ended; neither is written yet, and a reader of this version
+//! refuses them.
 //!
 //! Request headers and the query of an address, which carry credentials, are never recorded; known secrets are removed
 //! from the rest. The workspace's path is written as `{workspace}` and read back as the path of the current workspace,
@@ -55,7 +56,7 @@ use crate::hint::ErrorHint;
 pub use cassette::CassetteHeader;
 pub use clock::CassetteClock;
 pub use index::Cassette;
-pub use play::{ReplayTools, ReplayTransport};
+pub use play::{ReplayDecisions, ReplayTools, ReplayTransport};
 pub use record::{CassetteRecorder, RecordingTransport};
 
 /// The action of [`ReplayError::Io`] when a record cannot be written.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::cassette::{Record, RecordedAnswer, RecordedResponse, ToolExchange};
 use super::conversations::Conversations;
@@ -23,6 +23,7 @@ use super::{Cassette, ReplayError, difference};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
 use crate::hint::ErrorHint as _;
+use crate::permission::CallDecision;
 use crate::provider::http::request_body::RequestBody;
 use crate::provider::http::transport::{
     Body, HttpRequest, HttpResponse, Transport, TransportError, TransportErrorKind,
@@ -169,6 +170,40 @@ impl Body for ReplayBody {
     }
 }
 
+/// People's decisions from a cassette, in place of asking.
+pub struct ReplayDecisions {
+    cassette: Arc<Cassette>,
+    workspace: WorkspacePaths,
+    unused: Mutex<Unused>,
+}
+
+impl ReplayDecisions {
+    /// Decides from `cassette` for a job in `workspace`.
+    pub fn new(cassette: Arc<Cassette>, workspace: &Path) -> Self {
+        let unused = Mutex::new(Unused::new(&cassette.decisions));
+        Self { cassette, workspace: WorkspacePaths::new(workspace), unused }
+    }
+
+    /// The recorded decision about `call`: of the same id, tool and arguments. Each is used once; `None` when there is none.
+    pub fn decision(&self, call: &ToolCall) -> Option<CallDecision> {
+        let asked = hidden_call(call, &self.workspace);
+        let index = self.unused.lock().unwrap_or_else(PoisonError::into_inner).take(digest_of(&asked))?;
+        let (place, _) = self.cassette.decisions.get(index)?;
+        match self.cassette.record(*place) {
+            Ok(Record::Permission(record)) => Some(record.decision),
+            _ => None,
+        }
+    }
+}
+
+/// The call as a recording has it.
+fn hidden_call(call: &ToolCall, workspace: &WorkspacePaths) -> ToolCall {
+    let args = call.args.iter();
+    let args =
+        args.map(|(key, value)| (key.clone(), map_strings(value.clone(), &|text| workspace.hide(text)))).collect();
+    ToolCall { args, ..call.clone() }
+}
+
 /// Tool results from a cassette, in place of running tools.
 pub struct ReplayTools {
     cassette: Arc<Cassette>,
@@ -219,12 +254,7 @@ impl ReplayTools {
     /// # Errors
     /// [`ReplayError::Mismatch`] when there is none.
     pub fn result(&self, call: &ToolCall) -> Result<ToolResult, ReplayError> {
-        let args: Map<String, Value> = call
-            .args
-            .iter()
-            .map(|(key, value)| (key.clone(), map_strings(value.clone(), &|text| self.workspace.hide(text))))
-            .collect();
-        let asked = ToolCall { args, ..call.clone() };
+        let asked = hidden_call(call, &self.workspace);
         let found = {
             let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
             unused.take(digest_of(&asked)).ok_or_else(|| unused.rest().collect())

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use super::cassette::{
-    BINARY_BODY, Exchange, Offer, Record, RecordedAnswer, RecordedBody, RecordedRequest, RecordedResponse, ToolExchange,
+    BINARY_BODY, Exchange, Offer, PermissionRecord, Record, RecordedAnswer, RecordedBody, RecordedRequest,
+    RecordedResponse, ToolExchange,
 };
 use super::conversations::{Conversations, Description, PlacedBody};
 use super::outline::Difference;
@@ -17,6 +18,7 @@ use super::{CassetteHeader, ReplayError};
 use crate::expert::ExpertKey;
 use crate::future::BoxFuture;
 use crate::hint::ErrorHint as _;
+use crate::permission::CallDecision;
 use crate::provider::http::fetch::{Fetch, FetchResponse};
 use crate::provider::http::request_body::RequestBody;
 use crate::provider::http::transport::{
@@ -85,6 +87,14 @@ impl CassetteRecorder {
     pub fn note_tool(&self, call: &ToolCall, result: &ToolResult) {
         let exchange = ToolExchange { call: call.clone(), result: result.clone() };
         if let Err(error) = self.write(&Record::Tool(exchange)) {
+            self.keep_failure(error);
+        }
+    }
+
+    /// Records a person's decision about a call. A failure is handled as by [`CassetteRecorder::note_tool`].
+    pub fn note_decision(&self, call: &ToolCall, decision: &CallDecision) {
+        let record = PermissionRecord { call: call.clone(), decision: decision.clone() };
+        if let Err(error) = self.write(&Record::Permission(record)) {
             self.keep_failure(error);
         }
     }

@@ -20,6 +20,7 @@ use crate::expert_map::ExpertMap;
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::message::Message;
 use crate::model::Catalogue;
+use crate::permission::{AskPermission, Permissions, RunPermissions};
 use crate::provider::{catalog, key_variable, vendor_variables};
 use crate::redact::Redactor;
 use crate::runtime::joined_deltas::JoinedDeltas;
@@ -65,6 +66,13 @@ pub struct Options {
     /// Asks a person for what an MCP server wants to know in the middle of a call; without it, servers get the answer
     /// that nobody is there. A question is withdrawn by dropping its future.
     pub person: Option<AskPerson>,
+    /// The permissions that the project has for all experts.
+    pub permissions: Permissions,
+    /// Those of this run, which go before the project's.
+    pub run_permissions: RunPermissions,
+    /// Asks a person about a call that permissions ask about; without it, such a call is not made. A question is
+    /// withdrawn by dropping its future.
+    pub approver: Option<AskPermission>,
 }
 
 impl Options {
@@ -90,6 +98,9 @@ impl Options {
             lockfile: None,
             catalogue: catalog::built_in(),
             person: None,
+            permissions: Permissions::default(),
+            run_permissions: RunPermissions::default(),
+            approver: None,
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::expert::ExpertKey;
 use crate::hint::ErrorHint as _;
-use crate::replay::{CassetteRecorder, ReplayTools};
+use crate::permission::CallDecision;
+use crate::replay::{CassetteRecorder, ReplayDecisions, ReplayTools};
 use crate::runtime::error::RunError;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
@@ -17,7 +18,7 @@ pub enum Tape {
     /// Everything is written to a cassette.
     Recording(Arc<CassetteRecorder>),
     /// The model's answers come from a cassette; results of tools too, if wanted.
-    Replaying { answers: Option<RecordedAnswers> },
+    Replaying { answers: Option<RecordedAnswers>, decisions: Option<Arc<ReplayDecisions>> },
 }
 
 /// The results of tools in a cassette, and the calls that are answered by them.
@@ -43,7 +44,7 @@ impl Tape {
 
     fn answers(&self) -> Option<&RecordedAnswers> {
         match self {
-            Self::Replaying { answers } => answers.as_ref(),
+            Self::Replaying { answers, .. } => answers.as_ref(),
             Self::Off | Self::Recording(_) => None,
         }
     }
@@ -53,6 +54,21 @@ impl Tape {
     pub fn recorded_result(&self, call: &ToolCall, only_reads: bool) -> Option<ToolResult> {
         let answers = self.answers().filter(|answers| answers.are_all || !only_reads)?;
         Some(answers.tools.result(call).unwrap_or_else(|error| ToolResult::error(call, error.with_hint())))
+    }
+
+    /// The recorded decision of a person about `call`.
+    pub fn recorded_decision(&self, call: &ToolCall) -> Option<CallDecision> {
+        match self {
+            Self::Replaying { decisions, .. } => decisions.as_ref()?.decision(call),
+            Self::Off | Self::Recording(_) => None,
+        }
+    }
+
+    /// Records a decision of a person. A failure is returned by [`Tape::finish`].
+    pub fn record_decision(&self, call: &ToolCall, decision: &CallDecision) {
+        if let Self::Recording(recorder) = self {
+            recorder.note_decision(call, decision);
+        }
     }
 
     /// The tools that the servers of `expert` offered when the cassette was recorded, when tools are replayed too and

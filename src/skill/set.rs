@@ -118,6 +118,13 @@ impl SkillSet {
         self.tools.iter().find(|tool| tool.name == name)
     }
 
+    /// The name that its skill gives the tool offered as `name`.
+    pub fn own_name(&self, name: &str) -> Option<&str> {
+        let skill = &self.tool(name)?.skill_name;
+        let own = self.names.iter().find(|((of, _), offered)| of == skill && *offered == name);
+        own.map(|((_, own), _)| own.as_str())
+    }
+
     /// Returns true for a tool that runs here and changes nothing outside, as it declares itself.
     pub fn only_reads(&self, name: &str) -> bool {
         let runs_here = |tool: &&ToolSpec| self.skills.iter().any(|skill| skill.name() == tool.skill_name);

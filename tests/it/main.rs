@@ -40,6 +40,7 @@ mod models;
 mod native_tools;
 mod output;
 mod output_file;
+mod permissions;
 mod process;
 mod providers;
 mod recovery;

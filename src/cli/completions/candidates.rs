@@ -27,7 +27,7 @@ use crate::cli::places::{Places, ProjectNeed};
 use crate::cli::render::{shortened, visible};
 use crate::cli::setup::{catalogue, storage_folder};
 
-pub use self::tools::tools_and_skills;
+pub use self::tools::{permissions, tools_and_skills};
 
 /// Most jobs and checkpoints that are offered, the newest first: more is no choice, and each is a file to be read.
 const MOST: usize = 40;

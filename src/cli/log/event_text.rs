@@ -1,5 +1,6 @@
 //! Events and steps as text, in the original's form.
 
+use perstack::permission::CallDecision;
 use perstack::runtime::history::{Durations, LoggedEvent};
 use perstack::usage::Usage;
 use serde_json::{Map, Value};
@@ -60,6 +61,7 @@ impl Excerpt {
         match self.kind.as_str() {
             "startRun" => lines.extend(self.query()),
             "callTools" | "callInteractiveTool" => lines.extend(self.calls(style)),
+            "decideToolCalls" => lines.extend(self.list("decisions").filter_map(decision)),
             "resolveToolResults" => {
                 lines.extend(self.list("toolResults").map(|result| self.result(result, style.paint)));
             }
@@ -246,6 +248,12 @@ pub fn cut(text: &str, most: usize) -> String {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text,
     }
+}
+
+/// The line of a decision about a call.
+fn decision(value: &Value) -> Option<String> {
+    let decision: CallDecision = serde_json::from_value(value.clone()).ok()?;
+    Some(format!("  {}", visible(&decision.to_string())))
 }
 
 #[cfg(test)]

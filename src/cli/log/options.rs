@@ -31,7 +31,7 @@ pub struct ChoiceArgs {
     /// stopRunByError and retry
     #[arg(long)]
     pub errors: bool,
-    /// callTools, resolveToolResults and callInteractiveTool
+    /// callTools, decideToolCalls, resolveToolResults and callInteractiveTool
     #[arg(long)]
     pub tools: bool,
     /// callDelegate and stopRunByDelegate

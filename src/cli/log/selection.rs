@@ -68,7 +68,9 @@ impl EventGroup {
     pub fn has(self, kind: &str) -> bool {
         match self {
             Self::Errors => matches!(kind, "stopRunByError" | "retry"),
-            Self::Tools => matches!(kind, "callTools" | "resolveToolResults" | "callInteractiveTool"),
+            Self::Tools => {
+                matches!(kind, "callTools" | "decideToolCalls" | "resolveToolResults" | "callInteractiveTool")
+            }
             Self::Delegations => matches!(kind, "callDelegate" | "stopRunByDelegate"),
         }
     }
@@ -268,7 +270,10 @@ mod tests {
             types.filter(|kind| group.has(kind)).collect::<Vec<_>>()
         };
         assert_eq!(members(EventGroup::Errors), ["retry", "stopRunByError"]);
-        assert_eq!(members(EventGroup::Tools), ["callTools", "resolveToolResults", "callInteractiveTool"]);
+        assert_eq!(
+            members(EventGroup::Tools),
+            ["callTools", "decideToolCalls", "resolveToolResults", "callInteractiveTool"]
+        );
         assert_eq!(members(EventGroup::Delegations), ["stopRunByDelegate", "callDelegate"]);
     }
 

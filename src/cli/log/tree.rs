@@ -94,6 +94,10 @@ fn state_text(left: Option<&RunProgress>, job: JobState) -> String {
     let activity = match left {
         Some(RunProgress::Ended(status)) => return status_text(*status).to_owned(),
         Some(RunProgress::AskingModel) => "asking the model".to_owned(),
+        Some(RunProgress::Deciding(calls)) => {
+            let names: Vec<String> = calls.iter().map(|call| visible(&call.tool_name)).collect();
+            format!("asking for permission for {}", names.join(", "))
+        }
         Some(RunProgress::Calling(calls)) => {
             let names: Vec<String> = calls.iter().map(|call| visible(&call.tool_name)).collect();
             format!("calling {}", names.join(", "))

@@ -11,7 +11,7 @@ use crate::cli::outcome::continuation;
 use crate::cli::render::fixture::outcome;
 
 /// Flags that are kept, with values that need quotes where any value may stand.
-const KEPT: [&[&str]; 37] = [
+const KEPT: [&[&str]; 41] = [
     &["--provider", "openai"],
     &["--model", "it's \"new\""],
     &["--reasoning-budget", "high"],
@@ -46,6 +46,10 @@ const KEPT: [&[&str]; 37] = [
     &["--replay", "a session.jsonl"],
     &["--replay", "a session.jsonl", "--replay-tools"],
     &["--no-interactive"],
+    &["--allow", "exec(git status*)", "--allow", "it's"],
+    &["--ask", "exec"],
+    &["--deny", "web.*"],
+    &["--read-only"],
     &["--locked"],
     &["--frozen"],
     &["--instruction", "You're \"an owl\".\n\tHoot; $HOME `ls` \\ é"],

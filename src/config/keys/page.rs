@@ -7,7 +7,7 @@ use std::path::Path;
 use super::provider_tables::provider_setting;
 use super::provider_tool_tables::{FILE_SEARCH, PROVIDER_SKILL, WEB_FETCH, WEB_SEARCH};
 use super::skill_tables::{OAUTH, QUESTION, SKILL};
-use super::tables::{EXPERT, TOP, USER};
+use super::tables::{EXPERT, PERMISSIONS, TOP, USER};
 use super::{ConfigKey, KeyKind, KeyTable, KeyUnion, MAX_NUMBER, Presence};
 use crate::setting::ProviderName;
 
@@ -32,6 +32,7 @@ fn page() -> String {
     let intro = "The file `perstack.toml` of a project. Included files have `experts` and `include` alone.";
     section(&mut page, "At the top of perstack.toml", intro, &TOP, None);
     section(&mut page, "Experts", "A table per expert: `[experts.\"NAME\"]`.", &EXPERT, None);
+    subsection(&mut page, "`permissions` of an expert, and of all at the top", &PERMISSIONS, None);
     let intro = "A table per skill: `[experts.\"NAME\".skills.\"SKILL\"]`. Its `type` decides which keys it has.";
     let _ = write!(page, "\n## Skills\n\n{intro}\n");
     for (word, keys) in (SKILL.cases)() {

@@ -30,6 +30,34 @@ const CONTEXT_LIMIT: ConfigKey = ConfigKey::new(
 )
 .or("\"stop\"");
 
+const PATTERNS: KeyKind = List(&FILLED);
+
+/// `permissions`, of an expert or of all.
+pub(in crate::config) static PERMISSIONS: KeyTable = KeyTable::new(
+    "permissions",
+    &[&[
+        ConfigKey::new(
+            "allow",
+            PATTERNS,
+            "Calls that are made without a question: exceptions to wider patterns of `ask`. Without `ask` beside it, calls \
+             of tools that it does not name are asked about.",
+        ),
+        ConfigKey::new(
+            "ask",
+            PATTERNS,
+            "Calls that a person is asked about; where nobody can be asked they are not made.",
+        ),
+        ConfigKey::new("deny", PATTERNS, "Calls that are not made. It goes before `ask`, and `ask` before `allow`."),
+    ]],
+);
+
+const PERMISSION_KEY: ConfigKey = ConfigKey::new(
+    "permissions",
+    Table(&PERMISSIONS),
+    "The calls that are made, that a person is asked about, and that are not made, by patterns: `exec`, `web.*`, \
+     `exec(git status*)`, `writeTextFile(src/**)` (see Permissions).",
+);
+
 /// The options of a run, which `perstack.toml` and the user's `config.toml` share.
 const RUN: &[ConfigKey] = &[
     ConfigKey::new(
@@ -92,6 +120,7 @@ const TOP_ONLY: &[ConfigKey] = &[
     EXPERTS,
     ConfigKey::new("provider", Tagged(&PROVIDER), "The provider of the model, and how to reach it."),
     CONTEXT_LIMIT,
+    PERMISSION_KEY,
     ConfigKey::new(
         "maxToolOutput",
         Whole(TOOL_OUTPUT),
@@ -164,6 +193,7 @@ pub(in crate::config) static EXPERT: KeyTable = KeyTable::new(
             "The class of the provider's models that is used unless a model is named on the command line.",
         ),
         CONTEXT_LIMIT,
+        PERMISSION_KEY,
         ConfigKey::new(
             "skills",
             Map(None, &A_SKILL),

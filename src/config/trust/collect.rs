@@ -11,6 +11,7 @@ use crate::address::is_loopback_url;
 use crate::config::{Origin, Project, Settings};
 use crate::environment::{Environment, VendorVariables};
 use crate::expert::SkillSpec;
+use crate::permission::Permissions;
 use crate::sandbox::Sandbox;
 use crate::setting::{ProviderName, ProviderSetting};
 
@@ -52,6 +53,10 @@ impl TrustInputs<'_> {
                 let skill = self.skill(spec).into_iter().chain(self.access(spec));
                 parts.extend(skill.map(|part| TrustPart { experts: vec![expert.key.clone()], ..part }));
             }
+        }
+        // Nothing dangerous needs no limits: such a folder is not asked about.
+        if !parts.is_empty() {
+            parts.extend(self.limits());
         }
         DangerousParts::new(parts)
     }
@@ -159,6 +164,21 @@ impl TrustInputs<'_> {
             more => format!("experts {} may run commands (exec)", more.join(", ")),
         };
         Some(part(PartKind::Exec, text, ""))
+    }
+
+    /// The permissions, which an agreement counts on: without them more may be called.
+    fn limits(&self) -> Vec<TrustPart> {
+        let line = |table: &Permissions| {
+            let patterns: Vec<String> = table.patterns().map(|(list, pattern)| format!("{list} {pattern}")).collect();
+            (!table.is_empty()).then(|| format!("has permissions for calls: {}", patterns.join(", ")))
+        };
+        let mut parts: Vec<TrustPart> =
+            line(&self.project.permissions).map(|text| part(PartKind::Exec, text, "")).into_iter().collect();
+        for expert in self.project.experts.values() {
+            let text = line(&expert.permissions).map(|text| format!("expert {} {text}", expert.key));
+            parts.extend(text.map(|text| part(PartKind::Exec, text, "")));
+        }
+        parts
     }
 
     /// Containment that the file lifts. A user who names a sandbox has decided already.

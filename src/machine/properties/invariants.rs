@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::checkpoint::Status;
 use crate::content::{ExpertPart, ResultPart};
 use crate::event::{Event, EventBody};
+use crate::fact::{Fact, FactBody};
 use crate::machine::{Action, RunMachine, State};
 use crate::message::{Message, UserInput};
 
@@ -106,6 +107,31 @@ pub(super) fn check_conversation(machine: &RunMachine, action: &Action) {
             let names: Vec<&str> = head.pending_tool_calls.iter().map(|call| call.tool_name.as_str()).collect();
             assert!(names.iter().all(|name| *name == "ask"), "a person is asked to answer {names:?}");
         }
+    }
+}
+
+/// No call is made that was denied, or that nobody decided about where all are decided; none is decided twice.
+pub(super) fn check_decisions(facts: &[Fact], action: &Action) {
+    let mut denied = BTreeSet::new();
+    let mut decided = BTreeSet::new();
+    for fact in facts {
+        // Ids may come again in another turn.
+        if matches!(fact.body, FactBody::Generated { .. }) {
+            denied.clear();
+            decided.clear();
+        }
+        let FactBody::CallsDecided { decisions } = &fact.body else { continue };
+        for decision in decisions {
+            assert!(decided.insert(&decision.tool_call_id), "decided twice");
+            if decision.is_denied() {
+                denied.insert(&decision.tool_call_id);
+            }
+        }
+    }
+    match action {
+        Action::CallTools { calls, .. } => assert!(calls.iter().all(|call| !denied.contains(&call.id))),
+        Action::DecideCalls { calls } => assert!(calls.iter().all(|call| !decided.contains(&call.id))),
+        _ => {}
     }
 }
 

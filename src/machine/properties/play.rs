@@ -9,9 +9,10 @@ use crate::event::Event;
 use crate::fact::{Fact, FactBody};
 use crate::generation::{FailureKind, GenerationFailure};
 use crate::machine::{ARROWS, Action, Arrow, Input, RunMachine, State};
-use crate::tool::ToolResult;
+use crate::permission::{CallDecision, CallVerdict, DecidedBy};
+use crate::tool::{ToolCall, ToolResult};
 
-use super::invariants::{check_arrow, check_conversation, check_history, is_summary};
+use super::invariants::{check_arrow, check_conversation, check_decisions, check_history, is_summary};
 use super::world::{Choices, expert, generation, parameters, reservation, resumed, stamp, summarized};
 
 /// Everything that happened to one Run.
@@ -57,6 +58,7 @@ pub(super) fn feed(played: &mut Played, fact: Fact) {
         played.arrows.insert(arrow);
         check_arrow(&before, &played.machine);
         played.forgotten += check_history(&before, &played.machine, transition.events.iter().any(is_summary));
+        check_decisions(&played.facts, &transition.action);
         if let Some(save) = transition.save {
             let messages = played.machine.messages()[..save.messages].to_vec();
             played.saved.push(Checkpoint { head: *save.head, messages });
@@ -103,7 +105,7 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
                 _ => FactBody::Generated { generation: generation(choices, n) },
             }
         }
-        Action::CallTools { .. } if odd == 6 => {
+        Action::CallTools { .. } | Action::DecideCalls { .. } if odd == 6 => {
             FactBody::BudgetReached { reached: Reached::Duration { limit_ms: 9, spent_ms: 10 } }
         }
         Action::Generate { .. } if odd == 5 => FactBody::ToolsChanged { tools: parameters(1).tools },
@@ -120,6 +122,7 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
         },
         Action::Summarize { .. } => summarized(&played.machine, choices),
         Action::Generate { .. } => FactBody::Generated { generation: generation(choices, n) },
+        Action::DecideCalls { calls } => FactBody::CallsDecided { decisions: decisions(calls, choices) },
         Action::CallTools { calls, .. } => {
             let call = &calls[choices.below(calls.len())];
             FactBody::ToolReturned { result: ToolResult::new(call, vec![Content::text("result")]) }
@@ -127,6 +130,24 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
         Action::Proceed | Action::Wait => unreachable!("the driver never waits here"),
     };
     Some(Fact { stamp: stamp(n), body })
+}
+
+/// Decisions about one of the calls or all of them.
+fn decisions(calls: &[ToolCall], choices: &mut Choices<'_>) -> Vec<CallDecision> {
+    let first = if choices.below(2) == 0 { 1 } else { calls.len() };
+    let decision = |call: &ToolCall| {
+        let is_denied = choices.below(3) == 0;
+        CallDecision {
+            tool_call_id: call.id.clone(),
+            tool_name: call.tool_name.clone(),
+            decision: if is_denied { CallVerdict::Denied } else { CallVerdict::Allowed },
+            by: DecidedBy::Rule,
+            rule: None,
+            always: false,
+            reason: is_denied.then(|| "not run".to_owned()),
+        }
+    };
+    calls[..first].iter().map(decision).collect()
 }
 
 /// Plays until the Run ends, or a fact was fed at each of these times.

@@ -57,6 +57,7 @@ pub(super) fn parameters(max_steps: u64) -> RunParameters {
         context_limit: if max_steps.is_multiple_of(3) { ContextLimit::Stop } else { ContextLimit::Summarize },
         price: Some(Price { rates, long_prompts: None }),
         max_tool_repetitions: Some(3),
+        decides_calls: max_steps.is_multiple_of(2),
     }
 }
 

@@ -44,6 +44,8 @@ pub enum RunProgress {
     Ended(Status),
     /// The model's answer is not on record.
     AskingModel,
+    /// Nobody has decided about these calls.
+    Deciding(Vec<ToolCall>),
     /// These calls' results are not on record.
     Calling(Vec<ToolCall>),
     /// Its record does not show it.

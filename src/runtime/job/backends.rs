@@ -12,7 +12,8 @@ use crate::provider::http::transport::{HttpTransport, Transport};
 use crate::provider::{Provider, ProviderError, find};
 use crate::redact::Redactor;
 use crate::replay::{
-    Cassette, CassetteClock, CassetteHeader, CassetteRecorder, RecordingTransport, ReplayTools, ReplayTransport,
+    Cassette, CassetteClock, CassetteHeader, CassetteRecorder, RecordingTransport, ReplayDecisions, ReplayTools,
+    ReplayTransport,
 };
 use crate::runtime::clock::SystemClock;
 use crate::runtime::error::RunError;
@@ -82,12 +83,13 @@ impl JobBackends {
                     are_all: *tools,
                     may_start: *effects,
                 });
+                let decisions = Some(Arc::new(ReplayDecisions::new(Arc::clone(&cassette), &options.workspace)));
                 Ok(Self {
                     provider: Arc::new(provider),
                     clock: Arc::new(CassetteClock::new(header)),
                     header: Some(header.clone()),
                     redactor,
-                    tape: Tape::Replaying { answers },
+                    tape: Tape::Replaying { answers, decisions },
                     recorded_model: Some((header.model.clone(), header.model_is_explicit))
                         .filter(|(model, _)| !model.is_empty()),
                 })

@@ -7,6 +7,7 @@ use crate::cost::Price;
 use crate::expert::Expert;
 use crate::fact::RunParameters;
 use crate::id::{JobId, RunId};
+use crate::permission::PermissionRules;
 use crate::runtime::budget::BudgetHandle;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
@@ -73,6 +74,7 @@ impl JobContext {
             context_limit: expert.context_limit.unwrap_or(settings.context_limit),
             price: self.price(setting),
             max_tool_repetitions: settings.budgets.max_tool_repetitions,
+            decides_calls: !rules(&self.options, expert).is_empty(),
         }
     }
 
@@ -80,6 +82,11 @@ impl JobContext {
     pub fn price(&self, setting: &RunSetting) -> Option<Price> {
         self.backends.provider.model(&setting.model).and_then(|model| model.price_at(setting.updated_at))
     }
+}
+
+/// The rules for the calls of an expert.
+pub fn rules<'a>(options: &'a Options, expert: &'a Expert) -> PermissionRules<'a> {
+    PermissionRules { run: &options.run_permissions, project: &options.permissions, expert: &expert.permissions }
 }
 
 /// The definitions that a Run of `expert` is stored with, and the provider's setting, without the secrets that they

@@ -13,6 +13,7 @@ use crate::machine::{Action, Input, RunMachine};
 use crate::runtime::error::RunError;
 use crate::runtime::options::InDoubt;
 use crate::runtime::run::context::RunContext;
+use crate::runtime::run::decide::refusal;
 use crate::skill::SkillSet;
 use crate::tool::{ToolCall, ToolResult};
 
@@ -68,9 +69,18 @@ impl<'a> Calls<'a> {
     /// Starts `calls`, in order. Those in doubt are made again only if that is safe, or the user wants it; else their
     /// result is the doubt.
     pub fn start(&mut self, calls: Vec<ToolCall>, in_doubt: bool, skills: &SkillSet) {
-        let (again, doubtful): (Vec<ToolCall>, Vec<ToolCall>) =
+        let (repeated, doubtful): (Vec<ToolCall>, Vec<ToolCall>) =
             calls.into_iter().partition(|call| !in_doubt || may_repeat(self.context, skills, call));
         self.arrived.extend(doubtful.iter().map(effect_unknown));
+        // Calls in doubt were decided when they were made first; what is denied since is not made again.
+        let (mut again, mut denied) = (Vec::new(), Vec::new());
+        for call in repeated {
+            match refusal(&call, self.context, skills).filter(|_| in_doubt) {
+                Some(reason) => denied.push(denied_since(&call, &reason)),
+                None => again.push(call),
+            }
+        }
+        self.arrived.extend(denied);
         if self.context.job.backends.tape.is_replay() {
             self.order = again.iter().map(|call| call.id.clone()).collect();
         }
@@ -214,6 +224,10 @@ pub fn check_doubts(
 fn may_repeat(context: &RunContext, skills: &SkillSet, call: &ToolCall) -> bool {
     context.job.options.in_doubt == InDoubt::Retry
         || skills.tool(&call.tool_name).is_some_and(|tool| tool.hints.is_repeatable())
+}
+
+fn denied_since(call: &ToolCall, reason: &str) -> ToolResult {
+    ToolResult::error(call, format!("interrupted, and not made again: whether it took effect is unknown; {reason}"))
 }
 
 fn effect_unknown(call: &ToolCall) -> ToolResult {

@@ -97,6 +97,7 @@ mod tests {
             skills: IndexMap::new(),
             delegates: Vec::new(),
             tags: Vec::new(),
+            permissions: crate::permission::Permissions::default(),
             provider_tools: Vec::new(),
             provider_skills: None,
             provider_tool_options: None,

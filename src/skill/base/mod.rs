@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+pub use self::call_argument::call_argument;
 pub use self::exec::DEFAULT_TIMEOUT_MS as DEFAULT_EXEC_TIMEOUT_MS;
 use self::exec::ExecEnd;
 use self::failure::FileFailure;
@@ -31,6 +32,7 @@ use crate::skill::{Skill, SkillError};
 use crate::tool::{BASE_SKILL, ToolCall, ToolKind, ToolResult, ToolSpec};
 
 mod arguments;
+mod call_argument;
 mod contents;
 mod describe;
 mod directories;
@@ -54,6 +56,11 @@ mod tests;
 /// The loop's own tools: `todo`, `clearTodo`, `attemptCompletion`. The state machine answers them.
 pub fn conversation_tools() -> Vec<ToolSpec> {
     tools::conversation(BASE_SKILL)
+}
+
+/// The tools that run, as the skill `name` has them.
+pub fn running_tools(name: &str) -> Vec<ToolSpec> {
+    tools::running(name)
 }
 
 /// The tool that reads kept outputs.

@@ -1,5 +1,5 @@
 //! The names of tools and skills, as far as they are known without starting a server: of the configuration, its lock, and
-//! the built-in skill. The options that look for them name [`tools_and_skills`].
+//! the built-in skill. The options that look for them name [`tools_and_skills`], permissions [`permissions`].
 
 use std::ffi::OsStr;
 
@@ -7,7 +7,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use perstack::config::Project;
 use perstack::config::lockfile::{self, Lock};
 use perstack::expert::SkillSpec;
-use perstack::tool::{BASE_SKILL, BASE_TOOLS};
+use perstack::tool::{BASE_SKILL, BASE_TOOLS, CONVERSATION_TOOLS};
 
 use super::{described, process, trusted_project};
 use crate::cli::owners::OwnerCheck;
@@ -26,6 +26,26 @@ pub fn tools_and_skills() -> ArgValueCandidates {
         }
         for tool in BASE_TOOLS {
             add(&mut words, tool, &format!("tool of {BASE_SKILL}"));
+        }
+        words
+    })
+}
+
+/// Tools that a permission may name.
+pub fn permissions() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let mut words = Vec::new();
+        for tool in BASE_TOOLS.iter().filter(|tool| !CONVERSATION_TOOLS.contains(tool)) {
+            add(&mut words, tool, &format!("tool of {BASE_SKILL}"));
+        }
+        if let Some((project, places)) = &trusted_project() {
+            let experts = project.experts.values();
+            for delegate in experts.flat_map(|expert| &expert.delegates) {
+                add(&mut words, delegate.as_str(), "delegate");
+            }
+            if let Some(lock) = lock(project, places) {
+                add_locked(&mut words, &lock);
+            }
         }
         words
     })

@@ -1,0 +1,129 @@
+//! [`decide`]: the decisions about the calls of one turn, by the rules at hand and by a person where those ask for one.
+//! The Run's loop calls it until no call waits for a decision; none is made before.
+
+use crate::fact::{Fact, FactBody};
+use crate::permission::{
+    CallArgument, CallDecision, CallSubject, CallVerdict, DecidedBy, PermissionAnswer, PermissionQuestion,
+    PermissionVerdict,
+};
+use crate::runtime::job::context::rules;
+use crate::runtime::run::context::RunContext;
+use crate::skill::SkillSet;
+use crate::skill::base::call_argument;
+use crate::tool::{ToolCall, ToolHints, ToolKind, ToolSpec};
+
+/// The advice at the end of a refusal, for the model.
+const GO_ON: &str = "Do not try the same in another way; go on without it, or report to the user that it is needed";
+
+/// Decides about some of `calls`, as a fact: about all that need no person, else about the first, or the stop of the
+/// job.
+pub async fn decide(calls: &[ToolCall], context: &RunContext, skills: &SkillSet) -> Fact {
+    let verdicts = calls.iter().map(|call| (call, verdict(call, context, skills)));
+    let (asking, settled): (Vec<_>, Vec<_>) =
+        verdicts.partition(|(_, verdict)| matches!(verdict, PermissionVerdict::Asks(_)));
+    if !settled.is_empty() {
+        let decisions = settled.into_iter().map(|(call, verdict)| by_rule(call, verdict)).collect();
+        return context.fact(FactBody::CallsDecided { decisions });
+    }
+    let Some((call, PermissionVerdict::Asks(rule))) = asking.into_iter().next() else { return context.stopped() };
+    let tape = &context.job.backends.tape;
+    let decision = tokio::select! {
+        biased;
+        () = context.job.stop.fired() => return context.stopped(),
+        decision = by_person(call, rule, context) => decision,
+    };
+    tape.record_decision(call, &decision);
+    context.fact(FactBody::CallsDecided { decisions: vec![decision] })
+}
+
+/// Returns the refusal of a call that rules deny.
+pub fn refusal(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Option<String> {
+    match verdict(call, context, skills) {
+        PermissionVerdict::Denied(rule) => Some(denied_by(call, &rule)),
+        PermissionVerdict::Allowed(_) | PermissionVerdict::Asks(_) => None,
+    }
+}
+
+fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> PermissionVerdict {
+    let unknown = || ToolSpec {
+        skill_name: call.skill_name.clone(),
+        name: call.tool_name.clone(),
+        description: None,
+        input_schema: serde_json::Map::new(),
+        kind: ToolKind::Mcp,
+        hints: ToolHints::default(),
+    };
+    let tool = &skills.tool(&call.tool_name).cloned().unwrap_or_else(unknown);
+    let own_name = skills.own_name(&call.tool_name).unwrap_or(&call.tool_name);
+    let is_base = context.expert.skills.get(&tool.skill_name).is_some_and(crate::expert::SkillSpec::is_base);
+    let options = &context.job.options;
+    let argument = if is_base && tool.kind == ToolKind::Mcp {
+        call_argument(own_name, call, &options.workspace, options.environment.get("HOME"))
+    } else {
+        CallArgument::None
+    };
+    rules(options, &context.expert).decide(&CallSubject { tool, own_name, argument: &argument })
+}
+
+fn by_rule(call: &ToolCall, verdict: PermissionVerdict) -> CallDecision {
+    let (decision, rule, reason) = match verdict {
+        PermissionVerdict::Allowed(rule) => (CallVerdict::Allowed, rule, None),
+        PermissionVerdict::Asks(rule) | PermissionVerdict::Denied(rule) => {
+            let reason = denied_by(call, &rule);
+            (CallVerdict::Denied, Some(rule), Some(reason))
+        }
+    };
+    let by = if rule.is_some() { DecidedBy::Rule } else { DecidedBy::Default };
+    decided(call, decision, by, rule, reason)
+}
+
+async fn by_person(call: &ToolCall, rule: String, context: &RunContext) -> CallDecision {
+    let tape = &context.job.backends.tape;
+    if let Some(recorded) = tape.recorded_decision(call) {
+        return recorded;
+    }
+    let denied = |by, reason| decided(call, CallVerdict::Denied, by, Some(rule.clone()), Some(reason));
+    let name = &call.tool_name;
+    let Some(ask) = &context.job.options.approver else {
+        let reason = format!(
+            "not run: {name} needs a person's permission ({rule}), and nobody can be asked in this run. {GO_ON}"
+        );
+        return denied(DecidedBy::Rule, reason);
+    };
+    let question = PermissionQuestion {
+        expert: context.expert.key.to_string(),
+        call: call.clone(),
+        rule: rule.clone(),
+        is_exact: call.tool_name == "exec",
+        workspace: context.job.options.workspace.clone(),
+    };
+    match ask(question).await {
+        PermissionAnswer::Once => decided(call, CallVerdict::Allowed, DecidedBy::Person, Some(rule.clone()), None),
+        PermissionAnswer::Always => CallDecision {
+            always: true,
+            ..decided(call, CallVerdict::Allowed, DecidedBy::Person, Some(rule.clone()), None)
+        },
+        PermissionAnswer::Denied { reason: Some(reason) } => {
+            let reason = context.job.backends.redactor.text(&reason);
+            denied(DecidedBy::Person, format!("not run: the user denied {name}, because: {reason}"))
+        }
+        PermissionAnswer::Denied { reason: None } => {
+            denied(DecidedBy::Person, format!("not run: the user denied {name}. {GO_ON}"))
+        }
+    }
+}
+
+fn denied_by(call: &ToolCall, rule: &str) -> String {
+    format!("not run: {} is denied by {rule}. {GO_ON}", call.tool_name)
+}
+
+fn decided(
+    call: &ToolCall,
+    decision: CallVerdict,
+    by: DecidedBy,
+    rule: Option<String>,
+    reason: Option<String>,
+) -> CallDecision {
+    let (tool_call_id, tool_name) = (call.id.clone(), call.tool_name.clone());
+    CallDecision { tool_call_id, tool_name, decision, by, rule, always: false, reason }
+}
