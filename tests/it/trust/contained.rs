@@ -425,6 +425,8 @@ fn without_landlock<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static)
         seccompiler::apply_filter(&program).unwrap();
         run()
     };
+    // Known to this program as it is without the filter, before the first test asks for it behind one.
+    KernelAbility::lacking();
     std::thread::spawn(on_that_thread).join().unwrap()
 }
 
@@ -440,6 +442,7 @@ fn a_kernel_without_the_means_is_reported_once_or_refused() {
     let ran = without_landlock(|| {
         let test = Contained::new("")
             .test
+            .env("PERSTACK_SANDBOX", "auto")
             .answers([Answer::calls([crate::support::call("c1", "exec", sh("echo ran"))]), Answer::text("Done.")]);
         test.run(["run", "librarian", "Look.", "--output", "jsonl"]).assert_code(0)
     });

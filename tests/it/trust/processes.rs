@@ -17,7 +17,9 @@ const DESERTERS: [&str; 2] = [
 
 /// An expert with the base skill.
 fn worker() -> Test {
-    Test::new().toml("[experts.librarian]\ninstruction = \"You work.\"\n").provider(Provider::Anthropic)
+    let test = Test::new().toml("[experts.librarian]\ninstruction = \"You work.\"\n").provider(Provider::Anthropic);
+    // Programs are kept from their keepers without containment too, unless that is lifted.
+    test.env("PERSTACK_SANDBOX", "auto")
 }
 
 fn sh(script: &str) -> Value {
