@@ -119,6 +119,9 @@ pub struct CheckpointHead {
     /// The answer that the model's output limit cut off, as far as it came before the last message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_answer: Option<CutAnswer>,
+    /// The conversation holds text from strangers: only the tools that its expert names for that are called.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
     /// It was read from a file outside the storage: the calls open in it are never made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub from_elsewhere: bool,
@@ -155,6 +158,7 @@ impl CheckpointHead {
             budget: None,
             retry_count: 0,
             cut_answer: None,
+            untrusted: false,
             from_elsewhere: false,
             metadata: Map::new(),
         }
@@ -232,6 +236,9 @@ pub struct DelegatedBy {
     pub tool_name: String,
     pub checkpoint_id: CheckpointId,
     pub run_id: RunId,
+    /// The Run that called had read text from strangers, so that the query may come from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
 }
 
 /// The error that a Run stopped by.

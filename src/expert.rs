@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::permission::Permissions;
+use crate::permission::{PermissionPattern, Permissions};
 use crate::tool::BASE_SKILL;
 
 mod access;
@@ -80,6 +80,9 @@ pub struct Expert {
     /// The calls that it may make; beside those that the project and the command line have for all experts.
     #[serde(skip_serializing_if = "Permissions::is_empty")]
     pub permissions: Permissions,
+    /// The tools that it may call once it has read text from strangers. Absent: those that only read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_untrusted: Option<Vec<PermissionPattern>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub provider_tools: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +110,7 @@ struct ExpertJson {
     tags: Vec<String>,
     #[serde(default)]
     permissions: Permissions,
+    after_untrusted: Option<Vec<PermissionPattern>>,
     #[serde(default)]
     provider_tools: Vec<String>,
     provider_skills: Option<Value>,
@@ -127,6 +131,7 @@ impl From<ExpertJson> for Expert {
             delegates: json.delegates,
             tags: json.tags,
             permissions: json.permissions,
+            after_untrusted: json.after_untrusted,
             provider_tools: json.provider_tools,
             provider_skills: json.provider_skills,
             provider_tool_options: json.provider_tool_options,
@@ -163,6 +168,7 @@ impl Expert {
             delegates: Vec::new(),
             tags: Vec::new(),
             permissions: Permissions::default(),
+            after_untrusted: None,
             provider_tools: Vec::new(),
             provider_skills: None,
             provider_tool_options: None,

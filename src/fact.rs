@@ -234,6 +234,9 @@ pub struct RunSpec {
     /// The job's budgets, in case a power cut takes the files that name them before they are synced.
     #[serde(default, skip_serializing_if = "Budgets::is_empty")]
     pub budgets: Budgets,
+    /// The input comes from strangers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
 }
 
 /// The parameters of a Run, which may be others when it is resumed.
@@ -260,6 +263,9 @@ pub struct RunParameters {
     /// There are permissions: every call is decided before the calls of its turn are made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub decides_calls: bool,
+    /// The skills whose results come from strangers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted_skills: Vec<String>,
 }
 
 /// The way a Run goes on.
@@ -286,6 +292,9 @@ pub struct Resumption {
     /// The cost of those delegates.
     #[serde(default)]
     pub delegated_spend: Spend,
+    /// The query or an answer comes from strangers, or from a delegate that had read text of theirs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
     /// The text that replaces the checkpoint's instruction message, of a checkpoint that was read from a file outside
     /// the storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]

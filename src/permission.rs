@@ -241,6 +241,8 @@ pub enum DecidedBy {
     Default,
     Rule,
     Person,
+    /// The Run has read text from strangers, and the tool is none of those that may be called then.
+    Untrusted,
 }
 
 impl CallDecision {
@@ -259,6 +261,7 @@ impl fmt::Display for CallDecision {
             DecidedBy::Rule => " by a rule",
             DecidedBy::Person if self.always => " by a person, always in this run",
             DecidedBy::Person => " by a person",
+            DecidedBy::Untrusted => ", as the run has read untrusted text",
         };
         write!(f, "{}: {verdict}{by}", self.tool_name)?;
         match &self.rule {

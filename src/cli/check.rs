@@ -300,6 +300,9 @@ fn permissions(project: &Project, lock: Option<&Lock>, findings: &mut Findings) 
     for (subject, line) in permission_check::summaries(project, lock) {
         findings.add(Level::Note, subject, line);
     }
+    for (subject, acts, line) in permission_check::untrusted_readers(project, lock) {
+        findings.add(if acts { Level::Warning } else { Level::Note }, subject, line);
+    }
     for line in permission_check::unknown_names(project, lock) {
         findings.add(Level::Warning, "permissions", line);
     }

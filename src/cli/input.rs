@@ -34,6 +34,10 @@ pub struct InputArgs {
     /// Leave standard input alone. Without it, what is piped in is sent behind the query
     #[arg(long)]
     no_stdin: bool,
+    /// Standard input and the files come from strangers: once read, only tools that read, or those that the expert's
+    /// afterUntrusted names, may be called
+    #[arg(long)]
+    pub untrusted: bool,
 }
 
 impl InputArgs {
@@ -42,7 +46,7 @@ impl InputArgs {
         for file in &self.files {
             words.path("--file", Some(file));
         }
-        words.switch("--no-stdin", self.no_stdin);
+        words.switch("--no-stdin", self.no_stdin).switch("--untrusted", self.untrusted);
     }
 }
 
@@ -81,6 +85,8 @@ enum NoQuery {
     OfFiles,
     #[error("`-` asks for standard input, and --no-stdin leaves it alone")]
     Contradiction,
+    #[error("--untrusted is about standard input and files, and there is neither")]
+    NothingUntrusted,
 }
 
 impl From<NoQuery> for Failure {
@@ -88,6 +94,7 @@ impl From<NoQuery> for Failure {
         let help = match error {
             NoQuery::TooLong => "send less, or put it into files that the expert reads",
             NoQuery::Contradiction => "leave one of them out",
+            NoQuery::NothingUntrusted => "pipe the text in, or name its file with --file",
             NoQuery::OfFiles => "name the job first: perstack resume latest QUERY --file PATH",
             NoQuery::Missing | NoQuery::Empty => stdin::HELP,
         };
@@ -104,6 +111,7 @@ impl InputSources<'_> {
         if self.args.no_stdin && (self.with_stdin || self.query == Some(STDIN)) {
             return Err(NoQuery::Contradiction.into());
         }
+        self.check_untrusted()?;
         // Before stdin is waited for, so that a misspelt path is reported at once.
         let files = self.args.files.iter().map(|path| file::read(self.folder, path));
         let files = files.collect::<Result<Vec<_>, Failure>>()?;
@@ -124,7 +132,18 @@ impl InputSources<'_> {
         if self.query.is_none() && !self.args.files.is_empty() {
             return Err(NoQuery::OfFiles.into());
         }
+        if self.query.is_none() {
+            self.check_untrusted()?;
+        }
         self.query.map(|_| self.required()).transpose()
+    }
+
+    /// Refuses a mark for a text that cannot come.
+    fn check_untrusted(&self) -> Result<(), NoQuery> {
+        let has_stdin = matches!(self.query, Some(STDIN)) || self.with_stdin;
+        let may_have_stdin = has_stdin || (!self.args.no_stdin && !io::stdin().is_terminal());
+        let is_empty = self.args.files.is_empty() && !may_have_stdin;
+        if self.args.untrusted && is_empty { Err(NoQuery::NothingUntrusted) } else { Ok(()) }
     }
 
     fn query_on_stdin(&self, wait: Wait) -> Result<String, Failure> {

@@ -8,7 +8,7 @@ use perstack::expert::{Expert, SkillSpec};
 use perstack::permission::{PermissionPattern, PermissionRules, PermissionVerdict, RunPermissions};
 use perstack::skill::base::running_tools;
 use perstack::skill::declare;
-use perstack::tool::ToolSpec;
+use perstack::tool::{ToolKind, ToolSpec};
 
 /// The tools of an expert that are known without starting a server.
 struct KnownTools {
@@ -81,6 +81,57 @@ pub fn unknown_names(project: &Project, lock: Option<&Lock>) -> Vec<String> {
         lines.extend(unknown.map(|(list, pattern)| format!("permissions.{list}: {}", unknown_line(pattern, &all))));
     }
     lines
+}
+
+/// A line for each expert that can read text from strangers, itself or through delegates, and whether it, or a delegate,
+/// can act after that.
+pub fn untrusted_readers(project: &Project, lock: Option<&Lock>) -> Vec<(String, bool, String)> {
+    let mut lines = Vec::new();
+    for expert in project.experts.values() {
+        let reachable = project.experts.reachable(&expert.key).unwrap_or_default();
+        let by = |other: &Expert, names: Vec<String>| {
+            let through = if other.key == expert.key { String::new() } else { format!("through {}: ", other.key) };
+            (!names.is_empty()).then(|| format!("{through}{}", names.join(", ")))
+        };
+        let sources: Vec<String> = reachable.iter().filter_map(|other| by(other, untrusted_skills(other))).collect();
+        if sources.is_empty() {
+            continue;
+        }
+        let acting: Vec<String> =
+            reachable.iter().filter_map(|other| by(other, acting_tools(project, other, lock))).collect();
+        let sources = sources.join("; ");
+        let line = if acting.is_empty() {
+            format!("can read untrusted text ({sources}); after that it can call only tools that read")
+        } else {
+            format!("can read untrusted text ({sources}) and act after that: {}", acting.join("; "))
+        };
+        lines.push((format!("expert {}", expert.key), !acting.is_empty(), line));
+    }
+    lines
+}
+
+fn untrusted_skills(expert: &Expert) -> Vec<String> {
+    let skills = expert.skills.values().map(SkillSpec::common);
+    skills.filter(|common| common.untrusted).map(|common| common.name.clone()).collect()
+}
+
+/// The tools that may change something and that an expert may call after it has read text from strangers.
+fn acting_tools(project: &Project, expert: &Expert, lock: Option<&Lock>) -> Vec<String> {
+    let Some(patterns) = &expert.after_untrusted else { return Vec::new() };
+    let known = known_tools(project, expert, lock);
+    let mut names: Vec<String> = known
+        .tools
+        .iter()
+        .filter(|tool| tool.kind == ToolKind::Mcp && !tool.hints.read_only)
+        .filter(|tool| patterns.iter().any(|pattern| pattern.names(tool, &tool.name, true)))
+        .map(|tool| tool.name.clone())
+        .collect();
+    // Tools of servers that nobody has asked yet may be named too.
+    if !known.is_complete {
+        let unknown = patterns.iter().filter(|pattern| !names_any(pattern, &known.tools));
+        names.extend(unknown.map(ToString::to_string));
+    }
+    names
 }
 
 fn names_any(pattern: &PermissionPattern, tools: &[ToolSpec]) -> bool {

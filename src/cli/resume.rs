@@ -70,6 +70,7 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     if let Some(instruction) = &args.job.instruction {
         setup.add_own_expert(instruction)?;
     }
+    setup.untrusted_input = args.input.untrusted;
     setup.print_warnings(process, args.job.output.quiet);
     let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;
     // The checkpoint's expert is not known yet, so all of them count.

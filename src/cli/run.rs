@@ -168,6 +168,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let need = if args.job.instruction.is_some() { ProjectNeed::IfFound } else { ProjectNeed::Required };
     let mut setup = Setup::read(process, &args.job.place, &args.job.model, need)?;
     let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
+    setup.untrusted_input = args.input.untrusted;
     setup.print_warnings(process, args.job.output.quiet);
     let expert = args.choose_expert(&mut setup, process)?;
     setup.print_unusable(process, args.job.output.quiet);

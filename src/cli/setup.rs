@@ -81,6 +81,8 @@ pub struct Setup {
     left_out: Vec<LeftOut>,
     /// An expert that the command line defines.
     own_expert: Option<Expert>,
+    /// The text that is sent along comes from strangers.
+    pub untrusted_input: bool,
 }
 
 impl Setup {
@@ -151,6 +153,7 @@ impl Setup {
             lockfile: None,
             catalogue,
             own_expert: None,
+            untrusted_input: false,
         })
     }
 }
@@ -325,6 +328,7 @@ impl Setup {
             person: None,
             permissions,
             run_permissions: RunPermissions::default(),
+            untrusted_input: self.untrusted_input,
             approver: None,
         }
     }

@@ -73,6 +73,7 @@ fn expert(
         None => IndexMap::from([(BASE_SKILL.to_owned(), SkillSpec::base())]),
     };
     let permissions = table.get("permissions").map(|node| permissions(&node, diagnostics)).unwrap_or_default();
+    let after_untrusted = table.get("afterUntrusted").and_then(|node| patterns(&node, diagnostics));
     let provider_tools =
         table.get("providerTools").and_then(|node| native::tools(&node, diagnostics)).unwrap_or_default();
     let provider_skills = table.get("providerSkills").and_then(|node| native::skills(&node, diagnostics));
@@ -93,6 +94,7 @@ fn expert(
         delegates: Vec::new(),
         tags,
         permissions,
+        after_untrusted,
         provider_tools,
         provider_skills,
         provider_tool_options,
@@ -125,11 +127,13 @@ fn min_runtime_version(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option
 pub(super) fn permissions(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Permissions {
     let Some(table) = node.table(diagnostics) else { return Permissions::default() };
     table.warn_unknown(&PERMISSIONS, diagnostics);
-    let mut patterns = |key| -> Vec<PermissionPattern> {
-        let items = table.get(key).and_then(|node| node.list(diagnostics)).unwrap_or_default();
-        items.iter().filter_map(|item| pattern(item, diagnostics)).collect()
-    };
-    Permissions { allow: patterns("allow"), ask: patterns("ask"), deny: patterns("deny") }
+    let mut list = |key| table.get(key).and_then(|node| patterns(&node, diagnostics)).unwrap_or_default();
+    Permissions { allow: list("allow"), ask: list("ask"), deny: list("deny") }
+}
+
+fn patterns(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<PermissionPattern>> {
+    let items = node.list(diagnostics)?;
+    Some(items.iter().filter_map(|item| pattern(item, diagnostics)).collect())
 }
 
 fn pattern(item: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<PermissionPattern> {
@@ -220,6 +224,7 @@ mod tests {
             delegates: Vec::new(),
             tags: Vec::new(),
             permissions: Permissions::default(),
+            after_untrusted: None,
             provider_tools: Vec::new(),
             provider_skills: None,
             provider_tool_options: None,
@@ -241,6 +246,7 @@ mod tests {
             delegates = ["@plan/write", "@plan/write"]
             tags = ["docs", "a_b"]
             permissions = { allow = ["readTextFile"], ask = ["exec(git *)"], deny = [] }
+            afterUntrusted = ["readTextFile"]
             skills = {}
             [experts."@plan/write"]
             instruction = "Write."
@@ -263,6 +269,7 @@ mod tests {
                 ask: vec!["exec(git *)".parse().unwrap()],
                 deny: Vec::new(),
             },
+            after_untrusted: Some(vec!["readTextFile".parse().unwrap()]),
             provider_tools: Vec::new(),
             provider_skills: None,
             provider_tool_options: None,

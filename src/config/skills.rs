@@ -75,6 +75,7 @@ fn common(name: &str, table: &Table<'_>, diagnostics: &mut Diagnostics) -> Skill
         pick: strings(table, "pick", diagnostics),
         omit: strings(table, "omit", diagnostics),
         idempotent: strings(table, "idempotent", diagnostics),
+        untrusted: boolean(table, "untrusted", diagnostics),
         ..SkillCommon::default()
     }
 }

@@ -29,6 +29,9 @@ pub struct SkillCommon {
     /// Tools that may safely be called again after an interruption, whatever the server declares of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub idempotent: Vec<String>,
+    /// The results of its tools come from strangers: issues, mail, pages of the web.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
     /// Required variables whose values are secret, whatever they look like.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secret_env: Vec<String>,

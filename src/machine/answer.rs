@@ -290,6 +290,7 @@ mod tests {
                 ..RunParameters::default()
             },
             budgets: crate::budget::Budgets::default(),
+            untrusted: false,
         };
         let input = vec![Content::text("q")];
         feed(&mut machine, FactBody::Started { spec: Box::new(spec), input });
@@ -340,6 +341,7 @@ mod tests {
                 reached_step: 0,
                 delegated_usage: crate::usage::Usage::default(),
                 delegated_spend: Spend::default(),
+                untrusted: false,
                 instruction: None,
                 parameters: RunParameters {
                     limits: Limits { max_steps: 20, ..Limits::default() },

@@ -214,6 +214,11 @@ impl Turn {
         self.slots.iter().any(|slot| slot.is_open(ToolKind::Mcp) && slot.call.id == id)
     }
 
+    /// The skill that a call is to.
+    pub fn skill_of(&self, id: &str) -> Option<&str> {
+        self.slots.iter().find(|slot| slot.call.id == id).map(|slot| slot.call.skill_name.as_str())
+    }
+
     /// Takes the answer of an MCP call that [`Self::awaits`] it; any other is dropped.
     pub fn take(&mut self, mut result: ToolResult, ids: &mut IdGenerator) {
         let open = self.slots.iter_mut().find(|slot| slot.is_open(ToolKind::Mcp) && slot.call.id == result.id);

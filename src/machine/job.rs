@@ -95,6 +95,8 @@ pub enum JobAction {
         delegated_usage: Usage,
         /// The cost of its delegates.
         delegated_spend: Spend,
+        /// One of its delegates had read text from strangers.
+        untrusted: bool,
     },
     /// The job is over: the coordinator's last Run stopped so, or the job was interrupted and nothing is running.
     Finish,
@@ -132,6 +134,8 @@ struct Waiting {
     reached_step: u64,
     delegated_usage: Usage,
     delegated_spend: Spend,
+    /// One of the delegates had read text from strangers.
+    untrusted: bool,
 }
 
 impl JobMachine {
@@ -262,10 +266,11 @@ impl JobMachine {
             reached_step: at.step_number,
             delegated_usage: Usage::default(),
             delegated_spend: Spend::default(),
+            untrusted: false,
             at,
         };
         let (by_run, by_checkpoint, step) = (waiting.at.run_id.clone(), waiting.at.id.clone(), waiting.at.step_number);
-        let by_expert = waiting.at.expert.clone();
+        let (by_expert, is_marked) = (waiting.at.expert.clone(), waiting.at.untrusted);
         if let Some(node) = self.nodes.get_mut(index) {
             node.waits = Some(waiting);
         }
@@ -298,6 +303,7 @@ impl JobMachine {
                 tool_name: to.tool_name.clone(),
                 checkpoint_id: by_checkpoint.clone(),
                 run_id: by_run.clone(),
+                untrusted: is_marked,
             };
             let (to, by) = (Box::new(to), Box::new(by));
             self.ready.push_back(JobAction::Start { run, to, by, first_step: step.saturating_add(1) });
@@ -326,6 +332,7 @@ impl JobMachine {
             waiting.reached_step = waiting.reached_step.max(end.step_number);
             waiting.delegated_usage = waiting.delegated_usage.plus(end.usage);
             waiting.delegated_spend = waiting.delegated_spend.plus(end.spend);
+            waiting.untrusted |= end.untrusted;
         }
         if waiting.answers.iter().all(Option::is_some)
             && let Some(waiting) = self.nodes.get_mut(index).and_then(|node| node.waits.take())
@@ -338,6 +345,7 @@ impl JobMachine {
                 reached_step: waiting.reached_step,
                 delegated_usage: waiting.delegated_usage,
                 delegated_spend: waiting.delegated_spend,
+                untrusted: waiting.untrusted,
             });
         }
     }
@@ -352,6 +360,7 @@ impl JobMachine {
             reached_step: at.step_number,
             delegated_usage: Usage::default(),
             delegated_spend: Spend::default(),
+            untrusted: false,
         });
     }
 

@@ -27,6 +27,7 @@ impl RunData {
         let initial_checkpoint = self.checkpoint();
         self.head.status = Status::Proceeding;
         self.parameters = spec.parameters.clone();
+        self.mark(spec.untrusted || spec.delegated_by.as_ref().is_some_and(|by| by.untrusted));
         let instruction = messages::instruction(&spec.instruction, &mut self.ids);
         let query = messages::user(input.to_vec(), &mut self.ids);
         self.begin_step();
@@ -34,6 +35,12 @@ impl RunData {
         self.add_input(query);
         let event = EventBody::StartRun { initial_checkpoint, input_messages: self.step.inputs().to_vec() };
         Reaction::proceed(State::PreparingForStep, vec![event])
+    }
+
+    /// Marks the conversation as one that holds text from strangers, if `untrusted`. The mark stays.
+    pub(super) fn mark(&mut self, untrusted: bool) {
+        self.head.untrusted |= untrusted;
+        self.parameters.decides_calls |= self.head.untrusted;
     }
 
     pub(super) fn prepare(&mut self) -> Reaction {

@@ -31,6 +31,7 @@ impl RunData {
         head.format_version = FORMAT_VERSION;
         head.id = CheckpointId::from(self.ids.uuid());
         head.run_id = resumption.run_id.clone();
+        head.untrusted |= resumption.untrusted;
         let last_step = head.step_number.max(resumption.reached_step);
         self.account = RunAccount::after_step(last_step);
         head.step_number = last_step.saturating_add(1);
@@ -53,6 +54,7 @@ impl RunData {
         // A question that stays open may have become another kind of tool by the time it is looked at again.
         head.from_elsewhere &= turn.has_open(ToolKind::Interactive);
         head.partial_tool_results = turn.answers();
+        self.mark(false);
         self.change_window();
         let initial_checkpoint = self.checkpoint();
         self.begin_step();
@@ -109,6 +111,7 @@ impl RunData {
 
     fn take_over(&mut self, resumption: &Resumption) -> EventBody {
         self.parameters = resumption.parameters.clone();
+        self.mark(resumption.untrusted);
         self.head.retry_count = 0;
         self.change_window();
         EventBody::ResumeFromStop { checkpoint: self.checkpoint() }
@@ -194,6 +197,7 @@ mod tests {
             reached_step: 0,
             delegated_usage: crate::usage::Usage::default(),
             delegated_spend: crate::cost::Spend::default(),
+            untrusted: false,
             instruction: instruction.map(str::to_owned),
             parameters: RunParameters {
                 tools: TOOLS.map(route).to_vec(),

@@ -13,6 +13,8 @@ use crate::tool::{ToolKind, ToolResult};
 
 impl RunData {
     pub(super) fn returned(&mut self, mut turn: Turn, result: &ToolResult) -> Reaction {
+        let skill = turn.skill_of(&result.id);
+        self.mark(skill.is_some_and(|skill| self.parameters.untrusted_skills.iter().any(|name| name == skill)));
         turn.take(result.clone(), &mut self.ids);
         let action = if turn.has_open(ToolKind::Mcp) { Action::Wait } else { Action::Proceed };
         Reaction::call_tools(turn, Vec::new(), action)

@@ -118,7 +118,7 @@ impl PermissionPattern {
 
     /// Returns true if the pattern, as one that allows, covers all of the call. `others` are the patterns that may allow
     /// the commands within it.
-    pub(super) fn covers(&self, call: &CallSubject<'_>, others: &[&Self]) -> bool {
+    pub fn covers(&self, call: &CallSubject<'_>, others: &[&Self]) -> bool {
         if !self.names(call.tool, call.own_name, false) {
             return false;
         }

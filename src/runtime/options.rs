@@ -70,6 +70,9 @@ pub struct Options {
     pub permissions: Permissions,
     /// Those of this run, which go before the project's.
     pub run_permissions: RunPermissions,
+    /// The query and all that is sent along come from strangers: the Run that gets them is marked as one that has read
+    /// untrusted text, and so are all that its text reaches.
+    pub untrusted_input: bool,
     /// Asks a person about a call that permissions ask about; without it, such a call is not made. A question is
     /// withdrawn by dropping its future.
     pub approver: Option<AskPermission>,
@@ -100,6 +103,7 @@ impl Options {
             person: None,
             permissions: Permissions::default(),
             run_permissions: RunPermissions::default(),
+            untrusted_input: false,
             approver: None,
         }
     }

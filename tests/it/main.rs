@@ -54,5 +54,6 @@ mod streams;
 
 mod tidy;
 mod trust;
+mod untrusted;
 mod vendors;
 mod way_in;

@@ -57,6 +57,7 @@ pub fn delegated(head: CheckpointHead, name: &str, parent: &str) -> CheckpointHe
         tool_name: name.to_owned(),
         checkpoint_id: "c1".parse().unwrap(),
         run_id: parent.parse().unwrap(),
+        untrusted: false,
     };
     CheckpointHead { expert: expert(name), delegated_by: Some(delegated_by), ..head }
 }

@@ -56,7 +56,8 @@ const KEPT: [&[&str]; 41] = [
 ];
 
 /// Flags that are not: those of a beginning, of its input, and what must not be written twice or shown.
-const LEFT_OUT: [&[&str]; 10] = [
+const LEFT_OUT: [&[&str]; 11] = [
+    &["--untrusted"],
     &["--file", "owl.png"],
     &["--no-stdin"],
     &["--interactive-tool-call-result"],

@@ -33,6 +33,13 @@ const SKILL_COMMON: &[ConfigKey] = &[
     ConfigKey::new("pick", List(&TEXT), "The only tools that the expert sees. Empty: all.").or("[]"),
     ConfigKey::new("omit", List(&TEXT), "Tools that the expert does not see.").or("[]"),
     ConfigKey::new(
+        "untrusted",
+        Flag,
+        "The results of its tools come from strangers (issues, mail, pages): after the first one only the tools in \
+         `afterUntrusted` may be called.",
+    )
+    .or("false"),
+    ConfigKey::new(
         "idempotent",
         List(&TEXT),
         "Tools of which a call may be made again when it is not known whether it took effect.",

@@ -195,6 +195,12 @@ pub(in crate::config) static EXPERT: KeyTable = KeyTable::new(
         CONTEXT_LIMIT,
         PERMISSION_KEY,
         ConfigKey::new(
+            "afterUntrusted",
+            PATTERNS,
+            "Patterns of the calls that may be made once untrusted text was read (see Permissions). Absent: those of tools \
+             that only read.",
+        ),
+        ConfigKey::new(
             "skills",
             Map(None, &A_SKILL),
             "The expert's skills, each a table under its name. Without this table the expert has the whole base skill; \

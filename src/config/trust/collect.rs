@@ -175,6 +175,17 @@ impl TrustInputs<'_> {
         let mut parts: Vec<TrustPart> =
             line(&self.project.permissions).map(|text| part(PartKind::Exec, text, "")).into_iter().collect();
         for expert in self.project.experts.values() {
+            let strangers = expert.skills.values().map(SkillSpec::common).filter(|common| common.untrusted);
+            let names: Vec<&str> = strangers.map(|common| common.name.as_str()).collect();
+            if !names.is_empty() {
+                let text = format!("expert {} takes results of {} for untrusted", expert.key, names.join(", "));
+                parts.push(part(PartKind::Exec, text, ""));
+            }
+            if let Some(patterns) = &expert.after_untrusted {
+                let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+                let text = format!("expert {} may call after untrusted text: {}", expert.key, patterns.join(", "));
+                parts.push(part(PartKind::Exec, text, ""));
+            }
             let text = line(&expert.permissions).map(|text| format!("expert {} {text}", expert.key));
             parts.extend(text.map(|text| part(PartKind::Exec, text, "")));
         }

@@ -106,6 +106,7 @@ fn drive(world: &mut World, pick: &mut dyn FnMut(usize) -> usize, kill: &mut dyn
             reached_step: 0,
             delegated_usage: Usage::default(),
             delegated_spend: Spend::default(),
+            untrusted: false,
         },
     )];
     while !running.is_empty() {

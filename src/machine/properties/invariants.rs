@@ -21,6 +21,7 @@ pub(super) fn check_arrow(before: &RunMachine, after: &RunMachine) {
     assert_eq!(new.spend.cost.picodollars(), new.usage.total_tokens, "every token is paid for, once");
     assert!(old.spend.is_complete || !new.spend.is_complete, "what is not known is never known later");
     check_ledgers(before, after);
+    assert!(new.untrusted || !old.untrusted, "a mark stays");
     let rise = new.step_number - old.step_number;
     assert!(rise <= 1, "steps rise by one");
 }

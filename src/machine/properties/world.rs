@@ -58,6 +58,7 @@ pub(super) fn parameters(max_steps: u64) -> RunParameters {
         price: Some(Price { rates, long_prompts: None }),
         max_tool_repetitions: Some(3),
         decides_calls: max_steps.is_multiple_of(2),
+        untrusted_skills: if max_steps.is_multiple_of(5) { vec![BASE_SKILL.to_owned()] } else { Vec::new() },
     }
 }
 
@@ -157,6 +158,7 @@ pub(super) fn started(max_steps: u64) -> Fact {
         delegated_by: None,
         parameters: parameters(max_steps),
         budgets: crate::budget::Budgets::default(),
+        untrusted: false,
     };
     Fact { stamp: stamp(0), body: FactBody::Started { spec: Box::new(spec), input: vec![Content::text("question")] } }
 }
@@ -195,6 +197,7 @@ pub(super) fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choi
         reached_step: 0,
         delegated_usage: Usage::default(),
         delegated_spend: Spend::default(),
+        untrusted: choices.below(5) == 0,
         instruction: None,
         parameters: {
             let mut parameters = parameters(1 + choices.below(30) as u64);

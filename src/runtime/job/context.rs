@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 
 use crate::checkpoint::FORMAT_VERSION;
 use crate::cost::Price;
-use crate::expert::Expert;
+use crate::expert::{Expert, SkillSpec};
 use crate::fact::RunParameters;
 use crate::id::{JobId, RunId};
 use crate::permission::PermissionRules;
@@ -74,7 +74,8 @@ impl JobContext {
             context_limit: expert.context_limit.unwrap_or(settings.context_limit),
             price: self.price(setting),
             max_tool_repetitions: settings.budgets.max_tool_repetitions,
-            decides_calls: !rules(&self.options, expert).is_empty(),
+            decides_calls: !rules(&self.options, expert).is_empty() || reads_untrusted(expert),
+            untrusted_skills: untrusted_skills(expert).map(str::to_owned).collect(),
         }
     }
 
@@ -82,6 +83,17 @@ impl JobContext {
     pub fn price(&self, setting: &RunSetting) -> Option<Price> {
         self.backends.provider.model(&setting.model).and_then(|model| model.price_at(setting.updated_at))
     }
+}
+
+/// The skills of an expert whose results come from strangers.
+fn untrusted_skills(expert: &Expert) -> impl Iterator<Item = &str> {
+    let skills = expert.skills.values().map(SkillSpec::common);
+    skills.filter(|common| common.untrusted).map(|common| common.name.as_str())
+}
+
+/// Returns true if an expert may read text from strangers by its own tools.
+fn reads_untrusted(expert: &Expert) -> bool {
+    untrusted_skills(expert).next().is_some()
 }
 
 /// The rules for the calls of an expert.

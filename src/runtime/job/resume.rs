@@ -131,6 +131,7 @@ fn root_of(point: ResumePoint, query: Option<UserInput>, context: &JobContext) -
         reached_step: 0,
         delegated_usage: Usage::default(),
         delegated_spend: Spend::default(),
+        untrusted: false,
         with_outputs: None,
     }))))
 }

@@ -146,7 +146,15 @@ impl Tree {
                             None,
                         );
                     }
-                    JobAction::Continue { run, from, answers, reached_step, delegated_usage, delegated_spend } => {
+                    JobAction::Continue {
+                        run,
+                        from,
+                        answers,
+                        reached_step,
+                        delegated_usage,
+                        delegated_spend,
+                        untrusted,
+                    } => {
                         let run = self.lineage(run, &from.run_id);
                         self.continuing.insert(run.clone(), from.clone());
                         let (from, with_outputs) = self.waited_at(&from)?;
@@ -160,6 +168,7 @@ impl Tree {
                             reached_step,
                             delegated_usage,
                             delegated_spend,
+                            untrusted,
                             with_outputs,
                         };
                         self.spawn(RunTask::Continue(Box::new(start)), None);

@@ -1,10 +1,11 @@
 //! [`decide`]: the decisions about the calls of one turn, by the rules at hand and by a person where those ask for one.
 //! The Run's loop calls it until no call waits for a decision; none is made before.
 
+use crate::expert::SkillSpec;
 use crate::fact::{Fact, FactBody};
 use crate::permission::{
-    CallArgument, CallDecision, CallSubject, CallVerdict, DecidedBy, PermissionAnswer, PermissionQuestion,
-    PermissionVerdict,
+    CallArgument, CallDecision, CallSubject, CallVerdict, DecidedBy, PermissionAnswer, PermissionPattern,
+    PermissionQuestion, PermissionVerdict,
 };
 use crate::runtime::job::context::rules;
 use crate::runtime::run::context::RunContext;
@@ -16,9 +17,15 @@ use crate::tool::{ToolCall, ToolHints, ToolKind, ToolSpec};
 const GO_ON: &str = "Do not try the same in another way; go on without it, or report to the user that it is needed";
 
 /// Decides about some of `calls`, as a fact: about all that need no person, else about the first, or the stop of the
-/// job.
-pub async fn decide(calls: &[ToolCall], context: &RunContext, skills: &SkillSet) -> Fact {
-    let verdicts = calls.iter().map(|call| (call, verdict(call, context, skills)));
+/// job. `is_marked`: the Run has read text from strangers.
+pub async fn decide(calls: &[ToolCall], is_marked: bool, context: &RunContext, skills: &SkillSet) -> Fact {
+    let (barred, calls): (Vec<&ToolCall>, Vec<&ToolCall>) =
+        calls.iter().partition(|call| is_marked && !may_follow_untrusted(call, context, skills));
+    if !barred.is_empty() {
+        let decisions = barred.into_iter().map(after_untrusted).collect();
+        return context.fact(FactBody::CallsDecided { decisions });
+    }
+    let verdicts = calls.into_iter().map(|call| (call, verdict(call, context, skills)));
     let (asking, settled): (Vec<_>, Vec<_>) =
         verdicts.partition(|(_, verdict)| matches!(verdict, PermissionVerdict::Asks(_)));
     if !settled.is_empty() {
@@ -44,6 +51,35 @@ pub fn refusal(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Opti
     }
 }
 
+/// Returns true if a call may be made once the Run has read text from strangers. Delegates get the mark, and a person
+/// decides about a question; tools have to be among those that the expert names, or to be such as only read.
+fn may_follow_untrusted(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> bool {
+    let Some(tool) = skills.tool(&call.tool_name) else { return false };
+    if tool.kind != ToolKind::Mcp {
+        return true;
+    }
+    match &context.expert.after_untrusted {
+        None => tool.hints.read_only,
+        Some(patterns) => {
+            let own_name = skills.own_name(&call.tool_name).unwrap_or(&call.tool_name);
+            let argument = argument(call, tool, own_name, context);
+            let subject = CallSubject { tool, own_name, argument: &argument };
+            let all: Vec<&PermissionPattern> = patterns.iter().collect();
+            patterns.iter().any(|pattern| pattern.covers(&subject, &all))
+        }
+    }
+}
+
+fn after_untrusted(call: &ToolCall) -> CallDecision {
+    let reason = format!(
+        "not run: this run has read text from strangers (untrusted), and {} is none of the tools that may be called \
+         after that (afterUntrusted). {GO_ON}",
+        call.tool_name
+    );
+    let rule = Some("afterUntrusted".to_owned());
+    decided(call, CallVerdict::Denied, DecidedBy::Untrusted, rule, Some(reason))
+}
+
 fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> PermissionVerdict {
     let unknown = || ToolSpec {
         skill_name: call.skill_name.clone(),
@@ -55,14 +91,19 @@ fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Permissi
     };
     let tool = &skills.tool(&call.tool_name).cloned().unwrap_or_else(unknown);
     let own_name = skills.own_name(&call.tool_name).unwrap_or(&call.tool_name);
-    let is_base = context.expert.skills.get(&tool.skill_name).is_some_and(crate::expert::SkillSpec::is_base);
+    let argument = argument(call, tool, own_name, context);
+    rules(&context.job.options, &context.expert).decide(&CallSubject { tool, own_name, argument: &argument })
+}
+
+/// The part of a call's arguments that patterns look at.
+fn argument(call: &ToolCall, tool: &ToolSpec, own_name: &str, context: &RunContext) -> CallArgument {
+    let is_base = context.expert.skills.get(&tool.skill_name).is_some_and(SkillSpec::is_base);
     let options = &context.job.options;
-    let argument = if is_base && tool.kind == ToolKind::Mcp {
+    if is_base && tool.kind == ToolKind::Mcp {
         call_argument(own_name, call, &options.workspace, options.environment.get("HOME"))
     } else {
         CallArgument::None
-    };
-    rules(options, &context.expert).decide(&CallSubject { tool, own_name, argument: &argument })
+    }
 }
 
 fn by_rule(call: &ToolCall, verdict: PermissionVerdict) -> CallDecision {

@@ -98,6 +98,7 @@ mod tests {
             delegates: Vec::new(),
             tags: Vec::new(),
             permissions: crate::permission::Permissions::default(),
+            after_untrusted: None,
             provider_tools: Vec::new(),
             provider_skills: None,
             provider_tool_options: None,

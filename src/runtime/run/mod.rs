@@ -52,7 +52,9 @@ pub async fn drive(
             Action::Summarize { after_ms } => {
                 Input::Fact(requests.summarize(machine, recorder, skills.tools(), after_ms).await?)
             }
-            Action::DecideCalls { calls } => Input::Fact(decide::decide(&calls, context, skills).await),
+            Action::DecideCalls { calls } => {
+                Input::Fact(decide::decide(&calls, machine.head().untrusted, context, skills).await)
+            }
             Action::CallTools { calls: wanted, in_doubt } => {
                 // All that led to the calls is durable before one of them can have an effect.
                 recorder.flush().await?;

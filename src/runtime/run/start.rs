@@ -156,6 +156,7 @@ impl RunStart {
             expert,
             instruction: compose_instruction(&context, by.is_some()),
             first_step,
+            untrusted: by.is_none() && context.job.options.untrusted_input,
             delegated_by: by.map(|by| *by),
             parameters: context.job.parameters(&context.expert, toolset, &context.setting),
             budgets: context.setting.budgets,
@@ -165,6 +166,8 @@ impl RunStart {
     }
 
     fn continue_from(context: RunContext, toolset: &Toolset, from: ContinueFrom) -> Result<Self, RunError> {
+        let untrusted =
+            from.untrusted || (context.job.options.untrusted_input && (from.query.is_some() || from.answer.is_some()));
         let ContinueFrom { run, from, query, answers, reached_step, delegated_usage, delegated_spend, .. } = from;
         let recorder = create_record(&context)?;
         let resumption = Resumption {
@@ -175,6 +178,7 @@ impl RunStart {
             reached_step,
             delegated_usage,
             delegated_spend,
+            untrusted,
             // The instruction of a file from elsewhere is not trusted: the configuration's takes its place.
             instruction: from.head.from_elsewhere.then(|| compose_instruction(&context, false)),
             parameters: context.job.parameters(&context.expert, toolset, &context.setting),
@@ -203,6 +207,7 @@ impl RunStart {
         if let Some((save, position)) = past.unstored {
             recorder.restore(&save, position)?;
         }
+        let untrusted = job.options.untrusted_input && query.is_some();
         let resumption = Resumption {
             run_id: run,
             parent: None,
@@ -211,6 +216,7 @@ impl RunStart {
             reached_step: 0,
             delegated_usage: Usage::default(),
             delegated_spend: Spend::default(),
+            untrusted,
             instruction: None,
             parameters: job.parameters(&context.expert, toolset, &context.setting),
         };

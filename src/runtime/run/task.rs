@@ -47,6 +47,8 @@ pub struct ContinueFrom {
     pub reached_step: u64,
     pub delegated_usage: Usage,
     pub delegated_spend: Spend,
+    /// One of those delegates had read text from strangers.
+    pub untrusted: bool,
     /// The Runs of its line that have kept outputs; `None`: to be found by their logs.
     pub with_outputs: Option<Vec<RunId>>,
 }
