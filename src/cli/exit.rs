@@ -1,6 +1,7 @@
 //! [`Exit`]: the exit codes, in one table. `--help`, the manual pages and `docs/scripts.md` are made of it, and tests hold
 //! them equal. Which end of a job has which code is left to `outcome`, and that of an error to `failure`.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 /// Declares the enum and the rows of its table: a code, what it means, and what to do next.
@@ -46,7 +47,11 @@ impl From<Exit> for ExitCode {
 
 /// The table in `--help`.
 pub fn help_lines() -> String {
-    ROWS.iter().map(|row| format!("{:>5}  {}\n", row.exit as u8, row.means)).collect()
+    ROWS.iter().fold(String::new(), |mut text, row| {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{:>5}  {}", row.exit as u8, row.means);
+        text
+    })
 }
 
 /// The table in `docs/scripts.md`.

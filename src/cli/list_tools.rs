@@ -1,5 +1,6 @@
 //! `perstack list-tools`: the tools that each expert would see.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
@@ -259,7 +260,8 @@ fn table(rows: &[Row<'_>], width: Option<usize>, decides: bool) -> String {
     for (cells, description) in &lines {
         let mut line = String::new();
         for (cell, width) in cells.iter().zip(&widths) {
-            line.push_str(&format!("{cell:width$}  "));
+            // Writing to a String does not fail.
+            let _ = write!(line, "{cell:width$}  ");
         }
         line.push_str(&room.map_or_else(|| description.clone(), |room| shortened(description, room)));
         text.push_str(line.trim_end());

@@ -29,12 +29,8 @@ pub fn summaries(project: &Project, lock: Option<&Lock>) -> Vec<(String, String)
         let known = known_tools(project, expert, lock);
         let mut parts = Vec::new();
         for word in ["allowed", "asks", "denied"] {
-            let names: Vec<String> = known
-                .tools
-                .iter()
-                .filter_map(|tool| listed(&rules, tool).filter(|(it, _)| *it == word))
-                .map(|(_, name)| name)
-                .collect();
+            let listed = known.tools.iter().map(|tool| listed(&rules, tool));
+            let names: Vec<String> = listed.filter(|(verdict, _)| *verdict == word).map(|(_, name)| name).collect();
             if !names.is_empty() {
                 parts.push(format!("{word}: {}", names.join(", ")));
             }
@@ -48,11 +44,11 @@ pub fn summaries(project: &Project, lock: Option<&Lock>) -> Vec<(String, String)
 }
 
 /// The word for a tool, and its name with marks: `*` where arguments decide, and `read-only`.
-fn listed(rules: &PermissionRules<'_>, tool: &ToolSpec) -> Option<(&'static str, String)> {
+fn listed(rules: &PermissionRules<'_>, tool: &ToolSpec) -> (&'static str, String) {
     let (verdict, differs) = rules.decide_tool(tool, &tool.name);
     let star = if differs { "*" } else { "" };
     let reads = if tool.hints.read_only { " (read-only)" } else { "" };
-    Some((word(&verdict), format!("{}{star}{reads}", tool.name)))
+    (word(&verdict), format!("{}{star}{reads}", tool.name))
 }
 
 /// The verdict in a word.

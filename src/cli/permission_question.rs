@@ -2,6 +2,7 @@
 //! difference that a write or an edit makes.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -61,10 +62,11 @@ fn converse(question: &PermissionQuestion, input: &mut impl BufRead, show: &dyn 
     let (expert, tool) = (visible(&question.expert), visible(&question.call.tool_name));
     let mut text = format!("? {expert} wants to call {tool} ({})\n", visible(&question.rule));
     for line in described(question) {
-        text.push_str(&format!("  {}\n", shortened(&line, LINE_WIDTH)));
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "  {}", shortened(&line, LINE_WIDTH));
     }
     let scope = visible(&question.scope());
-    text.push_str(&format!("  (y: once; a: always in this run, {scope}; n: no, or n and a reason for the model)\n> "));
+    let _ = write!(text, "  (y: once; a: always in this run, {scope}; n: no, or n and a reason for the model)\n> ");
     show(&text);
     loop {
         let Some(typed) = line(input, show) else { return PermissionAnswer::Denied { reason: None } };
@@ -159,7 +161,7 @@ mod tests {
     use super::super::render::fixture::call;
     use super::*;
 
-    fn question(tool: &str, args: Value, workspace: &Path) -> PermissionQuestion {
+    fn question(tool: &str, args: &Value, workspace: &Path) -> PermissionQuestion {
         let mut asked = call("c1", tool, "x", "y");
         asked.args = args.as_object().cloned().unwrap();
         let (expert, rule) = ("owl".to_owned(), format!("--ask {tool}"));
@@ -177,7 +179,7 @@ mod tests {
     fn a_command_is_shown_whole() {
         let args =
             json!({"command": "git", "args": ["commit", "-m", "a b\n\u{1b}[2Jc"], "cwd": "src", "env": {"A": "b"}});
-        let (answer, shown) = asked(&question("exec", args, Path::new("/work")), "y\n");
+        let (answer, shown) = asked(&question("exec", &args, Path::new("/work")), "y\n");
         assert_eq!(answer, PermissionAnswer::Once);
         assert_eq!(
             shown,
@@ -191,17 +193,17 @@ mod tests {
     fn a_write_is_shown_as_the_difference_that_it_makes() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.txt"), "one\ntwo\n").unwrap();
-        let write = |path| question("writeTextFile", json!({"path": path, "text": "one\nthree\n"}), folder.path());
+        let write = |path| question("writeTextFile", &json!({"path": path, "text": "one\nthree\n"}), folder.path());
         assert!(asked(&write("a.txt"), "a\n").1.contains("\n  path: a.txt\n    one\n  - two\n  + three\n"));
         assert!(asked(&write("b.txt"), "a\n").1.contains("\n  new file: b.txt\n  + one\n  + three\n"));
         let edit = json!({"path": "a.txt", "oldText": "two", "newText": "2"});
-        let edit = question("editTextFile", edit, folder.path());
+        let edit = question("editTextFile", &edit, folder.path());
         assert!(asked(&edit, "a\n").1.contains("\n  path: a.txt\n  - two\n  + 2\n"));
     }
 
     #[test]
     fn a_refusal_has_its_reason() {
-        let question = question("get", json!({"url": "u"}), Path::new("/"));
+        let question = question("get", &json!({"url": "u"}), Path::new("/"));
         let denied = |reason: Option<&str>| PermissionAnswer::Denied { reason: reason.map(str::to_owned) };
         for (typed, answer) in [
             ("n\nnot today\n", denied(Some("not today"))),
