@@ -31,7 +31,7 @@ fn the_file_has_what_standard_output_would_have() {
     assert_eq!(object["text"], "Owls.");
     let leftover = fs::read_dir(test.workspace())
         .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().ends_with(".tmp"));
+        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "tmp"));
     assert_eq!(leftover.count(), 0);
 }
 
@@ -66,8 +66,8 @@ fn events_are_appended_also_by_the_command_that_continues() {
     let ran = test.run(["run", "librarian", "q", "--json", "--output-file", "events.jsonl"]).assert_code(0);
     assert_eq!(ran.stdout, "");
     test.run(["resume", "latest", "And?", "--json", "--output-file", "events.jsonl"]).assert_code(0);
-    let text = fs::read_to_string(test.workspace().join("events.jsonl")).unwrap();
-    let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let written = fs::read_to_string(test.workspace().join("events.jsonl")).unwrap();
+    let events = written.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let answers: Vec<Value> =
         events.filter(|event| event["type"] == "completeRun").map(|e| e["text"].clone()).collect();
     assert_eq!(answers, ["Owls.", "Bees."]);
@@ -144,15 +144,15 @@ fn a_summary_is_appended_for_every_end() {
     test.run(["run", "librarian", "q", "--summary-file", "summary.md"]).assert_code(1);
     test.run(["run", "librarian", "q", "--summary-file", "summary.md"]).assert_code(4);
     test.run(["run", "nobody", "q", "--summary-file", "summary.md"]).assert_code(2);
-    let text = fs::read_to_string(test.workspace().join("summary.md")).unwrap();
-    let titles: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+    let written = fs::read_to_string(test.workspace().join("summary.md")).unwrap();
+    let titles: Vec<&str> = written.lines().filter(|line| line.starts_with('#')).collect();
     let expected =
         ["# Build", "### `librarian` completed", "### `librarian` failed", "### `librarian` waits for an answer"];
-    assert_eq!(titles, expected, "{text}");
-    assert!(text.contains("\n````text\nOwls.\n```\n<b>x</b>\n````\n"), "{text}");
-    assert!(text.contains("Which owl?"), "{text}");
-    assert_eq!(text.matches("To continue:").count(), 2, "{text}");
-    assert!(!text.contains("--summary-file"), "{text}");
+    assert_eq!(titles, expected, "{written}");
+    assert!(written.contains("\n````text\nOwls.\n```\n<b>x</b>\n````\n"), "{written}");
+    assert!(written.contains("Which owl?"), "{written}");
+    assert_eq!(written.matches("To continue:").count(), 2, "{written}");
+    assert!(!written.contains("--summary-file"), "{written}");
 }
 
 #[test]
@@ -160,6 +160,6 @@ fn a_summary_has_no_secret() {
     let test = Test::with(Provider::Anthropic).answers([Answer::status(400).message(KEY)]);
     let instruction = format!("Say {KEY}.");
     test.run(["run", "--instruction", &instruction, "q", "--summary-file", "summary.md"]).assert_code(1);
-    let text = fs::read_to_string(test.workspace().join("summary.md")).unwrap();
-    assert!(text.contains("[redacted]") && !text.contains(KEY), "{text}");
+    let written = fs::read_to_string(test.workspace().join("summary.md")).unwrap();
+    assert!(written.contains("[redacted]") && !written.contains(KEY), "{written}");
 }

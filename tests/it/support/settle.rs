@@ -25,7 +25,7 @@ pub fn settled(root: &Path) -> insta::Settings {
         settings.add_filter(r#""setting":"off","inForce":false"#, r#""setting":"auto","inForce":true"#);
         settings.add_filter("  sandbox off", "  sandbox auto");
         let (off, can) = ("off: nothing is contained", "auto: this system can contain programs");
-        settings.add_filter(&format!("! sandbox: {off}"), &format!("✓ sandbox: {can}"));
+        settings.add_filter(&format!("! sandbox: {off}"), format!("✓ sandbox: {can}"));
         let json = |level: &str, text: &str| {
             format!("\"level\": \"{level}\",\n      \"subject\": \"sandbox\",\n      \"message\": \"{text}\"")
         };
