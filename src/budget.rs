@@ -16,25 +16,26 @@ const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), (
 
 /// The limits of what a job may spend, all its Runs together, over all invocations. Absent: no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Budgets {
     /// US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<Cost>,
     /// Tokens of all prompts, cached parts included, and of all answers.
-    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
     /// Time that processes have worked on the job.
-    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub max_duration_ms: Option<u64>,
     /// Steps of all Runs, where a limit was given. ([`crate::setting::Limits::max_steps`] bounds each line of Runs.)
-    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
     /// The number of times in a row that the same call with the same result ends a Run; at least [`MIN_TOOL_REPETITIONS`].
-    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub max_tool_repetitions: Option<u64>,
     /// The number of delegates that the job may start; absent: [`crate::machine::TreeLimits`]'s default.
-    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub max_delegates: Option<u64>,
 }
 
@@ -57,17 +58,18 @@ impl Budgets {
 
 /// The amounts that a job has spent, as its budgets count it: where the provider did not report, what was set aside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Spent {
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub tokens: u64,
     /// US dollars, as far as prices are known.
     pub cost: Cost,
     /// Steps of all Runs.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub steps: u64,
     /// Time that processes have worked on the job.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub active_ms: u64,
 }
 
@@ -98,11 +100,11 @@ impl Charge {
 #[serde(rename_all = "camelCase")]
 pub struct Reservation {
     /// The prompt's upper bound, and its cost's.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub prompt_tokens: u64,
     pub prompt_cost: Cost,
     /// The limit on the answer that is sent, reasoning included.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub output_tokens: u64,
     /// Of prompt and answer.
     pub cost: Cost,
@@ -125,36 +127,37 @@ impl Reservation {
 
 /// A budget that is used up: too little is left to go on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Reached {
     /// `next`: the least that had to be set aside for the next request.
     Cost { limit: Cost, spent: Cost, next: Cost },
     /// As for the cost.
     Tokens {
-        #[serde(with = "crate::count")]
+        #[serde(with = "crate::count::Count")]
         limit: u64,
-        #[serde(with = "crate::count")]
+        #[serde(with = "crate::count::Count")]
         spent: u64,
-        #[serde(with = "crate::count")]
+        #[serde(with = "crate::count::Count")]
         next: u64,
     },
     /// Milliseconds.
     Duration {
-        #[serde(with = "crate::count")]
+        #[serde(with = "crate::count::Count")]
         limit_ms: u64,
-        #[serde(with = "crate::count")]
+        #[serde(with = "crate::count::Count")]
         spent_ms: u64,
     },
     /// Steps of all Runs.
     Steps {
-        #[serde(with = "crate::count")]
+        #[serde(with = "crate::count::Count")]
         limit: u64,
-        #[serde(with = "crate::count")]
+        #[serde(with = "crate::count::Count")]
         spent: u64,
     },
     /// The call that was made `limit` times in a row.
     ToolRepetitions {
-        #[serde(with = "crate::count")]
+        #[serde(with = "crate::count::Count")]
         limit: u64,
         tool_name: String,
     },

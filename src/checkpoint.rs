@@ -16,6 +16,7 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// The status of a Run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::EnumIter, strum::IntoStaticStr)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[strum(serialize_all = "camelCase")]
 pub enum Status {
@@ -59,6 +60,7 @@ impl Status {
 
 /// A Run's state without its messages: what changes from step to step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CheckpointHead {
     /// 0 in the original's files.
@@ -69,7 +71,7 @@ pub struct CheckpointHead {
     pub run_id: RunId,
     pub status: Status,
     /// From 1, rising over the whole job.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub step_number: u64,
     pub expert: ExpertRef,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -82,7 +84,7 @@ pub struct CheckpointHead {
     #[serde(flatten)]
     pub spend: Spend,
     /// The model's context window in tokens.
-    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
     /// The share of the window that was taken after the latest answer: 0 to 1. (The original divides the *accumulated* usage.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,7 +93,7 @@ pub struct CheckpointHead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<MeasuredTokens>,
     /// The step in which older ones were last summarised.
-    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub summarized_at: Option<u64>,
     /// Calls not answered yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -167,6 +169,7 @@ impl CheckpointHead {
 
 /// An answer in pieces: the model's output limit cut it off, and the model is asked to go on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CutAnswer {
     /// The pieces so far, joined.
     pub text: String,
@@ -176,8 +179,9 @@ pub struct CutAnswer {
 
 /// Tokens that the provider counted in a conversation, up to one of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MeasuredTokens {
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub tokens: u64,
     /// The number of these messages, the answer that reported it included.
     pub messages: usize,
@@ -219,6 +223,7 @@ pub struct CheckpointView<'a> {
 
 /// A call that another expert is to answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DelegateTo {
     pub expert: ExpertRef,
@@ -229,6 +234,7 @@ pub struct DelegateTo {
 
 /// The call that a delegated Run answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DelegatedBy {
     pub expert: ExpertRef,
@@ -243,6 +249,7 @@ pub struct DelegatedBy {
 
 /// The error that a Run stopped by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunFailure {
     pub name: String,
@@ -254,10 +261,11 @@ pub struct RunFailure {
 
 /// The tasks an expert has set itself. Ids count from 0 and are never given twice until the list is cleared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TodoList {
     pub todos: Vec<Todo>,
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub next_id: u64,
 }
 
@@ -270,8 +278,9 @@ impl TodoList {
 
 /// One task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Todo {
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub id: u64,
     pub title: String,
     pub completed: bool,

@@ -9,6 +9,7 @@ use crate::json_text;
 ///
 /// `id` is empty until the machine that takes the part into a conversation gives it one.
 #[derive(Debug, Clone, PartialEq, Serialize, strum::EnumDiscriminants)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[strum_discriminants(name(ContentKind), vis(), derive(Deserialize), serde(rename_all = "camelCase"))]
 #[strum_discriminants(allow(clippy::enum_variant_names, reason = "they are named as the JSON names them"))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -142,6 +143,7 @@ fn needed<T, E: serde::de::Error>(field: Option<T>, name: &'static str) -> Resul
 /// A piece of a model's answer: thinking, text and a provider's own blocks in the order in which they came, then tool
 /// calls.
 #[derive(Debug, Clone, PartialEq, Serialize, strum::EnumDiscriminants)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[strum_discriminants(name(ExpertPartKind), vis(), derive(Deserialize), serde(rename_all = "camelCase"))]
 #[strum_discriminants(allow(clippy::enum_variant_names, reason = "they are named as the JSON names them"))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -213,6 +215,7 @@ impl<'de> Deserialize<'de> for ExpertPart {
 
 /// One reasoning block.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Thinking {
     /// The readable text; may be empty (redacted or encrypted reasoning).
@@ -239,6 +242,7 @@ pub struct Thinking {
 /// that it ran itself, what that tool found, or citations of the text before it. It has no effect on the run, is
 /// sent back to the protocol that made it and dropped for any other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Opaque {
     /// The wire protocol that made it, as in [`Thinking::protocol`].
@@ -249,6 +253,7 @@ pub struct Opaque {
 
 /// A tool's answer within a tool message.
 #[derive(Debug, Clone, PartialEq, Serialize, strum::EnumDiscriminants)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[strum_discriminants(name(ResultPartKind), vis(), derive(Deserialize), serde(rename_all = "camelCase"))]
 #[strum_discriminants(allow(clippy::enum_variant_names, reason = "they are named as the JSON names them"))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]

@@ -1,5 +1,5 @@
 //! Counts, step numbers and times as stored files hold them: at most [`MAX`], both ways. Used by the types that are
-//! stored, as `#[serde(with = "crate::count")]`; adding them up in memory is left to those types, which saturate.
+//! stored, as `#[serde(with = "crate::count::Count")]`; adding them up in memory is left to those types, which saturate.
 //!
 //! A number beyond the limit is no count of anything that happened, so a file that holds one is damaged. What is written
 //! is held to the limit as well: a file of ours can always be read again.
@@ -9,20 +9,26 @@ use serde::{Deserialize, Deserializer, Serializer};
 /// The largest: 2^53 - 1, the largest whole number that every JSON reader takes exactly (RFC 8259, section 6).
 pub const MAX: u64 = (1 << 53) - 1;
 
-/// Writes at most [`MAX`].
-///
-/// # Errors
-/// The serializer's.
-pub fn serialize<S: Serializer>(count: &u64, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_u64((*count).min(MAX))
-}
+/// A count, for `#[serde(with = …)]`. (A type, as derived schemas want one there.)
+#[derive(Debug)]
+pub struct Count;
 
-/// Reads at most [`MAX`].
-///
-/// # Errors
-/// No whole number, or a larger one.
-pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    within(u64::deserialize(from)?)
+impl Count {
+    /// Writes at most [`MAX`].
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(count: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64((*count).min(MAX))
+    }
+
+    /// Reads at most [`MAX`].
+    ///
+    /// # Errors
+    /// No whole number, or a larger one.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        within(u64::deserialize(from)?)
+    }
 }
 
 fn within<E: serde::de::Error>(count: u64) -> Result<u64, E> {
@@ -30,26 +36,27 @@ fn within<E: serde::de::Error>(count: u64) -> Result<u64, E> {
 }
 
 /// The same for a field that may be absent; with `#[serde(default)]`.
-pub mod optional {
-    use serde::{Deserialize as _, Deserializer, Serializer};
+#[derive(Debug)]
+pub struct OptionalCount;
 
-    /// Writes at most [`crate::count::MAX`].
+impl OptionalCount {
+    /// Writes at most [`MAX`].
     ///
     /// # Errors
     /// The serializer's.
     pub fn serialize<S: Serializer>(count: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
         match count {
-            Some(count) => crate::count::serialize(count, to),
+            Some(count) => Count::serialize(count, to),
             None => to.serialize_none(),
         }
     }
 
-    /// Reads at most [`crate::count::MAX`].
+    /// Reads at most [`MAX`].
     ///
     /// # Errors
     /// No whole number, or a larger one.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-        Option::<u64>::deserialize(from)?.map(crate::count::within).transpose()
+        Option::<u64>::deserialize(from)?.map(within).transpose()
     }
 }
 
@@ -62,9 +69,9 @@ mod tests {
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Numbers {
-        #[serde(with = "crate::count")]
+        #[serde(with = "crate::count::Count")]
         step: u64,
-        #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+        #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
         at: Option<u64>,
     }
 

@@ -55,6 +55,7 @@ impl<F: Fn(&Event, &[Message]) + Send + Sync> EventSink for F {
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     #[serde(flatten)]
@@ -79,14 +80,27 @@ pub struct Event {
 
 /// A checkpoint within an event: its messages are the first `messages` of the Run's history.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EventCheckpoint {
     #[serde(flatten)]
     pub head: Box<CheckpointHead>,
+    #[cfg_attr(test, schemars(with = "Messages"))]
     pub messages: usize,
+}
+
+/// The messages of a conversation, or their number where earlier events had them.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is wanted")]
+enum Messages {
+    Number(usize),
+    Whole(Vec<Message>),
 }
 
 /// One turn of the loop, as events carry it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     pub step_number: u64,
@@ -114,6 +128,7 @@ pub struct Step {
 
 /// The answer to an interactive call that a run was resumed with.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct InteractiveAnswer {
     pub tool_call_id: String,
@@ -124,21 +139,18 @@ pub struct InteractiveAnswer {
 
 /// The kinds of event.
 #[derive(Debug, Clone, PartialEq, Serialize, strum::IntoStaticStr, strum::VariantNames)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[strum(serialize_all = "camelCase")]
 pub enum EventBody {
     // State events: made by the machine.
     /// A Run begins, or goes on with nothing pending.
-    StartRun {
-        initial_checkpoint: EventCheckpoint,
-        input_messages: Vec<Message>,
-    },
+    StartRun { initial_checkpoint: EventCheckpoint, input_messages: Vec<Message> },
     /// A Run goes on with calls pending or answers collected.
-    ResumeFromStop {
-        checkpoint: EventCheckpoint,
-    },
+    ResumeFromStop { checkpoint: EventCheckpoint },
     /// The model is asked; `messages` counts the history.
     StartGeneration {
+        #[cfg_attr(test, schemars(with = "Messages"))]
         messages: usize,
     },
     /// The model call failed or gave nothing usable, and will be made again. With `delayMs`, the same request after
@@ -183,23 +195,13 @@ pub enum EventBody {
         spend: Spend,
     },
     /// Calls were decided, by rules or by a person, before the turn's calls are made. Not in the original.
-    DecideToolCalls {
-        decisions: Vec<CallDecision>,
-    },
+    DecideToolCalls { decisions: Vec<CallDecision> },
     /// All calls of the turn are answered.
-    ResolveToolResults {
-        tool_results: Vec<ToolResult>,
-    },
+    ResolveToolResults { tool_results: Vec<ToolResult> },
     /// The answers are in the conversation.
-    FinishToolCall {
-        new_messages: Vec<Message>,
-    },
+    FinishToolCall { new_messages: Vec<Message> },
     /// The step is over and another begins.
-    ContinueToNextStep {
-        checkpoint: EventCheckpoint,
-        step: Step,
-        next_checkpoint: EventCheckpoint,
-    },
+    ContinueToNextStep { checkpoint: EventCheckpoint, step: Step, next_checkpoint: EventCheckpoint },
     /// The Run ended with an answer. Usage and cost are those of the last model call.
     CompleteRun {
         checkpoint: EventCheckpoint,
@@ -209,60 +211,38 @@ pub enum EventBody {
         #[serde(flatten)]
         spend: Spend,
     },
-    StopRunByInteractiveTool {
-        checkpoint: EventCheckpoint,
-        step: Step,
-    },
-    StopRunByDelegate {
-        checkpoint: EventCheckpoint,
-        step: Step,
-    },
-    StopRunByExceededMaxSteps {
-        checkpoint: EventCheckpoint,
-        step: Step,
-    },
-    StopRunByError {
-        checkpoint: EventCheckpoint,
-        step: Step,
-        error: RunFailure,
-    },
-    /// Not in the original, which ends without an event here.
-    StopRunByCancellation {
-        checkpoint: EventCheckpoint,
-        step: Step,
-    },
+    /// The Run waits for the answer of a person: the checkpoint's `pendingToolCalls`.
+    StopRunByInteractiveTool { checkpoint: EventCheckpoint, step: Step },
+    /// The Run waits for other experts: the checkpoint's `delegateTo`. It goes on as a Run of its own.
+    StopRunByDelegate { checkpoint: EventCheckpoint, step: Step },
+    /// The largest number of steps is reached.
+    StopRunByExceededMaxSteps { checkpoint: EventCheckpoint, step: Step },
+    /// An error stopped the Run.
+    StopRunByError { checkpoint: EventCheckpoint, step: Step, error: RunFailure },
+    /// A signal, or the end of the events' reader, stopped the Run. Not in the original, which ends without an event here.
+    StopRunByCancellation { checkpoint: EventCheckpoint, step: Step },
     /// A budget is used up: of the job, or of this Run's repetitions. Not in the original, which has none.
-    StopRunByBudget {
-        checkpoint: EventCheckpoint,
-        step: Step,
-        reached: Reached,
-    },
+    StopRunByBudget { checkpoint: EventCheckpoint, step: Step, reached: Reached },
 
     // Streaming events: for eyes only, never stored.
+    /// The model begins to reason.
     StartStreamingReasoning,
-    StreamReasoning {
-        delta: String,
-    },
-    CompleteStreamingReasoning {
-        text: String,
-    },
+    /// A piece of the reasoning.
+    StreamReasoning { delta: String },
+    /// The reasoning, whole.
+    CompleteStreamingReasoning { text: String },
     /// Text of an answer, of which it is not known yet whether it is the Run's result.
     StartStreamingText,
-    StreamText {
-        delta: String,
-    },
+    /// A piece of the text.
+    StreamText { delta: String },
     /// The text was not the Run's result: its turn ends in calls, or was cut and is asked for again.
-    CompleteStreamingText {
-        text: String,
-    },
+    CompleteStreamingText { text: String },
     /// The Run's result, whole and once it is known to be that; right before [`EventBody::CompleteRun`].
     StartStreamingRunResult,
-    StreamRunResult {
-        delta: String,
-    },
-    CompleteStreamingRunResult {
-        text: String,
-    },
+    /// A piece of the Run's result.
+    StreamRunResult { delta: String },
+    /// The Run's result, whole.
+    CompleteStreamingRunResult { text: String },
 
     // Runtime events: about the process, never stored.
     /// Before skills start, for each Run.
@@ -286,11 +266,8 @@ pub enum EventBody {
         /// The containment of started programs. Not in the original.
         sandbox: SandboxState,
     },
-    SkillStarting {
-        skill_name: String,
-        command: String,
-        args: Vec<String>,
-    },
+    /// The program of a skill is started.
+    SkillStarting { skill_name: String, command: String, args: Vec<String> },
     /// A skill is up, with how long each part took, in milliseconds.
     SkillConnected {
         skill_name: String,
@@ -302,13 +279,10 @@ pub enum EventBody {
         connect_duration_ms: u64,
         total_duration_ms: u64,
     },
-    SkillStderr {
-        skill_name: String,
-        message: String,
-    },
-    SkillDisconnected {
-        skill_name: String,
-    },
+    /// A line that a skill's program wrote to its standard error.
+    SkillStderr { skill_name: String, message: String },
+    /// A skill has ended.
+    SkillDisconnected { skill_name: String },
     /// The progress of a call, as its server reports it; at most some ten of a call a second. Not in the original.
     SkillProgress {
         skill_name: String,
@@ -322,13 +296,12 @@ pub enum EventBody {
         message: Option<String>,
     },
     /// Something that does not stop the run, but that its owner should know. Not in the original.
-    RuntimeWarning {
-        message: String,
-    },
+    RuntimeWarning { message: String },
 }
 
 /// The name and version that a tool server gives itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ServerInfo {
     pub name: String,
     pub version: String,

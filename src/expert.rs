@@ -21,6 +21,7 @@ pub const DEFAULT_VERSION: &str = "1.0.0";
 
 /// Which expert, in checkpoints and events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExpertRef {
     pub key: ExpertKey,
     pub name: String,

@@ -20,7 +20,7 @@ use crate::usage::Usage;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     /// Milliseconds since the epoch.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub at: u64,
     /// 64 random bits; ids made while the fact is worked on derive from them.
     pub seed: u64,
@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for Fact {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Fields {
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     at: u64,
     seed: u64,
     fact: Kind,
@@ -109,14 +109,14 @@ struct Fields {
     resumption: Option<Box<Resumption>>,
     generation: Option<Generation>,
     failure: Option<GenerationFailure>,
-    #[serde(default, with = "crate::count::optional")]
+    #[serde(default, with = "crate::count::OptionalCount")]
     retry_in_ms: Option<u64>,
-    #[serde(default, with = "crate::count::optional")]
+    #[serde(default, with = "crate::count::OptionalCount")]
     received_bytes: Option<u64>,
     replaced: Option<usize>,
-    #[serde(default, with = "crate::count::optional")]
+    #[serde(default, with = "crate::count::OptionalCount")]
     tokens_before: Option<u64>,
-    #[serde(default, with = "crate::count::optional")]
+    #[serde(default, with = "crate::count::OptionalCount")]
     tokens_after: Option<u64>,
     result: Option<ToolResult>,
     decisions: Option<Vec<CallDecision>>,
@@ -175,10 +175,10 @@ pub enum FactBody {
     /// The model call failed. `retry_in_ms`: the wait before the next try, absent when there is to be none.
     GenerationFailed {
         failure: GenerationFailure,
-        #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+        #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
         /// The bytes of text that the answer had when it broke off; absent when it had not begun.
-        #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+        #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
         received_bytes: Option<u64>,
     },
     /// The model summarised the `replaced` messages behind the first question. Tokens of the whole request before and
@@ -186,9 +186,9 @@ pub enum FactBody {
     Summarized {
         generation: Generation,
         replaced: usize,
-        #[serde(with = "crate::count")]
+        #[serde(with = "crate::count::Count")]
         tokens_before: u64,
-        #[serde(with = "crate::count")]
+        #[serde(with = "crate::count::Count")]
         tokens_after: u64,
     },
     /// Calls were decided, by rules or by a person: they may be made, or their result is the reason why not.
@@ -225,7 +225,7 @@ pub struct RunSpec {
     /// The whole text of the instruction message.
     pub instruction: String,
     /// The number of the first step: 1, or one above the delegating step.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub first_step: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegated_by: Option<DelegatedBy>,
@@ -249,7 +249,7 @@ pub struct RunParameters {
     pub delegates: Vec<ExpertRef>,
     pub limits: Limits,
     /// The model's context window in tokens, when known.
-    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
     /// The reaction to a conversation that no longer fits the window.
     #[serde(default, skip_serializing_if = "ContextLimit::is_default")]
@@ -258,7 +258,7 @@ pub struct RunParameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
     /// [`crate::budget::Budgets::max_tool_repetitions`].
-    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub max_tool_repetitions: Option<u64>,
     /// There are permissions: every call is decided before the calls of its turn are made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -284,7 +284,7 @@ pub struct Resumption {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<ToolResult>,
     /// The highest step number that the delegates behind the answers reached; the next step has one above it.
-    #[serde(default, with = "crate::count")]
+    #[serde(default, with = "crate::count::Count")]
     pub reached_step: u64,
     /// The usage of those delegates.
     #[serde(default)]

@@ -59,7 +59,7 @@ pub struct Generation {
     pub usage: Option<Usage>,
     /// Tokens that the whole conversation now takes up in the context window: the prompt with all its cached parts,
     /// and the answer.
-    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u64>,
 }
 
@@ -278,7 +278,7 @@ pub struct GenerationFailure {
     /// True if the same request may succeed later.
     pub is_retryable: bool,
     /// The wait that the provider asked for, in milliseconds.
-    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 

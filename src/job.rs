@@ -11,6 +11,7 @@ use crate::usage::Usage;
 
 /// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum JobStatus {
     Running,
@@ -39,6 +40,7 @@ impl From<Status> for JobStatus {
 
 /// `job.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
     /// The stored format's version; 0 in the original's files.
@@ -48,9 +50,9 @@ pub struct Job {
     pub status: JobStatus,
     pub coordinator_expert_key: ExpertKey,
     /// Steps of all its Runs, as its budgets count them; in older files, the number of its last step.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub total_steps: u64,
-    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
     /// Of all its Runs.
     pub usage: Usage,
@@ -58,14 +60,14 @@ pub struct Job {
     #[serde(flatten)]
     pub spend: Spend,
     /// Milliseconds since the epoch.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub started_at: u64,
     /// Milliseconds since the epoch; absent while the job can still go on by itself or waits for a person.
-    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<u64>,
     /// The start of its last Run, in milliseconds since the epoch, as of the end of the last invocation: lists of jobs
     /// need not look at the Runs then. Means nothing while the job is running; absent in older files.
-    #[serde(default, with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub last_run_at: Option<u64>,
     /// Made by replaying a cassette, and by nothing else since: may be replaced by the next replay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -78,6 +80,7 @@ pub struct Job {
 /// A job's account. Between the beginning and the end of an invocation it is as it was at the beginning; the Runs' logs
 /// have the rest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct JobBudget {
     /// Hold for later invocations too, unless those are given others.
@@ -87,6 +90,6 @@ pub struct JobBudget {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spent: Option<Spent>,
     /// The start of the invocation under way, in milliseconds since the epoch.
-    #[serde(with = "crate::count::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub active_since: Option<u64>,
 }

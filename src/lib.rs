@@ -115,6 +115,10 @@ pub mod store;
 pub mod replay;
 pub mod runtime;
 
+// Tests alone.
+#[cfg(test)]
+mod contracts;
+
 pub use runtime::{VERSION, hint};
 
 use checkpoint::Checkpoint;

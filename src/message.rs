@@ -10,6 +10,7 @@ use crate::content::{Content, ExpertPart, ResultPart};
 /// One message. A Run's history is `instructionMessage`, `userMessage`, then expert and tool messages in turn, with a
 /// user message wherever a query or a nudge came in.
 #[derive(Debug, Clone, PartialEq, Serialize, strum::EnumDiscriminants)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[strum_discriminants(name(MessageKind), vis(), derive(Deserialize), serde(rename_all = "camelCase"))]
 #[strum_discriminants(allow(clippy::enum_variant_names, reason = "they are named as the JSON names them"))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]

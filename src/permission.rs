@@ -208,6 +208,7 @@ fn rule_text(source: RuleSource, list: &str, pattern: &PermissionPattern) -> Str
 
 /// A decision about one call: a part of a fact, and of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CallDecision {
     pub tool_call_id: ToolCallId,
@@ -227,6 +228,7 @@ pub struct CallDecision {
 
 /// The outcome of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum CallVerdict {
     Allowed,
@@ -235,6 +237,7 @@ pub enum CallVerdict {
 
 /// The authority behind a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum DecidedBy {
     /// No rule names the call.

@@ -64,6 +64,7 @@ impl FromStr for Sandbox {
 
 /// The containment in force, as events report it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxState {
     /// The setting.

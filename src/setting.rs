@@ -241,7 +241,7 @@ impl<'de> Deserialize<'de> for ReasoningBudget {
 pub struct Limits {
     /// Highest step number that a line of Runs may reach, as in the original: each Run counts on from the one that it
     /// continues or that called it. At least 1.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub max_steps: u64,
     /// Repeats of a failed model call before the Run stops by error.
     pub max_retries: u32,
@@ -268,20 +268,20 @@ pub struct RunSetting {
     /// The experts known to the run.
     pub experts: IndexMap<String, Expert>,
     pub reasoning_budget: ReasoningBudget,
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub max_steps: u64,
     pub max_retries: u32,
     /// Milliseconds for one generation.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub timeout: u64,
     /// The job's.
     #[serde(default, skip_serializing_if = "Budgets::is_empty")]
     pub budgets: Budgets,
     /// Milliseconds since the epoch.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub started_at: u64,
     /// Milliseconds since the epoch.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub updated_at: u64,
 }
 

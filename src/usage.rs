@@ -7,25 +7,26 @@ use serde::{Deserialize, Serialize};
 /// In some providers' counts `input_tokens` includes the cached ones (OpenAI), in others' not (Anthropic); it is kept as
 /// reported. [`crate::generation::Generation::context_tokens`] is the same thing for all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Usage {
     /// Tokens of the prompt.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub input_tokens: u64,
     /// Tokens of the answer, reasoning included where the provider counts it so.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub output_tokens: u64,
     /// Tokens spent on reasoning; 0 when not reported.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub reasoning_tokens: u64,
     /// The provider's total, or input + output.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub total_tokens: u64,
     /// Prompt tokens read from the provider's cache.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     pub cached_input_tokens: u64,
     /// Prompt tokens written to the provider's cache; left out of JSON when 0 (the original has no such field).
-    #[serde(with = "crate::count", skip_serializing_if = "is_zero")]
+    #[serde(with = "crate::count::Count", skip_serializing_if = "is_zero")]
     pub cache_write_input_tokens: u64,
 }
 

@@ -103,7 +103,8 @@ Environment:
 Documentation:
   perstack help COMMAND  a command with all its options and examples; also as manual pages in man/ of the
                          source (man perstack-run, where they are installed)
-  perstack schema        every key of perstack.toml with its meaning, as a JSON Schema for editors
+  perstack schema        every key of perstack.toml with its meaning, as a JSON Schema for editors;
+                         perstack schema events, result, job, checkpoint: what scripts read
   docs/ of the source    the book; docs/getting-started.md is its beginning";
 
 /// The answer to `--version`, as the parser gives it.
@@ -256,7 +257,7 @@ pub fn main() -> ExitCode {
         Command::Job(args) => job::run(&args, &process),
         Command::Login(args) => login::run(&args, &process),
         Command::Trust(args) => trust::show::run(&args, &process),
-        Command::Schema(_) => schema::run(),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     match ended {

@@ -173,8 +173,7 @@ pub struct OutputArgs {
     /// happen
     #[arg(long, value_name = "FILE", conflicts_with = "stream")]
     pub output_file: Option<PathBuf>,
-    #[expect(clippy::doc_markdown, reason = "the text of --help, which has no Markdown")]
-    /// Append a short summary in Markdown to FILE, such as $GITHUB_STEP_SUMMARY: the end, its numbers, the beginning of the
+    /// Append a short summary in Markdown to FILE, such as `$GITHUB_STEP_SUMMARY`: the end, its numbers, the beginning of the
     /// answer, and the command that continues the job
     #[arg(long, value_name = "FILE")]
     pub summary_file: Option<PathBuf>,

@@ -47,7 +47,7 @@ struct HeaderLine {
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     model_is_explicit: bool,
     /// Milliseconds since the epoch.
-    #[serde(with = "crate::count")]
+    #[serde(with = "crate::count::Count")]
     started_at: u64,
     seed: u64,
 }

@@ -6,6 +6,7 @@ mod clock;
 mod error;
 pub mod history;
 mod job;
+mod job_result;
 mod joined_deltas;
 mod options;
 mod run;
@@ -21,6 +22,7 @@ use crate::tool::ToolSpec;
 pub use clock::SystemClock;
 pub use error::{ErrorClass, RunError, hint};
 pub use job::{EndingServers, RecordedEnd};
+pub use job_result::{JobResult, RESULT_SCHEMA_VERSION};
 pub use options::{CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION};
 
 /// Runs a new job: `input.expert` on `input.query`.

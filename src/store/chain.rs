@@ -21,6 +21,7 @@ const SEAL: usize = KEY.len() + DIGITS + END.len();
 
 /// A point in a log, and the digest of everything before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LogPosition {
     /// Facts before this point.
     pub facts: u64,

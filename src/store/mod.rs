@@ -56,6 +56,8 @@ pub use log_reader::{LogEntry, LogReader};
 pub use name::{ShortIds, named, short_id};
 pub use order::JobTimes;
 pub use original::OriginalEvent;
+#[cfg(test)]
+pub(crate) use snapshot::WrittenCheckpoint;
 pub use snapshot::{CheckpointBody, StoredCheckpoint};
 
 use std::path::Path;

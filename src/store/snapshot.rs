@@ -37,7 +37,8 @@ pub enum CheckpointBody {
 
 /// The written form, with either `messages` or `log`.
 #[derive(Serialize)]
-struct Written<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WrittenCheckpoint<'a> {
     #[serde(flatten)]
     head: &'a CheckpointHead,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,12 +46,14 @@ struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<LogPosition>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The setting that the Run was started with, for perstack itself.
+    #[cfg_attr(test, schemars(with = "Option<Map<String, Value>>"))]
     setting: Option<&'a RunSetting>,
 }
 
 /// The contents of a checkpoint that refers to its Run's log, to be written at `path`.
 pub(super) fn by_log(path: &Path, head: &CheckpointHead, log: LogPosition) -> Result<Vec<u8>, StoreError> {
-    atomic::on_one_line(path, &Written { head, messages: None, log: Some(log), setting: None })
+    atomic::on_one_line(path, &WrittenCheckpoint { head, messages: None, log: Some(log), setting: None })
 }
 
 /// The contents of a checkpoint that holds everything, to be written at `path`.
@@ -60,7 +63,7 @@ pub(super) fn whole(
     messages: &[Message],
     setting: Option<&RunSetting>,
 ) -> Result<Vec<u8>, StoreError> {
-    atomic::on_one_line(path, &Written { head, messages: Some(messages), log: None, setting })
+    atomic::on_one_line(path, &WrittenCheckpoint { head, messages: Some(messages), log: None, setting })
 }
 
 /// Reads a checkpoint of any form. Unknown keys are ignored.

@@ -142,3 +142,16 @@ fn an_answer_that_the_window_cuts_off_stops_with_the_same_error_and_is_paid_for(
     assert_eq!(ran.object()["usage"]["outputTokens"], 20);
     assert_eq!(error(&test)["name"], "ContextWindowExceededError");
 }
+
+/// A conversation that takes up most of the window, so that its owner is warned.
+pub fn nearly_full() -> Test {
+    let todo = Answer::calls([call("c1", "todo", serde_json::json!({}))]);
+    place(Provider::Anthropic, "").answers([full(todo, 16_100), Answer::text("Owls.")])
+}
+
+/// A conversation that is summarised.
+pub fn small_window() -> Test {
+    let test = summary::filled(Provider::Anthropic);
+    test.server().script([full(Answer::text("Owls were found."), 9_500), Answer::text("Owls.")]);
+    test
+}

@@ -12,6 +12,7 @@ mod support;
 
 mod budget;
 mod completion;
+mod contracts;
 mod delegation;
 mod context;
 mod cost;

@@ -2,52 +2,11 @@
 
 use std::io::{self, Write};
 
-use perstack::budget::Reached;
-use perstack::checkpoint::{RunFailure, Status};
-use perstack::cost::Cost;
-use perstack::runtime::Outcome;
-use perstack::tool::ToolCall;
-use perstack::usage::Usage;
-use serde::Serialize;
+use perstack::runtime::{JobResult, Outcome};
 
 use super::markdown::{MarkdownWriter, TextForm};
 use super::text::json_for;
 use crate::cli::options::Format;
-
-/// The object of `--output json`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Report<'a> {
-    status: Status,
-    /// The answer; absent unless completed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a RunFailure>,
-    /// The budget that the job was stopped by.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    budget: Option<&'a Reached>,
-    /// The calls that the job waits for.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pending_tool_calls: &'a [ToolCall],
-    job_id: &'a str,
-    run_id: &'a str,
-    checkpoint_id: &'a str,
-    /// The checkpoint's file.
-    checkpoint: String,
-    /// Taken in this invocation.
-    steps: u64,
-    /// Over the whole job.
-    step_number: u64,
-    /// Of all runs, over the whole job.
-    usage: Usage,
-    /// US dollars, over the whole job; null when nothing is known of them.
-    cost: Option<Cost>,
-    /// True if every part of the cost is known; otherwise the cost is a lower bound.
-    cost_is_complete: bool,
-    /// Of this invocation, in milliseconds.
-    duration_ms: u64,
-}
 
 /// Writes the result. With `terminal`, its form there and its columns, text is made ready for it, without characters that
 /// act on it; a file or pipe gets it as it is.
@@ -71,7 +30,9 @@ pub fn write(
             },
             None => return Ok(()),
         },
-        Format::Json => json_for(&serde_json::to_string_pretty(&report(outcome))?, terminal.is_some()).into_owned(),
+        Format::Json => {
+            json_for(&serde_json::to_string_pretty(&JobResult::from(outcome))?, terminal.is_some()).into_owned()
+        }
         // The events carried it.
         Format::Jsonl => return Ok(()),
     };
@@ -82,29 +43,10 @@ pub fn write(
     out.flush()
 }
 
-fn report(outcome: &Outcome) -> Report<'_> {
-    let head = &outcome.checkpoint.head;
-    Report {
-        status: outcome.status,
-        text: outcome.checkpoint.text(),
-        error: head.error.as_ref(),
-        budget: outcome.budget.as_ref(),
-        pending_tool_calls: &head.pending_tool_calls,
-        job_id: head.job_id.as_str(),
-        run_id: head.run_id.as_str(),
-        checkpoint_id: head.id.as_str(),
-        checkpoint: outcome.path.display().to_string(),
-        steps: outcome.steps,
-        step_number: head.step_number,
-        usage: outcome.usage,
-        cost: (!outcome.spend.is_unknown()).then_some(outcome.spend.cost),
-        cost_is_complete: outcome.spend.is_complete,
-        duration_ms: outcome.duration_ms,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use perstack::checkpoint::Status;
+
     use super::super::fixture::outcome;
     use super::*;
 
@@ -149,7 +91,8 @@ mod tests {
           },
           "cost": 0.00411,
           "costIsComplete": true,
-          "durationMs": 5
+          "durationMs": 5,
+          "schemaVersion": 1
         }
         "#);
     }

@@ -17,7 +17,7 @@ const SUMMARY: &str = "Barn owls and tawny owls were found.";
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// Four files are read; the fifth request does not fit.
-fn filled(provider: Provider) -> Test {
+pub fn filled(provider: Provider) -> Test {
     let answers = [read("barn", 5_000), read("tawny", 8_000), read("snowy", 12_000), read("eagle", 15_000)];
     place(provider, LIMIT).answers(answers)
 }

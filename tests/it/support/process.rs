@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
-use super::PATIENCE;
 use super::settle::assert_snapshot;
 use super::storage::Storage;
 use super::world::World;
+use super::{PATIENCE, contracts};
 
 /// What standard input is.
 #[derive(Debug, Clone)]
@@ -302,11 +302,15 @@ impl Ran {
         self
     }
 
-    /// Standard output as one JSON object a line.
+    /// Standard output as one JSON object a line. Those of a run or a resumption are events by their schema.
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {
         let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
-        self.stdout.lines().map(parse).collect()
+        let events: Vec<Value> = self.stdout.lines().map(parse).collect();
+        for event in events.iter().filter(|event| event.get("schemaVersion").is_some()) {
+            contracts::assert_event(event);
+        }
+        events
     }
 
     /// The types of the events that belong to a run's state: no streaming, nothing about the process.
@@ -320,10 +324,15 @@ impl Ran {
             .collect()
     }
 
-    /// Standard output as one JSON value.
+    /// Standard output as one JSON value. That of a run or a resumption is a result by its schema.
     #[track_caller]
     pub fn object(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.stdout))
+        let object: Value =
+            serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.stdout));
+        if object.get("checkpointId").is_some() && object.get("durationMs").is_some() {
+            contracts::assert_result(&object);
+        }
+        object
     }
 
     /// What the binary has stored in the workspace.
