@@ -269,16 +269,23 @@ unsafe fn next_request(changes: RawFd) -> Option<u8> {
     let wait = if changes < 0 { LOOK_AGAIN_MS } else { -1 };
     // SAFETY: buffers are on this stack.
     unsafe {
-        libc::poll(watched.as_mut_ptr(), 2, wait);
+        let polled = libc::poll(watched.as_mut_ptr(), 2, wait);
         let mut space = [0_u8; 128];
         // Emptied: what it reports is looked up by `reap`.
         while changes >= 0 && libc::read(changes, space.as_mut_ptr().cast(), space.len()) > 0 {}
         let [asked, _] = watched;
-        if asked.revents == 0 {
+        if polled < 0 {
+            // A child of the same user may have taken the limit of open files from this process, below which nothing can be
+            // waited for. A signal that interrupts costs one look more.
+            libc::poll(std::ptr::null_mut(), 0, LOOK_AGAIN_MS);
+        } else if asked.revents == 0 {
             return Some(0);
         }
         let mut request = 0_u8;
-        let read = libc::read(0, (&raw mut request).cast(), 1);
+        let read = libc::recv(0, (&raw mut request).cast(), 1, libc::MSG_DONTWAIT);
+        if read < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock {
+            return Some(0);
+        }
         (read == 1).then_some(request)
     }
 }
