@@ -297,3 +297,21 @@ fn the_check_gives_json() {
     let ran = Test::new().run(["check", "--json"]).assert_code(2);
     assert_eq!(serde_json::from_str::<Value>(&ran.stdout).unwrap()["ok"], false);
 }
+
+#[test]
+fn a_skill_that_is_given_more_than_was_locked_is_named() {
+    let given = |reads: &str| TOML.replace("pick = [", &format!("reads = [{reads}]\npick = ["));
+    let test = test().toml(&given("\"/usr/share\""));
+    test.run(["install", "--trust"]).assert_code(0);
+    assert!(text(&test).contains("/usr/share"), "{}", text(&test));
+    let test = test.toml(&given("\"/usr/share\", \"/usr/lib\""));
+    let more = "changed since: skill @perstack/base (given more: read /usr/lib)";
+    let ran = test.run(["check"]).assert_code(2);
+    assert!(ran.stdout.contains(&format!("stale for expert reader ({more})")), "{}", ran.stdout);
+    let ran = test.run(["run", "reader", "Read.", "--locked", "--trust"]).assert_code(2);
+    assert!(ran.stderr.contains(more), "{}", ran.stderr);
+    // Less is another definition, and nothing to review.
+    let test = test.toml(TOML);
+    let ran = test.run(["check"]).assert_code(2);
+    assert!(ran.stdout.contains("(changed since: skill @perstack/base)"), "{}", ran.stdout);
+}

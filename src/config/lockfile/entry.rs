@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::digest::{Entry, digest, digest_of_entries};
+use super::reach::LockedReach;
 use super::schema::Stored;
 use crate::expert::{InteractiveTool, SkillSpec};
 use crate::redact::Redactor;
@@ -74,6 +75,9 @@ pub struct LockedSkill {
     /// The reasons why tools that no model could use are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// The files, sockets, grants and hosts that it was given; none where it declared nothing, and in locks of the original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<LockedReach>,
     /// The questions of an interactive skill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<IndexMap<String, LockedQuestion>>,
@@ -183,6 +187,7 @@ impl LockedSkill {
             tools_digest: None,
             other_tools: None,
             left_out: Vec::new(),
+            reach: LockedReach::of(spec),
             tools: None,
         };
         if !matches!(spec, SkillSpec::InteractiveSkill { .. }) {
@@ -224,6 +229,12 @@ impl LockedSkill {
     pub(super) fn has_the_source_of(&self, other: &Self) -> bool {
         let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
         self.has_the_server_of(other) && list(&self.pick) == list(&other.pick) && list(&self.omit) == list(&other.omit)
+    }
+
+    /// Everything that this one is given and `before` was not, in words.
+    pub(super) fn reach_beyond(&self, before: &Self) -> Vec<String> {
+        let reach = |skill: &Self| skill.reach.clone().unwrap_or_default();
+        reach(self).beyond(&reach(before))
     }
 
     /// Returns whether both are configured alike, whatever their servers reported.

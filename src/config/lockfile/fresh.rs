@@ -161,7 +161,10 @@ pub(super) fn changed_parts(old: &LockedExpert, new: &LockedExpert) -> Vec<Strin
     for (name, skill) in &new.skills {
         match old.skills.get(name) {
             Some(before) if before.is_configured_as(skill) => {}
-            Some(_) => changed.push(format!("skill {name}")),
+            Some(before) => changed.push(match skill.reach_beyond(before) {
+                more if more.is_empty() => format!("skill {name}"),
+                more => format!("skill {name} (given more: {})", more.join(", ")),
+            }),
             None => changed.push(format!("skill {name} (new)")),
         }
     }

@@ -19,6 +19,7 @@ mod file;
 mod fresh;
 mod make;
 mod names;
+mod reach;
 mod schema;
 
 pub use drift::{Change, ToolDifference, differences};
