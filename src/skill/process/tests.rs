@@ -119,7 +119,8 @@ async fn a_keeper_that_was_stopped_goes_on_when_its_child_is_to_end() {
 #[cfg(target_os = "linux")]
 async fn a_keeper_whose_limits_are_taken_still_ends_its_child() {
     let script = "prlimit --pid $PPID --nofile=0:0 && echo taken; exec sleep 1000";
-    let mut child = spawn(ChildSpec { confinement: Confinement::Lifted, ..spec(Path::new("/"), script) }).await.unwrap();
+    let mut child =
+        spawn(ChildSpec { confinement: Confinement::Lifted, ..spec(Path::new("/"), script) }).await.unwrap();
     let mut taken = [0; 5];
     child.stdout.take().unwrap().read_exact(&mut taken).await.unwrap();
     assert_eq!(&taken, b"taken");
