@@ -295,8 +295,29 @@ pub enum EventBody {
         #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
+    /// A connection of a skill's programs was judged by the skill's `allowedDomains`.
+    ProxyAccess {
+        action: ProxyAction,
+        /// A name or an address, as URLs have it.
+        domain: String,
+        port: u16,
+        /// The reason for which it was blocked.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Not in the original.
+        skill_name: String,
+    },
     /// Something that does not stop the run, but that its owner should know. Not in the original.
     RuntimeWarning { message: String },
+}
+
+/// The judgement of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum ProxyAction {
+    Allowed,
+    Blocked,
 }
 
 /// The name and version that a tool server gives itself.

@@ -92,6 +92,7 @@ pub mod expert;
 pub mod expert_map;
 pub mod environment;
 pub mod address;
+pub mod domain_list;
 pub mod proxy;
 pub mod setting;
 pub mod model;

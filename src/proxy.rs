@@ -4,6 +4,7 @@
 use core::fmt;
 
 // The types that requests are sent with; nothing here connects.
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{NoProxy, Proxy};
 use url::Url;
 
@@ -62,8 +63,27 @@ impl ProxySettings {
     /// # Errors
     /// As [`ProxySettings::proxies`].
     pub fn proxies_beyond_loopback(&self) -> Result<Vec<Proxy>, InvalidProxy> {
-        let except = self.except.iter().map(String::as_str).chain([LOOPBACK]).collect::<Vec<_>>().join(",");
-        self.except(Some(&except))
+        self.except(Some(&self.beyond_loopback()))
+    }
+
+    fn beyond_loopback(&self) -> String {
+        self.except.iter().map(String::as_str).chain([LOOPBACK]).collect::<Vec<_>>().join(",")
+    }
+
+    /// As [`ProxySettings::proxies_beyond_loopback`], for connections that are made without the HTTP client.
+    ///
+    /// # Errors
+    /// As [`ProxySettings::proxies`].
+    pub fn matcher(&self) -> Result<Matcher, InvalidProxy> {
+        self.addresses()?;
+        let mut matcher = Matcher::builder();
+        if let Some(url) = &self.http {
+            matcher = matcher.http(url.clone());
+        }
+        if let Some(url) = &self.https {
+            matcher = matcher.https(url.clone());
+        }
+        Ok(matcher.no(self.beyond_loopback()).build())
     }
 
     /// The proxies' own addresses.

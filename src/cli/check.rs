@@ -134,9 +134,6 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
     for warning in setup.env_file_warnings() {
         findings.add(Level::Warning, "environment", warning);
     }
-    for warning in setup.unenforced_lists() {
-        findings.add(Level::Warning, "configuration", warning);
-    }
     delegates(project, findings);
     let place = Place { folder: &setup.workspace, environment: &setup.environment };
     for expert in project.experts.values() {
@@ -144,7 +141,12 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
     }
     let summary = super::trust::summary(setup, process, trust_flag);
     let is_trusted = matches!(&summary, Ok(Some(summary)) if summary.is_trusted);
-    sandbox(setup, if is_trusted { setup.trusted_settings() } else { &setup.settings }, findings);
+    let settings = if is_trusted { setup.trusted_settings() } else { &setup.settings };
+    sandbox(setup, settings, findings);
+    for warning in setup.unenforced_lists(settings) {
+        let level = if settings.sandbox == Sandbox::Required { Level::Error } else { Level::Warning };
+        findings.add(level, "network", warning);
+    }
     trust(setup, summary, findings);
     provider(setup, findings);
     let lock = lockfile::read(&lockfile::find(&project.path));

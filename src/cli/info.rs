@@ -159,6 +159,9 @@ struct SandboxInfo {
     origin: Origin,
     /// The files of commands are contained.
     contained: bool,
+    /// The means that the system lacks to enforce the `allowedDomains` of commands and servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lacking_for_lists: Option<&'static str>,
     /// The means that the system lacks for it.
     lacking: Option<&'static str>,
     landlock_abi: Option<u32>,
@@ -235,6 +238,7 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
             setting,
             origin: settings.origins.sandbox,
             contained: setting != Sandbox::Off && KernelAbility::lacking().is_none(),
+            lacking_for_lists: KernelAbility::lacking_for_lists(),
             lacking: KernelAbility::lacking(),
             landlock_abi: ability.landlock,
             seccomp: ability.seccomp,
@@ -474,7 +478,12 @@ fn sandbox_text(sandbox: &SandboxInfo) -> String {
         origin => format!(" (by {origin})"),
     };
     let mounts = if sandbox.mounts { "mounts" } else { "no mounts" };
-    format!("{}{origin}: {contained}; this system has {landlock}, {seccomp}, {namespaces}, {mounts}", sandbox.setting)
+    let is_enforced = sandbox.setting != Sandbox::Off && sandbox.lacking_for_lists.is_none();
+    let lists = if is_enforced { "is enforced" } else { "is not enforced" };
+    format!(
+        "{}{origin}: {contained}; allowedDomains {lists}; this system has {landlock}, {seccomp}, {namespaces}, {mounts}",
+        sandbox.setting
+    )
 }
 
 #[cfg(test)]

@@ -31,10 +31,12 @@ impl Setup {
             return Err(Failure::usage(ConfigError::UnknownKeys { keys })
                 .help("correct or remove them, or run without --locked"));
         }
-        if let Some(unenforced) = self.unenforced_lists().first().filter(|_| self.lock == LockUse::Locked) {
-            return Err(
-                Failure::usage(anyhow::anyhow!("{unenforced}")).help("remove allowedDomains, or run without --locked")
-            );
+        // Also where the folder lifts containment once it is trusted, which is decided later.
+        let settings = [&self.settings, self.trusted_settings()];
+        let unenforced = settings.into_iter().flat_map(|settings| self.unenforced_lists(settings)).next();
+        if let Some(unenforced) = unenforced.filter(|_| self.lock == LockUse::Locked) {
+            return Err(Failure::usage(anyhow::anyhow!("{unenforced}"))
+                .help("run where it can be, remove allowedDomains, or run without --locked"));
         }
         let path = lockfile::find(&project.path);
         if !self.places.is_named() {

@@ -18,7 +18,7 @@ use super::command_line::CommandLine;
 use super::failure::Failure;
 
 /// Event types of the original that this program does not emit, its older versions' included.
-pub const ONCE_KNOWN_TYPES: [&str; 14] = [
+pub const ONCE_KNOWN_TYPES: [&str; 13] = [
     "attemptCompletion",
     "callDelegate",
     "callInteractiveTool",
@@ -29,7 +29,6 @@ pub const ONCE_KNOWN_TYPES: [&str; 14] = [
     "finishAllToolCalls",
     "finishRun",
     "finishStep",
-    "proxyAccess",
     "resumeToolCalls",
     "startReasoning",
     "startRunResult",

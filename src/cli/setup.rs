@@ -17,7 +17,9 @@ use perstack::model::Catalogue;
 use perstack::permission::RunPermissions;
 use perstack::provider::{catalog, vendor_variables};
 use perstack::runtime::{CassetteMode, InDoubt, Options};
+use perstack::sandbox::Sandbox;
 use perstack::skill::base::OffLimits;
+use perstack::skill::process::KernelAbility;
 use tokio_util::sync::CancellationToken;
 
 use super::Process;
@@ -168,7 +170,7 @@ impl Setup {
         };
         let ignored =
             self.project.iter().flat_map(|project| project.warnings.iter().map(|warning| as_ignored(project, warning)));
-        for warning in ignored.chain(self.env_file_warnings()).chain(self.unenforced_lists()) {
+        for warning in ignored.chain(self.env_file_warnings()).chain(self.unenforced_lists(&self.settings)) {
             warn(process, quiet, &warning);
         }
     }
@@ -179,7 +181,15 @@ impl Setup {
     pub fn with_trust(mut self, trust: FolderTrust, process: &Process, quiet: bool) -> Self {
         self.trust = trust;
         match (trust, self.budget_warning()) {
-            (FolderTrust::Trusted, _) => self.settings = self.trusted_settings.clone(),
+            (FolderTrust::Trusted, _) => {
+                let before = self.unenforced_lists(&self.settings);
+                self.settings = self.trusted_settings.clone();
+                // Of a folder that lifts containment itself.
+                for warning in self.unenforced_lists(&self.settings).iter().filter(|warning| !before.contains(warning))
+                {
+                    warn(process, quiet, warning);
+                }
+            }
             (FolderTrust::Untrusted, Some(warning)) => warn(process, quiet, &warning),
             (FolderTrust::Untrusted, None) => {}
         }
@@ -230,14 +240,19 @@ impl Setup {
         missing.chain(left_out).collect()
     }
 
-    /// The skills with `allowedDomains`, which nothing enforces yet.
-    pub fn unenforced_lists(&self) -> Vec<String> {
+    /// The skills whose `allowedDomains` are not enforced with these settings on this system. Those of remote skills are.
+    pub fn unenforced_lists(&self, settings: &Settings) -> Vec<String> {
+        let why = match KernelAbility::lacking_for_lists() {
+            _ if settings.sandbox == Sandbox::Off => "the sandbox is off".to_owned(),
+            Some(lacking) => format!("this system lacks {lacking}"),
+            None => return Vec::new(),
+        };
         let experts = self.project.iter().flat_map(|project| project.experts.values());
         let skills = experts.flat_map(|expert| expert.skills.values().map(move |skill| (expert, skill)));
-        let listed = skills.filter(|(_, skill)| skill.allowed_domains().is_some());
+        let listed = skills.filter(|(_, skill)| skill.starts_program() && skill.allowed_domains().is_some());
         let warning = |(expert, skill): (&Expert, &SkillSpec)| {
             format!(
-                "expert {}, skill {}: allowedDomains is not enforced: the skill can reach any address",
+                "expert {}, skill {}: allowedDomains is not enforced: the skill can reach any address, as {why}",
                 expert.key,
                 skill.common().name
             )

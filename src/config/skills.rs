@@ -11,7 +11,8 @@ use super::error::{quoted, shown};
 use super::keys::skill_tables::{OAUTH, QUESTION, SKILL, skill as keys_of};
 use super::keys::values::{GRANTS, SKILL_KINDS, SKILL_TIMEOUT, SkillKind};
 use super::reader::{Diagnostics, Key, Node, Table};
-use crate::address::{domain_fault, endpoint_fault};
+use crate::address::endpoint_fault;
+use crate::domain_list::domain_fault;
 use crate::expert::{AccessGrant, Grant, InteractiveTool, OAuth, SkillAccess, SkillCommon, SkillSpec};
 use crate::tool::BASE_TOOLS;
 

@@ -162,6 +162,11 @@ impl SkillSpec {
         }
     }
 
+    /// Returns true if it starts programs: a local server, or the commands of the base skill.
+    pub fn starts_program(&self) -> bool {
+        matches!(self, Self::McpStdioSkill { .. })
+    }
+
     /// The variables whose values it is given.
     pub fn variables(&self) -> Vec<&str> {
         match self {

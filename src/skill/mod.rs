@@ -16,6 +16,7 @@ use crate::tool::{ToolCall, ToolResult, ToolSpec};
 pub mod base;
 pub mod contain;
 pub mod declare;
+pub mod egress;
 mod lexical_path;
 mod limit;
 pub mod mcp;

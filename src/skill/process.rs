@@ -41,7 +41,11 @@ mod kept;
 #[cfg(target_os = "linux")]
 mod filter;
 #[cfg(target_os = "linux")]
+mod held;
+#[cfg(target_os = "linux")]
 mod mounts;
+#[cfg(target_os = "linux")]
+mod own_listeners;
 #[cfg(target_os = "linux")]
 mod restrict;
 #[cfg(target_os = "linux")]
@@ -53,6 +57,10 @@ pub use ability::KernelAbility;
 pub use block::wipe_environment_block;
 pub use confinement::{Confinement, FileLists, FileRules, PlaceMount};
 pub use heap::share_one_heap;
+#[cfg(target_os = "linux")]
+pub use held::{CallAnswer, CallJudge, HeldCall, HeldCalls};
+#[cfg(target_os = "linux")]
+pub use own_listeners::{is_of_same_child, listens_itself};
 
 /// The environment of a child: the safe variables of `environment`, and `added` without the protected names.
 ///
@@ -100,6 +108,9 @@ pub struct ChildSpec {
     pub stdin: ChildInput,
     /// On Linux; elsewhere there are no restrictions.
     pub confinement: Confinement,
+    /// The system calls that a judge answers; none for a child that makes all its calls itself.
+    #[cfg(target_os = "linux")]
+    pub held_calls: Option<HeldCalls>,
 }
 
 /// A running child. Dropping it kills it at once, with everything that it started.

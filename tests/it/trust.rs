@@ -10,6 +10,7 @@ mod credentials;
 mod env_file;
 mod folder;
 mod limits;
+mod network;
 mod off_limits;
 mod recorded;
 mod secrets;

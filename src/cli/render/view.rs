@@ -137,6 +137,16 @@ impl View {
             EventBody::SkillStderr { skill_name, message } => {
                 self.detail(id, format!("{}: {}", visible(skill_name), shortened(&visible(message), REASON_WIDTH)))
             }
+            EventBody::ProxyAccess { domain, port, reason, skill_name, .. } => match reason {
+                Some(reason) => vec![self.note(
+                    id,
+                    NoteKind::Warning,
+                    shortened(&format!("network: {}", visible(reason)), REASON_WIDTH),
+                )],
+                None => {
+                    self.detail(id, format!("{}: network: {}:{port} is allowed", visible(skill_name), visible(domain)))
+                }
+            },
             body => self.within_step(id, body),
         }
     }

@@ -52,7 +52,7 @@ const SERVER: &[ConfigKey] = &[
     ConfigKey::new(
         "allowedDomains",
         List(&Form(&DOMAIN)),
-        "Domains, which are checked and not enforced: a warning reports that.",
+        "The only hosts that the server or the commands may reach; with an empty list, none.",
     ),
     ConfigKey::new("roots", Flag, "The workspace's path is announced to the server.").or("false"),
     ConfigKey::new("startTimeout", Whole(SKILL_TIMEOUT), "Milliseconds for the server's start."),

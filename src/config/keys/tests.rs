@@ -129,8 +129,21 @@ fn forms(form: &TextForm) -> Vec<Sample> {
         "path" => (&["none/*.toml", "none-[?].toml"], &["", "https://example.com/x.toml"]),
         "file" => (&["/a", "~/a b", "~", "../a", "a"], &["", "~a/b", "$HOME/a", "a/*", "a?"]),
         "domain" => (
-            &["example.com", "*.example.com", "a-b.c", "xn-.x1"].as_slice()[..3],
-            &["", "*", "a.*.com", "x.com:443", "-a.com", "a-.com", "xn--a.com", "a.XN--b.com", "a..b", "https://a.com"],
+            &["example.com", "*.example.com", "a-b.c", "a.example:8443", "10.1.2.3", "[fd00::1]:65535"],
+            &[
+                "",
+                "*",
+                "a.*.com",
+                "x.com:443",
+                "x.com:65536",
+                "[::1]:80",
+                "-a.com",
+                "a-.com",
+                "xn--a.com",
+                "a.XN--b.com",
+                "a..b",
+                "https://a.com",
+            ],
         ),
         "header's" => (&["", "a b\tc", "ä"], &["a\nb", "\u{1}", "\u{7f}"]),
         "JSON" if form.words.contains("Schema") => {

@@ -149,10 +149,11 @@ pub(super) const FILES: TextForm = TextForm {
     example: "experts/*.toml",
 };
 pub(super) const DOMAIN: TextForm = TextForm {
-    words: "domain, or *. and a domain",
+    words: "domain, or *. and a domain, or an address; with a port (`:8443`) where it is neither 80 nor 443",
     pattern: concat!(
-        r"^(\*\.)?(?![Xx][Nn]--)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?",
-        r"(\.(?![Xx][Nn]--)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
+        r"^((\*\.)?(?![Xx][Nn]--)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?",
+        r"(\.(?![Xx][Nn]--)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9A-Fa-f:.]+\])",
+        "(:(?!(80|443)$)([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$"
     ),
     longest: None,
     example: "*.example.com",

@@ -5,13 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::trust::is_found_beneath;
+use crate::domain_list::DomainList;
 use crate::environment::Environment;
 use crate::expert::{Expert, SkillSpec};
 use crate::expert_map::ExpertError;
+use crate::proxy::ProxySettings;
 use crate::runtime::error::RunError;
 use crate::runtime::options::Options;
 use crate::sandbox::{Sandbox, SandboxState};
 use crate::skill::contain::{Containment, ProgramPlace, Programs};
+use crate::skill::mcp::{Notices, SkillNotice};
 use crate::skill::process::KernelAbility;
 
 /// The setting of a job, and the place that its programs work in.
@@ -23,28 +26,30 @@ pub struct SandboxRules<'a> {
     pub root: &'a Path,
     pub storage: &'a Path,
     pub environment: &'a Environment,
+    /// The user's own proxies, through which programs with a list of hosts reach them.
+    pub proxies: &'a ProxySettings,
 }
 
 impl<'a> SandboxRules<'a> {
     /// The rules of a job with these options.
-    pub fn new(options: &'a Options) -> Self {
+    pub fn new(options: &'a Options, proxies: &'a ProxySettings) -> Self {
         let Options { settings, workspace, root, storage, environment, .. } = options;
-        Self { sandbox: settings.sandbox, workspace, root, storage, environment }
+        Self { sandbox: settings.sandbox, workspace, root, storage, environment, proxies }
     }
 
     /// The confinement of the commands of the base skill.
-    pub fn commands(self, base: &SkillSpec) -> Programs {
-        self.programs(base, true, true)
+    pub fn commands(self, base: &SkillSpec, notices: &Notices) -> Programs {
+        self.programs(base, true, true, notices)
     }
 
     /// The confinement of a local server.
-    pub fn server(self, spec: &SkillSpec) -> Programs {
+    pub fn server(self, spec: &SkillSpec, notices: &Notices) -> Programs {
         let is_contained = self.sandbox >= Sandbox::All
             || spec.is_base()
             || !spec.common().access.is_empty()
             || spec.allowed_domains().is_some()
             || self.is_found_in_workspace(spec);
-        self.programs(spec, is_contained, false)
+        self.programs(spec, is_contained, false, notices)
     }
 
     /// Returns true if the program of a local server may be one that a command has written.
@@ -53,7 +58,7 @@ impl<'a> SandboxRules<'a> {
         is_found_beneath(&spec.command_words(), self.workspace, path)
     }
 
-    fn programs(self, spec: &SkillSpec, is_contained: bool, is_watched: bool) -> Programs {
+    fn programs(self, spec: &SkillSpec, is_contained: bool, is_watched: bool, notices: &Notices) -> Programs {
         if self.sandbox == Sandbox::Off {
             return Programs::Lifted;
         }
@@ -63,9 +68,17 @@ impl<'a> SandboxRules<'a> {
         let common = spec.common();
         let (Self { workspace, root, storage, environment, .. }, words) = (self, spec.command_words());
         let place = ProgramPlace { workspace, root, storage, environment, words: &words, is_watched };
-        match Containment::new(&common.name, place, &common.access) {
+        let containment = match Containment::new(&common.name, place, &common.access) {
+            Ok(containment) => containment,
+            Err(refusal) => return Programs::Refused(refusal),
+        };
+        let list = spec.allowed_domains().filter(|_| KernelAbility::lacking_for_lists().is_none());
+        let Some(list) = list else { return Programs::Contained(Arc::new(containment)) };
+        let notices = Arc::clone(notices);
+        let report = Arc::new(move |access| notices(SkillNotice::Access(access)));
+        match containment.with_list(DomainList::new(list), self.proxies, report) {
             Ok(containment) => Programs::Contained(Arc::new(containment)),
-            Err(refusal) => Programs::Refused(refusal),
+            Err(invalid) => Programs::Unconnected(invalid),
         }
     }
 }
@@ -80,12 +93,14 @@ pub fn state(sandbox: Sandbox) -> SandboxState {
     }
 }
 
-/// Checks that this system has the means that the setting requires.
+/// Checks that this system has the means that the setting requires for `expert`.
 ///
 /// # Errors
 /// [`RunError::NotContained`].
-pub fn require(sandbox: Sandbox) -> Result<(), RunError> {
-    match KernelAbility::lacking() {
+pub fn require(sandbox: Sandbox, expert: &Expert) -> Result<(), RunError> {
+    let has_list = |spec: &SkillSpec| spec.starts_program() && spec.allowed_domains().is_some();
+    let needs_lists = expert.skills.values().any(has_list);
+    match if needs_lists { KernelAbility::lacking_for_lists() } else { KernelAbility::lacking() } {
         Some(lacking) if sandbox == Sandbox::Required => Err(RunError::NotContained { lacking }),
         _ => Ok(()),
     }
@@ -97,8 +112,7 @@ pub fn require(sandbox: Sandbox) -> Result<(), RunError> {
 /// A delegate that is not defined.
 pub fn warning(expert: &Expert, options: &Options) -> Result<Option<String>, ExpertError> {
     let Some(lacking) = state(options.settings.sandbox).lacking else { return Ok(None) };
-    let starts_programs = |spec: &SkillSpec| matches!(spec, SkillSpec::McpStdioSkill { .. });
     let experts = options.experts.reachable(&expert.key)?;
-    let is_needed = experts.iter().any(|expert| expert.skills.values().any(starts_programs));
+    let is_needed = experts.iter().any(|expert| expert.skills.values().any(SkillSpec::starts_program));
     Ok(is_needed.then(|| format!("commands and servers are not contained: this system lacks {lacking}")))
 }

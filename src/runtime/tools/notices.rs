@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::event::EventBody;
+use crate::event::{EventBody, ProxyAction};
 use crate::fact::{Clock, Stamp};
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::tape::Tape;
+use crate::skill::egress::NetworkAccess;
 use crate::skill::mcp::{Notices, SkillNotice};
 
 /// Most notices kept for a Run that is not there yet; a start lasts a minute.
@@ -126,7 +127,7 @@ impl State {
 
 impl NoticePublisher {
     fn publish(&self, name: &str, notice: SkillNotice) {
-        if self.is_replay && matches!(notice, SkillNotice::Stderr { .. }) {
+        if self.is_replay && matches!(notice, SkillNotice::Stderr { .. } | SkillNotice::Access(_)) {
             return;
         }
         self.emitter.emit(self.event(name.to_owned(), notice));
@@ -156,6 +157,13 @@ impl NoticePublisher {
                 EventBody::SkillProgress { skill_name, tool_name: tool, progress, total, message }
             }
             SkillNotice::Disconnected => EventBody::SkillDisconnected { skill_name },
+            SkillNotice::Access(NetworkAccess { host, port, refusal }) => EventBody::ProxyAccess {
+                action: if refusal.is_some() { ProxyAction::Blocked } else { ProxyAction::Allowed },
+                domain: host,
+                port,
+                reason: refusal,
+                skill_name,
+            },
             SkillNotice::Warning { message } => EventBody::RuntimeWarning { message },
         }
     }

@@ -204,7 +204,7 @@ impl<'a> ToolsetBuilder<'a> {
     /// # Errors
     /// A delegate that is not defined, a skill that cannot be opened, or [`RunError::StoppedAtStart`].
     pub async fn open(mut self) -> Result<Toolset, RunError> {
-        containment::require(self.options.settings.sandbox)?;
+        containment::require(self.options.settings.sandbox, self.expert)?;
         // First, so that no server is started for an expert that cannot run.
         let delegates = self.options.experts.delegates(self.expert)?;
         let servers = self.start_servers()?;
@@ -292,8 +292,8 @@ impl<'a> ToolsetBuilder<'a> {
         }
         let (workspace, environment) = (&self.options.workspace, &self.options.environment);
         let off_limits = self.options.all_off_limits();
-        let programs = SandboxRules::new(self.options).commands(spec);
         let notices = self.toolset.notices.for_skill(name);
+        let programs = SandboxRules::new(self.options, &self.setup.network.proxy).commands(spec, &notices);
         let warn: Warn = Arc::new(move |message| notices(SkillNotice::Warning { message }));
         let outputs = &self.toolset.outputs;
         let base = BaseSkill::open(spec.common(), workspace, environment, off_limits, outputs, programs, warn)?;

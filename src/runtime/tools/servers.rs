@@ -36,12 +36,14 @@ pub struct ServerSetup {
 }
 
 impl ServerSetup {
-    fn context(&self, spec: &SkillSpec) -> McpContext<'_> {
+    fn context(&self, spec: &SkillSpec, notices: &Notices) -> McpContext<'_> {
         let Self { sandbox, workspace, root, storage, environment, .. } = self;
+        let proxies = &self.network.proxy;
         McpContext {
             workspace,
             environment,
-            programs: SandboxRules { sandbox: *sandbox, workspace, root, storage, environment }.server(spec),
+            programs: SandboxRules { sandbox: *sandbox, workspace, root, storage, environment, proxies }
+                .server(spec, notices),
             outputs: &self.outputs,
             person: self.person.as_ref(),
             network: &self.network,
@@ -73,8 +75,10 @@ impl Servers {
     /// Starts the server of the skill at `at`, in a task.
     pub fn start(&mut self, at: usize, spec: SkillSpec, setup: &Arc<ServerSetup>, notices: Notices) {
         let setup = Arc::clone(setup);
-        self.starting
-            .spawn(async move { (at, opened(&spec, McpSkill::start(&spec, setup.context(&spec), notices).await)) });
+        self.starting.spawn(async move {
+            let context = setup.context(&spec, &notices);
+            (at, opened(&spec, McpSkill::start(&spec, context, notices).await))
+        });
     }
 
     /// Prepares a server that is started by its first call.
@@ -89,7 +93,7 @@ impl Servers {
         notices: Notices,
         lock: &LockedServers,
     ) -> Result<(), RunError> {
-        let prepared = McpSkill::locked(spec, setup.context(spec), notices, lock.for_skill(spec.common()));
+        let prepared = McpSkill::locked(spec, setup.context(spec, &notices), notices, lock.for_skill(spec.common()));
         self.opened.insert(at, opened(spec, prepared)?);
         Ok(())
     }

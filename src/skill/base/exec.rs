@@ -97,6 +97,7 @@ pub(super) async fn run(
     turn: FileTurn,
     cancel: &CancellationToken,
 ) -> ExecEnd {
+    let mark = skill.programs.network_mark();
     let started = start(skill, &args).await;
     // Calls made later go on while the program runs.
     drop(turn);
@@ -140,7 +141,8 @@ pub(super) async fn run(
         // Refusals that a program got over are none of the model's concern.
         let [stdout, stderr] = &streams;
         let has_failed = !matches!((&end, &status), (End::Exited, Ok(status)) if status.success());
-        let reason = has_failed.then(|| programs.reason(stderr, &cwd).or_else(|| programs.reason(stdout, &cwd)));
+        let guess = || programs.reason(stderr, &cwd).or_else(|| programs.reason(stdout, &cwd));
+        let reason = has_failed.then(|| programs.refused_since(mark).or_else(guess));
         let reason = put_back.into_iter().chain(reason.flatten()).reduce(|lines, line| lines + "\n" + &line);
         ExecEnd { answer: answer(&args, limit, (end, status), streams, &output), reason }
     };
@@ -236,22 +238,30 @@ struct Started {
 async fn start(skill: &BaseSkill, args: &Exec) -> Result<Started, NotStarted> {
     let (workspace, path, programs) = (Arc::clone(&skill.workspace), args.cwd.clone(), skill.programs.clone());
     let protected = skill.protected.clone();
+    let added = args.env.clone().into_iter().chain(skill.granted.iter().cloned());
+    let mut env = child_environment(&skill.environment, added);
     let prepare = move || {
         let folder = working_directory(&workspace, &path)?;
-        Ok((folder, programs.confinement(), protected.as_ref().map(Protected::watch)))
+        let confinement = programs.confinement().and_then(|confinement| {
+            programs.set_network(&mut env)?;
+            Ok((confinement, env))
+        });
+        Ok((folder, confinement, protected.as_ref().map(Protected::watch)))
     };
     let ((cwd, path), confinement, watch) = tokio::task::spawn_blocking(prepare)
         .await
         .unwrap_or_else(|source| Err(NotStarted::from(FileFailure::Ended { source })))?;
-    let confinement = confinement.map_err(|error| NotStarted { message: not_contained(&error), reason: None })?;
-    let added = args.env.clone().into_iter().chain(skill.granted.iter().cloned());
+    let refused = |error| NotStarted { message: not_contained(&error), reason: None };
+    let (confinement, env) = confinement.map_err(refused)?;
     let spec = ChildSpec {
         program: args.command.clone(),
         args: args.args.clone(),
-        env: child_environment(&skill.environment, added),
+        env,
         cwd,
         stdin: ChildInput::Null,
         confinement,
+        #[cfg(target_os = "linux")]
+        held_calls: skill.programs.held_calls().map_err(refused)?,
     };
     match spawn(spec).await {
         Ok(child) => Ok(Started { child, cwd: path, watch }),

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::home::Home;
+use crate::domain_list::DomainList;
 use crate::environment::Environment;
 use crate::expert::{AccessGrant, SkillAccess};
+use crate::proxy::{InvalidProxy, ProxySettings};
+use crate::skill::egress::{AccessReport, Egress};
 use crate::skill::process::{Confinement, FileLists, FileRules, PlaceMount};
 
 mod caches;
@@ -23,7 +26,7 @@ mod system;
 
 pub(in crate::skill) use git_folders::repositories;
 pub(in crate::skill) use grants::granted_variables;
-pub use programs::Programs;
+pub use programs::{NetworkMark, Programs};
 
 /// The reach of contained programs.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub struct Containment {
     /// The name of the skill, for words on what to declare.
     skill: String,
     lists: FileLists,
+    /// The way to the network, where it is bound to a list.
+    egress: Option<Egress>,
     /// The rules of the last child, with the identities of the files that they were made of.
     prepared: Mutex<Option<(Vec<FileIdentity>, Arc<FileRules>)>>,
 }
@@ -105,7 +110,21 @@ impl Containment {
         lists.reads.extend(resolved(&access.reads));
         lists.writes.extend(resolved(&access.writes));
         lists.sockets.extend(resolved(&access.unix_sockets));
-        Ok(Self { home, skill: skill.to_owned(), lists, prepared: Mutex::default() })
+        Ok(Self { home, skill: skill.to_owned(), lists, egress: None, prepared: Mutex::default() })
+    }
+
+    /// Bounds the programs to the hosts of `list`, which are reached through `proxies`. Decisions go to `report`.
+    ///
+    /// # Errors
+    /// A proxy's address that cannot be used.
+    pub fn with_list(
+        mut self,
+        list: DomainList,
+        proxies: &ProxySettings,
+        report: AccessReport,
+    ) -> Result<Self, InvalidProxy> {
+        self.egress = Some(Egress::new(&self.skill, list, proxies, &self.lists, report)?);
+        Ok(self)
     }
 
     /// The rules for a child that is started now.

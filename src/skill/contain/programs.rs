@@ -1,11 +1,16 @@
 //! [`Programs`]: the confinement of all programs of one skill, as the runtime settles it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Containment, WorkspaceTooWide};
+use crate::proxy::InvalidProxy;
+use crate::skill::egress::{Egress, RefusalMark};
 use crate::skill::process::Confinement;
+#[cfg(target_os = "linux")]
+use crate::skill::process::HeldCalls;
 
 /// The confinement of a skill's programs.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +23,13 @@ pub enum Programs {
     Contained(Arc<Containment>),
     /// They would have to be contained, and cannot.
     Refused(WorkspaceTooWide),
+    /// They would have to be kept to a list of hosts, and cannot, as the user's own proxy cannot be used.
+    Unconnected(InvalidProxy),
 }
+
+/// The place in the record of what a skill's programs were refused on the network.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NetworkMark(Option<RefusalMark>);
 
 impl Programs {
     /// The restrictions of a program that is started now.
@@ -31,13 +42,52 @@ impl Programs {
             Self::Guarded => Ok(Confinement::Guarded),
             Self::Contained(containment) => containment.confinement(),
             Self::Refused(refusal) => Err(io::Error::other(refusal.clone())),
+            Self::Unconnected(invalid) => Err(io::Error::other(*invalid)),
         }
+    }
+
+    fn egress(&self) -> Option<&Egress> {
+        match self {
+            Self::Contained(containment) => containment.egress.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Sets the variables by which a program that is kept to a list of hosts reaches them. Within a tokio runtime.
+    ///
+    /// # Errors
+    /// Its proxy cannot be started.
+    pub fn set_network(&self, environment: &mut BTreeMap<String, String>) -> io::Result<()> {
+        self.egress().map_or(Ok(()), |egress| egress.set_variables(environment))
+    }
+
+    /// The system calls of a program that are held, where it is kept to a list of hosts. Within a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Programs::set_network`].
+    #[cfg(target_os = "linux")]
+    pub fn held_calls(&self) -> io::Result<Option<HeldCalls>> {
+        self.egress().map(Egress::held_calls).transpose()
+    }
+
+    /// The place at present in the record of refusals on the network.
+    pub fn network_mark(&self) -> NetworkMark {
+        NetworkMark(self.egress().map(Egress::mark))
+    }
+
+    /// The refusals of the programs on the network since then, a line each; none without a list.
+    pub fn refused_since(&self, mark: NetworkMark) -> Option<String> {
+        let lines = self.egress()?.refused_since(mark.0.unwrap_or_default());
+        (!lines.is_empty()).then(|| lines.join("\n"))
     }
 
     /// A line on why a program that printed `output` in the folder `cwd` may have failed, if its containment may be why.
     pub fn reason(&self, output: &str, cwd: &Path) -> Option<String> {
         match self {
-            Self::Contained(containment) => containment.reason(output, cwd),
+            Self::Contained(containment) => {
+                let names = || containment.egress.as_ref().and_then(|egress| egress.reason(output));
+                containment.reason(output, cwd).or_else(names)
+            }
             _ => None,
         }
     }

@@ -10,7 +10,7 @@ use super::{DEFAULT_CALL_TIMEOUT, MAX_CALL, McpSkill, Origin, result};
 use crate::content::Content;
 use crate::hint::ErrorHint as _;
 use crate::skill::Skill as _;
-use crate::skill::contain::Programs;
+use crate::skill::contain::{NetworkMark, Programs};
 use crate::skill::output::CallOutput;
 use crate::tool::{ToolCall, ToolResult};
 
@@ -22,6 +22,21 @@ impl McpSkill {
     fn patience(&self) -> Patience {
         let silence = self.common.call_timeout_ms.map_or(DEFAULT_CALL_TIMEOUT, Duration::from_millis).min(MAX_CALL);
         Patience { silence, total: MAX_CALL }
+    }
+
+    /// The place at present in the record of what a local server was refused on the network.
+    fn network_mark(&self) -> NetworkMark {
+        match &self.origin {
+            Origin::Local(launch) => launch.programs.network_mark(),
+            Origin::Remote(_) => NetworkMark::default(),
+        }
+    }
+
+    fn refused_since(&self, mark: NetworkMark) -> Option<String> {
+        match &self.origin {
+            Origin::Local(launch) => launch.programs.refused_since(mark),
+            Origin::Remote(_) => None,
+        }
     }
 
     fn is_repeatable(&self, tool: &str) -> bool {
@@ -60,7 +75,12 @@ impl McpSkill {
         output: CallOutput,
         cancel: CancellationToken,
     ) -> ToolResult {
-        let failed = |fault: &str| ToolResult::error(&call, format!("Error calling tool {}: {fault}", call.tool_name));
+        let mark = self.network_mark();
+        let failed = |fault: &str| {
+            let mut result = ToolResult::error(&call, format!("Error calling tool {}: {fault}", call.tool_name));
+            result.result.extend(self.refused_since(mark).map(Content::text));
+            result
+        };
         let mut lost: Option<String> = None;
         loop {
             let connection = tokio::select! {
@@ -99,7 +119,8 @@ impl McpSkill {
                         let mut result = result::read(&own, &answer, &output, workspace.as_deref());
                         if let (true, Some(programs), Some(folder)) = (result.is_error, &programs, &workspace) {
                             let texts: Vec<&str> = result.result.iter().filter_map(Content::as_text).collect();
-                            let reason = programs.reason(&texts.join("\n"), folder);
+                            let reason = programs.refused_since(mark);
+                            let reason = reason.or_else(|| programs.reason(&texts.join("\n"), folder));
                             result.result.extend(reason.map(Content::text));
                         }
                         redactor.contents(&mut result.result);

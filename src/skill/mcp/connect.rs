@@ -156,7 +156,10 @@ impl McpSkill {
     fn not_started(&self, why: &str) -> McpError {
         let stderr = self.reporter.last_lines();
         let remedy = match &self.origin {
-            Origin::Local(launch) => launch.programs.reason(&stderr.join("\n"), &launch.workspace),
+            Origin::Local(launch) => {
+                let guess = || launch.programs.reason(&stderr.join("\n"), &launch.workspace);
+                launch.programs.refused_since(self.state().mark_of_start).or_else(guess)
+            }
             Origin::Remote(_) => None,
         };
         McpError::NotStarted { skill: self.common.name.clone(), why: self.reporter.fit(why), stderr, remedy }
@@ -205,6 +208,7 @@ impl McpSkill {
         launch: &Launch,
         era: Era,
     ) -> Result<(impl Future<Output = Result<Connection, ConnectionFailure>>, Duration), McpError> {
+        self.state().mark_of_start = launch.programs.network_mark();
         self.reporter.send(SkillNotice::Starting { command: launch.command.clone(), args: launch.args.clone() });
         let began = Instant::now();
         let health = Arc::new(Health::default());

@@ -25,7 +25,7 @@ use crate::environment::Environment;
 use crate::expert::{MAX_SKILL_TIMEOUT_MS, SkillCommon, SkillSpec};
 use crate::future::BoxFuture;
 use crate::redact::Redactor;
-use crate::skill::contain::Programs;
+use crate::skill::contain::{NetworkMark, Programs};
 use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError};
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
@@ -129,6 +129,8 @@ struct ConnectionState {
     /// How the running server differs from its lock.
     drift: Drift,
     failed_starts: u64,
+    /// The place in the record of refusals on the network when the server was started last.
+    mark_of_start: NetworkMark,
     /// The end of the last start that failed: calls that waited for it fail with it.
     last_failure: Option<McpError>,
 }

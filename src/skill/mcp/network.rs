@@ -13,6 +13,7 @@ use reqwest::{Client, Proxy, Url};
 
 use super::guard::{GuardedResolver, Reach};
 use crate::address::endpoint_fault;
+use crate::domain_list::{DomainList, NetworkTarget};
 use crate::proxy::{InvalidProxy, ProxySettings};
 use crate::redact::Redactor;
 
@@ -38,6 +39,8 @@ pub struct Network {
 #[derive(Debug, Clone)]
 pub(super) struct Route {
     private_allowed: bool,
+    /// The only hosts, where the skill has a list.
+    list: Option<DomainList>,
     proxies: Vec<Proxy>,
     /// The hosts of the proxies: they may be anywhere.
     proxy_hosts: Arc<[String]>,
@@ -50,7 +53,13 @@ impl Route {
     /// A proxy's address that cannot be used.
     pub(super) fn new(proxy: &ProxySettings, private_allowed: bool) -> Result<Self, InvalidProxy> {
         let hosts = proxy.addresses()?.iter().filter_map(|url| url.host_str().map(str::to_owned)).collect();
-        Ok(Self { private_allowed, proxies: proxy.proxies_beyond_loopback()?, proxy_hosts: hosts })
+        Ok(Self { private_allowed, list: None, proxies: proxy.proxies_beyond_loopback()?, proxy_hosts: hosts })
+    }
+
+    /// Bounds it to the hosts of `list`, where there is one.
+    #[must_use]
+    pub(super) fn within(self, list: Option<&[String]>) -> Self {
+        Self { list: list.map(DomainList::new), ..self }
     }
 
     /// Judges `url` by its text, and behind a proxy by what its name leads to as well.
@@ -62,6 +71,13 @@ impl Route {
         if endpoint_fault(url.as_str(), self.private_allowed).is_some() {
             let kind = if self.private_allowed { "public https or private" } else { "public https" };
             return Err(format!("{}://{host} may not be reached: it is no {kind} address", url.scheme()));
+        }
+        let target = || NetworkTarget::new(host, url.port_or_known_default()?);
+        if let Some(list) = &self.list
+            && !target().is_some_and(|target| list.has(&target))
+        {
+            let port = url.port_or_known_default().unwrap_or_default();
+            return Err(format!("{host}:{port} may not be reached: it is not in the skill's allowedDomains"));
         }
         if self.proxies.is_empty() || host.trim_matches(['[', ']']).parse::<core::net::IpAddr>().is_ok() {
             return Ok(());
@@ -139,6 +155,27 @@ mod tests {
         assert_eq!(route.check(&url("https://owls.invalid/mcp")).await, Ok(()));
         let error = route.check(&url("https://proxy.example/mcp")).await.unwrap_err();
         assert_eq!(error, "proxy.example may not be reached: it is the proxy itself");
+    }
+
+    #[tokio::test]
+    async fn a_list_bounds_every_address_on_the_way() {
+        let entries = ["mcp.example.com", "login.example.com:8443", "127.0.0.1:9"].map(str::to_owned);
+        let route = behind("http://proxy.example:3128", true).within(Some(&entries));
+        for good in ["https://mcp.example.com/x", "https://login.example.com:8443/", "http://127.0.0.1:9/"] {
+            assert_eq!(route.check(&url(good)).await, Ok(()), "{good}");
+        }
+        let error = route.check(&url("https://evil.example/token?code=c")).await.unwrap_err();
+        assert_eq!(error, "evil.example:443 may not be reached: it is not in the skill's allowedDomains");
+        for bad in ["https://login.example.com/", "https://mcp.example.com:8443/", "http://127.0.0.1/"] {
+            assert!(route.check(&url(bad)).await.is_err(), "{bad}");
+        }
+        assert!(
+            behind("http://proxy.example:3128", true)
+                .within(Some(&[]))
+                .check(&url("https://a.example/"))
+                .await
+                .is_err()
+        );
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::event::ServerInfo;
 use crate::redact::Redactor;
+use crate::skill::egress::NetworkAccess;
 
 /// Most bytes of one line that is passed on; log lines are shorter.
 pub(super) const MAX_LINE: usize = 4 << 10;
@@ -36,6 +37,8 @@ pub enum SkillNotice {
     Progress { tool: String, progress: f64, total: Option<f64>, message: Option<String> },
     /// The server is gone, by itself or because the skill was closed.
     Disconnected,
+    /// A connection of its programs was allowed or refused.
+    Access(NetworkAccess),
     /// Something its owner should know.
     Warning { message: String },
 }

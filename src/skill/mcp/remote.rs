@@ -153,7 +153,7 @@ fn endpoint_and_route(
     let endpoint = Url::parse(endpoint).map_err(|error| refused(&error.to_string()))?;
     let route = Route::new(&network.proxy, private_allowed)
         .map_err(|error| McpError::Proxy { skill: skill(), why: error.to_string() })?;
-    Ok((endpoint, route))
+    Ok((endpoint, route.within(spec.allowed_domains())))
 }
 
 /// Follows a redirect that keeps the request as it is and stays with the endpoint's own origin, whose address has been

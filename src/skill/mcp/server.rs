@@ -48,16 +48,19 @@ impl Server {
         reporter: Arc<Reporter>,
         health: Arc<Health>,
     ) -> Result<Started, SkillError> {
-        let confinement = launch.programs.confinement();
-        let confinement =
-            confinement.map_err(|source| SkillError::NotContained { program: launch.command.clone(), source })?;
+        let not_contained = |source| SkillError::NotContained { program: launch.command.clone(), source };
+        let confinement = launch.programs.confinement().map_err(not_contained)?;
+        let mut env = launch.env.clone();
+        launch.programs.set_network(&mut env).map_err(not_contained)?;
         let mut child = spawn(ChildSpec {
             program: launch.command.clone(),
             args: launch.args.clone(),
-            env: launch.env.clone(),
+            env,
             cwd: Cwd::Path(launch.workspace.clone()),
             stdin: ChildInput::Piped,
             confinement,
+            #[cfg(target_os = "linux")]
+            held_calls: launch.programs.held_calls().map_err(not_contained)?,
         })
         .await?;
         let missing = || SkillError::Spawn {

@@ -9,9 +9,15 @@ pub struct KernelAbility {
     pub landlock: Option<u32>,
     /// Filters of system calls can be set.
     pub seccomp: bool,
+    /// System calls can be held until this process answers them, and their arguments be read.
+    pub held_calls: bool,
     /// The system's settings let ordinary users make namespaces.
     pub user_namespaces: bool,
 }
+
+/// The means to hold system calls, in words.
+const HELD_CALLS_TEXT: &str =
+    "system calls that are held (seccomp's user notification, with ptrace of one's own children)";
 
 /// The first interface of Landlock that keeps all changes of files (Linux 6.2).
 #[cfg(target_os = "linux")]
@@ -40,6 +46,13 @@ impl KernelAbility {
         Some("Landlock, which is Linux's")
     }
 
+    /// The means that this system lacks to keep programs to a list of hosts; `None` if it has them.
+    pub fn lacking_for_lists() -> Option<&'static str> {
+        static HELD_CALLS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        let lacking = || (!HELD_CALLS.get_or_init(|| Self::read().held_calls)).then_some(HELD_CALLS_TEXT);
+        Self::lacking().or_else(lacking)
+    }
+
     /// Reads them.
     #[cfg(target_os = "linux")]
     pub fn read() -> Self {
@@ -53,6 +66,13 @@ impl KernelAbility {
         Self {
             landlock: u32::try_from(version).ok().filter(|version| *version > 0),
             seccomp: setting("kernel/seccomp/actions_avail").is_some(),
+            // From 2 on, Yama keeps a process from the memory of its own descendants: 2 from all but root, 3 from root too.
+            held_calls: setting("kernel/seccomp/actions_avail").is_some_and(|actions| actions.contains("user_notif"))
+                && match number("kernel/yama/ptrace_scope") {
+                    None | Some(0 | 1) => true,
+                    Some(2) => rustix::process::geteuid().is_root(),
+                    Some(_) => false,
+                },
             // The last two are settings of Debian and of Ubuntu.
             user_namespaces: number("user/max_user_namespaces").is_some_and(|most| most > 0)
                 && number("kernel/unprivileged_userns_clone") != Some(0)

@@ -13,6 +13,8 @@ use tokio::process::Command;
 
 use super::confinement::Confinement;
 #[cfg(target_os = "linux")]
+use super::held::Holding;
+#[cfg(target_os = "linux")]
 use super::restrict::Restrictions;
 #[cfg(target_os = "linux")]
 use super::tree;
@@ -64,12 +66,13 @@ pub(super) fn install(
     program: Program,
     link: OwnedFd,
     confinement: Confinement,
+    #[cfg(target_os = "linux")] holding: Option<Holding>,
 ) -> io::Result<()> {
     let Program { file, args, env, folder } = program;
     let args = Texts::new(std::iter::once(file.clone()).chain(args).collect());
     let env = Texts::new(env);
     #[cfg(target_os = "linux")]
-    let mut restrictions = Restrictions::new(confinement)?;
+    let mut restrictions = Restrictions::new(confinement, holding)?;
     #[cfg(not(target_os = "linux"))]
     drop(confinement);
     let hook = move || {

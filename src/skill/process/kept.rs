@@ -14,6 +14,8 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+#[cfg(target_os = "linux")]
+use super::held;
 use super::keeper::{self, Program, STATUS};
 use super::{Child, ChildInput, ChildSpec, Cwd};
 
@@ -29,6 +31,9 @@ pub(super) struct Kept {
     id: Option<u32>,
     /// Tells the keeper to end the child; its end ends all.
     link: UnixStream,
+    /// Answers the calls of the child that are held, for as long as there are any.
+    #[cfg(target_os = "linux")]
+    judging: Option<held::Judging>,
     /// The bytes of the child's status that came so far.
     status: Vec<u8>,
     is_over: bool,
@@ -129,14 +134,37 @@ pub(super) fn start(spec: ChildSpec) -> io::Result<Child> {
             Cwd::Handle(folder) => Some(folder),
         },
     };
-    keeper::install(&mut command, program, OwnedFd::from(keepers_end), spec.confinement)?;
+    let link_of_keeper = OwnedFd::from(keepers_end);
+    #[cfg(target_os = "linux")]
+    let awaited = {
+        let (holding, awaited) = spec.held_calls.as_ref().map(held::prepare).transpose()?.unzip();
+        keeper::install(&mut command, program, link_of_keeper, spec.confinement, holding)?;
+        awaited
+    };
+    #[cfg(not(target_os = "linux"))]
+    keeper::install(&mut command, program, link_of_keeper, spec.confinement)?;
     let mut keeper = spawn(&mut command)?;
     // The runner's copy of the keeper's end goes with the command: from here on the end of either is seen by the other.
     drop(command);
     let (stdin, stdout, stderr) = (keeper.stdin.take(), keeper.stdout.take(), keeper.stderr.take());
     let id = keeper.id();
     let link = UnixStream::from_std(link)?;
-    Ok(Child { stdin, stdout, stderr, kept: Kept { keeper, id, link, status: Vec::new(), is_over: false } })
+    #[cfg_attr(not(target_os = "linux"), expect(unused_mut, reason = "no calls are held there"))]
+    let mut kept = Kept {
+        keeper,
+        id,
+        link,
+        #[cfg(target_os = "linux")]
+        judging: None,
+        status: Vec::new(),
+        is_over: false,
+    };
+    // From here on the child ends with an error.
+    #[cfg(target_os = "linux")]
+    {
+        kept.judging = awaited.map(held::ListenerSeat::start).transpose()?;
+    }
+    Ok(Child { stdin, stdout, stderr, kept })
 }
 
 #[cfg(target_os = "linux")]

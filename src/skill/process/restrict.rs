@@ -17,6 +17,7 @@ use seccompiler::{
 
 use super::confinement::{Confinement, FileRules};
 use super::filter::{Rules, is, is_not, refuse};
+use super::held::Holding;
 use super::system_calls;
 
 /// Stands for the keeper's id in a filter, which is made before there is a keeper. No process has such a number.
@@ -50,6 +51,7 @@ pub(super) struct Restrictions {
     is_root: bool,
     is_lifted: bool,
     files: Option<Arc<FileRules>>,
+    holding: Option<Holding>,
 }
 
 impl Restrictions {
@@ -57,7 +59,7 @@ impl Restrictions {
     ///
     /// # Errors
     /// A filter cannot be made.
-    pub(super) fn new(confinement: Confinement) -> io::Result<Self> {
+    pub(super) fn new(confinement: Confinement, holding: Option<Holding>) -> io::Result<Self> {
         let (is_lifted, files) = match confinement {
             Confinement::Lifted => (true, None),
             Confinement::Guarded => (false, None),
@@ -72,11 +74,14 @@ impl Restrictions {
                     let more = system_calls::filters(architecture, files.has_unix_sockets);
                     filters.extend(more.map_err(io::Error::other)?);
                 }
+                if holding.as_ref().is_some_and(|holding| holding.streams_only) {
+                    filters.extend(system_calls::streams_only(architecture).map_err(io::Error::other)?);
+                }
             }
-            Err(_) if files.is_none() => {}
+            Err(_) if files.is_none() && holding.is_none() => {}
             Err(error) => return Err(io::Error::other(error)),
         }
-        Ok(Self { filters, is_root: geteuid().is_root(), is_lifted, files })
+        Ok(Self { filters, is_root: geteuid().is_root(), is_lifted, files, holding })
     }
 
     /// Puts the keeper's id into the filter. Allocates nothing.
@@ -124,7 +129,8 @@ impl Restrictions {
                 None => scope_signals(),
             }
         }
-        self.filters.iter().try_for_each(|filter| self.apply_filter(filter))
+        self.filters.iter().try_for_each(|filter| self.apply_filter(filter))?;
+        self.holding.as_ref().map_or(Ok(()), Holding::apply)
     }
 
     fn apply_filter(&self, filter: &BpfProgram) -> io::Result<()> {

@@ -121,6 +121,29 @@ fn sockets(has_unix_sockets: bool) -> Result<Rules, BackendError> {
     Ok(rules)
 }
 
+/// The filters of a child that connects by `connect` alone: no sockets of datagrams, by which anything is sent without it,
+/// and no message that makes a connection (`MSG_FASTOPEN`).
+pub(super) fn streams_only(architecture: TargetArch) -> Result<Vec<BpfProgram>, BackendError> {
+    let mut sockets = Rules::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let kind = libc::SOCK_DGRAM.cast_unsigned().into();
+        let is_datagram = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(TYPE), kind)?;
+        refuse(&mut sockets, libc::SYS_socket, vec![is(0, family)?, is_datagram])?;
+    }
+    let mut messages = Rules::new();
+    let flag = u64::from(libc::MSG_FASTOPEN.cast_unsigned());
+    for (call, place) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+        let has_flag = SeccompCondition::new(place, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(flag), flag)?;
+        refuse(&mut messages, call, vec![has_flag])?;
+    }
+    let refused = [(sockets, libc::EACCES), (messages, libc::EOPNOTSUPP)];
+    let filter = |(rules, error): (Rules, libc::c_int)| -> Result<BpfProgram, BackendError> {
+        let action = SeccompAction::Errno(error.cast_unsigned());
+        SeccompFilter::new(rules, SeccompAction::Allow, action, architecture)?.try_into()
+    };
+    refused.into_iter().map(filter).collect()
+}
+
 /// Refuses the numbers of x32, which mean the same calls and are in none of the filters.
 #[cfg(target_arch = "x86_64")]
 fn other_numbers() -> Vec<BpfProgram> {

@@ -16,6 +16,7 @@ fn spec(cwd: &Path, script: &str) -> ChildSpec {
         cwd: Cwd::Path(cwd.to_owned()),
         stdin: ChildInput::Piped,
         confinement: Confinement::default(),
+        held_calls: None,
     }
 }
 

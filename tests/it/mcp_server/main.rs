@@ -7,6 +7,7 @@
 //! | `rough` | a server written by hand, over stdio, with the faults that its arguments name (see `fault.rs`) |
 //! | `rough-sse` | the same over the older HTTP+SSE transport |
 //! | `effects FILE` | a server over stdio whose tools leave traces in `FILE` |
+//! | `reaching` | a server over stdio whose tool connects through the proxy of its environment |
 //! | `guarded` | the same over streamable HTTP, for those with a token, which it gives out, too (see `guarded.rs`) |
 //! | `elsewhere URL` | an HTTP server that redirects every request to `URL` |
 //! | `status N` | an HTTP server that answers every request with status `N` |
@@ -31,6 +32,7 @@ mod guarded;
 mod listing;
 mod plain_http;
 mod polite;
+mod reaching;
 mod refusing;
 mod rough;
 mod sse;
@@ -47,6 +49,7 @@ fn main() {
         ["rough", faults @ ..] => rough::over_stdio(Faults::parse(faults)),
         ["rough-sse", faults @ ..] => sse::serve(&Faults::parse(faults)),
         ["effects", file] => effects::over_stdio(file.as_ref()),
+        ["reaching"] => reaching::over_stdio(),
         ["guarded", ways @ ..] => guarded::serve(ways),
         ["elsewhere", url] => refusing::serve(&refusing::ReservationRefusal::Redirect((*url).to_owned())),
         ["status", number] => refusing::serve(&refusing::ReservationRefusal::Status(number.parse().expect("a status"))),

@@ -297,9 +297,9 @@ fn elsewhere_no_remote_skill_takes_a_variable_of_the_user() {
 
 #[test]
 fn a_list_of_domains_warns_that_it_is_not_enforced() {
-    neighbour("a skill with allowedDomains runs with a warning");
+    neighbour("a skill with allowedDomains runs with a warning where containment is lifted");
     let skill = command_skill("owls", program(), &["polite"]) + "allowedDomains = [\"owls.example\"]\n";
-    let test = librarian(&skill).answers([Answer::text("Owls.")]);
+    let test = librarian(&skill).env("PERSTACK_SANDBOX", "off").answers([Answer::text("Owls.")]);
     let warning = "skill owls: allowedDomains is not enforced";
     test.run(["run", "librarian", "q"]).assert_code(0).snapshot("trust-folder/domains-run");
     test.run(["list-tools"]).assert_code(0).snapshot("trust-folder/domains-list-tools");

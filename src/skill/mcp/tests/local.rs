@@ -68,7 +68,7 @@ pub(super) fn kinds(seen: &SeenNotices) -> Vec<&'static str> {
             SkillNotice::Connected { .. } => Some("connected"),
             SkillNotice::Disconnected => Some("disconnected"),
             SkillNotice::Warning { .. } => Some("warning"),
-            SkillNotice::Stderr { .. } | SkillNotice::Progress { .. } => None,
+            SkillNotice::Stderr { .. } | SkillNotice::Progress { .. } | SkillNotice::Access(_) => None,
         })
         .collect()
 }
