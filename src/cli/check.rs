@@ -11,12 +11,14 @@ use perstack::environment::{Environment, is_users_own};
 use perstack::expert::{Expert, ExpertKey, OAuth, SkillSpec};
 use perstack::provider::http::transport::HttpTransport;
 use perstack::provider::{Provider, ProviderError, find};
+use perstack::proxy::ProxySettings;
 use perstack::redact::Redactor;
 use perstack::sandbox::Sandbox;
 use perstack::skill::contain::declared_path;
 use perstack::skill::process::KernelAbility;
 use serde::Serialize;
 
+use super::closure::Closure;
 use super::failure::Failure;
 use super::job_runner::async_runtime;
 use super::options::{ConfigArgs, ModelArgs};
@@ -147,6 +149,7 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
         let level = if settings.sandbox == Sandbox::Required { Level::Error } else { Level::Warning };
         findings.add(level, "network", warning);
     }
+    closures(setup, project, settings, findings);
     trust(setup, summary, findings);
     provider(setup, findings);
     let lock = lockfile::read(&lockfile::find(&project.path));
@@ -174,6 +177,19 @@ fn sandbox(setup: &Setup, settings: &Settings, findings: &mut Findings) {
             let message = format!("{path} is not there, so that nothing is allowed by it until it is");
             findings.add(Level::Warning, format!("expert {}, skill {}", expert.key, common.name), message);
         }
+    }
+}
+
+/// Everything that each expert can do, by itself and through others.
+fn closures(setup: &Setup, project: &Project, settings: &Settings, findings: &mut Findings) {
+    let proxies = ProxySettings::settle(setup.proxy.as_deref(), &setup.environment);
+    let closure = Closure {
+        experts: &project.experts,
+        base_command: project.base_skill_command.as_deref(),
+        rules: setup.sandbox_rules(settings, &proxies),
+    };
+    for expert in project.experts.values() {
+        findings.add(Level::Note, format!("expert {}", expert.key), closure.line(expert));
     }
 }
 

@@ -4,6 +4,7 @@
 //! prints, reads the process's environment, and knows flags.
 
 mod check;
+mod closure;
 mod completions;
 mod in_doubt;
 mod job;

@@ -16,7 +16,8 @@ use perstack::expert::{Expert, ExpertKey, SkillSpec};
 use perstack::model::Catalogue;
 use perstack::permission::RunPermissions;
 use perstack::provider::{catalog, vendor_variables};
-use perstack::runtime::{CassetteMode, InDoubt, Options};
+use perstack::proxy::ProxySettings;
+use perstack::runtime::{CassetteMode, InDoubt, Options, SandboxRules};
 use perstack::sandbox::Sandbox;
 use perstack::skill::base::OffLimits;
 use perstack::skill::process::KernelAbility;
@@ -307,6 +308,18 @@ impl Setup {
             return Err(Failure::usage(project.mistakes.error(&project.path)));
         }
         Ok(project.experts.keys().cloned().collect())
+    }
+
+    /// The rules by which programs are contained with these settings.
+    pub fn sandbox_rules<'a>(&'a self, settings: &Settings, proxies: &'a ProxySettings) -> SandboxRules<'a> {
+        SandboxRules {
+            sandbox: settings.sandbox,
+            workspace: &self.workspace,
+            root: &self.places.root,
+            storage: &self.storage,
+            environment: &self.environment,
+            proxies,
+        }
     }
 
     /// The options for the library.

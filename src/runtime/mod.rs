@@ -24,6 +24,7 @@ pub use error::{ErrorClass, RunError, hint};
 pub use job::{EndingServers, RecordedEnd};
 pub use job_result::{JobResult, RESULT_SCHEMA_VERSION};
 pub use options::{CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION};
+pub use tools::containment::SandboxRules;
 
 /// Runs a new job: `input.expert` on `input.query`.
 ///

@@ -222,9 +222,9 @@ fn the_continuing_command_keeps_the_lock() {
     assert!(ran.stderr.lines().last().unwrap().contains("--locked"), "{}", ran.stderr);
 }
 
-/// Lines of the folder's trust, and of what the kernel offers.
+/// Lines of the folder's trust, of what the kernel offers, and of what experts can do by it.
 fn is_of_the_machine(line: &str) -> bool {
-    line.contains(" trust: ") || line.contains(" sandbox: ")
+    [" trust: ", " sandbox: ", ": can: "].iter().any(|part| line.contains(part))
 }
 
 #[test]

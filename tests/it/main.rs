@@ -11,6 +11,7 @@
 mod support;
 
 mod budget;
+mod closure;
 mod completion;
 mod contracts;
 mod delegation;

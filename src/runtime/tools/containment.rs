@@ -44,12 +44,25 @@ impl<'a> SandboxRules<'a> {
 
     /// The confinement of a local server.
     pub fn server(self, spec: &SkillSpec, notices: &Notices) -> Programs {
-        let is_contained = self.sandbox >= Sandbox::All
+        self.programs(spec, self.is_to_be_contained(spec), false, notices)
+    }
+
+    /// Returns true if the programs of a local skill are contained with this setting on this system.
+    pub fn contains(self, spec: &SkillSpec) -> bool {
+        self.sandbox != Sandbox::Off && KernelAbility::lacking().is_none() && self.is_to_be_contained(spec)
+    }
+
+    /// The hosts that the programs of a local skill are kept to; none where they are not.
+    pub fn enforced_list(self, spec: &SkillSpec) -> Option<&[String]> {
+        spec.allowed_domains().filter(|_| self.contains(spec) && KernelAbility::lacking_for_lists().is_none())
+    }
+
+    fn is_to_be_contained(self, spec: &SkillSpec) -> bool {
+        self.sandbox >= Sandbox::All
             || spec.is_base()
             || !spec.common().access.is_empty()
             || spec.allowed_domains().is_some()
-            || self.is_found_in_workspace(spec);
-        self.programs(spec, is_contained, false, notices)
+            || self.is_found_in_workspace(spec)
     }
 
     /// Returns true if the program of a local server may be one that a command has written.
