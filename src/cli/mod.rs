@@ -50,6 +50,7 @@ mod text_diff;
 mod tool_names;
 mod trust;
 mod command_line;
+mod why;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -159,6 +160,7 @@ enum Command {
     Job(job::JobCommandArgs),
     Login(login::LoginArgs),
     Trust(trust::show::TrustCommandArgs),
+    Why(why::WhyArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -258,6 +260,7 @@ pub fn main() -> ExitCode {
         Command::Job(args) => job::run(&args, &process),
         Command::Login(args) => login::run(&args, &process),
         Command::Trust(args) => trust::show::run(&args, &process),
+        Command::Why(args) => why::run(&args, &process),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

@@ -310,6 +310,14 @@ impl Setup {
         Ok(project.experts.keys().cloned().collect())
     }
 
+    /// Returns true if `path` is a file that decides later runs, or is in a folder of such.
+    pub fn protects(&self, path: &Path) -> bool {
+        let OffLimits { hidden, closed, read_only, .. } = &self.off_limits;
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let path = real(path);
+        [hidden, closed, read_only].into_iter().flatten().any(|kept| path.starts_with(real(kept)))
+    }
+
     /// The rules by which programs are contained with these settings.
     pub fn sandbox_rules<'a>(&'a self, settings: &Settings, proxies: &'a ProxySettings) -> SandboxRules<'a> {
         SandboxRules {

@@ -25,6 +25,7 @@ pub use job::{EndingServers, RecordedEnd};
 pub use job_result::{JobResult, RESULT_SCHEMA_VERSION};
 pub use options::{CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION};
 pub use tools::containment::SandboxRules;
+pub use tools::servers::programs_of;
 
 /// Runs a new job: `input.expert` on `input.query`.
 ///

@@ -59,3 +59,4 @@ mod trust;
 mod untrusted;
 mod vendors;
 mod way_in;
+mod why;

@@ -45,6 +45,22 @@ pub fn experts() -> ArgValueCandidates {
     })
 }
 
+/// The skills of the configuration, each name once.
+pub fn skills() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let Some(project) = project() else { return Vec::new() };
+        let mut words: Vec<CompletionCandidate> = Vec::new();
+        for (expert, name) in
+            project.experts.values().flat_map(|expert| expert.skills.keys().map(move |name| (expert, name)))
+        {
+            if !words.iter().any(|word| word.get_value() == OsStr::new(name)) {
+                words.extend(described(name, &format!("skill of {}", expert.key)));
+            }
+        }
+        words
+    })
+}
+
 /// The remote skills, which can be logged in to.
 pub fn remote_skills() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {

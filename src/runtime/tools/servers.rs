@@ -17,6 +17,7 @@ use crate::runtime::tools::lock::LockedServers;
 use crate::sandbox::Sandbox;
 use crate::skill::SkillError;
 use crate::skill::base::conversation_tools;
+use crate::skill::contain::Programs;
 use crate::skill::mcp::{AskPerson, McpContext, McpSkill, Network, Notices};
 use crate::skill::output::Outputs;
 use crate::tool::ToolSpec;
@@ -169,6 +170,19 @@ pub fn server_spec(spec: &SkillSpec, base_command: Option<&[String]>) -> Option<
         common.omit.extend(conversation_tools().into_iter().map(|tool| tool.name));
     }
     Some(spec)
+}
+
+/// The confinement that a run would start the programs of a skill with; none for a skill without programs. `base_command` is
+/// the command that replaces the built-in base skill.
+pub fn programs_of(spec: &SkillSpec, base_command: Option<&[String]>, rules: SandboxRules<'_>) -> Option<Programs> {
+    let server = server_spec(spec, base_command);
+    let is_built_in = server.is_none() && spec.is_built_in_base();
+    let spec = server.as_ref().unwrap_or(spec);
+    let unheard: Notices = Arc::new(|_| {});
+    if is_built_in {
+        return Some(rules.commands(spec, &unheard));
+    }
+    spec.starts_program().then(|| rules.server(spec, &unheard))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The reason why a contained program failed, guessed from what it printed: the path that it was refused, and the line of
 //! the configuration that would allow it. A hint for the model and its user; nothing is decided by it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Containment, grants};
+use super::Containment;
+use super::rule::{FileAccess, real, writable};
 use crate::skill::lexical_path::without_dots;
 
 /// Texts of programs that were refused a file: the C library's, Node's, Rust's, Go's.
@@ -46,32 +47,19 @@ impl Containment {
     /// The line for a path that is out of reach; none for one within it.
     fn refusal_of(&self, path: &Path) -> Option<String> {
         let path = without_dots(path);
-        // What a link leads to is what the rules are about.
         let real = real(&path);
-        let within = |lists: &[&Vec<PathBuf>]| {
-            lists
-                .iter()
-                .copied()
-                .flatten()
-                .any(|folder| real.starts_with(folder.canonicalize().as_ref().unwrap_or(folder)))
-        };
-        let lists = &self.lists;
-        if within(&[&lists.writes, &lists.devices]) {
+        if self.rule(&real, FileAccess::Change).is_some() {
             return None;
         }
-        let shown =
-            self.home.as_ref().and_then(|home| home.shorten(&real)).unwrap_or_else(|| real.display().to_string());
-        if within(&[&lists.reads]) {
-            let writable = if real.is_dir() { &*real } else { real.parent().unwrap_or(&real) };
-            let writable = self.home.as_ref().and_then(|home| home.shorten(writable));
-            let writable = writable.unwrap_or_else(|| real.parent().unwrap_or(&real).display().to_string());
+        let shown = self.shown(&real);
+        if self.rule(&real, FileAccess::Read).is_some() {
             return Some(format!(
-                "contained: {shown} can be read here, not changed; to allow it, add writes = [\"{writable}\"] ({})",
+                "contained: {shown} can be read here, not changed; to allow it, add writes = [\"{}\"] ({})",
+                self.shown(writable(&real)),
                 self.place()
             ));
         }
-        let grant = grants::giving(&path, self.home.as_ref()).or_else(|| grants::giving(&real, self.home.as_ref()));
-        let line = match grant {
+        let line = match self.granted_by(&path, &real) {
             Some(grant) => format!("grants = [\"{}\"]", grant.as_str()),
             None => format!("reads = [\"{shown}\"] or writes = [\"{shown}\"]"),
         };
@@ -82,16 +70,6 @@ impl Containment {
     fn place(&self) -> String {
         format!("skill {} in perstack.toml", self.skill)
     }
-}
-
-/// The path without links, as far as it is there.
-fn real(path: &Path) -> PathBuf {
-    for above in path.ancestors() {
-        if let (Ok(real), Ok(rest)) = (above.canonicalize(), path.strip_prefix(above)) {
-            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
-        }
-    }
-    path.to_owned()
 }
 
 /// The parts of a line that look like paths: words with a slash, without the signs that programs put around them.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::home::Home;
+use self::rule::RuleMarks;
 use crate::domain_list::DomainList;
 use crate::environment::Environment;
 use crate::expert::{AccessGrant, SkillAccess};
@@ -22,11 +23,13 @@ mod git_folders;
 mod grants;
 mod home;
 mod programs;
+mod rule;
 mod system;
 
 pub(in crate::skill) use git_folders::repositories;
 pub(in crate::skill) use grants::granted_variables;
 pub use programs::{NetworkMark, Programs};
+pub use rule::{FileAccess, PathDecision, PathRule};
 
 /// The reach of contained programs.
 #[derive(Debug)]
@@ -35,6 +38,10 @@ pub struct Containment {
     /// The name of the skill, for words on what to declare.
     skill: String,
     lists: FileLists,
+    /// The rules that the lists come from.
+    marks: RuleMarks,
+    /// The search path, by which caches are made before the first child.
+    path: String,
     /// The way to the network, where it is bound to a list.
     egress: Option<Egress>,
     /// The rules of the last child, with the identities of the files that they were made of.
@@ -71,8 +78,7 @@ pub struct WorkspaceTooWide {
 }
 
 impl Containment {
-    /// The reach of programs of `skill` that work in `place` and have `access` besides. Folders of package managers that are
-    /// to hold what they fetch are made, if they are missing.
+    /// The reach of programs of `skill` that work in `place` and have `access` besides.
     ///
     /// # Errors
     /// A workspace that is the home folder, or above it.
@@ -86,16 +92,24 @@ impl Containment {
         }
         let path = environment.users("PATH").unwrap_or_default();
         let mut lists = FileLists { devices: system::devices(), ..FileLists::default() };
+        let mut marks = RuleMarks::default();
         lists.reads.extend(system::reads());
+        marks.mark(PathRule::System, &lists);
         lists.reads.extend(system::program_folders(path, home.as_ref()));
+        marks.mark(PathRule::ProgramFolder, &lists);
         lists.reads.extend(own_files(words, home.as_ref()));
+        marks.mark(PathRule::OwnFiles, &lists);
         lists.writes.push(workspace.clone());
+        marks.mark(PathRule::Workspace, &lists);
         lists.writes.extend(system::temporary());
+        marks.mark(PathRule::Temporary, &lists);
         lists.writes.extend(git_folders::outside(&workspace));
+        marks.mark(PathRule::Repository, &lists);
         if let Some(home) = &home {
             lists.reads.extend(home.toolchains());
-            caches::make(home, path);
+            marks.mark(PathRule::Toolchain, &lists);
             lists.writes.extend(caches::all(home));
+            marks.mark(PathRule::Cache, &lists);
         }
         // In a namespace of users, the system's settings of SSH are nobody's, and it refuses them.
         if system::is_root() || !access.grants.contains(&AccessGrant::Ssh) {
@@ -103,14 +117,19 @@ impl Containment {
         }
         for grant in &access.grants {
             grants::add(*grant, home.as_ref(), environment, &mut lists);
+            marks.mark(PathRule::Grant(*grant), &lists);
         }
         let resolved = |paths: &[String]| -> Vec<PathBuf> {
             paths.iter().filter_map(|path| resolve(path, root, home.as_ref())).collect()
         };
         lists.reads.extend(resolved(&access.reads));
+        marks.mark(PathRule::Reads, &lists);
         lists.writes.extend(resolved(&access.writes));
+        marks.mark(PathRule::Writes, &lists);
         lists.sockets.extend(resolved(&access.unix_sockets));
-        Ok(Self { home, skill: skill.to_owned(), lists, egress: None, prepared: Mutex::default() })
+        marks.mark(PathRule::UnixSockets, &lists);
+        let (skill, path) = (skill.to_owned(), path.to_owned());
+        Ok(Self { home, skill, lists, marks, path, egress: None, prepared: Mutex::default() })
     }
 
     /// Bounds the programs to the hosts of `list`, which are reached through `proxies`. Decisions go to `report`.
@@ -127,13 +146,17 @@ impl Containment {
         Ok(self)
     }
 
-    /// The rules for a child that is started now.
+    /// The rules for a child that is started now. Folders of package managers that are to hold what they fetch are made for
+    /// the first one, if they are missing.
     ///
     /// # Errors
     /// The kernel refuses them, or has none.
     pub fn confinement(&self) -> io::Result<Confinement> {
-        let identities = self.identities();
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if prepared.is_none() {
+            self.home.iter().for_each(|home| caches::make(home, &self.path));
+        }
+        let identities = self.identities();
         if let Some((_, rules)) = prepared.as_ref().filter(|(made_of, _)| *made_of == identities) {
             return Ok(Confinement::Contained(Arc::clone(rules)));
         }
