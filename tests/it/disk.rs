@@ -30,7 +30,8 @@ fn sh(test: &Test, script: &str) {
     assert!(status.success(), "{script}");
 }
 
-/// What can happen to a storage, how it is mended, and whether the result of the call under way is kept.
+/// What can happen to a storage, how it is mended, and whether the result of the call under way is kept. A command stands for
+/// anybody who does it, and so is not contained: what is contained finds the storage read-only.
 const TROUBLES: [(&str, &str, bool); 6] = [
     ("mv perstack aside; echo > perstack", "rm perstack; mv aside perstack", true),
     ("mv perstack aside; mkdir perstack", "rm -r perstack; mv aside perstack", true),
@@ -50,7 +51,7 @@ fn a_storage_that_is_changed_under_a_job_stops_it_and_it_goes_on_when_mended() {
     for (trouble, mending, keeps_result) in TROUBLES {
         let test = Test::with(Provider::Anthropic)
             .answers([check("c1"), Answer::calls([shell("c2", &format!("echo x >> owls.txt; {trouble}"))])]);
-        let ran = test.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(6);
+        let ran = test.run(["run", "librarian", "q", "--job-id", "nest", "--sandbox", "off"]).assert_code(6);
         ran.snapshot("disk/a-storage-that-is-changed-under-a-job");
         assert_eq!(test.server().requests().len(), 2, "nothing was begun that could not be recorded: {trouble}");
         sh(&test, mending);
@@ -73,7 +74,7 @@ fn a_step_whose_checkpoint_cannot_be_written_is_not_followed_by_another() {
     let test = Test::with(Provider::Anthropic)
         .answers([Answer::calls([shell("c1", trouble)]), check("c2")])
         .may_leave_answers();
-    let ran = test.run(["run", "librarian", "q", "--job-id", "nest"]).assert_code(6);
+    let ran = test.run(["run", "librarian", "q", "--job-id", "nest", "--sandbox", "off"]).assert_code(6);
     assert!(ran.stderr.contains("checkpoint-1-") && ran.stderr.contains("permissions"), "{}", ran.stderr);
     sh(&test, "chmod 0700 perstack/jobs/nest/runs/*");
     test.server().script([Answer::text("Done.")]);

@@ -505,7 +505,7 @@ fn a_storage_that_goes_away_ends_the_job_at_once() {
             Answer::text("Back.").delay(&gate),
         ])
         .may_leave_answers();
-    let ran = test.run(["run", "librarian", "q"]).assert_code(6);
+    let ran = test.run(["run", "librarian", "q", "--sandbox", "off"]).assert_code(6);
     ran.snapshot("recovery/a-storage-that-goes-away-ends-the-job-at-once");
     gate.open();
     fs::rename(test.workspace().join("gone"), test.workspace().join("perstack")).unwrap();
