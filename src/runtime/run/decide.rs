@@ -81,6 +81,10 @@ fn after_untrusted(call: &ToolCall) -> CallDecision {
 }
 
 fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> PermissionVerdict {
+    let rules = rules(&context.job.options, &context.expert);
+    if rules.is_empty() {
+        return PermissionVerdict::Allowed(None);
+    }
     let unknown = || ToolSpec {
         skill_name: call.skill_name.clone(),
         name: call.tool_name.clone(),
@@ -92,7 +96,7 @@ fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Permissi
     let tool = &skills.tool(&call.tool_name).cloned().unwrap_or_else(unknown);
     let own_name = skills.own_name(&call.tool_name).unwrap_or(&call.tool_name);
     let argument = argument(call, tool, own_name, context);
-    rules(&context.job.options, &context.expert).decide(&CallSubject { tool, own_name, argument: &argument })
+    rules.decide(&CallSubject { tool, own_name, argument: &argument })
 }
 
 /// The part of a call's arguments that patterns look at.

@@ -1,20 +1,24 @@
 //! [`call_argument`]: the part of a call of a base tool that permissions look at, read as the tool itself reads it.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
 use super::{arguments, tools};
 use crate::permission::{CallArgument, CallPath, ProgramCall};
 use crate::skill::lexical_path::without_dots;
-use crate::tool::{BASE_SKILL, ToolCall};
+use crate::tool::{BASE_SKILL, ToolCall, ToolSpec};
 
 /// The names of arguments that hold paths.
 const PATHS: [&str; 3] = ["path", "source", "destination"];
 
+/// The tools, made once: it is asked for each call.
+static TOOLS: LazyLock<Vec<ToolSpec>> = LazyLock::new(|| tools::running(BASE_SKILL));
+
 /// Reads the program or the paths of a call of the base tool `tool`. `home` is the folder that `~` means.
 pub fn call_argument(tool: &str, call: &ToolCall, workspace: &Path, home: Option<&str>) -> CallArgument {
-    let Some(spec) = tools::running(BASE_SKILL).into_iter().find(|spec| spec.name == tool) else {
+    let Some(spec) = TOOLS.iter().find(|spec| spec.name == tool) else {
         return CallArgument::None;
     };
     let Ok(args) = arguments::read::<Map<String, Value>>(&spec.input_schema, &call.args) else {
