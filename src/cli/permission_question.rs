@@ -31,20 +31,21 @@ pub fn approver(terminal: Asking) -> AskPermission {
     Arc::new(move |question: PermissionQuestion| {
         let (terminal, standing) = (terminal.clone(), Arc::clone(&standing));
         Box::pin(async move {
+            let key = question.scope_key();
             // Before it takes the terminal.
-            if standing.lock().unwrap_or_else(PoisonError::into_inner).contains(&question.scope_key()) {
+            if is_standing(&standing, &key) {
                 return PermissionAnswer::Always;
             }
             let unanswered = PermissionAnswer::Denied { reason: None };
             let talk = move |input: &mut _, show: &dyn Fn(&str)| {
                 // Here, when it is this question's turn: the one before it may have been answered for both.
-                let mut standing = standing.lock().unwrap_or_else(PoisonError::into_inner);
-                if standing.contains(&question.scope_key()) {
+                if is_standing(&standing, &key) {
                     return PermissionAnswer::Always;
                 }
+                // Not locked meanwhile: others look before they wait for their turn, on threads that must not wait.
                 let answer = converse(&question, input, show);
                 if answer == PermissionAnswer::Always {
-                    standing.insert(question.scope_key());
+                    standing.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
                 }
                 answer
             };
@@ -52,6 +53,11 @@ pub fn approver(terminal: Asking) -> AskPermission {
             terminal.ask(nobody, talk).await.unwrap_or(unanswered)
         })
     })
+}
+
+/// Returns true if an earlier answer was for the whole run, and for this scope.
+fn is_standing(standing: &Mutex<HashSet<String>>, key: &str) -> bool {
+    standing.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
 }
 
 /// The reason where the program runs in the background.
@@ -91,7 +97,7 @@ fn described(question: &PermissionQuestion) -> Vec<String> {
     let args = &question.call.args;
     let text = |name: &str| args.get(name).and_then(Value::as_str);
     let mut lines = match (question.call.tool_name.as_str(), text("command"), text("path")) {
-        ("exec", Some(program), _) => command(program, args, &question.workspace),
+        (_, Some(program), _) if question.is_exact => command(program, args, &question.workspace),
         ("editTextFile", _, Some(path)) => {
             let changed = difference(text("oldText").unwrap_or(""), text("newText").unwrap_or(""), Paint::plain());
             [vec![format!("path: {}", visible(path))], changed].concat()

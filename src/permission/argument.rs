@@ -11,7 +11,7 @@ pub enum CallArgument {
     None,
     /// No call at all: the tool as such is meant.
     Any,
-    /// It cannot be read. The tool refuses such a call, and no pattern allows it.
+    /// It cannot be read. The tool refuses such a call, and no pattern with an argument allows it.
     Unreadable,
     Program(ProgramCall),
     /// The files and folders that it names.

@@ -341,15 +341,27 @@ impl PathGlob {
     }
 }
 
+/// Returns true for names that the pattern describes. As [`Glob::fits`] does, it goes back to the last `**` alone: a path of
+/// many names costs its length times the pattern's.
 fn fits_names(pattern: &[PathName], names: &[String]) -> bool {
-    match (pattern.split_first(), names.split_first()) {
-        (None, None) => true,
-        (Some((PathName::Any, rest)), _) => {
-            fits_names(rest, names) || names.split_first().is_some_and(|(_, names)| fits_names(pattern, names))
+    let (mut part, mut at, mut back) = (0, 0, None);
+    while let Some(name) = names.get(at) {
+        match pattern.get(part) {
+            Some(PathName::Any) => {
+                back = Some((part + 1, at));
+                part += 1;
+            }
+            Some(PathName::Name(glob)) if glob.fits(name) => (part, at) = (part + 1, at + 1),
+            _ => match &mut back {
+                Some((after_any, from)) => {
+                    *from += 1;
+                    (part, at) = (*after_any, *from);
+                }
+                None => return false,
+            },
         }
-        (Some((PathName::Name(glob), rest)), Some((name, names))) => glob.fits(name) && fits_names(rest, names),
-        (None, Some(_)) | (Some((PathName::Name(_), _)), None) => false,
     }
+    pattern.get(part..).unwrap_or_default().iter().all(|part| *part == PathName::Any)
 }
 
 impl FromStr for PermissionPattern {

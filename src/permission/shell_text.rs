@@ -54,7 +54,7 @@ fn command(words: Vec<ShellWord>, mut is_altered: bool) -> Option<Vec<ShellComma
             return None;
         }
         if ALONE.contains(&text) {
-            return Some(Vec::new());
+            return Some(alone(is_altered));
         }
         if is_assignment(text) {
             is_altered = true;
@@ -64,7 +64,13 @@ fn command(words: Vec<ShellWord>, mut is_altered: bool) -> Option<Vec<ShellComma
         words.pop_front();
     }
     let command = ShellCommand { words: words.into(), is_altered };
-    Some(if command.words.is_empty() { Vec::new() } else { vec![command] })
+    Some(if command.words.is_empty() { alone(command.is_altered) } else { vec![command] })
+}
+
+/// An altered command without a name, for words that are none and yet write a file or set a variable for those behind them.
+fn alone(is_altered: bool) -> Vec<ShellCommand> {
+    let nameless = ShellCommand { words: vec![ShellWord::new("")], is_altered: true };
+    if is_altered { vec![nameless] } else { Vec::new() }
 }
 
 /// Returns true for `NAME=value`.

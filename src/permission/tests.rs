@@ -190,8 +190,12 @@ fn a_wrapper_is_allowed_only_with_what_it_starts() {
         &["exec"],
         &[],
     );
-    let allowed: [&[&str]; 9] = [
+    let allowed: [&[&str]; 13] = [
         &["env"],
+        &["env", "-S", "ls -l"],
+        &["env", "-uS", "ls"],
+        &["sh", "-euo", "pipefail", "-c", "ls -l"],
+        &["python3", "-W", "ignore", "-u", "build.py", "-c"],
         &["env", "ls", "-l"],
         &["find", ".", "-name", "*.rs"],
         &["find", ".", "-exec", "ls", "{}", ";"],
@@ -204,7 +208,23 @@ fn a_wrapper_is_allowed_only_with_what_it_starts() {
     for words in allowed {
         assert_eq!(command(&table, words), "allow", "{words:?}");
     }
-    let asked: [&[&str]; 10] = [
+    let asked: [&[&str]; 26] = [
+        &["sh", "-c", "(ls) > x"],
+        &["sh", "-c", "{ ls; } > x"],
+        &["sh", "-c", "if ls; then ls; fi > x"],
+        &["sh", "-c", "> x; ls"],
+        &["sh", "-c", "PATH=/tmp; ls"],
+        &["sh", "-euo", "pipefail", "-c", "rm x"],
+        &["sh", "+eo", "posix", "-c", "rm x"],
+        &["env", "-S", "env rm", "x"],
+        &["env", "-S", "sh -c", "ls; rm x"],
+        &["env", "-vS", "rm x"],
+        &["env", "--split-string=env", "rm"],
+        &["python3", "-W", "ignore", "-c", "1"],
+        &["python3", "--odd", "value", "-c", "1"],
+        &["python3", "-Ic", "1"],
+        &["env", "watch", "-d", "ls; rm", "x"],
+        &["env", "su", "owl", "-c", "rm x"],
         &["env", "rm", "x"],
         &["env", "A=b", "rm", "x"],
         &["find", ".", "-exec", "rm", "{}", ";"],
@@ -224,7 +244,14 @@ fn a_wrapper_is_allowed_only_with_what_it_starts() {
 #[test]
 fn a_denied_command_is_found_behind_what_starts_it() {
     let table = lists(&[], &[], &["exec(rm *)"]);
-    let denied: [&[&str]; 30] = [
+    let denied: [&[&str]; 37] = [
+        &["bash", "-euo", "pipefail", "-c", "rm -rf ."],
+        &["env", "-S", "env rm", "x"],
+        &["perl", "-I", "lib", "-e", "unlink"],
+        &["node", "--require", "./x", "-e", "1"],
+        &["php", "-d", "a=b", "-r", "1"],
+        &["su", "root", "-c", "rm x"],
+        &["parallel", "-k", "rm {}", ":::", "a"],
         &["rm"],
         &["rm", "-rf", "."],
         &["/bin/rm", "x"],
@@ -328,6 +355,14 @@ fn paths_are_compared_as_written_and_without_links() {
     let absolute = lists(&[], &[], &["readTextFile(/etc/**)"]);
     assert_eq!(path(&absolute, "readTextFile", "/work/link", "/etc/passwd"), "deny");
     assert_eq!(path(&absolute, "readTextFile", "/work/etc/passwd", "/work/etc/passwd"), "allow");
+}
+
+#[test]
+fn a_long_path_is_compared_at_once() {
+    let table = lists(&[], &[], &[&format!("readTextFile({}b)", "**/a/".repeat(12))]);
+    let names = "/a".repeat(400);
+    assert_eq!(path(&table, "readTextFile", &format!("/work{names}"), &format!("/work{names}")), "allow");
+    assert_eq!(path(&table, "readTextFile", &format!("/work{names}/b"), &format!("/work{names}/b")), "deny");
 }
 
 #[test]

@@ -76,24 +76,42 @@ const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "r
 /// Options of shells that take the next word.
 const SHELL_VALUES: [&str; 6] = ["-o", "+o", "-O", "+O", "--rcfile", "--init-file"];
 
-/// Interpreters, with the letters of their options that take code and the long forms of them.
-const INTERPRETERS: [(&str, &str, &[&str]); 16] = [
-    ("python", "c", &[]),
-    ("pypy", "c", &[]),
-    ("node", "ep", &["--eval", "--print"]),
-    ("nodejs", "ep", &["--eval", "--print"]),
-    ("bun", "ep", &["--eval", "--print"]),
-    ("deno", "", &["eval"]),
-    ("ruby", "e", &[]),
-    ("perl", "eE", &[]),
-    ("php", "rBRE", &["--run"]),
-    ("lua", "e", &[]),
-    ("rscript", "e", &[]),
-    ("osascript", "e", &[]),
-    ("fish", "cC", &["--command", "--init-command"]),
-    ("tcsh", "c", &[]),
-    ("csh", "c", &[]),
-    ("su", "c", &["--command"]),
+/// A program that runs code which it is handed by an option.
+struct Interpreter {
+    name: &'static str,
+    /// The letters of its options that take code.
+    letters: &'static str,
+    /// Their long forms.
+    long: &'static [&'static str],
+    /// Its short options that take the next word.
+    values: &'static [&'static str],
+}
+
+const fn interpreter(
+    name: &'static str,
+    letters: &'static str,
+    long: &'static [&'static str],
+    values: &'static [&'static str],
+) -> Interpreter {
+    Interpreter { name, letters, long, values }
+}
+
+const INTERPRETERS: [Interpreter; 15] = [
+    interpreter("python", "c", &[], &["-W", "-X"]),
+    interpreter("pypy", "c", &[], &["-W", "-X"]),
+    interpreter("node", "ep", &["--eval", "--print"], &["-r", "-C"]),
+    interpreter("nodejs", "ep", &["--eval", "--print"], &["-r", "-C"]),
+    interpreter("bun", "ep", &["--eval", "--print"], &["-r"]),
+    interpreter("deno", "", &["eval"], &["-c", "-L"]),
+    interpreter("ruby", "e", &[], &["-I", "-r", "-C", "-E"]),
+    interpreter("perl", "eE", &[], &["-I", "-C"]),
+    interpreter("php", "rBRE", &["--run"], &["-d", "-c", "-z"]),
+    interpreter("lua", "e", &[], &["-l"]),
+    interpreter("rscript", "e", &[], &[]),
+    interpreter("osascript", "e", &[], &["-l"]),
+    interpreter("fish", "cC", &["--command", "--init-command"], &["-d", "-o", "-p"]),
+    interpreter("tcsh", "c", &[], &[]),
+    interpreter("csh", "c", &[], &[]),
 ];
 
 /// The commands that `program` is handed by its arguments.
@@ -114,9 +132,11 @@ pub(super) fn wrapped(program: &str, args: &[ShellWord]) -> Wrapped {
     }
     // `python3.12` is `python`.
     let family = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let interpreter = INTERPRETERS.iter().find(|(known, ..)| *known == family || *known == name);
-    if let Some((_, letters, long)) = interpreter {
-        return of_interpreter(letters, long, args);
+    if let Some(interpreter) = INTERPRETERS.iter().find(|known| known.name == family || known.name == name) {
+        return of_interpreter(interpreter, args);
+    }
+    if name == "su" {
+        return of_su(args);
     }
     match WRAPPERS.iter().find(|wrapper| wrapper.name == name) {
         Some(wrapper) => of_wrapper(wrapper, args),
@@ -133,9 +153,13 @@ fn of_shell(args: &[ShellWord]) -> Wrapped {
         if SHELL_VALUES.contains(&text) {
             args.next();
         } else if text == "--" || text == "-" {
-        } else if let Some(letters) = text.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
-            if letters.contains('c') {
+        } else if let Some(letters) = text.strip_prefix(['-', '+']).filter(|rest| !rest.starts_with('-')) {
+            if letters.contains('c') && text.starts_with('-') {
                 option = Some(text.to_owned());
+            }
+            // `-euo pipefail`: the name of an option follows.
+            if letters.contains(['o', 'O']) {
+                args.next();
             }
         } else if !text.starts_with(['-', '+']) {
             return if option.is_some() { Wrapped::ShellText { option, text: word.clone() } } else { Wrapped::Nothing };
@@ -144,21 +168,37 @@ fn of_shell(args: &[ShellWord]) -> Wrapped {
     Wrapped::Nothing
 }
 
-fn of_interpreter(letters: &str, long: &[&str], args: &[ShellWord]) -> Wrapped {
-    for word in args {
+/// The code that an interpreter is handed. Behind a script everything is the script's own. A long option that is not known may
+/// take the next word or not; that word then is taken for its value, as code may follow.
+fn of_interpreter(interpreter: &Interpreter, args: &[ShellWord]) -> Wrapped {
+    let mut args = args.iter();
+    let mut may_be_value = false;
+    while let Some(word) = args.next() {
         let Some(text) = word.known() else { return Wrapped::Code { option: None } };
-        let is_long =
-            long.iter().any(|long| text == *long || text.strip_prefix(long).is_some_and(|t| t.starts_with('=')));
-        let short = text.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
-        if is_long || short.is_some_and(|short| short.contains(|c| letters.contains(c))) {
+        if is_code_option(text, interpreter.letters, interpreter.long) {
             return Wrapped::Code { option: Some(text.to_owned()) };
         }
-        // A script: what follows is its own.
-        if !text.starts_with('-') {
+        if interpreter.values.contains(&text) {
+            args.next();
+        } else if !text.starts_with('-') && !std::mem::take(&mut may_be_value) {
             return Wrapped::Nothing;
         }
+        may_be_value |= text.starts_with("--") && text.len() > 2 && !text.contains('=');
     }
     Wrapped::Nothing
+}
+
+/// Returns true for an option that takes code, by one of these letters, in a group of them too, or by its long form.
+fn is_code_option(text: &str, letters: &str, long: &[&str]) -> bool {
+    let short = text.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
+    short.is_some_and(|short| short.contains(|c| letters.contains(c)))
+        || long.iter().any(|long| text == *long || text.strip_prefix(long).is_some_and(|t| t.starts_with('=')))
+}
+
+/// The code that `su` is handed, before the user's name or behind it.
+fn of_su(args: &[ShellWord]) -> Wrapped {
+    let option = args.iter().find(|word| word.known().is_none_or(|text| is_code_option(text, "c", &["--command"])));
+    option.map_or(Wrapped::Nothing, |word| Wrapped::Code { option: word.known().map(str::to_owned) })
 }
 
 /// A text of awk that starts programs.
@@ -193,12 +233,8 @@ fn of_wrapper(wrapper: &Wrapper, args: &[ShellWord]) -> Wrapped {
         at += 1;
         if text == "--" {
             may_be_value = false;
-        } else if wrapper.name == "env" && matches!(text, "-S" | "--split-string") {
-            let text = args.get(at).cloned().unwrap_or_else(ShellWord::unknown);
-            return Wrapped::ShellText { option: None, text };
-        } else if wrapper.name == "env" && (text.starts_with("-S") || text.starts_with("--split-string=")) {
-            let text = text.trim_start_matches("-S").trim_start_matches("--split-string=");
-            return Wrapped::ShellText { option: None, text: ShellWord::new(text) };
+        } else if wrapper.name == "env" && is_split(text) {
+            return of_split(text, args.get(at..).unwrap_or_default());
         } else if wrapper.values.contains(&text) {
             at += 1;
         } else if text.starts_with('-') && text.len() > 1 {
@@ -216,15 +252,33 @@ fn of_wrapper(wrapper: &Wrapper, args: &[ShellWord]) -> Wrapped {
             break;
         }
     }
-    if matches!(wrapper.name, "watch" | "ssh" | "flock" | "parallel")
-        && let [command] = commands.as_slice()
-    {
+    if matches!(wrapper.name, "watch" | "ssh" | "flock" | "parallel") && !commands.is_empty() {
         // They hand the words, joined, to a shell.
+        let [command] = commands.as_slice() else { return Wrapped::Code { option: None } };
         let words: Option<Vec<&str>> = command.iter().map(ShellWord::known).collect();
         let text = words.map_or_else(ShellWord::unknown, |words| ShellWord::new(words.join(" ")));
         return Wrapped::ShellText { option: None, text };
     }
     if commands.is_empty() { Wrapped::Nothing } else { Wrapped::Commands(commands) }
+}
+
+/// Returns true for an option of `env` that cuts a text into words.
+fn is_split(text: &str) -> bool {
+    let flags = text.strip_prefix('-').map(|rest| rest.trim_start_matches(['i', 'v', '0']));
+    flags.is_some_and(|rest| rest.starts_with('S')) || text.starts_with("--split-string")
+}
+
+/// The command behind an option of `env` that cuts a text into words. Words behind the text are added to its own, and then
+/// what is started cannot be read off the text.
+fn of_split(option: &str, rest: &[ShellWord]) -> Wrapped {
+    let attached = option.strip_prefix("-S").or_else(|| option.strip_prefix("--split-string="));
+    match (attached.filter(|text| !text.is_empty()), rest) {
+        (Some(text), []) => Wrapped::ShellText { option: None, text: ShellWord::new(text) },
+        (None, [text]) if matches!(option, "-S" | "--split-string") => {
+            Wrapped::ShellText { option: None, text: text.clone() }
+        }
+        _ => Wrapped::Code { option: None },
+    }
 }
 
 /// Returns true for an option with its value attached, as `-n5`.

@@ -185,13 +185,16 @@ impl ReplayDecisions {
     }
 
     /// The recorded decision about `call`: of the same id, tool and arguments. Each is used once; `None` when there is none.
-    pub fn decision(&self, call: &ToolCall) -> Option<CallDecision> {
+    ///
+    /// # Errors
+    /// It cannot be read any more.
+    pub fn decision(&self, call: &ToolCall) -> Result<Option<CallDecision>, ReplayError> {
         let asked = hidden_call(call, &self.workspace);
-        let index = self.unused.lock().unwrap_or_else(PoisonError::into_inner).take(digest_of(&asked))?;
-        let (place, _) = self.cassette.decisions.get(index)?;
-        match self.cassette.record(*place) {
-            Ok(Record::Permission(record)) => Some(record.decision),
-            _ => None,
+        let index = self.unused.lock().unwrap_or_else(PoisonError::into_inner).take(digest_of(&asked));
+        let Some((place, _)) = index.and_then(|index| self.cassette.decisions.get(index)) else { return Ok(None) };
+        match self.cassette.record(*place)? {
+            Record::Permission(record) => Ok(Some(record.decision)),
+            _ => Err(self.cassette.changed()),
         }
     }
 }

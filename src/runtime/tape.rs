@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::expert::ExpertKey;
 use crate::hint::ErrorHint as _;
 use crate::permission::CallDecision;
-use crate::replay::{CassetteRecorder, ReplayDecisions, ReplayTools};
+use crate::replay::{CassetteRecorder, ReplayDecisions, ReplayError, ReplayTools};
 use crate::runtime::error::RunError;
 use crate::tool::{ToolCall, ToolResult, ToolSpec};
 
@@ -57,10 +57,13 @@ impl Tape {
     }
 
     /// The recorded decision of a person about `call`.
-    pub fn recorded_decision(&self, call: &ToolCall) -> Option<CallDecision> {
+    ///
+    /// # Errors
+    /// The recording cannot be read.
+    pub fn recorded_decision(&self, call: &ToolCall) -> Result<Option<CallDecision>, ReplayError> {
         match self {
-            Self::Replaying { decisions, .. } => decisions.as_ref()?.decision(call),
-            Self::Off | Self::Recording(_) => None,
+            Self::Replaying { decisions: Some(decisions), .. } => decisions.decision(call),
+            Self::Replaying { decisions: None, .. } | Self::Off | Self::Recording(_) => Ok(None),
         }
     }
 

@@ -2,11 +2,13 @@
 //! jobs have of it.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::interactive::on_terminal;
 use crate::support::answer::Call;
+use crate::support::process::Running;
 use crate::support::storage::read_json;
 use crate::support::{Answer, Provider, Test, call};
 
@@ -176,6 +178,54 @@ fn an_interrupt_at_the_question_leaves_the_call_open_and_unmade() {
     let ran = running.finish().assert_code(0);
     assert!(!ran.stdout.contains("a.txt ("), "{}", ran.stdout);
     assert!(exists(&test, "a.txt") && exists(&test, "b.txt"));
+}
+
+/// Three delegates beside each other, each of which asks before it writes a file.
+fn writers() -> Test {
+    let toml = "permissions = { ask = [\"writeTextFile\"] }\n[provider]\nproviderName = \"anthropic\"\n\
+                [experts.librarian]\ninstruction = \"You lead.\"\ndelegates = [\"writer\"]\n\
+                [experts.writer]\ninstruction = \"You write.\"\n";
+    let delegate = |id: &str| call(id, "writer", json!({"query": "write"}));
+    Test::new().file("perstack.toml", toml).provider(Provider::Anthropic).env("TERM", "xterm").silent_stdin().answers([
+        Answer::calls([delegate("c1"), delegate("c2"), delegate("c3")]),
+        Answer::calls([write("w1", "a.txt")]),
+        Answer::calls([write("w2", "b.txt")]),
+        Answer::calls([write("w3", "c.txt")]),
+    ])
+}
+
+/// Waits until all three have their answer, so that they wait for the person.
+fn wait_for_writers(test: &Test, running: &Running) {
+    running.poll(Duration::from_millis(5), || {
+        let logs =
+            test.storage().runs().into_iter().filter_map(|run| std::fs::read_to_string(run.join("log.jsonl")).ok());
+        logs.map(|log| log.matches("\"fact\":\"generated\"").count()).sum::<usize>() == 4
+    });
+}
+
+#[test]
+fn an_answer_for_the_whole_run_is_one_for_delegates_beside_each_other() {
+    let test = writers();
+    let Some(running) = on_terminal(&test, "run librarian q") else { return };
+    running.wait_for_stdout(PROMPT);
+    wait_for_writers(&test, &running);
+    test.server().script(["One.", "Two.", "Three.", "Done."].map(Answer::text));
+    running.type_in("a\n");
+    let ran = running.finish().assert_code(0);
+    assert_eq!(["a.txt", "b.txt", "c.txt"].map(|path| exists(&test, path)), [true; 3]);
+    assert_eq!(ran.stdout.matches("wants to call writeTextFile").count(), 1, "{}", ran.stdout);
+}
+
+#[test]
+fn an_interrupt_withdraws_the_question_while_others_wait_for_theirs() {
+    let test = writers();
+    let Some(running) = on_terminal(&test, "run librarian q") else { return };
+    running.wait_for_stdout(PROMPT);
+    wait_for_writers(&test, &running);
+    running.type_in("\u{3}");
+    let ran = running.finish().assert_code(130);
+    assert!(ran.stdout.contains("(not asked any more)"), "{}", ran.stdout);
+    assert_eq!(["a.txt", "b.txt", "c.txt"].map(|path| exists(&test, path)), [false; 3]);
 }
 
 #[test]

@@ -72,10 +72,11 @@ impl<'a> Calls<'a> {
         let (repeated, doubtful): (Vec<ToolCall>, Vec<ToolCall>) =
             calls.into_iter().partition(|call| !in_doubt || may_repeat(self.context, skills, call));
         self.arrived.extend(doubtful.iter().map(effect_unknown));
-        // Calls in doubt were decided when they were made first; what is denied since is not made again.
+        // Calls in doubt are made again because that is safe, or because their user wants it, which answers what would be asked
+        // about. What is denied by now is not made again.
         let (mut again, mut denied) = (Vec::new(), Vec::new());
         for call in repeated {
-            match refusal(&call, self.context, skills).filter(|_| in_doubt) {
+            match in_doubt.then(|| refusal(&call, self.context, skills)).flatten() {
                 Some(reason) => denied.push(denied_since(&call, &reason)),
                 None => again.push(call),
             }

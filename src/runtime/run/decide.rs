@@ -3,6 +3,7 @@
 
 use crate::expert::SkillSpec;
 use crate::fact::{Fact, FactBody};
+use crate::hint::ErrorHint as _;
 use crate::permission::{
     CallArgument, CallDecision, CallSubject, CallVerdict, DecidedBy, PermissionAnswer, PermissionPattern,
     PermissionQuestion, PermissionVerdict,
@@ -27,17 +28,19 @@ pub async fn decide(calls: &[ToolCall], is_marked: bool, context: &RunContext, s
     }
     let verdicts = calls.into_iter().map(|call| (call, verdict(call, context, skills)));
     let (asking, settled): (Vec<_>, Vec<_>) =
-        verdicts.partition(|(_, verdict)| matches!(verdict, PermissionVerdict::Asks(_)));
+        verdicts.partition(|(_, judged)| matches!(judged.verdict, PermissionVerdict::Asks(_)));
     if !settled.is_empty() {
-        let decisions = settled.into_iter().map(|(call, verdict)| by_rule(call, verdict)).collect();
+        let decisions = settled.into_iter().map(|(call, judged)| by_rule(call, judged.verdict)).collect();
         return context.fact(FactBody::CallsDecided { decisions });
     }
-    let Some((call, PermissionVerdict::Asks(rule))) = asking.into_iter().next() else { return context.stopped() };
+    let Some((call, Judged { verdict: PermissionVerdict::Asks(rule), is_program })) = asking.into_iter().next() else {
+        return context.stopped();
+    };
     let tape = &context.job.backends.tape;
     let decision = tokio::select! {
         biased;
         () = context.job.stop.fired() => return context.stopped(),
-        decision = by_person(call, rule, context) => decision,
+        decision = by_person(call, rule, is_program, context) => decision,
     };
     tape.record_decision(call, &decision);
     context.fact(FactBody::CallsDecided { decisions: vec![decision] })
@@ -45,7 +48,7 @@ pub async fn decide(calls: &[ToolCall], is_marked: bool, context: &RunContext, s
 
 /// Returns the refusal of a call that rules deny.
 pub fn refusal(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Option<String> {
-    match verdict(call, context, skills) {
+    match verdict(call, context, skills).verdict {
         PermissionVerdict::Denied(rule) => Some(denied_by(call, &rule)),
         PermissionVerdict::Allowed(_) | PermissionVerdict::Asks(_) => None,
     }
@@ -80,10 +83,17 @@ fn after_untrusted(call: &ToolCall) -> CallDecision {
     decided(call, CallVerdict::Denied, DecidedBy::Untrusted, rule, Some(reason))
 }
 
-fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> PermissionVerdict {
+/// A call as the rules see it.
+struct Judged {
+    verdict: PermissionVerdict,
+    /// It is of the tool that starts programs, under whatever name.
+    is_program: bool,
+}
+
+fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Judged {
     let rules = rules(&context.job.options, &context.expert);
     if rules.is_empty() {
-        return PermissionVerdict::Allowed(None);
+        return Judged { verdict: PermissionVerdict::Allowed(None), is_program: false };
     }
     let unknown = || ToolSpec {
         skill_name: call.skill_name.clone(),
@@ -93,10 +103,18 @@ fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Permissi
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     };
-    let tool = &skills.tool(&call.tool_name).cloned().unwrap_or_else(unknown);
+    let stranger;
+    let tool = match skills.tool(&call.tool_name) {
+        Some(tool) => tool,
+        None => {
+            stranger = unknown();
+            &stranger
+        }
+    };
     let own_name = skills.own_name(&call.tool_name).unwrap_or(&call.tool_name);
     let argument = argument(call, tool, own_name, context);
-    rules.decide(&CallSubject { tool, own_name, argument: &argument })
+    let verdict = rules.decide(&CallSubject { tool, own_name, argument: &argument });
+    Judged { verdict, is_program: matches!(argument, CallArgument::Program(_)) }
 }
 
 /// The part of a call's arguments that patterns look at.
@@ -122,12 +140,14 @@ fn by_rule(call: &ToolCall, verdict: PermissionVerdict) -> CallDecision {
     decided(call, decision, by, rule, reason)
 }
 
-async fn by_person(call: &ToolCall, rule: String, context: &RunContext) -> CallDecision {
+async fn by_person(call: &ToolCall, rule: String, is_program: bool, context: &RunContext) -> CallDecision {
     let tape = &context.job.backends.tape;
-    if let Some(recorded) = tape.recorded_decision(call) {
-        return recorded;
-    }
     let denied = |by, reason| decided(call, CallVerdict::Denied, by, Some(rule.clone()), Some(reason));
+    match tape.recorded_decision(call) {
+        Ok(Some(recorded)) => return recorded,
+        Ok(None) => {}
+        Err(error) => return denied(DecidedBy::Rule, format!("not run: {}", error.with_hint())),
+    }
     let name = &call.tool_name;
     let Some(ask) = &context.job.options.approver else {
         let reason = format!(
@@ -139,7 +159,7 @@ async fn by_person(call: &ToolCall, rule: String, context: &RunContext) -> CallD
         expert: context.expert.key.to_string(),
         call: call.clone(),
         rule: rule.clone(),
-        is_exact: call.tool_name == "exec",
+        is_exact: is_program,
         workspace: context.job.options.workspace.clone(),
     };
     match ask(question).await {
