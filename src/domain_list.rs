@@ -98,6 +98,9 @@ pub struct NetworkTarget {
     pub port: u16,
 }
 
+/// Longest name of a host (RFC 1035).
+const LONGEST_NAME: usize = 253;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum TargetHost {
     /// In lower case, without the dot that ends a complete name.
@@ -115,7 +118,7 @@ impl NetworkTarget {
         let host = match parsed.ok()? {
             url::Host::Domain(name) => {
                 let name = name.strip_suffix('.').unwrap_or(&name);
-                (!name.is_empty()).then(|| TargetHost::Name(name.to_ascii_lowercase()))?
+                (!name.is_empty() && name.len() <= LONGEST_NAME).then(|| TargetHost::Name(name.to_ascii_lowercase()))?
             }
             url::Host::Ipv4(address) => TargetHost::Address(IpAddr::V4(address)),
             url::Host::Ipv6(address) => TargetHost::Address(IpAddr::V6(address).to_canonical()),

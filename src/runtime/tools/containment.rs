@@ -10,10 +10,12 @@ use crate::environment::Environment;
 use crate::expert::{Expert, SkillSpec};
 use crate::expert_map::ExpertError;
 use crate::proxy::ProxySettings;
+use crate::redact::Redactor;
 use crate::runtime::error::RunError;
 use crate::runtime::options::Options;
 use crate::sandbox::{Sandbox, SandboxState};
 use crate::skill::contain::{Containment, ProgramPlace, Programs};
+use crate::skill::egress::NetworkAccess;
 use crate::skill::mcp::{Notices, SkillNotice};
 use crate::skill::process::KernelAbility;
 
@@ -94,6 +96,22 @@ impl<'a> SandboxRules<'a> {
             Err(invalid) => Programs::Unconnected(invalid),
         }
     }
+}
+
+/// The notices with the hosts of decisions masked: a program chooses them, and may put into one what it was given. Other texts
+/// are masked where they are written.
+pub fn masked(notices: &Notices, redactor: &Redactor) -> Notices {
+    let (notices, redactor) = (Arc::clone(notices), redactor.clone());
+    Arc::new(move |notice| {
+        notices(match notice {
+            SkillNotice::Access(access) => SkillNotice::Access(NetworkAccess {
+                host: redactor.text(&access.host),
+                refusal: access.refusal.map(|reason| redactor.text(&reason)),
+                ..access
+            }),
+            other => other,
+        });
+    })
 }
 
 /// The containment that is in force with this setting.

@@ -15,7 +15,7 @@ use crate::runtime::job::backends::JobBackends;
 use crate::runtime::options::{Options, VERSION};
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::stop::StopSignal;
-use crate::runtime::tools::containment::{self, SandboxRules};
+use crate::runtime::tools::containment::{self, SandboxRules, masked};
 use crate::runtime::tools::lock::{self, LockedServers};
 use crate::runtime::tools::notices::NoticeBoard;
 use crate::runtime::tools::servers::{OpenedServer, OpenedServers, ServerSetup, Servers, server_spec, skills};
@@ -293,7 +293,8 @@ impl<'a> ToolsetBuilder<'a> {
         let (workspace, environment) = (&self.options.workspace, &self.options.environment);
         let off_limits = self.options.all_off_limits();
         let notices = self.toolset.notices.for_skill(name);
-        let programs = SandboxRules::new(self.options, &self.setup.network.proxy).commands(spec, &notices);
+        let programs = SandboxRules::new(self.options, &self.setup.network.proxy)
+            .commands(spec, &masked(&notices, &self.setup.network.redactor));
         let warn: Warn = Arc::new(move |message| notices(SkillNotice::Warning { message }));
         let outputs = &self.toolset.outputs;
         let base = BaseSkill::open(spec.common(), workspace, environment, off_limits, outputs, programs, warn)?;

@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::expert::SkillSpec;
 use crate::runtime::error::RunError;
 use crate::runtime::tools::close_all;
-use crate::runtime::tools::containment::SandboxRules;
+use crate::runtime::tools::containment::{SandboxRules, masked};
 use crate::runtime::tools::lock::LockedServers;
 use crate::sandbox::Sandbox;
 use crate::skill::SkillError;
@@ -44,7 +44,7 @@ impl ServerSetup {
             workspace,
             environment,
             programs: SandboxRules { sandbox: *sandbox, workspace, root, storage, environment, proxies }
-                .server(spec, notices),
+                .server(spec, &masked(notices, &self.network.redactor)),
             outputs: &self.outputs,
             person: self.person.as_ref(),
             network: &self.network,

@@ -19,6 +19,7 @@ use super::order::FileTurn;
 use super::protected::{CommandWatch, Protected};
 use super::workspace::{LastLink, Workspace};
 use crate::skill::SkillError;
+use crate::skill::contain::WorkspaceTooWide;
 use crate::skill::limit;
 use crate::skill::output::{CallOutput, bound};
 use crate::skill::process::{Child, ChildInput, ChildSpec, Cwd, child_environment, spawn};
@@ -142,8 +143,8 @@ pub(super) async fn run(
         let [stdout, stderr] = &streams;
         let has_failed = !matches!((&end, &status), (End::Exited, Ok(status)) if status.success());
         let guess = || programs.reason(stderr, &cwd).or_else(|| programs.reason(stdout, &cwd));
-        let reason = has_failed.then(|| programs.refused_since(mark).or_else(guess));
-        let reason = put_back.into_iter().chain(reason.flatten()).reduce(|lines, line| lines + "\n" + &line);
+        let refused = has_failed.then(|| [programs.refused_since(mark), guess()]).into_iter().flatten().flatten();
+        let reason = put_back.into_iter().chain(refused).reduce(|lines, line| lines + "\n" + &line);
         ExecEnd { answer: answer(&args, limit, (end, status), streams, &output), reason }
     };
     let ended = tokio::task::spawn_blocking(report_end).await;
@@ -279,9 +280,9 @@ async fn start(skill: &BaseSkill, args: &Exec) -> Result<Started, NotStarted> {
 
 /// The answer where containment fails: nothing is started without it.
 fn not_contained(error: &std::io::Error) -> String {
-    format!(
-        "the command was not started: {error}. The user can choose a workspace below, or start perstack with --sandbox off"
-    )
+    let is_too_wide = error.get_ref().is_some_and(|source| source.is::<WorkspaceTooWide>());
+    let remedy = ". The user can choose a workspace below, or start perstack with --sandbox off";
+    format!("the command was not started: {error}{}", if is_too_wide { remedy } else { "" })
 }
 
 /// The working folder, open, with its path.

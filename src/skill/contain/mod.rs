@@ -190,7 +190,13 @@ fn kept_folders(workspace: &Path, storage: &Path, is_watched: bool) -> Vec<Place
     // It may not be there yet.
     let to_come = || Some(storage.parent()?.canonicalize().ok()?.join(storage.file_name()?));
     let storage = storage.canonicalize().ok().or_else(to_come).filter(|storage| !workspace.starts_with(storage));
-    folders.extend(storage.map(PlaceMount::ReadOnly));
+    if let Some(storage) = storage {
+        // Those between, from above to below: it could be moved away with one of them.
+        let between = storage.ancestors().skip(1).take_while(|folder| *folder != workspace);
+        let between: Vec<&Path> = between.filter(|folder| folder.starts_with(workspace)).collect();
+        folders.extend(between.into_iter().rev().map(|folder| PlaceMount::Held(folder.to_owned())));
+        folders.push(PlaceMount::ReadOnly(storage));
+    }
     folders
 }
 

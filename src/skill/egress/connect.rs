@@ -104,11 +104,15 @@ impl ConnectJudge {
             self.dialler.list.has(&target) || by_name.is_some_and(|name| self.dialler.list.has(&name))
         };
         let is_proxy = SocketAddr::new(ip, port) == self.proxy;
-        if is_proxy || (is_local && listens_itself(thread, port)) {
+        if is_proxy {
             return TcpStream::connect_timeout(&address, CONNECT_TIMEOUT);
         }
         if is_listed() {
             self.dialler.decisions.allow(&target);
+            return TcpStream::connect_timeout(&address, CONNECT_TIMEOUT);
+        }
+        // Last, as all processes are looked at for it.
+        if is_local && listens_itself(thread, port) {
             return TcpStream::connect_timeout(&address, CONNECT_TIMEOUT);
         }
         let skill = &self.dialler.decisions.skill;

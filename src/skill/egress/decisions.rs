@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain_list::NetworkTarget;
 
-/// Most decisions that are reported: a program in a loop must not drown everything else.
+/// Most refusals that are reported, and most connections that are: a program in a loop must not drown everything else, nor hide
+/// what it reached behind what it was refused.
 const MAX_REPORTED: u64 = 10_000;
 
 /// Refusals that are kept for the models' results.
@@ -41,7 +42,7 @@ pub(super) struct Decisions {
 
 #[derive(Debug, Default)]
 struct State {
-    reported: u64,
+    allowed: u64,
     refused: u64,
     /// The last ones, with their numbers from 1.
     refusals: VecDeque<(u64, String)>,
@@ -78,8 +79,13 @@ impl Decisions {
                 }
                 state.refusals.push_back((number, reason.clone()));
             }
-            state.reported = state.reported.saturating_add(1);
-            if state.reported > MAX_REPORTED {
+            let counted = if refusal.is_some() {
+                state.refused
+            } else {
+                state.allowed = state.allowed.saturating_add(1);
+                state.allowed
+            };
+            if counted > MAX_REPORTED {
                 return;
             }
         }
@@ -137,7 +143,10 @@ mod tests {
         for number in 0..MAX_REPORTED {
             decisions.refuse_unlisted(&target(&format!("n{number}.example")));
         }
-        assert_eq!(reported.lock().unwrap().len(), usize::try_from(MAX_REPORTED).unwrap());
+        let most = usize::try_from(MAX_REPORTED).unwrap();
+        assert_eq!(reported.lock().unwrap().len(), most + 1, "with the one that was allowed");
+        decisions.allow(&target("api.example"));
+        assert_eq!(reported.lock().unwrap().last(), Some(&allowed), "refusals do not hide what is reached");
         assert_eq!(decisions.refused_since(mark).len(), MAX_LINES);
     }
 }

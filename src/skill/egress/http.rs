@@ -24,6 +24,9 @@ const MAX_FIELDS: usize = 128;
 const OF_CONNECTION: [&str; 7] =
     ["connection", "host", "keep-alive", "proxy-authorization", "proxy-connection", "te", "upgrade"];
 
+const CONTENT_LENGTH: &str = "content-length";
+const TRANSFER_ENCODING: &str = "transfer-encoding";
+
 /// The head of a request, and what came behind it.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
@@ -48,6 +51,22 @@ impl Head {
         self.values("proxy-authorization").filter_map(name).any(|name| is_token(&name, token))
     }
 
+    /// The length of the body, for a proxy that would take what comes behind it for another request.
+    fn body_length(&self) -> Result<u64, Refusal> {
+        if self.values(TRANSFER_ENCODING).next().is_some() {
+            return Err(Refusal::new(411, "on the way through another proxy a request needs a Content-Length"));
+        }
+        let mut lengths = self.values(CONTENT_LENGTH);
+        let digits = |value: &[u8]| {
+            value.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(value).ok()?.parse().ok())?
+        };
+        match (lengths.next(), lengths.next()) {
+            (None, _) => Ok(0),
+            (Some(length), None) => digits(length).ok_or_else(|| Refusal::new(400, "its Content-Length is no number")),
+            (Some(_), Some(_)) => Err(Refusal::new(400, "a request has one Content-Length")),
+        }
+    }
+
     /// The same request for the server of `host`, or with a whole URL for the next proxy.
     fn forwarded(&self, uri: &Uri, host: &Authority, next: NextHop<'_>) -> Vec<u8> {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -63,6 +82,8 @@ impl Head {
             .values("connection")
             .flat_map(|value| value.split(|byte| *byte == b','))
             .map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase())
+            // Where the body ends is nothing that a client takes back.
+            .filter(|name| name != CONTENT_LENGTH && name != TRANSFER_ENCODING)
             .collect();
         for (name, value) in &self.fields {
             let lower = name.to_ascii_lowercase();
@@ -111,27 +132,35 @@ impl From<Unreached> for Refusal {
     }
 }
 
+/// A connection whose bytes are to be carried.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub server: TcpStream,
+    /// Most bytes that still go there; none where all do.
+    pub most: Option<u64>,
+}
+
 /// Serves a client's request. Returns the connection whose bytes are to be carried, none where it was refused.
 ///
 /// # Errors
 /// The client is gone or too slow.
-pub(super) async fn open(client: &mut TcpStream, token: &str, dialler: &Dialler) -> io::Result<Option<TcpStream>> {
+pub(super) async fn open(client: &mut TcpStream, token: &str, dialler: &Dialler) -> io::Result<Option<Opened>> {
     let opened = match in_time(read_head(client)).await? {
         Ok(head) => answer(client, head, token, dialler).await?,
         Err(refusal) => Err(refusal),
     };
     match opened {
-        Ok(server) => Ok(Some(server)),
+        Ok(opened) => Ok(Some(opened)),
         Err(refusal) => refuse(client, &refusal).await.map(|()| None),
     }
 }
 
 async fn answer(
     client: &mut TcpStream,
-    head: Head,
+    mut head: Head,
     token: &str,
     dialler: &Dialler,
-) -> io::Result<Result<TcpStream, Refusal>> {
+) -> io::Result<Result<Opened, Refusal>> {
     if !head.has_token(token) {
         return Ok(Err(Refusal::new(407, "this proxy is for the programs that were started with its address")));
     }
@@ -145,7 +174,7 @@ async fn answer(
         };
         client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
         server.write_all(&head.rest).await?;
-        return Ok(Ok(server));
+        return Ok(Ok(Opened { server, most: None }));
     }
     let uri = head.target.parse::<Uri>().ok().filter(|uri| uri.scheme_str() == Some("http"));
     let Some((uri, host)) = uri.and_then(|uri| uri.authority().cloned().map(|host| (uri, host))) else {
@@ -158,15 +187,21 @@ async fn answer(
         Ok(connected) => connected,
         Err(unreached) => return Ok(Err(unreached.into())),
     };
-    let (mut server, forwarded) = match connected {
-        PlainConnection::Server(server) => (server, head.forwarded(&uri, &host, NextHop::Server)),
+    let (mut server, forwarded, most) = match connected {
+        PlainConnection::Server(server) => (server, head.forwarded(&uri, &host, NextHop::Server), None),
+        // That proxy would go wherever a second request asks it to: nothing follows the first.
         PlainConnection::Proxy(server, credentials) => {
-            let forwarded = head.forwarded(&uri, &host, NextHop::Proxy(credentials.as_ref()));
-            (server, forwarded)
+            let length = match head.body_length() {
+                Ok(length) => length,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            head.rest.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+            let most = length.saturating_sub(head.rest.len() as u64);
+            (server, head.forwarded(&uri, &host, NextHop::Proxy(credentials.as_ref())), Some(most))
         }
     };
     server.write_all(&forwarded).await?;
-    Ok(Ok(server))
+    Ok(Ok(Opened { server, most }))
 }
 
 /// The target of an authority, which is without a user.
@@ -305,6 +340,28 @@ mod tests {
         assert_eq!(text(NextHop::Proxy(None)), format!("POST http://a.example:81/p?q=1 HTTP/1.1\r\n{rest}"));
         let credentials = HeaderValue::from_static("Basic x");
         assert!(text(NextHop::Proxy(Some(&credentials))).contains("\r\nProxy-Authorization: Basic x\r\n"));
+    }
+
+    #[test]
+    fn behind_a_body_nothing_goes_to_another_proxy() {
+        let length = |fields: &str| {
+            head(&format!("POST http://a/ HTTP/1.1\r\n{fields}\r\n")).body_length().map_err(|refusal| refusal.status)
+        };
+        for (fields, expected) in [
+            ("", Ok(0)),
+            ("Content-Length: 12\r\n", Ok(12)),
+            ("Content-Length: +1\r\n", Err(400)),
+            ("Content-Length: 1, 1\r\n", Err(400)),
+            ("Content-Length:\r\n", Err(400)),
+            ("Content-Length: 1\r\nContent-Length: 2\r\n", Err(400)),
+            ("Transfer-Encoding: chunked\r\n", Err(411)),
+        ] {
+            assert_eq!(length(fields), expected, "{fields}");
+        }
+        let request = head("POST http://a/ HTTP/1.1\r\nConnection: content-length\r\nContent-Length: 4\r\n\r\nbody");
+        let uri: Uri = request.target.parse().unwrap();
+        let forwarded = request.forwarded(&uri, uri.authority().unwrap(), NextHop::Proxy(None));
+        assert!(String::from_utf8(forwarded).unwrap().contains("\r\nContent-Length: 4\r\n"));
     }
 
     #[test]

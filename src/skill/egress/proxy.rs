@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::client::HEAD_TIMEOUT;
 use super::dial::Dialler;
+use super::http::Opened;
 use super::{http, socks};
 
 /// Most connections at once. Further ones wait to be taken.
@@ -108,28 +109,39 @@ async fn serve(mut client: TcpStream, token: &str, dialler: &Dialler) -> io::Res
         return Ok(());
     }
     let opened = match first {
-        [SOCKS5] => within_limit(socks::open(&mut client, token, dialler)).await,
+        [SOCKS5] => {
+            within_limit(async {
+                Ok(socks::open(&mut client, token, dialler).await?.map(|server| Opened { server, most: None }))
+            })
+            .await
+        }
         _ => within_limit(http::open(&mut client, token, dialler)).await,
     };
     match opened? {
-        Some(server) => relay(client, server).await,
+        Some(opened) => relay(client, opened).await,
         None => linger(client).await,
     }
 }
 
 /// Bounds a request, its look-up and its connection together. The parts of the last have limits of their own.
-async fn within_limit(opening: impl Future<Output = io::Result<Option<TcpStream>>>) -> io::Result<Option<TcpStream>> {
+async fn within_limit(opening: impl Future<Output = io::Result<Option<Opened>>>) -> io::Result<Option<Opened>> {
     timeout(HEAD_TIMEOUT + Duration::from_mins(2), opening)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Carries bytes both ways until both ends are closed.
-async fn relay(mut client: TcpStream, mut server: TcpStream) -> io::Result<()> {
+async fn relay(mut client: TcpStream, Opened { mut server, most }: Opened) -> io::Result<()> {
     let _ = server.set_nodelay(true);
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let up = async {
+        if let Some(most) = most {
+            let _ = tokio::io::copy(&mut (&mut from_client).take(most), &mut to_server).await;
+            // What else comes goes nowhere; the end of it is waited for.
+            let _ = tokio::io::copy(&mut from_client, &mut tokio::io::sink()).await;
+            return;
+        }
         let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
         let _ = to_server.shutdown().await;
     };

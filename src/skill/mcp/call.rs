@@ -119,9 +119,8 @@ impl McpSkill {
                         let mut result = result::read(&own, &answer, &output, workspace.as_deref());
                         if let (true, Some(programs), Some(folder)) = (result.is_error, &programs, &workspace) {
                             let texts: Vec<&str> = result.result.iter().filter_map(Content::as_text).collect();
-                            let reason = programs.refused_since(mark);
-                            let reason = reason.or_else(|| programs.reason(&texts.join("\n"), folder));
-                            result.result.extend(reason.map(Content::text));
+                            let reasons = [programs.refused_since(mark), programs.reason(&texts.join("\n"), folder)];
+                            result.result.extend(reasons.into_iter().flatten().map(Content::text));
                         }
                         redactor.contents(&mut result.result);
                         result

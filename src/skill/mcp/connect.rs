@@ -157,8 +157,9 @@ impl McpSkill {
         let stderr = self.reporter.last_lines();
         let remedy = match &self.origin {
             Origin::Local(launch) => {
-                let guess = || launch.programs.reason(&stderr.join("\n"), &launch.workspace);
-                launch.programs.refused_since(self.state().mark_of_start).or_else(guess)
+                let guess = launch.programs.reason(&stderr.join("\n"), &launch.workspace);
+                let refused = launch.programs.refused_since(self.state().mark_of_start);
+                refused.into_iter().chain(guess).reduce(|lines, line| lines + "\n" + &line)
             }
             Origin::Remote(_) => None,
         };

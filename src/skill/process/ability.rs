@@ -66,11 +66,11 @@ impl KernelAbility {
         Self {
             landlock: u32::try_from(version).ok().filter(|version| *version > 0),
             seccomp: setting("kernel/seccomp/actions_avail").is_some(),
-            // From 2 on, Yama keeps a process from the memory of its own descendants: 2 from all but root, 3 from root too.
+            // From 2 on, Yama keeps a process from the memory of its own descendants: 2 from all without CAP_SYS_PTRACE, 3 from all.
             held_calls: setting("kernel/seccomp/actions_avail").is_some_and(|actions| actions.contains("user_notif"))
                 && match number("kernel/yama/ptrace_scope") {
                     None | Some(0 | 1) => true,
-                    Some(2) => rustix::process::geteuid().is_root(),
+                    Some(2) => has_capability(CAP_SYS_PTRACE),
                     Some(_) => false,
                 },
             // The last two are settings of Debian and of Ubuntu.
@@ -97,4 +97,16 @@ impl KernelAbility {
     pub fn read() -> Self {
         Self::default()
     }
+}
+
+/// Looking at others' memory (`capabilities(7)`).
+#[cfg(target_os = "linux")]
+const CAP_SYS_PTRACE: u32 = 19;
+
+/// Returns true if this process has the capability of that number.
+#[cfg(target_os = "linux")]
+fn has_capability(number: u32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).is_some_and(|set| set & (1 << number) != 0)
 }

@@ -1,6 +1,7 @@
 //! [`HeldCall`]: a system call of a child that the kernel holds until this process has answered it (seccomp's user
 //! notification). A skill asks for it with [`HeldCalls`] when it starts a child, and its [`CallJudge`] answers; which
-//! calls are held and what becomes of them is left to the judge.
+//! calls are held and what becomes of them is left to the judge. None is let through as it was made: its memory may change
+//! after it was read.
 //!
 //! The filter is set between fork and exec, in the child, which sends its descriptor to the runner over a socket. While
 //! no one has it, and once the runner is gone, held calls fail as ones that the kernel does not have.
@@ -50,8 +51,6 @@ pub enum CallAnswer {
     Returned(i64),
     /// It is not made, and fails with this error.
     Failed(i32),
-    /// It is made, with what its arguments point to by then. Nothing that was read of those may be relied on.
-    Made,
 }
 
 /// A call that the kernel holds. It fails when this is dropped without an answer.
@@ -62,7 +61,6 @@ pub struct HeldCall {
     is_answered: bool,
     /// The thread that makes it.
     pub thread: i32,
-    pub number: i64,
     pub arguments: [u64; 6],
 }
 
@@ -110,12 +108,11 @@ impl HeldCall {
 
     fn send(&mut self, answer: CallAnswer) {
         self.is_answered = true;
-        let (val, error, flags) = match answer {
-            CallAnswer::Returned(value) => (value, 0, 0),
-            CallAnswer::Failed(error) => (0, -error, 0),
-            CallAnswer::Made => (0, 0, flag(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE)),
+        let (val, error) = match answer {
+            CallAnswer::Returned(value) => (value, 0),
+            CallAnswer::Failed(error) => (0, -error),
         };
-        let response = libc::seccomp_notif_resp { id: self.id, val, error, flags };
+        let response = libc::seccomp_notif_resp { id: self.id, val, error, flags: 0 };
         // SAFETY: the argument is on this stack. It fails when the thread was killed meanwhile.
         unsafe { libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) };
     }
@@ -181,19 +178,15 @@ impl Holding {
         let length = libc::c_ushort::try_from(self.filter.len()).unwrap_or(0);
         // The same fields in the same order.
         let program = libc::sock_fprog { len: length, filter: self.filter.as_ptr().cast_mut().cast() };
-        // With the second, a signal does not make the call a second time (Linux 5.19).
-        let both = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-        for flags in [both, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER] {
-            // SAFETY: the program is on this stack, its instructions are this value's.
-            let listener =
-                unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-            if let Ok(listener) = RawFd::try_from(listener)
-                && listener >= 0
-            {
-                return self.send(listener);
-            }
+        // With the second, a signal does not make the call a second time (Linux 5.19, which containment needs more than).
+        let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+        // SAFETY: the program is on this stack, its instructions are this value's.
+        let listener =
+            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+        match RawFd::try_from(listener) {
+            Ok(listener) if listener >= 0 => self.send(listener),
+            _ => Err(io::Error::last_os_error()),
         }
-        Err(io::Error::last_os_error())
     }
 
     fn send(&self, listener: RawFd) -> io::Result<()> {
@@ -325,7 +318,6 @@ fn receive(listener: &Arc<OwnedFd>) -> Option<HeldCall> {
         id: held.id,
         is_answered: false,
         thread: held.pid.cast_signed(),
-        number: i64::from(held.data.nr),
         arguments: held.data.args,
     })
 }

@@ -135,7 +135,14 @@ fn bind(path: &CStr, is_read_only: bool) -> io::Result<()> {
         let flags = libc::MS_BIND | libc::MS_REC;
         check(libc::mount(path.as_ptr(), path.as_ptr(), std::ptr::null(), flags, std::ptr::null()))?;
         if is_read_only
-            && libc::syscall(MOUNT_SETATTR, libc::AT_FDCWD, path.as_ptr(), 0_u32, attributes.as_ptr(), size) < 0
+            && libc::syscall(
+                MOUNT_SETATTR,
+                libc::AT_FDCWD,
+                path.as_ptr(),
+                libc::AT_RECURSIVE,
+                attributes.as_ptr(),
+                size,
+            ) < 0
         {
             return Err(io::Error::last_os_error());
         }
