@@ -111,7 +111,7 @@ pub fn run(
             screen.info(&format!("calls that write or run are answered from it, not made: {reason}"));
         }
     }
-    let summary = files.summary.map(|file| JobSummary::open(&file, options.redactor())).transpose()?;
+    let summary = files.summary.map(|file| JobSummary { file, redactor: options.redactor() });
     let questions = Questions::new(asks, options.clone());
     let began = Instant::now();
     let reporter =

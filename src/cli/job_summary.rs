@@ -4,8 +4,7 @@
 //! Everything that a model, a tool or a person wrote is in a block of code whose fence is longer than any in it, so that no
 //! text of theirs is markup of the page.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 use perstack::checkpoint::Status;
 use perstack::redact::Redactor;
@@ -19,39 +18,25 @@ use super::render::{count, duration, money, shortened, steps, visible_lines};
 /// Most characters of an answer or an error that are shown.
 const MAX_TEXT: usize = 4_000;
 
-/// A file that a summary is appended to, opened before the job begins.
+/// A file that a summary is appended to. It is opened at the end: what an expert puts in its place meanwhile is what is there.
 pub struct JobSummary {
-    file: File,
-    shown: String,
-    redactor: Redactor,
+    pub file: OutputFile,
+    pub redactor: Redactor,
 }
 
 impl JobSummary {
-    /// Opens the file.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn open(file: &OutputFile, redactor: Redactor) -> Result<Self, Failure> {
-        let shown = file.shown().to_owned();
-        match file.open_to_append() {
-            Ok(file) => Ok(Self { file, shown, redactor }),
-            Err(error) => Err(Failure::usage(unwritable(&shown, error))),
-        }
-    }
-
     /// Appends `text`, without secrets.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn append(&self, text: &str) -> Result<(), Failure> {
         let text = self.redactor.text(text);
-        let written = (&self.file).write_all(text.as_bytes());
-        written.map_err(|error| Failure::other(unwritable(&self.shown, error)))
+        let written = self.file.open_to_append().and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|error| {
+            let shown = self.file.shown();
+            Failure::other(anyhow::Error::new(error).context(format!("cannot write the summary to {shown}")))
+        })
     }
-}
-
-fn unwritable(shown: &str, error: io::Error) -> anyhow::Error {
-    anyhow::Error::new(error).context(format!("cannot write the summary to {shown}"))
 }
 
 /// The summary of a job that has ended. `questions` are those that it waits for, `next` is the command that continues it.

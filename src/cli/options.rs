@@ -426,6 +426,7 @@ impl OutputArgs {
         words.value("--filter", (!self.filter.is_empty()).then(|| self.filter.join(",")));
         words.switch("--full-events", self.full_events);
         words.path("--output-file", self.output_file.as_deref());
+        // Not --summary-file: what a person continues is not on the page of the CI's job.
         words.switch("--quiet", self.quiet).switch("--verbose", self.verbose);
         words.switch("--stream", self.stream).switch("--plain", self.plain).switch("--bell", self.bell);
     }

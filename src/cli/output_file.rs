@@ -112,7 +112,7 @@ impl OutputFile {
 
     /// Opens the file for writing if it is there, and creates a file beside it for a moment.
     fn try_out(&self) -> io::Result<()> {
-        self.folder.open_with(&self.name, OpenOptions::new().write(true)).map(drop).or_else(nothing_there)?;
+        self.open(OpenOptions::new().write(true)).map(drop).or_else(nothing_there)?;
         let (_, temporary) = self.create_temporary()?;
         self.folder.remove_file(temporary)
     }
@@ -122,10 +122,11 @@ impl OutputFile {
         &self.shown
     }
 
-    /// Replaces the file by one of these bytes: it is the old or the new one at any time, never a part.
+    /// Replaces the file by one of these bytes: it is the old or the new one at any time, never a part. One that cannot be
+    /// replaced (a mount point, another user's file in a shared folder) is written over.
     ///
     /// # Errors
-    /// The system's; the file is then as it was.
+    /// The system's; the file is then as it was, unless it was being written over.
     pub fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         let (mut file, temporary) = self.create_temporary()?;
         let written = self
@@ -137,7 +138,22 @@ impl OutputFile {
             // Best effort: the first error is what counts.
             let _ = self.folder.remove_file(&temporary);
         }
-        written
+        match written {
+            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ResourceBusy) => {
+                let mut file = self.open(OpenOptions::new().write(true))?;
+                file.set_len(0).and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_data())
+            }
+            written => written,
+        }
+    }
+
+    /// Opens the file, and nothing that a link or another thing of its name leads to.
+    fn open(&self, options: &mut OpenOptions) -> io::Result<File> {
+        // A pipe would wait for its other end.
+        #[cfg(unix)]
+        cap_std::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
+        let file = self.folder.open_with(&self.name, options)?.into_std();
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file any more")) }
     }
 
     /// Opens the file to write behind what it has, and creates it where it is not there. A last line without an end is
@@ -146,8 +162,7 @@ impl OutputFile {
     /// # Errors
     /// The system's.
     pub fn open_to_append(&self) -> io::Result<File> {
-        let mut file =
-            self.folder.open_with(&self.name, OpenOptions::new().read(true).append(true).create(true))?.into_std();
+        let mut file = self.open(OpenOptions::new().read(true).append(true).create(true))?;
         if file.metadata()?.len() > 0 {
             let mut last = [0];
             file.seek(SeekFrom::End(-1))?;
@@ -236,6 +251,7 @@ mod tests {
         let file = checked(folder.path(), "answer.txt").unwrap();
         fs::write(folder.path().join("precious"), "as it was").unwrap();
         std::os::unix::fs::symlink("precious", folder.path().join("answer.txt")).unwrap();
+        file.open_to_append().unwrap_err();
         file.replace(b"new").unwrap();
         assert_eq!(fs::read_to_string(folder.path().join("precious")).unwrap(), "as it was");
         assert_eq!(fs::read_to_string(folder.path().join("answer.txt")).unwrap(), "new");
