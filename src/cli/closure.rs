@@ -21,15 +21,10 @@ impl<'a> Closure<'a> {
     /// expert that it delegates to, it has what is new.
     pub fn line(&self, expert: &'a Expert) -> String {
         let own = self.abilities(expert, true);
-        let mut parts = vec![format!(
-            "can: {}",
-            if own.is_empty() { "answer, and nothing else".to_owned() } else { own.join(", ") }
-        )];
+        let mut parts = vec![format!("can: {}", own.text("answer, and nothing else"))];
         for (way, delegate) in self.delegates(expert) {
-            let mut more = self.abilities(delegate, false);
-            more.retain(|ability| !own.contains(ability));
-            let more = if more.is_empty() { "nothing more".to_owned() } else { more.join(", ") };
-            parts.push(format!("through {way}: {more}"));
+            let more = self.abilities(delegate, false).beyond(&own);
+            parts.push(format!("through {way}: {}", more.text("nothing more")));
         }
         parts.join("; ")
     }
@@ -54,7 +49,7 @@ impl<'a> Closure<'a> {
     }
 
     /// A person answers the questions of an expert alone that no other one called.
-    fn abilities(&self, expert: &Expert, may_ask: bool) -> Vec<String> {
+    fn abilities(&self, expert: &Expert, may_ask: bool) -> Abilities {
         let mut found = Abilities::default();
         for (name, spec) in &expert.skills {
             match spec {
@@ -78,7 +73,7 @@ impl<'a> Closure<'a> {
         if !expert.provider_tools.is_empty() {
             found.others.push(format!("use {} of the provider", expert.provider_tools.join(", ")));
         }
-        found.lines()
+        found
     }
 
     /// Adds what the programs of a skill can do, by the rules that they are started with.
@@ -125,13 +120,25 @@ struct Abilities {
 }
 
 impl Abilities {
-    fn lines(self) -> Vec<String> {
+    /// Those that `other` has not.
+    fn beyond(mut self, other: &Self) -> Self {
+        if self.files <= other.files {
+            self.files = Files::Untouched;
+        }
+        self.commands &= !other.commands;
+        self.others.retain(|line| !other.others.contains(line));
+        self
+    }
+
+    /// All of them in words, or `nothing` without any.
+    fn text(&self, nothing: &str) -> String {
         let files = match self.files {
             Files::Untouched => None,
             Files::Read => Some("read ./"),
             Files::Changed => Some("write ./"),
         };
         let commands = self.commands.then_some("run commands");
-        files.into_iter().chain(commands).map(str::to_owned).chain(self.others).collect()
+        let all: Vec<&str> = files.into_iter().chain(commands).chain(self.others.iter().map(String::as_str)).collect();
+        if all.is_empty() { nothing.to_owned() } else { all.join(", ") }
     }
 }

@@ -108,7 +108,10 @@ pub fn run(args: &WhyArgs, process: &Process) -> Result<Exit, Failure> {
     let name = &spec.common().name;
     let mut text = visible(&format!("skill {name} {may} {verb} {thing}: {}", decision.reason)) + "\n";
     if let Some(remedy) = &decision.remedy {
-        let place = format!("to allow it, add {remedy} to skill {name} of expert {} in perstack.toml", expert.key);
+        let is_given_some = !spec.common().access.is_empty() || spec.allowed_domains().is_some();
+        let besides = if is_given_some { ", besides what its lists have" } else { "" };
+        let place =
+            format!("to allow it, add {remedy} to skill {name} of expert {} in perstack.toml{besides}", expert.key);
         text.push_str(&(visible(&place) + "\n"));
     }
     match io::stdout().lock().write_all(text.as_bytes()) {

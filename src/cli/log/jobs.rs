@@ -8,7 +8,7 @@ use console::{Alignment, measure_text_width, pad_str, truncate_str};
 use perstack::hint::ErrorHint as _;
 use perstack::id::JobId;
 use perstack::job::JobStatus;
-use perstack::runtime::history::{self, HistoryItem, JobEntry, JobIndex, JobSelector, JobState};
+use perstack::runtime::history::{self, HistoryItem, JobEntry, JobIndex, JobState};
 use perstack::store::{JobTimes, ShortIds};
 use serde_json::{Map, Value, json};
 
@@ -70,7 +70,7 @@ impl<'a> JobList<'a> {
         let is_recent = |job: &&JobTimes| {
             criteria.since.is_none_or(|since| job.started_at.is_some_and(|started_at| started_at >= since))
         };
-        let is_about = |id: &JobId| criteria.word.as_ref().is_none_or(|word| is_about(storage, &index.entry(id), word));
+        let is_about = |id: &JobId| criteria.word.as_ref().is_none_or(|word| is_about(index, &index.entry(id), word));
         let jobs = all.iter().filter(is_recent).map(|job| job.id.clone()).filter(is_about).collect();
         Self { storage, index, short: ShortIds::new(all.iter().map(|job| job.id.as_str())), jobs }
     }
@@ -226,12 +226,12 @@ fn in_colour(state: JobState, text: &str, paint: Paint) -> String {
 }
 
 /// Returns true if the word is in the job's question, its expert's key or anything that was recorded of it.
-fn is_about(storage: &Path, entry: &JobEntry, word: &Word) -> bool {
+fn is_about(index: &JobIndex, entry: &JobEntry, word: &Word) -> bool {
     let expert = entry.job.as_ref().map(|job| job.coordinator_expert_key.as_str()).unwrap_or_default();
     if word.is_in(expert) || word.is_in(entry.id.as_str()) {
         return true;
     }
-    let Ok(Some(record)) = history::open(storage, JobSelector::Named(entry.id.as_str())) else { return false };
+    let Ok(record) = index.open(&entry.id) else { return false };
     let mut found = record.query().is_some_and(|query| word.is_in(&query));
     if !found {
         // A record that cannot be read whole is searched as far as it can.

@@ -60,6 +60,14 @@ impl JobIndex {
         JobEntry::read(&self.store, id.clone())
     }
 
+    /// Opens the record of one of the jobs, without a look at the others: its short id is the whole one.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn open(&self, id: &JobId) -> Result<JobLog, RunError> {
+        JobLog::open(self.store.clone(), id.clone(), id.as_str().to_owned())
+    }
+
     /// The record of the job that was worked on last; `None` when there are no jobs.
     ///
     /// # Errors
