@@ -96,7 +96,7 @@ fn unsafe_code_stays_in_its_room() {
         all_places(&Source::all("src"), &["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"], |source| {
             !source.path.starts_with(UNSAFE_ROOM)
         });
-    assert_none(&places, "unsafe code outside its one file");
+    assert_none(&places, "unsafe code outside its folder");
 }
 
 #[test]
