@@ -104,12 +104,11 @@ fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Judged {
         hints: ToolHints::default(),
     };
     let stranger;
-    let tool = match skills.tool(&call.tool_name) {
-        Some(tool) => tool,
-        None => {
-            stranger = unknown();
-            &stranger
-        }
+    let tool = if let Some(tool) = skills.tool(&call.tool_name) {
+        tool
+    } else {
+        stranger = unknown();
+        &stranger
     };
     let own_name = skills.own_name(&call.tool_name).unwrap_or(&call.tool_name);
     let argument = argument(call, tool, own_name, context);

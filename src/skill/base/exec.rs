@@ -280,7 +280,7 @@ async fn start(skill: &BaseSkill, args: &Exec) -> Result<Started, NotStarted> {
 
 /// The answer where containment fails: nothing is started without it.
 fn not_contained(error: &std::io::Error) -> String {
-    let is_too_wide = error.get_ref().is_some_and(|source| source.is::<WorkspaceTooWide>());
+    let is_too_wide = error.get_ref().and_then(|source| source.downcast_ref::<WorkspaceTooWide>()).is_some();
     let remedy = ". The user can choose a workspace below, or start perstack with --sandbox off";
     format!("the command was not started: {error}{}", if is_too_wide { remedy } else { "" })
 }
