@@ -13,26 +13,10 @@ use super::CallSubject;
 use super::argument::{CallArgument, CallPath};
 use super::program_call::ProgramCall;
 use super::shell_word::ShellWord;
-use crate::tool::{BASE_SKILL, ToolSpec};
+use crate::tool::{BASE_SKILL, BASE_TOOLS, CONVERSATION_TOOLS, ToolSpec};
 
 /// The tool that takes a program with its arguments.
 const PROGRAM_TOOL: &str = "exec";
-
-/// The tools that take paths.
-const PATH_TOOLS: [&str; 12] = [
-    "readTextFile",
-    "writeTextFile",
-    "appendTextFile",
-    "editTextFile",
-    "readImageFile",
-    "readPdfFile",
-    "moveFile",
-    "deleteFile",
-    "getFileInfo",
-    "listDirectory",
-    "createDirectory",
-    "deleteDirectory",
-];
 
 /// Most bytes of a pattern. Our own choice: far more than a command line that is worth a rule.
 const LONGEST: usize = 4096;
@@ -394,28 +378,19 @@ impl FromStr for PermissionPattern {
     }
 }
 
-/// Every tool that takes a pattern of its arguments.
-static ARGUMENT_TOOLS: [&str; 13] = {
-    let mut all = [PROGRAM_TOOL; 13];
-    let mut at = 0;
-    while at < PATH_TOOLS.len() {
-        #[expect(clippy::indexing_slicing, reason = "computed while compiling")]
-        {
-            all[at + 1] = PATH_TOOLS[at];
-        }
-        at += 1;
-    }
-    all
-};
+/// Returns true for the tools whose arguments patterns look at: all of the base skill that name a program or paths.
+fn takes_argument(tool: &str) -> bool {
+    BASE_TOOLS.contains(&tool) && !CONVERSATION_TOOLS.contains(&tool) && tool != "healthCheck"
+}
 
 fn of_argument(name: &str, argument: &str) -> Result<Argument, InvalidPattern> {
     let refused = |message: &str| InvalidPattern { message: message.to_owned(), unknown: None };
     let tool = name.strip_prefix(BASE_SKILL).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name);
     let argument = argument.trim();
-    if !ARGUMENT_TOOLS.contains(&tool) {
+    if !takes_argument(tool) {
         return Err(InvalidPattern {
             message: format!("{name:?} takes no pattern of arguments: only exec and the file tools do"),
-            unknown: Some((tool.to_owned(), &ARGUMENT_TOOLS)),
+            unknown: Some((tool.to_owned(), &BASE_TOOLS)),
         });
     }
     if argument.is_empty() {
