@@ -65,8 +65,9 @@ fn what_leaves_its_session_ends_with_a_killed_runner() {
 #[test]
 fn a_background_job_is_there_for_as_long_as_its_call() {
     neighbour("a background job within its call, which prints late");
-    let script = "(while :; do echo up > state; sleep 0.01; done) & while [ ! -e state ]; do sleep 0.01; done; cat state; \
-                  kill $!; wait $!; (sleep 0.2; echo late) &";
+    // The state comes whole under its name: a file written in place could be read while it is empty.
+    let script = "(echo up > writing; mv writing state; while :; do sleep 0.01; done) & while [ ! -e state ]; do sleep 0.01; \
+                  done; cat state; kill $!; wait $!; (sleep 0.2; echo late) &";
     let (_test, requests) = calling(worker(), [("exec", sh(script))]);
     let (output, is_error) = &tool_results(&requests[1])[0];
     assert!(!is_error && output.contains("up") && output.contains("late"), "{output}");
