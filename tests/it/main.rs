@@ -11,6 +11,7 @@
 mod support;
 
 mod budget;
+mod ci;
 mod closure;
 mod completion;
 mod contracts;
