@@ -1,7 +1,8 @@
 //! `perstack log`: the recorded history of jobs.
 //!
-//! The library reads the events; this module selects and prints them. Text is made by reading the record twice, because
-//! the lines above the events count all of them; JSON is written in one reading.
+//! The library reads the events; this module selects and prints them. The lines of text above the events count all of
+//! them, so that a page of text is kept until all are read, and one too long for that is read again; JSON is written in
+//! one reading.
 
 mod event_text;
 mod expression;
@@ -221,7 +222,7 @@ pub fn run(args: &LogArgs, process: &Process) -> Result<Exit, Failure> {
     let mut count = None;
     if let Some(last) = last {
         request.range = Range { take: None, ..range };
-        let counted = text::EventCount::read(&record, &request);
+        let counted = text::EventCount::read(&record, &request, Some(last));
         request.range = range.last(last, counted.matched);
         // The summary is one of the events shown.
         count = Some(counted).filter(|_| !request.shows_summary);
@@ -278,7 +279,7 @@ fn write_answer(record: &JobLog, places: &WayPlaces, mut page: Page) -> Result<E
     let Some(text) = record.latest().and_then(|latest| latest.text()) else {
         let state = head::status(record.entry().state);
         let failure = Failure::other(anyhow::anyhow!("job {} has no answer: {state}", record.id()));
-        let on = head::way_on(record, record.latest().map(|latest| latest.head).as_ref(), places);
+        let on = head::way_on(record, || record.latest().map(|latest| latest.head), places);
         return Err(match on {
             Some(head::WayOn { command, .. }) => failure.help(command.to_string()),
             None => failure,

@@ -10,8 +10,8 @@ use super::event_text::{Excerpt, Style};
 use super::head::status;
 use super::options::Form;
 use super::page::{Page, laid_out};
-use super::text::has_several_experts;
-use super::{LogRequest, Unit};
+use super::text::{has_several_experts, write_excerpt};
+use super::LogRequest;
 use crate::cli::failure::Failure;
 
 /// Between two looks at the files: short for a person, long for a disk.
@@ -88,10 +88,5 @@ fn write_event(
         let json = event.to_json(request.detail)?;
         return page.raw(&(laid_out(&json, Form::Json)? + "\n"));
     }
-    let excerpt = Excerpt::new(event);
-    let lines = match request.unit {
-        Unit::Events => excerpt.event_lines(style),
-        Unit::Steps => excerpt.step_lines(style),
-    };
-    lines.iter().try_for_each(|line| if style.is_verbose { page.wrapped_line(line) } else { page.line(line) })
+    write_excerpt(&Excerpt::new(event), request, style, page)
 }

@@ -123,8 +123,13 @@ pub struct WayPlaces {
     pub config: Option<PathBuf>,
 }
 
-/// The way on from a job in this state.
-pub fn way_on(record: &JobLog, latest: Option<&CheckpointHead>, places: &WayPlaces) -> Option<WayOn> {
+/// The way on from a job in this state. `latest`: reads the state that it came to, which is asked for only where the way
+/// depends on it: it may be long.
+pub fn way_on(
+    record: &JobLog,
+    latest: impl FnOnce() -> Option<CheckpointHead>,
+    places: &WayPlaces,
+) -> Option<WayOn> {
     let id = record.short_id();
     let mut args = JobArgs::default();
     args.place.storage.clone_from(&places.storage);
@@ -146,8 +151,8 @@ pub fn way_on(record: &JobLog, latest: Option<&CheckpointHead>, places: &WayPlac
             "To answer"
         }
         JobState::Interrupted | JobState::Stopped(_) => {
-            if let (Some(job), Some(head)) = (record.job(), latest) {
-                make_room(&mut args, job, head);
+            if let (Some(job), Some(head)) = (record.job(), latest()) {
+                make_room(&mut args, job, &head);
             }
             "To continue"
         }

@@ -35,7 +35,7 @@ pub fn write_job(
     page: &mut Page,
     problems: &mut Vec<ReadProblem>,
 ) -> io::Result<()> {
-    let mut count = EventCount::read(record, request);
+    let mut count = EventCount::read(record, request, None);
     problems.append(&mut count.problems);
     for line in job_lines(record, Some(count.figures.tool_calls()), page.local()) {
         page.line(&line)?;
@@ -119,7 +119,7 @@ fn write_ways(
     ways: Vec<(&'static str, CommandLine)>,
     page: &mut Page,
 ) -> io::Result<()> {
-    let on = way_on(record, latest.map(|latest| &latest.head), &request.places);
+    let on = way_on(record, || latest.map(|latest| latest.head.clone()), &request.places);
     let on = on.map(|WayOn { title, command }| (title, command));
     let all: Vec<_> = on.into_iter().chain(ways).collect();
     let width = all.iter().map(|(title, _)| title.len()).max().unwrap_or_default() + 1;

@@ -1,12 +1,13 @@
 //! A job's record as text: the job, its Runs as a tree, a checkpoint, counts, and the events or steps. The head and the
 //! tree are left to `head` and `tree`.
 
+use std::collections::VecDeque;
 use std::io;
 
 use perstack::checkpoint::Checkpoint;
 use perstack::content::{ExpertPart, ResultPart};
 use perstack::message::Message;
-use perstack::runtime::history::{HistoryItem, JobLog, ReadProblem, ReadProblemKind};
+use perstack::runtime::history::{HistoryItem, JobLog, KeptEvent, LoggedEvent, ReadProblem, ReadProblemKind};
 
 use super::event_text::{Excerpt, Style, cut};
 use super::head::{WayOn, job_lines, way_on};
@@ -21,6 +22,9 @@ const RULE: usize = 50;
 
 /// Most characters of each message that is shown (the original's).
 const MESSAGE: usize = 100;
+
+/// Most events of a page that are kept while all are counted; for a longer page the record is read again.
+const MOST_KEPT: u64 = 1_000;
 
 /// Writes a record. `count`: that of the request, if it was read already. Problems of reading are added to `problems`.
 ///
@@ -39,14 +43,14 @@ pub fn write(
     }
     page.line(&format!("Storage: {}", record.storage().display()))?;
     page.line("")?;
-    let mut count = count.unwrap_or_else(|| EventCount::read(record, request));
+    let mut count = count.unwrap_or_else(|| EventCount::read(record, request, None));
     problems.append(&mut count.problems);
     let tool_calls = request.run.is_none().then(|| count.figures.tool_calls());
     for line in job_lines(record, tool_calls, page.local()) {
         page.line(&line)?;
     }
     if let Some(WayOn { title, command }) =
-        way_on(record, record.latest().map(|latest| latest.head).as_ref(), &request.places)
+        way_on(record, || record.latest().map(|latest| latest.head), &request.places)
     {
         page.whole_line(&format!("{title}: {command}"))?;
     }
@@ -85,25 +89,34 @@ pub struct EventCount {
     pub matched: u64,
     /// The problems of reading.
     pub problems: Vec<ReadProblem>,
+    /// The events of the page, if they are few and without context.
+    kept: Option<VecDeque<KeptEvent>>,
 }
 
 impl EventCount {
-    /// Reads the record.
-    pub fn read(record: &JobLog, request: &LogRequest) -> Self {
+    /// Reads the record. `last`: of the events of the request's page, only so many are shown, the last ones.
+    pub fn read(record: &JobLog, request: &LogRequest, last: Option<u64>) -> Self {
         let mut chooser = chooser(request);
         let (mut figures, mut summary) = (RunFigures::default(), Summary::default());
+        let most = last.or(request.range.take).filter(|most| request.range.context == 0 && *most <= MOST_KEPT);
+        let mut kept = VecDeque::new();
         let problems = record.visit(request.run.as_ref(), &mut |item| {
             figures.add(&item);
             if let HistoryItem::Event(event) = item {
-                let mut count = |mark| {
+                let mut count = |(mark, event)| {
                     summary.add(mark);
+                    kept.extend(event);
+                    if most.is_some_and(|most| kept.len() as u64 > most) {
+                        kept.pop_front();
+                    }
                     Ok(())
                 };
-                return flow(&chooser.take(&event, Mark::for_event, &mut count));
+                let make = |event: &LoggedEvent<'_>| (Mark::for_event(event), most.map(|_| event.keep()));
+                return flow(&chooser.take(&event, make, &mut count));
             }
             flow(&Ok(()))
         });
-        Self { figures, summary, matched: chooser.matched(), problems }
+        Self { figures, summary, matched: chooser.matched(), problems, kept: most.map(|_| kept) }
     }
 }
 
@@ -213,7 +226,13 @@ fn write_events(record: &JobLog, request: &LogRequest, count: &EventCount, page:
     };
     page.line(title)?;
     page.line(&"─".repeat(RULE))?;
-    let shown = write_chosen(record, request, style, page)?;
+    let shown = match &count.kept {
+        Some(kept) => {
+            kept.iter().try_for_each(|event| write_excerpt(&Excerpt::new(&event.event()), request, style, page))?;
+            kept.len() as u64
+        }
+        None => write_chosen(record, request, style, page)?,
+    };
     page.line(&"─".repeat(RULE))?;
     if count.matched > on_page {
         let context = match shown.saturating_sub(on_page) {
@@ -233,6 +252,19 @@ pub fn has_several_experts(record: &JobLog) -> bool {
     experts.any(|expert| Some(expert) != first)
 }
 
+/// Writes one event, or the step that ends with it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_excerpt(excerpt: &Excerpt, request: &LogRequest, style: Style<'_>, page: &mut Page) -> io::Result<()> {
+    let lines = match request.unit {
+        Unit::Events => excerpt.event_lines(style),
+        Unit::Steps => excerpt.step_lines(style),
+    };
+    // What is asked for in full is not cut.
+    lines.iter().try_for_each(|line| if style.is_verbose { page.wrapped_line(line) } else { page.line(line) })
+}
+
 /// The second reading; returns how many were written.
 fn write_chosen(record: &JobLog, request: &LogRequest, style: Style<'_>, page: &mut Page) -> io::Result<u64> {
     let mut chooser = chooser(request);
@@ -242,14 +274,7 @@ fn write_chosen(record: &JobLog, request: &LogRequest, style: Style<'_>, page: &
         if let HistoryItem::Event(event) = item {
             let mut show = |excerpt: Excerpt| {
                 shown += 1;
-                let lines = match request.unit {
-                    Unit::Events => excerpt.event_lines(style),
-                    Unit::Steps => excerpt.step_lines(style),
-                };
-                // What is asked for in full is not cut.
-                lines
-                    .iter()
-                    .try_for_each(|line| if style.is_verbose { page.wrapped_line(line) } else { page.line(line) })
+                write_excerpt(&excerpt, request, style, page)
             };
             written = chooser.take(&event, Excerpt::new, &mut show);
             if chooser.is_done() {

@@ -2,6 +2,7 @@
 //! and print it or fold it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -21,15 +22,40 @@ pub type Durations = HashMap<ToolCallId, u64>;
 pub struct LoggedEvent<'a> {
     pub(super) source: EventOrigin<'a>,
     pub(super) run: &'a RunId,
-    pub(super) durations: &'a Durations,
+    pub(super) durations: &'a Arc<Durations>,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum EventOrigin<'a> {
     /// It follows from facts.
-    Derived(&'a Event, &'a [Message]),
+    Derived(&'a Arc<Event>, &'a [Message]),
     /// The original stored it.
-    Stored(&'a OriginalEvent),
+    Stored(&'a Arc<OriginalEvent>),
+}
+
+/// An event that is kept behind its visit, without the conversation that it came from.
+#[derive(Debug, Clone)]
+pub struct KeptEvent {
+    source: KeptOrigin,
+    run: RunId,
+    durations: Arc<Durations>,
+}
+
+#[derive(Debug, Clone)]
+enum KeptOrigin {
+    Derived(Arc<Event>),
+    Stored(Arc<OriginalEvent>),
+}
+
+impl KeptEvent {
+    /// The event; of its messages, those of earlier events are only counted, whatever the detail.
+    pub fn event(&self) -> LoggedEvent<'_> {
+        let source = match &self.source {
+            KeptOrigin::Derived(event) => EventOrigin::Derived(event, &[]),
+            KeptOrigin::Stored(event) => EventOrigin::Stored(event),
+        };
+        LoggedEvent { source, run: &self.run, durations: &self.durations }
+    }
 }
 
 impl<'a> LoggedEvent<'a> {
@@ -62,6 +88,15 @@ impl<'a> LoggedEvent<'a> {
         self.run
     }
 
+    /// The event to be kept behind its visit; copies nothing of its messages.
+    pub fn keep(&self) -> KeptEvent {
+        let source = match self.source {
+            EventOrigin::Derived(event, _) => KeptOrigin::Derived(Arc::clone(event)),
+            EventOrigin::Stored(event) => KeptOrigin::Stored(Arc::clone(event)),
+        };
+        KeptEvent { source, run: self.run.clone(), durations: Arc::clone(self.durations) }
+    }
+
     /// The durations of its step's calls, as far as they are known by now.
     pub fn durations(&self) -> &'a Durations {
         self.durations
@@ -86,11 +121,14 @@ impl<'a> LoggedEvent<'a> {
     /// The number of tool calls that the model asked for with it.
     pub fn tool_call_count(&self) -> usize {
         match self.source {
-            EventOrigin::Derived(Event { body: EventBody::CallTools { tool_calls, .. }, .. }, _) => tool_calls.len(),
+            EventOrigin::Derived(event, _) => match &event.body {
+                EventBody::CallTools { tool_calls, .. } => tool_calls.len(),
+                _ => 0,
+            },
             EventOrigin::Stored(event) if event.kind == "callTools" => {
                 event.json.get("toolCalls").and_then(Value::as_array).map_or(0, Vec::len)
             }
-            EventOrigin::Derived(..) | EventOrigin::Stored(_) => 0,
+            EventOrigin::Stored(_) => 0,
         }
     }
 
@@ -111,7 +149,7 @@ impl<'a> LoggedEvent<'a> {
     /// As [`Event::to_json`].
     pub fn to_outline(&self) -> serde_json::Result<Map<String, Value>> {
         match self.source {
-            EventOrigin::Derived(event, _) => object(serde_json::to_value(event)?),
+            EventOrigin::Derived(event, _) => object(serde_json::to_value(&**event)?),
             EventOrigin::Stored(event) => Ok(event.json.clone()),
         }
     }

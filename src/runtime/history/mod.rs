@@ -31,7 +31,7 @@ pub use conversation::{query, read_state};
 pub use follow::JobFollower;
 pub use item::{HistoryItem, ReadProblem, ReadProblemKind, RunProgress};
 pub use job_state::{JobEntry, JobIndex, JobState};
-pub use logged_event::{Durations, LoggedEvent};
+pub use logged_event::{Durations, KeptEvent, LoggedEvent};
 pub use runs::{Descent, Run};
 
 use recorded_run::RunEnds;

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::checkpoint::Status;
 use crate::event::{Event, EventBody};
@@ -37,8 +38,8 @@ enum Record {
 }
 
 enum Ready {
-    Derived(Box<Event>),
-    Stored(Box<OriginalEvent>),
+    Derived(Arc<Event>),
+    Stored(Arc<OriginalEvent>),
 }
 
 /// A log on its way through the machine.
@@ -75,7 +76,7 @@ impl RunReader {
 
     /// Visits the next event and reads on to the one after it.
     pub(super) fn visit(&mut self, visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
-        let none = Durations::new();
+        let none = Arc::default();
         let (history, durations) = match &self.record {
             Record::Facts(replay) => {
                 (replay.machine.as_ref().map_or(&[][..], RunMachine::messages), &replay.watch.durations)
@@ -187,7 +188,7 @@ impl Record {
         match self {
             Self::Facts(replay) => replay.read(run, ends),
             Self::Files(files) => match files.next() {
-                Some((_, path)) => Ok(Some(vec![Ready::Stored(Box::new(OriginalEvent::read(&path)?))])),
+                Some((_, path)) => Ok(Some(vec![Ready::Stored(Arc::new(OriginalEvent::read(&path)?))])),
                 None => Ok(None),
             },
             Self::None => Ok(None),
@@ -216,7 +217,7 @@ impl Replay {
         self.watch.read(&fact);
         let mut ready = Vec::new();
         let fed = recorded_run::feed(&mut machine, fact, &mut |events, _, _| {
-            ready.extend(events.into_iter().map(|event| Ready::Derived(Box::new(event))));
+            ready.extend(events.into_iter().map(|event| Ready::Derived(Arc::new(event))));
             false
         });
         if let Err(illegal) = fed {
@@ -248,7 +249,8 @@ impl Replay {
 #[derive(Default)]
 struct Stopwatch {
     asked_at: HashMap<ToolCallId, u64>,
-    durations: Durations,
+    /// Shared with the events that are kept.
+    durations: Arc<Durations>,
 }
 
 impl Stopwatch {
@@ -257,11 +259,12 @@ impl Stopwatch {
             // Another turn begins.
             FactBody::Generated { .. } => {
                 self.asked_at.clear();
-                self.durations.clear();
+                self.durations = Arc::default();
             }
             FactBody::ToolReturned { result } => {
                 if let Some(asked_at) = self.asked_at.get(&result.id) {
-                    self.durations.insert(result.id.clone(), fact.stamp.at.saturating_sub(*asked_at));
+                    let took = fact.stamp.at.saturating_sub(*asked_at);
+                    Arc::make_mut(&mut self.durations).insert(result.id.clone(), took);
                 }
             }
             _ => {}
