@@ -1,10 +1,11 @@
 //! Identifiers. Parsing validates, so an id that is held is safe to use as part of a file name.
 //!
 //! New ids are UUIDv7 (names sort by time); ids of other makers (the original's cuid2, `--job-id ci-42`) are
-//! accepted as long as they keep to [`ALLOWED`].
+//! accepted as long as they keep to [`ALLOWED`]. Copies share their text: every event and every step has some.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -33,7 +34,7 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The id as text.
@@ -46,7 +47,7 @@ macro_rules! id {
             type Err = InvalidId;
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 if is_valid(text) {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(text.into()))
                 } else {
                     Err(InvalidId { what: $what, text: text.chars().take(80).collect() })
                 }
@@ -55,7 +56,7 @@ macro_rules! id {
 
         impl From<uuid::Uuid> for $name {
             fn from(id: uuid::Uuid) -> Self {
-                Self(id.hyphenated().to_string())
+                Self((&*id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())).into())
             }
         }
 

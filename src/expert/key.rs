@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -20,7 +21,8 @@ pub struct InvalidExpertKey(String);
 /// Names an expert: `name`, `@scope/name`, each with an optional `@1.2.3` or `@tag` behind.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExpertKey {
-    text: String,
+    /// Shared by all copies: every event has one.
+    text: Arc<str>,
     /// Bytes of `text` that are the name, scope included.
     name_len: usize,
 }
@@ -28,7 +30,7 @@ pub struct ExpertKey {
 impl ExpertKey {
     /// The key of an expert whose JSON has none.
     pub(super) fn of_nameless() -> Self {
-        let text = String::from("expert");
+        let text: Arc<str> = "expert".into();
         Self { name_len: text.len(), text }
     }
 
@@ -50,7 +52,7 @@ impl ExpertKey {
     /// The key without version or tag, as a key.
     #[must_use]
     pub fn without_version(&self) -> Self {
-        Self { text: self.name().to_owned(), name_len: self.name_len }
+        Self { text: self.name().into(), name_len: self.name_len }
     }
 
     /// The name of the tool by which other experts call this one: the name's part after the last `/`.
@@ -101,7 +103,7 @@ impl FromStr for ExpertKey {
         if text.len() > MAX_KEY || !is_word(name) || !suffix_ok {
             return Err(bad());
         }
-        Ok(Self { text: text.to_owned(), name_len: scope_len + name.len() })
+        Ok(Self { text: text.into(), name_len: scope_len + name.len() })
     }
 }
 
