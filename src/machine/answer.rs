@@ -113,18 +113,20 @@ impl RunData {
             self.conversation.call_ids(),
             &mut self.ids,
         );
-        let message = messages::expert(generation, &turn.calls(), &mut self.ids);
+        let message = messages::expert(generation, turn.iter(), &mut self.ids);
         self.head.retry_count = 0;
         self.head.cut_answer = None;
-        self.step.set_calls(turn.calls());
-        self.add_new(message.clone());
+        self.note(|step| step.set_calls(turn.calls()));
         let CallUsage { usage, spend } = used;
-        let event = EventBody::CallTools { new_message: message, tool_calls: turn.calls(), usage, spend };
-        Reaction::decide_or_call(turn, vec![event])
+        let new = &message;
+        let events =
+            self.report(|| EventBody::CallTools { new_message: new.clone(), tool_calls: turn.calls(), usage, spend });
+        self.add_new(message);
+        Reaction::decide_or_call(turn, events)
     }
 
     fn complete(&mut self, generation: &Generation, text: String, used: CallUsage) -> Reaction {
-        let message = messages::expert(generation, &[], &mut self.ids);
+        let message = messages::expert(generation, [], &mut self.ids);
         self.head.retry_count = 0;
         self.add_new(message);
         let text = match &self.head.cut_answer {
@@ -136,7 +138,7 @@ impl RunData {
     }
 
     fn paused(&mut self, generation: &Generation, used: CallUsage) -> Reaction {
-        let message = messages::expert(generation, &[], &mut self.ids);
+        let message = messages::expert(generation, [], &mut self.ids);
         if matches!(&message, Message::ExpertMessage { contents, .. } if contents.is_empty()) {
             return self.try_again("No tool call or text generated", used, |data| {
                 let nudge = messages::user_text(EMPTY_ANSWER, &mut data.ids);
@@ -152,7 +154,7 @@ impl RunData {
     /// Asks the model to go on with an answer that was cut off at the output limit, or stops the Run after too many
     /// pieces. Either way the pieces and the request to go on are in the conversation, so that a resumed Run goes on.
     fn cut_answer(&mut self, generation: &Generation, text: &str, used: CallUsage) -> Reaction {
-        let piece = messages::expert(generation, &[], &mut self.ids);
+        let piece = messages::expert(generation, [], &mut self.ids);
         let go_on = messages::user_text(GO_ON, &mut self.ids);
         for message in [&piece, &go_on] {
             self.add_new(message.clone());
@@ -226,8 +228,8 @@ impl RunData {
             Turn::new(first, Some(""), &self.parameters, &mut todos, self.conversation.call_ids(), &mut self.ids)
                 .calls();
         let results: Vec<ToolResult> = calls.iter().map(|call| ToolResult::error(call, CUT_OFF)).collect();
-        let answer = messages::expert(generation, &calls, &mut self.ids);
-        let refusals = messages::tool_results(&results, &mut self.ids);
+        let answer = messages::expert(generation, calls.iter(), &mut self.ids);
+        let refusals = messages::tool_results(results.clone(), &mut self.ids);
         self.step.set_calls(calls);
         self.head.cut_answer = None;
         (CUT_OFF, vec![answer, refusals], results)

@@ -180,8 +180,13 @@ impl Turn {
     }
 
     /// All calls, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &ToolCall> {
+        self.slots.iter().map(|slot| &slot.call)
+    }
+
+    /// Copies of all calls, in order.
     pub fn calls(&self) -> Vec<ToolCall> {
-        self.slots.iter().map(|slot| slot.call.clone()).collect()
+        self.iter().cloned().collect()
     }
 
     /// Calls of `kind` without an answer, in order.
@@ -207,6 +212,11 @@ impl Turn {
     /// The answers so far, in call order.
     pub fn answers(&self) -> Vec<ToolResult> {
         self.slots.iter().filter_map(|slot| slot.answer.clone()).collect()
+    }
+
+    /// The same of a turn that is over.
+    pub fn into_answers(self) -> Vec<ToolResult> {
+        self.slots.into_iter().filter_map(|slot| slot.answer).collect()
     }
 
     /// Returns true if `id` is an MCP call still waiting for its answer.

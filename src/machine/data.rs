@@ -2,7 +2,7 @@
 
 use crate::checkpoint::CheckpointHead;
 use crate::cost::Spend;
-use crate::event::EventCheckpoint;
+use crate::event::{EventBody, EventCheckpoint};
 use crate::fact::{IdGenerator, RunParameters, Stamp};
 use crate::machine::account::RunAccount;
 use crate::machine::conversation::Conversation;
@@ -21,6 +21,10 @@ pub(super) struct RunData {
     pub account: RunAccount,
     /// The size of the conversation, as the latest answer reported it.
     pub measured: Option<KnownPrompt>,
+    /// Nobody looks at the events: they are numbered, and where that costs something, neither made nor noted for.
+    pub is_quiet: bool,
+    /// Events of the present arrow that were not made.
+    pub unseen: u64,
 }
 
 impl RunData {
@@ -33,6 +37,8 @@ impl RunData {
             ids: IdGenerator::new(Stamp { at: 0, seed: 0 }),
             account: RunAccount::default(),
             measured: None,
+            is_quiet: false,
+            unseen: 0,
         }
     }
 
@@ -46,15 +52,31 @@ impl RunData {
         self.step = OpenStep::begin(self.head.step_number, self.ids.at());
     }
 
+    /// Notes a part of the step for the event at its end.
+    pub fn note(&mut self, note: impl FnOnce(&mut OpenStep)) {
+        if !self.is_quiet {
+            note(&mut self.step);
+        }
+    }
+
+    /// The event to report, which holds copies of what is new; it is only counted where nobody looks.
+    pub fn report(&mut self, event: impl FnOnce() -> EventBody) -> Vec<EventBody> {
+        if self.is_quiet {
+            self.unseen += 1;
+            return Vec::new();
+        }
+        vec![event()]
+    }
+
     /// Adds a message from outside.
     pub fn add_input(&mut self, message: Message) {
-        self.step.add_input(message.clone());
+        self.note(|step| step.add_input(message.clone()));
         self.conversation.push(message);
     }
 
     /// Adds a message that the step led to.
     pub fn add_new(&mut self, message: Message) {
-        self.step.add_new(message.clone());
+        self.note(|step| step.add_new(message.clone()));
         self.conversation.push(message);
     }
 

@@ -21,14 +21,14 @@ pub fn user(contents: Vec<Content>, ids: &mut IdGenerator) -> Message {
 }
 
 /// The answers of a turn, in call order.
-pub fn tool_results(results: &[ToolResult], ids: &mut IdGenerator) -> Message {
+pub fn tool_results(results: Vec<ToolResult>, ids: &mut IdGenerator) -> Message {
     let contents = results
-        .iter()
+        .into_iter()
         .map(|result| ResultPart::ToolResultPart {
             id: ids.id(),
-            tool_call_id: result.id.clone(),
-            tool_name: result.tool_name.clone(),
-            contents: with_ids(result.result.clone(), ids),
+            tool_call_id: result.id,
+            tool_name: result.tool_name,
+            contents: with_ids(result.result, ids),
             is_error: result.is_error,
         })
         .collect();
@@ -37,7 +37,11 @@ pub fn tool_results(results: &[ToolResult], ids: &mut IdGenerator) -> Message {
 
 /// A model's answer: `calls` come last, the rest as it came, since the place of what a provider ran itself is between
 /// the thinking and the texts before and after it.
-pub fn expert(generation: &Generation, calls: &[ToolCall], ids: &mut IdGenerator) -> Message {
+pub fn expert<'a>(
+    generation: &Generation,
+    calls: impl IntoIterator<Item = &'a ToolCall>,
+    ids: &mut IdGenerator,
+) -> Message {
     let mut contents = Vec::new();
     for part in &generation.parts {
         contents.push(match part {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use crate::checkpoint::Status;
+use crate::event::{Event, EventBody};
 use crate::fact::{Fact, FactBody};
 use crate::generation::FinishReason;
 use crate::machine::{ARROWS, Action, Arrow, Input, RunMachine, State};
@@ -67,9 +68,43 @@ fn check_replay(played: &Played) {
             (asked, outstanding) => assert_eq!(&outstanding, asked),
         }
     }
+    for quiet in [played.facts.len() / 2, played.facts.len()] {
+        check_quiet(played, quiet);
+    }
     let again = replay(&played.facts);
     assert_eq!(again.events, played.events);
     assert_eq!(again.machine.into_checkpoint(), played.machine.clone().into_checkpoint());
+}
+
+/// A machine that is quiet for the first facts comes to the same, and from the next step on its events are the same.
+fn check_quiet(played: &Played, facts: usize) {
+    let mut machine = fresh().machine;
+    machine.set_quiet(true);
+    let (mut events, mut saved) = (Vec::new(), Vec::new());
+    for (n, fact) in played.facts.iter().enumerate() {
+        if n == facts {
+            machine.set_quiet(false);
+        }
+        let mut input = Input::Fact(fact.clone());
+        let asked = loop {
+            let transition = machine.advance(&input).unwrap();
+            assert!(!machine.is_quiet() || transition.events.is_empty());
+            events.extend(transition.events);
+            saved.extend(transition.save.map(|save| *save.head));
+            input = Input::Proceed;
+            if transition.action != Action::Proceed {
+                break transition.action;
+            }
+        };
+        assert_eq!(asked, played.asked[n]);
+    }
+    assert_eq!(saved, played.saved.iter().map(|checkpoint| checkpoint.head.clone()).collect::<Vec<_>>());
+    let is_new_step = |event: &Event| matches!(event.body, EventBody::ContinueToNextStep { .. });
+    let whole = events.iter().position(is_new_step).map_or(events.len(), |at| at + 1);
+    let tail = &events[whole..];
+    assert_eq!(*tail, played.events[played.events.len() - tail.len()..]);
+    assert_eq!(machine.totals(), played.machine.totals());
+    assert_eq!(machine.into_checkpoint(), played.machine.clone().into_checkpoint());
 }
 
 /// Nothing moves a Run that has ended.

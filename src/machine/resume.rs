@@ -68,7 +68,7 @@ impl RunData {
             let event = EventBody::StartRun { initial_checkpoint, input_messages: self.step.inputs().to_vec() };
             Reaction::proceed(State::PreparingForStep, vec![event])
         } else {
-            self.step.set_calls(turn.calls());
+            self.note(|step| step.set_calls(turn.calls()));
             Reaction::proceed(
                 State::ResumingFromStop(turn),
                 vec![EventBody::ResumeFromStop { checkpoint: initial_checkpoint }],
@@ -133,7 +133,7 @@ impl RunData {
         } else if turn.has_open(ToolKind::Interactive) {
             Reaction::proceed(State::CallingInteractiveTools(turn), Vec::new())
         } else {
-            Reaction::all_answered(&turn)
+            self.all_answered(turn)
         }
     }
 }

@@ -79,12 +79,6 @@ impl Reaction {
         let action = Action::DecideCalls { calls };
         Self { state: State::DecidingCalls(turn), events, save: false, action }
     }
-
-    pub(super) fn all_answered(turn: &Turn) -> Self {
-        let results = turn.answers();
-        let event = EventBody::ResolveToolResults { tool_results: results.clone() };
-        Self::proceed(State::ResolvingToolResult(results), vec![event])
-    }
 }
 
 /// The arrow that leads on from `state` by `input`: the one place that decides which there are.
@@ -260,6 +254,17 @@ impl RunMachine {
         Ok(self.follow(reaction))
     }
 
+    /// Sets whether nobody looks at the events, as while a record is read for what it comes to: they are then numbered and
+    /// not made. Those of the step in which someone looks again lack what came of it before.
+    pub fn set_quiet(&mut self, is_quiet: bool) {
+        self.data.is_quiet = is_quiet;
+    }
+
+    /// Returns true if events are only numbered.
+    pub fn is_quiet(&self) -> bool {
+        self.data.is_quiet
+    }
+
     /// Returns true if `input` is legal now: the diagram has an arrow for it, and a fact fits the conversation.
     pub fn accepts(&self, input: &Input) -> bool {
         arrow_for(&mut self.state.clone(), &self.data, input).is_some()
@@ -364,23 +369,16 @@ impl RunMachine {
     /// Carries an arrow out: the events get their numbers and the step they belong to.
     fn follow(&mut self, reaction: Reaction) -> Transition {
         self.state = reaction.state;
-        let mut save = None;
-        let events = reaction
-            .events
-            .into_iter()
-            .map(|body| {
-                let ending = match &body {
-                    EventBody::ContinueToNextStep { checkpoint, .. } => Some(checkpoint),
-                    other => other.ending(),
-                };
-                if reaction.save
-                    && let Some(checkpoint) = ending
-                {
-                    save = Some(Save { head: checkpoint.head.clone(), messages: checkpoint.messages });
-                }
-                self.event(body)
-            })
-            .collect();
+        let save = if reaction.save { reaction.events.iter().rev().find_map(save_with) } else { None };
+        let events = if self.data.is_quiet {
+            let made =
+                u64::try_from(reaction.events.len()).unwrap_or(u64::MAX).saturating_add(take(&mut self.data.unseen));
+            self.sequence = self.sequence.saturating_add(made);
+            self.data.ids.skip(made);
+            Vec::new()
+        } else {
+            reaction.events.into_iter().map(|body| self.event(body)).collect()
+        };
         Transition { events, save, action: reaction.action }
     }
 
@@ -403,4 +401,13 @@ impl RunMachine {
             body,
         }
     }
+}
+
+/// The checkpoint that an event carries, to be stored.
+fn save_with(body: &EventBody) -> Option<Save> {
+    let checkpoint = match body {
+        EventBody::ContinueToNextStep { checkpoint, .. } => checkpoint,
+        other => other.ending()?,
+    };
+    Some(Save { head: checkpoint.head.clone(), messages: checkpoint.messages })
 }

@@ -32,9 +32,9 @@ impl RunData {
 
     pub(super) fn mcp_done(&mut self, turn: Turn) -> Reaction {
         if let Some(text) = turn.completion.clone().filter(|_| self.head.queued_messages.is_empty()) {
-            let results = turn.answers();
-            let message = messages::tool_results(&results, &mut self.ids);
-            self.step.set_results(results);
+            let results = turn.into_answers();
+            self.note(|step| step.set_results(results.clone()));
+            let message = messages::tool_results(results, &mut self.ids);
             self.add_new(message);
             let answer = messages::expert_text(text.clone(), &mut self.ids);
             self.add_new(answer);
@@ -51,8 +51,15 @@ impl RunData {
         if turn.has_open(ToolKind::Delegate) || turn.has_open(ToolKind::Interactive) {
             Reaction::proceed(State::CallingDelegates(turn), Vec::new())
         } else {
-            Reaction::all_answered(&turn)
+            self.all_answered(turn)
         }
+    }
+
+    /// Goes on with the answers of a turn whose calls have one each.
+    pub(super) fn all_answered(&mut self, turn: Turn) -> Reaction {
+        let results = turn.into_answers();
+        let events = self.report(|| EventBody::ResolveToolResults { tool_results: results.clone() });
+        Reaction::proceed(State::ResolvingToolResult(results), events)
     }
 
     pub(super) fn delegates(&mut self, turn: Turn) -> Reaction {
@@ -87,9 +94,11 @@ impl RunData {
     }
 
     pub(super) fn resolve(&mut self, results: Vec<ToolResult>) -> Reaction {
-        let message = messages::tool_results(&results, &mut self.ids);
-        self.step.set_results(results);
-        self.add_new(message.clone());
-        Reaction::proceed(State::FinishingStep, vec![EventBody::FinishToolCall { new_messages: vec![message] }])
+        self.note(|step| step.set_results(results.clone()));
+        let message = messages::tool_results(results, &mut self.ids);
+        let new = &message;
+        let events = self.report(|| EventBody::FinishToolCall { new_messages: vec![new.clone()] });
+        self.add_new(message);
+        Reaction::proceed(State::FinishingStep, events)
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use perstack::runtime::history::{HistoryItem, JobLog, JobState, ReadProblem};
 
+use super::LogRequest;
 use super::event_text::{Excerpt, Style};
 use super::head::status;
 use super::options::Form;
 use super::page::{Page, laid_out};
 use super::text::{has_several_experts, write_excerpt};
-use super::LogRequest;
 use crate::cli::failure::Failure;
 
 /// Between two looks at the files: short for a person, long for a disk.

@@ -125,11 +125,7 @@ pub struct WayPlaces {
 
 /// The way on from a job in this state. `latest`: reads the state that it came to, which is asked for only where the way
 /// depends on it: it may be long.
-pub fn way_on(
-    record: &JobLog,
-    latest: impl FnOnce() -> Option<CheckpointHead>,
-    places: &WayPlaces,
-) -> Option<WayOn> {
+pub fn way_on(record: &JobLog, latest: impl FnOnce() -> Option<CheckpointHead>, places: &WayPlaces) -> Option<WayOn> {
     let id = record.short_id();
     let mut args = JobArgs::default();
     args.place.storage.clone_from(&places.storage);

@@ -9,6 +9,7 @@ use crate::fact::FactBody;
 use crate::id::{JobId, RunId};
 use crate::message::Message;
 use crate::runtime::error::RunError;
+use crate::runtime::history::recorded_run::RunEnds;
 use crate::runtime::history::{recorded_run, unstored};
 use crate::store::{CheckpointBody, CheckpointEntry, Found, OriginalEvent, Store, StoreError};
 
@@ -81,10 +82,10 @@ fn of_run(store: &Store, job: &JobId, run: &RunId, newest: Option<&CheckpointEnt
     if let Some(end) = newest.and_then(|entry| recorded_run::stored_end(store, job, run, entry)) {
         return Ok(end);
     }
-    let unread = match recorded_run::read_run(store, job, run) {
-        Ok(Some(past)) => {
-            let status = past.status();
-            let mut checkpoint = past.machine.into_checkpoint();
+    let unread = match recorded_run::read_end(store, job, run, &mut RunEnds::new()) {
+        Ok(Some((machine, _))) => {
+            let status = recorded_run::status_of(&machine);
+            let mut checkpoint = machine.into_checkpoint();
             checkpoint.head.status = status.unwrap_or(checkpoint.head.status);
             return Ok(checkpoint);
         }

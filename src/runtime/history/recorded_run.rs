@@ -46,10 +46,7 @@ pub struct RecordedRun {
 impl RecordedRun {
     /// The Run's status, if it has ended.
     pub fn status(&self) -> Option<Status> {
-        match self.machine.outstanding() {
-            Action::Stop(status) => Some(status),
-            _ => None,
-        }
+        status_of(&self.machine)
     }
 
     /// Returns whether `id` is the newest checkpoint, or the newest of those whose files are there.
@@ -57,15 +54,17 @@ impl RecordedRun {
         self.last_stored.as_ref() == Some(id) || self.last_save.as_ref().is_some_and(|save| save.head.id == *id)
     }
 
-    /// Takes in the fact that `log` has just read. `stored`: the checkpoints of which there are files.
+    /// Takes in the fact that `log` has just read. `stored`: the checkpoints of which there are files. Returns whether the
+    /// events begin behind one of them.
     fn take(
         &mut self,
         fact: Fact,
         log: &LogReader,
         stored: &HashMap<CheckpointId, PathBuf>,
-    ) -> Result<(), IllegalInput> {
+    ) -> Result<bool, IllegalInput> {
         self.last_at = self.last_at.max(fact.stamp.at);
         let Self { machine, events, last_save, last_stored, newest_stored, unstored, .. } = self;
+        let mut begin_anew = false;
         feed(machine, fact, &mut |emitted, save, _| {
             events.extend(emitted);
             let Some(save) = save else { return false };
@@ -76,13 +75,23 @@ impl RecordedRun {
                 // A step's end is emitted before its checkpoint is stored, a Run's end after.
                 if !save.head.status.is_terminal() {
                     events.clear();
+                    begin_anew = true;
                 }
             } else if !save.head.status.is_terminal() {
                 *unstored = Some((save.clone(), log.position()));
             }
             *last_save = Some(save);
             false
-        })
+        })?;
+        Ok(begin_anew)
+    }
+}
+
+/// The status of a Run whose facts have led to this machine, if it has ended.
+pub fn status_of(machine: &RunMachine) -> Option<Status> {
+    match machine.outstanding() {
+        Action::Stop(status) => Some(status),
+        _ => None,
     }
 }
 
@@ -91,26 +100,29 @@ impl RecordedRun {
 /// # Errors
 /// A failure to read, or facts that do not follow from each other.
 pub fn read_run(store: &Store, job: &JobId, run: &RunId) -> Result<Option<RecordedRun>, RunError> {
-    read_run_behind(store, job, run, &mut RunEnds::new())
+    let files = store.run_checkpoints(job, run)?;
+    // Events matter behind the newest file, or the one before it where that is of the Run's end.
+    let loud_from = files.last().map_or(0, |newest| newest.step.saturating_sub(1));
+    let stored = files.into_iter().map(|entry| (entry.id, entry.path)).collect();
+    match read_back(store, job, run, &stored, loud_from)? {
+        // The files are not those that the log leads to.
+        Some((_, false)) => Ok(read_back(store, job, run, &stored, 0)?.map(|(past, _)| past)),
+        read => Ok(read.map(|(past, _)| past)),
+    }
 }
 
-/// The same, for a caller that reads one Run after the other: the end of one that this Run continues is taken from
-/// `ends`.
-///
-/// # Errors
-/// As [`read_run`].
-pub fn read_run_behind(
+/// Reads a Run back, quietly before the step `loud_from`, and returns whether its events are all there are.
+fn read_back(
     store: &Store,
     job: &JobId,
     run: &RunId,
-    ends: &mut RunEnds,
-) -> Result<Option<RecordedRun>, RunError> {
+    stored: &HashMap<CheckpointId, PathBuf>,
+    loud_from: u64,
+) -> Result<Option<(RecordedRun, bool)>, RunError> {
     let mut log = store.open_log(job, run)?;
     let Some(first) = log.next_fact()? else { return Ok(None) };
-    let files = store.run_checkpoints(job, run)?.into_iter();
-    let stored: HashMap<CheckpointId, PathBuf> = files.map(|entry| (entry.id, entry.path)).collect();
     let mut past = RecordedRun {
-        machine: state_behind(store, job, run, &first, ends)?,
+        machine: first_state(store, job, run, &first)?,
         began_at: first.stamp.at,
         last_at: first.stamp.at,
         events: Vec::new(),
@@ -120,13 +132,48 @@ pub fn read_run_behind(
         unstored: None,
         log_end: Chain::default(),
     };
+    let mut has_all_events = loud_from <= past.machine.head().step_number;
+    past.machine.set_quiet(!has_all_events);
     let mut next = Some(first);
     while let Some(fact) = next {
-        past.take(fact, &log, &stored).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
+        let was_quiet = past.machine.is_quiet();
+        let began_anew =
+            past.take(fact, &log, stored).map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
+        has_all_events |= began_anew && !was_quiet;
+        past.machine.set_quiet(was_quiet && past.machine.head().step_number < loud_from);
         next = log.next_fact()?;
     }
+    past.machine.set_quiet(false);
     past.log_end = log.chain().clone();
-    Ok(Some(past))
+    Ok(Some((past, has_all_events)))
+}
+
+/// The machine of a Run behind its last fact, read without its events, and the time of that fact; `None` when the Run
+/// came to no fact. For a caller that reads one Run after the other, the end of one that this Run continues is taken from
+/// `ends`.
+///
+/// # Errors
+/// As [`read_run`].
+pub fn read_end(
+    store: &Store,
+    job: &JobId,
+    run: &RunId,
+    ends: &mut RunEnds,
+) -> Result<Option<(RunMachine, u64)>, RunError> {
+    let mut log = store.open_log(job, run)?;
+    let Some(first) = log.next_fact()? else { return Ok(None) };
+    let mut machine = state_behind(store, job, run, &first, ends)?;
+    machine.set_quiet(true);
+    let mut last_at = 0;
+    let mut next = Some(first);
+    while let Some(fact) = next {
+        last_at = fact.stamp.at.max(last_at);
+        let fed = feed(&mut machine, fact, &mut |_, _, _| false);
+        fed.map_err(|illegal| broken(store, job, run, illegal.to_string()))?;
+        next = log.next_fact()?;
+    }
+    machine.set_quiet(false);
+    Ok(Some((machine, last_at)))
 }
 
 /// The end of a Run by its newest checkpoint alone, if that holds all of it and it was stored as the job's: nothing
@@ -352,6 +399,7 @@ impl Leg {
     /// The checkpoint, from the machine before the Run's first fact.
     fn walk(mut self, store: &Store, job: &JobId, mut machine: RunMachine) -> Result<Checkpoint, RunError> {
         let mut log = store.open_log(job, &self.run)?;
+        machine.set_quiet(true);
         let mut found = None;
         // All facts before the point are read, so that they are known to be those that it was taken of.
         while let Some(fact) = match &self.at {

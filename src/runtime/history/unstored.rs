@@ -74,6 +74,7 @@ fn of_run(
     }
     let known: HashSet<CheckpointId> = files.into_iter().map(|entry| entry.id).collect();
     let mut machine = state_behind(store, job, run, &first, ends)?;
+    machine.set_quiet(true);
     let mut next = Some(first);
     while let Some(fact) = next {
         let fed = feed(&mut machine, fact, &mut |_, save, _| {

@@ -46,7 +46,11 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
     let before = stored.as_ref().map(|setting| setting.model.clone());
     let mut options = options.clone();
     let expert = expert_here(&point.head().expert.key, job_store.id(), &options)?.clone();
-    let spending = spending::JobSpending::read(&store, job_store.id())?;
+    let past = match &point {
+        ResumePoint::Interrupted { past, run } => Some((run, &**past)),
+        ResumePoint::Checkpoint(_) => None,
+    };
+    let spending = spending::JobSpending::read_beside(&store, job_store.id(), past)?;
     let backends = JobBackends::open(&options).await?;
     let mut job = job_to_continue(&store, job_store.id(), &point, &backends)?;
     let budgets = spending::budgets_on_resume(&options.settings, &job.budget.limits);

@@ -11,7 +11,7 @@ use crate::id::{JobId, RunId};
 use crate::job::{JobBudget, JobStatus};
 use crate::machine::RunTotals;
 use crate::runtime::error::RunError;
-use crate::runtime::history::recorded_run::{self, RunEnds};
+use crate::runtime::history::recorded_run::{self, RecordedRun, RunEnds};
 use crate::setting::DEFAULT_MAX_STEPS;
 use crate::store::Store;
 use crate::usage::Usage;
@@ -32,6 +32,14 @@ impl JobSpending {
     /// # Errors
     /// A folder that cannot be read.
     pub fn read(store: &Store, job: &JobId) -> Result<Self, RunError> {
+        Self::read_beside(store, job, None)
+    }
+
+    /// The same beside a Run that was read back since the job was locked.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn read_beside(store: &Store, job: &JobId, past: Option<(&RunId, &RecordedRun)>) -> Result<Self, RunError> {
         let stored = store.job(job).ok();
         let account = stored.as_ref().map_or_else(JobBudget::default, |stored| stored.budget);
         if let (Some(stored), Some(spent), None) = (&stored, account.spent, account.active_since)
@@ -44,12 +52,16 @@ impl JobSpending {
         let mut last_at = 0;
         let mut waiting = RunEnds::new();
         for run in store.runs(job)? {
-            if let Ok(Some(past)) = recorded_run::read_run_behind(store, job, &run.id, &mut waiting) {
+            if let Some((_, past)) = past.filter(|(id, _)| **id == run.id) {
                 total = total.plus(past.machine.totals_at_rest());
                 last_at = last_at.max(past.last_at);
                 known.insert(run.id);
-                if past.status() == Some(Status::StoppedByDelegate) {
-                    waiting.insert(past.machine.head().id.clone(), past.machine.into_checkpoint());
+            } else if let Ok(Some((machine, at))) = recorded_run::read_end(store, job, &run.id, &mut waiting) {
+                total = total.plus(machine.totals_at_rest());
+                last_at = last_at.max(at);
+                known.insert(run.id);
+                if machine.head().status == Status::StoppedByDelegate {
+                    waiting.insert(machine.head().id.clone(), machine.into_checkpoint());
                 }
             }
         }
