@@ -157,26 +157,44 @@ impl fmt::Display for NetworkTarget {
 
 /// The hosts that a skill may reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DomainList(Vec<Entry>);
+pub struct DomainList {
+    entries: Vec<Entry>,
+    is_open: bool,
+}
 
 impl DomainList {
     /// The list of these entries. One with a [fault](domain_fault) allows nothing.
     pub fn new(entries: &[String]) -> Self {
-        Self(entries.iter().filter_map(|entry| Entry::read(entry).ok()).collect())
+        Self { entries: entries.iter().filter_map(|entry| Entry::read(entry).ok()).collect(), is_open: false }
+    }
+
+    /// Everything, for programs whose connections are recorded and not bounded.
+    pub fn open() -> Self {
+        Self { entries: Vec::new(), is_open: true }
+    }
+
+    /// Returns true if this is everything.
+    pub fn is_open(&self) -> bool {
+        self.is_open
     }
 
     /// Returns true if the list has `target`: its name or address, at its port.
     pub fn has(&self, target: &NetworkTarget) -> bool {
-        self.0.iter().any(|entry| entry.has_port(target.port) && entry.is_for(target))
+        self.is_open || self.entries.iter().any(|entry| entry.has_port(target.port) && entry.is_for(target))
     }
 
     /// Returns true if a connection to `target`, which the list has, may go to `address`: a public one, or one that is
     /// listed itself. The name `localhost` means this machine.
     pub fn admits(&self, target: &NetworkTarget, address: IpAddr) -> bool {
+        Self::implies(target, address) || self.has(&NetworkTarget::of_address(address.to_canonical(), target.port))
+    }
+
+    /// Returns true if an entry for `target` is enough for a connection to `address`.
+    pub fn implies(target: &NetworkTarget, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let is_public = Host::of_address(address) == Host::Public && address != IpAddr::V4(PLATFORM_SERVICE);
         let is_meant = address.is_loopback() && target.host == TargetHost::Name("localhost".to_owned());
-        is_public || is_meant || self.has(&NetworkTarget::of_address(address, target.port))
+        is_public || is_meant
     }
 }
 

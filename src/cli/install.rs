@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use perstack::config::FolderTrust;
 use perstack::config::lockfile::{self, Definition, DiscoveredTools, Lock, Written};
 use perstack::expert::ExpertKey;
 use perstack::fact::Clock;
 use perstack::runtime::{self, CassetteMode, InDoubt, Options, RunError, SystemClock};
+use perstack::skill::contain::Learning;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::job_runner::async_runtime;
+use super::learn::Proposals;
 use super::list_tools::NoEvents;
 use super::options::{ConfigArgs, ModelArgs};
 use super::render::{Paint, visible};
@@ -33,12 +36,20 @@ pub struct InstallArgs {
     /// Write nothing; print how perstack.lock differs from the skills, and fail if it does
     #[arg(long)]
     check: bool,
+    /// Write nothing; start every local server contained, a few times with what it was refused before, and print the lines
+    /// for perstack.toml (reads, writes, allowedDomains) that would give each skill what it needed
+    #[arg(long, conflicts_with = "check")]
+    learn: bool,
     /// Show errors only
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
+
+/// Most starts of a server that learns: each shows what the one before was kept from reaching. Some programs need a file more
+/// each time.
+const MAX_STARTS: usize = 20;
 
 /// The interval at which the spinner moves: often enough to look alive, rarely enough to cost nothing.
 const TICK: Duration = Duration::from_millis(125);
@@ -56,12 +67,16 @@ pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
     let config = setup.project.as_ref().map(|project| project.path.clone()).unwrap_or_default();
     let experts = setup.experts()?;
     let project_use = ProjectUse { experts: &experts, asks_models: false, may_ask: true };
-    trust::require(&setup, process, args.config.place().trust, &project_use)?;
+    let trust = trust::require(&setup, process, args.config.place().trust, &project_use)?;
     let cancel = CancellationToken::new();
-    let options = Arc::new(setup.options(Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None));
+    let mut options = setup.options(Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None);
+    let learning = args.learn.then(Arc::<Learning>::default);
+    options.learning.clone_from(&learning);
+    let options = Arc::new(options);
     let runtime = async_runtime()?;
     let bar = bar(experts.len(), process, args.quiet);
-    let discovered = runtime.block_on(discover(experts, &options, &bar));
+    let starts = if learning.is_some() && trust == FolderTrust::Trusted { MAX_STARTS } else { 1 };
+    let discovered = runtime.block_on(discover_with_needs(experts, &options, &bar, starts));
     bar.finish_and_clear();
     // A skill that does not end must not keep the program.
     runtime.shutdown_background();
@@ -69,6 +84,9 @@ pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
         Ok(found) => found,
         Err(stop) => return stop,
     };
+    if let Some(learning) = &learning {
+        print_proposals(learning, &options, process, args.quiet, trust)?;
+    }
     let found = match whole(found, process) {
         Ok(found) => found,
         Err(exit) => return Ok(exit),
@@ -84,8 +102,35 @@ pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
         let count = found.tools.len();
         print(&format!("{expert}: {count} {}", if count == 1 { "tool" } else { "tools" }));
     }
+    if args.learn {
+        return Ok(Exit::Completed);
+    }
     let lock = lock(&config, &found, &options);
     if args.check { check(&lock, print) } else { write(&lock, print) }
+}
+
+/// Asks for every expert's tools; and while that shows new needs of servers, for those of the experts concerned again, with
+/// what they need. `starts` is the most for one expert.
+async fn discover_with_needs(
+    experts: Vec<ExpertKey>,
+    options: &Arc<Options>,
+    bar: &ProgressBar,
+    starts: usize,
+) -> Result<Found, Stop> {
+    let mut found = discover(experts, options, bar).await?;
+    for _ in 1..starts {
+        let needy = options.learning.as_ref().map(|learning| learning.give_needs()).unwrap_or_default();
+        if needy.is_empty() {
+            break;
+        }
+        bar.inc_length(needy.len() as u64);
+        for (expert, discovered) in discover(needy.into_iter().collect(), options, bar).await? {
+            if let Some((_, place)) = found.iter_mut().find(|(known, _)| *known == expert) {
+                *place = discovered;
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Asks for every expert's tools, some at one time. A signal ends it.
@@ -153,6 +198,40 @@ fn unmatched(found: &[(ExpertKey, DiscoveredTools)]) -> Option<Failure> {
     (!lines.is_empty()).then(|| {
         failure.help("nothing was written: correct the names in perstack.toml, then run `perstack install` again")
     })
+}
+
+/// Prints the lines that would give the skills what their servers needed: the result.
+fn print_proposals(
+    learning: &Learning,
+    options: &Options,
+    process: &Process,
+    quiet: bool,
+    trust: FolderTrust,
+) -> Result<(), Failure> {
+    let proposals = Proposals::new(learning, options);
+    match io::stdout().lock().write_all(proposals.text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(Failure::other(anyhow::Error::new(error).context("cannot write to standard output")));
+        }
+        _ => {}
+    }
+    if trust != FolderTrust::Trusted {
+        let line = "the folder is not trusted: no server was started a second time with what it had been refused";
+        warn(process, quiet, line);
+    }
+    let skills = match proposals.skills {
+        0 => return Ok(()),
+        1 => "1 skill".to_owned(),
+        many => format!("{many} skills"),
+    };
+    print_line(
+        quiet,
+        &format!(
+            "lines for {skills}, of their starts alone: what their calls need shows `perstack run --learn`. Put into perstack.toml what \
+             you agree with, then run `perstack install`"
+        ),
+    );
+    Ok(())
 }
 
 fn lock(config: &Path, found: &[(ExpertKey, DiscoveredTools)], options: &Options) -> Lock {

@@ -13,6 +13,7 @@ use perstack::permission::AskPermission;
 use perstack::runtime::{
     self, CassetteMode, InDoubt, Options, Outcome, RecordedEnd, ResumeFrom, ResumeInput, RunError, RunInput,
 };
+use perstack::skill::contain::Learning;
 use perstack::skill::mcp::AskPerson;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -22,6 +23,7 @@ use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::in_doubt;
 use super::job_summary::JobSummary;
+use super::learn::Proposals;
 use super::options::JobArgs;
 use super::outcome::{FAREWELL, JobEnd, JobReporter};
 use super::output_file::OutputFiles;
@@ -101,6 +103,7 @@ pub fn run(
     let mut options = setup.options(screen.sink(), cancel, in_doubt, cassette);
     options.run_permissions = args.permissions.given();
     (options.person, options.approver) = people(asks, asks_during, &screen);
+    options.learning = args.session.learn.then(Arc::<Learning>::default);
     let options = Arc::new(options);
     if let CassetteMode::Replay { file, .. } = &options.cassette {
         let file = visible(&file.display().to_string());
@@ -128,7 +131,13 @@ pub fn run(
         CassetteMode::Record(file) => Some(file.clone()),
         CassetteMode::None | CassetteMode::Replay { .. } => None,
     };
-    let exit = control.block_on(run_until_done(command, options, workers.handle(), reporter, asks_of_doubts));
+    let exit =
+        control.block_on(run_until_done(command, Arc::clone(&options), workers.handle(), reporter, asks_of_doubts));
+    if let Some(learning) = &options.learning {
+        let proposals = Proposals::new(learning, &options).text;
+        // With stderr closed there is no place left to report to.
+        let _ = io::stderr().lock().write_all(proposals.as_bytes());
+    }
     if let Some(file) = recorded {
         cassettes::remember(user_folder.as_deref(), process, args.output.quiet, &file);
     }

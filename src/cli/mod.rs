@@ -29,6 +29,7 @@ mod permission_check;
 mod permission_question;
 mod input;
 mod install;
+mod learn;
 mod list_tools;
 mod lock;
 mod log;

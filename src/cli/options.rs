@@ -153,6 +153,10 @@ pub struct SessionArgs {
     /// Take tool results from the recorded session too, instead of running tools
     #[arg(long, requires = "replay")]
     pub replay_tools: bool,
+    /// Contain every local server too, and print at the end the lines for perstack.toml (reads, writes, allowedDomains) that
+    /// would give each skill what its programs were refused, or reached
+    #[arg(long, conflicts_with = "replay")]
+    pub learn: bool,
     /// Never ask on the terminal: a question stops the job with exit code 4
     #[arg(long)]
     pub no_interactive: bool,
@@ -335,7 +339,7 @@ impl JobArgs {
         let choice = self.session.in_doubt.and_then(|doubt| doubt.to_possible_value());
         words.value("--in-doubt", choice.as_ref().map(clap::builder::PossibleValue::get_name));
         words.switch("--locked", self.lock.locked).switch("--frozen", self.lock.frozen);
-        words.switch("--no-interactive", self.session.no_interactive);
+        words.switch("--learn", self.session.learn).switch("--no-interactive", self.session.no_interactive);
         self.permissions.add_to(words);
         words.value("--instruction", self.instruction.as_ref());
     }

@@ -327,6 +327,7 @@ impl Setup {
             storage: &self.storage,
             environment: &self.environment,
             proxies,
+            learning: None,
         }
     }
 
@@ -366,6 +367,7 @@ impl Setup {
             run_permissions: RunPermissions::default(),
             untrusted_input: self.untrusted_input,
             approver: None,
+            learning: None,
         }
     }
 }

@@ -99,6 +99,12 @@ pub enum RunError {
     /// The containment that the setting requires cannot be had here.
     #[error("the sandbox is required, and this system lacks {lacking}: nothing was started")]
     NotContained { lacking: &'static str },
+    /// The needs of programs cannot be observed here.
+    #[error("the needs of programs cannot be learned: this system lacks {lacking}")]
+    CannotLearn { lacking: &'static str },
+    /// Programs that are not contained are refused nothing.
+    #[error("there is nothing to learn with sandbox = \"off\": programs are refused nothing")]
+    NothingToLearn,
     /// A delegate's checkpoint cannot be resumed by itself: its parent waits for it.
     #[error("checkpoint {checkpoint} belongs to the delegate {expert}")]
     DelegatesCheckpoint { checkpoint: CheckpointId, expert: ExpertKey, job: JobId },
@@ -195,6 +201,10 @@ impl ErrorHint for RunError {
                 );
             }
             Self::NotContained { .. } => "run on a system that has it, or without that demand (sandbox = \"auto\")",
+            Self::CannotLearn { .. } => {
+                "learn on a system that has it; the lines to add are shown by refused calls, too"
+            }
+            Self::NothingToLearn => "learn with sandbox = \"auto\"",
             Self::DelegatesCheckpoint { job, .. } => {
                 return Some(format!("resume its job, {job}, which goes on with it").into());
             }

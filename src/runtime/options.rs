@@ -26,6 +26,7 @@ use crate::redact::Redactor;
 use crate::runtime::joined_deltas::JoinedDeltas;
 use crate::setting::ProviderName;
 use crate::skill::base::OffLimits;
+use crate::skill::contain::Learning;
 use crate::skill::mcp::AskPerson;
 use crate::usage::Usage;
 
@@ -76,6 +77,8 @@ pub struct Options {
     /// Asks a person about a call that permissions ask about; without it, such a call is not made. A question is
     /// withdrawn by dropping its future.
     pub approver: Option<AskPermission>,
+    /// Collects the needs of contained programs. With it, every command and local server is contained.
+    pub learning: Option<Arc<Learning>>,
 }
 
 impl Options {
@@ -105,6 +108,7 @@ impl Options {
             run_permissions: RunPermissions::default(),
             untrusted_input: false,
             approver: None,
+            learning: None,
         }
     }
 

@@ -9,6 +9,7 @@ mod contained;
 mod credentials;
 mod env_file;
 mod folder;
+mod learn;
 mod limits;
 mod network;
 mod off_limits;

@@ -11,7 +11,7 @@ use crate::cli::outcome::continuation;
 use crate::cli::render::fixture::outcome;
 
 /// Flags that are kept, with values that need quotes where any value may stand.
-const KEPT: [&[&str]; 41] = [
+const KEPT: [&[&str]; 42] = [
     &["--provider", "openai"],
     &["--model", "it's \"new\""],
     &["--reasoning-budget", "high"],
@@ -45,6 +45,7 @@ const KEPT: [&[&str]; 41] = [
     &["--in-doubt", "stop"],
     &["--replay", "a session.jsonl"],
     &["--replay", "a session.jsonl", "--replay-tools"],
+    &["--learn"],
     &["--no-interactive"],
     &["--allow", "exec(git status*)", "--allow", "it's"],
     &["--ask", "exec"],

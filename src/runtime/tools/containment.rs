@@ -14,7 +14,7 @@ use crate::redact::Redactor;
 use crate::runtime::error::RunError;
 use crate::runtime::options::Options;
 use crate::sandbox::{Sandbox, SandboxState};
-use crate::skill::contain::{Containment, ProgramPlace, Programs};
+use crate::skill::contain::{Containment, LearnScope, ProgramPlace, Programs};
 use crate::skill::egress::NetworkAccess;
 use crate::skill::mcp::{Notices, SkillNotice};
 use crate::skill::process::KernelAbility;
@@ -30,13 +30,15 @@ pub struct SandboxRules<'a> {
     pub environment: &'a Environment,
     /// The user's own proxies, through which programs with a list of hosts reach them.
     pub proxies: &'a ProxySettings,
+    /// With it, every program is contained, and its needs are noted there.
+    pub learning: Option<&'a LearnScope>,
 }
 
 impl<'a> SandboxRules<'a> {
-    /// The rules of a job with these options.
-    pub fn new(options: &'a Options, proxies: &'a ProxySettings) -> Self {
+    /// The rules of a job with these options. `learning` is that of the expert.
+    pub fn new(options: &'a Options, proxies: &'a ProxySettings, learning: Option<&'a LearnScope>) -> Self {
         let Options { settings, workspace, root, storage, environment, .. } = options;
-        Self { sandbox: settings.sandbox, workspace, root, storage, environment, proxies }
+        Self { sandbox: settings.sandbox, workspace, root, storage, environment, proxies, learning }
     }
 
     /// The confinement of the commands of the base skill.
@@ -61,6 +63,7 @@ impl<'a> SandboxRules<'a> {
 
     fn is_to_be_contained(self, spec: &SkillSpec) -> bool {
         self.sandbox >= Sandbox::All
+            || self.learning.is_some()
             || spec.is_base()
             || !spec.common().access.is_empty()
             || spec.allowed_domains().is_some()
@@ -83,15 +86,34 @@ impl<'a> SandboxRules<'a> {
         let common = spec.common();
         let (Self { workspace, root, storage, environment, .. }, words) = (self, spec.command_words());
         let place = ProgramPlace { workspace, root, storage, environment, words: &words, is_watched };
-        let containment = match Containment::new(&common.name, place, &common.access) {
+        let needs = self.learning.map(|scope| scope.learning.needs(&scope.expert, &common.name));
+        let access = needs.as_ref().map_or_else(|| common.access.clone(), |needs| needs.widened(&common.access));
+        let containment = match Containment::new(&common.name, place, &access) {
             Ok(containment) => containment,
             Err(refusal) => return Programs::Refused(refusal),
         };
-        let list = spec.allowed_domains().filter(|_| KernelAbility::lacking_for_lists().is_none());
-        let Some(list) = list else { return Programs::Contained(Arc::new(containment)) };
+        let containment = match &needs {
+            Some(needs) => containment.learning(Arc::clone(needs)),
+            None => containment,
+        };
+        let list = match (spec.allowed_domains(), &needs) {
+            (Some(list), None) => DomainList::new(list),
+            (Some(list), Some(needs)) => DomainList::new(&needs.widened_hosts(list)),
+            (None, Some(_)) => DomainList::open(),
+            (None, None) => return Programs::Contained(Arc::new(containment)),
+        };
+        if KernelAbility::lacking_for_lists().is_some() {
+            return Programs::Contained(Arc::new(containment));
+        }
         let notices = Arc::clone(notices);
-        let report = Arc::new(move |access| notices(SkillNotice::Access(access)));
-        match containment.with_list(DomainList::new(list), self.proxies, report) {
+        let is_open = list.is_open();
+        let report = Arc::new(move |access: NetworkAccess| {
+            // What a list has is no need.
+            let needs = needs.as_ref().filter(|_| is_open || access.refusal.is_some());
+            needs.inspect(|needs| needs.add_host(&access));
+            notices(SkillNotice::Access(access));
+        });
+        match containment.with_list(list, self.proxies, report) {
             Ok(containment) => Programs::Contained(Arc::new(containment)),
             Err(invalid) => Programs::Unconnected(invalid),
         }
@@ -124,11 +146,19 @@ pub fn state(sandbox: Sandbox) -> SandboxState {
     }
 }
 
-/// Checks that this system has the means that the setting requires for `expert`.
+/// Checks that this system has the means that the setting requires for `expert`, and those to learn, where that is wanted.
 ///
 /// # Errors
-/// [`RunError::NotContained`].
-pub fn require(sandbox: Sandbox, expert: &Expert) -> Result<(), RunError> {
+/// [`RunError::NotContained`], [`RunError::CannotLearn`] or [`RunError::NothingToLearn`].
+pub fn require(options: &Options, expert: &Expert) -> Result<(), RunError> {
+    let sandbox = options.settings.sandbox;
+    if options.learning.is_some() {
+        match KernelAbility::lacking_for_lists() {
+            _ if sandbox == Sandbox::Off => return Err(RunError::NothingToLearn),
+            Some(lacking) => return Err(RunError::CannotLearn { lacking }),
+            None => {}
+        }
+    }
     let has_list = |spec: &SkillSpec| spec.starts_program() && spec.allowed_domains().is_some();
     let needs_lists = expert.skills.values().any(has_list);
     match if needs_lists { KernelAbility::lacking_for_lists() } else { KernelAbility::lacking() } {

@@ -21,6 +21,7 @@ use crate::runtime::tools::notices::NoticeBoard;
 use crate::runtime::tools::servers::{OpenedServer, OpenedServers, ServerSetup, Servers, server_spec, skills};
 use crate::runtime::tools::{Toolset, close, close_all};
 use crate::skill::base::{BaseSkill, Warn, conversation_tools};
+use crate::skill::contain::LearnScope;
 use crate::skill::mcp::{AskPerson, Network, Reply, SkillNotice, Timings};
 use crate::skill::output::Outputs;
 use crate::skill::{NameClaim, Skill, SkillSet, declare};
@@ -159,6 +160,7 @@ impl<'a> ToolsetBuilder<'a> {
             storage: options.storage.clone(),
             environment: options.environment.clone(),
             sandbox: options.settings.sandbox,
+            learning: options.learning.clone().map(|learning| LearnScope { learning, expert: expert.key.clone() }),
             outputs: Arc::clone(&outputs),
             person: options.person.clone().map(|ask| withdrawn_at(cancel.clone(), ask)),
             network: Network {
@@ -204,7 +206,7 @@ impl<'a> ToolsetBuilder<'a> {
     /// # Errors
     /// A delegate that is not defined, a skill that cannot be opened, or [`RunError::StoppedAtStart`].
     pub async fn open(mut self) -> Result<Toolset, RunError> {
-        containment::require(self.options.settings.sandbox, self.expert)?;
+        containment::require(self.options, self.expert)?;
         // First, so that no server is started for an expert that cannot run.
         let delegates = self.options.experts.delegates(self.expert)?;
         let servers = self.start_servers()?;
@@ -293,7 +295,7 @@ impl<'a> ToolsetBuilder<'a> {
         let (workspace, environment) = (&self.options.workspace, &self.options.environment);
         let off_limits = self.options.all_off_limits();
         let notices = self.toolset.notices.for_skill(name);
-        let programs = SandboxRules::new(self.options, &self.setup.network.proxy)
+        let programs = SandboxRules::new(self.options, &self.setup.network.proxy, self.setup.learning.as_ref())
             .commands(spec, &masked(&notices, &self.setup.network.redactor));
         let warn: Warn = Arc::new(move |message| notices(SkillNotice::Warning { message }));
         let outputs = &self.toolset.outputs;

@@ -17,7 +17,7 @@ use crate::runtime::tools::lock::LockedServers;
 use crate::sandbox::Sandbox;
 use crate::skill::SkillError;
 use crate::skill::base::conversation_tools;
-use crate::skill::contain::Programs;
+use crate::skill::contain::{LearnScope, Programs};
 use crate::skill::mcp::{AskPerson, McpContext, McpSkill, Network, Notices};
 use crate::skill::output::Outputs;
 use crate::tool::ToolSpec;
@@ -30,6 +30,8 @@ pub struct ServerSetup {
     pub storage: PathBuf,
     pub environment: Environment,
     pub sandbox: Sandbox,
+    /// Collects the needs of the servers.
+    pub learning: Option<LearnScope>,
     pub outputs: Arc<Outputs>,
     /// Asks a person for what a server wants to know.
     pub person: Option<AskPerson>,
@@ -39,11 +41,11 @@ pub struct ServerSetup {
 impl ServerSetup {
     fn context(&self, spec: &SkillSpec, notices: &Notices) -> McpContext<'_> {
         let Self { sandbox, workspace, root, storage, environment, .. } = self;
-        let proxies = &self.network.proxy;
+        let (proxies, learning) = (&self.network.proxy, self.learning.as_ref());
         McpContext {
             workspace,
             environment,
-            programs: SandboxRules { sandbox: *sandbox, workspace, root, storage, environment, proxies }
+            programs: SandboxRules { sandbox: *sandbox, workspace, root, storage, environment, proxies, learning }
                 .server(spec, &masked(notices, &self.network.redactor)),
             outputs: &self.outputs,
             person: self.person.as_ref(),

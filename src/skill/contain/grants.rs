@@ -1,6 +1,6 @@
 //! The files and sockets behind each word of `grants`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::home::Home;
 use crate::environment::Environment;
@@ -65,12 +65,20 @@ pub(super) fn add(grant: AccessGrant, home: Option<&Home>, environment: &Environ
 }
 
 /// The grant that gives `path`, if one does.
-pub(super) fn giving(path: &std::path::Path, home: Option<&Home>) -> Option<AccessGrant> {
-    let is_in = |grant: AccessGrant| {
-        parts(grant).into_iter().flatten().any(|part| match part.strip_prefix("~/") {
-            Some(rest) => home.is_some_and(|home| path.starts_with(home.join(rest))),
-            None => path.starts_with(part),
-        })
-    };
+pub(super) fn giving(path: &Path, home: Option<&Home>) -> Option<AccessGrant> {
+    let is_in = |grant: AccessGrant| places(grant, home).any(|place| path.starts_with(place));
     AccessGrant::WORDS.into_iter().map(|(_, grant)| grant).find(|grant| is_in(*grant))
+}
+
+/// Returns true if something that `grant` gives is beneath `folder`.
+pub(super) fn is_beneath(grant: AccessGrant, folder: &Path, home: Option<&Home>) -> bool {
+    places(grant, home).any(|place| place.starts_with(folder))
+}
+
+/// All places of a grant, as they are named and without links.
+fn places(grant: AccessGrant, home: Option<&Home>) -> impl Iterator<Item = PathBuf> {
+    parts(grant).into_iter().flatten().flat_map(move |part| match part.strip_prefix("~/") {
+        Some(rest) => home.map(|home| home.places(rest)).unwrap_or_default(),
+        None => vec![PathBuf::from(part)],
+    })
 }

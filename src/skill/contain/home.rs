@@ -107,6 +107,13 @@ impl Home {
         self.given.join(path)
     }
 
+    /// The same as it is named, and without links.
+    pub fn places(&self, path: &str) -> Vec<PathBuf> {
+        let mut places = vec![self.join(path), self.real.join(path)];
+        places.extend(self.join(path).canonicalize());
+        places
+    }
+
     /// The toolchains that may be there.
     pub fn toolchains(&self) -> impl Iterator<Item = PathBuf> {
         TOOLCHAINS.iter().map(|path| self.join(path))

@@ -22,12 +22,18 @@ mod denial;
 mod git_folders;
 mod grants;
 mod home;
+mod needs;
+mod own_files;
 mod programs;
+mod risk;
 mod rule;
 mod system;
+#[cfg(target_os = "linux")]
+mod watch;
 
 pub(in crate::skill) use git_folders::repositories;
 pub(in crate::skill) use grants::granted_variables;
+pub use needs::{LearnScope, Learning, Proposal, RiskyNeed, SkillNeeds};
 pub use programs::{NetworkMark, Programs};
 pub use rule::{FileAccess, PathDecision, PathRule};
 
@@ -44,6 +50,9 @@ pub struct Containment {
     path: String,
     /// The way to the network, where it is bound to a list.
     egress: Option<Egress>,
+    /// The place where needs are noted, while a job learns.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no calls are held there"))]
+    needs: Option<Arc<SkillNeeds>>,
     /// The rules of the last child, with the identities of the files that they were made of.
     prepared: Mutex<Option<(Vec<FileIdentity>, Arc<FileRules>)>>,
 }
@@ -97,7 +106,7 @@ impl Containment {
         marks.mark(PathRule::System, &lists);
         lists.reads.extend(system::program_folders(path, home.as_ref()));
         marks.mark(PathRule::ProgramFolder, &lists);
-        lists.reads.extend(own_files(words, home.as_ref()));
+        lists.reads.extend(own_files::own_files(words, home.as_ref()));
         marks.mark(PathRule::OwnFiles, &lists);
         lists.writes.push(workspace.clone());
         marks.mark(PathRule::Workspace, &lists);
@@ -129,7 +138,7 @@ impl Containment {
         lists.sockets.extend(resolved(&access.unix_sockets));
         marks.mark(PathRule::UnixSockets, &lists);
         let (skill, path) = (skill.to_owned(), path.to_owned());
-        Ok(Self { home, skill, lists, marks, path, egress: None, prepared: Mutex::default() })
+        Ok(Self { home, skill, lists, marks, path, egress: None, needs: None, prepared: Mutex::default() })
     }
 
     /// Bounds the programs to the hosts of `list`, which are reached through `proxies`. Decisions go to `report`.
@@ -144,6 +153,12 @@ impl Containment {
     ) -> Result<Self, InvalidProxy> {
         self.egress = Some(Egress::new(&self.skill, list, proxies, &self.lists, report)?);
         Ok(self)
+    }
+
+    /// Notes in `needs` what the programs are refused.
+    #[must_use]
+    pub fn learning(self, needs: Arc<SkillNeeds>) -> Self {
+        Self { needs: Some(needs), ..self }
     }
 
     /// The rules for a child that is started now. Folders of package managers that are to hold what they fetch are made for
@@ -210,22 +225,6 @@ fn identity(path: &Path) -> FileIdentity {
 #[cfg(not(unix))]
 fn identity(_: &Path) -> FileIdentity {
     None
-}
-
-/// The files among the words of a command, with the folders that they are in: a program is read by itself, and finds its
-/// parts beside it. A folder that has more in it (the home folder, one of its hidden ones) is not given.
-fn own_files(words: &[String], home: Option<&Home>) -> Vec<PathBuf> {
-    let mut own = Vec::new();
-    for word in words.iter().map(Path::new).filter(|word| word.is_absolute()) {
-        let Ok(real) = word.canonicalize() else { continue };
-        if !real.is_file() {
-            continue;
-        }
-        let is_wide = |folder: &&Path| folder.parent().is_none() || home.is_some_and(|home| home.is_private(folder));
-        own.extend(real.parent().filter(|folder| !is_wide(folder)).map(Path::to_owned));
-        own.push(real);
-    }
-    own
 }
 
 /// The place of a path in a skill's lists. `None` for one beneath a home folder that is not there.

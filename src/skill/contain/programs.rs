@@ -61,13 +61,21 @@ impl Programs {
         self.egress().map_or(Ok(()), |egress| egress.set_variables(environment))
     }
 
-    /// The system calls of a program that are held, where it is kept to a list of hosts. Within a tokio runtime.
+    /// The system calls of a program that are held, where it is kept to a list of hosts, or its needs are learned. Within a
+    /// tokio runtime.
     ///
     /// # Errors
     /// As [`Programs::set_network`].
     #[cfg(target_os = "linux")]
     pub fn held_calls(&self) -> io::Result<Option<HeldCalls>> {
-        self.egress().map(Egress::held_calls).transpose()
+        let connects = self.egress().map(Egress::held_calls).transpose()?;
+        Ok(match self {
+            Self::Contained(containment) => match &containment.needs {
+                Some(needs) => Some(super::watch::held_calls(containment, needs, connects)),
+                None => connects,
+            },
+            _ => connects,
+        })
     }
 
     /// The place at present in the record of refusals on the network.

@@ -12,8 +12,9 @@ use std::time::Duration;
 use std::{ffi, fs};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-use rustix::net::sockopt::socket_peercred;
+use rustix::net::sockopt::{socket_peercred, socket_type};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::dial::Dialler;
 use crate::domain_list::NetworkTarget;
@@ -45,7 +46,8 @@ pub(super) fn held_calls(
 ) -> HeldCalls {
     let real = |paths: &[PathBuf]| paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
     let judge = Arc::new(ConnectJudge { dialler, proxy, sockets: real(sockets), folders: real(folders) });
-    HeldCalls { numbers: vec![libc::SYS_connect], judge, streams_only: true }
+    let streams_only = !judge.dialler.list.is_open();
+    HeldCalls { numbers: vec![libc::SYS_connect], judge, streams_only }
 }
 
 #[derive(Debug)]
@@ -60,6 +62,10 @@ struct ConnectJudge {
 
 impl CallJudge for ConnectJudge {
     fn answer(&self, call: HeldCall) {
+        if self.dialler.list.is_open() {
+            self.observe(&call);
+            return call.answer(CallAnswer::Made);
+        }
         let answer = match self.connect(&call) {
             Ok(()) => CallAnswer::Returned(0),
             Err(error) => CallAnswer::Failed(error.raw_os_error().unwrap_or_else(|| number_of(error.kind()))),
@@ -79,6 +85,21 @@ fn number_of(kind: io::ErrorKind) -> i32 {
 }
 
 impl ConnectJudge {
+    /// Records a connection to elsewhere than the proxy and the program's own processes, where all may be made.
+    fn observe(&self, call: &HeldCall) {
+        let [socket, address, length, ..] = call.arguments;
+        let length = usize::try_from(length & u64::from(u32::MAX)).unwrap_or(usize::MAX);
+        let Ok(bytes) = call.memory(address, length.min(MAX_ADDRESS)) else { return };
+        let Some(SocketAddress::Internet(address)) = SocketAddress::read(&bytes) else { return };
+        let (ip, port) = (address.ip().to_canonical(), address.port());
+        let is_local = ip.is_loopback() || ip.is_unspecified();
+        let is_elsewhere = SocketAddr::new(ip, port) != self.proxy && !(is_local && listens_itself(call.thread, port));
+        // Names are looked up, and addresses compared, by sockets of datagrams.
+        if is_elsewhere && is_stream(call.thread, i32::from_ne_bytes(lower(socket))) {
+            self.dialler.decisions.allow(&NetworkTarget::of_address(ip, port));
+        }
+    }
+
     fn connect(&self, call: &HeldCall) -> io::Result<()> {
         let [socket, address, length, ..] = call.arguments;
         let length = usize::try_from(length & u64::from(u32::MAX)).unwrap_or(usize::MAX);
@@ -151,6 +172,17 @@ impl ConnectJudge {
         };
         if is_listed || is_own() { Ok(stream) } else { Err(io::Error::from_raw_os_error(libc::EACCES)) }
     }
+}
+
+/// Returns true if a thread's descriptor is a socket of streams, as far as that can be seen.
+fn is_stream(thread: i32, number: RawFd) -> bool {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
+    let socket = process.and_then(Pid::from_raw).and_then(|process| {
+        let process = pidfd_open(process, PidfdFlags::empty()).ok()?;
+        pidfd_getfd(process, number, PidfdGetfdFlags::empty()).ok()
+    });
+    socket.is_some_and(|socket| socket_type(socket) == Ok(SocketType::STREAM))
 }
 
 /// The lower half of an argument.

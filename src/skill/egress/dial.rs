@@ -129,6 +129,12 @@ impl Dialler {
             (Ok(found), None) => found,
             (Err(error), None) => return Err(failed(target, &error.to_string())),
         };
+        if self.list.is_open() {
+            // A list needs these besides the name.
+            let is_meant = |ip| DomainList::implies(target, ip) || target.address() == Some(ip);
+            let others = found.iter().filter(|address| !is_meant(address.ip()));
+            others.for_each(|address| self.decisions.allow(&NetworkTarget::of_address(address.ip(), target.port)));
+        }
         let mut admitted = found;
         admitted.retain(|address| self.list.admits(target, address.ip()));
         if admitted.is_empty() {

@@ -1,7 +1,8 @@
 //! [`HeldCall`]: a system call of a child that the kernel holds until this process has answered it (seccomp's user
 //! notification). A skill asks for it with [`HeldCalls`] when it starts a child, and its [`CallJudge`] answers; which
-//! calls are held and what becomes of them is left to the judge. None is let through as it was made: its memory may change
-//! after it was read.
+//! calls are held and what becomes of them is left to the judge. One that is let through as it was made proves nothing: its
+//! memory may change after it was read. So a judge that guards makes the call in the program's stead; only one that
+//! observes, where something else guards or nothing does, lets calls through.
 //!
 //! The filter is set between fork and exec, in the child, which sends its descriptor to the runner over a socket. While
 //! no one has it, and once the runner is gone, held calls fail as ones that the kernel does not have.
@@ -47,6 +48,8 @@ pub struct HeldCalls {
 /// The answer to a held call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallAnswer {
+    /// It is made, with whatever its memory holds by then.
+    Made,
     /// It is not made, and returns this number.
     Returned(i64),
     /// It is not made, and fails with this error.
@@ -61,6 +64,7 @@ pub struct HeldCall {
     is_answered: bool,
     /// The thread that makes it.
     pub thread: i32,
+    pub number: i64,
     pub arguments: [u64; 6],
 }
 
@@ -80,6 +84,26 @@ impl HeldCall {
         let mut bytes = vec![0; length];
         memory.read_exact_at(&mut bytes, address)?;
         if self.is_waited_for() { Ok(bytes) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// The text at an address of the caller's memory, up to its NUL: a path, which the kernel takes no longer.
+    ///
+    /// # Errors
+    /// As [`HeldCall::memory`], or it has no end.
+    pub fn text(&self, address: u64) -> io::Result<Vec<u8>> {
+        /// Memory behind a page's end may be nobody's.
+        const PAGE: u64 = 4096;
+        let mut text = Vec::new();
+        while text.len() < libc::PATH_MAX.unsigned_abs() as usize {
+            let at = address.saturating_add(text.len() as u64);
+            let part = self.memory(at, usize::try_from(PAGE - at % PAGE).unwrap_or(1))?;
+            if let Some(end) = part.iter().position(|byte| *byte == 0) {
+                text.extend(part.into_iter().take(end));
+                return Ok(text);
+            }
+            text.extend(part);
+        }
+        Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))
     }
 
     /// Puts `file` in the place of the caller's descriptor `number`.
@@ -108,11 +132,12 @@ impl HeldCall {
 
     fn send(&mut self, answer: CallAnswer) {
         self.is_answered = true;
-        let (val, error) = match answer {
-            CallAnswer::Returned(value) => (value, 0),
-            CallAnswer::Failed(error) => (0, -error),
+        let (val, error, flags) = match answer {
+            CallAnswer::Made => (0, 0, flag(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE)),
+            CallAnswer::Returned(value) => (value, 0, 0),
+            CallAnswer::Failed(error) => (0, -error, 0),
         };
-        let response = libc::seccomp_notif_resp { id: self.id, val, error, flags: 0 };
+        let response = libc::seccomp_notif_resp { id: self.id, val, error, flags };
         // SAFETY: the argument is on this stack. It fails when the thread was killed meanwhile.
         unsafe { libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) };
     }
@@ -165,11 +190,32 @@ fn filter(numbers: &[i64]) -> io::Result<Vec<sock_filter>> {
         filter.push(instruction(0x15, to_holding, 0, u32::try_from(*number).map_err(too_many)?));
     }
     filter.push(instruction(0x06, 0, 0, libc::SECCOMP_RET_ALLOW));
+    // The program itself is executed before anybody can judge that; see [`Holding::spare_execution`].
+    let execve = u32::try_from(libc::SYS_execve).map_err(too_many)?;
+    let (low, high) = if cfg!(target_endian = "little") { (32, 36) } else { (36, 32) };
+    filter.push(instruction(0x15, 0, 5, execve));
+    filter.push(instruction(0x20, 0, 0, low));
+    filter.push(instruction(0x15, 0, 3, 0));
+    filter.push(instruction(0x20, 0, 0, high));
+    filter.push(instruction(0x15, 0, 1, 0));
+    filter.push(instruction(0x06, 0, 0, libc::SECCOMP_RET_ALLOW));
     filter.push(instruction(0x06, 0, 0, libc::SECCOMP_RET_USER_NOTIF));
     Ok(filter)
 }
 
 impl Holding {
+    /// Lets an execution with the environment at this address through, if executions are held: the child's own, for whose
+    /// success the runner waits.
+    pub(super) fn spare_execution(&mut self, environment: *const *const libc::c_char) {
+        let address = environment.addr() as u64;
+        let half = |shift: u32| u32::try_from((address >> shift) & u64::from(u32::MAX)).unwrap_or(0);
+        // The two comparisons, before the two ends.
+        let comparisons = self.filter.iter_mut().rev().skip(2).step_by(2).take(2);
+        for (instruction, half) in comparisons.zip([half(32), half(0)]) {
+            instruction.k = half;
+        }
+    }
+
     /// Holds this process's calls from now on. Allocates nothing.
     ///
     /// # Errors
@@ -318,6 +364,7 @@ fn receive(listener: &Arc<OwnedFd>) -> Option<HeldCall> {
         id: held.id,
         is_answered: false,
         thread: held.pid.cast_signed(),
+        number: held.data.nr.into(),
         arguments: held.data.args,
     })
 }

@@ -66,13 +66,18 @@ pub(super) fn install(
     program: Program,
     link: OwnedFd,
     confinement: Confinement,
-    #[cfg(target_os = "linux")] holding: Option<Holding>,
+    #[cfg(target_os = "linux")] mut holding: Option<Holding>,
 ) -> io::Result<()> {
     let Program { file, args, env, folder } = program;
     let args = Texts::new(std::iter::once(file.clone()).chain(args).collect());
     let env = Texts::new(env);
     #[cfg(target_os = "linux")]
-    let mut restrictions = Restrictions::new(confinement, holding)?;
+    let mut restrictions = {
+        if let Some(holding) = &mut holding {
+            holding.spare_execution(env.pointers.as_ptr());
+        }
+        Restrictions::new(confinement, holding)?
+    };
     #[cfg(not(target_os = "linux"))]
     drop(confinement);
     let hook = move || {
