@@ -88,6 +88,7 @@ pub mod tool;
 pub mod token_estimate;
 pub mod sandbox;
 pub mod permission;
+pub mod output_schema;
 pub mod expert;
 pub mod expert_map;
 pub mod environment;
