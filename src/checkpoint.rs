@@ -121,6 +121,12 @@ pub struct CheckpointHead {
     /// The answer that the model's output limit cut off, as far as it came before the last message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_answer: Option<CutAnswer>,
+    /// The answer that it completed with, as the check against its schema let it pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_answer: Option<CheckedAnswer>,
+    /// Answers that were refused since the Run was begun or resumed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused_answers: u32,
     /// The conversation holds text from strangers: only the tools that its expert names for that are called.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untrusted: bool,
@@ -160,11 +166,30 @@ impl CheckpointHead {
             budget: None,
             retry_count: 0,
             cut_answer: None,
+            checked_answer: None,
+            refused_answers: 0,
             untrusted: false,
             from_elsewhere: false,
             metadata: Map::new(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// An answer that is valid against its schema.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct CheckedAnswer {
+    /// The JSON document.
+    pub text: String,
+    /// The schema leaves no room for free text, so that nothing of what strangers wrote comes with the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_closed: bool,
 }
 
 /// An answer in pieces: the model's output limit cut it off, and the model is asked to go on.
@@ -198,11 +223,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The final text of a completed Run: that of its last expert message, behind the pieces of an answer that came in
-    /// several.
+    /// The final text of a completed Run: the document, if it was checked against a schema; else that of its last expert
+    /// message, behind the pieces of an answer that came in several.
     pub fn text(&self) -> Option<String> {
         if self.head.status != Status::Completed {
             return None;
+        }
+        if let Some(answer) = &self.head.checked_answer {
+            return Some(answer.text.clone());
         }
         let last = self.messages.iter().rev().find_map(Message::expert_text)?;
         Some(match &self.head.cut_answer {

@@ -185,6 +185,18 @@ pub enum EventBody {
         #[serde(flatten)]
         spend: Spend,
     },
+    /// The answer is not valid against its schema, and is asked for again. A text is asked for again with `newMessages` added,
+    /// in the next step; the result of `attemptCompletion` by the call's result. Not in the original.
+    RefuseAnswer {
+        problems: Vec<String>,
+        /// Refusals of this run, this one included.
+        refusals: u32,
+        new_messages: Vec<Message>,
+        usage: Usage,
+        /// The cost of the answer.
+        #[serde(flatten)]
+        spend: Spend,
+    },
     /// The model wants tools called.
     CallTools {
         new_message: Message,

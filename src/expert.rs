@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::output_schema::OutputSchema;
 use crate::permission::{PermissionPattern, Permissions};
 use crate::tool::BASE_SKILL;
 
@@ -74,6 +75,9 @@ pub struct Expert {
     /// Absent: as the configuration has it for all experts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_limit: Option<ContextLimit>,
+    /// The schema that its answers have to be valid against.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<OutputSchema>,
     /// By name, in the order of the file.
     pub skills: IndexMap<String, SkillSpec>,
     pub delegates: Vec<ExpertKey>,
@@ -104,6 +108,7 @@ struct ExpertJson {
     instruction: String,
     default_model_tier: Option<ModelTier>,
     context_limit: Option<ContextLimit>,
+    output_schema: Option<OutputSchema>,
     skills: Option<IndexMap<String, SkillSpec>>,
     #[serde(default)]
     delegates: Vec<ExpertKey>,
@@ -128,6 +133,7 @@ impl From<ExpertJson> for Expert {
             description: json.description,
             default_model_tier: json.default_model_tier,
             context_limit: json.context_limit,
+            output_schema: json.output_schema,
             skills: json.skills.unwrap_or(expert.skills),
             delegates: json.delegates,
             tags: json.tags,
@@ -165,6 +171,7 @@ impl Expert {
             instruction: instruction.into(),
             default_model_tier: None,
             context_limit: None,
+            output_schema: None,
             skills: IndexMap::from([(BASE_SKILL.to_owned(), SkillSpec::base())]),
             delegates: Vec::new(),
             tags: Vec::new(),

@@ -11,6 +11,7 @@ use crate::expert::{ContextLimit, ExpertRef};
 use crate::generation::{Generation, GenerationFailure};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::message::UserInput;
+use crate::output_schema::OutputSchema;
 use crate::permission::CallDecision;
 use crate::setting::Limits;
 use crate::tool::{ToolResult, ToolRoute};
@@ -125,6 +126,7 @@ struct Fields {
     tokens_after: Option<u64>,
     result: Option<ToolResult>,
     decisions: Option<Vec<CallDecision>>,
+    check: Option<AnswerCheck>,
     tools: Option<Vec<ToolRoute>>,
     reservation: Option<Reservation>,
     reached: Option<Reached>,
@@ -150,6 +152,7 @@ impl Fields {
                 tokens_after: needed(self.tokens_after, "tokensAfter")?,
             },
             Kind::CallsDecided => FactBody::CallsDecided { decisions: needed(self.decisions, "decisions")? },
+            Kind::AnswerChecked => FactBody::AnswerChecked { check: needed(self.check, "check")? },
             Kind::ToolReturned => FactBody::ToolReturned { result: needed(self.result, "result")? },
             Kind::ToolsChanged => FactBody::ToolsChanged { tools: needed(self.tools, "tools")? },
             Kind::Reserved => FactBody::Reserved { reservation: needed(self.reservation, "reservation")? },
@@ -198,6 +201,8 @@ pub enum FactBody {
     },
     /// Calls were decided, by rules or by a person: they may be made, or their result is the reason why not.
     CallsDecided { decisions: Vec<CallDecision> },
+    /// The answer that the Run is to complete with was checked against its schema.
+    AnswerChecked { check: AnswerCheck },
     /// A tool answered.
     ToolReturned { result: ToolResult },
     /// A server's tools are others than before. From here on these are the Run's.
@@ -218,6 +223,21 @@ impl FactBody {
     pub fn kind(&self) -> &'static str {
         self.into()
     }
+}
+
+/// The outcome of the check of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum AnswerCheck {
+    /// It is valid: `text` is the document.
+    Valid {
+        text: String,
+        /// Its schema leaves no room for free text.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_closed: bool,
+    },
+    /// It is refused, for these reasons.
+    Refused { problems: Vec<String> },
 }
 
 /// Everything that a machine needs to know of a fresh Run.
@@ -271,6 +291,9 @@ pub struct RunParameters {
     /// The skills whose results come from strangers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untrusted_skills: Vec<String>,
+    /// The schema that the answer has to be valid against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<OutputSchema>,
 }
 
 /// The way a Run goes on.

@@ -7,12 +7,15 @@ use clap::{Args, ValueEnum};
 use perstack::budget::{self, Budgets, MIN_TOOL_REPETITIONS, Span};
 use perstack::config::Overrides;
 use perstack::config::lockfile::LockUse;
+use perstack::config::read_output_schema;
 use perstack::cost::Cost;
+use perstack::output_schema::OutputSchema;
 use perstack::runtime::{CassetteMode, InDoubt};
 use perstack::sandbox::Sandbox;
 use perstack::setting::{MOST_PARALLEL_DELEGATES, ProviderName, ReasoningBudget};
 
 use super::command_line::CommandLine;
+use super::failure::Failure;
 
 mod output;
 mod permissions;
@@ -199,6 +202,10 @@ pub struct JobArgs {
     pub permissions: PermissionArgs,
     #[command(flatten, next_help_heading = "Lock")]
     pub lock: LockArgs,
+    /// Check the answer against the JSON Schema in FILE, and have it given again until it is valid; print the document alone
+    /// [default: the expert's outputSchema, if it has one]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub output_schema: Option<PathBuf>,
     /// Run an expert with this instruction and the built-in tools, which no configuration has to define. What continues
     /// such a job needs it again
     #[arg(long, value_name = "TEXT")]
@@ -324,6 +331,15 @@ impl SessionArgs {
 }
 
 impl JobArgs {
+    /// The schema that was given for the answer; its path is relative to `folder`.
+    ///
+    /// # Errors
+    /// There is no such file, or answers cannot be checked against it.
+    pub fn output_schema(&self, folder: &Path) -> Result<Option<OutputSchema>, Failure> {
+        let read = self.output_schema.as_ref().map(|file| read_output_schema(&folder.join(file)));
+        read.transpose().map_err(Failure::usage)
+    }
+
     /// Adds the flags that were given, for a command that continues the job. A recording alone is left out: it must not be
     /// overwritten by what follows it.
     pub fn add_to_continuation(&self, words: &mut CommandLine) {
@@ -341,6 +357,7 @@ impl JobArgs {
         words.switch("--locked", self.lock.locked).switch("--frozen", self.lock.frozen);
         words.switch("--learn", self.session.learn).switch("--no-interactive", self.session.no_interactive);
         self.permissions.add_to(words);
+        words.path("--output-schema", self.output_schema.as_deref());
         words.value("--instruction", self.instruction.as_ref());
     }
 }
@@ -365,6 +382,7 @@ mod tests {
             },
             lock: LockArgs { locked: true, frozen: false },
             instruction: Some("You know owls.".to_owned()),
+            output_schema: None,
             place: PlaceArgs {
                 env_path: vec!["a.env".into(), "b.env".into()],
                 proxy: Some("http://me:secret@proxy".to_owned()),

@@ -169,6 +169,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let mut setup = Setup::read(process, &args.job.place, &args.job.model, need)?;
     let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
     setup.untrusted_input = args.input.untrusted;
+    setup.output_schema = args.job.output_schema(&process.folder)?;
     setup.print_warnings(process, args.job.output.quiet);
     let expert = args.choose_expert(&mut setup, process)?;
     setup.print_unusable(process, args.job.output.quiet);

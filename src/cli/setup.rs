@@ -14,6 +14,7 @@ use perstack::environment::Environment;
 use perstack::event::EventSink;
 use perstack::expert::{Expert, ExpertKey, SkillSpec};
 use perstack::model::Catalogue;
+use perstack::output_schema::OutputSchema;
 use perstack::permission::RunPermissions;
 use perstack::provider::{catalog, vendor_variables};
 use perstack::proxy::ProxySettings;
@@ -86,6 +87,8 @@ pub struct Setup {
     own_expert: Option<Expert>,
     /// The text that is sent along comes from strangers.
     pub untrusted_input: bool,
+    /// The schema that was given for the answer.
+    pub output_schema: Option<OutputSchema>,
 }
 
 impl Setup {
@@ -157,6 +160,7 @@ impl Setup {
             catalogue,
             own_expert: None,
             untrusted_input: false,
+            output_schema: None,
         })
     }
 }
@@ -366,6 +370,7 @@ impl Setup {
             permissions,
             run_permissions: RunPermissions::default(),
             untrusted_input: self.untrusted_input,
+            output_schema: self.output_schema,
             approver: None,
             learning: None,
         }

@@ -10,6 +10,7 @@ use super::Origin;
 use crate::expert::ExpertKey;
 use crate::expert_map::ExpertError;
 use crate::hint::ErrorHint;
+use crate::output_schema::InvalidOutputSchema;
 
 /// Most experts that an error lists.
 const EXPERTS_LISTED: usize = 20;
@@ -46,6 +47,15 @@ pub enum ConfigError {
     /// A line of an environment file that cannot be read. Never quotes the line: it may hold a secret.
     #[error("{}:{line}: {reason}", path.display())]
     EnvFile { path: PathBuf, line: usize, reason: &'static str },
+    /// The file of a schema for answers does not exist.
+    #[error("{} does not exist", path.display())]
+    NoOutputSchema { path: PathBuf },
+    /// A file that has to be JSON. Never quotes it.
+    #[error("{}:{line}:{column}: not JSON", path.display())]
+    NoJson { path: PathBuf, line: usize, column: usize },
+    /// JSON that answers cannot be checked against.
+    #[error("{} is no schema for answers: {problem}", path.display())]
+    OutputSchema { path: PathBuf, problem: InvalidOutputSchema },
     /// A variable with a value of the wrong kind.
     #[error("{name}: {reason}")]
     Variable { name: &'static str, reason: String },
@@ -117,6 +127,8 @@ impl ErrorHint for ConfigError {
     fn hint(&self) -> Option<Cow<'_, str>> {
         let hint = match self {
             Self::NotFound { .. } => "create one, or name the file",
+            Self::NoOutputSchema { .. } => "check its spelling (the path of an outputSchema is relative to its file)",
+            Self::NoJson { .. } => "name a file with a JSON Schema",
             Self::Missing { .. } => "check its spelling and the current folder",
             Self::Unreadable { .. } => "check its permissions",
             Self::NotAFile { .. } => "name a file",
@@ -140,6 +152,7 @@ impl ErrorHint for ConfigError {
             Self::Expert(error) => return error.hint(),
             Self::Invalid { .. }
             | Self::EnvFile { .. }
+            | Self::OutputSchema { .. }
             | Self::Variable { .. }
             | Self::UnknownKeys { .. }
             | Self::LockUnwritable { .. }

@@ -8,9 +8,10 @@ use super::error::{quoted, shown};
 use super::graph::Declaration;
 use super::keys::tables::{EXPERT, PERMISSIONS};
 use super::keys::values::{CONTEXT_LIMITS, DESCRIPTION, INSTRUCTION, MAX_NAME, TIERS};
+use super::output_schema::SchemaFolders;
 use super::reader::{Diagnostics, Key, Node, Table};
 use super::suggest::nearest;
-use super::{Endpoints, native, skills};
+use super::{Endpoints, native, output_schema, skills};
 use crate::expert::{ContextLimit, DEFAULT_VERSION, Expert, ExpertKey, SkillSpec, is_version};
 use crate::permission::{PermissionPattern, Permissions};
 use crate::tool::BASE_SKILL;
@@ -19,7 +20,12 @@ use crate::tool::BASE_SKILL;
 const RUNTIME_VERSION: [u64; 3] = [1, 0, 0];
 
 /// Reads the experts of one file. Delegates are resolved when all files are read.
-pub(super) fn experts(root: &Table<'_>, endpoints: Endpoints, diagnostics: &mut Diagnostics) -> Vec<Declaration> {
+pub(super) fn experts(
+    root: &Table<'_>,
+    endpoints: Endpoints,
+    folders: SchemaFolders<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Declaration> {
     let mut declarations = Vec::new();
     let Some(table) = root.get("experts").and_then(|node| node.table(diagnostics)) else { return declarations };
     for (key, node) in table.iter() {
@@ -27,7 +33,7 @@ pub(super) fn experts(root: &Table<'_>, endpoints: Endpoints, diagnostics: &mut 
         let expert_key = expert_key(&key, diagnostics);
         let Some(table) = node.table(diagnostics) else { continue };
         let delegates = delegates(&table, diagnostics);
-        let expert = expert(expert_key, &table, endpoints, diagnostics);
+        let expert = expert(expert_key, &table, endpoints, folders, diagnostics);
         declarations.push(Declaration { name: key.name.to_owned(), spot: key.spot(), expert, delegates });
     }
     diagnostics.set_expert(None);
@@ -55,6 +61,7 @@ fn expert(
     key: Option<ExpertKey>,
     table: &Table<'_>,
     endpoints: Endpoints,
+    folders: SchemaFolders<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Expert> {
     table.warn_unknown(&EXPERT, diagnostics);
@@ -66,6 +73,7 @@ fn expert(
     let min_runtime_version = table.get("minRuntimeVersion").and_then(|node| min_runtime_version(&node, diagnostics));
     let default_model_tier = table.get("defaultModelTier").and_then(|node| node.choice(&TIERS, diagnostics));
     let context_limit = table.get("contextLimit").and_then(|node| context_limit(&node, diagnostics));
+    let output_schema = table.get("outputSchema").and_then(|node| output_schema::schema(&node, folders, diagnostics));
     let version = table.get("version").and_then(|node| version(&node, diagnostics));
     let tags = table.get("tags").map(|node| tags(&node, diagnostics)).unwrap_or_default();
     let skills = match table.get("skills") {
@@ -89,6 +97,7 @@ fn expert(
         instruction,
         default_model_tier,
         context_limit,
+        output_schema,
         skills,
         // `graph::connect` fills them in when all experts are known.
         delegates: Vec::new(),
@@ -220,6 +229,7 @@ mod tests {
             instruction: "Greet.".to_owned(),
             default_model_tier: None,
             context_limit: None,
+            output_schema: None,
             skills: IndexMap::from([("@perstack/base".to_owned(), SkillSpec::base())]),
             delegates: Vec::new(),
             tags: Vec::new(),
@@ -261,6 +271,7 @@ mod tests {
             instruction: "Plan.".to_owned(),
             default_model_tier: Some(ModelTier::High),
             context_limit: Some(ContextLimit::Summarize),
+            output_schema: None,
             skills: IndexMap::new(),
             delegates: vec!["@plan/write".parse().unwrap()],
             tags: vec!["docs".to_owned(), "a_b".to_owned()],

@@ -9,6 +9,7 @@ use super::error::ConfigError;
 use super::include::{Includes, warn_ignored};
 use super::keys::tables::TOP;
 use super::keys::values::{COUNT, PARALLEL_DELEGATES, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, TOOL_OUTPUT};
+use super::output_schema::SchemaFolders;
 use super::read_file::{OwnedText, read_owned};
 use super::reader::{Diagnostics, Document, Node, Table};
 use super::{Endpoints, ExpertMistakes, FileOwner, Overrides, Project, experts, graph, provider};
@@ -46,10 +47,12 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
     let mut declarations = Vec::new();
     let text = Rc::from(text);
     let document = Document::parse(path, &text, &mut diagnostics);
+    let project_folder = path.parent().unwrap_or(Path::new(""));
+    let folders = SchemaFolders { own: project_folder, project: project_folder };
     let mut is_whole = document.is_sound;
     if let Some(root) = document.root() {
         project = settings(&root, &mut diagnostics);
-        declarations = experts::experts(&root, endpoints, &mut diagnostics);
+        declarations = experts::experts(&root, endpoints, folders, &mut diagnostics);
         includes.add(&root, path, 0, &mut diagnostics);
     }
     while let Some(file) = includes.next(&mut diagnostics) {
@@ -57,7 +60,8 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
         is_whole &= document.is_sound;
         let Some(root) = document.root() else { continue };
         warn_ignored(&root, &mut diagnostics);
-        declarations.extend(experts::experts(&root, endpoints, &mut diagnostics));
+        let folders = SchemaFolders { own: file.path.parent().unwrap_or(Path::new("")), ..folders };
+        declarations.extend(experts::experts(&root, endpoints, folders, &mut diagnostics));
         includes.add(&root, &file.path, file.depth, &mut diagnostics);
     }
     // With a file missing, every delegate that it defines would be reported as a mistake too.

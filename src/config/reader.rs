@@ -96,7 +96,13 @@ impl<'a> Node<'a> {
         diagnostics.warning(self.spot.clone(), message);
     }
 
-    fn mismatch(&self, expected: &str, diagnostics: &mut Diagnostics) {
+    /// Returns whether the value is a table.
+    pub fn is_table(&self) -> bool {
+        self.value.is_table()
+    }
+
+    /// Reports that the value is of another kind.
+    pub fn mismatch(&self, expected: &str, diagnostics: &mut Diagnostics) {
         let received = match self.value {
             DeValue::Integer(_) | DeValue::Float(_) => "number",
             other => other.type_str(),
@@ -222,6 +228,43 @@ impl<'a> Node<'a> {
             return None;
         }
         Some(self.items())
+    }
+
+    /// The value as JSON; a time, a number that JSON has not, or one that cannot be held is a problem.
+    pub fn json(&self, diagnostics: &mut Diagnostics) -> Option<serde_json::Value> {
+        let value = match self.value {
+            DeValue::String(text) => text.as_ref().into(),
+            DeValue::Boolean(flag) => (*flag).into(),
+            DeValue::Integer(integer) => {
+                let Ok(number) = i64::from_str_radix(integer.as_str(), integer.radix()) else {
+                    self.problem("expected a whole number of 64 bits, received a larger one", diagnostics);
+                    return None;
+                };
+                number.into()
+            }
+            DeValue::Float(float) => {
+                let number = float.as_str().parse().ok().and_then(serde_json::Number::from_f64);
+                let Some(number) = number else {
+                    self.problem("expected a number that JSON has", diagnostics);
+                    return None;
+                };
+                number.into()
+            }
+            DeValue::Datetime(_) => {
+                self.problem("JSON has no times: write a string", diagnostics);
+                return None;
+            }
+            DeValue::Array(_) => {
+                let items = self.items().into_iter().map(|item| item.json(diagnostics)).collect::<Option<Vec<_>>>();
+                serde_json::Value::Array(items?)
+            }
+            DeValue::Table(_) => {
+                let table = self.table(diagnostics)?;
+                let entries = table.iter().map(|(key, node)| Some((key.name.to_owned(), node.json(diagnostics)?)));
+                serde_json::Value::Object(entries.collect::<Option<_>>()?)
+            }
+        };
+        Some(value)
     }
 
     /// The text, if it is one.

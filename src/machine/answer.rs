@@ -2,12 +2,13 @@
 //!
 //! Part of the handlers of [`RunData`]; failed model calls are in `failed`, summaries in `context`.
 
-use crate::checkpoint::{RunFailure, Status};
+use crate::checkpoint::RunFailure;
 use crate::cost::Spend;
 use crate::event::EventBody;
 use crate::generation::{FinishReason, GeneratedPart, Generation};
 use crate::machine::calls::{AskedCall, Turn, is_asked_for_result};
 use crate::machine::data::RunData;
+use crate::machine::ending::Ending;
 use crate::machine::failed::CallUsage;
 use crate::machine::messages;
 use crate::machine::run::Reaction;
@@ -128,13 +129,11 @@ impl RunData {
     fn complete(&mut self, generation: &Generation, text: String, used: CallUsage) -> Reaction {
         let message = messages::expert(generation, [], &mut self.ids);
         self.head.retry_count = 0;
-        self.add_new(message);
         let text = match &self.head.cut_answer {
             Some(begun) => format!("{}{text}", begun.text),
             None => text,
         };
-        let CallUsage { usage, spend } = used;
-        self.stop(Status::Completed, |checkpoint, step| EventBody::CompleteRun { checkpoint, step, text, usage, spend })
+        self.end(Ending::by_text(text, message, (used.usage, used.spend)))
     }
 
     fn paused(&mut self, generation: &Generation, used: CallUsage) -> Reaction {
@@ -252,6 +251,7 @@ pub(super) fn text_of(generation: &Generation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Status;
     use crate::content::Content;
     use crate::fact::{Fact, FactBody, Resumption, RunParameters, RunSpec, Stamp};
     use crate::machine::{Action, Input, RunMachine};

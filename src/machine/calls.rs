@@ -126,6 +126,16 @@ impl Turn {
         }
     }
 
+    /// Has the call that was to complete the Run answered with the reasons for which it does not.
+    pub fn refuse_completion(&mut self, reason: &str) {
+        self.completion = None;
+        let is_completion =
+            |slot: &&mut Slot| slot.call.tool_name == ATTEMPT_COMPLETION && slot.kind == ToolKind::Conversation;
+        if let Some(slot) = self.slots.iter_mut().find(is_completion) {
+            slot.answer = Some(ToolResult::error(&slot.call, reason));
+        }
+    }
+
     /// Rebuilds the turn that a checkpoint was stopped in: the calls of its last expert message, with the answers on
     /// record and those brought along. Empty when that message has none.
     pub fn rebuild(

@@ -21,7 +21,7 @@ const fn arrow(from: &'static str, input: &'static str, to: &'static str, event:
 }
 
 /// Every arrow there is.
-pub const ARROWS: [Arrow; 55] = [
+pub const ARROWS: [Arrow; 66] = [
     arrow("Init", "started", "PreparingForStep", "startRun"),
     arrow("Init", "resumed", "PreparingForStep", "startRun"),
     arrow("Init", "resumed", "ResumingFromStop", "resumeFromStop"),
@@ -33,6 +33,7 @@ pub const ARROWS: [Arrow; 55] = [
     arrow("PreparingForStep", "proceed", "GeneratingToolCall", "startGeneration"),
     arrow("GeneratingToolCall", "generated", "DecidingCalls", "callTools"),
     arrow("GeneratingToolCall", "generated", "CallingMcpTools", "callTools"),
+    arrow("GeneratingToolCall", "generated", "CheckingAnswer", ""),
     arrow("GeneratingToolCall", "generated", "FinishingStep", "retry"),
     arrow("GeneratingToolCall", "generated", "completed", "completeRun"),
     arrow("GeneratingToolCall", "generated", "stoppedByError", "stopRunByError"),
@@ -67,9 +68,19 @@ pub const ARROWS: [Arrow; 55] = [
     arrow("CallingMcpTools", "interrupted", "stoppedByCancellation", "stopRunByCancellation"),
     arrow("CallingMcpTools", "budgetReached", "stoppedByBudget", "stopRunByBudget"),
     arrow("CallingMcpTools", "resumed", "CallingMcpTools", "resumeFromStop"),
+    arrow("CallingMcpTools", "proceed", "CheckingAnswer", ""),
     arrow("CallingMcpTools", "proceed", "completed", "completeRun"),
     arrow("CallingMcpTools", "proceed", "CallingDelegates", ""),
     arrow("CallingMcpTools", "proceed", "ResolvingToolResult", "resolveToolResults"),
+    arrow("CheckingAnswer", "answerChecked", "completed", "completeRun"),
+    arrow("CheckingAnswer", "answerChecked", "FinishingStep", "refuseAnswer"),
+    arrow("CheckingAnswer", "answerChecked", "CallingMcpTools", "refuseAnswer"),
+    arrow("CheckingAnswer", "answerChecked", "stoppedByError", "stopRunByError"),
+    arrow("CheckingAnswer", "interrupted", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("CheckingAnswer", "budgetReached", "stoppedByBudget", "stopRunByBudget"),
+    arrow("CheckingAnswer", "resumed", "CheckingAnswer", "resumeFromStop"),
+    arrow("CheckingAnswer", "resumed", "FinishingStep", "resumeFromStop"),
+    arrow("CheckingAnswer", "resumed", "CallingMcpTools", "resumeFromStop"),
     arrow("CallingDelegates", "proceed", "stoppedByDelegate", "stopRunByDelegate"),
     arrow("CallingDelegates", "proceed", "CallingInteractiveTools", ""),
     arrow("CallingInteractiveTools", "proceed", "stoppedByInteractiveTool", "stopRunByInteractiveTool"),
@@ -118,7 +129,7 @@ const fn own(name: &'static str, text: &'static str) -> StateNote {
 }
 
 /// Every state of a Run.
-pub const STATE_NOTES: [StateNote; 18] = [
+pub const STATE_NOTES: [StateNote; 19] = [
     note("Init", "The Run has not begun; a restored one holds its checkpoint."),
     own("ResumingFromStop", "A stopped turn goes on with its open calls."),
     note("PreparingForStep", "A step begins."),
@@ -129,6 +140,7 @@ pub const STATE_NOTES: [StateNote; 18] = [
         "There are permissions: rules and people decide about the turn's calls, none of which was made yet.",
     ),
     note("CallingMcpTools", "The turn's MCP calls are under way; their results are recorded one by one."),
+    own("CheckingAnswer", "There is a schema for the answer, which is checked before the Run completes with it."),
     note("CallingDelegates", "The turn's delegates are next: the Run stops for them, and a new one continues it."),
     note("CallingInteractiveTools", "The turn's questions to people are next: the Run stops for them."),
     note("ResolvingToolResult", "Every call is answered, and the answers go into the conversation."),

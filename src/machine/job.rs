@@ -332,7 +332,9 @@ impl JobMachine {
             waiting.reached_step = waiting.reached_step.max(end.step_number);
             waiting.delegated_usage = waiting.delegated_usage.plus(end.usage);
             waiting.delegated_spend = waiting.delegated_spend.plus(end.spend);
-            waiting.untrusted |= end.untrusted;
+            // An answer without free text brings nothing along of what its Run has read.
+            let is_closed = end.checked_answer.as_ref().is_some_and(|answer| answer.is_closed);
+            waiting.untrusted |= end.untrusted && !(end.status == Status::Completed && is_closed);
         }
         if waiting.answers.iter().all(Option::is_some)
             && let Some(waiting) = self.nodes.get_mut(index).and_then(|node| node.waits.take())

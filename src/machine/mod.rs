@@ -10,16 +10,18 @@
 //! goes `PreparingForStep` → `GeneratingToolCall` → `CallingMcpTools` → (`CallingDelegates` →
 //! `CallingInteractiveTools` →) `ResolvingToolResult` → `FinishingStep`. States that need nothing from outside answer
 //! [`Input::Proceed`]. A conversation that no longer fits the model's window goes through `SummarizingContext` if its
-//! expert wants that. Every arrow is listed in [`ARROWS`], and [`mermaid`] draws them.
+//! expert wants that, and an answer for which there is a schema through `CheckingAnswer`. Every arrow is listed in [`ARROWS`], and [`mermaid`] draws them.
 
 mod account;
 mod answer;
 mod budget;
 mod calls;
+mod completion;
 mod context;
 mod conversation;
 mod data;
 mod diagram;
+mod ending;
 mod failed;
 mod job;
 mod lifecycle;
@@ -46,6 +48,7 @@ pub use calls::Turn;
 pub use diagram::{
     ARROWS, Arrow, JOB_ARROWS, JOB_STATE_NOTES, STATE_NOTES, StateNote, job_mermaid, mermaid, state_table,
 };
+pub use ending::Ending;
 pub use job::{JobAction, JobInput, JobMachine, JobPhase, RunEnd, TreeLimits};
 pub use run::RunMachine;
 pub use state::{Overflow, State};

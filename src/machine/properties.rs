@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::checkpoint::Status;
 use crate::event::{Event, EventBody};
-use crate::fact::{Fact, FactBody};
+use crate::fact::{AnswerCheck, Fact, FactBody};
 use crate::generation::FinishReason;
 use crate::machine::{ARROWS, Action, Arrow, Input, RunMachine, State};
 use crate::tool::ToolResult;
@@ -117,6 +117,8 @@ fn check_terminal(played: &Played) {
     }
     assert_eq!(machine.into_checkpoint(), played.machine.clone().into_checkpoint());
     let last = played.events.last().unwrap();
+    let refusals = played.events.iter().filter(|event| event.body.type_name() == "refuseAnswer").count();
+    assert!(refusals <= 2, "asked for an answer again {refusals} times");
     assert_eq!(last.body.ending().map(|checkpoint| checkpoint.head.status), Some(*status));
     if *status == Status::Completed {
         // Nothing that was cut off is taken for whole: the end of the answer came with another reason.
@@ -124,7 +126,12 @@ fn check_terminal(played: &Played) {
             FactBody::Generated { generation } => Some(&generation.finish),
             _ => None,
         });
-        let by_tool = matches!(played.facts.last().map(|fact| &fact.body), Some(FactBody::ToolReturned { .. }));
+        let mut bodies = played.facts.iter().rev().map(|fact| &fact.body).peekable();
+        let check = bodies.next_if(|body| matches!(body, FactBody::AnswerChecked { .. }));
+        let by_tool = matches!(bodies.next(), Some(FactBody::ToolReturned { .. }));
+        let is_valid = matches!(check, Some(FactBody::AnswerChecked { check: AnswerCheck::Valid { .. } }));
+        assert!(is_valid || played.machine.parameters().output_schema.is_none(), "completed without a check");
+        assert_eq!(is_valid, played.machine.head().checked_answer.is_some());
         assert!(by_tool || finish != Some(&FinishReason::Length));
         assert!(played.machine.messages().last().unwrap().expert_text().is_some());
     }

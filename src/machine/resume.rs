@@ -7,6 +7,7 @@ use crate::id::CheckpointId;
 use crate::machine::account::RunAccount;
 use crate::machine::calls::Turn;
 use crate::machine::data::RunData;
+use crate::machine::ending::{Ending, EndingParts};
 use crate::machine::messages;
 use crate::machine::run::Reaction;
 use crate::machine::state::State;
@@ -40,6 +41,8 @@ impl RunData {
         head.error = None;
         head.budget = None;
         head.retry_count = 0;
+        head.checked_answer = None;
+        head.refused_answers = 0;
         head.cut_answer = match head.cut_answer.take() {
             // A cut answer goes on where it ended, as often again, unless there is something new to answer.
             Some(begun) if head.status != Status::Completed && resumption.query.is_none() => {
@@ -107,6 +110,23 @@ impl RunData {
             self.add_input(message);
         }
         Reaction::generate(vec![event])
+    }
+
+    /// Lets another process go on with this Run, whose answer was being checked. A further message takes its place.
+    pub(super) fn take_over_check(&mut self, ending: Ending, resumption: &Resumption) -> Reaction {
+        let event = self.take_over(resumption);
+        let Some(query) = &resumption.query else {
+            return Reaction::check_answer(ending, vec![event]);
+        };
+        self.head.queued_messages.push(query.clone());
+        self.head.cut_answer = None;
+        match ending.into_parts() {
+            EndingParts::Text(message) => {
+                self.add_new(message);
+                Reaction::proceed(State::FinishingStep, vec![event])
+            }
+            EndingParts::Call(turn) => Reaction::call_tools(turn, vec![event], Action::Proceed),
+        }
     }
 
     fn take_over(&mut self, resumption: &Resumption) -> EventBody {

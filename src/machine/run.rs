@@ -11,6 +11,7 @@ use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::account::RunTotals;
 use crate::machine::calls::Turn;
 use crate::machine::data::RunData;
+use crate::machine::ending::Ending;
 use crate::machine::repair;
 use crate::machine::state::{Overflow, State};
 use crate::machine::token_bound::PromptBounds;
@@ -79,6 +80,12 @@ impl Reaction {
         let action = Action::DecideCalls { calls };
         Self { state: State::DecidingCalls(turn), events, save: false, action }
     }
+
+    /// Waits for the check of an answer.
+    pub(super) fn check_answer(ending: Ending, events: Vec<EventBody>) -> Self {
+        let action = Action::CheckAnswer { text: ending.text().to_owned() };
+        Self { state: State::CheckingAnswer(ending), events, save: false, action }
+    }
 }
 
 /// The arrow that leads on from `state` by `input`: the one place that decides which there are.
@@ -107,6 +114,7 @@ fn arrow_without_fact(state: &mut State) -> Option<Arrow<'_>> {
         | State::SummarizingContext(_)
         | State::DecidingCalls(_)
         | State::CallingMcpTools(_)
+        | State::CheckingAnswer(_)
         | State::Stopped(_) => return None,
     })
 }
@@ -120,6 +128,7 @@ fn arrow_by_fact<'a>(state: &'a mut State, data: &RunData, fact: &'a FactBody) -
         }
         State::DecidingCalls(turn) => arrow_while_deciding(turn, fact),
         State::CallingMcpTools(turn) => arrow_while_calling(turn, fact),
+        State::CheckingAnswer(ending) => arrow_while_checking(ending, fact),
         State::PreparingForStep
         | State::ResumingFromStop(_)
         | State::CallingDelegates(_)
@@ -222,6 +231,22 @@ fn arrow_while_calling<'a>(turn: &'a mut Turn, fact: &'a FactBody) -> Option<Arr
     })
 }
 
+fn arrow_while_checking<'a>(ending: &'a mut Ending, fact: &'a FactBody) -> Option<Arrow<'a>> {
+    Some(match fact {
+        FactBody::AnswerChecked { check } => Box::new(|data| data.answer_checked(take(ending), check)),
+        FactBody::Resumed { resumption } => Box::new(|data| data.take_over_check(take(ending), resumption)),
+        FactBody::BudgetReached { reached: reached @ Reached::Duration { .. } } => Box::new(|data| {
+            let turn = data.leave_unchecked(take(ending));
+            data.reach(reached, &turn)
+        }),
+        FactBody::Interrupted => Box::new(|data| {
+            let turn = data.leave_unchecked(take(ending));
+            data.cancel(&turn)
+        }),
+        _ => return None,
+    })
+}
+
 impl RunMachine {
     /// A machine that waits for `Started`. `id` names the state before the first step; it is never stored.
     pub fn new(job_id: JobId, run_id: RunId, expert: ExpertRef, id: CheckpointId) -> Self {
@@ -286,6 +311,7 @@ impl RunMachine {
             State::CallingMcpTools(turn) if turn.has_open(ToolKind::Mcp) => {
                 Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true }
             }
+            State::CheckingAnswer(ending) => Action::CheckAnswer { text: ending.text().to_owned() },
             State::Stopped(status) => Action::Stop(*status),
             State::PreparingForStep
             | State::CallingMcpTools(_)

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::Status;
 use crate::machine::calls::Turn;
+use crate::machine::ending::Ending;
 use crate::tool::ToolResult;
 
 /// The state of a Run.
@@ -19,6 +20,8 @@ pub enum State {
     DecidingCalls(Turn),
     /// The turn's MCP calls are being answered.
     CallingMcpTools(Turn),
+    /// The answer is being checked; the Run completes with it or asks for another.
+    CheckingAnswer(Ending),
     /// The turn's delegates are next.
     CallingDelegates(Turn),
     /// The turn's questions to people are next.

@@ -75,6 +75,8 @@ pub enum Action {
         /// They may have been called before, by a process that was stopped.
         in_doubt: bool,
     },
+    /// Check this answer against the Run's schema; come back with `AnswerChecked`.
+    CheckAnswer { text: String },
     /// More of the calls made are still to return.
     Wait,
     /// The Run is over.

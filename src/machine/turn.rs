@@ -4,6 +4,7 @@ use crate::checkpoint::{DelegateTo, Status};
 use crate::event::EventBody;
 use crate::machine::calls::Turn;
 use crate::machine::data::RunData;
+use crate::machine::ending::Ending;
 use crate::machine::messages;
 use crate::machine::run::Reaction;
 use crate::machine::state::State;
@@ -32,21 +33,8 @@ impl RunData {
 
     pub(super) fn mcp_done(&mut self, turn: Turn) -> Reaction {
         if let Some(text) = turn.completion.clone().filter(|_| self.head.queued_messages.is_empty()) {
-            let results = turn.into_answers();
-            self.note(|step| step.set_results(results.clone()));
-            let message = messages::tool_results(results, &mut self.ids);
-            self.add_new(message);
-            let answer = messages::expert_text(text.clone(), &mut self.ids);
-            self.add_new(answer);
-            let usage = self.step.usage();
-            let spend = self.step.spend();
-            return self.stop(Status::Completed, |checkpoint, step| EventBody::CompleteRun {
-                checkpoint,
-                step,
-                text,
-                usage,
-                spend,
-            });
+            let used = (self.step.usage(), self.step.spend());
+            return self.end(Ending::by_call(text, turn, used));
         }
         if turn.has_open(ToolKind::Delegate) || turn.has_open(ToolKind::Interactive) {
             Reaction::proceed(State::CallingDelegates(turn), Vec::new())

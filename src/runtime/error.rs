@@ -12,6 +12,7 @@ use crate::expert_map::{ExpertError, UnknownDelegate, listed};
 use crate::hint::ErrorHint;
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::IllegalInput;
+use crate::output_schema::InvalidOutputSchema;
 use crate::provider::ProviderError;
 use crate::replay::ReplayError;
 use crate::setting::ProviderName;
@@ -54,6 +55,9 @@ pub enum RunError {
          provider's setting, which cannot be stored without the secret"
     )]
     SecretInSetting { key: ExpertKey, source: serde_json::Error },
+    /// Answers cannot be checked against the schema that they have to be valid against.
+    #[error("the answer of expert {key} cannot be checked, as its schema is not usable: {problem}")]
+    OutputSchema { key: ExpertKey, problem: InvalidOutputSchema },
     /// A checkpoint belongs to another expert than the one named.
     #[error("Checkpoint expert key {checkpoint} does not match input expert key {given}")]
     OtherExpert { checkpoint: ExpertKey, given: ExpertKey },
@@ -175,6 +179,7 @@ impl ErrorHint for RunError {
             Self::NoDelegate { expert, .. } => {
                 return Some(format!("add it to the delegates of {expert}, if it should").into());
             }
+            Self::OutputSchema { .. } => "correct its outputSchema, or give another schema",
             Self::SecretInSetting { .. } => "rename it, or choose another secret",
             Self::ExpertOfFile { key, .. } | Self::ExpertOfJob { key, .. } => {
                 return Some(format!("define {key} in perstack.toml, or resume where it is defined").into());

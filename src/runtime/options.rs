@@ -20,6 +20,7 @@ use crate::expert_map::ExpertMap;
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::message::Message;
 use crate::model::Catalogue;
+use crate::output_schema::OutputSchema;
 use crate::permission::{AskPermission, Permissions, RunPermissions};
 use crate::provider::{catalog, key_variable, vendor_variables};
 use crate::redact::Redactor;
@@ -74,6 +75,9 @@ pub struct Options {
     /// The query and all that is sent along come from strangers: the Run that gets them is marked as one that has read
     /// untrusted text, and so are all that its text reaches.
     pub untrusted_input: bool,
+    /// The schema that the job's answer has to be valid against, in the place of the one that its expert or the job so far
+    /// has.
+    pub output_schema: Option<OutputSchema>,
     /// Asks a person about a call that permissions ask about; without it, such a call is not made. A question is
     /// withdrawn by dropping its future.
     pub approver: Option<AskPermission>,
@@ -107,6 +111,7 @@ impl Options {
             permissions: Permissions::default(),
             run_permissions: RunPermissions::default(),
             untrusted_input: false,
+            output_schema: None,
             approver: None,
             learning: None,
         }

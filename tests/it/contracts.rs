@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::answers::with_schema;
 use crate::context::{nearly_full, small_window};
 use crate::support::contracts::{assert_checkpoint, assert_job, schema};
 use crate::support::storage::read_json;
@@ -62,6 +63,7 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { expert: "lead", ..scenario(team().answers([asked]), 4) },
         Scenario { expert: "lead", ..scenario(team().answers(delegated), 0) },
         scenario(skill, 0),
+        scenario(with_schema().answers([Answer::text("Owls."), Answer::text("{\"owls\": 3}")]), 0),
         scenario(small_window(), 0),
         scenario(nearly_full(), 0),
     ]

@@ -10,6 +10,7 @@
 
 mod support;
 
+mod answers;
 mod budget;
 mod ci;
 mod closure;

@@ -72,6 +72,10 @@ impl Excerpt {
                 lines.extend(waiting.map(|call| format!("  Waiting for: {} {}", name(call), arguments(call))));
             }
             "completeRun" => lines.extend(self.answer(style)),
+            "refuseAnswer" => {
+                let problems = self.list("problems").filter_map(Value::as_str);
+                lines.extend(problems.map(|problem| format!("  Refused: {}", visible(problem))));
+            }
             "retry" => lines.push(format!("  Reason: {}", visible(self.text("reason")))),
             _ => {}
         }

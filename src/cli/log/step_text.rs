@@ -107,6 +107,13 @@ impl StepRecord {
                 self.remarks.push(format!("asked again: {}", visible(reason)));
                 self.input.extend(list(&json, "newMessages").filter(|message| is(message, "userMessage")).cloned());
             }
+            "refuseAnswer" => {
+                let problems: Vec<&str> = list(&json, "problems").filter_map(Value::as_str).collect();
+                self.remarks.push(format!("answer refused: {}", visible(&problems.join("; "))));
+                let new = || list(&json, "newMessages");
+                self.answers.extend(new().filter(|message| is(message, "expertMessage")).cloned());
+                self.input.extend(new().filter(|message| is(message, "userMessage")).cloned());
+            }
             "contextSummarized" => {
                 let number = |key: &str| json.get(key).and_then(Value::as_u64).unwrap_or_default();
                 let (before, after) = (number("tokensBefore"), number("tokensAfter"));

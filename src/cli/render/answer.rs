@@ -215,7 +215,10 @@ impl AnswerWriter {
         let before = format!("{}{}", self.kept, self.shown);
         let mut note = None;
         if !same_words(&before, text) {
-            if let Some(rest) = text.strip_prefix(&before) {
+            if before.is_empty() && is_document(text) {
+                self.end_line();
+                self.write_raw(text, room);
+            } else if let Some(rest) = text.strip_prefix(&before) {
                 self.write(rest, room);
             } else {
                 let is_gone = self.drop_try(room);
@@ -228,6 +231,20 @@ impl AnswerWriter {
         (self.kept, self.shown) = (String::new(), String::new());
         self.is_delivered = true;
         note
+    }
+
+    /// Writes a whole text as it is: a JSON document is no Markdown, and its lines are its own.
+    fn write_raw(&mut self, text: &str, room: Room) {
+        if let Target::Terminal(terminal) = &mut self.target {
+            let form = std::mem::replace(&mut terminal.writer, MarkdownWriter::new(TextForm::Raw, room.columns));
+            self.write(text, room);
+            self.end_line();
+            if let Target::Terminal(terminal) = &mut self.target {
+                terminal.writer = form;
+            }
+        } else {
+            self.write(text, room);
+        }
     }
 
     fn write(&mut self, text: &str, room: Room) {
@@ -329,6 +346,11 @@ impl AnswerWriter {
 /// Returns true if the reason of a retry is that the answer was cut off, and goes on.
 fn is_cut_answer(reason: &str) -> bool {
     reason.contains("AnswerWriter cut off")
+}
+
+/// Returns true if a text is a JSON document of several values.
+pub(super) fn is_document(text: &str) -> bool {
+    text.starts_with(['{', '[']) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 /// Returns true if two texts differ in white space alone: the parts of an answer are joined by line ends.

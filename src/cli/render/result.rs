@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use perstack::runtime::{JobResult, Outcome};
 
+use super::answer::is_document;
 use super::markdown::{MarkdownWriter, TextForm};
 use super::text::json_for;
 use crate::cli::options::Format;
@@ -22,7 +23,9 @@ pub fn write(
     let mut text = match format {
         Format::Text => match outcome.checkpoint.text() {
             Some(text) => match terminal {
+                // A JSON document is no Markdown.
                 Some((form, columns)) => {
+                    let form = if is_document(&text) { TextForm::Raw } else { form };
                     let mut writer = MarkdownWriter::new(form, columns);
                     writer.push(&text, columns) + &writer.finish()
                 }

@@ -202,6 +202,12 @@ impl View {
                 let text = format!("summarised {replaced} messages: {before} to {after} tokens of context");
                 return vec![self.note(id, NoteKind::Done, text)];
             }
+            EventBody::RefuseAnswer { problems, refusals, usage, spend, .. } => {
+                run.usage = run.usage.plus(*usage);
+                run.spend = run.spend.plus(*spend);
+                let text = format!("answer refused ({refusals}), asking again: {}", problems.join("; "));
+                return vec![self.note(id, NoteKind::Retrying, text)];
+            }
             EventBody::Retry { reason, usage, spend, delay_ms, retry_count, .. } => {
                 run.usage = run.usage.plus(*usage);
                 run.spend = run.spend.plus(*spend);

@@ -11,7 +11,7 @@ use crate::cli::outcome::continuation;
 use crate::cli::render::fixture::outcome;
 
 /// Flags that are kept, with values that need quotes where any value may stand.
-const KEPT: [&[&str]; 42] = [
+const KEPT: [&[&str]; 43] = [
     &["--provider", "openai"],
     &["--model", "it's \"new\""],
     &["--reasoning-budget", "high"],
@@ -53,6 +53,7 @@ const KEPT: [&[&str]; 42] = [
     &["--read-only"],
     &["--locked"],
     &["--frozen"],
+    &["--output-schema", "the owl.json"],
     &["--instruction", "You're \"an owl\".\n\tHoot; $HOME `ls` \\ é"],
 ];
 

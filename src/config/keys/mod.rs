@@ -85,6 +85,8 @@ pub(super) enum KeyKind {
     /// A table whose keys are names; the form of the names, and the kind of the values.
     Map(Option<&'static TextForm>, &'static KeyKind),
     Table(&'static KeyTable),
+    /// A JSON Schema as a table, or the path of its file.
+    JsonSchema,
     /// A table whose keys depend on the word that one of them has.
     Tagged(&'static KeyUnion),
 }

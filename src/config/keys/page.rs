@@ -118,6 +118,7 @@ fn value(kind: &KeyKind) -> String {
         KeyKind::Choice(words) => choice(&words()),
         KeyKind::ChoiceOrWhole(words, range) => format!("{}, or a {}", choice(&words()), whole(range)),
         KeyKind::Suggestion(words) => format!("text, such as {}", choice(&words())),
+        KeyKind::JsonSchema => "path of a file, or a table".to_owned(),
         KeyKind::List(item) => format!("list: {}", value(item)),
         KeyKind::Map(Some(form), _) => format!("table; a key is a {}", form.words),
         KeyKind::Map(None, _) | KeyKind::Table(_) | KeyKind::Tagged(_) => "table, see below".to_owned(),

@@ -105,6 +105,7 @@ fn value(kind: &KeyKind) -> Value {
             schema
         }
         KeyKind::Table(keys) => table(keys, Map::new(), &[]),
+        KeyKind::JsonSchema => json!({ "anyOf": [{ "type": "string", "minLength": 1 }, { "type": "object" }] }),
         KeyKind::Tagged(union) => tagged(union),
     }
 }

@@ -1,6 +1,8 @@
 //! The keys at the top of `perstack.toml` and of the user's `config.toml`, and those of experts.
 
-use super::KeyKind::{Choice, ChoiceOrWhole, Dollars, Form, List, Map, Suggestion, Table, Tagged, Text, Whole};
+use super::KeyKind::{
+    Choice, ChoiceOrWhole, Dollars, Form, JsonSchema, List, Map, Suggestion, Table, Tagged, Text, Whole,
+};
 use super::provider_tables::PROVIDER;
 use super::provider_tool_tables::{PROVIDER_SKILL, TOOL_OPTIONS};
 use super::skill_tables::SKILL;
@@ -193,6 +195,12 @@ pub(in crate::config) static EXPERT: KeyTable = KeyTable::new(
             "The class of the provider's models that is used unless a model is named on the command line.",
         ),
         CONTEXT_LIMIT,
+        ConfigKey::new(
+            "outputSchema",
+            JsonSchema,
+            "The JSON Schema that the expert's answer has to be valid against: its file, relative to this one and in the \
+             project's folder, or the schema itself (see Structured answers).",
+        ),
         PERMISSION_KEY,
         ConfigKey::new(
             "afterUntrusted",

@@ -36,6 +36,7 @@ fn wrong(value: impl Into<Value>) -> Sample {
 /// Values of a kind at its bounds and beside them, and values of other kinds.
 fn samples(kind: &KeyKind) -> Vec<Sample> {
     let mut samples = match kind {
+        KeyKind::JsonSchema => vec![right(json!({"type": "object"})), wrong(1), wrong(""), wrong(json!([]))],
         KeyKind::Flag => vec![right(true), right(false), wrong("true"), wrong(1)],
         KeyKind::Whole(range) => numbers(*range.start(), *range.end()),
         KeyKind::Dollars => {

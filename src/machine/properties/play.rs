@@ -6,14 +6,14 @@ use crate::budget::Reached;
 use crate::checkpoint::Checkpoint;
 use crate::content::Content;
 use crate::event::Event;
-use crate::fact::{Fact, FactBody};
+use crate::fact::{AnswerCheck, Fact, FactBody};
 use crate::generation::{FailureKind, GenerationFailure};
 use crate::machine::{ARROWS, Action, Arrow, Input, RunMachine, State};
 use crate::permission::{CallDecision, CallVerdict, DecidedBy};
 use crate::tool::{ToolCall, ToolResult};
 
 use super::invariants::{check_arrow, check_conversation, check_decisions, check_history, is_summary};
-use super::world::{Choices, expert, generation, parameters, reservation, resumed, stamp, summarized};
+use super::world::{Choices, answer, expert, generation, parameters, reservation, resumed, stamp, summarized};
 
 /// Everything that happened to one Run.
 #[derive(Clone)]
@@ -105,7 +105,7 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
                 _ => FactBody::Generated { generation: generation(choices, n) },
             }
         }
-        Action::CallTools { .. } | Action::DecideCalls { .. } if odd == 6 => {
+        Action::CallTools { .. } | Action::DecideCalls { .. } | Action::CheckAnswer { .. } if odd == 6 => {
             FactBody::BudgetReached { reached: Reached::Duration { limit_ms: 9, spent_ms: 10 } }
         }
         Action::Generate { .. } if odd == 5 => FactBody::ToolsChanged { tools: parameters(1).tools },
@@ -121,12 +121,22 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
             received_bytes: None,
         },
         Action::Summarize { .. } => summarized(&played.machine, choices),
+        // Many answers, as it takes three that are refused to stop a Run.
+        Action::Generate { .. } if odd > 15 && played.machine.parameters().output_schema.is_some() => {
+            FactBody::Generated { generation: answer() }
+        }
         Action::Generate { .. } => FactBody::Generated { generation: generation(choices, n) },
         Action::DecideCalls { calls } => FactBody::CallsDecided { decisions: decisions(calls, choices) },
         Action::CallTools { calls, .. } => {
             let call = &calls[choices.below(calls.len())];
             FactBody::ToolReturned { result: ToolResult::new(call, vec![Content::text("result")]) }
         }
+        Action::CheckAnswer { text } => FactBody::AnswerChecked {
+            check: match choices.below(6) {
+                0 => AnswerCheck::Valid { text: text.clone(), is_closed: false },
+                _ => AnswerCheck::Refused { problems: vec!["it is no object".to_owned()] },
+            },
+        },
         Action::Proceed | Action::Wait => unreachable!("the driver never waits here"),
     };
     Some(Fact { stamp: stamp(n), body })

@@ -12,6 +12,7 @@ use crate::generation::{Arguments, FinishReason, GeneratedPart, Generation};
 use crate::id::RunId;
 use crate::machine::RunMachine;
 use crate::message::UserInput;
+use crate::output_schema::OutputSchema;
 use crate::setting::Limits;
 use crate::tool::{BASE_SKILL, ToolKind, ToolResult, ToolRoute};
 use crate::usage::Usage;
@@ -58,6 +59,7 @@ pub(super) fn parameters(max_steps: u64) -> RunParameters {
         price: Some(Price { rates, long_prompts: None }),
         max_tool_repetitions: Some(3),
         decides_calls: max_steps.is_multiple_of(2),
+        output_schema: (max_steps % 4 == 1).then(|| OutputSchema::new(json!({"type": "object"})).unwrap()),
         untrusted_skills: if max_steps.is_multiple_of(5) { vec![BASE_SKILL.to_owned()] } else { Vec::new() },
     }
 }
@@ -115,6 +117,12 @@ pub(super) fn generation(choices: &mut Choices<'_>, n: usize) -> Generation {
     let tokens = choices.below(50) as u64;
     let usage = Usage { input_tokens: tokens, output_tokens: 1, total_tokens: tokens + 1, ..Usage::default() };
     Generation { parts, finish, usage: Some(usage), context_tokens: Some(tokens + 1) }
+}
+
+/// An answer without calls.
+pub(super) fn answer() -> Generation {
+    let parts = vec![GeneratedPart::Text { text: "{}".to_owned() }];
+    Generation { parts, finish: FinishReason::Stop, usage: None, context_tokens: None }
 }
 
 /// A summary, or what is none, of some of the older messages.

@@ -7,6 +7,7 @@ use crate::cost::Price;
 use crate::expert::{Expert, SkillSpec};
 use crate::fact::RunParameters;
 use crate::id::{JobId, RunId};
+use crate::output_schema::OutputSchema;
 use crate::permission::PermissionRules;
 use crate::runtime::budget::BudgetHandle;
 use crate::runtime::error::RunError;
@@ -63,7 +64,13 @@ impl JobContext {
     }
 
     /// The tools, limits and model of a Run as its machine needs to know them.
-    pub fn parameters(&self, expert: &Expert, toolset: &Toolset, setting: &RunSetting) -> RunParameters {
+    pub fn parameters(
+        &self,
+        expert: &Expert,
+        toolset: &Toolset,
+        setting: &RunSetting,
+        output_schema: Option<OutputSchema>,
+    ) -> RunParameters {
         let settings = &self.options.settings;
         let model = self.backends.provider.model(&setting.model);
         RunParameters {
@@ -76,6 +83,7 @@ impl JobContext {
             max_tool_repetitions: settings.budgets.max_tool_repetitions,
             decides_calls: !rules(&self.options, expert).is_empty() || reads_untrusted(expert),
             untrusted_skills: untrusted_skills(expert).map(str::to_owned).collect(),
+            output_schema,
         }
     }
 

@@ -54,14 +54,18 @@ impl EventEmitter {
             self.emit_in(EventBody::StartStreamingRunResult, step);
             self.emit_in(EventBody::StreamRunResult { delta: text.clone() }, step);
             self.emit_in(EventBody::CompleteStreamingRunResult { text: text.clone() }, step);
-        } else if let Some(OpenText { step, text }) = open {
+        } else if let Some(OpenText { step, text, is_held }) = open {
+            if is_held {
+                self.emit_in(EventBody::StartStreamingText, Some(step));
+            }
             self.emit_in(EventBody::CompleteStreamingText { text }, Some(step));
         }
     }
 
-    /// The stream of one answer of the model in step `step`, without the secrets that `redactor` knows.
-    pub fn answer<'a>(&'a self, step: u64, redactor: &'a Redactor) -> AnswerStream<'a> {
-        AnswerStream { emitter: self, redactor, step, reasoning: None, text: None }
+    /// The stream of one answer of the model in step `step`, without the secrets that `redactor` knows. Its text is held back
+    /// if `is_held`: it may be refused, and nobody is to take it for the result before it was checked.
+    pub fn answer<'a>(&'a self, step: u64, redactor: &'a Redactor, is_held: bool) -> AnswerStream<'a> {
+        AnswerStream { emitter: self, redactor, step, is_held, reasoning: None, text: None }
     }
 }
 
@@ -70,6 +74,7 @@ pub struct AnswerStream<'a> {
     emitter: &'a EventEmitter,
     redactor: &'a Redactor,
     step: u64,
+    is_held: bool,
     reasoning: Option<Strand>,
     text: Option<Strand>,
 }
@@ -78,6 +83,8 @@ pub struct AnswerStream<'a> {
 pub struct OpenText {
     step: u64,
     text: String,
+    /// None of it was emitted.
+    is_held: bool,
 }
 
 /// Reasoning or text that was emitted, and what is held back because it may be the beginning of a secret.
@@ -102,7 +109,7 @@ impl AnswerStream<'_> {
             }
             Delta::Text { text, .. } if !text.is_empty() => {
                 self.end_reasoning();
-                if self.text.is_none() {
+                if self.text.is_none() && !self.is_held {
                     self.emit(EventBody::StartStreamingText);
                 }
                 let strand = self.text.get_or_insert_default();
@@ -122,7 +129,7 @@ impl AnswerStream<'_> {
         let rest = strand.pieces.finish(self.redactor);
         let text = strand.sent + &rest;
         self.emit_text(rest);
-        Some(OpenText { step: self.step, text })
+        Some(OpenText { step: self.step, text, is_held: self.is_held })
     }
 
     fn end_reasoning(&mut self) {
@@ -141,7 +148,7 @@ impl AnswerStream<'_> {
     }
 
     fn emit_text(&self, delta: String) {
-        if !delta.is_empty() {
+        if !delta.is_empty() && !self.is_held {
             self.emit(EventBody::StreamText { delta });
         }
     }

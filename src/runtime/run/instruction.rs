@@ -94,6 +94,7 @@ mod tests {
             instruction: format!("Be {key}."),
             default_model_tier: None,
             context_limit: None,
+            output_schema: None,
             skills: IndexMap::new(),
             delegates: Vec::new(),
             tags: Vec::new(),

@@ -2,6 +2,7 @@
 //! machine asks for. [`start`] calls it; requests to the model and tool calls have files of their own.
 
 pub mod calls;
+pub mod check;
 pub mod closing;
 pub mod context;
 pub mod decide;
@@ -16,6 +17,7 @@ pub mod summary;
 pub mod task;
 pub mod window;
 
+use crate::event::Event;
 use crate::machine::{Action, Input, RunMachine};
 use crate::runtime::error::RunError;
 use crate::runtime::run::calls::Calls;
@@ -43,7 +45,14 @@ pub async fn drive(
         let transition = machine.advance(&input)?;
         // Only a result that waits for others: what ends the turn is followed by more than a flush.
         let more_follows = transition.action == Action::Wait && calls.has_arrived();
-        recorder.record(&input, &transition, machine, more_follows, |events| requests.conclude_text(events)).await?;
+        // An answer that is checked is known to be one, or not, only then.
+        let is_decided = !matches!(transition.action, Action::CheckAnswer { .. });
+        let conclude = |events: &[Event]| {
+            if is_decided {
+                requests.conclude_text(events);
+            }
+        };
+        recorder.record(&input, &transition, machine, more_follows, conclude).await?;
         requests.follow(&input, machine).await;
         let first_step = *first_step.get_or_insert(machine.head().step_number);
         input = match transition.action {
@@ -61,6 +70,7 @@ pub async fn drive(
                 calls.start(wanted, in_doubt, skills);
                 Input::Fact(calls.next().await)
             }
+            Action::CheckAnswer { text } => Input::Fact(check::check(text, machine, context).await),
             Action::Wait => Input::Fact(calls.next().await),
             Action::Stop(_) => {
                 recorder.flush().await?;

@@ -160,7 +160,8 @@ impl<'a> ModelRequests<'a> {
             occasion: occasion(machine),
         };
         self.has_sent = true;
-        let mut stream = context.emitter.answer(machine.head().step_number, &context.job.backends.redactor);
+        let is_held = machine.parameters().output_schema.is_some();
+        let mut stream = context.emitter.answer(machine.head().step_number, &context.job.backends.redactor, is_held);
         let mut warnings = Vec::new();
         let mut encoded = std::mem::take(&mut self.encoded);
         let outcome = self.ask(recorder, &mut encoded, &request, &mut warnings, &mut |delta| stream.delta(delta)).await;

@@ -8,14 +8,16 @@ use crate::content::Content;
 use crate::cost::Spend;
 use crate::event::Event;
 use crate::expert::Expert;
-use crate::fact::{FactBody, ParentCheckpoint, Resumption, RunSpec};
+use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunSpec};
 use crate::id::RunId;
 use crate::machine::{Input, RunMachine};
 use crate::message::UserInput;
+use crate::output_schema::OutputSchema;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
 use crate::runtime::job::context::JobContext;
 use crate::runtime::run::calls::check_doubts;
+use crate::runtime::run::check::{AnswerSchema, answer_form};
 use crate::runtime::run::closing::OpenSkills;
 use crate::runtime::run::context::RunContext;
 use crate::runtime::run::drive;
@@ -146,6 +148,7 @@ impl RunStart {
         by: Option<Box<DelegatedBy>>,
         first_step: u64,
     ) -> Result<Self, RunError> {
+        let answer = AnswerSchema::choose(&context.job.options, &context.expert, by.is_some(), None)?;
         let recorder = create_record(&context)?;
         let run = context.emitter.run_id.clone();
         let expert = context.expert.reference();
@@ -154,11 +157,11 @@ impl RunStart {
             job_id: context.job.job_id().clone(),
             run_id: run,
             expert,
-            instruction: compose_instruction(&context, by.is_some()),
+            instruction: compose_instruction(&context, by.is_some(), answer.schema.as_ref()),
             first_step,
             untrusted: by.is_none() && context.job.options.untrusted_input,
             delegated_by: by.map(|by| *by),
-            parameters: context.job.parameters(&context.expert, toolset, &context.setting),
+            parameters: context.job.parameters(&context.expert, toolset, &context.setting, answer.schema),
             budgets: context.setting.budgets,
         };
         let first = FactBody::Started { spec: Box::new(spec), input };
@@ -169,6 +172,13 @@ impl RunStart {
         let untrusted =
             from.untrusted || (context.job.options.untrusted_input && (from.query.is_some() || from.answer.is_some()));
         let ContinueFrom { run, from, query, answers, reached_step, delegated_usage, delegated_spend, .. } = from;
+        let before = context.job.store.first_fact(context.job.job_id(), &from.head.run_id).and_then(schema_of);
+        let is_delegate = from.head.delegated_by.is_some();
+        let schema = AnswerSchema::choose(&context.job.options, &context.expert, is_delegate, before.as_ref())?;
+        // The instruction of a file from elsewhere is not trusted: the configuration's takes its place.
+        let instruction =
+            from.head.from_elsewhere.then(|| compose_instruction(&context, false, schema.schema.as_ref()));
+        let query = if instruction.is_some() { query } else { schema.announced(query) };
         let recorder = create_record(&context)?;
         let resumption = Resumption {
             run_id: run,
@@ -179,9 +189,8 @@ impl RunStart {
             delegated_usage,
             delegated_spend,
             untrusted,
-            // The instruction of a file from elsewhere is not trusted: the configuration's takes its place.
-            instruction: from.head.from_elsewhere.then(|| compose_instruction(&context, false)),
-            parameters: context.job.parameters(&context.expert, toolset, &context.setting),
+            instruction,
+            parameters: context.job.parameters(&context.expert, toolset, &context.setting, schema.schema),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let machine = RunMachine::restore(from);
@@ -195,6 +204,9 @@ impl RunStart {
         query: Option<UserInput>,
     ) -> Result<Self, RunError> {
         let job = &context.job;
+        let is_delegate = past.machine.head().delegated_by.is_some();
+        let before = past.machine.parameters().output_schema.as_ref();
+        let schema = AnswerSchema::choose(&job.options, &context.expert, is_delegate, before)?;
         let run = context.emitter.run_id.clone();
         let run_store = job.job.open_run_at(&run, past.log_end)?;
         run_store.write_setting(&context.setting)?;
@@ -208,6 +220,7 @@ impl RunStart {
             recorder.restore(&save, position)?;
         }
         let untrusted = job.options.untrusted_input && query.is_some();
+        let query = schema.announced(query);
         let resumption = Resumption {
             run_id: run,
             parent: None,
@@ -218,7 +231,7 @@ impl RunStart {
             delegated_spend: Spend::default(),
             untrusted,
             instruction: None,
-            parameters: job.parameters(&context.expert, toolset, &context.setting),
+            parameters: job.parameters(&context.expert, toolset, &context.setting, schema.schema),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let mut machine = past.machine;
@@ -257,11 +270,24 @@ impl RunStart {
     }
 }
 
-fn compose_instruction(context: &RunContext, is_delegate: bool) -> String {
+/// The schema of the answers of the Run that `first` is the first fact of.
+fn schema_of(first: Fact) -> Option<OutputSchema> {
+    match first.body {
+        FactBody::Started { spec, .. } => spec.parameters.output_schema,
+        FactBody::Resumed { resumption } => resumption.parameters.output_schema,
+        _ => None,
+    }
+}
+
+fn compose_instruction(context: &RunContext, is_delegate: bool, schema: Option<&OutputSchema>) -> String {
     let options = &context.job.options;
     let scene =
         InstructionContext { started_at: context.setting.started_at, workspace: &options.workspace, is_delegate };
-    instruction::compose(&context.expert, &options.experts, scene)
+    let text = instruction::compose(&context.expert, &options.experts, scene);
+    match schema {
+        Some(schema) => format!("{text}\n---\n{}\n", answer_form(schema)),
+        None => text,
+    }
 }
 
 /// The record of a Run that is new.

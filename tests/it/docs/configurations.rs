@@ -34,8 +34,11 @@ fn whole(block: &str) -> String {
 #[test]
 fn configurations_in_documents_are_read_without_a_warning() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, text) in [("p/experts/a.toml", ""), ("team/reviewer.toml", "[experts.reviewer]\ninstruction = \"R.\"\n")]
-    {
+    for (name, text) in [
+        ("p/experts/a.toml", ""),
+        ("p/triage.schema.json", "{}"),
+        ("team/reviewer.toml", "[experts.reviewer]\ninstruction = \"R.\"\n"),
+    ] {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
