@@ -326,6 +326,16 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_found_in_a_host_whose_name_is_in_small_letters() {
+        let mut redactor = Redactor::default();
+        redactor.add("Owl4711Hoots9aX");
+        assert_eq!(redactor.text("owl4711hoots9ax.example.com:443"), "[redacted].example.com:443");
+        let mut short = Redactor::default();
+        short.add("Nightowls");
+        assert_eq!(short.text("nightowls hunt"), "nightowls hunt", "a common word stays as it is");
+    }
+
+    #[test]
     fn a_secret_in_base64_is_found_at_any_offset() {
         use base64::Engine as _;
         let secret = "sk-ant-0123456789";

@@ -1,5 +1,5 @@
 //! The forms in which programs write a secret: plain, in a JSON string, in an address, in base64, in
-//! hexadecimal digits.
+//! hexadecimal digits, in small letters as names of hosts are.
 
 use std::fmt::Write as _;
 
@@ -11,6 +11,9 @@ const BYTES: usize = 3;
 /// See [`BYTES`].
 const GROUP: usize = 4;
 
+/// The length from which on a secret is masked in small letters too. A shorter one may be a common word in these.
+const SMALL_LETTERS_FROM: usize = 12;
+
 /// The forms of `secret`, without repetitions.
 pub fn forms(secret: &str) -> Vec<String> {
     let upper = percent_encoded(secret, "0123456789ABCDEF");
@@ -19,6 +22,9 @@ pub fn forms(secret: &str) -> Vec<String> {
     let mut forms = vec![secret.to_owned(), in_json(secret), upper, lower, spaces];
     forms.push(hexadecimal(secret, false));
     forms.push(hexadecimal(secret, true));
+    if secret.len() >= SMALL_LETTERS_FROM {
+        forms.push(secret.to_ascii_lowercase());
+    }
     for before in 0..BYTES {
         let plain = [vec![0; before], secret.as_bytes().to_vec()].concat();
         forms.push(own_part(STANDARD_NO_PAD.encode(&plain), before, plain.len()));
