@@ -274,7 +274,7 @@ mod tests {
         needs.add_file(need("/home/me/.ssh/id", false, Some(FileRisk::Credentials(AccessGrant::Ssh))));
         needs.add_file(need("/home/me", false, Some(FileRisk::Other("wide"))));
         needs.add_file(FileNeed { is_missing: true, ..need("/home/me/.owl", true, None) });
-        assert!(needs.give());
+        assert!(!needs.give(), "none of it can be given");
         let proposal = needs.proposal();
         let risk =
             |key, value: &str, reason: &str| RiskyNeed { key, value: value.to_owned(), reason: reason.to_owned() };
