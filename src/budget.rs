@@ -74,8 +74,10 @@ pub struct Spent {
 }
 
 /// The charge of one or more requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Charge {
+    #[serde(with = "crate::count::Count")]
     pub tokens: u64,
     pub cost: Cost,
 }

@@ -92,6 +92,14 @@ id!(
     /// Names a Checkpoint: the state at a step's end.
     CheckpointId, "checkpoint"
 );
+id!(
+    /// Names an account that jobs share.
+    AccountId, "account"
+);
+id!(
+    /// Names a batch: one expert on many inputs, a Job for each.
+    BatchId, "batch"
+);
 
 /// Names a tool call within a conversation. Chosen by the model's provider, so it may hold any characters; it is
 /// never part of a path. The machine replaces an empty or repeated one.

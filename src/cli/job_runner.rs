@@ -36,7 +36,7 @@ use super::{Exit, Process};
 
 /// The time that a job has to record its state after it was asked to stop: more than the six seconds that its tools
 /// get in all, and the five that its skills have to close after them.
-const GRACE: Duration = Duration::from_secs(15);
+pub const GRACE: Duration = Duration::from_secs(15);
 
 /// Time that the printing of a result has left when a signal comes: far more than it takes, unless its reader is stalled.
 const STALLED: Duration = Duration::from_millis(500);

@@ -3,9 +3,11 @@
 //! Called by `main.rs` alone. It decides nothing about a Run, which is left to the library; it is the only place that
 //! prints, reads the process's environment, and knows flags.
 
+mod account;
 mod check;
 mod closure;
 mod completions;
+mod each;
 mod in_doubt;
 mod job;
 mod job_runner;
@@ -150,6 +152,7 @@ struct GlobalArgs {
 enum Command {
     Run(run::RunArgs),
     Resume(resume::ResumeArgs),
+    Each(each::EachArgs),
     Init(init::InitArgs),
     Experts(experts::ExpertsArgs),
     ListTools(list_tools::ListToolsArgs),
@@ -250,6 +253,7 @@ pub fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Run(args) => run::run(&args, &process),
         Command::Resume(args) => resume::run(&args, &process),
+        Command::Each(args) => each::run(&args, &process),
         Command::Init(args) => init::run(&args, &process),
         Command::Experts(args) => experts::run(&args, &process),
         Command::ListTools(args) => list_tools::run(&args, &process),

@@ -9,6 +9,7 @@ use perstack::config::Overrides;
 use perstack::config::lockfile::LockUse;
 use perstack::config::read_output_schema;
 use perstack::cost::Cost;
+use perstack::id::AccountId;
 use perstack::output_schema::OutputSchema;
 use perstack::runtime::{CassetteMode, InDoubt};
 use perstack::sandbox::Sandbox;
@@ -210,6 +211,10 @@ pub struct JobArgs {
     /// such a job needs it again
     #[arg(long, value_name = "TEXT")]
     pub instruction: Option<String>,
+    /// Draw on this account of the storage, together with all other jobs that do. --max-cost and --max-tokens are then its
+    /// limits, from now on and for all of them; once it has limits, they need not be given again
+    #[arg(long, value_name = "NAME", help_heading = "Budgets", conflicts_with_all = ["record", "replay"])]
+    pub account: Option<AccountId>,
 }
 
 /// `--in-doubt`.
@@ -358,7 +363,7 @@ impl JobArgs {
         words.switch("--learn", self.session.learn).switch("--no-interactive", self.session.no_interactive);
         self.permissions.add_to(words);
         words.path("--output-schema", self.output_schema.as_deref());
-        words.value("--instruction", self.instruction.as_ref());
+        words.value("--instruction", self.instruction.as_ref()).value("--account", self.account.as_ref());
     }
 }
 
@@ -383,6 +388,7 @@ mod tests {
             lock: LockArgs { locked: true, frozen: false },
             instruction: Some("You know owls.".to_owned()),
             output_schema: None,
+            account: "nightly".parse().ok(),
             place: PlaceArgs {
                 env_path: vec!["a.env".into(), "b.env".into()],
                 proxy: Some("http://me:secret@proxy".to_owned()),
@@ -403,7 +409,7 @@ mod tests {
         assert_eq!(
             words.to_string(),
             "--provider openai --model 'gpt x' --max-steps 5 --max-cost 0.25 --max-duration 1m30s --env-path a.env --env-path b.env --output json --quiet \
-             --in-doubt stop --locked --no-interactive --read-only --instruction 'You know owls.'"
+             --in-doubt stop --locked --no-interactive --read-only --instruction 'You know owls.' --account nightly"
         );
     }
 }

@@ -7,12 +7,12 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use clap::ColorChoice;
-use perstack::budget::{Reached, Span, Spent};
+use perstack::budget::{Charge, Reached, Span, Spent};
 use perstack::checkpoint::{CheckpointHead, Status};
 use perstack::cost::Cost;
 use perstack::generation::FailureKind;
 use perstack::id::ToolCallId;
-use perstack::runtime::{Outcome, RunError};
+use perstack::runtime::{AccountEnd, Outcome, RunError};
 use perstack::setting::DEFAULT_MAX_STEPS;
 use perstack::store::StoreError;
 
@@ -111,6 +111,9 @@ impl JobReporter {
             failure.print(self.screen.paint());
         }
         self.print_status(outcome, signal, unanswered);
+        if let Some(account) = &outcome.account {
+            self.screen.info(&account_line(account));
+        }
         if let Some(line) = self.screen.file_line(outcome).filter(|_| output.is_none()) {
             self.screen.info(&line);
         }
@@ -296,7 +299,7 @@ pub fn continuation(outcome: &Outcome, args: &JobArgs) -> CommandLine {
     let mut words = CommandLine::new(["perstack", "resume", head.id.as_str()]);
     let mut args = args.clone();
     match (&outcome.budget, outcome.status) {
-        (Some(reached), _) => raise(&mut args, reached, &outcome.spent),
+        (Some(reached), _) => raise(&mut args, reached, &spent_against(reached, outcome)),
         (None, Status::StoppedByExceededMaxSteps) => {
             let more = outcome.max_steps.max(DEFAULT_MAX_STEPS);
             args.model.max_steps = Some(head.step_number.saturating_add(more));
@@ -308,6 +311,26 @@ pub fn continuation(outcome: &Outcome, args: &JobArgs) -> CommandLine {
     }
     args.add_to_continuation(&mut words);
     words
+}
+
+/// The amounts spent against the budget that was reached: the job's, or that of the account that it shares.
+fn spent_against(reached: &Reached, outcome: &Outcome) -> Spent {
+    let of_account = outcome.account.as_ref().filter(|account| account.is_used_up);
+    match (of_account, reached) {
+        (Some(AccountEnd { spent: Charge { tokens, cost }, .. }), Reached::Cost { .. } | Reached::Tokens { .. }) => {
+            Spent { tokens: *tokens, cost: *cost, ..outcome.spent }
+        }
+        _ => outcome.spent,
+    }
+}
+
+/// An account that jobs share, with what is spent of it: `account nightly: $0.1200 of $5.0000`.
+pub fn account_line(account: &AccountEnd) -> String {
+    let cost = account.limits.max_cost.map(|limit| format!("{} of {limit}", account.spent.cost));
+    let tokens =
+        account.limits.max_tokens.map(|limit| format!("{} of {} tokens", count(account.spent.tokens), count(limit)));
+    let parts: Vec<String> = cost.into_iter().chain(tokens).collect();
+    format!("account {}: {}", account.id, parts.join(", "))
 }
 
 /// Doubles the budget that was reached, and more if that is not enough for the next request.

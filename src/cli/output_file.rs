@@ -67,7 +67,10 @@ pub struct OutputFile {
 impl OutputFile {
     /// Checks that `path`, below `here` unless it is absolute, is a file or nothing yet, in a folder that can be written and
     /// is not part of the storage.
-    fn check(flag: &'static str, path: &Path, here: &Path, storage: &Path) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// With the exit code for usage, when it cannot be written.
+    pub fn check(flag: &'static str, path: &Path, here: &Path, storage: &Path) -> Result<Self, Failure> {
         let shown = visible(&path.display().to_string());
         let refused = |why: String, help: &str| {
             Err(Failure::usage(anyhow!("{flag} {shown} cannot be written: {why}")).help(help))
@@ -171,6 +174,16 @@ impl OutputFile {
                 file.write_all(b"\n")?;
             }
         }
+        Ok(file)
+    }
+
+    /// Opens the file to write it anew from its beginning, as it comes.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open_to_rewrite(&self) -> io::Result<File> {
+        let file = self.open(OpenOptions::new().write(true).create(true))?;
+        file.set_len(0)?;
         Ok(file)
     }
 

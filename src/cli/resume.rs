@@ -3,6 +3,7 @@
 use clap::Args;
 use perstack::runtime::{ResumeFrom, ResumeInput};
 
+use super::account::SplitLimits;
 use super::command_line::CommandLine;
 use super::completions::candidates;
 use super::failure::Failure;
@@ -65,7 +66,9 @@ impl ResumeArgs {
 pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     args.job.output.format()?;
     // A job of --instruction needs no configuration.
-    let mut setup = Setup::read(process, &args.job.place, &args.job.model, ProjectNeed::IfFound)?;
+    let (account, split) = SplitLimits::of_job(&args.job, process)?;
+    let mut setup = Setup::read(&split.process, &args.job.place, &split.model, ProjectNeed::IfFound)?;
+    setup.account = account;
     let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
     if let Some(instruction) = &args.job.instruction {
         setup.add_own_expert(instruction)?;

@@ -9,6 +9,7 @@ use perstack::provider::vendor::vendor;
 use perstack::runtime::{ResumeFrom, ResumeInput, RunInput};
 use perstack::setting::ProviderName;
 
+use super::account::SplitLimits;
 use super::command_line::CommandLine;
 use super::completions::candidates;
 use super::failure::Failure;
@@ -166,7 +167,9 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     args.job.output.format()?;
     let sources = args.sources(process)?;
     let need = if args.job.instruction.is_some() { ProjectNeed::IfFound } else { ProjectNeed::Required };
-    let mut setup = Setup::read(process, &args.job.place, &args.job.model, need)?;
+    let (account, split) = SplitLimits::of_job(&args.job, process)?;
+    let mut setup = Setup::read(&split.process, &args.job.place, &split.model, need)?;
+    setup.account = account;
     let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
     setup.untrusted_input = args.input.untrusted;
     setup.output_schema = args.job.output_schema(&process.folder)?;

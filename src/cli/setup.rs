@@ -18,7 +18,7 @@ use perstack::output_schema::OutputSchema;
 use perstack::permission::RunPermissions;
 use perstack::provider::{catalog, vendor_variables};
 use perstack::proxy::ProxySettings;
-use perstack::runtime::{CassetteMode, InDoubt, Options, SandboxRules};
+use perstack::runtime::{AccountUse, CassetteMode, InDoubt, Options, SandboxRules};
 use perstack::sandbox::Sandbox;
 use perstack::skill::base::OffLimits;
 use perstack::skill::process::KernelAbility;
@@ -89,6 +89,8 @@ pub struct Setup {
     pub untrusted_input: bool,
     /// The schema that was given for the answer.
     pub output_schema: Option<OutputSchema>,
+    /// The account that its jobs share.
+    pub account: Option<AccountUse>,
 }
 
 impl Setup {
@@ -161,6 +163,7 @@ impl Setup {
             own_expert: None,
             untrusted_input: false,
             output_schema: None,
+            account: None,
         })
     }
 }
@@ -373,6 +376,7 @@ impl Setup {
             output_schema: self.output_schema,
             approver: None,
             learning: None,
+            account: self.account,
         }
     }
 }

@@ -69,6 +69,11 @@ impl JobAccount {
         Self { limits, spent, held: BTreeMap::new(), waiting: VecDeque::new(), closed: None }
     }
 
+    /// As [`JobAccount::new`], with what others hold: the account as it is for a request beside theirs.
+    pub fn with_held(limits: Budgets, spent: Spent, held: BTreeMap<RunId, Charge>) -> Self {
+        Self { held, ..Self::new(limits, spent) }
+    }
+
     /// The sum of what is spent, without what is set aside.
     pub fn spent(&self) -> Spent {
         self.spent
@@ -137,7 +142,10 @@ impl JobAccount {
     }
 
     /// The reservation for `request` as things are now.
-    fn reserve(&self, request: &ReservationRequest) -> Result<Option<Reservation>, ReservationRefusal> {
+    ///
+    /// # Errors
+    /// [`ReservationRefusal`].
+    pub fn reserve(&self, request: &ReservationRequest) -> Result<Option<Reservation>, ReservationRefusal> {
         if let Some(reached) = &self.closed {
             return Err(ReservationRefusal::Never(reached.clone()));
         }

@@ -158,6 +158,8 @@ impl RunError {
                 StoreError::NotFound { .. }
                 | StoreError::Ambiguous { .. }
                 | StoreError::AmbiguousName { .. }
+                | StoreError::OtherBatch { .. }
+                | StoreError::AccountWithoutLimits { .. }
                 | StoreError::JobExists { .. },
             ) => ErrorClass::Usage,
             Self::Store(_) | Self::History { .. } => ErrorClass::Storage,

@@ -23,7 +23,9 @@ pub use clock::SystemClock;
 pub use error::{ErrorClass, RunError, hint};
 pub use job::{EndingServers, RecordedEnd};
 pub use job_result::{JobResult, RESULT_SCHEMA_VERSION};
-pub use options::{CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION};
+pub use options::{
+    AccountEnd, AccountUse, CassetteMode, InDoubt, Options, Outcome, ResumeFrom, ResumeInput, RunInput, VERSION,
+};
 pub use tools::containment::SandboxRules;
 pub use tools::servers::programs_of;
 

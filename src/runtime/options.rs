@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::{Budgets, Reached, Spent};
+use crate::budget::{Budgets, Charge, Reached, Spent};
 use crate::checkpoint::{Checkpoint, Status};
 use crate::config::Settings;
 use crate::config::lockfile::{Lock, LockUse};
@@ -17,7 +17,7 @@ use crate::event::{Event, EventSink};
 use crate::expert::ExpertKey;
 use crate::expert::SkillSpec;
 use crate::expert_map::ExpertMap;
-use crate::id::{CheckpointId, JobId, RunId};
+use crate::id::{AccountId, CheckpointId, JobId, RunId};
 use crate::message::Message;
 use crate::model::Catalogue;
 use crate::output_schema::OutputSchema;
@@ -83,6 +83,9 @@ pub struct Options {
     pub approver: Option<AskPermission>,
     /// Collects the needs of contained programs. With it, every command and local server is contained.
     pub learning: Option<Arc<Learning>>,
+    /// The account that the job draws on together with others, besides its own budgets. Not for a recording or a replay,
+    /// whose requests must not depend on others.
+    pub account: Option<AccountUse>,
 }
 
 impl Options {
@@ -114,6 +117,7 @@ impl Options {
             output_schema: None,
             approver: None,
             learning: None,
+            account: None,
         }
     }
 
@@ -170,6 +174,25 @@ impl Options {
         }
         all
     }
+}
+
+/// An account in the storage that jobs share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountUse {
+    pub id: AccountId,
+    /// Its limits from now on, of cost and tokens; those that are absent stay as they are.
+    pub limits: Budgets,
+}
+
+/// An account that jobs share, as it is when one of them has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountEnd {
+    pub id: AccountId,
+    pub limits: Budgets,
+    /// By all jobs.
+    pub spent: Charge,
+    /// It has refused a request of the job: too little is left.
+    pub is_used_up: bool,
 }
 
 /// The treatment of calls in doubt: those that may have taken effect and have no recorded result.
@@ -289,4 +312,6 @@ pub struct Outcome {
     pub spent: Spent,
     /// The budget that the job was stopped by.
     pub budget: Option<Reached>,
+    /// The account that the job shares, as it is now; of a job that was over before this invocation, none.
+    pub account: Option<AccountEnd>,
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::no_links::link_in;
 use crate::hint::ErrorHint;
-use crate::id::{JobId, RunId};
+use crate::id::{AccountId, BatchId, JobId, RunId};
 
 /// The reason why state could not be stored, read or found.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,19 @@ pub enum StoreError {
         /// The owner's process id, when it could be read.
         pid: Option<u32>,
     },
+    /// Another process works on the batch.
+    #[error("batch {batch} is being worked on by {}", owner(*pid))]
+    BatchLocked {
+        batch: BatchId,
+        /// The owner's process id, when it could be read.
+        pid: Option<u32>,
+    },
+    /// A batch of that id is about something else.
+    #[error("batch {batch} was begun with another {what}")]
+    OtherBatch { batch: BatchId, what: &'static str },
+    /// An account that was never given limits.
+    #[error("account {account} has no limits yet")]
+    AccountWithoutLimits { account: AccountId },
     /// A job of that id has been started before.
     #[error("job {job} exists already")]
     JobExists { job: JobId },
@@ -143,7 +156,9 @@ impl ErrorHint for StoreError {
                 );
             }
             Self::UnknownFact { .. } => "continue with that newer perstack",
-            Self::Locked { .. } => "wait for it to end, or stop it",
+            Self::OtherBatch { .. } => "give this one a name of its own",
+            Self::AccountWithoutLimits { .. } => "give it a limit of cost or of tokens (maxCost, maxTokens)",
+            Self::BatchLocked { .. } | Self::Locked { .. } => "wait for it to end, or stop it",
             Self::JobExists { .. } => "resume it, or choose another id",
             Self::RunExists { .. } => "open it instead",
             Self::NotFound { suggestion, .. } => return suggestion.as_deref().map(Cow::Borrowed),

@@ -27,7 +27,7 @@ use crate::setting::RunSetting;
 pub struct JobStore {
     layout: Layout,
     id: JobId,
-    lock: Arc<Lock>,
+    lock: Arc<StoreLock>,
     unsynced: Arc<Mutex<Unsynced>>,
 }
 
@@ -55,7 +55,7 @@ impl JobStore {
 
     /// Takes the job's lock. Any of the folders may be new, also of a process that died before it synced their names.
     fn new(layout: Layout, job: &JobId, mut unsynced: Unsynced) -> Result<Self, StoreError> {
-        let lock = Lock::take(&layout, job)?;
+        let lock = StoreLock::take(&layout, job)?;
         for folder in [layout.job(job), layout.jobs(), layout.root().to_owned()] {
             unsynced.add_folder(&folder);
         }
@@ -191,7 +191,7 @@ pub struct RunStore {
     log: LogWriter,
     unsynced: Arc<Mutex<Unsynced>>,
     /// Held, so that the job stays locked as long as one of its Runs can write.
-    lock: Arc<Lock>,
+    lock: Arc<StoreLock>,
 }
 
 /// A wait for the disk, made ready by a Run and performed by any thread.
@@ -326,14 +326,14 @@ fn lock(unsynced: &Mutex<Unsynced>) -> MutexGuard<'_, Unsynced> {
     unsynced.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The kernel's exclusive lock on a job's `lock` file, which holds the owner's process id for people and messages. The
+/// The kernel's exclusive lock on a job's `lock` file, or a batch's, which holds the owner's process id for people and messages. The
 /// file stays when the lock is released: removing it would let two processes lock two files of one name.
-struct Lock {
+pub(super) struct StoreLock {
     file: File,
     path: PathBuf,
 }
 
-impl Drop for Lock {
+impl Drop for StoreLock {
     fn drop(&mut self) {
         // No process id is left behind, so that two replays leave the same bytes.
         let _ = door::truncate(&self.file, &self.path, 0);
@@ -343,26 +343,31 @@ impl Drop for Lock {
     }
 }
 
-impl Lock {
+impl StoreLock {
     fn take(layout: &Layout, job: &JobId) -> Result<Arc<Self>, StoreError> {
         let path = layout.lock(job);
-        let mut file = door::open_to_lock(&path).map_err(StoreError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Locked { job: job.clone(), pid: read_pid(&mut file) });
-            }
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
-        }
+        let lock = Self::take_at(path, |pid| StoreError::Locked { job: job.clone(), pid });
         // The job may have been removed in between: a lock in a folder that is gone keeps nobody out.
-        FileIdentity::of(&file, &path)?.check_place(&path).map_err(|error| match error {
+        lock.map(Arc::new).map_err(|error| match error {
             StoreError::Displaced { .. } => {
                 StoreError::NotFound { what: format!("job {job} was removed just now"), suggestion: None }
             }
             other => other,
-        })?;
+        })
+    }
+
+    /// Takes the lock at `path`, and writes this process's id into it. `taken` makes the error for one that another
+    /// process holds.
+    pub(super) fn take_at(path: PathBuf, taken: impl FnOnce(Option<u32>) -> StoreError) -> Result<Self, StoreError> {
+        let mut file = door::open_to_lock(&path).map_err(StoreError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(taken(read_pid(&mut file))),
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
+        }
+        FileIdentity::of(&file, &path)?.check_place(&path)?;
         write_pid(&mut file, &path)?;
-        Ok(Arc::new(Self { file, path }))
+        Ok(Self { file, path })
     }
 }
 

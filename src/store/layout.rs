@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::count;
-use crate::id::{CheckpointId, JobId, RunId};
+use crate::id::{AccountId, BatchId, CheckpointId, JobId, RunId};
 
 /// The end of the name of a job's folder that is being removed.
 const REMOVED: &str = ".removed";
@@ -97,6 +97,36 @@ impl Layout {
     /// `jobs/{job}/checkpoints/`, where the original keeps all checkpoints of a job.
     pub fn original_checkpoints(&self, job: &JobId) -> PathBuf {
         self.job(job).join("checkpoints")
+    }
+
+    /// `accounts/`.
+    pub fn accounts(&self) -> PathBuf {
+        self.root.join("accounts")
+    }
+
+    /// `accounts/{account}.json`.
+    pub fn account(&self, account: &AccountId) -> PathBuf {
+        self.accounts().join(format!("{account}.json"))
+    }
+
+    /// `accounts/{account}.lock`.
+    pub fn account_lock(&self, account: &AccountId) -> PathBuf {
+        self.accounts().join(format!("{account}.lock"))
+    }
+
+    /// `batches/`.
+    pub fn batches(&self) -> PathBuf {
+        self.root.join("batches")
+    }
+
+    /// `batches/{batch}.json`.
+    pub fn batch(&self, batch: &BatchId) -> PathBuf {
+        self.batches().join(format!("{batch}.json"))
+    }
+
+    /// `batches/{batch}.lock`.
+    pub fn batch_lock(&self, batch: &BatchId) -> PathBuf {
+        self.batches().join(format!("{batch}.lock"))
     }
 
     /// The checkpoint that the file at `path` is, if it lies where this storage keeps checkpoints. Compares names only,

@@ -10,12 +10,16 @@
 //! jobs/{job}/runs/{run}/outputs/           tools' outputs that were too long for the model; written by the skills
 //! jobs/{job}/checkpoints/{id}.json         the original's checkpoints, read only
 //! jobs/{job}/runs/{run}/event-{at}-{step}-{type}.json   the original's events, read only
+//! accounts/{account}.json, .lock           an account that jobs share
+//! batches/{batch}.json, .lock              many inputs, a job for each
 //! ```
 //!
 //! Writing takes the job's lock ([`JobStore`]); reading ([`Store`]) takes none and may happen beside a writer. Facts
 //! are stored and read, never interpreted: their meaning is left to the machine, the time of writing to the runtime.
 
+mod account;
 mod atomic;
+mod batch;
 mod chain;
 mod disk;
 mod error;
@@ -42,6 +46,8 @@ use disk as door;
 #[cfg(feature = "fault-injection")]
 use fault as door;
 
+pub use account::{AccountRecord, OpenJob};
+pub use batch::{BatchRecord, BatchStore};
 pub use chain::{Chain, LogPosition};
 pub use error::StoreError;
 #[cfg(feature = "fault-injection")]

@@ -22,6 +22,7 @@ mod cost;
 mod crash;
 mod disk;
 mod docs;
+mod each;
 mod errors;
 mod example;
 mod foreign_state;

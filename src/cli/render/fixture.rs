@@ -166,5 +166,6 @@ pub fn outcome(status: Status, text: &str) -> Outcome {
         budgets: Budgets::default(),
         spent: Spent::default(),
         budget: None,
+        account: None,
     }
 }

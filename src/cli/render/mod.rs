@@ -32,6 +32,7 @@ use perstack::runtime::Outcome;
 use tokio_util::sync::CancellationToken;
 
 pub use self::question::Question;
+pub use self::terminal::{LiveLines, MARGIN, Stderr};
 pub use self::text::{Paint, count, duration, json_for, money, shortened, steps, visible, visible_lines};
 
 use self::answer::AnswerWriter;

@@ -11,7 +11,7 @@ use crate::cli::outcome::continuation;
 use crate::cli::render::fixture::outcome;
 
 /// Flags that are kept, with values that need quotes where any value may stand.
-const KEPT: [&[&str]; 43] = [
+const KEPT: [&[&str]; 44] = [
     &["--provider", "openai"],
     &["--model", "it's \"new\""],
     &["--reasoning-budget", "high"],
@@ -52,6 +52,7 @@ const KEPT: [&[&str]; 43] = [
     &["--deny", "web.*"],
     &["--read-only"],
     &["--locked"],
+    &["--account", "nightly"],
     &["--frozen"],
     &["--output-schema", "the owl.json"],
     &["--instruction", "You're \"an owl\".\n\tHoot; $HOME `ls` \\ é"],

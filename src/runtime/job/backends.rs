@@ -15,6 +15,7 @@ use crate::replay::{
     Cassette, CassetteClock, CassetteHeader, CassetteRecorder, RecordingTransport, ReplayDecisions, ReplayTools,
     ReplayTransport,
 };
+use crate::runtime::budget::SharedAccount;
 use crate::runtime::clock::SystemClock;
 use crate::runtime::error::RunError;
 use crate::runtime::options::{CassetteMode, Options};
@@ -154,12 +155,17 @@ impl JobBackends {
     }
 
     /// Checks that the cost of every model that the experts reachable from `expert` are to use is known, if cost is
-    /// limited.
+    /// limited, by the job's budgets or by an account that it shares.
     ///
     /// # Errors
     /// [`RunError::UnknownPrice`], or as [`JobBackends::model_for`].
-    pub fn check_prices(&self, expert: &Expert, options: &Options) -> Result<(), RunError> {
-        if options.settings.budgets.max_cost.is_none() {
+    pub fn check_prices(
+        &self,
+        expert: &Expert,
+        options: &Options,
+        shared: Option<&SharedAccount>,
+    ) -> Result<(), RunError> {
+        if options.settings.budgets.max_cost.is_none() && !shared.is_some_and(SharedAccount::limits_cost) {
             return Ok(());
         }
         let now = self.clock.stamp().at;

@@ -1,5 +1,7 @@
 //! [`JobContext`]: all that the Runs of a job share. A job's start and resumption make it; each Run's context holds it.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 
 use crate::checkpoint::FORMAT_VERSION;
@@ -9,7 +11,7 @@ use crate::fact::RunParameters;
 use crate::id::{JobId, RunId};
 use crate::output_schema::OutputSchema;
 use crate::permission::PermissionRules;
-use crate::runtime::budget::BudgetHandle;
+use crate::runtime::budget::{BudgetHandle, SharedAccount};
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::options::Options;
@@ -29,6 +31,8 @@ pub struct JobContext {
     pub stop: StopSignal,
     /// Access to the job's account, when it has budgets that Runs share.
     pub budget: Option<BudgetHandle>,
+    /// The account that it shares with other jobs.
+    pub shared: Option<Arc<SharedAccount>>,
 }
 
 impl JobContext {

@@ -82,5 +82,6 @@ fn recorded(store: &Store, id: &JobId, checkpoint: Checkpoint, path: std::path::
         budgets: job.budget.limits,
         spent,
         budget: None,
+        account: None,
     })
 }

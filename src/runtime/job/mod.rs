@@ -21,7 +21,7 @@ use crate::cost::Spend;
 use crate::fact::IdGenerator;
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
-use crate::runtime::budget::{self, BudgetServer};
+use crate::runtime::budget::{self, BudgetServer, SharedAccount};
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::context::{JobContext, without_secrets};
@@ -45,7 +45,9 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     let backends = JobBackends::open(options).await?;
     let query = backends.redactor.text(&input.query);
     let doubts = backends.doubtful_models(expert, options)?;
-    backends.check_prices(expert, options)?;
+    let store = Store::new(&options.storage);
+    let shared = shared_account(&store, options)?;
+    backends.check_prices(expert, options, shared.as_deref())?;
     without_secrets(options, &backends, expert)?;
     let stop = stop_signal(options, &backends, Spent::default(), began);
     let stamp = backends.clock.stamp();
@@ -69,7 +71,6 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
             active_since: Some(stamp.at),
         },
     };
-    let store = Store::new(&options.storage);
     let run = match input.run_id {
         // Resumption finds Runs by their ids alone, so that each has to be the only one of its name.
         Some(run) if store.is_taken_outside(&job.id, run.as_str())? => return Err(RunError::RunIdTaken { run }),
@@ -80,9 +81,18 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     // Before the job's folder: a job whose tools cannot be opened is not begun.
     let basis = JobBasis { options, backends: &backends, stop: &stop, job_id: &job.id };
     let prepared = in_time(&stop, prepare(basis, &task, expert, doubts)).await?;
-    let context =
-        JobContext { options: options.clone(), backends, job: store.create_job(&job)?, store, stop, budget: None };
+    let job_store = store.create_job(&job)?;
+    let context = JobContext { options: options.clone(), backends, job: job_store, store, stop, budget: None, shared };
     work(context, job, Root::Task(Box::new(task), Box::new(prepared)), JobSpending::default(), began).await
+}
+
+/// The account that the job is to share.
+///
+/// # Errors
+/// It has no limits, or a failure of the storage.
+pub fn shared_account(store: &Store, options: &Options) -> Result<Option<Arc<SharedAccount>>, RunError> {
+    let opened = options.account.as_ref().map(|account| SharedAccount::open(store, account)).transpose()?;
+    Ok(opened.map(Arc::new))
 }
 
 /// The signal that stops a job which has spent this much.
@@ -161,6 +171,9 @@ pub async fn work(
 ) -> Result<RecordedEnd, RunError> {
     let (budget, requests) = budget::open(&job.budget.limits);
     context.budget = budget;
+    if let Some(shared) = &context.shared {
+        shared.enter(&job.id, before.charge())?;
+    }
     let context = Arc::new(context);
     let budget_server = BudgetServer::new(job.budget.limits, before.spent);
     let mut end = tree::drive(Arc::clone(&context), root, budget_server, requests).await?;
@@ -185,7 +198,9 @@ fn conclude(
     let TreeEnd { root, status, budget, steps, used } = end;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let active_ms = if context.backends.tape.is_replay() { 0 } else { duration_ms };
-    let JobSpending { spent, usage, spend } = before.plus(used, active_ms);
+    let spending = before.plus(used, active_ms);
+    let account = context.shared.as_ref().map(|shared| shared.leave(&job.id, spending.charge())).transpose()?;
+    let JobSpending { spent, usage, spend } = spending;
     job.status = status.into();
     job.total_steps = spent.steps;
     (job.usage, job.spend) = (usage, spend);
@@ -198,5 +213,18 @@ fn conclude(
     context.backends.tape.finish()?;
     let StoppedRun { checkpoint, path, .. } = root;
     let (budgets, max_steps) = (job.budget.limits, context.options.settings.limits.max_steps);
-    Ok(Outcome { checkpoint, status, path, duration_ms, steps, usage, spend, max_steps, budgets, spent, budget })
+    Ok(Outcome {
+        checkpoint,
+        status,
+        path,
+        duration_ms,
+        steps,
+        usage,
+        spend,
+        max_steps,
+        budgets,
+        spent,
+        budget,
+        account,
+    })
 }

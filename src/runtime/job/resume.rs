@@ -22,7 +22,7 @@ use crate::runtime::job::request::{UserReply, check_expert, reply_to, user_input
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
 use crate::runtime::job::tree::Root;
-use crate::runtime::job::{RecordedEnd, in_time, stop_signal, work};
+use crate::runtime::job::{RecordedEnd, in_time, shared_account, stop_signal, work};
 use crate::runtime::options::{Options, ResumeInput};
 use crate::runtime::run::prepare::{JobBasis, prepare};
 use crate::runtime::run::stopped::on_record;
@@ -60,10 +60,11 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
     job.budget =
         JobBudget { limits: budgets, spent: Some(spending.spent), active_since: Some(backends.clock.stamp().at) };
     (job.usage, job.spend) = (spending.usage, spending.spend);
-    backends.check_prices(&expert, &options)?;
+    let shared = shared_account(&store, &options)?;
+    backends.check_prices(&expert, &options, shared.as_deref())?;
     without_secrets(&options, &backends, &expert)?;
     let stop = stop_signal(&options, &backends, spending.spent, began);
-    let context = JobContext { options, backends, store, job: job_store, stop, budget: None };
+    let context = JobContext { options, backends, store, job: job_store, stop, budget: None, shared };
     let options = &context.options;
     let sent = sent.map(|sent| UserInput { text: context.backends.redactor.text(&sent.text), ..sent });
     let root = match root_of(point, sent, &context)? {

@@ -74,6 +74,11 @@ impl JobSpending {
         Ok(Self::default().plus(total, before.saturating_add(active_ms)))
     }
 
+    /// The part that accounts which jobs share count.
+    pub fn charge(&self) -> Charge {
+        Charge { tokens: self.spent.tokens, cost: self.spent.cost }
+    }
+
     /// The sum with what further Runs spent, and the time that they took.
     #[must_use]
     pub fn plus(self, totals: RunTotals, active_ms: u64) -> Self {

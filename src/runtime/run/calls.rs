@@ -289,7 +289,7 @@ mod tests {
         };
         let stop = StopSignal::new(&options.cancel, None, 0, Instant::now());
         let job = store.create_job(&job).unwrap();
-        let job = Arc::new(JobContext { options, backends, store, job, stop, budget: None });
+        let job = Arc::new(JobContext { options, backends, store, job, stop, budget: None, shared: None });
         let emitter = EventEmitter {
             sink: Arc::new(|_: &Event, _: &[Message]| {}),
             clock: Arc::clone(&job.backends.clock),

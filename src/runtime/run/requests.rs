@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::budget::Charge;
+use crate::budget::{Charge, Reached, Reservation};
 use crate::event::{Event, EventBody};
 use crate::fact::{Fact, FactBody};
 use crate::generation::{
@@ -93,10 +93,17 @@ impl<'a> ModelRequests<'a> {
             _ => {}
         }
         if machine.reserved().is_none()
-            && let (Some(budget), Some(before)) = (&self.context.job.budget, self.charged_before.take())
+            && let Some(before) = self.charged_before.take()
         {
-            // The machine has charged the request by now: the account is to have exactly what the log has.
-            budget.settle(&machine.head().run_id, machine.totals().charged.minus(before)).await;
+            // The machine has charged the request by now: the accounts are to have exactly what the log has.
+            let (job, run) = (&self.context.job, &machine.head().run_id);
+            let charge = machine.totals().charged.minus(before);
+            if let Some(budget) = &job.budget {
+                budget.settle(run, charge).await;
+            }
+            if let Some(shared) = &job.shared {
+                shared.settle(job.job_id(), run, charge).await;
+            }
         }
     }
 
@@ -125,7 +132,7 @@ impl<'a> ModelRequests<'a> {
         let mut bounds = std::mem::take(&mut self.bounds);
         let reserved = self.reserve(machine, || machine.prompt_bound(&mut bounds, tools), most).await;
         self.bounds = bounds;
-        if let Some(fact) = reserved {
+        if let Some(fact) = reserved? {
             return Ok(fact);
         }
         let size = self.gauge.read(machine, tools);
@@ -206,7 +213,7 @@ impl<'a> ModelRequests<'a> {
         };
         let limits = self.limits(machine);
         let limit = SummaryPlan::answer_limit(limits.reasoning);
-        let reserved = self.reserve(machine, || plan.prompt_bound(), limits.answer_bound.min(limit)).await;
+        let reserved = self.reserve(machine, || plan.prompt_bound(), limits.answer_bound.min(limit)).await?;
         if let Some(fact) = reserved {
             return Ok(fact);
         }
@@ -251,33 +258,66 @@ impl<'a> ModelRequests<'a> {
         Ok(())
     }
 
-    /// Sets aside what the next request may take, where the job has an account and this was not done yet. `None`: the
-    /// request may be sent. `prompt` counts the most tokens that it can have; `most` are those of its answer.
-    async fn reserve(&self, machine: &RunMachine, prompt: impl FnOnce() -> u64, most: u64) -> Option<Fact> {
+    /// Sets aside what the next request may take, where there is an account and this was not done yet: on the job's, then
+    /// on the one that it shares, whose holders never wait. `None`: the request may be sent. `prompt` counts the most
+    /// tokens that it can have; `most` are those of its answer.
+    ///
+    /// # Errors
+    /// The shared account cannot be read or written.
+    async fn reserve(
+        &self,
+        machine: &RunMachine,
+        prompt: impl FnOnce() -> u64,
+        most: u64,
+    ) -> Result<Option<Fact>, RunError> {
         let context = self.context;
-        let budget = context.job.budget.as_ref().filter(|_| machine.reserved().is_none())?;
-        let run = &machine.head().run_id;
-        let request = ReservationRequest {
+        let (budget, shared) = (&context.job.budget, &context.job.shared);
+        if machine.reserved().is_some() || (budget.is_none() && shared.is_none()) {
+            return Ok(None);
+        }
+        let mut request = ReservationRequest {
             steps: machine.uncounted_steps(),
             prompt_tokens: prompt(),
             max_output_tokens: most,
             price: context.job.price(&context.setting),
         };
-        let outcome = tokio::select! {
-            biased;
-            () = context.job.stop.fired() => None,
-            outcome = budget.reserve(run, request) => outcome,
-        };
-        match outcome {
-            Some(ReservationOutcome::Granted(reservation)) => {
-                reservation.map(|reservation| context.fact(FactBody::Reserved { reservation }))
-            }
-            Some(ReservationOutcome::Refused(reached)) => Some(context.fact(FactBody::BudgetReached { reached })),
-            None => {
-                budget.withdraw(run).await;
-                Some(context.stopped())
+        let mut reserved = None;
+        if let Some(budget) = budget {
+            let run = &machine.head().run_id;
+            let outcome = tokio::select! {
+                biased;
+                () = context.job.stop.fired() => None,
+                outcome = budget.reserve(run, request.clone()) => outcome,
+            };
+            match outcome {
+                Some(ReservationOutcome::Granted(granted)) => reserved = granted,
+                Some(ReservationOutcome::Refused(reached)) => return Ok(Some(self.refused(reached))),
+                None => {
+                    budget.withdraw(run).await;
+                    return Ok(Some(context.stopped()));
+                }
             }
         }
+        if let Some(shared) = shared {
+            if let Some(reserved) = &reserved {
+                request.max_output_tokens = reserved.output_tokens;
+            }
+            let of_job = reserved.and_then(|reserved| reserved.clamped_by);
+            let run = &machine.head().run_id;
+            match shared.reserve(context.job.job_id(), run, &request, &context.job.stop).await? {
+                Some(ReservationOutcome::Granted(granted)) => {
+                    reserved = granted
+                        .map(|granted| Reservation { clamped_by: granted.clamped_by.clone().or(of_job), ..granted });
+                }
+                Some(ReservationOutcome::Refused(reached)) => return Ok(Some(self.refused(reached))),
+                None => return Ok(Some(context.stopped())),
+            }
+        }
+        Ok(reserved.map(|reservation| context.fact(FactBody::Reserved { reservation })))
+    }
+
+    fn refused(&self, reached: Reached) -> Fact {
+        self.context.fact(FactBody::BudgetReached { reached })
     }
 
     /// Asks once, and writes the owed checkpoint meanwhile. `None` when the Run is to stop. The provider's warnings are
