@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::disk::NewFile;
 use super::{StoreError, disk, door, no_links};
 
 /// Most temporary names tried for one file, so that leftovers of crashes are not in the way.
@@ -65,12 +66,12 @@ fn replace(
     bytes: &[u8],
     before_rename: impl FnOnce(&File, &Path) -> Result<(), StoreError>,
 ) -> Result<File, StoreError> {
-    let (file, temporary) = create_temporary(path)?;
-    let written = append(&file, &temporary, bytes)
-        .and_then(|()| before_rename(&file, &temporary))
-        .and_then(|()| door::rename(&temporary, path).map_err(StoreError::io("rename a temporary file to", path)));
+    let (new, temporary) = create_temporary(path)?;
+    let written = append(&new.file, &temporary, bytes)
+        .and_then(|()| before_rename(&new.file, &temporary))
+        .and_then(|()| door::name(&new, &temporary, path).map_err(StoreError::io("rename a temporary file to", path)));
     match written {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(new.file),
         Err(error) => {
             // Best effort: readers ignore the leftover.
             let _ = door::remove(&temporary);
@@ -79,13 +80,13 @@ fn replace(
     }
 }
 
-fn create_temporary(path: &Path) -> Result<(File, PathBuf), StoreError> {
+fn create_temporary(path: &Path) -> Result<(NewFile, PathBuf), StoreError> {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
     for n in 0..MAX_TEMPORARY {
         let temporary = path.with_file_name(format!(".{name}.{n}.tmp"));
         match door::create(&temporary) {
-            Ok(file) => return Ok((file, temporary)),
+            Ok(new) => return Ok((new, temporary)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = error,
             Err(error) => return Err(StoreError::io("create", &temporary)(error)),
         }

@@ -14,11 +14,18 @@ use cap_std::fs::{Dir, DirBuilder, Metadata, OpenOptions};
 
 use super::no_links::{open_beneath, open_folder, parent, search_folder};
 
+/// A file that was created, and the folder that holds it, for its next name there.
+pub struct NewFile {
+    pub file: File,
+    folder: Dir,
+}
+
 /// Creates a file, which must not exist, for writing.
-pub fn create(path: &Path) -> io::Result<File> {
-    let file = open(path, OpenOptions::new().write(true).create_new(true))?;
+pub fn create(path: &Path) -> io::Result<NewFile> {
+    let (folder, name) = parent(path)?;
+    let file = open_in(&folder, name, OpenOptions::new().write(true).create_new(true))?;
     keep_for_owner(&file)?;
-    Ok(file)
+    Ok(NewFile { file, folder })
 }
 
 /// Opens a file for reading and appending; creates it when it does not exist.
@@ -51,10 +58,16 @@ pub fn sync(file: &File, _path: &Path) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Renames a file within its folder, replacing a file of that name.
+/// Renames a file or folder within its folder, replacing a file of that name.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let (folder, name) = parent(to)?;
     folder.rename(from.file_name().unwrap_or_default(), &folder, name)
+}
+
+/// Gives the new file at `from` the last name of `to`, in the folder that it was created in. Replaces a file of that name.
+pub fn name(new: &NewFile, from: &Path, to: &Path) -> io::Result<()> {
+    let name = |path: &Path| path.file_name().map(OsStr::to_owned).ok_or(io::ErrorKind::InvalidInput);
+    new.folder.rename(name(from)?, &new.folder, name(to)?)
 }
 
 /// Creates one folder.
@@ -136,6 +149,10 @@ impl ReadFolder {
 
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let (folder, name) = parent(path)?;
+    open_in(&folder, name, options)
+}
+
+fn open_in(folder: &Dir, name: &OsStr, options: &mut OpenOptions) -> io::Result<File> {
     #[cfg(unix)]
     {
         use cap_std::fs::OpenOptionsExt as _;

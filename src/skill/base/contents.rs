@@ -1,7 +1,7 @@
 //! Files' contents: read whole within a limit, replaced as a whole, or added to.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,7 +13,10 @@ use super::workspace::{WorkspacePath, is_writable};
 /// Most names tried for a temporary file; more would mean that a thousand crashed writers left theirs here.
 const MAX_NAMES: u32 = 1_000;
 
-/// Opens the regular file at `place`, called `path` by the model, for reading.
+/// Room behind a file's contents: with less, the standard library tries a small buffer of its own first.
+const ROOM: u64 = 32;
+
+/// Opens the regular file at `place`, called `path` by the model, for [`read`].
 pub(super) fn open(place: &WorkspacePath, path: &str) -> Result<File, FileFailure> {
     let metadata = place.metadata().ok_or_else(|| FileFailure::NoFile(path.to_owned()))?;
     if metadata.is_dir() {
@@ -22,18 +25,17 @@ pub(super) fn open(place: &WorkspacePath, path: &str) -> Result<File, FileFailur
     if !metadata.is_file() {
         return Err(FileFailure::NotRegular(path.to_owned()));
     }
-    let file = place.open(OpenOptions::new().read(true)).map_err(FileFailure::io("open", path))?;
-    confirm_regular(&file, path)?;
-    Ok(file)
+    place.open(OpenOptions::new().read(true)).map_err(FileFailure::io("open", path))
 }
 
-/// Reads `file` to its end, or returns its size (so far as known) when that is more than `limit` bytes.
+/// Reads `file`, which must be a regular one, to its end, or returns its size (so far as known) when that is more than
+/// `limit` bytes.
 pub(super) fn read(file: &File, path: &str, limit: u64) -> Result<Result<Vec<u8>, u64>, FileFailure> {
-    let size = file.metadata().map_err(FileFailure::io("look at", path))?.len();
+    let size = confirm_regular(file, path)?.len();
     if size > limit {
         return Ok(Err(size));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(size.saturating_add(ROOM)).unwrap_or_default());
     // The file may grow meanwhile.
     let read = file.take(limit + 1).read_to_end(&mut bytes).map_err(FileFailure::io("read", path))?;
     let read = u64::try_from(read).unwrap_or(u64::MAX);
@@ -74,9 +76,9 @@ pub(super) fn append(place: &WorkspacePath, path: &str, bytes: &[u8]) -> Result<
 }
 
 /// Checks the open file itself: the one that was looked at before opening may have been exchanged since.
-fn confirm_regular(file: &File, path: &str) -> Result<(), FileFailure> {
+fn confirm_regular(file: &File, path: &str) -> Result<Metadata, FileFailure> {
     let metadata = file.metadata().map_err(FileFailure::io("look at", path))?;
-    if metadata.is_file() { Ok(()) } else { Err(FileFailure::NotRegular(path.to_owned())) }
+    if metadata.is_file() { Ok(metadata) } else { Err(FileFailure::NotRegular(path.to_owned())) }
 }
 
 fn needs_overwriting(error: &io::Error) -> bool {

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions};
@@ -25,7 +26,7 @@ const MAX_LINKS: usize = 40;
 /// The directory that the tools may work in.
 #[derive(Debug)]
 pub(super) struct Workspace {
-    root: Dir,
+    root: Arc<Dir>,
     /// Its path without links.
     real: PathBuf,
     /// Its path as it was given: absolute paths may begin with this one too.
@@ -47,7 +48,7 @@ pub(super) enum LastLink {
 /// Something in the workspace, or the place where it would be: a name in an open directory.
 #[derive(Debug)]
 pub(super) struct WorkspacePath {
-    folder: Dir,
+    folder: Arc<Dir>,
     /// `.` for the workspace itself.
     name: OsString,
     /// From the workspace, without links; empty for the workspace itself.
@@ -64,7 +65,7 @@ impl Workspace {
         let given = without_dots(&std::path::absolute(path)?);
         let real = std::fs::canonicalize(path)?;
         let root = Dir::open_ambient_dir(&real, ambient_authority())?;
-        Ok(Self { root, real, given, home: home.map(PathBuf::from), off_limits })
+        Ok(Self { root: Arc::new(root), real, given, home: home.map(PathBuf::from), off_limits })
     }
 
     /// The workspace's path, without links.
@@ -79,7 +80,7 @@ impl Workspace {
         let mut walk = Walk {
             workspace: self,
             path,
-            protected: self.root.metadata(PROTECTED).ok(),
+            protected: self.protected(),
             off_limits: self.off_limits.on_disk(),
             inner: Vec::new(),
             remaining: Vec::new(),
@@ -100,6 +101,13 @@ impl Workspace {
             return Err(FileFailure::ReadOnly(path.to_owned()));
         }
         Ok(place)
+    }
+
+    /// The metadata of the runner's own directory, where there is one, by whatever link.
+    fn protected(&self) -> Option<Metadata> {
+        // In one call where it is no link, as it hardly ever is: following one takes three.
+        let met = self.root.symlink_metadata(PROTECTED).ok()?;
+        if met.is_symlink() { self.root.metadata(PROTECTED).ok() } else { Some(met) }
     }
 
     /// `path` as a path from the workspace, `.` and `..` taken out of the text as the original did.
@@ -152,7 +160,7 @@ struct Walk<'a> {
     protected: Option<Metadata>,
     off_limits: OnDisk,
     /// The directories gone into, with their names.
-    inner: Vec<(OsString, Dir)>,
+    inner: Vec<(OsString, Arc<Dir>)>,
     /// The names still to be walked, the next one last.
     remaining: Vec<OsString>,
     links: usize,
@@ -180,21 +188,21 @@ impl Walk<'_> {
             let metadata = match self.folder().symlink_metadata(&name) {
                 Ok(metadata) => metadata,
                 Err(error) if error.kind() == io::ErrorKind::NotFound && is_last => {
-                    return self.place(name, None);
+                    return Ok(self.place(name, None));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.no_parent(&name)),
                 Err(error) => return Err(FileFailure::io("look at", self.path)(error)),
             };
             if metadata.is_symlink() {
                 if is_own_last && last == LastLink::Keep {
-                    return self.place(name, Some(metadata));
+                    return Ok(self.place(name, Some(metadata)));
                 }
                 self.follow(&name)?;
                 continue;
             }
             self.check(&metadata)?;
             if is_last {
-                return self.place(name, Some(metadata));
+                return Ok(self.place(name, Some(metadata)));
             }
             if !metadata.is_dir() {
                 return Err(self.no_parent(&name));
@@ -213,7 +221,7 @@ impl Walk<'_> {
         if self.off_limits.is_closed(met) { Err(FileFailure::Closed(self.path.to_owned())) } else { Ok(()) }
     }
 
-    fn folder(&self) -> &Dir {
+    fn folder(&self) -> &Arc<Dir> {
         self.inner.last().map_or(&self.workspace.root, |(_, folder)| folder)
     }
 
@@ -235,7 +243,7 @@ impl Walk<'_> {
         let folder = open_folder(self.folder(), &name).map_err(FileFailure::io("open", self.path))?;
         let opened = folder.dir_metadata().map_err(FileFailure::io("look at", self.path))?;
         self.check(&opened)?;
-        self.inner.push((name, folder));
+        self.inner.push((name, Arc::new(folder)));
         Ok(())
     }
 
@@ -276,21 +284,21 @@ impl Walk<'_> {
     fn current_folder(mut self) -> Result<WorkspacePath, FileFailure> {
         let name = self.inner.pop().map_or_else(|| OsString::from("."), |(name, _)| name);
         let metadata = self.folder().symlink_metadata(&name).map_err(FileFailure::io("look at", self.path))?;
-        self.place(name, Some(metadata))
+        Ok(self.place(name, Some(metadata)))
     }
 
-    fn place(self, name: OsString, metadata: Option<Metadata>) -> Result<WorkspacePath, FileFailure> {
+    fn place(self, name: OsString, metadata: Option<Metadata>) -> WorkspacePath {
         let mut relative = self.relative();
         if name != "." {
             relative.push(&name);
         }
-        let folder = self.folder().try_clone().map_err(FileFailure::io("open", self.path))?;
+        let folder = Arc::clone(self.folder());
         let absolute = if relative.as_os_str().is_empty() {
             self.workspace.real.clone()
         } else {
             self.workspace.real.join(&relative)
         };
-        Ok(WorkspacePath { folder, name, relative, absolute, metadata, through_link: self.last_is_link })
+        WorkspacePath { folder, name, relative, absolute, metadata, through_link: self.last_is_link }
     }
 }
 

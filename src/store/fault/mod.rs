@@ -17,7 +17,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use self::ledger::{Ledger, Loss};
 use self::plan::{Fault, FaultPlan};
 use self::trace::{Trace, TraceEntry};
-use super::disk;
+use super::disk::{self, NewFile};
 
 /// This process's door: operations are counted from the process's start.
 static DOOR: LazyLock<Mutex<Door>> = LazyLock::new(|| Mutex::new(Door::new(FaultPlan::from_environment())));
@@ -121,7 +121,7 @@ pub fn mark(what: &'static str, of: &str) {
 }
 
 /// As [`disk::create`].
-pub fn create(path: &Path) -> io::Result<File> {
+pub fn create(path: &Path) -> io::Result<NewFile> {
     let mut door = Door::enter();
     let file = door.simple(Operation::new("create", path), || disk::create(path))?;
     door.ledger.created(path);
@@ -178,6 +178,15 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let mut door = Door::enter();
     let replaced = ledger::contents(to)?;
     door.simple(Operation::new("rename", to), || disk::rename(from, to))?;
+    door.ledger.renamed(from, to, replaced);
+    Ok(())
+}
+
+/// As [`disk::name`].
+pub fn name(new: &NewFile, from: &Path, to: &Path) -> io::Result<()> {
+    let mut door = Door::enter();
+    let replaced = ledger::contents(to)?;
+    door.simple(Operation::new("rename", to), || disk::name(new, from, to))?;
     door.ledger.renamed(from, to, replaced);
     Ok(())
 }
