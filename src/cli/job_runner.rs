@@ -65,6 +65,19 @@ pub fn async_runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(Failure::other)
 }
 
+/// Starts the async runtime of a loop that listens to signals, on this thread. A sink may block a worker (a stalled pipe), and
+/// with it the workers' own timers and signals; so the loop has a runtime of its own.
+///
+/// # Errors
+/// When the system refuses it.
+pub fn control_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")
+        .map_err(Failure::other)
+}
+
 /// Runs a job. `live` is the command that does the same without a recorded session.
 ///
 /// # Errors
@@ -120,13 +133,7 @@ pub fn run(
     let reporter =
         Arc::new(JobReporter { args: args.clone(), screen, summary, questions, color: process.color, began });
     let workers = async_runtime()?;
-    // A sink may block a worker (a stalled pipe), and with it the workers' own timers and signals. So the loop has a
-    // runtime of its own, on this thread.
-    let control = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")
-        .map_err(Failure::other)?;
+    let control = control_runtime()?;
     let recorded = match &options.cassette {
         CassetteMode::Record(file) => Some(file.clone()),
         CassetteMode::None | CassetteMode::Replay { .. } => None,

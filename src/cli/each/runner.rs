@@ -22,7 +22,7 @@ use super::rows::Row;
 use crate::cli::Exit;
 use crate::cli::command_line::CommandLine;
 use crate::cli::failure::Failure;
-use crate::cli::job_runner::{GRACE, async_runtime};
+use crate::cli::job_runner::{GRACE, async_runtime, control_runtime};
 use crate::cli::options::JobArgs;
 use crate::cli::outcome::raise;
 use crate::cli::signals::{Signal, Signals};
@@ -62,11 +62,7 @@ pub fn run(
     again: &dyn Fn(&JobArgs) -> CommandLine,
 ) -> Result<Exit, Failure> {
     let workers = async_runtime()?;
-    let control = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")
-        .map_err(Failure::other)?;
+    let control = control_runtime()?;
     let ended = control.block_on(async {
         let signals = Signals::listen().context("cannot listen to signals").map_err(Failure::other)?;
         let running = RunningBatch::new(batch, report, workers.handle().clone());
