@@ -227,8 +227,8 @@ fn print_proposals(
     print_line(
         quiet,
         &format!(
-            "lines for {skills}, of their starts alone: what their calls need shows `perstack run --learn`. Put into perstack.toml what \
-             you agree with, then run `perstack install`"
+            "lines for {skills}, from their starts alone; `perstack run --learn` shows what their calls need. Put what you agree with \
+             into perstack.toml, then run `perstack install`"
         ),
     );
     Ok(())
