@@ -40,6 +40,7 @@ fn each_recipe_has_its_test() {
     let tested = [
         "A decision by exit code",
         "A job that was cancelled",
+        "A matrix with one budget",
         "A nightly run",
         "A review of a diff",
         "An answer in a variable",
@@ -91,6 +92,21 @@ fn a_review_of_a_diff() {
     assert!(!test.workspace().join("planted").exists(), "a reviewer wrote a file");
     assert_eq!(fs::read_to_string(test.workspace().join("review.md")).unwrap(), "It is **fine**.\n");
     assert!(fs::read_to_string(test.workspace().join("summary.md")).unwrap().contains("reviewer"));
+}
+
+#[test]
+fn a_matrix_with_one_budget() {
+    let script = recipe("A matrix with one budget");
+    let test = project("").env("BUILD_ID", "7").answers((0..3).map(|_| Answer::text("Fine.")));
+    start(&test, &script).finish().assert_code(0);
+    for part in ["api", "web", "docs"] {
+        assert_eq!(fs::read_to_string(test.workspace().join(format!("{part}.md"))).unwrap(), "Fine.\n");
+    }
+    // What is spent is gone for all of them.
+    let small = script.replace("--max-cost 2", "--max-cost 0.000001");
+    let ran = start(&test, &small).finish().assert_code(5);
+    assert!(ran.stderr.contains("review-7"), "{}", ran.stderr);
+    assert_eq!(test.server().requests().len(), 3);
 }
 
 #[test]
