@@ -63,11 +63,11 @@ fn a_refused_answer_goes_back_with_its_problems() {
     ]);
     let ran = test.run(["run", "librarian", "q"]).assert_code(0);
     assert_eq!(ran.stdout, "{\"owls\": 3}\n");
-    ran.assert_stderr(["answer refused (1)", "answer refused (2)", "is not of type \"integer\""]);
+    ran.assert_stderr(["answer refused (1)", "answer refused (2)", "want integer, but got string"]);
     let requests = test.server().requests();
     assert_eq!(requests.len(), 3);
     assert!(requests[1].contains("not one JSON document"));
-    assert!(requests[2].contains("at /owls") && requests[2].contains("is not of type"));
+    assert!(requests[2].contains("at /owls") && requests[2].contains("want integer, but got string"));
     let step = test.run(["log", "--step", "1"]).assert_code(0).stdout;
     assert!(step.contains("answer refused: it is not one JSON document"), "{step}");
 }
