@@ -89,6 +89,7 @@ pub mod token_estimate;
 pub mod sandbox;
 pub mod permission;
 pub mod output_schema;
+pub mod model_name;
 pub mod expert;
 pub mod expert_map;
 pub mod environment;

@@ -11,6 +11,8 @@ use crate::budget::Budgets;
 use crate::expert::{Expert, ExpertKey};
 use crate::id::{JobId, RunId};
 
+pub use crate::model_name::{ProviderName, UnknownProvider};
+
 /// Steps a job may take (the original's default).
 pub const DEFAULT_MAX_STEPS: u64 = 100;
 /// Repeats of a failed model call (the original's default).
@@ -29,71 +31,6 @@ pub const DEFAULT_MAX_TOOL_OUTPUT: usize = 100_000;
 pub const MIN_TOOL_OUTPUT: usize = 1_000;
 /// The Perstack API (the original's default).
 pub const DEFAULT_API_BASE_URL: &str = "https://api.perstack.ai";
-
-/// Declares [`ProviderName`]: each provider's variant with its name, in one list.
-macro_rules! provider_names {
-    ($($variant:ident = $name:literal,)*) => {
-        /// The model providers, in the order in which keys are looked for when no provider is named.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum ProviderName {
-            $(#[serde(rename = $name)] $variant,)*
-        }
-
-        impl ProviderName {
-            /// All providers.
-            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
-
-            /// The name in configuration and on the command line.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-provider_names! {
-    Anthropic = "anthropic",
-    OpenAi = "openai",
-    Google = "google",
-    DeepSeek = "deepseek",
-    Fireworks = "fireworks",
-    AzureOpenAi = "azure-openai",
-    AmazonBedrock = "amazon-bedrock",
-    GoogleVertex = "google-vertex",
-    Ollama = "ollama",
-}
-
-impl fmt::Display for ProviderName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text that names no provider.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown provider {0:?}: use {names}", names = listed(&ProviderName::ALL))]
-pub struct UnknownProvider(String);
-
-/// `a, b or c`.
-fn listed(providers: &[ProviderName]) -> String {
-    let names: Vec<&str> = providers.iter().map(|provider| provider.as_str()).collect();
-    match names.split_last() {
-        Some((last, others)) => format!("{} or {last}", others.join(", ")),
-        None => String::new(),
-    }
-}
-
-impl FromStr for ProviderName {
-    type Err = UnknownProvider;
-    fn from_str(text: &str) -> Result<Self, UnknownProvider> {
-        Self::ALL
-            .into_iter()
-            .find(|name| name.as_str() == text)
-            .ok_or_else(|| UnknownProvider(text.chars().take(60).collect()))
-    }
-}
 
 /// `[provider.setting]`: every provider's fields; each provider reads those it knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -323,14 +260,6 @@ mod tests {
         ];
         for (budget, effort) in efforts {
             assert_eq!(budget.effort(), effort, "{budget}");
-        }
-    }
-
-    #[test]
-    fn provider_names_are_the_originals() {
-        for name in ProviderName::ALL {
-            assert_eq!(serde_json::to_value(name).ok(), Some(serde_json::json!(name.as_str())));
-            assert_eq!(name.as_str().parse(), Ok(name));
         }
     }
 }
