@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::budget::Reached;
 use crate::cost::Spend;
 use crate::expert::ExpertRef;
+use crate::fallback::FallenBack;
 use crate::id::{CheckpointId, JobId, RunId, ToolCallId};
 use crate::message::{Message, UserInput};
 use crate::tool::{ToolCall, ToolResult};
@@ -118,6 +119,9 @@ pub struct CheckpointHead {
     /// Failed generations in a row.
     #[serde(default)]
     pub retry_count: u32,
+    /// The fallback that it goes on with, as the models before it failed; absent with its own model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<FallenBack>,
     /// The answer that the model's output limit cut off, as far as it came before the last message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_answer: Option<CutAnswer>,
@@ -165,6 +169,7 @@ impl CheckpointHead {
             error: None,
             budget: None,
             retry_count: 0,
+            fallback: None,
             cut_answer: None,
             checked_answer: None,
             refused_answers: 0,

@@ -21,6 +21,7 @@ use crate::expert::ExpertKey;
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::Job;
 use crate::message::UserInput;
+use crate::model_name::ModelName;
 use crate::runtime::{JobResult, RESULT_SCHEMA_VERSION};
 use crate::sandbox::Sandbox;
 use crate::store::WrittenCheckpoint;
@@ -52,6 +53,7 @@ schemas! {
         "description": "An expert: `name` or `@scope/name`, with an optional `@version` or `@tag` behind.",
         "type": "string", "minLength": 1, "maxLength": 511,
     };
+    ModelName, "ModelName": { "description": "A model of a provider: `provider/model`.", "type": "string" };
     Count, "Count": { "type": "integer", "minimum": 0, "maximum": 9_007_199_254_740_991_u64 };
     OptionalCount, "OptionalCount": { "type": ["integer", "null"], "minimum": 0, "maximum": 9_007_199_254_740_991_u64 };
     Cost, "Cost": { "description": "US dollars.", "type": "number", "minimum": 0 };

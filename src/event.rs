@@ -13,6 +13,7 @@ use crate::cost::Spend;
 use crate::expert::ExpertKey;
 use crate::id::{JobId, RunId};
 use crate::message::Message;
+use crate::model_name::ModelName;
 use crate::permission::CallDecision;
 use crate::sandbox::SandboxState;
 use crate::tool::{ToolCall, ToolResult};
@@ -171,6 +172,18 @@ pub enum EventBody {
         /// Failures in a row, this one included.
         retry_count: u32,
     },
+    /// The model has failed, and tries of it are used up: the same request is made to the expert's next `fallback`, which the
+    /// run goes on with. Not in the original.
+    FallBack {
+        from_model: ModelName,
+        to_model: ModelName,
+        /// The model's last failure, as in `retry`.
+        reason: String,
+        usage: Usage,
+        /// The cost of the call.
+        #[serde(flatten)]
+        spend: Spend,
+    },
     /// Older steps were summarised, because the conversation no longer fitted the context window. `newMessage` takes
     /// the place where the messages behind the first question were, up to the latest steps. Tokens are those of the whole
     /// request, as estimated. Not in the original.
@@ -275,6 +288,9 @@ pub enum EventBody {
         interactive_tool_call: Option<InteractiveAnswer>,
         #[serde(skip_serializing_if = "Option::is_none")]
         context_window: Option<u64>,
+        /// The models that are asked when `model` fails, as `provider/model`. Not in the original.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        fallback: Vec<ModelName>,
         /// The containment of started programs. Not in the original.
         sandbox: SandboxState,
     },

@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::model_name::ModelName;
 use crate::output_schema::OutputSchema;
 use crate::permission::{PermissionPattern, Permissions};
 use crate::tool::BASE_SKILL;
@@ -72,6 +73,9 @@ pub struct Expert {
     pub instruction: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_model_tier: Option<ModelTier>,
+    /// The models to ask when the expert's own has failed. Absent: as the configuration has it for all experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Vec<ModelName>>,
     /// Absent: as the configuration has it for all experts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_limit: Option<ContextLimit>,
@@ -107,6 +111,7 @@ struct ExpertJson {
     description: Option<String>,
     instruction: String,
     default_model_tier: Option<ModelTier>,
+    fallback: Option<Vec<ModelName>>,
     context_limit: Option<ContextLimit>,
     output_schema: Option<OutputSchema>,
     skills: Option<IndexMap<String, SkillSpec>>,
@@ -132,6 +137,7 @@ impl From<ExpertJson> for Expert {
             min_runtime_version: json.min_runtime_version,
             description: json.description,
             default_model_tier: json.default_model_tier,
+            fallback: json.fallback,
             context_limit: json.context_limit,
             output_schema: json.output_schema,
             skills: json.skills.unwrap_or(expert.skills),
@@ -170,6 +176,7 @@ impl Expert {
             description: None,
             instruction: instruction.into(),
             default_model_tier: None,
+            fallback: None,
             context_limit: None,
             output_schema: None,
             skills: IndexMap::from([(BASE_SKILL.to_owned(), SkillSpec::base())]),

@@ -8,6 +8,7 @@ use crate::checkpoint::DelegatedBy;
 use crate::content::Content;
 use crate::cost::{Price, Spend};
 use crate::expert::{ContextLimit, ExpertRef};
+use crate::fallback::ChainModel;
 use crate::generation::{Generation, GenerationFailure};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::message::UserInput;
@@ -282,6 +283,9 @@ pub struct RunParameters {
     /// The price of the model, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
+    /// The models that the Run may ask, in order, where it has fallbacks. The window and price above are those of the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ChainModel>,
     /// [`crate::budget::Budgets::max_tool_repetitions`].
     #[serde(default, with = "crate::count::OptionalCount", skip_serializing_if = "Option::is_none")]
     pub max_tool_repetitions: Option<u64>,

@@ -295,6 +295,23 @@ impl GenerationFailure {
         };
         broke_off && !was_refused
     }
+
+    /// Returns true if the failure is of the provider's state, as it is asked now: another model may answer the same
+    /// request. A wrong key, a model that is not there and a request that is refused are mistakes to be corrected.
+    pub fn is_of_the_provider(&self) -> bool {
+        match self.kind {
+            // An account without means, or for longer than is waited, is a state, too.
+            FailureKind::RateLimit => true,
+            FailureKind::Provider | FailureKind::Connection | FailureKind::Timeout | FailureKind::Malformed => {
+                self.is_retryable
+            }
+            FailureKind::Authentication
+            | FailureKind::NotFound
+            | FailureKind::InvalidRequest
+            | FailureKind::ContextOverflow
+            | FailureKind::Replay => false,
+        }
+    }
 }
 
 /// The kinds of [`GenerationFailure`].

@@ -99,6 +99,7 @@ pub mod proxy;
 pub mod setting;
 pub mod model;
 pub mod generation;
+pub mod fallback;
 pub mod checkpoint;
 pub mod fact;
 pub mod job;

@@ -9,14 +9,17 @@ use perstack::config::lockfile::{self, Definition, Lock, LockState};
 use perstack::config::{ConfigError, Project, Settings};
 use perstack::environment::{Environment, is_users_own};
 use perstack::expert::{Expert, ExpertKey, OAuth, SkillSpec};
+use perstack::model_name::ModelName;
 use perstack::provider::http::transport::HttpTransport;
 use perstack::provider::{Provider, ProviderError, find};
 use perstack::proxy::ProxySettings;
 use perstack::redact::Redactor;
+use perstack::runtime::{Connector, FallbackProblem, RunError};
 use perstack::sandbox::Sandbox;
 use perstack::skill::contain::declared_path;
 use perstack::skill::process::KernelAbility;
 use serde::Serialize;
+use tokio::runtime::Runtime;
 
 use super::closure::Closure;
 use super::failure::Failure;
@@ -151,7 +154,7 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
     }
     closures(setup, project, settings, findings);
     trust(setup, summary, findings);
-    provider(setup, findings);
+    provider(setup, settings, findings);
     let lock = lockfile::read(&lockfile::find(&project.path));
     permissions(project, lock.as_ref().ok().and_then(Option::as_ref), findings);
     entries_of(lock, project, findings);
@@ -289,28 +292,71 @@ fn program(command: &str, subject: &str, place: Place<'_>, findings: &mut Findin
     findings.add(Level::Error, subject, message);
 }
 
-/// Checks that a model could be asked. A missing key is only a warning: many CI jobs check without keys.
-fn provider(setup: &Setup, findings: &mut Findings) {
-    match connect(setup) {
-        Ok(Ok(provider)) => findings.add(Level::Ok, "provider", format!("{} can be used", provider.name())),
-        Ok(Err(error)) => {
+/// Checks that a model could be asked, and every fallback. A missing key is only a warning: many CI jobs check without keys.
+fn provider(setup: &Setup, settings: &Settings, findings: &mut Findings) {
+    let transport = match HttpTransport::of_environment(setup.proxy.as_deref(), &setup.environment) {
+        Ok(transport) => Arc::new(transport),
+        Err(error) => return findings.add(Level::Error, "provider", Failure::usage(error).line()),
+    };
+    let connector = Connector {
+        environment: &setup.environment,
+        catalogue: &setup.catalogue,
+        transport: Arc::<HttpTransport>::clone(&transport),
+        is_replay: false,
+    };
+    let connected = match async_runtime() {
+        Ok(runtime) => connect(setup, settings, &connector, &runtime, &transport),
+        Err(failure) => return findings.add(Level::Error, "provider", failure.line()),
+    };
+    let has_key = connected.is_ok();
+    match connected {
+        Ok(provider) => findings.add(Level::Ok, "provider", format!("{} can be used", provider.name())),
+        Err(error) => {
             let level = if error.is_about_environment() { Level::Warning } else { Level::Error };
             findings.add(level, "provider", Failure::usage(error).line());
         }
-        Err(failure) => findings.add(Level::Error, "provider", failure.line()),
+    }
+    for expert in setup.project.iter().flat_map(|project| project.experts.values()) {
+        for model in settings.fallbacks_of(expert) {
+            fallback(expert, model, settings, &connector, has_key, findings);
+        }
     }
 }
 
 /// Builds the provider that a run would ask. Nothing is sent to a model; where no key is set, a local server is looked
 /// for, as a run would.
-fn connect(setup: &Setup) -> Result<Result<Provider, ProviderError>, Failure> {
-    let runtime = async_runtime()?;
-    Ok(HttpTransport::of_environment(setup.proxy.as_deref(), &setup.environment).and_then(|transport| {
-        let (settings, environment) = (&setup.settings, &setup.environment);
-        let setting = &settings.provider_setting;
-        let name = runtime.block_on(find(settings.provider, setting, environment, &transport))?;
-        Provider::connect(name, setting, environment, Arc::new(transport))
-    }))
+fn connect(
+    setup: &Setup,
+    settings: &Settings,
+    connector: &Connector<'_>,
+    runtime: &Runtime,
+    transport: &HttpTransport,
+) -> Result<Provider, ProviderError> {
+    let setting = &settings.provider_setting;
+    let name = runtime.block_on(find(settings.provider, setting, &setup.environment, transport))?;
+    connector.provider(name, setting)
+}
+
+/// Checks one fallback. Without its key it would be of no use when it is needed; only where not even the first provider's
+/// key is there, keys are kept out of the check on purpose.
+fn fallback(
+    expert: &Expert,
+    model: &ModelName,
+    settings: &Settings,
+    connector: &Connector<'_>,
+    has_key: bool,
+    findings: &mut Findings,
+) {
+    let subject = format!("expert {}, fallback {model}", expert.key);
+    match connector.fallback(model, settings) {
+        Ok(_) => findings.add(Level::Ok, subject, "it can be used"),
+        Err(problem) => {
+            let is_kept_out = matches!(&problem, FallbackProblem::Provider(error) if error.is_about_environment());
+            let level = if is_kept_out && !has_key { Level::Warning } else { Level::Error };
+            let (expert, model) = (expert.key.clone(), model.clone());
+            findings.add(level, subject, Failure::from(RunError::Fallback { expert, model, source: problem }).line());
+        }
+    }
 }
 
 /// The calls that experts may make, and patterns that name no tool.

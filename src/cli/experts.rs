@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write as _};
 use clap::Args;
 use perstack::config::Project;
 use perstack::expert::{Expert, ExpertKey, ModelTier};
+use perstack::model_name::ModelName;
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -36,6 +37,9 @@ struct ExpertRow<'a> {
     version: Option<&'a str>,
     description: Option<&'a str>,
     default_model_tier: Option<ModelTier>,
+    /// Absent: as the configuration has it for all experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<&'a [ModelName]>,
     skills: Vec<&'a str>,
     delegates: Vec<&'a str>,
     tags: &'a [String],
@@ -68,6 +72,7 @@ fn rows(project: &Project) -> Vec<ExpertRow<'_>> {
         version: None,
         description: None,
         default_model_tier: None,
+        fallback: None,
         skills: Vec::new(),
         delegates: Vec::new(),
         tags: &[],
@@ -82,6 +87,7 @@ fn row(expert: &Expert) -> ExpertRow<'_> {
         version: Some(&expert.version),
         description: expert.description.as_deref(),
         default_model_tier: expert.default_model_tier,
+        fallback: expert.fallback.as_deref(),
         skills: expert.skills.keys().map(String::as_str).collect(),
         delegates: expert.delegates.iter().map(ExpertKey::as_str).collect(),
         tags: &expert.tags,

@@ -34,6 +34,10 @@ use super::render::{json_for, visible};
 use super::setup::{ProjectNeed, Setup};
 use super::{Exit, Process, trust};
 
+mod fallbacks;
+
+use fallbacks::Fallbacks;
+
 /// Shows where everything is and what is in force: configuration, storage, provider, model, trust, sandbox
 #[derive(Debug, Args)]
 pub struct InfoArgs {
@@ -58,6 +62,8 @@ struct Info {
     user_folder: Option<UserFolder>,
     provider: Chosen,
     model: Chosen,
+    #[serde(skip_serializing_if = "Fallbacks::is_empty")]
+    fallback: Fallbacks,
     parallel_delegates: ParallelDelegates,
     /// An address without what may be secret in it.
     proxy: Option<String>,
@@ -227,6 +233,7 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
         user_folder: setup.user_folder.as_ref().map(|folder| user_folder(folder, process)),
         provider,
         model,
+        fallback: Fallbacks::new(settings, project),
         proxy: setup.proxy.as_ref().map(|proxy| without_user(proxy)),
         parallel_delegates: ParallelDelegates {
             most: settings.max_parallel_delegates,
@@ -379,6 +386,9 @@ fn lines(info: &Info) -> String {
     line("user folder", info.user_folder.as_ref().map_or_else(|| "none".to_owned(), user_folder_text));
     line("provider", provider_text(&info.provider));
     line("model", model_text(&info.model));
+    if !info.fallback.is_empty() {
+        line("fallback", info.fallback.text());
+    }
     line("delegates", delegates_text(&info.parallel_delegates));
     if let Some(proxy) = &info.proxy {
         line("proxy", proxy.clone());

@@ -305,6 +305,7 @@ impl ModelArgs {
         Overrides {
             provider: self.provider,
             model: self.model.clone(),
+            fallback: None,
             reasoning_budget: self.reasoning_budget,
             max_steps: self.max_steps,
             max_retries: self.max_retries,

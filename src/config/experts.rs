@@ -11,8 +11,9 @@ use super::keys::values::{CONTEXT_LIMITS, DESCRIPTION, INSTRUCTION, MAX_NAME, TI
 use super::output_schema::SchemaFolders;
 use super::reader::{Diagnostics, Key, Node, Table};
 use super::suggest::nearest;
-use super::{Endpoints, native, output_schema, skills};
+use super::{Endpoints, native, output_schema, provider, skills};
 use crate::expert::{ContextLimit, DEFAULT_VERSION, Expert, ExpertKey, SkillSpec, is_version};
+use crate::model_name::ModelName;
 use crate::permission::{PermissionPattern, Permissions};
 use crate::tool::BASE_SKILL;
 
@@ -24,6 +25,7 @@ pub(super) fn experts(
     root: &Table<'_>,
     endpoints: Endpoints,
     folders: SchemaFolders<'_>,
+    own_model: Option<&ModelName>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Declaration> {
     let mut declarations = Vec::new();
@@ -33,7 +35,7 @@ pub(super) fn experts(
         let expert_key = expert_key(&key, diagnostics);
         let Some(table) = node.table(diagnostics) else { continue };
         let delegates = delegates(&table, diagnostics);
-        let expert = expert(expert_key, &table, endpoints, folders, diagnostics);
+        let expert = expert(expert_key, &table, endpoints, folders, own_model, diagnostics);
         declarations.push(Declaration { name: key.name.to_owned(), spot: key.spot(), expert, delegates });
     }
     diagnostics.set_expert(None);
@@ -62,6 +64,7 @@ fn expert(
     table: &Table<'_>,
     endpoints: Endpoints,
     folders: SchemaFolders<'_>,
+    own_model: Option<&ModelName>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Expert> {
     table.warn_unknown(&EXPERT, diagnostics);
@@ -72,6 +75,9 @@ fn expert(
     let description = table.get("description").and_then(|node| node.text(&DESCRIPTION, diagnostics)).map(str::to_owned);
     let min_runtime_version = table.get("minRuntimeVersion").and_then(|node| min_runtime_version(&node, diagnostics));
     let default_model_tier = table.get("defaultModelTier").and_then(|node| node.choice(&TIERS, diagnostics));
+    // With a tier of its own, the file's model is not this expert's.
+    let own_model = own_model.filter(|_| default_model_tier.is_none());
+    let fallback = table.get("fallback").and_then(|node| provider::fallback(&node, own_model, diagnostics));
     let context_limit = table.get("contextLimit").and_then(|node| context_limit(&node, diagnostics));
     let output_schema = table.get("outputSchema").and_then(|node| output_schema::schema(&node, folders, diagnostics));
     let version = table.get("version").and_then(|node| version(&node, diagnostics));
@@ -96,6 +102,7 @@ fn expert(
         description,
         instruction,
         default_model_tier,
+        fallback,
         context_limit,
         output_schema,
         skills,
@@ -228,6 +235,7 @@ mod tests {
             description: None,
             instruction: "Greet.".to_owned(),
             default_model_tier: None,
+            fallback: None,
             context_limit: None,
             output_schema: None,
             skills: IndexMap::from([("@perstack/base".to_owned(), SkillSpec::base())]),
@@ -252,6 +260,7 @@ mod tests {
             description = "Plans."
             instruction = "Plan."
             defaultModelTier = "high"
+            fallback = ["openai/gpt-5-mini"]
             contextLimit = "summarize"
             delegates = ["@plan/write", "@plan/write"]
             tags = ["docs", "a_b"]
@@ -270,6 +279,7 @@ mod tests {
             description: Some("Plans.".to_owned()),
             instruction: "Plan.".to_owned(),
             default_model_tier: Some(ModelTier::High),
+            fallback: Some(vec!["openai/gpt-5-mini".parse().unwrap()]),
             context_limit: Some(ContextLimit::Summarize),
             output_schema: None,
             skills: IndexMap::new(),
@@ -286,7 +296,7 @@ mod tests {
             provider_tool_options: None,
         };
         assert_eq!(project.expert("plan").unwrap(), &expected);
-        assert_eq!(project.warnings, ["p.toml:9:41: experts.plan.delegates.1: listed twice, ignored"]);
+        assert_eq!(project.warnings, ["p.toml:10:41: experts.plan.delegates.1: listed twice, ignored"]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{Endpoints, ExpertMistakes, FileOwner, Overrides, Project, experts, g
 use crate::budget::{Budgets, Span};
 use crate::cost::Cost;
 use crate::expert_map::ExpertMap;
+use crate::model_name::ModelName;
 use crate::permission::Permissions;
 use crate::sandbox::Sandbox;
 use crate::setting::{DEFAULT_API_BASE_URL, ProviderSetting, ReasoningBudget};
@@ -52,7 +53,8 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
     let mut is_whole = document.is_sound;
     if let Some(root) = document.root() {
         project = settings(&root, &mut diagnostics);
-        declarations = experts::experts(&root, endpoints, folders, &mut diagnostics);
+        let own_model = own_model(&project.overrides);
+        declarations = experts::experts(&root, endpoints, folders, own_model.as_ref(), &mut diagnostics);
         includes.add(&root, path, 0, &mut diagnostics);
     }
     while let Some(file) = includes.next(&mut diagnostics) {
@@ -61,7 +63,8 @@ fn parse_with(text: &str, path: &Path, endpoints: Endpoints) -> Result<Project, 
         let Some(root) = document.root() else { continue };
         warn_ignored(&root, &mut diagnostics);
         let folders = SchemaFolders { own: file.path.parent().unwrap_or(Path::new("")), ..folders };
-        declarations.extend(experts::experts(&root, endpoints, folders, &mut diagnostics));
+        let own_model = own_model(&project.overrides);
+        declarations.extend(experts::experts(&root, endpoints, folders, own_model.as_ref(), &mut diagnostics));
         includes.add(&root, &file.path, file.depth, &mut diagnostics);
     }
     // With a file missing, every delegate that it defines would be reported as a mistake too.
@@ -112,6 +115,9 @@ fn settings(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Project {
         project.overrides.provider = Some(name);
         project.provider_setting = setting;
     }
+    let own_model = own_model(&project.overrides);
+    project.overrides.fallback =
+        root.get("fallback").and_then(|node| provider::fallback(&node, own_model.as_ref(), diagnostics));
     let env_path = root.get("envPath").and_then(|node| node.strings(diagnostics));
     project.env_path = env_path.map(|files| files.into_iter().map(PathBuf::from).collect());
     project.workspace = root.get("workspace").and_then(|node| node.filled(diagnostics)).map(PathBuf::from);
@@ -127,11 +133,17 @@ fn settings(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Project {
     project
 }
 
-/// The run options that `perstack.toml` and the user's `config.toml` share: all but the provider.
+/// The model that the file names, with its provider.
+pub(super) fn own_model(overrides: &Overrides) -> Option<ModelName> {
+    Some(ModelName { provider: overrides.provider?, model: overrides.model.clone()? })
+}
+
+/// The run options that `perstack.toml` and the user's `config.toml` share: all but the provider and the fallbacks.
 pub(super) fn limits(root: &Table<'_>, diagnostics: &mut Diagnostics) -> Overrides {
     Overrides {
         provider: None,
         model: root.get("model").and_then(|node| node.filled(diagnostics)).map(str::to_owned),
+        fallback: None,
         reasoning_budget: root.get("reasoningBudget").and_then(|node| reasoning_budget(&node, diagnostics)),
         max_steps: root.get("maxSteps").and_then(|node| node.whole(&COUNT, diagnostics)),
         max_retries: root
@@ -249,6 +261,7 @@ mod tests {
             maxToolRepetitions = 4
             maxDelegates = 12
             maxParallelDelegates = 64
+            fallback = ["anthropic/m"]
             sandbox = "all"
             perstackApiBaseUrl = "https://api.example"
             perstackBaseSkillCommand = ["base", "--quiet"]
@@ -260,6 +273,7 @@ mod tests {
             overrides: Overrides {
                 provider: Some(ProviderName::Google),
                 model: Some("m".to_owned()),
+                fallback: Some(vec!["anthropic/m".parse().unwrap()]),
                 reasoning_budget: Some(ReasoningBudget::Tokens(3000)),
                 max_steps: Some(25),
                 max_retries: Some(0),

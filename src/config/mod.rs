@@ -11,8 +11,9 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::budget::Budgets;
-use crate::expert::ContextLimit;
+use crate::expert::{ContextLimit, Expert};
 use crate::expert_map::ExpertMap;
+use crate::model_name::ModelName;
 use crate::permission::Permissions;
 use crate::sandbox::Sandbox;
 use crate::setting::{
@@ -59,6 +60,8 @@ pub use user::{UserDefaults, user_defaults, user_models};
 pub struct Overrides {
     pub provider: Option<ProviderName>,
     pub model: Option<String>,
+    /// The models to ask when the one above has failed.
+    pub fallback: Option<Vec<ModelName>>,
     pub reasoning_budget: Option<ReasoningBudget>,
     pub max_steps: Option<u64>,
     pub max_retries: Option<u32>,
@@ -171,10 +174,14 @@ pub struct Settings {
     pub provider: Option<ProviderName>,
     /// The file's setting when the file's provider is the one chosen, otherwise empty.
     pub provider_setting: ProviderSetting,
+    /// `[provider.setting]` of the file, with its provider, whichever one is chosen.
+    pub file_provider: Option<(ProviderName, ProviderSetting)>,
     /// `None`: the provider's default.
     pub model: Option<String>,
     /// `--model` (or its variable) was given, so an expert's own tier does not apply.
     pub model_is_explicit: bool,
+    /// The models to ask when an expert's model has failed, for experts without a list of their own.
+    pub fallback: Vec<ModelName>,
     pub reasoning_budget: ReasoningBudget,
     pub limits: Limits,
     /// The job's budgets. A job that is continued keeps its own, except for those whose origin is a flag.
@@ -195,6 +202,19 @@ pub struct Settings {
     pub ceilings: Ceilings,
 }
 
+impl Settings {
+    /// The models to ask when the model of `expert` has failed.
+    pub fn fallbacks_of<'a>(&'a self, expert: &'a Expert) -> &'a [ModelName] {
+        expert.fallback.as_deref().unwrap_or(&self.fallback)
+    }
+
+    /// The settings of a provider that is asked as a fallback: the file's, if they are of that provider.
+    pub fn setting_of(&self, provider: ProviderName) -> ProviderSetting {
+        let of_file = self.file_provider.as_ref().filter(|(name, _)| *name == provider);
+        of_file.map(|(_, setting)| setting.clone()).unwrap_or_default()
+    }
+}
+
 /// The most that limits may be, where nothing stronger than a file sets them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ceilings {
@@ -208,8 +228,10 @@ impl Default for Settings {
         Self {
             provider: None,
             provider_setting: ProviderSetting::default(),
+            file_provider: None,
             model: None,
             model_is_explicit: false,
+            fallback: Vec::new(),
             reasoning_budget: ReasoningBudget::default(),
             limits: Limits::default(),
             budgets: Budgets::default(),
@@ -229,6 +251,7 @@ impl Default for Settings {
 pub struct Origins {
     pub provider: Origin,
     pub model: Origin,
+    pub fallback: Origin,
     pub reasoning_budget: Origin,
     pub max_steps: Origin,
     pub max_retries: Origin,

@@ -24,6 +24,7 @@ impl Overrides {
         Ok(Self {
             provider: provider(environment)?,
             model: environment.get("PERSTACK_MODEL").map(str::to_owned),
+            fallback: None,
             reasoning_budget: parsed(environment, "PERSTACK_REASONING_BUDGET", ToString::to_string)?,
             max_steps: number(environment, "PERSTACK_MAX_STEPS", 1)?,
             max_retries: number(environment, "PERSTACK_MAX_RETRIES", 0)?,
@@ -268,6 +269,7 @@ pub fn settle_in_folder(
     let (provider, provider_origin) = levels.strongest(|level| level.provider);
     let fits = |level: &Overrides| level.provider.is_none() || level.provider == provider;
     let (model, model_origin) = levels.strongest(|level| level.model.clone().filter(|_| fits(level)));
+    let (fallback, fallback_origin) = levels.strongest(|level| level.fallback.clone());
     let (reasoning_budget, reasoning_budget_origin) = levels.strongest(|level| level.reasoning_budget);
     let (max_steps, max_steps_origin) = levels.strongest(|level| level.max_steps);
     let (max_retries, max_retries_origin) = levels.strongest(|level| level.max_retries);
@@ -292,8 +294,11 @@ pub fn settle_in_folder(
     Ok(Settings {
         provider,
         provider_setting: provider_setting.cloned().unwrap_or_else(ProviderSetting::default),
+        file_provider: project
+            .and_then(|project| Some((project.overrides.provider?, project.provider_setting.clone()))),
         model,
         model_is_explicit: matches!(model_origin, Origin::Flag | Origin::Environment),
+        fallback: fallback.unwrap_or_default(),
         reasoning_budget: reasoning_budget.unwrap_or_default(),
         limits: Limits {
             max_steps: max_steps.unwrap_or(DEFAULT_MAX_STEPS),
@@ -315,6 +320,7 @@ pub fn settle_in_folder(
         origins: Origins {
             provider: provider_origin,
             model: model_origin,
+            fallback: fallback_origin,
             reasoning_budget: reasoning_budget_origin,
             max_steps: max_steps_origin,
             max_retries: max_retries_origin,

@@ -4,10 +4,12 @@
 use http::header::{HeaderName, HeaderValue};
 use indexmap::IndexMap;
 
+use super::error::quoted;
 use super::keys::provider_tables::{PROVIDER, provider_setting, provider_table};
 use super::keys::values::OPENAI_APIS;
 use super::reader::{Diagnostics, Node, Table};
 use crate::address::base_url_fault;
+use crate::model_name::{InvalidModelName, ModelName};
 use crate::setting::{ProviderName, ProviderSetting};
 
 /// Reads `[provider]`. Settings of another provider are left out, as all unknown keys are.
@@ -82,6 +84,36 @@ fn headers(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<IndexMap<St
         headers.insert(key.name.to_owned(), value.to_owned());
     }
     Some(headers)
+}
+
+/// `fallback`, of an expert or of all. `own`: the file's model, where it names one.
+pub(super) fn fallback(
+    node: &Node<'_>,
+    own: Option<&ModelName>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Vec<ModelName>> {
+    let mut models: Vec<ModelName> = Vec::new();
+    for item in node.list(diagnostics)? {
+        let Some(text) = item.string(diagnostics) else { continue };
+        match text.parse::<ModelName>() {
+            Ok(name) if models.contains(&name) => {
+                item.problem(format!("{} is listed twice", quoted(text)), diagnostics);
+            }
+            Ok(name) => {
+                if own == Some(&name) {
+                    item.warning(format!("{} is the model itself, ignored", quoted(text)), diagnostics);
+                }
+                models.push(name);
+            }
+            Err(InvalidModelName::Provider(error)) => {
+                let provider = text.split_once('/').map_or(text, |(provider, _)| provider);
+                let hint = diagnostics.hint(provider, ProviderName::ALL.map(ProviderName::as_str));
+                item.problem(format!("{error}{hint}"), diagnostics);
+            }
+            Err(error @ InvalidModelName::Form(_)) => item.problem(error.to_string(), diagnostics),
+        }
+    }
+    Some(models)
 }
 
 #[cfg(test)]
@@ -170,6 +202,34 @@ mod tests {
              p.toml:4:42: provider.setting.headers.d: expected string, received number"
         );
         assert!(setting_of("ollama", "baseUrl = \"http://ollama:11434\"").is_ok());
+    }
+
+    #[test]
+    fn fallbacks_are_read_and_their_mistakes_located() {
+        let head = "model = \"m\"\n[provider]\nproviderName = \"openai\"\n[experts.e]\ninstruction = \"i\"\n";
+        let of = |list: &str| read(&format!("{head}fallback = {list}\n"));
+        let project = of("[\"openai/m2\", \"anthropic/m\"]").unwrap();
+        let names: Vec<ModelName> = ["openai/m2", "anthropic/m"].map(|name| name.parse().unwrap()).to_vec();
+        assert_eq!(project.expert("e").unwrap().fallback, Some(names.clone()));
+        assert!(project.warnings.is_empty());
+        assert_eq!(of("[]").unwrap().expert("e").unwrap().fallback, Some(Vec::new()));
+        let top = read("fallback = [\"openai/m2\", \"anthropic/m\"]\n").unwrap();
+        assert_eq!(top.overrides.fallback, Some(names));
+        let own = of("[\"openai/m\"]").unwrap();
+        assert_eq!(own.warnings, ["p.toml:6:13: experts.e.fallback.0: \"openai/m\" is the model itself, ignored"]);
+        let error = of("[\"openai\", \"opnai/m\", 1, \"openai/a\", \"openai/a\"]").unwrap_err().to_string();
+        assert_eq!(
+            error.lines().collect::<Vec<_>>(),
+            [
+                "p.toml:6:13: experts.e.fallback.0: expected a provider and a model, such as \"openai/gpt-5-mini\", received \
+                 \"openai\"",
+                "p.toml:6:23: experts.e.fallback.1: unknown provider \"opnai\": use anthropic, openai, google, deepseek, \
+                 fireworks, azure-openai, amazon-bedrock, google-vertex or ollama; did you mean \"openai\"?",
+                "p.toml:6:34: experts.e.fallback.2: expected string, received number",
+                "p.toml:6:49: experts.e.fallback.4: \"openai/a\" is listed twice",
+            ]
+        );
+        assert!(of("\"openai/m2\"").is_err());
     }
 
     #[test]

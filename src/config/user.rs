@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::Overrides;
 use super::error::{ConfigError, Problem, position};
-use super::file::limits;
+use super::file::{limits, own_model};
 use super::keys::tables::USER;
+use super::provider::fallback;
 use super::read_file::read_text;
 use super::reader::{Diagnostics, Document};
 use crate::model::Catalogue;
@@ -37,6 +38,8 @@ pub fn user_defaults(path: &Path) -> Result<UserDefaults, ConfigError> {
         let mut overrides = limits(&root, &mut diagnostics);
         let names = ProviderName::ALL.map(|name| (name.as_str(), name));
         overrides.provider = root.get("provider").and_then(|node| node.choice(&names, &mut diagnostics));
+        let own = own_model(&overrides);
+        overrides.fallback = root.get("fallback").and_then(|node| fallback(&node, own.as_ref(), &mut diagnostics));
         let folders = root.get("trustFolders").and_then(|node| node.strings(&mut diagnostics));
         defaults = UserDefaults { overrides, trust_folders: folders.unwrap_or_default() };
     }
@@ -69,12 +72,13 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "provider = \"openai\"\nmodel = \"m\"\nreasoningBudget = \"high\"\n\
+        let text = "provider = \"openai\"\nmodel = \"m\"\nfallback = [\"openai/n\"]\nreasoningBudget = \"high\"\n\
                     maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\nmaxTokens = 9\nmaxParallelDelegates = 2\nsandbox = \"off\"\n\
                     trustFolders = [\"~/w\"]\n";
         let expected = Overrides {
             provider: Some(ProviderName::OpenAi),
             model: Some("m".to_owned()),
+            fallback: Some(vec!["openai/n".parse().unwrap()]),
             reasoning_budget: Some(ReasoningBudget::High),
             max_steps: Some(7),
             max_retries: Some(0),

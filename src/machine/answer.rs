@@ -34,6 +34,7 @@ const REFUSED: &str = "the provider's content filter, or the model itself, refus
 
 impl RunData {
     pub(super) fn generated(&mut self, generation: &Generation) -> Reaction {
+        self.is_untried = false;
         let cut = self.account.cut_by(&generation.finish);
         let used = self.record(generation);
         if let Some(reached) = cut {

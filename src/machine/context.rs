@@ -139,6 +139,11 @@ impl RunData {
         received_bytes: Option<u64>,
     ) -> Reaction {
         let used = self.record_failure(failure, received_bytes);
+        let is_last = retry_in_ms.is_none() || overflow.failures.saturating_add(1) >= MAX_FAILURES;
+        if is_last && let Some(event) = self.fall_back(failure, used) {
+            // The conversation may fit its window.
+            return Reaction::generate(vec![event]);
+        }
         self.summarize_again(overflow, failure.kind.name(), &failure.message, used, retry_in_ms)
     }
 
@@ -176,7 +181,9 @@ impl RunData {
         let message = overflow.message.trim_end_matches('.');
         self.stop_by_error(RunFailure {
             name: FailureKind::ContextOverflow.name().to_owned(),
-            message: format!("the conversation no longer fits the model's context window: {message}. {remedy}"),
+            message: self.with_earlier_failures(format!(
+                "the conversation no longer fits the model's context window: {message}. {remedy}"
+            )),
             status_code: overflow.status_code,
             is_retryable: false,
         })

@@ -21,6 +21,8 @@ pub(super) struct RunData {
     pub account: RunAccount,
     /// The size of the conversation, as the latest answer reported it.
     pub measured: Option<KnownPrompt>,
+    /// The present model was fallen back to, and has not answered yet.
+    pub is_untried: bool,
     /// Nobody looks at the events: they are numbered, and where that costs something, neither made nor noted for.
     pub is_quiet: bool,
     /// Events of the present arrow that were not made.
@@ -37,6 +39,7 @@ impl RunData {
             ids: IdGenerator::new(Stamp { at: 0, seed: 0 }),
             account: RunAccount::default(),
             measured: None,
+            is_untried: false,
             is_quiet: false,
             unseen: 0,
         }

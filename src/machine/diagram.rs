@@ -21,7 +21,7 @@ const fn arrow(from: &'static str, input: &'static str, to: &'static str, event:
 }
 
 /// Every arrow there is.
-pub const ARROWS: [Arrow; 66] = [
+pub const ARROWS: [Arrow; 68] = [
     arrow("Init", "started", "PreparingForStep", "startRun"),
     arrow("Init", "resumed", "PreparingForStep", "startRun"),
     arrow("Init", "resumed", "ResumingFromStop", "resumeFromStop"),
@@ -39,6 +39,7 @@ pub const ARROWS: [Arrow; 66] = [
     arrow("GeneratingToolCall", "generated", "stoppedByError", "stopRunByError"),
     arrow("GeneratingToolCall", "generated", "stoppedByBudget", "stopRunByBudget"),
     arrow("GeneratingToolCall", "generationFailed", "GeneratingToolCall", "retry"),
+    arrow("GeneratingToolCall", "generationFailed", "GeneratingToolCall", "fallBack"),
     arrow("GeneratingToolCall", "generationFailed", "stoppedByError", "stopRunByError"),
     arrow("GeneratingToolCall", "generated", "SummarizingContext", ""),
     arrow("GeneratingToolCall", "generationFailed", "SummarizingContext", ""),
@@ -46,6 +47,7 @@ pub const ARROWS: [Arrow; 66] = [
     arrow("SummarizingContext", "summarized", "SummarizingContext", "retry"),
     arrow("SummarizingContext", "summarized", "stoppedByError", "stopRunByError"),
     arrow("SummarizingContext", "generationFailed", "SummarizingContext", "retry"),
+    arrow("SummarizingContext", "generationFailed", "GeneratingToolCall", "fallBack"),
     arrow("SummarizingContext", "generationFailed", "stoppedByError", "stopRunByError"),
     arrow("SummarizingContext", "summarized", "stoppedByBudget", "stopRunByBudget"),
     arrow("SummarizingContext", "reserved", "SummarizingContext", ""),

@@ -1,4 +1,4 @@
-//! The consequences of a failed model call: the same request again, or a stop.
+//! The consequences of a failed model call: the same request again, to the same model or to a fallback, or a stop.
 
 use crate::checkpoint::RunFailure;
 use crate::cost::Spend;
@@ -27,6 +27,9 @@ impl RunData {
     ) -> Reaction {
         let used = self.record_failure(failure, received_bytes);
         if failure.kind == FailureKind::ContextOverflow {
+            if let Some(event) = self.fall_back(failure, used) {
+                return Reaction::generate(vec![event]);
+            }
             return self.overflowed(Overflow::new(failure));
         }
         let retries = self.head.retry_count;
@@ -36,6 +39,9 @@ impl RunData {
             let event = self.retry(reason.to_string(), Vec::new(), Vec::new(), used, Some(after_ms));
             return Reaction::generate_after(after_ms, vec![event]);
         }
+        if let Some(event) = self.fall_back(failure, used) {
+            return Reaction::generate(vec![event]);
+        }
         let message = if exhausted && retries > 0 && failure.is_retryable {
             format!("Max retries ({retries}) exceeded: {}", failure.message)
         } else {
@@ -43,7 +49,7 @@ impl RunData {
         };
         self.stop_by_error(RunFailure {
             name: failure.kind.name().to_owned(),
-            message,
+            message: self.with_earlier_failures(message),
             status_code: failure.status_code,
             is_retryable: failure.is_retryable,
         })

@@ -23,6 +23,7 @@ mod data;
 mod diagram;
 mod ending;
 mod failed;
+mod fallback;
 mod job;
 mod lifecycle;
 mod messages;

@@ -25,6 +25,8 @@ impl RunData {
         if self.head.from_elsewhere {
             self.head.deciding = None;
         }
+        // It goes on behind its delegates as it called them.
+        let stays = self.head.status == Status::StoppedByDelegate && !self.head.from_elsewhere;
         let mut turn = Turn::rebuild(self.conversation.messages(), &self.head, &resumption.answers, &self.parameters);
         turn.name_answers(&mut self.ids);
         self.measured = self.head.context.map(KnownPrompt::from_checkpoint);
@@ -58,6 +60,7 @@ impl RunData {
         head.from_elsewhere &= turn.has_open(ToolKind::Interactive);
         head.partial_tool_results = turn.answers();
         self.mark(false);
+        self.settle_model(stays);
         self.change_window();
         let initial_checkpoint = self.checkpoint();
         self.begin_step();
@@ -133,6 +136,7 @@ impl RunData {
         self.parameters = resumption.parameters.clone();
         self.mark(resumption.untrusted);
         self.head.retry_count = 0;
+        self.settle_model(false);
         self.change_window();
         EventBody::ResumeFromStop { checkpoint: self.checkpoint() }
     }

@@ -12,6 +12,7 @@ use crate::expert_map::{ExpertError, UnknownDelegate, listed};
 use crate::hint::ErrorHint;
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::machine::IllegalInput;
+use crate::model_name::ModelName;
 use crate::output_schema::InvalidOutputSchema;
 use crate::provider::ProviderError;
 use crate::replay::ReplayError;
@@ -97,6 +98,9 @@ pub enum RunError {
     /// The job's time was up while servers were being started. No Run was begun.
     #[error("{reached}: the skills were still being started, and nothing was begun")]
     TimeUpAtStart { reached: Reached },
+    /// A model that is to answer when an expert's own has failed could not.
+    #[error("the fallback {model} of expert {expert} cannot be used")]
+    Fallback { expert: ExpertKey, model: ModelName, source: FallbackProblem },
     /// The cost cannot be bounded.
     #[error("the cost of model {model} of {provider} is not known, so that maxCost cannot hold")]
     UnknownPrice { model: String, provider: ProviderName },
@@ -133,6 +137,22 @@ pub enum RunError {
     /// The recorded facts, or this program, violate the state machine.
     #[error(transparent)]
     Machine(#[from] IllegalInput),
+}
+
+/// The reason for which a fallback cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FallbackProblem {
+    /// Its provider cannot be used.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The catalogue does not have it, and its provider serves no others.
+    #[error("{provider} has no such model in the catalogue{}", did_you_mean(near.as_deref()))]
+    UnknownModel { provider: ProviderName, near: Option<String> },
+}
+
+fn did_you_mean(near: Option<&str>) -> String {
+    near.map(|near| format!("; did you mean {near}?")).unwrap_or_default()
 }
 
 /// The kind of a [`RunError`], for exit codes.
@@ -198,6 +218,9 @@ impl ErrorHint for RunError {
             Self::History { .. } => "continue from an older checkpoint",
             Self::CallsInDoubt { .. } => "resume with these reported to the model, or made again",
             Self::TimeUpAtStart { .. } => "allow more time (maxDuration)",
+            Self::Fallback { source: FallbackProblem::UnknownModel { .. }, .. } => {
+                "correct its name, or add it to the user's models.toml"
+            }
             Self::UnknownPrice { model, provider } => {
                 return Some(
                     format!(
@@ -218,7 +241,9 @@ impl ErrorHint for RunError {
             Self::Internal(_) => "resume the job; what was done before is on disk",
             Self::Expert(error) => return error.hint(),
             Self::Config(error) => return error.hint(),
-            Self::Provider(error) => return error.hint(),
+            Self::Provider(error) | Self::Fallback { source: FallbackProblem::Provider(error), .. } => {
+                return error.hint();
+            }
             Self::Skill(error) => return error.hint(),
             Self::Store(error) => return error.hint(),
             Self::Replay(error) => return error.hint(),

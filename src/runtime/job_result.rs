@@ -7,6 +7,7 @@ use super::Outcome;
 use crate::budget::Reached;
 use crate::checkpoint::{RunFailure, Status};
 use crate::cost::Cost;
+use crate::fallback::FallenBack;
 use crate::tool::ToolCall;
 use crate::usage::Usage;
 
@@ -31,6 +32,9 @@ pub struct JobResult<'a> {
     /// The calls that the job waits for.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub pending_tool_calls: &'a [ToolCall],
+    /// The fallback that answered last, of the coordinator; absent where its own model did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<&'a FallenBack>,
     pub job_id: &'a str,
     pub run_id: &'a str,
     pub checkpoint_id: &'a str,
@@ -61,6 +65,7 @@ impl<'a> From<&'a Outcome> for JobResult<'a> {
             error: head.error.as_ref(),
             budget: outcome.budget.as_ref(),
             pending_tool_calls: &head.pending_tool_calls,
+            fallback: head.fallback.as_ref(),
             job_id: head.job_id.as_str(),
             run_id: head.run_id.as_str(),
             checkpoint_id: head.id.as_str(),

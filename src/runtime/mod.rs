@@ -20,7 +20,8 @@ use crate::runtime::tools::open::ToolSource;
 use crate::tool::ToolSpec;
 
 pub use clock::SystemClock;
-pub use error::{ErrorClass, RunError, hint};
+pub use error::{ErrorClass, FallbackProblem, RunError, hint};
+pub use job::connector::Connector;
 pub use job::{EndingServers, RecordedEnd};
 pub use job_result::{JobResult, RESULT_SCHEMA_VERSION};
 pub use options::{

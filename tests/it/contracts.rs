@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::answers::with_schema;
 use crate::context::{nearly_full, small_window};
+use crate::fallback::fallen_back;
 use crate::support::contracts::{assert_checkpoint, assert_job, schema};
 use crate::support::storage::read_json;
 use crate::support::tool_server::{librarian, stdio_skill};
@@ -63,6 +64,7 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { expert: "lead", ..scenario(team().answers([asked]), 4) },
         Scenario { expert: "lead", ..scenario(team().answers(delegated), 0) },
         scenario(skill, 0),
+        Scenario { flags: &["--max-retries", "0"], ..scenario(fallen_back(), 0) },
         scenario(with_schema().answers([Answer::text("Owls."), Answer::text("{\"owls\": 3}")]), 0),
         scenario(small_window(), 0),
         scenario(nearly_full(), 0),

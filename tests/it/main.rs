@@ -25,6 +25,7 @@ mod docs;
 mod each;
 mod errors;
 mod example;
+mod fallback;
 mod foreign_state;
 mod forms;
 mod guidance;

@@ -76,6 +76,11 @@ impl Excerpt {
                 let problems = self.list("problems").filter_map(Value::as_str);
                 lines.extend(problems.map(|problem| format!("  Refused: {}", visible(problem))));
             }
+            "fallBack" => {
+                let [from, to] = ["fromModel", "toModel"].map(|key| visible(self.text(key)));
+                lines.push(format!("  Model: {from} → {to}"));
+                lines.push(format!("  Reason: {}", visible(self.text("reason"))));
+            }
             "retry" => lines.push(format!("  Reason: {}", visible(self.text("reason")))),
             _ => {}
         }

@@ -107,6 +107,11 @@ impl StepRecord {
                 self.remarks.push(format!("asked again: {}", visible(reason)));
                 self.input.extend(list(&json, "newMessages").filter(|message| is(message, "userMessage")).cloned());
             }
+            "fallBack" => {
+                let text = |key: &str| visible(json.get(key).and_then(Value::as_str).unwrap_or_default());
+                let (from, to, reason) = (text("fromModel"), text("toModel"), text("reason"));
+                self.remarks.push(format!("{from} failed, {to} was asked: {reason}"));
+            }
             "refuseAnswer" => {
                 let problems: Vec<&str> = list(&json, "problems").filter_map(Value::as_str).collect();
                 self.remarks.push(format!("answer refused: {}", visible(&problems.join("; "))));

@@ -108,6 +108,7 @@ impl AnswerWriter {
                     | EventBody::CompleteStreamingRunResult { .. }
                     | EventBody::CallTools { .. }
                     | EventBody::Retry { .. }
+                    | EventBody::FallBack { .. }
                     | EventBody::StopRunByError { .. }
                     | EventBody::StopRunByCancellation { .. }
                     | EventBody::StopRunByBudget { .. }
@@ -134,7 +135,7 @@ impl AnswerWriter {
                 self.kept += &std::mem::take(&mut self.shown);
                 None
             }
-            EventBody::Retry { .. } => {
+            EventBody::Retry { .. } | EventBody::FallBack { .. } => {
                 let has_text = !self.shown.is_empty();
                 let is_gone = self.drop_try(room);
                 let is_seen = has_text && !is_gone && matches!(self.target, Target::Terminal(_));

@@ -96,6 +96,17 @@ pub fn retry(reason: &str, delay_ms: Option<u64>) -> EventBody {
     }
 }
 
+/// A change to another model.
+pub fn fall_back(reason: &str) -> EventBody {
+    EventBody::FallBack {
+        from_model: "anthropic/some-model".parse().unwrap(),
+        to_model: "openai/other".parse().unwrap(),
+        reason: reason.to_owned(),
+        usage: Usage::default(),
+        spend: Spend::default(),
+    }
+}
+
 /// A checkpoint within an event.
 pub fn event_checkpoint(head: CheckpointHead) -> EventCheckpoint {
     EventCheckpoint { head: Box::new(head), messages: 0 }
@@ -128,6 +139,7 @@ pub fn initialize(name: &str) -> EventBody {
         max_steps: 100,
         max_retries: 5,
         timeout: 300_000,
+        fallback: Vec::new(),
         query: None,
         interactive_tool_call: None,
         context_window: None,

@@ -208,6 +208,13 @@ impl View {
                 let text = format!("answer refused ({refusals}), asking again: {}", problems.join("; "));
                 return vec![self.note(id, NoteKind::Retrying, text)];
             }
+            EventBody::FallBack { from_model, to_model, reason, usage, spend } => {
+                run.usage = run.usage.plus(*usage);
+                run.spend = run.spend.plus(*spend);
+                run.activity.begin(Doing::Asking { retries: 0, limit_ms }, now);
+                let text = format!("{from_model} failed ({}), going on with {to_model}", reason_in_words(reason));
+                return vec![self.note(id, NoteKind::Retrying, visible(&text))];
+            }
             EventBody::Retry { reason, usage, spend, delay_ms, retry_count, .. } => {
                 run.usage = run.usage.plus(*usage);
                 run.spend = run.spend.plus(*spend);

@@ -7,9 +7,9 @@ use super::provider_tables::PROVIDER;
 use super::provider_tool_tables::{PROVIDER_SKILL, TOOL_OPTIONS};
 use super::skill_tables::SKILL;
 use super::values::{
-    CONTEXT_LIMITS, COUNT, DELEGATE, DESCRIPTION, EXPERT_NAME, FILES, HTTPS_URL, INSTRUCTION, PARALLEL_DELEGATES,
-    PROVIDER_TOOLS, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, SPAN, TAG, TIERS, TOOL_OUTPUT, VERSION,
-    provider_names, words,
+    CONTEXT_LIMITS, COUNT, DELEGATE, DESCRIPTION, EXPERT_NAME, FILES, HTTPS_URL, INSTRUCTION, MODEL_NAME,
+    PARALLEL_DELEGATES, PROVIDER_TOOLS, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, SPAN, TAG, TIERS,
+    TOOL_OUTPUT, VERSION, provider_names, words,
 };
 use super::{ConfigKey, FILLED, KeyKind, KeyTable, Presence, TEXT};
 use crate::sandbox::Sandbox;
@@ -31,6 +31,13 @@ const CONTEXT_LIMIT: ConfigKey = ConfigKey::new(
     "The reaction to a conversation that no longer fits the model's context window: stop, or summarize older steps.",
 )
 .or("\"stop\"");
+
+const FALLBACK: ConfigKey = ConfigKey::new(
+    "fallback",
+    List(&Form(&MODEL_NAME)),
+    "The models to ask, in this order, when the model has failed and its tries are used up: each with its provider (see \
+     Providers and models). An expert's own list replaces the one for all; `[]`: none.",
+);
 
 const PATTERNS: KeyKind = List(&FILLED);
 
@@ -67,6 +74,7 @@ const RUN: &[ConfigKey] = &[
         FILLED,
         "The model's name, as its provider writes it. Without one: the provider's default.",
     ),
+    FALLBACK,
     ConfigKey::new(
         "reasoningBudget",
         ChoiceOrWhole(|| words(&REASONING), REASONING_TOKENS),
@@ -194,6 +202,7 @@ pub(in crate::config) static EXPERT: KeyTable = KeyTable::new(
             Choice(|| words(&TIERS)),
             "The class of the provider's models that is used unless a model is named on the command line.",
         ),
+        FALLBACK,
         CONTEXT_LIMIT,
         ConfigKey::new(
             "outputSchema",

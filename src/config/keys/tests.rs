@@ -126,6 +126,10 @@ fn forms(form: &TextForm) -> Vec<Sample> {
             &["1.2.3", "0.0.0", "1.0.0-rc.1+build.7", "1.0.0+b-1"],
             &["", "1.0", "01.0.0", "1.0.0-", "1.0.0+a+b", "v1.0.0"],
         ),
+        "provider" => (
+            &["openai/gpt-5", "fireworks/a/b", "google-vertex/m-1.5:x"],
+            &["", "openai", "openai/", "/m", "opnai/m", "openai/a b", "openai/ä"],
+        ),
         "tag" => (&["a", "0_-"], &["", "A", "-a", "a b"]),
         "path" => (&["none/*.toml", "none-[?].toml"], &["", "https://example.com/x.toml"]),
         "file" => (&["/a", "~/a b", "~", "../a", "a"], &["", "~a/b", "$HOME/a", "a/*", "a?"]),

@@ -103,6 +103,12 @@ pub(super) const SPAN: TextForm = TextForm {
     longest: None,
     example: "1h30m",
 };
+pub(super) const MODEL_NAME: TextForm = TextForm {
+    words: "provider, a slash and a model",
+    pattern: "^(anthropic|openai|google|deepseek|fireworks|azure-openai|amazon-bedrock|google-vertex|ollama)/[!-~]+$",
+    longest: None,
+    example: "openai/gpt-5-mini",
+};
 pub(super) const HTTPS_URL: TextForm = TextForm {
     words: "https address",
     pattern: "^[hH][tT][tT][pP][sS]:.",

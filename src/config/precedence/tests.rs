@@ -167,6 +167,7 @@ fn variables_are_read_by_type() {
     ];
     let expected = Overrides {
         provider: Some(ProviderName::Ollama),
+        fallback: None,
         model: Some("m".to_owned()),
         reasoning_budget: Some(ReasoningBudget::Tokens(512)),
         max_steps: Some(9),

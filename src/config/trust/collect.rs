@@ -11,6 +11,7 @@ use crate::address::is_loopback_url;
 use crate::config::{Origin, Project, Settings};
 use crate::environment::{Environment, VendorVariables};
 use crate::expert::SkillSpec;
+use crate::model_name::ModelName;
 use crate::permission::Permissions;
 use crate::sandbox::Sandbox;
 use crate::setting::{ProviderName, ProviderSetting};
@@ -41,6 +42,7 @@ impl TrustInputs<'_> {
     /// All dangerous parts.
     pub fn parts(&self) -> DangerousParts {
         let mut parts = self.provider();
+        parts.extend(self.fallback_places());
         parts.extend(self.outside_files().map(|path| {
             let text = format!("takes variables from {}", path.display());
             part(PartKind::Variable, text, &path.to_string_lossy())
@@ -87,6 +89,24 @@ impl TrustInputs<'_> {
         (self.vendors.users_credential)(name, self.environment).or_else(from_outside)
     }
 
+    /// The fallbacks of all experts.
+    fn fallbacks(&self) -> impl Iterator<Item = &ModelName> {
+        self.project.experts.values().flat_map(|expert| self.settings.fallbacks_of(expert))
+    }
+
+    /// Fallbacks that are named by a resource, which shows an account.
+    fn fallback_places(&self) -> Vec<TrustPart> {
+        let own = self.project.overrides.fallback.iter().flatten();
+        let experts = self.project.experts.values().filter_map(|expert| expert.fallback.as_ref()).flatten();
+        let mut places: Vec<&ModelName> = own.chain(experts).filter(|name| is_resource(&name.model)).collect();
+        places.sort_unstable();
+        places.dedup();
+        let place = |name: &ModelName| {
+            part(PartKind::Address, format!("asks {} models of model {}", name.provider, name.model), &name.model)
+        };
+        places.into_iter().map(place).collect()
+    }
+
     /// The address of the models, its parts, and headers.
     fn provider(&self) -> Vec<TrustPart> {
         let Some(name) = self.project.overrides.provider else { return Vec::new() };
@@ -104,7 +124,8 @@ impl TrustInputs<'_> {
             };
             let mut address = part(PartKind::Address, text, url);
             // Another provider may have been chosen, and then the address has no use.
-            let is_used = self.settings.provider == Some(name) && self.settings.provider_setting.base_url.is_some();
+            let is_chosen = self.settings.provider == Some(name) && self.settings.provider_setting.base_url.is_some();
+            let is_used = is_chosen || self.fallbacks().any(|model| model.provider == name);
             let credential = self.credential(name).filter(|_| is_used && !is_own);
             address.refusal = credential.map(|credential| format!("baseUrl sends {credential} to {shown}"));
             parts.push(address);
@@ -120,7 +141,7 @@ impl TrustInputs<'_> {
             let Some(value) = value.as_deref() else { continue };
             // Only a model named by a resource shows its account.
             let is_place = match key {
-                "model" => value.starts_with("arn:") || value.starts_with("projects/"),
+                "model" => is_resource(value),
                 "project" => name == ProviderName::GoogleVertex,
                 _ => true,
             };
@@ -298,6 +319,11 @@ impl TrustInputs<'_> {
         let mut keys = self.vendors.variables.iter().flat_map(|vendor| vendor.keys.iter().flatten());
         keys.any(|key| *key == name) && self.is_users(name)
     }
+}
+
+/// Returns true for a model that is named by a resource of an account.
+fn is_resource(model: &str) -> bool {
+    model.starts_with("arn:") || model.starts_with("projects/")
 }
 
 /// Returns true for a file with more than one name (a hard link).

@@ -8,6 +8,7 @@ use crate::content::{Content, Opaque};
 use crate::cost::{Cost, Price, Rates, Spend};
 use crate::expert::{ContextLimit, ExpertRef};
 use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunParameters, RunSpec, Stamp};
+use crate::fallback::ChainModel;
 use crate::generation::{Arguments, FinishReason, GeneratedPart, Generation};
 use crate::id::RunId;
 use crate::machine::RunMachine;
@@ -57,11 +58,19 @@ pub(super) fn parameters(max_steps: u64) -> RunParameters {
         context_window: Some(1000),
         context_limit: if max_steps.is_multiple_of(3) { ContextLimit::Stop } else { ContextLimit::Summarize },
         price: Some(Price { rates, long_prompts: None }),
+        models: if max_steps % 4 == 2 { Vec::new() } else { models(Price { rates, long_prompts: None }) },
         max_tool_repetitions: Some(3),
         decides_calls: max_steps.is_multiple_of(2),
         output_schema: (max_steps % 4 == 1).then(|| OutputSchema::new(json!({"type": "object"})).unwrap()),
         untrusted_skills: if max_steps.is_multiple_of(5) { vec![BASE_SKILL.to_owned()] } else { Vec::new() },
     }
+}
+
+/// Two fallbacks, the first with a small window.
+fn models(price: Price) -> Vec<ChainModel> {
+    let model =
+        |name: &str, context_window| ChainModel { model: name.parse().unwrap(), context_window, price: Some(price) };
+    vec![model("anthropic/first", Some(1000)), model("openai/second", Some(100)), model("google/third", None)]
 }
 
 fn call(choices: &mut Choices<'_>, n: usize) -> GeneratedPart {

@@ -1,23 +1,21 @@
 //! [`JobBackends`]: the provider, clock and tape of a job; live, recorded or replayed. A job opens them once, and its
 //! Runs reach the outside through nothing else but their skills.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::config::{Settings, nearest};
-use crate::expert::{Expert, ModelTier};
+use crate::expert::Expert;
 use crate::fact::Clock;
 use crate::id::RunId;
 use crate::provider::http::transport::{HttpTransport, Transport};
-use crate::provider::{Provider, ProviderError, find};
+use crate::provider::{Provider, find};
 use crate::redact::Redactor;
 use crate::replay::{
     Cassette, CassetteClock, CassetteHeader, CassetteRecorder, RecordingTransport, ReplayDecisions, ReplayTools,
     ReplayTransport,
 };
-use crate::runtime::budget::SharedAccount;
 use crate::runtime::clock::SystemClock;
 use crate::runtime::error::RunError;
+use crate::runtime::job::connector::{Connector, ProvidersByName};
 use crate::runtime::options::{CassetteMode, Options};
 use crate::runtime::tape::{RecordedAnswers, Tape};
 use crate::setting::ProviderName;
@@ -25,6 +23,8 @@ use crate::setting::ProviderName;
 /// The provider, clock and tape of one invocation.
 pub struct JobBackends {
     pub provider: Arc<Provider>,
+    /// The other providers of fallbacks.
+    pub(super) fallbacks: ProvidersByName,
     /// The job's own clock; Runs have theirs, see [`JobBackends::clock_of`].
     pub clock: Arc<dyn Clock>,
     /// The start of the clocks of a recorded or replayed job.
@@ -32,19 +32,32 @@ pub struct JobBackends {
     pub redactor: Redactor,
     pub tape: Tape,
     /// The model that a replayed job was recorded with, and whether it was asked for.
-    recorded_model: Option<(String, bool)>,
+    pub(super) recorded_model: Option<(String, bool)>,
 }
 
 impl JobBackends {
-    /// Opens what `options` ask for. Nothing is sent yet, except to see whether a local server is there when nothing
+    /// Opens what `options` ask for, and what `expert` and all that it reaches need. Nothing is sent yet, except to see whether a local server is there when nothing
     /// else decides on the provider.
     ///
     /// # Errors
-    /// No provider to use, or a cassette that cannot be used.
-    pub async fn open(options: &Options) -> Result<Self, RunError> {
+    /// No provider to use, a fallback that cannot be used, or a cassette that cannot.
+    pub async fn open(options: &Options, expert: &Expert) -> Result<Self, RunError> {
         let redactor = options.redactor();
         match &options.cassette {
-            CassetteMode::None => Self::live(options, redactor).await,
+            CassetteMode::None => {
+                let http = http(options)?;
+                let name = provider_name(options, http.as_ref()).await?;
+                let (provider, fallbacks) = connect(options, expert, name, http, false)?;
+                Ok(Self {
+                    provider,
+                    fallbacks,
+                    clock: Arc::new(SystemClock),
+                    header: None,
+                    redactor,
+                    tape: Tape::Off,
+                    recorded_model: None,
+                })
+            }
             CassetteMode::Record(path) => {
                 let settings = &options.settings;
                 let http = http(options)?;
@@ -58,12 +71,10 @@ impl JobBackends {
                 let recorder = CassetteRecorder::create(path, &header, &options.workspace, redactor.clone())?;
                 let recorder = Arc::new(recorder);
                 let transport = Arc::new(RecordingTransport::new(http, Arc::clone(&recorder)));
-                let setting = &options.settings.provider_setting;
-                let provider = Provider::connect(name, setting, &options.environment, transport)?
-                    .with_catalogue(Arc::clone(&options.catalogue));
-                provider.prepare();
+                let (provider, fallbacks) = connect(options, expert, name, transport, false)?;
                 Ok(Self {
-                    provider: Arc::new(provider),
+                    provider,
+                    fallbacks,
                     clock: Arc::new(CassetteClock::new(&header)),
                     header: Some(header),
                     redactor,
@@ -75,10 +86,7 @@ impl JobBackends {
                 let cassette = Arc::new(Cassette::load(file)?);
                 let header = cassette.header();
                 let transport = Arc::new(ReplayTransport::new(Arc::clone(&cassette), &options.workspace));
-                let setting = &options.settings.provider_setting;
-                let provider =
-                    Provider::connect_without_key(header.provider, setting, &options.environment, transport)?
-                        .with_catalogue(Arc::clone(&options.catalogue));
+                let (provider, fallbacks) = connect(options, expert, header.provider, transport, true)?;
                 let answers = (*tools || !effects).then(|| RecordedAnswers {
                     tools: Arc::new(ReplayTools::new(Arc::clone(&cassette), &options.workspace)),
                     are_all: *tools,
@@ -86,7 +94,8 @@ impl JobBackends {
                 });
                 let decisions = Some(Arc::new(ReplayDecisions::new(Arc::clone(&cassette), &options.workspace)));
                 Ok(Self {
-                    provider: Arc::new(provider),
+                    provider,
+                    fallbacks,
                     clock: Arc::new(CassetteClock::new(header)),
                     header: Some(header.clone()),
                     redactor,
@@ -98,23 +107,6 @@ impl JobBackends {
         }
     }
 
-    async fn live(options: &Options, redactor: Redactor) -> Result<Self, RunError> {
-        let http = http(options)?;
-        let name = provider_name(options, http.as_ref()).await?;
-        let setting = &options.settings.provider_setting;
-        let provider = Provider::connect(name, setting, &options.environment, http)?
-            .with_catalogue(Arc::clone(&options.catalogue));
-        provider.prepare();
-        Ok(Self {
-            provider: Arc::new(provider),
-            clock: Arc::new(SystemClock),
-            header: None,
-            redactor,
-            tape: Tape::Off,
-            recorded_model: None,
-        })
-    }
-
     /// The clock of a Run. In a recorded or replayed job each Run has its own: Runs beside each other draw from one
     /// clock in an order that no replay would repeat.
     pub fn clock_of(&self, run: &RunId) -> Arc<dyn Clock> {
@@ -123,74 +115,24 @@ impl JobBackends {
             None => Arc::clone(&self.clock),
         }
     }
+}
 
-    /// The model for `expert`: the one that was asked for, else that of the expert's tier, else the configured one,
-    /// else the provider's middle one. A replay keeps to what was recorded.
-    ///
-    /// # Errors
-    /// None is named and the provider has no default.
-    pub fn model_for(&self, expert: &Expert, settings: &Settings) -> Result<String, ProviderError> {
-        let (configured, is_explicit) = match &self.recorded_model {
-            Some((model, is_explicit)) => (Some(model), *is_explicit),
-            None => (settings.model.as_ref(), settings.model_is_explicit),
-        };
-        let tier = match (configured, expert.default_model_tier) {
-            (Some(model), _) if is_explicit => return Ok(model.clone()),
-            (_, Some(tier)) => tier,
-            (Some(model), None) => return Ok(model.clone()),
-            (None, None) => ModelTier::Middle,
-        };
-        self.provider.default_model(tier).map(str::to_owned)
+/// The provider `name`, and those of the fallbacks of `expert` and of all that it reaches.
+fn connect(
+    options: &Options,
+    expert: &Expert,
+    name: ProviderName,
+    transport: Arc<dyn Transport>,
+    is_replay: bool,
+) -> Result<(Arc<Provider>, ProvidersByName), RunError> {
+    let connector =
+        Connector { environment: &options.environment, catalogue: &options.catalogue, transport, is_replay };
+    let provider = connector.provider(name, &options.settings.provider_setting)?;
+    let fallbacks = connector.fallbacks(expert, options, &provider)?;
+    if !is_replay {
+        provider.prepare();
     }
-
-    /// Warnings about models that the experts reachable from `expert` are to use and that the catalogue does not have.
-    ///
-    /// # Errors
-    /// As [`JobBackends::model_for`].
-    pub fn doubtful_models(&self, expert: &Expert, options: &Options) -> Result<Vec<String>, RunError> {
-        let experts = options.experts.reachable(&expert.key)?;
-        let models = experts.into_iter().map(|expert| self.model_for(expert, &options.settings));
-        let models = models.collect::<Result<BTreeSet<String>, _>>()?;
-        Ok(models.iter().filter_map(|model| self.doubt_about(model)).collect())
-    }
-
-    /// Checks that the cost of every model that the experts reachable from `expert` are to use is known, if cost is
-    /// limited, by the job's budgets or by an account that it shares.
-    ///
-    /// # Errors
-    /// [`RunError::UnknownPrice`], or as [`JobBackends::model_for`].
-    pub fn check_prices(
-        &self,
-        expert: &Expert,
-        options: &Options,
-        shared: Option<&SharedAccount>,
-    ) -> Result<(), RunError> {
-        if options.settings.budgets.max_cost.is_none() && !shared.is_some_and(SharedAccount::limits_cost) {
-            return Ok(());
-        }
-        let now = self.clock.stamp().at;
-        for expert in options.experts.reachable(&expert.key)? {
-            let model = self.model_for(expert, &options.settings)?;
-            if self.provider.model(&model).and_then(|known| known.price_at(now)).is_none() {
-                return Err(RunError::UnknownPrice { model, provider: self.provider.name() });
-            }
-        }
-        Ok(())
-    }
-
-    fn doubt_about(&self, model: &str) -> Option<String> {
-        if self.provider.model(model).is_some() || !self.provider.names_its_models() {
-            return None;
-        }
-        let near = nearest(model, self.provider.known_models());
-        // Other servers have models of their own. A replay knows nothing of the address that was recorded.
-        if near.is_none() && (self.tape.is_replay() || !self.provider.is_at_home()) {
-            return None;
-        }
-        let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        let provider = self.provider.name();
-        Some(format!("model {model} of {provider} is not in the catalogue, so its cost is not known{hint}"))
-    }
+    Ok((Arc::new(provider), fallbacks))
 }
 
 fn http(options: &Options) -> Result<Arc<dyn Transport>, RunError> {

@@ -14,6 +14,7 @@ use crate::permission::PermissionRules;
 use crate::runtime::budget::{BudgetHandle, SharedAccount};
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
+use crate::runtime::job::models::RunModels;
 use crate::runtime::options::Options;
 use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::Toolset;
@@ -71,6 +72,7 @@ impl JobContext {
     pub fn parameters(
         &self,
         expert: &Expert,
+        models: &RunModels,
         toolset: &Toolset,
         setting: &RunSetting,
         output_schema: Option<OutputSchema>,
@@ -84,6 +86,7 @@ impl JobContext {
             context_window: model.and_then(|model| model.context_window),
             context_limit: expert.context_limit.unwrap_or(settings.context_limit),
             price: self.price(setting),
+            models: models.chain(setting.updated_at),
             max_tool_repetitions: settings.budgets.max_tool_repetitions,
             decides_calls: !rules(&self.options, expert).is_empty() || reads_untrusted(expert),
             untrusted_skills: untrusted_skills(expert).map(str::to_owned).collect(),
@@ -92,7 +95,7 @@ impl JobContext {
     }
 
     /// The price of a Run's model at the time at which the Run was set up.
-    pub fn price(&self, setting: &RunSetting) -> Option<Price> {
+    fn price(&self, setting: &RunSetting) -> Option<Price> {
         self.backends.provider.model(&setting.model).and_then(|model| model.price_at(setting.updated_at))
     }
 }

@@ -2,9 +2,11 @@
 //! calls it; [`resume`] does the same for a job that is continued, and [`tree`] drives the Runs.
 
 pub mod backends;
+pub mod connector;
 pub mod context;
 pub mod ensure;
 pub mod import;
+pub mod models;
 pub mod request;
 pub mod resume;
 pub mod resume_point;
@@ -42,7 +44,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
         return Err(RunError::EmptyQuery);
     }
     let expert = options.experts.get(&input.expert)?;
-    let backends = JobBackends::open(options).await?;
+    let backends = JobBackends::open(options, expert).await?;
     let query = backends.redactor.text(&input.query);
     let doubts = backends.doubtful_models(expert, options)?;
     let store = Store::new(&options.storage);

@@ -51,7 +51,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
         ResumePoint::Checkpoint(_) => None,
     };
     let spending = spending::JobSpending::read_beside(&store, job_store.id(), past)?;
-    let backends = JobBackends::open(&options).await?;
+    let backends = JobBackends::open(&options, &expert).await?;
     let mut job = job_to_continue(&store, job_store.id(), &point, &backends)?;
     let budgets = spending::budgets_on_resume(&options.settings, &job.budget.limits);
     options.settings.budgets = budgets;

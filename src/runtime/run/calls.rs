@@ -270,7 +270,7 @@ mod tests {
         let mut options = Options::new(ExpertMap::from([expert.clone()]), folder.to_owned());
         options.settings.provider = Some(ProviderName::OpenAi);
         options.environment = Environment::from_iter([("OPENAI_API_KEY".to_owned(), "k".to_owned())]);
-        let backends = JobBackends::open(&options).await.unwrap();
+        let backends = JobBackends::open(&options, &expert).await.unwrap();
         let store = Store::new(&options.storage);
         let job = Job {
             format_version: crate::checkpoint::FORMAT_VERSION,
@@ -298,7 +298,8 @@ mod tests {
             expert: expert.key.clone(),
         };
         let setting = Arc::new(job.setting(&expert, &emitter.run_id).unwrap());
-        RunContext { job, expert, setting, emitter }
+        let models = job.backends.models_for(&expert, &job.options.settings).unwrap();
+        RunContext { job, expert, models, setting, emitter }
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use crate::expert::Expert;
 use crate::fact::{Fact, FactBody};
 use crate::generation::NativeTools;
 use crate::runtime::job::context::JobContext;
+use crate::runtime::job::models::RunModels;
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::stop::StopReason;
 use crate::setting::RunSetting;
@@ -15,6 +16,8 @@ use crate::setting::RunSetting;
 pub struct RunContext {
     pub job: Arc<JobContext>,
     pub expert: Expert,
+    /// The models that it may ask.
+    pub models: RunModels,
     pub setting: Arc<RunSetting>,
     /// The Run's events and clock.
     pub emitter: EventEmitter,

@@ -92,6 +92,7 @@ mod tests {
             min_runtime_version: None,
             description: Some(format!("What {key} does.")),
             instruction: format!("Be {key}."),
+            fallback: None,
             default_model_tier: None,
             context_limit: None,
             output_schema: None,

@@ -63,7 +63,8 @@ pub async fn prepare(
     emitter.emit(initialize(job, task, expert)?);
     let (_, is_delegate) = task.expert();
     let toolset = open_tools(expert, job.options, job.backends, job.stop, &emitter, is_delegate).await?;
-    let not_run = job.backends.provider.native_warnings(native_tools(expert));
+    let models = job.backends.models_for(expert, &job.options.settings)?;
+    let not_run = models.native_warnings(native_tools(expert));
     for message in warnings.into_iter().chain(toolset.warnings.iter().cloned()).chain(not_run) {
         emitter.emit(EventBody::RuntimeWarning { message });
     }
@@ -75,7 +76,8 @@ pub async fn prepare(
 
 fn initialize(job: JobBasis<'_>, task: &RunTask, expert: &Expert) -> Result<EventBody, RunError> {
     let (settings, provider) = (&job.options.settings, &job.backends.provider);
-    let model = job.backends.model_for(expert, settings)?;
+    let models = job.backends.models_for(expert, settings)?;
+    let model = models.first.model.clone();
     let reachable = job.options.experts.reachable(&expert.key)?.into_iter();
     let (query, answer): (Option<&String>, Option<&InteractiveAnswer>) = match task {
         RunTask::Start { query, .. } => (Some(query), None),
@@ -90,6 +92,7 @@ fn initialize(job: JobBasis<'_>, task: &RunTask, expert: &Expert) -> Result<Even
         provider: provider.name().as_str().to_owned(),
         context_window: provider.context_window(&model),
         model,
+        fallback: models.fallback_names(),
         max_steps: settings.limits.max_steps,
         max_retries: settings.limits.max_retries,
         timeout: settings.timeout_ms,

@@ -14,8 +14,10 @@ use crate::generation::{
     Delta, FinishReason, GenerateRequest, GeneratedPart, Generation, GenerationFailure, NativeTools, Occasion,
 };
 use crate::machine::{Input, PromptBounds, ReservationOutcome, ReservationRequest, RunMachine};
+use crate::model_name::ModelName;
 use crate::provider::{EncodedConversation, retry};
 use crate::runtime::error::RunError;
+use crate::runtime::job::models::RunModel;
 use crate::runtime::run::context::{RunContext, native_tools};
 use crate::runtime::run::events::OpenText;
 use crate::runtime::run::recorder::Recorder;
@@ -28,9 +30,8 @@ use crate::tool::ToolSpec;
 /// The requests of one Run to its model.
 pub struct ModelRequests<'a> {
     context: &'a RunContext,
-    /// Tokens that the model may answer with: as a limit to send, and at most.
-    most_answer: Option<u64>,
-    answer_bound: u64,
+    /// The fallback that the latest request was to, if it was to one.
+    fallback: Option<ModelName>,
     gauge: WindowGauge,
     bounds: PromptBounds,
     /// The conversation as the latest request had it.
@@ -53,11 +54,9 @@ struct BrokenOff {
 impl<'a> ModelRequests<'a> {
     /// No request yet.
     pub fn new(context: &'a RunContext) -> Self {
-        let (provider, setting) = (&context.job.backends.provider, &context.setting);
         Self {
             context,
-            most_answer: provider.max_output_tokens(&setting.model, setting.reasoning_budget),
-            answer_bound: provider.output_bound(&setting.model, setting.reasoning_budget),
+            fallback: None,
             gauge: WindowGauge::default(),
             bounds: PromptBounds::default(),
             encoded: EncodedConversation::default(),
@@ -75,15 +74,19 @@ impl<'a> ModelRequests<'a> {
     /// Follows the Run after each transition: settles a request that has ended, and forgets what was known of
     /// a conversation that is another one now.
     pub async fn follow(&mut self, input: &Input, machine: &RunMachine) {
+        let fallback = machine.head().fallback.as_ref().map(|fallback| &fallback.model);
+        if fallback != self.fallback.as_ref() {
+            // Another model counts otherwise, and may have another protocol.
+            self.fallback = fallback.cloned();
+            self.forget();
+        }
         match input {
             Input::Fact(Fact { body: FactBody::Reserved { .. }, .. }) => {
                 self.charged_before = Some(machine.totals().charged);
                 return;
             }
             Input::Fact(Fact { body: FactBody::Summarized { .. } | FactBody::Resumed { .. }, .. }) => {
-                self.gauge = WindowGauge::default();
-                self.bounds = PromptBounds::default();
-                self.encoded = EncodedConversation::default();
+                self.forget();
             }
             Input::Fact(Fact { body: FactBody::ToolsChanged { .. }, .. }) => {
                 self.gauge.tools_changed();
@@ -105,6 +108,17 @@ impl<'a> ModelRequests<'a> {
                 shared.settle(job.job_id(), run, charge).await;
             }
         }
+    }
+
+    fn forget(&mut self) {
+        self.gauge = WindowGauge::default();
+        self.bounds = PromptBounds::default();
+        self.encoded = EncodedConversation::default();
+    }
+
+    /// The model that is asked now.
+    fn model(&self) -> &'a RunModel {
+        self.context.models.get(self.fallback.as_ref())
     }
 
     /// Makes the next request, or first what has to precede it: other tools, a reservation. The fact is what came of
@@ -158,7 +172,7 @@ impl<'a> ModelRequests<'a> {
             return Ok(self.failed(BrokenOff { failure, received_bytes: None }, machine.head().retry_count));
         }
         let request = GenerateRequest {
-            model: &context.setting.model,
+            model: &self.model().model,
             messages: machine.messages(),
             tools,
             reasoning: context.setting.reasoning_budget,
@@ -218,7 +232,7 @@ impl<'a> ModelRequests<'a> {
             return Ok(fact);
         }
         let request = GenerateRequest {
-            model: &context.setting.model,
+            model: &self.model().model,
             messages: plan.messages(),
             tools: &[],
             reasoning: context.setting.reasoning_budget,
@@ -279,7 +293,7 @@ impl<'a> ModelRequests<'a> {
             steps: machine.uncounted_steps(),
             prompt_tokens: prompt(),
             max_output_tokens: most,
-            price: context.job.price(&context.setting),
+            price: machine.parameters().price,
         };
         let mut reserved = None;
         if let Some(budget) = budget {
@@ -331,6 +345,7 @@ impl<'a> ModelRequests<'a> {
         on_delta: &mut (dyn FnMut(&Delta) + Send),
     ) -> Result<Option<Result<Generation, BrokenOff>>, RunError> {
         let backends = &self.context.job.backends;
+        let provider = &self.model().provider;
         let timeout = Duration::from_millis(self.context.setting.timeout);
         let mut received_bytes: Option<u64> = None;
         let mut count = |delta: &Delta| {
@@ -345,7 +360,7 @@ impl<'a> ModelRequests<'a> {
             let answer = async {
                 #[cfg(feature = "fault-injection")]
                 crate::store::mark("request", request.occasion.run);
-                Ok::<_, StoreError>(backends.provider.generate_in(encoded, request, timeout, &mut count).await)
+                Ok::<_, StoreError>(provider.generate_in(encoded, request, timeout, &mut count).await)
             };
             // Polled in this order, and then the connection's own task gets its turn: the request has left when the
             // disk is waited for, which blocks this thread. A disk that fails ends the request at once.
@@ -400,11 +415,13 @@ impl<'a> ModelRequests<'a> {
     /// The limits of the Run's model on the next request.
     fn limits(&self, machine: &RunMachine) -> ModelLimits {
         let reserved = machine.reserved().map(|held| held.output_tokens);
+        let RunModel { provider, model } = self.model();
+        let reasoning = self.context.setting.reasoning_budget;
         ModelLimits {
             window: machine.parameters().context_window,
-            reasoning: self.context.setting.reasoning_budget,
-            most_answer: reserved.or(self.most_answer),
-            answer_bound: self.answer_bound,
+            reasoning,
+            most_answer: reserved.or(provider.max_output_tokens(model, reasoning)),
+            answer_bound: provider.output_bound(model, reasoning),
         }
     }
 }

@@ -130,7 +130,8 @@ impl RunStart {
         if let RunTask::Recover { past, .. } = &task {
             setting.started_at = past.began_at;
         }
-        let context = RunContext { job: Arc::clone(job), expert, setting: Arc::new(setting), emitter };
+        let models = job.backends.models_for(&expert, &job.options.settings)?;
+        let context = RunContext { job: Arc::clone(job), expert, models, setting: Arc::new(setting), emitter };
         match task {
             RunTask::Start { query, attached, by, first_step, .. } => {
                 let input = std::iter::once(Content::text(query)).chain(attached).collect();
@@ -161,7 +162,13 @@ impl RunStart {
             first_step,
             untrusted: by.is_none() && context.job.options.untrusted_input,
             delegated_by: by.map(|by| *by),
-            parameters: context.job.parameters(&context.expert, toolset, &context.setting, answer.schema),
+            parameters: context.job.parameters(
+                &context.expert,
+                &context.models,
+                toolset,
+                &context.setting,
+                answer.schema,
+            ),
             budgets: context.setting.budgets,
         };
         let first = FactBody::Started { spec: Box::new(spec), input };
@@ -190,7 +197,13 @@ impl RunStart {
             delegated_spend,
             untrusted,
             instruction,
-            parameters: context.job.parameters(&context.expert, toolset, &context.setting, schema.schema),
+            parameters: context.job.parameters(
+                &context.expert,
+                &context.models,
+                toolset,
+                &context.setting,
+                schema.schema,
+            ),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let machine = RunMachine::restore(from);
@@ -231,7 +244,7 @@ impl RunStart {
             delegated_spend: Spend::default(),
             untrusted,
             instruction: None,
-            parameters: job.parameters(&context.expert, toolset, &context.setting, schema.schema),
+            parameters: job.parameters(&context.expert, &context.models, toolset, &context.setting, schema.schema),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
         let mut machine = past.machine;

@@ -25,9 +25,10 @@ marked as optional is absent where there is nothing to report.
 ## Shapes and their versions
 
 - Events, `schemaVersion` 1: the events and fields of the TypeScript version, with `schemaVersion` and `sequence` on events and
-  `cost` and `costIsComplete` beside each `usage`. Further types: `contextSummarized`, `decideToolCalls`, `refuseAnswer`, `stopRunByCancellation`,
-  `stopRunByBudget`, `skillProgress`, `runtimeWarning`.
+  `cost` and `costIsComplete` beside each `usage`. Further types: `contextSummarized`, `decideToolCalls`, `fallBack`, `refuseAnswer`,
+  `stopRunByCancellation`, `stopRunByBudget`, `skillProgress`, `runtimeWarning`.
 - Result, `schemaVersion` 1. An object without `schemaVersion` is one of before the field was added, and has the other fields.
+  `fallback` is there where a fallback answered.
 - Files, `formatVersion` 1. A file without it is one of the TypeScript version, and is read as well.
 ";
 

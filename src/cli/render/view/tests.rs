@@ -6,7 +6,9 @@ use perstack::message::Message;
 use perstack::tool::{ToolCall, ToolResult};
 use perstack::usage::Usage;
 
-use super::super::fixture::{awaiting, call, delegated, event, event_checkpoint, head, initialize, retry, step};
+use super::super::fixture::{
+    awaiting, call, delegated, event, event_checkpoint, fall_back, head, initialize, retry, step,
+};
 use super::super::text::Paint;
 use super::*;
 
@@ -82,6 +84,15 @@ fn a_retry_shows_the_providers_message_and_the_wait() {
     assert_eq!(seen.lines(), ["researcher  step 1  retry 2 in 4 s"]);
     seen.see("r1", retry("empty answer", None));
     assert_eq!(seen.1, ["▸ researcher", "↻ retry 2 in 3.2 s: slow down", "↻ retry 2: empty answer"]);
+}
+
+#[test]
+fn a_change_of_the_model_shows_both_and_the_reason() {
+    let mut seen = Watched::new(Verbosity::Normal);
+    seen.see("r1", start(head("r1", 1)));
+    seen.see("r1", fall_back(r#"{"error":"ProviderError","message":"overloaded"}"#));
+    assert_eq!(seen.lines(), ["researcher  step 1  asking the model"]);
+    assert_eq!(seen.1[1..], ["↻ anthropic/some-model failed (overloaded), going on with openai/other"]);
 }
 
 #[test]
