@@ -11,6 +11,7 @@ use crate::budget::Reached;
 use crate::checkpoint::{CheckpointHead, RunFailure};
 use crate::cost::Spend;
 use crate::expert::ExpertKey;
+use crate::fact::Fact;
 use crate::id::{JobId, RunId};
 use crate::message::Message;
 use crate::model_name::ModelName;
@@ -46,6 +47,10 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub trait EventSink: Send + Sync {
     /// Takes one event. `history` holds the Run's messages so far; empty for events that belong to no Run's state.
     fn emit(&self, event: &Event, history: &[Message]);
+
+    /// Takes a fact that Run `run` has just recorded, before the events that follow from it. Facts that a Run takes up from
+    /// an earlier process are left out. Drops it, unless implemented: events are enough for most.
+    fn fact(&self, _run: &RunId, _fact: &Fact) {}
 }
 
 impl<F: Fn(&Event, &[Message]) + Send + Sync> EventSink for F {

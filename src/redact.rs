@@ -65,6 +65,9 @@ impl Redactor {
                 redactor.add(value);
             }
             redactor.add_address(value);
+            if name.starts_with("OTEL_EXPORTER_OTLP_") && name.ends_with("HEADERS") {
+                redactor.add_headers(value);
+            }
         }
         for name in secret {
             environment.for_skill(name).into_iter().for_each(|value| redactor.add(value));
@@ -134,6 +137,17 @@ impl Redactor {
             self.add(secret);
         }
         is_secret
+    }
+
+    /// Adds the secrets in a list of headers as `OTEL_EXPORTER_OTLP_HEADERS` has it: `NAME=VALUE,NAME=VALUE`, values
+    /// percent-encoded.
+    fn add_headers(&mut self, list: &str) {
+        for (name, value) in list.split(',').filter_map(|header| header.split_once('=')) {
+            self.add_named(name, value);
+            if let Some(plain) = forms::percent_decoded(value) {
+                self.add_named(name, &plain);
+            }
+        }
     }
 
     /// The same secrets, with the learned ones shared with `other` from now on.

@@ -31,6 +31,7 @@ use super::prompt::{self, Answer, Questions, is_in_background};
 use super::render::{Screen, visible};
 use super::setup::{Setup, warn};
 use super::signals::{Signal, Signals};
+use super::telemetry::{Telemetry, TracedJob};
 use super::trust::cassettes;
 use super::{Exit, Process};
 
@@ -117,6 +118,12 @@ pub fn run(
     options.run_permissions = args.permissions.given();
     (options.person, options.approver) = people(asks, asks_during, &screen);
     options.learning = args.session.learn.then(Arc::<Learning>::default);
+    let workers = async_runtime()?;
+    let telemetry = Telemetry::start(&options, workers.handle(), |warning| warn(process, args.output.quiet, warning));
+    let telemetry = telemetry.map(|telemetry| (telemetry.job(), telemetry));
+    if let Some((job, _)) = &telemetry {
+        options.sink = job.around(Arc::clone(&options.sink));
+    }
     let options = Arc::new(options);
     if let CassetteMode::Replay { file, .. } = &options.cassette {
         let file = visible(&file.display().to_string());
@@ -132,14 +139,19 @@ pub fn run(
     let began = Instant::now();
     let reporter =
         Arc::new(JobReporter { args: args.clone(), screen, summary, questions, color: process.color, began });
-    let workers = async_runtime()?;
     let control = control_runtime()?;
     let recorded = match &options.cassette {
         CassetteMode::Record(file) => Some(file.clone()),
         CassetteMode::None | CassetteMode::Replay { .. } => None,
     };
-    let exit =
-        control.block_on(run_until_done(command, Arc::clone(&options), workers.handle(), reporter, asks_of_doubts));
+    let exit = control.block_on(run_until_done(
+        command,
+        Arc::clone(&options),
+        workers.handle(),
+        reporter,
+        telemetry,
+        asks_of_doubts,
+    ));
     if let Some(learning) = &options.learning {
         let proposals = Proposals::new(learning, &options).text;
         // With stderr closed there is no place left to report to.
@@ -193,6 +205,7 @@ async fn run_until_done(
     mut options: Arc<Options>,
     workers: &Handle,
     reporter: Arc<JobReporter>,
+    telemetry: Option<(TracedJob, Telemetry)>,
     asks_of_doubts: bool,
 ) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
@@ -216,15 +229,16 @@ async fn run_until_done(
             Next::Done(end) => break (*end, servers),
         }
     };
-    finish(end, servers, reporter, &mut signals).await
+    finish(end, servers, telemetry, reporter, &mut signals).await
 }
 
-/// Prints the result, waits for the servers of the job, and reports the end.
+/// Prints the result, waits for the servers of the job and the last of its traces, and reports the end.
 ///
 /// Printing may block (a stalled pipe), and a signal must end the program even then.
 async fn finish(
     end: JobEnd,
     mut servers: EndOfServers,
+    telemetry: Option<(TracedJob, Telemetry)>,
     reporter: Arc<JobReporter>,
     signals: &mut Signals,
 ) -> anyhow::Result<Exit> {
@@ -245,9 +259,14 @@ async fn finish(
         }
     };
     if signal.is_none() {
+        let failure = end.job.as_ref().err().map(ToString::to_string);
         tokio::select! {
             // A server's end that failed is reported by an event.
-            _ = &mut servers => {}
+            (_, undelivered) = async { tokio::join!(&mut servers, close(telemetry, failure)) } => {
+                if let Some(warning) = undelivered {
+                    reporter.screen.warn(&warning);
+                }
+            }
             next = signals.next() => signal = Some(next),
         }
     }
@@ -263,6 +282,13 @@ async fn finish(
         exit = exit => Ok(exit?),
         next = signals.next() => Ok(reporter.forced(Some(next))),
     }
+}
+
+/// Sends the last traces. Returns the warning about those that were not delivered, if there are any.
+async fn close(telemetry: Option<(TracedJob, Telemetry)>, failure: Option<String>) -> Option<String> {
+    let (job, telemetry) = telemetry?;
+    job.end(failure);
+    telemetry.close().await
 }
 
 /// Steps and time of all attempts: to the user they are one job. The time that answers took is not part of it.

@@ -37,6 +37,8 @@ mod lock;
 mod log;
 mod login;
 mod models;
+#[cfg(not(feature = "telemetry"))]
+mod no_telemetry;
 mod options;
 mod hardening;
 mod program;
@@ -49,6 +51,8 @@ mod run;
 mod schema;
 mod setup;
 mod signals;
+#[cfg(feature = "telemetry")]
+mod telemetry;
 mod text_diff;
 mod tool_names;
 mod trust;
@@ -65,6 +69,8 @@ use clap::{Args, ColorChoice, CommandFactory, Parser, Subcommand};
 
 pub use self::exit::Exit;
 use self::failure::Failure;
+#[cfg(not(feature = "telemetry"))]
+use self::no_telemetry as telemetry;
 
 /// The end of the help of the program and of the commands that run jobs.
 fn after_help() -> String {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::event::{Event, EventBody, EventSink};
+use crate::fact::Fact;
 use crate::id::RunId;
 use crate::message::Message;
 
@@ -76,6 +77,10 @@ impl EventSink for JoinedDeltas {
         if stream.held.as_ref().and_then(|held| piece(&held.body)).is_some_and(|text| text.len() >= MOST_HELD) {
             stream.pass(&*shared.sink);
         }
+    }
+
+    fn fact(&self, run: &RunId, fact: &Fact) {
+        self.shared.sink.fact(run, fact);
     }
 }
 

@@ -13,6 +13,8 @@ use crate::support::tool_server::{command_skill, librarian, remote_skill};
 use crate::support::{Test, skipped};
 
 mod popular;
+#[cfg(feature = "telemetry")]
+mod telemetry;
 
 /// The variable that names the folder of the installed servers.
 const SERVERS: &str = "PERSTACK_INTEROP_SERVERS";

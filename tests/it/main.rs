@@ -58,6 +58,8 @@ mod secrets;
 mod signals;
 mod streams;
 
+#[cfg(feature = "telemetry")]
+mod telemetry;
 mod tidy;
 mod trust;
 mod untrusted;

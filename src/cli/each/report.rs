@@ -236,6 +236,11 @@ impl BatchReport {
         }
     }
 
+    /// Writes a warning; nothing with `--quiet`.
+    pub fn warn(&mut self, text: &str) {
+        self.info(&format!("{} {}", self.paint.yellow("warning:"), visible(text)));
+    }
+
     /// Writes a line, `--quiet` or not.
     pub fn print(&mut self, text: &str) {
         self.clear();

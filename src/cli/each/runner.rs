@@ -26,6 +26,7 @@ use crate::cli::job_runner::{GRACE, async_runtime, control_runtime};
 use crate::cli::options::JobArgs;
 use crate::cli::outcome::raise;
 use crate::cli::signals::{Signal, Signals};
+use crate::cli::telemetry::Telemetry;
 
 /// Rows that may be ahead of the first whose result is not written yet, for each job at a time.
 const AHEAD: usize = 32;
@@ -57,15 +58,16 @@ enum BatchStop {
 /// When the runtimes or the signals are refused by the system.
 pub fn run(
     batch: Batch,
-    report: BatchReport,
+    mut report: BatchReport,
     job: &JobArgs,
     again: &dyn Fn(&JobArgs) -> CommandLine,
 ) -> Result<Exit, Failure> {
     let workers = async_runtime()?;
     let control = control_runtime()?;
+    let telemetry = Telemetry::start(&batch.options, workers.handle(), |warning| report.warn(warning));
     let ended = control.block_on(async {
         let signals = Signals::listen().context("cannot listen to signals").map_err(Failure::other)?;
-        let running = RunningBatch::new(batch, report, workers.handle().clone());
+        let running = RunningBatch::new(batch, report, workers.handle().clone(), telemetry);
         Ok(running.drive(signals).await)
     });
     // Threads that still block must not keep the program from ending.
@@ -94,6 +96,7 @@ type Writing = JoinHandle<(io::Result<()>, BatchReport)>;
 struct RunningBatch {
     batch: Batch,
     workers: Handle,
+    telemetry: Option<Telemetry>,
     jobs: JoinSet<Finished>,
     /// The ends of rows that wait for one before them.
     ended: BTreeMap<u64, RowEnd>,
@@ -112,10 +115,11 @@ struct RunningBatch {
 }
 
 impl RunningBatch {
-    fn new(batch: Batch, report: BatchReport, workers: Handle) -> Self {
+    fn new(batch: Batch, report: BatchReport, workers: Handle, telemetry: Option<Telemetry>) -> Self {
         Self {
             batch,
             workers,
+            telemetry,
             jobs: JoinSet::new(),
             ended: BTreeMap::new(),
             next: 1,
@@ -175,8 +179,15 @@ impl RunningBatch {
                 },
             }
         }
+        let undelivered = match self.telemetry {
+            Some(telemetry) => telemetry.close().await,
+            None => None,
+        };
         match self.report {
-            Some(report) => {
+            Some(mut report) => {
+                if let Some(warning) = undelivered {
+                    report.warn(&warning);
+                }
                 BatchEnd::Returned(Box::new(ReturnedBatch { report, counts: self.counts, stop: self.stop }))
             }
             // Its thread has panicked, which the standard error shows.
@@ -216,8 +227,19 @@ impl RunningBatch {
             job_id: Some(job),
             run_id: None,
         };
-        let options = self.batch.options.clone();
-        self.jobs.spawn_on(async move { (number, row_end(runtime::ensure(input, &options).await)) }, &self.workers);
+        let mut options = self.batch.options.clone();
+        let traced = self.telemetry.as_ref().map(Telemetry::job);
+        if let Some(traced) = &traced {
+            options.sink = traced.around(options.sink);
+        }
+        let job = async move {
+            let ended = runtime::ensure(input, &options).await;
+            if let Some(traced) = traced {
+                traced.end(ended.as_ref().err().map(ToString::to_string));
+            }
+            (number, row_end(ended))
+        };
+        self.jobs.spawn_on(job, &self.workers);
         self.has_changed = true;
     }
 

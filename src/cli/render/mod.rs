@@ -190,6 +190,11 @@ impl Screen {
         }
     }
 
+    /// Writes a warning to stderr; nothing with `--quiet`.
+    pub fn warn(&self, text: &str) {
+        self.info(&format!("{} {}", self.paint.yellow("warning:"), visible(text)));
+    }
+
     /// Writes a line to stderr, `--quiet` or not.
     pub fn print(&self, text: &str) {
         match &self.progress {

@@ -59,6 +59,9 @@ impl Recorder {
             self.perform(flush).await?;
             self.settle()?;
         }
+        if let Input::Fact(fact) = input {
+            self.sink.fact(&machine.head().run_id, fact);
+        }
         before_events(&transition.events);
         for event in &transition.events {
             #[cfg(feature = "fault-injection")]

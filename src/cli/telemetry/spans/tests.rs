@@ -1,0 +1,451 @@
+//! Lists of facts and events as jobs have them, and the spans that they become.
+
+use std::collections::HashMap;
+
+use perstack::content::Content;
+use perstack::cost::Spend;
+use perstack::event::EventCheckpoint;
+use perstack::fact::{ParentCheckpoint, RunParameters, Stamp};
+use perstack::generation::{Arguments, FailureKind, FinishReason, GeneratedPart, Generation, GenerationFailure};
+use perstack::message::Message;
+use perstack::permission::{CallDecision, CallVerdict, DecidedBy};
+use perstack::tool::{ToolCall, ToolKind, ToolResult, ToolRoute};
+use perstack::usage::Usage;
+
+use super::super::super::render::fixture::{awaiting, call, child, event, event_checkpoint, head, initialize, step};
+use super::super::span::AttributeValue;
+use super::*;
+
+/// A job that is played to a builder.
+struct Play {
+    builder: SpanBuilder,
+    spans: Vec<TraceSpan>,
+    events: u64,
+}
+
+fn run(id: &str) -> RunId {
+    id.parse().unwrap()
+}
+
+fn route(name: &str, kind: ToolKind) -> ToolRoute {
+    ToolRoute { name: name.to_owned(), skill_name: "s".to_owned(), kind }
+}
+
+fn parameters() -> RunParameters {
+    let tools = vec![
+        route("exec", ToolKind::Mcp),
+        route("todo", ToolKind::Conversation),
+        route("helper", ToolKind::Delegate),
+        route("ask", ToolKind::Interactive),
+    ];
+    RunParameters { tools, ..RunParameters::default() }
+}
+
+fn generation(finish: FinishReason) -> Generation {
+    let usage = Usage {
+        input_tokens: 10,
+        output_tokens: 5,
+        total_tokens: 15,
+        cached_input_tokens: 40,
+        reasoning_tokens: 2,
+        ..Usage::default()
+    };
+    let text = GeneratedPart::Text { text: "Owls.".to_owned() };
+    let arguments = Arguments::parse(r#"{"a":1}"#);
+    let called = GeneratedPart::ToolCall { id: "x".to_owned(), name: "exec".to_owned(), arguments };
+    Generation { parts: vec![text, called], finish, usage: Some(usage), context_tokens: Some(55) }
+}
+
+fn checkpoint(head: CheckpointHead) -> EventCheckpoint {
+    event_checkpoint(head)
+}
+
+impl Play {
+    fn new(settings: TraceSettings) -> Self {
+        Self { builder: SpanBuilder::new(settings, "seed".to_owned()), spans: Vec::new(), events: 0 }
+    }
+
+    fn event(&mut self, id: &str, at: u64, body: EventBody) {
+        self.events += 1;
+        let mut event = event(id, body);
+        event.id = format!("e{}", self.events);
+        event.timestamp = at;
+        event.step_number = Some(1);
+        let history = [Message::UserMessage { id: "m".into(), contents: vec![Content::text("Query.")], cache: false }];
+        self.builder.event(&event, &history);
+        self.spans.extend(self.builder.take_finished());
+    }
+
+    fn fact(&mut self, id: &str, at: u64, body: FactBody) {
+        self.builder.fact(&run(id), &Fact { stamp: Stamp { at, seed: 1 }, body });
+        self.spans.extend(self.builder.take_finished());
+    }
+
+    /// Run `id` begins and asks the model.
+    fn start(&mut self, id: &str, at: u64, head: CheckpointHead) {
+        self.event(id, at, initialize(&head.expert.name));
+        let spec = RunSpec {
+            job_id: "j1".parse().unwrap(),
+            run_id: run(id),
+            expert: head.expert.clone(),
+            instruction: String::new(),
+            first_step: 1,
+            delegated_by: head.delegated_by.clone(),
+            parameters: parameters(),
+            budgets: perstack::budget::Budgets::default(),
+            untrusted: false,
+        };
+        self.fact(id, at, FactBody::Started { spec: Box::new(spec), input: Vec::new() });
+        let initial_checkpoint = checkpoint(head);
+        self.event(id, at, EventBody::StartRun { initial_checkpoint, input_messages: Vec::new() });
+        self.ask(id, at);
+    }
+
+    fn ask(&mut self, id: &str, at: u64) {
+        self.event(id, at, EventBody::StartGeneration { messages: 1 });
+    }
+
+    /// The model calls tools.
+    fn calls(&mut self, id: &str, at: u64, tool_calls: Vec<ToolCall>) {
+        self.fact(id, at, FactBody::Generated { generation: generation(FinishReason::ToolCalls) });
+        let new_message = Message::ExpertMessage { id: "m".into(), contents: Vec::new(), cache: false };
+        let (usage, spend) = (Usage::default(), Spend::default());
+        self.event(id, at, EventBody::CallTools { new_message, tool_calls, usage, spend });
+    }
+
+    fn returned(&mut self, id: &str, at: u64, call: &ToolCall, is_error: bool) {
+        let mut result = ToolResult::new(call, vec![Content::text("Output.")]);
+        result.is_error = is_error;
+        self.fact(id, at, FactBody::ToolReturned { result });
+    }
+
+    fn complete(&mut self, id: &str, at: u64, head: CheckpointHead) {
+        self.fact(id, at, FactBody::Generated { generation: generation(FinishReason::Stop) });
+        let checkpoint = checkpoint(CheckpointHead { status: Status::Completed, ..head });
+        let (usage, spend) = (Usage::default(), Spend::default());
+        let (step, text) = (step(1, Vec::new()), "Owls.".to_owned());
+        self.event(id, at, EventBody::CompleteRun { checkpoint, step, text, usage, spend });
+    }
+
+    fn resume(&mut self, id: &str, at: u64, parent: Option<&str>, head: CheckpointHead) {
+        self.event(id, at, initialize(&head.expert.name));
+        let resumption = Resumption {
+            run_id: run(id),
+            parent: parent.map(|parent| ParentCheckpoint { run_id: run(parent), checkpoint_id: "c1".parse().unwrap() }),
+            query: None,
+            answers: Vec::new(),
+            reached_step: 0,
+            delegated_usage: Usage::default(),
+            delegated_spend: Spend::default(),
+            untrusted: false,
+            instruction: None,
+            parameters: parameters(),
+        };
+        self.fact(id, at, FactBody::Resumed { resumption: Box::new(resumption) });
+        self.event(id, at, EventBody::ResumeFromStop { checkpoint: checkpoint(head) });
+    }
+
+    fn end(mut self, failure: Option<&str>) -> Vec<TraceSpan> {
+        self.spans.extend(self.builder.end(failure.map(str::to_owned)));
+        self.spans
+    }
+}
+
+/// The spans as a tree: names, times, and errors.
+fn tree(spans: &[TraceSpan]) -> Vec<String> {
+    let ids: HashMap<SpanId, &TraceSpan> = spans.iter().map(|span| (span.id, span)).collect();
+    assert_eq!(ids.len(), spans.len(), "ids are unique");
+    let mut lines = Vec::new();
+    let roots = spans.iter().filter(|span| span.parent.is_none_or(|parent| !ids.contains_key(&parent)));
+    for root in roots {
+        add_to_tree(&mut lines, spans, root, 0);
+    }
+    lines
+}
+
+fn add_to_tree(lines: &mut Vec<String>, spans: &[TraceSpan], span: &TraceSpan, depth: usize) {
+    let error = span.error.as_ref().map(|error| format!(" !{}", error.kind)).unwrap_or_default();
+    lines.push(format!("{}{} {}-{}{error}", "  ".repeat(depth), span.name(), span.began, span.ended));
+    let mut children: Vec<&TraceSpan> = spans.iter().filter(|child| child.parent == Some(span.id)).collect();
+    children.sort_by_key(|child| (child.began, child.ended, child.name()));
+    for child in children {
+        add_to_tree(lines, spans, child, depth + 1);
+    }
+}
+
+fn attribute<'a>(span: &'a TraceSpan, name: &str) -> Option<&'a AttributeValue> {
+    let mut found = span.attributes.iter().filter(|(other, _)| *other == name);
+    let value = found.next().map(|(_, value)| value);
+    assert!(found.next().is_none(), "{name} is set once");
+    value
+}
+
+fn text(span: &TraceSpan, name: &str) -> String {
+    match attribute(span, name) {
+        Some(AttributeValue::Text(text)) => text.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn exec(id: &str) -> ToolCall {
+    call(id, "exec", "command", "ls")
+}
+
+#[test]
+fn a_run_with_tools_is_a_tree_with_the_times_of_its_facts() {
+    let mut play = Play::new(TraceSettings::default());
+    play.start("r1", 100, head("r1", 1));
+    play.event("r1", 130, EventBody::StartStreamingText);
+    play.calls("r1", 150, vec![exec("a"), exec("b"), call("t", "todo", "title", "x"), call("q", "ask", "text", "x")]);
+    play.returned("r1", 170, &exec("b"), true);
+    play.returned("r1", 190, &exec("a"), false);
+    let todo = ToolResult::new(&call("t", "todo", "title", "x"), Vec::new());
+    let tool_results = vec![ToolResult::new(&exec("a"), Vec::new()), todo];
+    play.event("r1", 195, EventBody::ResolveToolResults { tool_results });
+    play.ask("r1", 200);
+    play.complete("r1", 260, head("r1", 2));
+    let spans = play.end(None);
+    let expected = [
+        "invoke_workflow researcher 100-260",
+        "  invoke_agent researcher 100-260",
+        "    chat some-model 100-150",
+        "    execute_tool todo 150-150",
+        "    execute_tool exec 150-170 !tool_error",
+        "    execute_tool exec 150-190",
+        "    chat some-model 200-260",
+    ];
+    assert_eq!(tree(&spans), expected);
+    assert_eq!(text(&spans[0], names::PROVIDER), "anthropic");
+    assert_eq!(text(&spans[0], names::REQUEST_MODEL), "some-model");
+    assert_eq!(attribute(&spans[0], names::FINISH_REASONS), Some(&AttributeValue::Texts(vec!["tool_call".to_owned()])));
+    assert_eq!(attribute(&spans[0], names::TIME_TO_FIRST_CHUNK), Some(&AttributeValue::Seconds(0.03)));
+    // Cached tokens are beside the input in this provider's count, and part of it in the conventions'.
+    assert_eq!(attribute(&spans[0], names::INPUT_TOKENS), Some(&AttributeValue::Count(50)));
+    assert_eq!(attribute(&spans[0], names::CACHE_READ_TOKENS), Some(&AttributeValue::Count(40)));
+    assert_eq!(attribute(&spans[0], names::CACHE_CREATION_TOKENS), None);
+    let agent = spans.iter().find(|span| span.operation == SpanOperation::InvokeAgent).unwrap();
+    assert_eq!(attribute(agent, names::OUTPUT_TOKENS), Some(&AttributeValue::Count(10)));
+    assert_eq!((text(agent, names::AGENT_ID), text(agent, names::STATUS)), ("researcher".into(), "completed".into()));
+    let tool = spans.iter().find(|span| span.operation == SpanOperation::ExecuteTool).unwrap();
+    assert_eq!((text(tool, names::TOOL_CALL_ID), text(tool, names::TOOL_TYPE)), ("b".into(), "function".into()));
+    for span in &spans {
+        assert_eq!(text(span, names::CONVERSATION), "j1");
+        assert_eq!(text(span, names::OPERATION), span.operation.name());
+        let known = |name: &&str| names::ATTRIBUTES.contains(name);
+        assert!(span.attributes.iter().all(|(name, _)| known(name)), "{span:?}");
+        for content in [names::INPUT_MESSAGES, names::OUTPUT_MESSAGES, names::TOOL_CALL_ARGUMENTS] {
+            assert_eq!(attribute(span, content), None, "content is exported when it is asked for");
+        }
+    }
+}
+
+#[test]
+fn delegates_are_beneath_their_caller_which_stays_one_span() {
+    let mut play = Play::new(TraceSettings::default());
+    play.start("r1", 100, head("r1", 1));
+    play.calls("r1", 150, vec![call("d1", "helper", "query", "x"), call("d2", "helper", "query", "y")]);
+    let stopped = checkpoint(awaiting(head("r1", 1), &[("d1", "helper"), ("d2", "helper")]));
+    play.event("r1", 150, EventBody::StopRunByDelegate { checkpoint: stopped, step: step(1, Vec::new()) });
+    play.start("r2", 160, child("r2", 2, "helper", ("r1", "d1")));
+    play.start("r3", 161, child("r3", 2, "helper", ("r1", "d2")));
+    play.complete("r3", 180, child("r3", 2, "helper", ("r1", "d2")));
+    play.complete("r2", 190, child("r2", 2, "helper", ("r1", "d1")));
+    play.resume("r4", 200, Some("r1"), head("r4", 3));
+    play.ask("r4", 201);
+    play.complete("r4", 220, head("r4", 3));
+    let spans = play.end(None);
+    let expected = [
+        "invoke_workflow researcher 100-220",
+        "  invoke_agent researcher 100-220",
+        "    chat some-model 100-150",
+        "    invoke_agent helper 160-190",
+        "      chat some-model 160-190",
+        "    invoke_agent helper 161-180",
+        "      chat some-model 161-180",
+        "    chat some-model 201-220",
+    ];
+    assert_eq!(tree(&spans), expected);
+}
+
+#[test]
+fn failed_requests_end_with_their_error_and_begin_again_after_the_wait() {
+    let failure = |kind| GenerationFailure {
+        kind,
+        message: "slow down".to_owned(),
+        status_code: Some(429),
+        is_retryable: true,
+        retry_after_ms: None,
+    };
+    let mut play = Play::new(TraceSettings::default());
+    play.start("r1", 100, head("r1", 1));
+    let failed = FactBody::GenerationFailed {
+        failure: failure(FailureKind::RateLimit),
+        retry_in_ms: Some(1000),
+        received_bytes: None,
+    };
+    play.fact("r1", 120, failed);
+    let failed = FactBody::GenerationFailed {
+        failure: failure(FailureKind::Authentication),
+        retry_in_ms: None,
+        received_bytes: None,
+    };
+    play.fact("r1", 1150, failed);
+    let error = perstack::checkpoint::RunFailure {
+        name: "AuthenticationError".to_owned(),
+        message: "slow down".to_owned(),
+        status_code: Some(401),
+        is_retryable: false,
+    };
+    let stopped = CheckpointHead { status: Status::StoppedByError, error: Some(error.clone()), ..head("r1", 1) };
+    let (checkpoint, step) = (checkpoint(stopped), step(1, Vec::new()));
+    play.event("r1", 1151, EventBody::StopRunByError { checkpoint, step, error });
+    let spans = play.end(None);
+    let expected = [
+        "invoke_workflow researcher 100-1151 !AuthenticationError",
+        "  invoke_agent researcher 100-1151 !AuthenticationError",
+        "    chat some-model 100-120 !RateLimitError",
+        "    chat some-model 1120-1150 !AuthenticationError",
+    ];
+    assert_eq!(tree(&spans), expected);
+    assert_eq!(spans[0].error.as_ref().unwrap().message, "slow down");
+    assert_eq!(text(&spans[0], names::ERROR_TYPE), "RateLimitError");
+}
+
+#[test]
+fn an_interrupted_run_ends_what_was_under_way() {
+    let cancel = |play: &mut Play, at| {
+        let stopped = CheckpointHead { status: Status::StoppedByCancellation, ..head("r1", 1) };
+        let (checkpoint, step) = (checkpoint(stopped), step(1, Vec::new()));
+        play.event("r1", at, EventBody::StopRunByCancellation { checkpoint, step });
+    };
+    let mut calling = Play::new(TraceSettings::default());
+    calling.start("r1", 100, head("r1", 1));
+    calling.calls("r1", 150, vec![exec("a"), exec("b")]);
+    calling.returned("r1", 160, &exec("a"), false);
+    cancel(&mut calling, 170);
+    let expected = [
+        "invoke_workflow researcher 100-170 !stoppedByCancellation",
+        "  invoke_agent researcher 100-170 !stoppedByCancellation",
+        "    chat some-model 100-150",
+        "    execute_tool exec 150-160",
+        "    execute_tool exec 150-170 !stoppedByCancellation",
+    ];
+    assert_eq!(tree(&calling.end(None)), expected);
+
+    let mut asking = Play::new(TraceSettings::default());
+    asking.start("r1", 100, head("r1", 1));
+    cancel(&mut asking, 170);
+    assert_eq!(tree(&asking.end(None))[2], "    chat some-model 100-170 !stoppedByCancellation");
+
+    // A process that cannot record any more: nothing stopped, and all ends with the last that is known.
+    let mut lost = Play::new(TraceSettings::default());
+    lost.start("r1", 100, head("r1", 1));
+    lost.event("r1", 140, EventBody::StartStreamingText);
+    let expected = [
+        "invoke_workflow researcher 100-140 !_OTHER",
+        "  invoke_agent researcher 100-140 !stoppedByCancellation",
+        "    chat some-model 100-140 !stoppedByCancellation",
+    ];
+    assert_eq!(tree(&lost.end(Some("the disk is full"))), expected);
+}
+
+#[test]
+fn a_denied_call_is_an_error_and_an_allowed_one_begins_with_the_decision() {
+    let decision = |id: &str, decision| CallDecision {
+        tool_call_id: id.to_owned(),
+        tool_name: "exec".to_owned(),
+        decision,
+        by: DecidedBy::Rule,
+        rule: None,
+        always: false,
+        reason: None,
+    };
+    let mut play = Play::new(TraceSettings::default());
+    play.start("r1", 100, head("r1", 1));
+    play.calls("r1", 150, vec![exec("a"), exec("b")]);
+    let decisions = vec![decision("a", CallVerdict::Allowed), decision("b", CallVerdict::Denied)];
+    play.event("r1", 900, EventBody::DecideToolCalls { decisions });
+    play.returned("r1", 910, &exec("a"), false);
+    let lines = tree(&play.end(None));
+    assert_eq!(lines[3..], ["    execute_tool exec 150-900 !permission_denied", "    execute_tool exec 900-910"]);
+}
+
+#[test]
+fn a_resumed_run_of_another_process_is_beneath_the_job() {
+    let mut play = Play::new(TraceSettings::default());
+    // Its last event is emitted again: it is no part of what this process does.
+    let stopped = checkpoint(awaiting(head("r0", 1), &[("d1", "helper")]));
+    play.event("r0", 90, EventBody::StopRunByDelegate { checkpoint: stopped, step: step(1, Vec::new()) });
+    play.resume("r2", 100, None, child("r2", 2, "helper", ("r0", "d1")));
+    play.ask("r2", 101);
+    play.complete("r2", 110, child("r2", 2, "helper", ("r0", "d1")));
+    play.resume("r3", 120, Some("r0"), head("r3", 3));
+    play.ask("r3", 121);
+    play.complete("r3", 130, head("r3", 3));
+    let expected = [
+        "invoke_workflow helper 90-130",
+        "  invoke_agent helper 100-110",
+        "    chat some-model 101-110",
+        "  invoke_agent researcher 120-130",
+        "    chat some-model 121-130",
+    ];
+    assert_eq!(tree(&play.end(None)), expected);
+}
+
+#[test]
+fn a_parent_gives_the_trace_and_decides_whether_it_is_exported() {
+    let parent = TraceParent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+    let spans = |parent: TraceParent| {
+        let mut play = Play::new(TraceSettings { parent: Some(parent), ..TraceSettings::default() });
+        play.start("r1", 100, head("r1", 1));
+        play.complete("r1", 110, head("r1", 1));
+        play.end(None)
+    };
+    let joined = spans(parent.clone());
+    assert_eq!(joined.len(), 3);
+    assert!(joined.iter().all(|span| span.trace == parent.trace));
+    let entries: Vec<&TraceSpan> = joined.iter().filter(|span| span.is_entry).collect();
+    assert_eq!(
+        entries.iter().map(|span| (span.operation, span.parent)).collect::<Vec<_>>(),
+        [(SpanOperation::InvokeWorkflow, Some(parent.span))]
+    );
+    assert_eq!(spans(TraceParent { is_sampled: false, ..parent }), Vec::new());
+}
+
+#[test]
+fn content_is_exported_when_it_is_asked_for() {
+    let mut play = Play::new(TraceSettings { captures_content: true, ..TraceSettings::default() });
+    play.start("r1", 100, head("r1", 1));
+    play.calls("r1", 150, vec![exec("a")]);
+    play.returned("r1", 170, &exec("a"), false);
+    let spans = play.end(None);
+    assert_eq!(
+        text(&spans[0], names::INPUT_MESSAGES),
+        r#"[{"role":"user","parts":[{"type":"text","content":"Query."}]}]"#
+    );
+    assert_eq!(
+        text(&spans[0], names::OUTPUT_MESSAGES),
+        r#"[{"role":"assistant","parts":[{"type":"text","content":"Owls."},{"type":"tool_call","id":"x","name":"exec","arguments":{"a":1}}],"finish_reason":"tool_call"}]"#
+    );
+    assert_eq!(text(&spans[1], names::TOOL_CALL_ARGUMENTS), r#"{"command":"ls"}"#);
+    assert_eq!(text(&spans[1], names::TOOL_CALL_RESULT), "Output.");
+    assert!(matches!(spans[1].attributes.first(), Some((_, AttributeValue::Text(_)))));
+}
+
+#[test]
+fn secrets_are_taken_out_of_every_text() {
+    let mut redactor = perstack::redact::Redactor::default();
+    redactor.add("sk-ant-0123456789");
+    let mut play = Play::new(TraceSettings { captures_content: true, ..TraceSettings::default() });
+    play.start("r1", 100, head("r1", 1));
+    let leaking = call("a", "exec", "command", "echo sk-ant-0123456789");
+    play.calls("r1", 150, vec![leaking.clone()]);
+    play.returned("r1", 170, &leaking, false);
+    let mut spans = play.end(Some("sk-ant-0123456789 is wrong"));
+    for span in &mut spans {
+        span.mask(&redactor);
+    }
+    let shown = format!("{spans:?}");
+    assert!(!shown.contains("sk-ant") && shown.contains("echo [redacted]"), "{shown}");
+    assert!(shown.contains("[redacted] is wrong"), "{shown}");
+}
