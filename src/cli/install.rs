@@ -21,6 +21,7 @@ use super::job_runner::async_runtime;
 use super::learn::Proposals;
 use super::list_tools::NoEvents;
 use super::options::{ConfigArgs, ModelArgs};
+use super::program_log::print_log_line;
 use super::render::{Paint, visible};
 use super::setup::{ProjectNeed, Setup, warn};
 use super::signals::Signals;
@@ -75,6 +76,10 @@ pub fn run(args: &InstallArgs, process: &Process) -> Result<Exit, Failure> {
     let options = Arc::new(options);
     let runtime = async_runtime()?;
     let bar = bar(experts.len(), process, args.quiet);
+    if let Some(log) = &process.log {
+        let bar = bar.clone();
+        log.attach(options.redactor(), move |line| bar.suspend(|| print_log_line(line)));
+    }
     let starts = if learning.is_some() && trust == FolderTrust::Trusted { MAX_STARTS } else { 1 };
     let discovered = runtime.block_on(discover_with_needs(experts, &options, &bar, starts));
     bar.finish_and_clear();

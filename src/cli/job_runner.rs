@@ -27,6 +27,7 @@ use super::learn::Proposals;
 use super::options::JobArgs;
 use super::outcome::{FAREWELL, JobEnd, JobReporter};
 use super::output_file::OutputFiles;
+use super::program_log::print_log_line;
 use super::prompt::{self, Answer, Questions, is_in_background};
 use super::render::{Screen, visible};
 use super::setup::{Setup, warn};
@@ -118,6 +119,13 @@ pub fn run(
     options.run_permissions = args.permissions.given();
     (options.person, options.approver) = people(asks, asks_during, &screen);
     options.learning = args.session.learn.then(Arc::<Learning>::default);
+    if let Some(log) = &process.log {
+        let screen = Arc::downgrade(&screen);
+        log.attach(options.redactor(), move |line| match screen.upgrade() {
+            Some(screen) => screen.print(line),
+            None => print_log_line(line),
+        });
+    }
     let workers = async_runtime()?;
     let telemetry = Telemetry::start(&options, workers.handle(), |warning| warn(process, args.output.quiet, warning));
     let telemetry = telemetry.map(|telemetry| (telemetry.job(), telemetry));

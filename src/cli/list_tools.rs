@@ -21,6 +21,7 @@ use super::failure::Failure;
 use super::job_runner::async_runtime;
 use super::options::{LockArgs, ModelArgs, PermissionArgs, PlaceArgs};
 use super::permission_check::word;
+use super::program_log::print_log_line;
 use super::render::{Paint, json_for, shortened, visible};
 use super::setup::{ProjectNeed, Setup, warn};
 use super::signals::Signals;
@@ -106,6 +107,9 @@ pub fn run(args: &ListToolsArgs, process: &Process) -> Result<Exit, Failure> {
     let cancel = CancellationToken::new();
     let mut options = setup.options(Arc::new(NoEvents), cancel, InDoubt::default(), CassetteMode::None);
     options.run_permissions = args.permissions.given();
+    if let Some(log) = &process.log {
+        log.attach(options.redactor(), print_log_line);
+    }
     let runtime = async_runtime()?;
     let format = if args.json { Format::Json } else { Format::Table(width(process)) };
     let mut warnings = Vec::new();

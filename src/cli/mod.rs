@@ -42,6 +42,7 @@ mod no_telemetry;
 mod options;
 mod hardening;
 mod program;
+mod program_log;
 mod prompt;
 #[cfg(test)]
 mod reference;
@@ -71,6 +72,7 @@ pub use self::exit::Exit;
 use self::failure::Failure;
 #[cfg(not(feature = "telemetry"))]
 use self::no_telemetry as telemetry;
+use self::program_log::ProgramLog;
 
 /// The end of the help of the program and of the commands that run jobs.
 fn after_help() -> String {
@@ -110,6 +112,9 @@ Environment:
   PERSTACK_MAX_DELEGATES, PERSTACK_MAX_PARALLEL_DELEGATES  the values of the flags of these names, where those are absent
   PERSTACK_PAGER, PAGER  the pager of `log` and `job diff`: cat or nothing for none
   NO_COLOR, CLICOLOR_FORCE are honoured, unless --color is given.
+  OTEL_EXPORTER_OTLP_ENDPOINT and the other variables of OpenTelemetry, TRACEPARENT  traces of jobs, and where they
+                       are sent (docs/telemetry.md)
+  RUST_LOG             the program's own log lines on stderr: perstack=debug
 
 Documentation:
   perstack help COMMAND  a command with all its options and examples; also as manual pages in man/ of the
@@ -184,6 +189,8 @@ pub struct Process {
     pub folder: PathBuf,
     /// The colours that the command line asks for.
     pub color: ColorChoice,
+    /// The program's own log lines, where they are asked for.
+    pub log: Option<ProgramLog>,
 }
 
 impl Process {
@@ -197,6 +204,7 @@ impl Process {
                 .collect(),
             folder: std::env::current_dir().context("cannot find the current folder")?,
             color,
+            log: None,
         })
     }
 
@@ -249,13 +257,14 @@ pub fn main() -> ExitCode {
             return if asked.use_stderr() { Exit::Usage.into() } else { Exit::Completed.into() };
         }
     };
-    let process = match Process::read(cli.global.color) {
+    let mut process = match Process::read(cli.global.color) {
         Ok(process) => process,
         Err(error) => {
             Failure::usage(error).print(render::Paint::plain());
             return Exit::Usage.into();
         }
     };
+    process.log = ProgramLog::start(&process);
     let ended = match cli.command {
         Command::Run(args) => run::run(&args, &process),
         Command::Resume(args) => resume::run(&args, &process),

@@ -180,7 +180,7 @@ mod tests {
 
     fn process(folder: &Path, pairs: &[(&str, &str)]) -> Process {
         let variables = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Process { variables, folder: folder.to_owned(), color: clap::ColorChoice::Auto }
+        Process { variables, folder: folder.to_owned(), color: clap::ColorChoice::Auto, log: None }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use tracing::debug;
 
 use super::atomic::FileIdentity;
 use super::log::LogFlush;
@@ -340,6 +341,7 @@ impl Drop for StoreLock {
         // Unlocked explicitly: a child between fork and exec has a copy of the descriptor, so closing ours alone would
         // keep the lock. When this fails, closing the last copy still releases it.
         let _ = self.file.unlock();
+        debug!("{} is unlocked", self.path.display());
     }
 }
 
@@ -367,6 +369,7 @@ impl StoreLock {
         }
         FileIdentity::of(&file, &path)?.check_place(&path)?;
         write_pid(&mut file, &path)?;
+        debug!("{} is locked", path.display());
         Ok(Self { file, path })
     }
 }

@@ -48,6 +48,7 @@ mod output;
 mod output_file;
 mod permissions;
 mod process;
+mod program_log;
 mod providers;
 mod recovery;
 mod resume;

@@ -30,6 +30,7 @@ use super::completions::candidates;
 use super::failure::Failure;
 use super::options::{Doubt, JobArgs, LockArgs, ModelArgs, OutputArgs, PermissionArgs, PlaceArgs, SessionArgs};
 use super::output_file::OutputFile;
+use super::program_log::print_log_line;
 use super::setup::{ProjectNeed, Setup};
 use super::{Exit, Process, trust};
 
@@ -193,6 +194,9 @@ pub fn run(args: &EachArgs, process: &Process) -> Result<Exit, Failure> {
         CassetteMode::None,
     );
     options.run_permissions = args.permissions.given();
+    if let Some(log) = &process.log {
+        log.attach(options.redactor(), print_log_line);
+    }
     let ahead = usize::try_from(args.parallel).unwrap_or(usize::MAX);
     let rows = rows::read(input, args.row_format(), template, ahead)?;
     let report = BatchReport::new(process, id.to_string(), file, args.quiet);

@@ -150,7 +150,9 @@ pub struct BatchReport {
 impl BatchReport {
     /// Of the batch of this name.
     pub fn new(process: &Process, name: String, file: Option<OutputFile>, quiet: bool) -> Self {
-        let draws = !quiet && io::stderr().is_terminal() && process.variable("TERM") != Some("dumb");
+        // Log lines would go between the lines that are drawn.
+        let draws =
+            !quiet && process.log.is_none() && io::stderr().is_terminal() && process.variable("TERM") != Some("dumb");
         // Results that a terminal shows go between the lines that are drawn.
         let draws = draws && (file.is_some() || !io::stdout().is_terminal());
         Self {

@@ -167,7 +167,8 @@ mod tests {
 
     fn named(variables: &[(&str, &str)]) -> Option<String> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        command(&Process { variables, folder: "/".into(), color: clap::ColorChoice::Auto }).map(|command| command.line)
+        command(&Process { variables, folder: "/".into(), color: clap::ColorChoice::Auto, log: None })
+            .map(|command| command.line)
     }
 
     #[test]

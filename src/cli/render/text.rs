@@ -154,7 +154,7 @@ mod tests {
     fn colours_follow_the_variables_before_the_terminal() {
         let colored = |color, pairs: &[(&str, &str)], is_terminal| {
             let variables = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-            Paint::new(&Process { variables, folder: "/".into(), color }, is_terminal).is_on()
+            Paint::new(&Process { variables, folder: "/".into(), color, log: None }, is_terminal).is_on()
         };
         let paint = |pairs: &[(&str, &str)], is_terminal| colored(ColorChoice::Auto, pairs, is_terminal);
         assert!(paint(&[], true));

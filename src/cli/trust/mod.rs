@@ -296,6 +296,7 @@ mod tests {
             variables: vec![("PERSTACK_TRUST".to_owned(), value.to_owned())],
             folder: "/".into(),
             color: clap::ColorChoice::Auto,
+            log: None,
         };
         let read = |value: &str| TrustVariable::read(&process(value)).map(|it| format!("{it:?}")).ok();
         assert_eq!(read("").as_deref(), Some("Unset"));

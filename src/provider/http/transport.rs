@@ -6,9 +6,11 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Proxy, Url};
+use tracing::debug;
 
 use crate::environment::Environment;
 use crate::future::BoxFuture;
@@ -207,16 +209,22 @@ impl Transport for HttpTransport {
             let host = host_of(&url);
             let headers = header_map(&request.headers)?;
             let client = self.clients.client(&url)?;
+            let began = Instant::now();
             let post = || client.post(url.clone()).headers(headers.clone()).body(request.body.clone()).send();
             let mut sent = post().await;
             for _ in 0..RESENDS {
                 match &sent {
-                    Err(error) if is_untouched(error) => sent = post().await,
+                    Err(error) if is_untouched(error) => {
+                        debug!("POST {host}: given back untouched, and sent again");
+                        sent = post().await;
+                    }
                     _ => break,
                 }
             }
             let server = if self.clients.has_proxy { format!("{host} (a proxy is set)") } else { host.clone() };
-            let response = sent.map_err(|error| send_error(&server, &error))?;
+            let response = sent.map_err(|error| send_error(&server, &error));
+            log_answer("POST", &host, response.as_ref().map(reqwest::Response::status), began);
+            let response = response?;
             Ok(HttpResponse {
                 status: response.status().as_u16(),
                 headers: visible_headers(&response),
@@ -230,6 +238,7 @@ impl Transport for HttpTransport {
             let url = Url::parse(&request.url).map_err(|error| unusable(format!("the address is no URL: {error}")))?;
             let host = host_of(&url);
             let limit = request.limit;
+            let began = Instant::now();
             let exchange = async {
                 let client = self.clients.fetching_client(&url)?;
                 let method = match request.method {
@@ -238,8 +247,10 @@ impl Transport for HttpTransport {
                     Method::Put => reqwest::Method::PUT,
                 };
                 let headers = header_map(&request.headers)?;
-                let sent = client.request(method, url).headers(headers).body(request.body).send();
-                let response = sent.await.map_err(|error| send_error(&host, &error))?;
+                let sent = client.request(method.clone(), url).headers(headers).body(request.body).send();
+                let response = sent.await.map_err(|error| send_error(&host, &error));
+                log_answer(method.as_str(), &host, response.as_ref().map(reqwest::Response::status), began);
+                let response = response?;
                 let (status, headers) = (response.status().as_u16(), visible_headers(&response));
                 let mut body = HttpBody { response, host: host.clone() };
                 Ok(FetchResponse { status, headers, body: whole(&mut body, &host).await? })
@@ -249,6 +260,15 @@ impl Transport for HttpTransport {
                 Err(TransportError { kind: TransportErrorKind::Connection, message })
             })
         })
+    }
+}
+
+/// Logs the end of a request: the head of the answer, or the reason for which there is none.
+fn log_answer(method: &str, host: &str, status: Result<reqwest::StatusCode, &TransportError>, began: Instant) {
+    let ms = began.elapsed().as_millis();
+    match status {
+        Ok(status) => debug!("{method} {host}: status {} after {ms} ms", status.as_u16()),
+        Err(error) => debug!("{method} {host}: no answer after {ms} ms: {}", error.message),
     }
 }
 

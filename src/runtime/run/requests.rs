@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use tracing::debug;
+
 use crate::budget::{Charge, Reached, Reservation};
 use crate::event::{Event, EventBody};
 use crate::fact::{Fact, FactBody};
@@ -394,6 +396,12 @@ impl<'a> ModelRequests<'a> {
         let stamp = self.context.emitter.clock.stamp();
         let retry_in_ms = retry::delay(failures, &failure, stamp.seed)
             .map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        let kind = failure.kind.name();
+        if let Some(ms) = retry_in_ms {
+            debug!("the model's answer failed ({kind}): attempt {} in {ms} ms", failures.saturating_add(2));
+        } else {
+            debug!("the model's answer failed ({kind}): no further attempt");
+        }
         Fact { stamp, body: FactBody::GenerationFailed { failure, retry_in_ms, received_bytes } }
     }
 

@@ -7,6 +7,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::health::Health;
 use super::launch::Launch;
@@ -67,12 +68,13 @@ impl Server {
             program: launch.command.clone(),
             source: std::io::Error::other("its standard streams are not connected"),
         };
+        debug!("server {}: started", launch.command);
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take();
         let stop = CancellationToken::new();
         let streams = Streams { stdout: second_reader(&stdout), stderr };
-        let keeper = tokio::spawn(keep(child, streams, reporter, health, stop.clone()));
+        let keeper = tokio::spawn(keep(child, launch.command.clone(), streams, reporter, health, stop.clone()));
         Ok(Started { server: Self { stop, keeper }, stdin, stdout })
     }
 
@@ -129,6 +131,7 @@ async fn drain(_: Option<std::fs::File>) {}
 
 async fn keep(
     mut child: Child,
+    command: String,
     streams: Streams,
     reporter: Arc<Reporter>,
     health: Arc<Health>,
@@ -167,10 +170,9 @@ async fn keep(
         // Those that come later belong to nobody.
         let _ = timeout(LAST_LINES, listening).await;
     }
-    health.ended(match status {
-        Ok(status) => format!("its process ended ({status})"),
-        Err(error) => format!("its process ended ({error})"),
-    });
+    let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+    debug!("server {command}: its process ended ({status})");
+    health.ended(format!("its process ended ({status})"));
 }
 
 /// Passes on what the server writes to stderr, line by line.

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use rmcp::model::ClientJsonRpcMessage;
 use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse};
+use tracing::debug;
 
 use self::answer::AnswerReader;
 use self::events::Events;
@@ -58,7 +59,7 @@ impl HttpClient {
                 Some(token) => request.bearer_auth(token),
                 None => request,
             };
-            let sent = request.body(body.clone()).send().await;
+            let sent = execute(request.body(body.clone())).await;
             let refused =
                 token.filter(|_| sent.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED));
             token = match refused {
@@ -212,5 +213,20 @@ fn within(request: RequestBuilder, session: Option<&str>, token: Option<String>,
 }
 
 async fn sent(request: RequestBuilder) -> Result<Response, Failed> {
-    request.send().await.map_err(StreamableHttpError::Client)
+    execute(request).await.map_err(StreamableHttpError::Client)
+}
+
+/// Sends a request, and logs how it ended.
+async fn execute(request: RequestBuilder) -> reqwest::Result<Response> {
+    let (client, request) = request.build_split();
+    let request = request?;
+    let (method, host) = (request.method().clone(), request.url().host_str().unwrap_or_default().to_owned());
+    let began = Instant::now();
+    let sent = client.execute(request).await;
+    let ms = began.elapsed().as_millis();
+    match &sent {
+        Ok(response) => debug!("{method} {host}: status {} after {ms} ms", response.status().as_u16()),
+        Err(error) => debug!("{method} {host}: no answer after {ms} ms: {}", chain(error)),
+    }
+    sent
 }
