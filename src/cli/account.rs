@@ -8,52 +8,61 @@ use perstack::runtime::AccountUse;
 
 use super::Process;
 use super::failure::Failure;
-use super::options::{JobArgs, ModelArgs};
+use super::options::{JobArgs, ModelArgs, PlaceArgs};
 
-/// The variables of the limits that an account has.
-const VARIABLES: [&str; 2] = ["PERSTACK_MAX_COST", "PERSTACK_MAX_TOKENS"];
-
-/// Flags and environment with the limits of an account taken out of them.
+/// The limits of an account, and the flags without them.
 pub struct SplitLimits {
-    /// Those of the account.
+    /// Those of the account; none of a job that shares none.
     pub limits: Budgets,
     /// The rest of the flags.
     pub model: ModelArgs,
-    /// The rest of the environment.
-    pub process: Process,
 }
 
 impl SplitLimits {
-    /// Takes the limits out of flags and environment.
+    /// Takes the limits out of the flags, and reads those of the user's variables: the process's, and those of the files that
+    /// `place` names. A folder's own files limit each job.
     ///
     /// # Errors
-    /// A variable that is no limit.
-    pub fn new(model: &ModelArgs, process: &Process) -> Result<Self, Failure> {
-        let (of_account, rest): (Vec<_>, Vec<_>) =
-            process.variables.iter().cloned().partition(|(name, _)| VARIABLES.contains(&name.as_str()));
-        let variables = config::environment(of_account, &process.folder, &[]).map_err(Failure::usage)?;
-        let variables = Overrides::from_environment(&variables).map_err(Failure::usage)?.budgets;
+    /// A file that cannot be read, or a variable that is no limit.
+    pub fn new(model: &ModelArgs, place: &PlaceArgs, process: &Process) -> Result<Self, Failure> {
+        let variables = config::environment(process.variables.clone(), &process.folder, &place.env_path);
+        let variables =
+            Overrides::from_environment(&variables.map_err(Failure::usage)?).map_err(Failure::usage)?.budgets;
         let mut model = model.clone();
         let limits = Budgets {
             max_cost: model.budgets.max_cost.take().or(variables.max_cost),
             max_tokens: model.budgets.max_tokens.take().or(variables.max_tokens),
             ..Budgets::default()
         };
-        Ok(Self { limits, model, process: Process { variables: rest, ..process.clone() } })
+        Ok(Self { limits, model })
     }
 
-    /// As [`SplitLimits::new`] for a job that shares an account; the flags and the environment as they are for one that does
-    /// not.
+    /// No account: the flags as they are.
+    pub fn none(model: &ModelArgs) -> Self {
+        Self { limits: Budgets::default(), model: model.clone() }
+    }
+
+    /// The limits of `variables` that are left to a job beside its account.
+    pub fn left(&self, variables: Overrides) -> Overrides {
+        let Budgets { max_cost, max_tokens, .. } = variables.budgets;
+        let budgets = Budgets {
+            max_cost: max_cost.filter(|_| self.limits.max_cost.is_none()),
+            max_tokens: max_tokens.filter(|_| self.limits.max_tokens.is_none()),
+            ..variables.budgets
+        };
+        Overrides { budgets, ..variables }
+    }
+
+    /// As [`SplitLimits::new`] for a job that shares an account, and as [`SplitLimits::none`] for one that does not.
     ///
     /// # Errors
     /// As [`SplitLimits::new`].
     pub fn of_job(args: &JobArgs, process: &Process) -> Result<(Option<AccountUse>, Self), Failure> {
         if let Some(id) = args.account.clone() {
-            let split = Self::new(&args.model, process)?;
+            let split = Self::new(&args.model, &args.place, process)?;
             return Ok((Some(split.account(id)), split));
         }
-        let (model, process) = (args.model.clone(), process.clone());
-        Ok((None, Self { limits: Budgets::default(), model, process }))
+        Ok((None, Self::none(&args.model)))
     }
 
     /// The account with these limits.

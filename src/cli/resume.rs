@@ -67,7 +67,7 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
     args.job.output.format()?;
     // A job of --instruction needs no configuration.
     let (account, split) = SplitLimits::of_job(&args.job, process)?;
-    let mut setup = Setup::read(&split.process, &args.job.place, &split.model, ProjectNeed::IfFound)?;
+    let mut setup = Setup::read_beside_account(process, &args.job.place, &split, ProjectNeed::IfFound)?;
     setup.account = account;
     let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
     if let Some(instruction) = &args.job.instruction {

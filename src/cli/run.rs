@@ -168,7 +168,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     let sources = args.sources(process)?;
     let need = if args.job.instruction.is_some() { ProjectNeed::IfFound } else { ProjectNeed::Required };
     let (account, split) = SplitLimits::of_job(&args.job, process)?;
-    let mut setup = Setup::read(&split.process, &args.job.place, &split.model, need)?;
+    let mut setup = Setup::read_beside_account(process, &args.job.place, &split, need)?;
     setup.account = account;
     let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
     setup.untrusted_input = args.input.untrusted;

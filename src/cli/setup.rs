@@ -25,6 +25,7 @@ use perstack::skill::process::KernelAbility;
 use tokio_util::sync::CancellationToken;
 
 use super::Process;
+use super::account::SplitLimits;
 use super::failure::Failure;
 use super::options::{ModelArgs, PlaceArgs};
 use super::owners::OwnerCheck;
@@ -99,6 +100,19 @@ impl Setup {
     /// # Errors
     /// With the exit code for usage, when a file is missing or not right.
     pub fn read(process: &Process, place: &PlaceArgs, model: &ModelArgs, need: ProjectNeed) -> Result<Self, Failure> {
+        Self::read_beside_account(process, place, &SplitLimits::none(model), need)
+    }
+
+    /// The same for jobs that share an account, whose limits are not those of each job.
+    ///
+    /// # Errors
+    /// As [`Setup::read`].
+    pub fn read_beside_account(
+        process: &Process,
+        place: &PlaceArgs,
+        split: &SplitLimits,
+        need: ProjectNeed,
+    ) -> Result<Self, Failure> {
         // The process and the files that the command line names: the user's own settings.
         let mut environment =
             config::environment(process.variables.clone(), &process.folder, &place.env_path).map_err(Failure::usage)?;
@@ -123,8 +137,8 @@ impl Setup {
         let left_out =
             add_folder_files(&mut environment, process, project.as_ref(), &env_files, &user.overrides, &owners)?;
         let catalogue = catalogue(process)?;
-        let variables = Overrides::from_environment(&environment).map_err(Failure::usage)?;
-        let flags = Overrides { sandbox: place.sandbox, ..model.overrides() };
+        let variables = split.left(Overrides::from_environment(&environment).map_err(Failure::usage)?);
+        let flags = Overrides { sandbox: place.sandbox, ..split.model.overrides() };
         let settle = |trust| {
             config::settle_in_folder(&flags, &variables, project.as_ref(), &user.overrides, trust)
                 .map_err(Failure::usage)

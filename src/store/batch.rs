@@ -10,6 +10,7 @@ use crate::checkpoint::FORMAT_VERSION;
 use crate::expert::ExpertKey;
 use crate::hex;
 use crate::id::{BatchId, JobId};
+use crate::output_schema::OutputSchema;
 
 /// Hexadecimal digits of a query's digest in the id of its job: with the row's number in it too, far from any clash.
 const DIGEST_LEN: usize = 12;
@@ -25,18 +26,23 @@ pub struct BatchRecord {
     pub query: Option<String>,
     /// The file of the rows, as it was named.
     pub input: String,
+    /// The digest of the schema that was given for the answers, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    output_schema: Option<String>,
 }
 
 impl BatchRecord {
     /// The record of a batch that begins.
-    pub fn new(expert_key: ExpertKey, query: Option<String>, input: String) -> Self {
-        Self { format_version: FORMAT_VERSION, expert_key, query, input }
+    pub fn new(expert_key: ExpertKey, query: Option<String>, input: String, schema: Option<&OutputSchema>) -> Self {
+        let digest = |schema: &OutputSchema| hex::digits(&Sha256::digest(schema.as_value().to_string()));
+        Self { format_version: FORMAT_VERSION, expert_key, query, input, output_schema: schema.map(digest) }
     }
 
-    /// The id of a batch that is not named: the same for the same expert, template and input.
+    /// The id of a batch that is not named: the same for the same expert, template, input and schema.
     pub fn own_id(&self) -> Option<BatchId> {
         let mut digest = Sha256::new();
-        for part in [self.expert_key.as_str(), self.query.as_deref().unwrap_or_default(), &self.input] {
+        let parts = [self.expert_key.as_str(), self.query.as_deref().unwrap_or_default(), &self.input];
+        for part in parts.into_iter().chain(self.output_schema.as_deref()) {
             digest.update(part.len().to_be_bytes());
             digest.update(part);
         }
@@ -95,6 +101,9 @@ impl Store {
                 if begun.query != record.query {
                     return other("template of the query");
                 }
+                if begun.output_schema != record.output_schema {
+                    return other("schema of the answers");
+                }
             }
             Err(error) if error.is_not_found() => atomic::write_json(&path, record)?,
             Err(error) => return Err(error),
@@ -109,7 +118,7 @@ mod tests {
     use super::*;
 
     fn record(expert: &str, query: Option<&str>) -> BatchRecord {
-        BatchRecord::new(expert.parse().unwrap(), query.map(str::to_owned), "rows.jsonl".to_owned())
+        BatchRecord::new(expert.parse().unwrap(), query.map(str::to_owned), "rows.jsonl".to_owned(), None)
     }
 
     #[test]

@@ -10,8 +10,10 @@ use perstack::cost::Cost;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::interactive::at_new_terminal;
 use crate::support::answer::Tokens;
 use crate::support::process::Ran;
+use crate::support::screen::last_screen;
 use crate::support::storage::read_json;
 use crate::support::{Answer, Gate, Provider, Request, Test};
 
@@ -307,6 +309,88 @@ fn the_budget_is_a_wall_for_all_rows_and_they_go_on_with_a_larger_one() {
     assert_eq!(answers(&all), completed(1..=40));
     // Refused requests are not sent, so each row was asked once.
     assert_eq!(test.server().requests().len(), 40);
+}
+
+#[test]
+fn a_limit_in_a_file_of_variables_is_a_wall_for_all_rows_too() {
+    let test = numbered(1..=40).file("limits.env", "PERSTACK_MAX_COST=0.3\n");
+    let meter = metered(&test);
+    let model = ["--model", "claude-sonnet-4-5", "--env-path", "limits.env"];
+    let ran = test.run(["each", "librarian", "rows.jsonl", "--query", QUERY, model[0], model[1], model[2], model[3]]);
+    let ran = ran.assert_code(5);
+    assert!(dollars(&meter) <= 0.3 && dollars(&meter) > 0.15, "{}", dollars(&meter));
+    assert!(ran.stderr.contains("the cost budget of $0.3000 is reached"), "{}", ran.stderr);
+    assert_eq!(account(&test)["limits"]["maxCost"], json!(0.3));
+    // A job that shares no account has the limit for itself.
+    let ran = test.run(["run", "librarian", "Row 99.", model[0], model[1], model[2], model[3]]).assert_code(0);
+    assert_eq!(ran.stdout, "n99\n");
+}
+
+#[test]
+fn each_answer_is_checked_against_the_schema_of_the_batch() {
+    let test = numbered(1..=3).file("number.json", "{\"type\": \"object\"}").file("list.json", "{\"type\": \"array\"}");
+    test.server().answer_by(|request| {
+        let is_second = row_of(request) == 2;
+        Answer::text(if is_second { "[2]" } else { "{\"n\": 1}" })
+    });
+    let each =
+        |schema: &str| test.run(["each", "librarian", "rows.jsonl", "--query", QUERY, "--output-schema", schema]);
+    let ran = each("number.json").assert_code(1);
+    let ends: Vec<(u64, String)> = answers(&ran).into_iter().map(|(row, status, _)| (row, status)).collect();
+    let ended = |row, status: &str| (row, status.to_owned());
+    assert_eq!(ends, [ended(1, "completed"), ended(2, "stoppedByError"), ended(3, "completed")]);
+    assert_eq!(answers(&ran)[0].2, "{\"n\": 1}");
+    // The second answer was refused three times.
+    assert_eq!(test.server().requests().len(), 5);
+    // Other answers are those of another batch: none that was checked otherwise is taken for one of these.
+    let ran = each("list.json").assert_code(1);
+    let completed: Vec<u64> =
+        answers(&ran).into_iter().filter(|(_, status, _)| status == "completed").map(|(row, ..)| row).collect();
+    assert_eq!(completed, [2]);
+    test.run(["each", "librarian", "rows.jsonl", "--query", QUERY, "--output-schema", "none.json"]).assert_code(2);
+}
+
+#[test]
+fn rows_without_end_are_read_no_further_than_the_wall() {
+    let test = numbered(1..=1);
+    let meter = metered(&test);
+    let mut command = Command::new("bash");
+    let each = "each librarian - --query 'Row {n}.' --max-cost 0.1 --model claude-sonnet-4-5";
+    command.arg("-c").arg(format!("yes '{{\"n\": 1}}' | {} {each}", test.binary().display()));
+    let ran = test.start(command).finish().assert_code(5);
+    assert!(dollars(&meter) <= 0.1, "{}", dollars(&meter));
+    assert_eq!(test.storage().jobs().len(), answers(&ran).len());
+}
+
+#[test]
+fn of_many_rows_none_behind_the_wall_is_begun() {
+    let test = numbered(1..=20_000);
+    let meter = metered(&test);
+    let model = ["--max-cost", "0.1", "--model", "claude-sonnet-4-5"];
+    let ran = test.run(["each", "librarian", "rows.jsonl", "--query", QUERY, model[0], model[1], model[2], model[3]]);
+    let ended = answers(&ran.assert_code(5));
+    assert!(dollars(&meter) <= 0.1, "{}", dollars(&meter));
+    assert!(ended.iter().enumerate().all(|(at, (row, ..))| *row == at as u64 + 1), "{ended:?}");
+    assert!(!ended.is_empty() && ended.len() < 20, "{ended:?}");
+}
+
+#[test]
+fn a_terminal_has_the_numbers_of_all_rows_on_one_line() {
+    let test = numbered(1..=12).env("TERM", "xterm").silent_stdin();
+    echoing(&test);
+    let binary = test.binary().display().to_string();
+    let each = "each librarian rows.jsonl --query 'Row {n}.' --batch owls --output-file out.jsonl";
+    let Some(running) =
+        at_new_terminal(&test, &format!("stty cols 80 rows 24; PERSTACK_TRUST=1 exec '{binary}' {each}"))
+    else {
+        return;
+    };
+    let shown = running.finish().assert_code(0).stdout;
+    assert!(shown.contains("owls: "), "{shown:?}");
+    let screen = last_screen(&shown, 80);
+    assert_eq!(screen.lines().filter(|line| line.starts_with("owls: ")).count(), 1, "{screen}");
+    assert!(screen.contains("owls: 12 rows: 12 completed"), "{screen}");
+    assert_eq!(std::fs::read_to_string(test.workspace().join("out.jsonl")).unwrap().lines().count(), 12);
 }
 
 #[test]

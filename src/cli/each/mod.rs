@@ -53,7 +53,7 @@ Results:
   A JSON object a line, in the order of the rows: that of `perstack run --output json`, with the row's number; a row that
   could not be run has status notRun and an error. The same command again runs no row that has completed; it continues
   those that were stopped, and prints all results anew. A row is known by its place, its query and its batch: by default
-  the batch is named by expert, template and file.
+  the batch is named by expert, template, file and --output-schema.
 
 Exit codes:
   0 all rows completed, 1 a row failed, 5 the budget of all rows is reached, 130 Ctrl-C; the others as of `perstack run`.
@@ -79,7 +79,7 @@ pub struct EachArgs {
     /// Jobs at a time, at most 256
     #[arg(long, value_name = "N", default_value_t = PARALLEL, value_parser = clap::value_parser!(u64).range(1..=MOST_PARALLEL))]
     parallel: u64,
-    /// The batch: another name runs all rows anew [default: made of expert, template and file]
+    /// The batch: another name runs all rows anew [default: made of expert, template, file and schema]
     #[arg(long, value_name = "NAME")]
     batch: Option<BatchId>,
     /// The rows come from strangers: only tools that read, or those that the expert's afterUntrusted names, may be called
@@ -88,6 +88,10 @@ pub struct EachArgs {
     /// Write the results to FILE, from its beginning and as they come, and nothing to stdout
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     output_file: Option<PathBuf>,
+    /// Check each answer against the JSON Schema in FILE, and have it given again until it is valid
+    /// [default: the expert's outputSchema, if it has one]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    output_schema: Option<PathBuf>,
     /// Show errors only
     #[arg(long, short, help_heading = "Output")]
     quiet: bool,
@@ -126,7 +130,7 @@ impl EachArgs {
             session: SessionArgs { no_interactive: true, ..SessionArgs::default() },
             permissions: self.permissions.clone(),
             lock: self.lock,
-            output_schema: None,
+            output_schema: self.output_schema.clone(),
             instruction: None,
             account: self.account.clone(),
         }
@@ -168,8 +172,9 @@ impl EachArgs {
 pub fn run(args: &EachArgs, process: &Process) -> Result<Exit, Failure> {
     let template = QueryTemplate::parse(args.query.as_deref())?;
     let job = args.job();
-    let split = SplitLimits::new(&args.model, process)?;
-    let mut setup = Setup::read(&split.process, &args.place, &split.model, ProjectNeed::Required)?;
+    let split = SplitLimits::new(&args.model, &args.place, process)?;
+    let mut setup = Setup::read_beside_account(process, &args.place, &split, ProjectNeed::Required)?;
+    setup.output_schema = job.output_schema(&process.folder)?;
     let check = |path: &PathBuf| OutputFile::check("--output-file", path, &process.folder, &setup.storage);
     let file = args.output_file.as_ref().map(check).transpose()?;
     setup.untrusted_input = args.untrusted;
@@ -180,7 +185,7 @@ pub fn run(args: &EachArgs, process: &Process) -> Result<Exit, Failure> {
     let trust = trust::require_for_job(&setup, process, &job, std::slice::from_ref(&expert))?;
     let mut setup = setup.with_trust(trust, process, args.quiet);
     let (input, shown) = open_input(args, process)?;
-    let record = BatchRecord::new(expert.clone(), args.query.clone(), shown);
+    let record = BatchRecord::new(expert.clone(), args.query.clone(), shown, setup.output_schema.as_ref());
     let own = args.batch.clone().or_else(|| record.own_id());
     let id = own.ok_or_else(|| Failure::other(anyhow!("the batch has no name")))?;
     let store = Store::new(&setup.storage);
@@ -239,7 +244,7 @@ mod tests {
     }
 
     /// The flags that are this command's own, with values that need quotes.
-    const OWN: [&[&str]; 9] = [
+    const OWN: [&[&str]; 10] = [
         &["--query", "Classify: {it's}"],
         &["--rows", "csv"],
         &["--parallel", "9"],
@@ -247,6 +252,7 @@ mod tests {
         &["--untrusted"],
         &["--output-file", "the results.jsonl"],
         &["--in-doubt", "stop"],
+        &["--output-schema", "it's.json"],
         &["--quiet"],
         &["--account", "all"],
     ];
