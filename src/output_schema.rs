@@ -110,7 +110,7 @@ impl OutputSchema {
 }
 
 impl Validator {
-    fn new(schema: &Value) -> Result<Self, CompileError> {
+    fn new(schema: &Value) -> Result<Self, Box<CompileError>> {
         let mut compiler = Compiler::new();
         compiler.enable_format_assertions();
         compiler.use_loader(Box::new(Nothing));
