@@ -28,6 +28,8 @@ enum HostPattern {
 /// One entry: `example.com`, `*.example.com`, `10.1.2.3`, `[fd00::1]`, each with or without a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
+    /// As it is written.
+    text: String,
     host: HostPattern,
     /// Without it: [`USUAL_PORTS`].
     port: Option<u16>,
@@ -61,7 +63,11 @@ impl Entry {
             let name = name.to_ascii_lowercase();
             if host.starts_with("*.") { HostPattern::Beneath(format!(".{name}")) } else { HostPattern::Name(name) }
         };
-        Ok(Self { host, port })
+        Ok(Self { text: text.to_owned(), host, port })
+    }
+
+    fn has(&self, target: &NetworkTarget) -> bool {
+        self.has_port(target.port) && self.is_for(target)
     }
 
     fn has_port(&self, port: u16) -> bool {
@@ -180,7 +186,12 @@ impl DomainList {
 
     /// Returns true if the list has `target`: its name or address, at its port.
     pub fn has(&self, target: &NetworkTarget) -> bool {
-        self.is_open || self.entries.iter().any(|entry| entry.has_port(target.port) && entry.is_for(target))
+        self.is_open || self.entry_for(target).is_some()
+    }
+
+    /// The entry by which the list has `target`, as it is written; none where it is everything.
+    pub fn entry_for(&self, target: &NetworkTarget) -> Option<&str> {
+        self.entries.iter().find(|entry| entry.has(target)).map(|entry| entry.text.as_str())
     }
 
     /// Returns true if a connection to `target`, which the list has, may go to `address`: a public one, or one that is

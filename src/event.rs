@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use strum::VariantNames as _;
 
+use crate::access_count::AccessCount;
 use crate::budget::Reached;
 use crate::checkpoint::{CheckpointHead, RunFailure};
 use crate::cost::Spend;
@@ -72,10 +73,10 @@ pub struct Event {
     pub timestamp: u64,
     pub job_id: JobId,
     pub run_id: RunId,
-    /// State and streaming events only.
+    /// State and streaming events, and all events of a job's record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expert_key: Option<ExpertKey>,
-    /// State and streaming events only; from 1.
+    /// As `expertKey`; from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_number: Option<u64>,
     /// State events only: numbers them within their Run, from 1, also across a crash.
@@ -274,7 +275,7 @@ pub enum EventBody {
     /// The Run's result, whole.
     CompleteStreamingRunResult { text: String },
 
-    // Runtime events: about the process, never stored.
+    // Runtime events: about the process, never stored, but for `ProxyAccess`, which facts carry.
     /// Before skills start, for each Run.
     InitializeRuntime {
         runtime_version: String,
@@ -334,11 +335,18 @@ pub enum EventBody {
         /// A name or an address, as URLs have it.
         domain: String,
         port: u16,
+        /// The entry of the list that allowed it. Not in the original.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<String>,
         /// The reason for which it was blocked.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
         /// Not in the original.
         skill_name: String,
+        /// The number of connections that were judged alike, in a job's record: there they are counted between two facts.
+        /// Absent for one. Not in the original.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
     },
     /// Something that does not stop the run, but that its owner should know. Not in the original.
     RuntimeWarning { message: String },
@@ -368,6 +376,19 @@ impl EventBody {
     /// The `type` of the JSON form.
     pub fn type_name(&self) -> &'static str {
         self.into()
+    }
+
+    /// The event of connections that were judged alike.
+    pub fn of_access(access: &AccessCount) -> Self {
+        Self::ProxyAccess {
+            action: if access.reason.is_some() { ProxyAction::Blocked } else { ProxyAction::Allowed },
+            domain: access.domain.clone(),
+            port: access.port,
+            rule: access.rule.clone(),
+            reason: access.reason.clone(),
+            skill_name: access.skill_name.clone(),
+            count: (access.count > 1).then_some(access.count),
+        }
     }
 
     /// The checkpoint a Run ended with, for the events that end one.

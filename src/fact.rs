@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use strum::VariantNames as _;
 
+use crate::access_count::AccessCount;
 use crate::budget::{Budgets, Reached, Reservation};
 use crate::checkpoint::DelegatedBy;
 use crate::content::Content;
@@ -91,15 +92,27 @@ pub struct Fact {
     pub stamp: Stamp,
     #[serde(flatten)]
     pub body: FactBody,
+    /// The connections of skills' programs that were judged since the fact before. Nothing in a Run follows from them:
+    /// they are kept for those who read its record.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accesses: Vec<AccessCount>,
+}
+
+impl Fact {
+    /// A fact without connections.
+    pub fn new(stamp: Stamp, body: FactBody) -> Self {
+        Self { stamp, body, accesses: Vec::new() }
+    }
 }
 
 impl<'de> Deserialize<'de> for Fact {
     /// In one pass, whatever the order of the keys. Serde's own code for a flattened value with a tag first builds a
     /// tree of all that it holds; a log has a fact for every answer and every result, and is read whole.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let fields = Fields::deserialize(from)?;
+        let mut fields = Fields::deserialize(from)?;
         let stamp = Stamp { at: fields.at, seed: fields.seed };
-        Ok(Self { stamp, body: fields.into_body()? })
+        let accesses = std::mem::take(&mut fields.accesses);
+        Ok(Self { stamp, body: fields.into_body()?, accesses })
     }
 }
 
@@ -111,6 +124,8 @@ struct Fields {
     at: u64,
     seed: u64,
     fact: Kind,
+    #[serde(default)]
+    accesses: Vec<AccessCount>,
     spec: Option<Box<RunSpec>>,
     input: Option<Vec<Content>>,
     resumption: Option<Box<Resumption>>,
@@ -376,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_fact_is_one_flat_object() {
-        let fact = Fact { stamp: Stamp { at: 5, seed: u64::MAX }, body: FactBody::Interrupted };
+        let fact = Fact::new(Stamp { at: 5, seed: u64::MAX }, FactBody::Interrupted);
         let text = serde_json::to_string(&fact).unwrap();
         assert_eq!(text, r#"{"at":5,"seed":18446744073709551615,"fact":"interrupted"}"#);
         assert_eq!(serde_json::from_str::<Fact>(&text).unwrap(), fact);

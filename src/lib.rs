@@ -101,6 +101,7 @@ pub mod model;
 pub mod generation;
 pub mod fallback;
 pub mod checkpoint;
+pub mod access_count;
 pub mod fact;
 pub mod job;
 pub mod event;

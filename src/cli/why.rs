@@ -249,8 +249,7 @@ impl Question<'_> {
 
 /// The decision of a list of hosts.
 fn listed(list: &[String], target: &NetworkTarget) -> Decision {
-    let has = |entry: &&String| DomainList::new(std::slice::from_ref(*entry)).has(target);
-    match list.iter().find(has) {
+    match DomainList::new(list).entry_for(target) {
         Some(entry) if target.address().is_some() => Decision::allowed(format!("{entry} of its allowedDomains")),
         Some(entry) => Decision::allowed(format!(
             "{entry} of its allowedDomains; a private address behind the name is refused unless it is listed too"

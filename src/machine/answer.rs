@@ -259,7 +259,7 @@ mod tests {
     use crate::setting::Limits;
 
     fn fact(body: FactBody) -> Input {
-        Input::Fact(Fact { stamp: Stamp { at: 1, seed: 1 }, body })
+        Input::Fact(Fact::new(Stamp { at: 1, seed: 1 }, body))
     }
 
     /// Feeds `body`, proceeds until the outside is needed, and returns what is asked for then and the events.

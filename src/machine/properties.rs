@@ -196,12 +196,12 @@ proptest! {
         let inputs = [
             Input::Proceed,
             Input::Fact(started(3)),
-            Input::Fact(Fact { stamp: stamp(7), body: FactBody::ToolReturned { result: stray } }),
-            Input::Fact(Fact { stamp: stamp(8), body: FactBody::Interrupted }),
-            Input::Fact(Fact { stamp: stamp(8), body: summary_of(0) }),
-            Input::Fact(Fact { stamp: stamp(8), body: summary_of(1) }),
-            Input::Fact(Fact { stamp: stamp(8), body: summary_of(usize::MAX) }),
-            Input::Fact(Fact { stamp: stamp(9), body: FactBody::Generated { generation: generation(&mut choices, 9) } }),
+            Input::Fact(Fact::new(stamp(7), FactBody::ToolReturned { result: stray })),
+            Input::Fact(Fact::new(stamp(8), FactBody::Interrupted)),
+            Input::Fact(Fact::new(stamp(8), summary_of(0))),
+            Input::Fact(Fact::new(stamp(8), summary_of(1))),
+            Input::Fact(Fact::new(stamp(8), summary_of(usize::MAX))),
+            Input::Fact(Fact::new(stamp(9), FactBody::Generated { generation: generation(&mut choices, 9) })),
         ];
         for input in inputs {
             let mut machine = played.machine.clone();

@@ -231,7 +231,7 @@ mod tests {
         };
         let body = FactBody::Resumed { resumption: Box::new(resumption) };
         let mut machine = RunMachine::restore(from);
-        let mut input = Input::Fact(Fact { stamp: Stamp { at: 1, seed: 1 }, body });
+        let mut input = Input::Fact(Fact::new(Stamp { at: 1, seed: 1 }, body));
         loop {
             let action = machine.advance(&input).unwrap().action;
             if action != Action::Proceed {

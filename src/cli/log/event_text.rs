@@ -81,6 +81,7 @@ impl Excerpt {
                 lines.push(format!("  Model: {from} → {to}"));
                 lines.push(format!("  Reason: {}", visible(self.text("reason"))));
             }
+            "proxyAccess" => lines.push(format!("  {}", access(&self.json))),
             "retry" => lines.push(format!("  Reason: {}", visible(self.text("reason")))),
             _ => {}
         }
@@ -250,6 +251,23 @@ fn first_text(contents: Option<&Value>) -> String {
     text.unwrap_or_default().to_owned()
 }
 
+/// The line of connections that were judged alike: `web: api.example.com:443, allowed by *.example.com, 3 times`.
+pub fn access(event: &Map<String, Value>) -> String {
+    let text = |key: &str| event.get(key).and_then(Value::as_str);
+    let host = match (text("domain").unwrap_or_default(), event.get("port").and_then(Value::as_u64)) {
+        ("*", _) => "other hosts".to_owned(),
+        (domain, Some(port)) => format!("{domain}:{port}"),
+        (domain, None) => domain.to_owned(),
+    };
+    let judged = match (text("reason"), text("rule")) {
+        (Some(reason), _) => format!("refused: {reason}"),
+        (None, Some(rule)) => format!("allowed by {rule}"),
+        (None, None) => "allowed".to_owned(),
+    };
+    let times = event.get("count").and_then(Value::as_u64).map(|times| format!(", {times} times")).unwrap_or_default();
+    visible(&format!("{}: {host}, {judged}{times}", text("skillName").unwrap_or_default()))
+}
+
 /// At most `most` characters on one line, then the original's dots.
 pub fn cut(text: &str, most: usize) -> String {
     let text = visible(text);
@@ -308,6 +326,24 @@ mod tests {
             lines(calls(), verbose),
             "[Step 2] callTools               16:26:40  librarian\n  [@perstack/base] readTextFile\n    \
              Args: {\"path\":\"a\\nb\",\"n\":[1]}\n  [web] get\n    Args: {}\n"
+        );
+    }
+
+    #[test]
+    fn connections_are_shown_with_their_judgement_and_number() {
+        let access = |more: Value| {
+            let mut json = json!({"type": "proxyAccess", "skillName": "web", "domain": "a.example", "port": 443});
+            json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            lines(json, style()).lines().nth(1).unwrap().to_owned()
+        };
+        assert_eq!(
+            access(json!({"action": "allowed", "rule": "*.example", "count": 3})),
+            "  web: a.example:443, allowed by *.example, 3 times"
+        );
+        assert_eq!(access(json!({"action": "allowed"})), "  web: a.example:443, allowed");
+        assert_eq!(
+            access(json!({"action": "blocked", "reason": "not\nlisted", "domain": "*", "port": 0, "count": 9})),
+            "  web: other hosts, refused: not listed, 9 times"
         );
     }
 

@@ -12,6 +12,7 @@ use perstack::usage::Usage;
 use serde_json::{Map, Value};
 
 use super::LogRequest;
+use super::event_text::access;
 use super::page::Page;
 use super::tree::status_text;
 use super::values::{argument_lines, result_lines};
@@ -119,6 +120,7 @@ impl StepRecord {
                 self.answers.extend(new().filter(|message| is(message, "expertMessage")).cloned());
                 self.input.extend(new().filter(|message| is(message, "userMessage")).cloned());
             }
+            "proxyAccess" => self.remarks.push(format!("network: {}", access(&json))),
             "contextSummarized" => {
                 let number = |key: &str| json.get(key).and_then(Value::as_u64).unwrap_or_default();
                 let (before, after) = (number("tokensBefore"), number("tokensAfter"));

@@ -139,7 +139,7 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
         },
         Action::Proceed | Action::Wait => unreachable!("the driver never waits here"),
     };
-    Some(Fact { stamp: stamp(n), body })
+    Some(Fact::new(stamp(n), body))
 }
 
 /// Decisions about one of the calls or all of them.

@@ -177,7 +177,7 @@ pub(super) fn started(max_steps: u64) -> Fact {
         budgets: crate::budget::Budgets::default(),
         untrusted: false,
     };
-    Fact { stamp: stamp(0), body: FactBody::Started { spec: Box::new(spec), input: vec![Content::text("question")] } }
+    Fact::new(stamp(0), FactBody::Started { spec: Box::new(spec), input: vec![Content::text("question")] })
 }
 
 pub(super) fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choices<'_>, n: usize) -> Fact {
@@ -226,7 +226,7 @@ pub(super) fn resumed(run: &str, parent: Option<&Checkpoint>, choices: &mut Choi
             parameters
         },
     };
-    Fact { stamp: stamp(n), body: FactBody::Resumed { resumption: Box::new(resumption) } }
+    Fact::new(stamp(n), FactBody::Resumed { resumption: Box::new(resumption) })
 }
 
 /// A further message of the user, with an image or without.

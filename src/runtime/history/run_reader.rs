@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::checkpoint::Status;
-use crate::event::{Event, EventBody};
-use crate::fact::{Fact, FactBody};
+use crate::access_count::AccessCount;
+use crate::checkpoint::{CheckpointHead, Status};
+use crate::event::{Event, EventBody, SCHEMA_VERSION};
+use crate::fact::{Fact, FactBody, IdGenerator, Stamp};
 use crate::id::{JobId, RunId, ToolCallId};
-use crate::machine::{Action, RunMachine, RunTotals};
+use crate::machine::{Action, RunMachine, RunTotals, State};
 use crate::runtime::error::RunError;
 use crate::runtime::history::item::{HistoryItem, ReadProblem, ReadProblemKind, RunProgress};
 use crate::runtime::history::logged_event::{Durations, EventOrigin, LoggedEvent};
@@ -198,7 +199,7 @@ impl Record {
 
 impl Replay {
     fn read(&mut self, run: &RunId, ends: &mut RunEnds) -> Result<Option<Vec<Ready>>, RunError> {
-        let fact = match self.log.next_entry()? {
+        let mut fact = match self.log.next_entry()? {
             None => return Ok(None),
             Some(LogEntry::Unknown { kind, line }) => {
                 let path = self.store.layout().log(&self.job, run);
@@ -212,10 +213,14 @@ impl Replay {
             Some(machine) => machine,
             None => recorded_run::state_behind(&self.store, &self.job, run, &fact, ends)?,
         };
-        let at = fact.stamp.at;
+        let stamp = fact.stamp;
+        let at = stamp.at;
+        let accesses = std::mem::take(&mut fact.accesses);
+        let is_first = matches!(machine.state(), State::Init);
+        // They were made in the step that the fact ends, or, by skills that were started, before the first.
+        let mut ready = if is_first { Vec::new() } else { access_events(&accesses, stamp, machine.head()) };
         let is_resumed = matches!(fact.body, FactBody::Resumed { .. });
         self.watch.read(&fact);
-        let mut ready = Vec::new();
         let fed = recorded_run::feed(&mut machine, fact, &mut |events, _, _| {
             ready.extend(events.into_iter().map(|event| Ready::Derived(Arc::new(event))));
             false
@@ -225,6 +230,9 @@ impl Replay {
             let place = self.store.layout().log(&self.job, run);
             let what = format!("line {} does not follow from what is before it ({illegal})", self.log.line());
             return Err(RunError::History { place, what });
+        }
+        if is_first {
+            ready.extend(access_events(&accesses, stamp, machine.head()));
         }
         self.watch.start_called(&ready, at);
         if is_resumed && let Action::CallTools { calls, .. } = machine.outstanding() {
@@ -243,6 +251,26 @@ impl Replay {
             _ => RunProgress::Unknown,
         }
     }
+}
+
+/// Keeps the ids of these events apart from those that the machine makes of the same stamp.
+const ACCESS_IDS: u64 = 0x5851_F42D_4C95_7F2D;
+
+/// The events of connections that a fact carries, in the state `head`.
+fn access_events(accesses: &[AccessCount], stamp: Stamp, head: &CheckpointHead) -> Vec<Ready> {
+    let mut ids = IdGenerator::new(Stamp { seed: stamp.seed ^ ACCESS_IDS, ..stamp });
+    let event = |access: &AccessCount| Event {
+        body: EventBody::of_access(access),
+        id: ids.id(),
+        timestamp: access.at,
+        job_id: head.job_id.clone(),
+        run_id: head.run_id.clone(),
+        expert_key: Some(head.expert.key.clone()),
+        step_number: Some(head.step_number),
+        sequence: None,
+        schema_version: SCHEMA_VERSION,
+    };
+    accesses.iter().map(event).map(|event| Ready::Derived(Arc::new(event))).collect()
 }
 
 /// Times the calls of one turn.

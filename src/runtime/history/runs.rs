@@ -61,14 +61,14 @@ fn read(store: &Store, job: &JobId, entry: RunEntry) -> Run {
     let expert = entry.setting.map(|setting| setting.expert_key);
     let mut run = Run { id: entry.id, expert, descent: Descent::Root, began_at: entry.started_at };
     match store.first_fact(job, &run.id) {
-        Some(Fact { stamp, body: FactBody::Started { spec, .. } }) => {
+        Some(Fact { stamp, body: FactBody::Started { spec, .. }, .. }) => {
             run.expert = Some(spec.expert.key);
             run.began_at = stamp.at;
             if let Some(by) = spec.delegated_by {
                 run.descent = Descent::Delegate(Box::new(by));
             }
         }
-        Some(Fact { stamp, body: FactBody::Resumed { resumption } }) => {
+        Some(Fact { stamp, body: FactBody::Resumed { resumption }, .. }) => {
             run.began_at = stamp.at;
             if let Some(parent) = resumption.parent {
                 run.descent = Descent::Continues(parent);

@@ -257,6 +257,7 @@ mod tests {
     use crate::runtime::options::Options;
     use crate::runtime::run::events::EventEmitter;
     use crate::runtime::stop::StopSignal;
+    use crate::runtime::tools::notices::NoticeBoard;
     use crate::setting::ProviderName;
     use crate::skill::NameClaim;
     use crate::skill::testing::Deaf;
@@ -299,7 +300,7 @@ mod tests {
         };
         let setting = Arc::new(job.setting(&expert, &emitter.run_id).unwrap());
         let models = job.backends.models_for(&expert, &job.options.settings).unwrap();
-        RunContext { job, expert, models, setting, emitter }
+        RunContext { job, expert, models, setting, emitter, notices: NoticeBoard::default() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use crate::expert::Expert;
-use crate::fact::{Fact, FactBody};
+use crate::fact::{Fact, FactBody, Stamp};
 use crate::generation::NativeTools;
 use crate::runtime::job::context::JobContext;
 use crate::runtime::job::models::RunModels;
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::stop::StopReason;
+use crate::runtime::tools::notices::NoticeBoard;
 use crate::setting::RunSetting;
 
 /// All that one Run works with.
@@ -21,12 +22,19 @@ pub struct RunContext {
     pub setting: Arc<RunSetting>,
     /// The Run's events and clock.
     pub emitter: EventEmitter,
+    /// The skills' reports: facts carry the connections among them.
+    pub notices: NoticeBoard,
 }
 
 impl RunContext {
     /// A fact of now.
     pub fn fact(&self, body: FactBody) -> Fact {
-        Fact { stamp: self.emitter.clock.stamp(), body }
+        self.fact_of(self.emitter.clock.stamp(), body)
+    }
+
+    /// A fact with this stamp. It is to be recorded: the connections that it carries are in no other.
+    pub fn fact_of(&self, stamp: Stamp, body: FactBody) -> Fact {
+        Fact { accesses: self.notices.take_accesses(), ..Fact::new(stamp, body) }
     }
 
     /// The reason for which the Run stops, as a fact of now.

@@ -27,7 +27,12 @@ impl EventEmitter {
         self.emit_in(body, None);
     }
 
-    fn emit_in(&self, body: EventBody, step: Option<u64>) {
+    /// Emits an event about the process, and returns its time.
+    pub fn emit_now(&self, body: EventBody) -> u64 {
+        self.emit_in(body, None)
+    }
+
+    fn emit_in(&self, body: EventBody, step: Option<u64>) -> u64 {
         let mut ids = IdGenerator::new(self.clock.stamp());
         let event = Event {
             body,
@@ -41,6 +46,7 @@ impl EventEmitter {
             schema_version: SCHEMA_VERSION,
         };
         self.sink.emit(&event, &[]);
+        event.timestamp
     }
 
     /// Ends the text of an answer, given the events that follow from the answer: as the Run's result, or as something else.

@@ -197,7 +197,7 @@ impl<'a> ModelRequests<'a> {
                 let stamp = context.emitter.clock.stamp();
                 warnings.extend(doubt_about(&generation));
                 warnings.extend(window::warning(machine, &generation));
-                Fact { stamp, body: FactBody::Generated { generation } }
+                context.fact_of(stamp, FactBody::Generated { generation })
             }
             Some(Err(broken)) => self.failed(broken, machine.head().retry_count),
         };
@@ -402,7 +402,7 @@ impl<'a> ModelRequests<'a> {
         } else {
             debug!("the model's answer failed ({kind}): no further attempt");
         }
-        Fact { stamp, body: FactBody::GenerationFailed { failure, retry_in_ms, received_bytes } }
+        self.context.fact_of(stamp, FactBody::GenerationFailed { failure, retry_in_ms, received_bytes })
     }
 
     /// The changes that servers made to their tools since the last request. Between two steps only: within one, the

@@ -131,7 +131,14 @@ impl RunStart {
             setting.started_at = past.began_at;
         }
         let models = job.backends.models_for(&expert, &job.options.settings)?;
-        let context = RunContext { job: Arc::clone(job), expert, models, setting: Arc::new(setting), emitter };
+        let context = RunContext {
+            job: Arc::clone(job),
+            expert,
+            models,
+            setting: Arc::new(setting),
+            emitter,
+            notices: toolset.notices.clone(),
+        };
         match task {
             RunTask::Start { query, attached, by, first_step, .. } => {
                 let input = std::iter::once(Content::text(query)).chain(attached).collect();

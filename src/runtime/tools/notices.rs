@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::event::{EventBody, ProxyAction};
+use crate::access_count::{AccessCount, AccessTally};
+use crate::event::EventBody;
 use crate::fact::{Clock, Stamp};
 use crate::runtime::run::events::EventEmitter;
 use crate::runtime::tape::Tape;
@@ -32,6 +33,8 @@ struct State {
     waiting: VecDeque<(String, SkillNotice)>,
     /// Skills that are up, in the order in which they came.
     connected: Vec<String>,
+    /// Connections that were judged, and that no fact carries yet.
+    accesses: AccessTally,
 }
 
 /// The Run's emitter, once there is one.
@@ -67,14 +70,15 @@ impl NoticeBoard {
         let place = |name: &String| order.iter().position(|other| other == name);
         let mut waiting = std::mem::take(&mut state.waiting);
         waiting.make_contiguous().sort_by_key(|(name, _)| place(name));
-        let State { publisher: Some(publisher), connected, .. } = &mut *state else { return };
-        if publisher.is_replay {
-            connected.sort_by_key(place);
+        if state.publisher.as_ref().is_some_and(|publisher| publisher.is_replay) {
+            state.connected.sort_by_key(place);
         }
         for (name, notice) in waiting {
-            publisher.publish(&name, notice);
+            state.publish(&name, notice);
         }
-        publisher.is_starting = false;
+        if let Some(publisher) = &mut state.publisher {
+            publisher.is_starting = false;
+        }
     }
 
     /// The warnings that wait for a Run, e.g. of a tool that is left out.
@@ -90,12 +94,14 @@ impl NoticeBoard {
     /// Emits the end of all skills that did not report it themselves.
     pub fn conclude(&self) {
         let mut state = self.state();
-        let connected = std::mem::take(&mut state.connected);
-        if let Some(publisher) = &state.publisher {
-            for name in &connected {
-                publisher.publish(name, SkillNotice::Disconnected);
-            }
+        for name in &std::mem::take(&mut state.connected) {
+            state.publish(name, SkillNotice::Disconnected);
         }
+    }
+
+    /// Takes the connections that were judged since this was called last.
+    pub fn take_accesses(&self) -> Vec<AccessCount> {
+        self.state().accesses.take()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -118,21 +124,40 @@ impl State {
             _ => {}
         }
         match &self.publisher {
-            Some(publisher) if !publisher.is_replay => publisher.publish(name, notice),
+            Some(publisher) if !publisher.is_replay => self.publish(name, notice),
             _ if self.waiting.len() < MAX_WAITING => self.waiting.push_back((name.to_owned(), notice)),
             _ => {}
         }
     }
+
+    /// Emits a notice, once there is a Run.
+    fn publish(&mut self, name: &str, notice: SkillNotice) {
+        let Some(publisher) = &self.publisher else { return };
+        if publisher.is_replay && matches!(notice, SkillNotice::Stderr { .. } | SkillNotice::Access(_)) {
+            return;
+        }
+        let access = if let SkillNotice::Access(access) = &notice { Some(counted(name, access)) } else { None };
+        let at = publisher.emitter.emit_now(publisher.event(name.to_owned(), notice));
+        if let Some(access) = access {
+            self.accesses.add(AccessCount { at, ..access });
+        }
+    }
+}
+
+/// A judgement as one that is counted. Its time is that of its event.
+fn counted(name: &str, NetworkAccess { host, port, rule, refusal }: &NetworkAccess) -> AccessCount {
+    AccessCount {
+        at: 0,
+        skill_name: name.to_owned(),
+        domain: host.clone(),
+        port: *port,
+        rule: rule.clone(),
+        reason: refusal.clone(),
+        count: 1,
+    }
 }
 
 impl NoticePublisher {
-    fn publish(&self, name: &str, notice: SkillNotice) {
-        if self.is_replay && matches!(notice, SkillNotice::Stderr { .. } | SkillNotice::Access(_)) {
-            return;
-        }
-        self.emitter.emit(self.event(name.to_owned(), notice));
-    }
-
     fn event(&self, skill_name: String, notice: SkillNotice) -> EventBody {
         match notice {
             SkillNotice::Starting { command, args } => EventBody::SkillStarting { skill_name, command, args },
@@ -157,13 +182,7 @@ impl NoticePublisher {
                 EventBody::SkillProgress { skill_name, tool_name: tool, progress, total, message }
             }
             SkillNotice::Disconnected => EventBody::SkillDisconnected { skill_name },
-            SkillNotice::Access(NetworkAccess { host, port, refusal }) => EventBody::ProxyAccess {
-                action: if refusal.is_some() { ProxyAction::Blocked } else { ProxyAction::Allowed },
-                domain: host,
-                port,
-                reason: refusal,
-                skill_name,
-            },
+            SkillNotice::Access(access) => EventBody::of_access(&counted(&skill_name, &access)),
             SkillNotice::Warning { message } => EventBody::RuntimeWarning { message },
         }
     }

@@ -133,7 +133,7 @@ impl SkillNeeds {
 
     /// Adds the host of a connection, whether it was made or refused.
     pub fn add_host(&self, access: &NetworkAccess) {
-        let NetworkAccess { host, port, refusal } = access;
+        let NetworkAccess { host, port, refusal, .. } = access;
         let entry = if matches!(port, 80 | 443) { host.clone() } else { format!("{host}:{port}") };
         let mut needs = self.needs();
         if needs.hosts.len() + needs.direct.len() + needs.risky.len() >= MAX_KEPT {
@@ -317,3 +317,4 @@ mod tests {
         }
     }
 }
+            rule: None,

@@ -96,7 +96,7 @@ impl ConnectJudge {
         let is_elsewhere = SocketAddr::new(ip, port) != self.proxy && !(is_local && listens_itself(call.thread, port));
         // Names are looked up, and addresses compared, by sockets of datagrams.
         if is_elsewhere && is_stream(call.thread, i32::from_ne_bytes(lower(socket))) {
-            self.dialler.decisions.allow(&NetworkTarget::of_address(ip, port));
+            self.dialler.decisions.allow(&NetworkTarget::of_address(ip, port), None);
         }
     }
 
@@ -120,16 +120,17 @@ impl ConnectJudge {
         let (ip, port) = (address.ip().to_canonical(), address.port());
         let target = NetworkTarget::of_address(ip, port);
         let is_local = ip.is_loopback() || ip.is_unspecified();
-        let is_listed = || {
+        let entry = || {
             let by_name = NetworkTarget::new("localhost", port).filter(|_| ip.is_loopback());
-            self.dialler.list.has(&target) || by_name.is_some_and(|name| self.dialler.list.has(&name))
+            let list = &self.dialler.list;
+            list.entry_for(&target).or_else(|| list.entry_for(&by_name?))
         };
         let is_proxy = SocketAddr::new(ip, port) == self.proxy;
         if is_proxy {
             return TcpStream::connect_timeout(&address, CONNECT_TIMEOUT);
         }
-        if is_listed() {
-            self.dialler.decisions.allow(&target);
+        if let Some(entry) = entry() {
+            self.dialler.decisions.allow(&target, Some(entry));
             return TcpStream::connect_timeout(&address, CONNECT_TIMEOUT);
         }
         // Last, as all processes are looked at for it.

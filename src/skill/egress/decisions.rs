@@ -22,6 +22,8 @@ const MAX_LINES: usize = 5;
 pub struct NetworkAccess {
     pub host: String,
     pub port: u16,
+    /// The entry of the list that allowed it; none where all may be reached.
+    pub rule: Option<String>,
     /// The reason for which it was refused; none where it was allowed.
     pub refusal: Option<String>,
 }
@@ -53,13 +55,14 @@ impl Decisions {
         Self { skill: skill.to_owned(), report, state: Mutex::default() }
     }
 
-    pub(super) fn allow(&self, target: &NetworkTarget) {
-        self.add(target, None);
+    /// Records that `target` may be connected to, by the entry `rule` of the list.
+    pub(super) fn allow(&self, target: &NetworkTarget, rule: Option<&str>) {
+        self.add(target, rule.map(str::to_owned), None);
     }
 
     /// Records the refusal, and returns its reason.
     pub(super) fn refuse(&self, target: &NetworkTarget, reason: String) -> String {
-        self.add(target, Some(reason.clone()));
+        self.add(target, None, Some(reason.clone()));
         reason
     }
 
@@ -68,7 +71,7 @@ impl Decisions {
         self.refuse(target, format!("{target} is not in allowedDomains of skill {}", self.skill))
     }
 
-    fn add(&self, target: &NetworkTarget, refusal: Option<String>) {
+    fn add(&self, target: &NetworkTarget, rule: Option<String>, refusal: Option<String>) {
         {
             let mut state = self.state();
             if let Some(reason) = &refusal {
@@ -89,7 +92,7 @@ impl Decisions {
                 return;
             }
         }
-        (self.report)(NetworkAccess { host: target.host(), port: target.port, refusal });
+        (self.report)(NetworkAccess { host: target.host(), port: target.port, rule, refusal });
     }
 
     pub(super) fn mark(&self) -> RefusalMark {
@@ -131,21 +134,26 @@ mod tests {
         let target = |host: &str| NetworkTarget::new(host, 443).unwrap();
         decisions.refuse_unlisted(&target("early.example"));
         let mark = decisions.mark();
-        decisions.allow(&target("api.example"));
+        decisions.allow(&target("api.example"), Some("*.example"));
         for host in ["a.example", "b.example", "a.example"] {
             decisions.refuse_unlisted(&target(host));
         }
         let line = |host: &str| format!("network: {host}:443 is not in allowedDomains of skill web");
         assert_eq!(decisions.refused_since(mark), [line("a.example"), line("b.example")]);
         assert!(decisions.refused_since(decisions.mark()).is_empty());
-        let allowed = NetworkAccess { host: "api.example".to_owned(), port: 443, refusal: None };
+        let allowed = NetworkAccess {
+            host: "api.example".to_owned(),
+            port: 443,
+            rule: Some("*.example".to_owned()),
+            refusal: None,
+        };
         assert_eq!(reported.lock().unwrap()[1], allowed);
         for number in 0..MAX_REPORTED {
             decisions.refuse_unlisted(&target(&format!("n{number}.example")));
         }
         let most = usize::try_from(MAX_REPORTED).unwrap();
         assert_eq!(reported.lock().unwrap().len(), most + 1, "with the one that was allowed");
-        decisions.allow(&target("api.example"));
+        decisions.allow(&target("api.example"), Some("*.example"));
         assert_eq!(reported.lock().unwrap().last(), Some(&allowed), "refusals do not hide what is reached");
         assert_eq!(decisions.refused_since(mark).len(), MAX_LINES);
     }

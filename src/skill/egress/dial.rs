@@ -116,14 +116,14 @@ impl Dialler {
             (Ok(found), Some(proxy)) => {
                 // Which of them the proxy would take nobody knows.
                 if found.iter().all(|address| self.list.admits(target, address.ip())) {
-                    self.decisions.allow(target);
+                    self.decisions.allow(target, self.list.entry_for(target));
                     return Ok(Way::Through(Box::new(proxy)));
                 }
                 Vec::new()
             }
             // A name that only the proxy knows.
             (Err(_), Some(proxy)) => {
-                self.decisions.allow(target);
+                self.decisions.allow(target, self.list.entry_for(target));
                 return Ok(Way::Through(Box::new(proxy)));
             }
             (Ok(found), None) => found,
@@ -133,7 +133,8 @@ impl Dialler {
             // A list needs these besides the name.
             let is_meant = |ip| DomainList::implies(target, ip) || target.address() == Some(ip);
             let others = found.iter().filter(|address| !is_meant(address.ip()));
-            others.for_each(|address| self.decisions.allow(&NetworkTarget::of_address(address.ip(), target.port)));
+            others
+                .for_each(|address| self.decisions.allow(&NetworkTarget::of_address(address.ip(), target.port), None));
         }
         let mut admitted = found;
         admitted.retain(|address| self.list.admits(target, address.ip()));
@@ -144,7 +145,7 @@ impl Dialler {
             );
             return Err(Unreached::Refused(self.decisions.refuse(target, reason)));
         }
-        self.decisions.allow(target);
+        self.decisions.allow(target, self.list.entry_for(target));
         admitted.truncate(MAX_ADDRESSES);
         Ok(Way::Direct(admitted))
     }

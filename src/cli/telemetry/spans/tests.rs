@@ -77,7 +77,7 @@ impl Play {
     }
 
     fn fact(&mut self, id: &str, at: u64, body: FactBody) {
-        self.builder.fact(&run(id), &Fact { stamp: Stamp { at, seed: 1 }, body });
+        self.builder.fact(&run(id), &Fact::new(Stamp { at, seed: 1 }, body));
         self.spans.extend(self.builder.take_finished());
     }
 
