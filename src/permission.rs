@@ -70,17 +70,20 @@ impl RunPermissions {
 }
 
 /// The source of a rule. A later one has more authority than an earlier: no pattern of a project makes an exception to
-/// one of the command line.
+/// one of its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RuleSource {
     Project,
+    /// The user's own configuration.
+    User,
     CommandLine,
 }
 
-/// The rules for the calls of one expert: those of the run, of the project and of the expert itself.
+/// The rules for the calls of one expert: those of the run, of its user, of the project and of the expert itself.
 #[derive(Debug, Clone, Copy)]
 pub struct PermissionRules<'a> {
     pub run: &'a RunPermissions,
+    pub user: &'a Permissions,
     pub project: &'a Permissions,
     pub expert: &'a Permissions,
 }
@@ -116,12 +119,13 @@ struct AskRule {
 impl<'a> PermissionRules<'a> {
     /// Returns true if no call is decided by them.
     pub fn is_empty(&self) -> bool {
-        self.run.is_empty() && self.project.is_empty() && self.expert.is_empty()
+        self.run.is_empty() && self.user.is_empty() && self.project.is_empty() && self.expert.is_empty()
     }
 
-    fn tables(&self) -> [(RuleSource, &'a Permissions); 3] {
+    fn tables(&self) -> [(RuleSource, &'a Permissions); 4] {
         [
             (RuleSource::CommandLine, &self.run.lists),
+            (RuleSource::User, self.user),
             (RuleSource::Project, self.expert),
             (RuleSource::Project, self.project),
         ]
@@ -165,7 +169,7 @@ impl<'a> PermissionRules<'a> {
         found
     }
 
-    /// The rules that ask about a call, those of the command line first.
+    /// The rules that ask about a call, those of the command line first, then the user's.
     fn asking(&self, call: &CallSubject<'_>) -> Vec<AskRule> {
         let mut asks = Vec::new();
         for (source, table) in self.tables() {
@@ -178,6 +182,7 @@ impl<'a> PermissionRules<'a> {
             if table.is_closed() && call.tool.kind == ToolKind::Mcp {
                 let list = match source {
                     RuleSource::CommandLine => "--allow names other calls",
+                    RuleSource::User => "allow of your config.toml names other calls",
                     RuleSource::Project => "allow of the configuration names other calls",
                 };
                 asks.push(AskRule { source, width: 0, text: list.to_owned() });
@@ -202,6 +207,7 @@ impl<'a> PermissionRules<'a> {
 fn rule_text(source: RuleSource, list: &str, pattern: &PermissionPattern) -> String {
     match source {
         RuleSource::CommandLine => format!("--{list} {pattern}"),
+        RuleSource::User => format!("{list} = {pattern} of your config.toml"),
         RuleSource::Project => format!("{list} = {pattern} of the configuration"),
     }
 }

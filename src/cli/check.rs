@@ -25,7 +25,7 @@ use super::closure::Closure;
 use super::failure::Failure;
 use super::job_runner::async_runtime;
 use super::options::{ConfigArgs, ModelArgs};
-use super::permission_check;
+use super::permission_check::{self, StandingPermissions};
 use super::program::{self, StartProblem};
 use super::render::{Paint, json_for, visible};
 use super::setup::{ProjectNeed, Setup};
@@ -152,11 +152,13 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
         let level = if settings.sandbox == Sandbox::Required { Level::Error } else { Level::Warning };
         findings.add(level, "network", warning);
     }
-    closures(setup, project, settings, findings);
+    let lock = lockfile::read(&lockfile::find(&project.path));
+    let known = lock.as_ref().ok().and_then(Option::as_ref);
+    let standing = StandingPermissions::of(setup, project);
+    closures(setup, &standing, known, settings, findings);
     trust(setup, summary, findings);
     provider(setup, settings, findings);
-    let lock = lockfile::read(&lockfile::find(&project.path));
-    permissions(project, lock.as_ref().ok().and_then(Option::as_ref), findings);
+    permissions(&standing, known, findings);
     entries_of(lock, project, findings);
 }
 
@@ -169,7 +171,14 @@ fn sandbox(setup: &Setup, settings: &Settings, findings: &mut Findings) {
             let level = if setting == Sandbox::Required { Level::Error } else { Level::Warning };
             findings.add(level, subject, format!("{setting}: nothing is contained, as this system lacks {lacking}"));
         }
-        None => findings.add(Level::Ok, subject, format!("{setting}: this system can contain programs")),
+        None => {
+            let kept = if KernelAbility::has_mounts() {
+                "the storage is read-only to them, by mounts"
+            } else {
+                "without mounts, the storage is not read-only to them"
+            };
+            findings.add(Level::Ok, subject, format!("{setting}: this system can contain programs; {kept}"));
+        }
     }
     let experts = setup.project.iter().flat_map(|project| project.experts.values());
     for (expert, skill) in experts.flat_map(|expert| expert.skills.values().map(move |skill| (expert, skill))) {
@@ -184,14 +193,16 @@ fn sandbox(setup: &Setup, settings: &Settings, findings: &mut Findings) {
 }
 
 /// Everything that each expert can do, by itself and through others.
-fn closures(setup: &Setup, project: &Project, settings: &Settings, findings: &mut Findings) {
+fn closures(
+    setup: &Setup,
+    permissions: &StandingPermissions<'_>,
+    lock: Option<&Lock>,
+    settings: &Settings,
+    findings: &mut Findings,
+) {
     let proxies = ProxySettings::settle(setup.proxy.as_deref(), &setup.environment);
-    let closure = Closure {
-        experts: &project.experts,
-        base_command: project.base_skill_command.as_deref(),
-        rules: setup.sandbox_rules(settings, &proxies),
-    };
-    for expert in project.experts.values() {
+    let closure = Closure { permissions, lock, rules: setup.sandbox_rules(settings, &proxies) };
+    for expert in permissions.project.experts.values() {
         findings.add(Level::Note, format!("expert {}", expert.key), closure.line(expert));
     }
 }
@@ -360,8 +371,9 @@ fn fallback(
 }
 
 /// The calls that experts may make, and patterns that name no tool.
-fn permissions(project: &Project, lock: Option<&Lock>, findings: &mut Findings) {
-    for (subject, line) in permission_check::summaries(project, lock) {
+fn permissions(standing: &StandingPermissions<'_>, lock: Option<&Lock>, findings: &mut Findings) {
+    let project = standing.project;
+    for (subject, line) in permission_check::summaries(standing, lock) {
         findings.add(Level::Note, subject, line);
     }
     for (subject, acts, line) in permission_check::untrusted_readers(project, lock) {

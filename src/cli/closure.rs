@@ -1,18 +1,22 @@
 //! [`Closure`]: everything that an expert can do, by its own skills and by the experts that it can delegate to. `check` shows
-//! it. It is put together from what is declared and from the rules of containment; nothing is started.
+//! it. It is put together from what is declared, from permissions and from the rules of containment; nothing is started.
 
 use std::collections::{HashSet, VecDeque};
 
+use perstack::config::lockfile::Lock;
 use perstack::expert::{Expert, ExpertKey, SkillSpec};
-use perstack::expert_map::ExpertMap;
+use perstack::permission::{PermissionRules, PermissionVerdict};
 use perstack::runtime::SandboxRules;
-use perstack::skill::base::{FileUse, file_use};
+use perstack::skill::declare;
+use perstack::tool::{ToolHints, ToolKind, ToolSpec};
+
+use super::permission_check::{StandingPermissions, known_tools};
 
 /// The permission closure of experts.
 pub struct Closure<'a> {
-    pub experts: &'a ExpertMap,
-    /// The command that replaces the built-in base skill.
-    pub base_command: Option<&'a [String]>,
+    pub permissions: &'a StandingPermissions<'a>,
+    /// The tools of servers, as far as they are known.
+    pub lock: Option<&'a Lock>,
     pub rules: SandboxRules<'a>,
 }
 
@@ -36,10 +40,12 @@ impl<'a> Closure<'a> {
         let mut reached = Vec::new();
         while let Some((way, expert)) = next.pop_front() {
             // One that is not defined is a mistake, which the check shows.
-            for delegate in expert.delegates.iter().filter_map(|key| self.experts.get(key).ok()) {
+            for delegate in expert.delegates.iter().filter_map(|key| self.permissions.project.experts.get(key).ok()) {
+                let rules = self.permissions.rules(expert);
+                let Some(leave) = Leave::to_call(&rules, &[declare::delegate(delegate)]) else { continue };
                 if seen.insert(&delegate.key) {
-                    let way =
-                        if way.is_empty() { delegate.key.to_string() } else { format!("{way} → {}", delegate.key) };
+                    let step = leave.marked(delegate.key.as_str());
+                    let way = if way.is_empty() { step } else { format!("{way} → {step}") };
                     reached.push((way.clone(), delegate));
                     next.push_back((way, delegate));
                 }
@@ -51,23 +57,41 @@ impl<'a> Closure<'a> {
     /// A person answers the questions of an expert alone that no other one called.
     fn abilities(&self, expert: &Expert, may_ask: bool) -> Abilities {
         let mut found = Abilities::default();
+        let (rules, project) = (self.permissions.rules(expert), self.permissions.project);
+        let known = known_tools(project, expert, self.lock).tools;
         for (name, spec) in &expert.skills {
+            let mut tools: Vec<ToolSpec> = known.iter().filter(|tool| tool.skill_name == *name).cloned().collect();
+            let is_base = spec.is_built_in_base() && project.base_skill_command.is_none();
+            if tools.is_empty() && !is_base {
+                tools.push(any_tool(name));
+            }
+            let leave = Leave::to_call(&rules, &tools);
             match spec {
-                SkillSpec::McpStdioSkill { common, .. } if spec.is_built_in_base() && self.base_command.is_none() => {
-                    found.files = found.files.max(Files::of(file_use(common)));
-                    if common.admits("exec") {
-                        found.commands = true;
-                        self.add_program(spec, "exec", &mut found);
+                SkillSpec::McpStdioSkill { .. } if is_base => {
+                    let (commands, files): (Vec<_>, Vec<_>) = tools.into_iter().partition(|tool| tool.name == "exec");
+                    found.files = found.files.max(Files::reached_by(&rules, files));
+                    if let Some(leave) = Leave::to_call(&rules, &commands) {
+                        found.commands = Some(leave);
+                        self.add_program(spec, "exec", leave, &mut found);
                     }
                 }
-                SkillSpec::McpStdioSkill { .. } => self.add_program(spec, name, &mut found),
+                // It is started in any case, and acts by itself.
+                SkillSpec::McpStdioSkill { .. } => {
+                    let calls = leave.map_or_else(|| ", calls denied".to_owned(), |leave| leave.after(", "));
+                    self.add_program(spec, &format!("{name}{calls}"), Leave::Free, &mut found);
+                }
                 SkillSpec::McpSseSkill { endpoint, allowed_domains, .. } => {
+                    let Some(leave) = leave else { continue };
                     let host = url::Url::parse(endpoint).ok().and_then(|url| url.host_str().map(str::to_owned));
                     let hosts = allowed_domains.as_ref().map(|domains| domains.join(", ")).or(host);
-                    found.others.push(format!("reach {} ({name})", hosts.unwrap_or_else(|| "its address".to_owned())));
+                    let hosts = hosts.unwrap_or_else(|| "its address".to_owned());
+                    found.others.push(format!("reach {hosts} ({name}{})", leave.after(", ")));
                 }
-                SkillSpec::InteractiveSkill { .. } if may_ask => found.others.push(format!("ask you ({name})")),
-                SkillSpec::InteractiveSkill { .. } => {}
+                SkillSpec::InteractiveSkill { .. } => {
+                    if let Some(leave) = leave.filter(|_| may_ask) {
+                        found.others.push(format!("ask you ({name}{})", leave.after(", ")));
+                    }
+                }
             }
         }
         if !expert.provider_tools.is_empty() {
@@ -76,13 +100,13 @@ impl<'a> Closure<'a> {
         found
     }
 
-    /// Adds what the programs of a skill can do, by the rules that they are started with.
-    fn add_program(&self, spec: &SkillSpec, name: &str, found: &mut Abilities) {
+    /// Adds what the programs of a skill, which are started with this leave, can do by the rules that they are started with.
+    fn add_program(&self, spec: &SkillSpec, name: &str, leave: Leave, found: &mut Abilities) {
         if !self.rules.contains(spec) {
             found.others.push(format!("do all that you can ({name}, not contained)"));
             return;
         }
-        found.files = Files::Changed;
+        found.files = found.files.max(Files::Changed(leave));
         found.others.extend(spec.common().access.lines().into_iter().map(|line| format!("{line} ({name})")));
         match self.rules.enforced_list(spec) {
             None => found.others.push(format!("reach anything on the network ({name})")),
@@ -92,21 +116,72 @@ impl<'a> Closure<'a> {
     }
 }
 
+/// Stands for the tools of a server that nobody has asked for them: patterns of its skill and `*` name it.
+fn any_tool(skill: &str) -> ToolSpec {
+    ToolSpec {
+        skill_name: skill.to_owned(),
+        name: String::new(),
+        description: None,
+        input_schema: serde_json::Map::new(),
+        kind: ToolKind::Mcp,
+        hints: ToolHints::default(),
+    }
+}
+
+/// The leave to make calls that are not denied, from the least to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Leave {
+    /// A person is asked about each.
+    Asked,
+    /// About some calls.
+    InPart,
+    Free,
+}
+
+impl Leave {
+    /// The leave to call any of `tools`; none where all are denied, or there are none.
+    fn to_call(rules: &PermissionRules<'_>, tools: &[ToolSpec]) -> Option<Self> {
+        let leave = |tool: &ToolSpec| match rules.decide_tool(tool, &tool.name) {
+            (PermissionVerdict::Denied(_), _) => None,
+            (PermissionVerdict::Asks(_), false) => Some(Self::Asked),
+            (PermissionVerdict::Allowed(_), false) => Some(Self::Free),
+            (_, true) => Some(Self::InPart),
+        };
+        tools.iter().filter_map(leave).reduce(|one, other| if one == other { one } else { Self::InPart })
+    }
+
+    /// Its words behind `between`; nothing for the most.
+    fn after(self, between: &str) -> String {
+        match self {
+            Self::Asked => format!("{between}asks"),
+            Self::InPart => format!("{between}by permissions"),
+            Self::Free => String::new(),
+        }
+    }
+
+    /// Its words in brackets behind a thing.
+    fn marked(self, thing: &str) -> String {
+        if self == Self::Free { thing.to_owned() } else { format!("{thing} ({})", self.after("")) }
+    }
+}
+
 /// The use that is made of the workspace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Files {
     #[default]
     Untouched,
-    Read,
-    Changed,
+    Read(Leave),
+    Changed(Leave),
 }
 
 impl Files {
-    fn of(used: FileUse) -> Self {
-        match used {
-            FileUse::Nothing => Self::Untouched,
-            FileUse::Reading => Self::Read,
-            FileUse::Changing => Self::Changed,
+    /// That of the file tools among `tools`.
+    fn reached_by(rules: &PermissionRules<'_>, tools: Vec<ToolSpec>) -> Self {
+        let (reading, changing): (Vec<_>, Vec<_>) = tools.into_iter().partition(|tool| tool.hints.read_only);
+        match (Leave::to_call(rules, &changing), Leave::to_call(rules, &reading)) {
+            (Some(leave), _) => Self::Changed(leave),
+            (None, Some(leave)) => Self::Read(leave),
+            (None, None) => Self::Untouched,
         }
     }
 }
@@ -114,7 +189,7 @@ impl Files {
 #[derive(Debug, Default)]
 struct Abilities {
     files: Files,
-    commands: bool,
+    commands: Option<Leave>,
     /// In the order of the skills.
     others: Vec<String>,
 }
@@ -125,7 +200,9 @@ impl Abilities {
         if self.files <= other.files {
             self.files = Files::Untouched;
         }
-        self.commands &= !other.commands;
+        if self.commands <= other.commands {
+            self.commands = None;
+        }
         self.others.retain(|line| !other.others.contains(line));
         self
     }
@@ -134,11 +211,11 @@ impl Abilities {
     fn text(&self, nothing: &str) -> String {
         let files = match self.files {
             Files::Untouched => None,
-            Files::Read => Some("read ./"),
-            Files::Changed => Some("write ./"),
+            Files::Read(leave) => Some(leave.marked("read ./")),
+            Files::Changed(leave) => Some(leave.marked("write ./")),
         };
-        let commands = self.commands.then_some("run commands");
-        let all: Vec<&str> = files.into_iter().chain(commands).chain(self.others.iter().map(String::as_str)).collect();
+        let commands = self.commands.map(|leave| leave.marked("run commands"));
+        let all: Vec<String> = files.into_iter().chain(commands).chain(self.others.iter().cloned()).collect();
         if all.is_empty() { nothing.to_owned() } else { all.join(", ") }
     }
 }

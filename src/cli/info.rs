@@ -68,7 +68,7 @@ struct Info {
     /// An address without what may be secret in it.
     proxy: Option<String>,
     trust: Trust,
-    /// The tables of permissions in `perstack.toml`.
+    /// The tables of permissions in `perstack.toml` and the user's `config.toml`.
     permissions: PermissionInfo,
     sandbox: SandboxInfo,
     versions: Versions,
@@ -78,6 +78,8 @@ struct Info {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PermissionInfo {
+    /// Those of the user, for all runs.
+    user: Permissions,
     /// Those for all experts.
     project: Permissions,
     /// Those of single experts, by key.
@@ -240,7 +242,7 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
             origin: settings.origins.max_parallel_delegates,
         },
         trust,
-        permissions: permission_info(project),
+        permissions: permission_info(project, &setup.user_permissions),
         sandbox: SandboxInfo {
             setting,
             origin: settings.origins.sandbox,
@@ -260,10 +262,11 @@ fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure
     })
 }
 
-fn permission_info(project: Option<&Project>) -> PermissionInfo {
+fn permission_info(project: Option<&Project>, user: &Permissions) -> PermissionInfo {
     let experts = project.iter().flat_map(|project| project.experts.values());
     let own = experts.filter(|expert| !expert.permissions.is_empty());
     PermissionInfo {
+        user: user.clone(),
         project: project.map(|project| project.permissions.clone()).unwrap_or_default(),
         experts: own.map(|expert| (expert.key.to_string(), expert.permissions.clone())).collect(),
     }
@@ -273,9 +276,10 @@ fn permission_text(info: &PermissionInfo) -> String {
     let lists = |table: &Permissions| {
         table.patterns().map(|(list, pattern)| format!("{list} {pattern}")).collect::<Vec<_>>().join(", ")
     };
+    let user = (!info.user.is_empty()).then(|| format!("{} (your config.toml, all runs)", lists(&info.user)));
     let project = (!info.project.is_empty()).then(|| format!("{} (perstack.toml, all experts)", lists(&info.project)));
     let experts = info.experts.iter().map(|(key, table)| format!("{} (perstack.toml, expert {key})", lists(table)));
-    let all: Vec<String> = project.into_iter().chain(experts).collect();
+    let all: Vec<String> = user.into_iter().chain(project).chain(experts).collect();
     if all.is_empty() { "every call is allowed (no permissions are set)".to_owned() } else { all.join("; ") }
 }
 

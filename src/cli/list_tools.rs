@@ -205,7 +205,12 @@ fn write(collected: &Collected, format: Format, paint: Paint) -> Result<Exit, Fa
 
 /// The rules for the calls of an expert.
 fn rules<'a>(options: &'a Options, expert: &'a Expert) -> PermissionRules<'a> {
-    PermissionRules { run: &options.run_permissions, project: &options.permissions, expert: &expert.permissions }
+    PermissionRules {
+        run: &options.run_permissions,
+        user: &options.user_permissions,
+        project: &options.permissions,
+        expert: &expert.permissions,
+    }
 }
 
 fn permitted(rules: &PermissionRules<'_>, tool: &ToolSpec) -> Permitted {

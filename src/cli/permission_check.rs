@@ -2,27 +2,60 @@
 //!
 //! Tools are known as far as the configuration and the lock have them: those of a server without a lock are not.
 
+use std::path::PathBuf;
+
 use perstack::config::lockfile::{Lock, LockedTool};
 use perstack::config::{Project, nearest};
 use perstack::expert::{Expert, SkillSpec};
-use perstack::permission::{PermissionPattern, PermissionRules, PermissionVerdict, RunPermissions};
+use perstack::permission::{PermissionPattern, PermissionRules, PermissionVerdict, Permissions, RunPermissions};
 use perstack::skill::base::running_tools;
 use perstack::skill::declare;
 use perstack::tool::{ToolKind, ToolSpec};
 
+use super::setup::Setup;
+
+/// The permissions that hold in every run: those of a project and of its user.
+pub struct StandingPermissions<'a> {
+    pub project: &'a Project,
+    pub user: &'a Permissions,
+    /// The user's configuration, where it has permissions.
+    pub user_file: Option<PathBuf>,
+    no_flags: RunPermissions,
+}
+
+impl<'a> StandingPermissions<'a> {
+    /// Those of this configuration.
+    pub fn of(setup: &'a Setup, project: &'a Project) -> Self {
+        let user = &setup.user_permissions;
+        let user_file = setup.user_folder.as_ref().filter(|_| !user.is_empty());
+        let user_file = user_file.map(|folder| folder.join("config.toml"));
+        Self { project, user, user_file, no_flags: RunPermissions::default() }
+    }
+
+    /// The rules for the calls of an expert.
+    pub fn rules<'b>(&'b self, expert: &'b Expert) -> PermissionRules<'b> {
+        PermissionRules {
+            run: &self.no_flags,
+            user: self.user,
+            project: &self.project.permissions,
+            expert: &expert.permissions,
+        }
+    }
+}
+
 /// The tools of an expert that are known without starting a server.
-struct KnownTools {
-    tools: Vec<ToolSpec>,
+pub struct KnownTools {
+    pub tools: Vec<ToolSpec>,
     /// There are no others.
     is_complete: bool,
 }
 
 /// A line for each expert with permissions: the tools that may be called, that are asked about, and that may not.
-pub fn summaries(project: &Project, lock: Option<&Lock>) -> Vec<(String, String)> {
-    let run = RunPermissions::default();
+pub fn summaries(permissions: &StandingPermissions<'_>, lock: Option<&Lock>) -> Vec<(String, String)> {
+    let project = permissions.project;
     let mut lines = Vec::new();
     for expert in project.experts.values() {
-        let rules = PermissionRules { run: &run, project: &project.permissions, expert: &expert.permissions };
+        let rules = permissions.rules(expert);
         if rules.is_empty() {
             continue;
         }
@@ -37,6 +70,9 @@ pub fn summaries(project: &Project, lock: Option<&Lock>) -> Vec<(String, String)
         }
         if !known.is_complete {
             parts.push("and tools of servers that perstack.lock does not have".to_owned());
+        }
+        if let Some(file) = &permissions.user_file {
+            parts.push(format!("with the permissions of {}", file.display()));
         }
         lines.push((format!("expert {}", expert.key), format!("calls {}", parts.join("; "))));
     }
@@ -142,7 +178,8 @@ fn unknown_line(pattern: &PermissionPattern, tools: &[ToolSpec]) -> String {
     format!("no tool is named by {text:?}{hint}")
 }
 
-fn known_tools(project: &Project, expert: &Expert, lock: Option<&Lock>) -> KnownTools {
+/// Those of `expert`, as far as `lock` has them.
+pub fn known_tools(project: &Project, expert: &Expert, lock: Option<&Lock>) -> KnownTools {
     let mut tools = Vec::new();
     let mut is_complete = true;
     let locked = lock.and_then(|lock| lock.experts.get(expert.key.as_str()));

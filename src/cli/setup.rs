@@ -15,7 +15,7 @@ use perstack::event::EventSink;
 use perstack::expert::{Expert, ExpertKey, SkillSpec};
 use perstack::model::Catalogue;
 use perstack::output_schema::OutputSchema;
-use perstack::permission::RunPermissions;
+use perstack::permission::{Permissions, RunPermissions};
 use perstack::provider::{catalog, vendor_variables};
 use perstack::proxy::ProxySettings;
 use perstack::runtime::{AccountUse, CassetteMode, InDoubt, Options, SandboxRules};
@@ -74,6 +74,8 @@ pub struct Setup {
     pub user_folder: Option<PathBuf>,
     /// Folders that the user's configuration trusts with all beneath them.
     pub trust_folders: Vec<String>,
+    /// The permissions of the user's configuration.
+    pub user_permissions: Permissions,
     pub lock: LockUse,
     pub lockfile: Option<Arc<Lock>>,
     /// The models that come with the program, and the user's.
@@ -171,6 +173,7 @@ impl Setup {
             logins: user_folder.as_ref().map(|folder| folder.join("logins")),
             user_folder,
             trust_folders: user.trust_folders,
+            user_permissions: user.permissions,
             lock: LockUse::default(),
             lockfile: None,
             catalogue,
@@ -385,6 +388,7 @@ impl Setup {
             catalogue: self.catalogue,
             person: None,
             permissions,
+            user_permissions: self.user_permissions,
             run_permissions: RunPermissions::default(),
             untrusted_input: self.untrusted_input,
             output_schema: self.output_schema,

@@ -5,12 +5,14 @@ use std::path::Path;
 
 use super::Overrides;
 use super::error::{ConfigError, Problem, position};
+use super::experts;
 use super::file::{limits, own_model};
-use super::keys::tables::USER;
+use super::keys::tables::{PERMISSIONS, USER};
 use super::provider::fallback;
 use super::read_file::read_text;
-use super::reader::{Diagnostics, Document};
+use super::reader::{Diagnostics, Document, Table};
 use crate::model::Catalogue;
+use crate::permission::Permissions;
 use crate::setting::ProviderName;
 
 /// The user's `config.toml`.
@@ -19,6 +21,8 @@ pub struct UserDefaults {
     pub overrides: Overrides,
     /// `trustFolders`: folders that are trusted with all beneath them, as they are written (`~/work`).
     pub trust_folders: Vec<String>,
+    /// `permissions`: they hold for all of the user's runs.
+    pub permissions: Permissions,
 }
 
 /// Reads the user's defaults at `path`: the run options of `perstack.toml`, with `provider` as a plain name. An absent
@@ -41,7 +45,21 @@ pub fn user_defaults(path: &Path) -> Result<UserDefaults, ConfigError> {
         let own = own_model(&overrides);
         overrides.fallback = root.get("fallback").and_then(|node| fallback(&node, own.as_ref(), &mut diagnostics));
         let folders = root.get("trustFolders").and_then(|node| node.strings(&mut diagnostics));
-        defaults = UserDefaults { overrides, trust_folders: folders.unwrap_or_default() };
+        let permissions = root.get("permissions").map(|node| {
+            let table = node.table(&mut Diagnostics::default());
+            for (key, _) in table.iter().flat_map(Table::iter).filter(|(key, _)| PERMISSIONS.get(key.name).is_none()) {
+                key.problem(
+                    format!("unknown key{}", diagnostics.hint(key.name, PERMISSIONS.names())),
+                    &mut diagnostics,
+                );
+            }
+            experts::permissions(&node, &mut diagnostics)
+        });
+        defaults = UserDefaults {
+            overrides,
+            trust_folders: folders.unwrap_or_default(),
+            permissions: permissions.unwrap_or_default(),
+        };
     }
     diagnostics.conclude(path)?;
     Ok(defaults)
@@ -74,7 +92,7 @@ mod tests {
     fn every_key_is_read() {
         let text = "provider = \"openai\"\nmodel = \"m\"\nfallback = [\"openai/n\"]\nreasoningBudget = \"high\"\n\
                     maxSteps = 7\nmaxRetries = 0\ntimeout = 1000\nmaxTokens = 9\nmaxParallelDelegates = 2\nsandbox = \"off\"\n\
-                    trustFolders = [\"~/w\"]\n";
+                    trustFolders = [\"~/w\"]\npermissions = { deny = [\"exec(rm *)\"] }\n";
         let expected = Overrides {
             provider: Some(ProviderName::OpenAi),
             model: Some("m".to_owned()),
@@ -88,7 +106,8 @@ mod tests {
             sandbox: Some(crate::sandbox::Sandbox::Off),
         };
         let trust_folders = vec!["~/w".to_owned()];
-        assert_eq!(read(text).unwrap(), UserDefaults { overrides: expected, trust_folders });
+        let permissions = Permissions { deny: vec!["exec(rm *)".parse().unwrap()], ..Permissions::default() };
+        assert_eq!(read(text).unwrap(), UserDefaults { overrides: expected, trust_folders, permissions });
     }
 
     #[test]
@@ -99,7 +118,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_listed() {
-        let error = read("provider = \"opnai\"\nmaxstep = 3\n").unwrap_err().to_string();
+        let text = "provider = \"opnai\"\nmaxstep = 3\npermissions = { deny = [\"exec(\"], denny = [] }\n";
+        let error = read(text).unwrap_err().to_string();
         let lines: Vec<&str> = error.lines().map(|line| line.split_once("config.toml:").unwrap().1).collect();
         assert_eq!(
             lines,
@@ -107,6 +127,8 @@ mod tests {
                 "1:12: provider: expected one of \"anthropic\", \"openai\", \"google\", \"deepseek\", \"fireworks\", \"azure-openai\", \
                  \"amazon-bedrock\", \"google-vertex\", \"ollama\", received \"opnai\"; did you mean \"openai\"?",
                 "2:1: maxstep: unknown key; did you mean \"maxSteps\"?",
+                "3:25: permissions.deny.0: a pattern ends within its (: write the closing ) last",
+                "3:35: permissions.denny: unknown key; did you mean \"deny\"?",
             ]
         );
     }

@@ -32,8 +32,8 @@ fn verdict(table: &Permissions, tool: &ToolSpec, argument: &CallArgument) -> &'s
 }
 
 fn by(run: &RunPermissions, project: &Permissions, tool: &ToolSpec, argument: &CallArgument) -> &'static str {
-    let expert = Permissions::default();
-    let rules = PermissionRules { run, project, expert: &expert };
+    let none = Permissions::default();
+    let rules = PermissionRules { run, user: &none, project, expert: &none };
     match rules.decide(&CallSubject { tool, own_name: &tool.name, argument }) {
         PermissionVerdict::Allowed(_) => "allow",
         PermissionVerdict::Asks(_) => "ask",
@@ -130,8 +130,8 @@ fn names_are_those_of_tools_and_of_skills_with_tools() {
 fn a_tool_offered_under_another_name_is_denied_by_its_own_and_not_allowed_by_it() {
     let tool = tool("files", "files_exec", false);
     let decide = |table: &Permissions| {
-        let (run, expert) = (RunPermissions::default(), Permissions::default());
-        let rules = PermissionRules { run: &run, project: table, expert: &expert };
+        let (run, none) = (RunPermissions::default(), Permissions::default());
+        let rules = PermissionRules { run: &run, user: &none, project: table, expert: &none };
         rules.decide(&CallSubject { tool: &tool, own_name: "exec", argument: &CallArgument::None })
     };
     assert!(matches!(decide(&lists(&[], &[], &["exec"])), PermissionVerdict::Denied(_)));
@@ -402,4 +402,29 @@ fn permissions_read_back_as_they_were_written() {
     assert_eq!(text, r#"{"allow":["exec(git status*)"],"deny":["*"]}"#);
     assert_eq!(serde_json::from_str::<Permissions>(&text).unwrap(), table);
     assert!(serde_json::from_str::<Permissions>(r#"{"deny":["exec("]}"#).is_err());
+}
+
+#[test]
+fn no_pattern_of_a_project_makes_an_exception_to_one_of_its_user_and_flags_do() {
+    let exec = tool(BASE_SKILL, "exec", false);
+    let decide = |run: &Permissions, user: &Permissions, project: &Permissions| {
+        let (run, none) = (RunPermissions { lists: run.clone(), read_only: false }, Permissions::default());
+        let rules = PermissionRules { run: &run, user, project, expert: &none };
+        rules.decide(&CallSubject { tool: &exec, own_name: "exec", argument: &CallArgument::None })
+    };
+    let none = Permissions::default();
+    let (allows, asks, denies) = (lists(&["exec"], &[], &[]), lists(&[], &["*"], &[]), lists(&[], &[], &["exec"]));
+    assert_eq!(decide(&none, &asks, &allows), PermissionVerdict::Asks("ask = * of your config.toml".to_owned()));
+    assert_eq!(decide(&allows, &asks, &none), PermissionVerdict::Allowed(Some("--allow exec".to_owned())));
+    assert_eq!(
+        decide(&none, &denies, &allows),
+        PermissionVerdict::Denied("deny = exec of your config.toml".to_owned())
+    );
+    assert!(matches!(decide(&allows, &denies, &none), PermissionVerdict::Denied(_)), "a denial has no exceptions");
+    let by_user = Some("allow = exec of your config.toml".to_owned());
+    assert_eq!(decide(&none, &allows, &asks), PermissionVerdict::Allowed(by_user));
+    assert!(matches!(decide(&none, &allows, &denies), PermissionVerdict::Denied(_)));
+    let closed = lists(&["readTextFile"], &[], &[]);
+    let names_others = "allow of your config.toml names other calls".to_owned();
+    assert_eq!(decide(&none, &closed, &allows), PermissionVerdict::Asks(names_others));
 }

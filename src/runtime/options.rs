@@ -70,7 +70,9 @@ pub struct Options {
     pub person: Option<AskPerson>,
     /// The permissions that the project has for all experts.
     pub permissions: Permissions,
-    /// Those of this run, which go before the project's.
+    /// Those of the user, for all runs: the project's make no exceptions to them.
+    pub user_permissions: Permissions,
+    /// Those of this run, which go before the others.
     pub run_permissions: RunPermissions,
     /// The query and all that is sent along come from strangers: the Run that gets them is marked as one that has read
     /// untrusted text, and so are all that its text reaches.
@@ -112,6 +114,7 @@ impl Options {
             catalogue: catalog::built_in(),
             person: None,
             permissions: Permissions::default(),
+            user_permissions: Permissions::default(),
             run_permissions: RunPermissions::default(),
             untrusted_input: false,
             output_schema: None,

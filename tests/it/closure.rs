@@ -89,3 +89,34 @@ fn the_reach_is_that_of_the_containment_in_force() {
     let off = lines("sandbox = \"off\"");
     assert!(off[1].contains("run commands, do all that you can (exec, not contained)"), "{off:?}");
 }
+
+#[test]
+fn what_permissions_deny_is_not_shown_and_questions_are() {
+    let of = |toml: &str| {
+        let ran = Test::new().toml(toml).run(["check", "--json", "--trust"]);
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let found = report["findings"].as_array().unwrap().iter().filter_map(|finding| finding["message"].as_str());
+        found.filter(|line| line.starts_with("can: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let expert = |permissions: &str| of(&format!("permissions = {permissions}\n[experts.a]\ninstruction = \"x\"\n"));
+    let reach = "reach anything on the network (exec)";
+    for (permissions, line) in [
+        ("{}", format!("can: write ./, run commands, {reach}")),
+        ("{ deny = [\"exec\"] }", "can: write ./".to_owned()),
+        ("{ deny = [\"*\"] }", "can: answer, and nothing else".to_owned()),
+        ("{ ask = [\"exec\"] }", format!("can: write ./, run commands (asks), {reach}")),
+        ("{ deny = [\"exec(rm *)\"] }", format!("can: write ./, run commands (by permissions), {reach}")),
+        ("{ allow = [\"readTextFile\"] }", format!("can: write ./ (asks), run commands (asks), {reach}")),
+    ] {
+        assert_eq!(expert(permissions), [line], "{permissions}");
+    }
+    let team = of(&format!(
+        "permissions = {{ ask = [\"writer\"], deny = [\"web.*\", \"far.*\"] }}\n{}",
+        TEAM.replace(", \"gone\"", "")
+    ));
+    assert!(team[0].contains("reach api.exa.ai (web, calls denied)"), "{team:?}");
+    assert!(team[0].contains("; through writer (asks): run commands,"), "{team:?}");
+    assert!(!team.iter().any(|line| line.contains("tools.example.com")), "{team:?}");
+    let cut = of(&format!("permissions = {{ deny = [\"writer\"] }}\n{}", TEAM.replace(", \"gone\"", "")));
+    assert!(!cut[0].contains("through"), "{cut:?}");
+}

@@ -171,6 +171,12 @@ pub(in crate::config) static USER: KeyTable = KeyTable::new(
                 List(&TEXT),
                 "Folders that are trusted with all beneath them; `~/` stands for the home folder.",
             ),
+            ConfigKey::new(
+                "permissions",
+                Table(&PERMISSIONS),
+                "The calls that are made, that you are asked about, and that are not made, in all of your runs. No project \
+                 makes exceptions to them.",
+            ),
         ],
         RUN,
     ],

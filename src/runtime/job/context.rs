@@ -113,7 +113,12 @@ fn reads_untrusted(expert: &Expert) -> bool {
 
 /// The rules for the calls of an expert.
 pub fn rules<'a>(options: &'a Options, expert: &'a Expert) -> PermissionRules<'a> {
-    PermissionRules { run: &options.run_permissions, project: &options.permissions, expert: &expert.permissions }
+    PermissionRules {
+        run: &options.run_permissions,
+        user: &options.user_permissions,
+        project: &options.permissions,
+        expert: &expert.permissions,
+    }
 }
 
 /// The definitions that a Run of `expert` is stored with, and the provider's setting, without the secrets that they

@@ -53,26 +53,6 @@ mod workspace;
 #[cfg(target_os = "linux")]
 mod tests;
 
-/// The use that the file tools make of files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileUse {
-    Nothing,
-    Reading,
-    Changing,
-}
-
-/// The use that the file tools of a built-in base skill make of files, as far as it offers them.
-pub fn file_use(base: &SkillCommon) -> FileUse {
-    let tools = tools::running(BASE_SKILL);
-    let offered = tools.iter().filter(|tool| tool.name != "exec" && base.admits(&tool.name));
-    let (reading, changing): (Vec<_>, Vec<_>) = offered.partition(|tool| tool.hints.read_only);
-    match (reading.is_empty(), changing.is_empty()) {
-        (_, false) => FileUse::Changing,
-        (false, true) => FileUse::Reading,
-        (true, true) => FileUse::Nothing,
-    }
-}
-
 /// The loop's own tools: `todo`, `clearTodo`, `attemptCompletion`. The state machine answers them.
 pub fn conversation_tools() -> Vec<ToolSpec> {
     tools::conversation(BASE_SKILL)

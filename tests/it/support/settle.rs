@@ -24,13 +24,16 @@ pub fn settled(root: &Path) -> insta::Settings {
         // Tests run with containment lifted then; snapshots are of a system that has the means.
         settings.add_filter(r#""setting":"off","inForce":false"#, r#""setting":"auto","inForce":true"#);
         settings.add_filter("  sandbox off", "  sandbox auto");
-        let (off, can) = ("off: nothing is contained", "auto: this system can contain programs");
+        let (off, can) = ("off: nothing is contained", "auto: this system can contain programs; [mounts]");
         settings.add_filter(&format!("! sandbox: {off}"), format!("✓ sandbox: {can}"));
         let json = |level: &str, text: &str| {
             format!("\"level\": \"{level}\",\n      \"subject\": \"sandbox\",\n      \"message\": \"{text}\"")
         };
         settings.add_filter(&json("warning", off), json("ok", can));
     }
+    let (with, without) =
+        ("the storage is read-only to them, by mounts", "without mounts, the storage is not read-only to them");
+    settings.add_filter(&format!("{with}|{without}"), "[mounts]");
     // Longer forms first: a root contains what looks like other things.
     settings.add_filter(&literally(&format!("/private{root}")), "[root]");
     settings.add_filter(&literally(root), "[root]");
