@@ -38,6 +38,13 @@ impl Proposals {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
+        if proposal.is_empty() && proposal.has_failed {
+            self.comment(&format!(
+                "expert {expert}, skill {}: it did not start, and was refused nothing that a line could give; its error has the reason",
+                common.name
+            ));
+            return;
+        }
         if proposal.is_empty() {
             let is_contained = spec.is_base() || !common.access.is_empty() || spec.allowed_domains().is_some();
             let rest = if is_contained { "" } else { "; it is contained with sandbox = \"all\"" };

@@ -18,7 +18,7 @@ use crate::sandbox::Sandbox;
 use crate::skill::SkillError;
 use crate::skill::base::conversation_tools;
 use crate::skill::contain::{LearnScope, Programs};
-use crate::skill::mcp::{AskPerson, McpContext, McpSkill, Network, Notices};
+use crate::skill::mcp::{AskPerson, McpContext, McpSkill, Network, Notices, SkillNotice};
 use crate::skill::output::Outputs;
 use crate::tool::ToolSpec;
 
@@ -39,6 +39,20 @@ pub struct ServerSetup {
 }
 
 impl ServerSetup {
+    /// The notices, of which a job that learns sees whether the server comes up.
+    fn noting(&self, spec: &SkillSpec, notices: Notices) -> Notices {
+        let Some(scope) = self.learning.as_ref().filter(|_| spec.starts_program()) else { return notices };
+        let needs = scope.learning.needs(&scope.expert, &spec.common().name);
+        Arc::new(move |notice| {
+            match notice {
+                SkillNotice::Starting { .. } => needs.set_up(false),
+                SkillNotice::Connected { .. } => needs.set_up(true),
+                _ => {}
+            }
+            notices(notice);
+        })
+    }
+
     fn context(&self, spec: &SkillSpec, notices: &Notices) -> McpContext<'_> {
         let Self { sandbox, workspace, root, storage, environment, .. } = self;
         let (proxies, learning) = (&self.network.proxy, self.learning.as_ref());
@@ -79,6 +93,7 @@ impl Servers {
     pub fn start(&mut self, at: usize, spec: SkillSpec, setup: &Arc<ServerSetup>, notices: Notices) {
         let setup = Arc::clone(setup);
         self.starting.spawn(async move {
+            let notices = setup.noting(&spec, notices);
             let context = setup.context(&spec, &notices);
             (at, opened(&spec, McpSkill::start(&spec, context, notices).await))
         });
@@ -96,6 +111,7 @@ impl Servers {
         notices: Notices,
         lock: &LockedServers,
     ) -> Result<(), RunError> {
+        let notices = setup.noting(spec, notices);
         let prepared = McpSkill::locked(spec, setup.context(spec, &notices), notices, lock.for_skill(spec.common()));
         self.opened.insert(at, opened(spec, prepared)?);
         Ok(())

@@ -254,6 +254,8 @@ async fn start(skill: &BaseSkill, args: &Exec) -> Result<Started, NotStarted> {
         .unwrap_or_else(|source| Err(NotStarted::from(FileFailure::Ended { source })))?;
     let refused = |error| NotStarted { message: not_contained(&error), reason: None };
     let (confinement, env) = confinement.map_err(refused)?;
+    #[cfg(target_os = "linux")]
+    let held_calls = skill.programs.held_calls(&args.command, &path, &env).map_err(refused)?;
     let spec = ChildSpec {
         program: args.command.clone(),
         args: args.args.clone(),
@@ -262,7 +264,7 @@ async fn start(skill: &BaseSkill, args: &Exec) -> Result<Started, NotStarted> {
         stdin: ChildInput::Null,
         confinement,
         #[cfg(target_os = "linux")]
-        held_calls: skill.programs.held_calls().map_err(refused)?,
+        held_calls,
     };
     match spawn(spec).await {
         Ok(child) => Ok(Started { child, cwd: path, watch }),

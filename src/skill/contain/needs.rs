@@ -95,12 +95,14 @@ pub struct Proposal {
     pub direct: Vec<String>,
     /// There were more needs than are kept.
     pub is_cut: bool,
+    /// The server was started and did not come up.
+    pub has_failed: bool,
 }
 
 impl Proposal {
-    /// Returns true if the programs needed nothing besides what containment gives.
+    /// Returns true if the programs were refused nothing besides what containment gives.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        *self == Self { has_failed: self.has_failed, ..Self::default() }
     }
 }
 
@@ -118,6 +120,7 @@ struct Needs {
     given: SkillAccess,
     given_hosts: Vec<String>,
     is_cut: bool,
+    has_failed: bool,
 }
 
 impl SkillNeeds {
@@ -126,6 +129,28 @@ impl SkillNeeds {
         let mut needs = self.needs();
         if needs.files.len() < MAX_KEPT {
             needs.files.entry((need.path.clone(), need.changes)).or_insert(need);
+        } else {
+            needs.is_cut = true;
+        }
+    }
+
+    /// Notes that a server is on its way up, and has failed unless it comes up.
+    pub fn set_up(&self, is_up: bool) {
+        self.needs().has_failed = !is_up;
+    }
+
+    /// Adds a socket of another program, with the grant that would give it: it is named, and never proposed.
+    pub(super) fn add_socket(&self, shown: &str, grant: Option<AccessGrant>) {
+        let need = if let Some(grant) = grant {
+            let reason = format!("{} for {shown}", grant.shown());
+            RiskyNeed { key: "grants", value: grant.as_str().to_owned(), reason }
+        } else {
+            let reason = "a socket of another program, by which it can do what that can".to_owned();
+            RiskyNeed { key: "unixSockets", value: shown.to_owned(), reason }
+        };
+        let mut needs = self.needs();
+        if needs.risky.len() < MAX_KEPT {
+            needs.risky.insert(need);
         } else {
             needs.is_cut = true;
         }
@@ -215,6 +240,7 @@ impl SkillNeeds {
             risky: risky.into_iter().collect(),
             direct: needs.direct.iter().cloned().collect(),
             is_cut: needs.is_cut,
+            has_failed: needs.has_failed,
             reads,
             writes,
         }
@@ -269,6 +295,20 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_is_named_and_a_server_that_failed_is_known() {
+        let needs = SkillNeeds::default();
+        needs.set_up(false);
+        assert!(needs.proposal().is_empty() && needs.proposal().has_failed);
+        needs.add_socket("/run/docker.sock", Some(AccessGrant::Docker));
+        needs.add_socket("/run/owl", None);
+        needs.set_up(true);
+        let proposal = needs.proposal();
+        let named: Vec<_> = proposal.risky.iter().map(|need| (need.key, need.value.as_str())).collect();
+        assert_eq!(named, [("grants", "docker"), ("unixSockets", "/run/owl")]);
+        assert!(!proposal.is_empty() && !proposal.has_failed && !needs.give());
+    }
+
+    #[test]
     fn a_risk_is_never_among_the_lines_nor_given() {
         let needs = SkillNeeds::default();
         needs.add_file(need("/home/me/.ssh/id", false, Some(FileRisk::Credentials(AccessGrant::Ssh))));
@@ -294,6 +334,7 @@ mod tests {
         let access = |host: &str, port: u16, refusal: Option<&str>| NetworkAccess {
             host: host.to_owned(),
             port,
+            rule: None,
             refusal: refusal.map(str::to_owned),
         };
         for (host, port) in [("api.example.com", 443), ("db.example.com", 5432), ("127.0.0.1", 6379), ("[fd00::1]", 80)]
@@ -317,4 +358,3 @@ mod tests {
         }
     }
 }
-            rule: None,

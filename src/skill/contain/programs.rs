@@ -61,17 +61,26 @@ impl Programs {
         self.egress().map_or(Ok(()), |egress| egress.set_variables(environment))
     }
 
-    /// The system calls of a program that are held, where it is kept to a list of hosts, or its needs are learned. Within a
-    /// tokio runtime.
+    /// The system calls that are held of a program which is started now, by the name `program` in the folder `cwd` with this
+    /// environment: where it is kept to a list of hosts, or its needs are learned. Within a tokio runtime.
     ///
     /// # Errors
     /// As [`Programs::set_network`].
     #[cfg(target_os = "linux")]
-    pub fn held_calls(&self) -> io::Result<Option<HeldCalls>> {
+    pub fn held_calls(
+        &self,
+        program: &str,
+        cwd: &Path,
+        environment: &BTreeMap<String, String>,
+    ) -> io::Result<Option<HeldCalls>> {
         let connects = self.egress().map(Egress::held_calls).transpose()?;
         Ok(match self {
             Self::Contained(containment) => match &containment.needs {
-                Some(needs) => Some(super::watch::held_calls(containment, needs, connects)),
+                Some(needs) => {
+                    let search = environment.get("PATH").map_or("", String::as_str);
+                    let program = super::watch::found(program, search, cwd);
+                    Some(super::watch::held_calls(containment, needs, connects, program))
+                }
                 None => connects,
             },
             _ => connects,

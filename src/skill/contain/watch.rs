@@ -2,7 +2,10 @@
 //! refuse, and lets every call go on as it was made: the kernel's rules decide on it, nothing here does.
 
 use std::ffi::OsStr;
+use std::io::Read as _;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
@@ -11,7 +14,8 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::Containment;
 use super::needs::SkillNeeds;
-use super::rule::real;
+use super::rule::{FileAccess, real};
+use crate::skill::egress::local_name;
 use crate::skill::lexical_path::without_dots;
 use crate::skill::process::{CallAnswer, CallJudge, HeldCall, HeldCalls};
 
@@ -49,23 +53,55 @@ const OLDER_CALLS: [i64; 0] = [];
 /// Paths that mean something else in each process.
 const OWN_PLACES: [&str; 6] = ["/proc", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/tty"];
 
-/// The calls of a program of `containment` that are observed; `connects` are those that are judged besides.
+/// Most scripts that one is run by, each by the next (the kernel's own number).
+const MAX_INTERPRETERS: usize = 5;
+
+/// The calls of `program`, of `containment`, that are observed; `connects` are those that are judged besides. Its own
+/// execution is not among them, since the runner waits for that: what it takes is noted here.
 pub(super) fn held_calls(
     containment: &Arc<Containment>,
     needs: &Arc<SkillNeeds>,
     connects: Option<HeldCalls>,
+    program: Option<PathBuf>,
 ) -> HeldCalls {
     let (mut numbers, streams_only, connects) = match connects {
         Some(HeldCalls { numbers, judge, streams_only }) => (numbers, streams_only, Some(judge)),
         None => (Vec::new(), false, None),
     };
     numbers.extend(CALLS.into_iter().chain(OLDER_CALLS));
+    // Where there are some, sockets are the program's own.
     let lists = &containment.lists;
+    let makes_sockets = connects.is_some() && lists.sockets.is_empty();
+    numbers.extend(makes_sockets.then_some(libc::SYS_socket));
     let without_links = |paths: &[PathBuf]| paths.iter().map(|path| real(path)).collect::<Vec<_>>();
     let writes = without_links(&[&*lists.writes, &*lists.devices].concat());
     let reads = without_links(&lists.reads);
     let (containment, needs) = (Arc::clone(containment), Arc::clone(needs));
-    HeldCalls { numbers, judge: Arc::new(FileWatch { containment, needs, reads, writes, connects }), streams_only }
+    let watch = FileWatch { containment, needs, reads, writes, connects, makes_sockets };
+    if let Some(program) = program {
+        watch.note_program(program);
+    }
+    HeldCalls { numbers, judge: Arc::new(watch), streams_only }
+}
+
+/// The file of a program that is started by `name` in the folder `cwd`: a path, or a name in the folders of `search`.
+pub(super) fn found(name: &str, search: &str, cwd: &Path) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(cwd.join(name));
+    }
+    let may_run = |file: &PathBuf| file.is_file() && accessat(CWD, file, Access::EXEC_OK, AtFlags::EACCESS).is_ok();
+    std::env::split_paths(search).map(|folder| cwd.join(folder).join(name)).find(may_run)
+}
+
+/// The program that a script is run by, as its first line names it.
+fn interpreter(script: &Path) -> Option<PathBuf> {
+    /// As much of a line as the kernel reads.
+    const LINE: u64 = 256;
+    let mut line = Vec::new();
+    fs::File::open(script).ok()?.take(LINE).read_to_end(&mut line).ok()?;
+    let words = line.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let word = words.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
+    Some(script.parent()?.join(OsStr::from_bytes(word)))
 }
 
 #[derive(Debug)]
@@ -76,6 +112,8 @@ struct FileWatch {
     reads: Vec<PathBuf>,
     writes: Vec<PathBuf>,
     connects: Option<Arc<dyn CallJudge>>,
+    /// Sockets within this machine are made here, and connect to nothing.
+    makes_sockets: bool,
 }
 
 /// A use of a path.
@@ -96,9 +134,19 @@ type PathArgument = (Option<u64>, u64);
 
 impl CallJudge for FileWatch {
     fn answer(&self, call: HeldCall) {
+        if call.number == libc::SYS_socket {
+            return give_socket(call);
+        }
         if call.number == libc::SYS_connect
             && let Some(judge) = &self.connects
         {
+            let name = local_name(&call);
+            if let Some(name) = &name {
+                self.note_socket(&call, name);
+            }
+            if name.is_some() && self.makes_sockets {
+                return call.answer(CallAnswer::Failed(libc::EACCES));
+            }
             return judge.answer(call);
         }
         for (argument, path_use) in uses(&call) {
@@ -111,7 +159,50 @@ impl CallJudge for FileWatch {
     }
 }
 
+/// Makes a socket in the place of a program that may have none within this machine: one of a pair, as it may have. It
+/// connects to nothing, whatever the program's memory holds by then, and shows what the program wants to connect to.
+fn give_socket(call: HeldCall) {
+    let [family, kind, ..] = call.arguments;
+    let has = |flag: libc::c_int| kind & u64::from(flag.cast_unsigned()) != 0;
+    // The kernel reads no more than the lower half of an `int`.
+    let is_local = family & u64::from(u32::MAX) == u64::from(libc::AF_UNIX.cast_unsigned());
+    if !is_local || kind & 0xf != u64::from(libc::SOCK_STREAM.cast_unsigned()) {
+        return call.answer(CallAnswer::Made);
+    }
+    match UnixStream::pair() {
+        Ok((given, _)) if given.set_nonblocking(has(libc::SOCK_NONBLOCK)).is_ok() => {
+            call.answer_with(given.as_fd(), has(libc::SOCK_CLOEXEC));
+        }
+        _ => call.answer(CallAnswer::Failed(libc::EACCES)),
+    }
+}
+
 impl FileWatch {
+    /// Notes a program that is out of reach, and those that run its script.
+    fn note_program(&self, mut program: PathBuf) {
+        for _ in 0..MAX_INTERPRETERS {
+            self.note(&program, PathUse::Execute);
+            match interpreter(&program) {
+                Some(next) => program = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Notes the socket of another program that a call is to connect to. Many look for one that is not there.
+    fn note_socket(&self, call: &HeldCall, name: &[u8]) {
+        if name.first().is_none_or(|byte| *byte == 0) {
+            return;
+        }
+        let path = Path::new(OsStr::from_bytes(name));
+        let folder = || fs::read_link(format!("/proc/{}/cwd", call.thread)).unwrap_or_default();
+        let path = without_dots(&if path.is_absolute() { path.to_owned() } else { folder().join(path) });
+        let real = real(&path);
+        if real.exists() && self.containment.rule(&real, FileAccess::Connect).is_none() {
+            self.needs.add_socket(&self.containment.shown(&real), self.containment.granted_by(&path, &real));
+        }
+    }
+
     fn note(&self, path: &Path, path_use: PathUse) {
         let path = without_dots(path);
         if OWN_PLACES.iter().any(|place| path.starts_with(place)) {

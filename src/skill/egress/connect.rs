@@ -50,6 +50,19 @@ pub(super) fn held_calls(
     HeldCalls { numbers: vec![libc::SYS_connect], judge, streams_only }
 }
 
+/// The name of the socket within this machine that a held `connect` is to; empty for one that has none, and beginning with
+/// a NUL for one that is in no file. `None` for other kinds of addresses.
+pub(in crate::skill) fn local_name(call: &HeldCall) -> Option<Vec<u8>> {
+    let [_, address, length, ..] = call.arguments;
+    let length = usize::try_from(length & u64::from(u32::MAX)).unwrap_or(usize::MAX);
+    let bytes = call.memory(address, length.min(MAX_ADDRESS)).ok()?;
+    let (family, name) = bytes.split_first_chunk()?;
+    (u16::from_ne_bytes(*family) == UNIX).then(|| match name.iter().skip(1).position(|byte| *byte == 0) {
+        Some(end) if name.first() != Some(&0) => name.iter().take(end + 1).copied().collect(),
+        _ => name.to_vec(),
+    })
+}
+
 #[derive(Debug)]
 struct ConnectJudge {
     dialler: Arc<Dialler>,

@@ -27,6 +27,8 @@ mod http;
 mod proxy;
 mod socks;
 
+#[cfg(target_os = "linux")]
+pub(in crate::skill) use connect::local_name;
 pub use decisions::{AccessReport, NetworkAccess, RefusalMark};
 
 /// The hosts that clients of the usual variables reach without a proxy.

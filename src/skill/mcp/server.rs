@@ -53,6 +53,8 @@ impl Server {
         let confinement = launch.programs.confinement().map_err(not_contained)?;
         let mut env = launch.env.clone();
         launch.programs.set_network(&mut env).map_err(not_contained)?;
+        #[cfg(target_os = "linux")]
+        let held_calls = launch.programs.held_calls(&launch.command, &launch.workspace, &env).map_err(not_contained)?;
         let mut child = spawn(ChildSpec {
             program: launch.command.clone(),
             args: launch.args.clone(),
@@ -61,7 +63,7 @@ impl Server {
             stdin: ChildInput::Piped,
             confinement,
             #[cfg(target_os = "linux")]
-            held_calls: launch.programs.held_calls().map_err(not_contained)?,
+            held_calls,
         })
         .await?;
         let missing = || SkillError::Spawn {

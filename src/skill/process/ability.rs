@@ -49,7 +49,7 @@ impl KernelAbility {
     /// The means that this system lacks to keep programs to a list of hosts; `None` if it has them.
     pub fn lacking_for_lists() -> Option<&'static str> {
         static HELD_CALLS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        let lacking = || (!HELD_CALLS.get_or_init(|| Self::read().held_calls)).then_some(HELD_CALLS_TEXT);
+        let lacking = || (!HELD_CALLS.get_or_init(|| Self::read().held_calls && can_hold())).then_some(HELD_CALLS_TEXT);
         Self::lacking().or_else(lacking)
     }
 
@@ -97,6 +97,19 @@ impl KernelAbility {
     pub fn read() -> Self {
         Self::default()
     }
+}
+
+/// Tries whether a filter that holds calls can be set here, on a thread that ends with it: one of an outer process may
+/// refuse it (containers), or hold calls already.
+#[cfg(target_os = "linux")]
+fn can_hold() -> bool {
+    std::thread::spawn(super::held::can_listen).join().unwrap_or(false)
+}
+
+/// False: the means are Linux's.
+#[cfg(not(target_os = "linux"))]
+fn can_hold() -> bool {
+    false
 }
 
 /// Looking at others' memory (`capabilities(7)`).

@@ -38,7 +38,7 @@ pub trait CallJudge: fmt::Debug + Send + Sync {
 /// The calls of a child that are held.
 #[derive(Debug, Clone)]
 pub struct HeldCalls {
-    /// Their numbers.
+    /// Their numbers. With `socket` among them, sockets of streams within the machine are the judge's to refuse.
     pub numbers: Vec<i64>,
     pub judge: Arc<dyn CallJudge>,
     /// The child makes no sockets of datagrams, and no connection but by `connect`.
@@ -125,6 +125,22 @@ impl HeldCall {
         if added < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
+    /// Answers it with `file`: the call is not made, and returns a descriptor of the caller's for it.
+    pub fn answer_with(mut self, file: BorrowedFd<'_>, close_at_exec: bool) {
+        let source = u32::try_from(file.as_raw_fd()).unwrap_or(u32::MAX);
+        let request = libc::seccomp_notif_addfd {
+            id: self.id,
+            flags: flag(libc::SECCOMP_ADDFD_FLAG_SEND),
+            srcfd: source,
+            newfd: 0,
+            newfd_flags: if close_at_exec { libc::O_CLOEXEC.cast_unsigned() } else { 0 },
+        };
+        // SAFETY: the argument is on this stack, and the descriptor open. Where it fails, the call does too, as this is dropped.
+        let sent =
+            unsafe { libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const request) };
+        self.is_answered = sent >= 0;
+    }
+
     /// Answers it.
     pub fn answer(mut self, answer: CallAnswer) {
         self.send(answer);
@@ -161,6 +177,8 @@ pub(super) struct Holding {
     filter: Vec<sock_filter>,
     runner: UnixDatagram,
     pub streams_only: bool,
+    /// Sockets are made by the judge, those within the machine too.
+    pub makes_sockets: bool,
 }
 
 /// The runner's part.
@@ -175,7 +193,12 @@ pub(super) struct ListenerSeat {
 /// No socket can be made, or there are too many calls.
 pub(super) fn prepare(calls: &HeldCalls) -> io::Result<(Holding, ListenerSeat)> {
     let (runner, child) = UnixDatagram::pair()?;
-    let holding = Holding { filter: filter(&calls.numbers)?, runner, streams_only: calls.streams_only };
+    let holding = Holding {
+        filter: filter(&calls.numbers)?,
+        runner,
+        streams_only: calls.streams_only,
+        makes_sockets: calls.numbers.contains(&libc::SYS_socket),
+    };
     Ok((holding, ListenerSeat { child, judge: Arc::clone(&calls.judge) }))
 }
 
@@ -203,6 +226,34 @@ fn filter(numbers: &[i64]) -> io::Result<Vec<sock_filter>> {
     Ok(filter)
 }
 
+/// Holds this thread's calls from now on; returns the descriptor that they are answered by. Allocates nothing.
+fn listen(filter: &[sock_filter]) -> io::Result<RawFd> {
+    let length = libc::c_ushort::try_from(filter.len()).unwrap_or(0);
+    // The same fields in the same order.
+    let program = libc::sock_fprog { len: length, filter: filter.as_ptr().cast_mut().cast() };
+    // With the second, a signal does not make the call a second time (Linux 5.19, which containment needs more than).
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // SAFETY: the program is on this stack, its instructions are the caller's.
+    let listener =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    match RawFd::try_from(listener) {
+        Ok(listener) if listener >= 0 => Ok(listener),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Tries on this thread, which must end then, whether calls can be held.
+pub(super) fn can_listen() -> bool {
+    // SAFETY: a system call with plain arguments.
+    if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+        return false;
+    }
+    // A filter that holds nothing.
+    let all = [sock_filter { code: 0x06, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }];
+    // SAFETY: the descriptor is nobody else's.
+    listen(&all).map(|listener| drop(unsafe { OwnedFd::from_raw_fd(listener) })).is_ok()
+}
+
 impl Holding {
     /// Lets an execution with the environment at this address through, if executions are held: the child's own, for whose
     /// success the runner waits.
@@ -221,18 +272,7 @@ impl Holding {
     /// # Errors
     /// The kernel refuses the filter, also where one of an outer process holds calls already.
     pub(super) fn apply(&self) -> io::Result<()> {
-        let length = libc::c_ushort::try_from(self.filter.len()).unwrap_or(0);
-        // The same fields in the same order.
-        let program = libc::sock_fprog { len: length, filter: self.filter.as_ptr().cast_mut().cast() };
-        // With the second, a signal does not make the call a second time (Linux 5.19, which containment needs more than).
-        let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-        // SAFETY: the program is on this stack, its instructions are this value's.
-        let listener =
-            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-        match RawFd::try_from(listener) {
-            Ok(listener) if listener >= 0 => self.send(listener),
-            _ => Err(io::Error::last_os_error()),
-        }
+        self.send(listen(&self.filter)?)
     }
 
     fn send(&self, listener: RawFd) -> io::Result<()> {

@@ -71,7 +71,8 @@ impl Restrictions {
             Ok(architecture) => {
                 filters.push(filter(architecture).map_err(io::Error::other)?);
                 if let Some(files) = &files {
-                    let more = system_calls::filters(architecture, files.has_unix_sockets);
+                    let makes_sockets = holding.as_ref().is_some_and(|holding| holding.makes_sockets);
+                    let more = system_calls::filters(architecture, files.has_unix_sockets || makes_sockets);
                     filters.extend(more.map_err(io::Error::other)?);
                 }
                 if holding.as_ref().is_some_and(|holding| holding.streams_only) {
