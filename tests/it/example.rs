@@ -82,3 +82,27 @@ fn the_shipped_session_replays_without_key_or_network() {
     let first = events(test.run(jsonl));
     assert_eq!(events(test.run(jsonl)), first);
 }
+
+#[test]
+fn what_the_example_shows_as_comments_can_be_used() {
+    // One of two alternatives, or what needs a further file.
+    let left_out = ["include", "outputSchema", "authorizationEnv", "workspace"];
+    let line = |line: &str| {
+        let shown = line.strip_prefix("# ").unwrap_or_default();
+        let key = shown.split(" = ").next().unwrap_or_default();
+        let is_key = shown.contains(" = ") && key.chars().all(char::is_alphanumeric) && !left_out.contains(&key);
+        if is_key || shown.starts_with('[') { shown.to_owned() } else { line.to_owned() }
+    };
+    let example = fs::read_to_string(shipped("perstack.toml.example")).unwrap();
+    let uncommented: Vec<String> = example.lines().map(line).collect();
+    let test = Test::new().file("perstack.toml", uncommented.join("\n") + "\n");
+    let ran = test.run(["check", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let findings =
+        report["findings"].as_array().unwrap().iter().filter(|finding| finding["subject"] == "configuration");
+    let levels: Vec<_> = findings.map(|finding| (&finding["level"], &finding["message"])).collect();
+    assert!(levels.iter().all(|(level, _)| *level == "ok"), "{levels:?}");
+    for shown in ["sandbox = ", "permissions = ", "allowedDomains = ", "untrusted = "] {
+        assert!(uncommented.iter().any(|line| line.starts_with(shown)), "no {shown}");
+    }
+}
