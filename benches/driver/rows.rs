@@ -1,7 +1,7 @@
 //! [`ROWS`]: the lines of the table, and what each of them must be.
 
 use crate::scenario::Scenario::{
-    self, Binary, Cassette, Delegates, Instructions, LargeConversation, LastPage, LingeringServer, Lists, LockedSkills,
+    self, Binary, Cassette, ContainedStarts, Delegates, Instructions, LargeConversation, LastPage, LingeringServer, Lists, LockedSkills,
     LongAnswer, LongCassette, LongJob, Megabyte, Memory, PacedAnswer, ResumeAndFork, Steps, SystemCalls, Tls, Version,
 };
 
@@ -137,6 +137,10 @@ pub const ROWS: &[Row] = &[
     row(
         "answer printed / exit, with a server that lingers for 300 ms, ms",
         &[most(LingeringServer, "printed_ms", 2.5), part(LingeringServer, "exit_ms", Must::Free)],
+    ),
+    row(
+        "start of a contained command, further ms; MB of the runner's memory",
+        &[most(ContainedStarts, "start_extra_ms", 5.0), most(ContainedStarts, "extra_mb", 1.0)],
     ),
     row("start to first request over TLS, ms", &[part(Tls, "first_request_ms", Must::AboveFloor(2.0))]),
     row("binary, MB", &[most(Binary, "size_mb", 16.0)]),

@@ -34,17 +34,25 @@ fn at_last_request(lab: &Lab, client: &Client, steps: usize, around: &Surroundin
     let mut figures = Figures::new();
     process::run(&mut lab.job(client, folder.path(), &server, around)?, folder.path(), |process| {
         server.wait_for(steps)?;
-        let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))
-            .context("memory of a process that is closed to others is root's to read")?;
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-        let private = kilobytes(&rollup, "Private_Clean:")? + kilobytes(&rollup, "Private_Dirty:")?;
-        figures.insert("private_mb", private / 1e3);
-        figures.insert("resident_mb", kilobytes(&rollup, "Rss:")? / 1e3);
+        figures.insert("private_mb", private_mb(process)?);
+        figures.insert("resident_mb", kilobytes(&rollup(process)?, "Rss:")? / 1e3);
         figures.insert("peak_mb", kilobytes(&status, "VmHWM:")? / 1e3);
         server.release();
         Ok(())
     })?;
     Ok(figures)
+}
+
+fn rollup(process: u32) -> Result<String> {
+    fs::read_to_string(format!("/proc/{process}/smaps_rollup"))
+        .context("memory of a process that is closed to others is root's to read")
+}
+
+/// The megabytes that are a process's alone.
+pub fn private_mb(process: u32) -> Result<f64> {
+    let rollup = rollup(process)?;
+    Ok((kilobytes(&rollup, "Private_Clean:")? + kilobytes(&rollup, "Private_Dirty:")?) / 1e3)
 }
 
 /// The number of a line of `/proc`.

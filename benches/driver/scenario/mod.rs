@@ -3,6 +3,7 @@
 //! The table's rows name a scenario and one of its figures. A scenario is measured once for all rows that need it.
 
 mod cassette;
+mod contained;
 mod delegates;
 mod ending;
 pub mod fixtures;
@@ -62,6 +63,8 @@ pub enum Scenario {
     LastPage,
     /// Lists among many jobs.
     Lists,
+    /// Starts of commands, contained and not.
+    ContainedStarts,
     /// System calls of a step.
     SystemCalls,
     /// The instructions of a job of this many steps.
@@ -84,6 +87,7 @@ impl Scenario {
             Self::Steps(..=1000)
             | Self::Megabyte
             | Self::LingeringServer
+            | Self::ContainedStarts
             | Self::ResumeAndFork
             | Self::LastPage
             | Self::Lists => (1, 5),
@@ -120,6 +124,7 @@ impl Scenario {
             Self::ResumeAndFork => history::resume_and_fork(lab, client),
             Self::LastPage => history::last_page(lab, client),
             Self::Lists => history::lists(lab, client),
+            Self::ContainedStarts => contained::starts(lab, client),
             Self::SystemCalls => system_calls::of_a_step(lab, client),
             Self::Instructions(count) => steps::instructions(lab, client, count),
         }
