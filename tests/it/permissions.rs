@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::interactive::on_terminal;
+use crate::mcp::wait_until;
 use crate::support::answer::Call;
 use crate::support::process::Running;
 use crate::support::storage::read_json;
@@ -245,6 +246,49 @@ fn a_run_killed_at_the_question_is_asked_again() {
     test.run(["resume", "latest"]).assert_code(0);
     assert!(!exists(&test, "a.txt"));
     assert!(results(&test)[0].contains("needs a person's permission"), "{:?}", results(&test));
+}
+
+#[test]
+fn a_run_killed_behind_the_answer_neither_asks_again_nor_makes_the_call_twice() {
+    let script = "echo once >> made; echo $$ > new; mv new pid; exec sleep 1000";
+    let command = json!({"command": "sh", "args": ["-c", script]});
+    let test = at_terminal("{ ask = [\"exec\"] }").answers([Answer::calls([call("c1", "exec", command)])]);
+    let Some(running) = on_terminal(&test, "run librarian q") else { return };
+    running.wait_for_stdout(PROMPT);
+    running.type_in("y\n");
+    wait_until("the call", || exists(&test, "pid"));
+    kill_child(running.pid());
+    let _ = running.finish();
+    test.server().script([Answer::text("So be it.")]);
+    // Asked again, it would be denied here for want of a person.
+    test.run(["resume", "latest"]).assert_code(0);
+    assert!(results(&test)[0].starts_with("interrupted: exec was called"), "{:?}", results(&test));
+    assert_eq!(std::fs::read_to_string(test.workspace().join("made")).unwrap(), "once\n");
+    assert_eq!(decisions(&test).len(), 1);
+}
+
+#[test]
+fn the_users_own_permissions_hold_in_every_run_and_no_project_makes_exceptions() {
+    let test = asking("{ allow = [\"exec\", \"writeTextFile\"] }")
+        .file("home/.config/perstack/config.toml", "permissions = { ask = [\"writeTextFile\"], deny = [\"exec\"] }\n");
+    let home = test.workspace().join("home");
+    let test = test.env("HOME", home.to_str().unwrap()).env("XDG_CONFIG_HOME", "").answers([
+        Answer::calls([write("c1", "a.txt"), call("c2", "exec", json!({"command": "touch", "args": ["b.txt"]}))]),
+        Answer::text("So be it."),
+    ]);
+    test.run(["run", "librarian", "q"]).assert_code(0);
+    assert!(!exists(&test, "a.txt") && !exists(&test, "b.txt"));
+    let reasons = results(&test);
+    assert!(reasons[0].contains("(ask = writeTextFile of your config.toml)"), "{reasons:?}");
+    assert!(reasons[1].contains("denied by deny = exec of your config.toml"), "{reasons:?}");
+    test.server().script([Answer::calls([write("c3", "a.txt")]), Answer::text("Done.")]);
+    test.run(["run", "librarian", "q", "--allow", "writeTextFile(*.txt)"]).assert_code(0);
+    assert!(exists(&test, "a.txt"), "the command line is the user's, too");
+    let check = test.run(["check"]).stdout;
+    assert!(check.contains("denied: exec") && check.contains("with the permissions of "), "{check}");
+    assert!(check.contains("home/.config/perstack/config.toml"), "{check}");
+    let info = test.run(["info"]).assert_code(0).stdout;
+    assert!(info.contains("ask writeTextFile, deny exec (your config.toml, all runs)"), "{info}");
 }
 
 #[test]

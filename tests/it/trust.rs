@@ -4,7 +4,7 @@
 
 #[cfg(target_os = "linux")]
 mod attacks;
-mod contained;
+pub mod contained;
 #[cfg(feature = "aws")]
 mod credentials;
 mod env_file;

@@ -229,3 +229,69 @@ fn a_run_learns_from_the_calls_of_servers_and_from_commands() {
                     reads = [\"~/notes/a\"]\n";
     assert!(stderr.ends_with(proposed), "{stderr}");
 }
+
+#[test]
+fn a_program_that_is_out_of_reach_is_a_line_with_the_interpreter_of_its_script() {
+    if !can_contain() {
+        return;
+    }
+    neighbour(
+        "a server that is installed in the home folder, by a link in the search path, starts by the lines it got",
+    );
+    let place = Place::new();
+    let home = place.home.path();
+    for (path, text) in [("owl/run", "exec perl /usr/bin/env >/dev/null"), ("owl/server", "")] {
+        fs::create_dir_all(home.join(path).parent().unwrap()).unwrap();
+        fs::write(home.join(path), text).unwrap();
+    }
+    let server = place.installed.path().join("server.pl");
+    let interpreter = home.join("tools/sh");
+    fs::create_dir_all(interpreter.parent().unwrap()).unwrap();
+    fs::copy("/bin/sh", &interpreter).unwrap();
+    let script = format!("#!{}\nexec perl {}\n", interpreter.display(), server.display());
+    fs::write(home.join("owl/server"), script).unwrap();
+    std::process::Command::new("chmod").arg("+x").arg(home.join("owl/server")).status().unwrap();
+    let test = || {
+        let test = librarian(&(command_skill("files", "./server", &["-"]) + "reads = [\"docs\"]\n"));
+        std::os::unix::fs::symlink(home.join("owl/server"), test.workspace().join("server")).unwrap();
+        test.env("HOME", home.to_str().unwrap()).env("PERSTACK_TRUST", "1")
+    };
+    let ran = test().run(["install", "--learn"]).assert_code(0);
+    let found = lines(&ran.stdout);
+    let [reads] = found.as_slice() else { panic!("{}", ran.stdout) };
+    for path in ["docs", "~/owl/server", "~/tools/sh"] {
+        assert!(reads.contains(&format!("\"{path}\"")), "{reads}");
+    }
+    attack("a server that does not start, whatever it is given, is not one that needed nothing");
+    let broken = librarian(&(command_skill("files", "false", &["-"]) + "reads = [\"docs\"]\n"));
+    let broken = broken.env("HOME", home.to_str().unwrap()).env("PERSTACK_TRUST", "1");
+    let ran = broken.run(["install", "--learn"]).assert_code(2);
+    assert!(!ran.stdout.contains("needed nothing more"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("skill files: it did not start, and was refused nothing that a line could give"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn a_socket_of_another_program_is_named_and_never_reached() {
+    if !can_contain() {
+        return;
+    }
+    attack("a server connects to a socket of another program while it is learned");
+    let place = Place::new();
+    let socket = place.home.path().join("notes/agent");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let start = "perl -MIO::Socket::UNIX -e 'for (qw(notes/agent notes/none)) { my $s = IO::Socket::UNIX->new(Peer => \"$ENV{HOME}/$_\") \
+                 and print \"REACHED\\n\" } socketpair(A, B, 1, 1, 0) and print \"pair\\n\"; print \"$!\\n\"'";
+    for lists in ["", "allowedDomains = [\"api.example.com\"]\n"] {
+        let ran = place.learn(start, lists).assert_code(0);
+        let remark = "# not proposed: unixSockets = [\"~/notes/agent\"] (a socket of another program, by which it can do what that can)";
+        assert!(ran.stdout.contains(remark), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("notes/none"), "one that is not there is none: {}", ran.stdout);
+        assert!(lines(&ran.stdout).is_empty(), "{}", ran.stdout);
+        assert!(listener.accept().is_err(), "nobody came");
+    }
+}

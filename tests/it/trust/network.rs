@@ -11,7 +11,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{attack, neighbour};
-use crate::mcp::{calling, tool_results};
+use perstack::skill::process::KernelAbility;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+
+use super::contained::can_contain;
+use crate::mcp::{calling, tool_results, wait_until};
 use crate::support::tool_server::{command_skill, librarian, program};
 use crate::support::{Answer, Provider, Ran, Test, call};
 
@@ -416,4 +422,154 @@ fn a_servers_failed_call_has_the_reason() {
     let reason = format!("network: localhost:{} is not in allowedDomains of skill web", server.port);
     assert!(is_error && text.contains(&reason), "{text}");
     assert_eq!(server.heads(), [""; 0]);
+}
+
+#[test]
+fn a_jobs_record_has_what_was_reached_and_refused() {
+    if !can_contain() {
+        return;
+    }
+    neighbour("what a command reached, and what it was refused, is counted in the job's log");
+    let server = Greeter::start();
+    let port = server.port;
+    let script = format!(
+        "for way in connect get socks; do perl net.pl $way localhost {port}; done; perl net.pl connect owls.example 443; \
+         perl net.pl connect owls.example 443; perl net.pl connect 127.0.0.1 {port}"
+    );
+    let again = call("c2", "exec", sh(&format!("perl net.pl connect localhost {port}")));
+    let test = listed(&format!("\"localhost:{port}\"")).answers([
+        Answer::calls([call("c1", "exec", sh(&script))]),
+        Answer::calls([again]),
+        Answer::text("Done."),
+    ]);
+    test.run(["run", "librarian", "Look."]).assert_code(0);
+    let kept = |fact: Value| fact.get("accesses").map(|accesses| (fact["fact"].clone(), accesses.clone()));
+    let facts: Vec<(Value, Value)> = test.storage().facts().into_iter().filter_map(kept).collect();
+    assert!(facts.iter().all(|(fact, _)| fact == "toolReturned"), "with the result that they belong to: {facts:?}");
+    let logged = test.run(["log", "--json", "--type", "proxyAccess"]).assert_code(0).object();
+    let keys = ["action", "domain", "port", "rule", "reason", "count", "skillName", "stepNumber"];
+    let parts = |event: &Value| keys.map(|key| event[key].clone());
+    let events: Vec<_> = logged["events"].as_array().unwrap().iter().map(parts).collect();
+    let entry = format!("localhost:{port}");
+    let reason = |target: &str| format!("{target} is not in allowedDomains of skill @perstack/base");
+    let line = |values: Value| <[Value; 8]>::try_from(values.as_array().unwrap().clone()).unwrap();
+    assert_eq!(
+        events,
+        [
+            line(json!(["allowed", "localhost", port, entry, null, 3, "@perstack/base", 1])),
+            line(json!(["blocked", "owls.example", 443, null, reason("owls.example:443"), 2, "@perstack/base", 1])),
+            line(json!([
+                "blocked",
+                "127.0.0.1",
+                port,
+                null,
+                reason(&format!("127.0.0.1:{port}")),
+                null,
+                "@perstack/base",
+                1
+            ])),
+            line(json!(["allowed", "localhost", port, entry, null, null, "@perstack/base", 2])),
+        ]
+    );
+    let shown = test.run(["log", "--events"]).assert_code(0).stdout;
+    assert!(shown.contains(&format!("@perstack/base: localhost:{port}, allowed by {entry}, 3 times")), "{shown}");
+    let step = test.run(["log", "--step", "1"]).assert_code(0).stdout;
+    assert!(step.contains("network: @perstack/base: owls.example:443, refused: "), "{step}");
+    // The record leads to the same events and the same state with and without them.
+    let checkpoint = test.run(["log", "--json", "--type", "completeRun"]).assert_code(0).object();
+    assert_eq!(checkpoint["events"][0]["text"], "Done.");
+}
+
+#[test]
+fn a_runner_killed_while_a_program_connects_leaves_nothing() {
+    if !can_contain() {
+        return;
+    }
+    attack("a server's connection is under way, held by the runner, when the runner is killed");
+    // Its queue is full, so that a further connection waits.
+    let listener =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    rustix::net::bind(&listener, &any).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let listener = TcpListener::from(listener);
+    let address = listener.local_addr().unwrap();
+    let _first = TcpStream::connect(address).unwrap();
+    let script = format!("echo $$ > new; mv new pid; exec perl net.pl direct 127.0.0.1 {}", address.port());
+    let test = listed(&format!("\"{address}\""))
+        .answers([Answer::calls([call("c1", "exec", sh(&script))])])
+        .may_leave_answers();
+    let running = test.spawn(["run", "librarian", "Look."]);
+    wait_until("the program", || test.workspace().join("pid").exists());
+    let id = std::fs::read_to_string(test.workspace().join("pid")).unwrap();
+    let command = format!("/proc/{}/cmdline", id.trim());
+    let is_running = || std::fs::read_to_string(&command).is_ok_and(|words| words.contains("net.pl"));
+    // A connection that was asked for and not answered: the state 02 of a line of the kernel's.
+    let wanted = format!(":{:04X} 02", address.port());
+    let is_under_way = || std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&wanted);
+    wait_until("its connection", is_under_way);
+    running.signal(rustix::process::Signal::KILL);
+    assert_eq!(running.finish().signal, Some(9));
+    wait_until("its end", || !is_running());
+    wait_until("the end of its connection", || !is_under_way());
+}
+
+/// Runs `run` where no system call can be held: the kernel seems not to know it, as an older one, or a container that
+/// refuses it.
+fn without_held_calls<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+    let on_that_thread = move || {
+        let bit = libc_flags::NEW_LISTENER;
+        let asks = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bit), bit).unwrap();
+        let rules = [(libc_flags::SECCOMP, vec![SeccompRule::new(vec![asks]).unwrap()])].into_iter().collect();
+        let architecture = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(22), architecture).unwrap();
+        let program: BpfProgram = filter.try_into().unwrap();
+        seccompiler::apply_filter(&program).unwrap();
+        run()
+    };
+    // Known to this program as it is without the filter, before the first test asks for it behind one.
+    KernelAbility::lacking_for_lists();
+    std::thread::spawn(on_that_thread).join().unwrap()
+}
+
+/// The kernel's numbers: the call `seccomp`, and its flag that asks for held calls.
+mod libc_flags {
+    #[cfg(target_arch = "x86_64")]
+    pub const SECCOMP: i64 = 317;
+    #[cfg(not(target_arch = "x86_64"))]
+    pub const SECCOMP: i64 = 277;
+    pub const NEW_LISTENER: u64 = 1 << 3;
+}
+
+#[test]
+fn a_list_that_cannot_be_enforced_is_reported_or_refused() {
+    if !can_contain() {
+        return;
+    }
+    attack("where no call can be held, a run that requires containment goes on with a list that is none");
+    let required = || listed("\"owls.example\"").env("PERSTACK_SANDBOX", "required");
+    let ran = without_held_calls(move || required().run(["run", "librarian", "Look."]).assert_code(2));
+    assert!(
+        ran.stderr.contains("allowedDomains") && ran.stderr.contains("seccomp's user notification"),
+        "{}",
+        ran.stderr
+    );
+    let check = without_held_calls(move || required().run(["check"]).assert_code(2));
+    assert!(check.stdout.contains("✗ network: "), "{}", check.stdout);
+    neighbour("commands run there as ever, contained, with a warning that the list is not enforced");
+    let ran = without_held_calls(|| {
+        let test = listed("\"owls.example\"").env("PERSTACK_SANDBOX", "auto");
+        let answers = [Answer::calls([call("c1", "exec", sh("echo ran; cat /etc/shadow"))]), Answer::text("Done.")];
+        let test = test.answers(answers);
+        let ran = test.run(["run", "librarian", "Look."]).assert_code(0);
+        let requests = test.server().requests();
+        let result = tool_results(&requests[1])[0].0.clone();
+        assert!(result.contains("ran"), "{result}");
+        ran
+    });
+    assert!(ran.stderr.contains("not enforced"), "{}", ran.stderr);
+    attack("a job learns where nothing can be seen");
+    let ran =
+        without_held_calls(|| listed("\"owls.example\"").run(["run", "librarian", "q", "--learn"]).assert_code(2));
+    assert!(ran.stderr.contains("learn"), "{}", ran.stderr);
 }
