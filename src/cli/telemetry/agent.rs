@@ -9,6 +9,7 @@ use perstack::fact::RunParameters;
 use perstack::generation::{Generation, GenerationFailure};
 use perstack::id::RunId;
 use perstack::message::Message;
+use perstack::model_name::ModelName;
 use perstack::permission::CallDecision;
 use perstack::tool::{ToolCall, ToolKind, ToolResult, ToolRoute};
 
@@ -72,6 +73,8 @@ pub struct Agent {
     kinds: HashMap<String, ToolKind>,
     usage: TokenSums,
     request: Option<OpenRequest>,
+    /// The request that has failed for good, unless a fallback answers it.
+    given_up: Option<OpenRequest>,
     calls: Vec<OpenCall>,
 }
 
@@ -167,6 +170,7 @@ impl Agent {
             kinds: HashMap::new(),
             usage: TokenSums::default(),
             request: None,
+            given_up: None,
             calls: Vec::new(),
         }
     }
@@ -199,6 +203,19 @@ impl Agent {
             name: expert.name.clone(),
             version: expert.version.clone(),
         });
+        if let Some(fallback) = &head.fallback {
+            self.set_fallback(&fallback.model);
+        }
+    }
+
+    /// The same request is made to another model, which it goes on with.
+    pub fn fall_back(&mut self, model: &ModelName, at: u64) {
+        self.set_fallback(model);
+        self.request = self.given_up.take().map(|request| OpenRequest { began: at, first_chunk: None, ..request });
+    }
+
+    fn set_fallback(&mut self, model: &ModelName) {
+        self.model = AgentModel { provider: model.provider.to_string(), model: model.model.clone() };
     }
 
     /// The model is asked.
@@ -247,6 +264,8 @@ impl Agent {
         if let Some(delay) = retry_in_ms {
             let began = at.saturating_add(delay);
             self.request = Some(OpenRequest { began, first_chunk: None, ..again.unwrap_or_default() });
+        } else {
+            self.given_up = again;
         }
     }
 

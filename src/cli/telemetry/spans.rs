@@ -145,6 +145,7 @@ impl OpenTrace {
             }
             EventBody::StartGeneration { .. } => agent.ask(trace, at, event.step_number, history),
             EventBody::StartStreamingReasoning | EventBody::StartStreamingText => agent.first_chunk(at),
+            EventBody::FallBack { to_model, .. } => agent.fall_back(to_model, at),
             EventBody::CallTools { tool_calls, .. } => agent.call(trace, tool_calls, at),
             EventBody::DecideToolCalls { decisions } => agent.decide(trace, decisions, at),
             EventBody::ResolveToolResults { tool_results } => agent.resolve(trace, tool_results),

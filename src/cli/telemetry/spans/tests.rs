@@ -12,7 +12,9 @@ use perstack::permission::{CallDecision, CallVerdict, DecidedBy};
 use perstack::tool::{ToolCall, ToolKind, ToolResult, ToolRoute};
 use perstack::usage::Usage;
 
-use super::super::super::render::fixture::{awaiting, call, child, event, event_checkpoint, head, initialize, step};
+use super::super::super::render::fixture::{
+    awaiting, call, child, event, event_checkpoint, fall_back, head, initialize, step,
+};
 use super::super::span::AttributeValue;
 use super::*;
 
@@ -309,6 +311,31 @@ fn failed_requests_end_with_their_error_and_begin_again_after_the_wait() {
     assert_eq!(tree(&spans), expected);
     assert_eq!(spans[0].error.as_ref().unwrap().message, "slow down");
     assert_eq!(text(&spans[0], names::ERROR_TYPE), "RateLimitError");
+}
+
+#[test]
+fn a_fallback_answers_the_same_request_by_its_own_name() {
+    let mut play = Play::new(TraceSettings::default());
+    play.start("r1", 100, head("r1", 1));
+    let failure = GenerationFailure {
+        kind: FailureKind::Authentication,
+        message: "no".to_owned(),
+        status_code: Some(401),
+        is_retryable: false,
+        retry_after_ms: None,
+    };
+    play.fact("r1", 120, FactBody::GenerationFailed { failure, retry_in_ms: None, received_bytes: None });
+    let body = fall_back("no");
+    let EventBody::FallBack { to_model, .. } = &body else { panic!("{body:?}") };
+    let other = to_model.clone();
+    play.event("r1", 120, body);
+    play.complete("r1", 150, head("r1", 1));
+    let spans = play.end(None);
+    let (failed, answered) = (&spans[0], &spans[1]);
+    assert_eq!((failed.name().as_str(), failed.ended), ("chat some-model", 120));
+    assert_eq!((answered.name(), answered.began), (format!("chat {}", other.model), 120));
+    assert_eq!(text(answered, names::PROVIDER), names::provider(&other.provider.to_string()));
+    assert_eq!(attribute(answered, names::STEP), Some(&AttributeValue::Count(1)));
 }
 
 #[test]
