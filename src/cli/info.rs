@@ -215,7 +215,7 @@ pub fn run(args: &InfoArgs, process: &Process) -> Result<Exit, Failure> {
 fn collect(setup: &Setup, process: &Process, flag: bool) -> Result<Info, Failure> {
     let (provider, model) = chosen(setup)?;
     let trust = trust_state(setup, process, flag)?;
-    let ability = KernelAbility::read();
+    let ability = KernelAbility::of_system();
     // Those that a run would have: what a folder loosens does not hold before it is trusted.
     let settings = if trust.state == "trusted" { setup.trusted_settings() } else { &setup.settings };
     let setting = settings.sandbox;

@@ -27,17 +27,14 @@ impl KernelAbility {
     /// The means that this system lacks to contain programs; `None` if it has them.
     #[cfg(target_os = "linux")]
     pub fn lacking() -> Option<&'static str> {
-        static LACKING: std::sync::OnceLock<Option<&'static str>> = std::sync::OnceLock::new();
-        *LACKING.get_or_init(|| {
-            let ability = Self::read();
-            if ability.landlock.is_none_or(|version| version < LEAST_LANDLOCK) {
-                Some("Landlock of Linux 6.2 or later")
-            } else if !ability.seccomp || seccompiler::TargetArch::try_from(std::env::consts::ARCH).is_err() {
-                Some("filters of system calls (seccomp)")
-            } else {
-                None
-            }
-        })
+        let ability = Self::of_system();
+        if ability.landlock.is_none_or(|version| version < LEAST_LANDLOCK) {
+            Some("Landlock of Linux 6.2 or later")
+        } else if !ability.seccomp || seccompiler::TargetArch::try_from(std::env::consts::ARCH).is_err() {
+            Some("filters of system calls (seccomp)")
+        } else {
+            None
+        }
     }
 
     /// Linux: the means are its own.
@@ -49,13 +46,19 @@ impl KernelAbility {
     /// The means that this system lacks to keep programs to a list of hosts; `None` if it has them.
     pub fn lacking_for_lists() -> Option<&'static str> {
         static HELD_CALLS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        let lacking = || (!HELD_CALLS.get_or_init(|| Self::read().held_calls && can_hold())).then_some(HELD_CALLS_TEXT);
+        let lacking =
+            || (!HELD_CALLS.get_or_init(|| Self::of_system().held_calls && can_hold())).then_some(HELD_CALLS_TEXT);
         Self::lacking().or_else(lacking)
     }
 
-    /// Reads them.
+    /// The means of this system. They are read once: no process sees them change.
+    pub fn of_system() -> Self {
+        static ABILITY: std::sync::OnceLock<KernelAbility> = std::sync::OnceLock::new();
+        *ABILITY.get_or_init(Self::read)
+    }
+
     #[cfg(target_os = "linux")]
-    pub fn read() -> Self {
+    fn read() -> Self {
         /// `landlock_create_ruleset`, alike on all architectures, with its flag that asks for the version.
         const LANDLOCK_CREATE_RULESET: libc::c_long = 444;
         const VERSION: u32 = 1;
@@ -63,11 +66,12 @@ impl KernelAbility {
         let version = unsafe { libc::syscall(LANDLOCK_CREATE_RULESET, std::ptr::null::<u8>(), 0_usize, VERSION) };
         let setting = |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).ok();
         let number = |name: &str| setting(name).and_then(|text| text.trim().parse::<u64>().ok());
+        let seccomp_actions = setting("kernel/seccomp/actions_avail");
         Self {
             landlock: u32::try_from(version).ok().filter(|version| *version > 0),
-            seccomp: setting("kernel/seccomp/actions_avail").is_some(),
+            seccomp: seccomp_actions.is_some(),
             // From 2 on, Yama keeps a process from the memory of its own descendants: 2 from all without CAP_SYS_PTRACE, 3 from all.
-            held_calls: setting("kernel/seccomp/actions_avail").is_some_and(|actions| actions.contains("user_notif"))
+            held_calls: seccomp_actions.is_some_and(|actions| actions.contains("user_notif"))
                 && match number("kernel/yama/ptrace_scope") {
                     None | Some(0 | 1) => true,
                     Some(2) => has_capability(CAP_SYS_PTRACE),
@@ -92,9 +96,8 @@ impl KernelAbility {
         false
     }
 
-    /// Returns none: the means are Linux's.
     #[cfg(not(target_os = "linux"))]
-    pub fn read() -> Self {
+    fn read() -> Self {
         Self::default()
     }
 }
