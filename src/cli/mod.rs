@@ -4,6 +4,7 @@
 //! prints, reads the process's environment, and knows flags.
 
 mod account;
+mod bug;
 mod check;
 mod closure;
 mod completions;
@@ -235,7 +236,8 @@ fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 /// Parses the arguments and runs the command they name.
 pub fn main() -> ExitCode {
-    // First of all, while there is one thread.
+    bug::end_on_panics();
+    // While there is one thread.
     perstack::skill::process::share_one_heap();
     perstack::skill::process::wipe_environment_block();
     hardening::hide_memory();
