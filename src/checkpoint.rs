@@ -31,6 +31,8 @@ pub enum Status {
     StoppedByCancellation,
     /// Not in the original.
     StoppedByBudget,
+    /// The command that verifies answers did not succeed in any of its rounds, or could not be run. Not in the original.
+    StoppedByVerification,
 }
 
 impl Status {
@@ -131,6 +133,12 @@ pub struct CheckpointHead {
     /// Answers that were refused since the Run was begun or resumed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refused_answers: u32,
+    /// Rounds of the command that verifies answers which failed since the Run was begun or resumed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_rounds: u32,
+    /// The answer that it was stopped with before that answer was verified: it is verified when the Run is resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverified_answer: Option<String>,
     /// The conversation holds text from strangers: only the tools that its expert names for that are called.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untrusted: bool,
@@ -173,6 +181,8 @@ impl CheckpointHead {
             cut_answer: None,
             checked_answer: None,
             refused_answers: 0,
+            failed_rounds: 0,
+            unverified_answer: None,
             untrusted: false,
             from_elsewhere: false,
             metadata: Map::new(),

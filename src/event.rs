@@ -216,6 +216,34 @@ pub enum EventBody {
         #[serde(flatten)]
         spend: Spend,
     },
+    /// The command is run that has to succeed before the answer counts. Not in the original.
+    StartVerification {
+        command: String,
+        /// From 1; rounds that succeed end the run.
+        round: u32,
+        max_rounds: u32,
+    },
+    /// The command ended. A round that failed goes back to the model: with `newMessages` added, in the next step, or as the result
+    /// of `attemptCompletion`. After the last one the run stops. Not in the original.
+    FinishVerification {
+        command: String,
+        round: u32,
+        max_rounds: u32,
+        passed: bool,
+        /// Absent where it did not exit by itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+        /// The way it ended, in words: `exited with code 101`.
+        end: String,
+        /// The output, bounded.
+        output: String,
+        duration_ms: u64,
+        new_messages: Vec<Message>,
+        usage: Usage,
+        /// The cost of the answer; nothing where another event has it.
+        #[serde(flatten)]
+        spend: Spend,
+    },
     /// The model wants tools called.
     CallTools {
         new_message: Message,
@@ -254,6 +282,8 @@ pub enum EventBody {
     StopRunByCancellation { checkpoint: EventCheckpoint, step: Step },
     /// A budget is used up: of the job, or of this Run's repetitions. Not in the original, which has none.
     StopRunByBudget { checkpoint: EventCheckpoint, step: Step, reached: Reached },
+    /// The command that verifies answers did not succeed in any of its rounds, or could not be run. Not in the original.
+    StopRunByVerification { checkpoint: EventCheckpoint, step: Step, error: RunFailure },
 
     // Streaming events: for eyes only, never stored.
     /// The model begins to reason.
@@ -400,7 +430,8 @@ impl EventBody {
             | Self::StopRunByExceededMaxSteps { checkpoint, .. }
             | Self::StopRunByError { checkpoint, .. }
             | Self::StopRunByCancellation { checkpoint, .. }
-            | Self::StopRunByBudget { checkpoint, .. } => Some(checkpoint),
+            | Self::StopRunByBudget { checkpoint, .. }
+            | Self::StopRunByVerification { checkpoint, .. } => Some(checkpoint),
             _ => None,
         }
     }

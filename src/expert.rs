@@ -13,10 +13,12 @@ use crate::tool::BASE_SKILL;
 mod access;
 mod key;
 mod skill;
+mod verify;
 
 pub use access::{AccessGrant, SkillAccess};
 pub use key::{ExpertKey, InvalidExpertKey, is_version};
 pub use skill::{Grant, InteractiveTool, MAX_SKILL_TIMEOUT_MS, OAuth, SkillCommon, SkillSpec};
+pub use verify::{MOST_VERIFY_ROUNDS, VerifyCommand};
 
 /// The version of an expert that names none (the original's default).
 pub const DEFAULT_VERSION: &str = "1.0.0";
@@ -82,6 +84,9 @@ pub struct Expert {
     /// The schema that its answers have to be valid against.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<OutputSchema>,
+    /// The command that has to succeed before its answers count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyCommand>,
     /// By name, in the order of the file.
     pub skills: IndexMap<String, SkillSpec>,
     pub delegates: Vec<ExpertKey>,
@@ -114,6 +119,7 @@ struct ExpertJson {
     fallback: Option<Vec<ModelName>>,
     context_limit: Option<ContextLimit>,
     output_schema: Option<OutputSchema>,
+    verify: Option<VerifyCommand>,
     skills: Option<IndexMap<String, SkillSpec>>,
     #[serde(default)]
     delegates: Vec<ExpertKey>,
@@ -140,6 +146,7 @@ impl From<ExpertJson> for Expert {
             fallback: json.fallback,
             context_limit: json.context_limit,
             output_schema: json.output_schema,
+            verify: json.verify,
             skills: json.skills.unwrap_or(expert.skills),
             delegates: json.delegates,
             tags: json.tags,
@@ -179,6 +186,7 @@ impl Expert {
             fallback: None,
             context_limit: None,
             output_schema: None,
+            verify: None,
             skills: IndexMap::from([(BASE_SKILL.to_owned(), SkillSpec::base())]),
             delegates: Vec::new(),
             tags: Vec::new(),

@@ -1,14 +1,16 @@
 //! [`Fact`]: what came to a Run from outside. The log holds a line per fact; everything else follows from them.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use strum::VariantNames as _;
 
 use crate::access_count::AccessCount;
-use crate::budget::{Budgets, Reached, Reservation};
+use crate::budget::{Budgets, Reached, Reservation, Span};
 use crate::checkpoint::DelegatedBy;
 use crate::content::Content;
 use crate::cost::{Price, Spend};
-use crate::expert::{ContextLimit, ExpertRef};
+use crate::expert::{ContextLimit, ExpertRef, VerifyCommand};
 use crate::fallback::ChainModel;
 use crate::generation::{Generation, GenerationFailure};
 use crate::id::{CheckpointId, JobId, RunId};
@@ -143,6 +145,7 @@ struct Fields {
     result: Option<ToolResult>,
     decisions: Option<Vec<CallDecision>>,
     check: Option<AnswerCheck>,
+    outcome: Option<VerifyOutcome>,
     tools: Option<Vec<ToolRoute>>,
     reservation: Option<Reservation>,
     reached: Option<Reached>,
@@ -169,6 +172,7 @@ impl Fields {
             },
             Kind::CallsDecided => FactBody::CallsDecided { decisions: needed(self.decisions, "decisions")? },
             Kind::AnswerChecked => FactBody::AnswerChecked { check: needed(self.check, "check")? },
+            Kind::AnswerVerified => FactBody::AnswerVerified { outcome: needed(self.outcome, "outcome")? },
             Kind::ToolReturned => FactBody::ToolReturned { result: needed(self.result, "result")? },
             Kind::ToolsChanged => FactBody::ToolsChanged { tools: needed(self.tools, "tools")? },
             Kind::Reserved => FactBody::Reserved { reservation: needed(self.reservation, "reservation")? },
@@ -219,6 +223,8 @@ pub enum FactBody {
     CallsDecided { decisions: Vec<CallDecision> },
     /// The answer that the Run is to complete with was checked against its schema.
     AnswerChecked { check: AnswerCheck },
+    /// The command ended that has to succeed before the answer counts.
+    AnswerVerified { outcome: VerifyOutcome },
     /// A tool answered.
     ToolReturned { result: ToolResult },
     /// A server's tools are others than before. From here on these are the Run's.
@@ -254,6 +260,66 @@ pub enum AnswerCheck {
     },
     /// It is refused, for these reasons.
     Refused { problems: Vec<String> },
+}
+
+/// The end of a command that verifies an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyOutcome {
+    pub end: VerifyEnd,
+    /// The output, bounded: its standard error behind its standard output.
+    pub output: String,
+}
+
+/// The way in which a command that verifies an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum VerifyEnd {
+    /// By itself; the answer is verified if the code is 0.
+    Exited { code: i32 },
+    /// By a signal.
+    Killed { signal: i32 },
+    /// It took longer than it may, and was ended.
+    TimedOut {
+        #[serde(with = "crate::count::Count")]
+        limit_ms: u64,
+    },
+    /// It printed more than is kept of one stream, and was ended.
+    Flooded {
+        stream: String,
+        #[serde(with = "crate::count::Count")]
+        limit_bytes: u64,
+    },
+    /// It was not run, for this reason.
+    NotRun { reason: String },
+}
+
+impl VerifyEnd {
+    /// The exit code, of a command that ended by itself.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Exited { code } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for VerifyEnd {
+    /// Behind the command: `exited with code 101`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // What a shell ends with (POSIX, 2.8.2).
+            Self::Exited { code: 127 } => f.write_str("exited with code 127: a program that it names was not found"),
+            Self::Exited { code: 126 } => f.write_str("exited with code 126: a program that it names cannot be run"),
+            Self::Exited { code } => write!(f, "exited with code {code}"),
+            Self::Killed { signal } => write!(f, "was killed by signal {signal}"),
+            Self::TimedOut { limit_ms } => write!(f, "was ended after {}", Span::from_ms(*limit_ms)),
+            Self::Flooded { stream, limit_bytes } => {
+                write!(f, "was ended as it printed more than {} MiB to {stream}", limit_bytes >> 20)
+            }
+            Self::NotRun { reason } => write!(f, "was not run: {reason}"),
+        }
+    }
 }
 
 /// Everything that a machine needs to know of a fresh Run.
@@ -313,6 +379,9 @@ pub struct RunParameters {
     /// The schema that the answer has to be valid against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<OutputSchema>,
+    /// The command that has to succeed before the answer counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyCommand>,
 }
 
 /// The way a Run goes on.

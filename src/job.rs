@@ -22,6 +22,8 @@ pub enum JobStatus {
     StoppedByCancellation,
     /// Not in the original.
     StoppedByBudget,
+    /// Not in the original.
+    StoppedByVerification,
 }
 
 impl From<Status> for JobStatus {
@@ -34,6 +36,7 @@ impl From<Status> for JobStatus {
             Status::StoppedByError => Self::StoppedByError,
             Status::StoppedByCancellation => Self::StoppedByCancellation,
             Status::StoppedByBudget => Self::StoppedByBudget,
+            Status::StoppedByVerification => Self::StoppedByVerification,
         }
     }
 }

@@ -94,6 +94,14 @@ impl<'a> Closure<'a> {
                 }
             }
         }
+        if let Some(verify) = &expert.verify {
+            found.others.push(format!("run `{}` before it answers (verify)", verify.command));
+            if !matches!(found.commands, Some(Leave::Free)) {
+                let usual = SkillSpec::base();
+                let base = expert.skills.values().find(|spec| spec.is_base()).unwrap_or(&usual);
+                self.add_program(base, "verify", Leave::Free, &mut found);
+            }
+        }
         if !expert.provider_tools.is_empty() {
             found.others.push(format!("use {} of the provider", expert.provider_tools.join(", ")));
         }

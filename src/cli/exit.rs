@@ -26,6 +26,7 @@ exits! {
     Interactive = 4, "waiting for interactive input", "`perstack resume latest \"ANSWER\"`";
     Budget = 5, "budget reached", "`perstack resume` with a larger budget";
     Storage = 6, "state could not be stored or read, or is locked by another process", "mend the disk or wait, then `perstack resume`";
+    Unverified = 7, "the gate before completion was not passed", "standard error shows the command and its end; `perstack resume` gives it fresh rounds";
     Interrupted = 130, "SIGINT", "`perstack resume`";
     Terminated = 143, "SIGTERM or SIGHUP", "`perstack resume`";
 }

@@ -58,7 +58,9 @@ pub fn of_outcome(outcome: &Outcome, questions: &[String], next: Option<&Command
     if let Some(reached) = &outcome.budget {
         lines.push(block("text", &reached.to_string()));
     }
-    if let Some(error) = head.error.as_ref().filter(|_| outcome.status == Status::StoppedByError) {
+    if let Some(error) =
+        head.error.as_ref().filter(|_| matches!(outcome.status, Status::StoppedByError | Status::StoppedByVerification))
+    {
         lines.push(block("text", &format!("{} ({})", error.message, error.name)));
     }
     if !questions.is_empty() {
@@ -84,6 +86,7 @@ fn end_of(outcome: &Outcome) -> &'static str {
         Status::StoppedByInteractiveTool => "waits for an answer",
         Status::StoppedByExceededMaxSteps | Status::StoppedByBudget => "reached a limit",
         Status::StoppedByCancellation => "was stopped",
+        Status::StoppedByVerification => "was not verified",
         Status::StoppedByError | Status::Init | Status::Proceeding | Status::StoppedByDelegate => "failed",
     }
 }

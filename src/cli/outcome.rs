@@ -211,7 +211,11 @@ impl JobReporter {
                 Some(signal) => self.screen.info(&format!("stopped by {}", signal.name())),
                 None => self.screen.info(&format!("stopped: {} takes no more events", self.screen.destination())),
             },
-            Status::StoppedByError | Status::Init | Status::Proceeding | Status::StoppedByDelegate => {
+            Status::StoppedByError
+            | Status::StoppedByVerification
+            | Status::Init
+            | Status::Proceeding
+            | Status::StoppedByDelegate => {
                 error_of(head).print(self.screen.paint());
             }
         }
@@ -269,6 +273,7 @@ fn exit_of(status: Status, signal: Option<Signal>) -> Exit {
         Status::Completed => Exit::Completed,
         Status::StoppedByExceededMaxSteps => Exit::MaxSteps,
         Status::StoppedByBudget => Exit::Budget,
+        Status::StoppedByVerification => Exit::Unverified,
         Status::StoppedByInteractiveTool => signal.map_or(Exit::Interactive, Signal::exit),
         Status::StoppedByCancellation => signal.map_or(Exit::Failed, Signal::exit),
         Status::StoppedByError | Status::Init | Status::Proceeding | Status::StoppedByDelegate => Exit::Failed,
@@ -402,6 +407,7 @@ mod tests {
         assert_eq!(exit(Status::StoppedByExceededMaxSteps), Exit::MaxSteps);
         assert_eq!(exit(Status::StoppedByInteractiveTool), Exit::Interactive);
         assert_eq!(exit(Status::StoppedByBudget), Exit::Budget);
+        assert_eq!(exit(Status::StoppedByVerification), Exit::Unverified);
         assert_eq!(exit(Status::StoppedByCancellation), Exit::Failed);
         assert_eq!(exit_of(Status::StoppedByCancellation, Some(Signal::Interrupt)), Exit::Interrupted);
         assert_eq!(exit_of(Status::StoppedByCancellation, Some(Signal::HangUp)), Exit::Terminated);

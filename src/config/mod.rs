@@ -44,6 +44,7 @@ mod root;
 mod skills;
 pub mod trust;
 mod user;
+mod verify;
 
 pub use env::{DEFAULT_ENV_FILES, FolderFiles, LeftOut, environment};
 pub use error::{ConfigError, Problem};

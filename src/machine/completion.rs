@@ -1,5 +1,5 @@
 //! The completion of a Run with an answer. Where there is a schema, it is checked before: a refused answer is asked for
-//! again, or stops the Run.
+//! again, or stops the Run. Where there is a command, it is verified then (`verification`).
 //!
 //! Part of the handlers of [`RunData`]. `answer` and `turn` lead here; the check itself is the driver's.
 
@@ -23,19 +23,21 @@ const MAX_CORRECTIONS: u32 = 2;
 const UNCHECKED: &str = "(The run was stopped before this answer was checked. Give it again, whole.)";
 
 impl RunData {
-    /// Completes the Run, or first has the answer checked.
+    /// Completes the Run, or first has the answer checked and verified.
     pub(super) fn end(&mut self, ending: Ending) -> Reaction {
         if self.parameters.output_schema.is_some() {
             return Reaction::check_answer(ending, Vec::new());
         }
-        self.complete_with(ending)
+        self.complete_or_verify(ending)
     }
 
-    fn complete_with(&mut self, ending: Ending) -> Reaction {
+    pub(super) fn complete_with(&mut self, ending: Ending) -> Reaction {
         let (usage, spend) = ending.used();
         let text = ending.text().to_owned();
+        self.head.checked_answer = ending.checked().cloned();
         match ending.into_parts() {
             EndingParts::Text(message) => self.add_new(message),
+            EndingParts::Kept => {}
             EndingParts::Call(turn) => {
                 self.add_results(turn);
                 let answer = messages::expert_text(text.clone(), &mut self.ids);
@@ -48,8 +50,8 @@ impl RunData {
     pub(super) fn answer_checked(&mut self, ending: Ending, check: &AnswerCheck) -> Reaction {
         match check {
             AnswerCheck::Valid { text, is_closed } => {
-                self.head.checked_answer = Some(CheckedAnswer { text: text.clone(), is_closed: *is_closed });
-                self.complete_with(ending.with_text(text.clone()))
+                let checked = CheckedAnswer { text: text.clone(), is_closed: *is_closed };
+                self.complete_or_verify(ending.with_checked(checked))
             }
             AnswerCheck::Refused { problems } => self.refuse(ending, problems),
         }
@@ -60,7 +62,6 @@ impl RunData {
     fn refuse(&mut self, ending: Ending, problems: &[String]) -> Reaction {
         let is_last = self.head.refused_answers >= MAX_CORRECTIONS;
         self.head.refused_answers = self.head.refused_answers.saturating_add(1);
-        self.head.cut_answer = None;
         let refusals = self.head.refused_answers;
         let list = problems.join("\n- ");
         let reason = format!(
@@ -69,18 +70,7 @@ impl RunData {
              Answer again, with the whole document and nothing else"
         );
         let used = ending.used();
-        let (new_messages, turn) = match ending.into_parts() {
-            EndingParts::Text(message) => {
-                let correction = messages::user_text(reason, &mut self.ids);
-                self.add_new(message.clone());
-                self.add_new(correction.clone());
-                (vec![message, correction], None)
-            }
-            EndingParts::Call(mut turn) => {
-                turn.refuse_completion(&reason);
-                (Vec::new(), Some(turn))
-            }
-        };
+        let (new_messages, turn) = self.return_answer(ending, &reason);
         if is_last {
             if let Some(turn) = turn {
                 self.add_results(turn);
@@ -98,23 +88,11 @@ impl RunData {
 
     /// Keeps an answer whose check was stopped in the conversation, and returns the calls that the checkpoint has to hold.
     pub(super) fn leave_unchecked(&mut self, ending: Ending) -> Turn {
-        match ending.into_parts() {
-            EndingParts::Text(message) => {
-                self.add_new(message);
-                let note = messages::user_text(UNCHECKED, &mut self.ids);
-                self.add_new(note);
-                self.head.cut_answer = None;
-                Turn::default()
-            }
-            EndingParts::Call(mut turn) => {
-                turn.refuse_completion(UNCHECKED);
-                turn
-            }
-        }
+        self.return_answer(ending, UNCHECKED).1.unwrap_or_default()
     }
 
     /// Adds a turn's answers to the conversation.
-    fn add_results(&mut self, turn: Turn) {
+    pub(super) fn add_results(&mut self, turn: Turn) {
         let results = turn.into_answers();
         self.note(|step| step.set_results(results.clone()));
         let message = messages::tool_results(results, &mut self.ids);

@@ -21,10 +21,14 @@ const fn arrow(from: &'static str, input: &'static str, to: &'static str, event:
 }
 
 /// Every arrow there is.
-pub const ARROWS: [Arrow; 68] = [
+pub const ARROWS: [Arrow; 88] = [
     arrow("Init", "started", "PreparingForStep", "startRun"),
     arrow("Init", "resumed", "PreparingForStep", "startRun"),
     arrow("Init", "resumed", "ResumingFromStop", "resumeFromStop"),
+    arrow("Init", "resumed", "ResumingFromStop", "startRun"),
+    arrow("ResumingFromStop", "proceed", "CheckingAnswer", ""),
+    arrow("ResumingFromStop", "proceed", "StartingVerification", ""),
+    arrow("ResumingFromStop", "proceed", "completed", "completeRun"),
     arrow("ResumingFromStop", "proceed", "DecidingCalls", ""),
     arrow("ResumingFromStop", "proceed", "CallingMcpTools", ""),
     arrow("ResumingFromStop", "proceed", "CallingDelegates", ""),
@@ -34,6 +38,7 @@ pub const ARROWS: [Arrow; 68] = [
     arrow("GeneratingToolCall", "generated", "DecidingCalls", "callTools"),
     arrow("GeneratingToolCall", "generated", "CallingMcpTools", "callTools"),
     arrow("GeneratingToolCall", "generated", "CheckingAnswer", ""),
+    arrow("GeneratingToolCall", "generated", "StartingVerification", ""),
     arrow("GeneratingToolCall", "generated", "FinishingStep", "retry"),
     arrow("GeneratingToolCall", "generated", "completed", "completeRun"),
     arrow("GeneratingToolCall", "generated", "stoppedByError", "stopRunByError"),
@@ -71,9 +76,11 @@ pub const ARROWS: [Arrow; 68] = [
     arrow("CallingMcpTools", "budgetReached", "stoppedByBudget", "stopRunByBudget"),
     arrow("CallingMcpTools", "resumed", "CallingMcpTools", "resumeFromStop"),
     arrow("CallingMcpTools", "proceed", "CheckingAnswer", ""),
+    arrow("CallingMcpTools", "proceed", "StartingVerification", ""),
     arrow("CallingMcpTools", "proceed", "completed", "completeRun"),
     arrow("CallingMcpTools", "proceed", "CallingDelegates", ""),
     arrow("CallingMcpTools", "proceed", "ResolvingToolResult", "resolveToolResults"),
+    arrow("CheckingAnswer", "answerChecked", "StartingVerification", ""),
     arrow("CheckingAnswer", "answerChecked", "completed", "completeRun"),
     arrow("CheckingAnswer", "answerChecked", "FinishingStep", "refuseAnswer"),
     arrow("CheckingAnswer", "answerChecked", "CallingMcpTools", "refuseAnswer"),
@@ -83,6 +90,19 @@ pub const ARROWS: [Arrow; 68] = [
     arrow("CheckingAnswer", "resumed", "CheckingAnswer", "resumeFromStop"),
     arrow("CheckingAnswer", "resumed", "FinishingStep", "resumeFromStop"),
     arrow("CheckingAnswer", "resumed", "CallingMcpTools", "resumeFromStop"),
+    arrow("StartingVerification", "proceed", "VerifyingAnswer", "startVerification"),
+    arrow("StartingVerification", "proceed", "completed", "completeRun"),
+    arrow("VerifyingAnswer", "answerVerified", "ConcludingVerification", "finishVerification"),
+    arrow("VerifyingAnswer", "interrupted", "stoppedByCancellation", "stopRunByCancellation"),
+    arrow("VerifyingAnswer", "budgetReached", "stoppedByBudget", "stopRunByBudget"),
+    arrow("VerifyingAnswer", "resumed", "StartingVerification", "resumeFromStop"),
+    arrow("VerifyingAnswer", "resumed", "CheckingAnswer", "resumeFromStop"),
+    arrow("VerifyingAnswer", "resumed", "FinishingStep", "resumeFromStop"),
+    arrow("VerifyingAnswer", "resumed", "CallingMcpTools", "resumeFromStop"),
+    arrow("ConcludingVerification", "proceed", "completed", "completeRun"),
+    arrow("ConcludingVerification", "proceed", "FinishingStep", ""),
+    arrow("ConcludingVerification", "proceed", "CallingMcpTools", ""),
+    arrow("ConcludingVerification", "proceed", "stoppedByVerification", "stopRunByVerification"),
     arrow("CallingDelegates", "proceed", "stoppedByDelegate", "stopRunByDelegate"),
     arrow("CallingDelegates", "proceed", "CallingInteractiveTools", ""),
     arrow("CallingInteractiveTools", "proceed", "stoppedByInteractiveTool", "stopRunByInteractiveTool"),
@@ -131,7 +151,7 @@ const fn own(name: &'static str, text: &'static str) -> StateNote {
 }
 
 /// Every state of a Run.
-pub const STATE_NOTES: [StateNote; 19] = [
+pub const STATE_NOTES: [StateNote; 23] = [
     note("Init", "The Run has not begun; a restored one holds its checkpoint."),
     own("ResumingFromStop", "A stopped turn goes on with its open calls."),
     note("PreparingForStep", "A step begins."),
@@ -143,6 +163,15 @@ pub const STATE_NOTES: [StateNote; 19] = [
     ),
     note("CallingMcpTools", "The turn's MCP calls are under way; their results are recorded one by one."),
     own("CheckingAnswer", "There is a schema for the answer, which is checked before the Run completes with it."),
+    own(
+        "StartingVerification",
+        "There is a command for the answer, which is to succeed before the Run completes with it.",
+    ),
+    own("VerifyingAnswer", "The command runs."),
+    own(
+        "ConcludingVerification",
+        "The command has ended: the answer counts, or goes back to the model, or the Run stops.",
+    ),
     note("CallingDelegates", "The turn's delegates are next: the Run stops for them, and a new one continues it."),
     note("CallingInteractiveTools", "The turn's questions to people are next: the Run stops for them."),
     note("ResolvingToolResult", "Every call is answered, and the answers go into the conversation."),
@@ -154,6 +183,10 @@ pub const STATE_NOTES: [StateNote; 19] = [
     note("stoppedByError", "The model could not be asked, or gave nothing that can be used."),
     note("stoppedByCancellation", "The user, or the program around, stopped the Run."),
     own("stoppedByBudget", "A budget of the job is used up, or the Run repeats itself."),
+    own(
+        "stoppedByVerification",
+        "The command that verifies answers did not succeed in any round, or could not be run.",
+    ),
 ];
 
 /// Every state of a job as a whole; the original has no machine for it.

@@ -388,6 +388,11 @@ fn outcome_of(end: &RunEnd) -> Result<String, String> {
             Err(format!("it reached the limit of steps at step {}", end.head.step_number))
         }
         Status::StoppedByInteractiveTool => Err("it asked a person, whom a delegate cannot reach".to_owned()),
+        Status::StoppedByVerification => Err(end
+            .head
+            .error
+            .as_ref()
+            .map_or_else(|| "its answer was not verified".to_owned(), |error| error.message.clone())),
         Status::StoppedByBudget => {
             Err(end.head.budget.as_ref().map_or_else(|| "it reached a budget".to_owned(), ToString::to_string))
         }

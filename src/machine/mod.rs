@@ -10,7 +10,9 @@
 //! goes `PreparingForStep` → `GeneratingToolCall` → `CallingMcpTools` → (`CallingDelegates` →
 //! `CallingInteractiveTools` →) `ResolvingToolResult` → `FinishingStep`. States that need nothing from outside answer
 //! [`Input::Proceed`]. A conversation that no longer fits the model's window goes through `SummarizingContext` if its
-//! expert wants that, and an answer for which there is a schema through `CheckingAnswer`. Every arrow is listed in [`ARROWS`], and [`mermaid`] draws them.
+//! expert wants that, and an answer for which there is a schema through `CheckingAnswer`.
+//! One that a command has to verify goes through `VerifyingAnswer` after that. Every arrow is listed in [`ARROWS`], and
+//! [`mermaid`] draws them.
 
 mod account;
 mod answer;
@@ -37,6 +39,7 @@ pub mod todo;
 mod token_bound;
 mod transition;
 mod turn;
+mod verification;
 
 #[cfg(test)]
 mod properties;
@@ -49,7 +52,7 @@ pub use calls::Turn;
 pub use diagram::{
     ARROWS, Arrow, JOB_ARROWS, JOB_STATE_NOTES, STATE_NOTES, StateNote, job_mermaid, mermaid, state_table,
 };
-pub use ending::Ending;
+pub use ending::{Ending, Verdict};
 pub use job::{JobAction, JobInput, JobMachine, JobPhase, RunEnd, TreeLimits};
 pub use run::RunMachine;
 pub use state::{Overflow, State};

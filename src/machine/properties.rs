@@ -120,6 +120,7 @@ fn check_terminal(played: &Played) {
     let refusals = played.events.iter().filter(|event| event.body.type_name() == "refuseAnswer").count();
     assert!(refusals <= 2, "asked for an answer again {refusals} times");
     assert_eq!(last.body.ending().map(|checkpoint| checkpoint.head.status), Some(*status));
+    assert_eq!(*status == Status::StoppedByVerification, last.body.type_name() == "stopRunByVerification");
     if *status == Status::Completed {
         // Nothing that was cut off is taken for whole: the end of the answer came with another reason.
         let finish = played.facts.iter().rev().find_map(|fact| match &fact.body {
@@ -127,6 +128,12 @@ fn check_terminal(played: &Played) {
             _ => None,
         });
         let mut bodies = played.facts.iter().rev().map(|fact| &fact.body).peekable();
+        let verified = bodies.next_if(|body| matches!(body, FactBody::AnswerVerified { .. }));
+        let has_passed =
+            matches!(verified, Some(FactBody::AnswerVerified { outcome }) if outcome.end.code() == Some(0));
+        assert!(has_passed || played.machine.parameters().verify.is_none(), "completed without a verification");
+        // Whoever takes over while the command runs has it run again, or has none.
+        while bodies.next_if(|body| matches!(body, FactBody::Resumed { .. })).is_some() {}
         let check = bodies.next_if(|body| matches!(body, FactBody::AnswerChecked { .. }));
         let by_tool = matches!(bodies.next(), Some(FactBody::ToolReturned { .. }));
         let is_valid = matches!(check, Some(FactBody::AnswerChecked { check: AnswerCheck::Valid { .. } }));

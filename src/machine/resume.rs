@@ -15,6 +15,9 @@ use crate::machine::token_bound::KnownPrompt;
 use crate::machine::transition::Action;
 use crate::tool::ToolKind;
 
+/// Added behind an answer of a file from elsewhere that was not verified.
+const UNVERIFIED: &str = "(The run was stopped before this answer was verified. Give it again, whole.)";
+
 impl RunData {
     pub(super) fn resume(&mut self, resumption: &Resumption) -> Reaction {
         self.parameters = resumption.parameters.clone();
@@ -45,6 +48,10 @@ impl RunData {
         head.retry_count = 0;
         head.checked_answer = None;
         head.refused_answers = 0;
+        head.failed_rounds = 0;
+        // A further message takes its place. What a file from elsewhere brings is no answer of this Run's.
+        let is_unverified = resumption.query.is_none() && !head.from_elsewhere;
+        let dropped = head.unverified_answer.take_if(|_| !is_unverified);
         head.cut_answer = match head.cut_answer.take() {
             // A cut answer goes on where it ended, as often again, unless there is something new to answer.
             Some(begun) if head.status != Status::Completed && resumption.query.is_none() => {
@@ -66,7 +73,15 @@ impl RunData {
         self.begin_step();
         self.head.status = Status::Proceeding;
         self.head.queued_messages.extend(resumption.query.clone());
+        if turn.is_empty() && self.head.unverified_answer.is_some() {
+            let event = EventBody::StartRun { initial_checkpoint, input_messages: Vec::new() };
+            return Reaction::proceed(State::ResumingFromStop(turn), vec![event]);
+        }
         if turn.is_empty() {
+            if dropped.is_some() && resumption.query.is_none() {
+                let note = messages::user_text(UNVERIFIED, &mut self.ids);
+                self.add_input(note);
+            }
             for input in std::mem::take(&mut self.head.queued_messages) {
                 let message = messages::user(input.into_contents(), &mut self.ids);
                 self.add_input(message);
@@ -115,7 +130,8 @@ impl RunData {
         Reaction::generate(vec![event])
     }
 
-    /// Lets another process go on with this Run, whose answer was being checked. A further message takes its place.
+    /// Lets another process go on with this Run, whose answer was being checked, or is to be again. A further message takes
+    /// its place.
     pub(super) fn take_over_check(&mut self, ending: Ending, resumption: &Resumption) -> Reaction {
         let event = self.take_over(resumption);
         let Some(query) = &resumption.query else {
@@ -128,11 +144,12 @@ impl RunData {
                 self.add_new(message);
                 Reaction::proceed(State::FinishingStep, vec![event])
             }
+            EndingParts::Kept => Reaction::proceed(State::FinishingStep, vec![event]),
             EndingParts::Call(turn) => Reaction::call_tools(turn, vec![event], Action::Proceed),
         }
     }
 
-    fn take_over(&mut self, resumption: &Resumption) -> EventBody {
+    pub(super) fn take_over(&mut self, resumption: &Resumption) -> EventBody {
         self.parameters = resumption.parameters.clone();
         self.mark(resumption.untrusted);
         self.head.retry_count = 0;
@@ -144,6 +161,9 @@ impl RunData {
     pub(super) fn take_up(&mut self, turn: Turn) -> Reaction {
         self.head.pending_tool_calls.clear();
         self.head.partial_tool_results.clear();
+        if let Some(text) = self.head.unverified_answer.take() {
+            return self.end(Ending::unverified(text, turn));
+        }
         if self.head.deciding.take().is_some() && turn.has_unanswered() {
             return Reaction::decide_or_call(turn, Vec::new());
         }

@@ -109,12 +109,15 @@ fn arrow_without_fact(state: &mut State) -> Option<Arrow<'_>> {
         State::CallingInteractiveTools(turn) => Box::new(|data| data.interactive(turn)),
         State::ResolvingToolResult(results) => Box::new(|data| data.resolve(take(results))),
         State::FinishingStep => Box::new(RunData::finish_step),
+        State::StartingVerification(ending) => Box::new(|data| data.start_verification(take(ending))),
+        State::ConcludingVerification(verdict) => Box::new(|data| data.conclude_verification(take(verdict))),
         State::Init
         | State::GeneratingToolCall
         | State::SummarizingContext(_)
         | State::DecidingCalls(_)
         | State::CallingMcpTools(_)
         | State::CheckingAnswer(_)
+        | State::VerifyingAnswer(_)
         | State::Stopped(_) => return None,
     })
 }
@@ -129,12 +132,15 @@ fn arrow_by_fact<'a>(state: &'a mut State, data: &RunData, fact: &'a FactBody) -
         State::DecidingCalls(turn) => arrow_while_deciding(turn, fact),
         State::CallingMcpTools(turn) => arrow_while_calling(turn, fact),
         State::CheckingAnswer(ending) => arrow_while_checking(ending, fact),
+        State::VerifyingAnswer(ending) => arrow_while_verifying(ending, fact),
         State::PreparingForStep
         | State::ResumingFromStop(_)
         | State::CallingDelegates(_)
         | State::CallingInteractiveTools(_)
         | State::ResolvingToolResult(_)
         | State::FinishingStep
+        | State::StartingVerification(_)
+        | State::ConcludingVerification(_)
         | State::Stopped(_) => None,
     }
 }
@@ -247,6 +253,22 @@ fn arrow_while_checking<'a>(ending: &'a mut Ending, fact: &'a FactBody) -> Optio
     })
 }
 
+fn arrow_while_verifying<'a>(ending: &'a mut Ending, fact: &'a FactBody) -> Option<Arrow<'a>> {
+    Some(match fact {
+        FactBody::AnswerVerified { outcome } => Box::new(|data| data.answer_verified(take(ending), outcome)),
+        FactBody::Resumed { resumption } => Box::new(|data| data.take_over_verification(take(ending), resumption)),
+        FactBody::BudgetReached { reached: reached @ Reached::Duration { .. } } => Box::new(|data| {
+            let turn = data.leave_unverified(take(ending));
+            data.reach(reached, &turn)
+        }),
+        FactBody::Interrupted => Box::new(|data| {
+            let turn = data.leave_unverified(take(ending));
+            data.cancel(&turn)
+        }),
+        _ => return None,
+    })
+}
+
 impl RunMachine {
     /// A machine that waits for `Started`. `id` names the state before the first step; it is never stored.
     pub fn new(job_id: JobId, run_id: RunId, expert: ExpertRef, id: CheckpointId) -> Self {
@@ -312,6 +334,7 @@ impl RunMachine {
                 Action::CallTools { calls: turn.open(ToolKind::Mcp), in_doubt: true }
             }
             State::CheckingAnswer(ending) => Action::CheckAnswer { text: ending.text().to_owned() },
+            State::VerifyingAnswer(_) => Action::VerifyAnswer,
             State::Stopped(status) => Action::Stop(*status),
             State::PreparingForStep
             | State::CallingMcpTools(_)
@@ -319,7 +342,9 @@ impl RunMachine {
             | State::CallingInteractiveTools(_)
             | State::ResumingFromStop(_)
             | State::ResolvingToolResult(_)
-            | State::FinishingStep => Action::Proceed,
+            | State::FinishingStep
+            | State::StartingVerification(_)
+            | State::ConcludingVerification(_) => Action::Proceed,
         }
     }
 

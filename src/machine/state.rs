@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Status;
 use crate::machine::calls::Turn;
-use crate::machine::ending::Ending;
+use crate::machine::ending::{Ending, Verdict};
 use crate::tool::ToolResult;
 
 /// The state of a Run.
@@ -22,6 +22,12 @@ pub enum State {
     CallingMcpTools(Turn),
     /// The answer is being checked; the Run completes with it or asks for another.
     CheckingAnswer(Ending),
+    /// The command that verifies the answer is next.
+    StartingVerification(Ending),
+    /// The command runs that has to succeed before the answer counts.
+    VerifyingAnswer(Ending),
+    /// The command has ended; the Run completes with the answer, asks for another or stops.
+    ConcludingVerification(Verdict),
     /// The turn's delegates are next.
     CallingDelegates(Turn),
     /// The turn's questions to people are next.
@@ -47,6 +53,17 @@ pub struct Overflow {
 }
 
 impl State {
+    /// Returns true if there is an answer of which it is not known yet whether the Run completes with it.
+    pub fn is_judging(&self) -> bool {
+        matches!(
+            self,
+            Self::CheckingAnswer(_)
+                | Self::StartingVerification(_)
+                | Self::VerifyingAnswer(_)
+                | Self::ConcludingVerification(Verdict::Passed(_))
+        )
+    }
+
     /// The state's name, as the diagram has it; a stopped Run's is its status.
     pub fn name(&self) -> &'static str {
         match self {

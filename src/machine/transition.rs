@@ -77,6 +77,8 @@ pub enum Action {
     },
     /// Check this answer against the Run's schema; come back with `AnswerChecked`.
     CheckAnswer { text: String },
+    /// Run the command that verifies the answer; come back with `AnswerVerified`.
+    VerifyAnswer,
     /// More of the calls made are still to return.
     Wait,
     /// The Run is over.

@@ -107,6 +107,11 @@ pub enum RunError {
     /// The containment that the setting requires cannot be had here.
     #[error("the sandbox is required, and this system lacks {lacking}: nothing was started")]
     NotContained { lacking: &'static str },
+    /// An expert's answers are verified by a command, and no call may change anything.
+    #[error(
+        "the answers of expert {key} are verified by `{command}`, and a read-only run starts no command: nothing was begun"
+    )]
+    VerifyReadOnly { key: ExpertKey, command: String },
     /// The needs of programs cannot be observed here.
     #[error("the needs of programs cannot be learned: this system lacks {lacking}")]
     CannotLearn { lacking: &'static str },
@@ -231,6 +236,7 @@ impl ErrorHint for RunError {
                 );
             }
             Self::NotContained { .. } => "run on a system that has it, or without that demand (sandbox = \"auto\")",
+            Self::VerifyReadOnly { .. } => "run it without that restriction, or an expert without `verify`",
             Self::CannotLearn { .. } => {
                 "learn on a system that has it; the lines to add are shown by refused calls, too"
             }

@@ -18,7 +18,12 @@ pub enum Tape {
     /// Everything is written to a cassette.
     Recording(Arc<CassetteRecorder>),
     /// The model's answers come from a cassette; results of tools too, if wanted.
-    Replaying { answers: Option<RecordedAnswers>, decisions: Option<Arc<ReplayDecisions>> },
+    Replaying {
+        answers: Option<RecordedAnswers>,
+        decisions: Option<Arc<ReplayDecisions>>,
+        /// The ends of commands that verify answers: none is run, whatever becomes of calls.
+        verifications: Option<Arc<ReplayTools>>,
+    },
 }
 
 /// The results of tools in a cassette, and the calls that are answered by them.
@@ -54,6 +59,12 @@ impl Tape {
     pub fn recorded_result(&self, call: &ToolCall, only_reads: bool) -> Option<ToolResult> {
         let answers = self.answers().filter(|answers| answers.are_all || !only_reads)?;
         Some(answers.tools.result(call).unwrap_or_else(|error| ToolResult::error(call, error.with_hint())))
+    }
+
+    /// The recorded end of a command that verifies answers, as the result of `call`.
+    pub fn recorded_verification(&self, call: &ToolCall) -> Option<ToolResult> {
+        let Self::Replaying { verifications: Some(ends), .. } = self else { return None };
+        Some(ends.result(call).unwrap_or_else(|error| ToolResult::error(call, error.with_hint())))
     }
 
     /// The recorded decision of a person about `call`.

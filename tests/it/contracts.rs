@@ -16,6 +16,7 @@ use crate::support::contracts::{assert_checkpoint, assert_job, schema};
 use crate::support::storage::read_json;
 use crate::support::tool_server::{librarian, stdio_skill};
 use crate::support::{Answer, Gate, Provider, Test, call};
+use crate::verify::verified_by;
 
 const TEAM: &str = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"worker\"]\n\
                     [experts.worker]\ninstruction = \"You work.\"\ndescription = \"Does one task.\"\n\
@@ -66,6 +67,7 @@ fn scenarios() -> Vec<Scenario> {
         scenario(skill, 0),
         Scenario { flags: &["--max-retries", "0"], ..scenario(fallen_back(), 0) },
         scenario(with_schema().answers([Answer::text("Owls."), Answer::text("{\"owls\": 3}")]), 0),
+        scenario(verified_by("exit 3", "maxRounds = 1").answers([Answer::text("Owls.")]), 7),
         scenario(small_window(), 0),
         scenario(nearly_full(), 0),
     ]
@@ -146,6 +148,7 @@ fn every_end_of_a_job_is_a_result_by_its_schema() {
         "stoppedByError",
         "stoppedByExceededMaxSteps",
         "stoppedByInteractiveTool",
+        "stoppedByVerification",
     ];
     assert_eq!(statuses, expected);
 }

@@ -65,5 +65,6 @@ mod tidy;
 mod trust;
 mod untrusted;
 mod vendors;
+mod verify;
 mod way_in;
 mod why;

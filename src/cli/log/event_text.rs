@@ -65,7 +65,7 @@ impl Excerpt {
             "resolveToolResults" => {
                 lines.extend(self.list("toolResults").map(|result| self.result(result, style.paint)));
             }
-            "stopRunByError" => lines.extend(self.error(style.paint)),
+            "stopRunByError" | "stopRunByVerification" => lines.extend(self.error(style.paint)),
             "stopRunByDelegate" | "callDelegate" => lines.extend(self.delegates()),
             "stopRunByInteractiveTool" => {
                 let waiting = self.checkpoint("pendingToolCalls");
@@ -82,10 +82,25 @@ impl Excerpt {
                 lines.push(format!("  Reason: {}", visible(self.text("reason"))));
             }
             "proxyAccess" => lines.push(format!("  {}", access(&self.json))),
+            "startVerification" => lines.push(format!("  Command: {}", visible(self.text("command")))),
+            "finishVerification" => lines.extend(self.verification(style)),
             "retry" => lines.push(format!("  Reason: {}", visible(self.text("reason")))),
             _ => {}
         }
         lines.push(String::new());
+        lines
+    }
+
+    /// The end of the command that verifies the answer, with its output where everything is wanted.
+    fn verification(&self, style: Style<'_>) -> Vec<String> {
+        let end = visible(self.text("end"));
+        let passed = self.json.get("passed").and_then(Value::as_bool).unwrap_or_default();
+        let took = self.json.get("durationMs").and_then(Value::as_u64).map(duration).unwrap_or_default();
+        let outcome = if passed { "Verified" } else { "Not verified" };
+        let mut lines = vec![format!("  {outcome}: {} {end}, {took}", visible(self.text("command")))];
+        if style.is_verbose || !passed {
+            lines.extend(self.text("output").lines().map(|line| format!("    {}", visible(line))));
+        }
         lines
     }
 
@@ -115,7 +130,7 @@ impl Excerpt {
             });
         }
         match self.kind.as_str() {
-            "stopRunByError" => lines.extend(self.error(style.paint)),
+            "stopRunByError" | "stopRunByVerification" => lines.extend(self.error(style.paint)),
             "stopRunByDelegate" => lines.extend(self.delegates()),
             "completeRun" => lines.extend(self.answer(style)),
             _ => {}

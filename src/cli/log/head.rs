@@ -73,6 +73,7 @@ pub fn status(state: JobState) -> String {
             JobStatus::StoppedByError => "stopped by an error",
             JobStatus::StoppedByCancellation => "stopped by a signal",
             JobStatus::StoppedByBudget => "stopped by a budget",
+            JobStatus::StoppedByVerification => "stopped: its answer was not verified",
         },
     };
     text.to_owned()
@@ -84,7 +85,7 @@ pub fn ending(state: JobState, latest: &Checkpoint, width: Option<usize>) -> Opt
     let head = &latest.head;
     match state {
         JobState::Stopped(JobStatus::Completed) => Some(("Answer:".to_owned(), wrapped(&latest.text()?, width))),
-        JobState::Stopped(JobStatus::StoppedByError) => {
+        JobState::Stopped(JobStatus::StoppedByError | JobStatus::StoppedByVerification) => {
             let error = head.error.as_ref()?;
             Some((format!("Error: {}", visible(&error.name)), wrapped(error.message.trim(), width)))
         }

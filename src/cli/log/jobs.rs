@@ -220,7 +220,9 @@ fn in_colour(state: JobState, text: &str, paint: Paint) -> String {
     match state {
         JobState::Running(_) => paint.cyan(text),
         JobState::Stopped(JobStatus::Completed) => paint.green(text),
-        JobState::Stopped(JobStatus::StoppedByError) | JobState::Unknown => paint.red(text),
+        JobState::Stopped(JobStatus::StoppedByError | JobStatus::StoppedByVerification) | JobState::Unknown => {
+            paint.red(text)
+        }
         JobState::Interrupted | JobState::Stopped(_) => paint.yellow(text),
     }
 }
@@ -258,6 +260,7 @@ pub fn short_status(state: JobState) -> &'static str {
         JobState::Stopped(JobStatus::StoppedByError) => "error",
         JobState::Stopped(JobStatus::StoppedByCancellation) => "cancelled",
         JobState::Stopped(JobStatus::StoppedByBudget) => "budget",
+        JobState::Stopped(JobStatus::StoppedByVerification) => "not verified",
     }
 }
 

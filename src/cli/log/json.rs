@@ -152,7 +152,9 @@ fn run_object(run: &Run, figures: &Figures) -> Value {
     }
     match &figures.left {
         Some(RunProgress::Ended(status)) => drop(object.insert("status".to_owned(), json!(status))),
-        Some(RunProgress::AskingModel) => drop(object.insert("status".to_owned(), json!("proceeding"))),
+        Some(RunProgress::AskingModel | RunProgress::Verifying) => {
+            drop(object.insert("status".to_owned(), json!("proceeding")))
+        }
         Some(RunProgress::Deciding(calls) | RunProgress::Calling(calls)) => {
             object.insert("status".to_owned(), json!("proceeding"));
             object.insert("openToolCalls".to_owned(), json!(calls));

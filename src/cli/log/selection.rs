@@ -67,7 +67,7 @@ impl EventGroup {
     /// Returns true if events of a type belong to the group.
     pub fn has(self, kind: &str) -> bool {
         match self {
-            Self::Errors => matches!(kind, "stopRunByError" | "retry" | "fallBack"),
+            Self::Errors => matches!(kind, "stopRunByError" | "stopRunByVerification" | "retry" | "fallBack"),
             Self::Tools => {
                 matches!(kind, "callTools" | "decideToolCalls" | "resolveToolResults" | "callInteractiveTool")
             }
@@ -269,7 +269,7 @@ mod tests {
             let types = perstack::event::TYPES.iter().copied().chain(["callInteractiveTool", "callDelegate"]);
             types.filter(|kind| group.has(kind)).collect::<Vec<_>>()
         };
-        assert_eq!(members(EventGroup::Errors), ["retry", "fallBack", "stopRunByError"]);
+        assert_eq!(members(EventGroup::Errors), ["retry", "fallBack", "stopRunByError", "stopRunByVerification"]);
         assert_eq!(
             members(EventGroup::Tools),
             ["callTools", "decideToolCalls", "resolveToolResults", "callInteractiveTool"]

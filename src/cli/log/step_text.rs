@@ -121,6 +121,15 @@ impl StepRecord {
                 self.input.extend(new().filter(|message| is(message, "userMessage")).cloned());
             }
             "proxyAccess" => self.remarks.push(format!("network: {}", access(&json))),
+            "finishVerification" => {
+                let field = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default();
+                let passed = json.get("passed").and_then(Value::as_bool).unwrap_or_default();
+                let outcome = if passed { "verified" } else { "not verified" };
+                self.remarks.push(format!("{outcome}: {} {}", visible(field("command")), visible(field("end"))));
+                let new = || list(&json, "newMessages");
+                self.answers.extend(new().filter(|message| is(message, "expertMessage")).cloned());
+                self.input.extend(new().filter(|message| is(message, "userMessage")).cloned());
+            }
             "contextSummarized" => {
                 let number = |key: &str| json.get(key).and_then(Value::as_u64).unwrap_or_default();
                 let (before, after) = (number("tokensBefore"), number("tokensAfter"));
@@ -214,7 +223,7 @@ impl StepRecord {
                 lines.push(format!("  {}", paint.green("answer")));
                 lines.extend(indented(visible_lines(&text(json.get("text"))), 4));
             }
-            "stopRunByError" => {
+            "stopRunByError" | "stopRunByVerification" => {
                 let error = json.get("error");
                 let field = |key: &str| text(error.and_then(|error| error.get(key)));
                 lines.push(format!("  {} {}", paint.red("✗"), visible(&field("name"))));

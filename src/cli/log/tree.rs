@@ -94,6 +94,7 @@ fn state_text(left: Option<&RunProgress>, job: JobState) -> String {
     let activity = match left {
         Some(RunProgress::Ended(status)) => return status_text(*status).to_owned(),
         Some(RunProgress::AskingModel) => "asking the model".to_owned(),
+        Some(RunProgress::Verifying) => "verifying its answer".to_owned(),
         Some(RunProgress::Deciding(calls)) => {
             let names: Vec<String> = calls.iter().map(|call| visible(&call.tool_name)).collect();
             format!("asking for permission for {}", names.join(", "))
@@ -120,6 +121,7 @@ pub fn status_text(status: Status) -> &'static str {
         Status::StoppedByError => "stopped by an error",
         Status::StoppedByCancellation => "stopped by a signal",
         Status::StoppedByBudget => "stopped by a budget",
+        Status::StoppedByVerification => "stopped: its answer was not verified",
     }
 }
 

@@ -44,6 +44,8 @@ pub enum Doing {
     },
     Reasoning,
     Answering,
+    /// The command runs that verifies the answer.
+    Verifying(String),
     /// Calls are made, in these words; the limit of the only one, and what raises it.
     Calling {
         calls: String,
@@ -120,6 +122,9 @@ impl Activity {
             }
             Doing::Reasoning => ("reasoning".to_owned(), waited(self.since, now, None)),
             Doing::Answering => ("answering".to_owned(), waited(self.since, now, None)),
+            Doing::Verifying(command) => {
+                (format!("verifying: {}", shortened(&visible(command), COMMAND_WIDTH)), waited(self.since, now, None))
+            }
             Doing::Calling { calls, limit } => (calls.clone(), waited(self.since, now, *limit)),
         }
     }

@@ -112,6 +112,7 @@ impl AnswerWriter {
                     | EventBody::StopRunByError { .. }
                     | EventBody::StopRunByCancellation { .. }
                     | EventBody::StopRunByBudget { .. }
+                    | EventBody::StopRunByVerification { .. }
             )
     }
 
@@ -144,7 +145,8 @@ impl AnswerWriter {
             EventBody::CompleteStreamingRunResult { text } => self.deliver(text, room),
             EventBody::StopRunByError { .. }
             | EventBody::StopRunByCancellation { .. }
-            | EventBody::StopRunByBudget { .. } => {
+            | EventBody::StopRunByBudget { .. }
+            | EventBody::StopRunByVerification { .. } => {
                 // What was shown stays.
                 self.end_line();
                 (self.kept, self.shown) = (String::new(), String::new());

@@ -124,6 +124,12 @@ impl View {
                 notes.extend(self.end_of_delegate(id, checkpoint, "was stopped by a budget"));
                 notes
             }
+            EventBody::StopRunByVerification { checkpoint, step, error } => {
+                let reason = shortened(&visible(&error.message), REASON_WIDTH);
+                let mut notes = self.answered_calls(id, step);
+                notes.extend(self.end_of_delegate(id, checkpoint, &reason));
+                notes
+            }
             EventBody::SkillConnected { skill_name, total_duration_ms, .. } => {
                 if let Some(run) = self.tree.get_mut(id) {
                     run.activity.skill_is_up(skill_name);
@@ -214,6 +220,30 @@ impl View {
                 run.activity.begin(Doing::Asking { retries: 0, limit_ms }, now);
                 let text = format!("{from_model} failed ({}), going on with {to_model}", reason_in_words(reason));
                 return vec![self.note(id, NoteKind::Retrying, visible(&text))];
+            }
+            EventBody::StartVerification { command, .. } => {
+                run.activity.begin(Doing::Verifying(command.clone()), now);
+                let text = format!("verifying: {}", shortened(&visible(command), REASON_WIDTH));
+                return vec![self.note(id, NoteKind::Begun, text)];
+            }
+            EventBody::FinishVerification {
+                round, max_rounds, passed, end, output, duration_ms, usage, spend, ..
+            } => {
+                run.usage = run.usage.plus(*usage);
+                run.spend = run.spend.plus(*spend);
+                run.activity.end();
+                let took = duration(*duration_ms);
+                let (kind, text) = if *passed {
+                    (NoteKind::Done, format!("verified ({took})"))
+                } else {
+                    let text = format!("not verified ({round} of {max_rounds}): it {} ({took})", visible(end));
+                    (NoteKind::Failed, shortened(&text, REASON_WIDTH))
+                };
+                let mut notes = vec![self.note(id, kind, text)];
+                if verbose && !passed {
+                    notes.extend(text_lines(output).into_iter().map(|line| self.note(id, NoteKind::Detail, line)));
+                }
+                return notes;
             }
             EventBody::Retry { reason, usage, spend, delay_ms, retry_count, .. } => {
                 run.usage = run.usage.plus(*usage);

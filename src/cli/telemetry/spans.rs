@@ -178,6 +178,7 @@ impl OpenTrace {
             | FactBody::Resumed { .. }
             | FactBody::CallsDecided { .. }
             | FactBody::AnswerChecked { .. }
+            | FactBody::AnswerVerified { .. }
             | FactBody::Reserved { .. }
             | FactBody::BudgetReached { .. }
             | FactBody::Interrupted => {}

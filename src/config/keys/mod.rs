@@ -75,6 +75,8 @@ pub(super) enum KeyKind {
     Text(RangeInclusive<usize>),
     /// Text of a form that a pattern describes.
     Form(&'static TextForm),
+    /// Text of a form, or a whole number.
+    FormOrWhole(&'static TextForm, RangeInclusive<u64>),
     /// One of a few words.
     Choice(fn() -> Vec<&'static str>),
     /// One of a few words, or a whole number.

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::provider_tables::provider_setting;
 use super::provider_tool_tables::{FILE_SEARCH, PROVIDER_SKILL, WEB_FETCH, WEB_SEARCH};
 use super::skill_tables::{OAUTH, QUESTION, SKILL};
-use super::tables::{EXPERT, PERMISSIONS, TOP, USER};
+use super::tables::{EXPERT, PERMISSIONS, TOP, USER, VERIFY};
 use super::{ConfigKey, KeyKind, KeyTable, KeyUnion, MAX_NUMBER, Presence};
 use crate::setting::ProviderName;
 
@@ -33,6 +33,7 @@ fn page() -> String {
     section(&mut page, "At the top of perstack.toml", intro, &TOP, None);
     section(&mut page, "Experts", "A table per expert: `[experts.\"NAME\"]`.", &EXPERT, None);
     subsection(&mut page, "`permissions` of an expert, and of all at the top", &PERMISSIONS, None);
+    subsection(&mut page, "`verify` of an expert", &VERIFY, None);
     let intro = "A table per skill: `[experts.\"NAME\".skills.\"SKILL\"]`. Its `type` decides which keys it has.";
     let _ = write!(page, "\n## Skills\n\n{intro}\n");
     for (word, keys) in (SKILL.cases)() {
@@ -115,6 +116,9 @@ fn value(kind: &KeyKind) -> String {
             (least, most) => format!("text of {least} to {most} characters"),
         },
         KeyKind::Form(form) => format!("{}, such as `{}`", form.words, form.example),
+        KeyKind::FormOrWhole(form, range) => {
+            format!("{}, such as `{}`, or a {}", form.words, form.example, whole(range))
+        }
         KeyKind::Choice(words) => choice(&words()),
         KeyKind::ChoiceOrWhole(words, range) => format!("{}, or a {}", choice(&words()), whole(range)),
         KeyKind::Suggestion(words) => format!("text, such as {}", choice(&words())),

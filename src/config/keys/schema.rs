@@ -52,7 +52,7 @@ fn table(table: &KeyTable, mut properties: Map<String, Value>, required: &[&str]
 fn property(key: &ConfigKey) -> Value {
     let mut schema = value(&key.kind);
     let description = match &key.kind {
-        KeyKind::Form(form) => format!("{} Form: {}.", key.doc, form.words),
+        KeyKind::Form(form) | KeyKind::FormOrWhole(form, _) => format!("{} Form: {}.", key.doc, form.words),
         _ => key.doc.to_owned(),
     };
     insert(&mut schema, "description", description.into());
@@ -90,6 +90,10 @@ fn value(kind: &KeyKind) -> Value {
             schema
         }
         KeyKind::Form(form) => text_form(form),
+        KeyKind::FormOrWhole(form, range) => {
+            let number = json!({ "type": "integer", "minimum": range.start(), "maximum": range.end() });
+            json!({ "anyOf": [text_form(form), number] })
+        }
         KeyKind::Choice(words) => json!({ "enum": words() }),
         KeyKind::ChoiceOrWhole(words, range) => {
             let number = json!({ "type": "integer", "minimum": range.start(), "maximum": range.end() });

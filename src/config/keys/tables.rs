@@ -1,15 +1,15 @@
 //! The keys at the top of `perstack.toml` and of the user's `config.toml`, and those of experts.
 
 use super::KeyKind::{
-    Choice, ChoiceOrWhole, Dollars, Form, JsonSchema, List, Map, Suggestion, Table, Tagged, Text, Whole,
+    Choice, ChoiceOrWhole, Dollars, Form, FormOrWhole, JsonSchema, List, Map, Suggestion, Table, Tagged, Text, Whole,
 };
 use super::provider_tables::PROVIDER;
 use super::provider_tool_tables::{PROVIDER_SKILL, TOOL_OPTIONS};
 use super::skill_tables::SKILL;
 use super::values::{
-    CONTEXT_LIMITS, COUNT, DELEGATE, DESCRIPTION, EXPERT_NAME, FILES, HTTPS_URL, INSTRUCTION, MODEL_NAME,
+    COMMAND, CONTEXT_LIMITS, COUNT, DELEGATE, DESCRIPTION, EXPERT_NAME, FILES, HTTPS_URL, INSTRUCTION, MODEL_NAME,
     PARALLEL_DELEGATES, PROVIDER_TOOLS, REASONING, REASONING_TOKENS, REPETITIONS, RETRIES, SPAN, TAG, TIERS,
-    TOOL_OUTPUT, VERSION, provider_names, words,
+    TOOL_OUTPUT, VERIFY_ROUNDS, VERIFY_TIMEOUT, VERSION, provider_names, words,
 };
 use super::{ConfigKey, FILLED, KeyKind, KeyTable, Presence, TEXT};
 use crate::sandbox::Sandbox;
@@ -65,6 +65,31 @@ const PERMISSION_KEY: ConfigKey = ConfigKey::new(
     Table(&PERMISSIONS),
     "The calls that are made, that a person is asked about, and that are not made, by patterns: `exec`, `web.*`, \
      `exec(git status*)`, `writeTextFile(src/**)` (see Permissions).",
+);
+
+/// `verify` of an expert.
+pub(in crate::config) static VERIFY: KeyTable = KeyTable::new(
+    "verify",
+    &[&[
+        ConfigKey::new(
+            "command",
+            Form(&COMMAND),
+            "The command that has to exit with code 0, run by `/bin/sh -c` in the workspace and contained as `exec` is.",
+        )
+        .is(Presence::Required),
+        ConfigKey::new(
+            "maxRounds",
+            Whole(VERIFY_ROUNDS),
+            "The number of rounds that may fail. Then the run stops with exit code 7.",
+        )
+        .or("3"),
+        ConfigKey::new(
+            "timeout",
+            FormOrWhole(&SPAN, VERIFY_TIMEOUT),
+            "The longest time of one round, in words or in milliseconds. A round that takes longer has failed.",
+        )
+        .or("\"10m\""),
+    ]],
 );
 
 /// The options of a run, which `perstack.toml` and the user's `config.toml` share.
@@ -215,6 +240,11 @@ pub(in crate::config) static EXPERT: KeyTable = KeyTable::new(
             JsonSchema,
             "The JSON Schema that the expert's answer has to be valid against: its file, relative to this one and in the \
              project's folder, or the schema itself (see Structured answers).",
+        ),
+        ConfigKey::new(
+            "verify",
+            Table(&VERIFY),
+            "The command that has to succeed before the expert's answer counts (see Verified answers).",
         ),
         PERMISSION_KEY,
         ConfigKey::new(

@@ -52,6 +52,11 @@ fn samples(kind: &KeyKind) -> Vec<Sample> {
             samples
         }
         KeyKind::Form(form) => forms(form),
+        KeyKind::FormOrWhole(form, range) => {
+            let numbers = numbers(*range.start(), *range.end()).into_iter().filter(|sample| !sample.value.is_string());
+            let texts = forms(form).into_iter().filter(|sample| !sample.value.is_number());
+            texts.chain(numbers).collect()
+        }
         KeyKind::Choice(words) => word_samples(&words()),
         KeyKind::ChoiceOrWhole(words, range) => {
             let mut samples = word_samples(&words());
@@ -113,6 +118,7 @@ fn forms(form: &TextForm) -> Vec<Sample> {
         "length" => {
             (&["90s", "500ms", "1h30m", "1h1m1s1ms", "0h1s", " 10m "], &["", "10", "0s", "1.5h", "1m1h", "h", "1d"])
         }
+        "shell" => (&["cargo test", "a && b", " x\ny "], &["", " \n"]),
         "https" if form.pattern.contains("[sS]:") => (&["https://h", "HTTPS://h/p"], &["", "http://h", "h", "ftp://h"]),
         "https" => (&["https://example.com/", "HTTPS://example.com:8443/x"], &["", "example.com", "ftp://example.com"]),
         "name" if form.pattern.contains("/)?") && form.words.contains("version") => {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{MAX_NUMBER, TextForm};
 use crate::budget::MIN_TOOL_REPETITIONS;
-use crate::expert::{ContextLimit, Grant, MAX_SKILL_TIMEOUT_MS, ModelTier};
+use crate::expert::{ContextLimit, Grant, MAX_SKILL_TIMEOUT_MS, MOST_VERIFY_ROUNDS, ModelTier};
 use crate::setting::{MIN_TOOL_OUTPUT, MOST_PARALLEL_DELEGATES, OpenAiApi, ProviderName, ReasoningBudget};
 
 // Bounds.
@@ -20,6 +20,9 @@ pub(in crate::config) const REASONING_TOKENS: RangeInclusive<u64> = 0..=MAX_NUMB
 pub(in crate::config) const TOOL_OUTPUT: RangeInclusive<u64> = MIN_TOOL_OUTPUT as u64..=10_000_000;
 /// Milliseconds.
 pub(in crate::config) const SKILL_TIMEOUT: RangeInclusive<u64> = 1..=MAX_SKILL_TIMEOUT_MS;
+pub(in crate::config) const VERIFY_ROUNDS: RangeInclusive<u64> = 1..=MOST_VERIFY_ROUNDS as u64;
+/// Milliseconds; a day at most, as for `exec`.
+pub(in crate::config) const VERIFY_TIMEOUT: RangeInclusive<u64> = 1..=86_400_000;
 /// Most characters of an expert's name, version and tags (the original's limits).
 pub(in crate::config) const MAX_NAME: usize = 255;
 /// Characters of a description (the original's limits).
@@ -108,6 +111,12 @@ pub(super) const MODEL_NAME: TextForm = TextForm {
     pattern: "^(anthropic|openai|google|deepseek|fireworks|azure-openai|amazon-bedrock|google-vertex|ollama)/[!-~]+$",
     longest: None,
     example: "openai/gpt-5-mini",
+};
+pub(super) const COMMAND: TextForm = TextForm {
+    words: "shell command",
+    pattern: r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
+    longest: None,
+    example: "cargo test",
 };
 pub(super) const HTTPS_URL: TextForm = TextForm {
     words: "https address",

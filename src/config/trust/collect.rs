@@ -51,6 +51,10 @@ impl TrustInputs<'_> {
         parts.extend(self.exec());
         parts.extend(self.lifted_sandbox());
         for expert in self.project.experts.values() {
+            parts.extend(expert.verify.as_ref().map(|verify| {
+                let text = format!("runs {} before answers of expert {} count (verify)", verify.command, expert.key);
+                TrustPart { experts: vec![expert.key.clone()], ..part(PartKind::Command, text, &verify.command) }
+            }));
             for spec in expert.skills.values() {
                 let skill = self.skill(spec).into_iter().chain(self.access(spec));
                 parts.extend(skill.map(|part| TrustPart { experts: vec![expert.key.clone()], ..part }));

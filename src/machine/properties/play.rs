@@ -13,7 +13,9 @@ use crate::permission::{CallDecision, CallVerdict, DecidedBy};
 use crate::tool::{ToolCall, ToolResult};
 
 use super::invariants::{check_arrow, check_conversation, check_decisions, check_history, is_summary};
-use super::world::{Choices, answer, expert, generation, parameters, reservation, resumed, stamp, summarized};
+use super::world::{
+    Choices, answer, expert, generation, parameters, reservation, resumed, stamp, summarized, verified,
+};
 
 /// Everything that happened to one Run.
 #[derive(Clone)]
@@ -73,6 +75,12 @@ pub(super) fn feed(played: &mut Played, fact: Fact) {
     }
 }
 
+/// Returns true if an answer has to be valid, or a command to succeed.
+fn is_judged(machine: &RunMachine) -> bool {
+    let parameters = machine.parameters();
+    parameters.output_schema.is_some() || parameters.verify.is_some()
+}
+
 /// The next fact that the world could bring, given what the machine asked for last.
 fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fact> {
     let odd = choices.below(24);
@@ -105,7 +113,9 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
                 _ => FactBody::Generated { generation: generation(choices, n) },
             }
         }
-        Action::CallTools { .. } | Action::DecideCalls { .. } | Action::CheckAnswer { .. } if odd == 6 => {
+        Action::CallTools { .. } | Action::DecideCalls { .. } | Action::CheckAnswer { .. } | Action::VerifyAnswer
+            if odd == 6 =>
+        {
             FactBody::BudgetReached { reached: Reached::Duration { limit_ms: 9, spent_ms: 10 } }
         }
         Action::Generate { .. } if odd == 5 => FactBody::ToolsChanged { tools: parameters(1).tools },
@@ -121,8 +131,8 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
             received_bytes: None,
         },
         Action::Summarize { .. } => summarized(&played.machine, choices),
-        // Many answers, as it takes three that are refused to stop a Run.
-        Action::Generate { .. } if odd > 15 && played.machine.parameters().output_schema.is_some() => {
+        // Many answers, as it takes several that are refused to stop a Run.
+        Action::Generate { .. } if odd > 15 && is_judged(&played.machine) => {
             FactBody::Generated { generation: answer() }
         }
         Action::Generate { .. } => FactBody::Generated { generation: generation(choices, n) },
@@ -137,6 +147,7 @@ fn next_fact(played: &Played, choices: &mut Choices<'_>, n: usize) -> Option<Fac
                 _ => AnswerCheck::Refused { problems: vec!["it is no object".to_owned()] },
             },
         },
+        Action::VerifyAnswer => verified(choices),
         Action::Proceed | Action::Wait => unreachable!("the driver never waits here"),
     };
     Some(Fact::new(stamp(n), body))

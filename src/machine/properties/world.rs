@@ -6,8 +6,10 @@ use crate::budget::{Reached, Reservation};
 use crate::checkpoint::Checkpoint;
 use crate::content::{Content, Opaque};
 use crate::cost::{Cost, Price, Rates, Spend};
-use crate::expert::{ContextLimit, ExpertRef};
-use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunParameters, RunSpec, Stamp};
+use crate::expert::{ContextLimit, ExpertRef, VerifyCommand};
+use crate::fact::{
+    Fact, FactBody, ParentCheckpoint, Resumption, RunParameters, RunSpec, Stamp, VerifyEnd, VerifyOutcome,
+};
 use crate::fallback::ChainModel;
 use crate::generation::{Arguments, FinishReason, GeneratedPart, Generation};
 use crate::id::RunId;
@@ -62,6 +64,7 @@ pub(super) fn parameters(max_steps: u64) -> RunParameters {
         max_tool_repetitions: Some(3),
         decides_calls: max_steps.is_multiple_of(2),
         output_schema: (max_steps % 4 == 1).then(|| OutputSchema::new(json!({"type": "object"})).unwrap()),
+        verify: (max_steps % 5 <= 1).then(|| VerifyCommand { max_rounds: 2, ..VerifyCommand::new("make check") }),
         untrusted_skills: if max_steps.is_multiple_of(5) { vec![BASE_SKILL.to_owned()] } else { Vec::new() },
     }
 }
@@ -132,6 +135,19 @@ pub(super) fn generation(choices: &mut Choices<'_>, n: usize) -> Generation {
 pub(super) fn answer() -> Generation {
     let parts = vec![GeneratedPart::Text { text: "{}".to_owned() }];
     Generation { parts, finish: FinishReason::Stop, usage: None, context_tokens: None }
+}
+
+/// The end of the command that verifies an answer: it succeeds, fails, is ended or cannot be run.
+pub(super) fn verified(choices: &mut Choices<'_>) -> FactBody {
+    let end = match choices.below(8) {
+        0 | 1 => VerifyEnd::Exited { code: 0 },
+        2 => VerifyEnd::Killed { signal: 9 },
+        3 => VerifyEnd::TimedOut { limit_ms: 9 },
+        4 => VerifyEnd::Flooded { stream: "stdout".to_owned(), limit_bytes: 9 << 20 },
+        5 => VerifyEnd::NotRun { reason: "there is no shell".to_owned() },
+        _ => VerifyEnd::Exited { code: 2 },
+    };
+    FactBody::AnswerVerified { outcome: VerifyOutcome { end, output: "1 test".to_owned() } }
 }
 
 /// A summary, or what is none, of some of the older messages.

@@ -46,6 +46,8 @@ pub enum RunProgress {
     AskingModel,
     /// Nobody has decided about these calls.
     Deciding(Vec<ToolCall>),
+    /// The end of the command that verifies its answer is not on record.
+    Verifying,
     /// These calls' results are not on record.
     Calling(Vec<ToolCall>),
     /// Its record does not show it.

@@ -246,6 +246,7 @@ impl Replay {
         match self.machine.as_ref().map(RunMachine::outstanding) {
             Some(Action::Stop(status)) => RunProgress::Ended(status),
             Some(Action::Generate { .. }) => RunProgress::AskingModel,
+            Some(Action::VerifyAnswer) => RunProgress::Verifying,
             Some(Action::DecideCalls { calls }) => RunProgress::Deciding(calls),
             Some(Action::CallTools { calls, .. }) => RunProgress::Calling(calls),
             _ => RunProgress::Unknown,

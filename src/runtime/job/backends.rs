@@ -87,8 +87,9 @@ impl JobBackends {
                 let header = cassette.header();
                 let transport = Arc::new(ReplayTransport::new(Arc::clone(&cassette), &options.workspace));
                 let (provider, fallbacks) = connect(options, expert, header.provider, transport, true)?;
+                let results = Arc::new(ReplayTools::new(Arc::clone(&cassette), &options.workspace));
                 let answers = (*tools || !effects).then(|| RecordedAnswers {
-                    tools: Arc::new(ReplayTools::new(Arc::clone(&cassette), &options.workspace)),
+                    tools: Arc::clone(&results),
                     are_all: *tools,
                     may_start: *effects,
                 });
@@ -99,7 +100,7 @@ impl JobBackends {
                     clock: Arc::new(CassetteClock::new(header)),
                     header: Some(header.clone()),
                     redactor,
-                    tape: Tape::Replaying { answers, decisions },
+                    tape: Tape::Replaying { answers, decisions, verifications: Some(results) },
                     recorded_model: Some((header.model.clone(), header.model_is_explicit))
                         .filter(|(model, _)| !model.is_empty()),
                 })

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use crate::checkpoint::FORMAT_VERSION;
 use crate::cost::Price;
-use crate::expert::{Expert, SkillSpec};
+use crate::expert::{Expert, SkillSpec, VerifyCommand};
 use crate::fact::RunParameters;
 use crate::id::{JobId, RunId};
 use crate::output_schema::OutputSchema;
@@ -91,7 +91,14 @@ impl JobContext {
             decides_calls: !rules(&self.options, expert).is_empty() || reads_untrusted(expert),
             untrusted_skills: untrusted_skills(expert).map(str::to_owned).collect(),
             output_schema,
+            verify: self.verify(expert),
         }
+    }
+
+    /// The command that verifies the answers of `expert`, without secrets.
+    pub fn verify(&self, expert: &Expert) -> Option<VerifyCommand> {
+        let verify = expert.verify.clone()?;
+        Some(VerifyCommand { command: self.backends.redactor.text(&verify.command), ..verify })
     }
 
     /// The price of a Run's model at the time at which the Run was set up.

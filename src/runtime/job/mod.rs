@@ -33,6 +33,7 @@ use crate::runtime::options::{Options, Outcome, RunInput};
 use crate::runtime::run::closing::OpenSkills;
 use crate::runtime::run::prepare::{JobBasis, prepare};
 use crate::runtime::run::task::{RunTask, StoppedRun};
+use crate::runtime::run::verify::check_read_only;
 use crate::runtime::stop::{StopReason, StopSignal};
 use crate::store::Store;
 use crate::usage::Usage;
@@ -50,6 +51,7 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     let store = Store::new(&options.storage);
     let shared = shared_account(&store, options)?;
     backends.check_prices(expert, options, shared.as_deref())?;
+    check_read_only(expert, options)?;
     without_secrets(options, &backends, expert)?;
     let stop = stop_signal(options, &backends, Spent::default(), began);
     let stamp = backends.clock.stamp();

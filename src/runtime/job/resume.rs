@@ -27,6 +27,7 @@ use crate::runtime::options::{Options, ResumeInput};
 use crate::runtime::run::prepare::{JobBasis, prepare};
 use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
+use crate::runtime::run::verify::check_read_only;
 use crate::store::{Found, Store, StoreError};
 use crate::tool::ToolResult;
 use crate::usage::Usage;
@@ -62,6 +63,7 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
     (job.usage, job.spend) = (spending.usage, spending.spend);
     let shared = shared_account(&store, &options)?;
     backends.check_prices(&expert, &options, shared.as_deref())?;
+    check_read_only(&expert, &options)?;
     without_secrets(&options, &backends, &expert)?;
     let stop = stop_signal(&options, &backends, spending.spent, began);
     let context = JobContext { options, backends, store, job: job_store, stop, budget: None, shared };

@@ -300,7 +300,7 @@ mod tests {
         };
         let setting = Arc::new(job.setting(&expert, &emitter.run_id).unwrap());
         let models = job.backends.models_for(&expert, &job.options.settings).unwrap();
-        RunContext { job, expert, models, setting, emitter, notices: NoticeBoard::default() }
+        RunContext { job, expert, models, setting, emitter, notices: NoticeBoard::default(), verifier: None }
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use crate::runtime::run::events::EventEmitter;
 use crate::runtime::stop::StopReason;
 use crate::runtime::tools::notices::NoticeBoard;
 use crate::setting::RunSetting;
+use crate::skill::base::Verifier;
 
 /// All that one Run works with.
 pub struct RunContext {
@@ -24,6 +25,8 @@ pub struct RunContext {
     pub emitter: EventEmitter,
     /// The skills' reports: facts carry the connections among them.
     pub notices: NoticeBoard,
+    /// Runs the command that verifies its answers.
+    pub verifier: Option<Arc<Verifier>>,
 }
 
 impl RunContext {

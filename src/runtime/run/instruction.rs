@@ -96,6 +96,7 @@ mod tests {
             default_model_tier: None,
             context_limit: None,
             output_schema: None,
+            verify: None,
             skills: IndexMap::new(),
             delegates: Vec::new(),
             tags: Vec::new(),

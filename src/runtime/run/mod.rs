@@ -15,6 +15,7 @@ pub mod start;
 pub mod stopped;
 pub mod summary;
 pub mod task;
+pub mod verify;
 pub mod window;
 
 use crate::event::Event;
@@ -45,8 +46,8 @@ pub async fn drive(
         let transition = machine.advance(&input)?;
         // Only a result that waits for others: what ends the turn is followed by more than a flush.
         let more_follows = transition.action == Action::Wait && calls.has_arrived();
-        // An answer that is checked is known to be one, or not, only then.
-        let is_decided = !matches!(transition.action, Action::CheckAnswer { .. });
+        // An answer that is checked or verified is known to be one, or not, only then.
+        let is_decided = !machine.state().is_judging();
         let conclude = |events: &[Event]| {
             if is_decided {
                 requests.conclude_text(events);
@@ -71,6 +72,11 @@ pub async fn drive(
                 Input::Fact(calls.next().await)
             }
             Action::CheckAnswer { text } => Input::Fact(check::check(text, machine, context).await),
+            Action::VerifyAnswer => {
+                // As with calls: the command may have effects.
+                recorder.flush().await?;
+                Input::Fact(verify::verify(machine, context).await)
+            }
             Action::Wait => Input::Fact(calls.next().await),
             Action::Stop(_) => {
                 recorder.flush().await?;

@@ -183,7 +183,8 @@ impl<'a> ModelRequests<'a> {
             occasion: occasion(machine),
         };
         self.has_sent = true;
-        let is_held = machine.parameters().output_schema.is_some();
+        let parameters = machine.parameters();
+        let is_held = parameters.output_schema.is_some() || parameters.verify.is_some();
         let mut stream = context.emitter.answer(machine.head().step_number, &context.job.backends.redactor, is_held);
         let mut warnings = Vec::new();
         let mut encoded = std::mem::take(&mut self.encoded);

@@ -27,6 +27,7 @@ use crate::runtime::run::prepare::{JobBasis, PreparedRun, prepare};
 use crate::runtime::run::recorder::Recorder;
 use crate::runtime::run::stopped::on_record;
 use crate::runtime::run::task::{ContinueFrom, RunTask, StoppedRun};
+use crate::runtime::run::verify::verify_notice;
 use crate::runtime::tools::Toolset;
 use crate::usage::Usage;
 
@@ -138,6 +139,7 @@ impl RunStart {
             setting: Arc::new(setting),
             emitter,
             notices: toolset.notices.clone(),
+            verifier: toolset.verifier.clone(),
         };
         match task {
             RunTask::Start { query, attached, by, first_step, .. } => {
@@ -304,10 +306,9 @@ fn compose_instruction(context: &RunContext, is_delegate: bool, schema: Option<&
     let scene =
         InstructionContext { started_at: context.setting.started_at, workspace: &options.workspace, is_delegate };
     let text = instruction::compose(&context.expert, &options.experts, scene);
-    match schema {
-        Some(schema) => format!("{text}\n---\n{}\n", answer_form(schema)),
-        None => text,
-    }
+    let form = schema.map(answer_form);
+    let gate = context.job.verify(&context.expert).map(|verify| verify_notice(&verify));
+    form.into_iter().chain(gate).fold(text, |text, part| format!("{text}\n---\n{part}\n"))
 }
 
 /// The record of a Run that is new.

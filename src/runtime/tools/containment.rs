@@ -174,6 +174,8 @@ pub fn require(options: &Options, expert: &Expert) -> Result<(), RunError> {
 pub fn warning(expert: &Expert, options: &Options) -> Result<Option<String>, ExpertError> {
     let Some(lacking) = state(options.settings.sandbox).lacking else { return Ok(None) };
     let experts = options.experts.reachable(&expert.key)?;
-    let is_needed = experts.iter().any(|expert| expert.skills.values().any(SkillSpec::starts_program));
+    let starts_program =
+        |expert: &&Expert| expert.verify.is_some() || expert.skills.values().any(SkillSpec::starts_program);
+    let is_needed = experts.iter().any(starts_program);
     Ok(is_needed.then(|| format!("commands and servers are not contained: this system lacks {lacking}")))
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::expert::ExpertRef;
 use crate::runtime::tools::notices::NoticeBoard;
+use crate::skill::base::Verifier;
 use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError, SkillSet};
 
@@ -29,6 +30,8 @@ pub struct Toolset {
     pub notices: NoticeBoard,
     /// The results that are too long for the model; kept once the Run has a folder for them.
     pub outputs: Arc<Outputs>,
+    /// Runs the command that verifies the expert's answers, where it has one.
+    pub verifier: Option<Arc<Verifier>>,
 }
 
 impl Toolset {

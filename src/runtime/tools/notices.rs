@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_replay_emits_what_every_replay_has_in_common_and_draws_one_stamp() {
-        let (events, stamps) = emitted(&Tape::Replaying { answers: None, decisions: None });
+        let (events, stamps) = emitted(&Tape::Replaying { answers: None, decisions: None, verifications: None });
         let expected = [
             event("skillConnected", "a", Some(0)),
             event("skillConnected", "b", Some(0)),

@@ -20,8 +20,8 @@ use crate::runtime::tools::lock::{self, LockedServers};
 use crate::runtime::tools::notices::NoticeBoard;
 use crate::runtime::tools::servers::{OpenedServer, OpenedServers, ServerSetup, Servers, server_spec, skills};
 use crate::runtime::tools::{Toolset, close, close_all};
-use crate::skill::base::{BaseSkill, Warn, conversation_tools};
-use crate::skill::contain::LearnScope;
+use crate::skill::base::{BaseSkill, Commands, Verifier, Warn, conversation_tools};
+use crate::skill::contain::{LearnScope, Programs};
 use crate::skill::mcp::{AskPerson, Network, Reply, SkillNotice, Timings};
 use crate::skill::output::Outputs;
 use crate::skill::{NameClaim, Skill, SkillSet, declare};
@@ -176,6 +176,7 @@ impl<'a> ToolsetBuilder<'a> {
             missing: Vec::new(),
             notices: NoticeBoard::default(),
             outputs,
+            verifier: None,
         };
         let (cancel, source) = (cancel.clone(), ToolSource::Servers);
         Self { expert, options, cancel, source, is_delegate: false, setup: Arc::new(setup), toolset }
@@ -209,6 +210,7 @@ impl<'a> ToolsetBuilder<'a> {
         containment::require(self.options, self.expert)?;
         // First, so that no server is started for an expert that cannot run.
         let delegates = self.options.experts.delegates(self.expert)?;
+        self.toolset.verifier = self.verifier()?;
         let servers = self.start_servers()?;
         let mut opened = servers.wait(&self.cancel).await?;
         if let Err(error) = self.add_skills(&mut opened) {
@@ -294,10 +296,7 @@ impl<'a> ToolsetBuilder<'a> {
         }
         let (workspace, environment) = (&self.options.workspace, &self.options.environment);
         let off_limits = self.options.all_off_limits();
-        let notices = self.toolset.notices.for_skill(name);
-        let programs = SandboxRules::new(self.options, &self.setup.network.proxy, self.setup.learning.as_ref())
-            .commands(spec, &masked(&notices, &self.setup.network.redactor));
-        let warn: Warn = Arc::new(move |message| notices(SkillNotice::Warning { message }));
+        let (programs, warn) = self.programs(name, spec);
         let outputs = &self.toolset.outputs;
         let base = BaseSkill::open(spec.common(), workspace, environment, off_limits, outputs, programs, warn)?;
         self.toolset.skills.add(base, NameClaim::Base);
@@ -306,6 +305,29 @@ impl<'a> ToolsetBuilder<'a> {
             timings: Timings::default(),
         });
         Ok(())
+    }
+
+    /// The confinement of commands with the access of the base skill `spec`, and the receiver of what they did to protected
+    /// files.
+    fn programs(&self, name: &str, spec: &SkillSpec) -> (Programs, Warn) {
+        let notices = self.toolset.notices.for_skill(name);
+        let programs = SandboxRules::new(self.options, &self.setup.network.proxy, self.setup.learning.as_ref())
+            .commands(spec, &masked(&notices, &self.setup.network.redactor));
+        (programs, Arc::new(move |message| notices(SkillNotice::Warning { message })))
+    }
+
+    /// Runs the command that verifies the expert's answers, with the access of its base skill; of the usual one where it has
+    /// none.
+    fn verifier(&self) -> Result<Option<Arc<Verifier>>, RunError> {
+        let Some(verify) = &self.expert.verify else { return Ok(None) };
+        let usual = SkillSpec::base();
+        let base = self.expert.skills.values().find(|spec| spec.is_base()).unwrap_or(&usual);
+        let common = base.common();
+        let (programs, warn) = self.programs(&common.name, base);
+        let Options { workspace, environment, .. } = self.options;
+        let off_limits = self.options.all_off_limits();
+        let commands = Commands::open(common, workspace, environment, off_limits, programs, warn)?;
+        Ok(Some(Verifier::new(verify, commands, &self.toolset.outputs)))
     }
 
     fn add_delegates(&mut self, delegates: Vec<&Expert>) {

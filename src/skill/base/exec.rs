@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::BaseSkill;
+use super::commands::Commands;
 use super::failure::FileFailure;
 use super::order::FileTurn;
 use super::protected::{CommandWatch, Protected};
@@ -31,7 +31,7 @@ pub const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 pub(super) const MAX_TIMEOUT_MS: u64 = 86_400_000;
 
 /// Most bytes of each stream (the original's `maxBuffer`).
-const MAX_OUTPUT: usize = 10 << 20;
+pub(super) const MAX_OUTPUT: usize = 10 << 20;
 
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ const PIPE_GRACE: Duration = Duration::from_secs(1);
 const CHUNK: usize = 64 << 10;
 
 /// How to see what was left out of the output.
-const HINT: &str = "write the output to a file and read parts of it to see more";
+pub(super) const HINT: &str = "write the output to a file and read parts of it to see more";
 
 /// `exec`.
 #[derive(Debug, Deserialize)]
@@ -73,8 +73,28 @@ fn wanted() -> bool {
     true
 }
 
-/// Why the program is no longer waited for.
-enum End {
+impl Exec {
+    /// The call of a shell command in the workspace, for at most `timeout_ms`.
+    pub fn shell(command: &str, timeout_ms: u64) -> Self {
+        Self {
+            command: "/bin/sh".to_owned(),
+            args: vec!["-c".to_owned(), command.to_owned()],
+            env: BTreeMap::new(),
+            cwd: here(),
+            stdout: true,
+            stderr: true,
+            timeout: Some(timeout_ms),
+        }
+    }
+
+    /// The milliseconds that it may run.
+    fn limit(&self) -> u64 {
+        self.timeout.unwrap_or(DEFAULT_TIMEOUT_MS)
+    }
+}
+
+/// The reason for which a program is no longer waited for.
+enum Stop {
     Exited,
     TimedOut,
     Cancelled,
@@ -82,58 +102,106 @@ enum End {
     Unwaitable(std::io::Error),
 }
 
+/// The way in which a program ended.
+pub(super) enum End {
+    Exited(ExitStatus),
+    TimedOut,
+    Cancelled,
+    TooMuch(&'static str),
+    Unwaitable(std::io::Error),
+}
+
+impl End {
+    fn new(stop: Stop, status: std::io::Result<ExitStatus>) -> Self {
+        match (stop, status) {
+            (Stop::Exited, Ok(status)) => Self::Exited(status),
+            (Stop::TimedOut, _) => Self::TimedOut,
+            (Stop::Cancelled, _) => Self::Cancelled,
+            (Stop::TooMuch(stream), _) => Self::TooMuch(stream),
+            (Stop::Unwaitable(error), _) | (Stop::Exited, Err(error)) => Self::Unwaitable(error),
+        }
+    }
+}
+
+/// A program that has ended.
+pub(super) struct Executed {
+    args: Exec,
+    pub end: End,
+    /// All that it wrote to stdout and stderr.
+    pub streams: [String; 2],
+    /// Lines on protected files that were put back, and on the containment that the program may have failed by.
+    pub reason: Option<String>,
+}
+
 /// The end of a call.
 pub(super) struct ExecEnd {
     /// `Err` holds the whole answer too; the call then counts as failed.
     pub answer: Result<Value, Value>,
-    /// Lines on protected files that were put back, and on the containment that the program may have failed by.
+    /// As that of [`Executed`].
     pub reason: Option<String>,
 }
 
 /// Runs the program, giving up `turn` once it has started.
 pub(super) async fn run(
-    skill: &BaseSkill,
+    commands: &Commands,
     args: Exec,
     output: CallOutput,
     turn: FileTurn,
     cancel: &CancellationToken,
 ) -> ExecEnd {
-    let mark = skill.programs.network_mark();
-    let started = start(skill, &args).await;
+    let conclude = move |executed: Executed| {
+        let Executed { args, end, streams, reason } = executed;
+        ExecEnd { answer: answer(&args, end, streams, &output), reason }
+    };
+    let executed = execute(commands, args, turn, cancel, conclude).await;
+    executed
+        .unwrap_or_else(|NotStarted { message, reason }| ExecEnd { answer: Err(json!({ "error": message })), reason })
+}
+
+/// Runs the program, giving up `turn` once it has started, and returns what `conclude` makes of its end, off the runtime's
+/// threads: long output goes to the disk.
+///
+/// # Errors
+/// It was not started.
+pub(super) async fn execute<T: Send + 'static>(
+    commands: &Commands,
+    args: Exec,
+    turn: impl Sized,
+    cancel: &CancellationToken,
+    conclude: impl FnOnce(Executed) -> T + Send + 'static,
+) -> Result<T, NotStarted> {
+    let mark = commands.programs.network_mark();
+    let started = start(commands, &args).await;
     // Calls made later go on while the program runs.
     drop(turn);
     // Dropped from the last to the first: what a call that is given up changed is put back once its command has ended.
-    let Started { watch, cwd, mut child } = match started {
-        Ok(started) => started,
-        Err(NotStarted { message, reason }) => return ExecEnd { answer: Err(json!({ "error": message })), reason },
-    };
+    let Started { watch, cwd, mut child } = started?;
     let mut stdout = Drain::new("stdout", child.stdout.take());
     let mut stderr = Drain::new("stderr", child.stderr.take());
-    let limit = args.timeout.unwrap_or(DEFAULT_TIMEOUT_MS);
-    let (end, status) = {
+    let limit = args.limit();
+    let end = {
         let mut drained = pin!(async { tokio::try_join!(stdout.run(), stderr.run()).map(drop) });
         let mut is_drained = false;
-        let end = tokio::select! {
+        let stop = tokio::select! {
             // First what the program did: it may have ended while this process was stopped.
             biased;
-            end = ended(&mut child, drained.as_mut(), &mut is_drained) => end,
-            () = cancel.cancelled() => End::Cancelled,
-            () = limit::passed(Duration::from_millis(limit)) => End::TimedOut,
+            stop = ended(&mut child, drained.as_mut(), &mut is_drained) => stop,
+            () = cancel.cancelled() => Stop::Cancelled,
+            () = limit::passed(Duration::from_millis(limit)) => Stop::TimedOut,
         };
-        let status = match end {
-            End::Exited => child.wait().await,
+        let status = match stop {
+            Stop::Exited => child.wait().await,
             // Reading goes on meanwhile: a program that tidies up may still print.
-            _ if is_drained || matches!(end, End::TooMuch(_)) => child.terminate(GRACE).await,
+            _ if is_drained || matches!(stop, Stop::TooMuch(_)) => child.terminate(GRACE).await,
             _ => {
                 let (status, _) = tokio::join!(child.terminate(GRACE), timeout(GRACE + PIPE_GRACE, drained.as_mut()));
                 status
             }
         };
-        (end, status)
+        End::new(stop, status)
     };
-    // Long output goes to the disk, which is waited for off the runtime's threads.
     let streams = [stdout.whole(), stderr.whole()];
-    let (programs, warn) = (skill.programs.clone(), Arc::clone(&skill.warn));
+    let (programs, warn) = (commands.programs.clone(), Arc::clone(&commands.warn));
     let report_end = move || {
         let put_back = watch.and_then(CommandWatch::end);
         if let Some(line) = &put_back {
@@ -141,35 +209,26 @@ pub(super) async fn run(
         }
         // Refusals that a program got over are none of the model's concern.
         let [stdout, stderr] = &streams;
-        let has_failed = !matches!((&end, &status), (End::Exited, Ok(status)) if status.success());
+        let has_failed = !matches!(&end, End::Exited(status) if status.success());
         let guess = || programs.reason(stderr, &cwd).or_else(|| programs.reason(stdout, &cwd));
         let refused = has_failed.then(|| [programs.refused_since(mark), guess()]).into_iter().flatten().flatten();
         let reason = put_back.into_iter().chain(refused).reduce(|lines, line| lines + "\n" + &line);
-        ExecEnd { answer: answer(&args, limit, (end, status), streams, &output), reason }
+        conclude(Executed { args, end, streams, reason })
     };
-    let ended = tokio::task::spawn_blocking(report_end).await;
-    ended.unwrap_or_else(|source| ExecEnd {
-        answer: Err(json!({ "error": FileFailure::Ended { source }.message() })),
-        reason: None,
-    })
+    let concluded = tokio::task::spawn_blocking(report_end).await;
+    concluded.map_err(|source| NotStarted::from(FileFailure::Ended { source }))
 }
 
 /// The answer, from how the program ended and what it wrote to stdout and stderr.
-fn answer(
-    args: &Exec,
-    limit: u64,
-    end: (End, std::io::Result<ExitStatus>),
-    [stdout, stderr]: [String; 2],
-    output: &CallOutput,
-) -> Result<Value, Value> {
+fn answer(args: &Exec, end: End, [stdout, stderr]: [String; 2], output: &CallOutput) -> Result<Value, Value> {
     let part = |is_wanted, text: String, name| {
         if is_wanted { output.bound(text, output.limit() / 4, name, HINT) } else { String::new() }
     };
     let message = match end {
-        (End::Exited, Ok(status)) if status.success() => {
+        End::Exited(status) if status.success() => {
             return Ok(json!({ "output": joined(args, stdout, &stderr, output) }));
         }
-        (End::Exited, Ok(status)) => {
+        End::Exited(status) => {
             // Returned twice, as the original did; kept once.
             let stderr = part(true, stderr, "stderr");
             return Err(report(
@@ -179,10 +238,10 @@ fn answer(
                 stderr,
             ));
         }
-        (End::TimedOut, _) => format!("Command timed out after {limit}ms."),
-        (End::Cancelled, _) => "Command was cancelled.".to_owned(),
-        (End::TooMuch(stream), _) => format!("Command stopped: {stream} exceeded {} MiB.", MAX_OUTPUT >> 20),
-        (End::Unwaitable(error), _) | (End::Exited, Err(error)) => format!("Cannot wait for command: {error}"),
+        End::TimedOut => format!("Command timed out after {}ms.", args.limit()),
+        End::Cancelled => "Command was cancelled.".to_owned(),
+        End::TooMuch(stream) => format!("Command stopped: {stream} exceeded {} MiB.", MAX_OUTPUT >> 20),
+        End::Unwaitable(error) => format!("Cannot wait for command: {error}"),
     };
     Err(report(args, message, part(args.stdout, stdout, "stdout"), part(args.stderr, stderr, "stderr")))
 }
@@ -192,33 +251,33 @@ async fn ended(
     child: &mut Child,
     mut drained: std::pin::Pin<&mut impl Future<Output = Result<(), &'static str>>>,
     is_drained: &mut bool,
-) -> End {
+) -> Stop {
     loop {
         tokio::select! {
             outcome = drained.as_mut(), if !*is_drained => {
                 *is_drained = true;
                 if let Err(stream) = outcome {
-                    return End::TooMuch(stream);
+                    return Stop::TooMuch(stream);
                 }
             }
             outcome = child.ended() => {
                 if let Err(error) = outcome {
-                    return End::Unwaitable(error);
+                    return Stop::Unwaitable(error);
                 }
                 if !*is_drained && let Ok(Err(stream)) = timeout(PIPE_GRACE, drained.as_mut()).await {
                     *is_drained = true;
-                    return End::TooMuch(stream);
+                    return Stop::TooMuch(stream);
                 }
-                return End::Exited;
+                return Stop::Exited;
             }
         }
     }
 }
 
 /// A program that was not started, in words for the model.
-struct NotStarted {
-    message: String,
-    reason: Option<String>,
+pub(super) struct NotStarted {
+    pub message: String,
+    pub reason: Option<String>,
 }
 
 impl From<FileFailure> for NotStarted {
@@ -236,11 +295,11 @@ struct Started {
 }
 
 /// Starts the program.
-async fn start(skill: &BaseSkill, args: &Exec) -> Result<Started, NotStarted> {
-    let (workspace, path, programs) = (Arc::clone(&skill.workspace), args.cwd.clone(), skill.programs.clone());
-    let protected = skill.protected.clone();
-    let added = args.env.clone().into_iter().chain(skill.granted.iter().cloned());
-    let mut env = child_environment(&skill.environment, added);
+async fn start(commands: &Commands, args: &Exec) -> Result<Started, NotStarted> {
+    let (workspace, path, programs) = (Arc::clone(&commands.workspace), args.cwd.clone(), commands.programs.clone());
+    let protected = commands.protected.clone();
+    let added = args.env.clone().into_iter().chain(commands.granted.iter().cloned());
+    let mut env = child_environment(&commands.environment, added);
     let prepare = move || {
         let folder = working_directory(&workspace, &path)?;
         let confinement = programs.confinement().and_then(|confinement| {
@@ -255,7 +314,7 @@ async fn start(skill: &BaseSkill, args: &Exec) -> Result<Started, NotStarted> {
     let refused = |error| NotStarted { message: not_contained(&error), reason: None };
     let (confinement, env) = confinement.map_err(refused)?;
     #[cfg(target_os = "linux")]
-    let held_calls = skill.programs.held_calls(&args.command, &path, &env).map_err(refused)?;
+    let held_calls = commands.programs.held_calls(&args.command, &path, &env).map_err(refused)?;
     let spec = ChildSpec {
         program: args.command.clone(),
         args: args.args.clone(),
@@ -272,7 +331,7 @@ async fn start(skill: &BaseSkill, args: &Exec) -> Result<Started, NotStarted> {
             std::io::ErrorKind::NotFound => NotStarted { message: format!("spawn {program} ENOENT"), reason: None },
             std::io::ErrorKind::PermissionDenied => NotStarted {
                 message: format!("spawn {program} EACCES"),
-                reason: skill.programs.reason_for_program(&program, &path),
+                reason: commands.programs.reason_for_program(&program, &path),
             },
             _ => NotStarted { message: format!("spawn {program}: {source}"), reason: None },
         }),

@@ -12,27 +12,29 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 pub use self::call_argument::call_argument;
+pub use self::commands::Commands;
 pub use self::exec::DEFAULT_TIMEOUT_MS as DEFAULT_EXEC_TIMEOUT_MS;
 use self::exec::ExecEnd;
 use self::failure::FileFailure;
 pub use self::media::{MAX_IMAGE, MAX_PDF, media_type};
 pub use self::off_limits::OffLimits;
 use self::order::{Order, Ticket};
-use self::protected::Protected;
 use self::request::{BaseRequest, FileRequest};
+pub use self::verifier::Verifier;
 use self::workspace::Workspace;
 use crate::content::Content;
 use crate::environment::Environment;
 use crate::expert::SkillCommon;
 use crate::future::BoxFuture;
 use crate::redact::Redactor;
-use crate::skill::contain::{Programs, granted_variables};
+use crate::skill::contain::Programs;
 use crate::skill::output::Outputs;
 use crate::skill::{Skill, SkillError};
 use crate::tool::{BASE_SKILL, ToolCall, ToolKind, ToolResult, ToolSpec};
 
 mod arguments;
 mod call_argument;
+mod commands;
 mod contents;
 mod describe;
 mod directories;
@@ -47,6 +49,7 @@ mod protected;
 mod request;
 mod text;
 mod tools;
+mod verifier;
 mod workspace;
 
 #[cfg(test)]
@@ -98,13 +101,7 @@ pub struct BaseSkill {
     name: String,
     tools: Vec<ToolSpec>,
     workspace: Arc<Workspace>,
-    environment: Environment,
-    /// Variables that `exec` hands to programs besides.
-    granted: Vec<(String, String)>,
-    programs: Programs,
-    /// The files that commands may not change; none where the containment is lifted.
-    protected: Option<Protected>,
-    warn: Warn,
+    commands: Commands,
     outputs: Arc<Outputs>,
     order: Order,
     opened: Instant,
@@ -126,9 +123,7 @@ impl BaseSkill {
         programs: Programs,
         warn: Warn,
     ) -> Result<Arc<Self>, SkillError> {
-        let kept = off_limits.clone();
-        let opened = Workspace::open(workspace, environment.get("HOME"), off_limits)
-            .map_err(|source| SkillError::Workspace { path: workspace.to_owned(), source })?;
+        let commands = Commands::open(common, workspace, environment, off_limits, programs, warn)?;
         let mut tools = tools::conversation(&common.name);
         tools.extend(tools::running(&common.name));
         tools.retain(|tool| common.admits(&tool.name));
@@ -141,12 +136,8 @@ impl BaseSkill {
         Ok(Arc::new(Self {
             name: common.name.clone(),
             tools,
-            protected: (!matches!(programs, Programs::Lifted)).then(|| Protected::new(opened.path(), &kept)),
-            workspace: Arc::new(opened),
-            environment: environment.clone(),
-            granted: granted_variables(&common.access.grants, environment),
-            warn,
-            programs,
+            workspace: Arc::clone(&commands.workspace),
+            commands,
             outputs: Arc::clone(outputs),
             order: Order::default(),
             opened: Instant::now(),
@@ -209,7 +200,8 @@ impl Skill for BaseSkill {
                         () = cancel.cancelled() => return answer(&call, Err(FileFailure::Cancelled)),
                         turn = ticket.turn() => turn,
                     };
-                    let ExecEnd { answer: answered, reason } = exec::run(&self, args, output, turn, &cancel).await;
+                    let ExecEnd { answer: answered, reason } =
+                        exec::run(&self.commands, args, output, turn, &cancel).await;
                     let mut result = match answered {
                         Ok(output) => answer(&call, Ok(Content::text(output.to_string()))),
                         Err(report) => ToolResult::error(&call, report.to_string()),

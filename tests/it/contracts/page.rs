@@ -26,7 +26,8 @@ marked as optional is absent where there is nothing to report.
 
 - Events, `schemaVersion` 1: the events and fields of the TypeScript version, with `schemaVersion` and `sequence` on events and
   `cost` and `costIsComplete` beside each `usage`. Further types: `contextSummarized`, `decideToolCalls`, `fallBack`, `refuseAnswer`,
-  `stopRunByCancellation`, `stopRunByBudget`, `skillProgress`, `runtimeWarning`.
+  `stopRunByCancellation`, `stopRunByBudget`, `skillProgress`, `runtimeWarning`; later `startVerification`, `finishVerification`,
+  `stopRunByVerification`.
 - Result, `schemaVersion` 1. An object without `schemaVersion` is one of before the field was added, and has the other fields.
   `fallback` is there where a fallback answered.
 - Files, `formatVersion` 1. A file without it is one of the TypeScript version, and is read as well.
@@ -144,6 +145,7 @@ fn settled(key: &str, value: &Value) -> Value {
             "next" => json!(5_750),
             "tokensBefore" => json!(18_250),
             "tokensAfter" => json!(6_120),
+            "durationMs" => json!(12),
             key if key.ends_with("DurationMs") => json!(12),
             _ => value.clone(),
         },
