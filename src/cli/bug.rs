@@ -33,6 +33,7 @@ mod tests {
     const INNER: &str = "PERSTACK_TEST_OF_PANICS";
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the process that the test starts is its own")]
     fn a_panic_of_any_thread_ends_the_program_with_advice() {
         if std::env::var_os(INNER).is_some() {
             end_on_panics();

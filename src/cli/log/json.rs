@@ -153,7 +153,7 @@ fn run_object(run: &Run, figures: &Figures) -> Value {
     match &figures.left {
         Some(RunProgress::Ended(status)) => drop(object.insert("status".to_owned(), json!(status))),
         Some(RunProgress::AskingModel | RunProgress::Verifying) => {
-            drop(object.insert("status".to_owned(), json!("proceeding")))
+            drop(object.insert("status".to_owned(), json!("proceeding")));
         }
         Some(RunProgress::Deciding(calls) | RunProgress::Calling(calls)) => {
             object.insert("status".to_owned(), json!("proceeding"));

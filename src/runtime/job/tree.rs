@@ -212,7 +212,7 @@ impl Tree {
     fn spawn(&mut self, task: RunTask, prepared: Option<PreparedRun>) {
         let context = Arc::clone(&self.context);
         let run = task.run().clone();
-        self.tasks.spawn(async move { (run, run_task(context, task, prepared).await) });
+        self.tasks.spawn(async move { (run, Box::pin(run_task(context, task, prepared)).await) });
     }
 
     /// The Run that continues from `from`: the derived one, or a new one when the user forks there.
