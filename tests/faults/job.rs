@@ -71,7 +71,8 @@ impl Job {
     }
 }
 
-const TEAM: &str = "[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"worker\"]\n\
+/// Every call is decided before its turn's calls are made, and one is denied.
+const TEAM: &str = "permissions = { deny = [\"deleteFile\"] }\n[experts.lead]\ninstruction = \"You lead.\"\ndelegates = [\"worker\"]\n\
                     [experts.worker]\ninstruction = \"You work.\"\ndescription = \"Does one task.\"\n";
 
 fn alone(test: &Test) -> String {
@@ -130,10 +131,10 @@ fn team_answers(request: &Request) -> Answer {
     let results = request.results().len();
     if request.contains("You lead.") {
         return match results {
-            0 => Answer::calls([append("a0")]),
-            1 => Answer::calls([task(1)]),
-            2 => Answer::calls([task(2), append("b2"), task(3)]),
-            5 => Answer::text(Job::Team.answer()),
+            0 => Answer::calls([append("a0"), call("x0", "deleteFile", json!({"path": "shelf.md"}))]),
+            2 => Answer::calls([task(1)]),
+            3 => Answer::calls([task(2), append("b2"), task(3)]),
+            6 => Answer::text(Job::Team.answer()),
             other => panic!("nobody asks after {other} results"),
         };
     }
