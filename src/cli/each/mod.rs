@@ -50,13 +50,15 @@ Examples:
   gh issue list --json title | jq -c '.[]' | perstack each triage - --query \"{title}\"
 
 Results:
-  A JSON object a line, in the order of the rows: that of `perstack run --output json`, with the row's number; a row that
-  could not be run has status notRun and an error. The same command again runs no row that has completed; it continues
-  those that were stopped, and prints all results anew. A row is known by its place, its query and its batch: by default
-  the batch is named by expert, template, file and --output-schema.
+  A JSON object a line, in the order of the rows: that of `perstack run --output json`, with the
+  row's number; a row that could not be run has status notRun and an error. The same command again
+  runs no row that has completed; it continues those that were stopped, and prints all results
+  anew. A row is known by its place, its query and its batch: by default the batch is named by
+  expert, template, file and --output-schema.
 
 Exit codes:
-  0 all rows completed, 1 a row failed, 5 the budget of all rows is reached, 130 Ctrl-C; the others as of `perstack run`.
+  0 all rows completed, 1 a row failed, 5 the budget of all rows is reached, 130 Ctrl-C; the others
+  as of `perstack run`.
   On every end but 0 and 2 the last line on stderr is the command that goes on.";
 
 /// Runs an expert on many inputs, a job for each
