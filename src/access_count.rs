@@ -49,7 +49,7 @@ impl AccessCount {
 pub struct AccessTally(Vec<AccessCount>);
 
 impl AccessTally {
-    /// Adds a judgement, which is counted with those that are alike, or, beyond [`MOST_APART`], with all others of its
+    /// Adds a judgement, which is counted with those that are alike, or, beyond a hundred, with all others of its
     /// skill that had the same outcome.
     pub fn add(&mut self, judged: AccessCount) {
         if self.count(&judged) {
