@@ -1,8 +1,9 @@
 //! [`ROWS`]: the lines of the table, and what each of them must be.
 
 use crate::scenario::Scenario::{
-    self, Binary, Cassette, ContainedStarts, Delegates, Instructions, LargeConversation, LastPage, LingeringServer, Lists, LockedSkills,
-    LongAnswer, LongCassette, LongJob, Megabyte, Memory, PacedAnswer, ResumeAndFork, Steps, SystemCalls, Tls, Version,
+    self, Binary, Cassette, ContainedStarts, Delegates, Instructions, LargeConversation, LastPage, LingeringServer,
+    Lists, LockedSkills, LongAnswer, LongCassette, LongJob, Megabyte, Memory, PacedAnswer, ResumeAndFork, Steps,
+    SystemCalls, Tls, Version,
 };
 
 /// A line of the table, of one or more figures.
