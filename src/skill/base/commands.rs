@@ -11,7 +11,7 @@ use super::workspace::Workspace;
 use crate::environment::Environment;
 use crate::expert::SkillCommon;
 use crate::skill::SkillError;
-use crate::skill::contain::{Programs, granted_variables};
+use crate::skill::contain::Programs;
 
 /// The surroundings of commands.
 pub struct Commands {
@@ -47,7 +47,7 @@ impl Commands {
             protected: (!matches!(programs, Programs::Lifted)).then(|| Protected::new(opened.path(), &kept)),
             workspace: Arc::new(opened),
             environment: environment.clone(),
-            granted: granted_variables(&common.access.grants, environment),
+            granted: programs.handed_variables(&common.access.grants, environment),
             programs,
             warn,
         })

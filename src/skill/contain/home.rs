@@ -86,6 +86,11 @@ impl Home {
         (given.is_absolute() && real.is_dir()).then_some(Self { given, real })
     }
 
+    /// Returns true if `folder`, without links, is the home folder.
+    pub fn is(&self, folder: &Path) -> bool {
+        self.real == folder
+    }
+
     /// Returns true if `folder`, without links, is the home folder or above it.
     pub fn is_in(&self, folder: &Path) -> bool {
         self.real.starts_with(folder)

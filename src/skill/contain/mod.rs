@@ -32,7 +32,6 @@ mod system;
 mod watch;
 
 pub(in crate::skill) use git_folders::repositories;
-pub(in crate::skill) use grants::granted_variables;
 pub use needs::{LearnScope, Learning, Proposal, RiskyNeed, SkillNeeds};
 pub use programs::{NetworkMark, Programs};
 pub use rule::{FileAccess, PathDecision, PathRule};
@@ -102,7 +101,7 @@ impl Containment {
         let path = environment.users("PATH").unwrap_or_default();
         let mut lists = FileLists { devices: system::devices(), ..FileLists::default() };
         let mut marks = RuleMarks::default();
-        lists.reads.extend(system::reads());
+        lists.reads.extend(system::reads(home.as_ref()));
         marks.mark(PathRule::System, &lists);
         lists.reads.extend(system::program_folders(path, home.as_ref()));
         marks.mark(PathRule::ProgramFolder, &lists);
@@ -110,7 +109,7 @@ impl Containment {
         marks.mark(PathRule::OwnFiles, &lists);
         lists.writes.push(workspace.clone());
         marks.mark(PathRule::Workspace, &lists);
-        lists.writes.extend(system::temporary());
+        lists.writes.extend(system::temporary(home.as_ref()));
         marks.mark(PathRule::Temporary, &lists);
         lists.writes.extend(git_folders::outside(&workspace));
         marks.mark(PathRule::Repository, &lists);

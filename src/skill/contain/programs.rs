@@ -5,7 +5,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Containment, WorkspaceTooWide};
+use super::grants::granted_variables;
+use super::{Containment, WorkspaceTooWide, system};
+use crate::environment::Environment;
+use crate::expert::AccessGrant;
 use crate::proxy::InvalidProxy;
 use crate::skill::egress::{Egress, RefusalMark};
 use crate::skill::process::Confinement;
@@ -32,6 +35,17 @@ pub enum Programs {
 pub struct NetworkMark(Option<RefusalMark>);
 
 impl Programs {
+    /// The variables with their values that the programs are handed besides: the places of sockets that are granted, and
+    /// the temporary folder of contained ones where the usual one is out of their reach.
+    pub fn handed_variables(&self, grants: &[AccessGrant], environment: &Environment) -> Vec<(String, String)> {
+        let temporary = match self {
+            Self::Contained(_) => system::other_temporary(environment),
+            _ => None,
+        };
+        let temporary = temporary.map(|folder| ("TMPDIR".to_owned(), folder.display().to_string()));
+        granted_variables(grants, environment).into_iter().chain(temporary).collect()
+    }
+
     /// The restrictions of a program that is started now.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::home::Home;
+use crate::environment::Environment;
 
 /// Folders that are read as a whole. `/proc` shows of other processes outside what their names and arguments are: the
 /// kernel keeps a contained program from their environment, memory and open files.
@@ -55,17 +56,43 @@ const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 /// The folders beside a `bin` of the search path that its programs need.
 const BESIDE_PROGRAMS: [&str; 6] = ["include", "jre", "lib", "lib64", "libexec", "share"];
 
-/// The folders and settings that are read.
-pub(super) fn reads() -> impl Iterator<Item = PathBuf> {
-    READS.iter().map(PathBuf::from).chain(settings().iter().cloned())
+/// The folders and settings that are read. Of a folder that the home folder is in, that is what lies beside it.
+pub(super) fn reads(home: Option<&Home>) -> Vec<PathBuf> {
+    let folders = READS.iter().map(PathBuf::from).chain(settings().iter().cloned());
+    folders.flat_map(|folder| home.map_or_else(|| vec![folder.clone()], |home| beside(home, &folder))).collect()
+}
+
+/// The part of `folder` that is neither the home folder nor on the way to it, as it is now.
+fn beside(home: &Home, folder: &Path) -> Vec<PathBuf> {
+    match folder.canonicalize() {
+        Ok(real) if home.is(&real) => Vec::new(),
+        Ok(real) if home.is_in(&real) => {
+            let entries = fs::read_dir(&real).into_iter().flatten().flatten();
+            entries.flat_map(|entry| beside(home, &entry.path())).collect()
+        }
+        _ => vec![folder.to_owned()],
+    }
 }
 
 pub(super) fn devices() -> Vec<PathBuf> {
     DEVICES.iter().map(PathBuf::from).collect()
 }
 
-pub(super) fn temporary() -> impl Iterator<Item = PathBuf> {
-    TEMPORARY.iter().map(PathBuf::from)
+/// The temporary folders, but for one that is the home folder or holds it, as for users without a name in containers:
+/// whoever may make files in it could read everything there.
+pub(super) fn temporary(home: Option<&Home>) -> impl Iterator<Item = PathBuf> {
+    TEMPORARY.iter().map(PathBuf::from).filter(move |folder| !is_too_wide(folder, home))
+}
+
+/// The temporary folder that programs have to be led to, where the usual one holds the home folder.
+pub(super) fn other_temporary(environment: &Environment) -> Option<PathBuf> {
+    let home = environment.users("HOME").and_then(Home::find);
+    let [usual, other, _] = TEMPORARY.map(PathBuf::from);
+    is_too_wide(&usual, home.as_ref()).then_some(other)
+}
+
+fn is_too_wide(folder: &Path, home: Option<&Home>) -> bool {
+    home.is_some_and(|home| folder.canonicalize().is_ok_and(|real| home.is_in(&real)))
 }
 
 /// The settings that every user of the system may read. The permissions of the files keep the others from ordinary users;

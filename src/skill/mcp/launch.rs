@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::McpError;
 use crate::environment::Environment;
 use crate::expert::SkillSpec;
-use crate::skill::contain::{Programs, granted_variables};
+use crate::skill::contain::Programs;
 use crate::skill::process::child_environment;
 
 /// A server's process, to be started.
@@ -43,7 +43,7 @@ impl Launch {
                 .ok_or_else(|| McpError::MissingVariable { skill: skill(), variable: variable.clone() })?;
             required.push((variable.clone(), value.to_owned()));
         }
-        required.extend(granted_variables(&access.grants, environment));
+        required.extend(programs.handed_variables(&access.grants, environment));
         let mut args = match (package_name, args.is_empty()) {
             (Some(package), true) => vec![package.clone()],
             (Some(_), false) => return Err(McpError::Command { skill: skill() }),

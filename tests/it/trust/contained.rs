@@ -22,7 +22,7 @@ use crate::support::{Answer, Provider, Test, skipped};
 /// The text of a secret file, which no result may hold.
 pub const SECRET: &str = "owl-secret-4711";
 
-/// An expert with the base skill, and a home folder with secrets that is no temporary one: those are within reach.
+/// An expert with the base skill, and a home folder with secrets.
 pub struct Contained {
     pub test: Test,
     pub home: tempfile::TempDir,
@@ -31,7 +31,12 @@ pub struct Contained {
 impl Contained {
     /// With these lines in the base skill's table.
     pub fn new(lists: &str) -> Self {
-        let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        Self::at_home_in(Path::new(env!("CARGO_TARGET_TMPDIR")), lists)
+    }
+
+    /// The same with a home folder beneath `folder`.
+    fn at_home_in(folder: &Path, lists: &str) -> Self {
+        let home = tempfile::tempdir_in(folder).unwrap();
         for (path, text) in [
             (".ssh/id", SECRET),
             (".bashrc", "# mine\n"),
@@ -125,6 +130,19 @@ impl Drop for Bystander {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// As for users without a name in containers.
+#[test]
+fn a_home_folder_among_temporary_files_is_out_of_reach_and_there_is_another_place_for_them() {
+    let contained = || Contained::at_home_in(&std::env::temp_dir(), "");
+    for script in ["cat ~/.ssh/id", "ls ~", "cat ~/notes/a", "echo x > ~/.bashrc"] {
+        let (ran, text, is_error) = contained().run(script);
+        assert!(is_error && !text.contains(SECRET), "{script}: {text}");
+        assert_eq!(fs::read_to_string(ran.home.path().join(".bashrc")).unwrap(), "# mine\n");
+    }
+    let (_ran, text) = contained().works("f=$(mktemp) && echo owl > $f && cat $f && rm $f");
+    assert!(text.contains("owl"), "{text}");
 }
 
 #[test]
