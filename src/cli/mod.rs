@@ -57,6 +57,7 @@ mod signals;
 mod telemetry;
 mod text_diff;
 mod tool_names;
+mod user_folder;
 mod trust;
 mod command_line;
 mod why;

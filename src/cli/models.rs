@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::options::provider_parser;
 use super::render::{json_for, visible};
-use super::setup::{catalogue, models_file};
+use super::user_folder::{catalogue, models_file};
 use super::{Exit, Process};
 
 const TIERS: [(ModelTier, &str); 3] =

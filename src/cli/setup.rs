@@ -16,7 +16,7 @@ use perstack::expert::{Expert, ExpertKey, SkillSpec};
 use perstack::model::Catalogue;
 use perstack::output_schema::OutputSchema;
 use perstack::permission::{Permissions, RunPermissions};
-use perstack::provider::{catalog, vendor_variables};
+use perstack::provider::vendor_variables;
 use perstack::proxy::ProxySettings;
 use perstack::runtime::{AccountUse, CassetteMode, InDoubt, Options, SandboxRules};
 use perstack::sandbox::Sandbox;
@@ -32,6 +32,7 @@ use super::owners::OwnerCheck;
 use super::places::{PlaceOrigin, Places};
 pub use super::places::{ProjectNeed, storage_folder};
 use super::render::{Paint, visible};
+use super::user_folder::{catalogue, user_folder};
 
 /// The name of an expert that the command line defines.
 const OWN_EXPERT: &str = "assistant";
@@ -489,32 +490,4 @@ fn off_limits(
     noticed.extend(own.iter().flat_map(|file| [file.clone(), lockfile::find(file)]));
     noticed.retain(|file| !file.exists());
     OffLimits { closed, read_only, noticed, include_folders, ..OffLimits::default() }
-}
-
-/// The models that come with the program, and those of the user's own `models.toml`.
-///
-/// # Errors
-/// With the exit code for usage, when that file is not right.
-pub fn catalogue(process: &Process) -> Result<Arc<Catalogue>, Failure> {
-    let users = match models_file(process) {
-        Some(file) => config::user_models(&file).map_err(Failure::usage)?,
-        None => None,
-    };
-    Ok(match users {
-        Some(users) => Arc::new(Catalogue::clone(&catalog::built_in()).with(users)),
-        None => catalog::built_in(),
-    })
-}
-
-/// The path of the user's own models.
-pub fn models_file(process: &Process) -> Option<PathBuf> {
-    Some(user_folder(process)?.join("models.toml"))
-}
-
-/// The folder of the user's own defaults: the platform's for configuration.
-fn user_folder(process: &Process) -> Option<PathBuf> {
-    match process.variable("PERSTACK_CONFIG_DIR") {
-        Some(folder) => Some(process.folder.join(folder)),
-        None => Some(directories::ProjectDirs::from("", "", "perstack")?.config_dir().to_owned()),
-    }
 }

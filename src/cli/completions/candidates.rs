@@ -25,7 +25,8 @@ use crate::cli::Process;
 use crate::cli::owners::OwnerCheck;
 use crate::cli::places::{Places, ProjectNeed};
 use crate::cli::render::{shortened, visible};
-use crate::cli::setup::{catalogue, storage_folder};
+use crate::cli::setup::storage_folder;
+use crate::cli::user_folder::catalogue;
 
 pub use self::tools::{permissions, tools_and_skills};
 
