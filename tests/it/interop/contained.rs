@@ -3,6 +3,8 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -121,4 +123,50 @@ fn git_works_contained_in_a_repository_outside_of_the_workspace() {
     let (lines, results) = learned(home.path(), &skill, &[], &[("git_status", json!({"repo_path": path}))]);
     assert!(lines.contains("~/repository"), "{lines}");
     assert!(!results[0].1 && results[0].0.contains("owls.txt"), "{lines}{results:?}");
+}
+
+#[test]
+fn fetch_reaches_the_host_that_it_is_given_and_no_other() {
+    let (Some(servers), true) = (servers(), can_contain()) else { return };
+    let home = home();
+    let page = Page::start();
+    let skill =
+        command_skill("web", &python(&servers, "mcp-server-fetch"), &["--ignore-robots-txt", "--allow-private-ips"]);
+    let url = |host: &str| json!({"url": format!("http://{host}:{}/owls", page.port), "raw": true});
+    let (lines, results) = learned(home.path(), &skill, &[], &[("fetch", url("127.0.0.1"))]);
+    let list = format!("allowedDomains = [\"127.0.0.1:{}\"]\n", page.port);
+    assert!(lines.contains(&list), "{lines}");
+    assert!(!results[0].1 && results[0].0.contains("tawny owl"), "{results:?}");
+    let elsewhere = lines.replace(&list, "allowedDomains = [\"owls.example\"]\n");
+    let test = librarian(&format!("{skill}{elsewhere}"));
+    let test = test.env("HOME", home.path().to_str().unwrap()).env("PERSTACK_TRUST", "1");
+    let test = test.answers([Answer::calls([call("c1", "fetch", url("127.0.0.1"))]), Answer::text("Done.")]);
+    test.run(["run", "librarian", "Look."]).assert_code(0);
+    let (result, is_error) = tool_results(&test.server().requests()[1])[0].clone();
+    assert!(is_error && !result.contains("tawny owl") && result.contains("allowedDomains of skill web"), "{result}");
+}
+
+/// A page on this machine.
+struct Page {
+    port: u16,
+}
+
+impl Page {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut head = [0; 4096];
+                let _ = stream.read(&mut head);
+                let body = "<p>tawny owl</p>";
+                let length = body.len();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+            }
+        });
+        Self { port }
+    }
 }
