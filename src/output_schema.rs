@@ -16,6 +16,9 @@ mod endless;
 /// Most bytes of a schema as JSON text. Our own choice: every request to the model carries it, and larger ones leave little
 /// room for anything else.
 pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
+/// Most bytes of one pattern. Our own choice: whoever reads it rewrites it once for each class such as `\s` in it, in a time that
+/// grows with the square, and honest ones have a line.
+const MAX_PATTERN: usize = 1024;
 /// The address that a schema has for its own references. Nothing is there; a name that is relative to it is outside.
 const ADDRESS: &str = "schema://answer/";
 /// Most problems of one answer that are reported to the model.
@@ -54,6 +57,8 @@ pub enum InvalidOutputSchema {
     TooLarge { bytes: usize },
     #[error("{at} refers to itself without end: put the reference below a property or an item, or remove it")]
     Endless { at: String },
+    #[error("a pattern has more than {MAX_PATTERN} bytes: describe less")]
+    LongPattern,
     #[error("it is no JSON Schema, or refers to something outside of itself: {problem}")]
     Invalid { problem: String },
 }
@@ -93,6 +98,9 @@ impl OutputSchema {
         if let Some(at) = endless::circle(&self.0) {
             return Err(InvalidOutputSchema::Endless { at });
         }
+        if has_long_pattern(&self.0) {
+            return Err(InvalidOutputSchema::LongPattern);
+        }
         Validator::new(&self.0).map_err(|error| InvalidOutputSchema::Invalid { problem: compile_problem(&error) })
     }
 
@@ -129,6 +137,21 @@ impl Validator {
             problems.push("and more".to_owned());
         }
         Err(problems)
+    }
+}
+
+fn has_long_pattern(schema: &Value) -> bool {
+    let is_long = |pattern: &str| pattern.len() > MAX_PATTERN;
+    match schema {
+        Value::Object(keys) => keys.iter().any(|(key, value)| match (key.as_str(), value) {
+            ("pattern", Value::String(pattern)) => is_long(pattern),
+            ("patternProperties", Value::Object(patterns)) => {
+                patterns.iter().any(|(pattern, schema)| is_long(pattern) || has_long_pattern(schema))
+            }
+            _ => has_long_pattern(value),
+        }),
+        Value::Array(items) => items.iter().any(has_long_pattern),
+        _ => false,
     }
 }
 
@@ -218,6 +241,8 @@ mod tests {
             (json!({"$ref": "#/$defs/none"}), "no JSON Schema"),
             (json!({"$schema": "https://example.com/mine"}), "nothing is fetched from https://example.com/mine"),
             (json!({"const": "x".repeat(MAX_SCHEMA_BYTES)}), "65548 bytes"),
+            (json!({"items": {"pattern": "\\s".repeat(MAX_PATTERN)}}), "a pattern has more than 1024 bytes"),
+            (json!({"patternProperties": {"\\d".repeat(MAX_PATTERN): true}}), "a pattern has more than 1024 bytes"),
         ] {
             let problem = refused(schema.clone());
             assert!(problem.contains(expected), "{schema}: {problem}");
