@@ -1,4 +1,4 @@
-//! What `perstack info` shows, as text: a line for each thing.
+//! The text of `perstack info`: a line for each thing.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
