@@ -11,7 +11,7 @@ use super::workspace::Workspace;
 use crate::environment::Environment;
 use crate::expert::SkillCommon;
 use crate::skill::SkillError;
-use crate::skill::contain::Programs;
+use crate::skill::contain::{Programs, granted_variables};
 
 /// The surroundings of commands.
 pub struct Commands {
@@ -20,6 +20,8 @@ pub struct Commands {
     pub(super) environment: Environment,
     /// Variables that they are handed besides.
     pub(super) granted: Vec<(String, String)>,
+    /// The temporary folder, where it is not the usual one.
+    pub(super) temporary: Option<(String, String)>,
     pub(super) programs: Programs,
     /// The files that they may not change; none where the containment is lifted.
     pub(super) protected: Option<Protected>,
@@ -47,7 +49,8 @@ impl Commands {
             protected: (!matches!(programs, Programs::Lifted)).then(|| Protected::new(opened.path(), &kept)),
             workspace: Arc::new(opened),
             environment: environment.clone(),
-            granted: programs.handed_variables(&common.access.grants, environment),
+            granted: granted_variables(&common.access.grants, environment),
+            temporary: programs.temporary_folder(environment),
             programs,
             warn,
         })

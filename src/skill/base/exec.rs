@@ -298,7 +298,7 @@ struct Started {
 async fn start(commands: &Commands, args: &Exec) -> Result<Started, NotStarted> {
     let (workspace, path, programs) = (Arc::clone(&commands.workspace), args.cwd.clone(), commands.programs.clone());
     let protected = commands.protected.clone();
-    let added = args.env.clone().into_iter().chain(commands.granted.iter().cloned());
+    let added = commands.temporary.iter().cloned().chain(args.env.clone()).chain(commands.granted.iter().cloned());
     let mut env = child_environment(&commands.environment, added);
     let prepare = move || {
         let folder = working_directory(&workspace, &path)?;

@@ -8,7 +8,7 @@ use crate::expert::AccessGrant;
 use crate::skill::process::FileLists;
 
 /// The variables with their values that `grants` hand to the programs: the places of sockets.
-pub(super) fn granted_variables(grants: &[AccessGrant], environment: &Environment) -> Vec<(String, String)> {
+pub(in crate::skill) fn granted_variables(grants: &[AccessGrant], environment: &Environment) -> Vec<(String, String)> {
     let names = grants.iter().flat_map(|grant| variables(*grant));
     names.filter_map(|name| Some(((*name).to_owned(), environment.users(name)?.to_owned()))).collect()
 }

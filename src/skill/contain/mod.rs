@@ -32,6 +32,7 @@ mod system;
 mod watch;
 
 pub(in crate::skill) use git_folders::repositories;
+pub(in crate::skill) use grants::granted_variables;
 pub use needs::{LearnScope, Learning, Proposal, RiskyNeed, SkillNeeds};
 pub use programs::{NetworkMark, Programs};
 pub use rule::{FileAccess, PathDecision, PathRule};

@@ -5,10 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::grants::granted_variables;
 use super::{Containment, WorkspaceTooWide, system};
 use crate::environment::Environment;
-use crate::expert::AccessGrant;
 use crate::proxy::InvalidProxy;
 use crate::skill::egress::{Egress, RefusalMark};
 use crate::skill::process::Confinement;
@@ -35,15 +33,12 @@ pub enum Programs {
 pub struct NetworkMark(Option<RefusalMark>);
 
 impl Programs {
-    /// The variables with their values that the programs are handed besides: the places of sockets that are granted, and
-    /// the temporary folder of contained ones where the usual one is out of their reach.
-    pub fn handed_variables(&self, grants: &[AccessGrant], environment: &Environment) -> Vec<(String, String)> {
-        let temporary = match self {
-            Self::Contained(_) => system::other_temporary(environment),
-            _ => None,
-        };
-        let temporary = temporary.map(|folder| ("TMPDIR".to_owned(), folder.display().to_string()));
-        granted_variables(grants, environment).into_iter().chain(temporary).collect()
+    /// The variable with the temporary folder of contained programs, where the usual one is out of their reach. What a skill
+    /// or a call sets goes before it.
+    pub fn temporary_folder(&self, environment: &Environment) -> Option<(String, String)> {
+        let Self::Contained(_) = self else { return None };
+        let folder = system::other_temporary(environment)?;
+        Some(("TMPDIR".to_owned(), folder.display().to_string()))
     }
 
     /// The restrictions of a program that is started now.

@@ -59,7 +59,16 @@ const BESIDE_PROGRAMS: [&str; 6] = ["include", "jre", "lib", "lib64", "libexec",
 /// The folders and settings that are read. Of a folder that the home folder is in, that is what lies beside it.
 pub(super) fn reads(home: Option<&Home>) -> Vec<PathBuf> {
     let folders = READS.iter().map(PathBuf::from).chain(settings().iter().cloned());
-    folders.flat_map(|folder| home.map_or_else(|| vec![folder.clone()], |home| beside(home, &folder))).collect()
+    let Some(home) = home.filter(|home| is_in_system(home)) else { return folders.collect() };
+    folders.flat_map(|folder| beside(home, &folder)).collect()
+}
+
+/// Returns true if the home folder is in a folder of the system.
+fn is_in_system(home: &Home) -> bool {
+    static FOLDERS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    let real = |folder: &str| Path::new(folder).canonicalize().ok();
+    let folders = FOLDERS.get_or_init(|| READS.into_iter().chain([SETTINGS]).filter_map(real).collect());
+    folders.iter().any(|folder| home.is_in(folder))
 }
 
 /// The part of `folder` that is neither the home folder nor on the way to it, as it is now.
@@ -67,7 +76,9 @@ fn beside(home: &Home, folder: &Path) -> Vec<PathBuf> {
     match folder.canonicalize() {
         Ok(real) if home.is(&real) => Vec::new(),
         Ok(real) if home.is_in(&real) => {
-            let entries = fs::read_dir(&real).into_iter().flatten().flatten();
+            // A link would lead anywhere, to the home folder and above it; what is in reach where it lies is so without it.
+            let is_link = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            let entries = fs::read_dir(&real).into_iter().flatten().flatten().filter(|entry| !is_link(entry));
             entries.flat_map(|entry| beside(home, &entry.path())).collect()
         }
         _ => vec![folder.to_owned()],
@@ -87,8 +98,8 @@ pub(super) fn temporary(home: Option<&Home>) -> impl Iterator<Item = PathBuf> {
 /// The temporary folder that programs have to be led to, where the usual one holds the home folder.
 pub(super) fn other_temporary(environment: &Environment) -> Option<PathBuf> {
     let home = environment.users("HOME").and_then(Home::find);
-    let [usual, other, _] = TEMPORARY.map(PathBuf::from);
-    is_too_wide(&usual, home.as_ref()).then_some(other)
+    let [usual, ..] = TEMPORARY.map(Path::new);
+    is_too_wide(usual, home.as_ref()).then(|| temporary(home.as_ref()).find(|folder| folder.is_dir())).flatten()
 }
 
 fn is_too_wide(folder: &Path, home: Option<&Home>) -> bool {
@@ -170,4 +181,33 @@ pub(super) fn program_folders(path: &str, home: Option<&Home>) -> Vec<PathBuf> {
         folders.push(real);
     }
     folders
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn beside_a_home_folder_no_link_leads_to_it_above_it_or_around() {
+        let folder = tempfile::tempdir().unwrap();
+        let system = folder.path().canonicalize().unwrap();
+        let at = |path: &str| system.join(path);
+        fs::create_dir_all(at("apps/home/.ssh")).unwrap();
+        fs::create_dir_all(at("apps/data")).unwrap();
+        fs::create_dir_all(at("lib")).unwrap();
+        for (target, link) in
+            [("apps/home/.ssh", "keys"), ("..", "above"), ("apps", "apps/around"), ("lib", "apps/lib")]
+        {
+            symlink(at(target), at(link)).unwrap();
+        }
+        let home = Home::find(at("apps/home").to_str().unwrap()).unwrap();
+        let given: BTreeSet<PathBuf> = beside(&home, &system).into_iter().collect();
+        assert_eq!(given, BTreeSet::from([at("apps/data"), at("lib")]));
+        assert_eq!(beside(&home, &at("lib")), [at("lib")]);
+        assert!(beside(&home, &at("apps/home")).is_empty());
+    }
 }

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,7 +99,9 @@ fn interpreter(script: &Path) -> Option<PathBuf> {
     /// As much of a line as the kernel reads.
     const LINE: u64 = 256;
     let mut line = Vec::new();
-    fs::File::open(script).ok()?.take(LINE).read_to_end(&mut line).ok()?;
+    // Of a pipe there is nothing to read, and nobody to wait for.
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(script).ok()?;
+    file.take(LINE).read_to_end(&mut line).ok()?;
     let words = line.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let word = words.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
     Some(script.parent()?.join(OsStr::from_bytes(word)))
@@ -326,4 +329,20 @@ fn path(call: &HeldCall, (folder, address): PathArgument) -> io::Result<PathBuf>
         _ => fs::read_link(format!("/proc/{thread}/cwd"))?,
     };
     Ok(folder.join(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_names_its_interpreter_and_a_pipe_names_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("script"), "#! /bin/sh -e\necho owl\n").unwrap();
+        assert_eq!(interpreter(&at("script")), Some(PathBuf::from("/bin/sh")));
+        rustix::fs::mkfifoat(CWD, at("pipe"), rustix::fs::Mode::RWXU).unwrap();
+        // Nobody writes to it.
+        assert_eq!(interpreter(&at("pipe")), None);
+    }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::McpError;
 use crate::environment::Environment;
 use crate::expert::SkillSpec;
-use crate::skill::contain::Programs;
+use crate::skill::contain::{Programs, granted_variables};
 use crate::skill::process::child_environment;
 
 /// A server's process, to be started.
@@ -36,14 +36,14 @@ impl Launch {
         let SkillSpec::McpStdioSkill { command, package_name, args, required_env, .. } = spec else {
             return Err(McpError::NoServer { skill: skill() });
         };
-        let mut required = Vec::new();
+        let mut required: Vec<_> = programs.temporary_folder(environment).into_iter().collect();
         for variable in required_env {
             let value = environment
                 .for_skill(variable)
                 .ok_or_else(|| McpError::MissingVariable { skill: skill(), variable: variable.clone() })?;
             required.push((variable.clone(), value.to_owned()));
         }
-        required.extend(programs.handed_variables(&access.grants, environment));
+        required.extend(granted_variables(&access.grants, environment));
         let mut args = match (package_name, args.is_empty()) {
             (Some(package), true) => vec![package.clone()],
             (Some(_), false) => return Err(McpError::Command { skill: skill() }),

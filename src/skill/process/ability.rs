@@ -106,7 +106,8 @@ impl KernelAbility {
 /// refuse it (containers), or hold calls already.
 #[cfg(target_os = "linux")]
 fn can_hold() -> bool {
-    std::thread::spawn(super::held::can_listen).join().unwrap_or(false)
+    let trial = std::thread::Builder::new().spawn(super::held::can_listen);
+    trial.ok().and_then(|trial| trial.join().ok()).unwrap_or(false)
 }
 
 /// False: the means are Linux's.

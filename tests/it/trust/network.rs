@@ -475,7 +475,6 @@ fn a_jobs_record_has_what_was_reached_and_refused() {
     assert!(shown.contains(&format!("@perstack/base: localhost:{port}, allowed by {entry}, 3 times")), "{shown}");
     let step = test.run(["log", "--step", "1"]).assert_code(0).stdout;
     assert!(step.contains("network: @perstack/base: owls.example:443, refused: "), "{step}");
-    // The record leads to the same events and the same state with and without them.
     let checkpoint = test.run(["log", "--json", "--type", "completeRun"]).assert_code(0).object();
     assert_eq!(checkpoint["events"][0]["text"], "Done.");
 }
