@@ -33,16 +33,29 @@ impl<'a> Closure<'a> {
         parts.join("; ")
     }
 
-    /// The experts that `expert` can reach by delegation, each once, with the shortest way there.
+    /// The experts that `expert` can reach by delegation, each once, with the freest way there, of those the
+    /// shortest.
     fn delegates(&self, expert: &'a Expert) -> Vec<(String, &'a Expert)> {
+        let mut seen: HashSet<&ExpertKey> = HashSet::from([&expert.key]);
+        let mut reached = Vec::new();
+        for least in [Leave::Free, Leave::InPart, Leave::Asked] {
+            let ways = self.ways(expert, least);
+            reached.extend(ways.into_iter().filter(|(_, delegate)| seen.insert(&delegate.key)));
+        }
+        reached
+    }
+
+    /// The experts that `expert` can reach by calls that there is at least this leave for, with the shortest way there.
+    fn ways(&self, expert: &'a Expert, least: Leave) -> Vec<(String, &'a Expert)> {
         let mut seen: HashSet<&ExpertKey> = HashSet::from([&expert.key]);
         let mut next = VecDeque::from([(String::new(), expert)]);
         let mut reached = Vec::new();
         while let Some((way, expert)) = next.pop_front() {
+            let rules = self.permissions.rules(expert);
             // One that is not defined is a mistake, which the check shows.
             for delegate in expert.delegates.iter().filter_map(|key| self.permissions.project.experts.get(key).ok()) {
-                let rules = self.permissions.rules(expert);
-                let Some(leave) = Leave::to_call(&rules, &[declare::delegate(delegate)]) else { continue };
+                let leave = Leave::to_call(&rules, &[declare::delegate(delegate)]);
+                let Some(leave) = leave.filter(|leave| *leave >= least) else { continue };
                 if seen.insert(&delegate.key) {
                     let step = leave.marked(delegate.key.as_str());
                     let way = if way.is_empty() { step } else { format!("{way} → {step}") };

@@ -110,6 +110,12 @@ fn what_permissions_deny_is_not_shown_and_questions_are() {
     ] {
         assert_eq!(expert(permissions), [line], "{permissions}");
     }
+    let ways = of(
+        "[experts.lead]\ninstruction = \"x\"\ndelegates = [\"writer\", \"helper\"]\npermissions = { ask = [\"writer\"] }\n\
+                   [experts.writer]\ninstruction = \"x\"\n\
+                   [experts.helper]\ninstruction = \"x\"\ndelegates = [\"writer\"]\n",
+    );
+    assert!(ways[0].ends_with("through helper: nothing more; through helper → writer: nothing more"), "{ways:?}");
     let team = of(&format!(
         "permissions = {{ ask = [\"writer\"], deny = [\"web.*\", \"far.*\"] }}\n{}",
         TEAM.replace(", \"gone\"", "")
