@@ -362,7 +362,7 @@ pub enum EventBody {
     /// A connection of a skill's programs was judged by the skill's `allowedDomains`.
     ProxyAccess {
         action: ProxyAction,
-        /// A name or an address, as URLs have it.
+        /// A name or an address, as URLs have it; `*`, with port 0, in a record for hosts that are counted together.
         domain: String,
         port: u16,
         /// The entry of the list that allowed it. Not in the original.

@@ -28,7 +28,7 @@ pub struct ChoiceArgs {
     /// Events of this type
     #[arg(long, value_name = "TYPE", value_parser = types(), hide_possible_values = true)]
     pub r#type: Option<String>,
-    /// stopRunByError, stopRunByVerification and retry
+    /// stopRunByError, stopRunByVerification, retry and fallBack
     #[arg(long)]
     pub errors: bool,
     /// callTools, decideToolCalls, resolveToolResults and callInteractiveTool

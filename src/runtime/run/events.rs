@@ -22,13 +22,8 @@ pub struct EventEmitter {
 }
 
 impl EventEmitter {
-    /// Emits an event about the process.
-    pub fn emit(&self, body: EventBody) {
-        self.emit_in(body, None);
-    }
-
     /// Emits an event about the process, and returns its time.
-    pub fn emit_now(&self, body: EventBody) -> u64 {
+    pub fn emit(&self, body: EventBody) -> u64 {
         self.emit_in(body, None)
     }
 

@@ -136,25 +136,20 @@ impl State {
         if publisher.is_replay && matches!(notice, SkillNotice::Stderr { .. } | SkillNotice::Access(_)) {
             return;
         }
-        let access = if let SkillNotice::Access(access) = &notice { Some(counted(name, access)) } else { None };
-        let at = publisher.emitter.emit_now(publisher.event(name.to_owned(), notice));
-        if let Some(access) = access {
-            self.accesses.add(AccessCount { at, ..access });
+        match notice {
+            SkillNotice::Access(access) => {
+                let access = counted(name, access);
+                let at = publisher.emitter.emit(EventBody::of_access(&access));
+                self.accesses.add(AccessCount { at, ..access });
+            }
+            notice => drop(publisher.emitter.emit(publisher.event(name.to_owned(), notice))),
         }
     }
 }
 
 /// A judgement as one that is counted. Its time is that of its event.
-fn counted(name: &str, NetworkAccess { host, port, rule, refusal }: &NetworkAccess) -> AccessCount {
-    AccessCount {
-        at: 0,
-        skill_name: name.to_owned(),
-        domain: host.clone(),
-        port: *port,
-        rule: rule.clone(),
-        reason: refusal.clone(),
-        count: 1,
-    }
+fn counted(name: &str, NetworkAccess { host, port, rule, refusal }: NetworkAccess) -> AccessCount {
+    AccessCount { at: 0, skill_name: name.to_owned(), domain: host, port, rule, reason: refusal, count: 1 }
 }
 
 impl NoticePublisher {
@@ -182,7 +177,7 @@ impl NoticePublisher {
                 EventBody::SkillProgress { skill_name, tool_name: tool, progress, total, message }
             }
             SkillNotice::Disconnected => EventBody::SkillDisconnected { skill_name },
-            SkillNotice::Access(access) => EventBody::of_access(&counted(&skill_name, &access)),
+            SkillNotice::Access(access) => EventBody::of_access(&counted(&skill_name, access)),
             SkillNotice::Warning { message } => EventBody::RuntimeWarning { message },
         }
     }
