@@ -3,6 +3,7 @@
 //! Only a whole answer is another model's to give. A turn whose calls have begun is past the request, and an answer of
 //! which a part is in the conversation already is gone on with by the model that began it.
 
+use crate::content::ExpertPart;
 use crate::event::EventBody;
 use crate::fallback::{ChainModel, FailedModel, FallenBack};
 use crate::generation::{FailureKind, GenerationFailure};
@@ -28,22 +29,26 @@ impl RunData {
         self.head.retry_count = 0;
         self.is_untried = true;
         self.adopt(&next);
+        self.measured = None;
+        self.change_window();
         let reason = serde_json::json!({ "error": failure.kind.name(), "message": failure.message }).to_string();
         let CallUsage { usage, spend } = used;
         Some(EventBody::FallBack { from_model, to_model, reason, usage, spend })
     }
 
     /// Goes back to the first model, as whoever resumes a Run wants it tried again; or `stays` with a fallback that is
-    /// one still. To be called once the Run's parameters are new.
+    /// one still: behind its delegates, and to end an answer that it began. To be called once the Run's parameters are new,
+    /// and before their window is looked at.
     pub(super) fn settle_model(&mut self, stays: bool) {
         self.is_untried = false;
         let Some(fallback) = self.head.fallback.take() else { return };
-        // Of the other model's tokens.
-        self.measured = None;
-        let kept = self.chain_model(&fallback.model).filter(|_| stays).cloned();
-        if let Some(model) = kept {
-            self.head.fallback = Some(fallback);
-            self.adopt(&model);
+        match self.chain_model(&fallback.model).filter(|_| stays).cloned() {
+            Some(model) => {
+                self.head.fallback = Some(fallback);
+                self.adopt(&model);
+            }
+            // Of the other model's tokens.
+            None => self.measured = None,
         }
     }
 
@@ -58,8 +63,6 @@ impl RunData {
     fn adopt(&mut self, model: &ChainModel) {
         self.parameters.context_window = model.context_window;
         self.parameters.price = model.price;
-        self.measured = None;
-        self.change_window();
     }
 
     fn chain_model(&self, name: &ModelName) -> Option<&ChainModel> {
@@ -74,8 +77,13 @@ impl RunData {
     }
 
     /// Returns true if a part of the answer is in the conversation: cut off at the output limit, or paused.
-    fn has_begun_answer(&self) -> bool {
-        self.head.cut_answer.is_some()
-            || matches!(self.conversation.messages().last(), Some(Message::ExpertMessage { .. }))
+    pub(super) fn has_begun_answer(&self) -> bool {
+        let is_paused = |message: &Message| match message {
+            Message::ExpertMessage { contents, .. } => {
+                !contents.iter().any(|part| matches!(part, ExpertPart::ToolCallPart { .. }))
+            }
+            _ => false,
+        };
+        self.head.cut_answer.is_some() || self.conversation.messages().last().is_some_and(is_paused)
     }
 }

@@ -28,8 +28,8 @@ impl RunData {
         if self.head.from_elsewhere {
             self.head.deciding = None;
         }
-        // It goes on behind its delegates as it called them.
-        let stays = self.head.status == Status::StoppedByDelegate && !self.head.from_elsewhere;
+        let is_begun = self.head.status != Status::Completed && self.goes_on_with_answer(resumption);
+        let stays = !self.head.from_elsewhere && (self.head.status == Status::StoppedByDelegate || is_begun);
         let mut turn = Turn::rebuild(self.conversation.messages(), &self.head, &resumption.answers, &self.parameters);
         turn.name_answers(&mut self.ids);
         self.measured = self.head.context.map(KnownPrompt::from_checkpoint);
@@ -153,9 +153,15 @@ impl RunData {
         self.parameters = resumption.parameters.clone();
         self.mark(resumption.untrusted);
         self.head.retry_count = 0;
-        self.settle_model(false);
+        let stays = self.goes_on_with_answer(resumption);
+        self.settle_model(stays);
         self.change_window();
         EventBody::ResumeFromStop { checkpoint: self.checkpoint() }
+    }
+
+    /// Returns true if the model has to end an answer that is begun. A further message is answered anew.
+    fn goes_on_with_answer(&self, resumption: &Resumption) -> bool {
+        resumption.query.is_none() && self.has_begun_answer()
     }
 
     pub(super) fn take_up(&mut self, turn: Turn) -> Reaction {

@@ -201,6 +201,27 @@ fn a_job_killed_with_its_fallback_goes_on_with_the_first_model() {
 }
 
 #[test]
+fn an_answer_that_a_fallback_began_is_ended_by_it_after_a_kill_and_a_stop_too() {
+    let begun = || chat(Answer::text("Owls are").stop_reason(crate::support::Stop::Length));
+    for signal in [Signal::KILL, Signal::INT] {
+        let gate = Gate::new();
+        let test = with_fallback().answers([overloaded(), begun(), chat(Answer::hang_up()).delay(&gate)]);
+        let running = test.spawn(["run", "librarian", "q", AT_ONCE[0], AT_ONCE[1]]);
+        running.wait_for_request(3);
+        running.signal(signal);
+        running.finish();
+        gate.open();
+        test.server().script([chat(Answer::text(" birds."))]);
+        let resumed = test.run(["resume", "latest", "--output", "json"]).assert_code(0).object();
+        assert_eq!(resumed["text"], "Owls are birds.");
+        assert_eq!(resumed["fallback"]["model"], "openai/gpt-5-mini");
+        // Something new to answer is the first model's again.
+        test.server().script([messages(Answer::text("More owls."))]);
+        test.run(["resume", "latest", "And more?"]).assert_code(0);
+    }
+}
+
+#[test]
 fn a_recorded_change_is_replayed_without_keys() {
     let test = fallen_back();
     let run = |test: &Test, how: &str| {

@@ -2,6 +2,7 @@
 //! job's backends open their providers with it, and `perstack check` looks at each by itself.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use crate::config::{Settings, nearest};
@@ -64,15 +65,19 @@ impl Connector<'_> {
     /// [`RunError::Fallback`].
     pub fn fallbacks(&self, expert: &Expert, options: &Options, first: &Provider) -> Result<ProvidersByName, RunError> {
         let settings = &options.settings;
-        let mut open = BTreeMap::new();
+        let mut open = ProvidersByName::new();
         for expert in options.experts.reachable(&expert.key)? {
             for name in settings.fallbacks_of(expert) {
                 let refused = |source| RunError::Fallback { expert: expert.key.clone(), model: name.clone(), source };
                 if name.provider == first.name() {
                     self.check(first, name).map_err(refused)?;
-                } else {
-                    let provider = self.fallback(name, settings).map_err(refused)?;
-                    open.entry(name.provider).or_insert_with(|| Arc::new(provider));
+                    continue;
+                }
+                match open.entry(name.provider) {
+                    Entry::Occupied(provider) => self.check(provider.get(), name).map_err(refused)?,
+                    Entry::Vacant(free) => {
+                        free.insert(Arc::new(self.fallback(name, settings).map_err(refused)?));
+                    }
                 }
             }
         }
