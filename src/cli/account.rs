@@ -3,6 +3,7 @@
 
 use perstack::budget::Budgets;
 use perstack::config::{self, Overrides};
+use perstack::environment::Environment;
 use perstack::id::AccountId;
 use perstack::runtime::AccountUse;
 
@@ -42,12 +43,14 @@ impl SplitLimits {
         Self { limits: Budgets::default(), model: model.clone() }
     }
 
-    /// The limits of `variables` that are left to a job beside its account.
-    pub fn left(&self, variables: Overrides) -> Overrides {
+    /// The limits of `variables`, those of `environment`, that are left to a job beside its account: a folder's own, and
+    /// all where there is no account.
+    pub fn left(&self, variables: Overrides, environment: &Environment) -> Overrides {
         let Budgets { max_cost, max_tokens, .. } = variables.budgets;
+        let is_jobs = |limit: bool, name: &str| !limit || environment.users(name).is_none();
         let budgets = Budgets {
-            max_cost: max_cost.filter(|_| self.limits.max_cost.is_none()),
-            max_tokens: max_tokens.filter(|_| self.limits.max_tokens.is_none()),
+            max_cost: max_cost.filter(|_| is_jobs(self.limits.max_cost.is_some(), "PERSTACK_MAX_COST")),
+            max_tokens: max_tokens.filter(|_| is_jobs(self.limits.max_tokens.is_some(), "PERSTACK_MAX_TOKENS")),
             ..variables.budgets
         };
         Overrides { budgets, ..variables }

@@ -140,7 +140,7 @@ impl Setup {
         let left_out =
             add_folder_files(&mut environment, process, project.as_ref(), &env_files, &user.overrides, &owners)?;
         let catalogue = catalogue(process)?;
-        let variables = split.left(Overrides::from_environment(&environment).map_err(Failure::usage)?);
+        let variables = split.left(Overrides::from_environment(&environment).map_err(Failure::usage)?, &environment);
         let flags = Overrides { sandbox: place.sandbox, ..split.model.overrides() };
         let settle = |trust| {
             config::settle_in_folder(&flags, &variables, project.as_ref(), &user.overrides, trust)

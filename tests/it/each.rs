@@ -327,6 +327,27 @@ fn a_limit_in_a_file_of_variables_is_a_wall_for_all_rows_too() {
 }
 
 #[test]
+fn a_limit_in_the_folders_own_file_stays_each_rows_beside_a_wall_for_all() {
+    let test = numbered(1..=3).file(".env", "PERSTACK_MAX_COST=0.000001\n");
+    metered(&test);
+    let ran = test.run([
+        "each",
+        "librarian",
+        "rows.jsonl",
+        "--query",
+        QUERY,
+        "--model",
+        "claude-sonnet-4-5",
+        "--max-cost",
+        "5",
+    ]);
+    let stopped = answers(&ran.assert_code(1)).into_iter().map(|(_, status, _)| status).collect::<Vec<_>>();
+    assert_eq!(stopped, ["stoppedByBudget"; 3]);
+    assert_eq!(account(&test)["limits"]["maxCost"], json!(5));
+    assert!(test.server().requests().is_empty());
+}
+
+#[test]
 fn each_answer_is_checked_against_the_schema_of_the_batch() {
     let test = numbered(1..=3).file("number.json", "{\"type\": \"object\"}").file("list.json", "{\"type\": \"array\"}");
     test.server().answer_by(|request| {
