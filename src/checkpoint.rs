@@ -130,10 +130,10 @@ pub struct CheckpointHead {
     /// The answer that it completed with, as the check against its schema let it pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_answer: Option<CheckedAnswer>,
-    /// Answers that were refused since the Run was begun or resumed.
+    /// Answers that were refused since the Run was begun, or resumed from a stop; a process that takes over counts on.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refused_answers: u32,
-    /// Rounds of the command that verifies answers which failed since the Run was begun or resumed.
+    /// Rounds of the command that verifies answers which failed, counted in the same way.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_rounds: u32,
     /// The answer that it was stopped with before that answer was verified: it is verified when the Run is resumed.

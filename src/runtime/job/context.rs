@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use crate::checkpoint::FORMAT_VERSION;
 use crate::cost::Price;
-use crate::expert::{Expert, SkillSpec, VerifyCommand};
+use crate::expert::{Expert, VerifyCommand};
 use crate::fact::RunParameters;
 use crate::id::{JobId, RunId};
 use crate::output_schema::OutputSchema;
@@ -20,7 +20,7 @@ use crate::runtime::stop::StopSignal;
 use crate::runtime::tools::Toolset;
 use crate::setting::{ProviderConfig, ProviderSetting, RunSetting};
 use crate::store::{JobStore, Store};
-use crate::tool::ToolSpec;
+use crate::tool::{BASE_SKILL, ToolSpec};
 
 /// All that the Runs of a job share.
 pub struct JobContext {
@@ -107,10 +107,14 @@ impl JobContext {
     }
 }
 
-/// The skills of an expert whose results come from strangers.
+/// The skills of an expert whose results come from strangers: by the name that an expert gives it, and a base skill by its
+/// own too, under which it verifies answers.
 fn untrusted_skills(expert: &Expert) -> impl Iterator<Item = &str> {
-    let skills = expert.skills.values().map(SkillSpec::common);
-    skills.filter(|common| common.untrusted).map(|common| common.name.as_str())
+    let skills = expert.skills.values().filter(|spec| spec.common().untrusted);
+    skills.flat_map(|spec| {
+        let name = spec.common().name.as_str();
+        std::iter::once(name).chain((spec.is_base() && name != BASE_SKILL).then_some(BASE_SKILL))
+    })
 }
 
 /// Returns true if an expert may read text from strangers by its own tools.

@@ -28,6 +28,9 @@ pub async fn verify(machine: &RunMachine, context: &RunContext) -> Fact {
         return fact(context, outcome_of(&recorded));
     }
     let stop = &context.job.stop;
+    if stop.is_fired() {
+        return context.stopped();
+    }
     let Some(mut outcome) = verifier.run(output, stop.token()).await else { return context.stopped() };
     let redactor = &context.job.backends.redactor;
     outcome.output = redactor.text(&outcome.output);
