@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::interactive::on_terminal;
 use crate::mcp::{is_running, wait_until};
 use crate::support::signpost::Signpost;
-use crate::support::storage::read_json;
+use crate::support::storage::{files_with, read_json};
 use crate::support::{Answer, KEY, Provider, Test, call};
 
 /// An expert whose answers this shell command verifies. `limits` are further lines of the table.
@@ -186,13 +186,19 @@ fn a_flood_is_bounded_and_has_failed() {
 
 #[test]
 fn the_command_has_no_secrets_and_its_output_is_masked() {
-    let test = verified_by("env; echo key-$(cat secret); [ -e rounds ] || { echo x > rounds; exit 1; }", "");
+    let test =
+        verified_by("env; echo key-$(cat secret); seq 100000; [ -e rounds ] || { echo x > rounds; exit 1; }", "");
     let test = test.file("secret", KEY).answers([text("One."), text("Two.")]);
     test.run(["run", "librarian", "q"]).assert_code(0);
     let request = test.server().requests().remove(1);
     assert!(!request.contains(KEY) && request.contains("key-[redacted]"));
     assert!(!request.contains("ANTHROPIC_API_KEY"));
-    assert!(crate::support::storage::files_with(&test.storage().jobs()[0], KEY).is_empty());
+    // The whole output is in a file, as it is too long for the model.
+    let job = &test.storage().jobs()[0];
+    let whole = files_with(job, "\n50000\n50001\n");
+    assert_eq!(whole.len(), 2, "of each round: {whole:?}");
+    assert!(whole.iter().all(|file| fs::read_to_string(file).unwrap().contains("key-[redacted]")));
+    assert!(files_with(job, KEY).is_empty());
 }
 
 #[cfg(target_os = "linux")]
