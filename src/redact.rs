@@ -9,6 +9,7 @@ mod forms;
 mod judge;
 mod pieces;
 
+pub use forms::percent_decoded;
 pub use pieces::Pieces;
 
 use std::collections::BTreeSet;
@@ -144,7 +145,7 @@ impl Redactor {
     fn add_headers(&mut self, list: &str) {
         for (name, value) in list.split(',').filter_map(|header| header.split_once('=')) {
             self.add_named(name, value);
-            if let Some(plain) = forms::percent_decoded(value) {
+            if let Some(plain) = percent_decoded(value) {
                 self.add_named(name, &plain);
             }
         }
@@ -193,7 +194,7 @@ impl Redactor {
     /// Adds a part of an address as it is written and as it is meant.
     fn add_encoded(&mut self, part: &str) {
         self.add(part);
-        if let Some(plain) = forms::percent_decoded(part) {
+        if let Some(plain) = percent_decoded(part) {
             self.add(&plain);
         }
     }

@@ -73,7 +73,9 @@ pub fn percent_decoded(text: &str) -> Option<String> {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {
         bytes.extend(before.bytes());
-        bytes.push(u8::from_str_radix(after.get(..2)?, 16).ok()?);
+        // A sign is no digit.
+        let code = after.get(..2).filter(|code| code.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(code, 16).ok()?);
         rest = after.get(2..)?;
     }
     bytes.extend(rest.bytes());

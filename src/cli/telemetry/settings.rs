@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use perstack::environment::Environment;
+use perstack::redact::percent_decoded;
 use url::Url;
 
 use super::names;
@@ -203,29 +204,10 @@ fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let pair = |entry: &str| {
         let (name, value) = entry.split_once('=')?;
-        let name = name.trim();
-        (!name.is_empty()).then(|| (name.to_owned(), percent_decoded(value.trim())))
+        let (name, value) = (name.trim(), value.trim());
+        (!name.is_empty()).then(|| (name.to_owned(), percent_decoded(value).unwrap_or_else(|| value.to_owned())))
     };
     entries.map(pair).collect()
-}
-
-/// `text` with `%XX` replaced by what it stands for; as it is where that gives no UTF-8.
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let code = match (first, behind) {
-            (b'%', [high, low, ..]) => hex_digit(*high).zip(hex_digit(*low)).map(|(high, low)| 16 * high + low),
-            _ => None,
-        };
-        bytes.push(code.unwrap_or(*first));
-        rest = if code.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
-}
-
-fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -283,6 +265,25 @@ mod tests {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(settings.headers, [header("api-key", "x y"), header("Authorization", "Bearer z=")]);
         assert_eq!(settings.timeout, Duration::from_millis(2500));
+    }
+
+    #[test]
+    fn a_header_is_masked_as_it_is_sent() {
+        for (given, sent) in [
+            ("Bearer%20owl-1234-key", "Bearer owl-1234-key"),
+            ("Bearer owl-1234-key%", "Bearer owl-1234-key%"),
+            ("Bearer%20owl-1234%zz-key", "Bearer%20owl-1234%zz-key"),
+            ("Bearer%20owl-1234%+1-key", "Bearer%20owl-1234%+1-key"),
+            ("Bearer%20owl-1234%FF-key", "Bearer%20owl-1234%FF-key"),
+        ] {
+            let variables = [ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", &format!("authorization={given}"))];
+            let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let environment: Environment = variables.into_iter().collect();
+            let headers = TelemetrySettings::read(&environment).0.unwrap().export.headers;
+            assert_eq!(headers, [("authorization".to_owned(), sent.to_owned())]);
+            let shown = perstack::redact::Redactor::of_environment(&environment).text(&format!("got {sent}"));
+            assert!(shown.ends_with("[redacted]") && !shown.contains("owl"), "{given}: {shown}");
+        }
     }
 
     #[test]
