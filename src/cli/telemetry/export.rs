@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::otlp;
+use super::otlp::{self, Rejection};
 use super::settings::ExportSettings;
 use super::span::TraceSpan;
 
@@ -33,6 +33,9 @@ const MOST_WAITING: usize = 2048;
 /// Most bytes of one export, and of the spans that wait; collectors take several megabytes.
 const BATCH_BYTES: usize = 1 << 20;
 const MOST_BYTES_WAITING: usize = 16 << 20;
+
+/// Most characters of a collector's own words.
+const MOST_OF_REASON: usize = 300;
 
 /// Sends spans until it is closed.
 pub struct Exporter {
@@ -55,7 +58,7 @@ struct QueueState {
     pushed: usize,
     delivered: usize,
     is_closed: bool,
-    /// The reason for which the latest export failed.
+    /// The latest reason for which spans were not delivered; it stays when others are.
     problem: Option<String>,
 }
 
@@ -83,6 +86,8 @@ impl SpanQueue {
             if state.spans.len() < MOST_WAITING && state.bytes + size <= MOST_BYTES_WAITING {
                 state.bytes += size;
                 state.spans.push_back(span);
+            } else {
+                state.problem.get_or_insert_with(|| "too many were waiting".to_owned());
             }
         }
         let is_due = state.spans.len() >= BATCH || state.bytes >= BATCH_BYTES;
@@ -144,12 +149,8 @@ impl SpanQueue {
     fn report(&self) -> Option<String> {
         let state = self.lock();
         let lost = state.pushed.saturating_sub(state.delivered);
-        let why = match &state.problem {
-            _ if lost == 0 => return None,
-            Some(problem) => problem.clone(),
-            None => format!("no answer within {} ms of the job's end", CLOSING.as_millis()),
-        };
-        Some(format!("telemetry: {lost} of {} spans were not delivered: {why}", state.pushed))
+        let why = state.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+        (lost > 0).then(|| format!("telemetry: {lost} of {} spans were not delivered{why}", state.pushed))
     }
 }
 
@@ -176,6 +177,8 @@ impl Exporter {
         // A collector that does not answer is given up.
         if tokio::time::timeout(CLOSING, &mut self.task).await.is_err() {
             self.task.abort();
+            let problem = format!("no answer within {} ms of the job's end", CLOSING.as_millis());
+            self.queue.lock().problem = Some(problem);
         }
         self.queue.report()
     }
@@ -211,10 +214,12 @@ impl Sender {
                 span.mask(&self.redactor);
             }
             match self.send(&batch).await {
-                Ok(()) => {
+                Ok(Rejection { spans, reason }) => {
                     let mut state = queue.lock();
-                    state.delivered += batch.len();
-                    state.problem = None;
+                    state.delivered += batch.len().saturating_sub(spans);
+                    if spans > 0 {
+                        state.problem = Some(rejection_text(&self.redactor.text(&reason)));
+                    }
                 }
                 Err(ExportFailure::Final(problem)) => queue.lock().problem = Some(problem),
                 Err(ExportFailure::Passing(problem)) => {
@@ -226,7 +231,8 @@ impl Sender {
         }
     }
 
-    async fn send(&self, batch: &[TraceSpan]) -> Result<(), ExportFailure> {
+    /// Sends a batch. Returns what of it the collector has rejected.
+    async fn send(&self, batch: &[TraceSpan]) -> Result<Rejection, ExportFailure> {
         let ExportSettings { endpoint, encoding, headers, timeout, resource } = &self.settings;
         let body = otlp::encode(batch, resource, *encoding);
         let mut headers = headers.clone();
@@ -236,11 +242,17 @@ impl Sender {
         let sent = self.transport.fetch(request).await;
         let response = sent.map_err(|error| ExportFailure::Passing(self.redactor.text(&error.to_string())))?;
         match response.status {
-            _ if response.is_success() => Ok(()),
+            _ if response.is_success() => Ok(otlp::rejection(&response.body, *encoding)),
             status @ (429 | 502 | 503 | 504) => Err(ExportFailure::Passing(refusal(status))),
             status => Err(ExportFailure::Final(refusal(status))),
         }
     }
+}
+
+fn rejection_text(reason: &str) -> String {
+    let reason: String = reason.chars().take(MOST_OF_REASON).collect();
+    let colon = if reason.is_empty() { "" } else { ": " };
+    format!("the collector rejected them{colon}{reason}")
 }
 
 fn refusal(status: u16) -> String {
@@ -254,7 +266,12 @@ fn refusal(status: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use perstack::environment::Environment;
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::super::names::SpanOperation;
+    use super::super::settings::OtlpEncoding;
     use super::super::span::{SpanId, TraceId};
     use super::*;
 
@@ -296,9 +313,89 @@ mod tests {
         assert_eq!(queue.report(), None);
         queue.push(vec![span("x"); MOST_WAITING + 5]);
         queue.lock().delivered = MOST_WAITING;
+        let expected = format!("telemetry: 5 of {} spans were not delivered: too many were waiting", MOST_WAITING + 5);
+        assert_eq!(queue.report(), Some(expected));
         queue.lock().problem = Some("it is down".to_owned());
         let expected = format!("telemetry: 5 of {} spans were not delivered: it is down", MOST_WAITING + 5);
         assert_eq!(queue.report(), Some(expected));
+    }
+
+    /// An exporter with 600 spans, two batches, and its collector.
+    async fn busy(encoding: OtlpEncoding) -> (Exporter, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = ExportSettings {
+            endpoint: format!("http://{}/v1/traces", listener.local_addr().unwrap()),
+            encoding,
+            headers: Vec::new(),
+            timeout: Duration::from_mins(1),
+            resource: Vec::new(),
+        };
+        let transport = HttpTransport::of_environment(None, &Environment::default()).unwrap();
+        let exporter = Exporter::start(settings, transport, Redactor::default(), &Handle::current());
+        exporter.queue.push(vec![span("x"); 600]);
+        (exporter, listener)
+    }
+
+    /// The report at the end of an exporter whose batches are answered so, in turn.
+    async fn report(encoding: OtlpEncoding, answers: [(&str, &[u8]); 2]) -> Option<String> {
+        let (exporter, listener) = busy(encoding).await;
+        exporter.queue.close();
+        for (status, body) in answers {
+            let (stream, _) = listener.accept().await.unwrap();
+            answer(stream, status, body).await;
+        }
+        exporter.task.await.unwrap();
+        exporter.queue.report()
+    }
+
+    /// Reads a request and answers it.
+    async fn answer(stream: TcpStream, status: &str, body: &[u8]) {
+        let mut stream = BufReader::new(stream);
+        let (mut line, mut length) = (String::new(), 0);
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).await.unwrap();
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+        stream.shutdown().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_report_has_the_reason_for_which_spans_were_lost() {
+        let taken: (&str, &[u8]) = ("200 OK", b"");
+        assert_eq!(report(OtlpEncoding::Json, [taken, taken]).await, None);
+        let expected = "telemetry: 512 of 600 spans were not delivered: the collector refused them with status 400";
+        assert_eq!(report(OtlpEncoding::Json, [("400 No", b""), taken]).await.as_deref(), Some(expected));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_collector_that_does_not_answer_at_the_end_is_the_reason_though_there_was_another() {
+        let (exporter, _listener) = busy(OtlpEncoding::Json).await;
+        exporter.queue.lock().problem = Some("it is down".to_owned());
+        let expected = "telemetry: 600 of 600 spans were not delivered: no answer within 800 ms of the job's end";
+        assert_eq!(exporter.close().await.as_deref(), Some(expected));
+    }
+
+    #[tokio::test]
+    async fn spans_that_a_collector_rejects_in_its_answer_are_not_delivered() {
+        let expected = "telemetry: 7 of 600 spans were not delivered: the collector rejected them: too old";
+        for (encoding, rejecting, taking) in [
+            (
+                OtlpEncoding::Json,
+                br#"{"partialSuccess":{"rejectedSpans":"7","errorMessage":"too old"}}"#.as_slice(),
+                br#"{"partialSuccess":{}}"#.as_slice(),
+            ),
+            // partial_success: rejected_spans 7, error_message
+            (OtlpEncoding::Protobuf, b"\x0a\x0b\x08\x07\x12\x07too old", b"\x0a\x00"),
+        ] {
+            let answers = [("200 OK", rejecting), ("200 OK", taking)];
+            assert_eq!(report(encoding, answers).await.as_deref(), Some(expected), "{encoding:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

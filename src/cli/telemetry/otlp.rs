@@ -42,6 +42,22 @@ pub fn encode(spans: &[TraceSpan], resource: &[(String, String)], encoding: Otlp
     }
 }
 
+/// The part of an export that a collector has rejected, though it took the rest.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rejection {
+    pub spans: usize,
+    /// For people; may be empty.
+    pub reason: String,
+}
+
+/// The rejection in the body of an answer; nothing is rejected where it holds none.
+pub fn rejection(answer: &[u8], encoding: OtlpEncoding) -> Rejection {
+    match encoding {
+        OtlpEncoding::Protobuf => protobuf::rejection(answer),
+        OtlpEncoding::Json => json::rejection(answer),
+    }
+}
+
 /// The service behind a request is another program; all else happens here.
 fn kind(span: &TraceSpan) -> u32 {
     if span.operation == SpanOperation::Chat { CLIENT } else { INTERNAL }
@@ -105,6 +121,32 @@ mod tests {
     fn protobuf_is_what_opentelemetrys_own_library_writes() {
         let written = protobuf::request(&[span()], &resource(), "1");
         assert_eq!(perstack::hex::digits(&written), SERIALIZED);
+    }
+
+    #[test]
+    fn the_rejection_in_an_answer_is_read() {
+        let rejected = |spans, reason: &str| Rejection { spans, reason: reason.to_owned() };
+        for (answer, expected) in [
+            (r#"{"partialSuccess":{"rejectedSpans":"2","errorMessage":"old"}}"#, rejected(2, "old")),
+            (r#"{"partialSuccess":{"rejectedSpans":3}}"#, rejected(3, "")),
+            (r#"{"partialSuccess":{"errorMessage":"all is well"}}"#, rejected(0, "all is well")),
+            ("{}", rejected(0, "")),
+            ("", rejected(0, "")),
+            ("<html>", rejected(0, "")),
+        ] {
+            assert_eq!(rejection(answer.as_bytes(), OtlpEncoding::Json), expected, "{answer}");
+        }
+        for (answer, expected) in [
+            (b"\x0a\x08\x08\xac\x02\x12\x03old".as_slice(), rejected(300, "old")),
+            // A field that is not known, before.
+            (b"\x12\x01x\x0a\x02\x08\x03", rejected(3, "")),
+            (b"", rejected(0, "")),
+            (b"\x0a\x7f\x08", rejected(0, "")),
+            (b"<html>", rejected(0, "")),
+            (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", rejected(0, "")),
+        ] {
+            assert_eq!(rejection(answer, OtlpEncoding::Protobuf), expected, "{answer:?}");
+        }
     }
 
     #[test]

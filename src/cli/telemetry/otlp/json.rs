@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::names;
 use super::super::span::{AttributeValue, TraceSpan};
-use super::{STATUS_ERROR, flags, kind, nanoseconds, signed};
+use super::{Rejection, STATUS_ERROR, flags, kind, nanoseconds, signed};
 
 /// `ExportTraceServiceRequest`.
 pub fn request(spans: &[TraceSpan], resource: &[(String, String)], version: &str) -> Value {
@@ -16,6 +16,17 @@ pub fn request(spans: &[TraceSpan], resource: &[(String, String)], version: &str
         "resource": { "attributes": attributes },
         "scopeSpans": [{ "scope": { "name": names::SCOPE, "version": version }, "spans": spans }],
     }] })
+}
+
+/// That of an `ExportTraceServiceResponse`.
+pub fn rejection(answer: &[u8]) -> Rejection {
+    let Ok(answer) = serde_json::from_slice::<Value>(answer) else { return Rejection::default() };
+    let field = |name: &str| answer.pointer("/partialSuccess").and_then(|partial| partial.get(name));
+    let count = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    Rejection {
+        spans: field("rejectedSpans").and_then(count).map_or(0, |spans| usize::try_from(spans).unwrap_or(usize::MAX)),
+        reason: field("errorMessage").and_then(Value::as_str).unwrap_or_default().to_owned(),
+    }
 }
 
 fn span_value(span: &TraceSpan) -> Value {

@@ -3,7 +3,7 @@
 
 use super::super::names;
 use super::super::span::{AttributeValue, TraceSpan};
-use super::{STATUS_ERROR, flags, kind, nanoseconds, signed};
+use super::{Rejection, STATUS_ERROR, flags, kind, nanoseconds, signed};
 
 /// Wire types: the lowest three bits of a field's tag.
 const VARINT: u64 = 0;
@@ -83,6 +83,56 @@ pub fn request(spans: &[TraceSpan], resource: &[(String, String)], version: &str
         });
     });
     request.0
+}
+
+/// That of an `ExportTraceServiceResponse`.
+pub fn rejection(mut answer: &[u8]) -> Rejection {
+    let mut rejection = Rejection::default();
+    while let Some((number, value)) = read_field(&mut answer) {
+        // partial_success
+        let (1, FieldValue::Bytes(mut partial)) = (number, value) else { continue };
+        while let Some(field) = read_field(&mut partial) {
+            match field {
+                // rejected_spans, error_message
+                (1, FieldValue::Number(spans)) => rejection.spans = usize::try_from(spans).unwrap_or(usize::MAX),
+                (2, FieldValue::Bytes(reason)) => rejection.reason = String::from_utf8_lossy(reason).into_owned(),
+                _ => {}
+            }
+        }
+    }
+    rejection
+}
+
+/// The value of a field that was read.
+enum FieldValue<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+/// Reads the number and the value of the next field. None at the end, and where another type of field is or no message.
+fn read_field<'a>(message: &mut &'a [u8]) -> Option<(u64, FieldValue<'a>)> {
+    let tag = read_varint(message)?;
+    let value = match tag & 7 {
+        VARINT => FieldValue::Number(read_varint(message)?),
+        LENGTH_DELIMITED => {
+            let length = usize::try_from(read_varint(message)?).ok()?;
+            FieldValue::Bytes(message.split_off(..length)?)
+        }
+        _ => return None,
+    };
+    Some((tag >> 3, value))
+}
+
+fn read_varint(message: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let byte = *message.split_off_first()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 fn write_span(message: &mut MessageBytes, span: &TraceSpan) {
