@@ -194,7 +194,7 @@ impl Tree {
                 }
                 joined = self.tasks.join_next() => match joined {
                     Some(Ok((run, outcome))) => self.returned(run, outcome)?,
-                    Some(Err(panic)) => return Err(internal(&panic)),
+                    Some(Err(lost)) => return Err(internal(&lost)),
                     None => return Err(RunError::Internal("a job that has not ended has nothing to do".to_owned())),
                 },
             };
@@ -300,6 +300,6 @@ impl Tree {
     }
 }
 
-fn internal(panic: &JoinError) -> RunError {
-    RunError::Internal(panic.to_string())
+fn internal(lost: &JoinError) -> RunError {
+    RunError::Internal(lost.to_string())
 }
