@@ -266,15 +266,12 @@ async fn finish(
             }
         }
     };
+    let mut undelivered = None;
     if signal.is_none() {
-        let failure = end.job.as_ref().err().map(ToString::to_string);
+        let outcome = end.job.as_ref().map(|outcome| outcome.status).map_err(ToString::to_string);
         tokio::select! {
             // A server's end that failed is reported by an event.
-            (_, undelivered) = async { tokio::join!(&mut servers, close(telemetry, failure)) } => {
-                if let Some(warning) = undelivered {
-                    reporter.screen.warn(&warning);
-                }
-            }
+            (_, warning) = async { tokio::join!(&mut servers, close(telemetry, outcome)) } => undelivered = warning,
             next = signals.next() => signal = Some(next),
         }
     }
@@ -284,7 +281,12 @@ async fn finish(
     }
     let exit = tokio::task::spawn_blocking({
         let reporter = reporter.clone();
-        move || reporter.returned(end, written)
+        move || {
+            if let Some(warning) = undelivered {
+                reporter.screen.warn(&warning);
+            }
+            reporter.returned(end, written)
+        }
     });
     tokio::select! {
         exit = exit => Ok(exit?),
@@ -293,9 +295,9 @@ async fn finish(
 }
 
 /// Sends the last traces. Returns the warning about those that were not delivered, if there are any.
-async fn close(telemetry: Option<(TracedJob, Telemetry)>, failure: Option<String>) -> Option<String> {
+async fn close(telemetry: Option<(TracedJob, Telemetry)>, outcome: Result<Status, String>) -> Option<String> {
     let (job, telemetry) = telemetry?;
-    job.end(failure);
+    job.end(outcome);
     telemetry.close().await
 }
 
@@ -413,7 +415,7 @@ async fn attempt(
             () = tokio::time::sleep(GRACE) => return Attempt::Forced(reporter.forced(signal)),
         }
     };
-    let job = returned.unwrap_or_else(|panic| Err(RunError::Internal(panic.to_string())));
+    let job = returned.unwrap_or_else(|lost| Err(RunError::Internal(lost.to_string())));
     let (job, servers) = match job {
         Ok(RecordedEnd { outcome, servers }) => (Ok(outcome), workers.spawn(servers.closed())),
         Err(error) => (Err(error), workers.spawn(async {})),

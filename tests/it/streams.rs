@@ -1,9 +1,12 @@
 //! Streams that nobody reads: closed from the start, closed in mid-run, or never emptied.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -12,10 +15,10 @@ use crate::support::signpost::Signpost;
 use crate::support::storage::read_json;
 use crate::support::{Answer, Gate, Provider, Test, call};
 
-const GLANCE: Duration = Duration::from_millis(2);
+pub const GLANCE: Duration = Duration::from_millis(2);
 
 /// Starts the binary by a line of shell, in which it is `"$0"`.
-fn by_shell(test: &Test, line: &str) -> Running {
+pub fn by_shell(test: &Test, line: &str) -> Running {
     let mut command = Command::new("sh");
     command.args(["-c", line]).arg(test.binary());
     test.start(command)
@@ -26,10 +29,22 @@ fn check(id: &str) -> Answer {
 }
 
 /// A pipe of that name, which this holds open and does not read.
-fn unread(test: &Test, name: &str) -> File {
+pub fn unread(test: &Test, name: &str) -> File {
     let path = test.workspace().join(name);
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    OpenOptions::new().read(true).write(true).open(path).unwrap()
+    // What this end writes is for filling it.
+    let waits_never = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).write(true).custom_flags(waits_never).open(path).unwrap()
+}
+
+/// Fills a pipe up to its last `room` bytes.
+pub fn fill(mut pipe: &File, room: usize) {
+    let mut held = 0;
+    while let Ok(written) = pipe.write(&[b'.'; 4096]) {
+        held += written;
+    }
+    pipe.read_exact(&mut vec![0; held]).unwrap();
+    pipe.write_all(&vec![b'.'; held - room]).unwrap();
 }
 
 /// Waits until a pipe takes no more. It has 16 pages (`pipe(7)`), which writes of any length need not fill: so the pipe is

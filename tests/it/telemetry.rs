@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::mcp::tool_results;
+use crate::streams::{GLANCE, by_shell, fill, unread};
 use crate::support::http::{self, RawRequest};
 use crate::support::tool_server::{librarian, stdio_skill};
 use crate::support::{Answer, KEY, Provider, Test, call};
@@ -194,7 +196,7 @@ fn a_job_with_a_tool_and_a_delegate_is_a_tree_beneath_its_parent() {
     let collector = Collector::start(Reply::Status(200));
     let test = traced(team(), &collector)
         .env("OTEL_EXPORTER_OTLP_HEADERS", &format!("authorization=Bearer%20{TOKEN}"))
-        .env("OTEL_RESOURCE_ATTRIBUTES", "team=owls");
+        .env("OTEL_RESOURCE_ATTRIBUTES", &format!("team=owls,note=for%20{TOKEN}"));
     assert_eq!(test.run(["run", "lead", "Go."]).assert_code(0).stdout, "All done.\n");
     let tree = collector.tree();
     assert_eq!(tree[..2], ["invoke_workflow lead", "  invoke_agent lead"], "{tree:#?}");
@@ -222,6 +224,7 @@ fn a_job_with_a_tool_and_a_delegate_is_a_tree_beneath_its_parent() {
     assert_eq!(text(agent, "perstack.status"), "completed");
     let resource = &collector.exports()[0]["resourceSpans"][0]["resource"];
     assert_eq!((text(resource, "service.name"), text(resource, "team")), ("perstack".into(), "owls".into()));
+    assert_eq!(text(resource, "note"), "for [redacted]");
     let requests = collector.shared.requests.lock().unwrap();
     assert!(requests.iter().all(|it| header(it, "authorization") == Some(format!("Bearer {TOKEN}"))));
 }
@@ -331,6 +334,35 @@ fn a_collector_that_fails_changes_nothing_but_a_warning() {
     let ran = dead.answers([Answer::text("Done.")]).run(["run", "librarian", "q"]).assert_code(0);
     assert_eq!(ran.stderr.matches("warning:").count(), 1, "{}", ran.stderr);
     ran.assert_stderr(["telemetry: 3 of 3 spans were not delivered: cannot connect to 127.0.0.1:1"]);
+}
+
+#[test]
+fn a_signal_ends_a_program_whose_warning_is_not_read() {
+    let prepare = |collector: &Collector| {
+        let test = traced(Test::with(Provider::Anthropic), collector).file("rows.jsonl", "\"a\"\n");
+        test.answers([Answer::text("Done.")])
+    };
+    for command in [["run", "librarian", "q"], ["each", "librarian", "rows.jsonl"]] {
+        let read = prepare(&Collector::start(Reply::Status(401))).run(command);
+        let collector = Collector::start(Reply::Status(401));
+        let test = prepare(&collector);
+        let pipe = unread(&test, "pipe");
+        // All but the warning, which is longer than what is left then.
+        fill(&pipe, read.stderr.find("warning:").unwrap() + 50);
+        let running = by_shell(&test, &format!("exec \"$0\" {} 2> pipe", command.join(" ")));
+        let mut glances = 0;
+        running.poll(GLANCE, || {
+            glances += collector.connections();
+            glances > 50
+        });
+        // However far it has come: a signal before the warning has to be followed by another.
+        running.poll(GLANCE, || {
+            // It may have ended meanwhile.
+            let _ = kill_process(Pid::from_raw(running.pid()).unwrap(), Signal::INT);
+            false
+        });
+        running.finish().assert_code(130);
+    }
 }
 
 #[test]

@@ -204,6 +204,14 @@ impl BatchReport {
         Ok(())
     }
 
+    /// Adds a line that is no error to what is to be written; nothing with `--quiet`.
+    pub fn note(&self, lines: &mut Lines, text: &str) {
+        if !self.quiet {
+            lines.notes += text;
+            lines.notes.push('\n');
+        }
+    }
+
     /// Writes `lines`, and draws the numbers below them.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use crate::cli::command_line::CommandLine;
 use crate::cli::failure::Failure;
 use crate::cli::job_runner::{GRACE, async_runtime, control_runtime};
 use crate::cli::options::JobArgs;
-use crate::cli::outcome::raise;
+use crate::cli::outcome::{FAREWELL, raise};
 use crate::cli::signals::{Signal, Signals};
 use crate::cli::telemetry::Telemetry;
 
@@ -66,14 +66,25 @@ pub fn run(
     let control = control_runtime()?;
     let telemetry = Telemetry::start(&batch.options, workers.handle(), |warning| report.warn(warning));
     let ended = control.block_on(async {
-        let signals = Signals::listen().context("cannot listen to signals").map_err(Failure::other)?;
+        let mut signals = Signals::listen().context("cannot listen to signals").map_err(Failure::other)?;
         let running = RunningBatch::new(batch, report, workers.handle().clone(), telemetry);
-        Ok(running.drive(signals).await)
+        Ok((running.drive(&mut signals).await, signals))
+    });
+    let exit = ended.map(|(ended, signals)| {
+        workers.spawn(end_by_signal(signals));
+        conclude(ended, job, again)
     });
     // Threads that still block must not keep the program from ending.
     control.shutdown_background();
     workers.shutdown_background();
-    ended.map(|ended| conclude(ended, job, again))
+    exit
+}
+
+/// Ends the program soon after the next signal: the report of the end may block (a stalled pipe).
+async fn end_by_signal(mut signals: Signals) {
+    let signal = signals.next().await;
+    tokio::time::sleep(FAREWELL).await;
+    std::process::exit(i32::from(signal.exit() as u8));
 }
 
 /// The end of the work.
@@ -88,6 +99,8 @@ struct ReturnedBatch {
     report: BatchReport,
     counts: BatchCounts,
     stop: Option<BatchStop>,
+    /// The warning about traces that were not delivered.
+    undelivered: Option<String>,
 }
 
 type Finished = (u64, Result<RowEnd, Failure>);
@@ -134,7 +147,7 @@ impl RunningBatch {
         }
     }
 
-    async fn drive(mut self, mut signals: Signals) -> BatchEnd {
+    async fn drive(mut self, signals: &mut Signals) -> BatchEnd {
         loop {
             self.start_writing();
             let takes_no_more = self.input_is_over || self.stop.is_some();
@@ -163,10 +176,10 @@ impl RunningBatch {
                     self.wrote(written);
                 }
                 Some(finished) = self.jobs.join_next(), if !self.jobs.is_empty() => {
-                    let panic = |panic: tokio::task::JoinError| Failure::other(anyhow::anyhow!("internal error: {panic}"));
+                    let failure = |lost: tokio::task::JoinError| Failure::other(anyhow::anyhow!("internal error: {lost}"));
                     match finished {
                         Ok((row, end)) => self.finished(row, end),
-                        Err(error) => self.end_by(BatchStop::Failure(panic(error))),
+                        Err(lost) => self.end_by(BatchStop::Failure(failure(lost))),
                     }
                 }
                 row = self.batch.rows.recv(), if takes_rows => match row {
@@ -180,17 +193,20 @@ impl RunningBatch {
             }
         }
         let undelivered = match self.telemetry {
-            Some(telemetry) => telemetry.close().await,
+            Some(telemetry) => tokio::select! {
+                warning = telemetry.close() => warning,
+                signal = signals.next() => return BatchEnd::Forced(signal),
+            },
             None => None,
         };
         match self.report {
-            Some(mut report) => {
-                if let Some(warning) = undelivered {
-                    report.warn(&warning);
-                }
-                BatchEnd::Returned(Box::new(ReturnedBatch { report, counts: self.counts, stop: self.stop }))
-            }
-            // Its thread has panicked, which the standard error shows.
+            Some(report) => BatchEnd::Returned(Box::new(ReturnedBatch {
+                report,
+                counts: self.counts,
+                stop: self.stop,
+                undelivered,
+            })),
+            // Its thread was lost before it began, which only the end of the async runtime does.
             None => BatchEnd::Forced(Signal::Terminate),
         }
     }
@@ -199,8 +215,9 @@ impl RunningBatch {
         self.deadline = Some((Instant::now() + GRACE, signal));
         self.batch.options.cancel.cancel();
         self.end_by(BatchStop::Signal(signal));
-        if let Some(report) = &mut self.report {
-            report.info("stopping: recording what was done; once more to stop at once");
+        if let Some(report) = &self.report {
+            report.note(&mut self.lines, "stopping: recording what was done; once more to stop at once");
+            self.has_changed = true;
         }
     }
 
@@ -235,7 +252,7 @@ impl RunningBatch {
         let job = async move {
             let ended = runtime::ensure(input, &options).await;
             if let Some(traced) = traced {
-                traced.end(ended.as_ref().err().map(ToString::to_string));
+                traced.end(ended.as_ref().map(|outcome| outcome.status).map_err(ToString::to_string));
             }
             (number, row_end(ended))
         };
@@ -331,8 +348,8 @@ fn is_of_row(error: &RunError) -> bool {
 
 /// Reports the end, with the command that goes on.
 fn conclude(ended: BatchEnd, job: &JobArgs, again: &dyn Fn(&JobArgs) -> CommandLine) -> Exit {
-    let (mut report, counts, stop) = match ended {
-        BatchEnd::Returned(returned) => (returned.report, returned.counts, returned.stop),
+    let ReturnedBatch { mut report, counts, stop, undelivered } = match ended {
+        BatchEnd::Returned(returned) => *returned,
         BatchEnd::Forced(signal) => {
             let _ = io::Write::write_all(
                 &mut io::stderr().lock(),
@@ -342,6 +359,9 @@ fn conclude(ended: BatchEnd, job: &JobArgs, again: &dyn Fn(&JobArgs) -> CommandL
             return signal.exit();
         }
     };
+    if let Some(warning) = undelivered {
+        report.warn(&warning);
+    }
     report.end(&counts);
     let mut job = job.clone();
     let exit = match stop {

@@ -16,6 +16,7 @@ mod trace_context;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use perstack::checkpoint::Status;
 use perstack::event::{Event, EventBody, EventSink};
 use perstack::fact::{Clock as _, Fact};
 use perstack::id::RunId;
@@ -64,8 +65,12 @@ impl Telemetry {
                 return None;
             }
         };
-        let TelemetrySettings { parent, sampler, captures_content, export } = settings;
-        let exporter = Exporter::start(export, transport, options.redactor(), runtime);
+        let TelemetrySettings { parent, sampler, captures_content, mut export } = settings;
+        let redactor = options.redactor();
+        for (_, value) in &mut export.resource {
+            *value = redactor.text(value);
+        }
+        let exporter = Exporter::start(export, transport, redactor, runtime);
         Some(Self { settings: TraceSettings { parent, sampler, captures_content }, exporter })
     }
 
@@ -89,9 +94,9 @@ impl TracedJob {
         Arc::new(TracedSink { sink, recorder: Arc::clone(&self.recorder) })
     }
 
-    /// Ends the job's spans. `failure` is the reason for which the job has no outcome, if so.
-    pub fn end(&self, failure: Option<String>) {
-        let spans = self.recorder.lock().end(failure);
+    /// Ends the job's spans. `outcome` is the job's status, or the reason for which it has none.
+    pub fn end(&self, outcome: Result<Status, String>) {
+        let spans = self.recorder.lock().end(outcome);
         self.recorder.queue.push(spans);
     }
 }

@@ -11,7 +11,7 @@ use perstack::generation::FinishReason;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum SpanOperation {
-    /// A job, as far as this process runs it; followed by the coordinator's key.
+    /// A job, as far as this process runs it; followed by the name of its coordinator's expert.
     InvokeWorkflow,
     /// A Run, with those that continue it behind delegates; followed by the expert's name.
     InvokeAgent,

@@ -64,7 +64,7 @@ pub struct TraceSpan {
     /// The parent is a span of another process.
     pub is_entry: bool,
     pub operation: SpanOperation,
-    /// The rest of the name: a key, a model, a tool.
+    /// The rest of the name: that of an expert, a model or a tool.
     pub subject: String,
     pub began: u64,
     pub ended: u64,

@@ -52,7 +52,7 @@ struct OpenWorkflow {
     name: String,
     began: u64,
     latest: u64,
-    /// Of the coordinator's latest Run.
+    /// That of the coordinator's latest Run; at the end, the job's.
     status: Option<Status>,
     error: Option<SpanError>,
 }
@@ -116,10 +116,10 @@ impl SpanBuilder {
         }
     }
 
-    /// Ends the job and returns the spans that are left. `failure` is the reason for which it has no outcome, if so.
-    pub fn end(&mut self, failure: Option<String>) -> Vec<TraceSpan> {
+    /// Ends the job and returns the spans that are left. `outcome` is its status, or the reason for which it has none.
+    pub fn end(&mut self, outcome: Result<Status, String>) -> Vec<TraceSpan> {
         match std::mem::replace(&mut self.job, TraceState::Ignored) {
-            TraceState::Open(open) => open.end(self.settings.parent.as_ref(), failure),
+            TraceState::Open(open) => open.end(self.settings.parent.as_ref(), outcome),
             TraceState::Unbegun | TraceState::Ignored => Vec::new(),
         }
     }
@@ -130,28 +130,42 @@ impl OpenTrace {
         let at = event.timestamp;
         self.workflow.latest = self.workflow.latest.max(at);
         if let EventBody::InitializeRuntime { expert_name, provider, model, .. } = &event.body {
+            // The job may be over before a Run of it begins.
             if self.workflow.name.is_empty() {
                 self.workflow.name.clone_from(expert_name);
             }
             let model = AgentModel { provider: provider.clone(), model: model.clone() };
             self.models.insert(event.run_id.clone(), model);
         }
+        let beginning = match &event.body {
+            EventBody::StartRun { initial_checkpoint: checkpoint, .. } | EventBody::ResumeFromStop { checkpoint } => {
+                Some(&checkpoint.head)
+            }
+            _ => None,
+        };
+        let ending = event.body.ending().map(|checkpoint| &checkpoint.head);
+        // A delegate may be the first to go on.
+        if let Some(coordinator) = beginning.or(ending).filter(|head| head.delegated_by.is_none()) {
+            self.workflow.name.clone_from(&coordinator.expert.name);
+        }
         let Some(agent) = self.agents.get_mut(&event.run_id) else { return };
         agent.note(at);
         let trace = &mut self.trace;
         match &event.body {
-            EventBody::StartRun { initial_checkpoint: checkpoint, .. } | EventBody::ResumeFromStop { checkpoint } => {
-                agent.identify(&checkpoint.head);
+            // The model is asked again behind a summary, without a further event.
+            EventBody::StartGeneration { .. } | EventBody::ContextSummarized { .. } => {
+                agent.ask(trace, at, event.step_number, history);
             }
-            EventBody::StartGeneration { .. } => agent.ask(trace, at, event.step_number, history),
             EventBody::StartStreamingReasoning | EventBody::StartStreamingText => agent.first_chunk(at),
             EventBody::FallBack { to_model, .. } => agent.fall_back(to_model, at),
             EventBody::CallTools { tool_calls, .. } => agent.call(trace, tool_calls, at),
             EventBody::DecideToolCalls { decisions } => agent.decide(trace, decisions, at),
             EventBody::ResolveToolResults { tool_results } => agent.resolve(trace, tool_results),
-            body => {
-                if let Some(checkpoint) = body.ending() {
-                    self.stop(&event.run_id, &checkpoint.head, at);
+            _ => {
+                if let Some(head) = beginning {
+                    agent.identify(head);
+                } else if let Some(head) = ending {
+                    self.stop(&event.run_id, head, at);
                 }
             }
         }
@@ -225,7 +239,7 @@ impl OpenTrace {
             Some(failure) => SpanError { kind: failure.name.clone(), message: failure.message.clone() },
             None => SpanError::new(kind),
         });
-        if agent.parent == self.workflow.id {
+        if head.delegated_by.is_none() {
             self.workflow.status = Some(head.status);
             self.workflow.error.clone_from(&error);
         }
@@ -234,15 +248,21 @@ impl OpenTrace {
         self.agents.remove(run);
     }
 
-    /// Ends what is still at work, and the job's own span.
-    fn end(mut self, parent: Option<&TraceParent>, failure: Option<String>) -> Vec<TraceSpan> {
+    /// Ends what is still at work or waits, with the job's status if it has one, and the job's own span.
+    fn end(mut self, parent: Option<&TraceParent>, outcome: Result<Status, String>) -> Vec<TraceSpan> {
         let latest = self.workflow.latest;
+        let status = outcome.as_ref().ok().copied();
+        let taken = status.unwrap_or(Status::StoppedByCancellation);
         for mut agent in std::mem::take(&mut self.agents).into_values() {
             agent.note(latest);
-            agent.stop(&mut self.trace, Status::StoppedByCancellation, latest);
-            let error = SpanError::new(Status::StoppedByCancellation.name());
-            let span = agent.span(&self.trace, None, Some(error));
+            agent.stop(&mut self.trace, taken, latest);
+            let span = agent.span(&self.trace, status, names::error_of(taken).map(SpanError::new));
             self.trace.finished.push(span);
+        }
+        // Of the coordinator's own status the error is known in more detail.
+        if let Some(status) = status.filter(|status| self.workflow.status != Some(*status)) {
+            self.workflow.status = Some(status);
+            self.workflow.error = names::error_of(status).map(SpanError::new);
         }
         let OpenWorkflow { id, name, began, latest, status, error } = self.workflow;
         let parent_span = parent.map(|parent| parent.span);
@@ -253,7 +273,7 @@ impl OpenTrace {
         if let Some(status) = status {
             span.set(names::STATUS, status.name());
         }
-        let failure = failure.map(|message| SpanError { kind: names::OTHER_ERROR.to_owned(), message });
+        let failure = outcome.err().map(|message| SpanError { kind: names::OTHER_ERROR.to_owned(), message });
         if let Some(error) = failure.or(error) {
             span.fail(error);
         }

@@ -147,8 +147,24 @@ impl Play {
         self.event(id, at, EventBody::ResumeFromStop { checkpoint: checkpoint(head) });
     }
 
-    fn end(mut self, failure: Option<&str>) -> Vec<TraceSpan> {
-        self.spans.extend(self.builder.end(failure.map(str::to_owned)));
+    /// Run `id` waits for a delegate.
+    fn delegate(&mut self, id: &str, at: u64, call: ToolCall) {
+        let stopped = checkpoint(awaiting(head(id, 1), &[(&call.id, &call.tool_name)]));
+        self.calls(id, at, vec![call]);
+        self.event(id, at, EventBody::StopRunByDelegate { checkpoint: stopped, step: step(1, Vec::new()) });
+    }
+
+    fn cancel(&mut self, id: &str, at: u64, head: CheckpointHead) {
+        let stopped = CheckpointHead { status: Status::StoppedByCancellation, ..head };
+        let (checkpoint, step) = (checkpoint(stopped), step(1, Vec::new()));
+        self.event(id, at, EventBody::StopRunByCancellation { checkpoint, step });
+    }
+
+    fn end(mut self, outcome: Result<Status, &str>) -> Vec<TraceSpan> {
+        self.spans.extend(self.builder.end(outcome.map_err(str::to_owned)));
+        for span in &self.spans {
+            assert!(span.attributes.iter().all(|(name, _)| names::ATTRIBUTES.contains(name)), "{span:?}");
+        }
         self.spans
     }
 }
@@ -206,7 +222,7 @@ fn a_run_with_tools_is_a_tree_with_the_times_of_its_facts() {
     play.event("r1", 195, EventBody::ResolveToolResults { tool_results });
     play.ask("r1", 200);
     play.complete("r1", 260, head("r1", 2));
-    let spans = play.end(None);
+    let spans = play.end(Ok(Status::Completed));
     let expected = [
         "invoke_workflow researcher 100-260",
         "  invoke_agent researcher 100-260",
@@ -233,8 +249,6 @@ fn a_run_with_tools_is_a_tree_with_the_times_of_its_facts() {
     for span in &spans {
         assert_eq!(text(span, names::CONVERSATION), "j1");
         assert_eq!(text(span, names::OPERATION), span.operation.name());
-        let known = |name: &&str| names::ATTRIBUTES.contains(name);
-        assert!(span.attributes.iter().all(|(name, _)| known(name)), "{span:?}");
         for content in [names::INPUT_MESSAGES, names::OUTPUT_MESSAGES, names::TOOL_CALL_ARGUMENTS] {
             assert_eq!(attribute(span, content), None, "content is exported when it is asked for");
         }
@@ -255,7 +269,7 @@ fn delegates_are_beneath_their_caller_which_stays_one_span() {
     play.resume("r4", 200, Some("r1"), head("r4", 3));
     play.ask("r4", 201);
     play.complete("r4", 220, head("r4", 3));
-    let spans = play.end(None);
+    let spans = play.end(Ok(Status::Completed));
     let expected = [
         "invoke_workflow researcher 100-220",
         "  invoke_agent researcher 100-220",
@@ -301,7 +315,7 @@ fn failed_requests_end_with_their_error_and_begin_again_after_the_wait() {
     let stopped = CheckpointHead { status: Status::StoppedByError, error: Some(error.clone()), ..head("r1", 1) };
     let (checkpoint, step) = (checkpoint(stopped), step(1, Vec::new()));
     play.event("r1", 1151, EventBody::StopRunByError { checkpoint, step, error });
-    let spans = play.end(None);
+    let spans = play.end(Ok(Status::StoppedByError));
     let expected = [
         "invoke_workflow researcher 100-1151 !AuthenticationError",
         "  invoke_agent researcher 100-1151 !AuthenticationError",
@@ -330,7 +344,7 @@ fn a_fallback_answers_the_same_request_by_its_own_name() {
     let other = to_model.clone();
     play.event("r1", 120, body);
     play.complete("r1", 150, head("r1", 1));
-    let spans = play.end(None);
+    let spans = play.end(Ok(Status::Completed));
     let (failed, answered) = (&spans[0], &spans[1]);
     assert_eq!((failed.name().as_str(), failed.ended), ("chat some-model", 120));
     assert_eq!((answered.name(), answered.began), (format!("chat {}", other.model), 120));
@@ -340,16 +354,11 @@ fn a_fallback_answers_the_same_request_by_its_own_name() {
 
 #[test]
 fn an_interrupted_run_ends_what_was_under_way() {
-    let cancel = |play: &mut Play, at| {
-        let stopped = CheckpointHead { status: Status::StoppedByCancellation, ..head("r1", 1) };
-        let (checkpoint, step) = (checkpoint(stopped), step(1, Vec::new()));
-        play.event("r1", at, EventBody::StopRunByCancellation { checkpoint, step });
-    };
     let mut calling = Play::new(TraceSettings::default());
     calling.start("r1", 100, head("r1", 1));
     calling.calls("r1", 150, vec![exec("a"), exec("b")]);
     calling.returned("r1", 160, &exec("a"), false);
-    cancel(&mut calling, 170);
+    calling.cancel("r1", 170, head("r1", 1));
     let expected = [
         "invoke_workflow researcher 100-170 !stoppedByCancellation",
         "  invoke_agent researcher 100-170 !stoppedByCancellation",
@@ -357,12 +366,15 @@ fn an_interrupted_run_ends_what_was_under_way() {
         "    execute_tool exec 150-160",
         "    execute_tool exec 150-170 !stoppedByCancellation",
     ];
-    assert_eq!(tree(&calling.end(None)), expected);
+    assert_eq!(tree(&calling.end(Ok(Status::StoppedByCancellation))), expected);
 
     let mut asking = Play::new(TraceSettings::default());
     asking.start("r1", 100, head("r1", 1));
-    cancel(&mut asking, 170);
-    assert_eq!(tree(&asking.end(None))[2], "    chat some-model 100-170 !stoppedByCancellation");
+    asking.cancel("r1", 170, head("r1", 1));
+    assert_eq!(
+        tree(&asking.end(Ok(Status::StoppedByCancellation)))[2],
+        "    chat some-model 100-170 !stoppedByCancellation"
+    );
 
     // A process that cannot record any more: nothing stopped, and all ends with the last that is known.
     let mut lost = Play::new(TraceSettings::default());
@@ -373,7 +385,7 @@ fn an_interrupted_run_ends_what_was_under_way() {
         "  invoke_agent researcher 100-140 !stoppedByCancellation",
         "    chat some-model 100-140 !stoppedByCancellation",
     ];
-    assert_eq!(tree(&lost.end(Some("the disk is full"))), expected);
+    assert_eq!(tree(&lost.end(Err("the disk is full"))), expected);
 }
 
 #[test]
@@ -393,30 +405,102 @@ fn a_denied_call_is_an_error_and_an_allowed_one_begins_with_the_decision() {
     let decisions = vec![decision("a", CallVerdict::Allowed), decision("b", CallVerdict::Denied)];
     play.event("r1", 900, EventBody::DecideToolCalls { decisions });
     play.returned("r1", 910, &exec("a"), false);
-    let lines = tree(&play.end(None));
+    let lines = tree(&play.end(Ok(Status::StoppedByCancellation)));
     assert_eq!(lines[3..], ["    execute_tool exec 150-900 !permission_denied", "    execute_tool exec 900-910"]);
 }
 
 #[test]
 fn a_resumed_run_of_another_process_is_beneath_the_job() {
-    let mut play = Play::new(TraceSettings::default());
-    // Its last event is emitted again: it is no part of what this process does.
-    let stopped = checkpoint(awaiting(head("r0", 1), &[("d1", "helper")]));
-    play.event("r0", 90, EventBody::StopRunByDelegate { checkpoint: stopped, step: step(1, Vec::new()) });
-    play.resume("r2", 100, None, child("r2", 2, "helper", ("r0", "d1")));
-    play.ask("r2", 101);
-    play.complete("r2", 110, child("r2", 2, "helper", ("r0", "d1")));
+    let helper = || child("r2", 2, "helper", ("r0", "d1"));
+    let recovered = || {
+        let mut play = Play::new(TraceSettings::default());
+        // Its last event is emitted again: it is no part of what this process does.
+        let stopped = checkpoint(awaiting(head("r0", 1), &[("d1", "helper")]));
+        play.event("r0", 90, EventBody::StopRunByDelegate { checkpoint: stopped, step: step(1, Vec::new()) });
+        play.resume("r2", 100, None, helper());
+        play.ask("r2", 101);
+        play
+    };
+    let mut play = recovered();
+    play.complete("r2", 110, helper());
     play.resume("r3", 120, Some("r0"), head("r3", 3));
     play.ask("r3", 121);
     play.complete("r3", 130, head("r3", 3));
     let expected = [
-        "invoke_workflow helper 90-130",
+        "invoke_workflow researcher 90-130",
         "  invoke_agent helper 100-110",
         "    chat some-model 101-110",
         "  invoke_agent researcher 120-130",
         "    chat some-model 121-130",
     ];
-    assert_eq!(tree(&play.end(None)), expected);
+    let spans = play.end(Ok(Status::Completed));
+    assert_eq!(tree(&spans), expected);
+    assert_eq!(text(spans.last().unwrap(), names::WORKFLOW_NAME), "researcher");
+
+    // The delegate's end is none of the job's, whether the coordinator's last event is seen or its next.
+    let mut play = recovered();
+    play.complete("r2", 110, helper());
+    let spans = play.end(Err("the disk is full"));
+    assert_eq!(tree(&spans)[0], "invoke_workflow researcher 90-110 !_OTHER");
+    assert_eq!(attribute(spans.last().unwrap(), names::STATUS), None);
+    let mut play = Play::new(TraceSettings::default());
+    play.resume("r2", 100, None, helper());
+    play.cancel("r2", 110, helper());
+    play.resume("r3", 120, Some("r0"), head("r3", 3));
+    play.complete("r3", 130, head("r3", 3));
+    let spans = play.end(Err("the disk is full"));
+    assert_eq!(tree(&spans)[0], "invoke_workflow researcher 100-130 !_OTHER");
+    assert_eq!(text(spans.last().unwrap(), names::STATUS), "completed");
+}
+
+#[test]
+fn a_job_that_is_stopped_while_its_coordinator_waits_has_the_jobs_status() {
+    for status in [Status::StoppedByCancellation, Status::StoppedByBudget] {
+        let helper = child("r2", 2, "helper", ("r1", "d1"));
+        let mut play = Play::new(TraceSettings::default());
+        play.start("r1", 100, head("r1", 1));
+        play.delegate("r1", 150, call("d1", "helper", "query", "x"));
+        play.start("r2", 160, helper.clone());
+        play.cancel("r2", 170, helper);
+        let spans = play.end(Ok(status));
+        let expected = [
+            format!("invoke_workflow researcher 100-170 !{}", status.name()),
+            format!("  invoke_agent researcher 100-170 !{}", status.name()),
+            "    chat some-model 100-150".to_owned(),
+            "    invoke_agent helper 160-170 !stoppedByCancellation".to_owned(),
+            "      chat some-model 160-170 !stoppedByCancellation".to_owned(),
+        ];
+        assert_eq!(tree(&spans), expected);
+        let statuses: Vec<String> = spans.iter().rev().take(2).map(|span| text(span, names::STATUS)).collect();
+        assert_eq!(statuses, [status.name(), status.name()]);
+    }
+}
+
+#[test]
+fn the_request_behind_a_summary_is_one_like_others() {
+    let mut play = Play::new(TraceSettings { captures_content: true, ..TraceSettings::default() });
+    play.start("r1", 100, head("r1", 1));
+    let summary = generation(FinishReason::Stop);
+    play.fact("r1", 150, FactBody::Summarized { generation: summary, replaced: 2, tokens_before: 9, tokens_after: 8 });
+    let new_message = Message::UserMessage { id: "m".into(), contents: Vec::new(), cache: false };
+    let summarized = EventBody::ContextSummarized {
+        new_message,
+        messages_before: 5,
+        messages_after: 4,
+        tokens_before: 9,
+        tokens_after: 8,
+        usage: Usage::default(),
+        spend: Spend::default(),
+    };
+    play.event("r1", 150, summarized);
+    play.event("r1", 160, EventBody::StartStreamingText);
+    play.complete("r1", 200, head("r1", 1));
+    let spans = play.end(Ok(Status::Completed));
+    let request = &spans[1];
+    assert_eq!((request.name().as_str(), request.began, request.ended), ("chat some-model", 150, 200));
+    assert_eq!(attribute(request, names::STEP), Some(&AttributeValue::Count(1)));
+    assert_eq!(attribute(request, names::TIME_TO_FIRST_CHUNK), Some(&AttributeValue::Seconds(0.01)));
+    assert!(text(request, names::INPUT_MESSAGES).contains("Query."));
 }
 
 #[test]
@@ -426,7 +510,7 @@ fn a_parent_gives_the_trace_and_decides_whether_it_is_exported() {
         let mut play = Play::new(TraceSettings { parent: Some(parent), ..TraceSettings::default() });
         play.start("r1", 100, head("r1", 1));
         play.complete("r1", 110, head("r1", 1));
-        play.end(None)
+        play.end(Ok(Status::Completed))
     };
     let joined = spans(parent.clone());
     assert_eq!(joined.len(), 3);
@@ -445,7 +529,7 @@ fn content_is_exported_when_it_is_asked_for() {
     play.start("r1", 100, head("r1", 1));
     play.calls("r1", 150, vec![exec("a")]);
     play.returned("r1", 170, &exec("a"), false);
-    let spans = play.end(None);
+    let spans = play.end(Ok(Status::StoppedByCancellation));
     assert_eq!(
         text(&spans[0], names::INPUT_MESSAGES),
         r#"[{"role":"user","parts":[{"type":"text","content":"Query."}]}]"#
@@ -468,7 +552,7 @@ fn secrets_are_taken_out_of_every_text() {
     let leaking = call("a", "exec", "command", "echo sk-ant-0123456789");
     play.calls("r1", 150, vec![leaking.clone()]);
     play.returned("r1", 170, &leaking, false);
-    let mut spans = play.end(Some("sk-ant-0123456789 is wrong"));
+    let mut spans = play.end(Err("sk-ant-0123456789 is wrong"));
     for span in &mut spans {
         span.mask(&redactor);
     }
