@@ -11,11 +11,13 @@ use crate::permission::{PermissionPattern, Permissions};
 use crate::tool::BASE_SKILL;
 
 mod access;
+mod context_file;
 mod key;
 mod skill;
 mod verify;
 
 pub use access::{AccessGrant, SkillAccess};
+pub use context_file::ContextFile;
 pub use key::{ExpertKey, InvalidExpertKey, is_version};
 pub use skill::{Grant, InteractiveTool, MAX_SKILL_TIMEOUT_MS, OAuth, SkillCommon, SkillSpec};
 pub use verify::{MOST_VERIFY_ROUNDS, VerifyCommand};
@@ -87,6 +89,9 @@ pub struct Expert {
     /// The command that has to succeed before its answers count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifyCommand>,
+    /// Files of the workspace that belong to its instruction, by their paths from there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub context: Vec<String>,
     /// By name, in the order of the file.
     pub skills: IndexMap<String, SkillSpec>,
     pub delegates: Vec<ExpertKey>,
@@ -120,6 +125,8 @@ struct ExpertJson {
     context_limit: Option<ContextLimit>,
     output_schema: Option<OutputSchema>,
     verify: Option<VerifyCommand>,
+    #[serde(default)]
+    context: Vec<String>,
     skills: Option<IndexMap<String, SkillSpec>>,
     #[serde(default)]
     delegates: Vec<ExpertKey>,
@@ -147,6 +154,7 @@ impl From<ExpertJson> for Expert {
             context_limit: json.context_limit,
             output_schema: json.output_schema,
             verify: json.verify,
+            context: json.context,
             skills: json.skills.unwrap_or(expert.skills),
             delegates: json.delegates,
             tags: json.tags,
@@ -187,6 +195,7 @@ impl Expert {
             context_limit: None,
             output_schema: None,
             verify: None,
+            context: Vec::new(),
             skills: IndexMap::from([(BASE_SKILL.to_owned(), SkillSpec::base())]),
             delegates: Vec::new(),
             tags: Vec::new(),

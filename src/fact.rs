@@ -10,7 +10,7 @@ use crate::budget::{Budgets, Reached, Reservation, Span};
 use crate::checkpoint::DelegatedBy;
 use crate::content::Content;
 use crate::cost::{Price, Spend};
-use crate::expert::{ContextLimit, ExpertRef, VerifyCommand};
+use crate::expert::{ContextFile, ContextLimit, ExpertRef, VerifyCommand};
 use crate::fallback::ChainModel;
 use crate::generation::{Generation, GenerationFailure};
 use crate::id::{CheckpointId, JobId, RunId};
@@ -104,6 +104,15 @@ impl Fact {
     /// A fact without connections.
     pub fn new(stamp: Stamp, body: FactBody) -> Self {
         Self { stamp, body, accesses: Vec::new() }
+    }
+
+    /// The parameters of the Run that the fact begins or goes on with.
+    pub fn into_parameters(self) -> Option<RunParameters> {
+        match self.body {
+            FactBody::Started { spec, .. } => Some(spec.parameters),
+            FactBody::Resumed { resumption } => Some(resumption.parameters),
+            _ => None,
+        }
     }
 }
 
@@ -382,6 +391,9 @@ pub struct RunParameters {
     /// The command that has to succeed before the answer counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifyCommand>,
+    /// The files whose texts are in the instruction.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context_files: Vec<ContextFile>,
 }
 
 /// The way a Run goes on.
@@ -411,8 +423,8 @@ pub struct Resumption {
     /// The query or an answer comes from strangers, or from a delegate that had read text of theirs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untrusted: bool,
-    /// The text that replaces the checkpoint's instruction message, of a checkpoint that was read from a file outside
-    /// the storage.
+    /// The text that replaces the checkpoint's instruction message: of a checkpoint that was read from a file outside the
+    /// storage, and where files that belong to the instruction have changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
     #[serde(rename = "surroundings")]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use perstack::config::lockfile::{self, Definition, Lock, LockState};
-use perstack::config::{ConfigError, Project, Settings};
+use perstack::config::{ConfigError, ContextPlaces, Project, Settings, read_context};
 use perstack::environment::{Environment, is_users_own};
-use perstack::expert::{Expert, ExpertKey, OAuth, SkillSpec};
+use perstack::expert::{ContextFile, Expert, ExpertKey, OAuth, SkillSpec};
 use perstack::model_name::ModelName;
 use perstack::provider::http::transport::HttpTransport;
 use perstack::provider::{Provider, ProviderError, find};
@@ -144,6 +144,7 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
     for expert in project.experts.values() {
         skills(Definition::new(expert, project.base_skill_command.as_deref()), place, findings);
     }
+    context_files(setup, project, findings);
     let summary = super::trust::summary(setup, process, trust_flag);
     let is_trusted = matches!(&summary, Ok(Some(summary)) if summary.is_trusted);
     let settings = if is_trusted { setup.trusted_settings() } else { &setup.settings };
@@ -160,6 +161,28 @@ fn check(setup: &Setup, process: &Process, trust_flag: bool, findings: &mut Find
     provider(setup, settings, findings);
     permissions(&standing, known, findings);
     entries_of(lock, project, findings);
+}
+
+/// The files that belong to the instructions of experts.
+fn context_files(setup: &Setup, project: &Project, findings: &mut Findings) {
+    for expert in project.experts.values().filter(|expert| !expert.context.is_empty()) {
+        let subject = format!("expert {}, context", expert.key);
+        let closed = setup.closed_files();
+        let places = ContextPlaces { workspace: &setup.workspace, folders: &[], closed: &closed };
+        let read = match read_context(&expert.context, places) {
+            Ok(read) => read,
+            Err(error) => {
+                findings.add(Level::Error, subject, Failure::usage(error).line());
+                continue;
+            }
+        };
+        for (ContextFile { path, bytes, .. }, _) in &read.files {
+            findings.add(Level::Ok, subject.as_str(), format!("{path} belongs to the instruction ({bytes} bytes)"));
+        }
+        for note in read.notes {
+            findings.add(Level::Warning, subject.as_str(), note);
+        }
+    }
 }
 
 /// The containment that a run would have, and the paths of skills' lists that are not there.

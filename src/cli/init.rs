@@ -23,6 +23,9 @@ use super::{Exit, Process, trust};
 /// The configuration's name.
 const FILE_NAME: &str = "perstack.toml";
 
+/// The file in which many projects keep what agents have to know.
+const CONTEXT_FILE: &str = "AGENTS.md";
+
 /// The file with the names that git leaves out.
 const IGNORE_FILE: &str = ".gitignore";
 
@@ -46,7 +49,7 @@ pub fn run(args: &InitArgs, process: &Process) -> Result<Exit, Failure> {
         return Err(Failure::usage(anyhow!("--expert {}: a name is wanted, without a version", args.expert)));
     }
     let config = process.folder.join(FILE_NAME);
-    if !write_new(&config, &configuration(args))? {
+    if !write_new(&config, &configuration(args, process.folder.join(CONTEXT_FILE).is_file()))? {
         return Err(Failure::usage(anyhow!("{} is there already: nothing was written", config.display()))
             .help("`perstack experts` lists its experts; edit it, or go to another folder"));
     }
@@ -135,8 +138,9 @@ fn ignore(path: &Path) -> io::Result<Vec<&'static str>> {
 }
 
 /// The file's text.
-fn configuration(args: &InitArgs) -> String {
+fn configuration(args: &InitArgs, has_context: bool) -> String {
     let expert = &args.expert;
+    let context = if has_context { "" } else { "# " };
     let provider = match args.provider {
         Some(provider) => format!("[provider]\nproviderName = \"{provider}\"\n"),
         None => "# Without these lines, each run takes the first provider whose key is set.\n\
@@ -162,6 +166,7 @@ You work in this folder for the person who asks.
 Look at the files before you answer, and name those that the answer comes from.
 Change files and run commands only where the task asks for it.
 """
+{context}context = ["{CONTEXT_FILE}"]   # files of this folder that belong to the instruction
 # delegates = ["another"]   # experts that it may call
 
 # The built-in tools read and write files here, and run commands. To allow some of them alone:
@@ -194,17 +199,24 @@ mod tests {
     #[test]
     fn what_is_written_has_no_mistakes_as_it_is_and_with_its_comments_taken_up() {
         for provider in ProviderName::ALL.map(Some).into_iter().chain([None]) {
-            let text = configuration(&args(provider));
+            let text = configuration(&args(provider), false);
+            assert!(text.contains("\n# context = [\"AGENTS.md\"]"), "{text}");
             let project = parse(&text, Path::new("perstack.toml")).unwrap();
             assert_eq!((project.overrides.provider, &project.warnings[..]), (provider, &[][..]));
             let taken_up = text.replace("# [", "[").replace("# type", "type").replace("# command", "command");
             let taken_up =
                 taken_up.replace("# package", "package").replace("# pick", "pick").replace("# required", "required");
-            let taken_up =
-                taken_up.replace("# max", "max").replace("# model", "model").replace("# providerName", "providerName");
+            let taken_up = taken_up
+                .replace("# context", "context")
+                .replace("# max", "max")
+                .replace("# model", "model")
+                .replace("# providerName", "providerName");
             let project = parse(&taken_up, Path::new("perstack.toml")).unwrap();
             assert_eq!((project.warnings.len(), project.overrides.max_steps), (0, Some(100)), "{:?}", project.warnings);
-            assert_eq!(project.experts.values().next().unwrap().skills.len(), 2);
+            let expert = project.experts.values().next().unwrap();
+            assert_eq!((expert.skills.len(), &expert.context[..]), (2, &["AGENTS.md".to_owned()][..]));
+            let with_file = parse(&configuration(&args(provider), true), Path::new("perstack.toml")).unwrap();
+            assert_eq!(with_file.experts.values().next().unwrap().context, ["AGENTS.md"]);
         }
     }
 

@@ -48,6 +48,11 @@ impl InputArgs {
         }
         words.switch("--no-stdin", self.no_stdin).switch("--untrusted", self.untrusted);
     }
+
+    /// The folders of the files that are sent along; paths begin at `folder`.
+    pub fn folders(&self, folder: &Path) -> Vec<PathBuf> {
+        self.files.iter().filter_map(|file| folder.join(file).parent().map(Path::to_owned)).collect()
+    }
 }
 
 /// The input of a job: its query, with all text that is sent along, and the images and PDF files.

@@ -74,6 +74,7 @@ pub fn run(args: &ResumeArgs, process: &Process) -> Result<Exit, Failure> {
         setup.add_own_expert(instruction)?;
     }
     setup.untrusted_input = args.input.untrusted;
+    setup.context_folders = args.input.folders(&process.folder);
     setup.output_schema = args.job.output_schema(&process.folder)?;
     setup.print_warnings(process, args.job.output.quiet);
     let setup = setup.with_lock(args.job.lock, process, &args.job.place, args.job.output.quiet)?;

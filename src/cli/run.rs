@@ -172,6 +172,7 @@ pub fn run(args: &RunArgs, process: &Process) -> Result<Exit, Failure> {
     setup.account = account;
     let files = OutputFiles::check(&args.job.output, process, &setup.storage)?;
     setup.untrusted_input = args.input.untrusted;
+    setup.context_folders = args.input.folders(&process.folder);
     setup.output_schema = args.job.output_schema(&process.folder)?;
     setup.print_warnings(process, args.job.output.quiet);
     let expert = args.choose_expert(&mut setup, process)?;

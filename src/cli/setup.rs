@@ -91,6 +91,8 @@ pub struct Setup {
     own_expert: Option<Expert>,
     /// The text that is sent along comes from strangers.
     pub untrusted_input: bool,
+    /// The folders of the files that are sent along.
+    pub context_folders: Vec<PathBuf>,
     /// The schema that was given for the answer.
     pub output_schema: Option<OutputSchema>,
     /// The account that its jobs share.
@@ -180,6 +182,7 @@ impl Setup {
             catalogue,
             own_expert: None,
             untrusted_input: false,
+            context_folders: Vec::new(),
             output_schema: None,
             account: None,
         })
@@ -343,6 +346,12 @@ impl Setup {
         [hidden, closed, read_only].into_iter().flatten().any(|kept| path.starts_with(real(kept)))
     }
 
+    /// The files and folders that hold keys and records.
+    pub fn closed_files(&self) -> Vec<PathBuf> {
+        let OffLimits { hidden, closed, .. } = &self.off_limits;
+        [hidden.as_slice(), closed, std::slice::from_ref(&self.storage)].concat()
+    }
+
     /// The rules by which programs are contained with these settings.
     pub fn sandbox_rules<'a>(&'a self, settings: &Settings, proxies: &'a ProxySettings) -> SandboxRules<'a> {
         SandboxRules {
@@ -376,6 +385,7 @@ impl Setup {
             environment: self.environment,
             workspace: self.workspace,
             root: self.places.root,
+            context_folders: self.context_folders,
             storage: self.storage,
             off_limits: self.off_limits,
             proxy: self.proxy,

@@ -56,6 +56,15 @@ pub enum ConfigError {
     /// JSON that answers cannot be checked against.
     #[error("{} is no schema for answers: {problem}", path.display())]
     OutputSchema { path: PathBuf, problem: InvalidOutputSchema },
+    /// A context file that is elsewhere by a link.
+    #[error("{} leads to {}, outside of the workspace: it is no context file", path.display(), target.display())]
+    ContextOutside { path: PathBuf, target: PathBuf },
+    /// A context file that no tool may read either.
+    #[error("{} holds keys or records of runs: it is no context file", path.display())]
+    ContextClosed { path: PathBuf },
+    /// A context file with bytes that no text has.
+    #[error("{} is no text: it has a byte 0", path.display())]
+    ContextBinary { path: PathBuf },
     /// A variable with a value of the wrong kind.
     #[error("{name}: {reason}")]
     Variable { name: &'static str, reason: String },
@@ -134,6 +143,8 @@ impl ErrorHint for ConfigError {
             Self::NotAFile { .. } => "name a file",
             Self::TooLarge { .. } => "is it the right file?",
             Self::NotUtf8 { .. } => "save the file as UTF-8",
+            Self::ContextOutside { .. } => "put a copy in its place, or take it out of `context`",
+            Self::ContextClosed { .. } | Self::ContextBinary { .. } => "take it out of `context`",
             Self::NoTime { .. } => "use a whole number of milliseconds, of at least 1",
             Self::ParallelDelegates { .. } => "use a whole number from 1 to 1000",
             Self::NoSteps { .. } => "use a whole number of at least 1",

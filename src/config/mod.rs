@@ -22,6 +22,7 @@ use crate::setting::{
 };
 
 mod read_file;
+mod context_files;
 mod cycles;
 mod dotenv;
 mod env;
@@ -46,6 +47,7 @@ pub mod trust;
 mod user;
 mod verify;
 
+pub use context_files::{ContextFiles, ContextPlaces, read_context};
 pub use env::{DEFAULT_ENV_FILES, FolderFiles, LeftOut, environment};
 pub use error::{ConfigError, Problem};
 pub use file::{load, load_with, parse};

@@ -21,10 +21,7 @@ const UNVERIFIED: &str = "(The run was stopped before this answer was verified. 
 impl RunData {
     pub(super) fn resume(&mut self, resumption: &Resumption) -> Reaction {
         self.parameters = resumption.parameters.clone();
-        if let Some(instruction) = &resumption.instruction {
-            let instruction = messages::instruction(instruction, &mut self.ids);
-            self.conversation.replace_instruction(instruction);
-        }
+        self.instruct_anew(resumption);
         if self.head.from_elsewhere {
             self.head.deciding = None;
         }
@@ -97,6 +94,16 @@ impl RunData {
         }
     }
 
+    /// Puts a new instruction in the place of the old one, where there is one.
+    fn instruct_anew(&mut self, resumption: &Resumption) {
+        let Some(instruction) = &resumption.instruction else { return };
+        let instruction = messages::instruction(instruction, &mut self.ids);
+        self.conversation.replace_instruction(instruction);
+        // What was counted had another instruction, perhaps a shorter one.
+        self.head.context = None;
+        self.measured = None;
+    }
+
     /// Lets another process go on with this Run, whose tools were being called.
     pub(super) fn take_over_calls(&mut self, mut turn: Turn, resumption: &Resumption) -> Reaction {
         let event = self.take_over(resumption);
@@ -151,6 +158,7 @@ impl RunData {
 
     pub(super) fn take_over(&mut self, resumption: &Resumption) -> EventBody {
         self.parameters = resumption.parameters.clone();
+        self.instruct_anew(resumption);
         self.mark(resumption.untrusted);
         self.head.retry_count = 0;
         let stays = self.goes_on_with_answer(resumption);
@@ -191,7 +199,7 @@ impl RunData {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Checkpoint, CheckpointHead};
+    use crate::checkpoint::{Checkpoint, CheckpointHead, MeasuredTokens};
     use crate::content::{Content, ExpertPart, ResultPart};
     use crate::expert::ExpertRef;
     use crate::fact::{Fact, FactBody, ParentCheckpoint, RunParameters, Stamp};
@@ -287,6 +295,16 @@ mod tests {
             panic!("{instructions:?}")
         };
         assert_eq!(contents[0].as_text(), Some("ours"));
+    }
+
+    #[test]
+    fn a_new_instruction_is_not_counted_by_what_was_measured_with_the_old_one() {
+        let measured = |instruction| {
+            let mut from = stopped(&[], false);
+            from.head.context = Some(MeasuredTokens { tokens: 9, messages: 2 });
+            resumed(from, instruction).0.head().context
+        };
+        assert_eq!((measured(Some("ours")), measured(None).is_some()), (None, true));
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub struct Options {
     pub workspace: PathBuf,
     /// The project's folder, which relative paths of `reads`, `writes` and `unixSockets` begin at.
     pub root: PathBuf,
+    /// Folders whose context files belong to instructions too, besides the workspace's own: those of files that are sent
+    /// along. Those outside of the workspace do not count.
+    pub context_folders: Vec<PathBuf>,
     /// The folder that holds `jobs/`.
     pub storage: PathBuf,
     /// Files and folders that the file tools refuse, besides the storage and the cassette.
@@ -101,6 +104,7 @@ impl Options {
             environment: Environment::default(),
             storage: workspace.join("perstack"),
             root: workspace.clone(),
+            context_folders: Vec::new(),
             workspace,
             off_limits: OffLimits::default(),
             proxy: None,

@@ -35,6 +35,7 @@ mod long_output;
 mod help;
 mod include;
 mod input;
+mod instruction_files;
 mod interactive;
 mod interop;
 mod job;

@@ -156,6 +156,10 @@ fn forms(form: &TextForm) -> Vec<Sample> {
                 "https://a.com",
             ],
         ),
+        "relative" => (
+            &["AGENTS.md", "./a b/c.md", "..a", "a/..b"],
+            &["", "/a", "~/a", "~", "..", "../a", "a/../b", "a//b", "a/", "a\\b", "*.md", "a?", "https://h/a"],
+        ),
         "header's" => (&["", "a b\tc", "ä"], &["a\nb", "\u{1}", "\u{7f}"]),
         "JSON" if form.words.contains("Schema") => {
             (&["{ \"type\": \"object\" }", "\n{\"type\":\"object\"}\n"], &["", "[]", "x"])

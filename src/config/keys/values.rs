@@ -179,6 +179,12 @@ pub(super) const ACCESS_PATH: TextForm = TextForm {
     longest: None,
     example: "~/.config/owls",
 };
+pub(super) const CONTEXT_PATH: TextForm = TextForm {
+    words: "relative path of a file beneath the workspace, without `..`",
+    pattern: r"^(?![/~])(?!([\s\S]*/)?\.\.(/|$))(?![\s\S]*//)[^\\*?\u0000]*[^\\*?/\u0000]$",
+    longest: None,
+    example: "AGENTS.md",
+};
 pub(super) const HEADER_NAME: TextForm = TextForm {
     words: "name of an HTTP header",
     pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",

@@ -10,7 +10,7 @@ use super::{DangerousParts, PartKind, TrustPart, hex_digest};
 use crate::address::is_loopback_url;
 use crate::config::{Origin, Project, Settings};
 use crate::environment::{Environment, VendorVariables};
-use crate::expert::SkillSpec;
+use crate::expert::{Expert, SkillSpec};
 use crate::model_name::ModelName;
 use crate::permission::Permissions;
 use crate::sandbox::Sandbox;
@@ -63,6 +63,7 @@ impl TrustInputs<'_> {
         // Nothing dangerous needs no limits: such a folder is not asked about.
         if !parts.is_empty() {
             parts.extend(self.limits());
+            parts.extend(self.context_files());
         }
         DangerousParts::new(parts)
     }
@@ -215,6 +216,25 @@ impl TrustInputs<'_> {
             parts.extend(text.map(|text| part(PartKind::Exec, text, "")));
         }
         parts
+    }
+
+    /// The files of the workspace that belong to instructions, by their contents. Those in folders further down are known
+    /// only once something there is sent along.
+    fn context_files(&self) -> Vec<TrustPart> {
+        let root = self.workspace.canonicalize().unwrap_or_else(|_| self.workspace.to_owned());
+        let named =
+            self.project.experts.values().flat_map(|expert| expert.context.iter().map(move |name| (expert, name)));
+        let file = |(expert, name): (&Expert, &String)| {
+            // What is elsewhere is refused when it is read.
+            let path = root.join(name).canonicalize().ok().filter(|path| path.starts_with(&root));
+            let digest = path.and_then(|path| programs::digest(&path).ok().flatten()).unwrap_or_default();
+            TrustPart {
+                digest,
+                experts: vec![expert.key.clone()],
+                ..part(PartKind::File, format!("expert {} is instructed by {name}", expert.key), "")
+            }
+        };
+        named.map(file).collect()
     }
 
     /// Containment that the file lifts. A user who names a sandbox has decided already.

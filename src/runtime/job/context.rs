@@ -14,6 +14,7 @@ use crate::permission::PermissionRules;
 use crate::runtime::budget::{BudgetHandle, SharedAccount};
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
+use crate::runtime::job::instruction_files::InstructionFiles;
 use crate::runtime::job::models::RunModels;
 use crate::runtime::options::Options;
 use crate::runtime::stop::StopSignal;
@@ -26,6 +27,8 @@ use crate::tool::{BASE_SKILL, ToolSpec};
 pub struct JobContext {
     pub options: Options,
     pub backends: JobBackends,
+    /// The files that belong to instructions.
+    pub files: InstructionFiles,
     pub store: Store,
     pub job: JobStore,
     /// Fires when all Runs are to stop.
@@ -92,6 +95,7 @@ impl JobContext {
             untrusted_skills: untrusted_skills(expert).map(str::to_owned).collect(),
             output_schema,
             verify: self.verify(expert),
+            context_files: self.files.record(&expert.key),
         }
     }
 

@@ -6,6 +6,7 @@ pub mod connector;
 pub mod context;
 pub mod ensure;
 pub mod import;
+pub mod instruction_files;
 pub mod models;
 pub mod request;
 pub mod resume;
@@ -27,6 +28,7 @@ use crate::runtime::budget::{self, BudgetServer, SharedAccount};
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::context::{JobContext, without_secrets};
+use crate::runtime::job::instruction_files::InstructionFiles;
 use crate::runtime::job::spending::JobSpending;
 use crate::runtime::job::tree::{Root, TreeEnd};
 use crate::runtime::options::{Options, Outcome, RunInput};
@@ -53,6 +55,8 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     backends.check_prices(expert, options, shared.as_deref())?;
     check_read_only(expert, options)?;
     without_secrets(options, &backends, expert)?;
+    let files = InstructionFiles::read(expert, options, &[])?;
+    let warnings = doubts.into_iter().chain(files.notes()).collect();
     let stop = stop_signal(options, &backends, Spent::default(), began);
     let stamp = backends.clock.stamp();
     let mut ids = IdGenerator::new(stamp);
@@ -84,9 +88,10 @@ pub async fn run(input: RunInput, options: &Options) -> Result<RecordedEnd, RunE
     let task = RunTask::Start { run, expert: input.expert, query, attached: input.attached, by: None, first_step: 1 };
     // Before the job's folder: a job whose tools cannot be opened is not begun.
     let basis = JobBasis { options, backends: &backends, stop: &stop, job_id: &job.id };
-    let prepared = in_time(&stop, prepare(basis, &task, expert, doubts)).await?;
+    let prepared = in_time(&stop, prepare(basis, &task, expert, warnings)).await?;
     let job_store = store.create_job(&job)?;
-    let context = JobContext { options: options.clone(), backends, job: job_store, store, stop, budget: None, shared };
+    let options = options.clone();
+    let context = JobContext { options, backends, files, job: job_store, store, stop, budget: None, shared };
     work(context, job, Root::Task(Box::new(task), Box::new(prepared)), JobSpending::default(), began).await
 }
 

@@ -8,9 +8,9 @@ use crate::checkpoint::{FORMAT_VERSION, Status};
 use crate::content::Content;
 use crate::cost::Spend;
 use crate::event::InteractiveAnswer;
-use crate::expert::{Expert, ExpertKey};
+use crate::expert::{ContextFile, Expert, ExpertKey};
 use crate::expert_map::{ExpertError, UnknownExpert};
-use crate::fact::IdGenerator;
+use crate::fact::{Fact, IdGenerator};
 use crate::id::{JobId, RunId};
 use crate::job::{Job, JobBudget, JobStatus};
 use crate::machine::RunTotals;
@@ -18,6 +18,7 @@ use crate::message::UserInput;
 use crate::runtime::error::RunError;
 use crate::runtime::job::backends::JobBackends;
 use crate::runtime::job::context::{JobContext, without_secrets};
+use crate::runtime::job::instruction_files::InstructionFiles;
 use crate::runtime::job::request::{UserReply, check_expert, reply_to, user_input};
 use crate::runtime::job::resume_point::{self, ResumePoint};
 use crate::runtime::job::spending;
@@ -65,8 +66,9 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
     backends.check_prices(&expert, &options, shared.as_deref())?;
     check_read_only(&expert, &options)?;
     without_secrets(&options, &backends, &expert)?;
+    let files = InstructionFiles::read(&expert, &options, &recorded_files(&store, &point))?;
     let stop = stop_signal(&options, &backends, spending.spent, began);
-    let context = JobContext { options, backends, store, job: job_store, stop, budget: None, shared };
+    let context = JobContext { options, backends, files, store, job: job_store, stop, budget: None, shared };
     let options = &context.options;
     let sent = sent.map(|sent| UserInput { text: context.backends.redactor.text(&sent.text), ..sent });
     let root = match root_of(point, sent, &context)? {
@@ -75,14 +77,26 @@ pub async fn resume(input: ResumeInput, options: &Options) -> Result<RecordedEnd
             let doubts = context.backends.doubtful_models(expert, options)?;
             let is_as_before = before == context.backends.model_for(expert, &options.settings).ok();
             let doubts = if is_as_before { Vec::new() } else { doubts };
+            let warnings = doubts.into_iter().chain(context.files.notes()).collect();
             let prepared =
-                in_time(&context.stop, prepare(JobBasis::from_context(&context), &task, expert, doubts)).await?;
+                in_time(&context.stop, prepare(JobBasis::from_context(&context), &task, expert, warnings)).await?;
             Root::Task(Box::new(task), Box::new(prepared))
         }
         Start::Root(root) => root,
     };
     context.job.write_job(&job)?;
     work(context, job, root, spending, began).await
+}
+
+/// The files that belonged to the instruction of the Run that is resumed.
+fn recorded_files(store: &Store, point: &ResumePoint) -> Vec<ContextFile> {
+    match point {
+        ResumePoint::Interrupted { past, .. } => past.machine.parameters().context_files.clone(),
+        ResumePoint::Checkpoint(checkpoint) => {
+            let first = store.first_fact(&checkpoint.head.job_id, &checkpoint.head.run_id);
+            first.and_then(Fact::into_parameters).map(|parameters| parameters.context_files).unwrap_or_default()
+        }
+    }
 }
 
 /// The first thing to do.

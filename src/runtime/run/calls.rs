@@ -254,6 +254,7 @@ mod tests {
     use crate::message::Message;
     use crate::runtime::job::backends::JobBackends;
     use crate::runtime::job::context::JobContext;
+    use crate::runtime::job::instruction_files::InstructionFiles;
     use crate::runtime::options::Options;
     use crate::runtime::run::events::EventEmitter;
     use crate::runtime::stop::StopSignal;
@@ -290,7 +291,16 @@ mod tests {
         };
         let stop = StopSignal::new(&options.cancel, None, 0, Instant::now());
         let job = store.create_job(&job).unwrap();
-        let job = Arc::new(JobContext { options, backends, store, job, stop, budget: None, shared: None });
+        let job = Arc::new(JobContext {
+            options,
+            backends,
+            files: InstructionFiles::default(),
+            store,
+            job,
+            stop,
+            budget: None,
+            shared: None,
+        });
         let emitter = EventEmitter {
             sink: Arc::new(|_: &Event, _: &[Message]| {}),
             clock: Arc::clone(&job.backends.clock),

@@ -97,6 +97,7 @@ mod tests {
             context_limit: None,
             output_schema: None,
             verify: None,
+            context: Vec::new(),
             skills: IndexMap::new(),
             delegates: Vec::new(),
             tags: Vec::new(),

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use crate::checkpoint::{DelegatedBy, Status};
 use crate::content::Content;
 use crate::cost::Spend;
-use crate::event::Event;
-use crate::expert::Expert;
+use crate::event::{Event, EventBody};
+use crate::expert::{ContextFile, Expert};
 use crate::fact::{Fact, FactBody, ParentCheckpoint, Resumption, RunSpec};
 use crate::id::RunId;
 use crate::machine::{Input, RunMachine};
-use crate::message::UserInput;
+use crate::message::{Message, UserInput};
 use crate::output_schema::OutputSchema;
 use crate::runtime::error::RunError;
 use crate::runtime::history::recorded_run::{self, RecordedRun};
@@ -188,12 +188,19 @@ impl RunStart {
         let untrusted =
             from.untrusted || (context.job.options.untrusted_input && (from.query.is_some() || from.answer.is_some()));
         let ContinueFrom { run, from, query, answers, reached_step, delegated_usage, delegated_spend, .. } = from;
-        let before = context.job.store.first_fact(context.job.job_id(), &from.head.run_id).and_then(schema_of);
+        let first = context.job.store.first_fact(context.job.job_id(), &from.head.run_id);
+        let before = first.and_then(Fact::into_parameters).unwrap_or_default();
         let is_delegate = from.head.delegated_by.is_some();
-        let schema = AnswerSchema::choose(&context.job.options, &context.expert, is_delegate, before.as_ref())?;
+        let schema =
+            AnswerSchema::choose(&context.job.options, &context.expert, is_delegate, before.output_schema.as_ref())?;
         // The instruction of a file from elsewhere is not trusted: the configuration's takes its place.
-        let instruction =
-            from.head.from_elsewhere.then(|| compose_instruction(&context, false, schema.schema.as_ref()));
+        let instruction = if from.head.from_elsewhere {
+            Some(compose_instruction(&context, false, schema.schema.as_ref()))
+        } else {
+            let is_known = |section: &str| instruction_of(&from.messages).is_some_and(|text| text.contains(section));
+            changed_instruction(&context, is_delegate, schema.schema.as_ref(), &before.context_files, is_known)
+        };
+        // A new instruction has the schema.
         let query = if instruction.is_some() { query } else { schema.announced(query) };
         let recorder = create_record(&context)?;
         let resumption = Resumption {
@@ -242,7 +249,9 @@ impl RunStart {
             recorder.restore(&save, position)?;
         }
         let untrusted = job.options.untrusted_input && query.is_some();
-        let query = schema.announced(query);
+        let before = &past.machine.parameters().context_files;
+        let instruction = changed_instruction(&context, is_delegate, schema.schema.as_ref(), before, |_| false);
+        let query = if instruction.is_some() { query } else { schema.announced(query) };
         let resumption = Resumption {
             run_id: run,
             parent: None,
@@ -252,7 +261,7 @@ impl RunStart {
             delegated_usage: Usage::default(),
             delegated_spend: Spend::default(),
             untrusted,
-            instruction: None,
+            instruction,
             parameters: job.parameters(&context.expert, &context.models, toolset, &context.setting, schema.schema),
         };
         let first = FactBody::Resumed { resumption: Box::new(resumption) };
@@ -292,13 +301,30 @@ impl RunStart {
     }
 }
 
-/// The schema of the answers of the Run that `first` is the first fact of.
-fn schema_of(first: Fact) -> Option<OutputSchema> {
-    match first.body {
-        FactBody::Started { spec, .. } => spec.parameters.output_schema,
-        FactBody::Resumed { resumption } => resumption.parameters.output_schema,
+/// The text of a conversation's instruction.
+fn instruction_of(messages: &[Message]) -> Option<&str> {
+    messages.iter().find_map(|message| match message {
+        Message::InstructionMessage { contents, .. } => contents.first()?.as_text(),
         _ => None,
+    })
+}
+
+/// The instruction anew, where its files are others than `before`, with a warning; none if all are the same. `is_known`: the
+/// conversation has this section of it already.
+fn changed_instruction(
+    context: &RunContext,
+    is_delegate: bool,
+    schema: Option<&OutputSchema>,
+    before: &[ContextFile],
+    is_known: impl Fn(&str) -> bool,
+) -> Option<String> {
+    let (files, key) = (&context.job.files, &context.expert.key);
+    let message = files.change(key, before)?;
+    if files.section(key, &context.job.backends.redactor).is_some_and(|section| is_known(&section)) {
+        return None;
     }
+    context.emitter.emit(EventBody::RuntimeWarning { message });
+    Some(compose_instruction(context, is_delegate, schema))
 }
 
 fn compose_instruction(context: &RunContext, is_delegate: bool, schema: Option<&OutputSchema>) -> String {
@@ -306,9 +332,10 @@ fn compose_instruction(context: &RunContext, is_delegate: bool, schema: Option<&
     let scene =
         InstructionContext { started_at: context.setting.started_at, workspace: &options.workspace, is_delegate };
     let text = instruction::compose(&context.expert, &options.experts, scene);
+    let files = context.job.files.section(&context.expert.key, &context.job.backends.redactor);
     let form = schema.map(answer_form);
     let gate = context.job.verify(&context.expert).map(|verify| verify_notice(&verify));
-    form.into_iter().chain(gate).fold(text, |text, part| format!("{text}\n---\n{part}\n"))
+    files.into_iter().chain(form).chain(gate).fold(text, |text, part| format!("{text}\n---\n{part}\n"))
 }
 
 /// The record of a Run that is new.

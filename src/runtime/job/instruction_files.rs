@@ -1,0 +1,149 @@
+//! [`InstructionFiles`]: the files that belong to the instructions of a job's experts, read once, as the job begins or goes
+//! on. A Run's start takes from here what its instruction has, and compares it with what an earlier Run's had.
+//!
+//! Read once, so that nothing that an expert writes reaches an instruction of the same process, and so that all Runs of a
+//! process see the same. Reading and limits are the configuration's.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+
+use crate::config::{ContextFiles, ContextPlaces, read_context};
+use crate::expert::{ContextFile, Expert, ExpertKey};
+use crate::redact::Redactor;
+use crate::runtime::error::RunError;
+use crate::runtime::options::Options;
+
+/// The files of each expert of a job that names any.
+#[derive(Debug, Default)]
+pub struct InstructionFiles(IndexMap<ExpertKey, ContextFiles>);
+
+impl InstructionFiles {
+    /// Reads those of `expert` and of all that it reaches. `before`: those that the job had when it was recorded, whose
+    /// folders count again.
+    ///
+    /// # Errors
+    /// A file that must not or cannot be read.
+    pub fn read(expert: &Expert, options: &Options, before: &[ContextFile]) -> Result<Self, RunError> {
+        let known = before.iter().map(|file| PathBuf::from(&file.folder));
+        let folders: Vec<PathBuf> = options.context_folders.iter().cloned().chain(known).collect();
+        let off_limits = options.all_off_limits();
+        let closed = [off_limits.hidden, off_limits.closed, off_limits.in_use].concat();
+        let places = ContextPlaces { workspace: &options.workspace, folders: &folders, closed: &closed };
+        let mut all = IndexMap::new();
+        for expert in options.experts.reachable(&expert.key)? {
+            if !expert.context.is_empty() {
+                all.insert(expert.key.clone(), read_context(&expert.context, places)?);
+            }
+        }
+        Ok(Self(all))
+    }
+
+    /// The files that are not there, are empty or are not whole, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        let notes: BTreeSet<&String> = self.0.values().flat_map(|files| &files.notes).collect();
+        notes.into_iter().cloned().collect()
+    }
+
+    /// The files that the instruction of `expert` has, for the record.
+    pub fn record(&self, expert: &ExpertKey) -> Vec<ContextFile> {
+        let files = self.0.get(expert).map(|read| read.files.iter().map(|(file, _)| file.clone()).collect());
+        files.unwrap_or_default()
+    }
+
+    /// The part of the instruction of `expert` with its files, without secrets; none without files.
+    pub fn section(&self, expert: &ExpertKey, redactor: &Redactor) -> Option<String> {
+        let read = self.0.get(expert).filter(|read| !read.files.is_empty() || !read.left_out.is_empty())?;
+        let mut text =
+            "These files of the workspace belong to your instruction. Where two of them differ, the later one \
+                        holds; where one differs from your task above, your task holds.\n"
+                .to_owned();
+        for (ContextFile { path, .. }, content) in &read.files {
+            let _ = write!(text, "\n<file path=\"{path}\">\n{}\n</file>\n", content.trim_end());
+        }
+        for line in &read.left_out {
+            let _ = write!(text, "\n({line})\n");
+        }
+        Some(redactor.text(text.trim_end()))
+    }
+
+    /// The line about the files of `expert` that are others than `before`; none if all are the same.
+    pub fn change(&self, expert: &ExpertKey, before: &[ContextFile]) -> Option<String> {
+        let now = self.record(expert);
+        let is_in = |file: &ContextFile, list: &[ContextFile]| list.iter().any(|other| other.path == file.path);
+        let changed = now.iter().filter(|file| !before.contains(file)).map(|file| {
+            if is_in(file, before) { format!("{} has changed", file.path) } else { format!("{} is new", file.path) }
+        });
+        let gone = before.iter().filter(|file| !is_in(file, &now)).map(|file| format!("{} is gone", file.path));
+        let mut lines: Vec<String> = changed.chain(gone).collect();
+        if lines.is_empty() && now != before {
+            lines.push("the order of its files has changed".to_owned());
+        }
+        (!lines.is_empty()).then(|| format!("the instruction of expert {expert} is another: {}", lines.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::expert_map::ExpertMap;
+
+    fn key() -> ExpertKey {
+        "owl".parse().unwrap()
+    }
+
+    fn read(workspace: &Path, names: &[&str], before: &[ContextFile]) -> InstructionFiles {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let expert = Expert { context: names, ..Expert::new(key(), "Hoot.") };
+        let options = Options::new(ExpertMap::from([expert.clone()]), workspace.to_owned());
+        InstructionFiles::read(&expert, &options, before).unwrap()
+    }
+
+    #[test]
+    fn an_expert_without_context_has_no_section() {
+        let folder = tempfile::tempdir().unwrap();
+        let none = read(folder.path(), &[], &[]);
+        assert_eq!((none.section(&key(), &Redactor::default()), none.record(&key())), (None, Vec::new()));
+        assert_eq!((none.change(&key(), &[]), none.notes()), (None, Vec::new()));
+    }
+
+    #[test]
+    fn a_section_has_each_file_with_its_path_and_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("AGENTS.md"), "Use tabs.\nThe key is sk-owl-1234567890.\n").unwrap();
+        let files = read(folder.path(), &["AGENTS.md"], &[]);
+        let mut redactor = Redactor::default();
+        redactor.add_named("OWL_TOKEN", "sk-owl-1234567890");
+        let section = files.section(&key(), &redactor).unwrap();
+        assert!(section.contains("<file path=\"AGENTS.md\">\nUse tabs.\n"), "{section}");
+        assert!(!section.contains("sk-owl-1234567890"), "{section}");
+    }
+
+    #[test]
+    fn changes_are_named_and_folders_of_the_record_count_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        let write = |path: &str, text: &str| fs::write(folder.path().join(path), text).unwrap();
+        write("AGENTS.md", "One.");
+        write("sub/AGENTS.md", "Sub.");
+        let first = ContextFile {
+            path: "sub/AGENTS.md".to_owned(),
+            folder: "sub".to_owned(),
+            digest: String::new(),
+            bytes: 4,
+            left_out: 0,
+        };
+        let before = read(folder.path(), &["AGENTS.md"], &[first]).record(&key());
+        assert_eq!(before.len(), 2);
+        assert_eq!(read(folder.path(), &["AGENTS.md"], &before).change(&key(), &before), None);
+        write("AGENTS.md", "Two.");
+        fs::remove_file(folder.path().join("sub/AGENTS.md")).unwrap();
+        let change = read(folder.path(), &["AGENTS.md"], &before).change(&key(), &before).unwrap();
+        assert!(change.ends_with("AGENTS.md has changed, sub/AGENTS.md is gone"), "{change}");
+    }
+}
