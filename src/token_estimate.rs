@@ -115,9 +115,8 @@ impl TokenWeights for Likely {
     }
 
     fn schema(schema: &Map<String, Value>) -> u64 {
-        sum(schema
-            .iter()
-            .map(|(key, value)| bytes_of(key).saturating_add(bytes_of(&value.to_string())).div_ceil(BYTES_PER_TOKEN)))
+        let json_bytes = |value: &Value| serde_json::to_vec(value).map_or(0, |json| json.len() as u64);
+        sum(schema.iter().map(|(key, value)| bytes_of(key).saturating_add(json_bytes(value)).div_ceil(BYTES_PER_TOKEN)))
     }
 }
 
@@ -186,7 +185,7 @@ mod tests {
             skill_name: "s".to_owned(),
             name: "read".to_owned(),
             description: Some("Reads it.".to_owned()),
-            input_schema: schema.as_object().unwrap().clone(),
+            input_schema: schema.as_object().unwrap().clone().into(),
             kind: ToolKind::Mcp,
             hints: ToolHints::default(),
         };

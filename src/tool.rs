@@ -1,5 +1,7 @@
 //! Tools as the model sees them, calls to them, and what they return.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -83,8 +85,8 @@ pub struct ToolSpec {
     pub name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// A JSON Schema of type `object`.
-    pub input_schema: Map<String, Value>,
+    /// A JSON Schema of type `object`; shared, as it is the large part and definitions are copied often.
+    pub input_schema: Arc<Map<String, Value>>,
     pub kind: ToolKind,
     #[serde(default)]
     pub hints: ToolHints,

@@ -143,7 +143,7 @@ fn any_tool(skill: &str) -> ToolSpec {
         skill_name: skill.to_owned(),
         name: String::new(),
         description: None,
-        input_schema: serde_json::Map::new(),
+        input_schema: std::sync::Arc::default(),
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     }

@@ -314,7 +314,7 @@ mod tests {
             skill_name: skill.to_owned(),
             name: name.to_owned(),
             description: Some(description.to_owned()),
-            input_schema: Map::from_iter([("type".to_owned(), Value::from("object"))]),
+            input_schema: Map::from_iter([("type".to_owned(), Value::from("object"))]).into(),
             kind: ToolKind::Mcp,
             hints: ToolHints { read_only: true, ..ToolHints::default() },
         }

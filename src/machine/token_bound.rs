@@ -180,7 +180,7 @@ mod tests {
             skill_name: "s".to_owned(),
             name: "read".to_owned(),
             description: None,
-            input_schema: Map::new(),
+            input_schema: std::sync::Arc::default(),
             kind: crate::tool::ToolKind::Mcp,
             hints: crate::tool::ToolHints::default(),
         };

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use serde_json::Map;
-
 use super::*;
 use crate::tool::{BASE_SKILL, ToolHints};
 
@@ -12,7 +10,7 @@ fn tool(skill: &str, name: &str, read_only: bool) -> ToolSpec {
         skill_name: skill.to_owned(),
         name: name.to_owned(),
         description: None,
-        input_schema: Map::new(),
+        input_schema: std::sync::Arc::default(),
         kind: ToolKind::Mcp,
         hints: ToolHints { read_only, ..ToolHints::default() },
     }

@@ -91,7 +91,7 @@ mod tests {
             skill_name: "s".into(),
             name: name.into(),
             description: None,
-            input_schema: serde_json::Map::new(),
+            input_schema: std::sync::Arc::default(),
             kind: ToolKind::Mcp,
             hints: ToolHints::default(),
         };
@@ -124,7 +124,7 @@ mod tests {
             skill_name: "s".into(),
             name: "t".into(),
             description: None,
-            input_schema: json!({"properties": arguments}).as_object().unwrap().clone(),
+            input_schema: json!({"properties": arguments}).as_object().unwrap().clone().into(),
             kind: ToolKind::Mcp,
             hints: ToolHints::default(),
         };

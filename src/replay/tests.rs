@@ -316,7 +316,7 @@ fn offers_are_returned_run_by_run_and_the_last_again() {
         skill_name: "s".to_owned(),
         name: "t".to_owned(),
         description: Some(description.to_owned()),
-        input_schema: serde_json::Map::new(),
+        input_schema: std::sync::Arc::default(),
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     };

@@ -1,6 +1,8 @@
 //! Tools that are declared to the model but never called here: questions to people, and other experts. The machine
 //! turns a call of one into a stop.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::expert::{Expert, SkillSpec};
@@ -25,7 +27,7 @@ pub fn interactive(skill: &SkillSpec) -> Result<Vec<ToolSpec>, SkillError> {
                 skill_name: common.name.clone(),
                 name: name.clone(),
                 description: tool.description.clone(),
-                input_schema,
+                input_schema: Arc::new(input_schema),
                 kind: ToolKind::Interactive,
                 hints: ToolHints::default(),
             })
@@ -44,7 +46,7 @@ pub fn delegate(expert: &Expert) -> ToolSpec {
         skill_name: expert.key.as_str().to_owned(),
         name: expert.key.tool_name().to_owned(),
         description: expert.description.clone(),
-        input_schema: schema.as_object().cloned().unwrap_or_default(),
+        input_schema: Arc::new(schema.as_object().cloned().unwrap_or_default()),
         kind: ToolKind::Delegate,
         hints: ToolHints::default(),
     }

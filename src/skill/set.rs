@@ -269,7 +269,7 @@ mod tests {
             skill_name: skill.to_owned(),
             name: name.to_owned(),
             description: None,
-            input_schema: Map::new(),
+            input_schema: std::sync::Arc::default(),
             kind,
             hints: ToolHints::default(),
         }

@@ -3,7 +3,6 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 
 use super::Skill;
@@ -23,7 +22,7 @@ impl Skill for Deaf {
             skill_name: "deaf".to_owned(),
             name: "wait".to_owned(),
             description: None,
-            input_schema: Map::new(),
+            input_schema: std::sync::Arc::default(),
             kind: ToolKind::Mcp,
             hints: ToolHints::default(),
         }]

@@ -21,9 +21,10 @@ pub(super) fn digest(value: &Value) -> String {
 /// value for it.
 pub(super) fn digest_of_entries<const N: usize>(entries: [(&str, Entry<'_>); N]) -> String {
     debug_assert!(entries.is_sorted_by_key(|(key, _)| *key));
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(1024);
     write_entries(entries.into_iter(), &mut text, |entry, text| match entry {
         Entry::Value(value) => write_canonical(&value, text),
+        Entry::Text(string) => write_string(string, text),
         Entry::Object(object) => write_object(object, text),
     });
     digest_of_text(&text)
@@ -32,6 +33,7 @@ pub(super) fn digest_of_entries<const N: usize>(entries: [(&str, Entry<'_>); N])
 /// An entry's value.
 pub(super) enum Entry<'a> {
     Value(Value),
+    Text(&'a str),
     Object(&'a Map<String, Value>),
 }
 
@@ -61,8 +63,7 @@ fn write_canonical(value: &Value, text: &mut Vec<u8>) {
         }
         Value::Object(entries) => write_object(entries, text),
         Value::Number(number) => write_json(&plain(number), text),
-        // Git may convert line ends on checkout; that is no change of the definition.
-        Value::String(string) if string.contains("\r\n") => write_json(&string.replace("\r\n", "\n"), text),
+        Value::String(string) => write_string(string, text),
         other => write_json(other, text),
     }
 }
@@ -83,19 +84,19 @@ fn write_entries<'a, V>(
         if at > 0 {
             text.push(b',');
         }
-        write_canonical_key(key, text);
+        write_string(key, text);
         text.push(b':');
         write_value(value, text);
     }
     text.push(b'}');
 }
 
-/// A key has the form of a string.
-fn write_canonical_key(key: &str, text: &mut Vec<u8>) {
-    if key.contains("\r\n") {
-        write_json(&key.replace("\r\n", "\n"), text);
+/// Writes a text or a key. Git may convert line ends on checkout; that is no change of the definition.
+fn write_string(string: &str, text: &mut Vec<u8>) {
+    if string.contains('\r') {
+        write_json(&string.replace("\r\n", "\n"), text);
     } else {
-        write_json(key, text);
+        write_json(string, text);
     }
 }
 

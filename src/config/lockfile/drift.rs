@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Lock;
 use super::digest::canonical;
@@ -99,7 +99,7 @@ fn parts(old: &LockedTool, new: &LockedTool) -> Vec<String> {
     // The original's lock cannot hold all of a schema; parts that it left out are no change.
     let schema = |tool: &LockedTool, is_whole: bool| {
         let whole = tool.schema();
-        Value::Object(if is_whole { whole } else { Stored::new(&whole).table })
+        Value::Object(if is_whole { Map::clone(&whole) } else { Stored::new(&whole).table })
     };
     let is_whole = old.digest.is_some() && new.digest.is_some();
     values("inputSchema", &schema(old, is_whole), &schema(new, is_whole), &mut parts);

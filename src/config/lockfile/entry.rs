@@ -1,6 +1,6 @@
 //! The shapes of the file: an expert, its skills, and the definitions of their tools.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -112,8 +112,8 @@ pub struct LockedTool {
     pub digest: Option<String>,
     /// The schema as JSON text, where `inputSchema` cannot hold all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    input_schema_json: Option<String>,
-    input_schema: Map<String, Value>,
+    pub(super) input_schema_json: Option<String>,
+    pub(super) input_schema: Arc<Map<String, Value>>,
 }
 
 /// One hint of [`ToolHints`].
@@ -273,33 +273,27 @@ impl LockedTool {
             hints: Some(Hint::all_of(tool.hints)),
             digest: None,
             input_schema_json: exact,
-            input_schema: table,
+            input_schema: Arc::new(table),
         };
         locked.digest = Some(locked.computed_digest());
         locked
     }
 
     /// The tool's schema: the exact form where the entry holds both.
-    pub fn schema(&self) -> Map<String, Value> {
-        self.schema_here().into_owned()
-    }
-
-    /// [`LockedTool::schema`], copied only where it has to be read from its text.
-    fn schema_here(&self) -> Cow<'_, Map<String, Value>> {
+    pub fn schema(&self) -> Arc<Map<String, Value>> {
         let exact = self.input_schema_json.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        exact.map_or(Cow::Borrowed(&self.input_schema), Cow::Owned)
+        exact.map_or_else(|| Arc::clone(&self.input_schema), Arc::new)
     }
 
     /// The digest of the definition as the entry holds it.
     fn computed_digest(&self) -> String {
-        let schema = self.schema_here();
         digest_of_entries([
-            ("description", Entry::Value(json!(self.description))),
+            ("description", self.description.as_deref().map_or(Entry::Value(Value::Null), Entry::Text)),
             ("hints", Entry::Value(json!(self.hints))),
-            ("inputSchema", Entry::Object(&schema)),
+            ("inputSchema", Entry::Object(&self.schema())),
             ("kind", Entry::Value(json!(self.kind))),
-            ("name", Entry::Value(json!(self.name))),
-            ("skillName", Entry::Value(json!(self.skill_name))),
+            ("name", Entry::Text(&self.name)),
+            ("skillName", Entry::Text(&self.skill_name)),
         ])
     }
 

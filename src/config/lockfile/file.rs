@@ -1,6 +1,7 @@
 //! The file itself: finds it, reads it strictly, and writes it whole or not at all. `install` writes, everything that
 //! opens tools reads; whether an entry may be used is left to `fresh`.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize as _;
 use toml::de::{DeTable, Deserializer};
 
+use super::definitions::{self, SplitLock};
 use super::{FILE_NAME, Lock, VERSION};
 use crate::config::error::{ConfigError, position};
 use crate::config::read_file::read_text_within;
@@ -46,7 +48,15 @@ pub fn read(path: &Path) -> Result<Option<Lock>, ConfigError> {
 pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, ConfigError> {
     // Git may convert line ends on checkout, also within long texts. CR LF that belongs to a text is written as
     // escapes.
-    let text = &*text.replace("\r\n", "\n");
+    let text = if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
+    match parse_written(&text) {
+        Some(lock) => Ok(Lock { path: path.to_owned(), ..lock }),
+        None => parse_toml(&text, path),
+    }
+}
+
+/// The lock in any text of TOML.
+pub(super) fn parse_toml(text: &str, path: &Path) -> Result<Lock, ConfigError> {
     let damaged = |error: &toml::de::Error| {
         let (line, column) = position(text, error.span().map_or(text.len(), |span| span.start));
         let reason = error.message().to_owned();
@@ -65,6 +75,19 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, ConfigError> {
         return Err(ConfigError::LockVersion { path: path.to_owned(), version: lock.version });
     }
     Ok(Lock { path: path.to_owned(), ..lock })
+}
+
+/// The lock in a text that is in the form that [`write()`] gives it; `None` for any other, and for one with a mistake.
+pub(super) fn parse_written(text: &str) -> Option<Lock> {
+    let SplitLock { rest, lists } = definitions::split(text)?;
+    let mut lock = toml::from_str::<Lock>(&rest).ok().filter(|lock| lock.version == VERSION)?;
+    let mut lists: Vec<_> = lists.into_iter().map(Some).collect();
+    for entry in lock.experts.values_mut() {
+        for mark in std::mem::take(&mut entry.tools) {
+            entry.tools.extend(lists.get_mut(definitions::marked(&mark)?)?.take()?);
+        }
+    }
+    lists.iter().all(Option::is_none).then_some(lock)
 }
 
 /// Writes `lock` to `path`, unless the file there is equivalent already; then it is left as it is, with its time. On
@@ -89,7 +112,7 @@ pub fn write(path: &Path, lock: &Lock) -> Result<Written, ConfigError> {
         return Err(unwritable(format!("it would be larger than {MAX_BYTES} bytes")));
     }
     // Read back first: a file that cannot be read must not replace one that can, and TOML limits how deep schemas nest.
-    let back = parse(&text, path).map_err(|error| unwritable(error.to_string()))?;
+    let back = parse_toml(&text, path).map_err(|error| unwritable(error.to_string()))?;
     if !back.is_equivalent_to(lock) {
         return Err(unwritable("it would be another lock when read back".to_owned()));
     }

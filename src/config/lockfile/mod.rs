@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+mod definitions;
 mod digest;
 mod drift;
 mod entry;
@@ -19,8 +20,10 @@ mod file;
 mod fresh;
 mod make;
 mod names;
+mod open_tables;
 mod reach;
 mod schema;
+mod text_reader;
 
 pub use drift::{Change, ToolDifference, differences};
 pub use entry::{LockedExpert, LockedSkill, LockedTool};

@@ -2,6 +2,7 @@
 
 mod changes;
 mod choice;
+mod definitions;
 mod damage;
 mod format;
 mod originals;
@@ -59,7 +60,7 @@ fn tool(skill: &str, name: &str, input_schema: Value) -> ToolSpec {
         skill_name: skill.to_owned(),
         name: name.to_owned(),
         description: Some(format!("Does {name}.")),
-        input_schema: schema(input_schema),
+        input_schema: schema(input_schema).into(),
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     }

@@ -184,7 +184,7 @@ fn tools() -> [ToolSpec; 1] {
         skill_name: "web".into(),
         name: "search".into(),
         description: Some("Searches.".repeat(100)),
-        input_schema: schema.as_object().unwrap().clone(),
+        input_schema: schema.as_object().unwrap().clone().into(),
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     }]

@@ -84,7 +84,7 @@ fn tools() -> [ToolSpec; 2] {
         skill_name: "web".into(),
         name: name.into(),
         description: Some("Searches.".into()),
-        input_schema: schema.as_object().unwrap().clone(),
+        input_schema: schema.as_object().unwrap().clone().into(),
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     };

@@ -6,6 +6,8 @@
 //! into the properties where they can express it, else into the schema's description, which the model reads too.
 //! Checking arguments is left to the tool's server in any case. Accepted schemas are sent unchanged.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use crate::provider::tool_names;
@@ -24,7 +26,25 @@ const QUOTE_LIMIT: usize = 500;
 
 /// The schema of a tool's parameters. `is_name` accepts the names of properties that the provider takes; a property of
 /// another name is sent under one that stands for it (see `provider/tool_names.rs`).
-pub fn parameters(schema: &Map<String, Value>, is_name: fn(&str) -> bool) -> Map<String, Value> {
+pub fn parameters(schema: &Map<String, Value>, is_name: fn(&str) -> bool) -> Cow<'_, Map<String, Value>> {
+    if is_accepted(schema, is_name) { Cow::Borrowed(schema) } else { Cow::Owned(converted(schema, is_name)) }
+}
+
+/// Returns true where [`converted`] would change nothing.
+fn is_accepted(schema: &Map<String, Value>, is_name: fn(&str) -> bool) -> bool {
+    let Some(Value::Object(properties)) = schema.get("properties") else { return false };
+    let is_distinct = |names: &[Value]| {
+        let is_first =
+            |(at, name): (usize, &Value)| name.is_string() && names.iter().position(|n| n == name) == Some(at);
+        names.iter().enumerate().all(is_first)
+    };
+    schema.get("type").is_some_and(|kind| kind == "object")
+        && properties.iter().all(|(name, property)| is_name(name) && !property.is_boolean())
+        && schema.keys().all(|key| key != "$ref" && !REFUSED.contains(&key.as_str()))
+        && schema.get("required").is_none_or(|names| names.as_array().is_some_and(|names| is_distinct(names)))
+}
+
+fn converted(schema: &Map<String, Value>, is_name: fn(&str) -> bool) -> Map<String, Value> {
     let flat = Flat::new(schema, schema, DEPTH_LIMIT);
     let notes = flat.notes;
     let sent = |name: String| if is_name(&name) { name } else { tool_names::property(&name) };
@@ -209,7 +229,10 @@ mod tests {
     use super::*;
 
     fn sent(schema: &Value) -> Value {
-        Value::Object(parameters(schema.as_object().unwrap(), any_name))
+        let schema = schema.as_object().unwrap();
+        let sent = parameters(schema, any_name).into_owned();
+        assert_eq!(json!(sent).to_string(), json!(converted(schema, any_name)).to_string(), "as it would be converted");
+        Value::Object(sent)
     }
 
     #[test]
@@ -228,6 +251,7 @@ mod tests {
             "$defs": {"Place": {"oneOf": [{"const": "here"}, {"const": "there"}]}},
         });
         assert_eq!(sent(&schema).to_string(), schema.to_string());
+        assert!(matches!(parameters(schema.as_object().unwrap(), any_name), Cow::Borrowed(_)));
     }
 
     #[test]
@@ -319,6 +343,6 @@ mod tests {
         let name = tool_names::property("$b");
         let expected =
             json!({"type": "object", "properties": {"a": {}, &name: {"type": "string"}}, "required": ["a", name]});
-        assert_eq!(Value::Object(sent), expected);
+        assert_eq!(json!(sent), expected);
     }
 }

@@ -24,7 +24,7 @@ pub fn function(spec: &ToolSpec, name: &str) -> Value {
         function.insert("description".into(), json!(description));
     }
     let parameters = schema::parameters(&spec.input_schema, schema::any_name);
-    function.insert("parameters".into(), Value::Object(parameters));
+    function.insert("parameters".into(), Value::Object(parameters.into_owned()));
     json!({"type": "function", "function": function})
 }
 

@@ -1,6 +1,8 @@
 //! [`decide`]: the decisions about the calls of one turn, by the rules at hand and by a person where those ask for one.
 //! The Run's loop calls it until no call waits for a decision; none is made before.
 
+use std::sync::Arc;
+
 use crate::expert::SkillSpec;
 use crate::fact::{Fact, FactBody};
 use crate::hint::ErrorHint as _;
@@ -99,7 +101,7 @@ fn verdict(call: &ToolCall, context: &RunContext, skills: &SkillSet) -> Judged {
         skill_name: call.skill_name.clone(),
         name: call.tool_name.clone(),
         description: None,
-        input_schema: serde_json::Map::new(),
+        input_schema: Arc::default(),
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     };

@@ -1,5 +1,7 @@
 //! The base tools' definitions: what a model reads of them, and what they promise.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::exec::{DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS};
@@ -27,7 +29,7 @@ pub(super) fn conversation(skill_name: &str) -> Vec<ToolSpec> {
          instead and the task goes on.",
         json!({ "result": { "type": "string", "description": "The final answer." } }),
     );
-    completion.input_schema.insert("additionalProperties".to_owned(), Value::Bool(false));
+    Arc::make_mut(&mut completion.input_schema).insert("additionalProperties".to_owned(), Value::Bool(false));
     vec![
         tool(
             "todo",
@@ -228,7 +230,7 @@ fn spec(
         skill_name: skill_name.to_owned(),
         name: name.to_owned(),
         description: Some(description.to_owned()),
-        input_schema,
+        input_schema: Arc::new(input_schema),
         kind: ToolKind::Mcp,
         hints,
     }

@@ -81,7 +81,14 @@ fn spec(mut tool: Value, common: &SkillCommon) -> Result<Option<ToolSpec>, Strin
         destructive: !read_only && hint("destructiveHint").unwrap_or(true),
         open_world: hint("openWorldHint").unwrap_or(true),
     };
-    Ok(Some(ToolSpec { skill_name: common.name.clone(), name, description, input_schema, kind: ToolKind::Mcp, hints }))
+    Ok(Some(ToolSpec {
+        skill_name: common.name.clone(),
+        name,
+        description,
+        input_schema: input_schema.into(),
+        kind: ToolKind::Mcp,
+        hints,
+    }))
 }
 
 #[cfg(test)]
@@ -125,7 +132,7 @@ mod tests {
             skill_name: "s".to_owned(),
             name: "look".to_owned(),
             description: Some("Looks.".to_owned()),
-            input_schema: json!({"properties": {"a": {}}, "type": "object"}).as_object().unwrap().clone(),
+            input_schema: json!({"properties": {"a": {}}, "type": "object"}).as_object().unwrap().clone().into(),
             kind: ToolKind::Mcp,
             hints: ToolHints { read_only: true, idempotent: false, destructive: false, open_world: false },
         };

@@ -1,5 +1,7 @@
 //! Tests of the lines that show differences.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::originals::original;
@@ -14,9 +16,10 @@ fn drift_is_reported_tool_by_tool() {
     let mut changed = search();
     changed.description = Some("Finds.".to_owned());
     changed.hints.read_only = false;
-    changed.input_schema["properties"]["q"]["minLength"] = json!(2);
-    changed.input_schema["properties"]["lang"] = json!({"type": "string"});
-    changed.input_schema.shift_remove("required");
+    let schema = Arc::make_mut(&mut changed.input_schema);
+    schema["properties"]["q"]["minLength"] = json!(2);
+    schema["properties"]["lang"] = json!({"type": "string"});
+    schema.shift_remove("required");
     let live = [tool("index", "erase", json!({"type": "object"})), changed];
     let lines: Vec<String> = entry.drift("index", &live).iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::block::{content_block, expert_block, is_of_type, is_property, mark_cached, result_block, text_block};
@@ -13,7 +14,7 @@ use crate::generation::GenerateRequest;
 use crate::message::Message;
 use crate::provider::wire::body_text::BodyText;
 use crate::provider::wire::schema;
-use crate::provider::wire::settled_text::json;
+use crate::provider::wire::settled_text::{json, write};
 use crate::provider::wire::turn::{BlockForm, BlockTurns, TurnRole};
 use crate::provider::{EncodedRequest, Encoder};
 use crate::tool::ToolSpec;
@@ -39,10 +40,9 @@ pub(super) struct MessagesEncoder {
 impl MessagesEncoder {
     pub(super) fn new(request: &GenerateRequest<'_>) -> Self {
         let native = RequestedNative::new(request.native);
-        let tools = tools(request.tools, &native.tools);
         Self {
+            tools: tools(request.tools, &native.tools),
             native,
-            tools: (!tools.is_empty()).then(|| json(&tools).into()),
             system: Vec::new(),
             is_system_cached: false,
             instruction: None,
@@ -174,20 +174,40 @@ impl BlockForm for MessageBlocks {
     }
 }
 
-fn tools(tools: &[ToolSpec], native: &[Value]) -> Vec<Value> {
-    let mut tools: Vec<Value> = native.iter().cloned().chain(tools.iter().map(tool)).collect();
-    tools.last_mut().map(mark_cached);
-    tools
+/// The list of tools as it is sent; `None` without any. The last one is marked for the cache.
+fn tools(tools: &[ToolSpec], native: &[Value]) -> Option<Bytes> {
+    let mut native = native.to_vec();
+    if tools.is_empty() {
+        native.last_mut().map(mark_cached);
+    }
+    if native.is_empty() && tools.is_empty() {
+        return None;
+    }
+    let mut list = json(&native);
+    // Open again, for those that follow.
+    list.pop();
+    for (at, spec) in tools.iter().enumerate() {
+        let cache_control = (at + 1 == tools.len()).then(|| json!({"type": "ephemeral"}));
+        let (name, description) = (&*spec.name, spec.description.as_deref());
+        let input_schema = schema::parameters(&spec.input_schema, is_property);
+        if list.len() > 1 {
+            list.push(b',');
+        }
+        write(&mut list, &ToolDefinition { name, description, input_schema, cache_control });
+    }
+    list.push(b']');
+    Some(list.into())
 }
 
-fn tool(spec: &ToolSpec) -> Value {
-    let mut tool = Map::new();
-    tool.insert("name".into(), json!(spec.name));
-    if let Some(description) = &spec.description {
-        tool.insert("description".into(), json!(description));
-    }
-    tool.insert("input_schema".into(), Value::Object(schema::parameters(&spec.input_schema, is_property)));
-    Value::Object(tool)
+/// A tool as it is sent.
+#[derive(Serialize)]
+struct ToolDefinition<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    input_schema: Cow<'a, Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<Value>,
 }
 
 #[cfg(test)]

@@ -201,7 +201,7 @@ fn tools(tools: &[ToolSpec], family: Family) -> Value {
 }
 
 fn tool(spec: &ToolSpec, family: Family) -> Value {
-    let mut schema = schema::parameters(&spec.input_schema, family.property_rule());
+    let mut schema = schema::parameters(&spec.input_schema, family.property_rule()).into_owned();
     if matches!(family, Family::Nova { .. }) {
         // The only keywords that Nova's documentation allows at the top of a schema.
         schema.retain(|key, _| ["type", "properties", "required"].contains(&key.as_str()));

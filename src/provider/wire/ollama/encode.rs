@@ -228,7 +228,7 @@ mod tests {
             skill_name: "web".into(),
             name: "search".into(),
             description: Some("Searches.".into()),
-            input_schema: schema.as_object().unwrap().clone(),
+            input_schema: schema.as_object().unwrap().clone().into(),
             kind: ToolKind::Mcp,
             hints: ToolHints::default(),
         };

@@ -121,7 +121,7 @@ fn tool(spec: &ToolSpec) -> Value {
         tool.insert("description".into(), json!(description));
     }
     let parameters = schema::parameters(&spec.input_schema, schema::any_name);
-    tool.insert("parameters".into(), Value::Object(parameters));
+    tool.insert("parameters".into(), Value::Object(parameters.into_owned()));
     // Strict mode asks more of a schema than tools' authors promise.
     tool.insert("strict".into(), json!(false));
     Value::Object(tool)

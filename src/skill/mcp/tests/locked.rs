@@ -10,7 +10,7 @@ fn tool(name: &str) -> ToolSpec {
         skill_name: "s".to_owned(),
         name: name.to_owned(),
         description: None,
-        input_schema: no_arguments(),
+        input_schema: no_arguments().into(),
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     }

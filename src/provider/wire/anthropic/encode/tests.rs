@@ -68,7 +68,7 @@ fn tool(name: &str, description: Option<&str>) -> ToolSpec {
         skill_name: "web".into(),
         name: name.into(),
         description: description.map(str::to_owned),
-        input_schema: schema.as_object().unwrap().clone(),
+        input_schema: schema.as_object().unwrap().clone().into(),
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     }

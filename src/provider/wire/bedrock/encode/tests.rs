@@ -93,7 +93,7 @@ fn tool(name: &str, description: Option<&str>) -> ToolSpec {
         skill_name: "web".into(),
         name: name.into(),
         description: description.map(str::to_owned),
-        input_schema: schema.as_object().unwrap().clone(),
+        input_schema: schema.as_object().unwrap().clone().into(),
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     }
@@ -386,7 +386,8 @@ fn schemas_and_names_are_what_models_take() {
     spec.input_schema = json!({"type": "object", "properties": {"q": {}, "q q": {}}, "anyOf": [{"required": ["q"]}]})
         .as_object()
         .unwrap()
-        .clone();
+        .clone()
+        .into();
     let sent = |model: &str| {
         let body = encode(model, json!([user("Hi.")]), std::slice::from_ref(&spec), ReasoningBudget::None);
         body["toolConfig"]["tools"][0]["toolSpec"].clone()

@@ -80,11 +80,12 @@ fn a_whole_request_is_as_documented() {
         skill_name: BASE_SKILL.to_owned(),
         name: "search".to_owned(),
         description: Some("Finds".to_owned()),
-        input_schema: schema.as_object().unwrap().clone(),
+        input_schema: schema.as_object().unwrap().clone().into(),
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     };
-    let bare = ToolSpec { name: "now".to_owned(), description: None, input_schema: Map::new(), ..spec.clone() };
+    let bare =
+        ToolSpec { name: "now".to_owned(), description: None, input_schema: std::sync::Arc::default(), ..spec.clone() };
     let system =
         Message::InstructionMessage { id: String::new(), contents: vec![Content::text("Be brief.")], cache: true };
     let body =

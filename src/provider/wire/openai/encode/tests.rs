@@ -65,7 +65,7 @@ fn a_whole_request_of_a_reasoning_model() {
         skill_name: "web".into(),
         name: name.into(),
         description: description.map(str::to_owned),
-        input_schema: schema.as_object().unwrap().clone(),
+        input_schema: schema.as_object().unwrap().clone().into(),
         kind: ToolKind::Mcp,
         hints: ToolHints::default(),
     };
