@@ -9,7 +9,7 @@ use crate::fact::FactBody;
 use crate::id::{JobId, RunId};
 use crate::message::Message;
 use crate::runtime::error::RunError;
-use crate::runtime::history::recorded_run::RunEnds;
+use crate::runtime::history::run_ends::RunEnds;
 use crate::runtime::history::{recorded_run, unstored};
 use crate::store::{CheckpointBody, CheckpointEntry, Found, OriginalEvent, Store, StoreError};
 
@@ -82,7 +82,7 @@ fn of_run(store: &Store, job: &JobId, run: &RunId, newest: Option<&CheckpointEnt
     if let Some(end) = newest.and_then(|entry| recorded_run::stored_end(store, job, run, entry)) {
         return Ok(end);
     }
-    let unread = match recorded_run::read_end(store, job, run, &mut RunEnds::new()) {
+    let unread = match recorded_run::read_end(store, job, run, &mut RunEnds::default()) {
         Ok(Some((machine, _))) => {
             let status = recorded_run::status_of(&machine);
             let mut checkpoint = machine.into_checkpoint();

@@ -9,7 +9,7 @@ use crate::id::{JobId, RunId};
 use crate::runtime::error::RunError;
 use crate::runtime::history::item::{HistoryItem, ReadProblem};
 use crate::runtime::history::job_state::{JobState, state_of};
-use crate::runtime::history::recorded_run::RunEnds;
+use crate::runtime::history::run_ends::RunEnds;
 use crate::runtime::history::run_reader::RunReader;
 use crate::store::Store;
 
@@ -25,7 +25,7 @@ pub struct JobFollower {
 
 impl JobFollower {
     pub(super) fn new(store: Store, job: JobId, only: Option<RunId>) -> Self {
-        Self { store, job, only, readers: BTreeMap::new(), ends: RunEnds::new() }
+        Self { store, job, only, readers: BTreeMap::new(), ends: RunEnds::default() }
     }
 
     /// The job's state now. Read it before [`JobFollower::poll`]: what a stopped job has recorded is then read whole.
@@ -63,7 +63,7 @@ impl JobFollower {
                 self.readers.insert(run.clone(), reader);
             }
             let Some(reader) = self.readers.get_mut(&run) else { continue };
-            if !is_new && reader.visit(visit).is_break() {
+            if !is_new && reader.visit(&mut self.ends, visit).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             match reader.due() {

@@ -11,6 +11,7 @@ mod run_reader;
 mod item;
 mod logged_event;
 pub(in crate::runtime) mod recorded_run;
+pub(in crate::runtime) mod run_ends;
 mod runs;
 mod job_state;
 pub(in crate::runtime) mod unstored;
@@ -34,7 +35,7 @@ pub use job_state::{JobEntry, JobIndex, JobState};
 pub use logged_event::{Durations, KeptEvent, LoggedEvent};
 pub use runs::{Descent, Run};
 
-use recorded_run::RunEnds;
+use run_ends::RunEnds;
 use run_reader::RunReader;
 
 /// A choice of one job.
@@ -187,8 +188,13 @@ impl JobLog {
         only: Option<&RunId>,
         visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
     ) -> Vec<ReadProblem> {
-        let (mut problems, mut ends) = (Vec::new(), RunEnds::new());
+        let mut problems = Vec::new();
         let runs: Vec<&Run> = self.runs.iter().filter(|run| only.is_none_or(|only| run.id == *only)).collect();
+        let parents = runs.iter().filter_map(|run| match &run.descent {
+            Descent::Continues(parent) => Some(parent),
+            Descent::Root | Descent::Delegate(_) => None,
+        });
+        let mut ends = RunEnds::wanted_by(parents);
         let mut open: Vec<Option<RunReader>> = Vec::with_capacity(runs.len());
         open.resize_with(runs.len(), || None);
         // The time of each Run's next event; before a Run is opened, that of its beginning.
@@ -197,7 +203,7 @@ impl JobLog {
         while let Some(Reverse((_, at))) = next.pop() {
             let (Some(run), Some(slot)) = (runs.get(at), open.get_mut(at)) else { continue };
             if let Some(reader) = slot {
-                if reader.visit(visit).is_break() {
+                if reader.visit(&mut ends, visit).is_break() {
                     break;
                 }
             } else {

@@ -15,13 +15,10 @@ use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::JobStatus;
 use crate::machine::{Action, IllegalInput, Input, RunMachine, Save};
 use crate::runtime::error::RunError;
+use crate::runtime::history::run_ends::RunEnds;
 use crate::store::{
     Chain, CheckpointBody, CheckpointEntry, Found, LogPosition, LogReader, Store, StoreError, StoredCheckpoint,
 };
-
-/// The ends of Runs that wait for their delegates, for the Runs that continue them: so that reading a line of Runs costs
-/// no more than its length.
-pub type RunEnds = HashMap<CheckpointId, Checkpoint>;
 
 /// A Run read back as far as its log goes.
 pub struct RecordedRun {
@@ -303,7 +300,7 @@ pub fn state_behind(
     first: &Fact,
     ends: &mut RunEnds,
 ) -> Result<RunMachine, RunError> {
-    match parent_of(first).and_then(|parent| ends.remove(&parent.checkpoint_id)) {
+    match parent_of(first).and_then(|parent| ends.take(&parent.checkpoint_id)) {
         Some(end) => Ok(RunMachine::restore(end)),
         None => first_state(store, job, run, first),
     }

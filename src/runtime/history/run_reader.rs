@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::access_count::AccessCount;
-use crate::checkpoint::{CheckpointHead, Status};
+use crate::checkpoint::{Checkpoint, CheckpointHead, Status};
 use crate::event::{Event, EventBody, SCHEMA_VERSION};
 use crate::fact::{Fact, FactBody, IdGenerator, Stamp};
 use crate::id::{JobId, RunId, ToolCallId};
@@ -15,7 +15,8 @@ use crate::machine::{Action, RunMachine, RunTotals, State};
 use crate::runtime::error::RunError;
 use crate::runtime::history::item::{HistoryItem, ReadProblem, ReadProblemKind, RunProgress};
 use crate::runtime::history::logged_event::{Durations, EventOrigin, LoggedEvent};
-use crate::runtime::history::recorded_run::{self, RunEnds};
+use crate::runtime::history::recorded_run;
+use crate::runtime::history::run_ends::RunEnds;
 use crate::store::{LogEntry, LogReader, OriginalEvent, Store, StoreError};
 use crate::tool::ToolCall;
 
@@ -75,8 +76,12 @@ impl RunReader {
         })
     }
 
-    /// Visits the next event and reads on to the one after it.
-    pub(super) fn visit(&mut self, visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+    /// Visits the next event and reads on to the one after it. Checkpoints that `ends` wants are put there.
+    pub(super) fn visit(
+        &mut self,
+        ends: &mut RunEnds,
+        visit: &mut dyn FnMut(HistoryItem<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let none = Arc::default();
         let (history, durations) = match &self.record {
             Record::Facts(replay) => {
@@ -95,8 +100,7 @@ impl RunReader {
             }
             None => ControlFlow::Continue(()),
         };
-        // It has its machine by now.
-        self.read_on(&mut RunEnds::new());
+        self.read_on(ends);
         flow
     }
 
@@ -113,16 +117,17 @@ impl RunReader {
         }
     }
 
-    /// Takes the conversation of a Run that waits for its delegates, and whose events are all visited, into `ends`.
+    /// Takes the conversation of a Run that has ended, and whose events are all visited, into `ends`, if it waits for its
+    /// delegates or another Run goes on with it.
     pub(super) fn hand_over(&mut self, ends: &mut RunEnds) {
         if self.ready.is_empty()
-            && self.progress == RunProgress::Ended(Status::StoppedByDelegate)
+            && let RunProgress::Ended(status) = self.progress
             && let Record::Facts(replay) = &mut self.record
-            && let Some(machine) = replay.machine.take()
+            && let Some(machine) =
+                replay.machine.take_if(|machine| status == Status::StoppedByDelegate || ends.wants(&machine.head().id))
         {
             self.is_over = true;
-            let end = machine.into_checkpoint();
-            ends.insert(end.head.id.clone(), end);
+            ends.insert(machine.into_checkpoint());
         }
     }
 
@@ -221,8 +226,13 @@ impl Replay {
         let mut ready = if is_first { Vec::new() } else { access_events(&accesses, stamp, machine.head()) };
         let is_resumed = matches!(fact.body, FactBody::Resumed { .. });
         self.watch.read(&fact);
-        let fed = recorded_run::feed(&mut machine, fact, &mut |events, _, _| {
+        let fed = recorded_run::feed(&mut machine, fact, &mut |events, save, machine| {
             ready.extend(events.into_iter().map(|event| Ready::Derived(Arc::new(event))));
+            // The checkpoint of a Run's end is taken when its events are visited.
+            if let Some(save) = save.filter(|save| !save.head.status.is_terminal() && ends.wants(&save.head.id)) {
+                let messages = machine.messages().get(..save.messages).unwrap_or_default().to_vec();
+                ends.insert(Checkpoint { head: *save.head, messages });
+            }
             false
         });
         if let Err(illegal) = fed {
@@ -316,35 +326,4 @@ impl Stopwatch {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::checkpoint::{Checkpoint, CheckpointHead};
-
-    #[test]
-    fn a_run_that_continues_one_just_read_begins_with_its_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path());
-        let job = json!({"id": "j", "status": "running", "coordinatorExpertKey": "owl", "totalSteps": 0, "startedAt": 1,
-            "usage": crate::usage::Usage::default()});
-        let setting = json!({"model": "m", "providerConfig": {"providerName": "anthropic"}, "jobId": "j", "runId": "s",
-            "expertKey": "owl", "experts": {}, "reasoningBudget": "low", "maxSteps": 9, "maxRetries": 5,
-            "timeout": 300_000, "startedAt": 1, "updatedAt": 1});
-        let fact = json!({"at": 1, "seed": 1, "fact": "resumed", "resumption": {
-            "runId": "s", "parent": {"runId": "r", "checkpointId": "c"},
-            "surroundings": {"tools": [], "limits": {"maxSteps": 9, "maxRetries": 1}}}});
-        let job_store = store.create_job(&serde_json::from_value(job).unwrap()).unwrap();
-        let mut run_store = job_store.create_run(&serde_json::from_value(setting).unwrap()).unwrap();
-        run_store.append(&serde_json::from_value(fact).unwrap()).unwrap();
-        let (job, run) = ("j".parse().unwrap(), "s".parse().unwrap());
-        // The log of the Run before is not looked at: it is not even there.
-        let expert = serde_json::from_value(json!({"key": "owl", "name": "owl", "version": "1.0.0"})).unwrap();
-        let mut head = CheckpointHead::fresh("c".parse().unwrap(), "j".parse().unwrap(), "r".parse().unwrap(), expert);
-        head.status = Status::StoppedByDelegate;
-        let mut ends = RunEnds::from([(head.id.clone(), Checkpoint { head, messages: Vec::new() })]);
-        let reader = RunReader::open(&store, &job, &run, &mut ends);
-        assert_eq!((reader.due(), ends.len(), reader.problems().len()), (Some(1), 0, 0));
-        assert_eq!(RunReader::open(&store, &job, &run, &mut ends).problems().len(), 1, "nor anything else of it");
-    }
-}
+mod tests;

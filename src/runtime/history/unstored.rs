@@ -12,7 +12,8 @@ use crate::fact::{Fact, FactBody};
 use crate::id::{CheckpointId, JobId, RunId};
 use crate::job::JobStatus;
 use crate::runtime::error::RunError;
-use crate::runtime::history::recorded_run::{RunEnds, feed, state_behind};
+use crate::runtime::history::recorded_run::{feed, state_behind};
+use crate::runtime::history::run_ends::RunEnds;
 use crate::store::{CheckpointEntry, Found, Store, StoreError, named};
 
 /// Resolves a user's name as [`Store::find`] does; what names no file may be a checkpoint without one.
@@ -53,7 +54,7 @@ fn one_of(entries: &[CheckpointEntry], name: &str) -> Result<Option<CheckpointEn
 pub fn of_job(store: &Store, job: &JobId) -> Vec<CheckpointEntry> {
     let has_stopped = store.job(job).is_ok_and(|job| job.status != JobStatus::Running);
     // From the first on, so that a line of Runs is read once: each begins with the end of the one before.
-    let mut ends = RunEnds::new();
+    let mut ends = RunEnds::default();
     let runs = store.runs(job).unwrap_or_default().into_iter();
     runs.flat_map(|run| of_run(store, job, &run.id, has_stopped, &mut ends).unwrap_or_default()).collect()
 }
@@ -92,7 +93,7 @@ fn of_run(
         next = if fed.is_ok() { log.next_fact().unwrap_or_default() } else { None };
     }
     if machine.head().status == Status::StoppedByDelegate {
-        ends.insert(machine.head().id.clone(), machine.into_checkpoint());
+        ends.insert(machine.into_checkpoint());
     }
     Ok(entries)
 }

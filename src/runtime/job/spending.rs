@@ -11,7 +11,8 @@ use crate::id::{JobId, RunId};
 use crate::job::{JobBudget, JobStatus};
 use crate::machine::RunTotals;
 use crate::runtime::error::RunError;
-use crate::runtime::history::recorded_run::{self, RecordedRun, RunEnds};
+use crate::runtime::history::recorded_run::{self, RecordedRun};
+use crate::runtime::history::run_ends::RunEnds;
 use crate::setting::DEFAULT_MAX_STEPS;
 use crate::store::Store;
 use crate::usage::Usage;
@@ -50,7 +51,7 @@ impl JobSpending {
         let mut total = RunTotals::default();
         let mut known: HashSet<RunId> = HashSet::new();
         let mut last_at = 0;
-        let mut waiting = RunEnds::new();
+        let mut waiting = RunEnds::default();
         for run in store.runs(job)? {
             if let Some((_, past)) = past.filter(|(id, _)| **id == run.id) {
                 total = total.plus(past.machine.totals_at_rest());
@@ -61,7 +62,7 @@ impl JobSpending {
                 last_at = last_at.max(at);
                 known.insert(run.id);
                 if machine.head().status == Status::StoppedByDelegate {
-                    waiting.insert(machine.head().id.clone(), machine.into_checkpoint());
+                    waiting.insert(machine.into_checkpoint());
                 }
             }
         }
