@@ -46,6 +46,10 @@ const STALLED: Duration = Duration::from_millis(500);
 /// Threads of the async runtime. Work waits for models, tools and disks, so two keep up with any number of Runs.
 const WORKERS: usize = 2;
 
+/// The same for a job of one Run at a time: what drives it drives its connection too, so that a step does not go from
+/// thread to thread.
+const WORKERS_OF_ONE_RUN: usize = 1;
+
 /// The work to do.
 #[derive(Clone)]
 pub enum JobCommand {
@@ -59,8 +63,18 @@ pub enum JobCommand {
 /// # Errors
 /// When the system gives no threads.
 pub fn async_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    runtime_of(WORKERS)
+}
+
+/// Starts the async runtime of a job with these options.
+fn job_runtime(options: &Options) -> Result<tokio::runtime::Runtime, Failure> {
+    let delegates = options.experts.values().any(|expert| !expert.delegates.is_empty());
+    runtime_of(if delegates { WORKERS } else { WORKERS_OF_ONE_RUN })
+}
+
+fn runtime_of(workers: usize) -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(workers)
         .enable_all()
         .build()
         .context("cannot start the async runtime")
@@ -126,7 +140,7 @@ pub fn run(
             None => print_log_line(line),
         });
     }
-    let workers = async_runtime()?;
+    let workers = job_runtime(&options)?;
     let telemetry = Telemetry::start(&options, workers.handle(), |warning| warn(process, args.output.quiet, warning));
     let telemetry = telemetry.map(|telemetry| (telemetry.job(), telemetry));
     if let Some((job, _)) = &telemetry {
